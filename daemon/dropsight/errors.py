@@ -1,0 +1,52 @@
+"""Who acts on an error decides its class.
+
+DropsightError
+├── ImageError     this image's fault for ever: it is filed under failed/
+├── StoreError     the disk's or the journal's: keep the image, wait, try again
+├── SinkError      the log's or the broker's: the same
+├── ModelError     the operator's: one clear line, exit code 1
+└── ConfigError    the operator's: one line a fault, exit code 2
+"""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+ErrorCode: TypeAlias = Literal[
+    "not_an_image",
+    "truncated",
+    "unsupported_format",
+    "too_large",
+    "too_many_pixels",
+    "empty",
+    "unreadable",
+    "not_a_file",
+    "model_error",
+]
+
+
+class DropsightError(Exception):
+    """Base of everything raised on purpose; its text is fit for a user."""
+
+
+class ImageError(DropsightError):
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code: ErrorCode = code
+
+
+class StoreError(DropsightError):
+    pass
+
+
+class SinkError(DropsightError):
+    pass
+
+
+class ModelError(DropsightError):
+    pass
+
+
+class ConfigError(DropsightError):
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)

@@ -1,0 +1,112 @@
+"""The words that all rooms speak: what an image was found to show, or why it could not be said."""
+
+from hashlib import blake2b
+from typing import Literal
+
+import msgspec
+
+from dropsight.errors import ErrorCode
+
+SCHEMA = "dropsight/1"
+
+
+class Prediction(msgspec.Struct, frozen=True, gc=False):
+    class_index: int = msgspec.field(name="class")
+    label: str
+    confidence: float
+
+
+class ImageFacts(msgspec.Struct, frozen=True, gc=False):
+    """`captured` is the camera's own time (EXIF) where it wrote one, else the file's mtime; ISO 8601, UTC."""
+
+    width: int
+    height: int
+    bytes: int
+    format: str
+    captured: str
+
+
+class ModelFacts(msgspec.Struct, frozen=True, gc=False):
+    name: str
+    format: str
+    quantization: str
+    digest: str
+
+
+class ErrorFacts(msgspec.Struct, frozen=True, gc=False):
+    code: ErrorCode
+    message: str
+
+
+class Latency(msgspec.Struct, frozen=True, gc=False):
+    """Milliseconds a stage. `wait` runs from the file's being ready, `total` from then until the record is durable."""
+
+    wait: float = 0.0
+    decode: float = 0.0
+    preprocess: float = 0.0
+    inference: float = 0.0
+    postprocess: float = 0.0
+    total: float = 0.0
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag="ok"):
+    schema: str = SCHEMA
+    id: str
+    time: str
+    device: str
+    camera: str
+    image_path: str
+    predicted_class: int
+    label: str
+    confidence: float
+    top_5_predictions: dict[str, float]
+    predictions: list[Prediction]
+    image: ImageFacts
+    model: ModelFacts
+    tta: int
+    temperature: float
+    latency_ms: Latency  # stays last: see `with_total`
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag="failed"):
+    schema: str = SCHEMA
+    id: str
+    time: str
+    device: str
+    camera: str
+    image_path: str
+    error: ErrorFacts
+    image: ImageFacts | None = None
+    model: ModelFacts | None = None
+    latency_ms: Latency
+
+
+Record = Result | Failure
+Status = Literal["ok", "failed"]
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+
+
+def encode(record: Record) -> bytes:
+    return _encoder.encode(record)
+
+
+def decode(line: bytes) -> Record:
+    return _decoder.decode(line)
+
+
+def with_total(line: bytes, total_ms: float) -> bytes:
+    """The encoded record with its latency total replaced.
+
+    The total ends when the record is durable, so it is known only after the record was written;
+    it is the last value of an encoded record, which makes replacing it a cut and a paste.
+    """
+    head, _, _ = line.rpartition(b'"total":')
+    return b'%b"total":%.3f}}' % (head, total_ms)
+
+
+def drop_id(device: str, relative_path: bytes, size: int, mtime_ns: int, *, repeat: int = 0) -> str:
+    """The same drop has the same id after any crash; `repeat` counts earlier, finished drops just like it."""
+    key = b"\0".join((device.encode(), relative_path, b"%d" % size, b"%d" % mtime_ns, b"%d" % repeat))
+    return blake2b(key, digest_size=16).hexdigest()
