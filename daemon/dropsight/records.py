@@ -38,6 +38,13 @@ class ErrorFacts(msgspec.Struct, frozen=True, gc=False):
     message: str
 
 
+class Normalization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """(pixel - mean) / std on 0..255 pixels; one value for all channels, or one a channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 class Latency(msgspec.Struct, frozen=True, gc=False):
     """Milliseconds a stage. `wait` runs from the file's being ready, `total` from then until the record is durable."""
 
