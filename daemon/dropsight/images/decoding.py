@@ -1,0 +1,81 @@
+"""From the file's bytes to upright RGB pixels, no larger than needed."""
+
+import cv2
+import numpy as np
+
+from dropsight.errors import ImageError
+from dropsight.images.framing import CROP_FRACTION, Pixels, Resize, used_size
+from dropsight.images.header import Header
+
+# Damaged files are our business to report, in our words.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+_PLAIN = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_REDUCED = {
+    2: cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_IGNORE_ORIENTATION,
+    4: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_IGNORE_ORIENTATION,
+    8: cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION,
+}
+# What turns a picture stored with each EXIF orientation upright: transpose first, then flip.
+_TRANSPOSED = frozenset({5, 6, 7, 8})
+_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
+
+
+def decode(
+    data: bytes,
+    header: Header,
+    *,
+    at_least: tuple[int, int],
+    how: Resize,
+    crop_fraction: float = CROP_FRACTION,
+) -> Pixels:
+    """Decode a picture whose framing to `at_least` (height, width) will not have to enlarge it.
+
+    JPEGs are decoded at the smallest of 1, 1/2, 1/4 and 1/8 that still allows this. Alpha is dropped.
+    Raises ImageError `unreadable` for data that is all there but makes no picture.
+    """
+    flags = _PLAIN
+    if header.format == "jpeg":
+        flags = _REDUCED.get(_reduction(header, at_least, how, crop_fraction), _PLAIN)
+    elif header.straight_alpha:
+        flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise ImageError("unreadable", f"the {header.format} data is damaged: {error.err}") from error
+    if decoded is None:
+        raise ImageError("unreadable", f"the {header.format} data is damaged")
+    return upright(_rgb(decoded), header.orientation)
+
+
+def _rgb(decoded: cv2.typing.MatLike) -> Pixels:
+    if decoded.shape[2] == 4:
+        decoded = _without_alpha(decoded)
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def _without_alpha(decoded: cv2.typing.MatLike) -> Pixels:
+    """Take the colours of a TIFF with straight alpha: of 8 bits, OpenCV has multiplied them by it."""
+    colours, alpha = decoded[:, :, :3], decoded[:, :, 3:]
+    if decoded.dtype == np.uint16:
+        return (colours // 257).astype(np.uint8)
+    return np.minimum(np.rint(colours * (255.0 / np.maximum(alpha, 1))), 255).astype(np.uint8)
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn pixels stored with this EXIF orientation as a person sees them."""
+    if orientation in _TRANSPOSED:
+        pixels = cv2.transpose(pixels).astype(np.uint8, copy=False)
+    if orientation in _FLIPS:
+        pixels = cv2.flip(pixels, _FLIPS[orientation]).astype(np.uint8, copy=False)
+    return pixels
+
+
+def _reduction(header: Header, at_least: tuple[int, int], how: Resize, fraction: float) -> int:
+    width, height = header.upright
+    used_width, used_height = used_size(width, height, to=at_least, how=how, fraction=fraction)
+    if how == "letterbox":
+        fits = max(used_width / at_least[1], used_height / at_least[0])
+    else:
+        fits = min(used_width / at_least[1], used_height / at_least[0])
+    return next((scale for scale in (8, 4, 2) if fits >= scale), 1)

@@ -1,0 +1,155 @@
+"""Size, EXIF block and completeness of each format, read from its structure without decoding.
+
+Every reader raises struct.error or IndexError where the data ends too early, and ImageError
+`truncated` where it can tell that the end of the picture is missing.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from dropsight.errors import ImageError
+from dropsight.images.tiff import (
+    DNG_VERSION,
+    EXTRA_SAMPLES,
+    HEIGHT,
+    PHOTOMETRIC,
+    SAMPLE_FORMAT,
+    STRIP_BYTES,
+    STRIP_OFFSETS,
+    TILE_BYTES,
+    TILE_OFFSETS,
+    WIDTH,
+    Exif,
+    Tiff,
+    exif_of,
+    read_exif,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """Width and height as stored."""
+
+    width: int
+    height: int
+    exif: Exif
+    straight_alpha: bool = False
+
+
+def truncated(what: str) -> ImageError:
+    return ImageError("truncated", f"the file ends too early: {what}")
+
+
+_SOI, _EOI, _SOS, _APP1, _TEM = 0xD8, 0xD9, 0xDA, 0xE1, 0x01
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def jpeg(data: bytes) -> Structure:
+    """ITU-T T.81, annex B: walk the segments up to the first scan."""
+    width = height = 0
+    exif = None
+    place = 2
+    while True:
+        place = data.find(b"\xff", place)
+        if place < 0:
+            raise truncated("before the first scan")
+        marker = data[place + 1]
+        if marker in (0xFF, 0x00):  # fill bytes, or litter
+            place += 1
+            continue
+        if marker in (_TEM, _SOI) or 0xD0 <= marker <= 0xD7:
+            place += 2
+            continue
+        if marker in (_SOS, _EOI):
+            break
+        (length,) = struct.unpack_from(">H", data, place + 2)
+        if marker in _START_OF_FRAME:
+            height, width = struct.unpack_from(">HH", data, place + 5)
+        elif marker == _APP1 and exif is None and data[place + 4 : place + 10] == b"Exif\0\0":
+            exif = data[place + 10 : place + 2 + length]
+        place += 2 + length
+    # Inside a scan 0xFF is always followed by 0 or a restart number, so this is the true end; what
+    # comes after it (a second picture, a video, a trailer) is not ours to judge.
+    if data.rfind(b"\xff\xd9", place) < 0:
+        raise truncated("no end-of-image marker")
+    return Structure(width, height, read_exif(exif))
+
+
+def png(data: bytes) -> Structure:
+    """PNG specification, 5.3: walk the chunks to IEND."""
+    width, height = struct.unpack_from(">II", data, 16)
+    exif, place = None, 8
+    while True:
+        length, kind = struct.unpack_from(">I4s", data, place)
+        if place + 12 + length > len(data):
+            raise truncated("inside a chunk")
+        if kind == b"eXIf":
+            exif = data[place + 8 : place + 8 + length]
+        if kind == b"IEND":
+            return Structure(width, height, read_exif(exif))
+        place += 12 + length
+
+
+def webp(data: bytes) -> Structure:
+    """RFC 9649."""
+    (size,) = struct.unpack_from("<I", data, 4)
+    if size + 8 > len(data):
+        raise truncated(f"{len(data)} of {size + 8} bytes")
+    kind = data[12:16]
+    if kind == b"VP8 ":
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
+    elif kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    elif kind == b"VP8X":
+        width = int.from_bytes(data[24:27], "little") + 1
+        height = int.from_bytes(data[27:30], "little") + 1
+    else:
+        raise ImageError("unreadable", "a WebP file without a picture")
+    return Structure(width, height, read_exif(_webp_exif(data)))
+
+
+def _webp_exif(data: bytes) -> bytes | None:
+    place = 12
+    while place + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, place)
+        if kind == b"EXIF":
+            return data[place + 8 : place + 8 + length].removeprefix(b"Exif\0\0")
+        place += 8 + length + length % 2
+    return None
+
+
+def bmp(data: bytes) -> Structure:
+    """BITMAPFILEHEADER and what follows; OS/2's older header as well."""
+    offset, header = struct.unpack_from("<II", data, 10)
+    if header == 12:
+        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
+        compression = stored = 0
+    else:
+        width, height, _, bits, compression, stored = struct.unpack_from("<iiHHII", data, 18)
+    plain = compression in (0, 3, 6)
+    needed = (abs(width) * bits + 31) // 32 * 4 * abs(height) if plain else stored
+    if offset + needed > len(data):
+        raise truncated(f"{len(data)} of {offset + needed} bytes")
+    return Structure(abs(width), abs(height), Exif())
+
+
+def tiff(data: bytes) -> Structure:
+    """TIFF 6.0: the first directory, and whether all its strips or tiles are there."""
+    file = Tiff(data)
+    first = file.first()
+    if first.number(DNG_VERSION) is not None or data[8:10] == b"CR":
+        raise ImageError("unsupported_format", "a camera raw file; have the camera write JPEG")
+    if 3 in first.numbers(SAMPLE_FORMAT):
+        raise ImageError("unsupported_format", "a TIFF of floating-point pixels; save it with 8 or 16 bits")
+    offsets = first.numbers(STRIP_OFFSETS) or first.numbers(TILE_OFFSETS)
+    sizes = first.numbers(STRIP_BYTES) or first.numbers(TILE_BYTES)
+    end = max((offset + size for offset, size in zip(offsets, sizes, strict=False)), default=0)
+    if end > len(data):
+        raise truncated(f"{len(data)} of {end} bytes")
+    return Structure(
+        width=first.number(WIDTH) or 0,
+        height=first.number(HEIGHT) or 0,
+        exif=exif_of(file, first),
+        straight_alpha=first.number(PHOTOMETRIC) == 2 and 2 in first.numbers(EXTRA_SAMPLES),
+    )

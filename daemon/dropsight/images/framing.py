@@ -1,0 +1,68 @@
+"""From a picture of any shape to the model's: crop, stretch or letterbox."""
+
+from typing import Literal, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels: TypeAlias = NDArray[np.uint8]  # (height, width, 3), RGB, upright
+Resize: TypeAlias = Literal["crop", "stretch", "letterbox"]
+
+CROP_FRACTION = 0.875
+# Mid-gray lies near the mean of photos, so a border of it says least to a model.
+_BORDER = 127
+
+
+def crop_size(width: int, height: int, *, aspect: float, fraction: float) -> tuple[int, int]:
+    """Width and height of the centred rectangle of this aspect (width / height): `fraction` of what fits."""
+    fitting = min(width, height * aspect)
+    return max(round(fitting * fraction), 1), max(round(fitting / aspect * fraction), 1)
+
+
+def used_size(
+    width: int, height: int, *, to: tuple[int, int], how: Resize, fraction: float = CROP_FRACTION
+) -> tuple[int, int]:
+    """Width and height of the part of a picture that framing to (height, width) makes use of."""
+    if how == "crop":
+        return crop_size(width, height, aspect=to[1] / to[0], fraction=fraction)
+    return width, height
+
+
+def frame(
+    pixels: Pixels, *, height: int, width: int, how: Resize, crop_fraction: float = CROP_FRACTION
+) -> Pixels:
+    """Return (height, width, 3): shrunk by area, enlarged linearly."""
+    if how == "crop":
+        return resize(_crop(pixels, width / height, crop_fraction), height=height, width=width)
+    if how == "stretch":
+        return resize(pixels, height=height, width=width)
+    return _letterbox(pixels, height=height, width=width)
+
+
+def resize(pixels: Pixels, *, height: int, width: int) -> Pixels:
+    if pixels.shape[:2] == (height, width):
+        return np.ascontiguousarray(pixels)
+    shrinks = pixels.shape[0] > height or pixels.shape[1] > width
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(pixels, (width, height), interpolation=method).astype(np.uint8, copy=False)
+
+
+def _crop(pixels: Pixels, aspect: float, fraction: float) -> Pixels:
+    height, width = pixels.shape[:2]
+    crop_width, crop_height = crop_size(width, height, aspect=aspect, fraction=fraction)
+    top, left = (height - crop_height) // 2, (width - crop_width) // 2
+    return pixels[top : top + crop_height, left : left + crop_width]
+
+
+def _letterbox(pixels: Pixels, *, height: int, width: int) -> Pixels:
+    scale = min(height / pixels.shape[0], width / pixels.shape[1])
+    inner = resize(
+        pixels,
+        height=max(round(pixels.shape[0] * scale), 1),
+        width=max(round(pixels.shape[1] * scale), 1),
+    )
+    framed = np.full((height, width, 3), _BORDER, np.uint8)
+    top, left = (height - inner.shape[0]) // 2, (width - inner.shape[1]) // 2
+    framed[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+    return framed

@@ -1,0 +1,106 @@
+"""What a file is, how large, and whether it is all there, before a single pixel is decoded."""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from dropsight.errors import ImageError
+from dropsight.images import formats
+from dropsight.images.formats import Structure, truncated
+from dropsight.images.opening import Bounds
+
+Format: TypeAlias = Literal["jpeg", "png", "webp", "bmp", "tiff"]
+
+_READERS: dict[Format, Callable[[bytes], Structure]] = {
+    "jpeg": formats.jpeg,
+    "png": formats.png,
+    "webp": formats.webp,
+    "bmp": formats.bmp,
+    "tiff": formats.tiff,
+}
+_MAGIC: tuple[tuple[bytes, Format], ...] = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"BM", "bmp"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+)
+_FOREIGN: tuple[tuple[bytes, str], ...] = (
+    (b"GIF8", "GIF"),
+    (b"II+\0", "BigTIFF"),
+    (b"MM\0+", "BigTIFF"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\0\0\1\0", "icon"),
+    (b"8BPS", "Photoshop"),
+    (b"%PDF", "PDF"),
+    (b"<svg", "SVG"),
+    (b"FUJIFILMCCD-RAW", "camera raw"),
+    (b"IIU\0", "camera raw"),
+    (b"IIRO", "camera raw"),
+)
+_ISO_BRANDS = {
+    b"avif": "AVIF",
+    b"avis": "AVIF",
+    b"crx ": "camera raw",
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), "HEIC"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """`width` and `height` as stored, before `orientation` (EXIF 1..8); `captured` ISO 8601 UTC or None.
+
+    `straight_alpha`: a TIFF whose colours are not multiplied by their alpha.
+    """
+
+    format: Format
+    width: int
+    height: int
+    orientation: int
+    captured: str | None
+    straight_alpha: bool = False
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Width and height as a person sees the picture."""
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+
+
+def read_header(data: bytes) -> Header:
+    """Read it; raises ImageError `not_an_image`, `unsupported_format`, `truncated` or `unreadable`."""
+    kind = _format_of(data)
+    try:
+        found = _READERS[kind](data)
+    except (struct.error, IndexError) as error:
+        raise truncated("inside its header") from error
+    if found.width <= 0 or found.height <= 0:
+        raise ImageError("unreadable", f"a picture of {found.width} x {found.height} pixels")
+    exif = found.exif
+    return Header(kind, found.width, found.height, exif.orientation, exif.captured, found.straight_alpha)
+
+
+def check_bounds(header: Header, bounds: Bounds) -> None:
+    """Raise ImageError `too_many_pixels` for what would take too much memory to decode."""
+    if header.width * header.height > bounds.max_pixels:
+        size = f"{header.width} x {header.height}"
+        raise ImageError("too_many_pixels", f"{size} pixels, more than the limit of {bounds.max_pixels}")
+
+
+def _format_of(data: bytes) -> Format:
+    for magic, kind in _MAGIC:
+        if data.startswith(magic):
+            return kind
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    foreign = next((name for magic, name in _FOREIGN if data.startswith(magic)), None)
+    if data[4:8] == b"ftyp":
+        foreign = _ISO_BRANDS.get(data[8:12])
+    if foreign:
+        raise ImageError("unsupported_format", f"{foreign} is not read; use JPEG, PNG, WebP, BMP or TIFF")
+    if any(magic.startswith(data) for magic, _ in _MAGIC):
+        raise truncated("inside its first bytes")
+    raise ImageError("not_an_image", "not an image: its first bytes belong to no known format")

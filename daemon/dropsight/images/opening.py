@@ -1,0 +1,104 @@
+"""Opening a path that strangers can write to: regular files only, no links followed, never blocking."""
+
+import os
+import stat
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from dropsight.errors import ImageError
+
+# A FIFO would block at open, a terminal could become ours, a link could point anywhere.
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What an image may cost: bytes to read, and width x height to decode."""
+
+    max_bytes: int = 64 * 2**20
+    max_pixels: int = 100_000_000
+
+
+class ImageFile:
+    """A regular file, opened once: what is judged, read and filed is one and the same."""
+
+    __slots__ = ("fd", "stat")
+
+    def __init__(self, fd: int, found: os.stat_result) -> None:
+        self.fd, self.stat = fd, found
+
+    def read(self, bounds: Bounds) -> bytes:
+        """Read it whole; raises ImageError `empty`, `too_large` or `unreadable`."""
+        if self.stat.st_size > bounds.max_bytes:
+            raise _too_large(self.stat.st_size, bounds)
+        try:
+            data = self._read_all(bounds.max_bytes + 1)
+        except OSError as error:
+            raise ImageError("unreadable", f"cannot be read: {error.strerror}") from error
+        if not data:
+            raise ImageError("empty", "the file is empty")
+        if len(data) > bounds.max_bytes:
+            raise _too_large(len(data), bounds)
+        return data
+
+    def _read_all(self, limit: int) -> bytes:
+        # One byte more than expected tells the end of the file without a second call.
+        data = os.read(self.fd, min(self.stat.st_size + 1, limit))
+        if len(data) == self.stat.st_size:
+            return data
+        pieces = [data]
+        left = limit - len(data)
+        while left > 0 and (piece := os.read(self.fd, min(left, 2**20))):
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self.fd)
+
+
+def open_image(path: str | os.PathLike[str]) -> ImageFile:
+    """Open for reading; raises FileNotFoundError as it is, else ImageError `not_a_file` or `unreadable`."""
+    try:
+        fd = os.open(path, _FLAGS)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _refusal(path, error) from error
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(fd)
+        raise ImageError("not_a_file", f"not a regular file but {_kind(found.st_mode)}")
+    return ImageFile(fd, found)
+
+
+def _refusal(path: str | os.PathLike[str], error: OSError) -> ImageError:
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        mode = stat.S_IFREG
+    if not stat.S_ISREG(mode):
+        return ImageError("not_a_file", f"not a regular file but {_kind(mode)}")
+    return ImageError("unreadable", f"cannot be opened: {error.strerror}")
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFLNK: "a symbolic link",
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")
+
+
+def _too_large(size: int, bounds: Bounds) -> ImageError:
+    return ImageError("too_large", f"{size} bytes, more than the limit of {bounds.max_bytes} bytes")

@@ -1,0 +1,107 @@
+"""Reading image file directories (TIFF 6.0), which TIFF files and EXIF blocks (Exif 2.32) both are."""
+
+import contextlib
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+WIDTH, HEIGHT, ORIENTATION, DATE_TIME, EXIF_FOLDER = 0x100, 0x101, 0x112, 0x132, 0x8769
+STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES, DNG_VERSION = 0x111, 0x117, 0x144, 0x145, 0xC612
+DATE_TIME_ORIGINAL, OFFSET_TIME_ORIGINAL = 0x9003, 0x9011
+PHOTOMETRIC, EXTRA_SAMPLES, SAMPLE_FORMAT = 0x106, 0x152, 0x153
+
+_TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 13: "I"}
+# A hostile file may claim four thousand million entries or values; a real one has a few hundred strips.
+_MAX_ENTRIES, _MAX_VALUES = 1_000, 1_000_000
+
+Values = tuple[int, ...] | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """The tags of one directory that are whole numbers or text; others are left out."""
+
+    tags: Mapping[int, Values]
+
+    def number(self, tag: int) -> int | None:
+        values = self.tags.get(tag)
+        return values[0] if isinstance(values, tuple) and values else None
+
+    def numbers(self, tag: int) -> tuple[int, ...]:
+        values = self.tags.get(tag)
+        return values if isinstance(values, tuple) else ()
+
+    def text(self, tag: int) -> str | None:
+        values = self.tags.get(tag)
+        return (
+            values.split(b"\0")[0].decode("ascii", "replace").strip() if isinstance(values, bytes) else None
+        )
+
+
+class Tiff:
+    """A byte string in TIFF structure; raises struct.error where it ends too early."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.order = {b"II": "<", b"MM": ">"}[data[:2]]
+
+    def first(self) -> Directory:
+        return self.directory(self._unpack("I", 4)[0])
+
+    def directory(self, offset: int) -> Directory:
+        (count,) = self._unpack("H", offset)
+        if count > _MAX_ENTRIES:
+            raise struct.error("absurd number of tags")
+        tags: dict[int, Values] = {}
+        for number in range(count):
+            place = offset + 2 + 12 * number
+            tag, kind, values = self._unpack("HHI", place)
+            if kind in _TYPES and 0 < values <= _MAX_VALUES:
+                tags[tag] = self._values(place + 8, _TYPES[kind], values)
+        return Directory(tags)
+
+    def _values(self, place: int, code: str, count: int) -> Values:
+        if struct.calcsize(f"={count}{code}") > 4:
+            (place,) = self._unpack("I", place)
+        values = self._unpack(f"{count}{code}", place)
+        return bytes(values[0]) if code == "s" else tuple(int(value) for value in values)
+
+    def _unpack(self, layout: str, offset: int) -> tuple[int, ...]:
+        return struct.unpack_from(self.order + layout, self.data, offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Exif:
+    """`orientation` 1..8 as in TIFF 6.0; `captured` in ISO 8601 UTC, None where the camera told no time."""
+
+    orientation: int = 1
+    captured: str | None = None
+
+
+def read_exif(block: bytes | None) -> Exif:
+    """Read an EXIF block from its byte-order mark on; nonsense reads as nothing, never as an error."""
+    try:
+        tiff = Tiff(block or b"")
+        return exif_of(tiff, tiff.first())
+    except (KeyError, struct.error):
+        return Exif()
+
+
+def exif_of(tiff: Tiff, main: Directory) -> Exif:
+    exif = Directory({})
+    if place := main.number(EXIF_FOLDER):
+        with contextlib.suppress(struct.error):
+            exif = tiff.directory(place)
+    orientation = main.number(ORIENTATION) or 1
+    taken = exif.text(DATE_TIME_ORIGINAL) or main.text(DATE_TIME)
+    captured = _moment(taken, exif.text(OFFSET_TIME_ORIGINAL)) if taken else None
+    return Exif(orientation if 1 <= orientation <= 8 else 1, captured)
+
+
+def _moment(taken: str, offset: str | None) -> str | None:
+    """Cameras without an offset mean the machine's local time."""
+    for text, layout in ((f"{taken}{offset}", "%Y:%m:%d %H:%M:%S%z"), (taken, "%Y:%m:%d %H:%M:%S")):
+        with contextlib.suppress(ValueError, OverflowError, OSError):
+            return datetime.strptime(text, layout).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None
