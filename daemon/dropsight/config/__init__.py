@@ -1,0 +1,47 @@
+"""The settings: one checked tree from a YAML file, the environment and the command line."""
+
+from dropsight.config.credentials import password, redacted_url
+from dropsight.config.effective import dump, effective, schema
+from dropsight.config.reading import load
+from dropsight.config.sizes import format_size, parse_size
+from dropsight.config.tree import (
+    ByteSize,
+    Config,
+    Inference,
+    Limits,
+    Log,
+    ModelSettings,
+    Mqtt,
+    Retention,
+    Stats,
+    Store,
+    Tls,
+    View,
+    Watch,
+    Web,
+)
+
+__all__ = [
+    "ByteSize",
+    "Config",
+    "Inference",
+    "Limits",
+    "Log",
+    "ModelSettings",
+    "Mqtt",
+    "Retention",
+    "Stats",
+    "Store",
+    "Tls",
+    "View",
+    "Watch",
+    "Web",
+    "dump",
+    "effective",
+    "format_size",
+    "load",
+    "parse_size",
+    "password",
+    "redacted_url",
+    "schema",
+]

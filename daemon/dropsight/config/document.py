@@ -1,0 +1,79 @@
+"""YAML text to plain values; what YAML itself would swallow is a fault here."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from dropsight.config.keys import Key
+from dropsight.config.layers import Fault
+from dropsight.errors import ConfigError
+
+_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_document(path: Path) -> tuple[dict[str, object], list[Fault]]:
+    """The values of a file and its doubled keys; raises ConfigError where it holds no keys at all."""
+    try:
+        values, faults = parse(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError([f"{path}: cannot be read ({reason}); name a config file that is there"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: is no text; name a YAML file, saved as UTF-8"]) from error
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError([f"{path}{_place(error)}: {_problem(error)}; mend the YAML there"]) from error
+    except (yaml.YAMLError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError([f"{path}: cannot be read as YAML ({reason}); mend the YAML there"]) from error
+    if not isinstance(values, dict | None):
+        raise ConfigError([f'{path}: holds no keys; give some, such as "device: porch"'])
+    return values or {}, faults
+
+
+def parse(text: str) -> tuple[object, list[Fault]]:
+    """The plain values and a fault a doubled key; raises yaml.YAMLError or ValueError."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None, []
+        # Construction folds `<<` into its mapping, so doubled keys are looked for before.
+        faults = list(_doubled(node, (), set()))
+        return loader.construct_document(node), faults
+    finally:
+        loader.dispose()
+
+
+def _doubled(node: Node, key: Key, seen: set[int]) -> Iterator[Fault]:
+    if id(node) in seen:  # an alias, perhaps of what holds it
+        return
+    seen.add(id(node))
+    if isinstance(node, SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _doubled(item, (*key, str(index)), seen)
+    if isinstance(node, MappingNode):
+        yield from _doubled_here(node, key)
+        for name, value in node.value:
+            yield from _doubled(value, (*key, str(name.value)), seen)
+
+
+def _doubled_here(node: MappingNode, key: Key) -> Iterator[Fault]:
+    lines: dict[str, int] = {}
+    for name, _ in node.value:
+        if not isinstance(name, ScalarNode):
+            continue
+        line = name.start_mark.line + 1
+        first = lines.setdefault(name.value, line)
+        if first != line:
+            yield Fault((*key, name.value), f"is given twice, in lines {first} and {line}; keep one")
+
+
+def _place(error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark
+    return f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+
+
+def _problem(error: yaml.MarkedYAMLError) -> str:
+    return " ".join((error.problem or "cannot be read as YAML").split())

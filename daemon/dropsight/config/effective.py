@@ -1,0 +1,70 @@
+"""The settings in force, as they would stand in a file, and what a file may say."""
+
+import msgspec
+import yaml
+from msgspec import Struct
+
+from dropsight.config.credentials import redacted_url
+from dropsight.config.forms import Form, forms_of
+from dropsight.config.sizes import format_size
+from dropsight.config.tree import Config
+
+
+def effective(config: Config) -> dict[str, object]:
+    """Plain values in the order of the tree, sizes as text, the URL's password hidden."""
+    return _section(config)
+
+
+def dump(config: Config) -> str:
+    """The effective settings as YAML, fit to be a config file."""
+    return yaml.safe_dump(effective(config), sort_keys=False, allow_unicode=True)
+
+
+def schema() -> dict[str, object]:
+    """The JSON schema of the config file."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_section_schema(Config)}
+
+
+def _section(section: Struct) -> dict[str, object]:
+    return {name: _shown(form, getattr(section, name)) for name, form in forms_of(type(section)).items()}
+
+
+def _shown(form: Form, value: object) -> object:
+    if isinstance(value, Struct):
+        return _section(value)
+    if isinstance(value, tuple) and form.item:
+        return [_shown(form.item, each) for each in value]
+    if isinstance(value, int) and form.reads == "size":
+        return format_size(value)
+    if isinstance(value, str) and form.reads == "url":
+        return redacted_url(value)
+    return str(value) if form.reads == "path" and value is not None else value
+
+
+def _section_schema(kind: type[Struct]) -> dict[str, object]:
+    forms = forms_of(kind)
+    parts: dict[str, object] = {
+        "type": "object",
+        "properties": {name: _form_schema(form) for name, form in forms.items()},
+        "additionalProperties": False,
+    }
+    required = [name for name, form in forms.items() if form.required]
+    return parts | ({"required": required} if required else {})
+
+
+def _form_schema(form: Form) -> dict[str, object]:
+    if form.section:
+        section = _section_schema(form.section)
+        return {"anyOf": [section, {"type": "null"}]} if form.nullable else section
+    if form.item and form.item.section:
+        return {"type": "array", "items": _section_schema(form.item.section), "minItems": 1}
+    if form.reads in _SAID:
+        said = [*_SAID[form.reads], "null"] if form.nullable or form.reads == "host" else _SAID[form.reads]
+        return {"type": said, "description": form.allowed}
+    leaf = msgspec.json.schema(form.annotation, schema_hook=_path_schema)
+    numbers = [int(choice) for choice in form.choices if choice.isdigit()]
+    return leaf | ({"enum": [*form.choices, *numbers]} if numbers else {})
+
+
+def _path_schema(_: type) -> dict[str, object]:
+    return {"type": "string", "minLength": 1}

@@ -1,0 +1,99 @@
+"""What no single value's type can say: addresses, and folders that must not lie in one another."""
+
+from collections.abc import Iterator
+from itertools import permutations, product
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dropsight.config.forms import spoken_list
+from dropsight.config.keys import Key, dotted
+from dropsight.config.layers import Fault
+from dropsight.config.tree import Config, Mqtt, Watch
+from dropsight.records import Normalization
+
+SCHEMES = ("mqtt", "mqtts", "ws", "wss", "mqtt+unix")
+_BROKEN_URL = "has a broken host or port; give it as mqtt://HOST:PORT, the port from 1 to 65535"
+
+
+def broken_rules(config: Config) -> Iterator[Fault]:
+    yield from _inboxes(config.watch)
+    yield from _outlets(config.watch)
+    if config.model.normalization:
+        yield from _normalization(config.model.normalization)
+    if config.mqtt:
+        yield from _mqtt(config.mqtt)
+    if config.web and not _is_address(config.web.listen):
+        yield Fault(("web", "listen"), "is no address; give it as HOST:PORT, such as 127.0.0.1:8080")
+
+
+def _watch_key(index: int, name: str) -> Key:
+    return ("watch", str(index), name)
+
+
+def _inboxes(watches: tuple[Watch, ...]) -> Iterator[Fault]:
+    for (outer, one), (inner, other) in permutations(enumerate(watches), 2):
+        here, there = _watch_key(inner, "path"), _watch_key(outer, "path")
+        if one.path == other.path and outer < inner:
+            yield Fault(here, f"is the same folder as {dotted(there)}; watch it once", also=(there,))
+        if one.path in other.path.parents:
+            text = f"lies inside {dotted(there)}; watch the outer one alone, its sub-folders are cameras"
+            yield Fault(here, text, also=(there,))
+
+
+def _outlets(watches: tuple[Watch, ...]) -> Iterator[Fault]:
+    """Processed and failed images must not come in again."""
+    for (index, watch), (other, inbox) in product(enumerate(watches), repeat=2):
+        there = _watch_key(other, "path")
+        for name, folder in (("processed", watch.processed), ("failed", watch.failed)):
+            if clash := _clash(folder, inbox.path, dotted(there), is_own=index == other):
+                yield Fault(_watch_key(index, name), clash, also=(there,))
+
+
+def _clash(folder: Path, inbox: Path, name: str, *, is_own: bool) -> str | None:
+    if folder == inbox:
+        return f"is {name} itself; give another folder"
+    if folder in inbox.parents:
+        return f"holds {name}; give a folder beside or inside it"
+    if inbox in folder.parents and not is_own:
+        return f"lies inside {name}, another inbox; give a folder outside it"
+    return None
+
+
+def _normalization(norm: Normalization) -> Iterator[Fault]:
+    key = ("model", "normalization")
+    for name, values in (("mean", norm.mean), ("std", norm.std)):
+        if len(values) not in {1, 3}:
+            yield Fault(
+                (*key, name), f"holds {len(values)} numbers; give 1 for all channels or 3, one a channel"
+            )
+    if any(value <= 0 for value in norm.std):
+        yield Fault((*key, "std"), "divides, so it cannot be 0 or less; give numbers above 0")
+
+
+def _mqtt(mqtt: Mqtt) -> Iterator[Fault]:
+    if fault := _url_fault(mqtt.url):
+        yield Fault(("mqtt", "url"), fault)
+    elif mqtt.password_file and not mqtt.username and not urlsplit(mqtt.url).username:
+        yield Fault(("mqtt", "password_file"), "is of use with a name only; give mqtt.username, too")
+    if mqtt.tls.key and not mqtt.tls.cert:
+        yield Fault(("mqtt", "tls", "key"), "is of use with a certificate only; give mqtt.tls.cert, too")
+
+
+def _url_fault(url: str) -> str | None:
+    """Never quotes the URL: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        if parts.port == 0 or any(sign.isspace() for sign in url):
+            return _BROKEN_URL
+    except ValueError:
+        return _BROKEN_URL
+    if parts.scheme not in SCHEMES:
+        return f"has no scheme known here; start it with {spoken_list([f'{name}://' for name in SCHEMES])}"
+    if parts.scheme == "mqtt+unix":
+        return None if parts.path.strip("/") else "names no socket; give it as mqtt+unix:///run/broker.sock"
+    return None if parts.hostname else "names no host; give it as mqtt://HOST:PORT"
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isascii() and port.isdigit() and int(port) <= 65535

@@ -1,0 +1,145 @@
+"""The settings: every key, its type, its range and its default."""
+
+import socket
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from msgspec import Meta, Struct, field
+
+from dropsight.records import Normalization
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+# `extra` names the way in which a value is read, `description` is what a fault tells the user to give.
+ByteSize: TypeAlias = Annotated[
+    int,
+    Meta(
+        gt=0,
+        description="a size such as 10MiB",
+        extra={"reads": "size"},
+    ),
+]
+ModelPath: TypeAlias = Annotated[
+    str, Meta(description="builtin:NAME or the path of a model", extra={"reads": "model"})
+]
+Count: TypeAlias = Annotated[int, Meta(ge=1)]
+Seconds: TypeAlias = Annotated[float, Meta(gt=0)]
+View: TypeAlias = Literal["original", "horizontal_flip", "vertical_flip", "rotate_90", "rotate_270"]
+Auto: TypeAlias = Literal["auto"]
+
+
+class Retention(Struct, frozen=True):
+    """How much of processed/ and failed/ is kept; None is no bound."""
+
+    days: Annotated[float, Meta(gt=0)] | None = 14.0
+    max_bytes: ByteSize | None = 2 * GIB
+
+
+class Watch(Struct, frozen=True):
+    path: Path = Path("inbox")
+    recursive: bool = True
+    patterns: Annotated[
+        tuple[str, ...], Meta(min_length=1, description='a list of file patterns such as ["*.jpg"]')
+    ] = ("*.jpg", "*.jpeg", "*.png", "*.webp", "*.bmp", "*.tif", "*.tiff")
+    observer: Literal["auto", "inotify", "polling"] = "auto"
+    after: Literal["move", "delete", "keep"] = "move"
+    processed: Path = Path("processed")
+    failed: Path = Path("failed")
+    retention: Retention = Retention()
+    settle_seconds: Annotated[float, Meta(ge=0)] = 2.0
+    poll_seconds: Seconds = 1.0
+
+
+class ModelSettings(Struct, frozen=True):
+    path: ModelPath = "builtin:efficientnet_lite0"
+    labels: Path | None = None
+    fallback: tuple[ModelPath, ...] = ()
+    normalization: Normalization | None = None
+    resize: Literal["crop", "stretch", "letterbox"] = "crop"
+    threads: Count | Auto = "auto"
+
+
+class Inference(Struct, frozen=True):
+    top_k: Annotated[int, Meta(ge=1, le=1000)] = 5
+    temperature: Annotated[float, Meta(gt=0)] = 1.0
+    tta: tuple[View, ...] = ()
+    min_confidence: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    workers: Count | Auto = "auto"
+
+
+class Limits(Struct, frozen=True):
+    """What an image may have; more makes it a failed one."""
+
+    max_bytes: ByteSize = 64 * MIB
+    max_pixels: Count = 100_000_000
+
+
+class Log(Struct, frozen=True):
+    path: Path = Path("logs/results.jsonl")
+    max_bytes: ByteSize = 10 * MIB
+    backups: Annotated[int, Meta(ge=0)] = 10
+    compress: bool = True
+
+
+class Store(Struct, frozen=True):
+    path: Path = Path("state/journal.db")
+    max_records: Count = 100_000
+
+
+class Tls(Struct, frozen=True):
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+
+class Mqtt(Struct, frozen=True):
+    url: Annotated[str, Meta(extra={"reads": "url"})] = "mqtt://localhost:1883"
+    username: str | None = None
+    password_file: Path | None = None
+    tls: Tls = Tls()
+    base_topic: Annotated[
+        str,
+        Meta(
+            pattern=r"^[^+#/$]([^+#]*[^+#/])?$",
+            description="a topic without + and #, and without / at its ends",
+        ),
+    ] = "dropsight"
+    qos: Annotated[Literal[0, 1], Meta(description="1 (every record at least once) or 0 (at most once)")] = 1
+    retain: bool = False
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    keepalive: Annotated[int, Meta(ge=5, le=65535)] = 60
+    home_assistant: bool = True
+    max_backlog: Count = 100_000
+
+
+class Web(Struct, frozen=True):
+    listen: str = "127.0.0.1:8080"
+
+
+class Stats(Struct, frozen=True):
+    interval_seconds: Seconds = 60.0
+    window_seconds: Seconds = 300.0
+
+
+class Config(Struct, frozen=True):
+    device: Annotated[
+        str,
+        Meta(
+            pattern=r"\S",
+            description="a name that is not empty",
+            extra={"reads": "host"},
+        ),
+    ] = field(default_factory=socket.gethostname)
+    watch: Annotated[tuple[Watch, ...], Meta(min_length=1, description="a list of folders to watch")] = (
+        Watch(),
+    )
+    model: ModelSettings = ModelSettings()
+    inference: Inference = Inference()
+    limits: Limits = Limits()
+    log: Log = Log()
+    store: Store = Store()
+    mqtt: Mqtt | None = Mqtt()
+    web: Web | None = Web()
+    stats: Stats = Stats()

@@ -1,0 +1,151 @@
+"""What was said to what is meant: every value checked against its form, every fault kept."""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from dropsight.config.forms import TEXTUAL, Form, forms_of
+from dropsight.config.keys import Key, dotted, nearest_key
+from dropsight.config.layers import Fault, Layers
+from dropsight.config.sizes import parse_size
+
+BUILTIN = "builtin:"
+Section = TypeVar("Section", bound=Struct)
+
+
+class Reading:
+    """A faulty value is replaced by its default, so that the rest can be read and told of too."""
+
+    def __init__(self, layers: Layers) -> None:
+        self.faults: list[Fault] = []
+        self._layers = layers
+
+    def section(self, kind: type[Section], said: object, key: Key) -> Section | None:
+        """The section, None where a required key is missing."""
+        forms = forms_of(kind)
+        if not isinstance(said, dict):
+            # Not shown: somebody may write `mqtt: mqtt://bob:secret@host`.
+            found = "a text" if isinstance(said, str) else shown(said)
+            self._refuse(key, f"cannot be {found}; give keys of its own, such as {next(iter(forms))}")
+            said = {}
+        for name in said:
+            if name not in forms:
+                self._refuse((*key, str(name)), _unknown((*key, str(name)), tuple(forms)))
+        values = {name: self._field(form, said, (*key, name)) for name, form in forms.items()}
+        return None if msgspec.NODEFAULT in values.values() else kind(**values)
+
+    def _field(self, form: Form, said: dict[str, object], key: Key) -> object:
+        if key[-1] in said:
+            return self._value(form, said[key[-1]], key)
+        if form.required:
+            self._refuse(key, f"is missing; give {form.allowed}")
+        return self._default(form, key)
+
+    def _default(self, form: Form, key: Key) -> object:
+        if form.section and form.default is not None:
+            return self.section(form.section, {}, key)
+        if form.item and form.item.section:
+            return (self.section(form.item.section, {}, (*key, "0")),)
+        if isinstance(form.default, Path):
+            return place(str(form.default), self._layers.base.folder)
+        return form.default
+
+    def _value(self, form: Form, said: object, key: Key) -> object:
+        if said is None and form.nullable:
+            return None
+        if said is None and form.reads == "host":
+            return form.default
+        if form.section:
+            return self.section(form.section, said, key)
+        if form.item:
+            return self._items(form, form.item, said, key)
+        try:
+            return _leaf(form, said, self._layers.origin(key).folder)
+        except ValueError:
+            self._refuse(key, _refusal(form, said))
+            return self._default(form, key)
+
+    def _items(self, form: Form, item: Form, said: object, key: Key) -> object:
+        if not isinstance(said, list | tuple) or (form.filled and not said):
+            self._refuse(key, f"cannot be {shown(said)}; give {form.allowed}")
+            return self._default(form, key)
+        items = [self._value(item, each, (*key, str(index))) for index, each in enumerate(said)]
+        return tuple(each for each in items if each is not msgspec.NODEFAULT)
+
+    def _refuse(self, key: Key, text: str) -> None:
+        self.faults.append(Fault(key, text))
+
+
+def _leaf(form: Form, said: object, folder: Path) -> object:
+    """Raises ValueError, of which msgspec's ValidationError is one."""
+    plain = os.fspath(said) if isinstance(said, Path) else said
+    if isinstance(plain, int | float) and str(plain) in form.choices:
+        plain = str(plain)
+    if isinstance(plain, str):
+        plain = _READERS.get(form.reads, _as_it_is)(plain, folder)
+    value: object = msgspec.convert(plain, form.annotation)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(value)
+    return value
+
+
+def _as_it_is(text: str, _: Path) -> object:
+    return text
+
+
+def _size(text: str, _: Path) -> object:
+    return parse_size(text)
+
+
+def _model(text: str, folder: Path) -> object:
+    return text if text.startswith(BUILTIN) else str(place(text, folder))
+
+
+def place(text: str, folder: Path) -> Path:
+    """An absolute path, ~ expanded; raises ValueError."""
+    if not text.strip() or "\0" in text:
+        raise ValueError(text)
+    try:
+        return Path(os.path.normpath(folder / Path(text).expanduser()))
+    except RuntimeError as error:  # ~somebody who is not here
+        raise ValueError(text) from error
+
+
+_READERS: dict[str, Callable[[str, Path], object]] = {"size": _size, "model": _model, "path": place}
+
+
+def _unknown(key: Key, known: tuple[str, ...]) -> str:
+    nearest = nearest_key(key)
+    hint = f"did you mean {dotted(nearest)}?" if nearest else f"known here: {', '.join(known)}"
+    return f"unknown key; {hint}"
+
+
+def _refusal(form: Form, said: object) -> str:
+    if form.reads in TEXTUAL and said is not None and not isinstance(said, str | list | dict):
+        return f"cannot be {shown(said)}; put it in quotes"
+    close = get_close_matches(said.lower(), form.choices, n=1) if isinstance(said, str) else []
+    way_out = f"did you mean {close[0]}?" if close else f"give {form.allowed}"
+    return f"cannot be {shown(said)}; {way_out}"
+
+
+def shown(said: object) -> str:
+    match said:
+        case None:
+            return "null"
+        case bool():
+            return str(said).lower()
+        case str():
+            return json.dumps(said[:80], ensure_ascii=False)
+        case dict():
+            return "a mapping"
+        case list() | tuple():
+            return "a list"
+        case _:
+            return str(said)

@@ -1,0 +1,1 @@
+"""The daemon's rooms: what waits, what is in hand, what is on record, and where a finished image goes."""

@@ -1,0 +1,199 @@
+"""Every image that is known and not yet finished: who has it, since when, and what is still to come."""
+
+import heapq
+import itertools
+import os
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from dropsight.records import Status
+from dropsight.service.dropfolder import DropFolder
+
+Place = Literal["queued", "postponed", "in_hand"]
+Signature = tuple[int, int, int]  # inode, size, mtime_ns
+
+
+class Counters(msgspec.Struct, frozen=True):
+    """Images since the start of the daemon; seen = done + failed + waiting + expired, at every moment."""
+
+    seen: int
+    done: int
+    failed: int
+    waiting: int
+    expired: int
+    queued: int
+    postponed: int
+    in_hand: int
+
+
+@dataclass(slots=True, eq=False)
+class Candidate:
+    """A path that may be an image to take. Only the thread that has it in hand changes it.
+
+    `closed`: a writer closed the file and no other sign has come since. `ready_at`: monotonic seconds.
+    `signature` and `still_since` tell for how long the file has not changed.
+    """
+
+    folder: DropFolder
+    path: str
+    closed: bool
+    ready_at: float
+    place: Place = "queued"
+    due: float = 0.0
+    again: bool = False
+    closed_again: bool = False
+    held_by_writer: bool = False
+    signature: Signature | None = None
+    still_since: float = 0.0
+
+
+@dataclass(slots=True)
+class Backlog:
+    """Thread-safe. Holds at most `capacity` paths; what does not fit waits in its folder for a scan."""
+
+    capacity: int = 512
+    _known: dict[str, Candidate] = field(default_factory=dict)
+    _queue: deque[Candidate] = field(default_factory=deque)
+    _postponed: list[tuple[float, int, Candidate]] = field(default_factory=list)
+    _ties: "itertools.count[int]" = field(default_factory=itertools.count)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _work: threading.Condition = field(init=False)
+    _room: threading.Condition = field(init=False)
+    _seen: int = 0
+    _done: int = 0
+    _failed: int = 0
+    _stopped: bool = False
+
+    def __post_init__(self) -> None:
+        self._work = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+
+    def hint(self, folder: DropFolder, path: str, *, closed: bool) -> bool:
+        """Something happened to this path. Never blocks; False when there is no room for it."""
+        with self._lock:
+            known = self._known.get(path)
+            if known is None:
+                return self._add(folder, path, closed=closed)
+            if known.place == "in_hand":
+                known.again, known.closed_again = True, known.closed_again or closed
+            elif known.place == "postponed":
+                self._enqueue(known, closed=closed)
+            else:
+                known.closed = known.closed or closed
+            return True
+
+    def offer(self, folder: DropFolder, path: str) -> bool:
+        """A scan found this path. Waits until there is room; False when the backlog was stopped."""
+        with self._lock:
+            while path not in self._known and not self._add(folder, path, closed=False):
+                if self._stopped:
+                    return False
+                self._room.wait()
+            return not self._stopped
+
+    def take(self) -> Candidate | None:
+        """Wait for the next candidate; None when the backlog was stopped."""
+        with self._lock:
+            while not self._stopped:
+                self._promote_due()
+                if self._queue:
+                    candidate = self._queue.popleft()
+                    candidate.place = "in_hand"
+                    return candidate
+                self._work.wait(self._seconds_to_next_due())
+            return None
+
+    def postpone(self, candidate: Candidate, *, seconds: float) -> None:
+        """Not ready yet: look again after a while, or at the next sign of life."""
+        with self._lock:
+            if candidate.again:
+                self._enqueue(candidate, closed=candidate.closed_again)
+                candidate.again = candidate.closed_again = False
+                return
+            candidate.place, candidate.closed = "postponed", False
+            candidate.due = time.monotonic() + seconds
+            heapq.heappush(self._postponed, (candidate.due, next(self._ties), candidate))
+            self._work.notify()
+
+    def drop(self, candidate: Candidate) -> None:
+        """The file vanished before it was read, or is on record already: it was never ours to count."""
+        with self._lock:
+            self._seen -= 1
+            self._release(candidate)
+
+    def finish(self, candidate: Candidate, status: Status) -> None:
+        with self._lock:
+            if status == "ok":
+                self._done += 1
+            else:
+                self._failed += 1
+            self._release(candidate)
+
+    def stop(self) -> None:
+        """Hand out nothing more. What is queued lies in its folder and is found at the next start."""
+        with self._lock:
+            self._stopped = True
+            self._work.notify_all()
+            self._room.notify_all()
+
+    def counters(self) -> Counters:
+        with self._lock:
+            waiting, queued = len(self._known), len(self._queue)
+            postponed = sum(candidate.place == "postponed" for candidate in self._known.values())
+            return Counters(
+                seen=self._seen,
+                done=self._done,
+                failed=self._failed,
+                waiting=waiting,
+                expired=0,
+                queued=queued,
+                postponed=postponed,
+                in_hand=waiting - queued - postponed,
+            )
+
+    def at_rest(self, *, settle_seconds: float) -> bool:
+        """Whether nothing is left but files that a writer has held open, unchanged, for the settle time."""
+        now = time.monotonic()
+        with self._lock:
+            return all(
+                known.place == "postponed"
+                and known.held_by_writer
+                and now - known.still_since > settle_seconds
+                for known in self._known.values()
+            )
+
+    def _add(self, folder: DropFolder, path: str, *, closed: bool) -> bool:
+        if len(self._known) >= self.capacity or self._stopped:
+            return False
+        self._known[path] = candidate = Candidate(folder, path, closed=closed, ready_at=time.monotonic())
+        self._seen += 1
+        self._queue.append(candidate)
+        self._work.notify()
+        return True
+
+    def _enqueue(self, candidate: Candidate, *, closed: bool) -> None:
+        candidate.place, candidate.closed, candidate.ready_at = "queued", closed, time.monotonic()
+        self._queue.append(candidate)
+        self._work.notify()
+
+    def _promote_due(self) -> None:
+        now = time.monotonic()
+        while self._postponed and self._postponed[0][0] <= now:
+            due, _, candidate = heapq.heappop(self._postponed)
+            # A sign of life may have queued it already, or postponed it anew under a later time.
+            if candidate.place == "postponed" and candidate.due == due:
+                self._enqueue(candidate, closed=False)
+
+    def _seconds_to_next_due(self) -> float | None:
+        return max(self._postponed[0][0] - time.monotonic(), 0.0) if self._postponed else None
+
+    def _release(self, candidate: Candidate) -> None:
+        del self._known[candidate.path]
+        if candidate.again and os.path.lexists(candidate.path):
+            self._add(candidate.folder, candidate.path, closed=candidate.closed_again)
+        self._room.notify()

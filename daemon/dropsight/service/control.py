@@ -1,0 +1,102 @@
+"""A Unix socket in the state folder: other programs ask, the daemon answers, a JSON line each way."""
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from dropsight.errors import DropsightError
+
+log = logging.getLogger(__name__)
+
+NAME = "dropsight.sock"
+REQUEST_BYTES = 4_096
+ANSWER_BYTES = 2**24
+TIMEOUT_SECONDS = 5.0
+
+
+class Request(msgspec.Struct, frozen=True):
+    command: str
+
+
+class NotRunningError(DropsightError):
+    pass
+
+
+class ControlServer:
+    """Answers one request a connection, one connection at a time."""
+
+    def __init__(self, folder: Path, answers: dict[str, Callable[[], bytes]]) -> None:
+        self._folder, self._answers = folder, answers
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with contextlib.suppress(FileNotFoundError):
+            (folder / NAME).unlink()
+        with _address(folder) as address:
+            self._listener.bind(address)
+        self._listener.listen(8)
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(TIMEOUT_SECONDS)
+        self._listener.close()
+        with contextlib.suppress(FileNotFoundError):
+            (self._folder / NAME).unlink()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                connection.settimeout(TIMEOUT_SECONDS)
+                connection.sendall(self._answer(_read_line(connection, max_bytes=REQUEST_BYTES)) + b"\n")
+
+    def _answer(self, line: bytes) -> bytes:
+        try:
+            answer = self._answers[msgspec.json.decode(line, type=Request).command]
+        except (msgspec.DecodeError, KeyError):
+            known = ", ".join(self._answers)
+            return msgspec.json.encode({"error": f"not understood; known commands: {known}"})
+        return answer()
+
+
+def ask(folder: Path, command: str) -> bytes:
+    """Ask the daemon whose state lies in this folder; raises NotRunningError where none answers."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(TIMEOUT_SECONDS)
+        try:
+            with _address(folder) as address:
+                connection.connect(address)
+            connection.sendall(msgspec.json.encode(Request(command)) + b"\n")
+            return _read_line(connection, max_bytes=ANSWER_BYTES)
+        except OSError as error:
+            raise NotRunningError(f"no dropsight is running with its state in {folder}") from error
+
+
+@contextlib.contextmanager
+def _address(folder: Path) -> Iterator[str]:
+    """Give the socket's path by way of the folder's descriptor: the kernel's limit is 108 bytes."""
+    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{fd}/{NAME}"
+    finally:
+        os.close(fd)
+
+
+def _read_line(connection: socket.socket, *, max_bytes: int) -> bytes:
+    received = b""
+    while not received.endswith(b"\n") and len(received) < max_bytes:
+        chunk = connection.recv(65_536)
+        if not chunk:
+            break
+        received += chunk
+    return received.rstrip(b"\n")

@@ -1,0 +1,77 @@
+"""A watched folder: which of its files are images to take, and which camera each belongs to."""
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dropsight.config import Watch
+
+DEFAULT_CAMERA = "default"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DropFolder:
+    """`excluded` are folders below the root that are ours, never the cameras'."""
+
+    root: str
+    settings: Watch
+    excluded: tuple[str, ...]
+    _name_pattern: re.Pattern[str] = field(repr=False)
+
+    @classmethod
+    def open(cls, settings: Watch, *, ours: Sequence[Path] = ()) -> "DropFolder":
+        root = os.fspath(settings.path)
+        excluded = tuple(os.fspath(path) for path in (settings.processed, settings.failed, *ours))
+        below = tuple(path for path in excluded if path.startswith(root + os.sep))
+        pattern = "|".join(fnmatch.translate(name) for name in settings.patterns)
+        return cls(root, settings, below, re.compile(pattern, re.IGNORECASE))
+
+    def wants(self, path: str) -> bool:
+        """Whether this path, by its name and place alone, is an image to take.
+
+        Hidden files are uploads in the making (rsync, sftp clients) or litter (macOS).
+        """
+        folder, name = os.path.split(path)
+        if name.startswith(".") or not self._name_pattern.match(name):
+            return False
+        return self.reaches(folder)
+
+    def reaches(self, folder: str) -> bool:
+        """Whether files directly inside this folder count."""
+        if folder == self.root:
+            return True
+        if not self.settings.recursive or not folder.startswith(self.root + os.sep):
+            return False
+        return not any(folder == ours or folder.startswith(ours + os.sep) for ours in self.excluded)
+
+    def relative(self, path: str) -> str:
+        return path[len(self.root) + 1 :]
+
+    def camera(self, path: str) -> str:
+        """Name the camera: the first folder below the root, `default` for files at the root itself."""
+        first, separator, _ = self.relative(path).partition(os.sep)
+        return first if separator else DEFAULT_CAMERA
+
+    def images(self, start: str | None = None) -> Iterator[str]:
+        """Walk the images at or below `start` lazily; symbolic links to folders are not followed.
+
+        Folders that vanish on the way are skipped; one that cannot be read raises OSError at the root only.
+        """
+        pending = [start or self.root]
+        while pending:
+            folder = pending.pop()
+            if not self.reaches(folder):
+                continue
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            pending.append(entry.path)
+                        elif self.wants(entry.path):
+                            yield entry.path
+            except OSError:
+                if folder == self.root:
+                    raise

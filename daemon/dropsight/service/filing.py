@@ -1,0 +1,121 @@
+"""Where a finished image goes: moved, deleted or left, and only if it is still the file that was read."""
+
+import contextlib
+import errno
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from dropsight.errors import StoreError
+from dropsight.records import Failure, Record
+from dropsight.service.dropfolder import DropFolder
+
+Identity = tuple[int, int, int, int]  # device, inode, size, mtime_ns
+REASON_SUFFIX = ".reason.json"
+PART_SUFFIX = ".dropsight-part"
+
+
+def identity(stat: os.stat_result) -> Identity:
+    return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Filing:
+    """What to file away, once its record is durable. `line` is the record as logged."""
+
+    folder: DropFolder
+    path: str
+    identity: Identity
+    record: Record
+    line: bytes
+
+
+def file_away(filing: Filing) -> None:
+    """Move or delete the image as its folder's settings say; do nothing if it is gone or another by now.
+
+    Raises StoreError where there is no room or no right to: the image stays, try again later.
+    """
+    settings = filing.folder.settings
+    if settings.after == "keep" or not _unchanged(filing):
+        return
+    failed = isinstance(filing.record, Failure)
+    try:
+        if failed:
+            _move_to(settings.failed, filing, reason=True)
+        elif settings.after == "move":
+            _move_to(settings.processed, filing, reason=False)
+        else:
+            os.unlink(filing.path)
+    except OSError as error:
+        if not os.path.lexists(filing.path):
+            return  # somebody was faster; the record stands
+        place = settings.failed if failed else settings.processed
+        raise StoreError(f"{place} takes no finished images: {error.strerror}") from error
+
+
+def _unchanged(filing: Filing) -> bool:
+    try:
+        return identity(os.lstat(filing.path)) == filing.identity
+    except OSError:
+        return False
+
+
+def _move_to(top: Path, filing: Filing, *, reason: bool) -> None:
+    target = _free_name(os.path.join(top, filing.folder.relative(filing.path)), filing.record.id)
+    try:
+        _move(filing.path, target, reason=filing.line if reason else None)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        _move(filing.path, target, reason=filing.line if reason else None)
+
+
+def _free_name(target: str, record_id: str) -> str:
+    """An earlier image of the same name stays: the later one carries its record's id."""
+    if not os.path.lexists(target):
+        return target
+    stem, suffix = os.path.splitext(target)
+    return f"{stem}.{record_id[:12]}{suffix}"
+
+
+def _move(source: str, target: str, *, reason: bytes | None) -> None:
+    if reason is not None:
+        _write_reason(target + REASON_SUFFIX, reason)
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy_across(source, target)
+
+
+def _write_reason(path: str, line: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(msgspec.json.format(line, indent=2) + b"\n")
+
+
+def _copy_across(source: str, target: str) -> None:
+    """Rename across file systems: the source goes only when its copy is on disk under its own name."""
+    part = target + PART_SUFFIX
+    try:
+        shutil.copy2(source, part, follow_symlinks=False)
+        if not os.path.islink(part):
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
+        os.rename(part, target)
+        _sync_folder(os.path.dirname(target))
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
+    os.unlink(source)
+
+
+def _sync_folder(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

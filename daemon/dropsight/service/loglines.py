@@ -1,0 +1,88 @@
+"""The rolling log follows the journal: one line a record, in order, across crashes and full disks."""
+
+import time
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+import msgspec
+from dropsight.service.outbox import Delivery
+
+from dropsight.errors import SinkError
+from dropsight.service.store import JournalReader
+from dropsight.service.troubles import Troubles
+
+SYNC_SECONDS = 1.0
+BATCH = 64
+
+
+class LineLog(Protocol):
+    """Where lines go for other programs to read; raises SinkError where it cannot take them for now."""
+
+    def append(self, lines: Sequence[bytes]) -> None: ...
+    def sync(self) -> None: ...
+    def recent_ids(self, ids: Collection[str]) -> set[str]: ...
+    def close(self) -> None: ...
+
+
+class _Identified(msgspec.Struct):
+    id: str
+
+
+def _id(delivery: Delivery) -> str:
+    return msgspec.json.decode(delivery.line, type=_Identified).id
+
+
+class LogLines:
+    """Records up to seq `logged` stand in the log, those up to `synced` also after a loss of power."""
+
+    def __init__(self, lines: LineLog, reader: JournalReader, troubles: Troubles, *, synced: int) -> None:
+        self._lines, self._reader, self._troubles = lines, reader, troubles
+        self.logged = self.synced = synced
+        self._next_sync = 0.0
+        self._behind = False
+
+    @property
+    def at_rest(self) -> bool:
+        return self.logged == self.synced and not self._behind
+
+    def append(self, lines: Sequence[bytes], *, newest: int) -> None:
+        """Append the lines of records that were just committed, the last of which is `newest`."""
+        if self._behind:
+            return  # they follow from the journal, in their order, once the log takes lines again
+        try:
+            self._lines.append(lines)
+            self.logged = newest
+        except SinkError as error:
+            self._behind = True
+            self._troubles.raised("log", error)
+
+    def recover(self) -> None:
+        """After a start: append what the journal has beyond the cursor, save what stands there already."""
+        while deliveries := self._reader.pending(self.logged, BATCH):
+            known = self._lines.recent_ids([_id(entry) for entry in deliveries])
+            self._lines.append([entry.line for entry in deliveries if _id(entry) not in known])
+            self.logged = deliveries[-1].seq
+        self._lines.sync()
+        self.synced = self.logged
+
+    def sync_if_due(self) -> None:
+        if not self.at_rest and time.monotonic() >= self._next_sync:
+            self.sync()
+
+    def sync(self) -> None:
+        self._next_sync = time.monotonic() + SYNC_SECONDS
+        try:
+            if self._behind:
+                self._catch_up()
+            self._lines.sync()
+        except SinkError as error:
+            self._troubles.raised("log", error)
+        else:
+            self._troubles.cleared("log")
+            self.synced = self.logged
+
+    def _catch_up(self) -> None:
+        while deliveries := self._reader.pending(self.logged, BATCH):
+            self._lines.append([entry.line for entry in deliveries])
+            self.logged = deliveries[-1].seq
+        self._behind = False

@@ -1,0 +1,182 @@
+"""The way of one image: open, decode, views, prepare, predict, merge, calibrate, rank, record.
+
+Pure steps but for the clock, in this order from top to bottom. The daemon's workers call exactly these,
+and so does the command line; the threads and queues around them live in workers.py.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropsight.config import Inference
+from dropsight.errors import ImageError
+from dropsight.images.decoding import decode
+from dropsight.images.framing import Resize
+from dropsight.images.header import Header, check_bounds, read_header
+from dropsight.images.opening import Bounds, ImageFile
+from dropsight.images.views import views
+from dropsight.inference.preparing import Preparation
+from dropsight.inference.ranking import merge, predictions, probabilities
+from dropsight.models.spec import Model, ModelSpec
+from dropsight.records import (
+    ErrorFacts,
+    Failure,
+    ImageFacts,
+    Latency,
+    ModelFacts,
+    Prediction,
+    Result,
+    drop_id,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that the steps need to know besides the image, fixed while one model is in force."""
+
+    device: str
+    spec: ModelSpec
+    preparation: Preparation
+    resize: Resize
+    bounds: Bounds
+    inference: Inference
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """One arrival of one file. `relative` is in the file system's bytes, `wait_ms` from ready to taken."""
+
+    relative: bytes
+    camera: str
+    stat: os.stat_result
+    wait_ms: float
+
+    def id(self, device: str) -> str:
+        return drop_id(device, self.relative, self.stat.st_size, self.stat.st_mtime_ns)
+
+    @property
+    def image_path(self) -> str:
+        """The path as text; bytes that are not UTF-8 stand as \\xNN."""
+        return self.relative.decode("utf-8", "backslashreplace")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An image as the model wants it: a batch of its views, in the input tensor's dtype."""
+
+    batch: NDArray[np.generic]
+    facts: ImageFacts
+    decode_ms: float
+    preprocess_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    predictions: Sequence[Prediction]
+    inference_ms: float
+    postprocess_ms: float
+
+
+def read(file: ImageFile, plan: Plan) -> tuple[bytes, Header]:
+    """Read the bytes and what their header says; raises ImageError before anything large is decoded."""
+    data = file.read(plan.bounds)
+    header = read_header(data)
+    check_bounds(header, plan.bounds)
+    return data, header
+
+
+def prepare(data: bytes, header: Header, stat: os.stat_result, plan: Plan) -> Prepared:
+    """Decode, upright and as small as the model allows; take the views; frame, normalise and quantize."""
+    started = time.perf_counter()
+    spec = plan.spec
+    pixels = decode(data, header, at_least=(spec.height, spec.width), how=plan.resize)
+    decoded = time.perf_counter()
+    framed = plan.preparation.frame(pixels)
+    batch = plan.preparation.batch(views(framed, plan.inference.tta or ("original",)))
+    prepared = time.perf_counter()
+    return Prepared(
+        batch=batch,
+        facts=_image_facts(header, stat),
+        decode_ms=(decoded - started) * 1e3,
+        preprocess_ms=(prepared - decoded) * 1e3,
+    )
+
+
+def predict(model: Model, prepared: Prepared, plan: Plan) -> Answer:
+    """Invoke; merge the views' probabilities, calibrate by temperature, rank."""
+    started = time.perf_counter()
+    scores = model.scores(prepared.batch)
+    invoked = time.perf_counter()
+    settings = plan.inference
+    merged = merge(probabilities(scores, plan.spec, settings.temperature))
+    ranked = predictions(merged, plan.spec.labels, settings.top_k)
+    likely = ranked[:1] + [entry for entry in ranked[1:] if entry.confidence >= settings.min_confidence]
+    return Answer(
+        predictions=likely,
+        inference_ms=(invoked - started) * 1e3,
+        postprocess_ms=(time.perf_counter() - invoked) * 1e3,
+    )
+
+
+def result(drop: Drop, prepared: Prepared, answer: Answer, plan: Plan) -> Result:
+    best, settings = answer.predictions[0], plan.inference
+    return Result(
+        id=drop.id(plan.device),
+        time=timestamp(time.time()),
+        device=plan.device,
+        camera=drop.camera,
+        image_path=drop.image_path,
+        predicted_class=best.class_index,
+        label=best.label,
+        confidence=best.confidence,
+        top_5_predictions={str(entry.class_index): entry.confidence for entry in answer.predictions[:5]},
+        predictions=list(answer.predictions),
+        image=prepared.facts,
+        model=model_facts(plan.spec),
+        tta=len(prepared.batch),
+        temperature=settings.temperature * plan.spec.temperature,
+        latency_ms=Latency(
+            wait=_rounded(drop.wait_ms),
+            decode=_rounded(prepared.decode_ms),
+            preprocess=_rounded(prepared.preprocess_ms),
+            inference=_rounded(answer.inference_ms),
+            postprocess=_rounded(answer.postprocess_ms),
+        ),
+    )
+
+
+def failure(drop: Drop, error: ImageError, plan: Plan) -> Failure:
+    return Failure(
+        id=drop.id(plan.device),
+        time=timestamp(time.time()),
+        device=plan.device,
+        camera=drop.camera,
+        image_path=drop.image_path,
+        error=ErrorFacts(error.code, str(error)),
+        model=model_facts(plan.spec),
+        latency_ms=Latency(wait=_rounded(drop.wait_ms)),
+    )
+
+
+def model_facts(spec: ModelSpec) -> ModelFacts:
+    return ModelFacts(spec.name, spec.format, spec.quantization, spec.digest)
+
+
+def timestamp(seconds: float) -> str:
+    """Write seconds since the epoch as ISO 8601 in UTC, with microseconds."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _image_facts(header: Header, stat: os.stat_result) -> ImageFacts:
+    width, height = header.upright
+    captured = header.captured or timestamp(stat.st_mtime)
+    return ImageFacts(width, height, stat.st_size, header.format, captured)
+
+
+def _rounded(milliseconds: float) -> float:
+    return round(milliseconds, 3)

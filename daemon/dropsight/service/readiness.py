@@ -1,0 +1,61 @@
+"""Whether a file is complete: nobody writes to it any more."""
+
+import fcntl
+import os
+import time
+from typing import Literal
+
+from dropsight.service.backlog import Candidate
+
+Writer = Literal["none", "present", "unknown"]
+
+
+def writer(fd: int) -> Writer:
+    """Ask the kernel by a read lease, given back at once, whether anyone has the file open for writing.
+
+    Needs a local file system, and the file's owner or CAP_LEASE; elsewhere the answer is unknown.
+    The caller ignores SIGIO: a writer that opens the file in the lease's few microseconds sends it.
+    """
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except BlockingIOError:
+        return "present"
+    except OSError:
+        return "unknown"
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return "none"
+
+
+def still_seconds(candidate: Candidate, stat: os.stat_result) -> float:
+    """For how long the file has not changed, as far as anyone can tell.
+
+    The file's own time counts only when it lies in the past: network shares and Pis without
+    a clock disagree about now.
+    """
+    now = time.monotonic()
+    signature = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    if candidate.signature != signature:
+        candidate.signature, candidate.still_since = signature, now
+    return max(now - candidate.still_since, time.time() - stat.st_mtime)
+
+
+def seconds_to_wait(candidate: Candidate, fd: int, stat: os.stat_result) -> float:
+    """Return 0 when the file is complete, else after how long to look again.
+
+    Waiting is bounded below so that a writer of hours costs a look every half settle time only:
+    its close is an event of its own.
+    """
+    settle = candidate.folder.settings.settle_seconds
+    still = still_seconds(candidate, stat)
+    found = writer(fd)
+    candidate.held_by_writer = found == "present"
+    if found == "none" or (found == "unknown" and (candidate.closed or still >= settle)):
+        return 0.0
+    if found == "present":
+        return max(settle / 2, 0.05)
+    return max(settle - still, 0.01)
+
+
+def seconds_young(candidate: Candidate, stat: os.stat_result) -> float:
+    """Return for how long a file that does not decode is still given the benefit of the doubt."""
+    return max(candidate.folder.settings.settle_seconds - still_seconds(candidate, stat), 0.0)

@@ -1,0 +1,307 @@
+"""Group commit: results become durable, are logged, their images are filed away, and others hear of it."""
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from dropsight.errors import StoreError
+from dropsight.records import Record, Result, decode, drop_id, encode, with_total
+from dropsight.service.backlog import Backlog, Candidate
+from dropsight.service.dropfolder import DropFolder
+from dropsight.service.filing import Filing, file_away, identity
+from dropsight.service.loglines import SYNC_SECONDS, LineLog, LogLines
+from dropsight.service.stats import Stats
+from dropsight.service.store import Cursor, JournalReader, Row, Store, Unfiled
+from dropsight.service.troubles import Troubles
+
+log = logging.getLogger(__name__)
+
+GROUP_RECORDS = 64
+GROUP_SECONDS = 0.05
+RETRY_SECONDS = 1.0
+PRUNE_EVERY = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An image whose record is made but not durable yet; `stat` is of the file as it was read."""
+
+    candidate: Candidate
+    stat: os.stat_result
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A durable record; `line` is its final form, total latency included."""
+
+    seq: int
+    finished: Finished
+    line: bytes
+    total_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """How much the journal keeps: records in all, and records that a broker has not taken yet."""
+
+    max_records: int
+    max_backlog: int | None  # None: there is no broker
+
+
+class Recorder:
+    """Owns the store and the line log; everything but the methods that say so runs on `run`'s thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        lines: LineLog,
+        *,
+        backlog: Backlog,
+        stats: Stats,
+        history: History,
+        on_recorded: Callable[[Sequence[Recorded]], None],
+    ) -> None:
+        self._store, self._backlog, self._stats, self._history = store, backlog, stats, history
+        self._on_recorded = on_recorded
+        self.troubles = Troubles(log)
+        self._reader = JournalReader(store.path)
+        self._log = LogLines(lines, self._reader, self.troubles, synced=store.cursor("log"))
+        self._inbound: queue.Queue[Finished | None] = queue.Queue(maxsize=2 * GROUP_RECORDS)
+        self._stopping = threading.Event()
+        self._last_commit = 0.0
+        self._acknowledged = self._acknowledged_noted = store.cursor("mqtt")
+        self._unfiled: list[Recorded] = []
+        self._totals: list[tuple[float, int]] = []
+        self._filed: list[int] = []
+        self._forgotten: list[str] = []
+        self.newest = self._pruned_at = self._reader.newest()
+        self.visible = 0
+        """Records up to this seq have their final line: a publisher may read them."""
+        self.dropped = 0
+        """Records that went unpublished beyond the bound."""
+
+    def put(self, finished: Finished) -> None:
+        """Hand over a finished image, from any thread; waits while the journal cannot keep up."""
+        self._inbound.put(finished)
+
+    def depth(self) -> int:
+        return self._inbound.qsize()
+
+    def acknowledge(self, seq: int) -> None:
+        """The broker has everything up to here. From any thread."""
+        self._acknowledged = seq
+        self._nudge()
+
+    def forget_kept(self, ids: Sequence[str]) -> None:
+        """These files of a `keep` folder are gone. From any thread."""
+        self._forgotten.extend(ids)
+        self._nudge()
+
+    def stop(self) -> None:
+        """Record what was put, then let `run` return. From any thread."""
+        self._stopping.set()
+        self._nudge()
+
+    def recover(self, folders: Sequence[DropFolder]) -> None:
+        """Mend what a crash may have left between a commit and its consequences; before `run`."""
+        self._log.recover()
+        for row in self._store.unfiled():
+            if filing := _left_behind(row, folders):
+                file_away(filing)
+            self._filed.append(row.seq)
+        self._settle()
+
+    def run(self) -> None:
+        while not (self._stopping.is_set() and self._inbound.empty()):
+            group = self._gather()
+            if group and not self._record(group):
+                break
+            self._keep_house()
+        self._file_unfiled()
+        self._log.sync()
+        self._settle()
+        self._reader.close()
+
+    def _nudge(self) -> None:
+        with contextlib.suppress(queue.Full):  # then it is awake
+            self._inbound.put_nowait(None)
+
+    def _gather(self) -> list[Finished]:
+        """Wait for the first; then for company, but only when a commit was made just now."""
+        try:
+            first = self._inbound.get(timeout=None if self._at_rest() else SYNC_SECONDS)
+        except queue.Empty:
+            return []
+        since = time.monotonic() - self._last_commit
+        if first and since < GROUP_SECONDS:
+            self._stopping.wait(GROUP_SECONDS - since)
+        group = [first]
+        with contextlib.suppress(queue.Empty):
+            while len(group) < GROUP_RECORDS:
+                group.append(self._inbound.get_nowait())
+        return [finished for finished in group if finished]
+
+    def _at_rest(self) -> bool:
+        outstanding = self._unfiled or self._totals or self._filed or self._forgotten
+        return self._log.at_rest and not (outstanding or self.troubles.any() or self._stopping.is_set())
+
+    def _record(self, group: Sequence[Finished]) -> bool:
+        """Take a group all the way; False when the journal takes nothing and it is time to stop."""
+        lines = [encode(finished.record) for finished in group]
+        seqs = self._commit(group, lines)
+        if seqs is None:
+            return False
+        self._last_commit = time.monotonic()
+        recorded: list[Recorded] = []
+        for seq, finished, line in zip(seqs, group, lines, strict=True):
+            if seq is None:
+                recorded.extend(self._record_again(finished))
+            else:
+                recorded.append(_recorded(seq, finished, line))
+        if recorded:
+            self._follow_up(recorded)
+        return True
+
+    def _commit(self, group: Sequence[Finished], lines: Sequence[bytes]) -> list[int | None] | None:
+        rows = [_row(finished, line) for finished, line in zip(group, lines, strict=True)]
+        while True:
+            try:
+                seqs = self._store.add(rows)
+            except StoreError as error:
+                self.troubles.raised("journal", error)
+                if self._stopping.wait(RETRY_SECONDS):
+                    log.warning("%d images stay in their folder: the journal takes no records", len(rows))
+                    return None
+            else:
+                return seqs
+
+    def _record_again(self, finished: Finished) -> Iterator[Recorded]:
+        """A file just like an earlier, finished one: a drop of its own, told apart by an ordinal."""
+        if finished.candidate.folder.settings.after == "keep":
+            self._backlog.drop(finished.candidate)
+            return
+        for repeat in range(1, 1_000_000):
+            again = _repeated(finished, repeat)
+            line = encode(again.record)
+            seqs = self._commit([again], [line])
+            if seqs is None:
+                return
+            if seqs[0] is not None:
+                yield _recorded(seqs[0], again, line)
+                return
+
+    def _follow_up(self, recorded: Sequence[Recorded]) -> None:
+        self.newest = max(entry.seq for entry in recorded)
+        self._totals.extend((entry.total_ms, entry.seq) for entry in recorded)
+        self._log.append([entry.line for entry in recorded], newest=self.newest)
+        self._stats.add([(entry.finished.record, entry.total_ms) for entry in recorded])
+        self._unfiled.extend(recorded)
+        self._file_unfiled()
+        self._settle()
+        self._on_recorded(recorded)
+
+    def _file_unfiled(self) -> None:
+        """File away what can be; the rest stays in hand, which in time rightly holds up the intake."""
+        stuck: list[Recorded] = []
+        for entry in self._unfiled:
+            finished = entry.finished
+            folder, path = finished.candidate.folder, finished.candidate.path
+            try:
+                file_away(Filing(folder, path, identity(finished.stat), finished.record, entry.line))
+            except StoreError as error:
+                self.troubles.raised("filing", error)
+                stuck.append(entry)
+                continue
+            self._filed.append(entry.seq)
+            self._backlog.finish(
+                finished.candidate, "ok" if isinstance(finished.record, Result) else "failed"
+            )
+        if self._unfiled and not stuck:
+            self.troubles.cleared("filing")
+        self._unfiled = stuck
+
+    def _settle(self) -> None:
+        acknowledged = self._acknowledged
+        cursors: dict[Cursor, int] = {"log": self._log.synced}
+        if self._history.max_backlog is not None:
+            cursors["mqtt"] = acknowledged
+        forgotten = list(self._forgotten)
+        try:
+            self._store.settle(totals=self._totals, filed=self._filed, cursors=cursors)
+            self._store.forget_kept(forgotten)
+        except StoreError as error:
+            self.troubles.raised("journal", error)
+            return
+        self.troubles.cleared("journal")
+        self._totals, self._filed = [], []
+        del self._forgotten[: len(forgotten)]
+        self._acknowledged_noted = acknowledged
+        self.visible = self.newest
+
+    def _keep_house(self) -> None:
+        """Whatever is due between two groups."""
+        self._log.sync_if_due()
+        if self._unfiled:
+            self._file_unfiled()
+        news = self._acknowledged != self._acknowledged_noted
+        if self._filed or self._totals or self._forgotten or news:
+            self._settle()
+        if self.newest - self._pruned_at >= PRUNE_EVERY:
+            self._prune()
+
+    def _prune(self) -> None:
+        """Keep the journal within its bounds; what a broker has not taken goes last, and is counted."""
+        self._pruned_at = self.newest
+        backlog = self._history.max_backlog
+        taken = self.newest if backlog is None else self._acknowledged
+        settled = min(self._log.synced, self.visible)
+        try:
+            self._store.prune(after=0, upto=min(settled, taken, self.newest - self._history.max_records))
+            if backlog is not None and (
+                dropped := self._store.prune(after=taken, upto=min(settled, self.newest - backlog))
+            ):
+                self.dropped += dropped
+                log.warning("dropped %d records that the broker did not take: mqtt.max_backlog", dropped)
+        except StoreError as error:
+            self.troubles.raised("journal", error)
+
+
+def _row(finished: Finished, line: bytes) -> Row:
+    candidate, stat, record = finished.candidate, finished.stat, finished.record
+    status = "ok" if isinstance(record, Result) else "failed"
+    kept = candidate.folder.settings.after == "keep"
+    path = os.fsencode(candidate.path)
+    return Row(record.id, path, stat.st_size, stat.st_mtime_ns, record.camera, status, line, kept=kept)
+
+
+def _recorded(seq: int, finished: Finished, line: bytes) -> Recorded:
+    total_ms = (time.monotonic() - finished.candidate.ready_at) * 1e3
+    return Recorded(seq, finished, with_total(line, total_ms), total_ms)
+
+
+def _repeated(finished: Finished, repeat: int) -> Finished:
+    record, stat, candidate = finished.record, finished.stat, finished.candidate
+    relative = os.fsencode(candidate.folder.relative(candidate.path))
+    again = drop_id(record.device, relative, stat.st_size, stat.st_mtime_ns, repeat=repeat)
+    return replace(finished, record=msgspec.structs.replace(record, id=again))
+
+
+def _left_behind(row: Unfiled, folders: Sequence[DropFolder]) -> Filing | None:
+    """Return what is still to be filed away: the very file that the record was made from."""
+    path = os.fsdecode(row.path)
+    folder = next((folder for folder in folders if folder.wants(path)), None)
+    try:
+        stat = os.lstat(path)
+    except OSError:
+        return None
+    if folder is None or (stat.st_size, stat.st_mtime_ns) != (row.size, row.mtime_ns):
+        return None
+    return Filing(folder, path, identity(stat), decode(row.line), row.line)

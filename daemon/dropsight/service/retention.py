@@ -1,0 +1,82 @@
+"""Keeping processed/ and failed/ within their age and size."""
+
+import heapq
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from dropsight.config import Retention, Watch
+
+from dropsight.service.filing import PART_SUFFIX
+
+log = logging.getLogger(__name__)
+
+SECONDS_A_DAY = 86_400
+BATCH = 1_000
+Aged = tuple[float, int, str]  # seconds since the epoch, bytes, path
+
+
+def sweep(settings: Watch) -> int:
+    """Delete what is too old or too much in the watch's processed and failed folders; say how many."""
+    places = {settings.processed, settings.failed}
+    return sum(sweep_folder(place, settings.retention, now=time.time()) for place in places)
+
+
+def sweep_folder(folder: Path, retention: Retention, *, now: float) -> int:
+    """Delete the oldest first. A file's age counts from when it came here (ctime), not from its photo's date.
+
+    Memory is bounded however many files there are: a pass remembers the oldest thousand only.
+    """
+    removed = 0
+    while True:
+        oldest, total_bytes = _survey(folder)
+        gone = _remove(oldest, total_bytes, retention, now=now)
+        removed += gone
+        if gone < BATCH:
+            break
+    if removed:
+        log.info("%s: deleted %d files beyond the retention", folder, removed)
+    return removed
+
+
+def _survey(folder: Path) -> tuple[list[Aged], int]:
+    total = 0
+
+    def counted() -> Iterator[Aged]:
+        nonlocal total
+        for aged in _files(folder):
+            total += aged[1]
+            yield aged
+
+    return heapq.nsmallest(BATCH, counted()), total
+
+
+def _files(folder: Path) -> Iterator[Aged]:
+    for top, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(top, name)
+            try:
+                stat = os.lstat(path)
+            except OSError:
+                continue
+            yield max(stat.st_mtime, stat.st_ctime), stat.st_size, path
+
+
+def _remove(oldest: list[Aged], total_bytes: int, retention: Retention, *, now: float) -> int:
+    gone = 0
+    for changed, size, path in oldest:
+        too_old = retention.days is not None and now - changed > retention.days * SECONDS_A_DAY
+        too_much = retention.max_bytes is not None and total_bytes > retention.max_bytes
+        abandoned = path.endswith(PART_SUFFIX) and now - changed > SECONDS_A_DAY
+        if not (too_old or too_much or abandoned):
+            break
+        try:
+            os.unlink(path)
+        except OSError as error:
+            log.warning("%s: cannot be deleted: %s", path, error.strerror)
+        else:
+            total_bytes -= size
+            gone += 1
+    return gone

@@ -1,0 +1,92 @@
+"""The folders are the truth: walks that find what no event told of."""
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from dropsight.service.backlog import Backlog
+from dropsight.service.dropfolder import DropFolder
+from dropsight.service.watcher import Watcher
+
+log = logging.getLogger(__name__)
+
+RECONCILE_SECONDS = 60.0
+
+
+class Scanner:
+    """Walks the watched folders: at the start, when something may have been missed, every minute.
+
+    It alone waits for room in the backlog. `skip` tells what is on record already, for folders whose
+    files are kept.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[DropFolder],
+        backlog: Backlog,
+        *,
+        skip: Callable[[DropFolder, str], bool],
+    ) -> None:
+        self._backlog, self._skip = backlog, skip
+        self._watchers = {folder: Watcher(folder, backlog, self) for folder in folders}
+        self._arrived: deque[tuple[DropFolder, str]] = deque()
+        self._due = threading.Event()
+        self._everything = threading.Event()
+        self._stopped = False
+
+    def start_watching(self) -> None:
+        for watcher in self._watchers.values():
+            watcher.start()
+
+    def rescan(self) -> None:
+        """Walk everything soon. From any thread."""
+        self._everything.set()
+        self._due.set()
+
+    def look_into(self, folder: DropFolder, path: str) -> None:
+        """Walk this folder soon: it came with things in it. From any thread."""
+        self._arrived.append((folder, path))
+        self._due.set()
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._due.set()
+
+    def run(self) -> None:
+        """Walk whenever there is reason to, until stopped."""
+        next_walk = dict.fromkeys(self._watchers, 0.0)
+        while not self._stopped:
+            while self._arrived:
+                folder, path = self._arrived.popleft()
+                self.walk(folder, path)
+            if self._everything.is_set():
+                self._everything.clear()
+                next_walk = dict.fromkeys(self._watchers, 0.0)
+            for folder, watcher in self._watchers.items():
+                if time.monotonic() >= next_walk[folder]:
+                    watcher.renew_if_replaced()
+                    self.walk(folder)
+                    pause = folder.settings.poll_seconds if watcher.polling else RECONCILE_SECONDS
+                    next_walk[folder] = time.monotonic() + pause
+            self._due.wait(max(min(next_walk.values()) - time.monotonic(), 0.0))
+            self._due.clear()
+        for watcher in self._watchers.values():
+            watcher.stop()
+
+    def walk(self, folder: DropFolder, start: str | None = None) -> None:
+        """Offer every image at or below `start` to the backlog, waiting for room."""
+        try:
+            for path in folder.images(start):
+                if self._stopped:
+                    return
+                if not self._skip(folder, path):
+                    self._backlog.offer(folder, path)
+        except OSError as error:
+            log.warning("%s cannot be read: %s", os.fspath(folder.root), error.strerror)
+
+    def walk_all(self) -> None:
+        for folder in self._watchers:
+            self.walk(folder)

@@ -1,0 +1,123 @@
+"""What the daemon has done: counts by class and camera, latencies a stage, queue depths, throughput."""
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from dropsight.records import Latency, Record, Result
+from dropsight.service.backlog import Counters
+from dropsight.service.latency import SLOTS, LatencyHistogram, Percentiles
+
+STAGES = Latency.__struct_fields__
+_THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Throughput(msgspec.Struct, frozen=True):
+    """Images per second."""
+
+    window: float
+    since_start: float
+
+
+class Latencies(msgspec.Struct, frozen=True):
+    """Milliseconds a stage."""
+
+    window: Mapping[str, Percentiles]
+    since_start: Mapping[str, Percentiles]
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    time: str
+    uptime_seconds: float
+    window_seconds: float
+    counters: Counters
+    queues: Mapping[str, int]
+    images_per_second: Throughput
+    latency_ms: Latencies
+    classes: Mapping[str, int]
+    cameras: Mapping[str, int]
+    errors: Mapping[str, int]
+    temperature_celsius: float | None
+    memory_bytes: int
+
+
+class Stats:
+    """Thread-safe. Counts what is on record; `total` of a record is told apart since it ends last."""
+
+    def __init__(self, *, window_seconds: float) -> None:
+        self._window_seconds = window_seconds
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+        self._stages = {stage: LatencyHistogram(window_seconds / SLOTS) for stage in STAGES}
+        self._classes: Counter[str] = Counter()
+        self._cameras: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter()
+
+    def add(self, records: Sequence[tuple[Record, float]]) -> None:
+        """Count records, each with its total in milliseconds."""
+        now = time.monotonic()
+        with self._lock:
+            for record, total_ms in records:
+                self._cameras[record.camera] += 1
+                self._stages["total"].add(total_ms, now=now)
+                self._stages["wait"].add(record.latency_ms.wait, now=now)
+                if isinstance(record, Result):
+                    self._classes[record.label] += 1
+                    for stage in STAGES[1:-1]:
+                        self._stages[stage].add(getattr(record.latency_ms, stage), now=now)
+                else:
+                    self._errors[record.error.code] += 1
+
+    def snapshot(self, counters: Counters, *, queues: Mapping[str, int], clock: str) -> Snapshot:
+        now = time.monotonic()
+        uptime = now - self._started
+        with self._lock:
+            window = {stage: histogram.window(now=now) for stage, histogram in self._stages.items()}
+            since_start = {stage: histogram.since_start() for stage, histogram in self._stages.items()}
+            return Snapshot(
+                time=clock,
+                uptime_seconds=round(uptime, 1),
+                window_seconds=self._window_seconds,
+                counters=counters,
+                queues=queues,
+                images_per_second=Throughput(
+                    window=round(window["total"].count / max(min(uptime, self._window_seconds), 1e-3), 3),
+                    since_start=round(since_start["total"].count / max(uptime, 1e-3), 3),
+                ),
+                latency_ms=Latencies(window=window, since_start=since_start),
+                classes=dict(self._classes.most_common()),
+                cameras=dict(self._cameras.most_common()),
+                errors=dict(self._errors.most_common()),
+                temperature_celsius=temperature_celsius(),
+                memory_bytes=memory_bytes(),
+            )
+
+
+def temperature_celsius() -> float | None:
+    """The processor's temperature, None where the machine does not tell."""
+    try:
+        return int(_THERMAL.read_text()) / 1000
+    except (OSError, ValueError):
+        return None
+
+
+def memory_bytes() -> int:
+    """Resident set size of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
+
+
+def summary(snapshot: Snapshot) -> str:
+    """One line for the journal."""
+    counters, total = snapshot.counters, snapshot.latency_ms.window["total"]
+    return (
+        f"{counters.done} done, {counters.failed} failed, {counters.waiting} waiting; "
+        f"{snapshot.images_per_second.window:.2f} images/s over {snapshot.window_seconds:.0f} s; "
+        f"latency ms p50 {total.p50:.1f}, p95 {total.p95:.1f}, p99 {total.p99:.1f}, max {total.max:.1f}; "
+        f"memory {snapshot.memory_bytes / 2**20:.0f} MiB"
+    )

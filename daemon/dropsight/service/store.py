@@ -1,0 +1,265 @@
+"""The journal: one SQLite file, a row a record; the cursors of log and broker; the ledger of kept files.
+
+A record is durable once `add` returns. Everything else (filed, total, cursors) may be lost in a crash:
+it is found out again from the folder, the log and the broker.
+"""
+
+import fcntl
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from dropsight.service.outbox import Delivery
+
+from dropsight.errors import ConfigError, StoreError
+from dropsight.records import Status, with_total
+
+Cursor = Literal["log", "mqtt"]
+VERSION = 1
+SCHEMA = """
+CREATE TABLE record (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    path BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    camera TEXT NOT NULL,
+    status TEXT NOT NULL,
+    line BLOB NOT NULL,
+    total_ms REAL,
+    filed INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX unfiled ON record (seq) WHERE filed = 0;
+CREATE TABLE cursor (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE kept (id TEXT PRIMARY KEY, path BLOB NOT NULL) STRICT, WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A record on its way into the journal. `path` is the image's, in the file system's own bytes."""
+
+    id: str
+    path: bytes
+    size: int
+    mtime_ns: int
+    camera: str
+    status: Status
+    line: bytes
+    kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unfiled:
+    seq: int
+    path: bytes
+    size: int
+    mtime_ns: int
+    line: bytes
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: the journal cannot be used: {error}") from error
+
+
+class Store:
+    """Used by the recorder's thread alone; others read through `JournalReader`s of their own.
+
+    Raises ConfigError where another daemon has it, StoreError where the file cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = _sole_owner(path)
+        with _translated(path):
+            self._db = _connect(path)
+            _migrate(self._db, path)
+
+    def add(self, rows: Sequence[Row]) -> list[int | None]:
+        """Insert and fsync in one transaction; return a seq for each row, None where the id is on record."""
+        with _translated(self.path):
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                seqs = [self._insert(row) for row in rows]
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                self._roll_back()
+                raise
+            return seqs
+
+    def settle(
+        self, *, totals: Sequence[tuple[float, int]], filed: Sequence[int], cursors: Mapping[Cursor, int]
+    ) -> None:
+        """Note totals (milliseconds, seq), what was filed, how far log and broker are. Not fsynced."""
+        with _translated(self.path):
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany("UPDATE record SET total_ms = ? WHERE seq = ?", totals)
+                self._db.executemany("UPDATE record SET filed = 1 WHERE seq = ?", [(seq,) for seq in filed])
+                self._db.executemany(
+                    "INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)",
+                    list(cursors.items()),
+                )
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                self._roll_back()
+                raise
+
+    def unfiled(self) -> list[Unfiled]:
+        with _translated(self.path):
+            rows = self._db.execute(
+                "SELECT seq, path, size, mtime_ns, line FROM record WHERE filed = 0 ORDER BY seq"
+            )
+            return [Unfiled(*row) for row in rows]
+
+    def cursor(self, name: Cursor) -> int:
+        with _translated(self.path):
+            return _cursor(self._db, name)
+
+    def start_cursor(self, name: Cursor) -> None:
+        """A reader that is new here begins with what comes, not with the history."""
+        with _translated(self.path):
+            self._db.execute(
+                "INSERT INTO cursor SELECT ?, coalesce(max(seq), 0) FROM record ON CONFLICT DO NOTHING",
+                (name,),
+            )
+
+    def forget_cursor(self, name: Cursor) -> None:
+        with _translated(self.path):
+            self._db.execute("DELETE FROM cursor WHERE name = ?", (name,))
+
+    def prune(self, *, after: int, upto: int) -> int:
+        """Delete filed records with after < seq <= upto, a batch a transaction; return how many went."""
+        gone = 0
+        with _translated(self.path):
+            while True:
+                done = self._db.execute(
+                    "DELETE FROM record WHERE seq IN (SELECT seq FROM record"
+                    " WHERE seq > ? AND seq <= ? AND filed = 1 ORDER BY seq LIMIT 500)",
+                    (after, upto),
+                )
+                gone += done.rowcount
+                if done.rowcount < 500:
+                    return gone
+
+    def forget_kept(self, ids: Sequence[str]) -> None:
+        with _translated(self.path):
+            self._db.executemany("DELETE FROM kept WHERE id = ?", [(record_id,) for record_id in ids])
+
+    def close(self) -> None:
+        self._db.close()
+        self._lock.close()
+
+    def _insert(self, row: Row) -> int | None:
+        done = self._db.execute(
+            "INSERT OR IGNORE INTO record (id, path, size, mtime_ns, camera, status, line)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (row.id, row.path, row.size, row.mtime_ns, row.camera, row.status, row.line),
+        )
+        if done.rowcount == 0:
+            return None
+        if row.kept:
+            self._db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (row.id, row.path))
+        return done.lastrowid
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+
+class JournalReader:
+    """A reading connection, for one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _translated(path):
+            self._db = _connect(path)
+
+    def pending(self, after: int, limit: int) -> list[Delivery]:
+        """Durable records with seq > after, in order."""
+        with _translated(self._path):
+            rows = self._db.execute(
+                "SELECT seq, camera, status, line, total_ms FROM record WHERE seq > ? ORDER BY seq LIMIT ?",
+                (after, limit),
+            )
+            return [
+                Delivery(seq, camera, status, _line(line, total)) for seq, camera, status, line, total in rows
+            ]
+
+    def newest(self) -> int:
+        with _translated(self._path):
+            row = self._db.execute("SELECT max(seq) FROM record").fetchone()
+            return int(row[0] or 0)
+
+    def latest_by_camera(self) -> list[tuple[str, bytes]]:
+        with _translated(self._path):
+            rows = self._db.execute(
+                "SELECT camera, line, total_ms FROM record WHERE seq IN"
+                " (SELECT max(seq) FROM record WHERE status = 'ok' GROUP BY camera)"
+            )
+            return [(camera, _line(line, total)) for camera, line, total in rows]
+
+    def is_kept(self, record_id: str) -> bool:
+        with _translated(self._path):
+            return self._db.execute("SELECT 1 FROM kept WHERE id = ?", (record_id,)).fetchone() is not None
+
+    def kept(self) -> Iterator[tuple[str, bytes]]:
+        with _translated(self._path):
+            yield from self._db.execute("SELECT id, path FROM kept")
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def _line(line: bytes, total_ms: float | None) -> bytes:
+    return line if total_ms is None else with_total(line, total_ms)
+
+
+def _cursor(db: sqlite3.Connection, name: Cursor) -> int:
+    row = db.execute("SELECT seq FROM cursor WHERE name = ?", (name,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _sole_owner(path: Path) -> IO[bytes]:
+    """Hold the lock beside the journal; the kernel gives it back however the process ends."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(path.name + ".lock").open("ab")
+    except OSError as error:
+        raise ConfigError([f"store.path: {path.parent} cannot be written: {error.strerror}"]) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise ConfigError(
+            [f"store.path: {path} is in use by another dropsight; give this one its own"]
+        ) from None
+    return lock
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA wal_autocheckpoint = 512")
+    db.execute("PRAGMA cache_size = -1024")
+    return db
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version == VERSION:
+        return
+    if version > VERSION:
+        raise StoreError(
+            f"{path}: the journal was written by a newer dropsight (version {version}); upgrade this one"
+        )
+    db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")

@@ -1,0 +1,190 @@
+"""watchdog's events, as hints that a path may be an image to take."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers.api import BaseObserver, EventQueue, ObservedWatch
+from watchdog.observers.inotify import InotifyEmitter, InotifyFD, InotifyWatchGroup
+from watchdog.observers.inotify_c import InotifyConstants, Mask
+
+from dropsight.service.backlog import Backlog
+from dropsight.service.dropfolder import DropFolder
+
+log = logging.getLogger(__name__)
+
+# File systems on which what another machine does raises no event here.
+REMOTE = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "9p",
+    "ceph",
+    "vboxsf",
+    "virtiofs",
+    "afs",
+    "glusterfs",
+    "fuse.sshfs",
+}
+HEARD: list[type[FileSystemEvent]] = [
+    FileCreatedEvent,
+    FileClosedEvent,
+    FileMovedEvent,
+    DirCreatedEvent,
+    DirMovedEvent,
+]
+
+
+class Rescans(Protocol):
+    """Whoever walks folders, told that events are not enough."""
+
+    def rescan(self) -> None: ...
+    def look_into(self, folder: DropFolder, path: str) -> None: ...
+
+
+class Watcher:
+    """Hears of arrivals in one folder. Its threads never wait for room and never touch the disk."""
+
+    def __init__(self, folder: DropFolder, backlog: Backlog, rescans: Rescans) -> None:
+        self._folder, self._rescans = folder, rescans
+        self._hints = _Hints(folder, backlog, rescans)
+        self._observer: BaseObserver | None = None
+        self._watched: tuple[int, int] | None = None
+
+    @property
+    def polling(self) -> bool:
+        """Whether events are not to be had or not wanted: then scans do it all."""
+        return self._observer is None
+
+    def start(self) -> None:
+        """Begin to hear, where the settings and the file system allow it."""
+        kind = self._folder.settings.observer
+        if kind == "polling" or (kind == "auto" and file_system(self._folder.root) in REMOTE):
+            log.info("%s: looked at every %g s", self._folder.root, self._folder.settings.poll_seconds)
+            return
+        observer = _ArrivalObserver(on_overflow=self._rescans.rescan)
+        try:
+            observer.schedule(
+                self._hints, self._folder.root, recursive=self._folder.settings.recursive, event_filter=HEARD
+            )
+            observer.start()
+        except OSError as error:
+            log.warning("%s: no inotify here (%s): looked at instead", self._folder.root, error.strerror)
+            observer.unschedule_all()
+            return
+        self._watched = _inode(self._folder.root)
+        self._observer = observer
+
+    def renew_if_replaced(self) -> None:
+        """Watch anew when another folder stands at the path: a disk was mounted, the folder made again."""
+        if self._observer and self._watched != _inode(self._folder.root):
+            log.info("%s: another folder than before: watched anew", self._folder.root)
+            self.stop()
+            self.start()
+
+    def stop(self) -> None:
+        if self._observer:
+            self._observer.stop()
+            self._observer.join()
+            self._observer = None
+
+
+class _Hints(FileSystemEventHandler):
+    def __init__(self, folder: DropFolder, backlog: Backlog, rescans: Rescans) -> None:
+        self._folder, self._backlog, self._rescans = folder, backlog, rescans
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        path = os.fsdecode(event.dest_path or event.src_path)
+        if event.is_directory:
+            self._rescans.look_into(self._folder, path)
+        elif self._folder.wants(path):
+            closed = isinstance(event, FileClosedEvent)
+            if not self._backlog.hint(self._folder, path, closed=closed):
+                self._rescans.rescan()
+
+
+class _ArrivalEmitter(InotifyEmitter):
+    """Asks the kernel for arrivals only.
+
+    Left to itself, watchdog also asks for files moved away, which is every file that we file away,
+    and holds each such event, and all behind it, for half a second in the hope of its other half.
+    """
+
+    def __init__(
+        self,
+        event_queue: EventQueue,
+        watch: ObservedWatch,
+        *,
+        timeout: float,
+        event_filter: list[type[FileSystemEvent]] | None,
+        inotify_fd: InotifyFD,
+        on_overflow: Callable[[], None],
+    ) -> None:
+        super().__init__(
+            event_queue, watch, timeout=timeout, event_filter=event_filter, inotify_fd=inotify_fd
+        )
+        self._on_overflow = on_overflow
+
+    def on_thread_start(self) -> None:
+        kernel = InotifyConstants
+        self._inotify = _ArrivalWatchGroup(
+            self._inotify_fd,
+            os.fsencode(self.watch.path),
+            is_recursive=self.watch.is_recursive,
+            event_mask=Mask(
+                kernel.IN_CREATE | kernel.IN_MOVED_TO | kernel.IN_CLOSE_WRITE | kernel.IN_DELETE_SELF
+            ),
+        )
+        self._inotify.told_of_overflow = self._on_overflow
+
+
+class _ArrivalWatchGroup(InotifyWatchGroup):
+    told_of_overflow: Callable[[], None]
+
+    def on_queue_overflow(self) -> None:
+        super().on_queue_overflow()
+        self.told_of_overflow()
+
+
+class _ArrivalObserver(BaseObserver):
+    def __init__(self, *, on_overflow: Callable[[], None]) -> None:
+        self._inotify_fd = InotifyFD()
+        self._inotify_fd.start()
+        super().__init__(_ArrivalEmitter, inotify_fd=self._inotify_fd, on_overflow=on_overflow)
+
+    def on_thread_stop(self) -> None:
+        super().on_thread_stop()
+        self._inotify_fd.stop()
+        self._inotify_fd.join()
+
+
+def file_system(path: str) -> str:
+    """Name the type of the file system that holds this path, from the longest mount point above it."""
+    mounts = [line.split(" - ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    above = [
+        (len(point), kind.split()[0])
+        for before, kind in mounts
+        if (path + "/").startswith((point := before.split()[4]).rstrip("/") + "/")
+    ]
+    return max(above, default=(0, "unknown"))[1]
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino

@@ -1,0 +1,190 @@
+"""The rolling JSON log: whole lines only, rotated by size, old files compressed aside, bounded in number."""
+
+import contextlib
+import gzip
+import logging
+import os
+import re
+import shutil
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from dropsight.errors import SinkError
+
+log = logging.getLogger(__name__)
+
+_TAIL_BYTES = 65_536
+_PART = ".part"
+
+
+class JsonLog:
+    """One thread appends; compression runs on a thread of its own.
+
+    Files: `results.jsonl`, then `results.jsonl.1` (newest) to `.N`, each `.gz` once it is compressed.
+    Raises SinkError where the disk does not take lines; what stands in the log then is still whole lines.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int, backups: int, compress: bool) -> None:
+        self._path, self._max_bytes, self._backups, self._compress = path, max_bytes, backups, compress
+        self._compressor: threading.Thread | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._open()
+        except OSError as error:
+            raise _unusable(path, error) from error
+        self._mend_backups()
+
+    def append(self, lines: Sequence[bytes]) -> None:
+        """Append each as a line, all or none; rotate first where they would not fit."""
+        if not lines:
+            return
+        block = b"\n".join(lines) + b"\n"
+        try:
+            self._reopen_if_moved()
+            if self._size and self._size + len(block) > self._max_bytes:
+                self._rotate()
+            self._write(block)
+        except OSError as error:
+            raise _unusable(self._path, error) from error
+
+    def sync(self) -> None:
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise _unusable(self._path, error) from error
+
+    def recent_ids(self, ids: Collection[str]) -> set[str]:
+        """Tell which of these records stand in the active log or the newest backup."""
+        wanted = {f'"id":"{record_id}"'.encode(): record_id for record_id in ids}
+        found: set[str] = set()
+        for path in (self._path, self._newest_backup()):
+            if path is None or not wanted:
+                continue
+            for line in _lines(path):
+                # The id is among the first values of an encoded record.
+                head = line[:256]
+                found.update(record_id for mark, record_id in wanted.items() if mark in head)
+        return found
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            os.fdatasync(self._fd)
+        os.close(self._fd)
+        if self._compressor:
+            self._compressor.join()
+
+    def _open(self) -> None:
+        self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._size = _cut_unfinished_line(self._fd)
+
+    def _reopen_if_moved(self) -> None:
+        """Follow logrotate, or a person, who renamed or removed the file."""
+        mine = os.fstat(self._fd)
+        try:
+            there = os.stat(self._path)
+        except FileNotFoundError:
+            there = None
+        if there is None or (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
+            os.close(self._fd)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._open()
+
+    def _write(self, block: bytes) -> None:
+        try:
+            written = os.write(self._fd, block)
+            if written < len(block):
+                written += os.write(self._fd, block[written:])
+        except OSError:
+            os.ftruncate(self._fd, self._size)
+            raise
+        self._size += len(block)
+
+    def _rotate(self) -> None:
+        os.fdatasync(self._fd)
+        if self._compressor:
+            self._compressor.join()
+        self._shift()
+        os.close(self._fd)
+        self._open()
+        if self._compress and self._backups:
+            self._compressor = threading.Thread(target=self._compress_newest, name="log-gzip")
+            self._compressor.start()
+
+    def _shift(self) -> None:
+        for number, path in sorted(self._backup_files(), reverse=True):
+            if number >= self._backups:
+                path.unlink()
+            else:
+                path.rename(self._backup(number + 1, gz=path.suffix == ".gz"))
+        if self._backups:
+            self._path.rename(self._backup(1))
+        else:
+            self._path.unlink()
+
+    def _compress_newest(self) -> None:
+        self._compress_file(self._backup(1))
+
+    def _compress_file(self, path: Path) -> None:
+        """Both names are never gone: the plain file goes when the compressed one is whole and on disk."""
+        target = path.with_name(path.name + ".gz")
+        part = target.with_name(target.name + _PART)
+        try:
+            with path.open("rb") as plain, part.open("wb") as raw:
+                with gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=6, filename="") as packed:
+                    shutil.copyfileobj(plain, packed)
+                raw.flush()
+                os.fsync(raw.fileno())
+            part.rename(target)
+            path.unlink()
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            log.warning("%s stays uncompressed: %s", path, error.strerror)
+
+    def _mend_backups(self) -> None:
+        """Finish what a crash interrupted: half a compressed file, or both forms of one."""
+        for part in self._path.parent.glob(f"{self._path.name}.*{_PART}"):
+            part.unlink(missing_ok=True)
+        for _, path in self._backup_files():
+            if path.suffix != ".gz" and path.with_name(path.name + ".gz").exists():
+                path.unlink()
+
+    def _backup(self, number: int, *, gz: bool = False) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}{'.gz' if gz else ''}")
+
+    def _backup_files(self) -> list[tuple[int, Path]]:
+        pattern = re.compile(re.escape(self._path.name) + r"\.(\d+)(\.gz)?")
+        found = ((pattern.fullmatch(path.name), path) for path in self._path.parent.iterdir())
+        return [(int(match[1]), path) for match, path in found if match]
+
+    def _newest_backup(self) -> Path | None:
+        candidates = (self._backup(1), self._backup(1, gz=True))
+        return next((path for path in candidates if path.exists()), None)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with (
+        contextlib.suppress(FileNotFoundError),
+        gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file,
+    ):
+        yield from file
+
+
+def _cut_unfinished_line(fd: int) -> int:
+    """A crash in mid-write may leave half a line: take it off; return the size that is left."""
+    size = os.fstat(fd).st_size
+    end = size
+    while end > 0:
+        start = max(end - _TAIL_BYTES, 0)
+        newline = os.pread(fd, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(fd, end)
+    return end
+
+
+def _unusable(path: Path, error: OSError) -> SinkError:
+    return SinkError(f"log.path: {path} takes no lines: {error.strerror}")

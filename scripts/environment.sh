@@ -1,0 +1,57 @@
+# Sourced by scripts/demo and scripts/test: finds Python, makes virtual environments, installs packages.
+
+say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
+
+stop() {
+  printf '%s\n' "$*" >&2
+  exit 2
+}
+
+# Runs apt-get as root where that is possible; else says what a person has to install.
+apt_install() {
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
+      stop "please install first: sudo apt-get install $*"
+    fi
+    as_root=(sudo -n)
+  fi
+  command -v apt-get >/dev/null || stop "please install first: $*"
+  say "installing $*"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+}
+
+# Sets PYTHON to the first interpreter of 3.11 or later, DROPSIGHT_PYTHON before all others.
+need_python() {
+  local candidate
+  for candidate in ${DROPSIGHT_PYTHON:-} python3 python3.13 python3.12 python3.11; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' 2>/dev/null; then
+      PYTHON=$candidate
+      return
+    fi
+  done
+  apt_install python3 python3-venv
+  PYTHON=python3
+  "$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' ||
+    stop "dropsight needs Python 3.11 or later; here python3 is $("$PYTHON" -V 2>&1)"
+}
+
+# Makes the virtual environment $1 unless it is there and works.
+make_environment() {
+  if "$1/bin/python" -c 'import pip' 2>/dev/null; then return; fi
+  say "making the virtual environment $1"
+  "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
+  "$PYTHON" -m venv --clear "$1"
+}
+
+# Installs pip requirements into the environment $1, unless that very set went in before.
+install_into() {
+  local environment=$1 mark
+  shift
+  mark="$environment/.installed-$(printf '%s\n' "$*" "$PWD" | cat - pyproject.toml | sha256sum | cut -c1-16)"
+  if [ -e "$mark" ]; then return; fi
+  say "installing $* (a minute or two on a Raspberry Pi)"
+  "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$@"
+  touch "$mark"
+}
