@@ -1,0 +1,53 @@
+"""Scores to ranked predictions: probabilities, temperature, views merged, the best first."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropsight.models.spec import ModelSpec, Scores
+from dropsight.records import Prediction
+
+Probabilities = NDArray[np.float32]  # (n, classes)
+
+_LEAST = 1e-7
+
+
+def probabilities(scores: Scores, spec: ModelSpec, temperature: float) -> Probabilities:
+    """Return softmax(logits / T) of shape (n, classes), for T = `temperature` times the model's own.
+
+    Models that end in softmax or logistic are taken at their word where T is 1: the probabilities of an
+    INT8 model do not sum to 1, and dividing by their sum would invent confidence. For another T their
+    logits are the log-probabilities, an integer output's zero standing for half its smallest step.
+    """
+    product = temperature * spec.temperature
+    if spec.activation == "logistic" and scores.shape[1] == 1:
+        scores = np.concatenate([1 - scores, scores], axis=1)
+    if spec.activation == "none":
+        return softmax(scores / product)
+    if product == 1:
+        return scores
+    floor = spec.output.scale / 2 if spec.output.quantized else _LEAST
+    if spec.activation == "softmax":
+        return softmax(np.log(np.maximum(scores, floor)) / product)
+    bounded = np.clip(scores, floor, 1 - floor)
+    logits = np.log(bounded) - np.log1p(-bounded)
+    return (1 / (1 + np.exp(-logits / product))).astype(np.float32)
+
+
+def softmax(logits: NDArray[np.floating]) -> Probabilities:
+    """exp(x) / sum exp(x) along the last axis, shifted so that it cannot overflow."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
+
+
+def merge(views: Probabilities) -> NDArray[np.float32]:
+    """Return the mean over the views, of shape (classes,)."""
+    merged: NDArray[np.float32] = views[0] if len(views) == 1 else views.mean(axis=0, dtype=np.float32)
+    return merged
+
+
+def predictions(merged: NDArray[np.float32], labels: Sequence[str], top_k: int) -> list[Prediction]:
+    """Rank the best first; the lower class index first among equals, which INT8 has often."""
+    order = np.argsort(-merged, kind="stable")[:top_k]
+    return [Prediction(int(place), labels[place], round(float(merged[place]), 6)) for place in order]

@@ -1,0 +1,104 @@
+"""Labels and normalisation: from the config, else the model's metadata, its sidecar, a default."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dropsight.errors import ModelError
+from dropsight.models.labels import read_labels
+from dropsight.models.sidecar import Sidecar, read_sidecar, sidecar_path
+from dropsight.models.spec import TensorSpec
+from dropsight.records import Normalization
+
+UNIT_RANGE = Normalization((0.0,), (255.0,))
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the user says of a model; it counts before what the model says."""
+
+    labels: Path | None = None
+    normalization: Normalization | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    labels: tuple[str, ...]
+    labels_from: str
+    normalization: Normalization
+    normalization_from: str
+    temperature: float
+
+
+def describe(
+    path: Path,
+    said: Said,
+    *,
+    tensor: TensorSpec,
+    classes: int,
+    metadata_labels: tuple[str, ...] | None = None,
+    metadata_normalization: Normalization | None = None,
+) -> Description:
+    """Gather the facts; raises ModelError where labels and classes do not fit each other."""
+    sidecar = read_sidecar(path) or Sidecar()
+    labels, labels_from = _labels(path, said, sidecar, classes, metadata_labels)
+    normalization, normalization_from = _normalization(path, said, sidecar, tensor, metadata_normalization)
+    if max(len(normalization.mean), len(normalization.std)) > tensor.shape[3]:
+        raise ModelError(f"{path}: normalization has a value a channel, and the model one channel only")
+    return Description(labels, labels_from, normalization, normalization_from, sidecar.temperature)
+
+
+def _labels(
+    path: Path, said: Said, sidecar: Sidecar, classes: int, metadata: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], str]:
+    file = said.labels
+    if file is None and metadata is not None:
+        return _fitting(metadata, classes, f"{path} (metadata)"), "metadata"
+    if file is None and sidecar.labels:
+        file = path.parent / sidecar.labels
+    beside = path.parent / "labels.txt"
+    if file is None and beside.is_file():
+        # Any model may lie in this folder: what does not fit is not this one's.
+        labels = _read(beside)
+        if len(labels) == classes:
+            return labels, str(beside)
+    if file is None:
+        return tuple(f"class {number}" for number in range(classes)), "default"
+    return _fitting(_read(file), classes, str(file)), str(file)
+
+
+def _read(file: Path) -> tuple[str, ...]:
+    try:
+        return read_labels(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
+        raise ModelError(f"labels {file}: cannot be read: {reason}") from error
+
+
+def _fitting(labels: tuple[str, ...], classes: int, where: str) -> tuple[str, ...]:
+    if len(labels) != classes:
+        raise ModelError(f"labels {where}: {len(labels)} names for a model of {classes} classes")
+    return labels
+
+
+def _normalization(
+    path: Path, said: Said, sidecar: Sidecar, tensor: TensorSpec, metadata: Normalization | None
+) -> tuple[Normalization, str]:
+    if said.normalization:
+        return said.normalization, "config"
+    if metadata:
+        return metadata, "metadata"
+    if sidecar.normalization:
+        return sidecar.normalization, str(sidecar_path(path))
+    return _default_normalization(tensor), "default"
+
+
+def _default_normalization(tensor: TensorSpec) -> Normalization:
+    """[0, 1] for floats; 8-bit integers are taken to hold the pixels themselves (int8: less 128)."""
+    if tensor.dtype not in {np.dtype(np.uint8), np.dtype(np.int8)}:
+        return UNIT_RANGE
+    offset = 128 if tensor.dtype == np.int8 else 0
+    if not tensor.quantized:
+        return Normalization((float(offset),), (1.0,))
+    return Normalization((float(tensor.zero_point + offset),), (1.0 / tensor.scale,))

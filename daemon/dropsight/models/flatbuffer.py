@@ -1,0 +1,66 @@
+"""Reading flatbuffers without generated code: a table is its numbered fields.
+
+Field numbers are the order of declaration in schema.fbs and metadata_schema.fbs of TensorFlow Lite.
+"""
+
+from collections.abc import Iterator
+
+import flatbuffers.number_types as numbers
+from flatbuffers import encode, packer
+from flatbuffers.table import Table
+
+
+class Fields:
+    """A table; absent fields read as nothing. Damaged data raises struct.error, IndexError or TypeError."""
+
+    def __init__(self, data: bytes, place: int) -> None:
+        self._table = Table(data, place)
+
+    @classmethod
+    def root(cls, data: bytes) -> "Fields":
+        return cls(data, encode.Get(packer.uoffset, data, 0))
+
+    def number(self, field: int, *, byte: bool = False) -> int:
+        """Return a signed number of 32 bits, or of 8; 0 where the field is absent."""
+        offset = self._offset(field)
+        flags = numbers.Int8Flags if byte else numbers.Int32Flags
+        return int(self._table.Get(flags, offset + self._table.Pos)) if offset else 0
+
+    def text(self, field: int) -> str:
+        offset = self._offset(field)
+        return self._table.String(offset + self._table.Pos).decode("utf-8", "replace") if offset else ""
+
+    def table(self, field: int) -> "Fields | None":
+        offset = self._offset(field)
+        return Fields(self._table.Bytes, self._table.Indirect(offset + self._table.Pos)) if offset else None
+
+    def tables(self, field: int) -> Iterator["Fields"]:
+        """Yield the tables of a vector."""
+        for place in self._elements(field, 4):
+            yield Fields(self._table.Bytes, self._table.Indirect(place))
+
+    def integers(self, field: int) -> list[int]:
+        places = self._elements(field, 4)
+        return [int(self._table.Get(numbers.Int32Flags, place)) for place in places]
+
+    def floats(self, field: int) -> list[float]:
+        places = self._elements(field, 4)
+        return [float(self._table.Get(numbers.Float32Flags, place)) for place in places]
+
+    def blob(self, field: int) -> bytes:
+        """Return a vector of bytes."""
+        offset = self._offset(field)
+        if not offset:
+            return b""
+        start = self._table.Vector(offset)
+        return bytes(self._table.Bytes[start : start + self._table.VectorLen(offset)])
+
+    def _elements(self, field: int, size: int) -> range:
+        offset = self._offset(field)
+        if not offset:
+            return range(0)
+        start = self._table.Vector(offset)
+        return range(start, start + size * self._table.VectorLen(offset), size)
+
+    def _offset(self, field: int) -> int:
+        return int(self._table.Offset(4 + 2 * field))

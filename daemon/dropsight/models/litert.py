@@ -1,0 +1,214 @@
+"""TFLite models, by whichever interpreter is installed: LiteRT, tflite-runtime or TensorFlow's own."""
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropsight.errors import ModelError
+from dropsight.models.describing import Said, describe
+from dropsight.models.quantization import dequantize
+from dropsight.models.spec import Batch, ModelSpec, Scores, TensorSpec
+from dropsight.models.tflite_file import TFLiteFile, read_tflite
+
+RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter", "tensorflow.lite")
+"""Modules with an Interpreter, in the order in which they are tried."""
+
+Details = Mapping[str, object]
+
+
+class Interpreter(Protocol):
+    """What the three runtimes have in common, as far as it is used here."""
+
+    def allocate_tensors(self) -> None: ...
+    def resize_tensor_input(self, input_index: int, tensor_size: Sequence[int], strict: bool = False) -> None: ...  # noqa: FBT001, FBT002 - theirs
+    def get_input_details(self) -> list[Details]: ...
+    def get_output_details(self) -> list[Details]: ...
+    def get_tensor_details(self) -> list[Details]: ...
+    def set_tensor(self, tensor_index: int, value: NDArray[np.generic]) -> None: ...
+    def get_tensor(self, tensor_index: int) -> NDArray[np.generic]: ...
+    def invoke(self) -> None: ...
+
+
+class _InterpreterClass(Protocol):
+    def __call__(self, *, model_content: bytes, num_threads: int) -> Interpreter: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The bytes are held in memory: a model file replaced in place must not pull the ground away."""
+
+    path: Path
+    content: bytes
+    runtime: str
+    interpreter: _InterpreterClass
+    threads: int
+
+    def open(self) -> Interpreter:
+        """Raises ModelError for what this interpreter cannot load."""
+        try:
+            made = self.interpreter(model_content=self.content, num_threads=self.threads)
+            made.allocate_tensors()
+        except SystemError as error:
+            raise ModelError(
+                f'{self.runtime.split(".")[0]} does not work with this numpy; pip install "numpy<2"'
+            ) from error
+        except (RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(f"{self.path}: the TFLite interpreter cannot load it: {reason}") from error
+        return made
+
+
+class LiteRTModel:
+    def __init__(self, source: _Source, spec: ModelSpec, interpreter: Interpreter) -> None:
+        self.spec = spec
+        self._source, self._interpreter = source, interpreter
+        (inputs,), (outputs,) = interpreter.get_input_details(), interpreter.get_output_details()
+        self._input, self._output = _whole(inputs["index"]), _whole(outputs["index"])
+        self._batch = 1
+        self._any_batch = spec.input.shape[0] == -1
+
+    def scores(self, batch: Batch) -> Scores:
+        """See Model.scores; views of a batch of fixed size are invoked one by one."""
+        if len(batch) != self._batch and self._any_batch:
+            self._resize(len(batch))
+        try:
+            pieces = [
+                self._invoke(batch[start : start + self._batch]) for start in range(0, len(batch), self._batch)
+            ]
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(f"{self.spec.path}: {' '.join(str(error).split())}") from error
+        return dequantize(pieces[0] if len(pieces) == 1 else np.concatenate(pieces), self.spec.output)
+
+    def replicate(self) -> "LiteRTModel":
+        return LiteRTModel(self._source, self.spec, self._source.open())
+
+    def _invoke(self, batch: Batch) -> NDArray[np.generic]:
+        self._interpreter.set_tensor(self._input, batch)
+        self._interpreter.invoke()
+        # get_tensor copies: nothing may look into the interpreter's memory across an invoke.
+        return self._interpreter.get_tensor(self._output).reshape(len(batch), -1)
+
+    def _resize(self, batch: int) -> None:
+        try:
+            self._interpreter.resize_tensor_input(self._input, (batch, *self.spec.input.shape[1:]))
+            self._interpreter.allocate_tensors()
+            self._batch = batch
+        except (RuntimeError, ValueError):
+            # A reshape within the graph may insist on one image, whatever the signature says.
+            self._any_batch, self._batch = False, 1
+            self._interpreter = self._source.open()
+
+
+def open_tflite(path: Path, *, said: Said, threads: int) -> LiteRTModel:
+    """Load a .tflite classifier; raises ModelError."""
+    runtime, interpreter_class = _runtime(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    source = _Source(path, content, runtime, interpreter_class, threads)
+    interpreter = source.open()
+    return LiteRTModel(source, _spec(source, interpreter, said), interpreter)
+
+
+def _runtime(path: Path) -> tuple[str, _InterpreterClass]:
+    for module in RUNTIMES:
+        try:
+            return module, import_module(module).Interpreter
+        except (ImportError, AttributeError):
+            continue
+    raise ModelError(f"{path} needs a TFLite interpreter: pip install ai-edge-litert")
+
+
+def _spec(source: _Source, interpreter: Interpreter, said: Said) -> ModelSpec:
+    path = source.path
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ModelError(
+            f"{path}: no image classifier: {len(inputs)} inputs and {len(outputs)} outputs, not one of each"
+        )
+    tensor, output = _tensor(inputs[0]), _tensor(outputs[0])
+    _check_shapes(path, tensor, output)
+    try:
+        file = read_tflite(source.content)
+    except (struct.error, IndexError, TypeError, StopIteration) as error:
+        raise ModelError(f"{path}: the file is damaged") from error
+    description = describe(
+        path,
+        said,
+        tensor=tensor,
+        classes=_classes(output, file),
+        metadata_labels=file.labels,
+        metadata_normalization=file.normalization,
+    )
+    return ModelSpec(
+        name=path.stem,
+        path=path,
+        format="tflite",
+        backend=source.runtime.split(".")[0],
+        quantization=_quantization(tensor, file, interpreter),
+        digest=f"sha256:{sha256(source.content).hexdigest()}",
+        input=tensor,
+        output=output,
+        activation=file.activation,
+        labels=description.labels,
+        labels_from=description.labels_from,
+        normalization=description.normalization,
+        normalization_from=description.normalization_from,
+        temperature=description.temperature,
+    )
+
+
+def _check_shapes(path: Path, tensor: TensorSpec, output: TensorSpec) -> None:
+    if len(tensor.shape) != 4 or tensor.shape[3] not in {1, 3} or min(tensor.shape[1:]) < 1:
+        raise ModelError(
+            f"{path}: no image classifier: its input is {list(tensor.shape)}, "
+            "not [batch, height, width, 1 or 3 channels] of a fixed size"
+        )
+    if output.shape[-1] < 1 or any(size not in {1, -1} for size in output.shape[:-1]):
+        raise ModelError(
+            f"{path}: no image classifier: its output is {list(output.shape)}, not [batch, classes]"
+        )
+
+
+def _classes(output: TensorSpec, file: TFLiteFile) -> int:
+    """A lone logistic score is that of the second of two classes."""
+    classes = output.shape[-1]
+    return 2 if classes == 1 and file.activation == "logistic" else classes
+
+
+def _tensor(details: Details) -> TensorSpec:
+    shape = details.get("shape_signature", ())
+    if not isinstance(shape, np.ndarray) or not shape.size:  # runtimes before 2020 have no signature
+        shape = details["shape"]
+    scale, zero_point = details["quantization"]  # type: ignore[misc] # a pair in all three runtimes
+    return TensorSpec(
+        name=str(details["name"]),
+        shape=tuple(int(size) for size in shape),  # type: ignore[attr-defined] # an array
+        dtype=np.dtype(details["dtype"]),  # type: ignore[call-overload] # a scalar type
+        scale=float(scale),
+        zero_point=int(zero_point),
+    )
+
+
+def _quantization(tensor: TensorSpec, file: TFLiteFile, interpreter: Interpreter) -> str:
+    """Name what was done to the model's numbers: int8, uint8, int16, float16, dynamic or float32."""
+    if np.issubdtype(tensor.dtype, np.integer):
+        return tensor.dtype.name
+    dtypes = {details["dtype"] for details in interpreter.get_tensor_details()}
+    if np.int8 in dtypes:
+        return "int8" if file.integer_graph else "dynamic"
+    return "float16" if np.float16 in dtypes else "float32"
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(value)
+    return value

@@ -1,0 +1,51 @@
+"""The file beside a model, `<model>.yaml`: what the model itself cannot say.
+
+    labels: labels.txt            # beside the sidecar, a line a class
+    normalization: {mean: [127.5], std: [127.5]}
+    temperature: 1.3
+"""
+
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from dropsight.errors import ModelError
+from dropsight.records import Normalization
+
+
+class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    labels: str | None = None
+    normalization: Normalization | None = None
+    temperature: float = 1.0
+
+
+def sidecar_path(model: Path) -> Path:
+    return model.with_suffix(".yaml")
+
+
+def read_sidecar(model: Path) -> Sidecar | None:
+    """Read the sidecar of a model, None where there is none; raises ModelError for a faulty one."""
+    path = sidecar_path(model)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ModelError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    try:
+        sidecar = msgspec.convert(values or {}, Sidecar)
+    except msgspec.ValidationError as error:
+        raise ModelError(f"{path}: {error}; it may hold labels, normalization and temperature") from error
+    if not 0 < sidecar.temperature < float("inf"):
+        raise ModelError(f"{path}: temperature must be above 0")
+    if sidecar.normalization:
+        check_normalization(sidecar.normalization, str(path))
+    return sidecar
+
+
+def check_normalization(normalization: Normalization, where: str) -> None:
+    """Raise ModelError unless there is one value, or one a channel, and every std is above 0."""
+    sound = all(len(values) in {1, 3} for values in (normalization.mean, normalization.std))
+    if not (sound and all(value > 0 for value in normalization.std)):
+        raise ModelError(f"{where}: normalization wants 1 or 3 numbers in mean and in std, std above 0")

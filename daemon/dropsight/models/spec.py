@@ -1,0 +1,80 @@
+"""What the rest of the house knows of a model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropsight.records import Normalization
+
+Batch: TypeAlias = NDArray[np.generic]  # (n, height, width, channels), in the input tensor's dtype
+Scores: TypeAlias = NDArray[np.float32]  # (n, classes), dequantized
+Activation: TypeAlias = Literal["softmax", "logistic", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """real = (quantized - zero_point) * scale; a scale of 0 says that the tensor is not quantized.
+
+    `shape` is the declared one: -1 stands for a size that may be chosen.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+    scale: float = 0.0
+    zero_point: int = 0
+
+    @property
+    def quantized(self) -> bool:
+        return self.scale != 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """`activation` is the graph's last word: probabilities after softmax or logistic, logits after none.
+
+    `temperature` comes from the model's sidecar; the `*_from` fields say where a fact was found.
+    """
+
+    name: str
+    path: Path
+    format: str
+    backend: str
+    quantization: str
+    digest: str
+    input: TensorSpec
+    output: TensorSpec
+    activation: Activation
+    labels: tuple[str, ...]
+    labels_from: str
+    normalization: Normalization
+    normalization_from: str
+    temperature: float = 1.0
+
+    @property
+    def height(self) -> int:
+        return self.input.shape[1]
+
+    @property
+    def width(self) -> int:
+        return self.input.shape[2]
+
+    @property
+    def channels(self) -> int:
+        return self.input.shape[3]
+
+
+class Model(Protocol):
+    """A loaded model; one thread at a time may use it."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    def scores(self, batch: Batch) -> Scores:
+        """Invoke on a batch; raises ModelError where the interpreter refuses."""
+
+    def replicate(self) -> Self:
+        """Open the same model again, for another thread; the weights' bytes are shared."""

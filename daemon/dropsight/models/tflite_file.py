@@ -1,0 +1,116 @@
+"""What a .tflite file says of itself beyond its tensors: operators, metadata, files packed behind it."""
+
+import io
+import struct
+import zipfile
+from dataclasses import dataclass
+
+from dropsight.models.flatbuffer import Fields
+from dropsight.models.labels import read_labels
+from dropsight.models.spec import Activation
+from dropsight.records import Normalization
+
+# Fields by number in schema.fbs.
+_OPERATOR_CODES, _SUBGRAPHS, _BUFFERS, _METADATA = 1, 2, 4, 6
+_OPERATORS, _SUBGRAPH_OUTPUTS = 3, 2
+_OPCODE_INDEX, _OP_INPUTS, _OP_OUTPUTS = 0, 1, 2
+_DEPRECATED_CODE, _CODE = 0, 3
+# BuiltinOperator in schema.fbs.
+_DEQUANTIZE, _LOGISTIC, _RESHAPE, _SOFTMAX, _SQUEEZE, _QUANTIZE = 6, 14, 22, 25, 43, 114
+_TRANSPARENT = {_DEQUANTIZE, _RESHAPE, _SQUEEZE, _QUANTIZE}
+# Fields by number in metadata_schema.fbs.
+_SUBGRAPH_METADATA, _INPUT_METADATA, _OUTPUT_METADATA = 3, 2, 3
+_PROCESS_UNITS, _ASSOCIATED_FILES = 4, 6
+_OPTIONS_TYPE, _OPTIONS, _NORMALIZATION_OPTIONS = 0, 1, 1
+_FILE_NAME, _FILE_TYPE, _AXIS_LABELS, _VALUE_LABELS = 0, 2, 2, 3
+
+_DAMAGE = (struct.error, IndexError, TypeError, ValueError, OverflowError)
+_MAX_LABELS_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class TFLiteFile:
+    """`normalization` and `labels` are the metadata's, None where it has none."""
+
+    activation: Activation
+    integer_graph: bool
+    normalization: Normalization | None
+    labels: tuple[str, ...] | None
+
+
+def read_tflite(data: bytes) -> TFLiteFile:
+    """Read a file that an interpreter has accepted; what is damaged beside the graph reads as absent."""
+    model = Fields.root(data)
+    codes = [max(code.number(_DEPRECATED_CODE, byte=True), code.number(_CODE)) for code in model.tables(_OPERATOR_CODES)]
+    subgraph = next(model.tables(_SUBGRAPHS))
+    operators = list(subgraph.tables(_OPERATORS))
+    kinds = [codes[operator.number(_OPCODE_INDEX)] for operator in operators]
+    try:
+        metadata = _metadata(model)
+        normalization = _normalization(metadata) if metadata else None
+        labels = _labels(metadata, data) if metadata else None
+    except _DAMAGE:
+        normalization = labels = None
+    return TFLiteFile(
+        activation=_activation(operators, kinds, subgraph.integers(_SUBGRAPH_OUTPUTS)),
+        integer_graph=_QUANTIZE in kinds[:1],
+        normalization=normalization,
+        labels=labels,
+    )
+
+
+def _activation(operators: list[Fields], kinds: list[int], outputs: list[int]) -> Activation:
+    """Follow the first output back through what does not change its meaning."""
+    producers = {
+        tensor: (kind, operator.integers(_OP_INPUTS))
+        for operator, kind in zip(operators, kinds, strict=True)
+        for tensor in operator.integers(_OP_OUTPUTS)
+    }
+    tensor = outputs[0]
+    while tensor in producers:
+        kind, inputs = producers.pop(tensor)
+        if kind == _SOFTMAX:
+            return "softmax"
+        if kind == _LOGISTIC:
+            return "logistic"
+        if kind not in _TRANSPARENT or not inputs:
+            break
+        tensor = inputs[0]
+    return "none"
+
+
+def _metadata(model: Fields) -> Fields | None:
+    """Return the subgraph's metadata, the TFLITE_METADATA buffer's own flatbuffer."""
+    entry = next((entry for entry in model.tables(_METADATA) if entry.text(0) == "TFLITE_METADATA"), None)
+    if entry is None:
+        return None
+    block = list(model.tables(_BUFFERS))[entry.number(1)].blob(0)
+    return next(Fields.root(block).tables(_SUBGRAPH_METADATA), None)
+
+
+def _normalization(metadata: Fields) -> Normalization | None:
+    for tensor in metadata.tables(_INPUT_METADATA):
+        for unit in tensor.tables(_PROCESS_UNITS):
+            options = unit.table(_OPTIONS)
+            if options and unit.number(_OPTIONS_TYPE, byte=True) == _NORMALIZATION_OPTIONS:
+                mean, std = options.floats(0), options.floats(1)
+                if len(mean) in {1, 3} and len(std) in {1, 3} and all(value > 0 for value in std):
+                    return Normalization(tuple(mean), tuple(std))
+    return None
+
+
+def _labels(metadata: Fields, data: bytes) -> tuple[str, ...] | None:
+    names = [
+        file.text(_FILE_NAME)
+        for tensor in metadata.tables(_OUTPUT_METADATA)
+        for file in tensor.tables(_ASSOCIATED_FILES)
+        if file.number(_FILE_TYPE, byte=True) in {_AXIS_LABELS, _VALUE_LABELS}
+    ]
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for name in names:
+                if name in archive.namelist() and archive.getinfo(name).file_size <= _MAX_LABELS_BYTES:
+                    return read_labels(archive.read(name).decode("utf-8", "replace"))
+    except zipfile.BadZipFile:
+        pass
+    return None
