@@ -25,6 +25,10 @@ def schema() -> dict[str, object]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_section_schema(Config)}
 
 
+# Values that a file may give as a text or, some, as a number.
+_SAID = {"size": ["integer", "string"], "host": ["string"], "model": ["string"]}
+
+
 def _section(section: Struct) -> dict[str, object]:
     return {name: _shown(form, getattr(section, name)) for name, form in forms_of(type(section)).items()}
 

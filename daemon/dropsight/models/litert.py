@@ -27,7 +27,9 @@ class Interpreter(Protocol):
     """What the three runtimes have in common, as far as it is used here."""
 
     def allocate_tensors(self) -> None: ...
-    def resize_tensor_input(self, input_index: int, tensor_size: Sequence[int], strict: bool = False) -> None: ...  # noqa: FBT001, FBT002 - theirs
+    def resize_tensor_input(
+        self, input_index: int, tensor_size: Sequence[int], strict: bool = False
+    ) -> None: ...  # noqa: FBT001, FBT002 - theirs
     def get_input_details(self) -> list[Details]: ...
     def get_output_details(self) -> list[Details]: ...
     def get_tensor_details(self) -> list[Details]: ...
@@ -80,7 +82,8 @@ class LiteRTModel:
             self._resize(len(batch))
         try:
             pieces = [
-                self._invoke(batch[start : start + self._batch]) for start in range(0, len(batch), self._batch)
+                self._invoke(batch[start : start + self._batch])
+                for start in range(0, len(batch), self._batch)
             ]
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"{self.spec.path}: {' '.join(str(error).split())}") from error

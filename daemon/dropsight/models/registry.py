@@ -50,7 +50,9 @@ def format_of(path: Path) -> str:
         with path.open("rb") as file:
             head = file.read(8)
     except FileNotFoundError as error:
-        raise ModelError(f"{path}: no such model; give a .tflite file or builtin:efficientnet_lite0") from error
+        raise ModelError(
+            f"{path}: no such model; give a .tflite file or builtin:efficientnet_lite0"
+        ) from error
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     if head[4:8] == b"TFL3":

@@ -1,8 +1,8 @@
 """The file beside a model, `<model>.yaml`: what the model itself cannot say.
 
-    labels: labels.txt            # beside the sidecar, a line a class
-    normalization: {mean: [127.5], std: [127.5]}
-    temperature: 1.3
+labels: labels.txt            # beside the sidecar, a line a class
+normalization: {mean: [127.5], std: [127.5]}
+temperature: 1.3
 """
 
 from pathlib import Path

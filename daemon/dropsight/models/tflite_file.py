@@ -41,7 +41,10 @@ class TFLiteFile:
 def read_tflite(data: bytes) -> TFLiteFile:
     """Read a file that an interpreter has accepted; what is damaged beside the graph reads as absent."""
     model = Fields.root(data)
-    codes = [max(code.number(_DEPRECATED_CODE, byte=True), code.number(_CODE)) for code in model.tables(_OPERATOR_CODES)]
+    codes = [
+        max(code.number(_DEPRECATED_CODE, byte=True), code.number(_CODE))
+        for code in model.tables(_OPERATOR_CODES)
+    ]
     subgraph = next(model.tables(_SUBGRAPHS))
     operators = list(subgraph.tables(_OPERATORS))
     kinds = [codes[operator.number(_OPCODE_INDEX)] for operator in operators]

@@ -19,7 +19,7 @@ class Lifecycle:
     """
 
     def __init__(self) -> None:
-        self.stopping = False
+        self.stopping = self.signalled = False
         self.failure: BaseException | None = None
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -55,9 +55,11 @@ class Lifecycle:
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self.stopping:
-            os.write(sys.stderr.fileno(), b"dropsight: stopped at once; what was in hand stays in its folder\n")
+            os.write(
+                sys.stderr.fileno(), b"dropsight: stopped at once; what was in hand stays in its folder\n"
+            )
             os._exit(128 + number)
-        self.stopping = True
+        self.stopping = self.signalled = True
 
     def _on_thread_failure(self, hook: threading.ExceptHookArgs) -> None:
         """A bug in a thread ends the process: the folder is the state, so a restart is the recovery."""

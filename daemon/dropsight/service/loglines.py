@@ -5,9 +5,9 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import msgspec
-from dropsight.service.outbox import Delivery
 
 from dropsight.errors import SinkError
+from dropsight.service.outbox import Delivery
 from dropsight.service.store import JournalReader
 from dropsight.service.troubles import Troubles
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from dropsight.errors import StoreError
-from dropsight.records import Record, Result, decode, drop_id, encode, with_total
+from dropsight.records import Record, Result, Status, decode, drop_id, encode, with_total
 from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.filing import Filing, file_away, identity
@@ -76,6 +76,8 @@ class Recorder:
         self._log = LogLines(lines, self._reader, self.troubles, synced=store.cursor("log"))
         self._inbound: queue.Queue[Finished | None] = queue.Queue(maxsize=2 * GROUP_RECORDS)
         self._stopping = threading.Event()
+        self._draining = False
+        self._drained = threading.Event()
         self._last_commit = 0.0
         self._acknowledged = self._acknowledged_noted = store.cursor("mqtt")
         self._unfiled: list[Recorded] = []
@@ -99,6 +101,16 @@ class Recorder:
         """The broker has everything up to here. From any thread."""
         self._acknowledged = seq
         self._nudge()
+
+    @property
+    def acknowledged(self) -> int:
+        return self._acknowledged
+
+    def drain(self, *, seconds: float) -> bool:
+        """Wait until everything that was put is durable and visible; tell whether it is. From any thread."""
+        self._draining = True
+        self._nudge()
+        return self._drained.wait(seconds)
 
     def forget_kept(self, ids: Sequence[str]) -> None:
         """These files of a `keep` folder are gone. From any thread."""
@@ -125,6 +137,8 @@ class Recorder:
             if group and not self._record(group):
                 break
             self._keep_house()
+            if self._draining and self._inbound.empty() and self.visible == self.newest:
+                self._drained.set()
         self._file_unfiled()
         self._log.sync()
         self._settle()
@@ -276,7 +290,7 @@ class Recorder:
 
 def _row(finished: Finished, line: bytes) -> Row:
     candidate, stat, record = finished.candidate, finished.stat, finished.record
-    status = "ok" if isinstance(record, Result) else "failed"
+    status: Status = "ok" if isinstance(record, Result) else "failed"
     kept = candidate.folder.settings.after == "keep"
     path = os.fsencode(candidate.path)
     return Row(record.id, path, stat.st_size, stat.st_mtime_ns, record.camera, status, line, kept=kept)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dropsight.config import Retention, Watch
-
 from dropsight.service.filing import PART_SUFFIX
 
 log = logging.getLogger(__name__)

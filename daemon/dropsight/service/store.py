@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from dropsight.service.outbox import Delivery
-
 from dropsight.errors import ConfigError, StoreError
 from dropsight.records import Status, with_total
+from dropsight.service.outbox import Delivery
 
 Cursor = Literal["log", "mqtt"]
 VERSION = 1
@@ -129,7 +128,7 @@ class Store:
         """A reader that is new here begins with what comes, not with the history."""
         with _translated(self.path):
             self._db.execute(
-                "INSERT INTO cursor SELECT ?, coalesce(max(seq), 0) FROM record ON CONFLICT DO NOTHING",
+                "INSERT INTO cursor SELECT ?, coalesce(max(seq), 0) FROM record WHERE true ON CONFLICT DO NOTHING",
                 (name,),
             )
 

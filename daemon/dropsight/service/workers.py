@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 from dropsight.errors import ImageError, ModelError
 from dropsight.images.opening import ImageFile, open_image
-from dropsight.models.spec import Model
 from dropsight.inference import pipeline
-from dropsight.service.backlog import Backlog, Candidate
 from dropsight.inference.pipeline import Drop, Plan, Prepared
+from dropsight.models.spec import Model
+from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.readiness import seconds_to_wait, seconds_young
 from dropsight.service.recorder import Finished, Recorder
 

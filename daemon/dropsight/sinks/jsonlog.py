@@ -82,7 +82,7 @@ class JsonLog:
         """Follow logrotate, or a person, who renamed or removed the file."""
         mine = os.fstat(self._fd)
         try:
-            there = os.stat(self._path)
+            there = self._path.stat()
         except FileNotFoundError:
             there = None
         if there is None or (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
@@ -92,9 +92,9 @@ class JsonLog:
 
     def _write(self, block: bytes) -> None:
         try:
-            written = os.write(self._fd, block)
-            if written < len(block):
-                written += os.write(self._fd, block[written:])
+            left = block
+            while left:
+                left = left[os.write(self._fd, left) :]
         except OSError:
             os.ftruncate(self._fd, self._size)
             raise

@@ -1,0 +1,1 @@
+"""The parts put together: up in order, down in reverse."""

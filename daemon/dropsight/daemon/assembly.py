@@ -1,0 +1,296 @@
+"""The daemon: everything made and tried on construction, run until a signal, taken down in reverse."""
+
+import ctypes
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+import cv2
+import msgspec
+import numpy as np
+
+from dropsight.config import Config
+from dropsight.daemon.folders import open_folders
+from dropsight.daemon.ledger import Ledger
+from dropsight.daemon.outbox import JournalOutbox
+from dropsight.daemon.reports import Status, info, model_report
+from dropsight.errors import ConfigError, SinkError
+from dropsight.images.opening import Bounds
+from dropsight.inference.pipeline import Plan, timestamp
+from dropsight.inference.preparing import Preparation
+from dropsight.models.describing import Said
+from dropsight.models.registry import open_model
+from dropsight.models.spec import Model
+from dropsight.records import Result, decode
+from dropsight.service.backlog import Backlog
+from dropsight.service.control import ControlServer
+from dropsight.service.lifecycle import Lifecycle
+from dropsight.service.recorder import History, Recorded, Recorder
+from dropsight.service.retention import sweep
+from dropsight.service.scanner import Scanner
+from dropsight.service.stats import Snapshot, Stats, summary
+from dropsight.service.store import JournalReader, Store
+from dropsight.service.workers import Workers
+from dropsight.sinks.jsonlog import JsonLog
+from dropsight.sinks.mqtt import Publisher
+from dropsight.sinks.session import Announcements
+from dropsight.version import VERSION
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 5.0
+DRAIN_ONCE_SECONDS = 300.0
+FIRST_CONNECT_SECONDS = 35.0
+HOUSEKEEPING_SECONDS = 600.0
+PATIENCE_SECONDS = 10.0
+_M_ARENA_MAX = -8
+
+OnRecorded = Callable[[Sequence[Recorded]], None]
+
+
+class Daemon:
+    """Raises ConfigError, ModelError or StoreError on construction; `run` is for the main thread."""
+
+    def __init__(self, config: Config, *, on_recorded: OnRecorded | None = None) -> None:
+        _share_memory()
+        self._config, self._told = config, on_recorded
+        with ExitStack() as stack:
+            self._folders = open_folders(config)
+            self._store = Store(config.store.path)
+            stack.callback(self._store.close)
+            self._models = _open_models(config)
+            self._lines = _open_log(config)
+            stack.callback(self._lines.close)
+            self._stats = Stats(window_seconds=config.stats.window_seconds)
+            self._backlog = Backlog()
+            self._recorder = self._make_recorder()
+            self._ledger = Ledger(config.store.path, device=config.device)
+            self._publisher = self._make_publisher()
+            self._scanner = Scanner(self._folders, self._backlog, skip=self._ledger.skips)
+            self._workers = self._make_workers()
+            self._stack = stack.pop_all()
+
+    def run(self, lifecycle: Lifecycle, *, once: bool = False) -> int:
+        """Work until asked to stop, or until everything is done; return the exit code."""
+        recorder = _start("recorder", self._recorder.run)
+        publisher = _start("mqtt", self._publisher.run) if self._publisher else None
+        self._workers.start()
+        control = ControlServer(self._config.store.path.parent, {"status": self._status})
+        finder = _start("scan", lambda: self._work_once(lifecycle)) if once else self._start_watching()
+        log.info("watching %s", ", ".join(folder.root for folder in self._folders))
+        try:
+            self._wait(lifecycle)
+        finally:
+            self._scanner.stop()
+            self._backlog.stop()
+            finder.join()
+            self._workers.finish()
+            self._recorder.drain(seconds=PATIENCE_SECONDS)
+            if self._publisher and publisher:
+                self._end_publishing(publisher, once=once and not lifecycle.signalled)
+            self._recorder.stop()
+            recorder.join()
+            control.close()
+            self._stack.close()
+        log.info("%s", summary(self._snapshot()))
+        return self._exit_code(lifecycle, once=once)
+
+    def _start_watching(self) -> threading.Thread:
+        self._scanner.start_watching()
+        housekeeping = threading.Thread(target=self._keep_house, name="housekeeping", daemon=True)
+        housekeeping.start()
+        return _start("scan", self._scanner.run)
+
+    def _wait(self, lifecycle: Lifecycle) -> None:
+        interval = self._config.stats.interval_seconds
+        next_line = time.monotonic() + interval
+        while not lifecycle.wait(max(next_line - time.monotonic(), 0.0)):
+            if time.monotonic() >= next_line:
+                log.info("%s", summary(self._snapshot()))
+                next_line += interval
+
+    def _work_once(self, lifecycle: Lifecycle) -> None:
+        """Walk until a walk finds nothing new and what was found is finished; then ask to stop."""
+        settle = max(folder.settings.settle_seconds for folder in self._folders)
+        seen = -1
+        trouble_since: float | None = None
+        while not lifecycle.stopping:
+            if self._backlog.at_rest(settle_seconds=settle):
+                if self._backlog.counters().seen == seen:
+                    break
+                seen = self._backlog.counters().seen
+                self._scanner.walk_all()
+                continue
+            trouble_since = (trouble_since or time.monotonic()) if self._recorder.troubles.any() else None
+            if trouble_since and time.monotonic() - trouble_since > PATIENCE_SECONDS:
+                break
+            lifecycle.wait(0.02)
+        lifecycle.request_stop()
+
+    def _keep_house(self) -> None:
+        while True:
+            for folder in self._folders:
+                if folder.settings.after != "keep":
+                    sweep(folder.settings)
+            self._recorder.forget_kept(self._ledger.gone(self._folders))
+            time.sleep(HOUSEKEEPING_SECONDS)
+
+    def _end_publishing(self, thread: threading.Thread, *, once: bool) -> None:
+        publisher = self._publisher
+        assert publisher is not None
+        deadline = time.monotonic() + FIRST_CONNECT_SECONDS
+        while once and not publisher.tried and time.monotonic() < deadline:
+            time.sleep(0.02)
+        publisher.stop(drain_seconds=DRAIN_ONCE_SECONDS if once else DRAIN_SECONDS)
+        thread.join()
+        if waiting := self._recorder.newest - self._recorder.acknowledged:
+            log.warning("%d records wait in the outbox for the broker", waiting)
+
+    def _exit_code(self, lifecycle: Lifecycle, *, once: bool) -> int:
+        refused = once and self._publisher is not None and self._publisher.refused
+        stuck = once and not lifecycle.signalled and self._recorder.troubles.any()
+        return 1 if lifecycle.failure or refused or stuck else 0
+
+    def _make_recorder(self) -> Recorder:
+        mqtt = self._config.mqtt
+        if mqtt is None:
+            self._store.forget_cursor("mqtt")
+        else:
+            self._store.start_cursor("mqtt")
+        recorder = Recorder(
+            self._store,
+            self._lines,
+            backlog=self._backlog,
+            stats=self._stats,
+            history=History(self._config.store.max_records, mqtt.max_backlog if mqtt else None),
+            on_recorded=self._on_recorded,
+        )
+        recorder.recover(self._folders)
+        return recorder
+
+    def _make_publisher(self) -> Publisher | None:
+        config = self._config
+        if config.mqtt is None:
+            return None
+        reader = JournalReader(config.store.path)
+        publisher = Publisher(
+            config.mqtt,
+            device=config.device,
+            outbox=JournalOutbox(reader, self._recorder),
+            announcements=Announcements(
+                info=info(config, self._models[0].spec),
+                stats=lambda: msgspec.json.encode(self._snapshot()),
+                stats_seconds=config.stats.interval_seconds,
+            ),
+        )
+        for camera, line in reader.latest_by_camera():
+            record = decode(line)
+            if isinstance(record, Result):
+                publisher.states.show(camera, record.image.captured, line)
+        return publisher
+
+    def _make_workers(self) -> Workers:
+        config, spec = self._config, self._models[0].spec
+        plan = Plan(
+            device=config.device,
+            spec=spec,
+            preparation=Preparation(spec, resize=config.model.resize),
+            resize=config.model.resize,
+            bounds=Bounds(config.limits.max_bytes, config.limits.max_pixels),
+            inference=config.inference,
+        )
+        return Workers(
+            plan,
+            models=self._models,
+            decoders=_cores(),
+            backlog=self._backlog,
+            recorder=self._recorder,
+            on_record=self._ledger.holds,
+        )
+
+    def _on_recorded(self, recorded: Sequence[Recorded]) -> None:
+        if self._publisher:
+            for entry in recorded:
+                record = entry.finished.record
+                if isinstance(record, Result):
+                    self._publisher.states.show(record.camera, record.image.captured, entry.line)
+            self._publisher.wake()
+        if self._told:
+            self._told(recorded)
+
+    def _snapshot(self) -> Snapshot:
+        counters = self._backlog.counters()
+        queues = {
+            "paths": counters.queued,
+            "tensors": self._workers.depth(),
+            "records": self._recorder.depth(),
+            "outbox": self._recorder.newest - self._recorder.acknowledged if self._publisher else 0,
+        }
+        return self._stats.snapshot(counters, queues=queues, clock=timestamp(time.time()))
+
+    def _status(self) -> bytes:
+        troubles = self._recorder.troubles.current()
+        if self._publisher:
+            troubles |= self._publisher.troubles.current()
+        status = Status(
+            version=VERSION,
+            pid=os.getpid(),
+            device=self._config.device,
+            watch=[folder.root for folder in self._folders],
+            log=str(self._config.log.path),
+            model=model_report(self._models[0].spec),
+            mqtt=self._publisher.status() if self._publisher else None,
+            troubles=troubles,
+            dropped=self._recorder.dropped,
+            stats=self._snapshot(),
+        )
+        return msgspec.json.encode(status)
+
+
+def _start(name: str, target: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=target, name=name)
+    thread.start()
+    return thread
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _share_memory() -> None:
+    """Few heaps for many threads, and OpenCV's own threads out of our workers' way."""
+    cv2.setNumThreads(1)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(_M_ARENA_MAX, 2)
+
+
+def _open_models(config: Config) -> list[Model]:
+    """Open one a worker, and invoke each once: the first invoke takes longer than all others."""
+    settings = config.model
+    threads = 1 if settings.threads == "auto" else settings.threads
+    workers = (_cores() + 1) // 2 if config.inference.workers == "auto" else config.inference.workers
+    said = Said(settings.labels, settings.normalization)
+    first = open_model(settings.path, said=said, threads=threads)
+    models = [first, *(first.replicate() for _ in range(workers - 1))]
+    spec = first.spec
+    views = max(len(config.inference.tta), 1)
+    for model in models:
+        model.scores(np.zeros((views, spec.height, spec.width, spec.channels), spec.input.dtype))
+    return models
+
+
+def _open_log(config: Config) -> JsonLog:
+    settings = config.log
+    try:
+        return JsonLog(
+            settings.path,
+            max_bytes=settings.max_bytes,
+            backups=settings.backups,
+            compress=settings.compress,
+        )
+    except SinkError as error:
+        raise ConfigError([str(error)]) from error

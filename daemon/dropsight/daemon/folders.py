@@ -1,0 +1,44 @@
+"""The folders of the config: made, and tried before anything depends on them."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from dropsight.config import Config
+from dropsight.errors import ConfigError
+from dropsight.service.dropfolder import DropFolder
+
+
+def open_folders(config: Config) -> list[DropFolder]:
+    """Make what is missing; raises ConfigError with a line for each folder that cannot be used."""
+    faults = [fault for key, path, writes in _needed(config) if (fault := _fault(key, path, writes=writes))]
+    if faults:
+        raise ConfigError(faults)
+    ours = (config.log.path.parent, config.store.path.parent)
+    return [DropFolder.open(watch, ours=ours) for watch in config.watch]
+
+
+def _needed(config: Config) -> Iterator[tuple[str, Path, bool]]:
+    for number, watch in enumerate(config.watch):
+        yield f"watch.{number}.path", watch.path, watch.after != "keep"
+        if watch.after != "keep":
+            yield f"watch.{number}.failed", watch.failed, True
+        if watch.after == "move":
+            yield f"watch.{number}.processed", watch.processed, True
+    yield "log.path", config.log.path.parent, True
+    yield "store.path", config.store.path.parent, True
+
+
+def _fault(key: str, path: Path, *, writes: bool) -> str | None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with os.scandir(path):
+            pass
+        if writes:
+            # Nameless: a file with a name would be an arrival.
+            with tempfile.TemporaryFile(dir=path):
+                pass
+    except OSError as error:
+        return f"{key}: {path} cannot be {'written' if writes else 'read'}: {error.strerror}"
+    return None

@@ -1,0 +1,56 @@
+"""Which files of folders with `after: keep` are on record, by the id that they would get."""
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from dropsight.records import drop_id
+from dropsight.service.backlog import Candidate
+from dropsight.service.dropfolder import DropFolder
+from dropsight.service.store import JournalReader
+
+
+class Ledger:
+    """Thread-safe: a reader a thread."""
+
+    def __init__(self, journal: Path, *, device: str) -> None:
+        self._journal, self._device = journal, device
+        self._local = threading.local()
+
+    def holds(self, candidate: Candidate, stat: os.stat_result) -> bool:
+        return self._holds(candidate.folder, candidate.path, stat)
+
+    def skips(self, folder: DropFolder, path: str) -> bool:
+        """Whether a scan may pass by this path."""
+        if folder.settings.after != "keep":
+            return False
+        try:
+            return self._holds(folder, path, os.lstat(path))
+        except OSError:
+            return False
+
+    def gone(self, folders: Sequence[DropFolder]) -> list[str]:
+        """Ids whose file is no longer there as it was: nobody will ask for them again."""
+        keeping = [folder for folder in folders if folder.settings.after == "keep"]
+        return [record_id for record_id, path in self._reader().kept() if not self._stands(record_id, path, keeping)]
+
+    def _stands(self, record_id: str, path: bytes, keeping: Sequence[DropFolder]) -> bool:
+        name = os.fsdecode(path)
+        folder = next((folder for folder in keeping if folder.wants(name)), None)
+        try:
+            return folder is not None and self._id(folder, name, os.lstat(name)) == record_id
+        except OSError:
+            return False
+
+    def _holds(self, folder: DropFolder, path: str, stat: os.stat_result) -> bool:
+        return folder.settings.after == "keep" and self._reader().is_kept(self._id(folder, path, stat))
+
+    def _id(self, folder: DropFolder, path: str, stat: os.stat_result) -> str:
+        return drop_id(self._device, os.fsencode(folder.relative(path)), stat.st_size, stat.st_mtime_ns)
+
+    def _reader(self) -> JournalReader:
+        if not hasattr(self._local, "reader"):
+            self._local.reader = JournalReader(self._journal)
+        reader: JournalReader = self._local.reader
+        return reader

@@ -1,0 +1,24 @@
+"""The journal as the publisher sees it."""
+
+from dropsight.service.outbox import Delivery
+from dropsight.service.recorder import Recorder
+from dropsight.service.store import JournalReader
+
+
+class JournalOutbox:
+    """Shows no record before it has its final line; acknowledgements go to the journal's one writer."""
+
+    def __init__(self, reader: JournalReader, recorder: Recorder) -> None:
+        self._reader, self._recorder = reader, recorder
+
+    def pending(self, after: int, limit: int) -> list[Delivery]:
+        visible = self._recorder.visible
+        if after >= visible:
+            return []
+        return [delivery for delivery in self._reader.pending(after, limit) if delivery.seq <= visible]
+
+    def acknowledge(self, seq: int) -> None:
+        self._recorder.acknowledge(seq)
+
+    def acknowledged(self) -> int:
+        return self._recorder.acknowledged

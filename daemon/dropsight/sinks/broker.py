@@ -1,0 +1,62 @@
+"""Where the broker is and how to enter: the config's mqtt section, read for use."""
+
+import ssl
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from dropsight.config import Mqtt, Tls, password, redacted_url
+from dropsight.errors import ConfigError
+
+Transport = Literal["tcp", "websockets", "unix"]
+_SCHEMES: dict[str, tuple[Transport, int, bool]] = {
+    "mqtt": ("tcp", 1883, False),
+    "mqtts": ("tcp", 8883, True),
+    "ws": ("websockets", 80, False),
+    "wss": ("websockets", 443, True),
+    "mqtt+unix": ("unix", 0, False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """`host` is the socket's path where the transport is unix; `shown` is fit for a log."""
+
+    shown: str
+    transport: Transport
+    host: str
+    port: int
+    path: str
+    username: str | None
+    password: str | None = field(repr=False)
+    tls: ssl.SSLContext | None
+
+    @classmethod
+    def of(cls, mqtt: Mqtt) -> "Broker":
+        """Read the settings; raises ConfigError for a password or certificate that cannot be read."""
+        parts = urlsplit(mqtt.url)
+        transport, port, encrypted = _SCHEMES[parts.scheme]
+        secret = password(mqtt)
+        return cls(
+            shown=redacted_url(mqtt.url),
+            transport=transport,
+            host=parts.path if transport == "unix" else parts.hostname or "localhost",
+            port=parts.port or port,
+            path=parts.path or "/mqtt",
+            username=mqtt.username or (unquote(parts.username) if parts.username else None),
+            password=secret if secret is not None else unquote(parts.password or "") or None,
+            tls=_context(mqtt.tls) if encrypted else None,
+        )
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    for name, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
+        if path is not None and not path.is_file():
+            raise ConfigError([f"mqtt.tls.{name}: {path} is not there; name a PEM file"])
+    try:
+        context = ssl.create_default_context(cafile=tls.ca)
+        if tls.cert:
+            context.load_cert_chain(tls.cert, tls.key)
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError([f"mqtt.tls: the certificates cannot be used: {error}"]) from error
+    return context

@@ -1,0 +1,174 @@
+"""One connection to a broker, from CONNECT to its loss; paho does the protocol, on a thread of its own."""
+
+import secrets
+import ssl
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from dropsight.errors import SinkError
+from dropsight.sinks.broker import Broker
+
+Protocol = Literal["5", "3.1.1"]
+
+CONNECT_SECONDS = 30.0
+WINDOW = 100
+_VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
+# CONNACK reasons (MQTT 5, table 3-1) that say who we are is not good enough.
+_NOT_WELCOME = {0x85, 0x86, 0x87, 0x8A, 0x8C}
+_UNSUPPORTED_VERSION = 0x84
+# Fixed header, topic length, packet id, properties length: more than a PUBLISH needs around its parts.
+_OVERHEAD_BYTES = 16
+
+
+class RefusedError(SinkError):
+    """The broker answers, and does not let us in."""
+
+
+class UnsupportedVersionError(SinkError):
+    """The broker does not speak this version of MQTT."""
+
+
+class Connection:
+    """Thread-safe. `window` is how many unacknowledged messages the broker takes."""
+
+    def __init__(
+        self, broker: Broker, protocol: Protocol, *, will: tuple[str, bytes], keepalive: int
+    ) -> None:
+        self._broker, self._protocol, self._keepalive = broker, protocol, keepalive
+        self.window = WINDOW
+        self._largest_bytes: int | None = None
+        self._changed = threading.Condition()
+        self._answer: tuple[int, str] | None = None
+        self._closed: str | None = None
+        self._acknowledged: list[int] = []
+        self._refused: str | None = None
+        self._woken = False
+        self._client = self._make_client(will)
+
+    def open(self) -> None:
+        """Connect and wait for the CONNACK; raises SinkError or one of its kinds above."""
+        try:
+            self._client.connect(self._broker.host, self._broker.port or 1883, self._keepalive)
+        except (OSError, ssl.SSLError, ValueError, paho.WebsocketConnectionError) as error:
+            raise SinkError(f"{self._broker.shown} cannot be reached: {_reason(error)}") from error
+        self._client.loop_start()
+        deadline = time.monotonic() + CONNECT_SECONDS
+        with self._changed:
+            while self._answer is None and self._closed is None and time.monotonic() < deadline:
+                self._changed.wait(deadline - time.monotonic())
+            answer, closed = self._answer, self._closed
+        if answer is not None and answer[0] == 0:
+            return
+        self.close()
+        raise self._refusal(answer, closed)
+
+    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> int:
+        """Hand a message to the network; return its number; raises SinkError once the connection is lost."""
+        info = self._client.publish(topic, payload, qos=qos, retain=retain)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise self._lost()
+        return info.mid
+
+    def takes(self, topic: str, payload: bytes) -> bool:
+        """Whether a message is within the broker's Maximum Packet Size."""
+        size = len(payload) + len(topic.encode()) + _OVERHEAD_BYTES
+        return self._largest_bytes is None or size <= self._largest_bytes
+
+    def acknowledged(self, *, timeout: float) -> Sequence[int]:
+        """Wait for PUBACKs, a `wake` or the timeout; raises SinkError for a loss or a negative PUBACK."""
+        with self._changed:
+            if not (self._acknowledged or self._woken or self._closed or self._refused):
+                self._changed.wait(max(timeout, 0.0))
+            mids, self._acknowledged, self._woken = self._acknowledged, [], False
+            if self._refused:
+                raise SinkError(f"{self._broker.shown} does not take a message: {self._refused}")
+            if self._closed and not mids:
+                raise self._lost()
+        return mids
+
+    def wake(self) -> None:
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Say goodbye, without the last will, and give everything back."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _make_client(self, will: tuple[str, bytes]) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            # A session of an earlier life would hand us its acknowledgements.
+            client_id=f"dropsight-{secrets.token_hex(8)}",
+            protocol=_VERSIONS[self._protocol],
+            transport=self._broker.transport,
+            reconnect_on_failure=False,
+        )
+        client.connect_timeout = CONNECT_SECONDS
+        client.max_inflight_messages_set(65_535)
+        client.will_set(will[0], will[1], qos=1, retain=True)
+        if self._broker.username is not None or self._broker.password is not None:
+            client.username_pw_set(self._broker.username, self._broker.password)
+        if self._broker.tls is not None:
+            client.tls_set_context(self._broker.tls)
+        if self._broker.transport == "websockets":
+            client.ws_set_options(path=self._broker.path)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        return client
+
+    def _on_connect(
+        self, _client: paho.Client, _data: object, _flags: object, code: ReasonCode, found: Properties | None
+    ) -> None:
+        with self._changed:
+            self._answer = (int(code.value) if code.is_failure else 0, str(code))
+            self.window = min(WINDOW, getattr(found, "ReceiveMaximum", WINDOW))
+            self._largest_bytes = getattr(found, "MaximumPacketSize", None)
+            self._changed.notify_all()
+
+    def _on_disconnect(
+        self, _client: paho.Client, _data: object, _flags: object, code: ReasonCode, _found: object
+    ) -> None:
+        with self._changed:
+            self._closed = str(code)
+            self._changed.notify_all()
+
+    def _on_publish(
+        self, _client: paho.Client, _data: object, mid: int, code: ReasonCode, _found: object
+    ) -> None:
+        with self._changed:
+            if code.is_failure:
+                self._refused = str(code)
+            self._acknowledged.append(mid)
+            self._changed.notify_all()
+
+    def _refusal(self, answer: tuple[int, str] | None, closed: str | None) -> SinkError:
+        shown = self._broker.shown
+        if answer and answer[0] in _NOT_WELCOME:
+            return RefusedError(
+                f"{shown} refuses the login: {answer[1]}; see mqtt.username and mqtt.password_file"
+            )
+        if self._protocol == "5" and (closed if answer is None else answer[0] == _UNSUPPORTED_VERSION):
+            return UnsupportedVersionError(f"{shown} does not speak MQTT 5")
+        if answer:
+            return SinkError(f"{shown} refuses the connection: {answer[1]}")
+        return SinkError(f"{shown} does not answer: {closed or 'no CONNACK'}")
+
+    def _lost(self) -> SinkError:
+        return SinkError(f"{self._broker.shown}: the connection is lost: {self._closed or 'closed'}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}; see mqtt.tls.ca"
+    strerror: Any = getattr(error, "strerror", None)
+    return str(strerror or error)

@@ -1,0 +1,123 @@
+"""The MQTT publisher: connects, comes back after every loss, and goes on where the broker left off."""
+
+import logging
+import random
+import time
+
+import msgspec
+
+from dropsight.config import Mqtt
+from dropsight.errors import SinkError, StoreError
+from dropsight.service.outbox import Outbox
+from dropsight.service.troubles import Troubles
+from dropsight.sinks.backoff import pause_seconds
+from dropsight.sinks.broker import Broker
+from dropsight.sinks.connection import Connection, Protocol, RefusedError, UnsupportedVersionError
+from dropsight.sinks.session import OFFLINE, Announcements, Ending, Session, Tally, Task
+from dropsight.sinks.states import CameraStates
+from dropsight.sinks.topics import Topics
+
+log = logging.getLogger(__name__)
+
+# A connection that held for so long was a good one: the next pause is a short one again.
+GOOD_SECONDS = 60.0
+
+
+class MqttStatus(msgspec.Struct, frozen=True):
+    """`trouble` is why there is no connection, None while there is one."""
+
+    url: str
+    connected: bool
+    protocol: str
+    published: int
+    oversized: int
+    trouble: str | None
+
+
+class Publisher:
+    """`run` belongs on a thread of its own; everything else may be called from any."""
+
+    def __init__(self, settings: Mqtt, *, device: str, outbox: Outbox, announcements: Announcements) -> None:
+        self.troubles = Troubles(log)
+        self.states = CameraStates()
+        self.connected = self.refused = self._gave_up = False
+        self._broker = Broker.of(settings)
+        self._protocol: Protocol = "3.1.1" if settings.protocol == "3.1.1" else "5"
+        self._connection: Connection | None = None
+        self._ending = Ending()
+        self._task = Task(
+            settings=settings,
+            topics=Topics.of(settings.base_topic, device),
+            outbox=outbox,
+            announcements=announcements,
+            states=self.states,
+            tally=Tally(),
+            ending=self._ending,
+        )
+
+    @property
+    def tried(self) -> bool:
+        """Whether the first attempt to connect has come to an end, good or bad."""
+        return self.connected or self._gave_up
+
+    def status(self) -> MqttStatus:
+        tally = self._task.tally
+        return MqttStatus(
+            url=self._broker.shown,
+            connected=self.connected,
+            protocol=self._protocol,
+            published=tally.published,
+            oversized=tally.oversized,
+            trouble=self.troubles.current().get("mqtt"),
+        )
+
+    def wake(self) -> None:
+        """There is something to publish."""
+        connection = self._connection
+        if connection is not None:
+            connection.wake()
+
+    def stop(self, *, drain_seconds: float) -> None:
+        """Publish what the outbox holds, for so long at most and only while connected; then `run` ends."""
+        self._ending.ask(drain_seconds=drain_seconds)
+        self.wake()
+
+    def run(self) -> None:
+        chance = random.Random()  # noqa: S311 - jitter
+        failures = 0
+        while not self._ending.asked.is_set():
+            began = time.monotonic()
+            try:
+                self._serve()
+            except UnsupportedVersionError as error:
+                if self._falls_back():
+                    continue
+                self.troubles.raised("mqtt", error)
+            except (SinkError, StoreError) as error:
+                self.refused = isinstance(error, RefusedError)
+                self.troubles.raised("mqtt", error)
+            self._gave_up = True
+            failures = 1 if time.monotonic() - began > GOOD_SECONDS else failures + 1
+            self._ending.asked.wait(pause_seconds(failures, chance))
+
+    def _falls_back(self) -> bool:
+        if self._task.settings.protocol != "auto" or self._protocol != "5":
+            return False
+        log.info("%s does not speak MQTT 5: going on with 3.1.1", self._broker.shown)
+        self._protocol = "3.1.1"
+        return True
+
+    def _serve(self) -> None:
+        """Return when it is time to end; raises SinkError when there is no connection, or no longer one."""
+        settings = self._task.settings
+        will = (self._task.topics.availability, OFFLINE)
+        connection = Connection(self._broker, self._protocol, will=will, keepalive=settings.keepalive)
+        connection.open()
+        self._connection, self.connected, self.refused = connection, True, False
+        log.info("connected to %s (MQTT %s)", self._broker.shown, self._protocol)
+        self.troubles.cleared("mqtt")
+        try:
+            Session(self._task, connection).run()
+        finally:
+            self._connection, self.connected = None, False
+            connection.close()

@@ -1,0 +1,167 @@
+"""The work on one connection: announce, publish what the outbox holds, move the mark as PUBACKs come in."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from dropsight.config import Mqtt
+from dropsight.service.outbox import Delivery, Outbox
+from dropsight.sinks.connection import Connection
+from dropsight.sinks.states import STATE_SECONDS, CameraStates
+from dropsight.sinks.topics import Topics
+
+log = logging.getLogger(__name__)
+
+BATCH = 64
+ACKNOWLEDGE_SECONDS = 0.05
+GOODBYE_SECONDS = 2.0
+ONLINE, OFFLINE = b"online", b"offline"
+
+
+@dataclass(frozen=True, slots=True)
+class Announcements:
+    """What is published besides records; `info` and `stats` are asked for when they are due."""
+
+    info: Callable[[], bytes]
+    stats: Callable[[], bytes]
+    stats_seconds: float
+
+
+@dataclass(slots=True)
+class Ending:
+    """Asked for from any thread: publish what is left until the deadline, then end."""
+
+    asked: threading.Event = field(default_factory=threading.Event)
+    deadline: float = float("inf")
+
+    def ask(self, *, drain_seconds: float) -> None:
+        self.deadline = time.monotonic() + drain_seconds
+        self.asked.set()
+
+
+@dataclass(slots=True)
+class Tally:
+    """Since the start: records that the broker has, and records that were too large for it."""
+
+    published: int = 0
+    oversized: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What the connections of one publisher have in common."""
+
+    settings: Mqtt
+    topics: Topics
+    outbox: Outbox
+    announcements: Announcements
+    states: CameraStates
+    tally: Tally
+    ending: Ending
+
+
+class Session:
+    """Records in flight stand in `_order` by seq; a seq is settled by its PUBACK, the mark follows in order."""
+
+    def __init__(self, task: Task, connection: Connection) -> None:
+        self._task, self._connection, self._topics = task, connection, task.topics
+        self._acknowledged = self._read_upto = task.outbox.acknowledged()
+        self._noted_at = 0.0
+        self._waiting: deque[Delivery] = deque()
+        self._order: deque[int] = deque()
+        self._in_flight: dict[int, int] = {}
+        self._settled: set[int] = set()
+        self._next_stats = 0.0
+
+    def run(self) -> None:
+        """Return when it is time to end; raises SinkError when the connection is lost."""
+        self._announce()
+        while not self._is_over():
+            self._publish_records()
+            self._publish_states(at_once=False)
+            self._publish_stats()
+            self._settle(self._connection.acknowledged(timeout=self._seconds_to_wait()))
+        self._note()
+        self._say_goodbye()
+
+    def _is_over(self) -> bool:
+        ending = self._task.ending
+        if not ending.asked.is_set():
+            return False
+        outstanding = self._order or self._waiting or self._task.outbox.pending(self._read_upto, 1)
+        return not outstanding or time.monotonic() >= ending.deadline
+
+    def _announce(self) -> None:
+        """Everything retained, again on every connection: brokers lose it."""
+        self._connection.publish(self._topics.availability, ONLINE, qos=1, retain=True)
+        self._connection.publish(self._topics.info, self._task.announcements.info(), qos=1, retain=True)
+        for camera, line in self._task.states.everything().items():
+            self._connection.publish(self._topics.state(camera), line, qos=1, retain=True)
+
+    def _publish_records(self) -> None:
+        while len(self._order) < self._connection.window:
+            if not self._waiting:
+                self._waiting.extend(self._task.outbox.pending(self._read_upto, BATCH))
+                if not self._waiting:
+                    return
+                self._read_upto = self._waiting[-1].seq
+            self._publish(self._waiting.popleft())
+
+    def _publish(self, delivery: Delivery) -> None:
+        failed = delivery.status == "failed"
+        topic = self._topics.failure(delivery.camera) if failed else self._topics.result(delivery.camera)
+        self._order.append(delivery.seq)
+        if not self._connection.takes(topic, delivery.line):
+            self._task.tally.oversized += 1
+            log.warning("record %d is larger than the broker takes: it stays in the log", delivery.seq)
+            self._settled.add(delivery.seq)
+            return
+        settings = self._task.settings
+        retain = settings.retain and not failed
+        mid = self._connection.publish(topic, delivery.line, qos=settings.qos, retain=retain)
+        self._in_flight[mid] = delivery.seq
+
+    def _settle(self, mids: Iterable[int]) -> None:
+        self._settled.update(self._in_flight.pop(mid) for mid in mids if mid in self._in_flight)
+        while self._order and self._order[0] in self._settled:
+            self._acknowledged = self._order.popleft()
+            self._settled.discard(self._acknowledged)
+            self._task.tally.published += 1
+        if not self._order or time.monotonic() - self._noted_at >= ACKNOWLEDGE_SECONDS:
+            self._note()
+
+    def _note(self) -> None:
+        self._noted_at = time.monotonic()
+        if self._acknowledged > self._task.outbox.acknowledged():
+            self._task.outbox.acknowledge(self._acknowledged)
+
+    def _publish_states(self, *, at_once: bool) -> None:
+        for camera, line in self._task.states.due(at_once=at_once).items():
+            self._connection.publish(self._topics.state(camera), line, qos=1, retain=True)
+
+    def _publish_stats(self) -> None:
+        if time.monotonic() >= self._next_stats:
+            announcements = self._task.announcements
+            self._next_stats = time.monotonic() + announcements.stats_seconds
+            self._connection.publish(self._topics.stats, announcements.stats(), qos=0, retain=True)
+
+    def _seconds_to_wait(self) -> float:
+        until = min(self._next_stats, self._task.ending.deadline) - time.monotonic()
+        return min(until, STATE_SECONDS) if self._task.states.stale() else until
+
+    def _say_goodbye(self) -> None:
+        """Offline in our own words: a clean DISCONNECT makes the broker forget the last will."""
+        self._publish_states(at_once=True)
+        self._publish_last_stats()
+        last = self._connection.publish(self._topics.availability, OFFLINE, qos=1, retain=True)
+        deadline = time.monotonic() + GOODBYE_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            if last in self._connection.acknowledged(timeout=left):
+                return
+
+    def _publish_last_stats(self) -> None:
+        self._next_stats = 0.0
+        self._publish_stats()
