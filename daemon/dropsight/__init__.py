@@ -1,0 +1,36 @@
+"""Image classification for drop folders: the public API."""
+
+from typing import TYPE_CHECKING
+
+from dropsight.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from dropsight.inference.results import BatchResults, ImageResult
+    from dropsight.inference.runtime import ImageInferenceRuntime, run_image_inference
+    from dropsight.models.registry import open_model
+
+__all__ = [
+    "BatchResults",
+    "ImageInferenceRuntime",
+    "ImageResult",
+    "__version__",
+    "open_model",
+    "run_image_inference",
+]
+
+_HOMES = {
+    "BatchResults": "dropsight.inference.results",
+    "ImageInferenceRuntime": "dropsight.inference.runtime",
+    "ImageResult": "dropsight.inference.results",
+    "open_model": "dropsight.models.registry",
+    "run_image_inference": "dropsight.inference.runtime",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import on first use: `dropsight --help` needs no OpenCV."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dropsight' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

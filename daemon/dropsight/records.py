@@ -46,7 +46,10 @@ class Normalization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Latency(msgspec.Struct, frozen=True, gc=False):
-    """Milliseconds a stage. `wait` runs from the file's being ready, `total` from then until the record is durable."""
+    """Milliseconds a stage.
+
+    `wait` runs from the file's being ready, `total` from then until the record is durable.
+    """
 
     wait: float = 0.0
     decode: float = 0.0

@@ -33,7 +33,11 @@ class Ledger:
     def gone(self, folders: Sequence[DropFolder]) -> list[str]:
         """Ids whose file is no longer there as it was: nobody will ask for them again."""
         keeping = [folder for folder in folders if folder.settings.after == "keep"]
-        return [record_id for record_id, path in self._reader().kept() if not self._stands(record_id, path, keeping)]
+        return [
+            record_id
+            for record_id, path in self._reader().kept()
+            if not self._stands(record_id, path, keeping)
+        ]
 
     def _stands(self, record_id: str, path: bytes, keeping: Sequence[DropFolder]) -> bool:
         name = os.fsdecode(path)

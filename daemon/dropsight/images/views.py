@@ -1,12 +1,16 @@
 """The views of a picture that test-time augmentation looks at."""
 
 from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dropsight.images.framing import Pixels
 
-VIEWS: dict[str, Callable[[Pixels], Pixels]] = {
+Turn: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
+
+VIEWS: dict[str, Turn] = {
     "original": lambda pixels: pixels,
     "horizontal_flip": lambda pixels: pixels[:, ::-1],
     "vertical_flip": lambda pixels: pixels[::-1],

@@ -7,22 +7,20 @@ and so does the command line; the threads and queues around them live in workers
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dropsight.config import Inference
 from dropsight.errors import ImageError
 from dropsight.images.decoding import decode
-from dropsight.images.framing import Resize
+from dropsight.images.framing import Pixels, Resize
 from dropsight.images.header import Header, check_bounds, read_header
 from dropsight.images.opening import Bounds, ImageFile
-from dropsight.images.views import views
 from dropsight.inference.preparing import Preparation
 from dropsight.inference.ranking import merge, predictions, probabilities
-from dropsight.models.spec import Model, ModelSpec
+from dropsight.models.spec import Batch, Model, ModelSpec, Scores
 from dropsight.records import (
     ErrorFacts,
     Failure,
@@ -46,6 +44,11 @@ class Plan:
     bounds: Bounds
     inference: Inference
 
+    @property
+    def temperature(self) -> float:
+        """The config's times the one that the model was calibrated to."""
+        return self.inference.temperature * self.spec.temperature
+
 
 @dataclass(frozen=True, slots=True)
 class Drop:
@@ -61,7 +64,7 @@ class Drop:
 
     @property
     def image_path(self) -> str:
-        """The path as text; bytes that are not UTF-8 stand as \\xNN."""
+        r"""The path as text; bytes that are not UTF-8 stand as \xNN."""
         return self.relative.decode("utf-8", "backslashreplace")
 
 
@@ -69,10 +72,13 @@ class Drop:
 class Prepared:
     """An image as the model wants it: a batch of its views, in the input tensor's dtype."""
 
-    batch: NDArray[np.generic]
-    facts: ImageFacts
-    decode_ms: float
+    batch: Batch
     preprocess_ms: float
+    decode_ms: float = 0.0
+
+    @property
+    def views(self) -> int:
+        return len(self.batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,41 +96,58 @@ def read(file: ImageFile, plan: Plan) -> tuple[bytes, Header]:
     return data, header
 
 
-def prepare(data: bytes, header: Header, stat: os.stat_result, plan: Plan) -> Prepared:
-    """Decode, upright and as small as the model allows; take the views; frame, normalise and quantize."""
+def prepare(data: bytes, header: Header, plan: Plan) -> Prepared:
+    """Decode, upright and as small as the model allows; then as `prepare_pixels`."""
     started = time.perf_counter()
-    spec = plan.spec
-    pixels = decode(data, header, at_least=(spec.height, spec.width), how=plan.resize)
-    decoded = time.perf_counter()
-    framed = plan.preparation.frame(pixels)
-    batch = plan.preparation.batch(views(framed, plan.inference.tta or ("original",)))
-    prepared = time.perf_counter()
-    return Prepared(
-        batch=batch,
-        facts=_image_facts(header, stat),
-        decode_ms=(decoded - started) * 1e3,
-        preprocess_ms=(prepared - decoded) * 1e3,
-    )
+    pixels = decode(data, header, at_least=(plan.spec.height, plan.spec.width), how=plan.resize)
+    decode_ms = (time.perf_counter() - started) * 1e3
+    return replace(prepare_pixels(pixels, plan), decode_ms=decode_ms)
+
+
+def prepare_pixels(pixels: Pixels, plan: Plan) -> Prepared:
+    """Frame; take the views; normalise and quantize."""
+    started = time.perf_counter()
+    batch = plan.preparation.batch_of(pixels, plan.inference.tta or ("original",))
+    return Prepared(batch, preprocess_ms=(time.perf_counter() - started) * 1e3)
 
 
 def predict(model: Model, prepared: Prepared, plan: Plan) -> Answer:
     """Invoke; merge the views' probabilities, calibrate by temperature, rank."""
     started = time.perf_counter()
     scores = model.scores(prepared.batch)
-    invoked = time.perf_counter()
+    return _answer(scores, plan, inference_ms=(time.perf_counter() - started) * 1e3)
+
+
+def predict_many(model: Model, prepared: Sequence[Prepared], plan: Plan) -> list[Answer]:
+    """Invoke on the views of many images at once; as `predict` for each."""
+    started = time.perf_counter()
+    scores = model.scores(np.concatenate([each.batch for each in prepared]))
+    share_ms = (time.perf_counter() - started) * 1e3 / len(prepared)
+    return [_answer(part, plan, inference_ms=share_ms) for part in np.split(scores, len(prepared))]
+
+
+def _answer(scores: Scores, plan: Plan, *, inference_ms: float) -> Answer:
+    started = time.perf_counter()
     settings = plan.inference
     merged = merge(probabilities(scores, plan.spec, settings.temperature))
     ranked = predictions(merged, plan.spec.labels, settings.top_k)
     likely = ranked[:1] + [entry for entry in ranked[1:] if entry.confidence >= settings.min_confidence]
-    return Answer(
-        predictions=likely,
-        inference_ms=(invoked - started) * 1e3,
-        postprocess_ms=(time.perf_counter() - invoked) * 1e3,
+    return Answer(likely, inference_ms, postprocess_ms=(time.perf_counter() - started) * 1e3)
+
+
+def latency(prepared: Prepared, answer: Answer, *, wait_ms: float) -> Latency:
+    """All but the total, which is not over yet."""
+    return Latency(
+        wait=_rounded(wait_ms),
+        decode=_rounded(prepared.decode_ms),
+        preprocess=_rounded(prepared.preprocess_ms),
+        inference=_rounded(answer.inference_ms),
+        postprocess=_rounded(answer.postprocess_ms),
     )
 
 
-def result(drop: Drop, prepared: Prepared, answer: Answer, plan: Plan) -> Result:
-    best, settings = answer.predictions[0], plan.inference
+def result(drop: Drop, header: Header, prepared: Prepared, answer: Answer, plan: Plan) -> Result:
+    best = answer.predictions[0]
     return Result(
         id=drop.id(plan.device),
         time=timestamp(time.time()),
@@ -136,17 +159,11 @@ def result(drop: Drop, prepared: Prepared, answer: Answer, plan: Plan) -> Result
         confidence=best.confidence,
         top_5_predictions={str(entry.class_index): entry.confidence for entry in answer.predictions[:5]},
         predictions=list(answer.predictions),
-        image=prepared.facts,
+        image=_image_facts(header, drop.stat),
         model=model_facts(plan.spec),
-        tta=len(prepared.batch),
-        temperature=settings.temperature * plan.spec.temperature,
-        latency_ms=Latency(
-            wait=_rounded(drop.wait_ms),
-            decode=_rounded(prepared.decode_ms),
-            preprocess=_rounded(prepared.preprocess_ms),
-            inference=_rounded(answer.inference_ms),
-            postprocess=_rounded(answer.postprocess_ms),
-        ),
+        tta=prepared.views,
+        temperature=plan.temperature,
+        latency_ms=latency(prepared, answer, wait_ms=drop.wait_ms),
     )
 
 

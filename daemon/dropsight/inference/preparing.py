@@ -1,16 +1,19 @@
 """Upright pixels to the batch that a model's input tensor takes, by look-up table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dropsight.images.framing import Pixels, Resize, frame
+from dropsight.images.views import VIEWS, views
 from dropsight.models.quantization import quantize
 from dropsight.models.spec import Batch, ModelSpec
 
-Framed = NDArray[np.uint8]  # (height, width, channels) of the model
+Framed: TypeAlias = NDArray[np.uint8]  # (height, width, channels) of the model
+PreprocessFn: TypeAlias = Callable[[Pixels], NDArray[np.floating]]
 
 
 class Preparation:
@@ -20,9 +23,19 @@ class Preparation:
     the tensor's dtype by its scale and zero point.
     """
 
-    def __init__(self, spec: ModelSpec, *, resize: Resize) -> None:
-        self._spec, self._resize = spec, resize
+    def __init__(self, spec: ModelSpec, *, resize: Resize, preprocess_fn: PreprocessFn | None = None) -> None:
+        self._spec, self._resize, self._preprocess = spec, resize, preprocess_fn
         self._table = lookup_table(spec)
+
+    def batch_of(self, pixels: Pixels, view_names: Sequence[str]) -> Batch:
+        """Return (views, height, width, channels) in the input tensor's dtype."""
+        if self._preprocess is None:
+            return self.batch(views(self.frame(pixels), view_names))
+        own = np.asarray(self._preprocess(pixels))
+        expected = self._spec.input.shape[1:]
+        if own.shape != expected:
+            raise ValueError(f"preprocess_fn returned an array of {own.shape}; the model takes {expected}")
+        return quantize(np.stack([VIEWS[name](own) for name in view_names]), self._spec.input)
 
     def frame(self, pixels: Pixels) -> Framed:
         framed: Framed = frame(pixels, height=self._spec.height, width=self._spec.width, how=self._resize)
@@ -41,7 +54,7 @@ class Preparation:
             return np.take_along_axis(self._table, framed.reshape(-1, framed.shape[2]), axis=0).reshape(
                 framed.shape
             )
-        looked_up: NDArray[np.generic] = cv2.LUT(framed, self._table[np.newaxis])
+        looked_up: NDArray[np.generic] = cv2.LUT(framed, self._table[np.newaxis])  # type: ignore[arg-type] # numbers, all of them
         return looked_up.reshape(framed.shape)
 
 

@@ -32,13 +32,15 @@ def probabilities(scores: Scores, spec: ModelSpec, temperature: float) -> Probab
         return softmax(np.log(np.maximum(scores, floor)) / product)
     bounded = np.clip(scores, floor, 1 - floor)
     logits = np.log(bounded) - np.log1p(-bounded)
-    return (1 / (1 + np.exp(-logits / product))).astype(np.float32)
+    likelihoods: Probabilities = (1 / (1 + np.exp(-logits / product))).astype(np.float32)
+    return likelihoods
 
 
 def softmax(logits: NDArray[np.floating]) -> Probabilities:
     """exp(x) / sum exp(x) along the last axis, shifted so that it cannot overflow."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
+    normalised: Probabilities = (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return normalised
 
 
 def merge(views: Probabilities) -> NDArray[np.float32]:

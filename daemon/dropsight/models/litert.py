@@ -29,7 +29,7 @@ class Interpreter(Protocol):
     def allocate_tensors(self) -> None: ...
     def resize_tensor_input(
         self, input_index: int, tensor_size: Sequence[int], strict: bool = False
-    ) -> None: ...  # noqa: FBT001, FBT002 - theirs
+    ) -> None: ...
     def get_input_details(self) -> list[Details]: ...
     def get_output_details(self) -> list[Details]: ...
     def get_tensor_details(self) -> list[Details]: ...
@@ -191,13 +191,13 @@ def _tensor(details: Details) -> TensorSpec:
     shape = details.get("shape_signature", ())
     if not isinstance(shape, np.ndarray) or not shape.size:  # runtimes before 2020 have no signature
         shape = details["shape"]
-    scale, zero_point = details["quantization"]  # type: ignore[misc] # a pair in all three runtimes
+    quantization: tuple[float, int] = details["quantization"]  # type: ignore[assignment] # in all three
     return TensorSpec(
         name=str(details["name"]),
         shape=tuple(int(size) for size in shape),  # type: ignore[attr-defined] # an array
         dtype=np.dtype(details["dtype"]),  # type: ignore[call-overload] # a scalar type
-        scale=float(scale),
-        zero_point=int(zero_point),
+        scale=float(quantization[0]),
+        zero_point=int(quantization[1]),
     )
 
 

@@ -16,8 +16,9 @@ def quantize(real: NDArray[np.floating], tensor: TensorSpec) -> NDArray[np.gener
         return real.astype(tensor.dtype)
     steps = np.asarray(real, np.float64) / (tensor.scale or 1.0)
     rounded = np.trunc(steps + np.copysign(0.5, steps)) + tensor.zero_point
-    limits = np.iinfo(tensor.dtype)
-    return np.clip(rounded, limits.min, limits.max).astype(tensor.dtype)
+    limits = np.iinfo(tensor.dtype.name)
+    clipped: NDArray[np.generic] = np.clip(rounded, limits.min, limits.max).astype(tensor.dtype)
+    return clipped
 
 
 def dequantize(quantized: NDArray[np.generic], tensor: TensorSpec) -> NDArray[np.float32]:

@@ -51,7 +51,7 @@ def format_of(path: Path) -> str:
             head = file.read(8)
     except FileNotFoundError as error:
         raise ModelError(
-            f"{path}: no such model; give a .tflite file or builtin:efficientnet_lite0"
+            f"{path}: no such model; give a .tflite file or {BUILTIN}efficientnet_lite0"
         ) from error
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error

@@ -55,9 +55,7 @@ class Lifecycle:
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self.stopping:
-            os.write(
-                sys.stderr.fileno(), b"dropsight: stopped at once; what was in hand stays in its folder\n"
-            )
+            os.write(sys.stderr.fileno(), b"dropsight: stopped at once; what was in hand stays there\n")
             os._exit(128 + number)
         self.stopping = self.signalled = True
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from dropsight.errors import ImageError, ModelError
+from dropsight.images.header import Header
 from dropsight.images.opening import ImageFile, open_image
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Drop, Plan, Prepared
@@ -15,7 +16,7 @@ from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.readiness import seconds_to_wait, seconds_young
 from dropsight.service.recorder import Finished, Recorder
 
-Work = tuple[Candidate, Drop, Prepared]
+Work = tuple[Candidate, Drop, Header, Prepared]
 
 
 class Workers:
@@ -86,7 +87,7 @@ class Workers:
         drop = _drop(candidate, file.stat)
         try:
             data, header = pipeline.read(file, self._plan)
-            prepared = pipeline.prepare(data, header, file.stat, self._plan)
+            prepared = pipeline.prepare(data, header, self._plan)
         except ImageError as error:
             # What was touched just now may be half of what is to come.
             if young := seconds_young(candidate, file.stat):
@@ -94,7 +95,7 @@ class Workers:
             else:
                 self._fail(candidate, drop, error)
             return
-        self._tensors.put((candidate, drop, prepared))
+        self._tensors.put((candidate, drop, header, prepared))
 
     def _refuse_unopened(self, candidate: Candidate, error: ImageError) -> None:
         try:
@@ -106,13 +107,13 @@ class Workers:
 
     def _interpret(self, model: Model) -> None:
         while work := self._tensors.get():
-            candidate, drop, prepared = work
+            candidate, drop, header, prepared = work
             try:
                 answer = pipeline.predict(model, prepared, self._plan)
             except ModelError as error:
                 self._fail(candidate, drop, ImageError("model_error", str(error)))
             else:
-                record = pipeline.result(drop, prepared, answer, self._plan)
+                record = pipeline.result(drop, header, prepared, answer, self._plan)
                 self._recorder.put(Finished(candidate, drop.stat, record))
 
     def _fail(self, candidate: Candidate, drop: Drop, error: ImageError) -> None:

@@ -172,3 +172,8 @@ def _reason(error: Exception) -> str:
         return f"its certificate is not trusted: {error.verify_message}; see mqtt.tls.ca"
     strerror: Any = getattr(error, "strerror", None)
     return str(strerror or error)
+
+
+def protocols(setting: str) -> tuple[Protocol, ...]:
+    """What to try, in order."""
+    return ("5", "3.1.1") if setting == "auto" else ("3.1.1",) if setting == "3.1.1" else ("5",)

@@ -1,5 +1,6 @@
 """The MQTT publisher: connects, comes back after every loss, and goes on where the broker left off."""
 
+import contextlib
 import logging
 import random
 import time
@@ -12,7 +13,7 @@ from dropsight.service.outbox import Outbox
 from dropsight.service.troubles import Troubles
 from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.broker import Broker
-from dropsight.sinks.connection import Connection, Protocol, RefusedError, UnsupportedVersionError
+from dropsight.sinks.connection import Connection, Protocol, RefusedError, UnsupportedVersionError, protocols
 from dropsight.sinks.session import OFFLINE, Announcements, Ending, Session, Tally, Task
 from dropsight.sinks.states import CameraStates
 from dropsight.sinks.topics import Topics
@@ -121,3 +122,20 @@ class Publisher:
         finally:
             self._connection, self.connected = None, False
             connection.close()
+
+
+def try_broker(settings: Mqtt, device: str) -> Protocol:
+    """Connect, say nothing, leave; return the version of MQTT that was spoken; raises SinkError."""
+    broker = Broker.of(settings)
+    will = (Topics.of(settings.base_topic, device).availability, OFFLINE)
+    *others, last = protocols(settings.protocol)
+    for protocol in others:
+        with contextlib.suppress(UnsupportedVersionError):
+            return _try(Connection(broker, protocol, will=will, keepalive=settings.keepalive), protocol)
+    return _try(Connection(broker, last, will=will, keepalive=settings.keepalive), last)
+
+
+def _try(connection: Connection, protocol: Protocol) -> Protocol:
+    connection.open()
+    connection.close()
+    return protocol

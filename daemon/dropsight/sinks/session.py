@@ -64,7 +64,7 @@ class Task:
 
 
 class Session:
-    """Records in flight stand in `_order` by seq; a seq is settled by its PUBACK, the mark follows in order."""
+    """Records in flight stand in `_order`; a PUBACK settles one, and the mark follows in order."""
 
     def __init__(self, task: Task, connection: Connection) -> None:
         self._task, self._connection, self._topics = task, connection, task.topics

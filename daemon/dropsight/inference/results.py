@@ -1,0 +1,46 @@
+"""What the runtime answers, one image or many."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from dropsight.records import ErrorFacts, Latency, Prediction
+
+
+class ImageResult(msgspec.Struct, frozen=True, kw_only=True):
+    """`image_path` is None for arrays and bytes; `top_5_predictions` maps class to confidence."""
+
+    image_path: str | None
+    predicted_class: int
+    label: str
+    confidence: float
+    top_5_predictions: dict[str, float]
+    predictions: list[Prediction]
+    tta: int
+    temperature: float
+    latency_ms: Latency
+
+    def to_json(self) -> str:
+        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+
+
+class ImageFailure(msgspec.Struct, frozen=True, kw_only=True):
+    image_path: str | None
+    error: ErrorFacts
+
+
+class BatchResults(msgspec.Struct, frozen=True, kw_only=True):
+    total_images: int
+    total_time_ms: float
+    avg_time_per_image_ms: float
+    model_path: str
+    model_format: str
+    tta_enabled: bool
+    results: Sequence[ImageResult | ImageFailure]
+
+    def to_json(self) -> str:
+        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+
+    def write(self, path: Path) -> None:
+        path.write_text(self.to_json() + "\n", encoding="utf-8")

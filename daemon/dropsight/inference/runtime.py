@@ -1,0 +1,210 @@
+"""Single images and batches, for notebooks and the command line, by the very steps of the daemon."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from dropsight.config import Inference
+from dropsight.errors import ImageError, ModelError
+from dropsight.images.framing import Pixels, Resize
+from dropsight.images.header import check_bounds, read_header
+from dropsight.images.opening import Bounds, open_image
+from dropsight.images.views import VIEWS
+from dropsight.inference import pipeline
+from dropsight.inference.pipeline import Answer, Plan, Prepared
+from dropsight.inference.preparing import Preparation, PreprocessFn
+from dropsight.inference.results import BatchResults, ImageFailure, ImageResult
+from dropsight.models.describing import Said
+from dropsight.models.registry import open_model
+from dropsight.records import ErrorFacts, Normalization
+
+Image: TypeAlias = "str | os.PathLike[str] | bytes | Pixels"
+"""A path, an encoded image, or (height, width, 3) RGB uint8."""
+
+DEFAULT_MODEL = "builtin:efficientnet_lite0"
+
+
+class ImageInferenceRuntime:
+    """A loaded model, ready to predict; not for several threads at once."""
+
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str] = DEFAULT_MODEL,
+        model_format: str = "auto",
+        *,
+        use_tta: bool = False,
+        tta_transforms: int | Sequence[str] = 5,
+        temperature: float = 1.0,
+        preprocess_fn: PreprocessFn | None = None,
+        labels: str | os.PathLike[str] | None = None,
+        normalization: Normalization | None = None,
+        resize: Resize = "crop",
+        top_k: int = 5,
+        threads: int | None = None,
+    ) -> None:
+        """Open the model; raises ModelError, ValueError for a setting out of range.
+
+        `preprocess_fn` takes upright RGB pixels (height, width, 3) uint8 and returns float
+        (height, width, channels) of the model's size, normalised; quantization follows.
+        """
+        said = Said(None if labels is None else Path(labels), normalization)
+        self._model = open_model(os.fspath(model_path), said=said, threads=threads or _cores())
+        self.spec = self._model.spec
+        if model_format not in {"auto", self.spec.format}:
+            raise ModelError(f"{self.spec.path}: the model is {self.spec.format}, not {model_format}")
+        if temperature <= 0:
+            raise ValueError("temperature must be above 0")
+        self._plan = Plan(
+            device="",
+            spec=self.spec,
+            preparation=Preparation(self.spec, resize=resize, preprocess_fn=preprocess_fn),
+            resize=resize,
+            bounds=Bounds(),
+            inference=Inference(
+                top_k=top_k, temperature=temperature, tta=_views(tta_transforms) if use_tta else ()
+            ),
+        )
+
+    def predict(self, image: Image) -> ImageResult:
+        """Classify one image; raises ImageError, FileNotFoundError."""
+        started = time.perf_counter()
+        prepared = self._prepare(image)
+        answer = pipeline.predict(self._model, prepared, self._plan)
+        return self._result(image, prepared, answer, (time.perf_counter() - started) * 1e3)
+
+    def predict_batch(
+        self, images: Sequence[Image], batch_size: int = 32, *, show_progress: bool = False
+    ) -> BatchResults:
+        """Classify many; what cannot be read becomes an entry with an error.
+
+        The next batch is decoded while the model works on this one.
+        """
+        started = time.perf_counter()
+        progress = tqdm(total=len(images), unit="img", disable=not show_progress)
+        results: list[ImageResult | ImageFailure] = []
+        with progress, ThreadPoolExecutor(_cores()) as pool:
+            for group, prepared in self._ahead(images, batch_size, pool):
+                results.extend(self._predict_group(group, prepared))
+                progress.update(len(group))
+        total_ms = (time.perf_counter() - started) * 1e3
+        return BatchResults(
+            total_images=len(images),
+            total_time_ms=round(total_ms, 3),
+            avg_time_per_image_ms=round(total_ms / max(len(images), 1), 3),
+            model_path=str(self.spec.path),
+            model_format=self.spec.format,
+            tta_enabled=bool(self._plan.inference.tta),
+            results=results,
+        )
+
+    def _ahead(
+        self, images: Sequence[Image], batch_size: int, pool: ThreadPoolExecutor
+    ) -> Iterator[tuple[Sequence[Image], list[Prepared | ImageError]]]:
+        waiting: tuple[Sequence[Image], list[Future[Prepared | ImageError]]] | None = None
+        for start in range(0, len(images), batch_size):
+            group = images[start : start + batch_size]
+            submitted = [pool.submit(self._try_to_prepare, image) for image in group]
+            if waiting:
+                yield waiting[0], [future.result() for future in waiting[1]]
+            waiting = (group, submitted)
+        if waiting:
+            yield waiting[0], [future.result() for future in waiting[1]]
+
+    def _predict_group(
+        self, group: Sequence[Image], outcomes: Sequence[Prepared | ImageError]
+    ) -> Iterator[ImageResult | ImageFailure]:
+        prepared = [outcome for outcome in outcomes if isinstance(outcome, Prepared)]
+        answers = iter(pipeline.predict_many(self._model, prepared, self._plan) if prepared else ())
+        for image, outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, ImageError):
+                yield ImageFailure(image_path=_path(image), error=ErrorFacts(outcome.code, str(outcome)))
+                continue
+            answer = next(answers)
+            spent = outcome.decode_ms + outcome.preprocess_ms + answer.inference_ms + answer.postprocess_ms
+            yield self._result(image, outcome, answer, spent)
+
+    def _try_to_prepare(self, image: Image) -> Prepared | ImageError:
+        try:
+            return self._prepare(image)
+        except FileNotFoundError:
+            return ImageError("unreadable", "there is no such file")
+        except ImageError as error:
+            return error
+
+    def _prepare(self, image: Image) -> Prepared:
+        if isinstance(image, np.ndarray):
+            return pipeline.prepare_pixels(_checked(image), self._plan)
+        if isinstance(image, bytes):
+            header = read_header(image)
+            check_bounds(header, self._plan.bounds)
+            return pipeline.prepare(image, header, self._plan)
+        with open_image(image) as file:
+            data, header = pipeline.read(file, self._plan)
+        return pipeline.prepare(data, header, self._plan)
+
+    def _result(self, image: Image, prepared: Prepared, answer: Answer, total_ms: float) -> ImageResult:
+        best = answer.predictions[0]
+        return ImageResult(
+            image_path=_path(image),
+            predicted_class=best.class_index,
+            label=best.label,
+            confidence=best.confidence,
+            top_5_predictions={str(each.class_index): each.confidence for each in answer.predictions[:5]},
+            predictions=list(answer.predictions),
+            tta=prepared.views,
+            temperature=self._plan.temperature,
+            latency_ms=msgspec.structs.replace(
+                pipeline.latency(prepared, answer, wait_ms=0.0), total=round(total_ms, 3)
+            ),
+        )
+
+
+def run_image_inference(
+    model_path: str | os.PathLike[str],
+    image_paths: Sequence[Image],
+    output_path: str | os.PathLike[str] | None = None,
+    model_format: str = "auto",
+    *,
+    use_tta: bool = False,
+    batch_size: int = 32,
+    show_progress: bool = False,
+) -> BatchResults:
+    """Classify many images by one model; write the answer as JSON where `output_path` says."""
+    runtime = ImageInferenceRuntime(model_path, model_format, use_tta=use_tta)
+    batch = runtime.predict_batch(image_paths, batch_size, show_progress=show_progress)
+    if output_path is not None:
+        batch.write(Path(output_path))
+    return batch
+
+
+def _views(transforms: int | Sequence[str]) -> tuple[str, ...]:
+    names = tuple(VIEWS)[:transforms] if isinstance(transforms, int) else tuple(transforms)
+    unknown = [name for name in names if name not in VIEWS]
+    if unknown or not names:
+        raise ValueError(f"tta_transforms: 1 to {len(VIEWS)}, or names among {', '.join(VIEWS)}")
+    return names
+
+
+def _checked(pixels: NDArray[np.generic]) -> Pixels:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise ImageError(
+            "unsupported_format",
+            f"an array of {pixels.dtype} {pixels.shape}, not uint8 (height, width, 3) RGB",
+        )
+    return pixels.astype(np.uint8, copy=False)
+
+
+def _path(image: Image) -> str | None:
+    return None if isinstance(image, bytes | np.ndarray) else os.fsdecode(image)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
