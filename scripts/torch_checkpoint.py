@@ -1,4 +1,4 @@
-"""Reads the tensors of a PyTorch state dict (the format before 1.6) without PyTorch and without running its code.
+"""Reads the tensors of a PyTorch state dict (format before 1.6) without PyTorch, running none of its code.
 
 The file is four pickles (magic, protocol, machine, tensors by name), the list of storage keys, and then
 each storage as a count of elements (int64) and its raw values, all little-endian.

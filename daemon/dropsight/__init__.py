@@ -2,12 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from dropsight.version import VERSION as __version__
+from dropsight import version
 
 if TYPE_CHECKING:
     from dropsight.inference.results import BatchResults, ImageResult
     from dropsight.inference.runtime import ImageInferenceRuntime, run_image_inference
     from dropsight.models.registry import open_model
+
+__version__ = version.VERSION
 
 __all__ = [
     "BatchResults",

@@ -90,7 +90,7 @@ class Daemon:
             self._workers.finish()
             self._recorder.drain(seconds=PATIENCE_SECONDS)
             if self._publisher and publisher:
-                self._end_publishing(publisher, once=once and not lifecycle.signalled)
+                self._end_publishing(self._publisher, publisher, once=once and not lifecycle.signalled)
             self._recorder.stop()
             recorder.join()
             control.close()
@@ -138,9 +138,7 @@ class Daemon:
             self._recorder.forget_kept(self._ledger.gone(self._folders))
             time.sleep(HOUSEKEEPING_SECONDS)
 
-    def _end_publishing(self, thread: threading.Thread, *, once: bool) -> None:
-        publisher = self._publisher
-        assert publisher is not None
+    def _end_publishing(self, publisher: Publisher, thread: threading.Thread, *, once: bool) -> None:
         deadline = time.monotonic() + FIRST_CONNECT_SECONDS
         while once and not publisher.tried and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -5,19 +5,18 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dropsight.config import Inference
+from dropsight.config import Inference, View
 from dropsight.errors import ImageError, ModelError
 from dropsight.images.framing import Pixels, Resize
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds, open_image
-from dropsight.images.views import VIEWS
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Answer, Plan, Prepared
 from dropsight.inference.preparing import Preparation, PreprocessFn
@@ -35,7 +34,7 @@ DEFAULT_MODEL = "builtin:efficientnet_lite0"
 class ImageInferenceRuntime:
     """A loaded model, ready to predict; not for several threads at once."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has its own default
         self,
         model_path: str | os.PathLike[str] = DEFAULT_MODEL,
         model_format: str = "auto",
@@ -185,12 +184,13 @@ def run_image_inference(
     return batch
 
 
-def _views(transforms: int | Sequence[str]) -> tuple[str, ...]:
-    names = tuple(VIEWS)[:transforms] if isinstance(transforms, int) else tuple(transforms)
-    unknown = [name for name in names if name not in VIEWS]
-    if unknown or not names:
-        raise ValueError(f"tta_transforms: 1 to {len(VIEWS)}, or names among {', '.join(VIEWS)}")
-    return names
+def _views(transforms: int | Sequence[str]) -> tuple[View, ...]:
+    known: tuple[View, ...] = get_args(View)
+    by_name = {str(view): view for view in known}
+    names = list(by_name)[:transforms] if isinstance(transforms, int) else transforms
+    if not names or not set(names) <= set(known):
+        raise ValueError(f"tta_transforms: 1 to {len(known)}, or names among {', '.join(known)}")
+    return tuple(by_name[name] for name in names)
 
 
 def _checked(pixels: NDArray[np.generic]) -> Pixels:

@@ -128,7 +128,8 @@ class Store:
         """A reader that is new here begins with what comes, not with the history."""
         with _translated(self.path):
             self._db.execute(
-                "INSERT INTO cursor SELECT ?, coalesce(max(seq), 0) FROM record WHERE true ON CONFLICT DO NOTHING",
+                "INSERT INTO cursor SELECT ?, coalesce(max(seq), 0) FROM record WHERE true"
+                " ON CONFLICT DO NOTHING",
                 (name,),
             )
 

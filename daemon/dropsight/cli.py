@@ -1,0 +1,147 @@
+"""The command line: one thin function a command; what is heavy is imported inside."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dropsight.errors import ConfigError, DropsightError
+from dropsight.version import VERSION
+
+app = typer.Typer(
+    help="Classifies every image that lands in a folder: JSON log, MQTT, made for the Raspberry Pi.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("-c", "--config", help="Config file (YAML); all keys are optional.")
+]
+Model = Annotated[str | None, typer.Option(help="A .tflite file or builtin:NAME.", metavar="MODEL")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+    if wanted:
+        print(f"dropsight {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,  # noqa: FBT002
+    version: Annotated[  # noqa: ARG001 - handled by its callback
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    from dropsight.commands import logs
+
+    logs.set_up(debug=debug)
+
+
+@app.command(epilog="Example: dropsight run --watch /srv/ftp/cameras --mqtt mqtt://192.168.1.5")
+def run(
+    config: ConfigFile = None,
+    watch: Annotated[list[str] | None, typer.Option(help="Folder to watch; may be given again.")] = None,
+    model: Model = None,
+    log: Annotated[str | None, typer.Option(help="The JSON log.", metavar="FILE")] = None,
+    mqtt: Annotated[str | None, typer.Option(help="Broker, as mqtt://HOST; or none.", metavar="URL")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Handle what lies in the folders, then exit.")] = False,
+) -> None:
+    """Watch folders: classify, log, publish and file away every image."""
+    from dropsight.commands import run as command
+
+    raise typer.Exit(command.run(config, watch=watch or [], model=model, log=log, mqtt=mqtt, once=once))
+
+
+@app.command(epilog="Example: dropsight demo --seconds 20")
+def demo(
+    seconds: Annotated[float, typer.Option(help="How long to go on.", min=1)] = 60.0,
+) -> None:
+    """Show dropsight at work: sample photos, a broker of its own, nothing to set up."""
+    from dropsight.demo.show import show
+
+    raise typer.Exit(show(seconds))
+
+
+@app.command(epilog="Example: dropsight classify cat.jpg --top 3")
+def classify(
+    images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")],
+    model: Model = None,
+    tta: Annotated[bool, typer.Option("--tta", help="Average five views of each image.")] = False,  # noqa: FBT002
+    top: Annotated[int, typer.Option(help="How many classes to print.", min=1, max=1000)] = 1,
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Classify files; print label and confidence."""
+    from dropsight.commands import classify as command
+
+    raise typer.Exit(command.classify(images, model=model, tta=tta, top=top, as_json=as_json))
+
+
+@app.command(epilog="Example: dropsight batch photos/ -o results.json")
+def batch(
+    paths: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", metavar="PATH...")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the JSON goes.", metavar="FILE")],
+    model: Model = None,
+    tta: Annotated[bool, typer.Option("--tta", help="Average five views of each image.")] = False,  # noqa: FBT002
+    batch_size: Annotated[int, typer.Option(help="Images an invoke.", min=1)] = 32,
+) -> None:
+    """Classify many images into one JSON file, with a progress bar."""
+    from dropsight.commands import batch as command
+
+    raise typer.Exit(command.batch(paths, output, model=model, tta=tta, batch_size=batch_size))
+
+
+@app.command(epilog="Example: dropsight inspect model.tflite")
+def inspect(
+    model: Annotated[str, typer.Argument(help="A .tflite file or builtin:NAME.")],
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Show a model's format, tensors, quantization, labels and normalisation, and where each came from."""
+    from dropsight.commands import inspect as command
+
+    command.inspect(model, as_json=as_json)
+
+
+@app.command(epilog="Example: dropsight check -c /etc/dropsight/dropsight.yaml")
+def check(config: ConfigFile = None) -> None:
+    """Try everything that `run` needs: config, folders, model, an image, the broker."""
+    from dropsight.commands import check as command
+
+    raise typer.Exit(command.check(config))
+
+
+@app.command(epilog="Example: dropsight config > dropsight.yaml")
+def config(
+    file: ConfigFile = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema instead.")] = False,  # noqa: FBT002
+) -> None:
+    """Print the config in force, defaults included."""
+    from dropsight.commands import settings
+
+    settings.show(file, schema=schema)
+
+
+@app.command(epilog="Example: dropsight status --json")
+def status(config: ConfigFile = None, as_json: Json = False) -> None:  # noqa: FBT002
+    """Show what the running daemon is doing."""
+    from dropsight.commands import status as command
+
+    command.show(config, as_json=as_json)
+
+
+def main() -> None:
+    """Run a command; nothing but `--debug` shows a traceback for what went wrong on purpose."""
+    try:
+        app()
+    except DropsightError as error:
+        if "--debug" in sys.argv:
+            raise
+        for line in str(error).splitlines():
+            print(f"dropsight: {line}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,64 @@
+"""`dropsight check`."""
+
+from collections.abc import Callable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import TypeAlias
+
+from dropsight.commands.settings import settings
+from dropsight.config import Config
+from dropsight.daemon.folders import open_folders
+from dropsight.errors import ConfigError, DropsightError
+from dropsight.inference.runtime import ImageInferenceRuntime
+from dropsight.sinks.mqtt import try_broker
+
+Trial: TypeAlias = tuple[str, Callable[[], str]]
+
+
+def check(file: Path | None) -> int:
+    """Print a line a finding; return 0 if all is well, 2 for the config or its folders, else 1."""
+    config = settings(file)
+    print(f"ok    config   {file or 'defaults'}")
+    codes = [_try(name, trial) for name, trial in _trials(config)]
+    return max(codes)
+
+
+def _trials(config: Config) -> Iterator[Trial]:
+    yield "folders", lambda: ", ".join(folder.root for folder in open_folders(config))
+    runtime: list[ImageInferenceRuntime] = []
+    yield "model", lambda: _load(config, runtime)
+    yield "image", lambda: _classify(runtime)
+    mqtt = config.mqtt
+    if mqtt is None:
+        yield "broker", lambda: "none: mqtt is null"
+    else:
+        yield "broker", lambda: f"MQTT {try_broker(mqtt, config.device)}"
+
+
+def _try(name: str, trial: Callable[[], str]) -> int:
+    try:
+        finding = trial()
+    except DropsightError as error:
+        for line in str(error).splitlines():
+            print(f"FAIL  {name:<8} {line}")
+        return 2 if isinstance(error, ConfigError) else 1
+    if finding:
+        print(f"ok    {name:<8} {finding}")
+    return 0
+
+
+def _load(config: Config, loaded: list[ImageInferenceRuntime]) -> str:
+    settings = config.model
+    runtime = ImageInferenceRuntime(
+        settings.path, labels=settings.labels, normalization=settings.normalization, resize=settings.resize
+    )
+    loaded.append(runtime)
+    return f"{runtime.spec.name}, {runtime.spec.quantization}, {len(runtime.spec.labels)} classes"
+
+
+def _classify(loaded: list[ImageInferenceRuntime]) -> str:
+    if not loaded:
+        return ""
+    sample = resources.files("dropsight") / "samples" / "chelsea.jpg"
+    result = loaded[0].predict(sample.read_bytes())
+    return f"a cat is {result.label} ({result.confidence:.1%}) in {result.latency_ms.total:.1f} ms"

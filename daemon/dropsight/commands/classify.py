@@ -1,0 +1,32 @@
+"""`dropsight classify`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from dropsight.inference.results import ImageFailure, ImageResult
+from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
+
+
+def classify(images: Sequence[Path], *, model: str | None, tta: bool, top: int, as_json: bool) -> int:
+    """Print a line an image as it is done; return 1 if any could not be read."""
+    runtime = ImageInferenceRuntime(model or DEFAULT_MODEL, use_tta=tta, top_k=max(top, 5))
+    results: list[ImageResult | ImageFailure] = []
+    for image in images:
+        results.extend(runtime.predict_batch([image]).results)
+        if not as_json:
+            _print(results[-1], top)
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
+    return 1 if any(isinstance(result, ImageFailure) for result in results) else 0
+
+
+def _print(result: ImageResult | ImageFailure, top: int) -> None:
+    if isinstance(result, ImageFailure):
+        print(f"dropsight: {result.image_path}: {result.error.message}", file=sys.stderr)
+        return
+    for number, each in enumerate(result.predictions[:top]):
+        name = result.image_path if number == 0 else ""
+        print(f"{name:<30} {each.confidence:7.1%}  {each.label}", flush=True)

@@ -1,0 +1,50 @@
+"""`dropsight inspect`."""
+
+import sys
+
+import msgspec
+
+from dropsight.models.registry import open_model
+from dropsight.models.spec import ModelSpec, TensorSpec
+
+
+def inspect(model: str, *, as_json: bool) -> None:
+    """Print what is known of a model."""
+    spec = open_model(model).spec
+    if as_json:
+        encoded = msgspec.json.encode(spec, enc_hook=str)
+        sys.stdout.buffer.write(msgspec.json.format(encoded, indent=2) + b"\n")
+        return
+    for name, value in _facts(spec):
+        print(f"{name:<14} {value}")
+
+
+def _facts(spec: ModelSpec) -> list[tuple[str, str]]:
+    normalization = spec.normalization
+    mean, std = (_numbers(values) for values in (normalization.mean, normalization.std))
+    examples = ", ".join(spec.labels[:3])
+    return [
+        ("model", spec.name),
+        ("path", str(spec.path)),
+        ("format", spec.format),
+        ("interpreter", spec.backend),
+        ("quantization", spec.quantization),
+        ("digest", spec.digest),
+        ("input", _tensor(spec.input)),
+        ("output", _tensor(spec.output)),
+        ("activation", {"none": "none: its scores are logits"}.get(spec.activation, spec.activation)),
+        ("labels", f"{len(spec.labels)} ({examples}, ...) from {spec.labels_from}"),
+        ("normalization", f"(pixel - {mean}) / {std} from {spec.normalization_from}"),
+        ("temperature", f"{spec.temperature:g}"),
+    ]
+
+
+def _tensor(tensor: TensorSpec) -> str:
+    shape = " x ".join("any" if size == -1 else str(size) for size in tensor.shape)
+    scale = f", scale {tensor.scale:g}, zero point {tensor.zero_point}" if tensor.quantized else ""
+    return f"{shape} {tensor.dtype.name}{scale} ({tensor.name})"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    texts = [f"{value:g}" for value in values]
+    return texts[0] if len(set(texts)) == 1 else f"[{', '.join(texts)}]"

@@ -1,0 +1,34 @@
+"""`dropsight run`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dropsight.commands.settings import settings
+from dropsight.daemon.assembly import Daemon
+from dropsight.service.lifecycle import Lifecycle
+
+
+def run(
+    file: Path | None,
+    *,
+    watch: Sequence[str],
+    model: str | None,
+    log: str | None,
+    mqtt: str | None,
+    once: bool,
+) -> int:
+    """Run the daemon until it is asked to stop; return the exit code."""
+    overrides: dict[str, object] = {}
+    if len(watch) == 1:
+        overrides["watch.0.path"] = watch[0]
+    elif watch:
+        overrides["watch"] = [{"path": path} for path in watch]
+    if model is not None:
+        overrides["model.path"] = model
+    if log is not None:
+        overrides["log.path"] = log
+    if mqtt is not None:
+        overrides |= {"mqtt": None} if mqtt == "none" else {"mqtt.url": mqtt}
+    config = settings(file, overrides=overrides)
+    with Lifecycle() as lifecycle:
+        return Daemon(config).run(lifecycle, once=once)

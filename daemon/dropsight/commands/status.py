@@ -1,0 +1,69 @@
+"""`dropsight status`."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from dropsight.commands.settings import settings
+from dropsight.daemon.reports import Status
+from dropsight.errors import DropsightError
+from dropsight.service.control import ask
+from dropsight.service.latency import Percentiles
+
+
+def show(file: Path | None, *, as_json: bool) -> None:
+    """Ask the daemon; raises NotRunningError."""
+    answer = ask(settings(file).store.path.parent, "status")
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.format(answer, indent=2) + b"\n")
+        return
+    try:
+        status = msgspec.json.decode(answer, type=Status)
+    except msgspec.DecodeError as error:
+        raise DropsightError(f"the daemon's answer is not understood: {error}") from error
+    print("\n".join(_lines(status)))
+
+
+def _lines(status: Status) -> Iterator[str]:
+    stats = status.stats
+    counters, speed = stats.counters, stats.images_per_second
+    yield f"dropsight {status.version} on {status.device}, pid {status.pid}, up {_span(stats.uptime_seconds)}"
+    yield f"watching   {', '.join(status.watch)}"
+    model = status.model
+    yield f"model      {model.name} ({model.quantization}, {model.classes} classes, {model.backend})"
+    yield f"images     {counters.done} done, {counters.failed} failed, {counters.waiting} waiting"
+    yield f"speed      {speed.window:.2f} images/s of late, {speed.since_start:.2f} since the start"
+    yield f"queues     {', '.join(f'{name} {depth}' for name, depth in stats.queues.items())}"
+    yield f"broker     {_broker(status)}"
+    yield f"memory     {stats.memory_bytes / 2**20:.0f} MiB"
+    yield from (f"trouble    {part}: {text}" for part, text in status.troubles.items())
+    yield from _table(f"ms, last {stats.window_seconds:.0f} s", stats.latency_ms.window)
+    yield from _table("ms, since start", stats.latency_ms.since_start)
+    for name, counts in (("classes", stats.classes), ("cameras", stats.cameras), ("errors", stats.errors)):
+        if counts:
+            most = sorted(counts.items(), key=lambda pair: -pair[1])[:8]
+            yield f"{name:<10} {', '.join(f'{key} {count}' for key, count in most)}"
+
+
+def _broker(status: Status) -> str:
+    mqtt = status.mqtt
+    if mqtt is None:
+        return "none"
+    state = f"connected, MQTT {mqtt.protocol}" if mqtt.connected else "not connected"
+    return f"{mqtt.url}, {state}, {mqtt.published} published, {status.dropped} dropped"
+
+
+def _table(title: str, stages: Mapping[str, Percentiles]) -> Iterator[str]:
+    yield f"{title:<18}{'p50':>9}{'p95':>9}{'p99':>9}{'max':>9}{'count':>9}"
+    for stage, found in stages.items():
+        yield (
+            f"  {stage:<16}{found.p50:>9.1f}{found.p95:>9.1f}{found.p99:>9.1f}{found.max:>9.1f}{found.count:>9}"
+        )
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -1,0 +1,1 @@
+"""A first look: sample photos and a broker of its own, nothing to set up."""
