@@ -31,7 +31,7 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,  # noqa: FBT002
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
     version: Annotated[  # noqa: ARG001 - handled by its callback
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -70,9 +70,9 @@ def demo(
 def classify(
     images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")],
     model: Model = None,
-    tta: Annotated[bool, typer.Option("--tta", help="Average five views of each image.")] = False,  # noqa: FBT002
+    tta: Annotated[bool, typer.Option("--tta", help="Average five views of each image.")] = False,
     top: Annotated[int, typer.Option(help="How many classes to print.", min=1, max=1000)] = 1,
-    as_json: Json = False,  # noqa: FBT002
+    as_json: Json = False,
 ) -> None:
     """Classify files; print label and confidence."""
     from dropsight.commands import classify as command
@@ -85,7 +85,7 @@ def batch(
     paths: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", metavar="PATH...")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the JSON goes.", metavar="FILE")],
     model: Model = None,
-    tta: Annotated[bool, typer.Option("--tta", help="Average five views of each image.")] = False,  # noqa: FBT002
+    tta: Annotated[bool, typer.Option("--tta", help="Average five views of each image.")] = False,
     batch_size: Annotated[int, typer.Option(help="Images an invoke.", min=1)] = 32,
 ) -> None:
     """Classify many images into one JSON file, with a progress bar."""
@@ -97,7 +97,7 @@ def batch(
 @app.command(epilog="Example: dropsight inspect model.tflite")
 def inspect(
     model: Annotated[str, typer.Argument(help="A .tflite file or builtin:NAME.")],
-    as_json: Json = False,  # noqa: FBT002
+    as_json: Json = False,
 ) -> None:
     """Show a model's format, tensors, quantization, labels and normalisation, and where each came from."""
     from dropsight.commands import inspect as command
@@ -116,7 +116,7 @@ def check(config: ConfigFile = None) -> None:
 @app.command(epilog="Example: dropsight config > dropsight.yaml")
 def config(
     file: ConfigFile = None,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema instead.")] = False,  # noqa: FBT002
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema instead.")] = False,
 ) -> None:
     """Print the config in force, defaults included."""
     from dropsight.commands import settings
@@ -125,7 +125,7 @@ def config(
 
 
 @app.command(epilog="Example: dropsight status --json")
-def status(config: ConfigFile = None, as_json: Json = False) -> None:  # noqa: FBT002
+def status(config: ConfigFile = None, as_json: Json = False) -> None:
     """Show what the running daemon is doing."""
     from dropsight.commands import status as command
 

@@ -58,9 +58,8 @@ def _broker(status: Status) -> str:
 def _table(title: str, stages: Mapping[str, Percentiles]) -> Iterator[str]:
     yield f"{title:<18}{'p50':>9}{'p95':>9}{'p99':>9}{'max':>9}{'count':>9}"
     for stage, found in stages.items():
-        yield (
-            f"  {stage:<16}{found.p50:>9.1f}{found.p95:>9.1f}{found.p99:>9.1f}{found.max:>9.1f}{found.count:>9}"
-        )
+        values = (found.p50, found.p95, found.p99, found.max)
+        yield f"  {stage:<16}{''.join(f'{value:>9.1f}' for value in values)}{found.count:>9}"
 
 
 def _span(seconds: float) -> str:

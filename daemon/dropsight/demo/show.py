@@ -66,7 +66,8 @@ def _introduction(root: Path, port: int, seconds: float) -> str:
         f"Photos are dropped into {root / 'inbox'}; drop some of yours, too.",
         f"It ends by itself after {seconds:g} s, or with Ctrl-C. (The dashboard is yet to come.)",
         "",
-        f"{'camera':<8} {'photo':<20} {'confidence':>10}  {'label':<22} {'decode':>7} {'invoke':>7} {'total ms':>9}",
+        f"{'camera':<8} {'photo':<20} {'confidence':>10}  {'label':<22} {'decode':>7} {'invoke':>7} "
+        f"{'total ms':>9}",
     )
     return "\n".join(lines)
 
