@@ -20,6 +20,10 @@ from dropsight.service.recorder import Recorded
 
 CAMERAS = ("porch", "garden")
 SECONDS_BETWEEN = 1.0
+_HEADING = (
+    f"{'camera':<8} {'photo':<20} {'confidence':>10}  {'label':<22} "
+    f"{'decode':>7} {'invoke':>7} {'total ms':>9}"
+)
 
 
 def show(seconds: float) -> int:
@@ -54,6 +58,7 @@ def _config(root: Path, port: int) -> Config:
         "log.path": str(root / "logs" / "results.jsonl"),
         "store.path": str(root / "state" / "journal.db"),
         "mqtt.url": f"mqtt://127.0.0.1:{port}",
+        "mqtt.protocol": "3.1.1",
         "stats.interval_seconds": 5,
     }
     return load(None, overrides=overrides)
@@ -66,8 +71,7 @@ def _introduction(root: Path, port: int, seconds: float) -> str:
         f"Photos are dropped into {root / 'inbox'}; drop some of yours, too.",
         f"It ends by itself after {seconds:g} s, or with Ctrl-C. (The dashboard is yet to come.)",
         "",
-        f"{'camera':<8} {'photo':<20} {'confidence':>10}  {'label':<22} {'decode':>7} {'invoke':>7} "
-        f"{'total ms':>9}",
+        _HEADING,
     )
     return "\n".join(lines)
 

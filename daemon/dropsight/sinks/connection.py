@@ -4,7 +4,7 @@ import secrets
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import paho.mqtt.client as paho
@@ -18,6 +18,8 @@ from dropsight.sinks.broker import Broker
 Protocol = Literal["5", "3.1.1"]
 
 CONNECT_SECONDS = 30.0
+# Brokers of 3.1.1 may meet a CONNECT of MQTT 5 with silence.
+CONNACK_SECONDS: Mapping[Protocol, float] = {"5": 8.0, "3.1.1": 30.0}
 WINDOW = 100
 _VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 # CONNACK reasons (MQTT 5, table 3-1) that say who we are is not good enough.
@@ -59,7 +61,7 @@ class Connection:
         except (OSError, ssl.SSLError, ValueError, paho.WebsocketConnectionError) as error:
             raise SinkError(f"{self._broker.shown} cannot be reached: {_reason(error)}") from error
         self._client.loop_start()
-        deadline = time.monotonic() + CONNECT_SECONDS
+        deadline = time.monotonic() + CONNACK_SECONDS[self._protocol]
         with self._changed:
             while self._answer is None and self._closed is None and time.monotonic() < deadline:
                 self._changed.wait(deadline - time.monotonic())
@@ -157,7 +159,7 @@ class Connection:
             return RefusedError(
                 f"{shown} refuses the login: {answer[1]}; see mqtt.username and mqtt.password_file"
             )
-        if self._protocol == "5" and (closed if answer is None else answer[0] == _UNSUPPORTED_VERSION):
+        if self._protocol == "5" and (answer is None or answer[0] == _UNSUPPORTED_VERSION):
             return UnsupportedVersionError(f"{shown} does not speak MQTT 5")
         if answer:
             return SinkError(f"{shown} refuses the connection: {answer[1]}")
@@ -177,3 +179,19 @@ def _reason(error: Exception) -> str:
 def protocols(setting: str) -> tuple[Protocol, ...]:
     """What to try, in order."""
     return ("5", "3.1.1") if setting == "auto" else ("3.1.1",) if setting == "3.1.1" else ("5",)
+
+
+def connect(
+    broker: Broker, spoken: Sequence[Protocol], *, will: tuple[str, bytes], keepalive: int
+) -> tuple[Connection, Protocol]:
+    """Connect by the first version of MQTT that the broker speaks; raises SinkError."""
+    for protocol in spoken:
+        connection = Connection(broker, protocol, will=will, keepalive=keepalive)
+        try:
+            connection.open()
+        except UnsupportedVersionError:
+            if protocol == spoken[-1]:
+                raise
+        else:
+            return connection, protocol
+    raise SinkError("no version of MQTT to speak")

@@ -1,6 +1,5 @@
 """The MQTT publisher: connects, comes back after every loss, and goes on where the broker left off."""
 
-import contextlib
 import logging
 import random
 import time
@@ -13,7 +12,7 @@ from dropsight.service.outbox import Outbox
 from dropsight.service.troubles import Troubles
 from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.broker import Broker
-from dropsight.sinks.connection import Connection, Protocol, RefusedError, UnsupportedVersionError, protocols
+from dropsight.sinks.connection import Connection, Protocol, RefusedError, connect, protocols
 from dropsight.sinks.session import OFFLINE, Announcements, Ending, Session, Tally, Task
 from dropsight.sinks.states import CameraStates
 from dropsight.sinks.topics import Topics
@@ -29,7 +28,7 @@ class MqttStatus(msgspec.Struct, frozen=True):
 
     url: str
     connected: bool
-    protocol: str
+    protocol: str | None
     published: int
     oversized: int
     trouble: str | None
@@ -43,7 +42,7 @@ class Publisher:
         self.states = CameraStates()
         self.connected = self.refused = self._gave_up = False
         self._broker = Broker.of(settings)
-        self._protocol: Protocol = "3.1.1" if settings.protocol == "3.1.1" else "5"
+        self._protocol: Protocol | None = None  # known once a connection was made
         self._connection: Connection | None = None
         self._ending = Ending()
         self._task = Task(
@@ -90,10 +89,6 @@ class Publisher:
             began = time.monotonic()
             try:
                 self._serve()
-            except UnsupportedVersionError as error:
-                if self._falls_back():
-                    continue
-                self.troubles.raised("mqtt", error)
             except (SinkError, StoreError) as error:
                 self.refused = isinstance(error, RefusedError)
                 self.troubles.raised("mqtt", error)
@@ -101,19 +96,12 @@ class Publisher:
             failures = 1 if time.monotonic() - began > GOOD_SECONDS else failures + 1
             self._ending.asked.wait(pause_seconds(failures, chance))
 
-    def _falls_back(self) -> bool:
-        if self._task.settings.protocol != "auto" or self._protocol != "5":
-            return False
-        log.info("%s does not speak MQTT 5: going on with 3.1.1", self._broker.shown)
-        self._protocol = "3.1.1"
-        return True
-
     def _serve(self) -> None:
         """Return when it is time to end; raises SinkError when there is no connection, or no longer one."""
-        settings = self._task.settings
-        will = (self._task.topics.availability, OFFLINE)
-        connection = Connection(self._broker, self._protocol, will=will, keepalive=settings.keepalive)
-        connection.open()
+        spoken = (self._protocol,) if self._protocol else protocols(self._task.settings.protocol)
+        connection, self._protocol = connect(
+            self._broker, spoken, will=self._will, keepalive=self._task.settings.keepalive
+        )
         self._connection, self.connected, self.refused = connection, True, False
         log.info("connected to %s (MQTT %s)", self._broker.shown, self._protocol)
         self.troubles.cleared("mqtt")
@@ -123,19 +111,16 @@ class Publisher:
             self._connection, self.connected = None, False
             connection.close()
 
+    @property
+    def _will(self) -> tuple[str, bytes]:
+        return self._task.topics.availability, OFFLINE
+
 
 def try_broker(settings: Mqtt, device: str) -> Protocol:
     """Connect, say nothing, leave; return the version of MQTT that was spoken; raises SinkError."""
-    broker = Broker.of(settings)
     will = (Topics.of(settings.base_topic, device).availability, OFFLINE)
-    *others, last = protocols(settings.protocol)
-    for protocol in others:
-        with contextlib.suppress(UnsupportedVersionError):
-            return _try(Connection(broker, protocol, will=will, keepalive=settings.keepalive), protocol)
-    return _try(Connection(broker, last, will=will, keepalive=settings.keepalive), last)
-
-
-def _try(connection: Connection, protocol: Protocol) -> Protocol:
-    connection.open()
+    connection, protocol = connect(
+        Broker.of(settings), protocols(settings.protocol), will=will, keepalive=settings.keepalive
+    )
     connection.close()
     return protocol
