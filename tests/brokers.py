@@ -1,0 +1,102 @@
+"""Real Mosquitto processes, and a subscriber that keeps what it hears."""
+
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float = 30.0, what: str = "") -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what or condition}")
+        time.sleep(0.01)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Mosquitto:
+    """A broker of one's own; `start` and `kill` as often as a test likes."""
+
+    def __init__(self, folder: Path, *, port: int | None = None, extra: str = "allow_anonymous true\n") -> None:
+        self.port = port or free_port()
+        self.url = f"mqtt://127.0.0.1:{self.port}"
+        self._config = folder / f"mosquitto-{self.port}.conf"
+        # By default a subscriber that falls behind silently loses messages.
+        common = f"listener {self.port} 127.0.0.1\nmax_queued_messages 0\nmax_inflight_messages 0\nuser root\n"
+        self._config.write_text(common + extra)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        if MOSQUITTO is None:
+            raise FileNotFoundError("mosquitto")
+        self._process = subprocess.Popen(
+            [MOSQUITTO, "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_until(self._listens, seconds=10, what="mosquitto listens")
+
+    def kill(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@contextmanager
+def mosquitto(folder: Path, *, extra: str = "allow_anonymous true\n") -> Iterator[Mosquitto]:
+    broker = Mosquitto(folder, extra=extra)
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.kill()
+
+
+class Subscriber:
+    """Collects (topic, payload, retained) in the order of arrival; a context manager."""
+
+    def __init__(self, port: int, topic: str = "dropsight/#") -> None:
+        self.messages: list[tuple[str, bytes, bool]] = []
+        self._subscribed = threading.Event()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+        self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_message = self._on_message
+        self._port = port
+
+    def topics(self, part: str) -> list[bytes]:
+        """Payloads of the topics that hold this part."""
+        return [payload for topic, payload, _ in list(self.messages) if part in topic]
+
+    def __enter__(self) -> "Subscriber":
+        self._client.connect("127.0.0.1", self._port)
+        self._client.loop_start()
+        assert self._subscribed.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_message(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
+        self.messages.append((message.topic, message.payload, message.retain))

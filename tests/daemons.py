@@ -1,0 +1,103 @@
+"""The real daemon as a process of its own, in a folder of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from brokers import wait_until
+from dropsight.service.control import NotRunningError, ask
+
+ROOT = Path(__file__).parent.parent
+SAMPLES = ROOT / "daemon" / "dropsight" / "samples"
+PHOTOS = sorted(SAMPLES.glob("*.jpg"))
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "dropsight", *arguments]
+
+
+def dropsight(
+    *arguments: str, cwd: Path | None = None, environ: Mapping[str, str] = {}
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    environment = {**os.environ, **environ}
+    return subprocess.run(
+        command(*arguments), cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+class House:
+    """A config file, its folders, and a daemon to start, stop and look into."""
+
+    def __init__(self, root: Path, settings: Mapping[str, Any]) -> None:
+        self.root = root
+        self.inbox, self.processed, self.failed = root / "inbox", root / "processed", root / "failed"
+        self.config = root / "dropsight.yaml"
+        self.config.write_text(yaml.safe_dump({"device": "test", "mqtt": None, **settings}))
+        self.inbox.mkdir(exist_ok=True)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self.root / "daemon.log").open("ab") as log:
+            self.process = subprocess.Popen(command("run", "-c", str(self.config)), stderr=log)
+        wait_until(self._answers, what="the daemon answers")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        assert self.process
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+    def kill(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def status(self) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(ask(self.root / "state", "status"))
+        return answer
+
+    def counters(self) -> dict[str, int]:
+        counters: dict[str, int] = self.status()["stats"]["counters"]
+        assert counters["seen"] == sum(counters[name] for name in ("done", "failed", "waiting", "expired"))
+        return counters
+
+    def finished(self) -> int:
+        counters = self.counters()
+        return counters["done"] + counters["failed"]
+
+    def records(self) -> list[dict[str, Any]]:
+        log = self.root / "logs" / "results.jsonl"
+        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+    def daemon_log(self) -> str:
+        return (self.root / "daemon.log").read_text()
+
+    def waiting(self) -> list[Path]:
+        return [path for path in self.inbox.rglob("*") if path.is_file()]
+
+    def _answers(self) -> bool:
+        assert self.process
+        assert self.process.poll() is None, self.daemon_log()
+        try:
+            self.status()
+        except (NotRunningError, FileNotFoundError):
+            return False
+        return True
+
+
+@contextmanager
+def running(root: Path, **settings: Any) -> Iterator[House]:  # noqa: ANN401 - YAML
+    house = House(root, settings)
+    house.start()
+    try:
+        yield house
+    finally:
+        house.kill()

@@ -1,0 +1,141 @@
+"""Every way in which a file arrives, against the real daemon."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from brokers import wait_until
+from daemons import PHOTOS, House, running
+
+PHOTO = PHOTOS[0]
+DATA = PHOTO.read_bytes()
+Arrival = Callable[[House, Path], Path]
+
+
+def written_plainly(house: House, _: Path) -> Path:
+    (house.inbox / "a.jpg").write_bytes(DATA)
+    return Path("a.jpg")
+
+
+def renamed_inside(house: House, _: Path) -> Path:
+    part = house.inbox / "a.jpg.tmp"
+    part.write_bytes(DATA)
+    part.rename(house.inbox / "a.jpg")
+    return Path("a.jpg")
+
+
+def renamed_in_from_outside(house: House, outside: Path) -> Path:
+    shutil.copy(PHOTO, outside / "a.jpg")
+    (outside / "a.jpg").rename(house.inbox / "a.jpg")
+    return Path("a.jpg")
+
+
+def linked_from_a_part_and_the_part_removed(house: House, _: Path) -> Path:
+    part = house.inbox / "a.jpg.filepart"
+    part.write_bytes(DATA)
+    os.link(part, house.inbox / "a.jpg")
+    part.unlink()
+    return Path("a.jpg")
+
+
+def linked_from_outside(house: House, outside: Path) -> Path:
+    shutil.copy(PHOTO, outside / "a.jpg")
+    os.link(outside / "a.jpg", house.inbox / "a.jpg")
+    return Path("a.jpg")
+
+
+def in_a_new_folder_at_once(house: House, _: Path) -> Path:
+    folder = house.inbox / "new" / "deep"
+    folder.mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(DATA)
+    return Path("new/deep/a.jpg")
+
+
+def in_a_folder_renamed_in(house: House, outside: Path) -> Path:
+    (outside / "cam").mkdir()
+    shutil.copy(PHOTO, outside / "cam" / "a.jpg")
+    (outside / "cam").rename(house.inbox / "cam")
+    return Path("cam/a.jpg")
+
+
+def opened_twice(house: House, _: Path) -> Path:
+    half = len(DATA) // 2
+    with (house.inbox / "a.jpg").open("wb") as file:
+        file.write(DATA[:half])
+    with (house.inbox / "a.jpg").open("ab") as file:
+        file.write(DATA[half:])
+    return Path("a.jpg")
+
+
+def written_with_a_pause(house: House, _: Path) -> Path:
+    half = len(DATA) // 2
+    with (house.inbox / "a.jpg").open("wb", buffering=0) as file:
+        file.write(DATA[:half])
+        time.sleep(1.0)  # the writer's own slowness is what is tested
+        file.write(DATA[half:])
+    return Path("a.jpg")
+
+
+ARRIVALS: list[Arrival] = [
+    written_plainly,
+    renamed_inside,
+    renamed_in_from_outside,
+    linked_from_a_part_and_the_part_removed,
+    linked_from_outside,
+    in_a_new_folder_at_once,
+    in_a_folder_renamed_in,
+    opened_twice,
+    written_with_a_pause,
+]
+
+
+@pytest.mark.parametrize("observer", ["inotify", "polling"])
+@pytest.mark.parametrize("arrive", ARRIVALS, ids=lambda arrive: arrive.__name__)
+def test_an_image_is_recorded_exactly_once_and_whole_however_it_arrives(
+    tmp_path: Path, arrive: Arrival, observer: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    watch = [{"observer": observer, "poll_seconds": 0.2, "settle_seconds": 0.5}]
+    with running(tmp_path, watch=watch) as house:
+        relative = arrive(house, outside)
+        wait_until(lambda: house.finished() >= 1, what="one record")
+        wait_until(lambda: not house.waiting(), what="an empty inbox")
+        assert house.stop() == 0
+    (record,) = house.records()
+    assert record["status"] == "ok"
+    assert record["image_path"] == str(relative)
+    assert record["image"]["bytes"] == len(DATA)
+    assert (house.processed / relative).read_bytes() == DATA
+
+
+def test_what_lay_in_the_inbox_before_the_start_is_found(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    shutil.copy(PHOTO, tmp_path / "inbox" / "early.jpg")
+    with running(tmp_path) as house:
+        wait_until(lambda: house.finished() == 1)
+
+
+def test_a_file_of_a_keep_folder_is_recorded_once_across_restarts(tmp_path: Path) -> None:
+    with running(tmp_path, watch=[{"after": "keep"}]) as house:
+        shutil.copy(PHOTO, house.inbox / "a.jpg")
+        wait_until(lambda: house.finished() == 1)
+        house.stop()
+        house.start()
+        shutil.copy(PHOTO, house.inbox / "b.jpg")
+        wait_until(lambda: house.finished() == 1)
+        house.stop()
+    assert [record["image_path"] for record in house.records()] == ["a.jpg", "b.jpg"]
+    assert len(house.waiting()) == 2
+
+
+def test_delete_leaves_nothing_behind(tmp_path: Path) -> None:
+    with running(tmp_path, watch=[{"after": "delete"}]) as house:
+        shutil.copy(PHOTO, house.inbox / "a.jpg")
+        wait_until(lambda: house.finished() == 1)
+        wait_until(lambda: not house.waiting())
+    assert not list(house.processed.glob("*"))
