@@ -1,0 +1,109 @@
+"""Each command as a user calls it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from brokers import mosquitto, wait_until
+from daemons import PHOTOS, SAMPLES, dropsight, running
+
+COMMANDS = ["run", "demo", "classify", "batch", "inspect", "check", "config", "status"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_has_an_example(command: str) -> None:
+    done = dropsight(command, "--help")
+    assert done.returncode == 0
+    assert f"Example: dropsight {command}" in done.stdout
+
+
+def test_classify_prints_label_and_confidence() -> None:
+    done = dropsight("classify", str(SAMPLES / "panda.jpg"), "--top", "2")
+    assert done.returncode == 0
+    first, second = done.stdout.splitlines()
+    assert "giant panda" in first
+    assert "%" in first
+    assert "%" in second
+
+
+def test_classify_names_an_unreadable_file_and_exits_1(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"GIF89a")
+    done = dropsight("classify", str(bad), str(SAMPLES / "panda.jpg"))
+    assert done.returncode == 1
+    assert "GIF is not read" in done.stderr
+    assert "giant panda" in done.stdout
+
+
+def test_batch_writes_results_in_the_documented_shape(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    shutil.copy(PHOTOS[0], tmp_path / "photos" / "a.jpg")
+    (tmp_path / "photos" / "b.jpg").write_bytes(b"")
+    done = dropsight("batch", str(tmp_path / "photos"), "-o", str(tmp_path / "out.json"), "--tta")
+    assert done.returncode == 0, done.stderr
+    out = json.loads((tmp_path / "out.json").read_text())
+    assert out["total_images"] == 2
+    assert out["tta_enabled"] is True
+    assert out["model_format"] == "tflite"
+    good, bad = out["results"]
+    assert good["tta"] == 5
+    assert len(good["top_5_predictions"]) == 5
+    assert bad["error"]["code"] == "empty"
+
+
+def test_inspect_says_where_labels_and_normalization_came_from() -> None:
+    done = dropsight("inspect", "builtin:efficientnet_lite0")
+    assert done.returncode == 0
+    assert "scale 0.0078125, zero point -1" in done.stdout
+    assert "imagenet_labels.txt" in done.stdout
+    assert "(pixel - 127) / 128" in done.stdout
+    facts = json.loads(dropsight("inspect", "builtin:efficientnet_lite0", "--json").stdout)
+    assert facts["activation"] == "softmax"
+
+
+@pytest.mark.broker
+def test_check_tries_everything_and_prints_a_line_a_finding(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        done = dropsight("check", cwd=tmp_path, environ={"DROPSIGHT_MQTT__URL": broker.url})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+        ["ok", name] for name in ("config", "folders", "model", "image", "broker")
+    ]
+
+
+def test_check_exits_1_when_the_broker_is_away(tmp_path: Path) -> None:
+    done = dropsight("check", cwd=tmp_path, environ={"DROPSIGHT_MQTT__URL": "mqtt://127.0.0.1:1"})
+    assert done.returncode == 1
+    assert "FAIL  broker" in done.stdout
+
+
+def test_config_prints_what_a_config_file_may_hold(tmp_path: Path) -> None:
+    printed = dropsight("config", cwd=tmp_path, environ={"DROPSIGHT_DEVICE": "porch"})
+    assert "device: porch" in printed.stdout
+    assert "settle_seconds: 2.0" in printed.stdout
+    schema = json.loads(dropsight("config", "--schema").stdout)
+    assert "mqtt" in schema["properties"]
+
+
+def test_status_shows_counts_latencies_and_queues(tmp_path: Path) -> None:
+    with running(tmp_path, stats={"interval_seconds": 0.2}) as house:
+        shutil.copy(PHOTOS[0], house.inbox / "a.jpg")
+        wait_until(lambda: house.finished() == 1)
+        shown = dropsight("status", "-c", str(house.config))
+        assert shown.returncode == 0, shown.stderr
+        assert "1 done, 0 failed, 0 waiting" in shown.stdout
+        assert "inference" in shown.stdout
+        status = json.loads(dropsight("status", "-c", str(house.config), "--json").stdout)
+        assert status["stats"]["latency_ms"]["window"]["total"]["count"] == 1
+        assert status["stats"]["cameras"] == {"default": 1}
+        wait_until(lambda: "1 done" in house.daemon_log(), what="the periodic line")
+
+
+def test_the_demo_classifies_photos_and_ends_by_itself() -> None:
+    done = dropsight("demo", "--seconds", "2")
+    assert done.returncode == 0, done.stderr
+    assert "mosquitto_sub -p" in done.stdout
+    assert "%" in done.stdout
+    assert "outbox" not in done.stderr
