@@ -34,12 +34,16 @@ def free_port() -> int:
 class Mosquitto:
     """A broker of one's own; `start` and `kill` as often as a test likes."""
 
-    def __init__(self, folder: Path, *, port: int | None = None, extra: str = "allow_anonymous true\n") -> None:
+    def __init__(
+        self, folder: Path, *, port: int | None = None, extra: str = "allow_anonymous true\n"
+    ) -> None:
         self.port = port or free_port()
         self.url = f"mqtt://127.0.0.1:{self.port}"
         self._config = folder / f"mosquitto-{self.port}.conf"
         # By default a subscriber that falls behind silently loses messages.
-        common = f"listener {self.port} 127.0.0.1\nmax_queued_messages 0\nmax_inflight_messages 0\nuser root\n"
+        common = (
+            f"listener {self.port} 127.0.0.1\nmax_queued_messages 0\nmax_inflight_messages 0\nuser root\n"
+        )
         self._config.write_text(common + extra)
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -30,7 +30,13 @@ def dropsight(
     """Run a command to its end."""
     environment = {**os.environ, **environ}
     return subprocess.run(
-        command(*arguments), cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command(*arguments),
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
@@ -94,7 +100,7 @@ class House:
 
 
 @contextmanager
-def running(root: Path, **settings: Any) -> Iterator[House]:  # noqa: ANN401 - YAML
+def running(root: Path, **settings: Any) -> Iterator[House]:
     house = House(root, settings)
     house.start()
     try:

@@ -69,7 +69,7 @@ def _introduction(root: Path, port: int, seconds: float) -> str:
         f"A broker listens on 127.0.0.1:{port}; watch it from another terminal:",
         f"    mosquitto_sub -p {port} -v -t 'dropsight/#'",
         f"Photos are dropped into {root / 'inbox'}; drop some of yours, too.",
-        f"It ends by itself after {seconds:g} s, or with Ctrl-C. (The dashboard is yet to come.)",
+        f"It ends by itself after {seconds:g} s, or with Ctrl-C.",
         "",
         _HEADING,
     )
