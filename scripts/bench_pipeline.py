@@ -77,8 +77,9 @@ def _decode_and_invoke(paths: Sequence[str], scale: int, barrier: Barrier) -> No
     barrier.wait()
     for path in paths:
         picture = cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), REDUCED[scale])
+        assert picture is not None  # noqa: S101 - our own photos
         small = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-        tensor = (cv2.cvtColor(small, cv2.COLOR_BGR2RGB) ^ 128).view(np.int8)
+        tensor = (np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.uint8) ^ 128).view(np.int8)
         interpreter.set_tensor(inputs["index"], tensor[np.newaxis])
         interpreter.invoke()
         interpreter.get_tensor(outputs["index"])

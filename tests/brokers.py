@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -92,7 +93,7 @@ class Subscriber:
         """Payloads of the topics that hold this part."""
         return [payload for topic, payload, _ in list(self.messages) if part in topic]
 
-    def __enter__(self) -> "Subscriber":
+    def __enter__(self) -> Self:
         self._client.connect("127.0.0.1", self._port)
         self._client.loop_start()
         assert self._subscribed.wait(10)
@@ -103,4 +104,4 @@ class Subscriber:
         self._client.loop_stop()
 
     def _on_message(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
-        self.messages.append((message.topic, message.payload, message.retain))
+        self.messages.append((message.topic, bytes(message.payload), message.retain))

@@ -66,12 +66,14 @@ def test_a_refused_password_is_one_line_without_the_secret_and_exit_1_of_once(tm
 
 @pytest.mark.broker
 def test_a_refused_password_does_not_stop_the_daemon_from_logging(tmp_path: Path) -> None:
-    with mosquitto(tmp_path, extra="allow_anonymous false\n") as broker:
-        with running(tmp_path, mqtt={"url": broker.url, "username": "bob"}) as house:
-            shutil.copy(PHOTOS[0], house.inbox)
-            wait_until(lambda: house.finished() == 1)
-            wait_until(lambda: "refuses the login" in house.status()["troubles"].get("mqtt", ""))
-            assert house.stop() == 0
+    with (
+        mosquitto(tmp_path, extra="allow_anonymous false\n") as broker,
+        running(tmp_path, mqtt={"url": broker.url, "username": "bob"}) as house,
+    ):
+        shutil.copy(PHOTOS[0], house.inbox)
+        wait_until(lambda: house.finished() == 1)
+        wait_until(lambda: "refuses the login" in house.status()["troubles"].get("mqtt", ""))
+        assert house.stop() == 0
 
 
 def test_once_without_a_broker_logs_everything_and_says_what_waits(tmp_path: Path) -> None:

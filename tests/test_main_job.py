@@ -136,24 +136,30 @@ def test_subscribers_find_availability_info_state_and_stats_retained(tmp_path: P
 
 
 def test_the_last_will_says_offline_when_the_daemon_is_killed(tmp_path: Path) -> None:
-    with mosquitto(tmp_path) as broker, running(tmp_path, mqtt={"url": broker.url}) as house:
-        with Subscriber(broker.port) as subscriber:
-            wait_until(lambda: subscriber.topics("/availability") == [b"online"])
-            house.kill()
-            wait_until(lambda: subscriber.topics("/availability")[-1] == b"offline")
+    with (
+        mosquitto(tmp_path) as broker,
+        running(tmp_path, mqtt={"url": broker.url}) as house,
+        Subscriber(broker.port) as subscriber,
+    ):
+        wait_until(lambda: subscriber.topics("/availability") == [b"online"])
+        house.kill()
+        wait_until(lambda: subscriber.topics("/availability")[-1] == b"offline")
 
 
 def test_a_stop_in_the_middle_loses_nothing_and_the_next_start_goes_on(tmp_path: Path) -> None:
-    with mosquitto(tmp_path) as broker, running(tmp_path, mqtt={"url": broker.url}) as house:
-        with Subscriber(broker.port) as subscriber:
-            feeder = threading.Thread(target=copy_in, args=(house, PHOTOS))
-            feeder.start()
-            wait_until(lambda: house.finished() >= 20)
-            assert house.stop() == 0
-            feeder.join()
-            house.start()
-            wait_until(lambda: len({json.loads(p)["id"] for p in subscriber.topics("/result/")}) == 200)
-            assert house.stop() == 0
+    with (
+        mosquitto(tmp_path) as broker,
+        running(tmp_path, mqtt={"url": broker.url}) as house,
+        Subscriber(broker.port) as subscriber,
+    ):
+        feeder = threading.Thread(target=copy_in, args=(house, PHOTOS))
+        feeder.start()
+        wait_until(lambda: house.finished() >= 20)
+        assert house.stop() == 0
+        feeder.join()
+        house.start()
+        wait_until(lambda: len({json.loads(p)["id"] for p in subscriber.topics("/result/")}) == 200)
+        assert house.stop() == 0
     lines = house.records()
     assert len(lines) == len({line["id"] for line in lines}) == 200
 
