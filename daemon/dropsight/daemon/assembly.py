@@ -28,7 +28,8 @@ from dropsight.records import Result, decode
 from dropsight.service.backlog import Backlog
 from dropsight.service.control import ControlServer
 from dropsight.service.lifecycle import Lifecycle
-from dropsight.service.recorder import History, Recorded, Recorder
+from dropsight.service.recorder import Recorder
+from dropsight.service.recording import History, Recorded
 from dropsight.service.retention import sweep
 from dropsight.service.scanner import Scanner
 from dropsight.service.stats import Snapshot, Stats, summary

@@ -16,7 +16,7 @@ from dropsight.daemon.assembly import Daemon
 from dropsight.demo.loopback import LoopbackBroker
 from dropsight.records import Result
 from dropsight.service.lifecycle import Lifecycle
-from dropsight.service.recorder import Recorded
+from dropsight.service.recording import Recorded
 
 CAMERAS = ("porch", "garden")
 SECONDS_BETWEEN = 1.0

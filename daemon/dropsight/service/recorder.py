@@ -2,23 +2,20 @@
 
 import contextlib
 import logging
-import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-
-import msgspec
 
 from dropsight.errors import StoreError
-from dropsight.records import Record, Result, Status, decode, drop_id, encode, with_total
-from dropsight.service.backlog import Backlog, Candidate
+from dropsight.records import Result, encode
+from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.filing import Filing, file_away, identity
 from dropsight.service.loglines import SYNC_SECONDS, LineLog, LogLines
+from dropsight.service.recording import Finished, History, Recorded, durable, left_behind, repeated, row_of
 from dropsight.service.stats import Stats
-from dropsight.service.store import Cursor, JournalReader, Row, Store, Unfiled
+from dropsight.service.store import Cursor, JournalReader, Store
 from dropsight.service.troubles import Troubles
 
 log = logging.getLogger(__name__)
@@ -27,33 +24,6 @@ GROUP_RECORDS = 64
 GROUP_SECONDS = 0.05
 RETRY_SECONDS = 1.0
 PRUNE_EVERY = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """An image whose record is made but not durable yet; `stat` is of the file as it was read."""
-
-    candidate: Candidate
-    stat: os.stat_result
-    record: Record
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """A durable record; `line` is its final form, total latency included."""
-
-    seq: int
-    finished: Finished
-    line: bytes
-    total_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """How much the journal keeps: records in all, and records that a broker has not taken yet."""
-
-    max_records: int
-    max_backlog: int | None  # None: there is no broker
 
 
 class Recorder:
@@ -126,7 +96,7 @@ class Recorder:
         """Mend what a crash may have left between a commit and its consequences; before `run`."""
         self._log.recover()
         for row in self._store.unfiled():
-            if filing := _left_behind(row, folders):
+            if filing := left_behind(row, folders):
                 file_away(filing)
             self._filed.append(row.seq)
         self._settle()
@@ -179,13 +149,13 @@ class Recorder:
             if seq is None:
                 recorded.extend(self._record_again(finished))
             else:
-                recorded.append(_recorded(seq, finished, line))
+                recorded.append(durable(seq, finished, line))
         if recorded:
             self._follow_up(recorded)
         return True
 
     def _commit(self, group: Sequence[Finished], lines: Sequence[bytes]) -> list[int | None] | None:
-        rows = [_row(finished, line) for finished, line in zip(group, lines, strict=True)]
+        rows = [row_of(finished, line) for finished, line in zip(group, lines, strict=True)]
         while True:
             try:
                 seqs = self._store.add(rows)
@@ -203,13 +173,13 @@ class Recorder:
             self._backlog.drop(finished.candidate)
             return
         for repeat in range(1, 1_000_000):
-            again = _repeated(finished, repeat)
+            again = repeated(finished, repeat)
             line = encode(again.record)
             seqs = self._commit([again], [line])
             if seqs is None:
                 return
             if seqs[0] is not None:
-                yield _recorded(seqs[0], again, line)
+                yield durable(seqs[0], again, line)
                 return
 
     def _follow_up(self, recorded: Sequence[Recorded]) -> None:
@@ -286,36 +256,3 @@ class Recorder:
                 log.warning("dropped %d records that the broker did not take: mqtt.max_backlog", dropped)
         except StoreError as error:
             self.troubles.raised("journal", error)
-
-
-def _row(finished: Finished, line: bytes) -> Row:
-    candidate, stat, record = finished.candidate, finished.stat, finished.record
-    status: Status = "ok" if isinstance(record, Result) else "failed"
-    kept = candidate.folder.settings.after == "keep"
-    path = os.fsencode(candidate.path)
-    return Row(record.id, path, stat.st_size, stat.st_mtime_ns, record.camera, status, line, kept=kept)
-
-
-def _recorded(seq: int, finished: Finished, line: bytes) -> Recorded:
-    total_ms = (time.monotonic() - finished.candidate.ready_at) * 1e3
-    return Recorded(seq, finished, with_total(line, total_ms), total_ms)
-
-
-def _repeated(finished: Finished, repeat: int) -> Finished:
-    record, stat, candidate = finished.record, finished.stat, finished.candidate
-    relative = os.fsencode(candidate.folder.relative(candidate.path))
-    again = drop_id(record.device, relative, stat.st_size, stat.st_mtime_ns, repeat=repeat)
-    return replace(finished, record=msgspec.structs.replace(record, id=again))
-
-
-def _left_behind(row: Unfiled, folders: Sequence[DropFolder]) -> Filing | None:
-    """Return what is still to be filed away: the very file that the record was made from."""
-    path = os.fsdecode(row.path)
-    folder = next((folder for folder in folders if folder.wants(path)), None)
-    try:
-        stat = os.lstat(path)
-    except OSError:
-        return None
-    if folder is None or (stat.st_size, stat.st_mtime_ns) != (row.size, row.mtime_ns):
-        return None
-    return Filing(folder, path, identity(stat), decode(row.line), row.line)

@@ -14,7 +14,8 @@ from dropsight.inference.pipeline import Drop, Plan, Prepared
 from dropsight.models.spec import Model
 from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.readiness import seconds_to_wait, seconds_young
-from dropsight.service.recorder import Finished, Recorder
+from dropsight.service.recorder import Recorder
+from dropsight.service.recording import Finished
 
 Work = tuple[Candidate, Drop, Header, Prepared]
 
