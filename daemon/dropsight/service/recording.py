@@ -1,0 +1,74 @@
+"""A finished image on its way into the journal, and out of it again."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from dropsight.records import Record, Result, Status, decode, drop_id, with_total
+from dropsight.service.backlog import Candidate
+from dropsight.service.dropfolder import DropFolder
+from dropsight.service.filing import Filing, identity
+from dropsight.service.store import Row, Unfiled
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An image whose record is made but not durable yet; `stat` is of the file as it was read."""
+
+    candidate: Candidate
+    stat: os.stat_result
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A durable record; `line` is its final form, total latency included."""
+
+    seq: int
+    finished: Finished
+    line: bytes
+    total_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """How much the journal keeps: records in all, and records that a broker has not taken yet."""
+
+    max_records: int
+    max_backlog: int | None  # None: there is no broker
+
+
+def row_of(finished: Finished, line: bytes) -> Row:
+    candidate, stat, record = finished.candidate, finished.stat, finished.record
+    status: Status = "ok" if isinstance(record, Result) else "failed"
+    kept = candidate.folder.settings.after == "keep"
+    path = os.fsencode(candidate.path)
+    return Row(record.id, path, stat.st_size, stat.st_mtime_ns, record.camera, status, line, kept=kept)
+
+
+def durable(seq: int, finished: Finished, line: bytes) -> Recorded:
+    total_ms = (time.monotonic() - finished.candidate.ready_at) * 1e3
+    return Recorded(seq, finished, with_total(line, total_ms), total_ms)
+
+
+def repeated(finished: Finished, repeat: int) -> Finished:
+    record, stat, candidate = finished.record, finished.stat, finished.candidate
+    relative = os.fsencode(candidate.folder.relative(candidate.path))
+    again = drop_id(record.device, relative, stat.st_size, stat.st_mtime_ns, repeat=repeat)
+    return replace(finished, record=msgspec.structs.replace(record, id=again))
+
+
+def left_behind(row: Unfiled, folders: Sequence[DropFolder]) -> Filing | None:
+    """Return what is still to be filed away: the very file that the record was made from."""
+    path = os.fsdecode(row.path)
+    folder = next((folder for folder in folders if folder.wants(path)), None)
+    try:
+        stat = os.lstat(path)
+    except OSError:
+        return None
+    if folder is None or (stat.st_size, stat.st_mtime_ns) != (row.size, row.mtime_ns):
+        return None
+    return Filing(folder, path, identity(stat), decode(row.line), row.line)

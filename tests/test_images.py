@@ -1,0 +1,188 @@
+"""From bytes to framed, upright pixels."""
+
+import os
+import socket
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dropsight.errors import ImageError
+from dropsight.images.decoding import decode, upright
+from dropsight.images.framing import CROP_FRACTION, Pixels, Resize, crop_size, frame
+from dropsight.images.header import check_bounds, read_header
+from dropsight.images.opening import Bounds, open_image
+from dropsight.images.views import VIEWS, views
+
+ANY = (1, 1)
+
+
+def gradient(height: int = 40, width: int = 60) -> Pixels:
+    """Red grows to the right, green downwards, blue is constant: every turn of it shows."""
+    red = np.broadcast_to(np.linspace(0, 255, width), (height, width))
+    green = np.broadcast_to(np.linspace(0, 255, height)[:, np.newaxis], (height, width))
+    return np.stack([red, green, np.full((height, width), 60)], axis=-1).astype(np.uint8)
+
+
+def encoded(suffix: str, picture: np.ndarray) -> bytes:
+    """`picture` in OpenCV's order of channels."""
+    return cv2.imencode(suffix, picture)[1].tobytes()
+
+
+def full_size(data: bytes) -> Pixels:
+    return decode(data, read_header(data), at_least=(10_000, 10_000), how="stretch")
+
+
+def with_orientation(jpeg: bytes, orientation: int) -> bytes:
+    """Put an EXIF block with this one tag behind the start of image."""
+    tiff = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x112, 3, 1, orientation, 0, 0)
+    block = b"Exif\0\0" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + jpeg[2:]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tiff"])
+def test_every_format_gives_the_same_rgb_picture(suffix: str) -> None:
+    picture = gradient()
+    found = full_size(encoded(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)))
+    assert found.shape == picture.shape
+    assert np.abs(found.astype(int) - picture).mean() < 6
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff", ".bmp", ".jpg"])
+def test_gray_becomes_three_equal_channels(suffix: str) -> None:
+    found = full_size(encoded(suffix, gradient()[:, :, 0]))
+    assert found.shape == (40, 60, 3)
+    assert (found[:, :, 0] == found[:, :, 2]).all()
+
+
+def test_alpha_is_dropped_and_the_colours_stay() -> None:
+    colours = cv2.cvtColor(gradient(), cv2.COLOR_RGB2BGRA)
+    colours[:, :, 3] = 100
+    assert np.array_equal(full_size(encoded(".png", colours)), gradient())
+
+
+def test_sixteen_bits_become_eight() -> None:
+    deep = cv2.cvtColor(gradient(), cv2.COLOR_RGB2BGR).astype(np.uint16) * 257
+    assert np.abs(full_size(encoded(".png", deep)).astype(int) - gradient()).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("orientation", "corner"),
+    [(1, "tl"), (2, "tr"), (3, "br"), (4, "bl"), (5, "tl"), (6, "tr"), (7, "br"), (8, "bl")],
+)
+def test_exif_orientation_is_honoured(orientation: int, corner: str) -> None:
+    """The stored top left corner is black; the table of TIFF 6.0 says where a person sees it."""
+    picture = gradient()
+    data = with_orientation(encoded(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)), orientation)
+    header = read_header(data)
+    found = full_size(data)
+    assert found.shape[:2] == header.upright[::-1]
+    row, column = {"t": 0, "b": -1}[corner[0]], {"l": 0, "r": -1}[corner[1]]
+    assert found[row, column, :2].max() < 40
+    assert np.array_equal(found, upright(full_size(with_orientation(data, 1)), orientation))
+
+
+@pytest.mark.parametrize("how", ["crop", "stretch", "letterbox"])
+@pytest.mark.parametrize("size", [(480, 640), (1080, 1920), (3040, 4056), (300, 300)])
+def test_a_reduced_jpeg_is_never_smaller_than_its_framing_needs(how: Resize, size: tuple[int, int]) -> None:
+    data = encoded(".jpg", np.zeros((*size, 3), np.uint8))
+    found = decode(data, read_header(data), at_least=(224, 224), how=how)
+    height, width = found.shape[:2]
+    if how == "crop":
+        assert min(crop_size(width, height, aspect=1, fraction=CROP_FRACTION)) >= 224
+    elif how == "stretch":
+        assert min(height, width) >= 224
+    else:
+        assert max(height, width) >= 224
+    assert height < size[0] or size[0] < 600
+
+
+def test_crop_takes_the_central_part_undistorted() -> None:
+    picture = np.zeros((100, 200, 3), np.uint8)
+    picture[:, 50:150] = 200
+    assert (frame(picture, height=50, width=50, how="crop") == 200).all()
+
+
+def test_letterbox_shows_all_of_it_between_gray_bars() -> None:
+    framed = frame(np.full((100, 200, 3), 200, np.uint8), height=50, width=50, how="letterbox")
+    assert (framed[13:37] == 200).all()
+    assert (framed[:12] == 127).all()
+    assert (framed[-12:] == 127).all()
+
+
+def test_stretch_shows_all_of_it_distorted() -> None:
+    picture = np.zeros((100, 200, 3), np.uint8)
+    picture[:, :100] = 200
+    framed = frame(picture, height=50, width=50, how="stretch")
+    assert (framed[:, :25] == 200).all()
+    assert (framed[:, 25:] == 0).all()
+
+
+def test_views_turn_counter_clockwise_in_the_documented_order() -> None:
+    assert list(VIEWS) == ["original", "horizontal_flip", "vertical_flip", "rotate_90", "rotate_270"]
+    square = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    found = [int(view[0, 0, 0]) for view in views(square, list(VIEWS))]
+    assert found == [0, 3, 6, 3, 6]
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"GIF89a" + bytes(20), "unsupported_format"),
+        (bytes(4) + b"ftypheic" + bytes(20), "unsupported_format"),
+        (b"hello, I am a text", "not_an_image"),
+        (b"\x89PNG", "truncated"),
+        (b"\xff\xd8\xff\xe0\x00\x10", "truncated"),
+    ],
+)
+def test_what_is_no_picture_gets_its_code(data: bytes, code: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        read_header(data)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tiff"])
+@pytest.mark.parametrize("sixteenths", range(1, 16))
+def test_a_truncated_file_is_refused_not_half_read(suffix: str, sixteenths: int) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (80, 80, 3), np.uint8)
+    data = encoded(suffix, noise)
+    with pytest.raises(ImageError) as caught:
+        full_size(data[: len(data) * sixteenths // 16])
+    assert caught.value.code in {"truncated", "unreadable"}
+
+
+def test_too_many_pixels_are_refused_by_the_header_alone() -> None:
+    ihdr = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + ihdr + bytes(4)
+    end = struct.pack(">I", 0) + b"IEND" + bytes(4)
+    with pytest.raises(ImageError) as caught:
+        check_bounds(read_header(bomb + end), Bounds())
+    assert caught.value.code == "too_many_pixels"
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "socket"])
+def test_only_regular_files_are_opened(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x.jpg"
+    if kind == "link":
+        path.symlink_to("/etc/hostname")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+    with pytest.raises(ImageError) as caught:
+        open_image(path)
+    assert caught.value.code == "not_a_file"
+
+
+def test_a_file_beyond_the_bounds_or_empty_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    for size, code in ((0, "empty"), (11, "too_large")):
+        path.write_bytes(bytes(size))
+        with open_image(path) as file, pytest.raises(ImageError) as caught:
+            file.read(Bounds(max_bytes=10))
+        assert caught.value.code == code
