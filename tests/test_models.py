@@ -1,0 +1,125 @@
+"""Opening models, and what is said of them."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dropsight.errors import ModelError
+from dropsight.models.describing import Said
+from dropsight.models.labels import read_labels
+from dropsight.models.registry import BACKENDS, BUILTINS, locate, open_model
+from dropsight.records import Normalization
+
+BUILTIN = locate("builtin:efficientnet_lite0")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """The built-in model without its sidecar."""
+    return Path(shutil.copy(BUILTIN, tmp_path / "m.tflite"))
+
+
+def names(count: int, word: str) -> str:
+    return "\n".join(f"{word} {number}." for number in range(count))
+
+
+@pytest.mark.parametrize("name", BUILTINS)
+def test_every_bundled_model_opens_and_scores(name: str) -> None:
+    opened = open_model(f"builtin:{name}")
+    spec = opened.spec
+    zeros = np.zeros((1, spec.height, spec.width, spec.channels), spec.input.dtype)
+    assert opened.scores(zeros).shape == (1, len(spec.labels))
+    assert spec.activation == "softmax"
+    assert spec.normalization == Normalization((127.0,), (128.0,))
+    assert spec.labels[281] == "tabby"
+
+
+def test_a_batch_scores_as_its_images_do_one_by_one() -> None:
+    opened = open_model(BUILTIN)
+    batch = np.random.default_rng(0).integers(-128, 128, (3, 224, 224, 3)).astype(np.int8)
+    together = opened.scores(batch)
+    apart = np.concatenate([opened.scores(each[np.newaxis]) for each in batch])
+    assert np.abs(together - apart).max() <= 0.02
+    assert np.array_equal(opened.replicate().scores(batch), together)
+
+
+def test_labels_come_from_the_config_before_the_sidecar_before_the_folder(
+    model: Path, tmp_path: Path
+) -> None:
+    assert open_model(model).spec.labels_from == "default"
+    (tmp_path / "labels.txt").write_text(names(1000, "beside"))
+    assert open_model(model).spec.labels[7] == "beside 7."
+    (tmp_path / "side.txt").write_text(names(1000, "sidecar"))
+    (tmp_path / "m.yaml").write_text("labels: side.txt\ntemperature: 1.5\n")
+    assert open_model(model).spec.labels[7] == "sidecar 7."
+    assert open_model(model).spec.temperature == 1.5
+    own = tmp_path / "own.txt"
+    own.write_text(names(1000, "config"))
+    assert open_model(model, said=Said(labels=own)).spec.labels[7] == "config 7."
+
+
+def test_normalization_comes_from_the_config_before_the_sidecar_before_the_tensor(
+    model: Path, tmp_path: Path
+) -> None:
+    """By default an int8 tensor is taken to hold the pixels, less 128."""
+    assert open_model(model).spec.normalization == Normalization((127.0,), (128.0,))
+    (tmp_path / "m.yaml").write_text("normalization: {mean: [1], std: [2]}")
+    assert open_model(model).spec.normalization == Normalization((1.0,), (2.0,))
+    said = Said(normalization=Normalization((3.0,), (4.0,)))
+    assert open_model(model, said=said).spec.normalization_from == "config"
+
+
+def test_the_index_that_teachable_machine_writes_before_each_label_is_taken_off() -> None:
+    assert read_labels("0 cat\n1 great dane\n") == ("cat", "great dane")
+    assert read_labels("7 up\n1 cola\n") == ("7 up", "1 cola")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not a model"),
+        (b"\x1c\0\0\0TFL3" + bytes(100), "cannot load"),
+        (b"\x89HDF\r\n\x1a\n", "keras models are not read"),
+    ],
+)
+def test_what_is_no_model_is_named_with_the_fault(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "bad.tflite"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=words) as caught:
+        open_model(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("part", [0.01, 0.5, 0.99])
+def test_a_truncated_model_is_an_error_not_a_crash(tmp_path: Path, part: float) -> None:
+    content = BUILTIN.read_bytes()
+    path = tmp_path / "half.tflite"
+    path.write_bytes(content[: int(len(content) * part)])
+    with pytest.raises(ModelError):
+        open_model(path)
+
+
+@pytest.mark.parametrize(
+    "sidecar",
+    ["label: x.txt", "temperature: 0", "labels: gone.txt", "normalization: {mean: [1, 2], std: [1]}"],
+)
+def test_a_faulty_sidecar_is_an_error(model: Path, tmp_path: Path, sidecar: str) -> None:
+    (tmp_path / "m.yaml").write_text(sidecar)
+    with pytest.raises(ModelError):
+        open_model(model)
+
+
+def test_labels_that_do_not_fit_the_classes_are_an_error(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "few.txt").write_text("a\nb")
+    with pytest.raises(ModelError, match="2 names for a model of 1000 classes"):
+        open_model(model, said=Said(labels=tmp_path / "few.txt"))
+
+
+def test_every_backend_of_the_registry_can_be_imported() -> None:
+    from importlib import import_module
+
+    for place in BACKENDS.values():
+        module, _, function = place.partition(":")
+        assert callable(getattr(import_module(module), function))
