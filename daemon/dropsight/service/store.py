@@ -7,7 +7,7 @@ it is found out again from the folder, the log and the broker.
 import fcntl
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -76,10 +76,11 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = _sole_owner(path)
-        with _translated(path):
-            self._db = _connect(path)
+        with ExitStack() as stack, _translated(path):
+            self._lock = stack.enter_context(_sole_owner(path))
+            self._db = stack.enter_context(closing(_connect(path)))
             _migrate(self._db, path)
+            stack.pop_all()
 
     def add(self, rows: Sequence[Row]) -> list[int | None]:
         """Insert and fsync in one transaction; return a seq for each row, None where the id is on record."""
@@ -248,9 +249,13 @@ def _sole_owner(path: Path) -> IO[bytes]:
 
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA wal_autocheckpoint = 512")
-    db.execute("PRAGMA cache_size = -1024")
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA wal_autocheckpoint = 512")
+        db.execute("PRAGMA cache_size = -1024")
+    except sqlite3.Error:
+        db.close()
+        raise
     return db
 
 

@@ -1,0 +1,100 @@
+"""What is known, who has it, and that the counters always add up."""
+
+import threading
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brokers import wait_until
+from dropsight.config import Watch
+from dropsight.service.backlog import Backlog, Candidate
+from dropsight.service.dropfolder import DropFolder
+
+FOLDER = DropFolder.open(Watch(path=Path("/in")))
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["hint", "take", "postpone", "done", "failed", "drop"]), st.integers(0, 4))
+)
+
+
+def adds_up(backlog: Backlog) -> bool:
+    found = backlog.counters()
+    together = found.queued + found.postponed + found.in_hand
+    return (
+        found.seen == found.done + found.failed + found.waiting + found.expired and found.waiting == together
+    )
+
+
+@given(STEPS)
+def test_seen_is_done_and_failed_and_waiting_after_every_step(steps: list[tuple[str, int]]) -> None:
+    backlog, in_hand = Backlog(capacity=3), list[Candidate]()
+    for step, number in steps:
+        if step == "hint":
+            backlog.hint(FOLDER, f"/in/{number}.jpg", closed=True)
+        elif step == "take" and backlog.counters().queued:
+            candidate = backlog.take()
+            assert candidate
+            in_hand.append(candidate)
+        elif step == "postpone" and in_hand:
+            backlog.postpone(in_hand.pop(), seconds=1000)
+        elif step == "drop" and in_hand:
+            backlog.drop(in_hand.pop())
+        elif step in {"done", "failed"} and in_hand:
+            backlog.finish(in_hand.pop(), "ok" if step == "done" else "failed")
+        assert adds_up(backlog)
+
+
+def test_a_path_is_handed_out_once_however_many_hints_there_are() -> None:
+    backlog = Backlog()
+    for _ in range(3):
+        assert backlog.hint(FOLDER, "/in/a.jpg", closed=True)
+    backlog.take()
+    assert backlog.counters().queued == 0
+
+
+def test_a_sign_of_life_wakes_a_postponed_path() -> None:
+    backlog = Backlog()
+    backlog.hint(FOLDER, "/in/a.jpg", closed=False)
+    candidate = backlog.take()
+    assert candidate
+    backlog.postpone(candidate, seconds=1000)
+    backlog.hint(FOLDER, "/in/a.jpg", closed=True)
+    assert backlog.take() is candidate
+    assert candidate.closed
+
+
+def test_a_hint_for_a_path_in_hand_is_looked_at_afterwards_if_the_file_is_there(tmp_path: Path) -> None:
+    backlog, path = Backlog(), tmp_path / "a.jpg"
+    path.touch()
+    backlog.hint(FOLDER, str(path), closed=True)
+    candidate = backlog.take()
+    assert candidate
+    backlog.hint(FOLDER, str(path), closed=True)
+    backlog.finish(candidate, "ok")
+    assert backlog.counters().queued == 1
+
+
+def test_a_full_backlog_refuses_hints_and_lets_scans_wait_for_room() -> None:
+    backlog = Backlog(capacity=1)
+    assert backlog.hint(FOLDER, "/in/a.jpg", closed=True)
+    assert not backlog.hint(FOLDER, "/in/b.jpg", closed=True)
+    scan = threading.Thread(target=backlog.offer, args=(FOLDER, "/in/b.jpg"))
+    scan.start()
+    candidate = backlog.take()
+    assert candidate
+    backlog.finish(candidate, "ok")
+    scan.join(10)
+    assert backlog.counters().queued == 1
+
+
+def test_stop_ends_every_wait() -> None:
+    backlog = Backlog(capacity=1)
+    backlog.hint(FOLDER, "/in/a.jpg", closed=True)
+    answers: list[object] = []
+    scan = threading.Thread(target=lambda: answers.append(backlog.offer(FOLDER, "/in/b.jpg")))
+    scan.start()
+    backlog.stop()
+    scan.join(10)
+    assert answers == [False]
+    assert backlog.take() is None
+    wait_until(lambda: adds_up(backlog))

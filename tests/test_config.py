@@ -1,0 +1,140 @@
+"""The settings: file, environment, flags, faults."""
+
+import contextlib
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemons import ROOT
+from dropsight.config import dump, format_size, load, parse_size, password, schema
+from dropsight.errors import ConfigError
+
+SHIPPED = ROOT / "config" / "dropsight.yaml"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "dropsight.yaml"
+    path.write_text(text)
+    return path
+
+
+def faults_of(path: Path, **environ: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        load(path, environ=environ)
+    return caught.value.faults
+
+
+def test_the_shipped_config_is_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(SHIPPED.parent)
+    assert load(SHIPPED) == load(None)
+
+
+def test_the_shipped_config_has_every_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(SHIPPED.parent)
+
+    def keys(value: object, above: str = "") -> set[str]:
+        if isinstance(value, list):
+            return {key for each in value for key in keys(each, above)}
+        if not isinstance(value, dict):
+            return {above}
+        return {key for name, each in value.items() for key in keys(each, f"{above}.{name}")}
+
+    assert keys(yaml.safe_load(SHIPPED.read_text())) == keys(yaml.safe_load(dump(load(None))))
+
+
+def test_what_is_dumped_can_be_loaded_and_is_the_same(tmp_path: Path) -> None:
+    config = load(
+        written(tmp_path, "device: x\nwatch: [{path: in, after: keep}]\nlog: {max_bytes: 1.5MiB}\n")
+    )
+    assert load(written(tmp_path, dump(config))) == config
+
+
+def test_paths_start_from_the_file_s_folder(tmp_path: Path) -> None:
+    config = load(written(tmp_path, "watch: [{path: in}]\nmodel: {path: m.tflite}"))
+    assert config.watch[0].path == tmp_path / "in"
+    assert config.watch[0].processed == tmp_path / "processed"
+    assert config.model.path == str(tmp_path / "m.tflite")
+
+
+def test_the_environment_overrides_the_file_and_a_flag_both(tmp_path: Path) -> None:
+    path = written(tmp_path, "mqtt: {url: 'mqtt://file'}")
+    environ = {"DROPSIGHT_MQTT__URL": "mqtt://environment", "DROPSIGHT_INFERENCE__TOP_K": "3"}
+    config = load(path, environ=environ)
+    assert config.mqtt
+    assert (config.mqtt.url, config.inference.top_k) == ("mqtt://environment", 3)
+    config = load(path, environ=environ, overrides={"mqtt.url": "mqtt://flag"})
+    assert config.mqtt
+    assert config.mqtt.url == "mqtt://flag"
+
+
+def test_null_turns_broker_and_web_off(tmp_path: Path) -> None:
+    config = load(written(tmp_path, "mqtt: null\nweb: null"))
+    assert (config.mqtt, config.web) == (None, None)
+
+
+def test_every_fault_is_told_at_once_with_its_file_and_key(tmp_path: Path) -> None:
+    path = written(tmp_path, "device: ''\nlog: {backups: -1, max_byte: 3}\nwatch: [{after: burn}]\n")
+    faults = faults_of(path)
+    assert len(faults) == 4
+    assert all(fault.startswith(f"{path}: ") for fault in faults)
+    assert any("did you mean log.max_bytes?" in fault for fault in faults)
+    assert any("delete, keep or move" in fault for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: [", "mend the YAML"),
+        ("just words", "holds no keys"),
+        ("device: a\ndevice: b", "given twice, in lines 1 and 2"),
+        ("mqtt: {url: 'http://x'}", "no scheme known"),
+        ("watch: [{path: in}, {path: in/deep}]", "lies inside watch.0.path"),
+        ("watch: [{path: a/in, processed: a}]", "holds watch.0.path"),
+        ("mqtt: {password_file: x}", "give mqtt.username"),
+        ("model: {normalization: {mean: [1], std: [0]}}", "above 0"),
+        ("limits: {max_bytes: lots}", "a size such as 10MiB"),
+        ("inference: {tta: [sideways]}", "inference.tta.0"),
+    ],
+)
+def test_each_kind_of_fault_says_the_way_out(tmp_path: Path, text: str, words: str) -> None:
+    (fault,) = faults_of(written(tmp_path, text))
+    assert words in fault
+
+
+def test_an_unknown_variable_is_a_fault_with_the_nearest(tmp_path: Path) -> None:
+    (fault,) = faults_of(written(tmp_path, ""), DROPSIGHT_MQTT_URL="mqtt://x")
+    assert fault == "DROPSIGHT_MQTT_URL: unknown variable; did you mean DROPSIGHT_MQTT__URL?"
+
+
+def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:
+    assert "cannot be read" in faults_of(tmp_path / "gone.yaml")[0]
+
+
+def test_secrets_are_read_from_their_file_and_never_shown(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hunter2\n")
+    text = "mqtt: {url: 'mqtt://bob:swordfish@host', username: bob, password_file: secret}"
+    config = load(written(tmp_path, text))
+    assert config.mqtt
+    assert password(config.mqtt) == "hunter2"
+    assert not re.search("hunter2|swordfish", dump(config))
+
+
+def test_the_schema_knows_every_key() -> None:
+    properties = schema()["properties"]
+    assert isinstance(properties, dict)
+    assert list(properties) == list(yaml.safe_load(SHIPPED.read_text()))
+
+
+@given(st.integers(1, 2**50))
+def test_a_size_survives_being_written(size: int) -> None:
+    assert parse_size(format_size(size)) == size
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_a_size_or_a_value_error(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        assert parse_size(text) >= 0

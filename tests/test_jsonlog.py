@@ -1,0 +1,85 @@
+"""The rolling JSON log."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from dropsight.errors import SinkError
+from dropsight.sinks.jsonlog import JsonLog
+
+
+def line(number: int) -> bytes:
+    return json.dumps({"id": f"{number:032}", "text": "x" * 20}, separators=(",", ":")).encode()
+
+
+def log_at(folder: Path, *, max_bytes: int = 1_000_000, backups: int = 3, compress: bool = True) -> JsonLog:
+    return JsonLog(folder / "r.jsonl", max_bytes=max_bytes, backups=backups, compress=compress)
+
+
+def numbers_in(path: Path) -> list[int]:
+    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return [int(json.loads(each)["id"]) for each in data.splitlines()]
+
+
+def test_it_rotates_by_size_compresses_and_keeps_so_many(tmp_path: Path) -> None:
+    log = log_at(tmp_path, max_bytes=10 * (len(line(0)) + 1))
+    for number in range(65):
+        log.append([line(number)])
+    log.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "r.jsonl", "r.jsonl.1.gz", "r.jsonl.2.gz", "r.jsonl.3.gz",
+    ]  # fmt: skip
+    assert numbers_in(tmp_path / "r.jsonl") == list(range(60, 65))
+    assert numbers_in(tmp_path / "r.jsonl.1.gz") == list(range(50, 60))
+    assert numbers_in(tmp_path / "r.jsonl.3.gz") == list(range(30, 40))
+
+
+def test_without_backups_only_the_active_file_is_there(tmp_path: Path) -> None:
+    log = log_at(tmp_path, max_bytes=100, backups=0)
+    for number in range(10):
+        log.append([line(number)])
+    log.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["r.jsonl"]
+
+
+def test_half_a_line_of_a_crash_is_cut_off_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_bytes(line(0) + b"\n" + line(1)[:9])
+    log = log_at(tmp_path)
+    log.append([line(2)])
+    log.close()
+    assert numbers_in(tmp_path / "r.jsonl") == [0, 2]
+
+
+def test_half_a_compressed_file_of_a_crash_is_thrown_away(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl.1").write_bytes(line(0) + b"\n")
+    (tmp_path / "r.jsonl.1.gz.part").write_bytes(b"half")
+    log_at(tmp_path).close()
+    assert not (tmp_path / "r.jsonl.1.gz.part").exists()
+    assert numbers_in(tmp_path / "r.jsonl.1") == [0]
+
+
+def test_it_follows_a_file_that_somebody_renamed(tmp_path: Path) -> None:
+    log = log_at(tmp_path)
+    log.append([line(0)])
+    (tmp_path / "r.jsonl").rename(tmp_path / "away")
+    log.append([line(1)])
+    log.close()
+    assert numbers_in(tmp_path / "r.jsonl") == [1]
+
+
+def test_recent_ids_are_found_in_the_active_file_and_the_newest_backup(tmp_path: Path) -> None:
+    log = log_at(tmp_path, max_bytes=10 * (len(line(0)) + 1))
+    for number in range(15):
+        log.append([line(number)])
+    ids = {f"{number:032}" for number in (3, 12, 77)}
+    assert log.recent_ids(ids) == {f"{3:032}", f"{12:032}"}
+    log.close()
+    assert log_at(tmp_path).recent_ids(ids) == {f"{3:032}", f"{12:032}"}
+
+
+def test_a_place_that_takes_no_file_is_an_error_naming_the_key(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SinkError, match=r"log\.path: .* takes no lines"):
+        log_at(tmp_path / "file")

@@ -1,0 +1,138 @@
+"""The smaller parts of the daemon."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brokers import wait_until
+from dropsight.config import Retention, Watch
+from dropsight.service.backlog import Candidate
+from dropsight.service.control import ControlServer, NotRunningError, ask
+from dropsight.service.dropfolder import DropFolder
+from dropsight.service.latency import SLOTS, LatencyHistogram
+from dropsight.service.readiness import seconds_to_wait, writer
+from dropsight.service.retention import sweep_folder
+
+DAY = 86_400
+
+
+@given(st.lists(st.floats(0.02, 100_000), min_size=1, max_size=300))
+def test_percentiles_are_right_to_two_and_a_half_percent_and_the_maximum_exactly(values: list[float]) -> None:
+    histogram = LatencyHistogram(1.0)
+    for value in values:
+        histogram.add(value, now=0.0)
+    found = histogram.since_start()
+    assert found.count == len(values)
+    assert found.max == pytest.approx(max(values), abs=0.001)
+    for share, mine in ((50, found.p50), (95, found.p95), (99, found.p99)):
+        nearest = float(np.percentile(values, share, method="inverted_cdf"))
+        assert mine == pytest.approx(nearest, rel=0.026, abs=0.002)
+
+
+def test_the_window_forgets_and_the_start_does_not() -> None:
+    histogram = LatencyHistogram(1.0)
+    histogram.add(5.0, now=0.0)
+    assert histogram.window(now=SLOTS - 1.0).count == 1
+    assert histogram.window(now=SLOTS + 1.0).count == 0
+    assert histogram.since_start().count == 1
+
+
+def folder_at(root: Path, **settings: bool | tuple[str, ...]) -> DropFolder:
+    return DropFolder.open(
+        msgspec.structs.replace(
+            Watch(path=root, processed=root / "processed", failed=root / "failed"), **settings
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("a.jpg", True),
+        ("A.JPG", True),
+        ("cam/day/a.jpeg", True),
+        (".a.jpg", False),
+        ("a.jpg.part", False),
+        ("a.txt", False),
+        ("processed/a.jpg", False),
+        ("failed/cam/a.jpg", False),
+        ("line\nbreak.jpg", True),
+    ],
+)
+def test_images_are_taken_by_name_and_place(path: str, wanted: bool) -> None:  # noqa: FBT001
+    assert folder_at(Path("/in")).wants(f"/in/{path}") is wanted
+
+
+def test_the_first_folder_below_the_inbox_is_the_camera() -> None:
+    folder = folder_at(Path("/in"))
+    cameras = [folder.camera(f"/in/{path}") for path in ("a.jpg", "front/a.jpg", "front/day/a.jpg")]
+    assert cameras == ["default", "front", "front"]
+
+
+def test_without_recursion_sub_folders_are_left_alone() -> None:
+    assert not folder_at(Path("/in"), recursive=False).wants("/in/front/a.jpg")
+
+
+def test_a_walk_follows_no_links_to_folders(tmp_path: Path) -> None:
+    inbox = tmp_path / "in"
+    (inbox / "cam").mkdir(parents=True)
+    (inbox / "cam" / "a.jpg").touch()
+    (inbox / "loop").symlink_to(inbox)
+    assert list(folder_at(inbox).images()) == [str(inbox / "cam" / "a.jpg")]
+
+
+def test_a_file_is_not_complete_while_somebody_has_it_open_for_writing(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    candidate = Candidate(folder_at(tmp_path), str(path), closed=True, ready_at=0.0)
+    with path.open("wb") as half:
+        half.write(b"half")
+        half.flush()
+        reader = os.open(path, os.O_RDONLY)
+        if writer(reader) == "unknown":
+            os.close(reader)
+            pytest.skip("this file system grants no leases")
+        assert seconds_to_wait(candidate, reader, path.stat()) > 0
+    assert seconds_to_wait(candidate, reader, path.stat()) == 0
+    os.close(reader)
+
+
+def filled(folder: Path, ages_days: list[float], now: float) -> None:
+    for number, age in enumerate(ages_days):
+        path = folder / f"{number}.jpg"
+        path.write_bytes(bytes(100))
+        os.utime(path, (now - age * DAY, now - age * DAY))
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.iterdir())
+
+
+def test_retention_goes_by_when_a_file_came_not_by_its_photo_s_date(tmp_path: Path) -> None:
+    now = os.stat(tmp_path).st_mtime
+    filled(tmp_path, [100, 50], now)
+    assert sweep_folder(tmp_path, Retention(days=14, max_bytes=None), now=now) == 0
+    assert sweep_folder(tmp_path, Retention(days=14, max_bytes=None), now=now + 15 * DAY) == 2
+
+
+def test_retention_by_bytes_deletes_no_more_than_needed(tmp_path: Path) -> None:
+    now = os.stat(tmp_path).st_mtime
+    filled(tmp_path, [0, 0, 0, 0], now)
+    assert sweep_folder(tmp_path, Retention(days=None, max_bytes=250), now=now) == 2
+    assert len(left(tmp_path)) == 2
+
+
+def test_the_control_socket_answers_known_commands_and_refuses_others(tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 120)  # beyond the kernel's limit for a socket's path
+    deep.mkdir()
+    server = ControlServer(deep, {"status": lambda: b'{"fine":true}'})
+    assert ask(deep, "status") == b'{"fine":true}'
+    assert b"known commands: status" in ask(deep, "dance")
+    server.close()
+    with pytest.raises(NotRunningError):
+        ask(deep, "status")
+    wait_until(lambda: not list(deep.iterdir()))

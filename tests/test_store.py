@@ -1,0 +1,92 @@
+"""The journal."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dropsight.errors import ConfigError, StoreError
+from dropsight.service.store import JournalReader, Row, Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store(tmp_path / "journal.db")
+    yield opened
+    opened.close()
+
+
+def row(number: int, *, kept: bool = False) -> Row:
+    line = b'{"id":"%d","latency_ms":{"total":0.0}}' % number
+    return Row(str(number), b"/in/%d.jpg" % number, 10, number, "front", "ok", line, kept=kept)
+
+
+def fill(store: Store, count: int) -> list[int]:
+    return [seq for seq in store.add([row(number) for number in range(count)]) if seq is not None]
+
+
+def test_a_record_gets_a_seq_and_one_that_is_known_none(store: Store) -> None:
+    assert store.add([row(1), row(2)]) == [1, 2]
+    assert store.add([row(2), row(3)]) == [None, 3]
+
+
+def test_records_are_unfiled_until_they_are_filed(store: Store) -> None:
+    fill(store, 3)
+    store.settle(totals=[(12.5, 2)], filed=[1, 2], cursors={})
+    assert [entry.seq for entry in store.unfiled()] == [3]
+    reader = JournalReader(store.path)
+    assert reader.pending(1, 1)[0].line.endswith(b'"total":12.500}}')
+    reader.close()
+
+
+def test_cursors_never_go_back(store: Store) -> None:
+    store.settle(totals=[], filed=[], cursors={"log": 7})
+    store.settle(totals=[], filed=[], cursors={"log": 3})
+    assert store.cursor("log") == 7
+
+
+def test_a_new_broker_begins_with_what_comes(store: Store) -> None:
+    fill(store, 4)
+    store.start_cursor("mqtt")
+    assert store.cursor("mqtt") == 4
+    fill(store, 6)
+    store.start_cursor("mqtt")
+    assert store.cursor("mqtt") == 4
+
+
+def test_pruning_spares_what_is_not_filed(store: Store) -> None:
+    fill(store, 1200)
+    store.settle(totals=[], filed=[seq for seq in range(1, 1201) if seq != 5], cursors={})
+    assert store.prune(after=0, upto=1000) == 999
+    assert [entry.seq for entry in store.unfiled()] == [5]
+
+
+def test_the_ledger_of_kept_files_outlives_pruning(store: Store) -> None:
+    store.add([row(1, kept=True)])
+    store.settle(totals=[], filed=[1], cursors={})
+    store.prune(after=0, upto=1)
+    reader = JournalReader(store.path)
+    assert reader.is_kept("1")
+    store.forget_kept(["1"])
+    assert not reader.is_kept("1")
+    reader.close()
+
+
+def test_a_second_owner_is_refused(store: Store) -> None:
+    with pytest.raises(ConfigError, match="in use by another dropsight"):
+        Store(store.path)
+
+
+def test_a_journal_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    database = sqlite3.connect(tmp_path / "journal.db")
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(StoreError, match="newer dropsight"):
+        Store(tmp_path / "journal.db")
+
+
+def test_a_corrupt_journal_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "journal.db").write_bytes(b"this is no database at all" * 100)
+    with pytest.raises(StoreError, match="cannot be used"):
+        Store(tmp_path / "journal.db")
