@@ -22,7 +22,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         from build_models import build
 
         folder = tmp_path_factory.mktemp("models")
-        build(folder, formats=("float32", "int8"))
+        build(folder, formats=("float32", "fp16", "dynamic", "int8", "uint8", "keras", "saved_model"))
     return folder
 
 
@@ -46,3 +46,23 @@ def test_int8_and_float32_agree_on_the_samples(built: Path) -> None:
     assert sum(a[0][0] in {number for number, _ in b} for a, b in zip(exact, rough, strict=True)) == len(
         PHOTOS
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "quantization"),
+    [("fp16", "float16"), ("dynamic", "dynamic"), ("uint8", "uint8"), ("int8", "int8")],
+)
+def test_every_quantization_agrees_with_float32_on_the_samples(
+    built: Path, name: str, quantization: str
+) -> None:
+    path = built / f"efficientnet_lite0_{name}.tflite"
+    assert ImageInferenceRuntime(path).spec.quantization == quantization
+    exact, rough = top3(built / "efficientnet_lite0_float32.tflite"), top3(path)
+    found = sum(a[0][0] in {number for number, _ in b} for a, b in zip(exact, rough, strict=True))
+    assert found == len(PHOTOS)
+
+
+def test_keras_and_saved_model_are_written_with_their_sidecars(built: Path) -> None:
+    assert (built / "efficientnet_lite0.keras").is_file()
+    assert (built / "efficientnet_lite0_saved_model" / "saved_model.pb").is_file()
+    assert (built / "efficientnet_lite0_saved_model.yaml").is_file()

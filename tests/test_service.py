@@ -113,14 +113,14 @@ def left(folder: Path) -> list[str]:
 
 
 def test_retention_goes_by_when_a_file_came_not_by_its_photo_s_date(tmp_path: Path) -> None:
-    now = os.stat(tmp_path).st_mtime
+    now = tmp_path.stat().st_mtime
     filled(tmp_path, [100, 50], now)
     assert sweep_folder(tmp_path, Retention(days=14, max_bytes=None), now=now) == 0
     assert sweep_folder(tmp_path, Retention(days=14, max_bytes=None), now=now + 15 * DAY) == 2
 
 
 def test_retention_by_bytes_deletes_no_more_than_needed(tmp_path: Path) -> None:
-    now = os.stat(tmp_path).st_mtime
+    now = tmp_path.stat().st_mtime
     filled(tmp_path, [0, 0, 0, 0], now)
     assert sweep_folder(tmp_path, Retention(days=None, max_bytes=250), now=now) == 2
     assert len(left(tmp_path)) == 2

@@ -57,7 +57,7 @@ def test_the_topics_are_those_of_the_contract() -> None:
 
 @given(st.integers(1, 10_000), st.integers())
 def test_pauses_double_from_one_second_to_five_minutes(failures: int, seed: int) -> None:
-    pause = pause_seconds(failures, random.Random(seed))
+    pause = pause_seconds(failures, random.Random(seed))  # noqa: S311 - jitter
     longest = min(2.0 ** (min(failures, 20) - 1), 300.0)
     assert 0.75 * longest <= pause <= longest
 
