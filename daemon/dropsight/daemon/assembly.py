@@ -259,6 +259,11 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def _interpreters() -> int:
+    """One for every two cores, but two from two cores on: each costs about 10 MB."""
+    return min(max(_cores() // 2, 2), _cores())
+
+
 def _share_memory() -> None:
     """Few heaps for many threads, and OpenCV's own threads out of our workers' way."""
     cv2.setNumThreads(1)
@@ -271,7 +276,7 @@ def _open_models(config: Config) -> list[Model]:
     """Open one a worker, and invoke each once: the first invoke takes longer than all others."""
     settings = config.model
     threads = 1 if settings.threads == "auto" else settings.threads
-    workers = (_cores() + 1) // 2 if config.inference.workers == "auto" else config.inference.workers
+    workers = _interpreters() if config.inference.workers == "auto" else config.inference.workers
     said = Said(settings.labels, settings.normalization)
     first = open_model(settings.path, said=said, threads=threads)
     models = [first, *(first.replicate() for _ in range(workers - 1))]
