@@ -56,6 +56,10 @@ class Mosquitto:
         )
         wait_until(self._listens, seconds=10, what="mosquitto listens")
 
+    def signal(self, number: int) -> None:
+        if self._process:
+            self._process.send_signal(number)
+
     def kill(self) -> None:
         if self._process:
             self._process.kill()

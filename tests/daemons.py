@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +83,17 @@ class House:
     def records(self) -> list[dict[str, Any]]:
         log = self.root / "logs" / "results.jsonl"
         return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+    def taking(self) -> bool:
+        """Whether a new image is still taken in; each call drops one."""
+        before = self.finished()
+        (self.inbox / f"probe-{time.monotonic_ns()}.jpg").write_bytes(b"no picture")
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            if self.finished() > before:
+                return True
+            time.sleep(0.05)
+        return False
 
     def daemon_log(self) -> str:
         return (self.root / "daemon.log").read_text()

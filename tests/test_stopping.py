@@ -1,0 +1,43 @@
+"""Signals."""
+
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from brokers import free_port, mosquitto, wait_until
+from daemons import PHOTOS, running
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_finishes_what_is_in_hand_and_exits_0(tmp_path: Path, number: int) -> None:
+    with running(tmp_path) as house:
+        for copy in range(40):
+            shutil.copyfile(PHOTOS[copy % len(PHOTOS)], house.inbox / f"{copy}.jpg")
+        assert house.stop(number) == 0
+    handled = len(house.records())
+    assert handled + len(house.waiting()) == 40
+    assert sum(1 for path in house.processed.rglob("*.jpg")) == handled
+
+
+@pytest.mark.broker
+def test_a_second_signal_ends_it_at_once_and_the_next_start_publishes_the_rest(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker, running(tmp_path, mqtt={"url": broker.url}) as house:
+        wait_until(lambda: house.status()["mqtt"]["connected"])
+        broker.signal(signal.SIGSTOP)
+        shutil.copy(PHOTOS[0], house.inbox)
+        wait_until(lambda: house.finished() == 1)
+        assert house.process
+        house.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not house.taking(), what="the first signal is heard")
+        assert house.stop() == 128 + signal.SIGTERM
+        assert "stopped at once" in house.daemon_log()
+        broker.signal(signal.SIGCONT)
+        house.start()
+        wait_until(lambda: house.status()["stats"]["queues"]["outbox"] == 0)
+
+
+def test_an_idle_daemon_stops_without_a_broker_to_say_goodbye_to(tmp_path: Path) -> None:
+    with running(tmp_path, mqtt={"url": f"mqtt://127.0.0.1:{free_port()}"}) as house:
+        assert house.stop() == 0
