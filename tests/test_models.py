@@ -81,7 +81,7 @@ def test_the_index_that_teachable_machine_writes_before_each_label_is_taken_off(
     [
         (b"", "not a model"),
         (b"\x1c\0\0\0TFL3" + bytes(100), "cannot load"),
-        (b"\x89HDF\r\n\x1a\n", "keras models are not read"),
+        (b"PK\x03\x04 no zip at all", "not a model"),
     ],
 )
 def test_what_is_no_model_is_named_with_the_fault(tmp_path: Path, content: bytes, words: str) -> None:

@@ -1,6 +1,5 @@
 """The daemon: everything made and tried on construction, run until a signal, taken down in reverse."""
 
-import ctypes
 import logging
 import os
 import threading
@@ -8,22 +7,17 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-import cv2
 import msgspec
-import numpy as np
 
 from dropsight.config import Config
 from dropsight.daemon.folders import open_folders
 from dropsight.daemon.ledger import Ledger
 from dropsight.daemon.outbox import JournalOutbox
 from dropsight.daemon.reports import Status, info, model_report
-from dropsight.errors import ConfigError, SinkError
+from dropsight.daemon.resources import cores, open_log, open_models, share_memory
 from dropsight.images.opening import Bounds
 from dropsight.inference.pipeline import Plan, timestamp
 from dropsight.inference.preparing import Preparation
-from dropsight.models.describing import Said
-from dropsight.models.registry import open_model
-from dropsight.models.spec import Model
 from dropsight.records import Result, decode
 from dropsight.service.backlog import Backlog
 from dropsight.service.control import ControlServer
@@ -35,7 +29,6 @@ from dropsight.service.scanner import Scanner
 from dropsight.service.stats import Snapshot, Stats, summary
 from dropsight.service.store import JournalReader, Store
 from dropsight.service.workers import Workers
-from dropsight.sinks.jsonlog import JsonLog
 from dropsight.sinks.mqtt import Publisher
 from dropsight.sinks.session import Announcements
 from dropsight.version import VERSION
@@ -47,7 +40,6 @@ DRAIN_ONCE_SECONDS = 300.0
 FIRST_CONNECT_SECONDS = 35.0
 HOUSEKEEPING_SECONDS = 600.0
 PATIENCE_SECONDS = 10.0
-_M_ARENA_MAX = -8
 
 OnRecorded = Callable[[Sequence[Recorded]], None]
 
@@ -56,14 +48,14 @@ class Daemon:
     """Raises ConfigError, ModelError or StoreError on construction; `run` is for the main thread."""
 
     def __init__(self, config: Config, *, on_recorded: OnRecorded | None = None) -> None:
-        _share_memory()
+        share_memory()
         self._config, self._told = config, on_recorded
         with ExitStack() as stack:
             self._folders = open_folders(config)
             self._store = Store(config.store.path)
             stack.callback(self._store.close)
-            self._models = _open_models(config)
-            self._lines = _open_log(config)
+            self._models, self._instead_of = open_models(config)
+            self._lines = open_log(config)
             stack.callback(self._lines.close)
             self._stats = Stats(window_seconds=config.stats.window_seconds)
             self._backlog = Backlog()
@@ -180,7 +172,7 @@ class Daemon:
             device=config.device,
             outbox=JournalOutbox(reader, self._recorder),
             announcements=Announcements(
-                info=info(config, self._models[0].spec),
+                info=info(config, self._models[0].spec, self._instead_of),
                 stats=lambda: msgspec.json.encode(self._snapshot()),
                 stats_seconds=config.stats.interval_seconds,
             ),
@@ -204,7 +196,7 @@ class Daemon:
         return Workers(
             plan,
             models=self._models,
-            decoders=_cores(),
+            decoders=cores(),
             backlog=self._backlog,
             recorder=self._recorder,
             on_record=self._ledger.holds,
@@ -240,7 +232,7 @@ class Daemon:
             device=self._config.device,
             watch=[folder.root for folder in self._folders],
             log=str(self._config.log.path),
-            model=model_report(self._models[0].spec),
+            model=model_report(self._models[0].spec, self._instead_of),
             mqtt=self._publisher.status() if self._publisher else None,
             troubles=troubles,
             dropped=self._recorder.dropped,
@@ -253,48 +245,3 @@ def _start(name: str, target: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=target, name=name)
     thread.start()
     return thread
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _interpreters() -> int:
-    """One for every two cores, but two from two cores on: each costs about 10 MB."""
-    return min(max(_cores() // 2, 2), _cores())
-
-
-def _share_memory() -> None:
-    """Few heaps for many threads, and OpenCV's own threads out of our workers' way."""
-    cv2.setNumThreads(1)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:
-        mallopt(_M_ARENA_MAX, 2)
-
-
-def _open_models(config: Config) -> list[Model]:
-    """Open one a worker, and invoke each once: the first invoke takes longer than all others."""
-    settings = config.model
-    threads = 1 if settings.threads == "auto" else settings.threads
-    workers = _interpreters() if config.inference.workers == "auto" else config.inference.workers
-    said = Said(settings.labels, settings.normalization)
-    first = open_model(settings.path, said=said, threads=threads)
-    models = [first, *(first.replicate() for _ in range(workers - 1))]
-    spec = first.spec
-    views = max(len(config.inference.tta), 1)
-    for model in models:
-        model.scores(np.zeros((views, spec.height, spec.width, spec.channels), spec.input.dtype))
-    return models
-
-
-def _open_log(config: Config) -> JsonLog:
-    settings = config.log
-    try:
-        return JsonLog(
-            settings.path,
-            max_bytes=settings.max_bytes,
-            backups=settings.backups,
-            compress=settings.compress,
-        )
-    except SinkError as error:
-        raise ConfigError([str(error)]) from error

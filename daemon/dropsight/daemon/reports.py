@@ -23,6 +23,8 @@ class ModelReport(msgspec.Struct, frozen=True):
     digest: str
     classes: int
     temperature: float
+    instead_of: list[str]
+    """Why the models before it in the config are not in force."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -40,7 +42,7 @@ class Status(msgspec.Struct, frozen=True):
     stats: Snapshot
 
 
-def model_report(spec: ModelSpec) -> ModelReport:
+def model_report(spec: ModelSpec, instead_of: list[str]) -> ModelReport:
     return ModelReport(
         name=spec.name,
         path=str(spec.path),
@@ -50,18 +52,19 @@ def model_report(spec: ModelSpec) -> ModelReport:
         digest=spec.digest,
         classes=len(spec.labels),
         temperature=spec.temperature,
+        instead_of=instead_of,
     )
 
 
-def info(config: Config, spec: ModelSpec) -> Callable[[], bytes]:
+def info(config: Config, spec: ModelSpec, instead_of: list[str]) -> Callable[[], bytes]:
     """Return what gives the `info` message; secrets are left out by `effective`."""
     answer: dict[str, Any] = {
         "version": VERSION,
         "device": config.device,
         "started": timestamp(time.time()),
-        "model": model_report(spec),
+        "model": model_report(spec, instead_of),
         "labels": spec.labels,
-        "fallback": None,
+        "fallback": str(spec.path) if instead_of else None,
         "config": effective(config),
     }
     encoded = msgspec.json.encode(answer)

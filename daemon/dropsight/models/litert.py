@@ -1,7 +1,10 @@
 """TFLite models, by whichever interpreter is installed: LiteRT, tflite-runtime or TensorFlow's own."""
 
+import os
 import struct
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import import_module
@@ -53,8 +56,9 @@ class _Source:
     def open(self) -> Interpreter:
         """Raises ModelError for what this interpreter cannot load."""
         try:
-            made = self.interpreter(model_content=self.content, num_threads=self.threads)
-            made.allocate_tensors()
+            with _native_chatter_off():
+                made = self.interpreter(model_content=self.content, num_threads=self.threads)
+                made.allocate_tensors()
         except SystemError as error:
             raise ModelError(
                 f'{self.runtime.split(".")[0]} does not work with this numpy; pip install "numpy<2"'
@@ -63,6 +67,20 @@ class _Source:
             reason = " ".join(str(error).split())
             raise ModelError(f"{self.path}: the TFLite interpreter cannot load it: {reason}") from error
         return made
+
+
+@contextmanager
+def _native_chatter_off() -> Iterator[None]:
+    """Keep the runtime's own lines about delegates off stderr; its errors come as exceptions."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 class LiteRTModel:

@@ -1,7 +1,7 @@
 """Model formats by the bytes at their path, and the backend of each, imported on demand."""
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module, resources
 from pathlib import Path
 
@@ -9,7 +9,11 @@ from dropsight.errors import ModelError
 from dropsight.models.describing import Said
 from dropsight.models.spec import Model
 
-BACKENDS: dict[str, str] = {"tflite": "dropsight.models.litert:open_tflite"}
+BACKENDS: dict[str, str] = {
+    "tflite": "dropsight.models.litert:open_tflite",
+    "keras": "dropsight.models.keras:open_keras",
+    "saved_model": "dropsight.models.savedmodel:open_saved_model",
+}
 """Format to "module:function" taking (path, said=, threads=); a new backend is one file and one line."""
 
 BUILTIN = "builtin:"
@@ -21,12 +25,25 @@ def open_model(path: str | Path, *, said: Said | None = None, threads: int = 1) 
     """Open a model of any known format; raises ModelError naming path, fault and way out."""
     file = locate(path)
     kind = format_of(file)
-    backend = BACKENDS.get(kind)
-    if backend is None:
-        raise ModelError(f"{file}: {kind} models are not read by this version; convert it to .tflite")
-    module, _, function = backend.partition(":")
+    module, _, function = BACKENDS[kind].partition(":")
     opener: Callable[..., Model] = getattr(import_module(module), function)
     return opener(file, said=said or Said(), threads=threads)
+
+
+def open_first(
+    paths: Sequence[str | Path], *, said: Said | None = None, threads: int = 1
+) -> tuple[Model, list[str]]:
+    """Open the first that can be loaded; return it with the reasons why those before it could not.
+
+    Raises ModelError with a line a reason where none can.
+    """
+    reasons: list[str] = []
+    for path in paths:
+        try:
+            return open_model(path, said=said, threads=threads), reasons
+        except ModelError as error:
+            reasons.append(str(error))
+    raise ModelError("\n".join(reasons))
 
 
 def locate(path: str | Path) -> Path:

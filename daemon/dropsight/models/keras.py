@@ -1,0 +1,54 @@
+"""Keras models: .keras and legacy .h5; needs TensorFlow."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from dropsight.errors import ModelError
+from dropsight.models.describing import Said
+from dropsight.models.tf_graph import TensorFlowModel, build, tensorflow
+
+# What load_model is known to raise for files that are damaged, of another version, or need code.
+_UNLOADABLE = (ValueError, TypeError, OSError, KeyError, AttributeError, ImportError, RuntimeError)
+
+
+def open_keras(path: Path, *, said: Said, threads: int) -> TensorFlowModel:  # noqa: ARG001 - TensorFlow's own
+    """Load a classifier, sequential, functional or subclassed; raises ModelError."""
+    tf = tensorflow(path)
+    keras = import_module("keras")
+    try:
+        model = keras.models.load_model(path, compile=False)
+        shape = _input_shape(model)
+        wanted = tf.TensorSpec(shape, tf.float32)
+        function = tf.function(lambda batch: model(batch, training=False))
+        concrete = function.get_concrete_function(wanted)
+    except _UNLOADABLE as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{path}: Keras cannot load it: {reason[:500]}") from error
+    output = concrete.structured_outputs
+    if not hasattr(output, "shape"):
+        raise ModelError(f"{path}: no image classifier: it has several outputs")
+    return build(
+        path,
+        kind="keras",
+        function=lambda batch: concrete(tf.constant(batch)),
+        concrete=concrete,
+        name=str(model.name),
+        shapes=[shape, list(output.shape)],
+        said=said,
+    )
+
+
+def _input_shape(model: Any) -> list[int | None]:  # noqa: ANN401 - Keras ships no types
+    """Of a subclassed model, the shape that it was built with."""
+    inputs = getattr(model, "inputs", None)
+    if inputs:
+        if len(inputs) != 1:
+            raise ValueError(f"no image classifier: {len(inputs)} inputs")
+        shape = list(inputs[0].shape)
+    else:
+        config = model.get_build_config() or {}
+        if "input_shape" not in config:
+            raise ValueError("it was saved before it was built; call it on an image once, then save")
+        shape = list(config["input_shape"])
+    return [None, *shape[1:]]

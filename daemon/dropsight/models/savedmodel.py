@@ -1,0 +1,51 @@
+"""SavedModel folders, from Keras's `export` and from `tf.saved_model.save`; needs TensorFlow."""
+
+from pathlib import Path
+from typing import Any
+
+from dropsight.errors import ModelError
+from dropsight.models.describing import Said
+from dropsight.models.tf_graph import TensorFlowModel, build, tensorflow
+
+SIGNATURES = ("serving_default", "serve")
+
+
+def open_saved_model(path: Path, *, said: Said, threads: int) -> TensorFlowModel:  # noqa: ARG001 - its own
+    """Load a classifier; raises ModelError."""
+    tf = tensorflow(path)
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except (ValueError, OSError, RuntimeError, tf.errors.OpError) as error:
+        raise ModelError(
+            f"{path}: TensorFlow cannot load it: {' '.join(str(error).split())[:500]}"
+        ) from error
+    signature = _signature(path, loaded.signatures)
+    inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ModelError(
+            f"{path}: no image classifier: {len(inputs)} inputs and {len(outputs)} outputs, not one of each"
+        )
+    ((name, wanted),), ((answer, found),) = inputs.items(), outputs.items()
+    if wanted.shape.rank is None or found.shape.rank is None or wanted.dtype != tf.float32:
+        raise ModelError(f"{path}: no image classifier: its input is no batch of float32 images")
+
+    def function(batch: Any) -> Any:  # noqa: ANN401 - TensorFlow's
+        # The model must outlive its signature, whose variables it holds.
+        return loaded and signature(**{name: tf.constant(batch)})[answer]
+
+    return build(
+        path,
+        kind="saved_model",
+        function=function,
+        concrete=signature,
+        name=name,
+        shapes=[list(wanted.shape), list(found.shape)],
+        said=said,
+    )
+
+
+def _signature(path: Path, signatures: Any) -> Any:  # noqa: ANN401
+    for name in SIGNATURES:
+        if name in signatures:
+            return signatures[name]
+    raise ModelError(f"{path}: it has no signature {' or '.join(SIGNATURES)}, but {list(signatures)}")

@@ -1,0 +1,108 @@
+"""What Keras models and SavedModels share: a TensorFlow function from a batch to scores."""
+
+import os
+from collections.abc import Callable
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from dropsight.errors import ModelError
+from dropsight.models.describing import Said, describe
+from dropsight.models.spec import Activation, Batch, ModelSpec, Scores, TensorSpec
+
+_TRANSPARENT = {"Identity", "Cast", "Reshape", "Squeeze", "NoOp"}
+_ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "Sigmoid": "logistic"}
+
+Function = Callable[[Batch], Any]  # TensorFlow ships no types
+
+
+def tensorflow(path: Path) -> ModuleType:
+    """Import TensorFlow; raises ModelError with the way to install it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    try:
+        return import_module("tensorflow")
+    except ImportError as error:
+        raise ModelError(f'{path} needs TensorFlow: pip install "dropsight[full]"') from error
+
+
+class TensorFlowModel:
+    """Thread-safe, as TensorFlow's functions are."""
+
+    def __init__(self, spec: ModelSpec, function: Function) -> None:
+        self.spec, self._function = spec, function
+
+    def scores(self, batch: Batch) -> Scores:
+        try:
+            answer = self._function(batch)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise ModelError(f"{self.spec.path}: {' '.join(str(error).split())}") from error
+        return np.asarray(answer, np.float32).reshape(len(batch), -1)
+
+    def replicate(self) -> "TensorFlowModel":
+        return self
+
+
+def build(
+    path: Path,
+    *,
+    kind: str,
+    function: Function,
+    concrete: Any,  # noqa: ANN401 - TensorFlow ships no types
+    name: str,
+    shapes: list[list[int | None]],
+    said: Said,
+) -> TensorFlowModel:
+    """Put a model together from its function; `shapes` are its input's and its output's."""
+    tensor, output = (_tensor(name, shape) for shape in shapes)
+    if len(tensor.shape) != 4 or tensor.shape[3] not in {1, 3} or min(tensor.shape[1:]) < 1:
+        raise ModelError(
+            f"{path}: no image classifier: its input is {list(tensor.shape)}, "
+            "not [batch, height, width, 1 or 3 channels] of a fixed size"
+        )
+    activation = _activation(concrete)
+    classes = 2 if output.shape[-1] == 1 and activation == "logistic" else output.shape[-1]
+    description = describe(path, said, tensor=tensor, classes=classes)
+    spec = ModelSpec(
+        name=path.stem,
+        path=path,
+        format=kind,
+        backend="tensorflow",
+        quantization="float32",
+        digest=_digest(path),
+        input=tensor,
+        output=output,
+        activation=activation,
+        labels=description.labels,
+        labels_from=description.labels_from,
+        normalization=description.normalization,
+        normalization_from=description.normalization_from,
+        temperature=description.temperature,
+    )
+    return TensorFlowModel(spec, function)
+
+
+def _tensor(name: str, shape: list[int | None]) -> TensorSpec:
+    return TensorSpec(name, tuple(-1 if size is None else int(size) for size in shape), np.dtype(np.float32))
+
+
+def _activation(concrete: Any) -> Activation:  # noqa: ANN401
+    """Follow the output of the inlined graph back through what does not change its meaning."""
+    constants = import_module("tensorflow.python.framework.convert_to_constants")
+    frozen = constants.convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+    operator = frozen.outputs[0].op
+    while operator.type in _TRANSPARENT and operator.inputs:
+        operator = operator.inputs[0].op
+    return _ACTIVATIONS.get(operator.type, "none")
+
+
+def _digest(path: Path) -> str:
+    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    digest = sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return f"sha256:{digest.hexdigest()}"

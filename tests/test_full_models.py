@@ -1,0 +1,142 @@
+"""Keras models, SavedModels, and falling back to them."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from brokers import wait_until
+from daemons import PHOTOS, dropsight, running
+from dropsight import ImageInferenceRuntime
+from dropsight.errors import ModelError
+from dropsight.models.registry import open_first, open_model
+
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # Keras and TensorFlow warn of each other
+]
+
+
+@pytest.fixture(scope="module")
+def keras() -> Any:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    return pytest.importorskip("keras")
+
+
+def layers_of(keras: Any, last: str | None) -> list[Any]:
+    return [
+        keras.layers.Conv2D(4, 3, strides=2, activation="relu"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(3, activation=last),
+    ]
+
+
+def sequential(keras: Any, last: str | None = "softmax") -> Any:
+    keras.utils.set_random_seed(1)
+    return keras.Sequential([keras.Input((32, 32, 3)), *layers_of(keras, last)])
+
+
+def functional(keras: Any, last: str | None = "softmax") -> Any:
+    keras.utils.set_random_seed(1)
+    inputs = tensor = keras.Input((32, 32, 3))
+    for layer in layers_of(keras, last):
+        tensor = layer(tensor)
+    return keras.Model(inputs, tensor)
+
+
+def reference(model: Any) -> list[float]:
+    """What Keras itself says of a mid-gray picture, pixels in 0..1."""
+    gray = np.full((1, 32, 32, 3), 51 / 255, np.float32)
+    return [float(score) for score in np.asarray(model(gray))[0]]
+
+
+def scores_of(path: Path) -> list[float]:
+    runtime = ImageInferenceRuntime(path)
+    result = runtime.predict(np.full((64, 64, 3), 51, np.uint8))
+    by_class = {each.class_index: each.confidence for each in result.predictions}
+    return [by_class[number] for number in range(3)]
+
+
+@pytest.mark.parametrize("make", [sequential, functional])
+@pytest.mark.parametrize("form", ["m.keras", "m.h5", "exported", "saved"])
+def test_every_format_says_what_keras_itself_says(keras: Any, tmp_path: Path, make: Any, form: str) -> None:
+    model = make(keras)
+    path = tmp_path / form
+    if form == "exported":
+        model.export(path, verbose=False)
+    elif form == "saved":
+        import tensorflow as tf
+
+        wanted = tf.TensorSpec([None, 32, 32, 3], tf.float32)
+        served = tf.function(lambda image: {"scores": model(image)}, input_signature=[wanted])
+        tf.saved_model.save(model, str(path), signatures={"serve": served})
+    else:
+        model.save(path)
+    assert scores_of(path) == pytest.approx(reference(model), abs=1e-5)
+    expected = "saved_model" if form in {"exported", "saved"} else "keras"
+    assert open_model(path).spec.format == expected
+    assert open_model(path).spec.activation == "softmax"
+
+
+def test_logits_are_softmaxed_once_and_probabilities_not_again(keras: Any, tmp_path: Path) -> None:
+    sequential(keras, None).save(tmp_path / "logits.keras")
+    sequential(keras).save(tmp_path / "soft.keras")
+    assert open_model(tmp_path / "logits.keras").spec.activation == "none"
+    assert scores_of(tmp_path / "logits.keras") == pytest.approx(scores_of(tmp_path / "soft.keras"), abs=1e-5)
+
+
+def test_a_batch_of_a_keras_model_is_invoked_at_once(keras: Any, tmp_path: Path) -> None:
+    sequential(keras).save(tmp_path / "m.keras")
+    batch = np.random.default_rng(0).random((5, 32, 32, 3)).astype(np.float32)
+    assert open_model(tmp_path / "m.keras").scores(batch).shape == (5, 3)
+
+
+def test_a_damaged_keras_file_is_a_model_error(keras: Any, tmp_path: Path) -> None:
+    sequential(keras).save(tmp_path / "m.h5")
+    content = (tmp_path / "m.h5").read_bytes()
+    (tmp_path / "m.h5").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelError, match="Keras cannot load it"):
+        open_model(tmp_path / "m.h5")
+
+
+def test_the_daemon_falls_back_says_so_once_and_shows_why(keras: Any, tmp_path: Path) -> None:
+    (tmp_path / "broken.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(50))
+    functional(keras).save(tmp_path / "m.keras")
+    model = {"path": "broken.tflite", "fallback": ["gone.tflite", "m.keras"]}
+    with running(tmp_path, model=model) as house:
+        shutil.copy(PHOTOS[0], house.inbox)
+        wait_until(lambda: house.finished() == 1)
+        reported = house.status()["model"]
+        shown = dropsight("status", "-c", str(house.config)).stdout
+        assert house.stop() == 0
+    (record,) = house.records()
+    assert record["model"]["format"] == "keras"
+    assert len(reported["instead_of"]) == 2
+    assert "cannot load it" in shown
+    assert house.daemon_log().count("falling back to") == 1
+
+
+def test_with_nothing_left_to_fall_back_to_every_reason_is_told(tmp_path: Path) -> None:
+    (tmp_path / "broken.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(50))
+    with pytest.raises(ModelError) as caught:
+        open_first([tmp_path / "broken.tflite", tmp_path / "gone.keras"])
+    assert len(str(caught.value).splitlines()) == 2
+    config = tmp_path / "dropsight.yaml"
+    config.write_text("model: {path: broken.tflite, fallback: [gone.keras]}\nmqtt: null\n")
+    done = dropsight("run", "-c", str(config), "--once")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_keras_model_works_on_the_command_line(keras: Any, tmp_path: Path) -> None:
+    sequential(keras).save(tmp_path / "m.keras")
+    (tmp_path / "m.yaml").write_text("labels: names.txt")
+    (tmp_path / "names.txt").write_text("a\nb\nc")
+    done = dropsight("classify", "--json", "--model", str(tmp_path / "m.keras"), str(PHOTOS[0]))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["label"] in {"a", "b", "c"}
