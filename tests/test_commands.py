@@ -9,7 +9,18 @@ import pytest
 from brokers import mosquitto, wait_until
 from daemons import PHOTOS, SAMPLES, dropsight, running
 
-COMMANDS = ["run", "demo", "classify", "batch", "inspect", "check", "config", "status"]
+COMMANDS = [
+    "run",
+    "demo",
+    "classify",
+    "batch",
+    "evaluate",
+    "calibrate",
+    "inspect",
+    "check",
+    "config",
+    "status",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

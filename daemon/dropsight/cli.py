@@ -94,6 +94,32 @@ def batch(
     raise typer.Exit(command.batch(paths, output, model=model, tta=tta, batch_size=batch_size))
 
 
+@app.command(epilog="Example: dropsight evaluate photos/ --model model.tflite")
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="A sub-folder of photos a class.", metavar="DIR")],
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a model on labelled photos: top-1, top-5, a line a class, what is taken for what."""
+    from dropsight.commands import evaluate as command
+
+    command.evaluate(folder, model=model, as_json=as_json)
+
+
+@app.command(epilog="Example: dropsight calibrate photos/ --model model.tflite")
+def calibrate(
+    folder: Annotated[Path, typer.Argument(help="A sub-folder of photos a class.", metavar="DIR")],
+    model: Model = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The sidecar; default: beside the model.")
+    ] = None,
+) -> None:
+    """Fit the temperature that makes confidences true, and write it beside the model."""
+    from dropsight.commands import calibrate as command
+
+    command.calibrate(folder, model=model, output=output)
+
+
 @app.command(epilog="Example: dropsight inspect model.tflite")
 def inspect(
     model: Annotated[str, typer.Argument(help="A .tflite file or builtin:NAME.")],

@@ -23,17 +23,24 @@ def probabilities(scores: Scores, spec: ModelSpec, temperature: float) -> Probab
     product = temperature * spec.temperature
     if spec.activation == "logistic" and scores.shape[1] == 1:
         scores = np.concatenate([1 - scores, scores], axis=1)
+    if spec.activation != "none" and product == 1:
+        return scores
+    logits = logits_of(scores, spec) / product
+    if spec.activation == "logistic":
+        likelihoods: Probabilities = (1 / (1 + np.exp(-logits))).astype(np.float32)
+        return likelihoods
+    return softmax(logits)
+
+
+def logits_of(scores: Scores, spec: ModelSpec) -> NDArray[np.floating]:
+    """Return what the model's last operator was given, as far as its scores still tell; same shape."""
     if spec.activation == "none":
-        return softmax(scores / product)
-    if product == 1:
         return scores
     floor = spec.output.scale / 2 if spec.output.quantized else _LEAST
     if spec.activation == "softmax":
-        return softmax(np.log(np.maximum(scores, floor)) / product)
+        return np.log(np.maximum(scores, floor))
     bounded = np.clip(scores, floor, 1 - floor)
-    logits = np.log(bounded) - np.log1p(-bounded)
-    likelihoods: Probabilities = (1 / (1 + np.exp(-logits / product))).astype(np.float32)
-    return likelihoods
+    return np.log(bounded) - np.log1p(-bounded)
 
 
 def softmax(logits: NDArray[np.floating]) -> Probabilities:

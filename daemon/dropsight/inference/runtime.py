@@ -104,6 +104,21 @@ class ImageInferenceRuntime:
             results=results,
         )
 
+    def scores(
+        self, images: Sequence[Image], *, show_progress: bool = False
+    ) -> Iterator[tuple[Image, NDArray[np.float32] | ImageError]]:
+        """Yield each image with the model's own scores of shape (classes,), before any temperature."""
+        progress = tqdm(total=len(images), unit="img", disable=not show_progress)
+        with progress, ThreadPoolExecutor(_cores()) as pool:
+            for group, outcomes in self._ahead(images, 32, pool):
+                for image, outcome in zip(group, outcomes, strict=True):
+                    yield image, outcome if isinstance(outcome, ImageError) else self._merged(outcome)
+                progress.update(len(group))
+
+    def _merged(self, prepared: Prepared) -> NDArray[np.float32]:
+        merged: NDArray[np.float32] = self._model.scores(prepared.batch).mean(axis=0)
+        return merged
+
     def _ahead(
         self, images: Sequence[Image], batch_size: int, pool: ThreadPoolExecutor
     ) -> Iterator[tuple[Sequence[Image], list[Prepared | ImageError]]]:

@@ -1,0 +1,53 @@
+"""Labelled photos: a folder with a sub-folder a class, named after its label or its number."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dropsight.errors import ConfigError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    path: str
+    class_index: int
+
+
+def labelled(folder: Path, labels: Sequence[str]) -> list[Labelled]:
+    """List the photos in order; raises ConfigError for a sub-folder that names no class, or no photos."""
+    try:
+        groups = sorted(each for each in folder.iterdir() if each.is_dir())
+    except OSError as error:
+        raise ConfigError([f"{folder}: cannot be read: {error.strerror}"]) from error
+    numbers = {_plain(label): number for number, label in reversed(list(enumerate(labels)))}
+    unknown = [group.name for group in groups if _class_of(group.name, numbers, len(labels)) is None]
+    if unknown:
+        raise ConfigError(
+            [f"{folder / name}: no class of the model; name it after a label or a number" for name in unknown]
+        )
+    found = list(_photos(groups, numbers, len(labels)))
+    if not found:
+        raise ConfigError([f"{folder}: no photos; give a folder with a sub-folder of photos for each class"])
+    return found
+
+
+def _photos(groups: Sequence[Path], numbers: dict[str, int], classes: int) -> Iterator[Labelled]:
+    for group in groups:
+        number = _class_of(group.name, numbers, classes)
+        for path in sorted(group.rglob("*")):
+            if number is not None and path.suffix.lower() in SUFFIXES and path.is_file():
+                yield Labelled(str(path), number)
+
+
+def _class_of(name: str, numbers: dict[str, int], classes: int) -> int | None:
+    known = numbers.get(_plain(name))
+    if known is None and name.isascii() and name.isdigit() and int(name) < classes:
+        return int(name)
+    return known
+
+
+def _plain(label: str) -> str:
+    """Case, spaces, hyphens and underscores are told apart by nobody."""
+    return label.casefold().replace("_", " ").replace("-", " ").strip()

@@ -1,0 +1,118 @@
+"""Temperature, trust, and accuracy on labelled folders."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from daemons import SAMPLES, dropsight
+from dropsight.inference.calibration import fit_temperature, nll, trust
+from dropsight.inference.ranking import softmax
+from dropsight.models.registry import locate
+
+Synthetic = tuple[NDArray[np.float64], NDArray[np.int64]]
+CLASSES = {"giant panda": "panda", "88": "scarlet_macaw", "Koala": "koala", "tabby": "chelsea"}
+
+
+def drawn(temperature: float, *, count: int = 20_000) -> Synthetic:
+    """Logits of a model that is too sure by this factor, and a truth drawn from what it should say."""
+    chance = np.random.default_rng(7)
+    honest = chance.normal(0, 2, (count, 10))
+    probabilities = softmax(honest).astype(np.float64)
+    edges = np.cumsum(probabilities / probabilities.sum(axis=1, keepdims=True), axis=1)
+    truth = (chance.random((count, 1)) > edges).sum(axis=1)
+    return honest * temperature, np.minimum(truth, 9)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7, 4.0])
+def test_a_known_temperature_is_recovered_within_two_percent(temperature: float) -> None:
+    logits, truth = drawn(temperature)
+    assert fit_temperature(logits, truth) == pytest.approx(temperature, rel=0.02)
+
+
+def test_calibrating_lowers_the_likelihood_s_loss_and_the_calibration_error() -> None:
+    logits, truth = drawn(3.0)
+    before, after = trust(logits, truth, 1.0), trust(logits, truth, fit_temperature(logits, truth))
+    assert after.nll < before.nll
+    assert after.ece < before.ece / 3
+    assert after.brier < before.brier
+    assert sum(each.count for each in after.bins) == len(truth)
+
+
+def test_the_measures_of_a_coin_are_known() -> None:
+    """Two classes at 1/2, right half of the time."""
+    found = trust(np.zeros((4, 2)), np.array([0, 0, 1, 1]), 1.0)
+    assert (found.nll, found.ece, found.brier) == pytest.approx((np.log(2), 0.0, 0.5))
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-30, 30), min_size=2, max_size=9, unique=True), st.floats(1.1, 10))
+def test_temperature_leaves_the_best_class_and_moves_its_confidence(logits: list[float], by: float) -> None:
+    batch = np.array([logits])
+    plain, hot, cold = softmax(batch), softmax(batch / by), softmax(batch * by)
+    assert cold.argmax() == plain.argmax()
+    assert hot.max() <= plain.max() + 1e-6
+    assert cold.max() >= plain.max() - 1e-6
+
+
+def test_no_images_have_no_temperature() -> None:
+    with pytest.raises(ValueError, match="no images"):
+        fit_temperature(np.zeros((0, 3)), np.zeros(0, np.int64))
+    assert nll(np.array([[1000.0, 0.0]]), np.array([1]), 1.0) == pytest.approx(1000.0)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for name, stem in CLASSES.items():
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        shutil.copy(SAMPLES / f"{stem}.jpg", tmp_path / "photos" / name)
+    return tmp_path / "photos"
+
+
+def test_evaluate_reports_accuracy_classes_and_confusions(photos: Path) -> None:
+    (photos / "tabby" / "bad.jpg").write_bytes(b"bad")
+    done = dropsight("evaluate", str(photos), "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["photos"] == 4
+    assert report["top_5"] == 1.0
+    assert report["top_1"] == 0.75
+    assert report["confusions"] == [{"truth": "tabby", "answer": "tiger cat", "photos": 1}]
+    assert "bad.jpg" in done.stderr
+    assert "giant panda" in dropsight("evaluate", str(photos)).stdout
+
+
+def test_calibrate_writes_a_sidecar_that_the_model_is_opened_with_and_draws_a_diagram(
+    photos: Path, tmp_path: Path
+) -> None:
+    model = locate("builtin:efficientnet_lite0")
+    for path in (model, model.with_suffix(".yaml"), model.parent / "imagenet_labels.txt"):
+        shutil.copy(path, tmp_path)
+    mine = tmp_path / model.name
+    done = dropsight("calibrate", str(photos), "--model", str(mine))
+    assert done.returncode == 0, done.stderr
+    sidecar = yaml.safe_load(mine.with_suffix(".yaml").read_text())
+    assert sidecar["labels"] == "imagenet_labels.txt"
+    assert f"temperature    {sidecar['temperature']:g}" in dropsight("inspect", str(mine)).stdout
+    pytest.importorskip("matplotlib")
+    picture = mine.with_suffix(".reliability.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+
+
+def test_calibrate_does_not_change_the_built_in_model(photos: Path) -> None:
+    done = dropsight("calibrate", str(photos))
+    assert done.returncode == 2
+    assert "-o FILE.yaml" in done.stderr
+
+
+def test_a_folder_that_names_no_class_is_a_fault(photos: Path) -> None:
+    (photos / "unicorn").mkdir()
+    done = dropsight("evaluate", str(photos))
+    assert done.returncode == 2
+    assert "unicorn: no class of the model" in done.stderr
