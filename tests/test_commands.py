@@ -9,7 +9,8 @@ import pytest
 from brokers import mosquitto, wait_until
 from daemons import PHOTOS, SAMPLES, dropsight, running
 
-COMMANDS = [
+COMMANDS = ["run", "demo", "classify", "batch", "evaluate", "calibrate"]
+COMMANDS += ["inspect", "check", "config", "status"]
     "run",
     "demo",
     "classify",

@@ -1,7 +1,7 @@
 """Scores to ranked predictions."""
 
 from dataclasses import replace
-from math import exp, log
+from math import exp, sqrt
 
 import numpy as np
 import pytest
@@ -41,11 +41,24 @@ def test_probabilities_of_an_integer_model_are_never_renormalised() -> None:
     assert probabilities(scores(0.25, 0.25), spec, 1.0).tolist() == [[0.25, 0.25]]
 
 
-def test_a_softmax_is_tempered_through_its_logarithms_with_half_a_step_for_zero() -> None:
+def test_a_softmax_is_tempered_through_its_logarithms() -> None:
+    found = probabilities(scores(0.8, 0.2), ending_in("softmax"), 2.0)
+    assert found[0, 0] == pytest.approx(2 / 3)
+
+
+def test_zeros_of_an_integer_softmax_share_what_is_left_up_to_half_a_step() -> None:
     spec = ending_in("softmax", scale=1 / 256)
-    found = probabilities(scores(1.0, 0.0), spec, 2.0)
-    ratio = exp(log(1 / 512) / 2)
-    assert found[0].tolist() == pytest.approx([1 / (1 + ratio), ratio / (1 + ratio)])
+    found = probabilities(scores(0.75, *[0.0] * 500), spec, 2.0)
+    share = sqrt(0.25 / 500)
+    assert found[0, 0] == pytest.approx(sqrt(0.75) / (sqrt(0.75) + 500 * share))
+    found = probabilities(scores(0.75, 0.0), spec, 2.0)
+    assert found[0, 0] == pytest.approx(sqrt(0.75) / (sqrt(0.75) + sqrt(1 / 512)))
+
+
+def test_a_temperature_near_one_changes_an_integer_model_s_answer_but_little() -> None:
+    spec = ending_in("softmax", scale=1 / 256)
+    values = scores(0.75, 0.125, *[0.0] * 998)
+    assert probabilities(values, spec, 1.001)[0, 0] == pytest.approx(0.75, abs=0.01)
 
 
 def test_a_lone_logistic_score_becomes_two_classes() -> None:

@@ -18,7 +18,7 @@ def probabilities(scores: Scores, spec: ModelSpec, temperature: float) -> Probab
 
     Models that end in softmax or logistic are taken at their word where T is 1: the probabilities of an
     INT8 model do not sum to 1, and dividing by their sum would invent confidence. For another T their
-    logits are the log-probabilities, an integer output's zero standing for half its smallest step.
+    logits are the log-probabilities; see `_zeros` for those of an integer output.
     """
     product = temperature * spec.temperature
     if spec.activation == "logistic" and scores.shape[1] == 1:
@@ -36,11 +36,22 @@ def logits_of(scores: Scores, spec: ModelSpec) -> NDArray[np.floating]:
     """Return what the model's last operator was given, as far as its scores still tell; same shape."""
     if spec.activation == "none":
         return scores
-    floor = spec.output.scale / 2 if spec.output.quantized else _LEAST
     if spec.activation == "softmax":
-        return np.log(np.maximum(scores, floor))
+        return np.log(np.maximum(scores, _zeros(scores, spec.output.scale)))
+    floor = max(spec.output.scale / 2, _LEAST)
     bounded = np.clip(scores, floor, 1 - floor)
     return np.log(bounded) - np.log1p(-bounded)
+
+
+def _zeros(scores: Scores, scale: float) -> NDArray[np.float32]:
+    """Return what a zero stands for, of shape (n, 1).
+
+    An integer output shows everything below half its step as zero. What the others leave of 1 is shared
+    among the zeros, half a step each at most: half a step for each of 1,000 classes would add up to 2.
+    """
+    zeros = np.maximum((scores <= 0).sum(axis=1, keepdims=True), 1)
+    shares = (1 - scores.sum(axis=1, keepdims=True)) / zeros
+    return np.clip(shares, _LEAST, max(scale / 2, _LEAST)).astype(np.float32)
 
 
 def softmax(logits: NDArray[np.floating]) -> Probabilities:
