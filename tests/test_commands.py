@@ -1,34 +1,27 @@
 """Each command as a user calls it."""
 
 import json
+import os
+import pty
 import shutil
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from brokers import mosquitto, wait_until
-from daemons import PHOTOS, SAMPLES, dropsight, running
+from daemons import PHOTOS, SAMPLES, command, dropsight, running
 
 COMMANDS = ["run", "demo", "classify", "batch", "evaluate", "calibrate"]
 COMMANDS += ["inspect", "check", "config", "status"]
-    "run",
-    "demo",
-    "classify",
-    "batch",
-    "evaluate",
-    "calibrate",
-    "inspect",
-    "check",
-    "config",
-    "status",
-]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_of_every_command_has_an_example(command: str) -> None:
-    done = dropsight(command, "--help")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_every_command_has_an_example(name: str) -> None:
+    done = dropsight(name, "--help")
     assert done.returncode == 0
-    assert f"Example: dropsight {command}" in done.stdout
+    assert f"Example: dropsight {name}" in done.stdout
 
 
 def test_classify_prints_label_and_confidence() -> None:
@@ -119,3 +112,25 @@ def test_the_demo_classifies_photos_and_ends_by_itself() -> None:
     assert "mosquitto_sub -p" in done.stdout
     assert "%" in done.stdout
     assert "outbox" not in done.stderr
+
+
+def test_batch_stopped_by_ctrl_c_leaves_a_valid_file_with_what_was_done(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(3000):
+        (tmp_path / "photos" / f"{number:04}.jpg").write_bytes(PHOTOS[0].read_bytes())
+    out = tmp_path / "out.json"
+    screen, terminal = pty.openpty()  # where a progress bar is drawn, which says how far it is
+    process = subprocess.Popen(command("batch", str(tmp_path / "photos"), "-o", str(out)), stderr=terminal)
+    try:
+        shown = b""
+        while b" 64/3000" not in shown:
+            shown += os.read(screen, 4096)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        os.close(screen)
+        os.close(terminal)
+    results = json.loads(out.read_text())
+    assert 0 < results["total_images"] < 3000
+    assert results["total_images"] == len(results["results"])

@@ -6,11 +6,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from daemons import PHOTOS
 from dropsight import ImageInferenceRuntime, run_image_inference
 from dropsight.errors import ImageError, ModelError
+from dropsight.images.views import VIEWS, views
 from dropsight.inference.results import ImageResult
 
 PANDA = next(photo for photo in PHOTOS if photo.stem == "panda")
@@ -96,3 +99,30 @@ def test_what_is_wrong_is_said(runtime: ImageInferenceRuntime) -> None:
         ImageInferenceRuntime(use_tta=True, tta_transforms=["upside_down"])
     with pytest.raises(ValueError, match="temperature"):
         ImageInferenceRuntime(temperature=0)
+
+
+SQUARES = arrays(np.uint8, (24, 24, 3))
+
+
+@settings(max_examples=15, deadline=None)
+@given(SQUARES)
+def test_the_mean_of_five_views_is_the_mean_of_five_single_calls(square: NDArray[np.uint8]) -> None:
+    """In float: views of a square are squares, so each may be framed first or turned first."""
+    pixels = cv2.resize(square, (256, 256), interpolation=cv2.INTER_NEAREST).astype(np.uint8)
+    together = ImageInferenceRuntime(use_tta=True, top_k=1000, resize="stretch").predict(pixels)
+    plain = ImageInferenceRuntime(top_k=1000, resize="stretch")
+    singles = [plain.predict(view) for view in views(pixels, list(VIEWS))]
+    by_class = [{each.class_index: each.confidence for each in single.predictions} for single in singles]
+    for each in together.predictions:
+        mean = sum(known[each.class_index] for known in by_class) / 5
+        assert each.confidence == pytest.approx(mean, abs=0.02)
+
+
+def test_the_flip_of_a_symmetric_image_gets_the_same_answer() -> None:
+    half = pixels_of(PANDA)[:, :100]
+    symmetric = np.ascontiguousarray(np.concatenate([half, half[:, ::-1]], axis=1))
+    answers = [
+        ImageInferenceRuntime(use_tta=True, tta_transforms=[view]).predict(symmetric).predictions
+        for view in ("original", "horizontal_flip")
+    ]
+    assert answers[0] == answers[1]

@@ -43,4 +43,7 @@ class BatchResults(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
 
     def write(self, path: Path) -> None:
-        path.write_text(self.to_json() + "\n", encoding="utf-8")
+        """Write the JSON whole or not at all."""
+        part = path.with_name(path.name + ".part")
+        part.write_text(self.to_json() + "\n", encoding="utf-8")
+        part.replace(path)

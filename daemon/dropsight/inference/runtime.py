@@ -87,17 +87,24 @@ class ImageInferenceRuntime:
         The next batch is decoded while the model works on this one.
         """
         started = time.perf_counter()
+        results = list(self.results(images, batch_size, show_progress=show_progress))
+        return self.summarize(results, total_ms=(time.perf_counter() - started) * 1e3)
+
+    def results(
+        self, images: Sequence[Image], batch_size: int = 32, *, show_progress: bool = False
+    ) -> Iterator[ImageResult | ImageFailure]:
+        """Yield what `predict_batch` gathers, in order, as it is done."""
         progress = tqdm(total=len(images), unit="img", disable=not show_progress)
-        results: list[ImageResult | ImageFailure] = []
         with progress, ThreadPoolExecutor(_cores()) as pool:
             for group, prepared in self._ahead(images, batch_size, pool):
-                results.extend(self._predict_group(group, prepared))
+                yield from self._predict_group(group, prepared)
                 progress.update(len(group))
-        total_ms = (time.perf_counter() - started) * 1e3
+
+    def summarize(self, results: Sequence[ImageResult | ImageFailure], *, total_ms: float) -> BatchResults:
         return BatchResults(
-            total_images=len(images),
+            total_images=len(results),
             total_time_ms=round(total_ms, 3),
-            avg_time_per_image_ms=round(total_ms / max(len(images), 1), 3),
+            avg_time_per_image_ms=round(total_ms / max(len(results), 1), 3),
             model_path=str(self.spec.path),
             model_format=self.spec.format,
             tta_enabled=bool(self._plan.inference.tta),
