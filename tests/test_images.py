@@ -105,6 +105,14 @@ def test_crop_takes_the_central_part_undistorted() -> None:
     assert (frame(picture, height=50, width=50, how="crop") == 200).all()
 
 
+@pytest.mark.parametrize("width", range(97, 105))
+def test_the_framing_of_a_mirrored_picture_is_the_mirrored_framing(width: int) -> None:
+    picture = np.random.default_rng(2).integers(0, 255, (101, width, 3), np.uint8)
+    framed = frame(picture, height=32, width=32, how="crop").astype(int)
+    mirrored = frame(np.ascontiguousarray(picture[:, ::-1]), height=32, width=32, how="crop").astype(int)
+    assert np.abs(framed - mirrored[:, ::-1]).max() <= 1
+
+
 def test_letterbox_shows_all_of_it_between_gray_bars() -> None:
     framed = frame(np.full((100, 200, 3), 200, np.uint8), height=50, width=50, how="letterbox")
     assert (framed[13:37] == 200).all()

@@ -15,9 +15,18 @@ _BORDER = 127
 
 
 def crop_size(width: int, height: int, *, aspect: float, fraction: float) -> tuple[int, int]:
-    """Width and height of the centred rectangle of this aspect (width / height): `fraction` of what fits."""
+    """Width and height of the centred rectangle of this aspect (width / height): `fraction` of what fits.
+
+    Truly centred, so that the crop of a mirrored picture is the mirrored crop; hence to a pixel only.
+    """
     fitting = min(width, height * aspect)
-    return max(round(fitting * fraction), 1), max(round(fitting / aspect * fraction), 1)
+    return _centred(fitting * fraction, width), _centred(fitting / aspect * fraction, height)
+
+
+def _centred(size: float, whole: int) -> int:
+    """Leave as much on one side as on the other."""
+    rounded = round(size)
+    return max(rounded - (whole - rounded) % 2, 1)
 
 
 def used_size(

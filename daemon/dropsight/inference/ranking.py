@@ -51,7 +51,8 @@ def _zeros(scores: Scores, scale: float) -> NDArray[np.float32]:
     """
     zeros = np.maximum((scores <= 0).sum(axis=1, keepdims=True), 1)
     shares = (1 - scores.sum(axis=1, keepdims=True)) / zeros
-    return np.clip(shares, _LEAST, max(scale / 2, _LEAST)).astype(np.float32)
+    bounded: NDArray[np.float32] = np.clip(shares, _LEAST, max(scale / 2, _LEAST)).astype(np.float32)
+    return bounded
 
 
 def softmax(logits: NDArray[np.floating]) -> Probabilities:
