@@ -1,4 +1,4 @@
-"""Images a second of `dropsight run --once` against a yardstick in the same run.
+"""Images a second of `dropsight run --once` and `dropsight batch` against a yardstick in the same run.
 
 The yardstick: one process a core that only reads, decodes (reduced) and invokes: no watching, no journal,
 no log, no broker, no filing. Start-up is left out on both sides.
@@ -99,6 +99,17 @@ def daemon(root: Path, inbox: Path, count: int, mqtt: str) -> float:
         raise SystemExit(f"{len(records)} records of {count} images")
     starts = [_seconds(record) - _spent_ms(record) / 1e3 for record in records]
     return count / (max(map(_seconds, records)) - min(starts))
+
+
+def batch(root: Path, inbox: Path, count: int) -> float:
+    """Return images a second of `dropsight batch`."""
+    out = root / "results.json"
+    command = [sys.executable, "-m", "dropsight", "batch", str(inbox), "-o", str(out)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    seconds: float = json.loads(out.read_text())["total_time_ms"] / 1e3
+    return count / seconds
 
 
 def _seconds(record: dict[str, str]) -> float:

@@ -113,11 +113,14 @@ def test_the_daemon_falls_back_says_so_once_and_shows_why(keras: Any, tmp_path: 
         wait_until(lambda: house.finished() == 1)
         reported = house.status()["model"]
         shown = dropsight("status", "-c", str(house.config)).stdout
+        inspected = dropsight("inspect", "-c", str(house.config))
         assert house.stop() == 0
     (record,) = house.records()
     assert record["model"]["format"] == "keras"
     assert len(reported["instead_of"]) == 2
     assert "cannot load it" in shown
+    assert inspected.stderr.count("falling back to") == 2
+    assert "m.keras" in inspected.stdout
     assert house.daemon_log().count("falling back to") == 1
 
 

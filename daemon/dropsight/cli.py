@@ -122,13 +122,16 @@ def calibrate(
 
 @app.command(epilog="Example: dropsight inspect model.tflite")
 def inspect(
-    model: Annotated[str, typer.Argument(help="A .tflite file or builtin:NAME.")],
+    model: Annotated[
+        str | None, typer.Argument(help="A model or builtin:NAME; without it, the config's.")
+    ] = None,
+    config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
     """Show a model's format, tensors, quantization, labels and normalisation, and where each came from."""
     from dropsight.commands import inspect as command
 
-    command.inspect(model, as_json=as_json)
+    command.inspect(model, config=config, as_json=as_json)
 
 
 @app.command(epilog="Example: dropsight check -c /etc/dropsight/dropsight.yaml")

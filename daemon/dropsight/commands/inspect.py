@@ -1,16 +1,27 @@
 """`dropsight inspect`."""
 
 import sys
+from pathlib import Path
 
 import msgspec
 
-from dropsight.models.registry import open_model
+from dropsight.commands.settings import settings
+from dropsight.models.describing import Said
+from dropsight.models.registry import open_first, open_model
 from dropsight.models.spec import ModelSpec, TensorSpec
 
 
-def inspect(model: str, *, as_json: bool) -> None:
-    """Print what is known of a model."""
-    spec = open_model(model).spec
+def inspect(model: str | None, *, config: Path | None, as_json: bool) -> None:
+    """Print what is known of a model; without one, of the config's that is in force."""
+    if model is None:
+        found = settings(config).model
+        said = Said(found.labels, found.normalization)
+        opened, reasons = open_first((found.path, *found.fallback), said=said)
+    else:
+        opened, reasons = open_model(model), []
+    spec = opened.spec
+    for reason in reasons:
+        print(f"dropsight: falling back to {spec.path}, because {reason}", file=sys.stderr)
     if as_json:
         encoded = msgspec.json.encode(spec, enc_hook=str)
         sys.stdout.buffer.write(msgspec.json.format(encoded, indent=2) + b"\n")

@@ -1,0 +1,93 @@
+"""Compare every format of six architectures with the Keras model they came from, on the sample photos.
+
+    python scripts/parity.py -o docs/parity.md
+
+EfficientNet-Lite0 has its ImageNet weights; the others have random ones, which are a test of the exact
+formats, and no test of what INT8 does to a trained model's answers.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from architectures import ARCHITECTURES, SIZE, weighted
+from crops import SAMPLES, photos_in, random_crops
+from dropsight.inference.runtime import ImageInferenceRuntime
+from exporting import Usage, export
+
+FORMATS = ("keras", "saved_model", "float32", "fp16", "dynamic", "int8")
+HEAD = """\
+# Parity of the formats
+
+Largest and mean absolute difference of probabilities from the Keras float32 model, and agreement of the best
+class, on the 14 sample photos; size on disk; median time of an invoke with one thread. Made by
+`scripts/parity.py`. EfficientNet-Lite0 has its ImageNet weights; the others have random ones, whose nearly
+equal classes make INT8's agreement say little.
+
+| architecture | format | largest | mean | top-1 agreement | MB | ms |
+| --- | --- | ---: | ---: | ---: | ---: | ---: |"""
+
+
+def scores(runtime: ImageInferenceRuntime) -> NDArray[np.float32]:
+    """Return (photos, classes)."""
+    found = [outcome for _, outcome in runtime.scores([str(path) for path in sorted(SAMPLES.glob("*.jpg"))])]
+    return np.stack([outcome for outcome in found if isinstance(outcome, np.ndarray)])
+
+
+def megabytes(path: Path) -> float:
+    files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files) / 1e6
+
+
+def invoke_ms(runtime: ImageInferenceRuntime) -> float:
+    photo = min(SAMPLES.glob("*.jpg"))
+    return statistics.median(runtime.predict(photo).latency_ms.inference for _ in range(7))
+
+
+def rows(name: str, folder: Path) -> Iterator[str]:
+    """Yield a row of the table for each format."""
+    architecture = ARCHITECTURES[name]
+    mean, std = np.array(architecture.mean, np.float32), np.array(architecture.std, np.float32)
+    crops = [(crop - mean) / std for crop in random_crops(photos_in(SAMPLES), size=SIZE, count=48)]
+    model = weighted(name, 1000, None)
+    usage = Usage(architecture.mean, architecture.std)
+    paths = export(model, folder, usage, representative=crops, formats=FORMATS)
+    reference = scores(ImageInferenceRuntime(paths["keras"], threads=1))
+    for kind, path in paths.items():
+        runtime = ImageInferenceRuntime(path, threads=1)
+        found = scores(runtime)
+        difference = np.abs(found - reference)
+        agreement = (found.argmax(axis=1) == reference.argmax(axis=1)).mean()
+        yield (
+            f"| {name} | {kind} | {difference.max():.1e} | {difference.mean():.1e} | {agreement:.0%} "
+            f"| {megabytes(path):.1f} | {invoke_ms(runtime):.1f} |"
+        )
+
+
+def main() -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("names", nargs="*", metavar="ARCHITECTURE", default=list(ARCHITECTURES))
+    parser.add_argument("-o", "--output", type=Path, required=True, help="where the table goes")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    with arguments.output.open("w", encoding="utf-8") as file:
+        print(HEAD, file=file, flush=True)
+        for name in arguments.names:
+            started = time.perf_counter()
+            with tempfile.TemporaryDirectory() as folder:
+                for row in rows(name, Path(folder)):
+                    print(row, file=file, flush=True)
+            print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
