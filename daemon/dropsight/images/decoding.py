@@ -7,8 +7,9 @@ from dropsight.errors import ImageError
 from dropsight.images.framing import CROP_FRACTION, Pixels, Resize, used_size
 from dropsight.images.header import Header
 
-# Damaged files are our business to report, in our words.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+# Damaged files are our business to report, in our words. OpenCV 5 has moved the call from where 4 had it.
+_set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+_set_log_level(0)
 
 _PLAIN = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _REDUCED = {

@@ -55,6 +55,11 @@ class Fields:
         start = self._table.Vector(offset)
         return bytes(self._table.Bytes[start : start + self._table.VectorLen(offset)])
 
+    def blob_end(self, field: int) -> int:
+        """Return where a vector of bytes ends; 0 where it is absent."""
+        offset = self._offset(field)
+        return int(self._table.Vector(offset) + self._table.VectorLen(offset)) if offset else 0
+
     def _elements(self, field: int, size: int) -> range:
         offset = self._offset(field)
         if not offset:

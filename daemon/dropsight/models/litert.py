@@ -18,7 +18,7 @@ from dropsight.errors import ModelError
 from dropsight.models.describing import Said, describe
 from dropsight.models.quantization import dequantize
 from dropsight.models.spec import Batch, ModelSpec, Scores, TensorSpec
-from dropsight.models.tflite_file import TFLiteFile, read_tflite
+from dropsight.models.tflite_file import TFLiteFile, is_whole, read_tflite
 
 RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter", "tensorflow.lite")
 """Modules with an Interpreter, in the order in which they are tried."""
@@ -132,6 +132,8 @@ def open_tflite(path: Path, *, said: Said, threads: int) -> LiteRTModel:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    if not is_whole(content):
+        raise ModelError(f"{path}: the TFLite interpreter cannot load it: the file is damaged or cut short")
     source = _Source(path, content, runtime, interpreter_class, threads)
     interpreter = source.open()
     return LiteRTModel(source, _spec(source, interpreter, said), interpreter)

@@ -62,6 +62,24 @@ def read_tflite(data: bytes) -> TFLiteFile:
     )
 
 
+def is_whole(data: bytes) -> bool:
+    """Whether the graph can be read and all weights lie within the file.
+
+    Interpreters of 2023 do not look, and a download cut short would end the process.
+    """
+    try:
+        model = Fields.root(data)
+        subgraphs = list(model.tables(_SUBGRAPHS))
+        operators = [list(subgraph.tables(_OPERATORS)) for subgraph in subgraphs]
+        for operator in (each for graph in operators for each in graph):
+            operator.integers(_OP_INPUTS)
+            operator.integers(_OP_OUTPUTS)
+        ends = [buffer.blob_end(0) for buffer in model.tables(_BUFFERS)]
+    except _DAMAGE:
+        return False
+    return any(operators) and max(ends, default=0) <= len(data)
+
+
 def _activation(operators: list[Fields], kinds: list[int], outputs: list[int]) -> Activation:
     """Follow the first output back through what does not change its meaning."""
     producers = {
