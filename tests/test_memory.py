@@ -1,12 +1,14 @@
 """The daemon's memory stays flat."""
 
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from brokers import mosquitto, wait_until
-from daemons import PHOTOS, House, running
+from daemons import PHOTOS, House, command, running
 
 MIB = 2**20
 
@@ -30,3 +32,22 @@ def test_1000_images_leave_at_most_130_mb_resident_and_1000_more_add_nothing(tmp
         second = feed(house, 1000, batch="second")
     assert first <= 130e6
     assert second <= first + 4 * MIB
+
+
+def peak_of_batch(folder: Path, photos: int) -> int:
+    """Peak resident bytes of `dropsight batch` over so many photos."""
+    inbox = folder / str(photos)
+    inbox.mkdir()
+    for number in range(photos):
+        shutil.copyfile(PHOTOS[number % len(PHOTOS)], inbox / f"{number}.jpg")
+    process = subprocess.Popen(command("batch", str(inbox), "-o", str(folder / "out.json")))
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss * 1024
+
+
+@pytest.mark.slow
+def test_batch_over_2000_photos_takes_little_more_memory_than_over_200(tmp_path: Path) -> None:
+    """What grows is the results, a few kilobytes each."""
+    assert peak_of_batch(tmp_path, 2000) <= peak_of_batch(tmp_path, 200) + 16 * MIB
