@@ -1,5 +1,6 @@
 """Temperature, trust, and accuracy on labelled folders."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -103,6 +104,19 @@ def test_calibrate_writes_a_sidecar_that_the_model_is_opened_with_and_draws_a_di
     pytest.importorskip("matplotlib")
     picture = mine.with_suffix(".reliability.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
+
+
+def test_calibrating_on_the_sample_photos_lowers_their_calibration_error(tmp_path: Path) -> None:
+    with (SAMPLES / "expected.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["expected_id"]:
+                (tmp_path / "photos" / row["expected_id"]).mkdir(parents=True)
+                shutil.copy(SAMPLES / row["file"], tmp_path / "photos" / row["expected_id"])
+    done = dropsight("calibrate", str(tmp_path / "photos"), "-o", str(tmp_path / "out.yaml"))
+    assert done.returncode == 0, done.stderr
+    found = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()[2:4]}
+    before, after = ([float(number) for number in found[name]] for name in ("before", "after"))
+    assert all(mine < theirs for mine, theirs in zip(after[1:], before[1:], strict=True))
 
 
 def test_calibrate_does_not_change_the_built_in_model(photos: Path) -> None:

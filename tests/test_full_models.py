@@ -90,6 +90,46 @@ def test_logits_are_softmaxed_once_and_probabilities_not_again(keras: Any, tmp_p
     assert scores_of(tmp_path / "logits.keras") == pytest.approx(scores_of(tmp_path / "soft.keras"), abs=1e-5)
 
 
+def test_subclassed_models_are_opened_where_their_class_is_known(keras: Any, tmp_path: Path) -> None:
+    @keras.saving.register_keras_serializable("dropsight_tests")
+    class Subclassed(keras.Model):  # type: ignore[misc] # Keras ships no types
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            self.steps = layers_of(keras, "softmax")
+
+        def call(self, batch: Any) -> Any:
+            for step in self.steps:
+                batch = step(batch)
+            return batch
+
+    keras.utils.set_random_seed(1)
+    model = Subclassed()
+    expected = reference(model)
+    model.save(tmp_path / "m.keras")
+    model.export(tmp_path / "exported", verbose=False)
+    assert scores_of(tmp_path / "m.keras") == pytest.approx(expected, abs=1e-5)
+    assert scores_of(tmp_path / "exported") == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_tflite_model_with_an_operator_that_the_interpreter_lacks_falls_back(
+    keras: Any, tmp_path: Path
+) -> None:
+    import tensorflow as tf
+
+    def unusual(image: Any) -> Any:
+        return tf.nn.softmax(tf.reduce_mean(tf.math.bessel_i0e(image), axis=[1, 2]))
+
+    wanted = tf.TensorSpec([1, 32, 32, 3], tf.float32)
+    concrete = tf.function(unusual, input_signature=[wanted]).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+    converter.allow_custom_ops = True
+    (tmp_path / "unusual.tflite").write_bytes(converter.convert())
+    sequential(keras).save(tmp_path / "m.keras")
+    opened, (reason,) = open_first([tmp_path / "unusual.tflite", tmp_path / "m.keras"])
+    assert opened.spec.format == "keras"
+    assert "BesselI0e" in reason
+
+
 def test_a_batch_of_a_keras_model_is_invoked_at_once(keras: Any, tmp_path: Path) -> None:
     sequential(keras).save(tmp_path / "m.keras")
     batch = np.random.default_rng(0).random((5, 32, 32, 3)).astype(np.float32)

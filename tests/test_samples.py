@@ -47,3 +47,16 @@ def test_all_samples_but_at_most_one_get_an_accepted_label_the_same_in_three_way
     assert by_run == answers_of_classify() == answers_of_python()
     wrong = [name for name, classes in accepted().items() if by_run[name][0] not in classes]
     assert len(wrong) <= 1, wrong
+
+
+def test_the_daemon_averages_the_views_that_its_config_names(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    shutil.copy(SAMPLES / "panda.jpg", tmp_path / "inbox")
+    views = ["original", "horizontal_flip", "rotate_90"]
+    environ = {"DROPSIGHT_INFERENCE__TTA": str(views), "DROPSIGHT_MQTT": "null"}
+    done = dropsight("run", "--once", cwd=tmp_path, environ=environ)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "logs" / "results.jsonl").read_text())
+    mine = ImageInferenceRuntime(use_tta=True, tta_transforms=views).predict(SAMPLES / "panda.jpg")
+    assert record["tta"] == mine.tta == 3
+    assert record["top_5_predictions"] == mine.top_5_predictions
