@@ -139,10 +139,11 @@ def measure(size: str, count: int, rounds: int, mqtt: str) -> None:
             root = Path(folder)
             paths = generate(root / "inbox", size, count)
             reference = yardstick(paths, scale)
+            batched = batch(root, root / "inbox", count)
             ours = daemon(root, root / "inbox", count, mqtt)
-        print(
-            f"{size:>10}  dropsight {ours:7.1f}/s  yardstick {reference:7.1f}/s  ratio {ours / reference:.2f}"
-        )
+        run = f"run --once {ours:6.1f}/s, ratio {ours / reference:.2f}"
+        many = f"batch {batched:6.1f}/s, ratio {batched / reference:.2f}"
+        print(f"{size:>10}  yardstick {reference:6.1f}/s  {run}  {many}", flush=True)
 
 
 def main() -> None:
