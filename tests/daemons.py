@@ -53,9 +53,18 @@ class House:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        with (self.root / "daemon.log").open("ab") as log:
-            self.process = subprocess.Popen(command("run", "-c", str(self.config)), stderr=log)
+        self.spawn()
         wait_until(self._answers, what="the daemon answers")
+
+    def spawn(self, **environ: str) -> None:
+        """Start without waiting: it may not live long enough to answer."""
+        with (self.root / "daemon.log").open("ab") as log:
+            arguments = command("run", "-c", str(self.config))
+            self.process = subprocess.Popen(arguments, stderr=log, env={**os.environ, **environ})
+
+    def ended(self, *, seconds: float = 60) -> int:
+        assert self.process
+        return self.process.wait(seconds)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process

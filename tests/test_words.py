@@ -49,9 +49,9 @@ def test_a_topic_part_keeps_to_its_alphabet(name: str) -> None:
 def test_the_topics_are_those_of_the_contract() -> None:
     topics = Topics.of("dropsight", "porch pi")
     assert topics.availability == "dropsight/porch_pi/availability"
-    assert topics.result("front/1") == "dropsight/porch_pi/result/front_1"
+    assert topics.record("ok", "front/1") == "dropsight/porch_pi/result/front_1"
     assert topics.state("a") == "dropsight/porch_pi/state/a"
-    assert topics.failure("a") == "dropsight/porch_pi/failure/a"
+    assert topics.record("failed", "a") == "dropsight/porch_pi/failure/a"
     assert (topics.info, topics.stats) == ("dropsight/porch_pi/info", "dropsight/porch_pi/stats")
 
 

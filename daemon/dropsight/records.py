@@ -91,11 +91,35 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag
     latency_ms: Latency
 
 
-Record = Result | Failure
-Status = Literal["ok", "failed"]
+class Expired(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag="expired"):
+    """An image that was older than `queue.max_age` when its turn came: filed away unseen."""
+
+    schema: str = SCHEMA
+    id: str
+    time: str
+    device: str
+    camera: str
+    image_path: str
+    age_seconds: float
+    max_age_seconds: float
+    latency_ms: Latency
+
+
+Record = Result | Failure | Expired
+Status = Literal["ok", "failed", "expired"]
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+
+
+def status_of(record: Record) -> Status:
+    match record:
+        case Result():
+            return "ok"
+        case Failure():
+            return "failed"
+        case Expired():
+            return "expired"
 
 
 def encode(record: Record) -> bytes:

@@ -15,12 +15,14 @@ from dropsight.daemon.ledger import Ledger
 from dropsight.daemon.outbox import JournalOutbox
 from dropsight.daemon.reports import Status, info, model_report
 from dropsight.daemon.resources import cores, open_log, open_models, share_memory
+from dropsight.daemon.trial import survives
 from dropsight.images.opening import Bounds
 from dropsight.inference.pipeline import Plan, timestamp
 from dropsight.inference.preparing import Preparation
 from dropsight.records import Result, decode
 from dropsight.service.backlog import Backlog
 from dropsight.service.control import ControlServer
+from dropsight.service.inhand import InHand
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import History, Recorded
@@ -40,6 +42,7 @@ DRAIN_ONCE_SECONDS = 300.0
 FIRST_CONNECT_SECONDS = 35.0
 HOUSEKEEPING_SECONDS = 600.0
 PATIENCE_SECONDS = 10.0
+IN_HAND = "in-hand"
 
 OnRecorded = Callable[[Sequence[Recorded]], None]
 
@@ -60,6 +63,8 @@ class Daemon:
             self._stats = Stats(window_seconds=config.stats.window_seconds)
             self._backlog = Backlog()
             self._recorder = self._make_recorder()
+            self._in_hand = InHand(config.store.path.with_name(IN_HAND))
+            stack.callback(self._in_hand.close)
             self._ledger = Ledger(config.store.path, device=config.device)
             self._publisher = self._make_publisher()
             self._scanner = Scanner(self._folders, self._backlog, skip=self._ledger.skips)
@@ -200,6 +205,8 @@ class Daemon:
             backlog=self._backlog,
             recorder=self._recorder,
             on_record=self._ledger.holds,
+            in_hand=self._in_hand,
+            survives=lambda path: survives(path, spec),
         )
 
     def _on_recorded(self, recorded: Sequence[Recorded]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from dropsight.config import Config, load
 from dropsight.daemon.assembly import Daemon
 from dropsight.demo.loopback import LoopbackBroker
-from dropsight.records import Result
+from dropsight.records import Failure, Result
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.recording import Recorded
 
@@ -103,6 +103,6 @@ def _print(recorded: Sequence[Recorded]) -> None:
                 f"{spent.decode:>7.1f} {spent.inference:>7.1f} {entry.total_ms:>9.1f}",
                 flush=True,
             )
-        else:
+        elif isinstance(record, Failure):
             print(f"{record.camera:<8} {name:<20} {'failed':>10}  {record.error.message}", flush=True)
     sys.stdout.flush()

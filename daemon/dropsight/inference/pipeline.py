@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from dropsight import crashpoints
 from dropsight.config import Inference
 from dropsight.errors import ImageError
 from dropsight.images.decoding import decode
@@ -91,6 +92,7 @@ class Answer:
 def read(file: ImageFile, plan: Plan) -> tuple[bytes, Header]:
     """Read the bytes and what their header says; raises ImageError before anything large is decoded."""
     data = file.read(plan.bounds)
+    crashpoints.reach_image("in_decoding", data)
     header = read_header(data)
     check_bounds(header, plan.bounds)
     return data, header

@@ -5,7 +5,7 @@ import itertools
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -65,8 +65,7 @@ class Backlog:
     _work: threading.Condition = field(init=False)
     _room: threading.Condition = field(init=False)
     _seen: int = 0
-    _done: int = 0
-    _failed: int = 0
+    _finished: Counter[Status] = field(default_factory=Counter)
     _stopped: bool = False
 
     def __post_init__(self) -> None:
@@ -128,11 +127,16 @@ class Backlog:
 
     def finish(self, candidate: Candidate, status: Status) -> None:
         with self._lock:
-            if status == "ok":
-                self._done += 1
-            else:
-                self._failed += 1
+            self._finished[status] += 1
             self._release(candidate)
+
+    def hold(self, folder: DropFolder, path: str) -> Candidate:
+        """Take in hand, room or no room, what an earlier life left unfinished: no scan may find it anew."""
+        with self._lock:
+            candidate = Candidate(folder, path, closed=True, ready_at=time.monotonic(), place="in_hand")
+            self._known[path] = candidate
+            self._seen += 1
+            return candidate
 
     def stop(self) -> None:
         """Hand out nothing more. What is queued lies in its folder and is found at the next start."""
@@ -147,10 +151,10 @@ class Backlog:
             postponed = sum(candidate.place == "postponed" for candidate in self._known.values())
             return Counters(
                 seen=self._seen,
-                done=self._done,
-                failed=self._failed,
+                done=self._finished["ok"],
+                failed=self._finished["failed"],
                 waiting=waiting,
-                expired=0,
+                expired=self._finished["expired"],
                 queued=queued,
                 postponed=postponed,
                 in_hand=waiting - queued - postponed,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from dropsight import crashpoints
 from dropsight.errors import StoreError
-from dropsight.records import Failure, Record
+from dropsight.records import Record, Result
 from dropsight.service.dropfolder import DropFolder
 
 Identity = tuple[int, int, int, int]  # device, inode, size, mtime_ns
@@ -41,7 +42,7 @@ def file_away(filing: Filing) -> None:
     settings = filing.folder.settings
     if settings.after == "keep" or not _unchanged(filing):
         return
-    failed = isinstance(filing.record, Failure)
+    failed = not isinstance(filing.record, Result)
     try:
         if failed:
             _move_to(settings.failed, filing, reason=True)
@@ -64,7 +65,12 @@ def _unchanged(filing: Filing) -> bool:
 
 
 def _move_to(top: Path, filing: Filing, *, reason: bool) -> None:
-    target = _free_name(os.path.join(top, filing.folder.relative(filing.path)), filing.record.id)
+    wanted = os.path.join(top, filing.folder.relative(filing.path))
+    if any(_is_copy(name, filing) for name in (wanted, _other_name(wanted, filing.record.id))):
+        os.unlink(filing.path)
+        return
+    # An earlier image of the same name stays.
+    target = _other_name(wanted, filing.record.id) if os.path.lexists(wanted) else wanted
     try:
         _move(filing.path, target, reason=filing.line if reason else None)
     except FileNotFoundError:
@@ -72,17 +78,25 @@ def _move_to(top: Path, filing: Filing, *, reason: bool) -> None:
         _move(filing.path, target, reason=filing.line if reason else None)
 
 
-def _free_name(target: str, record_id: str) -> str:
-    """An earlier image of the same name stays: the later one carries its record's id."""
-    if not os.path.lexists(target):
-        return target
+def _other_name(target: str, record_id: str) -> str:
     stem, suffix = os.path.splitext(target)
     return f"{stem}.{record_id[:12]}{suffix}"
+
+
+def _is_copy(target: str, filing: Filing) -> bool:
+    """Whether a crash came between copying to another file system and deleting here."""
+    device, _, size, mtime_ns = filing.identity
+    try:
+        there = os.lstat(target)
+    except OSError:
+        return False
+    return there.st_dev != device and (there.st_size, there.st_mtime_ns) == (size, mtime_ns)
 
 
 def _move(source: str, target: str, *, reason: bytes | None) -> None:
     if reason is not None:
         _write_reason(target + REASON_SUFFIX, reason)
+    crashpoints.reach("in_filing")
     try:
         os.rename(source, target)
     except OSError as error:
@@ -106,6 +120,7 @@ def _copy_across(source: str, target: str) -> None:
                 os.fsync(file.fileno())
         os.rename(part, target)
         _sync_folder(os.path.dirname(target))
+        crashpoints.reach("in_copying")
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(part)

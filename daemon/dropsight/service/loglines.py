@@ -18,7 +18,9 @@ BATCH = 64
 class LineLog(Protocol):
     """Where lines go for other programs to read; raises SinkError where it cannot take them for now."""
 
-    def append(self, lines: Sequence[bytes]) -> None: ...
+    def append(self, lines: Sequence[bytes]) -> bool:
+        """Append; tell whether everything before them was synced on the way, by a rotation."""
+
     def sync(self) -> None: ...
     def recent_ids(self, ids: Collection[str]) -> set[str]: ...
     def close(self) -> None: ...
@@ -40,6 +42,7 @@ class LogLines:
         self.logged = self.synced = synced
         self._next_sync = 0.0
         self._behind = False
+        self._unsure_upto = 0
 
     @property
     def at_rest(self) -> bool:
@@ -50,20 +53,16 @@ class LogLines:
         if self._behind:
             return  # they follow from the journal, in their order, once the log takes lines again
         try:
-            self._lines.append(lines)
-            self.logged = newest
+            self._append(lines, newest=newest)
         except SinkError as error:
             self._behind = True
             self._troubles.raised("log", error)
 
-    def recover(self) -> None:
+    def recover(self, *, upto: int) -> None:
         """After a start: append what the journal has beyond the cursor, save what stands there already."""
-        while deliveries := self._reader.pending(self.logged, BATCH):
-            known = self._lines.recent_ids([_id(entry) for entry in deliveries])
-            self._lines.append([entry.line for entry in deliveries if _id(entry) not in known])
-            self.logged = deliveries[-1].seq
-        self._lines.sync()
-        self.synced = self.logged
+        self._unsure_upto = upto
+        self._behind = self.logged < upto
+        self.sync()
 
     def sync_if_due(self) -> None:
         if not self.at_rest and time.monotonic() >= self._next_sync:
@@ -83,6 +82,15 @@ class LogLines:
 
     def _catch_up(self) -> None:
         while deliveries := self._reader.pending(self.logged, BATCH):
-            self._lines.append([entry.line for entry in deliveries])
-            self.logged = deliveries[-1].seq
+            known: set[str] = set()
+            if self.logged < self._unsure_upto:
+                known = self._lines.recent_ids([_id(entry) for entry in deliveries])
+            missing = [entry.line for entry in deliveries if _id(entry) not in known]
+            self._append(missing, newest=deliveries[-1].seq)
         self._behind = False
+
+    def _append(self, lines: Sequence[bytes], *, newest: int) -> None:
+        before = self.logged
+        if self._lines.append(lines):
+            self.synced = before
+        self.logged = newest

@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from dropsight import crashpoints
 from dropsight.errors import StoreError
-from dropsight.records import Result, encode
+from dropsight.records import encode
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
-from dropsight.service.filing import Filing, file_away, identity
+from dropsight.service.filer import Filer
 from dropsight.service.loglines import SYNC_SECONDS, LineLog, LogLines
 from dropsight.service.recording import Finished, History, Recorded, durable, left_behind, repeated, row_of
 from dropsight.service.stats import Stats
@@ -23,7 +24,6 @@ log = logging.getLogger(__name__)
 GROUP_RECORDS = 64
 GROUP_SECONDS = 0.05
 RETRY_SECONDS = 1.0
-PRUNE_EVERY = 1_000
 
 
 class Recorder:
@@ -50,11 +50,10 @@ class Recorder:
         self._drained = threading.Event()
         self._last_commit = 0.0
         self._acknowledged = self._acknowledged_noted = store.cursor("mqtt")
-        self._unfiled: list[Recorded] = []
+        self._filer = Filer(backlog, self.troubles)
         self._totals: list[tuple[float, int]] = []
-        self._filed: list[int] = []
         self._forgotten: list[str] = []
-        self.newest = self._pruned_at = self._reader.newest()
+        self.newest, self._pruned_at = self._reader.newest(), 0
         self.visible = 0
         """Records up to this seq have their final line: a publisher may read them."""
         self.dropped = 0
@@ -94,11 +93,12 @@ class Recorder:
 
     def recover(self, folders: Sequence[DropFolder]) -> None:
         """Mend what a crash may have left between a commit and its consequences; before `run`."""
-        self._log.recover()
+        self._log.recover(upto=self.newest)
         for row in self._store.unfiled():
-            if filing := left_behind(row, folders):
-                file_away(filing)
-            self._filed.append(row.seq)
+            if entry := left_behind(row, folders, self._backlog):
+                self._filer.file([entry])
+            else:
+                self._filer.filed.append(row.seq)
         self._settle()
 
     def run(self) -> None:
@@ -109,7 +109,7 @@ class Recorder:
             self._keep_house()
             if self._draining and self._inbound.empty() and self.visible == self.newest:
                 self._drained.set()
-        self._file_unfiled()
+        self._filer.try_again(at_once=True)
         self._log.sync()
         self._settle()
         self._reader.close()
@@ -134,8 +134,8 @@ class Recorder:
         return [finished for finished in group if finished]
 
     def _at_rest(self) -> bool:
-        outstanding = self._unfiled or self._totals or self._filed or self._forgotten
-        return self._log.at_rest and not (outstanding or self.troubles.any() or self._stopping.is_set())
+        outstanding = self._totals or self._forgotten or self.troubles.any()
+        return self._log.at_rest and self._filer.at_rest and not (outstanding or self._stopping.is_set())
 
     def _record(self, group: Sequence[Finished]) -> bool:
         """Take a group all the way; False when the journal takes nothing and it is time to stop."""
@@ -157,6 +157,7 @@ class Recorder:
     def _commit(self, group: Sequence[Finished], lines: Sequence[bytes]) -> list[int | None] | None:
         rows = [row_of(finished, line) for finished, line in zip(group, lines, strict=True)]
         while True:
+            crashpoints.reach("before_commit")
             try:
                 seqs = self._store.add(rows)
             except StoreError as error:
@@ -165,6 +166,7 @@ class Recorder:
                     log.warning("%d images stay in their folder: the journal takes no records", len(rows))
                     return None
             else:
+                crashpoints.reach("after_commit")
                 return seqs
 
     def _record_again(self, finished: Finished) -> Iterator[Recorded]:
@@ -187,30 +189,12 @@ class Recorder:
         self._totals.extend((entry.total_ms, entry.seq) for entry in recorded)
         self._log.append([entry.line for entry in recorded], newest=self.newest)
         self._stats.add([(entry.finished.record, entry.total_ms) for entry in recorded])
-        self._unfiled.extend(recorded)
-        self._file_unfiled()
+        crashpoints.reach("after_line")
+        self._filer.file(recorded)
+        crashpoints.reach("after_filing")
         self._settle()
+        crashpoints.reach("after_settle")
         self._on_recorded(recorded)
-
-    def _file_unfiled(self) -> None:
-        """File away what can be; the rest stays in hand, which in time rightly holds up the intake."""
-        stuck: list[Recorded] = []
-        for entry in self._unfiled:
-            finished = entry.finished
-            folder, path = finished.candidate.folder, finished.candidate.path
-            try:
-                file_away(Filing(folder, path, identity(finished.stat), finished.record, entry.line))
-            except StoreError as error:
-                self.troubles.raised("filing", error)
-                stuck.append(entry)
-                continue
-            self._filed.append(entry.seq)
-            self._backlog.finish(
-                finished.candidate, "ok" if isinstance(finished.record, Result) else "failed"
-            )
-        if self._unfiled and not stuck:
-            self.troubles.cleared("filing")
-        self._unfiled = stuck
 
     def _settle(self) -> None:
         acknowledged = self._acknowledged
@@ -218,14 +202,16 @@ class Recorder:
         if self._history.max_backlog is not None:
             cursors["mqtt"] = acknowledged
         forgotten = list(self._forgotten)
+        if acknowledged != self._acknowledged_noted:
+            crashpoints.reach("before_puback_commit")
         try:
-            self._store.settle(totals=self._totals, filed=self._filed, cursors=cursors)
+            self._store.settle(totals=self._totals, filed=self._filer.filed, cursors=cursors)
             self._store.forget_kept(forgotten)
         except StoreError as error:
             self.troubles.raised("journal", error)
             return
         self.troubles.cleared("journal")
-        self._totals, self._filed = [], []
+        self._totals, self._filer.filed = [], []
         del self._forgotten[: len(forgotten)]
         self._acknowledged_noted = acknowledged
         self.visible = self.newest
@@ -233,12 +219,11 @@ class Recorder:
     def _keep_house(self) -> None:
         """Whatever is due between two groups."""
         self._log.sync_if_due()
-        if self._unfiled:
-            self._file_unfiled()
+        self._filer.try_again()
         news = self._acknowledged != self._acknowledged_noted
-        if self._filed or self._totals or self._forgotten or news:
+        if self._filer.filed or self._totals or self._forgotten or news:
             self._settle()
-        if self.newest - self._pruned_at >= PRUNE_EVERY:
+        if self.newest - self._pruned_at >= self._history.prune_every:
             self._prune()
 
     def _prune(self) -> None:

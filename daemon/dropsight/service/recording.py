@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from dropsight.records import Record, Result, Status, decode, drop_id, with_total
-from dropsight.service.backlog import Candidate
+from dropsight.records import Record, decode, drop_id, status_of, with_total
+from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.dropfolder import DropFolder
-from dropsight.service.filing import Filing, identity
 from dropsight.service.store import Row, Unfiled
 
 
@@ -40,13 +39,19 @@ class History:
     max_records: int
     max_backlog: int | None  # None: there is no broker
 
+    @property
+    def prune_every(self) -> int:
+        """Records between two prunings: rarely enough to cost nothing, often enough to keep the bound."""
+        return max(min(self.max_records, self.max_backlog or self.max_records) // 10, 64)
+
 
 def row_of(finished: Finished, line: bytes) -> Row:
     candidate, stat, record = finished.candidate, finished.stat, finished.record
-    status: Status = "ok" if isinstance(record, Result) else "failed"
     kept = candidate.folder.settings.after == "keep"
     path = os.fsencode(candidate.path)
-    return Row(record.id, path, stat.st_size, stat.st_mtime_ns, record.camera, status, line, kept=kept)
+    return Row(
+        record.id, path, stat.st_size, stat.st_mtime_ns, record.camera, status_of(record), line, kept=kept
+    )
 
 
 def durable(seq: int, finished: Finished, line: bytes) -> Recorded:
@@ -61,8 +66,8 @@ def repeated(finished: Finished, repeat: int) -> Finished:
     return replace(finished, record=msgspec.structs.replace(record, id=again))
 
 
-def left_behind(row: Unfiled, folders: Sequence[DropFolder]) -> Filing | None:
-    """Return what is still to be filed away: the very file that the record was made from."""
+def left_behind(row: Unfiled, folders: Sequence[DropFolder], backlog: Backlog) -> Recorded | None:
+    """Take in hand what is still to be filed away: the very file that the record was made from."""
     path = os.fsdecode(row.path)
     folder = next((folder for folder in folders if folder.wants(path)), None)
     try:
@@ -71,4 +76,4 @@ def left_behind(row: Unfiled, folders: Sequence[DropFolder]) -> Filing | None:
         return None
     if folder is None or (stat.st_size, stat.st_mtime_ns) != (row.size, row.mtime_ns):
         return None
-    return Filing(folder, path, identity(stat), decode(row.line), row.line)
+    return Recorded(row.seq, Finished(backlog.hold(folder, path), stat, decode(row.line)), row.line, 0.0)

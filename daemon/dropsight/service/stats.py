@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from dropsight.records import Latency, Record, Result
+from dropsight.records import Failure, Latency, Record, Result
 from dropsight.service.backlog import Counters
 from dropsight.service.latency import SLOTS, LatencyHistogram, Percentiles
 
@@ -71,7 +71,7 @@ class Stats:
                     self._classes[record.label] += 1
                     for stage in STAGES[1:-1]:
                         self._stages[stage].add(getattr(record.latency_ms, stage), now=now)
-                else:
+                elif isinstance(record, Failure):
                     self._errors[record.error.code] += 1
 
     def snapshot(self, counters: Counters, *, queues: Mapping[str, int], clock: str) -> Snapshot:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
+from dropsight import crashpoints
 from dropsight.errors import ConfigError, StoreError
 from dropsight.records import Status, with_total
 from dropsight.service.outbox import Delivery
@@ -89,6 +90,7 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 seqs = [self._insert(row) for row in rows]
+                crashpoints.reach("in_commit")
                 self._db.execute("COMMIT")
             except sqlite3.Error:
                 self._roll_back()
@@ -149,6 +151,7 @@ class Store:
                     (after, upto),
                 )
                 gone += done.rowcount
+                crashpoints.reach("in_pruning")
                 if done.rowcount < 500:
                     return gone
 

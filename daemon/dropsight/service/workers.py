@@ -13,6 +13,7 @@ from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Drop, Plan, Prepared
 from dropsight.models.spec import Model
 from dropsight.service.backlog import Backlog, Candidate
+from dropsight.service.inhand import InHand
 from dropsight.service.readiness import seconds_to_wait, seconds_young
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished
@@ -35,16 +36,19 @@ class Workers:
         backlog: Backlog,
         recorder: Recorder,
         on_record: Callable[[Candidate, os.stat_result], bool],
+        in_hand: InHand,
+        survives: Callable[[str], bool],
     ) -> None:
         self._plan, self._models, self._backlog, self._recorder = plan, models, backlog, recorder
-        self._on_record = on_record
+        self._on_record, self._in_hand, self._survives = on_record, in_hand, survives
         self._tensors: queue.Queue[Work | None] = queue.Queue(maxsize=len(models))
         self._decoders = [
-            threading.Thread(target=self._decode, name=f"decode-{number}") for number in range(decoders)
+            threading.Thread(target=self._decode, args=(number,), name=f"decode-{number}")
+            for number in range(decoders)
         ]
         self._interpreters = [
-            threading.Thread(target=self._interpret, args=(model,), name=f"interpret-{number}")
-            for number, model in enumerate(models)
+            threading.Thread(target=self._interpret, args=(model, slot), name=f"interpret-{slot - decoders}")
+            for slot, model in enumerate(models, start=decoders)
         ]
 
     def start(self) -> None:
@@ -63,11 +67,11 @@ class Workers:
         for interpreter in self._interpreters:
             interpreter.join()
 
-    def _decode(self) -> None:
+    def _decode(self, slot: int) -> None:
         while candidate := self._backlog.take():
-            self._examine(candidate)
+            self._examine(candidate, slot)
 
-    def _examine(self, candidate: Candidate) -> None:
+    def _examine(self, candidate: Candidate, slot: int) -> None:
         try:
             file = open_image(candidate.path)
         except FileNotFoundError:
@@ -76,9 +80,9 @@ class Workers:
             self._refuse_unopened(candidate, error)
         else:
             with file:
-                self._examine_open(candidate, file)
+                self._examine_open(candidate, file, slot)
 
-    def _examine_open(self, candidate: Candidate, file: ImageFile) -> None:
+    def _examine_open(self, candidate: Candidate, file: ImageFile, slot: int) -> None:
         if wait := seconds_to_wait(candidate, file.fd, file.stat):
             self._backlog.postpone(candidate, seconds=wait)
             return
@@ -86,7 +90,10 @@ class Workers:
             self._backlog.drop(candidate)
             return
         drop = _drop(candidate, file.stat)
+        record_id = drop.id(self._plan.device)
         try:
+            self._try_alone(candidate, record_id)
+            self._in_hand.note(slot, record_id, "decode")
             data, header = pipeline.read(file, self._plan)
             prepared = pipeline.prepare(data, header, self._plan)
         except ImageError as error:
@@ -95,8 +102,23 @@ class Workers:
                 self._backlog.postpone(candidate, seconds=young)
             else:
                 self._fail(candidate, drop, error)
+                self._in_hand.acquit(record_id)
             return
+        finally:
+            self._in_hand.clear(slot)
         self._tensors.put((candidate, drop, header, prepared))
+
+    def _try_alone(self, candidate: Candidate, record_id: str) -> None:
+        """Raises ImageError for an image that killed the daemon, and now a process of its own as well."""
+        stage = self._in_hand.suspects.get(record_id)
+        if stage is None:
+            return
+        if self._survives(candidate.path):
+            self._in_hand.acquit(record_id)
+        elif stage == "decode":
+            raise ImageError("unreadable", "decoding it ended the process, twice")
+        else:
+            raise ImageError("model_error", "the interpreter ended the process on it, twice")
 
     def _refuse_unopened(self, candidate: Candidate, error: ImageError) -> None:
         try:
@@ -106,9 +128,10 @@ class Workers:
         else:
             self._fail(candidate, _drop(candidate, stat), error)
 
-    def _interpret(self, model: Model) -> None:
+    def _interpret(self, model: Model, slot: int) -> None:
         while work := self._tensors.get():
             candidate, drop, header, prepared = work
+            self._in_hand.note(slot, drop.id(self._plan.device), "invoke")
             try:
                 answer = pipeline.predict(model, prepared, self._plan)
             except ModelError as error:
@@ -116,6 +139,7 @@ class Workers:
             else:
                 record = pipeline.result(drop, header, prepared, answer, self._plan)
                 self._recorder.put(Finished(candidate, drop.stat, record))
+            self._in_hand.clear(slot)
 
     def _fail(self, candidate: Candidate, drop: Drop, error: ImageError) -> None:
         self._recorder.put(Finished(candidate, drop.stat, pipeline.failure(drop, error, self._plan)))

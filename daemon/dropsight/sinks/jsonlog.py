@@ -10,6 +10,7 @@ import threading
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from dropsight import crashpoints
 from dropsight.errors import SinkError
 
 log = logging.getLogger(__name__)
@@ -35,16 +36,18 @@ class JsonLog:
             raise _unusable(path, error) from error
         self._mend_backups()
 
-    def append(self, lines: Sequence[bytes]) -> None:
-        """Append each as a line, all or none; rotate first where they would not fit."""
+    def append(self, lines: Sequence[bytes]) -> bool:
+        """Append each as a line, all or none; rotate first where they would not fit, and tell whether."""
         if not lines:
-            return
+            return False
         block = b"\n".join(lines) + b"\n"
         try:
             self._reopen_if_moved()
-            if self._size and self._size + len(block) > self._max_bytes:
+            full = self._size > 0 and self._size + len(block) > self._max_bytes
+            if full:
                 self._rotate()
             self._write(block)
+            return full
         except OSError as error:
             raise _unusable(self._path, error) from error
 
@@ -55,16 +58,18 @@ class JsonLog:
             raise _unusable(self._path, error) from error
 
     def recent_ids(self, ids: Collection[str]) -> set[str]:
-        """Tell which of these records stand in the active log or the newest backup."""
+        """Tell which of these records stand in the active log or the two newest backups."""
         wanted = {f'"id":"{record_id}"'.encode(): record_id for record_id in ids}
         found: set[str] = set()
-        for path in (self._path, self._newest_backup()):
-            if path is None or not wanted:
-                continue
-            for line in _lines(path):
-                # The id is among the first values of an encoded record.
-                head = line[:256]
-                found.update(record_id for mark, record_id in wanted.items() if mark in head)
+        try:
+            newest = [path for number, path in sorted(self._backup_files()) if number <= 2]
+            for path in (self._path, *newest):
+                for line in _lines(path):
+                    # The id is among the first values of an encoded record.
+                    head = line[:256]
+                    found.update(record_id for mark, record_id in wanted.items() if mark in head)
+        except OSError as error:
+            raise _unusable(self._path, error) from error
         return found
 
     def close(self) -> None:
@@ -86,17 +91,26 @@ class JsonLog:
         except FileNotFoundError:
             there = None
         if there is None or (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
-            os.close(self._fd)
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            former = self._fd
             self._open()
+            os.close(former)
+        elif mine.st_size > self._size:  # half a block, from when the disk was full
+            os.ftruncate(self._fd, self._size)
+        else:
+            self._size = mine.st_size
 
     def _write(self, block: bytes) -> None:
         try:
             left = block
+            if crashpoints.near("in_line"):
+                os.write(self._fd, block[: len(block) * 2 // 3])
+                crashpoints.die()
             while left:
                 left = left[os.write(self._fd, left) :]
         except OSError:
-            os.ftruncate(self._fd, self._size)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._size)
             raise
         self._size += len(block)
 
@@ -105,8 +119,9 @@ class JsonLog:
         if self._compressor:
             self._compressor.join()
         self._shift()
-        os.close(self._fd)
+        former = self._fd
         self._open()
+        os.close(former)
         if self._compress and self._backups:
             self._compressor = threading.Thread(target=self._compress_newest, name="log-gzip")
             self._compressor.start()
@@ -121,6 +136,7 @@ class JsonLog:
             self._path.rename(self._backup(1))
         else:
             self._path.unlink()
+        crashpoints.reach("in_rotation")
 
     def _compress_newest(self) -> None:
         self._compress_file(self._backup(1))
@@ -136,6 +152,7 @@ class JsonLog:
                 raw.flush()
                 os.fsync(raw.fileno())
             part.rename(target)
+            crashpoints.reach("in_compression")
             path.unlink()
         except OSError as error:
             part.unlink(missing_ok=True)
@@ -156,10 +173,6 @@ class JsonLog:
         pattern = re.compile(re.escape(self._path.name) + r"\.(\d+)(\.gz)?")
         found = ((pattern.fullmatch(path.name), path) for path in self._path.parent.iterdir())
         return [(int(match[1]), path) for match, path in found if match]
-
-    def _newest_backup(self) -> Path | None:
-        candidates = (self._backup(1), self._backup(1, gz=True))
-        return next((path for path in candidates if path.exists()), None)
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from dropsight import crashpoints
 from dropsight.config import Mqtt
 from dropsight.service.outbox import Delivery, Outbox
 from dropsight.sinks.connection import Connection
@@ -111,8 +112,7 @@ class Session:
             self._publish(self._waiting.popleft())
 
     def _publish(self, delivery: Delivery) -> None:
-        failed = delivery.status == "failed"
-        topic = self._topics.failure(delivery.camera) if failed else self._topics.result(delivery.camera)
+        topic = self._topics.record(delivery.status, delivery.camera)
         self._order.append(delivery.seq)
         if not self._connection.takes(topic, delivery.line):
             self._task.tally.oversized += 1
@@ -120,9 +120,10 @@ class Session:
             self._settled.add(delivery.seq)
             return
         settings = self._task.settings
-        retain = settings.retain and not failed
+        retain = settings.retain and delivery.status == "ok"
         mid = self._connection.publish(topic, delivery.line, qos=settings.qos, retain=retain)
         self._in_flight[mid] = delivery.seq
+        crashpoints.reach("after_publish")
 
     def _settle(self, mids: Iterable[int]) -> None:
         self._settled.update(self._in_flight.pop(mid) for mid in mids if mid in self._in_flight)

@@ -3,6 +3,9 @@
 import re
 from dataclasses import dataclass
 
+from dropsight.records import Status
+
+_RECORDS: dict[Status, str] = {"ok": "result", "failed": "failure", "expired": "expired"}
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -31,11 +34,8 @@ class Topics:
     def info(self) -> str:
         return f"{self.root}/info"
 
-    def result(self, camera: str) -> str:
-        return f"{self.root}/result/{topic_part(camera)}"
+    def record(self, status: Status, camera: str) -> str:
+        return f"{self.root}/{_RECORDS[status]}/{topic_part(camera)}"
 
     def state(self, camera: str) -> str:
         return f"{self.root}/state/{topic_part(camera)}"
-
-    def failure(self, camera: str) -> str:
-        return f"{self.root}/failure/{topic_part(camera)}"

@@ -1,0 +1,70 @@
+"""Files away what is on record; what has no room stays in hand and is tried ever less often."""
+
+import time
+from collections.abc import Sequence
+
+from dropsight.errors import StoreError
+from dropsight.records import status_of
+from dropsight.service.backlog import Backlog
+from dropsight.service.dropfolder import DropFolder
+from dropsight.service.filing import Filing, file_away, identity
+from dropsight.service.recording import Recorded
+from dropsight.service.troubles import Troubles
+
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 30.0
+
+
+class Filer:
+    """Used by the recorder's thread alone. `filed` are the seqs that the journal has yet to hear of."""
+
+    def __init__(self, backlog: Backlog, troubles: Troubles) -> None:
+        self._backlog, self._troubles = backlog, troubles
+        self._stuck: list[Recorded] = []
+        self._pause, self._next_try = FIRST_PAUSE_SECONDS, 0.0
+        self.filed: list[int] = []
+
+    @property
+    def at_rest(self) -> bool:
+        return not (self._stuck or self.filed)
+
+    @property
+    def seconds_to_next_try(self) -> float:
+        return max(self._next_try - time.monotonic(), 0.0) if self._stuck else float("inf")
+
+    def file(self, recorded: Sequence[Recorded]) -> None:
+        """File away at once what can be; behind what is stuck for the same place it waits its turn."""
+        self._stuck.extend(self._try(recorded))
+
+    def try_again(self, *, at_once: bool = False) -> None:
+        if not self._stuck or (time.monotonic() < self._next_try and not at_once):
+            return
+        before, self._stuck = len(self._stuck), self._try(self._stuck)
+        if not self._stuck:
+            self._troubles.cleared("filing")
+        # Copying to a full disk costs as much as to an empty one: do it less and less.
+        moving = len(self._stuck) < before
+        self._pause = FIRST_PAUSE_SECONDS if moving else min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+        self._next_try = time.monotonic() + self._pause
+
+    def _try(self, recorded: Sequence[Recorded]) -> list[Recorded]:
+        """Return what is stuck. One refusal speaks for all that would go to the same place."""
+        stuck: list[Recorded] = []
+        closed: set[tuple[DropFolder, bool]] = set()
+        for entry in recorded:
+            finished = entry.finished
+            folder, status = finished.candidate.folder, status_of(finished.record)
+            place = (folder, status == "ok")
+            if place not in closed:
+                path = finished.candidate.path
+                try:
+                    file_away(Filing(folder, path, identity(finished.stat), finished.record, entry.line))
+                except StoreError as error:
+                    self._troubles.raised("filing", error)
+                    closed.add(place)
+            if place in closed:
+                stuck.append(entry)
+            else:
+                self.filed.append(entry.seq)
+                self._backlog.finish(finished.candidate, status)
+        return stuck

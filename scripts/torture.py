@@ -1,0 +1,204 @@
+"""Kill the daemon again and again over thousands of real images and a real broker; count what is lost.
+
+    scripts/torture.py --kills 200 --images 20000
+
+Every kill is a SIGKILL: one at each named step of the recorder first, then at random instants, start-up
+included. In the end every image must have exactly one line in the logs, every record must have reached a
+subscriber, and every file must be filed away once. Exits 1 where one of that is not so.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import yaml
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from brokers import Subscriber, mosquitto, wait_until  # noqa: E402
+from daemons import PHOTOS, command  # noqa: E402
+from dropsight.crashpoints import POINTS, VARIABLE  # noqa: E402
+from dropsight.service.control import NotRunningError, ask  # noqa: E402
+from dropsight.sinks.connection import WINDOW  # noqa: E402
+
+CAMERAS = ("front", "yard", "gate")
+# Points that are reached once in many groups, or only where processed/ is another file system.
+RARE = {"in_rotation", "in_compression", "in_pruning", "in_filing"}
+ELSEWHERE = {"in_copying"}
+
+
+@dataclass
+class Findings:
+    """What the end looks like, beside what it should."""
+
+    images: int
+    lines: Counter[str]
+    published: Counter[str]
+    filed: Counter[str]
+    left: int
+    ends: Counter[str]
+
+    def report(self) -> dict[str, int]:
+        return {
+            "images": self.images,
+            "kills": self.ends.total(),
+            "lost_lines": self.images - len(self.lines),
+            "duplicate_lines": self.lines.total() - len(self.lines),
+            "lost_messages": len(self.lines.keys() - self.published.keys()),
+            "foreign_messages": len(self.published.keys() - self.lines.keys()),
+            "repeated_messages": self.published.total() - len(self.published),
+            "lost_files": self.images - len(self.filed),
+            "files_filed_twice": self.filed.total() - len(self.filed),
+            "files_left": self.left,
+        }
+
+    def is_clean(self) -> bool:
+        found = self.report()
+        repeats = found.pop("repeated_messages")
+        del found["images"], found["kills"]
+        return not any(found.values()) and repeats <= self.ends.total() * WINDOW
+
+
+class Torture:
+    def __init__(self, root: Path, url: str, *, images: int, seed: int) -> None:
+        self.root, self.inbox = root, root / "inbox"
+        self.images, self.dropped = images, 0
+        self.chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
+        self._pictures = list(_small_pictures())
+        self._config = root / "dropsight.yaml"
+        self._config.write_text(yaml.safe_dump(_settings(url)))
+        self.inbox.mkdir()
+        for camera in CAMERAS:
+            (self.inbox / camera).mkdir()
+
+    def drop(self, count: int) -> None:
+        for number in range(self.dropped, min(self.dropped + count, self.images)):
+            target = self.inbox / CAMERAS[number % len(CAMERAS)] / f"{number:06}.jpg"
+            target.write_bytes(self._pictures[number % len(self._pictures)])
+            self.dropped += 1
+
+    def live(self, point: str | None, kill: int) -> str:
+        """One life of the daemon, to its violent end; tell how it ended."""
+        environ = dict(os.environ)
+        if point:
+            times = 1 if point in RARE else self.chance.randint(1, 4)
+            environ[VARIABLE] = f"{point}:{times}"
+        process = self._start(environ)
+        try:
+            code = process.wait(60 if point else self.chance.uniform(0.05, 2.5))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return "not reached" if point else "killed"
+        if code != -9:
+            raise SystemExit(f"life {kill} ended with {code}: see {self.root / 'daemon.log'}")
+        return "killed"
+
+    def finish(self) -> None:
+        """Let the daemon live until everything is done."""
+        process = self._start(dict(os.environ))
+        wait_until(self._is_done, seconds=120 + self.images / 20, what="everything is done")
+        process.terminate()
+        if process.wait(60) != 0:
+            raise SystemExit(f"the last life did not end well: see {self.root / 'daemon.log'}")
+
+    def findings(self, subscriber: Subscriber, ends: Counter[str]) -> Findings:
+        filed = Counter(path.name for path in (self.root / "processed").rglob("*") if path.is_file())
+        lines = Counter(json.loads(line)["id"] for line in _lines(self.root / "logs"))
+        published = Counter(json.loads(message)["id"] for message in subscriber.topics("/result/"))
+        left = sum(path.is_file() for path in self.inbox.rglob("*"))
+        return Findings(self.images, lines, published, filed, left, ends)
+
+    def _start(self, environ: dict[str, str]) -> "subprocess.Popen[bytes]":
+        with (self.root / "daemon.log").open("ab") as log:
+            return subprocess.Popen(command("run", "-c", str(self._config)), stderr=log, env=environ)
+
+    def _is_done(self) -> bool:
+        try:
+            stats = json.loads(ask(self.root / "state", "status"))["stats"]
+        except (NotRunningError, FileNotFoundError):
+            return False
+        waiting = stats["counters"]["waiting"] or stats["queues"]["outbox"]
+        return not waiting and not any(path.is_file() for path in self.inbox.rglob("*"))
+
+
+def _settings(url: str) -> dict[str, object]:
+    return {
+        "device": "torture",
+        "watch": [{"path": "inbox", "retention": {"days": None, "max_bytes": None}}],
+        "log": {"max_bytes": 30_000, "backups": 1_000_000},
+        "store": {"max_records": 300},
+        "mqtt": {"url": url},
+    }
+
+
+def _small_pictures() -> Iterator[bytes]:
+    for photo in PHOTOS:
+        pixels = cv2.imread(str(photo))
+        assert pixels is not None, photo  # noqa: S101 - our own photos
+        small = cv2.resize(pixels, (128, 96), interpolation=cv2.INTER_AREA)
+        yield cv2.imencode(".jpg", small)[1].tobytes()
+
+
+def _lines(folder: Path) -> Iterator[bytes]:
+    for path in folder.iterdir():
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield from file
+
+
+def torture(root: Path, *, kills: int, images: int, seed: int) -> Findings:
+    root.mkdir(parents=True, exist_ok=True)
+    points = [point for point in POINTS if point not in ELSEWHERE]
+    with mosquitto(root) as broker, Subscriber(broker.port) as subscriber:
+        work = Torture(root, broker.url, images=images, seed=seed)
+        plan: list[str | None] = [*points, *[None] * kills][:kills]
+        work.chance.shuffle(plan)
+        ends: Counter[str] = Counter()
+        for kill, point in enumerate(tqdm(plan, unit="kill", disable=None)):
+            work.drop(images // (kills + 1))
+            how = work.live(point, kill)
+            ends[how if how == "killed" else f"{how}: {point}"] += 1
+        work.drop(images)
+        work.finish()
+        # The broker has everything; what it still owes the subscriber comes in a moment.
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            found = work.findings(subscriber, ends)
+            if not found.report()["lost_messages"]:
+                break
+            time.sleep(0.1)
+        print(json.dumps({**found.report(), "ends": ends}, indent=2))
+        return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--folder", type=Path, help="where to work; kept. Default: a temporary one")
+    args = parser.parse_args()
+    if args.folder:
+        clean = torture(args.folder, kills=args.kills, images=args.images, seed=args.seed).is_clean()
+    else:
+        with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+            clean = torture(Path(folder), kills=args.kills, images=args.images, seed=args.seed).is_clean()
+    print("nothing lost, nothing twice" if clean else "PROMISES BROKEN")
+    sys.exit(0 if clean else 1)
+
+
+if __name__ == "__main__":
+    main()
