@@ -1,6 +1,7 @@
 """Group commit and its consequences, with a real journal, a real log and real files."""
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished, History, row_of
 from dropsight.service.stats import Stats
 from dropsight.service.store import Store
+from dropsight.service.troubles import Troubles
 from dropsight.sinks.jsonlog import JsonLog
 
 MODEL = ModelFacts("m", "tflite", "int8", "sha256:0")
@@ -50,6 +52,7 @@ class Desk:
             backlog=self.backlog,
             stats=Stats(window_seconds=60),
             history=History(1000, None),
+            troubles=Troubles(logging.getLogger()),
             on_recorded=lambda _: None,
         )
 

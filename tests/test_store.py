@@ -82,7 +82,7 @@ def test_a_journal_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     database = sqlite3.connect(tmp_path / "journal.db")
     database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(StoreError, match="newer dropsight"):
+    with pytest.raises(ConfigError, match="newer dropsight"):
         Store(tmp_path / "journal.db")
 
 

@@ -3,11 +3,13 @@
 DropsightError
 ├── ImageError     this image's fault for ever: it is filed under failed/
 ├── StoreError     the disk's or the journal's: keep the image, wait, try again
+│   └── DamagedError   the journal can no longer be trusted: end, rescue it at the next start
 ├── SinkError      the log's or the broker's: the same
 ├── ModelError     the operator's: one clear line, exit code 1
 └── ConfigError    the operator's: one line a fault, exit code 2
 """
 
+import errno
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
@@ -38,6 +40,10 @@ class StoreError(DropsightError):
     pass
 
 
+class DamagedError(StoreError):
+    pass
+
+
 class SinkError(DropsightError):
     pass
 
@@ -50,3 +56,12 @@ class ConfigError(DropsightError):
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = tuple(faults)
+
+
+# A disk that is full, gone or write-protected may be in order again tomorrow, without anybody's doing here.
+_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE}
+
+
+def is_passing(error: BaseException | None) -> bool:
+    """Whether it is worth waiting for this error to go away."""
+    return isinstance(error, OSError) and error.errno in _PASSING

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dropsight.commands.settings import settings
-from dropsight.daemon.assembly import Daemon
+from dropsight.daemon.opening import open_daemon
 from dropsight.service.lifecycle import Lifecycle
 
 
@@ -31,4 +31,5 @@ def run(
         overrides |= {"mqtt": None} if mqtt == "none" else {"mqtt.url": mqtt}
     config = settings(file, overrides=overrides)
     with Lifecycle() as lifecycle:
-        return Daemon(config).run(lifecycle, once=once)
+        daemon = open_daemon(config, lifecycle, once=once)
+        return daemon.run(lifecycle, once=once) if daemon else 0

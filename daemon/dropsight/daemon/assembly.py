@@ -24,12 +24,14 @@ from dropsight.service.backlog import Backlog
 from dropsight.service.control import ControlServer
 from dropsight.service.inhand import InHand
 from dropsight.service.lifecycle import Lifecycle
+from dropsight.service.notify import notify
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import History, Recorded
 from dropsight.service.retention import sweep
 from dropsight.service.scanner import Scanner
 from dropsight.service.stats import Snapshot, Stats, summary
 from dropsight.service.store import JournalReader, Store
+from dropsight.service.troubles import Troubles
 from dropsight.service.workers import Workers
 from dropsight.sinks.mqtt import Publisher
 from dropsight.sinks.session import Announcements
@@ -52,7 +54,7 @@ class Daemon:
 
     def __init__(self, config: Config, *, on_recorded: OnRecorded | None = None) -> None:
         share_memory()
-        self._config, self._told = config, on_recorded
+        self._config, self._told, self._up = config, on_recorded, False
         with ExitStack() as stack:
             self._folders = open_folders(config)
             self._store = Store(config.store.path)
@@ -62,6 +64,7 @@ class Daemon:
             stack.callback(self._lines.close)
             self._stats = Stats(window_seconds=config.stats.window_seconds)
             self._backlog = Backlog()
+            self._troubles = Troubles(log, changed=self._tell_supervisor)
             self._recorder = self._make_recorder()
             self._in_hand = InHand(config.store.path.with_name(IN_HAND))
             stack.callback(self._in_hand.close)
@@ -79,9 +82,16 @@ class Daemon:
         control = ControlServer(self._config.store.path.parent, {"status": self._status})
         finder = _start("scan", lambda: self._work_once(lifecycle)) if once else self._start_watching()
         log.info("watching %s", ", ".join(folder.root for folder in self._folders))
+        self._up = True
+        notify(READY="1")
+        self._tell_supervisor()
         try:
             self._wait(lifecycle)
+            if lifecycle.failure:
+                # A thread is gone, and with it the order of things; the folder and the journal are whole.
+                os._exit(1)
         finally:
+            notify(STOPPING="1")
             self._scanner.stop()
             self._backlog.stop()
             finder.join()
@@ -108,6 +118,7 @@ class Daemon:
         while not lifecycle.wait(max(next_line - time.monotonic(), 0.0)):
             if time.monotonic() >= next_line:
                 log.info("%s", summary(self._snapshot()))
+                self._tell_supervisor()
                 next_line += interval
 
     def _work_once(self, lifecycle: Lifecycle) -> None:
@@ -162,6 +173,7 @@ class Daemon:
             backlog=self._backlog,
             stats=self._stats,
             history=History(self._config.store.max_records, mqtt.max_backlog if mqtt else None),
+            troubles=self._troubles,
             on_recorded=self._on_recorded,
         )
         recorder.recover(self._folders)
@@ -181,6 +193,7 @@ class Daemon:
                 stats=lambda: msgspec.json.encode(self._snapshot()),
                 stats_seconds=config.stats.interval_seconds,
             ),
+            troubles=Troubles(log, changed=self._tell_supervisor),
         )
         for camera, line in reader.latest_by_camera():
             record = decode(line)
@@ -227,12 +240,25 @@ class Daemon:
             "records": self._recorder.depth(),
             "outbox": self._recorder.newest - self._recorder.acknowledged if self._publisher else 0,
         }
-        return self._stats.snapshot(counters, queues=queues, clock=timestamp(time.time()))
+        return self._stats.snapshot(
+            counters,
+            queues=queues,
+            dropped=self._recorder.dropped,
+            troubles=self._all_troubles(),
+            clock=timestamp(time.time()),
+        )
+
+    def _all_troubles(self) -> dict[str, str]:
+        of_broker = self._publisher.troubles.current() if self._publisher else {}
+        return self._troubles.current() | of_broker
+
+    def _tell_supervisor(self) -> None:
+        if self._up:
+            troubles = "; ".join(self._all_troubles().values())
+            notify(STATUS=f"{summary(self._snapshot())}{'; ' if troubles else ''}{troubles}")
 
     def _status(self) -> bytes:
-        troubles = self._recorder.troubles.current()
-        if self._publisher:
-            troubles |= self._publisher.troubles.current()
+        snapshot = self._snapshot()
         status = Status(
             version=VERSION,
             pid=os.getpid(),
@@ -241,9 +267,9 @@ class Daemon:
             log=str(self._config.log.path),
             model=model_report(self._models[0].spec, self._instead_of),
             mqtt=self._publisher.status() if self._publisher else None,
-            troubles=troubles,
-            dropped=self._recorder.dropped,
-            stats=self._snapshot(),
+            troubles=snapshot.troubles,
+            dropped=snapshot.dropped,
+            stats=snapshot,
         )
         return msgspec.json.encode(status)
 

@@ -6,15 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dropsight.config import Config
-from dropsight.errors import ConfigError
+from dropsight.errors import ConfigError, StoreError, is_passing
 from dropsight.service.dropfolder import DropFolder
 
 
 def open_folders(config: Config) -> list[DropFolder]:
-    """Make what is missing; raises ConfigError with a line for each folder that cannot be used."""
+    """Make what is missing; raises ConfigError with a line for each folder that cannot be used.
+
+    Raises StoreError where that may pass by itself.
+    """
     faults = [fault for key, path, writes in _needed(config) if (fault := _fault(key, path, writes=writes))]
+    texts = [text for text, _ in faults]
     if faults:
-        raise ConfigError(faults)
+        passes = all(is_passing(error) for _, error in faults)
+        raise StoreError("; ".join(texts)) if passes else ConfigError(texts)
     ours = (config.log.path.parent, config.store.path.parent)
     return [DropFolder.open(watch, ours=ours) for watch in config.watch]
 
@@ -30,7 +35,7 @@ def _needed(config: Config) -> Iterator[tuple[str, Path, bool]]:
     yield "store.path", config.store.path.parent, True
 
 
-def _fault(key: str, path: Path, *, writes: bool) -> str | None:
+def _fault(key: str, path: Path, *, writes: bool) -> tuple[str, OSError] | None:
     try:
         path.mkdir(parents=True, exist_ok=True)
         with os.scandir(path):
@@ -40,5 +45,5 @@ def _fault(key: str, path: Path, *, writes: bool) -> str | None:
             with tempfile.TemporaryFile(dir=path):
                 pass
     except OSError as error:
-        return f"{key}: {path} cannot be {'written' if writes else 'read'}: {error.strerror}"
+        return f"{key}: {path} cannot be {'written' if writes else 'read'}: {error.strerror}", error
     return None

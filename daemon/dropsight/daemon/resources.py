@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from dropsight.config import Config
-from dropsight.errors import ConfigError, SinkError
+from dropsight.errors import ConfigError, SinkError, StoreError, is_passing
 from dropsight.models.describing import Said
 from dropsight.models.registry import open_first
 from dropsight.models.spec import Model
@@ -66,4 +66,6 @@ def open_log(config: Config) -> JsonLog:
             compress=settings.compress,
         )
     except SinkError as error:
-        raise ConfigError([str(error)]) from error
+        raise (
+            StoreError(str(error)) if is_passing(error.__cause__) else ConfigError([str(error)])
+        ) from error

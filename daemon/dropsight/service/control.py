@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from dropsight.errors import DropsightError
+from dropsight.errors import DropsightError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +34,13 @@ class ControlServer:
     def __init__(self, folder: Path, answers: dict[str, Callable[[], bytes]]) -> None:
         self._folder, self._answers = folder, answers
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with contextlib.suppress(FileNotFoundError):
-            (folder / NAME).unlink()
-        with _address(folder) as address:
-            self._listener.bind(address)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                (folder / NAME).unlink()
+            with _address(folder) as address:
+                self._listener.bind(address)
+        except OSError as error:
+            raise StoreError(f"{folder / NAME} cannot be made: {error.strerror}") from error
         self._listener.listen(8)
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         self._thread.start()

@@ -1,5 +1,6 @@
 """Signals: the first SIGTERM or SIGINT asks to stop, the second ends the process at once."""
 
+import logging
 import os
 import select
 import signal
@@ -7,6 +8,10 @@ import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Self
+
+from dropsight.errors import DropsightError
+
+log = logging.getLogger(__name__)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -61,6 +66,9 @@ class Lifecycle:
 
     def _on_thread_failure(self, hook: threading.ExceptHookArgs) -> None:
         """A bug in a thread ends the process: the folder is the state, so a restart is the recovery."""
-        self._former_hook(hook)
+        if isinstance(hook.exc_value, DropsightError):
+            log.error("%s", hook.exc_value)
+        else:
+            self._former_hook(hook)
         self.failure = hook.exc_value
         self.request_stop()

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from dropsight import crashpoints
-from dropsight.errors import StoreError
+from dropsight.errors import DamagedError, StoreError
 from dropsight.records import encode
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.filer import Filer
 from dropsight.service.loglines import SYNC_SECONDS, LineLog, LogLines
 from dropsight.service.recording import Finished, History, Recorded, durable, left_behind, repeated, row_of
+from dropsight.service.rescue import mark_damaged
 from dropsight.service.stats import Stats
 from dropsight.service.store import Cursor, JournalReader, Store
 from dropsight.service.troubles import Troubles
@@ -37,11 +38,12 @@ class Recorder:
         backlog: Backlog,
         stats: Stats,
         history: History,
+        troubles: Troubles,
         on_recorded: Callable[[Sequence[Recorded]], None],
     ) -> None:
         self._store, self._backlog, self._stats, self._history = store, backlog, stats, history
         self._on_recorded = on_recorded
-        self.troubles = Troubles(log)
+        self.troubles = troubles
         self._reader = JournalReader(store.path)
         self._log = LogLines(lines, self._reader, self.troubles, synced=store.cursor("log"))
         self._inbound: queue.Queue[Finished | None] = queue.Queue(maxsize=2 * GROUP_RECORDS)
@@ -160,6 +162,9 @@ class Recorder:
             crashpoints.reach("before_commit")
             try:
                 seqs = self._store.add(rows)
+            except DamagedError:
+                mark_damaged(self._store.path)
+                raise
             except StoreError as error:
                 self.troubles.raised("journal", error)
                 if self._stopping.wait(RETRY_SECONDS):

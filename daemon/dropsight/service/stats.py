@@ -43,6 +43,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     classes: Mapping[str, int]
     cameras: Mapping[str, int]
     errors: Mapping[str, int]
+    dropped: int
+    troubles: Mapping[str, str]
     temperature_celsius: float | None
     memory_bytes: int
 
@@ -74,7 +76,16 @@ class Stats:
                 elif isinstance(record, Failure):
                     self._errors[record.error.code] += 1
 
-    def snapshot(self, counters: Counters, *, queues: Mapping[str, int], clock: str) -> Snapshot:
+    def snapshot(
+        self,
+        counters: Counters,
+        *,
+        queues: Mapping[str, int],
+        dropped: int,
+        troubles: Mapping[str, str],
+        clock: str,
+    ) -> Snapshot:
+        """`dropped`: records that the broker never got; `troubles`: what is wrong now, by part."""
         now = time.monotonic()
         uptime = now - self._started
         with self._lock:
@@ -94,6 +105,8 @@ class Stats:
                 classes=dict(self._classes.most_common()),
                 cameras=dict(self._cameras.most_common()),
                 errors=dict(self._errors.most_common()),
+                dropped=dropped,
+                troubles=troubles,
                 temperature_celsius=temperature_celsius(),
                 memory_bytes=memory_bytes(),
             )

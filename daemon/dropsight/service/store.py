@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from dropsight import crashpoints
-from dropsight.errors import ConfigError, StoreError
+from dropsight.errors import ConfigError, DamagedError, StoreError, is_passing
 from dropsight.records import Status, with_total
 from dropsight.service.outbox import Delivery
 
@@ -36,6 +36,9 @@ CREATE INDEX unfiled ON record (seq) WHERE filed = 0;
 CREATE TABLE cursor (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE kept (id TEXT PRIMARY KEY, path BLOB NOT NULL) STRICT, WITHOUT ROWID;
 """
+
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StoreError(f"{path}: the journal cannot be used: {error}") from error
+        kind = DamagedError if error.sqlite_errorcode & 0xFF in _DAMAGED else StoreError
+        raise kind(f"{path}: the journal cannot be used: {error}") from error
 
 
 class Store:
@@ -239,7 +243,8 @@ def _sole_owner(path: Path) -> IO[bytes]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(path.name + ".lock").open("ab")
     except OSError as error:
-        raise ConfigError([f"store.path: {path.parent} cannot be written: {error.strerror}"]) from error
+        text = f"store.path: {path.parent} cannot be written: {error.strerror}"
+        raise (StoreError(text) if is_passing(error) else ConfigError([text])) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -267,7 +272,11 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
     if version == VERSION:
         return
     if version > VERSION:
-        raise StoreError(
-            f"{path}: the journal was written by a newer dropsight (version {version}); upgrade this one"
+        raise ConfigError(
+            [f"store.path: {path} was written by a newer dropsight (version {version}); upgrade this one"]
         )
+    create_schema(db)
+
+
+def create_schema(db: sqlite3.Connection) -> None:
     db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dropsight.errors import DropsightError
@@ -15,6 +16,7 @@ class Troubles:
     """Thread-safe."""
 
     log: logging.Logger
+    changed: Callable[[], None] = lambda: None
     _current: dict[str, tuple[str, float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -26,12 +28,15 @@ class Troubles:
                 return
             self._current[part] = (text, now)
         self.log.warning("%s", text)
+        if known != text:
+            self.changed()
 
     def cleared(self, part: str) -> None:
         with self._lock:
             over = self._current.pop(part, None)
         if over:
             self.log.info("%s: in order again", part)
+            self.changed()
 
     def any(self) -> bool:
         return bool(self._current)

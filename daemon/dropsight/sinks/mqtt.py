@@ -37,8 +37,16 @@ class MqttStatus(msgspec.Struct, frozen=True):
 class Publisher:
     """`run` belongs on a thread of its own; everything else may be called from any."""
 
-    def __init__(self, settings: Mqtt, *, device: str, outbox: Outbox, announcements: Announcements) -> None:
-        self.troubles = Troubles(log)
+    def __init__(
+        self,
+        settings: Mqtt,
+        *,
+        device: str,
+        outbox: Outbox,
+        announcements: Announcements,
+        troubles: Troubles,
+    ) -> None:
+        self.troubles = troubles
         self.states = CameraStates()
         self.connected = self.refused = self._gave_up = False
         self._broker = Broker.of(settings)

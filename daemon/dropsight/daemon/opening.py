@@ -1,0 +1,47 @@
+"""Getting the daemon up: at once, or when the disk lets it; after a rescue, where the journal is damaged."""
+
+import logging
+
+from dropsight.config import Config
+from dropsight.daemon.assembly import Daemon
+from dropsight.errors import DamagedError, StoreError
+from dropsight.service.lifecycle import Lifecycle
+from dropsight.service.notify import notify
+from dropsight.service.rescue import is_marked, mark_damaged, rescue
+from dropsight.service.troubles import Troubles
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE_SECONDS = 60.0
+
+
+def open_daemon(config: Config, lifecycle: Lifecycle, *, once: bool) -> Daemon | None:
+    """Return it, None when asked to stop first; with `once`, StoreError is raised instead of waited for."""
+    troubles = Troubles(log)
+    pause = 1.0
+    while True:
+        try:
+            daemon = _open(config)
+            troubles.cleared("start")
+            return daemon
+        except StoreError as error:
+            if once:
+                raise
+            troubles.raised("start", error)
+            notify(STATUS=f"cannot start yet: {error}")
+        if lifecycle.wait(pause):
+            return None
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+def _open(config: Config) -> Daemon:
+    journal = config.store.path
+    if is_marked(journal):
+        rescue(journal)
+    try:
+        return Daemon(config)
+    except DamagedError as error:
+        log.warning("%s", error)
+        mark_damaged(journal)
+        rescue(journal)
+        return Daemon(config)
