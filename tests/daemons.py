@@ -80,6 +80,10 @@ class House:
         answer: dict[str, Any] = json.loads(ask(self.root / "state", "status"))
         return answer
 
+    def ask(self, command: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(ask(self.root / "state", command))
+        return answer
+
     def counters(self) -> dict[str, int]:
         counters: dict[str, int] = self.status()["stats"]["counters"]
         assert counters["seen"] == sum(counters[name] for name in ("done", "failed", "waiting", "expired"))

@@ -78,7 +78,7 @@ def test_a_full_backlog_refuses_hints_and_lets_scans_wait_for_room() -> None:
     backlog = Backlog(capacity=1)
     assert backlog.hint(FOLDER, "/in/a.jpg", closed=True)
     assert not backlog.hint(FOLDER, "/in/b.jpg", closed=True)
-    scan = threading.Thread(target=backlog.offer, args=(FOLDER, "/in/b.jpg"))
+    scan = threading.Thread(target=backlog.offer, args=(FOLDER, "/in/b.jpg"), kwargs={"since": 0.0})
     scan.start()
     candidate = backlog.take()
     assert candidate
@@ -91,7 +91,7 @@ def test_stop_ends_every_wait() -> None:
     backlog = Backlog(capacity=1)
     backlog.hint(FOLDER, "/in/a.jpg", closed=True)
     answers: list[object] = []
-    scan = threading.Thread(target=lambda: answers.append(backlog.offer(FOLDER, "/in/b.jpg")))
+    scan = threading.Thread(target=lambda: answers.append(backlog.offer(FOLDER, "/in/b.jpg", since=0.0)))
     scan.start()
     backlog.stop()
     scan.join(10)

@@ -6,7 +6,18 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropsight.records import ErrorFacts, Failure, Latency, decode, drop_id, encode, with_total
+from dropsight.records import (
+    ErrorFacts,
+    Failure,
+    ImageFacts,
+    Latency,
+    ModelFacts,
+    Result,
+    decode,
+    drop_id,
+    encode,
+    with_total,
+)
 from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.states import CameraStates
 from dropsight.sinks.topics import Topics, topic_part
@@ -62,12 +73,39 @@ def test_pauses_double_from_one_second_to_five_minutes(failures: int, seed: int)
     assert 0.75 * longest <= pause <= longest
 
 
+def picture_of(captured: str, *, now: str = "2026-02-01") -> Result:
+    return Result(
+        id="i",
+        time=now,
+        device="d",
+        camera="a",
+        image_path="a/x.jpg",
+        predicted_class=1,
+        label="x",
+        confidence=0.5,
+        top_5_predictions={},
+        predictions=[],
+        image=ImageFacts(1, 1, 1, "jpeg", captured),
+        model=ModelFacts("m", "tflite", "int8", "d"),
+        tta=1,
+        temperature=1.0,
+        latency_ms=Latency(),
+    )
+
+
+def test_a_clock_set_back_does_not_freeze_the_state_of_a_camera() -> None:
+    states = CameraStates()
+    states.show(picture_of("2026-03-01", now="2026-03-01"), b"before")
+    states.show(picture_of("2026-01-01", now="2026-01-01"), b"after")
+    assert states.everything() == {"a": b"after"}
+
+
 def test_a_state_is_the_newest_by_capture_time_and_due_once_a_second() -> None:
     states = CameraStates()
-    states.show("a", "2026-01-02", b"newer")
-    states.show("a", "2026-01-01", b"older")
+    states.show(picture_of("2026-01-02"), b"newer")
+    states.show(picture_of("2026-01-01"), b"older")
     assert states.due() == {"a": b"newer"}
-    states.show("a", "2026-01-03", b"newest")
+    states.show(picture_of("2026-01-03"), b"newest")
     assert states.due() == {}
     assert states.stale()
     assert states.due(at_once=True) == {"a": b"newest"}

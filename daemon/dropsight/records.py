@@ -75,6 +75,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag=
     model: ModelFacts
     tta: int
     temperature: float
+    tta_stepped_aside: bool | msgspec.UnsetType = msgspec.UNSET
+    """True where too much was waiting for the views that the config asks for."""
     latency_ms: Latency  # stays last: see `with_total`
 
 

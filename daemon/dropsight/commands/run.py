@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dropsight.commands.settings import settings
-from dropsight.daemon.opening import open_daemon
+from dropsight.config import Config
+from dropsight.daemon.opening import serve
 from dropsight.service.lifecycle import Lifecycle
 
 
@@ -29,7 +30,10 @@ def run(
         overrides["log.path"] = log
     if mqtt is not None:
         overrides |= {"mqtt": None} if mqtt == "none" else {"mqtt.url": mqtt}
-    config = settings(file, overrides=overrides)
+
+    def read() -> Config:
+        return settings(file, overrides=overrides)
+
+    config = read()
     with Lifecycle() as lifecycle:
-        daemon = open_daemon(config, lifecycle, once=once)
-        return daemon.run(lifecycle, once=once) if daemon else 0
+        return serve(config, read, lifecycle, once=once)

@@ -76,6 +76,14 @@ class Limits(Struct, frozen=True):
     max_pixels: Count = 100_000_000
 
 
+class Queue(Struct, frozen=True):
+    """What happens when images come faster than they can be classified."""
+
+    order: Literal["oldest", "newest", "fair"] = "oldest"
+    max_age: Annotated[float, Meta(gt=0, description="a number of seconds above 0")] | None = None
+    tta_when_behind: bool = False
+
+
 class Log(Struct, frozen=True):
     path: Path = Path("logs/results.jsonl")
     max_bytes: ByteSize = 10 * MIB
@@ -138,6 +146,7 @@ class Config(Struct, frozen=True):
     model: ModelSettings = ModelSettings()
     inference: Inference = Inference()
     limits: Limits = Limits()
+    queue: Queue = Queue()
     log: Log = Log()
     store: Store = Store()
     mqtt: Mqtt | None = Mqtt()

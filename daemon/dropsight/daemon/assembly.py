@@ -1,5 +1,6 @@
 """The daemon: everything made and tried on construction, run until a signal, taken down in reverse."""
 
+import contextlib
 import logging
 import os
 import threading
@@ -10,17 +11,19 @@ from contextlib import ExitStack
 import msgspec
 
 from dropsight.config import Config
-from dropsight.daemon.folders import open_folders
+from dropsight.daemon.engine import open_engine
+from dropsight.daemon.folders import open_folders, sole_watcher
 from dropsight.daemon.ledger import Ledger
 from dropsight.daemon.outbox import JournalOutbox
-from dropsight.daemon.reports import Status, info, model_report
-from dropsight.daemon.resources import cores, open_log, open_models, share_memory
+from dropsight.daemon.reloading import Reloader, Reread
+from dropsight.daemon.remote import Remote
+from dropsight.daemon.reporter import Reporter
+from dropsight.daemon.resources import cores, open_log, share_memory
 from dropsight.daemon.trial import survives
-from dropsight.images.opening import Bounds
-from dropsight.inference.pipeline import Plan, timestamp
-from dropsight.inference.preparing import Preparation
+from dropsight.errors import ConfigError, ModelError
 from dropsight.records import Result, decode
 from dropsight.service.backlog import Backlog
+from dropsight.service.clock import Clock
 from dropsight.service.control import ControlServer
 from dropsight.service.inhand import InHand
 from dropsight.service.lifecycle import Lifecycle
@@ -29,13 +32,12 @@ from dropsight.service.recorder import Recorder
 from dropsight.service.recording import History, Recorded
 from dropsight.service.retention import sweep
 from dropsight.service.scanner import Scanner
-from dropsight.service.stats import Snapshot, Stats, summary
+from dropsight.service.stats import Stats, summary
 from dropsight.service.store import JournalReader, Store
 from dropsight.service.troubles import Troubles
-from dropsight.service.workers import Workers
+from dropsight.service.workers import Engine, Workers
 from dropsight.sinks.mqtt import Publisher
 from dropsight.sinks.session import Announcements
-from dropsight.version import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -52,39 +54,58 @@ OnRecorded = Callable[[Sequence[Recorded]], None]
 class Daemon:
     """Raises ConfigError, ModelError or StoreError on construction; `run` is for the main thread."""
 
-    def __init__(self, config: Config, *, on_recorded: OnRecorded | None = None) -> None:
+    def __init__(
+        self, config: Config, *, reread: Reread | None = None, on_recorded: OnRecorded | None = None
+    ) -> None:
         share_memory()
-        self._config, self._told, self._up = config, on_recorded, False
+        self._config, self._told = config, on_recorded
+        self._reloader: Reloader | None = None
+        self._reread = reread or (lambda: config)
         with ExitStack() as stack:
             self._folders = open_folders(config)
             self._store = Store(config.store.path)
             stack.callback(self._store.close)
-            self._models, self._instead_of = open_models(config)
+            for folder in self._folders:
+                stack.enter_context(sole_watcher(folder))
+            engine = open_engine(config)
             self._lines = open_log(config)
             stack.callback(self._lines.close)
+            self._clock = Clock()
             self._stats = Stats(window_seconds=config.stats.window_seconds)
-            self._backlog = Backlog()
-            self._troubles = Troubles(log, changed=self._tell_supervisor)
+            self._backlog = Backlog(order=config.queue.order)
+            self._troubles = Troubles(log, changed=self._on_trouble)
             self._recorder = self._make_recorder()
             self._in_hand = InHand(config.store.path.with_name(IN_HAND))
             stack.callback(self._in_hand.close)
             self._ledger = Ledger(config.store.path, device=config.device)
-            self._publisher = self._make_publisher()
-            self._scanner = Scanner(self._folders, self._backlog, skip=self._ledger.skips)
-            self._workers = self._make_workers()
+            self._scanner = Scanner(self._folders, self._backlog, skip=self._ledger.skips, clock=self._clock)
+            self._workers = self._make_workers(engine)
+            self._reporter = Reporter(
+                config,
+                stats=self._stats,
+                backlog=self._backlog,
+                recorder=self._recorder,
+                workers=self._workers,
+            )
+            self._remote = self._make_remote()
+            self._publisher = self._reporter.publisher = self._make_publisher()
             self._stack = stack.pop_all()
 
     def run(self, lifecycle: Lifecycle, *, once: bool = False) -> int:
         """Work until asked to stop, or until everything is done; return the exit code."""
+        self._reloader = Reloader(
+            self._config, self._reread, lifecycle=lifecycle, troubles=self._troubles, swap=self._swap
+        )
         recorder = _start("recorder", self._recorder.run)
         publisher = _start("mqtt", self._publisher.run) if self._publisher else None
-        self._workers.start()
-        control = ControlServer(self._config.store.path.parent, {"status": self._status})
-        finder = _start("scan", lambda: self._work_once(lifecycle)) if once else self._start_watching()
+        self._workers.start(never_hurry=once)
+        control = ControlServer(
+            self._config.store.path.parent, {"status": self._status}, otherwise=self._remote.obey
+        )
+        housekeeping = threading.Event()
+        finder = _start("scan", lambda: self._work_once(lifecycle)) if once else self._watch(housekeeping)
         log.info("watching %s", ", ".join(folder.root for folder in self._folders))
-        self._up = True
-        notify(READY="1")
-        self._tell_supervisor()
+        self._reporter.ready()
         try:
             self._wait(lifecycle)
             if lifecycle.failure:
@@ -92,6 +113,7 @@ class Daemon:
                 os._exit(1)
         finally:
             notify(STOPPING="1")
+            housekeeping.set()
             self._scanner.stop()
             self._backlog.stop()
             finder.join()
@@ -103,23 +125,47 @@ class Daemon:
             recorder.join()
             control.close()
             self._stack.close()
-        log.info("%s", summary(self._snapshot()))
+        log.info("%s", summary(self._reporter.snapshot()))
         return self._exit_code(lifecycle, once=once)
 
-    def _start_watching(self) -> threading.Thread:
+    def _watch(self, stopped: threading.Event) -> threading.Thread:
         self._scanner.start_watching()
-        housekeeping = threading.Thread(target=self._keep_house, name="housekeeping", daemon=True)
-        housekeeping.start()
+        threading.Thread(target=self._keep_house, args=(stopped,), name="housekeeping", daemon=True).start()
         return _start("scan", self._scanner.run)
 
     def _wait(self, lifecycle: Lifecycle) -> None:
         interval = self._config.stats.interval_seconds
         next_line = time.monotonic() + interval
         while not lifecycle.wait(max(next_line - time.monotonic(), 0.0)):
+            if lifecycle.reload_asked:
+                lifecycle.reload_asked = False
+                with contextlib.suppress(ConfigError, ModelError):  # told as a trouble
+                    self._reload()
             if time.monotonic() >= next_line:
-                log.info("%s", summary(self._snapshot()))
-                self._tell_supervisor()
+                self._clock.look()
+                log.info("%s", summary(self._reporter.snapshot()))
+                self._reporter.tell_supervisor()
                 next_line += interval
+
+    def _reload(self) -> str:
+        return self._reloader.reload() if self._reloader else ""
+
+    def _make_remote(self) -> Remote:
+        return Remote(
+            {
+                "pause": lambda: self._pause(paused=True),
+                "resume": lambda: self._pause(paused=False),
+                "reload": self._reload,
+                "rescan": self._scanner.rescan,
+                "stats": self._reporter.snapshot,
+            }
+        )
+
+    def _on_trouble(self) -> None:
+        if self._reloader:  # which is there once everything is
+            self._reporter.tell_supervisor()
+            if self._publisher:
+                self._publisher.announce_stats()
 
     def _work_once(self, lifecycle: Lifecycle) -> None:
         """Walk until a walk finds nothing new and what was found is finished; then ask to stop."""
@@ -139,13 +185,13 @@ class Daemon:
             lifecycle.wait(0.02)
         lifecycle.request_stop()
 
-    def _keep_house(self) -> None:
-        while True:
+    def _keep_house(self, stopped: threading.Event) -> None:
+        while not stopped.wait(0):
             for folder in self._folders:
                 if folder.settings.after != "keep":
-                    sweep(folder.settings)
+                    sweep(folder.settings, self._clock)
             self._recorder.forget_kept(self._ledger.gone(self._folders))
-            time.sleep(HOUSEKEEPING_SECONDS)
+            stopped.wait(HOUSEKEEPING_SECONDS)
 
     def _end_publishing(self, publisher: Publisher, thread: threading.Thread, *, once: bool) -> None:
         deadline = time.monotonic() + FIRST_CONNECT_SECONDS
@@ -189,37 +235,29 @@ class Daemon:
             device=config.device,
             outbox=JournalOutbox(reader, self._recorder),
             announcements=Announcements(
-                info=info(config, self._models[0].spec, self._instead_of),
-                stats=lambda: msgspec.json.encode(self._snapshot()),
+                info=self._reporter.info,
+                stats=self._reporter.stats,
                 stats_seconds=config.stats.interval_seconds,
             ),
-            troubles=Troubles(log, changed=self._tell_supervisor),
+            troubles=Troubles(log, changed=self._on_trouble),
+            obey=self._remote.obey,
         )
-        for camera, line in reader.latest_by_camera():
+        for _, line in reader.latest_by_camera():
             record = decode(line)
             if isinstance(record, Result):
-                publisher.states.show(camera, record.image.captured, line)
+                publisher.states.show(record, line)
         return publisher
 
-    def _make_workers(self) -> Workers:
-        config, spec = self._config, self._models[0].spec
-        plan = Plan(
-            device=config.device,
-            spec=spec,
-            preparation=Preparation(spec, resize=config.model.resize),
-            resize=config.model.resize,
-            bounds=Bounds(config.limits.max_bytes, config.limits.max_pixels),
-            inference=config.inference,
-        )
+    def _make_workers(self, engine: Engine) -> Workers:
         return Workers(
-            plan,
-            models=self._models,
+            engine,
+            queue_settings=self._config.queue,
             decoders=cores(),
             backlog=self._backlog,
             recorder=self._recorder,
             on_record=self._ledger.holds,
             in_hand=self._in_hand,
-            survives=lambda path: survives(path, spec),
+            survives=lambda path: survives(path, self._workers.engine.plan.spec),
         )
 
     def _on_recorded(self, recorded: Sequence[Recorded]) -> None:
@@ -227,51 +265,23 @@ class Daemon:
             for entry in recorded:
                 record = entry.finished.record
                 if isinstance(record, Result):
-                    self._publisher.states.show(record.camera, record.image.captured, entry.line)
+                    self._publisher.states.show(record, entry.line)
             self._publisher.wake()
         if self._told:
             self._told(recorded)
 
-    def _snapshot(self) -> Snapshot:
-        counters = self._backlog.counters()
-        queues = {
-            "paths": counters.queued,
-            "tensors": self._workers.depth(),
-            "records": self._recorder.depth(),
-            "outbox": self._recorder.newest - self._recorder.acknowledged if self._publisher else 0,
-        }
-        return self._stats.snapshot(
-            counters,
-            queues=queues,
-            dropped=self._recorder.dropped,
-            troubles=self._all_troubles(),
-            clock=timestamp(time.time()),
-        )
-
-    def _all_troubles(self) -> dict[str, str]:
-        of_broker = self._publisher.troubles.current() if self._publisher else {}
-        return self._troubles.current() | of_broker
-
-    def _tell_supervisor(self) -> None:
-        if self._up:
-            troubles = "; ".join(self._all_troubles().values())
-            notify(STATUS=f"{summary(self._snapshot())}{'; ' if troubles else ''}{troubles}")
+    def _swap(self, engine: Engine, config: Config) -> None:
+        self._reporter.config = config
+        self._workers.swap(engine)
+        if self._publisher:
+            self._publisher.announce_again()
 
     def _status(self) -> bytes:
-        snapshot = self._snapshot()
-        status = Status(
-            version=VERSION,
-            pid=os.getpid(),
-            device=self._config.device,
-            watch=[folder.root for folder in self._folders],
-            log=str(self._config.log.path),
-            model=model_report(self._models[0].spec, self._instead_of),
-            mqtt=self._publisher.status() if self._publisher else None,
-            troubles=snapshot.troubles,
-            dropped=snapshot.dropped,
-            stats=snapshot,
-        )
-        return msgspec.json.encode(status)
+        return msgspec.json.encode(self._reporter.status([folder.root for folder in self._folders]))
+
+    def _pause(self, *, paused: bool) -> None:
+        self._backlog.pause(paused=paused)
+        log.info("%s", "paused: images wait in their folders" if paused else "resumed")
 
 
 def _start(name: str, target: Callable[[], None]) -> threading.Thread:

@@ -1,13 +1,18 @@
 """The folders of the config: made, and tried before anything depends on them."""
 
+import fcntl
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dropsight.config import Config
 from dropsight.errors import ConfigError, StoreError, is_passing
 from dropsight.service.dropfolder import DropFolder
+
+log = logging.getLogger(__name__)
 
 
 def open_folders(config: Config) -> list[DropFolder]:
@@ -22,6 +27,25 @@ def open_folders(config: Config) -> list[DropFolder]:
         raise StoreError("; ".join(texts)) if passes else ConfigError(texts)
     ours = (config.log.path.parent, config.store.path.parent)
     return [DropFolder.open(watch, ours=ours) for watch in config.watch]
+
+
+@contextmanager
+def sole_watcher(folder: DropFolder) -> Iterator[None]:
+    """Hold the folder's lock; raises ConfigError where another dropsight watches it.
+
+    A file system that knows no locks on folders (network shares) is trusted.
+    """
+    fd = os.open(folder.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError([f"watch: {folder.root} is watched by another dropsight already"]) from None
+        except OSError as error:
+            log.debug("%s cannot be locked: %s", folder.root, error)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _needed(config: Config) -> Iterator[tuple[str, Path, bool]]:

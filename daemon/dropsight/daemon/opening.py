@@ -4,7 +4,8 @@ import logging
 
 from dropsight.config import Config
 from dropsight.daemon.assembly import Daemon
-from dropsight.errors import DamagedError, StoreError
+from dropsight.daemon.reloading import Reread
+from dropsight.errors import ConfigError, DamagedError, ModelError, StoreError
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.notify import notify
 from dropsight.service.rescue import is_marked, mark_damaged, rescue
@@ -15,13 +16,32 @@ log = logging.getLogger(__name__)
 LONGEST_PAUSE_SECONDS = 60.0
 
 
-def open_daemon(config: Config, lifecycle: Lifecycle, *, once: bool) -> Daemon | None:
+def serve(config: Config, reread: Reread, lifecycle: Lifecycle, *, once: bool) -> int:
+    """Run the daemon, and another after it for each config that a reload brings; return the exit code."""
+    former: Config | None = None
+    while True:
+        try:
+            daemon = open_daemon(config, reread, lifecycle, once=once)
+        except (ConfigError, ModelError) as error:
+            if former is None:
+                raise
+            log.error("not reloaded, going on as before: %s", error)  # noqa: TRY400 - a line, no traceback
+            config, former = former, None
+            continue
+        code = daemon.run(lifecycle, once=once) if daemon else 0
+        successor = lifecycle.begin_again()
+        if successor is None:
+            return code
+        config, former = successor, config
+
+
+def open_daemon(config: Config, reread: Reread, lifecycle: Lifecycle, *, once: bool) -> Daemon | None:
     """Return it, None when asked to stop first; with `once`, StoreError is raised instead of waited for."""
     troubles = Troubles(log)
     pause = 1.0
     while True:
         try:
-            daemon = _open(config)
+            daemon = _open(config, reread)
             troubles.cleared("start")
             return daemon
         except StoreError as error:
@@ -34,14 +54,14 @@ def open_daemon(config: Config, lifecycle: Lifecycle, *, once: bool) -> Daemon |
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
-def _open(config: Config) -> Daemon:
+def _open(config: Config, reread: Reread) -> Daemon:
     journal = config.store.path
     if is_marked(journal):
         rescue(journal)
     try:
-        return Daemon(config)
+        return Daemon(config, reread=reread)
     except DamagedError as error:
         log.warning("%s", error)
         mark_damaged(journal)
         rescue(journal)
-        return Daemon(config)
+        return Daemon(config, reread=reread)

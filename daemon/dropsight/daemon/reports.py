@@ -1,15 +1,14 @@
 """What the daemon tells of itself: info, stats and status."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from dropsight.config import Config, effective
 from dropsight.inference.pipeline import timestamp
-from dropsight.models.spec import ModelSpec
 from dropsight.service.stats import Snapshot
+from dropsight.service.workers import Engine
 from dropsight.sinks.mqtt import MqttStatus
 from dropsight.version import VERSION
 
@@ -39,10 +38,12 @@ class Status(msgspec.Struct, frozen=True):
     mqtt: MqttStatus | None
     troubles: Mapping[str, str]
     dropped: int
+    paused: bool
     stats: Snapshot
 
 
-def model_report(spec: ModelSpec, instead_of: list[str]) -> ModelReport:
+def model_report(engine: Engine) -> ModelReport:
+    spec = engine.plan.spec
     return ModelReport(
         name=spec.name,
         path=str(spec.path),
@@ -52,20 +53,20 @@ def model_report(spec: ModelSpec, instead_of: list[str]) -> ModelReport:
         digest=spec.digest,
         classes=len(spec.labels),
         temperature=spec.temperature,
-        instead_of=instead_of,
+        instead_of=list(engine.instead_of),
     )
 
 
-def info(config: Config, spec: ModelSpec, instead_of: list[str]) -> Callable[[], bytes]:
-    """Return what gives the `info` message; secrets are left out by `effective`."""
+def info(config: Config, engine: Engine, *, started: float) -> bytes:
+    """Return the `info` message; secrets are left out by `effective`."""
+    spec = engine.plan.spec
     answer: dict[str, Any] = {
         "version": VERSION,
         "device": config.device,
-        "started": timestamp(time.time()),
-        "model": model_report(spec, instead_of),
+        "started": timestamp(started),
+        "model": model_report(engine),
         "labels": spec.labels,
-        "fallback": str(spec.path) if instead_of else None,
+        "fallback": str(spec.path) if engine.instead_of else None,
         "config": effective(config),
     }
-    encoded = msgspec.json.encode(answer)
-    return lambda: encoded
+    return msgspec.json.encode(answer)

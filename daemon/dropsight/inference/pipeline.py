@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import msgspec
 import numpy as np
 
 from dropsight import crashpoints
@@ -24,6 +25,7 @@ from dropsight.inference.ranking import merge, predictions, probabilities
 from dropsight.models.spec import Batch, Model, ModelSpec, Scores
 from dropsight.records import (
     ErrorFacts,
+    Expired,
     Failure,
     ImageFacts,
     Latency,
@@ -44,6 +46,11 @@ class Plan:
     resize: Resize
     bounds: Bounds
     inference: Inference
+    hurried: bool = False
+
+    def in_a_hurry(self) -> "Plan":
+        """The same without test-time augmentation."""
+        return replace(self, inference=msgspec.structs.replace(self.inference, tta=()), hurried=True)
 
     @property
     def temperature(self) -> float:
@@ -165,6 +172,7 @@ def result(drop: Drop, header: Header, prepared: Prepared, answer: Answer, plan:
         model=model_facts(plan.spec),
         tta=prepared.views,
         temperature=plan.temperature,
+        tta_stepped_aside=True if plan.hurried else msgspec.UNSET,
         latency_ms=latency(prepared, answer, wait_ms=drop.wait_ms),
     )
 
@@ -178,6 +186,19 @@ def failure(drop: Drop, error: ImageError, plan: Plan) -> Failure:
         image_path=drop.image_path,
         error=ErrorFacts(error.code, str(error)),
         model=model_facts(plan.spec),
+        latency_ms=Latency(wait=_rounded(drop.wait_ms)),
+    )
+
+
+def expired(drop: Drop, plan: Plan, *, age_seconds: float, max_age_seconds: float) -> Expired:
+    return Expired(
+        id=drop.id(plan.device),
+        time=timestamp(time.time()),
+        device=plan.device,
+        camera=drop.camera,
+        image_path=drop.image_path,
+        age_seconds=round(age_seconds, 3),
+        max_age_seconds=max_age_seconds,
         latency_ms=Latency(wait=_rounded(drop.wait_ms)),
     )
 

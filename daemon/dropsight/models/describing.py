@@ -7,7 +7,7 @@ import numpy as np
 
 from dropsight.errors import ModelError
 from dropsight.models.labels import read_labels
-from dropsight.models.sidecar import Sidecar, read_sidecar, sidecar_path
+from dropsight.models.sidecar import Golden, Sidecar, read_sidecar, sidecar_path
 from dropsight.models.spec import TensorSpec
 from dropsight.records import Normalization
 
@@ -29,6 +29,7 @@ class Description:
     normalization: Normalization
     normalization_from: str
     temperature: float
+    golden: tuple[Golden, ...]
 
 
 def describe(
@@ -46,7 +47,9 @@ def describe(
     normalization, normalization_from = _normalization(path, said, sidecar, tensor, metadata_normalization)
     if max(len(normalization.mean), len(normalization.std)) > tensor.shape[3]:
         raise ModelError(f"{path}: normalization has a value a channel, and the model one channel only")
-    return Description(labels, labels_from, normalization, normalization_from, sidecar.temperature)
+    return Description(
+        labels, labels_from, normalization, normalization_from, sidecar.temperature, sidecar.golden
+    )
 
 
 def _labels(

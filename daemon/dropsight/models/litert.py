@@ -184,6 +184,7 @@ def _spec(source: _Source, interpreter: Interpreter, said: Said) -> ModelSpec:
         normalization=description.normalization,
         normalization_from=description.normalization_from,
         temperature=description.temperature,
+        golden=description.golden,
     )
 
 

@@ -3,6 +3,8 @@
 labels: labels.txt            # beside the sidecar, a line a class
 normalization: {mean: [127.5], std: [127.5]}
 temperature: 1.3
+golden:                       # images beside the sidecar that the model must get right before it is used
+  - {image: cat.jpg, class: tabby, confidence: 0.9, tolerance: 0.1}
 """
 
 from pathlib import Path
@@ -14,10 +16,20 @@ from dropsight.errors import ModelError
 from dropsight.records import Normalization
 
 
+class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An image with the class, by index or label, and perhaps the confidence that it must come out with."""
+
+    image: str
+    expects: int | str = msgspec.field(name="class")
+    confidence: float | None = None
+    tolerance: float = 0.1
+
+
 class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: str | None = None
     normalization: Normalization | None = None
     temperature: float = 1.0
+    golden: tuple[Golden, ...] = ()
 
 
 def sidecar_path(model: Path) -> Path:
@@ -36,7 +48,9 @@ def read_sidecar(model: Path) -> Sidecar | None:
     try:
         sidecar = msgspec.convert(values or {}, Sidecar)
     except msgspec.ValidationError as error:
-        raise ModelError(f"{path}: {error}; it may hold labels, normalization and temperature") from error
+        raise ModelError(
+            f"{path}: {error}; it may hold labels, normalization, temperature and golden"
+        ) from error
     if not 0 < sidecar.temperature < float("inf"):
         raise ModelError(f"{path}: temperature must be above 0")
     if sidecar.normalization:

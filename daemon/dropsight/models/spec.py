@@ -7,6 +7,7 @@ from typing import Literal, Protocol, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from dropsight.models.sidecar import Golden
 from dropsight.records import Normalization
 
 Batch: TypeAlias = NDArray[np.generic]  # (n, height, width, channels), in the input tensor's dtype
@@ -53,6 +54,7 @@ class ModelSpec:
     normalization: Normalization
     normalization_from: str
     temperature: float = 1.0
+    golden: tuple[Golden, ...] = ()
 
     @property
     def height(self) -> int:

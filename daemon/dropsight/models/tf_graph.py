@@ -82,6 +82,7 @@ def build(
         normalization=description.normalization,
         normalization_from=description.normalization_from,
         temperature=description.temperature,
+        golden=description.golden,
     )
     return TensorFlowModel(spec, function)
 

@@ -5,7 +5,7 @@ import itertools
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +13,7 @@ import msgspec
 
 from dropsight.records import Status
 from dropsight.service.dropfolder import DropFolder
+from dropsight.service.lineup import ByAge, Fair, Lineup, Order
 
 Place = Literal["queued", "postponed", "in_hand"]
 Signature = tuple[int, int, int]  # inode, size, mtime_ns
@@ -36,7 +37,7 @@ class Candidate:
     """A path that may be an image to take. Only the thread that has it in hand changes it.
 
     `closed`: a writer closed the file and no other sign has come since. `ready_at`: monotonic seconds.
-    `signature` and `still_since` tell for how long the file has not changed.
+    `signature` and `still_since` tell for how long the file has not changed, `since` when it came to be.
     """
 
     folder: DropFolder
@@ -50,6 +51,11 @@ class Candidate:
     held_by_writer: bool = False
     signature: Signature | None = None
     still_since: float = 0.0
+    since: float = 0.0
+
+    @property
+    def camera(self) -> str:
+        return self.folder.camera(self.path)
 
 
 @dataclass(slots=True)
@@ -57,8 +63,9 @@ class Backlog:
     """Thread-safe. Holds at most `capacity` paths; what does not fit waits in its folder for a scan."""
 
     capacity: int = 512
+    order: Order = "oldest"
     _known: dict[str, Candidate] = field(default_factory=dict)
-    _queue: deque[Candidate] = field(default_factory=deque)
+    _queue: Lineup[Candidate] = field(init=False)
     _postponed: list[tuple[float, int, Candidate]] = field(default_factory=list)
     _ties: "itertools.count[int]" = field(default_factory=itertools.count)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -67,17 +74,21 @@ class Backlog:
     _seen: int = 0
     _finished: Counter[Status] = field(default_factory=Counter)
     _stopped: bool = False
+    _paused: bool = False
 
     def __post_init__(self) -> None:
+        self._queue = Fair() if self.order == "fair" else ByAge(newest=self.order == "newest")
         self._work = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
 
     def hint(self, folder: DropFolder, path: str, *, closed: bool) -> bool:
-        """Something happened to this path. Never blocks; False when there is no room for it."""
+        """Something happened to this path. Never blocks; False when something had to stay outside."""
         with self._lock:
             known = self._known.get(path)
             if known is None:
-                return self._add(folder, path, closed=closed)
+                candidate = Candidate(folder, path, closed=closed, ready_at=time.monotonic())
+                candidate.since = candidate.ready_at
+                return self._add(candidate) or self._add_instead(candidate)
             if known.place == "in_hand":
                 known.again, known.closed_again = True, known.closed_again or closed
             elif known.place == "postponed":
@@ -86,10 +97,13 @@ class Backlog:
                 known.closed = known.closed or closed
             return True
 
-    def offer(self, folder: DropFolder, path: str) -> bool:
-        """A scan found this path. Waits until there is room; False when the backlog was stopped."""
+    def offer(self, folder: DropFolder, path: str, *, since: float) -> bool:
+        """A scan found this path, there `since` then. Waits for room; False when the backlog was stopped."""
         with self._lock:
-            while path not in self._known and not self._add(folder, path, closed=False):
+            while path not in self._known:
+                candidate = Candidate(folder, path, closed=False, ready_at=time.monotonic(), since=since)
+                if self._add(candidate):
+                    break
                 if self._stopped:
                     return False
                 self._room.wait()
@@ -100,8 +114,8 @@ class Backlog:
         with self._lock:
             while not self._stopped:
                 self._promote_due()
-                if self._queue:
-                    candidate = self._queue.popleft()
+                if len(self._queue) and not self._paused:
+                    candidate = self._queue.pop()
                     candidate.place = "in_hand"
                     return candidate
                 self._work.wait(self._seconds_to_next_due())
@@ -118,6 +132,19 @@ class Backlog:
             candidate.due = time.monotonic() + seconds
             heapq.heappush(self._postponed, (candidate.due, next(self._ties), candidate))
             self._work.notify()
+
+    def pause(self, *, paused: bool) -> None:
+        """Hand out nothing, or again; what comes meanwhile waits."""
+        with self._lock:
+            self._paused = paused
+            self._work.notify_all()
+
+    @property
+    def paused(self) -> bool:
+        return self._paused
+
+    def depth(self) -> int:
+        return len(self._queue)
 
     def drop(self, candidate: Candidate) -> None:
         """The file vanished before it was read, or is on record already: it was never ours to count."""
@@ -171,18 +198,27 @@ class Backlog:
                 for known in self._known.values()
             )
 
-    def _add(self, folder: DropFolder, path: str, *, closed: bool) -> bool:
+    def _add(self, candidate: Candidate) -> bool:
         if len(self._known) >= self.capacity or self._stopped:
             return False
-        self._known[path] = candidate = Candidate(folder, path, closed=closed, ready_at=time.monotonic())
+        self._known[candidate.path] = candidate
         self._seen += 1
-        self._queue.append(candidate)
+        self._queue.push(candidate)
         self._work.notify()
         return True
 
+    def _add_instead(self, candidate: Candidate) -> Literal[False]:
+        """Where another would be taken later than this one, that one waits in its folder for a scan."""
+        if not self._stopped and (last := self._queue.last(candidate)):
+            self._queue.remove(last)
+            del self._known[last.path]
+            self._seen -= 1
+            self._add(candidate)
+        return False
+
     def _enqueue(self, candidate: Candidate, *, closed: bool) -> None:
         candidate.place, candidate.closed, candidate.ready_at = "queued", closed, time.monotonic()
-        self._queue.append(candidate)
+        self._queue.push(candidate)
         self._work.notify()
 
     def _promote_due(self) -> None:
@@ -199,5 +235,7 @@ class Backlog:
     def _release(self, candidate: Candidate) -> None:
         del self._known[candidate.path]
         if candidate.again and os.path.lexists(candidate.path):
-            self._add(candidate.folder, candidate.path, closed=candidate.closed_again)
+            now = time.monotonic()
+            closed = candidate.closed_again
+            self._add(Candidate(candidate.folder, candidate.path, closed=closed, ready_at=now, since=now))
         self._room.notify()

@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -29,10 +29,16 @@ class NotRunningError(DropsightError):
 
 
 class ControlServer:
-    """Answers one request a connection, one connection at a time."""
+    """Answers one request a connection, one at a time; what has no name here goes to `otherwise`."""
 
-    def __init__(self, folder: Path, answers: dict[str, Callable[[], bytes]]) -> None:
-        self._folder, self._answers = folder, answers
+    def __init__(
+        self,
+        folder: Path,
+        answers: Mapping[str, Callable[[], bytes]],
+        *,
+        otherwise: Callable[[bytes], bytes],
+    ) -> None:
+        self._folder, self._answers, self._otherwise = folder, answers, otherwise
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with contextlib.suppress(FileNotFoundError):
@@ -67,8 +73,7 @@ class ControlServer:
         try:
             answer = self._answers[msgspec.json.decode(line, type=Request).command]
         except (msgspec.DecodeError, KeyError):
-            known = ", ".join(self._answers)
-            return msgspec.json.encode({"error": f"not understood; known commands: {known}"})
+            return self._otherwise(line)
         return answer()
 
 

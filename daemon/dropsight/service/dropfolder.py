@@ -55,7 +55,10 @@ class DropFolder:
         first, separator, _ = self.relative(path).partition(os.sep)
         return first if separator else DEFAULT_CAMERA
 
-    def images(self, start: str | None = None) -> Iterator[str]:
+    def images(self) -> Iterator[str]:
+        return (entry.path for entry in self.entries())
+
+    def entries(self, start: str | None = None) -> Iterator[os.DirEntry[str]]:
         """Walk the images at or below `start` lazily; symbolic links to folders are not followed.
 
         Folders that vanish on the way are skipped; one that cannot be read raises OSError at the root only.
@@ -71,7 +74,7 @@ class DropFolder:
                         if entry.is_dir(follow_symlinks=False):
                             pending.append(entry.path)
                         elif self.wants(entry.path):
-                            yield entry.path
+                            yield entry
             except OSError:
                 if folder == self.root:
                     raise

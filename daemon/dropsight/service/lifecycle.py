@@ -1,5 +1,6 @@
-"""Signals: the first SIGTERM or SIGINT asks to stop, the second ends the process at once."""
+"""Signals: the first SIGTERM or SIGINT asks to stop, the second ends the process at once; SIGHUP reloads."""
 
+import contextlib
 import logging
 import os
 import select
@@ -9,6 +10,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Self
 
+from dropsight.config import Config
 from dropsight.errors import DropsightError
 
 log = logging.getLogger(__name__)
@@ -25,12 +27,15 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.stopping = self.signalled = False
+        self.reload_asked = False
+        self.successor: Config | None = None
         self.failure: BaseException | None = None
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
         signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
         self._former = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
+        self._former[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._on_hangup)
         # The kernel's word that somebody wants a file on which we hold a lease for a moment.
         self._former[signal.SIGIO] = signal.signal(signal.SIGIO, signal.SIG_IGN)
         self._former_hook = threading.excepthook
@@ -52,10 +57,25 @@ class Lifecycle:
         self.stopping = True
         os.write(self._wake_writer, b"\0")
 
+    def request_restart(self, config: Config) -> None:
+        """Ask to stop in order to begin again with another config."""
+        self.successor = config
+        self.request_stop()
+
+    def begin_again(self) -> Config | None:
+        """After a stop: return the config to go on with, None where the stop was meant."""
+        successor, self.successor = self.successor, None
+        if successor is None or self.signalled:
+            return None
+        self.stopping = False
+        return successor
+
     def wait(self, seconds: float) -> bool:
-        """Wait until a stop is asked for, at most so long; tell whether it was."""
-        if not self.stopping:
+        """Wait until something is asked for, at most so long; tell whether it was a stop."""
+        if not (self.stopping or self.reload_asked):
             select.select([self._wake_reader], [], [], seconds)
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake_reader, 4096)
         return self.stopping
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
@@ -63,6 +83,9 @@ class Lifecycle:
             os.write(sys.stderr.fileno(), b"dropsight: stopped at once; what was in hand stays there\n")
             os._exit(128 + number)
         self.stopping = self.signalled = True
+
+    def _on_hangup(self, _number: int, _: FrameType | None) -> None:
+        self.reload_asked = True
 
     def _on_thread_failure(self, hook: threading.ExceptHookArgs) -> None:
         """A bug in a thread ends the process: the folder is the state, so a restart is the recovery."""

@@ -58,7 +58,7 @@ class Recorder:
         self.newest, self._pruned_at = self._reader.newest(), 0
         self.visible = 0
         """Records up to this seq have their final line: a publisher may read them."""
-        self.dropped = 0
+        self.dropped = self._dropped_upto = 0
         """Records that went unpublished beyond the bound."""
 
     def put(self, finished: Finished) -> None:
@@ -76,6 +76,11 @@ class Recorder:
     @property
     def acknowledged(self) -> int:
         return self._acknowledged
+
+    @property
+    def outstanding(self) -> int:
+        """Records that the broker does not have yet, and still can get."""
+        return self.newest - max(self._acknowledged, self._dropped_upto)
 
     def drain(self, *, seconds: float) -> bool:
         """Wait until everything that was put is durable and visible; tell whether it is. From any thread."""
@@ -243,6 +248,7 @@ class Recorder:
                 dropped := self._store.prune(after=taken, upto=min(settled, self.newest - backlog))
             ):
                 self.dropped += dropped
+                self._dropped_upto = min(settled, self.newest - backlog)
                 log.warning("dropped %d records that the broker did not take: mqtt.max_backlog", dropped)
         except StoreError as error:
             self.troubles.raised("journal", error)

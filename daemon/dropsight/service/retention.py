@@ -3,35 +3,36 @@
 import heapq
 import logging
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from dropsight.config import Retention, Watch
+from dropsight.service.clock import Clock
 from dropsight.service.filing import PART_SUFFIX
 
 log = logging.getLogger(__name__)
 
 SECONDS_A_DAY = 86_400
 BATCH = 1_000
-Aged = tuple[float, int, str]  # seconds since the epoch, bytes, path
+Aged = tuple[float, int, str]  # monotonic seconds of its coming, bytes, path
 
 
-def sweep(settings: Watch) -> int:
+def sweep(settings: Watch, clock: Clock) -> int:
     """Delete what is too old or too much in the watch's processed and failed folders; say how many."""
     places = {settings.processed, settings.failed}
-    return sum(sweep_folder(place, settings.retention, now=time.time()) for place in places)
+    return sum(sweep_folder(place, settings.retention, clock) for place in places)
 
 
-def sweep_folder(folder: Path, retention: Retention, *, now: float) -> int:
+def sweep_folder(folder: Path, retention: Retention, clock: Clock) -> int:
     """Delete the oldest first. A file's age counts from when it came here (ctime), not from its photo's date.
 
     Memory is bounded however many files there are: a pass remembers the oldest thousand only.
     """
     removed = 0
+    clock.look()
     while True:
-        oldest, total_bytes = _survey(folder)
-        gone = _remove(oldest, total_bytes, retention, now=now)
+        oldest, total_bytes = _survey(folder, clock)
+        gone = _remove(oldest, total_bytes, retention, now=clock.monotonic())
         removed += gone
         if gone < BATCH:
             break
@@ -40,19 +41,19 @@ def sweep_folder(folder: Path, retention: Retention, *, now: float) -> int:
     return removed
 
 
-def _survey(folder: Path) -> tuple[list[Aged], int]:
+def _survey(folder: Path, clock: Clock) -> tuple[list[Aged], int]:
     total = 0
 
     def counted() -> Iterator[Aged]:
         nonlocal total
-        for aged in _files(folder):
+        for aged in _files(folder, clock):
             total += aged[1]
             yield aged
 
     return heapq.nsmallest(BATCH, counted()), total
 
 
-def _files(folder: Path) -> Iterator[Aged]:
+def _files(folder: Path, clock: Clock) -> Iterator[Aged]:
     for top, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(top, name)
@@ -60,7 +61,7 @@ def _files(folder: Path) -> Iterator[Aged]:
                 stat = os.lstat(path)
             except OSError:
                 continue
-            yield max(stat.st_mtime, stat.st_ctime), stat.st_size, path
+            yield clock.since(stat.st_ctime), stat.st_size, path
 
 
 def _remove(oldest: list[Aged], total_bytes: int, retention: Retention, *, now: float) -> int:

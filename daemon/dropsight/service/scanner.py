@@ -5,15 +5,18 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from dropsight.service.backlog import Backlog
+from dropsight.service.clock import Clock
 from dropsight.service.dropfolder import DropFolder
+from dropsight.service.lineup import first
 from dropsight.service.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
 RECONCILE_SECONDS = 60.0
+CHUNK = 8_192
 
 
 class Scanner:
@@ -29,8 +32,9 @@ class Scanner:
         backlog: Backlog,
         *,
         skip: Callable[[DropFolder, str], bool],
+        clock: Clock,
     ) -> None:
-        self._backlog, self._skip = backlog, skip
+        self._backlog, self._skip, self._clock = backlog, skip, clock
         self._watchers = {folder: Watcher(folder, backlog, self) for folder in folders}
         self._arrived: deque[tuple[DropFolder, str]] = deque()
         self._due = threading.Event()
@@ -77,15 +81,34 @@ class Scanner:
             watcher.stop()
 
     def walk(self, folder: DropFolder, start: str | None = None) -> None:
-        """Offer every image at or below `start` to the backlog, waiting for room."""
+        """Offer the images at or below `start` to the backlog, the first in line first, waiting for room.
+
+        Memory is bounded however many there are: what is not among the first is for another walk, soon.
+        """
         try:
-            for path in folder.images(start):
+            found = list(
+                first(self._aged(folder, start), self._backlog.order, limit=CHUNK, camera_of=folder.camera)
+            )
+            for since, path in found:
                 if self._stopped:
                     return
-                if not self._skip(folder, path):
-                    self._backlog.offer(folder, path)
+                self._backlog.offer(folder, path, since=since)
+            if len(found) >= CHUNK // 2:
+                self.rescan()
         except OSError as error:
             log.warning("%s cannot be read: %s", os.fspath(folder.root), error.strerror)
+
+    def _aged(self, folder: DropFolder, start: str | None) -> Iterator[tuple[float, str]]:
+        self._clock.look()
+        for entry in folder.entries(start):
+            if self._skip(folder, entry.path):
+                continue
+            try:
+                # When it came here, as against what a copy keeps of its original's times.
+                stamp = entry.stat(follow_symlinks=False).st_ctime
+            except OSError:
+                continue
+            yield self._clock.since(stamp), entry.path
 
     def walk_all(self) -> None:
         for folder in self._watchers:

@@ -5,7 +5,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from dropsight.config import Queue
 from dropsight.errors import ImageError, ModelError
 from dropsight.images.header import Header
 from dropsight.images.opening import ImageFile, open_image
@@ -18,7 +20,28 @@ from dropsight.service.readiness import seconds_to_wait, seconds_young
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished
 
-Work = tuple[Candidate, Drop, Header, Prepared]
+HURRY_DEPTH = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Engine:
+    """What is in force until the next is: the plan, an interpreter a worker, why not the models before."""
+
+    plan: Plan
+    models: Sequence[Model]
+    instead_of: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An image on its way from decoding to the interpreter of the engine that it was prepared for."""
+
+    engine: Engine
+    plan: Plan
+    candidate: Candidate
+    drop: Drop
+    header: Header
+    prepared: Prepared
 
 
 class Workers:
@@ -29,9 +52,9 @@ class Workers:
 
     def __init__(
         self,
-        plan: Plan,
+        engine: Engine,
         *,
-        models: Sequence[Model],
+        queue_settings: Queue,
         decoders: int,
         backlog: Backlog,
         recorder: Recorder,
@@ -39,19 +62,31 @@ class Workers:
         in_hand: InHand,
         survives: Callable[[str], bool],
     ) -> None:
-        self._plan, self._models, self._backlog, self._recorder = plan, models, backlog, recorder
+        self._settings, self._backlog, self._recorder = queue_settings, backlog, recorder
+        self._never_hurry = False
+        self.swap(engine)
         self._on_record, self._in_hand, self._survives = on_record, in_hand, survives
-        self._tensors: queue.Queue[Work | None] = queue.Queue(maxsize=len(models))
+        self._tensors: queue.Queue[Work | None] = queue.Queue(maxsize=len(engine.models))
         self._decoders = [
             threading.Thread(target=self._decode, args=(number,), name=f"decode-{number}")
             for number in range(decoders)
         ]
         self._interpreters = [
-            threading.Thread(target=self._interpret, args=(model, slot), name=f"interpret-{slot - decoders}")
-            for slot, model in enumerate(models, start=decoders)
+            threading.Thread(target=self._interpret, args=(number, decoders), name=f"interpret-{number}")
+            for number in range(len(engine.models))
         ]
 
-    def start(self) -> None:
+    def swap(self, engine: Engine) -> None:
+        """Have the next image use this engine, which has as many models as the one before it."""
+        self._engine, self._hurried = engine, engine.plan.in_a_hurry()
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    def start(self, *, never_hurry: bool) -> None:
+        """Begin; `never_hurry` keeps test-time augmentation however much waits."""
+        self._never_hurry = never_hurry
         for thread in (*self._interpreters, *self._decoders):
             thread.start()
 
@@ -89,13 +124,19 @@ class Workers:
         if self._on_record(candidate, file.stat):
             self._backlog.drop(candidate)
             return
+        engine, plan = self._engine, self._plan()
         drop = _drop(candidate, file.stat)
-        record_id = drop.id(self._plan.device)
+        age_seconds, max_age = time.monotonic() - candidate.since, self._settings.max_age
+        if max_age is not None and age_seconds > max_age:
+            record = pipeline.expired(drop, plan, age_seconds=age_seconds, max_age_seconds=max_age)
+            self._recorder.put(Finished(candidate, file.stat, record))
+            return
+        record_id = drop.id(plan.device)
         try:
             self._try_alone(candidate, record_id)
             self._in_hand.note(slot, record_id, "decode")
-            data, header = pipeline.read(file, self._plan)
-            prepared = pipeline.prepare(data, header, self._plan)
+            data, header = pipeline.read(file, plan)
+            prepared = pipeline.prepare(data, header, plan)
         except ImageError as error:
             # What was touched just now may be half of what is to come.
             if young := seconds_young(candidate, file.stat):
@@ -106,7 +147,14 @@ class Workers:
             return
         finally:
             self._in_hand.clear(slot)
-        self._tensors.put((candidate, drop, header, prepared))
+        self._tensors.put(Work(engine, plan, candidate, drop, header, prepared))
+
+    def _plan(self) -> Plan:
+        hurry = not (self._settings.tta_when_behind or self._never_hurry)
+        plan = self._engine.plan
+        if hurry and len(plan.inference.tta) > 1 and self._backlog.depth() >= HURRY_DEPTH:
+            return self._hurried
+        return plan
 
     def _try_alone(self, candidate: Candidate, record_id: str) -> None:
         """Raises ImageError for an image that killed the daemon, and now a process of its own as well."""
@@ -128,21 +176,22 @@ class Workers:
         else:
             self._fail(candidate, _drop(candidate, stat), error)
 
-    def _interpret(self, model: Model, slot: int) -> None:
+    def _interpret(self, number: int, decoders: int) -> None:
+        slot = decoders + number
         while work := self._tensors.get():
-            candidate, drop, header, prepared = work
-            self._in_hand.note(slot, drop.id(self._plan.device), "invoke")
+            candidate, drop, plan, prepared = work.candidate, work.drop, work.plan, work.prepared
+            self._in_hand.note(slot, drop.id(plan.device), "invoke")
             try:
-                answer = pipeline.predict(model, prepared, self._plan)
+                answer = pipeline.predict(work.engine.models[number], prepared, plan)
             except ModelError as error:
                 self._fail(candidate, drop, ImageError("model_error", str(error)))
             else:
-                record = pipeline.result(drop, header, prepared, answer, self._plan)
+                record = pipeline.result(drop, work.header, prepared, answer, plan)
                 self._recorder.put(Finished(candidate, drop.stat, record))
             self._in_hand.clear(slot)
 
     def _fail(self, candidate: Candidate, drop: Drop, error: ImageError) -> None:
-        self._recorder.put(Finished(candidate, drop.stat, pipeline.failure(drop, error, self._plan)))
+        self._recorder.put(Finished(candidate, drop.stat, pipeline.failure(drop, error, self._engine.plan)))
 
 
 def _drop(candidate: Candidate, stat: os.stat_result) -> Drop:

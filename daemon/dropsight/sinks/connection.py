@@ -4,11 +4,12 @@ import secrets
 import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -27,6 +28,14 @@ _NOT_WELCOME = {0x85, 0x86, 0x87, 0x8A, 0x8C}
 _UNSUPPORTED_VERSION = 0x84
 # Fixed header, topic length, packet id, properties length: more than a PUBLISH needs around its parts.
 _OVERHEAD_BYTES = 16
+
+
+class Asked(NamedTuple):
+    """A message to us; the last two are of MQTT 5."""
+
+    payload: bytes
+    response_topic: str | None
+    correlation: bytes | None
 
 
 class RefusedError(SinkError):
@@ -71,12 +80,31 @@ class Connection:
         self.close()
         raise self._refusal(answer, closed)
 
-    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> int:
+    def publish(
+        self, topic: str, payload: bytes, *, qos: int, retain: bool = False, correlation: bytes | None = None
+    ) -> int:
         """Hand a message to the network; return its number; raises SinkError once the connection is lost."""
-        info = self._client.publish(topic, payload, qos=qos, retain=retain)
+        properties = None
+        if correlation is not None and self._protocol == "5":
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.CorrelationData = correlation
+        info = self._client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise self._lost()
         return info.mid
+
+    def listen(self, topic: str, told: Callable[[Asked], None]) -> None:
+        """Subscribe; `told` is called on the network's thread. What the broker had retained is left alone."""
+
+        def on_message(_client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+            if message.retain:
+                return
+            found = message.properties
+            response_topic = getattr(found, "ResponseTopic", None)
+            told(Asked(bytes(message.payload), response_topic, getattr(found, "CorrelationData", None)))
+
+        self._client.on_message = on_message
+        self._client.subscribe(topic, qos=1)
 
     def takes(self, topic: str, payload: bytes) -> bool:
         """Whether a message is within the broker's Maximum Packet Size."""

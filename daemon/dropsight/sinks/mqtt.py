@@ -2,7 +2,9 @@
 
 import logging
 import random
+import threading
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -12,6 +14,7 @@ from dropsight.service.outbox import Outbox
 from dropsight.service.troubles import Troubles
 from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.broker import Broker
+from dropsight.sinks.commands import Commander
 from dropsight.sinks.connection import Connection, Protocol, RefusedError, connect, protocols
 from dropsight.sinks.session import OFFLINE, Announcements, Ending, Session, Tally, Task
 from dropsight.sinks.states import CameraStates
@@ -45,6 +48,7 @@ class Publisher:
         outbox: Outbox,
         announcements: Announcements,
         troubles: Troubles,
+        obey: Callable[[bytes], bytes],
     ) -> None:
         self.troubles = troubles
         self.states = CameraStates()
@@ -53,9 +57,13 @@ class Publisher:
         self._protocol: Protocol | None = None  # known once a connection was made
         self._connection: Connection | None = None
         self._ending = Ending()
+        self._announcements = announcements
+        topics = Topics.of(settings.base_topic, device)
+        self._commander = Commander(obey, answers_to=topics.response)
         self._task = Task(
             settings=settings,
-            topics=Topics.of(settings.base_topic, device),
+            topics=topics,
+            commander=self._commander,
             outbox=outbox,
             announcements=announcements,
             states=self.states,
@@ -85,12 +93,29 @@ class Publisher:
         if connection is not None:
             connection.wake()
 
+    def announce_again(self) -> None:
+        """What `info` says has changed."""
+        self._announcements.again.set()
+        self.wake()
+
+    def announce_stats(self) -> None:
+        """The stats have news that cannot wait."""
+        self._announcements.stats_now.set()
+        self.wake()
+
     def stop(self, *, drain_seconds: float) -> None:
         """Publish what the outbox holds, for so long at most and only while connected; then `run` ends."""
         self._ending.ask(drain_seconds=drain_seconds)
         self.wake()
 
     def run(self) -> None:
+        threading.Thread(target=self._commander.run, name="mqtt-commands", daemon=True).start()
+        try:
+            self._keep_serving()
+        finally:
+            self._commander.stop()
+
+    def _keep_serving(self) -> None:
         chance = random.Random()  # noqa: S311 - jitter
         failures = 0
         while not self._ending.asked.is_set():

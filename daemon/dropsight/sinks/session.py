@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from dropsight import crashpoints
 from dropsight.config import Mqtt
 from dropsight.service.outbox import Delivery, Outbox
+from dropsight.sinks.commands import Commander
 from dropsight.sinks.connection import Connection
 from dropsight.sinks.states import STATE_SECONDS, CameraStates
 from dropsight.sinks.topics import Topics
@@ -29,6 +30,10 @@ class Announcements:
     info: Callable[[], bytes]
     stats: Callable[[], bytes]
     stats_seconds: float
+    again: threading.Event = field(default_factory=threading.Event)
+    """Set when `info` has changed: it is published at once, and the stats with it."""
+    stats_now: threading.Event = field(default_factory=threading.Event)
+    """Set when the stats have news that cannot wait for their time."""
 
 
 @dataclass(slots=True)
@@ -62,6 +67,7 @@ class Task:
     states: CameraStates
     tally: Tally
     ending: Ending
+    commander: Commander
 
 
 class Session:
@@ -83,6 +89,7 @@ class Session:
         while not self._is_over():
             self._publish_records()
             self._publish_states(at_once=False)
+            self._announce_changes()
             self._publish_stats()
             self._settle(self._connection.acknowledged(timeout=self._seconds_to_wait()))
         self._note()
@@ -101,6 +108,19 @@ class Session:
         self._connection.publish(self._topics.info, self._task.announcements.info(), qos=1, retain=True)
         for camera, line in self._task.states.everything().items():
             self._connection.publish(self._topics.state(camera), line, qos=1, retain=True)
+
+        commander, connection = self._task.commander, self._connection
+        connection.listen(self._topics.command, lambda asked: commander.take(asked, connection))
+
+    def _announce_changes(self) -> None:
+        announcements = self._task.announcements
+        if announcements.again.is_set():
+            announcements.again.clear()
+            self._connection.publish(self._topics.info, announcements.info(), qos=1, retain=True)
+            self._next_stats = 0.0
+        if announcements.stats_now.is_set():
+            announcements.stats_now.clear()
+            self._next_stats = 0.0
 
     def _publish_records(self) -> None:
         while len(self._order) < self._connection.window:

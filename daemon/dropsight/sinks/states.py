@@ -5,6 +5,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dropsight.records import Result
+
 STATE_SECONDS = 1.0
 
 
@@ -17,10 +19,15 @@ class CameraStates:
     _stale: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def show(self, camera: str, captured: str, line: bytes) -> None:
-        """Make this the camera's state, unless a picture taken later is."""
+    def show(self, record: Result, line: bytes) -> None:
+        """Make this the camera's state, unless a picture taken later is.
+
+        A picture from the future is no such: the clock was set back since.
+        """
+        camera, captured = record.camera, record.image.captured
         with self._lock:
-            if captured >= self._newest.get(camera, ("", b""))[0]:
+            shown = self._newest.get(camera, ("", b""))[0]
+            if captured >= shown or shown > record.time:
                 self._newest[camera] = (captured, line)
                 self._stale.add(camera)
 

@@ -34,6 +34,14 @@ class Topics:
     def info(self) -> str:
         return f"{self.root}/info"
 
+    @property
+    def command(self) -> str:
+        return f"{self.root}/command"
+
+    @property
+    def response(self) -> str:
+        return f"{self.root}/command/response"
+
     def record(self, status: Status, camera: str) -> str:
         return f"{self.root}/{_RECORDS[status]}/{topic_part(camera)}"
 

@@ -1,0 +1,99 @@
+"""The models in force with the plan for their images: opened, warmed, and proved before they are used."""
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+
+from dropsight.config import Config
+from dropsight.daemon.resources import interpreters
+from dropsight.errors import ImageError, ModelError
+from dropsight.images.opening import Bounds, open_image
+from dropsight.inference import pipeline
+from dropsight.inference.pipeline import Plan
+from dropsight.inference.preparing import Preparation
+from dropsight.models.describing import Said
+from dropsight.models.registry import open_first
+from dropsight.models.sidecar import Golden
+from dropsight.models.spec import Model
+from dropsight.service.workers import Engine
+
+log = logging.getLogger(__name__)
+
+ARRIVAL_SECONDS = 2.0
+LONGEST_ARRIVAL_SECONDS = 60.0
+
+
+def open_engine(config: Config) -> Engine:
+    """Open an interpreter a worker, and invoke each once: the first invoke takes longer than all others.
+
+    Raises ModelError where no model can be loaded, or its golden images come out wrong.
+    """
+    settings = config.model
+    threads = 1 if settings.threads == "auto" else settings.threads
+    said = Said(settings.labels, settings.normalization)
+    model, reasons = open_first((settings.path, *settings.fallback), said=said, threads=threads)
+    if reasons:
+        log.warning("falling back to %s, because %s", model.spec.path, "; ".join(reasons))
+    models = [model, *(model.replicate() for _ in range(workers(config) - 1))]
+    plan = _plan(config, model)
+    shape = (plan.spec.height, plan.spec.width, plan.spec.channels)
+    for each in models:
+        each.scores(np.zeros((max(len(config.inference.tta), 1), *shape), plan.spec.input.dtype))
+    for golden in plan.spec.golden:
+        _prove(golden, model, plan)
+    return Engine(plan, models, reasons)
+
+
+def workers(config: Config) -> int:
+    return interpreters() if config.inference.workers == "auto" else config.inference.workers
+
+
+def open_engine_when_whole(config: Config) -> Engine:
+    """As `open_engine`, but give a model that does not load a chance while it is still being copied."""
+    deadline = time.monotonic() + LONGEST_ARRIVAL_SECONDS
+    while True:
+        before = _signature(config.model.path)
+        try:
+            return open_engine(config)
+        except ModelError:
+            time.sleep(ARRIVAL_SECONDS)
+            if _signature(config.model.path) == before or time.monotonic() > deadline:
+                raise
+
+
+def _signature(path: str) -> tuple[int, int] | None:
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _plan(config: Config, model: Model) -> Plan:
+    return Plan(
+        device=config.device,
+        spec=model.spec,
+        preparation=Preparation(model.spec, resize=config.model.resize),
+        resize=config.model.resize,
+        bounds=Bounds(config.limits.max_bytes, config.limits.max_pixels),
+        inference=config.inference,
+    )
+
+
+def _prove(golden: Golden, model: Model, plan: Plan) -> None:
+    path = model.spec.path.parent / golden.image
+    where = f"{model.spec.path}: golden image {path}"
+    try:
+        with open_image(path) as file:
+            prepared = pipeline.prepare(*pipeline.read(file, plan), plan)
+    except (ImageError, OSError) as error:
+        raise ModelError(f"{where}: {error}") from error
+    best = pipeline.predict(model, prepared, plan).predictions[0]
+    if golden.expects not in {best.class_index, best.label}:
+        raise ModelError(f"{where}: came out as {best.label} ({best.class_index}), not as {golden.expects}")
+    if golden.confidence is not None and abs(best.confidence - golden.confidence) > golden.tolerance:
+        raise ModelError(
+            f"{where}: confidence {best.confidence:.3f}, not {golden.confidence} ± {golden.tolerance}"
+        )

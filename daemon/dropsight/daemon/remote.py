@@ -1,0 +1,43 @@
+"""The commands that come by MQTT and by the control socket."""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from dropsight.errors import DropsightError
+
+
+class Order(msgspec.Struct, frozen=True):
+    command: str
+
+
+Deed = Callable[[], object]
+
+
+class Remote:
+    """Thread-safe as far as the deeds are. A deed returns what stands in the answer beside `ok`."""
+
+    def __init__(self, deeds: Mapping[str, Deed]) -> None:
+        self._deeds = deeds
+
+    def obey(self, payload: bytes) -> bytes:
+        """Carry out `{"command": NAME}`; the answer says what came of it."""
+        try:
+            name = msgspec.json.decode(payload, type=Order).command
+        except msgspec.DecodeError as error:
+            return _answer(None, error=f'not understood: {error}; send {{"command": "stats"}}')
+        if name not in self._deeds:
+            return _answer(name, error=f"unknown command; known are {', '.join(self._deeds)}")
+        try:
+            return _answer(name, result=self._deeds[name]())
+        except DropsightError as error:
+            return _answer(name, error=str(error))
+
+
+def _answer(command: str | None, *, result: object = None, error: str | None = None) -> bytes:
+    answer: dict[str, object] = {"command": command, "ok": error is None}
+    if error is not None:
+        answer["error"] = error
+    if result is not None:
+        answer["result"] = result
+    return msgspec.json.encode(answer)

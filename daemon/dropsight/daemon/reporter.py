@@ -1,0 +1,83 @@
+"""What the running parts say of themselves, put together."""
+
+import os
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from dropsight.config import Config
+from dropsight.daemon.reports import Status, info, model_report
+from dropsight.inference.pipeline import timestamp
+from dropsight.service.backlog import Backlog
+from dropsight.service.notify import notify
+from dropsight.service.recorder import Recorder
+from dropsight.service.stats import Snapshot, Stats, summary
+from dropsight.service.workers import Workers
+from dropsight.sinks.mqtt import Publisher
+from dropsight.version import VERSION
+
+
+class Reporter:
+    """Thread-safe. `config` is the one in force; `publisher` comes when it is made."""
+
+    def __init__(
+        self, config: Config, *, stats: Stats, backlog: Backlog, recorder: Recorder, workers: Workers
+    ) -> None:
+        self.config = config
+        self.publisher: Publisher | None = None
+        self._stats, self._backlog, self._recorder, self._workers = stats, backlog, recorder, workers
+        self._started = time.time()
+        self._up = False
+
+    def info(self) -> bytes:
+        return info(self.config, self._workers.engine, started=self._started)
+
+    def stats(self) -> bytes:
+        return msgspec.json.encode(self.snapshot())
+
+    def snapshot(self) -> Snapshot:
+        counters = self._backlog.counters()
+        queues = {
+            "paths": counters.queued,
+            "tensors": self._workers.depth(),
+            "records": self._recorder.depth(),
+            "outbox": self._recorder.outstanding if self.publisher else 0,
+        }
+        return self._stats.snapshot(
+            counters,
+            queues=queues,
+            dropped=self._recorder.dropped,
+            troubles=self.troubles(),
+            clock=timestamp(time.time()),
+        )
+
+    def troubles(self) -> dict[str, str]:
+        of_broker = self.publisher.troubles.current() if self.publisher else {}
+        return self._recorder.troubles.current() | of_broker
+
+    def status(self, watched: Sequence[str]) -> Status:
+        snapshot = self.snapshot()
+        return Status(
+            version=VERSION,
+            pid=os.getpid(),
+            device=self.config.device,
+            watch=list(watched),
+            log=str(self.config.log.path),
+            model=model_report(self._workers.engine),
+            mqtt=self.publisher.status() if self.publisher else None,
+            troubles=snapshot.troubles,
+            dropped=snapshot.dropped,
+            paused=self._backlog.paused,
+            stats=snapshot,
+        )
+
+    def ready(self) -> None:
+        self._up = True
+        notify(READY="1")
+        self.tell_supervisor()
+
+    def tell_supervisor(self) -> None:
+        """Have systemd show how it goes."""
+        if self._up:
+            notify(STATUS="; ".join([summary(self.snapshot()), *self.troubles().values()]))

@@ -1,0 +1,242 @@
+"""When images come faster than they can be classified: who is next, who is too old, what steps aside."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brokers import Subscriber, mosquitto, wait_until
+from daemons import PHOTOS, House, dropsight, running
+from dropsight.config import Watch
+from dropsight.service.backlog import Backlog
+from dropsight.service.clock import Clock
+from dropsight.service.dropfolder import DropFolder
+from dropsight.service.lineup import ByAge, Fair, Order, first
+
+FOLDER = DropFolder.open(Watch(path=Path("/in")))
+DAY = 86_400.0
+
+
+@dataclass(eq=False)
+class Image:
+    camera: str
+    since: float
+
+
+IMAGES = st.lists(st.builds(Image, st.sampled_from("abc"), st.floats(0, 1e6)), max_size=40)
+
+
+@given(IMAGES)
+def test_a_lineup_by_age_hands_out_the_oldest_or_the_newest_first(images: list[Image]) -> None:
+    for newest in (False, True):
+        line: ByAge[Image] = ByAge(newest=newest)
+        for image in images:
+            line.push(image)
+        taken = [line.pop().since for _ in images]
+        assert taken == sorted(taken, reverse=newest)
+
+
+@given(IMAGES)
+def test_fair_cameras_take_turns_each_with_its_oldest(images: list[Image]) -> None:
+    line: Fair[Image] = Fair()
+    for image in images:
+        line.push(image)
+    taken = [line.pop() for _ in images]
+    for camera in "abc":
+        mine = [image.since for image in taken if image.camera == camera]
+        assert mine == sorted(mine)
+    waiting = {camera: sum(image.camera == camera for image in images) for camera in "abc"}
+    fewest = min((count for count in waiting.values() if count), default=0)
+    cameras = sum(1 for count in waiting.values() if count)
+    for turn in range(fewest):
+        assert len({image.camera for image in taken[turn * cameras : (turn + 1) * cameras]}) == cameras
+
+
+@given(IMAGES, st.sampled_from(["oldest", "newest"]), st.integers(1, 10))
+def test_a_bounded_walk_finds_the_first_of_all(images: list[Image], order: Order, limit: int) -> None:
+    found = list(
+        first(((each.since, each) for each in images), order, limit=limit, camera_of=lambda each: each.camera)
+    )
+    ages = sorted((image.since for image in images), reverse=order == "newest")
+    assert [since for since, _ in found] == ages[:limit]
+
+
+def test_a_fair_walk_has_room_for_every_camera_beside_one_that_floods() -> None:
+    flood = [(float(number), Image("flood", float(number))) for number in range(1000)]
+    rare = [(5000.0, Image("rare", 5000.0))]
+    found = list(first([*flood, *rare], "fair", limit=10, camera_of=lambda each: each.camera))
+    assert "rare" in {image.camera for _, image in found[:2]}
+
+
+def test_newest_first_takes_in_a_new_image_beside_a_full_queue_and_counts_still_add_up() -> None:
+    backlog = Backlog(capacity=2, order="newest")
+    for number in range(3):
+        told = backlog.hint(FOLDER, f"/in/{number}.jpg", closed=True)
+        assert told is (number < 2)  # a scan is due for what was put out
+    assert backlog.counters().seen == 2
+    taken = [backlog.take(), backlog.take()]
+    assert [candidate.path for candidate in taken if candidate] == ["/in/2.jpg", "/in/1.jpg"]
+
+
+def test_oldest_first_leaves_a_new_image_outside_a_full_queue() -> None:
+    backlog = Backlog(capacity=2)
+    for number in range(3):
+        backlog.hint(FOLDER, f"/in/{number}.jpg", closed=True)
+    taken = backlog.take()
+    assert taken
+    assert taken.path == "/in/0.jpg"
+
+
+def paused_with(house: House, camera: str, count: int) -> None:
+    for number in range(count):
+        target = house.inbox / camera / f"{number:02}.jpg"
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(PHOTOS[number % len(PHOTOS)], target)
+    wait_until(lambda: house.counters()["waiting"] >= count)
+
+
+@pytest.mark.parametrize("order", ["oldest", "newest"])
+def test_images_are_taken_in_the_order_of_the_config(tmp_path: Path, order: Order) -> None:
+    with running(tmp_path, queue={"order": order}, inference={"workers": 1}) as house:
+        assert house.ask("pause")["ok"]
+        paused_with(house, "cam", 8)
+        assert house.status()["paused"]
+        assert house.ask("resume")["ok"]
+        wait_until(lambda: len(house.records()) == 8)
+        taken = [record["image_path"] for record in house.records()]
+        # Several decode workers, so neighbours may overtake each other.
+        oldest_half = {f"cam/{number:02}.jpg" for number in range(4)}
+        first_half = set(taken[:4]) if order == "oldest" else set(taken[4:])
+        assert len(first_half & oldest_half) >= 3
+
+
+@pytest.mark.broker
+def test_images_beyond_max_age_are_filed_logged_counted_and_published_as_expired(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
+        house = House(tmp_path, {"queue": {"max_age": 0.0001}, "mqtt": {"url": broker.url}})
+        shutil.copy(PHOTOS[0], house.inbox)
+        assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+        wait_until(lambda: len(subscriber.topics("/expired/default")) == 1)
+    (record,) = house.records()
+    assert record["status"] == "expired"
+    assert record["age_seconds"] > record["max_age_seconds"] == 0.0001
+    assert (house.failed / PHOTOS[0].name).exists()
+    assert (house.failed / f"{PHOTOS[0].name}.reason.json").exists()
+
+
+def test_expired_images_are_counted_apart(tmp_path: Path) -> None:
+    with running(tmp_path, queue={"max_age": 0.0001}) as house:
+        shutil.copy(PHOTOS[0], house.inbox)
+        wait_until(lambda: house.counters()["expired"] == 1)
+        assert house.finished() == 0
+
+
+def test_test_time_augmentation_steps_aside_under_pressure_and_the_record_says_so(tmp_path: Path) -> None:
+    tta = ["original", "horizontal_flip"]
+    with running(tmp_path, inference={"tta": tta}) as house:
+        house.ask("pause")
+        paused_with(house, "cam", 60)
+        house.ask("resume")
+        wait_until(lambda: house.finished() == 60)
+        views = {(record["tta"], record.get("tta_stepped_aside")) for record in house.records()}
+        assert views == {(1, True), (2, None)}
+
+
+def test_a_single_run_keeps_all_views_however_much_waits(tmp_path: Path) -> None:
+    house = House(tmp_path, {"inference": {"tta": ["original", "horizontal_flip"]}})
+    for number in range(50):
+        shutil.copy(PHOTOS[0], house.inbox / f"{number}.jpg")
+    assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+    assert {record["tta"] for record in house.records()} == {2}
+
+
+def test_a_second_daemon_on_one_inbox_is_refused_with_exit_2(tmp_path: Path) -> None:
+    with running(tmp_path) as house:
+        other = tmp_path / "other"
+        done = dropsight("run", "--watch", str(house.inbox), "--mqtt", "none", cwd=_made(other))
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"dropsight: watch: {house.inbox} is watched by another dropsight already"
+    ]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+class Hands:
+    """A wall clock and a monotonic one, moved by hand."""
+
+    def __init__(self) -> None:
+        self.wall, self.monotonic = 1_000_000.0, 500.0
+        self.clock = Clock(wall=lambda: self.wall, monotonic=lambda: self.monotonic)
+
+    def pass_by(self, seconds: float) -> None:
+        self.wall += seconds
+        self.monotonic += seconds
+        self.clock.look()
+
+    def set_by(self, seconds: float) -> None:
+        self.wall += seconds
+        self.clock.look()
+
+
+@given(st.floats(-400 * DAY, 400 * DAY), st.floats(0, DAY), st.floats(0, DAY))
+def test_a_file_is_as_old_as_it_is_whatever_the_wall_clock_does(
+    jump: float, before: float, after: float
+) -> None:
+    hands = Hands()
+    hands.pass_by(10.0)
+    stamp = hands.wall
+    hands.pass_by(before)
+    hands.set_by(jump)
+    hands.pass_by(after)
+    age = hands.clock.age_seconds(stamp)
+    # Where the new time runs over the old one's stamps again, a file may look younger, never older.
+    assert -1e-3 <= age <= before + after + 5
+    if jump > before + 20:
+        assert age == pytest.approx(before + after, abs=5)
+
+
+def test_a_file_from_an_earlier_life_keeps_the_age_it_had_at_the_start() -> None:
+    hands = Hands()
+    stamp = hands.wall - 3 * DAY
+    hands.set_by(30 * DAY)
+    hands.pass_by(60.0)
+    assert hands.clock.age_seconds(stamp) == pytest.approx(3 * DAY + 60)
+
+
+@pytest.mark.skipif(not Path("/usr/bin/faketime").exists(), reason="needs faketime")
+def test_a_daemon_whose_clock_jumps_a_year_ahead_and_back_goes_on_in_order(tmp_path: Path) -> None:
+    stamp = tmp_path / "clock"
+    stamp.write_text("+0d")
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    environ = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(stamp),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+    }
+    house = House(tmp_path, {"watch": [{"path": "inbox", "retention": {"days": 14}}]})
+    house.spawn(**environ)
+    try:
+        wait_until((tmp_path / "state" / "dropsight.sock").exists)
+        for number, offset in enumerate(["+0d", "+365d", "-365d", "+0d"]):
+            stamp.write_text(offset)
+            shutil.copy(PHOTOS[number], house.inbox / f"{number}.jpg")
+            wait_until(lambda number=number: len(house.records()) == number + 1)  # type: ignore[misc]
+        records = house.records()
+        assert [record["image_path"] for record in records] == [f"{number}.jpg" for number in range(4)]
+        assert all(0 <= record["latency_ms"]["total"] < 60_000 for record in records)
+        assert {record["time"][:4] for record in records} == {
+            str(int(records[0]["time"][:4]) + years) for years in (-1, 0, 1)
+        }
+        assert house.stop() == 0
+        assert len(list(house.processed.iterdir())) == 4
+    finally:
+        house.kill()

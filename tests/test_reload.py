@@ -1,0 +1,210 @@
+"""SIGHUP and the commands over MQTT and the control socket."""
+
+import json
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+import yaml
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from brokers import Mosquitto, Subscriber, mosquitto, wait_until
+from daemons import PHOTOS, ROOT, House, dropsight, running
+
+BUILTIN = ROOT / "daemon" / "dropsight" / "models" / "builtin"
+MODEL = next(BUILTIN.glob("*.tflite"))
+COFFEE = next(path for path in PHOTOS if "coffee" in path.name)
+
+
+def bundle(folder: Path, **said: Any) -> Path:
+    """A model of one's own: the built-in one with another name and other facts."""
+    folder.mkdir(exist_ok=True)
+    target = folder / "mine.tflite"
+    shutil.copy(MODEL, target)
+    sidecar = yaml.safe_load(MODEL.with_suffix(".yaml").read_text()) or {}
+    shutil.copy(BUILTIN / sidecar["labels"], folder / sidecar["labels"])
+    target.with_suffix(".yaml").write_text(yaml.safe_dump({**sidecar, **said}))
+    return target
+
+
+def rewrite(house: House, **settings: Any) -> None:
+    house.config.write_text(yaml.safe_dump({"device": "test", "mqtt": None, **settings}))
+
+
+def hang_up(house: House) -> None:
+    assert house.process
+    house.process.send_signal(signal.SIGHUP)
+
+
+def drop(house: House, name: str) -> dict[str, Any]:
+    """Drop a photo and return its record."""
+    shutil.copy(COFFEE, house.inbox / name)
+    wait_until(lambda: name in {record["image_path"] for record in house.records()})
+    return next(record for record in house.records() if record["image_path"] == name)
+
+
+def model_in_force(house: House) -> str:
+    name: str = house.status()["model"]["name"]
+    return name
+
+
+def test_a_hangup_swaps_in_another_model_and_records_say_which(tmp_path: Path) -> None:
+    model = bundle(tmp_path / "models", temperature=2.0)
+    with running(tmp_path) as house:
+        assert drop(house, "a.jpg")["model"]["name"] == MODEL.stem
+        rewrite(house, model={"path": str(model)}, inference={"top_k": 3})
+        hang_up(house)
+        wait_until(lambda: model_in_force(house) == "mine")
+        record = drop(house, "b.jpg")
+        assert (record["model"]["name"], record["temperature"]) == ("mine", 2.0)
+        assert len(record["predictions"]) == 3
+        assert "reloaded: model mine is in force" in house.daemon_log()
+
+
+def test_a_bad_config_is_refused_with_its_errors_and_the_old_one_goes_on(tmp_path: Path) -> None:
+    with running(tmp_path) as house:
+        house.config.write_text("inference: {topk: 3}\n")
+        hang_up(house)
+        wait_until(lambda: "did you mean inference.top_k" in house.status()["troubles"].get("config", ""))
+        assert drop(house, "a.jpg")["status"] == "ok"
+        rewrite(house)
+        hang_up(house)
+        wait_until(lambda: "config" not in house.status()["troubles"])
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"golden": [{"image": "coffee.jpg", "class": "tabby"}]}, "not as tabby"),
+        (
+            {"golden": [{"image": "coffee.jpg", "class": "espresso", "confidence": 0.1, "tolerance": 0.01}]},
+            "not 0.1",
+        ),
+        ({"golden": [{"image": "gone.jpg", "class": 1}]}, "gone.jpg"),
+        ({"labels": "few.txt"}, "2 names for a model of 1000 classes"),
+    ],
+)
+def test_a_model_that_does_not_prove_itself_is_refused_and_the_old_one_stays(
+    tmp_path: Path, said: dict[str, Any], why: str
+) -> None:
+    model = bundle(tmp_path / "models", **said)
+    shutil.copy(COFFEE, model.parent / "coffee.jpg")
+    (model.parent / "few.txt").write_text("one\ntwo\n")
+    with running(tmp_path) as house:
+        rewrite(house, model={"path": str(model)})
+        hang_up(house)
+        wait_until(lambda: why in house.status()["troubles"].get("model", ""))
+        assert model_in_force(house) == MODEL.stem
+        assert drop(house, "a.jpg")["model"]["name"] == MODEL.stem
+
+
+def test_a_model_whose_golden_images_come_out_right_is_swapped_in(tmp_path: Path) -> None:
+    golden = {"image": "coffee.jpg", "class": "espresso", "confidence": 0.95, "tolerance": 0.1}
+    model = bundle(tmp_path / "models", golden=[golden])
+    shutil.copy(COFFEE, model.parent / "coffee.jpg")
+    with running(tmp_path) as house:
+        rewrite(house, model={"path": str(model)})
+        hang_up(house)
+        wait_until(lambda: model_in_force(house) == "mine")
+
+
+def test_a_half_copied_model_is_waited_for(tmp_path: Path) -> None:
+    model = bundle(tmp_path / "models")
+    whole = model.read_bytes()
+    with running(tmp_path) as house:
+        model.write_bytes(whole[: len(whole) // 2])
+        rewrite(house, model={"path": str(model)})
+        hang_up(house)
+        with model.open("ab") as file:  # the second half, while the daemon looks
+            file.write(whole[len(whole) // 2 :])
+        wait_until(lambda: model_in_force(house) == "mine")
+        assert "model" not in house.status()["troubles"]
+
+
+def test_a_changed_folder_is_begun_anew_with_and_nothing_is_lost(tmp_path: Path) -> None:
+    with running(tmp_path) as house:
+        drop(house, "a.jpg")
+        pid = house.status()["pid"]
+        rewrite(house, watch=[{"path": "elsewhere"}])
+        hang_up(house)
+        wait_until(lambda: "beginning anew" in house.daemon_log())
+        house.inbox = tmp_path / "elsewhere"
+        wait_until(house.inbox.exists)
+        drop(house, "b.jpg")
+        assert house.status()["pid"] == pid
+        assert house.stop() == 0
+
+
+def test_a_config_that_cannot_be_begun_with_gives_way_to_the_former(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with running(tmp_path) as house:
+        rewrite(house, watch=[{"path": "file/inbox"}])
+        hang_up(house)
+        wait_until(lambda: "going on as before" in house.daemon_log())
+        assert drop(house, "a.jpg")["status"] == "ok"
+
+
+def ask_by_mqtt(broker: Mosquitto, payload: bytes, *, reply_to: str | None = None) -> None:
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    if reply_to:
+        properties.ResponseTopic = reply_to
+        properties.CorrelationData = b"42"
+    client.publish("dropsight/test/command", payload, qos=1, properties=properties).wait_for_publish(10)
+    client.disconnect()
+    client.loop_stop()
+
+
+@pytest.mark.broker
+def test_commands_over_mqtt_are_carried_out_and_answered(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker, Subscriber(broker.port, "#") as subscriber:
+        house = House(tmp_path, {"mqtt": {"url": broker.url}})
+        house.start()
+        try:
+            wait_until(lambda: bool(subscriber.topics("/info")))
+            for command in ("pause", "stats", "resume", "rescan", "reload", "dance"):
+                ask_by_mqtt(broker, json.dumps({"command": command}).encode())
+            ask_by_mqtt(broker, b"nonsense", reply_to="my/answers")
+            wait_until(lambda: len(subscriber.topics("command/response")) == 6)
+            wait_until(lambda: len(subscriber.topics("my/answers")) == 1)
+        finally:
+            house.kill()
+    answers = {answer["command"]: answer for answer in map(json.loads, subscriber.topics("command/response"))}
+    assert [name for name, answer in answers.items() if not answer["ok"]] == ["dance"]
+    assert "known are pause, resume" in answers["dance"]["error"]
+    assert answers["stats"]["result"]["counters"]["seen"] == 0
+    assert "not understood" in json.loads(subscriber.topics("my/answers")[0])["error"]
+
+
+@pytest.mark.broker
+def test_a_swapped_model_is_announced_and_a_refused_one_is_in_the_stats(tmp_path: Path) -> None:
+    model = bundle(tmp_path / "models")
+    with mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:
+        mqtt = {"url": broker.url}
+        with running(tmp_path, mqtt=mqtt) as house:
+            wait_until(lambda: bool(subscriber.topics("/info")))
+            rewrite(house, mqtt=mqtt, model={"path": str(model)})
+            hang_up(house)
+            wait_until(lambda: json.loads(subscriber.topics("/info")[-1])["model"]["name"] == "mine")
+            rewrite(house, mqtt=mqtt, model={"path": "gone.tflite"})
+            hang_up(house)
+            wait_until(
+                lambda: (
+                    "gone.tflite" in json.loads(subscriber.topics("/stats")[-1])["troubles"].get("model", "")
+                )
+            )
+
+
+def test_a_model_that_fails_its_golden_images_at_the_start_is_one_line_and_exit_1(tmp_path: Path) -> None:
+    model = bundle(tmp_path / "models", golden=[{"image": "gone.jpg", "class": 1}])
+    done = dropsight("run", "--model", str(model), "--mqtt", "none", "--once", cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "golden image" in line
