@@ -1,0 +1,68 @@
+"""A TCP proxy that can be slow, or go deaf and dumb while its connections stay open."""
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Proxy:
+    """`swallowing` drops every byte both ways; `delay_seconds` holds each piece back."""
+
+    def __init__(self, target_port: int) -> None:
+        self._target = target_port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"mqtt://127.0.0.1:{self.port}"
+        self.swallowing = False
+        self.delay_seconds = 0.0
+        self.connections = 0
+        self._closed = False
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def close(self) -> None:
+        self._closed = True
+        for thread in self._threads:
+            thread.join(10)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while not self._closed:
+            if not select.select([self._listener], [], [], 0.05)[0]:
+                continue
+            client, _ = self._listener.accept()
+            self.connections += 1
+            thread = threading.Thread(target=self._serve, args=(client,))
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with (
+            client,
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self._target)) as out,
+        ):
+            other = {client: out, out: client}
+            while not self._closed:
+                for side in select.select([client, out], [], [], 0.05)[0]:
+                    data = side.recv(65_536)
+                    if not data:
+                        return
+                    if self.swallowing:
+                        continue
+                    if self.delay_seconds:
+                        time.sleep(self.delay_seconds)
+                    other[side].sendall(data)
+
+
+@contextmanager
+def proxy(target_port: int) -> Iterator[Proxy]:
+    running = Proxy(target_port)
+    try:
+        yield running
+    finally:
+        running.close()

@@ -1,0 +1,147 @@
+"""Brokers that die, stall, answer slowly or not at all, and forget: the log goes on, the outbox follows."""
+
+import json
+import shutil
+import signal
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brokers import Mosquitto, Subscriber, free_port, mosquitto, wait_until
+from daemons import PHOTOS, House, running
+from proxies import proxy
+
+pytestmark = pytest.mark.broker
+
+PROTOCOLS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+CAMERAS = ("front", "yard")
+
+
+def drop(house: House, count: int, *, start: int = 0) -> None:
+    """Drop photos one after the other, so that their order is known: cameras take turns."""
+    for number in range(start, start + count):
+        target = house.inbox / CAMERAS[number % 2] / f"{number:04}.jpg"
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(PHOTOS[number % len(PHOTOS)], target)
+
+
+def logged(house: House) -> list[dict[str, Any]]:
+    return house.records()
+
+
+def by_camera(records: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """First appearances only: a repeat of what was in flight is allowed."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for record in records:
+        if record["id"] not in found[record["camera"]]:
+            found[record["camera"]].append(record["id"])
+    return found
+
+
+def published(subscriber: Subscriber) -> list[dict[str, Any]]:
+    return [json.loads(payload) for payload in subscriber.topics("/result/")]
+
+
+def outbox(house: House) -> int:
+    depth: int = house.status()["stats"]["queues"]["outbox"]
+    return depth
+
+
+def all_delivered_in_order(house: House, subscriber: Subscriber, count: int) -> None:
+    """The journal's order is the log's, and the subscriber's for each camera."""
+    wait_until(lambda: outbox(house) == 0, seconds=60)
+    wait_until(lambda: len({record["id"] for record in published(subscriber)}) == count)
+    assert len(logged(house)) == count
+    assert by_camera(published(subscriber)) == by_camera(logged(house))
+
+
+@PROTOCOLS
+def test_a_broker_paused_for_a_while_holds_up_nothing_but_itself(tmp_path: Path, protocol: str) -> None:
+    with (
+        mosquitto(tmp_path) as broker,
+        Subscriber(broker.port) as subscriber,
+        running(tmp_path, mqtt={"url": broker.url, "protocol": protocol}) as house,
+    ):
+        wait_until(lambda: house.status()["mqtt"]["connected"])
+        broker.signal(signal.SIGSTOP)
+        drop(house, 150)
+        wait_until(lambda: len(logged(house)) == 150)
+        assert outbox(house) == 150
+        broker.signal(signal.SIGCONT)
+        all_delivered_in_order(house, subscriber, 150)
+
+
+@PROTOCOLS
+def test_a_half_open_connection_is_noticed_by_the_keepalive_and_left(tmp_path: Path, protocol: str) -> None:
+    with mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber, proxy(broker.port) as middle:
+        mqtt = {"url": middle.url, "protocol": protocol, "keepalive": 5}
+        with running(tmp_path, mqtt=mqtt) as house:
+            wait_until(lambda: house.status()["mqtt"]["connected"])
+            middle.swallowing = True
+            drop(house, 20)
+            wait_until(lambda: len(logged(house)) == 20)
+            wait_until(lambda: not house.status()["mqtt"]["connected"], seconds=60)
+            middle.swallowing = False
+            all_delivered_in_order(house, subscriber, 20)
+            assert middle.connections >= 2
+
+
+def test_a_slow_broker_slows_nothing_down_but_the_outbox(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber, proxy(broker.port) as middle:
+        middle.delay_seconds = 0.2
+        with running(tmp_path, mqtt={"url": middle.url}) as house:
+            drop(house, 150)
+            wait_until(lambda: len(logged(house)) == 150)
+            middle.delay_seconds = 0.0
+            all_delivered_in_order(house, subscriber, 150)
+
+
+def test_a_broker_killed_in_mid_stream_and_back_without_its_memory_gets_everything(tmp_path: Path) -> None:
+    port = free_port()
+    first = Mosquitto(tmp_path, port=port)
+    first.start()
+    heard: list[dict[str, Any]] = []
+    with running(tmp_path, mqtt={"url": first.url}) as house:
+        with Subscriber(port) as subscriber:
+            wait_until(lambda: house.status()["mqtt"]["connected"])
+            drop(house, 40)
+            wait_until(lambda: len(published(subscriber)) >= 5)
+            first.kill()
+            heard += published(subscriber)
+        drop(house, 40, start=40)
+        wait_until(lambda: len(logged(house)) == 80)
+        first.start()
+        # A subscriber of the new broker may come after the first messages: it hears what is retained.
+        with Subscriber(port) as subscriber:
+            wait_until(lambda: outbox(house) == 0, seconds=60)
+            wait_until(lambda: b"online" in subscriber.topics("/availability"))
+            wait_until(lambda: len(subscriber.topics("/state/")) >= 2)
+            assert subscriber.topics("/info")
+    first.kill()
+    delivered = house.records()
+    assert len({record["id"] for record in delivered}) == 80
+
+
+def test_what_is_beyond_max_backlog_is_dropped_counted_and_said_and_the_newest_arrive(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    with running(tmp_path, mqtt={"url": f"mqtt://127.0.0.1:{port}", "max_backlog": 70}) as house:
+        drop(house, 300)
+        wait_until(lambda: len(logged(house)) == 300)
+        wait_until(lambda: house.status()["dropped"] >= 100)
+        wait_until(lambda: outbox(house) <= 70 + 64)
+        dropped = house.status()["dropped"]
+        assert house.status()["stats"]["dropped"] == dropped
+        assert "records that the broker did not take: mqtt.max_backlog" in house.daemon_log()
+        broker = Mosquitto(tmp_path, port=port)
+        broker.start()
+        try:
+            with Subscriber(port):
+                wait_until(lambda: house.status()["mqtt"]["published"] == 300 - dropped, seconds=60)
+                wait_until(lambda: outbox(house) == 0)
+        finally:
+            broker.kill()
+        assert len(logged(house)) == 300

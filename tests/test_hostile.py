@@ -1,0 +1,94 @@
+"""Bad input stops nothing: each file gets its outcome, memory its bound, the next image its answer."""
+
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+import hostile
+from brokers import wait_until
+from daemons import PHOTOS, House, dropsight, running
+
+MEMORY_BOUND_KIB = 260 * 1024
+
+
+def outcome(record: dict[str, object]) -> str:
+    error = record.get("error")
+    return str(error["code"]) if isinstance(error, dict) else str(record["status"])
+
+
+def peak_kib(house: House) -> int:
+    pid = house.status()["pid"]
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+@pytest.mark.slow
+def test_every_hostile_file_gets_the_right_outcome_and_the_next_good_image_is_unaffected(
+    tmp_path: Path,
+) -> None:
+    expected: dict[str, hostile.Outcomes] = {}
+    with running(tmp_path, watch=[{"path": "inbox", "settle_seconds": 0.2}]) as house:
+        for name, content, right in hostile.contents():
+            (house.inbox / name).write_bytes(content)
+            expected[name] = right
+        expected |= dict(hostile.things(house.inbox))
+        noise = os.urandom(2**20)
+        with (house.inbox / "noise.jpg").open("wb") as file:
+            for _ in range(100):
+                file.write(noise)
+        expected["noise.jpg"] = frozenset({"too_large"})
+        wait_until(lambda: house.finished() == len(expected), seconds=120)
+        shutil.copy(PHOTOS[0], house.inbox / "good.jpg")
+        wait_until(lambda: house.finished() == len(expected) + 1)
+        assert peak_kib(house) < MEMORY_BOUND_KIB
+        assert [path.name for path in house.inbox.iterdir()] == ["folder.jpg"]
+        assert house.stop() == 0
+    found = {record["image_path"]: outcome(record) for record in house.records()}
+    assert found.pop("good.jpg") == "ok"
+    wrong = {name: found.get(name) for name, right in expected.items() if found.get(name) not in right}
+    assert wrong == {}
+    assert set(found) == set(expected)
+
+
+def test_a_file_of_any_name_is_classified_logged_and_moved_under_its_name(tmp_path: Path) -> None:
+    house = House(tmp_path, {})
+    for name in hostile.names():
+        shutil.copy(PHOTOS[0], house.inbox / os.fsdecode(name))
+    done = dropsight("run", "-c", str(house.config), "--once")
+    assert done.returncode == 0
+    assert {record["status"] for record in house.records()} == {"ok"}
+    assert sorted(os.fsencode(path.name) for path in house.processed.iterdir()) == sorted(hostile.names())
+    assert len(house.records()) == len(hostile.names())
+
+
+def test_files_that_vanish_or_change_under_the_daemon_s_hands_stop_nothing(tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    def meddle() -> None:
+        """Write, cut, replace and delete as fast as can be."""
+        number = 0
+        while not ended.is_set():
+            path = house.inbox / f"{number % 20}.jpg"
+            path.write_bytes(PHOTOS[number % len(PHOTOS)].read_bytes()[: 20_000 * (number % 3)])
+            if number % 5 == 0:
+                path.unlink(missing_ok=True)
+            number += 1
+
+    with running(tmp_path, watch=[{"path": "inbox", "settle_seconds": 0.1}]) as house:
+        meddler = threading.Thread(target=meddle)
+        meddler.start()
+        try:
+            wait_until(lambda: house.finished() > 200, seconds=60)
+        finally:
+            ended.set()
+            meddler.join()
+        shutil.copy(PHOTOS[0], house.inbox / "good.jpg")
+        wait_until(lambda: "good.jpg" in {record["image_path"] for record in house.records()})
+        wait_until(lambda: not house.waiting())
+        assert house.stop() == 0
+    ids = [record["id"] for record in house.records()]
+    assert len(ids) == len(set(ids))
+    assert "Traceback" not in house.daemon_log()
