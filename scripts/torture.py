@@ -77,7 +77,7 @@ class Torture:
         self.root, self.inbox = root, root / "inbox"
         self.images, self.dropped = images, 0
         self.chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
-        self._pictures = list(_small_pictures())
+        self._pictures = list(small_pictures())
         self._config = root / "dropsight.yaml"
         self._config.write_text(yaml.safe_dump(_settings(url)))
         self.inbox.mkdir()
@@ -117,7 +117,7 @@ class Torture:
 
     def findings(self, subscriber: Subscriber, ends: Counter[str]) -> Findings:
         filed = Counter(path.name for path in (self.root / "processed").rglob("*") if path.is_file())
-        lines = Counter(json.loads(line)["id"] for line in _lines(self.root / "logs"))
+        lines = Counter(json.loads(line)["id"] for line in log_lines(self.root / "logs"))
         published = Counter(json.loads(message)["id"] for message in subscriber.topics("/result/"))
         left = sum(path.is_file() for path in self.inbox.rglob("*"))
         return Findings(self.images, lines, published, filed, left, ends)
@@ -145,7 +145,7 @@ def _settings(url: str) -> dict[str, object]:
     }
 
 
-def _small_pictures() -> Iterator[bytes]:
+def small_pictures() -> Iterator[bytes]:
     for photo in PHOTOS:
         pixels = cv2.imread(str(photo))
         assert pixels is not None, photo  # noqa: S101 - our own photos
@@ -153,7 +153,7 @@ def _small_pictures() -> Iterator[bytes]:
         yield cv2.imencode(".jpg", small)[1].tobytes()
 
 
-def _lines(folder: Path) -> Iterator[bytes]:
+def log_lines(folder: Path) -> Iterator[bytes]:
     for path in folder.iterdir():
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             yield from file

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from dropsight import version
 
 if TYPE_CHECKING:
+    from dropsight.explain.gradients import GradCAM, SaliencyMap
+    from dropsight.explain.perturbation import OcclusionMap, RiseMap
     from dropsight.inference.results import BatchResults, ImageResult
     from dropsight.inference.runtime import ImageInferenceRuntime, run_image_inference
     from dropsight.models.registry import open_model
@@ -13,8 +15,12 @@ __version__ = version.VERSION
 
 __all__ = [
     "BatchResults",
+    "GradCAM",
     "ImageInferenceRuntime",
     "ImageResult",
+    "OcclusionMap",
+    "RiseMap",
+    "SaliencyMap",
     "__version__",
     "open_model",
     "run_image_inference",
@@ -22,8 +28,12 @@ __all__ = [
 
 _HOMES = {
     "BatchResults": "dropsight.inference.results",
+    "GradCAM": "dropsight.explain.gradients",
     "ImageInferenceRuntime": "dropsight.inference.runtime",
     "ImageResult": "dropsight.inference.results",
+    "OcclusionMap": "dropsight.explain.perturbation",
+    "RiseMap": "dropsight.explain.perturbation",
+    "SaliencyMap": "dropsight.explain.gradients",
     "open_model": "dropsight.models.registry",
     "run_image_inference": "dropsight.inference.runtime",
 }

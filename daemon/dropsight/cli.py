@@ -120,6 +120,34 @@ def calibrate(
     command.calibrate(folder, model=model, output=output)
 
 
+@app.command(epilog="Example: dropsight explain cat.jpg --top 2 -o why.png")
+def explain(
+    image: Annotated[Path, typer.Argument(help="An image file.", metavar="IMAGE")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Where the figure goes (PNG).", metavar="FILE")
+    ],
+    model: Model = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="gradcam, saliency, smoothgrad, integrated (Keras models); occlusion, rise (every model). "
+            "Default: gradcam where there are gradients, else rise.",
+        ),
+    ] = None,
+    class_index: Annotated[
+        int | None, typer.Option("--class", help="Explain this class; default: the likeliest.", metavar="K")
+    ] = None,
+    top: Annotated[int, typer.Option(help="Explain so many of the likeliest.", min=1, max=10)] = 1,
+    layer: Annotated[
+        str | None, typer.Option(help="Grad-CAM's layer; default: the last convolution.")
+    ] = None,
+) -> None:
+    """Show which parts of an image speak for a class: photo, heatmap and overlay side by side."""
+    from dropsight.commands import explain as command
+
+    command.explain(image, output, model=model, method=method, layer=layer, class_index=class_index, top=top)
+
+
 @app.command(epilog="Example: dropsight inspect model.tflite")
 def inspect(
     model: Annotated[

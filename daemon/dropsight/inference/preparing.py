@@ -39,6 +39,10 @@ class Preparation:
 
     def frame(self, pixels: Pixels) -> Framed:
         framed: Framed = frame(pixels, height=self._spec.height, width=self._spec.width, how=self._resize)
+        return self.channels(framed)
+
+    def channels(self, framed: Framed) -> Framed:
+        """Return RGB of the model's size with as many channels as the model takes."""
         if self._spec.channels == 1:
             framed = cv2.cvtColor(framed, cv2.COLOR_RGB2GRAY)[:, :, np.newaxis].astype(np.uint8, copy=False)
         return framed

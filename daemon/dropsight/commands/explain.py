@@ -1,0 +1,55 @@
+"""`dropsight explain`."""
+
+from pathlib import Path
+
+from dropsight.errors import ConfigError, DropsightError, ImageError
+from dropsight.explain.explaining import METHODS, Explainer, Method
+from dropsight.explain.figures import side_by_side
+from dropsight.images.decoding import decode
+from dropsight.images.framing import Pixels
+from dropsight.images.header import check_bounds, read_header
+from dropsight.images.opening import Bounds, open_image
+from dropsight.models.registry import open_model
+
+DEFAULT_MODEL = "builtin:efficientnet_lite0"
+
+
+def explain(
+    image: Path,
+    output: Path,
+    *,
+    model: str | None,
+    method: str | None,
+    layer: str | None,
+    class_index: int | None,
+    top: int,
+) -> None:
+    """Write the figure; raises DropsightError."""
+    wanted = _method(method)
+    explainer = Explainer(open_model(model or DEFAULT_MODEL), wanted, layer_name=layer, show_progress=True)
+    pixels = _pixels(image, at_least=(explainer.spec.height, explainer.spec.width))
+    classes = [] if class_index is None else [class_index]
+    found = list(explainer.explain(pixels, classes=classes, top=top))
+    side_by_side(output, found, title=f"{image.name}, {explainer.spec.name}")
+    for each in found:
+        print(f"{each.label} ({each.class_index}) {each.confidence:.1%} by {each.method}: {output}")
+
+
+def _method(name: str | None) -> Method | None:
+    known = {str(method): method for method in METHODS}
+    if name is not None and name not in known:
+        raise ConfigError([f"--method {name}: give one of {', '.join(known)}"])
+    return known[name] if name else None
+
+
+def _pixels(path: Path, *, at_least: tuple[int, int]) -> Pixels:
+    try:
+        with open_image(path) as file:
+            data = file.read(Bounds())
+        header = read_header(data)
+        check_bounds(header, Bounds())
+        return decode(data, header, at_least=at_least, how="crop")
+    except FileNotFoundError as error:
+        raise DropsightError(f"{path}: there is no such file") from error
+    except ImageError as error:
+        raise DropsightError(f"{path}: {error}") from error
