@@ -67,6 +67,12 @@ class Explainer:
     def explain(self, pixels: Pixels, *, classes: Sequence[int] = (), top: int = 1) -> Iterator[Explanation]:
         """Explain these classes, or the `top` likeliest; `pixels` are (height, width, 3) RGB of any size."""
         framed = frame(pixels, height=self.spec.height, width=self.spec.width, how=self._resize)
+        return self.explain_framed(framed, classes, top=top)
+
+    def explain_framed(
+        self, framed: Pixels, classes: Sequence[int] = (), *, top: int = 1
+    ) -> Iterator[Explanation]:
+        """As `explain`, for pixels of the model's own size."""
         confidences = self.classify(framed[np.newaxis])[0]
         wanted = classes or [int(index) for index in np.argsort(-confidences, kind="stable")[:top]]
         for index in wanted:
