@@ -80,8 +80,8 @@ class House:
         answer: dict[str, Any] = json.loads(ask(self.root / "state", "status"))
         return answer
 
-    def ask(self, command: str) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(ask(self.root / "state", command))
+    def ask(self, command: str, **more: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(ask(self.root / "state", command, **more))
         return answer
 
     def counters(self) -> dict[str, int]:

@@ -1,5 +1,7 @@
 """Explanations: hand-computed maps, every kind of Keras model, evidence on two photos side by side."""
 
+import base64
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from daemons import PHOTOS, SAMPLES, dropsight
+from brokers import wait_until
+from daemons import PHOTOS, SAMPLES, House, dropsight, running
 from dropsight.errors import DropsightError
 from dropsight.explain.explaining import Explainer
 from dropsight.explain.heatmap import normalized, overlay
 from dropsight.explain.perturbation import OcclusionMap, RiseMap
+from dropsight.inference.preparing import Preparation
 from dropsight.models.registry import open_model
 from explain_report import evidence, scenes
 
@@ -99,3 +103,58 @@ def test_rise_on_the_built_in_model_finds_both_photos_of_a_scene() -> None:
     assert found.pointing == 1.0
     assert found.energy > 0.5
     assert found.insertion > found.deletion
+
+
+def test_the_daemon_lays_an_overlay_beside_an_unsure_image_and_names_it_in_the_record(tmp_path: Path) -> None:
+    watch = [{"path": "inbox"}]
+    with running(tmp_path, watch=watch, explain={"below_confidence": 0.9999, "every": 0}) as house:
+        (house.inbox / "cam").mkdir()
+        shutil.copy(SAMPLES / "coffee.jpg", house.inbox / "cam" / "a.jpg")
+        wait_until(lambda: house.finished() == 1)
+        (record,) = house.records()
+        target = Path(record["explanation"])
+        assert target.parent == house.processed / "cam"
+        wait_until(target.exists)
+        picture = cv2.imread(str(target))
+        assert picture is not None
+        assert picture.shape == (448, 448, 3)
+        assert house.stop() == 0
+
+
+def test_a_sure_answer_is_left_unexplained(tmp_path: Path) -> None:
+    house = House(tmp_path, {"explain": {"below_confidence": 0.1}})
+    shutil.copy(SAMPLES / "coffee.jpg", house.inbox)
+    assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+    assert "explanation" not in house.records()[0]
+
+
+def test_every_second_image_is_explained_where_the_config_says_so(tmp_path: Path) -> None:
+    house = House(tmp_path, {"explain": {"below_confidence": 0.0, "every": 2}})
+    for number in range(4):
+        shutil.copy(SAMPLES / "coffee.jpg", house.inbox / f"{number}.jpg")
+    assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+    named = [Path(record["explanation"]) for record in house.records() if "explanation" in record]
+    assert len(named) == 2
+    assert all(path.exists() for path in named)
+
+
+def test_the_command_explain_answers_with_an_overlay_of_a_recorded_image(tmp_path: Path) -> None:
+    with running(tmp_path) as house:
+        shutil.copy(SAMPLES / "coffee.jpg", house.inbox)
+        wait_until(lambda: house.finished() == 1)
+        record_id = house.records()[0]["id"]
+        answer = house.ask("explain", id=record_id)
+        assert answer["ok"], answer
+        assert answer["result"]["label"] == "espresso"
+        data = np.frombuffer(base64.b64decode(answer["result"]["image_jpeg_base64"]), np.uint8)
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert picture is not None
+        assert picture.shape == (448, 448, 3)
+        assert "no record nothing" in house.ask("explain", id="nothing")["error"]
+
+
+def test_prepared_pixels_can_be_shown_again() -> None:
+    explainer = Explainer(open_model(BUILTIN), "occlusion")
+    pixels = next(scenes()).pixels
+    preparation = Preparation(explainer.spec, resize="crop")
+    np.testing.assert_allclose(preparation.pixels_of(preparation.batch([pixels])[0]), pixels, atol=1)

@@ -7,6 +7,7 @@ from dropsight.config.sizes import format_size, parse_size
 from dropsight.config.tree import (
     ByteSize,
     Config,
+    Explain,
     Inference,
     Limits,
     Log,
@@ -25,6 +26,7 @@ from dropsight.config.tree import (
 __all__ = [
     "ByteSize",
     "Config",
+    "Explain",
     "Inference",
     "Limits",
     "Log",

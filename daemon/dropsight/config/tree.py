@@ -84,6 +84,13 @@ class Queue(Struct, frozen=True):
     tta_when_behind: bool = False
 
 
+class Explain(Struct, frozen=True):
+    """Which answers are explained by an overlay beside the processed image."""
+
+    below_confidence: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    every: Annotated[int, Meta(ge=0)] = 0
+
+
 class Log(Struct, frozen=True):
     path: Path = Path("logs/results.jsonl")
     max_bytes: ByteSize = 10 * MIB
@@ -147,6 +154,7 @@ class Config(Struct, frozen=True):
     inference: Inference = Inference()
     limits: Limits = Limits()
     queue: Queue = Queue()
+    explain: Explain | None = None
     log: Log = Log()
     store: Store = Store()
     mqtt: Mqtt | None = Mqtt()

@@ -7,13 +7,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 import msgspec
 
 from dropsight.config import Config
 from dropsight.daemon.engine import open_engine
+from dropsight.daemon.explaining import Explanations
 from dropsight.daemon.folders import open_folders, sole_watcher
 from dropsight.daemon.ledger import Ledger
+from dropsight.daemon.once import PATIENCE_SECONDS, work_once
 from dropsight.daemon.outbox import JournalOutbox
 from dropsight.daemon.reloading import Reloader, Reread
 from dropsight.daemon.remote import Remote
@@ -35,7 +38,7 @@ from dropsight.service.scanner import Scanner
 from dropsight.service.stats import Stats, summary
 from dropsight.service.store import JournalReader, Store
 from dropsight.service.troubles import Troubles
-from dropsight.service.workers import Engine, Workers
+from dropsight.service.workers import Engine, Questions, Workers
 from dropsight.sinks.mqtt import Publisher
 from dropsight.sinks.session import Announcements
 
@@ -45,7 +48,6 @@ DRAIN_SECONDS = 5.0
 DRAIN_ONCE_SECONDS = 300.0
 FIRST_CONNECT_SECONDS = 35.0
 HOUSEKEEPING_SECONDS = 600.0
-PATIENCE_SECONDS = 10.0
 IN_HAND = "in-hand"
 
 OnRecorded = Callable[[Sequence[Recorded]], None]
@@ -79,6 +81,10 @@ class Daemon:
             stack.callback(self._in_hand.close)
             self._ledger = Ledger(config.store.path, device=config.device)
             self._scanner = Scanner(self._folders, self._backlog, skip=self._ledger.skips, clock=self._clock)
+            self._explanations = Explanations(
+                config.explain, engine=lambda: self._workers.engine, backlog=self._backlog
+            )
+            stack.callback(self._explanations.stop)
             self._workers = self._make_workers(engine)
             self._reporter = Reporter(
                 config,
@@ -103,7 +109,7 @@ class Daemon:
             self._config.store.path.parent, {"status": self._status}, otherwise=self._remote.obey
         )
         housekeeping = threading.Event()
-        finder = _start("scan", lambda: self._work_once(lifecycle)) if once else self._watch(housekeeping)
+        finder = self._work_once(lifecycle) if once else self._watch(housekeeping)
         log.info("watching %s", ", ".join(folder.root for folder in self._folders))
         self._reporter.ready()
         try:
@@ -127,6 +133,17 @@ class Daemon:
             self._stack.close()
         log.info("%s", summary(self._reporter.snapshot()))
         return self._exit_code(lifecycle, once=once)
+
+    def _work_once(self, lifecycle: Lifecycle) -> threading.Thread:
+        work = partial(
+            work_once,
+            lifecycle,
+            backlog=self._backlog,
+            scanner=self._scanner,
+            troubles=self._troubles,
+            settle_seconds=max(folder.settings.settle_seconds for folder in self._folders),
+        )
+        return _start("scan", work)
 
     def _watch(self, stopped: threading.Event) -> threading.Thread:
         self._scanner.start_watching()
@@ -153,11 +170,14 @@ class Daemon:
     def _make_remote(self) -> Remote:
         return Remote(
             {
-                "pause": lambda: self._pause(paused=True),
-                "resume": lambda: self._pause(paused=False),
-                "reload": self._reload,
-                "rescan": self._scanner.rescan,
-                "stats": self._reporter.snapshot,
+                "pause": lambda _: self._pause(paused=True),
+                "resume": lambda _: self._pause(paused=False),
+                "reload": lambda _: self._reload(),
+                "rescan": lambda _: self._scanner.rescan(),
+                "stats": lambda _: self._reporter.snapshot(),
+                "explain": lambda order: self._explanations.of_record(
+                    order.id, self._config.store.path, tuple(watch.processed for watch in self._config.watch)
+                ),
             }
         )
 
@@ -166,24 +186,6 @@ class Daemon:
             self._reporter.tell_supervisor()
             if self._publisher:
                 self._publisher.announce_stats()
-
-    def _work_once(self, lifecycle: Lifecycle) -> None:
-        """Walk until a walk finds nothing new and what was found is finished; then ask to stop."""
-        settle = max(folder.settings.settle_seconds for folder in self._folders)
-        seen = -1
-        trouble_since: float | None = None
-        while not lifecycle.stopping:
-            if self._backlog.at_rest(settle_seconds=settle):
-                if self._backlog.counters().seen == seen:
-                    break
-                seen = self._backlog.counters().seen
-                self._scanner.walk_all()
-                continue
-            trouble_since = (trouble_since or time.monotonic()) if self._recorder.troubles.any() else None
-            if trouble_since and time.monotonic() - trouble_since > PATIENCE_SECONDS:
-                break
-            lifecycle.wait(0.02)
-        lifecycle.request_stop()
 
     def _keep_house(self, stopped: threading.Event) -> None:
         while not stopped.wait(0):
@@ -255,9 +257,12 @@ class Daemon:
             decoders=cores(),
             backlog=self._backlog,
             recorder=self._recorder,
-            on_record=self._ledger.holds,
             in_hand=self._in_hand,
-            survives=lambda path: survives(path, self._workers.engine.plan.spec),
+            questions=Questions(
+                on_record=self._ledger.holds,
+                survives=lambda path: survives(path, self._workers.engine.plan.spec),
+                explains=self._explanations.offer,
+            ),
         )
 
     def _on_recorded(self, recorded: Sequence[Recorded]) -> None:

@@ -9,9 +9,10 @@ from dropsight.errors import DropsightError
 
 class Order(msgspec.Struct, frozen=True):
     command: str
+    id: str | None = None
 
 
-Deed = Callable[[], object]
+Deed = Callable[[Order], object]
 
 
 class Remote:
@@ -23,13 +24,14 @@ class Remote:
     def obey(self, payload: bytes) -> bytes:
         """Carry out `{"command": NAME}`; the answer says what came of it."""
         try:
-            name = msgspec.json.decode(payload, type=Order).command
+            order = msgspec.json.decode(payload, type=Order)
         except msgspec.DecodeError as error:
             return _answer(None, error=f'not understood: {error}; send {{"command": "stats"}}')
+        name = order.command
         if name not in self._deeds:
             return _answer(name, error=f"unknown command; known are {', '.join(self._deeds)}")
         try:
-            return _answer(name, result=self._deeds[name]())
+            return _answer(name, result=self._deeds[name](order))
         except DropsightError as error:
             return _answer(name, error=str(error))
 

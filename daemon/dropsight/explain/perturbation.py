@@ -47,7 +47,9 @@ class OcclusionMap:
                     falls[place] += sure - float(found)
                     covers[place] += 1
                 progress.update(len(group))
-        return normalized(falls / np.maximum(covers, 1), height=height, width=width)
+        # A step is as fine as the answer gets: within it, no edges that are only the squares' own.
+        smooth = cv2.GaussianBlur(falls / np.maximum(covers, 1), (0, 0), self._step / 2)
+        return normalized(smooth, height=height, width=width)
 
     def _place(self, corner: tuple[int, int]) -> tuple[slice, slice]:
         top, left = corner

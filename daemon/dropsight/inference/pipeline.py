@@ -155,7 +155,15 @@ def latency(prepared: Prepared, answer: Answer, *, wait_ms: float) -> Latency:
     )
 
 
-def result(drop: Drop, header: Header, prepared: Prepared, answer: Answer, plan: Plan) -> Result:
+def result(
+    drop: Drop,
+    header: Header,
+    prepared: Prepared,
+    answer: Answer,
+    plan: Plan,
+    *,
+    explanation: str | None = None,
+) -> Result:
     best = answer.predictions[0]
     return Result(
         id=drop.id(plan.device),
@@ -173,6 +181,7 @@ def result(drop: Drop, header: Header, prepared: Prepared, answer: Answer, plan:
         tta=prepared.views,
         temperature=plan.temperature,
         tta_stepped_aside=True if plan.hurried else msgspec.UNSET,
+        explanation=explanation or msgspec.UNSET,
         latency_ms=latency(prepared, answer, wait_ms=drop.wait_ms),
     )
 

@@ -47,6 +47,15 @@ class Preparation:
             framed = cv2.cvtColor(framed, cv2.COLOR_RGB2GRAY)[:, :, np.newaxis].astype(np.uint8, copy=False)
         return framed
 
+    def pixels_of(self, prepared: NDArray[np.generic]) -> Pixels:
+        """Return the RGB pixels that this (height, width, channels) of a batch was made from, or nearly."""
+        channels = [
+            np.searchsorted(self._table[:, channel], prepared[:, :, channel]).clip(0, 255)
+            for channel in range(prepared.shape[2])
+        ]
+        pixels = np.stack(channels * (3 // len(channels)), axis=2)
+        return pixels.astype(np.uint8)
+
     def batch(self, framed: Sequence[Framed]) -> Batch:
         """Return (n, height, width, channels) in the input tensor's dtype."""
         if len(framed) == 1:

@@ -77,14 +77,14 @@ class ControlServer:
         return answer()
 
 
-def ask(folder: Path, command: str) -> bytes:
+def ask(folder: Path, command: str, **more: str) -> bytes:
     """Ask the daemon whose state lies in this folder; raises NotRunningError where none answers."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(TIMEOUT_SECONDS)
         try:
             with _address(folder) as address:
                 connection.connect(address)
-            connection.sendall(msgspec.json.encode(Request(command)) + b"\n")
+            connection.sendall(msgspec.json.encode({"command": command, **more}) + b"\n")
             return _read_line(connection, max_bytes=ANSWER_BYTES)
         except OSError as error:
             raise NotRunningError(f"no dropsight is running with its state in {folder}") from error

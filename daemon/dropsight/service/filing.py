@@ -66,11 +66,11 @@ def _unchanged(filing: Filing) -> bool:
 
 def _move_to(top: Path, filing: Filing, *, reason: bool) -> None:
     wanted = os.path.join(top, filing.folder.relative(filing.path))
-    if any(_is_copy(name, filing) for name in (wanted, _other_name(wanted, filing.record.id))):
+    if any(_is_copy(name, filing) for name in (wanted, other_name(wanted, filing.record.id))):
         os.unlink(filing.path)
         return
     # An earlier image of the same name stays.
-    target = _other_name(wanted, filing.record.id) if os.path.lexists(wanted) else wanted
+    target = other_name(wanted, filing.record.id) if os.path.lexists(wanted) else wanted
     try:
         _move(filing.path, target, reason=filing.line if reason else None)
     except FileNotFoundError:
@@ -78,7 +78,7 @@ def _move_to(top: Path, filing: Filing, *, reason: bool) -> None:
         _move(filing.path, target, reason=filing.line if reason else None)
 
 
-def _other_name(target: str, record_id: str) -> str:
+def other_name(target: str, record_id: str) -> str:
     stem, suffix = os.path.splitext(target)
     return f"{stem}.{record_id[:12]}{suffix}"
 

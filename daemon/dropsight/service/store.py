@@ -203,6 +203,13 @@ class JournalReader:
                 Delivery(seq, camera, status, _line(line, total)) for seq, camera, status, line, total in rows
             ]
 
+    def find(self, record_id: str) -> Unfiled | None:
+        with _translated(self._path):
+            row = self._db.execute(
+                "SELECT seq, path, size, mtime_ns, line FROM record WHERE id = ?", (record_id,)
+            ).fetchone()
+            return None if row is None else Unfiled(*row)
+
     def newest(self) -> int:
         with _translated(self._path):
             row = self._db.execute("SELECT max(seq) FROM record").fetchone()

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from dropsight.config import Queue
 from dropsight.errors import ImageError, ModelError
+from dropsight.images.decoding import decode
+from dropsight.images.framing import Pixels, frame
 from dropsight.images.header import Header
 from dropsight.images.opening import ImageFile, open_image
 from dropsight.inference import pipeline
-from dropsight.inference.pipeline import Drop, Plan, Prepared
+from dropsight.inference.pipeline import Answer, Drop, Plan, Prepared
 from dropsight.models.spec import Model
 from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.inhand import InHand
@@ -31,6 +33,15 @@ class Engine:
     models: Sequence[Model]
     instead_of: Sequence[str]
 
+    def picture(self, path: str) -> Pixels:
+        """Return what the model sees of an image file; raises ImageError, FileNotFoundError."""
+        spec = self.plan.spec
+        with open_image(path) as file:
+            data, header = pipeline.read(file, self.plan)
+        size = (spec.height, spec.width)
+        pixels = decode(data, header, at_least=size, how=self.plan.resize)
+        return frame(pixels, height=spec.height, width=spec.width, how=self.plan.resize)
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -42,6 +53,19 @@ class Work:
     drop: Drop
     header: Header
     prepared: Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What the workers ask the rest of the daemon.
+
+    Is this file on record already; does a process survive this image; where is the explanation of this
+    answer going to lie, if there is to be one.
+    """
+
+    on_record: Callable[[Candidate, os.stat_result], bool]
+    survives: Callable[[str], bool]
+    explains: Callable[[Work, Answer], str | None]
 
 
 class Workers:
@@ -58,14 +82,13 @@ class Workers:
         decoders: int,
         backlog: Backlog,
         recorder: Recorder,
-        on_record: Callable[[Candidate, os.stat_result], bool],
         in_hand: InHand,
-        survives: Callable[[str], bool],
+        questions: Questions,
     ) -> None:
         self._settings, self._backlog, self._recorder = queue_settings, backlog, recorder
         self._never_hurry = False
         self.swap(engine)
-        self._on_record, self._in_hand, self._survives = on_record, in_hand, survives
+        self._in_hand, self._ask = in_hand, questions
         self._tensors: queue.Queue[Work | None] = queue.Queue(maxsize=len(engine.models))
         self._decoders = [
             threading.Thread(target=self._decode, args=(number,), name=f"decode-{number}")
@@ -121,7 +144,7 @@ class Workers:
         if wait := seconds_to_wait(candidate, file.fd, file.stat):
             self._backlog.postpone(candidate, seconds=wait)
             return
-        if self._on_record(candidate, file.stat):
+        if self._ask.on_record(candidate, file.stat):
             self._backlog.drop(candidate)
             return
         engine, plan = self._engine, self._plan()
@@ -161,7 +184,7 @@ class Workers:
         stage = self._in_hand.suspects.get(record_id)
         if stage is None:
             return
-        if self._survives(candidate.path):
+        if self._ask.survives(candidate.path):
             self._in_hand.acquit(record_id)
         elif stage == "decode":
             raise ImageError("unreadable", "decoding it ended the process, twice")
@@ -186,7 +209,8 @@ class Workers:
             except ModelError as error:
                 self._fail(candidate, drop, ImageError("model_error", str(error)))
             else:
-                record = pipeline.result(drop, work.header, prepared, answer, plan)
+                why = self._ask.explains(work, answer)
+                record = pipeline.result(drop, work.header, prepared, answer, plan, explanation=why)
                 self._recorder.put(Finished(candidate, drop.stat, record))
             self._in_hand.clear(slot)
 

@@ -1,0 +1,149 @@
+"""Overlays beside the processed images whose answer was unsure, made when there is nothing better to do."""
+
+import base64
+import itertools
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dropsight.config import Explain
+from dropsight.errors import DropsightError, ModelError
+from dropsight.explain.explaining import Explainer
+from dropsight.explain.heatmap import Heatmap, overlay
+from dropsight.explain.perturbation import OcclusionMap
+from dropsight.images.framing import Pixels
+from dropsight.inference.pipeline import Answer, Drop
+from dropsight.records import Result, decode
+from dropsight.service.backlog import Backlog
+from dropsight.service.filing import other_name
+from dropsight.service.store import JournalReader
+from dropsight.service.workers import Engine, Work
+
+log = logging.getLogger(__name__)
+
+SUFFIX = ".why.jpg"
+LONGEST_QUEUE = 4
+SQUARE, STEP = 48, 24
+SHOWN_PIXELS = 448
+LOWEST_PRIORITY = 19
+BUSY_SECONDS = 0.05
+
+
+class Explanations:
+    """`offer` never waits; one thread of the lowest priority does the work, while no image waits."""
+
+    def __init__(self, settings: Explain | None, *, engine: Callable[[], Engine], backlog: Backlog) -> None:
+        self._settings, self._engine, self._backlog = settings, engine, backlog
+        self._queue: queue.Queue[tuple[Work, int, Path] | None] = queue.Queue(LONGEST_QUEUE)
+        self._count = itertools.count(1)
+        self._made_for: Engine | None = None
+        self._explainer: Explainer | None = None
+        self._lock = threading.Lock()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="explain")
+        self._thread.start()
+
+    def offer(self, work: Work, answer: Answer) -> str | None:
+        """Return where the overlay is going to lie, None where there is to be none."""
+        settings, watch = self._settings, work.candidate.folder.settings
+        if settings is None or watch.after != "move":
+            return None
+        nth = settings.every and next(self._count) % settings.every == 0
+        best = answer.predictions[0]
+        if not (nth or best.confidence < settings.below_confidence):
+            return None
+        target = _target(watch.processed, work.drop, work.plan.device)
+        try:
+            self._queue.put_nowait((work, best.class_index, target))
+        except queue.Full:
+            return None
+        return str(target)
+
+    def stop(self) -> None:
+        """Finish what was promised in a record, without regard to what waits."""
+        self._stopping = True
+        self._queue.put(None)
+        self._thread.join()
+
+    def of_record(self, record_id: str | None, journal: Path, processed: tuple[Path, ...]) -> object:
+        """Answer the command `explain`; raises DropsightError where record or image are gone."""
+        reader = JournalReader(journal)
+        try:
+            found = reader.find(record_id or "")
+        finally:
+            reader.close()
+        if found is None:
+            raise DropsightError(f"no record {record_id} in the journal")
+        record = decode(found.line)
+        if not isinstance(record, Result):
+            raise DropsightError(f"{record_id} has no answer to explain: {record.image_path}")
+        pixels = _picture(os.fsdecode(found.path), record, processed, self._engine())
+        with self._lock:
+            heatmap = self._heatmap(self._engine(), pixels, record.predicted_class)
+        return {
+            "id": record.id,
+            "label": record.label,
+            "confidence": record.confidence,
+            "method": "occlusion",
+            "image_jpeg_base64": base64.b64encode(_jpeg(pixels, heatmap)).decode(),
+        }
+
+    def _run(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
+        while job := self._queue.get():
+            work, class_index, target = job
+            pixels = work.plan.preparation.pixels_of(work.prepared.batch[0])
+            try:
+                with self._lock:
+                    heatmap = self._heatmap(work.engine, pixels, class_index)
+                _write(target, _jpeg(pixels, heatmap))
+            except (ModelError, OSError) as error:
+                log.warning("%s: no explanation: %s", target, error)
+
+    def _heatmap(self, engine: Engine, pixels: Pixels, class_index: int) -> Heatmap:
+        if self._explainer is None or self._made_for is not engine:
+            self._explainer = Explainer(engine.models[0].replicate(), "occlusion", resize=engine.plan.resize)
+            self._made_for = engine
+        explainer = self._explainer
+
+        def classify(batch: NDArray[np.uint8]) -> NDArray[np.floating]:
+            while self._backlog.depth() and not self._stopping:
+                threading.Event().wait(BUSY_SECONDS)
+            return explainer.classify(batch)
+
+        return OcclusionMap(classify, square=SQUARE, step=STEP).compute_heatmap(pixels, class_index)
+
+
+def _target(processed: Path, drop: Drop, device: str) -> Path:
+    filed = processed / os.fsdecode(drop.relative)
+    return filed.with_name(f"{filed.stem}.{drop.id(device)[:12]}{SUFFIX}")
+
+
+def _picture(path: str, record: Result, processed: tuple[Path, ...], engine: Engine) -> Pixels:
+    for folder in processed:
+        filed = str(folder / record.image_path)
+        for name in (filed, other_name(filed, record.id), path):
+            if Path(name).is_file():
+                return engine.picture(name)
+    raise DropsightError(f"{record.image_path} is gone: there is no image to explain")
+
+
+def _jpeg(pixels: Pixels, heatmap: Heatmap) -> bytes:
+    shown = overlay(pixels, heatmap)
+    factor = max(SHOWN_PIXELS // max(shown.shape[:2]), 1)
+    large = cv2.resize(shown, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    return cv2.imencode(".jpg", cv2.cvtColor(large, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def _write(target: Path, data: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    part.write_bytes(data)
+    part.rename(target)
