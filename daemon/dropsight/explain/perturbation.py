@@ -49,7 +49,7 @@ class OcclusionMap:
                 progress.update(len(group))
         # A step is as fine as the answer gets: within it, no edges that are only the squares' own.
         smooth = cv2.GaussianBlur(falls / np.maximum(covers, 1), (0, 0), self._step / 2)
-        return normalized(smooth, height=height, width=width)
+        return normalized(np.asarray(smooth, np.float64), height=height, width=width)
 
     def _place(self, corner: tuple[int, int]) -> tuple[slice, slice]:
         top, left = corner
