@@ -26,7 +26,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def dropsight(
-    *arguments: str, cwd: Path | None = None, environ: Mapping[str, str] = {}
+    *arguments: str, cwd: Path | None = None, environ: Mapping[str, str] = {}, seconds: float = 120
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     environment = {**os.environ, **environ}
@@ -36,7 +36,7 @@ def dropsight(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=seconds,
         check=False,
     )
 

@@ -148,6 +148,24 @@ def explain(
     command.explain(image, output, model=model, method=method, layer=layer, class_index=class_index, top=top)
 
 
+@app.command(epilog="Example: dropsight bench --images photos/ --tune -c dropsight.yaml")
+def bench(
+    config: ConfigFile = None,
+    model: Model = None,
+    images: Annotated[
+        Path | None, typer.Option(help="A folder of images; default: the sample photos.", metavar="DIR")
+    ] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Try splits of the cores; write the best into the config file.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure the latency of each stage and the throughput of the daemon on this machine."""
+    from dropsight.commands import bench as command
+
+    command.bench(config, model=model, images=images, tune=tune, as_json=as_json)
+
+
 @app.command(epilog="Example: dropsight inspect model.tflite")
 def inspect(
     model: Annotated[

@@ -67,6 +67,7 @@ class Inference(Struct, frozen=True):
     tta: tuple[View, ...] = ()
     min_confidence: Annotated[float, Meta(ge=0, le=1)] = 0.0
     workers: Count | Auto = "auto"
+    decoders: Count | Auto = "auto"
 
 
 class Limits(Struct, frozen=True):

@@ -21,7 +21,7 @@ from dropsight.daemon.outbox import JournalOutbox
 from dropsight.daemon.reloading import Reloader, Reread
 from dropsight.daemon.remote import Remote
 from dropsight.daemon.reporter import Reporter
-from dropsight.daemon.resources import cores, open_log, share_memory
+from dropsight.daemon.resources import decoders, open_log, share_memory
 from dropsight.daemon.trial import survives
 from dropsight.errors import ConfigError, ModelError
 from dropsight.records import Result, decode
@@ -254,7 +254,7 @@ class Daemon:
         return Workers(
             engine,
             queue_settings=self._config.queue,
-            decoders=cores(),
+            decoders=decoders(self._config),
             backlog=self._backlog,
             recorder=self._recorder,
             in_hand=self._in_hand,

@@ -9,6 +9,7 @@ import msgspec
 
 from dropsight.config import Config
 from dropsight.daemon.engine import open_engine_when_whole, workers
+from dropsight.daemon.resources import decoders
 from dropsight.errors import ConfigError, DropsightError, ModelError
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.notify import notify
@@ -67,4 +68,4 @@ class Reloader:
     def _only_the_model_differs(self, config: Config) -> bool:
         mine = self.config
         same = msgspec.structs.replace(config, model=mine.model, inference=mine.inference, limits=mine.limits)
-        return same == mine and workers(config) == workers(mine)
+        return same == mine and workers(config) == workers(mine) and decoders(config) == decoders(mine)

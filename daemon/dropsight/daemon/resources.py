@@ -16,6 +16,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def decoders(config: Config) -> int:
+    return cores() if config.inference.decoders == "auto" else config.inference.decoders
+
+
 def interpreters() -> int:
     """One for every two cores, but two from two cores on: each costs about 10 MB."""
     return min(max(cores() // 2, 2), cores())
