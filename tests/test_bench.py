@@ -67,7 +67,7 @@ def test_no_split_asks_for_more_invoking_threads_than_cores(cores: int) -> None:
 
 @pytest.mark.slow
 def test_bench_measures_stages_and_the_daemon_s_throughput() -> None:
-    done = dropsight("bench", "--json")
+    done = dropsight("bench", "--json", "--seconds", "1")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert set(found["stage_ms"]) == {
@@ -89,7 +89,7 @@ def test_bench_measures_stages_and_the_daemon_s_throughput() -> None:
 def test_tune_writes_the_best_split_into_the_config(tmp_path: Path) -> None:
     file = tmp_path / "dropsight.yaml"
     file.write_text("# mine\ndevice: me\nmqtt: null\n")
-    done = dropsight("bench", "-c", str(file), "--tune", seconds=350)
+    done = dropsight("bench", "-c", str(file), "--tune", "--seconds", "0.3", seconds=350)
     assert done.returncode == 0, done.stderr
     assert "best" in done.stdout
     assert file.read_text().startswith("# mine\ndevice: me\nmqtt: null\n")

@@ -158,12 +158,13 @@ def bench(
     tune: Annotated[
         bool, typer.Option("--tune", help="Try splits of the cores; write the best into the config file.")
     ] = False,
+    seconds: Annotated[float, typer.Option(help="About how long a run takes.", min=0.1)] = 3.0,
     as_json: Json = False,
 ) -> None:
     """Measure the latency of each stage and the throughput of the daemon on this machine."""
     from dropsight.commands import bench as command
 
-    command.bench(config, model=model, images=images, tune=tune, as_json=as_json)
+    command.bench(config, model=model, images=images, seconds=seconds, tune=tune, as_json=as_json)
 
 
 @app.command(epilog="Example: dropsight inspect model.tflite")

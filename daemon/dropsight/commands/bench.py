@@ -26,21 +26,21 @@ from dropsight.service.dropfolder import DropFolder
 from dropsight.service.workers import Engine
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-SECONDS_A_STAGE_RUN = 4.0
-SECONDS_A_SPLIT = 4.0
 ROUNDS = 3
 STAGES = ("read", "decode", "preprocess", "inference", "postprocess", "record", "total")
 PERCENTILES = (50, 95, 99)
 
 
-def bench(file: Path | None, *, model: str | None, images: Path | None, tune: bool, as_json: bool) -> None:
+def bench(
+    file: Path | None, *, model: str | None, images: Path | None, seconds: float, tune: bool, as_json: bool
+) -> None:
     """Measure; with `tune`, write the best split into the config file. Raises DropsightError."""
     config = settings(file, overrides={} if model is None else {"model.path": model})
     paths = _images(images)
     engine = open_engine(config)
-    stages = stage_latencies(engine, paths)
+    stages = stage_latencies(engine, paths, seconds=seconds)
     one_image_ms = stages["total"][0]
-    count = max(int(SECONDS_A_SPLIT * 1e3 / max(one_image_ms, 0.1) * cores()), 50)
+    count = max(int(seconds * 1e3 / max(one_image_ms, 0.1) * cores()), 50)
     threads = config.model.threads
     now = Split(decoders(config), workers(config), 1 if threads == "auto" else threads)
     tried = candidates(cores()) if tune else []
@@ -54,10 +54,10 @@ def bench(file: Path | None, *, model: str | None, images: Path | None, tune: bo
         _keep(file, best)
 
 
-def stage_latencies(engine: Engine, paths: Sequence[Path]) -> dict[str, tuple[float, ...]]:
+def stage_latencies(engine: Engine, paths: Sequence[Path], *, seconds: float) -> dict[str, tuple[float, ...]]:
     """Return p50, p95 and p99 a stage in milliseconds, one image after the other on one core."""
     rows: list[tuple[float, ...]] = []
-    deadline = time.monotonic() + SECONDS_A_STAGE_RUN
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline or len(rows) < len(paths):
         rows.append(_one(engine, paths[len(rows) % len(paths)]))
     found = np.percentile(np.array(rows[1:] or rows), PERCENTILES, axis=0)
