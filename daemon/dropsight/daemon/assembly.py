@@ -12,6 +12,7 @@ from functools import partial
 import msgspec
 
 from dropsight.config import Config
+from dropsight.daemon.ending import end_publishing
 from dropsight.daemon.engine import open_engine
 from dropsight.daemon.explaining import Explanations
 from dropsight.daemon.folders import open_folders, sole_watcher
@@ -38,15 +39,13 @@ from dropsight.service.scanner import Scanner
 from dropsight.service.stats import Stats, summary
 from dropsight.service.store import JournalReader, Store
 from dropsight.service.troubles import Troubles
+from dropsight.service.watchdog import Watchdog
 from dropsight.service.workers import Engine, Questions, Workers
 from dropsight.sinks.mqtt import Publisher
 from dropsight.sinks.session import Announcements
 
 log = logging.getLogger(__name__)
 
-DRAIN_SECONDS = 5.0
-DRAIN_ONCE_SECONDS = 300.0
-FIRST_CONNECT_SECONDS = 35.0
 HOUSEKEEPING_SECONDS = 600.0
 IN_HAND = "in-hand"
 
@@ -108,6 +107,7 @@ class Daemon:
         control = ControlServer(
             self._config.store.path.parent, {"status": self._status}, otherwise=self._remote.obey
         )
+        watchdog = Watchdog(self._hung)
         housekeeping = threading.Event()
         finder = self._work_once(lifecycle) if once else self._watch(housekeeping)
         log.info("watching %s", ", ".join(folder.root for folder in self._folders))
@@ -119,6 +119,7 @@ class Daemon:
                 os._exit(1)
         finally:
             notify(STOPPING="1")
+            watchdog.stop()
             housekeeping.set()
             self._scanner.stop()
             self._backlog.stop()
@@ -126,7 +127,9 @@ class Daemon:
             self._workers.finish()
             self._recorder.drain(seconds=PATIENCE_SECONDS)
             if self._publisher and publisher:
-                self._end_publishing(self._publisher, publisher, once=once and not lifecycle.signalled)
+                end_publishing(self._publisher, publisher, once=once and not lifecycle.signalled)
+                if waiting := self._recorder.outstanding:
+                    log.warning("%d records wait in the outbox for the broker", waiting)
             self._recorder.stop()
             recorder.join()
             control.close()
@@ -181,6 +184,14 @@ class Daemon:
             }
         )
 
+    def _hung(self, seconds: float) -> str | None:
+        """Name what makes no progress; what waits for a disk is no such."""
+        if self._troubles.any():
+            return None
+        if self._workers.longest_seconds() > seconds:
+            return "a worker"
+        return "the recorder" if self._recorder.silent_seconds > seconds else None
+
     def _on_trouble(self) -> None:
         if self._reloader:  # which is there once everything is
             self._reporter.tell_supervisor()
@@ -194,15 +205,6 @@ class Daemon:
                     sweep(folder.settings, self._clock)
             self._recorder.forget_kept(self._ledger.gone(self._folders))
             stopped.wait(HOUSEKEEPING_SECONDS)
-
-    def _end_publishing(self, publisher: Publisher, thread: threading.Thread, *, once: bool) -> None:
-        deadline = time.monotonic() + FIRST_CONNECT_SECONDS
-        while once and not publisher.tried and time.monotonic() < deadline:
-            time.sleep(0.02)
-        publisher.stop(drain_seconds=DRAIN_ONCE_SECONDS if once else DRAIN_SECONDS)
-        thread.join()
-        if waiting := self._recorder.newest - self._recorder.acknowledged:
-            log.warning("%d records wait in the outbox for the broker", waiting)
 
     def _exit_code(self, lifecycle: Lifecycle, *, once: bool) -> int:
         refused = once and self._publisher is not None and self._publisher.refused

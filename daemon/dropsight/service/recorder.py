@@ -51,6 +51,7 @@ class Recorder:
         self._draining = False
         self._drained = threading.Event()
         self._last_commit = 0.0
+        self._came_round = time.monotonic()
         self._acknowledged = self._acknowledged_noted = store.cursor("mqtt")
         self._filer = Filer(backlog, self.troubles)
         self._totals: list[tuple[float, int]] = []
@@ -108,8 +109,14 @@ class Recorder:
                 self._filer.filed.append(row.seq)
         self._settle()
 
+    @property
+    def silent_seconds(self) -> float:
+        """For how long the recorder has had something to do and not come round to it."""
+        return 0.0 if self._inbound.empty() else time.monotonic() - self._came_round
+
     def run(self) -> None:
         while not (self._stopping.is_set() and self._inbound.empty()):
+            self._came_round = time.monotonic()
             group = self._gather()
             if group and not self._record(group):
                 break
@@ -165,6 +172,7 @@ class Recorder:
         rows = [row_of(finished, line) for finished, line in zip(group, lines, strict=True)]
         while True:
             crashpoints.reach("before_commit")
+            self._came_round = time.monotonic()
             try:
                 seqs = self._store.add(rows)
             except DamagedError:

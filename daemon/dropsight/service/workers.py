@@ -87,6 +87,7 @@ class Workers:
     ) -> None:
         self._settings, self._backlog, self._recorder = queue_settings, backlog, recorder
         self._never_hurry = False
+        self._since: dict[int, float] = {}
         self.swap(engine)
         self._in_hand, self._ask = in_hand, questions
         self._tensors: queue.Queue[Work | None] = queue.Queue(maxsize=len(engine.models))
@@ -113,6 +114,11 @@ class Workers:
         for thread in (*self._interpreters, *self._decoders):
             thread.start()
 
+    def longest_seconds(self) -> float:
+        """For how long the image that is longest in a worker's hands has been there."""
+        now = time.monotonic()
+        return max((now - since for since in list(self._since.values())), default=0.0)
+
     def depth(self) -> int:
         return self._tensors.qsize()
 
@@ -127,7 +133,9 @@ class Workers:
 
     def _decode(self, slot: int) -> None:
         while candidate := self._backlog.take():
+            self._since[slot] = time.monotonic()
             self._examine(candidate, slot)
+            del self._since[slot]
 
     def _examine(self, candidate: Candidate, slot: int) -> None:
         try:
@@ -203,6 +211,7 @@ class Workers:
         slot = decoders + number
         while work := self._tensors.get():
             candidate, drop, plan, prepared = work.candidate, work.drop, work.plan, work.prepared
+            self._since[slot] = time.monotonic()
             self._in_hand.note(slot, drop.id(plan.device), "invoke")
             try:
                 answer = pipeline.predict(work.engine.models[number], prepared, plan)
@@ -213,6 +222,7 @@ class Workers:
                 record = pipeline.result(drop, work.header, prepared, answer, plan, explanation=why)
                 self._recorder.put(Finished(candidate, drop.stat, record))
             self._in_hand.clear(slot)
+            del self._since[slot]
 
     def _fail(self, candidate: Candidate, drop: Drop, error: ImageError) -> None:
         self._recorder.put(Finished(candidate, drop.stat, pipeline.failure(drop, error, self._engine.plan)))
