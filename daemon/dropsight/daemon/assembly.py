@@ -288,6 +288,8 @@ class Daemon:
 
     def _pause(self, *, paused: bool) -> None:
         self._backlog.pause(paused=paused)
+        if self._publisher:
+            self._publisher.announce_stats()
         log.info("%s", "paused: images wait in their folders" if paused else "resumed")
 
 

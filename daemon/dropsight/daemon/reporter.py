@@ -48,6 +48,7 @@ class Reporter:
             counters,
             queues=queues,
             dropped=self._recorder.dropped,
+            paused=self._backlog.paused,
             troubles=self.troubles(),
             clock=timestamp(time.time()),
         )
@@ -68,7 +69,7 @@ class Reporter:
             mqtt=self.publisher.status() if self.publisher else None,
             troubles=snapshot.troubles,
             dropped=snapshot.dropped,
-            paused=self._backlog.paused,
+            paused=snapshot.paused,
             stats=snapshot,
         )
 

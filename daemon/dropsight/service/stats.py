@@ -44,6 +44,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     cameras: Mapping[str, int]
     errors: Mapping[str, int]
     dropped: int
+    paused: bool
     troubles: Mapping[str, str]
     temperature_celsius: float | None
     memory_bytes: int
@@ -82,6 +83,7 @@ class Stats:
         *,
         queues: Mapping[str, int],
         dropped: int,
+        paused: bool,
         troubles: Mapping[str, str],
         clock: str,
     ) -> Snapshot:
@@ -106,6 +108,7 @@ class Stats:
                 cameras=dict(self._cameras.most_common()),
                 errors=dict(self._errors.most_common()),
                 dropped=dropped,
+                paused=paused,
                 troubles=troubles,
                 temperature_celsius=temperature_celsius(),
                 memory_bytes=memory_bytes(),

@@ -22,6 +22,7 @@ CONNECT_SECONDS = 30.0
 # Brokers of 3.1.1 may meet a CONNECT of MQTT 5 with silence.
 CONNACK_SECONDS: Mapping[Protocol, float] = {"5": 8.0, "3.1.1": 30.0}
 WINDOW = 100
+LONGEST_COMMAND_BYTES = 4_096
 _VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 # CONNACK reasons (MQTT 5, table 3-1) that say who we are is not good enough.
 _NOT_WELCOME = {0x85, 0x86, 0x87, 0x8A, 0x8C}
@@ -97,13 +98,13 @@ class Connection:
         """Subscribe; `told` is called on the network's thread. What the broker had retained is left alone."""
 
         def on_message(_client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-            if message.retain:
+            if message.retain or len(message.payload) > LONGEST_COMMAND_BYTES:
                 return
             found = message.properties
             response_topic = getattr(found, "ResponseTopic", None)
             told(Asked(bytes(message.payload), response_topic, getattr(found, "CorrelationData", None)))
 
-        self._client.on_message = on_message
+        self._client.message_callback_add(topic, on_message)
         self._client.subscribe(topic, qos=1)
 
     def takes(self, topic: str, payload: bytes) -> bool:

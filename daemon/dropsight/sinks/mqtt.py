@@ -64,6 +64,7 @@ class Publisher:
             settings=settings,
             topics=topics,
             commander=self._commander,
+            device=device,
             outbox=outbox,
             announcements=announcements,
             states=self.states,

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from dropsight import crashpoints
 from dropsight.config import Mqtt
 from dropsight.service.outbox import Delivery, Outbox
+from dropsight.sinks import homeassistant
 from dropsight.sinks.commands import Commander
-from dropsight.sinks.connection import Connection
+from dropsight.sinks.connection import Asked, Connection
 from dropsight.sinks.states import STATE_SECONDS, CameraStates
 from dropsight.sinks.topics import Topics
 
@@ -68,6 +69,7 @@ class Task:
     tally: Tally
     ending: Ending
     commander: Commander
+    device: str
 
 
 class Session:
@@ -82,6 +84,7 @@ class Session:
         self._in_flight: dict[int, int] = {}
         self._settled: set[int] = set()
         self._next_stats = 0.0
+        self._known_cameras: frozenset[str] | None = None
 
     def run(self) -> None:
         """Return when it is time to end; raises SinkError when the connection is lost."""
@@ -90,6 +93,7 @@ class Session:
             self._publish_records()
             self._publish_states(at_once=False)
             self._announce_changes()
+            self._announce_entities()
             self._publish_stats()
             self._settle(self._connection.acknowledged(timeout=self._seconds_to_wait()))
         self._note()
@@ -109,8 +113,26 @@ class Session:
         for camera, line in self._task.states.everything().items():
             self._connection.publish(self._topics.state(camera), line, qos=1, retain=True)
 
+        self._announce_entities()
         commander, connection = self._task.commander, self._connection
         connection.listen(self._topics.command, lambda asked: commander.take(asked, connection))
+        if self._task.settings.home_assistant:
+            connection.listen(homeassistant.BIRTH_TOPIC, self._on_birth)
+
+    def _on_birth(self, asked: Asked) -> None:
+        if asked.payload == homeassistant.BIRTH:
+            self._known_cameras = None
+            self._connection.wake()
+
+    def _announce_entities(self) -> None:
+        """Tell Home Assistant, or take back what an earlier config told it."""
+        device, cameras = self._task.device, self._task.states.cameras()
+        if cameras == self._known_cameras:
+            return
+        self._known_cameras = cameras
+        wanted = self._task.settings.home_assistant
+        message = homeassistant.discovery(device, self._topics, cameras) if wanted else b""
+        self._connection.publish(homeassistant.discovery_topic(device), message, qos=1, retain=True)
 
     def _announce_changes(self) -> None:
         announcements = self._task.announcements

@@ -50,5 +50,9 @@ class CameraStates:
             self._stale.clear()
             return {camera: line for camera, (_, line) in self._newest.items()}
 
+    def cameras(self) -> frozenset[str]:
+        with self._lock:
+            return frozenset(self._newest)
+
     def stale(self) -> bool:
         return bool(self._stale)
