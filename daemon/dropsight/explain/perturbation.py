@@ -100,7 +100,7 @@ class RiseMap:
         raw = total - weight * plain / self._masks
         return normalized(raw, height=height, width=width)
 
-    def _mask(self, chance: np.random.Generator, height: int, width: int) -> NDArray[np.float32]:
+    def _mask(self, chance: "np.random.Generator", height: int, width: int) -> NDArray[np.float32]:
         grid = (chance.random((self._cells + 1, self._cells + 1)) < self._kept).astype(np.float32)
         cell_height, cell_width = -(-height // self._cells), -(-width // self._cells)
         size = ((self._cells + 1) * cell_width, (self._cells + 1) * cell_height)
