@@ -25,6 +25,7 @@ ModelPath: TypeAlias = Annotated[
     str, Meta(description="builtin:NAME or the path of a model", extra={"reads": "model"})
 ]
 Count: TypeAlias = Annotated[int, Meta(ge=1)]
+Threads: TypeAlias = Annotated[int, Meta(ge=1, le=64)]
 Seconds: TypeAlias = Annotated[float, Meta(gt=0)]
 View: TypeAlias = Literal["original", "horizontal_flip", "vertical_flip", "rotate_90", "rotate_270"]
 Auto: TypeAlias = Literal["auto"]
@@ -66,8 +67,8 @@ class Inference(Struct, frozen=True):
     temperature: Annotated[float, Meta(gt=0)] = 1.0
     tta: tuple[View, ...] = ()
     min_confidence: Annotated[float, Meta(ge=0, le=1)] = 0.0
-    workers: Count | Auto = "auto"
-    decoders: Count | Auto = "auto"
+    workers: Threads | Auto = "auto"
+    decoders: Threads | Auto = "auto"
 
 
 class Limits(Struct, frozen=True):

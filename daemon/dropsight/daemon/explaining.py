@@ -6,6 +6,7 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,7 @@ SQUARE, STEP = 48, 24
 SHOWN_PIXELS = 448
 LOWEST_PRIORITY = 19
 BUSY_SECONDS = 0.05
+PATIENCE_SECONDS = 0.5  # a group of invokes
 
 
 class Explanations:
@@ -114,8 +116,10 @@ class Explanations:
         explainer = self._explainer
 
         def classify(batch: NDArray[np.uint8]) -> NDArray[np.floating]:
-            while self._backlog.depth() and not self._stopping:
-                threading.Event().wait(BUSY_SECONDS)
+            # Later, as long as images wait; but not for ever, where they always do.
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while self._backlog.depth() and not self._stopping and time.monotonic() < deadline:
+                time.sleep(BUSY_SECONDS)
             return explainer.classify(batch)
 
         return OcclusionMap(classify, square=SQUARE, step=STEP).compute_heatmap(pixels, class_index)
