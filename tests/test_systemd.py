@@ -68,6 +68,23 @@ def test_systemd_hears_ready_status_reloading_and_stopping(tmp_path: Path, super
         house.kill()
 
 
+def test_beginning_anew_with_another_config_is_no_stopping(tmp_path: Path, supervisor: Supervisor) -> None:
+    """After STOPPING=1 systemd waits for the process to end, and kills it."""
+    house = House(tmp_path, {})
+    house.spawn(NOTIFY_SOCKET=supervisor.path)
+    try:
+        wait_until(lambda: bool(supervisor.lines("READY")))
+        house.config.write_text("device: test\nmqtt: null\nwatch: [{path: elsewhere}]\n")
+        assert house.process
+        house.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(supervisor.lines("READY")) == 3)  # reloaded, and up again
+        assert supervisor.lines("STOPPING") == []
+        assert house.stop() == 0
+        assert supervisor.lines("STOPPING") == ["1"]
+    finally:
+        house.kill()
+
+
 def test_the_status_for_systemd_names_what_is_wrong(tmp_path: Path, supervisor: Supervisor) -> None:
     house = House(tmp_path, {})
     house.spawn(NOTIFY_SOCKET=supervisor.path)

@@ -118,7 +118,8 @@ class Daemon:
                 # A thread is gone, and with it the order of things; the folder and the journal are whole.
                 os._exit(1)
         finally:
-            notify(STOPPING="1")
+            if lifecycle.successor is None:  # systemd would wait for the process to end
+                notify(STOPPING="1")
             watchdog.stop()
             housekeeping.set()
             self._scanner.stop()
