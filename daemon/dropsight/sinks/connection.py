@@ -60,7 +60,7 @@ class Connection:
         self._answer: tuple[int, str] | None = None
         self._closed: str | None = None
         self._acknowledged: list[int] = []
-        self._refused: str | None = None
+        self.refused: dict[int, str] = {}
         self._woken = False
         self._client = self._make_client(will)
 
@@ -113,13 +113,14 @@ class Connection:
         return self._largest_bytes is None or size <= self._largest_bytes
 
     def acknowledged(self, *, timeout: float) -> Sequence[int]:
-        """Wait for PUBACKs, a `wake` or the timeout; raises SinkError for a loss or a negative PUBACK."""
+        """Wait for PUBACKs, a `wake` or the timeout; raises SinkError for a loss.
+
+        A negative PUBACK is among them, too: its reason is in `refused`.
+        """
         with self._changed:
-            if not (self._acknowledged or self._woken or self._closed or self._refused):
+            if not (self._acknowledged or self._woken or self._closed):
                 self._changed.wait(max(timeout, 0.0))
             mids, self._acknowledged, self._woken = self._acknowledged, [], False
-            if self._refused:
-                raise SinkError(f"{self._broker.shown} does not take a message: {self._refused}")
             if self._closed and not mids:
                 raise self._lost()
         return mids
@@ -178,7 +179,7 @@ class Connection:
     ) -> None:
         with self._changed:
             if code.is_failure:
-                self._refused = str(code)
+                self.refused[mid] = str(code)
             self._acknowledged.append(mid)
             self._changed.notify_all()
 

@@ -4,11 +4,12 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from dropsight import crashpoints
 from dropsight.config import Mqtt
+from dropsight.errors import SinkError
 from dropsight.service.outbox import Delivery, Outbox
 from dropsight.sinks import homeassistant
 from dropsight.sinks.commands import Commander
@@ -167,7 +168,14 @@ class Session:
         self._in_flight[mid] = delivery.seq
         crashpoints.reach("after_publish")
 
-    def _settle(self, mids: Iterable[int]) -> None:
+    def _settle(self, mids: Sequence[int]) -> None:
+        """Raises SinkError where the broker takes no records of ours; the rest is not worth a stop."""
+        for mid in mids:
+            reason = self._connection.refused.pop(mid, None)
+            if reason and mid in self._in_flight:
+                raise SinkError(f"the broker does not take our records: {reason}")
+            if reason:
+                log.warning("the broker does not take an announcement: %s", reason)
         self._settled.update(self._in_flight.pop(mid) for mid in mids if mid in self._in_flight)
         while self._order and self._order[0] in self._settled:
             self._acknowledged = self._order.popleft()
