@@ -95,7 +95,9 @@ class House:
 
     def records(self) -> list[dict[str, Any]]:
         log = self.root / "logs" / "results.jsonl"
-        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        # Of a group that is being written just now, the end may not be there yet.
+        whole, _, _ = (log.read_text() if log.exists() else "").rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     def taking(self) -> bool:
         """Whether a new image is still taken in; each call drops one."""
