@@ -1,0 +1,39 @@
+"""A picture for people, small enough to be sent about: what dashboards and Home Assistant show."""
+
+import cv2
+
+from dropsight.errors import ImageError
+from dropsight.images.decoding import decode
+from dropsight.images.framing import Pixels, resize
+from dropsight.images.header import check_bounds, read_header
+from dropsight.images.opening import Bounds, open_image
+
+JPEG_QUALITY = 80
+
+
+def thumbnail(path: str, bounds: Bounds, *, longest: int) -> bytes:
+    """Return a JPEG of an image file, upright, its longer side at most `longest` pixels.
+
+    Raises ImageError for what is no picture, FileNotFoundError.
+    """
+    with open_image(path) as file:
+        data = file.read(bounds)
+    header = read_header(data)
+    check_bounds(header, bounds)
+    height, width = _fitting(header.upright[1], header.upright[0], longest)
+    return as_jpeg(decode(data, header, at_least=(height, width), how="stretch"), longest=longest)
+
+
+def as_jpeg(pixels: Pixels, *, longest: int) -> bytes:
+    """Encode (height, width, 3) RGB pixels, shrunk to `longest` where they are larger."""
+    height, width = _fitting(*pixels.shape[:2], longest)
+    bgr = cv2.cvtColor(resize(pixels, height=height, width=width), cv2.COLOR_RGB2BGR)
+    done, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not done:
+        raise ImageError("unreadable", "its thumbnail cannot be encoded")
+    return encoded.tobytes()
+
+
+def _fitting(height: int, width: int, longest: int) -> tuple[int, int]:
+    scale = min(longest / max(height, width), 1.0)
+    return max(round(height * scale), 1), max(round(width * scale), 1)
