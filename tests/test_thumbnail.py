@@ -10,10 +10,11 @@ from dropsight.images.opening import Bounds
 from dropsight.images.thumbnail import as_jpeg, thumbnail
 
 
-def _decoded(jpeg: bytes) -> tuple[int, ...]:
+def _decoded(jpeg: bytes) -> tuple[int, int, int]:
     picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None
-    return picture.shape
+    height, width, channels = picture.shape
+    return int(height), int(width), int(channels)
 
 
 def test_a_thumbnail_keeps_the_shape_within_its_longest_side() -> None:
