@@ -6,6 +6,7 @@ from dropsight.config.reading import load
 from dropsight.config.sizes import format_size, parse_size
 from dropsight.config.tree import (
     ByteSize,
+    Cameras,
     Config,
     Explain,
     Inference,
@@ -25,6 +26,7 @@ from dropsight.config.tree import (
 
 __all__ = [
     "ByteSize",
+    "Cameras",
     "Config",
     "Explain",
     "Inference",

@@ -16,6 +16,7 @@ from dropsight.daemon.ending import end_publishing
 from dropsight.daemon.engine import open_engine
 from dropsight.daemon.explaining import Explanations
 from dropsight.daemon.folders import open_folders, sole_watcher
+from dropsight.daemon.housekeeping import Housekeeper
 from dropsight.daemon.ledger import Ledger
 from dropsight.daemon.once import PATIENCE_SECONDS, work_once
 from dropsight.daemon.outbox import JournalOutbox
@@ -24,8 +25,8 @@ from dropsight.daemon.remote import Remote
 from dropsight.daemon.reporter import Reporter
 from dropsight.daemon.resources import decoders, open_log, share_memory
 from dropsight.daemon.trial import survives
+from dropsight.daemon.watching import Watching
 from dropsight.errors import ConfigError, ModelError
-from dropsight.records import Result, decode
 from dropsight.service.backlog import Backlog
 from dropsight.service.clock import Clock
 from dropsight.service.control import ControlServer
@@ -34,7 +35,6 @@ from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.notify import notify
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import History, Recorded
-from dropsight.service.retention import sweep
 from dropsight.service.scanner import Scanner
 from dropsight.service.stats import Stats, summary
 from dropsight.service.store import JournalReader, Store
@@ -46,7 +46,6 @@ from dropsight.sinks.session import Announcements
 
 log = logging.getLogger(__name__)
 
-HOUSEKEEPING_SECONDS = 600.0
 IN_HAND = "in-hand"
 
 OnRecorded = Callable[[Sequence[Recorded]], None]
@@ -75,10 +74,12 @@ class Daemon:
             self._stats = Stats(window_seconds=config.stats.window_seconds)
             self._backlog = Backlog(order=config.queue.order)
             self._troubles = Troubles(log, changed=self._on_trouble)
+            self._watching = Watching(config.cameras, self._folders, config.store.path, self._backlog)
             self._recorder = self._make_recorder()
             self._in_hand = InHand(config.store.path.with_name(IN_HAND))
             stack.callback(self._in_hand.close)
             self._ledger = Ledger(config.store.path, device=config.device)
+            self._housekeeper = Housekeeper(self._folders, self._clock, self._ledger, self._recorder)
             self._scanner = Scanner(self._folders, self._backlog, skip=self._ledger.skips, clock=self._clock)
             self._explanations = Explanations(
                 config.explain, engine=lambda: self._workers.engine, backlog=self._backlog
@@ -91,9 +92,10 @@ class Daemon:
                 backlog=self._backlog,
                 recorder=self._recorder,
                 workers=self._workers,
+                watch=self._watching.watch,
             )
             self._remote = self._make_remote()
-            self._publisher = self._reporter.publisher = self._make_publisher()
+            self._publisher = self._reporter.publisher = self._watching.publisher = self._make_publisher()
             self._stack = stack.pop_all()
 
     def run(self, lifecycle: Lifecycle, *, once: bool = False) -> int:
@@ -133,6 +135,7 @@ class Daemon:
                     log.warning("%d records wait in the outbox for the broker", waiting)
             self._recorder.stop()
             recorder.join()
+            self._watching.save()
             control.close()
             self._stack.close()
         log.info("%s", summary(self._reporter.snapshot()))
@@ -151,7 +154,8 @@ class Daemon:
 
     def _watch(self, stopped: threading.Event) -> threading.Thread:
         self._scanner.start_watching()
-        threading.Thread(target=self._keep_house, args=(stopped,), name="housekeeping", daemon=True).start()
+        for name, work in (("housekeeping", self._housekeeper.run), ("cameras", self._watching.run)):
+            threading.Thread(target=work, args=(stopped,), name=name, daemon=True).start()
         return _start("scan", self._scanner.run)
 
     def _wait(self, lifecycle: Lifecycle) -> None:
@@ -199,14 +203,6 @@ class Daemon:
             if self._publisher:
                 self._publisher.announce_stats()
 
-    def _keep_house(self, stopped: threading.Event) -> None:
-        while not stopped.wait(0):
-            for folder in self._folders:
-                if folder.settings.after != "keep":
-                    sweep(folder.settings, self._clock)
-            self._recorder.forget_kept(self._ledger.gone(self._folders))
-            stopped.wait(HOUSEKEEPING_SECONDS)
-
     def _exit_code(self, lifecycle: Lifecycle, *, once: bool) -> int:
         refused = once and self._publisher is not None and self._publisher.refused
         stuck = once and not lifecycle.signalled and self._recorder.troubles.any()
@@ -246,11 +242,9 @@ class Daemon:
             ),
             troubles=Troubles(log, changed=self._on_trouble),
             obey=self._remote.obey,
+            watch=self._watching.watch,
         )
-        for _, line in reader.latest_by_camera():
-            record = decode(line)
-            if isinstance(record, Result):
-                publisher.states.show(record, line)
+        self._watching.recall(reader, publisher)
         return publisher
 
     def _make_workers(self, engine: Engine) -> Workers:
@@ -265,16 +259,12 @@ class Daemon:
                 on_record=self._ledger.holds,
                 survives=lambda path: survives(path, self._workers.engine.plan.spec),
                 explains=self._explanations.offer,
+                saw=self._watching.saw,
             ),
         )
 
     def _on_recorded(self, recorded: Sequence[Recorded]) -> None:
-        if self._publisher:
-            for entry in recorded:
-                record = entry.finished.record
-                if isinstance(record, Result):
-                    self._publisher.states.show(record, entry.line)
-            self._publisher.wake()
+        self._watching.recorded(recorded)
         if self._told:
             self._told(recorded)
 
