@@ -1,6 +1,6 @@
 """The settings: one checked tree from a YAML file, the environment and the command line."""
 
-from dropsight.config.credentials import password, redacted_url
+from dropsight.config.credentials import has_password, password, redacted_url
 from dropsight.config.effective import dump, effective, schema
 from dropsight.config.reading import load
 from dropsight.config.sizes import format_size, parse_size
@@ -45,6 +45,7 @@ __all__ = [
     "dump",
     "effective",
     "format_size",
+    "has_password",
     "load",
     "parse_size",
     "password",

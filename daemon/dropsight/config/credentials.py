@@ -1,6 +1,9 @@
-"""The broker's password: read from its file, kept out of everything shown."""
+"""The broker's password: read from its file or from systemd's credentials, kept out of everything shown."""
 
+import os
 import re
+from collections.abc import Mapping
+from pathlib import Path
 
 from dropsight.config.tree import Mqtt
 from dropsight.errors import ConfigError
@@ -8,17 +11,35 @@ from dropsight.errors import ConfigError
 _USER_INFO = re.compile(r"(?<=://)([^:@/]*):.*@", re.DOTALL)
 
 
-def password(mqtt: Mqtt) -> str | None:
-    """The text of `password_file` without its last line end, None where there is none; raises ConfigError."""
-    if mqtt.password_file is None:
+# systemd names the folder of a unit's credentials in the first variable (systemd.exec, LoadCredential=).
+CREDENTIALS, CREDENTIAL = "CREDENTIALS_DIRECTORY", "dropsight.mqtt-password"
+
+
+def password(mqtt: Mqtt, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The text of `password_file`, else of systemd's credential, without its last line end; None without.
+
+    Raises ConfigError.
+    """
+    path = mqtt.password_file or _credential(environ)
+    if path is None:
         return None
     try:
-        text = mqtt.password_file.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
-        fault = f"mqtt.password_file: {mqtt.password_file} cannot be read ({reason})"
+        fault = f"mqtt.password_file: {path} cannot be read ({reason})"
         raise ConfigError([f"{fault}; put the password there, readable for the user of dropsight"]) from error
     return text.removesuffix("\n")
+
+
+def _credential(environ: Mapping[str, str]) -> Path | None:
+    folder = environ.get(CREDENTIALS)
+    path = Path(folder) / CREDENTIAL if folder else None
+    return path if path and path.exists() else None
+
+
+def has_password(url: str) -> bool:
+    return bool(_USER_INFO.search(url))
 
 
 def redacted_url(url: str) -> str:

@@ -96,8 +96,12 @@ class Topics:
         topics below our base, only those below our own response topic are free.
         """
         base = self.root.rpartition("/")[0]
+        try:
+            size = len(topic.encode())
+        except UnicodeEncodeError:
+            return False
         wild = any(sign in topic for sign in "+#\0")
-        if wild or not topic or len(topic.encode(errors="replace")) > LONGEST_TOPIC_BYTES:
+        if wild or not 0 < size <= LONGEST_TOPIC_BYTES:
             return False
         if topic == self.response or topic.startswith(f"{self.response}/"):
             return True
