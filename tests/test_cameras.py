@@ -212,6 +212,17 @@ def test_a_silent_camera_is_told_of_again_by_a_broker_and_a_daemon_that_were_awa
             wait_until(lambda: [] in problems(subscriber, "front"))
 
 
+def test_a_kill_forgets_no_problem(tmp_path: Path) -> None:
+    memory = tmp_path / "state" / "cameras.json"
+    watch = [{"path": "inbox", "silence": 1.0}]
+    with running(tmp_path, watch=watch) as house:
+        drop(house, "front", "a.jpg", PHOTOS[0].read_bytes())
+        wait_until(lambda: memory.exists() and b'"silent":' in memory.read_bytes())
+        house.kill()
+    with running(tmp_path, watch=watch) as house:
+        assert list(house.status()["stats"]["problems"]["front"]) == ["silent"]
+
+
 def test_a_paused_daemon_calls_no_camera_silent(tmp_path: Path) -> None:
     with running(tmp_path, watch=[{"path": "inbox", "silence": 1.0}]) as house:
         drop(house, "front", "a.jpg", PHOTOS[0].read_bytes())

@@ -12,7 +12,7 @@ import pytest
 from paho.mqtt import publish
 
 from brokers import Subscriber, mosquitto, wait_until
-from daemons import PHOTOS, House, running
+from daemons import PHOTOS, House, dropsight, running
 from discovery import faults
 from dropsight.sinks.homeassistant import MOST_CAMERAS, Entities
 from dropsight.sinks.topics import Topics
@@ -192,6 +192,19 @@ def test_the_newest_picture_is_retained_at_most_once_a_second_and_goes_when_turn
             wait_until(lambda: messages(subscriber, topic)[-1] == b"")
             taken_back = {"platform": "image"}
             wait_until(lambda: components(messages(subscriber)[-1])["front_picture"] == taken_back)
+
+
+@pytest.mark.broker
+def test_a_run_once_tells_of_its_cameras_before_it_ends(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker, Subscriber(broker.port, "#") as subscriber:
+        house = House(tmp_path, {"mqtt": {"url": broker.url, "thumbnails": True}})
+        for camera in ("front", "back"):
+            drop(house, camera, "a.jpg")
+        assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+        for camera in ("front", "back"):
+            assert f"{camera}_picture" in components(messages(subscriber)[-1])
+            for kind in ("state", "problem", "thumbnail"):
+                wait_until(lambda kind=kind, camera=camera: bool(subscriber.topics(f"/{kind}/{camera}")))  # type: ignore[misc]
 
 
 def _like(jpeg: bytes, photo: np.ndarray[Any, Any]) -> bool:

@@ -39,6 +39,7 @@ class Watching:
         self._path = journal.with_name(NAME)
         self._troubles = Troubles(log)
         self.watch = CameraWatch(settings, _load(self._path), changed=self._on_change)
+        self._saved_names, self._has_news = self.watch.names, False
         self._limits = {folder.root: folder.settings.silence for folder in folders}
 
     def saw(self, camera: str, prepared: Prepared) -> None:
@@ -60,10 +61,10 @@ class Watching:
 
     def recall(self, reader: JournalReader, publisher: Publisher) -> None:
         """Have the publisher show the newest record of each camera that was not forgotten meanwhile."""
-        known = self.watch.names
+        known = self.watch.names.union({DEFAULT_CAMERA}, *(folder.cameras() for folder in self._folders))
         for camera, line in reader.latest_by_camera():
             record = decode(line)
-            if isinstance(record, Result) and (camera in known or not known):
+            if isinstance(record, Result) and camera in known:
                 publisher.states.show(record, line)
 
     def run(self, stopped: threading.Event) -> None:
@@ -73,7 +74,7 @@ class Watching:
         while not stopped.wait(pause):
             self.look()
             unsaved += pause
-            if unsaved >= SAVE_SECONDS:
+            if unsaved >= SAVE_SECONDS or self._has_news or self._saved_names is not self.watch.names:
                 self.save()
                 unsaved = 0.0
 
@@ -83,6 +84,7 @@ class Watching:
         self._forget()
 
     def save(self) -> None:
+        self._saved_names, self._has_news = self.watch.names, False
         part = self._path.with_name(self._path.name + ".part")
         try:
             with part.open("wb") as file:
@@ -106,6 +108,7 @@ class Watching:
             self.watch.forget(gone)
 
     def _on_change(self) -> None:
+        self._has_news = True
         if self.publisher:
             self.publisher.announce_stats()
 

@@ -66,8 +66,14 @@ class CameraSession:
         self._publish_entities()
         self._publish_thumbnail()
 
-    def publish_last_states(self) -> None:
+    def publish_last(self) -> None:
+        """All that is to be told, due or not: nobody will tell it later."""
         self._publish_states(self._cameras.states.due(at_once=True))
+        self._publish_problems(self._cameras.watch.news())
+        self._told_at = -ENTITIES_SECONDS
+        self._publish_entities()
+        while self._publish_thumbnail(at_once=True):
+            pass
 
     def settle(self, mids: Sequence[int]) -> None:
         if self._picture_in_flight in mids:
@@ -119,12 +125,13 @@ class CameraSession:
         elif first:
             self._publish(entities.topic, b"")
 
-    def _publish_thumbnail(self) -> None:
-        if self._picture_in_flight is not None:
-            return
-        taken = self._cameras.thumbnails.take()
+    def _publish_thumbnail(self, *, at_once: bool = False) -> bool:
+        if self._picture_in_flight is not None and not at_once:
+            return False
+        taken = self._cameras.thumbnails.take(at_once=at_once)
         if taken is None:
-            return
+            return False
         topic = self._topics.thumbnail(taken[0])
         if self._connection.takes(topic, taken[1]):
             self._picture_in_flight = self._publish(topic, taken[1])
+        return True

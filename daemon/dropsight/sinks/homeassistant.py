@@ -40,11 +40,13 @@ class Entities:
         self.topic = discovery_topic(device)
         self._device, self._topics, self._thumbnails = device, topics, thumbnails
         self._platforms: dict[str, object] = {}
+        self._warned = False
 
     def message(self, cameras: Iterable[str]) -> bytes:
         """Return the payload for these cameras."""
         known = sorted(cameras)
-        if len(known) > MOST_CAMERAS:
+        if len(known) > MOST_CAMERAS and not self._warned:
+            self._warned = True
             log.warning("Home Assistant is told of %d cameras, not of all %d", MOST_CAMERAS, len(known))
         components: dict[str, Component] = {}
         for camera in known[:MOST_CAMERAS]:

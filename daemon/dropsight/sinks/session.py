@@ -11,6 +11,7 @@ from dropsight import crashpoints
 from dropsight.config import Mqtt
 from dropsight.errors import SinkError
 from dropsight.service.outbox import Delivery, Outbox
+from dropsight.service.troubles import REMIND_SECONDS
 from dropsight.sinks import homeassistant
 from dropsight.sinks.camerasession import Cameras, CameraSession
 from dropsight.sinks.commands import Commander
@@ -84,6 +85,7 @@ class Session:
         self._in_flight: dict[int, int] = {}
         self._settled: set[int] = set()
         self._next_stats = 0.0
+        self._warned_at = -REMIND_SECONDS
         self._cameras = CameraSession(task.cameras, connection)
 
     def run(self) -> None:
@@ -160,7 +162,8 @@ class Session:
             reason = self._connection.refused.pop(mid, None)
             if reason and mid in self._in_flight:
                 raise SinkError(f"the broker does not take our records: {reason}")
-            if reason:
+            if reason and time.monotonic() - self._warned_at > REMIND_SECONDS:
+                self._warned_at = time.monotonic()
                 log.warning("the broker does not take an announcement: %s", reason)
         self._settled.update(self._in_flight.pop(mid) for mid in mids if mid in self._in_flight)
         while self._order and self._order[0] in self._settled:
@@ -187,7 +190,7 @@ class Session:
 
     def _say_goodbye(self) -> None:
         """Offline in our own words: a clean DISCONNECT makes the broker forget the last will."""
-        self._cameras.publish_last_states()
+        self._cameras.publish_last()
         self._publish_last_stats()
         last = self._connection.publish(self._topics.availability, OFFLINE, qos=1, retain=True)
         deadline = time.monotonic() + GOODBYE_SECONDS

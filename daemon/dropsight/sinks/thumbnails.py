@@ -36,11 +36,11 @@ class Thumbnails:
             self._waiting = {**self._sent, **self._waiting}
             self._sent_at.clear()
 
-    def take(self) -> tuple[str, bytes] | None:
-        """Return camera and JPEG of one that is due now."""
+    def take(self, *, at_once: bool = False) -> tuple[str, bytes] | None:
+        """Return camera and JPEG of one that is due now, or of any."""
         now = time.monotonic()
         with self._lock:
-            due = next((name for name in self._waiting if self._due_at(name) <= now), None)
+            due = next((name for name in self._waiting if at_once or self._due_at(name) <= now), None)
             if due is None:
                 return None
             picture = self._waiting.pop(due)
