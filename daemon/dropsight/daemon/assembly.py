@@ -75,6 +75,7 @@ class Daemon:
             self._backlog = Backlog(order=config.queue.order)
             self._troubles = Troubles(log, changed=self._on_trouble)
             self._watching = Watching(config.cameras, self._folders, config.store.path, self._backlog)
+            stack.callback(self._watching.save)
             self._recorder = self._make_recorder()
             self._in_hand = InHand(config.store.path.with_name(IN_HAND))
             stack.callback(self._in_hand.close)
@@ -86,14 +87,7 @@ class Daemon:
             )
             stack.callback(self._explanations.stop)
             self._workers = self._make_workers(engine)
-            self._reporter = Reporter(
-                config,
-                stats=self._stats,
-                backlog=self._backlog,
-                recorder=self._recorder,
-                workers=self._workers,
-                watch=self._watching.watch,
-            )
+            self._reporter = self._make_reporter()
             self._remote = self._make_remote()
             self._publisher = self._reporter.publisher = self._watching.publisher = self._make_publisher()
             self._stack = stack.pop_all()
@@ -135,7 +129,6 @@ class Daemon:
                     log.warning("%d records wait in the outbox for the broker", waiting)
             self._recorder.stop()
             recorder.join()
-            self._watching.save()
             control.close()
             self._stack.close()
         log.info("%s", summary(self._reporter.snapshot()))
@@ -225,6 +218,16 @@ class Daemon:
         )
         recorder.recover(self._folders)
         return recorder
+
+    def _make_reporter(self) -> Reporter:
+        return Reporter(
+            self._config,
+            stats=self._stats,
+            backlog=self._backlog,
+            recorder=self._recorder,
+            workers=self._workers,
+            watch=self._watching.watch,
+        )
 
     def _make_publisher(self) -> Publisher | None:
         config = self._config
