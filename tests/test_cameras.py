@@ -64,6 +64,18 @@ def test_black_pictures_in_a_row_are_a_problem_and_a_good_one_ends_it() -> None:
     assert watched.look(SHARP[0]) == []
 
 
+def test_at_dusk_a_camera_is_called_black_once() -> None:
+    """Between black and not black lies a stretch where neither begins nor ends."""
+    dusk = [look_at(taken(photo(PHOTOS[12]) * light, noise=1, seed=9)) for light in (0.06, 0.03)]
+    assert [look.is_black for look in dusk] == [False, True]
+    watched = Watched()
+    assert watched.look(dusk[0]) == []
+    assert watched.look(*[BLACK] * IN_A_ROW) == ["black"]
+    for _ in range(5):
+        assert watched.look(*dusk) == ["black"]
+    assert watched.look(SHARP[0]) == []
+
+
 def test_the_same_picture_so_many_times_as_the_config_says_is_frozen() -> None:
     watched = Watched(frozen=4)
     assert watched.look(*[SHARP[0]] * 3) == []

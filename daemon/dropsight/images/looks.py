@@ -40,6 +40,11 @@ class Look:
         return self.level <= BLACK_LEVEL and self.spread <= BLACK_SPREAD
 
     @property
+    def is_nearly_black(self) -> bool:
+        """What does not end a darkness: at dusk, a camera would be called black and not black in turns."""
+        return self.level <= 1.25 * BLACK_LEVEL and self.spread <= 2 * BLACK_SPREAD
+
+    @property
     def shows_nothing(self) -> bool:
         return self.contrast < FLAT_CONTRAST
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 Kind: TypeAlias = Literal["silent", "black", "frozen", "blurred"]
 # A single bad picture may be a passer-by or a flash.
 IN_A_ROW = 3
-BLURRED_SHARE = 0.1
+BLURRED_SHARE, CLEARLY_BETTER = 0.1, 1.5
 LEARNED_PICTURES, REMEMBERED_PICTURES, REMEMBERED_WHILE_BLURRED = 20, 256, 4_096
 LONGEST_LIST = 1_024
 SECONDS_A_DAY = 86_400
@@ -80,9 +80,10 @@ class CameraWatch:
         """Judge a picture of a camera."""
         with self._lock:
             camera = self._camera(name)
+            black = look.is_nearly_black if "black" in camera.memory.problems else look.is_black
             if self._settings.black:
-                self._judge(name, camera, "black", "the picture is black", bad=look.is_black)
-            if not look.is_black:
+                self._judge(name, camera, "black", "the picture is black", bad=black)
+            if not black:
                 self._judge_frozen(name, camera, look)
                 self._judge_sharpness(name, camera, look)
             camera.last = look
@@ -198,6 +199,8 @@ class CameraWatch:
         limit = math.log(BLURRED_SHARPNESS)
         if usual is not math.inf:
             limit = max(limit, usual + math.log(BLURRED_SHARE))
+        if "blurred" in memory.problems:
+            limit += math.log(CLEARLY_BETTER)
         blurred = value < limit
         self._judge(name, camera, "blurred", "the picture is badly blurred", bad=blurred)
         memory.pictures += 1
