@@ -12,7 +12,7 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Strict, since anybody may ask: an answer of ours that comes back, for one, is no order."""
 
     command: Annotated[str, msgspec.Meta(max_length=64)]
-    id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")] | None = None
+    id: Annotated[str, msgspec.Meta(pattern="^[0-9a-zA-Z_-]{1,64}$")] | None = None
 
 
 Deed = Callable[[Order], object]
