@@ -121,6 +121,11 @@ class Explainer:
         floats = self._preparation.batch([self._preparation.channels(framed)])
         return [maps.compute_heatmap(floats, index) for index in classes]
 
+    def shuffle_weights(self, seed: int) -> None:
+        """Explain a network that learnt nothing (Adebayo et al. 2018); for methods by gradients."""
+        if self._gradients:
+            self._gradients.shuffle_weights(seed)
+
 
 def default_method(model_format: str) -> Method:
     return "gradcam" if model_format == "keras" else "rise"

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 SaliencyMethod: TypeAlias = Literal["vanilla", "smoothgrad", "integrated"]
 
 TOLERANCE = 0.05
-MOST_STEPS = 512
+MOST_STEPS = 256
 
 _Measure: TypeAlias = Callable[[Floats], Floats]
 
@@ -124,7 +124,7 @@ class SaliencyMap(_GradientMap):
         """Integrate from black to the image, in ever more steps until the attributions are complete.
 
         Completeness: they sum to the class's score for the image less that for the black one. What is
-        off by more than a twentieth after 512 steps is warned of.
+        off by more than a twentieth after 256 steps is warned of.
         """
         batch = self._inputs.batch(image)
         wanted, black = self._class(batch, class_idx), self._inputs.black(batch)
