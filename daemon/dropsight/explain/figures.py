@@ -46,7 +46,8 @@ def side_by_side(
     for axes, found in zip(figure.subplots(rows, 3, squeeze=False), explanations, strict=True):
         _show_photo(axes[0], found, photo)
         heat = axes[1].imshow(found.heatmap, cmap="jet", vmin=0, vmax=1)
-        said = f"{found.label} ({found.class_index}): {found.confidence:.1%}"
+        label = found.label if len(found.label) <= 80 else f"{found.label[:79]}\N{HORIZONTAL ELLIPSIS}"
+        said = f"{label} ({found.class_index}): {found.confidence:.1%}"
         axes[1].set_title(_wrapped(said, 34), parse_math=False)
         axes[2].imshow(overlay(found.pixels, found.heatmap))
         axes[2].set_title(f"{found.method} over what it sees")
@@ -90,4 +91,4 @@ def _kind(path: Path) -> str:
 
 
 def _wrapped(text: str, width: int) -> str:
-    return "\n".join(textwrap.wrap(text, width, max_lines=3, placeholder=" \N{HORIZONTAL ELLIPSIS}"))
+    return "\n".join(textwrap.wrap(text, width))
