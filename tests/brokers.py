@@ -97,6 +97,9 @@ class Subscriber:
         """Payloads of the topics that hold this part."""
         return [payload for topic, payload, _ in list(self.messages) if part in topic]
 
+    def publish(self, topic: str, payload: bytes) -> None:
+        self._client.publish(topic, payload, qos=1)
+
     def __enter__(self) -> Self:
         self._client.connect("127.0.0.1", self._port)
         self._client.loop_start()

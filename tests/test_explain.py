@@ -1,25 +1,33 @@
 """Explanations: hand-computed maps, every kind of Keras model, evidence on two photos side by side."""
 
 import base64
+import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
+import matplotlib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
-from brokers import wait_until
+from brokers import Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, SAMPLES, House, dropsight, running
+from dropsight.config import Retention
 from dropsight.errors import DropsightError
-from dropsight.explain.explaining import Explainer
-from dropsight.explain.heatmap import normalized, overlay
+from dropsight.explain.explaining import Explainer, Explanation
+from dropsight.explain.figures import side_by_side
+from dropsight.explain.heatmap import coloured, normalized, overlay
 from dropsight.explain.perturbation import OcclusionMap, RiseMap
 from dropsight.inference.preparing import Preparation
 from dropsight.models.registry import open_model
-from explain_report import evidence, scenes
+from dropsight.service.clock import Clock
+from dropsight.service.retention import sweep_folder
+from explain_report import evidence, scenes, single_scenes
 
 BUILTIN = "builtin:efficientnet_lite0"
 SIZE = 64
@@ -55,8 +63,8 @@ def test_a_map_that_nothing_speaks_for_is_black_not_nan() -> None:
     assert not normalized(np.full((3, 3), -1.0), height=6, width=6).any()
 
 
-@pytest.mark.parametrize("colormap", ["jet", "viridis", "RdYlGn"])
-def test_an_overlay_mixes_by_alpha_in_any_colormap(colormap: str) -> None:
+@pytest.mark.parametrize("colormap", ["jet", "viridis", "RdYlGn", "tab10", cv2.COLORMAP_JET])
+def test_an_overlay_mixes_by_alpha_in_any_colormap(colormap: str | int) -> None:
     pixels = np.full((4, 6, 3), 100, np.uint8)
     heatmap = np.zeros((2, 3), np.float32)
     assert (overlay(pixels, heatmap, alpha=0, colormap=colormap) == pixels).all()
@@ -65,9 +73,27 @@ def test_an_overlay_mixes_by_alpha_in_any_colormap(colormap: str) -> None:
     assert len(np.unique(mixed.reshape(-1, 3), axis=0)) == 1
 
 
-def test_an_unknown_colormap_is_one_line() -> None:
-    with pytest.raises(DropsightError, match="no colormap nope"):
-        overlay(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.float32), colormap="nope")
+def test_every_colormap_of_opencv_and_matplotlib_is_known_and_takes_its_own_ends() -> None:
+    ends = np.array([[0.0, 1.0]], np.float32)
+    for name in (each for each in dir(cv2) if each.startswith("COLORMAP_")):
+        assert coloured(ends, name.removeprefix("COLORMAP_").lower()).shape == (1, 2, 3)
+    for name in set(matplotlib.colormaps) - {each.lower().removeprefix("colormap_") for each in dir(cv2)}:
+        table = matplotlib.colormaps[name]
+        expected = np.round(np.array([table(0.0)[:3], table(1.0)[:3]]) * 255)
+        np.testing.assert_array_equal(coloured(ends, name)[0], expected, err_msg=name)
+
+
+def test_an_unknown_colormap_is_one_line_with_the_nearest() -> None:
+    with pytest.raises(DropsightError, match="no colormap virdis in OpenCV or matplotlib; did you mean"):
+        coloured(np.zeros((2, 2), np.float32), "virdis")
+    with pytest.raises(DropsightError, match="no colormap 999"):
+        coloured(np.zeros((2, 2), np.float32), 999)
+
+
+def test_a_weak_heatmap_stays_weak_in_the_overlay() -> None:
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    weak = np.full((2, 2), 0.25, np.float32)
+    np.testing.assert_array_equal(overlay(pixels, weak, alpha=1), coloured(weak, "jet"))
 
 
 def test_explain_writes_a_figure_of_an_int8_model_without_tensorflow(tmp_path: Path) -> None:
@@ -98,11 +124,104 @@ def test_what_cannot_be_explained_is_one_line(
     assert not (tmp_path / "w.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line", "code"),
+    [
+        (["-o", "missing/w.png"], "there is no folder", 1),
+        (["-o", "w.txt"], "no picture of the kind txt", 1),
+        (["-o", "w.png", "--class", "1", "--top", "2"], "--class and --top: give one of them", 2),
+        (["-o", "w.png", "--layer", "x"], "a layer is for gradcam, not for rise", 1),
+    ],
+)
+def test_what_would_fail_in_the_end_fails_before_the_work(
+    tmp_path: Path, arguments: list[str], line: str, code: int
+) -> None:
+    done = dropsight("explain", str(PHOTOS[0]), *arguments, cwd=tmp_path)
+    assert done.returncode == code
+    (only,) = done.stderr.splitlines()  # hence no progress bar
+    assert line in only
+
+
+def test_without_matplotlib_one_line_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "matplotlib.py").write_text("raise ImportError")
+    paths = os.pathsep.join([str(tmp_path), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    done = dropsight("explain", str(PHOTOS[0]), "-o", "w.png", cwd=tmp_path, environ={"PYTHONPATH": paths})
+    assert done.returncode == 1
+    assert done.stderr == 'dropsight: the figure needs matplotlib: pip install "dropsight[explain]"\n'
+
+
+def test_a_photo_turned_by_exif_is_explained_upright(tmp_path: Path) -> None:
+    """Orientation 6: stored lying on its side; the figure and the answer are those of the upright one."""
+    upright = Image.open(SAMPLES / "koala.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright.save(tmp_path / "upright.png")
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "lying.png", exif=exif)
+    figures = []
+    for name in ("upright", "lying"):
+        explained = dropsight(
+            "explain", f"{name}.png", "--method", "occlusion", "-o", "w.bmp.png", cwd=tmp_path
+        )
+        assert explained.returncode == 0, explained.stderr
+        figures.append(cv2.imread(str(tmp_path / "w.bmp.png")))
+    first, second = (np.asarray(figure)[60:] for figure in figures)  # below the file's name
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (6000, 40), (40, 6000)])
+def test_a_picture_of_any_shape_is_explained(tmp_path: Path, shape: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "p.png"), noise)
+    done = dropsight("explain", "p.png", "--method", "occlusion", "-o", "w.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert cv2.imread(str(tmp_path / "w.png")) is not None
+
+
+def test_nothing_of_a_figure_with_long_labels_is_clipped(tmp_path: Path) -> None:
+    """The outermost pixels are white: every word and every panel ends before them."""
+    found = Explanation(
+        np.zeros((SIZE, SIZE, 3), np.uint8),
+        np.zeros((SIZE, SIZE), np.float32),
+        3,
+        "$ long " * 40,
+        0.5,
+        "rise",
+    )
+    side_by_side(tmp_path / "w.png", [found, found], title="one_name_$without_$spaces" * 12)
+    figure = np.asarray(cv2.imread(str(tmp_path / "w.png")))
+    edges = (figure[0], figure[-1], figure[:, 0], figure[:, -1])
+    assert all((edge == 255).all() for edge in edges)
+
+
+def test_the_built_in_model_s_maps_lie_on_the_objects_of_whole_photos() -> None:
+    found = evidence(Explainer(open_model(BUILTIN), "occlusion"), list(single_scenes()), {})
+    assert found.pointing >= 0.7
+    assert found.energy > found.chance + 0.1
+    assert found.insertion > found.deletion
+
+
 def test_rise_on_the_built_in_model_finds_both_photos_of_a_scene() -> None:
     found = evidence(Explainer(open_model(BUILTIN), "rise"), list(scenes())[:1], {})
     assert found.pointing == 1.0
     assert found.energy > 0.5
     assert found.insertion > found.deletion
+
+
+def test_several_classes_are_explained_by_the_same_invokes() -> None:
+    calls = 0
+    bright = bright_share((slice(8, 24), slice(40, 56)))
+
+    def classify(batch: NDArray[np.uint8]) -> NDArray[np.floating]:
+        nonlocal calls
+        calls += len(batch)
+        return bright(batch)
+
+    noise = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    both = RiseMap(classify, masks=50).compute_heatmaps(noise, [0, 1])
+    assert calls == 50
+    for index, heatmap in enumerate(both):
+        alone = RiseMap(bright, masks=50).compute_heatmap(noise, index)
+        np.testing.assert_allclose(alone, heatmap, atol=1e-6)
 
 
 def test_the_daemon_lays_an_overlay_beside_an_unsure_image_and_names_it_in_the_record(tmp_path: Path) -> None:
@@ -151,6 +270,72 @@ def test_the_command_explain_answers_with_an_overlay_of_a_recorded_image(tmp_pat
         assert picture is not None
         assert picture.shape == (448, 448, 3)
         assert "no record nothing" in house.ask("explain", id="nothing")["error"]
+
+
+@pytest.mark.broker
+def test_the_command_explain_is_answered_over_mqtt(tmp_path: Path) -> None:
+    with (
+        mosquitto(tmp_path) as broker,
+        Subscriber(broker.port) as subscriber,
+        running(tmp_path, mqtt={"url": broker.url}) as house,
+    ):
+        shutil.copy(SAMPLES / "coffee.jpg", house.inbox)
+        wait_until(lambda: len(subscriber.topics("result/default")) == 1)
+        record = json.loads(subscriber.topics("result/default")[0])
+        order = {"command": "explain", "id": record["id"]}
+        subscriber.publish("dropsight/test/command", json.dumps(order).encode())
+        wait_until(lambda: len(subscriber.topics("command/response")) == 1)
+        answer = json.loads(subscriber.topics("command/response")[0])
+        assert (answer["ok"], answer["result"]["id"]) == (True, record["id"])
+        assert base64.b64decode(answer["result"]["image_jpeg_base64"]).startswith(b"\xff\xd8")
+        assert house.stop() == 0
+
+
+def test_explanations_are_made_at_the_lowest_priority_by_whoever_asks(tmp_path: Path) -> None:
+    """The threads that classify keep theirs, and no other thread than the lowest does the work."""
+    with running(tmp_path, explain={"below_confidence": 1.0, "every": 0}) as house:
+        shutil.copy(SAMPLES / "coffee.jpg", house.inbox)
+        wait_until(lambda: house.finished() == 1)
+        (record,) = house.records()
+        wait_until(Path(record["explanation"]).exists)
+        before = niceness(house)
+        assert house.ask("explain", id=record["id"])["ok"]
+        after = niceness(house)
+        assert before.count(19) >= 1
+        assert after.count(0) == before.count(0) >= 2
+        assert house.stop() == 0
+
+
+def niceness(house: House) -> list[int]:
+    """Of each thread of the daemon."""
+    assert house.process
+    tasks = Path(f"/proc/{house.process.pid}/task").iterdir()
+    # The name, which may hold anything, ends at the last bracket; 16 fields on is the nice value.
+    return [int((task / "stat").read_text().rpartition(")")[2].split()[16]) for task in tasks]
+
+
+def test_a_burst_is_classified_without_waiting_for_its_explanations(tmp_path: Path) -> None:
+    """What a record names is there in the end; what there was no time for is not named."""
+    watch = [{"path": "inbox"}]
+    with running(tmp_path, watch=watch, explain={"below_confidence": 1.0, "every": 0}) as house:
+        for number in range(60):
+            shutil.copy(SAMPLES / "coffee.jpg", house.inbox / f"{number}.jpg")
+        wait_until(lambda: house.finished() == 60, seconds=60)
+        made = len(list(house.processed.glob("*.why.jpg")))
+        named = [Path(record["explanation"]) for record in house.records() if "explanation" in record]
+        assert made < 60
+        assert 1 <= len(named) < 60
+        assert house.stop() == 0
+        assert all(path.exists() for path in named)
+
+
+def test_overlays_go_with_the_processed_images_when_their_time_is_over(tmp_path: Path) -> None:
+    house = House(tmp_path, {"explain": {"below_confidence": 1.0, "every": 0}})
+    shutil.copy(SAMPLES / "coffee.jpg", house.inbox)
+    assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+    assert len(list(house.processed.iterdir())) == 2
+    assert sweep_folder(house.processed, Retention(days=None, max_bytes=0), Clock()) == 2
+    assert not list(house.processed.iterdir())
 
 
 def test_prepared_pixels_can_be_shown_again() -> None:

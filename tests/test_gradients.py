@@ -14,10 +14,18 @@ from dropsight.errors import ModelError
 pytestmark = pytest.mark.tensorflow
 keras: Any = pytest.importorskip("keras")
 
-from dropsight.explain.explaining import Explainer  # noqa: E402
-from dropsight.explain.heatmap import Heatmap  # noqa: E402
+from dropsight.explain.explaining import Explainer, Method  # noqa: E402
 from dropsight.models.registry import open_model  # noqa: E402
-from explain_report import evidence, rank_correlation, sanity, scenes  # noqa: E402
+from explain_report import (  # noqa: E402
+    Reference,
+    Scene,
+    evidence,
+    explainer_of,
+    rank_correlation,
+    sanity,
+    scenes,
+    single_scenes,
+)
 
 SIZE = 16
 
@@ -66,6 +74,68 @@ class Subclassed(keras.Model):  # type: ignore[misc]
         return self.answer(self.pool(self.maps(inputs)))
 
 
+class Block(keras.layers.Layer):  # type: ignore[misc]
+    """A layer of one's own with layers inside, as backbones have."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.convolutions = [keras.layers.Conv2D(4, 3, padding="same") for _ in range(2)]
+        self.rectify = keras.layers.ReLU(name="maps")
+
+    def call(self, inputs: Any) -> Any:
+        for convolution in self.convolutions:
+            inputs = convolution(inputs)
+        return self.rectify(inputs)
+
+
+class Blocks(keras.Model):  # type: ignore[misc]
+    """Layers in another order than they are called in; the softmax is no layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = keras.layers.Dense(3)
+        self.blocks = [Block(name="block")]
+        self.unused = keras.layers.Conv2D(4, 3)
+
+    def call(self, inputs: Any) -> Any:
+        for block in self.blocks:
+            inputs = block(inputs)
+        return keras.ops.softmax(self.answer(keras.ops.mean(inputs, axis=(1, 2))))
+
+
+def four_levels() -> Any:
+    """A subclassed model in a Sequential in a functional one in another."""
+    model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), Blocks()])
+    for _ in range(2):
+        inputs = keras.Input((SIZE, SIZE, 3))
+        model = keras.Model(inputs, model(inputs))
+    return model
+
+
+def residual() -> Any:
+    """The last convolution's map is added to what went past it: the sum is what the answer comes from."""
+    inputs = keras.Input((SIZE, SIZE, 3))
+    maps = keras.layers.Conv2D(4, 3, padding="same")(inputs)
+    added = keras.layers.Add()([maps, keras.layers.Conv2D(4, 1)(maps)])
+    return keras.Model(inputs, head(keras.layers.ReLU(name="maps")(added)))
+
+
+def head_of_convolutions() -> Any:
+    """As MobileNet ends: convolutions on the pooled single place, too late for a map."""
+    inputs = keras.Input((SIZE, SIZE, 3))
+    maps = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="maps")(inputs)
+    pooled = keras.layers.GlobalAveragePooling2D(keepdims=True)(maps)
+    flat = keras.layers.Reshape((3,))(keras.layers.Conv2D(3, 1)(pooled))
+    return keras.Model(inputs, keras.layers.Activation("softmax")(flat))
+
+
+def shared() -> Any:
+    """One convolution called twice: its last call counts."""
+    inputs = keras.Input((SIZE, SIZE, 3))
+    convolution = keras.layers.Conv2D(3, 3, padding="same", name="maps")
+    return keras.Model(inputs, head(convolution(keras.layers.ReLU()(convolution(inputs)))))
+
+
 def subclassed() -> Any:
     model = Subclassed()
     model(np.zeros((1, SIZE, SIZE, 3), np.float32))
@@ -73,7 +143,7 @@ def subclassed() -> Any:
     return model
 
 
-BUILDS = [functional, sequential, nested]
+BUILDS = [functional, sequential, nested, Blocks, four_levels, residual, head_of_convolutions, shared]
 
 
 def noise() -> Any:
@@ -106,6 +176,91 @@ def test_the_last_convolution_is_found_in_every_build_and_the_model_is_given_bac
     assert float(before.sum()) == pytest.approx(1.0, abs=1e-5)
 
 
+def test_a_layer_is_found_by_name_wherever_it_is_and_a_block_of_several_too() -> None:
+    keras.utils.set_random_seed(2)
+    model, image = four_levels(), noise()
+    by_block = GradCAM(model, "block").compute_heatmap(image, 1)
+    np.testing.assert_array_equal(by_block, GradCAM(model, "maps").compute_heatmap(image, 1))
+
+
+def test_a_softmax_that_is_no_layer_changes_no_map() -> None:
+    """log p is the score less a constant of the image: integrated gradients stay complete."""
+    keras.utils.set_random_seed(3)
+    assert SaliencyMap(Blocks(), method="integrated").integrate(noise(), 1).error < 0.05
+
+
+def test_the_explainer_shows_the_model_the_very_picture_that_it_classifies(tmp_path: Path) -> None:
+    """Framed pixels must not be cropped once more: a dot at the edge stays in its place."""
+    model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    model.save(tmp_path / "m.keras")
+    framed = np.zeros((SIZE, SIZE, 3), np.uint8)
+    framed[0, 3] = 255
+    explainer = Explainer(open_model(tmp_path / "m.keras"), "integrated")
+    heatmap = explainer.heatmap(framed, 1)
+    assert np.argwhere(heatmap > 0).tolist() == [[0, 3]]
+
+
+def test_an_overlay_covers_the_crop_that_the_model_sees_of_the_whole_photo() -> None:
+    """Of 40x64 the middle 35x35, nearest to centred: outside it the photo is as it was."""
+    grad_cam = GradCAM(functional())
+    photo = np.full((40, 64, 3), 100, np.uint8)
+    laid = grad_cam.overlay_heatmap(photo, np.ones((SIZE, SIZE), np.float32), alpha=1)
+    assert laid.shape == photo.shape
+    changed = np.argwhere((laid != photo).any(axis=2))
+    assert (changed.min(axis=0).tolist(), changed.max(axis=0).tolist()) == ([3, 15], [36, 48])
+    path = GradCAM(functional()).overlay_heatmap(SAMPLES / "koala.jpg", np.ones((SIZE, SIZE), np.float32))
+    assert path.shape == (640, 480, 3)
+
+
+def test_what_is_not_complete_in_the_most_steps_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """A score that jumps within one step of the integral hides its change from every gradient."""
+
+    class Jump(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, inputs: Any) -> Any:
+            return keras.ops.cast(inputs > 0.5, "float32") + 0.001 * inputs
+
+    model = keras.Sequential(
+        [
+            keras.Input((4, 4, 1)),
+            Jump(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2, kernel_initializer="ones"),
+        ]
+    )
+    found = SaliencyMap(model, method="integrated").integrate(np.ones((4, 4, 1), np.float32), 1)
+    assert (found.steps, found.error) == (256, pytest.approx(1, abs=0.01))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "off the score's difference by 99" in caplog.text
+
+
+def test_a_saved_model_is_explained_by_rise(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(1)
+    functional().export(tmp_path / "saved", verbose=False)
+    done = dropsight(
+        "explain", str(SAMPLES / "koala.jpg"), "--model", "saved", "--top", "2", "-o", "w.png", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.partition("by ")[2] for line in done.stdout.splitlines()] == ["rise: w.png"] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--layer", "nope"], "no layer nope; there are"),
+        (["--class", "3"], "class 3 is out of range: 0 to 2"),
+    ],
+)
+def test_faults_at_the_command_line_are_one_line(tmp_path: Path, arguments: list[str], line: str) -> None:
+    functional().save(tmp_path / "m.keras")
+    photo = str(SAMPLES / "koala.jpg")
+    done = dropsight("explain", photo, "--model", "m.keras", "-o", "w.png", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    said = [each for each in done.stderr.splitlines() if each.startswith("dropsight:")]
+    assert len(said) == 1
+    assert line in said[0]
+    assert "Traceback" not in done.stderr
+
+
 def test_a_subclassed_model_is_explained() -> None:
     keras.utils.set_random_seed(3)
     assert GradCAM(subclassed()).compute_heatmap(noise(), class_idx=0).shape == (SIZE, SIZE)
@@ -119,15 +274,14 @@ def test_the_saliency_of_a_linear_model_is_its_weights() -> None:
     by_hand = np.abs(weights[:, 1]).reshape(4, 4)
     found = SaliencyMap(model).compute_heatmap(image, class_idx=1)
     np.testing.assert_allclose(found, np.minimum(by_hand / np.percentile(by_hand, 99.5), 1), rtol=1e-5)
-    attributions = SaliencyMap(model, method="integrated").attributions(image, 1)
+    attributions = SaliencyMap(model, method="integrated").integrate(image, 1).attributions
     np.testing.assert_allclose(attributions[:, :, 0], image[:, :, 0] * weights[:, 1].reshape(4, 4), rtol=1e-4)
 
 
 @pytest.mark.parametrize("build", BUILDS)
 def test_integrated_gradients_are_complete(build: Any) -> None:
     keras.utils.set_random_seed(4)
-    integrated = SaliencyMap(build(), method="integrated", samples=64)
-    assert integrated.completeness_error(noise(), 1) < 0.02
+    assert SaliencyMap(build(), method="integrated", samples=64).integrate(noise(), 1).error < 0.05
 
 
 def test_smoothgrad_is_repeatable_and_no_flat_map() -> None:
@@ -163,19 +317,43 @@ def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_grad_cam_points_at_each_of_two_photos_and_agrees_with_rise_on_int8(lite0: Path) -> None:
-    found, reference = list(scenes())[:3], dict[tuple[int, int], Heatmap]()
-    by_gradient = evidence(Explainer(open_model(lite0), "gradcam"), found, reference)
-    assert by_gradient.pointing >= 0.8
-    assert by_gradient.energy > 0.5
-    assert by_gradient.insertion > by_gradient.deletion
-    by_masks = evidence(Explainer(open_model("builtin:efficientnet_lite0"), "rise"), found, reference)
-    assert by_masks.like_gradcam > 0.3
+@pytest.mark.parametrize(
+    ("method", "pointing", "energy"),
+    [("gradcam", 0.8, 0.6), ("saliency", 0.2, 0.35), ("smoothgrad", 0.8, 0.35)],
+)
+def test_maps_by_gradients_lie_on_the_right_one_of_two_photos(
+    lite0: Path, method: Method, pointing: float, energy: float
+) -> None:
+    """Chance is 0.25 for both; docs/explain.md has what all six pairs give."""
+    found = evidence(Explainer(open_model(lite0), method), list(scenes())[:3], {})
+    assert found.pointing >= pointing
+    assert found.energy > energy
+    assert found.insertion > found.deletion
 
 
 @pytest.mark.slow
-def test_shuffled_weights_make_another_map(lite0: Path) -> None:
-    assert abs(sanity(lite0, list(scenes()))) < 0.5
+@pytest.mark.parametrize("method", ["gradcam", "smoothgrad"])
+def test_maps_by_gradients_lie_on_the_objects_of_whole_photos(lite0: Path, method: Method) -> None:
+    found = evidence(Explainer(open_model(lite0), method), list(single_scenes()), {})
+    assert found.pointing >= 0.7
+    assert found.energy > found.chance + 0.08
+
+
+@pytest.mark.slow
+def test_maps_of_the_int8_model_agree_with_grad_cam_of_its_float_ancestor(lite0: Path) -> None:
+    found: list[Scene] = list(scenes())[:3]
+    reference: Reference = {}
+    evidence(Explainer(open_model(lite0), "gradcam"), found, reference)
+    limits: list[tuple[Method, float]] = [("rise", 0.4), ("occlusion", 0.2)]
+    for method, least in limits:
+        like = evidence(explainer_of(lite0, method), found, reference).like_gradcam
+        assert like > least, method
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["gradcam", "saliency", "smoothgrad"])
+def test_shuffled_weights_make_another_map(lite0: Path, method: Method) -> None:
+    assert sanity(lite0, method, list(scenes())) < 0.4
 
 
 @pytest.mark.slow

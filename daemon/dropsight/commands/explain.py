@@ -4,9 +4,9 @@ from pathlib import Path
 
 from dropsight.errors import ConfigError, DropsightError, ImageError
 from dropsight.explain.explaining import METHODS, Explainer, Method
-from dropsight.explain.figures import side_by_side
+from dropsight.explain.figures import check_figure, side_by_side
 from dropsight.images.decoding import decode
-from dropsight.images.framing import Pixels
+from dropsight.images.framing import Pixels, crop_box
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds, open_image
 from dropsight.models.registry import open_model
@@ -25,12 +25,16 @@ def explain(
     top: int,
 ) -> None:
     """Write the figure; raises DropsightError."""
+    if class_index is not None and top > 1:
+        raise ConfigError(["--class and --top: give one of them"])
     wanted = _method(method)
+    check_figure(output)
     explainer = Explainer(open_model(model or DEFAULT_MODEL), wanted, layer_name=layer, show_progress=True)
     pixels = _pixels(image, at_least=(explainer.spec.height, explainer.spec.width))
     classes = [] if class_index is None else [class_index]
-    found = list(explainer.explain(pixels, classes=classes, top=top))
-    side_by_side(output, found, title=f"{image.name}, {explainer.spec.name}")
+    found = explainer.explain(pixels, classes=classes, top=top)
+    seen = crop_box(pixels, aspect=explainer.spec.width / explainer.spec.height)
+    side_by_side(output, found, title=f"{image.name}, {explainer.spec.name}", photo=(pixels, seen))
     for each in found:
         print(f"{each.label} ({each.class_index}) {each.confidence:.1%} by {each.method}: {output}")
 

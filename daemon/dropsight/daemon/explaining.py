@@ -8,7 +8,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -29,6 +32,10 @@ from dropsight.service.workers import Engine, Work
 
 log = logging.getLogger(__name__)
 
+Job: TypeAlias = Callable[[], None]
+
+ASKED, PROMISED, END = range(3)
+ANSWER_SECONDS = 120
 SUFFIX = ".why.jpg"
 LONGEST_QUEUE = 4
 SQUARE, STEP = 48, 24
@@ -43,11 +50,10 @@ class Explanations:
 
     def __init__(self, settings: Explain | None, *, engine: Callable[[], Engine], backlog: Backlog) -> None:
         self._settings, self._engine, self._backlog = settings, engine, backlog
-        self._queue: queue.Queue[tuple[Work, int, Path] | None] = queue.Queue(LONGEST_QUEUE)
-        self._count = itertools.count(1)
+        self._jobs: queue.PriorityQueue[tuple[int, int, Job | None]] = queue.PriorityQueue()
+        self._turn, self._count = itertools.count(), itertools.count(1)
         self._made_for: Engine | None = None
         self._explainer: Explainer | None = None
-        self._lock = threading.Lock()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="explain")
         self._thread.start()
@@ -61,17 +67,16 @@ class Explanations:
         best = answer.predictions[0]
         if not (nth or best.confidence < settings.below_confidence):
             return None
-        target = _target(watch.processed, work.drop, work.plan.device)
-        try:
-            self._queue.put_nowait((work, best.class_index, target))
-        except queue.Full:
+        if self._jobs.qsize() >= LONGEST_QUEUE:
             return None
+        target = _target(watch.processed, work.drop, work.plan.device)
+        self._put(PROMISED, partial(self._overlay, work, best.class_index, target))
         return str(target)
 
     def stop(self) -> None:
         """Finish what was promised in a record, without regard to what waits."""
         self._stopping = True
-        self._queue.put(None)
+        self._put(END, None)
         self._thread.join()
 
     def of_record(self, record_id: str | None, journal: Path, processed: tuple[Path, ...]) -> object:
@@ -86,9 +91,9 @@ class Explanations:
         record = decode(found.line)
         if not isinstance(record, Result):
             raise DropsightError(f"{record_id} has no answer to explain: {record.image_path}")
-        pixels = _picture(os.fsdecode(found.path), record, processed, self._engine())
-        with self._lock:
-            heatmap = self._heatmap(self._engine(), pixels, record.predicted_class)
+        engine = self._engine()
+        pixels = _picture(os.fsdecode(found.path), record, processed, engine)
+        heatmap = self._asked(partial(self._heatmap, engine, pixels, record.predicted_class))
         return {
             "id": record.id,
             "label": record.label,
@@ -97,17 +102,39 @@ class Explanations:
             "image_jpeg_base64": base64.b64encode(_jpeg(pixels, heatmap)).decode(),
         }
 
-    def _run(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
-        while job := self._queue.get():
-            work, class_index, target = job
-            pixels = work.plan.preparation.pixels_of(work.prepared.batch[0])
+    def _put(self, urgency: int, job: Job | None) -> None:
+        self._jobs.put((urgency, next(self._turn), job))
+
+    def _asked(self, work: Callable[[], Heatmap]) -> Heatmap:
+        """Have it done by the thread of the lowest priority: the caller's competes with classification."""
+        future: Future[Heatmap] = Future()
+
+        def answer() -> None:
             try:
-                with self._lock:
-                    heatmap = self._heatmap(work.engine, pixels, class_index)
-                _write(target, _jpeg(pixels, heatmap))
-            except (ModelError, OSError) as error:
-                log.warning("%s: no explanation: %s", target, error)
+                future.set_result(work())
+            except DropsightError as error:
+                future.set_exception(error)
+
+        self._put(ASKED, answer)
+        try:
+            return future.result(0 if self._stopping else ANSWER_SECONDS)
+        except TimeoutError as error:
+            raise DropsightError("there was no time to explain it; ask again") from error
+
+    def _run(self) -> None:
+        # The interpreter's own threads are started by this one, and inherit it.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
+        while job := self._jobs.get()[2]:
+            job()
+
+    def _overlay(self, work: Work, class_index: int, target: Path) -> None:
+        views = work.plan.inference.tta
+        upright = views.index("original") if "original" in views else 0
+        pixels = work.plan.preparation.pixels_of(work.prepared.batch[upright])
+        try:
+            _write(target, _jpeg(pixels, self._heatmap(work.engine, pixels, class_index)))
+        except (ModelError, OSError) as error:
+            log.warning("%s: no explanation: %s", target, error)
 
     def _heatmap(self, engine: Engine, pixels: Pixels, class_index: int) -> Heatmap:
         if self._explainer is None or self._made_for is not engine:

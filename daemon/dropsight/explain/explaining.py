@@ -1,6 +1,6 @@
 """One picture, one model of any format: which method, which classes, and the maps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -52,6 +52,8 @@ class Explainer:
         self._layer_name, self._show = layer_name, show_progress
         self._preparation = Preparation(self.spec, resize=resize)
         self._gradients: KerasGradients | None = None
+        if layer_name is not None and self.method != "gradcam":
+            raise ModelError(f"{self.spec.path}: a layer is for gradcam, not for {self.method}")
         if self.method not in GRADIENT_FREE:
             if self.spec.format != "keras":
                 raise ModelError(
@@ -64,14 +66,14 @@ class Explainer:
     def open(cls, path: str, method: Method | None = None, *, show_progress: bool = False) -> "Explainer":
         return cls(open_model(path), method, show_progress=show_progress)
 
-    def explain(self, pixels: Pixels, *, classes: Sequence[int] = (), top: int = 1) -> Iterator[Explanation]:
+    def explain(self, pixels: Pixels, *, classes: Sequence[int] = (), top: int = 1) -> list[Explanation]:
         """Explain these classes, or the `top` likeliest; `pixels` are (height, width, 3) RGB of any size."""
         framed = frame(pixels, height=self.spec.height, width=self.spec.width, how=self._resize)
         return self.explain_framed(framed, classes, top=top)
 
     def explain_framed(
         self, framed: Pixels, classes: Sequence[int] = (), *, top: int = 1
-    ) -> Iterator[Explanation]:
+    ) -> list[Explanation]:
         """As `explain`, for pixels of the model's own size."""
         confidences = self.classify(framed[np.newaxis])[0]
         wanted = classes or [int(index) for index in np.argsort(-confidences, kind="stable")[:top]]
@@ -80,15 +82,12 @@ class Explainer:
                 raise ModelError(
                     f"{self.spec.path}: class {index} is out of range: 0 to {len(confidences) - 1}"
                 )
-        for index in wanted:
-            yield Explanation(
-                framed,
-                self.heatmap(framed, index),
-                index,
-                self.spec.labels[index],
-                float(confidences[index]),
-                self.method,
+        return [
+            Explanation(
+                framed, heatmap, index, self.spec.labels[index], float(confidences[index]), self.method
             )
+            for index, heatmap in zip(wanted, self.heatmaps(framed, wanted), strict=True)
+        ]
 
     def classify(self, batch: NDArray[np.uint8]) -> NDArray[np.floating]:
         """Return (n, classes) probabilities of framed pictures, (n, height, width, 3)."""
@@ -97,26 +96,35 @@ class Explainer:
         return np.stack([merge(probabilities(row[np.newaxis], self.spec, 1.0)) for row in scores])
 
     def heatmap(self, framed: Pixels, class_index: int) -> Heatmap:
+        return self.heatmaps(framed, [class_index])[0]
+
+    def heatmaps(self, framed: Pixels, classes: Sequence[int]) -> list[Heatmap]:
+        """Return a map a class for pixels of the model's own size."""
         match self.method:
             case "occlusion":
-                return OcclusionMap(self.classify, show_progress=self._show).compute_heatmap(
-                    framed, class_index
-                )
+                hiding = OcclusionMap(self.classify, show_progress=self._show)
+                return hiding.compute_heatmaps(framed, classes)
             case "rise":
-                return RiseMap(self.classify, show_progress=self._show).compute_heatmap(framed, class_index)
+                masking = RiseMap(self.classify, show_progress=self._show)
+                return masking.compute_heatmaps(framed, classes)
             case "gradcam":
-                by_layer = GradCAM(self._gradients, self._layer_name, normalization=self.spec.normalization)
-                return by_layer.compute_heatmap(framed, class_index)
-            case "saliency":
-                return self._saliency("vanilla", framed, class_index)
-            case "smoothgrad" | "integrated":
-                return self._saliency(self.method, framed, class_index)
+                maps: GradCAM | SaliencyMap = GradCAM(
+                    self._gradients, self._layer_name, normalization=self.spec.normalization
+                )
+            case "saliency" | "smoothgrad" | "integrated":
+                maps = SaliencyMap(
+                    self._gradients,
+                    method="vanilla" if self.method == "saliency" else self.method,
+                    normalization=self.spec.normalization,
+                )
+        # The very tensor that is classified: pixels would be cropped once more.
+        floats = self._preparation.batch([self._preparation.channels(framed)])
+        return [maps.compute_heatmap(floats, index) for index in classes]
 
-    def _saliency(
-        self, method: Literal["vanilla", "smoothgrad", "integrated"], framed: Pixels, class_index: int
-    ) -> Heatmap:
-        by_input = SaliencyMap(self._gradients, method=method, normalization=self.spec.normalization)
-        return by_input.compute_heatmap(framed, class_index)
+    def shuffle_weights(self, seed: int) -> None:
+        """Explain a network that learnt nothing (Adebayo et al. 2018); for methods by gradients."""
+        if self._gradients:
+            self._gradients.shuffle_weights(seed)
 
 
 def default_method(model_format: str) -> Method:

@@ -1,5 +1,6 @@
 """A map over the model's input, and how it is laid over a picture."""
 
+from difflib import get_close_matches
 from typing import TypeAlias
 
 import cv2
@@ -10,6 +11,8 @@ from dropsight.errors import DropsightError
 from dropsight.images.framing import Pixels
 
 Heatmap: TypeAlias = NDArray[np.float32]  # (height, width), 0 to 1
+Colormap: TypeAlias = str | int
+"""A name of OpenCV's or matplotlib's, or OpenCV's number, such as cv2.COLORMAP_JET."""
 Raw: TypeAlias = NDArray[np.floating]
 
 
@@ -19,33 +22,46 @@ def normalized(raw: Raw, *, height: int, width: int) -> Heatmap:
     largest = float(positive.max(initial=0.0))
     if largest > 0:
         positive /= largest
-    if positive.shape != (height, width):
-        positive = cv2.resize(positive, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32)
-    return np.clip(positive, 0, 1).astype(np.float32)
+    return _resized(positive, height=height, width=width)
 
 
-def coloured(heatmap: Heatmap, colormap: str) -> Pixels:
-    """Return (height, width, 3) RGB; the name is one of OpenCV's or, if that is installed, matplotlib's."""
-    code = getattr(cv2, f"COLORMAP_{colormap.upper()}", None)
+def coloured(heatmap: Heatmap, colormap: Colormap) -> Pixels:
+    """Return (height, width, 3) RGB; raises DropsightError for a colormap that neither library has."""
+    code = colormap if isinstance(colormap, int) else getattr(cv2, f"COLORMAP_{colormap.upper()}", None)
+    if code is None:
+        return _by_matplotlib(heatmap, str(colormap))
     levels = np.round(heatmap * 255).astype(np.uint8)
-    if code is not None:
-        return cv2.cvtColor(cv2.applyColorMap(levels, code), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
     try:
-        from matplotlib import colormaps
-
-        table = colormaps[colormap]
-    except (ImportError, KeyError) as error:
-        raise DropsightError(
-            f"no colormap {colormap}; OpenCV has jet, viridis, turbo, ..., matplotlib more"
-        ) from error
-    return np.round(np.asarray(table(levels))[:, :, :3] * 255).astype(np.uint8)
+        return cv2.cvtColor(cv2.applyColorMap(levels, code), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    except cv2.error as error:
+        raise DropsightError(f"no colormap {colormap} in OpenCV") from error
 
 
-def overlay(pixels: Pixels, heatmap: Heatmap, *, alpha: float = 0.4, colormap: str = "jet") -> Pixels:
+def overlay(pixels: Pixels, heatmap: Heatmap, *, alpha: float = 0.4, colormap: Colormap = "jet") -> Pixels:
     """Lay the heatmap over the picture; `alpha` is its share. Of the picture's shape."""
     if not 0 <= alpha <= 1:
         raise ValueError("alpha must lie between 0 and 1")
     height, width = pixels.shape[:2]
-    colours = coloured(normalized(heatmap, height=height, width=width), colormap)
+    colours = coloured(_resized(heatmap, height=height, width=width), colormap)
     mixed = colours.astype(np.float32) * alpha + pixels.astype(np.float32) * (1 - alpha)
     return np.round(mixed).astype(np.uint8)
+
+
+def _by_matplotlib(heatmap: Heatmap, name: str) -> Pixels:
+    try:
+        from matplotlib import colormaps
+    except ImportError as error:
+        raise DropsightError(
+            f"no colormap {name} in OpenCV, and matplotlib, which has more, is not installed"
+        ) from error
+    if name not in colormaps:
+        near = get_close_matches(name, colormaps, n=1)
+        hint = f"; did you mean {near[0]}?" if near else "; there are jet, viridis, turbo and many others"
+        raise DropsightError(f"no colormap {name} in OpenCV or matplotlib{hint}")
+    return np.round(np.asarray(colormaps[name](heatmap))[:, :, :3] * 255).astype(np.uint8)
+
+
+def _resized(heatmap: Heatmap, *, height: int, width: int) -> Heatmap:
+    if heatmap.shape != (height, width):
+        heatmap = cv2.resize(heatmap, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    return np.clip(heatmap, 0, 1).astype(np.float32)

@@ -1,6 +1,6 @@
 """Maps without gradients, for any model as it runs: occlusion and RISE."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias, TypeVar
 
 import cv2
@@ -31,25 +31,30 @@ class OcclusionMap:
 
     def compute_heatmap(self, pixels: Pixels, class_idx: int) -> Heatmap:
         """Return (height, width) of the pixels, which are of the model's input size."""
+        return self.compute_heatmaps(pixels, [class_idx])[0]
+
+    def compute_heatmaps(self, pixels: Pixels, classes: Sequence[int]) -> list[Heatmap]:
+        """As `compute_heatmap`, by the same invokes for all classes."""
         height, width = pixels.shape[:2]
         corners = [
             (top, left)
             for top in range(-self._square // 2, height - self._square // 4, self._step)
             for left in range(-self._square // 2, width - self._square // 4, self._step)
         ]
-        sure = float(self._classify(pixels[np.newaxis])[0, class_idx])
-        falls, covers = np.zeros((height, width)), np.zeros((height, width))
+        sure = self._classify(pixels[np.newaxis])[0, classes]
+        falls, covers = np.zeros((height, width, len(classes))), np.zeros((height, width, 1))
         with tqdm(total=len(corners), unit="img", disable=not self._show, desc="occlusion") as progress:
             for group in _groups(corners):
                 hidden = np.stack([self._hide(pixels, corner) for corner in group])
-                for corner, found in zip(group, self._classify(hidden)[:, class_idx], strict=True):
+                for corner, found in zip(group, self._classify(hidden)[:, classes], strict=True):
                     place = self._place(corner)
-                    falls[place] += sure - float(found)
+                    falls[place] += sure - found
                     covers[place] += 1
                 progress.update(len(group))
         # A step is as fine as the answer gets: within it, no edges that are only the squares' own.
-        smooth = cv2.GaussianBlur(falls / np.maximum(covers, 1), (0, 0), self._step / 2)
-        return normalized(np.asarray(smooth, np.float64), height=height, width=width)
+        means = np.moveaxis(falls / np.maximum(covers, 1), 2, 0)
+        smooth = [cv2.GaussianBlur(mean, (0, 0), self._step / 2) for mean in means]
+        return [normalized(np.asarray(each, np.float64), height=height, width=width) for each in smooth]
 
     def _place(self, corner: tuple[int, int]) -> tuple[slice, slice]:
         top, left = corner
@@ -82,23 +87,26 @@ class RiseMap:
 
     def compute_heatmap(self, pixels: Pixels, class_idx: int) -> Heatmap:
         """Return (height, width) of the pixels, which are of the model's input size."""
+        return self.compute_heatmaps(pixels, [class_idx])[0]
+
+    def compute_heatmaps(self, pixels: Pixels, classes: Sequence[int]) -> list[Heatmap]:
+        """As `compute_heatmap`, by the same invokes for all classes."""
         height, width = pixels.shape[:2]
         chance = np.random.default_rng(self._seed)
-        total, weight = np.zeros((height, width)), 0.0
+        total, weights = np.zeros((len(classes), height, width)), np.zeros((len(classes), 1, 1))
         plain = np.zeros((height, width))
         with tqdm(total=self._masks, unit="img", disable=not self._show, desc="RISE") as progress:
             for group in _groups(list(range(self._masks))):
                 masks = np.stack([self._mask(chance, height, width) for _ in group])
                 gray = GRAY * (1 - masks[..., np.newaxis])
                 shown = np.round(pixels * masks[..., np.newaxis] + gray).astype(np.uint8)
-                found = self._classify(shown)[:, class_idx]
-                total += np.tensordot(found, masks, axes=1)
+                found = self._classify(shown)[:, classes]
+                total += np.tensordot(found.T, masks, axes=1)
                 plain += masks.sum(axis=0)
-                weight += float(found.sum())
+                weights += found.sum(axis=0)[:, np.newaxis, np.newaxis]
                 progress.update(len(group))
         # Less what chance alone would give: what is left is where seeing the place made a difference.
-        raw = total - weight * plain / self._masks
-        return normalized(raw, height=height, width=width)
+        return [normalized(raw, height=height, width=width) for raw in total - weights * plain / self._masks]
 
     def _mask(self, chance: "np.random.Generator", height: int, width: int) -> NDArray[np.float32]:
         grid = (chance.random((self._cells + 1, self._cells + 1)) < self._kept).astype(np.float32)

@@ -43,7 +43,8 @@ def frame(
 ) -> Pixels:
     """Return (height, width, 3): shrunk by area, enlarged linearly."""
     if how == "crop":
-        return resize(_crop(pixels, width / height, crop_fraction), height=height, width=width)
+        box = crop_box(pixels, aspect=width / height, fraction=crop_fraction)
+        return resize(pixels[box], height=height, width=width)
     if how == "stretch":
         return resize(pixels, height=height, width=width)
     return _letterbox(pixels, height=height, width=width)
@@ -57,11 +58,12 @@ def resize(pixels: Pixels, *, height: int, width: int) -> Pixels:
     return cv2.resize(pixels, (width, height), interpolation=method).astype(np.uint8, copy=False)
 
 
-def _crop(pixels: Pixels, aspect: float, fraction: float) -> Pixels:
+def crop_box(pixels: Pixels, *, aspect: float, fraction: float = CROP_FRACTION) -> tuple[slice, slice]:
+    """Return rows and columns of the central crop."""
     height, width = pixels.shape[:2]
     crop_width, crop_height = crop_size(width, height, aspect=aspect, fraction=fraction)
     top, left = (height - crop_height) // 2, (width - crop_width) // 2
-    return pixels[top : top + crop_height, left : left + crop_width]
+    return slice(top, top + crop_height), slice(left, left + crop_width)
 
 
 def _letterbox(pixels: Pixels, *, height: int, width: int) -> Pixels:
