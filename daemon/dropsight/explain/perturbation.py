@@ -6,7 +6,6 @@ from typing import TypeAlias, TypeVar
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from dropsight.explain.heatmap import Heatmap, normalized
 from dropsight.images.framing import Pixels
@@ -39,14 +38,12 @@ class OcclusionMap:
         ]
         sure = float(self._classify(pixels[np.newaxis])[0, class_idx])
         falls, covers = np.zeros((height, width)), np.zeros((height, width))
-        with tqdm(total=len(corners), unit="img", disable=not self._show, desc="occlusion") as progress:
-            for group in _groups(corners):
-                hidden = np.stack([self._hide(pixels, corner) for corner in group])
-                for corner, found in zip(group, self._classify(hidden)[:, class_idx], strict=True):
-                    place = self._place(corner)
-                    falls[place] += sure - float(found)
-                    covers[place] += 1
-                progress.update(len(group))
+        for group in _groups(corners, said="occlusion", show=self._show):
+            hidden = np.stack([self._hide(pixels, corner) for corner in group])
+            for corner, found in zip(group, self._classify(hidden)[:, class_idx], strict=True):
+                place = self._place(corner)
+                falls[place] += sure - float(found)
+                covers[place] += 1
         # A step is as fine as the answer gets: within it, no edges that are only the squares' own.
         smooth = cv2.GaussianBlur(falls / np.maximum(covers, 1), (0, 0), self._step / 2)
         return normalized(np.asarray(smooth, np.float64), height=height, width=width)
@@ -86,16 +83,14 @@ class RiseMap:
         chance = np.random.default_rng(self._seed)
         total, weight = np.zeros((height, width)), 0.0
         plain = np.zeros((height, width))
-        with tqdm(total=self._masks, unit="img", disable=not self._show, desc="RISE") as progress:
-            for group in _groups(list(range(self._masks))):
-                masks = np.stack([self._mask(chance, height, width) for _ in group])
-                gray = GRAY * (1 - masks[..., np.newaxis])
-                shown = np.round(pixels * masks[..., np.newaxis] + gray).astype(np.uint8)
-                found = self._classify(shown)[:, class_idx]
-                total += np.tensordot(found, masks, axes=1)
-                plain += masks.sum(axis=0)
-                weight += float(found.sum())
-                progress.update(len(group))
+        for group in _groups(list(range(self._masks)), said="RISE", show=self._show):
+            masks = np.stack([self._mask(chance, height, width) for _ in group])
+            gray = GRAY * (1 - masks[..., np.newaxis])
+            shown = np.round(pixels * masks[..., np.newaxis] + gray).astype(np.uint8)
+            found = self._classify(shown)[:, class_idx]
+            total += np.tensordot(found, masks, axes=1)
+            plain += masks.sum(axis=0)
+            weight += float(found.sum())
         # Less what chance alone would give: what is left is where seeing the place made a difference.
         raw = total - weight * plain / self._masks
         return normalized(raw, height=height, width=width)
@@ -109,5 +104,11 @@ class RiseMap:
         return smooth[top : top + height, left : left + width].astype(np.float32)
 
 
-def _groups(items: list[Item]) -> Iterator[list[Item]]:
-    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
+def _groups(items: list[Item], *, said: str, show: bool) -> Iterator[list[Item]]:
+    from tqdm import tqdm  # the daemon starts without it
+
+    with tqdm(total=len(items), unit="img", disable=not show, desc=said) as progress:
+        for start in range(0, len(items), BATCH):
+            group = items[start : start + BATCH]
+            yield group
+            progress.update(len(group))
