@@ -13,7 +13,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 COLOURS = {"yardstick": "#9a9a9a", "run --once": "#1b6ca8", "batch": "#6fb1dd", "own loop": "#d98c3f",
            "MediaPipe": "#7a5195"}  # fmt: skip

@@ -1,8 +1,8 @@
-"""Images a second of dropsight beside the bare machine, a loop of one's own and MediaPipe, in turns.
+r"""Images a second of dropsight beside the bare machine, a loop of one's own and MediaPipe, in turns.
 
-python scripts/bench_pipeline.py --json docs/throughput.json --figure docs/figures/throughput.png \\
-    --models int8=builtin:efficientnet_lite0 fp16=models/efficientnet_lite0_fp16.tflite \\
-    heavy=models/resnet50_int8.tflite \\
+python scripts/bench_pipeline.py --json docs/throughput.json --figure docs/figures/throughput.png \
+    --models int8=builtin:efficientnet_lite0 fp16=models/efficientnet_lite0_fp16.tflite \
+    heavy=models/resnet50_int8.tflite \
     --mediapipe-python ~/mp/bin/python --mediapipe-model models/efficientnet_lite0_uint8.tflite
 
 The models come from scripts/build_models.py and scripts/export_model.py. Medians of rounds; ratios are

@@ -1,6 +1,6 @@
-"""Who classifies a folder of images, and how many a second: the bare machine, dropsight, and the alternatives.
+"""Who classifies a folder of images, and how many a second, the start not counted.
 
-None counts its start.
+The bare machine, dropsight, a loop of one's own, MediaPipe.
 """
 
 import json

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import paho.mqtt.client as mqtt
 from ai_edge_litert.interpreter import Interpreter
+from paho.mqtt.enums import CallbackAPIVersion
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
@@ -29,7 +30,7 @@ def main() -> None:
     interpreter = Interpreter(model_path=model)
     interpreter.allocate_tensors()
     (inputs,), (outputs,) = interpreter.get_input_details(), interpreter.get_output_details()
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
     if port:
         client.connect("127.0.0.1", port)
         client.loop_start()

@@ -61,3 +61,9 @@ def test_the_cost_of_an_image_among_many_is_told() -> None:
     found = json.loads(script("bench_backlog.py", "--images", "60", "--few", "30"))
     assert [run["images"] for run in found["runs"]] == [30, 60, 30]
     assert found["cost_ratio"] > 0
+
+
+def test_ways_to_run_a_model_are_told_apart() -> None:
+    pytest.importorskip("ai_edge_litert.compiled_model")
+    found = json.loads(script("bench_runtimes.py", "--rounds", "1"))
+    assert all(way["images_per_second"] > 0 for way in found["ways"].values())

@@ -9,7 +9,7 @@ from dropsight.records import Normalization
 
 pytest.importorskip("ai_edge_litert.schema_py_generated")
 
-from tflite_metadata import metadata, with_metadata  # noqa: E402 - 32-bit Pi OS has no LiteRT
+from tflite_metadata import metadata, with_metadata
 
 
 def test_normalization_and_labels_of_the_metadata_are_used_and_named(tmp_path: Path) -> None:

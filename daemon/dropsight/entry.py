@@ -31,7 +31,7 @@ def main() -> None:
 
         cli.main()
         return
-    # NumPy's algebra, which the daemon does not use, would start a thread a core, each with memory of its own.
+    # NumPy's algebra, which the daemon does not use, would start a thread a core.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from dropsight.commands import logs, run
     from dropsight.commands.faults import told_plainly
