@@ -46,12 +46,13 @@ def generate(folder: Path, case: str, count: int) -> list[Path]:
     size, suffix = case.split(".")
     width, height = map(int, size.split("x"))
     folder.mkdir()
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 90] if suffix == "jpg" else []
     encoded = []
     for photo in sorted(SAMPLES.glob("*.jpg"))[: min(count, 13)]:
         picture = cv2.imread(str(photo))
         assert picture is not None  # noqa: S101 - our own photos
         resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
-        encoded.append(cv2.imencode(f".{suffix}", resized, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
+        encoded.append(cv2.imencode(f".{suffix}", resized, quality)[1].tobytes())
     paths = [folder / f"{number:05}.{suffix}" for number in range(count)]
     for number, path in enumerate(paths):
         path.write_bytes(encoded[number % len(encoded)])
