@@ -2,7 +2,9 @@
 
     scripts/bench_start.py
 
-Beside a bare process that imports numpy, OpenCV and the interpreter, and loads the built-in model.
+Beside two bare processes that load the built-in model and invoke it once: one with numpy, OpenCV and the
+interpreter alone, one with all libraries that the daemon's job needs (watchdog, paho, SQLite, YAML, msgspec).
+Everything is on: a broker is connected to.
 """
 
 import argparse
@@ -14,42 +16,52 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+from brokers import mosquitto  # noqa: E402
 from daemons import House  # noqa: E402
 from dropsight.models.registry import locate  # noqa: E402
+from machine import environment, machine  # noqa: E402
 
-BARE = """
+INTERPRETER = """
 import numpy, cv2, sys
 from ai_edge_litert.interpreter import Interpreter
 interpreter = Interpreter(model_path=sys.argv[1], num_threads=1)
 interpreter.allocate_tensors()
 interpreter.invoke()
+"""
+IMPORTS = """
+import sqlite3, ssl, yaml, msgspec, paho.mqtt.client
+from watchdog.observers.inotify import InotifyEmitter
+"""
+RESIDENT = """
 print(int(open("/proc/self/statm").read().split()[1]) * 4096)
 """
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def bare() -> tuple[float, int]:
-    """Return seconds and bytes of a process with the libraries and the model alone."""
+def bare(code: str) -> tuple[float, int]:
+    """Return seconds and bytes of a process that does no more than this."""
     began = time.monotonic()
     model = str(locate("builtin:efficientnet_lite0"))
-    done = subprocess.run([sys.executable, "-c", BARE, model], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code + RESIDENT, model]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     return time.monotonic() - began, int(done.stdout)
 
 
-def ready(idle_seconds: float) -> tuple[float, int, float]:
+def ready(url: str, idle_seconds: float) -> tuple[float, int, float]:
     """Return seconds to READY, bytes, and the share of a core that the daemon then takes."""
     with tempfile.TemporaryDirectory(prefix="start-") as folder:
-        house = House(Path(folder), {})
+        house = House(Path(folder), {"mqtt": {"url": url}})
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
             listener.bind(os.path.join(folder, "notify"))  # noqa: PTH118
             listener.settimeout(30)
             began = time.monotonic()
-            house.spawn(NOTIFY_SOCKET=f"{folder}/notify")
+            house.spawn(NOTIFY_SOCKET=f"{folder}/notify", PYTHONDONTWRITEBYTECODE="")
             try:
                 while b"READY=1" not in listener.recv(4096):
                     pass
@@ -79,21 +91,38 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--idle", type=float, default=60, help="seconds with nothing to do")
     args = parser.parse_args()
-    bares = [bare() for _ in range(args.rounds)]
-    starts = [ready(0)[0] for _ in range(args.rounds)]
-    _, memory, share = ready(args.idle)
-    bare_seconds, bare_bytes = (statistics.median(values) for values in zip(*bares, strict=True))
-    start = statistics.median(starts)
+    alone: list[tuple[float, int]] = []
+    needed: list[tuple[float, int]] = []
+    starts: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="start-") as folder, mosquitto(Path(folder)) as broker:
+        for code in (INTERPRETER, IMPORTS + INTERPRETER):  # the first ones find nothing in the page cache
+            bare(code)
+        ready(broker.url, 0)
+        for _ in range(args.rounds):
+            alone.append(bare(INTERPRETER))
+            needed.append(bare(IMPORTS + INTERPRETER))
+            starts.append(ready(broker.url, 0)[0])
+        _, memory, share = ready(broker.url, args.idle)
     answer = {
-        "ready_seconds": round(start, 3),
-        "bare_seconds": round(bare_seconds, 3),
-        "ready_ratio": round(start / bare_seconds, 2),
+        "machine": machine(),
+        "ready_seconds": round(statistics.median(starts), 3),
         "idle_share_of_a_core": round(share, 5),
         "memory_mib": round(memory / 2**20, 1),
-        "bare_memory_mib": round(bare_bytes / 2**20, 1),
-        "memory_ratio": round(memory / bare_bytes, 2),
+        "interpreter_alone": _beside(alone, starts, memory),
+        "all_imports": _beside(needed, starts, memory),
     }
     print(json.dumps(answer, indent=2))
+
+
+def _beside(bares: Sequence[tuple[float, int]], starts: Sequence[float], memory: int) -> dict[str, float]:
+    seconds, size = (statistics.median(values) for values in zip(*bares, strict=True))
+    ratios = [start / each[0] for start, each in zip(starts, bares, strict=True)]
+    return {
+        "seconds": round(seconds, 3),
+        "memory_mib": round(size / 2**20, 1),
+        "ready_ratio": round(statistics.median(ratios), 2),
+        "memory_ratio": round(memory / size, 2),
+    }
 
 
 if __name__ == "__main__":

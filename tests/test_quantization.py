@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dropsight.inference.preparing import lookup_table
+from dropsight.inference.preparing import lookup_table, shift_of
 from dropsight.models.describing import Said
 from dropsight.models.litert import open_tflite
 from dropsight.models.quantization import dequantize, quantize
@@ -64,3 +64,12 @@ def test_the_table_of_the_built_in_model_is_the_pixel_less_128() -> None:
     assert table.shape == (256, 3)
     assert table.dtype == np.int8
     assert (table == np.arange(-128, 128)[:, np.newaxis]).all()
+
+
+def test_only_tables_that_add_a_constant_become_a_sum() -> None:
+    pixels = np.arange(256)[:, np.newaxis].repeat(3, axis=1)
+    assert shift_of((pixels - 128).astype(np.int8)) == 128
+    assert shift_of(pixels.astype(np.uint8)) == 0
+    assert shift_of((pixels // 2).astype(np.int8)) is None
+    assert shift_of(np.add(pixels, [0, 0, 1]).astype(np.uint8)) is None
+    assert shift_of((pixels / 255).astype(np.float32)) is None

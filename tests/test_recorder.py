@@ -25,7 +25,7 @@ from dropsight.records import (
 )
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
-from dropsight.service.recorder import Recorder
+from dropsight.service.recorder import GROUP_SECONDS, Recorder, company_seconds
 from dropsight.service.recording import Finished, History, row_of
 from dropsight.service.stats import Stats
 from dropsight.service.store import Store
@@ -213,3 +213,10 @@ def test_drain_returns_when_everything_is_durable(tmp_path: Path) -> None:
         assert desk.recorder.visible == 100
     assert len(desk.lines()) == 100
     desk.close()
+
+
+def test_slow_disks_and_waiting_images_get_long_groups_and_fast_disks_keep_nobody_waiting() -> None:
+    """An SD card wears out by commits; a record that images queue behind gains nothing by haste."""
+    assert company_seconds(commit_seconds=0.02, more_waits=False) == GROUP_SECONDS
+    assert company_seconds(commit_seconds=0.0001, more_waits=True) == GROUP_SECONDS
+    assert 0 < company_seconds(commit_seconds=0.0003, more_waits=False) < GROUP_SECONDS / 10

@@ -1,6 +1,6 @@
 """`python -m dropsight`."""
 
-from dropsight.cli import main
+from dropsight.entry import main
 
 if __name__ == "__main__":
     main()

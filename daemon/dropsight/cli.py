@@ -1,12 +1,11 @@
 """The command line: one thin function a command; what is heavy is imported inside."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dropsight.errors import ConfigError, DropsightError
+from dropsight.commands.faults import told_plainly
 from dropsight.version import VERSION
 
 app = typer.Typer(
@@ -210,14 +209,5 @@ def status(config: ConfigFile = None, as_json: Json = False) -> None:
 
 def main() -> None:
     """Run a command; nothing but `--debug` shows a traceback for what went wrong on purpose."""
-    try:
+    with told_plainly():
         app()
-    except DropsightError as error:
-        if "--debug" in sys.argv:
-            raise
-        for line in str(error).splitlines():
-            print(f"dropsight: {line}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
-    except BrokenPipeError:  # `| head` has seen enough
-        sys.stderr.close()
-        sys.exit(1)

@@ -6,7 +6,6 @@ from typing import TypeAlias, TypeVar
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from dropsight.explain.heatmap import Heatmap, normalized
 from dropsight.images.framing import Pixels
@@ -43,6 +42,8 @@ class OcclusionMap:
         ]
         sure = self._classify(pixels[np.newaxis])[0, classes]
         falls, covers = np.zeros((height, width, len(classes))), np.zeros((height, width, 1))
+        from tqdm import tqdm  # not needed before
+
         with tqdm(total=len(corners), unit="img", disable=not self._show, desc="occlusion") as progress:
             for group in _groups(corners):
                 hidden = np.stack([self._hide(pixels, corner) for corner in group])
@@ -95,6 +96,8 @@ class RiseMap:
         chance = np.random.default_rng(self._seed)
         total, weights = np.zeros((len(classes), height, width)), np.zeros((len(classes), 1, 1))
         plain = np.zeros((height, width))
+        from tqdm import tqdm  # not needed before
+
         with tqdm(total=self._masks, unit="img", disable=not self._show, desc="RISE") as progress:
             for group in _groups(list(range(self._masks))):
                 masks = np.stack([self._mask(chance, height, width) for _ in group])

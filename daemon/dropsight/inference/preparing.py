@@ -26,6 +26,7 @@ class Preparation:
     def __init__(self, spec: ModelSpec, *, resize: Resize, preprocess_fn: PreprocessFn | None = None) -> None:
         self._spec, self._resize, self._preprocess = spec, resize, preprocess_fn
         self._table = lookup_table(spec)
+        self._shift = shift_of(self._table)
 
     def batch_of(self, pixels: Pixels, view_names: Sequence[str]) -> Batch:
         """Return (views, height, width, channels) in the input tensor's dtype."""
@@ -63,6 +64,8 @@ class Preparation:
         return np.stack([self._look_up(each) for each in framed])
 
     def _look_up(self, framed: Framed) -> NDArray[np.generic]:
+        if self._shift is not None:
+            return np.add(framed, self._shift).view(self._table.dtype)
         if self._table.dtype == np.float16:  # which OpenCV's tables do not know
             return np.take_along_axis(self._table, framed.reshape(-1, framed.shape[2]), axis=0).reshape(
                 framed.shape
@@ -77,3 +80,14 @@ def lookup_table(spec: ModelSpec) -> NDArray[np.generic]:
     pixels = np.arange(256.0)[:, np.newaxis]
     mean, std = np.array(spec.normalization.mean), np.array(spec.normalization.std)
     return np.ascontiguousarray(quantize((pixels - mean) / std * channels, spec.input))
+
+
+def shift_of(table: NDArray[np.generic]) -> np.uint8 | None:
+    """Return what to add to pixels, modulo 256, instead of looking them up; None for any other table.
+
+    Integer models have mostly been quantized so that their steps are those of the pixels.
+    """
+    if table.dtype.itemsize != 1:
+        return None
+    shifts = table.view(np.uint8) - np.arange(256, dtype=np.uint8)[:, np.newaxis]
+    return np.uint8(shifts[0, 0]) if (shifts == shifts[0, 0]).all() else None

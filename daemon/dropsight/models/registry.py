@@ -2,7 +2,7 @@
 
 import zipfile
 from collections.abc import Callable, Sequence
-from importlib import import_module, resources
+from importlib import import_module
 from pathlib import Path
 
 from dropsight.errors import ModelError
@@ -54,7 +54,7 @@ def locate(path: str | Path) -> Path:
     name = text.removeprefix(BUILTIN)
     if name not in BUILTINS:
         raise ModelError(f"{text}: no such model is bundled; there is {BUILTIN}{', '.join(BUILTINS)}")
-    return Path(str(resources.files("dropsight.models") / "builtin" / BUILTINS[name]))
+    return Path(__file__).parent / "builtin" / BUILTINS[name]
 
 
 def format_of(path: Path) -> str:

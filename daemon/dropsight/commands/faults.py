@@ -1,0 +1,27 @@
+"""How a command that fails tells the user."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dropsight.errors import ConfigError, DropsightError
+
+INTERRUPTED = 130
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Nothing but `--debug` shows a traceback for what went wrong on purpose."""
+    try:
+        yield
+    except DropsightError as error:
+        if "--debug" in sys.argv:
+            raise
+        for line in str(error).splitlines():
+            print(f"dropsight: {line}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stderr.close()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,69 @@
+"""The benchmarks run, and print what docs/performance.md is made of. No figure is judged here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemons import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.broker]
+
+
+def script(name: str, *arguments: str) -> str:
+    command = [sys.executable, str(ROOT / "scripts" / name), *arguments]
+    done = subprocess.run(
+        command, env=dict(os.environ), capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_throughput_is_compared_in_a_table_in_json_and_in_a_figure(tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    pytest.importorskip("matplotlib")
+    file, figure = tmp_path / "t.json", tmp_path / "t.png"
+    table = script(
+        "bench_pipeline.py", "--rounds", "1", "--share", "0.01", "--cases", "640x480.jpg", "1920x1080.png",
+        "--json", str(file), "--figure", str(figure),
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(file.read_text())
+    assert found["machine"]["cores"] >= 1
+    assert found["without_mediapipe"]
+    assert [row["case"] for row in found["rows"]] == ["640x480.jpg", "1920x1080.png"]
+    for row in found["rows"]:
+        assert set(row["contenders"]) == {"yardstick", "run --once", "batch", "own loop"}
+        assert all(entry["images_per_second"] > 0 for entry in row["contenders"].values())
+        assert row["contenders"]["yardstick"]["to_yardstick"] == 1
+        assert row["case"] in table
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_latency_is_told_a_rate() -> None:
+    found = json.loads(script("bench_latency.py", "--rates", "20", "--seconds", "0.5"))
+    assert found["raw_ms"] > 0
+    assert 0 < found["20"]["p50_ms"] <= found["20"]["p99_ms"]
+
+
+def test_start_memory_and_idling_are_told_beside_bare_processes() -> None:
+    pytest.importorskip("ai_edge_litert")
+    found = json.loads(script("bench_start.py", "--rounds", "1", "--idle", "0.1"))
+    assert found["ready_seconds"] > 0
+    assert found["memory_mib"] > found["interpreter_alone"]["memory_mib"] > 0
+    assert found["all_imports"]["ready_ratio"] > 0
+
+
+def test_the_cost_of_an_image_among_many_is_told() -> None:
+    found = json.loads(script("bench_backlog.py", "--images", "60", "--few", "30"))
+    assert [run["images"] for run in found["runs"]] == [30, 60, 30]
+    assert found["cost_ratio"] > 0
+
+
+def test_ways_to_run_a_model_are_told_apart() -> None:
+    pytest.importorskip("ai_edge_litert.compiled_model")
+    found = json.loads(script("bench_runtimes.py", "--rounds", "1"))
+    assert all(way["images_per_second"] > 0 for way in found["ways"].values())

@@ -1,0 +1,59 @@
+"""`run` spelt plainly skips the command line's library, and means what it would have meant to it."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+import typer
+
+from dropsight.cli import app
+from dropsight.entry import plain_run
+
+PLAIN = [
+    ["run"],
+    ["run", "--once"],
+    ["run", "-c", "a.yaml"],
+    ["run", "--config", "a.yaml", "--once", "--watch", "in", "--watch", "other"],
+    ["run", "--model", "m.tflite", "--log", "r.jsonl", "--mqtt", "mqtt://hub:1884", "--watch", "in"],
+]
+NOT_PLAIN = [
+    [],
+    ["status"],
+    ["--debug", "run"],
+    ["run", "--help"],
+    ["run", "--watch"],
+    ["run", "--watch", "--once"],
+    ["run", "--model=m.tflite"],
+    ["run", "in"],
+    ["run", "--unknown", "x"],
+    ["run", "-c", "a.yaml", "--config", "b.yaml"],
+]
+
+
+@pytest.mark.parametrize("arguments", PLAIN, ids=" ".join)
+def test_a_plain_run_is_read_as_the_command_line_reads_it(arguments: Sequence[str]) -> None:
+    order = plain_run(arguments)
+    assert order is not None
+    group = typer.main.get_command(app)
+    context = group.make_context("dropsight", list(arguments), resilient_parsing=True)
+    command = group.get_command(context, "run")  # type: ignore[attr-defined] # a group
+    known = command.make_context("run", list(arguments[1:])).params
+    assert (order.file, list(order.watch)) == (known["config"], list(known["watch"] or []))
+    assert {key: known[key] for key in ("model", "log", "mqtt", "once")} == {
+        "model": order.model,
+        "log": order.log,
+        "mqtt": order.mqtt,
+        "once": order.once,
+    }
+
+
+@pytest.mark.parametrize("arguments", NOT_PLAIN, ids=" ".join)
+def test_all_else_is_left_to_the_command_line(arguments: Sequence[str]) -> None:
+    assert plain_run(arguments) is None
+
+
+def test_the_daemon_imports_neither_the_command_line_s_library_nor_progress_bars() -> None:
+    code = "import sys; import dropsight.entry, dropsight.commands.run; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"typer", "click", "rich", "tqdm"} & set(done.stdout.split())
