@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from dropsight.commands.settings import settings
-from dropsight.daemon.reports import Status
+from dropsight.sinks.reports import Status
 from dropsight.errors import DropsightError
 from dropsight.service.control import ask
 from dropsight.service.latency import Percentiles

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from dropsight.config import Config
-from dropsight.daemon.reports import Status, info, model_report
+from dropsight.sinks.reports import Status, info, model_report
 from dropsight.inference.pipeline import timestamp
 from dropsight.service.backlog import Backlog
 from dropsight.service.notify import notify
