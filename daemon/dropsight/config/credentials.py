@@ -12,7 +12,9 @@ _USER_INFO = re.compile(r"(?<=://)([^:@/]*):.*@", re.DOTALL)
 
 def password(mqtt: Mqtt) -> str | None:
     """The text of `password_file` without its last line end, None where there is none; raises ConfigError."""
-    return None if mqtt.password_file is None else _secret("mqtt.password_file", mqtt.password_file, "password")
+    return (
+        None if mqtt.password_file is None else _secret("mqtt.password_file", mqtt.password_file, "password")
+    )
 
 
 def token(web: Web) -> str | None:

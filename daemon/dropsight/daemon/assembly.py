@@ -12,10 +12,12 @@ from functools import partial
 import msgspec
 
 from dropsight.config import Config
+from dropsight.daemon.dashboard import open_web
 from dropsight.daemon.ending import end_publishing
 from dropsight.daemon.engine import open_engine
 from dropsight.daemon.explaining import Explanations
 from dropsight.daemon.folders import open_folders, sole_watcher
+from dropsight.daemon.housekeeping import keep_house
 from dropsight.daemon.ledger import Ledger
 from dropsight.daemon.once import PATIENCE_SECONDS, work_once
 from dropsight.daemon.outbox import JournalOutbox
@@ -23,6 +25,7 @@ from dropsight.daemon.reloading import Reloader, Reread
 from dropsight.daemon.remote import Remote
 from dropsight.daemon.reporter import Reporter
 from dropsight.daemon.resources import decoders, open_log, share_memory
+from dropsight.daemon.threads import start
 from dropsight.daemon.trial import survives
 from dropsight.errors import ConfigError, ModelError
 from dropsight.records import Result, decode
@@ -34,7 +37,6 @@ from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.notify import notify
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import History, Recorded
-from dropsight.service.retention import sweep
 from dropsight.service.scanner import Scanner
 from dropsight.service.stats import Stats, summary
 from dropsight.service.store import JournalReader, Store
@@ -46,7 +48,6 @@ from dropsight.sinks.session import Announcements
 
 log = logging.getLogger(__name__)
 
-HOUSEKEEPING_SECONDS = 600.0
 IN_HAND = "in-hand"
 
 OnRecorded = Callable[[Sequence[Recorded]], None]
@@ -94,6 +95,9 @@ class Daemon:
             )
             self._remote = self._make_remote()
             self._publisher = self._reporter.publisher = self._make_publisher()
+            self._web = self._reporter.web = open_web(
+                config, self._reporter, self._recorder, self._stats, changed=self._on_trouble
+            )
             self._stack = stack.pop_all()
 
     def run(self, lifecycle: Lifecycle, *, once: bool = False) -> int:
@@ -101,8 +105,8 @@ class Daemon:
         self._reloader = Reloader(
             self._config, self._reread, lifecycle=lifecycle, troubles=self._troubles, swap=self._swap
         )
-        recorder = _start("recorder", self._recorder.run)
-        publisher = _start("mqtt", self._publisher.run) if self._publisher else None
+        recorder = start("recorder", self._recorder.run)
+        publisher = start("mqtt", self._publisher.run) if self._publisher else None
         self._workers.start(never_hurry=once)
         control = ControlServer(
             self._config.store.path.parent, {"status": self._status}, otherwise=self._remote.obey
@@ -112,6 +116,8 @@ class Daemon:
         finder = self._work_once(lifecycle) if once else self._watch(housekeeping)
         log.info("watching %s", ", ".join(folder.root for folder in self._folders))
         self._reporter.ready()
+        if self._web and not once:
+            self._web.start()
         try:
             self._wait(lifecycle)
             if lifecycle.failure:
@@ -134,6 +140,8 @@ class Daemon:
             self._recorder.stop()
             recorder.join()
             control.close()
+            if self._web:
+                self._web.close()
             self._stack.close()
         log.info("%s", summary(self._reporter.snapshot()))
         return self._exit_code(lifecycle, once=once)
@@ -147,12 +155,13 @@ class Daemon:
             troubles=self._troubles,
             settle_seconds=max(folder.settings.settle_seconds for folder in self._folders),
         )
-        return _start("scan", work)
+        return start("scan", work)
 
     def _watch(self, stopped: threading.Event) -> threading.Thread:
         self._scanner.start_watching()
-        threading.Thread(target=self._keep_house, args=(stopped,), name="housekeeping", daemon=True).start()
-        return _start("scan", self._scanner.run)
+        parts = (stopped, self._folders, self._clock, self._recorder, self._ledger)
+        threading.Thread(target=keep_house, args=parts, name="housekeeping", daemon=True).start()
+        return start("scan", self._scanner.run)
 
     def _wait(self, lifecycle: Lifecycle) -> None:
         interval = self._config.stats.interval_seconds
@@ -198,14 +207,6 @@ class Daemon:
             self._reporter.tell_supervisor()
             if self._publisher:
                 self._publisher.announce_stats()
-
-    def _keep_house(self, stopped: threading.Event) -> None:
-        while not stopped.wait(0):
-            for folder in self._folders:
-                if folder.settings.after != "keep":
-                    sweep(folder.settings, self._clock)
-            self._recorder.forget_kept(self._ledger.gone(self._folders))
-            stopped.wait(HOUSEKEEPING_SECONDS)
 
     def _exit_code(self, lifecycle: Lifecycle, *, once: bool) -> int:
         refused = once and self._publisher is not None and self._publisher.refused
@@ -275,6 +276,8 @@ class Daemon:
                 if isinstance(record, Result):
                     self._publisher.states.show(record, entry.line)
             self._publisher.wake()
+        if self._web:
+            self._web.show(recorded)
         if self._told:
             self._told(recorded)
 
@@ -292,9 +295,3 @@ class Daemon:
         if self._publisher:
             self._publisher.announce_stats()
         log.info("%s", "paused: images wait in their folders" if paused else "resumed")
-
-
-def _start(name: str, target: Callable[[], None]) -> threading.Thread:
-    thread = threading.Thread(target=target, name=name)
-    thread.start()
-    return thread
