@@ -31,7 +31,7 @@ export class Chart {
     new ResizeObserver(() => this.draw()).observe(place);
   }
 
-  /** Draw these points, which are so many seconds apart; `span` seconds fill the width. */
+  /** Draw these points; `span` seconds fill the width. */
   set(points, span) {
     this.points = points;
     this.span = span;
@@ -45,13 +45,13 @@ export class Chart {
     this.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     const foot = HEIGHT - FOOT;
     const busy = points.filter((point) => point.images_per_second > 0);
+    this.grid.setAttribute("d", `M0 ${foot + 0.5}H${width}M0 14.5H${width}`);
     const most = nice(Math.max(this.least, ...busy.map((point) => Math.max(...series.map(({ of }) => of(point))))));
     const end = points.at(-1)?.time ?? 0;
     this.x = (at) => width - ((end - at) / this.span) * width;
     const y = (value) => foot - (Math.min(value, most) / most) * (foot - 14);
     series.forEach(({ of, gaps }, index) => this.lines[index].setAttribute("d", path(points, this.x, y, of, gaps)));
     this.area?.setAttribute("d", filled(points, this.x, y, series[0].of, foot));
-    this.grid.setAttribute("d", `M0 ${foot + 0.5}H${width}M0 14.5H${width}`);
     say(this.top, this.format(most));
     say(this.from, `−${Math.round(this.span / 60)} min`);
     say(this.to, "now");

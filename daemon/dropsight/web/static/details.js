@@ -63,7 +63,9 @@ function look(record) {
     frame.replaceChildren(views[key]());
     for (const button of buttons) button.setAttribute("aria-pressed", button.dataset.key === key);
   }
-  turn("image");
+  if (record.status === "failed" && !record.image) {
+    frame.append(el("span", { class: "none" }, "There is no picture in it to show."));
+  } else turn("image");
   return el("div", { class: "look" }, frame, record.explanation ? el("div", { class: "views" }, ...buttons) : null);
 }
 

@@ -86,7 +86,6 @@ export class Feed {
     this.allowance = Math.min(BURST, this.allowance + ((now - this.allowedAt) / 1000) * CARDS_A_SECOND);
     this.allowedAt = now;
     const shown = this.pending.slice(-Math.floor(this.allowance) || this.pending.length);
-    if (this.allowance < 1) shown.length = 0;
     this.allowance -= shown.length;
     this.passedBy = this.pending.length > shown.length ? this.passedBy + this.pending.length - shown.length : 0;
     this.pending = [];

@@ -10,7 +10,7 @@ const DAY = 86_400_000;
 export const count = (value) => whole.format(value);
 export const rate = (value) => (value >= 100 ? whole : fine).format(value);
 export const percent = (share) => `${share > 0.995 && share < 1 ? fine.format(share * 100) : whole.format(share * 100)} %`;
-export const ms = (value) => (value >= 10_000 ? `${fine.format(value / 1000)} s` : `${(value >= 100 ? whole : fine).format(value)} ms`);
+export const ms = (value) => (value >= 10_000 ? `${fine.format(value / 1000)} s` : `${(value >= 10 ? whole : fine).format(value)} ms`);
 export const moment = (date) => (Date.now() - date < DAY / 2 ? clock : dated).format(date);
 export const fullTime = (date) => full.format(date);
 export const time = (date) => clock.format(date);

@@ -12,6 +12,8 @@ import { Stream, fetchJson } from "./stream.js";
 const AT_FIRST = 48;
 const OLDER = 48;
 const FAILURES = 20;
+const LEAST_COURSE_SECONDS = 120;
+const MOST_COURSE_SECONDS = 900;
 
 let overview = null;
 let course = [];
@@ -50,6 +52,10 @@ byId("hold").addEventListener("click", () => {
   byId("hold").setAttribute("aria-pressed", held);
   say(byId("hold"), held ? "Go on" : "Hold");
   feed.hold(held);
+});
+byId("fold").addEventListener("click", () => {
+  const open = byId("filters").classList.toggle("open");
+  byId("fold").setAttribute("aria-expanded", open);
 });
 setInterval(() => overview && !document.hidden && !lostSince && showState(), 1_000);
 stream.open();
@@ -119,7 +125,8 @@ function onState(state) {
 
 function showFigures() {
   panels.show(overview);
-  const seconds = overview.course_seconds * 180;
+  const covered = course.length ? course.at(-1).time - course[0].time : 0;
+  const seconds = Math.min(Math.max(covered, LEAST_COURSE_SECONDS), MOST_COURSE_SECONDS);
   speed.set(course, seconds);
   latency.set(course, seconds);
   showCount();
@@ -143,7 +150,7 @@ function showCount() {
   const empty = byId("empty");
   byId("older").hidden = older === null;
   empty.hidden = shown > 0 || (older !== null && !filters.any);
-  say(byId("count"), feed.passedBy ? `a sample: ${count(feed.passedBy)} passed by` : filters.any && shown ? `${count(shown)} that fit` : "");
+  say(byId("count"), feed.passedBy ? `a sample: ${count(feed.passedBy)} passed by` : filters.any && shown ? `${count(shown)} shown` : "");
   if (empty.hidden || !overview) return;
   const inbox = overview.status.watch[0];
   const words = filters.any

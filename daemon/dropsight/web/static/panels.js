@@ -181,7 +181,7 @@ function showSystem({ status, streams }) {
 
 /** What is wrong now; `lost` is when the daemon was last heard of, or null. */
 export function showNotices(troubles, lost) {
-  const notices = Object.entries(troubles).map(([part, text]) => ({ key: part, name: part, text }));
+  const notices = Object.entries(troubles).map(([part, text]) => ({ key: part, name: `${part}:`, text }));
   if (lost) {
     const text = `What is shown is as of ${fullTime(lost)}. Trying again …`;
     notices.unshift({ key: `lost ${+lost}`, name: "The daemon does not answer.", text, bad: true });
