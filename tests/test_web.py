@@ -18,7 +18,7 @@ from brokers import free_port, mosquitto, wait_until
 from daemons import PHOTOS, ROOT, House, running
 from test_reload import hang_up, rewrite
 from torture import small_pictures
-from webs import ANY_PORT, address, ask, idle_stream, stream
+from webs import ANY_PORT, address, ask, idle_stream, is_up, stream
 
 COFFEE = next(path for path in PHOTOS if "coffee" in path.name)
 PANDA = next(path for path in PHOTOS if "panda" in path.name)
@@ -238,13 +238,14 @@ def test_a_reload_moves_the_dashboard_though_streams_are_open(tmp_path: Path) ->
     with running(tmp_path, web=ANY_PORT) as house:
         before = address(house)
         with stream(before) as events:
-            rewrite(house, web={"listen": f"127.0.0.1:{free_port()}"})
+            listen = f"127.0.0.1:{free_port()}"
+            rewrite(house, web={"listen": listen})
             hang_up(house)
             with pytest.raises(EOFError):
                 events.next()
-        wait_until(lambda: house.status()["dashboard"] not in {None, before})
+        wait_until(lambda: is_up(f"http://{listen}/"))
         drop(house, "a.jpg")
-        assert len(results(address(house))) == 1
+        assert len(results(f"http://{listen}/")) == 1
 
 
 def test_a_stop_waits_for_no_stream(tmp_path: Path) -> None:

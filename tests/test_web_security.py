@@ -167,7 +167,7 @@ def test_another_file_of_the_same_name_is_not_the_record_s_image(tmp_path: Path)
     with running(tmp_path, web=ANY_PORT) as house:
         url = address(house)
         shutil.copy(PHOTOS[0], house.inbox / "x.jpg")
-        wait_until(lambda: (house.processed / "x.jpg").exists())
+        wait_until((house.processed / "x.jpg").exists)
         wait_until(lambda: len(house.records()) == 1)
         shutil.copy(PHOTOS[1], house.processed / "x.jpg")
         assert ask(url, f"/api/images/{house.records()[0]['id']}/thumbnail").status == 404
@@ -179,7 +179,7 @@ def test_no_more_is_taken_than_is_needed(tmp_path: Path) -> None:
         assert ask(url, "/login", method="POST", headers=FORM, body=b"x" * 5_000).status == 413
         assert ask(url, "/api/stats", headers={"Content-Length": "10"}).status == 413
         assert ask(url, "/login", method="POST", headers={"Transfer-Encoding": "chunked"}).status == 413
-        assert ask(url, "/api/stats?" + "x" * 40_000).status in {400, 414}
+        assert ask(url, "/api/stats?" + "x" * 40_000).status == 414
         for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
             for path in ("/", "/api/results", "/api/stats", "/metrics"):
                 assert ask(url, path, method=method).status == 405
@@ -219,7 +219,7 @@ def test_the_pages_ask_nothing_of_other_hosts_and_have_nothing_inline() -> None:
             assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|\beval\(", text), file.name
 
 
-def test_a_daemon_that_cannot_be_looked_up_in_the_background_stays_quick(tmp_path: Path) -> None:
+def test_thumbnails_step_aside_for_what_is_to_be_classified(tmp_path: Path) -> None:
     """Thumbnails are made by one thread of the lowest priority, whoever asks for how many."""
     with running(tmp_path, web=ANY_PORT) as house:
         url = address(house)

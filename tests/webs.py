@@ -29,11 +29,11 @@ def address(house: House) -> str:
     """Wait for the dashboard, and return its address."""
     wait_until(lambda: bool(house.status()["dashboard"]), what="the dashboard")
     found: str = house.status()["dashboard"]
-    wait_until(lambda: _is_up(found), what="the dashboard answers")
+    wait_until(lambda: is_up(found), what="the dashboard answers")
     return found
 
 
-def _is_up(url: str) -> bool:
+def is_up(url: str) -> bool:
     try:
         return ask(url, "/healthz").status == 200
     except OSError:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dropsight.web.access import Access
 
 BODY_BYTES = 4_096
+TARGET_BYTES = 2_048
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -48,6 +49,8 @@ class Guard:
         headers = Headers(scope=scope)
         if not self._access.answers_to(headers.get("host", "")):
             return _error(421, "this name is not answered to; ask for localhost, or set web.token_file")
+        if len(scope["raw_path"]) + len(scope["query_string"]) > TARGET_BYTES:
+            return _error(414, "nothing has so long an address here")
         if _sends_too_much(scope["method"], headers):
             return _error(413, "nothing of that size is taken here")
         if scope["path"].startswith(_OPEN) or self._access.admits(headers):
