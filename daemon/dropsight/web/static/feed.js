@@ -133,7 +133,8 @@ export class Feed {
 
   /** One stop of the Tab key for all cards; arrow keys go on from there. */
   rove(target) {
-    const current = target?.closest?.(".card") ?? this.list.querySelector('[tabindex="0"]') ?? this.list.querySelector(".card");
+    const focused = this.list.contains(document.activeElement) ? document.activeElement : null;
+    const current = target?.closest(".card") ?? focused ?? this.list.querySelector(".card");
     for (const other of this.list.querySelectorAll('[tabindex="0"]')) if (other !== current) other.tabIndex = -1;
     if (current) current.tabIndex = 0;
   }
@@ -174,7 +175,7 @@ export function why(record) {
 
 /** A thumbnail; where there is none, words. A busy daemon is asked once more. */
 export function picture(record, { size = "small", path = "thumbnail", alt = "", none = "no picture" } = {}) {
-  const source = `/api/images/${record.id}/${path}${size === "small" ? "" : `?size=${size}`}`;
+  const source = `/api/images/${record.id}/${path}${size === "large" ? "?size=large" : ""}`;
   const image = el("img", { alt, decoding: "async", loading: size === "small" ? "lazy" : "eager", src: source });
   let tries = 0;
   image.addEventListener("load", () => image.classList.add("there"));
