@@ -3,8 +3,8 @@
     python scripts/bench_web.py                # 100 streams with figures, /metrics scraped every second
     python scripts/bench_web.py --rounds 6 --streams 10
 
-Without them means `web: null`. The clients run on the same cores as the daemon, in a process of their own that
-only reads, so what they themselves cost is part of the ratio.
+Without them means `web: null`. The clients run on the same cores as the daemon, in a process of their own
+that only reads: what they themselves cost is part of the ratio.
 """
 
 import argparse
