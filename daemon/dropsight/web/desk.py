@@ -32,26 +32,25 @@ class Desk:
         self._waiting = 0
 
     async def look_up(self, work: Callable[[JournalBrowser], Answer]) -> Answer:
-        """Raises StoreError, and what `work` does."""
-        return await self._await(self._clerk, lambda: work(self._reader()))
+        """Raises StoreError, and what `work` does. Quick, so all who may connect may wait for it."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._clerk, lambda: work(self._reader()))
 
     async def paint(self, work: Callable[[], Answer]) -> Answer:
-        return await self._await(self._painter, work)
+        """Raises BusyError where too much is waiting already, and what `work` does."""
+        if self._waiting >= MOST_WAITING:
+            raise BusyError("too many pictures are asked for at once; ask again")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._painter, work)
+        finally:
+            self._waiting -= 1
 
     def close(self) -> None:
         for executor in (self._clerk, self._painter):
             executor.shutdown(cancel_futures=True)
         if self._browser:
             self._browser.close()
-
-    async def _await(self, executor: ThreadPoolExecutor, work: Callable[[], Answer]) -> Answer:
-        if self._waiting >= MOST_WAITING:
-            raise BusyError("too much is asked for at once; ask again")
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(executor, work)
-        finally:
-            self._waiting -= 1
 
     def _reader(self) -> JournalBrowser:
         if self._browser is None:
