@@ -5,35 +5,23 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
+import jinja2
+import numpy as np
 import pytest
 from paho.mqtt import publish
 
 from brokers import Subscriber, mosquitto, wait_until
-from daemons import PHOTOS, House, running
-from dropsight.sinks.homeassistant import discovery, discovery_topic
+from daemons import PHOTOS, House, dropsight, running
+from discovery import faults
+from dropsight.sinks.homeassistant import MOST_CAMERAS, Entities
 from dropsight.sinks.topics import Topics
 
 TOPIC = "homeassistant/device/dropsight_test/config"
-# Of Home Assistant's MQTT documentation: what each platform requires, and what it knows beside.
-REQUIRED = {"sensor": {"state_topic"}, "button": {"command_topic"}, "switch": {"command_topic"}}
-COMMON = {"platform", "unique_id", "name", "icon", "entity_category", "value_template"}
-KNOWN = {
-    "sensor": COMMON
-    | {
-        "state_topic",
-        "json_attributes_topic",
-        "json_attributes_template",
-        "unit_of_measurement",
-        "device_class",
-        "state_class",
-    },
-    "button": COMMON | {"command_topic", "payload_press"},
-    "switch": COMMON | {"command_topic", "state_topic", "payload_on", "payload_off", "state_on", "state_off"},
-}
 
 
-def messages(subscriber: Subscriber) -> list[bytes]:
-    return [payload for topic, payload, _ in list(subscriber.messages) if topic == TOPIC]
+def messages(subscriber: Subscriber, topic: str = TOPIC) -> list[bytes]:
+    return [payload for each, payload, _ in list(subscriber.messages) if each == topic]
 
 
 def components(payload: bytes) -> dict[str, Any]:
@@ -41,20 +29,105 @@ def components(payload: bytes) -> dict[str, Any]:
     return found
 
 
-def test_every_component_has_what_its_platform_requires_and_nothing_unknown() -> None:
-    payload = discovery("porch pi", Topics.of("dropsight", "porch pi"), ["front", "back yard"])
-    message = json.loads(payload)
-    assert set(message) == {"device", "origin", "availability", "qos", "components"}
-    assert message["origin"]["name"]
-    assert message["device"]["identifiers"] == ["dropsight_porch_pi"]
-    ids = [component["unique_id"] for component in message["components"].values()]
-    assert len(ids) == len(set(ids))
-    for component in message["components"].values():
-        platform = component["platform"]
-        assert component.keys() >= REQUIRED[platform] | {"unique_id", "name"}
-        assert component.keys() <= KNOWN[platform]
-    assert message["components"]["back_yard_label"]["state_topic"] == "dropsight/porch_pi/state/back_yard"
-    assert discovery_topic("porch pi") == "homeassistant/device/dropsight_porch_pi/config"
+def entities(*, thumbnails: bool = False) -> Entities:
+    return Entities("porch pi", Topics.of("dropsight", "porch pi"), thumbnails=thumbnails)
+
+
+def drop(house: House, camera: str, name: str, number: int = 0) -> None:
+    (house.inbox / camera).mkdir(exist_ok=True)
+    shutil.copy(PHOTOS[number], house.inbox / camera / name)
+
+
+@pytest.mark.parametrize("thumbnails", [True, False])
+@pytest.mark.parametrize("cameras", [[], ["front", "back yard"], ["a b", "a_b", "a.b", "Küche"]])
+def test_the_payload_is_what_home_assistant_documents(cameras: list[str], thumbnails: bool) -> None:  # noqa: FBT001
+    told = entities(thumbnails=thumbnails)
+    assert list(faults(told.topic, json.loads(told.message(cameras)))) == []
+
+
+def test_a_camera_has_its_sensors_a_problem_and_a_picture() -> None:
+    found = components(entities(thumbnails=True).message(["back yard"]))
+    of_camera = {name: each for name, each in found.items() if name.startswith("back_yard_")}
+    platforms = {name: each["platform"] for name, each in of_camera.items()}
+    assert platforms == {
+        "back_yard_label": "sensor",
+        "back_yard_confidence": "sensor",
+        "back_yard_problem": "binary_sensor",
+        "back_yard_picture": "image",
+    }
+    assert found["back_yard_label"]["state_topic"] == "dropsight/porch_pi/state/back_yard"
+    assert found["back_yard_problem"]["device_class"] == "problem"
+
+
+@pytest.mark.parametrize("first", ["a b", "a_b"])
+def test_cameras_that_would_share_a_topic_are_told_apart_whoever_comes_first(first: str) -> None:
+    topics = Topics.of("dropsight", "x")
+    for camera in (first, "a b", "a_b", "a:b"):
+        topics.parts.of(camera)
+    assert topics.state("a_b") == "dropsight/x/state/a_b"
+    parts = {camera: topics.parts.of(camera) for camera in ("a b", "a_b", "a:b")}
+    assert len(set(parts.values())) == 3
+    assert parts["a b"] == "a_b_" + parts["a b"][-8:]
+    found = components(Entities("x", topics, thumbnails=True).message(parts))
+    assert sum("state_topic" in each and "/state/" in each["state_topic"] for each in found.values()) == 6
+
+
+def test_what_vanishes_is_taken_back_once_by_its_platform_alone() -> None:
+    told = entities(thumbnails=True)
+    told.message(["front", "back"])
+    after = components(told.message(["back"]))
+    assert after["front_label"] == {"platform": "sensor"}
+    assert after["front_problem"] == {"platform": "binary_sensor"}
+    assert after["front_picture"] == {"platform": "image"}
+    assert not any(name.startswith("front") for name in components(told.message(["back"])))
+
+
+def test_pictures_of_an_earlier_life_are_taken_back() -> None:
+    assert components(entities().message(["front"]))["front_picture"] == {"platform": "image"}
+
+
+def test_thousands_of_cameras_are_no_message_of_megabytes() -> None:
+    payload = entities(thumbnails=True).message([f"camera {number:05}" for number in range(5_000)])
+    assert len(payload) < 500_000
+    assert sum(name.endswith("_label") for name in components(payload)) == MOST_CAMERAS
+
+
+@pytest.mark.broker
+def test_every_template_makes_of_a_real_message_what_is_shown(tmp_path: Path) -> None:
+    """Home Assistant's templates are Jinja's: rendered here from what the daemon really publishes."""
+    with (
+        mosquitto(tmp_path) as broker,
+        Subscriber(broker.port, "#") as subscriber,
+        running(tmp_path, mqtt={"url": broker.url}, stats={"interval_seconds": 0.2}) as house,
+    ):
+        drop(house, "front", "a.jpg", number=11)
+        wait_until(
+            lambda: bool(messages(subscriber)) and "front_label" in components(messages(subscriber)[-1])
+        )
+        wait_until(lambda: bool(subscriber.topics("/state/front") and subscriber.topics("/problem/front")))
+        wait_until(lambda: json.loads(subscriber.topics("/stats")[-1])["counters"]["done"] == 1)
+        record = house.records()[0]
+        shown, attributes = {}, {}
+        for name, component in components(messages(subscriber)[-1]).items():
+            if "state_topic" in component:
+                payload = messages(subscriber, component["state_topic"])[-1]
+                shown[name] = rendered(component["value_template"], payload)
+            if "json_attributes_topic" in component:
+                payload = messages(subscriber, component["json_attributes_topic"])[-1]
+                attributes[name] = json.loads(rendered(component["json_attributes_template"], payload))
+    assert shown["front_label"] == record["label"]
+    assert float(shown["front_confidence"]) == pytest.approx(record["confidence"] * 100, abs=0.06)
+    assert shown["front_problem"] == "OFF"
+    assert shown["pause"] == "OFF"
+    assert shown["processed"] == "1"
+    assert float(shown["latency_p95"]) > 0
+    assert attributes["front_label"]["top_5"] == record["predictions"]
+    assert attributes["front_problem"] == {"problems": {}}
+
+
+def rendered(template: str, payload: bytes) -> str:
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - no HTML
+    return environment.from_string(template).render(value_json=json.loads(payload))
 
 
 @pytest.mark.broker
@@ -66,8 +139,7 @@ def test_cameras_appear_as_they_come_and_the_birth_message_is_answered(tmp_path:
     ):
         wait_until(lambda: len(messages(subscriber)) == 1)
         assert "front_label" not in components(messages(subscriber)[0])
-        (house.inbox / "front").mkdir()
-        shutil.copy(PHOTOS[0], house.inbox / "front" / "a.jpg")
+        drop(house, "front", "a.jpg")
         wait_until(lambda: "front_label" in components(messages(subscriber)[-1]))
         before = len(messages(subscriber))
         publish.single("homeassistant/status", "online", hostname="127.0.0.1", port=broker.port)
@@ -75,6 +147,13 @@ def test_cameras_appear_as_they_come_and_the_birth_message_is_answered(tmp_path:
         switch = components(messages(subscriber)[-1])["pause"]
         publish.single(switch["command_topic"], switch["payload_on"], port=broker.port, hostname="127.0.0.1")
         wait_until(lambda: json.loads(subscriber.topics("/stats")[-1])["paused"] is True)
+        publish.single(switch["command_topic"], switch["payload_off"], port=broker.port, hostname="127.0.0.1")
+        wait_until(lambda: json.loads(subscriber.topics("/stats")[-1])["paused"] is False)
+        button = components(messages(subscriber)[-1])["rescan"]
+        publish.single(
+            button["command_topic"], button["payload_press"], port=broker.port, hostname="127.0.0.1"
+        )
+        wait_until(lambda: any(b'"rescan"' in each for each in subscriber.topics("command/response")))
 
 
 @pytest.mark.broker
@@ -88,3 +167,50 @@ def test_entities_vanish_when_discovery_is_turned_off(tmp_path: Path) -> None:
                 wait_until(lambda wanted=wanted: bool(messages(subscriber)[-1]) is wanted)  # type: ignore[misc]
             finally:
                 house.stop()
+
+
+@pytest.mark.broker
+def test_the_newest_picture_is_retained_at_most_once_a_second_and_goes_when_turned_off(
+    tmp_path: Path,
+) -> None:
+    topic = "dropsight/test/thumbnail/front"
+    with mosquitto(tmp_path) as broker, Subscriber(broker.port, "#") as subscriber:
+        with running(tmp_path, mqtt={"url": broker.url, "thumbnails": True}) as house:
+            for number in range(len(PHOTOS)):
+                drop(house, "front", f"{number}.jpg", number)
+                wait_until(lambda number=number: house.finished() == number + 1)  # type: ignore[misc]
+            newest = cv2.imread(str(PHOTOS[-1]))
+            assert newest is not None
+            wait_until(lambda: any(_like(jpeg, newest) for jpeg in messages(subscriber, topic)))
+            assert len(messages(subscriber, topic)) < len(PHOTOS)
+            assert components(messages(subscriber)[-1])["front_picture"]["image_topic"] == topic
+            with Subscriber(broker.port, topic) as late:
+                wait_until(lambda: len(late.messages) == 1)
+                assert late.messages[0][2]  # retained
+            house.stop()
+        with running(tmp_path, mqtt={"url": broker.url}):
+            wait_until(lambda: messages(subscriber, topic)[-1] == b"")
+            taken_back = {"platform": "image"}
+            wait_until(lambda: components(messages(subscriber)[-1])["front_picture"] == taken_back)
+
+
+@pytest.mark.broker
+def test_a_run_once_tells_of_its_cameras_before_it_ends(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker, Subscriber(broker.port, "#") as subscriber:
+        house = House(tmp_path, {"mqtt": {"url": broker.url, "thumbnails": True}})
+        for camera in ("front", "back"):
+            drop(house, camera, "a.jpg")
+        assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+        for camera in ("front", "back"):
+            assert f"{camera}_picture" in components(messages(subscriber)[-1])
+            for kind in ("state", "problem", "thumbnail"):
+                wait_until(lambda kind=kind, camera=camera: bool(subscriber.topics(f"/{kind}/{camera}")))  # type: ignore[misc]
+
+
+def _like(jpeg: bytes, photo: np.ndarray[Any, Any]) -> bool:
+    """Whether a thumbnail is of this photo."""
+    shown = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert shown is not None
+    assert max(shown.shape) <= 320
+    small = cv2.resize(photo, (shown.shape[1], shown.shape[0]), interpolation=cv2.INTER_AREA)
+    return small.shape == shown.shape and float(np.abs(small.astype(int) - shown).mean()) < 8

@@ -82,29 +82,56 @@ def test_records_reach_an_encrypted_broker_by_a_client_certificate(tmp_path: Pat
         broker.kill()
 
 
-@pytest.mark.parametrize(
-    ("fault", "line"),
-    [
-        ("wrong authority", "its certificate is not trusted: self-signed certificate in certificate chain"),
-        ("expired", "its certificate is not trusted: certificate has expired"),
-        ("wrong host", "IP address mismatch"),
-    ],
-)
-def test_a_certificate_that_cannot_be_trusted_is_one_clear_line(
-    tmp_path: Path, fault: str, line: str
-) -> None:
-    authority = Authority(tmp_path / "ca")
-    host, days = (
-        ("DNS:elsewhere" if fault == "wrong host" else "IP:127.0.0.1"),
-        (-1 if fault == "expired" else 2),
+TLS_FAULTS = {
+    "wrong authority": "certificate chain; name the authority that signed it in mqtt.tls.ca",
+    "no authority": "name the authority that signed it in mqtt.tls.ca",
+    "expired": "certificate has expired; renew it, or set the clock of this machine",
+    "wrong host": "'127.0.0.1'.; name the broker in mqtt.url as its certificate does",
+    "no client certificate": "it wants a certificate of ours; give mqtt.tls.cert and mqtt.tls.key",
+    "expired client certificate": "it says that our certificate has expired; renew mqtt.tls.cert",
+    "foreign client certificate": "it does not trust who signed our certificate; see mqtt.tls.cert",
+    "plain port": "it hung up at once; see the scheme and the port of mqtt.url",
+}
+
+
+@pytest.mark.parametrize("fault", TLS_FAULTS)
+def test_each_fault_of_certificates_is_one_line_that_names_the_way_out(tmp_path: Path, fault: str) -> None:
+    authority, other = Authority(tmp_path / "ca"), Authority(tmp_path / "other", "other")
+    server = authority.issue(
+        "server",
+        host="DNS:elsewhere" if fault == "wrong host" else "IP:127.0.0.1",
+        days=-1 if fault == "expired" else 2,
     )
-    broker = listening(tmp_path, authority, *authority.issue("server", host=host, days=days))
-    trusted = Authority(tmp_path / "other", "other").cert if fault == "wrong authority" else authority.cert
+    tls = {} if fault == "no authority" else {"ca": str(authority.cert)}
+    if fault == "wrong authority":
+        tls = {"ca": str(other.cert)}
+    if fault in {"expired client certificate", "foreign client certificate"}:
+        signer, days = (authority, -1) if fault.startswith("expired") else (other, 2)
+        cert, key = signer.issue("client", days=days)
+        tls |= {"cert": str(cert), "key": str(key)}
+    broker = listening(tmp_path, authority, *server, clients="client" in fault)
     broker.start()
     try:
-        said = once(tmp_path, broker.url, ca=str(trusted))
+        url = f"mqtts://127.0.0.1:{broker.port}" if fault == "plain port" else broker.url
+        said = once(tmp_path, url, **tls)
     finally:
         broker.kill()
-    assert sum("mqtt.tls.ca" in each for each in said.splitlines()) == 1
-    if fault != "wrong authority":
-        assert line in said
+    told = [line for line in said.splitlines() if "cannot be reached" in line]
+    assert len(told) == 1, said
+    assert told[0].endswith(TLS_FAULTS[fault]), told[0]
+    assert "does not speak MQTT" not in said
+
+
+@pytest.mark.parametrize("part", ["ca", "cert", "key"])
+def test_a_certificate_file_that_is_not_there_or_no_certificate_is_a_fault_of_the_config(
+    tmp_path: Path, part: str
+) -> None:
+    authority = Authority(tmp_path / "ca")
+    cert, key = authority.issue("client")
+    files = {"ca": str(authority.cert), "cert": str(cert), "key": str(key)}
+    for path, words in ((tmp_path / "gone.pem", f"mqtt.tls.{part}: "), (Path(__file__), "mqtt.tls: ")):
+        house = House(tmp_path, {"mqtt": {"url": "mqtts://127.0.0.1:1", "tls": {**files, part: str(path)}}})
+        done = dropsight("run", "-c", str(house.config), "--once")
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert words in line

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dropsight.commands.settings import settings
-from dropsight.config import Config
+from dropsight.config import Config, has_password
 from dropsight.daemon.opening import serve
+from dropsight.errors import ConfigError
 from dropsight.service.lifecycle import Lifecycle
 
 
@@ -19,6 +20,9 @@ def run(
     once: bool,
 ) -> int:
     """Run the daemon until it is asked to stop; return the exit code."""
+    if mqtt is not None and has_password(mqtt):
+        way_out = "put it into a file and name that in mqtt.password_file (DROPSIGHT_MQTT__PASSWORD_FILE)"
+        raise ConfigError([f"--mqtt: a password on a command line is everybody's to read; {way_out}"])
     overrides: dict[str, object] = {}
     if len(watch) == 1:
         overrides["watch.0.path"] = watch[0]

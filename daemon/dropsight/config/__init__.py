@@ -1,12 +1,13 @@
 """The settings: one checked tree from a YAML file, the environment and the command line."""
 
 from dropsight.config.addresses import host_and_port, is_loopback
-from dropsight.config.credentials import password, redacted_url, token
+from dropsight.config.credentials import has_password, password, redacted_url, token
 from dropsight.config.effective import dump, effective, schema
 from dropsight.config.reading import load
 from dropsight.config.sizes import format_size, parse_size
 from dropsight.config.tree import (
     ByteSize,
+    Cameras,
     Config,
     Explain,
     Inference,
@@ -26,6 +27,7 @@ from dropsight.config.tree import (
 
 __all__ = [
     "ByteSize",
+    "Cameras",
     "Config",
     "Explain",
     "Inference",
@@ -44,6 +46,7 @@ __all__ = [
     "dump",
     "effective",
     "format_size",
+    "has_password",
     "host_and_port",
     "is_loopback",
     "load",

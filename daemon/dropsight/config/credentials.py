@@ -1,6 +1,8 @@
-"""Secrets: read from their files, kept out of everything shown."""
+"""Secrets: read from their files or from systemd's credentials, kept out of everything shown."""
 
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from dropsight.config.tree import Mqtt, Web
@@ -10,11 +12,19 @@ LEAST_TOKEN = 16
 _USER_INFO = re.compile(r"(?<=://)([^:@/]*):.*@", re.DOTALL)
 
 
-def password(mqtt: Mqtt) -> str | None:
-    """The text of `password_file` without its last line end, None where there is none; raises ConfigError."""
-    return (
-        None if mqtt.password_file is None else _secret("mqtt.password_file", mqtt.password_file, "password")
-    )
+# systemd names the folder of a unit's credentials in the first variable (systemd.exec, LoadCredential=).
+CREDENTIALS, CREDENTIAL = "CREDENTIALS_DIRECTORY", "dropsight.mqtt-password"
+
+
+def password(mqtt: Mqtt, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The text of `password_file`, else of systemd's credential, without its last line end; None without.
+
+    Raises ConfigError.
+    """
+    path = mqtt.password_file or _credential(environ)
+    if path is None:
+        return None
+    return _secret("mqtt.password_file", path, "password")
 
 
 def token(web: Web) -> str | None:
@@ -26,6 +36,16 @@ def token(web: Web) -> str | None:
         fault = f"web.token_file: {web.token_file} holds no token of {LEAST_TOKEN} letters and digits or more"
         raise ConfigError([f"{fault}; make one: openssl rand -hex 24 >{web.token_file}"])
     return found
+
+
+def _credential(environ: Mapping[str, str]) -> Path | None:
+    folder = environ.get(CREDENTIALS)
+    path = Path(folder) / CREDENTIAL if folder else None
+    return path if path and path.exists() else None
+
+
+def has_password(url: str) -> bool:
+    return bool(_USER_INFO.search(url))
 
 
 def redacted_url(url: str) -> str:

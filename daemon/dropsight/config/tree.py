@@ -51,6 +51,7 @@ class Watch(Struct, frozen=True):
     retention: Retention = Retention()
     settle_seconds: Annotated[float, Meta(ge=0)] = 2.0
     poll_seconds: Seconds = 1.0
+    silence: Annotated[float, Meta(gt=0, description="a number of seconds above 0")] | None = None
 
 
 class ModelSettings(Struct, frozen=True):
@@ -84,6 +85,15 @@ class Queue(Struct, frozen=True):
     order: Literal["oldest", "newest", "fair"] = "oldest"
     max_age: Annotated[float, Meta(gt=0, description="a number of seconds above 0")] | None = None
     tta_when_behind: bool = False
+
+
+class Cameras(Struct, frozen=True):
+    """What is a problem of a camera; `frozen`: so many pictures in a row that are the same."""
+
+    learned_silence: bool = True
+    black: bool = True
+    frozen: Annotated[int, Meta(ge=2)] | None = 3
+    blur: bool = True
 
 
 class Explain(Struct, frozen=True):
@@ -128,6 +138,7 @@ class Mqtt(Struct, frozen=True):
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
     keepalive: Annotated[int, Meta(ge=5, le=65535)] = 60
     home_assistant: bool = True
+    thumbnails: bool = False
     max_backlog: Count = 100_000
 
 
@@ -157,6 +168,7 @@ class Config(Struct, frozen=True):
     inference: Inference = Inference()
     limits: Limits = Limits()
     queue: Queue = Queue()
+    cameras: Cameras = Cameras()
     explain: Explain | None = None
     log: Log = Log()
     store: Store = Store()

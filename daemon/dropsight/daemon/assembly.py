@@ -17,7 +17,7 @@ from dropsight.daemon.ending import end_publishing
 from dropsight.daemon.engine import open_engine
 from dropsight.daemon.explaining import Explanations
 from dropsight.daemon.folders import open_folders, sole_watcher
-from dropsight.daemon.housekeeping import keep_house
+from dropsight.daemon.housekeeping import Housekeeper
 from dropsight.daemon.ledger import Ledger
 from dropsight.daemon.once import PATIENCE_SECONDS, work_once
 from dropsight.daemon.outbox import JournalOutbox
@@ -27,8 +27,8 @@ from dropsight.daemon.reporter import Reporter
 from dropsight.daemon.resources import decoders, open_log, share_memory
 from dropsight.daemon.threads import start
 from dropsight.daemon.trial import survives
+from dropsight.daemon.watching import Watching
 from dropsight.errors import ConfigError, ModelError
-from dropsight.records import Result, decode
 from dropsight.service.backlog import Backlog
 from dropsight.service.clock import Clock
 from dropsight.service.control import ControlServer
@@ -76,25 +76,22 @@ class Daemon:
             self._stats = Stats(window_seconds=config.stats.window_seconds)
             self._backlog = Backlog(order=config.queue.order)
             self._troubles = Troubles(log, changed=self._on_trouble)
+            self._watching = Watching(config.cameras, self._folders, config.store.path, self._backlog)
+            stack.callback(self._watching.save)
             self._recorder = self._make_recorder()
             self._in_hand = InHand(config.store.path.with_name(IN_HAND))
             stack.callback(self._in_hand.close)
             self._ledger = Ledger(config.store.path, device=config.device)
+            self._housekeeper = Housekeeper(self._folders, self._clock, self._ledger, self._recorder)
             self._scanner = Scanner(self._folders, self._backlog, skip=self._ledger.skips, clock=self._clock)
             self._explanations = Explanations(
                 config.explain, engine=lambda: self._workers.engine, backlog=self._backlog
             )
             stack.callback(self._explanations.stop)
             self._workers = self._make_workers(engine)
-            self._reporter = Reporter(
-                config,
-                stats=self._stats,
-                backlog=self._backlog,
-                recorder=self._recorder,
-                workers=self._workers,
-            )
+            self._reporter = self._make_reporter()
             self._remote = self._make_remote()
-            self._publisher = self._reporter.publisher = self._make_publisher()
+            self._publisher = self._reporter.publisher = self._watching.publisher = self._make_publisher()
             self._web = self._reporter.web = open_web(
                 config, self._reporter, self._recorder, self._stats, changed=self._on_trouble
             )
@@ -159,8 +156,8 @@ class Daemon:
 
     def _watch(self, stopped: threading.Event) -> threading.Thread:
         self._scanner.start_watching()
-        parts = (stopped, self._folders, self._clock, self._recorder, self._ledger)
-        threading.Thread(target=keep_house, args=parts, name="housekeeping", daemon=True).start()
+        for name, work in (("housekeeping", self._housekeeper.run), ("cameras", self._watching.run)):
+            threading.Thread(target=work, args=(stopped,), name=name, daemon=True).start()
         return start("scan", self._scanner.run)
 
     def _wait(self, lifecycle: Lifecycle) -> None:
@@ -231,6 +228,16 @@ class Daemon:
         recorder.recover(self._folders)
         return recorder
 
+    def _make_reporter(self) -> Reporter:
+        return Reporter(
+            self._config,
+            stats=self._stats,
+            backlog=self._backlog,
+            recorder=self._recorder,
+            workers=self._workers,
+            watch=self._watching.watch,
+        )
+
     def _make_publisher(self) -> Publisher | None:
         config = self._config
         if config.mqtt is None:
@@ -247,11 +254,9 @@ class Daemon:
             ),
             troubles=Troubles(log, changed=self._on_trouble),
             obey=self._remote.obey,
+            watch=self._watching.watch,
         )
-        for _, line in reader.latest_by_camera():
-            record = decode(line)
-            if isinstance(record, Result):
-                publisher.states.show(record, line)
+        self._watching.recall(reader, publisher)
         return publisher
 
     def _make_workers(self, engine: Engine) -> Workers:
@@ -266,16 +271,12 @@ class Daemon:
                 on_record=self._ledger.holds,
                 survives=lambda path: survives(path, self._workers.engine.plan.spec),
                 explains=self._explanations.offer,
+                saw=self._watching.saw,
             ),
         )
 
     def _on_recorded(self, recorded: Sequence[Recorded]) -> None:
-        if self._publisher:
-            for entry in recorded:
-                record = entry.finished.record
-                if isinstance(record, Result):
-                    self._publisher.states.show(record, entry.line)
-            self._publisher.wake()
+        self._watching.recorded(recorded)
         if self._web:
             self._web.show(recorded)
         if self._told:

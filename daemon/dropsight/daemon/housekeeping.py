@@ -1,4 +1,4 @@
-"""What is looked after every ten minutes."""
+"""What is done every ten minutes: old images go, and so does what the ledger knows of files that are gone."""
 
 import threading
 from collections.abc import Sequence
@@ -12,13 +12,18 @@ from dropsight.service.retention import sweep
 HOUSEKEEPING_SECONDS = 600.0
 
 
-def keep_house(
-    stopped: threading.Event, folders: Sequence[DropFolder], clock: Clock, recorder: Recorder, ledger: Ledger
-) -> None:
-    """Delete what is beyond its retention, forget kept files that are gone; until stopped."""
-    while not stopped.wait(0):
-        for folder in folders:
-            if folder.settings.after != "keep":
-                sweep(folder.settings, clock)
-        recorder.forget_kept(ledger.gone(folders))
-        stopped.wait(HOUSEKEEPING_SECONDS)
+class Housekeeper:
+    """`run` belongs on a thread of its own."""
+
+    def __init__(
+        self, folders: Sequence[DropFolder], clock: Clock, ledger: Ledger, recorder: Recorder
+    ) -> None:
+        self._folders, self._clock, self._ledger, self._recorder = folders, clock, ledger, recorder
+
+    def run(self, stopped: threading.Event) -> None:
+        while not stopped.wait(0):
+            for folder in self._folders:
+                if folder.settings.after != "keep":
+                    sweep(folder.settings, self._clock)
+            self._recorder.forget_kept(self._ledger.gone(self._folders))
+            stopped.wait(HOUSEKEEPING_SECONDS)

@@ -1,15 +1,18 @@
 """The commands that come by MQTT and by the control socket."""
 
 from collections.abc import Callable, Mapping
+from typing import Annotated
 
 import msgspec
 
 from dropsight.errors import DropsightError
 
 
-class Order(msgspec.Struct, frozen=True):
-    command: str
-    id: str | None = None
+class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Strict, since anybody may ask: an answer of ours that comes back, for one, is no order."""
+
+    command: Annotated[str, msgspec.Meta(max_length=64)]
+    id: Annotated[str, msgspec.Meta(pattern="^[0-9a-zA-Z_-]{1,64}$")] | None = None
 
 
 Deed = Callable[[Order], object]
@@ -25,7 +28,7 @@ class Remote:
         """Carry out `{"command": NAME}`; the answer says what came of it."""
         try:
             order = msgspec.json.decode(payload, type=Order)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return _answer(None, error=f'not understood: {error}; send {{"command": "stats"}}')
         name = order.command
         if name not in self._deeds:

@@ -9,6 +9,7 @@ import msgspec
 from dropsight.config import Config
 from dropsight.inference.pipeline import timestamp
 from dropsight.service.backlog import Backlog
+from dropsight.service.cameras import CameraWatch
 from dropsight.service.notify import notify
 from dropsight.service.recorder import Recorder
 from dropsight.service.stats import Snapshot, Stats, summary
@@ -23,12 +24,20 @@ class Reporter:
     """Thread-safe. `config` is the one in force; `publisher` and `web` come when they are made."""
 
     def __init__(
-        self, config: Config, *, stats: Stats, backlog: Backlog, recorder: Recorder, workers: Workers
+        self,
+        config: Config,
+        *,
+        stats: Stats,
+        backlog: Backlog,
+        recorder: Recorder,
+        workers: Workers,
+        watch: CameraWatch,
     ) -> None:
         self.config = config
         self.publisher: Publisher | None = None
         self.web: WebServer | None = None
         self._stats, self._backlog, self._recorder, self._workers = stats, backlog, recorder, workers
+        self._watch = watch
         self._started = time.time()
         self.up = False
 
@@ -52,6 +61,7 @@ class Reporter:
             dropped=self._recorder.dropped,
             paused=self._backlog.paused,
             troubles=self.troubles(),
+            problems=self._watch.problems(),
             clock=timestamp(time.time()),
         )
 

@@ -31,12 +31,17 @@ def thumbnail_of(file: ImageFile, bounds: Bounds, *, longest: int) -> bytes:
 
 def as_jpeg(pixels: Pixels, *, longest: int) -> bytes:
     """Encode (height, width, 3) RGB pixels, shrunk to `longest` where they are larger."""
-    height, width = _fitting(pixels.shape[0], pixels.shape[1], longest)
-    bgr = cv2.cvtColor(resize(pixels, height=height, width=width), cv2.COLOR_RGB2BGR)
+    bgr = cv2.cvtColor(shrink(pixels, longest=longest), cv2.COLOR_RGB2BGR)
     done, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not done:
         raise ImageError("unreadable", "its thumbnail cannot be encoded")
     return encoded.tobytes()
+
+
+def shrink(pixels: Pixels, *, longest: int) -> Pixels:
+    """Return the pixels with their longer side at most `longest`."""
+    height, width = _fitting(pixels.shape[0], pixels.shape[1], longest)
+    return resize(pixels, height=height, width=width)
 
 
 def _fitting(height: int, width: int, longest: int) -> tuple[int, int]:

@@ -19,7 +19,9 @@ from dropsight.errors import ImageError
 from dropsight.images.decoding import decode
 from dropsight.images.framing import Pixels, Resize
 from dropsight.images.header import Header, check_bounds, read_header
+from dropsight.images.looks import Look, look_at
 from dropsight.images.opening import Bounds, ImageFile
+from dropsight.images.thumbnail import shrink
 from dropsight.inference.preparing import Preparation
 from dropsight.inference.ranking import merge, predictions, probabilities
 from dropsight.models.spec import Batch, Model, ModelSpec, Scores
@@ -35,6 +37,8 @@ from dropsight.records import (
     drop_id,
 )
 
+THUMBNAIL_PIXELS = 320
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -47,6 +51,8 @@ class Plan:
     bounds: Bounds
     inference: Inference
     hurried: bool = False
+    looks: bool = False
+    thumbnails: bool = False
 
     def in_a_hurry(self) -> "Plan":
         """The same without test-time augmentation."""
@@ -83,6 +89,8 @@ class Prepared:
     batch: Batch
     preprocess_ms: float
     decode_ms: float = 0.0
+    look: Look | None = None
+    thumbnail: Pixels | None = None
 
     @property
     def views(self) -> int:
@@ -110,7 +118,12 @@ def prepare(data: bytes, header: Header, plan: Plan) -> Prepared:
     started = time.perf_counter()
     pixels = decode(data, header, at_least=(plan.spec.height, plan.spec.width), how=plan.resize)
     decode_ms = (time.perf_counter() - started) * 1e3
-    return replace(prepare_pixels(pixels, plan), decode_ms=decode_ms)
+    return replace(
+        prepare_pixels(pixels, plan),
+        decode_ms=decode_ms,
+        look=look_at(pixels) if plan.looks else None,
+        thumbnail=shrink(pixels, longest=THUMBNAIL_PIXELS) if plan.thumbnails else None,
+    )
 
 
 def prepare_pixels(pixels: Pixels, plan: Plan) -> Prepared:

@@ -72,7 +72,7 @@ class ControlServer:
     def _answer(self, line: bytes) -> bytes:
         try:
             answer = self._answers[msgspec.json.decode(line, type=Request).command]
-        except (msgspec.DecodeError, KeyError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
             return self._otherwise(line)
         return answer()
 

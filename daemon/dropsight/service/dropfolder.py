@@ -55,6 +55,18 @@ class DropFolder:
         first, separator, _ = self.relative(path).partition(os.sep)
         return first if separator else DEFAULT_CAMERA
 
+    def cameras(self) -> set[str]:
+        """Name the cameras that have a folder here; empty where the root is away or not mounted."""
+        try:
+            with os.scandir(self.root) as entries:
+                return {
+                    as_text(entry.name)
+                    for entry in entries
+                    if entry.is_dir(follow_symlinks=False) and self.reaches(entry.path)
+                }
+        except OSError:
+            return set()
+
     def images(self) -> Iterator[str]:
         return (entry.path for entry in self.entries())
 
@@ -78,3 +90,8 @@ class DropFolder:
             except OSError:
                 if folder == self.root:
                     raise
+
+
+def as_text(name: str) -> str:
+    r"""Return a name fit for JSON: bytes that are not UTF-8 stand as \xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

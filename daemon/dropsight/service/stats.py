@@ -46,6 +46,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int
     paused: bool
     troubles: Mapping[str, str]
+    problems: Mapping[str, Mapping[str, str]] = {}
+    """Of cameras, by camera and kind."""
     temperature_celsius: float | None
     memory_bytes: int
 
@@ -90,6 +92,7 @@ class Stats:
         dropped: int,
         paused: bool,
         troubles: Mapping[str, str],
+        problems: Mapping[str, Mapping[str, str]],
         clock: str,
     ) -> Snapshot:
         """`dropped`: records that the broker never got; `troubles`: what is wrong now, by part."""
@@ -115,6 +118,7 @@ class Stats:
                 dropped=dropped,
                 paused=paused,
                 troubles=troubles,
+                problems=problems,
                 temperature_celsius=temperature_celsius(),
                 memory_bytes=memory_bytes(),
             )

@@ -17,6 +17,7 @@ from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Answer, Drop, Plan, Prepared
 from dropsight.models.spec import Model
 from dropsight.service.backlog import Backlog, Candidate
+from dropsight.service.dropfolder import as_text
 from dropsight.service.inhand import InHand
 from dropsight.service.readiness import seconds_to_wait, seconds_young
 from dropsight.service.recorder import Recorder
@@ -60,12 +61,13 @@ class Questions:
     """What the workers ask the rest of the daemon.
 
     Is this file on record already; does a process survive this image; where is the explanation of this
-    answer going to lie, if there is to be one.
+    answer going to lie, if there is to be one. And what is to be thought of this camera's picture.
     """
 
     on_record: Callable[[Candidate, os.stat_result], bool]
     survives: Callable[[str], bool]
     explains: Callable[[Work, Answer], str | None]
+    saw: Callable[[str, Prepared], None]
 
 
 class Workers:
@@ -178,6 +180,7 @@ class Workers:
             return
         finally:
             self._in_hand.clear(slot)
+        self._ask.saw(drop.camera, prepared)
         self._tensors.put(Work(engine, plan, candidate, drop, header, prepared))
 
     def _plan(self) -> Plan:
@@ -231,8 +234,4 @@ class Workers:
 def _drop(candidate: Candidate, stat: os.stat_result) -> Drop:
     relative = os.fsencode(candidate.folder.relative(candidate.path))
     wait_ms = (time.monotonic() - candidate.ready_at) * 1e3
-    return Drop(relative, _as_text(candidate.folder.camera(candidate.path)), stat, wait_ms)
-
-
-def _as_text(name: str) -> str:
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return Drop(relative, as_text(candidate.folder.camera(candidate.path)), stat, wait_ms)

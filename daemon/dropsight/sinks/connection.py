@@ -1,11 +1,12 @@
 """One connection to a broker, from CONNECT to its loss; paho does the protocol, on a thread of its own."""
 
+import logging
 import secrets
 import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -15,6 +16,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from dropsight.errors import SinkError
 from dropsight.sinks.broker import Broker
+from dropsight.sinks.refusals import HUNG_UP, alert_of, reason
+
+log = logging.getLogger(__name__)
 
 Protocol = Literal["5", "3.1.1"]
 
@@ -62,6 +66,7 @@ class Connection:
         self._acknowledged: list[int] = []
         self.refused: dict[int, str] = {}
         self._woken = False
+        self._asked_for: dict[int | None, str] = {}
         self._client = self._make_client(will)
 
     def open(self) -> None:
@@ -69,7 +74,7 @@ class Connection:
         try:
             self._client.connect(self._broker.host, self._broker.port or 1883, self._keepalive)
         except (OSError, ssl.SSLError, ValueError, paho.WebsocketConnectionError) as error:
-            raise SinkError(f"{self._broker.shown} cannot be reached: {_reason(error)}") from error
+            raise SinkError(f"{self._broker.shown} cannot be reached: {reason(error)}") from error
         self._client.loop_start()
         deadline = time.monotonic() + CONNACK_SECONDS[self._protocol]
         with self._changed:
@@ -105,7 +110,7 @@ class Connection:
             told(Asked(bytes(message.payload), response_topic, getattr(found, "CorrelationData", None)))
 
         self._client.message_callback_add(topic, on_message)
-        self._client.subscribe(topic, qos=1)
+        self._asked_for[self._client.subscribe(topic, qos=1)[1]] = topic
 
     def takes(self, topic: str, payload: bytes) -> bool:
         """Whether a message is within the broker's Maximum Packet Size."""
@@ -156,6 +161,7 @@ class Connection:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
         return client
 
     def _on_connect(
@@ -183,8 +189,18 @@ class Connection:
             self._acknowledged.append(mid)
             self._changed.notify_all()
 
+    def _on_subscribe(
+        self, _client: paho.Client, _data: object, mid: int, codes: Sequence[ReasonCode], _found: object
+    ) -> None:
+        topic = self._asked_for.pop(mid, "")
+        for code in codes:
+            if code.is_failure:
+                log.warning("the broker does not let us listen to %s: %s", topic, code)
+
     def _refusal(self, answer: tuple[int, str] | None, closed: str | None) -> SinkError:
         shown = self._broker.shown
+        if answer is None and closed and self._broker.tls and (alert := alert_of(self._broker)):
+            return SinkError(f"{shown} cannot be reached: {alert}")
         if answer and answer[0] in _NOT_WELCOME:
             return RefusedError(
                 f"{shown} refuses the login: {answer[1]}; see mqtt.username and mqtt.password_file"
@@ -193,17 +209,10 @@ class Connection:
             return UnsupportedVersionError(f"{shown} does not speak MQTT 5")
         if answer:
             return SinkError(f"{shown} refuses the connection: {answer[1]}")
-        return SinkError(f"{shown} does not answer: {closed or 'no CONNACK'}")
+        return SinkError(f"{shown} does not answer: {HUNG_UP if closed else 'no CONNACK'}")
 
     def _lost(self) -> SinkError:
         return SinkError(f"{self._broker.shown}: the connection is lost: {self._closed or 'closed'}")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}; see mqtt.tls.ca"
-    strerror: Any = getattr(error, "strerror", None)
-    return str(strerror or error)
 
 
 def protocols(setting: str) -> tuple[Protocol, ...]:

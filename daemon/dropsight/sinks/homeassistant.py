@@ -3,7 +3,8 @@
 Source: the device discovery payload of Home Assistant's MQTT integration (since 2024.11).
 """
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -13,10 +14,14 @@ from dropsight.version import VERSION
 
 BIRTH_TOPIC = "homeassistant/status"
 BIRTH = b"online"
+# More entities than Home Assistant is glad of, and a message of half a megabyte.
+MOST_CAMERAS = 256
 Component: TypeAlias = dict[str, object]
 
+log = logging.getLogger(__name__)
+
 _ATTRIBUTES = (
-    "{{ {'confidence': value_json.confidence, 'top_5': value_json.top_5_predictions,"
+    "{{ {'confidence': value_json.confidence, 'top_5': value_json.predictions[:5],"
     " 'image_path': value_json.image_path, 'captured': value_json.image.captured} | tojson }}"
 )
 
@@ -25,48 +30,88 @@ def discovery_topic(device: str) -> str:
     return f"homeassistant/device/{_identity(device)}/config"
 
 
-def discovery(device: str, topics: Topics, cameras: Iterable[str]) -> bytes:
-    """Return the payload for a device with these cameras."""
-    components: dict[str, Component] = {}
-    for camera in sorted(cameras):
-        components |= _of_camera(camera, topics)
-    components |= _diagnostics(topics) | _controls(topics)
-    identity = _identity(device)
-    for name, component in components.items():
-        component["unique_id"] = f"{identity}_{name}"
-    message = {
-        "device": {
-            "identifiers": [identity],
-            "name": f"dropsight {device}",
-            "manufacturer": "dropsight",
-            "model": "image classifier",
-            "sw_version": VERSION,
-        },
-        "origin": {"name": "dropsight", "sw_version": VERSION},
-        "availability": [{"topic": topics.availability}],
-        "qos": 1,
-        "components": components,
-    }
-    return msgspec.json.encode(message)
+class Entities:
+    """The payload for a device, and what stood in the one before: what vanishes must be taken back by name.
+
+    For one thread. Entity ids are Home Assistant's own, from device and entity name.
+    """
+
+    def __init__(self, device: str, topics: Topics, *, thumbnails: bool) -> None:
+        self.topic = discovery_topic(device)
+        self._device, self._topics, self._thumbnails = device, topics, thumbnails
+        self._platforms: dict[str, object] = {}
+        self._warned = False
+
+    def message(self, cameras: Iterable[str]) -> bytes:
+        """Return the payload for these cameras."""
+        known = sorted(cameras)
+        if len(known) > MOST_CAMERAS and not self._warned:
+            self._warned = True
+            log.warning("Home Assistant is told of %d cameras, not of all %d", MOST_CAMERAS, len(known))
+        components: dict[str, Component] = {}
+        for camera in known[:MOST_CAMERAS]:
+            components |= self._of_camera(camera)
+        components |= _diagnostics(self._topics) | _controls(self._topics)
+        identity = _identity(self._device)
+        for name, component in components.items():
+            component["unique_id"] = f"{identity}_{name}"
+        former, self._platforms = (
+            self._platforms,
+            {name: component["platform"] for name, component in components.items()},
+        )
+        gone = {name: {"platform": platform} for name, platform in former.items() if name not in components}
+        return msgspec.json.encode(self._around(identity, components | self._never_mind(known) | gone))
+
+    def _around(self, identity: str, components: Mapping[str, Component]) -> Component:
+        return {
+            "device": {
+                "identifiers": [identity],
+                "name": f"dropsight {self._device}",
+                "manufacturer": "dropsight",
+                "model": "image classifier",
+                "sw_version": VERSION,
+            },
+            "origin": {"name": "dropsight", "sw_version": VERSION},
+            "availability": [{"topic": self._topics.availability}],
+            "qos": 1,
+            "components": components,
+        }
+
+    def _of_camera(self, camera: str) -> dict[str, Component]:
+        part = self._topics.parts.of(camera)
+        found = _answers(camera, self._topics) | _problem(camera, self._topics)
+        if self._thumbnails:
+            found |= _picture(camera, self._topics)
+        return {f"{part}_{name}": component for name, component in found.items()}
+
+    def _never_mind(self, cameras: Sequence[str]) -> dict[str, Component]:
+        """Pictures that an earlier life of ours may have told of."""
+        if self._thumbnails:
+            return {}
+        return {
+            f"{self._topics.parts.of(camera)}_picture": {"platform": "image"}
+            for camera in cameras[:MOST_CAMERAS]
+        }
 
 
 def _identity(device: str) -> str:
     return f"dropsight_{topic_part(device)}"
 
 
-def _of_camera(camera: str, topics: Topics) -> dict[str, Component]:
-    part, state = topic_part(camera), topics.state(camera)
+def _answers(camera: str, topics: Topics) -> dict[str, Component]:
+    state = topics.state(camera)
     return {
-        f"{part}_label": {
+        "label": {
             "platform": "sensor",
             "name": camera,
             "icon": "mdi:cctv",
             "state_topic": state,
-            "value_template": "{{ value_json.label }}",
+            # A state holds 255 characters.
+            "value_template": "{{ value_json.label[:255] }}",
             "json_attributes_topic": state,
             "json_attributes_template": _ATTRIBUTES,
         },
-        f"{part}_confidence": {
+        "confidence": {
             "platform": "sensor",
             "name": f"{camera} confidence",
             "icon": "mdi:percent",
@@ -75,6 +120,32 @@ def _of_camera(camera: str, topics: Topics) -> dict[str, Component]:
             "unit_of_measurement": "%",
             "state_class": "measurement",
         },
+    }
+
+
+def _problem(camera: str, topics: Topics) -> dict[str, Component]:
+    topic = topics.problem(camera)
+    return {
+        "problem": {
+            "platform": "binary_sensor",
+            "name": f"{camera} problem",
+            "device_class": "problem",
+            "state_topic": topic,
+            "value_template": "{{ 'ON' if value_json.problems else 'OFF' }}",
+            "json_attributes_topic": topic,
+            "json_attributes_template": "{{ {'problems': value_json.problems} | tojson }}",
+        }
+    }
+
+
+def _picture(camera: str, topics: Topics) -> dict[str, Component]:
+    return {
+        "picture": {
+            "platform": "image",
+            "name": f"{camera} picture",
+            "image_topic": topics.thumbnail(camera),
+            "content_type": "image/jpeg",
+        }
     }
 
 

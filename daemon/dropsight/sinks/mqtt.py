@@ -10,14 +10,19 @@ import msgspec
 
 from dropsight.config import Mqtt
 from dropsight.errors import SinkError, StoreError
+from dropsight.images.framing import Pixels
+from dropsight.service.cameras import CameraWatch
 from dropsight.service.outbox import Outbox
 from dropsight.service.troubles import Troubles
 from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.broker import Broker
+from dropsight.sinks.camerasession import Cameras
 from dropsight.sinks.commands import Commander
 from dropsight.sinks.connection import Connection, Protocol, RefusedError, connect, protocols
+from dropsight.sinks.homeassistant import Entities
 from dropsight.sinks.session import OFFLINE, Announcements, Ending, Session, Tally, Task
 from dropsight.sinks.states import CameraStates
+from dropsight.sinks.thumbnails import Thumbnails
 from dropsight.sinks.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -49,9 +54,11 @@ class Publisher:
         announcements: Announcements,
         troubles: Troubles,
         obey: Callable[[bytes], bytes],
+        watch: CameraWatch,
     ) -> None:
         self.troubles = troubles
         self.states = CameraStates()
+        self.thumbnails = Thumbnails()
         self.connected = self.refused = self._gave_up = False
         self._broker = Broker.of(settings)
         self._protocol: Protocol | None = None  # known once a connection was made
@@ -59,15 +66,22 @@ class Publisher:
         self._ending = Ending()
         self._announcements = announcements
         topics = Topics.of(settings.base_topic, device)
-        self._commander = Commander(obey, answers_to=topics.response)
+        self._commander = Commander(obey, topics)
         self._task = Task(
             settings=settings,
             topics=topics,
             commander=self._commander,
-            device=device,
             outbox=outbox,
             announcements=announcements,
-            states=self.states,
+            cameras=Cameras(
+                topics=topics,
+                watch=watch,
+                states=self.states,
+                thumbnails=self.thumbnails,
+                entities=Entities(device, topics, thumbnails=settings.thumbnails),
+                wanted=settings.home_assistant,
+                pictures=settings.thumbnails,
+            ),
             tally=Tally(),
             ending=self._ending,
         )
@@ -93,6 +107,10 @@ class Publisher:
         connection = self._connection
         if connection is not None:
             connection.wake()
+
+    def show_thumbnail(self, camera: str, pixels: Pixels) -> None:
+        """Publish it when its time has come; `wake` comes with the record."""
+        self.thumbnails.show(camera, pixels)
 
     def announce_again(self) -> None:
         """What `info` says has changed."""

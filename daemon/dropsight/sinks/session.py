@@ -11,10 +11,11 @@ from dropsight import crashpoints
 from dropsight.config import Mqtt
 from dropsight.errors import SinkError
 from dropsight.service.outbox import Delivery, Outbox
+from dropsight.service.troubles import REMIND_SECONDS
 from dropsight.sinks import homeassistant
+from dropsight.sinks.camerasession import Cameras, CameraSession
 from dropsight.sinks.commands import Commander
 from dropsight.sinks.connection import Asked, Connection
-from dropsight.sinks.states import STATE_SECONDS, CameraStates
 from dropsight.sinks.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -66,11 +67,10 @@ class Task:
     topics: Topics
     outbox: Outbox
     announcements: Announcements
-    states: CameraStates
+    cameras: Cameras
     tally: Tally
     ending: Ending
     commander: Commander
-    device: str
 
 
 class Session:
@@ -85,16 +85,16 @@ class Session:
         self._in_flight: dict[int, int] = {}
         self._settled: set[int] = set()
         self._next_stats = 0.0
-        self._known_cameras: frozenset[str] | None = None
+        self._warned_at = -REMIND_SECONDS
+        self._cameras = CameraSession(task.cameras, connection)
 
     def run(self) -> None:
         """Return when it is time to end; raises SinkError when the connection is lost."""
         self._announce()
         while not self._is_over():
             self._publish_records()
-            self._publish_states(at_once=False)
+            self._cameras.publish()
             self._announce_changes()
-            self._announce_entities()
             self._publish_stats()
             self._settle(self._connection.acknowledged(timeout=self._seconds_to_wait()))
         self._note()
@@ -111,10 +111,7 @@ class Session:
         """Everything retained, again on every connection: brokers lose it."""
         self._connection.publish(self._topics.availability, ONLINE, qos=1, retain=True)
         self._connection.publish(self._topics.info, self._task.announcements.info(), qos=1, retain=True)
-        for camera, line in self._task.states.everything().items():
-            self._connection.publish(self._topics.state(camera), line, qos=1, retain=True)
-
-        self._announce_entities()
+        self._cameras.announce()
         commander, connection = self._task.commander, self._connection
         connection.listen(self._topics.command, lambda asked: commander.take(asked, connection))
         if self._task.settings.home_assistant:
@@ -122,18 +119,8 @@ class Session:
 
     def _on_birth(self, asked: Asked) -> None:
         if asked.payload == homeassistant.BIRTH:
-            self._known_cameras = None
+            self._cameras.tell_entities_again()
             self._connection.wake()
-
-    def _announce_entities(self) -> None:
-        """Tell Home Assistant, or take back what an earlier config told it."""
-        device, cameras = self._task.device, self._task.states.cameras()
-        if cameras == self._known_cameras:
-            return
-        self._known_cameras = cameras
-        wanted = self._task.settings.home_assistant
-        message = homeassistant.discovery(device, self._topics, cameras) if wanted else b""
-        self._connection.publish(homeassistant.discovery_topic(device), message, qos=1, retain=True)
 
     def _announce_changes(self) -> None:
         announcements = self._task.announcements
@@ -170,11 +157,13 @@ class Session:
 
     def _settle(self, mids: Sequence[int]) -> None:
         """Raises SinkError where the broker takes no records of ours; the rest is not worth a stop."""
+        self._cameras.settle(mids)
         for mid in mids:
             reason = self._connection.refused.pop(mid, None)
             if reason and mid in self._in_flight:
                 raise SinkError(f"the broker does not take our records: {reason}")
-            if reason:
+            if reason and time.monotonic() - self._warned_at > REMIND_SECONDS:
+                self._warned_at = time.monotonic()
                 log.warning("the broker does not take an announcement: %s", reason)
         self._settled.update(self._in_flight.pop(mid) for mid in mids if mid in self._in_flight)
         while self._order and self._order[0] in self._settled:
@@ -189,10 +178,6 @@ class Session:
         if self._acknowledged > self._task.outbox.acknowledged():
             self._task.outbox.acknowledge(self._acknowledged)
 
-    def _publish_states(self, *, at_once: bool) -> None:
-        for camera, line in self._task.states.due(at_once=at_once).items():
-            self._connection.publish(self._topics.state(camera), line, qos=1, retain=True)
-
     def _publish_stats(self) -> None:
         if time.monotonic() >= self._next_stats:
             announcements = self._task.announcements
@@ -201,11 +186,11 @@ class Session:
 
     def _seconds_to_wait(self) -> float:
         until = min(self._next_stats, self._task.ending.deadline) - time.monotonic()
-        return min(until, STATE_SECONDS) if self._task.states.stale() else until
+        return min(until, self._cameras.seconds_to_next())
 
     def _say_goodbye(self) -> None:
         """Offline in our own words: a clean DISCONNECT makes the broker forget the last will."""
-        self._publish_states(at_once=True)
+        self._cameras.publish_last()
         self._publish_last_stats()
         last = self._connection.publish(self._topics.availability, OFFLINE, qos=1, retain=True)
         deadline = time.monotonic() + GOODBYE_SECONDS

@@ -50,9 +50,11 @@ class CameraStates:
             self._stale.clear()
             return {camera: line for camera, (_, line) in self._newest.items()}
 
-    def cameras(self) -> frozenset[str]:
+    def forget(self, camera: str) -> None:
         with self._lock:
-            return frozenset(self._newest)
+            self._newest.pop(camera, None)
+            self._shown_at.pop(camera, None)
+            self._stale.discard(camera)
 
     def stale(self) -> bool:
         return bool(self._stale)

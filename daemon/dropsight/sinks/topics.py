@@ -1,12 +1,17 @@
 """The names of the MQTT topics, below <base>/<device>/."""
 
+import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from dropsight.records import Status
 
+log = logging.getLogger(__name__)
+
 _RECORDS: dict[Status, str] = {"ok": "result", "failed": "failure", "expired": "expired"}
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
+LONGEST_TOPIC_BYTES = 256
 
 
 def topic_part(name: str) -> str:
@@ -14,9 +19,36 @@ def topic_part(name: str) -> str:
     return _FOREIGN.sub("_", name) or "_"
 
 
+@dataclass(slots=True)
+class Parts:
+    """A topic part for each camera, no two the same. For one thread.
+
+    Of cameras that would share one, such as `a b` and `a_b`, the one named exactly so has it, else the first
+    by name; the others get a digest of their name behind it. So it does not matter who came first.
+    """
+
+    _sharing: dict[str, set[str]] = field(default_factory=dict)
+
+    def of(self, camera: str) -> str:
+        plain = topic_part(camera)
+        sharing = self._sharing.setdefault(plain, set())
+        if camera not in sharing:
+            sharing.add(camera)
+            if len(sharing) > 1:
+                others = ", ".join(sorted(sharing - {plain}))
+                log.warning("cameras %s want the topic of %s: told apart by a digest", others, plain)
+        owner = plain if plain in sharing else min(sharing)
+        return plain if camera == owner else f"{plain}_{blake2b(camera.encode(), digest_size=4).hexdigest()}"
+
+    def forget(self, camera: str) -> None:
+        sharing = self._sharing.get(topic_part(camera), set())
+        sharing.discard(camera)
+
+
 @dataclass(frozen=True, slots=True)
 class Topics:
     root: str
+    parts: Parts = field(default_factory=Parts, compare=False)
 
     @classmethod
     def of(cls, base_topic: str, device: str) -> "Topics":
@@ -43,7 +75,34 @@ class Topics:
         return f"{self.root}/command/response"
 
     def record(self, status: Status, camera: str) -> str:
-        return f"{self.root}/{_RECORDS[status]}/{topic_part(camera)}"
+        return f"{self.root}/{_RECORDS[status]}/{self.parts.of(camera)}"
 
     def state(self, camera: str) -> str:
-        return f"{self.root}/state/{topic_part(camera)}"
+        return f"{self.root}/state/{self.parts.of(camera)}"
+
+    def problem(self, camera: str) -> str:
+        return f"{self.root}/problem/{self.parts.of(camera)}"
+
+    def thumbnail(self, camera: str) -> str:
+        return f"{self.root}/thumbnail/{self.parts.of(camera)}"
+
+    def retained_of(self, camera: str) -> tuple[str, ...]:
+        return self.state(camera), self.problem(camera), self.thumbnail(camera)
+
+    def may_answer_on(self, topic: str) -> bool:
+        """Whether an answer may go where somebody asks to have it.
+
+        Who may command us need not be allowed to speak as us, to Home Assistant or to the broker: of the
+        topics below our base, only those below our own response topic are free.
+        """
+        base = self.root.rpartition("/")[0]
+        try:
+            size = len(topic.encode())
+        except UnicodeEncodeError:
+            return False
+        wild = any(sign in topic for sign in "+#\0")
+        if wild or not 0 < size <= LONGEST_TOPIC_BYTES:
+            return False
+        if topic == self.response or topic.startswith(f"{self.response}/"):
+            return True
+        return not topic.startswith(("$", "homeassistant/", f"{base}/"))

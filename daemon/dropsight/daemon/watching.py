@@ -1,0 +1,123 @@
+"""The camera watch at work: it looks about, remembers over restarts, and forgets what was taken away."""
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from dropsight.config import Cameras
+from dropsight.errors import StoreError
+from dropsight.inference.pipeline import Prepared
+from dropsight.records import Result, decode
+from dropsight.service.backlog import Backlog
+from dropsight.service.cameras import CameraWatch, Memory
+from dropsight.service.dropfolder import DEFAULT_CAMERA, DropFolder
+from dropsight.service.recording import Recorded
+from dropsight.service.store import JournalReader
+from dropsight.service.troubles import Troubles
+from dropsight.sinks.mqtt import Publisher
+
+log = logging.getLogger(__name__)
+
+NAME = "cameras.json"
+LOOK_SECONDS, SHORTEST_LOOK_SECONDS = 15.0, 0.25
+SAVE_SECONDS = 300.0
+FORGET_SECONDS = 86_400.0
+
+
+class Watching:
+    """`publisher` comes when it is made, if there is to be one; `run` belongs on a thread of its own."""
+
+    def __init__(
+        self, settings: Cameras, folders: Sequence[DropFolder], journal: Path, backlog: Backlog
+    ) -> None:
+        self.publisher: Publisher | None = None
+        self._folders, self._backlog = folders, backlog
+        self._path = journal.with_name(NAME)
+        self._troubles = Troubles(log)
+        self.watch = CameraWatch(settings, _load(self._path), changed=self._on_change)
+        self._saved_names, self._has_news = self.watch.names, False
+        self._limits = {folder.root: folder.settings.silence for folder in folders}
+
+    def saw(self, camera: str, prepared: Prepared) -> None:
+        """Take note of a picture that a worker has decoded."""
+        if prepared.look is not None:
+            self.watch.saw(camera, prepared.look)
+        if prepared.thumbnail is not None and self.publisher:
+            self.publisher.show_thumbnail(camera, prepared.thumbnail)
+
+    def recorded(self, recorded: Sequence[Recorded]) -> None:
+        """Take note of what is on record now, before others hear of it."""
+        for entry in recorded:
+            candidate, record = entry.finished.candidate, entry.finished.record
+            self.watch.recorded(record.camera, folder=candidate.folder.root, arrived=candidate.since)
+            if self.publisher and isinstance(record, Result):
+                self.publisher.states.show(record, entry.line)
+        if self.publisher:
+            self.publisher.wake()
+
+    def recall(self, reader: JournalReader, publisher: Publisher) -> None:
+        """Have the publisher show the newest record of each camera that was not forgotten meanwhile."""
+        known = self.watch.names.union({DEFAULT_CAMERA}, *(folder.cameras() for folder in self._folders))
+        for camera, line in reader.latest_by_camera():
+            record = decode(line)
+            if isinstance(record, Result) and camera in known:
+                publisher.states.show(record, line)
+
+    def run(self, stopped: threading.Event) -> None:
+        limits = [limit / 4 for limit in self._limits.values() if limit is not None]
+        pause = max(min([LOOK_SECONDS, *limits]), SHORTEST_LOOK_SECONDS)
+        unsaved = 0.0
+        while not stopped.wait(pause):
+            self.look()
+            unsaved += pause
+            if unsaved >= SAVE_SECONDS or self._has_news or self._saved_names is not self.watch.names:
+                self.save()
+                unsaved = 0.0
+
+    def look(self) -> None:
+        counters = self._backlog.counters()
+        self.watch.judge_silence(self._limits, at_rest=not (counters.queued or counters.in_hand))
+        self._forget()
+
+    def save(self) -> None:
+        self._saved_names, self._has_news = self.watch.names, False
+        part = self._path.with_name(self._path.name + ".part")
+        try:
+            with part.open("wb") as file:
+                file.write(msgspec.json.encode(self.watch.memories()))
+                os.fsync(file.fileno())
+            part.replace(self._path)
+        except OSError as error:
+            self._troubles.raised("cameras", StoreError(f"{self._path} cannot be written: {error.strerror}"))
+        else:
+            self._troubles.cleared("cameras")
+
+    def _forget(self) -> None:
+        """Forget cameras whose folder was taken away; of a share that is not mounted, all are."""
+        unseen = self.watch.unseen(seconds=FORGET_SECONDS)
+        gone: list[str] = []
+        for folder in self._folders:
+            names = {name for name, root in unseen if root == folder.root and name != DEFAULT_CAMERA}
+            there = folder.cameras() if names else set()
+            gone.extend(names - there if there else ())
+        if gone:
+            self.watch.forget(gone)
+
+    def _on_change(self) -> None:
+        self._has_news = True
+        if self.publisher:
+            self.publisher.announce_stats()
+
+
+def _load(path: Path) -> dict[str, Memory]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Memory])
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+        log.warning("%s is not to be read, so cameras are learned anew: %s", path, error)
+        return {}

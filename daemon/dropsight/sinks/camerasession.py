@@ -1,0 +1,137 @@
+"""What a connection tells of the cameras: newest states, problems, thumbnails, Home Assistant's entities."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from dropsight.service.cameras import CameraWatch, Kind, Problem
+from dropsight.sinks.connection import Connection
+from dropsight.sinks.homeassistant import Entities
+from dropsight.sinks.states import STATE_SECONDS, CameraStates
+from dropsight.sinks.thumbnails import Thumbnails
+from dropsight.sinks.topics import Topics
+
+ENTITIES_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cameras:
+    """What the connections of one publisher have in common.
+
+    `wanted` is whether to tell Home Assistant, `pictures` whether to publish thumbnails.
+    """
+
+    topics: Topics
+    watch: CameraWatch
+    states: CameraStates
+    thumbnails: Thumbnails
+    entities: Entities
+    wanted: bool
+    pictures: bool
+
+
+class CameraSession:
+    """For the session's thread, but for `tell_entities_again`."""
+
+    def __init__(self, cameras: Cameras, connection: Connection) -> None:
+        self._cameras, self._connection, self._topics = cameras, connection, cameras.topics
+        self._told: frozenset[str] | None = None
+        self._told_at = -ENTITIES_SECONDS
+        self._picture_in_flight: int | None = None
+
+    def announce(self) -> None:
+        """Everything retained, again on every connection: brokers lose it."""
+        cameras = self._cameras
+        problems = cameras.watch.everything()
+        for camera in sorted(problems):  # so that parts are given before one is used
+            self._topics.parts.of(camera)
+        for camera, line in cameras.states.everything().items():
+            self._publish(self._topics.state(camera), line)
+        self._publish_problems(problems)
+        if cameras.pictures:
+            cameras.thumbnails.show_again()
+        elif not cameras.thumbnails.cleared:
+            cameras.thumbnails.cleared = True
+            for camera in problems:
+                self._publish(self._topics.thumbnail(camera), b"")
+        self.publish()
+
+    def publish(self) -> None:
+        """Whatever is due; of thumbnails one at a time, so that no record waits long for its turn."""
+        self._publish_states(self._cameras.states.due())
+        self._publish_problems(self._cameras.watch.news())
+        self._clear_gone()
+        self._publish_entities()
+        self._publish_thumbnail()
+
+    def publish_last(self) -> None:
+        """All that is to be told, due or not: nobody will tell it later."""
+        self._publish_states(self._cameras.states.due(at_once=True))
+        self._publish_problems(self._cameras.watch.news())
+        self._told_at = -ENTITIES_SECONDS
+        self._publish_entities()
+        while self._publish_thumbnail(at_once=True):
+            pass
+
+    def settle(self, mids: Sequence[int]) -> None:
+        if self._picture_in_flight in mids:
+            self._picture_in_flight = None
+
+    def seconds_to_next(self) -> float:
+        """How long until something is due, infinity where nothing is known to be."""
+        waits = [STATE_SECONDS] if self._cameras.states.stale() else []
+        if self._told is None or self._told != self._cameras.watch.names:
+            waits.append(max(self._told_at + ENTITIES_SECONDS - time.monotonic(), 0.0))
+        picture = self._cameras.thumbnails.seconds_to_next()
+        if picture is not None and self._picture_in_flight is None:
+            waits.append(picture)
+        return min(waits, default=float("inf"))
+
+    def tell_entities_again(self) -> None:
+        """From any thread."""
+        self._told = None
+
+    def _publish(self, topic: str, payload: bytes) -> int:
+        return self._connection.publish(topic, payload, qos=1, retain=True)
+
+    def _publish_states(self, states: Mapping[str, bytes]) -> None:
+        for camera, line in states.items():
+            self._publish(self._topics.state(camera), line)
+
+    def _publish_problems(self, problems: Mapping[str, Mapping[Kind, Problem]]) -> None:
+        for camera, found in problems.items():
+            payload = msgspec.json.encode({"camera": camera, "problems": found})
+            self._publish(self._topics.problem(camera), payload)
+
+    def _clear_gone(self) -> None:
+        for camera in self._cameras.watch.gone():
+            for topic in self._topics.retained_of(camera):
+                self._publish(topic, b"")
+            self._topics.parts.forget(camera)
+            self._cameras.states.forget(camera)
+            self._cameras.thumbnails.forget(camera)
+
+    def _publish_entities(self) -> None:
+        """Tell Home Assistant, or take back what an earlier config told it."""
+        cameras = self._cameras.watch.names
+        if cameras == self._told or time.monotonic() - self._told_at < ENTITIES_SECONDS:
+            return
+        first, entities = self._told is None, self._cameras.entities
+        self._told, self._told_at = cameras, time.monotonic()
+        if self._cameras.wanted:
+            self._publish(entities.topic, entities.message(cameras))
+        elif first:
+            self._publish(entities.topic, b"")
+
+    def _publish_thumbnail(self, *, at_once: bool = False) -> bool:
+        if self._picture_in_flight is not None and not at_once:
+            return False
+        taken = self._cameras.thumbnails.take(at_once=at_once)
+        if taken is None:
+            return False
+        topic = self._topics.thumbnail(taken[0])
+        if self._connection.takes(topic, taken[1]):
+            self._picture_in_flight = self._publish(topic, taken[1])
+        return True

@@ -1,0 +1,69 @@
+"""The newest small picture of each camera, on its way to the broker."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from dropsight.images.framing import Pixels
+from dropsight.images.thumbnail import as_jpeg
+
+THUMBNAIL_SECONDS = 1.0
+LONGEST_SIDE = 320
+# Of more cameras than these at once, the ones that waited longest are left out.
+MOST_CAMERAS = 64
+
+
+@dataclass(slots=True)
+class Thumbnails:
+    """Thread-safe. A camera's is due at most once a second, and encoded only when it is."""
+
+    cleared: bool = False
+    """Whether the broker was told to drop those of an earlier life, where there are to be none."""
+    _waiting: dict[str, Pixels | bytes] = field(default_factory=dict)
+    _sent: dict[str, bytes] = field(default_factory=dict)
+    _sent_at: dict[str, float] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def show(self, camera: str, pixels: Pixels) -> None:
+        with self._lock:
+            if camera not in self._waiting and len(self._waiting) >= MOST_CAMERAS:
+                del self._waiting[next(iter(self._waiting))]
+            self._waiting[camera] = pixels
+
+    def show_again(self) -> None:
+        """Have all that were sent sent anew: the broker may have forgotten them."""
+        with self._lock:
+            self._waiting = {**self._sent, **self._waiting}
+            self._sent_at.clear()
+
+    def take(self, *, at_once: bool = False) -> tuple[str, bytes] | None:
+        """Return camera and JPEG of one that is due now, or of any."""
+        now = time.monotonic()
+        with self._lock:
+            due = next((name for name in self._waiting if at_once or self._due_at(name) <= now), None)
+            if due is None:
+                return None
+            picture = self._waiting.pop(due)
+        jpeg = picture if isinstance(picture, bytes) else as_jpeg(picture, longest=LONGEST_SIDE)
+        with self._lock:
+            for known in (self._sent, self._sent_at):
+                known.pop(due, None)
+            self._sent[due], self._sent_at[due] = jpeg, now
+            if len(self._sent) > MOST_CAMERAS:
+                oldest = next(iter(self._sent))
+                del self._sent[oldest], self._sent_at[oldest]
+        return due, jpeg
+
+    def seconds_to_next(self) -> float | None:
+        """How long until one is due, None when none waits."""
+        with self._lock:
+            soonest = min((self._due_at(name) for name in self._waiting), default=None)
+        return None if soonest is None else max(soonest - time.monotonic(), 0.0)
+
+    def forget(self, camera: str) -> None:
+        with self._lock:
+            for known in (self._waiting, self._sent, self._sent_at):
+                known.pop(camera, None)
+
+    def _due_at(self, camera: str) -> float:
+        return self._sent_at.get(camera, -THUMBNAIL_SECONDS) + THUMBNAIL_SECONDS

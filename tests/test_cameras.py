@@ -1,0 +1,295 @@
+"""Cameras that go blind or silent are told of, and those that do not are not."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from brokers import Subscriber, mosquitto, wait_until
+from daemons import PHOTOS, House, dropsight, running
+from dropsight.config import Cameras
+from dropsight.images.looks import Look, look_at
+from dropsight.service.cameras import IN_A_ROW, LEARNED_PICTURES, LONGEST_LIST, CameraWatch, Memory
+from dropsight.service.rhythm import Day, Rhythm
+from test_looks import photo, taken
+
+FOLDER = "/inbox"
+
+
+class Watched:
+    """A camera watch with a clock to turn."""
+
+    def __init__(self, memories: dict[str, Memory] | None = None, **settings: Any) -> None:
+        self.now = 1_000.0
+        self.watch = CameraWatch(
+            Cameras(**settings), memories or {}, changed=lambda: None, monotonic=lambda: self.now
+        )
+
+    def image(self, camera: str = "front", *, ago: float = 0.0) -> None:
+        self.watch.recorded(camera, folder=FOLDER, arrived=self.now - ago)
+
+    def look(self, *looks: Look, camera: str = "front") -> list[str]:
+        for look in looks:
+            self.watch.saw(camera, look)
+        return sorted(self.watch.problems().get(camera, {}))
+
+    def silent(self, *, limit: float | None = None, at_rest: bool = True) -> bool:
+        self.watch.judge_silence({FOLDER: limit}, at_rest=at_rest)
+        return "silent" in self.watch.problems().get("front", {})
+
+
+BLACK = look_at(np.full((300, 400, 3), 4, np.uint8))
+SHARP = [look_at(taken(photo(PHOTOS[9]), noise=1, seed=seed)) for seed in range(LEARNED_PICTURES)]
+BLURRED = [
+    look_at(taken(cv2.GaussianBlur(photo(PHOTOS[9]), (0, 0), 3.0).astype(float), noise=0.5, seed=seed))
+    for seed in range(IN_A_ROW)
+]
+
+
+def test_all_samples_again_and_again_in_any_order_are_no_problem() -> None:
+    watched = Watched()
+    looks = [look_at(taken(photo(path))) for path in PHOTOS]
+    assert watched.look(*(looks + looks[::-1][1:]) * 5) == []
+
+
+def test_black_pictures_in_a_row_are_a_problem_and_a_good_one_ends_it() -> None:
+    watched = Watched()
+    assert watched.look(*[BLACK] * (IN_A_ROW - 1), SHARP[0], *[BLACK] * (IN_A_ROW - 1)) == []
+    assert watched.look(BLACK) == ["black"]
+    assert watched.look(SHARP[0]) == []
+
+
+def test_at_dusk_a_camera_is_called_black_once() -> None:
+    """Between black and not black lies a stretch where neither begins nor ends."""
+    dusk = [look_at(taken(photo(PHOTOS[12]) * light, noise=1, seed=9)) for light in (0.06, 0.03)]
+    assert [look.is_black for look in dusk] == [False, True]
+    watched = Watched()
+    assert watched.look(dusk[0]) == []
+    assert watched.look(*[BLACK] * IN_A_ROW) == ["black"]
+    for _ in range(5):
+        assert watched.look(*dusk) == ["black"]
+    assert watched.look(SHARP[0]) == []
+
+
+def test_the_same_picture_so_many_times_as_the_config_says_is_frozen() -> None:
+    watched = Watched(frozen=4)
+    assert watched.look(*[SHARP[0]] * 3) == []
+    assert watched.look(SHARP[0]) == ["frozen"]
+    assert watched.look(SHARP[1]) == []
+
+
+def test_a_still_scene_with_a_live_sensor_is_no_problem() -> None:
+    assert Watched().look(*SHARP) == []
+
+
+def test_a_camera_out_of_focus_is_measured_by_itself_once_it_is_known() -> None:
+    assert BLURRED[0].sharpness > 0.015
+    assert Watched().look(*BLURRED) == []
+    watched = Watched()
+    assert watched.look(*SHARP, *BLURRED) == ["blurred"]
+    assert watched.look(SHARP[0]) == []
+
+
+def test_what_the_config_turns_off_is_no_problem() -> None:
+    watched = Watched(black=False, frozen=None, blur=False, learned_silence=False)
+    assert watched.look(*[BLACK] * 5, *[SHARP[0]] * 5, *SHARP, *BLURRED) == []
+
+
+def test_silence_beyond_the_folders_limit_is_a_problem_until_the_next_image() -> None:
+    watched = Watched()
+    watched.image()
+    watched.now += 59
+    assert not watched.silent(limit=60)
+    watched.now += 2
+    assert watched.silent(limit=60)
+    watched.image()
+    assert not watched.silent(limit=60)
+
+
+def test_a_camera_whose_images_wait_is_not_silent() -> None:
+    """While the daemon is paused, or behind, nobody knows what the cameras have sent meanwhile."""
+    watched = Watched()
+    watched.image()
+    watched.now += 1_000
+    assert not watched.silent(limit=60, at_rest=False)
+    watched.image("back", ago=500)
+    assert watched.silent(limit=60, at_rest=False)  # known by what came later
+
+
+def steady() -> Rhythm:
+    return Rhythm([Day(number, longest=60.0, total=86_400.0, gaps=1_440) for number in range(4)])
+
+
+def test_the_time_that_the_daemon_was_down_is_nobodys_silence() -> None:
+    watched = Watched({"front": Memory(folder=FOLDER, silent_seconds=800.0, rhythm=steady())})
+    assert not watched.silent()
+    watched.now += 101
+    assert watched.silent()
+
+
+def test_a_camera_silent_since_before_the_restart_is_still_silent() -> None:
+    former = Watched({"front": Memory(folder=FOLDER, rhythm=steady())})
+    former.now += 2_000
+    assert former.silent()
+    again = Watched(former.watch.memories())
+    assert list(again.watch.problems()["front"]) == ["silent"]
+    assert again.watch.everything()["front"]["silent"] == former.watch.everything()["front"]["silent"]
+
+
+def test_a_camera_that_sends_rubbish_is_not_silent_and_a_gap_is_learned_from_when_images_came() -> None:
+    watched = Watched()
+    for _ in range(3):
+        watched.image(ago=30)
+        watched.now += 100
+    (day,) = watched.watch.memories()["front"].rhythm.days
+    assert (day.longest, day.gaps) == (100, 2)
+
+
+def test_of_too_many_cameras_the_one_longest_unseen_is_forgotten() -> None:
+    watched = Watched()
+    for number in range(LONGEST_LIST + 3):
+        watched.now += 1
+        watched.image(f"camera {number}")
+    assert len(watched.watch.names) == len(watched.watch.memories()) == LONGEST_LIST
+    assert watched.watch.gone() == {"camera 0", "camera 1", "camera 2"}
+
+
+def drop(house: House, camera: str, name: str, data: bytes) -> None:
+    """As a camera does: whole, and counted until it is done."""
+    folder = house.inbox / camera
+    folder.mkdir(exist_ok=True)
+    before = house.finished()
+    (house.root / "part").write_bytes(data)
+    (house.root / "part").rename(folder / name)
+    wait_until(lambda: house.finished() == before + 1)
+
+
+def black_jpeg(seed: int) -> bytes:
+    noise = np.random.default_rng(seed).normal(6, 2, (480, 640, 3))
+    return cv2.imencode(".jpg", np.clip(noise, 0, 255).astype(np.uint8))[1].tobytes()
+
+
+def problems(subscriber: Subscriber, camera: str) -> list[list[str]]:
+    """The kinds of problems in each message so far."""
+    return [sorted(json.loads(each)["problems"]) for each in subscriber.topics(f"/problem/{camera}")]
+
+
+@pytest.mark.broker
+def test_problems_are_retained_on_mqtt_and_stand_in_status_stats_and_log_once(tmp_path: Path) -> None:
+    with (
+        mosquitto(tmp_path) as broker,
+        Subscriber(broker.port) as subscriber,
+        running(tmp_path, mqtt={"url": broker.url}) as house,
+    ):
+        drop(house, "front", "good.jpg", PHOTOS[0].read_bytes())
+        wait_until(lambda: problems(subscriber, "front") == [[]])
+        for number in range(IN_A_ROW + 2):
+            drop(house, "front", f"{number}.jpg", black_jpeg(number))
+        wait_until(lambda: problems(subscriber, "front") == [[], ["black"]])
+        message = json.loads(subscriber.topics("/problem/front")[-1])
+        assert message["camera"] == "front"
+        assert message["problems"]["black"].keys() == {"text", "since"}
+        expected = {"front": {"black": message["problems"]["black"]["text"]}}
+        assert house.status()["stats"]["problems"] == expected
+        wait_until(lambda: json.loads(subscriber.topics("/stats")[-1])["problems"] == expected)
+        shown = dropsight("status", "-c", str(house.config)).stdout
+        assert "problem    front is black: the picture is black" in shown
+        assert house.daemon_log().count("camera front is black") == 1
+        with Subscriber(broker.port) as late:
+            wait_until(lambda: problems(late, "front") == [["black"]])
+        drop(house, "front", "better.jpg", PHOTOS[1].read_bytes())
+        wait_until(lambda: problems(subscriber, "front")[-1] == [])
+        assert house.daemon_log().count("camera front is no longer black") == 1
+
+
+@pytest.mark.broker
+def test_a_silent_camera_is_told_of_again_by_a_broker_and_a_daemon_that_were_away(tmp_path: Path) -> None:
+    watch = [{"path": "inbox", "silence": 1.0}]
+    with mosquitto(tmp_path) as broker:
+        settings = {"mqtt": {"url": broker.url}, "watch": watch}
+        with Subscriber(broker.port) as subscriber, running(tmp_path, **settings) as house:
+            drop(house, "front", "a.jpg", PHOTOS[0].read_bytes())
+            wait_until(lambda: problems(subscriber, "front")[-1:] == [["silent"]])
+            assert house.stop() == 0
+        broker.kill()
+        broker.start()  # without persistence: what was retained is gone
+        with Subscriber(broker.port) as subscriber, running(tmp_path, **settings) as house:
+            wait_until(lambda: problems(subscriber, "front") == [["silent"]])
+            drop(house, "front", "b.jpg", PHOTOS[1].read_bytes())
+            wait_until(lambda: [] in problems(subscriber, "front"))
+
+
+def test_a_kill_forgets_no_problem(tmp_path: Path) -> None:
+    memory = tmp_path / "state" / "cameras.json"
+    watch = [{"path": "inbox", "silence": 1.0}]
+    with running(tmp_path, watch=watch) as house:
+        drop(house, "front", "a.jpg", PHOTOS[0].read_bytes())
+        wait_until(lambda: memory.exists() and b'"silent":' in memory.read_bytes())
+        house.kill()
+    with running(tmp_path, watch=watch) as house:
+        assert list(house.status()["stats"]["problems"]["front"]) == ["silent"]
+
+
+def test_a_paused_daemon_calls_no_camera_silent(tmp_path: Path) -> None:
+    with running(tmp_path, watch=[{"path": "inbox", "silence": 1.0}]) as house:
+        drop(house, "front", "a.jpg", PHOTOS[0].read_bytes())
+        house.ask("pause")
+        shutil.copy(PHOTOS[1], house.inbox / "back.jpg")
+        wait_until(lambda: house.counters()["queued"] == 1)
+        looked = house.status()["stats"]["uptime_seconds"] + 2.5
+        wait_until(lambda: house.status()["stats"]["uptime_seconds"] > looked)
+        assert house.status()["stats"]["problems"] == {}
+
+
+def test_memory_that_cannot_be_read_is_one_line_and_a_new_beginning(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "cameras.json").write_bytes(b'{"front": {"rhythm": ')
+    with running(tmp_path) as house:
+        drop(house, "front", "a.jpg", PHOTOS[0].read_bytes())
+        assert house.stop() == 0
+    assert house.daemon_log().count("cameras are learned anew") == 1
+    assert "front" in json.loads((tmp_path / "state" / "cameras.json").read_bytes())
+
+
+@pytest.mark.broker
+def test_a_camera_whose_folder_was_taken_away_is_forgotten_everywhere(tmp_path: Path) -> None:
+    topic = "homeassistant/device/dropsight_test/config"
+    with mosquitto(tmp_path) as broker, Subscriber(broker.port, "#") as subscriber:
+        settings = {"mqtt": {"url": broker.url}, "watch": [{"path": "inbox", "silence": 1.0}]}
+        with running(tmp_path, **settings) as house:
+            for camera in ("front", "back"):
+                drop(house, camera, "a.jpg", PHOTOS[0].read_bytes())
+            assert house.stop() == 0
+        memory = tmp_path / "state" / "cameras.json"
+        known = json.loads(memory.read_bytes())
+        known["front"]["silent_seconds"] = 2 * 86_400.0
+        memory.write_text(json.dumps(known))
+        (tmp_path / "inbox" / "front").rmdir()
+        with running(tmp_path, **settings) as house:
+            wait_until(lambda: subscriber.topics("/state/front")[-1] == b"")
+            wait_until(lambda: subscriber.topics("/problem/front")[-1] == b"")
+            taken_back = {"platform": "sensor"}
+            wait_until(lambda: _components(subscriber, topic).get("front_label") == taken_back)
+            assert _components(subscriber, topic)["back_label"]["state_topic"]
+            assert house.stop() == 0
+        assert list(json.loads(memory.read_bytes())) == ["back"]
+
+
+def _components(subscriber: Subscriber, topic: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(subscriber.topics(topic)[-1])["components"]
+    return found
+
+
+def test_a_share_that_is_not_mounted_makes_no_camera_forgotten(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    memory = {"front": {"folder": os.fspath(tmp_path / "inbox"), "silent_seconds": 9e5}}
+    (tmp_path / "state" / "cameras.json").write_text(json.dumps(memory))
+    with running(tmp_path, watch=[{"path": "inbox", "silence": 1.0}]) as house:
+        wait_until(lambda: "silent" in house.status()["stats"]["problems"].get("front", {}))
+        assert house.stop() == 0
+    assert "front" in json.loads((tmp_path / "state" / "cameras.json").read_bytes())
