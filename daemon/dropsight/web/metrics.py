@@ -113,6 +113,12 @@ def _of_cameras(seen: Overview) -> Iterator[Metric]:
     last = {name: camera.last for name, camera in seen.cameras.items()}
     text = "When the last image of a camera was recorded, in seconds since 1970."
     yield _gauges("camera_last_image_timestamp_seconds", text, last, "camera")
+    text = "1 for each problem that a camera has now."
+    family = GaugeMetricFamily("dropsight_camera_problem", text, labels=["camera", "kind"])
+    for camera, kinds in seen.status.stats.problems.items():
+        for kind in kinds:
+            family.add_metric([camera, kind], 1.0)
+    yield family
 
 
 def _of_machine(seen: Overview) -> Iterator[Metric]:
