@@ -48,7 +48,7 @@ class House:
         self.root = root
         self.inbox, self.processed, self.failed = root / "inbox", root / "processed", root / "failed"
         self.config = root / "dropsight.yaml"
-        self.config.write_text(yaml.safe_dump({"device": "test", "mqtt": None, **settings}))
+        self.config.write_text(yaml.safe_dump({"device": "test", "mqtt": None, "web": None, **settings}))
         self.inbox.mkdir(exist_ok=True)
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -78,7 +78,7 @@ def test_check_tries_everything_and_prints_a_line_a_finding(tmp_path: Path) -> N
         done = dropsight("check", cwd=tmp_path, environ={"DROPSIGHT_MQTT__URL": broker.url})
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [
-        ["ok", name] for name in ("config", "folders", "model", "image", "broker")
+        ["ok", name] for name in ("config", "folders", "model", "image", "broker", "web")
     ]
 
 
@@ -114,6 +114,7 @@ def test_the_demo_classifies_photos_and_ends_by_itself() -> None:
     done = dropsight("demo", "--seconds", "2")
     assert done.returncode == 0, done.stderr
     assert "mosquitto_sub -p" in done.stdout
+    assert "The dashboard is at http://127.0.0.1:" in done.stdout
     assert "%" in done.stdout
     assert "outbox" not in done.stderr
 

@@ -33,7 +33,7 @@ def bundle(folder: Path, **said: Any) -> Path:
 
 
 def rewrite(house: House, **settings: Any) -> None:
-    house.config.write_text(yaml.safe_dump({"device": "test", "mqtt": None, **settings}))
+    house.config.write_text(yaml.safe_dump({"device": "test", "mqtt": None, "web": None, **settings}))
 
 
 def hang_up(house: House) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 from dropsight.commands.settings import settings
-from dropsight.config import Config
+from dropsight.config import Config, token
 from dropsight.daemon.folders import open_folders
 from dropsight.errors import ConfigError, DropsightError
 from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.sinks.mqtt import try_broker
+from dropsight.web.serving import INSTALL, is_installed
 
 Trial: TypeAlias = tuple[str, Callable[[], str]]
 
@@ -33,6 +34,7 @@ def _trials(config: Config) -> Iterator[Trial]:
         yield "broker", lambda: "none: mqtt is null"
     else:
         yield "broker", lambda: f"MQTT {try_broker(mqtt, config.device)}"
+    yield "web", lambda: _web(config)
 
 
 def _try(name: str, trial: Callable[[], str]) -> int:
@@ -45,6 +47,13 @@ def _try(name: str, trial: Callable[[], str]) -> int:
     if finding:
         print(f"ok    {name:<8} {finding}")
     return 0
+
+
+def _web(config: Config) -> str:
+    if config.web is None:
+        return "none: web is null"
+    asks = "asks for the token" if token(config.web) else "asks for no token"
+    return f"{config.web.listen}, {asks}" if is_installed() else f"none: {INSTALL}"
 
 
 def _load(config: Config, loaded: list[ImageInferenceRuntime]) -> str:

@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 
 from dropsight.commands.settings import settings
-from dropsight.daemon.reports import Status
 from dropsight.errors import DropsightError
 from dropsight.service.control import ask
 from dropsight.service.latency import Percentiles
+from dropsight.sinks.reports import Status
 
 
 def show(file: Path | None, *, as_json: bool) -> None:
@@ -38,6 +38,7 @@ def _lines(status: Status) -> Iterator[str]:
     yield f"speed      {speed.window:.2f} images/s of late, {speed.since_start:.2f} since the start"
     yield f"queues     {', '.join(f'{name} {depth}' for name, depth in stats.queues.items())}"
     yield f"broker     {_broker(status)}"
+    yield f"dashboard  {status.dashboard or 'none'}"
     yield f"memory     {stats.memory_bytes / 2**20:.0f} MiB"
     yield from (f"trouble    {part}: {text}" for part, text in status.troubles.items())
     for camera, problems in stats.problems.items():

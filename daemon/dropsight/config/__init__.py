@@ -1,6 +1,7 @@
 """The settings: one checked tree from a YAML file, the environment and the command line."""
 
-from dropsight.config.credentials import has_password, password, redacted_url
+from dropsight.config.addresses import host_and_port, is_loopback
+from dropsight.config.credentials import has_password, password, redacted_url, token
 from dropsight.config.effective import dump, effective, schema
 from dropsight.config.reading import load
 from dropsight.config.sizes import format_size, parse_size
@@ -46,9 +47,12 @@ __all__ = [
     "effective",
     "format_size",
     "has_password",
+    "host_and_port",
+    "is_loopback",
     "load",
     "parse_size",
     "password",
     "redacted_url",
     "schema",
+    "token",
 ]

@@ -1,13 +1,14 @@
-"""The broker's password: read from its file or from systemd's credentials, kept out of everything shown."""
+"""Secrets: read from their files or from systemd's credentials, kept out of everything shown."""
 
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from dropsight.config.tree import Mqtt
+from dropsight.config.tree import Mqtt, Web
 from dropsight.errors import ConfigError
 
+LEAST_TOKEN = 16
 _USER_INFO = re.compile(r"(?<=://)([^:@/]*):.*@", re.DOTALL)
 
 
@@ -23,13 +24,18 @@ def password(mqtt: Mqtt, environ: Mapping[str, str] = os.environ) -> str | None:
     path = mqtt.password_file or _credential(environ)
     if path is None:
         return None
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
-        fault = f"mqtt.password_file: {path} cannot be read ({reason})"
-        raise ConfigError([f"{fault}; put the password there, readable for the user of dropsight"]) from error
-    return text.removesuffix("\n")
+    return _secret("mqtt.password_file", path, "password")
+
+
+def token(web: Web) -> str | None:
+    """The text of `token_file` without white space, None where there is none; raises ConfigError."""
+    if web.token_file is None:
+        return None
+    found = _secret("web.token_file", web.token_file, "token").strip()
+    if len(found) < LEAST_TOKEN or not (found.isascii() and found.isprintable()):
+        fault = f"web.token_file: {web.token_file} holds no token of {LEAST_TOKEN} letters and digits or more"
+        raise ConfigError([f"{fault}; make one: openssl rand -hex 24 >{web.token_file}"])
+    return found
 
 
 def _credential(environ: Mapping[str, str]) -> Path | None:
@@ -45,3 +51,13 @@ def has_password(url: str) -> bool:
 def redacted_url(url: str) -> str:
     """The URL with *** for its password."""
     return _USER_INFO.sub(r"\1:***@", url)
+
+
+def _secret(key: str, path: Path, what: str) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
+        fault = f"{key}: {path} cannot be read ({reason})"
+        raise ConfigError([f"{fault}; put the {what} there, readable for the user of dropsight"]) from error
+    return text.removesuffix("\n")

@@ -5,10 +5,11 @@ from itertools import permutations, product
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from dropsight.config.addresses import host_and_port, is_loopback
 from dropsight.config.forms import spoken_list
 from dropsight.config.keys import Key, dotted
 from dropsight.config.layers import Fault
-from dropsight.config.tree import Config, Mqtt, Watch
+from dropsight.config.tree import Config, Mqtt, Watch, Web
 from dropsight.records import Normalization
 
 SCHEMES = ("mqtt", "mqtts", "ws", "wss", "mqtt+unix")
@@ -22,8 +23,8 @@ def broken_rules(config: Config) -> Iterator[Fault]:
         yield from _normalization(config.model.normalization)
     if config.mqtt:
         yield from _mqtt(config.mqtt)
-    if config.web and not _is_address(config.web.listen):
-        yield Fault(("web", "listen"), "is no address; give it as HOST:PORT, such as 127.0.0.1:8080")
+    if config.web:
+        yield from _web(config.web)
 
 
 def _watch_key(index: int, name: str) -> Key:
@@ -94,6 +95,13 @@ def _url_fault(url: str) -> str | None:
     return None if parts.hostname else "names no host; give it as mqtt://HOST:PORT"
 
 
-def _is_address(text: str) -> bool:
-    host, _, port = text.rpartition(":")
-    return bool(host) and port.isascii() and port.isdigit() and int(port) <= 65535
+def _web(web: Web) -> Iterator[Fault]:
+    key = ("web", "listen")
+    try:
+        host, _ = host_and_port(web.listen)
+    except ValueError:
+        yield Fault(key, "is no address; give it as HOST:PORT, such as 127.0.0.1:8080")
+        return
+    if not is_loopback(host) and web.token_file is None:
+        text = "is open to other machines, which takes a token; give web.token_file, or a host of 127.0.0.1"
+        yield Fault(key, text, also=(("web", "token_file"),))

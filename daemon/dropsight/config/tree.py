@@ -144,6 +144,7 @@ class Mqtt(Struct, frozen=True):
 
 class Web(Struct, frozen=True):
     listen: str = "127.0.0.1:8080"
+    token_file: Path | None = None
 
 
 class Stats(Struct, frozen=True):

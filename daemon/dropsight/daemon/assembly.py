@@ -12,6 +12,7 @@ from functools import partial
 import msgspec
 
 from dropsight.config import Config
+from dropsight.daemon.dashboard import open_web
 from dropsight.daemon.ending import end_publishing
 from dropsight.daemon.engine import open_engine
 from dropsight.daemon.explaining import Explanations
@@ -24,6 +25,7 @@ from dropsight.daemon.reloading import Reloader, Reread
 from dropsight.daemon.remote import Remote
 from dropsight.daemon.reporter import Reporter
 from dropsight.daemon.resources import decoders, open_log, share_memory
+from dropsight.daemon.threads import start
 from dropsight.daemon.trial import survives
 from dropsight.daemon.watching import Watching
 from dropsight.errors import ConfigError, ModelError
@@ -90,6 +92,9 @@ class Daemon:
             self._reporter = self._make_reporter()
             self._remote = self._make_remote()
             self._publisher = self._reporter.publisher = self._watching.publisher = self._make_publisher()
+            self._web = self._reporter.web = open_web(
+                config, self._reporter, self._recorder, self._stats, changed=self._on_trouble
+            )
             self._stack = stack.pop_all()
 
     def run(self, lifecycle: Lifecycle, *, once: bool = False) -> int:
@@ -97,8 +102,8 @@ class Daemon:
         self._reloader = Reloader(
             self._config, self._reread, lifecycle=lifecycle, troubles=self._troubles, swap=self._swap
         )
-        recorder = _start("recorder", self._recorder.run)
-        publisher = _start("mqtt", self._publisher.run) if self._publisher else None
+        recorder = start("recorder", self._recorder.run)
+        publisher = start("mqtt", self._publisher.run) if self._publisher else None
         self._workers.start(never_hurry=once)
         control = ControlServer(
             self._config.store.path.parent, {"status": self._status}, otherwise=self._remote.obey
@@ -108,6 +113,8 @@ class Daemon:
         finder = self._work_once(lifecycle) if once else self._watch(housekeeping)
         log.info("watching %s", ", ".join(folder.root for folder in self._folders))
         self._reporter.ready()
+        if self._web and not once:
+            self._web.start()
         try:
             self._wait(lifecycle)
             if lifecycle.failure:
@@ -130,6 +137,8 @@ class Daemon:
             self._recorder.stop()
             recorder.join()
             control.close()
+            if self._web:
+                self._web.close()
             self._stack.close()
         log.info("%s", summary(self._reporter.snapshot()))
         return self._exit_code(lifecycle, once=once)
@@ -143,13 +152,13 @@ class Daemon:
             troubles=self._troubles,
             settle_seconds=max(folder.settings.settle_seconds for folder in self._folders),
         )
-        return _start("scan", work)
+        return start("scan", work)
 
     def _watch(self, stopped: threading.Event) -> threading.Thread:
         self._scanner.start_watching()
         for name, work in (("housekeeping", self._housekeeper.run), ("cameras", self._watching.run)):
             threading.Thread(target=work, args=(stopped,), name=name, daemon=True).start()
-        return _start("scan", self._scanner.run)
+        return start("scan", self._scanner.run)
 
     def _wait(self, lifecycle: Lifecycle) -> None:
         interval = self._config.stats.interval_seconds
@@ -268,6 +277,8 @@ class Daemon:
 
     def _on_recorded(self, recorded: Sequence[Recorded]) -> None:
         self._watching.recorded(recorded)
+        if self._web:
+            self._web.show(recorded)
         if self._told:
             self._told(recorded)
 
@@ -285,9 +296,3 @@ class Daemon:
         if self._publisher:
             self._publisher.announce_stats()
         log.info("%s", "paused: images wait in their folders" if paused else "resumed")
-
-
-def _start(name: str, target: Callable[[], None]) -> threading.Thread:
-    thread = threading.Thread(target=target, name=name)
-    thread.start()
-    return thread

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import msgspec
 
 from dropsight.config import Config
-from dropsight.daemon.reports import Status, info, model_report
 from dropsight.inference.pipeline import timestamp
 from dropsight.service.backlog import Backlog
 from dropsight.service.cameras import CameraWatch
@@ -16,11 +15,13 @@ from dropsight.service.recorder import Recorder
 from dropsight.service.stats import Snapshot, Stats, summary
 from dropsight.service.workers import Workers
 from dropsight.sinks.mqtt import Publisher
+from dropsight.sinks.reports import Status, info, model_report
 from dropsight.version import VERSION
+from dropsight.web.serving import WebServer
 
 
 class Reporter:
-    """Thread-safe. `config` is the one in force; `publisher` comes when it is made."""
+    """Thread-safe. `config` is the one in force; `publisher` and `web` come when they are made."""
 
     def __init__(
         self,
@@ -34,10 +35,11 @@ class Reporter:
     ) -> None:
         self.config = config
         self.publisher: Publisher | None = None
+        self.web: WebServer | None = None
         self._stats, self._backlog, self._recorder, self._workers = stats, backlog, recorder, workers
         self._watch = watch
         self._started = time.time()
-        self._up = False
+        self.up = False
 
     def info(self) -> bytes:
         return info(self.config, self._workers.engine, started=self._started)
@@ -65,7 +67,8 @@ class Reporter:
 
     def troubles(self) -> dict[str, str]:
         of_broker = self.publisher.troubles.current() if self.publisher else {}
-        return self._recorder.troubles.current() | of_broker
+        of_web = self.web.troubles.current() if self.web else {}
+        return self._recorder.troubles.current() | of_broker | of_web
 
     def status(self, watched: Sequence[str]) -> Status:
         snapshot = self.snapshot()
@@ -77,6 +80,7 @@ class Reporter:
             log=str(self.config.log.path),
             model=model_report(self._workers.engine),
             mqtt=self.publisher.status() if self.publisher else None,
+            dashboard=self.web.address if self.web else None,
             troubles=snapshot.troubles,
             dropped=snapshot.dropped,
             paused=snapshot.paused,
@@ -84,11 +88,11 @@ class Reporter:
         )
 
     def ready(self) -> None:
-        self._up = True
+        self.up = True
         notify(READY="1")
         self.tell_supervisor()
 
     def tell_supervisor(self) -> None:
         """Have systemd show how it goes."""
-        if self._up:
+        if self.up:
             notify(STATUS="; ".join([summary(self.snapshot()), *self.troubles().values()]))

@@ -20,7 +20,7 @@ class LoopbackBroker:
         except ImportError as error:
             raise SinkError('the demo needs amqtt: pip install "dropsight[demo]"') from error
         self._broker_class = Broker
-        self.port = _free_port()
+        self.port = free_port(STANDARD_PORT)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="broker", daemon=True)
 
@@ -47,8 +47,9 @@ class LoopbackBroker:
         await self._broker.start()
 
 
-def _free_port() -> int:
-    for port in (STANDARD_PORT, 0):
+def free_port(wanted: int) -> int:
+    """Return this port of 127.0.0.1, or another where it is taken."""
+    for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -57,4 +58,4 @@ def _free_port() -> int:
                 continue
             found: int = probe.getsockname()[1]
             return found
-    raise SinkError("no free port on 127.0.0.1 for the demo's broker")
+    raise SinkError("no free port on 127.0.0.1 for the demo")

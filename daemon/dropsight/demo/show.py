@@ -13,13 +13,15 @@ from pathlib import Path
 
 from dropsight.config import Config, load
 from dropsight.daemon.assembly import Daemon
-from dropsight.demo.loopback import LoopbackBroker
+from dropsight.demo.loopback import LoopbackBroker, free_port
 from dropsight.records import Failure, Result
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.recording import Recorded
+from dropsight.web.serving import INSTALL, is_installed
 
 CAMERAS = ("porch", "garden")
 SECONDS_BETWEEN = 1.0
+WEB_PORT = 8080
 _HEADING = (
     f"{'camera':<8} {'photo':<20} {'confidence':>10}  {'label':<22} "
     f"{'decode':>7} {'invoke':>7} {'total ms':>9}"
@@ -35,8 +37,9 @@ def show(seconds: float) -> int:
         Lifecycle() as lifecycle,
     ):
         root = Path(folder)
-        daemon = Daemon(_config(root, broker.port), on_recorded=_print)
-        print(_introduction(root, broker.port, seconds), flush=True)
+        web_port = free_port(WEB_PORT) if is_installed() else None
+        daemon = Daemon(_config(root, broker.port, web_port), on_recorded=_print)
+        print(_introduction(root, broker.port, web_port, seconds), flush=True)
         dropper = threading.Thread(target=_drop_photos, args=(root, seconds, lifecycle), name="camera")
         dropper.start()
         code = daemon.run(lifecycle)
@@ -45,7 +48,7 @@ def show(seconds: float) -> int:
     return code
 
 
-def _config(root: Path, port: int) -> Config:
+def _config(root: Path, port: int, web_port: int | None) -> Config:
     overrides = {
         "device": "demo",
         "watch": [
@@ -60,12 +63,15 @@ def _config(root: Path, port: int) -> Config:
         "mqtt.url": f"mqtt://127.0.0.1:{port}",
         "mqtt.protocol": "3.1.1",
         "stats.interval_seconds": 5,
+        "web": None if web_port is None else {"listen": f"127.0.0.1:{web_port}"},
     }
     return load(None, overrides=overrides)
 
 
-def _introduction(root: Path, port: int, seconds: float) -> str:
+def _introduction(root: Path, port: int, web_port: int | None, seconds: float) -> str:
+    dashboard = f"at http://127.0.0.1:{web_port}/" if web_port else f"not installed: {INSTALL}"
     lines = (
+        f"The dashboard is {dashboard}",
         f"A broker listens on 127.0.0.1:{port}; watch it from another terminal:",
         f"    mosquitto_sub -p {port} -v -t 'dropsight/#'",
         f"Photos are dropped into {root / 'inbox'}; drop some of yours, too.",

@@ -6,7 +6,7 @@ from dropsight.errors import ImageError
 from dropsight.images.decoding import decode
 from dropsight.images.framing import Pixels, resize
 from dropsight.images.header import check_bounds, read_header
-from dropsight.images.opening import Bounds, open_image
+from dropsight.images.opening import Bounds, ImageFile, open_image
 
 JPEG_QUALITY = 80
 
@@ -17,7 +17,12 @@ def thumbnail(path: str, bounds: Bounds, *, longest: int) -> bytes:
     Raises ImageError for what is no picture, FileNotFoundError.
     """
     with open_image(path) as file:
-        data = file.read(bounds)
+        return thumbnail_of(file, bounds, longest=longest)
+
+
+def thumbnail_of(file: ImageFile, bounds: Bounds, *, longest: int) -> bytes:
+    """As `thumbnail`, of a file that is open already."""
+    data = file.read(bounds)
     header = read_header(data)
     check_bounds(header, bounds)
     height, width = _fitting(header.upright[1], header.upright[0], longest)

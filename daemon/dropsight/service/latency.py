@@ -28,6 +28,18 @@ class Percentiles(msgspec.Struct, frozen=True):
     max: float
 
 
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """All values since the start: counts of shape (BUCKETS,), and the sum in milliseconds."""
+
+    counts: NDArray[np.int64]
+    total_ms: float
+
+    def at_most(self, milliseconds: float) -> int:
+        """How many values lie within this bound, which is right to a bucket: 5 % of the bound."""
+        return int(self.counts[: bucket_of(milliseconds) + 1].sum())
+
+
 def bucket_of(milliseconds: float) -> int:
     if milliseconds <= LOWEST_MS:
         return 0
@@ -58,6 +70,7 @@ class LatencyHistogram:
     _counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((SLOTS + 1, BUCKETS), np.int64))
     _largest: list[float] = field(default_factory=lambda: [0.0] * (SLOTS + 1))
     _epoch: int = 0
+    total_ms: float = 0.0
 
     def add(self, milliseconds: float, *, now: float) -> None:
         """Count one value at monotonic time `now` in seconds."""
@@ -66,6 +79,7 @@ class LatencyHistogram:
         for row in (slot, SLOTS):
             self._counts[row, bucket] += 1
             self._largest[row] = max(self._largest[row], milliseconds)
+        self.total_ms += milliseconds
 
     def window(self, *, now: float) -> Percentiles:
         self._advance(now)
@@ -73,6 +87,9 @@ class LatencyHistogram:
 
     def since_start(self) -> Percentiles:
         return percentiles(self._counts[SLOTS], self._largest[SLOTS])
+
+    def distribution(self) -> "Distribution":
+        return Distribution(self._counts[SLOTS].copy(), self.total_ms)
 
     def _advance(self, now: float) -> int:
         epoch = int(now / self.slot_seconds)

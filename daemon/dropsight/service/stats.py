@@ -11,7 +11,7 @@ import msgspec
 
 from dropsight.records import Failure, Latency, Record, Result
 from dropsight.service.backlog import Counters
-from dropsight.service.latency import SLOTS, LatencyHistogram, Percentiles
+from dropsight.service.latency import SLOTS, Distribution, LatencyHistogram, Percentiles
 
 STAGES = Latency.__struct_fields__
 _THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
@@ -78,6 +78,11 @@ class Stats:
                         self._stages[stage].add(getattr(record.latency_ms, stage), now=now)
                 elif isinstance(record, Failure):
                     self._errors[record.error.code] += 1
+
+    def distributions(self) -> dict[str, Distribution]:
+        """Latencies a stage since the start."""
+        with self._lock:
+            return {stage: histogram.distribution() for stage, histogram in self._stages.items()}
 
     def snapshot(
         self,

@@ -65,7 +65,7 @@ class Unfiled:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
@@ -81,7 +81,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with ExitStack() as stack, _translated(path):
+        with ExitStack() as stack, translated(path):
             self._lock = stack.enter_context(_sole_owner(path))
             self._db = stack.enter_context(closing(_connect(path)))
             _migrate(self._db, path)
@@ -89,7 +89,7 @@ class Store:
 
     def add(self, rows: Sequence[Row]) -> list[int | None]:
         """Insert and fsync in one transaction; return a seq for each row, None where the id is on record."""
-        with _translated(self.path):
+        with translated(self.path):
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -105,7 +105,7 @@ class Store:
         self, *, totals: Sequence[tuple[float, int]], filed: Sequence[int], cursors: Mapping[Cursor, int]
     ) -> None:
         """Note totals (milliseconds, seq), what was filed, how far log and broker are. Not fsynced."""
-        with _translated(self.path):
+        with translated(self.path):
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -121,19 +121,19 @@ class Store:
                 raise
 
     def unfiled(self) -> list[Unfiled]:
-        with _translated(self.path):
+        with translated(self.path):
             rows = self._db.execute(
                 "SELECT seq, path, size, mtime_ns, line FROM record WHERE filed = 0 ORDER BY seq"
             )
             return [Unfiled(*row) for row in rows]
 
     def cursor(self, name: Cursor) -> int:
-        with _translated(self.path):
+        with translated(self.path):
             return _cursor(self._db, name)
 
     def start_cursor(self, name: Cursor) -> None:
         """A reader that is new here begins with what comes, not with the history."""
-        with _translated(self.path):
+        with translated(self.path):
             self._db.execute(
                 "INSERT INTO cursor SELECT ?, coalesce(max(seq), 0) FROM record WHERE true"
                 " ON CONFLICT DO NOTHING",
@@ -141,13 +141,13 @@ class Store:
             )
 
     def forget_cursor(self, name: Cursor) -> None:
-        with _translated(self.path):
+        with translated(self.path):
             self._db.execute("DELETE FROM cursor WHERE name = ?", (name,))
 
     def prune(self, *, after: int, upto: int) -> int:
         """Delete filed records with after < seq <= upto, a batch a transaction; return how many went."""
         gone = 0
-        with _translated(self.path):
+        with translated(self.path):
             while True:
                 done = self._db.execute(
                     "DELETE FROM record WHERE seq IN (SELECT seq FROM record"
@@ -160,7 +160,7 @@ class Store:
                     return gone
 
     def forget_kept(self, ids: Sequence[str]) -> None:
-        with _translated(self.path):
+        with translated(self.path):
             self._db.executemany("DELETE FROM kept WHERE id = ?", [(record_id,) for record_id in ids])
 
     def close(self) -> None:
@@ -188,54 +188,55 @@ class JournalReader:
     """A reading connection, for one thread."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        with _translated(path):
+        self.path = path
+        with translated(path):
             self._db = _connect(path)
 
     def pending(self, after: int, limit: int) -> list[Delivery]:
         """Durable records with seq > after, in order."""
-        with _translated(self._path):
+        with translated(self.path):
             rows = self._db.execute(
                 "SELECT seq, camera, status, line, total_ms FROM record WHERE seq > ? ORDER BY seq LIMIT ?",
                 (after, limit),
             )
             return [
-                Delivery(seq, camera, status, _line(line, total)) for seq, camera, status, line, total in rows
+                Delivery(seq, camera, status, final_line(line, total))
+                for seq, camera, status, line, total in rows
             ]
 
     def find(self, record_id: str) -> Unfiled | None:
-        with _translated(self._path):
+        with translated(self.path):
             row = self._db.execute(
                 "SELECT seq, path, size, mtime_ns, line FROM record WHERE id = ?", (record_id,)
             ).fetchone()
             return None if row is None else Unfiled(*row)
 
     def newest(self) -> int:
-        with _translated(self._path):
+        with translated(self.path):
             row = self._db.execute("SELECT max(seq) FROM record").fetchone()
             return int(row[0] or 0)
 
     def latest_by_camera(self) -> list[tuple[str, bytes]]:
-        with _translated(self._path):
+        with translated(self.path):
             rows = self._db.execute(
                 "SELECT camera, line, total_ms FROM record WHERE seq IN"
                 " (SELECT max(seq) FROM record WHERE status = 'ok' GROUP BY camera)"
             )
-            return [(camera, _line(line, total)) for camera, line, total in rows]
+            return [(camera, final_line(line, total)) for camera, line, total in rows]
 
     def is_kept(self, record_id: str) -> bool:
-        with _translated(self._path):
+        with translated(self.path):
             return self._db.execute("SELECT 1 FROM kept WHERE id = ?", (record_id,)).fetchone() is not None
 
     def kept(self) -> Iterator[tuple[str, bytes]]:
-        with _translated(self._path):
+        with translated(self.path):
             yield from self._db.execute("SELECT id, path FROM kept")
 
     def close(self) -> None:
         self._db.close()
 
 
-def _line(line: bytes, total_ms: float | None) -> bytes:
+def final_line(line: bytes, total_ms: float | None) -> bytes:
     return line if total_ms is None else with_total(line, total_ms)
 
 

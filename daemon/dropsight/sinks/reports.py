@@ -36,6 +36,7 @@ class Status(msgspec.Struct, frozen=True):
     log: str
     model: ModelReport
     mqtt: MqttStatus | None
+    dashboard: str | None
     troubles: Mapping[str, str]
     dropped: int
     paused: bool

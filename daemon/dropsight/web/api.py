@@ -1,0 +1,156 @@
+"""The answers: what each address gives."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial, wraps
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from dropsight.errors import ImageError, StoreError
+from dropsight.images.opening import Bounds
+from dropsight.records import Result, decode
+from dropsight.service.outbox import Delivery
+from dropsight.web.desk import BusyError, Desk
+from dropsight.web.health import Checks
+from dropsight.web.hub import Client
+from dropsight.web.metrics import Metrics
+from dropsight.web.overview import Overviews
+from dropsight.web.pictures import SIZES, Shelf, make_thumbnail, read_explanation
+from dropsight.web.results import QuestionError, ask_for, look_up
+from dropsight.web.sources import Sources
+from dropsight.web.streaming import events
+
+# A record's image never changes; another image has another id.
+_FOR_GOOD = "private, max-age=31536000, immutable"
+
+Endpoint = Callable[["Api", Request], Awaitable[Response]]
+
+
+def fault(status: int, text: str) -> Response:
+    headers = {"Retry-After": "1"} if status == 503 else {}
+    return JSONResponse({"error": text}, status, headers=headers)
+
+
+def answering(endpoint: Endpoint) -> Endpoint:
+    """Turn what goes wrong on purpose into an answer."""
+
+    @wraps(endpoint)
+    async def wrapped(self: "Api", request: Request) -> Response:
+        try:
+            return await endpoint(self, request)
+        except QuestionError as error:
+            return fault(400, str(error))
+        except FileNotFoundError:
+            return fault(404, "it is not there (any more)")
+        except ImageError as error:
+            return fault(404, f"there is no picture of it: {error}")
+        except (StoreError, BusyError) as error:
+            return fault(503, str(error))
+
+    return wrapped
+
+
+class Api:
+    def __init__(self, sources: Sources, overviews: Overviews, desk: Desk) -> None:
+        self._sources, self._overviews, self._desk = sources, overviews, desk
+        self._checks, self._metrics = Checks(sources), Metrics(overviews)
+        self._shelf = Shelf()
+
+    async def healthz(self, _: Request) -> Response:
+        return JSONResponse({"alive": True})
+
+    @answering
+    async def readyz(self, _: Request) -> Response:
+        health = await self._desk.look_up(lambda _: self._checks.health())
+        return _json(msgspec.json.encode(health), 200 if health.ready else 503)
+
+    @answering
+    async def metrics(self, request: Request) -> Response:
+        text, content_type = self._metrics.encoded(request.headers.get("accept", ""))
+        return Response(text, headers={"Content-Type": content_type})
+
+    @answering
+    async def stats(self, _: Request) -> Response:
+        return _json(msgspec.json.encode(self._overviews.overview()))
+
+    @answering
+    async def results(self, request: Request) -> Response:
+        question = ask_for(request.query_params)
+        visible = self._sources.visible()
+        question = replace(question, before=min(question.before, visible + 1))
+        page = await self._desk.look_up(lambda journal: look_up(question, journal.before))
+        lines = b",".join(delivery.line for delivery in page.found)
+        before = b"null" if page.before is None else b"%d" % page.before
+        return _json(b'{"results":[%b],"before":%b,"last_event_id":%d}' % (lines, before, visible))
+
+    @answering
+    async def stream(self, request: Request) -> Response:
+        hub = self._overviews.hub
+        if hub.full:
+            return fault(503, "as many streams are open as there may be")
+        client = Client(request.state.hang_up, pulse="stats" in request.query_params)
+        after = self._start_of(request)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        body = events(hub, client, read=self._missed, after=after)
+        return StreamingResponse(body, headers=headers, media_type="text/event-stream")
+
+    @answering
+    async def record(self, request: Request) -> Response:
+        record_id = request.path_params["id"]
+        line = await self._desk.look_up(lambda journal: journal.line(record_id))
+        return fault(404, "no such record in the journal") if line is None else _json(line)
+
+    @answering
+    async def thumbnail(self, request: Request) -> Response:
+        record_id, size = request.path_params["id"], request.query_params.get("size", "small")
+        if size not in SIZES:
+            raise QuestionError(f"size: one of {' and '.join(SIZES)}")
+        key = f"{record_id}-{size}"
+        row = await self._desk.look_up(lambda journal: journal.find(record_id))
+        if row is None:
+            return fault(404, "no such record in the journal")
+        headers = {"ETag": f'"{key}"', "Cache-Control": _FOR_GOOD}
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        picture = self._shelf.get(key)
+        if picture is None:
+            config = self._sources.config()
+            bounds = Bounds(config.limits.max_bytes, config.limits.max_pixels)
+            make = partial(make_thumbnail, row, record_id, config.watch, bounds, size)
+            picture = await self._desk.paint(lambda: self._shelf.get(key) or make())
+            self._shelf.put(key, picture)
+        return Response(picture, headers=headers, media_type="image/jpeg")
+
+    @answering
+    async def explanation(self, request: Request) -> Response:
+        record_id = request.path_params["id"]
+        line = await self._desk.look_up(lambda journal: journal.line(record_id))
+        record = decode(line) if line is not None else None
+        if not isinstance(record, Result) or record.explanation is msgspec.UNSET:
+            return fault(404, "there is no explanation of it")
+        find = partial(read_explanation, record.explanation, self._sources.config().watch)
+        picture = await self._desk.paint(find)
+        return Response(picture, headers={"Cache-Control": _FOR_GOOD}, media_type="image/jpeg")
+
+    def _start_of(self, request: Request) -> int:
+        """After which record a stream begins; one that is not there yet is another journal's."""
+        visible = self._sources.visible()
+        said = request.headers.get("last-event-id") or request.query_params.get("after")
+        if said is None:
+            return visible
+        if not (said.isascii() and said.isdigit()):
+            raise QuestionError("after: the id of an event")
+        return int(said) if int(said) <= visible else 0
+
+    async def _missed(self, after: int, limit: int) -> Sequence[Delivery]:
+        visible = self._sources.visible()
+        if after >= visible:
+            return []
+        page = await self._desk.look_up(lambda journal: journal.pending(after, limit))
+        return [delivery for delivery in page if delivery.seq <= visible]
+
+
+def _json(data: bytes, status: int = 200) -> Response:
+    return Response(data, status, media_type="application/json")

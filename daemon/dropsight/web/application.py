@@ -1,0 +1,141 @@
+"""The web application, and the server that runs it on the thread it is called from."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from dropsight.service.browsing import JournalBrowser
+from dropsight.service.outbox import Delivery
+from dropsight.web.access import Access
+from dropsight.web.api import Api, fault
+from dropsight.web.connections import Connection
+from dropsight.web.desk import Desk
+from dropsight.web.guard import Guard
+from dropsight.web.history import POINT_SECONDS
+from dropsight.web.overview import Overviews
+from dropsight.web.pages import read_pages
+from dropsight.web.signin import SignIn
+
+HEAD_BYTES = 16_384
+MOST_CONNECTIONS = 512
+IDLE_SECONDS = 30
+GRACE_SECONDS = 1
+RECALLED_AT_ONCE = 500
+
+
+async def serve(
+    listener: socket.socket,
+    overviews: Overviews,
+    access: Access,
+    *,
+    on_started: Callable[[Callable[[], None]], None],
+) -> None:
+    """Serve until the function that `on_started` is given is called, from any thread."""
+    desk = Desk(overviews.sources.config().store.path)
+    app = _application(Api(overviews.sources, overviews, desk), access)
+    server = uvicorn.Server(_settings(app))
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        overviews.hub.end()
+        server.should_exit = True
+
+    overviews.hub.begin()
+    on_started(lambda: _call(loop, end))
+    async with _beside(overviews.hub.keep_beating(), _note(overviews), _recall(overviews, desk)):
+        await server.serve(sockets=[listener])
+    desk.close()
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # it has ended already
+        loop.call_soon_threadsafe(function)
+
+
+def _settings(app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+def _application(api: Api, access: Access) -> Starlette:
+    pages = read_pages()
+    signin = SignIn(access, pages)
+
+    async def dashboard(request: Request) -> Response:
+        return pages["index.html"].answer(request)
+
+    async def static(request: Request) -> Response:
+        page = pages.get(request.path_params["name"])
+        return page.answer(request) if page else fault(404, "no such file")
+
+    record = "{id:str}"
+    routes = [
+        Route("/", dashboard),
+        Route("/static/{name}", static),
+        Route("/login", signin.show),
+        Route("/login", signin.enter, methods=["POST"]),
+        Route("/logout", signin.leave, methods=["POST"]),
+        Route("/healthz", api.healthz),
+        Route("/readyz", api.readyz),
+        Route("/metrics", api.metrics),
+        Route("/api/stats", api.stats),
+        Route("/api/results", api.results),
+        Route("/api/results/stream", api.stream),
+        Route(f"/api/records/{record}", api.record),
+        Route(f"/api/images/{record}/thumbnail", api.thumbnail),
+        Route(f"/api/images/{record}/explanation", api.explanation),
+    ]
+    return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)])
+
+
+@asynccontextmanager
+async def _beside(*jobs: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _note(overviews: Overviews) -> None:
+    while True:
+        overviews.note()
+        await asyncio.sleep(POINT_SECONDS)
+
+
+async def _recall(overviews: Overviews, desk: Desk) -> None:
+    """Count what an earlier life of the daemon recorded within the last day."""
+    before, overviews.recalled_from = overviews.recalled_from, None  # once, also where served again
+    while before is not None:
+        page = await desk.look_up(partial(_page, before=before))
+        going_on = overviews.days.recall(page) and len(page) == RECALLED_AT_ONCE
+        before = page[-1].seq if going_on else None
+
+
+def _page(journal: JournalBrowser, *, before: int) -> list[Delivery]:
+    return journal.before(before, RECALLED_AT_ONCE)

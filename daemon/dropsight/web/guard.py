@@ -1,0 +1,80 @@
+"""Around every request: who may ask, how much may be sent, what a browser may do with the answer."""
+
+from collections.abc import MutableMapping
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dropsight.web.access import Access
+
+BODY_BYTES = 4_096
+TARGET_BYTES = 2_048
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+# Nothing of these tells anything of the images or of the device.
+_OPEN = ("/static/", "/healthz", "/login")
+
+
+class Guard:
+    """Middleware, outermost."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app, self._access = app, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _seal(message)
+            await send(message)
+
+        answer: ASGIApp = self._refusal(scope) or self._app
+        await answer(scope, receive, send_guarded)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        if not self._access.answers_to(headers.get("host", "")):
+            return _error(421, "this name is not answered to; ask for localhost, or set web.token_file")
+        if len(scope["raw_path"]) + len(scope["query_string"]) > TARGET_BYTES:
+            return _error(414, "nothing has so long an address here")
+        if _sends_too_much(scope["method"], headers):
+            return _error(413, "nothing of that size is taken here")
+        if scope["path"].startswith(_OPEN) or self._access.admits(headers):
+            return None
+        if scope["path"] == "/" and "text/html" in headers.get("accept", ""):
+            return RedirectResponse("/login", status_code=303)
+        return _error(401, "a token is needed: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
+
+
+def _sends_too_much(method: str, headers: Headers) -> bool:
+    if "transfer-encoding" in headers:
+        return True
+    length = headers.get("content-length", "0")
+    return not length.isdecimal() or int(length) > (BODY_BYTES if method == "POST" else 0)
+
+
+def _error(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
+    # What was sent along is not read, so the connection cannot go on.
+    return JSONResponse({"error": text}, status, headers={"Connection": "close", **(headers or {})})
+
+
+def _seal(message: MutableMapping[str, Any]) -> None:
+    headers = MutableHeaders(scope=message)
+    for name, value in HEADERS.items():
+        headers[name] = value
+    if "cache-control" not in headers:
+        headers["Cache-Control"] = "no-store"

@@ -1,0 +1,141 @@
+"""What was of late: classes of the last day, each camera's last image, the course of speed and latency."""
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import msgspec
+import numpy as np
+
+from dropsight.records import Failure, Record, Result
+from dropsight.service.latency import BUCKETS, Distribution, middle_of, percentiles
+from dropsight.service.outbox import Delivery
+
+HOURS = 24
+SHOWN_CLASSES = 12
+MOST_CAMERAS = 1_000
+POINT_SECONDS = 5.0
+POINTS = 180
+
+
+class Day(msgspec.Struct, frozen=True):
+    """The last 24 hours, in whole hours: images, those that could not be read, the most frequent labels."""
+
+    images: int
+    failed: int
+    classes: dict[str, int]
+
+
+class Camera(msgspec.Struct, frozen=True):
+    """`last` is when its last image was recorded, in seconds since 1970."""
+
+    last: float
+    images: int
+
+
+class Point(msgspec.Struct, frozen=True):
+    """The five seconds up to `time`: images a second, and milliseconds."""
+
+    time: float
+    images_per_second: float
+    p50: float
+    p95: float
+    p99: float
+    waiting: int
+
+
+class _Brief(msgspec.Struct):
+    """As much of a record as is counted."""
+
+    time: str
+    label: str | None = None
+
+
+_brief = msgspec.json.Decoder(_Brief)
+
+
+class Days:
+    """Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._hours: dict[int, Counter[str | None]] = {}
+        self._failed: Counter[int] = Counter()
+        self._last: dict[str, float] = {}
+        self._of_camera: dict[int, Counter[str]] = {}
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Count what was recorded just now."""
+        now = time.time()
+        with self._lock:
+            for record in records:
+                label = record.label if isinstance(record, Result) else None
+                self._count(now, record.camera, label, failed=isinstance(record, Failure))
+            self._forget(now)
+
+    def recall(self, page: Sequence[Delivery]) -> bool:
+        """Count what stands in the journal, newest first; False once that is more than a day old."""
+        now = time.time()
+        with self._lock:
+            for delivery in page:
+                brief = _brief.decode(delivery.line)
+                at = datetime.fromisoformat(brief.time).timestamp()
+                if at < now - HOURS * 3600:
+                    return False
+                self._count(at, delivery.camera, brief.label, failed=delivery.status == "failed")
+        return True
+
+    def day(self) -> Day:
+        with self._lock:
+            self._forget(time.time())
+            classes: Counter[str | None] = Counter()
+            for counted in self._hours.values():
+                classes.update(counted)
+            images = classes.total()
+            classes.pop(None, None)
+            shown = {label: count for label, count in classes.most_common(SHOWN_CLASSES) if label is not None}
+            return Day(images, self._failed.total(), shown)
+
+    def cameras(self) -> dict[str, Camera]:
+        with self._lock:
+            counts: Counter[str] = Counter()
+            for counted in self._of_camera.values():
+                counts.update(counted)
+            return {name: Camera(last, counts[name]) for name, last in sorted(self._last.items())}
+
+    def _count(self, at: float, camera: str, label: str | None, *, failed: bool) -> None:
+        hour = int(at // 3600)
+        self._hours.setdefault(hour, Counter())[label] += 1
+        self._failed[hour] += failed
+        if camera in self._last or len(self._last) < MOST_CAMERAS:
+            self._last[camera] = max(at, self._last.get(camera, 0.0))
+            self._of_camera.setdefault(hour, Counter())[camera] += 1
+
+    def _forget(self, now: float) -> None:
+        oldest = int(now // 3600) - HOURS + 1
+        for hour in [hour for hour in self._hours if hour < oldest]:
+            del self._hours[hour]
+            self._of_camera.pop(hour, None)
+            self._failed.pop(hour, None)
+
+
+class Course:
+    """Points five seconds apart, a quarter of an hour back; not thread-safe."""
+
+    def __init__(self) -> None:
+        self.points: deque[Point] = deque(maxlen=POINTS)
+        self._before = Distribution(np.zeros(BUCKETS, np.int64), 0.0)
+        self._at = time.monotonic()
+
+    def add(self, totals: Distribution, *, waiting: int) -> Point:
+        """Note what came since the last time."""
+        counts, now = totals.counts - self._before.counts, time.monotonic()
+        seconds, self._before, self._at = max(now - self._at, 1e-3), totals, now
+        found = percentiles(counts, middle_of(int(counts.nonzero()[0].max(initial=0))))
+        point = Point(
+            round(time.time(), 1), round(found.count / seconds, 2), found.p50, found.p95, found.p99, waiting
+        )
+        self.points.append(point)
+        return point

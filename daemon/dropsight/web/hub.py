@@ -1,0 +1,144 @@
+"""New records to everybody who listens: encoded once, gathered for a moment, never waited for."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from dropsight.service.recording import Recorded
+
+QUEUED_BATCHES = 32
+MOST_CLIENTS = 200
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.1, 1.0
+SECONDS_A_CLIENT = 0.005
+PULSE_SECONDS = 2.0
+BEAT_SECONDS = 15.0
+_BEAT = b": all is well\n\n"
+
+
+def event(seq: int, line: bytes) -> bytes:
+    return b"id: %d\ndata: %b\n\n" % (seq, line)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Records in the order of their seqs; `data` is made once for all clients."""
+
+    entries: Sequence[tuple[int, bytes]]
+
+    @cached_property
+    def data(self) -> bytes:
+        return b"".join(event(seq, line) for seq, line in self.entries)
+
+    def after(self, seq: int) -> bytes:
+        """The records that come after this seq, as events."""
+        if self.entries[0][0] > seq:
+            return self.data
+        return b"".join(event(number, line) for number, line in self.entries if number > seq)
+
+    @property
+    def last(self) -> int:
+        return self.entries[-1][0]
+
+
+Item = Batch | bytes | None
+
+
+@dataclass(eq=False, slots=True)
+class Client:
+    """`hang_up` ends its connection; `pulse`: it wants the figures, too. None in the queue is the end."""
+
+    hang_up: Callable[[], None]
+    pulse: bool
+    queue: asyncio.Queue[Item] = field(default_factory=lambda: asyncio.Queue(QUEUED_BATCHES))
+
+
+class Hub:
+    """`show` is for the recorder's thread, all else for the event loop's.
+
+    A client whose queue is full is hung up on: it comes back and catches up from the journal, and nobody
+    else waits for it. A batch goes out at once after a quiet time; else after a pause that grows with
+    the clients, so that what they all cost has a bound.
+    """
+
+    def __init__(self, pulse: Callable[[], bytes]) -> None:
+        self.dropped = 0
+        self.clients: set[Client] = set()
+        self._pulse = pulse
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        self._fresh: list[tuple[int, bytes]] = []
+        self._flushed_at = 0.0
+        self._ended = False
+
+    def show(self, recorded: Sequence[Recorded]) -> None:
+        """Pass durable records on. Costs next to nothing while nobody listens."""
+        loop = self._loop
+        if loop is None or not self.clients:
+            return
+        with self._lock:
+            first = not self._fresh
+            self._fresh.extend((entry.seq, entry.line) for entry in recorded)
+        if first:
+            try:
+                loop.call_soon_threadsafe(self._arrange)
+            except RuntimeError:  # the loop has come to its end
+                self._loop = None
+
+    def begin(self) -> None:
+        self._loop, self._ended = asyncio.get_running_loop(), False
+
+    def join(self, client: Client) -> None:
+        self.clients.add(client)
+        if self._ended:
+            self._give(client, None)
+
+    def leave(self, client: Client) -> None:
+        self.clients.discard(client)
+
+    @property
+    def full(self) -> bool:
+        return len(self.clients) >= MOST_CLIENTS
+
+    def end(self) -> None:
+        """Send everybody away."""
+        self._ended = True
+        for client in list(self.clients):
+            self._give(client, None)
+
+    async def keep_beating(self) -> None:
+        """Send the figures, and signs of life to those who do not want them, until cancelled."""
+        beats = 0
+        while True:
+            await asyncio.sleep(PULSE_SECONDS)
+            beats += 1
+            if any(client.pulse for client in self.clients):
+                data = self._pulse()
+                for client in [client for client in self.clients if client.pulse]:
+                    self._give(client, data)
+            if beats % round(BEAT_SECONDS / PULSE_SECONDS) == 0:
+                for client in [client for client in self.clients if not client.pulse]:
+                    self._give(client, _BEAT)
+
+    def _arrange(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = min(max(SHORTEST_SECONDS, len(self.clients) * SECONDS_A_CLIENT), LONGEST_SECONDS)
+        loop.call_later(max(self._flushed_at + pause - loop.time(), 0.0), self._flush)
+
+    def _flush(self) -> None:
+        self._flushed_at = asyncio.get_running_loop().time()
+        with self._lock:
+            fresh, self._fresh = self._fresh, []
+        # Within a group, what was dropped a second time comes out of order.
+        batch = Batch(sorted(fresh))
+        for client in list(self.clients):
+            self._give(client, batch)
+
+    def _give(self, client: Client, item: Item) -> None:
+        try:
+            client.queue.put_nowait(item)
+        except asyncio.QueueFull:
+            self.clients.discard(client)
+            self.dropped += 1
+            client.hang_up()

@@ -1,0 +1,160 @@
+"""The daemon's figures in the format of Prometheus, read off when they are asked for."""
+
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from dropsight.service.latency import Distribution
+from dropsight.service.stats import Snapshot
+from dropsight.sinks.reports import Status
+from dropsight.web.overview import Overview, Overviews
+
+BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+Values: TypeAlias = Mapping[str, float]
+
+
+class Metrics:
+    """A registry of our own: what other libraries count is none of ours."""
+
+    def __init__(self, overviews: Overviews) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_Figures(overviews))
+        ProcessCollector(registry=self._registry)
+
+    def encoded(self, accept: str) -> tuple[bytes, str]:
+        """Return the text and its content type, OpenMetrics for those who accept it."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+
+class _Figures(Collector):
+    def __init__(self, overviews: Overviews) -> None:
+        self._overviews = overviews
+
+    def collect(self) -> Iterator[Metric]:
+        seen = self._overviews.overview()
+        yield from _of_images(seen.status.stats)
+        yield from _of_latency(self._overviews.sources.distributions())
+        yield from _of_queues(seen.status.stats)
+        yield from _of_broker(seen.status)
+        yield from _of_model(seen.status)
+        yield from _of_cameras(seen)
+        yield from _of_machine(seen)
+        yield from _of_web(seen)
+
+    def describe(self) -> list[Metric]:
+        return []
+
+
+def _of_images(stats: Snapshot) -> Iterator[Metric]:
+    counters = stats.counters
+    by_status = {"ok": counters.done, "failed": counters.failed, "expired": counters.expired}
+    yield _counter("images", "Images recorded since the start, by status.", by_status, "status")
+    yield _counter("failures", "Images that could not be read, by error code.", stats.errors, "code")
+    yield _counter("class_images", "Images answered since the start, by label.", stats.classes, "label")
+    yield _gauge("images_waiting", "Images known and not yet recorded.", counters.waiting)
+    yield _gauge("paused", "1 while the daemon is told to pause.", stats.paused)
+
+
+def _of_latency(stages: Mapping[str, Distribution]) -> Iterator[Metric]:
+    text = "Seconds a stage; total runs from the file's being ready until its record is durable."
+    family = HistogramMetricFamily("dropsight_stage_latency_seconds", text, labels=["stage"])
+    for stage, found in stages.items():
+        buckets = [(str(bound), float(found.at_most(bound * 1e3))) for bound in BOUNDS_SECONDS]
+        buckets.append(("+Inf", float(found.counts.sum())))
+        family.add_metric([stage], buckets, found.total_ms / 1e3)
+    yield family
+
+
+def _of_queues(stats: Snapshot) -> Iterator[Metric]:
+    depths = {name: depth for name, depth in stats.queues.items() if name != "outbox"}
+    yield _gauges("queue_depth", "Items in the pipeline's queues.", depths, "queue")
+    yield _gauge("outbox_records", "Records that the broker does not have yet.", stats.queues["outbox"])
+
+
+def _of_broker(status: Status) -> Iterator[Metric]:
+    if status.mqtt is None:
+        return
+    yield _gauge("mqtt_connected", "1 while there is a connection to the broker.", status.mqtt.connected)
+    yield _plain_counter("mqtt_published", "Records that the broker took.", status.mqtt.published)
+    yield _plain_counter("mqtt_dropped", "Records that the broker never got: too many.", status.dropped)
+
+
+def _of_model(status: Status) -> Iterator[Metric]:
+    model = status.model
+    facts = {
+        "name": model.name,
+        "format": model.format,
+        "quantization": model.quantization,
+        "backend": model.backend,
+        "digest": model.digest,
+        "fallback": "yes" if model.instead_of else "no",
+    }
+    yield InfoMetricFamily("dropsight_model", "The model in force.", facts)
+    about = {"version": status.version, "device": status.device}
+    yield InfoMetricFamily("dropsight", "The daemon.", about)
+
+
+def _of_cameras(seen: Overview) -> Iterator[Metric]:
+    counts = seen.status.stats.cameras
+    yield _counter("camera_images", "Images recorded since the start, by camera.", counts, "camera")
+    last = {name: camera.last for name, camera in seen.cameras.items()}
+    text = "When the last image of a camera was recorded, in seconds since 1970."
+    yield _gauges("camera_last_image_timestamp_seconds", text, last, "camera")
+    text = "1 for each problem that a camera has now."
+    family = GaugeMetricFamily("dropsight_camera_problem", text, labels=["camera", "kind"])
+    for camera, kinds in seen.status.stats.problems.items():
+        for kind in kinds:
+            family.add_metric([camera, kind], 1.0)
+    yield family
+
+
+def _of_machine(seen: Overview) -> Iterator[Metric]:
+    parts = dict.fromkeys(seen.status.troubles, 1.0)
+    yield _gauges("trouble", "1 for each part that is in trouble now.", parts, "part")
+    yield _gauge("disk_free_bytes", "Room on the disk of the journal.", seen.disk.free_bytes)
+    yield _gauge("disk_size_bytes", "Size of the disk of the journal.", seen.disk.total_bytes)
+    celsius = seen.status.stats.temperature_celsius
+    if celsius is not None:
+        yield _gauge("cpu_temperature_celsius", "The processor's temperature.", celsius)
+
+
+def _of_web(seen: Overview) -> Iterator[Metric]:
+    yield _gauge("web_streams", "Clients that follow the results as they come.", seen.streams)
+    yield _plain_counter(
+        "web_streams_dropped", "Clients hung up on since they were too slow.", seen.streams_dropped
+    )
+
+
+def _counter(name: str, text: str, values: Values, label: str) -> Metric:
+    family = CounterMetricFamily(f"dropsight_{name}", text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _plain_counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"dropsight_{name}", text, value=value)
+
+
+def _gauges(name: str, text: str, values: Values, label: str) -> Metric:
+    family = GaugeMetricFamily(f"dropsight_{name}", text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"dropsight_{name}", text, value=float(value))

@@ -1,0 +1,96 @@
+"""The pictures of records: found again wherever they were filed, made small, remembered."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dropsight.config import Watch
+from dropsight.errors import ImageError
+from dropsight.images.opening import Bounds, ImageFile, open_image
+from dropsight.images.thumbnail import thumbnail_of
+from dropsight.service.filing import other_name
+from dropsight.service.store import Unfiled
+
+SIZES = {"small": 320, "large": 1280}
+REMEMBERED_BYTES = 8 * 2**20
+EXPLANATION_BYTES = 8 * 2**20
+
+
+class Shelf:
+    """The thumbnails that were asked for last, within a bound. Thread-safe."""
+
+    def __init__(self, most_bytes: int = REMEMBERED_BYTES) -> None:
+        self._most_bytes, self._bytes = most_bytes, 0
+        self._pictures: OrderedDict[str, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> bytes | None:
+        with self._lock:
+            if key in self._pictures:
+                self._pictures.move_to_end(key)
+            return self._pictures.get(key)
+
+    def put(self, key: str, picture: bytes) -> None:
+        with self._lock:
+            self._bytes += len(picture) - len(self._pictures.pop(key, b""))
+            self._pictures[key] = picture
+            while self._bytes > self._most_bytes:
+                _, old = self._pictures.popitem(last=False)
+                self._bytes -= len(old)
+
+
+def make_thumbnail(
+    row: Unfiled, record_id: str, watches: Sequence[Watch], bounds: Bounds, size: str
+) -> bytes:
+    """Return a JPEG of a record's image; raises ImageError, FileNotFoundError where it is gone."""
+    with _find(row, record_id, watches) as file:
+        return thumbnail_of(file, bounds, longest=SIZES[size])
+
+
+def read_explanation(path: str, watches: Sequence[Watch]) -> bytes:
+    """Return the overlay that a record names; raises FileNotFoundError where there is none (yet)."""
+    for watch in watches:
+        file = _open_below(watch.processed, path) if Path(path).is_relative_to(watch.processed) else None
+        if file:
+            with file:
+                return file.read(Bounds(EXPLANATION_BYTES))
+    raise FileNotFoundError(path)
+
+
+def _find(row: Unfiled, record_id: str, watches: Sequence[Watch]) -> ImageFile:
+    """Open the very file that the record was made of, or a copy that still has its size and time."""
+    for top, relative in _places(os.fsdecode(row.path), record_id, watches):
+        file = _open_below(top, relative)
+        if file is None:
+            continue
+        if (file.stat.st_size, file.stat.st_mtime_ns) == (row.size, row.mtime_ns):
+            return file
+        os.close(file.fd)
+    raise FileNotFoundError(row.path)
+
+
+def _places(path: str, record_id: str, watches: Sequence[Watch]) -> Iterator[tuple[Path, str]]:
+    """Where an image may be by now: a folder of the config, and the way below it."""
+    for watch in watches:
+        inbox = os.fspath(watch.path) + os.sep
+        if not path.startswith(inbox):
+            continue
+        relative = path.removeprefix(inbox)
+        for top in (watch.processed, watch.failed):
+            yield top, relative
+            yield top, other_name(relative, record_id)
+        yield watch.path, relative
+
+
+def _open_below(top: Path, name: str) -> ImageFile | None:
+    """Open a file that lies below `top` in truth, too: no link on the way leads elsewhere."""
+    try:
+        file = open_image(top / name)
+    except (FileNotFoundError, ImageError):
+        return None
+    if Path(f"/proc/self/fd/{file.fd}").readlink().is_relative_to(top.resolve()):
+        return file
+    os.close(file.fd)
+    return None

@@ -1,0 +1,127 @@
+"""Records that fit what was asked for, newest first."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from dropsight.errors import DropsightError
+from dropsight.records import Status
+from dropsight.service.outbox import Delivery
+
+MOST_RESULTS = 500
+PAGE = 500
+MOST_LOOKED_AT = 20_000
+NEWEST = 2**63 - 1
+
+Before = Callable[[int, int], Sequence[Delivery]]
+"""Records with seq < the first argument, newest first, as many as the second says at most."""
+
+
+class QuestionError(DropsightError):
+    pass
+
+
+class _Brief(msgspec.Struct):
+    """As much of a record as is asked about."""
+
+    label: str = ""
+    predicted_class: int = -1
+    confidence: float = -1.0
+
+
+_brief = msgspec.json.Decoder(_Brief)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a record must be; None, "" and 0 ask for nothing. `label` is a part of it, in any case."""
+
+    camera: str | None = None
+    status: Status | None = None
+    label: str = ""
+    class_index: int | None = None
+    min_confidence: float = 0.0
+    limit: int = 50
+    before: int = NEWEST
+
+    def fits(self, delivery: Delivery) -> bool:
+        if self.camera is not None and delivery.camera != self.camera:
+            return False
+        if self.status is not None and delivery.status != self.status:
+            return False
+        if not self.label and self.class_index is None and self.min_confidence <= 0:
+            return True
+        found = _brief.decode(delivery.line)
+        return (
+            self.label.casefold() in found.label.casefold()
+            and self.class_index in {None, found.predicted_class}
+            and found.confidence >= self.min_confidence
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`before` is where to go on, None at the end of the journal."""
+
+    found: list[Delivery]
+    before: int | None
+
+
+def ask_for(params: Mapping[str, str]) -> Question:
+    """Read a question off a query; raises QuestionError that says what is wrong with it."""
+    unknown = set(params) - {"camera", "status", "label", "class", "min_confidence", "limit", "before"}
+    if unknown:
+        raise QuestionError(f"{min(unknown)}: unknown parameter")
+    status = params.get("status")
+    if status not in {None, "ok", "failed", "expired"}:
+        raise QuestionError("status: one of ok, failed and expired")
+    said = {name: _number(params, name) for name in ("class", "limit", "before")}
+    try:
+        least = float(params.get("min_confidence", 0))
+    except ValueError:
+        least = -1.0
+    if not 0 <= least <= 1:
+        raise QuestionError("min_confidence: a number from 0 to 1")
+    limit = 50 if said["limit"] is None else said["limit"]
+    if not 1 <= limit <= MOST_RESULTS:
+        raise QuestionError(f"limit: a number from 1 to {MOST_RESULTS}")
+    return Question(
+        camera=params.get("camera"),
+        status=_STATUSES.get(status or ""),
+        label=params.get("label", ""),
+        class_index=said["class"],
+        min_confidence=least,
+        limit=limit,
+        before=NEWEST if said["before"] is None else said["before"],
+    )
+
+
+_STATUSES: dict[str, Status] = {"ok": "ok", "failed": "failed", "expired": "expired"}
+
+
+def _number(params: Mapping[str, str], name: str) -> int | None:
+    text = params.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit()) or int(text) > NEWEST:
+        raise QuestionError(f"{name}: a number")
+    return int(text)
+
+
+def look_up(question: Question, before: Before) -> Page:
+    """Read until the answer is full, or so many records were looked at that others must have a turn."""
+    found: list[Delivery] = []
+    at, looked_at = question.before, 0
+    while looked_at < MOST_LOOKED_AT:
+        page = before(at, PAGE)
+        for delivery in page:
+            at = delivery.seq
+            if question.fits(delivery):
+                found.append(delivery)
+                if len(found) == question.limit:
+                    return Page(found, at)
+        looked_at += len(page)
+        if len(page) < PAGE:
+            return Page(found, None)
+    return Page(found, at)

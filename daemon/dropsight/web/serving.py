@@ -1,0 +1,104 @@
+"""The thread that serves; made without the web extra, which it looks for when it starts."""
+
+import asyncio
+import errno
+import logging
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+
+from dropsight.config import Web, host_and_port, token
+from dropsight.errors import DropsightError
+from dropsight.service.recording import Recorded
+from dropsight.service.troubles import Troubles
+from dropsight.web.access import Access
+from dropsight.web.overview import Overviews
+from dropsight.web.sources import Sources
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE_SECONDS = 30.0
+CLOSE_SECONDS = 10.0
+INSTALL = 'pip install "dropsight[web]"'
+_EXTRA = ("starlette", "uvicorn", "prometheus_client")
+_REASONS = {
+    errno.EADDRINUSE: "another program listens there; stop it, or give another port",
+    errno.EADDRNOTAVAIL: "this machine has no such address (yet)",
+    errno.EACCES: "ports below 1024 are for root",
+}
+
+
+def is_installed() -> bool:
+    return all(find_spec(name) for name in _EXTRA)
+
+
+class WebServer:
+    """Raises ConfigError on construction where the token cannot be read. What fails later is a trouble."""
+
+    def __init__(self, settings: Web, sources: Sources, troubles: Troubles, *, newest: int) -> None:
+        self.troubles = troubles
+        self.address: str | None = None
+        self._settings, self._access = settings, Access(token(settings))
+        self._overviews = Overviews(sources, protected=self._access.token is not None, newest=newest)
+        self._stopping = threading.Event()
+        self._end: Callable[[], None] = lambda: None
+        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def show(self, recorded: Sequence[Recorded]) -> None:
+        """Pass on what was recorded, on the recorder's thread: it must not take long."""
+        self._overviews.days.add(entry.finished.record for entry in recorded)
+        self._overviews.hub.show(recorded)
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._end()
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            from dropsight.web.application import serve
+        except ImportError as error:
+            self.troubles.raised("web", DropsightError(f"no dashboard: {error}; {INSTALL}, or web: null"))
+            return
+        pause = 1.0
+        while not self._stopping.is_set():
+            try:
+                listener = self._listen()
+            except OSError as error:
+                self.troubles.raised("web", _refusal(self._settings.listen, error))
+                self._stopping.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                continue
+            self.troubles.cleared("web")
+            with listener:
+                asyncio.run(serve(listener, self._overviews, self._access, on_started=self._on_started))
+            self.address = None
+
+    def _listen(self) -> socket.socket:
+        host, port = host_and_port(self._settings.listen)
+        (family, _, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        listener = socket.create_server(address[:2], family=family, backlog=128)
+        self.address = _url(host, listener.getsockname()[1])
+        log.info("dashboard at %s", self.address)
+        return listener
+
+    def _on_started(self, end: Callable[[], None]) -> None:
+        self._end = end
+        if self._stopping.is_set():
+            end()
+
+
+def _refusal(listen: str, error: OSError) -> DropsightError:
+    reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+    return DropsightError(f"no dashboard: web.listen: {listen} cannot be had: {reason}")
+
+
+def _url(host: str, port: int) -> str:
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - what a person can type
+        host = socket.gethostname()
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"

@@ -1,0 +1,65 @@
+"""The page on which a person enters the token, once."""
+
+import asyncio
+from collections.abc import Mapping
+from urllib.parse import parse_qs
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+from dropsight.web.access import COOKIE_SECONDS, Access, is_same_site
+from dropsight.web.guard import BODY_BYTES
+from dropsight.web.pages import Page
+
+BODY_SECONDS = 5.0
+WRONG_SECONDS = 1.0
+
+
+class SignIn:
+    def __init__(self, access: Access, pages: Mapping[str, Page]) -> None:
+        self._access, self._pages = access, pages
+
+    async def show(self, request: Request) -> Response:
+        if self._access.admits(request.headers):
+            return RedirectResponse("/", status_code=303)
+        return self._pages["login.html"].answer(request)
+
+    async def enter(self, request: Request) -> Response:
+        """Give the browser its cookie where the token is right; a wrong one takes a second."""
+        if not is_same_site(request.headers):
+            return PlainTextResponse("The form must come from this page.", 403)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await _body(request)
+        except (TimeoutError, ClientDisconnect):
+            return PlainTextResponse("The form did not come through.", 408)
+        said = parse_qs(body.decode("latin-1"), max_num_fields=4).get("token", [""])[0].strip()
+        if not self._access.matches(said):
+            await asyncio.sleep(WRONG_SECONDS)
+            return self._pages["login-wrong.html"].answer(request, status=401)
+        answer = RedirectResponse("/", status_code=303)
+        answer.set_cookie(
+            self._access.cookie_name,
+            self._access.cookie(),
+            max_age=COOKIE_SECONDS,
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+        )
+        return answer
+
+    async def leave(self, request: Request) -> Response:
+        if not is_same_site(request.headers):
+            return PlainTextResponse("The form must come from this page.", 403)
+        answer = RedirectResponse("/login", status_code=303)
+        answer.delete_cookie(self._access.cookie_name, httponly=True, samesite="strict")
+        return answer
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES:
+            break
+    return body[:BODY_BYTES]

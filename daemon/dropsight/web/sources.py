@@ -1,0 +1,22 @@
+"""What the web part asks of the daemon."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from dropsight.config import Config
+from dropsight.service.latency import Distribution
+from dropsight.sinks.reports import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """All of them quick, and good for any thread.
+
+    `visible`: records up to this seq have their final line. `up`: the model is warm, the folders are watched.
+    """
+
+    config: Callable[[], Config]
+    status: Callable[[], Status]
+    distributions: Callable[[], Mapping[str, Distribution]]
+    visible: Callable[[], int]
+    up: Callable[[], bool]

@@ -1,0 +1,134 @@
+// One record, looked at closely: the picture, what it may show, what that took, and the record itself.
+
+import { byId, el } from "./dom.js";
+import { bytes, fullTime, ms, percent } from "./format.js";
+import { picture, why } from "./feed.js";
+import { fetchJson } from "./stream.js";
+
+const STAGES = ["wait", "decode", "preprocess", "inference", "postprocess"];
+
+export class Details {
+  constructor({ neighbour, onClosed }) {
+    this.dialog = byId("details");
+    this.neighbour = neighbour;
+    this.dialog.addEventListener("click", (event) => {
+      const button = event.target.closest("button");
+      if (event.target === this.dialog || button?.hasAttribute("data-close")) this.dialog.close();
+      else if (button?.dataset.go) this.go(Number(button.dataset.go));
+    });
+    this.dialog.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (step) this.go(step);
+    });
+    this.dialog.addEventListener("close", () => onClosed(this.record));
+  }
+
+  get open() {
+    return this.dialog.open;
+  }
+
+  show(record) {
+    this.record = record;
+    byId("details-title").textContent = record.label ?? (record.status === "expired" ? "Expired" : "Failed");
+    this.dialog.querySelector(".body").replaceChildren(look(record), told(record));
+    this.renew();
+    if (!this.dialog.open) this.dialog.showModal();
+  }
+
+  /** Which ways there are to go may change as images come. */
+  renew() {
+    if (!this.record) return;
+    for (const button of this.dialog.querySelectorAll("[data-go]")) {
+      button.disabled = !this.neighbour(this.record.id, Number(button.dataset.go));
+    }
+  }
+
+  go(step) {
+    const next = this.neighbour(this.record.id, step);
+    if (next) this.show(next);
+  }
+}
+
+function look(record) {
+  const frame = el("div", { class: "frame" });
+  const name = record.label ? `${record.label}, from ${record.camera}` : `from ${record.camera}`;
+  const views = {
+    image: () => picture(record, { size: "large", alt: `The image: ${name}`, none: "The image is no longer there, or cannot be shown." }),
+    why: () => picture(record, { size: "", path: "explanation", alt: `What the answer came from: ${name}`, none: "The overlay is not made yet, or no longer there." }),
+  };
+  const buttons = Object.entries({ image: "Image", why: "Why this answer" }).map(([key, text]) =>
+    el("button", { class: "quiet", type: "button", data: { key }, onclick: () => turn(key) }, text),
+  );
+  function turn(key) {
+    frame.replaceChildren(views[key]());
+    for (const button of buttons) button.setAttribute("aria-pressed", button.dataset.key === key);
+  }
+  if (record.status === "failed" && !record.image) {
+    frame.append(el("span", { class: "none" }, "There is no picture in it to show."));
+  } else turn("image");
+  return el("div", { class: "look" }, frame, record.explanation ? el("div", { class: "views" }, ...buttons) : null);
+}
+
+function told(record) {
+  return el(
+    "div",
+    { class: "told" },
+    record.status === "ok" ? answer(record) : el("p", { class: "error" }, el("b", {}, record.error?.code ?? record.status), why(record)),
+    facts(record),
+    latency(record),
+    raw(record),
+  );
+}
+
+function answer(record) {
+  const likely = record.predictions.filter(({ confidence }, index) => index === 0 || confidence > 0).slice(0, 5);
+  const bars = likely.map(({ label, confidence }) =>
+    el(
+      "li",
+      {},
+      el("span", { class: "name" }, label),
+      el("span", { class: "figure" }, percent(confidence)),
+      el("span", { class: "meter", "--share": confidence }, el("i")),
+    ),
+  );
+  return el("section", {}, el("h3", {}, "What it shows"), el("ol", { class: "top5" }, ...bars));
+}
+
+function facts(record) {
+  const { image, model } = record;
+  const found = [
+    ["Camera", record.camera],
+    ["File", record.image_path],
+    ["Recorded", fullTime(new Date(record.time))],
+    image && ["Captured", fullTime(new Date(image.captured))],
+    image && ["Image", `${image.width} × ${image.height} ${image.format.toUpperCase()}, ${bytes(image.bytes).join(" ")}`],
+    model && ["Model", `${model.name} (${model.quantization})`],
+    record.tta > 1 && ["Views averaged", String(record.tta)],
+  ].filter(Boolean);
+  return el("dl", { class: "facts" }, ...found.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+}
+
+function latency({ latency_ms: spent }) {
+  const parts = STAGES.map((name) => [name, spent[name]]);
+  const rest = spent.total - parts.reduce((sum, [, value]) => sum + value, 0);
+  parts.push(["recorded", Math.max(rest, 0)]);
+  const shown = parts.map(([name, value], index) => ({ name, value, index })).filter(({ value }) => value >= 0.05);
+  return el(
+    "section",
+    {},
+    el("h3", {}, `On record after ${ms(spent.total)}`),
+    el("div", { class: "stages", "aria-hidden": "true" }, ...shown.map(({ value, index }) => el("i", { class: `k${index}`, "--share": value }))),
+    el("p", { class: "key" }, ...shown.map(({ name, value, index }) => el("span", {}, el("i", { class: `k${index}` }), `${name} ${ms(value)}`))),
+  );
+}
+
+function raw(record) {
+  const text = el("pre", { tabIndex: 0, "aria-label": "The record as JSON" });
+  const section = el("details", {}, el("summary", {}, "Record"), text);
+  section.addEventListener("toggle", async () => {
+    if (!section.open || text.textContent) return;
+    const found = await fetchJson(`/api/records/${record.id}`).catch(() => record);
+    text.textContent = JSON.stringify(found, null, 2);
+  });
+  return section;
+}

@@ -1,0 +1,32 @@
+// Figures as people read them, in the browser's own language.
+
+const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
+const fine = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const dated = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const DAY = 86_400_000;
+
+export const count = (value) => whole.format(value);
+export const rate = (value) => (value >= 100 ? whole : fine).format(value);
+export const percent = (share) => `${share > 0.995 && share < 1 ? fine.format(share * 100) : whole.format(share * 100)} %`;
+export const ms = (value) => (value >= 10_000 ? `${fine.format(value / 1000)} s` : `${(value >= 10 ? whole : fine).format(value)} ms`);
+export const moment = (date) => (Date.now() - date < DAY / 2 ? clock : dated).format(date);
+export const fullTime = (date) => full.format(date);
+export const time = (date) => clock.format(date);
+
+export function bytes(value) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) [value, unit] = [value / 1000, unit + 1];
+  return [(value < 10 && unit > 1 ? fine : whole).format(value), units[unit]];
+}
+
+export function span(seconds) {
+  if (seconds < 60) return `${whole.format(seconds)} s`;
+  if (seconds < 3600) return `${whole.format(seconds / 60)} min`;
+  if (seconds < 172_800) return `${whole.format(seconds / 3600)} h`;
+  return `${whole.format(seconds / 86_400)} days`;
+}
+
+export const ago = (seconds) => (seconds < 5 ? "just now" : `${span(seconds)} ago`);

@@ -1,0 +1,39 @@
+"""The records as server-sent events: first what was missed, out of the journal, then what comes."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from dropsight.service.outbox import Delivery
+from dropsight.web.hub import Batch, Client, Hub, event
+
+PAGE = 200
+
+Read = Callable[[int, int], Awaitable[Sequence[Delivery]]]
+"""Records with seq > the first argument, in order, as many as the second says at most."""
+
+
+async def events(hub: Hub, client: Client, *, read: Read, after: int) -> AsyncIterator[bytes]:
+    """Yield all records after this seq, without a gap and none twice."""
+    yield b"retry: 2000\n\n"
+    # While there is much to catch up with, the queue would only run full.
+    while page := await read(after, PAGE):
+        after = page[-1].seq
+        yield _encoded(page)
+        if len(page) < PAGE:
+            break
+    hub.join(client)
+    try:
+        while page := await read(after, PAGE):
+            after = page[-1].seq
+            yield _encoded(page)
+        while (item := await client.queue.get()) is not None:
+            if not isinstance(item, Batch):
+                yield item
+            elif item.last > after:
+                yield item.after(after)
+                after = item.last
+    finally:
+        hub.leave(client)
+
+
+def _encoded(page: Sequence[Delivery]) -> bytes:
+    return b"".join(event(delivery.seq, delivery.line) for delivery in page)

@@ -1,0 +1,318 @@
+"""The dashboard in a real browser: Chromium, driven by Playwright."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, expect, sync_playwright
+
+from brokers import wait_until
+from daemons import SAMPLES, House, running
+from webs import ANY_PORT, address
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+TOKEN = "correct-horse-battery-staple"  # noqa: S105 - the test's own
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
+
+
+@dataclass
+class Window:
+    """A page, and all that it asked for and complained of."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", self._listen)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", self._note)
+
+    def _listen(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(message.text)
+
+    def _note(self, request: Request) -> None:
+        self.hosts.add(request.url.split("/")[2])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        assert CHROMIUM
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    with running(tmp_path, web=ANY_PORT, explain={"below_confidence": 0.5}) as found:
+        yield found
+
+
+@pytest.fixture
+def window(browser: Browser, house: House) -> Iterator[Window]:
+    """The dashboard, live, before any image came."""
+    context = browser.new_context(locale="en-GB", reduced_motion="reduce")
+    found = Window(context.new_page())
+    found.page.goto(address(house))
+    expect(found.page.locator("#state")).to_have_text("Live")
+    yield found
+    context.close()
+
+
+def drop(house: House, name: str, sample: str) -> None:
+    target = house.inbox / name
+    target.parent.mkdir(exist_ok=True)
+    shutil.copy(SAMPLES / sample, target)
+
+
+def drop_three(house: House, page: Page) -> None:
+    """An espresso at the front, a panda and something unsure at the back; the newest is the last."""
+    for name, sample in (
+        ("front/a.jpg", "coffee.jpg"),
+        ("back/b.jpg", "panda.jpg"),
+        ("back/c.jpg", "china.jpg"),
+    ):
+        before = page.locator(".card").count()
+        drop(house, name, sample)
+        expect(page.locator(".card")).to_have_count(before + 1)
+
+
+def active(page: Page, what: str) -> object:
+    return page.evaluate(f"document.activeElement.{what}")
+
+
+def test_a_dropped_file_makes_a_card_appear_with_its_picture(house: House, window: Window) -> None:
+    page = window.page
+    expect(page.locator("#empty")).to_contain_text(str(house.inbox))
+    drop(house, "front/x.jpg", "coffee.jpg")
+    card = page.locator(".card")
+    expect(card).to_have_count(1)
+    expect(card).to_contain_text("espresso")
+    expect(card).to_contain_text("front")
+    expect(card.locator("img.there")).to_have_count(1)
+    expect(page.locator("#empty")).to_be_hidden()
+    expect(page.locator("#vitals")).to_contain_text("1 images")
+    expect(page.locator("#classes")).to_contain_text("espresso")
+    expect(page.locator("#cameras")).to_contain_text("front")
+    expect(page.locator("#news")).to_contain_text("espresso")
+    assert window.complaints == []
+    assert window.hosts == {address(house).split("/")[2]}
+
+
+def test_a_file_that_cannot_be_read_shows_with_its_reason(house: House, window: Window) -> None:
+    (house.inbox / "bad.jpg").write_bytes(b"")
+    expect(window.page.locator(".card.failed")).to_contain_text("the file is empty")
+    expect(window.page.locator("#failures")).to_contain_text("bad.jpg")
+    window.page.locator("#failures button").click()
+    expect(window.page.locator("#details .error")).to_contain_text("empty")
+    assert window.complaints == []
+
+
+def test_filters_take_away_and_bring_back_and_new_images_obey_them(house: House, window: Window) -> None:
+    page = window.page
+    drop_three(house, page)
+    page.locator("[name=camera]").select_option("back")
+    expect(page.locator(".card")).to_have_count(2)
+    page.locator("[name=label]").fill("PANDA")
+    expect(page.locator(".card .label")).to_have_text(["giant panda"])
+    drop(house, "back/d.jpg", "coffee.jpg")
+    drop(house, "back/e.jpg", "panda.jpg")
+    expect(page.locator(".card .label")).to_have_text(["giant panda", "giant panda"])
+    page.reload()  # the view is in the address
+    expect(page.locator(".card .label")).to_have_text(["giant panda", "giant panda"])
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator(".card")).to_have_count(5)
+    page.locator("[name=min_confidence]").fill("0.9")
+    expect(page.locator(".card")).to_have_count(4)
+    page.get_by_role("button", name="Clear").click()
+    page.locator("#classes button", has_text="palace").click()
+    expect(page.locator(".card .label")).to_have_text(["palace"])
+    page.locator("[name=status]").select_option("failed")
+    expect(page.locator("#empty")).to_contain_text("Nothing fits")
+    assert window.complaints == []
+
+
+def test_details_show_the_answers_the_record_and_why(house: House, window: Window) -> None:
+    page = window.page
+    drop_three(house, page)
+    record = house.records()[-1]
+    wait_until(Path(record["explanation"]).exists)
+    page.locator(".card").first.click()
+    dialog = page.get_by_role("dialog", name="palace")
+    expect(dialog.locator(".look img.there")).to_have_count(1)
+    expect(dialog.locator(".top5 .name")).to_have_text([each["label"] for each in record["predictions"]])
+    dialog.get_by_text("Record", exact=True).click()
+    expect(dialog.locator("pre")).to_contain_text(record["id"])
+    assert json.loads(dialog.locator("pre").inner_text()) == record
+    dialog.get_by_role("button", name="Why this answer").click()
+    expect(dialog.locator(".look img.there")).to_have_attribute(
+        "src", f"/api/images/{record['id']}/explanation"
+    )
+    dialog.get_by_role("button", name="Older image").click()
+    expect(page.get_by_role("dialog", name="giant panda")).to_be_visible()
+    assert window.complaints == []
+
+
+def test_everything_is_reached_by_the_keyboard_alone(house: House, window: Window) -> None:
+    page = window.page
+    drop_three(house, page)
+    page.keyboard.press("Tab")
+    assert active(page, "className") == "skip"
+    page.keyboard.press("Enter")
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if "card" in str(active(page, "className")):
+            break
+    assert "palace" in str(active(page, "textContent"))
+    page.keyboard.press("ArrowRight")
+    assert "giant panda" in str(active(page, "textContent"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="giant panda")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("dialog", name="espresso")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#details")).to_be_hidden()
+    assert "espresso" in str(active(page, "textContent"))
+    drop(house, "front/new.jpg", "koala.jpg")
+    expect(page.locator(".card")).to_have_count(4)
+    assert "espresso" in str(active(page, "textContent"))
+    page.keyboard.press("Home")
+    assert "koala" in str(active(page, "textContent"))
+
+
+def test_held_images_come_when_it_goes_on(house: House, window: Window) -> None:
+    page = window.page
+    page.get_by_role("button", name="Hold").click()
+    drop(house, "a.jpg", "coffee.jpg")
+    expect(page.locator("#hold")).to_have_text("Go on · 1 new")
+    expect(page.locator(".card")).to_have_count(0)
+    page.locator("#hold").click()
+    expect(page.locator(".card")).to_have_count(1)
+
+
+def test_a_dead_daemon_shows_as_such_and_a_living_one_is_found_again(house: House, window: Window) -> None:
+    page = window.page
+    drop(house, "a.jpg", "coffee.jpg")
+    expect(page.locator(".card")).to_have_count(1)
+    port = address(house).rstrip("/").rpartition(":")[2]
+    house.kill()
+    expect(page.get_by_role("alert")).to_contain_text("The daemon does not answer")
+    expect(page.locator("#state")).to_have_text("Not connected")
+    expect(page.locator(".card")).to_have_count(1)
+    assert page.title().startswith("Not connected")
+    house.config.write_text(house.config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+    house.start()
+    drop(house, "b.jpg", "panda.jpg")
+    expect(page.locator("#state")).to_have_text("Live", timeout=30_000)
+    expect(page.locator(".card .label")).to_have_text(["giant panda", "espresso"])
+    expect(page.get_by_role("alert")).to_be_empty()
+
+
+def test_a_silent_line_is_a_lost_one(browser: Browser, house: House) -> None:
+    """A router that swallows packets closes no connection."""
+    context = browser.new_context()
+    page = context.new_page()
+    held: list[Route] = []
+    page.route("**/api/results/stream**", lambda route: held.append(route))  # noqa: PLW0108
+    page.goto(address(house))
+    expect(page.get_by_role("alert")).to_contain_text("does not answer", timeout=20_000)
+    context.close()
+
+
+def test_many_images_a_second_leave_the_page_small_and_quick(house: House, window: Window) -> None:
+    page = window.page
+    page.evaluate(
+        """() => {
+          window.longest = 0;
+          const look = (entries) =>
+            entries.getEntries().forEach(({ duration }) => {
+              window.longest = Math.max(window.longest, duration);
+            });
+          new PerformanceObserver(look).observe({ type: "longtask" });
+        }"""
+    )
+    for number in range(300):
+        drop(house, f"cam{number % 7}/{number:03}.jpg", "koala.jpg")
+    wait_until(lambda: house.finished() == 300, seconds=60)
+    expect(page.locator("#vitals")).to_contain_text("300 images", timeout=20_000)
+    assert 0 < page.locator(".card").count() <= 48
+    assert page.evaluate("window.longest") < 1_000
+    assert window.complaints == []
+
+
+@pytest.mark.parametrize("width", [360, 768, 1024, 1920])
+def test_nothing_is_wider_than_the_screen(house: House, window: Window, width: int) -> None:
+    page = window.page
+    drop(house, f"{'a-camera-with-a-long-name' * 3}/x.jpg", "coffee.jpg")
+    expect(page.locator(".card")).to_have_count(1)
+    page.set_viewport_size({"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_name_that_a_camera_gives_is_text_and_nothing_else(house: House, window: Window) -> None:
+    name = "<img src=x onerror=alert(1)>"
+    drop(house, f"{name}/x.jpg", "coffee.jpg")
+    expect(window.page.locator("#cameras")).to_contain_text(name)
+    expect(window.page.locator(".card")).to_contain_text(name)
+    assert window.complaints == []
+
+
+def test_a_person_enters_the_token_once(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    with running(tmp_path, web={**ANY_PORT, "token_file": "token"}) as house:
+        context = browser.new_context()
+        found = Window(context.new_page())
+        page = found.page
+        page.goto(address(house))
+        page.get_by_label("Token").fill("wrong")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_contain_text("not the token")
+        found.complaints.clear()  # the browser's word on the 401
+        page.get_by_label("Token").fill(TOKEN)
+        page.keyboard.press("Enter")
+        expect(page.locator("#state")).to_have_text("Live")
+        drop(house, "a.jpg", "coffee.jpg")
+        expect(page.locator(".card img.there")).to_have_count(1)
+        assert found.complaints == []
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_label("Token")).to_be_visible()
+        context.close()
+
+
+def test_contrast_is_enough_in_dark_and_light(browser: Browser, house: House) -> None:
+    """WCAG AA: 4.5 to 1 for text, of every colour that text has on every ground that it stands on."""
+    for scheme in ("dark", "light"):
+        context = browser.new_context(color_scheme="dark" if scheme == "dark" else "light")
+        page = context.new_page()
+        page.goto(address(house))
+        for text in ("text", "soft", "faint", "accent", "warn", "bad"):
+            for ground in ("ground", "raised"):
+                assert _contrast(page, text, ground) >= 4.5, (scheme, text, ground)
+        context.close()
+
+
+def _contrast(page: Page, one: str, other: str) -> float:
+    def luminance(name: str) -> float:
+        value = page.evaluate(
+            f"getComputedStyle(document.documentElement).getPropertyValue('--{name}').trim()"
+        )
+        digits = value.removeprefix("#")
+        digits = "".join(2 * digit for digit in digits) if len(digits) == 3 else digits
+        parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+        red, green, blue = (_linear(part) for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _linear(part: float) -> float:
+    return part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4

@@ -1,0 +1,233 @@
+"""The web side as an attacker finds it. docs/security.md names these tests."""
+
+import os
+import re
+import shutil
+import socket
+from http.cookies import SimpleCookie
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from brokers import wait_until
+from daemons import PHOTOS, SAMPLES, House, dropsight, running
+from webs import ANY_PORT, Answer, address, ask
+
+TOKEN = "correct-horse-battery-staple"  # noqa: S105 - the test's own
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+HTML = {"Accept": "text/html"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> str:
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    return str(tmp_path / "token")
+
+
+def sign_in(url: str, token: str, **headers: str) -> Answer:
+    sent = {**FORM, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return ask(url, "/login", method="POST", headers=sent, body=f"token={token}".encode())
+
+
+def cookie_of(answer: Answer) -> str:
+    return answer.headers["set-cookie"].partition(";")[0]
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8080", "[::]:8080", "192.168.1.5:8080", "raspberrypi:80"])
+def test_to_listen_beyond_this_machine_takes_a_token(tmp_path: Path, listen: str) -> None:
+    house = House(tmp_path, {"web": {"listen": listen}})
+    done = dropsight("run", "-c", str(house.config))
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "web.listen" in line
+    assert "give web.token_file" in line
+
+
+def test_a_token_that_is_missing_or_short_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    house = House(tmp_path, {"web": {"token_file": "token"}})
+    done = dropsight("run", "-c", str(house.config))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "cannot be read" in done.stderr
+    (tmp_path / "token").write_text("short\n")
+    done = dropsight("run", "-c", str(house.config))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "openssl rand" in done.stderr
+    assert "short" not in done.stderr
+
+
+def test_nothing_is_told_without_the_token(tmp_path: Path, token_file: str) -> None:
+    with running(tmp_path, web={**ANY_PORT, "token_file": token_file}) as house:
+        url = address(house)
+        shutil.copy(PHOTOS[0], house.inbox)
+        wait_until(lambda: len(house.records()) == 1)
+        image = f"/api/images/{house.records()[0]['id']}/thumbnail"
+        for path in ("/", "/metrics", "/readyz", "/api/stats", "/api/results", "/api/results/stream", image):
+            assert ask(url, path).status == 401, path
+            assert ask(url, path, headers={"Authorization": "Bearer wrong"}).status == 401, path
+            if not path.endswith("stream"):
+                assert ask(url, path, headers=BEARER).status == 200, path
+        assert ask(url, "/healthz").json() == {"alive": True}
+        assert ask(url, "/", headers=HTML).headers["location"] == "/login"
+        assert TOKEN not in ask(url, "/api/stats", headers=BEARER).body.decode()
+        assert TOKEN not in house.daemon_log()
+
+
+def test_a_person_signs_in_once_and_the_cookie_does_not_tell_the_token(
+    tmp_path: Path, token_file: str
+) -> None:
+    with running(tmp_path, web={**ANY_PORT, "token_file": token_file}) as house:
+        url = address(house)
+        assert b'name="token"' in ask(url, "/login").body
+        answer = sign_in(url, TOKEN)
+        assert (answer.status, answer.headers["location"]) == (303, "/")
+        (cookie,) = SimpleCookie(answer.headers["set-cookie"]).values()
+        assert cookie["httponly"]
+        assert cookie["samesite"].lower() == "strict"
+        assert TOKEN not in answer.headers["set-cookie"]
+        signed_in = {"Cookie": f"other=1; {cookie_of(answer)}"}
+        assert ask(url, "/api/stats", headers=signed_in).status == 200
+        name, _, value = cookie_of(answer).partition("=")
+        until, _, mac = value.partition(".")
+        for forged in (f"{int(until) + 1}.{mac}", f"1.{mac}", f"{until}.", "", f"é.{mac}"):
+            sent = {"Cookie": f"{name}={forged}".encode().decode("latin-1")}
+            assert ask(url, "/api/stats", headers=sent).status == 401
+        assert (
+            "Max-Age=0"
+            in ask(url, "/logout", method="POST", headers=signed_in, body=b"").headers["set-cookie"]
+        )
+
+
+def test_a_wrong_token_is_refused_and_another_site_cannot_sign_in(tmp_path: Path, token_file: str) -> None:
+    with running(tmp_path, web={**ANY_PORT, "token_file": token_file}) as house:
+        url = address(house)
+        answer = sign_in(url, "wrong")
+        assert answer.status == 401
+        assert b"not the token" in answer.body
+        assert "set-cookie" not in answer.headers
+        assert sign_in(url, TOKEN, Origin="http://evil.example").status == 403
+        assert sign_in(url, TOKEN, Sec_Fetch_Site="cross-site").status == 403
+        assert sign_in(url, TOKEN, Origin=url.rstrip("/")).status == 303
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "[::"])
+def test_a_name_that_was_pointed_here_is_not_answered(tmp_path: Path, host: str) -> None:
+    """DNS rebinding: a stranger's page asks its own name, which now is 127.0.0.1."""
+    with running(tmp_path, web=ANY_PORT) as house:
+        url = address(house)
+        assert ask(url, "/api/stats", headers={"Host": host}).status in {400, 421}
+        for name in ("localhost", "127.0.0.1:9", "[::1]:8080"):
+            assert ask(url, "/api/stats", headers={"Host": name}).status == 200
+
+
+TRAVERSALS = [
+    "/api/images/../../../../etc/passwd/thumbnail",
+    "/api/images/..%2f..%2f..%2fetc%2fpasswd/thumbnail",
+    "/api/images/%2e%2e/thumbnail",
+    "/api/images//etc/passwd/thumbnail",
+    "/api/images/%00/thumbnail",
+    "/api/records/..%2f..%2fstate%2fjournal.db",
+    "/api/records/' OR 1=1 --",
+    "/static/../application.py",
+    "/static/..%2fapplication.py",
+    "/static/%2e%2e/%2e%2e/config/tree.py",
+    "/static//etc/passwd",
+    "/../dropsight.yaml",
+]
+
+
+def test_no_path_of_a_request_reaches_the_file_system(tmp_path: Path) -> None:
+    with running(tmp_path, web=ANY_PORT) as house:
+        url = address(house)
+        for path in TRAVERSALS:
+            assert ask(url, path.replace(" ", "%20")).status == 404, path
+
+
+def test_a_link_that_a_camera_planted_leads_nowhere(tmp_path: Path) -> None:
+    """Who may write to the inbox may make links; the files that they point to are not the camera's."""
+    secret = tmp_path / "private"
+    secret.mkdir()
+    with running(tmp_path, web=ANY_PORT, watch=[{"path": "inbox", "after": "keep"}]) as house:
+        url = address(house)
+        for name in ("front", "back"):
+            (house.inbox / name).mkdir()
+            shutil.copy(SAMPLES / "coffee.jpg", house.inbox / name / "x.jpg")
+        wait_until(lambda: len(house.records()) == 2)
+        paths = {each["camera"]: f"/api/images/{each['id']}/thumbnail" for each in house.records()}
+        # The very same file, size and time: only the way to it is another.
+        (house.inbox / "front").rename(secret / "front")
+        (house.inbox / "front").symlink_to(secret / "front")
+        (house.inbox / "back" / "x.jpg").rename(secret / "x.jpg")
+        (house.inbox / "back" / "x.jpg").symlink_to(secret / "x.jpg")
+        assert [ask(url, paths[name]).status for name in ("front", "back")] == [404, 404]
+
+
+def test_another_file_of_the_same_name_is_not_the_record_s_image(tmp_path: Path) -> None:
+    with running(tmp_path, web=ANY_PORT) as house:
+        url = address(house)
+        shutil.copy(PHOTOS[0], house.inbox / "x.jpg")
+        wait_until((house.processed / "x.jpg").exists)
+        wait_until(lambda: len(house.records()) == 1)
+        shutil.copy(PHOTOS[1], house.processed / "x.jpg")
+        assert ask(url, f"/api/images/{house.records()[0]['id']}/thumbnail").status == 404
+
+
+def test_no_more_is_taken_than_is_needed(tmp_path: Path) -> None:
+    with running(tmp_path, web=ANY_PORT) as house:
+        url = address(house)
+        assert ask(url, "/login", method="POST", headers=FORM, body=b"x" * 5_000).status == 413
+        assert ask(url, "/api/stats", headers={"Content-Length": "10"}).status == 413
+        assert ask(url, "/login", method="POST", headers={"Transfer-Encoding": "chunked"}).status == 413
+        assert ask(url, "/api/stats?" + "x" * 40_000).status == 414
+        for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+            for path in ("/", "/api/results", "/api/stats", "/metrics"):
+                assert ask(url, path, method=method).status == 405
+
+
+def test_a_request_that_trickles_in_does_not_hold_its_place(tmp_path: Path) -> None:
+    with running(tmp_path, web=ANY_PORT) as house:
+        parts = urlsplit(address(house))
+        with socket.create_connection((parts.hostname, parts.port), timeout=30) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+            assert client.recv(1) == b""
+
+
+def test_every_answer_tells_browsers_what_they_may_do_and_nothing_of_the_server(tmp_path: Path) -> None:
+    with running(tmp_path, web=ANY_PORT) as house:
+        url = address(house)
+        for path in ("/", "/nothing", "/api/stats", "/static/main.js", "/login"):
+            headers = ask(url, path).headers
+            policy = headers["content-security-policy"]
+            assert policy.startswith("default-src 'none'")
+            assert "frame-ancestors 'none'" in policy
+            assert "unsafe" not in policy
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["referrer-policy"] == "no-referrer"
+            assert "server" not in headers
+            assert "access-control-allow-origin" not in headers
+
+
+def test_the_pages_ask_nothing_of_other_hosts_and_have_nothing_inline() -> None:
+    folder = SAMPLES.parent / "web" / "static"
+    for file in sorted(folder.iterdir()):
+        text = file.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?://|url\(|@import", text), file.name
+        if file.suffix == ".html":
+            assert not re.search(r"<script(?![^>]*src=)|<style|style=|\son\w+=", text), file.name
+        if file.suffix == ".js":
+            assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|\beval\(", text), file.name
+
+
+def test_thumbnails_step_aside_for_what_is_to_be_classified(tmp_path: Path) -> None:
+    """Thumbnails are made by one thread of the lowest priority, whoever asks for how many."""
+    with running(tmp_path, web=ANY_PORT) as house:
+        url = address(house)
+        shutil.copy(PHOTOS[0], house.inbox)
+        wait_until(lambda: len(house.records()) == 1)
+        ask(url, f"/api/images/{house.records()[0]['id']}/thumbnail")
+        assert house.process
+        tasks = Path(f"/proc/{house.process.pid}/task")
+        names = {(task / "comm").read_text().strip(): int(task.name) for task in tasks.iterdir()}
+        niceness = [os.getpriority(os.PRIO_PROCESS, number) for number in names.values()]
+        assert 19 in niceness
