@@ -3,42 +3,15 @@
 import os
 import shutil
 import sqlite3
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS, House, dropsight, running
+from disks import fill, small_disk, write_protect
 from dropsight.crashpoints import VARIABLE
 from dropsight.service.rescue import mark_damaged
-
-
-@contextmanager
-def small_disk(place: Path, *, size: str = "2m") -> Iterator[Path]:
-    """A file system of its own mounted at the place."""
-    place.mkdir(parents=True, exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
-    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("mounting a small disk needs root")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def fill(place: Path) -> Path:
-    """Take all the room that is left."""
-    ballast = place / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"\0" * 4096)
-        except OSError:
-            pass
-    return ballast
 
 
 def drop(house: House, count: int, *, start: int = 0) -> None:
@@ -125,10 +98,10 @@ def test_a_stop_with_a_full_disk_under_processed_files_the_images_in_the_next_li
 
 def test_a_write_protected_processed_folder_is_waited_for(tmp_path: Path) -> None:
     with small_disk(tmp_path / "processed") as disk, running(tmp_path) as house:
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        write_protect(disk, on=True)
         drop(house, 3)
         wait_until(lambda: "Read-only file system" in trouble(house, "filing"))
-        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+        write_protect(disk, on=False)
         wait_until(lambda: not house.waiting(), seconds=60)
         assert len(house.records()) == 3
 
@@ -136,13 +109,13 @@ def test_a_write_protected_processed_folder_is_waited_for(tmp_path: Path) -> Non
 def test_a_daemon_that_starts_on_a_write_protected_disk_waits_and_begins_by_itself(tmp_path: Path) -> None:
     house = House(tmp_path, {})
     with small_disk(tmp_path / "logs") as disk:
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        write_protect(disk, on=True)
         drop(house, 2)
         house.spawn()
         try:
             wait_until(lambda: "Read-only file system" in house.daemon_log())
             assert len(house.waiting()) == 2
-            subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+            write_protect(disk, on=False)
             wait_until(lambda: len(house.records()) == 2)
         finally:
             house.kill()

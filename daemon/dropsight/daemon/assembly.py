@@ -125,6 +125,7 @@ class Daemon:
             self._scanner.stop()
             self._backlog.stop()
             finder.join()
+            self._recorder.end_within(seconds=PATIENCE_SECONDS)
             self._workers.finish()
             self._recorder.drain(seconds=PATIENCE_SECONDS)
             if self._publisher and publisher:

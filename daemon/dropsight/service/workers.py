@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from stat import S_ISDIR
 
 from dropsight.config import Queue
 from dropsight.errors import ImageError, ModelError
@@ -204,6 +205,12 @@ class Workers:
             stat = os.lstat(candidate.path)
         except OSError:
             self._backlog.drop(candidate)
+            return
+        if S_ISDIR(stat.st_mode):  # a folder took the file's name: what is in it has events of its own
+            self._backlog.drop(candidate)
+        elif error.code == "unreadable" and (young := seconds_young(candidate, stat)):
+            # Uploads whose permissions come last.
+            self._backlog.postpone(candidate, seconds=young)
         else:
             self._fail(candidate, _drop(candidate, stat), error)
 
