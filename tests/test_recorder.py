@@ -21,7 +21,7 @@ from dropsight.service.dropfolder import DropFolder
 from dropsight.service.loglines import LogLines
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished, History, row_of
-from dropsight.service.rescue import is_marked
+from dropsight.service.rescue import needs_rescue
 from dropsight.service.stats import Stats
 from dropsight.service.store import JournalReader, Row, Store
 from dropsight.service.troubles import Troubles
@@ -216,7 +216,7 @@ def damage(journal: Path) -> None:
         file.write(b"\xa5" * (journal.stat().st_size - 4096))
 
 
-def test_damage_found_while_noting_what_was_filed_is_marked_and_ends_the_recorder(tmp_path: Path) -> None:
+def test_damage_found_while_noting_what_was_filed_needs_rescue_and_ends_the_recorder(tmp_path: Path) -> None:
     """Else the flags would pile up in memory for ever, and no record be published."""
     desk = Desk(tmp_path)
     desk.store.add([row_of(finished, encode(finished.record)) for finished in [desk.arrival("a.jpg")]])
@@ -224,7 +224,7 @@ def test_damage_found_while_noting_what_was_filed_is_marked_and_ends_the_recorde
     damage(desk.store.path)
     with pytest.raises(DamagedError):
         desk.recorder.run()
-    assert is_marked(desk.store.path)
+    assert needs_rescue(desk.store.path)
     desk.close()
 
 

@@ -25,6 +25,7 @@ POINTS = (
     "in_rotation",
     "in_compression",
     "in_pruning",
+    "in_rescue",
 )
 
 _name, _, _count = os.environ.get(VARIABLE, "").partition(":")

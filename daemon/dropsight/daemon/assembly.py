@@ -93,8 +93,16 @@ class Daemon:
                 workers=self._workers,
             )
             self._remote = self._make_remote()
+            answers = {"status": self._status}
+            self._control = ControlServer(config.store.path.parent, answers, otherwise=self._remote.obey)
+            stack.callback(self._control.close)
             self._publisher = self._reporter.publisher = self._make_publisher()
             self._stack = stack.pop_all()
+
+    @property
+    def config(self) -> Config:
+        """The one in force."""
+        return self._reloader.config if self._reloader else self._config
 
     def run(self, lifecycle: Lifecycle, *, once: bool = False) -> int:
         """Work until asked to stop, or until everything is done; return the exit code."""
@@ -102,11 +110,9 @@ class Daemon:
             self._config, self._reread, lifecycle=lifecycle, troubles=self._troubles, swap=self._swap
         )
         recorder = _start("recorder", self._recorder.run)
-        publisher = _start("mqtt", self._publisher.run) if self._publisher else None
+        publisher = _start("mqtt", self._publisher.run, daemon=True) if self._publisher else None
         self._workers.start(never_hurry=once)
-        control = ControlServer(
-            self._config.store.path.parent, {"status": self._status}, otherwise=self._remote.obey
-        )
+        self._control.start()
         watchdog = Watchdog(self._hung)
         housekeeping = threading.Event()
         finder = self._work_once(lifecycle) if once else self._watch(housekeeping)
@@ -134,7 +140,6 @@ class Daemon:
                     log.warning("%d records wait in the outbox for the broker", waiting)
             self._recorder.stop()
             recorder.join()
-            control.close()
             self._stack.close()
         log.info("%s", summary(self._reporter.snapshot()))
         return self._exit_code(lifecycle, once=once)
@@ -295,7 +300,7 @@ class Daemon:
         log.info("%s", "paused: images wait in their folders" if paused else "resumed")
 
 
-def _start(name: str, target: Callable[[], None]) -> threading.Thread:
-    thread = threading.Thread(target=target, name=name)
+def _start(name: str, target: Callable[[], None], *, daemon: bool = False) -> threading.Thread:
+    thread = threading.Thread(target=target, name=name, daemon=daemon)
     thread.start()
     return thread

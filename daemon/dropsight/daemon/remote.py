@@ -25,7 +25,7 @@ class Remote:
         """Carry out `{"command": NAME}`; the answer says what came of it."""
         try:
             order = msgspec.json.decode(payload, type=Order)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             return _answer(None, error=f'not understood: {error}; send {{"command": "stats"}}')
         name = order.command
         if name not in self._deeds:
