@@ -68,9 +68,7 @@ def test_the_write_ahead_log_of_a_damaged_journal_does_not_get_into_the_new_one(
     (tmp_path / "journal.db-wal").write_bytes(b"stale")
     rescue(journal)
     assert count(journal) == 7
-    assert (
-        not (tmp_path / "journal.db-wal").exists()
-    )
+    assert not (tmp_path / "journal.db-wal").exists()
 
 
 @pytest.mark.parametrize("saved", [0, 4])

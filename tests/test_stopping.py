@@ -63,7 +63,7 @@ def test_a_broker_that_takes_connections_and_says_nothing_does_not_hold_up_a_sto
 
 def test_a_full_disk_under_the_journal_does_not_hold_up_a_stop_and_nothing_is_lost(tmp_path: Path) -> None:
     """More images are done than the recorder's queue has room for."""
-    with small_disk(tmp_path / "state") as disk, running(tmp_path) as house:
+    with small_disk(tmp_path / "state", size="16m") as disk, running(tmp_path) as house:
         ballast = fill(disk)
         for copy in range(300):
             shutil.copyfile(PHOTOS[copy % len(PHOTOS)], house.inbox / f"{copy:03}.jpg")

@@ -65,7 +65,7 @@ class ControlServer:
         if self._thread.is_alive():
             self._thread.join(TIMEOUT_SECONDS)
         self._listener.close()
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # the disk may be gone; the next start makes room for its own
             (self._folder / NAME).unlink()
 
     def _run(self) -> None:
