@@ -271,6 +271,7 @@ class Daemon:
                 on_record=self._ledger.holds,
                 survives=lambda path: survives(path, self._workers.engine.plan.spec),
                 explains=self._explanations.offer,
+                age_of=self._clock.age_seconds,
             ),
         )
 

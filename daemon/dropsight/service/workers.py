@@ -19,7 +19,7 @@ from dropsight.inference.pipeline import Answer, Drop, Plan, Prepared
 from dropsight.models.spec import Model
 from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.inhand import InHand
-from dropsight.service.readiness import seconds_to_wait, seconds_young
+from dropsight.service.readiness import Age, seconds_to_wait, seconds_young
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished
 
@@ -61,12 +61,13 @@ class Questions:
     """What the workers ask the rest of the daemon.
 
     Is this file on record already; does a process survive this image; where is the explanation of this
-    answer going to lie, if there is to be one.
+    answer going to lie, if there is to be one; how many seconds ago was this time of a file's.
     """
 
     on_record: Callable[[Candidate, os.stat_result], bool]
     survives: Callable[[str], bool]
     explains: Callable[[Work, Answer], str | None]
+    age_of: Age
 
 
 class Workers:
@@ -150,7 +151,7 @@ class Workers:
                 self._examine_open(candidate, file, slot)
 
     def _examine_open(self, candidate: Candidate, file: ImageFile, slot: int) -> None:
-        if wait := seconds_to_wait(candidate, file.fd, file.stat):
+        if wait := seconds_to_wait(candidate, file.fd, file.stat, self._ask.age_of):
             self._backlog.postpone(candidate, seconds=wait)
             return
         if self._ask.on_record(candidate, file.stat):
@@ -165,13 +166,13 @@ class Workers:
             return
         record_id = drop.id(plan.device)
         try:
-            self._try_alone(candidate, record_id)
+            self._try_alone(candidate, record_id, slot)
             self._in_hand.note(slot, record_id, "decode")
             data, header = pipeline.read(file, plan)
             prepared = pipeline.prepare(data, header, plan)
         except ImageError as error:
             # What was touched just now may be half of what is to come.
-            if young := seconds_young(candidate, file.stat):
+            if young := seconds_young(candidate, file.stat, self._ask.age_of):
                 self._backlog.postpone(candidate, seconds=young)
             else:
                 self._fail(candidate, drop, error)
@@ -188,12 +189,16 @@ class Workers:
             return self._hurried
         return plan
 
-    def _try_alone(self, candidate: Candidate, record_id: str) -> None:
+    def _try_alone(self, candidate: Candidate, record_id: str, slot: int) -> None:
         """Raises ImageError for an image that killed the daemon, and now a process of its own as well."""
         stage = self._in_hand.suspects.get(record_id)
         if stage is None:
             return
-        if self._ask.survives(candidate.path):
+        # It has a deadline of its own: to the watchdog, that restarts us, this is no hanging.
+        self._since[slot] = float("inf")
+        survives = self._ask.survives(candidate.path)
+        self._since[slot] = time.monotonic()
+        if survives:
             self._in_hand.acquit(record_id)
         elif stage == "decode":
             raise ImageError("unreadable", "decoding it ended the process, twice")
@@ -208,7 +213,7 @@ class Workers:
             return
         if S_ISDIR(stat.st_mode):  # a folder took the file's name: what is in it has events of its own
             self._backlog.drop(candidate)
-        elif error.code == "unreadable" and (young := seconds_young(candidate, stat)):
+        elif error.code == "unreadable" and (young := seconds_young(candidate, stat, self._ask.age_of)):
             # Uploads whose permissions come last.
             self._backlog.postpone(candidate, seconds=young)
         else:
