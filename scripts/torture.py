@@ -34,10 +34,14 @@ from dropsight.crashpoints import POINTS, VARIABLE  # noqa: E402
 from dropsight.service.control import NotRunningError, ask  # noqa: E402
 from dropsight.sinks.connection import WINDOW  # noqa: E402
 
-CAMERAS = ("front", "yard", "gate")
-# Points that are reached once in many groups, or only where processed/ is another file system.
-RARE = {"in_rotation", "in_compression", "in_pruning", "in_filing"}
-ELSEWHERE = {"in_copying"}
+# The images of the last are filed away on another file system, if there is one.
+CAMERAS = ("inbox/front", "inbox/yard", "far/gate")
+RAM_DISK = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+# Points that are reached once in many groups.
+RARE = {"in_rotation", "in_compression", "in_pruning", "in_filing", "in_copying"}
+# Killing a rescue needs a damaged journal, which loses records: tests/test_rescue.py.
+ELSEWHERE = {"in_rescue"}
+ABSENT_EVERY = 4
 
 
 @dataclass
@@ -73,20 +77,19 @@ class Findings:
 
 
 class Torture:
-    def __init__(self, root: Path, url: str, *, images: int, seed: int) -> None:
-        self.root, self.inbox = root, root / "inbox"
+    def __init__(self, root: Path, far: Path, url: str, *, images: int, seed: int) -> None:
+        self.root, self.far = root, far
         self.images, self.dropped = images, 0
         self.chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
         self._pictures = list(small_pictures())
         self._config = root / "dropsight.yaml"
-        self._config.write_text(yaml.safe_dump(_settings(url)))
-        self.inbox.mkdir()
+        self._config.write_text(yaml.safe_dump(_settings(url, far)))
         for camera in CAMERAS:
-            (self.inbox / camera).mkdir()
+            (root / camera).mkdir(parents=True)
 
     def drop(self, count: int) -> None:
         for number in range(self.dropped, min(self.dropped + count, self.images)):
-            target = self.inbox / CAMERAS[number % len(CAMERAS)] / f"{number:06}.jpg"
+            target = self.root / CAMERAS[number % len(CAMERAS)] / f"{number:06}.jpg"
             target.write_bytes(self._pictures[number % len(self._pictures)])
             self.dropped += 1
 
@@ -116,11 +119,16 @@ class Torture:
             raise SystemExit(f"the last life did not end well: see {self.root / 'daemon.log'}")
 
     def findings(self, subscriber: Subscriber, ends: Counter[str]) -> Findings:
-        filed = Counter(path.name for path in (self.root / "processed").rglob("*") if path.is_file())
+        places = (self.root / "processed", self.far)
+        filed = Counter(path.name for place in places for path in place.rglob("*") if path.is_file())
         lines = Counter(json.loads(line)["id"] for line in log_lines(self.root / "logs"))
         published = Counter(json.loads(message)["id"] for message in subscriber.topics("/result/"))
-        left = sum(path.is_file() for path in self.inbox.rglob("*"))
+        left = len(self.left())
         return Findings(self.images, lines, published, filed, left, ends)
+
+    def left(self) -> list[Path]:
+        folders = [self.root / camera for camera in CAMERAS]
+        return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
 
     def _start(self, environ: dict[str, str]) -> "subprocess.Popen[bytes]":
         with (self.root / "daemon.log").open("ab") as log:
@@ -132,13 +140,14 @@ class Torture:
         except (NotRunningError, FileNotFoundError):
             return False
         waiting = stats["counters"]["waiting"] or stats["queues"]["outbox"]
-        return not waiting and not any(path.is_file() for path in self.inbox.rglob("*"))
+        return not waiting and not self.left()
 
 
-def _settings(url: str) -> dict[str, object]:
+def _settings(url: str, far: Path) -> dict[str, object]:
+    kept = {"retention": {"days": None, "max_bytes": None}}
     return {
         "device": "torture",
-        "watch": [{"path": "inbox", "retention": {"days": None, "max_bytes": None}}],
+        "watch": [{"path": "inbox", **kept}, {"path": "far", "processed": str(far), **kept}],
         "log": {"max_bytes": 30_000, "backups": 1_000_000},
         "store": {"max_records": 300},
         "mqtt": {"url": url},
@@ -161,27 +170,50 @@ def log_lines(folder: Path) -> Iterator[bytes]:
 
 def torture(root: Path, *, kills: int, images: int, seed: int) -> Findings:
     root.mkdir(parents=True, exist_ok=True)
-    points = [point for point in POINTS if point not in ELSEWHERE]
-    with mosquitto(root) as broker, Subscriber(broker.port) as subscriber:
-        work = Torture(root, broker.url, images=images, seed=seed)
-        plan: list[str | None] = [*points, *[None] * kills][:kills]
-        work.chance.shuffle(plan)
-        ends: Counter[str] = Counter()
-        for kill, point in enumerate(tqdm(plan, unit="kill", disable=None)):
-            work.drop(images // (kills + 1))
-            how = work.live(point, kill)
-            ends[how if how == "killed" else f"{how}: {point}"] += 1
+    with (
+        mosquitto(root) as broker,
+        Subscriber(broker.port, name="witness") as subscriber,
+        tempfile.TemporaryDirectory(prefix="torture-", dir=elsewhere(root)) as far,
+    ):
+        work = Torture(root, Path(far), broker.url, images=images, seed=seed)
+        ends = kill_again_and_again(work, subscriber, kills=kills)
         work.drop(images)
         work.finish()
         # The broker has everything; what it still owes the subscriber comes in a moment.
         deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            found = work.findings(subscriber, ends)
-            if not found.report()["lost_messages"]:
+        while (found := work.findings(subscriber, ends)).report()["lost_messages"]:
+            if time.monotonic() > deadline:
                 break
             time.sleep(0.1)
         print(json.dumps({**found.report(), "ends": ends}, indent=2))
         return found
+
+
+def elsewhere(root: Path) -> Path:
+    """A folder on another file system than this one, if there is such a one."""
+    usable = os.access(RAM_DISK, os.W_OK) and RAM_DISK.stat().st_dev != root.stat().st_dev
+    return RAM_DISK if usable else root
+
+
+def kill_again_and_again(work: Torture, subscriber: Subscriber, *, kills: int) -> Counter[str]:
+    """Have each named point and then chance do it, in any order; tell how the lives ended."""
+    hidden = ELSEWHERE if work.far.stat().st_dev != work.root.stat().st_dev else ELSEWHERE | {"in_copying"}
+    points = [point for point in POINTS if point not in hidden]
+    plan: list[str | None] = [*points, *[None] * kills][:kills]
+    work.chance.shuffle(plan)
+    ends: Counter[str] = Counter()
+    for kill, point in enumerate(tqdm(plan, unit="kill", disable=None)):
+        # Now and then nobody listens: the broker keeps it for a session that lasts.
+        if kill % ABSENT_EVERY == 1:
+            subscriber.leave()
+        if kill % ABSENT_EVERY == ABSENT_EVERY - 1:
+            subscriber.come()
+        work.drop(work.images // (kills + 1))
+        how = work.live(point, kill)
+        ends[how if how == "killed" else f"{how}: {point}"] += 1
+    if len(plan) % ABSENT_EVERY in range(2, ABSENT_EVERY):
+        subscriber.come()
+    return ends
 
 
 def main() -> None:

@@ -13,6 +13,8 @@ from typing import Self
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
@@ -82,16 +84,19 @@ def mosquitto(folder: Path, *, extra: str = "allow_anonymous true\n") -> Iterato
 
 
 class Subscriber:
-    """Collects (topic, payload, retained) in the order of arrival; a context manager."""
+    """Collects (topic, payload, retained) in the order of arrival; a context manager.
 
-    def __init__(self, port: int, topic: str = "dropsight/#") -> None:
+    With a name it has a session that outlives its connections: the broker keeps what it misses.
+    """
+
+    def __init__(self, port: int, topic: str = "dropsight/#", *, name: str = "") -> None:
         self.messages: list[tuple[str, bytes, bool]] = []
         self._subscribed = threading.Event()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=paho.MQTTv5)
         self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = self._on_message
-        self._port = port
+        self._port, self._lasting = port, bool(name)
 
     def topics(self, part: str) -> list[bytes]:
         """Payloads of the topics that hold this part."""
@@ -100,15 +105,24 @@ class Subscriber:
     def publish(self, topic: str, payload: bytes) -> None:
         self._client.publish(topic, payload, qos=1)
 
-    def __enter__(self) -> Self:
-        self._client.connect("127.0.0.1", self._port)
+    def come(self) -> None:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = 3600 if self._lasting else 0
+        self._subscribed.clear()
+        self._client.connect("127.0.0.1", self._port, clean_start=not self._lasting, properties=properties)
         self._client.loop_start()
         assert self._subscribed.wait(10)
+
+    def leave(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def __enter__(self) -> Self:
+        self.come()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+        self.leave()
 
     def _on_message(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
         self.messages.append((message.topic, bytes(message.payload), message.retain))

@@ -2,8 +2,9 @@
 
 import os
 import shutil
+import signal
 import sqlite3
-import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,33 +13,10 @@ import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS, House, dropsight, running
+from disks import failing_disk, fill, small_disk, write_protect
 from dropsight.crashpoints import VARIABLE
 from dropsight.service.rescue import mark_damaged
-
-
-@contextmanager
-def small_disk(place: Path, *, size: str = "2m") -> Iterator[Path]:
-    """A file system of its own mounted at the place."""
-    place.mkdir(parents=True, exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
-    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("mounting a small disk needs root")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def fill(place: Path) -> Path:
-    """Take all the room that is left."""
-    ballast = place / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"\0" * 4096)
-        except OSError:
-            pass
-    return ballast
+from supervisors import Supervisor
 
 
 def drop(house: House, count: int, *, start: int = 0) -> None:
@@ -125,27 +103,120 @@ def test_a_stop_with_a_full_disk_under_processed_files_the_images_in_the_next_li
 
 def test_a_write_protected_processed_folder_is_waited_for(tmp_path: Path) -> None:
     with small_disk(tmp_path / "processed") as disk, running(tmp_path) as house:
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        write_protect(disk, on=True)
         drop(house, 3)
         wait_until(lambda: "Read-only file system" in trouble(house, "filing"))
-        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+        write_protect(disk, on=False)
         wait_until(lambda: not house.waiting(), seconds=60)
         assert len(house.records()) == 3
 
 
-def test_a_daemon_that_starts_on_a_write_protected_disk_waits_and_begins_by_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("place", "part"), [("logs", "log"), ("state", "journal")])
+def test_a_disk_that_fails_under_the_daemon_is_waited_for_and_nothing_is_lost_once_it_is_mended(
+    tmp_path: Path, place: str, part: str
+) -> None:
+    """The kernel mounts it read-only under open files, and only a mount anew helps."""
+    with failing_disk(tmp_path / place) as disk, running(tmp_path) as house:
+        drop(house, 3)
+        wait_until(lambda: house.finished() == 3)
+        disk.fail()
+        drop(house, 9, start=3)
+        wait_until(lambda: bool(trouble(house, part)))
+        assert house.stop() == 0
+        disk.repair()
+        house.start()
+        wait_until(lambda: len(house.records()) == 12)
+        assert not house.waiting()
+        assert names(house) == [f"{number:03}.jpg" for number in range(12)]
+
+
+@pytest.mark.parametrize("place", ["logs", "state", "processed"])
+def test_a_daemon_that_starts_on_a_write_protected_disk_waits_and_begins_by_itself(
+    tmp_path: Path, place: str
+) -> None:
     house = House(tmp_path, {})
-    with small_disk(tmp_path / "logs") as disk:
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    with small_disk(tmp_path / place) as disk:
+        write_protect(disk, on=True)
         drop(house, 2)
         house.spawn()
         try:
             wait_until(lambda: "Read-only file system" in house.daemon_log())
             assert len(house.waiting()) == 2
-            subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+            write_protect(disk, on=False)
             wait_until(lambda: len(house.records()) == 2)
         finally:
             house.kill()
+
+
+def test_a_hangup_while_the_start_waits_for_a_disk_reads_the_config_again_and_burns_nothing(
+    tmp_path: Path,
+) -> None:
+    house = House(tmp_path, {})
+    with small_disk(tmp_path / "logs") as disk:
+        write_protect(disk, on=True)
+        house.spawn()
+        try:
+            wait_until(lambda: "Read-only file system" in house.daemon_log())
+            assert house.process
+            house.config.write_text("nonsense: 1\n")
+            house.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: "unknown key" in house.daemon_log())
+            assert cpu_share(house.process.pid, seconds=2) < 0.5
+            house.config.write_text("{device: test, mqtt: null, log: {path: elsewhere/results.jsonl}}\n")
+            house.process.send_signal(signal.SIGHUP)
+            drop(house, 1)
+            wait_until((tmp_path / "elsewhere" / "results.jsonl").exists)
+            wait_until(lambda: not house.waiting())
+            assert house.stop() == 0
+        finally:
+            house.kill()
+
+
+def cpu_share(pid: int, *, seconds: float) -> float:
+    """The share of one core that a process takes for so long."""
+
+    def used() -> float:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    before, began = used(), time.monotonic()
+    time.sleep(seconds)
+    return (used() - before) / (time.monotonic() - began)
+
+
+@pytest.mark.parametrize(("place", "part"), [("logs", "log"), ("state", "journal"), ("processed", "filing")])
+def test_waiting_for_a_full_disk_costs_next_to_nothing_and_systemd_hears_of_it(
+    tmp_path: Path, place: str, part: str
+) -> None:
+    with small_disk(tmp_path / place, size="16m") as disk, supervised(tmp_path) as (house, supervisor):
+        drop(house, 2)
+        wait_until(lambda: house.finished() == 2)
+        ballast = fill(disk)
+        drop(house, 60, start=2)
+        wait_until(lambda: bool(trouble(house, part)))
+        wait_until(lambda: trouble(house, part) in supervisor.lines("STATUS")[-1])
+        assert house.process
+        wait_until(lambda: cpu_share(house.process.pid, seconds=1) < 0.2, seconds=60)  # type: ignore[union-attr]
+        said = house.daemon_log().count(trouble(house, part))
+        assert said == 1
+        ballast.unlink()
+        wait_until(lambda: house.finished() == 62 and not trouble(house, part), seconds=60)
+        wait_until(lambda: "No space" not in supervisor.lines("STATUS")[-1])
+        assert house.stop() == 0
+        assert names(house) == [f"{number:03}.jpg" for number in range(62)]
+
+
+@contextmanager
+def supervised(root: Path) -> Iterator[tuple[House, Supervisor]]:
+    """A daemon that tells systemd, and what systemd hears."""
+    supervisor, house = Supervisor(root / "notify"), House(root, {})
+    house.spawn(NOTIFY_SOCKET=supervisor.path)
+    try:
+        wait_until(lambda: bool(supervisor.lines("READY")))
+        yield house, supervisor
+    finally:
+        house.kill()
+        supervisor.close()
 
 
 def test_a_start_with_a_full_disk_under_the_log_goes_on_from_the_journal(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -77,8 +77,8 @@ def test_every_colormap_of_opencv_and_matplotlib_is_known_and_takes_its_own_ends
     ends = np.array([[0.0, 1.0]], np.float32)
     for name in (each for each in dir(cv2) if each.startswith("COLORMAP_")):
         assert coloured(ends, name.removeprefix("COLORMAP_").lower()).shape == (1, 2, 3)
-    for name in set(matplotlib.colormaps) - {each.lower().removeprefix("colormap_") for each in dir(cv2)}:
-        table = matplotlib.colormaps[name]
+    for name in set(mpl.colormaps) - {each.lower().removeprefix("colormap_") for each in dir(cv2)}:
+        table = mpl.colormaps[name]
         expected = np.round(np.array([table(0.0)[:3], table(1.0)[:3]]) * 255)
         np.testing.assert_array_equal(coloured(ends, name)[0], expected, err_msg=name)
 

@@ -184,7 +184,7 @@ def test_a_layer_is_found_by_name_wherever_it_is_and_a_block_of_several_too() ->
 
 
 def test_a_softmax_that_is_no_layer_changes_no_map() -> None:
-    """log p is the score less a constant of the image: integrated gradients stay complete."""
+    """Log p is the score less a constant of the image: integrated gradients stay complete."""
     keras.utils.set_random_seed(3)
     assert SaliencyMap(Blocks(), method="integrated").integrate(noise(), 1).error < 0.05
 
@@ -228,7 +228,8 @@ def test_what_is_not_complete_in_the_most_steps_is_warned_of(caplog: pytest.LogC
         ]
     )
     found = SaliencyMap(model, method="integrated").integrate(np.ones((4, 4, 1), np.float32), 1)
-    assert (found.steps, found.error) == (256, pytest.approx(1, abs=0.01))
+    assert found.steps == 256
+    assert found.error == pytest.approx(1, abs=0.01)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "off the score's difference by 99" in caplog.text
 

@@ -57,7 +57,28 @@ def test_half_a_compressed_file_of_a_crash_is_thrown_away(tmp_path: Path) -> Non
     (tmp_path / "r.jsonl.1.gz.part").write_bytes(b"half")
     log_at(tmp_path).close()
     assert not (tmp_path / "r.jsonl.1.gz.part").exists()
-    assert numbers_in(tmp_path / "r.jsonl.1") == [0]
+    assert numbers_in(tmp_path / "r.jsonl.1.gz") == [0]
+
+
+def test_what_a_crash_left_uncompressed_is_compressed_at_the_next_start(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"r.jsonl.{number}").write_bytes(line(number) + b"\n")
+    log_at(tmp_path).close()
+    assert [numbers_in(tmp_path / f"r.jsonl.{number}.gz") for number in (1, 2)] == [[1], [2]]
+    assert not (tmp_path / "r.jsonl.1").exists()
+
+
+def test_a_damaged_backup_stops_no_start(tmp_path: Path) -> None:
+    log = log_at(tmp_path, max_bytes=10 * (len(line(0)) + 1))
+    for number in range(15):
+        log.append([line(number)])
+    log.close()
+    packed = (tmp_path / "r.jsonl.1.gz").read_bytes()
+    for damaged in (packed[:-20], b"no gzip", packed[:12] + bytes(len(packed) - 12), b""):
+        (tmp_path / "r.jsonl.1.gz").write_bytes(damaged)
+        log = log_at(tmp_path)
+        assert f"{12:032}" in log.recent_ids({f"{12:032}"})
+        log.close()
 
 
 def test_it_follows_a_file_that_somebody_renamed(tmp_path: Path) -> None:

@@ -3,36 +3,31 @@
 import json
 import logging
 import os
+import sqlite3
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from brokers import wait_until
 from dropsight.config import Watch
-from dropsight.errors import ErrorCode
-from dropsight.records import (
-    ErrorFacts,
-    Failure,
-    ImageFacts,
-    Latency,
-    ModelFacts,
-    Prediction,
-    Record,
-    Result,
-    drop_id,
-    encode,
-)
+from dropsight.errors import DamagedError, ErrorCode
+from dropsight.records import encode
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
+from dropsight.service.loglines import LogLines
 from dropsight.service.recorder import GROUP_SECONDS, Recorder, company_seconds
 from dropsight.service.recording import Finished, History, row_of
+from dropsight.service.rescue import needs_rescue
 from dropsight.service.stats import Stats
-from dropsight.service.store import Store
+from dropsight.service.store import JournalReader, Row, Store
 from dropsight.service.troubles import Troubles
 from dropsight.sinks.jsonlog import JsonLog
-
-MODEL = ModelFacts("m", "tflite", "int8", "sha256:0")
+from records import failure, result
+from torture import log_lines
 
 
 class Desk:
@@ -64,7 +59,8 @@ class Desk:
         self.backlog.hint(self.folder, str(path), closed=True)
         candidate = self.backlog.take()
         assert candidate
-        return Finished(candidate, path.stat(), record_of(name, path.stat(), error))
+        stat = path.stat()
+        return Finished(candidate, stat, failure(name, stat, error) if error else result(name, stat))
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -83,37 +79,6 @@ class Desk:
     def lines(self) -> list[str]:
         lines = (self.root / "r.jsonl").read_text().splitlines()
         return [json.loads(line)["image_path"] for line in lines]
-
-
-def record_of(name: str, stat: os.stat_result, error: ErrorCode | None) -> Record:
-    record_id = drop_id("d", name.encode(), stat.st_size, stat.st_mtime_ns)
-    if error:
-        return Failure(
-            id=record_id,
-            time="t",
-            device="d",
-            camera="c",
-            image_path=name,
-            error=ErrorFacts(error, "bad"),
-            latency_ms=Latency(),
-        )
-    return Result(
-        id=record_id,
-        time="t",
-        device="d",
-        camera="c",
-        image_path=name,
-        predicted_class=1,
-        label="x",
-        confidence=0.5,
-        top_5_predictions={"1": 0.5},
-        predictions=[Prediction(1, "x", 0.5)],
-        image=ImageFacts(1, 1, stat.st_size, "jpeg", "t"),
-        model=MODEL,
-        tta=1,
-        temperature=1.0,
-        latency_ms=Latency(),
-    )
 
 
 def test_a_finished_image_gets_one_line_and_is_moved(tmp_path: Path) -> None:
@@ -220,3 +185,88 @@ def test_slow_disks_and_waiting_images_get_long_groups_and_fast_disks_keep_nobod
     assert company_seconds(commit_seconds=0.02, more_waits=False) == GROUP_SECONDS
     assert company_seconds(commit_seconds=0.0001, more_waits=True) == GROUP_SECONDS
     assert 0 < company_seconds(commit_seconds=0.0003, more_waits=False) < GROUP_SECONDS / 10
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="making a file immutable needs root")
+def test_an_image_that_cannot_be_moved_holds_up_no_other(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    stuck = desk.arrival("a.jpg")
+    if subprocess.run(["chattr", "+i", stuck.candidate.path], capture_output=True, check=False).returncode:
+        pytest.skip("this file system knows no immutable files")
+    try:
+        with desk.running():
+            for finished in (stuck, desk.arrival("b.jpg"), desk.arrival("c.jpg")):
+                desk.recorder.put(finished)
+            wait_until(lambda: desk.backlog.counters().done == 2)
+            assert "a.jpg: Operation not permitted" in desk.recorder.troubles.current()["filing"]
+    finally:
+        subprocess.run(["chattr", "-i", stuck.candidate.path], check=True)
+    desk.close()
+
+
+def test_a_stop_with_a_journal_that_takes_nothing_lets_go_of_what_does_not_fit(tmp_path: Path) -> None:
+    """More is finished than the recorder's queue holds, and nobody empties it."""
+    desk = Desk(tmp_path)
+    desk.recorder.end_within(seconds=0.0)
+    for number in range(200):
+        desk.recorder.put(desk.arrival(f"{number}.jpg"))
+    assert desk.recorder.depth() < 200
+    desk.close()
+
+
+def damage(journal: Path) -> None:
+    """Noise over all records but the first page; the file's end stays as it is."""
+    with sqlite3.connect(journal) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with journal.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (journal.stat().st_size - 4096))
+
+
+def test_damage_found_while_noting_what_was_filed_needs_rescue_and_ends_the_recorder(tmp_path: Path) -> None:
+    """Else the flags would pile up in memory for ever, and no record be published."""
+    desk = Desk(tmp_path)
+    desk.store.add([row_of(finished, encode(finished.record)) for finished in [desk.arrival("a.jpg")]])
+    desk.recorder.forget_kept(["1"])
+    damage(desk.store.path)
+    with pytest.raises(DamagedError):
+        desk.recorder.run()
+    assert needs_rescue(desk.store.path)
+    desk.close()
+
+
+def unlogged(store: Store, count: int) -> None:
+    """So many records that the log has missed."""
+    stat = Path("/").stat()
+    records = [result(f"{number}.jpg", stat) for number in range(count)]
+    rows = [Row(each.id, b"/gone", 0, 0, "c", "ok", encode(each)) for each in records]
+    store.add(rows)
+
+
+def test_a_long_catch_up_of_the_log_goes_on_in_pieces_beside_new_records(tmp_path: Path) -> None:
+    """Killed in the middle of it, no more than a piece has to be found again in the log."""
+    desk = Desk(tmp_path)
+    unlogged(desk.store, 1500)
+    desk.close()
+    desk = Desk(tmp_path)
+    desk.recorder.recover([])
+    assert 0 < len(desk.lines()) < 1500
+    assert desk.store.cursor("log") == len(desk.lines())
+    with desk.running():
+        wait_until(lambda: len(desk.lines()) == 1500)
+    assert desk.store.cursor("log") == 1500
+    assert desk.lines() == [f"{number}.jpg" for number in range(1500)]
+    desk.close()
+
+
+def test_killed_in_a_piece_of_a_catch_up_over_many_rotations_no_line_is_doubled(tmp_path: Path) -> None:
+    store = Store(tmp_path / "journal.db")
+    unlogged(store, 250)
+    for _ in range(3):
+        log = JsonLog(tmp_path / "logs" / "r.jsonl", max_bytes=5_000, backups=100, compress=True)
+        lines = LogLines(log, JournalReader(store.path), Troubles(logging.getLogger()), synced=0)
+        lines.recover(upto=250)  # and killed before the cursor is noted
+        log.close()
+    ids = [json.loads(line)["id"] for line in log_lines(tmp_path / "logs")]
+    assert len(ids) == len(set(ids)) == 250
+    store.close()

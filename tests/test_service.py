@@ -1,6 +1,8 @@
 """The smaller parts of the daemon."""
 
+import contextlib
 import os
+import socket
 from pathlib import Path
 
 import msgspec
@@ -13,9 +15,10 @@ from brokers import wait_until
 from dropsight.config import Retention, Watch
 from dropsight.service.backlog import Candidate
 from dropsight.service.clock import Clock
-from dropsight.service.control import ControlServer, NotRunningError, ask
+from dropsight.service.control import NAME, ControlServer, NotRunningError, ask
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.latency import SLOTS, LatencyHistogram
+from dropsight.service.notify import notify
 from dropsight.service.readiness import seconds_to_wait, writer
 from dropsight.service.retention import sweep_folder
 
@@ -97,8 +100,8 @@ def test_a_file_is_not_complete_while_somebody_has_it_open_for_writing(tmp_path:
         if writer(reader) == "unknown":
             os.close(reader)
             pytest.skip("this file system grants no leases")
-        assert seconds_to_wait(candidate, reader, path.stat()) > 0
-    assert seconds_to_wait(candidate, reader, path.stat()) == 0
+        assert seconds_to_wait(candidate, reader, path.stat(), Clock().age_seconds) > 0
+    assert seconds_to_wait(candidate, reader, path.stat(), Clock().age_seconds) == 0
     os.close(reader)
 
 
@@ -132,9 +135,33 @@ def test_the_control_socket_answers_known_commands_and_refuses_others(tmp_path: 
     deep = tmp_path / ("x" * 120)  # beyond the kernel's limit for a socket's path
     deep.mkdir()
     server = ControlServer(deep, {"status": lambda: b'{"fine":true}'}, otherwise=lambda _: b"what?")
+    server.start()
     assert ask(deep, "status") == b'{"fine":true}'
     assert ask(deep, "dance") == b"what?"
     server.close()
     with pytest.raises(NotRunningError):
         ask(deep, "status")
     wait_until(lambda: not list(deep.iterdir()))
+
+
+def test_who_asks_slowly_or_nonsense_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    server = ControlServer(tmp_path, {"status": lambda: b"{}"}, otherwise=lambda _: b"what?")
+    server.start()
+    with contextlib.ExitStack() as stack:
+        for sent in (b"", b'{"x":' + b"[" * 3000 + b"\n", b"\xff\n", b"{"):
+            idle = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            idle.connect(str(tmp_path / NAME))
+            idle.sendall(sent)
+        assert ask(tmp_path, "status") == b"{}"
+    server.close()
+
+
+def test_a_status_for_systemd_is_one_line_whatever_it_quotes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file's name in an error text must not become a field of its own."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        notify(STATUS="new\nMAINPID=1\udcff.jpg")
+        assert supervisor.recv(1000) == b"STATUS=new MAINPID=1\\udcff.jpg"

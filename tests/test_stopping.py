@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from brokers import free_port, mosquitto, wait_until
-from daemons import PHOTOS, running
+from daemons import PHOTOS, House, running
+from disks import fill, small_disk
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -41,3 +42,38 @@ def test_a_second_signal_ends_it_at_once_and_the_next_start_publishes_the_rest(t
 def test_an_idle_daemon_stops_without_a_broker_to_say_goodbye_to(tmp_path: Path) -> None:
     with running(tmp_path, mqtt={"url": f"mqtt://127.0.0.1:{free_port()}"}) as house:
         assert house.stop() == 0
+
+
+@pytest.mark.broker
+def test_a_broker_that_takes_connections_and_says_nothing_does_not_hold_up_a_stop(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        broker.signal(signal.SIGSTOP)
+        house = House(tmp_path, {"mqtt": {"url": broker.url}})
+        house.start()
+        try:
+            shutil.copy(PHOTOS[0], house.inbox)
+            wait_until(lambda: house.finished() == 1)
+            assert house.process
+            house.process.send_signal(signal.SIGTERM)
+            assert house.ended(seconds=20) == 0
+        finally:
+            house.kill()
+    assert "1 records wait in the outbox" in house.daemon_log()
+
+
+def test_a_full_disk_under_the_journal_does_not_hold_up_a_stop_and_nothing_is_lost(tmp_path: Path) -> None:
+    """More images are done than the recorder's queue has room for."""
+    with small_disk(tmp_path / "state", size="16m") as disk, running(tmp_path) as house:
+        ballast = fill(disk)
+        for copy in range(300):
+            shutil.copyfile(PHOTOS[copy % len(PHOTOS)], house.inbox / f"{copy:03}.jpg")
+        wait_until(lambda: "journal" in house.status()["troubles"])
+        wait_until(lambda: house.status()["stats"]["queues"]["records"] >= 128)
+        assert house.process
+        house.process.send_signal(signal.SIGTERM)
+        assert house.ended(seconds=40) == 0
+        assert len(house.waiting()) + len(house.records()) == 300
+        ballast.unlink()
+        house.start()
+        wait_until(lambda: len(house.records()) == 300)
+        assert not house.waiting()

@@ -1,7 +1,7 @@
 """Named instants at which a test makes the process kill itself, as a power cut would: no cleaning up.
 
 `_DROPSIGHT_TEST_CRASH=after_commit:3` in the environment kills at the third time that point is reached,
-`in_decoding:poison` at every image that ends with these letters.
+`in_decoding:poison` at every image that ends with these letters, `in_invoking` at every one of one colour.
 Without the variable, which nobody but a test sets, a point costs one comparison.
 """
 
@@ -25,6 +25,7 @@ POINTS = (
     "in_rotation",
     "in_compression",
     "in_pruning",
+    "in_rescue",
 )
 
 _name, _, _count = os.environ.get(VARIABLE, "").partition(":")
@@ -45,6 +46,11 @@ def reach_image(point: str, data: bytes) -> None:
     """Kill at a poison image: where the count would stand, the end of its content does."""
     if point == _name and data.endswith(_count.encode()):
         die()
+
+
+def is_set(point: str) -> bool:
+    """Whether this point is the one; for one whose condition costs more than a comparison."""
+    return point == _name
 
 
 def die() -> None:

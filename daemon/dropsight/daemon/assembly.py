@@ -91,11 +91,19 @@ class Daemon:
             self._workers = self._make_workers(engine)
             self._reporter = self._make_reporter()
             self._remote = self._make_remote()
+            answers = {"status": self._status}
+            self._control = ControlServer(config.store.path.parent, answers, otherwise=self._remote.obey)
+            stack.callback(self._control.close)
             self._publisher = self._reporter.publisher = self._watching.publisher = self._make_publisher()
             self._web = self._reporter.web = open_web(
                 config, self._reporter, self._recorder, self._stats, changed=self._on_trouble
             )
             self._stack = stack.pop_all()
+
+    @property
+    def config(self) -> Config:
+        """The one in force."""
+        return self._reloader.config if self._reloader else self._config
 
     def run(self, lifecycle: Lifecycle, *, once: bool = False) -> int:
         """Work until asked to stop, or until everything is done; return the exit code."""
@@ -103,11 +111,9 @@ class Daemon:
             self._config, self._reread, lifecycle=lifecycle, troubles=self._troubles, swap=self._swap
         )
         recorder = start("recorder", self._recorder.run)
-        publisher = start("mqtt", self._publisher.run) if self._publisher else None
+        publisher = start("mqtt", self._publisher.run, daemon=True) if self._publisher else None
         self._workers.start(never_hurry=once)
-        control = ControlServer(
-            self._config.store.path.parent, {"status": self._status}, otherwise=self._remote.obey
-        )
+        self._control.start()
         watchdog = Watchdog(self._hung)
         housekeeping = threading.Event()
         finder = self._work_once(lifecycle) if once else self._watch(housekeeping)
@@ -128,6 +134,7 @@ class Daemon:
             self._scanner.stop()
             self._backlog.stop()
             finder.join()
+            self._recorder.end_within(seconds=PATIENCE_SECONDS)
             self._workers.finish()
             self._recorder.drain(seconds=PATIENCE_SECONDS)
             if self._publisher and publisher:
@@ -136,7 +143,6 @@ class Daemon:
                     log.warning("%d records wait in the outbox for the broker", waiting)
             self._recorder.stop()
             recorder.join()
-            control.close()
             if self._web:
                 self._web.close()
             self._stack.close()
@@ -272,6 +278,7 @@ class Daemon:
                 survives=lambda path: survives(path, self._workers.engine.plan.spec),
                 explains=self._explanations.offer,
                 saw=self._watching.saw,
+                age_of=self._clock.age_seconds,
             ),
         )
 

@@ -22,6 +22,7 @@ from dropsight.service.workers import Engine
 log = logging.getLogger(__name__)
 
 ARRIVAL_SECONDS = 2.0
+LOOK_SECONDS = 0.1
 LONGEST_ARRIVAL_SECONDS = 60.0
 
 
@@ -51,16 +52,26 @@ def workers(config: Config) -> int:
 
 
 def open_engine_when_whole(config: Config) -> Engine:
-    """As `open_engine`, but give a model that does not load a chance while it is still being copied."""
-    deadline = time.monotonic() + LONGEST_ARRIVAL_SECONDS
+    """As `open_engine`, but a model that does not load is waited for while it is still being copied."""
+    path, deadline = config.model.path, time.monotonic() + LONGEST_ARRIVAL_SECONDS
     while True:
-        before = _signature(config.model.path)
+        before = _signature(path)
         try:
             return open_engine(config)
-        except ModelError:
-            time.sleep(ARRIVAL_SECONDS)
-            if _signature(config.model.path) == before or time.monotonic() > deadline:
+        except ModelError as error:
+            if time.monotonic() > deadline or not _changes(path, before):
                 raise
+            log.info("%s is still being copied: waited for (%s)", path, error)
+
+
+def _changes(path: str, before: tuple[int, int] | None) -> bool:
+    """Whether the file becomes another within the time that a copy may pause."""
+    until = time.monotonic() + ARRIVAL_SECONDS
+    while time.monotonic() < until:
+        time.sleep(LOOK_SECONDS)
+        if _signature(path) != before:
+            return True
+    return False
 
 
 def _signature(path: str) -> tuple[int, int] | None:

@@ -1,6 +1,7 @@
 """Overlays beside the processed images whose answer was unsure, made when there is nothing better to do."""
 
 import base64
+import contextlib
 import itertools
 import logging
 import os
@@ -161,7 +162,7 @@ def _picture(path: str, record: Result, processed: tuple[Path, ...], engine: Eng
     for folder in processed:
         filed = str(folder / record.image_path)
         for name in (filed, other_name(filed, record.id), path):
-            if Path(name).is_file():
+            with contextlib.suppress(FileNotFoundError):
                 return engine.picture(name)
     raise DropsightError(f"{record.image_path} is gone: there is no image to explain")
 

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from dropsight.errors import DamagedError, StoreError
 from dropsight.records import drop_id
 from dropsight.service.backlog import Candidate
 from dropsight.service.dropfolder import DropFolder
@@ -31,8 +32,13 @@ class Ledger:
             return False
 
     def gone(self, folders: Sequence[DropFolder]) -> list[str]:
-        """Ids whose file is no longer there as it was: nobody will ask for them again."""
+        """Ids whose file is no longer there as it was: nobody will ask for them again.
+
+        A folder with nothing in it at all may be a disk that is not mounted: then they stay.
+        """
         keeping = [folder for folder in folders if folder.settings.after == "keep"]
+        if not all(map(_has_images, keeping)):
+            return []
         return [
             record_id
             for record_id, path in self._reader().kept()
@@ -44,11 +50,20 @@ class Ledger:
         folder = next((folder for folder in keeping if folder.wants(name)), None)
         try:
             return folder is not None and self._id(folder, name, os.lstat(name)) == record_id
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
+        except OSError:  # a share that does not answer
+            return True
 
     def _holds(self, folder: DropFolder, path: str, stat: os.stat_result) -> bool:
-        return folder.settings.after == "keep" and self._reader().is_kept(self._id(folder, path, stat))
+        if folder.settings.after != "keep":
+            return False
+        try:
+            return self._reader().is_kept(self._id(folder, path, stat))
+        except DamagedError:
+            raise
+        except StoreError:  # the recorder finds out as well, and waits
+            return False
 
     def _id(self, folder: DropFolder, path: str, stat: os.stat_result) -> str:
         return drop_id(self._device, os.fsencode(folder.relative(path)), stat.st_size, stat.st_mtime_ns)
@@ -58,3 +73,10 @@ class Ledger:
             self._local.reader = JournalReader(self._journal)
         reader: JournalReader = self._local.reader
         return reader
+
+
+def _has_images(folder: DropFolder) -> bool:
+    try:
+        return next(folder.images(), None) is not None
+    except OSError:
+        return False

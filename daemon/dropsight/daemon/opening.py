@@ -8,12 +8,12 @@ from dropsight.daemon.reloading import Reread
 from dropsight.errors import ConfigError, DamagedError, ModelError, StoreError
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.notify import notify
-from dropsight.service.rescue import is_marked, mark_damaged, rescue
+from dropsight.service.rescue import mark_damaged, needs_rescue, rescue
 from dropsight.service.troubles import Troubles
 
 log = logging.getLogger(__name__)
 
-LONGEST_PAUSE_SECONDS = 60.0
+LONGEST_PAUSE_SECONDS = 30.0
 
 
 def serve(config: Config, reread: Reread, lifecycle: Lifecycle, *, once: bool) -> int:
@@ -30,9 +30,9 @@ def serve(config: Config, reread: Reread, lifecycle: Lifecycle, *, once: bool) -
             continue
         code = daemon.run(lifecycle, once=once) if daemon else 0
         successor = lifecycle.begin_again()
-        if successor is None:
+        if successor is None or daemon is None:
             return code
-        config, former = successor, config
+        config, former = successor, daemon.config
 
 
 def open_daemon(config: Config, reread: Reread, lifecycle: Lifecycle, *, once: bool) -> Daemon | None:
@@ -48,15 +48,29 @@ def open_daemon(config: Config, reread: Reread, lifecycle: Lifecycle, *, once: b
             if once:
                 raise
             troubles.raised("start", error)
-            notify(STATUS=f"cannot start yet: {error}")
+            # After a reload, systemd's watchdog is running already.
+            notify(STATUS=f"cannot start yet: {error}", WATCHDOG="1")
         if lifecycle.wait(pause):
             return None
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        if lifecycle.reload_asked:
+            lifecycle.reload_asked = False
+            config, pause = _reread(config, reread, troubles), 1.0
+
+
+def _reread(config: Config, reread: Reread, troubles: Troubles) -> Config:
+    """Somebody may have named a better disk."""
+    try:
+        config = reread()
+        troubles.cleared("config")
+    except ConfigError as error:
+        troubles.raised("config", error)
+    return config
 
 
 def _open(config: Config, reread: Reread) -> Daemon:
     journal = config.store.path
-    if is_marked(journal):
+    if needs_rescue(journal):
         rescue(journal)
     try:
         return Daemon(config, reread=reread)

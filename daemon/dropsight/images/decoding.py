@@ -1,5 +1,7 @@
 """From the file's bytes to upright RGB pixels, no larger than needed."""
 
+import threading
+
 import cv2
 import numpy as np
 
@@ -17,6 +19,9 @@ _REDUCED = {
     4: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_IGNORE_ORIENTATION,
     8: cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION,
 }
+# Several threads decode; large pictures one at a time, so that memory has a bound.
+LARGE_BYTES = 2**25
+_one_large = threading.Lock()
 # What turns a picture stored with each EXIF orientation upright: transpose first, then flip.
 _TRANSPOSED = frozenset({5, 6, 7, 8})
 _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
@@ -40,6 +45,13 @@ def decode(
         flags = _REDUCED.get(_reduction(header, at_least, how, crop_fraction), _PLAIN)
     elif header.straight_alpha:
         flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+    if header.whole_bytes > LARGE_BYTES:
+        with _one_large:
+            return _decode(data, header, flags)
+    return _decode(data, header, flags)
+
+
+def _decode(data: bytes, header: Header, flags: int) -> Pixels:
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:

@@ -4,6 +4,7 @@ Every reader raises struct.error or IndexError where the data ends too early, an
 `truncated` where it can tell that the end of the picture is missing.
 """
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -28,65 +29,98 @@ from dropsight.images.tiff import (
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """Width and height as stored."""
+    """Width and height as stored; `whole_bytes` is what a decoder holds of it at once, at least."""
 
     width: int
     height: int
     exif: Exif
     straight_alpha: bool = False
+    whole_bytes: int = 0
+
+
+# Measured: OpenCV has a decoded picture of three bytes a pixel twice; an animated PNG's canvas beside it.
+_DECODED, _CANVAS = 6, 4
+# Dividing colours by their alpha is done in floating-point numbers of eight bytes.
+_DIVIDED = 64
+# A real file has a few dozen segments before its first scan, an ICC profile of 16 MB included 256.
+_MAX_SEGMENTS = 10_000
 
 
 def truncated(what: str) -> ImageError:
     return ImageError("truncated", f"the file ends too early: {what}")
 
 
-_SOI, _EOI, _SOS, _APP1, _TEM = 0xD8, 0xD9, 0xDA, 0xE1, 0x01
+_EOI, _SOS, _APP1 = 0xD9, 0xDA, 0xE1
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def jpeg(data: bytes) -> Structure:
     """ITU-T T.81, annex B: walk the segments up to the first scan."""
-    width = height = 0
+    width = height = frame = 0
     exif = None
     place = 2
-    while True:
-        place = data.find(b"\xff", place)
-        if place < 0:
-            raise truncated("before the first scan")
+    for _ in range(_MAX_SEGMENTS):
+        place = _next_marker(data, place)
         marker = data[place + 1]
-        if marker in (0xFF, 0x00):  # fill bytes, or litter
-            place += 1
-            continue
-        if marker in (_TEM, _SOI) or 0xD0 <= marker <= 0xD7:
-            place += 2
-            continue
         if marker in (_SOS, _EOI):
             break
         (length,) = struct.unpack_from(">H", data, place + 2)
         if marker in _START_OF_FRAME:
+            frame = place
             height, width = struct.unpack_from(">HH", data, place + 5)
         elif marker == _APP1 and exif is None and data[place + 4 : place + 10] == b"Exif\0\0":
             exif = data[place + 10 : place + 2 + length]
         place += 2 + length
+    else:
+        raise ImageError("unreadable", "no scan within ten thousand segments")
     # Inside a scan 0xFF is always followed by 0 or a restart number, so this is the true end; what
     # comes after it (a second picture, a video, a trailer) is not ours to judge.
     if data.rfind(b"\xff\xd9", place) < 0:
         raise truncated("no end-of-image marker")
-    return Structure(width, height, read_exif(exif))
+    return Structure(width, height, read_exif(exif), whole_bytes=_coefficients(data, frame, scan=place))
+
+
+_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
+
+
+def _next_marker(data: bytes, place: int) -> int:
+    """Find the next segment, or an end, past fill bytes and litter."""
+    found = _MARKER.search(data, place)
+    if found is None:
+        raise truncated("before the first scan")
+    return found.start()
+
+
+def _coefficients(data: bytes, frame: int, *, scan: int) -> int:
+    """Bytes of all coefficients, where no picture comes out before all scans are in; T.81, B.2.2 and G."""
+    if not frame or data[scan + 1] != _SOS:
+        return 0
+    height, width, components = struct.unpack_from(">HHB", data, frame + 5)
+    if data[frame + 1] not in _PROGRESSIVE and data[scan + 4] >= components:
+        return 0
+    factors = [divmod(data[frame + 11 + 3 * number], 16) for number in range(components)]
+    largest = max((across for across, _ in factors), default=1) * max(
+        (down for _, down in factors), default=1
+    )
+    samples = sum(across * down for across, down in factors) / max(largest, 1)
+    return int(2 * samples * width * height)
 
 
 def png(data: bytes) -> Structure:
     """PNG specification, 5.3: walk the chunks to IEND."""
     width, height = struct.unpack_from(">II", data, 16)
-    exif, place = None, 8
+    exif, place, a_pixel = None, 8, _DECODED
     while True:
         length, kind = struct.unpack_from(">I4s", data, place)
         if place + 12 + length > len(data):
             raise truncated("inside a chunk")
         if kind == b"eXIf":
             exif = data[place + 8 : place + 8 + length]
-        if kind == b"IEND":
-            return Structure(width, height, read_exif(exif))
+        elif kind == b"acTL":
+            a_pixel = _DECODED + _CANVAS
+        elif kind == b"IEND":
+            return Structure(width, height, read_exif(exif), whole_bytes=a_pixel * width * height)
         place += 12 + length
 
 
@@ -106,7 +140,7 @@ def webp(data: bytes) -> Structure:
         height = int.from_bytes(data[27:30], "little") + 1
     else:
         raise ImageError("unreadable", "a WebP file without a picture")
-    return Structure(width, height, read_exif(_webp_exif(data)))
+    return Structure(width, height, read_exif(_webp_exif(data)), whole_bytes=_DECODED * width * height)
 
 
 def _webp_exif(data: bytes) -> bytes | None:
@@ -131,7 +165,8 @@ def bmp(data: bytes) -> Structure:
     needed = (abs(width) * bits + 31) // 32 * 4 * abs(height) if plain else stored
     if offset + needed > len(data):
         raise truncated(f"{len(data)} of {offset + needed} bytes")
-    return Structure(abs(width), abs(height), Exif())
+    whole_bytes = _DECODED * abs(width) * abs(height)
+    return Structure(abs(width), abs(height), Exif(), whole_bytes=whole_bytes)
 
 
 def tiff(data: bytes) -> Structure:
@@ -147,9 +182,12 @@ def tiff(data: bytes) -> Structure:
     end = max((offset + size for offset, size in zip(offsets, sizes, strict=False)), default=0)
     if end > len(data):
         raise truncated(f"{len(data)} of {end} bytes")
+    width, height = first.number(WIDTH) or 0, first.number(HEIGHT) or 0
+    straight_alpha = first.number(PHOTOMETRIC) == 2 and 2 in first.numbers(EXTRA_SAMPLES)
     return Structure(
-        width=first.number(WIDTH) or 0,
-        height=first.number(HEIGHT) or 0,
+        width,
+        height,
         exif=exif_of(file, first),
-        straight_alpha=first.number(PHOTOMETRIC) == 2 and 2 in first.numbers(EXTRA_SAMPLES),
+        straight_alpha=straight_alpha,
+        whole_bytes=width * height * (_DIVIDED if straight_alpha else _DECODED),
     )

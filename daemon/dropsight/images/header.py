@@ -10,6 +10,9 @@ from dropsight.images import formats
 from dropsight.images.formats import Structure, truncated
 from dropsight.images.opening import Bounds
 
+# What cannot be decoded small may have this many bytes for each pixel of the limit: half as many pixels.
+WHOLE_BYTES_A_PIXEL = 3
+
 Format: TypeAlias = Literal["jpeg", "png", "webp", "bmp", "tiff"]
 
 _READERS: dict[Format, Callable[[bytes], Structure]] = {
@@ -54,7 +57,8 @@ _ISO_BRANDS = {
 class Header:
     """`width` and `height` as stored, before `orientation` (EXIF 1..8); `captured` ISO 8601 UTC or None.
 
-    `straight_alpha`: a TIFF whose colours are not multiplied by their alpha.
+    `straight_alpha`: a TIFF whose colours are not multiplied by their alpha. `whole_bytes`: memory that
+    decoding takes however small the picture is wanted.
     """
 
     format: Format
@@ -63,6 +67,7 @@ class Header:
     orientation: int
     captured: str | None
     straight_alpha: bool = False
+    whole_bytes: int = 0
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -80,14 +85,26 @@ def read_header(data: bytes) -> Header:
     if found.width <= 0 or found.height <= 0:
         raise ImageError("unreadable", f"a picture of {found.width} x {found.height} pixels")
     exif = found.exif
-    return Header(kind, found.width, found.height, exif.orientation, exif.captured, found.straight_alpha)
+    return Header(
+        format=kind,
+        width=found.width,
+        height=found.height,
+        orientation=exif.orientation,
+        captured=exif.captured,
+        straight_alpha=found.straight_alpha,
+        whole_bytes=found.whole_bytes,
+    )
 
 
 def check_bounds(header: Header, bounds: Bounds) -> None:
     """Raise ImageError `too_many_pixels` for what would take too much memory to decode."""
+    size = f"{header.width} x {header.height}"
     if header.width * header.height > bounds.max_pixels:
-        size = f"{header.width} x {header.height}"
         raise ImageError("too_many_pixels", f"{size} pixels, more than the limit of {bounds.max_pixels}")
+    if header.whole_bytes > WHOLE_BYTES_A_PIXEL * bounds.max_pixels:
+        kind = f"{size} pixels of a {header.format} that cannot be decoded small"
+        limit = f"{WHOLE_BYTES_A_PIXEL} for each of the limit of {bounds.max_pixels}"
+        raise ImageError("too_many_pixels", f"{kind} take {header.whole_bytes} bytes, more than {limit}")
 
 
 def _format_of(data: bytes) -> Format:

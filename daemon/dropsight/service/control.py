@@ -18,6 +18,7 @@ NAME = "dropsight.sock"
 REQUEST_BYTES = 4_096
 ANSWER_BYTES = 2**24
 TIMEOUT_SECONDS = 5.0
+AT_ONCE = 8
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -29,7 +30,10 @@ class NotRunningError(DropsightError):
 
 
 class ControlServer:
-    """Answers one request a connection, one at a time; what has no name here goes to `otherwise`."""
+    """Answers one request a connection; what has no name here goes to `otherwise`.
+
+    A thread a connection: who asks slowly, or for something slow, keeps nobody else waiting.
+    """
 
     def __init__(
         self,
@@ -46,17 +50,22 @@ class ControlServer:
             with _address(folder) as address:
                 self._listener.bind(address)
         except OSError as error:
+            self._listener.close()
             raise StoreError(f"{folder / NAME} cannot be made: {error.strerror}") from error
-        self._listener.listen(8)
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+        self._free = threading.BoundedSemaphore(AT_ONCE)
+
+    def start(self) -> None:
+        self._listener.listen(AT_ONCE)
         self._thread.start()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(TIMEOUT_SECONDS)
+        if self._thread.is_alive():
+            self._thread.join(TIMEOUT_SECONDS)
         self._listener.close()
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # the disk may be gone; the next start makes room for its own
             (self._folder / NAME).unlink()
 
     def _run(self) -> None:
@@ -65,9 +74,16 @@ class ControlServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            self._free.acquire()
+            threading.Thread(target=self._serve, args=(connection,), name="control", daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
             with connection, contextlib.suppress(OSError):
                 connection.settimeout(TIMEOUT_SECONDS)
                 connection.sendall(self._answer(_read_line(connection, max_bytes=REQUEST_BYTES)) + b"\n")
+        finally:
+            self._free.release()
 
     def _answer(self, line: bytes) -> bytes:
         try:

@@ -7,7 +7,7 @@ from dropsight.errors import StoreError
 from dropsight.records import status_of
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
-from dropsight.service.filing import Filing, file_away, identity
+from dropsight.service.filing import Filing, PlaceError, file_away, identity
 from dropsight.service.recording import Recorded
 from dropsight.service.troubles import Troubles
 
@@ -33,13 +33,13 @@ class Filer:
         return max(self._next_try - time.monotonic(), 0.0) if self._stuck else float("inf")
 
     def file(self, recorded: Sequence[Recorded]) -> None:
-        """File away at once what can be; behind what is stuck for the same place it waits its turn."""
-        self._stuck.extend(self._try(recorded))
+        """File away at once what can be; the rest is stuck for now."""
+        self._stuck.extend(self._try(recorded, told=bool(self._stuck)))
 
     def try_again(self, *, at_once: bool = False) -> None:
         if not self._stuck or (time.monotonic() < self._next_try and not at_once):
             return
-        before, self._stuck = len(self._stuck), self._try(self._stuck)
+        before, self._stuck = len(self._stuck), self._try(self._stuck, told=False)
         if not self._stuck:
             self._troubles.cleared("filing")
         # Copying to a full disk costs as much as to an empty one: do it less and less.
@@ -47,24 +47,33 @@ class Filer:
         self._pause = FIRST_PAUSE_SECONDS if moving else min(2 * self._pause, LONGEST_PAUSE_SECONDS)
         self._next_try = time.monotonic() + self._pause
 
-    def _try(self, recorded: Sequence[Recorded]) -> list[Recorded]:
-        """Return what is stuck. One refusal speaks for all that would go to the same place."""
+    def _try(self, recorded: Sequence[Recorded], *, told: bool) -> list[Recorded]:
+        """Return what is stuck; the first refusal is told of, unless others are `told` of already.
+
+        Where a place is full or write-protected, one refusal speaks for all that would go there.
+        """
         stuck: list[Recorded] = []
         closed: set[tuple[DropFolder, bool]] = set()
         for entry in recorded:
-            finished = entry.finished
-            folder, status = finished.candidate.folder, status_of(finished.record)
-            place = (folder, status == "ok")
-            if place not in closed:
-                path = finished.candidate.path
-                try:
-                    file_away(Filing(folder, path, identity(finished.stat), finished.record, entry.line))
-                except StoreError as error:
-                    self._troubles.raised("filing", error)
-                    closed.add(place)
-            if place in closed:
+            candidate, record = entry.finished.candidate, entry.finished.record
+            place = (candidate.folder, status_of(record) == "ok")
+            error = None if place in closed else _refusal(entry)
+            if isinstance(error, PlaceError):
+                closed.add(place)
+            if error and not (told or stuck):
+                self._troubles.raised("filing", error)
+            if error or place in closed:
                 stuck.append(entry)
             else:
                 self.filed.append(entry.seq)
-                self._backlog.finish(finished.candidate, status)
+                self._backlog.finish(candidate, status_of(record))
         return stuck
+
+
+def _refusal(entry: Recorded) -> StoreError | None:
+    candidate, stat, record = entry.finished.candidate, entry.finished.stat, entry.finished.record
+    try:
+        file_away(Filing(candidate.folder, candidate.path, identity(stat), record, entry.line))
+    except StoreError as error:
+        return error
+    return None

@@ -6,13 +6,15 @@ from typing import Protocol
 
 import msgspec
 
-from dropsight.errors import SinkError
+from dropsight.errors import DamagedError, SinkError, StoreError
 from dropsight.service.outbox import Delivery
 from dropsight.service.store import JournalReader
 from dropsight.service.troubles import Troubles
 
 SYNC_SECONDS = 1.0
 BATCH = 64
+# Of what the log has missed: batches at a time, so that new records and the cursor get their turn.
+BATCHES = 4
 
 
 class LineLog(Protocol):
@@ -68,26 +70,44 @@ class LogLines:
         if not self.at_rest and time.monotonic() >= self._next_sync:
             self.sync()
 
+    @property
+    def seconds_to_sync(self) -> float:
+        """Not above SYNC_SECONDS; nothing while there is more to catch up with."""
+        return min(
+            max(self._next_sync - time.monotonic(), 0.0) if self._behind else SYNC_SECONDS, SYNC_SECONDS
+        )
+
     def sync(self) -> None:
+        """Have what was appended on disk; catch up with a part of what was missed."""
         self._next_sync = time.monotonic() + SYNC_SECONDS
         try:
             if self._behind:
                 self._catch_up()
             self._lines.sync()
-        except SinkError as error:
+        except DamagedError:
+            raise
+        except (SinkError, StoreError) as error:
             self._troubles.raised("log", error)
-        else:
-            self._troubles.cleared("log")
-            self.synced = self.logged
+            return
+        self._troubles.cleared("log")
+        self.synced = self.logged
+        if self._behind:
+            self._next_sync = 0.0
 
     def _catch_up(self) -> None:
-        while deliveries := self._reader.pending(self.logged, BATCH):
+        for _ in range(BATCHES):
+            deliveries = self._reader.pending(self.logged, BATCH)
+            if not deliveries:
+                self._behind = False
+                return
+            ids = [_id(entry) for entry in deliveries]
             known: set[str] = set()
             if self.logged < self._unsure_upto:
-                known = self._lines.recent_ids([_id(entry) for entry in deliveries])
-            missing = [entry.line for entry in deliveries if _id(entry) not in known]
+                known = self._lines.recent_ids(ids)
+                if ids[-1] not in known:  # lines stand in the order of records: none after it is there
+                    self._unsure_upto = 0
+            missing = [entry.line for entry, found in zip(deliveries, ids, strict=True) if found not in known]
             self._append(missing, newest=deliveries[-1].seq)
-        self._behind = False
 
     def _append(self, lines: Sequence[bytes], *, newest: int) -> None:
         before = self.logged

@@ -3,10 +3,12 @@
 import fcntl
 import os
 import time
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 from dropsight.service.backlog import Candidate
 
+Age: TypeAlias = Callable[[float], float]
 Writer = Literal["none", "present", "unknown"]
 
 
@@ -26,27 +28,27 @@ def writer(fd: int) -> Writer:
     return "none"
 
 
-def still_seconds(candidate: Candidate, stat: os.stat_result) -> float:
+def still_seconds(candidate: Candidate, stat: os.stat_result, age_of: Age) -> float:
     """For how long the file has not changed, as far as anyone can tell.
 
     The file's own time counts only when it lies in the past: network shares and Pis without
-    a clock disagree about now.
+    a clock disagree about now. `age_of` tells the seconds since a file's time.
     """
     now = time.monotonic()
     signature = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
     if candidate.signature != signature:
         candidate.signature, candidate.still_since = signature, now
-    return max(now - candidate.still_since, time.time() - stat.st_mtime)
+    return max(now - candidate.still_since, age_of(stat.st_mtime))
 
 
-def seconds_to_wait(candidate: Candidate, fd: int, stat: os.stat_result) -> float:
+def seconds_to_wait(candidate: Candidate, fd: int, stat: os.stat_result, age_of: Age) -> float:
     """Return 0 when the file is complete, else after how long to look again.
 
     Waiting is bounded below so that a writer of hours costs a look every half settle time only:
     its close is an event of its own.
     """
     settle = candidate.folder.settings.settle_seconds
-    still = still_seconds(candidate, stat)
+    still = still_seconds(candidate, stat, age_of)
     found = writer(fd)
     candidate.held_by_writer = found == "present"
     if found == "none" or (found == "unknown" and (candidate.closed or still >= settle)):
@@ -56,6 +58,6 @@ def seconds_to_wait(candidate: Candidate, fd: int, stat: os.stat_result) -> floa
     return max(settle - still, 0.01)
 
 
-def seconds_young(candidate: Candidate, stat: os.stat_result) -> float:
+def seconds_young(candidate: Candidate, stat: os.stat_result, age_of: Age) -> float:
     """Return for how long a file that does not decode is still given the benefit of the doubt."""
-    return max(candidate.folder.settings.settle_seconds - still_seconds(candidate, stat), 0.0)
+    return max(candidate.folder.settings.settle_seconds - still_seconds(candidate, stat, age_of), 0.0)

@@ -13,7 +13,7 @@ from dropsight.records import encode
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.filer import Filer
-from dropsight.service.loglines import SYNC_SECONDS, LineLog, LogLines
+from dropsight.service.loglines import LineLog, LogLines
 from dropsight.service.recording import Finished, History, Recorded, durable, left_behind, repeated, row_of
 from dropsight.service.rescue import mark_damaged
 from dropsight.service.stats import Stats
@@ -26,6 +26,9 @@ GROUP_RECORDS = 64
 GROUP_SECONDS = 0.05
 COMMITS_APART = 10.0
 RETRY_SECONDS = 1.0
+PUT_SECONDS = 0.5
+# Lines that the log may be ahead of its cursor by, in a long catch-up.
+UNNOTED_LINES = 256
 
 
 def company_seconds(*, commit_seconds: float, more_waits: bool) -> float:
@@ -59,6 +62,7 @@ class Recorder:
         self._inbound: queue.Queue[Finished | None] = queue.Queue(maxsize=2 * GROUP_RECORDS)
         self._stopping = threading.Event()
         self._draining = False
+        self._put_until = float("inf")
         self._drained = threading.Event()
         self._last_commit = self._commit_seconds = 0.0
         self._came_round = time.monotonic()
@@ -67,14 +71,29 @@ class Recorder:
         self._totals: list[tuple[float, int]] = []
         self._forgotten: list[str] = []
         self.newest, self._pruned_at = self._reader.newest(), 0
+        self._log_noted = self._log.synced
         self.visible = 0
         """Records up to this seq have their final line: a publisher may read them."""
-        self.dropped = self._dropped_upto = 0
+        self.dropped = 0
         """Records that went unpublished beyond the bound."""
+        self._dropped_upto = self._reader.oldest(after=self._acknowledged) - 1
 
     def put(self, finished: Finished) -> None:
-        """Hand over a finished image, from any thread; waits while the journal cannot keep up."""
-        self._inbound.put(finished)
+        """Hand over a finished image, from any thread; waits while the journal cannot keep up.
+
+        At the end there is an end to that, too: the image stays in its folder.
+        """
+        while True:
+            left = self._put_until - time.monotonic()
+            try:
+                return self._inbound.put(finished, timeout=min(max(left, 0.0), PUT_SECONDS))
+            except queue.Full:
+                if left <= 0:
+                    return None
+
+    def end_within(self, *, seconds: float) -> None:
+        """Have no `put` wait for longer than this: the journal may take nothing any more. From any thread."""
+        self._put_until = time.monotonic() + seconds
 
     def depth(self) -> int:
         return self._inbound.qsize()
@@ -125,6 +144,13 @@ class Recorder:
         return 0.0 if self._inbound.empty() else time.monotonic() - self._came_round
 
     def run(self) -> None:
+        try:
+            self._work()
+        except DamagedError:
+            mark_damaged(self._store.path)
+            raise
+
+    def _work(self) -> None:
         while not (self._stopping.is_set() and self._inbound.empty()):
             self._came_round = time.monotonic()
             group = self._gather()
@@ -145,7 +171,7 @@ class Recorder:
     def _gather(self) -> list[Finished]:
         """Wait for the first; then for company, but only when a commit was made just now."""
         try:
-            first = self._inbound.get(timeout=None if self._at_rest() else SYNC_SECONDS)
+            first = self._inbound.get(timeout=None if self._at_rest() else self._log.seconds_to_sync)
         except queue.Empty:
             return []
         apart = company_seconds(commit_seconds=self._commit_seconds, more_waits=self._backlog.depth() > 0)
@@ -186,7 +212,6 @@ class Recorder:
             try:
                 seqs = self._store.add(rows)
             except DamagedError:
-                mark_damaged(self._store.path)
                 raise
             except StoreError as error:
                 self.troubles.raised("journal", error)
@@ -237,13 +262,15 @@ class Recorder:
         try:
             self._store.settle(totals=self._totals, filed=self._filer.filed, cursors=cursors)
             self._store.forget_kept(forgotten)
+        except DamagedError:
+            raise
         except StoreError as error:
             self.troubles.raised("journal", error)
             return
         self.troubles.cleared("journal")
         self._totals, self._filer.filed = [], []
         del self._forgotten[: len(forgotten)]
-        self._acknowledged_noted = acknowledged
+        self._acknowledged_noted, self._log_noted = acknowledged, cursors["log"]
         self.visible = self.newest
 
     def _keep_house(self) -> None:
@@ -251,6 +278,7 @@ class Recorder:
         self._log.sync_if_due()
         self._filer.try_again()
         news = self._acknowledged != self._acknowledged_noted
+        news = news or self._log.synced - self._log_noted >= UNNOTED_LINES
         if self._filer.filed or self._totals or self._forgotten or news:
             self._settle()
         if self.newest - self._pruned_at >= self._history.prune_every:
@@ -270,5 +298,7 @@ class Recorder:
                 self.dropped += dropped
                 self._dropped_upto = min(settled, self.newest - backlog)
                 log.warning("dropped %d records that the broker did not take: mqtt.max_backlog", dropped)
+        except DamagedError:
+            raise
         except StoreError as error:
             self.troubles.raised("journal", error)

@@ -1,6 +1,7 @@
 """A damaged journal is set aside, and what can still be read of it goes into a new one."""
 
 import contextlib
+import glob
 import logging
 import os
 import sqlite3
@@ -8,7 +9,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from dropsight import crashpoints
 from dropsight.errors import StoreError
+from dropsight.service.disk import sync_folder
 from dropsight.service.store import create_schema
 
 log = logging.getLogger(__name__)
@@ -16,7 +19,8 @@ log = logging.getLogger(__name__)
 # Without its cursor, the log is compared with this many of the newest records.
 UNSURE_RECORDS = 200
 _MARK = ".damaged"
-_FILES = ("", "-wal", "-shm")
+_RESCUED = ".rescued"
+DAMAGED_KEPT = 3
 
 
 def mark_damaged(journal: Path) -> None:
@@ -25,25 +29,61 @@ def mark_damaged(journal: Path) -> None:
         journal.with_name(journal.name + _MARK).touch()
 
 
-def is_marked(journal: Path) -> bool:
-    return journal.with_name(journal.name + _MARK).exists()
+def needs_rescue(journal: Path) -> bool:
+    """Whether damage was found, or a rescue came to no end."""
+    return any(journal.with_name(journal.name + suffix).exists() for suffix in (_MARK, _RESCUED))
 
 
 def rescue(journal: Path) -> None:
-    """Replace the journal by a new one; raises StoreError where there is no room for it."""
-    aside = journal.with_name(f"{journal.name}{_MARK}-{time.strftime('%Y%m%dT%H%M%S')}")
-    fresh = journal.with_name(journal.name + ".rescued")
+    """Replace the journal by a new one; raises StoreError where there is no room for it.
+
+    Killed at any instant, the next call goes on: once there is a whole new journal, the damaged one is
+    no longer read.
+    """
+    fresh = journal.with_name(journal.name + _RESCUED)
     try:
-        fresh.unlink(missing_ok=True)
-        saved = _copy_what_is_readable(journal, fresh)
-        for suffix in _FILES:
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(f"{journal}{suffix}", f"{aside}{suffix}")
+        if not fresh.exists():
+            _make_fresh(journal, fresh)
+        aside = _set_aside(journal)
+        crashpoints.reach("in_rescue")
         os.rename(fresh, journal)
         journal.with_name(journal.name + _MARK).unlink(missing_ok=True)
+        sync_folder(journal.parent)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{journal} is damaged, and no new one can be written: {error}") from error
-    log.error("%s was damaged: %d records saved from it; the damaged one is %s", journal, saved, aside)
+    log.error("%s was damaged: a new one goes on from what was saved; the damaged one is %s", journal, aside)
+    _forget_the_oldest(journal)
+
+
+def _make_fresh(journal: Path, fresh: Path) -> None:
+    part = fresh.with_name(fresh.name + ".part")
+    part.unlink(missing_ok=True)
+    saved = _copy_what_is_readable(journal, part)
+    log.warning("%s: %d records can be read", journal, saved)
+    os.rename(part, fresh)
+    sync_folder(fresh.parent)
+
+
+def _set_aside(journal: Path) -> Path:
+    """The main file last: without it the other two say nothing, with them a new one would be damaged."""
+    aside = journal.with_name(f"{journal.name}{_MARK}-{time.strftime('%Y%m%dT%H%M%S')}")
+    for suffix in ("-shm", "-wal", ""):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(f"{journal}{suffix}", f"{aside}{suffix}")
+    return aside
+
+
+def _forget_the_oldest(journal: Path) -> None:
+    """A failing disk damages one after the other."""
+    kept = sorted(
+        path
+        for path in journal.parent.glob(f"{glob.escape(journal.name)}{_MARK}-*")
+        if not path.name.endswith(("-wal", "-shm"))
+    )
+    for path in kept[:-DAMAGED_KEPT]:
+        for suffix in ("-shm", "-wal", ""):
+            with contextlib.suppress(OSError):
+                os.unlink(f"{path}{suffix}")
 
 
 def _copy_what_is_readable(damaged: Path, fresh: Path) -> int:
@@ -63,6 +103,8 @@ def _copy_what_is_readable(damaged: Path, fresh: Path) -> int:
         if saved:
             guesses = {"log": max(newest - UNSURE_RECORDS, lowest - 1), "mqtt": lowest - 1}
             new.executemany("INSERT OR IGNORE INTO cursor VALUES (?, ?)", guesses.items())
+        # The next record is numbered after the newest that was saved: no cursor may stand beyond it.
+        new.execute("UPDATE cursor SET seq = min(seq, ?)", (newest or 0,))
         new.execute("COMMIT")
     return int(saved)
 

@@ -89,36 +89,22 @@ class Store:
 
     def add(self, rows: Sequence[Row]) -> list[int | None]:
         """Insert and fsync in one transaction; return a seq for each row, None where the id is on record."""
-        with translated(self.path):
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                seqs = [self._insert(row) for row in rows]
-                crashpoints.reach("in_commit")
-                self._db.execute("COMMIT")
-            except sqlite3.Error:
-                self._roll_back()
-                raise
-            return seqs
+        with self._transaction(synchronous="FULL"):
+            seqs = [self._insert(row) for row in rows]
+            crashpoints.reach("in_commit")
+        return seqs
 
     def settle(
         self, *, totals: Sequence[tuple[float, int]], filed: Sequence[int], cursors: Mapping[Cursor, int]
     ) -> None:
         """Note totals (milliseconds, seq), what was filed, how far log and broker are. Not fsynced."""
-        with translated(self.path):
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.executemany("UPDATE record SET total_ms = ? WHERE seq = ?", totals)
-                self._db.executemany("UPDATE record SET filed = 1 WHERE seq = ?", [(seq,) for seq in filed])
-                self._db.executemany(
-                    "INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)",
-                    list(cursors.items()),
-                )
-                self._db.execute("COMMIT")
-            except sqlite3.Error:
-                self._roll_back()
-                raise
+        with self._transaction(synchronous="NORMAL"):
+            self._db.executemany("UPDATE record SET total_ms = ? WHERE seq = ?", totals)
+            self._db.executemany("UPDATE record SET filed = 1 WHERE seq = ?", [(seq,) for seq in filed])
+            self._db.executemany(
+                "INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)",
+                list(cursors.items()),
+            )
 
     def unfiled(self) -> list[Unfiled]:
         with translated(self.path):
@@ -160,7 +146,9 @@ class Store:
                     return gone
 
     def forget_kept(self, ids: Sequence[str]) -> None:
-        with translated(self.path):
+        if not ids:
+            return
+        with self._transaction(synchronous="NORMAL"):
             self._db.executemany("DELETE FROM kept WHERE id = ?", [(record_id,) for record_id in ids])
 
     def close(self) -> None:
@@ -179,9 +167,18 @@ class Store:
             self._db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (row.id, row.path))
         return done.lastrowid
 
-    def _roll_back(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+    @contextmanager
+    def _transaction(self, *, synchronous: Literal["FULL", "NORMAL"]) -> Iterator[None]:
+        with translated(self.path):
+            self._db.execute(f"PRAGMA synchronous = {synchronous}")
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
 
 
 class JournalReader:
@@ -215,6 +212,12 @@ class JournalReader:
         with translated(self.path):
             row = self._db.execute("SELECT max(seq) FROM record").fetchone()
             return int(row[0] or 0)
+
+    def oldest(self, *, after: int) -> int:
+        """Return the first seq beyond this one, the next one's where there is none yet."""
+        with translated(self.path):
+            row = self._db.execute("SELECT min(seq) FROM record WHERE seq > ?", (after,)).fetchone()
+            return int(row[0] or after + 1)
 
     def latest_by_camera(self) -> list[tuple[str, bytes]]:
         with translated(self.path):

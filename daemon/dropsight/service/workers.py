@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from stat import S_ISDIR
 
 from dropsight.config import Queue
 from dropsight.errors import ImageError, ModelError
@@ -19,7 +20,7 @@ from dropsight.models.spec import Model
 from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.dropfolder import as_text
 from dropsight.service.inhand import InHand
-from dropsight.service.readiness import seconds_to_wait, seconds_young
+from dropsight.service.readiness import Age, seconds_to_wait, seconds_young
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished
 
@@ -61,13 +62,15 @@ class Questions:
     """What the workers ask the rest of the daemon.
 
     Is this file on record already; does a process survive this image; where is the explanation of this
-    answer going to lie, if there is to be one. And what is to be thought of this camera's picture.
+    answer going to lie, if there is to be one; what is to be thought of this camera's picture; how many
+    seconds ago was this time of a file's.
     """
 
     on_record: Callable[[Candidate, os.stat_result], bool]
     survives: Callable[[str], bool]
     explains: Callable[[Work, Answer], str | None]
     saw: Callable[[str, Prepared], None]
+    age_of: Age
 
 
 class Workers:
@@ -151,7 +154,7 @@ class Workers:
                 self._examine_open(candidate, file, slot)
 
     def _examine_open(self, candidate: Candidate, file: ImageFile, slot: int) -> None:
-        if wait := seconds_to_wait(candidate, file.fd, file.stat):
+        if wait := seconds_to_wait(candidate, file.fd, file.stat, self._ask.age_of):
             self._backlog.postpone(candidate, seconds=wait)
             return
         if self._ask.on_record(candidate, file.stat):
@@ -166,13 +169,13 @@ class Workers:
             return
         record_id = drop.id(plan.device)
         try:
-            self._try_alone(candidate, record_id)
+            self._try_alone(candidate, record_id, slot)
             self._in_hand.note(slot, record_id, "decode")
             data, header = pipeline.read(file, plan)
             prepared = pipeline.prepare(data, header, plan)
         except ImageError as error:
             # What was touched just now may be half of what is to come.
-            if young := seconds_young(candidate, file.stat):
+            if young := seconds_young(candidate, file.stat, self._ask.age_of):
                 self._backlog.postpone(candidate, seconds=young)
             else:
                 self._fail(candidate, drop, error)
@@ -190,12 +193,16 @@ class Workers:
             return self._hurried
         return plan
 
-    def _try_alone(self, candidate: Candidate, record_id: str) -> None:
+    def _try_alone(self, candidate: Candidate, record_id: str, slot: int) -> None:
         """Raises ImageError for an image that killed the daemon, and now a process of its own as well."""
         stage = self._in_hand.suspects.get(record_id)
         if stage is None:
             return
-        if self._ask.survives(candidate.path):
+        # It has a deadline of its own: to the watchdog, that restarts us, this is no hanging.
+        self._since[slot] = float("inf")
+        survives = self._ask.survives(candidate.path)
+        self._since[slot] = time.monotonic()
+        if survives:
             self._in_hand.acquit(record_id)
         elif stage == "decode":
             raise ImageError("unreadable", "decoding it ended the process, twice")
@@ -207,6 +214,12 @@ class Workers:
             stat = os.lstat(candidate.path)
         except OSError:
             self._backlog.drop(candidate)
+            return
+        if S_ISDIR(stat.st_mode):  # a folder took the file's name: what is in it has events of its own
+            self._backlog.drop(candidate)
+        elif error.code == "unreadable" and (young := seconds_young(candidate, stat, self._ask.age_of)):
+            # Uploads whose permissions come last.
+            self._backlog.postpone(candidate, seconds=young)
         else:
             self._fail(candidate, _drop(candidate, stat), error)
 

@@ -7,15 +7,20 @@ import os
 import re
 import shutil
 import threading
+import zlib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from dropsight import crashpoints
 from dropsight.errors import SinkError
+from dropsight.service.disk import sync_folder
 
 log = logging.getLogger(__name__)
 
 _TAIL_BYTES = 65_536
+# How far back a line of an earlier life is looked for: far beyond what the cursor can be behind.
+_RECENT_BYTES = 2**21
+_RECENT_BACKUPS = 2
 _PART = ".part"
 
 
@@ -35,6 +40,7 @@ class JsonLog:
         except OSError as error:
             raise _unusable(path, error) from error
         self._mend_backups()
+        self._start_compressor()
 
     def append(self, lines: Sequence[bytes]) -> bool:
         """Append each as a line, all or none; rotate first where they would not fit, and tell whether."""
@@ -58,19 +64,29 @@ class JsonLog:
             raise _unusable(self._path, error) from error
 
     def recent_ids(self, ids: Collection[str]) -> set[str]:
-        """Tell which of these records stand in the active log or the two newest backups."""
+        """Tell which of these records stand in the log's newest files."""
         wanted = {f'"id":"{record_id}"'.encode(): record_id for record_id in ids}
         found: set[str] = set()
+        if self._compressor:  # it takes files away
+            self._compressor.join()
         try:
-            newest = [path for number, path in sorted(self._backup_files()) if number <= 2]
-            for path in (self._path, *newest):
-                for line in _lines(path):
-                    # The id is among the first values of an encoded record.
-                    head = line[:256]
-                    found.update(record_id for mark, record_id in wanted.items() if mark in head)
+            for line in self._recent_lines():
+                # The id is among the first values of an encoded record.
+                head = line[:256]
+                found.update(record_id for mark, record_id in wanted.items() if mark in head)
         except OSError as error:
             raise _unusable(self._path, error) from error
         return found
+
+    def _recent_lines(self) -> Iterator[bytes]:
+        """The lines of the newest files, as far as a bound."""
+        left = _RECENT_BYTES
+        for number, path in [(0, self._path), *sorted(self._backup_files())]:
+            if number > _RECENT_BACKUPS and left < 0:
+                return
+            for line in _lines(path):
+                left -= len(line)
+                yield line
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -122,8 +138,12 @@ class JsonLog:
         former = self._fd
         self._open()
         os.close(former)
+        sync_folder(self._path.parent)
+        self._start_compressor()
+
+    def _start_compressor(self) -> None:
         if self._compress and self._backups:
-            self._compressor = threading.Thread(target=self._compress_newest, name="log-gzip")
+            self._compressor = threading.Thread(target=self._compress_backups, name="log-gzip")
             self._compressor.start()
 
     def _shift(self) -> None:
@@ -138,8 +158,11 @@ class JsonLog:
             self._path.unlink()
         crashpoints.reach("in_rotation")
 
-    def _compress_newest(self) -> None:
-        self._compress_file(self._backup(1))
+    def _compress_backups(self) -> None:
+        """The newest, and any that a crash or a full disk left as it was."""
+        for _, path in self._backup_files():
+            if path.suffix != ".gz":
+                self._compress_file(path)
 
     def _compress_file(self, path: Path) -> None:
         """Both names are never gone: the plain file goes when the compressed one is whole and on disk."""
@@ -152,19 +175,23 @@ class JsonLog:
                 raw.flush()
                 os.fsync(raw.fileno())
             part.rename(target)
+            sync_folder(target.parent)
             crashpoints.reach("in_compression")
             path.unlink()
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
             log.warning("%s stays uncompressed: %s", path, error.strerror)
 
     def _mend_backups(self) -> None:
         """Finish what a crash interrupted: half a compressed file, or both forms of one."""
-        for part in self._path.parent.glob(f"{self._path.name}.*{_PART}"):
-            part.unlink(missing_ok=True)
-        for _, path in self._backup_files():
-            if path.suffix != ".gz" and path.with_name(path.name + ".gz").exists():
-                path.unlink()
+        with contextlib.suppress(OSError):  # the next start is as good
+            for path in self._path.parent.iterdir():
+                if path.name.startswith(f"{self._path.name}.") and path.suffix == _PART:
+                    path.unlink()
+            for _, path in self._backup_files():
+                if path.suffix != ".gz" and path.with_name(path.name + ".gz").exists():
+                    path.unlink()
 
     def _backup(self, number: int, *, gz: bool = False) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}{'.gz' if gz else ''}")
@@ -176,8 +203,9 @@ class JsonLog:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
+    """All lines of a file, as far as it can be read."""
     with (
-        contextlib.suppress(FileNotFoundError),
+        contextlib.suppress(FileNotFoundError, EOFError, gzip.BadGzipFile, zlib.error),
         gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file,
     ):
         yield from file

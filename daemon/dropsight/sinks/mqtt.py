@@ -154,6 +154,9 @@ class Publisher:
         connection, self._protocol = connect(
             self._broker, spoken, will=self._will, keepalive=self._task.settings.keepalive
         )
+        if self._ending.is_over:  # and nobody waits for us any more: another may be online by now
+            connection.close()
+            return
         self._connection, self.connected, self.refused = connection, True, False
         log.info("connected to %s (MQTT %s)", self._broker.shown, self._protocol)
         self.troubles.cleared("mqtt")

@@ -46,6 +46,10 @@ class Ending:
     asked: threading.Event = field(default_factory=threading.Event)
     deadline: float = float("inf")
 
+    @property
+    def is_over(self) -> bool:
+        return self.asked.is_set() and time.monotonic() >= self.deadline
+
     def ask(self, *, drain_seconds: float) -> None:
         self.deadline = time.monotonic() + drain_seconds
         self.asked.set()

@@ -1,0 +1,76 @@
+"""Small file systems of a test's own, to fill, to write-protect, to take away."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def small_disk(place: Path, *, size: str = "2m") -> Iterator[Path]:
+    """A file system of its own mounted at the place."""
+    place.mkdir(parents=True, exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def write_protect(disk: Path, *, on: bool) -> None:
+    subprocess.run(["mount", "-o", f"remount,{'ro' if on else 'rw'}", str(disk)], check=True)
+
+
+def fill(place: Path) -> Path:
+    """Take all the room that is left."""
+    ballast = place / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"\0" * 4096)
+        except OSError:
+            pass
+    return ballast
+
+
+class FailingDisk:
+    """An ext4 of its own, in a file, that can fail: the kernel then write-protects it under all users."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self._image = place, place.with_name(f"{place.name}.img")
+        place.mkdir(parents=True, exist_ok=True)
+        with self._image.open("wb") as file:
+            file.truncate(2**24)
+        made = subprocess.run(["mkfs.ext4", "-q", str(self._image)], capture_output=True, check=False)
+        if made.returncode or self._mount("-o", "loop"):
+            pytest.skip("mounting an ext4 in a file needs root and loop devices")
+
+    def fail(self) -> None:
+        self._mount("-o", "remount,abort")
+
+    def repair(self) -> None:
+        """Mount it anew; nobody may use it."""
+        self.remove()
+        assert self._mount("-o", "loop") == 0
+
+    def remove(self) -> None:
+        subprocess.run(["umount", "--lazy", str(self.place)], check=True)
+
+    def _mount(self, *options: str) -> int:
+        source = [str(self._image)] if "loop" in options else []
+        mount = ["mount", *options, *source, str(self.place)]
+        return subprocess.run(mount, capture_output=True, check=False).returncode
+
+
+@contextmanager
+def failing_disk(place: Path) -> Iterator[FailingDisk]:
+    disk = FailingDisk(place)
+    try:
+        yield disk
+    finally:
+        disk.remove()

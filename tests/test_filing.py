@@ -1,0 +1,150 @@
+"""Filing away what is awkward: long names, things that are no files, two file systems, rights and races."""
+
+import json
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from disks import small_disk
+from dropsight.config import Watch
+from dropsight.errors import StoreError
+from dropsight.service.dropfolder import DropFolder
+from dropsight.service.filing import Filing, PlaceError, file_away, identity, rename_unchanged
+from records import failure, result
+
+
+class Shelf:
+    """A watched folder and where its images go."""
+
+    def __init__(self, root: Path) -> None:
+        self.inbox, self.processed, self.failed = root / "inbox", root / "processed", root / "failed"
+        for folder in (self.inbox, self.processed, self.failed):
+            folder.mkdir(exist_ok=True)
+        self.folder = DropFolder.open(
+            Watch(path=self.inbox, processed=self.processed, failed=self.failed, patterns=("*",))
+        )
+
+    def filing(self, name: str, *, ok: bool = True) -> Filing:
+        path = self.inbox / name
+        stat = path.lstat()
+        record = result(name, stat) if ok else failure(name, stat)
+        return Filing(self.folder, str(path), identity(stat), record, b'{"id":"x"}')
+
+    def put(self, name: str, data: bytes = b"image") -> Path:
+        path = self.inbox / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if not path.is_dir())
+
+
+LONGEST = "x" * 251 + ".jpg"
+
+
+def test_a_failed_image_with_the_longest_of_names_lies_beside_its_reason(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.put(LONGEST)
+    file_away(shelf.filing(LONGEST, ok=False))
+    image, reason = files(shelf.failed)
+    assert image.suffix == ".jpg"
+    assert reason.name == f"{image.name}.reason.json"
+    assert files(shelf.inbox) == []
+
+
+def test_a_second_image_with_the_longest_of_names_has_a_place_too(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    for data in (b"first", b"second one"):
+        shelf.put(LONGEST, data)
+        file_away(shelf.filing(LONGEST))
+    assert sorted(path.read_bytes() for path in files(shelf.processed)) == [b"first", b"second one"]
+
+
+def test_the_longest_of_names_goes_to_another_file_system(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "processed"):
+        shelf = Shelf(tmp_path)
+        shelf.put(LONGEST)
+        file_away(shelf.filing(LONGEST))
+        assert [path.name for path in files(shelf.processed)] == [LONGEST]
+
+
+def test_an_image_in_a_folder_whose_name_is_taken_by_a_file_lies_at_the_top(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.put("cam.jpg/a.jpg")
+    (shelf.processed / "cam.jpg").write_bytes(b"an earlier image")
+    file_away(shelf.filing("cam.jpg/a.jpg"))
+    assert [path.name[:2] for path in files(shelf.processed)] == ["a.", "ca"]
+    assert files(shelf.inbox) == []
+
+
+def test_a_path_that_is_too_long_below_processed_lies_at_the_top(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    deep = "/".join(["d" * 200] * ((4090 - len(str(shelf.inbox))) // 201)) + "/a.jpg"
+    room = 4095 - len(str(shelf.inbox)) - 1 - len(deep)
+    name = "e" * (room - 1) + "/" + deep if room > 1 else deep
+    folder = os.open(shelf.inbox, os.O_DIRECTORY)
+    for part in name.split("/")[:-1]:
+        os.mkdir(part, dir_fd=folder)
+        inner = os.open(part, os.O_DIRECTORY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(os.open("a.jpg", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    os.close(folder)
+    file_away(shelf.filing(name))
+    (filed,) = files(shelf.processed)
+    assert filed.parent == shelf.processed
+
+
+def test_what_is_no_file_leaves_only_its_reason_on_another_file_system(tmp_path: Path) -> None:
+    """A device has no end to copy; a pipe would block, a socket cannot be opened."""
+    with small_disk(tmp_path / "failed"):
+        shelf = Shelf(tmp_path)
+        os.mkfifo(shelf.inbox / "pipe.jpg")
+        os.mknod(shelf.inbox / "zero.jpg", 0o600 | 0o020000, os.makedev(1, 5))
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(shelf.inbox / "socket.jpg"))
+        (shelf.inbox / "link.jpg").symlink_to("/dev/zero")
+        for name in ("pipe.jpg", "zero.jpg", "socket.jpg", "link.jpg"):
+            file_away(shelf.filing(name, ok=False))
+            assert json.loads((shelf.failed / f"{name}.reason.json").read_text()) == {"id": "x"}
+        assert list(shelf.inbox.iterdir()) == []
+        assert (shelf.failed / "link.jpg").is_symlink()
+
+
+def test_another_picture_of_the_same_size_and_time_is_no_copy_of_the_first(tmp_path: Path) -> None:
+    """A camera on a FAT disk, whose clock ticks every two seconds, writes two in one."""
+    with small_disk(tmp_path / "processed"):
+        shelf = Shelf(tmp_path)
+        for data in (b"first", b"other"):
+            os.utime(shelf.put("a.jpg", data), (1000, 1000))
+            file_away(shelf.filing("a.jpg"))
+        assert sorted(path.read_bytes() for path in files(shelf.processed)) == [b"first", b"other"]
+
+
+def test_a_file_written_to_in_the_last_instant_goes_back(tmp_path: Path) -> None:
+    path, target = tmp_path / "a.jpg", tmp_path / "b.jpg"
+    path.write_bytes(b"read")
+    read = identity(path.lstat())
+    path.write_bytes(b"another picture")
+    assert not rename_unchanged(str(path), str(target), read)
+    assert path.read_bytes() == b"another picture"
+    assert not target.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="making a file immutable needs root")
+def test_an_image_that_cannot_be_moved_speaks_for_itself_only(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    path = shelf.put("a.jpg")
+    if subprocess.run(["chattr", "+i", str(path)], capture_output=True, check=False).returncode:
+        pytest.skip("this file system knows no immutable files")
+    try:
+        with pytest.raises(StoreError, match=r"does not take .*a\.jpg: Operation not permitted") as told:
+            file_away(shelf.filing("a.jpg"))
+        assert not isinstance(told.value, PlaceError)
+    finally:
+        subprocess.run(["chattr", "-i", str(path)], check=True)

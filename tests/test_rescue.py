@@ -1,0 +1,104 @@
+"""Setting a damaged journal aside, killed at any instant."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from brokers import wait_until
+from daemons import PHOTOS, House, dropsight
+from dropsight.crashpoints import VARIABLE
+from dropsight.records import encode
+from dropsight.service.rescue import DAMAGED_KEPT, mark_damaged, needs_rescue, rescue
+from dropsight.service.store import JournalReader, Row, Store
+from records import result
+
+
+def filled(journal: Path, count: int, *, cursors: int | None = None) -> None:
+    store = Store(journal)
+    stat = Path("/").stat()
+    records = [result(f"{number}.jpg", stat) for number in range(count)]
+    store.add([Row(each.id, b"/gone", 0, 0, "c", "ok", encode(each)) for each in records])
+    upto = count if cursors is None else cursors
+    store.settle(totals=[], filed=list(range(1, count + 1)), cursors={"log": upto, "mqtt": upto})
+    store.close()
+
+
+def count(journal: Path) -> int:
+    reader = JournalReader(journal)
+    found = len(reader.pending(0, 10_000))
+    reader.close()
+    return found
+
+
+def test_a_daemon_killed_in_a_rescue_goes_on_with_it_at_the_next_start(tmp_path: Path) -> None:
+    """Between the old journal's going and the new one's coming there is none under the name."""
+    house = House(tmp_path, {})
+    for photo in PHOTOS[:5]:
+        shutil.copy(photo, house.inbox)
+    assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+    journal = tmp_path / "state" / "journal.db"
+    mark_damaged(journal)
+    try:
+        house.spawn(**{VARIABLE: "in_rescue"})
+        assert house.ended() == -9
+        assert not journal.exists()
+        house.start()
+        assert count(journal) == 5
+        shutil.copy(PHOTOS[0], house.inbox / "later.jpg")
+        wait_until(lambda: len(house.records()) == 6)
+        assert not needs_rescue(journal)
+        assert house.stop() == 0
+    finally:
+        house.kill()
+
+
+def test_half_a_new_journal_of_a_killed_rescue_is_begun_anew(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.db"
+    filled(journal, 7)
+    (tmp_path / "journal.db.rescued.part").write_bytes(b"half")
+    rescue(journal)
+    assert count(journal) == 7
+
+
+def test_the_write_ahead_log_of_a_damaged_journal_does_not_get_into_the_new_one(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.db"
+    filled(journal, 7)
+    (tmp_path / "journal.db-wal").write_bytes(b"stale")
+    rescue(journal)
+    assert count(journal) == 7
+    assert not (tmp_path / "journal.db-wal").exists()
+
+
+@pytest.mark.parametrize("saved", [0, 4])
+def test_no_cursor_stands_beyond_what_was_saved(tmp_path: Path, saved: int) -> None:
+    """New records get the numbers after it, and would count as logged and published."""
+    journal = tmp_path / "journal.db"
+    filled(journal, saved, cursors=5000)
+    rescue(journal)
+    store = Store(journal)
+    assert (store.cursor("log"), store.cursor("mqtt")) == (saved, saved)
+    store.close()
+
+
+def test_only_so_many_damaged_journals_are_kept(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.db"
+    for day in range(6):
+        (tmp_path / f"journal.db.damaged-2020010{day}T000000").write_bytes(b"old")
+    filled(journal, 1)
+    rescue(journal)
+    kept = list(tmp_path.glob("journal.db.damaged-*"))
+    assert len([path for path in kept if not path.name.endswith(("-wal", "-shm"))]) == DAMAGED_KEPT
+
+
+def test_a_journal_with_a_damaged_page_is_copied_around_it(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.db"
+    filled(journal, 2000)
+    with sqlite3.connect(journal) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with journal.open("r+b") as file:
+        file.seek(journal.stat().st_size // 2)
+        file.write(b"\xff" * 8192)
+    rescue(journal)
+    assert 1000 < count(journal) < 2000
