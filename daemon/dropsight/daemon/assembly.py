@@ -32,6 +32,7 @@ from dropsight.service.control import ControlServer
 from dropsight.service.inhand import InHand
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.notify import notify
+from dropsight.service.progress import Progress
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import History, Recorded
 from dropsight.service.retention import sweep
@@ -107,7 +108,8 @@ class Daemon:
         control = ControlServer(
             self._config.store.path.parent, {"status": self._status}, otherwise=self._remote.obey
         )
-        watchdog = Watchdog(self._hung)
+        progress = Progress(self._backlog, self._scanner, self._workers, self._recorder)
+        watchdog = Watchdog(progress.hung)
         housekeeping = threading.Event()
         finder = self._work_once(lifecycle) if once else self._watch(housekeeping)
         log.info("watching %s", ", ".join(folder.root for folder in self._folders))
@@ -184,14 +186,6 @@ class Daemon:
                 ),
             }
         )
-
-    def _hung(self, seconds: float) -> str | None:
-        """Name what makes no progress; what waits for a disk is no such."""
-        if self._troubles.any():
-            return None
-        if self._workers.longest_seconds() > seconds:
-            return "a worker"
-        return "the recorder" if self._recorder.silent_seconds > seconds else None
 
     def _on_trouble(self) -> None:
         if self._reloader:  # which is there once everything is
