@@ -55,9 +55,9 @@ wheels_for() {
   platforms+=(--platform "manylinux2014_$arch" --platform any)
   say "collecting wheels for Python $version on $arch"
   mkdir -p "$folder"
-  "$PYTHON" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$folder" . ||
+  "$PYTHON" -m pip wheel -qq --disable-pip-version-check --no-deps --wheel-dir "$folder" . ||
     skip "the wheel cannot be built: no package index?"
-  "$PYTHON" -m pip download --quiet --disable-pip-version-check --dest "$folder" --only-binary=:all: \
+  "$PYTHON" -m pip download -qq --disable-pip-version-check --dest "$folder" --only-binary=:all: \
     --python-version "$version" --implementation cp "${platforms[@]}" "$(echo "$folder"/dropsight-*.whl)$extras" "$@" ||
     skip "wheels cannot be downloaded"
 }

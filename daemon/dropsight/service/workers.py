@@ -200,6 +200,11 @@ class Workers:
             stat = os.lstat(candidate.path)
         except OSError:
             self._backlog.drop(candidate)
+            return
+        # Some programs hand a file over to its owner only when they have written it.
+        young = seconds_young(candidate, stat) if error.code == "unreadable" else 0.0
+        if young:
+            self._backlog.postpone(candidate, seconds=young)
         else:
             self._fail(candidate, _drop(candidate, stat), error)
 
