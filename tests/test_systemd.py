@@ -6,25 +6,16 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from brokers import wait_until
-from daemons import PHOTOS, ROOT, House
-from dropsight.service.watchdog import Watchdog
+from daemons import PHOTOS, ROOT, House, command
 from supervisors import Supervisor
 
 UNIT = ROOT / "systemd" / "dropsight.service"
 ANALYZE = shutil.which("systemd-analyze")
-
-
-@pytest.fixture
-def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
-    found = Supervisor(tmp_path / "notify")
-    yield found
-    found.close()
 
 
 def test_systemd_hears_ready_status_reloading_and_stopping(tmp_path: Path, supervisor: Supervisor) -> None:
@@ -54,7 +45,8 @@ def test_beginning_anew_with_another_config_is_no_stopping(tmp_path: Path, super
         house.config.write_text("device: test\nmqtt: null\nwatch: [{path: elsewhere}]\n")
         assert house.process
         house.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: len(supervisor.lines("READY")) == 3)  # reloaded, and up again
+        wait_until(lambda: len(supervisor.lines("READY")) == 2)
+        assert str(tmp_path / "elsewhere") in house.status()["watch"]
         assert supervisor.lines("STOPPING") == []
         assert house.stop() == 0
         assert supervisor.lines("STOPPING") == ["1"]
@@ -75,38 +67,46 @@ def test_the_status_for_systemd_names_what_is_wrong(tmp_path: Path, supervisor: 
         house.kill()
 
 
-def test_the_watchdog_is_fed_while_idle_and_while_at_work(tmp_path: Path, supervisor: Supervisor) -> None:
-    house = House(tmp_path, {})
-    house.spawn(NOTIFY_SOCKET=supervisor.path, WATCHDOG_USEC="400000")
+def test_ready_is_said_when_the_folder_is_watched_and_every_interpreter_is_warm(
+    tmp_path: Path, supervisor: Supervisor
+) -> None:
+    house = House(tmp_path, {"inference": {"workers": 2}})
+    house.spawn(NOTIFY_SOCKET=supervisor.path)
     try:
-        wait_until(lambda: len(supervisor.lines("WATCHDOG")) >= 3)
-        for number in range(50):
-            shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
-        before = len(supervisor.lines("WATCHDOG"))
-        wait_until(lambda: len(house.records()) == 50)
-        wait_until(lambda: len(supervisor.lines("WATCHDOG")) > before + 1)
+        wait_until(lambda: bool(supervisor.lines("READY")))
+        assert house.process
+        inode = f"ino:{house.inbox.stat().st_ino:x} "
+        watches = [path.read_text() for path in Path(f"/proc/{house.process.pid}/fdinfo").iterdir()]
+        assert any(
+            line.startswith("inotify") and inode in line for text in watches for line in text.splitlines()
+        )
     finally:
         house.kill()
+    assert "warm" in house.daemon_log().partition("watching")[0]
 
 
-def test_a_watchdog_is_not_fed_while_something_hangs(
-    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NOTIFY_SOCKET", supervisor.path)
-    monkeypatch.setenv("WATCHDOG_USEC", "40000")
-    hangs: list[str | None] = ["a worker"]
-    asked: list[float] = []
+def test_every_line_for_the_journal_has_its_priority(tmp_path: Path) -> None:
+    """`journalctl -p warning` is what a person looks at first."""
+    config = tmp_path / "dropsight.yaml"
+    config.write_text("mqtt: {url: mqtt://127.0.0.1:1}\n")
+    shutil.copytree(PHOTOS[0].parent, tmp_path / "inbox")
+    lines = journal(tmp_path, "run", "-c", str(config), "--once")
+    assert all(re.match(r"<[2-7]>", line) for line in lines)
+    assert any(line.startswith("<4>") and "cannot be reached" in line for line in lines)
+    assert any(line.startswith("<6>watching") for line in lines)
+    config.write_text("devise: x\nmqqt: null\n")
+    faults = journal(tmp_path, "run", "-c", str(config))
+    assert [line[:14] for line in faults] == ["<3>dropsight: "] * 2
 
-    def hung(seconds: float) -> str | None:
-        asked.append(seconds)
-        return hangs[0]
 
-    watchdog = Watchdog(hung)
-    wait_until(lambda: len(asked) > 5)
-    assert supervisor.lines("WATCHDOG") == []
-    hangs[0] = None
-    wait_until(lambda: bool(supervisor.lines("WATCHDOG")))
-    watchdog.stop()
+def journal(folder: Path, *arguments: str) -> list[str]:
+    """Run a command with its stderr as systemd connects it; return the lines."""
+    with (folder / "journal").open("w+b") as stream:
+        stat = os.fstat(stream.fileno())
+        environ = {**os.environ, "JOURNAL_STREAM": f"{stat.st_dev}:{stat.st_ino}"}
+        subprocess.run(command(*arguments), stderr=stream, env=environ, check=False, timeout=60)
+        stream.seek(0)
+        return stream.read().decode().splitlines()
 
 
 @pytest.mark.skipif(ANALYZE is None, reason="needs systemd-analyze")

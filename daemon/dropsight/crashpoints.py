@@ -1,15 +1,18 @@
-"""Named instants at which a test makes the process kill itself, as a power cut would: no cleaning up.
+"""Named instants at which a test makes the process kill itself, or a thread of it stand still for ever.
 
-`_DROPSIGHT_TEST_CRASH=after_commit:3` in the environment kills at the third time that point is reached,
-`in_decoding:poison` at every image that ends with these letters, `in_invoking` at every one of one colour.
-Without the variable, which nobody but a test sets, a point costs one comparison.
+`_DROPSIGHT_TEST_CRASH=after_commit:3` in the environment kills at the third time that point is reached, as a
+power cut would: no cleaning up. `in_decoding:poison` does so at every image that ends with these letters,
+`in_invoking` at every one of one colour. `_DROPSIGHT_TEST_HANG`, in the same words, hangs the thread that
+gets there. Without these variables, which nobody but a test sets, a point costs one comparison.
 """
 
 import itertools
 import os
 import signal
+import threading
 
 VARIABLE = "_DROPSIGHT_TEST_CRASH"
+HANG_VARIABLE = "_DROPSIGHT_TEST_HANG"
 POINTS = (
     "before_commit",
     "in_commit",
@@ -27,8 +30,10 @@ POINTS = (
     "in_pruning",
     "in_rescue",
 )
+"""Where a kill is worth trying. A hang is, too, in_hint, in_walk, in_decoding and in_invoke."""
 
-_name, _, _count = os.environ.get(VARIABLE, "").partition(":")
+_hangs = HANG_VARIABLE in os.environ
+_name, _, _count = os.environ.get(HANG_VARIABLE if _hangs else VARIABLE, "").partition(":")
 _times = itertools.count(1)
 
 
@@ -54,4 +59,6 @@ def is_set(point: str) -> bool:
 
 
 def die() -> None:
+    if _hangs:
+        threading.Event().wait()
     os.kill(os.getpid(), signal.SIGKILL)

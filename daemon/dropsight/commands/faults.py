@@ -17,8 +17,10 @@ def told_plainly() -> Iterator[None]:
     except DropsightError as error:
         if "--debug" in sys.argv:
             raise
+        from dropsight.commands import logs
+
         for line in str(error).splitlines():
-            print(f"dropsight: {line}", file=sys.stderr)
+            print(logs.mark(f"dropsight: {line}"), file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()

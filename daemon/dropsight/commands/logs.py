@@ -2,16 +2,41 @@
 
 import logging
 import os
+import sys
+
+
+class _Priorities(logging.Formatter):
+    """Each line with its priority in front, as journald reads it; it has times of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mark(super().format(record), record.levelno)
 
 
 def set_up(*, debug: bool) -> None:
-    # The journal has times of its own.
-    clock = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.INFO,
-        format=f"{clock}%(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
-    )
+    handler = logging.StreamHandler()
+    if _is_journal():
+        handler.setFormatter(_Priorities("%(message)s"))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
     if not debug:
         for noisy in ("amqtt", "transitions", "watchdog", "asyncio"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def mark(text: str, level: int = logging.ERROR) -> str:
+    """Return the text for stderr: with a priority on every line where journald reads it."""
+    if not _is_journal():
+        return text
+    # syslog: 2 critical, 3 error, 4 warning, 6 informational, 7 debug
+    priority = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6}.get(level, 7)
+    return "\n".join(f"<{priority}>{line}" for line in text.splitlines())
+
+
+def _is_journal() -> bool:
+    """Whether stderr is the very stream that systemd names: it may have been redirected since."""
+    named = os.environ.get("JOURNAL_STREAM")
+    if named is None:
+        return False
+    stat = os.fstat(sys.stderr.fileno())
+    return named == f"{stat.st_dev}:{stat.st_ino}"

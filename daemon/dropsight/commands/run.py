@@ -1,5 +1,6 @@
 """`dropsight run`."""
 
+import faulthandler
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,6 +39,8 @@ def run(
     def read() -> Config:
         return settings(file, overrides=overrides)
 
+    # The watchdog ends a daemon that hangs by SIGABRT: this leaves every thread's place in the journal.
+    faulthandler.enable()
     config = read()
     with Lifecycle() as lifecycle:
         return serve(config, read, lifecycle, once=once)

@@ -35,6 +35,7 @@ from dropsight.service.control import ControlServer
 from dropsight.service.inhand import InHand
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.notify import notify
+from dropsight.service.progress import Progress
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import History, Recorded
 from dropsight.service.scanner import Scanner
@@ -114,7 +115,8 @@ class Daemon:
         publisher = start("mqtt", self._publisher.run, daemon=True) if self._publisher else None
         self._workers.start(never_hurry=once)
         self._control.start()
-        watchdog = Watchdog(self._hung)
+        progress = Progress(self._backlog, self._scanner, self._workers, self._recorder)
+        watchdog = Watchdog(progress.hung)
         housekeeping = threading.Event()
         finder = self._work_once(lifecycle) if once else self._watch(housekeeping)
         log.info("watching %s", ", ".join(folder.root for folder in self._folders))
@@ -196,14 +198,6 @@ class Daemon:
                 ),
             }
         )
-
-    def _hung(self, seconds: float) -> str | None:
-        """Name what makes no progress; what waits for a disk is no such."""
-        if self._troubles.any():
-            return None
-        if self._workers.longest_seconds() > seconds:
-            return "a worker"
-        return "the recorder" if self._recorder.silent_seconds > seconds else None
 
     def _on_trouble(self) -> None:
         if self._reloader:  # which is there once everything is

@@ -14,6 +14,7 @@ from dropsight.service.troubles import Troubles
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE_SECONDS = 30.0
+EXTENSION_USEC = str(120_000_000)
 
 
 def serve(config: Config, reread: Reread, lifecycle: Lifecycle, *, once: bool) -> int:
@@ -48,8 +49,8 @@ def open_daemon(config: Config, reread: Reread, lifecycle: Lifecycle, *, once: b
             if once:
                 raise
             troubles.raised("start", error)
-            # After a reload, systemd's watchdog is running already.
-            notify(STATUS=f"cannot start yet: {error}", WATCHDOG="1")
+            # Neither the start nor, after a reload, the watchdog is to run out over a full disk.
+            notify(STATUS=f"cannot start yet: {error}", EXTEND_TIMEOUT_USEC=EXTENSION_USEC, WATCHDOG="1")
         if lifecycle.wait(pause):
             return None
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

@@ -49,7 +49,8 @@ class Reloader:
                 self._troubles.raised(part, refusal)
                 raise
             finally:
-                notify(READY="1")
+                if self._lifecycle.successor is None:  # else the daemon that comes says so
+                    notify(READY="1")
             self._troubles.cleared("config")
             self._troubles.cleared("model")
             log.info("reloaded: %s", done)

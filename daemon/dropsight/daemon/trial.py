@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from dropsight.models.spec import ModelSpec
+from dropsight.service.watchdog import patience_seconds
 
 log = logging.getLogger(__name__)
 
@@ -12,11 +13,18 @@ TRIAL_SECONDS = 120.0
 
 
 def survives(path: str, spec: ModelSpec) -> bool:
-    """Whether a process that classifies this image ends by itself, well or badly."""
+    """Whether a process that classifies this image ends by itself, well or badly, and in time.
+
+    In time for the watchdog, too: an image at which the interpreter hangs must not hang its trial's thread.
+    """
     log.warning("%s was in hand when the daemon died: tried by itself first", path)
     command = [sys.executable, "-m", "dropsight", "classify", "--model", str(spec.path), path]
     try:
-        tried = subprocess.run(command, capture_output=True, timeout=TRIAL_SECONDS, check=False)
+        tried = subprocess.run(command, capture_output=True, timeout=_seconds(), check=False)
     except subprocess.TimeoutExpired:
         return False
     return tried.returncode >= 0
+
+
+def _seconds() -> float:
+    return min(TRIAL_SECONDS, 0.75 * patience_seconds() or TRIAL_SECONDS)

@@ -75,6 +75,7 @@ class Backlog:
     _finished: Counter[Status] = field(default_factory=Counter)
     _stopped: bool = False
     _paused: bool = False
+    _served_at: float = 0.0
 
     def __post_init__(self) -> None:
         self._queue = Fair() if self.order == "fair" else ByAge(newest=self.order == "newest")
@@ -116,6 +117,7 @@ class Backlog:
                 self._promote_due()
                 if len(self._queue) and not self._paused:
                     candidate = self._queue.pop()
+                    self._served_at = time.monotonic()
                     candidate.place = "in_hand"
                     return candidate
                 self._work.wait(self._seconds_to_next_due())
@@ -136,12 +138,20 @@ class Backlog:
     def pause(self, *, paused: bool) -> None:
         """Hand out nothing, or again; what comes meanwhile waits."""
         with self._lock:
-            self._paused = paused
+            self._paused, self._served_at = paused, time.monotonic()
             self._work.notify_all()
 
     @property
     def paused(self) -> bool:
         return self._paused
+
+    def unserved_seconds(self) -> float:
+        """For how long nobody has come to take what is there to be taken."""
+        with self._lock:
+            if self._paused or self._stopped or not (len(self._queue) or self._postponed):
+                return 0.0
+            since = self._served_at if len(self._queue) else max(self._served_at, self._postponed[0][0])
+            return max(time.monotonic() - since, 0.0)
 
     def depth(self) -> int:
         return len(self._queue)
@@ -203,8 +213,7 @@ class Backlog:
             return False
         self._known[candidate.path] = candidate
         self._seen += 1
-        self._queue.push(candidate)
-        self._work.notify()
+        self._push(candidate)
         return True
 
     def _add_instead(self, candidate: Candidate) -> Literal[False]:
@@ -218,6 +227,11 @@ class Backlog:
 
     def _enqueue(self, candidate: Candidate, *, closed: bool) -> None:
         candidate.place, candidate.closed, candidate.ready_at = "queued", closed, time.monotonic()
+        self._push(candidate)
+
+    def _push(self, candidate: Candidate) -> None:
+        if not len(self._queue):
+            self._served_at = time.monotonic()
         self._queue.push(candidate)
         self._work.notify()
 

@@ -1,7 +1,7 @@
 """Files away what is on record; what has no room stays in hand and is tried ever less often."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dropsight.errors import StoreError
 from dropsight.records import status_of
@@ -16,10 +16,13 @@ LONGEST_PAUSE_SECONDS = 30.0
 
 
 class Filer:
-    """Used by the recorder's thread alone. `filed` are the seqs that the journal has yet to hear of."""
+    """Used by the recorder's thread alone. `filed` are the seqs that the journal has yet to hear of.
 
-    def __init__(self, backlog: Backlog, troubles: Troubles) -> None:
-        self._backlog, self._troubles = backlog, troubles
+    `gets_on` is called for every file: copying many takes its time.
+    """
+
+    def __init__(self, backlog: Backlog, troubles: Troubles, *, gets_on: Callable[[], None]) -> None:
+        self._backlog, self._troubles, self._gets_on = backlog, troubles, gets_on
         self._stuck: list[Recorded] = []
         self._pause, self._next_try = FIRST_PAUSE_SECONDS, 0.0
         self.filed: list[int] = []
@@ -57,6 +60,7 @@ class Filer:
         for entry in recorded:
             candidate, record = entry.finished.candidate, entry.finished.record
             place = (candidate.folder, status_of(record) == "ok")
+            self._gets_on()
             error = None if place in closed else _refusal(entry)
             if isinstance(error, PlaceError):
                 closed.add(place)

@@ -92,6 +92,7 @@ class Lifecycle:
         if isinstance(hook.exc_value, DropsightError):
             log.error("%s", hook.exc_value)
         else:
-            self._former_hook(hook)
+            name = hook.thread.name if hook.thread else "a thread"
+            log.critical("a bug ended %s", name, exc_info=hook.exc_value)
         self.failure = hook.exc_value
         self.request_stop()

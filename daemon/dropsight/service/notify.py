@@ -12,8 +12,8 @@ def notify(**fields: str) -> None:
         return
     if address.startswith("@"):  # the abstract namespace
         address = "\0" + address[1:]
-    # One line a field: what a status quotes may hold line ends, and would be taken for fields.
-    message = "\n".join(f"{name}={' '.join(value.splitlines())}" for name, value in fields.items())
+    # A line is a field: what has several lines must not look like several fields.
+    message = "\n".join(f"{name}={'; '.join(value.splitlines())}" for name, value in fields.items())
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, contextlib.suppress(OSError):
         channel.settimeout(1.0)
         channel.sendto(message.encode(errors="backslashreplace"), address)

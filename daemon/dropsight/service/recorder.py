@@ -13,6 +13,7 @@ from dropsight.records import encode
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.filer import Filer
+from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.loglines import LineLog, LogLines
 from dropsight.service.recording import Finished, History, Recorded, durable, left_behind, repeated, row_of
 from dropsight.service.rescue import mark_damaged
@@ -22,6 +23,7 @@ from dropsight.service.troubles import Troubles
 
 log = logging.getLogger(__name__)
 
+NAME = "recorder"
 GROUP_RECORDS = 64
 GROUP_SECONDS = 0.05
 COMMITS_APART = 10.0
@@ -65,9 +67,11 @@ class Recorder:
         self._put_until = float("inf")
         self._drained = threading.Event()
         self._last_commit = self._commit_seconds = 0.0
-        self._came_round = time.monotonic()
+        self.heartbeats = Heartbeats()
+        self.held_up = False
+        """The journal takes nothing for now: whoever waits for the recorder does so rightly."""
         self._acknowledged = self._acknowledged_noted = store.cursor("mqtt")
-        self._filer = Filer(backlog, self.troubles)
+        self._filer = Filer(backlog, self.troubles, gets_on=self._beat)
         self._totals: list[tuple[float, int]] = []
         self._forgotten: list[str] = []
         self.newest, self._pruned_at = self._reader.newest(), 0
@@ -138,11 +142,6 @@ class Recorder:
                 self._filer.filed.append(row.seq)
         self._settle()
 
-    @property
-    def silent_seconds(self) -> float:
-        """For how long the recorder has had something to do and not come round to it."""
-        return 0.0 if self._inbound.empty() else time.monotonic() - self._came_round
-
     def run(self) -> None:
         try:
             self._work()
@@ -152,7 +151,7 @@ class Recorder:
 
     def _work(self) -> None:
         while not (self._stopping.is_set() and self._inbound.empty()):
-            self._came_round = time.monotonic()
+            self._beat()
             group = self._gather()
             if group and not self._record(group):
                 break
@@ -170,10 +169,13 @@ class Recorder:
 
     def _gather(self) -> list[Finished]:
         """Wait for the first; then for company, but only when a commit was made just now."""
+        self.heartbeats.rest(NAME)
         try:
             first = self._inbound.get(timeout=None if self._at_rest() else self._log.seconds_to_sync)
         except queue.Empty:
             return []
+        finally:
+            self._beat()
         apart = company_seconds(commit_seconds=self._commit_seconds, more_waits=self._backlog.depth() > 0)
         since = time.monotonic() - self._last_commit
         if first and since < apart:
@@ -183,6 +185,9 @@ class Recorder:
             while len(group) < GROUP_RECORDS:
                 group.append(self._inbound.get_nowait())
         return [finished for finished in group if finished]
+
+    def _beat(self) -> None:
+        self.heartbeats.beat(NAME)
 
     def _at_rest(self) -> bool:
         outstanding = self._totals or self._forgotten or self.troubles.any()
@@ -208,13 +213,16 @@ class Recorder:
         rows = [row_of(finished, line) for finished, line in zip(group, lines, strict=True)]
         while True:
             crashpoints.reach("before_commit")
-            self._came_round = began = time.monotonic()
+            self._beat()
+            began = time.monotonic()
             try:
                 seqs = self._store.add(rows)
             except DamagedError:
                 raise
             except StoreError as error:
                 self.troubles.raised("journal", error)
+                self.held_up = True
+                self.heartbeats.rest(NAME)
                 if self._stopping.wait(RETRY_SECONDS):
                     log.warning("%d images stay in their folder: the journal takes no records", len(rows))
                     return None
@@ -222,6 +230,7 @@ class Recorder:
                 crashpoints.reach("after_commit")
                 self._last_commit = time.monotonic()
                 self._commit_seconds += (self._last_commit - began - self._commit_seconds) / 4
+                self.held_up = False
                 return seqs
 
     def _record_again(self, finished: Finished) -> Iterator[Recorded]:

@@ -7,9 +7,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
+from dropsight import crashpoints
 from dropsight.service.backlog import Backlog
 from dropsight.service.clock import Clock
 from dropsight.service.dropfolder import DropFolder
+from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.lineup import first
 from dropsight.service.watcher import Watcher
 
@@ -17,6 +19,7 @@ log = logging.getLogger(__name__)
 
 RECONCILE_SECONDS = 60.0
 CHUNK = 8_192
+NAME = "scan"
 
 
 class Scanner:
@@ -35,7 +38,8 @@ class Scanner:
         clock: Clock,
     ) -> None:
         self._backlog, self._skip, self._clock = backlog, skip, clock
-        self._watchers = {folder: Watcher(folder, backlog, self) for folder in folders}
+        self.heartbeats = Heartbeats()
+        self._watchers = {folder: Watcher(folder, backlog, self, self.heartbeats) for folder in folders}
         self._arrived: deque[tuple[DropFolder, str]] = deque()
         self._due = threading.Event()
         self._everything = threading.Event()
@@ -63,6 +67,7 @@ class Scanner:
         """Walk whenever there is reason to, until stopped."""
         next_walk = dict.fromkeys(self._watchers, 0.0)
         while not self._stopped:
+            self.heartbeats.beat(NAME)
             while self._arrived:
                 folder, path = self._arrived.popleft()
                 self.walk(folder, path)
@@ -75,6 +80,7 @@ class Scanner:
                     self.walk(folder)
                     pause = folder.settings.poll_seconds if watcher.polling else RECONCILE_SECONDS
                     next_walk[folder] = time.monotonic() + pause
+            self.heartbeats.rest(NAME)
             self._due.wait(max(min(next_walk.values()) - time.monotonic(), 0.0))
             self._due.clear()
         for watcher in self._watchers.values():
@@ -92,7 +98,9 @@ class Scanner:
             for since, path in found:
                 if self._stopped:
                     return
+                self.heartbeats.rest(NAME)  # it waits for room
                 self._backlog.offer(folder, path, since=since)
+                self.heartbeats.beat(NAME)
             if len(found) >= CHUNK // 2:
                 self.rescan()
         except OSError as error:
@@ -101,6 +109,8 @@ class Scanner:
     def _aged(self, folder: DropFolder, start: str | None) -> Iterator[tuple[float, str]]:
         self._clock.look()
         for entry in folder.entries(start):
+            self.heartbeats.beat(NAME)
+            crashpoints.reach("in_walk")
             if self._skip(folder, entry.path):
                 continue
             try:

@@ -10,29 +10,42 @@ from dropsight.service.notify import notify
 log = logging.getLogger(__name__)
 
 
+def interval_seconds() -> float:
+    """How often systemd wants to hear something; 0 where it asks for no watchdog."""
+    return int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
+
+
+def patience_seconds() -> float:
+    """After how long one piece of work counts as hung; 0 where nobody minds."""
+    return interval_seconds() / 2
+
+
 class Watchdog:
     """Asks `hung` what makes no progress, a few times within the interval that systemd allows.
 
-    `hung` takes the seconds after which work on one image counts as hung, and returns what hangs. Nothing
-    runs where systemd asks for no watchdog.
+    `hung` takes the seconds after which a piece of work counts as hung, and returns what hangs. What still
+    does so when asked again ends the service at once. Nothing runs where systemd asks for no watchdog.
     """
 
     def __init__(self, hung: Callable[[float], str | None]) -> None:
         self._hung = hung
-        self._seconds = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
         self._stopped = threading.Event()
-        if self._seconds > 0:
+        if interval_seconds() > 0:
             threading.Thread(target=self._run, name="watchdog", daemon=True).start()
 
     def stop(self) -> None:
         self._stopped.set()
 
     def _run(self) -> None:
-        told = False
-        while not self._stopped.wait(self._seconds / 4):
-            what = self._hung(self._seconds / 2)
+        before: str | None = None
+        while not self._stopped.wait(interval_seconds() / 4):
+            what = self._hung(patience_seconds())
             if what is None:
                 notify(WATCHDOG="1")
-            elif not told:
-                told = True
-                log.critical("%s makes no progress: left to the watchdog", what)
+            elif what == before:
+                log.critical("%s still makes no progress: the service is to be restarted", what)
+                notify(WATCHDOG="trigger")
+                return
+            else:
+                log.error("%s has made no progress for %g s", what, patience_seconds())
+            before = what

@@ -19,8 +19,10 @@ from watchdog.observers.api import BaseObserver, EventQueue, ObservedWatch
 from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
 from watchdog.observers.inotify_c import InotifyConstants, InotifyFD, Mask
 
+from dropsight import crashpoints
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
+from dropsight.service.heartbeats import Heartbeats
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +60,11 @@ class Rescans(Protocol):
 class Watcher:
     """Hears of arrivals in one folder. Its threads never wait for room and never touch the disk."""
 
-    def __init__(self, folder: DropFolder, backlog: Backlog, rescans: Rescans) -> None:
+    def __init__(
+        self, folder: DropFolder, backlog: Backlog, rescans: Rescans, heartbeats: Heartbeats
+    ) -> None:
         self._folder, self._rescans = folder, rescans
-        self._hints = _Hints(folder, backlog, rescans)
+        self._hints = _Hints(folder, backlog, rescans, heartbeats)
         self._observer: BaseObserver | None = None
         self._watched: tuple[int, int] | None = None
 
@@ -103,10 +107,18 @@ class Watcher:
 
 
 class _Hints(FileSystemEventHandler):
-    def __init__(self, folder: DropFolder, backlog: Backlog, rescans: Rescans) -> None:
+    def __init__(
+        self, folder: DropFolder, backlog: Backlog, rescans: Rescans, heartbeats: Heartbeats
+    ) -> None:
         self._folder, self._backlog, self._rescans = folder, backlog, rescans
+        self._heartbeats = heartbeats
 
     def dispatch(self, event: FileSystemEvent) -> None:
+        with self._heartbeats.at_work(f"the watch on {self._folder.root}"):
+            crashpoints.reach("in_hint")
+            self._hear(event)
+
+    def _hear(self, event: FileSystemEvent) -> None:
         path = os.fsdecode(event.dest_path or event.src_path)
         if event.is_directory:
             self._rescans.look_into(self._folder, path)

@@ -19,6 +19,7 @@ from dropsight.inference.pipeline import Answer, Drop, Plan, Prepared
 from dropsight.models.spec import Model
 from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.dropfolder import as_text
+from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inhand import InHand
 from dropsight.service.readiness import Age, seconds_to_wait, seconds_young
 from dropsight.service.recorder import Recorder
@@ -92,16 +93,16 @@ class Workers:
     ) -> None:
         self._settings, self._backlog, self._recorder = queue_settings, backlog, recorder
         self._never_hurry = False
-        self._since: dict[int, float] = {}
+        self.heartbeats = Heartbeats()
         self.swap(engine)
         self._in_hand, self._ask = in_hand, questions
         self._tensors: queue.Queue[Work | None] = queue.Queue(maxsize=len(engine.models))
         self._decoders = [
-            threading.Thread(target=self._decode, args=(number,), name=f"decode-{number}")
+            threading.Thread(target=self._decode, args=(number,), name=_decoder(number))
             for number in range(decoders)
         ]
         self._interpreters = [
-            threading.Thread(target=self._interpret, args=(number, decoders), name=f"interpret-{number}")
+            threading.Thread(target=self._interpret, args=(number, decoders), name=_interpreter(number))
             for number in range(len(engine.models))
         ]
 
@@ -119,11 +120,6 @@ class Workers:
         for thread in (*self._interpreters, *self._decoders):
             thread.start()
 
-    def longest_seconds(self) -> float:
-        """For how long the image that is longest in a worker's hands has been there."""
-        now = time.monotonic()
-        return max((now - since for since in list(self._since.values())), default=0.0)
-
     def depth(self) -> int:
         return self._tensors.qsize()
 
@@ -138,9 +134,8 @@ class Workers:
 
     def _decode(self, slot: int) -> None:
         while candidate := self._backlog.take():
-            self._since[slot] = time.monotonic()
-            self._examine(candidate, slot)
-            del self._since[slot]
+            with self.heartbeats.at_work(_decoder(slot)):
+                self._examine(candidate, slot)
 
     def _examine(self, candidate: Candidate, slot: int) -> None:
         try:
@@ -184,6 +179,7 @@ class Workers:
         finally:
             self._in_hand.clear(slot)
         self._ask.saw(drop.camera, prepared)
+        self.heartbeats.rest(_decoder(slot))
         self._tensors.put(Work(engine, plan, candidate, drop, header, prepared))
 
     def _plan(self) -> Plan:
@@ -199,9 +195,9 @@ class Workers:
         if stage is None:
             return
         # It has a deadline of its own: to the watchdog, that restarts us, this is no hanging.
-        self._since[slot] = float("inf")
+        self.heartbeats.rest(_decoder(slot))
         survives = self._ask.survives(candidate.path)
-        self._since[slot] = time.monotonic()
+        self.heartbeats.beat(_decoder(slot))
         if survives:
             self._in_hand.acquit(record_id)
         elif stage == "decode":
@@ -224,24 +220,33 @@ class Workers:
             self._fail(candidate, _drop(candidate, stat), error)
 
     def _interpret(self, number: int, decoders: int) -> None:
-        slot = decoders + number
         while work := self._tensors.get():
-            candidate, drop, plan, prepared = work.candidate, work.drop, work.plan, work.prepared
-            self._since[slot] = time.monotonic()
-            self._in_hand.note(slot, drop.id(plan.device), "invoke")
-            try:
-                answer = pipeline.predict(work.engine.models[number], prepared, plan)
-            except ModelError as error:
-                self._fail(candidate, drop, ImageError("model_error", str(error)))
-            else:
-                why = self._ask.explains(work, answer)
-                record = pipeline.result(drop, work.header, prepared, answer, plan, explanation=why)
-                self._recorder.put(Finished(candidate, drop.stat, record))
-            self._in_hand.clear(slot)
-            del self._since[slot]
+            with self.heartbeats.at_work(_interpreter(number)):
+                self._answer(work, number, decoders + number)
+
+    def _answer(self, work: Work, number: int, slot: int) -> None:
+        candidate, drop, plan, prepared = work.candidate, work.drop, work.plan, work.prepared
+        self._in_hand.note(slot, drop.id(plan.device), "invoke")
+        try:
+            answer = pipeline.predict(work.engine.models[number], prepared, plan)
+        except ModelError as error:
+            self._fail(candidate, drop, ImageError("model_error", str(error)))
+        else:
+            why = self._ask.explains(work, answer)
+            record = pipeline.result(drop, work.header, prepared, answer, plan, explanation=why)
+            self._recorder.put(Finished(candidate, drop.stat, record))
+        self._in_hand.clear(slot)
 
     def _fail(self, candidate: Candidate, drop: Drop, error: ImageError) -> None:
         self._recorder.put(Finished(candidate, drop.stat, pipeline.failure(drop, error, self._engine.plan)))
+
+
+def _decoder(number: int) -> str:
+    return f"decode-{number}"
+
+
+def _interpreter(number: int) -> str:
+    return f"interpret-{number}"
 
 
 def _drop(candidate: Candidate, stat: os.stat_result) -> Drop:

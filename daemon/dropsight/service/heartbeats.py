@@ -1,0 +1,37 @@
+"""Since when each thread has been at its present piece of work; one that waits for work is at none."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Heartbeats:
+    """A name belongs to one thread. Anybody may ask, from any thread."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def beat(self, name: str) -> None:
+        """A piece of work begins, or gets on."""
+        self._since[name] = time.monotonic()
+
+    def rest(self, name: str) -> None:
+        """From here on this thread waits for somebody else."""
+        self._since.pop(name, None)
+
+    @contextmanager
+    def at_work(self, name: str) -> Iterator[None]:
+        self.beat(name)
+        try:
+            yield
+        finally:
+            self.rest(name)
+
+    def any(self) -> bool:
+        """Whether somebody is at work."""
+        return bool(self._since)
+
+    def overdue(self, seconds: float) -> str | None:
+        """Name who has been at one piece for longer than this."""
+        now = time.monotonic()
+        return next((name for name, since in list(self._since.items()) if now - since > seconds), None)

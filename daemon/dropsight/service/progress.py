@@ -1,0 +1,28 @@
+"""Whether images get on: the watchdog's question, asked of every part of their way."""
+
+from dataclasses import dataclass
+
+from dropsight.service.backlog import Backlog
+from dropsight.service.recorder import Recorder
+from dropsight.service.scanner import Scanner
+from dropsight.service.workers import Workers
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    backlog: Backlog
+    scanner: Scanner
+    workers: Workers
+    recorder: Recorder
+
+    def hung(self, seconds: float) -> str | None:
+        """Name what has not got on for so long. Idle is not hung, nor is waiting for a disk to have room."""
+        finders, makers = self.scanner.heartbeats, self.workers.heartbeats
+        if name := finders.overdue(seconds) or self.recorder.heartbeats.overdue(seconds):
+            return name
+        if self.recorder.held_up:
+            return None
+        if name := makers.overdue(seconds):
+            return name
+        unserved = not makers.any() and self.backlog.unserved_seconds() > seconds
+        return "the queue" if unserved else None

@@ -1,0 +1,63 @@
+# Sourced by scripts/test-systemd and scripts/test-arm64, after environment.sh: bare Debian systems, and wheels for them.
+
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/dropsight
+
+# Exit code of what cannot be tried on this machine; the last line on stderr says why.
+SKIPPED=77
+
+skip() {
+  printf 'skipped: %s\n' "$*" >&2
+  exit "$SKIPPED"
+}
+
+# Installs by apt whichever of the commands is missing: need_tools COMMAND:PACKAGE...
+need_tools() {
+  local tool missing=()
+  [ "$(id -u)" = 0 ] || skip "needs root"
+  for tool in "$@"; do
+    command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
+  done
+  [ ${#missing[@]} = 0 ] || (apt_install "${missing[@]}") || skip "cannot install ${missing[*]}"
+}
+
+# Makes a system in the folder $1, a copy of one kept in the cache: bare_debian FOLDER SUITE ARCH VARIANT PACKAGES
+bare_debian() {
+  local folder=$1 suite=$2 arch=$3 variant=$4 packages=$5 kept log
+  kept=$CACHE/$suite-$arch-$(printf '%s' "$variant $packages" | sha256sum | cut -c1-8)
+  if [ ! -d "$kept" ]; then
+    say "making a bare Debian $suite for $arch"
+    mkdir -p "$CACHE"
+    log=$(mktemp)
+    rm -rf --one-file-system "$kept.part"
+    # Extracting runs nothing of the other architecture; there the folders that packages fill last are missing.
+    if ! mmdebstrap --quiet --variant="$variant" --architectures="$arch" --include="$packages" \
+      --aptopt='Acquire::Retries "3"' "$suite" "$kept.part" >"$log" 2>&1; then
+      tail -n 5 "$log" >&2
+      rm -rf --one-file-system "$kept.part" "$log"
+      skip "a bare Debian cannot be made here"
+    fi
+    rm -f "$log"
+    mv "$kept.part" "$kept"
+  fi
+  cp -a --reflink=auto "$kept" "$folder"
+}
+
+# Puts this project's wheel, what it needs, and more requirements into a folder, for another machine:
+#   wheels_for FOLDER PYTHON_VERSION ARCH EXTRAS [REQUIREMENT...]
+# pip runs out here, with whatever index and certificates are set up; in there nothing is downloaded.
+wheels_for() {
+  local folder=$1 version=$2 arch=$3 extras=$4 minor platforms=()
+  shift 4
+  need_python
+  "$PYTHON" -m pip --version >/dev/null 2>&1 || { make_environment .venv-test; PYTHON=.venv-test/bin/python; }
+  # Every glibc up to that of Debian 12.
+  for minor in $(seq 17 36); do platforms+=(--platform "manylinux_2_${minor}_$arch"); done
+  platforms+=(--platform "manylinux2014_$arch" --platform any)
+  say "collecting wheels for Python $version on $arch"
+  mkdir -p "$folder"
+  "$PYTHON" -m pip wheel -qq --disable-pip-version-check --no-deps --wheel-dir "$folder" . ||
+    skip "the wheel cannot be built: no package index?"
+  "$PYTHON" -m pip download -qq --disable-pip-version-check --dest "$folder" --only-binary=:all: \
+    --python-version "$version" --implementation cp "${platforms[@]}" "$(echo "$folder"/dropsight-*.whl)$extras" "$@" ||
+    skip "wheels cannot be downloaded"
+}

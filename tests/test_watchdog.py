@@ -1,0 +1,130 @@
+"""The watchdog: fed while images get on or none is there, triggered by whatever hangs."""
+
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from brokers import wait_until
+from daemons import PHOTOS, House
+from disks import fill, small_disk
+from dropsight.config import Watch
+from dropsight.crashpoints import HANG_VARIABLE
+from dropsight.service.backlog import Backlog
+from dropsight.service.dropfolder import DropFolder
+from dropsight.service.watchdog import Watchdog
+from supervisors import Supervisor
+
+
+def test_the_watchdog_is_fed_while_idle_and_while_at_work(tmp_path: Path, supervisor: Supervisor) -> None:
+    house = House(tmp_path, {})
+    house.spawn(NOTIFY_SOCKET=supervisor.path, WATCHDOG_USEC="400000")
+    try:
+        wait_until(lambda: len(supervisor.lines("WATCHDOG")) >= 3)
+        for number in range(50):
+            shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
+        before = len(supervisor.lines("WATCHDOG"))
+        wait_until(lambda: len(house.records()) == 50)
+        wait_until(lambda: len(supervisor.lines("WATCHDOG")) > before + 1)
+    finally:
+        house.kill()
+
+
+def test_the_watchdog_is_triggered_by_what_hangs_for_two_looks_and_forgives_one(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", supervisor.path)
+    monkeypatch.setenv("WATCHDOG_USEC", "40000")
+    answers = iter(["interpret-0", None, "interpret-0", "interpret-0"])
+    Watchdog(lambda _: next(answers))
+    wait_until(lambda: supervisor.lines("WATCHDOG") == ["1", "trigger"])
+
+
+@pytest.mark.parametrize(
+    ("point", "culprit"),
+    [
+        ("in_decoding:", "decode-"),
+        ("in_invoke:1", "interpret-"),
+        ("before_commit:1", "recorder"),
+        ("after_filing:1", "recorder"),
+        ("in_walk:1", "scan"),
+        ("in_hint:1", "the watch on"),
+    ],
+)
+def test_a_thread_that_hangs_is_named_and_given_to_the_watchdog(
+    tmp_path: Path, supervisor: Supervisor, point: str, culprit: str
+) -> None:
+    """Silence must not be taken for peace: the supervisor is told, and starts the service again."""
+    house = House(tmp_path, {})
+    shutil.copy(PHOTOS[0], house.inbox)
+    house.spawn(NOTIFY_SOCKET=supervisor.path, WATCHDOG_USEC="1000000", **{HANG_VARIABLE: point})
+    try:
+        wait_until(lambda: bool(supervisor.lines("READY")))
+        shutil.copy(PHOTOS[1], house.inbox)
+        wait_until(lambda: "trigger" in supervisor.lines("WATCHDOG"))
+    finally:
+        house.kill()
+    last = next(line for line in reversed(house.daemon_log().splitlines()) if "CRITICAL" in line)
+    assert f"{culprit}" in last
+    assert "still makes no progress" in last
+
+
+def test_what_nobody_takes_is_a_hang_unless_the_daemon_is_paused(tmp_path: Path) -> None:
+    folder = DropFolder.open(Watch(path=tmp_path, processed=tmp_path / "done", failed=tmp_path / "bad"))
+    backlog = Backlog()
+    assert backlog.unserved_seconds() == 0
+    backlog.hint(folder, str(tmp_path / "a.jpg"), closed=True)
+    wait_until(lambda: backlog.unserved_seconds() > 0.05)
+    backlog.pause(paused=True)
+    assert backlog.unserved_seconds() == 0
+    backlog.pause(paused=False)
+    taken = backlog.take()
+    assert taken
+    assert backlog.unserved_seconds() == 0
+    backlog.postpone(taken, seconds=0.05)
+    wait_until(lambda: backlog.unserved_seconds() > 0)
+
+
+def test_a_full_disk_is_no_hang(tmp_path: Path, supervisor: Supervisor) -> None:
+    """Starting again would make no room; the status line says what is the matter."""
+    house = House(tmp_path, {})
+    with small_disk(tmp_path / "state") as disk:
+        house.spawn(NOTIFY_SOCKET=supervisor.path, WATCHDOG_USEC="1000000")
+        try:
+            wait_until(lambda: bool(supervisor.lines("READY")))
+            ballast = fill(disk)
+            for number in range(300):
+                shutil.copy(PHOTOS[0], house.inbox / f"{number}.jpg")
+            wait_until(lambda: "journal" in supervisor.lines("STATUS")[-1])
+            fed = len(supervisor.lines("WATCHDOG"))
+            wait_until(lambda: len(supervisor.lines("WATCHDOG")) > fed + 8)
+            ballast.unlink()
+            wait_until(lambda: len(house.records()) == 300)
+            assert "trigger" not in supervisor.lines("WATCHDOG")
+        finally:
+            house.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("hang", "status"), [("in_invoke:2", "ok"), ("in_invoke:1", "failed")])
+def test_after_a_hang_the_image_is_tried_alone_and_the_rest_goes_on(
+    tmp_path: Path, supervisor: Supervisor, hang: str, status: str
+) -> None:
+    """One that hangs its own trial, too, is refused: else the service would hang and restart for ever."""
+    house = House(tmp_path, {"inference": {"workers": 1}})
+    environ = {"NOTIFY_SOCKET": supervisor.path, "WATCHDOG_USEC": "8000000"}
+    try:
+        house.spawn(**environ, **{HANG_VARIABLE: hang})
+        wait_until(lambda: bool(supervisor.lines("READY")))
+        for photo in PHOTOS[: int(hang[-1])]:
+            shutil.copy(photo, house.inbox)
+        wait_until(lambda: "trigger" in supervisor.lines("WATCHDOG"))
+        assert house.stop(signal.SIGABRT) == -signal.SIGABRT
+        assert "most recent call first" in house.daemon_log()  # every thread's place, for the journal
+        house.spawn(**environ, **{HANG_VARIABLE: hang})
+        wait_until(lambda: len(house.records()) == int(hang[-1]))
+        assert house.records()[-1]["status"] == status
+        assert house.stop() == 0
+    finally:
+        house.kill()
