@@ -49,7 +49,7 @@ wheels_for() {
   local folder=$1 version=$2 arch=$3 extras=$4 minor platforms=()
   shift 4
   need_python
-  "$PYTHON" -m pip --version >/dev/null 2>&1 || { make_environment .venv-test; PYTHON=.venv-test/bin/python; }
+  "$PYTHON" -m pip --version >/dev/null 2>&1 || { make_environment .venv-test; PYTHON=$PWD/.venv-test/bin/python; }
   # Every glibc up to that of Debian 12.
   for minor in $(seq 17 36); do platforms+=(--platform "manylinux_2_${minor}_$arch"); done
   platforms+=(--platform "manylinux2014_$arch" --platform any)
