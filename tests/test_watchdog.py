@@ -89,8 +89,8 @@ def test_what_nobody_takes_is_a_hang_unless_the_daemon_is_paused(tmp_path: Path)
 def test_a_full_disk_is_no_hang(tmp_path: Path, supervisor: Supervisor) -> None:
     """Starting again would make no room; the status line says what is the matter."""
     house = House(tmp_path, {})
-    with small_disk(tmp_path / "state") as disk:
-        house.spawn(NOTIFY_SOCKET=supervisor.path, WATCHDOG_USEC="1000000")
+    with small_disk(tmp_path / "state", size="16m") as disk:
+        house.spawn(NOTIFY_SOCKET=supervisor.path, WATCHDOG_USEC="2000000")
         try:
             wait_until(lambda: bool(supervisor.lines("READY")))
             ballast = fill(disk)
