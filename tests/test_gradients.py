@@ -82,6 +82,9 @@ class Block(keras.layers.Layer):  # type: ignore[misc]
         self.convolutions = [keras.layers.Conv2D(4, 3, padding="same") for _ in range(2)]
         self.rectify = keras.layers.ReLU(name="maps")
 
+    def build(self, _shape: Any) -> None:
+        """Leave it to the first call."""
+
     def call(self, inputs: Any) -> Any:
         for convolution in self.convolutions:
             inputs = convolution(inputs)
@@ -96,6 +99,9 @@ class Blocks(keras.Model):  # type: ignore[misc]
         self.answer = keras.layers.Dense(3)
         self.blocks = [Block(name="block")]
         self.unused = keras.layers.Conv2D(4, 3)
+
+    def build(self, _shape: Any) -> None:
+        """Leave it to the first call."""
 
     def call(self, inputs: Any) -> Any:
         for block in self.blocks:
