@@ -3,13 +3,8 @@
     scripts/explain_report.py KERAS_MODEL [--figures FOLDER]
 
 Pointing game (the strongest place of the map lies in the object's box) and the share of the map's mass there
-<<<<<<< HEAD
 (Zhang et al. 2018); deletion and insertion (Petsiuk et al. 2018); agreement with Grad-CAM by rank
 correlation; and the sanity check that maps of a model with shuffled weights are others (Adebayo et al. 2018).
-=======
-(Zhang et al. 2018); deletion and insertion (Petsiuk et al. 2018); agreement with Grad-CAM by rank correlation;
-and the sanity check that maps of a model with shuffled weights are others (Adebayo et al. 2018).
->>>>>>> f3c5a8d (WIP tests of explanations)
 """
 
 import argparse
