@@ -82,6 +82,9 @@ class Block(keras.layers.Layer):  # type: ignore[misc]
         self.convolutions = [keras.layers.Conv2D(4, 3, padding="same") for _ in range(2)]
         self.rectify = keras.layers.ReLU(name="maps")
 
+    def build(self, _shape: Any) -> None:
+        """Leave it to the first call."""
+
     def call(self, inputs: Any) -> Any:
         for convolution in self.convolutions:
             inputs = convolution(inputs)
@@ -96,6 +99,9 @@ class Blocks(keras.Model):  # type: ignore[misc]
         self.answer = keras.layers.Dense(3)
         self.blocks = [Block(name="block")]
         self.unused = keras.layers.Conv2D(4, 3)
+
+    def build(self, _shape: Any) -> None:
+        """Leave it to the first call."""
 
     def call(self, inputs: Any) -> Any:
         for block in self.blocks:
@@ -189,6 +195,7 @@ def test_a_softmax_that_is_no_layer_changes_no_map() -> None:
     assert SaliencyMap(Blocks(), method="integrated").integrate(noise(), 1).error < 0.05
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, saving
 def test_the_explainer_shows_the_model_the_very_picture_that_it_classifies(tmp_path: Path) -> None:
     """Framed pixels must not be cropped once more: a dot at the edge stays in its place."""
     model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
@@ -234,6 +241,7 @@ def test_what_is_not_complete_in_the_most_steps_is_warned_of(caplog: pytest.LogC
     assert "off the score's difference by 99" in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, saving
 def test_a_saved_model_is_explained_by_rise(tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
     functional().export(tmp_path / "saved", verbose=False)
@@ -244,6 +252,7 @@ def test_a_saved_model_is_explained_by_rise(tmp_path: Path) -> None:
     assert [line.partition("by ")[2] for line in done.stdout.splitlines()] == ["rise: w.png"] * 2
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, saving
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -115,10 +115,10 @@ class SaliencyMap(_GradientMap):
                 raw = self._mean(wanted, self._noisy(batch), of=_strongest)
             case "integrated":
                 raw = np.abs(self.integrate(batch, wanted).attributions).sum(axis=2)
-        # A few pixels outshine all others by far: they would leave the rest black.
-        return normalized(
-            np.minimum(raw, np.percentile(raw, 99.5)), height=batch.shape[1], width=batch.shape[2]
-        )
+        # A few pixels outshine all others by far: they would leave the rest black, where there is a rest.
+        limit = float(np.percentile(raw, 99.5))
+        shown = np.minimum(raw, limit) if limit > 0 else raw
+        return normalized(shown, height=batch.shape[1], width=batch.shape[2])
 
     def integrate(self, image: Image, class_idx: int | None = None) -> Integrated:
         """Integrate from black to the image, in ever more steps until the attributions are complete.
