@@ -136,18 +136,22 @@ def prepare_pixels(pixels: Pixels, plan: Plan) -> Prepared:
 def predict(model: Model, prepared: Prepared, plan: Plan) -> Answer:
     """Invoke; merge the views' probabilities, calibrate by temperature, rank."""
     started = time.perf_counter()
-    if crashpoints.is_set("in_invoking") and not np.ptp(prepared.batch):
-        crashpoints.die()
-    scores = model.scores(prepared.batch)
+    scores = _invoke(model, prepared.batch)
     return _answer(scores, plan, inference_ms=(time.perf_counter() - started) * 1e3)
 
 
 def predict_many(model: Model, prepared: Sequence[Prepared], plan: Plan) -> list[Answer]:
     """Invoke on the views of many images at once; as `predict` for each."""
     started = time.perf_counter()
-    scores = model.scores(np.concatenate([each.batch for each in prepared]))
+    scores = _invoke(model, np.concatenate([each.batch for each in prepared]))
     share_ms = (time.perf_counter() - started) * 1e3 / len(prepared)
     return [_answer(part, plan, inference_ms=share_ms) for part in np.split(scores, len(prepared))]
+
+
+def _invoke(model: Model, batch: Batch) -> Scores:
+    if crashpoints.is_set("in_invoking") and not np.ptp(batch):
+        crashpoints.die()
+    return model.scores(batch)
 
 
 def _answer(scores: Scores, plan: Plan, *, inference_ms: float) -> Answer:

@@ -211,10 +211,8 @@ class Recorder:
             self._came_round = began = time.monotonic()
             try:
                 seqs = self._store.add(rows)
-            except DamagedError:
-                raise
             except StoreError as error:
-                self.troubles.raised("journal", error)
+                self._wait_for(error)
                 if self._stopping.wait(RETRY_SECONDS):
                     log.warning("%d images stay in their folder: the journal takes no records", len(rows))
                     return None
@@ -262,16 +260,20 @@ class Recorder:
         try:
             self._store.settle(totals=self._totals, filed=self._filer.filed, cursors=cursors)
             self._store.forget_kept(forgotten)
-        except DamagedError:
-            raise
         except StoreError as error:
-            self.troubles.raised("journal", error)
+            self._wait_for(error)
             return
         self.troubles.cleared("journal")
         self._totals, self._filer.filed = [], []
         del self._forgotten[: len(forgotten)]
         self._acknowledged_noted, self._log_noted = acknowledged, cursors["log"]
         self.visible = self.newest
+
+    def _wait_for(self, error: StoreError) -> None:
+        """Tell of what may pass; raise what does not."""
+        if isinstance(error, DamagedError):
+            raise error
+        self.troubles.raised("journal", error)
 
     def _keep_house(self) -> None:
         """Whatever is due between two groups."""
@@ -298,7 +300,5 @@ class Recorder:
                 self.dropped += dropped
                 self._dropped_upto = min(settled, self.newest - backlog)
                 log.warning("dropped %d records that the broker did not take: mqtt.max_backlog", dropped)
-        except DamagedError:
-            raise
         except StoreError as error:
-            self.troubles.raised("journal", error)
+            self._wait_for(error)
