@@ -1,5 +1,6 @@
 """Brokers that die, stall, answer slowly or not at all, and forget: the log goes on, the outbox follows."""
 
+import contextlib
 import json
 import shutil
 import signal
@@ -126,10 +127,11 @@ def test_a_broker_that_refuses_connections_gets_everything_when_it_is_there(
 def test_a_broker_that_refuses_the_password_gets_everything_once_it_does_not(
     tmp_path: Path, protocol: str
 ) -> None:
-    with proxy(port := free_port()) as middle:
+    with proxy(port := free_port()) as middle, contextlib.ExitStack() as stack:
         (tmp_path / "secret").write_text("wrong")
         login = {"username": "bob", "password_file": "secret", "url": middle.url, "protocol": protocol}
         strict = Mosquitto(tmp_path, port=port, extra="allow_anonymous false\n")
+        stack.callback(strict.kill)
         strict.start()
         with running(tmp_path, mqtt=login) as house:
             wait_until(lambda: "refuses the login" in house.status()["troubles"].get("mqtt", ""))
@@ -156,9 +158,8 @@ def test_a_broker_killed_in_mid_stream_gets_everything_that_it_had_not_acknowled
     memory = tmp_path / "memory"
     memory.mkdir()
     extra = f"allow_anonymous true\npersistence true\npersistence_location {memory}/\n"
-    broker = Mosquitto(tmp_path, extra=extra)
-    broker.start()
     with (
+        mosquitto(tmp_path, extra=extra) as broker,
         proxy(broker.port) as middle,
         running(tmp_path, mqtt={"url": middle.url, "protocol": protocol}) as house,
     ):
@@ -172,21 +173,20 @@ def test_a_broker_killed_in_mid_stream_gets_everything_that_it_had_not_acknowled
             wait_until(lambda: len(published(first)) >= had)
             broker.kill()
             heard = published(first)
-            drop(house, 40, start=40)
-            wait_until(lambda: len(logged(house)) == 80)
-            if wiped:
-                shutil.rmtree(memory)
-                memory.mkdir()
-            broker.start()
-            with Subscriber(broker.port) as second:
-                middle.refusing = False
-                wait_until(lambda: outbox(house) == 0, seconds=60)
-                wait_until(lambda: len(by_id(heard + published(second))) == 80)
-                assert by_camera(heard + published(second)) == by_camera(logged(house))
-                wait_until(lambda: b"online" in second.topics("/availability"))
-                wait_until(lambda: len(second.topics("/state/")) >= 2)
-                assert second.topics("/info")
-    broker.kill()
+        drop(house, 40, start=40)
+        wait_until(lambda: len(logged(house)) == 80)
+        if wiped:
+            shutil.rmtree(memory)
+            memory.mkdir()
+        broker.start()
+        with Subscriber(broker.port) as second:
+            middle.refusing = False
+            wait_until(lambda: outbox(house) == 0, seconds=60)
+            wait_until(lambda: len(by_id(heard + published(second))) == 80)
+            assert by_camera(heard + published(second)) == by_camera(logged(house))
+            wait_until(lambda: b"online" in second.topics("/availability"))
+            wait_until(lambda: len(second.topics("/state/")) >= 2)
+            assert second.topics("/info")
 
 
 def by_id(records: list[dict[str, Any]]) -> set[str]:

@@ -61,8 +61,7 @@ class Recorder:
         self._log = LogLines(lines, self._reader, self.troubles, synced=store.cursor("log"))
         self._inbound: queue.Queue[Finished | None] = queue.Queue(maxsize=2 * GROUP_RECORDS)
         self._stopping = threading.Event()
-        self._draining = False
-        self._put_until = float("inf")
+        self._draining, self._put_until = False, float("inf")
         self._drained = threading.Event()
         self._last_commit = self._commit_seconds = 0.0
         self._came_round = time.monotonic()
@@ -79,10 +78,7 @@ class Recorder:
         self._dropped_upto = self._reader.oldest(after=self._acknowledged) - 1
 
     def put(self, finished: Finished) -> None:
-        """Hand over a finished image, from any thread; waits while the journal cannot keep up.
-
-        At the end there is an end to that, too: the image stays in its folder.
-        """
+        """Hand over a finished image, from any thread; waits for the journal, but at the end not for ever."""
         while True:
             left = self._put_until - time.monotonic()
             try:
