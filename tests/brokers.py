@@ -116,6 +116,7 @@ class Subscriber:
     def leave(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        self._client._reset_sockets()  # noqa: SLF001 - else the next loop_start leaks the pair of this one
 
     def __enter__(self) -> Self:
         self.come()

@@ -47,8 +47,12 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int, raw: bytes, *, interlaced: bool = False) -> bytes:
+    return png_of(width, height, zlib.compress(raw), interlaced=interlaced)
+
+
+def png_of(width: int, height: int, compressed: bytes, *, interlaced: bool = False) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, int(interlaced))
-    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
+    parts = [(b"IHDR", header), (b"IDAT", compressed), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, data) for kind, data in parts)
 
 
@@ -71,6 +75,13 @@ def jpeg_with_an_exif_loop() -> bytes:
     body = b"Exif\0\0II*\0" + struct.pack("<I", 8) + directory
     jpeg = encoded(".jpg")
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+
+
+def progressive_claiming(width: int, height: int) -> bytes:
+    """A small progressive JPEG of full colour that says it is a large one."""
+    small = saved(Image.fromarray(photo()), "JPEG", progressive=True, subsampling=0)
+    place = small.index(b"\xff\xc2") + 5
+    return small[:place] + struct.pack(">HH", height, width) + small[place + 4 :]
 
 
 def saved(picture: Image.Image, kind: str, **options: object) -> bytes:
@@ -103,6 +114,13 @@ def contents() -> Iterator[tuple[str, bytes, Outcomes]]:
     yield "text.jpg", b"GET / HTTP/1.1\r\n" * 100, UNUSABLE
     yield "bomb.png", png(50_000, 50_000, bytes(1000)), frozenset({"too_many_pixels"})
     yield "absurd.tif", tiff_with_absurd_tags(), UNUSABLE | {"too_many_pixels"}
+    side = 9_990  # within the limit of pixels, but not in memory: they cannot be decoded small
+    flat = zlib.compressobj(9)
+    raw = b"".join(flat.compress(bytes(1 + 3 * side)) for _ in range(side)) + flat.flush()
+    yield "large.png", png_of(side, side, raw), frozenset({"too_many_pixels"})
+    yield "large-progressive.jpg", progressive_claiming(9_000, 9_000), frozenset({"too_many_pixels"})
+    yield "endless-segments.jpg", b"\xff\xd8" + b"\xff\xfe\0\2" * 1_000_000, frozenset({"unreadable"})
+    yield "endless-markers.jpg", b"\xff\xd8\xff\xe0\0\2" + b"\xff\x01" * 10_000_000, UNUSABLE
     yield "exif-loop.jpg", jpeg_with_an_exif_loop(), OK
     yield "progressive.jpg", encoded(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1), OK
     yield "cmyk.jpg", saved(Image.fromarray(photo()).convert("CMYK"), "JPEG"), OK

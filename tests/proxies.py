@@ -10,14 +10,14 @@ from contextlib import contextmanager
 
 
 class Proxy:
-    """`swallowing` drops every byte both ways; `delay_seconds` holds each piece back."""
+    """`swallowing` drops every byte both ways; `delay_seconds` holds each piece back; `refusing` hangs up."""
 
     def __init__(self, target_port: int) -> None:
         self._target = target_port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"mqtt://127.0.0.1:{self.port}"
-        self.swallowing = False
+        self.swallowing = self.refusing = False
         self.delay_seconds = 0.0
         self.connections = 0
         self._closed = False
@@ -35,6 +35,9 @@ class Proxy:
             if not select.select([self._listener], [], [], 0.05)[0]:
                 continue
             client, _ = self._listener.accept()
+            if self.refusing:
+                client.close()
+                continue
             self.connections += 1
             thread = threading.Thread(target=self._serve, args=(client,))
             self._threads.append(thread)
@@ -47,7 +50,7 @@ class Proxy:
             socket.create_connection(("127.0.0.1", self._target)) as out,
         ):
             other = {client: out, out: client}
-            while not self._closed:
+            while not (self._closed or self.refusing):
                 for side in select.select([client, out], [], [], 0.05)[0]:
                     data = side.recv(65_536)
                     if not data:

@@ -1,5 +1,6 @@
 """Brokers that die, stall, answer slowly or not at all, and forget: the log goes on, the outbox follows."""
 
+import contextlib
 import json
 import shutil
 import signal
@@ -88,40 +89,108 @@ def test_a_half_open_connection_is_noticed_by_the_keepalive_and_left(tmp_path: P
             assert middle.connections >= 2
 
 
-def test_a_slow_broker_slows_nothing_down_but_the_outbox(tmp_path: Path) -> None:
+@PROTOCOLS
+def test_a_slow_broker_slows_nothing_down_but_the_outbox(tmp_path: Path, protocol: str) -> None:
     with mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber, proxy(broker.port) as middle:
         middle.delay_seconds = 0.2
-        with running(tmp_path, mqtt={"url": middle.url}) as house:
+        with running(tmp_path, mqtt={"url": middle.url, "protocol": protocol}) as house:
             drop(house, 150)
             wait_until(lambda: len(logged(house)) == 150)
             middle.delay_seconds = 0.0
             all_delivered_in_order(house, subscriber, 150)
 
 
-def test_a_broker_killed_in_mid_stream_and_back_without_its_memory_gets_everything(tmp_path: Path) -> None:
-    port = free_port()
-    first = Mosquitto(tmp_path, port=port)
-    first.start()
-    heard: list[dict[str, Any]] = []
-    with running(tmp_path, mqtt={"url": first.url}) as house:
-        with Subscriber(port) as subscriber:
+@PROTOCOLS
+def test_a_broker_that_refuses_connections_gets_everything_when_it_is_there(
+    tmp_path: Path, protocol: str
+) -> None:
+    """The proxy refuses as long as nobody listens behind it."""
+    with (
+        proxy(port := free_port()) as middle,
+        running(tmp_path, mqtt={"url": middle.url, "protocol": protocol}) as house,
+    ):
+        drop(house, 60)
+        wait_until(lambda: len(logged(house)) == 60)
+        assert outbox(house) == 60
+        middle.refusing = True
+        broker = Mosquitto(tmp_path, port=port)
+        broker.start()
+        try:
+            with Subscriber(port) as subscriber:
+                middle.refusing = False
+                all_delivered_in_order(house, subscriber, 60)
+        finally:
+            broker.kill()
+
+
+@PROTOCOLS
+def test_a_broker_that_refuses_the_password_gets_everything_once_it_does_not(
+    tmp_path: Path, protocol: str
+) -> None:
+    with proxy(port := free_port()) as middle, contextlib.ExitStack() as stack:
+        (tmp_path / "secret").write_text("wrong")
+        login = {"username": "bob", "password_file": "secret", "url": middle.url, "protocol": protocol}
+        strict = Mosquitto(tmp_path, port=port, extra="allow_anonymous false\n")
+        stack.callback(strict.kill)
+        strict.start()
+        with running(tmp_path, mqtt=login) as house:
+            wait_until(lambda: "refuses the login" in house.status()["troubles"].get("mqtt", ""))
+            drop(house, 60)
+            wait_until(lambda: len(logged(house)) == 60)
+            middle.refusing = True
+            strict.kill()
+            open_to_all = Mosquitto(tmp_path, port=port)
+            open_to_all.start()
+            try:
+                with Subscriber(port) as subscriber:
+                    middle.refusing = False
+                    all_delivered_in_order(house, subscriber, 60)
+            finally:
+                open_to_all.kill()
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("wiped", [False, True])
+def test_a_broker_killed_in_mid_stream_gets_everything_that_it_had_not_acknowledged(
+    tmp_path: Path, protocol: str, *, wiped: bool
+) -> None:
+    """With its memory wiped it has forgotten what was retained, too: that is said again."""
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    extra = f"allow_anonymous true\npersistence true\npersistence_location {memory}/\n"
+    with (
+        mosquitto(tmp_path, extra=extra) as broker,
+        proxy(broker.port) as middle,
+        running(tmp_path, mqtt={"url": middle.url, "protocol": protocol}) as house,
+    ):
+        with Subscriber(broker.port) as first:
             wait_until(lambda: house.status()["mqtt"]["connected"])
             drop(house, 40)
-            wait_until(lambda: len(published(subscriber)) >= 5)
-            first.kill()
-            heard += published(subscriber)
+            wait_until(lambda: len(published(first)) >= 5)
+            middle.refusing = True
+            wait_until(lambda: not house.status()["mqtt"]["connected"])
+            had = house.status()["mqtt"]["published"]
+            wait_until(lambda: len(published(first)) >= had)
+            broker.kill()
+            heard = published(first)
         drop(house, 40, start=40)
         wait_until(lambda: len(logged(house)) == 80)
-        first.start()
-        # A subscriber of the new broker may come after the first messages: it hears what is retained.
-        with Subscriber(port) as subscriber:
+        if wiped:
+            shutil.rmtree(memory)
+            memory.mkdir()
+        broker.start()
+        with Subscriber(broker.port) as second:
+            middle.refusing = False
             wait_until(lambda: outbox(house) == 0, seconds=60)
-            wait_until(lambda: b"online" in subscriber.topics("/availability"))
-            wait_until(lambda: len(subscriber.topics("/state/")) >= 2)
-            assert subscriber.topics("/info")
-    first.kill()
-    delivered = house.records()
-    assert len({record["id"] for record in delivered}) == 80
+            wait_until(lambda: len(by_id(heard + published(second))) == 80)
+            assert by_camera(heard + published(second)) == by_camera(logged(house))
+            wait_until(lambda: b"online" in second.topics("/availability"))
+            wait_until(lambda: len(second.topics("/state/")) >= 2)
+            assert second.topics("/info")
+
+
+def by_id(records: list[dict[str, Any]]) -> set[str]:
+    return {record["id"] for record in records}
 
 
 def test_what_is_beyond_max_backlog_is_dropped_counted_and_said_and_the_newest_arrive(

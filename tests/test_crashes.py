@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from brokers import wait_until
@@ -44,6 +46,24 @@ def test_an_image_that_kills_the_process_is_refused_after_its_second_death(tmp_p
     assert refused["error"]["code"] == "unreadable"
     assert "twice" in refused["error"]["message"]
     assert (house.failed / "bad.jpg").exists()
+
+
+def test_an_image_that_kills_the_interpreter_is_refused_as_the_model_s_error(tmp_path: Path) -> None:
+    house = House(tmp_path, {})
+    plain = np.full((300, 300, 3), 127, np.uint8)
+    (house.inbox / "plain.png").write_bytes(cv2.imencode(".png", plain)[1].tobytes())
+    try:
+        house.spawn(**{VARIABLE: "in_invoking"})
+        assert house.ended() == -9
+        shutil.copy(PHOTOS[0], house.inbox)
+        house.spawn(**{VARIABLE: "in_invoking"})
+        wait_until(lambda: len(house.records()) == 2)
+        assert house.stop() == 0
+    finally:
+        house.kill()
+    (refused,) = (record for record in house.records() if record["status"] == "failed")
+    assert (refused["image_path"], refused["error"]["code"]) == ("plain.png", "model_error")
+    assert "twice" in refused["error"]["message"]
 
 
 def test_an_innocent_image_that_was_in_hand_at_two_deaths_is_classified(tmp_path: Path) -> None:

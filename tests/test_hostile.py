@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import threading
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 import hostile
 from brokers import wait_until
-from daemons import PHOTOS, House, dropsight, running
+from daemons import PHOTOS, House, command, dropsight, running
 
 MEMORY_BOUND_KIB = 260 * 1024
 
@@ -92,3 +93,28 @@ def test_files_that_vanish_or_change_under_the_daemon_s_hands_stop_nothing(tmp_p
     ids = [record["id"] for record in house.records()]
     assert len(ids) == len(set(ids))
     assert "Traceback" not in house.daemon_log()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv")
+def test_an_upload_that_gets_its_permissions_last_is_waited_for_and_one_that_never_does_is_unreadable(
+    tmp_path: Path,
+) -> None:
+    house = House(tmp_path, {"watch": [{"path": "inbox", "settle_seconds": 1.0}]})
+    tight = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    with (tmp_path / "daemon.log").open("ab") as log:
+        house.process = subprocess.Popen([*tight, *command("run", "-c", str(house.config))], stderr=log)
+    try:
+        wait_until((tmp_path / "state" / "dropsight.sock").exists)
+        for name in ("late.jpg", "never.jpg"):
+            staged = tmp_path / name
+            shutil.copyfile(PHOTOS[0], staged)
+            staged.chmod(0)
+            staged.touch()
+            staged.rename(house.inbox / name)
+        wait_until(lambda: house.counters()["postponed"] == 2)
+        (house.inbox / "late.jpg").chmod(0o644)
+        wait_until(lambda: len(house.records()) == 2)
+    finally:
+        house.kill()
+    found = {record["image_path"]: outcome(record) for record in house.records()}
+    assert found == {"late.jpg": "ok", "never.jpg": "unreadable"}

@@ -1,6 +1,7 @@
 """SIGHUP and the commands over MQTT and the control socket."""
 
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -117,11 +118,16 @@ def test_a_half_copied_model_is_waited_for(tmp_path: Path) -> None:
     model = bundle(tmp_path / "models")
     whole = model.read_bytes()
     with running(tmp_path) as house:
-        model.write_bytes(whole[: len(whole) // 2])
+        model.write_bytes(whole[: len(whole) // 3])
         rewrite(house, model={"path": str(model)})
         hang_up(house)
-        with model.open("ab") as file:  # the second half, while the daemon looks
-            file.write(whole[len(whole) // 2 :])
+        for part in (1, 2):  # the next third only when the daemon has seen that one is missing
+            with model.open("ab") as file:
+                file.write(whole[part * (len(whole) // 3) :][: len(whole) // 3 if part == 1 else None])
+                file.flush()
+                os.utime(model)
+                if part == 1:
+                    wait_until(lambda: "still being copied: waited for" in house.daemon_log())
         wait_until(lambda: model_in_force(house) == "mine")
         assert "model" not in house.status()["troubles"]
 

@@ -63,8 +63,7 @@ class Recorder:
         self._log = LogLines(lines, self._reader, self.troubles, synced=store.cursor("log"))
         self._inbound: queue.Queue[Finished | None] = queue.Queue(maxsize=2 * GROUP_RECORDS)
         self._stopping = threading.Event()
-        self._draining = False
-        self._put_until = float("inf")
+        self._draining, self._put_until = False, float("inf")
         self._drained = threading.Event()
         self._last_commit = self._commit_seconds = 0.0
         self.heartbeats = Heartbeats()
@@ -83,10 +82,7 @@ class Recorder:
         self._dropped_upto = self._reader.oldest(after=self._acknowledged) - 1
 
     def put(self, finished: Finished) -> None:
-        """Hand over a finished image, from any thread; waits while the journal cannot keep up.
-
-        At the end there is an end to that, too: the image stays in its folder.
-        """
+        """Hand over a finished image, from any thread; waits for the journal, but at the end not for ever."""
         while True:
             left = self._put_until - time.monotonic()
             try:
@@ -217,10 +213,8 @@ class Recorder:
             began = time.monotonic()
             try:
                 seqs = self._store.add(rows)
-            except DamagedError:
-                raise
             except StoreError as error:
-                self.troubles.raised("journal", error)
+                self._wait_for(error)
                 self.held_up = True
                 self.heartbeats.rest(NAME)
                 if self._stopping.wait(RETRY_SECONDS):
@@ -271,16 +265,20 @@ class Recorder:
         try:
             self._store.settle(totals=self._totals, filed=self._filer.filed, cursors=cursors)
             self._store.forget_kept(forgotten)
-        except DamagedError:
-            raise
         except StoreError as error:
-            self.troubles.raised("journal", error)
+            self._wait_for(error)
             return
         self.troubles.cleared("journal")
         self._totals, self._filer.filed = [], []
         del self._forgotten[: len(forgotten)]
         self._acknowledged_noted, self._log_noted = acknowledged, cursors["log"]
         self.visible = self.newest
+
+    def _wait_for(self, error: StoreError) -> None:
+        """Tell of what may pass; raise what does not."""
+        if isinstance(error, DamagedError):
+            raise error
+        self.troubles.raised("journal", error)
 
     def _keep_house(self) -> None:
         """Whatever is due between two groups."""
@@ -307,7 +305,5 @@ class Recorder:
                 self.dropped += dropped
                 self._dropped_upto = min(settled, self.newest - backlog)
                 log.warning("dropped %d records that the broker did not take: mqtt.max_backlog", dropped)
-        except DamagedError:
-            raise
         except StoreError as error:
-            self.troubles.raised("journal", error)
+            self._wait_for(error)
