@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from dropsight.models.spec import ModelSpec
-from dropsight.service.watchdog import patience_seconds
+from dropsight.service.watchdog import interval_seconds
 
 log = logging.getLogger(__name__)
 
@@ -13,10 +13,7 @@ TRIAL_SECONDS = 120.0
 
 
 def survives(path: str, spec: ModelSpec) -> bool:
-    """Whether a process that classifies this image ends by itself, well or badly, and in time.
-
-    In time for the watchdog, too: an image at which the interpreter hangs must not hang its trial's thread.
-    """
+    """Whether a process that classifies this image ends by itself, well or badly, and in time."""
     log.warning("%s was in hand when the daemon died: tried by itself first", path)
     command = [sys.executable, "-m", "dropsight", "classify", "--model", str(spec.path), path]
     try:
@@ -27,4 +24,5 @@ def survives(path: str, spec: ModelSpec) -> bool:
 
 
 def _seconds() -> float:
-    return min(TRIAL_SECONDS, 0.75 * patience_seconds() or TRIAL_SECONDS)
+    """No more than the watchdog gives the daemon: at an image that hangs one, the other hangs, too."""
+    return min(TRIAL_SECONDS, interval_seconds() or TRIAL_SECONDS)

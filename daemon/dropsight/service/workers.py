@@ -195,7 +195,7 @@ class Workers:
         if stage is None:
             return
         # It has a deadline of its own: to the watchdog, that restarts us, this is no hanging.
-        self.heartbeats.rest(_decoder(slot))
+        self.heartbeats.excuse(_decoder(slot))
         survives = self._ask.survives(candidate.path)
         self.heartbeats.beat(_decoder(slot))
         if survives:
