@@ -92,10 +92,8 @@ class Subscriber:
     def __init__(self, port: int, topic: str = "dropsight/#", *, name: str = "") -> None:
         self.messages: list[tuple[str, bytes, bool]] = []
         self._subscribed = threading.Event()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=paho.MQTTv5)
-        self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
-        self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.on_message = self._on_message
+        self._topic, self._name = topic, name
+        self._client = self._make_client()
         self._port, self._lasting = port, bool(name)
 
     def topics(self, part: str) -> list[bytes]:
@@ -109,6 +107,7 @@ class Subscriber:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = 3600 if self._lasting else 0
         self._subscribed.clear()
+        self._client = self._make_client()  # one that has left keeps its inner sockets open
         self._client.connect("127.0.0.1", self._port, clean_start=not self._lasting, properties=properties)
         self._client.loop_start()
         assert self._subscribed.wait(10)
@@ -117,6 +116,13 @@ class Subscriber:
         self._client.disconnect()
         self._client.loop_stop()
         self._client._reset_sockets()  # noqa: SLF001 - else the next loop_start leaks the pair of this one
+
+    def _make_client(self) -> paho.Client:
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=self._name, protocol=paho.MQTTv5)
+        client.on_connect = lambda client, *_: client.subscribe(self._topic, qos=1)
+        client.on_subscribe = lambda *_: self._subscribed.set()
+        client.on_message = self._on_message
+        return client
 
     def __enter__(self) -> Self:
         self.come()
