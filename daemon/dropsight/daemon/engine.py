@@ -42,9 +42,9 @@ def open_engine(config: Config) -> Engine:
     shape = (plan.spec.height, plan.spec.width, plan.spec.channels)
     for each in models:
         each.scores(np.zeros((max(len(config.inference.tta), 1), *shape), plan.spec.input.dtype))
-    log.info("%s is warm, %d times", plan.spec.name, len(models))
     for golden in plan.spec.golden:
         _prove(golden, model, plan)
+    log.info("%s is warm, %d times", plan.spec.name, len(models))
     return Engine(plan, models, reasons)
 
 
