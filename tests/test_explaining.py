@@ -1,0 +1,135 @@
+"""The daemon's explanations: beside processed images, on command, and in nobody's way."""
+
+import base64
+import json
+import shutil
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from brokers import Subscriber, mosquitto, wait_until
+from daemons import SAMPLES, House, dropsight, running
+from dropsight.config import Retention
+from dropsight.service.clock import Clock
+from dropsight.service.retention import sweep_folder
+
+
+def test_the_daemon_lays_an_overlay_beside_an_unsure_image_and_names_it_in_the_record(tmp_path: Path) -> None:
+    watch = [{"path": "inbox"}]
+    with running(tmp_path, watch=watch, explain={"below_confidence": 0.9999, "every": 0}) as house:
+        (house.inbox / "cam").mkdir()
+        shutil.copy(SAMPLES / "coffee.jpg", house.inbox / "cam" / "a.jpg")
+        wait_until(lambda: house.finished() == 1)
+        (record,) = house.records()
+        target = Path(record["explanation"])
+        assert target.parent == house.processed / "cam"
+        wait_until(target.exists)
+        picture = cv2.imread(str(target))
+        assert picture is not None
+        assert picture.shape == (448, 448, 3)
+        assert house.stop() == 0
+
+
+def test_a_sure_answer_is_left_unexplained(tmp_path: Path) -> None:
+    house = House(tmp_path, {"explain": {"below_confidence": 0.1}})
+    shutil.copy(SAMPLES / "coffee.jpg", house.inbox)
+    assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+    assert "explanation" not in house.records()[0]
+
+
+def test_every_second_image_is_explained_where_the_config_says_so(tmp_path: Path) -> None:
+    house = House(tmp_path, {"explain": {"below_confidence": 0.0, "every": 2}})
+    for number in range(4):
+        shutil.copy(SAMPLES / "coffee.jpg", house.inbox / f"{number}.jpg")
+    assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+    named = [Path(record["explanation"]) for record in house.records() if "explanation" in record]
+    assert len(named) == 2
+    assert all(path.exists() for path in named)
+
+
+def test_the_command_explain_answers_with_an_overlay_of_a_recorded_image(tmp_path: Path) -> None:
+    with running(tmp_path) as house:
+        shutil.copy(SAMPLES / "coffee.jpg", house.inbox)
+        wait_until(lambda: house.finished() == 1)
+        record_id = house.records()[0]["id"]
+        answer = house.ask("explain", id=record_id)
+        assert answer["ok"], answer
+        assert answer["result"]["label"] == "espresso"
+        data = np.frombuffer(base64.b64decode(answer["result"]["image_jpeg_base64"]), np.uint8)
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert picture is not None
+        assert picture.shape == (448, 448, 3)
+        assert "no record nothing" in house.ask("explain", id="nothing")["error"]
+
+
+@pytest.mark.broker
+def test_the_command_explain_is_answered_over_mqtt(tmp_path: Path) -> None:
+    with (
+        mosquitto(tmp_path) as broker,
+        Subscriber(broker.port) as subscriber,
+        running(tmp_path, mqtt={"url": broker.url}) as house,
+    ):
+        shutil.copy(SAMPLES / "coffee.jpg", house.inbox)
+        wait_until(lambda: len(subscriber.topics("result/default")) == 1)
+        record = json.loads(subscriber.topics("result/default")[0])
+        order = {"command": "explain", "id": record["id"]}
+        subscriber.publish("dropsight/test/command", json.dumps(order).encode())
+        wait_until(lambda: len(subscriber.topics("command/response")) == 1)
+        answer = json.loads(subscriber.topics("command/response")[0])
+        assert (answer["ok"], answer["result"]["id"]) == (True, record["id"])
+        assert base64.b64decode(answer["result"]["image_jpeg_base64"]).startswith(b"\xff\xd8")
+        assert house.stop() == 0
+
+
+def test_explanations_are_made_at_the_lowest_priority_by_whoever_asks(tmp_path: Path) -> None:
+    """The hundred invokes are on threads of the lowest; those that classify, and that asked, keep theirs."""
+    with running(tmp_path) as house:
+        shutil.copy(SAMPLES / "coffee.jpg", house.inbox)
+        wait_until(lambda: house.finished() == 1)
+        before = ticks_by_niceness(house)
+        assert before[0] > 0
+        assert house.ask("explain", id=house.records()[0]["id"])["ok"]
+        spent = ticks_by_niceness(house)
+        spent.subtract(before)
+        assert spent[19] > spent[0]
+        assert house.stop() == 0
+
+
+def ticks_by_niceness(house: House) -> Counter[int]:
+    """What the daemon's threads have cost in CPU time."""
+    assert house.process
+    ticks: Counter[int] = Counter()
+    for task in Path(f"/proc/{house.process.pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            # The name, which may hold anything, ends at the last bracket.
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            ticks[int(fields[16])] += int(fields[11]) + int(fields[12])
+    return ticks
+
+
+def test_a_burst_is_classified_without_waiting_for_its_explanations(tmp_path: Path) -> None:
+    """What a record names is there in the end; what there was no time for is not named."""
+    watch = [{"path": "inbox"}]
+    with running(tmp_path, watch=watch, explain={"below_confidence": 1.0, "every": 0}) as house:
+        for number in range(60):
+            shutil.copy(SAMPLES / "coffee.jpg", house.inbox / f"{number}.jpg")
+        wait_until(lambda: house.finished() == 60, seconds=60)
+        made = len(list(house.processed.glob("*.why.jpg")))
+        named = [Path(record["explanation"]) for record in house.records() if "explanation" in record]
+        assert made < 60
+        assert 1 <= len(named) < 60
+        assert house.stop() == 0
+        assert all(path.exists() for path in named)
+
+
+def test_overlays_go_with_the_processed_images_when_their_time_is_over(tmp_path: Path) -> None:
+    house = House(tmp_path, {"explain": {"below_confidence": 1.0, "every": 0}})
+    shutil.copy(SAMPLES / "coffee.jpg", house.inbox)
+    assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+    assert len(list(house.processed.iterdir())) == 2
+    assert sweep_folder(house.processed, Retention(days=None, max_bytes=0), Clock()) == 2
+    assert not list(house.processed.iterdir())
