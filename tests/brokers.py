@@ -107,7 +107,6 @@ class Subscriber:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = 3600 if self._lasting else 0
         self._subscribed.clear()
-        self._client = self._make_client()  # one that has left keeps its inner sockets open
         self._client.connect("127.0.0.1", self._port, clean_start=not self._lasting, properties=properties)
         self._client.loop_start()
         assert self._subscribed.wait(10)
