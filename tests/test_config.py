@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemons import ROOT
+from daemons import ROOT, dropsight
 from dropsight.config import dump, format_size, load, parse_size, password, schema
 from dropsight.errors import ConfigError
 
@@ -138,3 +138,10 @@ def test_a_size_survives_being_written(size: int) -> None:
 def test_any_text_is_a_size_or_a_value_error(text: str) -> None:
     with contextlib.suppress(ValueError):
         assert parse_size(text) >= 0
+
+
+def test_the_variables_of_the_scripts_are_no_settings(tmp_path: Path) -> None:
+    """A demo started with another Python ended on an unknown variable."""
+    environ = {"DROPSIGHT_PYTHON": "python3.13", "DROPSIGHT_TEST_LIGHT": "1"}
+    done = dropsight("config", cwd=tmp_path, environ=environ)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -164,4 +164,4 @@ def test_a_status_for_systemd_is_one_line_whatever_it_quotes(
         supervisor.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         notify(STATUS="new\nMAINPID=1\udcff.jpg")
-        assert supervisor.recv(1000) == b"STATUS=new MAINPID=1\\udcff.jpg"
+        assert supervisor.recv(1000) == b"STATUS=new; MAINPID=1\\udcff.jpg"

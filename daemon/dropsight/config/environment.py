@@ -10,13 +10,15 @@ from dropsight.config.forms import TEXTUAL
 from dropsight.config.keys import PREFIX, Key, form_at, key_of, nearest_variable
 from dropsight.config.layers import Layers, Origin
 
-CONFIG_FILE = "DROPSIGHT_CONFIG"  # the one variable that is no setting: the config file where none is named
+CONFIG_FILE = "DROPSIGHT_CONFIG"  # the config file where none is named
+# No settings: that, and what the scripts of the repository take.
+_NO_SETTINGS = frozenset({CONFIG_FILE, "DROPSIGHT_PYTHON", "DROPSIGHT_TEST_LIGHT"})
 
 
 def lay_environment(layers: Layers, environ: Mapping[str, str], *, folder: Path) -> list[str]:
     """Put every DROPSIGHT_ variable over the layers; returns the faults' lines."""
     lines = []
-    names = (name for name in environ if name.startswith(PREFIX) and name != CONFIG_FILE)
+    names = (name for name in environ if name.startswith(PREFIX) and name not in _NO_SETTINGS)
     for name in sorted(names, key=_outer_first):
         fault = _lay_variable(layers, name, environ[name], folder)
         if fault:

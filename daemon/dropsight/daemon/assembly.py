@@ -119,7 +119,8 @@ class Daemon:
         watchdog = Watchdog(progress.hung)
         housekeeping = threading.Event()
         finder = self._work_once(lifecycle) if once else self._watch(housekeeping)
-        log.info("watching %s", ", ".join(folder.root for folder in self._folders))
+        model, roots = self._workers.engine.plan.spec.name, ", ".join(folder.root for folder in self._folders)
+        log.info("%s is warm; watching %s", model, roots)
         self._reporter.ready()
         if self._web and not once:
             self._web.start()

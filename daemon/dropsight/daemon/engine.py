@@ -44,7 +44,6 @@ def open_engine(config: Config) -> Engine:
         each.scores(np.zeros((max(len(config.inference.tta), 1), *shape), plan.spec.input.dtype))
     for golden in plan.spec.golden:
         _prove(golden, model, plan)
-    log.info("%s is warm, %d times", plan.spec.name, len(models))
     return Engine(plan, models, reasons)
 
 
