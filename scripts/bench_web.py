@@ -116,7 +116,7 @@ def main() -> None:
     ratios = []
     with tempfile.TemporaryDirectory(prefix="dropsight-bench-web-") as folder:
         photos = Path(folder) / "photos"
-        generate(photos, arguments.size, 30)
+        generate(photos, f"{arguments.size}.jpg", 30)
         for number in range(arguments.rounds):
             speeds: dict[int, float] = {}
             # Who comes first changes: a machine that grows slower would favour the first.

@@ -67,3 +67,8 @@ def test_ways_to_run_a_model_are_told_apart() -> None:
     pytest.importorskip("ai_edge_litert.compiled_model")
     found = json.loads(script("bench_runtimes.py", "--rounds", "1"))
     assert all(way["images_per_second"] > 0 for way in found["ways"].values())
+
+
+def test_a_hundred_dashboards_are_weighed_against_none() -> None:
+    pytest.importorskip("uvicorn")
+    assert "median ratio" in script("bench_web.py", "--rounds", "1", "--images", "40", "--streams", "4")

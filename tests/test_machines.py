@@ -1,6 +1,6 @@
 """The service under a real systemd in a fresh Debian.
 
-scripts/test-arm64 is for a person: emulation takes its time.
+scripts/test-arm64 is for a person: its answers are further from those of x86 than it allows, unexplained yet.
 """
 
 import os
