@@ -139,3 +139,18 @@ def test_delete_leaves_nothing_behind(tmp_path: Path) -> None:
         wait_until(lambda: house.finished() == 1)
         wait_until(lambda: not house.waiting())
     assert not list(house.processed.glob("*"))
+
+
+def test_a_file_that_is_looked_at_while_its_writer_ends_gets_one_record(tmp_path: Path) -> None:
+    """Opened before the last write, judged after the close: the size and time at opening are not its own."""
+    content = PHOTOS[0].read_bytes()
+    pieces = [content[start : start + 2_048] for start in range(0, len(content), 2_048)]
+    with running(tmp_path, watch=[{"path": "inbox", "after": "delete"}]) as house:
+        for number in range(1, 301):
+            with (house.inbox / f"{number:03}.jpg").open("wb", buffering=0) as file:
+                # The longer a writer takes, the later it ends in the steps of whom its creation woke.
+                for piece in pieces if number % 2 else [content]:
+                    file.write(piece)
+            wait_until(lambda: not house.waiting())
+        wait_until(lambda: not house.counters()["waiting"])
+        assert len(house.records()) == 300

@@ -28,6 +28,10 @@ class ImageFile:
     def __init__(self, fd: int, found: os.stat_result) -> None:
         self.fd, self.stat = fd, found
 
+    def look_again(self) -> None:
+        """Take the file's size and times as they are by now."""
+        self.stat = os.fstat(self.fd)
+
     def read(self, bounds: Bounds) -> bytes:
         """Read it whole; raises ImageError `empty`, `too_large` or `unreadable`."""
         if self.stat.st_size > bounds.max_bytes:

@@ -152,6 +152,8 @@ class Workers:
         if wait := seconds_to_wait(candidate, file.fd, file.stat, self._ask.age_of):
             self._backlog.postpone(candidate, seconds=wait)
             return
+        # Its writer may have written and gone since it was opened: the id and the filing go by what is read.
+        file.look_again()
         if self._ask.on_record(candidate, file.stat):
             self._backlog.drop(candidate)
             return
