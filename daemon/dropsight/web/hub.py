@@ -87,6 +87,8 @@ class Hub:
                 self._loop = None
 
     def begin(self) -> None:
+        with self._lock:
+            self._fresh = []  # what an earlier loop did not come round to: nobody would send it
         self._loop, self._ended = asyncio.get_running_loop(), False
 
     def join(self, client: Client) -> None:
