@@ -74,8 +74,10 @@ class Mosquitto:
 
 
 @contextmanager
-def mosquitto(folder: Path, *, extra: str = "allow_anonymous true\n") -> Iterator[Mosquitto]:
-    broker = Mosquitto(folder, extra=extra)
+def mosquitto(
+    folder: Path, *, port: int | None = None, extra: str = "allow_anonymous true\n"
+) -> Iterator[Mosquitto]:
+    broker = Mosquitto(folder, port=port, extra=extra)
     broker.start()
     try:
         yield broker

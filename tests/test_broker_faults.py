@@ -113,14 +113,9 @@ def test_a_broker_that_refuses_connections_gets_everything_when_it_is_there(
         wait_until(lambda: len(logged(house)) == 60)
         assert outbox(house) == 60
         middle.refusing = True
-        broker = Mosquitto(tmp_path, port=port)
-        broker.start()
-        try:
-            with Subscriber(port) as subscriber:
-                middle.refusing = False
-                all_delivered_in_order(house, subscriber, 60)
-        finally:
-            broker.kill()
+        with mosquitto(tmp_path, port=port), Subscriber(port) as subscriber:
+            middle.refusing = False
+            all_delivered_in_order(house, subscriber, 60)
 
 
 @PROTOCOLS
@@ -139,14 +134,9 @@ def test_a_broker_that_refuses_the_password_gets_everything_once_it_does_not(
             wait_until(lambda: len(logged(house)) == 60)
             middle.refusing = True
             strict.kill()
-            open_to_all = Mosquitto(tmp_path, port=port)
-            open_to_all.start()
-            try:
-                with Subscriber(port) as subscriber:
-                    middle.refusing = False
-                    all_delivered_in_order(house, subscriber, 60)
-            finally:
-                open_to_all.kill()
+            with mosquitto(tmp_path, port=port), Subscriber(port) as subscriber:
+                middle.refusing = False
+                all_delivered_in_order(house, subscriber, 60)
 
 
 @PROTOCOLS

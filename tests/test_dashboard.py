@@ -3,41 +3,20 @@
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from brokers import wait_until
 from daemons import SAMPLES, House, running
 from webs import ANY_PORT, address
+from windows import Window, contrast
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 - the test's own
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
-
-
-@dataclass
-class Window:
-    """A page, and all that it asked for and complained of."""
-
-    page: Page
-    complaints: list[str] = field(default_factory=list)
-    hosts: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.page.on("console", self._listen)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", self._note)
-
-    def _listen(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
-            self.complaints.append(message.text)
-
-    def _note(self, request: Request) -> None:
-        self.hosts.add(request.url.split("/")[2])
 
 
 @pytest.fixture(scope="module")
@@ -295,24 +274,5 @@ def test_contrast_is_enough_in_dark_and_light(browser: Browser, house: House) ->
         page.goto(address(house))
         for text in ("text", "soft", "faint", "accent", "warn", "bad"):
             for ground in ("ground", "raised"):
-                assert _contrast(page, text, ground) >= 4.5, (scheme, text, ground)
+                assert contrast(page, text, ground) >= 4.5, (scheme, text, ground)
         context.close()
-
-
-def _contrast(page: Page, one: str, other: str) -> float:
-    def luminance(name: str) -> float:
-        value = page.evaluate(
-            f"getComputedStyle(document.documentElement).getPropertyValue('--{name}').trim()"
-        )
-        digits = value.removeprefix("#")
-        digits = "".join(2 * digit for digit in digits) if len(digits) == 3 else digits
-        parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
-        red, green, blue = (_linear(part) for part in parts)
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def _linear(part: float) -> float:
-    return part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4

@@ -19,7 +19,8 @@ from dropsight.records import encode
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.loglines import LogLines
-from dropsight.service.recorder import GROUP_SECONDS, Recorder, company_seconds
+from dropsight.service.pacing import GROUP_SECONDS, company_seconds
+from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished, History, row_of
 from dropsight.service.rescue import needs_rescue
 from dropsight.service.stats import Stats

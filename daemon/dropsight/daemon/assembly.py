@@ -3,11 +3,10 @@
 import contextlib
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
+from threading import Event, Thread
 
 import msgspec
 
@@ -117,7 +116,7 @@ class Daemon:
         self._control.start()
         progress = Progress(self._backlog, self._scanner, self._workers, self._recorder)
         watchdog = Watchdog(progress.hung)
-        housekeeping = threading.Event()
+        housekeeping = Event()
         finder = self._work_once(lifecycle) if once else self._watch(housekeeping)
         model, roots = self._workers.engine.plan.spec.name, ", ".join(folder.root for folder in self._folders)
         log.info("%s is warm; watching %s", model, roots)
@@ -136,37 +135,35 @@ class Daemon:
             housekeeping.set()
             self._scanner.stop()
             self._backlog.stop()
-            finder.join()
-            self._recorder.end_within(seconds=PATIENCE_SECONDS)
-            self._workers.finish()
-            self._recorder.drain(seconds=PATIENCE_SECONDS)
-            if self._publisher and publisher:
-                end_publishing(self._publisher, publisher, once=once and not lifecycle.signalled)
-                if waiting := self._recorder.outstanding:
-                    log.warning("%d records wait in the outbox for the broker", waiting)
-            self._recorder.stop()
-            recorder.join()
-            if self._web:
-                self._web.close()
-            self._stack.close()
+            self._end(finder, recorder, publisher, patient=once and not lifecycle.signalled)
         log.info("%s", summary(self._reporter.snapshot()))
         return self._exit_code(lifecycle, once=once)
 
-    def _work_once(self, lifecycle: Lifecycle) -> threading.Thread:
-        work = partial(
-            work_once,
-            lifecycle,
-            backlog=self._backlog,
-            scanner=self._scanner,
-            troubles=self._troubles,
-            settle_seconds=max(folder.settings.settle_seconds for folder in self._folders),
-        )
-        return start("scan", work)
+    def _end(self, finder: Thread, recorder: Thread, publisher: Thread | None, *, patient: bool) -> None:
+        """Finish what is in hand, from the folders to the broker, which a `patient` end waits for."""
+        finder.join()
+        self._recorder.end_within(seconds=PATIENCE_SECONDS)
+        self._workers.finish()
+        self._recorder.drain(seconds=PATIENCE_SECONDS)
+        if self._publisher and publisher:
+            end_publishing(self._publisher, publisher, once=patient)
+            if waiting := self._recorder.outstanding:
+                log.warning("%d records wait in the outbox for the broker", waiting)
+        self._recorder.stop()
+        recorder.join()
+        if self._web:
+            self._web.close()
+        self._stack.close()
 
-    def _watch(self, stopped: threading.Event) -> threading.Thread:
+    def _work_once(self, lifecycle: Lifecycle) -> Thread:
+        settle_seconds = max(folder.settings.settle_seconds for folder in self._folders)
+        parts = (self._backlog, self._scanner, self._troubles)
+        return start("scan", lambda: work_once(lifecycle, *parts, settle_seconds=settle_seconds))
+
+    def _watch(self, stopped: Event) -> Thread:
         self._scanner.start_watching()
         for name, work in (("housekeeping", self._housekeeper.run), ("cameras", self._watching.run)):
-            threading.Thread(target=work, args=(stopped,), name=name, daemon=True).start()
+            Thread(target=work, args=(stopped,), name=name, daemon=True).start()
         return start("scan", self._scanner.run)
 
     def _wait(self, lifecycle: Lifecycle) -> None:

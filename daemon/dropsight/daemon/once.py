@@ -13,10 +13,10 @@ LOOK_SECONDS = 0.02
 
 def work_once(
     lifecycle: Lifecycle,
-    *,
     backlog: Backlog,
     scanner: Scanner,
     troubles: Troubles,
+    *,
     settle_seconds: float,
 ) -> None:
     """Walk until a walk finds nothing new and what was found is finished; then ask to stop."""

@@ -15,6 +15,7 @@ from dropsight.service.dropfolder import DropFolder
 from dropsight.service.filer import Filer
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.loglines import LineLog, LogLines
+from dropsight.service.pacing import Pace
 from dropsight.service.recording import Finished, History, Recorded, durable, left_behind, repeated, row_of
 from dropsight.service.rescue import mark_damaged
 from dropsight.service.stats import Stats
@@ -25,21 +26,10 @@ log = logging.getLogger(__name__)
 
 NAME = "recorder"
 GROUP_RECORDS = 64
-GROUP_SECONDS = 0.05
-COMMITS_APART = 10.0
 RETRY_SECONDS = 1.0
 PUT_SECONDS = 0.5
 # Lines that the log may be ahead of its cursor by, in a long catch-up.
 UNNOTED_LINES = 256
-
-
-def company_seconds(*, commit_seconds: float, more_waits: bool) -> float:
-    """Return how far apart commits are to be: ten times what one takes, so that the disk rests in between.
-
-    An SD card, which takes milliseconds and wears out, gets the longest groups; a fast disk keeps nobody
-    waiting. While images wait anyway, a record loses nothing by waiting for company.
-    """
-    return GROUP_SECONDS if more_waits else min(COMMITS_APART * commit_seconds, GROUP_SECONDS)
 
 
 class Recorder:
@@ -65,7 +55,7 @@ class Recorder:
         self._stopping = threading.Event()
         self._draining, self._put_until = False, float("inf")
         self._drained = threading.Event()
-        self._last_commit = self._commit_seconds = 0.0
+        self._pace = Pace()
         self.heartbeats = Heartbeats()
         self.held_up = False
         """The journal takes nothing for now: whoever waits for the recorder does so rightly."""
@@ -172,10 +162,8 @@ class Recorder:
             return []
         finally:
             self._beat()
-        apart = company_seconds(commit_seconds=self._commit_seconds, more_waits=self._backlog.depth() > 0)
-        since = time.monotonic() - self._last_commit
-        if first and since < apart:
-            self._stopping.wait(apart - since)
+        if first and (pause := self._pace.seconds_to_wait(more_waits=self._backlog.depth() > 0)):
+            self._stopping.wait(pause)
         group = [first]
         with contextlib.suppress(queue.Empty):
             while len(group) < GROUP_RECORDS:
@@ -214,7 +202,7 @@ class Recorder:
             try:
                 seqs = self._store.add(rows)
             except StoreError as error:
-                self._wait_for(error)
+                self._tell_unless_damaged(error)
                 self.held_up = True
                 self.heartbeats.rest(NAME)
                 if self._stopping.wait(RETRY_SECONDS):
@@ -222,8 +210,7 @@ class Recorder:
                     return None
             else:
                 crashpoints.reach("after_commit")
-                self._last_commit = time.monotonic()
-                self._commit_seconds += (self._last_commit - began - self._commit_seconds) / 4
+                self._pace.committed(began=began)
                 self.held_up = False
                 return seqs
 
@@ -266,7 +253,7 @@ class Recorder:
             self._store.settle(totals=self._totals, filed=self._filer.filed, cursors=cursors)
             self._store.forget_kept(forgotten)
         except StoreError as error:
-            self._wait_for(error)
+            self._tell_unless_damaged(error)
             return
         self.troubles.cleared("journal")
         self._totals, self._filer.filed = [], []
@@ -274,8 +261,8 @@ class Recorder:
         self._acknowledged_noted, self._log_noted = acknowledged, cursors["log"]
         self.visible = self.newest
 
-    def _wait_for(self, error: StoreError) -> None:
-        """Tell of what may pass; raise what does not."""
+    def _tell_unless_damaged(self, error: StoreError) -> None:
+        """Tell of what may pass; raise what does not pass."""
         if isinstance(error, DamagedError):
             raise error
         self.troubles.raised("journal", error)
@@ -306,4 +293,4 @@ class Recorder:
                 self._dropped_upto = min(settled, self.newest - backlog)
                 log.warning("dropped %d records that the broker did not take: mqtt.max_backlog", dropped)
         except StoreError as error:
-            self._wait_for(error)
+            self._tell_unless_damaged(error)

@@ -1,0 +1,79 @@
+"""Journals that are damaged, none at all, or from the future."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from brokers import wait_until
+from daemons import House, dropsight, running
+from dropsight.service.rescue import mark_damaged
+from test_disk import drop, names
+
+
+def filled_journal(tmp_path: Path) -> House:
+    house = House(tmp_path, {})
+    drop(house, 300)
+    assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+    with sqlite3.connect(tmp_path / "state" / "journal.db") as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return house
+
+
+def test_a_damaged_journal_is_set_aside_and_what_is_readable_is_saved(tmp_path: Path) -> None:
+    house = filled_journal(tmp_path)
+    journal = tmp_path / "state" / "journal.db"
+    size = journal.stat().st_size
+    with journal.open("r+b") as file:
+        file.seek(size // 2)
+        file.write(os.urandom(size // 8))
+    mark_damaged(journal)
+    drop(house, 2, start=900)
+    done = dropsight("run", "-c", str(house.config), "--once")
+    assert done.returncode == 0
+    assert "was damaged" in done.stderr
+    assert len(list((tmp_path / "state").glob("journal.db.damaged-*"))) == 1
+    with sqlite3.connect(journal) as db:
+        saved = db.execute("SELECT count(*) FROM record").fetchone()[0]
+    assert 100 < saved <= 302
+    assert len(names(house)) == len(set(names(house))) == 302
+
+
+@pytest.mark.parametrize("content", [b"no journal" * 500, b"SQLite format 3\0" + b"\xff" * 8000])
+def test_a_journal_that_is_none_is_set_aside(tmp_path: Path, content: bytes) -> None:
+    house = House(tmp_path, {})
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "journal.db").write_bytes(content)
+    drop(house, 1)
+    done = dropsight("run", "-c", str(house.config), "--once")
+    assert done.returncode == 0, done.stderr
+    assert len(house.records()) == 1
+
+
+def test_damage_found_at_work_ends_the_daemon_with_one_line_and_is_mended_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    filled_journal(tmp_path)
+    journal = tmp_path / "state" / "journal.db"
+    with running(tmp_path) as house:
+        with journal.open("r+b") as file:  # all but the first page, under the daemon's eyes
+            file.seek(4096)
+            file.write(os.urandom(journal.stat().st_size - 4096))
+        drop(house, 40, start=400)
+        assert house.ended() == 1
+        assert "the journal cannot be used: database disk image is malformed" in house.daemon_log()
+        assert "Traceback" not in house.daemon_log()
+        house.start()
+        wait_until(lambda: not house.waiting())
+        assert len(set(names(house))) == 340
+
+
+def test_a_journal_of_a_newer_version_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    with sqlite3.connect(tmp_path / "state" / "journal.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    done = dropsight("run", "--mqtt", "none", "--once", cwd=tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "written by a newer dropsight (version 99); upgrade this one" in line
