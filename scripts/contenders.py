@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dropsight.images.framing import resize
 from dropsight.inference.preparing import lookup_table, shift_of
 from dropsight.models.registry import locate, open_model
 
@@ -95,7 +96,8 @@ def _small(path: str, flag: int) -> NDArray[np.uint8]:
     side = int(min(height, width) * CROP)
     top, left = (height - side) // 2, (width - side) // 2
     crop = picture[top : top + side, left : left + side]
-    small = cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    # Ours is faster than OpenCV's by area: that is part of what the machine can do.
+    small = resize(np.asarray(crop, np.uint8), height=SIDE, width=SIDE)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.uint8)
 
 

@@ -19,7 +19,7 @@ from dropsight.records import encode
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.loglines import LogLines
-from dropsight.service.pacing import GROUP_SECONDS, company_seconds
+from dropsight.service.pacing import GROUP_RECORDS, GROUP_SECONDS, company_seconds
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished, History, row_of
 from dropsight.service.rescue import needs_rescue
@@ -183,9 +183,10 @@ def test_drain_returns_when_everything_is_durable(tmp_path: Path) -> None:
 
 def test_slow_disks_and_waiting_images_get_long_groups_and_fast_disks_keep_nobody_waiting() -> None:
     """An SD card wears out by commits; a record that images queue behind gains nothing by haste."""
-    assert company_seconds(commit_seconds=0.02, more_waits=False) == GROUP_SECONDS
-    assert company_seconds(commit_seconds=0.0001, more_waits=True) == GROUP_SECONDS
-    assert 0 < company_seconds(commit_seconds=0.0003, more_waits=False) < GROUP_SECONDS / 10
+    assert company_seconds(commit_seconds=0.02, waiting=0) == GROUP_SECONDS
+    assert company_seconds(commit_seconds=0.0001, waiting=1) == GROUP_SECONDS
+    assert company_seconds(commit_seconds=0.0001, waiting=GROUP_RECORDS) > GROUP_SECONDS
+    assert 0 < company_seconds(commit_seconds=0.0003, waiting=0) < GROUP_SECONDS / 10
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="making a file immutable needs root")

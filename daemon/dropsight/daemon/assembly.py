@@ -269,6 +269,7 @@ class Daemon:
                 on_record=self._ledger.holds,
                 survives=lambda path: survives(path, self._workers.engine.plan.spec),
                 explains=self._explanations.offer,
+                wants_look=self._watching.wants_look,
                 saw=self._watching.saw,
                 age_of=self._clock.age_seconds,
             ),

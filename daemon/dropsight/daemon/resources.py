@@ -9,7 +9,10 @@ from dropsight.config import Config
 from dropsight.errors import ConfigError, SinkError, StoreError, is_passing
 from dropsight.sinks.jsonlog import JsonLog
 
-_M_ARENA_MAX = -8
+_M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1
+# Between a file's bytes, or a picture decoded at reduced scale, and a picture decoded whole.
+_LARGE_BYTES = 4 * 2**20
+_KEPT_BYTES = 16 * 2**20
 
 
 def cores() -> int:
@@ -26,11 +29,17 @@ def interpreters() -> int:
 
 
 def share_memory() -> None:
-    """Few heaps for many threads, and OpenCV's own threads out of our workers' way."""
+    """Few heaps for many threads, and OpenCV's own threads out of our workers' way.
+
+    What one image is done with stays for the next: given back to the kernel and fetched anew, every page
+    would cost a fault. Only whole pictures go back at once.
+    """
     cv2.setNumThreads(1)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
         mallopt(_M_ARENA_MAX, 2)
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def open_log(config: Config) -> JsonLog:

@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from dropsight.errors import StoreError
 from dropsight.inference.pipeline import Prepared
 from dropsight.records import Result, decode
 from dropsight.service.backlog import Backlog
-from dropsight.service.cameras import CameraWatch, Memory
+from dropsight.service.cameras import LONGEST_LIST, CameraWatch, Memory
 from dropsight.service.dropfolder import DEFAULT_CAMERA, DropFolder
 from dropsight.service.recording import Recorded
 from dropsight.service.store import JournalReader
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 NAME = "cameras.json"
 LOOK_SECONDS, SHORTEST_LOOK_SECONDS = 15.0, 0.25
 SAVE_SECONDS = 300.0
+# While so many images wait, a camera's pictures are looked at no closer than this, each of them otherwise.
+MANY_WAITING, CLOSEST_SECONDS = 32, 0.1
 FORGET_SECONDS = 86_400.0
 
 
@@ -40,7 +43,18 @@ class Watching:
         self._troubles = Troubles(log)
         self.watch = CameraWatch(settings, _load(self._path), changed=self._on_change)
         self._saved_names, self._has_news = self.watch.names, False
+        self._looked: dict[str, float] = {}
         self._limits = {folder.root: folder.settings.silence for folder in folders}
+
+    def wants_look(self, camera: str) -> bool:
+        """Whether to measure this camera's next picture: in a catch-up, ten a second tell as much as all."""
+        now = time.monotonic()
+        if self._backlog.depth() >= MANY_WAITING and now - self._looked.get(camera, 0.0) < CLOSEST_SECONDS:
+            return False
+        if len(self._looked) > LONGEST_LIST:
+            self._looked.clear()
+        self._looked[camera] = now
+        return True
 
     def saw(self, camera: str, prepared: Prepared) -> None:
         """Take note of a picture that a worker has decoded."""

@@ -14,10 +14,13 @@ _set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLe
 _set_log_level(0)
 
 _PLAIN = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-_REDUCED = {
-    2: cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_IGNORE_ORIENTATION,
-    4: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_IGNORE_ORIENTATION,
-    8: cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION,
+# From OpenCV 4.11 on, JPEGs come out of the decoder in this order of colours, without a pass of their own.
+_AS_RGB: int = getattr(cv2, "IMREAD_COLOR_RGB", 0)
+_JPEG = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 # Several threads decode; large pictures one at a time, so that memory has a bound.
 LARGE_BYTES = 2**25
@@ -42,7 +45,9 @@ def decode(
     """
     flags = _PLAIN
     if header.format == "jpeg":
-        flags = _REDUCED.get(_reduction(header, at_least, how, crop_fraction), _PLAIN)
+        flags = _JPEG[_reduction(header, at_least, how, crop_fraction)] | cv2.IMREAD_IGNORE_ORIENTATION
+        if _AS_RGB:
+            flags = flags & ~cv2.IMREAD_COLOR | _AS_RGB
     elif header.straight_alpha:
         flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
     if header.whole_bytes > LARGE_BYTES:
@@ -58,7 +63,8 @@ def _decode(data: bytes, header: Header, flags: int) -> Pixels:
         raise ImageError("unreadable", f"the {header.format} data is damaged: {error.err}") from error
     if decoded is None:
         raise ImageError("unreadable", f"the {header.format} data is damaged")
-    return upright(_rgb(decoded), header.orientation)
+    pixels = decoded.astype(np.uint8, copy=False) if _AS_RGB and flags & _AS_RGB else _rgb(decoded)
+    return upright(pixels, header.orientation)
 
 
 def _rgb(decoded: cv2.typing.MatLike) -> Pixels:

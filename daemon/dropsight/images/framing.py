@@ -41,7 +41,7 @@ def used_size(
 def frame(
     pixels: Pixels, *, height: int, width: int, how: Resize, crop_fraction: float = CROP_FRACTION
 ) -> Pixels:
-    """Return (height, width, 3): shrunk by area, enlarged linearly."""
+    """Return (height, width, 3), resized as `resize` does."""
     if how == "crop":
         box = crop_box(pixels, aspect=width / height, fraction=crop_fraction)
         return resize(pixels[box], height=height, width=width)
@@ -51,10 +51,32 @@ def frame(
 
 
 def resize(pixels: Pixels, *, height: int, width: int) -> Pixels:
-    if pixels.shape[:2] == (height, width):
+    """Return (height, width, 3): shrunk by area, or as good as by area, and enlarged linearly.
+
+    A linear sample is the mean over a box of one pixel, and the mean of two samples, half a step apart, that
+    over a box of up to two. Where that is nearly the box to be shrunk by, it takes a third of the time.
+    """
+    down, across = pixels.shape[0] / height, pixels.shape[1] / width
+    if down == across == 1:
         return np.ascontiguousarray(pixels)
-    shrinks = pixels.shape[0] > height or pixels.shape[1] > width
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    if max(down, across) <= 1:
+        return _resized(pixels, height, width, cv2.INTER_LINEAR)
+    rows, columns = _samples(down), _samples(across)
+    if rows and columns:
+        pixels = _resized(pixels, rows * height, columns * width, cv2.INTER_LINEAR)
+    return _resized(pixels, height, width, cv2.INTER_AREA)
+
+
+def _samples(scale: float) -> int:
+    """Return how many linear samples stand in for the mean over `scale` pixels; 0 where none would do."""
+    if 1 <= scale <= 1.1:
+        return 1
+    return 2 if 1.4 <= scale <= 2 else 0
+
+
+def _resized(pixels: Pixels, height: int, width: int, method: int) -> Pixels:
+    if pixels.shape[:2] == (height, width):
+        return pixels
     return cv2.resize(pixels, (width, height), interpolation=method).astype(np.uint8, copy=False)
 
 

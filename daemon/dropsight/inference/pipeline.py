@@ -113,15 +113,15 @@ def read(file: ImageFile, plan: Plan) -> tuple[bytes, Header]:
     return data, header
 
 
-def prepare(data: bytes, header: Header, plan: Plan) -> Prepared:
-    """Decode, upright and as small as the model allows; then as `prepare_pixels`."""
+def prepare(data: bytes, header: Header, plan: Plan, *, look: bool = True) -> Prepared:
+    """Decode, upright and as small as the model allows; look, if wanted; then as `prepare_pixels`."""
     started = time.perf_counter()
     pixels = decode(data, header, at_least=(plan.spec.height, plan.spec.width), how=plan.resize)
     decode_ms = (time.perf_counter() - started) * 1e3
     return replace(
         prepare_pixels(pixels, plan),
         decode_ms=decode_ms,
-        look=look_at(pixels) if plan.looks else None,
+        look=look_at(pixels) if look and plan.looks else None,
         thumbnail=shrink(pixels, longest=THUMBNAIL_PIXELS) if plan.thumbnails else None,
     )
 

@@ -16,6 +16,7 @@ from dropsight.service.dropfolder import DropFolder
 from dropsight.service.lineup import ByAge, Fair, Lineup, Order
 
 Place = Literal["queued", "postponed", "in_hand"]
+ROOM_SECONDS = 0.25
 Signature = tuple[int, int, int]  # inode, size, mtime_ns
 
 
@@ -107,7 +108,8 @@ class Backlog:
                     break
                 if self._stopped:
                     return False
-                self._room.wait()
+                # With the most of it postponed, there is room before the notice of it.
+                self._room.wait(ROOM_SECONDS)
             return not self._stopped
 
     def take(self) -> Candidate | None:
@@ -252,4 +254,6 @@ class Backlog:
             now = time.monotonic()
             closed = candidate.closed_again
             self._add(Candidate(candidate.folder, candidate.path, closed=closed, ready_at=now, since=now))
-        self._room.notify()
+        # One that waits for room is woken for many, not for each.
+        if len(self._known) <= self.capacity - max(self.capacity // 4, 1):
+            self._room.notify()

@@ -15,7 +15,7 @@ from dropsight.service.dropfolder import DropFolder
 from dropsight.service.filer import Filer
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.loglines import LineLog, LogLines
-from dropsight.service.pacing import Pace
+from dropsight.service.pacing import GROUP_RECORDS, Pace
 from dropsight.service.recording import Finished, History, Recorded, durable, left_behind, repeated, row_of
 from dropsight.service.rescue import mark_damaged
 from dropsight.service.stats import Stats
@@ -25,7 +25,6 @@ from dropsight.service.troubles import Troubles
 log = logging.getLogger(__name__)
 
 NAME = "recorder"
-GROUP_RECORDS = 64
 RETRY_SECONDS = 1.0
 PUT_SECONDS = 0.5
 # Lines that the log may be ahead of its cursor by, in a long catch-up.
@@ -52,7 +51,7 @@ class Recorder:
         self._reader = JournalReader(store.path)
         self._log = LogLines(lines, self._reader, self.troubles, synced=store.cursor("log"))
         self._inbound: queue.Queue[Finished | None] = queue.Queue(maxsize=2 * GROUP_RECORDS)
-        self._stopping = threading.Event()
+        self._stopping, self._enough = threading.Event(), threading.Event()
         self._draining, self._put_until = False, float("inf")
         self._drained = threading.Event()
         self._pace = Pace()
@@ -76,10 +75,14 @@ class Recorder:
         while True:
             left = self._put_until - time.monotonic()
             try:
-                return self._inbound.put(finished, timeout=min(max(left, 0.0), PUT_SECONDS))
+                self._inbound.put(finished, timeout=min(max(left, 0.0), PUT_SECONDS))
             except queue.Full:
                 if left <= 0:
-                    return None
+                    return
+            else:
+                if self._inbound.qsize() >= GROUP_RECORDS:
+                    self._enough.set()
+                return
 
     def end_within(self, *, seconds: float) -> None:
         """Have no `put` wait for longer than this: the journal may take nothing any more. From any thread."""
@@ -105,6 +108,7 @@ class Recorder:
     def drain(self, *, seconds: float) -> bool:
         """Wait until everything that was put is durable and visible; tell whether it is. From any thread."""
         self._draining = True
+        self._enough.set()
         self._nudge()
         return self._drained.wait(seconds)
 
@@ -116,6 +120,7 @@ class Recorder:
     def stop(self) -> None:
         """Record what was put, then let `run` return. From any thread."""
         self._stopping.set()
+        self._enough.set()
         self._nudge()
 
     def recover(self, folders: Sequence[DropFolder]) -> None:
@@ -162,8 +167,9 @@ class Recorder:
             return []
         finally:
             self._beat()
-        if first and (pause := self._pace.seconds_to_wait(more_waits=self._backlog.depth() > 0)):
-            self._stopping.wait(pause)
+        if first and not (self._draining or self._stopping.is_set()):
+            self._enough.wait(self._pace.seconds_to_wait(waiting=self._backlog.depth()))
+        self._enough.clear()
         group = [first]
         with contextlib.suppress(queue.Empty):
             while len(group) < GROUP_RECORDS:

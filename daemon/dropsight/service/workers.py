@@ -1,5 +1,6 @@
 """The threads and queues that carry images along the pipeline."""
 
+import contextlib
 import os
 import queue
 import threading
@@ -63,13 +64,14 @@ class Questions:
     """What the workers ask the rest of the daemon.
 
     Is this file on record already; does a process survive this image; where is the explanation of this
-    answer going to lie, if there is to be one; what is to be thought of this camera's picture; how many
-    seconds ago was this time of a file's.
+    answer going to lie, if there is to be one; is a picture of this camera to be looked at, and what is to
+    be thought of it; how many seconds ago was this time of a file's.
     """
 
     on_record: Callable[[Candidate, os.stat_result], bool]
     survives: Callable[[str], bool]
     explains: Callable[[Work, Answer], str | None]
+    wants_look: Callable[[str], bool]
     saw: Callable[[str, Prepared], None]
     age_of: Age
 
@@ -133,6 +135,7 @@ class Workers:
             interpreter.join()
 
     def _decode(self, slot: int) -> None:
+        _keep_the_core()
         while candidate := self._backlog.take():
             with self.heartbeats.at_work(_decoder(slot)):
                 self._examine(candidate, slot)
@@ -169,7 +172,7 @@ class Workers:
             self._try_alone(candidate, record_id, slot)
             self._in_hand.note(slot, record_id, "decode")
             data, header = pipeline.read(file, plan)
-            prepared = pipeline.prepare(data, header, plan)
+            prepared = pipeline.prepare(data, header, plan, look=self._ask.wants_look(drop.camera))
         except ImageError as error:
             # What was touched just now may be half of what is to come.
             if young := seconds_young(candidate, file.stat, self._ask.age_of):
@@ -222,6 +225,7 @@ class Workers:
             self._fail(candidate, _drop(candidate, stat), error)
 
     def _interpret(self, number: int, decoders: int) -> None:
+        _keep_the_core()
         while work := self._tensors.get():
             with self.heartbeats.at_work(_interpreter(number)):
                 self._answer(work, number, decoders + number)
@@ -241,6 +245,16 @@ class Workers:
 
     def _fail(self, candidate: Candidate, drop: Drop, error: ImageError) -> None:
         self._recorder.put(Finished(candidate, drop.stat, pipeline.failure(drop, error, self._engine.plan)))
+
+
+def _keep_the_core() -> None:
+    """Have this thread interrupt nobody when it wakes: caches would fill anew, with the weights of a model.
+
+    Who was given a policy from outside keeps it; where it may not be changed, it is only a little slower.
+    """
+    with contextlib.suppress(OSError):
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _decoder(number: int) -> str:
