@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -26,9 +27,17 @@ log = logging.getLogger(__name__)
 NAME = "cameras.json"
 LOOK_SECONDS, SHORTEST_LOOK_SECONDS = 15.0, 0.25
 SAVE_SECONDS = 300.0
-# While so many images wait, a camera's pictures are looked at no closer than this, each of them otherwise.
+# While so many images wait, a camera's pictures are looked at in pairs, no closer than this.
 MANY_WAITING, CLOSEST_SECONDS = 32, 0.1
 FORGET_SECONDS = 86_400.0
+
+
+@dataclass(slots=True)
+class _Looked:
+    """When a camera's latest pair began, in monotonic seconds, and whether its second was looked at."""
+
+    began: float
+    twice: bool = False
 
 
 class Watching:
@@ -43,18 +52,25 @@ class Watching:
         self._troubles = Troubles(log)
         self.watch = CameraWatch(settings, _load(self._path), changed=self._on_change)
         self._saved_names, self._has_news = self.watch.names, False
-        self._looked: dict[str, float] = {}
+        self._looked: dict[str, _Looked] = {}
         self._limits = {folder.root: folder.settings.silence for folder in folders}
 
     def wants_look(self, camera: str) -> bool:
-        """Whether to measure this camera's next picture: in a catch-up, ten a second tell as much as all."""
+        """Whether to measure this camera's next picture: in a catch-up, some tell as much as all.
+
+        Two in a row, since only neighbours tell a picture that stands still from one that comes again.
+        """
         now = time.monotonic()
-        if self._backlog.depth() >= MANY_WAITING and now - self._looked.get(camera, 0.0) < CLOSEST_SECONDS:
-            return False
-        if len(self._looked) > LONGEST_LIST:
-            self._looked.clear()
-        self._looked[camera] = now
-        return True
+        looked = self._looked.get(camera)
+        if looked is None or now - looked.began >= CLOSEST_SECONDS:
+            if len(self._looked) > LONGEST_LIST:
+                self._looked.clear()
+            self._looked[camera] = _Looked(now)
+            return True
+        if not looked.twice:
+            looked.twice = True
+            return True
+        return self._backlog.depth() < MANY_WAITING
 
     def saw(self, camera: str, prepared: Prepared) -> None:
         """Take note of a picture that a worker has decoded."""

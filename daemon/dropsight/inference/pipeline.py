@@ -118,9 +118,11 @@ def prepare(data: bytes, header: Header, plan: Plan, *, look: bool = True) -> Pr
     started = time.perf_counter()
     pixels = decode(data, header, at_least=(plan.spec.height, plan.spec.width), how=plan.resize)
     decode_ms = (time.perf_counter() - started) * 1e3
-    return replace(
-        prepare_pixels(pixels, plan),
-        decode_ms=decode_ms,
+    prepared = prepare_pixels(pixels, plan)
+    return Prepared(
+        prepared.batch,
+        prepared.preprocess_ms,
+        decode_ms,
         look=look_at(pixels) if look and plan.looks else None,
         thumbnail=shrink(pixels, longest=THUMBNAIL_PIXELS) if plan.thumbnails else None,
     )
@@ -238,7 +240,7 @@ def model_facts(spec: ModelSpec) -> ModelFacts:
 
 def timestamp(seconds: float) -> str:
     """Write seconds since the epoch as ISO 8601 in UTC, with microseconds."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def _image_facts(header: Header, stat: os.stat_result) -> ImageFacts:

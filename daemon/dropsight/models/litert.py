@@ -91,6 +91,7 @@ class LiteRTModel:
         self._input, self._output = _whole(inputs["index"]), _whole(outputs["index"])
         self._batch = 1
         self._any_batch = spec.input.shape[0] == -1
+        self._values = _values(spec.output)
 
     def scores(self, batch: Batch) -> Scores:
         """See Model.scores; views of a batch of fixed size are invoked one by one."""
@@ -103,7 +104,10 @@ class LiteRTModel:
             ]
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"{self.spec.path}: {' '.join(str(error).split())}") from error
-        return dequantize(pieces[0] if len(pieces) == 1 else np.concatenate(pieces), self.spec.output)
+        output = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        if self._values is None:
+            return dequantize(output, self.spec.output)
+        return self._values[output.view(np.uint8)]
 
     def replicate(self) -> "LiteRTModel":
         return LiteRTModel(self._source, self.spec, self._source.open())
@@ -123,6 +127,13 @@ class LiteRTModel:
             # A reshape within the graph may insist on one image, whatever the signature says.
             self._any_batch, self._batch = False, 1
             self._interpreter = self._source.open()
+
+
+def _values(output: TensorSpec) -> Scores | None:
+    """Return what each value of an 8-bit output stands for, by its bits; None for other outputs."""
+    if output.dtype.itemsize != 1:
+        return None
+    return dequantize(np.arange(256, dtype=np.uint8).view(output.dtype), output)
 
 
 def open_tflite(path: Path, *, said: Said, threads: int) -> LiteRTModel:

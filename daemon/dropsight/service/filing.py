@@ -80,19 +80,22 @@ def _unchanged(filing: Filing) -> bool:
 def _move_to(top: Path, filing: Filing, *, reason: bytes | None) -> None:
     wanted = os.path.join(top, filing.folder.relative(filing.path))
     other = other_name(wanted, filing.record.id)
-    flat = os.path.join(top, os.path.basename(other))
-    if any(_is_copy(name, filing) for name in (wanted, other, flat)):
-        os.unlink(filing.path)
-        return
     # An earlier image of the same name stays, and a reason must have room beside its image.
     fits = reason is None or len(os.fsencode(os.path.basename(wanted))) + len(REASON_SUFFIX) <= NAME_BYTES
     target = wanted if fits and not os.path.lexists(wanted) else other
+    if target is other and (_is_copy(wanted, filing) or _is_copy(other, filing)):
+        os.unlink(filing.path)
+        return
     try:
         _move_making_folders(filing, target, reason=reason)
     except OSError as error:
         if error.errno not in _NO_SUCH_PLACE:
             raise
-        _move(filing, flat, reason=reason)
+        flat = os.path.join(top, os.path.basename(other))
+        if _is_copy(flat, filing):
+            os.unlink(filing.path)
+        else:
+            _move(filing, flat, reason=reason)
 
 
 def other_name(target: str, record_id: str) -> str:
