@@ -98,3 +98,30 @@ def test_stop_ends_every_wait() -> None:
     assert answers == [False]
     assert backlog.take() is None
     wait_until(lambda: adds_up(backlog))
+
+
+def test_a_scan_that_waits_for_room_is_woken_for_a_quarter_of_it_and_gets_less_all_the_same() -> None:
+    backlog = Backlog(capacity=8)
+    for number in range(8):
+        assert backlog.hint(FOLDER, f"/in/{number}.jpg", closed=True)
+    scan = threading.Thread(target=backlog.offer, args=(FOLDER, "/in/late.jpg"), kwargs={"since": 0.0})
+    scan.start()
+    taken = [backlog.take(), backlog.take()]
+    for candidate in taken:
+        assert candidate
+        backlog.finish(candidate, "ok")
+    scan.join(10)
+    assert backlog.counters().queued == 7
+    assert backlog.hint(FOLDER, "/in/8.jpg", closed=True)
+    again = threading.Thread(target=backlog.offer, args=(FOLDER, "/in/later.jpg"), kwargs={"since": 0.0})
+    again.start()
+    # The rest is held by its writers: no quarter of it will ever be free.
+    while backlog.counters().queued > 1:
+        held = backlog.take()
+        assert held
+        backlog.postpone(held, seconds=1000)
+    last = backlog.take()
+    assert last
+    backlog.finish(last, "ok")
+    again.join(10)
+    assert not again.is_alive()

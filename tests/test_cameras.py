@@ -12,9 +12,12 @@ import pytest
 
 from brokers import Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
-from dropsight.config import Cameras
+from dropsight.config import Cameras, Watch
+from dropsight.daemon import watching
 from dropsight.images.looks import Look, look_at
+from dropsight.service.backlog import Backlog
 from dropsight.service.cameras import IN_A_ROW, LEARNED_PICTURES, LONGEST_LIST, CameraWatch, Memory
+from dropsight.service.dropfolder import DropFolder
 from dropsight.service.rhythm import Day, Rhythm
 from test_looks import photo, taken
 
@@ -293,3 +296,17 @@ def test_a_share_that_is_not_mounted_makes_no_camera_forgotten(tmp_path: Path) -
         wait_until(lambda: "silent" in house.status()["stats"]["problems"].get("front", {}))
         assert house.stop() == 0
     assert "front" in json.loads((tmp_path / "state" / "cameras.json").read_bytes())
+
+
+def test_in_a_catch_up_a_cameras_pictures_are_looked_at_in_pairs_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "CLOSEST_SECONDS", 3600.0)
+    folder, backlog = DropFolder.open(Watch(path=tmp_path)), Backlog()
+    watch = watching.Watching(Cameras(), [folder], tmp_path / "journal.db", backlog)
+    assert [watch.wants_look("porch") for _ in range(4)] == [True] * 4
+    for number in range(watching.MANY_WAITING):
+        backlog.hint(folder, str(tmp_path / f"{number}.jpg"), closed=True)
+    assert [watch.wants_look("garden") for _ in range(4)] == [True, True, False, False]
+    monkeypatch.setattr(watching, "CLOSEST_SECONDS", 0.0)
+    assert watch.wants_look("garden")

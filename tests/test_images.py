@@ -9,9 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
+from daemons import SAMPLES
 from dropsight.errors import ImageError
+from dropsight.images import decoding
 from dropsight.images.decoding import decode, upright
-from dropsight.images.framing import CROP_FRACTION, Pixels, Resize, crop_size, frame
+from dropsight.images.framing import CROP_FRACTION, Pixels, Resize, crop_size, frame, resize
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds, open_image
 from dropsight.images.views import VIEWS, views
@@ -194,3 +196,29 @@ def test_a_file_beyond_the_bounds_or_empty_is_not_read(tmp_path: Path) -> None:
         with open_image(path) as file, pytest.raises(ImageError) as caught:
             file.read(Bounds(max_bytes=10))
         assert caught.value.code == code
+
+
+@pytest.mark.parametrize("sides", [(236, 236), (420, 420), (332, 449), (246, 315), (224, 448), (300, 700)])
+@pytest.mark.parametrize("photo", ["coffee.jpg", "koala.jpg"])
+def test_shrinking_is_by_area_to_within_a_grey_level(photo: str, sides: tuple[int, int]) -> None:
+    picture = cv2.imread(str(SAMPLES / photo))
+    assert picture is not None
+    pixels = cv2.resize(picture, sides, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    by_area = cv2.resize(pixels, (224, 224), interpolation=cv2.INTER_AREA)
+    difference = np.abs(resize(pixels, height=224, width=224).astype(int) - by_area)
+    assert difference.mean() < 0.75
+    assert np.mean(difference > 8) < 0.002
+
+
+@pytest.mark.parametrize("reduction", [1, 2, 4, 8])
+def test_jpegs_decode_alike_with_and_without_a_decoder_that_gives_rgb(
+    monkeypatch: pytest.MonkeyPatch, reduction: int
+) -> None:
+    """OpenCV before 4.11 gives BGR only."""
+    data = (SAMPLES / "coffee.jpg").read_bytes()
+    header = read_header(data)
+    height, width = header.height // reduction, header.width // reduction
+    direct = decode(data, header, at_least=(height, width), how="stretch")
+    monkeypatch.setattr(decoding, "_AS_RGB", 0)
+    assert np.array_equal(decode(data, header, at_least=(height, width), how="stretch"), direct)
+    assert height <= direct.shape[0] <= height + 1

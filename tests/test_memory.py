@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,28 @@ def peak_of_batch(folder: Path, photos: int) -> int:
 def test_batch_over_2000_photos_takes_little_more_memory_than_over_200(tmp_path: Path) -> None:
     """What grows is the results, a few kilobytes each."""
     assert peak_of_batch(tmp_path, 2000) <= peak_of_batch(tmp_path, 200) + 16 * MIB
+
+
+FAULTS = """
+import resource, sys
+from dropsight.daemon.resources import share_memory
+from dropsight.images.decoding import decode
+from dropsight.images.header import read_header
+share_memory()
+data = open(sys.argv[1], "rb").read() + bytes(2**20)
+def work():
+    for _ in range(100):
+        decode(bytes(bytearray(data)), read_header(data), at_least=(224, 224), how="crop")
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_an_image_finds_its_memory_where_the_one_before_it_left_it() -> None:
+    """Each page fetched anew is a fault: without, hundreds an image."""
+    done = subprocess.run(
+        [sys.executable, "-c", FAULTS, str(PHOTOS[0])], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 100

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dropsight.inference.preparing import lookup_table, shift_of
 from dropsight.models.describing import Said
-from dropsight.models.litert import open_tflite
+from dropsight.models.litert import open_tflite, values_of
 from dropsight.models.quantization import dequantize, quantize
 from dropsight.models.registry import locate
 from dropsight.models.spec import TensorSpec
@@ -73,3 +73,15 @@ def test_only_tables_that_add_a_constant_become_a_sum() -> None:
     assert shift_of((pixels // 2).astype(np.int8)) is None
     assert shift_of(np.add(pixels, [0, 0, 1]).astype(np.uint8)) is None
     assert shift_of((pixels / 255).astype(np.float32)) is None
+
+
+@given(st.sampled_from([np.int8, np.uint8]), st.floats(1e-6, 10), st.data())
+def test_the_table_of_an_8_bit_output_dequantizes_to_the_last_bit(
+    dtype: type, scale: float, data: st.DataObject
+) -> None:
+    limits = np.iinfo(np.dtype(dtype).name)
+    spec = tensor(dtype, scale, data.draw(st.integers(int(limits.min), int(limits.max))))
+    every: NDArray[np.generic] = np.arange(limits.min, limits.max + 1).astype(dtype)
+    table = values_of(spec)
+    assert table is not None
+    assert np.array_equal(table[every.view(np.uint8)], dequantize(every, spec))

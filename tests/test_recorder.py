@@ -16,6 +16,7 @@ from brokers import wait_until
 from dropsight.config import Watch
 from dropsight.errors import DamagedError, ErrorCode
 from dropsight.records import encode
+from dropsight.service import pacing
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.loglines import LogLines
@@ -272,3 +273,23 @@ def test_killed_in_a_piece_of_a_catch_up_over_many_rotations_no_line_is_doubled(
     ids = [json.loads(line)["id"] for line in log_lines(tmp_path / "logs")]
     assert len(ids) == len(set(ids)) == 250
     store.close()
+
+
+def test_in_a_catch_up_groups_wait_to_fill_up_and_a_full_one_waits_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pacing, "CATCH_UP_SECONDS", 3600.0)
+    desk = Desk(tmp_path)
+    arrivals = [desk.arrival(f"{number}.jpg") for number in range(1 + 2 * GROUP_RECORDS)]
+    for number in range(GROUP_RECORDS):
+        desk.backlog.hint(desk.folder, str(desk.inbox / f"waiting-{number}.jpg"), closed=True)
+    with desk.running():
+        desk.recorder.put(arrivals[0])
+        wait_until(lambda: desk.recorder.visible == 1)
+        for finished in arrivals[1:]:
+            desk.recorder.put(finished)
+        wait_until(lambda: desk.recorder.visible == len(arrivals))
+        desk.recorder.put(desk.arrival("one-more.jpg"))
+        assert desk.recorder.drain(seconds=30)
+    assert len(desk.lines()) == len(arrivals) + 1
+    desk.close()

@@ -91,7 +91,7 @@ class LiteRTModel:
         self._input, self._output = _whole(inputs["index"]), _whole(outputs["index"])
         self._batch = 1
         self._any_batch = spec.input.shape[0] == -1
-        self._values = _values(spec.output)
+        self._values = values_of(spec.output)
 
     def scores(self, batch: Batch) -> Scores:
         """See Model.scores; views of a batch of fixed size are invoked one by one."""
@@ -129,7 +129,7 @@ class LiteRTModel:
             self._interpreter = self._source.open()
 
 
-def _values(output: TensorSpec) -> Scores | None:
+def values_of(output: TensorSpec) -> Scores | None:
     """Return what each value of an 8-bit output stands for, by its bits; None for other outputs."""
     if output.dtype.itemsize != 1:
         return None

@@ -1,6 +1,5 @@
 """Group commit: results become durable, are logged, their images are filed away, and others hear of it."""
 
-import contextlib
 import logging
 import queue
 import threading
@@ -14,8 +13,9 @@ from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.filer import Filer
 from dropsight.service.heartbeats import Heartbeats
+from dropsight.service.inbound import Inbound
 from dropsight.service.loglines import LineLog, LogLines
-from dropsight.service.pacing import GROUP_RECORDS, Pace
+from dropsight.service.pacing import Pace
 from dropsight.service.recording import Finished, History, Recorded, durable, left_behind, repeated, row_of
 from dropsight.service.rescue import mark_damaged
 from dropsight.service.stats import Stats
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 NAME = "recorder"
 RETRY_SECONDS = 1.0
-PUT_SECONDS = 0.5
 # Lines that the log may be ahead of its cursor by, in a long catch-up.
 UNNOTED_LINES = 256
 
@@ -50,9 +49,9 @@ class Recorder:
         self.troubles = troubles
         self._reader = JournalReader(store.path)
         self._log = LogLines(lines, self._reader, self.troubles, synced=store.cursor("log"))
-        self._inbound: queue.Queue[Finished | None] = queue.Queue(maxsize=2 * GROUP_RECORDS)
-        self._stopping, self._enough = threading.Event(), threading.Event()
-        self._draining, self._put_until = False, float("inf")
+        self._inbound = Inbound()
+        self._stopping = threading.Event()
+        self._draining = False
         self._drained = threading.Event()
         self._pace = Pace()
         self.heartbeats = Heartbeats()
@@ -72,29 +71,19 @@ class Recorder:
 
     def put(self, finished: Finished) -> None:
         """Hand over a finished image, from any thread; waits for the journal, but at the end not for ever."""
-        while True:
-            left = self._put_until - time.monotonic()
-            try:
-                self._inbound.put(finished, timeout=min(max(left, 0.0), PUT_SECONDS))
-            except queue.Full:
-                if left <= 0:
-                    return
-            else:
-                if self._inbound.qsize() >= GROUP_RECORDS:
-                    self._enough.set()
-                return
+        self._inbound.put(finished)
 
     def end_within(self, *, seconds: float) -> None:
         """Have no `put` wait for longer than this: the journal may take nothing any more. From any thread."""
-        self._put_until = time.monotonic() + seconds
+        self._inbound.end_within(seconds=seconds)
 
     def depth(self) -> int:
-        return self._inbound.qsize()
+        return self._inbound.depth()
 
     def acknowledge(self, seq: int) -> None:
         """The broker has everything up to here. From any thread."""
         self._acknowledged = seq
-        self._nudge()
+        self._inbound.nudge()
 
     @property
     def acknowledged(self) -> int:
@@ -108,20 +97,18 @@ class Recorder:
     def drain(self, *, seconds: float) -> bool:
         """Wait until everything that was put is durable and visible; tell whether it is. From any thread."""
         self._draining = True
-        self._enough.set()
-        self._nudge()
+        self._inbound.nudge(hurry=True)
         return self._drained.wait(seconds)
 
     def forget_kept(self, ids: Sequence[str]) -> None:
         """These files of a `keep` folder are gone. From any thread."""
         self._forgotten.extend(ids)
-        self._nudge()
+        self._inbound.nudge()
 
     def stop(self) -> None:
         """Record what was put, then let `run` return. From any thread."""
         self._stopping.set()
-        self._enough.set()
-        self._nudge()
+        self._inbound.nudge(hurry=True)
 
     def recover(self, folders: Sequence[DropFolder]) -> None:
         """Mend what a crash may have left between a commit and its consequences; before `run`."""
@@ -141,22 +128,18 @@ class Recorder:
             raise
 
     def _work(self) -> None:
-        while not (self._stopping.is_set() and self._inbound.empty()):
+        while not (self._stopping.is_set() and not self._inbound.depth()):
             self._beat()
             group = self._gather()
             if group and not self._record(group):
                 break
             self._keep_house()
-            if self._draining and self._inbound.empty() and self.visible == self.newest:
+            if self._draining and not self._inbound.depth() and self.visible == self.newest:
                 self._drained.set()
         self._filer.try_again(at_once=True)
         self._log.sync()
         self._settle()
         self._reader.close()
-
-    def _nudge(self) -> None:
-        with contextlib.suppress(queue.Full):  # then it is awake
-            self._inbound.put_nowait(None)
 
     def _gather(self) -> list[Finished]:
         """Wait for the first; then for company, but only when a commit was made just now."""
@@ -167,14 +150,11 @@ class Recorder:
             return []
         finally:
             self._beat()
-        if first and not (self._draining or self._stopping.is_set()):
-            self._enough.wait(self._pace.seconds_to_wait(waiting=self._backlog.depth()))
-        self._enough.clear()
-        group = [first]
-        with contextlib.suppress(queue.Empty):
-            while len(group) < GROUP_RECORDS:
-                group.append(self._inbound.get_nowait())
-        return [finished for finished in group if finished]
+        if first is None:
+            return []
+        at_once = self._draining or self._stopping.is_set()
+        pause = 0.0 if at_once else self._pace.seconds_to_wait(waiting=self._backlog.depth())
+        return self._inbound.group(first, seconds=pause)
 
     def _beat(self) -> None:
         self.heartbeats.beat(NAME)

@@ -135,7 +135,7 @@ class Workers:
             interpreter.join()
 
     def _decode(self, slot: int) -> None:
-        _keep_the_core()
+        keep_the_core()
         while candidate := self._backlog.take():
             with self.heartbeats.at_work(_decoder(slot)):
                 self._examine(candidate, slot)
@@ -225,7 +225,7 @@ class Workers:
             self._fail(candidate, _drop(candidate, stat), error)
 
     def _interpret(self, number: int, decoders: int) -> None:
-        _keep_the_core()
+        keep_the_core()
         while work := self._tensors.get():
             with self.heartbeats.at_work(_interpreter(number)):
                 self._answer(work, number, decoders + number)
@@ -247,7 +247,7 @@ class Workers:
         self._recorder.put(Finished(candidate, drop.stat, pipeline.failure(drop, error, self._engine.plan)))
 
 
-def _keep_the_core() -> None:
+def keep_the_core() -> None:
     """Have this thread interrupt nobody when it wakes: caches would fill anew, with the weights of a model.
 
     Who was given a policy from outside keeps it; where it may not be changed, it is only a little slower.
