@@ -10,8 +10,8 @@ from dropsight.errors import ConfigError, SinkError, StoreError, is_passing
 from dropsight.sinks.jsonlog import JsonLog
 
 _M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1
-# Between a file's bytes, or a picture decoded at reduced scale, and a picture decoded whole.
-_LARGE_BYTES = 4 * 2**20
+# Between a picture of 1920x1080 decoded whole and larger ones.
+_LARGE_BYTES = 8 * 2**20
 _KEPT_BYTES = 16 * 2**20
 
 
@@ -32,7 +32,7 @@ def share_memory() -> None:
     """Few heaps for many threads, and OpenCV's own threads out of our workers' way.
 
     What one image is done with stays for the next: given back to the kernel and fetched anew, every page
-    would cost a fault. Only whole pictures go back at once.
+    would cost a fault. Only large pictures decoded whole go back at once.
     """
     cv2.setNumThreads(1)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
