@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,3 +73,12 @@ def test_ways_to_run_a_model_are_told_apart() -> None:
 def test_a_hundred_dashboards_are_weighed_against_none() -> None:
     pytest.importorskip("uvicorn")
     assert "median ratio" in script("bench_web.py", "--rounds", "1", "--images", "40", "--streams", "4")
+
+
+def test_a_profile_sets_each_librarys_share_beside_the_bare_machines() -> None:
+    pytest.importorskip("ai_edge_litert")
+    if shutil.which("perf") is None:
+        pytest.skip("no perf here (apt-get install linux-perf)")
+    table = script("bench_profile.py", "640x480.jpg", "--images", "20", "60")
+    assert "the interpreter (XNNPACK)" in table
+    assert table.splitlines()[-1].startswith("together")
