@@ -159,7 +159,7 @@ def test_everything_is_reached_by_the_keyboard_alone(house: House, window: Windo
     expect(page.get_by_role("dialog", name="espresso")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("#details")).to_be_hidden()
-    assert "espresso" in str(active(page, "textContent"))
+    wait_until(lambda: "espresso" in str(active(page, "textContent")))
     drop(house, "front/new.jpg", "koala.jpg")
     expect(page.locator(".card")).to_have_count(4)
     assert "espresso" in str(active(page, "textContent"))

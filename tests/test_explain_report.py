@@ -100,7 +100,7 @@ def test_explain_takes_grad_cam_for_a_keras_model_and_a_panel_a_class(lite0: Pat
     done = dropsight("explain", photo, "--model", str(lite0), "--top", "2", "-o", str(target))
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
-    assert first.startswith("espresso (967) 95.5% by gradcam")
+    assert first.startswith("espresso (967) 95.6% by gradcam")
     assert "by gradcam" in second
     assert target.stat().st_size > 50_000
 

@@ -266,10 +266,11 @@ class Recorder:
 
     def _prune(self) -> None:
         """Keep the journal within its bounds; what a broker has not taken goes last, and is counted."""
-        self._pruned_at = self.newest
         backlog = self._history.max_backlog
         taken = self.newest if backlog is None else self._acknowledged
         settled = min(self._log.synced, self.visible)
+        # What the log does not have for sure is left for another time, which need not wait for more records.
+        self._pruned_at = settled
         try:
             self._store.prune(after=0, upto=min(settled, taken, self.newest - self._history.max_records))
             if backlog is not None and (
