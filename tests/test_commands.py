@@ -10,12 +10,16 @@ import signal
 import struct
 import subprocess
 import termios
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from brokers import mosquitto, wait_until
 from daemons import PHOTOS, SAMPLES, command, dropsight, running
+from dropsight.commands.batch import batch
+from dropsight.inference.runtime import ImageInferenceRuntime
 
 COMMANDS = ["run", "demo", "classify", "batch", "evaluate", "calibrate"]
 COMMANDS += ["inspect", "check", "config", "status"]
@@ -140,3 +144,24 @@ def test_batch_stopped_by_ctrl_c_leaves_a_valid_file_with_what_was_done(tmp_path
     results = json.loads(out.read_text())
     assert 0 < results["total_images"] < 3000
     assert results["total_images"] == len(results["results"])
+
+
+def test_ctrl_c_stops_batch_even_where_python_passes_over_exceptions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ImageInferenceRuntime.results
+
+    class Finalized:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def interrupted(self: ImageInferenceRuntime, *args: Any, **options: Any) -> Iterator[object]:
+        for number, result in enumerate(whole(self, *args, **options)):
+            if number == 1:
+                Finalized()
+            yield result
+
+    monkeypatch.setattr(ImageInferenceRuntime, "results", interrupted)
+    out = tmp_path / "out.json"
+    assert batch(PHOTOS[:4], out, model=None, tta=False, batch_size=1) == 130
+    assert json.loads(out.read_text())["total_images"] == 2

@@ -1,9 +1,13 @@
 """`dropsight batch`."""
 
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from threading import Event
+from types import FrameType
 
 from dropsight.config import Watch
 from dropsight.errors import ConfigError
@@ -22,11 +26,12 @@ def batch(paths: Sequence[Path], output: Path, *, model: str | None, tta: bool, 
     runtime = ImageInferenceRuntime(model or DEFAULT_MODEL, use_tta=tta)
     results: list[ImageResult | ImageFailure] = []
     started = time.perf_counter()
-    stopped = False
-    try:
-        results.extend(runtime.results(images, batch_size, show_progress=sys.stderr.isatty()))
-    except KeyboardInterrupt:
-        stopped = True
+    made = runtime.results(images, batch_size, show_progress=sys.stderr.isatty())
+    with _stop_asked() as stop, suppress(KeyboardInterrupt), closing(made):
+        for result in made:
+            results.append(result)
+            if stop.is_set():
+                break
     summary = runtime.summarize(results, total_ms=(time.perf_counter() - started) * 1e3)
     summary.write(output)
     failed = sum(isinstance(result, ImageFailure) for result in results)
@@ -34,7 +39,27 @@ def batch(paths: Sequence[Path], output: Path, *, model: str | None, tta: bool, 
         f"{len(results)} of {len(images)} images in {summary.total_time_ms / 1e3:.1f} s, "
         f"{summary.avg_time_per_image_ms:.1f} ms each; {failed} failed; written to {output}"
     )
-    return 130 if stopped else int(failed == len(images))
+    return 130 if stop.is_set() else int(failed == len(images))
+
+
+@contextmanager
+def _stop_asked() -> Iterator[Event]:
+    """Have the first Ctrl-C set this; a second one is a KeyboardInterrupt, as ever.
+
+    That gets lost where Python passes over exceptions, in a finalizer or a callback.
+    """
+    asked = Event()
+    former = signal.getsignal(signal.SIGINT)
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, former)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def _images(path: Path) -> Iterator[str]:

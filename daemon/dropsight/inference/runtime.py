@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias, get_args
@@ -92,7 +92,7 @@ class ImageInferenceRuntime:
 
     def results(
         self, images: Sequence[Image], batch_size: int = 32, *, show_progress: bool = False
-    ) -> Iterator[ImageResult | ImageFailure]:
+    ) -> Generator[ImageResult | ImageFailure, None, None]:
         """Yield what `predict_batch` gathers, in order, as it is done."""
         progress = tqdm(total=len(images), unit="img", disable=not show_progress)
         with progress, ThreadPoolExecutor(_cores()) as pool:
