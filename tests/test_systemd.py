@@ -62,7 +62,7 @@ def test_the_status_for_systemd_names_what_is_wrong(tmp_path: Path, supervisor: 
         house.config.write_text("devise: x\n")
         assert house.process
         house.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: "did you mean device" in supervisor.lines("STATUS")[-1])
+        wait_until(lambda: "did you mean device" in "".join(supervisor.lines("STATUS")[-1:]))
     finally:
         house.kill()
 

@@ -74,7 +74,7 @@ def _one(engine: Engine, path: Path) -> tuple[float, ...]:
     prepared = pipeline.prepare(data, header, plan)
     answer = pipeline.predict(engine.models[0], prepared, plan)
     answered = time.perf_counter()
-    drop = Drop(str(path).encode(), "bench", stat, 0.0)
+    drop = Drop.of(str(path).encode(), "bench", stat, device=plan.device, wait_ms=0.0)
     encode(pipeline.result(drop, header, prepared, answer, plan))
     ended = time.perf_counter()
     return (

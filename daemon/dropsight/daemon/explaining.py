@@ -70,7 +70,7 @@ class Explanations:
             return None
         if self._jobs.qsize() >= LONGEST_QUEUE:
             return None
-        target = _target(watch.processed, work.drop, work.plan.device)
+        target = _target(watch.processed, work.drop)
         self._put(PROMISED, partial(self._overlay, work, best.class_index, target))
         return str(target)
 
@@ -153,9 +153,9 @@ class Explanations:
         return OcclusionMap(classify, square=SQUARE, step=STEP).compute_heatmap(pixels, class_index)
 
 
-def _target(processed: Path, drop: Drop, device: str) -> Path:
+def _target(processed: Path, drop: Drop) -> Path:
     filed = processed / os.fsdecode(drop.relative)
-    return filed.with_name(f"{filed.stem}.{drop.id(device)[:12]}{SUFFIX}")
+    return filed.with_name(f"{filed.stem}.{drop.id[:12]}{SUFFIX}")
 
 
 def _picture(path: str, record: Result, processed: tuple[Path, ...], engine: Engine) -> Pixels:

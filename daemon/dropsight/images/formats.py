@@ -6,7 +6,8 @@ Every reader raises struct.error or IndexError where the data ends too early, an
 
 import re
 import struct
-from dataclasses import dataclass
+
+import msgspec
 
 from dropsight.errors import ImageError
 from dropsight.images.tiff import (
@@ -27,8 +28,7 @@ from dropsight.images.tiff import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Structure:
+class Structure(msgspec.Struct, frozen=True):
     """Width and height as stored; `whole_bytes` is what a decoder holds of it at once, at least."""
 
     width: int

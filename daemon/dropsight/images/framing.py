@@ -1,5 +1,6 @@
 """From a picture of any shape to the model's: crop, stretch or letterbox."""
 
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import cv2
@@ -14,6 +15,7 @@ CROP_FRACTION = 0.875
 _BORDER = 127
 
 
+@lru_cache(maxsize=64)  # a camera's pictures have one size
 def crop_size(width: int, height: int, *, aspect: float, fraction: float) -> tuple[int, int]:
     """Width and height of the centred rectangle of this aspect (width / height): `fraction` of what fits.
 

@@ -2,8 +2,9 @@
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from dropsight.errors import ImageError
 from dropsight.images import formats
@@ -53,8 +54,7 @@ _ISO_BRANDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True):
     """`width` and `height` as stored, before `orientation` (EXIF 1..8); `captured` ISO 8601 UTC or None.
 
     `straight_alpha`: a TIFF whose colours are not multiplied by their alpha. `whole_bytes`: memory that

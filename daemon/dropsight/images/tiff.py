@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
+
 WIDTH, HEIGHT, ORIENTATION, DATE_TIME, EXIF_FOLDER = 0x100, 0x101, 0x112, 0x132, 0x8769
 STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES, DNG_VERSION = 0x111, 0x117, 0x144, 0x145, 0xC612
 DATE_TIME_ORIGINAL, OFFSET_TIME_ORIGINAL = 0x9003, 0x9011
@@ -71,8 +73,7 @@ class Tiff:
         return struct.unpack_from(self.order + layout, self.data, offset)
 
 
-@dataclass(frozen=True, slots=True)
-class Exif:
+class Exif(msgspec.Struct, frozen=True):
     """`orientation` 1..8 as in TIFF 6.0; `captured` in ISO 8601 UTC, None where the camera told no time."""
 
     orientation: int = 1

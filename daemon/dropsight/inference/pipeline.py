@@ -64,17 +64,22 @@ class Plan:
         return self.inference.temperature * self.spec.temperature
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """One arrival of one file. `relative` is in the file system's bytes, `wait_ms` from ready to taken."""
+class Drop(msgspec.Struct, frozen=True):
+    """One arrival of one file, by the id of its record.
 
+    `relative` is in the file system's bytes, `wait_ms` from ready to taken.
+    """
+
+    id: str
     relative: bytes
     camera: str
     stat: os.stat_result
     wait_ms: float
 
-    def id(self, device: str) -> str:
-        return drop_id(device, self.relative, self.stat.st_size, self.stat.st_mtime_ns)
+    @classmethod
+    def of(cls, relative: bytes, camera: str, stat: os.stat_result, *, device: str, wait_ms: float) -> "Drop":
+        record_id = drop_id(device, relative, stat.st_size, stat.st_mtime_ns)
+        return cls(record_id, relative, camera, stat, wait_ms)
 
     @property
     def image_path(self) -> str:
@@ -82,8 +87,7 @@ class Drop:
         return self.relative.decode("utf-8", "backslashreplace")
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """An image as the model wants it: a batch of its views, in the input tensor's dtype."""
 
     batch: Batch
@@ -97,8 +101,7 @@ class Prepared:
         return len(self.batch)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     predictions: Sequence[Prediction]
     inference_ms: float
     postprocess_ms: float
@@ -117,12 +120,12 @@ def prepare(data: bytes, header: Header, plan: Plan, *, look: bool = True) -> Pr
     """Decode, upright and as small as the model allows; look, if wanted; then as `prepare_pixels`."""
     started = time.perf_counter()
     pixels = decode(data, header, at_least=(plan.spec.height, plan.spec.width), how=plan.resize)
-    decode_ms = (time.perf_counter() - started) * 1e3
-    prepared = prepare_pixels(pixels, plan)
+    decoded = time.perf_counter()
+    batch = _batch_of(pixels, plan)
     return Prepared(
-        prepared.batch,
-        prepared.preprocess_ms,
-        decode_ms,
+        batch,
+        preprocess_ms=(time.perf_counter() - decoded) * 1e3,
+        decode_ms=(decoded - started) * 1e3,
         look=look_at(pixels) if look and plan.looks else None,
         thumbnail=shrink(pixels, longest=THUMBNAIL_PIXELS) if plan.thumbnails else None,
     )
@@ -131,8 +134,12 @@ def prepare(data: bytes, header: Header, plan: Plan, *, look: bool = True) -> Pr
 def prepare_pixels(pixels: Pixels, plan: Plan) -> Prepared:
     """Frame; take the views; normalise and quantize."""
     started = time.perf_counter()
-    batch = plan.preparation.batch_of(pixels, plan.inference.tta or ("original",))
+    batch = _batch_of(pixels, plan)
     return Prepared(batch, preprocess_ms=(time.perf_counter() - started) * 1e3)
+
+
+def _batch_of(pixels: Pixels, plan: Plan) -> Batch:
+    return plan.preparation.batch_of(pixels, plan.inference.tta or ("original",))
 
 
 def predict(model: Model, prepared: Prepared, plan: Plan) -> Answer:
@@ -188,7 +195,7 @@ def result(
 ) -> Result:
     best = answer.predictions[0]
     return Result(
-        id=drop.id(plan.device),
+        id=drop.id,
         time=timestamp(time.time()),
         device=plan.device,
         camera=drop.camera,
@@ -210,7 +217,7 @@ def result(
 
 def failure(drop: Drop, error: ImageError, plan: Plan) -> Failure:
     return Failure(
-        id=drop.id(plan.device),
+        id=drop.id,
         time=timestamp(time.time()),
         device=plan.device,
         camera=drop.camera,
@@ -223,7 +230,7 @@ def failure(drop: Drop, error: ImageError, plan: Plan) -> Failure:
 
 def expired(drop: Drop, plan: Plan, *, age_seconds: float, max_age_seconds: float) -> Expired:
     return Expired(
-        id=drop.id(plan.device),
+        id=drop.id,
         time=timestamp(time.time()),
         device=plan.device,
         camera=drop.camera,

@@ -6,7 +6,6 @@ import filecmp
 import os
 import shutil
 import stat as kinds
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -34,8 +33,7 @@ def identity(stat: os.stat_result) -> Identity:
     return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class Filing:
+class Filing(msgspec.Struct, frozen=True):
     """What to file away, once its record is durable. `line` is the record as logged."""
 
     folder: DropFolder
@@ -79,19 +77,20 @@ def _unchanged(filing: Filing) -> bool:
 
 def _move_to(top: Path, filing: Filing, *, reason: bytes | None) -> None:
     wanted = os.path.join(top, filing.folder.relative(filing.path))
-    other = other_name(wanted, filing.record.id)
     # An earlier image of the same name stays, and a reason must have room beside its image.
     fits = reason is None or len(os.fsencode(os.path.basename(wanted))) + len(REASON_SUFFIX) <= NAME_BYTES
-    target = wanted if fits and not os.path.lexists(wanted) else other
-    if target is other and (_is_copy(wanted, filing) or _is_copy(other, filing)):
-        os.unlink(filing.path)
-        return
+    target = wanted
+    if not fits or os.path.lexists(wanted):
+        target = other_name(wanted, filing.record.id)
+        if _is_copy(wanted, filing) or _is_copy(target, filing):
+            os.unlink(filing.path)
+            return
     try:
         _move_making_folders(filing, target, reason=reason)
     except OSError as error:
         if error.errno not in _NO_SUCH_PLACE:
             raise
-        flat = os.path.join(top, os.path.basename(other))
+        flat = os.path.join(top, os.path.basename(other_name(wanted, filing.record.id)))
         if _is_copy(flat, filing):
             os.unlink(filing.path)
         else:

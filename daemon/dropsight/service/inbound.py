@@ -15,23 +15,23 @@ class Inbound:
     """Holds two groups; `get` and `group` belong to the recorder's thread, everything else to any."""
 
     def __init__(self) -> None:
-        self._queue: queue.Queue[Finished | None] = queue.Queue(maxsize=2 * GROUP_RECORDS)
+        self._queue: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
+        self._room = threading.Event()
         self._hurry = threading.Event()
         self._put_until = float("inf")
 
     def put(self, finished: Finished) -> None:
         """Hand over; waits for room, but at the end not for ever."""
-        while True:
+        while self._queue.qsize() >= 2 * GROUP_RECORDS:
             left = self._put_until - time.monotonic()
-            try:
-                self._queue.put(finished, timeout=min(max(left, 0.0), PUT_SECONDS))
-            except queue.Full:
-                if left <= 0:
-                    return
-            else:
-                if self._fills_a_group():
-                    self._hurry.set()
+            if left <= 0:
                 return
+            self._room.clear()
+            if self._queue.qsize() >= 2 * GROUP_RECORDS:
+                self._room.wait(min(left, PUT_SECONDS))
+        self._queue.put(finished)
+        if self._fills_a_group():
+            self._hurry.set()
 
     def end_within(self, *, seconds: float) -> None:
         """Have no `put` wait for longer than this."""
@@ -44,8 +44,8 @@ class Inbound:
         """Have `get` return; in a `hurry`, a wait for company as well."""
         if hurry:
             self._hurry.set()
-        with contextlib.suppress(queue.Full):  # then it is awake
-            self._queue.put_nowait(None)
+        if not self._queue.qsize():  # else it is awake
+            self._queue.put(None)
 
     def get(self, *, timeout: float | None) -> Finished | None:
         """Wait for the first of a group, None after a nudge; raises queue.Empty when the time is over."""
@@ -61,6 +61,7 @@ class Inbound:
             while len(group) < GROUP_RECORDS:
                 if finished := self._queue.get_nowait():
                     group.append(finished)
+        self._room.set()
         return group
 
     def _fills_a_group(self) -> bool:

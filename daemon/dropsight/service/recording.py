@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 
@@ -13,8 +13,7 @@ from dropsight.service.dropfolder import DropFolder
 from dropsight.service.store import Row, Unfiled
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     """An image whose record is made but not durable yet; `stat` is of the file as it was read."""
 
     candidate: Candidate
@@ -22,8 +21,7 @@ class Finished:
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True):
     """A durable record; `line` is its final form, total latency included."""
 
     seq: int
@@ -63,7 +61,7 @@ def repeated(finished: Finished, repeat: int) -> Finished:
     record, stat, candidate = finished.record, finished.stat, finished.candidate
     relative = os.fsencode(candidate.folder.relative(candidate.path))
     again = drop_id(record.device, relative, stat.st_size, stat.st_mtime_ns, repeat=repeat)
-    return replace(finished, record=msgspec.structs.replace(record, id=again))
+    return msgspec.structs.replace(finished, record=msgspec.structs.replace(record, id=again))
 
 
 def left_behind(row: Unfiled, folders: Sequence[DropFolder], backlog: Backlog) -> Recorded | None:

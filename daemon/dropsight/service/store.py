@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
+import msgspec
+
 from dropsight import crashpoints
 from dropsight.errors import ConfigError, DamagedError, StoreError, is_passing
 from dropsight.records import Status, with_total
@@ -41,8 +43,7 @@ CREATE TABLE kept (id TEXT PRIMARY KEY, path BLOB NOT NULL) STRICT, WITHOUT ROWI
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """A record on its way into the journal. `path` is the image's, in the file system's own bytes."""
 
     id: str

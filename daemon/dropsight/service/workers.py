@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from stat import S_ISDIR
 
+import msgspec
+
 from dropsight.config import Queue
 from dropsight.errors import ImageError, ModelError
 from dropsight.images.decoding import decode
@@ -47,8 +49,7 @@ class Engine:
         return frame(pixels, height=spec.height, width=spec.width, how=self.plan.resize)
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """An image on its way from decoding to the interpreter of the engine that it was prepared for."""
 
     engine: Engine
@@ -98,7 +99,10 @@ class Workers:
         self.heartbeats = Heartbeats()
         self.swap(engine)
         self._in_hand, self._ask = in_hand, questions
-        self._tensors: queue.Queue[Work | None] = queue.Queue(maxsize=len(engine.models))
+        self._tensors: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in engine.models:
+            self._room.put(None)
         self._decoders = [
             threading.Thread(target=self._decode, args=(number,), name=_decoder(number))
             for number in range(decoders)
@@ -136,9 +140,11 @@ class Workers:
 
     def _decode(self, slot: int) -> None:
         keep_the_core()
+        name = _decoder(slot)
         while candidate := self._backlog.take():
-            with self.heartbeats.at_work(_decoder(slot)):
-                self._examine(candidate, slot)
+            self.heartbeats.beat(name)
+            self._examine(candidate, slot)
+            self.heartbeats.rest(name)
 
     def _examine(self, candidate: Candidate, slot: int) -> None:
         try:
@@ -161,16 +167,15 @@ class Workers:
             self._backlog.drop(candidate)
             return
         engine, plan = self._engine, self._plan()
-        drop = _drop(candidate, file.stat)
+        drop = _drop(candidate, file.stat, plan.device)
         age_seconds, max_age = time.monotonic() - candidate.since, self._settings.max_age
         if max_age is not None and age_seconds > max_age:
             record = pipeline.expired(drop, plan, age_seconds=age_seconds, max_age_seconds=max_age)
             self._recorder.put(Finished(candidate, file.stat, record))
             return
-        record_id = drop.id(plan.device)
         try:
-            self._try_alone(candidate, record_id, slot)
-            self._in_hand.note(slot, record_id, "decode")
+            self._try_alone(candidate, drop.id, slot)
+            self._in_hand.note(slot, drop.id, "decode")
             data, header = pipeline.read(file, plan)
             prepared = pipeline.prepare(data, header, plan, look=self._ask.wants_look(drop.camera))
         except ImageError as error:
@@ -179,12 +184,13 @@ class Workers:
                 self._backlog.postpone(candidate, seconds=young)
             else:
                 self._fail(candidate, drop, error)
-                self._in_hand.acquit(record_id)
+                self._in_hand.acquit(drop.id)
             return
         finally:
             self._in_hand.clear(slot)
         self._ask.saw(drop.camera, prepared)
         self.heartbeats.rest(_decoder(slot))
+        self._room.get()
         self._tensors.put(Work(engine, plan, candidate, drop, header, prepared))
 
     def _plan(self) -> Plan:
@@ -222,17 +228,20 @@ class Workers:
             # Uploads whose permissions come last.
             self._backlog.postpone(candidate, seconds=young)
         else:
-            self._fail(candidate, _drop(candidate, stat), error)
+            self._fail(candidate, _drop(candidate, stat, self._engine.plan.device), error)
 
     def _interpret(self, number: int, decoders: int) -> None:
         keep_the_core()
+        name = _interpreter(number)
         while work := self._tensors.get():
-            with self.heartbeats.at_work(_interpreter(number)):
-                self._answer(work, number, decoders + number)
+            self._room.put(None)
+            self.heartbeats.beat(name)
+            self._answer(work, number, decoders + number)
+            self.heartbeats.rest(name)
 
     def _answer(self, work: Work, number: int, slot: int) -> None:
         candidate, drop, plan, prepared = work.candidate, work.drop, work.plan, work.prepared
-        self._in_hand.note(slot, drop.id(plan.device), "invoke")
+        self._in_hand.note(slot, drop.id, "invoke")
         try:
             answer = pipeline.predict(work.engine.models[number], prepared, plan)
         except ModelError as error:
@@ -265,7 +274,8 @@ def _interpreter(number: int) -> str:
     return f"interpret-{number}"
 
 
-def _drop(candidate: Candidate, stat: os.stat_result) -> Drop:
+def _drop(candidate: Candidate, stat: os.stat_result, device: str) -> Drop:
     relative = os.fsencode(candidate.folder.relative(candidate.path))
     wait_ms = (time.monotonic() - candidate.ready_at) * 1e3
-    return Drop(relative, as_text(candidate.folder.camera(candidate.path)), stat, wait_ms)
+    camera = as_text(candidate.folder.camera(candidate.path))
+    return Drop.of(relative, camera, stat, device=device, wait_ms=wait_ms)

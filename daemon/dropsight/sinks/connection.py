@@ -150,7 +150,8 @@ class Connection:
             reconnect_on_failure=False,
         )
         client.connect_timeout = CONNECT_SECONDS
-        client.max_inflight_messages_set(65_535)
+        # No bound of paho's, for which it looks through all in flight at each PUBACK: `window` is ours.
+        client.max_inflight_messages_set(0)
         client.will_set(will[0], will[1], qos=1, retain=True)
         if self._broker.username is not None or self._broker.password is not None:
             client.username_pw_set(self._broker.username, self._broker.password)
