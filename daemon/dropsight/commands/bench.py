@@ -75,7 +75,7 @@ def _one(engine: Engine, path: Path) -> tuple[float, ...]:
     answer = pipeline.predict(engine.models[0], prepared, plan)
     answered = time.perf_counter()
     drop = Drop.of(str(path).encode(), "bench", stat, device=plan.device, wait_ms=0.0)
-    encode(pipeline.result(drop, header, prepared, answer, plan))
+    encode(pipeline.result(drop, header, prepared, answer, plan, at=time.time()))
     ended = time.perf_counter()
     return (
         (read - started) * 1e3,

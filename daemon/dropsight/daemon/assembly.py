@@ -268,7 +268,7 @@ class Daemon:
             questions=Questions(
                 on_record=self._ledger.holds,
                 survives=lambda path: survives(path, self._workers.engine.plan.spec),
-                explains=self._explanations.offer,
+                explains=self._explanations.offer if self._config.explain else None,
                 wants_look=self._watching.wants_look,
                 saw=self._watching.saw,
                 age_of=self._clock.age_seconds,

@@ -87,7 +87,7 @@ class Drop(msgspec.Struct, frozen=True):
         return self.relative.decode("utf-8", "backslashreplace")
 
 
-class Prepared(msgspec.Struct, frozen=True):
+class Prepared(msgspec.Struct):
     """An image as the model wants it: a batch of its views, in the input tensor's dtype."""
 
     batch: Batch
@@ -96,15 +96,26 @@ class Prepared(msgspec.Struct, frozen=True):
     look: Look | None = None
     thumbnail: Pixels | None = None
 
-    @property
-    def views(self) -> int:
-        return len(self.batch)
+    def release(self) -> None:
+        """Give back the pixels: the model has seen them. What was measured stays."""
+        self.batch, self.look, self.thumbnail = self.batch[:0].copy(), None, None
+
+
+class Invoked(msgspec.Struct, frozen=True):
+    """What the model made of an image's views; `at` is when, in seconds since the epoch."""
+
+    scores: Scores
+    inference_ms: float
+    at: float
 
 
 class Answer(msgspec.Struct, frozen=True):
+    """`views` are how many the predictions are merged from."""
+
     predictions: Sequence[Prediction]
     inference_ms: float
     postprocess_ms: float
+    views: int
 
 
 def read(file: ImageFile, plan: Plan) -> tuple[bytes, Header]:
@@ -144,9 +155,14 @@ def _batch_of(pixels: Pixels, plan: Plan) -> Batch:
 
 def predict(model: Model, prepared: Prepared, plan: Plan) -> Answer:
     """Invoke; merge the views' probabilities, calibrate by temperature, rank."""
+    return answer(invoke(model, prepared), plan)
+
+
+def invoke(model: Model, prepared: Prepared) -> Invoked:
+    """The model's part of `predict`, which `answer` completes."""
     started = time.perf_counter()
     scores = _invoke(model, prepared.batch)
-    return _answer(scores, plan, inference_ms=(time.perf_counter() - started) * 1e3)
+    return Invoked(scores, (time.perf_counter() - started) * 1e3, time.time())
 
 
 def predict_many(model: Model, prepared: Sequence[Prepared], plan: Plan) -> list[Answer]:
@@ -154,7 +170,8 @@ def predict_many(model: Model, prepared: Sequence[Prepared], plan: Plan) -> list
     started = time.perf_counter()
     scores = _invoke(model, np.concatenate([each.batch for each in prepared]))
     share_ms = (time.perf_counter() - started) * 1e3 / len(prepared)
-    return [_answer(part, plan, inference_ms=share_ms) for part in np.split(scores, len(prepared))]
+    now = time.time()
+    return [answer(Invoked(part, share_ms, now), plan) for part in np.split(scores, len(prepared))]
 
 
 def _invoke(model: Model, batch: Batch) -> Scores:
@@ -164,13 +181,15 @@ def _invoke(model: Model, batch: Batch) -> Scores:
     return model.scores(batch)
 
 
-def _answer(scores: Scores, plan: Plan, *, inference_ms: float) -> Answer:
+def answer(invoked: Invoked, plan: Plan) -> Answer:
+    """Merge, calibrate and rank."""
     started = time.perf_counter()
     settings = plan.inference
-    merged = merge(probabilities(scores, plan.spec, settings.temperature))
+    merged = merge(probabilities(invoked.scores, plan.spec, settings.temperature))
     ranked = predictions(merged, plan.spec.labels, settings.top_k)
     likely = ranked[:1] + [entry for entry in ranked[1:] if entry.confidence >= settings.min_confidence]
-    return Answer(likely, inference_ms, postprocess_ms=(time.perf_counter() - started) * 1e3)
+    postprocess_ms = (time.perf_counter() - started) * 1e3
+    return Answer(likely, invoked.inference_ms, postprocess_ms, views=len(invoked.scores))
 
 
 def latency(prepared: Prepared, answer: Answer, *, wait_ms: float) -> Latency:
@@ -191,12 +210,14 @@ def result(
     answer: Answer,
     plan: Plan,
     *,
+    at: float,
     explanation: str | None = None,
 ) -> Result:
+    """Make the record of an image that was answered `at`, in seconds since the epoch."""
     best = answer.predictions[0]
     return Result(
         id=drop.id,
-        time=timestamp(time.time()),
+        time=timestamp(at),
         device=plan.device,
         camera=drop.camera,
         image_path=drop.image_path,
@@ -207,7 +228,7 @@ def result(
         predictions=list(answer.predictions),
         image=_image_facts(header, drop.stat),
         model=model_facts(plan.spec),
-        tta=prepared.views,
+        tta=answer.views,
         temperature=plan.temperature,
         tta_stepped_aside=True if plan.hurried else msgspec.UNSET,
         explanation=explanation or msgspec.UNSET,

@@ -180,7 +180,7 @@ class ImageInferenceRuntime:
             confidence=best.confidence,
             top_5_predictions={str(each.class_index): each.confidence for each in answer.predictions[:5]},
             predictions=list(answer.predictions),
-            tta=prepared.views,
+            tta=answer.views,
             temperature=self._plan.temperature,
             latency_ms=msgspec.structs.replace(
                 pipeline.latency(prepared, answer, wait_ms=0.0), total=round(total_ms, 3)

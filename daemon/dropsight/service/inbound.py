@@ -6,7 +6,7 @@ import threading
 import time
 
 from dropsight.service.pacing import GROUP_RECORDS
-from dropsight.service.recording import Finished
+from dropsight.service.recording import Finished, Outcome
 
 PUT_SECONDS = 0.5
 
@@ -15,12 +15,12 @@ class Inbound:
     """Holds two groups; `get` and `group` belong to the recorder's thread, everything else to any."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         self._room = threading.Event()
         self._hurry = threading.Event()
         self._put_until = float("inf")
 
-    def put(self, finished: Finished) -> None:
+    def put(self, outcome: Outcome) -> None:
         """Hand over; waits for room, but at the end not for ever."""
         while self._queue.qsize() >= 2 * GROUP_RECORDS:
             left = self._put_until - time.monotonic()
@@ -29,7 +29,7 @@ class Inbound:
             self._room.clear()
             if self._queue.qsize() >= 2 * GROUP_RECORDS:
                 self._room.wait(min(left, PUT_SECONDS))
-        self._queue.put(finished)
+        self._queue.put(outcome)
         if self._fills_a_group():
             self._hurry.set()
 
@@ -47,22 +47,22 @@ class Inbound:
         if not self._queue.qsize():  # else it is awake
             self._queue.put(None)
 
-    def get(self, *, timeout: float | None) -> Finished | None:
+    def get(self, *, timeout: float | None) -> Outcome | None:
         """Wait for the first of a group, None after a nudge; raises queue.Empty when the time is over."""
         self._hurry.clear()
         return self._queue.get(timeout=timeout)
 
-    def group(self, first: Finished, *, seconds: float) -> list[Finished]:
+    def group(self, first: Outcome, *, seconds: float) -> list[Finished]:
         """Return it and its company, for which to wait so long, but not once there is a group of them."""
         if seconds and not self._fills_a_group():
             self._hurry.wait(seconds)
         group = [first]
         with contextlib.suppress(queue.Empty):
             while len(group) < GROUP_RECORDS:
-                if finished := self._queue.get_nowait():
-                    group.append(finished)
+                if outcome := self._queue.get_nowait():
+                    group.append(outcome)
         self._room.set()
-        return group
+        return [outcome.finish() for outcome in group]
 
     def _fills_a_group(self) -> bool:
         return self._queue.qsize() >= GROUP_RECORDS - 1  # and one in hand

@@ -16,7 +16,16 @@ from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inbound import Inbound
 from dropsight.service.loglines import LineLog, LogLines
 from dropsight.service.pacing import Pace
-from dropsight.service.recording import Finished, History, Recorded, durable, left_behind, repeated, row_of
+from dropsight.service.recording import (
+    Finished,
+    History,
+    Outcome,
+    Recorded,
+    durable,
+    left_behind,
+    repeated,
+    row_of,
+)
 from dropsight.service.rescue import mark_damaged
 from dropsight.service.stats import Stats
 from dropsight.service.store import Cursor, JournalReader, Store
@@ -69,9 +78,9 @@ class Recorder:
         """Records that went unpublished beyond the bound."""
         self._dropped_upto = self._reader.oldest(after=self._acknowledged) - 1
 
-    def put(self, finished: Finished) -> None:
-        """Hand over a finished image, from any thread; waits for the journal, but at the end not for ever."""
-        self._inbound.put(finished)
+    def put(self, outcome: Outcome) -> None:
+        """Hand over an image's outcome, from any thread; waits for the journal, at the end not for ever."""
+        self._inbound.put(outcome)
 
     def end_within(self, *, seconds: float) -> None:
         """Have no `put` wait for longer than this: the journal may take nothing any more. From any thread."""

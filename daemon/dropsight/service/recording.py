@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
@@ -19,6 +20,16 @@ class Finished(msgspec.Struct, frozen=True):
     candidate: Candidate
     stat: os.stat_result
     record: Record
+
+    def finish(self) -> "Finished":
+        return self
+
+
+class Outcome(Protocol):
+    """What became of an image."""
+
+    def finish(self) -> Finished:
+        """Make its record: on the recorder's thread by the group, where caches still hold what it takes."""
 
 
 class Recorded(msgspec.Struct, frozen=True):

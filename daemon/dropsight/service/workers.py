@@ -71,10 +71,28 @@ class Questions:
 
     on_record: Callable[[Candidate, os.stat_result], bool]
     survives: Callable[[str], bool]
-    explains: Callable[[Work, Answer], str | None]
+    explains: Callable[[Work, Answer], str | None] | None
     wants_look: Callable[[str], bool]
     saw: Callable[[str, Prepared], None]
     age_of: Age
+
+
+class Invoked(msgspec.Struct, frozen=True):
+    """An image that the model has seen."""
+
+    work: Work
+    scores: pipeline.Invoked
+    explains: Callable[[Work, Answer], str | None] | None
+
+    def finish(self) -> Finished:
+        """See `Outcome.finish`."""
+        work = self.work
+        answer = pipeline.answer(self.scores, work.plan)
+        why = self.explains(work, answer) if self.explains else None
+        record = pipeline.result(
+            work.drop, work.header, work.prepared, answer, work.plan, at=self.scores.at, explanation=why
+        )
+        return Finished(work.candidate, work.drop.stat, record)
 
 
 class Workers:
@@ -240,16 +258,15 @@ class Workers:
             self.heartbeats.rest(name)
 
     def _answer(self, work: Work, number: int, slot: int) -> None:
-        candidate, drop, plan, prepared = work.candidate, work.drop, work.plan, work.prepared
-        self._in_hand.note(slot, drop.id, "invoke")
+        self._in_hand.note(slot, work.drop.id, "invoke")
         try:
-            answer = pipeline.predict(work.engine.models[number], prepared, plan)
+            scores = pipeline.invoke(work.engine.models[number], work.prepared)
         except ModelError as error:
-            self._fail(candidate, drop, ImageError("model_error", str(error)))
+            self._fail(work.candidate, work.drop, ImageError("model_error", str(error)))
         else:
-            why = self._ask.explains(work, answer)
-            record = pipeline.result(drop, work.header, prepared, answer, plan, explanation=why)
-            self._recorder.put(Finished(candidate, drop.stat, record))
+            if not self._ask.explains:
+                work.prepared.release()
+            self._recorder.put(Invoked(work, scores, self._ask.explains))
         self._in_hand.clear(slot)
 
     def _fail(self, candidate: Candidate, drop: Drop, error: ImageError) -> None:
