@@ -1,6 +1,7 @@
 """From the file's bytes to upright RGB pixels, no larger than needed."""
 
 import threading
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -45,7 +46,9 @@ def decode(
     """
     flags = _PLAIN
     if header.format == "jpeg":
-        flags = _JPEG[_reduction(header, at_least, how, crop_fraction)] | cv2.IMREAD_IGNORE_ORIENTATION
+        flags = (
+            _JPEG[_reduction(*header.upright, at_least, how, crop_fraction)] | cv2.IMREAD_IGNORE_ORIENTATION
+        )
         if _AS_RGB:
             flags = flags & ~cv2.IMREAD_COLOR | _AS_RGB
     elif header.straight_alpha:
@@ -90,8 +93,8 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
     return pixels
 
 
-def _reduction(header: Header, at_least: tuple[int, int], how: Resize, fraction: float) -> int:
-    width, height = header.upright
+@lru_cache(maxsize=64)  # a camera's pictures have one size
+def _reduction(width: int, height: int, at_least: tuple[int, int], how: Resize, fraction: float) -> int:
     used_width, used_height = used_size(width, height, to=at_least, how=how, fraction=fraction)
     if how == "letterbox":
         fits = max(used_width / at_least[1], used_height / at_least[0])

@@ -52,6 +52,8 @@ def truncated(what: str) -> ImageError:
 
 _EOI, _SOS, _APP1 = 0xD9, 0xDA, 0xE1
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+# Fill bytes and what stands alone, without a length after it.
+_NO_SEGMENT = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xD9)})
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -61,7 +63,9 @@ def jpeg(data: bytes) -> Structure:
     exif = None
     place = 2
     for _ in range(_MAX_SEGMENTS):
-        place = _next_marker(data, place)
+        here = data[place : place + 2]
+        if len(here) < 2 or here[0] != 0xFF or here[1] in _NO_SEGMENT:
+            place = _next_marker(data, place)
         marker = data[place + 1]
         if marker in (_SOS, _EOI):
             break
@@ -81,7 +85,7 @@ def jpeg(data: bytes) -> Structure:
     return Structure(width, height, read_exif(exif), whole_bytes=_coefficients(data, frame, scan=place))
 
 
-_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]", re.DOTALL)
+_MARKER = re.compile(b"\xff[^%b]" % re.escape(bytes(_NO_SEGMENT)), re.DOTALL)
 
 
 def _next_marker(data: bytes, place: int) -> int:

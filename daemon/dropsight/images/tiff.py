@@ -82,8 +82,10 @@ class Exif(msgspec.Struct, frozen=True):
 
 def read_exif(block: bytes | None) -> Exif:
     """Read an EXIF block from its byte-order mark on; nonsense reads as nothing, never as an error."""
+    if not block:
+        return Exif()
     try:
-        tiff = Tiff(block or b"")
+        tiff = Tiff(block)
         return exif_of(tiff, tiff.first())
     except (KeyError, struct.error):
         return Exif()

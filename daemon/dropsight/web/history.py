@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -61,10 +61,10 @@ class Days:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._hours: dict[int, Counter[str | None]] = {}
+        self._hours: defaultdict[int, Counter[str | None]] = defaultdict(Counter)
         self._failed: Counter[int] = Counter()
         self._last: dict[str, float] = {}
-        self._of_camera: dict[int, Counter[str]] = {}
+        self._of_camera: defaultdict[int, Counter[str]] = defaultdict(Counter)
 
     def add(self, records: Iterable[Record]) -> None:
         """Count what was recorded just now."""
@@ -107,11 +107,11 @@ class Days:
 
     def _count(self, at: float, camera: str, label: str | None, *, failed: bool) -> None:
         hour = int(at // 3600)
-        self._hours.setdefault(hour, Counter())[label] += 1
+        self._hours[hour][label] += 1
         self._failed[hour] += failed
         if camera in self._last or len(self._last) < MOST_CAMERAS:
             self._last[camera] = max(at, self._last.get(camera, 0.0))
-            self._of_camera.setdefault(hour, Counter())[camera] += 1
+            self._of_camera[hour][camera] += 1
 
     def _forget(self, now: float) -> None:
         oldest = int(now // 3600) - HOURS + 1
