@@ -1,6 +1,5 @@
 """The threads and queues that carry images along the pipeline."""
 
-import contextlib
 import os
 import queue
 import threading
@@ -27,6 +26,7 @@ from dropsight.service.inhand import InHand
 from dropsight.service.readiness import Age, seconds_to_wait, seconds_young
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished
+from dropsight.service.scheduling import keep_the_core
 
 HURRY_DEPTH = 32
 
@@ -271,16 +271,6 @@ class Workers:
 
     def _fail(self, candidate: Candidate, drop: Drop, error: ImageError) -> None:
         self._recorder.put(Finished(candidate, drop.stat, pipeline.failure(drop, error, self._engine.plan)))
-
-
-def keep_the_core() -> None:
-    """Have this thread interrupt nobody when it wakes: caches would fill anew, with the weights of a model.
-
-    Who was given a policy from outside keeps it; where it may not be changed, it is only a little slower.
-    """
-    with contextlib.suppress(OSError):
-        if os.sched_getscheduler(0) == os.SCHED_OTHER:
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _decoder(number: int) -> str:
