@@ -11,7 +11,7 @@ from dropsight.daemon.folders import open_folders
 from dropsight.errors import ConfigError, DropsightError
 from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.sinks.mqtt import try_broker
-from dropsight.web.serving import INSTALL, is_installed
+from dropsight.web.extra import INSTALL, is_installed
 
 Trial: TypeAlias = tuple[str, Callable[[], str]]
 

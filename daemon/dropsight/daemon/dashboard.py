@@ -3,21 +3,24 @@
 import logging
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from dropsight.config import Config, Web
 from dropsight.daemon.reporter import Reporter
 from dropsight.service.recorder import Recorder
 from dropsight.service.stats import Stats
 from dropsight.service.troubles import Troubles
-from dropsight.web.serving import INSTALL, WebServer, is_installed
-from dropsight.web.sources import Sources
+from dropsight.web.extra import INSTALL, is_installed
+
+if TYPE_CHECKING:
+    from dropsight.web.serving import WebServer
 
 log = logging.getLogger(__name__)
 
 
 def open_web(
     config: Config, reporter: Reporter, recorder: Recorder, stats: Stats, *, changed: Callable[[], None]
-) -> WebServer | None:
+) -> "WebServer | None":
     """None where it is turned off, or left at its default without being installed; raises ConfigError."""
     settings = config.web
     if settings is None:
@@ -25,6 +28,10 @@ def open_web(
     if settings == Web() and not is_installed():
         log.info("no dashboard: %s", INSTALL)
         return None
+    # asyncio and what serves take a tenth of the start.
+    from dropsight.web.serving import WebServer
+    from dropsight.web.sources import Sources
+
     watched = [os.fspath(watch.path) for watch in config.watch]
     sources = Sources(
         config=lambda: reporter.config,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import cv2
 import numpy as np
@@ -20,9 +20,6 @@ from numpy.typing import NDArray
 
 from dropsight.config import Explain
 from dropsight.errors import DropsightError, ModelError
-from dropsight.explain.explaining import Explainer
-from dropsight.explain.heatmap import Heatmap, overlay
-from dropsight.explain.perturbation import OcclusionMap
 from dropsight.images.framing import Pixels
 from dropsight.inference.pipeline import Answer, Drop
 from dropsight.records import Result, decode
@@ -30,6 +27,10 @@ from dropsight.service.backlog import Backlog
 from dropsight.service.filing import other_name
 from dropsight.service.store import JournalReader
 from dropsight.service.workers import Engine, Work
+
+if TYPE_CHECKING:  # a service that explains nothing starts without
+    from dropsight.explain.explaining import Explainer
+    from dropsight.explain.heatmap import Heatmap
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class Explanations:
     def _put(self, urgency: int, job: Job | None) -> None:
         self._jobs.put((urgency, next(self._turn), job))
 
-    def _asked(self, work: Callable[[], Heatmap]) -> Heatmap:
+    def _asked(self, work: "Callable[[], Heatmap]") -> "Heatmap":
         """Have it done by the thread of the lowest priority: the caller's competes with classification."""
         future: Future[Heatmap] = Future()
 
@@ -137,7 +138,10 @@ class Explanations:
         except (ModelError, OSError) as error:
             log.warning("%s: no explanation: %s", target, error)
 
-    def _heatmap(self, engine: Engine, pixels: Pixels, class_index: int) -> Heatmap:
+    def _heatmap(self, engine: Engine, pixels: Pixels, class_index: int) -> "Heatmap":
+        from dropsight.explain.explaining import Explainer
+        from dropsight.explain.perturbation import OcclusionMap
+
         if self._explainer is None or self._made_for is not engine:
             self._explainer = Explainer(engine.models[0].replicate(), "occlusion", resize=engine.plan.resize)
             self._made_for = engine
@@ -167,7 +171,9 @@ def _picture(path: str, record: Result, processed: tuple[Path, ...], engine: Eng
     raise DropsightError(f"{record.image_path} is gone: there is no image to explain")
 
 
-def _jpeg(pixels: Pixels, heatmap: Heatmap) -> bytes:
+def _jpeg(pixels: Pixels, heatmap: "Heatmap") -> bytes:
+    from dropsight.explain.heatmap import overlay
+
     shown = overlay(pixels, heatmap)
     factor = max(SHOWN_PIXELS // max(shown.shape[:2]), 1)
     large = cv2.resize(shown, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)

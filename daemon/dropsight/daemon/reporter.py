@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,7 +18,9 @@ from dropsight.service.workers import Workers
 from dropsight.sinks.mqtt import Publisher
 from dropsight.sinks.reports import Status, info, model_report
 from dropsight.version import VERSION
-from dropsight.web.serving import WebServer
+
+if TYPE_CHECKING:
+    from dropsight.web.serving import WebServer
 
 
 class Reporter:

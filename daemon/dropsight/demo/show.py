@@ -17,7 +17,7 @@ from dropsight.demo.loopback import LoopbackBroker, free_port
 from dropsight.records import Failure, Result
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.recording import Recorded
-from dropsight.web.serving import INSTALL, is_installed
+from dropsight.web.extra import INSTALL, is_installed
 
 CAMERAS = ("porch", "garden")
 SECONDS_BETWEEN = 1.0

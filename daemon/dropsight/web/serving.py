@@ -6,13 +6,13 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 
 from dropsight.config import Web, host_and_port, token
 from dropsight.errors import DropsightError
 from dropsight.service.recording import Recorded
 from dropsight.service.troubles import Troubles
 from dropsight.web.access import Access
+from dropsight.web.extra import INSTALL
 from dropsight.web.overview import Overviews
 from dropsight.web.sources import Sources
 
@@ -20,17 +20,11 @@ log = logging.getLogger(__name__)
 
 LONGEST_PAUSE_SECONDS = 30.0
 CLOSE_SECONDS = 10.0
-INSTALL = 'pip install "dropsight[web]"'
-_EXTRA = ("starlette", "uvicorn", "prometheus_client")
 _REASONS = {
     errno.EADDRINUSE: "another program listens there; stop it, or give another port",
     errno.EADDRNOTAVAIL: "this machine has no such address (yet)",
     errno.EACCES: "ports below 1024 are for root",
 }
-
-
-def is_installed() -> bool:
-    return all(find_spec(name) for name in _EXTRA)
 
 
 class WebServer:

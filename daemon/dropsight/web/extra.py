@@ -1,0 +1,10 @@
+"""Whether the web extra is there."""
+
+from importlib.util import find_spec
+
+INSTALL = 'pip install "dropsight[web]"'
+_EXTRA = ("starlette", "uvicorn", "prometheus_client")
+
+
+def is_installed() -> bool:
+    return all(find_spec(name) for name in _EXTRA)
