@@ -22,6 +22,15 @@ apt_install() {
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
 }
 
+# Installs the packages of those commands that are missing: apt_install_missing COMMAND[:PACKAGE]...
+apt_install_missing() {
+  local tool missing=()
+  for tool in "$@"; do
+    command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
+  done
+  [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}"
+}
+
 # Sets PYTHON to the first interpreter of 3.11 or later, DROPSIGHT_PYTHON before all others.
 need_python() {
   local candidate

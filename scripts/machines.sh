@@ -12,12 +12,8 @@ skip() {
 
 # Installs by apt whichever of the commands is missing: need_tools COMMAND:PACKAGE...
 need_tools() {
-  local tool missing=()
   [ "$(id -u)" = 0 ] || skip "needs root"
-  for tool in "$@"; do
-    command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
-  done
-  [ ${#missing[@]} = 0 ] || (apt_install "${missing[@]}") || skip "cannot install ${missing[*]}"
+  (apt_install_missing "$@") || skip "cannot install what it takes: $*"
 }
 
 # Makes a system in the folder $1, a copy of one kept in the cache: bare_debian FOLDER SUITE ARCH VARIANT PACKAGES
