@@ -133,8 +133,13 @@ class Evidence:
 Reference: TypeAlias = dict[tuple[int, int], Heatmap]
 
 
-def evidence(explainer: Explainer, found: Sequence[Scene], reference: Reference) -> Evidence:
-    """Measure one method; `reference` gains its maps, or is what they are compared with."""
+def evidence(
+    explainer: Explainer, found: Sequence[Scene], reference: Reference, *, curves: bool = True
+) -> Evidence:
+    """Measure one method; `reference` gains its maps, or is what they are compared with.
+
+    The `curves` of deletion and insertion are most of the work for methods of few passes; NaN without.
+    """
     rows: list[tuple[float, ...]] = []
     for number, scene in enumerate(found):
         wanted = [box.class_index for box in scene.boxes]
@@ -143,8 +148,10 @@ def evidence(explainer: Explainer, found: Sequence[Scene], reference: Reference)
             inside[box.rows, box.columns] = 1
             share = float((heatmap * inside).sum() / max(float(heatmap.sum()), 1e-9))
             like = rank_correlation(heatmap, reference.setdefault((number, box.class_index), heatmap))
-            curves = deletion_and_insertion(explainer, scene, heatmap, box.class_index)
-            rows.append((points_into(heatmap, inside), share, float(inside.mean()), *curves, like))
+            means = (np.nan, np.nan)
+            if curves:
+                means = deletion_and_insertion(explainer, scene, heatmap, box.class_index)
+            rows.append((points_into(heatmap, inside), share, float(inside.mean()), *means, like))
     return Evidence(*(float(value) for value in np.mean(rows, axis=0)))
 
 

@@ -54,7 +54,7 @@ class House:
 
     def start(self) -> None:
         self.spawn()
-        wait_until(self._answers, what="the daemon answers")
+        wait_until(self.answers, what="the daemon answers")
 
     def spawn(self, **environ: str) -> None:
         """Start without waiting: it may not live long enough to answer."""
@@ -116,7 +116,7 @@ class House:
     def waiting(self) -> list[Path]:
         return [path for path in self.inbox.rglob("*") if path.is_file()]
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         assert self.process
         assert self.process.poll() is None, self.daemon_log()
         try:

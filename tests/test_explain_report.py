@@ -55,15 +55,16 @@ def test_maps_by_gradients_lie_on_the_right_one_of_two_photos(
 
 @pytest.mark.slow
 def test_integrated_gradients_have_their_mass_on_the_right_one_of_two_photos(lite0: Path) -> None:
-    """Of one pair only: hundreds of passes a map."""
-    found = evidence(Explainer(open_model(lite0), "integrated"), list(scenes())[1:2], {})
+    """Of one photo only: hundreds of passes a map."""
+    pixels, boxes = list(scenes())[1]
+    found = evidence(Explainer(open_model(lite0), "integrated"), [Scene(pixels, boxes[:1])], {})
     assert found.energy > 0.35
     assert found.insertion > found.deletion
 
 
 @pytest.mark.slow
 def test_occlusion_of_the_int8_model_lies_on_the_right_one_of_two_photos(lite0: Path) -> None:
-    found = evidence(explainer_of(lite0, "occlusion"), list(scenes()), {})
+    found = evidence(explainer_of(lite0, "occlusion"), list(scenes()), {}, curves=False)
     assert found.pointing >= 0.5
     assert found.energy > 0.45
 
@@ -71,26 +72,26 @@ def test_occlusion_of_the_int8_model_lies_on_the_right_one_of_two_photos(lite0: 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["gradcam", "smoothgrad"])
 def test_maps_by_gradients_lie_on_the_objects_of_whole_photos(lite0: Path, method: Method) -> None:
-    found = evidence(Explainer(open_model(lite0), method), list(single_scenes()), {})
+    found = evidence(Explainer(open_model(lite0), method), list(single_scenes()), {}, curves=False)
     assert found.pointing >= 0.7
     assert found.energy > found.chance + 0.08
 
 
 @pytest.mark.slow
 def test_maps_of_the_int8_model_agree_with_grad_cam_of_its_float_ancestor(lite0: Path) -> None:
-    found: list[Scene] = list(scenes())[:3]
+    found: list[Scene] = list(scenes())[:2]
     reference: Reference = {}
-    evidence(Explainer(open_model(lite0), "gradcam"), found, reference)
+    evidence(Explainer(open_model(lite0), "gradcam"), found, reference, curves=False)
     limits: list[tuple[Method, float]] = [("rise", 0.4), ("occlusion", 0.2)]
     for method, least in limits:
-        like = evidence(explainer_of(lite0, method), found, reference).like_gradcam
+        like = evidence(explainer_of(lite0, method), found, reference, curves=False).like_gradcam
         assert like > least, method
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["gradcam", "saliency", "smoothgrad"])
 def test_shuffled_weights_make_another_map(lite0: Path, method: Method) -> None:
-    assert sanity(lite0, method, list(scenes())) < 0.4
+    assert sanity(lite0, method, list(scenes())[:3]) < 0.4
 
 
 @pytest.mark.slow

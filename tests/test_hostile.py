@@ -104,7 +104,7 @@ def test_an_upload_that_gets_its_permissions_last_is_waited_for_and_one_that_nev
     with (tmp_path / "daemon.log").open("ab") as log:
         house.process = subprocess.Popen([*tight, *command("run", "-c", str(house.config))], stderr=log)
     try:
-        wait_until((tmp_path / "state" / "dropsight.sock").exists)
+        wait_until(house.answers)
         for name in ("late.jpg", "never.jpg"):
             staged = tmp_path / name
             shutil.copyfile(PHOTOS[0], staged)

@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -133,14 +134,13 @@ def test_what_only_newer_systemd_knows_stands_in_a_file_of_its_own(tmp_path: Pat
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize("script", ["install", "uninstall"])
-def test_without_root_the_scripts_say_what_to_do(tmp_path: Path, script: str) -> None:
-    copies = tmp_path / "scripts"
-    shutil.copytree(ROOT / "scripts", copies)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    done = subprocess.run(
-        ["bash", str(copies / script)], user=65534, group=65534, capture_output=True, text=True, check=False
-    )
+def test_without_root_the_scripts_say_what_to_do(script: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to others
+        Path(folder).chmod(0o755)
+        copies = Path(folder) / "scripts"
+        shutil.copytree(ROOT / "scripts", copies)
+        command = ["bash", str(copies / script)]
+        done = subprocess.run(command, user=65534, group=65534, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == f"scripts/{script} must run as root: sudo scripts/{script}\n"
 
