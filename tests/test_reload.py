@@ -193,6 +193,16 @@ def test_commands_over_mqtt_are_carried_out_and_answered(tmp_path: Path) -> None
 
 
 @pytest.mark.broker
+def test_whoever_hears_that_it_is_online_is_heard(tmp_path: Path) -> None:
+    log = tmp_path / "broker.log"
+    told = f"allow_anonymous true\nlog_dest file {log}\nlog_type all\n"
+    with mosquitto(tmp_path, extra=told) as broker, running(tmp_path, mqtt={"url": broker.url}):
+        wait_until(lambda: "dropsight/test/info" in log.read_text())
+    listens = log.read_text().index("\tdropsight/test/command")
+    assert listens < log.read_text().index("'dropsight/test/availability'")
+
+
+@pytest.mark.broker
 def test_a_swapped_model_is_announced_and_a_refused_one_is_in_the_stats(tmp_path: Path) -> None:
     model = bundle(tmp_path / "models")
     with mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber:

@@ -113,9 +113,12 @@ class Session:
 
     def _announce(self) -> None:
         """Everything retained, again on every connection: brokers lose it."""
+        self._listen()  # first: who hears that we are online may send a command at once
         self._connection.publish(self._topics.availability, ONLINE, qos=1, retain=True)
         self._connection.publish(self._topics.info, self._task.announcements.info(), qos=1, retain=True)
         self._cameras.announce()
+
+    def _listen(self) -> None:
         commander, connection = self._task.commander, self._connection
         connection.listen(self._topics.command, lambda asked: commander.take(asked, connection))
         if self._task.settings.home_assistant:
