@@ -1,5 +1,6 @@
 """How far apart commits are: each costs a disk a rest, and a card some of its life."""
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ def company_seconds(*, commit_seconds: float, waiting: int) -> float:
 class Pace:
     """What the latest commits took, in monotonic seconds."""
 
-    _last: float = 0.0
+    _last: float = -math.inf
     _commit_seconds: float = 0.0
 
     def committed(self, *, began: float) -> None:
