@@ -1,4 +1,4 @@
-"""Fixtures that several files use, and the order in which two processes share the files."""
+"""Fixtures that several files use, and the order in which several processes share the files."""
 
 import os
 from collections.abc import Iterator

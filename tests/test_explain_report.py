@@ -40,14 +40,14 @@ def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "pointing", "energy"),
-    [("gradcam", 0.8, 0.6), ("saliency", 0.2, 0.35), ("smoothgrad", 0.8, 0.35)],
+    ("method", "pairs", "pointing", "energy"),
+    [("gradcam", 2, 0.8, 0.6), ("saliency", 3, 0.2, 0.35), ("smoothgrad", 1, 0.8, 0.35)],
 )
 def test_maps_by_gradients_lie_on_the_right_one_of_two_photos(
-    lite0: Path, method: Method, pointing: float, energy: float
+    lite0: Path, method: Method, pairs: int, pointing: float, energy: float
 ) -> None:
     """Chance is 0.25 for both; docs/explain.md has what all six pairs give."""
-    found = evidence(Explainer(open_model(lite0), method), list(scenes())[:3], {})
+    found = evidence(Explainer(open_model(lite0), method), list(scenes())[:pairs], {})
     assert found.pointing >= pointing
     assert found.energy > energy
     assert found.insertion > found.deletion
@@ -55,10 +55,10 @@ def test_maps_by_gradients_lie_on_the_right_one_of_two_photos(
 
 @pytest.mark.slow
 def test_integrated_gradients_have_their_mass_on_the_right_one_of_two_photos(lite0: Path) -> None:
-    """Of one photo only: hundreds of passes a map."""
-    pixels, boxes = list(scenes())[1]
+    """Of the photo that takes the fewest steps: others take hundreds of passes a map."""
+    pixels, boxes = list(scenes())[3]
     found = evidence(Explainer(open_model(lite0), "integrated"), [Scene(pixels, boxes[:1])], {})
-    assert found.energy > 0.35
+    assert found.energy > 0.5
     assert found.insertion > found.deletion
 
 
@@ -70,16 +70,19 @@ def test_occlusion_of_the_int8_model_lies_on_the_right_one_of_two_photos(lite0: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["gradcam", "smoothgrad"])
-def test_maps_by_gradients_lie_on_the_objects_of_whole_photos(lite0: Path, method: Method) -> None:
-    found = evidence(Explainer(open_model(lite0), method), list(single_scenes()), {}, curves=False)
+@pytest.mark.parametrize(("method", "photos"), [("gradcam", 7), ("smoothgrad", 3)])
+def test_maps_by_gradients_lie_on_the_objects_of_whole_photos(
+    lite0: Path, method: Method, photos: int
+) -> None:
+    explainer = Explainer(open_model(lite0), method)
+    found = evidence(explainer, list(single_scenes())[:photos], {}, curves=False)
     assert found.pointing >= 0.7
     assert found.energy > found.chance + 0.08
 
 
 @pytest.mark.slow
 def test_maps_of_the_int8_model_agree_with_grad_cam_of_its_float_ancestor(lite0: Path) -> None:
-    found: list[Scene] = list(scenes())[:2]
+    found: list[Scene] = list(scenes())[:1]
     reference: Reference = {}
     evidence(Explainer(open_model(lite0), "gradcam"), found, reference, curves=False)
     limits: list[tuple[Method, float]] = [("rise", 0.4), ("occlusion", 0.2)]
@@ -89,9 +92,9 @@ def test_maps_of_the_int8_model_agree_with_grad_cam_of_its_float_ancestor(lite0:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["gradcam", "saliency", "smoothgrad"])
-def test_shuffled_weights_make_another_map(lite0: Path, method: Method) -> None:
-    assert sanity(lite0, method, list(scenes())[:3]) < 0.4
+@pytest.mark.parametrize(("method", "pairs"), [("gradcam", 3), ("saliency", 3), ("smoothgrad", 1)])
+def test_shuffled_weights_make_another_map(lite0: Path, method: Method, pairs: int) -> None:
+    assert sanity(lite0, method, list(scenes())[:pairs]) < 0.4
 
 
 @pytest.mark.slow

@@ -14,19 +14,19 @@ from torture import log_lines, small_pictures
 @pytest.mark.slow
 def test_a_burst_beside_a_full_queue_is_worked_off_whole_in_flat_memory(tmp_path: Path) -> None:
     (tmp_path / "inbox").mkdir()
-    fill(tmp_path / "inbox", 2000)
+    fill(tmp_path / "inbox", 1000)
     with running(tmp_path) as house:
         wait_until(lambda: house.finished() >= 500, seconds=60)
         early = house.status()["stats"]["memory_bytes"]
         burst = house.inbox / "burst"
         burst.mkdir()
         pictures = list(small_pictures())
-        for number in range(5000):
+        for number in range(2500):
             (burst / f"{number:04}.jpg").write_bytes(pictures[number % len(pictures)])
-        wait_until(lambda: house.finished() == 7000, seconds=200)
+        wait_until(lambda: house.finished() == 3500, seconds=200)
         assert not house.waiting()
         late = house.status()["stats"]["memory_bytes"]
         assert late - early < 10 * 2**20
         assert house.stop() == 0
     ids = [json.loads(line)["id"] for line in log_lines(tmp_path / "logs")]
-    assert len(ids) == len(set(ids)) == 7000
+    assert len(ids) == len(set(ids)) == 3500
