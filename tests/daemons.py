@@ -81,7 +81,7 @@ class House:
         return answer
 
     def ask(self, command: str, **more: str) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(ask(self.root / "state", command, **more))
+        answer: dict[str, Any] = json.loads(ask(self.root / "state", command, patience=120, **more))
         return answer
 
     def counters(self) -> dict[str, int]:

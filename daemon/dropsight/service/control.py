@@ -93,10 +93,13 @@ class ControlServer:
         return answer()
 
 
-def ask(folder: Path, command: str, **more: str) -> bytes:
-    """Ask the daemon whose state lies in this folder; raises NotRunningError where none answers."""
+def ask(folder: Path, command: str, *, patience: float = TIMEOUT_SECONDS, **more: str) -> bytes:
+    """Ask the daemon whose state lies in this folder; raises NotRunningError where none answers.
+
+    `patience` is in seconds: an explanation takes longer than a status.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(TIMEOUT_SECONDS)
+        connection.settimeout(patience)
         try:
             with _address(folder) as address:
                 connection.connect(address)
