@@ -19,7 +19,8 @@ from paho.mqtt.properties import Properties
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float = 30.0, what: str = "") -> None:
+def wait_until(condition: Callable[[], bool], *, seconds: float = 120.0, what: str = "") -> None:
+    """Long: others may keep all cores busy, and some work has the least priority of all."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

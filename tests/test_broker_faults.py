@@ -52,7 +52,7 @@ def outbox(house: House) -> int:
 
 def all_delivered_in_order(house: House, subscriber: Subscriber, count: int) -> None:
     """The journal's order is the log's, and the subscriber's for each camera."""
-    wait_until(lambda: outbox(house) == 0, seconds=60)
+    wait_until(lambda: outbox(house) == 0)
     wait_until(lambda: len({record["id"] for record in published(subscriber)}) == count)
     assert len(logged(house)) == count
     assert by_camera(published(subscriber)) == by_camera(logged(house))
@@ -83,7 +83,7 @@ def test_a_half_open_connection_is_noticed_by_the_keepalive_and_left(tmp_path: P
             middle.swallowing = True
             drop(house, 20)
             wait_until(lambda: len(logged(house)) == 20)
-            wait_until(lambda: not house.status()["mqtt"]["connected"], seconds=60)
+            wait_until(lambda: not house.status()["mqtt"]["connected"])
             middle.swallowing = False
             all_delivered_in_order(house, subscriber, 20)
             assert middle.connections >= 2
@@ -171,7 +171,7 @@ def test_a_broker_killed_in_mid_stream_gets_everything_that_it_had_not_acknowled
         broker.start()
         with Subscriber(broker.port) as second:
             middle.refusing = False
-            wait_until(lambda: outbox(house) == 0, seconds=60)
+            wait_until(lambda: outbox(house) == 0)
             wait_until(lambda: len(by_id(heard + published(second))) == 80)
             assert by_camera(heard + published(second)) == by_camera(logged(house))
             wait_until(lambda: b"online" in second.topics("/availability"))
@@ -199,7 +199,7 @@ def test_what_is_beyond_max_backlog_is_dropped_counted_and_said_and_the_newest_a
         broker.start()
         try:
             with Subscriber(port):
-                wait_until(lambda: outbox(house) == 0, seconds=60)
+                wait_until(lambda: outbox(house) == 0)
                 status = house.status()
                 assert status["mqtt"]["published"] + status["dropped"] == 300
                 assert status["dropped"] >= dropped

@@ -79,7 +79,7 @@ def test_a_full_disk_under_processed_keeps_the_images_in_the_inbox_and_moves_the
         assert len(house.waiting()) == 8
         assert house.counters()["waiting"] == 8
         ballast.unlink()
-        wait_until(lambda: not house.waiting(), seconds=60)
+        wait_until(lambda: not house.waiting())
         assert names(house) == [f"{number:03}.jpg" for number in range(8)]
         assert {path.name for path in disk.iterdir()} == set(names(house))
 
@@ -95,7 +95,7 @@ def test_a_stop_with_a_full_disk_under_processed_files_the_images_in_the_next_li
         house.start()
         wait_until(lambda: bool(trouble(house, "filing")))
         ballast.unlink()
-        wait_until(lambda: not house.waiting(), seconds=60)
+        wait_until(lambda: not house.waiting())
         assert len(house.records()) == 3
 
 
@@ -105,7 +105,7 @@ def test_a_write_protected_processed_folder_is_waited_for(tmp_path: Path) -> Non
         drop(house, 3)
         wait_until(lambda: "Read-only file system" in trouble(house, "filing"))
         write_protect(disk, on=False)
-        wait_until(lambda: not house.waiting(), seconds=60)
+        wait_until(lambda: not house.waiting())
         assert len(house.records()) == 3
 
 
@@ -194,11 +194,11 @@ def test_waiting_for_a_full_disk_costs_next_to_nothing_and_systemd_hears_of_it(
         wait_until(lambda: bool(trouble(house, part)))
         wait_until(lambda: trouble(house, part) in supervisor.lines("STATUS")[-1])
         assert house.process
-        wait_until(lambda: cpu_share(house.process.pid, seconds=1) < 0.2, seconds=60)  # type: ignore[union-attr]
+        wait_until(lambda: cpu_share(house.process.pid, seconds=1) < 0.2)  # type: ignore[union-attr]
         said = house.daemon_log().count(trouble(house, part))
         assert said == 1
         ballast.unlink()
-        wait_until(lambda: house.finished() == 62 and not trouble(house, part), seconds=60)
+        wait_until(lambda: house.finished() == 62 and not trouble(house, part))
         wait_until(lambda: "No space" not in supervisor.lines("STATUS")[-1])
         assert house.stop() == 0
         assert names(house) == [f"{number:03}.jpg" for number in range(62)]

@@ -17,9 +17,6 @@ from dropsight.config import Retention
 from dropsight.service.clock import Clock
 from dropsight.service.retention import sweep_folder
 
-# While other tests keep all cores busy, explanations get next to nothing of them.
-LEAST_PRIORITY_SECONDS = 120
-
 
 def test_the_daemon_lays_an_overlay_beside_an_unsure_image_and_names_it_in_the_record(tmp_path: Path) -> None:
     watch = [{"path": "inbox"}]
@@ -30,7 +27,7 @@ def test_the_daemon_lays_an_overlay_beside_an_unsure_image_and_names_it_in_the_r
         (record,) = house.records()
         target = Path(record["explanation"])
         assert target.parent == house.processed / "cam"
-        wait_until(target.exists, seconds=LEAST_PRIORITY_SECONDS)
+        wait_until(target.exists)
         picture = cv2.imread(str(target))
         assert picture is not None
         assert picture.shape == (448, 448, 3)
@@ -81,7 +78,7 @@ def test_the_command_explain_is_answered_over_mqtt(tmp_path: Path) -> None:
         record = json.loads(subscriber.topics("result/default")[0])
         order = {"command": "explain", "id": record["id"]}
         subscriber.publish("dropsight/test/command", json.dumps(order).encode())
-        wait_until(lambda: len(subscriber.topics("command/response")) == 1, seconds=LEAST_PRIORITY_SECONDS)
+        wait_until(lambda: len(subscriber.topics("command/response")) == 1)
         answer = json.loads(subscriber.topics("command/response")[0])
         assert (answer["ok"], answer["result"]["id"]) == (True, record["id"])
         assert base64.b64decode(answer["result"]["image_jpeg_base64"]).startswith(b"\xff\xd8")
@@ -120,7 +117,7 @@ def test_a_burst_is_classified_without_waiting_for_its_explanations(tmp_path: Pa
     with running(tmp_path, watch=watch, explain={"below_confidence": 1.0, "every": 0}) as house:
         for number in range(60):
             shutil.copy(SAMPLES / "coffee.jpg", house.inbox / f"{number}.jpg")
-        wait_until(lambda: house.finished() == 60, seconds=60)
+        wait_until(lambda: house.finished() == 60)
         made = len(list(house.processed.glob("*.why.jpg")))
         named = [Path(record["explanation"]) for record in house.records() if "explanation" in record]
         assert made < 60

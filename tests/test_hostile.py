@@ -41,7 +41,7 @@ def test_every_hostile_file_gets_the_right_outcome_and_the_next_good_image_is_un
             for _ in range(100):
                 file.write(noise)
         expected["noise.jpg"] = frozenset({"too_large"})
-        wait_until(lambda: house.finished() == len(expected), seconds=120)
+        wait_until(lambda: house.finished() == len(expected))
         shutil.copy(PHOTOS[0], house.inbox / "good.jpg")
         wait_until(lambda: house.finished() == len(expected) + 1)
         assert peak_kib(house) < MEMORY_BOUND_KIB
@@ -82,7 +82,7 @@ def test_files_that_vanish_or_change_under_the_daemon_s_hands_stop_nothing(tmp_p
         meddler = threading.Thread(target=meddle)
         meddler.start()
         try:
-            wait_until(lambda: house.finished() > 200, seconds=60)
+            wait_until(lambda: house.finished() > 200)
         finally:
             ended.set()
             meddler.join()

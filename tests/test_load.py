@@ -16,7 +16,7 @@ def test_a_burst_beside_a_full_queue_is_worked_off_whole_in_flat_memory(tmp_path
     (tmp_path / "inbox").mkdir()
     fill(tmp_path / "inbox", 1000)
     with running(tmp_path) as house:
-        wait_until(lambda: house.finished() >= 500, seconds=60)
+        wait_until(lambda: house.finished() >= 500)
         early = house.status()["stats"]["memory_bytes"]
         burst = house.inbox / "burst"
         burst.mkdir()

@@ -76,7 +76,7 @@ def test_470_photos_in_every_manner_at_once_give_470_lines_and_470_messages(tmp_
                 target = house.inbox / f"slow-{number}.jpg"
                 jobs.append(pool.submit(write_slowly, target, photos[number % len(photos)]))
             # Every look at the counters checks that they add up.
-            wait_until(lambda: house.finished() == 470, seconds=120, what="470 records")
+            wait_until(lambda: house.finished() == 470, what="470 records")
             for job in jobs:
                 job.result()
         wait_until(lambda: len(subscriber.topics("/result/")) >= 470, what="470 messages")
@@ -103,12 +103,12 @@ def test_records_of_an_outage_reach_the_broker_when_it_is_back(tmp_path: Path) -
             assert house.status()["mqtt"]["connected"] is False
             broker.start()
             # By PUBACKs: a subscriber may come later than the daemon does.
-            wait_until(lambda: house.status()["mqtt"]["published"] == len(PHOTOS), seconds=60)
+            wait_until(lambda: house.status()["mqtt"]["published"] == len(PHOTOS))
             broker.kill()
             shutil.copy(PHOTOS[0], house.inbox / "again.jpg")
             wait_until(lambda: house.finished() == len(PHOTOS) + 1)
             broker.start()
-            wait_until(lambda: house.status()["mqtt"]["published"] == len(PHOTOS) + 1, seconds=60)
+            wait_until(lambda: house.status()["mqtt"]["published"] == len(PHOTOS) + 1)
             wait_until(lambda: house.status()["stats"]["queues"]["outbox"] == 0)
             assert house.stop() == 0
         finally:

@@ -19,7 +19,7 @@ def feed(house: House, count: int, *, batch: str) -> int:
     before = house.finished()
     for number in range(count):
         shutil.copyfile(PHOTOS[number % len(PHOTOS)], house.inbox / f"{batch}-{number}.jpg")
-    wait_until(lambda: house.finished() == before + count, seconds=120)
+    wait_until(lambda: house.finished() == before + count)
     resident: int = house.status()["stats"]["memory_bytes"]
     return resident
 

@@ -173,7 +173,7 @@ def test_a_client_that_does_not_read_is_hung_up_on_and_counted(tmp_path: Path) -
                     drop_many(house, 200, next(batches))
                 return metrics(url)["dropsight_web_streams_dropped_total"] == 1
 
-            wait_until(dropped, seconds=120)
+            wait_until(dropped)
             wait_until(lambda: metrics(url)["dropsight_web_streams"] == 0)
             client.settimeout(10)
             with contextlib.suppress(ConnectionResetError):
