@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from brokers import wait_until
 from dropsight.config import Watch
-from dropsight.service.backlog import Backlog, Candidate
+from dropsight.service.backlog import LEFT_FOR_OTHERS, Backlog, Candidate
 from dropsight.service.dropfolder import DropFolder
 
 FOLDER = DropFolder.open(Watch(path=Path("/in")))
@@ -50,6 +50,17 @@ def test_a_path_is_handed_out_once_however_many_hints_there_are() -> None:
         assert backlog.hint(FOLDER, "/in/a.jpg", closed=True)
     backlog.take()
     assert backlog.counters().queued == 0
+
+
+def test_a_group_is_taken_in_order_and_leaves_enough_for_others() -> None:
+    backlog = Backlog()
+    for number in range(LEFT_FOR_OTHERS + 5):
+        backlog.offer(FOLDER, f"/in/{number}.jpg", since=float(number))
+    taken = [[candidate.path for candidate in backlog.take_group(4)] for _ in range(3)]
+    assert taken == [[f"/in/{number}.jpg" for number in group] for group in (range(4), [4], [5])]
+    assert backlog.counters().in_hand == 6
+    backlog.stop()
+    assert backlog.take_group(4) == []
 
 
 def test_a_sign_of_life_wakes_a_postponed_path() -> None:

@@ -48,6 +48,24 @@ def test_an_image_that_kills_the_process_is_refused_after_its_second_death(tmp_p
     assert (house.failed / "bad.jpg").exists()
 
 
+def test_of_a_crowd_only_what_was_at_hand_is_suspected(tmp_path: Path) -> None:
+    """Though decode workers take several at a time: two of them and two interpreters hold an image each."""
+    house = House(tmp_path, {"inference": {"workers": 2, "decoders": 2}})
+    for number in range(80):
+        shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number:02}.jpg")
+    (house.inbox / "40.jpg").write_bytes(PHOTOS[0].read_bytes() + b"poison")
+    try:
+        house.spawn(**dict([POISON]))
+        assert house.ended() == -9
+        house.spawn(**dict([POISON]))
+        wait_until(lambda: len(house.records()) == 80)
+        assert house.stop() == 0
+    finally:
+        house.kill()
+    assert [each["image_path"] for each in house.records() if each["status"] == "failed"] == ["40.jpg"]
+    assert 1 <= house.daemon_log().count("tried by itself first") <= 4
+
+
 def test_an_image_that_kills_the_interpreter_is_refused_as_the_model_s_error(tmp_path: Path) -> None:
     house = House(tmp_path, {})
     plain = np.full((300, 300, 3), 127, np.uint8)

@@ -3,6 +3,7 @@
 That library takes as long to import as OpenCV, and stays in memory for as long as the daemon runs.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -33,9 +34,13 @@ def main() -> None:
         return
     # NumPy's algebra, which the daemon does not use, would start a thread a core.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Modules and what is in them are there to stay: the collector need not walk them, now or ever after.
+    gc.disable()
     from dropsight.commands import logs, run
     from dropsight.commands.faults import told_plainly
 
+    gc.freeze()
+    gc.enable()
     with told_plainly():
         logs.set_up(debug=False)
         sys.exit(

@@ -23,7 +23,7 @@ from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Drop
 from dropsight.records import encode
 from dropsight.service.dropfolder import DropFolder
-from dropsight.service.workers import Engine
+from dropsight.service.work import Engine
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 ROUNDS = 3

@@ -42,7 +42,8 @@ from dropsight.service.stats import Stats, summary
 from dropsight.service.store import JournalReader, Store
 from dropsight.service.troubles import Troubles
 from dropsight.service.watchdog import Watchdog
-from dropsight.service.workers import Engine, Questions, Workers
+from dropsight.service.work import Engine, Questions
+from dropsight.service.workers import Workers
 from dropsight.sinks.mqtt import Publisher
 from dropsight.sinks.session import Announcements
 

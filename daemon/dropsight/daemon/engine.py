@@ -17,7 +17,7 @@ from dropsight.models.describing import Said
 from dropsight.models.registry import open_first
 from dropsight.models.sidecar import Golden
 from dropsight.models.spec import Model
-from dropsight.service.workers import Engine
+from dropsight.service.work import Engine
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from dropsight.records import Result, decode
 from dropsight.service.backlog import Backlog
 from dropsight.service.filing import other_name
 from dropsight.service.store import JournalReader
-from dropsight.service.workers import Engine, Work
+from dropsight.service.work import Engine, Work
 
 if TYPE_CHECKING:  # a service that explains nothing starts without
     from dropsight.explain.explaining import Explainer

@@ -14,7 +14,7 @@ from dropsight.errors import ConfigError, DropsightError, ModelError
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.notify import notify
 from dropsight.service.troubles import Troubles
-from dropsight.service.workers import Engine
+from dropsight.service.work import Engine
 
 log = logging.getLogger(__name__)
 

@@ -121,7 +121,6 @@ class Answer(msgspec.Struct, frozen=True):
 def read(file: ImageFile, plan: Plan) -> tuple[bytes, Header]:
     """Read the bytes and what their header says; raises ImageError before anything large is decoded."""
     data = file.read(plan.bounds)
-    crashpoints.reach_image("in_decoding", data)
     header = read_header(data)
     check_bounds(header, plan.bounds)
     return data, header
@@ -129,6 +128,7 @@ def read(file: ImageFile, plan: Plan) -> tuple[bytes, Header]:
 
 def prepare(data: bytes, header: Header, plan: Plan, *, look: bool = True) -> Prepared:
     """Decode, upright and as small as the model allows; look, if wanted; then as `prepare_pixels`."""
+    crashpoints.reach_image("in_decoding", data)
     started = time.perf_counter()
     pixels = decode(data, header, at_least=(plan.spec.height, plan.spec.width), how=plan.resize)
     decoded = time.perf_counter()

@@ -17,6 +17,8 @@ from dropsight.service.lineup import ByAge, Fair, Lineup, Order
 
 Place = Literal["queued", "postponed", "in_hand"]
 ROOM_SECONDS = 0.25
+# So many wait for whoever comes next, before anybody takes more than one.
+LEFT_FOR_OTHERS = 32
 Signature = tuple[int, int, int]  # inode, size, mtime_ns
 
 
@@ -118,12 +120,16 @@ class Backlog:
             while not self._stopped:
                 self._promote_due()
                 if len(self._queue) and not self._paused:
-                    candidate = self._queue.pop()
-                    self._served_at = time.monotonic()
-                    candidate.place = "in_hand"
-                    return candidate
+                    return self._pop()
                 self._work.wait(self._seconds_to_next_due())
             return None
+
+    def take_group(self, most: int) -> list[Candidate]:
+        """Wait for the next and bring along some after it while many wait; empty when it was stopped."""
+        with self._lock:
+            first = self.take()
+            more = min(most - 1, len(self._queue) - LEFT_FOR_OTHERS)
+            return [first, *(self._pop() for _ in range(more))] if first else []
 
     def postpone(self, candidate: Candidate, *, seconds: float) -> None:
         """Not ready yet: look again after a while, or at the next sign of life."""
@@ -209,6 +215,12 @@ class Backlog:
                 and now - known.still_since > settle_seconds
                 for known in self._known.values()
             )
+
+    def _pop(self) -> Candidate:
+        candidate = self._queue.pop()
+        self._served_at = time.monotonic()
+        candidate.place = "in_hand"
+        return candidate
 
     def _add(self, candidate: Candidate) -> bool:
         if len(self._known) >= self.capacity or self._stopped:

@@ -8,7 +8,7 @@ import msgspec
 from dropsight.config import Config, effective
 from dropsight.inference.pipeline import timestamp
 from dropsight.service.stats import Snapshot
-from dropsight.service.workers import Engine
+from dropsight.service.work import Engine
 from dropsight.sinks.mqtt import MqttStatus
 from dropsight.version import VERSION
 

@@ -1,0 +1,182 @@
+"""A decode worker: from a path to a tensor, or back to the backlog, or on to the recorder."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from stat import S_ISDIR
+
+from dropsight.errors import ImageError
+from dropsight.images.opening import ImageFile, open_image
+from dropsight.inference import pipeline
+from dropsight.inference.pipeline import Drop, Plan
+from dropsight.service.backlog import Backlog, Candidate
+from dropsight.service.dropfolder import as_text
+from dropsight.service.heartbeats import Heartbeats
+from dropsight.service.inhand import InHand
+from dropsight.service.readiness import seconds_to_wait, seconds_young
+from dropsight.service.recorder import Recorder
+from dropsight.service.recording import Finished
+from dropsight.service.scheduling import keep_the_core
+from dropsight.service.work import Engine, Examined, Questions, Work
+
+GROUP_IMAGES = 8
+# Nobody is to wait longer behind a group, nor is one to fill the memory.
+GROUP_SECONDS = 0.25
+GROUP_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What all decode workers have in common: `max_age` is in seconds, `hand_over` waits for room."""
+
+    in_force: Callable[[], tuple[Engine, Plan]]
+    hand_over: Callable[[Work], None]
+    max_age: float | None
+    backlog: Backlog
+    recorder: Recorder
+    in_hand: InHand
+    heartbeats: Heartbeats
+    questions: Questions
+
+
+class Decoder:
+    """`run` belongs on a thread of its own, as do slot and name.
+
+    While many images wait, some at a time are examined and then decoded: the code and the data of the one
+    are out of the caches after each turn of the other.
+    """
+
+    def __init__(self, slot: int, line: Line) -> None:
+        self.name = f"decode-{slot}"
+        self._slot, self._max_age = slot, line.max_age
+        self._in_force, self._hand_over = line.in_force, line.hand_over
+        self._backlog, self._recorder, self._in_hand = line.backlog, line.recorder, line.in_hand
+        self._heartbeats, self._ask = line.heartbeats, line.questions
+
+    def run(self) -> None:
+        keep_the_core()
+        most = 1
+        while group := self._backlog.take_group(most):
+            began = time.monotonic()
+            self._work_through(group)
+            seconds_each = max(time.monotonic() - began, 1e-6) / len(group)
+            most = min(max(int(GROUP_SECONDS / seconds_each), 1), GROUP_IMAGES)
+
+    def _work_through(self, group: Sequence[Candidate]) -> None:
+        examined: list[Examined] = []
+        held = 0
+        for candidate in group:
+            self._heartbeats.beat(self.name)
+            if found := self._examine(candidate):
+                examined.append(found)
+                held += len(found.data)
+            if held >= GROUP_BYTES:
+                self._prepare(examined)
+                examined, held = [], 0
+        self._prepare(examined)
+        self._heartbeats.rest(self.name)
+
+    def _examine(self, candidate: Candidate) -> Examined | None:
+        try:
+            file = open_image(candidate.path)
+        except FileNotFoundError:
+            self._backlog.drop(candidate)
+        except ImageError as error:
+            self._refuse_unopened(candidate, error)
+        else:
+            with file:
+                return self._examine_open(candidate, file)
+        return None
+
+    def _examine_open(self, candidate: Candidate, file: ImageFile) -> Examined | None:
+        if wait := seconds_to_wait(candidate, file.fd, file.stat, self._ask.age_of):
+            self._backlog.postpone(candidate, seconds=wait)
+            return None
+        # Its writer may have written and gone since it was opened: the id and the filing go by what is read.
+        file.look_again()
+        if self._ask.on_record(candidate, file.stat):
+            self._backlog.drop(candidate)
+            return None
+        engine, plan = self._in_force()
+        drop = _drop(candidate, file.stat, plan.device)
+        age_seconds = time.monotonic() - candidate.since
+        if self._max_age is not None and age_seconds > self._max_age:
+            record = pipeline.expired(drop, plan, age_seconds=age_seconds, max_age_seconds=self._max_age)
+            self._recorder.put(Finished(candidate, file.stat, record))
+            return None
+        try:
+            self._try_alone(candidate, drop.id)
+            self._in_hand.note(self._slot, drop.id, "decode")
+            data, header = pipeline.read(file, plan)
+        except ImageError as error:
+            self._refuse(candidate, drop, error)
+            return None
+        finally:
+            self._in_hand.clear(self._slot)
+        return Examined(engine, plan, candidate, drop, data, header)
+
+    def _prepare(self, images: Sequence[Examined]) -> None:
+        for image in images:
+            self._heartbeats.beat(self.name)
+            drop = image.drop
+            self._in_hand.note(self._slot, drop.id, "decode")
+            try:
+                look = self._ask.wants_look(drop.camera)
+                prepared = pipeline.prepare(image.data, image.header, image.plan, look=look)
+            except ImageError as error:
+                self._refuse(image.candidate, drop, error)
+                continue
+            finally:
+                self._in_hand.clear(self._slot)
+            self._ask.saw(drop.camera, prepared)
+            self._heartbeats.rest(self.name)
+            self._hand_over(Work(image.engine, image.plan, image.candidate, drop, image.header, prepared))
+
+    def _try_alone(self, candidate: Candidate, record_id: str) -> None:
+        """Raises ImageError for an image that killed the daemon, and now a process of its own as well."""
+        stage = self._in_hand.suspects.get(record_id)
+        if stage is None:
+            return
+        # It has a deadline of its own: to the watchdog, that restarts us, this is no hanging.
+        self._heartbeats.excuse(self.name)
+        survives = self._ask.survives(candidate.path)
+        self._heartbeats.beat(self.name)
+        if survives:
+            self._in_hand.acquit(record_id)
+        elif stage == "decode":
+            raise ImageError("unreadable", "decoding it ended the process, twice")
+        else:
+            raise ImageError("model_error", "the interpreter ended the process on it, twice")
+
+    def _refuse(self, candidate: Candidate, drop: Drop, error: ImageError) -> None:
+        # What was touched just now may be half of what is to come.
+        if young := seconds_young(candidate, drop.stat, self._ask.age_of):
+            self._backlog.postpone(candidate, seconds=young)
+        else:
+            self._fail(candidate, drop, error)
+            self._in_hand.acquit(drop.id)
+
+    def _refuse_unopened(self, candidate: Candidate, error: ImageError) -> None:
+        try:
+            stat = os.lstat(candidate.path)
+        except OSError:
+            self._backlog.drop(candidate)
+            return
+        if S_ISDIR(stat.st_mode):  # a folder took the file's name: what is in it has events of its own
+            self._backlog.drop(candidate)
+        elif error.code == "unreadable" and (young := seconds_young(candidate, stat, self._ask.age_of)):
+            # Uploads whose permissions come last.
+            self._backlog.postpone(candidate, seconds=young)
+        else:
+            self._fail(candidate, _drop(candidate, stat, self._in_force()[1].device), error)
+
+    def _fail(self, candidate: Candidate, drop: Drop, error: ImageError) -> None:
+        self._recorder.put(Finished(candidate, drop.stat, pipeline.failure(drop, error, self._in_force()[1])))
+
+
+def _drop(candidate: Candidate, stat: os.stat_result, device: str) -> Drop:
+    relative = os.fsencode(candidate.folder.relative(candidate.path))
+    wait_ms = (time.monotonic() - candidate.ready_at) * 1e3
+    camera = as_text(candidate.folder.camera(candidate.path))
+    return Drop.of(relative, camera, stat, device=device, wait_ms=wait_ms)

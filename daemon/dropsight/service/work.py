@@ -1,0 +1,93 @@
+"""What the workers carry, what they work with, and what they ask the rest of the daemon."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from dropsight.images.decoding import decode
+from dropsight.images.framing import Pixels, frame
+from dropsight.images.header import Header
+from dropsight.images.opening import open_image
+from dropsight.inference import pipeline
+from dropsight.inference.pipeline import Answer, Drop, Plan, Prepared
+from dropsight.models.spec import Model
+from dropsight.service.backlog import Candidate
+from dropsight.service.readiness import Age
+from dropsight.service.recording import Finished
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Engine:
+    """What is in force until the next is: the plan, an interpreter a worker, why not the models before."""
+
+    plan: Plan
+    models: Sequence[Model]
+    instead_of: Sequence[str]
+
+    def picture(self, path: str) -> Pixels:
+        """Return what the model sees of an image file; raises ImageError, FileNotFoundError."""
+        spec = self.plan.spec
+        with open_image(path) as file:
+            data, header = pipeline.read(file, self.plan)
+        size = (spec.height, spec.width)
+        pixels = decode(data, header, at_least=size, how=self.plan.resize)
+        return frame(pixels, height=spec.height, width=spec.width, how=self.plan.resize)
+
+
+class Examined(msgspec.Struct, frozen=True):
+    """An image that is whole, new and read, on its way to being decoded."""
+
+    engine: Engine
+    plan: Plan
+    candidate: Candidate
+    drop: Drop
+    data: bytes
+    header: Header
+
+
+class Work(msgspec.Struct, frozen=True):
+    """An image on its way from decoding to the interpreter of the engine that it was prepared for."""
+
+    engine: Engine
+    plan: Plan
+    candidate: Candidate
+    drop: Drop
+    header: Header
+    prepared: Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What the workers ask the rest of the daemon.
+
+    Is this file on record already; does a process survive this image; where is the explanation of this
+    answer going to lie, if there is to be one; is a picture of this camera to be looked at, and what is to
+    be thought of it; how many seconds ago was this time of a file's.
+    """
+
+    on_record: Callable[[Candidate, os.stat_result], bool]
+    survives: Callable[[str], bool]
+    explains: Callable[[Work, Answer], str | None] | None
+    wants_look: Callable[[str], bool]
+    saw: Callable[[str, Prepared], None]
+    age_of: Age
+
+
+class Invoked(msgspec.Struct, frozen=True):
+    """An image that the model has seen."""
+
+    work: Work
+    scores: pipeline.Invoked
+    explains: Callable[[Work, Answer], str | None] | None
+
+    def finish(self) -> Finished:
+        """See `Outcome.finish`."""
+        work = self.work
+        answer = pipeline.answer(self.scores, work.plan)
+        why = self.explains(work, answer) if self.explains else None
+        record = pipeline.result(
+            work.drop, work.header, work.prepared, answer, work.plan, at=self.scores.at, explanation=why
+        )
+        return Finished(work.candidate, work.drop.stat, record)
