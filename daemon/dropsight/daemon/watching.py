@@ -34,9 +34,10 @@ FORGET_SECONDS = 86_400.0
 
 @dataclass(slots=True)
 class _Looked:
-    """When a camera's latest pair began, in monotonic seconds, and whether its second was looked at."""
+    """When a camera's latest pair began, in monotonic seconds, on which thread; whether it is complete."""
 
     began: float
+    thread: int
     twice: bool = False
 
 
@@ -58,16 +59,17 @@ class Watching:
     def wants_look(self, camera: str) -> bool:
         """Whether to measure this camera's next picture: in a catch-up, some tell as much as all.
 
-        Two in a row, since only neighbours tell a picture that stands still from one that comes again.
+        Two in a row, since only neighbours tell a picture that stands still from one that comes again; and of
+        one thread, since others are in the middle of groups of their own.
         """
         now = time.monotonic()
         looked = self._looked.get(camera)
         if looked is None or now - looked.began >= CLOSEST_SECONDS:
             if len(self._looked) > LONGEST_LIST:
                 self._looked.clear()
-            self._looked[camera] = _Looked(now)
+            self._looked[camera] = _Looked(now, threading.get_ident())
             return True
-        if not looked.twice:
+        if not looked.twice and looked.thread == threading.get_ident():
             looked.twice = True
             return True
         return self._backlog.depth() < MANY_WAITING
@@ -81,9 +83,12 @@ class Watching:
 
     def recorded(self, recorded: Sequence[Recorded]) -> None:
         """Take note of what is on record now, before others hear of it."""
+        at_rest = not self._backlog.depth()
         for entry in recorded:
             candidate, record = entry.finished.candidate, entry.finished.record
-            self.watch.recorded(record.camera, folder=candidate.folder.root, arrived=candidate.since)
+            self.watch.recorded(
+                record.camera, folder=candidate.folder.root, arrived=candidate.since, at_rest=at_rest
+            )
             if self.publisher and isinstance(record, Result):
                 self.publisher.states.show(record, entry.line)
         if self.publisher:

@@ -1,5 +1,6 @@
 """Cameras that can be trusted: whether each still sends, and whether what it sends shows anything."""
 
+import bisect
 import logging
 import math
 import threading
@@ -24,6 +25,8 @@ BLURRED_SHARE, CLEARLY_BETTER = 0.1, 1.5
 LEARNED_PICTURES, REMEMBERED_PICTURES, REMEMBERED_WHILE_BLURRED = 20, 256, 4_096
 LONGEST_LIST = 1_024
 SECONDS_A_DAY = 86_400
+# Workers take groups: so many images may be noted before an older one.
+OUT_OF_ORDER = 64
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -44,13 +47,22 @@ class Memory(msgspec.Struct, kw_only=True):
 
 @dataclass(slots=True)
 class _Camera:
-    """In monotonic seconds: `arrived` is when its newest image came to be, `seen` when that was noted."""
+    """In monotonic seconds: `arrived` is when its newest image came to be, `seen` when one was noted.
+
+    `unlearned`: when others came to be, in order, before which more may still be noted.
+    """
 
     memory: Memory
     seen: float
     arrived: float | None = None
+    unlearned: list[float] = field(default_factory=list)
     last: Look | None = None
     in_a_row: dict[Kind, int] = field(default_factory=dict)
+
+    def learn(self, arrived: float) -> None:
+        if self.arrived is not None and arrived > self.arrived:
+            self.memory.rhythm.learn(arrived - self.arrived, day=int(time.time() // SECONDS_A_DAY))
+        self.arrived = max(arrived, self.arrived or arrived)
 
 
 class CameraWatch:
@@ -88,14 +100,17 @@ class CameraWatch:
                 self._judge_sharpness(name, camera, look)
             camera.last = look
 
-    def recorded(self, name: str, *, folder: str, arrived: float) -> None:
-        """Note that an image, good or bad, came to be at monotonic `arrived` and is on record now."""
+    def recorded(self, name: str, *, folder: str, arrived: float, at_rest: bool = True) -> None:
+        """Note that an image, good or bad, came to be at monotonic `arrived` and is on record now.
+
+        While others wait (not `at_rest`), images come out of order: gaps are learned once they are in order.
+        """
         with self._lock:
             camera = self._camera(name)
             camera.memory.folder = folder
-            if camera.arrived is not None and arrived > camera.arrived:
-                camera.memory.rhythm.learn(arrived - camera.arrived, day=int(time.time() // SECONDS_A_DAY))
-            camera.arrived = max(arrived, camera.arrived or arrived)
+            bisect.insort(camera.unlearned, arrived)
+            while camera.unlearned and (at_rest or len(camera.unlearned) > OUT_OF_ORDER):
+                camera.learn(camera.unlearned.pop(0))
             camera.seen = self._monotonic()
             self._newest = max(self._newest, arrived)
             self._end(name, camera, "silent")

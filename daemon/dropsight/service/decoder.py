@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from stat import S_ISDIR
@@ -59,23 +60,34 @@ class Decoder:
         most = 1
         while group := self._backlog.take_group(most):
             began = time.monotonic()
-            self._work_through(group)
-            seconds_each = max(time.monotonic() - began, 1e-6) / len(group)
-            most = min(max(int(GROUP_SECONDS / seconds_each), 1), GROUP_IMAGES)
+            decoded = self._work_through(group)
+            if decoded:  # the others cost next to nothing, and say nothing of what the next will cost
+                seconds_each = max(time.monotonic() - began, 1e-6) / decoded
+                most = min(max(int(GROUP_SECONDS / seconds_each), 1), GROUP_IMAGES)
+            if self._in_hand.suspects:  # whose trials are long
+                most = 1
 
-    def _work_through(self, group: Sequence[Candidate]) -> None:
-        examined: list[Examined] = []
-        held = 0
+    def _work_through(self, group: Sequence[Candidate]) -> int:
+        """Return how many got as far as being decoded."""
+        examined: deque[Examined] = deque()
+        held = decoded = 0
         for candidate in group:
             self._heartbeats.beat(self.name)
-            if found := self._examine(candidate):
-                examined.append(found)
-                held += len(found.data)
+            held += self._examine_into(examined, candidate)
             if held >= GROUP_BYTES:
-                self._prepare(examined)
-                examined, held = [], 0
-        self._prepare(examined)
+                decoded += self._prepare_all(examined)
+                held = 0
+        decoded += self._prepare_all(examined)
         self._heartbeats.rest(self.name)
+        return decoded
+
+    def _examine_into(self, examined: deque[Examined], candidate: Candidate) -> int:
+        """Return how many bytes there are more to hold."""
+        found = self._examine(candidate)
+        if found is None:
+            return 0
+        examined.append(found)
+        return len(found.data)
 
     def _examine(self, candidate: Candidate) -> Examined | None:
         try:
@@ -110,28 +122,35 @@ class Decoder:
             self._in_hand.note(self._slot, drop.id, "decode")
             data, header = pipeline.read(file, plan)
         except ImageError as error:
-            self._refuse(candidate, drop, error)
+            self._refuse(candidate, drop, error, young=self._young(candidate, file.stat))
             return None
         finally:
             self._in_hand.clear(self._slot)
-        return Examined(engine, plan, candidate, drop, data, header)
+        return Examined(engine, plan, candidate, drop, data, header, self._young(candidate, file.stat))
 
-    def _prepare(self, images: Sequence[Examined]) -> None:
-        for image in images:
+    def _prepare_all(self, examined: deque[Examined]) -> int:
+        """Empty it; what was read of an image goes before the next is decoded. Return how many there were."""
+        count = len(examined)
+        while examined:
             self._heartbeats.beat(self.name)
-            drop = image.drop
-            self._in_hand.note(self._slot, drop.id, "decode")
-            try:
-                look = self._ask.wants_look(drop.camera)
-                prepared = pipeline.prepare(image.data, image.header, image.plan, look=look)
-            except ImageError as error:
-                self._refuse(image.candidate, drop, error)
-                continue
-            finally:
-                self._in_hand.clear(self._slot)
-            self._ask.saw(drop.camera, prepared)
-            self._heartbeats.rest(self.name)
-            self._hand_over(Work(image.engine, image.plan, image.candidate, drop, image.header, prepared))
+            if work := self._prepare(examined.popleft()):
+                self._heartbeats.rest(self.name)
+                self._hand_over(work)
+        return count
+
+    def _prepare(self, image: Examined) -> Work | None:
+        drop = image.drop
+        self._in_hand.note(self._slot, drop.id, "decode")
+        try:
+            look = self._ask.wants_look(drop.camera)
+            prepared = pipeline.prepare(image.data, image.header, image.plan, look=look)
+        except ImageError as error:
+            self._refuse(image.candidate, drop, error, young=image.young)
+            return None
+        finally:
+            self._in_hand.clear(self._slot)
+        self._ask.saw(drop.camera, prepared)
+        return Work(image.engine, image.plan, image.candidate, drop, image.header, prepared)
 
     def _try_alone(self, candidate: Candidate, record_id: str) -> None:
         """Raises ImageError for an image that killed the daemon, and now a process of its own as well."""
@@ -149,9 +168,12 @@ class Decoder:
         else:
             raise ImageError("model_error", "the interpreter ended the process on it, twice")
 
-    def _refuse(self, candidate: Candidate, drop: Drop, error: ImageError) -> None:
-        # What was touched just now may be half of what is to come.
-        if young := seconds_young(candidate, drop.stat, self._ask.age_of):
+    def _young(self, candidate: Candidate, stat: os.stat_result) -> float:
+        return seconds_young(candidate, stat, self._ask.age_of)
+
+    def _refuse(self, candidate: Candidate, drop: Drop, error: ImageError, *, young: float) -> None:
+        # What was touched just before it was read may be half of what is to come.
+        if young:
             self._backlog.postpone(candidate, seconds=young)
         else:
             self._fail(candidate, drop, error)
@@ -165,7 +187,7 @@ class Decoder:
             return
         if S_ISDIR(stat.st_mode):  # a folder took the file's name: what is in it has events of its own
             self._backlog.drop(candidate)
-        elif error.code == "unreadable" and (young := seconds_young(candidate, stat, self._ask.age_of)):
+        elif error.code == "unreadable" and (young := self._young(candidate, stat)):
             # Uploads whose permissions come last.
             self._backlog.postpone(candidate, seconds=young)
         else:

@@ -37,7 +37,10 @@ class Engine:
 
 
 class Examined(msgspec.Struct, frozen=True):
-    """An image that is whole, new and read, on its way to being decoded."""
+    """An image that is whole, new and read, on its way to being decoded.
+
+    `young` is for how many seconds more it would have had the benefit of the doubt when it was read.
+    """
 
     engine: Engine
     plan: Plan
@@ -45,6 +48,7 @@ class Examined(msgspec.Struct, frozen=True):
     drop: Drop
     data: bytes
     header: Header
+    young: float
 
 
 class Work(msgspec.Struct, frozen=True):
