@@ -1,5 +1,6 @@
 """Which cameras count as blind or silent, and which do not."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,29 @@ def test_in_a_catch_up_a_cameras_pictures_are_looked_at_in_pairs_now_and_then(
     assert [watch.wants_look("garden") for _ in range(4)] == [True, True, False, False]
     monkeypatch.setattr(watching, "CLOSEST_SECONDS", 0.0)
     assert watch.wants_look("garden")
+
+
+def test_the_second_picture_of_a_pair_is_looked_at_on_the_thread_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one is in the middle of a group of its own: its picture is no neighbour."""
+    monkeypatch.setattr(watching, "CLOSEST_SECONDS", 3600.0)
+    folder, backlog = DropFolder.open(Watch(path=tmp_path)), Backlog()
+    watch = watching.Watching(Cameras(), [folder], tmp_path / "journal.db", backlog)
+    for number in range(watching.MANY_WAITING):
+        backlog.hint(folder, str(tmp_path / f"{number}.jpg"), closed=True)
+    assert watch.wants_look("porch")
+    with ThreadPoolExecutor(1) as other:
+        assert not other.submit(watch.wants_look, "porch").result()
+    assert watch.wants_look("porch")
+
+
+def test_images_that_come_out_of_order_teach_no_longer_gaps_than_there_were() -> None:
+    now = 1_000.0
+    watch = CameraWatch(Cameras(), {}, changed=lambda: None, monotonic=lambda: now)
+    groups = [number for pair in zip(range(8), range(8, 16), strict=True) for number in pair]
+    for number in groups:
+        watch.recorded("porch", folder="in", arrived=number * 300.0, at_rest=False)
+    watch.recorded("porch", folder="in", arrived=16 * 300.0)
+    (today,) = watch.memories()["porch"].rhythm.days
+    assert (today.gaps, today.longest) == (16, 300.0)

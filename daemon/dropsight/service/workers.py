@@ -63,7 +63,7 @@ class Workers:
         ]
 
     def swap(self, engine: Engine) -> None:
-        """Have the next image use this engine, which has as many models as the one before it."""
+        """Have the next image to be examined use this engine, which has as many models as the one before."""
         self._engine, self._hurried = engine, engine.plan.in_a_hurry()
 
     @property
