@@ -230,6 +230,27 @@ def test_a_start_with_a_full_disk_under_the_log_goes_on_from_the_journal(tmp_pat
         assert len(set(names(house))) == 30
 
 
+def test_a_part_of_a_copy_that_was_killed_goes_at_the_next_start_where_the_image_is_another(
+    tmp_path: Path,
+) -> None:
+    house = House(tmp_path, {})
+    with small_disk(tmp_path / "processed", size="16m") as disk:
+        drop(house, 1)
+        try:
+            house.spawn(**{VARIABLE: "before_copied"})
+            assert house.ended() == -9
+            (part,) = disk.iterdir()
+            assert part.name.endswith(".dropsight-part")
+            (image,) = house.waiting()
+            image.write_bytes(PHOTOS[1].read_bytes())
+            house.start()
+            wait_until(lambda: not house.waiting())
+        finally:
+            house.kill()
+        assert [path.name for path in disk.iterdir()] == [image.name]
+    assert len(house.records()) == 2
+
+
 def test_processed_on_another_disk_gets_each_file_once_though_the_copying_was_killed(tmp_path: Path) -> None:
     house = House(tmp_path, {})
     with small_disk(tmp_path / "processed", size="16m") as disk:

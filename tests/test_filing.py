@@ -12,7 +12,7 @@ from disks import small_disk
 from dropsight.config import Watch
 from dropsight.errors import StoreError
 from dropsight.service.dropfolder import DropFolder
-from dropsight.service.filing import Filing, PlaceError, file_away, identity, rename_unchanged
+from dropsight.service.filing import Filing, PlaceError, clear_up, file_away, identity, move, rename_unchanged
 from records import failure, result
 
 
@@ -134,6 +134,54 @@ def test_a_file_written_to_in_the_last_instant_goes_back(tmp_path: Path) -> None
     assert not rename_unchanged(str(path), str(target), read)
     assert path.read_bytes() == b"another picture"
     assert not target.exists()
+
+
+def test_a_reason_goes_again_where_the_file_changed_while_it_was_copied(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "failed"):
+        shelf = Shelf(tmp_path)
+        shelf.put("a.jpg")
+        filing = shelf.filing("a.jpg", ok=False)
+        shelf.put("a.jpg", b"another picture")
+        move(filing, str(shelf.failed / "a.jpg"), reason=b"{}")
+        assert files(shelf.failed) == []
+        assert files(shelf.inbox) == [shelf.inbox / "a.jpg"]
+
+
+def test_a_reason_waits_for_no_image_that_has_no_room_beside_it(tmp_path: Path) -> None:
+    """The image may be another by the time that there is room."""
+    with small_disk(tmp_path / "failed"):
+        shelf = Shelf(tmp_path)
+        shelf.put("a.jpg", b"x" * 3_000_000)
+        with pytest.raises(PlaceError):
+            file_away(shelf.filing("a.jpg", ok=False))
+        assert files(shelf.failed) == []
+
+
+@pytest.mark.parametrize("ok", [True, False])
+def test_what_a_cut_short_filing_left_goes_once_its_image_is_another(tmp_path: Path, ok: bool) -> None:  # noqa: FBT001
+    shelf = Shelf(tmp_path)
+    shelf.put("cam/a.jpg")
+    record = shelf.filing("cam/a.jpg", ok=ok).record
+    place = shelf.processed if ok else shelf.failed
+    (place / "cam").mkdir()
+    (place / "cam" / f"{record.id}.dropsight-part").write_bytes(b"half")
+    (place / "cam" / "a.jpg.reason.json").write_bytes(b'{"id": "%b"}' % record.id.encode())
+    (place / "cam" / "b.jpg.dropsight-part").write_bytes(b"a stranger's")
+    clear_up(shelf.folder, str(shelf.inbox / "cam/a.jpg"), record)
+    left = {path.name for path in files(place)}
+    assert left == {"b.jpg.dropsight-part"} | ({"a.jpg.reason.json"} if ok else set())
+
+
+def test_a_reason_beside_its_image_or_of_another_record_is_left(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    for name, text in (("a.jpg", "{}"), ("b.jpg", '{"id": "1"}'), ("c.jpg", "no JSON")):
+        shelf.put(name)
+        record = shelf.filing(name, ok=False).record
+        (shelf.failed / f"{name}.reason.json").write_text(text)
+        if name == "a.jpg":
+            (shelf.failed / name).write_bytes(b"filed")
+        clear_up(shelf.folder, str(shelf.inbox / name), record)
+    assert len(files(shelf.failed)) == 4
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="making a file immutable needs root")

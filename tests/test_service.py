@@ -124,6 +124,19 @@ def test_retention_goes_by_when_a_file_came_not_by_its_photo_s_date(tmp_path: Pa
     assert sweep_folder(tmp_path, Retention(days=14, max_bytes=None), later) == 2
 
 
+def test_parts_of_copies_that_nobody_goes_on_with_go_without_any_retention(tmp_path: Path) -> None:
+    """Only ours, and only once they have not grown for an hour."""
+    (tmp_path / f"{'0a' * 16}.dropsight-part").write_bytes(b"half")
+    for name in ("photo.dropsight-part", f"{'0a' * 16}.part"):
+        (tmp_path / name).write_bytes(b"a stranger's")
+    now = tmp_path.stat().st_mtime
+    keep_all = Retention(days=None, max_bytes=None)
+    sweep_folder(tmp_path, keep_all, Clock())
+    assert len(left(tmp_path)) == 3
+    sweep_folder(tmp_path, keep_all, Clock(wall=lambda: now + 3_700))
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".dropsight-part", ".part"]
+
+
 def test_retention_by_bytes_deletes_no_more_than_needed(tmp_path: Path) -> None:
     now = tmp_path.stat().st_mtime
     filled(tmp_path, [0, 0, 0, 0], now)

@@ -20,6 +20,7 @@ POINTS = (
     "in_line",
     "after_line",
     "in_filing",
+    "before_copied",
     "in_copying",
     "after_filing",
     "after_settle",

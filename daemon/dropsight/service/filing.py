@@ -12,7 +12,7 @@ import msgspec
 
 from dropsight import crashpoints
 from dropsight.errors import StoreError, is_passing
-from dropsight.records import Record, Result
+from dropsight.records import Failure, Record, Result
 from dropsight.service.disk import sync_folder
 from dropsight.service.dropfolder import DropFolder
 
@@ -68,6 +68,37 @@ def file_away(filing: Filing) -> None:
         raise StoreError(f"{place} does not take {filing.path}: {error.strerror}") from error
 
 
+def clear_up(folder: DropFolder, path: str, record: Record) -> None:
+    """Take away what a filing cut short may have left; for an image that is gone, or another by now."""
+    failed = not isinstance(record, Result)
+    top = folder.settings.failed if failed else folder.settings.processed
+    wanted = os.path.join(top, folder.relative(path))
+    flat = os.path.join(top, os.path.basename(other_name(wanted, record.id)))
+    for place in {os.path.dirname(wanted), os.fspath(top)}:
+        with contextlib.suppress(OSError):
+            os.unlink(_part(place, record))
+    if isinstance(record, Failure) and record.error.code != "not_a_file":  # of which a reason is all there is
+        for target in (wanted, other_name(wanted, record.id), flat):
+            if not os.path.lexists(target):
+                _remove_reason(target + REASON_SUFFIX, record)
+
+
+def _remove_reason(path: str, record: Record) -> None:
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        with open(path, "rb") as file:
+            ours = msgspec.json.decode(file.read(), type=_Identified).id == record.id
+        if ours:
+            os.unlink(path)
+
+
+class _Identified(msgspec.Struct):
+    id: str
+
+
+def _part(folder: str, record: Record) -> str:
+    return os.path.join(folder, record.id + PART_SUFFIX)
+
+
 def _unchanged(filing: Filing) -> bool:
     try:
         return identity(os.lstat(filing.path)) == filing.identity
@@ -94,7 +125,7 @@ def _move_to(top: Path, filing: Filing, *, reason: bytes | None) -> None:
         if _is_copy(flat, filing):
             os.unlink(filing.path)
         else:
-            _move(filing, flat, reason=reason)
+            move(filing, flat, reason=reason)
 
 
 def other_name(target: str, record_id: str) -> str:
@@ -125,25 +156,33 @@ def _is_copy(target: str, filing: Filing) -> bool:
 
 def _move_making_folders(filing: Filing, target: str, *, reason: bytes | None) -> None:
     try:
-        _move(filing, target, reason=reason)
+        move(filing, target, reason=reason)
     except FileNotFoundError:
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        _move(filing, target, reason=reason)
+        move(filing, target, reason=reason)
 
 
-def _move(filing: Filing, target: str, *, reason: bytes | None) -> None:
-    if reason is not None:
-        _write_reason(target + REASON_SUFFIX, reason)
-    crashpoints.reach("in_filing")
+def move(filing: Filing, target: str, *, reason: bytes | None) -> None:
+    """Move, the reason first: it stays only with the image that it is of."""
+    moved = False
     try:
-        moved = rename_unchanged(filing.path, target, filing.identity)
+        if reason is not None:
+            _write_reason(target + REASON_SUFFIX, reason)
+        crashpoints.reach("in_filing")
+        moved = _rename_or_copy(filing, target)
+    finally:
+        if reason is not None and not moved and not os.path.lexists(target):
+            with contextlib.suppress(OSError):
+                os.unlink(target + REASON_SUFFIX)
+
+
+def _rename_or_copy(filing: Filing, target: str) -> bool:
+    try:
+        return rename_unchanged(filing.path, target, filing.identity)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        _copy_across(filing, target)
-        return
-    if not moved and reason is not None:
-        os.unlink(target + REASON_SUFFIX)
+    return _copy_across(filing, target)
 
 
 def rename_unchanged(source: str, target: str, expected: Identity) -> bool:
@@ -161,18 +200,22 @@ def _write_reason(path: str, line: bytes) -> None:
         file.write(msgspec.json.format(line, indent=2) + b"\n")
 
 
-def _copy_across(filing: Filing, target: str) -> None:
-    """Rename across file systems: the source goes only when its copy is on disk under its own name."""
+def _copy_across(filing: Filing, target: str) -> bool:
+    """Rename across file systems: the source goes only when its copy is on disk under its own name.
+
+    False where the source is another picture by now, which gets a record of its own.
+    """
     kind = os.lstat(filing.path).st_mode
     if not (kinds.S_ISREG(kind) or kinds.S_ISLNK(kind)):
         os.unlink(filing.path)  # a pipe, a socket, a device: there is nothing in it to copy, or no end to it
-        return
-    part = os.path.join(os.path.dirname(target), filing.record.id + PART_SUFFIX)
+        return True
+    part = _part(os.path.dirname(target), filing.record)
     try:
         shutil.copy2(filing.path, part, follow_symlinks=False)
         if not os.path.islink(part):
             with open(part, "rb") as file:
                 os.fsync(file.fileno())
+        crashpoints.reach("before_copied")
         os.rename(part, target)
         sync_folder(os.path.dirname(target))
         crashpoints.reach("in_copying")
@@ -180,7 +223,6 @@ def _copy_across(filing: Filing, target: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(part)
         raise
-    if _unchanged(filing):
-        os.unlink(filing.path)
-    else:
-        os.unlink(target)  # another picture by now, which gets a record of its own
+    unchanged = _unchanged(filing)
+    os.unlink(filing.path if unchanged else target)
+    return unchanged

@@ -11,6 +11,7 @@ import msgspec
 from dropsight.records import Record, decode, drop_id, status_of, with_total
 from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.dropfolder import DropFolder
+from dropsight.service.filing import clear_up
 from dropsight.service.store import Row, Unfiled
 
 
@@ -79,10 +80,17 @@ def left_behind(row: Unfiled, folders: Sequence[DropFolder], backlog: Backlog) -
     """Take in hand what is still to be filed away: the very file that the record was made from."""
     path = os.fsdecode(row.path)
     folder = next((folder for folder in folders if folder.wants(path)), None)
+    if folder is None:
+        return None
+    record, stat = decode(row.line), _stat(path)
+    if stat is None or (stat.st_size, stat.st_mtime_ns) != (row.size, row.mtime_ns):
+        clear_up(folder, path, record)
+        return None
+    return Recorded(row.seq, Finished(backlog.hold(folder, path), stat, record), row.line, 0.0)
+
+
+def _stat(path: str) -> os.stat_result | None:
     try:
-        stat = os.lstat(path)
+        return os.lstat(path)
     except OSError:
         return None
-    if folder is None or (stat.st_size, stat.st_mtime_ns) != (row.size, row.mtime_ns):
-        return None
-    return Recorded(row.seq, Finished(backlog.hold(folder, path), stat, decode(row.line)), row.line, 0.0)

@@ -3,6 +3,7 @@
 import heapq
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ log = logging.getLogger(__name__)
 
 SECONDS_A_DAY = 86_400
 BATCH = 1_000
+# A copy grows, or its disk hangs.
+ABANDONED_SECONDS = 3_600
+_PART = re.compile(rf"[0-9a-f]{{32}}{re.escape(PART_SUFFIX)}")
 Aged = tuple[float, int, str]  # monotonic seconds of its coming, bytes, path
 
 
@@ -59,9 +63,13 @@ def _files(folder: Path, clock: Clock) -> Iterator[Aged]:
             path = os.path.join(top, name)
             try:
                 stat = os.lstat(path)
+                since = clock.since(stat.st_ctime)
+                if _PART.fullmatch(name) and clock.monotonic() - since > ABANDONED_SECONDS:
+                    os.unlink(path)
+                    continue
             except OSError:
                 continue
-            yield clock.since(stat.st_ctime), stat.st_size, path
+            yield since, stat.st_size, path
 
 
 def _remove(oldest: list[Aged], total_bytes: int, retention: Retention, *, now: float) -> int:
@@ -69,8 +77,7 @@ def _remove(oldest: list[Aged], total_bytes: int, retention: Retention, *, now: 
     for changed, size, path in oldest:
         too_old = retention.days is not None and now - changed > retention.days * SECONDS_A_DAY
         too_much = retention.max_bytes is not None and total_bytes > retention.max_bytes
-        abandoned = path.endswith(PART_SUFFIX) and now - changed > SECONDS_A_DAY
-        if not (too_old or too_much or abandoned):
+        if not (too_old or too_much):
             break
         try:
             os.unlink(path)
