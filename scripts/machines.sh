@@ -5,6 +5,15 @@ CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/dropsight
 # Exit code of what cannot be tried on this machine; the last line on stderr says why.
 SKIPPED=77
 
+# Runs a command where packages can be fetched: the tests' own network has none.
+outside() {
+  if [ -n "${DROPSIGHT_OUTER_NETWORK:-}" ]; then
+    nsenter --net="$DROPSIGHT_OUTER_NETWORK" "$@"
+  else
+    "$@"
+  fi
+}
+
 skip() {
   printf 'skipped: %s\n' "$*" >&2
   exit "$SKIPPED"
@@ -26,7 +35,7 @@ bare_debian() {
     log=$(mktemp)
     rm -rf --one-file-system "$kept.part"
     # Extracting runs nothing of the other architecture; there the folders that packages fill last are missing.
-    if ! mmdebstrap --quiet --variant="$variant" --architectures="$arch" --include="$packages" \
+    if ! outside mmdebstrap --quiet --variant="$variant" --architectures="$arch" --include="$packages" \
       --aptopt='Acquire::Retries "3"' "$suite" "$kept.part" >"$log" 2>&1; then
       tail -n 5 "$log" >&2
       rm -rf --one-file-system "$kept.part" "$log"
@@ -51,9 +60,9 @@ wheels_for() {
   platforms+=(--platform "manylinux2014_$arch" --platform any)
   say "collecting wheels for Python $version on $arch"
   mkdir -p "$folder"
-  "$PYTHON" -m pip wheel -qq --disable-pip-version-check --no-deps --wheel-dir "$folder" . ||
+  outside "$PYTHON" -m pip wheel -qq --disable-pip-version-check --no-deps --wheel-dir "$folder" . ||
     skip "the wheel cannot be built: no package index?"
-  "$PYTHON" -m pip download -qq --disable-pip-version-check --dest "$folder" --only-binary=:all: \
+  outside "$PYTHON" -m pip download -qq --disable-pip-version-check --dest "$folder" --only-binary=:all: \
     --python-version "$version" --implementation cp "${platforms[@]}" "$(echo "$folder"/dropsight-*.whl)$extras" "$@" ||
     skip "wheels cannot be downloaded"
 }

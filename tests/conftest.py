@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from brokers import MOSQUITTO
 from supervisors import Supervisor
 
 
@@ -13,6 +14,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several processes share the work, what takes long comes first: none is left alone with it."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    if MOSQUITTO is None:
+        for item in items:
+            if item.get_closest_marker("broker"):
+                item.add_marker(pytest.mark.skip(reason="needs mosquitto (apt-get install mosquitto)"))
 
 
 @pytest.fixture

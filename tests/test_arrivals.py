@@ -141,6 +141,7 @@ def test_delete_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not list(house.processed.glob("*"))
 
 
+@pytest.mark.slow
 def test_a_file_that_is_looked_at_while_its_writer_ends_gets_one_record(tmp_path: Path) -> None:
     """Opened before the last write, judged after the close: the size and time at opening are not its own."""
     content = PHOTOS[0].read_bytes()

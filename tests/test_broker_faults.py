@@ -74,6 +74,7 @@ def test_a_broker_paused_for_a_while_holds_up_nothing_but_itself(tmp_path: Path,
         all_delivered_in_order(house, subscriber, 150)
 
 
+@pytest.mark.slow
 @PROTOCOLS
 def test_a_half_open_connection_is_noticed_by_the_keepalive_and_left(tmp_path: Path, protocol: str) -> None:
     with mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber, proxy(broker.port) as middle:

@@ -51,6 +51,7 @@ def test_a_journal_that_is_none_is_set_aside(tmp_path: Path, content: bytes) -> 
     assert len(house.records()) == 1
 
 
+@pytest.mark.slow
 def test_damage_found_at_work_ends_the_daemon_with_one_line_and_is_mended_at_the_next_start(
     tmp_path: Path,
 ) -> None:

@@ -109,6 +109,7 @@ def test_a_write_protected_processed_folder_is_waited_for(tmp_path: Path) -> Non
         assert len(house.records()) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "part"), [("logs", "log"), ("state", "journal")])
 def test_a_disk_that_fails_under_the_daemon_is_waited_for_and_nothing_is_lost_once_it_is_mended(
     tmp_path: Path, place: str, part: str

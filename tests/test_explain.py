@@ -143,6 +143,7 @@ def test_without_matplotlib_one_line_says_what_to_install(tmp_path: Path) -> Non
     assert done.stderr == 'dropsight: the figure needs matplotlib: pip install "dropsight[explain]"\n'
 
 
+@pytest.mark.slow
 def test_a_photo_turned_by_exif_is_explained_upright(tmp_path: Path) -> None:
     """Orientation 6: stored lying on its side; the figure and the answer are those of the upright one."""
     upright = Image.open(SAMPLES / "koala.jpg")
@@ -186,6 +187,7 @@ def test_nothing_of_a_figure_with_long_labels_is_clipped(tmp_path: Path) -> None
     assert all((edge == 255).all() for edge in edges)
 
 
+@pytest.mark.slow
 def test_the_built_in_model_s_maps_lie_on_the_objects_of_whole_photos() -> None:
     found = evidence(Explainer(open_model(BUILTIN), "occlusion"), list(single_scenes()), {})
     assert found.pointing >= 0.7
@@ -193,6 +195,7 @@ def test_the_built_in_model_s_maps_lie_on_the_objects_of_whole_photos() -> None:
     assert found.insertion > found.deletion
 
 
+@pytest.mark.slow
 def test_rise_on_the_built_in_model_finds_both_photos_of_a_scene() -> None:
     found = evidence(Explainer(open_model(BUILTIN), "rise"), list(scenes())[:1], {})
     assert found.pointing == 1.0

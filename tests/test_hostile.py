@@ -65,6 +65,7 @@ def test_a_file_of_any_name_is_classified_logged_and_moved_under_its_name(tmp_pa
     assert len(house.records()) == len(hostile.names())
 
 
+@pytest.mark.slow
 def test_files_that_vanish_or_change_under_the_daemon_s_hands_stop_nothing(tmp_path: Path) -> None:
     ended = threading.Event()
 

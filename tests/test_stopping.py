@@ -44,6 +44,7 @@ def test_an_idle_daemon_stops_without_a_broker_to_say_goodbye_to(tmp_path: Path)
         assert house.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_a_broker_that_takes_connections_and_says_nothing_does_not_hold_up_a_stop(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker:
@@ -61,6 +62,7 @@ def test_a_broker_that_takes_connections_and_says_nothing_does_not_hold_up_a_sto
     assert "1 records wait in the outbox" in house.daemon_log()
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_the_journal_does_not_hold_up_a_stop_and_nothing_is_lost(tmp_path: Path) -> None:
     """More images are done than the recorder's queue has room for."""
     with small_disk(tmp_path / "state", size="16m") as disk, running(tmp_path) as house:

@@ -86,6 +86,7 @@ def test_what_nobody_takes_is_a_hang_unless_the_daemon_is_paused(tmp_path: Path)
     wait_until(lambda: backlog.unserved_seconds() > 0)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_no_hang(tmp_path: Path, supervisor: Supervisor) -> None:
     """Starting again would make no room; the status line says what is the matter."""
     house = House(tmp_path, {})

@@ -161,6 +161,7 @@ def test_who_asks_for_the_figures_gets_them_in_the_stream(tmp_path: Path) -> Non
         assert json.loads(event["data"])["status"]["device"] == "test"
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_is_hung_up_on_and_counted(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house:
         url = address(house)
@@ -207,6 +208,7 @@ def test_the_metrics_are_read_by_prometheus_and_say_what_the_status_says(tmp_pat
     assert any(name.startswith("dropsight_model_info") and "quantization=int8" in name for name in found)
 
 
+@pytest.mark.slow
 def test_ready_needs_the_folder_and_a_disk_and_says_what_is_missing(tmp_path: Path) -> None:
     away = f"mqtt://127.0.0.1:{free_port()}"
     with running(tmp_path, web=ANY_PORT, mqtt={"url": away}) as house:

@@ -185,6 +185,7 @@ def test_no_more_is_taken_than_is_needed(tmp_path: Path) -> None:
                 assert ask(url, path, method=method).status == 405
 
 
+@pytest.mark.slow
 def test_a_request_that_trickles_in_does_not_hold_its_place(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house:
         parts = urlsplit(address(house))
