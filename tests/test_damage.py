@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from brokers import wait_until
+from brokers import Mosquitto, Subscriber, wait_until
 from daemons import House, dropsight, running
-from dropsight.service.rescue import mark_damaged
+from dropsight.service.damage import mark_damaged
 from test_disk import drop, names
 
 
@@ -68,6 +68,41 @@ def test_damage_found_at_work_ends_the_daemon_with_one_line_and_is_mended_at_the
         house.start()
         wait_until(lambda: not house.waiting())
         assert len(set(names(house))) == 340
+
+
+def test_damage_that_only_the_publisher_meets_ends_the_daemon_and_is_mended_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    broker = Mosquitto(tmp_path)
+    mqtt = {"mqtt": {"url": broker.url}}
+    House(tmp_path, mqtt)
+    assert (
+        dropsight("run", "-c", str(tmp_path / "dropsight.yaml"), "--mqtt", "none", "--once").returncode == 0
+    )
+    journal = tmp_path / "state" / "journal.db"
+    try:
+        with running(tmp_path, **mqtt) as house:
+            drop(house, 300)
+            wait_until(lambda: house.finished() == 300)
+            assert house.stop() == 0
+            with sqlite3.connect(journal) as db:
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            house.start()
+            size = journal.stat().st_size
+            with journal.open("r+b") as file:
+                file.seek(size // 3)
+                file.write(os.urandom(size // 3))
+            broker.start()
+            assert house.ended() == 1
+            assert "database disk image is malformed" in house.daemon_log()
+            assert "Traceback" not in house.daemon_log()
+            with Subscriber(broker.port) as heard:
+                house.start()
+                wait_until(lambda: house.status()["stats"]["queues"]["outbox"] == 0)
+                assert len(heard.topics("/result/")) > 50
+            assert len(list((tmp_path / "state").glob("journal.db.damaged-*"))) == 1
+    finally:
+        broker.kill()
 
 
 def test_a_journal_of_a_newer_version_is_one_line_and_exit_2(tmp_path: Path) -> None:

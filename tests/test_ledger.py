@@ -1,16 +1,20 @@
 """Which files of a folder whose files are kept are on record."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dropsight.config import Watch
+from dropsight.daemon.housekeeping import Housekeeper
 from dropsight.daemon.ledger import Ledger
 from dropsight.records import drop_id
+from dropsight.service.clock import Clock
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.store import Row, Store
+from test_recorder import Desk
 
 
 @pytest.fixture
@@ -36,6 +40,24 @@ def test_what_is_gone_from_a_kept_folder_is_forgotten(tmp_path: Path, store: Sto
     gone, _ = (kept(store, tmp_path / "in" / name) for name in ("a.jpg", "b.jpg"))
     (tmp_path / "in" / "a.jpg").unlink()
     assert Ledger(store.path, device="d").gone([folder]) == [gone]
+
+
+def test_a_journal_that_cannot_be_read_is_a_trouble_until_it_can_and_ends_no_housekeeping(
+    tmp_path: Path,
+) -> None:
+    desk = Desk(tmp_path)
+    folder = DropFolder.open(Watch(path=desk.inbox, after="keep"))
+    (desk.inbox / "a.jpg").touch()
+    keeper = Housekeeper([folder], Clock(), Ledger(desk.store.path, device="d"), desk.recorder)
+    with sqlite3.connect(desk.store.path) as db:
+        db.execute("ALTER TABLE kept RENAME TO away")
+        keeper.keep_house()
+        assert "no such table" in desk.recorder.troubles.current()["housekeeping"]
+        db.execute("ALTER TABLE away RENAME TO kept")
+    db.close()
+    keeper.keep_house()
+    assert not desk.recorder.troubles.any()
+    desk.close()
 
 
 def test_a_kept_folder_that_is_empty_all_at_once_is_not_forgotten(tmp_path: Path, store: Store) -> None:

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from dropsight.service.dropfolder import DropFolder
 from dropsight.service.loglines import LogLines
 from dropsight.service.pacing import GROUP_RECORDS, GROUP_SECONDS, company_seconds
 from dropsight.service.recorder import Recorder
-from dropsight.service.recording import Finished, History, row_of
+from dropsight.service.recording import Finished, History, Recorded, row_of
 from dropsight.service.rescue import needs_rescue
 from dropsight.service.stats import Stats
 from dropsight.service.store import JournalReader, Row, Store
@@ -35,7 +35,9 @@ from torture import log_lines
 class Desk:
     """A recorder with all that it needs, in one folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, *, on_recorded: Callable[[Sequence[Recorded]], None] = lambda _: None
+    ) -> None:
         self.root, self.inbox = root, root / "inbox"
         self.inbox.mkdir(exist_ok=True)
         settings = Watch(path=self.inbox, processed=root / "processed", failed=root / "failed")
@@ -50,7 +52,7 @@ class Desk:
             stats=Stats(window_seconds=60),
             history=History(1000, None),
             troubles=Troubles(logging.getLogger()),
-            on_recorded=lambda _: None,
+            on_recorded=on_recorded,
         )
 
     def arrival(self, name: str, *, error: ErrorCode | None = None, data: bytes = b"image") -> Finished:
@@ -244,6 +246,28 @@ def unlogged(store: Store, count: int) -> None:
     records = [result(f"{number}.jpg", stat) for number in range(count)]
     rows = [Row(each.id, b"/gone", 0, 0, "c", "ok", encode(each)) for each in records]
     store.add(rows)
+
+
+def test_who_listens_hears_of_records_once_they_are_visible_though_the_journal_was_in_trouble(
+    tmp_path: Path,
+) -> None:
+    """A publisher that was woken for nothing would sleep until its next stats are due."""
+    heard: list[tuple[int, int]] = []
+    desk = Desk(
+        tmp_path,
+        on_recorded=lambda recorded: heard.extend((entry.seq, desk.recorder.visible) for entry in recorded),
+    )
+    with sqlite3.connect(desk.store.path) as db:
+        db.execute("CREATE TRIGGER refuse BEFORE UPDATE ON record BEGIN SELECT RAISE(ABORT, 'no room'); END")
+        with desk.running():
+            desk.recorder.put(desk.arrival("a.jpg"))
+            wait_until(lambda: "journal" in desk.recorder.troubles.current())
+            assert heard == []
+            db.execute("DROP TRIGGER refuse")
+            wait_until(lambda: bool(heard))
+    db.close()
+    assert heard == [(1, 1)]
+    desk.close()
 
 
 def test_a_long_catch_up_of_the_log_goes_on_in_pieces_beside_new_records(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from brokers import wait_until
 from daemons import PHOTOS, House, dropsight
 from dropsight.crashpoints import VARIABLE
 from dropsight.records import encode
-from dropsight.service.rescue import DAMAGED_KEPT, mark_damaged, needs_rescue, rescue
+from dropsight.service.damage import mark_damaged
+from dropsight.service.rescue import DAMAGED_KEPT, needs_rescue, rescue
 from dropsight.service.store import JournalReader, Row, Store
 from records import result
 

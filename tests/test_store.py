@@ -73,6 +73,57 @@ def test_the_ledger_of_kept_files_outlives_pruning(store: Store) -> None:
     reader.close()
 
 
+def read_bytes() -> int:
+    """By this process's own calls, from files and the page cache alike."""
+    counters = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(counters["rchar"])
+
+
+def test_the_newest_answer_of_a_camera_is_found_without_reading_the_journal(store: Store) -> None:
+    """A Pi with a hundred thousand records starts as quickly as one with none."""
+    lines = [b'{"id":"%d","padding":"%s"}' % (number, b"x" * 800) for number in range(20_000)]
+    rows = [
+        Row(str(number), b"/in", 1, 1, f"cam{number % 7}", "failed" if number > 19_000 else "ok", line)
+        for number, line in enumerate(lines)
+    ]
+    store.add(rows)
+    reader = JournalReader(store.path)
+    before = read_bytes()
+    for number in range(8):
+        found = reader.latest(f"cam{number}")
+        assert found == (lines[19_000 - (19_000 - number) % 7] if number < 7 else None)
+    assert read_bytes() - before < store.path.stat().st_size / 50
+    reader.close()
+
+
+def test_an_older_journal_gets_the_index_at_its_next_start(tmp_path: Path) -> None:
+    store = Store(tmp_path / "older.db")
+    fill(store, 3)
+    store.close()
+    with sqlite3.connect(store.path) as db:
+        db.execute("DROP INDEX newest")
+    db.close()
+    Store(store.path).close()
+    with sqlite3.connect(store.path) as db:
+        assert db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'newest'").fetchone()
+    db.close()
+
+
+def test_looking_at_every_kept_file_holds_up_no_checkpoint(store: Store) -> None:
+    """Else the write-ahead log grows for as long as a slow share takes to answer."""
+    store.add([row(number, kept=True) for number in range(1200)])
+    reader = JournalReader(store.path)
+    kept = reader.kept()
+    seen = [next(kept)]
+    fill(store, 2000)
+    with sqlite3.connect(store.path) as db:
+        assert db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+    db.close()
+    seen.extend(kept)
+    assert len({record_id for record_id, _ in seen}) == 1200
+    reader.close()
+
+
 def test_a_second_owner_is_refused(store: Store) -> None:
     with pytest.raises(ConfigError, match="in use by another dropsight"):
         Store(store.path)

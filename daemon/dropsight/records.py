@@ -1,13 +1,16 @@
 """The words that all rooms speak: what an image was found to show, or why it could not be said."""
 
+import re
+from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
 from dropsight.errors import ErrorCode
 
 SCHEMA = "dropsight/1"
+_NUMBER_AT_THE_END = re.compile(rb"[-+.0-9eE]+}}")
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False):
@@ -112,8 +115,10 @@ class Expired(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag
 Record = Result | Failure | Expired
 Status = Literal["ok", "failed", "expired"]
 
+_KINDS: dict[object, type[Record]] = {"ok": Result, "failed": Failure, "expired": Expired}
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 def status_of(record: Record) -> Status:
@@ -131,7 +136,57 @@ def encode(record: Record) -> bytes:
 
 
 def decode(line: bytes) -> Record:
-    return _decoder.decode(line)
+    """Read a record whoever wrote it, older and newer dropsights among them.
+
+    What is missing, or is not what we know by that name, stands empty; what we do not know is left out.
+    """
+    try:
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        found = _members(line)
+        return _as_far_as_known(_KINDS.get(found.get("status"), Failure), found)
+
+
+class Glance(Generic[S]):
+    """Reads a few keys of many records, with the same patience."""
+
+    def __init__(self, kind: type[S]) -> None:
+        self._kind, self._decoder = kind, msgspec.json.Decoder(kind)
+
+    def at(self, line: bytes) -> S:
+        try:
+            return self._decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return _as_far_as_known(self._kind, _members(line))
+
+
+def _members(line: bytes) -> dict[str, object]:
+    try:
+        found = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _as_far_as_known(kind: type[S], found: Mapping[str, object]) -> S:
+    values: dict[str, object] = {}
+    for field in msgspec.structs.fields(kind):
+        value = found.get(field.encode_name)
+        try:
+            values[field.name] = msgspec.convert(value, field.type)
+        except msgspec.ValidationError:
+            if field.required:
+                values[field.name] = _empty(field.type, value)
+    return kind(**values)
+
+
+def _empty(kind: Any, value: object) -> object:  # noqa: ANN401 - a type, or one of typing's forms
+    origin = get_origin(kind)
+    if origin is Literal:
+        return get_args(kind)[0]
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return _as_far_as_known(kind, value if isinstance(value, dict) else {})
+    return (origin or kind)()
 
 
 def with_total(line: bytes, total_ms: float) -> bytes:
@@ -140,7 +195,9 @@ def with_total(line: bytes, total_ms: float) -> bytes:
     The total ends when the record is durable, so it is known only after the record was written;
     it is the last value of an encoded record, which makes replacing it a cut and a paste.
     """
-    head, _, _ = line.rpartition(b'"total":')
+    head, _, tail = line.rpartition(b'"total":')
+    if not _NUMBER_AT_THE_END.fullmatch(tail):
+        return line  # another dropsight's, with something else at its end
     return b'%b"total":%.3f}}' % (head, total_ms)
 
 

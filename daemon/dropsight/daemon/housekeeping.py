@@ -4,11 +4,13 @@ import threading
 from collections.abc import Sequence
 
 from dropsight.daemon.ledger import Ledger
+from dropsight.errors import DamagedError, StoreError
 from dropsight.service.clock import Clock
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.recorder import Recorder
 from dropsight.service.retention import sweep
 
+NAME = "housekeeping"
 HOUSEKEEPING_SECONDS = 600.0
 
 
@@ -22,8 +24,19 @@ class Housekeeper:
 
     def run(self, stopped: threading.Event) -> None:
         while not stopped.wait(0):
-            for folder in self._folders:
-                if folder.settings.after != "keep":
-                    sweep(folder.settings, self._clock)
-            self._recorder.forget_kept(self._ledger.gone(self._folders))
+            self.keep_house()
             stopped.wait(HOUSEKEEPING_SECONDS)
+
+    def keep_house(self) -> None:
+        """Raises DamagedError; any other refusal of the journal's is told, and there is a next time."""
+        for folder in self._folders:
+            if folder.settings.after != "keep":
+                sweep(folder.settings, self._clock)
+        try:
+            self._recorder.forget_kept(self._ledger.gone(self._folders))
+        except DamagedError:
+            raise
+        except StoreError as error:
+            self._recorder.troubles.raised(NAME, error)
+        else:
+            self._recorder.troubles.cleared(NAME)

@@ -8,7 +8,7 @@ from dropsight.daemon.reloading import Reread
 from dropsight.errors import ConfigError, DamagedError, ModelError, StoreError
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.notify import notify
-from dropsight.service.rescue import mark_damaged, needs_rescue, rescue
+from dropsight.service.rescue import needs_rescue, rescue
 from dropsight.service.troubles import Troubles
 
 log = logging.getLogger(__name__)
@@ -77,6 +77,5 @@ def _open(config: Config, reread: Reread) -> Daemon:
         return Daemon(config, reread=reread)
     except DamagedError as error:
         log.warning("%s", error)
-        mark_damaged(journal)
         rescue(journal)
         return Daemon(config, reread=reread)

@@ -97,9 +97,10 @@ class Watching:
     def recall(self, reader: JournalReader, publisher: Publisher) -> None:
         """Have the publisher show the newest record of each camera that was not forgotten meanwhile."""
         known = self.watch.names.union({DEFAULT_CAMERA}, *(folder.cameras() for folder in self._folders))
-        for camera, line in reader.latest_by_camera():
-            record = decode(line)
-            if isinstance(record, Result) and camera in known:
+        for camera in known:
+            line = reader.latest(camera)
+            record = None if line is None else decode(line)
+            if line is not None and isinstance(record, Result):
                 publisher.states.show(record, line)
 
     def run(self, stopped: threading.Event) -> None:

@@ -1,7 +1,8 @@
 """The journal as people look through it: newest first, or a single record."""
 
 from dropsight.service.outbox import Delivery
-from dropsight.service.store import JournalReader, final_line, translated
+from dropsight.service.schema import translated
+from dropsight.service.store import JournalReader, final_line
 
 
 class JournalBrowser(JournalReader):

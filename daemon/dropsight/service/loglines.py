@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from dropsight.errors import DamagedError, SinkError, StoreError
-from dropsight.service.outbox import Delivery
+from dropsight.records import Glance
 from dropsight.service.store import JournalReader
 from dropsight.service.troubles import Troubles
 
@@ -32,8 +32,7 @@ class _Identified(msgspec.Struct):
     id: str
 
 
-def _id(delivery: Delivery) -> str:
-    return msgspec.json.decode(delivery.line, type=_Identified).id
+_identified = Glance(_Identified)
 
 
 class LogLines:
@@ -100,7 +99,7 @@ class LogLines:
             if not deliveries:
                 self._behind = False
                 return
-            ids = [_id(entry) for entry in deliveries]
+            ids = [_identified.at(entry.line).id for entry in deliveries]
             known: set[str] = set()
             if self.logged < self._unsure_upto:
                 known = self._lines.recent_ids(ids)

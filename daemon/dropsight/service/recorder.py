@@ -26,7 +26,6 @@ from dropsight.service.recording import (
     repeated,
     row_of,
 )
-from dropsight.service.rescue import mark_damaged
 from dropsight.service.stats import Stats
 from dropsight.service.store import Cursor, JournalReader, Store
 from dropsight.service.troubles import Troubles
@@ -69,6 +68,7 @@ class Recorder:
         self._acknowledged = self._acknowledged_noted = store.cursor("mqtt")
         self._filer = Filer(backlog, self.troubles, gets_on=self._beat)
         self._totals: list[tuple[float, int]] = []
+        self._untold: list[Recorded] = []
         self._forgotten: list[str] = []
         self.newest, self._pruned_at = self._reader.newest(), 0
         self._log_noted = self._log.synced
@@ -130,13 +130,6 @@ class Recorder:
         self._settle()
 
     def run(self) -> None:
-        try:
-            self._work()
-        except DamagedError:
-            mark_damaged(self._store.path)
-            raise
-
-    def _work(self) -> None:
         while not (self._stopping.is_set() and not self._inbound.depth()):
             self._beat()
             group = self._gather()
@@ -230,11 +223,11 @@ class Recorder:
         self._log.append([entry.line for entry in recorded], newest=self.newest)
         self._stats.add([(entry.finished.record, entry.total_ms) for entry in recorded])
         crashpoints.reach("after_line")
+        self._untold.extend(recorded)
         self._filer.file(recorded)
         crashpoints.reach("after_filing")
         self._settle()
         crashpoints.reach("after_settle")
-        self._on_recorded(recorded)
 
     def _settle(self) -> None:
         acknowledged = self._acknowledged
@@ -255,6 +248,9 @@ class Recorder:
         del self._forgotten[: len(forgotten)]
         self._acknowledged_noted, self._log_noted = acknowledged, cursors["log"]
         self.visible = self.newest
+        if self._untold:
+            untold, self._untold = self._untold, []
+            self._on_recorded(untold)
 
     def _tell_unless_damaged(self, error: StoreError) -> None:
         """Tell of what may pass; raise what does not pass."""

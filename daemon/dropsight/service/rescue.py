@@ -11,27 +11,21 @@ from pathlib import Path
 
 from dropsight import crashpoints
 from dropsight.errors import StoreError
+from dropsight.service.damage import MARK, is_marked
 from dropsight.service.disk import sync_folder
-from dropsight.service.store import create_schema
+from dropsight.service.schema import create_schema
 
 log = logging.getLogger(__name__)
 
 # Without its cursor, the log is compared with this many of the newest records.
 UNSURE_RECORDS = 200
-_MARK = ".damaged"
 _RESCUED = ".rescued"
 DAMAGED_KEPT = 3
 
 
-def mark_damaged(journal: Path) -> None:
-    """Have the next start rescue the journal, even if it opens well."""
-    with contextlib.suppress(OSError):
-        journal.with_name(journal.name + _MARK).touch()
-
-
 def needs_rescue(journal: Path) -> bool:
     """Whether damage was found, or a rescue came to no end."""
-    return any(journal.with_name(journal.name + suffix).exists() for suffix in (_MARK, _RESCUED))
+    return is_marked(journal) or journal.with_name(journal.name + _RESCUED).exists()
 
 
 def rescue(journal: Path) -> None:
@@ -47,7 +41,7 @@ def rescue(journal: Path) -> None:
         aside = _set_aside(journal)
         crashpoints.reach("in_rescue")
         os.rename(fresh, journal)
-        journal.with_name(journal.name + _MARK).unlink(missing_ok=True)
+        journal.with_name(journal.name + MARK).unlink(missing_ok=True)
         sync_folder(journal.parent)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{journal} is damaged, and no new one can be written: {error}") from error
@@ -66,7 +60,7 @@ def _make_fresh(journal: Path, fresh: Path) -> None:
 
 def _set_aside(journal: Path) -> Path:
     """The main file last: without it the other two say nothing, with them a new one would be damaged."""
-    aside = journal.with_name(f"{journal.name}{_MARK}-{time.strftime('%Y%m%dT%H%M%S')}")
+    aside = journal.with_name(f"{journal.name}{MARK}-{time.strftime('%Y%m%dT%H%M%S')}")
     for suffix in ("-shm", "-wal", ""):
         with contextlib.suppress(FileNotFoundError):
             os.rename(f"{journal}{suffix}", f"{aside}{suffix}")
@@ -77,7 +71,7 @@ def _forget_the_oldest(journal: Path) -> None:
     """A failing disk damages one after the other."""
     kept = sorted(
         path
-        for path in journal.parent.glob(f"{glob.escape(journal.name)}{_MARK}-*")
+        for path in journal.parent.glob(f"{glob.escape(journal.name)}{MARK}-*")
         if not path.name.endswith(("-wal", "-shm"))
     )
     for path in kept[:-DAMAGED_KEPT]:

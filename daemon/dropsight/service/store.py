@@ -15,32 +15,12 @@ from typing import IO, Literal
 import msgspec
 
 from dropsight import crashpoints
-from dropsight.errors import ConfigError, DamagedError, StoreError, is_passing
+from dropsight.errors import ConfigError, StoreError, is_passing
 from dropsight.records import Status, with_total
 from dropsight.service.outbox import Delivery
+from dropsight.service.schema import connect, migrate, translated
 
 Cursor = Literal["log", "mqtt"]
-VERSION = 1
-SCHEMA = """
-CREATE TABLE record (
-    seq INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    path BLOB NOT NULL,
-    size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    camera TEXT NOT NULL,
-    status TEXT NOT NULL,
-    line BLOB NOT NULL,
-    total_ms REAL,
-    filed INTEGER NOT NULL DEFAULT 0
-) STRICT;
-CREATE INDEX unfiled ON record (seq) WHERE filed = 0;
-CREATE TABLE cursor (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE kept (id TEXT PRIMARY KEY, path BLOB NOT NULL) STRICT, WITHOUT ROWID;
-"""
-
-
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -65,15 +45,6 @@ class Unfiled:
     line: bytes
 
 
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        kind = DamagedError if error.sqlite_errorcode & 0xFF in _DAMAGED else StoreError
-        raise kind(f"{path}: the journal cannot be used: {error}") from error
-
-
 class Store:
     """Used by the recorder's thread alone; others read through `JournalReader`s of their own.
 
@@ -84,8 +55,8 @@ class Store:
         self.path = path
         with ExitStack() as stack, translated(path):
             self._lock = stack.enter_context(_sole_owner(path))
-            self._db = stack.enter_context(closing(_connect(path)))
-            _migrate(self._db, path)
+            self._db = stack.enter_context(closing(connect(path)))
+            migrate(self._db, path)
             stack.pop_all()
 
     def add(self, rows: Sequence[Row]) -> list[int | None]:
@@ -188,7 +159,7 @@ class JournalReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         with translated(path):
-            self._db = _connect(path)
+            self._db = connect(path)
 
     def pending(self, after: int, limit: int) -> list[Delivery]:
         """Durable records with seq > after, in order."""
@@ -220,21 +191,32 @@ class JournalReader:
             row = self._db.execute("SELECT min(seq) FROM record WHERE seq > ?", (after,)).fetchone()
             return int(row[0] or after + 1)
 
-    def latest_by_camera(self) -> list[tuple[str, bytes]]:
+    def latest(self, camera: str) -> bytes | None:
+        """Return the newest answer for this camera, at the cost of a look into an index."""
         with translated(self.path):
-            rows = self._db.execute(
-                "SELECT camera, line, total_ms FROM record WHERE seq IN"
-                " (SELECT max(seq) FROM record WHERE status = 'ok' GROUP BY camera)"
-            )
-            return [(camera, final_line(line, total)) for camera, line, total in rows]
+            row = self._db.execute(
+                "SELECT line, total_ms FROM record WHERE camera = ? AND status = 'ok'"
+                " ORDER BY seq DESC LIMIT 1",
+                (camera,),
+            ).fetchone()
+            return None if row is None else final_line(*row)
 
     def is_kept(self, record_id: str) -> bool:
         with translated(self.path):
             return self._db.execute("SELECT 1 FROM kept WHERE id = ?", (record_id,)).fetchone() is not None
 
     def kept(self) -> Iterator[tuple[str, bytes]]:
-        with translated(self.path):
-            yield from self._db.execute("SELECT id, path FROM kept")
+        """Ids and paths, a batch a query: whoever looks at each file holds up no checkpoint."""
+        last = ""
+        while True:
+            with translated(self.path):
+                batch = self._db.execute(
+                    "SELECT id, path FROM kept WHERE id > ? ORDER BY id LIMIT 500", (last,)
+                ).fetchall()
+            if not batch:
+                return
+            yield from batch
+            last = batch[-1][0]
 
     def close(self) -> None:
         self._db.close()
@@ -265,30 +247,3 @@ def _sole_owner(path: Path) -> IO[bytes]:
             [f"store.path: {path} is in use by another dropsight; give this one its own"]
         ) from None
     return lock
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA wal_autocheckpoint = 512")
-        db.execute("PRAGMA cache_size = -1024")
-    except sqlite3.Error:
-        db.close()
-        raise
-    return db
-
-
-def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version == VERSION:
-        return
-    if version > VERSION:
-        raise ConfigError(
-            [f"store.path: {path} was written by a newer dropsight (version {version}); upgrade this one"]
-        )
-    create_schema(db)
-
-
-def create_schema(db: sqlite3.Connection) -> None:
-    db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")

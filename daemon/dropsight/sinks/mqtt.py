@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from dropsight.config import Mqtt
-from dropsight.errors import SinkError, StoreError
+from dropsight.errors import DamagedError, SinkError, StoreError
 from dropsight.images.framing import Pixels
 from dropsight.service.cameras import CameraWatch
 from dropsight.service.outbox import Outbox
@@ -141,6 +141,8 @@ class Publisher:
             began = time.monotonic()
             try:
                 self._serve()
+            except DamagedError:
+                raise  # which ends the process: the next start is a rescue
             except (SinkError, StoreError) as error:
                 self.refused = isinstance(error, RefusedError)
                 self.troubles.raised("mqtt", error)

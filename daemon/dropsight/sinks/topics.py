@@ -75,7 +75,8 @@ class Topics:
         return f"{self.root}/command/response"
 
     def record(self, status: Status, camera: str) -> str:
-        return f"{self.root}/{_RECORDS[status]}/{self.parts.of(camera)}"
+        # The journal may hold what a newer dropsight has recorded.
+        return f"{self.root}/{_RECORDS.get(status) or topic_part(status)}/{self.parts.of(camera)}"
 
     def state(self, camera: str) -> str:
         return f"{self.root}/state/{self.parts.of(camera)}"

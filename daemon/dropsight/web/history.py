@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 import numpy as np
 
-from dropsight.records import Failure, Record, Result
+from dropsight.records import Failure, Glance, Record, Result
 from dropsight.service.latency import BUCKETS, Distribution, middle_of, percentiles
 from dropsight.service.outbox import Delivery
 
@@ -53,7 +53,15 @@ class _Brief(msgspec.Struct):
     label: str | None = None
 
 
-_brief = msgspec.json.Decoder(_Brief)
+_brief = Glance(_Brief)
+
+
+def _seconds(time: str) -> float | None:
+    """Since 1970; None for what is no time, which another dropsight may have written."""
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 class Days:
@@ -80,8 +88,10 @@ class Days:
         now = time.time()
         with self._lock:
             for delivery in page:
-                brief = _brief.decode(delivery.line)
-                at = datetime.fromisoformat(brief.time).timestamp()
+                brief = _brief.at(delivery.line)
+                at = _seconds(brief.time)
+                if at is None:
+                    continue
                 if at < now - HOURS * 3600:
                     return False
                 self._count(at, delivery.camera, brief.label, failed=delivery.status == "failed")

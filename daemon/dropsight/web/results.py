@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from dropsight.errors import DropsightError
-from dropsight.records import Status
+from dropsight.records import Glance, Status
 from dropsight.service.outbox import Delivery
 
 MOST_RESULTS = 500
@@ -30,7 +30,7 @@ class _Brief(msgspec.Struct):
     confidence: float = -1.0
 
 
-_brief = msgspec.json.Decoder(_Brief)
+_brief = Glance(_Brief)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Question:
             return False
         if not self.label and self.class_index is None and self.min_confidence <= 0:
             return True
-        found = _brief.decode(delivery.line)
+        found = _brief.at(delivery.line)
         return (
             self.label.casefold() in found.label.casefold()
             and self.class_index in {None, found.predicted_class}

@@ -1,0 +1,75 @@
+"""The journal's tables, how it is connected to, and what becomes of SQLite's errors."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dropsight.errors import ConfigError, DamagedError, StoreError
+from dropsight.service.damage import mark_damaged
+
+VERSION = 1
+SCHEMA = """
+CREATE TABLE record (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    path BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    camera TEXT NOT NULL,
+    status TEXT NOT NULL,
+    line BLOB NOT NULL,
+    total_ms REAL,
+    filed INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX unfiled ON record (seq) WHERE filed = 0;
+CREATE TABLE cursor (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE kept (id TEXT PRIMARY KEY, path BLOB NOT NULL) STRICT, WITHOUT ROWID;
+"""
+
+
+# Journals of before have it from the next start on.
+NEWEST = "CREATE INDEX IF NOT EXISTS newest ON record (camera, seq) WHERE status = 'ok';"
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise StoreError; for damage, whoever meets it, DamagedError, and the next start is a rescue."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        text = f"{path}: the journal cannot be used: {error}"
+        if error.sqlite_errorcode & 0xFF not in _DAMAGED:
+            raise StoreError(text) from error
+        mark_damaged(path)
+        raise DamagedError(text) from error
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA wal_autocheckpoint = 512")
+        db.execute("PRAGMA cache_size = -1024")
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def migrate(db: sqlite3.Connection, path: Path) -> None:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version == VERSION:
+        db.execute(NEWEST)
+        return
+    if version > VERSION:
+        raise ConfigError(
+            [f"store.path: {path} was written by a newer dropsight (version {version}); upgrade this one"]
+        )
+    create_schema(db)
+
+
+def create_schema(db: sqlite3.Connection) -> None:
+    db.executescript(f"BEGIN; {SCHEMA} {NEWEST} PRAGMA user_version = {VERSION}; COMMIT;")
