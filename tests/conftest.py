@@ -9,6 +9,9 @@ import pytest
 from brokers import MOSQUITTO
 from supervisors import Supervisor
 
+# No test is to find the config of a service that is installed on this machine.
+os.environ["CONFIGURATION_DIRECTORY"] = "/nonexistent"
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several processes share the work, what takes long comes first: none is left alone with it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dropsight.commands.settings import settings
+from dropsight.commands.settings import find_config, settings
 from dropsight.commands.splits import Split, candidates, throughput
 from dropsight.config import Config, Watch
 from dropsight.config.editing import with_values
@@ -35,7 +35,7 @@ def bench(
     file: Path | None, *, model: str | None, images: Path | None, seconds: float, tune: bool, as_json: bool
 ) -> None:
     """Measure; with `tune`, write the best split into the config file. Raises DropsightError."""
-    config = settings(file, overrides={} if model is None else {"model.path": model})
+    config = settings(find_config(file), overrides={} if model is None else {"model.path": model})
     paths = _images(images)
     engine = open_engine(config)
     stages = stage_latencies(engine, paths, seconds=seconds)

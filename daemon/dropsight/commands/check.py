@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TypeAlias
 
-from dropsight.commands.settings import settings
+from dropsight.commands.settings import find_config, settings
 from dropsight.config import Config, token
 from dropsight.daemon.folders import open_folders
 from dropsight.errors import ConfigError, DropsightError
@@ -18,6 +18,7 @@ Trial: TypeAlias = tuple[str, Callable[[], str]]
 
 def check(file: Path | None) -> int:
     """Print a line a finding; return 0 if all is well, 2 for the config or its folders, else 1."""
+    file = find_config(file)
     config = settings(file)
     print(f"ok    config   {file or 'defaults'}")
     codes = [_try(name, trial) for name, trial in _trials(config)]

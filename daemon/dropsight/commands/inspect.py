@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from dropsight.commands.settings import settings
+from dropsight.commands.settings import find_config, settings
 from dropsight.models.describing import Said
 from dropsight.models.registry import open_first, open_model
 from dropsight.models.spec import ModelSpec, TensorSpec
@@ -14,9 +14,9 @@ from dropsight.models.spec import ModelSpec, TensorSpec
 def inspect(model: str | None, *, config: Path | None, as_json: bool) -> None:
     """Print what is known of a model; without one, of the config's that is in force."""
     if model is None:
-        found = settings(config).model
-        said = Said(found.labels, found.normalization)
-        opened, reasons = open_first((found.path, *found.fallback), said=said)
+        wanted = settings(find_config(config)).model
+        said = Said(wanted.labels, wanted.normalization)
+        opened, reasons = open_first((wanted.path, *wanted.fallback), said=said)
     else:
         opened, reasons = open_model(model), []
     spec = opened.spec

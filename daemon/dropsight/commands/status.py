@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from dropsight.commands.settings import settings
+from dropsight.commands.settings import find_config, settings
 from dropsight.errors import DropsightError
 from dropsight.service.control import ask
 from dropsight.service.latency import Percentiles
@@ -15,7 +15,7 @@ from dropsight.sinks.reports import Status
 
 def show(file: Path | None, *, as_json: bool) -> None:
     """Ask the daemon; raises NotRunningError."""
-    answer = ask(settings(file).store.path.parent, "status")
+    answer = ask(settings(find_config(file)).store.path.parent, "status")
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(answer, indent=2) + b"\n")
         return

@@ -1,9 +1,11 @@
 """A Unix socket in the state folder: other programs ask, the daemon answers, a JSON line each way."""
 
 import contextlib
+import grp
 import logging
 import os
 import socket
+import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -49,6 +51,7 @@ class ControlServer:
                 (folder / NAME).unlink()
             with _address(folder) as address:
                 self._listener.bind(address)
+                _open_to_the_group(address)
         except OSError as error:
             self._listener.close()
             raise StoreError(f"{folder / NAME} cannot be made: {error.strerror}") from error
@@ -94,9 +97,10 @@ class ControlServer:
 
 
 def ask(folder: Path, command: str, *, patience: float = TIMEOUT_SECONDS, **more: str) -> bytes:
-    """Ask the daemon whose state lies in this folder; raises NotRunningError where none answers.
+    """Ask the daemon whose state lies in this folder; raises NotRunningError where there is none.
 
-    `patience` is in seconds: an explanation takes longer than a status.
+    `patience` is in seconds: an explanation takes longer than a status. Raises DropsightError where there is
+    one that does not answer, or not to us.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(patience)
@@ -104,9 +108,40 @@ def ask(folder: Path, command: str, *, patience: float = TIMEOUT_SECONDS, **more
             with _address(folder) as address:
                 connection.connect(address)
             connection.sendall(msgspec.json.encode({"command": command, **more}) + b"\n")
-            return _read_line(connection, max_bytes=ANSWER_BYTES)
+            answer = _read_line(connection, max_bytes=ANSWER_BYTES)
+        except PermissionError as error:
+            raise DropsightError(_no_entry(folder)) from error
+        except TimeoutError as error:
+            fault = f"{folder / NAME}: dropsight runs, and has not answered for {patience:g} s"
+            raise DropsightError(f"{fault}; it is busy or hangs, its log says which") from error
         except OSError as error:
             raise NotRunningError(f"no dropsight is running with its state in {folder}") from error
+    if not answer:
+        raise NotRunningError(f"the dropsight with its state in {folder} has just ended")
+    return answer
+
+
+def _open_to_the_group(address: str) -> None:
+    """Let the group ask and command, unless the umask shuts it out; nobody else, whatever the umask.
+
+    To connect takes the right to write, which a umask that lets the group read keeps from it.
+    """
+    readable = Path(address).stat().st_mode & stat.S_IRGRP
+    Path(address).chmod(0o770 if readable else 0o700)
+
+
+def _no_entry(folder: Path) -> str:
+    """Say who may ask; of the socket itself nothing may be seen, only of a folder above it."""
+    path = folder / NAME
+    number = next(each for each in (path, *path.parents) if os.access(each, os.F_OK)).stat().st_gid
+    if number == 0:
+        return f"{path} is for its user to ask; ask with sudo"
+    try:
+        group = grp.getgrgid(number).gr_name
+    except KeyError:
+        group = str(number)
+    fault = f"{path} is for its user and the group {group} to ask"
+    return f"{fault}; join it (sudo usermod -aG {group} $USER) and log in anew, or ask with sudo"
 
 
 @contextlib.contextmanager
