@@ -77,6 +77,38 @@ def jpeg_with_an_exif_loop() -> bytes:
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
 
 
+def png_with_heavy_exif(tags: int, values: int) -> bytes:
+    """Tags that nobody asked for and a text that is, all with the same many values."""
+    kinds = [0x9003, *range(0xA000, 0xA000 + tags - 1)]
+    entries = b"".join(struct.pack("<HHII", kind, 2 if kind == 0x9003 else 4, values, 64) for kind in kinds)
+    exif = b"II*\0" + struct.pack("<IH", 8, tags) + entries + bytes(4 * values)
+    whole = encoded(".png")
+    return whole[:33] + chunk(b"eXIf", exif) + whole[33:]
+
+
+def tiff_with_two_sizes() -> bytes:
+    """64 x 64 pixels first, then 40,000 x 40,000."""
+    small = [(256, 3, 1, 64), (256, 4, 1, 40_000), (257, 3, 1, 64), (257, 4, 1, 40_000)]
+    rest = [
+        (258, 3, 1, 8),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1),
+        (273, 4, 1, 200),
+        (277, 3, 1, 1),
+        (279, 4, 1, 4096),
+    ]
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in small + rest)
+    head = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(small + rest)) + entries + bytes(4)
+    return head.ljust(200, b"\0") + bytes(4096)
+
+
+def jpeg_with_empty_scans(count: int) -> bytes:
+    whole = encoded(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    last = whole.rfind(b"\xff\xda")
+    (length,) = struct.unpack_from(">H", whole, last + 2)
+    return whole[:-2] + whole[last : last + 2 + length] * count + whole[-2:]
+
+
 def progressive_claiming(width: int, height: int) -> bytes:
     """A small progressive JPEG of full colour that says it is a large one."""
     small = saved(Image.fromarray(photo()), "JPEG", progressive=True, subsampling=0)
@@ -121,6 +153,14 @@ def contents() -> Iterator[tuple[str, bytes, Outcomes]]:
     yield "large-progressive.jpg", progressive_claiming(9_000, 9_000), frozenset({"too_many_pixels"})
     yield "endless-segments.jpg", b"\xff\xd8" + b"\xff\xfe\0\2" * 1_000_000, frozenset({"unreadable"})
     yield "endless-markers.jpg", b"\xff\xd8\xff\xe0\0\2" + b"\xff\x01" * 10_000_000, UNUSABLE
+    yield "endless-scans.jpg", jpeg_with_empty_scans(20_000), frozenset({"unreadable"})
+    yield (
+        "endless-chunks.png",
+        encoded(".png")[:33] + chunk(b"tEXt", b"") * 100_000,
+        frozenset({"unreadable"}),
+    )
+    yield "heavy-exif.png", png_with_heavy_exif(tags=900, values=900_000), OK
+    yield "two-sizes.tif", tiff_with_two_sizes(), OK
     yield "exif-loop.jpg", jpeg_with_an_exif_loop(), OK
     yield "progressive.jpg", encoded(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1), OK
     yield "cmyk.jpg", saved(Image.fromarray(photo()).convert("CMYK"), "JPEG"), OK

@@ -3,6 +3,8 @@
 import os
 import socket
 import struct
+import tracemalloc
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -17,6 +19,7 @@ from dropsight.images.framing import CROP_FRACTION, Pixels, Resize, crop_size, f
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds, open_image
 from dropsight.images.views import VIEWS, views
+from hostile import jpeg_with_empty_scans, png_with_heavy_exif, tiff_with_two_sizes
 
 ANY = (1, 1)
 
@@ -170,6 +173,30 @@ def test_too_many_pixels_are_refused_by_the_header_alone() -> None:
     with pytest.raises(ImageError) as caught:
         check_bounds(read_header(bomb + end), Bounds())
     assert caught.value.code == "too_many_pixels"
+
+
+def test_tags_that_nobody_asked_for_take_no_memory_and_long_texts_little() -> None:
+    """Nine hundred tags of nearly a million values each took gigabytes before any bound was looked at."""
+    data = png_with_heavy_exif(tags=900, values=900_000)
+    tracemalloc.start()
+    read_header(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < len(data) + 2**20
+
+
+def test_of_a_size_that_a_tiff_gives_twice_the_first_counts_for_the_bound_and_for_the_decoder() -> None:
+    data = tiff_with_two_sizes()
+    assert read_header(data).upright == (64, 64)
+    assert full_size(data).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize(("scans", "refused"), [(50, False), (64, True)])
+def test_the_scans_of_a_progressive_jpeg_have_a_bound(scans: int, *, refused: bool) -> None:
+    """Each costs a pass over the whole picture, however few bytes it has."""
+    data = jpeg_with_empty_scans(scans)
+    with pytest.raises(ImageError, match="more than 64 scans") if refused else nullcontext():
+        assert read_header(data).width == 160
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder", "socket"])

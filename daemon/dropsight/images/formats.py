@@ -44,6 +44,10 @@ _DECODED, _CANVAS = 6, 4
 _DIVIDED = 64
 # A real file has a few dozen segments before its first scan, an ICC profile of 16 MB included 256.
 _MAX_SEGMENTS = 10_000
+# Encoders write about ten; each costs a pass over all coefficients, however empty it is.
+_MAX_SCANS = 64
+# A PNG of 64 MB in the usual chunks of 8 kB has as many.
+_MAX_CHUNKS = 20_000
 
 
 def truncated(what: str) -> ImageError:
@@ -82,7 +86,10 @@ def jpeg(data: bytes) -> Structure:
     # comes after it (a second picture, a video, a trailer) is not ours to judge.
     if data.rfind(b"\xff\xd9", place) < 0:
         raise truncated("no end-of-image marker")
-    return Structure(width, height, read_exif(exif), whole_bytes=_coefficients(data, frame, scan=place))
+    whole_bytes = _coefficients(data, frame, scan=place)
+    if whole_bytes:
+        _check_scans(data, place)
+    return Structure(width, height, read_exif(exif), whole_bytes=whole_bytes)
 
 
 _MARKER = re.compile(b"\xff[^%b]" % re.escape(bytes(_NO_SEGMENT)), re.DOTALL)
@@ -92,8 +99,22 @@ def _next_marker(data: bytes, place: int) -> int:
     """Find the next segment, or an end, past fill bytes and litter."""
     found = _MARKER.search(data, place)
     if found is None:
-        raise truncated("before the first scan")
+        raise truncated("before the end of the picture")
     return found.start()
+
+
+def _check_scans(data: bytes, place: int) -> None:
+    """Walk from the first scan to the end of the picture."""
+    scans = 0
+    for _ in range(_MAX_SEGMENTS):
+        if data[place + 1] == _EOI:
+            return
+        scans += data[place + 1] == _SOS
+        if scans > _MAX_SCANS:
+            break
+        (length,) = struct.unpack_from(">H", data, place + 2)
+        place = _next_marker(data, place + 2 + length)
+    raise ImageError("unreadable", f"a JPEG of more than {_MAX_SCANS} scans")
 
 
 def _coefficients(data: bytes, frame: int, *, scan: int) -> int:
@@ -115,7 +136,7 @@ def png(data: bytes) -> Structure:
     """PNG specification, 5.3: walk the chunks to IEND."""
     width, height = struct.unpack_from(">II", data, 16)
     exif, place, a_pixel = None, 8, _DECODED
-    while True:
+    for _ in range(_MAX_CHUNKS):
         length, kind = struct.unpack_from(">I4s", data, place)
         if place + 12 + length > len(data):
             raise truncated("inside a chunk")
@@ -126,6 +147,7 @@ def png(data: bytes) -> Structure:
         elif kind == b"IEND":
             return Structure(width, height, read_exif(exif), whole_bytes=a_pixel * width * height)
         place += 12 + length
+    raise ImageError("unreadable", f"a PNG of more than {_MAX_CHUNKS} chunks")
 
 
 def webp(data: bytes) -> Structure:
@@ -149,7 +171,9 @@ def webp(data: bytes) -> Structure:
 
 def _webp_exif(data: bytes) -> bytes | None:
     place = 12
-    while place + 8 <= len(data):
+    for _ in range(_MAX_CHUNKS):
+        if place + 8 > len(data):
+            break
         kind, length = struct.unpack_from("<4sI", data, place)
         if kind == b"EXIF":
             return data[place + 8 : place + 8 + length].removeprefix(b"Exif\0\0")

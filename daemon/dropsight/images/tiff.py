@@ -14,15 +14,21 @@ DATE_TIME_ORIGINAL, OFFSET_TIME_ORIGINAL = 0x9003, 0x9011
 PHOTOMETRIC, EXTRA_SAMPLES, SAMPLE_FORMAT = 0x106, 0x152, 0x153
 
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 13: "I"}
-# A hostile file may claim four thousand million entries or values; a real one has a few hundred strips.
-_MAX_ENTRIES, _MAX_VALUES = 1_000, 1_000_000
+# A hostile file may claim thousands of tags with millions of values each. Only these are read, with so many
+# values at most: one number, a short text, or the places of the few hundred strips that a real file has.
+_MAX_ENTRIES = 1_000
+_MOST_VALUES: Mapping[int, int] = {
+    **dict.fromkeys((WIDTH, HEIGHT, ORIENTATION, EXIF_FOLDER, DNG_VERSION, PHOTOMETRIC), 1),
+    **dict.fromkeys((DATE_TIME, DATE_TIME_ORIGINAL, OFFSET_TIME_ORIGINAL, EXTRA_SAMPLES, SAMPLE_FORMAT), 64),
+    **dict.fromkeys((STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES), 100_000),
+}
 
 Values = tuple[int, ...] | bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The tags of one directory that are whole numbers or text; others are left out."""
+    """Those tags of one directory that this module has names for."""
 
     tags: Mapping[int, Values]
 
@@ -59,14 +65,15 @@ class Tiff:
         for number in range(count):
             place = offset + 2 + 12 * number
             tag, kind, values = self._unpack("HHI", place)
-            if kind in _TYPES and 0 < values <= _MAX_VALUES:
-                tags[tag] = self._values(place + 8, _TYPES[kind], values)
+            # Of a tag that comes twice the first counts, as it does for libtiff, which decodes.
+            if tag in _MOST_VALUES and tag not in tags and kind in _TYPES and values:
+                tags[tag] = self._values(place + 8, _TYPES[kind], values, most=_MOST_VALUES[tag])
         return Directory(tags)
 
-    def _values(self, place: int, code: str, count: int) -> Values:
-        if struct.calcsize(f"={count}{code}") > 4:
+    def _values(self, place: int, code: str, count: int, *, most: int) -> Values:
+        if count * struct.calcsize(f"={code}") > 4:
             (place,) = self._unpack("I", place)
-        values = self._unpack(f"{count}{code}", place)
+        values = self._unpack(f"{min(count, most)}{code}", place)
         return bytes(values[0]) if code == "s" else tuple(int(value) for value in values)
 
     def _unpack(self, layout: str, offset: int) -> tuple[int, ...]:
