@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from brokers import wait_until
-from daemons import PHOTOS, ROOT, House, command
+from daemons import PHOTOS, ROOT, House, command, running
 from private_network import OUTER_NETWORK
 from supervisors import Supervisor
 
@@ -131,6 +131,39 @@ def test_what_only_newer_systemd_knows_stands_in_a_file_of_its_own(tmp_path: Pat
     shutil.copytree(UNIT.with_suffix(".service.d"), tmp_path / "dropsight.service.d")
     verified = analyze("verify", str(copy))
     assert (verified.stderr == "") is (int(found[1]) >= 254)
+
+
+def test_nothing_in_the_unit_hides_the_processor_from_the_interpreter() -> None:
+    """Without /proc/cpuinfo XNNPACK does not start, and an image takes a hundred times longer."""
+    said = directives()
+    assert said["ProcSubset"] == ["all"]
+    hiding = [
+        value
+        for key in ("InaccessiblePaths", "TemporaryFileSystem", "MountAPIVFS", "RootDirectory", "RootImage")
+        for value in said.get(key, [])
+    ]
+    assert hiding == []
+
+
+def test_the_unit_has_room_for_the_threads_of_hundreds_of_cores(tmp_path: Path) -> None:
+    """A thread that systemd refuses ends the daemon."""
+    cores = 16
+    with running(tmp_path, inference={"decoders": cores, "workers": cores // 2}) as house:
+        assert house.process
+        threads = len(list(Path(f"/proc/{house.process.pid}/task").iterdir()))
+    assert threads >= cores + cores // 2
+    assert int(directives()["TasksMax"][0]) >= threads * 256 / cores
+
+
+def directives() -> dict[str, list[str]]:
+    """What the shipped unit says under [Service], by key."""
+    lines = UNIT.read_text().partition("[Service]")[2].partition("[Install]")[0].splitlines()
+    said: dict[str, list[str]] = {}
+    for line in lines:
+        key, found, value = line.partition("=")
+        if found and not key.startswith("#"):
+            said.setdefault(key, []).append(value)
+    return said
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
