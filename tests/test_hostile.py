@@ -1,6 +1,7 @@
 """Bad input stops nothing: each file gets its outcome, memory its bound, the next image its answer."""
 
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -11,6 +12,12 @@ import pytest
 import hostile
 from brokers import wait_until
 from daemons import PHOTOS, House, command, dropsight, running
+from disks import small_disk
+from dropsight import ImageInferenceRuntime
+from dropsight.crashpoints import VARIABLE
+from dropsight.errors import ImageError
+from dropsight.images.tiff import moment
+from dropsight.inference.results import ImageFailure
 
 MEMORY_BOUND_KIB = 260 * 1024
 
@@ -63,6 +70,67 @@ def test_a_file_of_any_name_is_classified_logged_and_moved_under_its_name(tmp_pa
     assert {record["status"] for record in house.records()} == {"ok"}
     assert sorted(os.fsencode(path.name) for path in house.processed.iterdir()) == sorted(hostile.names())
     assert len(house.records()) == len(hostile.names())
+
+
+# Before 1677 and after 2262 SQLite's nanoseconds end, before 1 and after 9999 the calendar does.
+ODD_SECONDS = (-(2**40), -(10**10), -1, 10**10, 2**38, 2**55)
+
+
+def test_a_file_of_any_time_is_recorded_filed_and_found_again_after_a_kill(tmp_path: Path) -> None:
+    house = House(tmp_path, {"watch": [{"path": "inbox"}, {"path": "kept", "after": "keep"}]})
+    (tmp_path / "kept").mkdir()
+    with small_disk(house.inbox), small_disk(tmp_path / "kept"):  # which stores all times, unlike ext4
+        for prefix, folder in (("", house.inbox), ("kept", tmp_path / "kept")):
+            for second in ODD_SECONDS:
+                path = folder / f"{prefix}{second}.jpg"
+                shutil.copy(PHOTOS[0], path)
+                os.utime(path, ns=(0, second * 10**9))
+                if path.stat().st_mtime_ns != second * 10**9:
+                    pytest.skip("no file system at hand stores such times")
+        try:
+            house.spawn(**{VARIABLE: "after_commit"})
+            assert house.ended() == -9
+            for _ in range(2):
+                house.start()
+                wait_until(lambda: not house.waiting())
+                assert house.stop() == 0
+        finally:
+            house.kill()
+        assert len(list(house.processed.iterdir())) == len(ODD_SECONDS)
+    found = {record["image_path"]: record["image"]["captured"] for record in house.records()}
+    assert len(house.records()) == 2 * len(ODD_SECONDS)
+    assert found[f"{-(2**40)}.jpg"] == "0001-01-01T00:00:00.000000Z"
+    assert found[f"{2**55}.jpg"].startswith("9999-12-31T23:59:5")
+
+
+@pytest.mark.parametrize("captured", ["0001:01:01 00:00:00", "9999:12:31 23:59:59", "0999:01:01 00:00:00"])
+def test_a_camera_s_own_time_has_four_digits_of_a_year_or_is_none(captured: str) -> None:
+    for offset in (None, "+14:00", "-14:00"):
+        found = moment(captured, offset)
+        assert found is None or re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", found)
+
+
+def test_an_answer_that_is_no_number_is_a_model_error_and_the_next_start_is_sound(tmp_path: Path) -> None:
+    """Here by a temperature beyond reason, as by a damaged or overflowing model."""
+    house = House(tmp_path, {"inference": {"temperature": 1e-308}})
+    shutil.copy(PHOTOS[0], house.inbox)
+    once = ("run", "-c", str(house.config), "--once")
+    assert dropsight(*once).returncode == 0
+    (record,) = house.records()
+    assert (record["status"], record["error"]["code"]) == ("failed", "model_error")
+    assert (house.failed / PHOTOS[0].name).exists()
+    House(tmp_path, {})
+    shutil.copy(PHOTOS[1], house.inbox)
+    assert dropsight(*once).returncode == 0
+    assert house.records()[1]["status"] == "ok"
+
+
+def test_a_batch_with_an_answer_that_is_no_number_has_an_error_in_its_place() -> None:
+    runtime = ImageInferenceRuntime(temperature=1e-308)
+    found = runtime.predict_batch([PHOTOS[0], PHOTOS[1]]).results
+    assert [entry.error.code for entry in found if isinstance(entry, ImageFailure)] == ["model_error"] * 2
+    with pytest.raises(ImageError, match="not a number"):
+        runtime.predict(PHOTOS[0])
 
 
 @pytest.mark.slow

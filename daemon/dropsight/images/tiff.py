@@ -105,13 +105,13 @@ def exif_of(tiff: Tiff, main: Directory) -> Exif:
             exif = tiff.directory(place)
     orientation = main.number(ORIENTATION) or 1
     taken = exif.text(DATE_TIME_ORIGINAL) or main.text(DATE_TIME)
-    captured = _moment(taken, exif.text(OFFSET_TIME_ORIGINAL)) if taken else None
+    captured = moment(taken, exif.text(OFFSET_TIME_ORIGINAL)) if taken else None
     return Exif(orientation if 1 <= orientation <= 8 else 1, captured)
 
 
-def _moment(taken: str, offset: str | None) -> str | None:
+def moment(taken: str, offset: str | None) -> str | None:
     """Cameras without an offset mean the machine's local time."""
     for text, layout in ((f"{taken}{offset}", "%Y:%m:%d %H:%M:%S%z"), (taken, "%Y:%m:%d %H:%M:%S")):
         with contextlib.suppress(ValueError, OverflowError, OSError):
-            return datetime.strptime(text, layout).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            return datetime.strptime(text, layout).astimezone(UTC).isoformat(timespec="seconds")[:-6] + "Z"
     return None

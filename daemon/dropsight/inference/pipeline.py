@@ -38,6 +38,8 @@ from dropsight.records import (
 )
 
 THUMBNAIL_PIXELS = 320
+FIRST_SECOND = datetime.min.replace(tzinfo=UTC).timestamp()
+LAST_SECOND = float(int(datetime.max.replace(tzinfo=UTC).timestamp()) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +167,20 @@ def invoke(model: Model, prepared: Prepared) -> Invoked:
     return Invoked(scores, (time.perf_counter() - started) * 1e3, time.time())
 
 
-def predict_many(model: Model, prepared: Sequence[Prepared], plan: Plan) -> list[Answer]:
+def predict_many(model: Model, prepared: Sequence[Prepared], plan: Plan) -> list[Answer | ImageError]:
     """Invoke on the views of many images at once; as `predict` for each."""
     started = time.perf_counter()
     scores = _invoke(model, np.concatenate([each.batch for each in prepared]))
     share_ms = (time.perf_counter() - started) * 1e3 / len(prepared)
     now = time.time()
-    return [answer(Invoked(part, share_ms, now), plan) for part in np.split(scores, len(prepared))]
+    return [_answer_or_error(Invoked(part, share_ms, now), plan) for part in np.split(scores, len(prepared))]
+
+
+def _answer_or_error(invoked: Invoked, plan: Plan) -> Answer | ImageError:
+    try:
+        return answer(invoked, plan)
+    except ImageError as error:
+        return error
 
 
 def _invoke(model: Model, batch: Batch) -> Scores:
@@ -182,10 +191,13 @@ def _invoke(model: Model, batch: Batch) -> Scores:
 
 
 def answer(invoked: Invoked, plan: Plan) -> Answer:
-    """Merge, calibrate and rank."""
+    """Merge, calibrate and rank; raises ImageError where the model's answer is no number."""
     started = time.perf_counter()
     settings = plan.inference
-    merged = merge(probabilities(invoked.scores, plan.spec, settings.temperature))
+    with np.errstate(all="ignore"):
+        merged = merge(probabilities(invoked.scores, plan.spec, settings.temperature))
+    if not np.isfinite(merged).all():
+        raise ImageError("model_error", "the model's answer is not a number: NaN or infinite")
     ranked = predictions(merged, plan.spec.labels, settings.top_k)
     likely = ranked[:1] + [entry for entry in ranked[1:] if entry.confidence >= settings.min_confidence]
     postprocess_ms = (time.perf_counter() - started) * 1e3
@@ -267,8 +279,13 @@ def model_facts(spec: ModelSpec) -> ModelFacts:
 
 
 def timestamp(seconds: float) -> str:
-    """Write seconds since the epoch as ISO 8601 in UTC, with microseconds."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    """Write seconds since the epoch as ISO 8601 in UTC, with microseconds; years end at 1 and 9999."""
+    return (
+        datetime.fromtimestamp(min(max(seconds, FIRST_SECOND), LAST_SECOND), UTC).isoformat(
+            timespec="microseconds"
+        )[:-6]
+        + "Z"
+    )
 
 
 def _image_facts(header: Header, stat: os.stat_result) -> ImageFacts:

@@ -146,9 +146,12 @@ class ImageInferenceRuntime:
         answers = iter(pipeline.predict_many(self._model, prepared, self._plan) if prepared else ())
         for image, outcome in zip(group, outcomes, strict=True):
             if isinstance(outcome, ImageError):
-                yield ImageFailure(image_path=_path(image), error=ErrorFacts(outcome.code, str(outcome)))
+                yield _failure(image, outcome)
                 continue
             answer = next(answers)
+            if isinstance(answer, ImageError):
+                yield _failure(image, answer)
+                continue
             spent = outcome.decode_ms + outcome.preprocess_ms + answer.inference_ms + answer.postprocess_ms
             yield self._result(image, outcome, answer, spent)
 
@@ -222,6 +225,10 @@ def _checked(pixels: NDArray[np.generic]) -> Pixels:
             f"an array of {pixels.dtype} {pixels.shape}, not uint8 (height, width, 3) RGB",
         )
     return pixels.astype(np.uint8, copy=False)
+
+
+def _failure(image: Image, error: ImageError) -> ImageFailure:
+    return ImageFailure(image_path=_path(image), error=ErrorFacts(error.code, str(error)))
 
 
 def _path(image: Image) -> str | None:

@@ -83,7 +83,7 @@ def left_behind(row: Unfiled, folders: Sequence[DropFolder], backlog: Backlog) -
     if folder is None:
         return None
     record, stat = decode(row.line), _stat(path)
-    if stat is None or (stat.st_size, stat.st_mtime_ns) != (row.size, row.mtime_ns):
+    if stat is None or not row.is_of(stat):
         clear_up(folder, path, record)
         return None
     return Recorded(row.seq, Finished(backlog.hold(folder, path), stat, record), row.line, 0.0)

@@ -5,6 +5,7 @@ it is found out again from the folder, the log and the broker.
 """
 
 import fcntl
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -43,6 +44,15 @@ class Unfiled:
     size: int
     mtime_ns: int
     line: bytes
+
+    def is_of(self, stat: os.stat_result) -> bool:
+        """Whether the record was made from this file, by size and time."""
+        return (stat.st_size, _storable(stat.st_mtime_ns)) == (self.size, self.mtime_ns)
+
+
+def _storable(mtime_ns: int) -> int:
+    """SQLite's integers end in 1677 and 2262; file systems go on."""
+    return min(max(mtime_ns, -(2**63)), 2**63 - 1)
 
 
 class Store:
@@ -131,7 +141,7 @@ class Store:
         done = self._db.execute(
             "INSERT OR IGNORE INTO record (id, path, size, mtime_ns, camera, status, line)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (row.id, row.path, row.size, row.mtime_ns, row.camera, row.status, row.line),
+            (row.id, row.path, row.size, _storable(row.mtime_ns), row.camera, row.status, row.line),
         )
         if done.rowcount == 0:
             return None

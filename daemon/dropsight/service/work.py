@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from dropsight.errors import ImageError
 from dropsight.images.decoding import decode
 from dropsight.images.framing import Pixels, frame
 from dropsight.images.header import Header
@@ -89,7 +90,10 @@ class Invoked(msgspec.Struct, frozen=True):
     def finish(self) -> Finished:
         """See `Outcome.finish`."""
         work = self.work
-        answer = pipeline.answer(self.scores, work.plan)
+        try:
+            answer = pipeline.answer(self.scores, work.plan)
+        except ImageError as error:
+            return Finished(work.candidate, work.drop.stat, pipeline.failure(work.drop, error, work.plan))
         why = self.explains(work, answer) if self.explains else None
         record = pipeline.result(
             work.drop, work.header, work.prepared, answer, work.plan, at=self.scores.at, explanation=why

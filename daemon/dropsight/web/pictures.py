@@ -65,7 +65,7 @@ def _find(row: Unfiled, record_id: str, watches: Sequence[Watch]) -> ImageFile:
         file = _open_below(top, relative)
         if file is None:
             continue
-        if (file.stat.st_size, file.stat.st_mtime_ns) == (row.size, row.mtime_ns):
+        if row.is_of(file.stat):
             return file
         os.close(file.fd)
     raise FileNotFoundError(row.path)
