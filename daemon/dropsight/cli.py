@@ -207,6 +207,19 @@ def status(config: ConfigFile = None, as_json: Json = False) -> None:
     command.show(config, as_json=as_json)
 
 
+@app.command(epilog="Example: dropsight retire -c /etc/dropsight/dropsight.yaml")
+def retire(
+    config: ConfigFile = None,
+    device: Annotated[
+        str | None, typer.Option(help="Another name; default: the config's, and former ones.", metavar="NAME")
+    ] = None,
+) -> None:
+    """Take what is retained of this device, and Home Assistant's device, from the broker."""
+    from dropsight.commands import retire as command
+
+    command.retire(config, device=device)
+
+
 def main() -> None:
     """Run a command; nothing but `--debug` shows a traceback for what went wrong on purpose."""
     with told_plainly():

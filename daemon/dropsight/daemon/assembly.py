@@ -245,6 +245,7 @@ class Daemon:
         publisher = Publisher(
             config.mqtt,
             device=config.device,
+            state=config.store.path.parent,
             outbox=JournalOutbox(reader, self._recorder),
             announcements=Announcements(
                 info=self._reporter.info,

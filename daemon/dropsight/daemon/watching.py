@@ -51,7 +51,7 @@ class Watching:
         self._folders, self._backlog = folders, backlog
         self._path = journal.with_name(NAME)
         self._troubles = Troubles(log)
-        self.watch = CameraWatch(settings, _load(self._path), changed=self._on_change)
+        self.watch = CameraWatch(settings, load(self._path), changed=self._on_change)
         self._saved_names, self._has_news = self.watch.names, False
         self._looked: dict[str, _Looked] = {}
         self._limits = {folder.root: folder.settings.silence for folder in folders}
@@ -149,7 +149,7 @@ class Watching:
             self.publisher.announce_stats()
 
 
-def _load(path: Path) -> dict[str, Memory]:
+def load(path: Path) -> dict[str, Memory]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Memory])
     except FileNotFoundError:

@@ -1,11 +1,13 @@
 """One connection to a broker, from CONNECT to its loss; paho does the protocol, on a thread of its own."""
 
+import contextlib
 import logging
 import secrets
 import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from queue import Empty, SimpleQueue
 from typing import Literal, NamedTuple
 
 import paho.mqtt.client as paho
@@ -27,6 +29,8 @@ CONNECT_SECONDS = 30.0
 CONNACK_SECONDS: Mapping[Protocol, float] = {"5": 8.0, "3.1.1": 30.0}
 WINDOW = 100
 LONGEST_COMMAND_BYTES = 4_096
+QUIET_SECONDS = 2.0
+MOST_RETAINED = 1_000
 _VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 # CONNACK reasons (MQTT 5, table 3-1) that say who we are is not good enough.
 _NOT_WELCOME = {0x85, 0x86, 0x87, 0x8A, 0x8C}
@@ -55,7 +59,7 @@ class Connection:
     """Thread-safe. `window` is how many unacknowledged messages the broker takes."""
 
     def __init__(
-        self, broker: Broker, protocol: Protocol, *, will: tuple[str, bytes], keepalive: int
+        self, broker: Broker, protocol: Protocol, *, will: tuple[str, bytes] | None, keepalive: int
     ) -> None:
         self._broker, self._protocol, self._keepalive = broker, protocol, keepalive
         self.window = WINDOW
@@ -112,6 +116,30 @@ class Connection:
         self._client.message_callback_add(topic, on_message)
         self._asked_for[self._client.subscribe(topic, qos=1)[1]] = topic
 
+    def retained(self, *filters: str) -> dict[str, bytes]:
+        """Ask what is retained under these topics, or a part of it where it is much.
+
+        No broker says when it has told all: it has when nothing came for a while.
+        """
+        heard: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
+
+        def on_message(_client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+            if message.retain and message.payload:
+                heard.put((message.topic, bytes(message.payload)))
+
+        for topic in filters:
+            self._client.message_callback_add(topic, on_message)
+            self._asked_for[self._client.subscribe(topic)[1]] = topic
+        found: dict[str, bytes] = {}
+        with contextlib.suppress(Empty):
+            while len(found) < MOST_RETAINED:
+                topic, payload = heard.get(timeout=QUIET_SECONDS)
+                found[topic] = payload
+        for topic in filters:
+            self._client.unsubscribe(topic)
+            self._client.message_callback_remove(topic)
+        return found
+
     def takes(self, topic: str, payload: bytes) -> bool:
         """Whether a message is within the broker's Maximum Packet Size."""
         size = len(payload) + len(topic.encode()) + _OVERHEAD_BYTES
@@ -140,7 +168,7 @@ class Connection:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _make_client(self, will: tuple[str, bytes]) -> paho.Client:
+    def _make_client(self, will: tuple[str, bytes] | None) -> paho.Client:
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
             # A session of an earlier life would hand us its acknowledgements.
@@ -152,7 +180,8 @@ class Connection:
         client.connect_timeout = CONNECT_SECONDS
         # No bound of paho's, for which it looks through all in flight at each PUBACK: `window` is ours.
         client.max_inflight_messages_set(0)
-        client.will_set(will[0], will[1], qos=1, retain=True)
+        if will is not None:
+            client.will_set(will[0], will[1], qos=1, retain=True)
         if self._broker.username is not None or self._broker.password is not None:
             client.username_pw_set(self._broker.username, self._broker.password)
         if self._broker.tls is not None:
@@ -222,7 +251,7 @@ def protocols(setting: str) -> tuple[Protocol, ...]:
 
 
 def connect(
-    broker: Broker, spoken: Sequence[Protocol], *, will: tuple[str, bytes], keepalive: int
+    broker: Broker, spoken: Sequence[Protocol], *, will: tuple[str, bytes] | None, keepalive: int
 ) -> tuple[Connection, Protocol]:
     """Connect by the first version of MQTT that the broker speaks; raises SinkError."""
     for protocol in spoken:

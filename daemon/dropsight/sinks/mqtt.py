@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -20,6 +21,7 @@ from dropsight.sinks.camerasession import Cameras
 from dropsight.sinks.commands import Commander
 from dropsight.sinks.connection import Connection, Protocol, RefusedError, connect, protocols
 from dropsight.sinks.homeassistant import Entities
+from dropsight.sinks.names import Name, Names
 from dropsight.sinks.session import OFFLINE, Announcements, Ending, Session, Tally, Task
 from dropsight.sinks.states import CameraStates
 from dropsight.sinks.thumbnails import Thumbnails
@@ -50,6 +52,7 @@ class Publisher:
         settings: Mqtt,
         *,
         device: str,
+        state: Path,
         outbox: Outbox,
         announcements: Announcements,
         troubles: Troubles,
@@ -65,10 +68,13 @@ class Publisher:
         self._connection: Connection | None = None
         self._ending = Ending()
         self._announcements = announcements
-        topics = Topics.of(settings.base_topic, device)
+        name = Name(device, settings.base_topic)
+        topics = name.topics
         self._commander = Commander(obey, topics)
         self._task = Task(
             settings=settings,
+            name=name,
+            names=Names(state),
             topics=topics,
             commander=self._commander,
             outbox=outbox,

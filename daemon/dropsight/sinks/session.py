@@ -16,6 +16,8 @@ from dropsight.sinks import homeassistant
 from dropsight.sinks.camerasession import Cameras, CameraSession
 from dropsight.sinks.commands import Commander
 from dropsight.sinks.connection import Asked, Connection
+from dropsight.sinks.names import Name, Names
+from dropsight.sinks.retiring import ONLINE, retire_former
 from dropsight.sinks.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -23,7 +25,7 @@ log = logging.getLogger(__name__)
 BATCH = 64
 ACKNOWLEDGE_SECONDS = 0.05
 GOODBYE_SECONDS = 2.0
-ONLINE, OFFLINE = b"online", b"offline"
+OFFLINE = b"offline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class Task:
     """What the connections of one publisher have in common."""
 
     settings: Mqtt
+    name: Name
+    names: Names
     topics: Topics
     outbox: Outbox
     announcements: Announcements
@@ -113,6 +117,9 @@ class Session:
 
     def _announce(self) -> None:
         """Everything retained, again on every connection: brokers lose it."""
+        task = self._task
+        retire_former(self._connection, task.names, task.name, cameras=task.cameras.watch.names)
+        task.names.add(task.name)
         self._listen()  # first: who hears that we are online may send a command at once
         self._connection.publish(self._topics.availability, ONLINE, qos=1, retain=True)
         self._connection.publish(self._topics.info, self._task.announcements.info(), qos=1, retain=True)

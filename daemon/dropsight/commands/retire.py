@@ -1,0 +1,24 @@
+"""`dropsight retire`."""
+
+from pathlib import Path
+
+from dropsight.commands.settings import settings
+from dropsight.daemon.watching import NAME, load
+from dropsight.errors import ConfigError
+from dropsight.sinks.broker import Broker
+from dropsight.sinks.names import Name, Names
+from dropsight.sinks.retiring import retire as take_back
+
+
+def retire(file: Path | None, *, device: str | None) -> None:
+    """Take this device, and every former name of it, from the broker; raises SinkError, ConfigError."""
+    config = settings(file)
+    mqtt, state = config.mqtt, config.store.path.parent
+    if mqtt is None:
+        raise ConfigError(["mqtt is null: name the broker, as in DROPSIGHT_MQTT__URL=mqtt://HOST"])
+    current = Name(device or config.device, mqtt.base_topic)
+    names = dict.fromkeys((current, *(() if device else Names(state).all())))
+    cameras = load(state / NAME)
+    for name in names:
+        count = take_back(mqtt, name, cameras=cameras)
+        print(f"took {count} retained messages of {name.topics.root} from {Broker.of(mqtt).shown}")

@@ -1,0 +1,77 @@
+"""Under which names a broker was told of us: kept beside the journal, to take former ones back."""
+
+import logging
+from pathlib import Path
+
+import msgspec
+
+from dropsight.sinks.topics import Topics
+
+log = logging.getLogger(__name__)
+
+NAME = "announced.json"
+
+
+class Name(msgspec.Struct, frozen=True):
+    """What the config's `device` and `mqtt.base_topic` were."""
+
+    device: str
+    base_topic: str
+
+    @property
+    def topics(self) -> Topics:
+        return Topics.of(self.base_topic, self.device)
+
+
+class Names:
+    """For one thread. What cannot be kept is said: it is no reason to publish nothing."""
+
+    def __init__(self, state: Path) -> None:
+        self._path = state / NAME
+        self._names = _load(self._path)
+        self._tried: set[Name] = set()
+
+    def all(self) -> tuple[Name, ...]:
+        return tuple(self._names)
+
+    def former(self, current: Name) -> list[Name]:
+        """Name those to take back now: each is tried once, as a broker may hang up on who tries it."""
+        found = [
+            name
+            for name in self._names
+            if name.topics.root != current.topics.root and name not in self._tried
+        ]
+        self._tried.update(found)
+        return found
+
+    def add(self, name: Name) -> None:
+        if name not in self._names:
+            self._names.append(name)
+            self._save()
+
+    def remove(self, name: Name) -> None:
+        if name in self._names:
+            self._names.remove(name)
+            self._save()
+
+    def _save(self) -> None:
+        part = self._path.with_name(f"{NAME}.part")
+        try:
+            part.write_bytes(msgspec.json.encode(self._names))
+            part.replace(self._path)
+        except OSError as error:
+            log.warning(
+                "%s cannot be written (%s): after a change of device or base_topic, run dropsight retire",
+                self._path,
+                error.strerror,
+            )
+
+
+def _load(path: Path) -> list[Name]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[Name])
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+        log.warning("%s is not to be read, so former names are not known: %s", path, error)
+        return []

@@ -1,0 +1,91 @@
+"""Takes what a broker keeps of a name of ours: every retained message, and Home Assistant's device."""
+
+import logging
+import time
+from collections.abc import Collection, Iterable, Sequence
+
+from dropsight.config import Mqtt
+from dropsight.errors import SinkError
+from dropsight.sinks.broker import Broker
+from dropsight.sinks.connection import Connection, connect, protocols
+from dropsight.sinks.homeassistant import discovery_topic
+from dropsight.sinks.names import Name, Names
+
+log = logging.getLogger(__name__)
+
+ONLINE = b"online"
+ACKNOWLEDGE_SECONDS = 30.0
+
+
+class OnlineError(SinkError):
+    """Somebody is at work under this name: what is retained is theirs."""
+
+
+def retire(settings: Mqtt, name: Name, *, cameras: Collection[str]) -> int:
+    """Take everything that this name retained from the broker; return how many messages that were.
+
+    Raises SinkError, OnlineError while a dropsight of this name is at work.
+    """
+    connection, _ = connect(
+        Broker.of(settings), protocols(settings.protocol), will=None, keepalive=settings.keepalive
+    )
+    try:
+        return _take_back(connection, name, cameras=cameras, also=[discovery_topic(name.device)])
+    finally:
+        connection.close()
+
+
+def retire_former(connection: Connection, names: Names, current: Name, *, cameras: Collection[str]) -> None:
+    """Take back what former names retained; what cannot be is said, and is no reason to publish nothing."""
+    for name in names.former(current):
+        discovery = {discovery_topic(name.device)} - {discovery_topic(current.device)}
+        root = name.topics.root
+        try:
+            count = _take_back(connection, name, cameras=cameras, also=discovery, keep=current.topics.root)
+        except SinkError as error:
+            log.warning("what %s retained stays on the broker: %s", root, error)
+        else:
+            names.remove(name)
+            log.info("took back %d retained messages of %s: the name is now %s", count, root, current.device)
+
+
+def _take_back(
+    connection: Connection, name: Name, *, cameras: Iterable[str], also: Collection[str], keep: str = ""
+) -> int:
+    topics = name.topics
+
+    def ask() -> dict[str, bytes]:
+        # By its own name, too: some brokers keep retained messages from who asks with a wildcard.
+        found = connection.retained(topics.availability, f"{topics.root}/#", *also)
+        return {topic: payload for topic, payload in found.items() if not (keep and _is_below(topic, keep))}
+
+    found = ask()
+    if found.get(topics.availability) == ONLINE:
+        raise OnlineError(
+            f"a dropsight is online as {topics.root}: stop it first, or wait until the broker misses it"
+        )
+    of_cameras = [topic for camera in sorted(cameras) for topic in topics.retained_of(camera)]
+    known = [*also, topics.info, topics.stats, *of_cameras, topics.availability]
+    _clear(connection, list(dict.fromkeys([*known, *found])))
+    count, left = len(found), ask()
+    while left:
+        _clear(connection, list(left))
+        before, left = left, ask()
+        if left.keys() >= before.keys():
+            raise SinkError(f"the broker does not let go of {next(iter(left))}: may we write there?")
+    return count
+
+
+def _clear(connection: Connection, topics: Sequence[str]) -> None:
+    for start in range(0, len(topics), connection.window):
+        some = topics[start : start + connection.window]
+        outstanding = {connection.publish(topic, b"", qos=1, retain=True) for topic in some}
+        deadline = time.monotonic() + ACKNOWLEDGE_SECONDS
+        while outstanding:
+            if time.monotonic() > deadline:
+                raise SinkError("the broker does not answer")
+            outstanding.difference_update(connection.acknowledged(timeout=deadline - time.monotonic()))
+
+
+def _is_below(topic: str, root: str) -> bool:
+    return topic.startswith(f"{root}/")
