@@ -83,9 +83,7 @@ def test_after_a_restart_with_another_base_topic_home_assistants_device_is_the_s
         with Subscriber(broker.port, DISCOVERY) as subscriber:
             house.start()
             try:
-                wait_until(
-                    lambda: b"dropsight/test/test/stats" in b"".join(subscriber.topics(""))
-                )
+                wait_until(lambda: b"dropsight/test/test/stats" in b"".join(subscriber.topics("")))
                 assert b"" not in subscriber.topics("")
                 left = {topic for topic in retained(broker) if topic.startswith("dropsight/test/")}
                 assert left

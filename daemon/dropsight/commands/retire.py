@@ -4,18 +4,18 @@ from pathlib import Path
 
 from dropsight.commands.settings import settings
 from dropsight.daemon.watching import NAME, load
-from dropsight.errors import ConfigError
 from dropsight.sinks.broker import Broker
 from dropsight.sinks.names import Name, Names
 from dropsight.sinks.retiring import retire as take_back
 
 
 def retire(file: Path | None, *, device: str | None) -> None:
-    """Take this device, and every former name of it, from the broker; raises SinkError, ConfigError."""
+    """Take this device, and every former name of it, from the broker; raises SinkError."""
     config = settings(file)
     mqtt, state = config.mqtt, config.store.path.parent
     if mqtt is None:
-        raise ConfigError(["mqtt is null: name the broker, as in DROPSIGHT_MQTT__URL=mqtt://HOST"])
+        print("mqtt is null, so there is no broker; one of earlier days: DROPSIGHT_MQTT__URL=mqtt://HOST")
+        return
     current = Name(device or config.device, mqtt.base_topic)
     names = dict.fromkeys((current, *(() if device else Names(state).all())))
     cameras = load(state / NAME)

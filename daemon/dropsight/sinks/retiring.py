@@ -64,7 +64,11 @@ def _take_back(
         raise OnlineError(
             f"a dropsight is online as {topics.root}: stop it first, or wait until the broker misses it"
         )
-    of_cameras = [topic for camera in sorted(cameras) for topic in topics.retained_of(camera)]
+    of_cameras = [
+        topic
+        for camera in sorted(cameras)
+        for topic in (*topics.retained_of(camera), topics.record("ok", camera))
+    ]
     known = [*also, topics.info, topics.stats, *of_cameras, topics.availability]
     _clear(connection, list(dict.fromkeys([*known, *found])))
     count, left = len(found), ask()
