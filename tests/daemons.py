@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ class House:
         self.config.write_text(yaml.safe_dump({"device": "test", "mqtt": None, "web": None, **settings}))
         self.inbox.mkdir(exist_ok=True)
         self.process: subprocess.Popen[bytes] | None = None
+        self.under: Sequence[str] = ()
+        """A command that runs the daemon, as one with fewer rights."""
 
     def start(self) -> None:
         self.spawn()
@@ -59,7 +61,7 @@ class House:
     def spawn(self, **environ: str) -> None:
         """Start without waiting: it may not live long enough to answer."""
         with (self.root / "daemon.log").open("ab") as log:
-            arguments = command("run", "-c", str(self.config))
+            arguments = [*self.under, *command("run", "-c", str(self.config))]
             self.process = subprocess.Popen(arguments, stderr=log, env={**os.environ, **environ})
 
     def ended(self, *, seconds: float = 60) -> int:

@@ -122,6 +122,16 @@ def test_the_unit_is_verified_and_hardened(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(ANALYZE is None, reason="needs systemd-analyze")
+def test_the_unit_that_opens_folders_is_verified_and_hardened_as_well() -> None:
+    """It has root's rights over owners, so it may touch nothing but the inbox."""
+    unit = UNIT.with_name("dropsight-inbox.service")
+    verified = analyze("verify", str(unit), str(unit.with_suffix(".path")))
+    assert (verified.returncode, verified.stderr) == (0, "")
+    secure = analyze("security", "--no-pager", "--offline=true", "--threshold=15", str(unit))
+    assert secure.returncode == 0, secure.stdout
+
+
+@pytest.mark.skipif(ANALYZE is None, reason="needs systemd-analyze")
 def test_what_only_newer_systemd_knows_stands_in_a_file_of_its_own(tmp_path: Path) -> None:
     """On an older one each of its lines would be a fault, and the service of no known type."""
     found = re.match(r"systemd (\d+)", analyze("--version").stdout)

@@ -49,8 +49,6 @@ from dropsight.sinks.session import Announcements
 
 log = logging.getLogger(__name__)
 
-IN_HAND = "in-hand"
-
 OnRecorded = Callable[[Sequence[Recorded]], None]
 
 
@@ -80,11 +78,12 @@ class Daemon:
             self._watching = Watching(config.cameras, self._folders, config.store.path, self._backlog)
             stack.callback(self._watching.save)
             self._recorder = self._make_recorder()
-            self._in_hand = InHand(config.store.path.with_name(IN_HAND))
+            self._in_hand = InHand(config.store.path.with_name("in-hand"))
             stack.callback(self._in_hand.close)
-            self._ledger = Ledger(config.store.path, device=config.device)
+            self._ledger = Ledger(config.store.path, device=config.device, refuses=self._recorder.refuses)
             self._housekeeper = Housekeeper(self._folders, self._clock, self._ledger, self._recorder)
-            self._scanner = Scanner(self._folders, self._backlog, skip=self._ledger.skips, clock=self._clock)
+            skip, told = self._ledger.skips, self._recorder.refusals
+            self._scanner = Scanner(self._folders, self._backlog, skip=skip, refusals=told, clock=self._clock)
             self._explanations = Explanations(
                 config.explain, engine=lambda: self._workers.engine, backlog=self._backlog
             )

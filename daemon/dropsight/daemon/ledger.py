@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dropsight.errors import DamagedError, StoreError
@@ -13,17 +13,21 @@ from dropsight.service.store import JournalReader
 
 
 class Ledger:
-    """Thread-safe: a reader a thread."""
+    """Thread-safe: a reader a thread. `refuses` tells of images that are to stay where they are for now."""
 
-    def __init__(self, journal: Path, *, device: str) -> None:
-        self._journal, self._device = journal, device
+    def __init__(
+        self, journal: Path, *, device: str, refuses: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        self._journal, self._device, self._refuses = journal, device, refuses
         self._local = threading.local()
 
     def holds(self, candidate: Candidate, stat: os.stat_result) -> bool:
-        return self._holds(candidate.folder, candidate.path, stat)
+        return self._refuses(candidate.path) or self._holds(candidate.folder, candidate.path, stat)
 
     def skips(self, folder: DropFolder, path: str) -> bool:
         """Whether a scan may pass by this path."""
+        if self._refuses(path):
+            return True
         if folder.settings.after != "keep":
             return False
         try:

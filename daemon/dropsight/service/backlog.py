@@ -15,7 +15,7 @@ from dropsight.records import Status
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.lineup import ByAge, Fair, Lineup, Order
 
-Place = Literal["queued", "postponed", "in_hand"]
+Place = Literal["queued", "postponed", "in_hand", "aside"]
 ROOM_SECONDS = 0.25
 # So many wait for whoever comes next, before anybody takes more than one.
 LEFT_FOR_OTHERS = 32
@@ -74,6 +74,7 @@ class Backlog:
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _work: threading.Condition = field(init=False)
     _room: threading.Condition = field(init=False)
+    _aside: int = 0
     _seen: int = 0
     _finished: Counter[Status] = field(default_factory=Counter)
     _stopped: bool = False
@@ -93,7 +94,7 @@ class Backlog:
                 candidate = Candidate(folder, path, closed=closed, ready_at=time.monotonic())
                 candidate.since = candidate.ready_at
                 return self._add(candidate) or self._add_instead(candidate)
-            if known.place == "in_hand":
+            if known.place in {"in_hand", "aside"}:
                 known.again, known.closed_again = True, known.closed_again or closed
             elif known.place == "postponed":
                 self._enqueue(known, closed=closed)
@@ -183,6 +184,14 @@ class Backlog:
             self._seen += 1
             return candidate
 
+    def set_aside(self, candidate: Candidate) -> None:
+        """In hand for as long as it takes: others have its room."""
+        with self._lock:
+            if candidate.place != "aside":
+                candidate.place = "aside"
+                self._aside += 1
+                self._room.notify()
+
     def stop(self) -> None:
         """Hand out nothing more. What is queued lies in its folder and is found at the next start."""
         with self._lock:
@@ -202,7 +211,7 @@ class Backlog:
                 expired=self._finished["expired"],
                 queued=queued,
                 postponed=postponed,
-                in_hand=waiting - queued - postponed,
+                in_hand=waiting - queued - postponed - self._aside,
             )
 
     def at_rest(self, *, settle_seconds: float) -> bool:
@@ -223,7 +232,7 @@ class Backlog:
         return candidate
 
     def _add(self, candidate: Candidate) -> bool:
-        if len(self._known) >= self.capacity or self._stopped:
+        if len(self._known) - self._aside >= self.capacity or self._stopped:
             return False
         self._known[candidate.path] = candidate
         self._seen += 1
@@ -262,10 +271,11 @@ class Backlog:
 
     def _release(self, candidate: Candidate) -> None:
         del self._known[candidate.path]
+        self._aside -= candidate.place == "aside"
         if candidate.again and os.path.lexists(candidate.path):
             now = time.monotonic()
             closed = candidate.closed_again
             self._add(Candidate(candidate.folder, candidate.path, closed=closed, ready_at=now, since=now))
         # One that waits for room is woken for many, not for each.
-        if len(self._known) <= self.capacity - max(self.capacity // 4, 1):
+        if len(self._known) - self._aside <= self.capacity - max(self.capacity // 4, 1):
             self._room.notify()

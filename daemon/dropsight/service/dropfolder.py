@@ -3,7 +3,7 @@
 import fnmatch
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,10 +70,13 @@ class DropFolder:
     def images(self) -> Iterator[str]:
         return (entry.path for entry in self.entries())
 
-    def entries(self, start: str | None = None) -> Iterator[os.DirEntry[str]]:
+    def entries(
+        self, start: str | None = None, *, told: Callable[[str, OSError | None], None] | None = None
+    ) -> Iterator[os.DirEntry[str]]:
         """Walk the images at or below `start` lazily; symbolic links to folders are not followed.
 
         Folders that vanish on the way are skipped; one that cannot be read raises OSError at the root only.
+        Of each, `told` hears whether it could be read.
         """
         pending = [start or self.root]
         while pending:
@@ -82,14 +85,18 @@ class DropFolder:
                 continue
             try:
                 with os.scandir(folder) as entries:
+                    if told:
+                        told(folder, None)
                     for entry in entries:
                         if entry.is_dir(follow_symlinks=False):
                             pending.append(entry.path)
                         elif self.wants(entry.path):
                             yield entry
-            except OSError:
+            except OSError as error:
                 if folder == self.root:
                     raise
+                if told:
+                    told(folder, error)
 
 
 def as_text(name: str) -> str:

@@ -1,5 +1,6 @@
 """Files away what is on record; what has no room stays in hand and is tried ever less often."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 
@@ -9,69 +10,98 @@ from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.filing import Filing, PlaceError, file_away, identity
 from dropsight.service.recording import Recorded
+from dropsight.service.refusals import FolderError, Refusals
 from dropsight.service.troubles import Troubles
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
+# Further ones are neither read nor held in memory until the folder is open.
+MOST_BEHIND = 4_096
 
 
 class Filer:
-    """Used by the recorder's thread alone. `filed` are the seqs that the journal has yet to hear of.
+    """Used by the recorder's thread alone, but for `refuses`.
 
-    `gets_on` is called for every file: copying many takes its time.
+    `filed` are the seqs that the journal has yet to hear of. `gets_on` is called for every file: copying many
+    takes its time.
     """
 
-    def __init__(self, backlog: Backlog, troubles: Troubles, *, gets_on: Callable[[], None]) -> None:
-        self._backlog, self._troubles, self._gets_on = backlog, troubles, gets_on
+    def __init__(
+        self, backlog: Backlog, troubles: Troubles, refusals: Refusals, *, gets_on: Callable[[], None]
+    ) -> None:
+        self._backlog, self._troubles, self._refusals, self._gets_on = backlog, troubles, refusals, gets_on
         self._stuck: list[Recorded] = []
+        self._behind: list[Recorded] = []
+        """Images in folders that are closed to us."""
+        self._closed: dict[str, str] = {}
+        """Folders with such images in them, and the topmost that is to be opened."""
         self._pause, self._next_try = FIRST_PAUSE_SECONDS, 0.0
         self.filed: list[int] = []
 
     @property
     def at_rest(self) -> bool:
-        return not (self._stuck or self.filed)
+        return not (self._stuck or self._behind or self.filed)
 
     @property
     def seconds_to_next_try(self) -> float:
-        return max(self._next_try - time.monotonic(), 0.0) if self._stuck else float("inf")
+        return max(self._next_try - time.monotonic(), 0.0) if self._stuck or self._behind else float("inf")
+
+    def refuses(self, path: str) -> bool:
+        """Whether to leave this image where it is: too many wait in closed folders. From any thread."""
+        return len(self._behind) >= MOST_BEHIND and os.path.dirname(path) in self._closed
 
     def file(self, recorded: Sequence[Recorded]) -> None:
         """File away at once what can be; the rest is stuck for now."""
         self._stuck.extend(self._try(recorded, told=bool(self._stuck)))
 
     def try_again(self, *, at_once: bool = False) -> None:
-        if not self._stuck or (time.monotonic() < self._next_try and not at_once):
+        before = [*self._stuck, *self._behind]
+        if not before or (time.monotonic() < self._next_try and not at_once):
             return
-        before, self._stuck = len(self._stuck), self._try(self._stuck, told=False)
+        self._behind, self._closed = [], {}
+        self._stuck = self._try(before, told=False)
         if not self._stuck:
             self._troubles.cleared("filing")
         # Copying to a full disk costs as much as to an empty one: do it less and less.
-        moving = len(self._stuck) < before
+        moving = len(self._stuck) + len(self._behind) < len(before)
         self._pause = FIRST_PAUSE_SECONDS if moving else min(2 * self._pause, LONGEST_PAUSE_SECONDS)
         self._next_try = time.monotonic() + self._pause
 
     def _try(self, recorded: Sequence[Recorded], *, told: bool) -> list[Recorded]:
         """Return what is stuck; the first refusal is told of, unless others are `told` of already.
 
-        Where a place is full or write-protected, one refusal speaks for all that would go there.
+        Where a place is full or write-protected, one refusal speaks for all that would go there; where a
+        folder is closed, for all in it, and for nothing else.
         """
         stuck: list[Recorded] = []
-        closed: set[tuple[DropFolder, bool]] = set()
+        full: set[tuple[DropFolder, bool]] = set()
         for entry in recorded:
             candidate, record = entry.finished.candidate, entry.finished.record
             place = (candidate.folder, status_of(record) == "ok")
             self._gets_on()
-            error = None if place in closed else _refusal(entry)
+            if os.path.dirname(candidate.path) in self._closed:
+                self._set_aside(entry)
+                continue
+            error = None if place in full else _refusal(entry)
+            if isinstance(error, FolderError):
+                self._closed[os.path.dirname(candidate.path)] = error.folder
+                self._set_aside(entry)
+                continue
             if isinstance(error, PlaceError):
-                closed.add(place)
+                full.add(place)
             if error and not (told or stuck):
                 self._troubles.raised("filing", error)
-            if error or place in closed:
+            if error or place in full:
                 stuck.append(entry)
             else:
                 self.filed.append(entry.seq)
                 self._backlog.finish(candidate, status_of(record))
+        self._refusals.found("filing", self._closed.values())
         return stuck
+
+    def _set_aside(self, entry: Recorded) -> None:
+        self._behind.append(entry)
+        self._backlog.set_aside(entry.finished.candidate)
 
 
 def _refusal(entry: Recorded) -> StoreError | None:

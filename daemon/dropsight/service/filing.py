@@ -15,6 +15,7 @@ from dropsight.errors import StoreError, is_passing
 from dropsight.records import Failure, Record, Result
 from dropsight.service.disk import sync_folder
 from dropsight.service.dropfolder import DropFolder
+from dropsight.service.refusals import FolderError, closed_to_us
 
 Identity = tuple[int, int, int, int]  # device, inode, size, mtime_ns
 REASON_SUFFIX = ".reason.json"
@@ -23,6 +24,7 @@ NAME_BYTES = 255
 LONGEST_SUFFIX = 16
 # The place stands, but what the path asks of it cannot be: a file where a folder is needed, too long a path.
 _NO_SUCH_PLACE = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG}
+_NO_RIGHT = {errno.EACCES, errno.EPERM}
 
 
 class PlaceError(StoreError):
@@ -46,7 +48,8 @@ class Filing(msgspec.Struct, frozen=True):
 def file_away(filing: Filing) -> None:
     """Move or delete the image as its folder's settings say; do nothing if it is gone or another by now.
 
-    Raises PlaceError or StoreError where there is no room or no right to: the image stays, try again later.
+    Raises PlaceError, FolderError or StoreError where there is no room or no right to: the image stays, try
+    again later.
     """
     settings = filing.folder.settings
     if settings.after == "keep" or not _unchanged(filing):
@@ -63,6 +66,8 @@ def file_away(filing: Filing) -> None:
         if not os.path.lexists(filing.path):
             return  # somebody was faster; the record stands
         place = settings.failed if failed else settings.processed
+        if error.errno in _NO_RIGHT and (closed := closed_to_us(filing.path, root=filing.folder.root)):
+            raise FolderError(closed) from error
         if is_passing(error):
             raise PlaceError(f"{place} takes no finished images: {error.strerror}") from error
         raise StoreError(f"{place} does not take {filing.path}: {error.strerror}") from error

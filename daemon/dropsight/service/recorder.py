@@ -26,6 +26,7 @@ from dropsight.service.recording import (
     repeated,
     row_of,
 )
+from dropsight.service.refusals import Refusals
 from dropsight.service.stats import Stats
 from dropsight.service.store import Cursor, JournalReader, Store
 from dropsight.service.troubles import Troubles
@@ -55,6 +56,7 @@ class Recorder:
         self._store, self._backlog, self._stats, self._history = store, backlog, stats, history
         self._on_recorded = on_recorded
         self.troubles = troubles
+        self.refusals = Refusals(store.path.parent, troubles)
         self._reader = JournalReader(store.path)
         self._log = LogLines(lines, self._reader, self.troubles, synced=store.cursor("log"))
         self._inbound = Inbound()
@@ -66,7 +68,7 @@ class Recorder:
         self.held_up = False
         """The journal takes nothing for now: whoever waits for the recorder does so rightly."""
         self._acknowledged = self._acknowledged_noted = store.cursor("mqtt")
-        self._filer = Filer(backlog, self.troubles, gets_on=self._beat)
+        self._filer = Filer(backlog, self.troubles, self.refusals, gets_on=self._beat)
         self._totals: list[tuple[float, int]] = []
         self._untold: list[Recorded] = []
         self._forgotten: list[str] = []
@@ -88,6 +90,10 @@ class Recorder:
 
     def depth(self) -> int:
         return self._inbound.depth()
+
+    def refuses(self, path: str) -> bool:
+        """Whether this image had better stay where it is for now. From any thread."""
+        return self._filer.refuses(path)
 
     def acknowledge(self, seq: int) -> None:
         """The broker has everything up to here. From any thread."""

@@ -13,6 +13,7 @@ from dropsight.service.clock import Clock
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.lineup import first
+from dropsight.service.refusals import Refusals
 from dropsight.service.watcher import Watcher
 
 log = logging.getLogger(__name__)
@@ -35,9 +36,10 @@ class Scanner:
         backlog: Backlog,
         *,
         skip: Callable[[DropFolder, str], bool],
+        refusals: Refusals,
         clock: Clock,
     ) -> None:
-        self._backlog, self._skip, self._clock = backlog, skip, clock
+        self._backlog, self._skip, self._refusals, self._clock = backlog, skip, refusals, clock
         self.heartbeats = Heartbeats()
         self._watchers = {folder: Watcher(folder, backlog, self, self.heartbeats) for folder in folders}
         self._arrived: deque[tuple[DropFolder, str]] = deque()
@@ -108,7 +110,15 @@ class Scanner:
 
     def _aged(self, folder: DropFolder, start: str | None) -> Iterator[tuple[float, str]]:
         self._clock.look()
-        for entry in folder.entries(start):
+        closed: list[str] = []
+
+        def told(path: str, error: OSError | None) -> None:
+            if isinstance(error, PermissionError):
+                closed.append(path)
+            elif error is None:
+                self._watchers[folder].watch_too(path)
+
+        for entry in folder.entries(start, told=told):
             self.heartbeats.beat(NAME)
             crashpoints.reach("in_walk")
             if self._skip(folder, entry.path):
@@ -119,6 +129,9 @@ class Scanner:
             except OSError:
                 continue
             yield self._clock.since(stamp), entry.path
+        # What has come just now may still be on its way to those that it is for.
+        if start is None:
+            self._refusals.found(f"scan of {folder.root}", closed)
 
     def walk_all(self) -> None:
         for folder in self._watchers:

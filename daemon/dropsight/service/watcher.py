@@ -99,6 +99,12 @@ class Watcher:
             self.stop()
             self.start()
 
+    def watch_too(self, path: str) -> None:
+        """See to it that this folder below is watched: as it came, it may have been closed to us."""
+        for emitter in self._observer.emitters if self._observer else ():
+            if isinstance(emitter, _ArrivalEmitter):
+                emitter.watch_too(path)
+
     def stop(self) -> None:
         if self._observer:
             self._observer.stop()
@@ -162,9 +168,23 @@ class _ArrivalEmitter(InotifyEmitter):
         )
         self._inotify.told_of_overflow = self._on_overflow
 
+    def watch_too(self, path: str) -> None:
+        if isinstance(self._inotify, _ArrivalWatchGroup):
+            self._inotify.watch_too(os.fsencode(path))
+
 
 class _ArrivalWatchGroup(InotifyWatchGroup):
     told_of_overflow: Callable[[], None]
+
+    def watch_too(self, path: bytes) -> None:
+        with self._lock:
+            if self.is_active and path not in self._active_callbacks_by_path:
+                self._add_callback(path)
+
+    def _add_callback(self, path: bytes) -> None:
+        # Of those that may not be read watchdog believes that they are watched.
+        if path == self.path or os.access(path, os.R_OK):
+            super()._add_callback(path)
 
     def on_queue_overflow(self) -> None:
         super().on_queue_overflow()

@@ -1,0 +1,91 @@
+"""Folders in an inbox that are closed to us: said with the way out, and noted for who may open them."""
+
+import grp
+import logging
+import os
+import shlex
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from dropsight.errors import StoreError
+from dropsight.service.troubles import Troubles
+
+log = logging.getLogger(__name__)
+
+NAME = "closed-folders"
+PART = "folders"
+
+
+class FolderError(StoreError):
+    """The folder that an image lies in is closed to us, whatever the place that it is to go to."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(f"{folder} is closed to {_group()}: {remedy(folder)}")
+        self.folder = folder
+
+
+class Refusals:
+    """Thread-safe. The note in the state folder has a line a closed folder; systemd may watch it."""
+
+    def __init__(self, state: Path, troubles: Troubles) -> None:
+        self._note, self._troubles = state / NAME, troubles
+        self._found: dict[str, frozenset[str]] = {}
+        self._lock = threading.Lock()
+
+    def found(self, by: str, folders: Iterable[str]) -> None:
+        """These are all that `by` knows to be closed at the moment."""
+        with self._lock:
+            before = self._all()
+            self._found[by] = frozenset(folders)
+            now = self._all()
+            if now - before:
+                self._write(now)
+        if now:
+            first, more = min(now), len(now) - 1
+            others = f" (and {more} more: {self._note})" if more else ""
+            self._troubles.raised(PART, StoreError(f"{FolderError(first)}{others}"))
+        elif before:
+            self._troubles.cleared(PART)
+
+    def _all(self) -> frozenset[str]:
+        return frozenset().union(*self._found.values())
+
+    def _write(self, folders: Iterable[str]) -> None:
+        try:
+            self._note.write_bytes(b"".join(os.fsencode(folder) + b"\n" for folder in sorted(folders)))
+        except OSError as error:
+            log.warning("%s cannot be written: %s", self._note, error.strerror)
+
+
+def closed_to_us(path: str, *, root: str) -> str | None:
+    """Name the topmost folder below the root that does not let go of this path; None where all do."""
+    folder = os.path.dirname(path)
+    if not _keeps(folder, path):
+        return None
+    while folder != root and _keeps(above := os.path.dirname(folder), folder) and above != root:
+        folder = above
+    return folder
+
+
+def remedy(folder: str) -> str:
+    quoted = shlex.quote(folder)
+    return f"sudo chgrp -R {_group()} {quoted} && sudo chmod -R g+rwX,-t {quoted}"
+
+
+def _keeps(folder: str, path: str) -> bool:
+    """Whether this folder is not ours to take things out of, or sticky, and then only its owner's."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return True
+    try:
+        stat, mine = os.stat(folder), os.geteuid()
+        return bool(stat.st_mode & 0o1000) and mine not in {0, stat.st_uid, os.lstat(path).st_uid}
+    except OSError:
+        return False
+
+
+def _group() -> str:
+    try:
+        return grp.getgrgid(os.getegid()).gr_name
+    except KeyError:
+        return str(os.getegid())

@@ -1,0 +1,175 @@
+"""A folder in the inbox that is closed to the daemon: it says which and the way out, and all else goes on."""
+
+import logging
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from brokers import wait_until
+from daemons import PHOTOS, House
+from dropsight.service import filer as filer_module
+from dropsight.service.backlog import Backlog
+from dropsight.service.filer import Filer
+from dropsight.service.recording import Finished, Recorded, durable
+from dropsight.service.refusals import Refusals
+from dropsight.service.troubles import Troubles
+from records import result
+from test_filing import Shelf
+from webs import ANY_PORT, address, ask
+
+OTHERS = 12_345
+# The user root without a right to what others own, as dropsight is on the machines that it is installed on.
+UNPRIVILEGED = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner,-chown")
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders to others")
+
+
+@contextmanager
+def house_of_somebody(root: Path) -> Iterator[House]:
+    house = House(root, {"web": ANY_PORT})
+    house.under = UNPRIVILEGED
+    house.start()
+    try:
+        yield house
+    finally:
+        house.kill()
+
+
+def move_in(house: House, name: str, *, mode: int, images: int = 1, data: bytes | None = None) -> Path:
+    """As somebody else does who has made the folder elsewhere; old enough to be complete."""
+    outside = house.root / "outside" / name
+    outside.mkdir(parents=True)
+    for number in range(images):
+        path = outside / f"{number}.jpg"
+        path.write_bytes(data if data is not None else PHOTOS[0].read_bytes())
+        os.utime(path, (1, 1))
+        os.chown(path, OTHERS, OTHERS)
+    os.chown(outside, OTHERS, OTHERS)
+    outside.chmod(mode)
+    return Path(shutil.move(outside, house.inbox / name))
+
+
+@contextmanager
+def immutable(folder: Path) -> Iterator[None]:
+    """Closed to everybody, root included."""
+    if subprocess.run(["chattr", "+i", str(folder)], capture_output=True, check=False).returncode:
+        pytest.skip("this file system knows no immutable folders")
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", str(folder)], check=True)
+
+
+def arrived(shelf: Shelf, backlog: Backlog, number: int) -> Recorded:
+    path = shelf.put(f"trip/{number}.jpg")
+    backlog.hint(shelf.folder, str(path), closed=True)
+    candidate = backlog.take()
+    assert candidate
+    return durable(number, Finished(candidate, path.stat(), result(f"trip/{number}.jpg", path.stat())), b"{}")
+
+
+def is_watched(house: House, folder: Path) -> bool:
+    assert house.process
+    open_files = Path(f"/proc/{house.process.pid}/fdinfo").iterdir()
+    return any(f"ino:{folder.stat().st_ino:x} " in path.read_text() for path in open_files)
+
+
+def told(house: House) -> str:
+    return str(house.status()["troubles"].get("folders", ""))
+
+
+def do_as_told(house: House) -> None:
+    _, _, way_out = told(house).partition(": ")
+    subprocess.run(["/bin/sh", "-c", way_out.replace("sudo ", "")], check=True)
+
+
+def test_a_folder_that_was_moved_in_is_named_with_the_way_out_and_stops_nothing_else(tmp_path: Path) -> None:
+    with house_of_somebody(tmp_path) as house:
+        folder = move_in(house, "a trip", mode=0o755)
+        wait_until(lambda: bool(told(house)))
+        assert told(house) == (
+            f"{folder} is closed to root: sudo chgrp -R root '{folder}' && sudo chmod -R g+rwX,-t '{folder}'"
+        )
+        assert [record["camera"] for record in house.records()] == ["a trip"]
+        assert (house.root / "state" / "closed-folders").read_text() == f"{folder}\n"
+        ready = ask(address(house), "/readyz")
+        assert (ready.status, ready.json()["reasons"]) == (200, [])
+        shutil.copy(PHOTOS[0], house.inbox / "other.jpg")
+        wait_until((house.processed / "other.jpg").exists)
+        do_as_told(house)
+        wait_until((house.processed / "a trip" / "0.jpg").exists)
+        wait_until(lambda: not told(house))
+        assert len(house.records()) == 2
+
+
+def test_a_folder_that_cannot_even_be_looked_into_is_named_too_and_watched_once_it_can(
+    tmp_path: Path,
+) -> None:
+    with house_of_somebody(tmp_path) as house:
+        folder = move_in(house, "secret", mode=0o700)
+        house.ask("rescan")
+        wait_until(lambda: f"{folder} is closed to root" in told(house))
+        do_as_told(house)
+        house.ask("rescan")
+        wait_until((house.processed / "secret" / "0.jpg").exists)
+        wait_until(lambda: not told(house))
+        assert is_watched(house, folder)
+
+
+def test_more_images_than_the_backlog_holds_may_wait_in_a_closed_folder(tmp_path: Path) -> None:
+    with house_of_somebody(tmp_path) as house:
+        images = Backlog().capacity + 50
+        move_in(house, "many", mode=0o755, images=images, data=b"no picture")
+        wait_until(lambda: len(house.records()) == images)
+        shutil.copy(PHOTOS[0], house.inbox / "other.jpg")
+        wait_until((house.processed / "other.jpg").exists)
+        do_as_told(house)
+        wait_until(lambda: not house.waiting())
+        wait_until(lambda: house.counters()["waiting"] == 0)
+        assert len(house.records()) == images + 1
+
+
+def test_after_a_restart_what_waits_in_a_closed_folder_still_does_and_is_not_classified_again(
+    tmp_path: Path,
+) -> None:
+    with house_of_somebody(tmp_path) as house:
+        folder = move_in(house, "trip", mode=0o755)
+        wait_until(lambda: bool(told(house)))
+        assert house.stop() == 0
+        house.start()
+        wait_until(lambda: str(folder) in told(house))
+        do_as_told(house)
+        wait_until((house.processed / "trip" / "0.jpg").exists)
+        assert len(house.records()) == 1
+
+
+def test_of_too_many_in_a_closed_folder_the_rest_is_left_alone_until_it_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits to be filed away is held in memory, and a folder may hold a million."""
+    monkeypatch.setattr(filer_module, "MOST_BEHIND", 2)
+    shelf, backlog = Shelf(tmp_path), Backlog()
+    (tmp_path / "state").mkdir()
+    refusals = Refusals(tmp_path / "state", Troubles(logging.getLogger()))
+    filer = Filer(backlog, Troubles(logging.getLogger()), refusals, gets_on=lambda: None)
+    entries = [arrived(shelf, backlog, number) for number in range(3)]
+    another = str(shelf.inbox / "trip" / "another.jpg")
+    filer.file(entries[:1])
+    assert filer.filed == [0]
+    with immutable(shelf.inbox / "trip"):
+        filer.file(entries[1:2])
+        assert not filer.refuses(another)
+        filer.file(entries[2:])
+        assert filer.refuses(another)
+        assert not filer.refuses(str(shelf.inbox / "other" / "another.jpg"))
+        # What waits for the folder is nobody's work: silence of cameras is judged, and others have the room.
+        assert (backlog.counters().waiting, backlog.counters().in_hand) == (2, 0)
+    filer.try_again(at_once=True)
+    assert filer.filed == [0, 1, 2]
+    assert not filer.refuses(another)
+    assert backlog.counters().waiting == 0
