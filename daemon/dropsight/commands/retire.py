@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dropsight.commands.settings import settings
+from dropsight.commands.settings import find_config, settings
 from dropsight.daemon.watching import NAME, load
 from dropsight.sinks.broker import Broker
 from dropsight.sinks.names import Name, Names
@@ -11,7 +11,7 @@ from dropsight.sinks.retiring import retire as take_back
 
 def retire(file: Path | None, *, device: str | None) -> None:
     """Take this device, and every former name of it, from the broker; raises SinkError."""
-    config = settings(file)
+    config = settings(find_config(file))
     mqtt, state = config.mqtt, config.store.path.parent
     if mqtt is None:
         print("mqtt is null, so there is no broker; one of earlier days: DROPSIGHT_MQTT__URL=mqtt://HOST")
