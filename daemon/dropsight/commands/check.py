@@ -5,13 +5,14 @@ from importlib import resources
 from pathlib import Path
 from typing import TypeAlias
 
+from dropsight import installing
 from dropsight.commands.settings import find_config, settings
 from dropsight.config import Config, token
 from dropsight.daemon.folders import open_folders
 from dropsight.errors import ConfigError, DropsightError
 from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.sinks.mqtt import try_broker
-from dropsight.web.extra import INSTALL, is_installed
+from dropsight.web.extra import is_installed
 
 Trial: TypeAlias = tuple[str, Callable[[], str]]
 
@@ -54,7 +55,7 @@ def _web(config: Config) -> str:
     if config.web is None:
         return "none: web is null"
     asks = "asks for the token" if token(config.web) else "asks for no token"
-    return f"{config.web.listen}, {asks}" if is_installed() else f"none: {INSTALL}"
+    return f"{config.web.listen}, {asks}" if is_installed() else f"none: {installing.with_extra('web')}"
 
 
 def _load(config: Config, loaded: list[ImageInferenceRuntime]) -> str:

@@ -5,12 +5,13 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from dropsight import installing
 from dropsight.config import Config, Web
 from dropsight.daemon.reporter import Reporter
 from dropsight.service.recorder import Recorder
 from dropsight.service.stats import Stats
 from dropsight.service.troubles import Troubles
-from dropsight.web.extra import INSTALL, is_installed
+from dropsight.web.extra import is_installed
 
 if TYPE_CHECKING:
     from dropsight.web.serving import WebServer
@@ -26,7 +27,7 @@ def open_web(
     if settings is None:
         return None
     if settings == Web() and not is_installed():
-        log.info("no dashboard: %s", INSTALL)
+        log.info("no dashboard without packages that are not installed: %s", installing.with_extra("web"))
         return None
     # asyncio and what serves take a tenth of the start.
     from dropsight.web.serving import WebServer

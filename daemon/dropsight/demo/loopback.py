@@ -6,6 +6,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from dropsight import installing
 from dropsight.errors import SinkError
 
 STANDARD_PORT = 1883
@@ -18,7 +19,7 @@ class LoopbackBroker:
         try:
             from amqtt.broker import Broker
         except ImportError as error:
-            raise SinkError('the demo needs amqtt: pip install "dropsight[demo]"') from error
+            raise SinkError(f"the demo needs amqtt: {installing.with_extra('demo')}") from error
         self._broker_class = Broker
         self.port = free_port(STANDARD_PORT)
         self._loop = asyncio.new_event_loop()

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+from dropsight import installing
 from dropsight.config import Config, load
 from dropsight.daemon.assembly import Daemon
 from dropsight.demo.loopback import LoopbackBroker, free_port
 from dropsight.records import Failure, Result
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.recording import Recorded
-from dropsight.web.extra import INSTALL, is_installed
+from dropsight.web.extra import is_installed
 
 CAMERAS = ("porch", "garden")
 SECONDS_BETWEEN = 1.0
@@ -69,7 +70,9 @@ def _config(root: Path, port: int, web_port: int | None) -> Config:
 
 
 def _introduction(root: Path, port: int, web_port: int | None, seconds: float) -> str:
-    dashboard = f"at http://127.0.0.1:{web_port}/" if web_port else f"not installed: {INSTALL}"
+    dashboard = (
+        f"at http://127.0.0.1:{web_port}/" if web_port else f"not installed: {installing.with_extra('web')}"
+    )
     lines = (
         f"The dashboard is {dashboard}",
         f"A broker listens on 127.0.0.1:{port}; watch it from another terminal:",

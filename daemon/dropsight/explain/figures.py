@@ -1,29 +1,29 @@
-"""Explanations as a picture: photo, heatmap and overlay side by side, a row a class; needs matplotlib."""
+"""Explanations as a picture: photo, heatmap and overlay side by side, a row a class."""
 
 import textwrap
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
 
 from dropsight.errors import DropsightError
 from dropsight.explain.explaining import Explanation
-from dropsight.explain.heatmap import overlay
+from dropsight.explain.heatmap import coloured, overlay
 from dropsight.explain.inputs import Place
 from dropsight.images.framing import Pixels
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-_WIDTH_INCHES, _ROW_INCHES = 10.5, 3.9
+_PANEL, _MARGIN, _LINE = 360, 16, 22
+_WIDTH = 3 * _PANEL + 4 * _MARGIN
+_FONT, _SCALE = cv2.FONT_HERSHEY_DUPLEX, 0.5
+_LONGEST_LABEL = 80
+_KINDS = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff")
 
 
 def check_figure(path: Path) -> None:
     """Raise DropsightError now for what would fail after all the work."""
-    kinds = _matplotlib().Figure().canvas.get_supported_filetypes()
-    if _kind(path) not in kinds:
-        raise DropsightError(f"{path}: no picture of the kind {_kind(path)}; there are {', '.join(kinds)}")
+    if _kind(path) not in _KINDS:
+        raise DropsightError(f"{path}: no picture of the kind {_kind(path)}; there are {', '.join(_KINDS)}")
     if not path.absolute().parent.is_dir():
         raise DropsightError(f"{path} cannot be written: there is no folder {path.absolute().parent}")
 
@@ -37,58 +37,100 @@ def side_by_side(
 ) -> None:
     """Write the figure; `photo` is the whole picture, and where in it is what the model sees.
 
-    Raises DropsightError without matplotlib, or where it cannot be written.
+    Raises DropsightError where it cannot be written.
     """
-    rows = len(explanations)
-    figure = _matplotlib().Figure(figsize=(_WIDTH_INCHES, _ROW_INCHES * rows + 0.5), layout="constrained")
-    # What stands between dollars in a name is no formula.
-    figure.suptitle(_wrapped(title, 90), parse_math=False)
-    for axes, found in zip(figure.subplots(rows, 3, squeeze=False), explanations, strict=True):
-        _show_photo(axes[0], found, photo)
-        heat = axes[1].imshow(found.heatmap, cmap="jet", vmin=0, vmax=1)
-        label = found.label if len(found.label) <= 80 else f"{found.label[:79]}\N{HORIZONTAL ELLIPSIS}"
-        said = f"{label} ({found.class_index}): {found.confidence:.1%}"
-        axes[1].set_title(_wrapped(said, 34), parse_math=False)
-        axes[2].imshow(overlay(found.pixels, found.heatmap))
-        axes[2].set_title(f"{found.method} over what it sees")
-        for axis in axes:
-            axis.set_axis_off()
-        figure.colorbar(heat, ax=axes[1], fraction=0.046, label="share of the strongest")
+    strips = [_text(title, _WIDTH - 2 * _MARGIN)]
+    for found in explanations:
+        label = found.label
+        if len(label) > _LONGEST_LABEL:
+            label = f"{label[: _LONGEST_LABEL - 3]}..."
+        panels = (
+            _photo(found, photo),
+            (
+                f"{label} ({found.class_index}): {found.confidence:.1%}",
+                _fitted(coloured(found.heatmap, "jet")),
+            ),
+            (f"{found.method} over what it sees", _fitted(overlay(found.pixels, found.heatmap))),
+        )
+        texts = [_text(said, _PANEL) for said, _ in panels]
+        strips += [_row(texts), _row([picture for _, picture in panels])]
+    strips.append(_scale())
+    figure = np.vstack([_padded(strip, height=strip.shape[0] + _MARGIN, width=_WIDTH) for strip in strips])
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # letters that the font has not
-            figure.savefig(path, dpi=110, format=_kind(path))
-    except (OSError, ValueError) as error:
+        encoded = cv2.imencode(f".{_kind(path)}", cv2.cvtColor(figure, cv2.COLOR_RGB2BGR))[1]
+        path.write_bytes(encoded.tobytes())
+    except (OSError, cv2.error) as error:
         raise DropsightError(f"{path} cannot be written: {error}") from error
 
 
-def _show_photo(axes: "Axes", found: Explanation, photo: tuple[Pixels, Place] | None) -> None:
-    from matplotlib.patches import Rectangle
-
+def _photo(found: Explanation, photo: tuple[Pixels, Place] | None) -> tuple[str, Pixels]:
     if photo is None:
-        axes.imshow(found.pixels)
-        axes.set_title("what the model sees")
-        return
+        return "what the model sees", _fitted(found.pixels)
     pixels, (rows, columns) = photo
-    axes.imshow(pixels)
-    size = columns.stop - columns.start, rows.stop - rows.start
-    corner = columns.start - 0.5, rows.start - 0.5
-    for colour, width in (("black", 3.5), ("white", 1.5)):
-        axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=width, clip_on=False))
-    axes.set_title("photo; the model sees the frame")
+    shown, factor = _fitted(pixels), _factor(pixels)
+    height, width = (max(round(side * factor), 1) for side in pixels.shape[:2])
+    left, top = (_PANEL - width) // 2, (_PANEL - height) // 2
+    first = (left + round(columns.start * factor), top + round(rows.start * factor))
+    last = (left + round(columns.stop * factor) - 1, top + round(rows.stop * factor) - 1)
+    for colour, thickness in ((0, 0, 0), 4), ((255, 255, 255), 2):
+        cv2.rectangle(shown, first, last, colour, thickness)
+    return "photo; the model sees the frame", shown
 
 
-def _matplotlib() -> ModuleType:
-    try:
-        from matplotlib import figure
-    except ImportError as error:
-        raise DropsightError('the figure needs matplotlib: pip install "dropsight[explain]"') from error
-    return figure
+def _factor(pixels: Pixels) -> float:
+    # Room for the frame's outer half.
+    return float((_PANEL - 4) / max(pixels.shape[:2]))
+
+
+def _fitted(pixels: Pixels) -> Pixels:
+    """As large as a panel holds it, in its middle."""
+    factor = _factor(pixels)
+    size = [max(round(side * factor), 1) for side in pixels.shape[1::-1]]
+    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    return _padded(cv2.resize(pixels, size, interpolation=how).astype(np.uint8), height=_PANEL, width=_PANEL)
+
+
+def _padded(pixels: Pixels, *, height: int, width: int) -> Pixels:
+    """On white, in the middle."""
+    page = np.full((height, width, 3), 255, np.uint8)
+    top, left = ((outer - inner) // 2 for outer, inner in zip((height, width), pixels.shape, strict=False))
+    page[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    return page
+
+
+def _row(panels: Sequence[Pixels]) -> Pixels:
+    height = max(panel.shape[0] for panel in panels)
+    return np.hstack([_padded(panel, height=height, width=_PANEL + _MARGIN) for panel in panels])
+
+
+def _text(text: str, width: int) -> Pixels:
+    """Wrapped as wide as this, every line in the middle."""
+    lines = _wrapped(text, width)
+    page = np.full((_LINE * len(lines), width, 3), 255, np.uint8)
+    for number, line in enumerate(lines):
+        at = ((width - _width(line)) // 2, _LINE * (number + 1) - 7)
+        cv2.putText(page, line, at, _FONT, _SCALE, (0, 0, 0), 1, cv2.LINE_AA)
+    return page
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    for letters in range(min(len(text), width), 0, -1):
+        lines = textwrap.wrap(text, letters)
+        if all(_width(line) <= width for line in lines):
+            return lines
+    return [""]
+
+
+def _width(line: str) -> int:
+    return int(cv2.getTextSize(line, _FONT, _SCALE, 1)[0][0])
+
+
+def _scale() -> Pixels:
+    """What the colours mean."""
+    colours = coloured(np.tile(np.linspace(0, 1, _PANEL, dtype=np.float32), (_LINE // 2, 1)), "jet")
+    words = _text("share of the strongest: blue 0, red 1", _PANEL)
+    return np.hstack([_padded(colours, height=_LINE, width=_PANEL + _MARGIN), words])
 
 
 def _kind(path: Path) -> str:
     return path.suffix[1:].lower() or "png"
-
-
-def _wrapped(text: str, width: int) -> str:
-    return "\n".join(textwrap.wrap(text, width))

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dropsight import installing
 from dropsight.errors import DropsightError
 from dropsight.images.framing import Pixels
 
@@ -52,7 +53,7 @@ def _by_matplotlib(heatmap: Heatmap, name: str) -> Pixels:
         from matplotlib import colormaps
     except ImportError as error:
         raise DropsightError(
-            f"no colormap {name} in OpenCV, and matplotlib, which has more, is not installed"
+            f"no colormap {name} in OpenCV; matplotlib, which has more: {installing.with_extra('explain')}"
         ) from error
     if name not in colormaps:
         near = get_close_matches(name, colormaps, n=1)

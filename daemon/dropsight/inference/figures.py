@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from dropsight import installing
 from dropsight.errors import DropsightError
 from dropsight.inference.calibration import Trust
 
@@ -12,7 +13,7 @@ def reliability_diagram(path: Path, before: Trust, after: Trust) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise DropsightError('the diagram needs matplotlib: pip install "dropsight[explain]"') from error
+        raise DropsightError(f"the diagram needs matplotlib: {installing.with_extra('explain')}") from error
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes: Sequence[object] = figure.subplots(1, 2, sharey=True)
     for axis, title, found in zip(axes, ("before", "after"), (before, after), strict=True):

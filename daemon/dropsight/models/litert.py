@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dropsight import installing
 from dropsight.errors import ModelError
 from dropsight.models.describing import Said, describe
 from dropsight.models.quantization import dequantize
@@ -61,7 +62,8 @@ class _Source:
                 made.allocate_tensors()
         except SystemError as error:
             raise ModelError(
-                f'{self.runtime.split(".")[0]} does not work with this numpy; pip install "numpy<2"'
+                f"{self.runtime.split('.')[0]} does not work with this numpy; "
+                f"{installing.packages('numpy<2')}"
             ) from error
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())
@@ -156,7 +158,7 @@ def _runtime(path: Path) -> tuple[str, _InterpreterClass]:
             return module, import_module(module).Interpreter
         except (ImportError, AttributeError):
             continue
-    raise ModelError(f"{path} needs a TFLite interpreter: pip install ai-edge-litert")
+    raise ModelError(f"{path} needs a TFLite interpreter: {installing.packages('ai-edge-litert')}")
 
 
 def _spec(source: _Source, interpreter: Interpreter, said: Said) -> ModelSpec:

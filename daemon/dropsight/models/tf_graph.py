@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dropsight import installing
 from dropsight.errors import ModelError
 from dropsight.models.describing import Said, describe
 from dropsight.models.spec import Activation, Batch, ModelSpec, Scores, TensorSpec
@@ -27,7 +28,7 @@ def tensorflow(path: Path) -> ModuleType:
     try:
         return import_module("tensorflow")
     except ImportError as error:
-        raise ModelError(f'{path} needs TensorFlow: pip install "dropsight[full]"') from error
+        raise ModelError(f"{path} needs TensorFlow: {installing.with_extra('full')}") from error
 
 
 class TensorFlowModel:

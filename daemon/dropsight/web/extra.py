@@ -2,7 +2,6 @@
 
 from importlib.util import find_spec
 
-INSTALL = 'pip install "dropsight[web]"'
 _EXTRA = ("starlette", "uvicorn", "prometheus_client")
 
 

@@ -7,12 +7,12 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
+from dropsight import installing
 from dropsight.config import Web, host_and_port, token
 from dropsight.errors import DropsightError
 from dropsight.service.recording import Recorded
 from dropsight.service.troubles import Troubles
 from dropsight.web.access import Access
-from dropsight.web.extra import INSTALL
 from dropsight.web.overview import Overviews
 from dropsight.web.sources import Sources
 
@@ -57,7 +57,9 @@ class WebServer:
         try:
             from dropsight.web.application import serve
         except ImportError as error:
-            self.troubles.raised("web", DropsightError(f"no dashboard: {error}; {INSTALL}, or web: null"))
+            self.troubles.raised(
+                "web", DropsightError(f"no dashboard: {error}; {installing.with_extra('web')}, or web: null")
+            )
             return
         pause = 1.0
         while not self._stopping.is_set():
