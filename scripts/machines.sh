@@ -7,8 +7,8 @@ SKIPPED=77
 
 # Runs a command where packages can be fetched: the tests' own network has none.
 outside() {
-  if [ -n "${DROPSIGHT_OUTER_NETWORK:-}" ]; then
-    nsenter --net="$DROPSIGHT_OUTER_NETWORK" "$@"
+  if [ -n "${_DROPSIGHT_OUTER_NETWORK:-}" ]; then
+    nsenter --net="$_DROPSIGHT_OUTER_NETWORK" "$@"
   else
     "$@"
   fi
