@@ -183,3 +183,14 @@ def test_a_keras_model_works_on_the_command_line(keras: Any, tmp_path: Path) -> 
     done = dropsight("classify", "--json", "--model", str(tmp_path / "m.keras"), str(PHOTOS[0]))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["label"] in {"a", "b", "c"}
+
+
+def test_a_keras_that_runs_code_out_of_model_files_is_refused(
+    keras: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before 3.11.3 it did not heed safe_mode for .h5 files."""
+    path = tmp_path / "m.h5"
+    sequential(keras).save(path)
+    monkeypatch.setattr(keras, "__version__", "3.11.2")
+    with pytest.raises(ModelError, match=r"needs Keras 3\.11\.3 or later"):
+        open_model(path)

@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 from dropsight.models.spec import ModelSpec
 from dropsight.service.watchdog import interval_seconds
@@ -15,9 +16,11 @@ TRIAL_SECONDS = 120.0
 def survives(path: str, spec: ModelSpec) -> bool:
     """Whether a process that classifies this image ends by itself, well or badly, and in time."""
     log.warning("%s was in hand when the daemon died: tried by itself first", path)
-    command = [sys.executable, "-m", "dropsight", "classify", "--model", str(spec.path), path]
+    # Others may write where the daemon works: no module is imported from there (-P), nor anything else found.
+    program = [sys.executable, "-P", "-m", "dropsight"]
+    command = [*program, "classify", "--model", str(Path(spec.path).absolute()), str(Path(path).absolute())]
     try:
-        tried = subprocess.run(command, capture_output=True, timeout=_seconds(), check=False)
+        tried = subprocess.run(command, cwd="/", capture_output=True, timeout=_seconds(), check=False)
     except subprocess.TimeoutExpired:
         return False
     return tried.returncode >= 0

@@ -1,5 +1,6 @@
 """Keras models: .keras and legacy .h5; needs TensorFlow."""
 
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from dropsight.errors import ModelError
 from dropsight.models.describing import Said
 from dropsight.models.tf_graph import TensorFlowModel, build, tensorflow
 
+# Before it, safe_mode was not heeded for .h5 files: a Lambda layer in one was run (CVE-2025-9905).
+_OLDEST = (3, 11, 3)
 # What load_model is known to raise for files that are damaged, of another version, or need code.
 _UNLOADABLE = (ValueError, TypeError, OSError, KeyError, AttributeError, ImportError, RuntimeError)
 
@@ -16,6 +19,7 @@ def open_keras(path: Path, *, said: Said, threads: int) -> TensorFlowModel:  # n
     """Load a classifier, sequential, functional or subclassed; raises ModelError."""
     tf = tensorflow(path)
     keras = import_module("keras")
+    _check_version(path, str(keras.__version__))
     try:
         model = keras.models.load_model(path, compile=False)
         shape = _input_shape(model)
@@ -37,6 +41,14 @@ def open_keras(path: Path, *, said: Said, threads: int) -> TensorFlowModel:  # n
         shapes=[shape, list(output.shape)],
         said=said,
     )
+
+
+def _check_version(path: Path, version: str) -> None:
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    if numbers < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        reason = f"Keras {version} runs code that a model file brings along"
+        raise ModelError(f"{path} needs Keras {oldest} or later: {reason}; upgrade it")
 
 
 def _input_shape(model: Any) -> list[int | None]:  # noqa: ANN401 - Keras ships no types
