@@ -58,10 +58,10 @@ class House:
         self.spawn()
         wait_until(self.answers, what="the daemon answers")
 
-    def spawn(self, **environ: str) -> None:
+    def spawn(self, *more: str, **environ: str) -> None:
         """Start without waiting: it may not live long enough to answer."""
         with (self.root / "daemon.log").open("ab") as log:
-            arguments = [*self.under, *command("run", "-c", str(self.config))]
+            arguments = [*self.under, *command("run", "-c", str(self.config), *more)]
             self.process = subprocess.Popen(arguments, stderr=log, env={**os.environ, **environ})
 
     def ended(self, *, seconds: float = 60) -> int:

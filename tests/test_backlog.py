@@ -1,5 +1,6 @@
 """What is known, who has it, and that the counters always add up."""
 
+import sys
 import threading
 from pathlib import Path
 
@@ -136,3 +137,61 @@ def test_a_scan_that_waits_for_room_is_woken_for_a_quarter_of_it_and_gets_less_a
     backlog.finish(last, "ok")
     again.join(10)
     assert not again.is_alive()
+
+
+def test_whoever_asks_how_much_waits_may_ask_while_cameras_come_and_go() -> None:
+    """`fair` has a line a camera, which comes with its first image and goes with its last."""
+    backlog, switching = Backlog(order="fair"), sys.getswitchinterval()
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        number = 0
+        while not over.is_set():
+            backlog.hint(FOLDER, f"/in/{number % 100}/{number}.jpg", closed=True)
+            number += 1
+            if backlog.counters().queued > 50 and (candidate := backlog.take()):
+                backlog.finish(candidate, "ok")
+
+    other = threading.Thread(target=come_and_go)
+    sys.setswitchinterval(1e-6)
+    other.start()
+    try:
+        for _ in range(5000):
+            assert backlog.depth() <= backlog.capacity
+    finally:
+        sys.setswitchinterval(switching)
+        over.set()
+        other.join()
+
+
+def test_a_slow_disk_keeps_nobody_waiting_who_asks_the_backlog() -> None:
+    answers: list[bool] = []
+
+    def look(_: str) -> bool:
+        asking = threading.Thread(target=lambda: answers.append(adds_up(backlog)))
+        asking.start()
+        asking.join(10)
+        return bool(answers)
+
+    backlog = Backlog(exists=look)
+    backlog.hint(FOLDER, "/in/a.jpg", closed=True)
+    candidate = backlog.take()
+    assert candidate
+    backlog.hint(FOLDER, "/in/a.jpg", closed=True)
+    backlog.finish(candidate, "ok")
+    assert answers == [True]
+    assert backlog.counters().queued == 1
+
+
+def test_what_is_heard_of_a_path_while_its_file_is_looked_for_is_not_lost() -> None:
+    def vanish_and_come_back(path: str) -> bool:
+        backlog.hint(FOLDER, path, closed=True)
+        return False
+
+    backlog = Backlog(exists=vanish_and_come_back)
+    backlog.hint(FOLDER, "/in/a.jpg", closed=True)
+    candidate = backlog.take()
+    assert candidate
+    backlog.hint(FOLDER, "/in/a.jpg", closed=True)
+    backlog.finish(candidate, "ok")
+    assert backlog.counters().queued == 1

@@ -2,6 +2,10 @@
 
 import shutil
 import signal
+import subprocess
+import sys
+import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,8 @@ import pytest
 from brokers import free_port, mosquitto, wait_until
 from daemons import PHOTOS, House, running
 from disks import fill, small_disk
+from dropsight.config import Config
+from dropsight.service.lifecycle import Lifecycle
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -79,3 +85,76 @@ def test_a_full_disk_under_the_journal_does_not_hold_up_a_stop_and_nothing_is_lo
         house.start()
         wait_until(lambda: len(house.records()) == 300)
         assert not house.waiting()
+
+
+def test_timeout_which_signals_its_child_and_the_group_at_once_asks_for_one_stop(tmp_path: Path) -> None:
+    house = House(tmp_path, {})
+    house.under = ("timeout", "600")
+    house.start()
+    try:
+        for copy in range(20):
+            shutil.copyfile(PHOTOS[copy % len(PHOTOS)], house.inbox / f"{copy}.jpg")
+        assert house.stop() == 0
+    finally:
+        house.kill()
+    assert len(house.records()) + len(house.waiting()) == 20
+
+
+@pytest.mark.broker
+def test_the_first_signal_while_a_reload_begins_anew_is_a_stop_in_order(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker, running(tmp_path, mqtt={"url": broker.url}) as house:
+        wait_until(lambda: house.status()["mqtt"]["connected"])
+        broker.signal(signal.SIGSTOP)  # so that the former daemon waits for it
+        shutil.copy(PHOTOS[0], house.inbox)
+        wait_until(lambda: house.finished() == 1)
+        house.config.write_text(house.config.read_text().replace("device: test", "device: other"))
+        assert house.process
+        house.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "beginning anew" in house.daemon_log())
+        assert house.stop() == 0
+    assert "stopped at once" not in house.daemon_log()
+
+
+@pytest.mark.broker
+def test_the_first_signal_while_a_single_run_waits_for_the_broker_is_a_stop_in_order(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        broker.signal(signal.SIGSTOP)
+        house = House(tmp_path, {"mqtt": {"url": broker.url}})
+        shutil.copy(PHOTOS[0], house.inbox)
+        house.spawn("--once")
+        try:
+            wait_until(lambda: len(house.records()) == 1)
+            wait_until(lambda: not house.taking(), what="it waits for the broker only")
+            assert house.stop() == 0
+        finally:
+            house.kill()
+    assert "wait in the outbox for the broker" in house.daemon_log()
+
+
+def test_two_signals_within_a_moment_are_one_wish() -> None:
+    """As timeout(1) sends them, where the first is heard before the second comes."""
+    said = """
+        import signal
+        from dropsight.service.lifecycle import Lifecycle
+        with Lifecycle() as lifecycle:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            print(lifecycle.stopping)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(said)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+def _fail() -> None:
+    raise RuntimeError("a bug")
+
+
+def test_a_thread_that_fails_while_a_reload_begins_anew_ends_the_process_then_not_at_a_later_stop() -> None:
+    with Lifecycle() as lifecycle:
+        lifecycle.request_restart(Config())
+        failing = threading.Thread(target=_fail)
+        failing.start()
+        failing.join()
+        assert lifecycle.begin_again() is None

@@ -135,18 +135,20 @@ class Daemon:
             housekeeping.set()
             self._scanner.stop()
             self._backlog.stop()
-            self._end(finder, recorder, publisher, patient=once and not lifecycle.signalled)
+            self._end(finder, recorder, publisher, patient=lambda: once and not lifecycle.signalled)
         log.info("%s", summary(self._reporter.snapshot()))
         return self._exit_code(lifecycle, once=once)
 
-    def _end(self, finder: Thread, recorder: Thread, publisher: Thread | None, *, patient: bool) -> None:
-        """Finish what is in hand, from the folders to the broker, which a `patient` end waits for."""
+    def _end(
+        self, finder: Thread, recorder: Thread, publisher: Thread | None, *, patient: Callable[[], bool]
+    ) -> None:
+        """Finish what is in hand, from the folders to the broker, which is waited for while `patient`."""
         finder.join()
         self._recorder.end_within(seconds=PATIENCE_SECONDS)
         self._workers.finish()
         self._recorder.drain(seconds=PATIENCE_SECONDS)
         if self._publisher and publisher:
-            end_publishing(self._publisher, publisher, once=patient)
+            end_publishing(self._publisher, publisher, patient=patient)
             if waiting := self._recorder.outstanding:
                 log.warning("%d records wait in the outbox for the broker", waiting)
         self._recorder.stop()

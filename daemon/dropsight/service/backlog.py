@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -67,6 +68,7 @@ class Backlog:
 
     capacity: int = 512
     order: Order = "oldest"
+    exists: Callable[[str], bool] = os.path.lexists
     _known: dict[str, Candidate] = field(default_factory=dict)
     _queue: Lineup[Candidate] = field(init=False)
     _postponed: list[tuple[float, int, Candidate]] = field(default_factory=list)
@@ -163,18 +165,21 @@ class Backlog:
             return max(time.monotonic() - since, 0.0)
 
     def depth(self) -> int:
-        return len(self._queue)
+        with self._lock:
+            return len(self._queue)
 
     def drop(self, candidate: Candidate) -> None:
         """The file vanished before it was read, or is on record already: it was never ours to count."""
+        there = self._is_there_again(candidate)
         with self._lock:
             self._seen -= 1
-            self._release(candidate)
+            self._release(candidate, again=there)
 
     def finish(self, candidate: Candidate, status: Status) -> None:
+        there = self._is_there_again(candidate)
         with self._lock:
             self._finished[status] += 1
-            self._release(candidate)
+            self._release(candidate, again=there)
 
     def hold(self, folder: DropFolder, path: str) -> Candidate:
         """Take in hand, room or no room, what an earlier life left unfinished: no scan may find it anew."""
@@ -269,10 +274,16 @@ class Backlog:
     def _seconds_to_next_due(self) -> float | None:
         return max(self._postponed[0][0] - time.monotonic(), 0.0) if self._postponed else None
 
-    def _release(self, candidate: Candidate) -> None:
+    def _is_there_again(self, candidate: Candidate) -> bool:
+        """Look, without the lock, whether there is a file to what was heard while it was in hand."""
+        with self._lock:
+            heard, candidate.again = candidate.again, False
+        return heard and self.exists(candidate.path)
+
+    def _release(self, candidate: Candidate, *, again: bool) -> None:
         del self._known[candidate.path]
         self._aside -= candidate.place == "aside"
-        if candidate.again and os.path.lexists(candidate.path):
+        if again or candidate.again:  # or heard of since it was looked for
             now = time.monotonic()
             closed = candidate.closed_again
             self._add(Candidate(candidate.folder, candidate.path, closed=closed, ready_at=now, since=now))

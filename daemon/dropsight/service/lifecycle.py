@@ -1,4 +1,4 @@
-"""Signals: the first SIGTERM or SIGINT asks to stop, the second ends the process at once; SIGHUP reloads."""
+"""Signals: the first SIGTERM or SIGINT asks to stop, a later one ends the process at once; SIGHUP reloads."""
 
 import contextlib
 import logging
@@ -7,6 +7,7 @@ import select
 import signal
 import sys
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -16,6 +17,8 @@ from dropsight.errors import DropsightError
 log = logging.getLogger(__name__)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# timeout(1) signals its child and then the child's group: that is one wish.
+ONE_WISH_SECONDS = 0.5
 
 
 class Lifecycle:
@@ -26,7 +29,8 @@ class Lifecycle:
     """
 
     def __init__(self) -> None:
-        self.stopping = self.signalled = False
+        self._asked = False
+        self._signalled_at: float | None = None
         self.reload_asked = False
         self.successor: Config | None = None
         self.failure: BaseException | None = None
@@ -52,9 +56,18 @@ class Lifecycle:
         os.close(self._wake_reader)
         os.close(self._wake_writer)
 
+    @property
+    def signalled(self) -> bool:
+        """Whether it was a signal that asked to stop: then there is no beginning again."""
+        return self._signalled_at is not None
+
+    @property
+    def stopping(self) -> bool:
+        return self._asked or self.signalled
+
     def request_stop(self) -> None:
         """Ask to stop, from any thread."""
-        self.stopping = True
+        self._asked = True
         os.write(self._wake_writer, b"\0")
 
     def request_restart(self, config: Config) -> None:
@@ -63,11 +76,11 @@ class Lifecycle:
         self.request_stop()
 
     def begin_again(self) -> Config | None:
-        """After a stop: return the config to go on with, None where the stop was meant."""
+        """After a stop: return the config to go on with, None where the stop was meant or a thread failed."""
         successor, self.successor = self.successor, None
-        if successor is None or self.signalled:
+        if successor is None or self.signalled or self.failure:
             return None
-        self.stopping = False
+        self._asked = False
         return successor
 
     def wait(self, seconds: float) -> bool:
@@ -79,10 +92,12 @@ class Lifecycle:
         return self.stopping
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        if self.stopping:
+        now = time.monotonic()
+        if self._signalled_at is None:
+            self._signalled_at = now
+        elif now - self._signalled_at > ONE_WISH_SECONDS:
             os.write(sys.stderr.fileno(), b"dropsight: stopped at once; what was in hand stays there\n")
             os._exit(128 + number)
-        self.stopping = self.signalled = True
 
     def _on_hangup(self, _number: int, _: FrameType | None) -> None:
         self.reload_asked = True
