@@ -44,7 +44,7 @@ def open_engine(config: Config) -> Engine:
         each.scores(np.zeros((max(len(config.inference.tta), 1), *shape), plan.spec.input.dtype))
     for golden in plan.spec.golden:
         _prove(golden, model, plan)
-    return Engine(plan, models, reasons)
+    return Engine(plan, plan.in_a_hurry(), models, reasons)
 
 
 def workers(config: Config) -> int:

@@ -3,6 +3,7 @@
 import os
 import struct
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter", "tensorf
 """Modules with an Interpreter, in the order in which they are tried."""
 
 Details = Mapping[str, object]
+_STDERR_TURNED = threading.Lock()
 
 
 class Interpreter(Protocol):
@@ -73,16 +75,20 @@ class _Source:
 
 @contextmanager
 def _native_chatter_off() -> Iterator[None]:
-    """Keep the runtime's own lines about delegates off stderr; its errors come as exceptions."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    """Keep the runtime's own lines about delegates off stderr; its errors come as exceptions.
+
+    One at a time: of two that overlap, the latter would bring back the former's nowhere.
+    """
+    with _STDERR_TURNED:
+        sys.stderr.flush()
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 class LiteRTModel:

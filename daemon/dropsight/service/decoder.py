@@ -122,7 +122,7 @@ class Decoder:
             self._in_hand.note(self._slot, drop.id, "decode")
             data, header = pipeline.read(file, plan)
         except ImageError as error:
-            self._refuse(candidate, drop, error, young=self._young(candidate, file.stat))
+            self._refuse(candidate, drop, error, plan, young=self._young(candidate, file.stat))
             return None
         finally:
             self._in_hand.clear(self._slot)
@@ -145,7 +145,7 @@ class Decoder:
             look = self._ask.wants_look(drop.camera)
             prepared = pipeline.prepare(image.data, image.header, image.plan, look=look)
         except ImageError as error:
-            self._refuse(image.candidate, drop, error, young=image.young)
+            self._refuse(image.candidate, drop, error, image.plan, young=image.young)
             return None
         finally:
             self._in_hand.clear(self._slot)
@@ -171,12 +171,14 @@ class Decoder:
     def _young(self, candidate: Candidate, stat: os.stat_result) -> float:
         return seconds_young(candidate, stat, self._ask.age_of)
 
-    def _refuse(self, candidate: Candidate, drop: Drop, error: ImageError, *, young: float) -> None:
+    def _refuse(
+        self, candidate: Candidate, drop: Drop, error: ImageError, plan: Plan, *, young: float
+    ) -> None:
         # What was touched just before it was read may be half of what is to come.
         if young:
             self._backlog.postpone(candidate, seconds=young)
         else:
-            self._fail(candidate, drop, error)
+            self._fail(candidate, drop, error, plan)
             self._in_hand.acquit(drop.id)
 
     def _refuse_unopened(self, candidate: Candidate, error: ImageError) -> None:
@@ -191,10 +193,11 @@ class Decoder:
             # Uploads whose permissions come last.
             self._backlog.postpone(candidate, seconds=young)
         else:
-            self._fail(candidate, _drop(candidate, stat, self._in_force()[1].device), error)
+            _, plan = self._in_force()
+            self._fail(candidate, _drop(candidate, stat, plan.device), error, plan)
 
-    def _fail(self, candidate: Candidate, drop: Drop, error: ImageError) -> None:
-        self._recorder.put(Finished(candidate, drop.stat, pipeline.failure(drop, error, self._in_force()[1])))
+    def _fail(self, candidate: Candidate, drop: Drop, error: ImageError, plan: Plan) -> None:
+        self._recorder.put(Finished(candidate, drop.stat, pipeline.failure(drop, error, plan)))
 
 
 def _drop(candidate: Candidate, stat: os.stat_result, device: str) -> Drop:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -76,7 +77,7 @@ class Watcher:
     def start(self) -> None:
         """Begin to hear, where the settings and the file system allow it."""
         kind = self._folder.settings.observer
-        if kind == "polling" or (kind == "auto" and file_system(self._folder.root) in REMOTE):
+        if kind == "polling" or (kind == "auto" and file_systems(self._folder.root) & REMOTE):
             log.info("%s: looked at every %g s", self._folder.root, self._folder.settings.poll_seconds)
             return
         observer = _ArrivalObserver(on_overflow=self._rescans.rescan)
@@ -203,15 +204,37 @@ class _ArrivalObserver(BaseObserver):
         self._inotify_fd.join()
 
 
-def file_system(path: str) -> str:
-    """Name the type of the file system that holds this path, from the longest mount point above it."""
-    mounts = [line.split(" - ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    above = [
-        (len(point), kind.split()[0])
-        for before, kind in mounts
-        if (path + "/").startswith((point := before.split()[4]).rstrip("/") + "/")
-    ]
-    return max(above, default=(0, "unknown"))[1]
+def file_systems(folder: str) -> set[str]:
+    """Name the types of the file systems that hold this folder and what is mounted below it.
+
+    Which one holds it only the kernel knows: mounts are stacked, and hidden by later ones above them.
+    """
+    below = os.fsencode(folder.rstrip("/") + "/")
+    holder = _mount_id(folder)
+    kinds: set[str] = set()
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        mount, _, _, _, point, *_ = line.split()
+        if mount == holder or _unescaped(point).startswith(below):
+            kinds.add(line.partition(b" - ")[2].split()[0].decode())
+    return kinds
+
+
+def _mount_id(folder: str) -> bytes | None:
+    """None where the folder is away."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        facts = dict(line.split(b":") for line in Path(f"/proc/self/fdinfo/{fd}").read_bytes().splitlines())
+        return facts[b"mnt_id"].strip()
+    finally:
+        os.close(fd)
+
+
+def _unescaped(point: bytes) -> bytes:
+    """Take back the kernel's octal numbers for spaces, tabs, line ends and backslashes."""
+    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), point)
 
 
 def _inode(path: str) -> tuple[int, int] | None:

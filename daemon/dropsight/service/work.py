@@ -21,9 +21,13 @@ from dropsight.service.recording import Finished
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Engine:
-    """What is in force until the next is: the plan, an interpreter a worker, why not the models before."""
+    """What is in force until the next is, and goes with an image from its examination to its record.
+
+    The plan, the plan while many wait, an interpreter a worker, why not the models before.
+    """
 
     plan: Plan
+    hurried: Plan
     models: Sequence[Model]
     instead_of: Sequence[str]
 

@@ -64,7 +64,7 @@ class Workers:
 
     def swap(self, engine: Engine) -> None:
         """Have the next image to be examined use this engine, which has as many models as the one before."""
-        self._engine, self._hurried = engine, engine.plan.in_a_hurry()
+        self._engine = engine
 
     @property
     def engine(self) -> Engine:
@@ -92,7 +92,7 @@ class Workers:
         hurry = not (self._settings.tta_when_behind or self._never_hurry)
         engine = self._engine
         if hurry and len(engine.plan.inference.tta) > 1 and self._backlog.depth() >= HURRY_DEPTH:
-            return engine, self._hurried
+            return engine, engine.hurried
         return engine, engine.plan
 
     def _hand_over(self, work: Work) -> None:
@@ -113,7 +113,7 @@ class Workers:
         try:
             scores = pipeline.invoke(work.engine.models[number], work.prepared)
         except ModelError as error:
-            failure = pipeline.failure(work.drop, ImageError("model_error", str(error)), self._engine.plan)
+            failure = pipeline.failure(work.drop, ImageError("model_error", str(error)), work.plan)
             self._recorder.put(Finished(work.candidate, work.drop.stat, failure))
         else:
             if not self._explains:

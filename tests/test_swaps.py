@@ -1,0 +1,180 @@
+"""Another model while images are on their way: each is recorded under the one that it was prepared for."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+import pytest
+
+from brokers import wait_until
+from daemons import PHOTOS
+from dropsight.config import Config, Inference, Queue, Watch
+from dropsight.daemon.engine import open_engine
+from dropsight.errors import ModelError
+from dropsight.models.describing import Said
+from dropsight.models.litert import open_tflite
+from dropsight.models.registry import locate
+from dropsight.models.spec import Batch, Model, Scores
+from dropsight.records import Failure
+from dropsight.service.backlog import Backlog
+from dropsight.service.dropfolder import DropFolder
+from dropsight.service.inhand import InHand
+from dropsight.service.recorder import Recorder
+from dropsight.service.recording import Finished
+from dropsight.service.work import Engine, Questions
+from dropsight.service.workers import HURRY_DEPTH, Workers
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return open_engine(Config(inference=Inference(tta=("original", "horizontal_flip"), workers=1)))
+
+
+def named(engine: Engine, name: str) -> Engine:
+    plan = replace(engine.plan, spec=replace(engine.plan.spec, name=name))
+    return replace(engine, plan=plan, hurried=plan.in_a_hurry())
+
+
+@dataclass
+class Failing:
+    """A model that is swapped for another in the middle of an invoke, which fails."""
+
+    model: Model
+    swap: Callable[[], None]
+
+    @property
+    def spec(self) -> object:
+        return self.model.spec
+
+    def scores(self, batch: Batch) -> Scores:
+        self.swap()
+        raise ModelError(f"no answer to {len(batch)}")
+
+
+@dataclass
+class Notes:
+    """Stands where the recorder is."""
+
+    put_in: list[Finished] = field(default_factory=list)
+
+    def put(self, outcome: Finished) -> None:
+        self.put_in.append(outcome)
+
+
+@dataclass
+class Floor:
+    """Workers between a backlog and notes; `at_look` is called as an image is about to be decoded."""
+
+    root: Path
+    engine: Engine
+    at_look: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        self.backlog, self.notes = Backlog(), Notes()
+        self.folder = DropFolder.open(Watch(path=self.root))
+        self.workers = Workers(
+            self.engine,
+            queue_settings=Queue(),
+            decoders=1,
+            backlog=self.backlog,
+            recorder=cast("Recorder", self.notes),
+            in_hand=InHand(self.root / "in-hand"),
+            questions=Questions(
+                on_record=lambda *_: False,
+                survives=lambda _: True,
+                explains=None,
+                wants_look=self._look,
+                saw=lambda *_: None,
+                age_of=lambda _: 1000.0,
+            ),
+        )
+
+    def _look(self, _: str) -> bool:
+        self.at_look()
+        return False
+
+    def model_of_failure(self, content: bytes, code: str) -> str:
+        path = self.root / "a.jpg"
+        path.write_bytes(content)
+        self.backlog.hint(self.folder, str(path), closed=True)
+        self.workers.start(never_hurry=True)
+        wait_until(lambda: bool(self.notes.put_in))
+        self.backlog.stop()
+        self.workers.finish()
+        (finished,) = self.notes.put_in
+        record = finished.record
+        assert isinstance(record, Failure)
+        assert record.error.code == code
+        assert record.model
+        return record.model.name
+
+
+def test_an_image_on_which_the_model_fails_is_recorded_under_that_model_though_another_is_in_force(
+    tmp_path: Path, engine: Engine
+) -> None:
+    failing = Failing(engine.models[0], lambda: floor.workers.swap(named(engine, "second")))
+    floor = Floor(tmp_path, replace(named(engine, "first"), models=[cast("Model", failing)]))
+    assert floor.model_of_failure(PHOTOS[0].read_bytes(), "model_error") == "first"
+
+
+def test_an_image_that_cannot_be_decoded_is_recorded_under_the_model_that_it_was_meant_for(
+    tmp_path: Path, engine: Engine
+) -> None:
+    floor = Floor(tmp_path, named(engine, "first"), lambda: floor.workers.swap(named(engine, "second")))
+    _, png = cv2.imencode(".png", np.full((64, 64, 3), 7, np.uint8))
+    content = png.tobytes()
+    data = content.index(b"IDAT") + 4
+    broken = content[:data] + b"\xff" * 8 + content[data + 8 :]
+    assert floor.model_of_failure(broken, "unreadable") == "first"
+
+
+def test_a_swap_pairs_no_model_with_the_plan_of_another(tmp_path: Path, engine: Engine) -> None:
+    floor = Floor(tmp_path, named(engine, "first"))
+    for number in range(HURRY_DEPTH):
+        floor.backlog.hint(floor.folder, f"{tmp_path}/{number}.jpg", closed=True)
+    both, over, switching = (
+        [named(engine, name) for name in ("first", "second")],
+        threading.Event(),
+        sys.getswitchinterval(),
+    )
+
+    def swap() -> None:
+        while not over.is_set():
+            for each in both:
+                floor.workers.swap(each)
+
+    other = threading.Thread(target=swap)
+    sys.setswitchinterval(1e-6)
+    other.start()
+    try:
+        for _ in range(20_000):
+            taken, plan = floor.workers._in_force()  # noqa: SLF001 - what each image is given
+            assert plan.hurried
+            assert plan.spec is taken.plan.spec
+    finally:
+        sys.setswitchinterval(switching)
+        over.set()
+        other.join()
+
+
+def test_models_that_are_loaded_at_the_same_time_leave_stderr_as_it_was() -> None:
+    before = os.fstat(2)
+    model = open_tflite(locate("builtin:efficientnet_lite0"), said=Said(None, None), threads=1)
+
+    def load() -> None:
+        for _ in range(10):
+            model.replicate()
+
+    loads = [threading.Thread(target=load) for _ in range(4)]
+    for each in loads:
+        each.start()
+    for each in loads:
+        each.join()
+    after = os.fstat(2)
+    assert (after.st_dev, after.st_ino) == (before.st_dev, before.st_ino)
