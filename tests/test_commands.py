@@ -82,7 +82,7 @@ def test_check_tries_everything_and_prints_a_line_a_finding(tmp_path: Path) -> N
         done = dropsight("check", cwd=tmp_path, environ={"DROPSIGHT_MQTT__URL": broker.url})
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [
-        ["ok", name] for name in ("config", "folders", "model", "image", "broker", "web")
+        ["ok", name] for name in ("config", "folders", "model", "kernels", "image", "broker", "web")
     ]
 
 

@@ -9,7 +9,7 @@ from dropsight import installing
 from dropsight.commands.settings import find_config, settings
 from dropsight.config import Config, token
 from dropsight.daemon.folders import open_folders
-from dropsight.errors import ConfigError, DropsightError
+from dropsight.errors import ConfigError, DropsightError, ModelError
 from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.sinks.mqtt import try_broker
 from dropsight.web.extra import is_installed
@@ -30,6 +30,7 @@ def _trials(config: Config) -> Iterator[Trial]:
     yield "folders", lambda: ", ".join(folder.root for folder in open_folders(config))
     runtime: list[ImageInferenceRuntime] = []
     yield "model", lambda: _load(config, runtime)
+    yield "kernels", lambda: _kernels(runtime)
     yield "image", lambda: _classify(runtime)
     mqtt = config.mqtt
     if mqtt is None:
@@ -65,6 +66,13 @@ def _load(config: Config, loaded: list[ImageInferenceRuntime]) -> str:
     )
     loaded.append(runtime)
     return f"{runtime.spec.name}, {runtime.spec.quantization}, {len(runtime.spec.labels)} classes"
+
+
+def _kernels(loaded: list[ImageInferenceRuntime]) -> str:
+    kernels = loaded[0].spec.kernels if loaded else None
+    if kernels and kernels.fault:
+        raise ModelError(str(kernels))
+    return str(kernels) if kernels else ""
 
 
 def _classify(loaded: list[ImageInferenceRuntime]) -> str:

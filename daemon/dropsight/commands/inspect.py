@@ -47,6 +47,7 @@ def _facts(spec: ModelSpec) -> list[tuple[str, str]]:
         ("labels", f"{len(spec.labels)} ({examples}, ...) from {spec.labels_from}"),
         ("normalization", f"(pixel - {mean}) / {std} from {spec.normalization_from}"),
         ("temperature", f"{spec.temperature:g}"),
+        *([("kernels", str(spec.kernels))] if spec.kernels else []),
     ]
 
 

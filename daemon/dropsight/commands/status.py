@@ -33,6 +33,8 @@ def _lines(status: Status) -> Iterator[str]:
     yield f"watching   {', '.join(status.watch)}"
     model = status.model
     yield f"model      {model.name} ({model.quantization}, {model.classes} classes, {model.backend})"
+    if model.kernels:
+        yield f"kernels    {model.kernels}"
     yield from (f"fallback   because {reason}" for reason in model.instead_of)
     yield f"images     {counters.done} done, {counters.failed} failed, {counters.waiting} waiting"
     yield f"speed      {speed.window:.2f} images/s of late, {speed.since_start:.2f} since the start"

@@ -37,6 +37,10 @@ def open_engine(config: Config) -> Engine:
     model, reasons = open_first((settings.path, *settings.fallback), said=said, threads=threads)
     if reasons:
         log.warning("falling back to %s, because %s", model.spec.path, "; ".join(reasons))
+    if kernels := model.spec.kernels:
+        log.log(
+            logging.WARNING if kernels.fault else logging.INFO, "%s: kernels: %s", model.spec.name, kernels
+        )
     models = [model, *(model.replicate() for _ in range(workers(config) - 1))]
     plan = _plan(config, model)
     shape = (plan.spec.height, plan.spec.width, plan.spec.channels)

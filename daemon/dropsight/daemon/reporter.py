@@ -71,7 +71,9 @@ class Reporter:
     def troubles(self) -> dict[str, str]:
         of_broker = self.publisher.troubles.current() if self.publisher else {}
         of_web = self.web.troubles.current() if self.web else {}
-        return self._recorder.troubles.current() | of_broker | of_web
+        kernels = self._workers.engine.plan.spec.kernels
+        of_model = {"kernels": kernels.fault} if kernels and kernels.fault else {}
+        return self._recorder.troubles.current() | of_model | of_broker | of_web
 
     def status(self, watched: Sequence[str]) -> Status:
         snapshot = self.snapshot()

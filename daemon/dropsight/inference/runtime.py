@@ -1,5 +1,6 @@
 """Single images and batches, for notebooks and the command line, by the very steps of the daemon."""
 
+import logging
 import os
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -24,6 +25,8 @@ from dropsight.inference.results import BatchResults, ImageFailure, ImageResult
 from dropsight.models.describing import Said
 from dropsight.models.registry import open_model
 from dropsight.records import ErrorFacts, Normalization
+
+log = logging.getLogger(__name__)
 
 Image: TypeAlias = "str | os.PathLike[str] | bytes | Pixels"
 """A path, an encoded image, or (height, width, 3) RGB uint8."""
@@ -57,6 +60,8 @@ class ImageInferenceRuntime:
         said = Said(None if labels is None else Path(labels), normalization)
         self._model = open_model(os.fspath(model_path), said=said, threads=threads or _cores())
         self.spec = self._model.spec
+        if self.spec.kernels and self.spec.kernels.fault:
+            log.warning("%s: %s", self.spec.name, self.spec.kernels.fault)
         if model_format not in {"auto", self.spec.format}:
             raise ModelError(f"{self.spec.path}: the model is {self.spec.format}, not {model_format}")
         if temperature <= 0:

@@ -6,9 +6,10 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
 
@@ -18,12 +19,17 @@ from numpy.typing import NDArray
 from dropsight import installing
 from dropsight.errors import ModelError
 from dropsight.models.describing import Said, describe
+from dropsight.models.kernels import kernels_of
 from dropsight.models.quantization import dequantize
-from dropsight.models.spec import Batch, ModelSpec, Scores, TensorSpec
+from dropsight.models.spec import Batch, Kernels, ModelSpec, Scores, TensorSpec
 from dropsight.models.tflite_file import TFLiteFile, is_whole, read_tflite
 
-RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter", "tensorflow.lite")
-"""Modules with an Interpreter, in the order in which they are tried."""
+RUNTIMES = (
+    "ai_edge_litert.interpreter:Interpreter",
+    "tflite_runtime.interpreter:Interpreter",
+    "tensorflow:lite.Interpreter",
+)
+"""Where an interpreter may come from, in the order in which they are tried."""
 
 Details = Mapping[str, object]
 _STDERR_TURNED = threading.Lock()
@@ -56,6 +62,16 @@ class _Source:
     interpreter: _InterpreterClass
     threads: int
 
+    @property
+    def name(self) -> str:
+        return self.runtime.partition(":")[0].partition(".")[0]
+
+    def kernels(self, interpreter: Interpreter) -> Kernels | None:
+        """Which kernels compute the model; `interpreter` is one of it."""
+        return kernels_of(
+            interpreter, runtime=self.name, opens=lambda content: replace(self, content=content).open()
+        )
+
     def open(self) -> Interpreter:
         """Raises ModelError for what this interpreter cannot load."""
         try:
@@ -64,8 +80,7 @@ class _Source:
                 made.allocate_tensors()
         except SystemError as error:
             raise ModelError(
-                f"{self.runtime.split('.')[0]} does not work with this numpy; "
-                f"{installing.packages('numpy<2')}"
+                f"{self.name} does not work with this numpy; {installing.packages('numpy<2')}"
             ) from error
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())
@@ -159,9 +174,10 @@ def open_tflite(path: Path, *, said: Said, threads: int) -> LiteRTModel:
 
 
 def _runtime(path: Path) -> tuple[str, _InterpreterClass]:
-    for module in RUNTIMES:
+    for runtime in RUNTIMES:
+        module, _, name = runtime.partition(":")
         try:
-            return module, import_module(module).Interpreter
+            return runtime, attrgetter(name)(import_module(module))
         except (ImportError, AttributeError):
             continue
     raise ModelError(f"{path} needs a TFLite interpreter: {installing.packages('ai-edge-litert')}")
@@ -192,7 +208,7 @@ def _spec(source: _Source, interpreter: Interpreter, said: Said) -> ModelSpec:
         name=path.stem,
         path=path,
         format="tflite",
-        backend=source.runtime.split(".")[0],
+        backend=source.name,
         quantization=_quantization(tensor, file, interpreter),
         digest=f"sha256:{sha256(source.content).hexdigest()}",
         input=tensor,
@@ -204,6 +220,7 @@ def _spec(source: _Source, interpreter: Interpreter, said: Said) -> ModelSpec:
         normalization_from=description.normalization_from,
         temperature=description.temperature,
         golden=description.golden,
+        kernels=source.kernels(interpreter),
     )
 
 

@@ -34,10 +34,31 @@ class TensorSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Kernels:
+    """How many of a TFLite model's operators XNNPACK computes, the others being slow.
+
+    `fault`: why it does not work at all here, and the way out.
+    """
+
+    xnnpack: int
+    operators: int
+    fault: str | None = None
+
+    def __str__(self) -> str:
+        if self.fault:
+            return self.fault
+        if not self.xnnpack:
+            return f"slow ones: XNNPACK, the fast ones, takes none of the model's {self.operators} operators"
+        share = "all" if self.xnnpack == self.operators else f"{self.xnnpack} of"
+        return f"XNNPACK, for {share} {self.operators} operators"
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """`activation` is the graph's last word: probabilities after softmax or logistic, logits after none.
 
     `temperature` comes from the model's sidecar; the `*_from` fields say where a fact was found.
+    `kernels` is None where the backend has no choice of them, or does not tell.
     """
 
     name: str
@@ -55,6 +76,7 @@ class ModelSpec:
     normalization_from: str
     temperature: float = 1.0
     golden: tuple[Golden, ...] = ()
+    kernels: Kernels | None = None
 
     @property
     def height(self) -> int:

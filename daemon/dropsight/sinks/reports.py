@@ -7,6 +7,7 @@ import msgspec
 
 from dropsight.config import Config, effective
 from dropsight.inference.pipeline import timestamp
+from dropsight.models.spec import Kernels
 from dropsight.service.stats import Snapshot
 from dropsight.service.work import Engine
 from dropsight.sinks.mqtt import MqttStatus
@@ -24,6 +25,8 @@ class ModelReport(msgspec.Struct, frozen=True):
     temperature: float
     instead_of: list[str]
     """Why the models before it in the config are not in force."""
+    kernels: Kernels | None = None
+    """None where the backend has no choice of them."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -55,6 +58,7 @@ def model_report(engine: Engine) -> ModelReport:
         classes=len(spec.labels),
         temperature=spec.temperature,
         instead_of=list(engine.instead_of),
+        kernels=spec.kernels,
     )
 
 
