@@ -8,6 +8,7 @@ import msgspec
 
 from dropsight.commands.settings import find_config, settings
 from dropsight.errors import DropsightError
+from dropsight.service.census import Lying
 from dropsight.service.control import ask
 from dropsight.service.latency import Percentiles
 from dropsight.sinks.reports import Status
@@ -37,6 +38,7 @@ def _lines(status: Status) -> Iterator[str]:
         yield f"kernels    {model.kernels}"
     yield from (f"fallback   because {reason}" for reason in model.instead_of)
     yield f"images     {counters.done} done, {counters.failed} failed, {counters.waiting} waiting"
+    yield f"folders    {_lying(stats.folders)}"
     yield f"speed      {speed.window:.2f} images/s of late, {speed.since_start:.2f} since the start"
     yield f"queues     {', '.join(f'{name} {depth}' for name, depth in stats.queues.items())}"
     yield f"broker     {_broker(status)}"
@@ -51,6 +53,14 @@ def _lines(status: Status) -> Iterator[str]:
         if counts:
             most = sorted(counts.items(), key=lambda pair: -pair[1])[:8]
             yield f"{name:<10} {', '.join(f'{key} {count}' for key, count in most)}"
+
+
+def _lying(folders: Lying) -> str:
+    more = "at least " if folders.counting else ""
+    span = "" if folders.seconds_left is None else f", about {_span(folders.seconds_left)} for them"
+    return (
+        f"{more}{folders.images:,} images lie in them{span}{', still counting' if folders.counting else ''}"
+    )
 
 
 def _broker(status: Status) -> str:

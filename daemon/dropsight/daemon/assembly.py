@@ -236,6 +236,7 @@ class Daemon:
             recorder=self._recorder,
             workers=self._workers,
             watch=self._watching.watch,
+            scanner=self._scanner,
         )
 
     def _make_publisher(self) -> Publisher | None:

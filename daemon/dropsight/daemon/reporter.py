@@ -13,6 +13,7 @@ from dropsight.service.backlog import Backlog
 from dropsight.service.cameras import CameraWatch
 from dropsight.service.notify import notify
 from dropsight.service.recorder import Recorder
+from dropsight.service.scanner import Scanner
 from dropsight.service.stats import Snapshot, Stats, summary
 from dropsight.service.workers import Workers
 from dropsight.sinks.mqtt import Publisher
@@ -35,12 +36,13 @@ class Reporter:
         recorder: Recorder,
         workers: Workers,
         watch: CameraWatch,
+        scanner: Scanner,
     ) -> None:
         self.config = config
         self.publisher: Publisher | None = None
         self.web: WebServer | None = None
         self._stats, self._backlog, self._recorder, self._workers = stats, backlog, recorder, workers
-        self._watch = watch
+        self._watch, self._scanner = watch, scanner
         self._started = time.time()
         self.up = False
 
@@ -60,6 +62,7 @@ class Reporter:
         }
         return self._stats.snapshot(
             counters,
+            folders=self._scanner.lying(),
             queues=queues,
             dropped=self._recorder.dropped,
             paused=self._backlog.paused,

@@ -79,6 +79,7 @@ class Backlog:
     _aside: int = 0
     _seen: int = 0
     _finished: Counter[Status] = field(default_factory=Counter)
+    _finished_in: Counter[DropFolder] = field(default_factory=Counter)
     _stopped: bool = False
     _paused: bool = False
     _served_at: float = 0.0
@@ -168,6 +169,14 @@ class Backlog:
         with self._lock:
             return len(self._queue)
 
+    def room(self) -> int:
+        """For how many more there is room at this moment."""
+        with self._lock:
+            return max(self.capacity - (len(self._known) - self._aside), 0)
+
+    def finished_in(self, folder: DropFolder) -> int:
+        return self._finished_in[folder]
+
     def drop(self, candidate: Candidate) -> None:
         """The file vanished before it was read, or is on record already: it was never ours to count."""
         there = self._is_there_again(candidate)
@@ -179,6 +188,7 @@ class Backlog:
         there = self._is_there_again(candidate)
         with self._lock:
             self._finished[status] += 1
+            self._finished_in[candidate.folder] += 1
             self._release(candidate, again=there)
 
     def hold(self, folder: DropFolder, path: str) -> Candidate:
@@ -237,7 +247,7 @@ class Backlog:
         return candidate
 
     def _add(self, candidate: Candidate) -> bool:
-        if len(self._known) - self._aside >= self.capacity or self._stopped:
+        if not self.room() or self._stopped:
             return False
         self._known[candidate.path] = candidate
         self._seen += 1
@@ -284,9 +294,7 @@ class Backlog:
         del self._known[candidate.path]
         self._aside -= candidate.place == "aside"
         if again or candidate.again:  # or heard of since it was looked for
-            now = time.monotonic()
-            closed = candidate.closed_again
-            self._add(Candidate(candidate.folder, candidate.path, closed=closed, ready_at=now, since=now))
+            self.hint(candidate.folder, candidate.path, closed=candidate.closed_again)
         # One that waits for room is woken for many, not for each.
         if len(self._known) - self._aside <= self.capacity - max(self.capacity // 4, 1):
             self._room.notify()

@@ -3,7 +3,7 @@
 import heapq
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, Protocol, TypeAlias, TypeVar
+from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 
 Order: TypeAlias = Literal["oldest", "newest", "fair"]
 
@@ -91,6 +91,32 @@ class Fair(Lineup[W]):
 
     def __len__(self) -> int:
         return sum(map(len, self._cameras.values()))
+
+
+class Choice(Generic[Item]):
+    """The first in line of however many are added, in bounded memory."""
+
+    def __init__(self, order: Order, *, limit: int, camera_of: Callable[[Item], str]) -> None:
+        self._order, self._limit, self._camera_of = order, limit, camera_of
+        self._chosen: list[tuple[float, Item]] = []
+        self.left_out = False
+
+    def add(self, since: float, item: Item) -> None:
+        self._chosen.append((since, item))
+        if len(self._chosen) >= 2 * self._limit:
+            self._shorten()
+
+    def take(self, most: int) -> list[tuple[float, Item]]:
+        """Return so many at most, the first of all first; they leave the choice."""
+        self._shorten()
+        taken = self._chosen[:most]
+        del self._chosen[:most]
+        return taken
+
+    def _shorten(self) -> None:
+        before = len(self._chosen)
+        self._chosen = list(first(self._chosen, self._order, limit=self._limit, camera_of=self._camera_of))
+        self.left_out |= len(self._chosen) < before
 
 
 def first(

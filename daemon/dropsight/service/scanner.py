@@ -6,13 +6,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from dropsight import crashpoints
 from dropsight.service.backlog import Backlog
+from dropsight.service.census import Census, Lying, lying
 from dropsight.service.clock import Clock
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.heartbeats import Heartbeats
-from dropsight.service.lineup import first
+from dropsight.service.lineup import Choice
 from dropsight.service.refusals import Refusals
 from dropsight.service.watcher import Watcher
 
@@ -20,6 +22,8 @@ log = logging.getLogger(__name__)
 
 RECONCILE_SECONDS = 60.0
 CHUNK = 8_192
+# A walk that takes longer begins with what it has found: of a million images that is seconds.
+LOOK_SECONDS = 0.25
 NAME = "scan"
 
 
@@ -38,7 +42,10 @@ class Scanner:
         skip: Callable[[DropFolder, str], bool],
         refusals: Refusals,
         clock: Clock,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
+        self._look_seconds = look_seconds
+        self._censuses = {folder: Census(partial(backlog.finished_in, folder)) for folder in folders}
         self._backlog, self._skip, self._refusals, self._clock = backlog, skip, refusals, clock
         self.heartbeats = Heartbeats()
         self._watchers = {folder: Watcher(folder, backlog, self, self.heartbeats) for folder in folders}
@@ -93,20 +100,42 @@ class Scanner:
 
         Memory is bounded however many there are: what is not among the first is for another walk, soon.
         """
+        choice = Choice(self._backlog.order, limit=CHUNK, camera_of=folder.camera)
         try:
-            found = list(
-                first(self._aged(folder, start), self._backlog.order, limit=CHUNK, camera_of=folder.camera)
-            )
-            for since, path in found:
-                if self._stopped:
-                    return
-                self.heartbeats.rest(NAME)  # it waits for room
-                self._backlog.offer(folder, path, since=since)
-                self.heartbeats.beat(NAME)
-            if len(found) >= CHUNK // 2:
-                self.rescan()
+            self._choose(choice, folder, start)
         except OSError as error:
             log.warning("%s cannot be read: %s", os.fspath(folder.root), error.strerror)
+        else:
+            self._offer(folder, choice.take(CHUNK))
+            if choice.left_out:
+                self.rescan()
+
+    def lying(self) -> Lying:
+        """How much lies in the folders. From any thread."""
+        return lying(self._censuses.values(), waiting=self._backlog.counters().waiting)
+
+    def _choose(self, choice: Choice[str], folder: DropFolder, start: str | None) -> None:
+        """Look at all that is there; a long walk begins with the first in line of what it has found."""
+        census = self._censuses[folder] if start is None else Census(lambda: 0)
+        census.begin()
+        due = time.monotonic() + self._look_seconds
+        for since, path in self._aged(folder, start):
+            if self._stopped:
+                return
+            choice.add(since, path)
+            census.count()
+            if time.monotonic() >= due:
+                self._offer(folder, choice.take(self._backlog.room()))
+                due = time.monotonic() + self._look_seconds
+        census.end()
+
+    def _offer(self, folder: DropFolder, found: Sequence[tuple[float, str]]) -> None:
+        for since, path in found:
+            if self._stopped:
+                return
+            self.heartbeats.rest(NAME)  # it waits for room
+            self._backlog.offer(folder, path, since=since)
+            self.heartbeats.beat(NAME)
 
     def _aged(self, folder: DropFolder, start: str | None) -> Iterator[tuple[float, str]]:
         self._clock.look()

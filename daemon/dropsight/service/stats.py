@@ -11,9 +11,12 @@ import msgspec
 
 from dropsight.records import Failure, Latency, Record, Result
 from dropsight.service.backlog import Counters
+from dropsight.service.census import Lying
 from dropsight.service.latency import SLOTS, Distribution, LatencyHistogram, Percentiles
 
 STAGES = Latency.__struct_fields__
+# Of fewer images lately, their speed says nothing of the next.
+TELLING_COUNT = 20
 _THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -37,6 +40,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     uptime_seconds: float
     window_seconds: float
     counters: Counters
+    folders: Lying = Lying()
     queues: Mapping[str, int]
     images_per_second: Throughput
     latency_ms: Latencies
@@ -88,6 +92,7 @@ class Stats:
         self,
         counters: Counters,
         *,
+        folders: Lying,
         queues: Mapping[str, int],
         dropped: int,
         paused: bool,
@@ -101,16 +106,19 @@ class Stats:
         with self._lock:
             window = {stage: histogram.window(now=now) for stage, histogram in self._stages.items()}
             since_start = {stage: histogram.since_start() for stage, histogram in self._stages.items()}
+            speed = Throughput(
+                window=round(window["total"].count / max(min(uptime, self._window_seconds), 1e-3), 3),
+                since_start=round(since_start["total"].count / max(uptime, 1e-3), 3),
+            )
+            telling = window["total"].count >= TELLING_COUNT
             return Snapshot(
                 time=clock,
                 uptime_seconds=round(uptime, 1),
                 window_seconds=self._window_seconds,
                 counters=counters,
                 queues=queues,
-                images_per_second=Throughput(
-                    window=round(window["total"].count / max(min(uptime, self._window_seconds), 1e-3), 3),
-                    since_start=round(since_start["total"].count / max(uptime, 1e-3), 3),
-                ),
+                folders=folders.at(speed.window if telling and not paused else 0.0),
+                images_per_second=speed,
                 latency_ms=Latencies(window=window, since_start=since_start),
                 classes=dict(self._classes.most_common()),
                 cameras=dict(self._cameras.most_common()),

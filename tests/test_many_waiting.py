@@ -1,0 +1,150 @@
+"""A million files in the folders: begun with at once, counted, and looked through in flat memory."""
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brokers import wait_until
+from daemons import PHOTOS, dropsight, running
+from dropsight.config import Watch
+from dropsight.service.backlog import Backlog
+from dropsight.service.census import Census, lying
+from dropsight.service.clock import Clock
+from dropsight.service.dropfolder import DropFolder
+from dropsight.service.lineup import Choice, Order
+from dropsight.service.refusals import Refusals
+from dropsight.service.scanner import Scanner
+from dropsight.service.troubles import Troubles
+
+
+class Inbox:
+    """A folder of empty files, a backlog, and a scanner that tells of each file that it comes to."""
+
+    def __init__(self, root: Path, count: int, *, at_file: Callable[[int], None], capacity: int = 8) -> None:
+        for number in range(count):
+            (root / f"{number:03}.jpg").touch()
+        self.folder = DropFolder.open(Watch(path=root))
+        self.backlog = Backlog(capacity=capacity)
+        self._at_file, self._come_to = at_file, 0
+        refusals = Refusals(root, Troubles(logging.getLogger(__name__)))
+        self.scanner = Scanner(
+            [self.folder], self.backlog, skip=self._skip, refusals=refusals, clock=Clock(), look_seconds=0.0
+        )
+
+    def _skip(self, _folder: DropFolder, _path: str) -> bool:
+        self._come_to += 1
+        self._at_file(self._come_to)
+        return False
+
+    def work_off(self) -> None:
+        """As workers would, until stopped."""
+        while candidate := self.backlog.take():
+            Path(candidate.path).unlink()
+            self.backlog.finish(candidate, "ok")
+
+
+def test_a_long_walk_hands_out_what_it_has_found_before_it_is_over(tmp_path: Path) -> None:
+    taken: list[str] = []
+
+    def at_file(number: int) -> None:
+        if number == 3:
+            candidate = inbox.backlog.take() if inbox.backlog.depth() else None
+            taken.extend([candidate.path] if candidate else [])
+
+    inbox = Inbox(tmp_path, 5, at_file=at_file)
+    inbox.scanner.walk(inbox.folder)
+    assert len(taken) == 1
+    assert inbox.backlog.counters().seen == 5
+
+
+def test_what_lies_there_is_at_least_so_much_while_it_is_counted_and_less_with_each_that_is_finished(
+    tmp_path: Path,
+) -> None:
+    said: list[tuple[int, bool]] = []
+
+    def at_file(_: int) -> None:
+        found = inbox.scanner.lying()
+        said.append((found.images, found.counting))
+
+    inbox = Inbox(tmp_path, 20, at_file=at_file, capacity=4)
+    worker = threading.Thread(target=inbox.work_off)
+    assert inbox.scanner.lying().counting
+    walk = threading.Thread(target=inbox.scanner.walk, args=(inbox.folder,))
+    walk.start()
+    wait_until(lambda: len(said) == 20 or inbox.backlog.room() == 0)
+    assert all(counting for _, counting in said)
+    worker.start()
+    walk.join()
+    wait_until(lambda: inbox.backlog.counters().waiting == 0)
+    assert (inbox.scanner.lying().images, inbox.scanner.lying().counting) == (0, False)
+    inbox.backlog.stop()
+    worker.join()
+
+
+def test_a_count_goes_by_the_last_walk_until_the_next_has_found_more() -> None:
+    finished = 0
+    census = Census(lambda: finished)
+    said: list[int] = []
+    for there in (5, 9):
+        census.begin()
+        for _ in range(there):
+            census.count()
+            said.append(census.images())
+        census.end()
+        finished += 2
+        said.append(census.images())
+    assert said == [1, 2, 3, 4, 5, 3, 3, 3, 3, 4, 5, 6, 7, 8, 9, 7]
+    assert lying([census], waiting=8).images == 8  # events told of one more
+
+
+def test_how_long_it_takes_is_told_by_the_speed_of_late_and_not_where_there_is_none() -> None:
+    census = Census(lambda: 0)
+    census.begin()
+    census.count()
+    census.end()
+    there = lying([census], waiting=0)
+    assert there.at(0.25).seconds_left == 4.0
+    assert there.at(0.0).seconds_left is None
+    assert lying([], waiting=0).at(1.0).seconds_left is None
+
+
+@given(st.lists(st.floats(0, 1e6)), st.sampled_from(["oldest", "newest"]), st.integers(1, 10))
+def test_a_choice_is_the_first_of_all_and_says_whether_any_was_left_out(
+    ages: list[float], order: Order, limit: int
+) -> None:
+    choice: Choice[str] = Choice(order, limit=limit, camera_of=lambda _: "cam")
+    for age in ages:
+        choice.add(age, "image")
+    assert [since for since, _ in choice.take(limit)] == sorted(ages, reverse=order == "newest")[:limit]
+    assert choice.left_out is (len(ages) > limit)
+
+
+def test_a_stop_ends_a_walk_wherever_it_is(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path, 50, at_file=lambda number: inbox.scanner.stop() if number == 2 else None)
+    inbox.scanner.walk(inbox.folder)
+    assert inbox.backlog.counters().seen <= 2
+
+
+def test_status_says_how_much_lies_in_the_folders_beside_what_waits(tmp_path: Path) -> None:
+    with running(tmp_path) as house:
+        house.ask("pause")
+        for number in range(600):  # more than the backlog holds
+            (house.inbox / f"{number}.jpg").hardlink_to(_photo(tmp_path))
+        house.ask("rescan")
+        wait_until(lambda: house.status()["stats"]["folders"]["images"] == 600)
+        assert house.counters()["waiting"] == 512
+        assert not house.status()["stats"]["folders"]["counting"]
+        said = dropsight("status", "-c", str(house.config)).stdout
+        assert "folders    600 images lie in them" in said
+
+
+def _photo(root: Path) -> Path:
+    photo = root / "photo.jpg"
+    if not photo.exists():
+        shutil.copy(PHOTOS[0], photo)
+    return photo
