@@ -120,8 +120,8 @@ def test_what_cannot_be_explained_is_one_line(
 @pytest.mark.parametrize(
     ("arguments", "line", "code"),
     [
-        (["-o", "missing/w.png"], "there is no folder", 1),
-        (["-o", "w.txt"], "no picture of the kind txt", 1),
+        (["-o", "missing/w.png"], "there is no folder", 2),
+        (["-o", "w.txt"], "no picture of the kind txt", 2),
         (["-o", "w.png", "--class", "1", "--top", "2"], "--class and --top: give one of them", 2),
         (["-o", "w.png", "--layer", "x"], "a layer is for gradcam, not for rise", 1),
     ],

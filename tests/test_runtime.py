@@ -114,7 +114,7 @@ def test_the_mean_of_five_views_is_the_mean_of_five_single_calls(square: NDArray
     singles = [plain.predict(view) for view in views(pixels, list(VIEWS))]
     by_class = [{each.class_index: each.confidence for each in single.predictions} for single in singles]
     for each in together.predictions:
-        mean = sum(known[each.class_index] for known in by_class) / 5
+        mean = sum(known.get(each.class_index, 0.0) for known in by_class) / 5
         assert each.confidence == pytest.approx(mean, abs=0.02)
 
 

@@ -6,7 +6,8 @@ DropsightError
 │   └── DamagedError   the journal can no longer be trusted: end, rescue it at the next start
 ├── SinkError      the log's or the broker's: the same
 ├── ModelError     the operator's: one clear line, exit code 1
-└── ConfigError    the operator's: one line a fault, exit code 2
+│   └── NoSuchModelError   its name is wrong: exit code 2
+└── ConfigError    the operator's, wrong usage as well: one line a fault, exit code 2
 """
 
 import errno
@@ -28,6 +29,8 @@ ErrorCode: TypeAlias = Literal[
 
 class DropsightError(Exception):
     """Base of everything raised on purpose; its text is fit for a user."""
+
+    exit_code = 1
 
 
 class ImageError(DropsightError):
@@ -52,7 +55,13 @@ class ModelError(DropsightError):
     pass
 
 
+class NoSuchModelError(ModelError):
+    exit_code = 2
+
+
 class ConfigError(DropsightError):
+    exit_code = 2
+
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = tuple(faults)
@@ -60,6 +69,13 @@ class ConfigError(DropsightError):
 
 # A disk that is full, gone or write-protected may be in order again tomorrow, without anybody's doing here.
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE}
+
+
+def reason(error: OSError) -> str:
+    """Say what the system says; where it says too little of a folder that cannot be made, what it means."""
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "there is a file where a folder has to be; move it away, or name another place"
+    return error.strerror or str(error)
 
 
 def is_passing(error: BaseException | None) -> bool:

@@ -9,8 +9,9 @@ from pathlib import Path
 from threading import Event
 from types import FrameType
 
+from dropsight.commands.places import need_place, need_there
 from dropsight.config import Watch
-from dropsight.errors import ConfigError
+from dropsight.errors import ConfigError, DropsightError, reason
 from dropsight.inference.results import ImageFailure, ImageResult
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
 from dropsight.service.dropfolder import DropFolder
@@ -18,11 +19,11 @@ from dropsight.service.dropfolder import DropFolder
 
 def batch(paths: Sequence[Path], output: Path, *, model: str | None, tta: bool, batch_size: int) -> int:
     """Write the results; return 1 if every image failed, 130 after Ctrl-C."""
+    need_there(paths)
+    need_place(output)
     images = [image for path in paths for image in _images(path)]
     if not images:
         raise ConfigError([f"no images in {', '.join(map(str, paths))}"])
-    if not output.parent.is_dir():
-        raise ConfigError([f"-o {output}: there is no folder {output.parent}"])
     runtime = ImageInferenceRuntime(model or DEFAULT_MODEL, use_tta=tta)
     results: list[ImageResult | ImageFailure] = []
     started = time.perf_counter()
@@ -33,7 +34,10 @@ def batch(paths: Sequence[Path], output: Path, *, model: str | None, tta: bool, 
             if stop.is_set():
                 break
     summary = runtime.summarize(results, total_ms=(time.perf_counter() - started) * 1e3)
-    summary.write(output)
+    try:
+        summary.write(output)
+    except OSError as error:
+        raise DropsightError(f"-o {output}: cannot be written: {reason(error)}") from error
     failed = sum(isinstance(result, ImageFailure) for result in results)
     print(
         f"{len(results)} of {len(images)} images in {summary.total_time_ms / 1e3:.1f} s, "

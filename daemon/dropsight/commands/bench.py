@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from dropsight.commands.places import need_folder
 from dropsight.commands.settings import find_config, settings
 from dropsight.commands.splits import Split, candidates, throughput
 from dropsight.config import Config, Watch
@@ -36,6 +37,8 @@ def bench(
 ) -> None:
     """Measure; with `tune`, write the best split into the config file. Raises DropsightError."""
     config = settings(find_config(file), overrides={} if model is None else {"model.path": model})
+    if images is not None:
+        need_folder(images, "of images")
     paths = _images(images)
     engine = open_engine(config)
     stages = stage_latencies(engine, paths, seconds=seconds)

@@ -7,8 +7,9 @@ import msgspec
 import numpy as np
 import yaml
 
-from dropsight.commands.measuring import measure
-from dropsight.errors import ConfigError, DropsightError, ModelError
+from dropsight.commands.measuring import LABELLED, measure
+from dropsight.commands.places import need_folder, need_place
+from dropsight.errors import ConfigError, DropsightError, ModelError, reason
 from dropsight.inference.calibration import Trust, fit_temperature, trust
 from dropsight.inference.figures import reliability_diagram
 from dropsight.inference.ranking import logits_of
@@ -18,6 +19,9 @@ from dropsight.models.sidecar import Sidecar, read_sidecar, sidecar_path
 
 def calibrate(folder: Path, *, model: str | None, output: Path | None) -> None:
     """Fit the temperature, write the sidecar and the diagram beside it; raises DropsightError."""
+    need_folder(folder, LABELLED)
+    if output is not None:
+        need_place(output)
     runtime = ImageInferenceRuntime(model or DEFAULT_MODEL)
     spec = runtime.spec
     target = output or sidecar_path(spec.path)
@@ -62,4 +66,4 @@ def _write(target: Path, model: Path, temperature: float) -> None:
     try:
         target.write_text(yaml.safe_dump(said, sort_keys=False, allow_unicode=True), encoding="utf-8")
     except OSError as error:
-        raise ConfigError([f"{target}: cannot be written: {error.strerror}"]) from error
+        raise DropsightError(f"{target}: cannot be written: {reason(error)}") from error

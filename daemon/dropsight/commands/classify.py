@@ -6,12 +6,14 @@ from pathlib import Path
 
 import msgspec
 
+from dropsight.commands.places import need_images
 from dropsight.inference.results import ImageFailure, ImageResult
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
 
 
 def classify(images: Sequence[Path], *, model: str | None, tta: bool, top: int, as_json: bool) -> int:
     """Print a line an image as it is done; return 1 if any could not be read."""
+    need_images(images, for_folders="dropsight batch FOLDER -o results.json takes the images in it")
     runtime = ImageInferenceRuntime(model or DEFAULT_MODEL, use_tta=tta, top_k=max(top, 5))
     results: list[ImageResult | ImageFailure] = []
     for image in images:
@@ -27,6 +29,7 @@ def _print(result: ImageResult | ImageFailure, top: int) -> None:
     if isinstance(result, ImageFailure):
         print(f"dropsight: {result.image_path}: {result.error.message}", file=sys.stderr)
         return
-    for number, each in enumerate(result.predictions[:top]):
+    shown = [each for each in result.predictions[:top] if round(each.confidence, 3) > 0]
+    for number, each in enumerate(shown or result.predictions[:1]):
         name = result.image_path if number == 0 else ""
         print(f"{name:<30} {each.confidence:7.1%}  {each.label}", flush=True)

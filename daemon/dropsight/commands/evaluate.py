@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from dropsight.commands.measuring import Measured, measure
+from dropsight.commands.measuring import LABELLED, Measured, measure
+from dropsight.commands.places import need_folder
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
 
 CONFUSIONS = 10
@@ -39,6 +40,7 @@ class Report(msgspec.Struct, frozen=True):
 
 def evaluate(folder: Path, *, model: str | None, as_json: bool) -> None:
     """Print accuracy, a line a class, and what is taken for what."""
+    need_folder(folder, LABELLED)
     runtime = ImageInferenceRuntime(model or DEFAULT_MODEL)
     report = report_of(measure(runtime, folder), runtime.spec.labels)
     if as_json:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dropsight.commands.places import need_images, need_place
 from dropsight.errors import ConfigError, DropsightError, ImageError
 from dropsight.explain.explaining import METHODS, Explainer, Method
 from dropsight.explain.figures import check_figure, side_by_side
@@ -28,6 +29,8 @@ def explain(
     if class_index is not None and top > 1:
         raise ConfigError(["--class and --top: give one of them"])
     wanted = _method(method)
+    need_images([image], for_folders="give one image")
+    need_place(output)
     check_figure(output)
     explainer = Explainer(open_model(model or DEFAULT_MODEL), wanted, layer_name=layer, show_progress=True)
     pixels = _pixels(image, at_least=(explainer.spec.height, explainer.spec.width))
@@ -53,7 +56,5 @@ def _pixels(path: Path, *, at_least: tuple[int, int]) -> Pixels:
         header = read_header(data)
         check_bounds(header, Bounds())
         return decode(data, header, at_least=at_least, how="crop")
-    except FileNotFoundError as error:
-        raise DropsightError(f"{path}: there is no such file") from error
     except ImageError as error:
         raise DropsightError(f"{path}: {error}") from error

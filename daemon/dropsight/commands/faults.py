@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dropsight.errors import ConfigError, DropsightError
+from dropsight.errors import DropsightError
 
 INTERRUPTED = 130
 
@@ -21,7 +21,7 @@ def told_plainly() -> Iterator[None]:
 
         for line in str(error).splitlines():
             print(logs.mark(f"dropsight: {line}"), file=sys.stderr)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
+        sys.exit(error.exit_code)
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()
         sys.exit(1)

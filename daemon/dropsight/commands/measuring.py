@@ -11,6 +11,8 @@ from dropsight.errors import ConfigError, ImageError
 from dropsight.inference.labelled import labelled
 from dropsight.inference.runtime import ImageInferenceRuntime
 
+LABELLED = "with a sub-folder of photos for each class"
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:

@@ -146,6 +146,6 @@ def shown(said: object) -> str:
         case dict():
             return "a mapping"
         case list() | tuple():
-            return "a list"
+            return "a list" if said else "an empty list"
         case _:
             return str(said)

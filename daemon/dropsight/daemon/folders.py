@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dropsight.config import Config
-from dropsight.errors import ConfigError, StoreError, is_passing
+from dropsight.errors import ConfigError, StoreError, is_passing, reason
 from dropsight.service.dropfolder import DropFolder
 
 log = logging.getLogger(__name__)
@@ -69,5 +69,5 @@ def _fault(key: str, path: Path, *, writes: bool) -> tuple[str, OSError] | None:
             with tempfile.TemporaryFile(dir=path):
                 pass
     except OSError as error:
-        return f"{key}: {path} cannot be {'written' if writes else 'read'}: {error.strerror}", error
+        return f"{key}: {path} cannot be {'written' if writes else 'read'}: {reason(error)}", error
     return None

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dropsight.errors import DropsightError
+from dropsight.errors import ConfigError, DropsightError, reason
 from dropsight.explain.explaining import Explanation
 from dropsight.explain.heatmap import coloured, overlay
 from dropsight.explain.inputs import Place
@@ -21,11 +21,9 @@ _KINDS = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff")
 
 
 def check_figure(path: Path) -> None:
-    """Raise DropsightError now for what would fail after all the work."""
+    """Raise ConfigError now for what would fail after all the work."""
     if _kind(path) not in _KINDS:
-        raise DropsightError(f"{path}: no picture of the kind {_kind(path)}; there are {', '.join(_KINDS)}")
-    if not path.absolute().parent.is_dir():
-        raise DropsightError(f"{path} cannot be written: there is no folder {path.absolute().parent}")
+        raise ConfigError([f"{path}: no picture of the kind {_kind(path)}; there are {', '.join(_KINDS)}"])
 
 
 def side_by_side(
@@ -60,7 +58,8 @@ def side_by_side(
         encoded = cv2.imencode(f".{_kind(path)}", cv2.cvtColor(figure, cv2.COLOR_RGB2BGR))[1]
         path.write_bytes(encoded.tobytes())
     except (OSError, cv2.error) as error:
-        raise DropsightError(f"{path} cannot be written: {error}") from error
+        said = error.err if isinstance(error, cv2.error) else reason(error)
+        raise DropsightError(f"{path} cannot be written: {said}") from error
 
 
 def _photo(found: Explanation, photo: tuple[Pixels, Place] | None) -> tuple[str, Pixels]:

@@ -69,6 +69,10 @@ def merge(views: Probabilities) -> NDArray[np.float32]:
 
 
 def predictions(merged: NDArray[np.float32], labels: Sequence[str], top_k: int) -> list[Prediction]:
-    """Rank the best first; the lower class index first among equals, which INT8 has often."""
+    """Rank the best first; the lower class index first among equals, which INT8 has often.
+
+    Classes that come to 0 are left out, but for the best: an INT8 model gives most of them nothing.
+    """
     order = np.argsort(-merged, kind="stable")[:top_k]
-    return [Prediction(int(place), labels[place], round(float(merged[place]), 6)) for place in order]
+    ranked = [Prediction(int(place), labels[place], round(float(merged[place]), 6)) for place in order]
+    return [*ranked[:1], *(each for each in ranked[1:] if each.confidence > 0)]

@@ -6,19 +6,20 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeAlias, get_args
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dropsight.config import Inference, View
+from dropsight.config import Inference
 from dropsight.errors import ImageError, ModelError
 from dropsight.images.framing import Pixels, Resize
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds, open_image
 from dropsight.inference import pipeline
+from dropsight.inference.demands import check_settings, check_whole, views_of
 from dropsight.inference.pipeline import Answer, Plan, Prepared
 from dropsight.inference.preparing import Preparation, PreprocessFn
 from dropsight.inference.results import BatchResults, ImageFailure, ImageResult
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 Image: TypeAlias = "str | os.PathLike[str] | bytes | Pixels"
 """A path, an encoded image, or (height, width, 3) RGB uint8."""
+Images: TypeAlias = "Sequence[Image] | Image"
 
 DEFAULT_MODEL = "builtin:efficientnet_lite0"
 
@@ -52,11 +54,20 @@ class ImageInferenceRuntime:
         top_k: int = 5,
         threads: int | None = None,
     ) -> None:
-        """Open the model; raises ModelError, ValueError for a setting out of range.
+        """Open the model; raises ModelError, TypeError or ValueError for a setting that cannot be.
 
         `preprocess_fn` takes upright RGB pixels (height, width, 3) uint8 and returns float
         (height, width, channels) of the model's size, normalised; quantization follows.
         """
+        check_settings(
+            model_format=model_format,
+            temperature=temperature,
+            preprocess_fn=preprocess_fn,
+            resize=resize,
+            top_k=top_k,
+            threads=threads,
+        )
+        views = views_of(tta_transforms)
         said = Said(None if labels is None else Path(labels), normalization)
         self._model = open_model(os.fspath(model_path), said=said, threads=threads or _cores())
         self.spec = self._model.spec
@@ -64,17 +75,13 @@ class ImageInferenceRuntime:
             log.warning("%s: %s", self.spec.name, self.spec.kernels.fault)
         if model_format not in {"auto", self.spec.format}:
             raise ModelError(f"{self.spec.path}: the model is {self.spec.format}, not {model_format}")
-        if temperature <= 0:
-            raise ValueError("temperature must be above 0")
         self._plan = Plan(
             device="",
             spec=self.spec,
             preparation=Preparation(self.spec, resize=resize, preprocess_fn=preprocess_fn),
             resize=resize,
             bounds=Bounds(),
-            inference=Inference(
-                top_k=top_k, temperature=temperature, tta=_views(tta_transforms) if use_tta else ()
-            ),
+            inference=Inference(top_k=top_k, temperature=temperature, tta=views if use_tta else ()),
         )
 
     def predict(self, image: Image) -> ImageResult:
@@ -85,14 +92,15 @@ class ImageInferenceRuntime:
         return self._result(image, prepared, answer, (time.perf_counter() - started) * 1e3)
 
     def predict_batch(
-        self, images: Sequence[Image], batch_size: int = 32, *, show_progress: bool = False
+        self, images: Images, batch_size: int = 32, *, show_progress: bool = False
     ) -> BatchResults:
-        """Classify many; what cannot be read becomes an entry with an error.
+        """Classify many, or one; what cannot be read becomes an entry with an error.
 
         The next batch is decoded while the model works on this one.
         """
         started = time.perf_counter()
-        results = list(self.results(images, batch_size, show_progress=show_progress))
+        check_whole("batch_size", batch_size)
+        results = list(self.results(_several(images), batch_size, show_progress=show_progress))
         return self.summarize(results, total_ms=(time.perf_counter() - started) * 1e3)
 
     def results(
@@ -198,7 +206,7 @@ class ImageInferenceRuntime:
 
 def run_image_inference(
     model_path: str | os.PathLike[str],
-    image_paths: Sequence[Image],
+    image_paths: Images,
     output_path: str | os.PathLike[str] | None = None,
     model_format: str = "auto",
     *,
@@ -206,7 +214,7 @@ def run_image_inference(
     batch_size: int = 32,
     show_progress: bool = False,
 ) -> BatchResults:
-    """Classify many images by one model; write the answer as JSON where `output_path` says."""
+    """Classify many images, or one, by one model; write the answer as JSON where `output_path` says."""
     runtime = ImageInferenceRuntime(model_path, model_format, use_tta=use_tta)
     batch = runtime.predict_batch(image_paths, batch_size, show_progress=show_progress)
     if output_path is not None:
@@ -214,13 +222,13 @@ def run_image_inference(
     return batch
 
 
-def _views(transforms: int | Sequence[str]) -> tuple[View, ...]:
-    known: tuple[View, ...] = get_args(View)
-    by_name = {str(view): view for view in known}
-    names = list(by_name)[:transforms] if isinstance(transforms, int) else transforms
-    if not names or not set(names) <= set(known):
-        raise ValueError(f"tta_transforms: 1 to {len(known)}, or names among {', '.join(known)}")
-    return tuple(by_name[name] for name in names)
+def _several(images: Images) -> Sequence[Image]:
+    """A path alone, of whose letters nobody wants to hear, is one image, as are bytes and pixels."""
+    if isinstance(images, np.ndarray):
+        return list(images) if images.ndim == 4 else [images]
+    if isinstance(images, str | bytes | os.PathLike):
+        return [images]
+    return images
 
 
 def _checked(pixels: NDArray[np.generic]) -> Pixels:

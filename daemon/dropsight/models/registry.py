@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from dropsight.errors import ModelError
+from dropsight.errors import ModelError, NoSuchModelError
 from dropsight.models.describing import Said
 from dropsight.models.spec import Model
 
@@ -37,13 +37,14 @@ def open_first(
 
     Raises ModelError with a line a reason where none can.
     """
-    reasons: list[str] = []
+    refusals: list[ModelError] = []
     for path in paths:
         try:
-            return open_model(path, said=said, threads=threads), reasons
+            return open_model(path, said=said, threads=threads), [str(error) for error in refusals]
         except ModelError as error:
-            reasons.append(str(error))
-    raise ModelError("\n".join(reasons))
+            refusals.append(error)
+    none_exists = all(isinstance(error, NoSuchModelError) for error in refusals)
+    raise (NoSuchModelError if none_exists else ModelError)("\n".join(map(str, refusals)))
 
 
 def locate(path: str | Path) -> Path:
@@ -53,7 +54,7 @@ def locate(path: str | Path) -> Path:
         return Path(path)
     name = text.removeprefix(BUILTIN)
     if name not in BUILTINS:
-        raise ModelError(f"{text}: no such model is bundled; there is {BUILTIN}{', '.join(BUILTINS)}")
+        raise NoSuchModelError(f"{text}: no such model is bundled; there is {BUILTIN}{', '.join(BUILTINS)}")
     return Path(__file__).parent / "builtin" / BUILTINS[name]
 
 
@@ -67,7 +68,7 @@ def format_of(path: Path) -> str:
         with path.open("rb") as file:
             head = file.read(8)
     except FileNotFoundError as error:
-        raise ModelError(
+        raise NoSuchModelError(
             f"{path}: no such model; give a .tflite file or {BUILTIN}efficientnet_lite0"
         ) from error
     except OSError as error:

@@ -16,7 +16,7 @@ from typing import IO, Literal
 import msgspec
 
 from dropsight import crashpoints
-from dropsight.errors import ConfigError, StoreError, is_passing
+from dropsight.errors import ConfigError, StoreError, is_passing, reason
 from dropsight.records import Status, with_total
 from dropsight.service.outbox import Delivery
 from dropsight.service.schema import connect, migrate, translated
@@ -247,7 +247,7 @@ def _sole_owner(path: Path) -> IO[bytes]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(path.name + ".lock").open("ab")
     except OSError as error:
-        text = f"store.path: {path.parent} cannot be written: {error.strerror}"
+        text = f"store.path: {path.parent} cannot be written: {reason(error)}"
         raise (StoreError(text) if is_passing(error) else ConfigError([text])) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

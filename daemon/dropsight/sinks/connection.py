@@ -35,6 +35,7 @@ _VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv
 # CONNACK reasons (MQTT 5, table 3-1) that say who we are is not good enough.
 _NOT_WELCOME = {0x85, 0x86, 0x87, 0x8A, 0x8C}
 _UNSUPPORTED_VERSION = 0x84
+_UNSPECIFIED = 0x80
 # Fixed header, topic length, packet id, properties length: more than a PUBLISH needs around its parts.
 _OVERHEAD_BYTES = 16
 
@@ -198,7 +199,7 @@ class Connection:
         self, _client: paho.Client, _data: object, _flags: object, code: ReasonCode, found: Properties | None
     ) -> None:
         with self._changed:
-            self._answer = (int(code.value) if code.is_failure else 0, str(code))
+            self._answer = (int(code.value) if code.is_failure else 0, _said(code))
             self.window = min(WINDOW, getattr(found, "ReceiveMaximum", WINDOW))
             self._largest_bytes = getattr(found, "MaximumPacketSize", None)
             self._changed.notify_all()
@@ -207,7 +208,7 @@ class Connection:
         self, _client: paho.Client, _data: object, _flags: object, code: ReasonCode, _found: object
     ) -> None:
         with self._changed:
-            self._closed = str(code)
+            self._closed = _said(code)
             self._changed.notify_all()
 
     def _on_publish(
@@ -215,7 +216,7 @@ class Connection:
     ) -> None:
         with self._changed:
             if code.is_failure:
-                self.refused[mid] = str(code)
+                self.refused[mid] = _said(code)
             self._acknowledged.append(mid)
             self._changed.notify_all()
 
@@ -225,7 +226,7 @@ class Connection:
         topic = self._asked_for.pop(mid, "")
         for code in codes:
             if code.is_failure:
-                log.warning("the broker does not let us listen to %s: %s", topic, code)
+                log.warning("the broker does not let us listen to %s: %s", topic, _said(code))
 
     def _refusal(self, answer: tuple[int, str] | None, closed: str | None) -> SinkError:
         shown = self._broker.shown
@@ -243,6 +244,11 @@ class Connection:
 
     def _lost(self) -> SinkError:
         return SinkError(f"{self._broker.shown}: the connection is lost: {self._closed or 'closed'}")
+
+
+def _said(code: ReasonCode) -> str:
+    """Give the broker's reason; where it gave none, paho makes one up."""
+    return "no reason was given" if code.value == _UNSPECIFIED else str(code)
 
 
 def protocols(setting: str) -> tuple[Protocol, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from dropsight import crashpoints
-from dropsight.errors import SinkError
+from dropsight.errors import SinkError, reason
 from dropsight.service.disk import sync_folder
 
 log = logging.getLogger(__name__)
@@ -228,4 +228,4 @@ def _cut_unfinished_line(fd: int) -> int:
 
 
 def _unusable(path: Path, error: OSError) -> SinkError:
-    return SinkError(f"log.path: {path} takes no lines: {error.strerror}")
+    return SinkError(f"log.path: {path} takes no lines: {reason(error)}")
