@@ -78,6 +78,7 @@ def test_inspect_says_where_labels_and_normalization_came_from() -> None:
 
 @pytest.mark.broker
 def test_check_tries_everything_and_prints_a_line_a_finding(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
     with mosquitto(tmp_path) as broker:
         done = dropsight("check", cwd=tmp_path, environ={"DROPSIGHT_MQTT__URL": broker.url})
     assert done.returncode == 0, done.stdout + done.stderr

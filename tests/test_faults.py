@@ -19,10 +19,11 @@ def test_an_unknown_config_key_is_one_line_with_the_nearest_key_and_exit_2(tmp_p
     ]
 
 
-def test_a_missing_model_is_one_line_and_exit_1(tmp_path: Path) -> None:
+def test_a_missing_model_is_one_line_and_exit_2(tmp_path: Path) -> None:
     done = dropsight("run", "--watch", "inbox", "--model", "gone.tflite", "--once", cwd=tmp_path)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    folders, line = done.stderr.splitlines()
+    assert "made the folders" in folders
     assert "gone.tflite: no such model" in line
 
 

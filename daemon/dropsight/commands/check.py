@@ -1,83 +1,171 @@
 """`dropsight check`."""
 
-from collections.abc import Callable, Iterator
-from importlib import resources
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeAlias
+
+import msgspec
 
 from dropsight import installing
-from dropsight.commands.settings import find_config, settings
-from dropsight.config import Config, token
-from dropsight.daemon.folders import open_folders
-from dropsight.errors import ConfigError, DropsightError, ModelError
-from dropsight.inference.runtime import ImageInferenceRuntime
+from dropsight.commands.runner import Runner, runner_of
+from dropsight.commands.settings import find_config, settings, system_file
+from dropsight.config import Config, Mqtt, Web, host_and_port, password, stored_password, token
+from dropsight.daemon.engine import open_engine
+from dropsight.daemon.folders import try_folders
+from dropsight.errors import DropsightError, ModelError
+from dropsight.images.opening import open_image
+from dropsight.inference import pipeline
+from dropsight.service.control import ask
+from dropsight.service.work import Engine
+from dropsight.sinks.connection import RefusedError
 from dropsight.sinks.mqtt import try_broker
+from dropsight.sinks.reports import Status
 from dropsight.web.extra import is_installed
 
-Trial: TypeAlias = tuple[str, Callable[[], str]]
+SAMPLE = Path(__file__).parent.parent / "samples" / "chelsea.jpg"
 
 
 def check(file: Path | None) -> int:
-    """Print a line a finding; return 0 if all is well, 2 for the config or its folders, else 1."""
+    """Print a line a finding; return 0 if all is well, 2 for the config or its folders, else 1.
+
+    Root tries what `run` needs as the user who runs it; nothing is made.
+    """
+    logging.disable(logging.WARNING)  # what is found is printed
     file = find_config(file)
     config = settings(file)
-    print(f"ok    config   {file or 'defaults'}")
-    codes = [_try(name, trial) for name, trial in _trials(config)]
-    return max(codes)
+    is_service = file is not None and file.absolute() == system_file().absolute()
+    credential = stored_password() if is_service else None
+    runner = runner_of(config.store.path.parent, is_service=is_service)
+    told = str(file or "defaults")
+    if os.geteuid() == 0 and not runner.is_me:
+        runner.become()
+        told += f", tried as {runner.name}, who runs it"
+        config = settings(file)
+    _say("ok", "config", told)
+    return _Check(config, runner, is_service=is_service).all(credential)
 
 
-def _trials(config: Config) -> Iterator[Trial]:
-    yield "folders", lambda: ", ".join(folder.root for folder in open_folders(config))
-    runtime: list[ImageInferenceRuntime] = []
-    yield "model", lambda: _load(config, runtime)
-    yield "kernels", lambda: _kernels(runtime)
-    yield "image", lambda: _classify(runtime)
-    mqtt = config.mqtt
-    if mqtt is None:
-        yield "broker", lambda: "none: mqtt is null"
-    else:
-        yield "broker", lambda: f"MQTT {try_broker(mqtt, config.device)}"
-    yield "web", lambda: _web(config)
+class _Check:
+    def __init__(self, config: Config, runner: Runner, *, is_service: bool) -> None:
+        self._config, self._runner, self._is_service = config, runner, is_service
+        self._code = 0
+
+    def all(self, credential: str | None) -> int:
+        if self._is_service and not self._runner.is_me:
+            who = self._runner.name
+            _say("warn", "user", f"what follows is not as {who}, who runs it: sudo dropsight check")
+        with self._part("folders"):
+            self._folders()
+        engine: Engine | None = None
+        with self._part("model"):
+            engine = self._model()
+        if engine:
+            with self._part("kernels"):
+                _kernels(engine)
+            with self._part("image"):
+                _classify(engine)
+        with self._part("broker"):
+            self._broker(credential)
+        with self._part("web"):
+            self._web()
+        return self._code
+
+    @contextmanager
+    def _part(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except DropsightError as error:
+            for line in str(error).splitlines():
+                _say("FAIL", name, line)
+            self._code = max(self._code, error.exit_code)
+
+    def _folders(self) -> None:
+        missing = try_folders(self._config)
+        inboxes = [watch.path for watch in self._config.watch]
+        made = [str(path) for path in missing if path not in inboxes]
+        told = ", ".join(map(str, inboxes))
+        _say("ok", "folders", f"{told}; run makes {', '.join(made)}" if made else told)
+        for inbox in inboxes:
+            if inbox in missing:
+                _say("warn", "folders", f"{inbox} is not there: run makes it ({missing[inbox]})")
+
+    def _model(self) -> Engine:
+        one = msgspec.structs.replace(self._config.inference, workers=1)
+        engine = open_engine(msgspec.structs.replace(self._config, inference=one))
+        spec = engine.plan.spec
+        proved = f", {len(spec.golden)} golden images right" if spec.golden else ""
+        _say("ok", "model", f"{spec.name}, {spec.quantization}, {len(spec.labels)} classes{proved}")
+        for reason in engine.instead_of:
+            _say("warn", "model", f"a fallback, because {reason}")
+        return engine
+
+    def _broker(self, credential: str | None) -> None:
+        mqtt = self._config.mqtt
+        if mqtt is None:
+            _say("ok", "broker", "none: mqtt is null")
+            return
+        try:
+            spoken = try_broker(mqtt, self._config.device, credential=credential)
+        except RefusedError as error:
+            raise DropsightError(f"{error}{self._hint(mqtt, credential)}") from error
+        _say("ok", "broker", f"MQTT {spoken}")
+
+    def _hint(self, mqtt: Mqtt, credential: str | None) -> str:
+        if not self._is_service or os.geteuid() == 0 or credential or password(mqtt):
+            return ""
+        return "; a password in systemd's credential store is for root to read: sudo dropsight check"
+
+    def _web(self) -> None:
+        web = self._config.web
+        if web is None:
+            _say("ok", "web", "none: web is null")
+            return
+        asks = "asks for the token" if token(web) else "asks for no token"
+        if not is_installed():
+            told = f"none: {installing.with_extra('web')}"
+            if web != Web():
+                raise DropsightError(f"{web.listen}: {told}, or web: null")
+            _say("ok", "web", told)
+            return
+        # It takes asyncio along.
+        from dropsight.web.serving import try_address
+
+        try:
+            try_address(web.listen)
+        except DropsightError:
+            if not self._is_ours(web):
+                raise
+            asks = f"where the running dropsight listens, {asks}"
+        _say("ok", "web", f"{web.listen}, {asks}")
+
+    def _is_ours(self, web: Web) -> bool:
+        """Whether it is the running daemon that has the address."""
+        with suppress(DropsightError):
+            status = msgspec.json.decode(ask(self._config.store.path.parent, "status"), type=Status)
+            _, port = host_and_port(web.listen)
+            return status.dashboard is not None and status.dashboard.endswith(f":{port}/")
+        return False
 
 
-def _try(name: str, trial: Callable[[], str]) -> int:
-    try:
-        finding = trial()
-    except DropsightError as error:
-        for line in str(error).splitlines():
-            print(f"FAIL  {name:<8} {line}")
-        return 2 if isinstance(error, ConfigError) else 1
-    if finding:
-        print(f"ok    {name:<8} {finding}")
-    return 0
+def _say(mark: str, name: str, text: str) -> None:
+    print(f"{mark:<5} {name:<8} {text}")
 
 
-def _web(config: Config) -> str:
-    if config.web is None:
-        return "none: web is null"
-    asks = "asks for the token" if token(config.web) else "asks for no token"
-    return f"{config.web.listen}, {asks}" if is_installed() else f"none: {installing.with_extra('web')}"
-
-
-def _load(config: Config, loaded: list[ImageInferenceRuntime]) -> str:
-    settings = config.model
-    runtime = ImageInferenceRuntime(
-        settings.path, labels=settings.labels, normalization=settings.normalization, resize=settings.resize
-    )
-    loaded.append(runtime)
-    return f"{runtime.spec.name}, {runtime.spec.quantization}, {len(runtime.spec.labels)} classes"
-
-
-def _kernels(loaded: list[ImageInferenceRuntime]) -> str:
-    kernels = loaded[0].spec.kernels if loaded else None
+def _kernels(engine: Engine) -> None:
+    kernels = engine.plan.spec.kernels
     if kernels and kernels.fault:
         raise ModelError(str(kernels))
-    return str(kernels) if kernels else ""
+    if kernels:
+        _say("ok", "kernels", str(kernels))
 
 
-def _classify(loaded: list[ImageInferenceRuntime]) -> str:
-    if not loaded:
-        return ""
-    sample = resources.files("dropsight") / "samples" / "chelsea.jpg"
-    result = loaded[0].predict(sample.read_bytes())
-    return f"a cat is {result.label} ({result.confidence:.1%}) in {result.latency_ms.total:.1f} ms"
+def _classify(engine: Engine) -> None:
+    began = time.perf_counter()
+    with open_image(SAMPLE) as file:
+        prepared = pipeline.prepare(*pipeline.read(file, engine.plan), engine.plan)
+    best = pipeline.predict(engine.models[0], prepared, engine.plan).predictions[0]
+    spent_ms = (time.perf_counter() - began) * 1e3
+    _say("ok", "image", f"a cat is {best.label} ({best.confidence:.1%}) in {spent_ms:.1f} ms")

@@ -1,7 +1,7 @@
 """The settings: one checked tree from a YAML file, the environment and the command line."""
 
 from dropsight.config.addresses import host_and_port, is_loopback
-from dropsight.config.credentials import has_password, password, redacted_url, token
+from dropsight.config.credentials import has_password, password, redacted_url, stored_password, token
 from dropsight.config.effective import dump, effective, schema
 from dropsight.config.reading import load
 from dropsight.config.sizes import format_size, parse_size
@@ -54,5 +54,6 @@ __all__ = [
     "password",
     "redacted_url",
     "schema",
+    "stored_password",
     "token",
 ]

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from dropsight.config.tree import Mqtt, Web
@@ -14,6 +15,8 @@ _USER_INFO = re.compile(r"(?<=://)([^:@/]*):.*@", re.DOTALL)
 
 # systemd names the folder of a unit's credentials in the first variable (systemd.exec, LoadCredential=).
 CREDENTIALS, CREDENTIAL = "CREDENTIALS_DIRECTORY", "dropsight.mqtt-password"
+# Where it looks for a credential of the unit that is given by its name alone.
+STORES = ("/etc/credstore", "/run/credstore", "/usr/local/lib/credstore", "/usr/lib/credstore")
 
 
 def password(mqtt: Mqtt, environ: Mapping[str, str] = os.environ) -> str | None:
@@ -25,6 +28,14 @@ def password(mqtt: Mqtt, environ: Mapping[str, str] = os.environ) -> str | None:
     if path is None:
         return None
     return _secret("mqtt.password_file", path, "password")
+
+
+def stored_password() -> str | None:
+    """What systemd would hand to the unit, None where there is none, or where only root may look for it."""
+    for store in STORES:
+        with suppress(OSError):
+            return (Path(store) / CREDENTIAL).read_text(encoding="utf-8").removesuffix("\n")
+    return None
 
 
 def token(web: Web) -> str | None:

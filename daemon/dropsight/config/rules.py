@@ -12,6 +12,7 @@ from dropsight.config.layers import Fault
 from dropsight.config.tree import Config, Mqtt, Watch, Web
 from dropsight.records import Normalization
 
+_ETC = Path("/etc")
 SCHEMES = ("mqtt", "mqtts", "ws", "wss", "mqtt+unix")
 _BROKEN_URL = "has a broken host or port; give it as mqtt://HOST:PORT, the port from 1 to 65535"
 
@@ -19,6 +20,7 @@ _BROKEN_URL = "has a broken host or port; give it as mqtt://HOST:PORT, the port 
 def broken_rules(config: Config) -> Iterator[Fault]:
     yield from _inboxes(config.watch)
     yield from _outlets(config.watch)
+    yield from _below_etc(config)
     if config.model.normalization:
         yield from _normalization(config.model.normalization)
     if config.mqtt:
@@ -48,6 +50,26 @@ def _outlets(watches: tuple[Watch, ...]) -> Iterator[Fault]:
         for name, folder in (("processed", watch.processed), ("failed", watch.failed)):
             if clash := _clash(folder, inbox.path, dotted(there), is_own=index == other):
                 yield Fault(_watch_key(index, name), clash, also=(there,))
+
+
+def _below_etc(config: Config) -> Iterator[Fault]:
+    """Where relative paths of a config in /etc end up, and where no service may write."""
+    written: list[tuple[Key, Path]] = [
+        (("log", "path"), config.log.path),
+        (("store", "path"), config.store.path),
+    ]
+    for index, watch in enumerate(config.watch):
+        written.append((_watch_key(index, "path"), watch.path))
+        if watch.after != "keep":
+            written.append((_watch_key(index, "failed"), watch.failed))
+        if watch.after == "move":
+            written.append((_watch_key(index, "processed"), watch.processed))
+    for key, path in written:
+        if _ETC in path.parents:
+            better = Path("/var/lib/dropsight", path.name)
+            yield Fault(
+                key, f"is {path}, and /etc is for configs alone; give an absolute path such as {better}"
+            )
 
 
 def _clash(folder: Path, inbox: Path, name: str, *, is_own: bool) -> str | None:

@@ -1,12 +1,15 @@
 """The folders of the config: made, and tried before anything depends on them."""
 
+import errno
 import fcntl
+import glob
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from dropsight.config import Config
 from dropsight.errors import ConfigError, StoreError, is_passing, reason
@@ -16,17 +19,26 @@ log = logging.getLogger(__name__)
 
 
 def open_folders(config: Config) -> list[DropFolder]:
-    """Make what is missing; raises ConfigError with a line for each folder that cannot be used.
+    """Make what is missing, and say so; raises ConfigError with a line for each folder that cannot be used.
 
     Raises StoreError where that may pass by itself.
     """
-    faults = [fault for key, path, writes in _needed(config) if (fault := _fault(key, path, writes=writes))]
-    texts = [text for text, _ in faults]
-    if faults:
-        passes = all(is_passing(error) for _, error in faults)
-        raise StoreError("; ".join(texts)) if passes else ConfigError(texts)
+    needed = list(_needed(config))
+    missing = _missing(needed)
+    _refuse(fault for folder in needed if (fault := _fault(folder, _make_and_try)))
+    if missing:
+        named = ", ".join(f"{path} ({key})" for path, key in missing.items())
+        log.info("made the folders that were not there: %s", named)
     ours = (config.log.path.parent, config.store.path.parent)
     return [DropFolder.open(watch, ours=ours) for watch in config.watch]
+
+
+def try_folders(config: Config) -> Mapping[Path, str]:
+    """As `open_folders`, but make nothing; return what it would make, with the keys."""
+    needed = list(_needed(config))
+    _refuse(fault for folder in needed if (fault := _fault(folder, _try)))
+    _refuse(fault for key, path in _files(config) if (fault := _fault(_Needed(key, path, True), _try_file)))
+    return _missing(needed)
 
 
 @contextmanager
@@ -48,26 +60,81 @@ def sole_watcher(folder: DropFolder) -> Iterator[None]:
         os.close(fd)
 
 
-def _needed(config: Config) -> Iterator[tuple[str, Path, bool]]:
+class _Needed(NamedTuple):
+    key: str
+    path: Path
+    writes: bool
+
+
+def _needed(config: Config) -> Iterator[_Needed]:
     for number, watch in enumerate(config.watch):
-        yield f"watch.{number}.path", watch.path, watch.after != "keep"
+        yield _Needed(f"watch.{number}.path", watch.path, watch.after != "keep")
         if watch.after != "keep":
-            yield f"watch.{number}.failed", watch.failed, True
+            yield _Needed(f"watch.{number}.failed", watch.failed, True)
         if watch.after == "move":
-            yield f"watch.{number}.processed", watch.processed, True
-    yield "log.path", config.log.path.parent, True
-    yield "store.path", config.store.path.parent, True
+            yield _Needed(f"watch.{number}.processed", watch.processed, True)
+    yield _Needed("log.path", config.log.path.parent, True)
+    yield _Needed("store.path", config.store.path.parent, True)
 
 
-def _fault(key: str, path: Path, *, writes: bool) -> tuple[str, OSError] | None:
+def _files(config: Config) -> Iterator[tuple[str, Path]]:
+    """What an earlier run, perhaps as another user, has left."""
+    yield "log.path", config.log.path
+    journal = config.store.path
+    yield from (("store.path", path) for path in journal.parent.glob(f"{glob.escape(journal.name)}*"))
+
+
+def _missing(needed: Iterable[_Needed]) -> dict[Path, str]:
+    return {folder.path: folder.key for folder in needed if not os.path.lexists(folder.path)}
+
+
+def _refuse(found: Iterable[tuple[str, OSError]]) -> None:
+    faults = dict(found)
+    if not faults:
+        return
+    passes = all(is_passing(error) for error in faults.values())
+    raise StoreError("; ".join(faults)) if passes else ConfigError(list(faults))
+
+
+def _fault(folder: _Needed, trial: Callable[[_Needed], None]) -> tuple[str, OSError] | None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with os.scandir(path):
-            pass
-        if writes:
-            # Nameless: a file with a name would be an arrival.
-            with tempfile.TemporaryFile(dir=path):
-                pass
+        trial(folder)
     except OSError as error:
-        return f"{key}: {path} cannot be {'written' if writes else 'read'}: {reason(error)}", error
+        verb = "written" if folder.writes else "read"
+        return f"{folder.key}: {folder.path} cannot be {verb}: {reason(error)}", error
     return None
+
+
+def _make_and_try(folder: _Needed) -> None:
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with os.scandir(folder.path):
+        pass
+    if folder.writes:
+        # Nameless: a file with a name would be an arrival.
+        with tempfile.TemporaryFile(dir=folder.path):
+            pass
+
+
+def _try(folder: _Needed) -> None:
+    if os.path.lexists(folder.path):
+        with os.scandir(folder.path):
+            pass
+        if folder.writes:
+            _ask_for(folder.path, os.W_OK | os.X_OK)
+        return
+    above = next(path for path in folder.path.parents if os.path.lexists(path))
+    with os.scandir(above):  # raises where a file is in the way
+        pass
+    _ask_for(above, os.W_OK | os.X_OK)
+
+
+def _try_file(file: _Needed) -> None:
+    if file.path.exists():
+        _ask_for(file.path, os.R_OK | os.W_OK)
+
+
+def _ask_for(path: Path, rights: int) -> None:
+    """Raise OSError where we have not these rights."""
+    if not os.access(path, rights):
+        number = errno.EROFS if os.statvfs(path).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(number, os.strerror(number), str(path))

@@ -32,11 +32,16 @@ class Broker:
     tls: ssl.SSLContext | None
 
     @classmethod
-    def of(cls, mqtt: Mqtt) -> "Broker":
-        """Read the settings; raises ConfigError for a password or certificate that cannot be read."""
+    def of(cls, mqtt: Mqtt, *, credential: str | None = None) -> "Broker":
+        """Read the settings; raises ConfigError for a password or certificate that cannot be read.
+
+        `credential` is the password where the settings name none.
+        """
         parts = urlsplit(mqtt.url)
         transport, port, encrypted = _SCHEMES[parts.scheme]
         secret = password(mqtt)
+        if secret is None:
+            secret = credential
         return cls(
             shown=redacted_url(mqtt.url),
             transport=transport,

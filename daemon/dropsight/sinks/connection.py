@@ -182,7 +182,8 @@ class Connection:
         # No bound of paho's, for which it looks through all in flight at each PUBACK: `window` is ours.
         client.max_inflight_messages_set(0)
         if will is not None:
-            client.will_set(will[0], will[1], qos=1, retain=True)
+            # Retained and empty, it would take away what is retained.
+            client.will_set(will[0], will[1], qos=1, retain=bool(will[1]))
         if self._broker.username is not None or self._broker.password is not None:
             client.username_pw_set(self._broker.username, self._broker.password)
         if self._broker.tls is not None:

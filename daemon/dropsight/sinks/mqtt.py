@@ -179,11 +179,16 @@ class Publisher:
         return self._task.topics.availability, OFFLINE
 
 
-def try_broker(settings: Mqtt, device: str) -> Protocol:
-    """Connect, say nothing, leave; return the version of MQTT that was spoken; raises SinkError."""
-    will = (Topics.of(settings.base_topic, device).availability, OFFLINE)
+def try_broker(settings: Mqtt, device: str, *, credential: str | None = None) -> Protocol:
+    """Connect, say nothing, leave; return the version of MQTT that was spoken; raises SinkError.
+
+    The will goes where the daemon's does, which the broker may refuse, but says nothing: it is empty.
+    """
     connection, protocol = connect(
-        Broker.of(settings), protocols(settings.protocol), will=will, keepalive=settings.keepalive
+        Broker.of(settings, credential=credential),
+        protocols(settings.protocol),
+        will=(Topics.of(settings.base_topic, device).availability, b""),
+        keepalive=settings.keepalive,
     )
     connection.close()
     return protocol

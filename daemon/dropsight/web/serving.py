@@ -76,9 +76,9 @@ class WebServer:
             self.address = None
 
     def _listen(self) -> socket.socket:
-        host, port = host_and_port(self._settings.listen)
-        (family, _, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        listener = socket.create_server(address[:2], family=family, backlog=128)
+        listener = _bound(self._settings.listen)
+        listener.listen(128)
+        host, _ = host_and_port(self._settings.listen)
         self.address = _url(host, listener.getsockname()[1])
         log.info("dashboard at %s", self.address)
         return listener
@@ -87,6 +87,29 @@ class WebServer:
         self._end = end
         if self._stopping.is_set():
             end()
+
+
+def try_address(listen: str) -> None:
+    """Raise DropsightError where `web.listen` cannot be had; nobody can connect meanwhile."""
+    try:
+        _bound(listen).close()
+    except OSError as error:
+        raise _refusal(listen, error) from error
+
+
+def _bound(listen: str) -> socket.socket:
+    host, port = host_and_port(listen)
+    (family, _, _, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def _refusal(listen: str, error: OSError) -> DropsightError:
