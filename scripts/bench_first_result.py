@@ -23,7 +23,7 @@ from torture import small_pictures  # noqa: E402
 
 LINKS = 10_000  # a file; file systems have their limits
 CAMERAS = 4
-WATCHED_SECONDS = 20.0
+WATCHED_SECONDS = 10.0
 PAUSE_SECONDS = 0.1
 
 

@@ -64,6 +64,13 @@ def test_the_cost_of_an_image_among_many_is_told() -> None:
     assert found["cost_ratio"] > 0
 
 
+def test_how_long_the_first_result_takes_is_told_by_how_much_lies_there() -> None:
+    few, more = json.loads(script("bench_first_result.py", "--images", "40", "--few", "5"))["runs"]
+    assert (few["done"], more["done"]) == (5, 40)
+    assert more["first_result_seconds"] > 0
+    assert more["folders_at_the_end"]["images"] == 0
+
+
 def test_ways_to_run_a_model_are_told_apart() -> None:
     pytest.importorskip("ai_edge_litert.compiled_model")
     found = json.loads(script("bench_runtimes.py", "--rounds", "1"))
