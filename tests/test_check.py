@@ -152,7 +152,7 @@ class Machine:
         }
         (self.etc / "dropsight/dropsight.yaml").write_text(yaml.safe_dump(config))
 
-    def check(self) -> subprocess.CompletedProcess[str]:
+    def check(self, **more: str) -> subprocess.CompletedProcess[str]:
         # An interpreter below a closed home, as pyenv's, is opened to the user in this namespace alone.
         home, opened = "/root/.pyenv", self.root / "home/.pyenv"
         script = (
@@ -160,7 +160,7 @@ class Machine:
             f"mount --bind {home} {opened} && mount --rbind {opened.parent} /root; fi && "
             f"exec {' '.join(command('check'))}"
         )
-        environ = {key: value for key, value in os.environ.items() if key != "CONFIGURATION_DIRECTORY"}
+        environ = {key: value for key, value in os.environ.items() if key != "CONFIGURATION_DIRECTORY"} | more
         return subprocess.run(
             ["unshare", "--mount", "sh", "-c", script],
             env=environ,
@@ -212,3 +212,19 @@ def test_what_the_services_user_may_not_write_is_a_fault_for_root_too(machine: M
     done = machine.check()
     assert done.returncode == 2
     assert f"store.path: {machine.state}/state/journal.db cannot be written: Permission den" in done.stdout
+
+
+@needs_root
+def test_the_units_user_counts_where_systemd_knows_it_whoever_owns_the_state(machine: Machine) -> None:
+    """The state is root's after a `sudo dropsight run`: the service cannot write there, root can."""
+    machine.configure()
+    os.chown(machine.state, 0, 0)
+    systemctl = machine.root / "bin/systemctl"
+    systemctl.parent.mkdir()
+    said = "LoadState=loaded\nUser=drops\nGroup=drops\nSupplementaryGroups="
+    systemctl.write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\n")
+    systemctl.chmod(0o755)
+    done = machine.check(PATH=f"{systemctl.parent}:{os.environ['PATH']}")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert lines(done)["config"].endswith("tried as drops, who runs it")
+    assert f"store.path: {machine.state}/state cannot be written: Permission denied" in done.stdout
