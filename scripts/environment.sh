@@ -54,13 +54,21 @@ make_environment() {
   "$PYTHON" -m venv --clear "$1"
 }
 
+# Runs pip install in the environment $1; where somebody looks on, pip shows how far it is.
+pip_into() {
+  local environment=$1 quiet=(--quiet)
+  shift
+  [ ! -t 2 ] || quiet=()
+  "$environment/bin/python" -m pip install "${quiet[@]}" --disable-pip-version-check "$@" >&2
+}
+
 # Installs pip requirements into the environment $1, unless that very set went in before.
 install_into() {
   local environment=$1 mark
   shift
   mark="$environment/.installed-$(printf '%s\n' "$*" "$PWD" | cat - pyproject.toml | sha256sum | cut -c1-16)"
   if [ -e "$mark" ]; then return; fi
-  say "installing $* (a minute or two on a Raspberry Pi)"
-  "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$@"
+  say "installing $* into $environment${effort:+: $effort}"
+  pip_into "$environment" --editable "$@"
   touch "$mark"
 }

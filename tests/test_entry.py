@@ -13,6 +13,8 @@ from dropsight.entry import plain_run
 PLAIN = [
     ["run"],
     ["run", "--once"],
+    ["run", "-v", "--once", "-c", "a.yaml"],
+    ["run", "--watch", "in", "--verbose"],
     ["run", "-c", "a.yaml"],
     ["run", "--config", "a.yaml", "--once", "--watch", "in", "--watch", "other"],
     ["run", "--model", "m.tflite", "--log", "r.jsonl", "--mqtt", "mqtt://hub:1884", "--watch", "in"],
@@ -40,11 +42,12 @@ def test_a_plain_run_is_read_as_the_command_line_reads_it(arguments: Sequence[st
     command = group.get_command(context, "run")  # type: ignore[attr-defined] # a group
     known = command.make_context("run", list(arguments[1:])).params
     assert (order.file, list(order.watch)) == (known["config"], list(known["watch"] or []))
-    assert {key: known[key] for key in ("model", "log", "mqtt", "once")} == {
+    assert {key: known[key] for key in ("model", "log", "mqtt", "once", "verbose")} == {
         "model": order.model,
         "log": order.log,
         "mqtt": order.mqtt,
         "once": order.once,
+        "verbose": order.verbose,
     }
 
 

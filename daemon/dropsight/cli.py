@@ -48,11 +48,16 @@ def run(
     log: Annotated[str | None, typer.Option(help="The JSON log.", metavar="FILE")] = None,
     mqtt: Annotated[str | None, typer.Option(help="Broker, as mqtt://HOST; or none.", metavar="URL")] = None,
     once: Annotated[bool, typer.Option("--once", help="Handle what lies in the folders, then exit.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Print a line an image, as on a terminal, elsewhere, too.")
+    ] = False,
 ) -> None:
     """Watch folders: classify, log, publish and file away every image."""
     from dropsight.commands import run as command
 
-    raise typer.Exit(command.run(config, watch=watch or [], model=model, log=log, mqtt=mqtt, once=once))
+    raise typer.Exit(
+        command.run(config, watch=watch or [], model=model, log=log, mqtt=mqtt, once=once, verbose=verbose)
+    )
 
 
 @app.command(epilog="Example: dropsight demo --seconds 20")

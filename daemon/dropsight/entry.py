@@ -22,6 +22,7 @@ class RunOrder(NamedTuple):
     log: str | None
     mqtt: str | None
     once: bool
+    verbose: bool
 
 
 def main() -> None:
@@ -51,6 +52,7 @@ def main() -> None:
                 log=order.log,
                 mqtt=order.mqtt,
                 once=order.once,
+                verbose=order.verbose,
             )
         )
 
@@ -61,11 +63,14 @@ def plain_run(arguments: Sequence[str]) -> RunOrder | None:
         return None
     watch: list[str] = []
     values: dict[str, str] = {}
-    once = False
+    once = verbose = False
     rest = iter(arguments[1:])
     for word in rest:
         if word == "--once":
             once = True
+            continue
+        if word in {"-v", "--verbose"}:
+            verbose = True
             continue
         name, value = _VALUED.get(word), next(rest, "-")
         if value.startswith("-") or (name is None and word != "--watch") or name in values:
@@ -82,4 +87,5 @@ def plain_run(arguments: Sequence[str]) -> RunOrder | None:
         log=values.get("log"),
         mqtt=values.get("mqtt"),
         once=once,
+        verbose=verbose,
     )

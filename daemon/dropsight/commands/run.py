@@ -1,6 +1,7 @@
 """`dropsight run`."""
 
 import faulthandler
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from dropsight.config import Config, has_password
 from dropsight.daemon.opening import serve
 from dropsight.errors import ConfigError
 from dropsight.service.lifecycle import Lifecycle
+from dropsight.sinks.terminal import Terminal, open_terminal
 
 
 def run(
@@ -19,6 +21,7 @@ def run(
     log: str | None,
     mqtt: str | None,
     once: bool,
+    verbose: bool = False,
 ) -> int:
     """Run the daemon until it is asked to stop; return the exit code."""
     if mqtt is not None and has_password(mqtt):
@@ -43,4 +46,11 @@ def run(
     faulthandler.enable()
     config = read()
     with Lifecycle() as lifecycle:
-        return serve(config, read, lifecycle, once=once)
+        return serve(config, read, lifecycle, once=once, terminal=_terminal(verbose=verbose))
+
+
+def _terminal(*, verbose: bool) -> Terminal | None:
+    """Where somebody looks on, or wants to read it later."""
+    if not (verbose or os.isatty(1)):
+        return None
+    return open_terminal()

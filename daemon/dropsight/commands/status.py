@@ -75,7 +75,8 @@ def _table(title: str, stages: Mapping[str, Percentiles]) -> Iterator[str]:
     yield f"{title:<18}{'p50':>9}{'p95':>9}{'p99':>9}{'max':>9}{'count':>9}"
     for stage, found in stages.items():
         values = (found.p50, found.p95, found.p99, found.max)
-        yield f"  {stage:<16}{''.join(f'{value:>9.1f}' for value in values)}{found.count:>9}"
+        shown = (f"{value:.1f}" if found.count else "\N{EN DASH}" for value in values)
+        yield f"  {stage:<16}{''.join(f'{value:>9}' for value in shown)}{found.count:>9}"
 
 
 def _span(seconds: float) -> str:

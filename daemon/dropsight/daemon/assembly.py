@@ -38,7 +38,7 @@ from dropsight.service.progress import Progress
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import History, Recorded
 from dropsight.service.scanner import Scanner
-from dropsight.service.stats import Stats, summary
+from dropsight.service.stats import Stats
 from dropsight.service.store import JournalReader, Store
 from dropsight.service.troubles import Troubles
 from dropsight.service.watchdog import Watchdog
@@ -46,20 +46,19 @@ from dropsight.service.work import Engine, Questions
 from dropsight.service.workers import Workers
 from dropsight.sinks.mqtt import Publisher
 from dropsight.sinks.session import Announcements
+from dropsight.sinks.terminal import Terminal
 
 log = logging.getLogger(__name__)
-
-OnRecorded = Callable[[Sequence[Recorded]], None]
 
 
 class Daemon:
     """Raises ConfigError, ModelError or StoreError on construction; `run` is for the main thread."""
 
     def __init__(
-        self, config: Config, *, reread: Reread | None = None, on_recorded: OnRecorded | None = None
+        self, config: Config, *, reread: Reread | None = None, terminal: Terminal | None = None
     ) -> None:
         share_memory()
-        self._config, self._told = config, on_recorded
+        self._config, self._terminal = config, terminal
         self._reloader: Reloader | None = None
         self._reread = reread or (lambda: config)
         with ExitStack() as stack:
@@ -105,6 +104,10 @@ class Daemon:
         """The one in force."""
         return self._reloader.config if self._reloader else self._config
 
+    @property
+    def watchers(self) -> int:
+        return self._web.watchers if self._web else 0
+
     def run(self, lifecycle: Lifecycle, *, once: bool = False) -> int:
         """Work until asked to stop, or until everything is done; return the exit code."""
         self._reloader = Reloader(
@@ -136,7 +139,7 @@ class Daemon:
             self._scanner.stop()
             self._backlog.stop()
             self._end(finder, recorder, publisher, patient=lambda: once and not lifecycle.signalled)
-        log.info("%s", summary(self._reporter.snapshot()))
+        self._reporter.conclude(self._terminal if lifecycle.successor is None else None)
         return self._exit_code(lifecycle, once=once)
 
     def _end(
@@ -178,8 +181,7 @@ class Daemon:
                     self._reload()
             if time.monotonic() >= next_line:
                 self._clock.look()
-                log.info("%s", summary(self._reporter.snapshot()))
-                self._reporter.tell_supervisor()
+                self._reporter.tell_news(aloud=self._terminal is None)
                 next_line += interval
 
     def _reload(self) -> str:
@@ -212,10 +214,7 @@ class Daemon:
 
     def _make_recorder(self) -> Recorder:
         mqtt = self._config.mqtt
-        if mqtt is None:
-            self._store.forget_cursor("mqtt")
-        else:
-            self._store.start_cursor("mqtt")
+        (self._store.start_cursor if mqtt else self._store.forget_cursor)("mqtt")
         recorder = Recorder(
             self._store,
             self._lines,
@@ -283,8 +282,8 @@ class Daemon:
         self._watching.recorded(recorded)
         if self._web:
             self._web.show(recorded)
-        if self._told:
-            self._told(recorded)
+        if self._terminal:
+            self._terminal.show(recorded)
 
     def _swap(self, engine: Engine, config: Config) -> None:
         self._reporter.config = config

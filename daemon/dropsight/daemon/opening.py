@@ -10,6 +10,7 @@ from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.notify import notify
 from dropsight.service.rescue import needs_rescue, rescue
 from dropsight.service.troubles import Troubles
+from dropsight.sinks.terminal import Terminal
 
 log = logging.getLogger(__name__)
 
@@ -17,12 +18,14 @@ LONGEST_PAUSE_SECONDS = 30.0
 EXTENSION_USEC = str(120_000_000)
 
 
-def serve(config: Config, reread: Reread, lifecycle: Lifecycle, *, once: bool) -> int:
+def serve(
+    config: Config, reread: Reread, lifecycle: Lifecycle, *, once: bool, terminal: Terminal | None = None
+) -> int:
     """Run the daemon, and another after it for each config that a reload brings; return the exit code."""
     former: Config | None = None
     while True:
         try:
-            daemon = open_daemon(config, reread, lifecycle, once=once)
+            daemon = open_daemon(config, reread, lifecycle, once=once, terminal=terminal)
         except (ConfigError, ModelError) as error:
             if former is None:
                 raise
@@ -36,13 +39,15 @@ def serve(config: Config, reread: Reread, lifecycle: Lifecycle, *, once: bool) -
         config, former = successor, daemon.config
 
 
-def open_daemon(config: Config, reread: Reread, lifecycle: Lifecycle, *, once: bool) -> Daemon | None:
+def open_daemon(
+    config: Config, reread: Reread, lifecycle: Lifecycle, *, once: bool, terminal: Terminal | None
+) -> Daemon | None:
     """Return it, None when asked to stop first; with `once`, StoreError is raised instead of waited for."""
     troubles = Troubles(log)
     pause = 1.0
     while True:
         try:
-            daemon = _open(config, reread)
+            daemon = _open(config, reread, terminal)
             troubles.cleared("start")
             return daemon
         except StoreError as error:
@@ -69,13 +74,13 @@ def _reread(config: Config, reread: Reread, troubles: Troubles) -> Config:
     return config
 
 
-def _open(config: Config, reread: Reread) -> Daemon:
+def _open(config: Config, reread: Reread, terminal: Terminal | None) -> Daemon:
     journal = config.store.path
     if needs_rescue(journal):
         rescue(journal)
     try:
-        return Daemon(config, reread=reread)
+        return Daemon(config, reread=reread, terminal=terminal)
     except DamagedError as error:
         log.warning("%s", error)
         rescue(journal)
-        return Daemon(config, reread=reread)
+        return Daemon(config, reread=reread, terminal=terminal)

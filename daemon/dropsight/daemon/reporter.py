@@ -1,5 +1,6 @@
 """What the running parts say of themselves, put together."""
 
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -18,10 +19,13 @@ from dropsight.service.stats import Snapshot, Stats, summary
 from dropsight.service.workers import Workers
 from dropsight.sinks.mqtt import Publisher
 from dropsight.sinks.reports import Status, info, model_report
+from dropsight.sinks.terminal import Terminal
 from dropsight.version import VERSION
 
 if TYPE_CHECKING:
     from dropsight.web.serving import WebServer
+
+log = logging.getLogger(__name__)
 
 
 class Reporter:
@@ -45,6 +49,7 @@ class Reporter:
         self._watch, self._scanner = watch, scanner
         self._started = time.time()
         self.up = False
+        self._said: object = None
 
     def info(self) -> bytes:
         return info(self.config, self._workers.engine, started=self._started)
@@ -97,10 +102,35 @@ class Reporter:
 
     def ready(self) -> None:
         self.up = True
+        self._said = _news(self.snapshot())
         notify(READY="1")
         self.tell_supervisor()
+
+    def tell_news(self, *, aloud: bool) -> None:
+        """Say how it goes where something was done or has changed since it was last said."""
+        snapshot = self.snapshot()
+        news = _news(snapshot)
+        if aloud and news != self._said:
+            log.info("%s", summary(snapshot))
+        self._said = news
+        self.tell_supervisor()
+
+    def conclude(self, terminal: Terminal | None) -> None:
+        """Say what it all was, where somebody reads it."""
+        snapshot = self.snapshot()
+        if terminal:
+            terminal.end(snapshot, results=self.config.log.path)
+        else:
+            log.info("%s", summary(snapshot))
 
     def tell_supervisor(self) -> None:
         """Have systemd show how it goes."""
         if self.up:
             notify(STATUS="; ".join([summary(self.snapshot()), *self.troubles().values()]))
+
+
+def _news(snapshot: Snapshot) -> object:
+    """What makes figures worth a line in a log that is kept for years."""
+    counters = snapshot.counters
+    counts = (counters.done, counters.failed, counters.expired, counters.waiting, snapshot.dropped)
+    return counts, snapshot.paused, snapshot.troubles.keys(), snapshot.problems

@@ -3,11 +3,10 @@
 import itertools
 import logging
 import shutil
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -15,18 +14,15 @@ from dropsight import installing
 from dropsight.config import Config, load
 from dropsight.daemon.assembly import Daemon
 from dropsight.demo.loopback import LoopbackBroker, free_port
-from dropsight.records import Failure, Result
 from dropsight.service.lifecycle import Lifecycle
-from dropsight.service.recording import Recorded
+from dropsight.sinks.terminal import open_terminal
 from dropsight.web.extra import is_installed
 
 CAMERAS = ("porch", "garden")
 SECONDS_BETWEEN = 1.0
 WEB_PORT = 8080
-_HEADING = (
-    f"{'camera':<8} {'photo':<20} {'confidence':>10}  {'label':<22} "
-    f"{'decode':>7} {'invoke':>7} {'total ms':>9}"
-)
+RELOAD_SECONDS = 5.0
+"""How long a page may take to come back when it is loaded anew."""
 
 
 def show(seconds: float) -> int:
@@ -39,13 +35,16 @@ def show(seconds: float) -> int:
     ):
         root = Path(folder)
         web_port = free_port(WEB_PORT) if is_installed() else None
-        daemon = Daemon(_config(root, broker.port, web_port), on_recorded=_print)
+        terminal = open_terminal(passing=True)
+        daemon = Daemon(_config(root, broker.port, web_port), terminal=terminal)
         print(_introduction(root, broker.port, web_port, seconds), flush=True)
-        dropper = threading.Thread(target=_drop_photos, args=(root, seconds, lifecycle), name="camera")
+        dropper = threading.Thread(
+            target=_drop_photos, args=(root, seconds, lifecycle, lambda: daemon.watchers), name="camera"
+        )
         dropper.start()
         code = daemon.run(lifecycle)
         dropper.join()
-    print("\nThat was it. Next: dropsight run --watch YOUR_FOLDER", flush=True)
+    print(f"\nThat was it. Next: {installing.program()} run --watch YOUR_FOLDER", flush=True)
     return code
 
 
@@ -78,15 +77,14 @@ def _introduction(root: Path, port: int, web_port: int | None, seconds: float) -
         f"A broker listens on 127.0.0.1:{port}; watch it from another terminal:",
         f"    mosquitto_sub -p {port} -v -t 'dropsight/#'",
         f"Photos are dropped into {root / 'inbox'}; drop some of yours, too.",
-        f"It ends by itself after {seconds:g} s, or with Ctrl-C.",
+        f"It ends by itself after {seconds:g} s unless the dashboard is open then, or with Ctrl-C.",
         "",
-        _HEADING,
     )
     return "\n".join(lines)
 
 
-def _drop_photos(root: Path, seconds: float, lifecycle: Lifecycle) -> None:
-    end = time.monotonic() + seconds
+def _drop_photos(root: Path, seconds: float, lifecycle: Lifecycle, watchers: Callable[[], int]) -> None:
+    ending = _Ending(seconds, watchers)
     photos = [
         path for path in (resources.files("dropsight") / "samples").iterdir() if path.name.endswith(".jpg")
     ]
@@ -96,22 +94,24 @@ def _drop_photos(root: Path, seconds: float, lifecycle: Lifecycle) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with photo.open("rb") as source, target.open("wb") as file:
             shutil.copyfileobj(source, file)
-        if lifecycle.wait(min(SECONDS_BETWEEN, max(end - time.monotonic(), 0.0))) or time.monotonic() >= end:
+        if lifecycle.wait(min(SECONDS_BETWEEN, ending.seconds_left())) or ending.is_due():
             break
     lifecycle.request_stop()
 
 
-def _print(recorded: Sequence[Recorded]) -> None:
-    for entry in recorded:
-        record = entry.finished.record
-        name = Path(record.image_path).name
-        if isinstance(record, Result):
-            spent = record.latency_ms
-            print(
-                f"{record.camera:<8} {name:<20} {record.confidence:>10.1%}  {record.label:<22} "
-                f"{spent.decode:>7.1f} {spent.inference:>7.1f} {entry.total_ms:>9.1f}",
-                flush=True,
-            )
-        elif isinstance(record, Failure):
-            print(f"{record.camera:<8} {name:<20} {'failed':>10}  {record.error.message}", flush=True)
-    sys.stdout.flush()
+class _Ending:
+    """After so many seconds; while somebody has the dashboard open, when the last one has left it."""
+
+    def __init__(self, seconds: float, watchers: Callable[[], int]) -> None:
+        self._end, self._watchers, self._held = time.monotonic() + seconds, watchers, False
+
+    def seconds_left(self) -> float:
+        return max(self._end - time.monotonic(), 0.0)
+
+    def is_due(self) -> bool:
+        if self._held and self._watchers():
+            self._end = time.monotonic() + RELOAD_SECONDS
+        elif not self.seconds_left() and self._watchers():
+            print("The dashboard is open: this goes on until you close it, or with Ctrl-C.", flush=True)
+            self._held, self._end = True, time.monotonic() + RELOAD_SECONDS
+        return not self.seconds_left()

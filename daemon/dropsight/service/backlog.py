@@ -56,6 +56,8 @@ class Candidate:
     signature: Signature | None = None
     still_since: float = 0.0
     since: float = 0.0
+    counted: bool = True
+    """Not so where an earlier life recorded it, and only filing it away is left."""
 
     @property
     def camera(self) -> str:
@@ -195,6 +197,7 @@ class Backlog:
         """Take in hand, room or no room, what an earlier life left unfinished: no scan may find it anew."""
         with self._lock:
             candidate = Candidate(folder, path, closed=True, ready_at=time.monotonic(), place="in_hand")
+            candidate.counted = False
             self._known[path] = candidate
             self._seen += 1
             return candidate

@@ -95,7 +95,10 @@ class Filer:
                 stuck.append(entry)
             else:
                 self.filed.append(entry.seq)
-                self._backlog.finish(candidate, status_of(record))
+                if candidate.counted:
+                    self._backlog.finish(candidate, status_of(record))
+                else:
+                    self._backlog.drop(candidate)
         self._refusals.found("filing", self._closed.values())
         return stuck
 

@@ -64,6 +64,8 @@ class Stats:
         self._started = time.monotonic()
         self._lock = threading.Lock()
         self._stages = {stage: LatencyHistogram(window_seconds / SLOTS) for stage in STAGES}
+        self._rate = LatencyHistogram(window_seconds / SLOTS)
+        """Of all images; in the latencies, only answers count: a refusal takes no time, and says none."""
         self._classes: Counter[str] = Counter()
         self._cameras: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
@@ -74,11 +76,11 @@ class Stats:
         with self._lock:
             for record, total_ms in records:
                 self._cameras[record.camera] += 1
-                self._stages["total"].add(total_ms, now=now)
-                self._stages["wait"].add(record.latency_ms.wait, now=now)
+                self._rate.add(total_ms, now=now)
                 if isinstance(record, Result):
                     self._classes[record.label] += 1
-                    for stage in STAGES[1:-1]:
+                    self._stages["total"].add(total_ms, now=now)
+                    for stage in STAGES[:-1]:
                         self._stages[stage].add(getattr(record.latency_ms, stage), now=now)
                 elif isinstance(record, Failure):
                     self._errors[record.error.code] += 1
@@ -106,11 +108,12 @@ class Stats:
         with self._lock:
             window = {stage: histogram.window(now=now) for stage, histogram in self._stages.items()}
             since_start = {stage: histogram.since_start() for stage, histogram in self._stages.items()}
+            of_late = self._rate.window(now=now).count
             speed = Throughput(
-                window=round(window["total"].count / max(min(uptime, self._window_seconds), 1e-3), 3),
-                since_start=round(since_start["total"].count / max(uptime, 1e-3), 3),
+                window=round(of_late / max(min(uptime, self._window_seconds), 1e-3), 3),
+                since_start=round(self._rate.since_start().count / max(uptime, 1e-3), 3),
             )
-            telling = window["total"].count >= TELLING_COUNT
+            telling = of_late >= TELLING_COUNT
             return Snapshot(
                 time=clock,
                 uptime_seconds=round(uptime, 1),
@@ -148,9 +151,12 @@ def memory_bytes() -> int:
 def summary(snapshot: Snapshot) -> str:
     """One line for the journal."""
     counters, total = snapshot.counters, snapshot.latency_ms.window["total"]
+    latency = "\N{EN DASH}"
+    if total.count:
+        latency = f"p50 {total.p50:.1f}, p95 {total.p95:.1f}, p99 {total.p99:.1f}, max {total.max:.1f}"
     return (
         f"{counters.done} done, {counters.failed} failed, {counters.waiting} waiting; "
         f"{snapshot.images_per_second.window:.2f} images/s over {snapshot.window_seconds:.0f} s; "
-        f"latency ms p50 {total.p50:.1f}, p95 {total.p95:.1f}, p99 {total.p99:.1f}, max {total.max:.1f}; "
+        f"latency ms {latency}; "
         f"memory {snapshot.memory_bytes / 2**20:.0f} MiB"
     )

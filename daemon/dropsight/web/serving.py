@@ -42,6 +42,11 @@ class WebServer:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def watchers(self) -> int:
+        """How many follow the results as they come: dashboards, and whatever else streams."""
+        return len(self._overviews.hub.clients)
+
     def show(self, recorded: Sequence[Recorded]) -> None:
         """Pass on what was recorded, on the recorder's thread: it must not take long."""
         self._overviews.days.add(entry.finished.record for entry in recorded)
