@@ -44,7 +44,7 @@ MISSING_FILES = [
 WRONG_KINDS = [
     (["classify", "."], ".: a folder; dropsight batch FOLDER -o results.json takes the images in it"),
     (["explain", ".", "-o", "out.png"], ".: a folder; give one image"),
-    (["batch", PANDA, "-o", "."], "-o .: a folder; name a file in it"),
+    (["batch", PANDA, "-o", "."], ".: a folder; name a file in it"),
     (["evaluate", PANDA], "a file; give a folder with a sub-folder of photos for each class"),
     (["bench", "--images", PANDA], "a file; give a folder of images"),
     (["inspect", "builtin:nothing"], "builtin:nothing: no such model is bundled"),

@@ -6,17 +6,20 @@ from typing import Annotated
 import typer
 
 from dropsight.commands.faults import told_plainly
+from dropsight.commands.helping import PlainCommand
 from dropsight.version import VERSION
 
 app = typer.Typer(
     help="Classifies every image that lands in a folder: JSON log, MQTT, made for the Raspberry Pi.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 ConfigFile = Annotated[
-    Path | None, typer.Option("-c", "--config", help="Config file (YAML); all keys are optional.")
+    Path | None,
+    typer.Option("-c", "--config", help="Config file (YAML); all keys are optional.", metavar="FILE"),
 ]
 Model = Annotated[str | None, typer.Option(help="A .tflite file or builtin:NAME.", metavar="MODEL")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -32,7 +35,7 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
     version: Annotated[  # noqa: ARG001 - handled by its callback
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("-V", "--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     from dropsight.commands import logs
@@ -40,10 +43,12 @@ def _options(
     logs.set_up(debug=debug)
 
 
-@app.command(epilog="Example: dropsight run --watch /srv/ftp/cameras --mqtt mqtt://192.168.1.5")
+@app.command(
+    cls=PlainCommand, epilog="Example: dropsight run --watch /srv/ftp/cameras --mqtt mqtt://192.168.1.5"
+)
 def run(
     config: ConfigFile = None,
-    watch: Annotated[list[str] | None, typer.Option(help="Folder to watch; may be given again.")] = None,
+    watch: Annotated[list[str] | None, typer.Option(help="Folder; may be repeated.", metavar="DIR")] = None,
     model: Model = None,
     log: Annotated[str | None, typer.Option(help="The JSON log.", metavar="FILE")] = None,
     mqtt: Annotated[str | None, typer.Option(help="Broker, as mqtt://HOST; or none.", metavar="URL")] = None,
@@ -60,9 +65,9 @@ def run(
     )
 
 
-@app.command(epilog="Example: dropsight demo --seconds 20")
+@app.command(cls=PlainCommand, epilog="Example: dropsight demo --seconds 20")
 def demo(
-    seconds: Annotated[float, typer.Option(help="How long to go on.", min=1)] = 60.0,
+    seconds: Annotated[float, typer.Option(help="How long to go on.", min=1, metavar="N")] = 60.0,
 ) -> None:
     """Show dropsight at work: sample photos, a broker of its own, nothing to set up."""
     from dropsight.demo.show import show
@@ -70,12 +75,12 @@ def demo(
     raise typer.Exit(show(seconds))
 
 
-@app.command(epilog="Example: dropsight classify cat.jpg --top 3")
+@app.command(cls=PlainCommand, epilog="Example: dropsight classify cat.jpg --top 3")
 def classify(
-    images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE")],
     model: Model = None,
     tta: Annotated[bool, typer.Option("--tta", help="Average five views of each image.")] = False,
-    top: Annotated[int, typer.Option(help="How many classes to print.", min=1, max=1000)] = 1,
+    top: Annotated[int, typer.Option(help="How many classes to print.", min=1, max=1000, metavar="K")] = 1,
     as_json: Json = False,
 ) -> None:
     """Classify files; print label and confidence."""
@@ -84,13 +89,13 @@ def classify(
     raise typer.Exit(command.classify(images, model=model, tta=tta, top=top, as_json=as_json))
 
 
-@app.command(epilog="Example: dropsight batch photos/ -o results.json")
+@app.command(cls=PlainCommand, epilog="Example: dropsight batch photos/ -o results.json")
 def batch(
-    paths: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", metavar="PATH...")],
+    paths: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", metavar="PATH")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the JSON goes.", metavar="FILE")],
     model: Model = None,
     tta: Annotated[bool, typer.Option("--tta", help="Average five views of each image.")] = False,
-    batch_size: Annotated[int, typer.Option(help="Images an invoke.", min=1)] = 32,
+    batch_size: Annotated[int, typer.Option(help="Images an invoke.", min=1, metavar="N")] = 32,
 ) -> None:
     """Classify many images into one JSON file, with a progress bar."""
     from dropsight.commands import batch as command
@@ -98,7 +103,7 @@ def batch(
     raise typer.Exit(command.batch(paths, output, model=model, tta=tta, batch_size=batch_size))
 
 
-@app.command(epilog="Example: dropsight evaluate photos/ --model model.tflite")
+@app.command(cls=PlainCommand, epilog="Example: dropsight evaluate photos/ --model model.tflite")
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="A sub-folder of photos a class.", metavar="DIR")],
     model: Model = None,
@@ -110,12 +115,13 @@ def evaluate(
     command.evaluate(folder, model=model, as_json=as_json)
 
 
-@app.command(epilog="Example: dropsight calibrate photos/ --model model.tflite")
+@app.command(cls=PlainCommand, epilog="Example: dropsight calibrate photos/ --model model.tflite")
 def calibrate(
     folder: Annotated[Path, typer.Argument(help="A sub-folder of photos a class.", metavar="DIR")],
     model: Model = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The sidecar; default: beside the model.")
+        Path | None,
+        typer.Option("-o", "--output", help="The sidecar; default: beside the model.", metavar="FILE"),
     ] = None,
 ) -> None:
     """Fit the temperature that makes confidences true, and write it beside the model."""
@@ -124,7 +130,7 @@ def calibrate(
     command.calibrate(folder, model=model, output=output)
 
 
-@app.command(epilog="Example: dropsight explain cat.jpg --top 2 -o why.png")
+@app.command(cls=PlainCommand, epilog="Example: dropsight explain cat.jpg --top 2 -o why.png")
 def explain(
     image: Annotated[Path, typer.Argument(help="An image file.", metavar="IMAGE")],
     output: Annotated[
@@ -136,14 +142,15 @@ def explain(
         typer.Option(
             help="gradcam, saliency, smoothgrad, integrated (Keras models); occlusion, rise (every model). "
             "Default: gradcam where there are gradients, else rise.",
+            metavar="METHOD",
         ),
     ] = None,
     class_index: Annotated[
         int | None, typer.Option("--class", help="Explain this class; default: the likeliest.", metavar="K")
     ] = None,
-    top: Annotated[int, typer.Option(help="Explain so many of the likeliest.", min=1, max=10)] = 1,
+    top: Annotated[int, typer.Option(help="So many of the likeliest.", min=1, max=10, metavar="N")] = 1,
     layer: Annotated[
-        str | None, typer.Option(help="Grad-CAM's layer; default: the last convolution.")
+        str | None, typer.Option(help="Grad-CAM's layer; default: the last convolution.", metavar="NAME")
     ] = None,
 ) -> None:
     """Show which parts of an image speak for a class: photo, heatmap and overlay side by side."""
@@ -152,7 +159,7 @@ def explain(
     command.explain(image, output, model=model, method=method, layer=layer, class_index=class_index, top=top)
 
 
-@app.command(epilog="Example: dropsight bench --images photos/ --tune -c dropsight.yaml")
+@app.command(cls=PlainCommand, epilog="Example: dropsight bench --images photos/ --tune -c dropsight.yaml")
 def bench(
     config: ConfigFile = None,
     model: Model = None,
@@ -162,7 +169,7 @@ def bench(
     tune: Annotated[
         bool, typer.Option("--tune", help="Try splits of the cores; write the best into the config file.")
     ] = False,
-    seconds: Annotated[float, typer.Option(help="About how long a run takes.", min=0.1)] = 3.0,
+    seconds: Annotated[float, typer.Option(help="About how long a run takes.", min=0.1, metavar="N")] = 3.0,
     as_json: Json = False,
 ) -> None:
     """Measure the latency of each stage and the throughput of the daemon on this machine."""
@@ -171,10 +178,11 @@ def bench(
     command.bench(config, model=model, images=images, seconds=seconds, tune=tune, as_json=as_json)
 
 
-@app.command(epilog="Example: dropsight inspect model.tflite")
+@app.command(cls=PlainCommand, epilog="Example: dropsight inspect model.tflite")
 def inspect(
     model: Annotated[
-        str | None, typer.Argument(help="A model or builtin:NAME; without it, the config's.")
+        str | None,
+        typer.Argument(help="A model or builtin:NAME; without it, the config's.", metavar="MODEL"),
     ] = None,
     config: ConfigFile = None,
     as_json: Json = False,
@@ -185,7 +193,7 @@ def inspect(
     command.inspect(model, config=config, as_json=as_json)
 
 
-@app.command(epilog="Example: dropsight check -c /etc/dropsight/dropsight.yaml")
+@app.command(cls=PlainCommand, epilog="Example: dropsight check -c /etc/dropsight/dropsight.yaml")
 def check(config: ConfigFile = None) -> None:
     """Try everything that `run` needs: config, folders, model, an image, the broker."""
     from dropsight.commands import check as command
@@ -193,7 +201,65 @@ def check(config: ConfigFile = None) -> None:
     raise typer.Exit(command.check(config))
 
 
-@app.command(epilog="Example: dropsight config > dropsight.yaml")
+@app.command(cls=PlainCommand, epilog="Example: dropsight init porch.yaml")
+def init(
+    file: Annotated[Path, typer.Argument(help="Where it goes.", metavar="FILE")] = Path("dropsight.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Take the place of a file that is there.")] = False,
+) -> None:
+    """Write a config file with every key, its default and what it does."""
+    from dropsight.commands import init as command
+
+    command.init(file, force=force)
+
+
+@app.command(cls=PlainCommand, epilog="Example: dropsight logs -f")
+def logs(
+    config: ConfigFile = None,
+    last: Annotated[
+        int, typer.Option("-n", "--lines", help="How many of the last.", min=0, metavar="N")
+    ] = 20,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with those that come.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the last results, in colour on a terminal (not with NO_COLOR)."""
+    from dropsight.commands import following
+
+    following.logs(config, last=last, follow=follow, as_json=as_json)
+
+
+@app.command(cls=PlainCommand, epilog="Example: dropsight pause")
+def pause(config: ConfigFile = None) -> None:
+    """Have the daemon leave images where they are until `resume`."""
+    from dropsight.commands import orders
+
+    orders.order(config, "pause")
+
+
+@app.command(cls=PlainCommand, epilog="Example: dropsight resume")
+def resume(config: ConfigFile = None) -> None:
+    """Have the daemon go on after `pause`."""
+    from dropsight.commands import orders
+
+    orders.order(config, "resume")
+
+
+@app.command(cls=PlainCommand, epilog="Example: dropsight rescan")
+def rescan(config: ConfigFile = None) -> None:
+    """Have the daemon look through its folders now."""
+    from dropsight.commands import orders
+
+    orders.order(config, "rescan")
+
+
+@app.command(cls=PlainCommand, epilog="Example: dropsight reload")
+def reload(config: ConfigFile = None) -> None:
+    """Have the daemon read its config again; a faulty one is refused, and the old one goes on."""
+    from dropsight.commands import orders
+
+    orders.order(config, "reload")
+
+
+@app.command(cls=PlainCommand, epilog="Example: dropsight config > dropsight.yaml")
 def config(
     file: ConfigFile = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema instead.")] = False,
@@ -204,7 +270,7 @@ def config(
     settings.show(file, schema=schema)
 
 
-@app.command(epilog="Example: dropsight status --json")
+@app.command(cls=PlainCommand, epilog="Example: dropsight status --json")
 def status(config: ConfigFile = None, as_json: Json = False) -> None:
     """Show what the running daemon is doing."""
     from dropsight.commands import status as command
@@ -212,7 +278,7 @@ def status(config: ConfigFile = None, as_json: Json = False) -> None:
     command.show(config, as_json=as_json)
 
 
-@app.command(epilog="Example: dropsight retire -c /etc/dropsight/dropsight.yaml")
+@app.command(cls=PlainCommand, epilog="Example: dropsight retire -c /etc/dropsight/dropsight.yaml")
 def retire(
     config: ConfigFile = None,
     device: Annotated[

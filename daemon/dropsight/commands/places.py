@@ -30,11 +30,11 @@ def need_folder(path: Path, holds: str) -> None:
 
 
 def need_place(path: Path) -> None:
-    """Raise ConfigError where -o names what no file can be written to."""
+    """Raise ConfigError for what no file can be written to."""
     if path.is_dir():
-        raise ConfigError([f"-o {path}: a folder; name a file in it"])
+        raise ConfigError([f"{path}: a folder; name a file in it"])
     if not path.parent.is_dir():
-        raise ConfigError([f"-o {path}: there is no folder {path.parent}"])
+        raise ConfigError([f"{path}: there is no folder {path.parent}"])
 
 
 def _is_there(path: Path) -> bool:

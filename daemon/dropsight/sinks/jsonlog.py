@@ -81,10 +81,10 @@ class JsonLog:
     def _recent_lines(self) -> Iterator[bytes]:
         """The lines of the newest files, as far as a bound."""
         left = _RECENT_BYTES
-        for number, path in [(0, self._path), *sorted(self._backup_files())]:
+        for number, path in [(0, self._path), *sorted(backup_files(self._path))]:
             if number > _RECENT_BACKUPS and left < 0:
                 return
-            for line in _lines(path):
+            for line in lines_of(path):
                 left -= len(line)
                 yield line
 
@@ -147,7 +147,7 @@ class JsonLog:
             self._compressor.start()
 
     def _shift(self) -> None:
-        for number, path in sorted(self._backup_files(), reverse=True):
+        for number, path in sorted(backup_files(self._path), reverse=True):
             if number >= self._backups:
                 path.unlink()
             else:
@@ -160,7 +160,7 @@ class JsonLog:
 
     def _compress_backups(self) -> None:
         """The newest, and any that a crash or a full disk left as it was."""
-        for _, path in self._backup_files():
+        for _, path in backup_files(self._path):
             if path.suffix != ".gz":
                 self._compress_file(path)
 
@@ -189,20 +189,22 @@ class JsonLog:
             for path in self._path.parent.iterdir():
                 if path.name.startswith(f"{self._path.name}.") and path.suffix == _PART:
                     path.unlink()
-            for _, path in self._backup_files():
+            for _, path in backup_files(self._path):
                 if path.suffix != ".gz" and path.with_name(path.name + ".gz").exists():
                     path.unlink()
 
     def _backup(self, number: int, *, gz: bool = False) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}{'.gz' if gz else ''}")
 
-    def _backup_files(self) -> list[tuple[int, Path]]:
-        pattern = re.compile(re.escape(self._path.name) + r"\.(\d+)(\.gz)?")
-        found = ((pattern.fullmatch(path.name), path) for path in self._path.parent.iterdir())
-        return [(int(match[1]), path) for match, path in found if match]
+
+def backup_files(log: Path) -> list[tuple[int, Path]]:
+    """Each rotated file with its number; 1 is the newest."""
+    pattern = re.compile(re.escape(log.name) + r"\.(\d+)(\.gz)?")
+    found = ((pattern.fullmatch(path.name), path) for path in log.parent.iterdir())
+    return [(int(match[1]), path) for match, path in found if match]
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def lines_of(path: Path) -> Iterator[bytes]:
     """All lines of a file, as far as it can be read."""
     with (
         contextlib.suppress(FileNotFoundError, EOFError, gzip.BadGzipFile, zlib.error),

@@ -1,0 +1,132 @@
+"""`dropsight logs`: the JSON log's last results, and those that come, in a line each."""
+
+import contextlib
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from dropsight.commands.settings import find_config, settings
+from dropsight.errors import DropsightError, reason
+from dropsight.records import Expired, Failure, Result, decode
+from dropsight.sinks.jsonlog import backup_files, lines_of
+
+LOOK_SECONDS = 0.25
+_GREEN, _YELLOW, _RED, _DIM, _PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[2m", "\033[0m"
+_SURE = 0.5
+
+
+def logs(file: Path | None, *, last: int, follow: bool, as_json: bool) -> None:
+    """Print them; raises DropsightError where the log cannot be read."""
+    path = settings(find_config(file)).log.path
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    try:
+        for line in _lines(path, last=last, follow=follow):
+            if as_json:
+                sys.stdout.buffer.write(line + b"\n")
+                sys.stdout.buffer.flush()
+            else:
+                print(shown(line, coloured=coloured), flush=True)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise DropsightError(f"{path}: cannot be read: {reason(error)}") from error
+
+
+def shown(line: bytes, *, coloured: bool) -> str:
+    """Write a record for people: when, which camera, what, how surely, which file."""
+    record = decode(line)
+    match record:
+        case Result():
+            colour = _GREEN if record.confidence >= _SURE else _YELLOW
+            what = f"{record.confidence:6.1%}  {record.label}"
+        case Failure():
+            colour, what = _RED, f"failed  {record.error.code}: {record.error.message}"
+        case Expired():
+            colour, what = _RED, f"expired after {record.age_seconds:.0f} s"
+    head, tail = f"{record.time[:19]:<19}  {record.camera:<12}", record.image_path
+    if not coloured:
+        return f"{head}  {what}  {tail}"
+    return f"{_DIM}{head}{_PLAIN}  {colour}{what}{_PLAIN}  {_DIM}{tail}{_PLAIN}"
+
+
+def _lines(path: Path, *, last: int, follow: bool) -> Iterator[bytes]:
+    """Yield so many of the newest lines, over all files of the log, then each that comes."""
+    if not follow and not path.exists():
+        raise DropsightError(f"{path}: there is no log yet; it begins with the first image")
+    with contextlib.closing(Tail(path)) as tail:
+        newest = deque(tail.news(), maxlen=last)
+        for _, backup in sorted(backup_files(path)) if path.parent.is_dir() else []:
+            if len(newest) == last:
+                break
+            older = deque((line.rstrip(b"\n") for line in lines_of(backup)), maxlen=last - len(newest))
+            newest.extendleft(reversed(older))
+        yield from newest
+        while follow:
+            yield from tail.news()
+            time.sleep(LOOK_SECONDS)
+
+
+class Tail:
+    """Reads on in a log that is rotated under it: no line twice, none left out."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+        self._part = self._last = b""
+
+    def news(self) -> Iterator[bytes]:
+        """Yield the whole lines that were added since."""
+        while self._open():
+            yield from self._added()
+            if not self._is_rotated():
+                return
+            yield from self._added()  # what came between that reading and the rotation
+            self.close()
+            yield from self._missed()
+
+    def _open(self) -> bool:
+        if self._file is None:
+            with contextlib.suppress(FileNotFoundError):  # not yet; or just now, in a rotation
+                self._file = self._path.open("rb")
+        return self._file is not None
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file, self._part = None, b""
+
+    def _added(self) -> Iterator[bytes]:
+        if self._file is None:
+            return
+        if os.fstat(self._file.fileno()).st_size < self._file.tell():
+            self._file.seek(0)  # a person emptied it
+        for line in self._file:
+            self._part += line
+            if self._part.endswith(b"\n"):
+                self._last, self._part = self._part.rstrip(b"\n"), b""
+                yield self._last
+
+    def _is_rotated(self) -> bool:
+        try:
+            return self._file is not None and not os.path.samestat(
+                os.fstat(self._file.fileno()), self._path.stat()
+            )
+        except FileNotFoundError:
+            return False
+
+    def _missed(self) -> Iterator[bytes]:
+        """Yield what stands in files that came and were rotated away since the one that was read."""
+        files: list[list[bytes]] = []
+        for _, backup in sorted(backup_files(self._path)):
+            lines = [line.rstrip(b"\n") for line in lines_of(backup)]
+            if self._last in lines[-1:]:
+                break
+            files.append(lines)
+        else:
+            files.clear()  # the one that was read is gone: what is new cannot be told
+        for lines in reversed(files):
+            yield from lines
