@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from dropsight.names import show_all
+
 _VALUED = {"-c": "file", "--config": "file", "--model": "model", "--log": "log", "--mqtt": "mqtt"}
 
 
@@ -27,6 +29,7 @@ class RunOrder(NamedTuple):
 
 def main() -> None:
     """Run a command."""
+    show_all()
     order = plain_run(sys.argv[1:])
     if order is None:
         from dropsight import cli

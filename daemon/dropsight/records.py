@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 import msgspec
 
 from dropsight.errors import ErrorCode
+from dropsight.names import as_json
 
 SCHEMA = "dropsight/1"
 _NUMBER_AT_THE_END = re.compile(rb"[-+.0-9eE]+}}")
@@ -132,7 +133,10 @@ def status_of(record: Record) -> Status:
 
 
 def encode(record: Record) -> bytes:
-    return _encoder.encode(record)
+    try:
+        return _encoder.encode(record)
+    except UnicodeEncodeError:  # a name in it that is not UTF-8
+        return as_json(record)
 
 
 def decode(line: bytes) -> Record:

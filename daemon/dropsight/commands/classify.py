@@ -6,9 +6,11 @@ from pathlib import Path
 
 import msgspec
 
+from dropsight import names
 from dropsight.commands.places import need_images
 from dropsight.inference.results import ImageFailure, ImageResult
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
+from dropsight.names import as_shown
 
 
 def classify(images: Sequence[Path], *, model: str | None, tta: bool, top: int, as_json: bool) -> int:
@@ -21,15 +23,18 @@ def classify(images: Sequence[Path], *, model: str | None, tta: bool, top: int, 
         if not as_json:
             _print(results[-1], top)
     if as_json:
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
+        sys.stdout.buffer.write(msgspec.json.format(names.as_json(results), indent=2) + b"\n")
     return 1 if any(isinstance(result, ImageFailure) for result in results) else 0
 
 
 def _print(result: ImageResult | ImageFailure, top: int) -> None:
     if isinstance(result, ImageFailure):
-        print(f"dropsight: {result.image_path}: {result.error.message}", file=sys.stderr)
+        print(
+            f"dropsight: {as_shown(str(result.image_path))}: {as_shown(result.error.message)}",
+            file=sys.stderr,
+        )
         return
     shown = [each for each in result.predictions[:top] if round(each.confidence, 3) > 0]
     for number, each in enumerate(shown or result.predictions[:1]):
-        name = result.image_path if number == 0 else ""
+        name = as_shown(str(result.image_path)) if number == 0 else ""
         print(f"{name:<30} {each.confidence:7.1%}  {each.label}", flush=True)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dropsight.errors import DropsightError
+from dropsight.names import as_shown
 
 INTERRUPTED = 130
 
@@ -20,7 +21,7 @@ def told_plainly() -> Iterator[None]:
         from dropsight.commands import logs
 
         for line in str(error).splitlines():
-            print(logs.mark(f"dropsight: {line}"), file=sys.stderr)
+            print(logs.mark(as_shown(f"dropsight: {line}")), file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()

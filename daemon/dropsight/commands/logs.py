@@ -4,8 +4,18 @@ import logging
 import os
 import sys
 
+from dropsight.names import as_shown
 
-class _Priorities(logging.Formatter):
+
+class _OneLine(logging.Formatter):
+    """A message is one line, whatever the names in it; a traceback has lines of its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        record.message = as_shown(record.message)
+        return super().formatMessage(record)
+
+
+class _Priorities(_OneLine):
     """Each line with its priority in front, as journald reads it; it has times of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -17,7 +27,7 @@ def set_up(*, debug: bool) -> None:
     if _is_journal():
         handler.setFormatter(_Priorities("%(message)s"))
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
     if not debug:
         for noisy in ("amqtt", "transitions", "watchdog", "asyncio"):

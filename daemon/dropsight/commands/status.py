@@ -8,6 +8,7 @@ import msgspec
 
 from dropsight.commands.settings import find_config, settings
 from dropsight.errors import DropsightError
+from dropsight.names import as_shown
 from dropsight.service.census import Lying
 from dropsight.service.control import ask
 from dropsight.service.latency import Percentiles
@@ -24,7 +25,7 @@ def show(file: Path | None, *, as_json: bool) -> None:
         status = msgspec.json.decode(answer, type=Status)
     except msgspec.DecodeError as error:
         raise DropsightError(f"the daemon's answer is not understood: {error}") from error
-    print("\n".join(_lines(status)))
+    print("\n".join(map(as_shown, _lines(status))))
 
 
 def _lines(status: Status) -> Iterator[str]:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from threading import Event, Thread
 
-import msgspec
-
 from dropsight.config import Config
 from dropsight.daemon.dashboard import open_web
 from dropsight.daemon.ending import end_publishing
@@ -28,6 +26,7 @@ from dropsight.daemon.threads import start
 from dropsight.daemon.trial import survives
 from dropsight.daemon.watching import Watching
 from dropsight.errors import ConfigError, ModelError
+from dropsight.names import as_json
 from dropsight.service.backlog import Backlog
 from dropsight.service.clock import Clock
 from dropsight.service.control import ControlServer
@@ -292,7 +291,7 @@ class Daemon:
             self._publisher.announce_again()
 
     def _status(self) -> bytes:
-        return msgspec.json.encode(self._reporter.status([folder.root for folder in self._folders]))
+        return as_json(self._reporter.status([folder.root for folder in self._folders]))
 
     def _pause(self, *, paused: bool) -> None:
         self._backlog.pause(paused=paused)

@@ -22,6 +22,7 @@ from dropsight.config import Explain
 from dropsight.errors import DropsightError, ModelError
 from dropsight.images.framing import Pixels
 from dropsight.inference.pipeline import Answer, Drop
+from dropsight.names import as_text
 from dropsight.records import Result, decode
 from dropsight.service.backlog import Backlog
 from dropsight.service.filing import other_name
@@ -73,7 +74,7 @@ class Explanations:
             return None
         target = _target(watch.processed, work.drop)
         self._put(PROMISED, partial(self._overlay, work, best.class_index, target))
-        return str(target)
+        return as_text(target)
 
     def stop(self) -> None:
         """Finish what was promised in a record, without regard to what waits."""

@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 
 from dropsight.errors import DropsightError
+from dropsight.names import as_json
 
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,4 +46,4 @@ def _answer(command: str | None, *, result: object = None, error: str | None = N
         answer["error"] = error
     if result is not None:
         answer["result"] = result
-    return msgspec.json.encode(answer)
+    return as_json(answer)

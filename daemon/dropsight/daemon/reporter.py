@@ -6,10 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from dropsight.config import Config
 from dropsight.inference.pipeline import timestamp
+from dropsight.names import as_json
 from dropsight.service.backlog import Backlog
 from dropsight.service.cameras import CameraWatch
 from dropsight.service.notify import notify
@@ -55,7 +54,7 @@ class Reporter:
         return info(self.config, self._workers.engine, started=self._started)
 
     def stats(self) -> bytes:
-        return msgspec.json.encode(self.snapshot())
+        return as_json(self.snapshot())
 
     def snapshot(self) -> Snapshot:
         counters = self._backlog.counters()

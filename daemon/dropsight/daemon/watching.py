@@ -13,6 +13,7 @@ import msgspec
 from dropsight.config import Cameras
 from dropsight.errors import StoreError
 from dropsight.inference.pipeline import Prepared
+from dropsight.names import as_json, as_text
 from dropsight.records import Result, decode
 from dropsight.service.backlog import Backlog
 from dropsight.service.cameras import LONGEST_LIST, CameraWatch, Memory
@@ -54,7 +55,7 @@ class Watching:
         self.watch = CameraWatch(settings, load(self._path), changed=self._on_change)
         self._saved_names, self._has_news = self.watch.names, False
         self._looked: dict[str, _Looked] = {}
-        self._limits = {folder.root: folder.settings.silence for folder in folders}
+        self._limits = {as_text(folder.root): folder.settings.silence for folder in folders}
 
     def wants_look(self, camera: str) -> bool:
         """Whether to measure this camera's next picture: in a catch-up, some tell as much as all.
@@ -87,7 +88,7 @@ class Watching:
         for entry in recorded:
             candidate, record = entry.finished.candidate, entry.finished.record
             self.watch.recorded(
-                record.camera, folder=candidate.folder.root, arrived=candidate.since, at_rest=at_rest
+                record.camera, folder=as_text(candidate.folder.root), arrived=candidate.since, at_rest=at_rest
             )
             if self.publisher and isinstance(record, Result):
                 self.publisher.states.show(record, entry.line)
@@ -124,7 +125,7 @@ class Watching:
         part = self._path.with_name(self._path.name + ".part")
         try:
             with part.open("wb") as file:
-                file.write(msgspec.json.encode(self.watch.memories()))
+                file.write(as_json(self.watch.memories()))
                 os.fsync(file.fileno())
             part.replace(self._path)
         except OSError as error:
@@ -137,7 +138,7 @@ class Watching:
         unseen = self.watch.unseen(seconds=FORGET_SECONDS)
         gone: list[str] = []
         for folder in self._folders:
-            names = {name for name, root in unseen if root == folder.root and name != DEFAULT_CAMERA}
+            names = {name for name, root in unseen if root == as_text(folder.root) and name != DEFAULT_CAMERA}
             there = folder.cameras() if names else set()
             gone.extend(names - there if there else ())
         if gone:

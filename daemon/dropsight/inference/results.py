@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from dropsight.names import as_json
 from dropsight.records import ErrorFacts, Latency, Prediction
 
 
@@ -22,7 +23,7 @@ class ImageResult(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: Latency
 
     def to_json(self) -> str:
-        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+        return msgspec.json.format(as_json(self), indent=2).decode()
 
 
 class ImageFailure(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +41,7 @@ class BatchResults(msgspec.Struct, frozen=True, kw_only=True):
     results: Sequence[ImageResult | ImageFailure]
 
     def to_json(self) -> str:
-        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+        return msgspec.json.format(as_json(self), indent=2).decode()
 
     def write(self, path: Path) -> None:
         """Write the JSON whole or not at all."""

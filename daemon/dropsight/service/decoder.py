@@ -11,8 +11,8 @@ from dropsight.errors import ImageError
 from dropsight.images.opening import ImageFile, open_image
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Drop, Plan
+from dropsight.names import as_text
 from dropsight.service.backlog import Backlog, Candidate
-from dropsight.service.dropfolder import as_text
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inhand import InHand
 from dropsight.service.readiness import seconds_to_wait, seconds_young

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dropsight.config import Watch
+from dropsight.names import as_text
 
 DEFAULT_CAMERA = "default"
 
@@ -97,8 +98,3 @@ class DropFolder:
                     raise
                 if told:
                     told(folder, error)
-
-
-def as_text(name: str) -> str:
-    r"""Return a name fit for JSON: bytes that are not UTF-8 stand as \xNN."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

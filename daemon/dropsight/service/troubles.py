@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dropsight.errors import DropsightError
+from dropsight.names import as_text
 
 REMIND_SECONDS = 300.0
 
@@ -21,7 +22,7 @@ class Troubles:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def raised(self, part: str, error: DropsightError) -> None:
-        now, text = time.monotonic(), str(error)
+        now, text = time.monotonic(), as_text(str(error))
         with self._lock:
             known, said_at = self._current.get(part, ("", 0.0))
             if known == text and now - said_at < REMIND_SECONDS:

@@ -4,8 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
+from dropsight.names import as_json
 from dropsight.service.cameras import CameraWatch, Kind, Problem
 from dropsight.sinks.connection import Connection
 from dropsight.sinks.homeassistant import Entities
@@ -102,7 +101,7 @@ class CameraSession:
 
     def _publish_problems(self, problems: Mapping[str, Mapping[Kind, Problem]]) -> None:
         for camera, found in problems.items():
-            payload = msgspec.json.encode({"camera": camera, "problems": found})
+            payload = as_json({"camera": camera, "problems": found})
             self._publish(self._topics.problem(camera), payload)
 
     def _clear_gone(self) -> None:

@@ -7,8 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-import msgspec
-
+from dropsight.names import as_json
 from dropsight.sinks.topics import Topics, topic_part
 from dropsight.version import VERSION
 
@@ -60,7 +59,7 @@ class Entities:
             {name: component["platform"] for name, component in components.items()},
         )
         gone = {name: {"platform": platform} for name, platform in former.items() if name not in components}
-        return msgspec.json.encode(self._around(identity, components | self._never_mind(known) | gone))
+        return as_json(self._around(identity, components | self._never_mind(known) | gone))
 
     def _around(self, identity: str, components: Mapping[str, Component]) -> Component:
         return {

@@ -8,6 +8,7 @@ import msgspec
 from dropsight.config import Config, effective
 from dropsight.inference.pipeline import timestamp
 from dropsight.models.spec import Kernels
+from dropsight.names import as_json
 from dropsight.service.stats import Snapshot
 from dropsight.service.work import Engine
 from dropsight.sinks.mqtt import MqttStatus
@@ -74,4 +75,4 @@ def info(config: Config, engine: Engine, *, started: float) -> bytes:
         "fallback": str(spec.path) if engine.instead_of else None,
         "config": effective(config),
     }
-    return msgspec.json.encode(answer)
+    return as_json(answer)

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from dropsight.errors import ImageError, StoreError
 from dropsight.images.opening import Bounds
+from dropsight.names import as_json
 from dropsight.records import Result, decode
 from dropsight.service.outbox import Delivery
 from dropsight.web.desk import BusyError, Desk
@@ -64,7 +65,7 @@ class Api:
     @answering
     async def readyz(self, _: Request) -> Response:
         health = await self._desk.look_up(lambda _: self._checks.health())
-        return _json(msgspec.json.encode(health), 200 if health.ready else 503)
+        return _json(as_json(health), 200 if health.ready else 503)
 
     @answering
     async def metrics(self, request: Request) -> Response:
@@ -73,7 +74,7 @@ class Api:
 
     @answering
     async def stats(self, _: Request) -> Response:
-        return _json(msgspec.json.encode(self._overviews.overview()))
+        return _json(as_json(self._overviews.overview()))
 
     @answering
     async def results(self, request: Request) -> Response:

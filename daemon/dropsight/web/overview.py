@@ -5,6 +5,7 @@ import time
 
 import msgspec
 
+from dropsight.names import as_json
 from dropsight.sinks.reports import Status
 from dropsight.web.history import POINT_SECONDS, Camera, Course, Day, Days, Point
 from dropsight.web.hub import Hub
@@ -58,7 +59,7 @@ class Overviews:
         status = self.sources.status()
         stats = msgspec.structs.replace(status.stats, classes={})
         seen = self._overview(msgspec.structs.replace(status, stats=stats), list(self.course.points)[-1:])
-        return b"event: stats\ndata: %b\n\n" % msgspec.json.encode(seen)
+        return b"event: stats\ndata: %b\n\n" % as_json(seen)
 
     def _overview(self, status: Status, course: list[Point]) -> Overview:
         return Overview(

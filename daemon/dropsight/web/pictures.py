@@ -1,5 +1,6 @@
 """The pictures of records: found again wherever they were filed, made small, remembered."""
 
+import itertools
 import os
 import threading
 from collections import OrderedDict
@@ -10,6 +11,7 @@ from dropsight.config import Watch
 from dropsight.errors import ImageError
 from dropsight.images.opening import Bounds, ImageFile, open_image
 from dropsight.images.thumbnail import thumbnail_of
+from dropsight.names import as_name
 from dropsight.service.filing import other_name
 from dropsight.service.store import Unfiled
 
@@ -51,8 +53,8 @@ def make_thumbnail(
 
 def read_explanation(path: str, watches: Sequence[Watch]) -> bytes:
     """Return the overlay that a record names; raises FileNotFoundError where there is none (yet)."""
-    for watch in watches:
-        file = _open_below(watch.processed, path) if Path(path).is_relative_to(watch.processed) else None
+    for watch, named in itertools.product(watches, dict.fromkeys((path, as_name(path)))):
+        file = _open_below(watch.processed, named) if Path(named).is_relative_to(watch.processed) else None
         if file:
             with file:
                 return file.read(Bounds(EXPLANATION_BYTES))

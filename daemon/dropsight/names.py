@@ -1,0 +1,75 @@
+r"""File system names on their way out: names are bytes, and what is said of them is text.
+
+Bytes that are not UTF-8 stand as \xNN in all that is written, and so does, for the eyes of people, what would
+move a cursor, end a line or turn the writing round.
+"""
+
+import codecs
+import os
+import re
+import sys
+
+import msgspec
+
+_FOR_NO_EYES = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
+_HANDLER = "names"
+
+
+def as_text(name: str | os.PathLike[str]) -> str:
+    """Return a name fit for JSON."""
+    text = os.fspath(name)
+    return text if text.isascii() else text.encode("utf-8", _HANDLER).decode()
+
+
+def as_name(text: str) -> str:
+    r"""Return the name that `as_text` gave this text for; one with a real backslash before x is not told."""
+    return os.fsdecode(_ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), text.encode()))
+
+
+def as_shown(text: str) -> str:
+    """Return one line for a terminal or a log, which does nothing there but stand."""
+    return _FOR_NO_EYES.sub(lambda sign: sign[0].encode("unicode_escape").decode(), as_text(text))
+
+
+def as_json(value: object) -> bytes:
+    """Encode; of names that are not UTF-8, the text."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_texts(msgspec.to_builtins(value)))
+
+
+def show_all() -> None:
+    """Have standard output and error show what their terminal has no signs for, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors=_HANDLER)
+
+
+def _texts(value: object) -> object:
+    match value:
+        case str():
+            return as_text(value)
+        case dict():
+            return {_texts(key): _texts(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_texts(each) for each in value]
+    return value
+
+
+def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = error.object[error.start : error.end]
+    return "".join(map(_escaped, signs)), error.end
+
+
+def _escaped(sign: str) -> str:
+    code = ord(sign)
+    if 0xDC80 <= code <= 0xDCFF:  # PEP 383: a byte of a name
+        return f"\\x{code - 0xDC00:02x}"
+    return sign.encode("ascii", "backslashreplace").decode()
+
+
+codecs.register_error(_HANDLER, _escape)

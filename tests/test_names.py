@@ -1,0 +1,93 @@
+"""Names that are not UTF-8, or mean harm to a terminal, through every output."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from brokers import Subscriber, mosquitto, wait_until
+from daemons import PHOTOS, House, command, dropsight
+from dropsight.names import as_json, as_name, as_shown, as_text
+from webs import ANY_PORT, address, ask
+
+LATIN1 = os.fsdecode("Tür".encode("latin-1"))
+FORGED = "x\n12:00:00 ERROR forged \x1b[2J\u202e.jpg"
+
+
+def test_every_name_has_a_text_and_its_text_leads_back() -> None:
+    assert as_text(LATIN1) == r"T\xfcr"
+    assert as_name(as_text(LATIN1)) == LATIN1
+    assert as_text("Tür") == as_name("Tür") == "Tür"
+    assert as_shown(FORGED) == r"x\n12:00:00 ERROR forged \x1b[2J\u202e.jpg"
+    assert json.loads(as_json({LATIN1: [LATIN1, 1.5, None]})) == {r"T\xfcr": [r"T\xfcr", 1.5, None]}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="making a file immutable needs root")
+def test_a_house_a_camera_and_a_file_of_latin_1_names_go_through_every_output(tmp_path: Path) -> None:
+    """A file that cannot be moved, too: its name is in a trouble."""
+    root = tmp_path / LATIN1
+    root.mkdir()
+    with mosquitto(tmp_path) as broker:
+        settings = {"mqtt": {"url": broker.url}, "web": ANY_PORT, "explain": {"below_confidence": 1.0}}
+        house = House(root, settings)
+        stuck = house.inbox / LATIN1 / f"{LATIN1}.jpg"
+        stuck.parent.mkdir()
+        shutil.copy(PHOTOS[0], stuck)
+        subprocess.run(["chattr", "+i", stuck], check=True)
+        shutil.copy(PHOTOS[0], house.inbox / LATIN1 / f"{LATIN1}2.jpg")
+        shutil.copy(PHOTOS[1], house.inbox / FORGED)
+        (house.inbox / f"{LATIN1}.jpg").write_bytes(b"no image")
+        try:
+            with Subscriber(broker.port) as heard:
+                for _ in range(2):
+                    house.start()
+                    wait_until(lambda: len(heard.topics("/result/")) == 3 and bool(heard.topics("/info")))
+                    wait_until(lambda: r"T\xfcr" in "".join(house.status()["troubles"].values()))
+                    shown = dropsight(
+                        "status", "-c", str(house.config), environ={"PYTHONIOENCODING": "ascii"}
+                    )
+                    assert shown.returncode == 0, shown.stderr
+                    assert r"T\xfcr/inbox" in shown.stdout
+                    assert "\x1b" not in shown.stdout
+                    url = address(house)
+                    for path in ("/", "/api/stats", "/api/results", "/readyz", "/metrics"):
+                        assert ask(url, path).status in {200, 503}
+                    assert house.ask("stats")["ok"]
+                    assert house.stop() == 0
+            records = {record["image_path"]: record for record in house.records()}
+            assert set(records) == {r"T\xfcr/T\xfcr.jpg", r"T\xfcr/T\xfcr2.jpg", r"T\xfcr.jpg", FORGED}
+            assert records[r"T\xfcr/T\xfcr2.jpg"]["camera"] == r"T\xfcr"
+            overlay = Path(as_name(records[r"T\xfcr/T\xfcr2.jpg"]["explanation"]))
+            assert overlay.exists()
+            assert list(json.loads((root / "state" / "cameras.json").read_text())) >= [r"T\xfcr"]
+            log = house.daemon_log()
+            assert "Traceback" not in log
+            assert "\x1b" not in log
+            assert not any(line.startswith("12:00:00 ERROR forged") for line in log.splitlines())
+        finally:
+            house.kill()
+            subprocess.run(["chattr", "-i", stuck], check=False)
+
+
+def test_commands_say_any_name_on_any_terminal(tmp_path: Path) -> None:
+    for name in (LATIN1, FORGED, "日本"):
+        (tmp_path / name).write_bytes(b"no image")
+        for arguments in (
+            ["classify", name],
+            ["classify", "--json", name],
+            ["batch", name, "-o", "out.json"],
+        ):
+            done = subprocess.run(
+                command(*arguments),
+                cwd=tmp_path,
+                env={**os.environ, "PYTHONIOENCODING": "ascii"},
+                capture_output=True,
+                check=False,
+                timeout=120,
+            )
+            assert done.returncode == 1, done.stderr
+            assert b"Traceback" not in done.stderr
+            assert b"\x1b" not in done.stderr + done.stdout
