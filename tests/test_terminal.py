@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from brokers import wait_until
-from daemons import SAMPLES, House, command
+from daemons import ROOT, SAMPLES, House, command
 from dropsight.config import Watch
 from dropsight.demo.show import RELOAD_SECONDS
 from dropsight.records import Record
@@ -231,3 +231,17 @@ def _recorded(record: Record) -> Recorded:
     folder = DropFolder.open(Watch(path=Path(), processed=Path("p"), failed=Path("f")))
     candidate = Candidate(folder, "a.jpg", closed=True, ready_at=0.0)
     return Recorded(1, Finished(candidate, Path(__file__).stat(), record), b"{}", 1.0)
+
+
+def test_pip_shows_how_far_it_is_where_somebody_looks_on(tmp_path: Path) -> None:
+    """A hundred megabytes take their time on a slow line."""
+    python = tmp_path / "env" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "said $*"\n')
+    python.chmod(0o755)
+    script = f"set -euo pipefail; source '{ROOT}/scripts/environment.sh'; pip_into env x"
+    with screen(["bash", "-c", script], cwd=tmp_path) as shown:
+        assert shown.ended() == 0
+    assert shown.text == "said -m pip install --disable-pip-version-check x\n"
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stderr == "said -m pip install --quiet --disable-pip-version-check x\n"
