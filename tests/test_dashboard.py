@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
-from brokers import wait_until
+from brokers import mosquitto, wait_until
 from daemons import SAMPLES, House, running
 from webs import ANY_PORT, address
 from windows import Window, contrast
@@ -131,7 +131,7 @@ def test_details_show_the_answers_the_record_and_why(house: House, window: Windo
     dialog.get_by_text("Record", exact=True).click()
     expect(dialog.locator("pre")).to_contain_text(record["id"])
     assert json.loads(dialog.locator("pre").inner_text()) == record
-    dialog.get_by_role("button", name="Why this answer").click()
+    dialog.get_by_role("button", name="Explain").click()
     expect(dialog.locator(".look img.there")).to_have_attribute(
         "src", f"/api/images/{record['id']}/explanation"
     )
@@ -169,9 +169,9 @@ def test_everything_is_reached_by_the_keyboard_alone(house: House, window: Windo
 
 def test_held_images_come_when_it_goes_on(house: House, window: Window) -> None:
     page = window.page
-    page.get_by_role("button", name="Hold").click()
+    page.get_by_role("button", name="Freeze view").click()
     drop(house, "a.jpg", "coffee.jpg")
-    expect(page.locator("#hold")).to_have_text("Go on · 1 new")
+    expect(page.locator("#hold")).to_have_text("Unfreeze · 1 new")
     expect(page.locator(".card")).to_have_count(0)
     page.locator("#hold").click()
     expect(page.locator(".card")).to_have_count(1)
@@ -275,4 +275,73 @@ def test_contrast_is_enough_in_dark_and_light(browser: Browser, house: House) ->
         for text in ("text", "soft", "faint", "accent", "warn", "bad"):
             for ground in ("ground", "raised"):
                 assert contrast(page, text, ground) >= 4.5, (scheme, text, ground)
+        context.close()
+
+
+def test_what_was_not_explained_is_explained_when_asked_for(browser: Browser, tmp_path: Path) -> None:
+    with running(tmp_path, web=ANY_PORT) as house:
+        context = browser.new_context(reduced_motion="reduce")
+        found = Window(context.new_page())
+        page = found.page
+        page.goto(address(house))
+        drop(house, "a.jpg", "coffee.jpg")
+        page.locator(".card").click()
+        page.get_by_role("button", name="Explain").click()
+        overlay = page.get_by_role("img", name="What the answer came from")
+        expect(overlay).to_have_class("there", timeout=60_000)
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download").click()
+        assert Path(download.value.path()).read_bytes() == (SAMPLES / "coffee.jpg").read_bytes()
+        assert found.complaints == []
+        page.get_by_role("button", name="Close").click()
+        drop(house, "b.jpg", "panda.jpg")
+        expect(page.locator(".card")).to_have_count(2)
+        (house.processed / "b.jpg").unlink()
+        page.locator(".card").first.click()
+        page.get_by_role("button", name="Explain").click()
+        expect(page.locator("#details .none")).to_contain_text("Not explained: b.jpg is gone")
+        context.close()
+
+
+def test_the_daemon_is_paused_resumed_and_sent_through_its_folders_from_the_page(
+    house: House, window: Window
+) -> None:
+    page = window.page
+    page.get_by_role("button", name="Pause daemon").click()
+    expect(page.locator("#state")).to_have_text("Paused")
+    expect(page.get_by_role("alert")).to_contain_text("images wait in their folders")
+    drop(house, "a.jpg", "coffee.jpg")
+    page.get_by_role("button", name="Rescan folders").click()
+    expect(page.locator("#ordered")).to_contain_text("looked through")
+    expect(page.locator(".card")).to_have_count(0)
+    page.get_by_role("button", name="Resume daemon").click()
+    expect(page.locator("#state")).to_have_text("Live")
+    expect(page.locator(".card")).to_have_count(1)
+    assert window.complaints == []
+
+
+def test_what_is_shown_is_exported(house: House, window: Window) -> None:
+    page = window.page
+    drop_three(house, page)
+    page.locator("[name=camera]").select_option("back")
+    expect(page.locator(".card")).to_have_count(2)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="JSON").click()
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert [json.loads(line) for line in lines] == house.records()[:0:-1]
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("width", [360, 390])
+def test_the_figures_at_a_glance_are_not_cut_off_on_a_phone(
+    browser: Browser, tmp_path: Path, width: int
+) -> None:
+    with mosquitto(tmp_path) as broker, running(tmp_path, web=ANY_PORT, mqtt={"url": broker.url}) as house:
+        context = browser.new_context(viewport={"width": width, "height": 844})
+        page = context.new_page()
+        page.goto(address(house))
+        expect(page.locator("#vitals")).to_contain_text("Connected", timeout=20_000)
+        expect(page.locator("#vitals")).to_contain_text("p95, last 5 min")
+        cut = "all => all.filter((each) => each.scrollWidth > each.clientWidth).map((each) => each.outerHTML)"
+        assert page.locator(".vital dd:visible, .vital dt").evaluate_all(cut) == []
         context.close()

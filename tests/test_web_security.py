@@ -232,3 +232,53 @@ def test_thumbnails_step_aside_for_what_is_to_be_classified(tmp_path: Path) -> N
         names = {(task / "comm").read_text().strip(): int(task.name) for task in tasks.iterdir()}
         niceness = [os.getpriority(os.PRIO_PROCESS, number) for number in names.values()]
         assert 19 in niceness
+
+
+def test_no_other_page_pauses_or_explains_by_a_browser_of_ours(tmp_path: Path) -> None:
+    own = {"X-Dropsight": "1"}
+    with running(tmp_path, web=ANY_PORT) as house:
+        url = address(house)
+        for path in ("/api/commands/pause", "/api/images/x/explanation"):
+            for headers in (
+                {},  # a form of another page
+                {**own, "Origin": "http://evil.example"},
+                {**own, "Origin": "http://["},
+                {**own, "Origin": "null"},
+                {**own, "Sec-Fetch-Site": "cross-site"},
+                {**own, "Sec-Fetch-Site": "same-site"},
+            ):
+                assert ask(url, path, method="POST", headers=headers, body=b"").status == 403, headers
+            rebound = {**own, "Host": "evil.example"}
+            assert ask(url, path, method="POST", headers=rebound, body=b"").status == 421
+            assert ask(url, path, method="OPTIONS", headers={"Origin": "http://evil.example"}).status == 405
+        assert house.status()["paused"] is False
+
+
+def test_a_command_and_a_download_take_the_token(tmp_path: Path, token_file: str) -> None:
+    own = {"X-Dropsight": "1"}
+    with running(tmp_path, web={**ANY_PORT, "token_file": token_file}) as house:
+        url = address(house)
+        for path in ("/api/export", "/api/images/x/original"):
+            assert ask(url, path).status == 401
+        pause = "/api/commands/pause"
+        assert ask(url, pause, method="POST", headers=own, body=b"").status == 401
+        assert house.status()["paused"] is False
+        assert ask(url, pause, method="POST", headers={**own, **BEARER}, body=b"").status == 200
+        assert house.status()["paused"] is True
+
+
+def test_a_sign_in_that_is_no_form_of_ours_is_refused_without_a_traceback(
+    tmp_path: Path, token_file: str
+) -> None:
+    with running(tmp_path, web={**ANY_PORT, "token_file": token_file}) as house:
+        url = address(house)
+        for body in (
+            b"a=1&b=2&c=3&d=4&token=5",
+            b"&" * 4_000,
+            b"a;" * 2_000,
+            b"\0" * 4_000,
+            b"%ED%A0%80=%00",
+        ):
+            assert ask(url, "/login", method="POST", headers=FORM, body=body).status in {400, 401}
+        assert ask(url, "/login", method="POST", headers={"Origin": "http://["}, body=b"").status == 403
+        assert "Traceback" not in house.daemon_log()

@@ -102,10 +102,14 @@ def stream(url: str, query: str = "", **headers: str) -> Iterator[Events]:
 
 
 def idle_stream(url: str) -> socket.socket:
-    """A client that asks for the stream and then reads nothing, with as little room as there may be."""
+    return idle_client(url, "/api/results/stream?after=0")
+
+
+def idle_client(url: str, path: str) -> socket.socket:
+    """A client that asks for something and then reads nothing, with as little room as there may be."""
     host, port = urlsplit(url).hostname, urlsplit(url).port
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect((host, port))
-    client.sendall(b"GET /api/results/stream?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     return client

@@ -94,7 +94,12 @@ class Daemon:
             stack.callback(self._control.close)
             self._publisher = self._reporter.publisher = self._watching.publisher = self._make_publisher()
             self._web = self._reporter.web = open_web(
-                config, self._reporter, self._recorder, self._stats, changed=self._on_trouble
+                config,
+                self._reporter,
+                self._recorder,
+                self._stats,
+                obey=self._remote.obey,
+                changed=self._on_trouble,
             )
             self._stack = stack.pop_all()
 

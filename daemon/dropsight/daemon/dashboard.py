@@ -20,7 +20,13 @@ log = logging.getLogger(__name__)
 
 
 def open_web(
-    config: Config, reporter: Reporter, recorder: Recorder, stats: Stats, *, changed: Callable[[], None]
+    config: Config,
+    reporter: Reporter,
+    recorder: Recorder,
+    stats: Stats,
+    *,
+    obey: Callable[[bytes], bytes],
+    changed: Callable[[], None],
 ) -> "WebServer | None":
     """None where it is turned off, or left at its default without being installed; raises ConfigError."""
     settings = config.web
@@ -40,5 +46,7 @@ def open_web(
         distributions=stats.distributions,
         visible=lambda: recorder.visible,
         up=lambda: reporter.up,
+        cameras=reporter.cameras,
+        obey=obey,
     )
     return WebServer(settings, sources, Troubles(log, changed=changed), newest=recorder.newest)

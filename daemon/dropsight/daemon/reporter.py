@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from dropsight.config import Config
@@ -81,6 +81,9 @@ class Reporter:
         kernels = self._workers.engine.plan.spec.kernels
         of_model = {"kernels": kernels.fault} if kernels and kernels.fault else {}
         return self._recorder.troubles.current() | of_model | of_broker | of_web
+
+    def cameras(self) -> Collection[str]:
+        return self._watch.names
 
     def status(self, watched: Sequence[str]) -> Status:
         snapshot = self.snapshot()

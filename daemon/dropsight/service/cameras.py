@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -19,6 +19,7 @@ from dropsight.service.rhythm import Rhythm
 log = logging.getLogger(__name__)
 
 Kind: TypeAlias = Literal["silent", "black", "frozen", "blurred"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 # A single bad picture may be a passer-by or a flash.
 IN_A_ROW = 3
 BLURRED_SHARE, CLEARLY_BETTER = 0.1, 1.5

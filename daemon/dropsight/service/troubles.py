@@ -10,6 +10,10 @@ from dropsight.errors import DropsightError
 from dropsight.names import as_text
 
 REMIND_SECONDS = 300.0
+PARTS = (
+    *("cameras", "config", "filing", "folders", "housekeeping", "journal"),
+    *("log", "model", "mqtt", "start", "web"),
+)
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from dropsight.config import is_loopback
 
 COOKIE_SECONDS = 30 * 86_400
+OWN_HEADER = "x-dropsight"
 _BEARER = "bearer "
 
 
@@ -62,12 +63,20 @@ class Access:
         return hmac.new((self.token or "").encode(), f"dropsight web {text}".encode(), "sha256").hexdigest()
 
 
+def is_own_doing(headers: Mapping[str, str]) -> bool:
+    """Whether a program or a page of ours asks to change something: no other page can send this header.
+
+    A browser would ask us first whether that page may (CORS), and we say no.
+    """
+    return OWN_HEADER in headers and is_same_site(headers)
+
+
 def is_same_site(headers: Mapping[str, str]) -> bool:
     """Whether a form came from a page of ours: no other page may have the browser log in."""
     if site := headers.get("sec-fetch-site"):
         return site in {"same-origin", "none"}
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    return origin is None or origin.partition("://")[2] == headers.get("host")
 
 
 def _same(one: str, other: str) -> bool:

@@ -8,25 +8,44 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from dropsight.errors import ImageError, StoreError
+from dropsight.errors import DropsightError, ImageError, StoreError
 from dropsight.images.opening import Bounds
 from dropsight.names import as_json
 from dropsight.records import Result, decode
 from dropsight.service.outbox import Delivery
+from dropsight.web.access import is_own_doing
 from dropsight.web.desk import BusyError, Desk
+from dropsight.web.downloads import Downloads
 from dropsight.web.health import Checks
 from dropsight.web.hub import Client
 from dropsight.web.metrics import Metrics
 from dropsight.web.overview import Overviews
 from dropsight.web.pictures import SIZES, Shelf, make_thumbnail, read_explanation
-from dropsight.web.results import QuestionError, ask_for, look_up
+from dropsight.web.results import QuestionError, ask_for, look_up, whole_number
 from dropsight.web.sources import Sources
 from dropsight.web.streaming import events
 
 # A record's image never changes; another image has another id.
 _FOR_GOOD = "private, max-age=31536000, immutable"
 
+COMMANDS = ("pause", "resume", "rescan")
+_STRANGER = "only a page of the dashboard or a program may ask that; programs send the header X-Dropsight: 1"
+
 Endpoint = Callable[["Api", Request], Awaitable[Response]]
+
+
+class RefusedError(DropsightError):
+    """What the daemon says to a command that it does not carry out."""
+
+
+class _Obeyed(msgspec.Struct):
+    ok: bool
+    error: str = ""
+    result: object = None
+
+
+class _Explained(msgspec.Struct):
+    image_jpeg_base64: bytes
 
 
 def fault(status: int, text: str) -> Response:
@@ -47,6 +66,8 @@ def answering(endpoint: Endpoint) -> Endpoint:
             return fault(404, "it is not there (any more)")
         except ImageError as error:
             return fault(404, f"there is no picture of it: {error}")
+        except RefusedError as error:
+            return fault(409, str(error))
         except (StoreError, BusyError) as error:
             return fault(503, str(error))
 
@@ -58,6 +79,7 @@ class Api:
         self._sources, self._overviews, self._desk = sources, overviews, desk
         self._checks, self._metrics = Checks(sources), Metrics(overviews)
         self._shelf = Shelf()
+        self._downloads = Downloads(sources, desk)
 
     async def healthz(self, _: Request) -> Response:
         return JSONResponse({"alive": True})
@@ -125,25 +147,72 @@ class Api:
         return Response(picture, headers=headers, media_type="image/jpeg")
 
     @answering
+    async def original(self, request: Request) -> Response:
+        return await self._downloads.original(request)
+
+    @answering
+    async def export(self, request: Request) -> Response:
+        return await self._downloads.export(request)
+
+    @answering
     async def explanation(self, request: Request) -> Response:
+        picture = await self._explained(request.path_params["id"])
+        return Response(picture, headers={"Cache-Control": _FOR_GOOD}, media_type="image/jpeg")
+
+    @answering
+    async def explain(self, request: Request) -> Response:
+        """Have an explanation made where there is none; it is then to be had by GET for a while."""
+        if not is_own_doing(request.headers):
+            return fault(403, _STRANGER)
         record_id = request.path_params["id"]
+        try:
+            await self._explained(record_id)
+        except FileNotFoundError:
+            await self._desk.order(lambda: self._make_explanation(record_id))
+        return JSONResponse({"ok": True})
+
+    @answering
+    async def command(self, request: Request) -> Response:
+        if not is_own_doing(request.headers):
+            return fault(403, _STRANGER)
+        name = request.path_params["name"]
+        if name not in COMMANDS:
+            return fault(404, f"no such command; there are {', '.join(COMMANDS)}")
+        await self._desk.order(lambda: self._obeyed(command=name))
+        return JSONResponse({"ok": True})
+
+    async def _explained(self, record_id: str) -> bytes:
+        """Raises FileNotFoundError where there is no explanation (yet)."""
+        if made := self._shelf.get(f"{record_id}-why"):
+            return made
         line = await self._desk.look_up(lambda journal: journal.line(record_id))
         record = decode(line) if line is not None else None
         if not isinstance(record, Result) or record.explanation is msgspec.UNSET:
-            return fault(404, "there is no explanation of it")
+            raise FileNotFoundError(record_id)
         find = partial(read_explanation, record.explanation, self._sources.config().watch)
-        picture = await self._desk.paint(find)
-        return Response(picture, headers={"Cache-Control": _FOR_GOOD}, media_type="image/jpeg")
+        return await self._desk.paint(find)
+
+    def _make_explanation(self, record_id: str) -> None:
+        if self._shelf.get(f"{record_id}-why"):  # who asked before had it made
+            return
+        found = self._obeyed(command="explain", id=record_id)
+        picture = msgspec.convert(found, _Explained).image_jpeg_base64
+        self._shelf.put(f"{record_id}-why", picture)
+
+    def _obeyed(self, **order: str) -> object:
+        answer = msgspec.json.decode(self._sources.obey(msgspec.json.encode(order)), type=_Obeyed)
+        if not answer.ok:
+            raise RefusedError(answer.error)
+        return answer.result
 
     def _start_of(self, request: Request) -> int:
         """After which record a stream begins; one that is not there yet is another journal's."""
         visible = self._sources.visible()
         said = request.headers.get("last-event-id") or request.query_params.get("after")
-        if said is None:
+        after = whole_number(said, "after, the id of an event")
+        if after is None:
             return visible
-        if not (said.isascii() and said.isdigit()):
-            raise QuestionError("after: the id of an event")
-        return int(said) if int(said) <= visible else 0
+        return after if after <= visible else 0
 
     async def _missed(self, after: int, limit: int) -> Sequence[Delivery]:
         visible = self._sources.visible()

@@ -107,6 +107,10 @@ def _application(api: Api, access: Access) -> Starlette:
         Route(f"/api/records/{record}", api.record),
         Route(f"/api/images/{record}/thumbnail", api.thumbnail),
         Route(f"/api/images/{record}/explanation", api.explanation),
+        Route(f"/api/images/{record}/explanation", api.explain, methods=["POST"]),
+        Route(f"/api/images/{record}/original", api.original),
+        Route("/api/export", api.export),
+        Route("/api/commands/{name}", api.command, methods=["POST"]),
     ]
     return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)])
 

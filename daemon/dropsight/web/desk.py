@@ -13,6 +13,7 @@ from dropsight.service.browsing import JournalBrowser
 
 LOWEST_PRIORITY = 19
 MOST_WAITING = 64
+MOST_ORDERS = 4
 
 Answer = TypeVar("Answer")
 
@@ -29,7 +30,8 @@ class Desk:
         self._browser: JournalBrowser | None = None
         self._clerk = ThreadPoolExecutor(1, "web-journal")
         self._painter = ThreadPoolExecutor(1, "web-pictures", initializer=_step_aside)
-        self._waiting = 0
+        self._orderly = ThreadPoolExecutor(1, "web-orders")
+        self._waiting = self._orders = 0
 
     async def look_up(self, work: Callable[[JournalBrowser], Answer]) -> Answer:
         """Raises StoreError, and what `work` does. Quick, so all who may connect may wait for it."""
@@ -46,7 +48,19 @@ class Desk:
         finally:
             self._waiting -= 1
 
+    async def order(self, work: Callable[[], Answer]) -> Answer:
+        """Have done what may take minutes; raises BusyError where too much of it is waiting already."""
+        if self._orders >= MOST_ORDERS:
+            raise BusyError("too much is asked for at once; ask again")
+        self._orders += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._orderly, work)
+        finally:
+            self._orders -= 1
+
     def close(self) -> None:
+        # An explanation ends when those who make it end, which is later.
+        self._orderly.shutdown(wait=False, cancel_futures=True)
         for executor in (self._clerk, self._painter):
             executor.shutdown(cancel_futures=True)
         if self._browser:

@@ -64,7 +64,8 @@ def _sends_too_much(method: str, headers: Headers) -> bool:
     if "transfer-encoding" in headers:
         return True
     length = headers.get("content-length", "0")
-    return not length.isdecimal() or int(length) > (BODY_BYTES if method == "POST" else 0)
+    digits = length if length.isascii() and length.isdecimal() and len(length) < 10 else str(BODY_BYTES + 1)
+    return int(digits) > (BODY_BYTES if method == "POST" else 0)
 
 
 def _error(status: int, text: str, headers: dict[str, str] | None = None) -> Response:

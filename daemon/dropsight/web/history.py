@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import msgspec
-import numpy as np
 
 from dropsight.records import Failure, Glance, Record, Result
-from dropsight.service.latency import BUCKETS, Distribution, middle_of, percentiles
+from dropsight.service.latency import Distribution, middle_of, percentiles
 from dropsight.service.outbox import Delivery
 
 HOURS = 24
@@ -136,16 +135,17 @@ class Course:
 
     def __init__(self) -> None:
         self.points: deque[Point] = deque(maxlen=POINTS)
-        self._before = Distribution(np.zeros(BUCKETS, np.int64), 0.0)
-        self._at = time.monotonic()
+        self._before: tuple[Distribution, float] | None = None
 
-    def add(self, totals: Distribution, *, waiting: int) -> Point:
-        """Note what came since the last time."""
-        counts, now = totals.counts - self._before.counts, time.monotonic()
-        seconds, self._before, self._at = max(now - self._at, 1e-3), totals, now
+    def add(self, totals: Distribution, *, waiting: int) -> None:
+        """Note what came since the last time; the first time is only where counting begins."""
+        now, before = time.monotonic(), self._before
+        self._before = totals, now
+        if before is None:
+            return
+        counts, seconds = totals.counts - before[0].counts, max(now - before[1], 1e-3)
         found = percentiles(counts, middle_of(int(counts.nonzero()[0].max(initial=0))))
         point = Point(
             round(time.time(), 1), round(found.count / seconds, 2), found.p50, found.p95, found.p99, waiting
         )
         self.points.append(point)
-        return point

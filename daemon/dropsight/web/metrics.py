@@ -1,6 +1,6 @@
 """The daemon's figures in the format of Prometheus, read off when they are asked for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry
@@ -15,8 +15,10 @@ from prometheus_client.metrics_core import (
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from dropsight.service.cameras import KINDS
 from dropsight.service.latency import Distribution
 from dropsight.service.stats import Snapshot
+from dropsight.service.troubles import PARTS
 from dropsight.sinks.reports import Status
 from dropsight.web.overview import Overview, Overviews
 
@@ -50,7 +52,7 @@ class _Figures(Collector):
         yield from _of_queues(seen.status.stats)
         yield from _of_broker(seen.status)
         yield from _of_model(seen.status)
-        yield from _of_cameras(seen)
+        yield from _of_cameras(seen, self._overviews.sources.cameras())
         yield from _of_machine(seen)
         yield from _of_web(seen)
 
@@ -107,23 +109,25 @@ def _of_model(status: Status) -> Iterator[Metric]:
     yield InfoMetricFamily("dropsight", "The daemon.", about)
 
 
-def _of_cameras(seen: Overview) -> Iterator[Metric]:
+def _of_cameras(seen: Overview, known: Collection[str]) -> Iterator[Metric]:
     counts = seen.status.stats.cameras
     yield _counter("camera_images", "Images recorded since the start, by camera.", counts, "camera")
     last = {name: camera.last for name, camera in seen.cameras.items()}
     text = "When the last image of a camera was recorded, in seconds since 1970."
     yield _gauges("camera_last_image_timestamp_seconds", text, last, "camera")
-    text = "1 for each problem that a camera has now."
+    text = "1 for each problem that a camera has now, 0 for each that it has not."
     family = GaugeMetricFamily("dropsight_camera_problem", text, labels=["camera", "kind"])
-    for camera, kinds in seen.status.stats.problems.items():
-        for kind in kinds:
-            family.add_metric([camera, kind], 1.0)
+    problems = seen.status.stats.problems
+    for camera in sorted({*known, *problems}):
+        for kind in KINDS:
+            family.add_metric([camera, kind], float(kind in problems.get(camera, {})))
     yield family
 
 
 def _of_machine(seen: Overview) -> Iterator[Metric]:
-    parts = dict.fromkeys(seen.status.troubles, 1.0)
-    yield _gauges("trouble", "1 for each part that is in trouble now.", parts, "part")
+    parts = dict.fromkeys(PARTS, 0.0) | dict.fromkeys(seen.status.troubles, 1.0)
+    text = "1 for each part that is in trouble now, 0 for each that is in order."
+    yield _gauges("trouble", text, parts, "part")
     yield _gauge("disk_free_bytes", "Room on the disk of the journal.", seen.disk.free_bytes)
     yield _gauge("disk_size_bytes", "Size of the disk of the journal.", seen.disk.total_bytes)
     celsius = seen.status.stats.temperature_celsius

@@ -47,7 +47,7 @@ def make_thumbnail(
     row: Unfiled, record_id: str, watches: Sequence[Watch], bounds: Bounds, size: str
 ) -> bytes:
     """Return a JPEG of a record's image; raises ImageError, FileNotFoundError where it is gone."""
-    with _find(row, record_id, watches) as file:
+    with find_image(row, record_id, watches) as file:
         return thumbnail_of(file, bounds, longest=SIZES[size])
 
 
@@ -61,7 +61,7 @@ def read_explanation(path: str, watches: Sequence[Watch]) -> bytes:
     raise FileNotFoundError(path)
 
 
-def _find(row: Unfiled, record_id: str, watches: Sequence[Watch]) -> ImageFile:
+def find_image(row: Unfiled, record_id: str, watches: Sequence[Watch]) -> ImageFile:
     """Open the very file that the record was made of, or a copy that still has its size and time."""
     for top, relative in _places(os.fsdecode(row.path), record_id, watches):
         file = _open_below(top, relative)

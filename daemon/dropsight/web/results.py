@@ -1,5 +1,6 @@
 """Records that fit what was asked for, newest first."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ MOST_RESULTS = 500
 PAGE = 500
 MOST_LOOKED_AT = 20_000
 NEWEST = 2**63 - 1
+# More digits than NEWEST has are never made a number: of thousands of them Python refuses to.
+_WHOLE = re.compile(r"[0-9]{1,19}", re.ASCII)
+_SHARE = re.compile(r"[01]?(\.[0-9]{0,17})?", re.ASCII)
 
 Before = Callable[[int, int], Sequence[Delivery]]
 """Records with seq < the first argument, newest first, as many as the second says at most."""
@@ -76,13 +80,8 @@ def ask_for(params: Mapping[str, str]) -> Question:
     status = params.get("status")
     if status not in {None, "ok", "failed", "expired"}:
         raise QuestionError("status: one of ok, failed and expired")
-    said = {name: _number(params, name) for name in ("class", "limit", "before")}
-    try:
-        least = float(params.get("min_confidence", 0))
-    except ValueError:
-        least = -1.0
-    if not 0 <= least <= 1:
-        raise QuestionError("min_confidence: a number from 0 to 1")
+    said = {name: whole_number(params.get(name), name) for name in ("class", "limit", "before")}
+    least = _share(params.get("min_confidence", "0"), "min_confidence")
     limit = 50 if said["limit"] is None else said["limit"]
     if not 1 <= limit <= MOST_RESULTS:
         raise QuestionError(f"limit: a number from 1 to {MOST_RESULTS}")
@@ -100,13 +99,19 @@ def ask_for(params: Mapping[str, str]) -> Question:
 _STATUSES: dict[str, Status] = {"ok": "ok", "failed": "failed", "expired": "expired"}
 
 
-def _number(params: Mapping[str, str], name: str) -> int | None:
-    text = params.get(name)
+def whole_number(text: str | None, name: str) -> int | None:
+    """Read a number as SQLite can hold it; raises QuestionError for any other text."""
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit()) or int(text) > NEWEST:
-        raise QuestionError(f"{name}: a number")
+    if not _WHOLE.fullmatch(text) or int(text) > NEWEST:
+        raise QuestionError(f"{name}: a whole number from 0 to {NEWEST}")
     return int(text)
+
+
+def _share(text: str, name: str) -> float:
+    if not (text.strip(".") and _SHARE.fullmatch(text) and float(text) <= 1):
+        raise QuestionError(f"{name}: a number from 0 to 1")
+    return float(text)
 
 
 def look_up(question: Question, before: Before) -> Page:

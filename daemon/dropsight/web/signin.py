@@ -33,7 +33,10 @@ class SignIn:
                 body = await _body(request)
         except (TimeoutError, ClientDisconnect):
             return PlainTextResponse("The form did not come through.", 408)
-        said = parse_qs(body.decode("latin-1"), max_num_fields=4).get("token", [""])[0].strip()
+        try:
+            said = parse_qs(body.decode("latin-1"), max_num_fields=4).get("token", [""])[0].strip()
+        except ValueError:
+            return PlainTextResponse("The form has one field, the token.", 400)
         if not self._access.matches(said):
             await asyncio.sleep(WRONG_SECONDS)
             return self._pages["login-wrong.html"].answer(request, status=401)

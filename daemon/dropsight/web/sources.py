@@ -1,6 +1,6 @@
 """What the web part asks of the daemon."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from dropsight.config import Config
@@ -13,6 +13,7 @@ class Sources:
     """All of them quick, and good for any thread.
 
     `visible`: records up to this seq have their final line. `up`: the model is warm, the folders are watched.
+    `cameras`: those that are known, of earlier lives, too. `obey` may take minutes: a command, its answer.
     """
 
     config: Callable[[], Config]
@@ -20,3 +21,5 @@ class Sources:
     distributions: Callable[[], Mapping[str, Distribution]]
     visible: Callable[[], int]
     up: Callable[[], bool]
+    cameras: Callable[[], Collection[str]]
+    obey: Callable[[bytes], bytes]

@@ -7,7 +7,7 @@ const HEIGHT = 96;
 const FOOT = 16;
 
 export class Chart {
-  /** `series`: {name, of(point)} from the strongest to the faintest line; the first may be an area. */
+  /** `series`: {name, of(point), gaps, pointedOnly: no figure unless pointed at} from the strongest to the faintest line; the first may be an area. */
   constructor(place, { title, series, format, area = false, least = 1 }) {
     Object.assign(this, { series, format, least, title });
     this.points = [];
@@ -66,7 +66,10 @@ export class Chart {
     if (!points.length) return;
     const nearest = (best, point) => (Math.abs(this.x(point.time) - offset) < Math.abs(this.x(best.time) - offset) ? point : best);
     const found = offset === null ? points.at(-1) : points.reduce(nearest);
-    this.series.forEach(({ of, gaps }, index) => say(this.outputs[index], gaps && !found.images_per_second ? "–" : this.format(of(found))));
+    this.series.forEach(({ of, gaps, pointedOnly }, index) => {
+      const words = gaps && !found.images_per_second ? "–" : this.format(of(found));
+      say(this.outputs[index], offset === null && pointedOnly ? "" : words);
+    });
     this.cursor.setAttribute("d", offset === null ? "" : `M${this.x(found.time)} 10V${HEIGHT - FOOT}`);
     say(this.heading, offset === null ? this.title : `${this.title}, ${time(found.time * 1000)}`);
     const told = this.series.map(({ name }, index) => `${name || this.title} ${this.outputs[index].textContent}`);

@@ -1,10 +1,11 @@
 // One record, looked at closely: the picture, what it may show, what that took, and the record itself.
 
-import { byId, el } from "./dom.js";
+import { byId, el, say } from "./dom.js";
 import { bytes, fullTime, ms, percent } from "./format.js";
 import { picture, why } from "./feed.js";
-import { fetchJson } from "./stream.js";
+import { fetchJson, order } from "./stream.js";
 
+const LONGEST_EXPLANATION_SECONDS = 130;
 const STAGES = ["wait", "decode", "preprocess", "inference", "postprocess"];
 
 export class Details {
@@ -54,9 +55,10 @@ function look(record) {
   const name = record.label ? `${record.label}, from ${record.camera}` : `from ${record.camera}`;
   const views = {
     image: () => picture(record, { size: "large", alt: `The image: ${name}`, none: "The image is no longer there, or cannot be shown." }),
-    why: () => picture(record, { size: "", path: "explanation", alt: `What the answer came from: ${name}`, none: "The overlay is not made yet, or no longer there." }),
+    why: () => explanation(record, `What the answer came from: ${name}`),
   };
-  const buttons = Object.entries({ image: "Image", why: "Why this answer" }).map(([key, text]) =>
+  const explained = record.status === "ok" ? { image: "Image", why: "Explain" } : {};
+  const buttons = Object.entries(explained).map(([key, text]) =>
     el("button", { class: "quiet", type: "button", data: { key }, onclick: () => turn(key) }, text),
   );
   function turn(key) {
@@ -66,7 +68,20 @@ function look(record) {
   if (record.status === "failed" && !record.image) {
     frame.append(el("span", { class: "none" }, "There is no picture in it to show."));
   } else turn("image");
-  return el("div", { class: "look" }, frame, record.explanation ? el("div", { class: "views" }, ...buttons) : null);
+  const download = record.image && el("a", { class: "quiet", href: `/api/images/${record.id}/original`, download: "" }, "Download");
+  return el("div", { class: "look" }, frame, el("div", { class: "views" }, ...buttons, download));
+}
+
+/** The overlay; the daemon makes it first where there is none, and says why where it cannot. */
+function explanation(record, alt) {
+  const began = Date.now();
+  const words = el("span", { class: "none", role: "status" }, "Explaining …");
+  const ticking = setInterval(() => say(words, `Explaining … ${Math.round((Date.now() - began) / 1000)} s`), 1_000);
+  order(`/api/images/${record.id}/explanation`, { seconds: LONGEST_EXPLANATION_SECONDS })
+    .then(() => words.replaceWith(picture(record, { size: "", path: "explanation", alt, none: "The overlay is no longer there." })))
+    .catch((error) => say(words, `Not explained: ${error.message}`))
+    .finally(() => clearInterval(ticking));
+  return words;
 }
 
 function told(record) {

@@ -84,5 +84,6 @@ export class Filters {
     const least = Number(this.fields.min_confidence.value);
     this.form.querySelector("output").textContent = least ? `≥ ${percent(least)}` : "any";
     this.form.querySelector("[type=reset]").hidden = !this.any;
+    for (const format of ["csv", "jsonl"]) document.getElementById(`export-${format}`).href = `/api/export?${this.query({ format })}`;
   }
 }

@@ -7,7 +7,7 @@ import { Feed } from "./feed.js";
 import { Filters } from "./filters.js";
 import { count, ms, rate } from "./format.js";
 import { Panels, showNotices } from "./panels.js";
-import { Stream, fetchJson } from "./stream.js";
+import { Stream, fetchJson, order } from "./stream.js";
 
 const AT_FIRST = 48;
 const OLDER = 48;
@@ -36,7 +36,7 @@ const speed = new Chart(byId("speed"), {
 });
 const latency = new Chart(byId("latency"), {
   title: "Latency",
-  series: ["p50", "p95", "p99"].map((name) => ({ name, of: (point) => point[name], gaps: true })),
+  series: ["p50", "p95", "p99"].map((name) => ({ name, of: (point) => point[name], gaps: true, pointedOnly: true })),
   format: ms,
   least: 10,
 });
@@ -46,19 +46,38 @@ feed.onShown = () => {
   showCount();
   if (details.open) details.renew();
 };
-feed.onHeld = (waiting) => say(byId("hold"), waiting ? `Go on · ${count(waiting)} new` : "Go on");
+feed.onHeld = (waiting) => say(byId("hold"), waiting ? `Unfreeze · ${count(waiting)} new` : "Unfreeze");
 byId("hold").addEventListener("click", () => {
   const held = !feed.held;
   byId("hold").setAttribute("aria-pressed", held);
-  say(byId("hold"), held ? "Go on" : "Hold");
+  say(byId("hold"), held ? "Unfreeze" : "Freeze view");
   feed.hold(held);
 });
+byId("pause").addEventListener("click", () => {
+  const paused = overview?.status.paused;
+  void command(paused ? "resume" : "pause", paused ? "It goes on." : "Paused: images wait in their folders.");
+});
+byId("rescan").addEventListener("click", () => void command("rescan", "The folders are looked through."));
 byId("fold").addEventListener("click", () => {
   const open = byId("filters").classList.toggle("open");
   byId("fold").setAttribute("aria-expanded", open);
 });
 setInterval(() => overview && !document.hidden && !lostSince && showState(), 1_000);
 stream.open();
+
+/** Tell the daemon; show what came of it. */
+async function command(name, done) {
+  const buttons = [byId("pause"), byId("rescan")];
+  for (const button of buttons) button.disabled = true;
+  try {
+    await order(`/api/commands/${name}`);
+    say(byId("ordered"), done);
+  } catch (error) {
+    say(byId("ordered"), `Not done: ${error.message}`);
+  } finally {
+    for (const button of buttons) button.disabled = false;
+  }
+}
 
 /** Fetch everything anew: at the start, and after each loss. */
 async function begin() {
@@ -142,7 +161,9 @@ function showState() {
   const device = overview?.status.device ?? "dropsight";
   const title = lostSince ? `Not connected · ${device}` : `${device} · dropsight`;
   if (document.title !== title) document.title = title;
-  showNotices(lostSince ? {} : (overview?.status.troubles ?? {}), lostSince);
+  say(byId("pause"), paused ? "Resume daemon" : "Pause daemon");
+  const notices = { ...(paused ? { paused: "images wait in their folders until the daemon is resumed (System)." } : {}), ...overview?.status.troubles };
+  showNotices(lostSince ? {} : notices, lostSince);
 }
 
 function showCount() {

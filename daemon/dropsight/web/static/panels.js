@@ -16,7 +16,7 @@ function vitals({ status, disk, day }) {
   const found = [
     ["Last 24 hours", count(day.images), "images", day.failed ? `${count(day.failed)} failed` : "none failed"],
     ["Now", rate(stats.images_per_second.window), "/s", `over ${span(stats.window_seconds)}`],
-    ["Latency, p95", ...split(ms(stats.latency_ms.window.total.p95)), `p50 ${ms(stats.latency_ms.window.total.p50)}`],
+    [`p95, last ${span(stats.window_seconds)}`, ...latencyOf(stats.latency_ms.window.total)],
     ["Waiting", count(stats.counters.waiting), "", status.paused ? "paused" : `${count(stats.queues.paths)} in the queue`, status.paused ? "warn" : ""],
     broker(status),
     diskOf(disk),
@@ -28,7 +28,10 @@ function vitals({ status, disk, day }) {
   return found;
 }
 
-const split = (text) => text.split(" ");
+/** A dash where nothing was measured: no image in 0.0 ms. */
+function latencyOf({ count: images, p50, p95 }) {
+  return images ? [...ms(p95).split(" "), `p50 ${ms(p50)}`] : ["–", "", "no image in that time"];
+}
 
 function broker({ mqtt, stats }) {
   if (!mqtt) return ["Broker", "Off", "", "no MQTT"];

@@ -1,0 +1,172 @@
+"""What is taken away: an image as it was dropped; the records that fit a question, as lines or a table."""
+
+import asyncio
+import csv
+import io
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from urllib.parse import quote
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from dropsight.images.opening import ImageFile
+from dropsight.records import Glance
+from dropsight.service.outbox import Delivery
+from dropsight.web.desk import BusyError, Desk
+from dropsight.web.pictures import find_image
+from dropsight.web.results import MOST_RESULTS, Question, QuestionError, ask_for, look_up
+from dropsight.web.sources import Sources
+
+AT_ONCE = 8
+LONGEST_SECONDS = 600
+CHUNK_BYTES = 2**18
+
+
+class _Error(msgspec.Struct):
+    code: str = ""
+
+
+class _Latency(msgspec.Struct):
+    total: float | None = None
+
+
+class _Row(msgspec.Struct):
+    """As much of a record as stands in the table; the columns."""
+
+    time: str = ""
+    device: str = ""
+    camera: str = ""
+    image_path: str = ""
+    status: str = ""
+    label: str = ""
+    predicted_class: int | None = None
+    confidence: float | None = None
+    error: _Error = msgspec.field(default_factory=_Error)
+    latency_ms: _Latency = msgspec.field(default_factory=_Latency)
+    id: str = ""
+
+
+_row = Glance(_Row)
+
+
+class _Download(StreamingResponse):
+    """Holds its file and its place until it is sent or the client is gone."""
+
+    def __init__(
+        self, pieces: AsyncIterator[bytes], media_type: str, headers: dict[str, str], held: ExitStack
+    ) -> None:
+        super().__init__(pieces, headers=headers, media_type=media_type)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await super().__call__(scope, receive, send)
+
+
+class Downloads:
+    """So many at once, and each for so long, that slow readers hold neither files nor memory for good."""
+
+    def __init__(self, sources: Sources, desk: Desk) -> None:
+        self._sources, self._desk = sources, desk
+        self._open = 0
+
+    async def original(self, request: Request) -> Response:
+        """Raises FileNotFoundError, ImageError and BusyError."""
+        record_id = request.path_params["id"]
+        row = await self._desk.look_up(lambda journal: journal.find(record_id))
+        if row is None:
+            raise FileNotFoundError(record_id)
+        with self._place(request) as held:
+            find = partial(find_image, row, record_id, self._sources.config().watch)
+            file = held.enter_context(await self._desk.paint(find))
+            name = os.fsdecode(row.path).rpartition(os.sep)[2]
+            headers = _attachment(name) | {"Content-Length": str(file.stat.st_size)}
+            return _Download(_pieces(file), "application/octet-stream", headers, held.pop_all())
+
+    async def export(self, request: Request) -> Response:
+        """Raises QuestionError and BusyError."""
+        params = dict(request.query_params)
+        form = params.pop("format", "jsonl")
+        if form not in _FORMS:
+            raise QuestionError(f"format: one of {' and '.join(_FORMS)}")
+        if "limit" in params:
+            raise QuestionError("limit: an export has all that fits")
+        question = replace(ask_for(params), limit=MOST_RESULTS)
+        question = replace(question, before=min(question.before, self._sources.visible() + 1))
+        media_type, encode, head = _FORMS[form]
+        with self._place(request) as held:
+            pieces = self._records(question, encode, head)
+            return _Download(pieces, media_type, _attachment(f"results.{form}"), held.pop_all())
+
+    def _place(self, request: Request) -> ExitStack:
+        if self._open >= AT_ONCE:
+            raise BusyError(f"{AT_ONCE} downloads are under way; ask again")
+        self._open += 1
+        held = ExitStack()
+        held.callback(self._leave)
+        patience = asyncio.get_running_loop().call_later(LONGEST_SECONDS, request.state.hang_up)
+        held.callback(patience.cancel)
+        return held
+
+    def _leave(self) -> None:
+        self._open -= 1
+
+    async def _records(
+        self, question: Question, encode: Callable[[list[Delivery]], bytes], head: bytes
+    ) -> AsyncIterator[bytes]:
+        yield head
+        before: int | None = question.before
+        while before is not None:
+            asked = replace(question, before=before)
+            page = await self._desk.look_up(lambda journal, asked=asked: look_up(asked, journal.before))  # type: ignore[misc]
+            yield encode(page.found)
+            before = page.before
+
+
+async def _pieces(file: ImageFile) -> AsyncIterator[bytes]:
+    left = file.stat.st_size
+    while left > 0 and (piece := await asyncio.to_thread(os.read, file.fd, min(left, CHUNK_BYTES))):
+        left -= len(piece)
+        yield piece
+
+
+def _lines(found: list[Delivery]) -> bytes:
+    return b"".join(delivery.line + b"\n" for delivery in found)
+
+
+def _table(found: list[Delivery]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(_cells(_row.at(delivery.line)) for delivery in found)
+    return text.getvalue().encode("utf-8", "replace")
+
+
+def _cells(row: _Row) -> list[object]:
+    shown = msgspec.structs.asdict(row) | {"error": row.error.code, "latency_ms": row.latency_ms.total}
+    return [_inert(value) for value in shown.values()]
+
+
+def _inert(value: object) -> object:
+    """A spreadsheet would carry out what a camera's or a file's name begins with."""
+    return (
+        f"'{value}"
+        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        else value
+    )
+
+
+def _attachment(name: str) -> dict[str, str]:
+    shown = quote(name.encode("utf-8", "surrogateescape"), safe="")
+    return {"Content-Disposition": f"attachment; filename*=UTF-8''{shown}", "Cache-Control": "no-store"}
+
+
+_HEAD = (",".join(msgspec.structs.asdict(_Row())) + "\r\n").encode()
+_FORMS: dict[str, tuple[str, Callable[[list[Delivery]], bytes], bytes]] = {
+    "jsonl": ("application/x-ndjson", _lines, b""),
+    "csv": ("text/csv; charset=utf-8", _table, _HEAD),
+}
