@@ -409,7 +409,10 @@ def test_downloads_that_nobody_reads_leave_room_again_once_they_are_hung_up(tmp_
         wait_until(lambda: len(house.records()) == 1)
         path = f"/api/images/{house.records()[0]['id']}/original"
         with contextlib.ExitStack() as readers:
-            for _ in range(16):  # more than there is room for
+
+            def full() -> bool:
                 readers.enter_context(idle_client(url, path))
-            wait_until(lambda: ask(url, "/api/export").status == 503)
+                return ask(url, "/api/export").status == 503
+
+            wait_until(full)
         wait_until(lambda: ask(url, "/api/export").status == 200)
