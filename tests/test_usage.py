@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
+from brokers import mosquitto
 from daemons import PHOTOS, SAMPLES, dropsight
-from dropsight.config import load
+from dropsight.config import Mqtt, load
 from dropsight.config.tree import Config
 from dropsight.daemon.folders import open_folders
-from dropsight.errors import ConfigError, DropsightError, ModelError, NoSuchModelError
+from dropsight.errors import ConfigError, DropsightError, ModelError, NoSuchModelError, SinkError
 from dropsight.inference.runtime import ImageInferenceRuntime, run_image_inference
 from dropsight.models.registry import open_first
+from dropsight.sinks.broker import Broker
+from dropsight.sinks.connection import connect
 
 PANDA = str(SAMPLES / "panda.jpg")
 MISSING = "no/such"
@@ -158,3 +161,15 @@ def test_a_setting_that_cannot_be_is_named(
 
 def _config(folder: Path, **overrides: object) -> Config:
     return load(None, overrides={"watch.0.path": str(folder / "inbox"), **overrides})
+
+
+@pytest.mark.broker
+def test_a_broker_that_goes_without_a_word_is_given_no_reason_by_us(tmp_path: Path) -> None:
+    """By MQTT 3.1.1 no broker can give one, and the library's words for that mean nothing."""
+    with mosquitto(tmp_path) as broker:
+        there = Broker.of(load(None, overrides={"mqtt.url": broker.url}).mqtt or Mqtt())
+        connection, _ = connect(there, ("3.1.1",), will=None, keepalive=60)
+        broker.kill()
+        with pytest.raises(SinkError, match="the connection is lost: no reason was given"):
+            connection.acknowledged(timeout=30)
+        connection.close()
