@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -16,6 +19,7 @@ from dropsight.config import Retention, Watch
 from dropsight.service.backlog import Candidate
 from dropsight.service.clock import Clock
 from dropsight.service.control import NAME, ControlServer, NotRunningError, ask
+from dropsight.service.disk import make_folders
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.latency import SLOTS, LatencyHistogram
 from dropsight.service.notify import notify
@@ -135,6 +139,45 @@ def test_parts_of_copies_that_nobody_goes_on_with_go_without_any_retention(tmp_p
     assert len(left(tmp_path)) == 3
     sweep_folder(tmp_path, keep_all, Clock(wall=lambda: now + 3_700))
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".dropsight-part", ".part"]
+
+
+def test_retention_deletes_nothing_behind_a_link_not_even_one_in_the_place_of_its_folder(
+    tmp_path: Path,
+) -> None:
+    behind, failed = tmp_path / "behind", tmp_path / "failed"
+    behind.mkdir()
+    filled(behind, [0], tmp_path.stat().st_mtime)
+    failed.symlink_to(behind)
+    assert sweep_folder(failed, Retention(days=None, max_bytes=0), Clock()) == 0
+    failed.unlink()
+    failed.mkdir()
+    (failed / "inner").symlink_to(behind)
+    sweep_folder(failed, Retention(days=None, max_bytes=0), Clock())
+    assert left(behind) == ["0"]
+
+
+def test_folders_nested_beyond_any_recursion_are_made_and_swept(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["d"] * 1_500)
+    make_folders(str(deep))
+    (deep / "a.jpg").write_bytes(b"x")
+    assert sweep_folder(tmp_path, Retention(days=None, max_bytes=0), Clock()) == 1
+    while deep != tmp_path:  # pytest would remove it by recursion
+        deep.rmdir()
+        deep = deep.parent
+
+
+def test_a_file_written_whole_is_on_disk_before_it_has_its_name(tmp_path: Path) -> None:
+    """As the kernel saw it: the data, then its sync, then the name, then the folder's sync."""
+    script = (
+        "import sys, pathlib, dropsight.service.disk as disk\n"
+        "disk.write_whole(pathlib.Path(sys.argv[1]), b'x' * 10)"
+    )
+    trace = ["strace", "-f", "-e", "trace=write,fsync,rename", "-o", str(tmp_path / "trace")]
+    if not shutil.which("strace"):
+        pytest.skip("needs strace")
+    subprocess.run([*trace, sys.executable, "-c", script, str(tmp_path / "a")], check=True)
+    calls = [line.split("(")[0].split()[-1] for line in (tmp_path / "trace").read_text().splitlines()]
+    assert calls[-5:-1] == ["write", "fsync", "rename", "fsync"]
 
 
 def test_retention_by_bytes_deletes_no_more_than_needed(tmp_path: Path) -> None:

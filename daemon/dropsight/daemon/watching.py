@@ -1,7 +1,6 @@
 """The camera watch at work: it looks about, remembers over restarts, and forgets what was taken away."""
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from dropsight.names import as_json, as_text
 from dropsight.records import Result, decode
 from dropsight.service.backlog import Backlog
 from dropsight.service.cameras import LONGEST_LIST, CameraWatch, Memory
+from dropsight.service.disk import write_whole
 from dropsight.service.dropfolder import DEFAULT_CAMERA, DropFolder
 from dropsight.service.recording import Recorded
 from dropsight.service.store import JournalReader
@@ -122,12 +122,8 @@ class Watching:
 
     def save(self) -> None:
         self._saved_names, self._has_news = self.watch.names, False
-        part = self._path.with_name(self._path.name + ".part")
         try:
-            with part.open("wb") as file:
-                file.write(as_json(self.watch.memories()))
-                os.fsync(file.fileno())
-            part.replace(self._path)
+            write_whole(self._path, as_json(self.watch.memories()))
         except OSError as error:
             self._troubles.raised("cameras", StoreError(f"{self._path} cannot be written: {error.strerror}"))
         else:

@@ -1,6 +1,30 @@
 """What it takes to have names, not only contents, survive a loss of power."""
 
+import contextlib
 import os
+from pathlib import Path
+
+
+def make_folders(path: str) -> None:
+    """As os.makedirs, which recurses, and gives up where folders are nested a thousand deep."""
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file by one that is all there, or not at all, whenever the power goes; raises OSError."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    sync_folder(path.parent)
 
 
 def sync_folder(path: str | os.PathLike[str]) -> None:

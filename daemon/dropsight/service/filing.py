@@ -13,7 +13,7 @@ import msgspec
 from dropsight import crashpoints
 from dropsight.errors import StoreError, is_passing
 from dropsight.records import Failure, Record, Result
-from dropsight.service.disk import sync_folder
+from dropsight.service.disk import make_folders, sync_folder
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.refusals import FolderError, closed_to_us
 
@@ -163,7 +163,7 @@ def _move_making_folders(filing: Filing, target: str, *, reason: bytes | None) -
     try:
         move(filing, target, reason=reason)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        make_folders(os.path.dirname(target))
         move(filing, target, reason=reason)
 
 

@@ -1,5 +1,6 @@
 """Keeping processed/ and failed/ within their age and size."""
 
+import contextlib
 import heapq
 import logging
 import os
@@ -33,6 +34,9 @@ def sweep_folder(folder: Path, retention: Retention, clock: Clock) -> int:
     Memory is bounded however many files there are: a pass remembers the oldest thousand only.
     """
     removed = 0
+    if folder.is_symlink():  # who puts one there chooses what is deleted
+        log.warning("%s is a link: nothing is deleted behind it; name the folder itself", folder)
+        return 0
     clock.look()
     while True:
         oldest, total_bytes = _survey(folder, clock)
@@ -58,18 +62,31 @@ def _survey(folder: Path, clock: Clock) -> tuple[list[Aged], int]:
 
 
 def _files(folder: Path, clock: Clock) -> Iterator[Aged]:
-    for top, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(top, name)
-            try:
-                stat = os.lstat(path)
-                since = clock.since(stat.st_ctime)
-                if _PART.fullmatch(name) and clock.monotonic() - since > ABANDONED_SECONDS:
-                    os.unlink(path)
-                    continue
-            except OSError:
+    for entry in _entries(folder):
+        try:
+            stat = entry.stat(follow_symlinks=False)
+            since = clock.since(stat.st_ctime)
+            if _PART.fullmatch(entry.name) and clock.monotonic() - since > ABANDONED_SECONDS:
+                os.unlink(entry.path)
                 continue
-            yield since, stat.st_size, path
+        except OSError:
+            continue
+        yield since, stat.st_size, entry.path
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """All but folders; no link is followed.
+
+    Without recursion, which os.walk needs up to Python 3.11: folders may be nested beyond its bound.
+    """
+    pending = [os.fspath(folder)]
+    while pending:
+        with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                else:
+                    yield entry
 
 
 def _remove(oldest: list[Aged], total_bytes: int, retention: Retention, *, now: float) -> int:

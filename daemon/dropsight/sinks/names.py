@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from dropsight.service.disk import write_whole
 from dropsight.sinks.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -55,10 +56,8 @@ class Names:
             self._save()
 
     def _save(self) -> None:
-        part = self._path.with_name(f"{NAME}.part")
         try:
-            part.write_bytes(msgspec.json.encode(self._names))
-            part.replace(self._path)
+            write_whole(self._path, msgspec.json.encode(self._names))
         except OSError as error:
             log.warning(
                 "%s cannot be written (%s): after a change of device or base_topic, run dropsight retire",
