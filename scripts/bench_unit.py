@@ -1,0 +1,249 @@
+"""Compare the daemon in its systemd unit with the same daemon outside, in turns, on an installed system.
+
+    sudo /opt/dropsight/bin/python scripts/bench_unit.py
+
+Bursts of images and single ones, from their appearing to their lines in the log; medians of rounds, one of
+the unit beside one of what is outside. Ends with 1 where the unit is slower than LEAST of that; then every
+directive is tried by itself, and those that are slow are named.
+"""
+
+import grp
+import json
+import os
+import pwd
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SHIPPED = Path(__file__).resolve().parent.parent / "systemd" / "dropsight.service"
+SAMPLES = SHIPPED.parent.parent / "daemon" / "dropsight" / "samples"
+PROGRAM = "/opt/dropsight/bin/dropsight"
+NAME = "dropsight-speed"
+STATE = Path("/var/lib") / NAME
+OWNER = "dropsight"
+LEAST = 0.9
+ROUNDS, TRIES, BURST, SINGLES = 12, 3, 60, 5
+LONGEST_SECONDS = 60.0
+# Without these it does not run at all; those of the second line are about its start and its end.
+NEEDED = ("Nice", "Type", "ExecStart", "User", "Group", "StateDirectory", "StateDirectoryMode", "UMask")
+OUT_OF_THE_WAY = ("NotifyAccess", "ExecReload", "LoadCredential", "Restart", "Timeout", "Watchdog")
+
+
+class TooSlowError(Exception):
+    """So far behind that waiting for the end tells nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """One that runs; `ready` is how many seconds it took."""
+
+    folder: Path
+    pid: int
+    ready: float
+
+    def memory_mb(self) -> float:
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def seconds(self, count: int, longest: float = LONGEST_SECONDS) -> float:
+        """Drop images, and wait for their lines; raises TooSlowError."""
+        pool = sorted((STATE / "pool").iterdir())
+        with (self.folder / "results.jsonl").open("rb") as log:
+            log.seek(0, os.SEEK_END)
+            began, came = time.perf_counter(), 0
+            for number in range(count):
+                os.link(pool[number % len(pool)], self.folder / "inbox" / f"{time.monotonic_ns()}.jpg")
+            while came < count:
+                time.sleep(0.0003)
+                came += log.read().count(b"\n")
+                if time.perf_counter() - began > longest:
+                    raise TooSlowError(f"{came} of {count} images in {longest:.1f} s")
+        return time.perf_counter() - began
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is better is larger: of a unit that is twice as slow both are 0.5."""
+
+    images: tuple[float, float]
+    latency_ms: tuple[float, float]
+    ratios: tuple[float, float]
+
+    def __str__(self) -> str:
+        (images, others), (latency, other) = self.images, self.latency_ms
+        return (
+            f"in the unit {images:.0f} images/s, outside {others:.0f} ({self.ratios[0]:.2f}); "
+            f"one image {latency:.1f} ms, outside {other:.1f} ({self.ratios[1]:.2f})"
+        )
+
+
+def prepare(folder: Path) -> Path:
+    """Make a config and its folders; return the config."""
+    folder.mkdir()
+    (folder / "inbox").mkdir()
+    (folder / "results.jsonl").touch()
+    settings = {
+        "watch": [{"path": "inbox", "after": "delete"}],
+        "log": {"path": "results.jsonl", "max_bytes": "1GiB"},
+        "mqtt": None,
+        "web": None,
+    }
+    config = folder / "dropsight.yaml"
+    config.write_text(json.dumps(settings))
+    for path in (folder, *folder.iterdir()):
+        shutil.chown(path, OWNER, OWNER)
+    return config
+
+
+@contextmanager
+def outside(folder: Path) -> Iterator[Daemon]:
+    config, address = prepare(folder), folder / "ready"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
+        ready.bind(str(address))
+        address.chmod(0o666)
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            # As polite as the unit, which is meant to be: else neighbours make the difference.
+            ["/usr/bin/nice", "-n", directive("Nice"), PROGRAM, "run", "-c", config],
+            user=pwd.getpwnam(OWNER).pw_uid,
+            group=grp.getgrnam(OWNER).gr_gid,
+            extra_groups=[],
+            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "NOTIFY_SOCKET": str(address)},
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            ready.settimeout(60)
+            while b"READY=1" not in ready.recv(4096):
+                pass
+            yield Daemon(folder, process.pid, time.perf_counter() - began)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@contextmanager
+def inside(folder: Path, keeps: Callable[[str], bool] = lambda _: True) -> Iterator[Daemon]:
+    """In a copy of the unit, with those directives that are to be kept."""
+    lines = SHIPPED.read_text().partition("[Service]\n")[2].partition("[Install]")[0].splitlines()
+    kept = [
+        line for line in lines if "=" in line and not line.startswith("#") and keeps(line.partition("=")[0])
+    ]
+    own = [
+        f"ExecStart={PROGRAM} run -c {prepare(folder)}",
+        f"StateDirectory={NAME}",
+        f"WorkingDirectory={STATE}",
+    ]
+    replaced = tuple(line.partition("=")[0] + "=" for line in own)
+    text = "\n".join(["[Service]", *(line for line in kept if not line.startswith(replaced)), *own, ""])
+    unit = Path("/run/systemd/system") / f"{NAME}.service"
+    unit.write_text(text)
+    systemctl("daemon-reload")
+    try:
+        began = time.perf_counter()
+        systemctl("start", NAME)
+        ready = time.perf_counter() - began
+        yield Daemon(folder, int(systemctl("show", "-P", "MainPID", NAME)), ready)
+    finally:
+        systemctl("kill", "-s", "KILL", NAME)
+        systemctl("stop", NAME)
+        unit.unlink()
+        systemctl("daemon-reload")
+
+
+def directive(key: str) -> str:
+    return next(line for line in SHIPPED.read_text().splitlines() if line.startswith(key + "=")).partition(
+        "="
+    )[2]
+
+
+def systemctl(*words: str) -> str:
+    done = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
+    if done.returncode and words[0] == "start":
+        raise SystemExit(f"{' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def compare(unit: Daemon, other: Daemon, *, rounds: int) -> Found:
+    """Take turns; raises TooSlowError where one of them is ten times slower."""
+    bursts: list[tuple[float, float]] = []
+    singles: list[tuple[float, float]] = []
+    for _ in range(rounds):
+        others = other.seconds(BURST)
+        bursts.append((BURST / unit.seconds(BURST, 10 * others), BURST / others))
+        singles += [(unit.seconds(1) * 1e3, other.seconds(1) * 1e3) for _ in range(SINGLES)]
+    return Found(
+        images=_medians(bursts),
+        latency_ms=_medians(singles),
+        ratios=(
+            statistics.median(mine / others for mine, others in bursts),
+            statistics.median(others / mine for mine, others in singles),
+        ),
+    )
+
+
+def _medians(pairs: list[tuple[float, float]]) -> tuple[float, float]:
+    mine, others = zip(*pairs, strict=True)
+    return statistics.median(mine), statistics.median(others)
+
+
+def whole_unit(other: Daemon) -> bool:
+    """Print how the unit as shipped does; what else the machine does may spoil a try, not all of them."""
+    with inside(STATE / "whole") as unit:
+        for _ in range(TRIES):
+            try:
+                found = compare(unit, other, rounds=ROUNDS)
+            except TooSlowError as reason:
+                print(f"in the unit only {reason}")
+                return False
+            print(found)
+            if min(found.ratios) >= LEAST:
+                print(
+                    f"ready after {unit.ready:.2f} s, outside {other.ready:.2f}; "
+                    f"{unit.memory_mb():.0f} MB resident, outside {other.memory_mb():.0f}"
+                )
+                return True
+    return False
+
+
+def guilty(other: Daemon) -> Iterator[str]:
+    """Try each directive by itself."""
+    said = (line.partition("=")[0] for line in SHIPPED.read_text().splitlines() if "=" in line)
+    service = SHIPPED.read_text().partition("[Service]")[2]
+    for key in dict.fromkeys(said):
+        if f"\n{key}=" not in service or key in NEEDED or key.startswith(OUT_OF_THE_WAY):
+            continue
+        with inside(STATE / key, lambda word, key=key: word in (*NEEDED, key)) as unit:  # type: ignore[misc]
+            try:
+                slow = min(compare(unit, other, rounds=3).ratios) < LEAST
+            except TooSlowError:
+                slow = True
+        if slow:
+            yield key
+
+
+def main() -> None:
+    with ExitStack() as stack:
+        STATE.mkdir()
+        stack.callback(shutil.rmtree, STATE)
+        (STATE / "pool").mkdir()
+        for photo in SAMPLES.glob("*.jpg"):
+            shutil.copy(photo, STATE / "pool")
+        for path in (STATE, STATE / "pool", *(STATE / "pool").iterdir()):
+            shutil.chown(path, OWNER, OWNER)
+        other = stack.enter_context(outside(STATE / "outside"))
+        other.seconds(BURST)
+        if not whole_unit(other):
+            for key in guilty(other):
+                print(f"slow by itself: {key}", flush=True)
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
