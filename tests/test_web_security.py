@@ -1,5 +1,6 @@
 """The web side as an attacker finds it. docs/security.md names these tests."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS, SAMPLES, House, dropsight, running
-from webs import ANY_PORT, Answer, address, ask
+from webs import ANY_PORT, Answer, address, ask, idle_client
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 - the test's own
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -282,3 +283,19 @@ def test_a_sign_in_that_is_no_form_of_ours_is_refused_without_a_traceback(
             assert ask(url, "/login", method="POST", headers=FORM, body=body).status in {400, 401}
         assert ask(url, "/login", method="POST", headers={"Origin": "http://["}, body=b"").status == 403
         assert "Traceback" not in house.daemon_log()
+
+
+def test_there_are_as_many_streams_as_there_may_be_however_many_come_at_once(tmp_path: Path) -> None:
+    with running(tmp_path, web=ANY_PORT) as house, contextlib.ExitStack() as opened:
+        url = address(house)
+        clients = [opened.enter_context(idle_client(url, "/api/results/stream")) for _ in range(230)]
+        found = [client.recv(12) for client in clients]
+        assert found.count(b"HTTP/1.1 200") <= 200
+        assert found.count(b"HTTP/1.1 503") >= 30
+
+
+def test_behind_a_proxy_with_tls_the_cookie_is_for_tls_alone(tmp_path: Path, token_file: str) -> None:
+    with running(tmp_path, web={**ANY_PORT, "token_file": token_file}) as house:
+        url = address(house)
+        assert "Secure" not in sign_in(url, TOKEN).headers["set-cookie"]
+        assert "Secure" in sign_in(url, TOKEN, X_Forwarded_Proto="https").headers["set-cookie"]

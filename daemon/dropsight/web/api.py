@@ -1,12 +1,13 @@
 """The answers: what each address gives."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial, wraps
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from dropsight.errors import DropsightError, ImageError, StoreError
 from dropsight.images.opening import Bounds
@@ -15,7 +16,7 @@ from dropsight.records import Result, decode
 from dropsight.service.outbox import Delivery
 from dropsight.web.access import is_own_doing
 from dropsight.web.desk import BusyError, Desk
-from dropsight.web.downloads import Downloads
+from dropsight.web.downloads import Downloads, HeldResponse
 from dropsight.web.health import Checks
 from dropsight.web.hub import Client
 from dropsight.web.metrics import Metrics
@@ -117,7 +118,9 @@ class Api:
         after = self._start_of(request)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         body = events(hub, client, read=self._missed, after=after)
-        return StreamingResponse(body, headers=headers, media_type="text/event-stream")
+        with ExitStack() as held:
+            held.enter_context(hub.place())
+            return HeldResponse(body, "text/event-stream", headers, held.pop_all())
 
     @answering
     async def record(self, request: Request) -> Response:

@@ -55,8 +55,8 @@ class _Row(msgspec.Struct):
 _row = Glance(_Row)
 
 
-class _Download(StreamingResponse):
-    """Holds its file and its place until it is sent or the client is gone."""
+class HeldResponse(StreamingResponse):
+    """Holds its file or its place until it is sent or the client is gone."""
 
     def __init__(
         self, pieces: AsyncIterator[bytes], media_type: str, headers: dict[str, str], held: ExitStack
@@ -87,7 +87,7 @@ class Downloads:
             file = held.enter_context(await self._desk.paint(find))
             name = os.fsdecode(row.path).rpartition(os.sep)[2]
             headers = _attachment(name) | {"Content-Length": str(file.stat.st_size)}
-            return _Download(_pieces(file), "application/octet-stream", headers, held.pop_all())
+            return HeldResponse(_pieces(file), "application/octet-stream", headers, held.pop_all())
 
     async def export(self, request: Request) -> Response:
         """Raises QuestionError and BusyError."""
@@ -102,7 +102,7 @@ class Downloads:
         media_type, encode, head = _FORMS[form]
         with self._place(request) as held:
             pieces = self._records(question, encode, head)
-            return _Download(pieces, media_type, _attachment(f"results.{form}"), held.pop_all())
+            return HeldResponse(pieces, media_type, _attachment(f"results.{form}"), held.pop_all())
 
     def _place(self, request: Request) -> ExitStack:
         if self._open >= AT_ONCE:

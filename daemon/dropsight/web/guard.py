@@ -1,5 +1,6 @@
 """Around every request: who may ask, how much may be sent, what a browser may do with the answer."""
 
+import asyncio
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from dropsight.web.access import Access
 
 BODY_BYTES = 4_096
 TARGET_BYTES = 2_048
+WRONG_SECONDS = 1.0
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -42,7 +44,10 @@ class Guard:
                 _seal(message)
             await send(message)
 
-        answer: ASGIApp = self._refusal(scope) or self._app
+        refusal = self._refusal(scope)
+        if refusal and refusal.status_code == 401 and "authorization" in Headers(scope=scope):
+            await asyncio.sleep(WRONG_SECONDS)
+        answer: ASGIApp = refusal or self._app
         await answer(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope) -> Response | None:

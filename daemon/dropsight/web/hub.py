@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -71,6 +72,7 @@ class Hub:
         self._fresh: list[tuple[int, bytes]] = []
         self._flushed_at = 0.0
         self._ended = False
+        self._places = 0
 
     def show(self, recorded: Sequence[Recorded]) -> None:
         """Pass durable records on. Costs next to nothing while nobody listens."""
@@ -101,7 +103,16 @@ class Hub:
 
     @property
     def full(self) -> bool:
-        return len(self.clients) >= MOST_CLIENTS
+        return self._places >= MOST_CLIENTS
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Count a stream from its request on: it joins only when it has caught up."""
+        self._places += 1
+        try:
+            yield
+        finally:
+            self._places -= 1
 
     def end(self) -> None:
         """Send everybody away."""

@@ -8,11 +8,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from dropsight.web.access import COOKIE_SECONDS, Access, is_same_site
-from dropsight.web.guard import BODY_BYTES
+from dropsight.web.guard import BODY_BYTES, WRONG_SECONDS
 from dropsight.web.pages import Page
 
 BODY_SECONDS = 5.0
-WRONG_SECONDS = 1.0
 
 
 class SignIn:
@@ -47,7 +46,7 @@ class SignIn:
             max_age=COOKIE_SECONDS,
             httponly=True,
             samesite="strict",
-            secure=request.url.scheme == "https",
+            secure="https" in {request.url.scheme, request.headers.get("x-forwarded-proto")},
         )
         return answer
 
