@@ -22,7 +22,7 @@ from dropsight.service.dropfolder import DropFolder
 from dropsight.service.loglines import LogLines
 from dropsight.service.pacing import GROUP_RECORDS, GROUP_SECONDS, company_seconds
 from dropsight.service.recorder import Recorder
-from dropsight.service.recording import Finished, History, Recorded, row_of
+from dropsight.service.recording import Finished, History, Recorded, repeated, row_of
 from dropsight.service.rescue import needs_rescue
 from dropsight.service.stats import Stats
 from dropsight.service.store import JournalReader, Row, Store
@@ -172,6 +172,21 @@ def test_the_very_same_file_dropped_again_is_a_record_of_its_own(tmp_path: Path)
         wait_until(lambda: desk.backlog.counters().done == 2)
     ids = [json.loads(line)["id"] for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     assert len(set(ids)) == 2
+    desk.close()
+
+
+def test_the_thousandth_drop_of_the_very_same_file_costs_two_commits(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    finished = desk.arrival("a.jpg")
+    rows = [finished, *(repeated(finished, number) for number in range(1, 1_000))]
+    desk.store.add([row_of(each, encode(each.record)) for each in rows])
+    desk.store.settle(totals=[], filed=range(1, 1_001), cursors={"log": 1_000})
+    statements: list[str] = []
+    desk.store._db.set_trace_callback(statements.append)  # noqa: SLF001 - what SQLite is asked for
+    with desk.running():
+        desk.recorder.put(finished)
+        wait_until(lambda: desk.backlog.counters().done == 1)
+    assert sum(statement.startswith("PRAGMA synchronous = FULL") for statement in statements) == 2
     desk.close()
 
 

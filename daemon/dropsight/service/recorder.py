@@ -1,5 +1,6 @@
 """Group commit: results become durable, are logged, their images are filed away, and others hear of it."""
 
+import itertools
 import logging
 import queue
 import threading
@@ -22,6 +23,7 @@ from dropsight.service.recording import (
     Outcome,
     Recorded,
     durable,
+    free_repeat,
     left_behind,
     repeated,
     row_of,
@@ -213,7 +215,7 @@ class Recorder:
         if finished.candidate.folder.settings.after == "keep":
             self._backlog.drop(finished.candidate)
             return
-        for repeat in range(1, 1_000_000):
+        for repeat in itertools.count(free_repeat(finished, self._reader)):
             again = repeated(finished, repeat)
             line = encode(again.record)
             seqs = self._commit([again], [line])

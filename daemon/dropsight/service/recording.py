@@ -8,11 +8,12 @@ from typing import Protocol
 
 import msgspec
 
+from dropsight.errors import DamagedError, StoreError
 from dropsight.records import Record, decode, drop_id, status_of, with_total
 from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.filing import clear_up
-from dropsight.service.store import Row, Unfiled
+from dropsight.service.store import JournalReader, Row, Unfiled
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -74,6 +75,26 @@ def repeated(finished: Finished, repeat: int) -> Finished:
     relative = os.fsencode(candidate.folder.relative(candidate.path))
     again = drop_id(record.device, relative, stat.st_size, stat.st_mtime_ns, repeat=repeat)
     return msgspec.structs.replace(finished, record=msgspec.structs.replace(record, id=again))
+
+
+def free_repeat(finished: Finished, reader: JournalReader) -> int:
+    """Find an ordinal that is not on record by halving: the thousandth drop costs ten looks more."""
+
+    def on_record(repeat: int) -> bool:
+        return reader.find(repeated(finished, repeat).record.id) is not None
+
+    taken, free = 0, 1
+    try:
+        while on_record(free):
+            taken, free = free, 2 * free
+        while free - taken > 1:
+            middle = (taken + free) // 2
+            taken, free = (middle, free) if on_record(middle) else (taken, middle)
+    except DamagedError:
+        raise
+    except StoreError:  # whoever commits finds out as well, and waits
+        return 1
+    return free
 
 
 def left_behind(row: Unfiled, folders: Sequence[DropFolder], backlog: Backlog) -> Recorded | None:
