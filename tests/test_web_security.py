@@ -299,3 +299,21 @@ def test_behind_a_proxy_with_tls_the_cookie_is_for_tls_alone(tmp_path: Path, tok
         url = address(house)
         assert "Secure" not in sign_in(url, TOKEN).headers["set-cookie"]
         assert "Secure" in sign_in(url, TOKEN, X_Forwarded_Proto="https").headers["set-cookie"]
+
+
+def test_many_idle_connections_cost_neither_an_image_nor_another_address_its_place(tmp_path: Path) -> None:
+    with running(tmp_path, web=ANY_PORT) as house, contextlib.ExitStack() as opened:
+        parts = urlsplit(address(house))
+        place = (parts.hostname, parts.port)
+        for _ in range(600):
+            opened.enter_context(socket.create_connection(place))
+        assert house.process
+        descriptors = Path(f"/proc/{house.process.pid}/fd")
+        wait_until(lambda: sum(1 for _ in descriptors.iterdir()) > 200)
+        with socket.create_connection(place, timeout=30, source_address=("127.0.0.2", 0)) as other:
+            other.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert other.recv(12) == b"HTTP/1.1 200"
+        assert sum(1 for _ in descriptors.iterdir()) < 400
+        shutil.copy(PHOTOS[0], house.inbox)
+        wait_until(lambda: len(house.records()) == 1)
+        assert house.records()[0]["status"] == "ok"

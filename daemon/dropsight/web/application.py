@@ -18,7 +18,7 @@ from dropsight.service.browsing import JournalBrowser
 from dropsight.service.outbox import Delivery
 from dropsight.web.access import Access
 from dropsight.web.api import Api, fault
-from dropsight.web.connections import Connection
+from dropsight.web.connections import MOST_CONNECTIONS, Connection
 from dropsight.web.desk import Desk
 from dropsight.web.guard import Guard
 from dropsight.web.history import POINT_SECONDS
@@ -27,7 +27,6 @@ from dropsight.web.pages import read_pages
 from dropsight.web.signin import SignIn
 
 HEAD_BYTES = 16_384
-MOST_CONNECTIONS = 512
 IDLE_SECONDS = 30
 GRACE_SECONDS = 1
 RECALLED_AT_ONCE = 500

@@ -5,6 +5,8 @@ import asyncio
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 10.0
+MOST_CONNECTIONS = 512
+MOST_OF_AN_ADDRESS = 256
 
 
 class Connection(H11Protocol):
@@ -15,6 +17,9 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.app_state = {**self.app_state, "hang_up": transport.abort}
+        if self._is_one_too_many():
+            transport.abort()  # descriptors are for images first
+            return
         self._await_request()
 
     def data_received(self, data: bytes) -> None:
@@ -27,6 +32,12 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         super().connection_lost(exc)
+
+    def _is_one_too_many(self) -> bool:
+        address = self.client and self.client[0]
+        others = (each.client and each.client[0] for each in self.connections if isinstance(each, Connection))
+        of_address = sum(other == address for other in others)
+        return len(self.connections) > MOST_CONNECTIONS or of_address > MOST_OF_AN_ADDRESS
 
     def _await_request(self) -> None:
         """Give the head of a request its time; one that trickles in would hold a place for good."""
