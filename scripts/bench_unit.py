@@ -29,7 +29,7 @@ NAME = "dropsight-speed"
 STATE = Path("/var/lib") / NAME
 OWNER = "dropsight"
 LEAST = 0.9
-ROUNDS, TRIES, BURST, SINGLES = 12, 3, 60, 5
+ROUNDS, TRIES, BURST, SINGLES = 9, 3, 60, 5
 LONGEST_SECONDS = 60.0
 # Without these it does not run at all; those of the second line are about its start and its end.
 NEEDED = ("Nice", "Type", "ExecStart", "User", "Group", "StateDirectory", "StateDirectoryMode", "UMask")
