@@ -3,7 +3,8 @@
 `_DROPSIGHT_TEST_CRASH=after_commit:3` in the environment kills at the third time that point is reached, as a
 power cut would: no cleaning up. `in_decoding:poison` does so at every image that ends with these letters,
 `in_invoking` at every one of one colour. `_DROPSIGHT_TEST_HANG`, in the same words, hangs the thread that
-gets there. Without these variables, which nobody but a test sets, a point costs one comparison.
+gets there; `_DROPSIGHT_TEST_RAISE` raises an exception that nobody expects. Without these variables, which
+nobody but a test sets, a point costs one comparison.
 """
 
 import itertools
@@ -13,6 +14,7 @@ import threading
 
 VARIABLE = "_DROPSIGHT_TEST_CRASH"
 HANG_VARIABLE = "_DROPSIGHT_TEST_HANG"
+RAISE_VARIABLE = "_DROPSIGHT_TEST_RAISE"
 POINTS = (
     "before_commit",
     "in_commit",
@@ -33,14 +35,17 @@ POINTS = (
 )
 """Where a kill is worth trying. A hang is, too, in_hint, in_walk, in_decoding and in_invoke."""
 
-_hangs = HANG_VARIABLE in os.environ
-_name, _, _count = os.environ.get(HANG_VARIABLE if _hangs else VARIABLE, "").partition(":")
+_variable = next((name for name in (HANG_VARIABLE, RAISE_VARIABLE) if name in os.environ), VARIABLE)
+_name, _, _count = os.environ.get(_variable, "").partition(":")
 _times = itertools.count(1)
 
 
 def near(point: str) -> bool:
     """Whether reaching this point now is the end; for a point inside something, which needs setting up."""
-    return point == _name and next(_times) >= int(_count or 1)
+    if point != _name:
+        return False
+    times = next(_times)
+    return times == int(_count or 1) if _variable == RAISE_VARIABLE else times >= int(_count or 1)
 
 
 def reach(point: str) -> None:
@@ -60,6 +65,8 @@ def is_set(point: str) -> bool:
 
 
 def die() -> None:
-    if _hangs:
+    if _variable == HANG_VARIABLE:
         threading.Event().wait()
+    if _variable == RAISE_VARIABLE:
+        raise OverflowError(f"a test has this raised at {_name}")
     os.kill(os.getpid(), signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 DropsightError
 ├── ImageError     this image's fault for ever: it is filed under failed/
+├── MachineError   the machine lacks something for now: keep the image, wait, try again
 ├── StoreError     the disk's or the journal's: keep the image, wait, try again
 │   └── DamagedError   the journal can no longer be trusted: end, rescue it at the next start
 ├── SinkError      the log's or the broker's: the same
@@ -24,6 +25,7 @@ ErrorCode: TypeAlias = Literal[
     "unreadable",
     "not_a_file",
     "model_error",
+    "internal_error",
 ]
 
 
@@ -37,6 +39,10 @@ class ImageError(DropsightError):
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
         self.code: ErrorCode = code
+
+
+class MachineError(DropsightError):
+    pass
 
 
 class StoreError(DropsightError):
@@ -76,6 +82,24 @@ def reason(error: OSError) -> str:
     if isinstance(error, FileExistsError | NotADirectoryError):
         return "there is a file where a folder has to be; move it away, or name another place"
     return error.strerror or str(error)
+
+
+# Descriptors, memory or a disk that does not answer: no fault of the file that was to be opened or read.
+_OF_THE_MACHINE = _PASSING - {errno.ENXIO} | {
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS),
+    *(errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EINTR),
+}
+
+
+def machine_error(error: BaseException) -> MachineError | None:
+    """Return what to tell of an error that is the machine's trouble; None for any other."""
+    if isinstance(error, MachineError):
+        return error
+    if isinstance(error, MemoryError):
+        return MachineError("images wait: there is not enough memory")
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        return MachineError(f"images wait: {error.strerror}")
+    return None
 
 
 def is_passing(error: BaseException | None) -> bool:

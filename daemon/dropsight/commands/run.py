@@ -8,6 +8,7 @@ from pathlib import Path
 from dropsight.commands.settings import settings
 from dropsight.config import Config, has_password
 from dropsight.daemon.opening import serve
+from dropsight.daemon.resources import raise_descriptor_limit
 from dropsight.errors import ConfigError
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.sinks.terminal import Terminal, open_terminal
@@ -44,6 +45,7 @@ def run(
 
     # The watchdog ends a daemon that hangs by SIGABRT: this leaves every thread's place in the journal.
     faulthandler.enable()
+    raise_descriptor_limit()
     config = read()
     with Lifecycle() as lifecycle:
         return serve(config, read, lifecycle, once=once, terminal=_terminal(verbose=verbose))

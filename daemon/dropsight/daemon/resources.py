@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 
 import cv2
 
@@ -13,6 +14,7 @@ _M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1
 # Between a picture of 1920x1080 decoded whole and larger ones.
 _LARGE_BYTES = 8 * 2**20
 _KEPT_BYTES = 16 * 2**20
+_MOST_DESCRIPTORS = 65_536
 
 
 def cores() -> int:
@@ -40,6 +42,14 @@ def share_memory() -> None:
         mallopt(_M_ARENA_MAX, 2)
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def raise_descriptor_limit() -> None:
+    """Ask for as many as there are: the usual 1,024 are few for a web port that anybody may call."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def open_log(config: Config) -> JsonLog:

@@ -6,7 +6,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from dropsight.errors import ImageError
+from dropsight.errors import ImageError, MachineError
 from dropsight.images.framing import CROP_FRACTION, Pixels, Resize, used_size
 from dropsight.images.header import Header
 
@@ -23,6 +23,7 @@ _JPEG = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
+_NO_MEMORY = -4  # cv::Error::StsNoMem
 # Several threads decode; large pictures one at a time, so that memory has a bound.
 LARGE_BYTES = 2**25
 _one_large = threading.Lock()
@@ -42,7 +43,7 @@ def decode(
     """Decode a picture whose framing to `at_least` (height, width) will not have to enlarge it.
 
     JPEGs are decoded at the smallest of 1, 1/2, 1/4 and 1/8 that still allows this. Alpha is dropped.
-    Raises ImageError `unreadable` for data that is all there but makes no picture.
+    Raises ImageError `unreadable` for data that is all there but makes no picture, and MachineError.
     """
     flags = _PLAIN
     if header.format == "jpeg":
@@ -63,11 +64,22 @@ def _decode(data: bytes, header: Header, flags: int) -> Pixels:
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
+        if error.code == _NO_MEMORY:
+            raise MachineError("images wait: there is not enough memory to decode one") from error
         raise ImageError("unreadable", f"the {header.format} data is damaged: {error.err}") from error
     if decoded is None:
+        _check_memory(header)
         raise ImageError("unreadable", f"the {header.format} data is damaged")
     pixels = decoded.astype(np.uint8, copy=False) if _AS_RGB and flags & _AS_RGB else _rgb(decoded)
     return upright(pixels, header.orientation)
+
+
+def _check_memory(header: Header) -> None:
+    """Raise MachineError where what decoding takes is not to be had: some decoders call that damaged, too."""
+    try:
+        np.empty(header.whole_bytes, np.uint8)
+    except MemoryError as error:
+        raise MachineError("images wait: there is not enough memory to decode one") from error
 
 
 def _rgb(decoded: cv2.typing.MatLike) -> Pixels:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from dropsight.errors import ImageError
+from dropsight.errors import ImageError, MachineError, machine_error
 
 # A FIFO would block at open, a terminal could become ours, a link could point anywhere.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -33,12 +33,14 @@ class ImageFile:
         self.stat = os.fstat(self.fd)
 
     def read(self, bounds: Bounds) -> bytes:
-        """Read it whole; raises ImageError `empty`, `too_large` or `unreadable`."""
+        """Read it whole; raises ImageError `empty`, `too_large` or `unreadable`, or MachineError."""
         if self.stat.st_size > bounds.max_bytes:
             raise _too_large(self.stat.st_size, bounds)
         try:
             data = self._read_all(bounds.max_bytes + 1)
         except OSError as error:
+            if passing := machine_error(error):
+                raise passing from error
             raise ImageError("unreadable", f"cannot be read: {error.strerror}") from error
         if not data:
             raise ImageError("empty", "the file is empty")
@@ -68,7 +70,7 @@ class ImageFile:
 
 
 def open_image(path: str | os.PathLike[str]) -> ImageFile:
-    """Open for reading; raises FileNotFoundError as it is, else ImageError `not_a_file` or `unreadable`."""
+    """Open for reading; raises FileNotFoundError, ImageError (`not_a_file`, `unreadable`), MachineError."""
     try:
         fd = os.open(path, _FLAGS)
     except FileNotFoundError:
@@ -82,14 +84,14 @@ def open_image(path: str | os.PathLike[str]) -> ImageFile:
     return ImageFile(fd, found)
 
 
-def _refusal(path: str | os.PathLike[str], error: OSError) -> ImageError:
+def _refusal(path: str | os.PathLike[str], error: OSError) -> ImageError | MachineError:
     try:
         mode = os.lstat(path).st_mode
     except OSError:
         mode = stat.S_IFREG
     if not stat.S_ISREG(mode):
         return ImageError("not_a_file", f"not a regular file but {_kind(mode)}")
-    return ImageError("unreadable", f"cannot be opened: {error.strerror}")
+    return machine_error(error) or ImageError("unreadable", f"cannot be opened: {error.strerror}")
 
 
 def _kind(mode: int) -> str:

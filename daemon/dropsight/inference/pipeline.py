@@ -192,6 +192,7 @@ def _invoke(model: Model, batch: Batch) -> Scores:
 
 def answer(invoked: Invoked, plan: Plan) -> Answer:
     """Merge, calibrate and rank; raises ImageError where the model's answer is no number."""
+    crashpoints.reach("in_answer")
     started = time.perf_counter()
     settings = plan.inference
     with np.errstate(all="ignore"):

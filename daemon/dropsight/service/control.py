@@ -7,12 +7,13 @@ import os
 import socket
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
-from dropsight.errors import DropsightError, StoreError
+from dropsight.errors import DropsightError, StoreError, machine_error
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,7 @@ REQUEST_BYTES = 4_096
 ANSWER_BYTES = 2**24
 TIMEOUT_SECONDS = 5.0
 AT_ONCE = 8
+RETRY_SECONDS = 1.0
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -75,8 +77,11 @@ class ControlServer:
         while True:
             try:
                 connection, _ = self._listener.accept()
-            except OSError:
-                return
+            except OSError as error:
+                if machine_error(error):  # no descriptor is left: whoever asks waits
+                    time.sleep(RETRY_SECONDS)
+                    continue
+                return  # closed
             self._free.acquire()
             threading.Thread(target=self._serve, args=(connection,), name="control", daemon=True).start()
 
@@ -85,6 +90,8 @@ class ControlServer:
             with connection, contextlib.suppress(OSError):
                 connection.settimeout(TIMEOUT_SECONDS)
                 connection.sendall(self._answer(_read_line(connection, max_bytes=REQUEST_BYTES)) + b"\n")
+        except Exception:  # one question's, whatever it is
+            log.exception("an internal error with a question over the control socket")
         finally:
             self._free.release()
 

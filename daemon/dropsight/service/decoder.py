@@ -11,10 +11,10 @@ from dropsight.errors import ImageError
 from dropsight.images.opening import ImageFile, open_image
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Drop, Plan
-from dropsight.names import as_text
 from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inhand import InHand
+from dropsight.service.mishaps import Mishaps, drop_of
 from dropsight.service.readiness import seconds_to_wait, seconds_young
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished
@@ -37,6 +37,7 @@ class Line:
     backlog: Backlog
     recorder: Recorder
     in_hand: InHand
+    mishaps: Mishaps
     heartbeats: Heartbeats
     questions: Questions
 
@@ -53,7 +54,7 @@ class Decoder:
         self._slot, self._max_age = slot, line.max_age
         self._in_force, self._hand_over = line.in_force, line.hand_over
         self._backlog, self._recorder, self._in_hand = line.backlog, line.recorder, line.in_hand
-        self._heartbeats, self._ask = line.heartbeats, line.questions
+        self._heartbeats, self._ask, self._mishaps = line.heartbeats, line.questions, line.mishaps
 
     def run(self) -> None:
         keep_the_core()
@@ -83,7 +84,11 @@ class Decoder:
 
     def _examine_into(self, examined: deque[Examined], candidate: Candidate) -> int:
         """Return how many bytes there are more to hold."""
-        found = self._examine(candidate)
+        try:
+            found = self._examine(candidate)
+        except Exception as error:  # noqa: BLE001 - one image's, whatever it is
+            self._judge(error, candidate, self._in_force()[1], None)
+            return 0
         if found is None:
             return 0
         examined.append(found)
@@ -111,7 +116,7 @@ class Decoder:
             self._backlog.drop(candidate)
             return None
         engine, plan = self._in_force()
-        drop = _drop(candidate, file.stat, plan.device)
+        drop = drop_of(candidate, file.stat, plan.device)
         age_seconds = time.monotonic() - candidate.since
         if self._max_age is not None and age_seconds > self._max_age:
             record = pipeline.expired(drop, plan, age_seconds=age_seconds, max_age_seconds=self._max_age)
@@ -133,7 +138,13 @@ class Decoder:
         count = len(examined)
         while examined:
             self._heartbeats.beat(self.name)
-            if work := self._prepare(examined.popleft()):
+            image = examined.popleft()
+            try:
+                work = self._prepare(image)
+            except Exception as error:  # noqa: BLE001 - one image's, whatever it is
+                self._judge(error, image.candidate, image.plan, image.drop)
+                continue
+            if work:
                 self._heartbeats.rest(self.name)
                 self._hand_over(work)
         return count
@@ -151,6 +162,10 @@ class Decoder:
             self._in_hand.clear(self._slot)
         self._ask.saw(drop.camera, prepared)
         return Work(image.engine, image.plan, image.candidate, drop, image.header, prepared)
+
+    def _judge(self, error: Exception, candidate: Candidate, plan: Plan, drop: Drop | None) -> None:
+        if failed := self._mishaps.judge(error, candidate, plan, drop):
+            self._recorder.put(failed)
 
     def _try_alone(self, candidate: Candidate, record_id: str) -> None:
         """Raises ImageError for an image that killed the daemon, and now a process of its own as well."""
@@ -194,14 +209,7 @@ class Decoder:
             self._backlog.postpone(candidate, seconds=young)
         else:
             _, plan = self._in_force()
-            self._fail(candidate, _drop(candidate, stat, plan.device), error, plan)
+            self._fail(candidate, drop_of(candidate, stat, plan.device), error, plan)
 
     def _fail(self, candidate: Candidate, drop: Drop, error: ImageError, plan: Plan) -> None:
         self._recorder.put(Finished(candidate, drop.stat, pipeline.failure(drop, error, plan)))
-
-
-def _drop(candidate: Candidate, stat: os.stat_result, device: str) -> Drop:
-    relative = os.fsencode(candidate.folder.relative(candidate.path))
-    wait_ms = (time.monotonic() - candidate.ready_at) * 1e3
-    camera = as_text(candidate.folder.camera(candidate.path))
-    return Drop.of(relative, camera, stat, device=device, wait_ms=wait_ms)

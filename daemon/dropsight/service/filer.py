@@ -5,10 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from dropsight.errors import StoreError
+from dropsight.names import as_text
 from dropsight.records import status_of
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.filing import Filing, PlaceError, file_away, identity
+from dropsight.service.mishaps import internal_error
 from dropsight.service.recording import Recorded
 from dropsight.service.refusals import FolderError, Refusals
 from dropsight.service.troubles import Troubles
@@ -82,7 +84,7 @@ class Filer:
             if os.path.dirname(candidate.path) in self._closed:
                 self._set_aside(entry)
                 continue
-            error = None if place in full else _refusal(entry)
+            error = None if place in full else self._refusal(entry)
             if isinstance(error, FolderError):
                 self._closed[os.path.dirname(candidate.path)] = error.folder
                 self._set_aside(entry)
@@ -106,11 +108,13 @@ class Filer:
         self._behind.append(entry)
         self._backlog.set_aside(entry.finished.candidate)
 
-
-def _refusal(entry: Recorded) -> StoreError | None:
-    candidate, stat, record = entry.finished.candidate, entry.finished.stat, entry.finished.record
-    try:
-        file_away(Filing(candidate.folder, candidate.path, identity(stat), record, entry.line))
-    except StoreError as error:
-        return error
-    return None
+    def _refusal(self, entry: Recorded) -> StoreError | None:
+        candidate, stat, record = entry.finished.candidate, entry.finished.stat, entry.finished.record
+        try:
+            file_away(Filing(candidate.folder, candidate.path, identity(stat), record, entry.line))
+        except StoreError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - one image's, which is on record: it is tried again
+            failure = internal_error(error, candidate.path, self._troubles)
+            return StoreError(f"{as_text(candidate.path)} cannot be filed away: {failure}")
+        return None

@@ -6,7 +6,7 @@ import threading
 import time
 
 from dropsight.service.pacing import GROUP_RECORDS
-from dropsight.service.recording import Finished, Outcome
+from dropsight.service.recording import Outcome
 
 PUT_SECONDS = 0.5
 
@@ -52,7 +52,7 @@ class Inbound:
         self._hurry.clear()
         return self._queue.get(timeout=timeout)
 
-    def group(self, first: Outcome, *, seconds: float) -> list[Finished]:
+    def group(self, first: Outcome, *, seconds: float) -> list[Outcome]:
         """Return it and its company, for which to wait so long, but not once there is a group of them."""
         if seconds and not self._fills_a_group():
             self._hurry.wait(seconds)
@@ -62,7 +62,7 @@ class Inbound:
                 if outcome := self._queue.get_nowait():
                     group.append(outcome)
         self._room.set()
-        return [outcome.finish() for outcome in group]
+        return group
 
     def _fills_a_group(self) -> bool:
         return self._queue.qsize() >= GROUP_RECORDS - 1  # and one in hand

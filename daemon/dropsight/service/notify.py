@@ -14,6 +14,6 @@ def notify(**fields: str) -> None:
         address = "\0" + address[1:]
     # A line is a field: what has several lines must not look like several fields.
     message = "\n".join(f"{name}={'; '.join(value.splitlines())}" for name, value in fields.items())
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.settimeout(1.0)
         channel.sendto(message.encode(errors="backslashreplace"), address)

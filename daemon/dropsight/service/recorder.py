@@ -16,6 +16,7 @@ from dropsight.service.filer import Filer
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inbound import Inbound
 from dropsight.service.loglines import LineLog, LogLines
+from dropsight.service.mishaps import Made, internal_error, make
 from dropsight.service.pacing import Pace
 from dropsight.service.recording import (
     Finished,
@@ -30,7 +31,7 @@ from dropsight.service.recording import (
 )
 from dropsight.service.refusals import Refusals
 from dropsight.service.stats import Stats
-from dropsight.service.store import Cursor, JournalReader, Store
+from dropsight.service.store import Cursor, JournalReader, Store, UnfitError
 from dropsight.service.troubles import Troubles
 
 log = logging.getLogger(__name__)
@@ -151,7 +152,7 @@ class Recorder:
         self._settle()
         self._reader.close()
 
-    def _gather(self) -> list[Finished]:
+    def _gather(self) -> list[Made]:
         """Wait for the first; then for company, but only when a commit was made just now."""
         self.heartbeats.rest(NAME)
         try:
@@ -164,7 +165,7 @@ class Recorder:
             return []
         at_once = self._draining or self._stopping.is_set()
         pause = 0.0 if at_once else self._pace.seconds_to_wait(waiting=self._backlog.depth())
-        return self._inbound.group(first, seconds=pause)
+        return [make(outcome, self.troubles) for outcome in self._inbound.group(first, seconds=pause)]
 
     def _beat(self) -> None:
         self.heartbeats.beat(NAME)
@@ -173,24 +174,35 @@ class Recorder:
         outstanding = self._totals or self._forgotten or self.troubles.any()
         return self._log.at_rest and self._filer.at_rest and not (outstanding or self._stopping.is_set())
 
-    def _record(self, group: Sequence[Finished]) -> bool:
+    def _record(self, group: Sequence[Made]) -> bool:
         """Take a group all the way; False when the journal takes nothing and it is time to stop."""
-        lines = [encode(finished.record) for finished in group]
-        seqs = self._commit(group, lines)
+        try:
+            seqs = self._commit(group)
+        except UnfitError as error:
+            if len(group) > 1:
+                return all(self._record([each]) for each in group)
+            return self._record_failure(group[0], error.__cause__ or error)
         if seqs is None:
             return False
         recorded: list[Recorded] = []
-        for seq, finished, line in zip(seqs, group, lines, strict=True):
+        for seq, made in zip(seqs, group, strict=True):
             if seq is None:
-                recorded.extend(self._record_again(finished))
+                recorded.extend(self._record_again(made.finished))
             else:
-                recorded.append(durable(seq, finished, line))
+                recorded.append(durable(seq, made.finished, made.line))
         if recorded:
             self._follow_up(recorded)
         return True
 
-    def _commit(self, group: Sequence[Finished], lines: Sequence[bytes]) -> list[int | None] | None:
-        rows = [row_of(finished, line) for finished, line in zip(group, lines, strict=True)]
+    def _record_failure(self, made: Made, error: BaseException) -> bool:
+        instead = made.failed(error, self.troubles)
+        if made.finished.record == instead.finished.record:  # not even that it failed can be recorded
+            self._backlog.drop(made.finished.candidate)
+            return True
+        return self._record([instead])
+
+    def _commit(self, group: Sequence[Made]) -> list[int | None] | None:
+        rows = [row_of(made.finished, made.line) for made in group]
         while True:
             crashpoints.reach("before_commit")
             self._beat()
@@ -218,7 +230,7 @@ class Recorder:
         for repeat in itertools.count(free_repeat(finished, self._reader)):
             again = repeated(finished, repeat)
             line = encode(again.record)
-            seqs = self._commit([again], [line])
+            seqs = self._commit([Made(again, line)])
             if seqs is None:
                 return
             if seqs[0] is not None:
@@ -258,7 +270,14 @@ class Recorder:
         self.visible = self.newest
         if self._untold:
             untold, self._untold = self._untold, []
-            self._on_recorded(untold)
+            self._tell(untold)
+
+    def _tell(self, recorded: Sequence[Recorded]) -> None:
+        try:
+            crashpoints.reach("in_telling")
+            self._on_recorded(recorded)
+        except Exception as error:  # noqa: BLE001 - who listens must not end what they listen to
+            internal_error(error, "telling of records", self.troubles)
 
     def _tell_unless_damaged(self, error: StoreError) -> None:
         """Tell of what may pass; raise what does not pass."""

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import msgspec
 
-from dropsight.errors import DamagedError, StoreError
-from dropsight.records import Record, decode, drop_id, status_of, with_total
+from dropsight.errors import DamagedError, ImageError, StoreError
+from dropsight.records import ErrorFacts, Expired, Failure, Record, decode, drop_id, status_of, with_total
 from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.filing import clear_up
@@ -23,15 +23,29 @@ class Finished(msgspec.Struct, frozen=True):
     stat: os.stat_result
     record: Record
 
+    @property
+    def path(self) -> str:
+        return self.candidate.path
+
     def finish(self) -> "Finished":
         return self
+
+    def failed(self, error: ImageError) -> "Finished":
+        """Replace the record by one of this failure."""
+        return msgspec.structs.replace(self, record=failure_instead(self.record, error))
 
 
 class Outcome(Protocol):
     """What became of an image."""
 
+    @property
+    def path(self) -> str: ...
+
     def finish(self) -> Finished:
         """Make its record: on the recorder's thread by the group, where caches still hold what it takes."""
+
+    def failed(self, error: ImageError) -> Finished:
+        """Make the record of its failure instead."""
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -54,6 +68,20 @@ class History:
     def prune_every(self) -> int:
         """Records between two prunings: rarely enough to cost nothing, often enough to keep the bound."""
         return max(min(self.max_records, self.max_backlog or self.max_records) // 10, 64)
+
+
+def failure_instead(record: Record, error: ImageError) -> Failure:
+    """Return the record of this failure for an image that had another record."""
+    return Failure(
+        id=record.id,
+        time=record.time,
+        device=record.device,
+        camera=record.camera,
+        image_path=record.image_path,
+        error=ErrorFacts(error.code, str(error)),
+        model=None if isinstance(record, Expired) else record.model,
+        latency_ms=record.latency_ms,
+    )
 
 
 def row_of(finished: Finished, line: bytes) -> Row:

@@ -1,7 +1,6 @@
 """The folders are the truth: walks that find what no event told of."""
 
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -9,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from dropsight import crashpoints
+from dropsight.names import as_text
 from dropsight.service.backlog import Backlog
 from dropsight.service.census import Census, Lying, lying
 from dropsight.service.clock import Clock
@@ -104,7 +104,11 @@ class Scanner:
         try:
             self._choose(choice, folder, start)
         except OSError as error:
-            log.warning("%s cannot be read: %s", os.fspath(folder.root), error.strerror)
+            log.warning("%s cannot be read: %s", as_text(folder.root), error.strerror)
+        except Exception:  # what one folder or file does to a walk must not end the others'
+            log.exception(
+                "%s: an internal error ended this walk; the next is in a minute", as_text(folder.root)
+            )
         else:
             self._offer(folder, choice.take(CHUNK))
             if choice.left_out:

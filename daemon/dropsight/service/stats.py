@@ -1,6 +1,7 @@
 """What the daemon has done: counts by class and camera, latencies a stage, queue depths, throughput."""
 
 import os
+import resource
 import threading
 import time
 from collections import Counter
@@ -144,8 +145,11 @@ def temperature_celsius() -> float | None:
 
 
 def memory_bytes() -> int:
-    """Resident set size of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
+    """Resident set size of this process; its highest where no descriptor is left to look."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def summary(snapshot: Snapshot) -> str:

@@ -16,10 +16,15 @@ from typing import IO, Literal
 import msgspec
 
 from dropsight import crashpoints
-from dropsight.errors import ConfigError, StoreError, is_passing, reason
+from dropsight.errors import ConfigError, DropsightError, StoreError, is_passing, reason
 from dropsight.records import Status, with_total
 from dropsight.service.outbox import Delivery
 from dropsight.service.schema import connect, migrate, translated
+
+_INSERT = (
+    "INSERT OR IGNORE INTO record (id, path, size, mtime_ns, camera, status, line)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
 
 Cursor = Literal["log", "mqtt"]
 
@@ -35,6 +40,10 @@ class Row(msgspec.Struct, frozen=True):
     status: Status
     line: bytes
     kept: bool = False
+
+
+class UnfitError(DropsightError):
+    """A row that the journal cannot hold, whatever the disk is like: its record's fault alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +147,13 @@ class Store:
         self._lock.close()
 
     def _insert(self, row: Row) -> int | None:
-        done = self._db.execute(
-            "INSERT OR IGNORE INTO record (id, path, size, mtime_ns, camera, status, line)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (row.id, row.path, row.size, _storable(row.mtime_ns), row.camera, row.status, row.line),
-        )
+        values = (row.id, row.path, row.size, _storable(row.mtime_ns), row.camera, row.status, row.line)
+        try:
+            if crashpoints.is_set("in_row"):
+                crashpoints.reach_image("in_row", row.path + b" " + row.status.encode())
+            done = self._db.execute(_INSERT, values)
+        except (OverflowError, ValueError, TypeError) as error:
+            raise UnfitError(f"the journal has no place for a value: {error}") from error
         if done.rowcount == 0:
             return None
         if row.kept:
@@ -157,7 +168,7 @@ class Store:
             try:
                 yield
                 self._db.execute("COMMIT")
-            except sqlite3.Error:
+            except (sqlite3.Error, UnfitError):
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise

@@ -11,8 +11,8 @@ from dropsight.names import as_text
 
 REMIND_SECONDS = 300.0
 PARTS = (
-    *("cameras", "config", "filing", "folders", "housekeeping", "journal"),
-    *("log", "model", "mqtt", "start", "web"),
+    *("cameras", "config", "filing", "folders", "housekeeping", "internal"),
+    *("journal", "kernels", "log", "machine", "model", "mqtt", "start", "web"),
 )
 
 

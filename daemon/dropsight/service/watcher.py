@@ -122,8 +122,12 @@ class _Hints(FileSystemEventHandler):
 
     def dispatch(self, event: FileSystemEvent) -> None:
         with self._heartbeats.at_work(f"the watch on {self._folder.root}"):
-            crashpoints.reach("in_hint")
-            self._hear(event)
+            try:
+                crashpoints.reach("in_hint")
+                self._hear(event)
+            except Exception:  # the walk that follows finds what this event was about
+                log.exception("%s: an internal error with an event", self._folder.root)
+                self._rescans.rescan()
 
     def _hear(self, event: FileSystemEvent) -> None:
         path = os.fsdecode(event.dest_path or event.src_path)

@@ -91,15 +91,24 @@ class Invoked(msgspec.Struct, frozen=True):
     scores: pipeline.Invoked
     explains: Callable[[Work, Answer], str | None] | None
 
+    @property
+    def path(self) -> str:
+        return self.work.candidate.path
+
     def finish(self) -> Finished:
         """See `Outcome.finish`."""
         work = self.work
         try:
             answer = pipeline.answer(self.scores, work.plan)
         except ImageError as error:
-            return Finished(work.candidate, work.drop.stat, pipeline.failure(work.drop, error, work.plan))
+            return self.failed(error)
         why = self.explains(work, answer) if self.explains else None
         record = pipeline.result(
             work.drop, work.header, work.prepared, answer, work.plan, at=self.scores.at, explanation=why
         )
         return Finished(work.candidate, work.drop.stat, record)
+
+    def failed(self, error: ImageError) -> Finished:
+        """See `Outcome.failed`."""
+        work = self.work
+        return Finished(work.candidate, work.drop.stat, pipeline.failure(work.drop, error, work.plan))

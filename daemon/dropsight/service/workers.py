@@ -11,6 +11,7 @@ from dropsight.service.backlog import Backlog
 from dropsight.service.decoder import Decoder, Line
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inhand import InHand
+from dropsight.service.mishaps import Mishaps
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished
 from dropsight.service.scheduling import keep_the_core
@@ -41,6 +42,7 @@ class Workers:
         self.heartbeats = Heartbeats()
         self.swap(engine)
         self._in_hand, self._explains = in_hand, questions.explains
+        self._mishaps = Mishaps(backlog, recorder.troubles)
         self._tensors: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._room: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in engine.models:
@@ -52,6 +54,7 @@ class Workers:
             backlog=backlog,
             recorder=recorder,
             in_hand=in_hand,
+            mishaps=self._mishaps,
             heartbeats=self.heartbeats,
             questions=questions,
         )
@@ -115,7 +118,11 @@ class Workers:
         except ModelError as error:
             failure = pipeline.failure(work.drop, ImageError("model_error", str(error)), work.plan)
             self._recorder.put(Finished(work.candidate, work.drop.stat, failure))
+        except Exception as error:  # noqa: BLE001 - one image's, whatever it is
+            if failed := self._mishaps.judge(error, work.candidate, work.plan, work.drop):
+                self._recorder.put(failed)
         else:
+            self._mishaps.over()
             if not self._explains:
                 work.prepared.release()
             self._recorder.put(Invoked(work, scores, self._explains))
