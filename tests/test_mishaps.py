@@ -10,7 +10,6 @@ import pytest
 from brokers import wait_until
 from daemons import PHOTOS, House, running
 from dropsight.crashpoints import RAISE_VARIABLE
-from dropsight.errors import DropsightError
 
 ONE_WORKER = {"inference": {"workers": 1, "decoders": 1}}
 
@@ -70,8 +69,6 @@ def test_an_image_waits_for_descriptors_instead_of_failing(tmp_path: Path) -> No
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, hard))
         drop(house, 3)
         wait_until(lambda: "images wait: Too many open files" in house.daemon_log())
-        with pytest.raises(DropsightError):  # nor can it take a question
-            house.status()
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
         wait_until(lambda: len(house.records()) == 4 and not house.waiting())
         assert {record["status"] for record in house.records()} == {"ok"}
