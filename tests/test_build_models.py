@@ -37,7 +37,8 @@ def test_the_bundled_model_agrees_with_a_fresh_build_on_the_samples(built: Path)
     fresh, bundled = top3(built / "efficientnet_lite0_int8.tflite"), top3("builtin:efficientnet_lite0")
     for mine, theirs in zip(fresh, bundled, strict=True):
         assert mine[0][1] == pytest.approx(theirs[0][1], abs=0.07)
-        assert len({number for number, _ in mine} & {number for number, _ in theirs}) >= 2
+        common = {number for number, _ in mine} & {number for number, _ in theirs}
+        assert len(common) >= min(2, len(mine), len(theirs))  # one that is sure leaves no others
     assert sum(a[0][0] == b[0][0] for a, b in zip(fresh, bundled, strict=True)) >= len(PHOTOS) - 1
 
 
