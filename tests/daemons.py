@@ -41,6 +41,11 @@ def dropsight(
     )
 
 
+def faults(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What a command had to say on stderr, but for information."""
+    return [line for line in done.stderr.splitlines() if " INFO " not in line]
+
+
 class House:
     """A config file, its folders, and a daemon to start, stop and look into."""
 

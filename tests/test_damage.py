@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from brokers import Mosquitto, Subscriber, wait_until
-from daemons import House, dropsight, running
+from daemons import House, dropsight, faults, running
 from dropsight.service.damage import mark_damaged
 from test_disk import drop, names
 
@@ -111,5 +111,5 @@ def test_a_journal_of_a_newer_version_is_one_line_and_exit_2(tmp_path: Path) -> 
         db.execute("PRAGMA user_version = 99")
     done = dropsight("run", "--mqtt", "none", "--once", cwd=tmp_path)
     assert done.returncode == 2
-    (line,) = [line for line in done.stderr.splitlines() if " INFO " not in line]
+    (line,) = faults(done)
     assert "written by a newer dropsight (version 99); upgrade this one" in line

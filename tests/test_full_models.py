@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from brokers import wait_until
-from daemons import PHOTOS, dropsight, running
+from daemons import PHOTOS, dropsight, faults, running
 from dropsight import ImageInferenceRuntime
 from dropsight.errors import ModelError
 from dropsight.models.registry import open_first, open_model
@@ -173,7 +173,7 @@ def test_with_nothing_left_to_fall_back_to_every_reason_is_told(tmp_path: Path) 
     config.write_text("model: {path: broken.tflite, fallback: [gone.keras]}\nmqtt: null\n")
     done = dropsight("run", "-c", str(config), "--once")
     assert done.returncode == 1
-    assert len([line for line in done.stderr.splitlines() if " INFO " not in line]) == 2
+    assert len(faults(done)) == 2
 
 
 def test_a_keras_model_works_on_the_command_line(keras: Any, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokers import Subscriber, mosquitto, wait_until
-from daemons import PHOTOS, House, dropsight, running
+from daemons import PHOTOS, House, dropsight, faults, running
 from dropsight.config import Watch
 from dropsight.service.backlog import Backlog
 from dropsight.service.clock import Clock
@@ -162,9 +162,7 @@ def test_a_second_daemon_on_one_inbox_is_refused_with_exit_2(tmp_path: Path) -> 
         other = tmp_path / "other"
         done = dropsight("run", "--watch", str(house.inbox), "--mqtt", "none", cwd=_made(other))
     assert done.returncode == 2
-    assert done.stderr.splitlines() == [
-        f"dropsight: watch: {house.inbox} is watched by another dropsight already"
-    ]
+    assert faults(done) == [f"dropsight: watch: {house.inbox} is watched by another dropsight already"]
 
 
 def _made(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from brokers import Mosquitto, Subscriber, mosquitto, wait_until
-from daemons import PHOTOS, ROOT, House, dropsight, running
+from daemons import PHOTOS, ROOT, House, dropsight, faults, running
 
 BUILTIN = ROOT / "daemon" / "dropsight" / "models" / "builtin"
 MODEL = next(BUILTIN.glob("*.tflite"))
@@ -225,5 +225,5 @@ def test_a_model_that_fails_its_golden_images_at_the_start_is_one_line_and_exit_
     model = bundle(tmp_path / "models", golden=[{"image": "gone.jpg", "class": 1}])
     done = dropsight("run", "--model", str(model), "--mqtt", "none", "--once", cwd=tmp_path)
     assert done.returncode == 1
-    (line,) = [line for line in done.stderr.splitlines() if " INFO " not in line]
+    (line,) = faults(done)
     assert "golden image" in line

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from brokers import Mosquitto, Subscriber, free_port, wait_until
-from daemons import PHOTOS, House, dropsight, running
+from daemons import PHOTOS, House, dropsight, faults, running
 
 pytestmark = [
     pytest.mark.broker,
@@ -133,5 +133,5 @@ def test_a_certificate_file_that_is_not_there_or_no_certificate_is_a_fault_of_th
         house = House(tmp_path, {"mqtt": {"url": "mqtts://127.0.0.1:1", "tls": {**files, part: str(path)}}})
         done = dropsight("run", "-c", str(house.config), "--once")
         assert done.returncode == 2
-        (line,) = done.stderr.splitlines()
+        (line,) = faults(done)
         assert words in line

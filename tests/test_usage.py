@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from brokers import mosquitto
-from daemons import PHOTOS, SAMPLES, dropsight
+from daemons import PHOTOS, SAMPLES, dropsight, faults
 from dropsight.config import Mqtt, load
 from dropsight.config.tree import Config
 from dropsight.daemon.folders import open_folders
@@ -58,7 +58,7 @@ WRONG_KINDS = [
 def test_a_missing_file_is_2_and_one_line_that_names_it(arguments: Sequence[str], tmp_path: Path) -> None:
     done = dropsight(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
-    (line,) = done.stderr.splitlines()
+    (line,) = faults(done)
     assert line.startswith("dropsight: ")
     assert MISSING in line
     assert not (tmp_path / "out.json").exists()
@@ -70,7 +70,7 @@ def test_a_file_of_another_kind_is_2_and_the_way_out(
 ) -> None:
     done = dropsight(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
-    (line,) = done.stderr.splitlines()
+    (line,) = faults(done)
     assert sentence in line
 
 

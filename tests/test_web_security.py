@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from brokers import wait_until
-from daemons import PHOTOS, SAMPLES, House, dropsight, running
+from daemons import PHOTOS, SAMPLES, House, dropsight, faults, running
 from webs import ANY_PORT, Answer, address, ask, idle_client
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 - the test's own
@@ -41,7 +41,7 @@ def test_to_listen_beyond_this_machine_takes_a_token(tmp_path: Path, listen: str
     house = House(tmp_path, {"web": {"listen": listen}})
     done = dropsight("run", "-c", str(house.config))
     assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+    (line,) = faults(done)
     assert "web.listen" in line
     assert "give web.token_file" in line
 
