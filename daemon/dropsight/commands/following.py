@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -120,13 +120,27 @@ class Tail:
 
     def _missed(self) -> Iterator[bytes]:
         """Yield what stands in files that came and were rotated away since the one that was read."""
-        files: list[list[bytes]] = []
-        for _, backup in sorted(backup_files(self._path)):
-            lines = [line.rstrip(b"\n") for line in lines_of(backup)]
-            if self._last in lines[-1:]:
-                break
-            files.append(lines)
-        else:
-            files.clear()  # the one that was read is gone: what is new cannot be told
+        backups = self._backups()
+        files = self._since(backups)
+        while (now := self._backups()) != backups:  # rotated or compressed while it was read
+            backups, files = now, self._since(now)
         for lines in reversed(files):
             yield from lines
+
+    def _backups(self) -> list[tuple[int, Path, int]]:
+        found = []
+        for number, backup in sorted(backup_files(self._path)):
+            with contextlib.suppress(FileNotFoundError):
+                found.append((number, backup, backup.stat().st_ino))
+        return found
+
+    def _since(self, backups: Sequence[tuple[int, Path, int]]) -> list[list[bytes]]:
+        """Return the lines of each file, the newest first, up to the one that was read."""
+        files: list[list[bytes]] = []
+        for _, backup, _ in backups:
+            lines = [line.rstrip(b"\n") for line in lines_of(backup)]
+            if self._last in lines[-1:]:
+                return files
+            if lines not in files[-1:]:  # a file and its compressed copy, just before the file goes
+                files.append(lines)
+        return []  # the one that was read is gone: what is new cannot be told

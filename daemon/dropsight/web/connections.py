@@ -18,6 +18,7 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         self.app_state = {**self.app_state, "hang_up": transport.abort}
         if self._is_one_too_many():
+            self.connections.discard(self)  # at once: in a flood many are hung up on before one is gone
             transport.abort()  # descriptors are for images first
             return
         self._await_request()
