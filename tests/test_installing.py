@@ -70,8 +70,8 @@ def test_an_installed_package_names_what_the_extra_consists_of(installed: Path) 
     assert "already satisfied" in typed(command)
 
 
-def test_tensorflow_is_named_by_itself_to_an_installed_service(installed: Path) -> None:
-    assert said(installed, "with_extra('full')").endswith('bin/pip" install "tensorflow>=2.18"')
+def test_tensorflow_and_keras_are_named_by_themselves_to_an_installed_service(installed: Path) -> None:
+    assert said(installed, "with_extra('full')").endswith('install "keras>=3.11.3" "tensorflow>=2.18"')
 
 
 def test_an_environment_of_root_s_is_told_of_with_sudo(installed: Path) -> None:
