@@ -1,5 +1,6 @@
 """Another model while images are on their way: each is recorded under the one that it was prepared for."""
 
+import logging
 import os
 import sys
 import threading
@@ -27,6 +28,7 @@ from dropsight.service.dropfolder import DropFolder
 from dropsight.service.inhand import InHand
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished
+from dropsight.service.troubles import Troubles
 from dropsight.service.work import Engine, Questions
 from dropsight.service.workers import HURRY_DEPTH, Workers
 
@@ -62,6 +64,7 @@ class Notes:
     """Stands where the recorder is."""
 
     put_in: list[Finished] = field(default_factory=list)
+    troubles: Troubles = field(default_factory=lambda: Troubles(logging.getLogger(__name__)))
 
     def put(self, outcome: Finished) -> None:
         self.put_in.append(outcome)
