@@ -72,6 +72,7 @@ class Connection:
         self.refused: dict[int, str] = {}
         self._woken = False
         self._asked_for: dict[int | None, str] = {}
+        self._asking = threading.Lock()
         self._client = self._make_client(will)
 
     def open(self) -> None:
@@ -115,7 +116,7 @@ class Connection:
             told(Asked(bytes(message.payload), response_topic, getattr(found, "CorrelationData", None)))
 
         self._client.message_callback_add(topic, on_message)
-        self._asked_for[self._client.subscribe(topic, qos=1)[1]] = topic
+        self._subscribe(topic, qos=1)
 
     def retained(self, *filters: str) -> dict[str, bytes]:
         """Ask what is retained under these topics, or a part of it where it is much.
@@ -130,7 +131,7 @@ class Connection:
 
         for topic in filters:
             self._client.message_callback_add(topic, on_message)
-            self._asked_for[self._client.subscribe(topic)[1]] = topic
+            self._subscribe(topic, qos=0)
         found: dict[str, bytes] = {}
         with contextlib.suppress(Empty):
             while len(found) < MOST_RETAINED:
@@ -140,6 +141,10 @@ class Connection:
             self._client.unsubscribe(topic)
             self._client.message_callback_remove(topic)
         return found
+
+    def _subscribe(self, topic: str, *, qos: int) -> None:
+        with self._asking:  # the answer may be there before it is known what it answers
+            self._asked_for[self._client.subscribe(topic, qos=qos)[1]] = topic
 
     def takes(self, topic: str, payload: bytes) -> bool:
         """Whether a message is within the broker's Maximum Packet Size."""
@@ -224,7 +229,8 @@ class Connection:
     def _on_subscribe(
         self, _client: paho.Client, _data: object, mid: int, codes: Sequence[ReasonCode], _found: object
     ) -> None:
-        topic = self._asked_for.pop(mid, "")
+        with self._asking:
+            topic = self._asked_for.pop(mid, "")
         for code in codes:
             if code.is_failure:
                 log.warning("the broker does not let us listen to %s: %s", topic, _said(code))
