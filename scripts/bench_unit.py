@@ -1,19 +1,16 @@
-"""Compare the daemon in its systemd unit with the same daemon outside, in turns, on an installed system.
+"""Compare the daemon in its unit with the same outside, in turns, where the service is installed.
 
     sudo /opt/dropsight/bin/python scripts/bench_unit.py
 
-Bursts of images and single ones, from their appearing to their lines in the log; medians of rounds, one of
-the unit beside one of what is outside. Ends with 1 where the unit is slower than LEAST of that; then every
-directive is tried by itself, and the slowest three are named: in few rounds, so that busy neighbours may put
-innocent ones behind a guilty one.
+Outside is a unit that sets user and priority, nothing else. Bursts of images and single ones, from their
+appearing to their lines in the log; medians of rounds, one of the unit beside one of what is outside. Ends
+with 1 where the unit is slower than LEAST of that; then every directive is tried by itself, and the slowest
+three are named: in few rounds, so that busy neighbours may put innocent ones behind a guilty one.
 """
 
-import grp
 import json
 import os
-import pwd
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -26,26 +23,24 @@ from pathlib import Path
 SHIPPED = Path(__file__).resolve().parent.parent / "systemd" / "dropsight.service"
 SAMPLES = SHIPPED.parent.parent / "daemon" / "dropsight" / "samples"
 PROGRAM = "/opt/dropsight/bin/dropsight"
-NAME = "dropsight-speed"
-STATE = Path("/var/lib") / NAME
+STATE = Path("/var/lib/dropsight-speed")
 OWNER = "dropsight"
 LEAST = 0.9
 ROUNDS, TRIES, BURST, SINGLES = 9, 3, 60, 5
 PAUSE_SECONDS = 0.06
 LONGEST_SECONDS = 60.0
-# Without these it does not run at all; those of the second line are about its start and its end.
-NEEDED = (
-    "Nice",
+# What it takes to run, and the priority that is meant: beside busy neighbours it makes half of the speed.
+SAME = ("Type", "User", "Group", "StateDirectoryMode", "UMask", "Nice", "CPUWeight", "IOWeight")
+# Whose fault would be another than slowness, alone, or which are about the start and the end.
+NOT_ALONE = (
     "SystemCallErrorNumber",
-    "Type",
-    "ExecStart",
-    "User",
-    "Group",
-    "StateDirectory",
-    "StateDirectoryMode",
-    "UMask",
+    "NotifyAccess",
+    "ExecReload",
+    "LoadCredential",
+    "Restart",
+    "Timeout",
+    "Watchdog",
 )
-OUT_OF_THE_WAY = ("NotifyAccess", "ExecReload", "LoadCredential", "Restart", "Timeout", "Watchdog")
 
 
 class TooSlowError(Exception):
@@ -64,10 +59,10 @@ class Daemon:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
-    def seconds_at_rest(self) -> float:
-        """Drop one when no group of the last is open any more."""
+    def seconds_at_rest(self, count: int) -> float:
+        """As `seconds`, when no group of the last is open and no file of theirs left."""
         time.sleep(PAUSE_SECONDS)
-        return self.seconds(1)
+        return self.seconds(count)
 
     def seconds(self, count: int, longest: float = LONGEST_SECONDS) -> float:
         """Drop images, and wait for their lines; raises TooSlowError."""
@@ -120,64 +115,29 @@ def prepare(folder: Path) -> Path:
 
 
 @contextmanager
-def outside(folder: Path) -> Iterator[Daemon]:
-    config, address = prepare(folder), folder / "ready"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
-        ready.bind(str(address))
-        address.chmod(0o666)
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            # As polite as the unit, which is meant to be: else neighbours make the difference.
-            ["/usr/bin/nice", "-n", directive("Nice"), PROGRAM, "run", "-c", config],
-            user=pwd.getpwnam(OWNER).pw_uid,
-            group=grp.getgrnam(OWNER).gr_gid,
-            extra_groups=[],
-            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "NOTIFY_SOCKET": str(address)},
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            ready.settimeout(60)
-            while b"READY=1" not in ready.recv(4096):
-                pass
-            yield Daemon(folder, process.pid, time.perf_counter() - began)
-        finally:
-            process.terminate()
-            process.wait()
-
-
-@contextmanager
-def inside(folder: Path, keeps: Callable[[str], bool] = lambda _: True) -> Iterator[Daemon]:
+def running(folder: Path, keeps: Callable[[str], bool]) -> Iterator[Daemon]:
     """In a copy of the unit, with those directives that are to be kept."""
     lines = SHIPPED.read_text().partition("[Service]\n")[2].partition("[Install]")[0].splitlines()
-    kept = [
-        line for line in lines if "=" in line and not line.startswith("#") and keeps(line.partition("=")[0])
-    ]
-    own = [
-        f"ExecStart={PROGRAM} run -c {prepare(folder)}",
-        f"StateDirectory={NAME}",
-        f"WorkingDirectory={STATE}",
-    ]
-    replaced = tuple(line.partition("=")[0] + "=" for line in own)
-    text = "\n".join(["[Service]", *(line for line in kept if not line.startswith(replaced)), *own, ""])
-    unit = Path("/run/systemd/system") / f"{NAME}.service"
-    unit.write_text(text)
+    own = {
+        "ExecStart": f"{PROGRAM} run -c {prepare(folder)}",
+        "StateDirectory": STATE.name,
+        "WorkingDirectory": str(STATE),
+    }
+    kept = [line for line in lines if keeps(key := line.partition("=")[0]) and key not in own]
+    name = f"{STATE.name}-{folder.name}.service"
+    unit = Path("/run/systemd/system") / name
+    unit.write_text("\n".join(["[Service]", *kept, *(f"{key}={value}" for key, value in own.items()), ""]))
     systemctl("daemon-reload")
     try:
         began = time.perf_counter()
-        systemctl("start", NAME)
+        systemctl("start", name)
         ready = time.perf_counter() - began
-        yield Daemon(folder, int(systemctl("show", "-P", "MainPID", NAME)), ready)
+        yield Daemon(folder, int(systemctl("show", "-P", "MainPID", name)), ready)
     finally:
-        systemctl("kill", "-s", "KILL", NAME)
-        systemctl("stop", NAME)
+        systemctl("kill", "-s", "KILL", name)
+        systemctl("stop", name)
         unit.unlink()
         systemctl("daemon-reload")
-
-
-def directive(key: str) -> str:
-    return next(line for line in SHIPPED.read_text().splitlines() if line.startswith(key + "=")).partition(
-        "="
-    )[2]
 
 
 def systemctl(*words: str) -> str:
@@ -188,14 +148,16 @@ def systemctl(*words: str) -> str:
 
 
 def compare(unit: Daemon, other: Daemon, *, rounds: int) -> Found:
-    """Take turns; raises TooSlowError where one of them is ten times slower."""
+    """Take turns; raises TooSlowError where the unit is ten times slower."""
     bursts: list[tuple[float, float]] = []
     singles: list[tuple[float, float]] = []
+    unit.seconds(BURST, 10 * other.seconds(BURST))
     for number in range(rounds):
-        others = other.seconds(BURST)
-        bursts.append((BURST / unit.seconds(BURST, 10 * others), BURST / others))
+        pair = (unit, other)[:: (-1) ** number]
+        spent = {each: each.seconds_at_rest(BURST) for each in pair}
+        bursts.append((BURST / spent[unit], BURST / spent[other]))
         for _ in range(SINGLES):
-            spent = {each: each.seconds_at_rest() * 1e3 for each in (unit, other)[:: (-1) ** number]}
+            spent = {each: each.seconds_at_rest(1) * 1e3 for each in pair}
             singles.append((spent[unit], spent[other]))
     return Found(
         images=_medians(bursts),
@@ -214,7 +176,7 @@ def _medians(pairs: list[tuple[float, float]]) -> tuple[float, float]:
 
 def whole_unit(other: Daemon) -> bool:
     """Print how the unit as shipped does; what else the machine does may spoil a try, not all of them."""
-    with inside(STATE / "whole") as unit:
+    with running(STATE / "whole", lambda key: not key.startswith("#")) as unit:
         for _ in range(TRIES):
             try:
                 found = compare(unit, other, rounds=ROUNDS)
@@ -233,14 +195,14 @@ def whole_unit(other: Daemon) -> bool:
 
 def guilty(other: Daemon) -> Iterator[tuple[float, str]]:
     """Try each directive by itself; yield the slow ones, with their ratio."""
-    text = SHIPPED.read_text().partition("[Service]")[2]
+    text = SHIPPED.read_text().partition("[Service]")[2].partition("[Install]")[0]
     keys = (line.partition("=")[0] for line in text.splitlines() if "=" in line and not line.startswith("#"))
     for key in dict.fromkeys(keys):
-        if key in (*NEEDED, "WantedBy") or key.startswith(OUT_OF_THE_WAY):
+        if key in (*SAME, "ExecStart", "StateDirectory", "WorkingDirectory") or key.startswith(NOT_ALONE):
             continue
-        with inside(STATE / key, lambda word, key=key: word in (*NEEDED, key)) as unit:  # type: ignore[misc]
+        kept = (*SAME, "SystemCallErrorNumber", key)
+        with running(STATE / key, kept.__contains__) as unit:
             try:
-                unit.seconds(BURST, 10 * other.seconds(BURST))
                 ratio = min(compare(unit, other, rounds=3).ratios)
             except TooSlowError:
                 ratio = 0.0
@@ -257,8 +219,7 @@ def main() -> None:
             shutil.copy(photo, STATE / "pool")
         for path in (STATE, STATE / "pool", *(STATE / "pool").iterdir()):
             shutil.chown(path, OWNER, OWNER)
-        other = stack.enter_context(outside(STATE / "outside"))
-        other.seconds(BURST)
+        other = stack.enter_context(running(STATE / "plain", SAME.__contains__))
         if not whole_unit(other):
             for ratio, key in sorted(guilty(other))[:3]:
                 print(f"slow by itself: {key} ({ratio:.2f})", flush=True)
