@@ -80,7 +80,8 @@ def test_inspect_says_where_labels_and_normalization_came_from() -> None:
 def test_check_tries_everything_and_prints_a_line_a_finding(tmp_path: Path) -> None:
     (tmp_path / "inbox").mkdir()
     with mosquitto(tmp_path) as broker:
-        done = dropsight("check", cwd=tmp_path, environ={"DROPSIGHT_MQTT__URL": broker.url})
+        environ = {"DROPSIGHT_MQTT__URL": broker.url, "DROPSIGHT_WEB__LISTEN": "127.0.0.1:0"}
+        done = dropsight("check", cwd=tmp_path, environ=environ)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [
         ["ok", name] for name in ("config", "folders", "model", "kernels", "image", "broker", "web")
