@@ -1,5 +1,6 @@
 """One image can fail, whatever it meets; the daemon goes on."""
 
+import logging
 import resource
 import shutil
 from collections import Counter
@@ -9,7 +10,14 @@ import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS, House, running
+from dropsight.config import Config, Inference, Watch
 from dropsight.crashpoints import RAISE_VARIABLE
+from dropsight.daemon.engine import open_engine
+from dropsight.errors import DamagedError, StoreError
+from dropsight.service.backlog import Backlog
+from dropsight.service.dropfolder import DropFolder
+from dropsight.service.mishaps import Mishaps
+from dropsight.service.troubles import Troubles
 
 ONE_WORKER = {"inference": {"workers": 1, "decoders": 1}}
 
@@ -73,6 +81,19 @@ def test_an_image_waits_for_descriptors_instead_of_failing(tmp_path: Path) -> No
         wait_until(lambda: len(house.records()) == 4 and not house.waiting())
         assert {record["status"] for record in house.records()} == {"ok"}
         wait_until(lambda: "machine" not in house.status()["troubles"])
+
+
+def test_a_journal_that_cannot_be_read_is_no_image_s_failure(tmp_path: Path) -> None:
+    """A damaged one ends the daemon, for the rescue; one that passes is waited for."""
+    backlog, troubles = Backlog(), Troubles(logging.getLogger(__name__))
+    plan = open_engine(Config(inference=Inference(workers=1))).plan
+    folder = DropFolder.open(Watch(path=tmp_path, processed=tmp_path / "done", failed=tmp_path / "failed"))
+    candidate = backlog.hold(folder, str(tmp_path / "1.jpg"))
+    mishaps = Mishaps(backlog, troubles)
+    assert mishaps.judge(StoreError("the disk is away"), candidate, plan, None) is None
+    assert troubles.current() == {"machine": "the disk is away"}
+    with pytest.raises(DamagedError):
+        mishaps.judge(DamagedError("malformed"), candidate, plan, None)
 
 
 def test_as_many_descriptors_are_asked_for_as_there_are_to_be_had(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import time
 
 import msgspec
 
-from dropsight.errors import DropsightError, ImageError, MachineError, machine_error
+from dropsight.errors import DamagedError, DropsightError, ImageError, MachineError, StoreError, machine_error
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Drop, Plan
 from dropsight.names import as_text
@@ -56,14 +56,19 @@ def make(outcome: Outcome, troubles: Troubles) -> Made:
 
 
 class Mishaps:
-    """Thread-safe. No exception leaves it: it stands between one image and the end of the daemon."""
+    """Thread-safe. It stands between one image and the end of the daemon."""
 
     def __init__(self, backlog: Backlog, troubles: Troubles) -> None:
         self._backlog, self._troubles = backlog, troubles
 
     def judge(self, error: Exception, candidate: Candidate, plan: Plan, drop: Drop | None) -> Finished | None:
-        """Return the failure to record; None where the image waits for the machine, or is gone."""
-        if short := machine_error(error):
+        """Return the failure to record; None where the image waits for the machine, or is gone.
+
+        Raises DamagedError as it is: a journal that cannot be trusted is no image's fault.
+        """
+        if isinstance(error, DamagedError):
+            raise error
+        if short := MachineError(str(error)) if isinstance(error, StoreError) else machine_error(error):
             self._troubles.raised(MACHINE, short)
             self._backlog.postpone(candidate, seconds=RETRY_SECONDS)
             return None

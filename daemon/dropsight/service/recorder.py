@@ -276,6 +276,8 @@ class Recorder:
         try:
             crashpoints.reach("in_telling")
             self._on_recorded(recorded)
+        except DamagedError:
+            raise
         except Exception as error:  # noqa: BLE001 - who listens must not end what they listen to
             internal_error(error, "telling of records", self.troubles)
 
