@@ -98,6 +98,11 @@ def test_every_fault_is_told_at_once_with_its_file_and_key(tmp_path: Path) -> No
         ("model: {normalization: {mean: [1], std: [0]}}", "above 0"),
         ("limits: {max_bytes: lots}", "a size such as 10MiB"),
         ("inference: {tta: [sideways]}", "inference.tta.0"),
+        (
+            "model: {threads: 100000}",
+            "model.threads: cannot be 100000; give a whole number from 1 to 64",
+        ),
+        ("model: {threads: 64}\ninference: {workers: 64}", "makes 4096 threads; give at most 512 in all"),
     ],
 )
 def test_each_kind_of_fault_says_the_way_out(tmp_path: Path, text: str, words: str) -> None:

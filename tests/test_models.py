@@ -71,9 +71,46 @@ def test_normalization_comes_from_the_config_before_the_sidecar_before_the_tenso
     assert open_model(model, said=said).spec.normalization_from == "config"
 
 
-def test_the_index_that_teachable_machine_writes_before_each_label_is_taken_off() -> None:
-    assert read_labels("0 cat\n1 great dane\n") == ("cat", "great dane")
-    assert read_labels("7 up\n1 cola\n") == ("7 up", "1 cola")
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("0 cat\n1 great dane\n", ("cat", "great dane")),
+        ("2: dog\n0: background\n1: cat", ("background", "cat", "dog")),
+        ("1\tcat\n0\tbackground\n\n2\tdog", ("background", "cat", "dog")),
+        ("0,tench, Tinca tinca\n1,goldfish", ("tench, Tinca tinca", "goldfish")),
+        ("7 up\n1 cola\n", ("7 up", "1 cola")),
+        ("0 cat\ndog\n", ("0 cat", "dog")),
+        ("\ufeffcat\ndog", ("cat", "dog")),
+        ("", ()),
+    ],
+)
+def test_an_index_before_each_name_rules_over_the_order_of_the_lines(
+    text: str, labels: tuple[str, ...]
+) -> None:
+    """Teachable Machine, Coral's models and CSV tables write them; the order alone gave wrong names."""
+    assert read_labels(text) == labels
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("0: cat\n0: dog", "index 0 is there twice"),
+        ("0: cat\n12: dog", "no name has index 1; 2 names have the indices 0 to 1"),
+        ("1, cat\n2, dog", "no name has index 0"),
+    ],
+)
+def test_indices_that_cannot_be_are_an_error(model: Path, text: str, words: str) -> None:
+    (model.parent / "own.txt").write_text(text)
+    with pytest.raises(ModelError, match=words):
+        open_model(model, said=Said(labels=model.parent / "own.txt"))
+
+
+def test_a_labels_txt_beside_a_model_with_another_count_is_an_error_with_both_numbers_and_the_way_out(
+    model: Path,
+) -> None:
+    (model.parent / "labels.txt").write_text(names(999, "thing"))
+    with pytest.raises(ModelError, match=r"999 names for a model of 1000 classes; if .* in model\.labels or"):
+        open_model(model)
 
 
 @pytest.mark.parametrize(

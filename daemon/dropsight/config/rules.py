@@ -1,4 +1,4 @@
-"""What no single value's type can say: addresses, and folders that must not lie in one another."""
+"""What no single value's type can say: addresses, threads in all, folders that must not lie in each other."""
 
 from collections.abc import Iterator
 from itertools import permutations, product
@@ -13,6 +13,8 @@ from dropsight.config.tree import Config, Mqtt, Watch, Web
 from dropsight.records import Normalization
 
 _ETC = Path("/etc")
+# The unit has TasksMax=2048; XNNPACK ends the process where it gets no thread.
+_MOST_THREADS = 512
 SCHEMES = ("mqtt", "mqtts", "ws", "wss", "mqtt+unix")
 _BROKEN_URL = "has a broken host or port; give it as mqtt://HOST:PORT, the port from 1 to 65535"
 
@@ -23,6 +25,7 @@ def broken_rules(config: Config) -> Iterator[Fault]:
     yield from _below_etc(config)
     if config.model.normalization:
         yield from _normalization(config.model.normalization)
+    yield from _threads(config)
     if config.mqtt:
         yield from _mqtt(config.mqtt)
     if config.web:
@@ -91,6 +94,13 @@ def _normalization(norm: Normalization) -> Iterator[Fault]:
             )
     if any(value <= 0 for value in norm.std):
         yield Fault((*key, "std"), "divides, so it cannot be 0 or less; give numbers above 0")
+
+
+def _threads(config: Config) -> Iterator[Fault]:
+    each, workers = config.model.threads, config.inference.workers
+    if each != "auto" and workers != "auto" and each * workers > _MOST_THREADS:
+        text = f"times inference.workers makes {each * workers} threads; give at most {_MOST_THREADS} in all"
+        yield Fault(("model", "threads"), text, also=(("inference", "workers"),))
 
 
 def _mqtt(mqtt: Mqtt) -> Iterator[Fault]:

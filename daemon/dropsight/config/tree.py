@@ -60,7 +60,7 @@ class ModelSettings(Struct, frozen=True):
     fallback: tuple[ModelPath, ...] = ()
     normalization: Normalization | None = None
     resize: Literal["crop", "stretch", "letterbox"] = "crop"
-    threads: Count | Auto = "auto"
+    threads: Threads | Auto = "auto"
 
 
 class Inference(Struct, frozen=True):

@@ -38,7 +38,7 @@ def describe(
     *,
     tensor: TensorSpec,
     classes: int,
-    metadata_labels: tuple[str, ...] | None = None,
+    metadata_labels: str | None = None,
     metadata_normalization: Normalization | None = None,
 ) -> Description:
     """Gather the facts; raises ModelError where labels and classes do not fit each other."""
@@ -53,35 +53,37 @@ def describe(
 
 
 def _labels(
-    path: Path, said: Said, sidecar: Sidecar, classes: int, metadata: tuple[str, ...] | None
+    path: Path, said: Said, sidecar: Sidecar, classes: int, metadata: str | None
 ) -> tuple[tuple[str, ...], str]:
-    file = said.labels
+    file, way_out = said.labels, ""
     if file is None and metadata is not None:
         return _fitting(metadata, classes, f"{path} (metadata)"), "metadata"
     if file is None and sidecar.labels:
         file = path.parent / sidecar.labels
     beside = path.parent / "labels.txt"
     if file is None and beside.is_file():
-        # Any model may lie in this folder: what does not fit is not this one's.
-        labels = _read(beside)
-        if len(labels) == classes:
-            return labels, str(beside)
+        file = beside
+        way_out = f"; if they are another model's, name this one's in model.labels or in {sidecar_path(path)}"
     if file is None:
         return tuple(f"class {number}" for number in range(classes)), "default"
-    return _fitting(_read(file), classes, str(file)), str(file)
+    return _fitting(_text(file), classes, str(file), way_out), str(file)
 
 
-def _read(file: Path) -> tuple[str, ...]:
+def _text(file: Path) -> str:
     try:
-        return read_labels(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"is no UTF-8 text: {error}"
         raise ModelError(f"labels {file}: cannot be read: {reason}") from error
 
 
-def _fitting(labels: tuple[str, ...], classes: int, where: str) -> tuple[str, ...]:
+def _fitting(text: str, classes: int, where: str, way_out: str = "") -> tuple[str, ...]:
+    try:
+        labels = read_labels(text)
+    except ValueError as error:
+        raise ModelError(f"labels {where}: {error}{way_out}") from error
     if len(labels) != classes:
-        raise ModelError(f"labels {where}: {len(labels)} names for a model of {classes} classes")
+        raise ModelError(f"labels {where}: {len(labels)} names for a model of {classes} classes{way_out}")
     return labels
 
 

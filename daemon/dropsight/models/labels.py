@@ -1,14 +1,34 @@
 """The names of the classes, from a text with a line a class."""
 
 import re
+from itertools import pairwise
 
-_INDEXED = re.compile(r"\s*(\d+)[\s:,]\s*(.*\S)\s*")
+_NAMED = re.compile(r"\s*(?P<index>\d{1,9})(?P<mark>\s*[:,\t]|\s)\s*(?P<name>.*\S)\s*", re.ASCII)
 
 
 def read_labels(text: str) -> tuple[str, ...]:
-    """Read a name a line, in class order; an index before every name ("0 cat", "1:dog") is taken off."""
+    """Read a name a line, in class order, or by the index before each name ("0 cat", "1: dog").
+
+    Numbers with no more than a space behind them, that are no such indices, belong to the names ("7 up").
+    Raises ValueError for indices of which one is missing or there twice.
+    """
     lines = text.lstrip("\ufeff").rstrip().splitlines()
-    indexed = [_INDEXED.fullmatch(line) for line in lines]
-    if lines and all(found and int(found[1]) == number for number, found in enumerate(indexed)):
-        return tuple(found[2] for found in indexed if found)
+    found = [_NAMED.fullmatch(line) for line in lines if line.strip()]
+    named = [(int(each["index"]), each["name"]) for each in found if each]
+    if not named or len(named) != len(found):
+        return tuple(line.strip() for line in lines)
+    indices = sorted(index for index, _ in named)
+    if indices == list(range(len(named))):
+        return tuple(name for _, name in sorted(named))
+    if all(each and each["mark"].strip(" ") for each in found):
+        raise ValueError(_what_is_wrong(indices))
     return tuple(line.strip() for line in lines)
+
+
+def _what_is_wrong(indices: list[int]) -> str:
+    count = len(indices)
+    twice = next((one for one, other in pairwise(indices) if one == other), None)
+    if twice is not None:
+        return f"index {twice} is there twice"
+    missing = next(wanted for wanted, index in enumerate(indices) if wanted != index)
+    return f"no name has index {missing}; {count} names have the indices 0 to {count - 1}"

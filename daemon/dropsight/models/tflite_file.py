@@ -6,7 +6,6 @@ import zipfile
 from dataclasses import dataclass
 
 from dropsight.models.flatbuffer import Fields
-from dropsight.models.labels import read_labels
 from dropsight.models.spec import Activation
 from dropsight.records import Normalization
 
@@ -30,12 +29,12 @@ _MAX_LABELS_BYTES = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class TFLiteFile:
-    """`normalization` and `labels` are the metadata's, None where it has none."""
+    """`normalization` and `labels`, the text, are the metadata's, None where it has none."""
 
     activation: Activation
     integer_graph: bool
     normalization: Normalization | None
-    labels: tuple[str, ...] | None
+    labels: str | None
 
 
 def read_tflite(data: bytes) -> TFLiteFile:
@@ -120,7 +119,7 @@ def _normalization(metadata: Fields) -> Normalization | None:
     return None
 
 
-def _labels(metadata: Fields, data: bytes) -> tuple[str, ...] | None:
+def _labels(metadata: Fields, data: bytes) -> str | None:
     names = [
         file.text(_FILE_NAME)
         for tensor in metadata.tables(_OUTPUT_METADATA)
@@ -131,7 +130,7 @@ def _labels(metadata: Fields, data: bytes) -> tuple[str, ...] | None:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             for name in names:
                 if name in archive.namelist() and archive.getinfo(name).file_size <= _MAX_LABELS_BYTES:
-                    return read_labels(archive.read(name).decode("utf-8", "replace"))
+                    return archive.read(name).decode("utf-8", "replace")
     except zipfile.BadZipFile:
         pass
     return None
