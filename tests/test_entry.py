@@ -1,12 +1,16 @@
 """`run` spelt plainly skips the command line's library, and means what it would have meant to it."""
 
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import typer
 
+from daemons import PHOTOS, House, command
 from dropsight.cli import app
 from dropsight.entry import plain_run
 
@@ -61,3 +65,16 @@ def test_the_daemon_imports_nothing_that_it_may_never_use() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     seldom = {"typer", "click", "rich", "tqdm", "asyncio", "dropsight.web.serving", "dropsight.explain"}
     assert not seldom & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "streams", ["<&- >&- 2>&-", ">&-", "2>&-", "2>/dev/full", "-v >/dev/full 2>/dev/full", "2> >(true)"]
+)
+def test_it_runs_with_streams_that_are_closed_full_or_broken(tmp_path: Path, streams: str) -> None:
+    """As under cron, an init script or a parent that went away; no file of ours takes a stream's number."""
+    house = House(tmp_path, {})
+    shutil.copy(PHOTOS[0], house.inbox)
+    line = shlex.join(command("run", "-c", str(house.config), "--once"))
+    done = subprocess.run(["bash", "-c", f"{line} {streams}"], check=False, timeout=120, capture_output=True)
+    assert done.returncode == 0
+    assert [record["status"] for record in house.records()] == ["ok"]

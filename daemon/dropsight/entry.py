@@ -29,6 +29,7 @@ class RunOrder(NamedTuple):
 
 def main() -> None:
     """Run a command."""
+    open_streams()
     show_all()
     order = plain_run(sys.argv[1:])
     if order is None:
@@ -58,6 +59,17 @@ def main() -> None:
                 verbose=order.verbose,
             )
         )
+
+
+def open_streams() -> None:
+    """Have what was closed before the start lead nowhere: else a file of ours would take its place."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number, which is this one: those below are open by now.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - as Python's own
 
 
 def plain_run(arguments: Sequence[str]) -> RunOrder | None:
