@@ -1,0 +1,308 @@
+"""What scripts/fuzz.py throws damaged input at: where it starts from, and what may come of it.
+
+A target returns for whatever is as it should be, errors of ours included; all else it raises is a finding.
+"""
+
+import contextlib
+import itertools
+import json
+import socket
+import struct
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from importlib import resources
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import cv2
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from brokers import Subscriber, mosquitto, wait_until  # noqa: E402
+from daemons import PHOTOS, House  # noqa: E402
+from dropsight import config  # noqa: E402
+from dropsight.errors import ConfigError, ImageError, ModelError  # noqa: E402
+from dropsight.images.decoding import decode  # noqa: E402
+from dropsight.images.header import check_bounds, read_header  # noqa: E402
+from dropsight.images.opening import Bounds  # noqa: E402
+from dropsight.images.tiff import read_exif  # noqa: E402
+from dropsight.models.registry import locate  # noqa: E402
+from dropsight.models.tflite_file import is_whole, read_tflite  # noqa: E402
+from fuzz import Target, Throw  # noqa: E402
+from tflite_metadata import metadata, with_metadata  # noqa: E402
+from webs import ANY_PORT, address  # noqa: E402
+
+# What is within bounds is decoded: 2 megapixels are to need no more than scripts/fuzz.py allows.
+BOUNDS = Bounds(max_bytes=2**20, max_pixels=2_000_000)
+ANSWER_SECONDS = 8.0
+
+
+class Finding(Exception):  # noqa: N818 - it is none of ours
+    """The daemon did not take an input as it should."""
+
+
+def reader(
+    read: Callable[[bytes], object], *allowed: type[Exception]
+) -> Callable[[], AbstractContextManager[Throw]]:
+    def throw(data: bytes) -> None:
+        with contextlib.suppress(*allowed):
+            read(data)
+
+    return lambda: contextlib.nullcontext(throw)
+
+
+# -- images -------------------------------------------------------------------------------------------------
+
+
+def picture() -> cv2.typing.MatLike:
+    found = cv2.imread(str(PHOTOS[0]))
+    if found is None:
+        raise FileNotFoundError(PHOTOS[0])
+    return cv2.resize(found, (48, 32))
+
+
+def encoded(suffix: str, *options: int) -> bytes:
+    return cv2.imencode(suffix, picture(), list(options))[1].tobytes()
+
+
+def pictures() -> list[bytes]:
+    kinds = [encoded(suffix) for suffix in (".jpg", ".png", ".webp", ".bmp")]
+    progressive = encoded(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    lossless = encoded(".webp", cv2.IMWRITE_WEBP_QUALITY, 101)
+    return [*kinds, progressive, lossless, *with_exif()]
+
+
+def exif_blocks() -> list[bytes]:
+    """Of both byte orders: an orientation, a time, and a directory within."""
+    blocks = []
+    for order, mark in (("<", b"II*\0"), (">", b"MM\0*")):
+        inner = struct.pack(f"{order}HHHII", 1, 0x9003, 2, 20, 90)
+        outer = [(0x112, 3, 1, 6), (0x132, 2, 20, 90), (0x8769, 4, 1, 60)]
+        entries = b"".join(struct.pack(f"{order}HHII", *tag) for tag in outer)
+        head = mark + struct.pack(f"{order}IH", 8, len(outer)) + entries
+        blocks.append((head.ljust(60, b"\0") + inner).ljust(90, b"\0") + b"2024:05:06 07:08:09\0")
+    return blocks
+
+
+def with_exif() -> Iterator[bytes]:
+    jpeg, png = encoded(".jpg"), encoded(".png")
+    for block in exif_blocks():
+        body = b"Exif\0\0" + block
+        yield jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+        yield png[:33] + struct.pack(">I", len(block)) + b"eXIf" + block + bytes(4) + png[33:]
+
+
+def tiffs() -> list[bytes]:
+    deep = cv2.imencode(".tif", np.asarray(picture(), np.uint16) * 257)[1].tobytes()
+    alpha = cv2.imencode(".tif", cv2.cvtColor(picture(), cv2.COLOR_BGR2BGRA))[1].tobytes()
+    plain = encoded(".tif", cv2.IMWRITE_TIFF_COMPRESSION, 1)
+    return [encoded(".tif"), plain, deep, alpha]
+
+
+def decoded(data: bytes) -> None:
+    header = read_header(data)
+    check_bounds(header, BOUNDS)
+    pixels = decode(data, header, at_least=(32, 32), how="stretch")
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise Finding(f"pixels of {pixels.dtype} {pixels.shape}")
+
+
+# -- models and configs -------------------------------------------------------------------------------------
+
+
+def models() -> list[bytes]:
+    """The bundled graph without its weights, with metadata: what the readers read, and little else."""
+    tree = schema.ModelT.InitFromObj(
+        schema.Model.GetRootAs(locate("builtin:efficientnet_lite0").read_bytes(), 0)
+    )
+    for buffer in tree.buffers:
+        if buffer.data is not None and len(buffer.data) > 64:
+            buffer.data = None
+    builder = flatbuffers.Builder(2**16)
+    builder.Finish(tree.Pack(builder), b"TFL3")
+    block = metadata(127.5, 63.75, "names.txt")
+    return [with_metadata(bytes(builder.Output()), block, {"names.txt": "cat\ndog\n"})]
+
+
+def read_model(data: bytes) -> None:
+    if is_whole(data):
+        read_tflite(data)
+
+
+LAUGHS = b"a: &a [1, 2]\n" + b"".join(
+    b"%c: &%c [%s]\n" % (name, name, b", ".join([b"*%c" % (name - 1)] * 9)) for name in b"bcdefghij"
+)
+
+
+def configs() -> list[bytes]:
+    whole = (resources.files("dropsight.config") / "dropsight.yaml").read_bytes()
+    short = b"watch: [{path: /srv/in, after: keep}]\nmqtt: {url: 'mqtt://u:p@hub:1883'}\nweb: null\n"
+    return [whole, short, b"model: {path: x.tflite}\nlimits: {max_bytes: 20MB}\n", LAUGHS]
+
+
+@contextmanager
+def a_config() -> Iterator[Throw]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "dropsight.yaml"
+
+        def throw(data: bytes) -> None:
+            path.write_bytes(data)
+            with contextlib.suppress(ConfigError):
+                config.load(path)
+
+        yield throw
+
+
+# -- a running daemon ---------------------------------------------------------------------------------------
+
+
+class Lair:
+    """A daemon with a broker and a web part, and what it has logged that no input may bring about."""
+
+    def __init__(self, stack: ExitStack, **settings: object) -> None:
+        self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dropsight-fuzz-")))
+        self.house = House(self.folder, settings)
+        self.house.start()
+        stack.callback(self.house.kill)
+        self._read = 0
+
+    def check(self) -> None:
+        process = self.house.process
+        if process is None or process.poll() is not None:
+            raise Finding(f"the daemon ended: {self.house.daemon_log()[-2000:]}")
+        with (self.folder / "daemon.log").open("rb") as log:
+            log.seek(self._read)
+            said = log.read()
+        if b"Traceback" in said:
+            raise Finding(f"the daemon logged: {said.decode(errors='replace')[-2000:]}")
+        self._read += said.rfind(b"\n") + 1
+
+
+def exchanged(connection: socket.socket, data: bytes, most: int = 2**16) -> bytes:
+    """Send, say that this is all, and return the beginning of the answer."""
+    connection.settimeout(ANSWER_SECONDS)
+    answer = b""
+    with contextlib.suppress(ConnectionError):
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        while len(answer) < most and (piece := connection.recv(most)):
+            answer += piece
+            if b"text/event-stream" in answer:  # has no end
+                break
+    return answer
+
+
+@contextmanager
+def the_control_socket() -> Iterator[Throw]:
+    with ExitStack() as stack:
+        lair = Lair(stack)
+        path = lair.folder / "state" / "dropsight.sock"
+
+        def throw(data: bytes) -> None:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(path))
+                answer = exchanged(connection, data)
+            if answer:
+                json.loads(answer.splitlines()[0])
+            lair.check()
+
+        yield throw
+
+
+@contextmanager
+def the_web_part() -> Iterator[Throw]:
+    with ExitStack() as stack:
+        lair = Lair(stack, web=ANY_PORT)
+        where = urlsplit(address(lair.house))
+
+        def throw(data: bytes) -> None:
+            with socket.create_connection((where.hostname, where.port or 0)) as connection:
+                answer = exchanged(connection, data)
+            if answer.startswith(b"HTTP/1.1 5"):
+                raise Finding(answer[:200])
+            lair.check()
+
+        yield throw
+
+
+@contextmanager
+def mqtt_commands() -> Iterator[Throw]:
+    with ExitStack() as stack:
+        broker = stack.enter_context(
+            mosquitto(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dropsight-fuzz-"))))
+        )
+        lair = Lair(stack, mqtt={"url": broker.url})
+        hearer = stack.enter_context(Subscriber(broker.port, "dropsight/test/command/response"))
+        wait_until(lambda: lair.house.status()["mqtt"]["connected"], what="a connection")
+        numbers = itertools.count(1)
+
+        def answers() -> bool:
+            """Whether one is there; of many commands at once some are dropped, so this asks each time."""
+            hearer.publish("dropsight/test/command", b'{"command": "stats"}')
+            return bool(hearer.messages)
+
+        def throw(data: bytes) -> None:
+            hearer.publish("dropsight/test/command", data)
+            if next(numbers) % 100 == 0:
+                hearer.messages.clear()
+                wait_until(answers, seconds=ANSWER_SECONDS, what="an answer over MQTT")
+            lair.check()
+
+        yield throw
+
+
+def orders() -> list[bytes]:
+    names = ("status", "stats", "ping", "pause", "resume", "rescan", "explain", "nothing")
+    deep = b'{"command":' * 2_000 + b"1" + b"}" * 2_000
+    return [*(json.dumps({"command": name, "id": "a-1"}).encode() + b"\n" for name in names), deep]
+
+
+def requests() -> list[bytes]:
+    gets = (
+        "/",
+        "/static/main.js",
+        "/healthz",
+        "/metrics",
+        "/api/stats",
+        "/api/results?limit=5&status=ok&before=77&min_confidence=0.5&label=cat&camera=%ff",
+        "/api/results/stream",
+        "/api/records/0123456789abcdef",
+        "/api/images/0123456789abcdef/thumbnail",
+        "/api/export?format=csv&since=2024-01-01T00:00:00Z",
+    )
+    head = (
+        "Host: 127.0.0.1\r\nX-Dropsight: 1\r\nAuthorization: Bearer x\r\nCookie: a=b\r\nRange: bytes=0-5\r\n"
+    )
+    posts = (
+        "/login",
+        "/api/commands/pause",
+        "/api/commands/rescan",
+        "/api/images/0123456789abcdef/explanation",
+    )
+    form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 7\r\n\r\ntoken=x"
+    return [
+        *(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode() for path in gets),
+        *(f"POST {path} HTTP/1.1\r\n{head}{form}".encode() for path in posts),
+    ]
+
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("header", pictures, reader(read_header, ImageError)),
+        Target("tiff", tiffs, reader(read_header, ImageError)),
+        Target("exif", exif_blocks, reader(read_exif)),
+        Target("decoding", lambda: pictures() + tiffs(), reader(decoded, ImageError)),
+        Target("model", models, reader(read_model, ModelError)),
+        Target("config", configs, a_config),
+        Target("control", orders, the_control_socket, guided=False),
+        Target("mqtt", orders, mqtt_commands, guided=False),
+        Target("web", requests, the_web_part, guided=False),
+    )
+}
