@@ -2,6 +2,8 @@
 
 import contextlib
 import re
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemons import ROOT, dropsight
+from daemons import ROOT, command, dropsight
 from dropsight.config import dump, format_size, load, parse_size, password, schema
 from dropsight.errors import ConfigError
 
@@ -97,6 +99,12 @@ def test_every_fault_is_told_at_once_with_its_file_and_key(tmp_path: Path) -> No
         ("mqtt: {password_file: x}", "give mqtt.username"),
         ("model: {normalization: {mean: [1], std: [0]}}", "above 0"),
         ("limits: {max_bytes: lots}", "a size such as 10MiB"),
+        ("watch: [{path: in, patterns: ['front/*.jpg']}]", "watch.0.patterns.0: matches no file"),
+        ("watch: [{path: in, patterns: ['*.jpg', '.*']}]", "watch.0.patterns.1: matches no file"),
+        ('mqtt: {base_topic: "a\\0b"}', "without +, # and control characters"),
+        ("mqtt: {url: 'mqtt://bob:pa#ss@hub'}", "has a /, ? or # in its password"),
+        ("mqtt: {url: 'mqtt://bob:pa/ss@hub'}", "has a /, ? or # in its password"),
+        ("mqtt: {url: 'mqtt://bob:1?ss@hub'}", "has a /, ? or # in its password"),
         ("inference: {tta: [sideways]}", "inference.tta.0"),
         (
             "model: {threads: 100000}",
@@ -110,9 +118,27 @@ def test_each_kind_of_fault_says_the_way_out(tmp_path: Path, text: str, words: s
     assert words in fault
 
 
-def test_an_unknown_variable_is_a_fault_with_the_nearest(tmp_path: Path) -> None:
-    (fault,) = faults_of(written(tmp_path, ""), DROPSIGHT_MQTT_URL="mqtt://x")
-    assert fault == "DROPSIGHT_MQTT_URL: unknown variable; did you mean DROPSIGHT_MQTT__URL?"
+def test_an_unknown_variable_is_told_with_the_nearest_and_ignored(tmp_path: Path) -> None:
+    environ = {"DROPSIGHT_MQTT_URL": "mqtt://x", "DROPSIGHT_ZZZ": "1"}
+    done = dropsight("config", cwd=tmp_path, environ=environ)
+    assert done.returncode == 0
+    lines = sorted(line.partition("DROPSIGHT")[2] for line in done.stderr.splitlines())
+    assert lines == [
+        "_MQTT_URL: unknown variable, ignored; did you mean DROPSIGHT_MQTT__URL?",
+        "_ZZZ: unknown variable, ignored; unset it",
+    ]
+
+
+def test_the_variables_that_kubernetes_sets_for_services_are_no_settings(tmp_path: Path) -> None:
+    environ = {
+        "DROPSIGHT_SERVICE_HOST": "10.0.0.1",
+        "DROPSIGHT_SERVICE_PORT_HTTP": "8080",
+        "DROPSIGHT_PORT": "tcp://10.0.0.1:8080",
+        "DROPSIGHT_PORT_8080_TCP_ADDR": "10.0.0.1",
+        "DROPSIGHT_WEB_PORT_8080_TCP": "tcp://10.0.0.1:8080",
+    }
+    done = dropsight("config", cwd=tmp_path, environ=environ)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:
@@ -126,6 +152,36 @@ def test_secrets_are_read_from_their_file_and_never_shown(tmp_path: Path) -> Non
     assert config.mqtt
     assert password(config.mqtt) == "hunter2"
     assert not re.search("hunter2|swordfish", dump(config))
+
+
+@pytest.mark.parametrize("saved", [b"\xef\xbb\xbfhunter2\r\n", b"hunter2\n\n", b"hunter2"])
+def test_a_password_is_read_as_editors_leave_it(tmp_path: Path, saved: bytes) -> None:
+    (tmp_path / "secret").write_bytes(saved)
+    config = load(written(tmp_path, "mqtt: {username: bob, password_file: secret}"))
+    assert config.mqtt
+    assert password(config.mqtt) == "hunter2"
+
+
+def test_a_number_with_an_exponent_is_a_number(tmp_path: Path) -> None:
+    limits = load(written(tmp_path, "limits: {max_bytes: 1e9, max_pixels: 2e6}")).limits
+    assert (limits.max_bytes, limits.max_pixels) == (10**9, 2 * 10**6)
+    assert "a whole number" in faults_of(written(tmp_path, "limits: {max_pixels: 1.5e0}"))[0]
+
+
+def test_a_log_among_a_camera_s_images_is_refused_and_a_folder_of_ours_in_an_inbox_is_named(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "inbox" / "front").mkdir(parents=True)
+    (tmp_path / "inbox" / "front" / "a.jpg").write_bytes(b"")
+    path = written(tmp_path, "mqtt: null\nlog: {path: inbox/front/results.jsonl}")
+    for verb in ("check", "run"):
+        done = dropsight(verb, "-c", str(path))
+        assert done.returncode == 2
+        assert "holds images of a camera (a.jpg), which would be passed by" in done.stdout + done.stderr
+    path = written(tmp_path, "mqtt: null\nweb: null\nwatch: [{path: inbox, processed: inbox/done}]")
+    told = f"{tmp_path / 'inbox' / 'done'}, in {tmp_path / 'inbox'}, is dropsight's"
+    assert told in dropsight("check", "-c", str(path)).stdout
+    assert told in dropsight("run", "-c", str(path), "--once").stderr
 
 
 def test_the_schema_knows_every_key() -> None:
@@ -150,3 +206,14 @@ def test_the_variables_of_the_scripts_are_no_settings(tmp_path: Path) -> None:
     environ = {"DROPSIGHT_PYTHON": "python3.13", "DROPSIGHT_TEST_LIGHT": "1"}
     done = dropsight("config", cwd=tmp_path, environ=environ)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_query_in_a_websocket_url_reaches_the_broker(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        port = broker.getsockname()[1]
+        path = written(tmp_path, f"web: null\nmqtt: {{url: 'ws://127.0.0.1:{port}/mqtt?key=1'}}")
+        process = subprocess.Popen(command("check", "-c", str(path)), stdout=subprocess.DEVNULL)
+        connection, _ = broker.accept()
+        with connection:
+            assert connection.recv(100).startswith(b"GET /mqtt?key=1 HTTP/1.1\r\n")
+        assert process.wait(60) == 1

@@ -13,8 +13,9 @@ from dropsight import installing
 from dropsight.commands.runner import Runner, runner_of
 from dropsight.commands.settings import find_config, settings, system_file
 from dropsight.config import Config, Mqtt, Web, host_and_port, password, stored_password, token
+from dropsight.config.environment import unknown_variables
 from dropsight.daemon.engine import open_engine
-from dropsight.daemon.folders import try_folders
+from dropsight.daemon.folders import passed_by, try_folders
 from dropsight.errors import DropsightError, ModelError
 from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
@@ -45,6 +46,8 @@ def check(file: Path | None) -> int:
         told += f", tried as {runner.name}, who runs it"
         config = settings(file)
     _say("ok", "config", told)
+    for text in unknown_variables(os.environ):
+        _say("warn", "config", text)
     return _Check(config, runner, is_service=is_service).all(credential)
 
 
@@ -88,6 +91,8 @@ class _Check:
         made = [str(path) for path in missing if path not in inboxes]
         told = ", ".join(map(str, inboxes))
         _say("ok", "folders", f"{told}; run makes {', '.join(made)}" if made else told)
+        for text in passed_by(self._config):
+            _say("ok", "folders", text)
         for inbox in inboxes:
             if inbox in missing:
                 _say("warn", "folders", f"{inbox} is not there: run makes it ({missing[inbox]})")

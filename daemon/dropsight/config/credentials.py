@@ -20,7 +20,7 @@ STORES = ("/etc/credstore", "/run/credstore", "/usr/local/lib/credstore", "/usr/
 
 
 def password(mqtt: Mqtt, environ: Mapping[str, str] = os.environ) -> str | None:
-    """The text of `password_file`, else of systemd's credential, without its last line end; None without.
+    """The text of `password_file`, else of systemd's credential, without line ends at its end; None without.
 
     Raises ConfigError.
     """
@@ -34,7 +34,7 @@ def stored_password() -> str | None:
     """What systemd would hand to the unit, None where there is none, or where only root may look for it."""
     for store in STORES:
         with suppress(OSError):
-            return (Path(store) / CREDENTIAL).read_text(encoding="utf-8").removesuffix("\n")
+            return _read(Path(store) / CREDENTIAL)
     return None
 
 
@@ -66,9 +66,13 @@ def redacted_url(url: str) -> str:
 
 def _secret(key: str, path: Path, what: str) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return _read(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
         fault = f"{key}: {path} cannot be read ({reason})"
         raise ConfigError([f"{fault}; put the {what} there, readable for the user of dropsight"]) from error
-    return text.removesuffix("\n")
+
+
+def _read(path: Path) -> str:
+    """As editors leave it: with a byte-order mark, perhaps, and empty lines at its end."""
+    return path.read_text(encoding="utf-8-sig").rstrip("\r\n")

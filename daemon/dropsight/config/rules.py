@@ -16,6 +16,7 @@ _ETC = Path("/etc")
 # The unit has TasksMax=2048; XNNPACK ends the process where it gets no thread.
 _MOST_THREADS = 512
 SCHEMES = ("mqtt", "mqtts", "ws", "wss", "mqtt+unix")
+_UNQUOTED = "has a /, ? or # in its password; write it as %2F, %3F or %23, or use mqtt.password_file"
 _BROKEN_URL = "has a broken host or port; give it as mqtt://HOST:PORT, the port from 1 to 65535"
 
 
@@ -23,6 +24,8 @@ def broken_rules(config: Config) -> Iterator[Fault]:
     yield from _inboxes(config.watch)
     yield from _outlets(config.watch)
     yield from _below_etc(config)
+    for index, watch in enumerate(config.watch):
+        yield from _patterns(index, watch)
     if config.model.normalization:
         yield from _normalization(config.model.normalization)
     yield from _threads(config)
@@ -53,6 +56,13 @@ def _outlets(watches: tuple[Watch, ...]) -> Iterator[Fault]:
         for name, folder in (("processed", watch.processed), ("failed", watch.failed)):
             if clash := _clash(folder, inbox.path, dotted(there), is_own=index == other):
                 yield Fault(_watch_key(index, name), clash, also=(there,))
+
+
+def _patterns(index: int, watch: Watch) -> Iterator[Fault]:
+    for number, pattern in enumerate(watch.patterns):
+        if "/" in pattern or pattern.startswith(".") or not pattern:
+            text = "matches no file: patterns are of names, without folders, and hidden files are left alone"
+            yield Fault((*_watch_key(index, "patterns"), str(number)), f'{text}; give one such as "*.jpg"')
 
 
 def _below_etc(config: Config) -> Iterator[Fault]:
@@ -116,6 +126,8 @@ def _url_fault(url: str) -> str | None:
     """Never quotes the URL: it may hold a password."""
     try:
         parts = urlsplit(url)
+        if parts.scheme != "mqtt+unix" and "@" in parts.path + parts.query + parts.fragment:
+            return _UNQUOTED
         if parts.port == 0 or any(sign.isspace() for sign in url):
             return _BROKEN_URL
     except ValueError:

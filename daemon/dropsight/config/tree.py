@@ -129,8 +129,9 @@ class Mqtt(Struct, frozen=True):
     base_topic: Annotated[
         str,
         Meta(
-            pattern=r"^[^+#/$]([^+#]*[^+#/])?$",
-            description="a topic without + and #, and without / at its ends",
+            pattern=r"^[^+#/$\x00-\x1f\x7f-\x9f]([^+#\x00-\x1f\x7f-\x9f]*[^+#/\x00-\x1f\x7f-\x9f])?$",
+            max_length=256,
+            description="a topic without +, # and control characters, and without / at its ends",
         ),
     ] = "dropsight"
     qos: Annotated[Literal[0, 1], Meta(description="1 (every record at least once) or 0 (at most once)")] = 1

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +18,7 @@ from dropsight.config.layers import Fault, Layers
 from dropsight.config.sizes import parse_size
 
 BUILTIN = "builtin:"
+_EXPONENT = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?[eE][+-]?[0-9]{1,3}")
 Section = TypeVar("Section", bound=Struct)
 
 
@@ -86,6 +88,8 @@ class Reading:
 def _leaf(form: Form, said: object, folder: Path) -> object:
     """Raises ValueError, of which msgspec's ValidationError is one."""
     plain = os.fspath(said) if isinstance(said, Path) else said
+    if form.reads == "plain" and isinstance(plain, str) and _EXPONENT.fullmatch(plain):
+        plain = _number(plain)
     if isinstance(plain, int | float) and str(plain) in form.choices:
         plain = str(plain)
     if isinstance(plain, str):
@@ -94,6 +98,12 @@ def _leaf(form: Form, said: object, folder: Path) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(value)
     return value
+
+
+def _number(text: str) -> int | float:
+    """Read 1e9, which YAML 1.1 takes for a text: its numbers with an exponent have a point and a sign."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def _as_it_is(text: str, _: Path) -> object:

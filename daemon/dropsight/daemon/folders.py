@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from dropsight.config import Config
 from dropsight.errors import ConfigError, StoreError, is_passing, reason
+from dropsight.names import as_text
 from dropsight.service.dropfolder import DropFolder
 
 log = logging.getLogger(__name__)
@@ -29,8 +30,9 @@ def open_folders(config: Config) -> list[DropFolder]:
     if missing:
         named = ", ".join(f"{path} ({key})" for path, key in missing.items())
         log.info("made the folders that were not there: %s", named)
-    ours = (config.log.path.parent, config.store.path.parent)
-    return [DropFolder.open(watch, ours=ours) for watch in config.watch]
+    for text in passed_by(config):
+        log.info("%s", text)
+    return _opened(config)
 
 
 def try_folders(config: Config) -> Mapping[Path, str]:
@@ -39,6 +41,42 @@ def try_folders(config: Config) -> Mapping[Path, str]:
     _refuse(fault for folder in needed if (fault := _fault(folder, _try)))
     _refuse(fault for key, path in _files(config) if (fault := _fault(_Needed(key, path, True), _try_file)))
     return _missing(needed)
+
+
+def passed_by(config: Config) -> list[str]:
+    """Name the folders of ours within an inbox; raises ConfigError where one would hide a camera's images."""
+    folders = _opened(config)
+    _refuse_hiding(config, folders)
+    return [
+        f"{path}, in {folder.root}, is dropsight's: what is dropped there is passed by"
+        for folder in folders
+        for path in folder.excluded
+    ]
+
+
+def _opened(config: Config) -> list[DropFolder]:
+    ours = (config.log.path.parent, config.store.path.parent)
+    return [DropFolder.open(watch, ours=ours) for watch in config.watch]
+
+
+def _refuse_hiding(config: Config, folders: Iterable[DropFolder]) -> None:
+    """Log and journal have no images beside them, unless somebody put them into a camera's folder."""
+    faults = []
+    for key, path in (("log.path", config.log.path.parent), ("store.path", config.store.path.parent)):
+        for folder in folders:
+            if os.fspath(path) in folder.excluded and (image := _an_image(folder, path)):
+                text = f"{key}: {path} holds images of a camera ({image}), which would be passed by"
+                faults.append(f"{text}; give a folder that holds nothing else")
+    if faults:
+        raise ConfigError(faults)
+
+
+def _an_image(folder: DropFolder, path: Path) -> str | None:
+    try:
+        with os.scandir(path) as entries:
+            return next((as_text(entry.name) for entry in entries if folder.names_image(entry.name)), None)
+    except OSError:
+        return None
 
 
 @contextmanager

@@ -36,9 +36,11 @@ class DropFolder:
         Hidden files are uploads in the making (rsync, sftp clients) or litter (macOS).
         """
         folder, name = os.path.split(path)
-        if name.startswith(".") or not self._name_pattern.match(name):
-            return False
-        return self.reaches(folder)
+        return self.names_image(name) and self.reaches(folder)
+
+    def names_image(self, name: str) -> bool:
+        """Whether a file of this name is an image to take, wherever it lies."""
+        return not name.startswith(".") and bool(self._name_pattern.match(name))
 
     def reaches(self, folder: str) -> bool:
         """Whether files directly inside this folder count."""

@@ -47,7 +47,7 @@ class Broker:
             transport=transport,
             host=parts.path if transport == "unix" else parts.hostname or "localhost",
             port=parts.port or port,
-            path=parts.path or "/mqtt",
+            path=(parts.path or "/mqtt") + (f"?{parts.query}" if parts.query else ""),
             username=mqtt.username or (unquote(parts.username) if parts.username else None),
             password=secret if secret is not None else unquote(parts.password or "") or None,
             tls=_context(mqtt.tls) if encrypted else None,
