@@ -15,7 +15,8 @@ from brokers import Subscriber, mosquitto, wait_until
 from daemons import SAMPLES, House, dropsight, running
 from dropsight.config import Retention
 from dropsight.service.clock import Clock
-from dropsight.service.retention import sweep_folder
+from dropsight.service.retention import Sweeper
+from dropsight.service.shelf import Shelf
 
 
 def test_the_daemon_lays_an_overlay_beside_an_unsure_image_and_names_it_in_the_record(tmp_path: Path) -> None:
@@ -131,5 +132,8 @@ def test_overlays_go_with_the_processed_images_when_their_time_is_over(tmp_path:
     shutil.copy(SAMPLES / "coffee.jpg", house.inbox)
     assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
     assert len(list(house.processed.iterdir())) == 2
-    assert sweep_folder(house.processed, Retention(days=None, max_bytes=0), Clock()) == 2
+    shelf = Shelf(tmp_path / "state" / "journal.db")
+    sweep = Sweeper(Clock()).sweep_folder
+    assert sweep(house.processed, Retention(days=None, max_bytes=1), shelf, remembered_from=0) == 2
+    shelf.close()
     assert not list(house.processed.iterdir())

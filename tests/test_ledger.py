@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,14 +49,15 @@ def test_a_journal_that_cannot_be_read_is_a_trouble_until_it_can_and_ends_no_hou
     desk = Desk(tmp_path)
     folder = DropFolder.open(Watch(path=desk.inbox, after="keep"))
     (desk.inbox / "a.jpg").touch()
-    keeper = Housekeeper([folder], Clock(), Ledger(desk.store.path, device="d"), desk.recorder)
+    ledger = Ledger(desk.store.path, device="d")
+    keeper = Housekeeper([folder], Clock(), ledger, desk.recorder, journal=desk.store.path, remembers=100_000)
     with sqlite3.connect(desk.store.path) as db:
         db.execute("ALTER TABLE kept RENAME TO away")
-        keeper.keep_house()
+        keeper.keep_house(threading.Event())
         assert "no such table" in desk.recorder.troubles.current()["housekeeping"]
         db.execute("ALTER TABLE away RENAME TO kept")
     db.close()
-    keeper.keep_house()
+    keeper.keep_house(threading.Event())
     assert not desk.recorder.troubles.any()
     desk.close()
 

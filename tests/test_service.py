@@ -15,16 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokers import wait_until
-from dropsight.config import Retention, Watch
+from dropsight.config import Watch
 from dropsight.service.backlog import Candidate
 from dropsight.service.clock import Clock
 from dropsight.service.control import NAME, ControlServer, NotRunningError, ask
-from dropsight.service.disk import make_folders
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.latency import SLOTS, LatencyHistogram
 from dropsight.service.notify import notify
 from dropsight.service.readiness import seconds_to_wait, writer
-from dropsight.service.retention import sweep_folder
 
 DAY = 86_400
 
@@ -109,63 +107,6 @@ def test_a_file_is_not_complete_while_somebody_has_it_open_for_writing(tmp_path:
     os.close(reader)
 
 
-def filled(folder: Path, ages_days: list[float], now: float) -> None:
-    for number, age in enumerate(ages_days):
-        path = folder / f"{number}.jpg"
-        path.write_bytes(bytes(100))
-        os.utime(path, (now - age * DAY, now - age * DAY))
-
-
-def left(folder: Path) -> list[str]:
-    return sorted(path.stem for path in folder.iterdir())
-
-
-def test_retention_goes_by_when_a_file_came_not_by_its_photo_s_date(tmp_path: Path) -> None:
-    now = tmp_path.stat().st_mtime
-    filled(tmp_path, [100, 50], now)
-    later = Clock(wall=lambda: now + 15 * DAY)
-    assert sweep_folder(tmp_path, Retention(days=14, max_bytes=None), Clock()) == 0
-    assert sweep_folder(tmp_path, Retention(days=14, max_bytes=None), later) == 2
-
-
-def test_parts_of_copies_that_nobody_goes_on_with_go_without_any_retention(tmp_path: Path) -> None:
-    """Only ours, and only once they have not grown for an hour."""
-    (tmp_path / f"{'0a' * 16}.dropsight-part").write_bytes(b"half")
-    for name in ("photo.dropsight-part", f"{'0a' * 16}.part"):
-        (tmp_path / name).write_bytes(b"a stranger's")
-    now = tmp_path.stat().st_mtime
-    keep_all = Retention(days=None, max_bytes=None)
-    sweep_folder(tmp_path, keep_all, Clock())
-    assert len(left(tmp_path)) == 3
-    sweep_folder(tmp_path, keep_all, Clock(wall=lambda: now + 3_700))
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".dropsight-part", ".part"]
-
-
-def test_retention_deletes_nothing_behind_a_link_not_even_one_in_the_place_of_its_folder(
-    tmp_path: Path,
-) -> None:
-    behind, failed = tmp_path / "behind", tmp_path / "failed"
-    behind.mkdir()
-    filled(behind, [0], tmp_path.stat().st_mtime)
-    failed.symlink_to(behind)
-    assert sweep_folder(failed, Retention(days=None, max_bytes=0), Clock()) == 0
-    failed.unlink()
-    failed.mkdir()
-    (failed / "inner").symlink_to(behind)
-    sweep_folder(failed, Retention(days=None, max_bytes=0), Clock())
-    assert left(behind) == ["0"]
-
-
-def test_folders_nested_beyond_any_recursion_are_made_and_swept(tmp_path: Path) -> None:
-    deep = tmp_path.joinpath(*["d"] * 1_500)
-    make_folders(str(deep))
-    (deep / "a.jpg").write_bytes(b"x")
-    assert sweep_folder(tmp_path, Retention(days=None, max_bytes=0), Clock()) == 1
-    while deep != tmp_path:  # pytest would remove it by recursion
-        deep.rmdir()
-        deep = deep.parent
-
-
 def test_a_file_written_whole_is_on_disk_before_it_has_its_name(tmp_path: Path) -> None:
     """As the kernel saw it: the data, then its sync, then the name, then the folder's sync."""
     script = (
@@ -178,13 +119,6 @@ def test_a_file_written_whole_is_on_disk_before_it_has_its_name(tmp_path: Path) 
     subprocess.run([*trace, sys.executable, "-c", script, str(tmp_path / "a")], check=True)
     calls = [line.split("(")[0].split()[-1] for line in (tmp_path / "trace").read_text().splitlines()]
     assert calls[-5:-1] == ["write", "fsync", "rename", "fsync"]
-
-
-def test_retention_by_bytes_deletes_no_more_than_needed(tmp_path: Path) -> None:
-    now = tmp_path.stat().st_mtime
-    filled(tmp_path, [0, 0, 0, 0], now)
-    assert sweep_folder(tmp_path, Retention(days=None, max_bytes=250), Clock()) == 2
-    assert len(left(tmp_path)) == 2
 
 
 def test_the_control_socket_answers_known_commands_and_refuses_others(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ class Retention(Struct, frozen=True):
 
     days: Annotated[float, Meta(gt=0)] | None = 14.0
     max_bytes: ByteSize | None = 2 * GIB
+    max_files: Annotated[int, Meta(ge=1)] | None = 200_000
 
 
 class Watch(Struct, frozen=True):

@@ -79,7 +79,14 @@ class Daemon:
             self._in_hand = InHand(config.store.path.with_name("in-hand"))
             stack.callback(self._in_hand.close)
             self._ledger = Ledger(config.store.path, device=config.device, refuses=self._recorder.refuses)
-            self._housekeeper = Housekeeper(self._folders, self._clock, self._ledger, self._recorder)
+            self._housekeeper = Housekeeper(
+                self._folders,
+                self._clock,
+                self._ledger,
+                self._recorder,
+                journal=config.store.path,
+                remembers=config.store.max_records,
+            )
             skip, told = self._ledger.skips, self._recorder.refusals
             self._scanner = Scanner(self._folders, self._backlog, skip=skip, refusals=told, clock=self._clock)
             self._explanations = Explanations(

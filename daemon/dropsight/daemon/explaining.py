@@ -26,6 +26,7 @@ from dropsight.names import as_text
 from dropsight.records import Result, decode
 from dropsight.service.backlog import Backlog
 from dropsight.service.filing import other_name
+from dropsight.service.shelf import overlay_beside
 from dropsight.service.store import JournalReader
 from dropsight.service.work import Engine, Work
 
@@ -39,7 +40,6 @@ Job: TypeAlias = Callable[[], None]
 
 ASKED, PROMISED, END = range(3)
 ANSWER_SECONDS = 120
-SUFFIX = ".why.jpg"
 LONGEST_QUEUE = 4
 SQUARE, STEP = 48, 24
 SHOWN_PIXELS = 448
@@ -159,8 +159,7 @@ class Explanations:
 
 
 def _target(processed: Path, drop: Drop) -> Path:
-    filed = processed / os.fsdecode(drop.relative)
-    return filed.with_name(f"{filed.stem}.{drop.id[:12]}{SUFFIX}")
+    return Path(overlay_beside(os.fspath(processed / os.fsdecode(drop.relative)), drop.id))
 
 
 def _picture(path: str, record: Result, processed: tuple[Path, ...], engine: Engine) -> Pixels:

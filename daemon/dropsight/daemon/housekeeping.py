@@ -2,37 +2,49 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 
 from dropsight.daemon.ledger import Ledger
 from dropsight.errors import DamagedError, StoreError
 from dropsight.service.clock import Clock
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.recorder import Recorder
-from dropsight.service.retention import sweep
+from dropsight.service.retention import Sweeper
+from dropsight.service.shelf import Shelf
 
 NAME = "housekeeping"
 HOUSEKEEPING_SECONDS = 600.0
 
 
 class Housekeeper:
-    """`run` belongs on a thread of its own."""
+    """`run` belongs on a thread of its own. `remembers`: so many records stay in the journal."""
 
     def __init__(
-        self, folders: Sequence[DropFolder], clock: Clock, ledger: Ledger, recorder: Recorder
+        self,
+        folders: Sequence[DropFolder],
+        clock: Clock,
+        ledger: Ledger,
+        recorder: Recorder,
+        *,
+        journal: Path,
+        remembers: int,
     ) -> None:
-        self._folders, self._clock, self._ledger, self._recorder = folders, clock, ledger, recorder
+        self._folders, self._ledger, self._recorder = folders, ledger, recorder
+        self._journal, self._remembers = journal, remembers
+        self._sweeper = Sweeper(clock)
+        self._upto = recorder.newest
+        """What was filed from here on, the recorder notes."""
 
     def run(self, stopped: threading.Event) -> None:
         while not stopped.wait(0):
-            self.keep_house()
+            self.keep_house(stopped)
             stopped.wait(HOUSEKEEPING_SECONDS)
 
-    def keep_house(self) -> None:
+    def keep_house(self, stopped: threading.Event) -> None:
         """Raises DamagedError; any other refusal of the journal's is told, and there is a next time."""
-        for folder in self._folders:
-            if folder.settings.after != "keep":
-                sweep(folder.settings, self._clock)
         try:
+            self._sweep(stopped)
             self._recorder.forget_kept(self._ledger.gone(self._folders))
         except DamagedError:
             raise
@@ -40,3 +52,14 @@ class Housekeeper:
             self._recorder.troubles.raised(NAME, error)
         else:
             self._recorder.troubles.cleared(NAME)
+
+    def _sweep(self, stopped: threading.Event) -> None:
+        with closing(Shelf(self._journal)) as shelf:
+            if not self._recorder.shelf_is_whole:
+                self._recorder.shelf_is_whole = shelf.adopt(
+                    self._folders, upto=self._upto, stopped=stopped.is_set
+                )
+            remembered_from = self._recorder.newest - self._remembers
+            for folder in self._folders:
+                if folder.settings.after != "keep" and not stopped.is_set():
+                    self._sweeper.sweep(folder.settings, shelf, remembered_from=remembered_from)

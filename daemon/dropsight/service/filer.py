@@ -11,8 +11,10 @@ from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.filing import Filing, PlaceError, file_away, identity
 from dropsight.service.mishaps import internal_error
-from dropsight.service.recording import Recorded
+from dropsight.service.recording import Recorded, filed_of
 from dropsight.service.refusals import FolderError, Refusals
+from dropsight.service.schema import Shelved
+from dropsight.service.shelf import Filed, lies_at
 from dropsight.service.troubles import Troubles
 
 FIRST_PAUSE_SECONDS = 1.0
@@ -39,6 +41,8 @@ class Filer:
         """Folders with such images in them, and the topmost that is to be opened."""
         self._pause, self._next_try = FIRST_PAUSE_SECONDS, 0.0
         self.filed: list[int] = []
+        self.shelved: list[Shelved] = []
+        """Where they lie now."""
 
     @property
     def at_rest(self) -> bool:
@@ -55,6 +59,12 @@ class Filer:
     def file(self, recorded: Sequence[Recorded]) -> None:
         """File away at once what can be; the rest is stuck for now."""
         self._stuck.extend(self._try(recorded, told=bool(self._stuck)))
+
+    def was_filed(self, filed: Filed, folders: Sequence[DropFolder]) -> None:
+        """It is out of the inbox."""
+        self.filed.append(filed.seq)
+        if there := lies_at(folders, filed):
+            self.shelved.append(there)
 
     def try_again(self, *, at_once: bool = False) -> None:
         before = [*self._stuck, *self._behind]
@@ -96,7 +106,7 @@ class Filer:
             if error or place in full:
                 stuck.append(entry)
             else:
-                self.filed.append(entry.seq)
+                self.was_filed(filed_of(entry), [candidate.folder])
                 if candidate.counted:
                     self._backlog.finish(candidate, status_of(record))
                 else:

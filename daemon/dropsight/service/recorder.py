@@ -30,6 +30,7 @@ from dropsight.service.recording import (
     row_of,
 )
 from dropsight.service.refusals import Refusals
+from dropsight.service.shelf import Filed
 from dropsight.service.stats import Stats
 from dropsight.service.store import Cursor, JournalReader, Store, UnfitError
 from dropsight.service.troubles import Troubles
@@ -79,6 +80,8 @@ class Recorder:
         self._log_noted = self._log.synced
         self.visible = 0
         """Records up to this seq have their final line: a publisher may read them."""
+        self.shelf_is_whole = False
+        """All that was filed before this start is on the shelf. Set by any thread."""
         self.dropped = 0
         """Records that went unpublished beyond the bound."""
         self._dropped_upto = self._reader.oldest(after=self._acknowledged) - 1
@@ -135,7 +138,8 @@ class Recorder:
             if entry := left_behind(row, folders, self._backlog):
                 self._filer.file([entry])
             else:
-                self._filer.filed.append(row.seq)
+                filed = Filed.from_row(row.seq, row.path, row.size, row.mtime_ns, row.line)
+                self._filer.was_filed(filed, folders)
         self._settle()
 
     def run(self) -> None:
@@ -254,17 +258,20 @@ class Recorder:
         cursors: dict[Cursor, int] = {"log": self._log.synced}
         if self._history.max_backlog is not None:
             cursors["mqtt"] = acknowledged
+        if self.shelf_is_whole:
+            cursors["shelf"] = self.newest
         forgotten = list(self._forgotten)
         if acknowledged != self._acknowledged_noted:
             crashpoints.reach("before_puback_commit")
         try:
-            self._store.settle(totals=self._totals, filed=self._filer.filed, cursors=cursors)
+            filer = self._filer
+            self._store.settle(totals=self._totals, filed=filer.filed, cursors=cursors, shelved=filer.shelved)
             self._store.forget_kept(forgotten)
         except StoreError as error:
             self._tell_unless_damaged(error)
             return
         self.troubles.cleared("journal")
-        self._totals, self._filer.filed = [], []
+        self._totals, self._filer.filed, self._filer.shelved = [], [], []
         del self._forgotten[: len(forgotten)]
         self._acknowledged_noted, self._log_noted = acknowledged, cursors["log"]
         self.visible = self.newest

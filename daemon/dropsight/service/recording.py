@@ -13,6 +13,7 @@ from dropsight.records import ErrorFacts, Expired, Failure, Record, decode, drop
 from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.filing import clear_up
+from dropsight.service.shelf import Filed
 from dropsight.service.store import JournalReader, Row, Unfiled
 
 
@@ -123,6 +124,11 @@ def free_repeat(finished: Finished, reader: JournalReader) -> int:
     except StoreError:  # whoever commits finds out as well, and waits
         return 1
     return free
+
+
+def filed_of(entry: Recorded) -> Filed:
+    finished, stat = entry.finished, entry.finished.stat
+    return Filed(entry.seq, finished.path, stat.st_size, stat.st_mtime_ns, finished.record, stat.st_ino)
 
 
 def left_behind(row: Unfiled, folders: Sequence[DropFolder], backlog: Backlog) -> Recorded | None:

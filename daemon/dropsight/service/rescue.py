@@ -13,7 +13,7 @@ from dropsight import crashpoints
 from dropsight.errors import StoreError
 from dropsight.service.damage import MARK, is_marked
 from dropsight.service.disk import sync_folder
-from dropsight.service.schema import create_schema
+from dropsight.service.schema import SHELVE, create_schema
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,10 @@ def _copy_what_is_readable(damaged: Path, fresh: Path) -> int:
             new.execute("INSERT OR IGNORE INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         for row in _readable(old, "SELECT id, path FROM kept"):
             new.execute("INSERT OR IGNORE INTO kept VALUES (?, ?)", row)
-        for row in _readable(old, "SELECT name, seq FROM cursor"):
+        for row in _readable(old, "SELECT * FROM shelf"):
+            new.execute(SHELVE, row)
+        # What was filed and cannot be read here is looked for once more.
+        for row in _readable(old, "SELECT name, seq FROM cursor WHERE name != 'shelf'"):
             new.execute("INSERT OR IGNORE INTO cursor VALUES (?, ?)", row)
         lowest, newest, saved = new.execute("SELECT min(seq), max(seq), count(*) FROM record").fetchone()
         if saved:

@@ -1,106 +1,178 @@
-"""Keeping processed/ and failed/ within their age and size."""
+"""Keeping what dropsight has put into processed/ and failed/ within its age, size and number of files."""
 
 import contextlib
-import heapq
 import logging
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dropsight.config import Retention, Watch
 from dropsight.service.clock import Clock
 from dropsight.service.filing import PART_SUFFIX
+from dropsight.service.place import Place
+from dropsight.service.schema import Shelved
+from dropsight.service.shelf import Shelf, is_ours
 
 log = logging.getLogger(__name__)
 
 SECONDS_A_DAY = 86_400
-BATCH = 1_000
+# As stat counts, whatever the file system's own are.
+BLOCK_BYTES = 512
 # A copy grows, or its disk hangs.
 ABANDONED_SECONDS = 3_600
+# What was filed just now may not be noted yet.
+NOTED_SECONDS = 60
 _PART = re.compile(rf"[0-9a-f]{{32}}{re.escape(PART_SUFFIX)}")
-Aged = tuple[float, int, str]  # monotonic seconds of its coming, bytes, path
 
 
-def sweep(settings: Watch, clock: Clock) -> int:
-    """Delete what is too old or too much in the watch's processed and failed folders; say how many."""
-    places = {settings.processed, settings.failed}
-    return sum(sweep_folder(place, settings.retention, clock) for place in places)
+@dataclass(slots=True)
+class _Pile:
+    """What is kept: bytes as the disk counts them, files as inodes."""
+
+    bytes: int = 0
+    files: int = 0
+    noted_files: int = 0
+
+    def exceeds(self, retention: Retention) -> bool:
+        too_large = retention.max_bytes is not None and self.bytes > retention.max_bytes
+        return too_large or (retention.max_files is not None and self.files > retention.max_files)
 
 
-def sweep_folder(folder: Path, retention: Retention, clock: Clock) -> int:
-    """Delete the oldest first. A file's age counts from when it came here (ctime), not from its photo's date.
+@dataclass(slots=True)
+class Sweeper:
+    """Deletes what is too old, then the oldest of what is too much; memory does not depend on how much."""
 
-    Memory is bounded however many files there are: a pass remembers the oldest thousand only.
-    """
+    clock: Clock
+    _told: set[Path] = field(default_factory=set)
+
+    def sweep(self, settings: Watch, shelf: Shelf, *, remembered_from: int) -> int:
+        """Sweep the watch's processed and failed folders; say how many files went."""
+        places = {settings.processed, settings.failed}
+        return sum(
+            self.sweep_folder(place, settings.retention, shelf, remembered_from=remembered_from)
+            for place in places
+        )
+
+    def sweep_folder(self, folder: Path, retention: Retention, shelf: Shelf, *, remembered_from: int) -> int:
+        """A file's age counts from when it came here, not from its photo's date.
+
+        What is not there is forgotten once the journal has forgotten its record, too: its disk may be away.
+        """
+        if folder.is_symlink():  # who puts one there chooses what is deleted
+            log.warning("%s is a link: nothing is deleted behind it; name the folder itself", folder)
+            return 0
+        self.clock.look()
+        try:
+            with Place(folder) as place:
+                return self._sweep(place, retention, shelf, remembered_from)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            log.warning("%s cannot be looked through: %s", folder, error.strerror)
+            return 0
+
+    def _sweep(self, place: Place, retention: Retention, shelf: Shelf, remembered_from: int) -> int:
+        pile, gone, removed = _Pile(), list[Shelved](), 0
+        strangers = self._clear_parts(place)
+        for row in shelf.rows(os.fsencode(place.path)):
+            there = _there(place, row)
+            if there and self._is_too_old(row, retention):
+                removed += _remove(place, row, there, gone)
+            elif there:
+                self._weigh(there, pile)
+            elif row.seq < remembered_from:
+                gone.append(row)
+        removed += _shrink(place, shelf, pile, retention, gone)
+        shelf.forget(gone)
+        self._tell(place.path, strangers=strangers - pile.noted_files, removed=removed)
+        return removed
+
+    def _is_too_old(self, row: Shelved, retention: Retention) -> bool:
+        days = retention.days
+        return days is not None and self.clock.age_seconds(row.filed_at) > days * SECONDS_A_DAY
+
+    def _weigh(self, there: dict[bytes, os.stat_result], pile: _Pile) -> None:
+        for stat in there.values():
+            pile.bytes += stat.st_blocks * BLOCK_BYTES
+            pile.files += 1
+            pile.noted_files += self._is_noted(stat)
+
+    def _is_noted(self, stat: os.stat_result) -> bool:
+        return self.clock.age_seconds(stat.st_ctime) > NOTED_SECONDS
+
+    def _clear_parts(self, place: Place) -> int:
+        """Remove half copies that nobody goes on with; count all other files, once a folder."""
+        count = 0
+        for name in _files(place.path):
+            if _PART.fullmatch(os.path.basename(name).decode(errors="replace")):
+                stat = place.stat(name)
+                if stat and self.clock.age_seconds(stat.st_ctime) > ABANDONED_SECONDS:
+                    _unlink(place, name)
+            elif place.path not in self._told and (stat := place.stat(name)):
+                count += self._is_noted(stat)
+        return count
+
+    def _tell(self, folder: Path, *, strangers: int, removed: int) -> None:
+        if removed:
+            log.info("%s: deleted %d files beyond the retention", folder, removed)
+        if strangers > 0 and folder not in self._told:
+            log.info("%s: %d files are not known to be dropsight's: retention leaves them", folder, strangers)
+        self._told.add(folder)
+
+
+def _shrink(place: Place, shelf: Shelf, pile: _Pile, retention: Retention, gone: list[Shelved]) -> int:
     removed = 0
-    if folder.is_symlink():  # who puts one there chooses what is deleted
-        log.warning("%s is a link: nothing is deleted behind it; name the folder itself", folder)
-        return 0
-    clock.look()
-    while True:
-        oldest, total_bytes = _survey(folder, clock)
-        gone = _remove(oldest, total_bytes, retention, now=clock.monotonic())
-        removed += gone
-        if gone < BATCH:
-            break
-    if removed:
-        log.info("%s: deleted %d files beyond the retention", folder, removed)
+    rows = shelf.rows(os.fsencode(place.path))
+    while pile.exceeds(retention) and (row := next(rows, None)):
+        there = _there(place, row)
+        if there and (count := _remove(place, row, there, gone)):
+            removed += count
+            pile.bytes -= sum(stat.st_blocks for stat in there.values()) * BLOCK_BYTES
+            pile.files -= len(there)
     return removed
 
 
-def _survey(folder: Path, clock: Clock) -> tuple[list[Aged], int]:
-    total = 0
-
-    def counted() -> Iterator[Aged]:
-        nonlocal total
-        for aged in _files(folder, clock):
-            total += aged[1]
-            yield aged
-
-    return heapq.nsmallest(BATCH, counted()), total
+def _there(place: Place, row: Shelved) -> dict[bytes, os.stat_result]:
+    """What is there of the image and of what lies beside it."""
+    there = {}
+    if (stat := place.stat(row.name)) and is_ours(stat, row):
+        there[row.name] = stat
+    if row.beside and (stat := place.stat(row.beside)):
+        there[row.beside] = stat
+    return there
 
 
-def _files(folder: Path, clock: Clock) -> Iterator[Aged]:
-    for entry in _entries(folder):
-        try:
-            stat = entry.stat(follow_symlinks=False)
-            since = clock.since(stat.st_ctime)
-            if _PART.fullmatch(entry.name) and clock.monotonic() - since > ABANDONED_SECONDS:
-                os.unlink(entry.path)
-                continue
-        except OSError:
-            continue
-        yield since, stat.st_size, entry.path
+def _remove(place: Place, row: Shelved, there: dict[bytes, os.stat_result], gone: list[Shelved]) -> int:
+    count = sum(_unlink(place, name) for name in there)
+    if count == len(there):
+        gone.append(row)
+    return count
 
 
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """All but folders; no link is followed.
+def _unlink(place: Place, name: bytes) -> bool:
+    try:
+        place.unlink(name)
+    except OSError as error:
+        path = os.path.join(place.path, os.fsdecode(name))
+        log.warning("%s: cannot be deleted: %s", path, error.strerror)
+        return False
+    return True
+
+
+def _files(folder: Path) -> Iterator[bytes]:
+    """All but folders, by their names below this one; no link is followed.
 
     Without recursion, which os.walk needs up to Python 3.11: folders may be nested beyond its bound.
     """
-    pending = [os.fspath(folder)]
+    top = os.fsencode(folder)
+    pending = [b""]
     while pending:
-        with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
+        inner = pending.pop()
+        with contextlib.suppress(OSError), os.scandir(os.path.join(top, inner)) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    pending.append(entry.path)
+                    pending.append(os.path.join(inner, entry.name))
                 else:
-                    yield entry
-
-
-def _remove(oldest: list[Aged], total_bytes: int, retention: Retention, *, now: float) -> int:
-    gone = 0
-    for changed, size, path in oldest:
-        too_old = retention.days is not None and now - changed > retention.days * SECONDS_A_DAY
-        too_much = retention.max_bytes is not None and total_bytes > retention.max_bytes
-        if not (too_old or too_much):
-            break
-        try:
-            os.unlink(path)
-        except OSError as error:
-            log.warning("%s: cannot be deleted: %s", path, error.strerror)
-        else:
-            total_bytes -= size
-            gone += 1
-    return gone
+                    yield os.path.join(inner, entry.name)

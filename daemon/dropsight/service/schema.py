@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from dropsight.errors import ConfigError, DamagedError, StoreError
 from dropsight.service.damage import mark_damaged
 
@@ -28,8 +30,44 @@ CREATE TABLE kept (id TEXT PRIMARY KEY, path BLOB NOT NULL) STRICT, WITHOUT ROWI
 """
 
 
-# Journals of before have it from the next start on.
-NEWEST = "CREATE INDEX IF NOT EXISTS newest ON record (camera, seq) WHERE status = 'ok';"
+# Journals of before have these from the next start on; dropsights of before do not mind them.
+LATER = """
+CREATE INDEX IF NOT EXISTS newest ON record (camera, seq) WHERE status = 'ok';
+CREATE TABLE IF NOT EXISTS shelf (
+    place BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    name BLOB NOT NULL,
+    inode INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    filed_at REAL NOT NULL,
+    beside BLOB,
+    PRIMARY KEY (place, seq, name)
+) STRICT, WITHOUT ROWID;
+"""
+SHELVE = "INSERT OR IGNORE INTO shelf VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class Shelved(msgspec.Struct, frozen=True):
+    """A file that dropsight has put into `place`, and the name of its reason or overlay `beside` it.
+
+    Names are in the file system's own bytes, below the place; `filed_at` is the wall clock's then.
+    """
+
+    place: bytes
+    seq: int
+    name: bytes
+    inode: int
+    size: int
+    mtime_ns: int
+    filed_at: float
+    beside: bytes | None
+
+
+def storable(number: int) -> int:
+    """SQLite's integers have 63 bits and a sign: times end in 1677 and 2262 there, file systems go on."""
+    return min(max(number, -(2**63)), 2**63 - 1)
+
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -62,7 +100,7 @@ def connect(path: Path) -> sqlite3.Connection:
 def migrate(db: sqlite3.Connection, path: Path) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version == VERSION:
-        db.execute(NEWEST)
+        db.executescript(LATER)
         return
     if version > VERSION:
         raise ConfigError(
@@ -72,4 +110,4 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
 
 
 def create_schema(db: sqlite3.Connection) -> None:
-    db.executescript(f"BEGIN; {SCHEMA} {NEWEST} PRAGMA user_version = {VERSION}; COMMIT;")
+    db.executescript(f"BEGIN; {SCHEMA} {LATER} PRAGMA user_version = {VERSION}; COMMIT;")

@@ -19,14 +19,14 @@ from dropsight import crashpoints
 from dropsight.errors import ConfigError, DropsightError, StoreError, is_passing, reason
 from dropsight.records import Status, with_total
 from dropsight.service.outbox import Delivery
-from dropsight.service.schema import connect, migrate, translated
+from dropsight.service.schema import SHELVE, Shelved, connect, migrate, storable, translated
 
 _INSERT = (
     "INSERT OR IGNORE INTO record (id, path, size, mtime_ns, camera, status, line)"
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 
-Cursor = Literal["log", "mqtt"]
+Cursor = Literal["log", "mqtt", "shelf"]
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -56,12 +56,7 @@ class Unfiled:
 
     def is_of(self, stat: os.stat_result) -> bool:
         """Whether the record was made from this file, by size and time."""
-        return (stat.st_size, _storable(stat.st_mtime_ns)) == (self.size, self.mtime_ns)
-
-
-def _storable(mtime_ns: int) -> int:
-    """SQLite's integers end in 1677 and 2262; file systems go on."""
-    return min(max(mtime_ns, -(2**63)), 2**63 - 1)
+        return (stat.st_size, storable(stat.st_mtime_ns)) == (self.size, self.mtime_ns)
 
 
 class Store:
@@ -86,12 +81,18 @@ class Store:
         return seqs
 
     def settle(
-        self, *, totals: Sequence[tuple[float, int]], filed: Sequence[int], cursors: Mapping[Cursor, int]
+        self,
+        *,
+        totals: Sequence[tuple[float, int]],
+        filed: Sequence[int],
+        cursors: Mapping[Cursor, int],
+        shelved: Sequence[Shelved] = (),
     ) -> None:
-        """Note totals (milliseconds, seq), what was filed, how far log and broker are. Not fsynced."""
+        """Note totals (milliseconds, seq), what was filed and where, how far the readers are. Not fsynced."""
         with self._transaction(synchronous="NORMAL"):
             self._db.executemany("UPDATE record SET total_ms = ? WHERE seq = ?", totals)
             self._db.executemany("UPDATE record SET filed = 1 WHERE seq = ?", [(seq,) for seq in filed])
+            self._db.executemany(SHELVE, map(msgspec.structs.astuple, shelved))
             self._db.executemany(
                 "INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)",
                 list(cursors.items()),
@@ -147,7 +148,7 @@ class Store:
         self._lock.close()
 
     def _insert(self, row: Row) -> int | None:
-        values = (row.id, row.path, row.size, _storable(row.mtime_ns), row.camera, row.status, row.line)
+        values = (row.id, row.path, row.size, storable(row.mtime_ns), row.camera, row.status, row.line)
         try:
             if crashpoints.is_set("in_row"):
                 crashpoints.reach_image("in_row", row.path + b" " + row.status.encode())

@@ -1,0 +1,301 @@
+"""Retention: of what dropsight filed, by age, by what the disk counts, and by number; of nothing else."""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from brokers import wait_until
+from daemons import PHOTOS, House
+from dropsight.config import Retention
+from dropsight.crashpoints import VARIABLE
+from dropsight.errors import ErrorCode
+from dropsight.service.clock import Clock
+from dropsight.service.damage import mark_damaged
+from dropsight.service.disk import make_folders
+from dropsight.service.retention import BLOCK_BYTES, Sweeper
+from dropsight.service.schema import Shelved
+from dropsight.service.shelf import Shelf
+from test_recorder import Desk
+
+DAY = 86_400
+NO_BOUND = Retention(days=None, max_bytes=None, max_files=None)
+NOTHING = Retention(days=None, max_bytes=1, max_files=1)
+
+
+class Cupboard:
+    """A recorder that files what is put in, and a sweep over it."""
+
+    def __init__(self, root: Path) -> None:
+        self.desk = Desk(root)
+        self.processed, self.failed = root / "processed", root / "failed"
+        self.shelf = Shelf(self.desk.store.path)
+
+    def put(self, *names: str, data: bytes = b"image", failed: str = "") -> None:
+        """Once a cupboard; `failed` are the broken ones' first letters."""
+        with self.desk.running():
+            for name in names:
+                error: ErrorCode | None = "truncated" if Path(name).name[0] in failed else None
+                self.desk.recorder.put(self.desk.arrival(name, error=error, data=data))
+            assert self.desk.recorder.drain(seconds=30)
+
+    def sweep(self, retention: Retention, *, clock: Clock | None = None, remembered_from: int = 0) -> int:
+        settings = msgspec.structs.replace(self.desk.folder.settings, retention=retention)
+        return Sweeper(clock or Clock()).sweep(settings, self.shelf, remembered_from=remembered_from)
+
+    def rows(self) -> list[Shelved]:
+        return [row for place in (self.processed, self.failed) for row in self.shelf.rows(os.fsencode(place))]
+
+    def left(self) -> list[str]:
+        places = [place for place in (self.processed, self.failed) if place.exists()]
+        return sorted(
+            path.relative_to(self.desk.root).as_posix()
+            for place in places
+            for path in place.rglob("*")
+            if not path.is_dir()
+        )
+
+
+@pytest.fixture
+def cupboard(tmp_path: Path) -> Iterator[Cupboard]:
+    made = Cupboard(tmp_path)
+    yield made
+    made.shelf.close()
+    made.desk.store.close()
+    made.desk.log.close()
+
+
+def settings(**retention: object) -> dict[str, object]:
+    return {"watch": [{"path": "inbox", "retention": {"days": None, "max_bytes": None, **retention}}]}
+
+
+def drop(house: House, count: int) -> None:
+    for number in range(count):
+        shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
+
+
+def lived(house: House, count: int) -> None:
+    """One life of the daemon, in which it files so many and a broken one."""
+    drop(house, count)
+    (house.inbox / "bad.jpg").write_bytes(b"no picture")
+    house.start()
+    wait_until(lambda: len(house.records()) == count + 1 and not house.waiting())
+    assert house.stop() == 0
+
+
+def stems(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_dropsight_has_not_put_there_is_not_deleted_and_that_is_said(tmp_path: Path) -> None:
+    house = House(tmp_path, settings(max_files=1))
+    house.processed.mkdir()
+    house.failed.mkdir()
+    long_ago = tmp_path.stat().st_mtime - 1000
+    for folder in (house.processed, house.failed):
+        for name in ("thesis.docx", "wedding.jpg", "keys.kdbx"):
+            (folder / name).write_bytes(b"mine" * 20_000)
+            os.utime(folder / name, (long_ago, long_ago))
+    try:
+        lived(house, 4)
+        house.start()
+        wait_until(lambda: "beyond the retention" in house.daemon_log())
+        wait_until(lambda: len(stems(house.processed)) == 4)
+    finally:
+        house.kill()
+    assert set(stems(house.processed)) > {"keys.kdbx", "thesis.docx", "wedding.jpg"}
+    assert stems(house.failed) == ["keys.kdbx", "thesis.docx", "wedding.jpg"]
+
+
+def test_what_stands_there_unknown_is_said_once_with_its_number(
+    cupboard: Cupboard, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    cupboard.put("a.jpg")
+    (cupboard.processed / "mine.txt").write_text("mine")
+    now = Clock().wall()
+    sweeper = Sweeper(Clock(wall=lambda: now + 120))
+    for _ in range(2):
+        sweeper.sweep_folder(cupboard.processed, NO_BOUND, cupboard.shelf, remembered_from=0)
+    assert caplog.text.count("1 files are not known to be dropsight's: retention leaves them") == 1
+
+
+@pytest.mark.parametrize("how", ["an earlier version", "a damaged journal"])
+def test_what_was_filed_before_is_found_by_the_records_that_there_are(tmp_path: Path, how: str) -> None:
+    house = House(tmp_path, settings(max_files=2))
+    journal = tmp_path / "state" / "journal.db"
+    try:
+        lived(house, 5)
+        assert len(stems(house.processed)) == 5
+        if how == "a damaged journal":
+            mark_damaged(journal)
+        else:
+            with sqlite3.connect(journal) as db:
+                db.execute("DROP TABLE shelf")
+                db.execute("DELETE FROM cursor WHERE name = 'shelf'")
+            db.close()
+        (house.processed / "mine.jpg").write_bytes(b"mine")
+        house.start()
+        wait_until(lambda: len(stems(house.processed)) == 3)
+        assert house.stop() == 0
+    finally:
+        house.kill()
+    assert "mine.jpg" in stems(house.processed)
+    assert stems(house.failed) == ["bad.jpg", "bad.jpg.reason.json"]
+
+
+def test_what_an_earlier_version_filed_between_two_lives_of_this_one_is_found(cupboard: Cupboard) -> None:
+    cupboard.put("a.jpg", "b.jpg")
+    with sqlite3.connect(cupboard.desk.store.path) as db:
+        db.execute("DELETE FROM shelf")
+        db.execute("INSERT OR REPLACE INTO cursor VALUES ('shelf', 1)")
+    db.close()
+    assert cupboard.shelf.adopt([cupboard.desk.folder], upto=2, stopped=lambda: False)
+    assert [row.name for row in cupboard.rows()] == [b"b.jpg"]
+
+
+def test_what_was_filed_when_the_daemon_was_killed_is_known_in_its_next_life(tmp_path: Path) -> None:
+    house = House(tmp_path, settings(max_files=1))
+    drop(house, 1)
+    try:
+        house.spawn(**{VARIABLE: "after_filing"})
+        assert house.ended() == -9
+        assert len(stems(house.processed)) == 1
+        house.start()
+        assert house.stop() == 0
+    finally:
+        house.kill()
+    shelf = Shelf(tmp_path / "state" / "journal.db")
+    assert [row.name for row in shelf.rows(os.fsencode(house.processed))] == [b"0.jpg"]
+    shelf.close()
+
+
+def test_it_goes_by_when_a_file_came_not_by_its_photo_s_date(cupboard: Cupboard) -> None:
+    cupboard.put("a.jpg", "b.jpg")
+    for path in cupboard.processed.iterdir():
+        os.utime(path, (0, 0))
+    now = Clock().wall()
+    fortnight = Retention(days=14, max_bytes=None)
+    assert cupboard.sweep(fortnight) == 0
+    assert cupboard.sweep(fortnight, clock=Clock(wall=lambda: now + 15 * DAY)) == 2
+    assert cupboard.rows() == []
+
+
+def test_an_uploader_s_second_name_for_a_picture_neither_keeps_it_nor_makes_it_younger(
+    cupboard: Cupboard,
+) -> None:
+    """He can change its size and times, and its inode's."""
+    cupboard.put("a.jpg", "b.jpg")
+    second = cupboard.desk.root / "second"
+    os.link(cupboard.processed / "a.jpg", second)
+    with second.open("ab") as file:
+        file.write(b"more")
+    os.utime(second, (5, 5))
+    cupboard.sweep(Retention(days=None, max_bytes=None, max_files=1))
+    assert cupboard.left() == ["processed/b.jpg"]
+
+
+def test_bytes_are_counted_as_the_disk_counts_them(cupboard: Cupboard) -> None:
+    """A disk full of small files is full; a hole takes no room."""
+    names = [f"{number:02}.jpg" for number in range(20)]
+    cupboard.put(*names, data=b"x")
+    blocks = (cupboard.processed / "00.jpg").stat().st_blocks * BLOCK_BYTES
+    if blocks < 1000:
+        pytest.skip("this file system keeps small files in their inodes")
+    assert cupboard.sweep(Retention(days=None, max_bytes=8 * blocks)) == 12
+    assert cupboard.left() == [f"processed/{name}" for name in names[12:]]
+    os.truncate(cupboard.processed / "19.jpg", 10**9)
+    assert cupboard.sweep(Retention(days=None, max_bytes=9 * blocks)) == 0
+
+
+def test_files_are_bounded_in_number_the_reasons_among_them(cupboard: Cupboard) -> None:
+    cupboard.put("a.jpg", "b.jpg", "c.jpg", failed="abc")
+    assert cupboard.sweep(Retention(days=None, max_bytes=None, max_files=4)) == 2
+    assert cupboard.left() == [f"failed/{name}.jpg{end}" for name in "bc" for end in ("", ".reason.json")]
+
+
+def test_a_file_of_one_s_own_in_a_picture_s_place_is_left(cupboard: Cupboard) -> None:
+    cupboard.put("a.jpg")
+    mine = cupboard.desk.root / "mine"
+    mine.write_bytes(b"my own picture")
+    mine.rename(cupboard.processed / "a.jpg")
+    assert cupboard.sweep(NOTHING) == 0
+    assert cupboard.left() == ["processed/a.jpg"]
+
+
+def test_a_picture_that_is_away_is_forgotten_no_sooner_than_its_record(cupboard: Cupboard) -> None:
+    """Its disk may not be mounted for now."""
+    cupboard.put("a.jpg", "b.jpg", "c.jpg")
+    cupboard.processed.rename(cupboard.desk.root / "away")
+    cupboard.processed.mkdir()
+    cupboard.sweep(NOTHING, remembered_from=2)
+    assert [row.name for row in cupboard.rows()] == [b"b.jpg", b"c.jpg"]
+    cupboard.processed.rmdir()
+    cupboard.sweep(NOTHING, remembered_from=9)
+    (cupboard.desk.root / "away").rename(cupboard.processed)
+    cupboard.sweep(Retention(days=None, max_bytes=None, max_files=1))
+    assert cupboard.left() == ["processed/a.jpg", "processed/c.jpg"]
+
+
+def test_a_picture_outlives_its_record_in_the_journal_and_goes_all_the_same(cupboard: Cupboard) -> None:
+    cupboard.put("a.jpg")
+    assert cupboard.desk.store.prune(after=0, upto=1) == 1
+    assert cupboard.sweep(Retention(days=None, max_bytes=1)) == 1
+    assert cupboard.left() == []
+
+
+def test_the_reason_of_what_is_no_file_goes_too(cupboard: Cupboard) -> None:
+    cupboard.put("a.jpg", failed="a")
+    (cupboard.failed / "a.jpg").unlink()
+    assert cupboard.sweep(Retention(days=None, max_bytes=1)) == 1
+    assert cupboard.left() == []
+
+
+def test_nothing_is_deleted_behind_a_link_not_even_one_in_the_place_of_its_folder(cupboard: Cupboard) -> None:
+    cupboard.put("cam/a.jpg", "cam/b.jpg", failed="b")
+    for place in (cupboard.processed, cupboard.failed):
+        behind = cupboard.desk.root / f"behind-{place.name}"
+        place.rename(behind)
+        place.symlink_to(behind)
+    assert cupboard.sweep(NOTHING) == 0
+    for place in (cupboard.processed, cupboard.failed):
+        place.unlink()
+        place.mkdir()
+        (place / "cam").symlink_to(cupboard.desk.root / f"behind-{place.name}" / "cam")
+    assert cupboard.sweep(NOTHING) == 0
+    for place in (cupboard.processed, cupboard.failed):
+        (place / "cam").unlink()
+        place.rmdir()
+        (cupboard.desk.root / f"behind-{place.name}").rename(place)
+    assert cupboard.sweep(Retention(days=None, max_bytes=1)) == 3
+
+
+def test_folders_nested_beyond_any_recursion_are_swept(cupboard: Cupboard) -> None:
+    cupboard.put("a.jpg")
+    deep = cupboard.processed.joinpath(*["d"] * 1_500)
+    make_folders(str(deep))
+    (cupboard.processed / "a.jpg").rename(deep / "a.jpg")
+    with sqlite3.connect(cupboard.desk.store.path) as db:
+        db.execute("UPDATE shelf SET name = ?", (b"d/" * 1_500 + b"a.jpg",))
+    db.close()
+    assert cupboard.sweep(Retention(days=None, max_bytes=1)) == 1
+    while deep != cupboard.processed:  # pytest would remove it by recursion
+        deep.rmdir()
+        deep = deep.parent
+
+
+def test_parts_of_copies_that_nobody_goes_on_with_go_without_any_retention(cupboard: Cupboard) -> None:
+    """Only ours, and only once they have not grown for an hour."""
+    cupboard.processed.mkdir()
+    (cupboard.processed / f"{'0a' * 16}.dropsight-part").write_bytes(b"half")
+    for name in ("photo.dropsight-part", f"{'0a' * 16}.part"):
+        (cupboard.processed / name).write_bytes(b"a stranger's")
+    now = Clock().wall()
+    cupboard.sweep(NO_BOUND)
+    assert len(cupboard.left()) == 3
+    cupboard.sweep(NO_BOUND, clock=Clock(wall=lambda: now + 3_700))
+    assert sorted(path.suffix for path in cupboard.processed.iterdir()) == [".dropsight-part", ".part"]
