@@ -86,13 +86,6 @@ def test_once_without_a_broker_logs_everything_and_says_what_waits(tmp_path: Pat
     assert "cannot be reached: Connection refused" in done.stderr
 
 
-def test_a_second_daemon_on_the_same_state_is_refused_with_exit_2(tmp_path: Path) -> None:
-    with running(tmp_path) as house:
-        done = dropsight("run", "-c", str(house.config))
-    assert done.returncode == 2
-    assert "in use by another dropsight" in done.stderr
-
-
 def test_status_without_a_daemon_says_so_and_exits_1(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     done = dropsight("status", cwd=tmp_path)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from disks import fill, small_disk
 from dropsight.errors import SinkError
 from dropsight.sinks.jsonlog import JsonLog
 
 
 def line(number: int) -> bytes:
-    return json.dumps({"id": f"{number:032}", "text": "x" * 20}, separators=(",", ":")).encode()
+    found = {"schema": "dropsight/1", "id": f"{number:032}", "text": "x" * 20}
+    return json.dumps(found, separators=(",", ":")).encode()
 
 
 def log_at(folder: Path, *, max_bytes: int = 1_000_000, backups: int = 3, compress: bool = True) -> JsonLog:
@@ -44,12 +46,46 @@ def test_without_backups_only_the_active_file_is_there(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["r.jsonl"]
 
 
-def test_half_a_line_of_a_crash_is_cut_off_at_the_start(tmp_path: Path) -> None:
-    (tmp_path / "r.jsonl").write_bytes(line(0) + b"\n" + line(1)[:9])
+@pytest.mark.parametrize(
+    "half", [line(1)[:1], line(1)[:9], line(1)[:40], line(1), bytes(50), line(1) + b"\0"]
+)
+def test_half_a_line_of_a_crash_is_cut_off_at_the_start(tmp_path: Path, half: bytes) -> None:
+    (tmp_path / "r.jsonl").write_bytes(line(0) + b"\n" + half)
     log = log_at(tmp_path)
     log.append([line(2)])
     log.close()
     assert numbers_in(tmp_path / "r.jsonl") == [0, 2]
+
+
+@pytest.mark.parametrize("ending", ["", "\n"])
+def test_what_another_program_wrote_stays_and_ours_begin_lines_of_their_own(
+    tmp_path: Path, ending: str
+) -> None:
+    foreign = f'{{"note":"rotated"}}{ending}'.encode()
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(foreign)
+    log = log_at(tmp_path)
+    log.append([line(0)])
+    with path.open("ab") as other:
+        other.write(foreign)
+    log.append([line(1)])
+    log.append([line(2)])
+    log.close()
+    note = foreign.strip()
+    assert path.read_bytes().splitlines() == [note, line(0), note, line(1), line(2)]
+
+
+def test_a_block_that_a_full_disk_takes_half_of_leaves_nothing_behind(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        log = log_at(disk, max_bytes=10**9)
+        log.append([line(0)])
+        ballast = fill(disk)
+        with pytest.raises(SinkError):
+            log.append([line(number) for number in range(1000)])
+        ballast.unlink()
+        log.append([line(1)])
+        log.close()
+        assert numbers_in(disk / "r.jsonl") == [0, 1]
 
 
 def test_half_a_compressed_file_of_a_crash_is_thrown_away(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokers import Subscriber, mosquitto, wait_until
-from daemons import PHOTOS, House, dropsight, faults, running
+from daemons import PHOTOS, House, dropsight, running
 from dropsight.config import Watch
 from dropsight.service.backlog import Backlog
 from dropsight.service.clock import Clock
@@ -155,19 +155,6 @@ def test_a_single_run_keeps_all_views_however_much_waits(tmp_path: Path) -> None
         shutil.copy(PHOTOS[0], house.inbox / f"{number}.jpg")
     assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
     assert {record["tta"] for record in house.records()} == {2}
-
-
-def test_a_second_daemon_on_one_inbox_is_refused_with_exit_2(tmp_path: Path) -> None:
-    with running(tmp_path) as house:
-        other = tmp_path / "other"
-        done = dropsight("run", "--watch", str(house.inbox), "--mqtt", "none", cwd=_made(other))
-    assert done.returncode == 2
-    assert faults(done) == [f"dropsight: watch: {house.inbox} is watched by another dropsight already"]
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
 
 
 class Hands:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dropsight.errors import ConfigError, StoreError
+from dropsight.errors import ConfigError, InUseError, StoreError
 from dropsight.service.store import JournalReader, Row, Store
 
 
@@ -125,7 +125,7 @@ def test_looking_at_every_kept_file_holds_up_no_checkpoint(store: Store) -> None
 
 
 def test_a_second_owner_is_refused(store: Store) -> None:
-    with pytest.raises(ConfigError, match="in use by another dropsight"):
+    with pytest.raises(InUseError, match="in use by another dropsight"):
         Store(store.path)
 
 

@@ -4,6 +4,7 @@ DropsightError
 ├── ImageError     this image's fault for ever: it is filed under failed/
 ├── MachineError   the machine lacks something for now: keep the image, wait, try again
 ├── StoreError     the disk's or the journal's: keep the image, wait, try again
+│   ├── InUseError     another dropsight has it: wait for that one to end
 │   └── DamagedError   the journal can no longer be trusted: end, rescue it at the next start
 ├── SinkError      the log's or the broker's: the same
 ├── ModelError     the operator's: one clear line, exit code 1
@@ -46,6 +47,10 @@ class MachineError(DropsightError):
 
 
 class StoreError(DropsightError):
+    pass
+
+
+class InUseError(StoreError):
     pass
 
 

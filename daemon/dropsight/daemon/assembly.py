@@ -13,7 +13,7 @@ from dropsight.daemon.dashboard import open_web
 from dropsight.daemon.ending import end_publishing
 from dropsight.daemon.engine import open_engine
 from dropsight.daemon.explaining import Explanations
-from dropsight.daemon.folders import open_folders, sole_watcher
+from dropsight.daemon.folders import open_folders
 from dropsight.daemon.housekeeping import Housekeeper
 from dropsight.daemon.ledger import Ledger
 from dropsight.daemon.once import PATIENCE_SECONDS, work_once
@@ -32,6 +32,7 @@ from dropsight.service.clock import Clock
 from dropsight.service.control import ControlServer
 from dropsight.service.inhand import InHand
 from dropsight.service.lifecycle import Lifecycle
+from dropsight.service.locks import sole_user, sole_watcher
 from dropsight.service.notify import notify
 from dropsight.service.progress import Progress
 from dropsight.service.recorder import Recorder
@@ -65,8 +66,9 @@ class Daemon:
             self._store = Store(config.store.path)
             stack.callback(self._store.close)
             for folder in self._folders:
-                stack.enter_context(sole_watcher(folder))
+                stack.enter_context(sole_watcher(folder.root))
             engine = open_engine(config)
+            stack.enter_context(sole_user(config.log.path, "log.path"))
             self._lines = open_log(config)
             stack.callback(self._lines.close)
             self._clock = Clock()

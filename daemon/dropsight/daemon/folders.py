@@ -1,13 +1,11 @@
 """The folders of the config: made, and tried before anything depends on them."""
 
 import errno
-import fcntl
 import glob
 import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,25 +75,6 @@ def _an_image(folder: DropFolder, path: Path) -> str | None:
             return next((as_text(entry.name) for entry in entries if folder.names_image(entry.name)), None)
     except OSError:
         return None
-
-
-@contextmanager
-def sole_watcher(folder: DropFolder) -> Iterator[None]:
-    """Hold the folder's lock; raises ConfigError where another dropsight watches it.
-
-    A file system that knows no locks on folders (network shares) is trusted.
-    """
-    fd = os.open(folder.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError([f"watch: {folder.root} is watched by another dropsight already"]) from None
-        except OSError as error:
-            log.debug("%s cannot be locked: %s", folder.root, error)
-        yield
-    finally:
-        os.close(fd)
 
 
 class _Needed(NamedTuple):

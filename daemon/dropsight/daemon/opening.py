@@ -5,7 +5,7 @@ import logging
 from dropsight.config import Config
 from dropsight.daemon.assembly import Daemon
 from dropsight.daemon.reloading import Reread
-from dropsight.errors import ConfigError, DamagedError, ModelError, StoreError
+from dropsight.errors import ConfigError, DamagedError, InUseError, ModelError, StoreError
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.notify import notify
 from dropsight.service.rescue import needs_rescue, rescue
@@ -25,8 +25,10 @@ def serve(
     former: Config | None = None
     while True:
         try:
-            daemon = open_daemon(config, reread, lifecycle, once=once, terminal=terminal)
-        except (ConfigError, ModelError) as error:
+            daemon = open_daemon(
+                config, reread, lifecycle, once=once, reloaded=former is not None, terminal=terminal
+            )
+        except (ConfigError, ModelError, InUseError) as error:
             if former is None:
                 raise
             log.error("not reloaded, going on as before: %s", error)  # noqa: TRY400 - a line, no traceback
@@ -40,9 +42,18 @@ def serve(
 
 
 def open_daemon(
-    config: Config, reread: Reread, lifecycle: Lifecycle, *, once: bool, terminal: Terminal | None
+    config: Config,
+    reread: Reread,
+    lifecycle: Lifecycle,
+    *,
+    once: bool,
+    reloaded: bool,
+    terminal: Terminal | None,
 ) -> Daemon | None:
-    """Return it, None when asked to stop first; with `once`, StoreError is raised instead of waited for."""
+    """Return it, None when asked to stop first.
+
+    With `once`, StoreError is raised instead of waited for; where a former config can go on, InUseError.
+    """
     troubles = Troubles(log)
     pause = 1.0
     while True:
@@ -51,7 +62,7 @@ def open_daemon(
             troubles.cleared("start")
             return daemon
         except StoreError as error:
-            if once:
+            if once or (reloaded and isinstance(error, InUseError)):
                 raise
             troubles.raised("start", error)
             # Neither the start nor, after a reload, the watchdog is to run out over a full disk.

@@ -4,20 +4,20 @@ A record is durable once `add` returns. Everything else (filed, total, cursors) 
 it is found out again from the folder, the log and the broker.
 """
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import msgspec
 
 from dropsight import crashpoints
-from dropsight.errors import ConfigError, DropsightError, StoreError, is_passing, reason
+from dropsight.errors import DropsightError
 from dropsight.records import Status, with_total
+from dropsight.service.locks import sole_user
 from dropsight.service.outbox import Delivery
 from dropsight.service.schema import SHELVE, Shelved, connect, migrate, storable, translated
 
@@ -62,16 +62,16 @@ class Unfiled:
 class Store:
     """Used by the recorder's thread alone; others read through `JournalReader`s of their own.
 
-    Raises ConfigError where another daemon has it, StoreError where the file cannot be used.
+    Raises InUseError where another daemon has it, StoreError where the file cannot be used.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with ExitStack() as stack, translated(path):
-            self._lock = stack.enter_context(_sole_owner(path))
+            stack.enter_context(sole_user(path, "store.path"))
             self._db = stack.enter_context(closing(connect(path)))
             migrate(self._db, path)
-            stack.pop_all()
+            self._open = stack.pop_all()
 
     def add(self, rows: Sequence[Row]) -> list[int | None]:
         """Insert and fsync in one transaction; return a seq for each row, None where the id is on record."""
@@ -144,8 +144,7 @@ class Store:
             self._db.executemany("DELETE FROM kept WHERE id = ?", [(record_id,) for record_id in ids])
 
     def close(self) -> None:
-        self._db.close()
-        self._lock.close()
+        self._open.close()
 
     def _insert(self, row: Row) -> int | None:
         values = (row.id, row.path, row.size, storable(row.mtime_ns), row.camera, row.status, row.line)
@@ -251,21 +250,3 @@ def final_line(line: bytes, total_ms: float | None) -> bytes:
 def _cursor(db: sqlite3.Connection, name: Cursor) -> int:
     row = db.execute("SELECT seq FROM cursor WHERE name = ?", (name,)).fetchone()
     return 0 if row is None else int(row[0])
-
-
-def _sole_owner(path: Path) -> IO[bytes]:
-    """Hold the lock beside the journal; the kernel gives it back however the process ends."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(path.name + ".lock").open("ab")
-    except OSError as error:
-        text = f"store.path: {path.parent} cannot be written: {reason(error)}"
-        raise (StoreError(text) if is_passing(error) else ConfigError([text])) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise ConfigError(
-            [f"store.path: {path} is in use by another dropsight; give this one its own"]
-        ) from None
-    return lock

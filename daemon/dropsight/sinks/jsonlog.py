@@ -22,6 +22,8 @@ _TAIL_BYTES = 65_536
 _RECENT_BYTES = 2**21
 _RECENT_BACKUPS = 2
 _PART = ".part"
+# How our lines begin: what else stands at the end of the log is another program's.
+_BEGINNING = b'{"schema":"dropsight/'
 
 
 class JsonLog:
@@ -97,7 +99,9 @@ class JsonLog:
 
     def _open(self) -> None:
         self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        self._size = _cut_unfinished_line(self._fd)
+        _cut_own_half_line(self._fd)
+        self._size = os.fstat(self._fd).st_size
+        self._torn_size: int | None = None
 
     def _reopen_if_moved(self) -> None:
         """Follow logrotate, or a person, who renamed or removed the file."""
@@ -111,22 +115,27 @@ class JsonLog:
             former = self._fd
             self._open()
             os.close(former)
-        elif mine.st_size > self._size:  # half a block, from when the disk was full
+        elif mine.st_size == self._torn_size:
             os.ftruncate(self._fd, self._size)
+            self._torn_size = None
         else:
             self._size = mine.st_size
 
     def _write(self, block: bytes) -> None:
+        if self._size and os.pread(self._fd, 1, self._size - 1) != b"\n":
+            block = b"\n" + block  # another program's half line
+        left = block
         try:
-            left = block
             if crashpoints.near("in_line"):
                 os.write(self._fd, block[: len(block) * 2 // 3])
                 crashpoints.die()
             while left:
                 left = left[os.write(self._fd, left) :]
         except OSError:
+            self._torn_size = self._size + len(block) - len(left)
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, self._size)
+                self._torn_size = None
             raise
         self._size += len(block)
 
@@ -213,8 +222,8 @@ def lines_of(path: Path) -> Iterator[bytes]:
         yield from file
 
 
-def _cut_unfinished_line(fd: int) -> int:
-    """A crash in mid-write may leave half a line: take it off; return the size that is left."""
+def _cut_own_half_line(fd: int) -> None:
+    """A crash in mid-write may leave half a line of ours, or zeros in its place: take it off."""
     size = os.fstat(fd).st_size
     end = size
     while end > 0:
@@ -224,9 +233,9 @@ def _cut_unfinished_line(fd: int) -> int:
             end = start + newline + 1
             break
         end = start
-    if end < size:
+    head = os.pread(fd, len(_BEGINNING), end).rstrip(b"\0")
+    if end < size and _BEGINNING.startswith(head):
         os.ftruncate(fd, end)
-    return end
 
 
 def _unusable(path: Path, error: OSError) -> SinkError:

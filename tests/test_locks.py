@@ -1,0 +1,156 @@
+"""One inbox, one journal and one log have one dropsight: another waits, and no stranger can hold it up."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brokers import wait_until
+from daemons import PHOTOS, House, dropsight, faults, running
+from test_reload import hang_up, rewrite
+
+STRANGER = """
+import fcntl, os, sys
+os.setuid(12345)
+fcntl.flock(int(sys.argv[1]), fcntl.LOCK_EX)
+print("has it", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def lock_of_a_stranger(path: Path, *, at_once: bool = True) -> Iterator[subprocess.Popen[str]]:
+    """A process of another user that holds the lock, or waits for it."""
+    fd, pipe = os.open(path, os.O_RDONLY), subprocess.PIPE
+    arguments = [sys.executable, "-c", STRANGER, str(fd)]
+    process = subprocess.Popen(arguments, stdin=pipe, stdout=pipe, pass_fds=[fd], text=True, cwd="/")
+    os.close(fd)
+    assert process.stdout
+    try:
+        if at_once:
+            assert process.stdout.readline() == "has it\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def house_at(root: Path, **settings: Any) -> House:
+    root.mkdir()
+    return House(root, settings)
+
+
+def test_a_second_dropsight_on_an_inbox_waits_until_the_first_ends(tmp_path: Path) -> None:
+    first = house_at(tmp_path / "a")
+    second = house_at(tmp_path / "b", watch=[{"path": str(first.inbox)}])
+    first.start()
+    second.spawn()
+    try:
+        says = f"watch: {first.inbox} is watched by another dropsight already: waiting for it to end"
+        wait_until(lambda: says in second.daemon_log())
+        shutil.copy(PHOTOS[0], first.inbox)
+        wait_until(lambda: first.finished() == 1)
+        assert first.stop() == 0
+        wait_until(second.answers)
+        shutil.copy(PHOTOS[1], first.inbox)
+        wait_until(lambda: second.finished() == 1)
+    finally:
+        first.kill()
+        second.kill()
+    assert [len(house.records()) for house in (first, second)] == [1, 1]
+
+
+def test_a_second_dropsight_on_a_log_waits_until_the_first_ends(tmp_path: Path) -> None:
+    first = house_at(tmp_path / "a")
+    log = tmp_path / "a" / "logs" / "results.jsonl"
+    second = house_at(tmp_path / "b", log={"path": str(log)})
+    first.start()
+    second.spawn()
+    try:
+        wait_until(lambda: f"log.path: {log} is in use by another dropsight" in second.daemon_log())
+        shutil.copy(PHOTOS[0], first.inbox)
+        shutil.copy(PHOTOS[1], second.inbox)
+        wait_until(lambda: first.finished() == 1)
+        assert first.stop() == 0
+        wait_until(second.answers)
+        wait_until(lambda: second.finished() == 1)
+        assert len(first.records()) == 2
+    finally:
+        first.kill()
+        second.kill()
+
+
+def test_a_single_run_beside_a_dropsight_ends_with_one_line(tmp_path: Path) -> None:
+    with running(tmp_path) as house:
+        done = dropsight("run", "-c", str(house.config), "--once")
+        assert done.returncode == 1
+        journal = tmp_path / "state" / "journal.db"
+        assert faults(done) == [
+            f"dropsight: store.path: {journal} is in use by another dropsight: waiting for it to end"
+        ]
+
+
+def test_a_reload_to_an_inbox_that_another_watches_leaves_all_as_it_was(tmp_path: Path) -> None:
+    other = house_at(tmp_path / "other")
+    (tmp_path / "mine").mkdir()
+    other.start()
+    try:
+        with running(tmp_path / "mine") as house:
+            rewrite(house, watch=[{"path": str(other.inbox)}])
+            hang_up(house)
+            wait_until(lambda: "not reloaded, going on as before: watch:" in house.daemon_log())
+            wait_until(house.answers)
+            shutil.copy(PHOTOS[0], house.inbox)
+            wait_until(lambda: len(house.records()) == 1)
+    finally:
+        other.kill()
+
+
+def test_an_inbox_that_is_watched_by_two_names_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "inbox")
+    house = House(tmp_path, {"watch": [{"path": "inbox"}, {"path": "link"}]})
+    done = dropsight("run", "-c", str(house.config), "--once")
+    assert done.returncode == 2
+    assert "is watched by another name already; watch it once" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_stranger_s_lock_on_the_inbox_stops_neither_a_start_nor_a_reload(tmp_path: Path) -> None:
+    house = House(tmp_path, {})
+    with lock_of_a_stranger(house.inbox):
+        house.start()
+        try:
+            wait_until(lambda: "somebody without a right to it holds its lock" in house.daemon_log())
+            shutil.copy(PHOTOS[0], house.inbox)
+            wait_until(lambda: len(house.records()) == 1)
+        finally:
+            house.kill()
+    house.start()
+    try:
+        with lock_of_a_stranger(house.inbox, at_once=False) as waits:
+            wait_until(lambda: f"-> FLOCK  ADVISORY  WRITE {waits.pid} " in Path("/proc/locks").read_text())
+            rewrite(house, stats={"interval_seconds": 30})
+            hang_up(house)
+            assert waits.stdout
+            assert waits.stdout.readline() == "has it\n"
+            wait_until(lambda: house.daemon_log().count("is warm") == 3)
+            shutil.copy(PHOTOS[1], house.inbox)
+            wait_until(lambda: len(house.records()) == 2)
+    finally:
+        house.kill()
+
+
+def test_the_locks_of_journal_and_log_are_for_nobody_else_to_open(tmp_path: Path) -> None:
+    earlier = tmp_path / "state" / "journal.db.lock"
+    earlier.parent.mkdir()
+    earlier.touch(mode=0o644)
+    with running(tmp_path):
+        for lock in (earlier, tmp_path / "logs" / "results.jsonl.lock"):
+            assert stat.S_IMODE(lock.stat().st_mode) == 0o600
