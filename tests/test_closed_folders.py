@@ -14,6 +14,7 @@ from brokers import wait_until
 from daemons import PHOTOS, House
 from dropsight.service import filer as filer_module
 from dropsight.service.backlog import Backlog
+from dropsight.service.durability import Durability
 from dropsight.service.filer import Filer
 from dropsight.service.recording import Finished, Recorded, durable
 from dropsight.service.refusals import Refusals
@@ -156,11 +157,12 @@ def test_of_too_many_in_a_closed_folder_the_rest_is_left_alone_until_it_is_open(
     shelf, backlog = Shelf(tmp_path), Backlog()
     (tmp_path / "state").mkdir()
     refusals = Refusals(tmp_path / "state", Troubles(logging.getLogger()))
-    filer = Filer(backlog, Troubles(logging.getLogger()), refusals, gets_on=lambda: None)
+    durability = Durability(Troubles(logging.getLogger()), images=False)
+    filer = Filer(backlog, Troubles(logging.getLogger()), refusals, durability, gets_on=lambda: None)
     entries = [arrived(shelf, backlog, number) for number in range(3)]
     another = str(shelf.inbox / "trip" / "another.jpg")
     filer.file(entries[:1])
-    assert filer.filed == [0]
+    assert durability.filed == [0]
     with immutable(shelf.inbox / "trip"):
         filer.file(entries[1:2])
         assert not filer.refuses(another)
@@ -170,6 +172,6 @@ def test_of_too_many_in_a_closed_folder_the_rest_is_left_alone_until_it_is_open(
         # What waits for the folder is nobody's work: silence of cameras is judged, and others have the room.
         assert (backlog.counters().waiting, backlog.counters().in_hand) == (2, 0)
     filer.try_again(at_once=True)
-    assert filer.filed == [0, 1, 2]
+    assert durability.filed == [0, 1, 2]
     assert not filer.refuses(another)
     assert backlog.counters().waiting == 0

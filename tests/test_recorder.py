@@ -1,8 +1,10 @@
 """Group commit and its consequences, with a real journal, a real log and real files."""
 
+import errno
 import json
 import logging
 import os
+import shutil
 import sqlite3
 import subprocess
 import threading
@@ -16,7 +18,7 @@ from brokers import wait_until
 from dropsight.config import Watch
 from dropsight.errors import DamagedError, ErrorCode
 from dropsight.records import encode
-from dropsight.service import pacing
+from dropsight.service import durability, pacing
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.loglines import LogLines
@@ -52,6 +54,7 @@ class Desk:
             stats=Stats(window_seconds=60),
             history=History(1000, None),
             troubles=Troubles(logging.getLogger()),
+            images_durable=True,
             on_recorded=on_recorded,
         )
 
@@ -333,4 +336,87 @@ def test_in_a_catch_up_groups_wait_to_fill_up_and_a_full_one_waits_no_longer(
         desk.recorder.put(desk.arrival("one-more.jpg"))
         assert desk.recorder.drain(seconds=30)
     assert len(desk.lines()) == len(arrivals) + 1
+    desk.close()
+
+
+def brought_back(desk: Desk, finished: Finished) -> Finished:
+    """The image is taken once more: as it was, after a rename that a loss of power undid."""
+    desk.backlog.hint(desk.folder, finished.path, closed=True)
+    candidate = desk.backlog.take()
+    assert candidate
+    return Finished(candidate, Path(finished.path).stat(), finished.record)
+
+
+def test_an_image_that_a_loss_of_power_brought_back_is_filed_again_without_a_second_record(
+    tmp_path: Path,
+) -> None:
+    """The journal's disk kept `filed`, the inbox's disk forgot the rename."""
+    desk = Desk(tmp_path)
+    finished = desk.arrival("a.jpg")
+    (seq,) = desk.store.add([row_of(finished, encode(finished.record))])
+    desk.store.settle(totals=[], filed=[seq or 0], cursors={"log": 0})
+    desk.close()
+    desk = Desk(tmp_path)
+    desk.recorder.recover([desk.folder])
+    with desk.running():
+        desk.recorder.put(brought_back(desk, finished))
+        wait_until((tmp_path / "processed" / "a.jpg").exists)
+    assert desk.lines() == ["a.jpg"]
+    assert (desk.backlog.counters().seen, desk.recorder.newest) == (0, 1)
+    desk.close()
+
+
+def test_a_file_that_was_copied_back_after_a_restart_is_a_drop_of_its_own(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    with desk.running():
+        first = desk.arrival("a.jpg")
+        desk.recorder.put(first)
+        wait_until(lambda: desk.backlog.counters().done == 1)
+    desk.close()
+    desk = Desk(tmp_path)
+    desk.recorder.recover([desk.folder])
+    shutil.copy2(tmp_path / "processed" / "a.jpg", desk.inbox / "a.jpg")
+    with desk.running():
+        desk.recorder.put(brought_back(desk, first))
+        wait_until(lambda: desk.backlog.counters().done == 1)
+    assert desk.lines() == ["a.jpg", "a.jpg"]
+    desk.close()
+
+
+def test_images_are_on_disk_before_their_record_and_their_new_places_before_it_counts_as_filed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    def synced(folder: str) -> None:
+        moved = "moved" if (tmp_path / "processed" / "a.jpg").exists() else "waiting"
+        unfiled = [entry.seq for entry in desk.store.unfiled()]
+        steps.append(f"{folder}: {moved}, {desk.recorder.newest} recorded, {unfiled} unfiled")
+
+    monkeypatch.setattr(durability, "sync_file_system", synced)
+    desk = Desk(tmp_path)
+    with desk.running():
+        desk.recorder.put(desk.arrival("a.jpg"))
+        wait_until(lambda: desk.backlog.counters().done == 1)
+        wait_until(lambda: len(steps) == 2)
+    assert steps[0] == f"{desk.inbox}: waiting, 0 recorded, [] unfiled"
+    assert steps[1].endswith(": moved, 1 recorded, [1] unfiled")
+    assert desk.store.unfiled() == []
+    desk.close()
+
+
+def test_a_disk_that_cannot_make_images_durable_is_told_of_and_stops_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(folder: str) -> None:
+        raise OSError(errno.EIO, "Input/output error", folder)
+
+    monkeypatch.setattr(durability, "sync_file_system", fails)
+    desk = Desk(tmp_path)
+    with desk.running():
+        desk.recorder.put(desk.arrival("a.jpg"))
+        wait_until(lambda: desk.backlog.counters().done == 1)
+        assert "may be lost with the power: Input/output error" in desk.recorder.troubles.current()["syncing"]
+    assert desk.lines() == ["a.jpg"]
+    assert [entry.seq for entry in desk.store.unfiled()] == [1]
     desk.close()

@@ -23,6 +23,7 @@ from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Drop
 from dropsight.records import encode
+from dropsight.service.disk import write_whole
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.work import Engine
 
@@ -174,10 +175,11 @@ def _keep(file: Path | None, best: Split) -> None:
         return
     before = file.read_text(encoding="utf-8")
     part = file.with_name(file.name + ".part")
-    part.write_text(with_values(before, values), encoding="utf-8")
+    after = with_values(before, values).encode()
+    part.write_bytes(after)
     try:
         settings(part)
-        part.replace(file)
+        write_whole(file, after)
     finally:
         part.unlink(missing_ok=True)
     print(f"{file}: {best}", file=sys.stderr)

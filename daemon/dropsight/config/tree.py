@@ -114,6 +114,7 @@ class Log(Struct, frozen=True):
 class Store(Struct, frozen=True):
     path: Path = Path("state/journal.db")
     max_records: Count = 100_000
+    durable: Literal["images", "records"] = "images"
 
 
 class Tls(Struct, frozen=True):

@@ -235,6 +235,7 @@ class Daemon:
             stats=self._stats,
             history=History(self._config.store.max_records, mqtt.max_backlog if mqtt else None),
             troubles=self._troubles,
+            images_durable=self._config.store.durable == "images",
             on_recorded=self._on_recorded,
         )
         recorder.recover(self._folders)

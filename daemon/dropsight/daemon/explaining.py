@@ -25,6 +25,7 @@ from dropsight.inference.pipeline import Answer, Drop
 from dropsight.names import as_text
 from dropsight.records import Result, decode
 from dropsight.service.backlog import Backlog
+from dropsight.service.disk import write_whole
 from dropsight.service.filing import other_name
 from dropsight.service.shelf import overlay_beside
 from dropsight.service.store import JournalReader
@@ -182,6 +183,4 @@ def _jpeg(pixels: Pixels, heatmap: "Heatmap") -> bytes:
 
 def _write(target: Path, data: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    part.write_bytes(data)
-    part.rename(target)
+    write_whole(target, data)

@@ -9,6 +9,7 @@ from dropsight.names import as_text
 from dropsight.records import status_of
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
+from dropsight.service.durability import Durability
 from dropsight.service.filing import Filing, PlaceError, file_away, identity
 from dropsight.service.mishaps import internal_error
 from dropsight.service.recording import Recorded, filed_of
@@ -26,27 +27,32 @@ MOST_BEHIND = 4_096
 class Filer:
     """Used by the recorder's thread alone, but for `refuses`.
 
-    `filed` are the seqs that the journal has yet to hear of. `gets_on` is called for every file: copying many
-    takes its time.
+    `gets_on` is called for every file: copying many takes its time.
     """
 
     def __init__(
-        self, backlog: Backlog, troubles: Troubles, refusals: Refusals, *, gets_on: Callable[[], None]
+        self,
+        backlog: Backlog,
+        troubles: Troubles,
+        refusals: Refusals,
+        durability: Durability,
+        *,
+        gets_on: Callable[[], None],
     ) -> None:
         self._backlog, self._troubles, self._refusals, self._gets_on = backlog, troubles, refusals, gets_on
+        self._durability = durability
         self._stuck: list[Recorded] = []
         self._behind: list[Recorded] = []
         """Images in folders that are closed to us."""
         self._closed: dict[str, str] = {}
         """Folders with such images in them, and the topmost that is to be opened."""
         self._pause, self._next_try = FIRST_PAUSE_SECONDS, 0.0
-        self.filed: list[int] = []
         self.shelved: list[Shelved] = []
         """Where they lie now."""
 
     @property
     def at_rest(self) -> bool:
-        return not (self._stuck or self._behind or self.filed)
+        return not (self._stuck or self._behind)
 
     @property
     def seconds_to_next_try(self) -> float:
@@ -62,9 +68,11 @@ class Filer:
 
     def was_filed(self, filed: Filed, folders: Sequence[DropFolder]) -> None:
         """It is out of the inbox."""
-        self.filed.append(filed.seq)
+        places = [os.path.dirname(filed.path)]
         if there := lies_at(folders, filed):
             self.shelved.append(there)
+            places.append(os.fsdecode(there.place))
+        self._durability.moved(filed.seq, *places)
 
     def try_again(self, *, at_once: bool = False) -> None:
         before = [*self._stuck, *self._behind]

@@ -12,6 +12,7 @@ from dropsight.errors import DamagedError, StoreError
 from dropsight.records import encode
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
+from dropsight.service.durability import Durability
 from dropsight.service.filer import Filer
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inbound import Inbound
@@ -27,6 +28,7 @@ from dropsight.service.recording import (
     free_repeat,
     left_behind,
     repeated,
+    returned,
     row_of,
 )
 from dropsight.service.refusals import Refusals
@@ -55,6 +57,7 @@ class Recorder:
         stats: Stats,
         history: History,
         troubles: Troubles,
+        images_durable: bool,
         on_recorded: Callable[[Sequence[Recorded]], None],
     ) -> None:
         self._store, self._backlog, self._stats, self._history = store, backlog, stats, history
@@ -72,11 +75,13 @@ class Recorder:
         self.held_up = False
         """The journal takes nothing for now: whoever waits for the recorder does so rightly."""
         self._acknowledged = self._acknowledged_noted = store.cursor("mqtt")
-        self._filer = Filer(backlog, self.troubles, self.refusals, gets_on=self._beat)
+        self._durability = Durability(troubles, images=images_durable)
+        self._filer = Filer(backlog, troubles, self.refusals, self._durability, gets_on=self._beat)
         self._totals: list[tuple[float, int]] = []
         self._untold: list[Recorded] = []
         self._forgotten: list[str] = []
-        self.newest, self._pruned_at = self._reader.newest(), 0
+        self.newest = self._newest_before = self._reader.newest()
+        self._pruned_at = 0
         self._log_noted = self._log.synced
         self.visible = 0
         """Records up to this seq have their final line: a publisher may read them."""
@@ -140,6 +145,7 @@ class Recorder:
             else:
                 filed = Filed.from_row(row.seq, row.path, row.size, row.mtime_ns, row.line)
                 self._filer.was_filed(filed, folders)
+        self._durability.sync()
         self._settle()
 
     def run(self) -> None:
@@ -153,6 +159,7 @@ class Recorder:
                 self._drained.set()
         self._filer.try_again(at_once=True)
         self._log.sync()
+        self._durability.sync()
         self._settle()
         self._reader.close()
 
@@ -175,8 +182,9 @@ class Recorder:
         self.heartbeats.beat(NAME)
 
     def _at_rest(self) -> bool:
-        outstanding = self._totals or self._forgotten or self.troubles.any()
-        return self._log.at_rest and self._filer.at_rest and not (outstanding or self._stopping.is_set())
+        if self._totals or self._forgotten or self.troubles.any() or self._stopping.is_set():
+            return False
+        return self._log.at_rest and self._filer.at_rest and self._durability.at_rest
 
     def _record(self, group: Sequence[Made]) -> bool:
         """Take a group all the way; False when the journal takes nothing and it is time to stop."""
@@ -207,10 +215,12 @@ class Recorder:
 
     def _commit(self, group: Sequence[Made]) -> list[int | None] | None:
         rows = [row_of(made.finished, made.line) for made in group]
+        began = time.monotonic()
+        self.heartbeats.rest(NAME)  # a disk under a heavy load takes its time
+        self._durability.sync(made.finished.path for made in group)
         while True:
             crashpoints.reach("before_commit")
             self._beat()
-            began = time.monotonic()
             try:
                 seqs = self._store.add(rows)
             except StoreError as error:
@@ -220,6 +230,7 @@ class Recorder:
                 if self._stopping.wait(RETRY_SECONDS):
                     log.warning("%d images stay in their folder: the journal takes no records", len(rows))
                     return None
+                began = time.monotonic()
             else:
                 crashpoints.reach("after_commit")
                 self._pace.committed(began=began)
@@ -231,7 +242,11 @@ class Recorder:
         if finished.candidate.folder.settings.after == "keep":
             self._backlog.drop(finished.candidate)
             return
-        for repeat in itertools.count(free_repeat(finished, self._reader)):
+        free = free_repeat(finished, self._reader)
+        if known := returned(finished, free - 1, self._reader, upto=self._newest_before):
+            self._filer.file([known])
+            return
+        for repeat in itertools.count(free):
             again = repeated(finished, repeat)
             line = encode(again.record)
             seqs = self._commit([Made(again, line)])
@@ -264,14 +279,15 @@ class Recorder:
         if acknowledged != self._acknowledged_noted:
             crashpoints.reach("before_puback_commit")
         try:
-            filer = self._filer
-            self._store.settle(totals=self._totals, filed=filer.filed, cursors=cursors, shelved=filer.shelved)
+            filed, shelved = self._durability.filed, self._filer.shelved
+            self._store.settle(totals=self._totals, filed=filed, cursors=cursors, shelved=shelved)
             self._store.forget_kept(forgotten)
         except StoreError as error:
             self._tell_unless_damaged(error)
             return
         self.troubles.cleared("journal")
-        self._totals, self._filer.filed, self._filer.shelved = [], [], []
+        self._totals, self._filer.shelved = [], []
+        self._durability.settled()
         del self._forgotten[: len(forgotten)]
         self._acknowledged_noted, self._log_noted = acknowledged, cursors["log"]
         self.visible = self.newest
@@ -298,9 +314,10 @@ class Recorder:
         """Whatever is due between two groups."""
         self._log.sync_if_due()
         self._filer.try_again()
+        self._durability.sync_if_due()
         news = self._acknowledged != self._acknowledged_noted
         news = news or self._log.synced - self._log_noted >= UNNOTED_LINES
-        if self._filer.filed or self._totals or self._forgotten or news:
+        if self._durability.filed or self._totals or self._forgotten or news:
             self._settle()
         if self.newest - self._pruned_at >= self._history.prune_every:
             self._prune()

@@ -90,7 +90,16 @@ def row_of(finished: Finished, line: bytes) -> Row:
     kept = candidate.folder.settings.after == "keep"
     path = os.fsencode(candidate.path)
     return Row(
-        record.id, path, stat.st_size, stat.st_mtime_ns, record.camera, status_of(record), line, kept=kept
+        record.id,
+        path,
+        stat.st_size,
+        stat.st_mtime_ns,
+        record.camera,
+        status_of(record),
+        line,
+        kept=kept,
+        inode=stat.st_ino,
+        changed_ns=stat.st_ctime_ns,
     )
 
 
@@ -129,6 +138,20 @@ def free_repeat(finished: Finished, reader: JournalReader) -> int:
 def filed_of(entry: Recorded) -> Filed:
     finished, stat = entry.finished, entry.finished.stat
     return Filed(entry.seq, finished.path, stat.st_size, stat.st_mtime_ns, finished.record, stat.st_ino)
+
+
+def returned(finished: Finished, repeat: int, reader: JournalReader, *, upto: int) -> Recorded | None:
+    """Recognize a file that a loss of power brought back from where it had been filed: it is on record.
+
+    Only up to the records of earlier lives: on file systems that keep no time of a renaming, a file that
+    somebody moved back looks the same.
+    """
+    row = reader.find(repeated(finished, repeat).record.id)
+    if row is None or row.seq > upto or not row.is_of_the_very(finished.stat):
+        return None
+    finished.candidate.counted = False
+    again = msgspec.structs.replace(finished, record=decode(row.line))
+    return Recorded(row.seq, again, row.line, 0.0)
 
 
 def left_behind(row: Unfiled, folders: Sequence[DropFolder], backlog: Backlog) -> Recorded | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dropsight.errors import StoreError
+from dropsight.service.disk import write_whole
 from dropsight.service.troubles import Troubles
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Refusals:
 
     def _write(self, folders: Iterable[str]) -> None:
         try:
-            self._note.write_bytes(b"".join(os.fsencode(folder) + b"\n" for folder in sorted(folders)))
+            write_whole(self._note, b"".join(os.fsencode(folder) + b"\n" for folder in sorted(folders)))
         except OSError as error:
             log.warning("%s cannot be written: %s", self._note, error.strerror)
 

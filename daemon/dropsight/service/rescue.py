@@ -87,8 +87,10 @@ def _copy_what_is_readable(damaged: Path, fresh: Path) -> int:
     ):
         create_schema(new)
         new.execute("BEGIN")
-        for row in _records(old):
-            new.execute("INSERT OR IGNORE INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        names = sorted(_columns(old) & _columns(new))
+        insert = f"INSERT OR IGNORE INTO record ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608 - ours
+        for row in _records(old, ", ".join(names)):
+            new.execute(insert, row)
         for row in _readable(old, "SELECT id, path FROM kept"):
             new.execute("INSERT OR IGNORE INTO kept VALUES (?, ?)", row)
         for row in _readable(old, "SELECT * FROM shelf"):
@@ -106,11 +108,14 @@ def _copy_what_is_readable(damaged: Path, fresh: Path) -> int:
     return int(saved)
 
 
-def _records(old: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
+def _columns(db: sqlite3.Connection) -> set[str]:
+    return {str(name) for (name,) in _readable(db, "SELECT name FROM pragma_table_info('record')")}
+
+
+def _records(old: sqlite3.Connection, names: str) -> Iterator[tuple[object, ...]]:
     """From the front to the damage, then from the back to it."""
-    columns = "seq, id, path, size, mtime_ns, camera, status, line, total_ms, filed"
-    yield from _readable(old, f"SELECT {columns} FROM record NOT INDEXED ORDER BY seq")  # noqa: S608 - ours
-    yield from _readable(old, f"SELECT {columns} FROM record NOT INDEXED ORDER BY seq DESC")  # noqa: S608
+    yield from _readable(old, f"SELECT {names} FROM record NOT INDEXED ORDER BY seq")  # noqa: S608 - ours
+    yield from _readable(old, f"SELECT {names} FROM record NOT INDEXED ORDER BY seq DESC")  # noqa: S608
 
 
 def _readable(db: sqlite3.Connection, query: str) -> Iterator[tuple[object, ...]]:

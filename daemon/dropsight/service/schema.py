@@ -30,6 +30,8 @@ CREATE TABLE kept (id TEXT PRIMARY KEY, path BLOB NOT NULL) STRICT, WITHOUT ROWI
 """
 
 
+# In the table of records, from the next start on.
+_LATER_COLUMNS = {"inode": "INTEGER", "changed_ns": "INTEGER"}
 # Journals of before have these from the next start on; dropsights of before do not mind them.
 LATER = """
 CREATE INDEX IF NOT EXISTS newest ON record (camera, seq) WHERE status = 'ok';
@@ -100,6 +102,7 @@ def connect(path: Path) -> sqlite3.Connection:
 def migrate(db: sqlite3.Connection, path: Path) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version == VERSION:
+        _add_later_columns(db)
         db.executescript(LATER)
         return
     if version > VERSION:
@@ -111,3 +114,10 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
 
 def create_schema(db: sqlite3.Connection) -> None:
     db.executescript(f"BEGIN; {SCHEMA} {LATER} PRAGMA user_version = {VERSION}; COMMIT;")
+    _add_later_columns(db)
+
+
+def _add_later_columns(db: sqlite3.Connection) -> None:
+    there = {name for (name,) in db.execute("SELECT name FROM pragma_table_info('record')")}
+    for name in _LATER_COLUMNS.keys() - there:
+        db.execute(f"ALTER TABLE record ADD COLUMN {name} {_LATER_COLUMNS[name]}")

@@ -22,8 +22,8 @@ from dropsight.service.outbox import Delivery
 from dropsight.service.schema import SHELVE, Shelved, connect, migrate, storable, translated
 
 _INSERT = (
-    "INSERT OR IGNORE INTO record (id, path, size, mtime_ns, camera, status, line)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+    "INSERT OR IGNORE INTO record (id, path, size, mtime_ns, inode, changed_ns, camera, status, line)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 Cursor = Literal["log", "mqtt", "shelf"]
@@ -40,6 +40,8 @@ class Row(msgspec.Struct, frozen=True):
     status: Status
     line: bytes
     kept: bool = False
+    inode: int = 0
+    changed_ns: int = 0
 
 
 class UnfitError(DropsightError):
@@ -53,10 +55,19 @@ class Unfiled:
     size: int
     mtime_ns: int
     line: bytes
+    inode: int | None
+    changed_ns: int | None
 
     def is_of(self, stat: os.stat_result) -> bool:
         """Whether the record was made from this file, by size and time."""
         return (stat.st_size, storable(stat.st_mtime_ns)) == (self.size, self.mtime_ns)
+
+    def is_of_the_very(self, stat: os.stat_result) -> bool:
+        """Whether it is the file itself, neither copied nor renamed since: as before a rename undone."""
+        return (storable(stat.st_ino), storable(stat.st_ctime_ns)) == (self.inode, self.changed_ns)
+
+
+_UNFILED = "SELECT seq, path, size, mtime_ns, line, inode, changed_ns FROM record"
 
 
 class Store:
@@ -100,9 +111,7 @@ class Store:
 
     def unfiled(self) -> list[Unfiled]:
         with translated(self.path):
-            rows = self._db.execute(
-                "SELECT seq, path, size, mtime_ns, line FROM record WHERE filed = 0 ORDER BY seq"
-            )
+            rows = self._db.execute(f"{_UNFILED} WHERE filed = 0 ORDER BY seq")
             return [Unfiled(*row) for row in rows]
 
     def cursor(self, name: Cursor) -> int:
@@ -147,7 +156,8 @@ class Store:
         self._open.close()
 
     def _insert(self, row: Row) -> int | None:
-        values = (row.id, row.path, row.size, storable(row.mtime_ns), row.camera, row.status, row.line)
+        times = (storable(row.mtime_ns), storable(row.inode), storable(row.changed_ns))
+        values = (row.id, row.path, row.size, *times, row.camera, row.status, row.line)
         try:
             if crashpoints.is_set("in_row"):
                 crashpoints.reach_image("in_row", row.path + b" " + row.status.encode())
@@ -196,9 +206,7 @@ class JournalReader:
 
     def find(self, record_id: str) -> Unfiled | None:
         with translated(self.path):
-            row = self._db.execute(
-                "SELECT seq, path, size, mtime_ns, line FROM record WHERE id = ?", (record_id,)
-            ).fetchone()
+            row = self._db.execute(f"{_UNFILED} WHERE id = ?", (record_id,)).fetchone()
             return None if row is None else Unfiled(*row)
 
     def newest(self) -> int:

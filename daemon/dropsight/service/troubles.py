@@ -12,7 +12,7 @@ from dropsight.names import as_text
 REMIND_SECONDS = 300.0
 PARTS = (
     *("cameras", "config", "filing", "folders", "housekeeping", "internal"),
-    *("journal", "kernels", "log", "machine", "model", "mqtt", "start", "web"),
+    *("journal", "kernels", "log", "machine", "model", "mqtt", "start", "syncing", "web"),
 )
 
 

@@ -12,7 +12,7 @@ from dropsight.web.sources import Sources
 
 CHECK_SECONDS = 5.0
 TRIAL = b"\0" * 4_096
-_OF_DISK = ("journal", "log", "filing")
+_OF_DISK = ("journal", "log", "filing", "syncing")
 
 BrokerState = Literal["connected", "away", "off"]
 

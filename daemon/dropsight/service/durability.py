@@ -1,0 +1,77 @@
+"""Images are on disk before their record is, and their new places before the record counts as filed."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable
+
+from dropsight.errors import StoreError, reason
+from dropsight.service.disk import sync_file_system
+from dropsight.service.troubles import Troubles
+
+SYNC_SECONDS = 1.0
+SYNCING = "syncing"
+
+
+class Durability:
+    """Used by the recorder's thread alone.
+
+    A file system is synced as a whole, once a group of records: file by file, each image costs a disk two
+    flushes. What was moved after the one group is on disk with the images of the next. Where `images` is
+    false nothing of this is done, and a loss of power may empty or bring back what was recorded before it.
+    """
+
+    def __init__(self, troubles: Troubles, *, images: bool) -> None:
+        self._troubles, self._images = troubles, images
+        self._moved: list[int] = []
+        self._places: set[str] = set()
+        self._next_sync = 0.0
+        self.filed: list[int] = []
+        """The seqs of images that are where they belong for good; the journal has yet to hear of them."""
+
+    @property
+    def at_rest(self) -> bool:
+        return not (self._moved or self.filed)
+
+    def moved(self, seq: int, *places: str) -> None:
+        """The image of this record was filed away; `places` are the folders that it came from and went to."""
+        if self._images:
+            self._moved.append(seq)
+            self._places.update(places)
+        else:
+            self.filed.append(seq)
+
+    def sync_if_due(self) -> None:
+        if self._moved and time.monotonic() >= self._next_sync:
+            self.sync()
+
+    def sync(self, images: Iterable[str] = ()) -> None:
+        """Have these images on disk, and all that was moved.
+
+        Where a disk cannot, that is told: records go on being made, but none of them counts as filed.
+        """
+        if not self._images:
+            return
+        self._next_sync = time.monotonic() + SYNC_SECONDS
+        try:
+            for place in _one_a_file_system(self._places.union(map(os.path.dirname, images))):
+                with contextlib.suppress(FileNotFoundError):
+                    sync_file_system(place)
+        except OSError as error:
+            text = f"what was written to {error.filename} may be lost with the power: {reason(error)}"
+            self._troubles.raised(SYNCING, StoreError(text))
+            return
+        self._troubles.cleared(SYNCING)
+        self.filed += self._moved
+        self._moved, self._places = [], set()
+
+    def settled(self) -> None:
+        self.filed = []
+
+
+def _one_a_file_system(folders: Iterable[str]) -> Iterable[str]:
+    found: dict[int, str] = {}
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found.setdefault(os.stat(folder).st_dev, folder)
+    return found.values()
