@@ -31,9 +31,15 @@ class Inbox:
         self.folder = DropFolder.open(Watch(path=root))
         self.backlog = Backlog(capacity=capacity)
         self._at_file, self._come_to = at_file, 0
-        refusals = Refusals(root, Troubles(logging.getLogger(__name__)))
+        troubles = Troubles(logging.getLogger(__name__))
         self.scanner = Scanner(
-            [self.folder], self.backlog, skip=self._skip, refusals=refusals, clock=Clock(), look_seconds=0.0
+            [self.folder],
+            self.backlog,
+            skip=self._skip,
+            refusals=Refusals(root, troubles),
+            troubles=troubles,
+            clock=Clock(),
+            look_seconds=0.0,
         )
 
     def _skip(self, _folder: DropFolder, _path: str) -> bool:

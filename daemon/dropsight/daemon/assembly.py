@@ -90,7 +90,14 @@ class Daemon:
                 remembers=config.store.max_records,
             )
             skip, told = self._ledger.skips, self._recorder.refusals
-            self._scanner = Scanner(self._folders, self._backlog, skip=skip, refusals=told, clock=self._clock)
+            self._scanner = Scanner(
+                self._folders,
+                self._backlog,
+                skip=skip,
+                refusals=told,
+                troubles=self._troubles,
+                clock=self._clock,
+            )
             self._explanations = Explanations(
                 config.explain, engine=lambda: self._workers.engine, backlog=self._backlog
             )

@@ -1,5 +1,6 @@
 """A watched folder: which of its files are images to take, and which camera each belongs to."""
 
+import errno
 import fnmatch
 import os
 import re
@@ -11,6 +12,10 @@ from dropsight.config import Watch
 from dropsight.names import as_text
 
 DEFAULT_CAMERA = "default"
+# Below a watched folder; a camera's dates take three or four.
+DEEPEST = 64
+# With a name of 255 bytes beside it, that is all that the kernel takes for a path.
+LONGEST_BYTES = 4_095 - 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,9 +51,14 @@ class DropFolder:
         """Whether files directly inside this folder count."""
         if folder == self.root:
             return True
-        if not self.settings.recursive or not folder.startswith(self.root + os.sep):
+        if not self.settings.recursive or not folder.startswith(self.root + os.sep) or self.is_beyond(folder):
             return False
         return not any(folder == ours or folder.startswith(ours + os.sep) for ours in self.excluded)
+
+    def is_beyond(self, folder: str) -> bool:
+        """Whether this folder lies deeper than is looked, or its path is longer than can be opened."""
+        deep = folder.count(os.sep, len(self.root)) > DEEPEST
+        return deep or (4 * len(folder) > LONGEST_BYTES and len(os.fsencode(folder)) > LONGEST_BYTES)
 
     def relative(self, path: str) -> str:
         return path[len(self.root) + 1 :]
@@ -74,7 +84,7 @@ class DropFolder:
         return (entry.path for entry in self.entries())
 
     def entries(
-        self, start: str | None = None, *, told: Callable[[str, OSError | None], None] | None = None
+        self, start: str | None = None, *, told: Callable[[str, OSError | None], None] = lambda *_: None
     ) -> Iterator[os.DirEntry[str]]:
         """Walk the images at or below `start` lazily; symbolic links to folders are not followed.
 
@@ -85,11 +95,12 @@ class DropFolder:
         while pending:
             folder = pending.pop()
             if not self.reaches(folder):
+                if self.is_beyond(folder):
+                    told(folder, OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)))
                 continue
             try:
                 with os.scandir(folder) as entries:
-                    if told:
-                        told(folder, None)
+                    told(folder, None)
                     for entry in entries:
                         if entry.is_dir(follow_symlinks=False):
                             pending.append(entry.path)
@@ -98,5 +109,4 @@ class DropFolder:
             except OSError as error:
                 if folder == self.root:
                     raise
-                if told:
-                    told(folder, error)
+                told(folder, error)

@@ -1,4 +1,7 @@
-"""Folders in an inbox that are closed to us: said with the way out, and noted for who may open them."""
+"""Folders in an inbox that are closed to us: said with the way out, and noted for who may open them.
+
+And those that lie too deep.
+"""
 
 import grp
 import logging
@@ -10,12 +13,14 @@ from pathlib import Path
 
 from dropsight.errors import StoreError
 from dropsight.service.disk import write_whole
+from dropsight.service.dropfolder import DEEPEST, LONGEST_BYTES, DropFolder
 from dropsight.service.troubles import Troubles
 
 log = logging.getLogger(__name__)
 
 NAME = "closed-folders"
-PART = "folders"
+PART, DEPTH = "folders", "depth"
+LONGEST_SHOWN = 200
 
 
 class FolderError(StoreError):
@@ -57,6 +62,28 @@ class Refusals:
             write_whole(self._note, b"".join(os.fsencode(folder) + b"\n" for folder in sorted(folders)))
         except OSError as error:
             log.warning("%s cannot be written: %s", self._note, error.strerror)
+
+
+class Beyond:
+    """Folders that lie too deep to be looked into: how many, and one of them. For the thread that walks."""
+
+    def __init__(self, troubles: Troubles) -> None:
+        self._troubles = troubles
+        self._found: dict[DropFolder, tuple[int, str]] = {}
+
+    def found(self, folder: DropFolder, count: int, example: str) -> None:
+        """So many are below this watched folder at the moment."""
+        self._found[folder] = (count, example[:LONGEST_SHOWN])
+        count = sum(count for count, _ in self._found.values())
+        if not count:
+            self._troubles.cleared(DEPTH)
+            return
+        shown = next(example for count, example in self._found.values() if count)
+        others = f" (and {count - 1} more)" if count > 1 else ""
+        bounds = f"deeper than {DEEPEST} folders, or its path is longer than {LONGEST_BYTES} bytes"
+        self._troubles.raised(
+            DEPTH, StoreError(f"{shown}{others} lies {bounds}: what is in it is passed by; move it up")
+        )
 
 
 def closed_to_us(path: str, *, root: str) -> str | None:

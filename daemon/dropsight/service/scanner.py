@@ -1,5 +1,6 @@
 """The folders are the truth: walks that find what no event told of."""
 
+import errno
 import logging
 import threading
 import time
@@ -15,7 +16,8 @@ from dropsight.service.clock import Clock
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.lineup import Choice
-from dropsight.service.refusals import Refusals
+from dropsight.service.refusals import Beyond, Refusals
+from dropsight.service.troubles import Troubles
 from dropsight.service.watcher import Watcher
 
 log = logging.getLogger(__name__)
@@ -41,12 +43,14 @@ class Scanner:
         *,
         skip: Callable[[DropFolder, str], bool],
         refusals: Refusals,
+        troubles: Troubles,
         clock: Clock,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self._look_seconds = look_seconds
         self._censuses = {folder: Census(partial(backlog.finished_in, folder)) for folder in folders}
         self._backlog, self._skip, self._refusals, self._clock = backlog, skip, refusals, clock
+        self._beyond = Beyond(troubles)
         self.heartbeats = Heartbeats()
         self._watchers = {folder: Watcher(folder, backlog, self, self.heartbeats) for folder in folders}
         self._arrived: deque[tuple[DropFolder, str]] = deque()
@@ -144,10 +148,14 @@ class Scanner:
     def _aged(self, folder: DropFolder, start: str | None) -> Iterator[tuple[float, str]]:
         self._clock.look()
         closed: list[str] = []
+        beyond, example = 0, ""
 
         def told(path: str, error: OSError | None) -> None:
+            nonlocal beyond, example
             if isinstance(error, PermissionError):
                 closed.append(path)
+            elif error and error.errno == errno.ENAMETOOLONG:
+                beyond, example = beyond + 1, path
             elif error is None:
                 self._watchers[folder].watch_too(path)
 
@@ -165,6 +173,7 @@ class Scanner:
         # What has come just now may still be on its way to those that it is for.
         if start is None:
             self._refusals.found(f"scan of {folder.root}", closed)
+            self._beyond.found(folder, beyond, example)
 
     def walk_all(self) -> None:
         for folder in self._watchers:

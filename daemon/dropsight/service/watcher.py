@@ -18,7 +18,8 @@ from watchdog.events import (
 )
 from watchdog.observers.api import BaseObserver, EventQueue, ObservedWatch
 from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
-from watchdog.observers.inotify_c import InotifyConstants, InotifyFD, Mask
+from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, Mask
+from watchdog.observers.inotify_move_event_grouper import GroupedInotifyEvent, PathedInotifyEvent
 
 from dropsight import crashpoints
 from dropsight.service.backlog import Backlog
@@ -80,7 +81,7 @@ class Watcher:
         if kind == "polling" or (kind == "auto" and file_systems(self._folder.root) & REMOTE):
             log.info("%s: looked at every %g s", self._folder.root, self._folder.settings.poll_seconds)
             return
-        observer = _ArrivalObserver(on_overflow=self._rescans.rescan)
+        observer = _ArrivalObserver(folder=self._folder, on_overflow=self._rescans.rescan)
         try:
             observer.schedule(
                 self._hints, self._folder.root, recursive=self._folder.settings.recursive, event_filter=HEARD
@@ -154,24 +155,25 @@ class _ArrivalEmitter(InotifyEmitter):
         timeout: float,
         event_filter: list[type[FileSystemEvent]] | None,
         inotify_fd: InotifyFD,
+        folder: DropFolder,
         on_overflow: Callable[[], None],
     ) -> None:
         super().__init__(
             event_queue, watch, timeout=timeout, event_filter=event_filter, inotify_fd=inotify_fd
         )
-        self._on_overflow = on_overflow
+        self._folder, self._on_overflow = folder, on_overflow
 
     def on_thread_start(self) -> None:
-        kernel = InotifyConstants
         self._inotify = _ArrivalWatchGroup(
-            self._inotify_fd,
-            os.fsencode(self.watch.path),
-            is_recursive=self.watch.is_recursive,
-            event_mask=Mask(
-                kernel.IN_CREATE | kernel.IN_MOVED_TO | kernel.IN_CLOSE_WRITE | kernel.IN_DELETE_SELF
-            ),
+            self._inotify_fd, folder=self._folder, told_of_overflow=self._on_overflow
         )
-        self._inotify.told_of_overflow = self._on_overflow
+
+    def build_and_queue_event(self, event: GroupedInotifyEvent, *, full_events: bool = False) -> None:
+        """Of a folder that came with things in it tell only itself: the walk that follows finds them."""
+        if isinstance(event, PathedInotifyEvent) and event.ev.is_moved_to and event.ev.is_directory:
+            self.queue_event(DirCreatedEvent(os.fsdecode(event.path)))
+        else:
+            super().build_and_queue_event(event, full_events=full_events)
 
     def watch_too(self, path: str) -> None:
         if isinstance(self._inotify, _ArrivalWatchGroup):
@@ -179,7 +181,20 @@ class _ArrivalEmitter(InotifyEmitter):
 
 
 class _ArrivalWatchGroup(InotifyWatchGroup):
-    told_of_overflow: Callable[[], None]
+    """Goes down without recursion, which ends at a thousand folders, and no deeper than walks do."""
+
+    def __init__(
+        self, inotify_fd: InotifyFD, *, folder: DropFolder, told_of_overflow: Callable[[], None]
+    ) -> None:
+        self._folder, self._told_of_overflow = folder, told_of_overflow
+        kernel = InotifyConstants
+        mask = kernel.IN_CREATE | kernel.IN_MOVED_TO | kernel.IN_CLOSE_WRITE | kernel.IN_DELETE_SELF
+        super().__init__(
+            inotify_fd,
+            os.fsencode(folder.root),
+            event_mask=Mask(mask),
+            is_recursive=folder.settings.recursive,
+        )
 
     def watch_too(self, path: bytes) -> None:
         with self._lock:
@@ -191,21 +206,40 @@ class _ArrivalWatchGroup(InotifyWatchGroup):
         if path == self.path or os.access(path, os.R_OK):
             super()._add_callback(path)
 
+    def _add_all_callbacks(self, path: bytes) -> None:
+        pending = [path]
+        while pending:
+            folder = pending.pop()
+            if self._folder.reaches(os.fsdecode(folder)):
+                self._add_callback(folder)  # first: what comes while we look has an event of its own
+                pending += _folders_in(folder) if self.is_recursive else []
+
+    def _recursive_simulate(self, src_path: bytes) -> list[InotifyEvent]:  # noqa: ARG002 - watchdog's name
+        return []
+
     def on_queue_overflow(self) -> None:
         super().on_queue_overflow()
-        self.told_of_overflow()
+        self._told_of_overflow()
 
 
 class _ArrivalObserver(BaseObserver):
-    def __init__(self, *, on_overflow: Callable[[], None]) -> None:
+    def __init__(self, *, folder: DropFolder, on_overflow: Callable[[], None]) -> None:
         self._inotify_fd = InotifyFD()
         self._inotify_fd.start()
-        super().__init__(_ArrivalEmitter, inotify_fd=self._inotify_fd, on_overflow=on_overflow)
+        super().__init__(_ArrivalEmitter, inotify_fd=self._inotify_fd, folder=folder, on_overflow=on_overflow)
 
     def on_thread_stop(self) -> None:
         super().on_thread_stop()
         self._inotify_fd.stop()
         self._inotify_fd.join()
+
+
+def _folders_in(folder: bytes) -> list[bytes]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:  # gone, or closed to us: a walk tells
+        return []
 
 
 def file_systems(folder: str) -> set[str]:
