@@ -119,7 +119,7 @@ def run_once(job: Job) -> float:
         mqtt = f"mqtt://127.0.0.1:{job.port}" if job.port else "none"
         _call([sys.executable, "-m", "dropsight", "run", "--once", "--watch", str(root / "inbox"),
                "--model", job.model, "--mqtt", mqtt], root)  # fmt: skip
-        (log,) = (root / "logs").glob("results.jsonl*")
+        log = root / "logs" / "results.jsonl"
         records = [json.loads(line) for line in log.read_text().splitlines()]
     if len(records) != len(job.paths):
         raise SystemExit(f"{len(records)} records of {len(job.paths)} images")

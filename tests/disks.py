@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+LOOP_BYTES = 256 * 2**20  # btrfs takes no less than 109 MiB
+
 
 @contextmanager
 def small_disk(place: Path, *, size: str = "2m") -> Iterator[Path]:
@@ -74,3 +76,37 @@ def failing_disk(place: Path) -> Iterator[FailingDisk]:
         yield disk
     finally:
         disk.remove()
+
+
+class LoopDisk:
+    """A file system of any kind in a file, of which others may be mounted in its place."""
+
+    def __init__(self, place: Path, kind: str) -> None:
+        self.place, self.image = place, place.with_name(f"{place.name}.img")
+        place.mkdir(parents=True)
+        with self.image.open("wb") as file:
+            file.truncate(LOOP_BYTES)
+        subprocess.run([f"mkfs.{kind}", str(self.image)], check=True, capture_output=True, text=True)
+
+    def mount(self, image: Path | None = None) -> None:
+        """Mount it, or this one there."""
+        options = ["-o", "loop,noatime", str(image or self.image), str(self.place)]
+        subprocess.run(["mount", *options], check=True, capture_output=True, text=True)
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", str(self.place)], check=True)
+
+
+def why_no_disk(folder: Path, kind: str) -> str | None:
+    """Say why no file system of this kind can be had on this machine; None where it can."""
+    if os.geteuid():
+        return "mounting a disk needs root"
+    try:
+        disk = LoopDisk(folder / f"try-{kind}", kind)
+        disk.mount()
+    except FileNotFoundError:
+        return f"there is no mkfs.{kind}"
+    except subprocess.CalledProcessError as error:
+        return f"{error.stderr.strip()}"
+    disk.unmount()
+    return None
