@@ -29,7 +29,7 @@ from dropsight.service.rescue import needs_rescue
 from dropsight.service.stats import Stats
 from dropsight.service.store import JournalReader, Row, Store
 from dropsight.service.troubles import Troubles
-from dropsight.sinks.jsonlog import JsonLog
+from dropsight.sinks.resultlog import ResultLog
 from records import failure, result
 from torture import log_lines
 
@@ -46,7 +46,7 @@ class Desk:
         self.folder = DropFolder.open(settings)
         self.backlog = Backlog()
         self.store = Store(root / "state" / "journal.db")
-        self.log = JsonLog(root / "r.jsonl", max_bytes=10**6, backups=1, compress=False)
+        self.log = ResultLog(root / "r.jsonl", max_bytes=10**6, backups=1, compress=False)
         self.recorder = Recorder(
             self.store,
             self.log,
@@ -310,7 +310,7 @@ def test_killed_in_a_piece_of_a_catch_up_over_many_rotations_no_line_is_doubled(
     store = Store(tmp_path / "journal.db")
     unlogged(store, 250)
     for _ in range(3):
-        log = JsonLog(tmp_path / "logs" / "r.jsonl", max_bytes=5_000, backups=100, compress=True)
+        log = ResultLog(tmp_path / "logs" / "r.jsonl", max_bytes=5_000, backups=100, compress=True)
         lines = LogLines(log, JournalReader(store.path), Troubles(logging.getLogger()), synced=0)
         lines.recover(upto=250)  # and killed before the cursor is noted
         log.close()

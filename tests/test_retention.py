@@ -243,7 +243,7 @@ def test_a_picture_that_is_away_is_forgotten_no_sooner_than_its_record(cupboard:
 
 def test_a_picture_outlives_its_record_in_the_journal_and_goes_all_the_same(cupboard: Cupboard) -> None:
     cupboard.put("a.jpg")
-    assert cupboard.desk.store.prune(after=0, upto=1) == 1
+    assert cupboard.desk.store.prune(after=0, upto=1, keep=0).all == 1
     assert cupboard.sweep(Retention(days=None, max_bytes=1)) == 1
     assert cupboard.left() == []
 

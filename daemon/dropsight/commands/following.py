@@ -13,6 +13,7 @@ from dropsight.commands.settings import find_config, settings
 from dropsight.errors import DropsightError, reason
 from dropsight.records import Expired, Failure, Result, decode
 from dropsight.sinks.jsonlog import backup_files, lines_of
+from dropsight.sinks.resultlog import path_apart
 
 LOOK_SECONDS = 0.25
 _GREEN, _YELLOW, _RED, _DIM, _PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[2m", "\033[0m"
@@ -22,6 +23,8 @@ _SURE = 0.5
 def logs(file: Path | None, *, last: int, follow: bool, as_json: bool) -> None:
     """Print them; raises DropsightError where the log cannot be read."""
     path = settings(find_config(file)).log.path
+    if path_apart(path).exists():
+        print(f"failed images beyond their share of the log stand in {path_apart(path)}", file=sys.stderr)
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     try:
         for line in _lines(path, last=last, follow=follow):

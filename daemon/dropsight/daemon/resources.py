@@ -8,7 +8,7 @@ import cv2
 
 from dropsight.config import Config
 from dropsight.errors import ConfigError, SinkError, StoreError, is_passing
-from dropsight.sinks.jsonlog import JsonLog
+from dropsight.sinks.resultlog import ResultLog
 
 _M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1
 # Between a picture of 1920x1080 decoded whole and larger ones.
@@ -52,10 +52,10 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def open_log(config: Config) -> JsonLog:
+def open_log(config: Config) -> ResultLog:
     settings = config.log
     try:
-        return JsonLog(
+        return ResultLog(
             settings.path,
             max_bytes=settings.max_bytes,
             backups=settings.backups,

@@ -15,10 +15,15 @@ SYNC_SECONDS = 1.0
 BATCH = 64
 # Of what the log has missed: batches at a time, so that new records and the cursor get their turn.
 BATCHES = 4
+# Far more than come between two syncs of the log.
+UNSYNCED_LINES = 1_024
 
 
 class LineLog(Protocol):
     """Where lines go for other programs to read; raises SinkError where it cannot take them for now."""
+
+    set_apart: int
+    """Lines of failed images, since the start, that went to a file of their own."""
 
     def append(self, lines: Sequence[bytes]) -> bool:
         """Append; tell whether everything before them was synced on the way, by a rotation."""
@@ -43,7 +48,11 @@ class LogLines:
         self.logged = self.synced = synced
         self._next_sync = 0.0
         self._behind = False
-        self._unsure_upto = 0
+        self._unsure_upto = self._started_at = 0
+
+    @property
+    def set_apart(self) -> int:
+        return self._lines.set_apart
 
     @property
     def at_rest(self) -> bool:
@@ -61,7 +70,7 @@ class LogLines:
 
     def recover(self, *, upto: int) -> None:
         """After a start: append what the journal has beyond the cursor, save what stands there already."""
-        self._unsure_upto = upto
+        self._unsure_upto, self._started_at = upto, self.logged
         self._behind = self.logged < upto
         self.sync()
 
@@ -103,7 +112,9 @@ class LogLines:
             known: set[str] = set()
             if self.logged < self._unsure_upto:
                 known = self._lines.recent_ids(ids)
-                if ids[-1] not in known:  # lines stand in the order of records: none after it is there
+                # Lines stand in the order of records; but of a file's last ones, a loss of power may have
+                # taken some, and left later ones in another.
+                if not known and self.logged - self._started_at > UNSYNCED_LINES:
                     self._unsure_upto = 0
             missing = [entry.line for entry, found in zip(deliveries, ids, strict=True) if found not in known]
             self._append(missing, newest=deliveries[-1].seq)

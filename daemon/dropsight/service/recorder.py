@@ -14,6 +14,7 @@ from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.durability import Durability
 from dropsight.service.filer import Filer
+from dropsight.service.flood import Flood
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inbound import Inbound
 from dropsight.service.loglines import LineLog, LogLines
@@ -66,6 +67,7 @@ class Recorder:
         self.refusals = Refusals(store.path.parent, troubles)
         self._reader = JournalReader(store.path)
         self._log = LogLines(lines, self._reader, self.troubles, synced=store.cursor("log"))
+        self._flood = Flood(troubles)
         self._inbound = Inbound()
         self._stopping = threading.Event()
         self._draining = False
@@ -117,7 +119,7 @@ class Recorder:
 
     @property
     def outstanding(self) -> int:
-        """Records that the broker does not have yet, and still can get."""
+        """Records that the broker does not have yet, and still can get; of failed ones, some may be gone."""
         return self.newest - max(self._acknowledged, self._dropped_upto)
 
     def drain(self, *, seconds: float) -> bool:
@@ -315,6 +317,7 @@ class Recorder:
         self._log.sync_if_due()
         self._filer.try_again()
         self._durability.sync_if_due()
+        self._flood.look(lines=self._log.set_apart)
         news = self._acknowledged != self._acknowledged_noted
         news = news or self._log.synced - self._log_noted >= UNNOTED_LINES
         if self._durability.filed or self._totals or self._forgotten or news:
@@ -330,12 +333,17 @@ class Recorder:
         # What the log does not have for sure is left for another time, which need not wait for more records.
         self._pruned_at = settled
         try:
-            self._store.prune(after=0, upto=min(settled, taken, self.newest - self._history.max_records))
-            if backlog is not None and (
-                dropped := self._store.prune(after=taken, upto=min(settled, self.newest - backlog))
-            ):
-                self.dropped += dropped
-                self._dropped_upto = min(settled, self.newest - backlog)
-                log.warning("dropped %d records that the broker did not take: mqtt.max_backlog", dropped)
+            known = self._store.prune(after=0, upto=min(settled, taken), keep=self._history.max_records)
+            self._flood.forgot(known.early)
+            if backlog is not None and self.newest - taken > backlog:
+                waiting = self._store.prune(after=taken, upto=settled, keep=backlog)
+                self._flood.forgot(waiting.early)
+                if waiting.all:
+                    self._drop_unread(waiting.all)
         except StoreError as error:
             self._tell_unless_damaged(error)
+
+    def _drop_unread(self, count: int) -> None:
+        self.dropped += count
+        self._dropped_upto = self._reader.oldest(after=self._acknowledged) - 1
+        log.warning("dropped %d records that the broker did not take: mqtt.max_backlog", count)

@@ -35,6 +35,7 @@ _LATER_COLUMNS = {"inode": "INTEGER", "changed_ns": "INTEGER"}
 # Journals of before have these from the next start on; dropsights of before do not mind them.
 LATER = """
 CREATE INDEX IF NOT EXISTS newest ON record (camera, seq) WHERE status = 'ok';
+CREATE INDEX IF NOT EXISTS unanswered ON record (seq) WHERE status != 'ok';
 CREATE TABLE IF NOT EXISTS shelf (
     place BLOB NOT NULL,
     seq INTEGER NOT NULL,
@@ -47,7 +48,7 @@ CREATE TABLE IF NOT EXISTS shelf (
     PRIMARY KEY (place, seq, name)
 ) STRICT, WITHOUT ROWID;
 """
-SHELVE = "INSERT OR IGNORE INTO shelf VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+SHELVE = "INSERT OR REPLACE INTO shelf VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Shelved(msgspec.Struct, frozen=True):

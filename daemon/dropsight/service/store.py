@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -25,6 +25,8 @@ _INSERT = (
     "INSERT OR IGNORE INTO record (id, path, size, mtime_ns, inode, changed_ns, camera, status, line)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+
+UNANSWERED = " AND status != 'ok'"
 
 Cursor = Literal["log", "mqtt", "shelf"]
 
@@ -42,6 +44,13 @@ class Row(msgspec.Struct, frozen=True):
     kept: bool = False
     inode: int = 0
     changed_ns: int = 0
+
+
+class Pruned(NamedTuple):
+    """Records that went, and how many of them early: failed or expired ones beyond their half."""
+
+    all: int
+    early: int
 
 
 class UnfitError(DropsightError):
@@ -131,20 +140,38 @@ class Store:
         with translated(self.path):
             self._db.execute("DELETE FROM cursor WHERE name = ?", (name,))
 
-    def prune(self, *, after: int, upto: int) -> int:
-        """Delete filed records with after < seq <= upto, a batch a transaction; return how many went."""
-        gone = 0
+    def prune(self, *, after: int, upto: int, keep: int) -> Pruned:
+        """Have no more than `keep` records beyond `after`, by deleting filed ones up to `upto`.
+
+        The oldest go first; but those without an answer, where they are more than their half: anybody can
+        have as many of them made as he likes.
+        """
         with translated(self.path):
-            while True:
-                done = self._db.execute(
-                    "DELETE FROM record WHERE seq IN (SELECT seq FROM record"
-                    " WHERE seq > ? AND seq <= ? AND filed = 1 ORDER BY seq LIMIT 500)",
-                    (after, upto),
-                )
-                gone += done.rowcount
-                crashpoints.reach("in_pruning")
-                if done.rowcount < 500:
-                    return gone
+            excess = self._count("record", after) - keep
+            unanswered = self._count("record INDEXED BY unanswered", after, UNANSWERED)
+            early = max(min(excess, unanswered - keep // 2), 0)
+            gone_early = self._prune(after, upto, early, UNANSWERED)
+            # Such as cannot go yet go the next time, and nothing in their place.
+            return Pruned(gone_early + self._prune(after, upto, excess - early), gone_early)
+
+    def _count(self, table: str, after: int, condition: str = "") -> int:
+        beyond = "" if not after and not condition else f" WHERE seq > {after:d}{condition}"
+        return int(self._db.execute(f"SELECT count(*) FROM {table}{beyond}").fetchone()[0])  # noqa: S608 - ours
+
+    def _prune(self, after: int, upto: int, most: int, condition: str = "") -> int:
+        """A batch a transaction."""
+        gone = 0
+        while most > gone:
+            done = self._db.execute(
+                "DELETE FROM record WHERE seq IN (SELECT seq FROM record"  # noqa: S608 - ours
+                f" WHERE seq > ? AND seq <= ? AND filed = 1{condition} ORDER BY seq LIMIT ?)",
+                (after, upto, min(most - gone, 500)),
+            )
+            crashpoints.reach("in_pruning")
+            if not done.rowcount:
+                break
+            gone += done.rowcount
+        return gone
 
     def forget_kept(self, ids: Sequence[str]) -> None:
         if not ids:

@@ -35,6 +35,7 @@ class JsonLog:
 
     def __init__(self, path: Path, *, max_bytes: int, backups: int, compress: bool) -> None:
         self._path, self._max_bytes, self._backups, self._compress = path, max_bytes, backups, compress
+        self._appended = 0
         self._compressor: threading.Thread | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +47,7 @@ class JsonLog:
 
     def append(self, lines: Sequence[bytes]) -> bool:
         """Append each as a line, all or none; rotate first where they would not fit, and tell whether."""
+        self._appended = 0
         if not lines:
             return False
         block = b"\n".join(lines) + b"\n"
@@ -55,9 +57,17 @@ class JsonLog:
             if full:
                 self._rotate()
             self._write(block)
+            self._appended = len(block)
             return full
         except OSError as error:
             raise _unusable(self._path, error) from error
+
+    def take_back(self) -> None:
+        """Cut off what the last `append` has written, if it has."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, self._size - self._appended)
+            self._size -= self._appended
+        self._appended = 0
 
     def sync(self) -> None:
         try:
