@@ -12,7 +12,7 @@ from dropsight.sinks.jsonlog import JsonLog
 
 
 def line(number: int) -> bytes:
-    found = {"schema": "dropsight/1", "id": f"{number:032}", "text": "x" * 20}
+    found = {"status": "ok", "schema": "dropsight/1", "id": f"{number:032}", "text": "x" * 20}
     return json.dumps(found, separators=(",", ":")).encode()
 
 

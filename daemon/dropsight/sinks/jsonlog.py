@@ -23,7 +23,7 @@ _RECENT_BYTES = 2**21
 _RECENT_BACKUPS = 2
 _PART = ".part"
 # How our lines begin: what else stands at the end of the log is another program's.
-_BEGINNING = b'{"schema":"dropsight/'
+_BEGINNING = b'{"status":"'
 
 
 class JsonLog:
