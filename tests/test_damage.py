@@ -1,7 +1,10 @@
 """Journals that are damaged, none at all, or from the future."""
 
+import json
 import os
+import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -113,3 +116,76 @@ def test_a_journal_of_a_newer_version_is_one_line_and_exit_2(tmp_path: Path) -> 
     assert done.returncode == 2
     (line,) = faults(done)
     assert "written by a newer dropsight (version 99); upgrade this one" in line
+
+
+def delete(state: Path) -> None:
+    (state / "journal.db").unlink()
+
+
+def delete_its_wal(state: Path) -> None:
+    (state / "journal.db-wal").unlink()
+
+
+def replace(state: Path) -> None:
+    shutil.copy(state / "journal.db", state / "older.db")
+    (state / "older.db").replace(state / "journal.db")
+
+
+def move_all_away(state: Path) -> None:
+    state.rename(state.with_name("elsewhere"))
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("harm", [delete, delete_its_wal, replace, move_all_away])
+def test_a_journal_taken_away_from_under_the_daemon_is_saved_and_nothing_is_lost_or_repeated(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    """With `keep`, the ledger in it is all that tells old images from new ones."""
+    broker = Mosquitto(tmp_path)
+    watch = [{"path": "inbox", "after": "keep"}]
+    try:
+        with running(tmp_path, watch=watch, mqtt={"url": broker.url}) as house:
+            drop(house, 5)
+            wait_until(lambda: len(house.records()) == 5)
+            harm(tmp_path / "state")
+            drop(house, 1, start=5)
+            assert house.ended() == 1
+            assert "deleted, moved or replaced while it was in use" in house.daemon_log()
+            assert "Traceback" not in house.daemon_log()
+            broker.start()
+            with Subscriber(broker.port) as heard:
+                house.start()
+                drop(house, 1, start=6)
+                wait_until(lambda: len(house.records()) == 7)
+                wait_until(lambda: house.status()["stats"]["queues"]["outbox"] == 0)
+                wait_until(lambda: len(heard.topics("/result/")) >= 7)
+                assert house.stop() == 0
+                published = {json.loads(record)["image_path"] for record in heard.topics("/result/")}
+            assert names(house) == sorted(published) == [f"{number:03}.jpg" for number in range(7)]
+    finally:
+        broker.kill()
+
+
+def test_a_journal_taken_away_while_nothing_comes_is_saved_at_the_stop(tmp_path: Path) -> None:
+    with running(tmp_path, watch=[{"path": "inbox", "after": "keep"}]) as house:
+        drop(house, 3)
+        wait_until(lambda: len(house.records()) == 3)
+        (tmp_path / "state" / "journal.db").unlink()
+        house.stop()
+        assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+        assert names(house) == ["000.jpg", "001.jpg", "002.jpg"]
+
+
+def test_a_journal_taken_away_that_cannot_be_saved_yet_is_waited_for(tmp_path: Path) -> None:
+    with running(tmp_path, watch=[{"path": "inbox", "after": "keep"}]) as house:
+        drop(house, 3)
+        wait_until(lambda: len(house.records()) == 3)
+        (tmp_path / "state").rename(tmp_path / "elsewhere")
+        (tmp_path / "state").write_text("a file in its place")
+        drop(house, 1, start=3)
+        wait_until(lambda: "cannot be saved yet" in house.daemon_log())
+        (tmp_path / "state").unlink()
+        assert house.ended() == 1
+        house.start()
+        wait_until(lambda: len(house.records()) == 4)
+        assert names(house) == [f"{number:03}.jpg" for number in range(4)]

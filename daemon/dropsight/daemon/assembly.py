@@ -25,7 +25,7 @@ from dropsight.daemon.resources import decoders, open_log, share_memory
 from dropsight.daemon.threads import start
 from dropsight.daemon.trial import survives
 from dropsight.daemon.watching import Watching
-from dropsight.errors import ConfigError, ModelError
+from dropsight.errors import ConfigError, ModelError, StoreError
 from dropsight.names import as_json
 from dropsight.service.backlog import Backlog
 from dropsight.service.clock import Clock
@@ -150,6 +150,10 @@ class Daemon:
             self._wait(lifecycle)
             if lifecycle.failure:
                 # A thread is gone, and with it the order of things; the folder and the journal are whole.
+                try:
+                    self._store.save_if_gone()
+                except StoreError as error:
+                    log.error("%s", error)  # noqa: TRY400 - a line, no traceback
                 os._exit(1)
         finally:
             if lifecycle.successor is None:  # systemd would wait for the process to end

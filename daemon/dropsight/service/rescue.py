@@ -23,6 +23,10 @@ _RESCUED = ".rescued"
 DAMAGED_KEPT = 3
 
 
+def gone(journal: Path) -> str:
+    return f"{journal}: the journal was deleted, moved or replaced while it was in use"
+
+
 def needs_rescue(journal: Path) -> bool:
     """Whether damage was found, or a rescue came to no end."""
     return is_marked(journal) or journal.with_name(journal.name + _RESCUED).exists()
@@ -45,8 +49,30 @@ def rescue(journal: Path) -> None:
         sync_folder(journal.parent)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{journal} is damaged, and no new one can be written: {error}") from error
-    log.error("%s was damaged: a new one goes on from what was saved; the damaged one is %s", journal, aside)
+    text = f"{journal} was damaged or gone: a new one goes on from what was saved"
+    log.error("%s; the other one is %s", text, aside) if aside.exists() else log.error("%s", text)
     _forget_the_oldest(journal)
+
+
+def save_open(db: sqlite3.Connection, journal: Path) -> None:
+    """Copy a journal that is open and no longer under its name, for the next start to go on with.
+
+    Raises StoreError where there is no room for it.
+    """
+    fresh = journal.with_name(journal.name + _RESCUED)
+    part = fresh.with_name(fresh.name + ".part")
+    try:
+        if fresh.exists():  # saved already
+            return
+        fresh.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(part)) as copy:
+            db.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+        os.rename(part, fresh)
+        sync_folder(fresh.parent)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"{gone(journal)}, and what it held cannot be saved yet: {error}") from error
 
 
 def _make_fresh(journal: Path, fresh: Path) -> None:

@@ -15,10 +15,11 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from dropsight import crashpoints
-from dropsight.errors import DropsightError
+from dropsight.errors import DamagedError, DropsightError
 from dropsight.records import Status, with_total
 from dropsight.service.locks import sole_user
 from dropsight.service.outbox import Delivery
+from dropsight.service.rescue import gone, save_open
 from dropsight.service.schema import SHELVE, Shelved, connect, migrate, storable, translated
 
 _INSERT = (
@@ -91,6 +92,7 @@ class Store:
             stack.enter_context(sole_user(path, "store.path"))
             self._db = stack.enter_context(closing(connect(path)))
             migrate(self._db, path)
+            self._files = _files(path)
             self._open = stack.pop_all()
 
     def add(self, rows: Sequence[Row]) -> list[int | None]:
@@ -179,6 +181,12 @@ class Store:
         with self._transaction(synchronous="NORMAL"):
             self._db.executemany("DELETE FROM kept WHERE id = ?", [(record_id,) for record_id in ids])
 
+    def save_if_gone(self) -> None:
+        """Where somebody took the journal away, save what is open for the next start; raises DamagedError."""
+        if any(_is_gone(file, known) for file, known in self._files.items()):
+            save_open(self._db, self.path)
+            raise DamagedError(f"{gone(self.path)}; the next start goes on from what was open")
+
     def close(self) -> None:
         self._open.close()
 
@@ -199,6 +207,7 @@ class Store:
 
     @contextmanager
     def _transaction(self, *, synchronous: Literal["FULL", "NORMAL"]) -> Iterator[None]:
+        self.save_if_gone()
         with translated(self.path):
             self._db.execute(f"PRAGMA synchronous = {synchronous}")
             self._db.execute("BEGIN IMMEDIATE")
@@ -209,6 +218,7 @@ class Store:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+        self.save_if_gone()
 
 
 class JournalReader:
@@ -280,6 +290,25 @@ class JournalReader:
 
 def final_line(line: bytes, total_ms: float | None) -> bytes:
     return line if total_ms is None else with_total(line, total_ms)
+
+
+def _files(journal: Path) -> dict[str, tuple[int, int]]:
+    """Name the files that SQLite has open by now, with device and inode."""
+    names = [name for suffix in ("", "-wal", "-shm") if os.path.exists(name := f"{journal}{suffix}")]
+    return {name: _identity(os.stat(name)) for name in names}
+
+
+def _is_gone(file: str, known: tuple[int, int]) -> bool:
+    try:
+        return _identity(os.stat(file)) != known
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # a disk that does not answer says nothing of it
+        return False
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return (found.st_dev, found.st_ino)
 
 
 def _cursor(db: sqlite3.Connection, name: Cursor) -> int:
