@@ -37,8 +37,10 @@ from dropsight.sinks.connection import WINDOW  # noqa: E402
 # The images of the last are filed away on another file system, if there is one.
 CAMERAS = ("inbox/front", "inbox/yard", "far/gate")
 RAM_DISK = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+# Points that only copying to another file system reaches.
+COPYING = {"in_copying", "in_deleting"}
 # Points that are reached once in many groups.
-RARE = {"in_rotation", "in_compression", "in_pruning", "in_filing", "in_copying"}
+RARE = {"in_rotation", "in_compression", "in_pruning", "in_filing", *COPYING}
 # Killing a rescue needs a damaged journal, which loses records: tests/test_rescue.py.
 ELSEWHERE = {"in_rescue"}
 ABSENT_EVERY = 4
@@ -197,7 +199,7 @@ def elsewhere(root: Path) -> Path:
 
 def kill_again_and_again(work: Torture, subscriber: Subscriber, *, kills: int) -> Counter[str]:
     """Have each named point and then chance do it, in any order; tell how the lives ended."""
-    hidden = ELSEWHERE if work.far.stat().st_dev != work.root.stat().st_dev else ELSEWHERE | {"in_copying"}
+    hidden = ELSEWHERE if work.far.stat().st_dev != work.root.stat().st_dev else ELSEWHERE | COPYING
     points = [point for point in POINTS if point not in hidden]
     plan: list[str | None] = [*points, *[None] * kills][:kills]
     work.chance.shuffle(plan)

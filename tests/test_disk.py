@@ -125,7 +125,7 @@ def test_a_disk_that_fails_under_the_daemon_is_waited_for_and_nothing_is_lost_on
         disk.repair()
         house.start()
         wait_until(lambda: len(house.records()) == 12)
-        assert not house.waiting()
+        wait_until(lambda: not house.waiting())
         assert names(house) == [f"{number:03}.jpg" for number in range(12)]
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from disks import small_disk
 from dropsight.config import Watch
 from dropsight.errors import StoreError
 from dropsight.service.dropfolder import DropFolder
-from dropsight.service.filing import Filing, PlaceError, clear_up, file_away, identity, move, rename_unchanged
+from dropsight.service.filing import Filing, PlaceError, clear_up, file_away, put_as
+from dropsight.service.original import Original, identity, settle_private
 from records import failure, result
 
 
@@ -33,6 +35,11 @@ class Shelf:
         record = result(name, stat) if ok else failure(name, stat)
         return Filing(self.folder, str(path), identity(stat), record, b'{"id":"x"}')
 
+    def original(self, name: str) -> Original:
+        """As it is now, whatever becomes of it."""
+        fd = os.open(self.inbox, os.O_PATH)
+        return Original(fd, name, (self.inbox / name).lstat(), "1" * 32, str(self.inbox))
+
     def put(self, name: str, data: bytes = b"image") -> Path:
         path = self.inbox / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,6 +49,12 @@ class Shelf:
 
 def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if not path.is_dir())
+
+
+def replace(path: Path, data: bytes) -> None:
+    other = path.with_name("other")
+    other.write_bytes(data)
+    other.rename(path)
 
 
 LONGEST = "x" * 251 + ".jpg"
@@ -100,20 +113,22 @@ def test_a_path_that_is_too_long_below_processed_lies_at_the_top(tmp_path: Path)
     assert filed.parent == shelf.processed
 
 
-def test_what_is_no_file_leaves_only_its_reason_on_another_file_system(tmp_path: Path) -> None:
-    """A device has no end to copy; a pipe would block, a socket cannot be opened."""
-    with small_disk(tmp_path / "failed"):
+@pytest.mark.parametrize("place", ["failed", "elsewhere"])
+def test_what_is_no_file_leaves_only_its_reason(tmp_path: Path, place: str) -> None:
+    """A device has no end to copy; a pipe would block, a socket cannot be opened, a link leads elsewhere."""
+    with small_disk(tmp_path / place):
         shelf = Shelf(tmp_path)
         os.mkfifo(shelf.inbox / "pipe.jpg")
         os.mknod(shelf.inbox / "zero.jpg", 0o600 | 0o020000, os.makedev(1, 5))
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(shelf.inbox / "socket.jpg"))
         (shelf.inbox / "link.jpg").symlink_to("/dev/zero")
-        for name in ("pipe.jpg", "zero.jpg", "socket.jpg", "link.jpg"):
+        names = ["link.jpg", "pipe.jpg", "socket.jpg", "zero.jpg"]
+        for name in names:
             file_away(shelf.filing(name, ok=False))
             assert json.loads((shelf.failed / f"{name}.reason.json").read_text()) == {"id": "x"}
         assert list(shelf.inbox.iterdir()) == []
-        assert (shelf.failed / "link.jpg").is_symlink()
+        assert [path.name for path in files(shelf.failed)] == [f"{name}.reason.json" for name in names]
 
 
 def test_another_picture_of_the_same_size_and_time_is_no_copy_of_the_first(tmp_path: Path) -> None:
@@ -126,23 +141,51 @@ def test_another_picture_of_the_same_size_and_time_is_no_copy_of_the_first(tmp_p
         assert sorted(path.read_bytes() for path in files(shelf.processed)) == [b"first", b"other"]
 
 
-def test_a_file_written_to_in_the_last_instant_goes_back(tmp_path: Path) -> None:
-    path, target = tmp_path / "a.jpg", tmp_path / "b.jpg"
-    path.write_bytes(b"read")
-    read = identity(path.lstat())
-    path.write_bytes(b"another picture")
-    assert not rename_unchanged(str(path), str(target), read)
-    assert path.read_bytes() == b"another picture"
-    assert not target.exists()
+@pytest.mark.parametrize("exchange", [Path.write_bytes, replace])
+def test_a_file_that_became_another_in_the_last_instant_goes_back(
+    tmp_path: Path, exchange: Callable[[Path, bytes], object]
+) -> None:
+    """Written into, or another file of the same size and time under its name."""
+    shelf = Shelf(tmp_path)
+    path = shelf.put("a.jpg")
+    original = shelf.original("a.jpg")
+    exchange(path, b"other")
+    os.utime(path, ns=(0, original.stat.st_mtime_ns + (exchange is Path.write_bytes)))
+    place = os.open(shelf.processed, os.O_PATH)
+    assert not original.move(place, "a.jpg")
+    assert not original.delete()
+    assert path.read_bytes() == b"other"
+    assert files(tmp_path) == [path]
+
+
+def test_a_file_that_goes_back_replaces_no_third(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    path = shelf.put("a.jpg")
+    original = shelf.original("a.jpg")
+    replace(path, b"second")
+    path.rename(shelf.inbox / f".{original.record_id}.dropsight-part")
+    shelf.put("a.jpg", b"third")
+    settle_private(original.fd, "a.jpg", original.record_id, lambda _: False)
+    assert sorted(path.read_bytes() for path in files(shelf.inbox)) == [b"second", b"third"]
+
+
+def test_nothing_that_lies_in_processed_is_ever_replaced(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.put("a.jpg")
+    original = shelf.original("a.jpg")
+    (shelf.processed / "a.jpg").write_bytes(b"earlier")
+    with pytest.raises(FileExistsError):
+        original.move(os.open(shelf.processed, os.O_PATH), "a.jpg")
+    assert (shelf.processed / "a.jpg").read_bytes() == b"earlier"
 
 
 def test_a_reason_goes_again_where_the_file_changed_while_it_was_copied(tmp_path: Path) -> None:
     with small_disk(tmp_path / "failed"):
         shelf = Shelf(tmp_path)
         shelf.put("a.jpg")
-        filing = shelf.filing("a.jpg", ok=False)
+        original = shelf.original("a.jpg")
         shelf.put("a.jpg", b"another picture")
-        move(filing, str(shelf.failed / "a.jpg"), reason=b"{}")
+        put_as(original, os.open(shelf.failed, os.O_PATH), "a.jpg", reason=b"{}", part="part")
         assert files(shelf.failed) == []
         assert files(shelf.inbox) == [shelf.inbox / "a.jpg"]
 
@@ -167,7 +210,7 @@ def test_what_a_cut_short_filing_left_goes_once_its_image_is_another(tmp_path: P
     (place / "cam" / f"{record.id}.dropsight-part").write_bytes(b"half")
     (place / "cam" / "a.jpg.reason.json").write_bytes(b'{"id": "%b"}' % record.id.encode())
     (place / "cam" / "b.jpg.dropsight-part").write_bytes(b"a stranger's")
-    clear_up(shelf.folder, str(shelf.inbox / "cam/a.jpg"), record)
+    clear_up(shelf.folder, str(shelf.inbox / "cam/a.jpg"), record, is_of=lambda _: True)
     left = {path.name for path in files(place)}
     assert left == {"b.jpg.dropsight-part"} | ({"a.jpg.reason.json"} if ok else set())
 
@@ -180,7 +223,7 @@ def test_a_reason_beside_its_image_or_of_another_record_is_left(tmp_path: Path) 
         (shelf.failed / f"{name}.reason.json").write_text(text)
         if name == "a.jpg":
             (shelf.failed / name).write_bytes(b"filed")
-        clear_up(shelf.folder, str(shelf.inbox / name), record)
+        clear_up(shelf.folder, str(shelf.inbox / name), record, is_of=lambda _: True)
     assert len(files(shelf.failed)) == 4
 
 

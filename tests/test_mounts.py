@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dropsight.service.watcher import file_systems
+from dropsight.service.filesystems import file_systems
 
 Mount = Callable[..., None]
 

@@ -14,9 +14,9 @@ from daemons import PHOTOS, House
 from dropsight.config import Retention
 from dropsight.crashpoints import VARIABLE
 from dropsight.errors import ErrorCode
+from dropsight.service.beneath import open_folder
 from dropsight.service.clock import Clock
 from dropsight.service.damage import mark_damaged
-from dropsight.service.disk import make_folders
 from dropsight.service.retention import BLOCK_BYTES, Sweeper
 from dropsight.service.schema import Shelved
 from dropsight.service.shelf import Shelf
@@ -277,7 +277,7 @@ def test_nothing_is_deleted_behind_a_link_not_even_one_in_the_place_of_its_folde
 def test_folders_nested_beyond_any_recursion_are_swept(cupboard: Cupboard) -> None:
     cupboard.put("a.jpg")
     deep = cupboard.processed.joinpath(*["d"] * 1_500)
-    make_folders(str(deep))
+    os.close(open_folder(str(deep), make=True))
     (cupboard.processed / "a.jpg").rename(deep / "a.jpg")
     with sqlite3.connect(cupboard.desk.store.path) as db:
         db.execute("UPDATE shelf SET name = ?", (b"d/" * 1_500 + b"a.jpg",))

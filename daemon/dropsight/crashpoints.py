@@ -24,6 +24,7 @@ POINTS = (
     "in_filing",
     "before_copied",
     "in_copying",
+    "in_deleting",
     "after_filing",
     "after_settle",
     "after_publish",

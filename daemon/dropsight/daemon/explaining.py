@@ -26,7 +26,7 @@ from dropsight.names import as_text
 from dropsight.records import Result, decode
 from dropsight.service.backlog import Backlog
 from dropsight.service.disk import write_whole
-from dropsight.service.filing import other_name
+from dropsight.service.original import other_name
 from dropsight.service.shelf import overlay_beside
 from dropsight.service.store import JournalReader
 from dropsight.service.work import Engine, Work

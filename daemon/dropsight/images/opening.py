@@ -69,14 +69,14 @@ class ImageFile:
         os.close(self.fd)
 
 
-def open_image(path: str | os.PathLike[str]) -> ImageFile:
+def open_image(path: str | os.PathLike[str], *, dir_fd: int | None = None) -> ImageFile:
     """Open for reading; raises FileNotFoundError, ImageError (`not_a_file`, `unreadable`), MachineError."""
     try:
-        fd = os.open(path, _FLAGS)
+        fd = os.open(path, _FLAGS, dir_fd=dir_fd)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise _refusal(path, error) from error
+        raise _not_a_file(path, dir_fd) or refusal(error) from error
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode):
         os.close(fd)
@@ -84,14 +84,17 @@ def open_image(path: str | os.PathLike[str]) -> ImageFile:
     return ImageFile(fd, found)
 
 
-def _refusal(path: str | os.PathLike[str], error: OSError) -> ImageError | MachineError:
-    try:
-        mode = os.lstat(path).st_mode
-    except OSError:
-        mode = stat.S_IFREG
-    if not stat.S_ISREG(mode):
-        return ImageError("not_a_file", f"not a regular file but {_kind(mode)}")
+def refusal(error: OSError) -> ImageError | MachineError:
+    """Return what it means that a file cannot be opened."""
     return machine_error(error) or ImageError("unreadable", f"cannot be opened: {error.strerror}")
+
+
+def _not_a_file(path: str | os.PathLike[str], dir_fd: int | None) -> ImageError | None:
+    try:
+        mode = os.stat(path, dir_fd=dir_fd, follow_symlinks=False).st_mode
+    except OSError:
+        return None
+    return None if stat.S_ISREG(mode) else ImageError("not_a_file", f"not a regular file but {_kind(mode)}")
 
 
 def _kind(mode: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stat import S_ISDIR
 
 from dropsight.errors import ImageError
-from dropsight.images.opening import ImageFile, open_image
+from dropsight.images.opening import ImageFile
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Drop, Plan
 from dropsight.service.backlog import Backlog, Candidate
@@ -96,7 +96,7 @@ class Decoder:
 
     def _examine(self, candidate: Candidate) -> Examined | None:
         try:
-            file = open_image(candidate.path)
+            file = candidate.folder.open_image(candidate.path)
         except FileNotFoundError:
             self._backlog.drop(candidate)
         except ImageError as error:
@@ -198,7 +198,7 @@ class Decoder:
 
     def _refuse_unopened(self, candidate: Candidate, error: ImageError) -> None:
         try:
-            stat = os.lstat(candidate.path)
+            stat = candidate.folder.look(candidate.path)
         except OSError:
             self._backlog.drop(candidate)
             return

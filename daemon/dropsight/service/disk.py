@@ -1,22 +1,10 @@
 """What it takes to have names, not only contents, survive a loss of power."""
 
-import contextlib
 import ctypes
 import os
 from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def make_folders(path: str) -> None:
-    """As os.makedirs, which recurses, and gives up where folders are nested a thousand deep."""
-    missing = []
-    while not os.path.isdir(path):
-        missing.append(path)
-        path = os.path.dirname(path)
-    for folder in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder)
 
 
 def write_whole(path: Path, data: bytes) -> None:

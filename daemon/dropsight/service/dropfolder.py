@@ -5,11 +5,14 @@ import fnmatch
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dropsight.config import Watch
+from dropsight.images.opening import ImageFile, open_image, refusal
 from dropsight.names import as_text
+from dropsight.service.beneath import Top, open_folder
 
 DEFAULT_CAMERA = "default"
 # Below a watched folder; a camera's dates take three or four.
@@ -22,7 +25,9 @@ LONGEST_BYTES = 4_095 - 256
 class DropFolder:
     """`excluded` are folders below the root that are ours, never the cameras'."""
 
-    root: str
+    inbox: Top
+    processed: Top
+    failed: Top
     settings: Watch
     excluded: tuple[str, ...]
     _name_pattern: re.Pattern[str] = field(repr=False)
@@ -33,7 +38,43 @@ class DropFolder:
         excluded = tuple(os.fspath(path) for path in (settings.processed, settings.failed, *ours))
         below = tuple(path for path in excluded if path.startswith(root + os.sep))
         pattern = "|".join(fnmatch.translate(name) for name in settings.patterns)
-        return cls(root, settings, below, re.compile(pattern, re.IGNORECASE))
+        inbox = Top.at(root)
+        places = inbox.below(settings.processed), inbox.below(settings.failed)
+        return cls(inbox, *places, settings, below, re.compile(pattern, re.IGNORECASE))
+
+    @property
+    def root(self) -> str:
+        return self.inbox.path
+
+    @contextmanager
+    def folder_of(self, path: str) -> Iterator[int]:
+        """Give a descriptor of the folder that an image lies in, reached through no link.
+
+        Raises FileNotFoundError where the folder is gone, or no folder any more, OSError where it is closed.
+        """
+        try:
+            fd = open_folder(self.inbox.true + os.path.dirname(path)[len(self.root) :])
+        except NotADirectoryError as error:
+            raise FileNotFoundError(*error.args) from error
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def open_image(self, path: str) -> ImageFile:
+        """Open an image of this folder; raises as `dropsight.images.opening.open_image`."""
+        try:
+            with self.folder_of(path) as fd:
+                return open_image(os.path.basename(path), dir_fd=fd)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise refusal(error) from error
+
+    def look(self, path: str) -> os.stat_result:
+        """Look at a file of this folder; raises FileNotFoundError where it is gone, OSError otherwise."""
+        with self.folder_of(path) as fd:
+            return os.stat(os.path.basename(path), dir_fd=fd, follow_symlinks=False)
 
     def wants(self, path: str) -> bool:
         """Whether this path, by its name and place alone, is an image to take.
@@ -91,7 +132,8 @@ class DropFolder:
         Folders that vanish on the way are skipped; one that cannot be read raises OSError at the root only.
         Of each, `told` hears whether it could be read.
         """
-        pending = [start or self.root]
+        with self.inbox.inside():
+            pending = [start or self.root]
         while pending:
             folder = pending.pop()
             if not self.reaches(folder):

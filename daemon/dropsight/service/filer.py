@@ -10,8 +10,9 @@ from dropsight.records import status_of
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.durability import Durability
-from dropsight.service.filing import Filing, PlaceError, file_away, identity
+from dropsight.service.filing import Filing, PlaceError, file_away
 from dropsight.service.mishaps import internal_error
+from dropsight.service.original import identity
 from dropsight.service.recording import Recorded, filed_of
 from dropsight.service.refusals import FolderError, Refusals
 from dropsight.service.schema import Shelved

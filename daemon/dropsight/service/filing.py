@@ -2,37 +2,39 @@
 
 import contextlib
 import errno
-import filecmp
 import os
-import shutil
-import stat as kinds
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from stat import S_ISREG
 
 import msgspec
 
 from dropsight import crashpoints
 from dropsight.errors import StoreError, is_passing
 from dropsight.records import Failure, Record, Result
-from dropsight.service.disk import make_folders, sync_folder
+from dropsight.service.beneath import Top, look, open_folder, remove, write
+from dropsight.service.copying import copy_across, is_copy
 from dropsight.service.dropfolder import DropFolder
+from dropsight.service.original import (
+    NAME_BYTES,
+    PART_SUFFIX,
+    REASON_SUFFIX,
+    Identity,
+    Original,
+    other_name,
+    settle_private,
+)
 from dropsight.service.refusals import FolderError, closed_to_us
 
-Identity = tuple[int, int, int, int]  # device, inode, size, mtime_ns
-REASON_SUFFIX = ".reason.json"
-PART_SUFFIX = ".dropsight-part"
-NAME_BYTES = 255
-LONGEST_SUFFIX = 16
-# The place stands, but what the path asks of it cannot be: a file where a folder is needed, too long a path.
+PATH_BYTES = 4095
+REASON_BYTES = 2**20
+# The place stands, but what the path asks of it cannot be: a link or a file where a folder is needed, too
+# long a path, a name that somebody takes in the last instant.
 _NO_SUCH_PLACE = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG}
 _NO_RIGHT = {errno.EACCES, errno.EPERM}
 
 
 class PlaceError(StoreError):
     """No finished image at all can go there for now; a plain StoreError speaks of one image only."""
-
-
-def identity(stat: os.stat_result) -> Identity:
-    return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
 class Filing(msgspec.Struct, frozen=True):
@@ -48,186 +50,144 @@ class Filing(msgspec.Struct, frozen=True):
 def file_away(filing: Filing) -> None:
     """Move or delete the image as its folder's settings say; do nothing if it is gone or another by now.
 
-    Raises PlaceError, FolderError or StoreError where there is no room or no right to: the image stays, try
-    again later.
+    What is no regular file, a link above all, is deleted, and only its reason filed. Raises PlaceError,
+    FolderError or StoreError where there is no room or no right to: the image stays, try again later.
     """
-    settings = filing.folder.settings
-    if settings.after == "keep" or not _unchanged(filing):
+    folder, settings = filing.folder, filing.folder.settings
+    if settings.after == "keep":
         return
     failed = not isinstance(filing.record, Result)
     try:
-        if failed:
-            _move_to(settings.failed, filing, reason=filing.line)
-        elif settings.after == "move":
-            _move_to(settings.processed, filing, reason=None)
-        else:
-            os.unlink(filing.path)
+        with folder.folder_of(filing.path) as fd:
+            original = Original.find(fd, filing.path, filing.identity, filing.record.id, root=folder.root)
+            if original is None:
+                return
+            if failed or settings.after == "move":
+                _move(original, filing, folder.failed if failed else folder.processed)
+            else:
+                original.delete()
     except OSError as error:
-        if not os.path.lexists(filing.path):
+        if _is_gone(filing):
             return  # somebody was faster; the record stands
-        place = settings.failed if failed else settings.processed
-        if error.errno in _NO_RIGHT and (closed := closed_to_us(filing.path, root=filing.folder.root)):
+        place = folder.failed if failed else folder.processed
+        if error.errno in _NO_RIGHT and (closed := closed_to_us(filing.path, root=folder.root)):
             raise FolderError(closed) from error
         if is_passing(error):
-            raise PlaceError(f"{place} takes no finished images: {error.strerror}") from error
-        raise StoreError(f"{place} does not take {filing.path}: {error.strerror}") from error
+            raise PlaceError(f"{place.path} takes no finished images: {error.strerror}") from error
+        raise StoreError(f"{place.path} does not take {filing.path}: {error.strerror}") from error
 
 
-def clear_up(folder: DropFolder, path: str, record: Record) -> None:
-    """Take away what a filing cut short may have left; for an image that is gone, or another by now."""
-    failed = not isinstance(record, Result)
-    top = folder.settings.failed if failed else folder.settings.processed
-    wanted = os.path.join(top, folder.relative(path))
-    flat = os.path.join(top, os.path.basename(other_name(wanted, record.id)))
-    for place in {os.path.dirname(wanted), os.fspath(top)}:
-        with contextlib.suppress(OSError):
-            os.unlink(_part(place, record))
-    if isinstance(record, Failure) and record.error.code != "not_a_file":  # of which a reason is all there is
-        for target in (wanted, other_name(wanted, record.id), flat):
-            if not os.path.lexists(target):
-                _remove_reason(target + REASON_SUFFIX, record)
+def clear_up(
+    folder: DropFolder, path: str, record: Record, *, is_of: Callable[[os.stat_result], bool]
+) -> None:
+    """Take away what a filing cut short may have left; for an image that is gone, or another by now.
+
+    `is_of` tells whether the record was made from a file.
+    """
+    top = folder.processed if isinstance(record, Result) else folder.failed
+    below, name = os.path.split(folder.relative(path))
+    with contextlib.suppress(OSError), folder.folder_of(path) as fd:
+        settle_private(fd, name, record.id, is_of)
+    other = other_name(name, record.id)
+    for place, targets in ((below, (name, other)), ("", (other,))):
+        with contextlib.suppress(OSError), top.inside(place) as fd:
+            remove(fd, _part(record))
+            # Of what is no file a reason is all there is.
+            if isinstance(record, Failure) and record.error.code != "not_a_file":
+                for target in targets:
+                    _remove_lone_reason(fd, target, record)
 
 
-def _remove_reason(path: str, record: Record) -> None:
+def _remove_lone_reason(fd: int, target: str, record: Record) -> None:
+    if look(fd, target):
+        return
     with contextlib.suppress(OSError, msgspec.DecodeError):
-        with open(path, "rb") as file:
-            ours = msgspec.json.decode(file.read(), type=_Identified).id == record.id
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with open(os.open(target + REASON_SUFFIX, flags, dir_fd=fd), "rb") as file:
+            ours = msgspec.json.decode(file.read(REASON_BYTES), type=_Identified).id == record.id
         if ours:
-            os.unlink(path)
+            remove(fd, target + REASON_SUFFIX)
 
 
 class _Identified(msgspec.Struct):
     id: str
 
 
-def _part(folder: str, record: Record) -> str:
-    return os.path.join(folder, record.id + PART_SUFFIX)
+def _part(record: Record) -> str:
+    return record.id + PART_SUFFIX
 
 
-def _unchanged(filing: Filing) -> bool:
+def _is_gone(filing: Filing) -> bool:
     try:
-        return identity(os.lstat(filing.path)) == filing.identity
-    except OSError:
-        return False
-
-
-def _move_to(top: Path, filing: Filing, *, reason: bytes | None) -> None:
-    wanted = os.path.join(top, filing.folder.relative(filing.path))
-    # An earlier image of the same name stays, and a reason must have room beside its image.
-    fits = reason is None or len(os.fsencode(os.path.basename(wanted))) + len(REASON_SUFFIX) <= NAME_BYTES
-    target = wanted
-    if not fits or os.path.lexists(wanted):
-        target = other_name(wanted, filing.record.id)
-        if _is_copy(wanted, filing) or _is_copy(target, filing):
-            os.unlink(filing.path)
-            return
-    try:
-        _move_making_folders(filing, target, reason=reason)
+        filing.folder.look(filing.path)
     except OSError as error:
-        if error.errno not in _NO_SUCH_PLACE:
-            raise
-        flat = os.path.join(top, os.path.basename(other_name(wanted, filing.record.id)))
-        if _is_copy(flat, filing):
-            os.unlink(filing.path)
-        else:
-            move(filing, flat, reason=reason)
+        return isinstance(error, FileNotFoundError)
+    return False
 
 
-def other_name(target: str, record_id: str) -> str:
-    """The name with a part of the id in it, cut so that a reason's name fits beside it."""
-    folder, name = os.path.split(target)
-    stem, suffix = os.path.splitext(name)
-    if len(suffix) > LONGEST_SUFFIX:
-        stem, suffix = name, ""
-    mark = f".{record_id[:12]}{suffix}"
-    room = NAME_BYTES - len(REASON_SUFFIX) - len(os.fsencode(mark))
-    return os.path.join(folder, os.fsdecode(os.fsencode(stem)[:room]) + mark)
+def _move(original: Original, filing: Filing, top: Top) -> None:
+    below, name = os.path.split(filing.folder.relative(filing.path))
+    if len(os.fsencode(os.path.join(top.path, below, name))) <= PATH_BYTES:  # nobody could open it
+        try:
+            with top.inside(below, make=True) as fd:
+                _put(original, filing, fd, name)
+            return
+        except OSError as error:
+            if error.errno not in _NO_SUCH_PLACE:
+                raise
+    with _at_the_top(top) as fd:
+        _put(original, filing, fd, other_name(name, filing.record.id))
 
 
-def _is_copy(target: str, filing: Filing) -> bool:
-    """Whether a crash came between copying to another file system and deleting here."""
-    device, _, size, mtime_ns = filing.identity
+@contextlib.contextmanager
+def _at_the_top(top: Top) -> Iterator[int]:
     try:
-        there = os.lstat(target)
-        if there.st_dev == device or (there.st_size, there.st_mtime_ns) != (size, mtime_ns):
-            return False
-        if kinds.S_ISLNK(there.st_mode):
-            return os.readlink(target) == os.readlink(filing.path)
-        # Cameras with coarse clocks write different pictures of the same size at the same time.
-        return kinds.S_ISREG(there.st_mode) and filecmp.cmp(target, filing.path, shallow=False)
-    except OSError:
-        return False
-
-
-def _move_making_folders(filing: Filing, target: str, *, reason: bytes | None) -> None:
+        fd = open_folder(top.true, make=True)
+    except NotADirectoryError as error:
+        raise PlaceError(f"{top.path} takes no finished images: {error.strerror}") from error
     try:
-        move(filing, target, reason=reason)
-    except FileNotFoundError:
-        make_folders(os.path.dirname(target))
-        move(filing, target, reason=reason)
+        yield fd
+    finally:
+        os.close(fd)
 
 
-def move(filing: Filing, target: str, *, reason: bytes | None) -> None:
+def _put(original: Original, filing: Filing, fd: int, name: str) -> None:
+    """Give it a place in this folder, where an earlier image of the same name stays."""
+    reason = None if isinstance(filing.record, Result) else filing.line
+    target = name
+    # A reason must have room beside its image.
+    fits = reason is None or len(os.fsencode(name)) + len(REASON_SUFFIX) <= NAME_BYTES
+    if not fits or look(fd, name):
+        target = other_name(name, filing.record.id)
+        if is_copy(original, fd, name) or is_copy(original, fd, target):
+            original.delete()
+            return
+    put_as(original, fd, target, reason=reason, part=_part(filing.record))
+
+
+def put_as(original: Original, fd: int, target: str, *, reason: bytes | None, part: str) -> None:
     """Move, the reason first: it stays only with the image that it is of."""
     moved = False
     try:
         if reason is not None:
-            _write_reason(target + REASON_SUFFIX, reason)
+            write(fd, target + REASON_SUFFIX, msgspec.json.format(reason, indent=2) + b"\n", part=part)
         crashpoints.reach("in_filing")
-        moved = _rename_or_copy(filing, target)
+        moved = _take(original, fd, target, part=part)
     finally:
-        if reason is not None and not moved and not os.path.lexists(target):
+        if reason is not None and not moved:
             with contextlib.suppress(OSError):
-                os.unlink(target + REASON_SUFFIX)
+                if not look(fd, target):
+                    remove(fd, target + REASON_SUFFIX)
 
 
-def _rename_or_copy(filing: Filing, target: str) -> bool:
-    try:
-        return rename_unchanged(filing.path, target, filing.identity)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-    return _copy_across(filing, target)
-
-
-def rename_unchanged(source: str, target: str, expected: Identity) -> bool:
-    """Rename; take it back where somebody wrote into the file in the last instant, and tell so."""
-    os.rename(source, target)
-    # Some network shares number a file anew with its name: its size and time must do.
-    if identity(os.lstat(target))[2:] == expected[2:] or os.path.lexists(source):
-        return True
-    os.rename(target, source)
-    return False
-
-
-def _write_reason(path: str, line: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(msgspec.json.format(line, indent=2) + b"\n")
-
-
-def _copy_across(filing: Filing, target: str) -> bool:
-    """Rename across file systems: the source goes only when its copy is on disk under its own name.
-
-    False where the source is another picture by now, which gets a record of its own.
-    """
-    kind = os.lstat(filing.path).st_mode
-    if not (kinds.S_ISREG(kind) or kinds.S_ISLNK(kind)):
-        os.unlink(filing.path)  # a pipe, a socket, a device: there is nothing in it to copy, or no end to it
-        return True
-    part = _part(os.path.dirname(target), filing.record)
-    try:
-        shutil.copy2(filing.path, part, follow_symlinks=False)
-        if not os.path.islink(part):
-            with open(part, "rb") as file:
-                os.fsync(file.fileno())
-        crashpoints.reach("before_copied")
-        os.rename(part, target)
-        sync_folder(os.path.dirname(target))
-        crashpoints.reach("in_copying")
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
-        raise
-    unchanged = _unchanged(filing)
-    os.unlink(filing.path if unchanged else target)
-    return unchanged
+def _take(original: Original, fd: int, target: str, *, part: str) -> bool:
+    if not S_ISREG(original.stat.st_mode):
+        return original.delete()  # a link would lead those who follow it; in the others there is nothing
+    # Who has a second name of it could alter what is filed.
+    if original.stat.st_nlink == 1:
+        try:
+            return original.move(fd, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+    return copy_across(original, fd, target, part=part)

@@ -74,7 +74,7 @@ class Mishaps:
             return None
         failure = internal_error(error, candidate.path, self._troubles)
         try:
-            stat = drop.stat if drop else os.lstat(candidate.path)
+            stat = drop.stat if drop else candidate.folder.look(candidate.path)
         except OSError:
             self._backlog.drop(candidate)
             return None

@@ -160,15 +160,15 @@ def left_behind(row: Unfiled, folders: Sequence[DropFolder], backlog: Backlog) -
     folder = next((folder for folder in folders if folder.wants(path)), None)
     if folder is None:
         return None
-    record, stat = decode(row.line), _stat(path)
+    record, stat = decode(row.line), _look(folder, path)
     if stat is None or not row.is_of(stat):
-        clear_up(folder, path, record)
+        clear_up(folder, path, record, is_of=row.is_of)
         return None
     return Recorded(row.seq, Finished(backlog.hold(folder, path), stat, record), row.line, 0.0)
 
 
-def _stat(path: str) -> os.stat_result | None:
+def _look(folder: DropFolder, path: str) -> os.stat_result | None:
     try:
-        return os.lstat(path)
+        return folder.look(path)
     except OSError:
         return None

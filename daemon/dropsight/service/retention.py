@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dropsight.config import Retention, Watch
 from dropsight.service.clock import Clock
-from dropsight.service.filing import PART_SUFFIX
+from dropsight.service.original import PART_SUFFIX
 from dropsight.service.place import Place
 from dropsight.service.schema import Shelved
 from dropsight.service.shelf import Shelf, is_ours

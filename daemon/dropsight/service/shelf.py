@@ -9,7 +9,7 @@ import msgspec
 
 from dropsight.records import Record, Result, decode
 from dropsight.service.dropfolder import DropFolder
-from dropsight.service.filing import REASON_SUFFIX, other_name
+from dropsight.service.original import REASON_SUFFIX, other_name
 from dropsight.service.schema import SHELVE, Shelved, connect, storable, translated
 
 OVERLAY_SUFFIX = ".why.jpg"

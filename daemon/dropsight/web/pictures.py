@@ -12,7 +12,7 @@ from dropsight.errors import ImageError
 from dropsight.images.opening import Bounds, ImageFile, open_image
 from dropsight.images.thumbnail import thumbnail_of
 from dropsight.names import as_name
-from dropsight.service.filing import other_name
+from dropsight.service.original import other_name
 from dropsight.service.store import Unfiled
 
 SIZES = {"small": 320, "large": 1280}

@@ -1,0 +1,146 @@
+"""Folders that strangers can write to, gone into by descriptors: no link is followed, nothing is replaced."""
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPENAT2 = 437  # the same on every architecture
+_HERE = -100  # AT_FDCWD
+_NO_SYMLINKS = 0x04
+_NO_REPLACE = 1
+# Kernels, filters of system calls and file systems that know of no such thing.
+_UNKNOWN = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
+_LINK = "a link or a file stands where a folder was at the start"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _How(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+_HOW = _How(_FOLDER, 0, _NO_SYMLINKS)
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """A folder of the config, and where it truly was at the start: a link put there later leads nowhere."""
+
+    path: str
+    true: str
+
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> "Top":
+        return cls(os.fspath(path), os.path.realpath(path))
+
+    def below(self, path: str | os.PathLike[str]) -> "Top":
+        """As `at`; but what lies in this folder, which strangers write to, was never reached by a link."""
+        named = os.fspath(path)
+        if named.startswith(self.path + os.sep):
+            return Top(named, self.true + named[len(self.path) :])
+        return Top.at(named)
+
+    @contextmanager
+    def inside(self, relative: str = "", *, make: bool = False) -> Iterator[int]:
+        """Give a descriptor of the folder or of one below it; raises NotADirectoryError at a link."""
+        fd = open_folder(f"{self.true}/{relative}" if relative else self.true, make=make)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+
+def open_folder(path: str, *, make: bool = False) -> int:
+    """Open an absolute path through no link at all, making what is missing."""
+    fd = _libc.syscall(_OPENAT2, _HERE, os.fsencode(path), ctypes.byref(_HOW), ctypes.sizeof(_HOW))
+    if fd >= 0:
+        return int(fd)
+    number = ctypes.get_errno()
+    if number in {errno.ELOOP, errno.ENOTDIR}:
+        raise NotADirectoryError(errno.ENOTDIR, _LINK, path)
+    # EPERM: a filter that does not know the call; the walk meets it again, if it means the folder.
+    if number in _UNKNOWN or number == errno.EPERM or (make and number == errno.ENOENT):
+        return walk(path, make=make)
+    raise OSError(number, os.strerror(number), path)
+
+
+def walk(path: str, *, make: bool = False) -> int:
+    """As `open_folder`, name by name."""
+    fd = os.open("/", _FOLDER)
+    for name in filter(None, path.split(os.sep)):
+        try:
+            below = _enter(fd, name, make=make)
+        except NotADirectoryError as error:
+            raise NotADirectoryError(errno.ENOTDIR, _LINK, path) from error
+        finally:
+            os.close(fd)
+        fd = below
+    return fd
+
+
+def _enter(fd: int, name: str, *, make: bool) -> int:
+    try:
+        return os.open(name, _FOLDER, dir_fd=fd)
+    except FileNotFoundError:
+        if not make:
+            raise
+    with suppress(FileExistsError):  # somebody was faster
+        os.mkdir(name, dir_fd=fd)
+    return os.open(name, _FOLDER, dir_fd=fd)
+
+
+def look(fd: int, name: str) -> os.stat_result | None:
+    """Look at what has this name in a folder; None where nothing has."""
+    try:
+        return os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def rename_new(name: str, target: str, *, fd: int, target_fd: int) -> None:
+    """Rename from folder to folder; raises FileExistsError where something has that name already."""
+    if _libc.renameat2(fd, os.fsencode(name), target_fd, os.fsencode(target), _NO_REPLACE) == 0:
+        return
+    number = ctypes.get_errno()
+    if number not in _UNKNOWN:
+        raise OSError(number, os.strerror(number), name)
+    if look(target_fd, target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+    os.rename(name, target, src_dir_fd=fd, dst_dir_fd=target_fd)
+
+
+def create(fd: int, name: str) -> int:
+    """Open a new file for writing, in the place of what a crash left or a stranger put there."""
+    remove(fd, name)
+    return os.open(name, _NEW, 0o666, dir_fd=fd)
+
+
+def write(fd: int, name: str, data: bytes, *, part: str) -> None:
+    """Put a whole file into a folder, under a name of its own first; what has the name is replaced."""
+    try:
+        with open(create(fd, part), "wb") as file:
+            file.write(data)
+        os.rename(part, name, src_dir_fd=fd, dst_dir_fd=fd)
+    except OSError:
+        remove(fd, part)
+        raise
+
+
+def remove(fd: int, name: str) -> None:
+    """Take a name away, if it is there."""
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=fd)
+
+
+def sync(fd: int) -> None:
+    """Have the names in this folder on disk."""
+    readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+    try:
+        os.fsync(readable)
+    finally:
+        os.close(readable)

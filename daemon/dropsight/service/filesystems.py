@@ -1,0 +1,54 @@
+"""Which file systems a folder lies on."""
+
+import os
+import re
+from pathlib import Path
+
+# File systems on which what another machine does raises no event here.
+REMOTE = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "9p",
+    "ceph",
+    "vboxsf",
+    "virtiofs",
+    "afs",
+    "glusterfs",
+    "fuse.sshfs",
+}
+
+
+def file_systems(folder: str) -> set[str]:
+    """Name the types of the file systems that hold this folder and what is mounted below it.
+
+    Which one holds it only the kernel knows: mounts are stacked, and hidden by later ones above them.
+    """
+    below = os.fsencode(folder.rstrip("/") + "/")
+    holder = _mount_id(folder)
+    kinds: set[str] = set()
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        mount, _, _, _, point, *_ = line.split()
+        if mount == holder or _unescaped(point).startswith(below):
+            kinds.add(line.partition(b" - ")[2].split()[0].decode())
+    return kinds
+
+
+def _mount_id(folder: str) -> bytes | None:
+    """None where the folder is away."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        facts = dict(line.split(b":") for line in Path(f"/proc/self/fdinfo/{fd}").read_bytes().splitlines())
+        return facts[b"mnt_id"].strip()
+    finally:
+        os.close(fd)
+
+
+def _unescaped(point: bytes) -> bytes:
+    """Take back the kernel's octal numbers for spaces, tabs, line ends and backslashes."""
+    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), point)
