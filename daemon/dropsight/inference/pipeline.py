@@ -186,7 +186,7 @@ def _answer_or_error(invoked: Invoked, plan: Plan) -> Answer | ImageError:
 def _invoke(model: Model, batch: Batch) -> Scores:
     crashpoints.reach("in_invoke")
     if crashpoints.is_set("in_invoking") and not np.ptp(batch):
-        crashpoints.die()
+        crashpoints.crash()
     return model.scores(batch)
 
 

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
+from dropsight import crashpoints
 from dropsight.errors import StoreError
 from dropsight.names import as_text
 from dropsight.records import status_of
@@ -11,6 +12,7 @@ from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.durability import Durability
 from dropsight.service.filing import Filing, PlaceError, file_away
+from dropsight.service.inhand import FILING, InHand
 from dropsight.service.mishaps import internal_error
 from dropsight.service.original import identity
 from dropsight.service.recording import Recorded, filed_of
@@ -38,10 +40,11 @@ class Filer:
         refusals: Refusals,
         durability: Durability,
         *,
+        in_hand: InHand,
         gets_on: Callable[[], None],
     ) -> None:
         self._backlog, self._troubles, self._refusals, self._gets_on = backlog, troubles, refusals, gets_on
-        self._durability = durability
+        self._durability, self._in_hand = durability, in_hand
         self._stuck: list[Recorded] = []
         self._behind: list[Recorded] = []
         """Images in folders that are closed to us."""
@@ -114,12 +117,15 @@ class Filer:
                 self._troubles.raised("filing", error)
             if error or place in full:
                 stuck.append(entry)
+                self._backlog.let_pass(candidate)
             else:
                 self.was_filed(filed_of(entry), [candidate.folder])
+                self._in_hand.acquit(candidate.path)
                 if candidate.counted:
                     self._backlog.finish(candidate, status_of(record))
                 else:
                     self._backlog.drop(candidate)
+        self._in_hand.clear(FILING)
         self._refusals.found("filing", self._closed.values())
         return stuck
 
@@ -129,7 +135,12 @@ class Filer:
 
     def _refusal(self, entry: Recorded) -> StoreError | None:
         candidate, stat, record = entry.finished.candidate, entry.finished.stat, entry.finished.record
+        suspect = self._in_hand.suspect(candidate.path)
+        if suspect and suspect.is_guilty and suspect.stage == "file":
+            return StoreError(f"{as_text(candidate.path)} stays: filing it away ended the process, twice")
+        self._in_hand.note(FILING, candidate.path, "file")
         try:
+            crashpoints.reach_path("in_filing_away", candidate.path)
             file_away(Filing(candidate.folder, candidate.path, identity(stat), record, entry.line))
         except StoreError as error:
             return error
