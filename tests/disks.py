@@ -55,6 +55,10 @@ class FailingDisk:
     def fail(self) -> None:
         self._mount("-o", "remount,abort")
 
+    def freeze(self, *, on: bool) -> None:
+        """Have every writer wait, as for a disk that does not answer."""
+        subprocess.run(["fsfreeze", "-f" if on else "-u", str(self.place)], check=True)
+
     def repair(self) -> None:
         """Mount it anew; nobody may use it."""
         self.remove()

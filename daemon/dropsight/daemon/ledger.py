@@ -1,6 +1,7 @@
-"""Which files of folders with `after: keep` are on record, by the id that they would get."""
+"""Which files that stay in their folders are on record, by the id that they would get."""
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,12 +14,22 @@ from dropsight.service.store import JournalReader
 
 
 class Ledger:
-    """Thread-safe: a reader a thread. `refuses` tells of images that are to stay where they are for now."""
+    """Thread-safe: a reader a thread. `refuses` tells of images that are to stay where they are for now.
+
+    What stays for good: all in a folder with `after: keep`, and what is larger than an image may be where it
+    cannot be filed away.
+    """
 
     def __init__(
-        self, journal: Path, *, device: str, refuses: Callable[[str], bool] = lambda _: False
+        self,
+        journal: Path,
+        *,
+        device: str,
+        refuses: Callable[[str], bool] = lambda _: False,
+        max_bytes: int = sys.maxsize,
     ) -> None:
         self._journal, self._device, self._refuses = journal, device, refuses
+        self._max_bytes = max_bytes
         self._local = threading.local()
 
     def holds(self, candidate: Candidate, stat: os.stat_result) -> bool:
@@ -40,18 +51,17 @@ class Ledger:
 
         A folder with nothing in it at all may be a disk that is not mounted: then they stay.
         """
-        keeping = [folder for folder in folders if folder.settings.after == "keep"]
-        if not all(map(_has_images, keeping)):
+        if not all(_has_images(folder) for folder in folders if folder.settings.after == "keep"):
             return []
         return [
             record_id
             for record_id, path in self._reader().kept()
-            if not self._stands(record_id, path, keeping)
+            if not self._stands(record_id, path, folders)
         ]
 
-    def _stands(self, record_id: str, path: bytes, keeping: Sequence[DropFolder]) -> bool:
+    def _stands(self, record_id: str, path: bytes, folders: Sequence[DropFolder]) -> bool:
         name = os.fsdecode(path)
-        folder = next((folder for folder in keeping if folder.wants(name)), None)
+        folder = next((folder for folder in folders if folder.wants(name)), None)
         try:
             return folder is not None and self._id(folder, name, os.lstat(name)) == record_id
         except (FileNotFoundError, NotADirectoryError):
@@ -60,7 +70,7 @@ class Ledger:
             return True
 
     def _holds(self, folder: DropFolder, path: str, stat: os.stat_result) -> bool:
-        if folder.settings.after != "keep":
+        if folder.settings.after != "keep" and stat.st_size <= self._max_bytes:
             return False
         try:
             return self._reader().is_kept(self._id(folder, path, stat))

@@ -1,26 +1,35 @@
 """Files away what is on record; what has no room stays in hand and is tried ever less often."""
 
+import errno
+import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from dropsight import crashpoints
 from dropsight.errors import StoreError
 from dropsight.names import as_text
 from dropsight.records import status_of
 from dropsight.service.backlog import Backlog
+from dropsight.service.copier import NAME as COPIER
+from dropsight.service.copier import Attempt, Copier
+from dropsight.service.copying import Copying, CopyLaterError, TooLargeToCopyError
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.durability import Durability
 from dropsight.service.filing import Filing, PlaceError, file_away
-from dropsight.service.inhand import FILING, InHand
+from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.mishaps import internal_error
 from dropsight.service.original import identity
-from dropsight.service.recording import Recorded, filed_of
+from dropsight.service.recording import Recorded, filed_of, place_of, stays_as
 from dropsight.service.refusals import FolderError, Refusals
 from dropsight.service.schema import Shelved
 from dropsight.service.shelf import Filed, lies_at
 from dropsight.service.troubles import Troubles
 
+log = logging.getLogger(__name__)
+
+NAME = "recorder"
+# Of the time that a supervisor grants for stopping.
+FINISH_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 # Further ones are neither read nor held in memory until the folder is open.
@@ -28,9 +37,10 @@ MOST_BEHIND = 4_096
 
 
 class Filer:
-    """Used by the recorder's thread alone, but for `refuses`.
+    """Used by the recorder's thread alone, but for `refuses`; copying has a thread of its own.
 
-    `gets_on` is called for every file: copying many takes its time.
+    `beat` is called for every file, and with the copier's name for every piece of a copy; `nudge` when a copy
+    is made.
     """
 
     def __init__(
@@ -40,27 +50,32 @@ class Filer:
         refusals: Refusals,
         durability: Durability,
         *,
-        in_hand: InHand,
-        gets_on: Callable[[], None],
+        heartbeats: Heartbeats,
+        nudge: Callable[[], None],
+        max_copy_bytes: int,
     ) -> None:
-        self._backlog, self._troubles, self._refusals, self._gets_on = backlog, troubles, refusals, gets_on
-        self._durability, self._in_hand = durability, in_hand
+        self._backlog, self._troubles, self._refusals = backlog, troubles, refusals
+        self._durability, self._heartbeats = durability, heartbeats
+        self._max_copy_bytes = max_copy_bytes
+        self._copier = Copier(self._copy, done=nudge)
         self._stuck: list[Recorded] = []
         self._behind: list[Recorded] = []
         """Images in folders that are closed to us."""
-        self._closed: dict[str, str] = {}
-        """Folders with such images in them, and the topmost that is to be opened."""
-        self._pause, self._next_try = FIRST_PAUSE_SECONDS, 0.0
+        self._closed: dict[str, FolderError] = {}
+        """Folders with such images in them."""
+        self._pause, self._next_try, self._got_on = FIRST_PAUSE_SECONDS, 0.0, False
         self.shelved: list[Shelved] = []
-        """Where they lie now."""
+        """Where they lie now; the journal has yet to hear of it."""
+        self._left: list[Recorded] = []
 
     @property
     def at_rest(self) -> bool:
-        return not (self._stuck or self._behind)
+        return not (self._stuck or self._behind or self._copier.busy or self._left)
 
     @property
-    def seconds_to_next_try(self) -> float:
-        return max(self._next_try - time.monotonic(), 0.0) if self._stuck or self._behind else float("inf")
+    def left(self) -> list[tuple[str, bytes]]:
+        """Ids and paths of what stays in its folder for good; the journal has yet to hear of it."""
+        return [stays_as(entry.finished) for entry in self._left]
 
     def refuses(self, path: str) -> bool:
         """Whether to leave this image where it is: too many wait in closed folders. From any thread."""
@@ -68,7 +83,7 @@ class Filer:
 
     def file(self, recorded: Sequence[Recorded]) -> None:
         """File away at once what can be; the rest is stuck for now."""
-        self._stuck.extend(self._try(recorded, told=bool(self._stuck)))
+        self._stuck.extend(self._sort(self._attempts(recorded), told=bool(self._stuck)))
 
     def was_filed(self, filed: Filed, folders: Sequence[DropFolder]) -> None:
         """It is out of the inbox."""
@@ -78,70 +93,95 @@ class Filer:
             places.append(os.fsdecode(there.place))
         self._durability.moved(filed.seq, *places)
 
+    def settled(self) -> None:
+        """The journal has heard of `shelved` and `left`."""
+        for entry in self._left:
+            self._durability.moved(entry.seq, os.path.dirname(entry.finished.path))
+            self._finish(entry)
+        self.shelved, self._left = [], []
+
     def try_again(self, *, at_once: bool = False) -> None:
+        if copied := self._copier.take():
+            self._stuck.extend(self._sort(copied, told=bool(self._stuck)))
+        if not (self._stuck or self._copier.busy):
+            self._troubles.cleared("filing")
         before = [*self._stuck, *self._behind]
         if not before or (time.monotonic() < self._next_try and not at_once):
             return
         self._behind, self._closed = [], {}
-        self._stuck = self._try(before, told=False)
-        if not self._stuck:
-            self._troubles.cleared("filing")
+        self._stuck = self._sort(self._attempts(before), told=False)
         # Copying to a full disk costs as much as to an empty one: do it less and less.
-        moving = len(self._stuck) + len(self._behind) < len(before)
-        self._pause = FIRST_PAUSE_SECONDS if moving else min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+        self._pause = FIRST_PAUSE_SECONDS if self._got_on else min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+        self._got_on = False
         self._next_try = time.monotonic() + self._pause
 
-    def _try(self, recorded: Sequence[Recorded], *, told: bool) -> list[Recorded]:
-        """Return what is stuck; the first refusal is told of, unless others are `told` of already.
+    def finish(self) -> None:
+        """Try all once more; what is not copied by then is filed in the next life."""
+        self.try_again(at_once=True)
+        self._copier.finish(seconds=FINISH_SECONDS)
+        self._sort([entry for entry in self._copier.take() if entry[1] is None], told=True)
+
+    def _attempts(self, recorded: Sequence[Recorded]) -> Iterator[Attempt]:
+        """Try each.
 
         Where a place is full or write-protected, one refusal speaks for all that would go there; where a
         folder is closed, for all in it, and for nothing else.
         """
-        stuck: list[Recorded] = []
-        full: set[tuple[DropFolder, bool]] = set()
+        full: dict[object, PlaceError] = {}
         for entry in recorded:
-            candidate, record = entry.finished.candidate, entry.finished.record
-            place = (candidate.folder, status_of(record) == "ok")
-            self._gets_on()
-            if os.path.dirname(candidate.path) in self._closed:
-                self._set_aside(entry)
-                continue
-            error = None if place in full else self._refusal(entry)
-            if isinstance(error, FolderError):
-                self._closed[os.path.dirname(candidate.path)] = error.folder
-                self._set_aside(entry)
-                continue
+            self._heartbeats.beat(NAME)
+            folder, place = os.path.dirname(entry.finished.path), place_of(entry)
+            error = self._closed.get(folder) or full.get(place) or self._refusal(entry, Copying(here=False))
             if isinstance(error, PlaceError):
-                full.add(place)
-            if error and not (told or stuck):
-                self._troubles.raised("filing", error)
-            if error or place in full:
-                stuck.append(entry)
-                self._backlog.let_pass(candidate)
-            else:
-                self.was_filed(filed_of(entry), [candidate.folder])
-                self._in_hand.acquit(candidate.path)
-                if candidate.counted:
-                    self._backlog.finish(candidate, status_of(record))
-                else:
-                    self._backlog.drop(candidate)
-        self._in_hand.clear(FILING)
-        self._refusals.found("filing", self._closed.values())
+                full[place] = error
+            yield entry, error
+
+    def _sort(self, attempts: Iterable[Attempt], *, told: bool) -> list[Recorded]:
+        """Return what is stuck; the first refusal is told of, unless others are `told` of already."""
+        stuck: list[Recorded] = []
+        for entry, error in attempts:
+            match error:
+                case None:
+                    self.was_filed(filed_of(entry), [entry.finished.candidate.folder])
+                    self._finish(entry)
+                case CopyLaterError():
+                    self._copier.put(entry)
+                case TooLargeToCopyError():
+                    log.warning("%s stays where it is: %s", as_text(entry.finished.path), error)
+                    self._left.append(entry)
+                case FolderError():
+                    self._closed[os.path.dirname(entry.finished.path)] = error
+                    self._behind.append(entry)
+                    self._backlog.set_aside(entry.finished.candidate)
+                case _:
+                    if not (told or stuck):
+                        self._troubles.raised("filing", error)
+                    stuck.append(entry)
+        self._refusals.found("filing", [error.folder for error in self._closed.values()])
         return stuck
 
-    def _set_aside(self, entry: Recorded) -> None:
-        self._behind.append(entry)
-        self._backlog.set_aside(entry.finished.candidate)
+    def _finish(self, entry: Recorded) -> None:
+        self._got_on = True
+        candidate = entry.finished.candidate
+        if candidate.counted:
+            self._backlog.finish(candidate, status_of(entry.finished.record))
+        else:
+            self._backlog.drop(candidate)
 
-    def _refusal(self, entry: Recorded) -> StoreError | None:
+    def _copy(self, entry: Recorded) -> StoreError | None:
+        """On the copier's thread."""
+        with self._heartbeats.at_work(COPIER):
+            return self._refusal(entry, Copying(max_bytes=self._max_copy_bytes, gets_on=self._copies))
+
+    def _copies(self) -> None:
+        self._heartbeats.beat(COPIER)
+        if self._copier.stopping:
+            raise InterruptedError(errno.EINTR, "stopped")
+
+    def _refusal(self, entry: Recorded, copying: Copying) -> StoreError | None:
         candidate, stat, record = entry.finished.candidate, entry.finished.stat, entry.finished.record
-        suspect = self._in_hand.suspect(candidate.path)
-        if suspect and suspect.is_guilty and suspect.stage == "file":
-            return StoreError(f"{as_text(candidate.path)} stays: filing it away ended the process, twice")
-        self._in_hand.note(FILING, candidate.path, "file")
         try:
-            crashpoints.reach_path("in_filing_away", candidate.path)
-            file_away(Filing(candidate.folder, candidate.path, identity(stat), record, entry.line))
+            file_away(Filing(candidate.folder, candidate.path, identity(stat), record, entry.line, copying))
         except StoreError as error:
             return error
         except Exception as error:  # noqa: BLE001 - one image's, which is on record: it is tried again

@@ -12,7 +12,7 @@ from dropsight import crashpoints
 from dropsight.errors import StoreError, is_passing
 from dropsight.records import Failure, Record, Result
 from dropsight.service.beneath import Top, look, open_folder, remove, write
-from dropsight.service.copying import copy_across, is_copy
+from dropsight.service.copying import Copying, CopyLaterError, copy_across, is_copy, needs_copy
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.original import (
     NAME_BYTES,
@@ -45,13 +45,15 @@ class Filing(msgspec.Struct, frozen=True):
     identity: Identity
     record: Record
     line: bytes
+    copying: Copying = Copying()
 
 
 def file_away(filing: Filing) -> None:
     """Move or delete the image as its folder's settings say; do nothing if it is gone or another by now.
 
     What is no regular file, a link above all, is deleted, and only its reason filed. Raises PlaceError,
-    FolderError or StoreError where there is no room or no right to: the image stays, try again later.
+    FolderError or StoreError where there is no room or no right to: the image stays, try again later;
+    CopyLaterError and TooLargeToCopyError as `copying` says.
     """
     folder, settings = filing.folder, filing.folder.settings
     if settings.after == "keep":
@@ -153,6 +155,8 @@ def _at_the_top(top: Top) -> Iterator[int]:
 
 def _put(original: Original, filing: Filing, fd: int, name: str) -> None:
     """Give it a place in this folder, where an earlier image of the same name stays."""
+    if needs_copy(original, fd) and not filing.copying.here:
+        raise CopyLaterError
     reason = None if isinstance(filing.record, Result) else filing.line
     target = name
     # A reason must have room beside its image.
@@ -162,17 +166,25 @@ def _put(original: Original, filing: Filing, fd: int, name: str) -> None:
         if is_copy(original, fd, name) or is_copy(original, fd, target):
             original.delete()
             return
-    put_as(original, fd, target, reason=reason, part=_part(filing.record))
+    put_as(original, fd, target, reason=reason, part=_part(filing.record), copying=filing.copying)
 
 
-def put_as(original: Original, fd: int, target: str, *, reason: bytes | None, part: str) -> None:
+def put_as(
+    original: Original,
+    fd: int,
+    target: str,
+    *,
+    reason: bytes | None,
+    part: str,
+    copying: Copying = Copying(),  # noqa: B008 - frozen
+) -> None:
     """Move, the reason first: it stays only with the image that it is of."""
     moved = False
     try:
         if reason is not None:
             write(fd, target + REASON_SUFFIX, msgspec.json.format(reason, indent=2) + b"\n", part=part)
         crashpoints.reach("in_filing")
-        moved = _take(original, fd, target, part=part)
+        moved = _take(original, fd, target, part=part, copying=copying)
     finally:
         if reason is not None and not moved:
             with contextlib.suppress(OSError):
@@ -180,7 +192,7 @@ def put_as(original: Original, fd: int, target: str, *, reason: bytes | None, pa
                     remove(fd, target + REASON_SUFFIX)
 
 
-def _take(original: Original, fd: int, target: str, *, part: str) -> bool:
+def _take(original: Original, fd: int, target: str, *, part: str, copying: Copying) -> bool:
     if not S_ISREG(original.stat.st_mode):
         return original.delete()  # a link would lead those who follow it; in the others there is nothing
     # Who has a second name of it could alter what is filed.
@@ -190,4 +202,4 @@ def _take(original: Original, fd: int, target: str, *, part: str) -> bool:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-    return copy_across(original, fd, target, part=part)
+    return copy_across(original, fd, target, part=part, copying=copying)

@@ -13,15 +13,15 @@ from dropsight.records import encode
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.durability import Durability
-from dropsight.service.filer import Filer
+from dropsight.service.filer import NAME, Filer
 from dropsight.service.flood import Flood
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inbound import Inbound
-from dropsight.service.inhand import RECORDING, InHand
 from dropsight.service.loglines import LineLog, LogLines
 from dropsight.service.mishaps import Made, internal_error, make
-from dropsight.service.pacing import GROUP_RECORDS, Pace
+from dropsight.service.pacing import Pace
 from dropsight.service.recording import (
+    FilingRules,
     Finished,
     History,
     Outcome,
@@ -41,7 +41,6 @@ from dropsight.service.troubles import Troubles
 
 log = logging.getLogger(__name__)
 
-NAME = "recorder"
 RETRY_SECONDS = 1.0
 # Lines that the log may be ahead of its cursor by, in a long catch-up.
 UNNOTED_LINES = 256
@@ -50,7 +49,7 @@ UNNOTED_LINES = 256
 class Recorder:
     """Owns the store and the line log; everything but the methods that say so runs on `run`'s thread."""
 
-    def __init__(  # noqa: PLR0913 - what it stands between
+    def __init__(
         self,
         store: Store,
         lines: LineLog,
@@ -58,14 +57,13 @@ class Recorder:
         backlog: Backlog,
         stats: Stats,
         history: History,
-        in_hand: InHand,
         troubles: Troubles,
-        images_durable: bool,
+        rules: FilingRules,
         on_recorded: Callable[[Sequence[Recorded]], None],
     ) -> None:
         self._store, self._backlog, self._stats, self._history = store, backlog, stats, history
         self._on_recorded = on_recorded
-        self.troubles, self._in_hand = troubles, in_hand
+        self.troubles = troubles
         self.refusals = Refusals(store.path.parent, troubles)
         self._reader = JournalReader(store.path)
         self._log = LogLines(lines, self._reader, self.troubles, synced=store.cursor("log"))
@@ -79,9 +77,15 @@ class Recorder:
         self.held_up = False
         """The journal takes nothing for now: whoever waits for the recorder does so rightly."""
         self._acknowledged = self._acknowledged_noted = store.cursor("mqtt")
-        self._durability = Durability(troubles, images=images_durable)
+        self._durability = Durability(troubles, images=rules.durable)
         self._filer = Filer(
-            backlog, troubles, self.refusals, self._durability, in_hand=in_hand, gets_on=self._beat
+            backlog,
+            troubles,
+            self.refusals,
+            self._durability,
+            heartbeats=self.heartbeats,
+            nudge=self._inbound.nudge,
+            max_copy_bytes=rules.max_copy_bytes,
         )
         self._totals: list[tuple[float, int]] = []
         self._untold: list[Recorded] = []
@@ -163,7 +167,7 @@ class Recorder:
             self._keep_house()
             if self._draining and not self._inbound.depth() and self.visible == self.newest:
                 self._drained.set()
-        self._filer.try_again(at_once=True)
+        self._filer.finish()
         self._log.sync()
         self._durability.sync()
         self._settle()
@@ -182,9 +186,7 @@ class Recorder:
             return []
         at_once = self._draining or self._stopping.is_set()
         pause = 0.0 if at_once else self._pace.seconds_to_wait(waiting=self._backlog.depth())
-        group = self._inbound.group(first, seconds=pause)
-        self._in_hand.note_all(RECORDING, [outcome.path for outcome in group], "record")
-        return [make(outcome, self.troubles) for outcome in group]
+        return [make(outcome, self.troubles) for outcome in self._inbound.group(first, seconds=pause)]
 
     def _beat(self) -> None:
         self.heartbeats.beat(NAME)
@@ -241,7 +243,6 @@ class Recorder:
                 began = time.monotonic()
             else:
                 crashpoints.reach("after_commit")
-                self._in_hand.clear(RECORDING, GROUP_RECORDS)
                 self._pace.committed(began=began)
                 self.held_up = False
                 return seqs
@@ -288,15 +289,21 @@ class Recorder:
         if acknowledged != self._acknowledged_noted:
             crashpoints.reach("before_puback_commit")
         try:
-            filed, shelved = self._durability.filed, self._filer.shelved
-            self._store.settle(totals=self._totals, filed=filed, cursors=cursors, shelved=shelved)
+            self._store.settle(
+                totals=self._totals,
+                filed=self._durability.filed,
+                cursors=cursors,
+                shelved=self._filer.shelved,
+                left=self._filer.left,
+            )
             self._store.forget_kept(forgotten)
         except StoreError as error:
             self._tell_unless_damaged(error)
             return
         self.troubles.cleared("journal")
-        self._totals, self._filer.shelved = [], []
+        self._totals = []
         self._durability.settled()
+        self._filer.settled()
         del self._forgotten[: len(forgotten)]
         self._acknowledged_noted, self._log_noted = acknowledged, cursors["log"]
         self.visible = self.newest
@@ -327,7 +334,7 @@ class Recorder:
         self._flood.look(lines=self._log.set_apart)
         news = self._acknowledged != self._acknowledged_noted
         news = news or self._log.synced - self._log_noted >= UNNOTED_LINES
-        if self._durability.filed or self._totals or self._forgotten or news:
+        if self._durability.filed or self._filer.left or self._totals or self._forgotten or news:
             self._settle()
         if self.newest - self._pruned_at >= self._history.prune_every:
             self._prune()

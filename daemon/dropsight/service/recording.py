@@ -71,6 +71,14 @@ class History:
         return max(min(self.max_records, self.max_backlog or self.max_records) // 10, 64)
 
 
+@dataclass(frozen=True, slots=True)
+class FilingRules:
+    """`durable`: images are on disk before their records. Nothing larger than `max_copy_bytes` is copied."""
+
+    durable: bool
+    max_copy_bytes: int
+
+
 def failure_instead(record: Record, error: ImageError) -> Failure:
     """Return the record of this failure for an image that had another record."""
     return Failure(
@@ -133,6 +141,16 @@ def free_repeat(finished: Finished, reader: JournalReader) -> int:
     except StoreError:  # whoever commits finds out as well, and waits
         return 1
     return free
+
+
+def stays_as(finished: Finished) -> tuple[str, bytes]:
+    """By what the ledger knows an image that stays where it is: its first drop's id, and its path."""
+    return repeated(finished, 0).record.id, os.fsencode(finished.path)
+
+
+def place_of(entry: Recorded) -> tuple[DropFolder, bool]:
+    """Where it goes: images of one place are held up by the same."""
+    return entry.finished.candidate.folder, status_of(entry.finished.record) == "ok"
 
 
 def filed_of(entry: Recorded) -> Filed:

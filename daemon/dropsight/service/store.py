@@ -109,12 +109,14 @@ class Store:
         filed: Sequence[int],
         cursors: Mapping[Cursor, int],
         shelved: Sequence[Shelved] = (),
+        left: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         """Note totals (milliseconds, seq), what was filed and where, how far the readers are. Not fsynced."""
         with self._transaction(synchronous="NORMAL"):
             self._db.executemany("UPDATE record SET total_ms = ? WHERE seq = ?", totals)
             self._db.executemany("UPDATE record SET filed = 1 WHERE seq = ?", [(seq,) for seq in filed])
             self._db.executemany(SHELVE, map(msgspec.structs.astuple, shelved))
+            self._db.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?)", left)
             self._db.executemany(
                 "INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)",
                 list(cursors.items()),

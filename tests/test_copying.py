@@ -1,0 +1,144 @@
+"""Filing to another file system: bounded, holes and all, and in nobody's way."""
+
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from brokers import wait_until
+from daemons import PHOTOS, House, running
+from disks import failing_disk, small_disk
+from dropsight.service.beneath import Top
+from dropsight.service.copying import Copying, TooLargeToCopyError, copy_across
+from dropsight.service.original import Original, identity
+
+
+def original_of(folder: Path, name: str) -> tuple[Original, int]:
+    """An image in a folder, and a descriptor of the folder that it goes to."""
+    place = folder / "place"
+    place.mkdir()
+    fd = os.open(folder, os.O_PATH)
+    expected = identity((folder / name).stat())
+    original = Original.find(fd, str(folder / name), expected, "1" * 32, root=str(folder))
+    assert original
+    with Top.at(place).inside() as inner:
+        return original, os.dup(inner)
+
+
+def kept(house: House) -> int:
+    with sqlite3.connect(house.root / "state" / "journal.db") as db:
+        count: int = db.execute("SELECT count(*) FROM kept").fetchone()[0]
+    db.close()
+    return count
+
+
+def test_a_file_of_a_terabyte_is_recorded_once_stays_where_it_is_and_is_not_touched_again(
+    tmp_path: Path,
+) -> None:
+    """It is larger than an image may be, and failed is on another file system."""
+    with small_disk(tmp_path / "failed", size="8m") as disk, running(tmp_path) as house:
+        giant = house.inbox / "x.jpg"
+        giant.touch()
+        os.truncate(giant, 2**40)
+        (house.inbox / "bad.jpg").write_bytes(b"no picture")
+        wait_until(lambda: house.finished() == 2 and house.waiting() == [giant])
+        assert "x.jpg stays where it is: no rename brings it away" in house.daemon_log()
+        assert house.counters()["waiting"] == 0
+        house.ask("rescan")
+        shutil.copy(PHOTOS[0], house.inbox / "a.jpg")
+        wait_until(lambda: house.finished() == 3)
+        assert house.stop() == 0
+        house.start()
+        shutil.copy(PHOTOS[0], house.inbox / "b.jpg")
+        wait_until(lambda: len(house.records()) == 4 and house.waiting() == [giant])
+        assert sorted(path.name for path in disk.iterdir()) == ["bad.jpg", "bad.jpg.reason.json"]
+        assert house.daemon_log().count("stays where it is") == 1
+        assert [record["image_path"] for record in house.records()].count("x.jpg") == 1
+        assert kept(house) == 1
+        giant.unlink()
+        assert house.stop() == 0
+        house.start()
+        wait_until(lambda: kept(house) == 0)
+
+
+def test_a_terabyte_on_the_same_file_system_is_renamed(tmp_path: Path) -> None:
+    with running(tmp_path) as house:
+        (house.inbox / "x.jpg").touch()
+        os.truncate(house.inbox / "x.jpg", 2**40)
+        wait_until(lambda: len(house.records()) == 1 and not house.waiting())
+        assert (house.failed / "x.jpg").stat().st_size == 2**40
+
+
+def test_holes_stay_holes(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "failed", size="2m") as disk, running(tmp_path) as house:
+        image = house.inbox / "x.jpg"
+        with (house.inbox / ".part").open("wb") as file:
+            file.write(b"begin")
+            file.seek(2**24)
+            file.write(b"middle")
+            file.truncate(2**25)
+        (house.inbox / ".part").rename(image)
+        content = image.read_bytes()
+        wait_until(lambda: not house.waiting())
+        assert (disk / "x.jpg").read_bytes() == content
+        assert (disk / "x.jpg").stat().st_blocks < 100
+
+
+@pytest.mark.slow
+def test_a_disk_that_does_not_answer_holds_up_no_record_of_what_goes_elsewhere(tmp_path: Path) -> None:
+    with failing_disk(tmp_path / "failed") as disk, running(tmp_path) as house:
+        disk.freeze(on=True)
+        try:
+            (house.inbox / "bad.jpg").write_bytes(b"no picture")
+            wait_until(lambda: len(house.records()) == 1)
+            for number in range(70):
+                shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
+            wait_until(lambda: len(house.records()) == 71)
+            wait_until(lambda: [path.name for path in house.waiting()] == ["bad.jpg"])
+        finally:
+            disk.freeze(on=False)
+        wait_until(lambda: not house.waiting())
+        assert (disk.place / "bad.jpg").exists()
+        assert house.stop() == 0
+        assert len(house.records()) == 71
+
+
+def test_what_a_stop_leaves_uncopied_is_copied_in_the_next_life(tmp_path: Path) -> None:
+    house = House(tmp_path, {})
+    with small_disk(tmp_path / "processed", size="64m"):
+        for number in range(150):
+            shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
+        try:
+            house.start()
+            wait_until(lambda: len(house.records()) > 100)
+            assert house.stop() == 0
+            house.start()
+            wait_until(lambda: not house.waiting())
+        finally:
+            house.kill()
+        assert len(list(house.processed.iterdir())) == len(house.records()) == 150
+
+
+def test_a_copy_that_is_stopped_in_the_middle_leaves_nothing_and_the_image_where_it_is(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x" * 3_000_000)
+    original, place = original_of(tmp_path, "a.jpg")
+
+    def stops() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        copy_across(original, place, "a.jpg", part="part", copying=Copying(gets_on=stops))
+    assert not list((tmp_path / "place").iterdir())
+    assert (tmp_path / "a.jpg").stat().st_size == 3_000_000
+
+
+def test_nothing_beyond_the_bound_is_copied(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x" * 1_001)
+    original, place = original_of(tmp_path, "a.jpg")
+    with pytest.raises(TooLargeToCopyError, match="of 1001 bytes no copy is made"):
+        copy_across(original, place, "a.jpg", part="part", copying=Copying(max_bytes=1_000))
+    assert not list((tmp_path / "place").iterdir())
