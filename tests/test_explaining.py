@@ -14,6 +14,7 @@ import pytest
 from brokers import Subscriber, mosquitto, wait_until
 from daemons import SAMPLES, House, dropsight, running
 from dropsight.config import Retention
+from dropsight.service.beneath import Top
 from dropsight.service.clock import Clock
 from dropsight.service.retention import Sweeper
 from dropsight.service.shelf import Shelf
@@ -133,7 +134,7 @@ def test_overlays_go_with_the_processed_images_when_their_time_is_over(tmp_path:
     assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
     assert len(list(house.processed.iterdir())) == 2
     shelf = Shelf(tmp_path / "state" / "journal.db")
-    sweep = Sweeper(Clock()).sweep_folder
-    assert sweep(house.processed, Retention(days=None, max_bytes=1), shelf, remembered_from=0) == 2
+    sweep = Sweeper(Clock()).sweep_place
+    assert sweep(Top.at(house.processed), Retention(days=None, max_bytes=1), shelf, remembered_from=0) == 2
     shelf.close()
     assert not list(house.processed.iterdir())

@@ -1,5 +1,6 @@
 """Retention: of what dropsight filed, by age, by what the disk counts, and by number; of nothing else."""
 
+import dataclasses
 import os
 import shutil
 import sqlite3
@@ -45,7 +46,8 @@ class Cupboard:
 
     def sweep(self, retention: Retention, *, clock: Clock | None = None, remembered_from: int = 0) -> int:
         settings = msgspec.structs.replace(self.desk.folder.settings, retention=retention)
-        return Sweeper(clock or Clock()).sweep(settings, self.shelf, remembered_from=remembered_from)
+        folder = dataclasses.replace(self.desk.folder, settings=settings)
+        return Sweeper(clock or Clock()).sweep(folder, self.shelf, remembered_from=remembered_from)
 
     def rows(self) -> list[Shelved]:
         return [row for place in (self.processed, self.failed) for row in self.shelf.rows(os.fsencode(place))]
@@ -105,6 +107,7 @@ def test_what_dropsight_has_not_put_there_is_not_deleted_and_that_is_said(tmp_pa
         house.start()
         wait_until(lambda: "beyond the retention" in house.daemon_log())
         wait_until(lambda: len(stems(house.processed)) == 4)
+        wait_until(lambda: len(stems(house.failed)) == 3)
     finally:
         house.kill()
     assert set(stems(house.processed)) > {"keys.kdbx", "thesis.docx", "wedding.jpg"}
@@ -120,7 +123,7 @@ def test_what_stands_there_unknown_is_said_once_with_its_number(
     now = Clock().wall()
     sweeper = Sweeper(Clock(wall=lambda: now + 120))
     for _ in range(2):
-        sweeper.sweep_folder(cupboard.processed, NO_BOUND, cupboard.shelf, remembered_from=0)
+        sweeper.sweep_place(cupboard.desk.folder.processed, NO_BOUND, cupboard.shelf, remembered_from=0)
     assert caplog.text.count("1 files are not known to be dropsight's: retention leaves them") == 1
 
 

@@ -62,4 +62,4 @@ class Housekeeper:
             remembered_from = self._recorder.newest - self._remembers
             for folder in self._folders:
                 if folder.settings.after != "keep" and not stopped.is_set():
-                    self._sweeper.sweep(folder.settings, shelf, remembered_from=remembered_from)
+                    self._sweeper.sweep(folder, shelf, remembered_from=remembered_from)

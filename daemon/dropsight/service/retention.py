@@ -5,13 +5,16 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
+from stat import S_ISDIR
 
-from dropsight.config import Retention, Watch
+from dropsight.config import Retention
+from dropsight.errors import is_passing
+from dropsight.service.beneath import Top, look
 from dropsight.service.clock import Clock
+from dropsight.service.dropfolder import DropFolder
 from dropsight.service.original import PART_SUFFIX
-from dropsight.service.place import Place
 from dropsight.service.schema import Shelved
 from dropsight.service.shelf import Shelf, is_ours
 
@@ -45,35 +48,35 @@ class Sweeper:
     """Deletes what is too old, then the oldest of what is too much; memory does not depend on how much."""
 
     clock: Clock
-    _told: set[Path] = field(default_factory=set)
+    _told: set[str] = field(default_factory=set)
 
-    def sweep(self, settings: Watch, shelf: Shelf, *, remembered_from: int) -> int:
+    def sweep(self, folder: DropFolder, shelf: Shelf, *, remembered_from: int) -> int:
         """Sweep the watch's processed and failed folders; say how many files went."""
-        places = {settings.processed, settings.failed}
+        retention = folder.settings.retention
         return sum(
-            self.sweep_folder(place, settings.retention, shelf, remembered_from=remembered_from)
-            for place in places
+            self.sweep_place(place, retention, shelf, remembered_from=remembered_from)
+            for place in {folder.processed, folder.failed}
         )
 
-    def sweep_folder(self, folder: Path, retention: Retention, shelf: Shelf, *, remembered_from: int) -> int:
+    def sweep_place(self, place: Top, retention: Retention, shelf: Shelf, *, remembered_from: int) -> int:
         """A file's age counts from when it came here, not from its photo's date.
 
         What is not there is forgotten once the journal has forgotten its record, too: its disk may be away.
         """
-        if folder.is_symlink():  # who puts one there chooses what is deleted
-            log.warning("%s is a link: nothing is deleted behind it; name the folder itself", folder)
+        if os.path.islink(place.path):  # who puts one there chooses what is deleted
+            log.warning("%s is a link: nothing is deleted behind it; name the folder itself", place.path)
             return 0
         self.clock.look()
         try:
-            with Place(folder) as place:
+            with place.inside():
                 return self._sweep(place, retention, shelf, remembered_from)
         except FileNotFoundError:
             return 0
         except OSError as error:
-            log.warning("%s cannot be looked through: %s", folder, error.strerror)
+            log.warning("%s cannot be looked through: %s", place.path, error.strerror)
             return 0
 
-    def _sweep(self, place: Place, retention: Retention, shelf: Shelf, remembered_from: int) -> int:
+    def _sweep(self, place: Top, retention: Retention, shelf: Shelf, remembered_from: int) -> int:
         pile, gone, removed = _Pile(), list[Shelved](), 0
         strangers = self._clear_parts(place)
         for row in shelf.rows(os.fsencode(place.path)):
@@ -102,19 +105,19 @@ class Sweeper:
     def _is_noted(self, stat: os.stat_result) -> bool:
         return self.clock.age_seconds(stat.st_ctime) > NOTED_SECONDS
 
-    def _clear_parts(self, place: Place) -> int:
+    def _clear_parts(self, place: Top) -> int:
         """Remove half copies that nobody goes on with; count all other files, once a folder."""
         count = 0
-        for name in _files(place.path):
+        for name in _files(place.true):
             if _PART.fullmatch(os.path.basename(name).decode(errors="replace")):
-                stat = place.stat(name)
+                stat = _look(place, name)
                 if stat and self.clock.age_seconds(stat.st_ctime) > ABANDONED_SECONDS:
                     _unlink(place, name)
-            elif place.path not in self._told and (stat := place.stat(name)):
+            elif place.path not in self._told and (stat := _look(place, name)):
                 count += self._is_noted(stat)
         return count
 
-    def _tell(self, folder: Path, *, strangers: int, removed: int) -> None:
+    def _tell(self, folder: str, *, strangers: int, removed: int) -> None:
         if removed:
             log.info("%s: deleted %d files beyond the retention", folder, removed)
         if strangers > 0 and folder not in self._told:
@@ -122,7 +125,7 @@ class Sweeper:
         self._told.add(folder)
 
 
-def _shrink(place: Place, shelf: Shelf, pile: _Pile, retention: Retention, gone: list[Shelved]) -> int:
+def _shrink(place: Top, shelf: Shelf, pile: _Pile, retention: Retention, gone: list[Shelved]) -> int:
     removed = 0
     rows = shelf.rows(os.fsencode(place.path))
     while pile.exceeds(retention) and (row := next(rows, None)):
@@ -134,26 +137,43 @@ def _shrink(place: Place, shelf: Shelf, pile: _Pile, retention: Retention, gone:
     return removed
 
 
-def _there(place: Place, row: Shelved) -> dict[bytes, os.stat_result]:
+def _there(place: Top, row: Shelved) -> dict[bytes, os.stat_result]:
     """What is there of the image and of what lies beside it."""
     there = {}
-    if (stat := place.stat(row.name)) and is_ours(stat, row):
+    if (stat := _look(place, row.name)) and is_ours(stat, row):
         there[row.name] = stat
-    if row.beside and (stat := place.stat(row.beside)):
+    if row.beside and (stat := _look(place, row.beside)):
         there[row.beside] = stat
     return there
 
 
-def _remove(place: Place, row: Shelved, there: dict[bytes, os.stat_result], gone: list[Shelved]) -> int:
+def _folder_of(place: Top, name: bytes) -> AbstractContextManager[int]:
+    return place.inside(os.fsdecode(os.path.dirname(name)))
+
+
+def _look(place: Top, name: bytes) -> os.stat_result | None:
+    """None where nothing is there, a folder, or a link on the way; raises OSError of a disk's fault."""
+    try:
+        with _folder_of(place, name) as fd:
+            found = look(fd, os.fsdecode(os.path.basename(name)))
+    except OSError as error:
+        if is_passing(error):
+            raise
+        return None
+    return None if found is None or S_ISDIR(found.st_mode) else found
+
+
+def _remove(place: Top, row: Shelved, there: dict[bytes, os.stat_result], gone: list[Shelved]) -> int:
     count = sum(_unlink(place, name) for name in there)
     if count == len(there):
         gone.append(row)
     return count
 
 
-def _unlink(place: Place, name: bytes) -> bool:
+def _unlink(place: Top, name: bytes) -> bool:
     try:
-        place.unlink(name)
+        with _folder_of(place, name) as fd:
+            os.unlink(os.path.basename(name), dir_fd=fd)
     except OSError as error:
         path = os.path.join(place.path, os.fsdecode(name))
         log.warning("%s: cannot be deleted: %s", path, error.strerror)
@@ -161,7 +181,7 @@ def _unlink(place: Place, name: bytes) -> bool:
     return True
 
 
-def _files(folder: Path) -> Iterator[bytes]:
+def _files(folder: str) -> Iterator[bytes]:
     """All but folders, by their names below this one; no link is followed.
 
     Without recursion, which os.walk needs up to Python 3.11: folders may be nested beyond its bound.
