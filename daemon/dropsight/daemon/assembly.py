@@ -225,7 +225,7 @@ class Daemon:
                 "rescan": lambda _: self._scanner.rescan(),
                 "stats": lambda _: self._reporter.snapshot(),
                 "explain": lambda order: self._explanations.of_record(
-                    order.id, self._config.store.path, tuple(watch.processed for watch in self._config.watch)
+                    order.id, self._config.store.path, self._config.watch
                 ),
             }
         )

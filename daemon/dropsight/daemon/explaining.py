@@ -1,14 +1,13 @@
 """Overlays beside the processed images whose answer was unsure, made when there is nothing better to do."""
 
 import base64
-import contextlib
 import itertools
 import logging
 import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -18,18 +17,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dropsight.config import Explain
+from dropsight.config import Explain, Watch
 from dropsight.errors import DropsightError, ModelError
 from dropsight.images.framing import Pixels
-from dropsight.inference.pipeline import Answer, Drop
+from dropsight.inference.pipeline import Answer
 from dropsight.names import as_text
 from dropsight.records import Result, decode
 from dropsight.service.backlog import Backlog
-from dropsight.service.disk import write_whole
-from dropsight.service.original import other_name
+from dropsight.service.beneath import Top, write
 from dropsight.service.shelf import overlay_beside
-from dropsight.service.store import JournalReader
+from dropsight.service.store import JournalReader, Unfiled
 from dropsight.service.work import Engine, Work
+from dropsight.web.pictures import find_image
 
 if TYPE_CHECKING:  # a service that explains nothing starts without
     from dropsight.explain.explaining import Explainer
@@ -73,9 +72,9 @@ class Explanations:
             return None
         if self._jobs.qsize() >= LONGEST_QUEUE:
             return None
-        target = _target(watch.processed, work.drop)
-        self._put(PROMISED, partial(self._overlay, work, best.class_index, target))
-        return as_text(target)
+        relative = overlay_beside(os.fsdecode(work.drop.relative), work.drop.id)
+        self._put(PROMISED, partial(self._overlay, work, best.class_index, relative))
+        return as_text(watch.processed / relative)
 
     def stop(self) -> None:
         """Finish what was promised in a record, without regard to what waits."""
@@ -83,7 +82,7 @@ class Explanations:
         self._put(END, None)
         self._thread.join()
 
-    def of_record(self, record_id: str | None, journal: Path, processed: tuple[Path, ...]) -> object:
+    def of_record(self, record_id: str | None, journal: Path, watches: Sequence[Watch]) -> object:
         """Answer the command `explain`; raises DropsightError where record or image are gone."""
         reader = JournalReader(journal)
         try:
@@ -96,7 +95,7 @@ class Explanations:
         if not isinstance(record, Result):
             raise DropsightError(f"{record_id} has no answer to explain: {record.image_path}")
         engine = self._engine()
-        pixels = _picture(os.fsdecode(found.path), record, processed, engine)
+        pixels = _picture(found, record, watches, engine)
         heatmap = self._asked(partial(self._heatmap, engine, pixels, record.predicted_class))
         return {
             "id": record.id,
@@ -131,14 +130,15 @@ class Explanations:
         while job := self._jobs.get()[2]:
             job()
 
-    def _overlay(self, work: Work, class_index: int, target: Path) -> None:
+    def _overlay(self, work: Work, class_index: int, relative: str) -> None:
         views = work.plan.inference.tta
         upright = views.index("original") if "original" in views else 0
         pixels = work.plan.preparation.pixels_of(work.prepared.batch[upright])
         try:
-            _write(target, _jpeg(pixels, self._heatmap(work.engine, pixels, class_index)))
+            overlay = _jpeg(pixels, self._heatmap(work.engine, pixels, class_index))
+            _write(work.candidate.folder.processed, relative, overlay)
         except (ModelError, OSError) as error:
-            log.warning("%s: no explanation: %s", target, error)
+            log.warning("%s: no explanation: %s", as_text(relative), error)
 
     def _heatmap(self, engine: Engine, pixels: Pixels, class_index: int) -> "Heatmap":
         from dropsight.explain.explaining import Explainer
@@ -159,17 +159,12 @@ class Explanations:
         return OcclusionMap(classify, square=SQUARE, step=STEP).compute_heatmap(pixels, class_index)
 
 
-def _target(processed: Path, drop: Drop) -> Path:
-    return Path(overlay_beside(os.fspath(processed / os.fsdecode(drop.relative)), drop.id))
-
-
-def _picture(path: str, record: Result, processed: tuple[Path, ...], engine: Engine) -> Pixels:
-    for folder in processed:
-        filed = str(folder / record.image_path)
-        for name in (filed, other_name(filed, record.id), path):
-            with contextlib.suppress(FileNotFoundError):
-                return engine.picture(name)
-    raise DropsightError(f"{record.image_path} is gone: there is no image to explain")
+def _picture(found: Unfiled, record: Result, watches: Sequence[Watch], engine: Engine) -> Pixels:
+    try:
+        with find_image(found, record.id, watches) as file:
+            return engine.picture(file)
+    except FileNotFoundError as error:
+        raise DropsightError(f"{record.image_path} is gone: there is no image to explain") from error
 
 
 def _jpeg(pixels: Pixels, heatmap: "Heatmap") -> bytes:
@@ -181,6 +176,7 @@ def _jpeg(pixels: Pixels, heatmap: "Heatmap") -> bytes:
     return cv2.imencode(".jpg", cv2.cvtColor(large, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
-def _write(target: Path, data: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(target, data)
+def _write(processed: Top, relative: str, data: bytes) -> None:
+    below, name = os.path.split(relative)
+    with processed.inside(below, make=True) as fd:
+        write(fd, name, data, part=f"{name}.part", durable=True)

@@ -120,11 +120,14 @@ def create(fd: int, name: str) -> int:
     return os.open(name, _NEW, 0o666, dir_fd=fd)
 
 
-def write(fd: int, name: str, data: bytes, *, part: str) -> None:
+def write(fd: int, name: str, data: bytes, *, part: str, durable: bool = False) -> None:
     """Put a whole file into a folder, under a name of its own first; what has the name is replaced."""
     try:
         with open(create(fd, part), "wb") as file:
             file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.rename(part, name, src_dir_fd=fd, dst_dir_fd=fd)
     except OSError:
         remove(fd, part)

@@ -112,7 +112,7 @@ def is_copy(original: Original, fd: int, target: str) -> bool:
         return False
     if not (S_ISREG(there.st_mode) and S_ISREG(mine.st_mode)) or os.path.samestat(there, mine):
         return False
-    if there.st_dev == mine.st_dev and mine.st_nlink == 1:
+    if there.st_dev == mine.st_dev and mine.st_nlink <= 1:
         return False  # it is renamed
     # Cameras with coarse clocks write different pictures of the same size at the same time.
     try:

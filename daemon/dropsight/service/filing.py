@@ -196,7 +196,7 @@ def _take(original: Original, fd: int, target: str, *, part: str, copying: Copyi
     if not S_ISREG(original.stat.st_mode):
         return original.delete()  # a link would lead those who follow it; in the others there is nothing
     # Who has a second name of it could alter what is filed.
-    if original.stat.st_nlink == 1:
+    if original.stat.st_nlink <= 1:
         try:
             return original.move(fd, target)
         except OSError as error:

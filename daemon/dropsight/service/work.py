@@ -10,7 +10,7 @@ from dropsight.errors import ImageError
 from dropsight.images.decoding import decode
 from dropsight.images.framing import Pixels, frame
 from dropsight.images.header import Header
-from dropsight.images.opening import open_image
+from dropsight.images.opening import ImageFile
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Answer, Drop, Plan, Prepared
 from dropsight.models.spec import Model
@@ -31,11 +31,10 @@ class Engine:
     models: Sequence[Model]
     instead_of: Sequence[str]
 
-    def picture(self, path: str) -> Pixels:
-        """Return what the model sees of an image file; raises ImageError, FileNotFoundError."""
+    def picture(self, file: ImageFile) -> Pixels:
+        """Return what the model sees of an image file; raises ImageError."""
         spec = self.plan.spec
-        with open_image(path) as file:
-            data, header = pipeline.read(file, self.plan)
+        data, header = pipeline.read(file, self.plan)
         size = (spec.height, spec.width)
         pixels = decode(data, header, at_least=size, how=self.plan.resize)
         return frame(pixels, height=spec.height, width=spec.width, how=self.plan.resize)

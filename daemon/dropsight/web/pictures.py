@@ -12,6 +12,7 @@ from dropsight.errors import ImageError
 from dropsight.images.opening import Bounds, ImageFile, open_image
 from dropsight.images.thumbnail import thumbnail_of
 from dropsight.names import as_name
+from dropsight.service.beneath import Top
 from dropsight.service.original import other_name
 from dropsight.service.store import Unfiled
 
@@ -54,8 +55,8 @@ def make_thumbnail(
 def read_explanation(path: str, watches: Sequence[Watch]) -> bytes:
     """Return the overlay that a record names; raises FileNotFoundError where there is none (yet)."""
     for watch, named in itertools.product(watches, dict.fromkeys((path, as_name(path)))):
-        file = _open_below(watch.processed, named) if Path(named).is_relative_to(watch.processed) else None
-        if file:
+        below = os.fspath(watch.processed) + os.sep
+        if named.startswith(below) and (file := _open_below(_places(watch)[0], named.removeprefix(below))):
             with file:
                 return file.read(Bounds(EXPLANATION_BYTES))
     raise FileNotFoundError(path)
@@ -63,7 +64,7 @@ def read_explanation(path: str, watches: Sequence[Watch]) -> bytes:
 
 def find_image(row: Unfiled, record_id: str, watches: Sequence[Watch]) -> ImageFile:
     """Open the very file that the record was made of, or a copy that still has its size and time."""
-    for top, relative in _places(os.fsdecode(row.path), record_id, watches):
+    for top, relative in _ways(os.fsdecode(row.path), record_id, watches):
         file = _open_below(top, relative)
         if file is None:
             continue
@@ -73,26 +74,33 @@ def find_image(row: Unfiled, record_id: str, watches: Sequence[Watch]) -> ImageF
     raise FileNotFoundError(row.path)
 
 
-def _places(path: str, record_id: str, watches: Sequence[Watch]) -> Iterator[tuple[Path, str]]:
+def _ways(path: str, record_id: str, watches: Sequence[Watch]) -> Iterator[tuple[Top, str]]:
     """Where an image may be by now: a folder of the config, and the way below it."""
     for watch in watches:
         inbox = os.fspath(watch.path) + os.sep
         if not path.startswith(inbox):
             continue
         relative = path.removeprefix(inbox)
-        for top in (watch.processed, watch.failed):
+        processed, failed, here = _places(watch)
+        for top in (processed, failed):
             yield top, relative
             yield top, other_name(relative, record_id)
-        yield watch.path, relative
+            yield top, Path(other_name(relative, record_id)).name
+        yield here, relative
 
 
-def _open_below(top: Path, name: str) -> ImageFile | None:
-    """Open a file that lies below `top` in truth, too: no link on the way leads elsewhere."""
-    try:
-        file = open_image(top / name)
-    except (FileNotFoundError, ImageError):
+def _places(watch: Watch) -> tuple[Top, Top, Top]:
+    inbox = Top.at(watch.path)
+    return inbox.below(watch.processed), inbox.below(watch.failed), inbox
+
+
+def _open_below(top: Top, name: str) -> ImageFile | None:
+    """Open a file below `top`; no link on the way leads elsewhere."""
+    way = Path(name)
+    if os.pardir in way.parts:
         return None
-    if Path(f"/proc/self/fd/{file.fd}").readlink().is_relative_to(top.resolve()):
-        return file
-    os.close(file.fd)
-    return None
+    try:
+        with top.inside(os.fspath(way.parent)) as fd:
+            return open_image(way.name, dir_fd=fd)
+    except (OSError, ImageError):
+        return None
