@@ -47,22 +47,26 @@ bare_debian() {
   cp -a --reflink=auto "$kept" "$folder"
 }
 
-# Puts this project's wheel, what it needs, and more requirements into a folder, for another machine:
-#   wheels_for FOLDER PYTHON_VERSION ARCH EXTRAS [REQUIREMENT...]
+# Sets PLATFORM to what tells pip of another machine: Python version $1, architecture $2, every glibc up to Debian 12's.
+platform_of() {
+  local minor
+  PLATFORM=(--python-version "$1" --implementation cp --platform "manylinux2014_$2" --platform any)
+  for minor in $(seq 17 36); do PLATFORM+=(--platform "manylinux_2_${minor}_$2"); done
+}
+
+# Puts this project's wheel, and the files that scripts/install takes, into a folder for another machine:
+#   wheels_for FOLDER PYTHON_VERSION ARCH
 # pip runs out here, with whatever index and certificates are set up; in there nothing is downloaded.
 wheels_for() {
-  local folder=$1 version=$2 arch=$3 extras=$4 minor platforms=()
-  shift 4
+  local folder=$1 version=$2 arch=$3
   need_python
   "$PYTHON" -m pip --version >/dev/null 2>&1 || { make_environment .venv-test; PYTHON=$PWD/.venv-test/bin/python; }
-  # Every glibc up to that of Debian 12.
-  for minor in $(seq 17 36); do platforms+=(--platform "manylinux_2_${minor}_$arch"); done
-  platforms+=(--platform "manylinux2014_$arch" --platform any)
+  platform_of "$version" "$arch"
   say "collecting wheels for Python $version on $arch"
   mkdir -p "$folder"
   outside "$PYTHON" -m pip wheel -qq --disable-pip-version-check --no-deps --wheel-dir "$folder" . ||
     skip "the wheel cannot be built: no package index?"
   outside "$PYTHON" -m pip download -qq --disable-pip-version-check --dest "$folder" --only-binary=:all: \
-    --python-version "$version" --implementation cp "${platforms[@]}" "$(echo "$folder"/dropsight-*.whl)$extras" "$@" ||
-    skip "wheels cannot be downloaded"
+    "${PLATFORM[@]}" --require-hashes --requirement scripts/service.lock --requirement scripts/build.lock ||
+    stop "there is an index, and what is locked cannot be had: scripts/lock"
 }

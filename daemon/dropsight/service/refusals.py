@@ -3,6 +3,7 @@
 And those that lie too deep.
 """
 
+import contextlib
 import grp
 import logging
 import os
@@ -27,7 +28,7 @@ class FolderError(StoreError):
     """The folder that an image lies in is closed to us, whatever the place that it is to go to."""
 
     def __init__(self, folder: str) -> None:
-        super().__init__(f"{folder} is closed to {_group()}: {remedy(folder)}")
+        super().__init__(f"{folder} is closed to {_group(folder)}: {remedy(folder)}")
         self.folder = folder
 
 
@@ -98,7 +99,7 @@ def closed_to_us(path: str, *, root: str) -> str | None:
 
 def remedy(folder: str) -> str:
     quoted = shlex.quote(folder)
-    return f"sudo chgrp -R {_group()} {quoted} && sudo chmod -R g+rwX,-t {quoted}"
+    return f"sudo chgrp -R {_group(folder)} {quoted} && sudo chmod -R g+rwX,-t {quoted}"
 
 
 def _keeps(folder: str, path: str) -> bool:
@@ -112,8 +113,13 @@ def _keeps(folder: str, path: str) -> bool:
         return False
 
 
-def _group() -> str:
+def _group(folder: str) -> str:
+    """The group of those who bring images, as the folder above has it, where it is one of ours."""
+    number = os.getegid()
+    with contextlib.suppress(OSError):  # it goes as it came
+        above = os.stat(os.path.dirname(folder)).st_gid
+        number = above if above in os.getgroups() else number
     try:
-        return grp.getgrgid(os.getegid()).gr_name
+        return grp.getgrgid(number).gr_name
     except KeyError:
-        return str(os.getegid())
+        return str(number)
