@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -119,6 +121,12 @@ class House:
 
     def daemon_log(self) -> str:
         return (self.root / "daemon.log").read_text()
+
+    def journal(self) -> sqlite3.Connection:
+        """Open a copy of the journal: while it runs, the daemon has it alone."""
+        copy = self.root / "copy"
+        shutil.copytree(self.root / "state", copy, ignore=lambda *_: ["dropsight.sock"], dirs_exist_ok=True)
+        return sqlite3.connect(copy / "journal.db")
 
     def waiting(self) -> list[Path]:
         return [path for path in self.inbox.rglob("*") if path.is_file()]

@@ -17,6 +17,7 @@ from dropsight.service.backlog import Backlog
 from dropsight.service.durability import Durability
 from dropsight.service.filer import Filer
 from dropsight.service.heartbeats import Heartbeats
+from dropsight.service.inhand import InHand
 from dropsight.service.recording import Finished, Recorded, durable
 from dropsight.service.refusals import Refusals
 from dropsight.service.troubles import Troubles
@@ -159,9 +160,16 @@ def test_of_too_many_in_a_closed_folder_the_rest_is_left_alone_until_it_is_open(
     (tmp_path / "state").mkdir()
     refusals = Refusals(tmp_path / "state", Troubles(logging.getLogger()))
     durability = Durability(Troubles(logging.getLogger()), images=False)
-    troubles, heart = Troubles(logging.getLogger()), Heartbeats()
+    troubles, hand = Troubles(logging.getLogger()), InHand(tmp_path / "in-hand")
     filer = Filer(
-        backlog, troubles, refusals, durability, heartbeats=heart, nudge=lambda: None, max_copy_bytes=10**6
+        backlog,
+        troubles,
+        refusals,
+        durability,
+        in_hand=hand,
+        heartbeats=Heartbeats(),
+        nudge=lambda: None,
+        max_copy_bytes=10**6,
     )
     entries = [arrived(shelf, backlog, number) for number in range(3)]
     another = str(shelf.inbox / "trip" / "another.jpg")

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,9 +28,8 @@ def original_of(folder: Path, name: str) -> tuple[Original, int]:
 
 
 def kept(house: House) -> int:
-    with sqlite3.connect(house.root / "state" / "journal.db") as db:
+    with closing(house.journal()) as db:
         count: int = db.execute("SELECT count(*) FROM kept").fetchone()[0]
-    db.close()
     return count
 
 

@@ -1,6 +1,11 @@
 """The first three promises, across kills at any instant; and images that do the killing."""
 
+import os
+import queue
 import shutil
+import signal
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -8,11 +13,15 @@ import numpy as np
 import pytest
 
 from brokers import wait_until
-from daemons import PHOTOS, House, dropsight
+from daemons import PHOTOS, House, dropsight, running
+from dropsight.config import Watch
 from dropsight.crashpoints import VARIABLE
-from dropsight.records import drop_id
-from dropsight.service.backlog import LEFT_FOR_OTHERS
-from dropsight.service.inhand import InHand
+from dropsight.errors import DropsightError
+from dropsight.service.backlog import LEFT_FOR_OTHERS, Backlog, Candidate
+from dropsight.service.dropfolder import DropFolder
+from dropsight.service.inhand import InHand, Stage, Suspect
+from dropsight.service.starts import DEATHS
+from dropsight.service.turns import Turns
 from torture import torture
 
 POISON = f"{VARIABLE}=in_decoding:poison".split("=")
@@ -34,7 +43,7 @@ def test_an_image_that_kills_the_process_is_refused_after_its_second_death(tmp_p
     (house.inbox / "bad.jpg").write_bytes(PHOTOS[0].read_bytes() + b"poison")
     try:
         house.spawn(**dict([POISON]))
-        assert house.ended() == -9
+        assert house.ended() == -signal.SIGSEGV
         for photo in PHOTOS[:3]:
             shutil.copy(photo, house.inbox)
         house.spawn(**dict([POISON]))
@@ -57,7 +66,7 @@ def test_of_a_crowd_only_what_was_at_hand_is_suspected(tmp_path: Path) -> None:
         (house.inbox / f"{number:03}.jpg").write_bytes(PHOTOS[number % len(PHOTOS)].read_bytes() + ending)
     try:
         house.spawn(**dict([POISON]))
-        assert house.ended() == -9
+        assert house.ended() == -signal.SIGSEGV
         assert len(house.records()) < 120 - LEFT_FOR_OTHERS
         house.spawn(**dict([POISON]))
         wait_until(lambda: len(house.records()) == 120)
@@ -74,7 +83,7 @@ def test_an_image_that_kills_the_interpreter_is_refused_as_the_model_s_error(tmp
     (house.inbox / "plain.png").write_bytes(cv2.imencode(".png", plain)[1].tobytes())
     try:
         house.spawn(**{VARIABLE: "in_invoking"})
-        assert house.ended() == -9
+        assert house.ended() == -signal.SIGSEGV
         shutil.copy(PHOTOS[0], house.inbox)
         house.spawn(**{VARIABLE: "in_invoking"})
         wait_until(lambda: len(house.records()) == 2)
@@ -87,41 +96,205 @@ def test_an_image_that_kills_the_interpreter_is_refused_as_the_model_s_error(tmp
 
 
 def test_an_innocent_image_that_was_in_hand_at_two_deaths_is_classified(tmp_path: Path) -> None:
+    """Each time the process was killed for another reason; the trial between them acquits it."""
     house = House(tmp_path, {})
     shutil.copy(PHOTOS[0], house.inbox)
-    record_id = id_of(house.inbox / PHOTOS[0].name)
-    for _ in range(2):
-        (tmp_path / "state").mkdir(exist_ok=True)
-        in_hand = InHand(tmp_path / "state" / "in-hand")
-        in_hand.note(0, record_id, "invoke")
-        in_hand.close()
+    (tmp_path / "state").mkdir(exist_ok=True)
+    dies_with(tmp_path / "state" / "in-hand", house.inbox / PHOTOS[0].name, "invoke")
     done = dropsight("run", "-c", str(house.config), "--once")
     assert done.returncode == 0
     assert "tried by itself first" in done.stderr
     assert [record["status"] for record in house.records()] == ["ok"]
+    assert InHand(tmp_path / "state" / "in-hand").suspect(str(house.inbox / PHOTOS[0].name)) is None
+
+
+def dies_with(note: Path, image: Path, stage: Stage) -> None:
+    """Leave the note of a process that died with this image in hand."""
+    content = InHand(note)
+    content.note(3, str(image), stage)
+    left = note.read_bytes()
+    content.close()
+    note.write_bytes(left)
 
 
 def test_a_suspect_stays_one_across_lives_until_it_is_acquitted(tmp_path: Path) -> None:
-    first = InHand(tmp_path / "in-hand")
-    first.note(3, "a" * 32, "decode")
-    first.close()
+    note = tmp_path / "in-hand"
+    dies_with(note, Path("a.jpg"), "decode")
     for _ in range(2):
-        later = InHand(tmp_path / "in-hand")
-        assert later.suspects == {"a" * 32: "decode"}
-        later.note(3, "b" * 32, "invoke")
-        later.clear(3)
+        later = InHand(note)
+        assert later.suspect("a.jpg") == Suspect("decode", 1)
+        later.note(3, "b.jpg", "invoke")
         later.close()
-    last = InHand(tmp_path / "in-hand")
-    last.acquit("a" * 32)
+    dies_with(note, Path("a.jpg"), "invoke")
+    last = InHand(note)
+    assert last.suspect("a.jpg") == Suspect("invoke", 2)
+    last.acquit("a.jpg")
     last.close()
-    assert InHand(tmp_path / "in-hand").suspects == {}
+    assert InHand(note).suspect("a.jpg") is None
 
 
 def test_a_damaged_list_of_what_was_in_hand_accuses_nobody(tmp_path: Path) -> None:
-    (tmp_path / "in-hand").write_bytes(b"\0\xff decode nonsense" * 500)
-    assert InHand(tmp_path / "in-hand").suspects == {}
+    (tmp_path / "in-hand").write_bytes(b"\0\xff decode nonsense" * 5000)
+    found = InHand(tmp_path / "in-hand")
+    found.close()
+    assert b"nonsense" not in (tmp_path / "in-hand").read_bytes()
 
 
-def id_of(path: Path) -> str:
-    stat = path.stat()
-    return drop_id("test", path.name.encode(), stat.st_size, stat.st_mtime_ns)
+def until_it_lives(house: House, crash: str, *, left: Sequence[str]) -> int:
+    """Start the daemon again and again, as systemd does; return how often it died before this was left."""
+    for deaths in range(8):
+        house.spawn(**{VARIABLE: crash})
+        wait_until(lambda: dead(house) or (answers(house) and names(house.waiting()) == left))
+        if not dead(house):
+            return deaths
+        assert house.ended() == -signal.SIGSEGV
+    raise AssertionError(house.daemon_log())
+
+
+def dead(house: House) -> bool:
+    assert house.process
+    return house.process.poll() is not None
+
+
+def answers(house: House) -> bool:
+    try:
+        return bool(house.status())
+    except DropsightError:
+        return False
+
+
+def names(paths: Sequence[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+@pytest.mark.parametrize("point", ["in_examining", "in_recording"])
+def test_an_image_that_kills_the_process_at_whatever_stage_is_refused_at_the_third_start(
+    tmp_path: Path, point: str
+) -> None:
+    """Of those in hand beside it, each is alone in hand the next time, and so beyond suspicion."""
+    house = House(tmp_path, {"inference": {"workers": 1, "decoders": 2}})
+    for name in ("1.jpg", "2.jpg", "bad.jpg", "4.jpg"):
+        shutil.copy(PHOTOS[0], house.inbox / name)
+    try:
+        assert until_it_lives(house, f"{point}:bad.jpg", left=[]) == 2
+        assert house.stop() == 0
+    finally:
+        house.kill()
+    by_name = {record["image_path"]: record for record in house.records()}
+    assert len(house.records()) == len(by_name) == 4
+    assert [name for name, record in by_name.items() if record["status"] == "failed"] == ["bad.jpg"]
+    assert by_name["bad.jpg"]["error"]["code"] == "internal_error"
+    assert "twice" in by_name["bad.jpg"]["error"]["message"]
+
+
+def test_an_image_whose_filing_kills_the_process_stays_where_it_is(tmp_path: Path) -> None:
+    """It is on record, and filed at each start before anything else: every start would end there."""
+    house = House(tmp_path, {})
+    for name in ("1.jpg", "2.jpg", "bad.jpg", "4.jpg"):
+        shutil.copy(PHOTOS[0], house.inbox / name)
+    try:
+        assert until_it_lives(house, "in_filing_away:bad.jpg", left=["bad.jpg"]) == 2
+        assert "filing it away ended the process" in house.status()["troubles"]["filing"]
+        assert house.taking()
+        assert house.stop() == 0
+    finally:
+        house.kill()
+    assert len([record for record in house.records() if record["status"] == "ok"]) == 4
+
+
+def test_what_ends_the_process_before_anybody_has_it_in_hand_makes_no_crash_loop(tmp_path: Path) -> None:
+    """After three short lives, whatever is looked at is noted: two more, and it is passed by."""
+    house = House(tmp_path, {})
+    for name in ("1.jpg", "2.jpg", "bad.jpg", "4.jpg", "5.jpg"):
+        shutil.copy(PHOTOS[0], house.inbox / name)
+    try:
+        assert until_it_lives(house, "in_find:bad.jpg", left=["bad.jpg"]) == DEATHS + 2
+        troubles = house.status()["troubles"]
+        assert "bad.jpg is passed by" in troubles["internal"]
+        assert "one by one" in troubles["start"]
+        assert house.stop() == 0
+    finally:
+        house.kill()
+    assert [record["status"] for record in house.records()] == ["ok"] * 4
+
+
+def test_after_three_kills_from_outside_all_images_are_classified_one_by_one(tmp_path: Path) -> None:
+    """Whoever kills the service, as a watchdog or a loss of power does, costs no image its place."""
+    house = House(tmp_path, {"inference": {"workers": 2, "decoders": 2}})
+    try:
+        for _ in range(DEATHS):
+            house.start()
+            house.kill()
+        for number in range(20):
+            shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
+        house.start()
+        assert "one by one" in house.status()["troubles"]["start"]
+        wait_until(lambda: len(house.records()) == 20 and not house.waiting())
+        assert house.stop() == 0
+        house.start()
+        assert "start" not in house.status()["troubles"]
+    finally:
+        house.kill()
+    assert {record["status"] for record in house.records()} == {"ok"}
+
+
+def test_one_by_one_none_is_handed_out_before_the_one_before_it_is_done(tmp_path: Path) -> None:
+    folder = DropFolder.open(Watch(path=tmp_path))
+    backlog = Backlog(turns=Turns(InHand(tmp_path / "in-hand"), one_by_one=lambda: True))
+    handed: queue.SimpleQueue[Candidate | None] = queue.SimpleQueue()
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        backlog.hint(folder, str(tmp_path / name), closed=True)
+    takers = [threading.Thread(target=lambda: handed.put(backlog.take())) for _ in range(3)]
+    for taker in takers:
+        taker.start()
+    for leave in (
+        lambda candidate: backlog.finish(candidate, "ok"),
+        lambda candidate: backlog.postpone(candidate, seconds=1000),
+        backlog.drop,
+    ):
+        candidate = handed.get(timeout=60)
+        assert candidate
+        assert handed.empty()
+        leave(candidate)
+    for taker in takers:
+        taker.join()
+
+
+def test_a_suspect_waits_until_it_is_alone_and_others_until_it_is_done(tmp_path: Path) -> None:
+    dies_with(tmp_path / "in-hand", tmp_path / "b.jpg", "record")
+    folder = DropFolder.open(Watch(path=tmp_path))
+    backlog = Backlog(turns=Turns(InHand(tmp_path / "in-hand")))
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        backlog.hint(folder, str(tmp_path / name), closed=True)
+    first = backlog.take()
+    assert first
+    handed: queue.SimpleQueue[Candidate | None] = queue.SimpleQueue()
+    taker = threading.Thread(target=lambda: handed.put(backlog.take()))
+    taker.start()
+    wait_until(lambda: backlog.depth() != 2)
+    assert handed.empty()
+    backlog.finish(first, "ok")
+    second = handed.get(timeout=60)
+    assert second
+    assert second.path.endswith("b.jpg")
+    taker.join()
+    backlog.let_pass(second)
+    assert backlog.take()
+
+
+def test_whoever_truncates_what_lies_in_the_state_folder_ends_nothing(tmp_path: Path) -> None:
+    """Mapped memory would turn it into the end of the process, by SIGBUS."""
+    with running(tmp_path) as house:
+        assert house.process
+        shutil.copy(PHOTOS[0], house.inbox / "before.jpg")
+        wait_until(lambda: len(house.records()) == 1)
+        state = tmp_path / "state"
+        for name in ("in-hand", "journal.db-shm"):
+            (state / name).open("ab").close()
+            os.truncate(state / name, 0)
+        for number, photo in enumerate(PHOTOS):
+            shutil.copy(photo, house.inbox / f"{number}.jpg")
+        wait_until(lambda: len(house.records()) == 1 + len(PHOTOS) and not house.waiting())
+        mapped = Path(f"/proc/{house.process.pid}/maps").read_text()
+        assert str(state) not in mapped
+        assert house.stop() == 0

@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ def test_damage_that_only_the_publisher_meets_ends_the_daemon_and_is_mended_at_t
             drop(house, 300)
             wait_until(lambda: house.finished() == 300)
             assert house.stop() == 0
-            with sqlite3.connect(journal) as db:
+            with closing(sqlite3.connect(journal)) as db:
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             house.start()
             size = journal.stat().st_size

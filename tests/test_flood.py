@@ -3,8 +3,8 @@
 import json
 import logging
 import shutil
-import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -66,9 +66,8 @@ def test_a_thousand_empty_files_push_no_result_out_of_log_and_journal_and_it_is_
     assert "used up their share" in flooded.daemon_log()
     assert "results.failed.jsonl" in dropsight("logs", "-c", str(flooded.config)).stderr
     assert path_apart(log).exists()
-    with sqlite3.connect(flooded.root / "state" / "journal.db") as db:
+    with closing(flooded.journal()) as db:
         counts = dict(db.execute("SELECT status, count(*) FROM record GROUP BY status").fetchall())
-    db.close()
     assert counts["ok"] == 10
     assert counts["failed"] <= 200 + 2 * 64
 

@@ -1,25 +1,29 @@
 """From bytes to framed, upright pixels."""
 
+import io
 import os
 import socket
 import struct
 import tracemalloc
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from daemons import SAMPLES
 from dropsight.errors import ImageError
-from dropsight.images import decoding
-from dropsight.images.decoding import decode, upright
+from dropsight.images import decoding, jpeg
+from dropsight.images.decoding import decode, decode_and_judge, upright
 from dropsight.images.framing import CROP_FRACTION, Pixels, Resize, crop_size, frame, resize
 from dropsight.images.header import check_bounds, read_header
+from dropsight.images.jpeg import MOST_MISSING, Decoded
 from dropsight.images.opening import Bounds, open_image
 from dropsight.images.views import VIEWS, views
-from hostile import jpeg_with_empty_scans, png_with_heavy_exif, tiff_with_two_sizes
+from hostile import jpeg_with_empty_scans, photo, png_with_heavy_exif, tiff_with_two_sizes
 
 ANY = (1, 1)
 
@@ -38,6 +42,17 @@ def encoded(suffix: str, picture: np.ndarray) -> bytes:
 
 def full_size(data: bytes) -> Pixels:
     return decode(data, read_header(data), at_least=(10_000, 10_000), how="stretch")
+
+
+def judged(data: bytes) -> Decoded:
+    return decode_and_judge(data, read_header(data), at_least=(10_000, 10_000), how="stretch")
+
+
+def whole_or_raise(data: bytes) -> Pixels:
+    pixels, damage = judged(data)
+    if damage and damage.missing > MOST_MISSING:
+        raise damage.error()
+    return pixels
 
 
 def with_orientation(jpeg: bytes, orientation: int) -> bytes:
@@ -87,6 +102,93 @@ def test_exif_orientation_is_honoured(orientation: int, corner: str) -> None:
     row, column = {"t": 0, "b": -1}[corner[0]], {"l": 0, "r": -1}[corner[1]]
     assert found[row, column, :2].max() < 40
     assert np.array_equal(found, upright(full_size(with_orientation(data, 1)), orientation))
+
+
+# TIFF 6.0: how what a person is to see as it is lies in the file.
+STORED: Mapping[int, Callable[[Pixels], Pixels]] = {
+    1: lambda seen: seen,
+    2: lambda seen: seen[:, ::-1],
+    3: lambda seen: seen[::-1, ::-1],
+    4: lambda seen: seen[::-1],
+    5: lambda seen: seen.transpose(1, 0, 2),
+    6: np.rot90,
+    7: lambda seen: seen[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda seen: np.rot90(seen, -1),
+}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_every_format_is_turned_upright_once(kind: str, orientation: int) -> None:
+    """Some decoders turn by themselves, and some only where they are told to."""
+    stored = np.ascontiguousarray(STORED[orientation](gradient()))
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    options = {"tiffinfo": {0x112: orientation}} if kind == "TIFF" else {"exif": exif}
+    file = io.BytesIO()
+    Image.fromarray(stored).save(file, kind, **options)
+    found = full_size(file.getvalue())
+    assert found.shape == gradient().shape
+    assert np.abs(found.astype(int) - gradient()).mean() < 8
+
+
+def photo_jpeg(*options: int) -> bytes:
+    return cv2.imencode(".jpg", photo(), list(options))[1].tobytes()
+
+
+def with_a_hole(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes(400) + data[middle + 400 :]
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "words"),
+    [
+        (photo_jpeg()[: len(photo_jpeg()) // 2], "truncated", "of the picture is missing"),
+        (photo_jpeg()[: len(photo_jpeg()) // 2] + b"\xff\xd9", "unreadable", "premature end"),
+        (with_a_hole(photo_jpeg()), "unreadable", "damaged"),
+        (photo_jpeg(cv2.IMWRITE_JPEG_PROGRESSIVE, 1)[:4000] + b"\xff\xd9", "unreadable", "premature end"),
+        (photo_jpeg().replace(b"\n", b"\r\n"), "unreadable", "damaged"),
+    ],
+)
+def test_a_jpeg_of_which_data_is_missing_or_wrong_is_told_by_its_decoder(
+    data: bytes, code: str, words: str
+) -> None:
+    with pytest.raises(ImageError, match=words) as caught:
+        whole_or_raise(data)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("data", "warnings"),
+    [
+        (photo_jpeg()[:-2], ("no end-of-image marker",)),
+        (photo_jpeg()[:-2] + bytes(500), ("no end-of-image marker",)),
+        (b"\r\n" + photo_jpeg(), ("2 bytes before the picture",)),
+        (b"Content-Type: image/jpeg\r\n\r\n" + photo_jpeg(), ("28 bytes before the picture",)),
+        (photo_jpeg() + b"trailer" * 50, ()),
+        (photo_jpeg()[:-2] + bytes(9) + b"\xff\xd9", ()),
+    ],
+)
+def test_a_jpeg_that_lacks_only_its_end_or_has_text_before_its_start_is_a_picture(
+    data: bytes, warnings: tuple[str, ...]
+) -> None:
+    assert read_header(data).warnings == warnings
+    pixels, damage = judged(data)
+    assert damage is None
+    assert np.array_equal(pixels, full_size(photo_jpeg()))
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4, 8])
+@pytest.mark.parametrize("colours", [0, 1])
+def test_the_decoder_that_tells_of_damage_gives_opencv_s_pixels(
+    scale: int, colours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = cv2.imencode(".jpg", photo() if colours else photo()[:, :, 0])[1].tobytes()
+    size = (120 // scale, 160 // scale)
+    ours = decode(data, read_header(data), at_least=size, how="stretch")
+    monkeypatch.setattr(jpeg, "simplejpeg", None)
+    assert np.array_equal(ours, decode(data, read_header(data), at_least=size, how="stretch"))
 
 
 @pytest.mark.parametrize("how", ["crop", "stretch", "letterbox"])
@@ -162,7 +264,7 @@ def test_a_truncated_file_is_refused_not_half_read(suffix: str, sixteenths: int)
     noise = np.random.default_rng(1).integers(0, 255, (80, 80, 3), np.uint8)
     data = encoded(suffix, noise)
     with pytest.raises(ImageError) as caught:
-        full_size(data[: len(data) * sixteenths // 16])
+        whole_or_raise(data[: len(data) * sixteenths // 16])
     assert caught.value.code in {"truncated", "unreadable"}
 
 

@@ -16,6 +16,8 @@ from dropsight.service.backlog import Backlog
 from dropsight.service.census import Census, lying
 from dropsight.service.clock import Clock
 from dropsight.service.dropfolder import DropFolder
+from dropsight.service.finding import Finding
+from dropsight.service.inhand import InHand
 from dropsight.service.lineup import Choice, Order
 from dropsight.service.refusals import Refusals
 from dropsight.service.scanner import Scanner
@@ -39,6 +41,7 @@ class Inbox:
             refusals=Refusals(root, troubles),
             troubles=troubles,
             clock=Clock(),
+            finding=Finding(InHand(root / "in-hand"), troubles, cautious=lambda: False),
             look_seconds=0.0,
         )
 

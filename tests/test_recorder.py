@@ -21,6 +21,7 @@ from dropsight.records import encode
 from dropsight.service import durability, pacing
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
+from dropsight.service.inhand import InHand
 from dropsight.service.loglines import LogLines
 from dropsight.service.pacing import GROUP_RECORDS, GROUP_SECONDS, company_seconds
 from dropsight.service.recorder import Recorder
@@ -53,6 +54,7 @@ class Desk:
             backlog=self.backlog,
             stats=Stats(window_seconds=60),
             history=History(1000, None),
+            in_hand=InHand(root / "state" / "in-hand"),
             troubles=Troubles(logging.getLogger()),
             rules=FilingRules(durable=True, max_copy_bytes=10**6),
             on_recorded=on_recorded,

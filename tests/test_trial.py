@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from daemons import PHOTOS
-from dropsight.daemon.trial import survives
+from dropsight.daemon.trial import tried
 from dropsight.models.registry import open_model
 
 
@@ -17,7 +17,7 @@ def test_a_trial_runs_no_code_from_where_the_daemon_works(
     mark = tmp_path / "ran"
     (tmp_path / module).write_text(f"open({str(mark)!r}, 'w').close()\n")
     monkeypatch.chdir(tmp_path)
-    assert survives(str(PHOTOS[0]), open_model("builtin:efficientnet_lite0").spec)
+    assert tried(str(PHOTOS[0]), open_model("builtin:efficientnet_lite0").spec) == "survived"
     assert not mark.exists()
 
 
@@ -26,5 +26,5 @@ def test_a_trial_finds_an_image_that_was_named_from_where_the_daemon_works(
 ) -> None:
     (tmp_path / "cat.jpg").write_bytes(PHOTOS[0].read_bytes())
     monkeypatch.chdir(tmp_path)
-    assert survives("cat.jpg", open_model("builtin:efficientnet_lite0").spec)
+    assert tried("cat.jpg", open_model("builtin:efficientnet_lite0").spec) == "survived"
     assert "cat.jpg was in hand" in caplog.text

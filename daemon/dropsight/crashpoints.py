@@ -1,10 +1,11 @@
 """Named instants at which a test makes the process kill itself, or a thread of it stand still for ever.
 
 `_DROPSIGHT_TEST_CRASH=after_commit:3` in the environment kills at the third time that point is reached, as a
-power cut would: no cleaning up. `in_decoding:poison` does so at every image that ends with these letters,
-`in_invoking` at every one of one colour. `_DROPSIGHT_TEST_HANG`, in the same words, hangs the thread that
-gets there; `_DROPSIGHT_TEST_RAISE` raises an exception that nobody expects. Without these variables, which
-nobody but a test sets, a point costs one comparison.
+power cut would: no cleaning up. `in_decoding:poison` crashes, as native code does, at every image that ends
+with these letters, `in_find:bad.jpg` at every one of a name, `in_invoking` at every one of one colour.
+`_DROPSIGHT_TEST_HANG`, in the same words, hangs the thread that gets there; `_DROPSIGHT_TEST_RAISE` raises an
+exception that nobody expects. Without these variables, which nobody but a test sets, a point costs one
+comparison.
 """
 
 import itertools
@@ -57,7 +58,13 @@ def reach(point: str) -> None:
 def reach_image(point: str, data: bytes) -> None:
     """Kill at a poison image: where the count would stand, the end of its content does."""
     if point == _name and data.endswith(_count.encode()):
-        die()
+        crash()
+
+
+def reach_path(point: str, path: str) -> None:
+    """Kill at a poison image by its name, of which the end stands where the count would."""
+    if point == _name and path.endswith(_count):
+        crash()
 
 
 def is_set(point: str) -> bool:
@@ -65,9 +72,14 @@ def is_set(point: str) -> bool:
     return point == _name
 
 
-def die() -> None:
+def crash() -> None:
+    """End as by a fault in native code, which is nobody's doing from outside."""
+    die(signal.SIGSEGV)
+
+
+def die(number: int = signal.SIGKILL) -> None:
     if _variable == HANG_VARIABLE:
         threading.Event().wait()
     if _variable == RAISE_VARIABLE:
         raise OverflowError(f"a test has this raised at {_name}")
-    os.kill(os.getpid(), signal.SIGKILL)
+    signal.raise_signal(number)

@@ -81,6 +81,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag=
     temperature: float
     tta_stepped_aside: bool | msgspec.UnsetType = msgspec.UNSET
     """True where too much was waiting for the views that the config asks for."""
+    warnings: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """What is wrong with the file, where there was a picture all the same."""
     explanation: str | msgspec.UnsetType = msgspec.UNSET
     """Where the overlay lies, once there was time to make it."""
     latency_ms: Latency  # stays last: see `with_total`

@@ -78,6 +78,7 @@ class Limits(Struct, frozen=True):
 
     max_bytes: ByteSize = 64 * MIB
     max_pixels: Count = 100_000_000
+    damaged: Literal["fail", "accept"] = "fail"
 
 
 class Queue(Struct, frozen=True):

@@ -23,13 +23,14 @@ from dropsight.daemon.remote import Remote
 from dropsight.daemon.reporter import Reporter
 from dropsight.daemon.resources import decoders, open_log, share_memory
 from dropsight.daemon.threads import start
-from dropsight.daemon.trial import survives
+from dropsight.daemon.trial import tried
 from dropsight.daemon.watching import Watching
 from dropsight.errors import ConfigError, ModelError, StoreError
 from dropsight.names import as_json
-from dropsight.service.backlog import Backlog
+from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.clock import Clock
 from dropsight.service.control import ControlServer
+from dropsight.service.finding import Finding
 from dropsight.service.inhand import InHand
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.locks import sole_user, sole_watcher
@@ -38,9 +39,11 @@ from dropsight.service.progress import Progress
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import FilingRules, History, Recorded
 from dropsight.service.scanner import Scanner
+from dropsight.service.starts import Starts
 from dropsight.service.stats import Stats
 from dropsight.service.store import JournalReader, Store
 from dropsight.service.troubles import Troubles
+from dropsight.service.turns import Turns
 from dropsight.service.watchdog import Watchdog
 from dropsight.service.work import Engine, Questions
 from dropsight.service.workers import Workers
@@ -49,6 +52,8 @@ from dropsight.sinks.session import Announcements
 from dropsight.sinks.terminal import Terminal
 
 log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0
 
 
 class Daemon:
@@ -73,13 +78,16 @@ class Daemon:
             stack.callback(self._lines.close)
             self._clock = Clock()
             self._stats = Stats(window_seconds=config.stats.window_seconds)
-            self._backlog = Backlog(order=config.queue.order)
             self._troubles = Troubles(log, changed=self._on_trouble)
+            state = config.store.path.parent
+            self._in_hand = InHand(state / "in-hand")
+            stack.callback(self._in_hand.close)
+            self._starts = stack.enter_context(Starts(state, self._troubles))
+            turns: Turns[Candidate] = Turns(self._in_hand, one_by_one=lambda: self._starts.one_by_one)
+            self._backlog = Backlog(order=config.queue.order, turns=turns)
             self._watching = Watching(config.cameras, self._folders, config.store.path, self._backlog)
             stack.callback(self._watching.save)
             self._recorder = self._make_recorder()
-            self._in_hand = InHand(config.store.path.with_name("in-hand"))
-            stack.callback(self._in_hand.close)
             self._ledger = Ledger(
                 config.store.path,
                 device=config.device,
@@ -102,6 +110,7 @@ class Daemon:
                 refusals=told,
                 troubles=self._troubles,
                 clock=self._clock,
+                finding=Finding(self._in_hand, self._troubles, cautious=lambda: self._starts.one_by_one),
             )
             self._explanations = Explanations(
                 config.explain, engine=lambda: self._workers.engine, backlog=self._backlog
@@ -203,7 +212,8 @@ class Daemon:
     def _wait(self, lifecycle: Lifecycle) -> None:
         interval = self._config.stats.interval_seconds
         next_line = time.monotonic() + interval
-        while not lifecycle.wait(max(next_line - time.monotonic(), 0.0)):
+        while not lifecycle.wait(min(max(next_line - time.monotonic(), 0.0), LOOK_SECONDS)):
+            self._starts.look()
             if lifecycle.reload_asked:
                 lifecycle.reload_asked = False
                 with contextlib.suppress(ConfigError, ModelError):  # told as a trouble
@@ -249,6 +259,7 @@ class Daemon:
             self._lines,
             backlog=self._backlog,
             stats=self._stats,
+            in_hand=self._in_hand,
             history=History(self._config.store.max_records, mqtt.max_backlog if mqtt else None),
             troubles=self._troubles,
             rules=FilingRules(self._config.store.durable == "images", self._config.limits.max_bytes),
@@ -300,7 +311,7 @@ class Daemon:
             in_hand=self._in_hand,
             questions=Questions(
                 on_record=self._ledger.holds,
-                survives=lambda path: survives(path, self._workers.engine.plan.spec),
+                survives=lambda path: tried(path, self._workers.engine.plan.spec),
                 explains=self._explanations.offer if self._config.explain else None,
                 wants_look=self._watching.wants_look,
                 saw=self._watching.saw,

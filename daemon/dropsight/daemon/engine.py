@@ -92,7 +92,11 @@ def _plan(config: Config, model: Model) -> Plan:
         spec=model.spec,
         preparation=Preparation(model.spec, resize=config.model.resize),
         resize=config.model.resize,
-        bounds=Bounds(config.limits.max_bytes, config.limits.max_pixels),
+        bounds=Bounds(
+            config.limits.max_bytes,
+            config.limits.max_pixels,
+            damaged_too=config.limits.damaged == "accept",
+        ),
         inference=config.inference,
         looks=config.cameras.black or config.cameras.blur or config.cameras.frozen is not None,
         thumbnails=config.mqtt is not None and config.mqtt.thumbnails,

@@ -1,29 +1,83 @@
 """An image that may have killed the daemon is tried in a process of its own first."""
 
 import logging
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from dropsight.models.spec import ModelSpec
+from dropsight.service.inhand import Verdict
 from dropsight.service.watchdog import interval_seconds
 
 log = logging.getLogger(__name__)
 
 TRIAL_SECONDS = 120.0
+# What an interpreter of Python and a model take without any picture.
+_LEAST_BYTES = 512 * 2**20
+_STARVED = (b"MemoryError", b"bad_alloc", b"not enough memory", b"Cannot allocate memory")
 
 
-def survives(path: str, spec: ModelSpec) -> bool:
-    """Whether a process that classifies this image ends by itself, well or badly, and in time."""
+def tried(path: str, spec: ModelSpec) -> Verdict:
+    """Tell how a process ends that classifies this image: by itself, well or badly, and in time, or not.
+
+    It has what memory there is at the moment and no more; where the kernel runs short, it is the first to go.
+    """
     log.warning("%s was in hand when the daemon died: tried by itself first", path)
     # Others may write where the daemon works: no module is imported from there (-P), nor anything else found.
     program = [sys.executable, "-P", "-m", "dropsight"]
     command = [*program, "classify", "--model", str(Path(spec.path).absolute()), str(Path(path).absolute())]
+    with subprocess.Popen(
+        command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+    ) as process:
+        _bound(process.pid)
+        try:
+            _, said = process.communicate(timeout=_seconds())
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return "died"
+    if process.returncode == -signal.SIGKILL or any(word in said for word in _STARVED):
+        return "starved"
+    return "died" if process.returncode < 0 else "survived"
+
+
+def _bound(pid: int) -> None:
+    """Bound the memory of a process; have the kernel take it before any other."""
+    room = max(available_bytes(), _LEAST_BYTES)
     try:
-        tried = subprocess.run(command, cwd="/", capture_output=True, timeout=_seconds(), check=False)
-    except subprocess.TimeoutExpired:
-        return False
-    return tried.returncode >= 0
+        resource.prlimit(pid, resource.RLIMIT_DATA, (room, room))
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+    except ProcessLookupError:
+        return  # it has ended
+    except OSError as error:
+        log.warning("the trial goes without a bound for its memory: %s", error)
+
+
+def available_bytes() -> int:
+    """Return what memory there is for one more process: of the machine's, and of the service's share."""
+    facts = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return min(int(facts["MemAvailable"].split()[0]) * 1024, _left_of_share())
+
+
+def _left_of_share() -> int:
+    """What the control group, and each that it lies in, leaves; as much as you like where it has no bound."""
+    left = sys.maxsize
+    try:
+        group = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip().strip("/")
+    except OSError:
+        return left
+    root = Path("/sys/fs/cgroup")
+    for folder in [root / group, *(root / group).parents]:
+        if not folder.is_relative_to(root):
+            break
+        try:
+            bound, used = (folder / "memory.max").read_text(), (folder / "memory.current").read_text()
+        except OSError:
+            continue
+        if bound.strip() != "max":
+            left = min(left, int(bound) - int(used))
+    return left
 
 
 def _seconds() -> float:

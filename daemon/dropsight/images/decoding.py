@@ -1,5 +1,6 @@
 """From the file's bytes to upright RGB pixels, no larger than needed."""
 
+import contextlib
 import threading
 from functools import lru_cache
 
@@ -7,8 +8,10 @@ import cv2
 import numpy as np
 
 from dropsight.errors import ImageError, MachineError
+from dropsight.images import jpeg
 from dropsight.images.framing import CROP_FRACTION, Pixels, Resize, used_size
 from dropsight.images.header import Header
+from dropsight.images.jpeg import Decoded
 
 # Damaged files are our business to report, in our words. OpenCV 5 has moved the call from where 4 had it.
 _set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
@@ -23,6 +26,8 @@ _JPEG = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
+# OpenCV turns these by itself, whatever the flags say.
+_TURNED = frozenset({"tiff"})
 _NO_MEMORY = -4  # cv::Error::StsNoMem
 # Several threads decode; large pictures one at a time, so that memory has a bound.
 LARGE_BYTES = 2**25
@@ -40,24 +45,41 @@ def decode(
     how: Resize,
     crop_fraction: float = CROP_FRACTION,
 ) -> Pixels:
+    """Decode as `decode_and_judge` does, whatever is missing."""
+    return decode_and_judge(data, header, at_least=at_least, how=how, crop_fraction=crop_fraction).pixels
+
+
+def decode_and_judge(
+    data: bytes,
+    header: Header,
+    *,
+    at_least: tuple[int, int],
+    how: Resize,
+    crop_fraction: float = CROP_FRACTION,
+) -> Decoded:
     """Decode a picture whose framing to `at_least` (height, width) will not have to enlarge it.
 
-    JPEGs are decoded at the smallest of 1, 1/2, 1/4 and 1/8 that still allows this. Alpha is dropped.
-    Raises ImageError `unreadable` for data that is all there but makes no picture, and MachineError.
+    JPEGs are decoded at the smallest of 1, 1/2, 1/4 and 1/8 that still allows this, and their damage is told.
+    Alpha is dropped. Raises ImageError `unreadable` for what makes no picture at all, and MachineError.
     """
-    flags = _PLAIN
-    if header.format == "jpeg":
-        flags = (
-            _JPEG[_reduction(*header.upright, at_least, how, crop_fraction)] | cv2.IMREAD_IGNORE_ORIENTATION
-        )
-        if _AS_RGB:
-            flags = flags & ~cv2.IMREAD_COLOR | _AS_RGB
-    elif header.straight_alpha:
-        flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-    if header.whole_bytes > LARGE_BYTES:
-        with _one_large:
-            return _decode(data, header, flags)
-    return _decode(data, header, flags)
+    if header.format != "jpeg":
+        flags = _PLAIN
+        if header.straight_alpha:
+            flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+        with _place_for(header):
+            return Decoded(_decode(data, header, flags))
+    scale = _reduction(*header.upright, at_least, how, crop_fraction)
+    with _place_for(header):
+        data = jpeg.whole(data, header)
+        decoded = jpeg.decode(data, header, scale)
+        if decoded:
+            return Decoded(upright(decoded.pixels, header.orientation), decoded.damage)
+        flags = _JPEG[scale] | cv2.IMREAD_IGNORE_ORIENTATION
+        return Decoded(_decode(data, header, flags & ~cv2.IMREAD_COLOR | _AS_RGB if _AS_RGB else flags))
+
+
+def _place_for(header: Header) -> contextlib.AbstractContextManager[object]:
+    return _one_large if header.whole_bytes > LARGE_BYTES else contextlib.nullcontext()
 
 
 def _decode(data: bytes, header: Header, flags: int) -> Pixels:
@@ -71,7 +93,7 @@ def _decode(data: bytes, header: Header, flags: int) -> Pixels:
         _check_memory(header)
         raise ImageError("unreadable", f"the {header.format} data is damaged")
     pixels = decoded.astype(np.uint8, copy=False) if _AS_RGB and flags & _AS_RGB else _rgb(decoded)
-    return upright(pixels, header.orientation)
+    return pixels if header.format in _TURNED else upright(pixels, header.orientation)
 
 
 def _check_memory(header: Header) -> None:

@@ -36,6 +36,7 @@ class Structure(msgspec.Struct, frozen=True):
     exif: Exif
     straight_alpha: bool = False
     whole_bytes: int = 0
+    unended: bool = False
 
 
 # Measured: OpenCV has a decoded picture of three bytes a pixel twice; an animated PNG's canvas beside it.
@@ -54,6 +55,7 @@ def truncated(what: str) -> ImageError:
     return ImageError("truncated", f"the file ends too early: {what}")
 
 
+_END = b"\xff\xd9"
 _EOI, _SOS, _APP1 = 0xD9, 0xDA, 0xE1
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 # Fill bytes and what stands alone, without a length after it.
@@ -62,7 +64,12 @@ _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def jpeg(data: bytes) -> Structure:
-    """ITU-T T.81, annex B: walk the segments up to the first scan."""
+    """ITU-T T.81, annex B: walk the segments up to the first scan; what is in it, decoding tells."""
+    # Inside a scan 0xFF is always followed by 0 or a restart number, so this is the true end; what
+    # comes after it (a second picture, a video, a trailer) is not ours to judge.
+    unended = data.rfind(_END) < 0
+    if unended:
+        data += _END
     width = height = frame = 0
     exif = None
     place = 2
@@ -82,14 +89,12 @@ def jpeg(data: bytes) -> Structure:
         place += 2 + length
     else:
         raise ImageError("unreadable", "no scan within ten thousand segments")
-    # Inside a scan 0xFF is always followed by 0 or a restart number, so this is the true end; what
-    # comes after it (a second picture, a video, a trailer) is not ours to judge.
-    if data.rfind(b"\xff\xd9", place) < 0:
-        raise truncated("no end-of-image marker")
+    if marker == _EOI:
+        raise truncated("before its first scan")
     whole_bytes = _coefficients(data, frame, scan=place)
     if whole_bytes:
         _check_scans(data, place)
-    return Structure(width, height, read_exif(exif), whole_bytes=whole_bytes)
+    return Structure(width, height, read_exif(exif), whole_bytes=whole_bytes, unended=unended)
 
 
 _MARKER = re.compile(b"\xff[^%b]" % re.escape(bytes(_NO_SEGMENT)), re.DOTALL)

@@ -30,6 +30,10 @@ _MAGIC: tuple[tuple[bytes, Format], ...] = (
     (b"II*\0", "tiff"),
     (b"MM\0*", "tiff"),
 )
+_JPEG_START = b"\xff\xd8\xff"
+# So much text may stand before a JPEG.
+LITTER_BYTES = 1024
+_TEXT = bytes([9, 10, 13, *range(32, 127)])
 _FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"GIF8", "GIF"),
     (b"II+\0", "BigTIFF"),
@@ -58,7 +62,8 @@ class Header(msgspec.Struct, frozen=True):
     """`width` and `height` as stored, before `orientation` (EXIF 1..8); `captured` ISO 8601 UTC or None.
 
     `straight_alpha`: a TIFF whose colours are not multiplied by their alpha. `whole_bytes`: memory that
-    decoding takes however small the picture is wanted.
+    decoding takes however small the picture is wanted. `start`: where in the file a JPEG begins.
+    `unended`: one without its end-of-image marker.
     """
 
     format: Format
@@ -68,6 +73,14 @@ class Header(msgspec.Struct, frozen=True):
     captured: str | None
     straight_alpha: bool = False
     whole_bytes: int = 0
+    start: int = 0
+    unended: bool = False
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is not as it should be, and does no harm."""
+        before = (f"{self.start} bytes before the picture",) if self.start else ()
+        return (*before, "no end-of-image marker") if self.unended else before
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -77,9 +90,10 @@ class Header(msgspec.Struct, frozen=True):
 
 def read_header(data: bytes) -> Header:
     """Read it; raises ImageError `not_an_image`, `unsupported_format`, `truncated` or `unreadable`."""
-    kind = _format_of(data)
+    start = _start_of_jpeg(data)
+    kind = "jpeg" if start else _format_of(data)
     try:
-        found = _READERS[kind](data)
+        found = _READERS[kind](data[start:] if start else data)
     except (struct.error, IndexError) as error:
         raise truncated("inside its header") from error
     if found.width <= 0 or found.height <= 0:
@@ -93,6 +107,8 @@ def read_header(data: bytes) -> Header:
         captured=exif.captured,
         straight_alpha=found.straight_alpha,
         whole_bytes=found.whole_bytes,
+        start=start,
+        unended=found.unended,
     )
 
 
@@ -105,6 +121,13 @@ def check_bounds(header: Header, bounds: Bounds) -> None:
         kind = f"{size} pixels of a {header.format} that cannot be decoded small"
         limit = f"{WHOLE_BYTES_A_PIXEL} for each of the limit of {bounds.max_pixels}"
         raise ImageError("too_many_pixels", f"{kind} take {header.whole_bytes} bytes, more than {limit}")
+
+
+def _start_of_jpeg(data: bytes) -> int:
+    """Return where the picture begins behind a camera's HTTP header, or an empty line."""
+    head = data[:LITTER_BYTES]
+    start = head.find(_JPEG_START, 1)
+    return start if start > 0 and head[:start].translate(None, _TEXT) == b"" else 0
 
 
 def _format_of(data: bytes) -> Format:

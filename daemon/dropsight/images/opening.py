@@ -14,10 +14,11 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTT
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What an image may cost: bytes to read, and width x height to decode."""
+    """What an image may cost: bytes to read, and width x height to decode; and whether it may be damaged."""
 
     max_bytes: int = 64 * 2**20
     max_pixels: int = 100_000_000
+    damaged_too: bool = False
 
 
 class ImageFile:

@@ -16,9 +16,10 @@ import numpy as np
 from dropsight import crashpoints
 from dropsight.config import Inference
 from dropsight.errors import ImageError
-from dropsight.images.decoding import decode
+from dropsight.images.decoding import decode_and_judge
 from dropsight.images.framing import Pixels, Resize
 from dropsight.images.header import Header, check_bounds, read_header
+from dropsight.images.jpeg import MOST_MISSING
 from dropsight.images.looks import Look, look_at
 from dropsight.images.opening import Bounds, ImageFile
 from dropsight.images.thumbnail import shrink
@@ -97,6 +98,7 @@ class Prepared(msgspec.Struct):
     decode_ms: float = 0.0
     look: Look | None = None
     thumbnail: Pixels | None = None
+    warnings: tuple[str, ...] = ()
 
     def release(self) -> None:
         """Give back the pixels: the model has seen them. What was measured stays."""
@@ -132,7 +134,11 @@ def prepare(data: bytes, header: Header, plan: Plan, *, look: bool = True) -> Pr
     """Decode, upright and as small as the model allows; look, if wanted; then as `prepare_pixels`."""
     crashpoints.reach_image("in_decoding", data)
     started = time.perf_counter()
-    pixels = decode(data, header, at_least=(plan.spec.height, plan.spec.width), how=plan.resize)
+    pixels, damage = decode_and_judge(
+        data, header, at_least=(plan.spec.height, plan.spec.width), how=plan.resize
+    )
+    if damage and damage.missing > MOST_MISSING and not plan.bounds.damaged_too:
+        raise damage.error()
     decoded = time.perf_counter()
     batch = _batch_of(pixels, plan)
     return Prepared(
@@ -141,6 +147,7 @@ def prepare(data: bytes, header: Header, plan: Plan, *, look: bool = True) -> Pr
         decode_ms=(decoded - started) * 1e3,
         look=look_at(pixels) if look and plan.looks else None,
         thumbnail=shrink(pixels, longest=THUMBNAIL_PIXELS) if plan.thumbnails else None,
+        warnings=(*header.warnings, damage.text) if damage else header.warnings,
     )
 
 
@@ -186,7 +193,7 @@ def _answer_or_error(invoked: Invoked, plan: Plan) -> Answer | ImageError:
 def _invoke(model: Model, batch: Batch) -> Scores:
     crashpoints.reach("in_invoke")
     if crashpoints.is_set("in_invoking") and not np.ptp(batch):
-        crashpoints.die()
+        crashpoints.crash()
     return model.scores(batch)
 
 
@@ -244,6 +251,7 @@ def result(
         tta=answer.views,
         temperature=plan.temperature,
         tta_stepped_aside=True if plan.hurried else msgspec.UNSET,
+        warnings=list(prepared.warnings) or msgspec.UNSET,
         explanation=explanation or msgspec.UNSET,
         latency_ms=latency(prepared, answer, wait_ms=drop.wait_ms),
     )

@@ -20,6 +20,8 @@ class ImageResult(msgspec.Struct, frozen=True, kw_only=True):
     predictions: list[Prediction]
     tta: int
     temperature: float
+    warnings: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """What is wrong with the file, where there was a picture all the same."""
     latency_ms: Latency
 
     def to_json(self) -> str:

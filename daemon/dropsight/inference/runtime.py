@@ -198,6 +198,7 @@ class ImageInferenceRuntime:
             predictions=list(answer.predictions),
             tta=answer.views,
             temperature=self._plan.temperature,
+            warnings=list(prepared.warnings) or msgspec.UNSET,
             latency_ms=msgspec.structs.replace(
                 pipeline.latency(prepared, answer, wait_ms=0.0), total=round(total_ms, 3)
             ),

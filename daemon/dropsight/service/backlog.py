@@ -15,6 +15,7 @@ import msgspec
 from dropsight.records import Status
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.lineup import ByAge, Fair, Lineup, Order
+from dropsight.service.turns import Turns
 
 Place = Literal["queued", "postponed", "in_hand", "aside"]
 ROOM_SECONDS = 0.25
@@ -71,6 +72,7 @@ class Backlog:
     capacity: int = 512
     order: Order = "oldest"
     exists: Callable[[str], bool] = os.path.lexists
+    turns: Turns[Candidate] = field(default_factory=Turns)
     _known: dict[str, Candidate] = field(default_factory=dict)
     _queue: Lineup[Candidate] = field(init=False)
     _postponed: list[tuple[float, int, Candidate]] = field(default_factory=list)
@@ -125,8 +127,8 @@ class Backlog:
         with self._lock:
             while not self._stopped:
                 self._promote_due()
-                if len(self._queue) and not self._paused:
-                    return self._pop()
+                if len(self._queue) and not (self._paused or self.turns.closed):
+                    return self._pop_alone()
                 self._work.wait(self._seconds_to_next_due())
             return None
 
@@ -134,12 +136,23 @@ class Backlog:
         """Wait for the next and bring along some after it while many wait; empty when it was stopped."""
         with self._lock:
             first = self.take()
+            if first is None:
+                return []
+            group = [first]
             more = min(most - 1, len(self._queue) - LEFT_FOR_OTHERS)
-            return [first, *(self._pop() for _ in range(more))] if first else []
+            while len(group) <= more and not self.turns.closed:
+                candidate = self._pop()
+                if self.turns.is_for_one(candidate.path):
+                    self._enqueue_again(candidate)
+                    break
+                self.turns.enter(candidate)
+                group.append(candidate)
+            return group
 
     def postpone(self, candidate: Candidate, *, seconds: float) -> None:
         """Not ready yet: look again after a while, or at the next sign of life."""
         with self._lock:
+            self._leave(candidate)
             if candidate.again:
                 self._enqueue(candidate, closed=candidate.closed_again)
                 candidate.again = candidate.closed_again = False
@@ -205,10 +218,16 @@ class Backlog:
     def set_aside(self, candidate: Candidate) -> None:
         """In hand for as long as it takes: others have its room."""
         with self._lock:
+            self._leave(candidate)
             if candidate.place != "aside":
                 candidate.place = "aside"
                 self._aside += 1
                 self._room.notify()
+
+    def let_pass(self, candidate: Candidate) -> None:
+        """Though it stays in hand, others need not wait for it: it is on record."""
+        with self._lock:
+            self._leave(candidate)
 
     def stop(self) -> None:
         """Hand out nothing more. What is queued lies in its folder and is found at the next start."""
@@ -243,6 +262,18 @@ class Backlog:
                 for known in self._known.values()
             )
 
+    def _pop_alone(self) -> Candidate | None:
+        """Take the next; one that has to be alone waits until it is, or the backlog is stopped."""
+        candidate = self._pop()
+        if self.turns.enter(candidate):
+            while not (self.turns.is_alone or self._stopped):
+                self._work.wait()
+        return None if self._stopped else candidate
+
+    def _leave(self, candidate: Candidate) -> None:
+        if self.turns.leave(candidate):
+            self._work.notify_all()
+
     def _pop(self) -> Candidate:
         candidate = self._queue.pop()
         self._served_at = time.monotonic()
@@ -270,6 +301,10 @@ class Backlog:
         candidate.place, candidate.closed, candidate.ready_at = "queued", closed, time.monotonic()
         self._push(candidate)
 
+    def _enqueue_again(self, candidate: Candidate) -> None:
+        candidate.place = "queued"
+        self._push(candidate)
+
     def _push(self, candidate: Candidate) -> None:
         if not len(self._queue):
             self._served_at = time.monotonic()
@@ -294,6 +329,7 @@ class Backlog:
         return heard and self.exists(candidate.path)
 
     def _release(self, candidate: Candidate, *, again: bool) -> None:
+        self._leave(candidate)
         del self._known[candidate.path]
         self._aside -= candidate.place == "aside"
         if again or candidate.again:  # or heard of since it was looked for

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from stat import S_ISDIR
 
+from dropsight import crashpoints
 from dropsight.errors import ImageError
 from dropsight.images.opening import ImageFile
 from dropsight.inference import pipeline
@@ -14,7 +15,7 @@ from dropsight.inference.pipeline import Drop, Plan
 from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inhand import InHand
-from dropsight.service.mishaps import Mishaps, drop_of
+from dropsight.service.mishaps import Mishaps, drop_of, refusal
 from dropsight.service.readiness import seconds_to_wait, seconds_young
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished
@@ -65,8 +66,6 @@ class Decoder:
             if decoded:  # the others cost next to nothing, and say nothing of what the next will cost
                 seconds_each = max(time.monotonic() - began, 1e-6) / decoded
                 most = min(max(int(GROUP_SECONDS / seconds_each), 1), GROUP_IMAGES)
-            if self._in_hand.suspects:  # whose trials are long
-                most = 1
 
     def _work_through(self, group: Sequence[Candidate]) -> int:
         """Return how many got as far as being decoded."""
@@ -79,6 +78,7 @@ class Decoder:
                 decoded += self._prepare_all(examined)
                 held = 0
         decoded += self._prepare_all(examined)
+        self._in_hand.clear(self._slot)
         self._heartbeats.rest(self.name)
         return decoded
 
@@ -95,9 +95,19 @@ class Decoder:
         return len(found.data)
 
     def _examine(self, candidate: Candidate) -> Examined | None:
+        suspect = self._in_hand.suspect(candidate.path)
+        if suspect and suspect.is_untouchable:
+            self._backlog.drop(candidate)
+            return None
+        if suspect and suspect.is_guilty:
+            self._refuse_unopened(candidate, refusal(suspect))
+            return None
+        self._in_hand.note(self._slot, candidate.path, "examine")
+        crashpoints.reach_path("in_examining", candidate.path)
         try:
             file = candidate.folder.open_image(candidate.path)
         except FileNotFoundError:
+            self._in_hand.acquit(candidate.path)
             self._backlog.drop(candidate)
         except ImageError as error:
             self._refuse_unopened(candidate, error)
@@ -123,14 +133,12 @@ class Decoder:
             self._recorder.put(Finished(candidate, file.stat, record))
             return None
         try:
-            self._try_alone(candidate, drop.id)
-            self._in_hand.note(self._slot, drop.id, "decode")
+            self._try_alone(candidate)
+            self._in_hand.note(self._slot, candidate.path, "decode")
             data, header = pipeline.read(file, plan)
         except ImageError as error:
             self._refuse(candidate, drop, error, plan, young=self._young(candidate, file.stat))
             return None
-        finally:
-            self._in_hand.clear(self._slot)
         return Examined(engine, plan, candidate, drop, data, header, self._young(candidate, file.stat))
 
     def _prepare_all(self, examined: deque[Examined]) -> int:
@@ -151,15 +159,13 @@ class Decoder:
 
     def _prepare(self, image: Examined) -> Work | None:
         drop = image.drop
-        self._in_hand.note(self._slot, drop.id, "decode")
+        self._in_hand.note(self._slot, image.candidate.path, "decode")
         try:
             look = self._ask.wants_look(drop.camera)
             prepared = pipeline.prepare(image.data, image.header, image.plan, look=look)
         except ImageError as error:
             self._refuse(image.candidate, drop, error, image.plan, young=image.young)
             return None
-        finally:
-            self._in_hand.clear(self._slot)
         self._ask.saw(drop.camera, prepared)
         return Work(image.engine, image.plan, image.candidate, drop, image.header, prepared)
 
@@ -167,21 +173,17 @@ class Decoder:
         if failed := self._mishaps.judge(error, candidate, plan, drop):
             self._recorder.put(failed)
 
-    def _try_alone(self, candidate: Candidate, record_id: str) -> None:
+    def _try_alone(self, candidate: Candidate) -> None:
         """Raises ImageError for an image that killed the daemon, and now a process of its own as well."""
-        stage = self._in_hand.suspects.get(record_id)
-        if stage is None:
+        suspect = self._in_hand.suspect(candidate.path)
+        if suspect is None or suspect.stage not in {"decode", "invoke"}:
             return
         # It has a deadline of its own: to the watchdog, that restarts us, this is no hanging.
         self._heartbeats.excuse(self.name)
-        survives = self._ask.survives(candidate.path)
-        self._heartbeats.beat(self.name)
-        if survives:
-            self._in_hand.acquit(record_id)
-        elif stage == "decode":
-            raise ImageError("unreadable", "decoding it ended the process, twice")
-        else:
-            raise ImageError("model_error", "the interpreter ended the process on it, twice")
+        try:
+            self._mishaps.try_alone(candidate.path, suspect, self._ask.survives)
+        finally:
+            self._heartbeats.beat(self.name)
 
     def _young(self, candidate: Candidate, stat: os.stat_result) -> float:
         return seconds_young(candidate, stat, self._ask.age_of)
@@ -194,7 +196,6 @@ class Decoder:
             self._backlog.postpone(candidate, seconds=young)
         else:
             self._fail(candidate, drop, error, plan)
-            self._in_hand.acquit(drop.id)
 
     def _refuse_unopened(self, candidate: Candidate, error: ImageError) -> None:
         try:

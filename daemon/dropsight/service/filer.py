@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from dropsight import crashpoints
 from dropsight.errors import StoreError
 from dropsight.names import as_text
 from dropsight.records import status_of
@@ -17,6 +18,7 @@ from dropsight.service.dropfolder import DropFolder
 from dropsight.service.durability import Durability
 from dropsight.service.filing import Filing, PlaceError, file_away
 from dropsight.service.heartbeats import Heartbeats
+from dropsight.service.inhand import COPYING, FILING, InHand
 from dropsight.service.mishaps import internal_error
 from dropsight.service.original import identity
 from dropsight.service.recording import Recorded, filed_of, place_of, stays_as
@@ -50,12 +52,13 @@ class Filer:
         refusals: Refusals,
         durability: Durability,
         *,
+        in_hand: InHand,
         heartbeats: Heartbeats,
         nudge: Callable[[], None],
         max_copy_bytes: int,
     ) -> None:
         self._backlog, self._troubles, self._refusals = backlog, troubles, refusals
-        self._durability, self._heartbeats = durability, heartbeats
+        self._durability, self._in_hand, self._heartbeats = durability, in_hand, heartbeats
         self._max_copy_bytes = max_copy_bytes
         self._copier = Copier(self._copy, done=nudge)
         self._stuck: list[Recorded] = []
@@ -131,7 +134,11 @@ class Filer:
         for entry in recorded:
             self._heartbeats.beat(NAME)
             folder, place = os.path.dirname(entry.finished.path), place_of(entry)
-            error = self._closed.get(folder) or full.get(place) or self._refusal(entry, Copying(here=False))
+            error = (
+                self._closed.get(folder)
+                or full.get(place)
+                or self._refusal(entry, Copying(here=False), slot=FILING)
+            )
             if isinstance(error, PlaceError):
                 full[place] = error
             yield entry, error
@@ -145,6 +152,7 @@ class Filer:
                     self.was_filed(filed_of(entry), [entry.finished.candidate.folder])
                     self._finish(entry)
                 case CopyLaterError():
+                    self._backlog.let_pass(entry.finished.candidate)
                     self._copier.put(entry)
                 case TooLargeToCopyError():
                     log.warning("%s stays where it is: %s", as_text(entry.finished.path), error)
@@ -157,12 +165,15 @@ class Filer:
                     if not (told or stuck):
                         self._troubles.raised("filing", error)
                     stuck.append(entry)
+                    self._backlog.let_pass(entry.finished.candidate)
+        self._in_hand.clear(FILING)
         self._refusals.found("filing", [error.folder for error in self._closed.values()])
         return stuck
 
     def _finish(self, entry: Recorded) -> None:
         self._got_on = True
         candidate = entry.finished.candidate
+        self._in_hand.acquit(candidate.path)
         if candidate.counted:
             self._backlog.finish(candidate, status_of(entry.finished.record))
         else:
@@ -170,17 +181,26 @@ class Filer:
 
     def _copy(self, entry: Recorded) -> StoreError | None:
         """On the copier's thread."""
-        with self._heartbeats.at_work(COPIER):
-            return self._refusal(entry, Copying(max_bytes=self._max_copy_bytes, gets_on=self._copies))
+        try:
+            with self._heartbeats.at_work(COPIER):
+                copying = Copying(max_bytes=self._max_copy_bytes, gets_on=self._copies)
+                return self._refusal(entry, copying, slot=COPYING)
+        finally:
+            self._in_hand.clear(COPYING)
 
     def _copies(self) -> None:
         self._heartbeats.beat(COPIER)
         if self._copier.stopping:
             raise InterruptedError(errno.EINTR, "stopped")
 
-    def _refusal(self, entry: Recorded, copying: Copying) -> StoreError | None:
+    def _refusal(self, entry: Recorded, copying: Copying, *, slot: int) -> StoreError | None:
         candidate, stat, record = entry.finished.candidate, entry.finished.stat, entry.finished.record
+        suspect = self._in_hand.suspect(candidate.path)
+        if suspect and suspect.is_guilty and suspect.stage == "file":
+            return StoreError(f"{as_text(candidate.path)} stays: filing it away ended the process, twice")
+        self._in_hand.note(slot, candidate.path, "file")
         try:
+            crashpoints.reach_path("in_filing_away", candidate.path)
             file_away(Filing(candidate.folder, candidate.path, identity(stat), record, entry.line, copying))
         except StoreError as error:
             return error

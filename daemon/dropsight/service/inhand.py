@@ -1,64 +1,135 @@
 """Which images are being worked on at this instant, in a file that outlives the process.
 
-A slot a thread, in mapped memory: noting an image costs a copy of a few bytes and no system call. When
-the process dies, what its slots held is what may have killed it.
+A slot a thread: noting an image costs one write of a few bytes into the page cache. It is no mapped memory,
+which whoever truncates the file would turn into the end of the process. When the process dies, what its slots
+held is what may have killed it.
 """
 
-import mmap
+import hashlib
+import logging
 import os
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
+import msgspec
+
 from dropsight.errors import StoreError
 
-Stage: TypeAlias = Literal["decode", "invoke"]
+log = logging.getLogger(__name__)
+
+Stage: TypeAlias = Literal["find", "examine", "decode", "invoke", "record", "file", "alone"]
 
 SLOT_BYTES = 64
-SLOTS = 256
-_ENTRY = re.compile(rb"(decode|invoke) ([0-9a-f]{32})")
+SLOTS = 512
+# Decoders and interpreters have the slots below, at most 64 of each; suspects those from the middle on.
+RECORDING, ALONE, FINDING, FILING, COPYING, _SUSPECTS = 128, 192, 193, 194, 195, 256
+_ENTRY = re.compile(rb"(find|examine|decode|invoke|record|file|alone) ([0-9]) ([0-9a-f]{32})")
 _EMPTY = b"-".ljust(SLOT_BYTES - 1) + b"\n"
 
 
-class InHand:
-    """`suspects` were in hand when an earlier life of the daemon ended, and were not cleared since.
+Verdict: TypeAlias = Literal["survived", "died", "starved"]
+"""Of a process that a suspect was tried in; it is starved that was given too little memory."""
 
-    Threads have slots by number, counted from 0; a suspect keeps one from the other end until it is
-    cleared. Raises StoreError where the file cannot be had.
+
+class Suspect(msgspec.Struct, frozen=True):
+    """An image that was in hand, at this stage last, when the process died so many times."""
+
+    stage: Stage
+    deaths: int
+
+    @property
+    def is_guilty(self) -> bool:
+        return self.deaths >= 2
+
+    @property
+    def is_untouchable(self) -> bool:
+        """Even to say that it failed ended the process, or to find it."""
+        return self.deaths > 2 or (self.is_guilty and self.stage == "find")
+
+
+class InHand:
+    """Suspects were in hand when an earlier life of the daemon ended, and have not got through since.
+
+    Threads have slots by number, counted from 0. Raises StoreError where the file cannot be had.
     """
 
     def __init__(self, path: Path) -> None:
+        self._path, self._told = path, False
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
-                self.suspects = _suspects(os.pread(fd, SLOTS * SLOT_BYTES, 0))
-                # Written, not left a hole: a store into a hole on a full disk is a SIGBUS.
-                os.pwrite(fd, _EMPTY * SLOTS, 0)
-                self._slots = mmap.mmap(fd, SLOTS * SLOT_BYTES)
-            finally:
-                os.close(fd)
+                self._suspects = _suspects(os.pread(self._fd, SLOTS * SLOT_BYTES, 0))
+                os.ftruncate(self._fd, SLOTS * SLOT_BYTES)
+                os.pwrite(self._fd, self._content(), 0)
+            except OSError:
+                os.close(self._fd)
+                raise
         except OSError as error:
             raise StoreError(f"{path} cannot be written: {error.strerror}") from error
-        self._places = {record_id: SLOTS - 1 - place for place, record_id in enumerate(self.suspects)}
-        for record_id, place in self._places.items():
-            self.note(place, record_id, self.suspects[record_id])
+        self._places = {key: place for place, key in enumerate(self._suspects, _SUSPECTS)}
 
-    def note(self, slot: int, record_id: str, stage: Stage) -> None:
-        entry = f"{stage} {record_id}".encode().ljust(SLOT_BYTES - 1) + b"\n"
-        self._slots[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES] = entry
+    def note(self, slot: int, path: str, stage: Stage) -> None:
+        self._write(slot, _entry(stage, 0, _key(path)))
 
-    def clear(self, slot: int) -> None:
-        self._slots[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES] = _EMPTY
+    def note_all(self, slot: int, paths: Sequence[str], stage: Stage) -> None:
+        """Note images in the slots from this one on."""
+        self._write(slot, b"".join(_entry(stage, 0, _key(path)) for path in paths))
 
-    def acquit(self, record_id: str) -> None:
-        """No longer a suspect: it was tried by itself, and is on its way to a record."""
-        if self.suspects.pop(record_id, None):
-            self.clear(self._places.pop(record_id))
+    def clear(self, slot: int, count: int = 1) -> None:
+        self._write(slot, _EMPTY * count)
+
+    def suspect(self, path: str) -> Suspect | None:
+        return self._suspects.get(_key(path)) if self._suspects else None
+
+    def acquit(self, path: str) -> None:
+        """No longer a suspect: it got through, or is gone."""
+        key = _key(path) if self._suspects else ""
+        if key in self._suspects:
+            del self._suspects[key]
+            self.clear(self._places.pop(key))
 
     def close(self) -> None:
-        self._slots.close()
+        """Whatever is still noted did not end the process."""
+        self.clear(0, _SUSPECTS)
+        os.close(self._fd)
+
+    def _content(self) -> bytes:
+        noted = [_entry(suspect.stage, suspect.deaths, key) for key, suspect in self._suspects.items()]
+        return _EMPTY * _SUSPECTS + b"".join(noted) + _EMPTY * (SLOTS - _SUSPECTS - len(noted))
+
+    def _write(self, slot: int, entries: bytes) -> None:
+        try:
+            os.pwrite(self._fd, entries, slot * SLOT_BYTES)
+        except OSError as error:
+            if not self._told:
+                log.warning("%s cannot be written, what is in hand goes unnoted: %s", self._path, error)
+            self._told = True
 
 
-def _suspects(content: bytes) -> dict[str, Stage]:
-    found = ((entry[2].decode(), cast("Stage", entry[1].decode())) for entry in _ENTRY.finditer(content))
-    return dict(list(found)[: SLOTS // 2])
+@lru_cache(maxsize=1024)
+def _key(path: str) -> str:
+    return hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest()
+
+
+def _entry(stage: Stage, deaths: int, key: str) -> bytes:
+    return f"{stage} {deaths} {key}".encode().ljust(SLOT_BYTES - 1) + b"\n"
+
+
+def _suspects(content: bytes) -> dict[str, Suspect]:
+    """Who is suspected now: of those in hand at the end, each has one death more."""
+    middle = _SUSPECTS * SLOT_BYTES
+    found: dict[str, Suspect] = {}
+    for entry in _ENTRY.finditer(content, middle):
+        found[entry[3].decode()] = Suspect(cast("Stage", entry[1].decode()), int(entry[2]))
+    before = dict(found)
+    for entry in _ENTRY.finditer(content[:middle]):
+        key, stage = entry[3].decode(), cast("Stage", entry[1].decode())
+        if stage == "alone" and key in found and found[key] is not before.get(key):
+            continue  # its thread knew better how far it was
+        deaths = min(before[key].deaths + 1, 9) if key in before else 1
+        found.pop(key, None)
+        found[key] = Suspect(stage, deaths)
+    return dict(list(found.items())[-(SLOTS - _SUSPECTS) :])

@@ -17,9 +17,10 @@ from dropsight.service.filer import NAME, Filer
 from dropsight.service.flood import Flood
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inbound import Inbound
+from dropsight.service.inhand import RECORDING, InHand
 from dropsight.service.loglines import LineLog, LogLines
 from dropsight.service.mishaps import Made, internal_error, make
-from dropsight.service.pacing import Pace
+from dropsight.service.pacing import GROUP_RECORDS, Pace
 from dropsight.service.recording import (
     FilingRules,
     Finished,
@@ -49,7 +50,7 @@ UNNOTED_LINES = 256
 class Recorder:
     """Owns the store and the line log; everything but the methods that say so runs on `run`'s thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it stands between
         self,
         store: Store,
         lines: LineLog,
@@ -57,13 +58,14 @@ class Recorder:
         backlog: Backlog,
         stats: Stats,
         history: History,
+        in_hand: InHand,
         troubles: Troubles,
         rules: FilingRules,
         on_recorded: Callable[[Sequence[Recorded]], None],
     ) -> None:
         self._store, self._backlog, self._stats, self._history = store, backlog, stats, history
         self._on_recorded = on_recorded
-        self.troubles = troubles
+        self.troubles, self._in_hand = troubles, in_hand
         self.refusals = Refusals(store.path.parent, troubles)
         self._reader = JournalReader(store.path)
         self._log = LogLines(lines, self._reader, self.troubles, synced=store.cursor("log"))
@@ -83,6 +85,7 @@ class Recorder:
             troubles,
             self.refusals,
             self._durability,
+            in_hand=in_hand,
             heartbeats=self.heartbeats,
             nudge=self._inbound.nudge,
             max_copy_bytes=rules.max_copy_bytes,
@@ -186,7 +189,9 @@ class Recorder:
             return []
         at_once = self._draining or self._stopping.is_set()
         pause = 0.0 if at_once else self._pace.seconds_to_wait(waiting=self._backlog.depth())
-        return [make(outcome, self.troubles) for outcome in self._inbound.group(first, seconds=pause)]
+        group = self._inbound.group(first, seconds=pause)
+        self._in_hand.note_all(RECORDING, [outcome.path for outcome in group], "record")
+        return [make(outcome, self.troubles) for outcome in group]
 
     def _beat(self) -> None:
         self.heartbeats.beat(NAME)
@@ -243,6 +248,7 @@ class Recorder:
                 began = time.monotonic()
             else:
                 crashpoints.reach("after_commit")
+                self._in_hand.clear(RECORDING, GROUP_RECORDS)
                 self._pace.committed(began=began)
                 self.held_up = False
                 return seqs

@@ -13,7 +13,7 @@ from dropsight import crashpoints
 from dropsight.errors import StoreError
 from dropsight.service.damage import MARK, is_marked
 from dropsight.service.disk import sync_folder
-from dropsight.service.schema import SHELVE, create_schema
+from dropsight.service.schema import SHELVE, create_schema, open_alone
 
 log = logging.getLogger(__name__)
 
@@ -85,9 +85,9 @@ def _make_fresh(journal: Path, fresh: Path) -> None:
 
 
 def _set_aside(journal: Path) -> Path:
-    """The main file last: without it the other two say nothing, with them a new one would be damaged."""
+    """The main file last: without it the other says nothing, with it a new one would be damaged."""
     aside = journal.with_name(f"{journal.name}{MARK}-{time.strftime('%Y%m%dT%H%M%S')}")
-    for suffix in ("-shm", "-wal", ""):
+    for suffix in ("-wal", ""):
         with contextlib.suppress(FileNotFoundError):
             os.rename(f"{journal}{suffix}", f"{aside}{suffix}")
     return aside
@@ -108,8 +108,8 @@ def _forget_the_oldest(journal: Path) -> None:
 
 def _copy_what_is_readable(damaged: Path, fresh: Path) -> int:
     with (
-        contextlib.closing(sqlite3.connect(damaged, isolation_level=None)) as old,
-        contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as new,
+        contextlib.closing(open_alone(damaged)) as old,
+        contextlib.closing(open_alone(fresh)) as new,
     ):
         create_schema(new)
         new.execute("BEGIN")

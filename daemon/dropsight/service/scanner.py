@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -14,6 +15,7 @@ from dropsight.service.backlog import Backlog
 from dropsight.service.census import Census, Lying, lying
 from dropsight.service.clock import Clock
 from dropsight.service.dropfolder import DropFolder
+from dropsight.service.finding import Finding
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.lineup import Choice
 from dropsight.service.refusals import Beyond, Refusals
@@ -45,12 +47,13 @@ class Scanner:
         refusals: Refusals,
         troubles: Troubles,
         clock: Clock,
+        finding: Finding,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self._look_seconds = look_seconds
         self._censuses = {folder: Census(partial(backlog.finished_in, folder)) for folder in folders}
         self._backlog, self._skip, self._refusals, self._clock = backlog, skip, refusals, clock
-        self._beyond = Beyond(troubles)
+        self._beyond, self._finding = Beyond(troubles), finding
         self.heartbeats = Heartbeats()
         self._watchers = {folder: Watcher(folder, backlog, self, self.heartbeats) for folder in folders}
         self._arrived: deque[tuple[DropFolder, str]] = deque()
@@ -162,18 +165,27 @@ class Scanner:
         for entry in folder.entries(start, told=told):
             self.heartbeats.beat(NAME)
             crashpoints.reach("in_walk")
-            if self._skip(folder, entry.path):
-                continue
-            try:
-                # When it came here, as against what a copy keeps of its original's times.
-                stamp = entry.stat(follow_symlinks=False).st_ctime
-            except OSError:
-                continue
-            yield self._clock.since(stamp), entry.path
+            if (since := self._seen(folder, entry)) is not None:
+                yield since, entry.path
         # What has come just now may still be on its way to those that it is for.
         if start is None:
             self._refusals.found(f"scan of {folder.root}", closed)
             self._beyond.found(folder, beyond, example)
+
+    def _seen(self, folder: DropFolder, entry: os.DirEntry[str]) -> float | None:
+        """Return since when it has been here, in monotonic seconds; None where it is to be passed by."""
+        if not self._finding.begin(entry.path):
+            return None
+        try:
+            crashpoints.reach_path("in_find", entry.path)
+            if self._skip(folder, entry.path):
+                return None
+            # When it came here, as against what a copy keeps of its original's times.
+            return self._clock.since(entry.stat(follow_symlinks=False).st_ctime)
+        except OSError:
+            return None
+        finally:
+            self._finding.end()
 
     def walk_all(self) -> None:
         for folder in self._watchers:

@@ -82,14 +82,28 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         text = f"{path}: the journal cannot be used: {error}"
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            text += f"; another program has it open, which this tells: fuser -v {path}"
         if error.sqlite_errorcode & 0xFF not in _DAMAGED:
             raise StoreError(text) from error
         mark_damaged(path)
         raise DamagedError(text) from error
 
 
+def open_alone(path: Path) -> sqlite3.Connection:
+    """Open a journal for this process and no other, any number of times.
+
+    The index of the write-ahead log then lies on the heap, not in mapped memory that whoever truncates its
+    file would turn into the end of the process.
+    """
+    address = f"{path.absolute().as_uri()}?vfs=unix-excl"
+    db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=30, check_same_thread=False)
+    db.execute("PRAGMA mmap_size = 0")
+    return db
+
+
 def connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+    db = open_alone(path)
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA wal_autocheckpoint = 512")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from dropsight import crashpoints
 from dropsight.errors import ImageError
 from dropsight.images.decoding import decode
 from dropsight.images.framing import Pixels, frame
@@ -15,6 +16,7 @@ from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Answer, Drop, Plan, Prepared
 from dropsight.models.spec import Model
 from dropsight.service.backlog import Candidate
+from dropsight.service.inhand import Verdict
 from dropsight.service.readiness import Age
 from dropsight.service.recording import Finished
 
@@ -76,7 +78,7 @@ class Questions:
     """
 
     on_record: Callable[[Candidate, os.stat_result], bool]
-    survives: Callable[[str], bool]
+    survives: Callable[[str], Verdict]
     explains: Callable[[Work, Answer], str | None] | None
     wants_look: Callable[[str], bool]
     saw: Callable[[str, Prepared], None]
@@ -97,6 +99,7 @@ class Invoked(msgspec.Struct, frozen=True):
     def finish(self) -> Finished:
         """See `Outcome.finish`."""
         work = self.work
+        crashpoints.reach_path("in_recording", self.path)
         try:
             answer = pipeline.answer(self.scores, work.plan)
         except ImageError as error:

@@ -112,7 +112,7 @@ class Workers:
             self.heartbeats.rest(name)
 
     def _answer(self, work: Work, number: int, slot: int) -> None:
-        self._in_hand.note(slot, work.drop.id, "invoke")
+        self._in_hand.note(slot, work.candidate.path, "invoke")
         try:
             scores = pipeline.invoke(work.engine.models[number], work.prepared)
         except ModelError as error:

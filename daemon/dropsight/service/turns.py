@@ -1,0 +1,60 @@
+"""Who may be in hand together, and who only alone."""
+
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from dropsight.service.inhand import ALONE, InHand
+
+
+class Pathed(Protocol):
+    @property
+    def path(self) -> str: ...
+
+
+P = TypeVar("P", bound=Pathed)
+
+
+class Turns(Generic[P]):
+    """Not thread-safe: the backlog's lock guards it.
+
+    Suspects are alone in hand, `one_by_one` all are: should the process die again, it is known on whom.
+    """
+
+    def __init__(
+        self, in_hand: InHand | None = None, *, one_by_one: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._in_hand, self._one_by_one = in_hand, one_by_one
+        self._held: set[P] = set()
+        self._sole: P | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody may be taken: one is alone in hand, or waits to be."""
+        return self._sole is not None
+
+    def is_for_one(self, path: str) -> bool:
+        """Whether this image is to be alone in hand."""
+        return self._one_by_one() or (self._in_hand is not None and self._in_hand.suspect(path) is not None)
+
+    def enter(self, candidate: P) -> bool:
+        """Take in hand; tell whether it has to be alone, and so to wait until it is."""
+        self._held.add(candidate)
+        if self._in_hand is None or not self.is_for_one(candidate.path):
+            return False
+        self._sole = candidate
+        self._in_hand.note(ALONE, candidate.path, "alone")
+        return True
+
+    @property
+    def is_alone(self) -> bool:
+        return len(self._held) == 1
+
+    def leave(self, candidate: P) -> bool:
+        """It is in hand no longer; tell whether somebody may wait for this."""
+        self._held.discard(candidate)
+        if candidate is not self._sole:
+            return self.closed
+        self._sole = None
+        if self._in_hand:
+            self._in_hand.clear(ALONE)
+        return True

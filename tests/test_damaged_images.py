@@ -1,0 +1,45 @@
+"""Images of which something is missing or wrong: failed, or answered with a warning, as the config says."""
+
+from pathlib import Path
+
+import pytest
+
+from brokers import wait_until
+from daemons import running
+from dropsight import ImageInferenceRuntime
+from dropsight.inference.results import ImageResult
+from test_images import photo_jpeg, with_a_hole
+
+
+@pytest.mark.parametrize("damaged", ["fail", "accept"])
+def test_a_damaged_image_fails_or_has_warnings_and_one_without_its_end_is_answered(
+    tmp_path: Path, damaged: str
+) -> None:
+    files = {
+        "hole": with_a_hole(photo_jpeg()),
+        "cut": photo_jpeg()[: len(photo_jpeg()) // 2],
+        "unended": photo_jpeg()[:-2],
+        "whole": photo_jpeg(),
+    }
+    with running(tmp_path, limits={"damaged": damaged}) as house:
+        for name, data in files.items():
+            (house.inbox / f"{name}.jpg").write_bytes(data)
+        wait_until(lambda: house.finished() == len(files))
+        assert "JPEG" not in house.daemon_log()  # the decoder's own lines, which name no file
+        assert house.stop() == 0
+    found = {record["image_path"][:-4]: record for record in house.records()}
+    assert "warnings" not in found["whole"]
+    assert found["unended"]["warnings"] == ["no end-of-image marker"]
+    if damaged == "fail":
+        assert [found[name]["error"]["code"] for name in ("hole", "cut")] == ["unreadable", "truncated"]
+    else:
+        assert found["hole"]["warnings"]
+        assert found["cut"]["warnings"] == ["no end-of-image marker", "premature end of data segment"]
+
+
+def test_the_library_tells_of_warnings_too() -> None:
+    with_warning, without = ImageInferenceRuntime().predict_batch([photo_jpeg()[:-2], photo_jpeg()]).results
+    assert isinstance(with_warning, ImageResult)
+    assert with_warning.warnings == ["no end-of-image marker"]
+    assert isinstance(without, ImageResult)
+    assert "warnings" not in without.to_json()
