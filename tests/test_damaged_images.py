@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from brokers import wait_until
 from daemons import running
 from dropsight import ImageInferenceRuntime
 from dropsight.inference.results import ImageResult
+from hostile import photo
 from test_images import photo_jpeg, with_a_hole
 
 
@@ -43,3 +46,15 @@ def test_the_library_tells_of_warnings_too() -> None:
     assert with_warning.warnings == ["no end-of-image marker"]
     assert isinstance(without, ImageResult)
     assert "warnings" not in without.to_json()
+
+
+def test_how_sixteen_bits_became_eight_stands_in_the_record(tmp_path: Path) -> None:
+    deep = cv2.imencode(".png", photo().astype(np.uint16) * 16)[1].tobytes()
+    with running(tmp_path, images={"depth": "percentile"}) as house:
+        (house.inbox / "thermal.png").write_bytes(deep)
+        (house.inbox / "plain.jpg").write_bytes(photo_jpeg())
+        wait_until(lambda: house.finished() == 2)
+        assert house.stop() == 0
+    found = {record["image_path"]: record["image"] for record in house.records()}
+    assert found["thermal.png"]["depth"] == "percentile"
+    assert "depth" not in found["plain.jpg"]

@@ -351,3 +351,18 @@ def test_jpegs_decode_alike_with_and_without_a_decoder_that_gives_rgb(
     monkeypatch.setattr(decoding, "_AS_RGB", 0)
     assert np.array_equal(decode(data, header, at_least=(height, width), how="stretch"), direct)
     assert height <= direct.shape[0] <= height + 1
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_a_thermal_picture_keeps_its_range_where_the_config_asks(suffix: str) -> None:
+    """Of 16 bits a thermal camera uses a few hundred levels around the temperature of the room."""
+    seen = gradient()[:, :, 0]
+    data = encoded(suffix, (7_800 + seen.astype(np.uint16) * 2).astype(np.uint16))
+    header = read_header(data)
+    assert header.deep
+    assert np.ptp(full_size(data)) <= 3
+    stretched = decode(data, header, at_least=(40, 60), how="stretch", depth="percentile")
+    assert stretched.shape == (40, 60, 3)
+    assert np.abs(stretched[:, :, 0].astype(int) - seen).mean() < 8
+    flat = encoded(suffix, np.full((40, 60), 7_800, np.uint16))
+    assert np.ptp(decode(flat, read_header(flat), at_least=(40, 60), how="stretch", depth="percentile")) == 0

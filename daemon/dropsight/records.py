@@ -20,14 +20,21 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     confidence: float
 
 
+Depth = Literal["scale", "percentile"]
+
+
 class ImageFacts(msgspec.Struct, frozen=True, gc=False):
-    """`captured` is the camera's own time (EXIF) where it wrote one, else the file's mtime; ISO 8601, UTC."""
+    """`captured` is the camera's own time (EXIF) where it wrote one, else the file's mtime; ISO 8601, UTC.
+
+    `depth` says how 16 bits a channel were made 8.
+    """
 
     width: int
     height: int
     bytes: int
     format: str
     captured: str
+    depth: Depth | msgspec.UnsetType = msgspec.UNSET
 
 
 class ModelFacts(msgspec.Struct, frozen=True, gc=False):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-from dropsight.records import Normalization
+from dropsight.records import Depth, Normalization
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -79,6 +79,12 @@ class Limits(Struct, frozen=True):
     max_bytes: ByteSize = 64 * MIB
     max_pixels: Count = 100_000_000
     damaged: Literal["fail", "accept"] = "fail"
+
+
+class Images(Struct, frozen=True):
+    """How 16 bits a channel become 8: by their whole range, or by the one that the picture uses."""
+
+    depth: Depth = "scale"
 
 
 class Queue(Struct, frozen=True):
@@ -171,6 +177,7 @@ class Config(Struct, frozen=True):
     model: ModelSettings = ModelSettings()
     inference: Inference = Inference()
     limits: Limits = Limits()
+    images: Images = Images()
     queue: Queue = Queue()
     cameras: Cameras = Cameras()
     explain: Explain | None = None

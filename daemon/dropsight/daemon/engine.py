@@ -96,6 +96,7 @@ def _plan(config: Config, model: Model) -> Plan:
             config.limits.max_bytes,
             config.limits.max_pixels,
             damaged_too=config.limits.damaged == "accept",
+            depth=config.images.depth,
         ),
         inference=config.inference,
         looks=config.cameras.black or config.cameras.blur or config.cameras.frozen is not None,

@@ -12,6 +12,7 @@ from dropsight.images import jpeg
 from dropsight.images.framing import CROP_FRACTION, Pixels, Resize, used_size
 from dropsight.images.header import Header
 from dropsight.images.jpeg import Decoded
+from dropsight.records import Depth
 
 # Damaged files are our business to report, in our words. OpenCV 5 has moved the call from where 4 had it.
 _set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
@@ -34,6 +35,8 @@ LARGE_BYTES = 2**25
 _one_large = threading.Lock()
 # What turns a picture stored with each EXIF orientation upright: transpose first, then flip.
 _TRANSPOSED = frozenset({5, 6, 7, 8})
+# The hundredths of a picture are told by one pixel of so many each way.
+_EVERY = 4
 _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
 
 
@@ -44,9 +47,12 @@ def decode(
     at_least: tuple[int, int],
     how: Resize,
     crop_fraction: float = CROP_FRACTION,
+    depth: Depth = "scale",
 ) -> Pixels:
     """Decode as `decode_and_judge` does, whatever is missing."""
-    return decode_and_judge(data, header, at_least=at_least, how=how, crop_fraction=crop_fraction).pixels
+    return decode_and_judge(
+        data, header, at_least=at_least, how=how, crop_fraction=crop_fraction, depth=depth
+    ).pixels
 
 
 def decode_and_judge(
@@ -56,16 +62,20 @@ def decode_and_judge(
     at_least: tuple[int, int],
     how: Resize,
     crop_fraction: float = CROP_FRACTION,
+    depth: Depth = "scale",
 ) -> Decoded:
     """Decode a picture whose framing to `at_least` (height, width) will not have to enlarge it.
 
     JPEGs are decoded at the smallest of 1, 1/2, 1/4 and 1/8 that still allows this, and their damage is told.
-    Alpha is dropped. Raises ImageError `unreadable` for what makes no picture at all, and MachineError.
+    Alpha is dropped; `depth` says how 16 bits a channel become 8. Raises ImageError `unreadable` for what
+    makes no picture at all, and MachineError.
     """
     if header.format != "jpeg":
         flags = _PLAIN
         if header.straight_alpha:
             flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+        elif header.deep and depth == "percentile":
+            flags |= cv2.IMREAD_ANYDEPTH
         with _place_for(header):
             return Decoded(_decode(data, header, flags))
     scale = _reduction(*header.upright, at_least, how, crop_fraction)
@@ -105,9 +115,20 @@ def _check_memory(header: Header) -> None:
 
 
 def _rgb(decoded: cv2.typing.MatLike) -> Pixels:
+    if decoded.dtype == np.uint16 and decoded.shape[2] == 3:
+        decoded = _stretched(decoded)
     if decoded.shape[2] == 4:
         decoded = _without_alpha(decoded)
     return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def _stretched(decoded: cv2.typing.MatLike) -> cv2.typing.MatLike:
+    """Make 8 bits of what lies between the darkest and the brightest hundredth of a picture of 16."""
+    low, high = np.percentile(decoded[::_EVERY, ::_EVERY], (1, 99))
+    levels = (np.arange(2**16) - low) * (255 / max(high - low, 1))
+    table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    stretched: cv2.typing.MatLike = table[decoded]
+    return stretched
 
 
 def _without_alpha(decoded: cv2.typing.MatLike) -> Pixels:

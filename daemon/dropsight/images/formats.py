@@ -15,6 +15,7 @@ from dropsight.images.tiff import (
     EXTRA_SAMPLES,
     HEIGHT,
     PHOTOMETRIC,
+    SAMPLE_BITS,
     SAMPLE_FORMAT,
     STRIP_BYTES,
     STRIP_OFFSETS,
@@ -37,10 +38,13 @@ class Structure(msgspec.Struct, frozen=True):
     straight_alpha: bool = False
     whole_bytes: int = 0
     unended: bool = False
+    deep: bool = False
 
 
 # Measured: OpenCV has a decoded picture of three bytes a pixel twice; an animated PNG's canvas beside it.
 _DECODED, _CANVAS = 6, 4
+# A picture of 16 bits takes twice as much.
+_DEEP = 2
 # Dividing colours by their alpha is done in floating-point numbers of eight bytes.
 _DIVIDED = 64
 # A real file has a few dozen segments before its first scan, an ICC profile of 16 MB included 256.
@@ -139,7 +143,8 @@ def _coefficients(data: bytes, frame: int, *, scan: int) -> int:
 
 def png(data: bytes) -> Structure:
     """PNG specification, 5.3: walk the chunks to IEND."""
-    width, height = struct.unpack_from(">II", data, 16)
+    width, height, bits = struct.unpack_from(">IIB", data, 16)
+    deep = bits == 16
     exif, place, a_pixel = None, 8, _DECODED
     for _ in range(_MAX_CHUNKS):
         length, kind = struct.unpack_from(">I4s", data, place)
@@ -150,7 +155,8 @@ def png(data: bytes) -> Structure:
         elif kind == b"acTL":
             a_pixel = _DECODED + _CANVAS
         elif kind == b"IEND":
-            return Structure(width, height, read_exif(exif), whole_bytes=a_pixel * width * height)
+            whole_bytes = a_pixel * width * height * (_DEEP if deep else 1)
+            return Structure(width, height, read_exif(exif), whole_bytes=whole_bytes, deep=deep)
         place += 12 + length
     raise ImageError("unreadable", f"a PNG of more than {_MAX_CHUNKS} chunks")
 
@@ -216,11 +222,13 @@ def tiff(data: bytes) -> Structure:
     if end > len(data):
         raise truncated(f"{len(data)} of {end} bytes")
     width, height = first.number(WIDTH) or 0, first.number(HEIGHT) or 0
+    deep = 16 in first.numbers(SAMPLE_BITS)
     straight_alpha = first.number(PHOTOMETRIC) == 2 and 2 in first.numbers(EXTRA_SAMPLES)
     return Structure(
         width,
         height,
         exif=exif_of(file, first),
         straight_alpha=straight_alpha,
-        whole_bytes=width * height * (_DIVIDED if straight_alpha else _DECODED),
+        whole_bytes=width * height * (_DIVIDED if straight_alpha else _DECODED * (_DEEP if deep else 1)),
+        deep=deep,
     )

@@ -63,7 +63,7 @@ class Header(msgspec.Struct, frozen=True):
 
     `straight_alpha`: a TIFF whose colours are not multiplied by their alpha. `whole_bytes`: memory that
     decoding takes however small the picture is wanted. `start`: where in the file a JPEG begins.
-    `unended`: one without its end-of-image marker.
+    `unended`: one without its end-of-image marker. `deep`: 16 bits a channel.
     """
 
     format: Format
@@ -75,6 +75,7 @@ class Header(msgspec.Struct, frozen=True):
     whole_bytes: int = 0
     start: int = 0
     unended: bool = False
+    deep: bool = False
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -109,6 +110,7 @@ def read_header(data: bytes) -> Header:
         whole_bytes=found.whole_bytes,
         start=start,
         unended=found.unended,
+        deep=found.deep,
     )
 
 

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from dropsight.errors import ImageError, MachineError, machine_error
+from dropsight.records import Depth
 
 # A FIFO would block at open, a terminal could become ours, a link could point anywhere.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -14,11 +15,15 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTT
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What an image may cost: bytes to read, and width x height to decode; and whether it may be damaged."""
+    """What an image may cost: bytes to read, and width x height to decode; and how it is taken.
+
+    `damaged_too`: whether one that is damaged is. `depth`: how 16 bits a channel become 8.
+    """
 
     max_bytes: int = 64 * 2**20
     max_pixels: int = 100_000_000
     damaged_too: bool = False
+    depth: Depth = "scale"
 
 
 class ImageFile:

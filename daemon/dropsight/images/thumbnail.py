@@ -26,7 +26,8 @@ def thumbnail_of(file: ImageFile, bounds: Bounds, *, longest: int) -> bytes:
     header = read_header(data)
     check_bounds(header, bounds)
     height, width = _fitting(header.upright[1], header.upright[0], longest)
-    return as_jpeg(decode(data, header, at_least=(height, width), how="stretch"), longest=longest)
+    pixels = decode(data, header, at_least=(height, width), how="stretch", depth=bounds.depth)
+    return as_jpeg(pixels, longest=longest)
 
 
 def as_jpeg(pixels: Pixels, *, longest: int) -> bytes:

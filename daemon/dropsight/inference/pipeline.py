@@ -135,7 +135,11 @@ def prepare(data: bytes, header: Header, plan: Plan, *, look: bool = True) -> Pr
     crashpoints.reach_image("in_decoding", data)
     started = time.perf_counter()
     pixels, damage = decode_and_judge(
-        data, header, at_least=(plan.spec.height, plan.spec.width), how=plan.resize
+        data,
+        header,
+        at_least=(plan.spec.height, plan.spec.width),
+        how=plan.resize,
+        depth=plan.bounds.depth,
     )
     if damage and damage.missing > MOST_MISSING and not plan.bounds.damaged_too:
         raise damage.error()
@@ -246,7 +250,7 @@ def result(
         confidence=best.confidence,
         top_5_predictions={str(entry.class_index): entry.confidence for entry in answer.predictions[:5]},
         predictions=list(answer.predictions),
-        image=_image_facts(header, drop.stat),
+        image=_image_facts(header, drop.stat, plan),
         model=model_facts(plan.spec),
         tta=answer.views,
         temperature=plan.temperature,
@@ -297,10 +301,11 @@ def timestamp(seconds: float) -> str:
     )
 
 
-def _image_facts(header: Header, stat: os.stat_result) -> ImageFacts:
+def _image_facts(header: Header, stat: os.stat_result, plan: Plan) -> ImageFacts:
     width, height = header.upright
     captured = header.captured or timestamp(stat.st_mtime)
-    return ImageFacts(width, height, stat.st_size, header.format, captured)
+    depth = plan.bounds.depth if header.deep else msgspec.UNSET
+    return ImageFacts(width, height, stat.st_size, header.format, captured, depth)
 
 
 def _rounded(milliseconds: float) -> float:

@@ -38,7 +38,7 @@ class Engine:
         spec = self.plan.spec
         data, header = pipeline.read(file, self.plan)
         size = (spec.height, spec.width)
-        pixels = decode(data, header, at_least=size, how=self.plan.resize)
+        pixels = decode(data, header, at_least=size, how=self.plan.resize, depth=self.plan.bounds.depth)
         return frame(pixels, height=spec.height, width=spec.width, how=self.plan.resize)
 
 

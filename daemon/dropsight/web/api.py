@@ -143,7 +143,7 @@ class Api:
         picture = self._shelf.get(key)
         if picture is None:
             config = self._sources.config()
-            bounds = Bounds(config.limits.max_bytes, config.limits.max_pixels, damaged_too=True)
+            bounds = Bounds(config.limits.max_bytes, config.limits.max_pixels, depth=config.images.depth)
             make = partial(make_thumbnail, row, record_id, config.watch, bounds, size)
             picture = await self._desk.paint(lambda: self._shelf.get(key) or make())
             self._shelf.put(key, picture)
