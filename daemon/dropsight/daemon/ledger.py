@@ -25,7 +25,7 @@ class Ledger:
         journal: Path,
         *,
         device: str,
-        refuses: Callable[[str], bool] = lambda _: False,
+        refuses: Callable[[DropFolder, str], bool] = lambda *_: False,
         max_bytes: int = sys.maxsize,
     ) -> None:
         self._journal, self._device, self._refuses = journal, device, refuses
@@ -33,11 +33,12 @@ class Ledger:
         self._local = threading.local()
 
     def holds(self, candidate: Candidate, stat: os.stat_result) -> bool:
-        return self._refuses(candidate.path) or self._holds(candidate.folder, candidate.path, stat)
+        folder, path = candidate.folder, candidate.path
+        return self._refuses(folder, path) or self._holds(folder, path, stat)
 
     def skips(self, folder: DropFolder, path: str) -> bool:
         """Whether a scan may pass by this path."""
-        if self._refuses(path):
+        if self._refuses(folder, path):
             return True
         if folder.settings.after != "keep":
             return False

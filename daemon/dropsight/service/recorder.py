@@ -115,9 +115,9 @@ class Recorder:
     def depth(self) -> int:
         return self._inbound.depth()
 
-    def refuses(self, path: str) -> bool:
+    def refuses(self, folder: DropFolder, path: str) -> bool:
         """Whether this image had better stay where it is for now. From any thread."""
-        return self._filer.refuses(path)
+        return self._filer.refuses(folder, path)
 
     def acknowledge(self, seq: int) -> None:
         """The broker has everything up to here. From any thread."""

@@ -11,7 +11,7 @@ from dropsight.names import as_text
 
 REMIND_SECONDS = 300.0
 PARTS = (
-    *("cameras", "config", "depth", "failures", "filing", "folders", "housekeeping", "internal"),
+    *("cameras", "config", "crowd", "depth", "failures", "filing", "folders", "housekeeping", "internal"),
     *("journal", "kernels", "log", "machine", "model", "mqtt", "start", "syncing", "web"),
 )
 
