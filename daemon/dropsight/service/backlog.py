@@ -58,6 +58,8 @@ class Candidate:
     signature: Signature | None = None
     still_since: float = 0.0
     since: float = 0.0
+    digest: bytes | None = None
+    """Of its content as it was read, where the file stays where it is."""
     counted: bool = True
     """Not so where an earlier life recorded it, and only filing it away is left."""
 

@@ -19,6 +19,7 @@ from dropsight.service.durability import Durability
 from dropsight.service.filing import Filing, PlaceError, file_away
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inhand import COPYING, FILING, InHand
+from dropsight.service.keeping import Kept
 from dropsight.service.mishaps import internal_error
 from dropsight.service.original import identity
 from dropsight.service.recording import Recorded, filed_of, place_of, stays_as
@@ -78,8 +79,8 @@ class Filer:
         return not (self._stuck or self._behind or self._copier.busy or self._left)
 
     @property
-    def left(self) -> list[tuple[str, bytes]]:
-        """Ids and paths of what stays in its folder for good; the journal has yet to hear of it."""
+    def left(self) -> list[Kept]:
+        """What stays in its folder for good; the journal has yet to hear of it."""
         return [stays_as(entry.finished) for entry in self._left]
 
     def refuses(self, folder: DropFolder, path: str) -> bool:
