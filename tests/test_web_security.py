@@ -13,7 +13,9 @@ import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS, SAMPLES, House, dropsight, faults, running
-from webs import ANY_PORT, Answer, address, ask, idle_client
+from dropsight.web.access import MOST_ENDED, Access
+from dropsight.web.connections import MOST_CONNECTIONS, share
+from webs import ANY_PORT, Answer, address, ask, idle_client, stream
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 - the test's own
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -24,6 +26,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 @pytest.fixture
 def token_file(tmp_path: Path) -> str:
     (tmp_path / "token").write_text(f"{TOKEN}\n")
+    (tmp_path / "token").chmod(0o600)
     return str(tmp_path / "token")
 
 
@@ -52,6 +55,7 @@ def test_a_token_that_is_missing_or_short_is_one_line_and_exit_2(tmp_path: Path)
     assert (done.returncode, len(faults(done))) == (2, 1)
     assert "cannot be read" in done.stderr
     (tmp_path / "token").write_text("short\n")
+    (tmp_path / "token").chmod(0o600)
     done = dropsight("run", "-c", str(house.config))
     assert (done.returncode, len(faults(done))) == (2, 1)
     assert "openssl rand" in done.stderr
@@ -317,3 +321,118 @@ def test_many_idle_connections_cost_neither_an_image_nor_another_address_its_pla
         shutil.copy(PHOTOS[0], house.inbox)
         wait_until(lambda: len(house.records()) == 1)
         assert house.records()[0]["status"] == "ok"
+
+
+def test_signing_out_ends_the_cookie_wherever_there_is_a_copy_and_over_a_restart(
+    tmp_path: Path, token_file: str
+) -> None:
+    house = House(tmp_path, {"web": {**ANY_PORT, "token_file": token_file}})
+    house.start()
+    try:
+        url = address(house)
+        mine, other = ({"Cookie": cookie_of(sign_in(url, TOKEN))} for _ in range(2))
+        assert ask(url, "/api/stats", headers=mine).status == 200
+        ask(url, "/logout", method="POST", headers=mine, body=b"")
+        assert ask(url, "/api/stats", headers=mine).status == 401
+        assert ask(url, "/api/stats", headers=other).status == 200
+        assert house.stop() == 0
+        house.start()
+        url = address(house)
+        assert ask(url, "/api/stats", headers=mine).status == 401
+        assert ask(url, "/api/stats", headers=other).status == 200
+    finally:
+        house.kill()
+
+
+def test_however_many_sign_out_what_is_noted_of_them_has_a_bound(tmp_path: Path) -> None:
+    access = Access(TOKEN, tmp_path)
+    for _ in range(MOST_ENDED + 1):
+        mine = {"cookie": f"{access.cookie_name}={access.cookie()}"}
+        assert access.admits(mine)
+        access.end(mine)
+        assert not access.admits(mine)
+    assert len(access.ended.until) <= MOST_ENDED
+    access.end({"cookie": f"{access.cookie_name}=1.2.3"})
+    assert Access(TOKEN, tmp_path).ended == access.ended
+
+
+def test_a_new_token_is_in_force_after_a_reload_and_ends_the_old_one_its_cookies_and_streams(
+    tmp_path: Path, token_file: str
+) -> None:
+    with running(tmp_path, web={**ANY_PORT, "token_file": token_file}) as house:
+        url = address(house)
+        cookie = {"Cookie": cookie_of(sign_in(url, TOKEN))}
+        with stream(url, **BEARER) as events:
+            assert events.status == 200
+            wait_until(lambda: b"dropsight_web_streams 1.0" in ask(url, "/metrics", headers=BEARER).body)
+            Path(token_file).write_text("another-token-of-many-letters\n")
+            assert house.ask("reload")["ok"]
+            with contextlib.suppress(ConnectionError):
+                assert events.ended()
+        assert ask(url, "/api/stats", headers=BEARER).status == 401
+        assert ask(url, "/api/stats", headers=cookie).status == 401
+        assert sign_in(url, "another-token-of-many-letters").status == 303
+        Path(token_file).write_text("short\n")
+        assert "holds no token" in house.ask("reload")["error"]
+        assert sign_in(url, "another-token-of-many-letters").status == 303
+
+
+def test_a_secret_that_everybody_may_read_is_told_of_until_it_is_closed(
+    tmp_path: Path, token_file: str
+) -> None:
+    Path(token_file).chmod(0o644)
+    with running(tmp_path, web={**ANY_PORT, "token_file": token_file}) as house:
+        told = f"web.token_file: everybody on this machine may read {token_file}; chmod o= {token_file}"
+        assert house.status()["troubles"]["secrets"] == told
+        assert told in house.daemon_log()
+        assert told in dropsight("check", "-c", str(house.config)).stdout
+        Path(token_file).chmod(0o600)
+        assert house.ask("reload")["ok"]
+        assert "secrets" not in house.status()["troubles"]
+
+
+def test_who_says_nothing_makes_room_so_that_health_is_answered_to_everybody(tmp_path: Path) -> None:
+    """Slow heads from as many addresses as it takes to have all places."""
+    with running(tmp_path, web=ANY_PORT) as house, contextlib.ExitStack() as opened:
+        parts = urlsplit(address(house))
+        place = (parts.hostname, parts.port)
+        for number in range(700):
+            source = (f"127.0.0.{2 + number % 7}", 0)
+            client = opened.enter_context(socket.create_connection(place, source_address=source))
+            with contextlib.suppress(ConnectionError):
+                client.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
+        for number in (1, 2, 99):
+            source = (f"127.0.0.{number}", 0)
+            with socket.create_connection(place, timeout=30, source_address=source) as other:
+                other.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert other.recv(12) == b"HTTP/1.1 200"
+        assert house.process
+        assert sum(1 for _ in Path(f"/proc/{house.process.pid}/fd").iterdir()) < MOST_CONNECTIONS + 100
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "connections"), [(64, 32), (256, 128), (1_024, 512), (524_288, 512), (-1, 512)]
+)
+def test_connections_have_half_of_the_descriptors_at_most(descriptors: int, connections: int) -> None:
+    assert share(descriptors) == connections
+
+
+def test_with_few_descriptors_a_flood_of_connections_costs_no_image(tmp_path: Path) -> None:
+    house = House(tmp_path, {"web": ANY_PORT})
+    house.under = ["prlimit", "--nofile=256:256"]
+    house.start()
+    try:
+        parts = urlsplit(address(house))
+        with contextlib.ExitStack() as opened:
+            for number in range(400):
+                source = (f"127.0.0.{1 + number % 5}", 0)
+                opened.enter_context(
+                    socket.create_connection((parts.hostname, parts.port), source_address=source)
+                )
+            for number, photo in enumerate(PHOTOS[:5]):
+                shutil.copy(photo, house.inbox / f"{number}.jpg")
+            wait_until(lambda: len(house.records()) == 5)
+            assert {record["status"] for record in house.records()} == {"ok"}
+            assert house.status()["troubles"] == {}
+    finally:
+        house.kill()

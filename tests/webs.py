@@ -81,6 +81,12 @@ class Events:
             else:
                 found = {}
 
+    def ended(self) -> bool:
+        """Read on until there is no more."""
+        while self._response.readline():
+            pass
+        return True
+
     def record(self) -> dict[str, Any]:
         """Wait for the next record."""
         while True:

@@ -12,7 +12,7 @@ import msgspec
 from dropsight import installing
 from dropsight.commands.runner import Runner, runner_of
 from dropsight.commands.settings import find_config, settings, system_file
-from dropsight.config import Config, Mqtt, Web, host_and_port, password, stored_password, token
+from dropsight.config import Config, Mqtt, Web, host_and_port, open_to_all, password, stored_password, token
 from dropsight.config.environment import unknown_variables
 from dropsight.daemon.engine import open_engine
 from dropsight.daemon.folders import passed_by, try_folders
@@ -74,6 +74,8 @@ class _Check:
             self._broker(credential)
         with self._part("web"):
             self._web()
+        for fault in open_to_all(self._config.mqtt, self._config.web):
+            _say("warn", "secrets", fault)
         return self._code
 
     @contextmanager

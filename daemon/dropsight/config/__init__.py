@@ -1,7 +1,14 @@
 """The settings: one checked tree from a YAML file, the environment and the command line."""
 
 from dropsight.config.addresses import host_and_port, is_loopback
-from dropsight.config.credentials import has_password, password, redacted_url, stored_password, token
+from dropsight.config.credentials import (
+    has_password,
+    open_to_all,
+    password,
+    redacted_url,
+    stored_password,
+    token,
+)
 from dropsight.config.effective import dump, effective, schema
 from dropsight.config.reading import load
 from dropsight.config.sizes import format_size, parse_size
@@ -52,6 +59,7 @@ __all__ = [
     "host_and_port",
     "is_loopback",
     "load",
+    "open_to_all",
     "parse_size",
     "password",
     "redacted_url",

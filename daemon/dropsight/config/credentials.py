@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -46,6 +47,19 @@ def token(web: Web) -> str | None:
     if len(found) < LEAST_TOKEN or not (found.isascii() and found.isprintable()):
         fault = f"web.token_file: {web.token_file} holds no token of {LEAST_TOKEN} letters and digits or more"
         raise ConfigError([f"{fault}; make one: openssl rand -hex 24 >{web.token_file}"])
+    return found
+
+
+def open_to_all(mqtt: Mqtt | None, web: Web | None) -> list[str]:
+    """Name secrets that every user of this machine may read, with the way out."""
+    files = {"web.token_file": web.token_file if web else None}
+    if mqtt:
+        files |= {"mqtt.password_file": mqtt.password_file, "mqtt.tls.key": mqtt.tls.key}
+    found = []
+    for key, path in files.items():
+        with suppress(OSError):
+            if path and path.stat().st_mode & stat.S_IROTH:
+                found.append(f"{key}: everybody on this machine may read {path}; chmod o= {path}")
     return found
 
 

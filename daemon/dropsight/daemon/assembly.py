@@ -22,6 +22,7 @@ from dropsight.daemon.reloading import Reloader, Reread
 from dropsight.daemon.remote import Remote
 from dropsight.daemon.reporter import Reporter
 from dropsight.daemon.resources import decoders, open_log, share_memory
+from dropsight.daemon.secrets import look_at_secrets, read_secrets
 from dropsight.daemon.threads import start
 from dropsight.daemon.trial import tried
 from dropsight.daemon.watching import Watching
@@ -85,13 +86,13 @@ class Daemon:
             self._starts = stack.enter_context(Starts(state, self._troubles))
             turns: Turns[Candidate] = Turns(self._in_hand, one_by_one=lambda: self._starts.one_by_one)
             self._backlog = Backlog(order=config.queue.order, turns=turns)
+            look_at_secrets(config, self._troubles)
             self._watching = Watching(config.cameras, self._folders, config.store.path, self._backlog)
             stack.callback(self._watching.save)
             self._recorder = self._make_recorder()
             self._ledger = Ledger(
                 config.store.path,
                 device=config.device,
-                note=self._recorder.note_kept,
                 refuses=self._recorder.refuses,
                 max_bytes=config.limits.max_bytes,
             )
@@ -328,6 +329,8 @@ class Daemon:
             self._terminal.show(recorded)
 
     def _swap(self, engine: Engine, config: Config) -> None:
+        read_secrets(self._publisher, self._web)
+        look_at_secrets(config, self._troubles)
         self._reporter.config = config
         self._workers.swap(engine)
         if self._publisher:

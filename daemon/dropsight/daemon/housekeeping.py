@@ -45,7 +45,7 @@ class Housekeeper:
         """Raises DamagedError; any other refusal of the journal's is told, and there is a next time."""
         try:
             self._sweep(stopped)
-            self._recorder.note_kept(self._ledger.news(self._folders))
+            self._recorder.forget_kept(self._ledger.gone(self._folders))
         except DamagedError:
             raise
         except StoreError as error:

@@ -60,8 +60,8 @@ class Reloader:
         config = self._reread()
         engine = open_engine_when_whole(config)
         if self._only_the_model_differs(config):
+            self._swap(engine, config)  # which may refuse
             self.config = config
-            self._swap(engine, config)
             return f"model {engine.plan.spec.name} is in force"
         self._lifecycle.request_restart(config)
         return "beginning anew with another config"

@@ -1,23 +1,48 @@
 """Who is let in: the token, the cookie that stands for it in a browser, and the names of this machine."""
 
 import hmac
+import logging
+import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
+
 from dropsight.config import is_loopback
+from dropsight.service.disk import write_whole
+
+log = logging.getLogger(__name__)
 
 COOKIE_SECONDS = 30 * 86_400
 OWN_HEADER = "x-dropsight"
+NAME = "signed-out.json"
+MOST_ENDED = 1_000
 _BEARER = "bearer "
 
 
-@dataclass(frozen=True, slots=True)
+class Ended(msgspec.Struct):
+    """Cookies that are good no more: all of another era, and by name those signed out in this one."""
+
+    era: str = ""
+    until: dict[str, int] = {}
+
+
+@dataclass(slots=True)
 class Access:
-    """`token` is None where none is asked for, which is so on loopback only."""
+    """`token` is None where none is asked for, which is so on loopback only; another ends all cookies.
+
+    Who has signed out stands in the `state` folder: a cookie ends with it, and stays so over a restart.
+    """
 
     token: str | None
+    state: Path
+    ended: Ended = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ended = _load(self.state / NAME)
 
     def admits(self, headers: Mapping[str, str]) -> bool:
         """Whether a request with these headers (names in lower case) shows the token or its cookie."""
@@ -52,12 +77,33 @@ class Access:
 
     def cookie(self) -> str:
         """A proof of the token that is good for a month and does not tell it."""
-        until = str(int(time.time()) + COOKIE_SECONDS)
-        return f"{until}.{self._mac(until)}"
+        said = f"{int(time.time()) + COOKIE_SECONDS}.{secrets.token_hex(8)}"
+        return f"{said}.{self._mac(f'{self.ended.era} {said}')}"
+
+    def end(self, headers: Mapping[str, str]) -> None:
+        """Make the cookie in these headers good for nothing, wherever there is a copy of it."""
+        cookie = _cookie(headers.get("cookie", ""), self.cookie_name)
+        if not self._is_ours(cookie):
+            return
+        until, name, _ = cookie.split(".")
+        now = time.time()
+        kept = {each: end for each, end in self.ended.until.items() if end > now}
+        if len(kept) < MOST_ENDED:
+            self.ended = Ended(self.ended.era, {**kept, name: int(until)})
+        else:
+            self.ended = Ended(secrets.token_hex(8))
+        try:
+            write_whole(self.state / NAME, msgspec.json.encode(self.ended))
+        except OSError as error:
+            fault = "a cookie that was signed out is good again after a restart"
+            log.warning("%s: %s cannot be written: %s", fault, self.state / NAME, error.strerror)
 
     def _is_ours(self, cookie: str) -> bool:
-        until, _, mac = cookie.partition(".")
-        return _same(mac, self._mac(until)) and until.isdecimal() and int(until) > time.time()
+        said, _, mac = cookie.rpartition(".")
+        until, _, name = said.partition(".")
+        if not _same(mac, self._mac(f"{self.ended.era} {said}")):
+            return False
+        return until.isdecimal() and int(until) > time.time() and name not in self.ended.until
 
     def _mac(self, text: str) -> str:
         return hmac.new((self.token or "").encode(), f"dropsight web {text}".encode(), "sha256").hexdigest()
@@ -77,6 +123,16 @@ def is_same_site(headers: Mapping[str, str]) -> bool:
         return site in {"same-origin", "none"}
     origin = headers.get("origin")
     return origin is None or origin.partition("://")[2] == headers.get("host")
+
+
+def _load(path: Path) -> Ended:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Ended)
+    except FileNotFoundError:
+        return Ended()
+    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+        log.warning("%s is not to be read, so all cookies end: %s", path, error)
+        return Ended(secrets.token_hex(8))
 
 
 def _same(one: str, other: str) -> bool:

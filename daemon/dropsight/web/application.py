@@ -18,7 +18,7 @@ from dropsight.service.browsing import JournalBrowser
 from dropsight.service.outbox import Delivery
 from dropsight.web.access import Access
 from dropsight.web.api import Api, fault
-from dropsight.web.connections import MOST_CONNECTIONS, Connection
+from dropsight.web.connections import Connection
 from dropsight.web.desk import Desk
 from dropsight.web.guard import Guard
 from dropsight.web.history import POINT_SECONDS
@@ -72,7 +72,6 @@ def _settings(app: Starlette) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=MOST_CONNECTIONS,
         h11_max_incomplete_event_size=HEAD_BYTES,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,

@@ -1,31 +1,50 @@
 """A connection that does not wait for ever, and can be hung up on."""
 
 import asyncio
+import resource
+from collections.abc import Collection
+from ipaddress import ip_address
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 10.0
 MOST_CONNECTIONS = 512
-MOST_OF_AN_ADDRESS = 256
+LEAST_CONNECTIONS = 32
+
+
+def share(descriptors: int) -> int:
+    """How many connections there may be where the process may have so many descriptors (-1: any number).
+
+    The other half is for images, the journal and the log.
+    """
+    if descriptors < 0:
+        return MOST_CONNECTIONS
+    return max(min(MOST_CONNECTIONS, descriptors // 2), LEAST_CONNECTIONS)
 
 
 class Connection(H11Protocol):
-    """A request's state has `hang_up`, which ends the connection at once, whatever is still to be sent."""
+    """A request's state has `hang_up`, which ends the connection at once, whatever is still to be sent.
 
+    Where all places are taken, who asks nothing for the longest time makes room for who comes. An address has
+    at most half of them, and an eighth is for this machine alone: whoever looks whether all is well gets in.
+    """
+
+    most = share(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     _patience: asyncio.TimerHandle | None = None
+    since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.app_state = {**self.app_state, "hang_up": transport.abort}
-        if self._is_one_too_many():
-            self.connections.discard(self)  # at once: in a flood many are hung up on before one is gone
-            transport.abort()  # descriptors are for images first
+        self.since = self.loop.time()
+        if not self._finds_room():
+            self.leave()
             return
         self._await_request()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.cycle is None or self.cycle.response_complete:
+        if self.is_idle:
             self._await_request()
         else:
             self._stop_waiting()
@@ -34,11 +53,44 @@ class Connection(H11Protocol):
         self._stop_waiting()
         super().connection_lost(exc)
 
-    def _is_one_too_many(self) -> bool:
-        address = self.client and self.client[0]
-        others = (each.client and each.client[0] for each in self.connections if isinstance(each, Connection))
-        of_address = sum(other == address for other in others)
-        return len(self.connections) > MOST_CONNECTIONS or of_address > MOST_OF_AN_ADDRESS
+    @property
+    def address(self) -> str:
+        return self.client[0] if self.client else ""
+
+    @property
+    def is_local(self) -> bool:
+        try:
+            return ip_address(self.address).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _finds_room(self) -> bool:
+        """Whether there is a place within each bound, or one could be made."""
+        everybody = [each for each in self.connections if isinstance(each, Connection)]
+        bounds = [
+            ([each for each in everybody if each.address == self.address], self.most // 2),
+            (everybody, self.most),
+        ]
+        if not self.is_local:
+            bounds.append(([each for each in everybody if not each.is_local], self.most - self.most // 8))
+        return all(self._makes_room(among, most) for among, most in bounds)
+
+    def _makes_room(self, among: Collection["Connection"], most: int) -> bool:
+        present = [each for each in among if each in self.connections]
+        if len(present) <= most:
+            return True
+        idle = [each for each in present if each is not self and each.is_idle]
+        if idle:
+            min(idle, key=lambda each: each.since).leave()
+        return bool(idle)
+
+    def leave(self) -> None:
+        self.connections.discard(self)  # at once: in a flood many are hung up on before one is gone
+        self.transport.abort()  # descriptors are for images first
 
     def _await_request(self) -> None:
         """Give the head of a request its time; one that trickles in would hold a place for good."""

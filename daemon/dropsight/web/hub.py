@@ -1,6 +1,7 @@
 """New records to everybody who listens: encoded once, gathered for a moment, never waited for."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -114,6 +115,12 @@ class Hub:
         finally:
             self._places -= 1
 
+    def hang_up(self) -> None:
+        """From any thread: end all streams; who may come back does."""
+        if self._loop:
+            with contextlib.suppress(RuntimeError):  # the loop has come to its end
+                self._loop.call_soon_threadsafe(self._hang_up)
+
     def end(self) -> None:
         """Send everybody away."""
         self._ended = True
@@ -133,6 +140,10 @@ class Hub:
             if beats % round(BEAT_SECONDS / PULSE_SECONDS) == 0:
                 for client in [client for client in self.clients if not client.pulse]:
                     self._give(client, _BEAT)
+
+    def _hang_up(self) -> None:
+        for client in list(self.clients):
+            client.hang_up()
 
     def _arrange(self) -> None:
         loop = asyncio.get_running_loop()

@@ -33,7 +33,8 @@ class WebServer:
     def __init__(self, settings: Web, sources: Sources, troubles: Troubles, *, newest: int) -> None:
         self.troubles = troubles
         self.address: str | None = None
-        self._settings, self._access = settings, Access(token(settings))
+        self._settings = settings
+        self._access = Access(token(settings), sources.config().store.path.parent)
         self._overviews = Overviews(sources, protected=self._access.token is not None, newest=newest)
         self._stopping = threading.Event()
         self._end: Callable[[], None] = lambda: None
@@ -46,6 +47,16 @@ class WebServer:
     def watchers(self) -> int:
         """How many follow the results as they come: dashboards, and whatever else streams."""
         return len(self._overviews.hub.clients)
+
+    def read_token(self) -> None:
+        """Read the token again; another ends the cookies made from it, and what they let in.
+
+        Raises ConfigError, and then the former one stays.
+        """
+        found = token(self._settings)
+        if found != self._access.token:
+            self._access.token = found
+            self._overviews.hub.hang_up()
 
     def show(self, recorded: Sequence[Recorded]) -> None:
         """Pass on what was recorded, on the recorder's thread: it must not take long."""

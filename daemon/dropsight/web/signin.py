@@ -53,6 +53,7 @@ class SignIn:
     async def leave(self, request: Request) -> Response:
         if not is_same_site(request.headers):
             return PlainTextResponse("The form must come from this page.", 403)
+        await asyncio.to_thread(self._access.end, request.headers)
         answer = RedirectResponse("/login", status_code=303)
         answer.delete_cookie(self._access.cookie_name, httponly=True, samesite="strict")
         return answer

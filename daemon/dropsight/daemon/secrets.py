@@ -1,0 +1,29 @@
+"""Secrets while the daemon runs: read again at a reload, and told of where everybody may read them."""
+
+from typing import TYPE_CHECKING
+
+from dropsight.config import Config, open_to_all
+from dropsight.errors import DropsightError
+from dropsight.service.troubles import Troubles
+from dropsight.sinks.mqtt import Publisher
+
+if TYPE_CHECKING:
+    from dropsight.web.serving import WebServer
+
+PART = "secrets"
+
+
+def look_at_secrets(config: Config, troubles: Troubles) -> None:
+    """Have status and log name files that are open to all."""
+    if found := open_to_all(config.mqtt, config.web):
+        troubles.raised(PART, DropsightError("; ".join(found)))
+    else:
+        troubles.cleared(PART)
+
+
+def read_secrets(publisher: Publisher | None, web: "WebServer | None") -> None:
+    """Raises ConfigError, and then the former ones stay."""
+    if publisher:
+        publisher.read_password()
+    if web:
+        web.read_token()
