@@ -32,7 +32,7 @@ from brokers import Subscriber, mosquitto, wait_until  # noqa: E402
 from daemons import PHOTOS, command  # noqa: E402
 from dropsight.crashpoints import POINTS, VARIABLE  # noqa: E402
 from dropsight.service.control import NotRunningError, ask  # noqa: E402
-from dropsight.sinks.connection import WINDOW  # noqa: E402
+from dropsight.sinks.offers import WINDOW  # noqa: E402
 
 # The images of the last are filed away on another file system, if there is one.
 CAMERAS = ("inbox/front", "inbox/yard", "far/gate")

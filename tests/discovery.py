@@ -99,7 +99,7 @@ BINARY_CLASSES: set[str | None] = {None, "problem", "connectivity", "running"}
 BUTTON_CLASSES: set[str | None] = {None, "identify", "restart", "update"}
 CATEGORIES = {"config": {"switch", "button"}, "diagnostic": {"sensor", "binary_sensor", "image", "button"}}
 OBJECT_ID = re.compile(r"[a-zA-Z0-9_-]+")
-TOPIC = re.compile(r"homeassistant/device/[a-zA-Z0-9_-]+/config")
+TOPIC = re.compile(r"homeassistant/device/[a-zA-Z0-9_-]+(/[a-zA-Z0-9_-]+)?/config")
 
 
 def faults(topic: str, message: Mapping[str, Any]) -> Iterator[str]:

@@ -69,3 +69,71 @@ def proxy(target_port: int) -> Iterator[Proxy]:
         yield running
     finally:
         running.close()
+
+
+class HangingUp(Proxy):
+    """Closes a connection at once on which a client says this, as a packet of its own."""
+
+    def __init__(self, target_port: int, forbidden: bytes) -> None:
+        self._forbidden = forbidden
+        self.hung_up = 0
+        super().__init__(target_port)
+
+    def _serve(self, client: socket.socket) -> None:
+        with (
+            client,
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self._target)) as out,
+        ):
+            said = b""
+            while not (self._closed or self.refusing):
+                for side in select.select([client, out], [], [], 0.05)[0]:
+                    data = side.recv(65_536)
+                    if not data:
+                        return
+                    if side is out:
+                        client.sendall(data)
+                        continue
+                    packets, said = _whole_packets(said + data)
+                    for packet in packets:
+                        if self._forbidden in _spoken_of(packet):
+                            self.hung_up += 1
+                            return
+                        out.sendall(packet)
+
+
+def _spoken_of(packet: bytes) -> bytes:
+    """The topic of a PUBLISH, all of a SUBSCRIBE."""
+    kind = packet[0] & 0xF0
+    if kind == 0x30:
+        at = next(at for at in range(1, 5) if packet[at] < 128) + 1
+        return packet[at + 2 : at + 2 + int.from_bytes(packet[at : at + 2])]
+    return packet if kind == 0x80 else b""
+
+
+def _whole_packets(data: bytes) -> tuple[list[bytes], bytes]:
+    """Split a stream of MQTT into its packets (2.1 of either version) and what is left."""
+    packets = []
+    while len(data) >= 2:
+        length = shift = 0
+        for at in range(1, min(len(data), 5)):
+            length |= (data[at] & 127) << shift
+            shift += 7
+            if data[at] < 128:
+                break
+        else:
+            break
+        if len(data) <= at + length:
+            break
+        packets.append(data[: at + 1 + length])
+        data = data[at + 1 + length :]
+    return packets, data
+
+
+@contextmanager
+def hanging_up(target_port: int, forbidden: bytes) -> Iterator[HangingUp]:
+    running = HangingUp(target_port, forbidden)
+    try:
+        yield running
+    finally:
+        running.close()

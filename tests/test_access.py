@@ -22,14 +22,14 @@ from daemons import PHOTOS, House, dropsight, running
 from dropsight.config import Mqtt, password
 from dropsight.daemon.remote import Remote
 from dropsight.errors import DropsightError
-from dropsight.sinks.connection import LONGEST_COMMAND_BYTES
+from dropsight.sinks.commands import LONGEST_COMMAND_BYTES
 from dropsight.sinks.topics import Topics
 
 SECRET = "hunter2 swordfish"  # noqa: S105 - of a test
 ACL = """
 user pi
 topic write dropsight/test/#
-topic write homeassistant/device/dropsight_test/config
+topic write homeassistant/device/dropsight_test/#
 topic read dropsight/test/command
 topic read homeassistant/status
 user reader
@@ -196,7 +196,7 @@ def test_an_order_makes_the_daemon_speak_on_nobody_elses_topic(tmp_path: Path) -
             assert [topic for topic, _ in spoken] == [
                 *["dropsight/test/command/response"] * len(others), mine, "replies/client-17",
             ]  # fmt: skip
-            assert house.daemon_log().count("no answer goes to") == len(others)
+            assert house.daemon_log().count("no answer goes to") == 1  # a minute
 
 
 @given(st.text(st.characters(codec=None), max_size=300))

@@ -14,7 +14,8 @@ from paho.mqtt import publish
 from brokers import Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
 from discovery import faults
-from dropsight.sinks.homeassistant import MOST_CAMERAS, Entities
+from dropsight.sinks.discovery import MOST_CAMERAS, Discovery
+from dropsight.sinks.homeassistant import Entities
 from dropsight.sinks.topics import Topics
 
 TOPIC = "homeassistant/device/dropsight_test/config"
@@ -26,6 +27,19 @@ def messages(subscriber: Subscriber, topic: str = TOPIC) -> list[bytes]:
 
 def components(payload: bytes) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(payload)["components"]
+    return found
+
+
+def of_camera(camera: str) -> str:
+    return f"homeassistant/device/dropsight_test/{camera}/config"
+
+
+def told(subscriber: Subscriber) -> dict[str, Any]:
+    """All components that stand at the moment, of the device and its cameras."""
+    newest = {topic: payload for topic, payload, _ in list(subscriber.messages) if topic.endswith("/config")}
+    found: dict[str, Any] = {}
+    for payload in filter(None, newest.values()):
+        found |= components(payload)
     return found
 
 
@@ -41,14 +55,19 @@ def drop(house: House, camera: str, name: str, number: int = 0) -> None:
 @pytest.mark.parametrize("thumbnails", [True, False])
 @pytest.mark.parametrize("cameras", [[], ["front", "back yard"], ["a b", "a_b", "a.b", "Küche"]])
 def test_the_payload_is_what_home_assistant_documents(cameras: list[str], thumbnails: bool) -> None:  # noqa: FBT001
-    told = entities(thumbnails=thumbnails)
-    assert list(faults(told.topic, json.loads(told.message(cameras)))) == []
+    known = entities(thumbnails=thumbnails)
+    assert list(faults(known.topic, json.loads(known.of_device(taking_back=cameras)))) == []
+    topics = {known.topic_of(camera) for camera in cameras}
+    assert len(topics) == len(cameras)
+    for camera in cameras:
+        message = json.loads(known.of_camera(camera))
+        assert list(faults(known.topic_of(camera), message)) == []
+        assert message["device"] == json.loads(known.of_device())["device"]
 
 
 def test_a_camera_has_its_sensors_a_problem_and_a_picture() -> None:
-    found = components(entities(thumbnails=True).message(["back yard"]))
-    of_camera = {name: each for name, each in found.items() if name.startswith("back_yard_")}
-    platforms = {name: each["platform"] for name, each in of_camera.items()}
+    found = components(entities(thumbnails=True).of_camera("back yard"))
+    platforms = {name: each["platform"] for name, each in found.items()}
     assert platforms == {
         "back_yard_label": "sensor",
         "back_yard_confidence": "sensor",
@@ -68,28 +87,48 @@ def test_cameras_that_would_share_a_topic_are_told_apart_whoever_comes_first(fir
     parts = {camera: topics.parts.of(camera) for camera in ("a b", "a_b", "a:b")}
     assert len(set(parts.values())) == 3
     assert parts["a b"] == "a_b_" + parts["a b"][-8:]
-    found = components(Entities("x", topics, thumbnails=True).message(parts))
-    assert sum("state_topic" in each and "/state/" in each["state_topic"] for each in found.values()) == 6
+    known = Entities("x", topics, thumbnails=True)
+    labels = [components(known.of_camera(camera)) for camera in parts]
+    assert len({name for found in labels for name in found}) == 12
 
 
-def test_what_vanishes_is_taken_back_once_by_its_platform_alone() -> None:
-    told = entities(thumbnails=True)
-    told.message(["front", "back"])
-    after = components(told.message(["back"]))
-    assert after["front_label"] == {"platform": "sensor"}
-    assert after["front_problem"] == {"platform": "binary_sensor"}
-    assert after["front_picture"] == {"platform": "image"}
-    assert not any(name.startswith("front") for name in components(told.message(["back"])))
+def discovery(state: Path, *, wanted: bool = True, told_before: bool = False) -> Discovery:
+    return Discovery(entities(), state, wanted=wanted, told_before=told_before)
+
+
+FRONT = "homeassistant/device/dropsight_porch_pi/front/config"
+
+
+def test_a_camera_that_vanishes_is_taken_back_also_after_a_restart(tmp_path: Path) -> None:
+    list(discovery(tmp_path).messages(["front", "back"], again=True))
+    later = discovery(tmp_path)
+    assert (FRONT, b"") in list(later.messages(["back"], again=True))
+    assert not any(topic == FRONT for topic, _ in later.messages(["back"], again=True))
+
+
+def test_what_an_interrupted_life_did_not_take_back_the_next_does(tmp_path: Path) -> None:
+    list(discovery(tmp_path).messages(["front"], again=True))
+    assert next(discovery(tmp_path).messages([], again=True)) == (FRONT, b"")  # and no further
+    assert (FRONT, b"") in list(discovery(tmp_path).messages([], again=True))
+
+
+def test_entities_that_an_earlier_version_told_of_in_one_message_move_to_their_own(tmp_path: Path) -> None:
+    (first, payload), *others = discovery(tmp_path, told_before=True).messages(["front"], again=True)
+    assert first == others[0][0] == "homeassistant/device/dropsight_porch_pi/config"
+    assert components(payload)["front_label"] == {"platform": "sensor"}
+    assert "front_label" not in components(others[0][1])
+    assert components(dict(others)[FRONT])["front_label"]["unique_id"] == "dropsight_porch_pi_front_label"
 
 
 def test_pictures_of_an_earlier_life_are_taken_back() -> None:
-    assert components(entities().message(["front"]))["front_picture"] == {"platform": "image"}
+    assert components(entities().of_camera("front"))["front_picture"] == {"platform": "image"}
 
 
-def test_thousands_of_cameras_are_no_message_of_megabytes() -> None:
-    payload = entities(thumbnails=True).message([f"camera {number:05}" for number in range(5_000)])
-    assert len(payload) < 500_000
-    assert sum(name.endswith("_label") for name in components(payload)) == MOST_CAMERAS
+def test_no_message_grows_with_the_cameras_and_of_thousands_not_all_are_told(tmp_path: Path) -> None:
+    cameras = [f"camera {number:05}" for number in range(5_000)]
+    found = dict(discovery(tmp_path).messages(cameras, again=True))
+    assert max(map(len, found.values())) < 5_000
+    assert len(found) == MOST_CAMERAS + 1
 
 
 @pytest.mark.broker
@@ -101,14 +140,12 @@ def test_every_template_makes_of_a_real_message_what_is_shown(tmp_path: Path) ->
         running(tmp_path, mqtt={"url": broker.url}, stats={"interval_seconds": 0.2}) as house,
     ):
         drop(house, "front", "a.jpg", number=11)
-        wait_until(
-            lambda: bool(messages(subscriber)) and "front_label" in components(messages(subscriber)[-1])
-        )
+        wait_until(lambda: "front_label" in told(subscriber))
         wait_until(lambda: bool(subscriber.topics("/state/front") and subscriber.topics("/problem/front")))
         wait_until(lambda: json.loads(subscriber.topics("/stats")[-1])["counters"]["done"] == 1)
         record = house.records()[0]
         shown, attributes = {}, {}
-        for name, component in components(messages(subscriber)[-1]).items():
+        for name, component in told(subscriber).items():
             if "state_topic" in component:
                 payload = messages(subscriber, component["state_topic"])[-1]
                 shown[name] = rendered(component["value_template"], payload)
@@ -140,7 +177,7 @@ def test_cameras_appear_as_they_come_and_the_birth_message_is_answered(tmp_path:
         wait_until(lambda: len(messages(subscriber)) == 1)
         assert "front_label" not in components(messages(subscriber)[0])
         drop(house, "front", "a.jpg")
-        wait_until(lambda: "front_label" in components(messages(subscriber)[-1]))
+        wait_until(lambda: "front_label" in told(subscriber))
         before = len(messages(subscriber))
         publish.single("homeassistant/status", "online", hostname="127.0.0.1", port=broker.port)
         wait_until(lambda: len(messages(subscriber)) == before + 1)
@@ -183,7 +220,7 @@ def test_the_newest_picture_is_retained_at_most_once_a_second_and_goes_when_turn
             assert newest is not None
             wait_until(lambda: any(_like(jpeg, newest) for jpeg in messages(subscriber, topic)))
             assert len(messages(subscriber, topic)) < len(PHOTOS)
-            assert components(messages(subscriber)[-1])["front_picture"]["image_topic"] == topic
+            assert told(subscriber)["front_picture"]["image_topic"] == topic
             with Subscriber(broker.port, topic) as late:
                 wait_until(lambda: len(late.messages) == 1)
                 assert late.messages[0][2]  # retained
@@ -191,7 +228,7 @@ def test_the_newest_picture_is_retained_at_most_once_a_second_and_goes_when_turn
         with running(tmp_path, mqtt={"url": broker.url}):
             wait_until(lambda: messages(subscriber, topic)[-1] == b"")
             taken_back = {"platform": "image"}
-            wait_until(lambda: components(messages(subscriber)[-1])["front_picture"] == taken_back)
+            wait_until(lambda: told(subscriber)["front_picture"] == taken_back)
 
 
 @pytest.mark.broker
@@ -202,7 +239,7 @@ def test_a_run_once_tells_of_its_cameras_before_it_ends(tmp_path: Path) -> None:
             drop(house, camera, "a.jpg")
         assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
         for camera in ("front", "back"):
-            assert f"{camera}_picture" in components(messages(subscriber)[-1])
+            wait_until(lambda camera=camera: f"{camera}_picture" in told(subscriber))  # type: ignore[misc]
             for kind in ("state", "problem", "thumbnail"):
                 wait_until(lambda kind=kind, camera=camera: bool(subscriber.topics(f"/{kind}/{camera}")))  # type: ignore[misc]
 

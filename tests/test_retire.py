@@ -68,7 +68,7 @@ def test_after_a_reload_with_another_device_nothing_of_the_former_one_is_left(tm
         assert DISCOVERY not in left
         assert NEIGHBOUR in left
         assert house.stop() == 0
-    assert "took back 7 retained messages of dropsight/test" in house.daemon_log()
+    assert "took back 8 retained messages of dropsight/test" in house.daemon_log()
 
 
 def test_after_a_restart_with_another_base_topic_home_assistants_device_is_the_same(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_retire_takes_what_a_stopped_daemon_retained_and_nothing_of_others(tmp_p
         done = dropsight("retire", "-c", str(house.config))
         assert (done.returncode, done.stdout) == (
             0,
-            f"took 7 retained messages of dropsight/test from {broker.url}\n",
+            f"took 8 retained messages of dropsight/test from {broker.url}\n",
         )
         assert retained(broker) == {NEIGHBOUR}
 

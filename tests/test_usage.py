@@ -16,7 +16,7 @@ from dropsight.errors import ConfigError, DropsightError, ModelError, NoSuchMode
 from dropsight.inference.runtime import ImageInferenceRuntime, run_image_inference
 from dropsight.models.registry import open_first
 from dropsight.sinks.broker import Broker
-from dropsight.sinks.connection import connect
+from dropsight.sinks.connecting import connect
 
 PANDA = str(SAMPLES / "panda.jpg")
 MISSING = "no/such"

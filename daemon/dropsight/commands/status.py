@@ -69,7 +69,9 @@ def _broker(status: Status) -> str:
     if mqtt is None:
         return "none"
     state = f"connected, MQTT {mqtt.protocol}" if mqtt.connected else "not connected"
-    return f"{mqtt.url}, {state}, {mqtt.published} published, {status.dropped} dropped"
+    counts = {"too large for it": mqtt.oversized, "set aside": mqtt.set_aside}
+    lost = "".join(f", {count} {what}" for what, count in counts.items() if count)
+    return f"{mqtt.url}, {state}, {mqtt.published} published, {status.dropped} dropped{lost}"
 
 
 def _table(title: str, stages: Mapping[str, Percentiles]) -> Iterator[str]:

@@ -13,7 +13,6 @@ from dropsight.records import ErrorFacts, Expired, Failure, Record, decode, drop
 from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.filing import clear_up
-from dropsight.service.keeping import Kept
 from dropsight.service.shelf import Filed
 from dropsight.service.store import JournalReader, Row, Unfiled
 
@@ -96,7 +95,7 @@ def failure_instead(record: Record, error: ImageError) -> Failure:
 
 def row_of(finished: Finished, line: bytes) -> Row:
     candidate, stat, record = finished.candidate, finished.stat, finished.record
-    keeps = candidate.folder.settings.after == "keep"
+    kept = candidate.folder.settings.after == "keep"
     path = os.fsencode(candidate.path)
     return Row(
         record.id,
@@ -106,7 +105,7 @@ def row_of(finished: Finished, line: bytes) -> Row:
         record.camera,
         status_of(record),
         line,
-        kept=Kept.of(candidate.path, stat, candidate.digest) if keeps else None,
+        kept=kept,
         inode=stat.st_ino,
         changed_ns=stat.st_ctime_ns,
     )
@@ -144,9 +143,9 @@ def free_repeat(finished: Finished, reader: JournalReader) -> int:
     return free
 
 
-def stays_as(finished: Finished) -> Kept:
-    """By what the ledger knows an image that stays where it is: too large to be read, size and time do."""
-    return msgspec.structs.replace(Kept.of(finished.path, finished.stat, None), changed_ns=None)
+def stays_as(finished: Finished) -> tuple[str, bytes]:
+    """By what the ledger knows an image that stays where it is: its first drop's id, and its path."""
+    return repeated(finished, 0).record.id, os.fsencode(finished.path)
 
 
 def place_of(entry: Recorded) -> tuple[DropFolder, bool]:
@@ -160,20 +159,13 @@ def filed_of(entry: Recorded) -> Filed:
 
 
 def returned(finished: Finished, repeat: int, reader: JournalReader, *, upto: int) -> Recorded | None:
-    """Recognize a file that is on record: a loss of power brought it back from where it had been filed.
+    """Recognize a file that a loss of power brought back from where it had been filed: it is on record.
 
     Only up to the records of earlier lives: on file systems that keep no time of a renaming, a file that
-    somebody moved back looks the same. One that stays where it is, in a folder that was away for so long
-    that the ledger forgot it, is known by its place and the time of its latest change.
+    somebody moved back looks the same.
     """
     row = reader.find(repeated(finished, repeat).record.id)
-    if row is None:
-        return None
-    if finished.candidate.folder.settings.after == "keep":
-        known = row.is_untouched_at(finished.path, finished.stat)
-    else:
-        known = row.seq <= upto and row.is_of_the_very(finished.stat)
-    if not known:
+    if row is None or row.seq > upto or not row.is_of_the_very(finished.stat):
         return None
     finished.candidate.counted = False
     again = msgspec.structs.replace(finished, record=decode(row.line))

@@ -11,8 +11,9 @@ from dropsight.names import as_text
 
 REMIND_SECONDS = 300.0
 PARTS = (
-    *("cameras", "config", "crowd", "depth", "failures", "filing", "folders", "housekeeping", "internal"),
-    *("journal", "kernels", "log", "machine", "model", "mqtt", "start", "syncing", "web"),
+    *("announcements", "cameras", "config", "depth", "failures", "filing", "folders", "housekeeping"),
+    *("internal", "journal", "kernels", "log", "machine", "model", "mqtt", "records", "secrets", "start"),
+    *("syncing", "web"),
 )
 
 

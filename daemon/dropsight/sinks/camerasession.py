@@ -6,36 +6,37 @@ from dataclasses import dataclass
 
 from dropsight.names import as_json
 from dropsight.service.cameras import CameraWatch, Kind, Problem
-from dropsight.sinks.connection import Connection
-from dropsight.sinks.homeassistant import Entities
+from dropsight.sinks.discovery import Discovery
 from dropsight.sinks.states import STATE_SECONDS, CameraStates
+from dropsight.sinks.telling import Teller
 from dropsight.sinks.thumbnails import Thumbnails
 from dropsight.sinks.topics import Topics
 
 ENTITIES_SECONDS = 1.0
+# What a dashboard does not show goes first where a broker takes only short messages.
+SPARE_STATE = ("top_5_predictions", "model", "latency_ms")
 
 
 @dataclass(frozen=True, slots=True)
 class Cameras:
     """What the connections of one publisher have in common.
 
-    `wanted` is whether to tell Home Assistant, `pictures` whether to publish thumbnails.
+    `pictures` is whether to publish thumbnails.
     """
 
     topics: Topics
     watch: CameraWatch
     states: CameraStates
     thumbnails: Thumbnails
-    entities: Entities
-    wanted: bool
+    discovery: Discovery
     pictures: bool
 
 
 class CameraSession:
     """For the session's thread, but for `tell_entities_again`."""
 
-    def __init__(self, cameras: Cameras, connection: Connection) -> None:
-        self._cameras, self._connection, self._topics = cameras, connection, cameras.topics
+    def __init__(self, cameras: Cameras, teller: Teller) -> None:
+        self._cameras, self._teller, self._topics = cameras, teller, cameras.topics
         self._told: frozenset[str] | None = None
         self._told_at = -ENTITIES_SECONDS
         self._picture_in_flight: int | None = None
@@ -46,15 +47,14 @@ class CameraSession:
         problems = cameras.watch.everything()
         for camera in sorted(problems):  # so that parts are given before one is used
             self._topics.parts.of(camera)
-        for camera, line in cameras.states.everything().items():
-            self._publish(self._topics.state(camera), line)
+        self._publish_states(cameras.states.everything())
         self._publish_problems(problems)
         if cameras.pictures:
             cameras.thumbnails.show_again()
         elif not cameras.thumbnails.cleared:
             cameras.thumbnails.cleared = True
             for camera in problems:
-                self._publish(self._topics.thumbnail(camera), b"")
+                self._teller.tell(self._topics.thumbnail(camera), b"")
         self.publish()
 
     def publish(self) -> None:
@@ -92,37 +92,32 @@ class CameraSession:
         """From any thread."""
         self._told = None
 
-    def _publish(self, topic: str, payload: bytes) -> int:
-        return self._connection.publish(topic, payload, qos=1, retain=True)
-
     def _publish_states(self, states: Mapping[str, bytes]) -> None:
         for camera, line in states.items():
-            self._publish(self._topics.state(camera), line)
+            self._teller.tell(self._topics.state(camera), line, spare=SPARE_STATE)
 
     def _publish_problems(self, problems: Mapping[str, Mapping[Kind, Problem]]) -> None:
         for camera, found in problems.items():
             payload = as_json({"camera": camera, "problems": found})
-            self._publish(self._topics.problem(camera), payload)
+            self._teller.tell(self._topics.problem(camera), payload)
 
     def _clear_gone(self) -> None:
         for camera in self._cameras.watch.gone():
             for topic in self._topics.retained_of(camera):
-                self._publish(topic, b"")
+                self._teller.tell(topic, b"")
             self._topics.parts.forget(camera)
             self._cameras.states.forget(camera)
             self._cameras.thumbnails.forget(camera)
 
     def _publish_entities(self) -> None:
-        """Tell Home Assistant, or take back what an earlier config told it."""
+        """Tell Home Assistant of the cameras there are."""
         cameras = self._cameras.watch.names
         if cameras == self._told or time.monotonic() - self._told_at < ENTITIES_SECONDS:
             return
-        first, entities = self._told is None, self._cameras.entities
+        again = self._told is None
         self._told, self._told_at = cameras, time.monotonic()
-        if self._cameras.wanted:
-            self._publish(entities.topic, entities.message(cameras))
-        elif first:
-            self._publish(entities.topic, b"")
+        for topic, payload in self._cameras.discovery.messages(cameras, again=again):
+            self._teller.tell(topic, payload)
 
     def _publish_thumbnail(self, *, at_once: bool = False) -> bool:
         if self._picture_in_flight is not None and not at_once:
@@ -130,7 +125,5 @@ class CameraSession:
         taken = self._cameras.thumbnails.take(at_once=at_once)
         if taken is None:
             return False
-        topic = self._topics.thumbnail(taken[0])
-        if self._connection.takes(topic, taken[1]):
-            self._picture_in_flight = self._publish(topic, taken[1])
+        self._picture_in_flight = self._teller.tell(self._topics.thumbnail(taken[0]), taken[1])
         return True

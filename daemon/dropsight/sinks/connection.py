@@ -18,6 +18,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from dropsight.errors import SinkError
 from dropsight.sinks.broker import Broker
+from dropsight.sinks.client import LARGEST_BYTES, Client
+from dropsight.sinks.offers import ALL, Offers
 from dropsight.sinks.refusals import HUNG_UP, alert_of, reason
 
 log = logging.getLogger(__name__)
@@ -27,17 +29,16 @@ Protocol = Literal["5", "3.1.1"]
 CONNECT_SECONDS = 30.0
 # Brokers of 3.1.1 may meet a CONNECT of MQTT 5 with silence.
 CONNACK_SECONDS: Mapping[Protocol, float] = {"5": 8.0, "3.1.1": 30.0}
-WINDOW = 100
-LONGEST_COMMAND_BYTES = 4_096
 QUIET_SECONDS = 2.0
+CLOSED_SECONDS = 1.0
 MOST_RETAINED = 1_000
 _VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 # CONNACK reasons (MQTT 5, table 3-1) that say who we are is not good enough.
 _NOT_WELCOME = {0x85, 0x86, 0x87, 0x8A, 0x8C}
 _UNSUPPORTED_VERSION = 0x84
 _UNSPECIFIED = 0x80
-# Fixed header, topic length, packet id, properties length: more than a PUBLISH needs around its parts.
-_OVERHEAD_BYTES = 16
+# Reasons of a broker or a network for a goodbye that have nothing to do with what we said (MQTT 5, 3.14.2.1).
+_NO_FAULT_OF_OURS = {0x89, 0x8B, 0x8D, 0x8E, 0x9C, 0x9D, 0xA0}
 
 
 class Asked(NamedTuple):
@@ -56,15 +57,33 @@ class UnsupportedVersionError(SinkError):
     """The broker does not speak this version of MQTT."""
 
 
+class HungUpError(SinkError):
+    """The broker says nothing to our CONNECT but goodbye."""
+
+
+class NotOfferedError(SinkError):
+    """The broker does not take our last will as it is; `offers` is what to ask for instead."""
+
+    def __init__(self, text: str, offers: Offers) -> None:
+        super().__init__(text)
+        self.offers = offers
+
+
 class Connection:
-    """Thread-safe. `window` is how many unacknowledged messages the broker takes."""
+    """Thread-safe. All that is published goes out here, within what the broker `offers`."""
 
     def __init__(
-        self, broker: Broker, protocol: Protocol, *, will: tuple[str, bytes] | None, keepalive: int
+        self,
+        broker: Broker,
+        protocol: Protocol,
+        *,
+        will: tuple[str, bytes] | None,
+        keepalive: int,
+        offers: Offers = ALL,
     ) -> None:
         self._broker, self._protocol, self._keepalive = broker, protocol, keepalive
-        self.window = WINDOW
-        self._largest_bytes: int | None = None
+        self.offers = offers
+        self._blameless = False
         self._changed = threading.Condition()
         self._answer: tuple[int, str] | None = None
         self._closed: str | None = None
@@ -78,7 +97,8 @@ class Connection:
     def open(self) -> None:
         """Connect and wait for the CONNACK; raises SinkError or one of its kinds above."""
         try:
-            self._client.connect(self._broker.host, self._broker.port or 1883, self._keepalive)
+            host, port = self._broker.host, self._broker.port or 1883
+            self._client.connect(host, port, self._keepalive, properties=self._demands())
         except (OSError, ssl.SSLError, ValueError, paho.WebsocketConnectionError) as error:
             raise SinkError(f"{self._broker.shown} cannot be reached: {reason(error)}") from error
         self._client.loop_start()
@@ -94,8 +114,15 @@ class Connection:
 
     def publish(
         self, topic: str, payload: bytes, *, qos: int, retain: bool = False, correlation: bytes | None = None
-    ) -> int:
-        """Hand a message to the network; return its number; raises SinkError once the connection is lost."""
+    ) -> int | None:
+        """Hand a message to the network and return its number, None where it is larger than the broker takes.
+
+        Raises SinkError once the connection is lost.
+        """
+        room = self.offers.room(topic)
+        if room is not None and len(payload) + len(correlation or b"") > room:
+            return None
+        qos, retain = min(qos, self.offers.qos), retain and self.offers.retain
         properties = None
         if correlation is not None and self._protocol == "5":
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -105,18 +132,21 @@ class Connection:
             raise self._lost()
         return info.mid
 
-    def listen(self, topic: str, told: Callable[[Asked], None]) -> None:
-        """Subscribe; `told` is called on the network's thread. What the broker had retained is left alone."""
+    def listen(self, topic: str, told: Callable[[Asked], None]) -> int | None:
+        """Subscribe, and return the number that the answer will have among what is `acknowledged`.
+
+        `told` is called on the network's thread. What the broker had retained is left alone.
+        """
 
         def on_message(_client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-            if message.retain or len(message.payload) > LONGEST_COMMAND_BYTES:
+            if message.retain:
                 return
             found = message.properties
             response_topic = getattr(found, "ResponseTopic", None)
             told(Asked(bytes(message.payload), response_topic, getattr(found, "CorrelationData", None)))
 
         self._client.message_callback_add(topic, on_message)
-        self._subscribe(topic, qos=1)
+        return self._subscribe(topic, qos=1)
 
     def retained(self, *filters: str) -> dict[str, bytes]:
         """Ask what is retained under these topics, or a part of it where it is much.
@@ -142,19 +172,16 @@ class Connection:
             self._client.message_callback_remove(topic)
         return found
 
-    def _subscribe(self, topic: str, *, qos: int) -> None:
+    def _subscribe(self, topic: str, *, qos: int) -> int | None:
         with self._asking:  # the answer may be there before it is known what it answers
-            self._asked_for[self._client.subscribe(topic, qos=qos)[1]] = topic
-
-    def takes(self, topic: str, payload: bytes) -> bool:
-        """Whether a message is within the broker's Maximum Packet Size."""
-        size = len(payload) + len(topic.encode()) + _OVERHEAD_BYTES
-        return self._largest_bytes is None or size <= self._largest_bytes
+            mid = self._client.subscribe(topic, qos=qos)[1]
+            self._asked_for[mid] = topic
+        return mid
 
     def acknowledged(self, *, timeout: float) -> Sequence[int]:
         """Wait for PUBACKs, a `wake` or the timeout; raises SinkError for a loss.
 
-        A negative PUBACK is among them, too: its reason is in `refused`.
+        A negative PUBACK is among them, too: its reason is in `refused`. So are answers to `listen`.
         """
         with self._changed:
             if not (self._acknowledged or self._woken or self._closed):
@@ -163,6 +190,18 @@ class Connection:
             if self._closed and not mids:
                 raise self._lost()
         return mids
+
+    def heard(self) -> Sequence[int]:
+        """Return what is `acknowledged` already, also of a connection that is lost."""
+        with self._changed:
+            mids, self._acknowledged = self._acknowledged, []
+        return mids
+
+    def was_hung_up(self) -> bool:
+        """Whether it was lost without a reason that has nothing to do with what was said on it."""
+        with self._changed:  # who writes may know of a loss before it is told
+            self._changed.wait_for(lambda: self._closed is not None, CLOSED_SECONDS)
+            return self._closed is not None and not self._blameless
 
     def wake(self) -> None:
         with self._changed:
@@ -174,8 +213,15 @@ class Connection:
         self._client.disconnect()
         self._client.loop_stop()
 
+    def _demands(self) -> Properties | None:
+        if self._protocol != "5":
+            return None
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.MaximumPacketSize = LARGEST_BYTES
+        return properties
+
     def _make_client(self, will: tuple[str, bytes] | None) -> paho.Client:
-        client = paho.Client(
+        client = Client(
             CallbackAPIVersion.VERSION2,
             # A session of an earlier life would hand us its acknowledgements.
             client_id=f"dropsight-{secrets.token_hex(8)}",
@@ -188,7 +234,9 @@ class Connection:
         client.max_inflight_messages_set(0)
         if will is not None:
             # Retained and empty, it would take away what is retained.
-            client.will_set(will[0], will[1], qos=1, retain=bool(will[1]))
+            client.will_set(
+                will[0], will[1], qos=self.offers.qos, retain=bool(will[1]) and self.offers.retain
+            )
         if self._broker.username is not None or self._broker.password is not None:
             client.username_pw_set(self._broker.username, self._broker.password)
         if self._broker.tls is not None:
@@ -206,15 +254,15 @@ class Connection:
     ) -> None:
         with self._changed:
             self._answer = (int(code.value) if code.is_failure else 0, _said(code))
-            self.window = min(WINDOW, getattr(found, "ReceiveMaximum", WINDOW))
-            self._largest_bytes = getattr(found, "MaximumPacketSize", None)
+            if not code.is_failure:
+                self.offers = self.offers.told(found)
             self._changed.notify_all()
 
     def _on_disconnect(
         self, _client: paho.Client, _data: object, _flags: object, code: ReasonCode, _found: object
     ) -> None:
         with self._changed:
-            self._closed = _said(code)
+            self._closed, self._blameless = _said(code), code.value in _NO_FAULT_OF_OURS
             self._changed.notify_all()
 
     def _on_publish(
@@ -234,11 +282,16 @@ class Connection:
         for code in codes:
             if code.is_failure:
                 log.warning("the broker does not let us listen to %s: %s", topic, _said(code))
+        with self._changed:
+            self._acknowledged.append(mid)
+            self._changed.notify_all()
 
     def _refusal(self, answer: tuple[int, str] | None, closed: str | None) -> SinkError:
         shown = self._broker.shown
         if answer is None and closed and self._broker.tls and (alert := alert_of(self._broker)):
             return SinkError(f"{shown} cannot be reached: {alert}")
+        if answer and (fewer := self.offers.without(answer[0])):
+            return NotOfferedError(f"{shown} refuses the last will: {answer[1]}", fewer)
         if answer and answer[0] in _NOT_WELCOME:
             return RefusedError(
                 f"{shown} refuses the login: {answer[1]}; see mqtt.username and mqtt.password_file"
@@ -246,8 +299,10 @@ class Connection:
         if self._protocol == "5" and (answer is None or answer[0] == _UNSUPPORTED_VERSION):
             return UnsupportedVersionError(f"{shown} does not speak MQTT 5")
         if answer:
-            return SinkError(f"{shown} refuses the connection: {answer[1]}")
-        return SinkError(f"{shown} does not answer: {HUNG_UP if closed else 'no CONNACK'}")
+            fault = f"refuses the connection: {answer[1]}"
+        else:
+            fault = f"does not answer: {HUNG_UP if closed else 'no CONNACK'}"
+        return (HungUpError if closed and not answer else SinkError)(f"{shown} {fault}")
 
     def _lost(self) -> SinkError:
         return SinkError(f"{self._broker.shown}: the connection is lost: {self._closed or 'closed'}")
@@ -256,24 +311,3 @@ class Connection:
 def _said(code: ReasonCode) -> str:
     """Give the broker's reason; where it gave none, paho makes one up."""
     return "no reason was given" if code.value == _UNSPECIFIED else str(code)
-
-
-def protocols(setting: str) -> tuple[Protocol, ...]:
-    """What to try, in order."""
-    return ("5", "3.1.1") if setting == "auto" else ("3.1.1",) if setting == "3.1.1" else ("5",)
-
-
-def connect(
-    broker: Broker, spoken: Sequence[Protocol], *, will: tuple[str, bytes] | None, keepalive: int
-) -> tuple[Connection, Protocol]:
-    """Connect by the first version of MQTT that the broker speaks; raises SinkError."""
-    for protocol in spoken:
-        connection = Connection(broker, protocol, will=will, keepalive=keepalive)
-        try:
-            connection.open()
-        except UnsupportedVersionError:
-            if protocol == spoken[-1]:
-                raise
-        else:
-            return connection, protocol
-    raise SinkError("no version of MQTT to speak")

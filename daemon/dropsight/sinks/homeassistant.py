@@ -1,10 +1,9 @@
-"""Home Assistant's MQTT discovery: one retained message that describes the device and all of its entities.
+"""Home Assistant's MQTT discovery: retained messages that describe the device, and each camera of it.
 
 Source: the device discovery payload of Home Assistant's MQTT integration (since 2024.11).
 """
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from dropsight.names import as_json
@@ -13,24 +12,27 @@ from dropsight.version import VERSION
 
 BIRTH_TOPIC = "homeassistant/status"
 BIRTH = b"online"
-# More entities than Home Assistant is glad of, and a message of half a megabyte.
-MOST_CAMERAS = 256
 Component: TypeAlias = dict[str, object]
 
-log = logging.getLogger(__name__)
-
+_OF_CAMERA = {"label": "sensor", "confidence": "sensor", "problem": "binary_sensor", "picture": "image"}
 _ATTRIBUTES = (
     "{{ {'confidence': value_json.confidence, 'top_5': value_json.predictions[:5],"
     " 'image_path': value_json.image_path, 'captured': value_json.image.captured} | tojson }}"
 )
 
 
-def discovery_topic(device: str) -> str:
-    return f"homeassistant/device/{_identity(device)}/config"
+def discovery_topic(device: str, part: str = "") -> str:
+    """Where a device is told of, or one of its cameras by its part of a topic."""
+    return f"homeassistant/device/{_identity(device)}{part and f'/{part}'}/config"
+
+
+def discovery_filter(device: str) -> str:
+    """Where all of its cameras are told of."""
+    return discovery_topic(device, "+")
 
 
 class Entities:
-    """The payload for a device, and what stood in the one before: what vanishes must be taken back by name.
+    """The payloads for a device and for each of its cameras, which brokers bound in size.
 
     For one thread. Entity ids are Home Assistant's own, from device and entity name.
     """
@@ -38,30 +40,35 @@ class Entities:
     def __init__(self, device: str, topics: Topics, *, thumbnails: bool) -> None:
         self.topic = discovery_topic(device)
         self._device, self._topics, self._thumbnails = device, topics, thumbnails
-        self._platforms: dict[str, object] = {}
-        self._warned = False
 
-    def message(self, cameras: Iterable[str]) -> bytes:
-        """Return the payload for these cameras."""
-        known = sorted(cameras)
-        if len(known) > MOST_CAMERAS and not self._warned:
-            self._warned = True
-            log.warning("Home Assistant is told of %d cameras, not of all %d", MOST_CAMERAS, len(known))
-        components: dict[str, Component] = {}
-        for camera in known[:MOST_CAMERAS]:
-            components |= self._of_camera(camera)
-        components |= _diagnostics(self._topics) | _controls(self._topics)
+    def owns(self, topic: str) -> bool:
+        return topic == self.topic or topic.startswith(self.topic.removesuffix("config"))
+
+    def topic_of(self, camera: str) -> str:
+        return discovery_topic(self._device, self._topics.parts.of(camera))
+
+    def of_device(self, *, taking_back: Iterable[str] = ()) -> bytes:
+        """Return what does not belong to a camera.
+
+        An earlier dropsight told of these cameras here, too: their entities are taken back by name.
+        """
+        gone: dict[str, Component] = {
+            f"{self._topics.parts.of(camera)}_{name}": {"platform": platform}
+            for camera in taking_back
+            for name, platform in _OF_CAMERA.items()
+        }
+        return as_json(self._around(_diagnostics(self._topics) | _controls(self._topics), gone))
+
+    def of_camera(self, camera: str) -> bytes:
+        found = self._of_camera(camera)
+        # An earlier life of ours may have told of pictures.
+        part = self._topics.parts.of(camera)
+        never: dict[str, Component] = {} if self._thumbnails else {f"{part}_picture": {"platform": "image"}}
+        return as_json(self._around(found, never))
+
+    def _around(self, told: Mapping[str, Component], gone: Mapping[str, Component]) -> Component:
         identity = _identity(self._device)
-        for name, component in components.items():
-            component["unique_id"] = f"{identity}_{name}"
-        former, self._platforms = (
-            self._platforms,
-            {name: component["platform"] for name, component in components.items()},
-        )
-        gone = {name: {"platform": platform} for name, platform in former.items() if name not in components}
-        return as_json(self._around(identity, components | self._never_mind(known) | gone))
-
-    def _around(self, identity: str, components: Mapping[str, Component]) -> Component:
+        components = {name: {**each, "unique_id": f"{identity}_{name}"} for name, each in told.items()}
         return {
             "device": {
                 "identifiers": [identity],
@@ -73,7 +80,7 @@ class Entities:
             "origin": {"name": "dropsight", "sw_version": VERSION},
             "availability": [{"topic": self._topics.availability}],
             "qos": 1,
-            "components": components,
+            "components": {**components, **gone},
         }
 
     def _of_camera(self, camera: str) -> dict[str, Component]:
@@ -82,15 +89,6 @@ class Entities:
         if self._thumbnails:
             found |= _picture(camera, self._topics)
         return {f"{part}_{name}": component for name, component in found.items()}
-
-    def _never_mind(self, cameras: Sequence[str]) -> dict[str, Component]:
-        """Pictures that an earlier life of ours may have told of."""
-        if self._thumbnails:
-            return {}
-        return {
-            f"{self._topics.parts.of(camera)}_picture": {"platform": "image"}
-            for camera in cameras[:MOST_CAMERAS]
-        }
 
 
 def _identity(device: str) -> str:

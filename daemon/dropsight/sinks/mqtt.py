@@ -19,11 +19,15 @@ from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.broker import Broker
 from dropsight.sinks.camerasession import Cameras
 from dropsight.sinks.commands import Commander
-from dropsight.sinks.connection import Connection, Protocol, RefusedError, connect, protocols
+from dropsight.sinks.connecting import connect, protocols
+from dropsight.sinks.connection import Connection, Protocol, RefusedError
+from dropsight.sinks.discovery import Discovery
 from dropsight.sinks.homeassistant import Entities
 from dropsight.sinks.names import Name, Names
 from dropsight.sinks.session import OFFLINE, Announcements, Ending, Session, Tally, Task
 from dropsight.sinks.states import CameraStates
+from dropsight.sinks.suspects import Suspects
+from dropsight.sinks.telling import Untold
 from dropsight.sinks.thumbnails import Thumbnails
 from dropsight.sinks.topics import Topics
 
@@ -42,6 +46,11 @@ class MqttStatus(msgspec.Struct, frozen=True):
     published: int
     oversized: int
     trouble: str | None
+    set_aside: int = 0
+    """Records that the broker hung up on; like those too large for it, they are in the log alone."""
+    untold: int = 0
+    """Announcements that the broker did not get; `reasons` say which it gets no more."""
+    reasons: list[str] = []
 
 
 class Publisher:
@@ -70,11 +79,15 @@ class Publisher:
         self._announcements = announcements
         name = Name(device, settings.base_topic)
         topics = name.topics
-        self._commander = Commander(obey, topics)
+        names = Names(state)
+        suspects = Suspects()
+        self._failures = 0
+        self._lacking = ""
+        self._commander = Commander(obey, topics, answered=self.wake)
         self._task = Task(
             settings=settings,
             name=name,
-            names=Names(state),
+            names=names,
             topics=topics,
             commander=self._commander,
             outbox=outbox,
@@ -84,12 +97,20 @@ class Publisher:
                 watch=watch,
                 states=self.states,
                 thumbnails=self.thumbnails,
-                entities=Entities(device, topics, thumbnails=settings.thumbnails),
-                wanted=settings.home_assistant,
+                discovery=Discovery(
+                    Entities(device, topics, thumbnails=settings.thumbnails),
+                    state,
+                    wanted=settings.home_assistant,
+                    told_before=name in names.all(),
+                ),
                 pictures=settings.thumbnails,
             ),
             tally=Tally(),
             ending=self._ending,
+            suspects=suspects,
+            untold=Untold(suspects, troubles),
+            troubles=troubles,
+            works=self._works,
         )
 
     @property
@@ -106,7 +127,14 @@ class Publisher:
             published=tally.published,
             oversized=tally.oversized,
             trouble=self.troubles.current().get("mqtt"),
+            set_aside=tally.set_aside,
+            untold=self._task.untold.count,
+            reasons=self._task.untold.reasons,
         )
+
+    def read_password(self) -> None:
+        """Read it again, for the next connection; raises ConfigError, and then the former one stays."""
+        self._broker = Broker.of(self._task.settings)
 
     def wake(self) -> None:
         """There is something to publish."""
@@ -142,9 +170,8 @@ class Publisher:
 
     def _keep_serving(self) -> None:
         chance = random.Random()  # noqa: S311 - jitter
-        failures = 0
         while not self._ending.asked.is_set():
-            began = time.monotonic()
+            began, aside = time.monotonic(), self._task.suspects.aside
             try:
                 self._serve()
             except DamagedError:
@@ -153,8 +180,9 @@ class Publisher:
                 self.refused = isinstance(error, RefusedError)
                 self.troubles.raised("mqtt", error)
             self._gave_up = True
-            failures = 1 if time.monotonic() - began > GOOD_SECONDS else failures + 1
-            self._ending.asked.wait(pause_seconds(failures, chance))
+            is_news = time.monotonic() - began > GOOD_SECONDS or self._task.suspects.aside != aside
+            self._failures = 1 if is_news else self._failures + 1
+            self._ending.asked.wait(pause_seconds(self._failures, chance))
 
     def _serve(self) -> None:
         """Return when it is time to end; raises SinkError when there is no connection, or no longer one."""
@@ -167,12 +195,22 @@ class Publisher:
             return
         self._connection, self.connected, self.refused = connection, True, False
         log.info("connected to %s (MQTT %s)", self._broker.shown, self._protocol)
-        self.troubles.cleared("mqtt")
+        self._say_what_lacks(connection.offers.lacking)
         try:
             Session(self._task, connection).run()
         finally:
             self._connection, self.connected = None, False
             connection.close()
+
+    def _works(self) -> None:
+        """Records get through: before that, to be let in says little."""
+        self._failures = 0
+        self.troubles.cleared("mqtt")
+
+    def _say_what_lacks(self, lacking: str) -> None:
+        if lacking and lacking != self._lacking:
+            log.warning("%s %s: done without", self._broker.shown, lacking)
+        self._lacking = lacking
 
     @property
     def _will(self) -> tuple[str, bytes]:

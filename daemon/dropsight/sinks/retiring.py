@@ -2,13 +2,14 @@
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from dropsight.config import Mqtt
 from dropsight.errors import SinkError
 from dropsight.sinks.broker import Broker
-from dropsight.sinks.connection import Connection, connect, protocols
-from dropsight.sinks.homeassistant import discovery_topic
+from dropsight.sinks.connecting import connect, protocols
+from dropsight.sinks.connection import Connection
+from dropsight.sinks.homeassistant import discovery_filter, discovery_topic
 from dropsight.sinks.names import Name, Names
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def retire(settings: Mqtt, name: Name, *, cameras: Collection[str]) -> int:
         Broker.of(settings), protocols(settings.protocol), will=None, keepalive=settings.keepalive
     )
     try:
-        return _take_back(connection, name, cameras=cameras, also=[discovery_topic(name.device)])
+        return _take_back(connection, name, cameras=cameras, discovery=True)
     finally:
         connection.close()
 
@@ -38,10 +39,12 @@ def retire(settings: Mqtt, name: Name, *, cameras: Collection[str]) -> int:
 def retire_former(connection: Connection, names: Names, current: Name, *, cameras: Collection[str]) -> None:
     """Take back what former names retained; what cannot be is said, and is no reason to publish nothing."""
     for name in names.former(current):
-        discovery = {discovery_topic(name.device)} - {discovery_topic(current.device)}
+        discovery = discovery_topic(name.device) != discovery_topic(current.device)
         root = name.topics.root
         try:
-            count = _take_back(connection, name, cameras=cameras, also=discovery, keep=current.topics.root)
+            count = _take_back(
+                connection, name, cameras=cameras, discovery=discovery, keep=current.topics.root
+            )
         except SinkError as error:
             log.warning("what %s retained stays on the broker: %s", root, error)
         else:
@@ -50,13 +53,19 @@ def retire_former(connection: Connection, names: Names, current: Name, *, camera
 
 
 def _take_back(
-    connection: Connection, name: Name, *, cameras: Iterable[str], also: Collection[str], keep: str = ""
+    connection: Connection, name: Name, *, cameras: Collection[str], discovery: bool, keep: str = ""
 ) -> int:
     topics = name.topics
+    asked = [topics.availability, f"{topics.root}/#"]
+    also: list[str] = []
+    if discovery:
+        parts = map(topics.parts.of, sorted(cameras))
+        also = [discovery_topic(name.device), *(discovery_topic(name.device, part) for part in parts)]
+        asked += [also[0], discovery_filter(name.device)]
 
     def ask() -> dict[str, bytes]:
         # By its own name, too: some brokers keep retained messages from who asks with a wildcard.
-        found = connection.retained(topics.availability, f"{topics.root}/#", *also)
+        found = connection.retained(*asked)
         return {topic: payload for topic, payload in found.items() if not (keep and _is_below(topic, keep))}
 
     found = ask()
@@ -81,8 +90,8 @@ def _take_back(
 
 
 def _clear(connection: Connection, topics: Sequence[str]) -> None:
-    for start in range(0, len(topics), connection.window):
-        some = topics[start : start + connection.window]
+    for start in range(0, len(topics), connection.offers.window):
+        some = topics[start : start + connection.offers.window]
         outstanding = {connection.publish(topic, b"", qos=1, retain=True) for topic in some}
         deadline = time.monotonic() + ACKNOWLEDGE_SECONDS
         while outstanding:

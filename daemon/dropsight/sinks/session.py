@@ -1,5 +1,6 @@
-"""The work on one connection: announce, publish what the outbox holds, move the mark as PUBACKs come in."""
+"""The work on one connection: publish what the outbox holds, announce, move the mark as PUBACKs come in."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -11,13 +12,15 @@ from dropsight import crashpoints
 from dropsight.config import Mqtt
 from dropsight.errors import SinkError
 from dropsight.service.outbox import Delivery, Outbox
-from dropsight.service.troubles import REMIND_SECONDS
+from dropsight.service.troubles import REMIND_SECONDS, Troubles
 from dropsight.sinks import homeassistant
 from dropsight.sinks.camerasession import Cameras, CameraSession
 from dropsight.sinks.commands import Commander
 from dropsight.sinks.connection import Asked, Connection
 from dropsight.sinks.names import Name, Names
 from dropsight.sinks.retiring import ONLINE, retire_former
+from dropsight.sinks.suspects import Flight, Suspects
+from dropsight.sinks.telling import Teller, Untold
 from dropsight.sinks.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -26,6 +29,19 @@ BATCH = 64
 ACKNOWLEDGE_SECONDS = 0.05
 GOODBYE_SECONDS = 2.0
 OFFLINE = b"offline"
+RECORDS = "records"
+# What goes without saying where a broker takes only short messages, the least needed first.
+SPARE_INFO = ("labels", "config", "model")
+SPARE_STATS = (
+    "classes",
+    "cameras",
+    "problems",
+    "errors",
+    "folders",
+    "images_per_second",
+    "troubles",
+    "latency_ms",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +75,16 @@ class Ending:
 
 @dataclass(slots=True)
 class Tally:
-    """Since the start: records that the broker has, and records that were too large for it."""
+    """Since the start: records that the broker has, was too small for, and hung up on."""
 
     published: int = 0
     oversized: int = 0
+    set_aside: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the connections of one publisher have in common."""
+    """What the connections of one publisher have in common; `works` is called once the broker takes all."""
 
     settings: Mqtt
     name: Name
@@ -79,10 +96,21 @@ class Task:
     tally: Tally
     ending: Ending
     commander: Commander
+    suspects: Suspects
+    untold: Untold
+    troubles: Troubles
+    works: Callable[[], None]
+
+
+class NotTakenError(SinkError):
+    """The broker says of a record that it does not take it, and why."""
 
 
 class Session:
-    """Records in flight stand in `_order`; a PUBACK settles one, and the mark follows in order."""
+    """Records in flight stand in `_order`; a PUBACK settles one, and the mark follows in order.
+
+    Records go first: what is announced must not keep them from a broker that hangs up on it.
+    """
 
     def __init__(self, task: Task, connection: Connection) -> None:
         self._task, self._connection, self._topics = task, connection, task.topics
@@ -90,23 +118,66 @@ class Session:
         self._noted_at = 0.0
         self._waiting: deque[Delivery] = deque()
         self._order: deque[int] = deque()
-        self._in_flight: dict[int, int] = {}
         self._settled: set[int] = set()
         self._next_stats = 0.0
         self._warned_at = -REMIND_SECONDS
-        self._cameras = CameraSession(task.cameras, connection)
+        self._flight = Flight(task.suspects)
+        self._teller = Teller(connection, task.topics, self._flight, task.untold, settle=self._settle)
+        self._cameras = CameraSession(task.cameras, self._teller)
+        self._suspected_upto = task.suspects.last_record(self._acknowledged)
+        self._passed = self._works = False
 
     def run(self) -> None:
         """Return when it is time to end; raises SinkError when the connection is lost."""
-        self._announce()
+        try:
+            self._work()
+        except NotTakenError:
+            raise
+        except SinkError:
+            with contextlib.suppress(SinkError):
+                self._settle(self._connection.heard())
+            if self._connection.was_hung_up():
+                self._blame()
+            raise
+
+    def _work(self) -> None:
+        self._publish_first()
+        if not self._is_over():
+            self._announce()
         while not self._is_over():
             self._publish_records()
             self._cameras.publish()
             self._announce_changes()
+            self._publish_answers()
             self._publish_stats()
+            self._look_whether_it_works()
             self._settle(self._connection.acknowledged(timeout=self._seconds_to_wait()))
         self._note()
         self._say_goodbye()
+
+    def _publish_first(self) -> None:
+        """Until one record is through, and each that a connection may have been lost over, alone."""
+        while not self._is_over():
+            self._publish_records()
+            if not self._order or (self._passed and self._order[0] > self._suspected_upto):
+                return
+            timeout = min(self._task.ending.deadline - time.monotonic(), REMIND_SECONDS)
+            self._settle(self._connection.acknowledged(timeout=timeout))
+
+    def _look_whether_it_works(self) -> None:
+        """Call what was wrong over once a record is through, or all that was announced."""
+        if not self._works and (self._passed or not self._flight):
+            self._works = True
+            self._task.works()
+
+    def _blame(self) -> None:
+        for key in self._flight.lost():
+            if isinstance(key, int):
+                fault = f"record {key} is set aside, and stays in the log alone: the broker hung up on it"
+                self._task.troubles.raised(RECORDS, SinkError(fault))
+            else:
+                log.warning("the broker hangs up on %s: set aside", key)
+        self._task.untold.say()
 
     def _is_over(self) -> bool:
         ending = self._task.ending
@@ -120,16 +191,12 @@ class Session:
         task = self._task
         retire_former(self._connection, task.names, task.name, cameras=task.cameras.watch.names)
         task.names.add(task.name)
-        self._listen()  # first: who hears that we are online may send a command at once
-        self._connection.publish(self._topics.availability, ONLINE, qos=1, retain=True)
-        self._connection.publish(self._topics.info, self._task.announcements.info(), qos=1, retain=True)
+        self._teller.listen(self._topics.command, task.commander.take)  # first: who hears that we are online
+        if task.settings.home_assistant:  # may send a command at once
+            self._teller.listen(homeassistant.BIRTH_TOPIC, self._on_birth)
+        self._teller.tell(self._topics.availability, ONLINE)
+        self._publish_info()
         self._cameras.announce()
-
-    def _listen(self) -> None:
-        commander, connection = self._task.commander, self._connection
-        connection.listen(self._topics.command, lambda asked: commander.take(asked, connection))
-        if self._task.settings.home_assistant:
-            connection.listen(homeassistant.BIRTH_TOPIC, self._on_birth)
 
     def _on_birth(self, asked: Asked) -> None:
         if asked.payload == homeassistant.BIRTH:
@@ -140,50 +207,78 @@ class Session:
         announcements = self._task.announcements
         if announcements.again.is_set():
             announcements.again.clear()
-            self._connection.publish(self._topics.info, announcements.info(), qos=1, retain=True)
+            self._publish_info()
             self._next_stats = 0.0
         if announcements.stats_now.is_set():
             announcements.stats_now.clear()
             self._next_stats = 0.0
 
+    def _publish_info(self) -> None:
+        self._teller.tell(self._topics.info, self._task.announcements.info(), spare=SPARE_INFO)
+
+    def _publish_answers(self) -> None:
+        for topic, payload, correlation in self._task.commander.answers():
+            self._teller.tell(topic, payload, retain=False, correlation=correlation)
+
     def _publish_records(self) -> None:
-        while len(self._order) < self._connection.window:
+        while len(self._flight) < self._connection.offers.window:
             if not self._waiting:
                 self._waiting.extend(self._task.outbox.pending(self._read_upto, BATCH))
                 if not self._waiting:
                     return
                 self._read_upto = self._waiting[-1].seq
+            first = self._order[0] if self._order else self._waiting[0].seq
+            if first <= self._suspected_upto and self._flight:
+                return
             self._publish(self._waiting.popleft())
 
     def _publish(self, delivery: Delivery) -> None:
         topic = self._topics.record(delivery.status, delivery.camera)
         self._order.append(delivery.seq)
-        if not self._connection.takes(topic, delivery.line):
-            self._task.tally.oversized += 1
-            log.warning("record %d is larger than the broker takes: it stays in the log", delivery.seq)
-            self._settled.add(delivery.seq)
+        if self._task.suspects.is_aside(delivery.seq):
+            self._task.tally.set_aside += 1
+            self._skip(delivery.seq)
             return
         settings = self._task.settings
         retain = settings.retain and delivery.status == "ok"
         mid = self._connection.publish(topic, delivery.line, qos=settings.qos, retain=retain)
-        self._in_flight[mid] = delivery.seq
+        if mid is None:
+            self._task.tally.oversized += 1
+            fault = f"record {delivery.seq} is larger than the broker takes, and stays in the log alone"
+            self._task.troubles.raised(RECORDS, SinkError(fault))
+            self._skip(delivery.seq)
+            return
+        self._flight.began(mid, delivery.seq)
         crashpoints.reach("after_publish")
+
+    def _skip(self, seq: int) -> None:
+        self._settled.add(seq)
+        if self._order[0] == seq:
+            self._move_on()
 
     def _settle(self, mids: Sequence[int]) -> None:
         """Raises SinkError where the broker takes no records of ours; the rest is not worth a stop."""
         self._cameras.settle(mids)
-        for mid in mids:
+        landed = self._flight.ended(mids)
+        for mid, key in landed.items():
             reason = self._connection.refused.pop(mid, None)
-            if reason and mid in self._in_flight:
-                raise SinkError(f"the broker does not take our records: {reason}")
+            if reason and isinstance(key, int):
+                raise NotTakenError(f"the broker does not take our records: {reason}")
             if reason and time.monotonic() - self._warned_at > REMIND_SECONDS:
                 self._warned_at = time.monotonic()
-                log.warning("the broker does not take an announcement: %s", reason)
-        self._settled.update(self._in_flight.pop(mid) for mid in mids if mid in self._in_flight)
+                log.warning("the broker does not take an announcement: %s: %s", key, reason)
+        records = [key for key in landed.values() if isinstance(key, int)]
+        if records:
+            self._passed = True
+            self._task.troubles.cleared(RECORDS)
+            self._task.tally.published += len(records)
+            self._settled.update(records)
+        self._move_on()
+
+    def _move_on(self) -> None:
         while self._order and self._order[0] in self._settled:
             self._acknowledged = self._order.popleft()
             self._settled.discard(self._acknowledged)
-            self._task.tally.published += 1
         if not self._order or time.monotonic() - self._noted_at >= ACKNOWLEDGE_SECONDS:
             self._note()
 
@@ -196,7 +291,7 @@ class Session:
         if time.monotonic() >= self._next_stats:
             announcements = self._task.announcements
             self._next_stats = time.monotonic() + announcements.stats_seconds
-            self._connection.publish(self._topics.stats, announcements.stats(), qos=0, retain=True)
+            self._teller.tell(self._topics.stats, announcements.stats(), spare=SPARE_STATS)
 
     def _seconds_to_wait(self) -> float:
         until = min(self._next_stats, self._task.ending.deadline) - time.monotonic()
@@ -204,14 +299,11 @@ class Session:
 
     def _say_goodbye(self) -> None:
         """Offline in our own words: a clean DISCONNECT makes the broker forget the last will."""
+        self._publish_answers()
         self._cameras.publish_last()
-        self._publish_last_stats()
-        last = self._connection.publish(self._topics.availability, OFFLINE, qos=1, retain=True)
-        deadline = time.monotonic() + GOODBYE_SECONDS
-        while (left := deadline - time.monotonic()) > 0:
-            if last in self._connection.acknowledged(timeout=left):
-                return
-
-    def _publish_last_stats(self) -> None:
         self._next_stats = 0.0
         self._publish_stats()
+        last = self._teller.tell(self._topics.availability, OFFLINE)
+        deadline = time.monotonic() + GOODBYE_SECONDS
+        while last is not None and last in self._flight and (left := deadline - time.monotonic()) > 0:
+            self._settle(self._connection.acknowledged(timeout=left))

@@ -90,6 +90,13 @@ class Topics:
     def retained_of(self, camera: str) -> tuple[str, ...]:
         return self.state(camera), self.problem(camera), self.thumbnail(camera)
 
+    def kind_of(self, topic: str) -> str:
+        """Return the filter that holds the topic and all that a broker allows or forbids along with it."""
+        if topic.startswith("homeassistant/"):
+            return "homeassistant/#"
+        kind, _, camera = topic.removeprefix(f"{self.root}/").partition("/")
+        return f"{self.root}/{kind}/#" if camera and topic.startswith(f"{self.root}/") else topic
+
     def may_answer_on(self, topic: str) -> bool:
         """Whether an answer may go where somebody asks to have it.
 

@@ -91,6 +91,11 @@ def _of_broker(status: Status) -> Iterator[Metric]:
         return
     yield _gauge("mqtt_connected", "1 while there is a connection to the broker.", status.mqtt.connected)
     yield _plain_counter("mqtt_published", "Records that the broker took.", status.mqtt.published)
+    large, aside = status.mqtt.oversized, status.mqtt.set_aside
+    yield _plain_counter("mqtt_oversized", "Records that were too large for the broker.", large)
+    yield _plain_counter("mqtt_set_aside", "Records that the broker hung up on.", aside)
+    untold = status.mqtt.untold
+    yield _plain_counter("mqtt_untold", "Announcements that the broker did not get.", untold)
     yield _plain_counter("mqtt_dropped", "Records that the broker never got: too many.", status.dropped)
 
 

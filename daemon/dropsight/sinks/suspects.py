@@ -1,0 +1,105 @@
+"""Who was on the way when connections were lost: tried alone from then on, and in the end set aside.
+
+Some brokers hang up on whom they forbid a topic, and those of MQTT 3.1.1 on what is too large for them; none
+says which message it was.
+"""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+
+RECORD_LOSSES, OTHER_LOSSES = 3, 2
+FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 3_600.0, 86_400.0
+MOST = 4_096
+
+
+class Suspects:
+    """For the publisher's thread, but for `aside`. A key is a topic, a subscription or a record's seq."""
+
+    def __init__(self) -> None:
+        self._losses: dict[str | int, int] = {}
+        self._aside: dict[str, float] = {}
+        self._rests: dict[str, float] = {}
+        self._records_aside: set[int] = set()
+
+    def lost(self, in_flight: Collection[str | int]) -> Sequence[str | int]:
+        """Take note of what a connection was lost with; return what is set aside now.
+
+        Only one that was alone is known to be the cause; of several, each may be.
+        """
+        alone = len(in_flight) == 1
+        gone: list[str | int] = []
+        for key in in_flight:
+            losses = self._losses.pop(key, 0)
+            self._losses[key] = losses + 1 if alone else max(losses, 1)
+            if self._losses[key] >= (RECORD_LOSSES if isinstance(key, int) else OTHER_LOSSES):
+                del self._losses[key]
+                self._set_aside(key)
+                gone.append(key)
+        while len(self._losses) > MOST:
+            del self._losses[next(iter(self._losses))]
+        return gone
+
+    def passed(self, key: str | int) -> None:
+        """It came through, so it is not the cause."""
+        self._losses.pop(key, None)
+        if isinstance(key, str):
+            self._aside.pop(key, None)
+            self._rests.pop(key, None)
+
+    def suspects(self, key: str) -> bool:
+        return key in self._losses or key in self._rests
+
+    def rests(self, key: str) -> bool:
+        """Whether it is set aside at the moment; it is tried again after an hour, later after up to a day."""
+        return time.monotonic() < self._aside.get(key, 0.0)
+
+    def is_aside(self, seq: int) -> bool:
+        return seq in self._records_aside
+
+    def last_record(self, upto: int) -> int:
+        """Seq of the last record to be tried alone, 0 for none; those up to `upto` are settled."""
+        for key in [key for key in self._losses if isinstance(key, int) and key <= upto]:
+            del self._losses[key]
+        self._records_aside = {seq for seq in self._records_aside if seq > upto}
+        return max((key for key in self._losses if isinstance(key, int)), default=0)
+
+    @property
+    def aside(self) -> list[str]:
+        return sorted(self._aside)
+
+    def _set_aside(self, key: str | int) -> None:
+        if isinstance(key, int):
+            self._records_aside.add(key)
+            return
+        rest = min(2 * self._rests.get(key, FIRST_REST_SECONDS / 2), LONGEST_REST_SECONDS)
+        self._rests[key], self._aside[key] = rest, time.monotonic() + rest
+        while len(self._aside) > MOST:
+            oldest = next(iter(self._aside))
+            del self._aside[oldest], self._rests[oldest]
+
+
+class Flight:
+    """What is on the way on one connection, by the number that its acknowledgement will have."""
+
+    def __init__(self, suspects: Suspects) -> None:
+        self._suspects = suspects
+        self._keys: dict[int, str | int] = {}
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __contains__(self, mid: int) -> bool:
+        return mid in self._keys
+
+    def began(self, mid: int, key: str | int) -> None:
+        self._keys[mid] = key
+
+    def ended(self, mids: Sequence[int]) -> Mapping[int, str | int]:
+        """Return what has landed."""
+        landed = {mid: self._keys.pop(mid) for mid in mids if mid in self._keys}
+        for key in landed.values():
+            self._suspects.passed(key)
+        return landed
+
+    def lost(self) -> Sequence[str | int]:
+        return self._suspects.lost(set(self._keys.values()))

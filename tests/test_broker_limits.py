@@ -1,0 +1,208 @@
+"""Brokers that take less than ours do: short messages, no retained ones, no acknowledged ones, few topics."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from brokers import Subscriber, mosquitto, wait_until
+from daemons import PHOTOS, House, dropsight, running
+from dropsight.sinks.suspects import RECORD_LOSSES, Flight, Suspects
+from dropsight.sinks.telling import fitted
+from proxies import hanging_up
+
+pytestmark = pytest.mark.broker
+
+PROTOCOLS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+
+
+def drop(house: House, count: int, *, camera: str = "front") -> None:
+    (house.inbox / camera).mkdir(exist_ok=True)
+    for number in range(count):
+        shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / camera / f"{number:04}.jpg")
+
+
+def paths(subscriber: Subscriber) -> set[str]:
+    return {json.loads(payload)["image_path"] for payload in subscriber.topics("/result/")}
+
+
+@PROTOCOLS
+def test_a_broker_of_short_messages_gets_the_records_and_what_else_fits(
+    tmp_path: Path, protocol: str
+) -> None:
+    extra = "allow_anonymous true\nmax_packet_size 2500\n"
+    with (
+        mosquitto(tmp_path, extra=extra) as broker,
+        Subscriber(broker.port) as subscriber,
+        running(tmp_path, mqtt={"url": broker.url, "protocol": protocol}) as house,
+    ):
+        drop(house, 5)
+        wait_until(lambda: len(paths(subscriber)) == 5)
+        wait_until(lambda: subscriber.topics("/availability")[-1:] == [b"online"])
+        if protocol == "5":
+            wait_until(lambda: bool(subscriber.topics("/state/front")))
+            wait_until(lambda: bool(subscriber.topics("/stats")))
+            info = json.loads(subscriber.topics("/info")[-1])
+            assert "labels" in info["left_out"]
+            assert "counters" in json.loads(subscriber.topics("/stats")[-1])
+        drop(house, 2, camera="back")
+        wait_until(lambda: len(paths(subscriber)) == 7)
+        mqtt = house.status()["mqtt"]
+        assert (mqtt["published"], mqtt["oversized"], mqtt["set_aside"]) == (7, 0, 0)
+        assert "mqtt" not in house.status()["troubles"]
+
+
+def test_records_that_are_too_large_are_said_and_counted_and_are_not_published(tmp_path: Path) -> None:
+    extra = "allow_anonymous true\nmax_packet_size 700\n"
+    with mosquitto(tmp_path, extra=extra) as broker, running(tmp_path, mqtt={"url": broker.url}) as house:
+        drop(house, 3)
+        wait_until(lambda: house.status()["mqtt"]["oversized"] == 3)
+        wait_until(lambda: house.status()["stats"]["queues"]["outbox"] == 0)
+        assert house.status()["mqtt"]["published"] == 0
+        assert "stays in the log alone" in house.status()["troubles"]["records"]
+        shown = dropsight("status", "-c", str(house.config)).stdout
+        assert "0 published" in shown
+        assert "3 too large for it" in shown
+
+
+def test_one_record_that_a_broker_hangs_up_on_is_set_aside_and_those_after_it_arrive(tmp_path: Path) -> None:
+    """In MQTT 3.1.1 no broker says how large a message may be."""
+    extra = "allow_anonymous true\nmax_packet_size 2500\n"
+    with mosquitto(tmp_path, extra=extra) as broker, Subscriber(broker.port) as subscriber:
+        house = House(tmp_path, {"mqtt": {"url": broker.url, "protocol": "3.1.1", "home_assistant": False}})
+        folder = house.inbox / ("x" * 200) / ("y" * 200)
+        for _ in range(7):
+            folder /= "z" * 200
+        folder.mkdir(parents=True)
+        shutil.copy(PHOTOS[0], folder / "long.jpg")
+        house.start()
+        try:
+            wait_until(lambda: house.finished() == 1)
+            drop(house, 3)
+            wait_until(lambda: len(paths(subscriber)) == 3)
+            mqtt = house.status()["mqtt"]
+            assert (mqtt["published"], mqtt["set_aside"]) == (3, 1)
+            assert "is set aside" in house.daemon_log()
+        finally:
+            house.kill()
+
+
+@pytest.mark.parametrize("forbidden", ["publish", "subscribe"])
+@PROTOCOLS
+def test_a_broker_that_hangs_up_on_a_forbidden_topic_gets_all_else(
+    tmp_path: Path, protocol: str, forbidden: str
+) -> None:
+    """As RabbitMQ and aedes do."""
+    part = b"homeassistant/device/" if forbidden == "publish" else b"homeassistant/status"
+    named = "homeassistant/#" if forbidden == "publish" else "listening to homeassistant/status"
+    with (
+        mosquitto(tmp_path) as broker,
+        Subscriber(broker.port, "#") as subscriber,
+        hanging_up(broker.port, part) as middle,
+        running(tmp_path, mqtt={"url": middle.url, "protocol": protocol}) as house,
+    ):
+        drop(house, 5)
+        wait_until(lambda: len(paths(subscriber)) == 5)
+        wait_until(lambda: named in house.status()["troubles"].get("announcements", ""))
+        wait_until(lambda: subscriber.topics("/availability")[-1:] == [b"online"])
+        wait_until(lambda: bool(subscriber.topics("/stats")) and "mqtt" not in house.status()["troubles"])
+        subscriber.publish("dropsight/test/command", b'{"command": "rescan"}')
+        wait_until(lambda: bool(subscriber.topics("/command/response")))
+        losses = middle.hung_up
+        drop(house, 5, camera="back")
+        wait_until(lambda: len(paths(subscriber)) == 10)
+        assert house.status()["mqtt"]["connected"]
+        wait_until(lambda: bool(subscriber.topics("/state/back")))
+        assert middle.hung_up == losses
+
+
+def test_without_home_assistant_nothing_is_published_below_its_topics(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker, Subscriber(broker.port, "#") as subscriber:
+        settings = {"url": broker.url, "home_assistant": False}
+        for count in (1, 2):  # a second start knows that there was a first
+            with running(tmp_path, mqtt=settings) as house:
+                drop(house, 1, camera=f"camera{count}")
+                wait_until(lambda count=count: len(paths(subscriber)) == count)  # type: ignore[misc]
+                wait_until(lambda: subscriber.topics("/availability")[-1] == b"online")
+                house.stop()
+        assert not subscriber.topics("homeassistant/")
+
+
+@pytest.mark.parametrize("extra", ["retain_available false", "max_qos 0"])
+@PROTOCOLS
+def test_what_a_broker_does_not_offer_is_done_without_and_said_once(
+    tmp_path: Path, protocol: str, extra: str
+) -> None:
+    with (
+        mosquitto(tmp_path, extra=f"allow_anonymous true\n{extra}\n") as broker,
+        Subscriber(broker.port) as subscriber,
+        running(tmp_path, mqtt={"url": broker.url, "protocol": protocol}) as house,
+    ):
+        wait_until(lambda: house.status()["mqtt"]["connected"])
+        drop(house, 5)
+        wait_until(lambda: len(paths(subscriber)) == 5)
+        wait_until(lambda: house.status()["mqtt"]["published"] == 5)
+        if protocol == "5":
+            assert house.daemon_log().count(": done without") == 1
+
+
+def test_600_cameras_reach_a_broker_of_small_packets(tmp_path: Path) -> None:
+    extra = "allow_anonymous true\nmax_packet_size 100000\n"
+    with (
+        mosquitto(tmp_path, extra=extra) as broker,
+        Subscriber(broker.port) as subscriber,
+        running(tmp_path, mqtt={"url": broker.url}) as house,
+    ):
+        for number in range(600):
+            folder = house.inbox / f"camera {number:03}"
+            folder.mkdir()
+            (folder / "x.jpg").write_bytes(b"no picture")
+        wait_until(lambda: len(set(subscriber.topics("/failure/"))) == 600)
+        wait_until(lambda: house.status()["stats"]["queues"]["outbox"] == 0)
+        status = house.status()
+        assert status["mqtt"]["published"] == 600
+        assert not {"mqtt", "announcements", "records"} & status["troubles"].keys()
+
+
+@pytest.mark.parametrize(
+    ("payload", "room", "left"),
+    [
+        (b'{"a":1}', 7, {"a": 1}),
+        (b'{"a":1,"b":"xxxxxxxxxxxxxxxxxxxxxxxx"}', 26, {"a": 1, "left_out": ["b"]}),
+        (b'{"a":1,"b":"xxxxxxxxxxxxxxxxxxxxxxxx"}', 20, None),
+    ],
+)
+def test_a_message_is_made_to_fit_and_says_what_it_leaves_out(
+    payload: bytes, room: int, left: object
+) -> None:
+    found = fitted(payload, room, ["b"])
+    assert (found and json.loads(found)) == left
+
+
+def flight(suspects: Suspects, *keys: str | int) -> Flight:
+    found = Flight(suspects)
+    for number, key in enumerate(keys):
+        found.began(number, key)
+    return found
+
+
+def test_only_what_was_alone_when_a_connection_was_lost_is_set_aside() -> None:
+    suspects = Suspects()
+    for _ in range(9):
+        assert flight(suspects, "a", "b", 7).lost() == []
+    assert flight(suspects, "a").lost() == ["a"]
+    assert suspects.rests("a")
+    assert not suspects.rests("b")
+
+
+def test_a_record_is_set_aside_only_at_several_losses_in_a_row() -> None:
+    suspects = Suspects()
+
+    def alone() -> object:
+        return flight(suspects, 7).lost()
+
+    assert [alone() for _ in range(RECORD_LOSSES - 1)] == [[]] * (RECORD_LOSSES - 1)
+    flight(suspects, 7).ended([0])
+    assert [alone() for _ in range(RECORD_LOSSES)] == [*[[]] * (RECORD_LOSSES - 1), [7]]
+    assert suspects.is_aside(7)
