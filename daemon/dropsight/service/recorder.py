@@ -21,6 +21,7 @@ from dropsight.service.inhand import RECORDING, InHand
 from dropsight.service.loglines import LineLog, LogLines
 from dropsight.service.mishaps import Made, internal_error, make
 from dropsight.service.pacing import GROUP_RECORDS, Pace
+from dropsight.service.pruning import Pruner
 from dropsight.service.recording import (
     FilingRules,
     Finished,
@@ -94,15 +95,12 @@ class Recorder:
         self._untold: list[Recorded] = []
         self._forgotten: list[str] = []
         self.newest = self._newest_before = self._reader.newest()
-        self._pruned_at = 0
+        self._pruner = Pruner(store, self._reader, history, self._flood, acknowledged=self._acknowledged)
         self._log_noted = self._log.synced
         self.visible = 0
         """Records up to this seq have their final line: a publisher may read them."""
         self.shelf_is_whole = False
         """All that was filed before this start is on the shelf. Set by any thread."""
-        self.dropped = 0
-        """Records that went unpublished beyond the bound."""
-        self._dropped_upto = self._reader.oldest(after=self._acknowledged) - 1
 
     def put(self, outcome: Outcome) -> None:
         """Hand over an image's outcome, from any thread; waits for the journal, at the end not for ever."""
@@ -125,13 +123,18 @@ class Recorder:
         self._inbound.nudge()
 
     @property
+    def dropped(self) -> int:
+        """Records that went unpublished beyond the bound."""
+        return self._pruner.dropped
+
+    @property
     def acknowledged(self) -> int:
         return self._acknowledged
 
     @property
     def outstanding(self) -> int:
         """Records that the broker does not have yet, and still can get; of failed ones, some may be gone."""
-        return self.newest - max(self._acknowledged, self._dropped_upto)
+        return self.newest - max(self._acknowledged, self._pruner.dropped_upto)
 
     def drain(self, *, seconds: float) -> bool:
         """Wait until everything that was put is durable and visible; tell whether it is. From any thread."""
@@ -199,7 +202,7 @@ class Recorder:
     def _at_rest(self) -> bool:
         if self._totals or self._forgotten or self.troubles.any() or self._stopping.is_set():
             return False
-        return self._log.at_rest and self._filer.at_rest and self._durability.at_rest
+        return all(part.at_rest for part in (self._log, self._filer, self._durability, self._pruner))
 
     def _record(self, group: Sequence[Made]) -> bool:
         """Take a group all the way; False when the journal takes nothing and it is time to stop."""
@@ -342,28 +345,8 @@ class Recorder:
         news = news or self._log.synced - self._log_noted >= UNNOTED_LINES
         if self._durability.filed or self._filer.left or self._totals or self._forgotten or news:
             self._settle()
-        if self.newest - self._pruned_at >= self._history.prune_every:
-            self._prune()
-
-    def _prune(self) -> None:
-        """Keep the journal within its bounds; what a broker has not taken goes last, and is counted."""
-        backlog = self._history.max_backlog
-        taken = self.newest if backlog is None else self._acknowledged
-        settled = min(self._log.synced, self.visible)
-        # What the log does not have for sure is left for another time, which need not wait for more records.
-        self._pruned_at = settled
         try:
-            known = self._store.prune(after=0, upto=min(settled, taken), keep=self._history.max_records)
-            self._flood.forgot(known.early)
-            if backlog is not None and self.newest - taken > backlog:
-                waiting = self._store.prune(after=taken, upto=settled, keep=backlog)
-                self._flood.forgot(waiting.early)
-                if waiting.all:
-                    self._drop_unread(waiting.all)
+            settled = min(self._log.synced, self.visible)
+            self._pruner.prune_if_due(newest=self.newest, settled=settled, acknowledged=self._acknowledged)
         except StoreError as error:
             self._tell_unless_damaged(error)
-
-    def _drop_unread(self, count: int) -> None:
-        self.dropped += count
-        self._dropped_upto = self._reader.oldest(after=self._acknowledged) - 1
-        log.warning("dropped %d records that the broker did not take: mqtt.max_backlog", count)

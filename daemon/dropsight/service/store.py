@@ -48,10 +48,11 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Pruned(NamedTuple):
-    """Records that went, and how many of them early: failed or expired ones beyond their half."""
+    """Records that went, how many of them early (failed or expired ones beyond their half), and are to go."""
 
     all: int
     early: int
+    left: int
 
 
 class UnfitError(DropsightError):
@@ -156,7 +157,8 @@ class Store:
             early = max(min(excess, unanswered - keep // 2), 0)
             gone_early = self._prune(after, upto, early, UNANSWERED)
             # Such as cannot go yet go the next time, and nothing in their place.
-            return Pruned(gone_early + self._prune(after, upto, excess - early), gone_early)
+            gone = gone_early + self._prune(after, upto, excess - early)
+            return Pruned(gone, gone_early, left=max(excess - gone, 0))
 
     def _count(self, table: str, after: int, condition: str = "") -> int:
         beyond = "" if not after and not condition else f" WHERE seq > {after:d}{condition}"
