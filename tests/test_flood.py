@@ -79,7 +79,7 @@ def test_every_record_has_one_line_in_one_of_the_two_files_across_a_kill_and_a_f
     tmp_path: Path,
 ) -> None:
     log = tmp_path / "logs" / "results.jsonl"
-    bounds = {"path": "logs/results.jsonl", "max_bytes": "30kB", "backups": 90, "compress": False}
+    bounds = {"path": "logs/results.jsonl", "max_bytes": "40kB", "backups": 90, "compress": False}
     house = House(tmp_path, {"log": bounds})
     path_apart(log).parent.mkdir()
     with small_disk(tmp_path / "logs", size="400k") as disk:
