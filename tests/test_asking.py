@@ -1,6 +1,7 @@
 """Asking the daemon: which one is meant where none is named, and who may ask."""
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 from daemons import dropsight, running
 from dropsight.errors import DropsightError
 from dropsight.service.control import NAME, ControlServer, NotRunningError, ask
+from dropsight.service.supervision import Supervision
+from dropsight.service.troubles import Troubles
 
 USER, GROUP = 64_301, 64_302
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -125,7 +128,7 @@ def server(folder: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
         os.umask(before)
     os.chown(state, -1, GROUP)
     os.chown(state / NAME, -1, GROUP)
-    server.start()
+    server.start(Supervision(Troubles(logging.getLogger(__name__))))
     yield state
     server.close()
 

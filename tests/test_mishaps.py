@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from brokers import wait_until
+from brokers import free_port, mosquitto, wait_until
 from daemons import PHOTOS, House, running
 from dropsight.config import Config, Inference, Watch
 from dropsight.crashpoints import RAISE_VARIABLE
@@ -16,7 +16,9 @@ from dropsight.daemon.engine import open_engine
 from dropsight.errors import DamagedError, StoreError
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
+from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.mishaps import Mishaps
+from dropsight.service.supervision import Supervision
 from dropsight.service.troubles import Troubles
 
 ONE_WORKER = {"inference": {"workers": 1, "decoders": 1}}
@@ -25,6 +27,11 @@ ONE_WORKER = {"inference": {"workers": 1, "decoders": 1}}
 def drop(house: House, count: int) -> None:
     for number, photo in enumerate(PHOTOS[:count]):
         shutil.copy(photo, house.inbox / f"{number}.jpg")
+
+
+def drop_more(house: House) -> None:
+    for number, photo in enumerate(PHOTOS[:2]):
+        shutil.copy(photo, house.inbox / f"more-{number}.jpg")
 
 
 @pytest.mark.parametrize("point", ["in_decoding:poison", "in_invoke:2", "in_answer:2", "in_row:odd.jpg ok"])
@@ -62,6 +69,113 @@ def test_an_exception_around_an_image_costs_no_record(tmp_path: Path, point: str
         assert house.stop() == 0
     finally:
         house.kill()
+
+
+@pytest.mark.parametrize(
+    ("point", "thread"),
+    [
+        ("in_housekeeping:1", "housekeeping"),
+        ("in_watching:1", "cameras"),
+        ("in_scanning:1", "scan"),
+        ("in_events:3", "Thread-"),
+        ("in_serving:1", "web"),
+        ("in_control:2", "control"),
+        ("in_reporting:1", "the report"),
+    ],
+)
+def test_a_bug_in_a_thread_that_serves_no_single_image_is_told_and_its_work_is_begun_again(
+    tmp_path: Path, point: str, thread: str
+) -> None:
+    """It used to end the process."""
+    settings = {"web": {"listen": f"127.0.0.1:{free_port()}"}, "stats": {"interval_seconds": 1}}
+    house = House(tmp_path, {**settings, "cameras": {}, "watch": [{"path": "inbox", "silence": 1}]})
+    try:
+        house.spawn(**{RAISE_VARIABLE: point})
+        wait_until(house.answers)
+        drop(house, 2)
+        wait_until(lambda: house.status()["troubles"].get("threads", "").startswith(thread))
+        assert "Traceback" in house.daemon_log()
+        drop_more(house)
+        wait_until(lambda: len(house.records()) == 4 and not house.waiting())
+        wait_until(lambda: bool(house.status()["dashboard"]))
+        assert house.stop() == 0
+    finally:
+        house.kill()
+
+
+@pytest.mark.broker
+def test_a_bug_in_the_publisher_costs_no_message(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        house = House(tmp_path, {"mqtt": {"url": broker.url}})
+        try:
+            house.spawn(**{RAISE_VARIABLE: "in_publishing:1"})
+            wait_until(house.answers)
+            drop(house, 3)
+            wait_until(lambda: "mqtt met an internal error" in house.status()["troubles"].get("threads", ""))
+            wait_until(lambda: house.status()["mqtt"]["published"] == 3)
+            assert house.stop() == 0
+        finally:
+            house.kill()
+
+
+def test_a_bug_in_a_command_is_that_command_s(tmp_path: Path) -> None:
+    house = House(tmp_path, {})
+    try:
+        house.spawn(**{RAISE_VARIABLE: "in_command:1"})
+        wait_until(house.answers)
+        assert house.ask("rescan") == {
+            "command": "rescan",
+            "ok": False,
+            "error": "an internal error; the daemon's log has it",
+        }
+        assert house.ask("rescan")["ok"]
+        assert house.stop() == 0
+    finally:
+        house.kill()
+
+
+def test_a_bug_in_explaining_costs_one_explanation(tmp_path: Path) -> None:
+    house = House(tmp_path, {"explain": {"below_confidence": 1}})
+    try:
+        house.spawn(**{RAISE_VARIABLE: "in_explaining:1"})
+        wait_until(house.answers)
+        drop(house, 1)
+        wait_until(lambda: "explain met" in house.status()["troubles"].get("threads", ""))
+        drop_more(house)
+        wait_until(lambda: bool(list(house.processed.glob("*.why.jpg"))))
+        assert house.stop() == 0
+    finally:
+        house.kill()
+
+
+def test_work_that_falls_again_and_again_stays_a_trouble_and_is_begun_again_each_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    troubles = Troubles(logging.getLogger(__name__))
+    supervision = Supervision(troubles, first_pause_seconds=0.001)
+    begun: list[int] = []
+
+    def work() -> None:
+        begun.append(1)
+        if len(begun) < 6:
+            raise OverflowError
+
+    supervision.start("work", work).join()
+    assert len(begun) == 6
+    assert "for the 5th time in a row" in troubles.current()["threads"]
+    assert caplog.text.count("a bug ended work") == 5
+
+
+def test_a_journal_that_cannot_be_trusted_ends_the_process_from_any_thread() -> None:
+    troubles = Troubles(logging.getLogger(__name__))
+
+    def work() -> None:
+        raise DamagedError("malformed")
+
+    with Lifecycle() as lifecycle:
+        lifecycle.on_lost = lambda *_: None
+        Supervision(troubles).start("work", work).join()
+        assert isinstance(lifecycle.failure, DamagedError)
 
 
 def test_an_image_waits_for_descriptors_instead_of_failing(tmp_path: Path) -> None:

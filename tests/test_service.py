@@ -1,6 +1,7 @@
 """The smaller parts of the daemon."""
 
 import contextlib
+import logging
 import os
 import shutil
 import socket
@@ -23,6 +24,8 @@ from dropsight.service.dropfolder import DropFolder
 from dropsight.service.latency import SLOTS, LatencyHistogram
 from dropsight.service.notify import notify
 from dropsight.service.readiness import seconds_to_wait, writer
+from dropsight.service.supervision import Supervision
+from dropsight.service.troubles import Troubles
 
 DAY = 86_400
 
@@ -125,7 +128,7 @@ def test_the_control_socket_answers_known_commands_and_refuses_others(tmp_path: 
     deep = tmp_path / ("x" * 120)  # beyond the kernel's limit for a socket's path
     deep.mkdir()
     server = ControlServer(deep, {"status": lambda: b'{"fine":true}'}, otherwise=lambda _: b"what?")
-    server.start()
+    server.start(Supervision(Troubles(logging.getLogger(__name__))))
     assert ask(deep, "status") == b'{"fine":true}'
     assert ask(deep, "dance") == b"what?"
     server.close()
@@ -136,7 +139,7 @@ def test_the_control_socket_answers_known_commands_and_refuses_others(tmp_path: 
 
 def test_who_asks_slowly_or_nonsense_keeps_nobody_else_waiting(tmp_path: Path) -> None:
     server = ControlServer(tmp_path, {"status": lambda: b"{}"}, otherwise=lambda _: b"what?")
-    server.start()
+    server.start(Supervision(Troubles(logging.getLogger(__name__))))
     with contextlib.ExitStack() as stack:
         for sent in (b"", b'{"x":' + b"[" * 3000 + b"\n", b"\xff\n", b"{"):
             idle = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))

@@ -28,6 +28,7 @@ from dropsight.service.dropfolder import DropFolder
 from dropsight.service.inhand import InHand
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished
+from dropsight.service.supervision import Supervision
 from dropsight.service.troubles import Troubles
 from dropsight.service.work import Engine, Questions
 from dropsight.service.workers import HURRY_DEPTH, Workers
@@ -96,6 +97,7 @@ class Floor:
                 saw=lambda *_: None,
                 age_of=lambda _: 1000.0,
             ),
+            supervision=Supervision(self.notes.troubles),
         )
 
     def _look(self, _: str) -> bool:

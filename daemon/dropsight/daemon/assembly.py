@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from threading import Event, Thread
 
 from dropsight.config import Config
@@ -43,6 +44,7 @@ from dropsight.service.scanner import Scanner
 from dropsight.service.starts import Starts
 from dropsight.service.stats import Stats
 from dropsight.service.store import JournalReader, Store
+from dropsight.service.supervision import Supervision
 from dropsight.service.troubles import Troubles
 from dropsight.service.turns import Turns
 from dropsight.service.watchdog import Watchdog
@@ -55,6 +57,7 @@ from dropsight.sinks.terminal import Terminal
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
+LOST_OFTEN_SECONDS = 4.0
 
 
 class Daemon:
@@ -80,6 +83,7 @@ class Daemon:
             self._clock = Clock()
             self._stats = Stats(window_seconds=config.stats.window_seconds)
             self._troubles = Troubles(log, changed=self._on_trouble)
+            self._supervision = Supervision(self._troubles)
             state = config.store.path.parent
             self._in_hand = InHand(state / "in-hand")
             stack.callback(self._in_hand.close)
@@ -115,7 +119,10 @@ class Daemon:
                 finding=Finding(self._in_hand, self._troubles, cautious=lambda: self._starts.one_by_one),
             )
             self._explanations = Explanations(
-                config.explain, engine=lambda: self._workers.engine, backlog=self._backlog
+                config.explain,
+                engine=lambda: self._workers.engine,
+                backlog=self._backlog,
+                supervision=self._supervision,
             )
             stack.callback(self._explanations.stop)
             self._workers = self._make_workers(engine)
@@ -150,18 +157,19 @@ class Daemon:
             self._config, self._reread, lifecycle=lifecycle, troubles=self._troubles, swap=self._swap
         )
         recorder = start("recorder", self._recorder.run)
-        publisher = start("mqtt", self._publisher.run, daemon=True) if self._publisher else None
+        publisher = self._supervision.start("mqtt", self._publisher.run) if self._publisher else None
         self._workers.start(never_hurry=once)
-        self._control.start()
+        self._control.start(self._supervision)
         progress = Progress(self._backlog, self._scanner, self._workers, self._recorder)
         watchdog = Watchdog(progress.hung)
         housekeeping = Event()
+        lifecycle.on_lost = None if once else self._on_lost
         finder = self._work_once(lifecycle) if once else self._watch(housekeeping)
         model, roots = self._workers.engine.plan.spec.name, ", ".join(folder.root for folder in self._folders)
         log.info("%s is warm; watching %s", model, roots)
         self._reporter.ready()
         if self._web and not once:
-            self._web.start()
+            self._web.start(self._supervision)
         try:
             self._wait(lifecycle)
             if lifecycle.failure:
@@ -175,6 +183,7 @@ class Daemon:
             if lifecycle.successor is None:  # systemd would wait for the process to end
                 notify(STOPPING="1")
             watchdog.stop()
+            self._supervision.stop()
             housekeeping.set()
             self._scanner.stop()
             self._backlog.stop()
@@ -208,21 +217,24 @@ class Daemon:
     def _watch(self, stopped: Event) -> Thread:
         self._scanner.start_watching()
         for name, work in (("housekeeping", self._housekeeper.run), ("cameras", self._watching.run)):
-            Thread(target=work, args=(stopped,), name=name, daemon=True).start()
-        return start("scan", self._scanner.run)
+            self._supervision.start(name, partial(work, stopped))
+        return self._supervision.start("scan", self._scanner.run, daemon=False)
 
     def _wait(self, lifecycle: Lifecycle) -> None:
         interval = self._config.stats.interval_seconds
         next_line = time.monotonic() + interval
         while not lifecycle.wait(min(max(next_line - time.monotonic(), 0.0), LOOK_SECONDS)):
             self._starts.look()
+            self._supervision.look()
             if lifecycle.reload_asked:
                 lifecycle.reload_asked = False
-                with contextlib.suppress(ConfigError, ModelError):  # told as a trouble
+                # What is wrong with the config or the model is told as a trouble.
+                with self._supervision.contained("reload"), contextlib.suppress(ConfigError, ModelError):
                     self._reload()
             if time.monotonic() >= next_line:
                 self._clock.look()
-                self._reporter.tell_news(aloud=self._terminal is None)
+                with self._supervision.contained("the report"):
+                    self._reporter.tell_news(aloud=self._terminal is None)
                 next_line += interval
 
     def _reload(self) -> str:
@@ -319,7 +331,13 @@ class Daemon:
                 saw=self._watching.saw,
                 age_of=self._clock.age_seconds,
             ),
+            supervision=self._supervision,
         )
+
+    def _on_lost(self, name: str, error: BaseException) -> None:
+        """A thread is gone that is not ours to begin again; a walk finds out whether a watch has ended."""
+        if self._supervision.fell(name, error) <= LOST_OFTEN_SECONDS:
+            self._scanner.rescan()
 
     def _on_recorded(self, recorded: Sequence[Recorded]) -> None:
         self._watching.recorded(recorded)

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dropsight import crashpoints
 from dropsight.config import Explain, Watch
 from dropsight.errors import DropsightError, ModelError
 from dropsight.images.framing import Pixels
@@ -27,6 +28,7 @@ from dropsight.service.backlog import Backlog
 from dropsight.service.beneath import Top, write
 from dropsight.service.shelf import overlay_beside
 from dropsight.service.store import JournalReader, Unfiled
+from dropsight.service.supervision import Supervision
 from dropsight.service.work import Engine, Work
 from dropsight.web.pictures import find_image
 
@@ -51,15 +53,21 @@ PATIENCE_SECONDS = 0.5  # a group of invokes
 class Explanations:
     """`offer` never waits; one thread of the lowest priority does the work, while no image waits."""
 
-    def __init__(self, settings: Explain | None, *, engine: Callable[[], Engine], backlog: Backlog) -> None:
+    def __init__(
+        self,
+        settings: Explain | None,
+        *,
+        engine: Callable[[], Engine],
+        backlog: Backlog,
+        supervision: Supervision,
+    ) -> None:
         self._settings, self._engine, self._backlog = settings, engine, backlog
         self._jobs: queue.PriorityQueue[tuple[int, int, Job | None]] = queue.PriorityQueue()
         self._turn, self._count = itertools.count(), itertools.count(1)
         self._made_for: Engine | None = None
         self._explainer: Explainer | None = None
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="explain")
-        self._thread.start()
+        self._thread = supervision.start("explain", self._run, daemon=False)
 
     def offer(self, work: Work, answer: Answer) -> str | None:
         """Return where the overlay is going to lie, None where there is to be none."""
@@ -117,6 +125,9 @@ class Explanations:
                 future.set_result(work())
             except DropsightError as error:
                 future.set_exception(error)
+            except Exception:
+                future.set_exception(DropsightError("an internal error; the daemon's log has it"))
+                raise
 
         self._put(ASKED, answer)
         try:
@@ -128,6 +139,7 @@ class Explanations:
         # The interpreter's own threads are started by this one, and inherit it.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
         while job := self._jobs.get()[2]:
+            crashpoints.reach("in_explaining")
             job()
 
     def _overlay(self, work: Work, class_index: int, relative: str) -> None:

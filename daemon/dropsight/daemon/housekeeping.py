@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from dropsight import crashpoints
 from dropsight.daemon.ledger import Ledger
 from dropsight.errors import DamagedError, StoreError
 from dropsight.service.clock import Clock
@@ -43,6 +44,7 @@ class Housekeeper:
 
     def keep_house(self, stopped: threading.Event) -> None:
         """Raises DamagedError; any other refusal of the journal's is told, and there is a next time."""
+        crashpoints.reach("in_housekeeping")
         try:
             self._sweep(stopped)
             self._recorder.forget_kept(self._ledger.gone(self._folders))

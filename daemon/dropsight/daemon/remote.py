@@ -1,12 +1,16 @@
 """The commands that come by MQTT and by the control socket."""
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import msgspec
 
+from dropsight import crashpoints
 from dropsight.errors import DropsightError
 from dropsight.names import as_json
+
+log = logging.getLogger(__name__)
 
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,9 +39,13 @@ class Remote:
         if name not in self._deeds:
             return _answer(name, error=f"unknown command; known are {', '.join(self._deeds)}")
         try:
+            crashpoints.reach("in_command")
             return _answer(name, result=self._deeds[name](order))
         except DropsightError as error:
             return _answer(name, error=str(error))
+        except Exception:  # one command's, whatever it is
+            log.exception("an internal error with the command %s", name)
+            return _answer(name, error="an internal error; the daemon's log has it")
 
 
 def _answer(command: str | None, *, result: object = None, error: str | None = None) -> bytes:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from dropsight import crashpoints
 from dropsight.config import Config
 from dropsight.inference.pipeline import timestamp
 from dropsight.names import as_json
@@ -110,6 +111,7 @@ class Reporter:
 
     def tell_news(self, *, aloud: bool) -> None:
         """Say how it goes where something was done or has changed since it was last said."""
+        crashpoints.reach("in_reporting")
         snapshot = self.snapshot()
         news = _news(snapshot)
         if aloud and news != self._said:

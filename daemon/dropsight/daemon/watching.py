@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from dropsight import crashpoints
 from dropsight.config import Cameras
 from dropsight.errors import StoreError
 from dropsight.inference.pipeline import Prepared
@@ -116,6 +117,7 @@ class Watching:
                 unsaved = 0.0
 
     def look(self) -> None:
+        crashpoints.reach("in_watching")
         counters = self._backlog.counters()
         self.watch.judge_silence(self._limits, at_rest=not (counters.queued or counters.in_hand))
         self._forget()

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import msgspec
 
+from dropsight import crashpoints
 from dropsight.errors import DropsightError, StoreError, machine_error
+from dropsight.service.supervision import Supervision
 
 log = logging.getLogger(__name__)
 
@@ -57,17 +59,17 @@ class ControlServer:
         except OSError as error:
             self._listener.close()
             raise StoreError(f"{folder / NAME} cannot be made: {error.strerror}") from error
-        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+        self._thread: threading.Thread | None = None
         self._free = threading.BoundedSemaphore(AT_ONCE)
 
-    def start(self) -> None:
+    def start(self, supervision: Supervision) -> None:
         self._listener.listen(AT_ONCE)
-        self._thread.start()
+        self._thread = supervision.start("control", self._run)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        if self._thread.is_alive():
+        if self._thread:
             self._thread.join(TIMEOUT_SECONDS)
         self._listener.close()
         with contextlib.suppress(OSError):  # the disk may be gone; the next start makes room for its own
@@ -75,6 +77,7 @@ class ControlServer:
 
     def _run(self) -> None:
         while True:
+            crashpoints.reach("in_control")
             try:
                 connection, _ = self._listener.accept()
             except OSError as error:
@@ -83,7 +86,12 @@ class ControlServer:
                     continue
                 return  # closed
             self._free.acquire()
-            threading.Thread(target=self._serve, args=(connection,), name="control", daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(connection,), name="control", daemon=True).start()
+            except RuntimeError as error:  # no thread is left: whoever asks may do so again
+                log.warning("a question over the control socket has no answer: %s", error)
+                connection.close()
+                self._free.release()
 
     def _serve(self, connection: socket.socket) -> None:
         try:

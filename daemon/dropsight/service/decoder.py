@@ -62,7 +62,12 @@ class Decoder:
         most = 1
         while group := self._backlog.take_group(most):
             began = time.monotonic()
-            decoded = self._work_through(group)
+            try:
+                decoded = self._work_through(group)
+            except BaseException:
+                for candidate in group:  # whoever waits for one of them to be done would wait for ever
+                    self._backlog.let_pass(candidate)
+                raise
             if decoded:  # the others cost next to nothing, and say nothing of what the next will cost
                 seconds_each = max(time.monotonic() - began, 1e-6) / decoded
                 most = min(max(int(GROUP_SECONDS / seconds_each), 1), GROUP_IMAGES)

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # timeout(1) signals its child and then the child's group: that is one wish.
 ONE_WISH_SECONDS = 0.5
+# Between a commit and what follows from it, only a start sorts out what is done and what is not.
+ESSENTIAL = {"recorder"}
 
 
 class Lifecycle:
@@ -34,6 +37,8 @@ class Lifecycle:
         self.reload_asked = False
         self.successor: Config | None = None
         self.failure: BaseException | None = None
+        self.on_lost: Callable[[str, BaseException], None] | None = None
+        """Who is told of a thread that a bug ended, where others go on without it."""
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
@@ -103,11 +108,15 @@ class Lifecycle:
         self.reload_asked = True
 
     def _on_thread_failure(self, hook: threading.ExceptHookArgs) -> None:
-        """A bug in a thread ends the process: the folder is the state, so a restart is the recovery."""
-        if isinstance(hook.exc_value, DropsightError):
-            log.error("%s", hook.exc_value)
+        """A bug in what all depends on ends the process: the folder is the state, a restart the recovery."""
+        name = hook.thread.name if hook.thread else "a thread"
+        error = hook.exc_value or hook.exc_type()
+        if isinstance(error, DropsightError):
+            log.error("%s", error)
+        elif self.on_lost and name not in ESSENTIAL:
+            self.on_lost(name, error)
+            return
         else:
-            name = hook.thread.name if hook.thread else "a thread"
-            log.critical("a bug ended %s", name, exc_info=hook.exc_value)
-        self.failure = hook.exc_value
+            log.critical("a bug ended %s", name, exc_info=error)
+        self.failure = error
         self.request_stop()

@@ -84,6 +84,7 @@ class Scanner:
         next_walk = dict.fromkeys(self._watchers, 0.0)
         while not self._stopped:
             self.heartbeats.beat(NAME)
+            crashpoints.reach("in_scanning")
             while self._arrived:
                 folder, path = self._arrived.popleft()
                 self.walk(folder, path)

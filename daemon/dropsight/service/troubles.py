@@ -11,9 +11,9 @@ from dropsight.names import as_text
 
 REMIND_SECONDS = 300.0
 PARTS = (
-    *("announcements", "cameras", "config", "depth", "failures", "filing", "folders", "housekeeping"),
-    *("internal", "journal", "kernels", "log", "machine", "model", "mqtt", "records", "secrets", "start"),
-    *("syncing", "web"),
+    *("announcements", "cameras", "config", "crowd", "depth", "failures", "filing", "folders"),
+    *("housekeeping", "internal", "journal", "kernels", "log", "machine", "model", "mqtt", "records"),
+    *("secrets", "start", "syncing", "threads", "web"),
 )
 
 
@@ -35,14 +35,20 @@ class Troubles:
             self._current[part] = (text, now)
         self.log.warning("%s", text)
         if known != text:
-            self.changed()
+            self._tell()
 
     def cleared(self, part: str) -> None:
         with self._lock:
             over = self._current.pop(part, None)
         if over:
             self.log.info("%s: in order again", part)
+            self._tell()
+
+    def _tell(self) -> None:
+        try:
             self.changed()
+        except Exception:  # whoever tells of a trouble is not to have another
+            self.log.exception("an internal error in telling of a trouble")
 
     def any(self) -> bool:
         return bool(self._current)

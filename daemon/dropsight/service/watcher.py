@@ -80,8 +80,12 @@ class Watcher:
 
     def renew_if_replaced(self) -> None:
         """Watch anew when another folder stands at the path: a disk was mounted, the folder made again."""
-        if self._observer and self._watched != _inode(self._folder.root):
-            log.info("%s: another folder than before: watched anew", self._folder.root)
+        if self._observer is None:
+            return
+        replaced = self._watched != _inode(self._folder.root)
+        if replaced or not self._is_whole(self._observer):
+            why = "another folder than before" if replaced else "a part of the watch has ended"
+            log.info("%s: %s: watched anew", self._folder.root, why)
             self.stop()
             self.start()
 
@@ -90,6 +94,9 @@ class Watcher:
         for emitter in self._observer.emitters if self._observer else ():
             if isinstance(emitter, _ArrivalEmitter):
                 emitter.watch_too(path)
+
+    def _is_whole(self, observer: BaseObserver) -> bool:
+        return observer.is_alive() and all(emitter.is_alive() for emitter in observer.emitters)
 
     def stop(self) -> None:
         if self._observer:
@@ -158,6 +165,10 @@ class _ArrivalEmitter(InotifyEmitter):
             self.queue_event(DirCreatedEvent(os.fsdecode(event.path)))
         else:
             super().build_and_queue_event(event, full_events=full_events)
+
+    def queue_events(self, timeout: float, *, full_events: bool = False) -> None:
+        crashpoints.reach("in_events")
+        super().queue_events(timeout, full_events=full_events)
 
     def watch_too(self, path: str) -> None:
         if isinstance(self._inotify, _ArrivalWatchGroup):

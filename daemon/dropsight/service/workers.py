@@ -2,6 +2,7 @@
 
 import queue
 import threading
+from functools import partial
 
 from dropsight.config import Queue
 from dropsight.errors import ImageError, ModelError
@@ -15,6 +16,7 @@ from dropsight.service.mishaps import Mishaps
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished
 from dropsight.service.scheduling import keep_the_core
+from dropsight.service.supervision import Supervision
 from dropsight.service.work import Engine, Invoked, Questions, Work
 
 HURRY_DEPTH = 32
@@ -36,6 +38,7 @@ class Workers:
         recorder: Recorder,
         in_hand: InHand,
         questions: Questions,
+        supervision: Supervision,
     ) -> None:
         self._settings, self._backlog, self._recorder = queue_settings, backlog, recorder
         self._never_hurry = False
@@ -58,12 +61,10 @@ class Workers:
             heartbeats=self.heartbeats,
             questions=questions,
         )
-        bodies = [Decoder(slot, line) for slot in range(decoders)]
-        self._decoders = [threading.Thread(target=body.run, name=body.name) for body in bodies]
-        self._interpreters = [
-            threading.Thread(target=self._interpret, args=(number, decoders), name=_interpreter(number))
-            for number in range(len(engine.models))
-        ]
+        self._bodies = [Decoder(slot, line) for slot in range(decoders)]
+        self._decoders: list[threading.Thread] = []
+        self._interpreters: list[threading.Thread] = []
+        self._supervision = supervision
 
     def swap(self, engine: Engine) -> None:
         """Have the next image to be examined use this engine, which has as many models as the one before."""
@@ -76,8 +77,13 @@ class Workers:
     def start(self, *, never_hurry: bool) -> None:
         """Begin; `never_hurry` keeps test-time augmentation however much waits."""
         self._never_hurry = never_hurry
-        for thread in (*self._interpreters, *self._decoders):
-            thread.start()
+        begin = partial(self._supervision.start, daemon=False)
+        decoders = len(self._bodies)
+        self._interpreters = [
+            begin(_interpreter(number), partial(self._interpret, number, decoders))
+            for number in range(len(self._engine.models))
+        ]
+        self._decoders = [begin(body.name, body.run) for body in self._bodies]
 
     def depth(self) -> int:
         return self._tensors.qsize()

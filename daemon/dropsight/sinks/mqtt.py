@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from dropsight import crashpoints
 from dropsight.config import Mqtt
 from dropsight.errors import DamagedError, SinkError, StoreError
 from dropsight.images.framing import Pixels
@@ -197,6 +198,7 @@ class Publisher:
         log.info("connected to %s (MQTT %s)", self._broker.shown, self._protocol)
         self._say_what_lacks(connection.offers.lacking)
         try:
+            crashpoints.reach("in_publishing")
             Session(self._task, connection).run()
         finally:
             self._connection, self.connected = None, False

@@ -7,10 +7,11 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
-from dropsight import installing
+from dropsight import crashpoints, installing
 from dropsight.config import Web, host_and_port, token
 from dropsight.errors import DropsightError
 from dropsight.service.recording import Recorded
+from dropsight.service.supervision import Supervision
 from dropsight.service.troubles import Troubles
 from dropsight.web.access import Access
 from dropsight.web.overview import Overviews
@@ -38,10 +39,10 @@ class WebServer:
         self._overviews = Overviews(sources, protected=self._access.token is not None, newest=newest)
         self._stopping = threading.Event()
         self._end: Callable[[], None] = lambda: None
-        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        self._thread.start()
+    def start(self, supervision: Supervision) -> None:
+        self._thread = supervision.start("web", self._run)
 
     @property
     def watchers(self) -> int:
@@ -66,7 +67,7 @@ class WebServer:
     def close(self) -> None:
         self._stopping.set()
         self._end()
-        if self._thread.is_alive():
+        if self._thread:
             self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:
@@ -88,6 +89,7 @@ class WebServer:
                 continue
             self.troubles.cleared("web")
             with listener:
+                crashpoints.reach("in_serving")
                 asyncio.run(serve(listener, self._overviews, self._access, on_started=self._on_started))
             self.address = None
 
