@@ -89,9 +89,10 @@ class Installation:
         environ = {**self.environ, **more}
         return subprocess.run(command, env=environ, umask=umask, check=False, capture_output=True, text=True)
 
-    def done(self, *options: str, umask: int = 0o022) -> None:
+    def done(self, *options: str, umask: int = 0o022) -> str:
         done = self.install(*options, umask=umask)
         assert done.returncode == 0, done.stderr
+        return done.stderr
 
     def version(self) -> str:
         words: list[str | Path] = [self.program, "--version"]
@@ -115,6 +116,7 @@ class Upgraded:
     house: Installation
     earlier: str
     first: Path
+    said: str
 
 
 @pytest.fixture(scope="module")
@@ -127,14 +129,17 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Upgraded:
     house.program.parent.mkdir(parents=True)
     house.program.write_text("#!/bin/sh\necho dropsight 0\n")
     house.program.chmod(0o777)
-    house.done(umask=0o077)
+    python = house.program.with_name("python")
+    python.write_text(f"#!/bin/sh\ntouch {house.root}/was-run\n")
+    python.chmod(0o777)
+    said = house.done(umask=0o077)
     house.done("--back")
     earlier = f"{house.program.stat().st_mode:o} {house.version()}"
     house.done("--back")
     first = house.program.resolve()
     house.config.write_text(house.config.read_text() + "device: mine\n")
     house.done(umask=0)
-    return Upgraded(house, earlier, first)
+    return Upgraded(house, earlier, first, said)
 
 
 @pytest.mark.slow
@@ -189,6 +194,12 @@ def test_without_an_index_the_installed_release_stays_and_nothing_else(
 def test_what_was_installed_before_there_were_releases_can_be_gone_back_to(upgraded: Upgraded) -> None:
     """And nobody but root writes it any more."""
     assert upgraded.earlier == "100755 dropsight 0"
+
+
+@pytest.mark.slow
+def test_root_runs_nothing_that_everybody_could_write(upgraded: Upgraded) -> None:
+    assert not (upgraded.house.root / "was-run").exists()
+    assert "does not come along: everybody could write there" in upgraded.said
 
 
 @pytest.mark.slow
