@@ -252,3 +252,53 @@ def test_a_broker_that_lets_nobody_listen_is_told_of(tmp_path: Path) -> None:
         wait_until(lambda: "does not let us listen to dropsight/test/command" in house.daemon_log())
         shutil.copy(PHOTOS[0], house.inbox)
         wait_until(lambda: house.status()["mqtt"]["published"] == 1)
+
+
+def highest_memory_bytes(house: House) -> int:
+    assert house.process
+    text = Path(f"/proc/{house.process.pid}/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("VmHWM"))
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_a_command_of_any_size_takes_no_memory_and_records_go_on(tmp_path: Path, protocol: str) -> None:
+    with (
+        mosquitto(tmp_path) as broker,
+        Subscriber(broker.port) as subscriber,
+        running(tmp_path, mqtt={"url": broker.url, "protocol": protocol}) as house,
+    ):
+        wait_until(lambda: bool(subscriber.topics("/stats")))
+        before = highest_memory_bytes(house)
+        subscriber.leave()  # it would be sent all of it, too
+        publish.single(
+            "dropsight/test/command", bytes(100_000_000), qos=1, port=broker.port, hostname="127.0.0.1"
+        )
+        if protocol == "3.1.1":
+            wait_until(lambda: "hung up on the broker" in house.daemon_log())
+        wait_until(lambda: house.status()["mqtt"]["connected"])
+        subscriber.come()
+        shutil.copy(PHOTOS[0], house.inbox)
+        wait_until(lambda: bool(subscriber.topics("/result/")))
+        order(broker, b'{"command": "rescan"}')
+        wait_until(lambda: bool(subscriber.topics("command/response")))
+        assert highest_memory_bytes(house) - before < 60_000_000
+
+
+@pytest.mark.broker
+def test_thousands_of_commands_are_few_lines_and_few_deeds(tmp_path: Path) -> None:
+    with (
+        mosquitto(tmp_path) as broker,
+        Subscriber(broker.port) as subscriber,
+        running(tmp_path, mqtt={"url": broker.url}) as house,
+    ):
+        wait_until(lambda: bool(subscriber.topics("/stats")))
+        lines = house.daemon_log().count("\n")
+        for number in range(5_000):
+            subscriber.publish("dropsight/test/command", b'{"command": "rescan"}' if number % 2 else b"?")
+        shutil.copy(PHOTOS[0], house.inbox)
+        wait_until(lambda: bool(subscriber.topics("/result/")))
+        wait_until(lambda: len(subscriber.topics("test/command")) >= 5_000)
+        wait_until(lambda: "commands were not carried out" in house.daemon_log())
+        assert house.daemon_log().count("\n") - lines < 10
+        assert len(subscriber.topics("command/response")) < 1_000
