@@ -195,3 +195,86 @@ def test_what_is_heard_of_a_path_while_its_file_is_looked_for_is_not_lost() -> N
     backlog.hint(FOLDER, "/in/a.jpg", closed=True)
     backlog.finish(candidate, "ok")
     assert backlog.counters().queued == 1
+
+
+def put(backlog: Backlog, camera: str, count: int) -> list[str]:
+    paths = [f"/in/{camera}/{number:03}.jpg" for number in range(count)]
+    for number, path in enumerate(paths):
+        assert backlog.hint(FOLDER, path, closed=True), number
+    return paths
+
+
+def postpone_all(backlog: Backlog) -> None:
+    while backlog.counters().queued:
+        candidate = backlog.take()
+        assert candidate
+        backlog.postpone(candidate, seconds=1000)
+
+
+def test_what_is_postponed_leaves_its_room_to_others_and_a_camera_has_a_quarter_of_the_places() -> None:
+    backlog, told = Backlog(capacity=8), list[str]()
+    backlog.gave_way = lambda: told.append("gave way")
+    for camera in ("flood", "flood too"):
+        put(backlog, camera, 8)
+        postpone_all(backlog)
+        assert backlog.room() == 8
+        assert adds_up(backlog)
+    assert backlog.counters().postponed == 4
+    assert told == ["gave way"]
+    assert backlog.crowded() == [
+        f"{camera}: 2 files are held open by their writers or still change"
+        for camera in ("flood", "flood too")
+    ]
+    assert backlog.take_let_go() == {FOLDER: True}
+    (path,) = put(backlog, "other", 1)
+    candidate = backlog.take()
+    assert candidate
+    assert candidate.path == path
+
+
+def test_what_has_no_place_among_the_postponed_is_taken_anew_when_it_is_heard_of() -> None:
+    backlog = Backlog(capacity=4)
+    paths = put(backlog, "cam", 3)
+    postpone_all(backlog)
+    assert backlog.counters().waiting == 1
+    assert backlog.hint(FOLDER, paths[2], closed=True)
+    candidate = backlog.take()
+    assert candidate
+    assert candidate.path == paths[2]
+    backlog.hint(FOLDER, paths[0], closed=True)
+    first = backlog.take()
+    assert first
+    backlog.finish(first, "ok")
+    assert backlog.crowded() == []
+    backlog.postpone(candidate, seconds=1000)
+    assert backlog.counters().postponed == 1
+
+
+def test_a_file_that_was_not_ready_at_its_turn_goes_behind_those_that_wait() -> None:
+    """One that is touched again and again would always be the oldest."""
+    backlog = Backlog()
+    backlog.offer(FOLDER, "/in/touched.jpg", since=0.0)
+    touched = backlog.take()
+    assert touched
+    backlog.postpone(touched, seconds=1000)
+    backlog.offer(FOLDER, "/in/later.jpg", since=1.0)
+    backlog.hint(FOLDER, "/in/touched.jpg", closed=True)
+    assert [candidate.path for candidate in (backlog.take(), backlog.take()) if candidate] == [
+        "/in/later.jpg",
+        "/in/touched.jpg",
+    ]
+
+
+def test_what_is_on_record_and_cannot_be_filed_leaves_its_room_to_others() -> None:
+    backlog = Backlog(capacity=4)
+    put(backlog, "closed", 4)
+    candidates = [backlog.take() for _ in range(4)]
+    for candidate in candidates:
+        assert candidate
+        backlog.set_aside(candidate)
+    assert (backlog.room(), backlog.aside_of(FOLDER, "closed")) == (4, 4)
+    for candidate in candidates:
+        assert candidate
+        backlog.finish(candidate, "ok")
+    assert backlog.aside_of(FOLDER, "closed") == 0
+    assert adds_up(backlog)

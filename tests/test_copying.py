@@ -29,7 +29,7 @@ def original_of(folder: Path, name: str) -> tuple[Original, int]:
 
 def kept(house: House) -> int:
     with closing(house.journal()) as db:
-        count: int = db.execute("SELECT count(*) FROM kept").fetchone()[0]
+        count: int = db.execute("SELECT count(*) FROM ledger").fetchone()[0]
     return count
 
 

@@ -278,7 +278,7 @@ def test_a_suspect_waits_until_it_is_alone_and_others_until_it_is_done(tmp_path:
     assert second
     assert second.path.endswith("b.jpg")
     taker.join()
-    backlog.let_pass(second)
+    backlog.set_aside(second)
     assert backlog.take()
 
 

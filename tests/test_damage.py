@@ -20,7 +20,7 @@ def filled_journal(tmp_path: Path) -> House:
     house = House(tmp_path, {})
     drop(house, 300)
     assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
-    with sqlite3.connect(tmp_path / "state" / "journal.db") as db:
+    with closing(sqlite3.connect(tmp_path / "state" / "journal.db")) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return house
 
@@ -38,7 +38,7 @@ def test_a_damaged_journal_is_set_aside_and_what_is_readable_is_saved(tmp_path: 
     assert done.returncode == 0
     assert "was damaged" in done.stderr
     assert len(list((tmp_path / "state").glob("journal.db.damaged-*"))) == 1
-    with sqlite3.connect(journal) as db:
+    with closing(sqlite3.connect(journal)) as db:
         saved = db.execute("SELECT count(*) FROM record").fetchone()[0]
     assert 100 < saved <= 302
     assert len(names(house)) == len(set(names(house))) == 302
@@ -111,7 +111,7 @@ def test_damage_that_only_the_publisher_meets_ends_the_daemon_and_is_mended_at_t
 
 def test_a_journal_of_a_newer_version_is_one_line_and_exit_2(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
-    with sqlite3.connect(tmp_path / "state" / "journal.db") as db:
+    with closing(sqlite3.connect(tmp_path / "state" / "journal.db")) as db:
         db.execute("PRAGMA user_version = 99")
     done = dropsight("run", "--mqtt", "none", "--once", cwd=tmp_path)
     assert done.returncode == 2

@@ -158,6 +158,18 @@ def test_a_file_that_became_another_in_the_last_instant_goes_back(
     assert files(tmp_path) == [path]
 
 
+def test_a_file_that_got_a_second_name_in_the_last_instant_is_copied_after_all(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    path = shelf.put("a.jpg")
+    original = shelf.original("a.jpg")
+    os.link(path, tmp_path / "mine.jpg")
+    put_as(original, os.open(shelf.processed, os.O_PATH), "a.jpg", reason=None, part="part")
+    (tmp_path / "mine.jpg").write_bytes(b"another picture")
+    (filed,) = files(shelf.processed)
+    assert filed.read_bytes() == b"image"
+    assert files(shelf.inbox) == []
+
+
 def test_a_file_that_goes_back_replaces_no_third(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     path = shelf.put("a.jpg")

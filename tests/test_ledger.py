@@ -1,6 +1,7 @@
 """Which files of a folder whose files are kept are on record."""
 
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -8,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from daemons import PHOTOS, House, dropsight
 from dropsight.config import Watch
 from dropsight.daemon.housekeeping import Housekeeper
 from dropsight.daemon.ledger import Ledger
 from dropsight.records import drop_id
 from dropsight.service.clock import Clock
 from dropsight.service.dropfolder import DropFolder
+from dropsight.service.keeping import Kept, News, digest_of
 from dropsight.service.store import Row, Store
 from test_recorder import Desk
 
@@ -25,22 +28,142 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
-def kept(store: Store, path: Path) -> str:
-    """A file of ours and its row."""
-    path.write_bytes(b"x")
+class Reading:
+    """A ledger over a journal, and what it has to tell of."""
+
+    def __init__(self, store: Store, *, device: str = "d") -> None:
+        self.told = News()
+        self.ledger = Ledger(store.path, device=device, note=self._note)
+
+    def _note(self, news: News) -> None:
+        self.told = News.merged([self.told, news])
+
+
+def record(store: Store, path: Path, content: bytes = b"x") -> Path:
+    """A file of ours that is on record."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
     stat = path.stat()
     record_id = drop_id("d", path.name.encode(), stat.st_size, stat.st_mtime_ns)
-    line = b'{"latency_ms":{"total":0.0}}'
-    store.add([Row(record_id, os.fsencode(path), 1, stat.st_mtime_ns, "c", "ok", line, kept=True)])
+    line, row = b'{"latency_ms":{"total":0.0}}', Kept.of(str(path), stat, digest_of(content))
+    store.add([Row(record_id, row.path, row.size, row.mtime_ns, "c", "ok", line, kept=row)])
+    return path
+
+
+def as_before(store: Store, path: Path) -> str:
+    """Have the journal know it as earlier versions did, its record long pruned."""
+    stat = path.stat()
+    record_id = drop_id("d", path.name.encode(), stat.st_size, stat.st_mtime_ns)
+    with sqlite3.connect(store.path) as db:
+        db.execute("DELETE FROM record")
+        db.execute("DELETE FROM ledger")
+        db.execute("INSERT INTO kept VALUES (?, ?)", (record_id, os.fsencode(path)))
+    db.close()
     return record_id
 
 
+def keeping(root: Path) -> DropFolder:
+    return DropFolder.open(Watch(path=root, after="keep"))
+
+
 def test_what_is_gone_from_a_kept_folder_is_forgotten(tmp_path: Path, store: Store) -> None:
-    (tmp_path / "in").mkdir()
-    folder = DropFolder.open(Watch(path=tmp_path / "in", after="keep"))
-    gone, _ = (kept(store, tmp_path / "in" / name) for name in ("a.jpg", "b.jpg"))
-    (tmp_path / "in" / "a.jpg").unlink()
-    assert Ledger(store.path, device="d").gone([folder]) == [gone]
+    gone, _ = (record(store, tmp_path / "in" / name) for name in ("a.jpg", "b.jpg"))
+    gone.unlink()
+    assert Reading(store).ledger.news([keeping(tmp_path / "in")]).gone == [os.fsencode(gone)]
+
+
+def test_a_new_name_of_the_device_makes_no_image_new(tmp_path: Path, store: Store) -> None:
+    path = record(store, tmp_path / "in" / "a.jpg")
+    assert Reading(store, device="another").ledger.skips(keeping(tmp_path / "in"), str(path))
+
+
+def test_a_file_of_the_same_name_size_and_time_in_another_folder_is_new(tmp_path: Path, store: Store) -> None:
+    path = record(store, tmp_path / "in" / "a.jpg")
+    other = tmp_path / "in2" / "a.jpg"
+    other.parent.mkdir()
+    shutil.copy2(path, other)
+    assert not Reading(store).ledger.skips(keeping(tmp_path / "in2"), str(other))
+
+
+def test_a_file_written_anew_with_its_size_and_time_as_before_is_new(tmp_path: Path, store: Store) -> None:
+    path = record(store, tmp_path / "in" / "a.jpg")
+    times = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    path.write_bytes(b"y")
+    os.utime(path, ns=times)
+    assert not Reading(store).ledger.skips(keeping(tmp_path / "in"), str(path))
+
+
+def test_a_file_with_other_permissions_or_on_another_disk_is_known_by_its_content_and_read_once(
+    tmp_path: Path, store: Store
+) -> None:
+    path, folder = record(store, tmp_path / "in" / "a.jpg"), keeping(tmp_path / "in")
+    reading = Reading(store)
+    assert reading.ledger.skips(folder, str(path))
+    assert not reading.told
+    path.chmod(0o600)
+    shutil.copy2(path, tmp_path / "copy")
+    (tmp_path / "copy").replace(path)
+    assert reading.ledger.skips(folder, str(path))
+    (known,) = reading.told.known
+    assert known.untouched(path.stat())
+
+
+def test_what_an_earlier_version_recorded_is_known_and_from_then_on_without_the_device_s_name(
+    tmp_path: Path, store: Store
+) -> None:
+    path, folder = record(store, tmp_path / "in" / "a.jpg"), keeping(tmp_path / "in")
+    former = as_before(store, path)
+    reading = Reading(store)
+    assert reading.ledger.skips(folder, str(path))
+    news = reading.ledger.news([folder])
+    assert news.former == [former]
+    store.note_kept(news)
+    assert Reading(store, device="another").ledger.skips(folder, str(path))
+
+
+def test_records_of_an_earlier_version_tell_the_ledger_of_their_files_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path / "journal.db")
+    path = record(store, tmp_path / "in" / "a.jpg")
+    store.close()
+    with sqlite3.connect(store.path) as db:
+        db.execute("INSERT INTO kept SELECT id, path FROM record")
+        db.execute("DELETE FROM ledger")
+        db.execute("UPDATE record SET inode = NULL, changed_ns = NULL")
+    db.close()
+    store = Store(store.path)
+    assert Reading(store, device="another").ledger.skips(keeping(tmp_path / "in"), str(path))
+    store.close()
+
+
+def test_a_new_host_name_two_folders_alike_and_a_file_written_anew_at_the_running_daemon(
+    tmp_path: Path,
+) -> None:
+    """The archive is not classified once more; what is new is, and with an id of its own."""
+    watch = [{"path": name, "after": "keep"} for name in ("inbox", "second")]
+    photos = [PHOTOS[0].read_bytes(), PHOTOS[1].read_bytes()]
+    size = max(map(len, photos))
+    same_size = [data.ljust(size, b"\0") for data in photos]
+
+    def put(folder: str, data: bytes) -> None:
+        target = tmp_path / folder / "cam" / "s.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(".part")
+        part.write_bytes(data)
+        os.utime(part, (1_790_000_000, 1_790_000_000))
+        part.replace(target)
+
+    put("inbox", same_size[0])
+    put("second", same_size[1])
+    for device in ("one", "two"):
+        house = House(tmp_path, {"watch": watch, "device": device})
+        assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+        assert len(house.records()) == 2
+    put("inbox", same_size[1])
+    assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+    assert len({each["id"] for each in house.records()}) == 3
+    assert len({each["predicted_class"] for each in house.records()}) == 2
 
 
 def test_a_journal_that_cannot_be_read_is_a_trouble_until_it_can_and_ends_no_housekeeping(
@@ -49,7 +172,7 @@ def test_a_journal_that_cannot_be_read_is_a_trouble_until_it_can_and_ends_no_hou
     desk = Desk(tmp_path)
     folder = DropFolder.open(Watch(path=desk.inbox, after="keep"))
     (desk.inbox / "a.jpg").touch()
-    ledger = Ledger(desk.store.path, device="d")
+    ledger = Ledger(desk.store.path, device="d", note=desk.recorder.note_kept)
     keeper = Housekeeper([folder], Clock(), ledger, desk.recorder, journal=desk.store.path, remembers=100_000)
     with sqlite3.connect(desk.store.path) as db:
         db.execute("ALTER TABLE kept RENAME TO away")
@@ -66,9 +189,9 @@ def test_a_kept_folder_that_is_empty_all_at_once_is_not_forgotten(tmp_path: Path
     """A share that is not mounted just now: with it back, each image would get a second line."""
     (tmp_path / "in").mkdir()
     folder = DropFolder.open(Watch(path=tmp_path / "in", after="keep"))
-    kept(store, tmp_path / "in" / "a.jpg")
+    record(store, tmp_path / "in" / "a.jpg")
     (tmp_path / "in" / "a.jpg").unlink()
-    ledger = Ledger(store.path, device="d")
-    assert ledger.gone([folder]) == []
+    ledger = Reading(store).ledger
+    assert not ledger.news([folder])
     (tmp_path / "in").rmdir()
-    assert ledger.gone([folder]) == []
+    assert not ledger.news([folder])

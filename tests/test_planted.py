@@ -1,9 +1,10 @@
 """What strangers plant where images come from and go to: no link is followed, filed, or written through."""
 
 import os
+import random
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from dropsight.crashpoints import VARIABLE
 from dropsight.records import drop_id
 from dropsight.service import beneath
 from dropsight.service.beneath import Top, open_folder
+from torture import small_pictures
 
 BROKEN = b"no picture"
 SECRET = b"dropsight's own"
@@ -263,3 +265,45 @@ def test_an_overlay_is_written_through_no_link(tmp_path: Path) -> None:
         (house.processed / f"{name}.part").symlink_to(secret / "part")
         assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
         assert sorted(path.name for path in house.processed.iterdir()) == sorted([name, "x.jpg"])
+
+
+@pytest.mark.parametrize("after", ["move", "delete"])
+def test_of_pictures_exchanged_under_the_daemon_s_hands_none_is_filed_or_deleted_without_a_record(
+    tmp_path: Path, after: str
+) -> None:
+    """Somebody takes pictures away again and puts others in their place, as fast as can be."""
+    with running(tmp_path, watch=[{"path": "inbox", "after": after}]) as house:
+        dropped, taken = exchange_pictures(house, 200)
+        wait_until(lambda: not house.waiting() and house.counters()["waiting"] == 0)
+        if after == "move":
+            filed = [path for path in house.processed.iterdir() if path.suffix == ".jpg"]
+            assert len(filed) + len(taken) == len(dropped)
+        assert house.stop() == 0
+    records = house.records()
+    unknown = dropped - taken - {record["id"] for record in records}
+    # What had to go back while its name was taken has another, and a record under that.
+    assert len(unknown) == sum(record["image_path"] != "x.jpg" for record in records)
+    assert "Traceback" not in house.daemon_log()
+
+
+def exchange_pictures(house: House, count: int) -> tuple[set[str], set[str]]:
+    """Tell the ids of all that were dropped, and of those that were taken away again."""
+    chance, pictures = random.Random(1), list(small_pictures())  # noqa: S311 - repeatable, not secret
+    dropped, taken = set(), set()
+    staged, away = house.root / "staged.jpg", house.root / "away.jpg"
+    here, inbox = os.open(house.root, os.O_PATH), os.open(house.inbox, os.O_PATH)
+    for number in range(count):
+        staged.write_bytes(pictures[number % len(pictures)])
+        os.utime(staged, ns=(0, 10**18 + number))
+        dropped.add(id_of(staged, "x.jpg"))
+        while True:
+            with suppress(FileExistsError):
+                beneath.rename_new("staged.jpg", "x.jpg", fd=here, target_fd=inbox)
+                break
+            if chance.random() < 0.0002:
+                with suppress(FileNotFoundError):
+                    (house.inbox / "x.jpg").rename(away)
+                    taken.add(id_of(away, "x.jpg"))
+    os.close(here)
+    os.close(inbox)
+    return dropped, taken

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dropsight.errors import ConfigError, InUseError, StoreError
+from dropsight.service.keeping import Kept, KeptReader, News
 from dropsight.service.store import JournalReader, Row, Store
 
 
@@ -18,8 +19,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def row(number: int, *, kept: bool = False) -> Row:
-    line = b'{"id":"%d","latency_ms":{"total":0.0}}' % number
-    return Row(str(number), b"/in/%d.jpg" % number, 10, number, "front", "ok", line, kept=kept)
+    line, path = b'{"id":"%d","latency_ms":{"total":0.0}}' % number, b"/in/%d.jpg" % number
+    stays = Kept(path, 10, number, number, None) if kept else None
+    return Row(str(number), path, 10, number, "front", "ok", line, kept=stays)
 
 
 def fill(store: Store, count: int) -> list[int]:
@@ -66,10 +68,10 @@ def test_the_ledger_of_kept_files_outlives_pruning(store: Store) -> None:
     store.add([row(1, kept=True)])
     store.settle(totals=[], filed=[1], cursors={})
     store.prune(after=0, upto=1, keep=0)
-    reader = JournalReader(store.path)
-    assert reader.is_kept("1")
-    store.forget_kept(["1"])
-    assert not reader.is_kept("1")
+    reader = KeptReader(store.path)
+    assert reader.at("/in/1.jpg")
+    store.note_kept(News(gone=[b"/in/1.jpg"]))
+    assert not reader.at("/in/1.jpg")
     reader.close()
 
 
@@ -112,15 +114,15 @@ def test_an_older_journal_gets_the_index_at_its_next_start(tmp_path: Path) -> No
 def test_looking_at_every_kept_file_holds_up_no_checkpoint(store: Store) -> None:
     """Else the write-ahead log grows for as long as a slow share takes to answer."""
     store.add([row(number, kept=True) for number in range(1200)])
-    reader = JournalReader(store.path)
-    kept = reader.kept()
+    reader = KeptReader(store.path)
+    kept = reader.all()
     seen = [next(kept)]
     fill(store, 2000)
     with sqlite3.connect(store.path) as db:
         assert db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
     db.close()
     seen.extend(kept)
-    assert len({record_id for record_id, _ in seen}) == 1200
+    assert len({each.path for each in seen}) == 1200
     reader.close()
 
 

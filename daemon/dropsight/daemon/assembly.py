@@ -97,6 +97,7 @@ class Daemon:
             self._ledger = Ledger(
                 config.store.path,
                 device=config.device,
+                note=self._recorder.note_kept,
                 refuses=self._recorder.refuses,
                 max_bytes=config.limits.max_bytes,
             )

@@ -47,7 +47,7 @@ class Housekeeper:
         crashpoints.reach("in_housekeeping")
         try:
             self._sweep(stopped)
-            self._recorder.forget_kept(self._ledger.gone(self._folders))
+            self._recorder.note_kept(self._ledger.news(self._folders))
         except DamagedError:
             raise
         except StoreError as error:

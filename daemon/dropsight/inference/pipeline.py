@@ -123,11 +123,15 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def read(file: ImageFile, plan: Plan) -> tuple[bytes, Header]:
-    """Read the bytes and what their header says; raises ImageError before anything large is decoded."""
     data = file.read(plan.bounds)
+    return data, examine(data, plan)
+
+
+def examine(data: bytes, plan: Plan) -> Header:
+    """Return what the header says; raises ImageError before anything large is decoded."""
     header = read_header(data)
     check_bounds(header, plan.bounds)
-    return data, header
+    return header
 
 
 def prepare(data: bytes, header: Header, plan: Plan, *, look: bool = True) -> Prepared:

@@ -1,7 +1,5 @@
 """Every image that is known and not yet finished: who has it, since when, and what is still to come."""
 
-import heapq
-import itertools
 import os
 import threading
 import time
@@ -15,12 +13,15 @@ import msgspec
 from dropsight.records import Status
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.lineup import ByAge, Fair, Lineup, Order
+from dropsight.service.postponed import Line, Postponed
 from dropsight.service.turns import Turns
 
 Place = Literal["queued", "postponed", "in_hand", "aside"]
 ROOM_SECONDS = 0.25
 # So many wait for whoever comes next, before anybody takes more than one.
 LEFT_FOR_OTHERS = 32
+# Images of a camera that are on record, but cannot be filed away for now.
+MOST_ASIDE = 1_024
 Signature = tuple[int, int, int]  # inode, size, mtime_ns
 
 
@@ -57,6 +58,8 @@ class Candidate:
     signature: Signature | None = None
     still_since: float = 0.0
     since: float = 0.0
+    digest: bytes | None = None
+    """Of its content as it was read, where the file stays where it is."""
     counted: bool = True
     """Not so where an earlier life recorded it, and only filing it away is left."""
 
@@ -64,23 +67,34 @@ class Candidate:
     def camera(self) -> str:
         return self.folder.camera(self.path)
 
+    @property
+    def line(self) -> Line:
+        return self.folder, self.camera
+
 
 @dataclass(slots=True)
 class Backlog:
-    """Thread-safe. Holds at most `capacity` paths; what does not fit waits in its folder for a scan."""
+    """Thread-safe. Holds at most `capacity` paths; what does not fit waits in its folder for a scan.
+
+    Those that are postponed or set aside are held beside them; postponed ones without a place of their own
+    are let go, and `gave_way` is called.
+    """
 
     capacity: int = 512
     order: Order = "oldest"
     exists: Callable[[str], bool] = os.path.lexists
+    gave_way: Callable[[], None] = lambda: None
     turns: Turns[Candidate] = field(default_factory=Turns)
     _known: dict[str, Candidate] = field(default_factory=dict)
     _queue: Lineup[Candidate] = field(init=False)
-    _postponed: list[tuple[float, int, Candidate]] = field(default_factory=list)
-    _ties: "itertools.count[int]" = field(default_factory=itertools.count)
+    _postponed: Postponed[Candidate] = field(init=False)
+    _let_go: dict[DropFolder, bool] = field(default_factory=dict)
+    """Folders of those without a place, and whether any was not held by its writer."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _work: threading.Condition = field(init=False)
     _room: threading.Condition = field(init=False)
-    _aside: int = 0
+    _aside: Counter[Line] = field(default_factory=Counter)
+    _all_aside: int = 0
     _seen: int = 0
     _finished: Counter[Status] = field(default_factory=Counter)
     _finished_in: Counter[DropFolder] = field(default_factory=Counter)
@@ -89,6 +103,7 @@ class Backlog:
     _served_at: float = 0.0
 
     def __post_init__(self) -> None:
+        self._postponed = Postponed(self.capacity)
         self._queue = Fair() if self.order == "fair" else ByAge(newest=self.order == "newest")
         self._work = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
@@ -118,7 +133,7 @@ class Backlog:
                     break
                 if self._stopped:
                     return False
-                # With the most of it postponed, there is room before the notice of it.
+                # Beside many that are in hand for long, there is room before the notice of it.
                 self._room.wait(ROOM_SECONDS)
             return not self._stopped
 
@@ -126,7 +141,8 @@ class Backlog:
         """Wait for the next candidate; None when the backlog was stopped."""
         with self._lock:
             while not self._stopped:
-                self._promote_due()
+                for candidate in self._postponed.due():
+                    self._enqueue(candidate, closed=False)
                 if len(self._queue) and not (self._paused or self.turns.closed):
                     return self._pop_alone()
                 self._work.wait(self._seconds_to_next_due())
@@ -157,10 +173,13 @@ class Backlog:
                 self._enqueue(candidate, closed=candidate.closed_again)
                 candidate.again = candidate.closed_again = False
                 return
-            candidate.place, candidate.closed = "postponed", False
-            candidate.due = time.monotonic() + seconds
-            heapq.heappush(self._postponed, (candidate.due, next(self._ties), candidate))
+            candidate.closed = False
+            if self._postponed.add(candidate, seconds=seconds):
+                candidate.place = "postponed"
+            else:
+                self._give_way(candidate)
             self._work.notify()
+            self._tell_of_room()
 
     def pause(self, *, paused: bool) -> None:
         """Hand out nothing, or again; what comes meanwhile waits."""
@@ -175,10 +194,10 @@ class Backlog:
     def unserved_seconds(self) -> float:
         """For how long nobody has come to take what is there to be taken."""
         with self._lock:
-            if self._paused or self._stopped or not (len(self._queue) or self._postponed):
+            since = self._served_at if len(self._queue) else self._postponed.first_due
+            if since is None or self._paused or self._stopped:
                 return 0.0
-            since = self._served_at if len(self._queue) else max(self._served_at, self._postponed[0][0])
-            return max(time.monotonic() - since, 0.0)
+            return max(time.monotonic() - max(since, self._served_at), 0.0)
 
     def depth(self) -> int:
         with self._lock:
@@ -187,7 +206,28 @@ class Backlog:
     def room(self) -> int:
         """For how many more there is room at this moment."""
         with self._lock:
-            return max(self.capacity - (len(self._known) - self._aside), 0)
+            return max(self.capacity - self._held(), 0)
+
+    def aside_of(self, folder: DropFolder, camera: str) -> int:
+        """How many of a camera are set aside."""
+        return self._aside[folder, camera]
+
+    def crowded(self) -> list[str]:
+        """Tell of the cameras that have used up their share of places."""
+        share = self._postponed.share
+        with self._lock:
+            cameras = sorted(camera for _, camera in self._postponed.crowded())
+            full = sorted(camera for (_, camera), count in self._aside.items() if count >= MOST_ASIDE)
+        told = [
+            f"{camera}: {share} files are held open by their writers or still change" for camera in cameras
+        ]
+        return told + [f"{camera}: {MOST_ASIDE} images on record wait to be filed away" for camera in full]
+
+    def take_let_go(self) -> dict[DropFolder, bool]:
+        """Name the folders of what was let go since, and whether any was not held by its writer."""
+        with self._lock:
+            taken, self._let_go = self._let_go, {}
+            return taken
 
     def finished_in(self, folder: DropFolder) -> int:
         return self._finished_in[folder]
@@ -221,7 +261,8 @@ class Backlog:
             self._leave(candidate)
             if candidate.place != "aside":
                 candidate.place = "aside"
-                self._aside += 1
+                self._aside[candidate.line] += 1
+                self._all_aside += 1
                 self._room.notify()
 
     def let_pass(self, candidate: Candidate) -> None:
@@ -239,7 +280,7 @@ class Backlog:
     def counters(self) -> Counters:
         with self._lock:
             waiting, queued = len(self._known), len(self._queue)
-            postponed = sum(candidate.place == "postponed" for candidate in self._known.values())
+            postponed = len(self._postponed)
             return Counters(
                 seen=self._seen,
                 done=self._finished["ok"],
@@ -248,14 +289,14 @@ class Backlog:
                 expired=self._finished["expired"],
                 queued=queued,
                 postponed=postponed,
-                in_hand=waiting - queued - postponed - self._aside,
+                in_hand=waiting - queued - postponed - self._all_aside,
             )
 
     def at_rest(self, *, settle_seconds: float) -> bool:
         """Whether nothing is left but files that a writer has held open, unchanged, for the settle time."""
         now = time.monotonic()
         with self._lock:
-            return all(
+            return not any(self._let_go.values()) and all(
                 known.place == "postponed"
                 and known.held_by_writer
                 and now - known.still_since > settle_seconds
@@ -298,29 +339,45 @@ class Backlog:
         return False
 
     def _enqueue(self, candidate: Candidate, *, closed: bool) -> None:
-        candidate.place, candidate.closed, candidate.ready_at = "queued", closed, time.monotonic()
-        self._push(candidate)
+        now = time.monotonic()
+        if candidate.place == "postponed":
+            self._postponed.remove(candidate)
+        candidate.place, candidate.closed, candidate.ready_at = "queued", closed, now
+        # Who was not ready at its turn goes behind those that wait: else a file that is touched without an
+        # end would be before all that came after it.
+        self._push(candidate, turn=None if self.order == "newest" else now)
 
     def _enqueue_again(self, candidate: Candidate) -> None:
         candidate.place = "queued"
         self._push(candidate)
 
-    def _push(self, candidate: Candidate) -> None:
+    def _push(self, candidate: Candidate, *, turn: float | None = None) -> None:
         if not len(self._queue):
             self._served_at = time.monotonic()
-        self._queue.push(candidate)
+        self._queue.push(candidate, turn=turn)
         self._work.notify()
 
-    def _promote_due(self) -> None:
-        now = time.monotonic()
-        while self._postponed and self._postponed[0][0] <= now:
-            due, _, candidate = heapq.heappop(self._postponed)
-            # A sign of life may have queued it already, or postponed it anew under a later time.
-            if candidate.place == "postponed" and candidate.due == due:
-                self._enqueue(candidate, closed=False)
+    def _give_way(self, candidate: Candidate) -> None:
+        del self._known[candidate.path]
+        self._seen -= 1
+        first = not self._let_go
+        self._let_go[candidate.folder] = (
+            self._let_go.get(candidate.folder, False) or not candidate.held_by_writer
+        )
+        if first:
+            self.gave_way()
 
     def _seconds_to_next_due(self) -> float | None:
-        return max(self._postponed[0][0] - time.monotonic(), 0.0) if self._postponed else None
+        due = self._postponed.first_due
+        return None if due is None else max(due - time.monotonic(), 0.0)
+
+    def _held(self) -> int:
+        return len(self._known) - self._all_aside - len(self._postponed)
+
+    def _tell_of_room(self) -> None:
+        """One that waits for room is woken for many, not for each."""
+        if self._held() <= self.capacity - max(self.capacity // 4, 1):
+            self._room.notify()
 
     def _is_there_again(self, candidate: Candidate) -> bool:
         """Look, without the lock, whether there is a file to what was heard while it was in hand."""
@@ -331,9 +388,11 @@ class Backlog:
     def _release(self, candidate: Candidate, *, again: bool) -> None:
         self._leave(candidate)
         del self._known[candidate.path]
-        self._aside -= candidate.place == "aside"
+        if candidate.place == "aside":
+            self._all_aside -= 1
+            self._aside[candidate.line] -= 1
+            if not self._aside[candidate.line]:
+                del self._aside[candidate.line]
         if again or candidate.again:  # or heard of since it was looked for
             self.hint(candidate.folder, candidate.path, closed=candidate.closed_again)
-        # One that waits for room is woken for many, not for each.
-        if len(self._known) - self._aside <= self.capacity - max(self.capacity // 4, 1):
-            self._room.notify()
+        self._tell_of_room()

@@ -37,7 +37,7 @@ class Copying:
 def needs_copy(original: Original, fd: int) -> bool:
     """Whether no rename brings it into this folder; that of another mount of a file system tells itself."""
     stat = original.stat
-    return S_ISREG(stat.st_mode) and (stat.st_nlink != 1 or os.fstat(fd).st_dev != stat.st_dev)
+    return S_ISREG(stat.st_mode) and (stat.st_nlink > 1 or os.fstat(fd).st_dev != stat.st_dev)
 
 
 def copy_across(original: Original, fd: int, target: str, *, part: str, copying: Copying) -> bool:

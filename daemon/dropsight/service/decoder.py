@@ -15,6 +15,7 @@ from dropsight.inference.pipeline import Drop, Plan
 from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inhand import InHand
+from dropsight.service.keeping import digest_of
 from dropsight.service.mishaps import Mishaps, drop_of, refusal
 from dropsight.service.readiness import seconds_to_wait, seconds_young
 from dropsight.service.recorder import Recorder
@@ -125,6 +126,7 @@ class Decoder:
         if wait := seconds_to_wait(candidate, file.fd, file.stat, self._ask.age_of):
             self._backlog.postpone(candidate, seconds=wait)
             return None
+        candidate.digest = None
         # Its writer may have written and gone since it was opened: the id and the filing go by what is read.
         file.look_again()
         if self._ask.on_record(candidate, file.stat):
@@ -140,7 +142,10 @@ class Decoder:
         try:
             self._try_alone(candidate)
             self._in_hand.note(self._slot, candidate.path, "decode")
-            data, header = pipeline.read(file, plan)
+            data = file.read(plan.bounds)
+            if candidate.folder.settings.after == "keep":
+                candidate.digest = digest_of(data)
+            header = pipeline.examine(data, plan)
         except ImageError as error:
             self._refuse(candidate, drop, error, plan, young=self._young(candidate, file.stat))
             return None

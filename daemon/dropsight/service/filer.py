@@ -10,7 +10,7 @@ from dropsight import crashpoints
 from dropsight.errors import StoreError
 from dropsight.names import as_text
 from dropsight.records import status_of
-from dropsight.service.backlog import Backlog
+from dropsight.service.backlog import MOST_ASIDE, Backlog
 from dropsight.service.copier import NAME as COPIER
 from dropsight.service.copier import Attempt, Copier
 from dropsight.service.copying import Copying, CopyLaterError, TooLargeToCopyError
@@ -19,10 +19,11 @@ from dropsight.service.durability import Durability
 from dropsight.service.filing import Filing, PlaceError, file_away
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inhand import COPYING, FILING, InHand
+from dropsight.service.keeping import Kept
 from dropsight.service.mishaps import internal_error
 from dropsight.service.original import identity
 from dropsight.service.recording import Recorded, filed_of, place_of, stays_as
-from dropsight.service.refusals import FolderError, Refusals
+from dropsight.service.refusals import FolderError, Refusals, closed_to_us
 from dropsight.service.schema import Shelved
 from dropsight.service.shelf import Filed, lies_at
 from dropsight.service.troubles import Troubles
@@ -34,8 +35,8 @@ NAME = "recorder"
 FINISH_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
-# Further ones are neither read nor held in memory until the folder is open.
-MOST_BEHIND = 4_096
+# Further ones, of all that are no better off, are neither read nor held in memory.
+MOST = 4_096
 
 
 class Filer:
@@ -66,6 +67,8 @@ class Filer:
         """Images in folders that are closed to us."""
         self._closed: dict[str, FolderError] = {}
         """Folders with such images in them."""
+        self._full: set[DropFolder] = set()
+        """Watched folders whose finished images have no place to go to."""
         self._pause, self._next_try, self._got_on = FIRST_PAUSE_SECONDS, 0.0, False
         self.shelved: list[Shelved] = []
         """Where they lie now; the journal has yet to hear of it."""
@@ -76,13 +79,22 @@ class Filer:
         return not (self._stuck or self._behind or self._copier.busy or self._left)
 
     @property
-    def left(self) -> list[tuple[str, bytes]]:
-        """Ids and paths of what stays in its folder for good; the journal has yet to hear of it."""
+    def left(self) -> list[Kept]:
+        """What stays in its folder for good; the journal has yet to hear of it."""
         return [stays_as(entry.finished) for entry in self._left]
 
-    def refuses(self, path: str) -> bool:
-        """Whether to leave this image where it is: too many wait in closed folders. From any thread."""
-        return len(self._behind) >= MOST_BEHIND and os.path.dirname(path) in self._closed
+    def refuses(self, folder: DropFolder, path: str) -> bool:
+        """Whether to leave this image where it is: too many wait to be filed away. From any thread."""
+        waiting = len(self._stuck) + len(self._behind) + self._copier.busy
+        if not waiting:
+            return False
+        of_camera = self._backlog.aside_of(folder, folder.camera(path))
+        if of_camera >= MOST_ASIDE:
+            return True
+        # Of the others only those that could be filed away now.
+        return waiting >= MOST and (
+            of_camera > 0 or folder in self._full or closed_to_us(path, root=folder.root) is not None
+        )
 
     def file(self, recorded: Sequence[Recorded]) -> None:
         """File away at once what can be; the rest is stuck for now."""
@@ -111,7 +123,7 @@ class Filer:
         before = [*self._stuck, *self._behind]
         if not before or (time.monotonic() < self._next_try and not at_once):
             return
-        self._behind, self._closed = [], {}
+        self._behind, self._closed, self._full = [], {}, set()
         self._stuck = self._sort(self._attempts(before), told=False)
         # Copying to a full disk costs as much as to an empty one: do it less and less.
         self._pause = FIRST_PAUSE_SECONDS if self._got_on else min(2 * self._pause, LONGEST_PAUSE_SECONDS)
@@ -164,8 +176,10 @@ class Filer:
                 case _:
                     if not (told or stuck):
                         self._troubles.raised("filing", error)
+                    if isinstance(error, PlaceError):
+                        self._full.add(entry.finished.candidate.folder)
                     stuck.append(entry)
-                    self._backlog.let_pass(entry.finished.candidate)
+                    self._backlog.set_aside(entry.finished.candidate)
         self._in_hand.clear(FILING)
         self._refusals.found("filing", [error.folder for error in self._closed.values()])
         return stuck

@@ -24,7 +24,9 @@ Item = TypeVar("Item")
 class Lineup(Protocol[W]):
     """Not thread-safe: the backlog's lock guards it."""
 
-    def push(self, candidate: W) -> None: ...
+    def push(self, candidate: W, *, turn: float | None = None) -> None:
+        """Add; with another turn than that of its age, in monotonic seconds, where one is given."""
+
     def pop(self) -> W: ...
     def last(self, newcomer: W) -> W | None:
         """Return who must make room for the newcomer, None where the newcomer itself would be last."""
@@ -39,8 +41,9 @@ class ByAge(Lineup[W]):
         self._heap: list[tuple[float, int, W]] = []
         self._ties = itertools.count()
 
-    def push(self, candidate: W) -> None:
-        heapq.heappush(self._heap, (self._sign * candidate.since, next(self._ties), candidate))
+    def push(self, candidate: W, *, turn: float | None = None) -> None:
+        rank = self._sign * (candidate.since if turn is None else turn)
+        heapq.heappush(self._heap, (rank, next(self._ties), candidate))
 
     def pop(self) -> W:
         return heapq.heappop(self._heap)[2]
@@ -65,8 +68,8 @@ class Fair(Lineup[W]):
     def __init__(self) -> None:
         self._cameras: dict[str, ByAge[W]] = {}  # in the order of their turns
 
-    def push(self, candidate: W) -> None:
-        self._cameras.setdefault(candidate.camera, ByAge(newest=False)).push(candidate)
+    def push(self, candidate: W, *, turn: float | None = None) -> None:
+        self._cameras.setdefault(candidate.camera, ByAge(newest=False)).push(candidate, turn=turn)
 
     def pop(self) -> W:
         camera, line = next(iter(self._cameras.items()))

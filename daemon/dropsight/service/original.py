@@ -1,5 +1,6 @@
 """The image as it lies in its inbox folder: it leaves only as the very file that was read."""
 
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,13 +40,19 @@ class Original:
     def move(self, fd: int, target: str) -> bool:
         """Rename into another folder, replacing nothing; False where it was another file after all.
 
-        Only what has been renamed can no longer be exchanged: it is looked at there, and goes back.
+        Only what has been renamed can no longer be exchanged: it is looked at there, and goes back. Raises
+        OSError EXDEV where only a copy will do, of what lies elsewhere or has got a second name.
         """
         rename_new(self.name, target, fd=self.fd, target_fd=fd)
         stat = look(fd, target)
-        if stat is None or self._is_it(stat):
+        if stat is None:
+            return True
+        is_it = self._is_it(stat)
+        if is_it and stat.st_nlink <= 1:
             return True
         _put_back(fd, target, self.fd, self.name, self.record_id)
+        if is_it:
+            raise OSError(errno.EXDEV, "somebody has given it a second name", self.name)
         return False
 
     def delete(self) -> bool:

@@ -18,6 +18,7 @@ from dropsight.service.flood import Flood
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inbound import Inbound
 from dropsight.service.inhand import RECORDING, InHand
+from dropsight.service.keeping import News
 from dropsight.service.loglines import LineLog, LogLines
 from dropsight.service.mishaps import Made, internal_error, make
 from dropsight.service.pacing import GROUP_RECORDS, Pace
@@ -93,7 +94,7 @@ class Recorder:
         )
         self._totals: list[tuple[float, int]] = []
         self._untold: list[Recorded] = []
-        self._forgotten: list[str] = []
+        self._kept: list[News] = []
         self.newest = self._newest_before = self._reader.newest()
         self._pruner = Pruner(store, self._reader, history, self._flood, acknowledged=self._acknowledged)
         self._log_noted = self._log.synced
@@ -113,9 +114,9 @@ class Recorder:
     def depth(self) -> int:
         return self._inbound.depth()
 
-    def refuses(self, path: str) -> bool:
+    def refuses(self, folder: DropFolder, path: str) -> bool:
         """Whether this image had better stay where it is for now. From any thread."""
-        return self._filer.refuses(path)
+        return self._filer.refuses(folder, path)
 
     def acknowledge(self, seq: int) -> None:
         """The broker has everything up to here. From any thread."""
@@ -142,9 +143,9 @@ class Recorder:
         self._inbound.nudge(hurry=True)
         return self._drained.wait(seconds)
 
-    def forget_kept(self, ids: Sequence[str]) -> None:
-        """These files of a `keep` folder are gone. From any thread."""
-        self._forgotten.extend(ids)
+    def note_kept(self, news: News) -> None:
+        """Of files that stay where they are. From any thread."""
+        self._kept.append(news)
         self._inbound.nudge()
 
     def stop(self) -> None:
@@ -200,7 +201,7 @@ class Recorder:
         self.heartbeats.beat(NAME)
 
     def _at_rest(self) -> bool:
-        if self._totals or self._forgotten or self.troubles.any() or self._stopping.is_set():
+        if self._totals or self._kept or self.troubles.any() or self._stopping.is_set():
             return False
         return all(part.at_rest for part in (self._log, self._filer, self._durability, self._pruner))
 
@@ -258,12 +259,11 @@ class Recorder:
 
     def _record_again(self, finished: Finished) -> Iterator[Recorded]:
         """A file just like an earlier, finished one: a drop of its own, told apart by an ordinal."""
-        if finished.candidate.folder.settings.after == "keep":
-            self._backlog.drop(finished.candidate)
-            return
         free = free_repeat(finished, self._reader)
         if known := returned(finished, free - 1, self._reader, upto=self._newest_before):
             self._filer.file([known])
+            if kept := row_of(finished, known.line).kept:
+                self.note_kept(News(known=[kept]))
             return
         for repeat in itertools.count(free):
             again = repeated(finished, repeat)
@@ -294,7 +294,7 @@ class Recorder:
             cursors["mqtt"] = acknowledged
         if self.shelf_is_whole:
             cursors["shelf"] = self.newest
-        forgotten = list(self._forgotten)
+        kept = list(self._kept)
         if acknowledged != self._acknowledged_noted:
             crashpoints.reach("before_puback_commit")
         try:
@@ -305,7 +305,7 @@ class Recorder:
                 shelved=self._filer.shelved,
                 left=self._filer.left,
             )
-            self._store.forget_kept(forgotten)
+            self._store.note_kept(News.merged(kept))
         except StoreError as error:
             self._tell_unless_damaged(error)
             return
@@ -313,7 +313,7 @@ class Recorder:
         self._totals = []
         self._durability.settled()
         self._filer.settled()
-        del self._forgotten[: len(forgotten)]
+        del self._kept[: len(kept)]
         self._acknowledged_noted, self._log_noted = acknowledged, cursors["log"]
         self.visible = self.newest
         if self._untold:
@@ -343,7 +343,7 @@ class Recorder:
         self._flood.look(lines=self._log.set_apart)
         news = self._acknowledged != self._acknowledged_noted
         news = news or self._log.synced - self._log_noted >= UNNOTED_LINES
-        if self._durability.filed or self._filer.left or self._totals or self._forgotten or news:
+        if self._durability.filed or self._filer.left or self._totals or self._kept or news:
             self._settle()
         try:
             settled = min(self._log.synced, self.visible)

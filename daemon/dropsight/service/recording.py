@@ -13,6 +13,7 @@ from dropsight.records import ErrorFacts, Expired, Failure, Record, decode, drop
 from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.filing import clear_up
+from dropsight.service.keeping import Kept
 from dropsight.service.shelf import Filed
 from dropsight.service.store import JournalReader, Row, Unfiled
 
@@ -95,7 +96,7 @@ def failure_instead(record: Record, error: ImageError) -> Failure:
 
 def row_of(finished: Finished, line: bytes) -> Row:
     candidate, stat, record = finished.candidate, finished.stat, finished.record
-    kept = candidate.folder.settings.after == "keep"
+    keeps = candidate.folder.settings.after == "keep"
     path = os.fsencode(candidate.path)
     return Row(
         record.id,
@@ -105,7 +106,7 @@ def row_of(finished: Finished, line: bytes) -> Row:
         record.camera,
         status_of(record),
         line,
-        kept=kept,
+        kept=Kept.of(candidate.path, stat, candidate.digest) if keeps else None,
         inode=stat.st_ino,
         changed_ns=stat.st_ctime_ns,
     )
@@ -143,9 +144,9 @@ def free_repeat(finished: Finished, reader: JournalReader) -> int:
     return free
 
 
-def stays_as(finished: Finished) -> tuple[str, bytes]:
-    """By what the ledger knows an image that stays where it is: its first drop's id, and its path."""
-    return repeated(finished, 0).record.id, os.fsencode(finished.path)
+def stays_as(finished: Finished) -> Kept:
+    """By what the ledger knows an image that stays where it is: too large to be read, size and time do."""
+    return msgspec.structs.replace(Kept.of(finished.path, finished.stat, None), changed_ns=None)
 
 
 def place_of(entry: Recorded) -> tuple[DropFolder, bool]:
@@ -159,13 +160,20 @@ def filed_of(entry: Recorded) -> Filed:
 
 
 def returned(finished: Finished, repeat: int, reader: JournalReader, *, upto: int) -> Recorded | None:
-    """Recognize a file that a loss of power brought back from where it had been filed: it is on record.
+    """Recognize a file that is on record: a loss of power brought it back from where it had been filed.
 
     Only up to the records of earlier lives: on file systems that keep no time of a renaming, a file that
-    somebody moved back looks the same.
+    somebody moved back looks the same. One that stays where it is, in a folder that was away for so long
+    that the ledger forgot it, is known by its place and the time of its latest change.
     """
     row = reader.find(repeated(finished, repeat).record.id)
-    if row is None or row.seq > upto or not row.is_of_the_very(finished.stat):
+    if row is None:
+        return None
+    if finished.candidate.folder.settings.after == "keep":
+        known = row.is_untouched_at(finished.path, finished.stat)
+    else:
+        known = row.seq <= upto and row.is_of_the_very(finished.stat)
+    if not known:
         return None
     finished.candidate.counted = False
     again = msgspec.structs.replace(finished, record=decode(row.line))

@@ -13,6 +13,7 @@ from dropsight import crashpoints
 from dropsight.errors import StoreError
 from dropsight.service.damage import MARK, is_marked
 from dropsight.service.disk import sync_folder
+from dropsight.service.keeping import KEEP, KEPT_SCHEMA
 from dropsight.service.schema import SHELVE, create_schema, open_alone
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,7 @@ def _copy_what_is_readable(damaged: Path, fresh: Path) -> int:
         contextlib.closing(open_alone(fresh)) as new,
     ):
         create_schema(new)
+        new.executescript(KEPT_SCHEMA)
         new.execute("BEGIN")
         names = sorted(_columns(old) & _columns(new))
         insert = f"INSERT OR IGNORE INTO record ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608 - ours
@@ -119,6 +121,8 @@ def _copy_what_is_readable(damaged: Path, fresh: Path) -> int:
             new.execute(insert, row)
         for row in _readable(old, "SELECT id, path FROM kept"):
             new.execute("INSERT OR IGNORE INTO kept VALUES (?, ?)", row)
+        for row in _readable(old, "SELECT * FROM ledger"):
+            new.execute(KEEP, row)
         for row in _readable(old, "SELECT * FROM shelf"):
             new.execute(SHELVE, row)
         # What was filed and cannot be read here is looked for once more.

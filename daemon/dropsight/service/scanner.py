@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from dropsight import crashpoints
+from dropsight.errors import StoreError
 from dropsight.names import as_text
 from dropsight.service.backlog import Backlog
 from dropsight.service.census import Census, Lying, lying
@@ -26,9 +27,12 @@ log = logging.getLogger(__name__)
 
 RECONCILE_SECONDS = 60.0
 CHUNK = 8_192
+# What gave way in the backlog is looked for again soon, and for a tenth of the time at the most.
+GAVE_WAY_SECONDS, PAUSES = 5.0, 10
 # A walk that takes longer begins with what it has found: of a million images that is seconds.
 LOOK_SECONDS = 0.25
-NAME = "scan"
+NAME, CROWD = "scan", "crowd"
+SHOWN = 3
 
 
 class Scanner:
@@ -54,10 +58,12 @@ class Scanner:
         self._censuses = {folder: Census(partial(backlog.finished_in, folder)) for folder in folders}
         self._backlog, self._skip, self._refusals, self._clock = backlog, skip, refusals, clock
         self._beyond, self._finding = Beyond(troubles), finding
+        self._troubles, self._walk_seconds = troubles, dict.fromkeys(folders, 0.0)
         self.heartbeats = Heartbeats()
         self._watchers = {folder: Watcher(folder, backlog, self, self.heartbeats) for folder in folders}
         self._arrived: deque[tuple[DropFolder, str]] = deque()
         self._due = threading.Event()
+        backlog.gave_way = self._due.set
         self._everything = threading.Event()
         self._stopped = False
 
@@ -94,14 +100,29 @@ class Scanner:
             for folder, watcher in self._watchers.items():
                 if time.monotonic() >= next_walk[folder]:
                     watcher.renew_if_replaced()
+                    began = time.monotonic()
                     self.walk(folder)
                     pause = folder.settings.poll_seconds if watcher.polling else RECONCILE_SECONDS
                     next_walk[folder] = time.monotonic() + pause
+                    self._walk_seconds[folder] = time.monotonic() - began
+            self._look_sooner(next_walk)
             self.heartbeats.rest(NAME)
             self._due.wait(max(min(next_walk.values()) - time.monotonic(), 0.0))
             self._due.clear()
         for watcher in self._watchers.values():
             watcher.stop()
+
+    def _look_sooner(self, next_walk: dict[DropFolder, float]) -> None:
+        """Where files gave way in the backlog, which is told of."""
+        for folder in self._backlog.take_let_go():
+            pause = max(GAVE_WAY_SECONDS, PAUSES * self._walk_seconds[folder])
+            next_walk[folder] = min(next_walk[folder], time.monotonic() + pause)
+        if told := self._backlog.crowded():
+            more = f" (and {len(told) - SHOWN} more cameras)" if told[SHOWN:] else ""
+            text = f"{'; '.join(told[:SHOWN])}{more}: further ones of the same camera have to wait"
+            self._troubles.raised(CROWD, StoreError(text))
+        else:
+            self._troubles.cleared(CROWD)
 
     def walk(self, folder: DropFolder, start: str | None = None) -> None:
         """Offer the images at or below `start` to the backlog, the first in line first, waiting for room.

@@ -17,6 +17,7 @@ import msgspec
 from dropsight import crashpoints
 from dropsight.errors import DamagedError, DropsightError
 from dropsight.records import Status, with_total
+from dropsight.service.keeping import KEEP, KEPT_SCHEMA, Kept, News
 from dropsight.service.locks import sole_user
 from dropsight.service.outbox import Delivery
 from dropsight.service.rescue import gone, save_open
@@ -42,7 +43,7 @@ class Row(msgspec.Struct, frozen=True):
     camera: str
     status: Status
     line: bytes
-    kept: bool = False
+    kept: Kept | None = None
     inode: int = 0
     changed_ns: int = 0
 
@@ -77,6 +78,10 @@ class Unfiled:
         """Whether it is the file itself, neither copied nor renamed since: as before a rename undone."""
         return (storable(stat.st_ino), storable(stat.st_ctime_ns)) == (self.inode, self.changed_ns)
 
+    def is_untouched_at(self, path: str, stat: os.stat_result) -> bool:
+        there = self.changed_ns in (None, storable(stat.st_ctime_ns))
+        return there and os.fsencode(path) == self.path
+
 
 _UNFILED = "SELECT seq, path, size, mtime_ns, line, inode, changed_ns FROM record"
 
@@ -93,6 +98,7 @@ class Store:
             stack.enter_context(sole_user(path, "store.path"))
             self._db = stack.enter_context(closing(connect(path)))
             migrate(self._db, path)
+            self._db.executescript(KEPT_SCHEMA)
             self._files = _files(path)
             self._open = stack.pop_all()
 
@@ -110,14 +116,14 @@ class Store:
         filed: Sequence[int],
         cursors: Mapping[Cursor, int],
         shelved: Sequence[Shelved] = (),
-        left: Sequence[tuple[str, bytes]] = (),
+        left: Sequence[Kept] = (),
     ) -> None:
         """Note totals (milliseconds, seq), what was filed and where, how far the readers are. Not fsynced."""
         with self._transaction(synchronous="NORMAL"):
             self._db.executemany("UPDATE record SET total_ms = ? WHERE seq = ?", totals)
             self._db.executemany("UPDATE record SET filed = 1 WHERE seq = ?", [(seq,) for seq in filed])
             self._db.executemany(SHELVE, map(msgspec.structs.astuple, shelved))
-            self._db.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?)", left)
+            self._db.executemany(KEEP, map(msgspec.structs.astuple, left))
             self._db.executemany(
                 "INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)",
                 list(cursors.items()),
@@ -179,11 +185,11 @@ class Store:
             gone += done.rowcount
         return gone
 
-    def forget_kept(self, ids: Sequence[str]) -> None:
-        if not ids:
+    def note_kept(self, news: News) -> None:
+        if not news:
             return
         with self._transaction(synchronous="NORMAL"):
-            self._db.executemany("DELETE FROM kept WHERE id = ?", [(record_id,) for record_id in ids])
+            news.write(self._db)
 
     def save_if_gone(self) -> None:
         """Where somebody took the journal away, save what is open for the next start; raises DamagedError."""
@@ -206,7 +212,7 @@ class Store:
         if done.rowcount == 0:
             return None
         if row.kept:
-            self._db.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (row.id, row.path))
+            self._db.execute(KEEP, msgspec.structs.astuple(row.kept))
         return done.lastrowid
 
     @contextmanager
@@ -270,23 +276,6 @@ class JournalReader:
                 (camera,),
             ).fetchone()
             return None if row is None else final_line(*row)
-
-    def is_kept(self, record_id: str) -> bool:
-        with translated(self.path):
-            return self._db.execute("SELECT 1 FROM kept WHERE id = ?", (record_id,)).fetchone() is not None
-
-    def kept(self) -> Iterator[tuple[str, bytes]]:
-        """Ids and paths, a batch a query: whoever looks at each file holds up no checkpoint."""
-        last = ""
-        while True:
-            with translated(self.path):
-                batch = self._db.execute(
-                    "SELECT id, path FROM kept WHERE id > ? ORDER BY id LIMIT 500", (last,)
-                ).fetchall()
-            if not batch:
-                return
-            yield from batch
-            last = batch[-1][0]
 
     def close(self) -> None:
         self._db.close()
