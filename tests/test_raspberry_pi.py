@@ -5,8 +5,13 @@ The files for Mosquitto and vsftpd are tried for real by scripts/systemd-proof.
 
 import json
 import re
+import shutil
 import socket
+import subprocess
+import sys
 import tomllib
+import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +24,8 @@ from brokers import free_port, wait_until
 from daemons import PHOTOS, ROOT, running
 
 PAGE = (ROOT / "docs" / "raspberry-pi.md").read_text()
+# Beside Python's, where scripts/test puts it.
+PROMETHEUS = shutil.which("prometheus") or shutil.which("prometheus", path=str(Path(sys.executable).parent))
 FILES = dict(re.findall(r"<!-- file: (\S+) -->\n```\w*\n(.*?)```", PAGE, flags=re.DOTALL))
 
 
@@ -81,6 +88,56 @@ def test_the_node_red_flow_is_wired_to_nodes_of_its_own(record: dict[str, Any]) 
     assert wired <= known
     for key in re.findall(r"payload\.(\w+)", FILES["flow.json"]):
         assert key in record
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(PROMETHEUS is None, reason="needs the program prometheus, which scripts/test fetches")
+def test_the_queries_for_grafana_count_every_image_in_prometheus(tmp_path: Path) -> None:
+    assert PROMETHEUS
+    web, port = free_port(), free_port()
+    config = yaml.safe_load(FILES["/etc/prometheus/prometheus.yml"])
+    config["global"] = {"scrape_interval": "1s"}
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{web}"]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+
+    def asked(query: str) -> list[dict[str, Any]]:
+        text = urllib.parse.urlencode({"query": query})
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?{text}") as answer:
+                found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        except urllib.error.HTTPError:  # it is starting
+            return []
+        return found
+
+    def total(query: str) -> float:
+        return sum(float(each["value"][1]) for each in asked(query))
+
+    files = (f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data")
+    command = [PROMETHEUS, *files, f"--web.listen-address=127.0.0.1:{port}"]
+    with running(tmp_path, web={"listen": f"127.0.0.1:{web}"}) as house:
+        (house.inbox / "front").mkdir()
+        (house.inbox / "front" / "first.jpg").write_bytes(PHOTOS[0].read_bytes())
+        wait_until(lambda: house.finished() == 1)  # from now on its camera is known
+        wait_until(lambda: listens(web))
+        prometheus = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: listens(port))
+            seen = "count_over_time(dropsight_images_waiting[1d])"
+            wait_until(lambda: total(seen) >= 2, what="it is scraped")
+            for number, photo in enumerate(PHOTOS * 6):
+                (house.inbox / "front" / f"{number}.jpg").write_bytes(photo.read_bytes())
+            wait_until(lambda: house.finished() == 1 + 6 * len(PHOTOS))
+            scraped = total(seen)
+            wait_until(lambda: total(seen) >= scraped + 3, what="it is scraped again")
+            by_camera, latency, by_label, waiting, _ = FILES["queries"].splitlines()
+            assert total(by_camera) > 0
+            assert 0 < total(latency) < 60
+            # increase() goes on beyond its first and its last sample, by as much as it thinks likely.
+            assert 0.7 * 6 * 10 <= total(by_label) <= 1.5 * 6 * len(PHOTOS)
+            assert total(waiting) == 0
+        finally:
+            prometheus.terminate()
+            prometheus.wait()
 
 
 def test_grafana_asks_for_metrics_that_there_are(tmp_path: Path) -> None:

@@ -216,6 +216,8 @@ def test_the_metrics_are_read_by_prometheus_and_say_what_the_status_says(tmp_pat
     assert found["dropsight_images_total,status=failed"] == 1
     assert found["dropsight_failures_total,code=empty"] == 1
     assert found["dropsight_class_images_total,label=espresso"] == 1
+    assert found["dropsight_class_images_total,label=tench"] == 0
+    assert found["dropsight_failures_total,code=truncated"] == 0
     assert found["dropsight_camera_images_total,camera=front"] == 2
     assert found["dropsight_stage_latency_seconds_count,stage=total"] == 1  # of answers
     assert found["dropsight_stage_latency_seconds_bucket,le=+Inf,stage=inference"] == 1

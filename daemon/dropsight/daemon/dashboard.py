@@ -47,6 +47,7 @@ def open_web(
         visible=lambda: recorder.visible,
         up=lambda: reporter.up,
         cameras=reporter.cameras,
+        labels=reporter.labels,
         obey=obey,
     )
     return WebServer(settings, sources, Troubles(log, changed=changed), newest=recorder.newest)

@@ -86,6 +86,9 @@ class Reporter:
     def cameras(self) -> Collection[str]:
         return self._watch.names
 
+    def labels(self) -> Collection[str]:
+        return self._workers.engine.plan.spec.labels
+
     def status(self, watched: Sequence[str]) -> Status:
         snapshot = self.snapshot()
         return Status(

@@ -1,7 +1,7 @@
 """The daemon's figures in the format of Prometheus, read off when they are asked for."""
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import TypeAlias
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TypeAlias, get_args
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -15,6 +15,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from dropsight.errors import ErrorCode
 from dropsight.service.cameras import KINDS
 from dropsight.service.latency import Distribution
 from dropsight.service.stats import Snapshot
@@ -23,6 +24,10 @@ from dropsight.sinks.reports import Status
 from dropsight.web.overview import Overview, Overviews
 
 BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+CODES: tuple[str, ...] = get_args(ErrorCode)
+# Of more, only those that were seen are told of: each is a line in every answer.
+MOST_LABELS = 2_000
 
 Values: TypeAlias = Mapping[str, float]
 
@@ -47,7 +52,7 @@ class _Figures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         seen = self._overviews.overview()
-        yield from _of_images(seen.status.stats)
+        yield from _of_images(seen.status.stats, self._overviews.sources.labels())
         yield from _of_latency(self._overviews.sources.distributions())
         yield from _of_queues(seen.status.stats)
         yield from _of_broker(seen.status)
@@ -60,12 +65,15 @@ class _Figures(Collector):
         return []
 
 
-def _of_images(stats: Snapshot) -> Iterator[Metric]:
+def _of_images(stats: Snapshot, labels: Collection[str]) -> Iterator[Metric]:
+    """A series that is not there at 0 before is counted by `increase` and `rate` without its first images."""
     counters = stats.counters
     by_status = {"ok": counters.done, "failed": counters.failed, "expired": counters.expired}
     yield _counter("images", "Images recorded since the start, by status.", by_status, "status")
-    yield _counter("failures", "Images that could not be read, by error code.", stats.errors, "code")
-    yield _counter("class_images", "Images answered since the start, by label.", stats.classes, "label")
+    failures = _from_zero(CODES, stats.errors)
+    yield _counter("failures", "Images that could not be read, by error code.", failures, "code")
+    classes = _from_zero(labels if len(labels) <= MOST_LABELS else (), stats.classes)
+    yield _counter("class_images", "Images answered since the start, by label.", classes, "label")
     yield _gauge("images_waiting", "Images known and not yet recorded.", counters.waiting)
     yield _gauge("paused", "1 while the daemon is told to pause.", stats.paused)
 
@@ -115,7 +123,7 @@ def _of_model(status: Status) -> Iterator[Metric]:
 
 
 def _of_cameras(seen: Overview, known: Collection[str]) -> Iterator[Metric]:
-    counts = seen.status.stats.cameras
+    counts = _from_zero(known, seen.status.stats.cameras)
     yield _counter("camera_images", "Images recorded since the start, by camera.", counts, "camera")
     last = {name: camera.last for name, camera in seen.cameras.items()}
     text = "When the last image of a camera was recorded, in seconds since 1970."
@@ -145,6 +153,10 @@ def _of_web(seen: Overview) -> Iterator[Metric]:
     yield _plain_counter(
         "web_streams_dropped", "Clients hung up on since they were too slow.", seen.streams_dropped
     )
+
+
+def _from_zero(known: Iterable[str], values: Mapping[str, int]) -> Values:
+    return {**dict.fromkeys(known, 0.0), **values}
 
 
 def _counter(name: str, text: str, values: Values, label: str) -> Metric:

@@ -13,7 +13,8 @@ class Sources:
     """All of them quick, and good for any thread.
 
     `visible`: records up to this seq have their final line. `up`: the model is warm, the folders are watched.
-    `cameras`: those that are known, of earlier lives, too. `obey` may take minutes: a command, its answer.
+    `cameras`: those that are known, of earlier lives, too. `labels`: the model's. `obey` may take minutes: a
+    command, its answer.
     """
 
     config: Callable[[], Config]
@@ -22,4 +23,5 @@ class Sources:
     visible: Callable[[], int]
     up: Callable[[], bool]
     cameras: Callable[[], Collection[str]]
+    labels: Callable[[], Collection[str]]
     obey: Callable[[bytes], bytes]
