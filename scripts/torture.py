@@ -103,7 +103,8 @@ class Torture:
             environ[VARIABLE] = f"{point}:{times}"
         process = self._start(environ)
         try:
-            code = process.wait(60 if point else self.chance.uniform(0.05, 2.5))
+            # After many short lives, images are taken one by one for a minute.
+            code = process.wait(120 if point else self.chance.uniform(0.05, 2.5))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

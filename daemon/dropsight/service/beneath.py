@@ -25,6 +25,14 @@ class _How(ctypes.Structure):
 
 
 _HOW = _How(_FOLDER, 0, _NO_SYMLINKS)
+_libc.syscall.argtypes = (
+    ctypes.c_long,
+    ctypes.c_long,
+    ctypes.c_char_p,
+    ctypes.POINTER(_How),
+    ctypes.c_size_t,
+)
+_libc.syscall.restype = ctypes.c_long
 
 
 @dataclass(frozen=True, slots=True)
