@@ -397,16 +397,42 @@ def test_images_are_on_disk_before_their_record_and_their_new_places_before_it_c
         unfiled = [entry.seq for entry in desk.store.unfiled()]
         steps.append(f"{folder}: {moved}, {desk.recorder.newest} recorded, {unfiled} unfiled")
 
+    monkeypatch.setattr(durability, "sync_file", synced)
     monkeypatch.setattr(durability, "sync_file_system", synced)
     desk = Desk(tmp_path)
     with desk.running():
         desk.recorder.put(desk.arrival("a.jpg"))
         wait_until(lambda: desk.backlog.counters().done == 1)
         wait_until(lambda: len(steps) == 2)
-    assert steps[0] == f"{desk.inbox}: waiting, 0 recorded, [] unfiled"
+    assert steps[0] == f"{desk.inbox / 'a.jpg'}: waiting, 0 recorded, [] unfiled"
     assert steps[1].endswith(": moved, 1 recorded, [1] unfiled")
     assert desk.store.unfiled() == []
     desk.close()
+
+
+def test_many_images_are_synced_by_one_call_and_few_without_waiting_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(durability, "sync_file", calls.append)
+    monkeypatch.setattr(durability, "sync_file_system", calls.append)
+    kept = durability.Durability(Troubles(logging.getLogger()), images=True)
+    images = [str(tmp_path / f"{number}.jpg") for number in range(64)]
+    kept.sync(images[:2])
+    assert calls == images[:2]
+    calls.clear()
+    kept.sync(images)
+    assert calls == [str(tmp_path)]
+
+
+def test_what_is_no_regular_file_is_synced_with_its_file_system(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    troubles = Troubles(logging.getLogger())
+    kept = durability.Durability(troubles, images=True)
+    kept.moved(1, str(tmp_path))
+    kept.sync([str(tmp_path / "pipe.jpg")])
+    assert kept.filed == [1]
+    assert not troubles.any()
 
 
 def test_a_disk_that_cannot_make_images_durable_is_told_of_and_stops_no_record(
@@ -415,6 +441,7 @@ def test_a_disk_that_cannot_make_images_durable_is_told_of_and_stops_no_record(
     def fails(folder: str) -> None:
         raise OSError(errno.EIO, "Input/output error", folder)
 
+    monkeypatch.setattr(durability, "sync_file", fails)
     monkeypatch.setattr(durability, "sync_file_system", fails)
     desk = Desk(tmp_path)
     with desk.running():

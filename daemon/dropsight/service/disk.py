@@ -36,3 +36,13 @@ def sync_file_system(folder: str) -> None:
             raise OSError(number, os.strerror(number), folder)
     finally:
         os.close(fd)
+
+
+def sync_file(path: str) -> None:
+    """Have this file's content on disk, and its name; raises OSError, also for what is no regular file."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
+    sync_folder(os.path.dirname(path))

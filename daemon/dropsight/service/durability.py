@@ -3,21 +3,23 @@
 import contextlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from dropsight.errors import StoreError, reason
-from dropsight.service.disk import sync_file_system
+from dropsight.service.disk import sync_file, sync_file_system
 from dropsight.service.troubles import Troubles
 
 SYNC_SECONDS = 1.0
 SYNCING = "syncing"
+FEW_IMAGES = 2
 
 
 class Durability:
     """Used by the recorder's thread alone.
 
-    A file system is synced as a whole, once a group of records: file by file, each image costs a disk two
-    flushes. What was moved after the one group is on disk with the images of the next. Where `images` is
+    For a group of records a file system is synced as a whole: file by file, each image costs a disk two
+    flushes. One or two images are synced by themselves, and wait for nobody else's writing. What was moved
+    is on disk with the images of the next group, or within a second. Where `images` is
     false nothing of this is done, and a loss of power may empty or bring back what was recorded before it.
     """
 
@@ -36,6 +38,8 @@ class Durability:
     def moved(self, seq: int, *places: str) -> None:
         """The image of this record was filed away; `places` are the folders that it came from and went to."""
         if self._images:
+            if not self._moved:
+                self._next_sync = time.monotonic() + SYNC_SECONDS
             self._moved.append(seq)
             self._places.update(places)
         else:
@@ -50,11 +54,12 @@ class Durability:
 
         Where a disk cannot, that is told: records go on being made, but none of them counts as filed.
         """
-        if not self._images:
+        paths = list(images)
+        if not self._images or (paths and _synced_each(paths)):
             return
         self._next_sync = time.monotonic() + SYNC_SECONDS
         try:
-            for place in _one_a_file_system(self._places.union(map(os.path.dirname, images))):
+            for place in _one_a_file_system(self._places.union(map(os.path.dirname, paths))):
                 with contextlib.suppress(FileNotFoundError):
                     sync_file_system(place)
         except OSError as error:
@@ -67,6 +72,18 @@ class Durability:
 
     def settled(self) -> None:
         self.filed = []
+
+
+def _synced_each(paths: Sequence[str]) -> bool:
+    """Whether they were few enough, and files that can be opened."""
+    if len(paths) > FEW_IMAGES:
+        return False
+    try:
+        for path in paths:
+            sync_file(path)
+    except OSError:
+        return False
+    return True
 
 
 def _one_a_file_system(folders: Iterable[str]) -> Iterable[str]:
