@@ -1,12 +1,26 @@
-"""The process in which a suspect image is tried."""
+"""The process in which a suspect image is tried, and memory that runs out."""
 
+import logging
+import resource
+import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
-from daemons import PHOTOS
+from brokers import wait_until
+from daemons import PHOTOS, running
+from dropsight.crashpoints import VARIABLE
 from dropsight.daemon.trial import tried
+from dropsight.errors import ImageError, MachineError
 from dropsight.models.registry import open_model
+from dropsight.service.backlog import Backlog
+from dropsight.service.inhand import Suspect
+from dropsight.service.mishaps import TRIALS, Mishaps
+from dropsight.service.troubles import Troubles
+
+MIB = 2**20
 
 
 @pytest.mark.parametrize("module", ["typer.py", "json.py", "dropsight.py"])
@@ -28,3 +42,60 @@ def test_a_trial_finds_an_image_that_was_named_from_where_the_daemon_works(
     monkeypatch.chdir(tmp_path)
     assert tried("cat.jpg", open_model("builtin:efficientnet_lite0").spec) == "survived"
     assert "cat.jpg was in hand" in caplog.text
+
+
+def large_picture(path: Path) -> Path:
+    """48 megapixels, which a decoder needs whole: 144 MB."""
+    small = np.random.default_rng(0).integers(0, 40, (600, 800, 3), dtype=np.uint8)
+    cv2.imwrite(str(path), cv2.resize(small, (8000, 6000), interpolation=cv2.INTER_NEAREST))
+    return path
+
+
+def test_a_trial_that_takes_more_memory_than_there_is_says_nothing_of_the_image(tmp_path: Path) -> None:
+    path, spec = str(large_picture(tmp_path / "large.png")), open_model("builtin:efficientnet_lite0").spec
+    assert tried(path, spec, room=400 * MIB) == "starved"
+    assert tried(path, spec) == "survived"
+
+
+def test_a_trial_that_the_kernel_ends_for_want_of_memory_says_nothing_of_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the first to go: what decides is that somebody killed it, not that it fell."""
+    spec = open_model("builtin:efficientnet_lite0").spec
+    monkeypatch.setenv(VARIABLE, "in_invoke:1")
+    assert tried(str(PHOTOS[0]), spec) == "starved"
+    (tmp_path / "bad.jpg").write_bytes(PHOTOS[0].read_bytes() + b"poison")
+    monkeypatch.setenv(VARIABLE, "in_decoding:poison")
+    assert tried(str(tmp_path / "bad.jpg"), spec) == "died"
+
+
+def test_a_suspect_that_starves_its_trials_is_refused_in_the_end() -> None:
+    """Else the service would wait for ever for memory that it never gets."""
+    mishaps = Mishaps(Backlog(), Troubles(logging.getLogger(__name__)))
+    suspect = Suspect("decode", 1)
+    for _ in range(TRIALS - 1):
+        with pytest.raises(MachineError, match="more memory than there is"):
+            mishaps.try_alone("a.jpg", suspect, lambda _: "starved")
+    with pytest.raises(ImageError, match="more memory than there is") as refused:
+        mishaps.try_alone("a.jpg", suspect, lambda _: "starved")
+    assert refused.value.code == "unreadable"
+
+
+def test_a_sound_picture_waits_for_memory_and_lets_others_pass(tmp_path: Path) -> None:
+    """It was once recorded as damaged."""
+    with running(tmp_path, inference={"workers": 1, "decoders": 1}) as house:
+        assert house.process
+        shutil.copy(PHOTOS[0], house.inbox / "first.jpg")
+        wait_until(lambda: len(house.records()) == 1)
+        pid = house.process.pid
+        facts = dict(line.split(":") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        room = int(facts["VmData"].split()[0]) * 1024 + 60 * MIB
+        resource.prlimit(pid, resource.RLIMIT_DATA, (room, resource.RLIM_INFINITY))
+        large_picture(tmp_path / "large.png").rename(house.inbox / "large.png")
+        wait_until(lambda: "memory" in house.status()["troubles"].get("machine", ""))
+        shutil.copy(PHOTOS[1], house.inbox / "second.jpg")
+        wait_until(lambda: len(house.records()) == 2)
+        resource.prlimit(pid, resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        wait_until(lambda: len(house.records()) == 3)
+        assert {record["status"] for record in house.records()} == {"ok"}
+        assert house.stop() == 0

@@ -129,3 +129,18 @@ def test_after_a_hang_the_image_is_tried_alone_and_the_rest_goes_on(
         assert house.stop() == 0
     finally:
         house.kill()
+
+
+def test_a_slow_image_is_named_in_a_trouble_and_others_go_on(tmp_path: Path) -> None:
+    """Where there is another worker; of what made the service start again, nothing was shown."""
+    house = House(tmp_path, {"inference": {"decoders": 2, "workers": 1}})
+    try:
+        house.spawn(**{HANG_VARIABLE: "in_decoding:slow"})
+        wait_until(house.answers)
+        (house.inbox / "slow.jpg").write_bytes(PHOTOS[0].read_bytes() + b"slow")
+        for number in range(3):
+            shutil.copy(PHOTOS[number], house.inbox / f"{number}.jpg")
+        wait_until(lambda: len(house.records()) == 3)
+        wait_until(lambda: "slow.jpg has been at it" in house.status()["troubles"].get("slow", ""))
+    finally:
+        house.kill()

@@ -3,6 +3,7 @@
 DropsightError
 ├── ImageError     this image's fault for ever: it is filed under failed/
 ├── MachineError   the machine lacks something for now: keep the image, wait, try again
+│   └── MemoryShortError   the same, and nothing else is to be in hand then
 ├── StoreError     the disk's or the journal's: keep the image, wait, try again
 │   ├── InUseError     another dropsight has it: wait for that one to end
 │   └── DamagedError   the journal can no longer be trusted: end, rescue it at the next start
@@ -43,6 +44,10 @@ class ImageError(DropsightError):
 
 
 class MachineError(DropsightError):
+    pass
+
+
+class MemoryShortError(MachineError):
     pass
 
 
@@ -101,7 +106,7 @@ def machine_error(error: BaseException) -> MachineError | None:
     if isinstance(error, MachineError):
         return error
     if isinstance(error, MemoryError):
-        return MachineError("images wait: there is not enough memory")
+        return MemoryShortError("images wait: there is not enough memory")
     if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
         return MachineError(f"images wait: {error.strerror}")
     return None

@@ -27,7 +27,7 @@ from dropsight.daemon.secrets import look_at_secrets, read_secrets
 from dropsight.daemon.threads import start
 from dropsight.daemon.trial import tried
 from dropsight.daemon.watching import Watching
-from dropsight.errors import ConfigError, ModelError, StoreError
+from dropsight.errors import ConfigError, MachineError, ModelError, StoreError
 from dropsight.names import as_json
 from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.clock import Clock
@@ -37,7 +37,7 @@ from dropsight.service.inhand import InHand
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.locks import sole_user, sole_watcher
 from dropsight.service.notify import notify
-from dropsight.service.progress import Progress
+from dropsight.service.progress import SLOW_SECONDS, Progress
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import FilingRules, History, Recorded
 from dropsight.service.scanner import Scanner
@@ -161,8 +161,8 @@ class Daemon:
         publisher = self._supervision.start("mqtt", self._publisher.run) if self._publisher else None
         self._workers.start(never_hurry=once)
         self._control.start(self._supervision)
-        progress = Progress(self._backlog, self._scanner, self._workers, self._recorder)
-        watchdog = Watchdog(progress.hung)
+        self._progress = Progress(self._backlog, self._scanner, self._workers, self._recorder)
+        watchdog = Watchdog(self._progress.hung)
         housekeeping = Event()
         lifecycle.on_lost = None if once else self._on_lost
         finder = self._work_once(lifecycle) if once else self._watch(housekeeping)
@@ -227,6 +227,7 @@ class Daemon:
         while not lifecycle.wait(min(max(next_line - time.monotonic(), 0.0), LOOK_SECONDS)):
             self._starts.look()
             self._supervision.look()
+            self._tell_of_slow()
             if lifecycle.reload_asked:
                 lifecycle.reload_asked = False
                 # What is wrong with the config or the model is told as a trouble.
@@ -237,6 +238,12 @@ class Daemon:
                 with self._supervision.contained("the report"):
                     self._reporter.tell_news(aloud=self._terminal is None)
                 next_line += interval
+
+    def _tell_of_slow(self) -> None:
+        if slow := self._progress.slow():
+            self._troubles.raised("slow", MachineError(f"{slow} has been at it for {SLOW_SECONDS:g} s"))
+        else:
+            self._troubles.cleared("slow")
 
     def _reload(self) -> str:
         return self._reloader.reload() if self._reloader else ""

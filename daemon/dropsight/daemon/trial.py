@@ -19,7 +19,7 @@ _LEAST_BYTES = 512 * 2**20
 _STARVED = (b"MemoryError", b"bad_alloc", b"not enough memory", b"Cannot allocate memory")
 
 
-def tried(path: str, spec: ModelSpec) -> Verdict:
+def tried(path: str, spec: ModelSpec, *, room: int | None = None) -> Verdict:
     """Tell how a process ends that classifies this image: by itself, well or badly, and in time, or not.
 
     It has what memory there is at the moment and no more; where the kernel runs short, it is the first to go.
@@ -31,7 +31,7 @@ def tried(path: str, spec: ModelSpec) -> Verdict:
     with subprocess.Popen(
         command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
     ) as process:
-        _bound(process.pid)
+        _bound(process.pid, room or max(available_bytes(), _LEAST_BYTES))
         try:
             _, said = process.communicate(timeout=_seconds())
         except subprocess.TimeoutExpired:
@@ -42,9 +42,8 @@ def tried(path: str, spec: ModelSpec) -> Verdict:
     return "died" if process.returncode < 0 else "survived"
 
 
-def _bound(pid: int) -> None:
+def _bound(pid: int, room: int) -> None:
     """Bound the memory of a process; have the kernel take it before any other."""
-    room = max(available_bytes(), _LEAST_BYTES)
     try:
         resource.prlimit(pid, resource.RLIMIT_DATA, (room, room))
         Path(f"/proc/{pid}/oom_score_adj").write_text("1000")

@@ -7,7 +7,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from dropsight.errors import ImageError, MachineError
+from dropsight.errors import ImageError, MemoryShortError
 from dropsight.images import jpeg
 from dropsight.images.framing import CROP_FRACTION, Pixels, Resize, used_size
 from dropsight.images.header import Header
@@ -97,7 +97,7 @@ def _decode(data: bytes, header: Header, flags: int) -> Pixels:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         if error.code == _NO_MEMORY:
-            raise MachineError("images wait: there is not enough memory to decode one") from error
+            raise MemoryShortError("images wait: there is not enough memory to decode one") from error
         raise ImageError("unreadable", f"the {header.format} data is damaged: {error.err}") from error
     if decoded is None:
         _check_memory(header)
@@ -111,7 +111,7 @@ def _check_memory(header: Header) -> None:
     try:
         np.empty(header.whole_bytes, np.uint8)
     except MemoryError as error:
-        raise MachineError("images wait: there is not enough memory to decode one") from error
+        raise MemoryShortError("images wait: there is not enough memory to decode one") from error
 
 
 def _rgb(decoded: cv2.typing.MatLike) -> Pixels:

@@ -165,10 +165,11 @@ class Backlog:
                 group.append(candidate)
             return group
 
-    def postpone(self, candidate: Candidate, *, seconds: float) -> None:
-        """Not ready yet: look again after a while, or at the next sign of life."""
+    def postpone(self, candidate: Candidate, *, seconds: float, alone: bool = False) -> None:
+        """Not ready yet: look again after a while, or at the next sign of life; then alone, if so told."""
         with self._lock:
             self._leave(candidate)
+            self.turns.alone_next(candidate.path, alone=alone)
             if candidate.again:
                 self._enqueue(candidate, closed=candidate.closed_again)
                 candidate.again = candidate.closed_again = False
@@ -387,6 +388,7 @@ class Backlog:
 
     def _release(self, candidate: Candidate, *, again: bool) -> None:
         self._leave(candidate)
+        self.turns.alone_next(candidate.path, alone=False)
         del self._known[candidate.path]
         if candidate.place == "aside":
             self._all_aside -= 1

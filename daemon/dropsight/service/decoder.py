@@ -78,7 +78,7 @@ class Decoder:
         examined: deque[Examined] = deque()
         held = decoded = 0
         for candidate in group:
-            self._heartbeats.beat(self.name)
+            self._heartbeats.beat(self.name, at=candidate.path)
             held += self._examine_into(examined, candidate)
             if held >= GROUP_BYTES:
                 decoded += self._prepare_all(examined)
@@ -155,8 +155,8 @@ class Decoder:
         """Empty it; what was read of an image goes before the next is decoded. Return how many there were."""
         count = len(examined)
         while examined:
-            self._heartbeats.beat(self.name)
             image = examined.popleft()
+            self._heartbeats.beat(self.name, at=image.candidate.path)
             try:
                 work = self._prepare(image)
             except Exception as error:  # noqa: BLE001 - one image's, whatever it is

@@ -4,16 +4,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dropsight.names import as_text
+
 
 class Heartbeats:
     """A name belongs to one thread. Anybody may ask, from any thread."""
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
+        self._at: dict[str, str] = {}
 
-    def beat(self, name: str) -> None:
-        """A piece of work begins, or gets on."""
-        self._since[name] = time.monotonic()
+    def beat(self, name: str, *, at: str = "") -> None:
+        """A piece of work begins, or gets on; `at` is the image that it is about."""
+        self._at[name], self._since[name] = at, time.monotonic()
 
     def excuse(self, name: str) -> None:
         """What this thread does now has a deadline of its own: it counts as work, but never as overdue."""
@@ -38,4 +41,7 @@ class Heartbeats:
     def overdue(self, seconds: float) -> str | None:
         """Name who has been at one piece for longer than this."""
         now = time.monotonic()
-        return next((name for name, since in list(self._since.items()) if now - since > seconds), None)
+        late = (name for name, since in list(self._since.items()) if now - since > seconds)
+        name = next(late, None)
+        at = self._at.get(name or "")
+        return f"{name} with {as_text(at)}" if at else name

@@ -8,7 +8,15 @@ from collections.abc import Callable
 
 import msgspec
 
-from dropsight.errors import DamagedError, DropsightError, ImageError, MachineError, StoreError, machine_error
+from dropsight.errors import (
+    DamagedError,
+    DropsightError,
+    ImageError,
+    MachineError,
+    MemoryShortError,
+    StoreError,
+    machine_error,
+)
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Drop, Plan
 from dropsight.names import as_text
@@ -75,7 +83,8 @@ class Mishaps:
             raise error
         if short := MachineError(str(error)) if isinstance(error, StoreError) else machine_error(error):
             self._troubles.raised(MACHINE, short)
-            self._backlog.postpone(candidate, seconds=RETRY_SECONDS)
+            alone = isinstance(short, MemoryShortError)
+            self._backlog.postpone(candidate, seconds=RETRY_SECONDS, alone=alone)
             return None
         failure = internal_error(error, candidate.path, self._troubles)
         try:

@@ -7,6 +7,9 @@ from dropsight.service.recorder import Recorder
 from dropsight.service.scanner import Scanner
 from dropsight.service.workers import Workers
 
+# On a small machine, the largest picture that is allowed takes about as long.
+SLOW_SECONDS = 15.0
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -14,6 +17,10 @@ class Progress:
     scanner: Scanner
     workers: Workers
     recorder: Recorder
+
+    def slow(self) -> str | None:
+        """Name the image that has been at one stage for long, though it may yet get on."""
+        return self.workers.heartbeats.overdue(SLOW_SECONDS)
 
     def hung(self, seconds: float) -> str | None:
         """Name what has not got on for so long. Idle is not hung, nor is waiting for a disk to have room."""

@@ -238,8 +238,8 @@ class Recorder:
         self.heartbeats.rest(NAME)  # a disk under a heavy load takes its time
         self._durability.sync(made.finished.path for made in group)
         while True:
-            crashpoints.reach("before_commit")
             self._beat()
+            crashpoints.reach("before_commit")
             try:
                 seqs = self._store.add(rows)
             except StoreError as error:

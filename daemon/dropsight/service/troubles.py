@@ -13,7 +13,7 @@ REMIND_SECONDS = 300.0
 PARTS = (
     *("announcements", "cameras", "config", "crowd", "depth", "failures", "filing", "folders"),
     *("housekeeping", "internal", "journal", "kernels", "log", "machine", "model", "mqtt", "records"),
-    *("secrets", "start", "syncing", "threads", "web"),
+    *("secrets", "slow", "start", "syncing", "threads", "web"),
 )
 
 

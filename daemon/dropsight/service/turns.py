@@ -25,6 +25,7 @@ class Turns(Generic[P]):
     ) -> None:
         self._in_hand, self._one_by_one = in_hand, one_by_one
         self._held: set[P] = set()
+        self._lonely: set[str] = set()
         self._sole: P | None = None
 
     @property
@@ -34,15 +35,22 @@ class Turns(Generic[P]):
 
     def is_for_one(self, path: str) -> bool:
         """Whether this image is to be alone in hand."""
-        return self._one_by_one() or (self._in_hand is not None and self._in_hand.suspect(path) is not None)
+        if self._one_by_one() or path in self._lonely:
+            return True
+        return self._in_hand is not None and self._in_hand.suspect(path) is not None
+
+    def alone_next(self, path: str, *, alone: bool) -> None:
+        """Have this image be alone in hand the next time, or no longer."""
+        (self._lonely.add if alone else self._lonely.discard)(path)
 
     def enter(self, candidate: P) -> bool:
         """Take in hand; tell whether it has to be alone, and so to wait until it is."""
         self._held.add(candidate)
-        if self._in_hand is None or not self.is_for_one(candidate.path):
+        if not self.is_for_one(candidate.path):
             return False
         self._sole = candidate
-        self._in_hand.note(ALONE, candidate.path, "alone")
+        if self._in_hand:
+            self._in_hand.note(ALONE, candidate.path, "alone")
         return True
 
     @property

@@ -113,7 +113,7 @@ class Workers:
         name = _interpreter(number)
         while work := self._tensors.get():
             self._room.put(None)
-            self.heartbeats.beat(name)
+            self.heartbeats.beat(name, at=work.candidate.path)
             self._answer(work, number, decoders + number)
             self.heartbeats.rest(name)
 
