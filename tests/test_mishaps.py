@@ -10,6 +10,7 @@ import pytest
 
 from brokers import free_port, mosquitto, wait_until
 from daemons import PHOTOS, House, running
+from disks import fill, small_disk
 from dropsight.config import Config, Inference, Watch
 from dropsight.crashpoints import RAISE_VARIABLE
 from dropsight.daemon.engine import open_engine
@@ -195,6 +196,26 @@ def test_an_image_waits_for_descriptors_instead_of_failing(tmp_path: Path) -> No
         wait_until(lambda: len(house.records()) == 4 and not house.waiting())
         assert {record["status"] for record in house.records()} == {"ok"}
         wait_until(lambda: "machine" not in house.status()["troubles"])
+
+
+def test_what_is_in_hand_is_recorded_without_a_descriptor_to_be_had_and_filed_once_there_are(
+    tmp_path: Path,
+) -> None:
+    with small_disk(tmp_path / "state", size="16m") as disk, running(tmp_path, **ONE_WORKER) as house:
+        ballast = fill(disk)
+        drop(house, 3)
+        wait_until(lambda: "journal" in house.status()["troubles"])
+        wait_until(lambda: house.status()["stats"]["counters"]["in_hand"] == 3)
+        assert house.process
+        pid = house.process.pid
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))
+        ballast.unlink()
+        wait_until(lambda: len(house.records()) == 3)
+        assert {record["status"] for record in house.records()} == {"ok"}
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        wait_until(lambda: not house.waiting())
+        assert house.stop() == 0
 
 
 def test_a_journal_that_cannot_be_read_is_no_image_s_failure(tmp_path: Path) -> None:
