@@ -155,3 +155,52 @@ def test_a_file_that_is_looked_at_while_its_writer_ends_gets_one_record(tmp_path
             wait_until(lambda: not house.waiting())
         wait_until(lambda: not house.counters()["waiting"])
         assert len(house.records()) == 300
+
+
+LITTER = [
+    *(".stversions/front/a.jpg", ".Trash-1000/files/t.jpg", ".rsync-partial/p.jpg", "front/.~tmp~/p.jpg"),
+    *("front/.AppleDouble/a.jpg", "front/@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", "#recycle/front/r.jpg"),
+    *("$RECYCLE.BIN/x.jpg", "lost+found/l.jpg", "Thumbs/t.jpg"),
+]
+
+
+@pytest.mark.parametrize("observer", ["inotify", "polling"])
+def test_what_lies_in_hidden_folders_and_in_those_of_the_system_is_passed_by(
+    tmp_path: Path, observer: str
+) -> None:
+    ignore = ["@eaDir", "#recycle", "$recycle.bin", "lost+found", "thumbs"]
+    watch = [{"ignore": ignore, "observer": observer, "poll_seconds": 0.2}]
+    with running(tmp_path, watch=watch) as house:
+        for name in LITTER:
+            (house.inbox / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PHOTO, house.inbox / name)
+        house.ask("rescan")
+        (house.inbox / "front" / "sub").mkdir()
+        shutil.copy(PHOTO, house.inbox / "front" / "sub" / "a.jpg")
+        wait_until(lambda: len(house.waiting()) == len(LITTER))
+        house.ask("rescan")
+        shutil.copy(PHOTO, house.inbox / "front" / "b.jpg")
+        wait_until(lambda: len(house.records()) == 2)
+        assert {record["camera"] for record in house.records()} == {"front"}
+        assert len(house.waiting()) == len(LITTER)
+
+
+def test_an_upload_that_is_staged_in_a_hidden_folder_is_left_alone_until_it_is_renamed(
+    tmp_path: Path,
+) -> None:
+    """As rsync does with --delay-updates: what was taken from there, its rename would not find."""
+    with running(tmp_path) as house:
+        staged = house.inbox / "front" / ".~tmp~"
+        staged.mkdir(parents=True)
+        for number in range(3):
+            shutil.copy(PHOTO, staged / f"{number}.jpg")
+        shutil.copy(PHOTO, house.inbox / "probe.jpg")
+        house.ask("rescan")
+        wait_until(lambda: house.finished() == 1)
+        for path in sorted(staged.iterdir()):
+            path.rename(house.inbox / "front" / path.name)
+        wait_until(lambda: not house.waiting())
+        assert {record["image_path"] for record in house.records()} == {
+            *("probe.jpg", "front/0.jpg", "front/1.jpg", "front/2.jpg")
+        }
+        assert len(house.records()) == 4

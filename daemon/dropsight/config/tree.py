@@ -45,6 +45,10 @@ class Watch(Struct, frozen=True):
     patterns: Annotated[
         tuple[str, ...], Meta(min_length=1, description='a list of file patterns such as ["*.jpg"]')
     ] = ("*.jpg", "*.jpeg", "*.png", "*.webp", "*.bmp", "*.tif", "*.tiff")
+    ignore: Annotated[tuple[str, ...], Meta(description='a list of folder names such as ["@eaDir"]')] = (
+        *("@eaDir", "#recycle", "#snapshot"),
+        *("$RECYCLE.BIN", "System Volume Information", "lost+found"),
+    )
     observer: Literal["auto", "inotify", "polling"] = "auto"
     after: Literal["move", "delete", "keep"] = "move"
     processed: Path = Path("processed")

@@ -4,7 +4,7 @@ import errno
 import fnmatch
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,16 +31,17 @@ class DropFolder:
     settings: Watch
     excluded: tuple[str, ...]
     _name_pattern: re.Pattern[str] = field(repr=False)
+    _ignored: re.Pattern[str] = field(repr=False)
 
     @classmethod
     def open(cls, settings: Watch, *, ours: Sequence[Path] = ()) -> "DropFolder":
         root = os.fspath(settings.path)
         excluded = tuple(os.fspath(path) for path in (settings.processed, settings.failed, *ours))
         below = tuple(path for path in excluded if path.startswith(root + os.sep))
-        pattern = "|".join(fnmatch.translate(name) for name in settings.patterns)
         inbox = Top.at(root)
         places = inbox.below(settings.processed), inbox.below(settings.failed)
-        return cls(inbox, *places, settings, below, re.compile(pattern, re.IGNORECASE))
+        patterns = _any_of(settings.patterns), _any_of((".*", *settings.ignore))
+        return cls(inbox, *places, settings, below, *patterns)
 
     @property
     def root(self) -> str:
@@ -93,6 +94,9 @@ class DropFolder:
         if folder == self.root:
             return True
         if not self.settings.recursive or not folder.startswith(self.root + os.sep) or self.is_beyond(folder):
+            return False
+        # Trash, thumbnails and older versions; and where rsync and the like keep what is not whole yet.
+        if any(map(self._ignored.match, self.relative(folder).split(os.sep))):
             return False
         return not any(folder == ours or folder.startswith(ours + os.sep) for ours in self.excluded)
 
@@ -152,3 +156,7 @@ class DropFolder:
                 if folder == self.root:
                     raise
                 told(folder, error)
+
+
+def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(fnmatch.translate, patterns)), re.IGNORECASE)
