@@ -79,6 +79,7 @@ def test_ways_to_run_a_model_are_told_apart() -> None:
 
 def test_a_hundred_dashboards_are_weighed_against_none() -> None:
     pytest.importorskip("uvicorn")
+    assert "median ratio" in script("bench_flood.py", "--rounds", "1", "--images", "40")
     assert "median ratio" in script("bench_web.py", "--rounds", "1", "--images", "40", "--streams", "4")
 
 

@@ -15,6 +15,7 @@ from brokers import wait_until
 from daemons import PHOTOS, SAMPLES, House, dropsight, faults, running
 from dropsight.web.access import MOST_ENDED, Access
 from dropsight.web.connections import MOST_CONNECTIONS, share
+from floods import flood
 from webs import ANY_PORT, Answer, address, ask, idle_client, stream
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 - the test's own
@@ -436,3 +437,17 @@ def test_with_few_descriptors_a_flood_of_connections_costs_no_image(tmp_path: Pa
             assert house.status()["troubles"] == {}
     finally:
         house.kill()
+
+
+def test_a_flood_of_all_kinds_at_once_ends_nothing_and_loses_no_image(tmp_path: Path) -> None:
+    with running(tmp_path, web=ANY_PORT) as house:
+        url = address(house)
+        with flood(url):
+            for number in range(60):
+                shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
+            wait_until(lambda: len(house.records()) == 60)
+            assert ask(url, "/healthz").status == 200
+        assert {record["status"] for record in house.records()} == {"ok"}
+        wait_until(lambda: ask(url, "/api/results?limit=1").status == 200)
+        assert "Traceback" not in house.daemon_log()
+        assert house.stop() == 0

@@ -46,6 +46,7 @@ def open_web(
         distributions=stats.distributions,
         visible=lambda: recorder.visible,
         up=lambda: reporter.up,
+        busy=reporter.busy,
         cameras=reporter.cameras,
         labels=reporter.labels,
         obey=obey,

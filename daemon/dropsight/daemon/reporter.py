@@ -83,6 +83,10 @@ class Reporter:
         of_model = {"kernels": kernels.fault} if kernels and kernels.fault else {}
         return self._recorder.troubles.current() | of_model | of_broker | of_web
 
+    def busy(self) -> bool:
+        counters = self._backlog.counters()
+        return bool(counters.queued or counters.in_hand)
+
     def cameras(self) -> Collection[str]:
         return self._watch.names
 

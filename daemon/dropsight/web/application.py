@@ -25,9 +25,12 @@ from dropsight.web.history import POINT_SECONDS
 from dropsight.web.overview import Overviews
 from dropsight.web.pages import read_pages
 from dropsight.web.signin import SignIn
+from dropsight.web.yielding import step_aside
 
 HEAD_BYTES = 16_384
 IDLE_SECONDS = 30
+# So many are let in before the first of them is looked at, whatever the bound of connections.
+ACCEPTED_AT_ONCE = 32
 GRACE_SECONDS = 1
 RECALLED_AT_ONCE = 500
 
@@ -51,7 +54,8 @@ async def serve(
 
     overviews.hub.begin()
     on_started(lambda: _call(loop, end))
-    async with _beside(overviews.hub.keep_beating(), _note(overviews), _recall(overviews, desk)):
+    jobs = (overviews.hub.keep_beating(), _note(overviews), _recall(overviews, desk))
+    async with _beside(step_aside(overviews.sources.busy, desk.spent_seconds), *jobs):
         await server.serve(sockets=[listener])
     desk.close()
 
@@ -73,6 +77,7 @@ def _settings(app: Starlette) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         h11_max_incomplete_event_size=HEAD_BYTES,
+        backlog=ACCEPTED_AT_ONCE,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )

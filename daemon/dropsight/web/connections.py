@@ -22,6 +22,13 @@ def share(descriptors: int) -> int:
     return max(min(MOST_CONNECTIONS, descriptors // 2), LEAST_CONNECTIONS)
 
 
+def _is_local(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
 class Connection(H11Protocol):
     """A request's state has `hang_up`, which ends the connection at once, whatever is still to be sent.
 
@@ -32,11 +39,15 @@ class Connection(H11Protocol):
     most = share(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     _patience: asyncio.TimerHandle | None = None
     since = 0.0
+    address = ""
+    is_local = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.app_state = {**self.app_state, "hang_up": transport.abort}
         self.since = self.loop.time()
+        self.address = self.client[0] if self.client else ""
+        self.is_local = _is_local(self.address)
         if not self._finds_room():
             self.leave()
             return
@@ -54,23 +65,14 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     @property
-    def address(self) -> str:
-        return self.client[0] if self.client else ""
-
-    @property
-    def is_local(self) -> bool:
-        try:
-            return ip_address(self.address).is_loopback
-        except ValueError:
-            return False
-
-    @property
     def is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
     def _finds_room(self) -> bool:
         """Whether there is a place within each bound, or one could be made."""
         everybody = [each for each in self.connections if isinstance(each, Connection)]
+        if len(everybody) <= self.most // 2:
+            return True
         bounds = [
             ([each for each in everybody if each.address == self.address], self.most // 2),
             (everybody, self.most),
@@ -80,10 +82,9 @@ class Connection(H11Protocol):
         return all(self._makes_room(among, most) for among, most in bounds)
 
     def _makes_room(self, among: Collection["Connection"], most: int) -> bool:
-        present = [each for each in among if each in self.connections]
-        if len(present) <= most:
+        if len(among) <= most:
             return True
-        idle = [each for each in present if each is not self and each.is_idle]
+        idle = [each for each in among if each in self.connections and each is not self and each.is_idle]
         if idle:
             min(idle, key=lambda each: each.since).leave()
         return bool(idle)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,7 @@ class Desk:
         self._clerk = ThreadPoolExecutor(1, "web-journal")
         self._painter = ThreadPoolExecutor(1, "web-pictures", initializer=_step_aside)
         self._orderly = ThreadPoolExecutor(1, "web-orders")
+        self._clerk_thread: int | None = None
         self._waiting = self._orders = 0
 
     async def look_up(self, work: Callable[[JournalBrowser], Answer]) -> Answer:
@@ -58,6 +60,11 @@ class Desk:
         finally:
             self._orders -= 1
 
+    def spent_seconds(self) -> float:
+        """Return the processor's time that looking things up has taken so far."""
+        thread = self._clerk_thread
+        return time.clock_gettime(time.pthread_getcpuclockid(thread)) if thread else 0.0
+
     def close(self) -> None:
         # An explanation ends when those who make it end, which is later.
         self._orderly.shutdown(wait=False, cancel_futures=True)
@@ -67,6 +74,7 @@ class Desk:
             self._browser.close()
 
     def _reader(self) -> JournalBrowser:
+        self._clerk_thread = threading.get_ident()
         if self._browser is None:
             self._browser = JournalBrowser(self._journal)
         return self._browser

@@ -13,6 +13,7 @@ class Sources:
     """All of them quick, and good for any thread.
 
     `visible`: records up to this seq have their final line. `up`: the model is warm, the folders are watched.
+    `busy`: an image waits or is in hand.
     `cameras`: those that are known, of earlier lives, too. `labels`: the model's. `obey` may take minutes: a
     command, its answer.
     """
@@ -22,6 +23,7 @@ class Sources:
     distributions: Callable[[], Mapping[str, Distribution]]
     visible: Callable[[], int]
     up: Callable[[], bool]
+    busy: Callable[[], bool]
     cameras: Callable[[], Collection[str]]
     labels: Callable[[], Collection[str]]
     obey: Callable[[bytes], bytes]

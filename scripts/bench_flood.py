@@ -1,0 +1,76 @@
+"""Measure what a flood of the web port costs the pipeline: images a second with and without it, in turn.
+
+    python scripts/bench_flood.py              # 3 rounds
+    python scripts/bench_flood.py --rounds 6 --images 3000
+
+The flood comes from a process of its own. Where there are two cores and more it has one to itself, and the
+daemon the others, so that what is measured is what the daemon spends on it. Without it a process burns as
+much of the same core, so that whatever else runs on the machine is pushed about as much.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from bench_pipeline import generate  # noqa: E402
+from bench_web import LOOK_SECONDS, fill  # noqa: E402
+from daemons import House  # noqa: E402
+from floods import flood  # noqa: E402
+from webs import ANY_PORT, address  # noqa: E402
+
+
+def throughput(root: Path, images: int, *, flooded: bool) -> float:
+    """Return images a second of a daemon that gets so many at once."""
+    mine, *others = sorted(os.sched_getaffinity(0))
+    house = House(root, {"web": ANY_PORT})
+    if others:
+        house.under = ["taskset", "--cpu-list", ",".join(map(str, others))]
+        os.sched_setaffinity(0, {mine})
+    house.start()
+    try:
+        with flood(address(house), only_burning=not flooded):
+            (root / "coming").rename(house.inbox / "camera")
+            while house.finished() < images // 10:
+                time.sleep(LOOK_SECONDS)
+            began, at_first = time.monotonic(), house.finished()
+            while house.finished() < images:
+                time.sleep(LOOK_SECONDS)
+            return (images - at_first) / (time.monotonic() - began)
+    finally:
+        house.kill()
+        os.sched_setaffinity(0, {mine, *others})
+
+
+def main() -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=1_500)
+    arguments = parser.parse_args()
+    ratios = []
+    with tempfile.TemporaryDirectory(prefix="dropsight-bench-flood-") as folder:
+        photos = Path(folder) / "photos"
+        generate(photos, "640x480.jpg", 30)
+        for number in range(arguments.rounds):
+            speeds: dict[bool, float] = {}
+            for flooded in sorted((False, True), reverse=number % 2 == 1):
+                root = Path(folder) / f"{number}-{flooded}"
+                fill(root, photos, arguments.images)
+                speeds[flooded] = throughput(root, arguments.images, flooded=flooded)
+                shutil.rmtree(root)
+            ratios.append(speeds[True] / speeds[False])
+            told = f"without {speeds[False]:.1f}/s, with {speeds[True]:.1f}/s"
+            print(f"round {number + 1}: {told}, ratio {ratios[-1]:.3f}", flush=True)
+    print(f"median ratio {statistics.median(ratios):.3f}")
+
+
+if __name__ == "__main__":
+    main()
