@@ -33,7 +33,9 @@ def test_what_the_service_is_installed_from_is_locked_as_pyproject_wants_it(
     wanted = map(Requirement, [*project["dependencies"], *project["optional-dependencies"]["web"]])
     for each in wanted:
         if each.marker is None or each.marker.evaluate(here):
-            assert locked[canonicalize_name(each.name)] in each.specifier, each
+            assert locked.get(canonicalize_name(each.name), "0") in each.specifier, (
+                f"{each}: run scripts/lock"
+            )
 
 
 @pytest.mark.slow
@@ -100,7 +102,7 @@ class Installation:
 
     def ill_guarded(self) -> list[Path]:
         """What others may write, or the service may not read."""
-        every = [path for path in self.root.rglob("*") if not path.is_symlink()]
+        every = [path for path in self.root.rglob("[!.]*") if not path.is_symlink()]
         return [
             path
             for path in every
@@ -147,6 +149,12 @@ def test_whatever_root_s_umask_all_may_read_what_is_installed_and_only_root_writ
     upgraded: Upgraded,
 ) -> None:
     assert upgraded.house.ill_guarded() == []
+
+
+@pytest.mark.slow
+def test_nobody_else_can_hold_the_lock_of_an_upgrade(upgraded: Upgraded) -> None:
+    lock = upgraded.house.root / "opt" / "dropsight-releases" / ".lock"
+    assert lock.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.slow
