@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,78 @@ def test_a_model_that_does_not_prove_itself_is_refused_and_the_old_one_stays(
         wait_until(lambda: why in house.status()["troubles"].get("model", ""))
         assert model_in_force(house) == MODEL.stem
         assert drop(house, "a.jpg")["model"]["name"] == MODEL.stem
+
+
+DAMAGES = {
+    "a name that is no UTF-8": {4707454: 255},
+    "an abort of the process": {4706145: 127},
+    "another abort": {4933498: 0, 4717272: 18},
+}
+
+
+def damaged(folder: Path, places: Mapping[int, int]) -> Path:
+    model = bundle(folder)
+    content = bytearray(model.read_bytes())
+    for place, value in places.items():
+        content[place] = value
+    model.write_bytes(content)
+    return model
+
+
+def is_refused(house: House, model: Path) -> bool:
+    return str(model) in house.status()["troubles"].get("model", "")
+
+
+def test_damaged_models_are_refused_at_a_reload_and_the_old_one_goes_on(tmp_path: Path) -> None:
+    """Opened by the daemon itself, each would end it, and every start after."""
+    with running(tmp_path) as house:
+        pid = house.status()["pid"]
+        for number, places in enumerate(DAMAGES.values()):
+            model = damaged(tmp_path / f"models{number}", places)
+            rewrite(house, model={"path": str(model)})
+            hang_up(house)
+            wait_until(partial(is_refused, house, model))
+            assert drop(house, f"{number}.jpg")["model"]["name"] == MODEL.stem
+        assert house.status()["pid"] == pid
+        assert house.daemon_log().count("not reloaded, all goes on as before") >= len(DAMAGES)
+
+
+@pytest.mark.parametrize("places", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_model_gives_way_to_the_fallback_at_the_start_and_without_one_is_a_line_and_exit_1(
+    tmp_path: Path, places: Mapping[int, int]
+) -> None:
+    model = damaged(tmp_path / "models", places)
+    done = dropsight("run", "--model", str(model), "--mqtt", "none", "--once", cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = faults(done)
+    assert line.startswith(f"dropsight: {model}: ")
+    config = tmp_path / "dropsight.yaml"
+    wanted = {"path": str(model), "fallback": ["builtin:efficientnet_lite0"]}
+    config.write_text(yaml.safe_dump({"mqtt": None, "web": None, "model": wanted}))
+    done = dropsight("run", "-c", str(config), "--once")
+    assert done.returncode == 0
+    assert "falling back to" in done.stderr
+    checked = dropsight("check", "-c", str(config))
+    assert f"warn  model    a fallback, because {model}: " in checked.stdout
+    inspected = dropsight("inspect", str(model))
+    assert inspected.returncode == 1
+    assert len(faults(inspected)) == 1
+
+
+def test_only_a_model_that_was_not_opened_before_is_tried_in_a_process_of_its_own(tmp_path: Path) -> None:
+    proved = tmp_path / "state" / "proved-models"
+    model = bundle(tmp_path / "models")
+
+    def start() -> str:
+        done = dropsight("run", "--model", str(model), "--mqtt", "none", "--once", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return proved.read_text()
+
+    first = start()
+    assert start() == first
+    os.utime(model)
+    second = start()
+    assert second.split()[:-1] == first.split()
 
 
 def test_a_model_whose_golden_images_come_out_right_is_swapped_in(tmp_path: Path) -> None:

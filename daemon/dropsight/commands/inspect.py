@@ -1,14 +1,16 @@
 """`dropsight inspect`."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from dropsight.commands.settings import find_config, settings
 from dropsight.models.describing import Said
-from dropsight.models.registry import open_first, open_model
+from dropsight.models.registry import locate, open_first
 from dropsight.models.spec import ModelSpec, TensorSpec
+from dropsight.models.trial import try_model
 
 
 def inspect(model: str | None, *, config: Path | None, as_json: bool) -> None:
@@ -16,9 +18,10 @@ def inspect(model: str | None, *, config: Path | None, as_json: bool) -> None:
     if model is None:
         wanted = settings(find_config(config)).model
         said = Said(wanted.labels, wanted.normalization)
-        opened, reasons = open_first((wanted.path, *wanted.fallback), said=said)
+        paths: tuple[str, ...] = (wanted.path, *wanted.fallback)
     else:
-        opened, reasons = open_model(model), []
+        said, paths = Said(), (model,)
+    opened, reasons = open_first(paths, said=said, trial=partial(_try, said))
     spec = opened.spec
     for reason in reasons:
         print(f"dropsight: falling back to {spec.path}, because {reason}", file=sys.stderr)
@@ -28,6 +31,10 @@ def inspect(model: str | None, *, config: Path | None, as_json: bool) -> None:
         return
     for name, value in _facts(spec):
         print(f"{name:<14} {value}")
+
+
+def _try(said: Said, path: str | Path) -> None:
+    try_model(locate(path), said=said, threads=1)
 
 
 def _facts(spec: ModelSpec) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from threading import Event, Thread
 from dropsight.config import Config
 from dropsight.daemon.dashboard import open_web
 from dropsight.daemon.ending import end_publishing
-from dropsight.daemon.engine import open_engine
+from dropsight.daemon.engine import open_engine, proved
 from dropsight.daemon.explaining import Explanations
 from dropsight.daemon.folders import open_folders
 from dropsight.daemon.housekeeping import Housekeeper
@@ -76,7 +76,7 @@ class Daemon:
             stack.callback(self._store.close)
             for folder in self._folders:
                 stack.enter_context(sole_watcher(folder.root))
-            engine = open_engine(config)
+            engine = open_engine(config, proved(config))
             stack.enter_context(sole_user(config.log.path, "log.path"))
             self._lines = open_log(config)
             stack.callback(self._lines.close)

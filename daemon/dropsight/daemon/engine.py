@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dropsight.config import Config
+from dropsight.daemon.proved import Proved
 from dropsight.daemon.resources import interpreters
 from dropsight.errors import ImageError, ModelError
 from dropsight.images.opening import Bounds, open_image
@@ -26,15 +27,23 @@ LOOK_SECONDS = 0.1
 LONGEST_ARRIVAL_SECONDS = 60.0
 
 
-def open_engine(config: Config) -> Engine:
+def proved(config: Config) -> Proved:
+    return Proved(config.store.path.with_name("proved-models"))
+
+
+def open_engine(config: Config, known: Proved | None = None) -> Engine:
     """Open an interpreter a worker, and invoke each once: the first invoke takes longer than all others.
+
+    A model that is not known is tried in a process of its own first.
 
     Raises ModelError where no model can be loaded, or its golden images come out wrong.
     """
     settings = config.model
     threads = 1 if settings.threads == "auto" else settings.threads
     said = Said(settings.labels, settings.normalization)
-    model, reasons = open_first((settings.path, *settings.fallback), said=said, threads=threads)
+    known = known or Proved(None)
+    paths = (settings.path, *settings.fallback)
+    model, reasons = open_first(paths, said=said, threads=threads, trial=known.trial(said, threads))
     if reasons:
         log.warning("falling back to %s, because %s", model.spec.path, "; ".join(reasons))
     if kernels := model.spec.kernels:
@@ -46,6 +55,7 @@ def open_engine(config: Config) -> Engine:
     shape = (plan.spec.height, plan.spec.width, plan.spec.channels)
     for each in models:
         each.scores(np.zeros((max(len(config.inference.tta), 1), *shape), plan.spec.input.dtype))
+    known.passed()
     for golden in plan.spec.golden:
         _prove(golden, model, plan)
     return Engine(plan, plan.in_a_hurry(), models, reasons)
@@ -61,7 +71,7 @@ def open_engine_when_whole(config: Config) -> Engine:
     while True:
         before = _signature(path)
         try:
-            return open_engine(config)
+            return open_engine(config, proved(config))
         except ModelError as error:
             if time.monotonic() > deadline or not _changes(path, before):
                 raise

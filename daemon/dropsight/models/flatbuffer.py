@@ -65,7 +65,10 @@ class Fields:
         if not offset:
             return range(0)
         start = self._table.Vector(offset)
-        return range(start, start + size * self._table.VectorLen(offset), size)
+        end = start + size * self._table.VectorLen(offset)
+        if end > len(self._table.Bytes):
+            raise IndexError("a vector ends behind the file")
+        return range(start, end, size)
 
     def _offset(self, field: int) -> int:
         return int(self._table.Offset(4 + 2 * field))

@@ -1,7 +1,6 @@
 """TFLite models, by whichever interpreter is installed: LiteRT, tflite-runtime or TensorFlow's own."""
 
 import os
-import struct
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from dropsight.models.describing import Said, describe
 from dropsight.models.kernels import kernels_of
 from dropsight.models.quantization import dequantize
 from dropsight.models.spec import Batch, Kernels, ModelSpec, Scores, TensorSpec
-from dropsight.models.tflite_file import TFLiteFile, is_whole, read_tflite
+from dropsight.models.tflite_file import DAMAGE, TFLiteFile, is_whole, read_tflite
 
 RUNTIMES = (
     "ai_edge_litert.interpreter:Interpreter",
@@ -170,7 +169,10 @@ def open_tflite(path: Path, *, said: Said, threads: int) -> LiteRTModel:
         raise ModelError(f"{path}: the TFLite interpreter cannot load it: the file is damaged or cut short")
     source = _Source(path, content, runtime, interpreter_class, threads)
     interpreter = source.open()
-    return LiteRTModel(source, _spec(source, interpreter, said), interpreter)
+    try:
+        return LiteRTModel(source, _spec(source, interpreter, said), interpreter)
+    except DAMAGE as error:
+        raise ModelError(f"{path}: the file is damaged: {' '.join(str(error).split())}") from error
 
 
 def _runtime(path: Path) -> tuple[str, _InterpreterClass]:
@@ -192,10 +194,7 @@ def _spec(source: _Source, interpreter: Interpreter, said: Said) -> ModelSpec:
         )
     tensor, output = _tensor(inputs[0]), _tensor(outputs[0])
     _check_shapes(path, tensor, output)
-    try:
-        file = read_tflite(source.content)
-    except (struct.error, IndexError, TypeError, StopIteration) as error:
-        raise ModelError(f"{path}: the file is damaged") from error
+    file = read_tflite(source.content)
     description = describe(
         path,
         said,

@@ -31,15 +31,22 @@ def open_model(path: str | Path, *, said: Said | None = None, threads: int = 1) 
 
 
 def open_first(
-    paths: Sequence[str | Path], *, said: Said | None = None, threads: int = 1
+    paths: Sequence[str | Path],
+    *,
+    said: Said | None = None,
+    threads: int = 1,
+    trial: Callable[[str | Path], None] = lambda _: None,
 ) -> tuple[Model, list[str]]:
     """Open the first that can be loaded; return it with the reasons why those before it could not.
 
+    `trial` is called before each that is there, and raises ModelError for one that is not to be opened.
     Raises ModelError with a line a reason where none can.
     """
     refusals: list[ModelError] = []
     for path in paths:
         try:
+            format_of(locate(path))
+            trial(path)
             return open_model(path, said=said, threads=threads), [str(error) for error in refusals]
         except ModelError as error:
             refusals.append(error)

@@ -32,6 +32,12 @@ class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     golden: tuple[Golden, ...] = ()
 
 
+# YAML's own constructors trip over values such as `!!int ""` and 2026-13-45, and over depth.
+_UNREADABLE = (
+    *(OSError, yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError),
+)
+
+
 def sidecar_path(model: Path) -> Path:
     return model.with_suffix(".yaml")
 
@@ -43,7 +49,7 @@ def read_sidecar(model: Path) -> Sidecar | None:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except _UNREADABLE as error:
         raise ModelError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     try:
         sidecar = msgspec.convert(values or {}, Sidecar)

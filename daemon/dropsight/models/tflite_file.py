@@ -1,8 +1,10 @@
 """What a .tflite file says of itself beyond its tensors: operators, metadata, files packed behind it."""
 
 import io
+import lzma
 import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 
 from dropsight.models.flatbuffer import Fields
@@ -23,7 +25,10 @@ _PROCESS_UNITS, _ASSOCIATED_FILES = 4, 6
 _OPTIONS_TYPE, _OPTIONS, _NORMALIZATION_OPTIONS = 0, 1, 1
 _FILE_NAME, _FILE_TYPE, _AXIS_LABELS, _VALUE_LABELS = 0, 2, 2, 3
 
-_DAMAGE = (struct.error, IndexError, TypeError, ValueError, OverflowError)
+DAMAGE = (struct.error, IndexError, TypeError, ValueError, OverflowError, StopIteration, RuntimeError)
+"""What reading a damaged file raises, here and in the interpreters, whose names need not be UTF-8."""
+
+_NO_ZIP = (*DAMAGE, zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, lzma.LZMAError)
 _MAX_LABELS_BYTES = 16 * 2**20
 
 
@@ -51,7 +56,7 @@ def read_tflite(data: bytes) -> TFLiteFile:
         metadata = _metadata(model)
         normalization = _normalization(metadata) if metadata else None
         labels = _labels(metadata, data) if metadata else None
-    except _DAMAGE:
+    except DAMAGE:
         normalization = labels = None
     return TFLiteFile(
         activation=_activation(operators, kinds, subgraph.integers(_SUBGRAPH_OUTPUTS)),
@@ -74,7 +79,7 @@ def is_whole(data: bytes) -> bool:
             operator.integers(_OP_INPUTS)
             operator.integers(_OP_OUTPUTS)
         ends = [buffer.blob_end(0) for buffer in model.tables(_BUFFERS)]
-    except _DAMAGE:
+    except DAMAGE:
         return False
     return any(operators) and max(ends, default=0) <= len(data)
 
@@ -131,6 +136,6 @@ def _labels(metadata: Fields, data: bytes) -> str | None:
             for name in names:
                 if name in archive.namelist() and archive.getinfo(name).file_size <= _MAX_LABELS_BYTES:
                     return archive.read(name).decode("utf-8", "replace")
-    except zipfile.BadZipFile:
+    except _NO_ZIP:
         pass
     return None
