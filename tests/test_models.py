@@ -1,18 +1,23 @@
 """Opening models, and what is said of them."""
 
+import contextlib
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dropsight.errors import ModelError
 from dropsight.models.describing import Said
 from dropsight.models.labels import read_labels
 from dropsight.models.registry import BACKENDS, BUILTINS, locate, open_model
+from dropsight.models.tflite_file import DAMAGE, is_whole, read_tflite
 from dropsight.records import Normalization
 
 BUILTIN = locate("builtin:efficientnet_lite0")
+CONTENT = BUILTIN.read_bytes()
 
 
 @pytest.fixture
@@ -160,3 +165,26 @@ def test_every_backend_of_the_registry_can_be_imported() -> None:
     for place in BACKENDS.values():
         module, _, function = place.partition(":")
         assert callable(getattr(import_module(module), function))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.integers(4_700_000, len(CONTENT) - 1), st.integers(0, 255), min_size=1, max_size=4))
+def test_our_readers_meet_flipped_bytes_of_a_real_model_with_nothing_but_known_damage(
+    places: dict[int, int],
+) -> None:
+    content = bytearray(CONTENT)
+    for place, value in places.items():
+        content[place] = value
+    with contextlib.suppress(*DAMAGE):
+        if is_whole(bytes(content)):
+            read_tflite(bytes(content))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [*("temperature: !!int ''", "temperature: 2026-13-45", "a: !!bool x", "[" * 5000), "? [a]\n: b", "a: \0"],
+)
+def test_a_sidecar_that_trips_the_yaml_reader_is_an_error(model: Path, text: str) -> None:
+    model.with_suffix(".yaml").write_text(text)
+    with pytest.raises(ModelError, match=r"m\.yaml"):
+        open_model(model)
