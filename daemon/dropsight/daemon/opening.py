@@ -1,5 +1,6 @@
 """Getting the daemon up: at once, or when the disk lets it; after a rescue, where the journal is damaged."""
 
+import gc
 import logging
 
 from dropsight.config import Config
@@ -39,6 +40,9 @@ def serve(
         if successor is None or daemon is None:
             return code
         config, former = successor, daemon.config
+        # Its parts hold each other: connections and interpreters would stay until the collector comes.
+        del daemon
+        gc.collect()
 
 
 def open_daemon(
