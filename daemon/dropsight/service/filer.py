@@ -18,7 +18,7 @@ from dropsight.service.dropfolder import DropFolder
 from dropsight.service.durability import Durability
 from dropsight.service.filing import Filing, PlaceError, file_away
 from dropsight.service.heartbeats import Heartbeats
-from dropsight.service.inhand import COPYING, FILING, InHand
+from dropsight.service.inhand import FILING, InHand
 from dropsight.service.keeping import Kept
 from dropsight.service.mishaps import internal_error
 from dropsight.service.original import identity
@@ -146,11 +146,7 @@ class Filer:
         for entry in recorded:
             self._heartbeats.beat(NAME)
             folder, place = os.path.dirname(entry.finished.path), place_of(entry)
-            error = (
-                self._closed.get(folder)
-                or full.get(place)
-                or self._refusal(entry, Copying(here=False), slot=FILING)
-            )
+            error = self._closed.get(folder) or full.get(place) or self._try(entry)
             if isinstance(error, PlaceError):
                 full[place] = error
             yield entry, error
@@ -194,25 +190,30 @@ class Filer:
             self._backlog.drop(candidate)
 
     def _copy(self, entry: Recorded) -> StoreError | None:
-        """On the copier's thread."""
-        try:
-            with self._heartbeats.at_work(COPIER):
-                copying = Copying(max_bytes=self._max_copy_bytes, gets_on=self._copies)
-                return self._refusal(entry, copying, slot=COPYING)
-        finally:
-            self._in_hand.clear(COPYING)
+        """On the copier's thread.
+
+        It is not noted as in hand: reading and writing ends no process, and of slow disks the same image
+        would be in hand at each of several deaths from outside.
+        """
+        with self._heartbeats.at_work(COPIER):
+            return self._refusal(entry, Copying(max_bytes=self._max_copy_bytes, gets_on=self._copies))
 
     def _copies(self) -> None:
         self._heartbeats.beat(COPIER)
         if self._copier.stopping:
             raise InterruptedError(errno.EINTR, "stopped")
 
-    def _refusal(self, entry: Recorded, copying: Copying, *, slot: int) -> StoreError | None:
-        candidate, stat, record = entry.finished.candidate, entry.finished.stat, entry.finished.record
-        suspect = self._in_hand.suspect(candidate.path)
+    def _try(self, entry: Recorded) -> StoreError | None:
+        """On the recorder's thread: all but copying."""
+        path = entry.finished.path
+        suspect = self._in_hand.suspect(path)
         if suspect and suspect.is_guilty and suspect.stage == "file":
-            return StoreError(f"{as_text(candidate.path)} stays: filing it away ended the process, twice")
-        self._in_hand.note(slot, candidate.path, "file")
+            return StoreError(f"{as_text(path)} stays: filing it away ended the process, twice")
+        self._in_hand.note(FILING, path, "file")
+        return self._refusal(entry, Copying(here=False))
+
+    def _refusal(self, entry: Recorded, copying: Copying) -> StoreError | None:
+        candidate, stat, record = entry.finished.candidate, entry.finished.stat, entry.finished.record
         try:
             crashpoints.reach_path("in_filing_away", candidate.path)
             file_away(Filing(candidate.folder, candidate.path, identity(stat), record, entry.line, copying))
