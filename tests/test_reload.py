@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from brokers import Mosquitto, Subscriber, mosquitto, wait_until
+from brokers import Mosquitto, Subscriber, free_port, mosquitto, wait_until
 from daemons import PHOTOS, ROOT, House, dropsight, faults, running
 
 BUILTIN = ROOT / "daemon" / "dropsight" / "models" / "builtin"
@@ -301,3 +301,32 @@ def test_a_model_that_fails_its_golden_images_at_the_start_is_one_line_and_exit_
     assert done.returncode == 1
     (line,) = faults(done)
     assert "golden image" in line
+
+
+def held(house: House) -> tuple[int, int, int]:
+    """Return descriptors, threads and resident pages."""
+    assert house.process
+    process = Path(f"/proc/{house.process.pid}")
+    pages = int((process / "statm").read_text().split()[1])
+    return len(list((process / "fd").iterdir())), len(list((process / "task").iterdir())), pages
+
+
+@pytest.mark.broker
+def test_24_reloads_with_other_models_brokers_and_web_ports_leave_nothing_behind(tmp_path: Path) -> None:
+    models = [bundle(tmp_path / "a"), bundle(tmp_path / "b", temperature=2.0)]
+    with mosquitto(tmp_path) as broker, running(tmp_path) as house:
+
+        def reload(number: int) -> None:
+            begun = house.daemon_log().count(" is warm")
+            mqtt, web = {"url": broker.url, "keepalive": 30 + number}, {"listen": f"127.0.0.1:{free_port()}"}
+            rewrite(house, mqtt=mqtt, web=web, model={"path": str(models[number % 2])})
+            hang_up(house)
+            wait_until(lambda: house.daemon_log().count(" is warm") > begun and house.answers())
+
+        for number in range(4):
+            reload(number)
+        descriptors, threads, pages = held(house)
+        for number in range(4, 28):
+            reload(number)
+        wait_until(lambda: held(house)[0] <= descriptors + 2 and held(house)[1] <= threads)
+        assert held(house)[2] < 1.2 * pages
