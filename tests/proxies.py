@@ -1,4 +1,4 @@
-"""A TCP proxy that can be slow, or go deaf and dumb while its connections stay open."""
+"""A TCP proxy that can be slow, deaf and dumb while its connections stay open, or lose one side alone."""
 
 import contextlib
 import select
@@ -10,19 +10,26 @@ from contextlib import contextmanager
 
 
 class Proxy:
-    """`swallowing` drops every byte both ways; `delay_seconds` holds each piece back; `refusing` hangs up."""
+    """`swallowing` drops every byte both ways; `delay_seconds` holds each piece back; `refusing` hangs up.
+
+    `keeps_the_other_side`: the target never hears that a client has gone.
+    """
 
     def __init__(self, target_port: int) -> None:
         self._target = target_port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"mqtt://127.0.0.1:{self.port}"
-        self.swallowing = self.refusing = False
+        self.swallowing = self.refusing = self.keeps_the_other_side = False
         self.delay_seconds = 0.0
-        self.connections = 0
+        self.connections = self._cut_upto = 0
         self._closed = False
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
+
+    def cut(self) -> None:
+        """Lose the clients there are, and have the target not hear of it."""
+        self._cut_upto = self.connections
 
     def close(self) -> None:
         self._closed = True
@@ -39,27 +46,35 @@ class Proxy:
                 client.close()
                 continue
             self.connections += 1
-            thread = threading.Thread(target=self._serve, args=(client,))
+            thread = threading.Thread(target=self._serve, args=(client, self.connections))
             self._threads.append(thread)
             thread.start()
 
-    def _serve(self, client: socket.socket) -> None:
+    def _serve(self, client: socket.socket, number: int) -> None:
         with (
             client,
             contextlib.suppress(OSError),
             socket.create_connection(("127.0.0.1", self._target)) as out,
         ):
-            other = {client: out, out: client}
-            while not (self._closed or self.refusing):
-                for side in select.select([client, out], [], [], 0.05)[0]:
-                    data = side.recv(65_536)
-                    if not data:
-                        return
-                    if self.swallowing:
-                        continue
-                    if self.delay_seconds:
-                        time.sleep(self.delay_seconds)
-                    other[side].sendall(data)
+            with contextlib.suppress(OSError):
+                self._pass_on(client, out, number)
+            client.close()
+            while (self.keeps_the_other_side or number <= self._cut_upto) and not self._closed:
+                if select.select([out], [], [], 0.05)[0] and not out.recv(65_536):
+                    return
+
+    def _pass_on(self, client: socket.socket, out: socket.socket, number: int) -> None:
+        other = {client: out, out: client}
+        while not (self._closed or self.refusing or number <= self._cut_upto):
+            for side in select.select([client, out], [], [], 0.05)[0]:
+                data = side.recv(65_536)
+                if not data:
+                    return
+                if self.swallowing:
+                    continue
+                if self.delay_seconds:
+                    time.sleep(self.delay_seconds)
+                other[side].sendall(data)
 
 
 @contextmanager
@@ -79,7 +94,7 @@ class HangingUp(Proxy):
         self.hung_up = 0
         super().__init__(target_port)
 
-    def _serve(self, client: socket.socket) -> None:
+    def _serve(self, client: socket.socket, number: int) -> None:  # noqa: ARG002
         with (
             client,
             contextlib.suppress(OSError),

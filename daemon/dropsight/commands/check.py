@@ -115,7 +115,9 @@ class _Check:
             _say("ok", "broker", "none: mqtt is null")
             return
         try:
-            spoken = try_broker(mqtt, self._config.device, credential=credential)
+            spoken = try_broker(
+                mqtt, self._config.device, state=self._config.store.path.parent, credential=credential
+            )
         except RefusedError as error:
             raise DropsightError(f"{error}{self._hint(mqtt, credential)}") from error
         _say("ok", "broker", f"MQTT {spoken}")

@@ -5,6 +5,7 @@ from pathlib import Path
 from dropsight.commands.settings import find_config, settings
 from dropsight.daemon.watching import NAME, load
 from dropsight.sinks.broker import Broker
+from dropsight.sinks.identity import guest_id
 from dropsight.sinks.names import Name, Names
 from dropsight.sinks.retiring import retire as take_back
 
@@ -20,5 +21,5 @@ def retire(file: Path | None, *, device: str | None) -> None:
     names = dict.fromkeys((current, *(() if device else Names(state).all())))
     cameras = load(state / NAME)
     for name in names:
-        count = take_back(mqtt, name, cameras=cameras)
+        count = take_back(mqtt, name, client_id=guest_id(mqtt, state), cameras=cameras)
         print(f"took {count} retained messages of {name.topics.root} from {Broker.of(mqtt).shown}")

@@ -138,6 +138,17 @@ class Mqtt(Struct, frozen=True):
     url: Annotated[str, Meta(extra={"reads": "url"})] = "mqtt://localhost:1883"
     username: str | None = None
     password_file: Path | None = None
+    client_id: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[^\x00-\x1f\x7f-\x9f]+$",
+                max_length=256,
+                description="a text without control characters",
+            ),
+        ]
+        | None
+    ) = None
     tls: Tls = Tls()
     base_topic: Annotated[
         str,

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import time
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
@@ -47,12 +48,12 @@ class Reporter:
         self.web: WebServer | None = None
         self._stats, self._backlog, self._recorder, self._workers = stats, backlog, recorder, workers
         self._watch, self._scanner = watch, scanner
-        self._started = time.time()
+        self._started, self._instance = time.time(), secrets.token_hex(8)
         self.up = False
         self._said: object = None
 
     def info(self) -> bytes:
-        return info(self.config, self._workers.engine, started=self._started)
+        return info(self.config, self._workers.engine, instance=self._instance, started=self._started)
 
     def stats(self) -> bytes:
         return as_json(self.snapshot())

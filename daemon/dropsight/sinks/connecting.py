@@ -21,25 +21,34 @@ def protocols(setting: str) -> tuple[Protocol, ...]:
 
 
 def connect(
-    broker: Broker, spoken: Sequence[Protocol], *, will: tuple[str, bytes] | None, keepalive: int
+    broker: Broker,
+    spoken: Sequence[Protocol],
+    *,
+    client_id: str,
+    will: tuple[str, bytes] | None,
+    keepalive: int,
 ) -> tuple[Connection, Protocol]:
     """Connect by the first version of MQTT that the broker speaks; raises SinkError."""
     for protocol in spoken:
         try:
-            return _connect(broker, protocol, will=will, keepalive=keepalive), protocol
+            connection = _connect(broker, protocol, client_id=client_id, will=will, keepalive=keepalive)
         except UnsupportedVersionError:
             if protocol == spoken[-1]:
                 raise
+        else:
+            return connection, protocol
     raise SinkError("no version of MQTT to speak")
 
 
 def _connect(
-    broker: Broker, protocol: Protocol, *, will: tuple[str, bytes] | None, keepalive: int
+    broker: Broker, protocol: Protocol, *, client_id: str, will: tuple[str, bytes] | None, keepalive: int
 ) -> Connection:
     """Connect, without what the broker does not offer."""
 
     def attempt(offers: Offers) -> Connection:
-        connection = Connection(broker, protocol, will=will, keepalive=keepalive, offers=offers)
+        connection = Connection(
+            broker, protocol, client_id=client_id, will=will, keepalive=keepalive, offers=offers
+        )
         try:
             connection.open()
         except NotOfferedError as error:
@@ -59,13 +68,11 @@ def _with_fewer(attempt: Callable[[Offers], Connection]) -> Connection | None:
     """In MQTT 3.1.1 a broker hangs up on a last will that it does not offer to keep or to acknowledge."""
     for offers in (Offers(retain=False), Offers(qos=0), Offers(retain=False, qos=0)):
         with suppress(HungUpError):
-            found = attempt(offers)
+            attempt(offers).close()  # of two with one name the broker would end the first
             break
     else:
         return None
     try:
-        whole = attempt(ALL)  # it may only have been about to start
+        return attempt(ALL)  # it may only have been about to start
     except SinkError:
-        return found
-    found.close()
-    return whole
+        return attempt(offers)

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import secrets
 import ssl
 import threading
 import time
@@ -38,15 +37,17 @@ _NOT_WELCOME = {0x85, 0x86, 0x87, 0x8A, 0x8C}
 _UNSUPPORTED_VERSION = 0x84
 _UNSPECIFIED = 0x80
 # Reasons of a broker or a network for a goodbye that have nothing to do with what we said (MQTT 5, 3.14.2.1).
-_NO_FAULT_OF_OURS = {0x89, 0x8B, 0x8D, 0x8E, 0x9C, 0x9D, 0xA0}
+_TAKEN_OVER = 0x8E
+_NO_FAULT_OF_OURS = {0x89, 0x8B, 0x8D, _TAKEN_OVER, 0x9C, 0x9D, 0xA0}
 
 
 class Asked(NamedTuple):
-    """A message to us; the last two are of MQTT 5."""
+    """A message to us; response topic and correlation are of MQTT 5. `retained`: it was there before us."""
 
     payload: bytes
     response_topic: str | None
     correlation: bytes | None
+    retained: bool = False
 
 
 class RefusedError(SinkError):
@@ -77,13 +78,15 @@ class Connection:
         broker: Broker,
         protocol: Protocol,
         *,
+        client_id: str,
         will: tuple[str, bytes] | None,
         keepalive: int,
         offers: Offers = ALL,
     ) -> None:
         self._broker, self._protocol, self._keepalive = broker, protocol, keepalive
+        self._client_id = client_id
         self.offers = offers
-        self._blameless = False
+        self._blameless = self._taken_over = False
         self._changed = threading.Condition()
         self._answer: tuple[int, str] | None = None
         self._closed: str | None = None
@@ -132,18 +135,19 @@ class Connection:
             raise self._lost()
         return info.mid
 
-    def listen(self, topic: str, told: Callable[[Asked], None]) -> int | None:
+    def listen(self, topic: str, told: Callable[[Asked], None], *, retained: bool = False) -> int | None:
         """Subscribe, and return the number that the answer will have among what is `acknowledged`.
 
-        `told` is called on the network's thread. What the broker had retained is left alone.
+        `told` is called on the network's thread; of what the broker had `retained` only if asked for.
         """
 
         def on_message(_client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-            if message.retain:
+            if message.retain and not retained:
                 return
             found = message.properties
             response_topic = getattr(found, "ResponseTopic", None)
-            told(Asked(bytes(message.payload), response_topic, getattr(found, "CorrelationData", None)))
+            correlation = getattr(found, "CorrelationData", None)
+            told(Asked(bytes(message.payload), response_topic, correlation, retained=message.retain))
 
         self._client.message_callback_add(topic, on_message)
         return self._subscribe(topic, qos=1)
@@ -223,8 +227,9 @@ class Connection:
     def _make_client(self, will: tuple[str, bytes] | None) -> paho.Client:
         client = Client(
             CallbackAPIVersion.VERSION2,
-            # A session of an earlier life would hand us its acknowledgements.
-            client_id=f"dropsight-{secrets.token_hex(8)}",
+            # Of an earlier connection that it may still have, the broker ends the session, last will and
+            # all, before it lets us in; and begins a clean one, whose acknowledgements are all ours.
+            client_id=self._client_id,
             protocol=_VERSIONS[self._protocol],
             transport=self._broker.transport,
             reconnect_on_failure=False,
@@ -263,6 +268,7 @@ class Connection:
     ) -> None:
         with self._changed:
             self._closed, self._blameless = _said(code), code.value in _NO_FAULT_OF_OURS
+            self._taken_over = code.value == _TAKEN_OVER
             self._changed.notify_all()
 
     def _on_publish(
@@ -305,6 +311,11 @@ class Connection:
         return (HungUpError if closed and not answer else SinkError)(f"{shown} {fault}")
 
     def _lost(self) -> SinkError:
+        if self._taken_over:
+            return SinkError(
+                f"{self._broker.shown}: another has logged in as {self._client_id}, which ends our"
+                " connection: a second dropsight with a copy of our state folder, or our mqtt.client_id"
+            )
         return SinkError(f"{self._broker.shown}: the connection is lost: {self._closed or 'closed'}")
 
 

@@ -24,8 +24,10 @@ from dropsight.sinks.connecting import connect, protocols
 from dropsight.sinks.connection import Connection, Protocol, RefusedError
 from dropsight.sinks.discovery import Discovery
 from dropsight.sinks.homeassistant import Entities
+from dropsight.sinks.identity import guest_id, own_id
 from dropsight.sinks.names import Name, Names
-from dropsight.sinks.session import OFFLINE, Announcements, Ending, Session, Tally, Task
+from dropsight.sinks.rivals import OFFLINE, Rivals
+from dropsight.sinks.session import Announcements, Ending, Session, Tally, Task
 from dropsight.sinks.states import CameraStates
 from dropsight.sinks.suspects import Suspects
 from dropsight.sinks.telling import Untold
@@ -73,7 +75,7 @@ class Publisher:
         self.states = CameraStates()
         self.thumbnails = Thumbnails()
         self.connected = self.refused = self._gave_up = False
-        self._broker = Broker.of(settings)
+        self._broker, self._client_id = Broker.of(settings), own_id(settings, state)
         self._protocol: Protocol | None = None  # known once a connection was made
         self._connection: Connection | None = None
         self._ending = Ending()
@@ -109,6 +111,7 @@ class Publisher:
             tally=Tally(),
             ending=self._ending,
             suspects=suspects,
+            rivals=Rivals(announcements.info, topics, troubles, wake=self.wake),
             untold=Untold(suspects, troubles),
             troubles=troubles,
             works=self._works,
@@ -189,7 +192,11 @@ class Publisher:
         """Return when it is time to end; raises SinkError when there is no connection, or no longer one."""
         spoken = (self._protocol,) if self._protocol else protocols(self._task.settings.protocol)
         connection, self._protocol = connect(
-            self._broker, spoken, will=self._will, keepalive=self._task.settings.keepalive
+            self._broker,
+            spoken,
+            client_id=self._client_id,
+            will=self._will,
+            keepalive=self._task.settings.keepalive,
         )
         if self._ending.is_over:  # and nobody waits for us any more: another may be online by now
             connection.close()
@@ -205,8 +212,9 @@ class Publisher:
             connection.close()
 
     def _works(self) -> None:
-        """Records get through: before that, to be let in says little."""
-        self._failures = 0
+        """Records get through: before that, to be let in says little, and no more while another ends it."""
+        if not self._task.rivals.are_heard:
+            self._failures = 0
         self.troubles.cleared("mqtt")
 
     def _say_what_lacks(self, lacking: str) -> None:
@@ -219,7 +227,7 @@ class Publisher:
         return self._task.topics.availability, OFFLINE
 
 
-def try_broker(settings: Mqtt, device: str, *, credential: str | None = None) -> Protocol:
+def try_broker(settings: Mqtt, device: str, *, state: Path, credential: str | None = None) -> Protocol:
     """Connect, say nothing, leave; return the version of MQTT that was spoken; raises SinkError.
 
     The will goes where the daemon's does, which the broker may refuse, but says nothing: it is empty.
@@ -227,6 +235,7 @@ def try_broker(settings: Mqtt, device: str, *, credential: str | None = None) ->
     connection, protocol = connect(
         Broker.of(settings, credential=credential),
         protocols(settings.protocol),
+        client_id=guest_id(settings, state),
         will=(Topics.of(settings.base_topic, device).availability, b""),
         keepalive=settings.keepalive,
     )

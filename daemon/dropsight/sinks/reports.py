@@ -1,5 +1,6 @@
 """What the daemon tells of itself: info, stats and status."""
 
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,12 +64,14 @@ def model_report(engine: Engine) -> ModelReport:
     )
 
 
-def info(config: Config, engine: Engine, *, started: float) -> bytes:
+def info(config: Config, engine: Engine, *, instance: str, started: float) -> bytes:
     """Return the `info` message; secrets are left out by `effective`."""
     spec = engine.plan.spec
     answer: dict[str, Any] = {
         "version": VERSION,
         "device": config.device,
+        "instance": instance,
+        "host": socket.gethostname(),
         "started": timestamp(started),
         "model": model_report(engine),
         "labels": spec.labels,

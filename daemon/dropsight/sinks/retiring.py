@@ -11,10 +11,10 @@ from dropsight.sinks.connecting import connect, protocols
 from dropsight.sinks.connection import Connection
 from dropsight.sinks.homeassistant import discovery_filter, discovery_topic
 from dropsight.sinks.names import Name, Names
+from dropsight.sinks.rivals import ONLINE
 
 log = logging.getLogger(__name__)
 
-ONLINE = b"online"
 ACKNOWLEDGE_SECONDS = 30.0
 
 
@@ -22,13 +22,17 @@ class OnlineError(SinkError):
     """Somebody is at work under this name: what is retained is theirs."""
 
 
-def retire(settings: Mqtt, name: Name, *, cameras: Collection[str]) -> int:
+def retire(settings: Mqtt, name: Name, *, client_id: str, cameras: Collection[str]) -> int:
     """Take everything that this name retained from the broker; return how many messages that were.
 
     Raises SinkError, OnlineError while a dropsight of this name is at work.
     """
     connection, _ = connect(
-        Broker.of(settings), protocols(settings.protocol), will=None, keepalive=settings.keepalive
+        Broker.of(settings),
+        protocols(settings.protocol),
+        client_id=client_id,
+        will=None,
+        keepalive=settings.keepalive,
     )
     try:
         return _take_back(connection, name, cameras=cameras, discovery=True)

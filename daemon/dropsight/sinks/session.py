@@ -18,7 +18,8 @@ from dropsight.sinks.camerasession import Cameras, CameraSession
 from dropsight.sinks.commands import Commander
 from dropsight.sinks.connection import Asked, Connection
 from dropsight.sinks.names import Name, Names
-from dropsight.sinks.retiring import ONLINE, retire_former
+from dropsight.sinks.retiring import retire_former
+from dropsight.sinks.rivals import OFFLINE, ONLINE, Rivals
 from dropsight.sinks.suspects import Flight, Suspects
 from dropsight.sinks.telling import Teller, Untold
 from dropsight.sinks.topics import Topics
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 BATCH = 64
 ACKNOWLEDGE_SECONDS = 0.05
 GOODBYE_SECONDS = 2.0
-OFFLINE = b"offline"
 RECORDS = "records"
 # What goes without saying where a broker takes only short messages, the least needed first.
 SPARE_INFO = ("labels", "config", "model")
@@ -96,6 +96,7 @@ class Task:
     tally: Tally
     ending: Ending
     commander: Commander
+    rivals: Rivals
     suspects: Suspects
     untold: Untold
     troubles: Troubles
@@ -136,7 +137,7 @@ class Session:
         except SinkError:
             with contextlib.suppress(SinkError):
                 self._settle(self._connection.heard())
-            if self._connection.was_hung_up():
+            if self._connection.was_hung_up() and not self._task.rivals.are_heard:
                 self._blame()
             raise
 
@@ -148,6 +149,7 @@ class Session:
             self._publish_records()
             self._cameras.publish()
             self._announce_changes()
+            self._answer_rivals()
             self._publish_answers()
             self._publish_stats()
             self._look_whether_it_works()
@@ -195,8 +197,23 @@ class Session:
         if task.settings.home_assistant:  # may send a command at once
             self._teller.listen(homeassistant.BIRTH_TOPIC, self._on_birth)
         self._teller.tell(self._topics.availability, ONLINE)
+        # From here on, so that nothing escapes us between what the broker keeps and what comes.
+        self._teller.listen(self._topics.availability, task.rivals.hear_availability, retained=True)
+        had_spoken = task.rivals.has_spoken
+        if had_spoken:  # then another's is from while we were away
+            self._teller.listen(self._topics.info, task.rivals.hear_info, retained=True)
         self._publish_info()
+        if not had_spoken:
+            self._teller.listen(self._topics.info, task.rivals.hear_info, retained=True)
         self._cameras.announce()
+
+    def _answer_rivals(self) -> None:
+        rivals = self._task.rivals
+        if rivals.contradicted.is_set():
+            rivals.contradicted.clear()
+            self._teller.tell(self._topics.availability, ONLINE)
+        if rivals.due():
+            self._publish_info()
 
     def _on_birth(self, asked: Asked) -> None:
         if asked.payload == homeassistant.BIRTH:
@@ -214,7 +231,7 @@ class Session:
             self._next_stats = 0.0
 
     def _publish_info(self) -> None:
-        self._teller.tell(self._topics.info, self._task.announcements.info(), spare=SPARE_INFO)
+        self._teller.tell(self._topics.info, self._task.rivals.info(), spare=SPARE_INFO)
 
     def _publish_answers(self) -> None:
         for topic, payload, correlation in self._task.commander.answers():
@@ -295,7 +312,7 @@ class Session:
 
     def _seconds_to_wait(self) -> float:
         until = min(self._next_stats, self._task.ending.deadline) - time.monotonic()
-        return min(until, self._cameras.seconds_to_next())
+        return min(until, self._cameras.seconds_to_next(), self._task.rivals.seconds_to_next())
 
     def _say_goodbye(self) -> None:
         """Offline in our own words: a clean DISCONNECT makes the broker forget the last will."""

@@ -98,11 +98,11 @@ class Teller:
             lambda: self._connection.publish(topic, fitting, qos=1, retain=retain, correlation=correlation),
         )
 
-    def listen(self, topic: str, told: Callable[[Asked], None]) -> None:
+    def listen(self, topic: str, told: Callable[[Asked], None], *, retained: bool = False) -> None:
         """Subscribe, unless the broker hangs up on that."""
         key = f"listening to {topic}"
         if not self._untold.suspects.rests(key):
-            self._send(key, lambda: self._connection.listen(topic, told))
+            self._send(key, lambda: self._connection.listen(topic, told, retained=retained))
 
     def _send(self, key: str, send: Callable[[], int | None]) -> int | None:
         alone = self._untold.suspects.suspects(key)

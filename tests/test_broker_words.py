@@ -1,0 +1,162 @@
+"""What a broker keeps of us stays true: late last wills, others of our name, connections cut on one side."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from brokers import Mosquitto, Subscriber, mosquitto, wait_until
+from daemons import PHOTOS, House, dropsight, running
+from proxies import proxy
+
+pytestmark = pytest.mark.broker
+
+PROTOCOLS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+AVAILABILITY = "dropsight/test/availability"
+
+
+def kept(broker: Mosquitto, topic: str = AVAILABILITY) -> bytes:
+    with Subscriber(broker.port, topic) as late:
+        wait_until(lambda: bool(late.messages))
+        return late.messages[0][1]
+
+
+def say(broker: Mosquitto, topic: str, payload: bytes) -> None:
+    with Subscriber(broker.port, topic) as subscriber:
+        subscriber._client.publish(topic, payload, qos=1, retain=True).wait_for_publish(10)  # noqa: SLF001
+
+
+def online(house: House) -> bool:
+    return bool(house.status()["mqtt"]["connected"])
+
+
+def name_trouble(house: House) -> str:
+    trouble: str = house.status()["troubles"].get("name", "")
+    return trouble
+
+
+@PROTOCOLS
+def test_after_a_loss_that_the_broker_does_not_notice_online_is_the_last_word(
+    tmp_path: Path, protocol: str
+) -> None:
+    """Its last will for the old connection comes before the new one speaks, and never after."""
+    with (
+        mosquitto(tmp_path) as broker,
+        proxy(broker.port) as middle,
+        Subscriber(broker.port, AVAILABILITY) as heard,
+        running(tmp_path, mqtt={"url": middle.url, "protocol": protocol, "keepalive": 5}),
+    ):
+        wait_until(lambda: heard.topics("availability") == [b"online"])
+        middle.cut()
+        wait_until(lambda: heard.topics("availability")[1:] == [b"offline", b"online"])
+        # Had the broker kept the old connection, its will would come one and a half keepalives after the cut.
+        assert middle.connections == 2
+        assert kept(broker) == b"online"
+
+
+@PROTOCOLS
+def test_a_daemon_killed_and_started_at_once_is_online_and_stays_so(tmp_path: Path, protocol: str) -> None:
+    """As after a power cut: the broker has the old connection still."""
+    with (
+        mosquitto(tmp_path) as broker,
+        proxy(broker.port) as middle,
+        Subscriber(broker.port, AVAILABILITY) as heard,
+    ):
+        middle.keeps_the_other_side = True
+        house = House(tmp_path, {"mqtt": {"url": middle.url, "protocol": protocol}})
+        house.start()
+        try:
+            wait_until(lambda: online(house))
+            wait_until(lambda: heard.topics("availability") == [b"online"])
+            house.kill()
+            house.start()
+            wait_until(lambda: heard.topics("availability")[1:] == [b"offline", b"online"])
+        finally:
+            house.kill()
+
+
+@PROTOCOLS
+def test_who_calls_a_living_device_offline_is_contradicted(tmp_path: Path, protocol: str) -> None:
+    with (
+        mosquitto(tmp_path) as broker,
+        Subscriber(broker.port, AVAILABILITY) as heard,
+        running(tmp_path, mqtt={"url": broker.url, "protocol": protocol}),
+    ):
+        wait_until(lambda: heard.topics("availability") == [b"online"])
+        say(broker, AVAILABILITY, b"offline")
+        wait_until(lambda: heard.topics("availability")[-2:] == [b"offline", b"online"])
+        assert kept(broker) == b"online"
+
+
+def test_two_daemons_of_one_name_both_say_so_until_one_goes_and_the_other_stays_online(
+    tmp_path: Path,
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    with (
+        mosquitto(tmp_path) as broker,
+        running(first, mqtt={"url": broker.url}) as one,
+        Subscriber(broker.port, AVAILABILITY) as heard,
+    ):
+        wait_until(lambda: online(one))
+        with running(second, mqtt={"url": broker.url}) as other:
+            for house in (one, other):
+                wait_until(lambda house=house: "two devices of this name" in name_trouble(house))  # type: ignore[misc]
+            assert online(one)
+            assert online(other)
+            assert one.daemon_log().count("two devices of this name") == 1
+            assert "two devices of this name" in dropsight("status", "-c", str(one.config)).stdout
+            other.stop()
+        wait_until(lambda: heard.topics("availability")[-2:] == [b"offline", b"online"])
+        wait_until(lambda: not name_trouble(one))
+        assert kept(broker) == b"online"
+
+
+@PROTOCOLS
+def test_a_copy_of_the_whole_device_is_named_though_the_two_throw_each_other_out(
+    tmp_path: Path, protocol: str
+) -> None:
+    """As of an SD card that was cloned: name and client id are the same."""
+    settings = {"url": "", "protocol": protocol}
+    with mosquitto(tmp_path) as broker:
+        settings["url"] = broker.url
+        first, second = tmp_path / "first", tmp_path / "second"
+        first.mkdir()
+        with running(first, mqtt=settings) as one:
+            wait_until(lambda: online(one))
+            second.mkdir()
+            (second / "state").mkdir()
+            shutil.copy(first / "state/mqtt-client-id", second / "state")
+            with running(second, mqtt=settings) as other:
+                wait_until(lambda: "two devices of this name" in one.daemon_log() + other.daemon_log())
+
+
+def test_the_client_id_is_kept_with_the_state(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        seen = []
+        for _ in range(2):
+            with running(tmp_path, mqtt={"url": broker.url}) as house:
+                wait_until(lambda: online(house))
+                seen.append((tmp_path / "state/mqtt-client-id").read_text())
+        assert seen[0] == seen[1]
+        assert len(seen[0]) <= 23
+
+
+def test_a_broker_whose_rules_name_client_ids_takes_the_one_that_is_given(tmp_path: Path) -> None:
+    """`check` and `retire` have it too while no daemon does, and throw a running one out with another."""
+    acl = tmp_path / "acl"
+    acl.write_text("topic read #\ntopic write homeassistant/#\npattern write %c/#\n")
+    extra = f"allow_anonymous true\nacl_file {acl}\n"
+    with mosquitto(tmp_path, extra=extra) as broker, Subscriber(broker.port, "#") as heard:
+        mqtt = {"url": broker.url, "client_id": "yard", "base_topic": "yard", "home_assistant": False}
+        with running(tmp_path, mqtt=mqtt) as house:
+            shutil.copy(PHOTOS[0], house.inbox / "a.jpg")
+            wait_until(lambda: bool(heard.topics("result/")))
+            assert not (tmp_path / "state/mqtt-client-id").exists()
+            assert dropsight("check", "-c", str(house.config)).returncode == 0
+            assert online(house)
+            assert "another has logged in" not in house.daemon_log()
+            house.stop()
+            assert "took " in dropsight("retire", "-c", str(house.config)).stdout
+            wait_until(lambda: heard.topics("yard/test/info")[-1] == b"")
