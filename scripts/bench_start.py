@@ -3,7 +3,7 @@
     scripts/bench_start.py
 
 Beside two bare processes that load the built-in model and invoke it once: one with numpy, OpenCV and the
-interpreter alone, one with all libraries that the daemon's job needs (watchdog, paho, SQLite, YAML, msgspec).
+interpreter alone, one with all libraries that the daemon's job needs (paho, SQLite, YAML, msgspec).
 Everything is on: a broker is connected to.
 """
 
@@ -36,7 +36,6 @@ interpreter.invoke()
 """
 IMPORTS = """
 import sqlite3, ssl, yaml, msgspec, paho.mqtt.client
-from watchdog.observers.inotify import InotifyEmitter
 """
 RESIDENT = """
 print(int(open("/proc/self/statm").read().split()[1]) * 4096)

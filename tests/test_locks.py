@@ -17,9 +17,17 @@ from daemons import PHOTOS, House, dropsight, faults, running
 from test_reload import hang_up, rewrite
 
 STRANGER = """
-import fcntl, os, sys
+import os, socket, sys, time
 os.setuid(12345)
-fcntl.flock(int(sys.argv[1]), fcntl.LOCK_EX)
+lock = socket.socket(socket.AF_UNIX)
+print("asks", flush=True)
+while True:
+    try:
+        lock.bind(chr(0) + sys.argv[1])
+        break
+    except OSError:
+        time.sleep(0.0005)
+lock.listen()
 print("has it", flush=True)
 sys.stdin.read()
 """
@@ -27,13 +35,13 @@ sys.stdin.read()
 
 @contextmanager
 def lock_of_a_stranger(path: Path, *, at_once: bool = True) -> Iterator[subprocess.Popen[str]]:
-    """A process of another user that holds the lock, or waits for it."""
-    fd, pipe = os.open(path, os.O_RDONLY), subprocess.PIPE
-    arguments = [sys.executable, "-c", STRANGER, str(fd)]
-    process = subprocess.Popen(arguments, stdin=pipe, stdout=pipe, pass_fds=[fd], text=True, cwd="/")
-    os.close(fd)
+    """A process of another user that has the lock, or takes it as soon as it is free."""
+    name, pipe = "dropsight-inbox-{0.st_dev:x}-{0.st_ino:x}".format(path.stat()), subprocess.PIPE
+    arguments = [sys.executable, "-c", STRANGER, name]
+    process = subprocess.Popen(arguments, stdin=pipe, stdout=pipe, text=True, cwd="/")
     assert process.stdout
     try:
+        assert process.stdout.readline() == "asks\n"
         if at_once:
             assert process.stdout.readline() == "has it\n"
         yield process
@@ -135,7 +143,6 @@ def test_a_stranger_s_lock_on_the_inbox_stops_neither_a_start_nor_a_reload(tmp_p
     house.start()
     try:
         with lock_of_a_stranger(house.inbox, at_once=False) as waits:
-            wait_until(lambda: f"-> FLOCK  ADVISORY  WRITE {waits.pid} " in Path("/proc/locks").read_text())
             rewrite(house, stats={"interval_seconds": 30})
             hang_up(house)
             assert waits.stdout

@@ -42,8 +42,8 @@ class Inbox:
             troubles=troubles,
             clock=Clock(),
             finding=Finding(InHand(root / "in-hand"), troubles, cautious=lambda: False),
-            look_seconds=0.0,
         )
+        self.scanner.look_seconds = 0.0
 
     def _skip(self, _folder: DropFolder, _path: str) -> bool:
         self._come_to += 1

@@ -78,7 +78,7 @@ def test_an_exception_around_an_image_costs_no_record(tmp_path: Path, point: str
         ("in_housekeeping:1", "housekeeping"),
         ("in_watching:1", "cameras"),
         ("in_scanning:1", "scan"),
-        ("in_events:3", "Thread-"),
+        ("in_events:1", "watch on"),
         ("in_serving:1", "web"),
         ("in_control:2", "control"),
         ("in_reporting:1", "the report"),

@@ -30,7 +30,7 @@ def set_up(*, debug: bool) -> None:
         handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
     if not debug:
-        for noisy in ("amqtt", "transitions", "watchdog", "asyncio"):
+        for noisy in ("amqtt", "transitions", "asyncio"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
 
 

@@ -35,7 +35,7 @@ from dropsight.service.control import ControlServer
 from dropsight.service.finding import Finding
 from dropsight.service.inhand import InHand
 from dropsight.service.lifecycle import Lifecycle
-from dropsight.service.locks import sole_user, sole_watcher
+from dropsight.service.locks import InboxLock, sole_user
 from dropsight.service.notify import notify
 from dropsight.service.progress import SLOW_SECONDS, Progress
 from dropsight.service.recorder import Recorder
@@ -74,8 +74,10 @@ class Daemon:
             self._folders = open_folders(config)
             self._store = Store(config.store.path)
             stack.callback(self._store.close)
-            for folder in self._folders:
-                stack.enter_context(sole_watcher(folder.root))
+            locks = {folder: InboxLock(folder.root) for folder in self._folders}
+            for lock in locks.values():
+                stack.callback(lock.release)
+                lock.renew()
             engine = open_engine(config, proved(config))
             stack.enter_context(sole_user(config.log.path, "log.path"))
             self._lines = open_log(config)
@@ -116,6 +118,7 @@ class Daemon:
                 skip=skip,
                 refusals=told,
                 troubles=self._troubles,
+                claim=lambda folder: locks[folder].renew(),
                 clock=self._clock,
                 finding=Finding(self._in_hand, self._troubles, cautious=lambda: self._starts.one_by_one),
             )
@@ -216,7 +219,6 @@ class Daemon:
         return start("scan", lambda: work_once(lifecycle, *parts, settle_seconds=settle_seconds))
 
     def _watch(self, stopped: Event) -> Thread:
-        self._scanner.start_watching()
         for name, work in (("housekeeping", self._housekeeper.run), ("cameras", self._watching.run)):
             self._supervision.start(name, partial(work, stopped))
         return self._supervision.start("scan", self._scanner.run, daemon=False)

@@ -20,6 +20,19 @@ REMOTE = {
     "fuse.sshfs",
 }
 
+MOUNTS = Path("/proc/self/mountinfo")
+
+
+def mounts_about(folder: str) -> frozenset[bytes]:
+    """Return what the kernel says of the mounts at this folder, below it and on the way to it."""
+    here = os.fsencode(folder.rstrip("/") + "/")
+    return frozenset(
+        line
+        for line in MOUNTS.read_bytes().splitlines()
+        if (point := _unescaped(line.split()[4]).rstrip(b"/") + b"/").startswith(here)
+        or here.startswith(point)
+    )
+
 
 def file_systems(folder: str) -> set[str]:
     """Name the types of the file systems that hold this folder and what is mounted below it.
@@ -29,7 +42,7 @@ def file_systems(folder: str) -> set[str]:
     below = os.fsencode(folder.rstrip("/") + "/")
     holder = _mount_id(folder)
     kinds: set[str] = set()
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+    for line in MOUNTS.read_bytes().splitlines():
         mount, _, _, _, point, *_ = line.split()
         if mount == holder or _unescaped(point).startswith(below):
             kinds.add(line.partition(b" - ")[2].split()[0].decode())

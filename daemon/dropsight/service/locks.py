@@ -1,12 +1,13 @@
 """What one dropsight alone may have at a time: locks that the kernel takes back however a process ends.
 
-Whoever may read a file may lock it, so what others may read is judged by who holds its lock.
+Whoever may read a file may lock it, so journal and log have lock files that nobody else can open.
 """
 
-import contextlib
 import fcntl
 import logging
 import os
+import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from dropsight.errors import ConfigError, InUseError, StoreError, is_passing, re
 from dropsight.names import as_text
 
 log = logging.getLogger(__name__)
+
+_CREDENTIALS = struct.Struct("3i")
 
 
 @contextmanager
@@ -45,33 +48,70 @@ def _open_lock(path: Path, key: str) -> int:
     return fd
 
 
-@contextmanager
-def sole_watcher(folder: str) -> Iterator[None]:
-    """Hold the lock of a folder; raises InUseError where another dropsight watches it.
+class InboxLock:
+    """Held by a name in the kernel for device and inode: an open folder would keep its disk from going.
 
-    It is not waited for strangers: they get their hands on a folder that they may read, and could hold up
-    everything. A file system that knows no locks on folders (network shares) is trusted.
+    Strangers are not waited for: anybody can take a name first, and could hold up everything.
     """
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._held: socket.socket | None = None
+        self._of: tuple[int, int] | None = None
+
+    def renew(self) -> None:
+        """Hold it for the folder that is there now, if one is.
+
+        Raises InUseError where another dropsight watches it, ConfigError where this one does by another name.
+        """
         try:
-            if not _lock(fd):
-                _judge_holders(folder, os.fstat(fd))
-        except OSError as error:
-            log.debug("%s cannot be locked: %s", folder, error)
-        yield
-    finally:
-        os.close(fd)
+            stat = os.stat(self._folder)
+        except OSError:
+            return
+        if self._of == (stat.st_dev, stat.st_ino):
+            return
+        self.release()
+        name = f"\0dropsight-inbox-{stat.st_dev:x}-{stat.st_ino:x}"
+        held = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            held.bind(name)
+            held.listen()
+        except OSError:
+            held.close()
+            self._judge_holder(name, stat)
+        else:
+            self._held = held
+        self._of = (stat.st_dev, stat.st_ino)
+
+    def release(self) -> None:
+        """Let others have it."""
+        if self._held:
+            self._held.close()
+        self._held = self._of = None
+
+    def _judge_holder(self, name: str, stat: os.stat_result) -> None:
+        process, user = _holder(name)
+        if process == os.getpid():
+            raise ConfigError([f"watch: {self._folder} is watched by another name already; watch it once"])
+        if user in {0, os.geteuid(), stat.st_uid}:
+            text = "is watched by another dropsight already: waiting for it to end"
+            raise InUseError(f"watch: {self._folder} {text}")
+        stranger = "somebody without a right to it holds its lock, so another dropsight could watch it, too"
+        log.warning("%s: %s", as_text(self._folder), stranger)
 
 
-def _judge_holders(folder: str, stat: os.stat_result) -> None:
-    holders = _holders(stat)
-    if os.getpid() in holders:
-        raise ConfigError([f"watch: {folder} is watched by another name already; watch it once"])
-    if {0, os.geteuid(), stat.st_uid} & set(holders.values()):
-        raise InUseError(f"watch: {folder} is watched by another dropsight already: waiting for it to end")
-    stranger = "somebody without a right to it holds its lock, so another dropsight could watch it, too"
-    log.warning("%s: %s", as_text(folder), stranger)
+def _holder(name: str) -> tuple[int, int]:
+    """Return process and user of who listens there; -1 for both where nobody tells."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as asks:
+        asks.setblocking(False)
+        try:
+            asks.connect(name)
+        except OSError:
+            return -1, -1
+        process, user, _ = _CREDENTIALS.unpack(
+            asks.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        )
+    return process, user
 
 
 def _lock(fd: int) -> bool:
@@ -80,18 +120,3 @@ def _lock(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _holders(locked: os.stat_result) -> dict[int, int]:
-    """Return the users of the processes that hold this lock, as far as they can be seen from here.
-
-    By the inode alone: which device the kernel names depends on the file system (btrfs, overlays).
-    """
-    users: dict[int, int] = {}
-    for line in Path("/proc/locks").read_text().splitlines():
-        # "1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF"; an arrow behind the number is one who waits
-        _, kind, *_, process, place, _, _ = line.split()
-        if kind == "FLOCK" and place.rpartition(":")[2] == str(locked.st_ino):
-            with contextlib.suppress(OSError):  # gone, or not ours to see
-                users[int(process)] = os.stat(f"/proc/{process}").st_uid
-    return users

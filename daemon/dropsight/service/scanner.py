@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import math
 import os
 import threading
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from dropsight import crashpoints
-from dropsight.errors import StoreError
+from dropsight.errors import ConfigError, MachineError, StoreError, reason
 from dropsight.names import as_text
 from dropsight.service.backlog import Backlog
 from dropsight.service.census import Census, Lying, lying
@@ -31,7 +32,7 @@ CHUNK = 8_192
 GAVE_WAY_SECONDS, PAUSES = 5.0, 10
 # A walk that takes longer begins with what it has found: of a million images that is seconds.
 LOOK_SECONDS = 0.25
-NAME, CROWD = "scan", "crowd"
+NAME, CROWD, WATCH, INBOX = "scan", "crowd", "watch", "inbox"
 SHOWN = 3
 
 
@@ -39,7 +40,7 @@ class Scanner:
     """Walks the watched folders: at the start, when something may have been missed, every minute.
 
     It alone waits for room in the backlog. `skip` tells what is on record already, for folders whose
-    files are kept.
+    files are kept; `claim` raises StoreError or ConfigError where the folder is somebody else's to watch.
     """
 
     def __init__(
@@ -52,24 +53,23 @@ class Scanner:
         troubles: Troubles,
         clock: Clock,
         finding: Finding,
-        look_seconds: float = LOOK_SECONDS,
+        claim: Callable[[DropFolder], None] = lambda _: None,
     ) -> None:
-        self._look_seconds = look_seconds
+        self.look_seconds = LOOK_SECONDS
         self._censuses = {folder: Census(partial(backlog.finished_in, folder)) for folder in folders}
         self._backlog, self._skip, self._refusals, self._clock = backlog, skip, refusals, clock
-        self._beyond, self._finding = Beyond(troubles), finding
+        self._beyond, self._finding, self._claim = Beyond(troubles), finding, claim
         self._troubles, self._walk_seconds = troubles, dict.fromkeys(folders, 0.0)
         self.heartbeats = Heartbeats()
         self._watchers = {folder: Watcher(folder, backlog, self, self.heartbeats) for folder in folders}
+        self._next_walk = dict.fromkeys(folders, 0.0)
+        self._next_try = dict.fromkeys(folders, math.inf)
+        self._away: dict[DropFolder, str] = {}
         self._arrived: deque[tuple[DropFolder, str]] = deque()
         self._due = threading.Event()
         backlog.gave_way = self._due.set
         self._everything = threading.Event()
         self._stopped = False
-
-    def start_watching(self) -> None:
-        for watcher in self._watchers.values():
-            watcher.start()
 
     def rescan(self) -> None:
         """Walk everything soon. From any thread."""
@@ -87,7 +87,6 @@ class Scanner:
 
     def run(self) -> None:
         """Walk whenever there is reason to, until stopped."""
-        next_walk = dict.fromkeys(self._watchers, 0.0)
         while not self._stopped:
             self.heartbeats.beat(NAME)
             crashpoints.reach("in_scanning")
@@ -96,27 +95,50 @@ class Scanner:
                 self.walk(folder, path)
             if self._everything.is_set():
                 self._everything.clear()
-                next_walk = dict.fromkeys(self._watchers, 0.0)
+                self._next_walk = dict.fromkeys(self._watchers, 0.0)
             for folder, watcher in self._watchers.items():
-                if time.monotonic() >= next_walk[folder]:
-                    watcher.renew_if_replaced()
-                    began = time.monotonic()
-                    self.walk(folder)
-                    pause = folder.settings.poll_seconds if watcher.polling else RECONCILE_SECONDS
-                    next_walk[folder] = time.monotonic() + pause
-                    self._walk_seconds[folder] = time.monotonic() - began
-            self._look_sooner(next_walk)
+                self._look(folder, watcher)
+            self._tell_of_unheard()
+            self._look_sooner()
             self.heartbeats.rest(NAME)
-            self._due.wait(max(min(next_walk.values()) - time.monotonic(), 0.0))
+            due = min((*self._next_walk.values(), *self._next_try.values()))
+            self._due.wait(max(due - time.monotonic(), 0.0))
             self._due.clear()
         for watcher in self._watchers.values():
             watcher.stop()
 
-    def _look_sooner(self, next_walk: dict[DropFolder, float]) -> None:
+    def _look(self, folder: DropFolder, watcher: Watcher) -> None:
+        """Walk all of it, or into what nothing is heard of, where it is time to."""
+        began = time.monotonic()
+        if began >= self._next_walk[folder]:
+            watcher.renew()
+            self._refusals.found(f"scan of {folder.root}", self.walk(folder))
+            pause = folder.settings.poll_seconds if watcher.polling else RECONCILE_SECONDS
+            self._next_walk[folder] = time.monotonic() + pause
+            self._walk_seconds[folder] = time.monotonic() - began
+        elif began >= self._next_try[folder]:
+            # What is closed by now was not just on its way to those that it is for.
+            closed = [path for top in watcher.unheard() for path in self.walk(folder, top)]
+            self._refusals.found(f"scan of {folder.root}", closed)
+        elif self._next_try[folder] < math.inf:
+            return
+        pause = max(folder.settings.poll_seconds, PAUSES * (time.monotonic() - began))
+        tries = watcher.unheard() and not watcher.polling
+        self._next_try[folder] = time.monotonic() + pause if tries else math.inf
+
+    def _tell_of_unheard(self) -> None:
+        faults = [fault for watcher in self._watchers.values() if (fault := watcher.fault())]
+        for part, texts in ((WATCH, faults), (INBOX, list(self._away.values()))):
+            if texts:
+                self._troubles.raised(part, MachineError("; ".join(texts)))
+            else:
+                self._troubles.cleared(part)
+
+    def _look_sooner(self) -> None:
         """Where files gave way in the backlog, which is told of."""
         for folder in self._backlog.take_let_go():
             pause = max(GAVE_WAY_SECONDS, PAUSES * self._walk_seconds[folder])
-            next_walk[folder] = min(next_walk[folder], time.monotonic() + pause)
+            self._next_walk[folder] = min(self._next_walk[folder], time.monotonic() + pause)
         if told := self._backlog.crowded():
             more = f" (and {len(told) - SHOWN} more cameras)" if told[SHOWN:] else ""
             text = f"{'; '.join(told[:SHOWN])}{more}: further ones of the same camera have to wait"
@@ -124,42 +146,53 @@ class Scanner:
         else:
             self._troubles.cleared(CROWD)
 
-    def walk(self, folder: DropFolder, start: str | None = None) -> None:
+    def walk(self, folder: DropFolder, start: str | None = None) -> list[str]:
         """Offer the images at or below `start` to the backlog, the first in line first, waiting for room.
 
         Memory is bounded however many there are: what is not among the first is for another walk, soon.
+        Return the folders that are closed to us.
         """
         choice = Choice(self._backlog.order, limit=CHUNK, camera_of=folder.camera)
+        closed: list[str] = []
         try:
-            self._choose(choice, folder, start)
+            self._claim(folder)  # another disk may be there by now
+            self._choose(choice, folder, start, closed)
+        except (StoreError, ConfigError) as error:
+            self._watchers[folder].missed(folder.root, OSError(errno.EBUSY, str(error)))
+            self._away[folder] = str(error)
         except OSError as error:
-            log.warning("%s cannot be read: %s", as_text(folder.root), error.strerror)
+            self._watchers[folder].missed(folder.root, error)
+            self._away[folder] = (
+                f"{as_text(folder.root)} cannot be looked at, and is waited for: {reason(error)}"
+            )
         except Exception:  # what one folder or file does to a walk must not end the others'
             log.exception(
                 "%s: an internal error ended this walk; the next is in a minute", as_text(folder.root)
             )
         else:
+            self._away.pop(folder, None)
             self._offer(folder, choice.take(CHUNK))
             if choice.left_out:
                 self.rescan()
+        return closed
 
     def lying(self) -> Lying:
         """How much lies in the folders. From any thread."""
         return lying(self._censuses.values(), waiting=self._backlog.counters().waiting)
 
-    def _choose(self, choice: Choice[str], folder: DropFolder, start: str | None) -> None:
+    def _choose(self, choice: Choice[str], folder: DropFolder, start: str | None, closed: list[str]) -> None:
         """Look at all that is there; a long walk begins with the first in line of what it has found."""
         census = self._censuses[folder] if start is None else Census(lambda: 0)
         census.begin()
-        due = time.monotonic() + self._look_seconds
-        for since, path in self._aged(folder, start):
+        due = time.monotonic() + self.look_seconds
+        for since, path in self._aged(folder, start, closed):
             if self._stopped:
                 return
             choice.add(since, path)
             census.count()
             if time.monotonic() >= due:
                 self._offer(folder, choice.take(self._backlog.room()))
-                due = time.monotonic() + self._look_seconds
+                due = time.monotonic() + self.look_seconds
         census.end()
 
     def _offer(self, folder: DropFolder, found: Sequence[tuple[float, str]]) -> None:
@@ -170,28 +203,28 @@ class Scanner:
             self._backlog.offer(folder, path, since=since)
             self.heartbeats.beat(NAME)
 
-    def _aged(self, folder: DropFolder, start: str | None) -> Iterator[tuple[float, str]]:
+    def _aged(self, folder: DropFolder, start: str | None, closed: list[str]) -> Iterator[tuple[float, str]]:
         self._clock.look()
-        closed: list[str] = []
+        watcher = self._watchers[folder]
         beyond, example = 0, ""
 
         def told(path: str, error: OSError | None) -> None:
             nonlocal beyond, example
-            if isinstance(error, PermissionError):
-                closed.append(path)
-            elif error and error.errno == errno.ENAMETOOLONG:
+            if error is None:
+                watcher.hear(path)
+            elif error.errno == errno.ENAMETOOLONG:
                 beyond, example = beyond + 1, path
-            elif error is None:
-                self._watchers[folder].watch_too(path)
+            else:
+                watcher.missed(path, error)
+                if isinstance(error, PermissionError):
+                    closed.append(path)
 
         for entry in folder.entries(start, told=told):
             self.heartbeats.beat(NAME)
             crashpoints.reach("in_walk")
             if (since := self._seen(folder, entry)) is not None:
                 yield since, entry.path
-        # What has come just now may still be on its way to those that it is for.
         if start is None:
-            self._refusals.found(f"scan of {folder.root}", closed)
             self._beyond.found(folder, beyond, example)
 
     def _seen(self, folder: DropFolder, entry: os.DirEntry[str]) -> float | None:
@@ -211,4 +244,5 @@ class Scanner:
 
     def walk_all(self) -> None:
         for folder in self._watchers:
-            self.walk(folder)
+            self._refusals.found(f"scan of {folder.root}", self.walk(folder))
+        self._tell_of_unheard()

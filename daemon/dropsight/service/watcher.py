@@ -1,39 +1,27 @@
-"""watchdog's events, as hints that a path may be an image to take."""
+"""What the kernel tells of an inbox, as hints that a path may be an image to take; and what it does not."""
 
+import errno
 import logging
 import os
-from collections.abc import Callable
+import select
+import threading
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Protocol
 
-from watchdog.events import (
-    DirCreatedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
-from watchdog.observers.api import BaseObserver, EventQueue, ObservedWatch
-from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
-from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, Mask
-from watchdog.observers.inotify_move_event_grouper import GroupedInotifyEvent, PathedInotifyEvent
-
 from dropsight import crashpoints
+from dropsight.names import as_text
+from dropsight.service import inotify
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
-from dropsight.service.filesystems import REMOTE, file_systems
+from dropsight.service.filesystems import MOUNTS, REMOTE, file_systems, mounts_about
 from dropsight.service.heartbeats import Heartbeats
+from dropsight.service.inotify import Event, Inotify
 
 log = logging.getLogger(__name__)
 
-HEARD: list[type[FileSystemEvent]] = [
-    FileCreatedEvent,
-    FileClosedEvent,
-    FileMovedEvent,
-    DirCreatedEvent,
-    DirMovedEvent,
-]
+_LIMITS = Path("/proc/sys/fs/inotify")
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
 class Rescans(Protocol):
@@ -44,202 +32,195 @@ class Rescans(Protocol):
 
 
 class Watcher:
-    """Hears of arrivals in one folder. Its threads never wait for room and never touch the disk."""
+    """Hears of arrivals in one inbox, on a thread that never waits for room and never looks at a file.
 
-    def __init__(
-        self, folder: DropFolder, backlog: Backlog, rescans: Rescans, heartbeats: Heartbeats
-    ) -> None:
-        self._folder, self._rescans = folder, rescans
-        self._hints = _Hints(folder, backlog, rescans, heartbeats)
-        self._observer: BaseObserver | None = None
-        self._watched: tuple[int, int] | None = None
+    Walks tell it of every folder, so it knows of which it does not hear.
+    """
 
-    @property
-    def polling(self) -> bool:
-        """Whether events are not to be had or not wanted: then scans do it all."""
-        return self._observer is None
-
-    def start(self) -> None:
-        """Begin to hear, where the settings and the file system allow it."""
-        kind = self._folder.settings.observer
-        if kind == "polling" or (kind == "auto" and file_systems(self._folder.root) & REMOTE):
-            log.info("%s: looked at every %g s", self._folder.root, self._folder.settings.poll_seconds)
-            return
-        observer = _ArrivalObserver(folder=self._folder, on_overflow=self._rescans.rescan)
-        try:
-            observer.schedule(
-                self._hints, self._folder.root, recursive=self._folder.settings.recursive, event_filter=HEARD
-            )
-            observer.start()
-        except OSError as error:
-            log.warning("%s: no inotify here (%s): looked at instead", self._folder.root, error.strerror)
-            observer.unschedule_all()
-            return
-        self._watched = _inode(self._folder.root)
-        self._observer = observer
-
-    def renew_if_replaced(self) -> None:
-        """Watch anew when another folder stands at the path: a disk was mounted, the folder made again."""
-        if self._observer is None:
-            return
-        replaced = self._watched != _inode(self._folder.root)
-        if replaced or not self._is_whole(self._observer):
-            why = "another folder than before" if replaced else "a part of the watch has ended"
-            log.info("%s: %s: watched anew", self._folder.root, why)
-            self.stop()
-            self.start()
-
-    def watch_too(self, path: str) -> None:
-        """See to it that this folder below is watched: as it came, it may have been closed to us."""
-        for emitter in self._observer.emitters if self._observer else ():
-            if isinstance(emitter, _ArrivalEmitter):
-                emitter.watch_too(path)
-
-    def _is_whole(self, observer: BaseObserver) -> bool:
-        return observer.is_alive() and all(emitter.is_alive() for emitter in observer.emitters)
-
-    def stop(self) -> None:
-        if self._observer:
-            self._observer.stop()
-            self._observer.join()
-            self._observer = None
-
-
-class _Hints(FileSystemEventHandler):
     def __init__(
         self, folder: DropFolder, backlog: Backlog, rescans: Rescans, heartbeats: Heartbeats
     ) -> None:
         self._folder, self._backlog, self._rescans = folder, backlog, rescans
         self._heartbeats = heartbeats
+        self._inotify: Inotify | None = None
+        self._thread = threading.Thread()
+        self._wake = -1
+        self._refused: OSError | None = None
+        self._said = ""
+        self._lock = threading.RLock()
+        self._watches: dict[str, int] = {}
+        self._paths: dict[int, str] = {}
+        self._unheard: dict[str, int] = {}
+        """Folders without a watch, and the error number that says why."""
 
-    def dispatch(self, event: FileSystemEvent) -> None:
+    @property
+    def polling(self) -> bool:
+        """Whether no events are to be had, or wanted: then walks do it all."""
+        return self._inotify is None or self._folder.root in self._unheard
+
+    def renew(self) -> None:
+        """Have what it takes to hear: at the start, and again where it was lost or the disks have changed."""
+        kind = self._folder.settings.observer
+        if kind == "polling" or (kind == "auto" and file_systems(self._folder.root) & REMOTE):
+            self.stop()
+            self._say(f"looked at every {self._folder.settings.poll_seconds:g} s")
+        elif not self._thread.is_alive():
+            self.stop()
+            self._start()
+
+    def _start(self) -> None:
+        try:
+            heard = Inotify()
+        except OSError as error:
+            self._refused = error
+            return
+        self._refused, self._inotify = None, heard
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC)
+        name = f"watch on {self._folder.root}"
+        self._thread = threading.Thread(target=self._run, args=(heard,), name=name, daemon=True)
+        self._thread.start()
+        self._say("watched")
+
+    def stop(self) -> None:
+        if self._inotify:
+            os.eventfd_write(self._wake, 1)
+            self._thread.join()
+            self._inotify.close()
+            os.close(self._wake)
+        with self._lock:
+            self._inotify = self._refused = None
+            for known in (self._watches, self._paths, self._unheard):
+                known.clear()
+
+    def hear(self, path: str) -> None:
+        """Hear of this folder, which is about to be looked at."""
+        with self._lock:
+            self._unheard.pop(path, None)
+            if self._inotify is None:
+                return
+            try:
+                watch = self._inotify.add(self._folder.inbox.true + path[len(self._folder.root) :])
+            except OSError as error:
+                self.missed(path, error)
+                return
+            before = self._watches.get(path)
+            if before == watch:
+                return
+            if before is not None:  # another folder, or disk, has its place
+                self._forget(before)
+                self._inotify.remove(before)
+            self._forget(watch)  # known by the name that it had before
+            self._watches[path], self._paths[watch] = watch, path
+
+    def missed(self, path: str, error: OSError) -> None:
+        """Note a folder that could not be looked at; while it is there, it is tried again and again."""
+        with self._lock:
+            if error.errno in _GONE and path != self._folder.root:
+                self._unheard.pop(path, None)
+            else:
+                self._unheard[path] = error.errno or errno.EIO
+
+    def unheard(self) -> list[str]:
+        """Return the topmost folders of which nothing is heard."""
+        tops: list[str] = []
+        with self._lock:
+            for path in sorted(self._unheard, key=lambda path: path.split(os.sep)):
+                if not (tops and path.startswith(tops[-1] + os.sep)):
+                    tops.append(path)
+        return tops
+
+    def fault(self) -> str | None:
+        """Say what is not heard, and how to have it heard; closed folders are told of elsewhere."""
+        root, pause = as_text(self._folder.root), f"{self._folder.settings.poll_seconds:g} s"
+        if self._refused:
+            text = f"{root} is looked at every {pause}, as there is no inotify instance"
+            return f"{text} ({self._refused.strerror}): {_raise('max_user_instances')}"
+        with self._lock:
+            missed = [number for path, number in self._unheard.items() if path != self._folder.root]
+            known = len(self._watches) + len(self._unheard)
+            full = list(self._unheard.values()).count(errno.ENOSPC)
+        if full:
+            text = f"{full} of {known} folders in {root} are looked at every {pause}"
+            return f"{text}, as there are no more inotify watches: {_raise('max_user_watches')}"
+        if others := [number for number in missed if number != errno.EACCES]:
+            why = os.strerror(others[0])
+            return f"{len(others)} of {known} folders in {root} cannot be watched and are tried again: {why}"
+        return None
+
+    def _run(self, heard: Inotify) -> None:
+        with MOUNTS.open("rb") as mounts:
+            waits = select.poll()
+            for fd, kind in (
+                (heard.fd, select.POLLIN),
+                (self._wake, select.POLLIN),
+                (mounts, select.POLLPRI),
+            ):
+                waits.register(fd, kind)
+            about = mounts_about(self._folder.inbox.true)
+            while self._wake not in (ready := dict(waits.poll())):
+                crashpoints.reach("in_events")
+                for event in heard.read():
+                    self._dispatch(event)
+                if mounts.fileno() in ready:
+                    before, about = about, mounts_about(self._folder.inbox.true)
+                    if about != before:
+                        self._rescans.rescan()
+
+    def _dispatch(self, event: Event) -> None:
         with self._heartbeats.at_work(f"the watch on {self._folder.root}"):
             try:
                 crashpoints.reach("in_hint")
-                self._hear(event)
+                self._take(event)
             except Exception:  # the walk that follows finds what this event was about
                 log.exception("%s: an internal error with an event", self._folder.root)
                 self._rescans.rescan()
 
-    def _hear(self, event: FileSystemEvent) -> None:
-        path = os.fsdecode(event.dest_path or event.src_path)
-        if event.is_directory:
+    def _take(self, event: Event) -> None:
+        with self._lock:
+            folder = self._paths.get(event.watch)
+        if event.mask & (inotify.OVERFLOW | inotify.UNMOUNT):
+            self._rescans.rescan()
+        elif folder is None:
+            return
+        elif event.mask & inotify.IGNORED:
+            self._lose([folder])
+        elif event.mask & inotify.MOVE_SELF:
+            # What is below it has another path now, too.
+            with self._lock:
+                moved = [path for path in self._watches if path == folder or path.startswith(folder + os.sep)]
+            self._lose(moved)
+            self._rescans.look_into(self._folder, folder)
+        else:
+            self._arrived(os.path.join(folder, event.name), event.mask)
+
+    def _arrived(self, path: str, mask: int) -> None:
+        if mask & inotify.ISDIR:
             self._rescans.look_into(self._folder, path)
         elif self._folder.wants(path):
-            closed = isinstance(event, FileClosedEvent)
+            closed = bool(mask & inotify.CLOSE_WRITE)
             if not self._backlog.hint(self._folder, path, closed=closed):
                 self._rescans.rescan()
 
-
-class _ArrivalEmitter(InotifyEmitter):
-    """Asks the kernel for arrivals only.
-
-    Left to itself, watchdog also asks for files moved away, which is every file that we file away,
-    and holds each such event, and all behind it, for half a second in the hope of its other half.
-    """
-
-    def __init__(
-        self,
-        event_queue: EventQueue,
-        watch: ObservedWatch,
-        *,
-        timeout: float,
-        event_filter: list[type[FileSystemEvent]] | None,
-        inotify_fd: InotifyFD,
-        folder: DropFolder,
-        on_overflow: Callable[[], None],
-    ) -> None:
-        super().__init__(
-            event_queue, watch, timeout=timeout, event_filter=event_filter, inotify_fd=inotify_fd
-        )
-        self._folder, self._on_overflow = folder, on_overflow
-
-    def on_thread_start(self) -> None:
-        self._inotify = _ArrivalWatchGroup(
-            self._inotify_fd, folder=self._folder, told_of_overflow=self._on_overflow
-        )
-
-    def build_and_queue_event(self, event: GroupedInotifyEvent, *, full_events: bool = False) -> None:
-        """Of a folder that came with things in it tell only itself: the walk that follows finds them."""
-        if isinstance(event, PathedInotifyEvent) and event.ev.is_moved_to and event.ev.is_directory:
-            self.queue_event(DirCreatedEvent(os.fsdecode(event.path)))
-        else:
-            super().build_and_queue_event(event, full_events=full_events)
-
-    def queue_events(self, timeout: float, *, full_events: bool = False) -> None:
-        crashpoints.reach("in_events")
-        super().queue_events(timeout, full_events=full_events)
-
-    def watch_too(self, path: str) -> None:
-        if isinstance(self._inotify, _ArrivalWatchGroup):
-            self._inotify.watch_too(os.fsencode(path))
-
-
-class _ArrivalWatchGroup(InotifyWatchGroup):
-    """Goes down without recursion, which ends at a thousand folders, and no deeper than walks do."""
-
-    def __init__(
-        self, inotify_fd: InotifyFD, *, folder: DropFolder, told_of_overflow: Callable[[], None]
-    ) -> None:
-        self._folder, self._told_of_overflow = folder, told_of_overflow
-        kernel = InotifyConstants
-        mask = kernel.IN_CREATE | kernel.IN_MOVED_TO | kernel.IN_CLOSE_WRITE | kernel.IN_DELETE_SELF
-        super().__init__(
-            inotify_fd,
-            os.fsencode(folder.root),
-            event_mask=Mask(mask),
-            is_recursive=folder.settings.recursive,
-        )
-
-    def watch_too(self, path: bytes) -> None:
+    def _lose(self, paths: Iterable[str]) -> None:
         with self._lock:
-            if self.is_active and path not in self._active_callbacks_by_path:
-                self._add_callback(path)
+            for path in paths:
+                if (watch := self._watches.get(path)) is not None:
+                    self._forget(watch)
+                    if self._inotify:
+                        self._inotify.remove(watch)
+        if self._folder.root in paths:
+            self._rescans.rescan()
 
-    def _add_callback(self, path: bytes) -> None:
-        # Of those that may not be read watchdog believes that they are watched.
-        if path == self.path or os.access(path, os.R_OK):
-            super()._add_callback(path)
+    def _forget(self, watch: int) -> None:
+        if (path := self._paths.pop(watch, None)) is not None:
+            self._watches.pop(path, None)
 
-    def _add_all_callbacks(self, path: bytes) -> None:
-        pending = [path]
-        while pending:
-            folder = pending.pop()
-            if self._folder.reaches(os.fsdecode(folder)):
-                self._add_callback(folder)  # first: what comes while we look has an event of its own
-                pending += _folders_in(folder) if self.is_recursive else []
-
-    def _recursive_simulate(self, src_path: bytes) -> list[InotifyEvent]:  # noqa: ARG002 - watchdog's name
-        return []
-
-    def on_queue_overflow(self) -> None:
-        super().on_queue_overflow()
-        self._told_of_overflow()
+    def _say(self, text: str) -> None:
+        if text != self._said:
+            log.info("%s: %s", self._folder.root, text)
+            self._said = text
 
 
-class _ArrivalObserver(BaseObserver):
-    def __init__(self, *, folder: DropFolder, on_overflow: Callable[[], None]) -> None:
-        self._inotify_fd = InotifyFD()
-        self._inotify_fd.start()
-        super().__init__(_ArrivalEmitter, inotify_fd=self._inotify_fd, folder=folder, on_overflow=on_overflow)
-
-    def on_thread_stop(self) -> None:
-        super().on_thread_stop()
-        self._inotify_fd.stop()
-        self._inotify_fd.join()
-
-
-def _folders_in(folder: bytes) -> list[bytes]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError:  # gone, or closed to us: a walk tells
-        return []
-
-
-def _inode(path: str) -> tuple[int, int] | None:
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return None
-    return stat.st_dev, stat.st_ino
+def _raise(limit: str) -> str:
+    now = int((_LIMITS / limit).read_text())
+    return f"sudo sysctl fs.inotify.{limit}={2 * now}"
