@@ -102,6 +102,37 @@ def tiff_with_two_sizes() -> bytes:
     return head.ljust(200, b"\0") + bytes(4096)
 
 
+def png_with_texts(count: int) -> bytes:
+    """Seven megabytes each, in seven kilobytes."""
+    whole = encoded(".png")
+    return whole[:33] + chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(7 * 2**20), 9)) * count + whole[33:]
+
+
+def png_with_excess(megabytes: int) -> bytes:
+    """So much more behind the last row, in a thousandth of it."""
+    deflater = zlib.compressobj(9)
+    picture = deflater.compress(bytes(64 * (1 + 3 * 64))) + deflater.flush(zlib.Z_FULL_FLUSH)
+    sixteen = deflater.compress(bytes(2**24)) + deflater.flush(zlib.Z_FULL_FLUSH)
+    return png_of(64, 64, picture + sixteen * (megabytes // 16) + deflater.flush())
+
+
+def webp_with_a_canvas(side: int) -> bytes:
+    """An animation of small frames that says it is a large one."""
+    whole = animated("WEBP")
+    return whole[:24] + (side - 1).to_bytes(3, "little") * 2 + whole[30:]
+
+
+def tiff_with_a_tile(side: int, kind: int = 4) -> bytes:
+    """64 x 64 pixels in one tile of so many; `kind` 4 is of 32 bits, 16 of 64."""
+    tags = [(256, 4, 64), (257, 4, 64), (258, 3, 8), (259, 3, 1), (262, 3, 1), (277, 3, 1)]
+    tags += [(322, kind, side), (323, kind, side), (324, 4, 300), (325, 4, 1000)]
+    entries = b"".join(
+        struct.pack("<HHII", tag, code, 1, 200 if code == 16 else value) for tag, code, value in tags
+    )
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    return head.ljust(200, b"\0") + struct.pack("<Q", side).ljust(100, b"\0") + bytes(1000)
+
+
 def jpeg_with_empty_scans(count: int) -> bytes:
     whole = encoded(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     last = whole.rfind(b"\xff\xda")
@@ -159,6 +190,11 @@ def contents() -> Iterator[tuple[str, bytes, Outcomes]]:
         encoded(".png")[:33] + chunk(b"tEXt", b"") * 100_000,
         frozenset({"unreadable"}),
     )
+    yield "texts.png", png_with_texts(900), frozenset({"unreadable"})
+    yield "excess.png", png_with_excess(20_000), frozenset({"unreadable"})
+    yield "canvas.webp", webp_with_a_canvas(7_000), frozenset({"too_many_pixels"})
+    yield "tile.tif", tiff_with_a_tile(15_008), frozenset({"too_many_pixels"})
+    yield "tile-of-64-bits.tif", tiff_with_a_tile(15_008, 16), frozenset({"too_many_pixels"})
     yield "heavy-exif.png", png_with_heavy_exif(tags=900, values=900_000), OK
     yield "two-sizes.tif", tiff_with_two_sizes(), OK
     yield "exif-loop.jpg", jpeg_with_an_exif_loop(), OK

@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 import tracemalloc
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,12 +19,24 @@ from daemons import SAMPLES
 from dropsight.errors import ImageError
 from dropsight.images import decoding, jpeg
 from dropsight.images.decoding import decode, decode_and_judge, upright
+from dropsight.images.excess import check_excess
 from dropsight.images.framing import CROP_FRACTION, Pixels, Resize, crop_size, frame, resize
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.jpeg import MOST_MISSING, Decoded
 from dropsight.images.opening import Bounds, open_image
 from dropsight.images.views import VIEWS, views
-from hostile import jpeg_with_empty_scans, photo, png_with_heavy_exif, tiff_with_two_sizes
+from hostile import (
+    INTERLACING,
+    jpeg_with_empty_scans,
+    photo,
+    png_of,
+    png_with_excess,
+    png_with_heavy_exif,
+    png_with_texts,
+    tiff_with_a_tile,
+    tiff_with_two_sizes,
+    webp_with_a_canvas,
+)
 
 ANY = (1, 1)
 
@@ -299,6 +312,36 @@ def test_the_scans_of_a_progressive_jpeg_have_a_bound(scans: int, *, refused: bo
     data = jpeg_with_empty_scans(scans)
     with pytest.raises(ImageError, match="more than 64 scans") if refused else nullcontext():
         assert read_header(data).width == 160
+
+
+def test_a_png_s_texts_and_what_follows_its_last_row_have_a_bound() -> None:
+    """Each text is inflated to 8 MB whoever wants it, and so is all behind the picture: minutes of a worker."""
+    assert full_size(png_with_texts(32)).shape == (120, 160, 3)
+    with pytest.raises(ImageError, match="more than 32 texts"):
+        read_header(png_with_texts(33))
+    with pytest.raises(ImageError, match="more data than its picture has"):
+        full_size(png_with_excess(1_000))
+
+
+@pytest.mark.parametrize(("colours", "bits"), [(0, 1), (0, 16), (2, 8), (3, 4), (4, 8), (6, 16)])
+def test_no_sound_png_has_more_data_than_its_picture(colours: int, bits: int) -> None:
+    """Not the interlaced ones either, whose rows are more than the picture's."""
+    widths = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colours] * bits
+    for width, height in ((1, 40_000), (900, 700)):
+        sizes = [
+            (-(-(width - left) // right), -(-(height - top) // down)) for top, left, down, right in INTERLACING
+        ]
+        for parts in ([(width, height)], [size for size in sizes if min(size) > 0]):
+            length = sum((1 + -(-across * widths // 8)) * down for across, down in parts)
+            data = png_of(width, height, zlib.compress(os.urandom(length), 0), interlaced=len(parts) > 1)
+            check_excess(data[:24] + bytes([bits, colours]) + data[26:])
+
+
+def test_tiles_and_canvases_count_as_much_as_the_picture_in_them() -> None:
+    """A decoder makes room for them whole: a gigabyte, for 64 x 64 pixels in a kilobyte."""
+    for data in (tiff_with_a_tile(15_008), tiff_with_a_tile(15_008, 16), webp_with_a_canvas(7_000)):
+        with pytest.raises(ImageError, match="cannot be decoded small"):
+            check_bounds(read_header(data), Bounds())
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder", "socket"])

@@ -9,6 +9,7 @@ import numpy as np
 
 from dropsight.errors import ImageError, MemoryShortError
 from dropsight.images import jpeg
+from dropsight.images.excess import check_excess
 from dropsight.images.framing import CROP_FRACTION, Pixels, Resize, used_size
 from dropsight.images.header import Header
 from dropsight.images.jpeg import Decoded
@@ -70,6 +71,8 @@ def decode_and_judge(
     Alpha is dropped; `depth` says how 16 bits a channel become 8. Raises ImageError `unreadable` for what
     makes no picture at all, and MachineError.
     """
+    if header.format == "png":
+        check_excess(data)
     if header.format != "jpeg":
         flags = _PLAIN
         if header.straight_alpha:

@@ -20,7 +20,9 @@ from dropsight.images.tiff import (
     STRIP_BYTES,
     STRIP_OFFSETS,
     TILE_BYTES,
+    TILE_HEIGHT,
     TILE_OFFSETS,
+    TILE_WIDTH,
     WIDTH,
     Exif,
     Tiff,
@@ -53,6 +55,8 @@ _MAX_SEGMENTS = 10_000
 _MAX_SCANS = 64
 # A PNG of 64 MB in the usual chunks of 8 kB has as many.
 _MAX_CHUNKS = 20_000
+# Photo editors write a few; libpng inflates each to up to 8 MB, wanted or not.
+_MAX_TEXTS = 32
 
 
 def truncated(what: str) -> ImageError:
@@ -145,7 +149,7 @@ def png(data: bytes) -> Structure:
     """PNG specification, 5.3: walk the chunks to IEND."""
     width, height, bits = struct.unpack_from(">IIB", data, 16)
     deep = bits == 16
-    exif, place, a_pixel = None, 8, _DECODED
+    exif, place, a_pixel, texts = None, 8, _DECODED, 0
     for _ in range(_MAX_CHUNKS):
         length, kind = struct.unpack_from(">I4s", data, place)
         if place + 12 + length > len(data):
@@ -154,11 +158,22 @@ def png(data: bytes) -> Structure:
             exif = data[place + 8 : place + 8 + length]
         elif kind == b"acTL":
             a_pixel = _DECODED + _CANVAS
+        elif kind in _TEXTS:
+            texts += 1
         elif kind == b"IEND":
+            _check_texts(texts)
             whole_bytes = a_pixel * width * height * (_DEEP if deep else 1)
             return Structure(width, height, read_exif(exif), whole_bytes=whole_bytes, deep=deep)
         place += 12 + length
     raise ImageError("unreadable", f"a PNG of more than {_MAX_CHUNKS} chunks")
+
+
+_TEXTS = frozenset({b"zTXt", b"iTXt"})
+
+
+def _check_texts(count: int) -> None:
+    if count > _MAX_TEXTS:
+        raise ImageError("unreadable", f"a PNG of more than {_MAX_TEXTS} texts")
 
 
 def webp(data: bytes) -> Structure:
@@ -166,18 +181,22 @@ def webp(data: bytes) -> Structure:
     (size,) = struct.unpack_from("<I", data, 4)
     if size + 8 > len(data):
         raise truncated(f"{len(data)} of {size + 8} bytes")
-    kind = data[12:16]
+    kind, a_pixel = data[12:16], _DECODED
     if kind == b"VP8 ":
         width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
     elif kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
         width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     elif kind == b"VP8X":
+        a_pixel += _CANVAS if data[20] & _ANIMATED else 0
         width = int.from_bytes(data[24:27], "little") + 1
         height = int.from_bytes(data[27:30], "little") + 1
     else:
         raise ImageError("unreadable", "a WebP file without a picture")
-    return Structure(width, height, read_exif(_webp_exif(data)), whole_bytes=_DECODED * width * height)
+    return Structure(width, height, read_exif(_webp_exif(data)), whole_bytes=a_pixel * width * height)
+
+
+_ANIMATED = 0x02
 
 
 def _webp_exif(data: bytes) -> bytes | None:
@@ -223,12 +242,14 @@ def tiff(data: bytes) -> Structure:
         raise truncated(f"{len(data)} of {end} bytes")
     width, height = first.number(WIDTH) or 0, first.number(HEIGHT) or 0
     deep = 16 in first.numbers(SAMPLE_BITS)
+    # A decoder takes its tiles whole, however little of them is in the picture.
+    pixels = max(width * height, (first.number(TILE_WIDTH) or 0) * (first.number(TILE_HEIGHT) or 0))
     straight_alpha = first.number(PHOTOMETRIC) == 2 and 2 in first.numbers(EXTRA_SAMPLES)
     return Structure(
         width,
         height,
         exif=exif_of(file, first),
         straight_alpha=straight_alpha,
-        whole_bytes=width * height * (_DIVIDED if straight_alpha else _DECODED * (_DEEP if deep else 1)),
+        whole_bytes=pixels * (_DIVIDED if straight_alpha else _DECODED * (_DEEP if deep else 1)),
         deep=deep,
     )

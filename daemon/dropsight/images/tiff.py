@@ -9,16 +9,18 @@ from datetime import UTC, datetime
 import msgspec
 
 WIDTH, HEIGHT, ORIENTATION, DATE_TIME, EXIF_FOLDER = 0x100, 0x101, 0x112, 0x132, 0x8769
+TILE_WIDTH, TILE_HEIGHT = 0x142, 0x143
 STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES, DNG_VERSION = 0x111, 0x117, 0x144, 0x145, 0xC612
 DATE_TIME_ORIGINAL, OFFSET_TIME_ORIGINAL = 0x9003, 0x9011
 PHOTOMETRIC, EXTRA_SAMPLES, SAMPLE_FORMAT, SAMPLE_BITS = 0x106, 0x152, 0x153, 0x102
 
-_TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 13: "I"}
+_TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q"}
 # A hostile file may claim thousands of tags with millions of values each. Only these are read, with so many
 # values at most: one number, a short text, or the places of the few hundred strips that a real file has.
 _MAX_ENTRIES = 1_000
 _MOST_VALUES: Mapping[int, int] = {
-    **dict.fromkeys((WIDTH, HEIGHT, ORIENTATION, EXIF_FOLDER, DNG_VERSION, PHOTOMETRIC), 1),
+    **dict.fromkeys((WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT), 1),
+    **dict.fromkeys((ORIENTATION, EXIF_FOLDER, DNG_VERSION, PHOTOMETRIC), 1),
     **dict.fromkeys((DATE_TIME, DATE_TIME_ORIGINAL, OFFSET_TIME_ORIGINAL, EXTRA_SAMPLES), 64),
     **dict.fromkeys((SAMPLE_FORMAT, SAMPLE_BITS), 64),
     **dict.fromkeys((STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES), 100_000),
