@@ -1,6 +1,7 @@
 """The settings: file, environment, flags, faults."""
 
 import contextlib
+import os
 import re
 import socket
 import subprocess
@@ -12,8 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemons import ROOT, command, dropsight
-from dropsight.config import dump, format_size, load, parse_size, password, schema
-from dropsight.errors import ConfigError
+from dropsight.bounded import CONFIG_BYTES, MODEL_BYTES
+from dropsight.config import Web, dump, format_size, load, parse_size, password, schema, token
+from dropsight.errors import ConfigError, ModelError
+from dropsight.models.describing import Said
+from dropsight.models.registry import open_model
+from dropsight.models.sidecar import read_sidecar
 
 SHIPPED = ROOT / "config" / "dropsight.yaml"
 
@@ -217,3 +222,49 @@ def test_a_query_in_a_websocket_url_reaches_the_broker(tmp_path: Path) -> None:
         with connection:
             assert connection.recv(100).startswith(b"GET /mqtt?key=1 HTTP/1.1\r\n")
         assert process.wait(60) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("device: x\n# " + "x" * CONFIG_BYTES, "cannot be read (more than 1,048,576 bytes)"),
+        ("device: " + "[" * 100_000, "exceeded maximum nesting depth"),
+        ('device: !!int ""', "cannot be read as YAML"),
+        ("store: {max_records: 1" + ":59" * 20_000 + "}", "store.max_records: cannot be so large a number"),
+        ("store: {max_records: 9223372036854775808}", "store.max_records: cannot be 9223372036854775808"),
+        ("limits: {max_bytes: 9999999TiB}", 'limits.max_bytes: cannot be "9999999TiB"'),
+        ("limits: {max_bytes: " + "9" * 100_000 + "GiB}", "limits.max_bytes: cannot be"),
+        ("watch: [" + "{path: a}, " * 10_000 + "]", "watch: names 10000 folders, at most 256 are watched"),
+        ("a: &a [" + "x, " * 9 + "x]\ndevice: [" + "*a, " * 9 + "*a]", "device: cannot be a list"),
+        ("watch: &w [*w]", "watch.0: cannot be a list"),
+        ('device: !!python/object/apply:os.system ["true"]', "could not determine a constructor"),
+    ],
+)
+def test_no_config_of_whatever_size_and_depth_is_more_than_a_line(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    """A reload with it ends no daemon, and takes neither its memory nor its time."""
+    file = tmp_path / "dropsight.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as told:
+        load(file)
+    assert says in str(told.value)
+
+
+def test_a_name_that_leads_to_a_file_without_an_end_is_a_fault(tmp_path: Path) -> None:
+    """The config, a secret, labels, a sidecar or a model: none is read beyond its bound."""
+    endless = Path("/dev/zero")
+    with pytest.raises(ConfigError, match="more than 1,048,576 bytes"):
+        load(endless)
+    with pytest.raises(ConfigError, match="token_file: /dev/zero cannot be read .more than 65,536 bytes"):
+        token(Web(token_file=endless))
+    (tmp_path / "m.yaml").symlink_to(endless)
+    with pytest.raises(ModelError, match="m.yaml: cannot be read: .*more than 1,048,576 bytes"):
+        read_sidecar(tmp_path / "m.tflite")
+    with pytest.raises(ModelError, match="labels /dev/zero: cannot be read: more than 16,777,216 bytes"):
+        open_model("builtin:efficientnet_lite0", said=Said(labels=endless), threads=1)
+    large = tmp_path / "large.tflite"
+    large.write_bytes(b"\x1c\0\0\0TFL3")
+    os.truncate(large, MODEL_BYTES + 1)
+    with pytest.raises(ModelError, match="large.tflite: cannot be read: more than 2,147,483,648 bytes"):
+        open_model(large, threads=1)

@@ -329,7 +329,8 @@ def test_no_sound_png_has_more_data_than_its_picture(colours: int, bits: int) ->
     widths = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colours] * bits
     for width, height in ((1, 40_000), (900, 700)):
         sizes = [
-            (-(-(width - left) // right), -(-(height - top) // down)) for top, left, down, right in INTERLACING
+            (-(-(width - left) // right), -(-(height - top) // down))
+            for top, left, down, right in INTERLACING
         ]
         for parts in ([(width, height)], [size for size in sizes if min(size) > 0]):
             length = sum((1 + -(-across * widths // 8)) * down for across, down in parts)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from dropsight.bounded import SECRET_BYTES, read_bounded
 from dropsight.config.tree import Mqtt, Web
 from dropsight.errors import ConfigError
 
@@ -89,4 +90,4 @@ def _secret(key: str, path: Path, what: str) -> str:
 
 def _read(path: Path) -> str:
     """As editors leave it: with a byte-order mark, perhaps, and empty lines at its end."""
-    return path.read_text(encoding="utf-8-sig").rstrip("\r\n")
+    return read_bounded(path, SECRET_BYTES).decode("utf-8-sig").rstrip("\r\n")

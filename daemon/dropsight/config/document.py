@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from dropsight.bounded import CONFIG_BYTES, read_bounded
 from dropsight.config.keys import Key
 from dropsight.config.layers import Fault
 from dropsight.errors import ConfigError
@@ -13,10 +14,14 @@ from dropsight.errors import ConfigError
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+# YAML's own constructors trip over values such as `!!int ""` and 2026-13-45, and over depth.
+UNREADABLE = (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError)
+
+
 def read_document(path: Path) -> tuple[dict[str, object], list[Fault]]:
     """The values of a file and its doubled keys; raises ConfigError where it holds no keys at all."""
     try:
-        values, faults = parse(path.read_text(encoding="utf-8-sig"))
+        values, faults = parse(read_bounded(path, CONFIG_BYTES).decode("utf-8-sig"))
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError([f"{path}: cannot be read ({reason}); name a config file that is there"]) from error
@@ -24,8 +29,8 @@ def read_document(path: Path) -> tuple[dict[str, object], list[Fault]]:
         raise ConfigError([f"{path}: is no text; name a YAML file, saved as UTF-8"]) from error
     except yaml.MarkedYAMLError as error:
         raise ConfigError([f"{path}{_place(error)}: {_problem(error)}; mend the YAML there"]) from error
-    except (yaml.YAMLError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split())
         raise ConfigError([f"{path}: cannot be read as YAML ({reason}); mend the YAML there"]) from error
     if not isinstance(values, dict | None):
         raise ConfigError([f'{path}: holds no keys; give some, such as "device: porch"'])

@@ -15,12 +15,17 @@ from dropsight.records import Normalization
 _ETC = Path("/etc")
 # The unit has TasksMax=2048; XNNPACK ends the process where it gets no thread.
 _MOST_THREADS = 512
+MOST_WATCHES = 256
 SCHEMES = ("mqtt", "mqtts", "ws", "wss", "mqtt+unix")
 _UNQUOTED = "has a /, ? or # in its password; write it as %2F, %3F or %23, or use mqtt.password_file"
 _BROKEN_URL = "has a broken host or port; give it as mqtt://HOST:PORT, the port from 1 to 65535"
 
 
 def broken_rules(config: Config) -> Iterator[Fault]:
+    if len(config.watch) > MOST_WATCHES:
+        text = f"names {len(config.watch)} folders, at most {MOST_WATCHES} are watched"
+        yield Fault(("watch",), f"{text}; watch the folder above them, its sub-folders are cameras")
+        return
     yield from _inboxes(config.watch)
     yield from _outlets(config.watch)
     yield from _below_etc(config)

@@ -15,7 +15,7 @@ _UNITS = {
     "TB": 10**12,
 }
 _UNIT_OF_TEXT = {"": 1} | {name.lower(): unit for name, unit in _UNITS.items()}
-_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?(?:[eE][+]?[0-9]{1,2})?)\s*([A-Za-z]*)\s*")
+_SIZE = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?(?:[eE][+]?[0-9]{1,2})?)\s*([A-Za-z]*)\s*")
 
 
 def parse_size(text: str) -> int:

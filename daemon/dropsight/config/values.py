@@ -1,7 +1,6 @@
 """What was said to what is meant: every value checked against its form, every fault kept."""
 
 import json
-import math
 import os
 import re
 from collections.abc import Callable
@@ -18,6 +17,8 @@ from dropsight.config.layers import Fault, Layers
 from dropsight.config.sizes import parse_size
 
 BUILTIN = "builtin:"
+# As much as the journal can hold.
+_MOST = 2**63 - 1
 _EXPONENT = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?[eE][+-]?[0-9]{1,3}")
 Section = TypeVar("Section", bound=Struct)
 
@@ -95,8 +96,8 @@ def _leaf(form: Form, said: object, folder: Path) -> object:
     if isinstance(plain, str):
         plain = _READERS.get(form.reads, _as_it_is)(plain, folder)
     value: object = msgspec.convert(plain, form.annotation)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(value)
+    if isinstance(value, float | int) and not -_MOST <= value <= _MOST:
+        raise ValueError("beyond any bound")
     return value
 
 
@@ -153,6 +154,8 @@ def shown(said: object) -> str:
             return str(said).lower()
         case str():
             return json.dumps(said[:80], ensure_ascii=False)
+        case int() if abs(said) >= 10**80:
+            return "so large a number"
         case dict():
             return "a mapping"
         case list() | tuple():

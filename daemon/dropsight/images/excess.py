@@ -36,8 +36,9 @@ def check_excess(data: bytes) -> None:
 def _most_bytes(data: bytes) -> int:
     """All rows, each behind its filter's byte; interlaced, they are up to twice as many, and shorter."""
     width, height, bits, colours = struct.unpack_from(">IIBB", data, 16)
-    row = width * bits * _CHANNELS.get(colours, 4) // 8 + 4
-    return height * row + height + MOST_EXCESS_BYTES
+    row: int = width * bits * _CHANNELS.get(colours, 4) // 8 + 4
+    most: int = height * row + height + MOST_EXCESS_BYTES
+    return most
 
 
 def _image_data(data: bytes) -> Iterator[memoryview]:

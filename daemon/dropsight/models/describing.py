@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dropsight.bounded import LABELS_BYTES, read_bounded
 from dropsight.errors import ModelError
 from dropsight.models.labels import read_labels
 from dropsight.models.sidecar import Golden, Sidecar, read_sidecar, sidecar_path
@@ -71,7 +72,7 @@ def _labels(
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return read_bounded(file, LABELS_BYTES).decode("utf-8")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"is no UTF-8 text: {error}"
         raise ModelError(f"labels {file}: cannot be read: {reason}") from error

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropsight import installing
+from dropsight.bounded import MODEL_BYTES, read_bounded
 from dropsight.errors import ModelError
 from dropsight.models.describing import Said, describe
 from dropsight.models.kernels import kernels_of
@@ -162,7 +163,7 @@ def open_tflite(path: Path, *, said: Said, threads: int) -> LiteRTModel:
     """Load a .tflite classifier; raises ModelError."""
     runtime, interpreter_class = _runtime(path)
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, MODEL_BYTES)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     if not is_whole(content):

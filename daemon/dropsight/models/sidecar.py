@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
+from dropsight.bounded import SIDECAR_BYTES, read_bounded
 from dropsight.errors import ModelError
 from dropsight.records import Normalization
 
@@ -46,7 +47,7 @@ def read_sidecar(model: Path) -> Sidecar | None:
     """Read the sidecar of a model, None where there is none; raises ModelError for a faulty one."""
     path = sidecar_path(model)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(read_bounded(path, SIDECAR_BYTES).decode("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except _UNREADABLE as error:

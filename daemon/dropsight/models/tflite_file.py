@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 
+from dropsight.bounded import LABELS_BYTES
 from dropsight.models.flatbuffer import Fields
 from dropsight.models.spec import Activation
 from dropsight.records import Normalization
@@ -29,7 +30,6 @@ DAMAGE = (struct.error, IndexError, TypeError, ValueError, OverflowError, StopIt
 """What reading a damaged file raises, here and in the interpreters, whose names need not be UTF-8."""
 
 _NO_ZIP = (*DAMAGE, zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, lzma.LZMAError)
-_MAX_LABELS_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def _labels(metadata: Fields, data: bytes) -> str | None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             for name in names:
-                if name in archive.namelist() and archive.getinfo(name).file_size <= _MAX_LABELS_BYTES:
+                if name in archive.namelist() and archive.getinfo(name).file_size <= LABELS_BYTES:
                     return archive.read(name).decode("utf-8", "replace")
     except _NO_ZIP:
         pass

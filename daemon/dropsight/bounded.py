@@ -1,0 +1,29 @@
+"""Files that people name in a config: read to a bound, since a wrong name may lead to a disk or to /dev/zero."""
+
+import errno
+from pathlib import Path
+
+CONFIG_BYTES = 2**20
+SECRET_BYTES = 2**16
+LABELS_BYTES = 2**24
+SIDECAR_BYTES = 2**20
+# The offsets of a flatbuffer reach no further.
+MODEL_BYTES = 2**31
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """Read it whole; raises OSError, for more bytes than `most` as well."""
+    with path.open("rb") as file:
+        # What says its size is not read in vain; what does not, as a pipe, is read to see.
+        if file.seekable() and file.seek(0, 2) > most:
+            raise _too_large(path, most)
+        if file.seekable():
+            file.seek(0)
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise _too_large(path, most)
+    return data
+
+
+def _too_large(path: Path, most: int) -> OSError:
+    return OSError(errno.EFBIG, f"more than {most:,} bytes", str(path))
