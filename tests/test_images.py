@@ -315,7 +315,7 @@ def test_the_scans_of_a_progressive_jpeg_have_a_bound(scans: int, *, refused: bo
 
 
 def test_a_png_s_texts_and_what_follows_its_last_row_have_a_bound() -> None:
-    """Each text is inflated to 8 MB whoever wants it, and so is all behind the picture: minutes of a worker."""
+    """Each text is inflated to 8 MB wanted or not, and so is all behind the picture: minutes of a worker."""
     assert full_size(png_with_texts(32)).shape == (120, 160, 3)
     with pytest.raises(ImageError, match="more than 32 texts"):
         read_header(png_with_texts(33))

@@ -153,6 +153,6 @@ def load(path: Path) -> dict[str, Memory]:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Memory])
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         log.warning("%s is not to be read, so cameras are learned anew: %s", path, error)
         return {}

@@ -68,7 +68,7 @@ class Discovery:
                 self._known = {self._entities.topic}
             else:
                 self._save(())
-        except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+        except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             log.warning(
                 "%s is not to be read, so what Home Assistant was told is not known: %s", self._path, error
             )

@@ -71,6 +71,6 @@ def _load(path: Path) -> list[Name]:
         return msgspec.json.decode(path.read_bytes(), type=list[Name])
     except FileNotFoundError:
         return []
-    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         log.warning("%s is not to be read, so former names are not known: %s", path, error)
         return []

@@ -130,7 +130,7 @@ def _load(path: Path) -> Ended:
         return msgspec.json.decode(path.read_bytes(), type=Ended)
     except FileNotFoundError:
         return Ended()
-    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         log.warning("%s is not to be read, so all cookies end: %s", path, error)
         return Ended(secrets.token_hex(8))
 
