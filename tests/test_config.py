@@ -256,15 +256,15 @@ def test_a_name_that_leads_to_a_file_without_an_end_is_a_fault(tmp_path: Path) -
     endless = Path("/dev/zero")
     with pytest.raises(ConfigError, match="more than 1,048,576 bytes"):
         load(endless)
-    with pytest.raises(ConfigError, match="token_file: /dev/zero cannot be read .more than 65,536 bytes"):
+    with pytest.raises(ConfigError, match=r"token_file: /dev/zero cannot be read .more than 65,536 bytes"):
         token(Web(token_file=endless))
     (tmp_path / "m.yaml").symlink_to(endless)
-    with pytest.raises(ModelError, match="m.yaml: cannot be read: .*more than 1,048,576 bytes"):
+    with pytest.raises(ModelError, match=r"m\.yaml: cannot be read: .*more than 1,048,576 bytes"):
         read_sidecar(tmp_path / "m.tflite")
     with pytest.raises(ModelError, match="labels /dev/zero: cannot be read: more than 16,777,216 bytes"):
         open_model("builtin:efficientnet_lite0", said=Said(labels=endless), threads=1)
     large = tmp_path / "large.tflite"
     large.write_bytes(b"\x1c\0\0\0TFL3")
     os.truncate(large, MODEL_BYTES + 1)
-    with pytest.raises(ModelError, match="large.tflite: cannot be read: more than 2,147,483,648 bytes"):
+    with pytest.raises(ModelError, match=r"large\.tflite: cannot be read: more than 2,147,483,648 bytes"):
         open_model(large, threads=1)

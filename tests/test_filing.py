@@ -229,14 +229,16 @@ def test_what_a_cut_short_filing_left_goes_once_its_image_is_another(tmp_path: P
 
 def test_a_reason_beside_its_image_or_of_another_record_is_left(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
-    for name, text in (("a.jpg", "{}"), ("b.jpg", '{"id": "1"}'), ("c.jpg", "no JSON")):
+    texts = {"a.jpg": "{}", "b.jpg": '{"id": "1"}', "c.jpg": "no JSON"}
+    texts |= {"d.jpg": '{"id":"\udcff"}', "e.jpg": "[" * 100_000, "f.jpg": '{"a":' * 100_000}
+    for name, text in texts.items():
         shelf.put(name)
         record = shelf.filing(name, ok=False).record
-        (shelf.failed / f"{name}.reason.json").write_text(text)
+        (shelf.failed / f"{name}.reason.json").write_bytes(os.fsencode(text))
         if name == "a.jpg":
             (shelf.failed / name).write_bytes(b"filed")
         clear_up(shelf.folder, str(shelf.inbox / name), record, is_of=lambda _: True)
-    assert len(files(shelf.failed)) == 4
+    assert len(files(shelf.failed)) == 7
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="making a file immutable needs root")

@@ -1,4 +1,4 @@
-"""Files that people name in a config: read to a bound, since a wrong name may lead to a disk or to /dev/zero."""
+"""Files that people name in a config, read to a bound: a wrong name may lead to a disk or to /dev/zero."""
 
 import errno
 from pathlib import Path

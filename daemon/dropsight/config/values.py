@@ -154,11 +154,9 @@ def shown(said: object) -> str:
             return str(said).lower()
         case str():
             return json.dumps(said[:80], ensure_ascii=False)
-        case int() if abs(said) >= 10**80:
-            return "so large a number"
         case dict():
             return "a mapping"
         case list() | tuple():
             return "a list" if said else "an empty list"
         case _:
-            return str(said)
+            return "so large a number" if isinstance(said, int) and abs(said) >= 10**80 else str(said)

@@ -1,4 +1,4 @@
-"""Whether a PNG holds more data than its picture: libpng inflates it to its end, minutes after the last row."""
+"""Whether a PNG holds more data than its picture: libpng inflates it all, for minutes after the last row."""
 
 import contextlib
 import struct

@@ -103,7 +103,7 @@ def clear_up(
 def _remove_lone_reason(fd: int, target: str, record: Record) -> None:
     if look(fd, target):
         return
-    with contextlib.suppress(OSError, msgspec.DecodeError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):  # whoever wrote what lies there
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with open(os.open(target + REASON_SUFFIX, flags, dir_fd=fd), "rb") as file:
             ours = msgspec.json.decode(file.read(REASON_BYTES), type=_Identified).id == record.id
