@@ -1,6 +1,9 @@
 """What a broker keeps of us stays true: late last wills, others of our name, connections cut on one side."""
 
+import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -160,3 +163,25 @@ def test_a_broker_whose_rules_name_client_ids_takes_the_one_that_is_given(tmp_pa
             house.stop()
             assert "took " in dropsight("retire", "-c", str(house.config)).stdout
             wait_until(lambda: heard.topics("yard/test/info")[-1] == b"")
+
+
+def test_a_camera_whose_clock_falls_back_shows_its_newest_picture_all_the_same(tmp_path: Path) -> None:
+    """Such as one without a battery: in its time it is 1970 again."""
+    with (
+        mosquitto(tmp_path) as broker,
+        Subscriber(broker.port, "dropsight/test/state/porch") as heard,
+        running(tmp_path, mqtt={"url": broker.url}) as house,
+    ):
+        (house.inbox / "porch").mkdir()
+        for number, taken in enumerate((time.time(), 1_000.0, 900.0)):
+            staged = house.root / "staged.jpg"
+            shutil.copy(PHOTOS[number], staged)
+            os.utime(staged, (taken, taken))
+            staged.rename(house.inbox / "porch" / f"{number}.jpg")
+            wait_until(lambda number=number: shown(heard) == f"porch/{number}.jpg")  # type: ignore[misc]
+    assert [record["image"]["captured"][:4] for record in house.records()][1:] == ["1970", "1970"]
+
+
+def shown(heard: Subscriber) -> str:
+    path: str = json.loads(heard.messages[-1][1])["image_path"] if heard.messages else ""
+    return path

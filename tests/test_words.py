@@ -1,7 +1,9 @@
 """Records, ids, topics, pauses, states."""
 
+import math
 import random
 import re
+import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,9 +20,11 @@ from dropsight.records import (
     encode,
     with_total,
 )
+from dropsight.service.outbox import Delivery
 from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.states import CameraStates
 from dropsight.sinks.topics import Topics, topic_part
+from dropsight.web.history import Days
 
 DROPS = st.tuples(st.text(max_size=9), st.binary(max_size=9), st.integers(0, 2**40), st.integers(0, 2**62))
 
@@ -73,10 +77,10 @@ def test_pauses_double_from_one_second_to_five_minutes(failures: int, seed: int)
     assert 0.75 * longest <= pause <= longest
 
 
-def picture_of(captured: str, *, now: str = "2026-02-01") -> Result:
+def picture_of(captured: str, *, recorded: str = "2026-02-01") -> Result:
     return Result(
         id="i",
-        time=now,
+        time=recorded,
         device="d",
         camera="a",
         image_path="a/x.jpg",
@@ -95,17 +99,42 @@ def picture_of(captured: str, *, now: str = "2026-02-01") -> Result:
 
 def test_a_clock_set_back_does_not_freeze_the_state_of_a_camera() -> None:
     states = CameraStates()
-    states.show(picture_of("2026-03-01", now="2026-03-01"), b"before")
-    states.show(picture_of("2026-01-01", now="2026-01-01"), b"after")
+    states.show(picture_of("2026-03-01"), b"before", arrived=1.0)
+    states.show(picture_of("2026-01-01"), b"after", arrived=2.0)
     assert states.everything() == {"a": b"after"}
 
 
-def test_a_state_is_the_newest_by_capture_time_and_due_once_a_second() -> None:
+def test_what_another_worker_was_slow_with_is_not_the_newest() -> None:
     states = CameraStates()
-    states.show(picture_of("2026-01-02"), b"newer")
-    states.show(picture_of("2026-01-01"), b"older")
+    states.show(picture_of("2026-03-01"), b"second", arrived=2.0)
+    states.show(picture_of("2026-03-02"), b"first", arrived=1.0)
+    assert states.everything() == {"a": b"second"}
+
+
+def test_of_images_that_wait_together_the_one_taken_last_is_the_newest_however_they_came() -> None:
+    states, now = CameraStates(), time.monotonic()
+    states.show(picture_of("2026-04-01"), b"yesterday's, of a wrong clock", arrived=-math.inf)
+    states.show(picture_of("2026-03-01"), b"taken last", arrived=now - 9, at_rest=False)
+    states.show(picture_of("2026-02-01"), b"came last", arrived=now - 1, at_rest=False)
+    states.show(picture_of("2026-02-02"), b"at the very end", arrived=now - 1)
+    assert states.everything() == {"a": b"taken last"}
+    states.show(picture_of("1970-01-01"), b"came since", arrived=time.monotonic() + 1, at_rest=False)
+    assert states.everything() == {"a": b"came since"}
+
+
+def test_a_clock_of_ours_that_was_ahead_does_not_freeze_when_the_dashboard_last_saw_a_camera() -> None:
+    days, ahead = Days(), encode(picture_of("2026-01-01", recorded="2999-01-01T00:00:00Z"))
+    days.recall([Delivery(1, "a", "ok", ahead)])
+    days.add([picture_of("2026-01-01")])
+    assert days.cameras()["a"].last <= time.time()
+
+
+def test_a_state_is_due_once_a_second() -> None:
+    states = CameraStates()
+    states.show(picture_of("2026-01-02"), b"newer", arrived=2.0)
+    states.show(picture_of("2026-01-01"), b"older", arrived=1.0)
     assert states.due() == {"a": b"newer"}
-    states.show(picture_of("2026-01-03"), b"newest")
+    states.show(picture_of("2026-01-03"), b"newest", arrived=3.0)
     assert states.due() == {}
     assert states.stale()
     assert states.due(at_once=True) == {"a": b"newest"}

@@ -1,6 +1,7 @@
 """The camera watch at work: it looks about, remembers over restarts, and forgets what was taken away."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -92,7 +93,7 @@ class Watching:
                 record.camera, folder=as_text(candidate.folder.root), arrived=candidate.since, at_rest=at_rest
             )
             if self.publisher and isinstance(record, Result):
-                self.publisher.states.show(record, entry.line)
+                self.publisher.states.show(record, entry.line, arrived=candidate.since, at_rest=at_rest)
         if self.publisher:
             self.publisher.wake()
 
@@ -103,7 +104,7 @@ class Watching:
             line = reader.latest(camera)
             record = None if line is None else decode(line)
             if line is not None and isinstance(record, Result):
-                publisher.states.show(record, line)
+                publisher.states.show(record, line, arrived=-math.inf)
 
     def run(self, stopped: threading.Event) -> None:
         limits = [limit / 4 for limit in self._limits.values() if limit is not None]

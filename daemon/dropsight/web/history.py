@@ -80,6 +80,8 @@ class Days:
             for record in records:
                 label = record.label if isinstance(record, Result) else None
                 self._count(now, record.camera, label, failed=isinstance(record, Failure))
+                if record.camera in self._last:  # which another clock may have said
+                    self._last[record.camera] = now
             self._forget(now)
 
     def recall(self, page: Sequence[Delivery]) -> bool:
@@ -119,7 +121,7 @@ class Days:
         self._hours[hour][label] += 1
         self._failed[hour] += failed
         if camera in self._last or len(self._last) < MOST_CAMERAS:
-            self._last[camera] = max(at, self._last.get(camera, 0.0))
+            self._last.setdefault(camera, at)
             self._of_camera[hour][camera] += 1
 
     def _forget(self, now: float) -> None:
