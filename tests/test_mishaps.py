@@ -1,8 +1,11 @@
 """One image can fail, whatever it meets; the daemon goes on."""
 
+import errno
 import logging
+import os
 import resource
 import shutil
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from disks import fill, small_disk
 from dropsight.config import Config, Inference, Watch
 from dropsight.crashpoints import RAISE_VARIABLE
 from dropsight.daemon.engine import open_engine
-from dropsight.errors import DamagedError, StoreError
+from dropsight.errors import DamagedError, StoreError, machine_error
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.lifecycle import Lifecycle
@@ -241,3 +244,35 @@ def test_as_many_descriptors_are_asked_for_as_there_are_to_be_had(tmp_path: Path
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert found == min(hard, 65_536)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_an_image_that_cannot_be_read_for_a_while_is_waited_for(tmp_path: Path) -> None:
+    """A USB disk or a soft mount that fails once made images failed for good."""
+    with running(tmp_path, **ONE_WORKER) as house:
+        drop(house, 1)
+        wait_until(lambda: len(house.records()) == 1)
+        image = tmp_path / "image.jpg"
+        shutil.copy(PHOTOS[0], image)
+        # Its first page is nobody's: reading there is an input/output error.
+        mounted = house.inbox / "x.jpg"
+        mounted.touch()
+        if subprocess.run(["mount", "--bind", f"/proc/{os.getpid()}/mem", mounted], check=False).returncode:
+            pytest.skip("nothing may be mounted here")
+        try:
+            wait_until(lambda: "images wait: Input/output error" in house.daemon_log())
+            assert "Input/output error" in house.status()["troubles"]["machine"]
+            drop(house, 2)
+        finally:
+            subprocess.run(["umount", mounted], check=True)
+        image.rename(mounted)
+        wait_until(lambda: len(house.records()) == 4)
+        assert {record["status"] for record in house.records()} == {"ok"}
+        wait_until(lambda: "machine" not in house.status()["troubles"])
+
+
+@pytest.mark.parametrize(
+    "name", ["EIO", "ETIMEDOUT", "ENOMEM", "ESTALE", "EMFILE", "ENFILE", "EAGAIN", "ENOSPC"]
+)
+def test_what_runs_out_or_passes_is_no_file_s_fault(name: str) -> None:
+    assert machine_error(OSError(getattr(errno, name), "x")) is not None

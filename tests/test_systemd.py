@@ -182,6 +182,14 @@ def test_only_the_service_puts_anything_beside_the_inbox() -> None:
     assert folders["/var/lib/dropsight/inbox"] == ["2770", "dropsight", "dropsight-upload"]
 
 
+def test_the_access_lists_are_written_as_systemd_252_reads_them() -> None:
+    """It refuses the capital X of later ones, without a word, and uploads under umask 077 stay closed."""
+    lines = UNIT.with_name("dropsight.tmpfiles.conf").read_text().splitlines()
+    (entries,) = [line.split()[-1].split(",") for line in lines if line.startswith("a")]
+    assert {entry.rpartition(":")[2] for entry in entries} == {"rwx"}
+    assert "default:group:dropsight-upload:rwx" in entries
+
+
 def directives() -> dict[str, list[str]]:
     """What the shipped unit says under [Service], by key."""
     lines = UNIT.read_text().partition("[Service]")[2].partition("[Install]")[0].splitlines()
