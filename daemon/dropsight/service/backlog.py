@@ -17,6 +17,7 @@ from dropsight.service.postponed import Line, Postponed
 from dropsight.service.turns import Turns
 
 Place = Literal["queued", "postponed", "in_hand", "aside"]
+CAPACITY = 512
 ROOM_SECONDS = 0.25
 # So many wait for whoever comes next, before anybody takes more than one.
 LEFT_FOR_OTHERS = 32
@@ -80,7 +81,7 @@ class Backlog:
     are let go, and `gave_way` is called.
     """
 
-    capacity: int = 512
+    capacity: int = CAPACITY
     order: Order = "oldest"
     exists: Callable[[str], bool] = os.path.lexists
     gave_way: Callable[[], None] = lambda: None
