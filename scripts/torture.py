@@ -4,7 +4,8 @@
 
 Every kill is a SIGKILL: one at each named step of the recorder first, then at random instants, start-up
 included. In the end every image must have exactly one line in the logs, every record must have reached a
-subscriber, and every file must be filed away once. Exits 1 where one of that is not so.
+subscriber, and every file must be filed away once. An image that was in hand at two kills is refused as a
+suspect: with a record and in failed/, and never more of them than kills. Exits 1 where one of that is not so.
 """
 
 import argparse
@@ -54,6 +55,8 @@ class Findings:
     lines: Counter[str]
     published: Counter[str]
     filed: Counter[str]
+    refused: int
+    """Twice in hand when the process was killed: as suspects they are on record, in failed/."""
     left: int
     ends: Counter[str]
 
@@ -69,13 +72,17 @@ class Findings:
             "lost_files": self.images - len(self.filed),
             "files_filed_twice": self.filed.total() - len(self.filed),
             "files_left": self.left,
+            "refused_as_suspects": self.refused,
         }
 
     def is_clean(self) -> bool:
         found = self.report()
         repeats = found.pop("repeated_messages")
+        refused = found.pop("refused_as_suspects")
         del found["images"], found["kills"]
-        return not any(found.values()) and repeats <= self.ends.total() * WINDOW
+        return (
+            not any(found.values()) and repeats <= self.ends.total() * WINDOW and refused <= self.ends.total()
+        )
 
 
 class Torture:
@@ -125,9 +132,12 @@ class Torture:
         places = (self.root / "processed", self.far)
         filed = Counter(path.name for place in places for path in place.rglob("*") if path.is_file())
         lines = Counter(json.loads(line)["id"] for line in log_lines(self.root / "logs"))
-        published = Counter(json.loads(message)["id"] for message in subscriber.topics("/result/"))
-        left = len(self.left())
-        return Findings(self.images, lines, published, filed, left, ends)
+        failed = self.root / "failed"
+        refused = [path.name for path in failed.rglob("*.jpg") if "twice" in reason_beside(path)]
+        filed.update(refused)
+        messages = [*subscriber.topics("/result/"), *subscriber.topics("/failure/")]
+        published = Counter(json.loads(message)["id"] for message in messages)
+        return Findings(self.images, lines, published, filed, len(refused), len(self.left()), ends)
 
     def left(self) -> list[Path]:
         folders = [self.root / camera for camera in CAMERAS]
@@ -144,6 +154,10 @@ class Torture:
             return False
         waiting = stats["counters"]["waiting"] or stats["queues"]["outbox"]
         return not waiting and not self.left()
+
+
+def reason_beside(path: Path) -> str:
+    return path.with_name(f"{path.name}.reason.json").read_text()
 
 
 def _settings(url: str, far: Path) -> dict[str, object]:

@@ -227,7 +227,7 @@ class Daemon:
         interval = self._config.stats.interval_seconds
         next_line = time.monotonic() + interval
         while not lifecycle.wait(min(max(next_line - time.monotonic(), 0.0), LOOK_SECONDS)):
-            self._starts.look()
+            self._in_hand.settled = self._starts.look()
             self._supervision.look()
             self._tell_of_slow()
             if lifecycle.reload_asked:

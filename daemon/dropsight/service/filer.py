@@ -207,7 +207,12 @@ class Filer:
         """On the recorder's thread: all but copying."""
         path = entry.finished.path
         suspect = self._in_hand.suspect(path)
-        if suspect and suspect.is_guilty and suspect.stage == "file":
+        if (
+            suspect
+            and suspect.is_guilty
+            and suspect.stage == "file"
+            and not self._in_hand.has_another_try(suspect)
+        ):
             return StoreError(f"{as_text(path)} stays: filing it away ended the process, twice")
         self._in_hand.note(FILING, path, "file")
         return self._refusal(entry, Copying(here=False))

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 Stage: TypeAlias = Literal["find", "examine", "decode", "invoke", "record", "file", "alone"]
 
+CONVICTED = 2  # deaths
 SLOT_BYTES = 64
 SLOTS = 512
 # Decoders and interpreters have the slots below, at most 64 of each; suspects those from the middle on.
@@ -42,12 +43,12 @@ class Suspect(msgspec.Struct, frozen=True):
 
     @property
     def is_guilty(self) -> bool:
-        return self.deaths >= 2
+        return self.deaths >= CONVICTED
 
     @property
     def is_untouchable(self) -> bool:
         """Even to say that it failed ended the process, or to find it."""
-        return self.deaths > 2 or (self.is_guilty and self.stage == "find")
+        return self.deaths > CONVICTED or (self.is_guilty and self.stage == "find")
 
 
 class InHand:
@@ -58,6 +59,8 @@ class InHand:
 
     def __init__(self, path: Path) -> None:
         self._path, self._told = path, False
+        self.settled = False
+        """This life has lasted."""
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
@@ -83,6 +86,10 @@ class InHand:
 
     def suspect(self, path: str) -> Suspect | None:
         return self._suspects.get(_key(path)) if self._suspects else None
+
+    def has_another_try(self, suspect: Suspect) -> bool:
+        """Whether a life that has lasted may try what ended two others, which somebody else may have done."""
+        return self.settled and suspect.deaths == CONVICTED
 
     def acquit(self, path: str) -> None:
         """No longer a suspect: it got through, or is gone."""

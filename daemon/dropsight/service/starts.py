@@ -37,10 +37,11 @@ class Starts:
             fault = f"the last {before} starts died within a minute"
             troubles.raised(PART, StoreError(f"{fault}: images are taken one by one until this one has not"))
 
-    def look(self) -> None:
-        """Take note of a life that has lasted."""
+    def look(self) -> bool:
+        """Take note of a life that has lasted; tell whether it has."""
         if self._counts and time.monotonic() - self._began >= GOOD_SECONDS:
             self._forget()
+        return not self._counts
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
