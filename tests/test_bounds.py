@@ -1,4 +1,4 @@
-"""docs/bounds.md says what the code does."""
+"""docs/bounds.md says what the code does, and docs/security.md which tests there are."""
 
 import importlib
 import re
@@ -59,3 +59,12 @@ def in_force(source: str) -> float:
 def test_a_bound_that_is_told_is_the_one_in_force(row: list[str]) -> None:
     _, told, _, source = row
     assert figure(told) == pytest.approx(in_force(source))
+
+
+NAMED = re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", (ROOT / "docs" / "security.md").read_text())
+
+
+def test_every_test_that_the_security_page_names_is_there() -> None:
+    assert len(NAMED) > 80
+    for file, name in NAMED:
+        assert f"def {name or 'test_'}" in (ROOT / "tests" / file).read_text(), (file, name)
