@@ -65,6 +65,6 @@ NAMED = re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", (ROOT / "docs" / "secur
 
 
 def test_every_test_that_the_security_page_names_is_there() -> None:
-    assert len(NAMED) > 80
+    assert len(NAMED) > 70
     for file, name in NAMED:
         assert f"def {name or 'test_'}" in (ROOT / "tests" / file).read_text(), (file, name)
