@@ -2,6 +2,7 @@
 
 DropsightError
 ├── ImageError     this image's fault for ever: it is filed under failed/
+│   └── ClosedError    we may not read it: the daemon waits until it may
 ├── MachineError   the machine lacks something for now: keep the image, wait, try again
 │   └── MemoryShortError   the same, and nothing else is to be in hand then
 ├── StoreError     the disk's or the journal's: keep the image, wait, try again
@@ -41,6 +42,10 @@ class ImageError(DropsightError):
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
         self.code: ErrorCode = code
+
+
+class ClosedError(ImageError):
+    """Perhaps for now only: some uploaders set a file's permissions last."""
 
 
 class MachineError(DropsightError):
@@ -99,6 +104,20 @@ _OF_THE_MACHINE = _PASSING - {errno.ENXIO} | {
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS),
     *(errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EINTR),
 }
+
+
+# What a path leads to can be no image, now or later: a link, a socket, a device.
+_OF_THE_FILE = {errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL}
+
+
+def refusal(error: OSError, verb: str) -> ImageError | MachineError:
+    """Return what it means that a file cannot be opened or read: its fault only if the error says so."""
+    text = f"cannot be {verb}: {error.strerror}"
+    if error.errno in _OF_THE_FILE:
+        return ImageError("unreadable", text)
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return ClosedError("unreadable", text)
+    return machine_error(error) or MachineError(f"images wait: {error.strerror}")
 
 
 def machine_error(error: BaseException) -> MachineError | None:

@@ -5,14 +5,15 @@ import glob
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 from dropsight.config import Config
 from dropsight.errors import ConfigError, StoreError, is_passing, reason
 from dropsight.names import as_text
-from dropsight.service.dropfolder import DropFolder
+from dropsight.service.dropfolder import DropFolder, inode
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ def try_folders(config: Config) -> Mapping[Path, str]:
 def passed_by(config: Config) -> list[str]:
     """Name the folders of ours within an inbox; raises ConfigError where one would hide a camera's images."""
     folders = _opened(config)
+    _refuse_overlaps(folders)
     _refuse_hiding(config, folders)
     return [
         f"{path}, in {folder.root}, is dropsight's: what is dropped there is passed by"
@@ -55,6 +57,27 @@ def passed_by(config: Config) -> list[str]:
 def _opened(config: Config) -> list[DropFolder]:
     ours = (config.log.path.parent, config.store.path.parent)
     return [DropFolder.open(watch, ours=ours) for watch in config.watch]
+
+
+def _refuse_overlaps(folders: Sequence[DropFolder]) -> None:
+    """As the config's rules, but by what is there: links and mounts give folders further names."""
+    faults = []
+    for (number, folder), (other, inbox) in product(enumerate(folders), repeat=2):
+        named, there = f"watch.{other}.path", inode(inbox.root)
+        if there is None:
+            continue
+        if number > other and inode(folder.root) == there:
+            faults.append(
+                f"watch.{number}.path: {folder.root} is watched by another name already; watch it once"
+            )
+        for name, top in (("path", folder.inbox), ("processed", folder.processed), ("failed", folder.failed)):
+            said = f"watch.{number}.{name}: {top.path}"
+            if name != "path" and inode(top.true) == there:
+                faults.append(f"{said} is {named} itself, by another name; give another folder")
+            elif number != other and there in map(inode, map(os.fspath, Path(top.true).parents)):
+                faults.append(f"{said} lies inside {named}, by another name; give a folder outside it")
+    if faults:
+        raise ConfigError(faults)
 
 
 def _refuse_hiding(config: Config, folders: Iterable[DropFolder]) -> None:

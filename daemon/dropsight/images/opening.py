@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from dropsight.errors import ImageError, MachineError, machine_error
+from dropsight.errors import ImageError, refusal
 from dropsight.records import Depth
 
 # A FIFO would block at open, a terminal could become ours, a link could point anywhere.
@@ -45,9 +45,7 @@ class ImageFile:
         try:
             data = self._read_all(bounds.max_bytes + 1)
         except OSError as error:
-            if passing := machine_error(error):
-                raise passing from error
-            raise ImageError("unreadable", f"cannot be read: {error.strerror}") from error
+            raise refusal(error, "read") from error
         if not data:
             raise ImageError("empty", "the file is empty")
         if len(data) > bounds.max_bytes:
@@ -82,17 +80,12 @@ def open_image(path: str | os.PathLike[str], *, dir_fd: int | None = None) -> Im
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise _not_a_file(path, dir_fd) or refusal(error) from error
+        raise _not_a_file(path, dir_fd) or refusal(error, "opened") from error
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode):
         os.close(fd)
         raise ImageError("not_a_file", f"not a regular file but {_kind(found.st_mode)}")
     return ImageFile(fd, found)
-
-
-def refusal(error: OSError) -> ImageError | MachineError:
-    """Return what it means that a file cannot be opened."""
-    return machine_error(error) or ImageError("unreadable", f"cannot be opened: {error.strerror}")
 
 
 def _not_a_file(path: str | os.PathLike[str], dir_fd: int | None) -> ImageError | None:

@@ -5,10 +5,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISLNK
 
 from dropsight import crashpoints
-from dropsight.errors import ImageError
+from dropsight.errors import ClosedError, ImageError
 from dropsight.images.opening import ImageFile
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Drop, Plan
@@ -17,7 +17,7 @@ from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inhand import InHand
 from dropsight.service.keeping import digest_of
 from dropsight.service.mishaps import Mishaps, drop_of, refusal
-from dropsight.service.readiness import seconds_to_wait, seconds_young
+from dropsight.service.readiness import seconds_to_wait, seconds_young, still_seconds
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished
 from dropsight.service.scheduling import keep_the_core
@@ -27,6 +27,8 @@ GROUP_IMAGES = 8
 # Nobody is to wait longer behind a group, nor is one to fill the memory.
 GROUP_SECONDS = 0.25
 GROUP_BYTES = 4 * 2**20
+# Between two looks at a file that we may not read.
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.25, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Decoder:
         self._slot, self._max_age = slot, line.max_age
         self._in_force, self._hand_over = line.in_force, line.hand_over
         self._backlog, self._recorder, self._in_hand = line.backlog, line.recorder, line.in_hand
+        self._refusals = line.recorder.refusals
         self._heartbeats, self._ask, self._mishaps = line.heartbeats, line.questions, line.mishaps
 
     def run(self) -> None:
@@ -114,7 +117,9 @@ class Decoder:
             file = candidate.folder.open_image(candidate.path)
         except FileNotFoundError:
             self._in_hand.acquit(candidate.path)
-            self._backlog.drop(candidate)
+            self._drop(candidate)
+        except ClosedError:
+            self._wait_for_a_right(candidate)
         except ImageError as error:
             self._refuse_unopened(candidate, error)
         else:
@@ -123,6 +128,7 @@ class Decoder:
         return None
 
     def _examine_open(self, candidate: Candidate, file: ImageFile) -> Examined | None:
+        self._refusals.opened(candidate.path)
         if wait := seconds_to_wait(candidate, file.fd, file.stat, self._ask.age_of):
             self._backlog.postpone(candidate, seconds=wait)
             return None
@@ -213,14 +219,33 @@ class Decoder:
         except OSError:
             self._backlog.drop(candidate)
             return
-        if S_ISDIR(stat.st_mode):  # a folder took the file's name: what is in it has events of its own
+        link = S_ISLNK(stat.st_mode) and candidate.folder.leads_back(candidate.path)
+        if link or S_ISDIR(
+            stat.st_mode
+        ):  # a folder took the file's name: what is in it has events of its own
             self._backlog.drop(candidate)
-        elif error.code == "unreadable" and (young := self._young(candidate, stat)):
-            # Uploads whose permissions come last.
-            self._backlog.postpone(candidate, seconds=young)
         else:
             _, plan = self._in_force()
             self._fail(candidate, drop_of(candidate, stat, plan.device), error, plan)
+
+    def _wait_for_a_right(self, candidate: Candidate) -> None:
+        """Have a file wait that we may not read; once it is no longer young, this is told."""
+        try:
+            stat = candidate.folder.look(candidate.path)
+        except FileNotFoundError:
+            self._drop(candidate)
+            return
+        except OSError:  # of a closed folder
+            still = LONGEST_SECONDS
+        else:
+            still = still_seconds(candidate, stat, self._ask.age_of)
+        if still >= candidate.folder.settings.settle_seconds:
+            self._refusals.closed(candidate.path)
+        self._backlog.postpone(candidate, seconds=min(max(still, SHORTEST_SECONDS), LONGEST_SECONDS))
+
+    def _drop(self, candidate: Candidate) -> None:
+        self._refusals.opened(candidate.path)
+        self._backlog.drop(candidate)
 
     def _fail(self, candidate: Candidate, drop: Drop, error: ImageError, plan: Plan) -> None:
         self._recorder.put(Finished(candidate, drop.stat, pipeline.failure(drop, error, plan)))

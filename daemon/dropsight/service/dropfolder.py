@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dropsight.config import Watch
-from dropsight.images.opening import ImageFile, open_image, refusal
+from dropsight.errors import refusal
+from dropsight.images.opening import ImageFile, open_image
 from dropsight.names import as_text
 from dropsight.service.beneath import Top, open_folder
 
@@ -30,18 +31,20 @@ class DropFolder:
     failed: Top
     settings: Watch
     excluded: tuple[str, ...]
+    _ours: tuple[str, ...] = field(repr=False)
     _name_pattern: re.Pattern[str] = field(repr=False)
     _ignored: re.Pattern[str] = field(repr=False)
 
     @classmethod
     def open(cls, settings: Watch, *, ours: Sequence[Path] = ()) -> "DropFolder":
         root = os.fspath(settings.path)
-        excluded = tuple(os.fspath(path) for path in (settings.processed, settings.failed, *ours))
-        below = tuple(path for path in excluded if path.startswith(root + os.sep))
         inbox = Top.at(root)
+        mine = tuple(os.path.realpath(path) for path in (settings.processed, settings.failed, *ours))
+        # By either of its names the inbox may have been said to hold them.
+        below = tuple(root + path[len(inbox.true) :] for path in mine if path.startswith(inbox.true + os.sep))
         places = inbox.below(settings.processed), inbox.below(settings.failed)
         patterns = _any_of(settings.patterns), _any_of((".*", *settings.ignore))
-        return cls(inbox, *places, settings, below, *patterns)
+        return cls(inbox, *places, settings, below, mine, *patterns)
 
     @property
     def root(self) -> str:
@@ -70,12 +73,17 @@ class DropFolder:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise refusal(error) from error
+            raise refusal(error, "opened") from error
 
     def look(self, path: str) -> os.stat_result:
         """Look at a file of this folder; raises FileNotFoundError where it is gone, OSError otherwise."""
         with self.folder_of(path) as fd:
             return os.stat(os.path.basename(path), dir_fd=fd, follow_symlinks=False)
+
+    def leads_back(self, path: str) -> bool:
+        """Whether a link leads to what lies in this inbox anyway, or did: motion's `lastsnap.jpg`."""
+        below = path[len(self.root) :]
+        return os.path.realpath(self.inbox.true + below).startswith(self.inbox.true + os.sep)
 
     def wants(self, path: str) -> bool:
         """Whether this path, by its name and place alone, is an image to take.
@@ -138,8 +146,11 @@ class DropFolder:
         """
         with self.inbox.inside():
             pending = [start or self.root]
+        ours = set(filter(None, map(inode, self._ours)))
         while pending:
             folder = pending.pop()
+            if ours and inode(folder) in ours:  # mounted here once more
+                continue
             if not self.reaches(folder):
                 if self.is_beyond(folder):
                     told(folder, OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)))
@@ -156,6 +167,15 @@ class DropFolder:
                 if folder == self.root:
                     raise
                 told(folder, error)
+
+
+def inode(path: str) -> tuple[int, int] | None:
+    """Return device and inode, which tell whether two paths lead to the same; None where nothing is there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:

@@ -38,7 +38,30 @@ class Refusals:
     def __init__(self, state: Path, troubles: Troubles) -> None:
         self._note, self._troubles = state / NAME, troubles
         self._found: dict[str, frozenset[str]] = {}
-        self._lock = threading.Lock()
+        self._files: set[str] = set()
+        self._lock = threading.RLock()
+
+    def closed(self, path: str) -> None:
+        """Note an image that we may not read; whoever opens its folder to us opens all in it."""
+        with self._lock:
+            if path not in self._files:
+                self._files.add(path)
+                self._tell_of_files()
+
+    def opened(self, path: str) -> None:
+        """It can be read, or is gone."""
+        if path in self._files:
+            with self._lock:
+                self._files.discard(path)
+                self._tell_of_files()
+
+    def look_again(self) -> None:
+        """Some of them may have been taken away while nobody had them in hand."""
+        for path in [path for path in list(self._files) if not os.path.lexists(path)]:
+            self.opened(path)
+
+    def _tell_of_files(self) -> None:
+        self.found("reading", set(map(os.path.dirname, self._files)))
 
     def found(self, by: str, folders: Iterable[str]) -> None:
         """These are all that `by` knows to be closed at the moment."""

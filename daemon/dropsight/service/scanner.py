@@ -112,6 +112,7 @@ class Scanner:
         began = time.monotonic()
         if began >= self._next_walk[folder]:
             watcher.renew()
+            self._refusals.look_again()
             self._refusals.found(f"scan of {folder.root}", self.walk(folder))
             pause = folder.settings.poll_seconds if watcher.polling else RECONCILE_SECONDS
             self._next_walk[folder] = time.monotonic() + pause
@@ -233,7 +234,7 @@ class Scanner:
             return None
         try:
             crashpoints.reach_path("in_find", entry.path)
-            if self._skip(folder, entry.path):
+            if (entry.is_symlink() and folder.leads_back(entry.path)) or self._skip(folder, entry.path):
                 return None
             # When it came here, as against what a copy keeps of its original's times.
             return self._clock.since(entry.stat(follow_symlinks=False).st_ctime)
