@@ -221,6 +221,29 @@ def test_what_is_in_hand_is_recorded_without_a_descriptor_to_be_had_and_filed_on
         assert house.stop() == 0
 
 
+def test_what_is_in_hand_is_filed_and_the_log_rolled_by_descriptors_that_were_kept_back(
+    tmp_path: Path,
+) -> None:
+    settings = {**ONE_WORKER, "log": {"max_bytes": 400, "compress": False}}
+    with small_disk(tmp_path / "state", size="16m") as disk, running(tmp_path, **settings) as house:
+        ballast = fill(disk)
+        drop(house, 3)
+        wait_until(lambda: "journal" in house.status()["troubles"])
+        wait_until(lambda: house.status()["stats"]["counters"]["in_hand"] == 3)
+        assert house.process
+        pid = house.process.pid
+        hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
+        used = {int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+        # All numbers below the limit are taken: nobody gets one who has none kept back.
+        lowest_free = next(number for number in range(10_000) if number not in used)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, hard))
+        ballast.unlink()
+        wait_until(lambda: len(list(house.processed.rglob("*.jpg"))) == 3)
+        assert len(list((tmp_path / "logs").glob("results.jsonl.*"))) > 0
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
+        assert house.stop() == 0
+
+
 def test_a_journal_that_cannot_be_read_is_no_image_s_failure(tmp_path: Path) -> None:
     """A damaged one ends the daemon, for the rescue; one that passes is waited for."""
     backlog, troubles = Backlog(), Troubles(logging.getLogger(__name__))

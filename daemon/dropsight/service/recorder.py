@@ -37,6 +37,7 @@ from dropsight.service.recording import (
     row_of,
 )
 from dropsight.service.refusals import Refusals
+from dropsight.service.reserve import Reserve
 from dropsight.service.shelf import Filed
 from dropsight.service.stats import Stats
 from dropsight.service.store import Cursor, JournalReader, Store, UnfitError
@@ -76,7 +77,7 @@ class Recorder:
         self._stopping = threading.Event()
         self._draining = False
         self._drained = threading.Event()
-        self._pace = Pace()
+        self._pace, self._reserve = Pace(), Reserve()
         self.heartbeats = Heartbeats()
         self.held_up = False
         """The journal takes nothing for now: whoever waits for the recorder does so rightly."""
@@ -169,9 +170,10 @@ class Recorder:
         while not (self._stopping.is_set() and not self._inbound.depth()):
             self._beat()
             group = self._gather()
-            if group and not self._record(group):
-                break
-            self._keep_house()
+            with self._reserve.lent_where_short():
+                if group and not self._record(group):
+                    break
+                self._keep_house()
             if self._draining and not self._inbound.depth() and self.visible == self.newest:
                 self._drained.set()
         self._filer.finish()
@@ -179,6 +181,7 @@ class Recorder:
         self._durability.sync()
         self._settle()
         self._reader.close()
+        self._reserve.close()
 
     def _gather(self) -> list[Made]:
         """Wait for the first; then for company, but only when a commit was made just now."""
