@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,7 @@ from brokers import wait_until
 from dropsight.config import Watch
 from dropsight.service.backlog import Candidate
 from dropsight.service.clock import Clock
-from dropsight.service.control import NAME, ControlServer, NotRunningError, ask
+from dropsight.service.control import AT_ONCE, NAME, ControlServer, NotRunningError, ask
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.latency import SLOTS, LatencyHistogram
 from dropsight.service.notify import notify
@@ -147,6 +148,31 @@ def test_who_asks_slowly_or_nonsense_keeps_nobody_else_waiting(tmp_path: Path) -
             idle.sendall(sent)
         assert ask(tmp_path, "status") == b"{}"
     server.close()
+
+
+def test_who_asks_byte_by_byte_holds_no_place_for_longer_than_a_question_has(tmp_path: Path) -> None:
+    server = ControlServer(tmp_path, {"status": lambda: b"{}"}, otherwise=lambda _: b"what?", seconds=1.0)
+    server.start(Supervision(Troubles(logging.getLogger(__name__))))
+    over, asked = threading.Event(), threading.Barrier(AT_ONCE + 1)
+
+    def trickle() -> None:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as slow:
+            slow.connect(str(tmp_path / NAME))
+            asked.wait(20)
+            while not over.wait(0.1):
+                slow.sendall(b" ")
+
+    slow_ones = [threading.Thread(target=trickle) for _ in range(AT_ONCE)]
+    try:
+        for each in slow_ones:
+            each.start()
+        asked.wait(20)
+        assert ask(tmp_path, "status", patience=20) == b"{}"
+    finally:
+        over.set()
+        for each in slow_ones:
+            each.join()
+        server.close()
 
 
 def test_a_status_for_systemd_is_one_line_whatever_it_quotes(

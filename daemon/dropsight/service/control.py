@@ -38,7 +38,8 @@ class NotRunningError(DropsightError):
 class ControlServer:
     """Answers one request a connection; what has no name here goes to `otherwise`.
 
-    A thread a connection: who asks slowly, or for something slow, keeps nobody else waiting.
+    A thread a connection: who asks slowly, or for something slow, keeps nobody else waiting. A question has
+    so many `seconds`, in however many pieces it comes.
     """
 
     def __init__(
@@ -47,7 +48,9 @@ class ControlServer:
         answers: Mapping[str, Callable[[], bytes]],
         *,
         otherwise: Callable[[bytes], bytes],
+        seconds: float = TIMEOUT_SECONDS,
     ) -> None:
+        self._seconds = seconds
         self._folder, self._answers, self._otherwise = folder, answers, otherwise
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -96,8 +99,10 @@ class ControlServer:
     def _serve(self, connection: socket.socket) -> None:
         try:
             with connection, contextlib.suppress(OSError):
-                connection.settimeout(TIMEOUT_SECONDS)
-                connection.sendall(self._answer(_read_line(connection, max_bytes=REQUEST_BYTES)) + b"\n")
+                line = _read_line(connection, max_bytes=REQUEST_BYTES, seconds=self._seconds)
+                answer = self._answer(line)
+                connection.settimeout(self._seconds)
+                connection.sendall(answer + b"\n")
         except Exception:  # one question's, whatever it is
             log.exception("an internal error with a question over the control socket")
         finally:
@@ -123,7 +128,7 @@ def ask(folder: Path, command: str, *, patience: float = TIMEOUT_SECONDS, **more
             with _address(folder) as address:
                 connection.connect(address)
             connection.sendall(msgspec.json.encode({"command": command, **more}) + b"\n")
-            answer = _read_line(connection, max_bytes=ANSWER_BYTES)
+            answer = _read_line(connection, max_bytes=ANSWER_BYTES, seconds=patience)
         except PermissionError as error:
             raise DropsightError(_no_entry(folder)) from error
         except TimeoutError as error:
@@ -169,9 +174,11 @@ def _address(folder: Path) -> Iterator[str]:
         os.close(fd)
 
 
-def _read_line(connection: socket.socket, *, max_bytes: int) -> bytes:
-    received = b""
+def _read_line(connection: socket.socket, *, max_bytes: int, seconds: float) -> bytes:
+    """Raises TimeoutError where it has not come in so many seconds in all, however many pieces have."""
+    received, deadline = b"", time.monotonic() + seconds
     while not received.endswith(b"\n") and len(received) < max_bytes:
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
         chunk = connection.recv(65_536)
         if not chunk:
             break
