@@ -89,7 +89,10 @@ class ConfigError(DropsightError):
 
 
 # A disk that is full, gone or write-protected may be in order again tomorrow, without anybody's doing here.
-_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE}
+_PASSING = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE),
+    *(errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT),
+}
 
 
 def reason(error: OSError) -> str:
@@ -102,7 +105,7 @@ def reason(error: OSError) -> str:
 # Descriptors, memory or a disk that does not answer: no fault of the file that was to be opened or read.
 _OF_THE_MACHINE = _PASSING - {errno.ENXIO} | {
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS),
-    *(errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EINTR),
+    errno.EINTR,
 }
 
 

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from threading import Event, Thread
@@ -14,7 +14,7 @@ from dropsight.daemon.dashboard import open_web
 from dropsight.daemon.ending import end_publishing
 from dropsight.daemon.engine import open_engine, proved
 from dropsight.daemon.explaining import Explanations
-from dropsight.daemon.folders import open_folders
+from dropsight.daemon.folders import Awaited, open_folders
 from dropsight.daemon.housekeeping import Housekeeper
 from dropsight.daemon.ledger import Ledger
 from dropsight.daemon.once import PATIENCE_SECONDS, work_once
@@ -32,6 +32,7 @@ from dropsight.names import as_json
 from dropsight.service.backlog import Backlog, Candidate
 from dropsight.service.clock import Clock
 from dropsight.service.control import ControlServer
+from dropsight.service.dropfolder import DropFolder
 from dropsight.service.finding import Finding
 from dropsight.service.inhand import InHand
 from dropsight.service.lifecycle import Lifecycle
@@ -71,7 +72,7 @@ class Daemon:
         self._reloader: Reloader | None = None
         self._reread = reread or (lambda: config)
         with ExitStack() as stack:
-            self._folders = open_folders(config)
+            self._folders, awaited = open_folders(config)
             self._store = Store(config.store.path)
             stack.callback(self._store.close)
             locks = {folder: InboxLock(folder.root) for folder in self._folders}
@@ -118,7 +119,7 @@ class Daemon:
                 skip=skip,
                 refusals=told,
                 troubles=self._troubles,
-                claim=lambda folder: locks[folder].renew(),
+                claim=partial(_claim, awaited, locks),
                 clock=self._clock,
                 finding=Finding(self._in_hand, self._troubles, cautious=lambda: self._starts.one_by_one),
             )
@@ -372,3 +373,9 @@ class Daemon:
         if self._publisher:
             self._publisher.announce_stats()
         log.info("%s", "paused: images wait in their folders" if paused else "resumed")
+
+
+def _claim(awaited: Awaited, locks: Mapping[DropFolder, InboxLock], folder: DropFolder) -> None:
+    """Raise StoreError or ConfigError where an inbox is not there yet, or is somebody else's to watch."""
+    awaited.try_again(folder)
+    locks[folder].renew()

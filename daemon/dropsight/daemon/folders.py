@@ -18,20 +18,57 @@ from dropsight.service.dropfolder import DropFolder, inode
 log = logging.getLogger(__name__)
 
 
-def open_folders(config: Config) -> list[DropFolder]:
+# Where disks are mounted by whoever plugs them in.
+_OF_DISKS = tuple(map(Path, ("/media", "/mnt", "/run/media")))
+
+
+class Awaited:
+    """Inboxes whose disk may yet be mounted: each is tried, and made, until it can be used."""
+
+    def __init__(self, needed: Iterable["_Needed"]) -> None:
+        self._needed = {os.fspath(folder.path): folder for folder in needed}
+
+    def try_again(self, folder: DropFolder) -> None:
+        """Raise StoreError as long as this inbox cannot be used."""
+        needed = self._needed.get(folder.root)
+        if needed and (fault := _fault(needed, _make_and_try)):
+            raise StoreError(f"{fault[0]}; waiting for its disk to be mounted, or the right to be given")
+        self._needed.pop(folder.root, None)
+
+
+def open_folders(config: Config) -> tuple[list[DropFolder], Awaited]:
     """Make what is missing, and say so; raises ConfigError with a line for each folder that cannot be used.
 
-    Raises StoreError where that may pass by itself.
+    Raises StoreError where that may pass by itself, and nothing at all works until then.
     """
     needed = list(_needed(config))
     missing = _missing(needed)
-    _refuse(fault for folder in needed if (fault := _fault(folder, _make_and_try)))
-    if missing:
-        named = ", ".join(f"{path} ({key})" for path, key in missing.items())
-        log.info("made the folders that were not there: %s", named)
+    faults = {folder: fault for folder in needed if (fault := _fault(folder, _make_and_try))}
+    late = [
+        folder for folder, (_, error) in faults.items() if folder.is_of_watch and _may_come(folder, error)
+    ]
+    _refuse(fault for folder, fault in faults.items() if folder not in late)
+    if made := [f"{path} ({key})" for path, key in missing.items() if os.path.lexists(path)]:
+        log.info("made the folders that were not there: %s", ", ".join(made))
+    for folder in late:
+        log.warning("%s; waiting for its disk to be mounted, or the right to be given", faults[folder][0])
     for text in passed_by(config):
         log.info("%s", text)
-    return _opened(config)
+    inboxes = {watch.path for watch in config.watch}
+    return _opened(config), Awaited(folder for folder in late if folder.path in inboxes)
+
+
+def _may_come(folder: "_Needed", error: OSError) -> bool:
+    """Whether a disk may yet be mounted there: where one goes, nobody but root may write."""
+    if is_passing(error):
+        return True
+    if not isinstance(error, PermissionError):
+        return False
+    there = next(path for path in (folder.path, *folder.path.parents) if os.path.lexists(path))
+    try:
+        return not any(there.iterdir()) or any(top in (there, *there.parents) for top in _OF_DISKS)
+    except OSError:
+        return False
 
 
 def try_folders(config: Config) -> Mapping[Path, str]:
@@ -105,6 +142,10 @@ class _Needed(NamedTuple):
     path: Path
     writes: bool
 
+    @property
+    def is_of_watch(self) -> bool:
+        return self.key.startswith("watch.")
+
 
 def _needed(config: Config) -> Iterator[_Needed]:
     for number, watch in enumerate(config.watch):
@@ -146,7 +187,8 @@ def _fault(folder: _Needed, trial: Callable[[_Needed], None]) -> tuple[str, OSEr
 
 
 def _make_and_try(folder: _Needed) -> None:
-    folder.path.mkdir(parents=True, exist_ok=True)
+    if not _is_there(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
     with os.scandir(folder.path):
         pass
     if folder.writes:
@@ -155,8 +197,17 @@ def _make_and_try(folder: _Needed) -> None:
             pass
 
 
+def _is_there(path: Path) -> bool:
+    """Raises OSError where a disk does not answer."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def _try(folder: _Needed) -> None:
-    if os.path.lexists(folder.path):
+    if _is_there(folder.path):
         with os.scandir(folder.path):
             pass
         if folder.writes:

@@ -1,0 +1,75 @@
+"""A disk that is not there yet, or no longer: waited for and told of, while all other folders go on."""
+
+import ctypes
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from brokers import wait_until
+from daemons import House
+from test_closed_folders import OTHERS, UNPRIVILEGED
+from test_watch import SOON, drop, is_taken, mount, trouble
+from webs import ANY_PORT, address, ask
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """Two inboxes, one of them on a disk that is not mounted yet; the daemon may not write to its place."""
+    (usb := tmp_path / "usb").mkdir()
+    os.chown(usb, OTHERS, OTHERS)
+    house = House(tmp_path, {"web": ANY_PORT, "watch": [{"path": "usb/inbox"}, {"path": "inbox"}]})
+    house.under = UNPRIVILEGED
+    yield house
+    house.kill()
+    while os.path.ismount(usb):
+        subprocess.run(["umount", "--lazy", usb], check=True)
+
+
+def test_an_inbox_on_a_disk_that_is_not_mounted_yet_is_waited_for_and_then_made_there(house: House) -> None:
+    usb = house.root / "usb"
+    house.start()
+    wait_until(lambda: "usb/inbox cannot be written: Permission denied" in trouble(house, "inbox"))
+    assert ask(address(house), "/readyz").status == 503
+    is_taken(drop(house.inbox))
+    mount(usb)
+    wait_until((usb / "inbox").is_dir, seconds=SOON)
+    is_taken(drop(usb / "inbox"))
+    wait_until(lambda: not trouble(house, "inbox"))
+    wait_until(lambda: ask(address(house), "/readyz").status == 200)
+
+
+def test_a_single_run_does_not_wait_for_a_disk(house: House) -> None:
+    house.spawn("--once")
+    assert house.ended() == 1
+    assert "usb/inbox cannot be written: Permission denied" in house.daemon_log()
+
+
+def test_an_inbox_that_cannot_be_used_on_a_disk_that_is_there_ends_the_start(house: House) -> None:
+    (house.root / "usb" / "something").touch()
+    house.spawn()
+    assert house.ended() == 2
+
+
+def test_a_share_whose_server_has_died_is_waited_for(tmp_path: Path) -> None:
+    house = House(tmp_path, {})
+    server = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={server},rootmode=40000,user_id=0,group_id=0".encode()
+    failed = ctypes.CDLL(None).mount(b"test", os.fsencode(house.inbox), b"fuse", 0, options)
+    os.close(server)
+    if failed:
+        pytest.skip("no FUSE here")
+    try:
+        house.start()
+        wait_until(lambda: os.strerror(errno.ENOTCONN) in trouble(house, "inbox"))
+        subprocess.run(["umount", "--lazy", house.inbox], check=True)
+        is_taken(drop(house.inbox))
+        wait_until(lambda: not trouble(house, "inbox"))
+    finally:
+        house.kill()
+        subprocess.run(["umount", "--lazy", house.inbox], check=False, capture_output=True)
