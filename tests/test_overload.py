@@ -1,6 +1,8 @@
 """When images come faster than they can be classified: who is next, who is too old, what steps aside."""
 
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,9 +162,14 @@ def test_a_single_run_keeps_all_views_however_much_waits(tmp_path: Path) -> None
 class Hands:
     """A wall clock and a monotonic one, moved by hand."""
 
-    def __init__(self) -> None:
-        self.wall, self.monotonic = 1_000_000.0, 500.0
-        self.clock = Clock(wall=lambda: self.wall, monotonic=lambda: self.monotonic)
+    def __init__(self, state: Path | None = None, *, wall: float = 2e9) -> None:
+        self.wall, self.monotonic, self._state = wall, 500.0, state
+        self.start(boot="first")
+
+    def start(self, *, boot: str) -> None:
+        """Begin another life, of the machine too where the boot is another."""
+        kept = self._state / "clock.json" if self._state else None
+        self.clock = Clock(wall=lambda: self.wall, monotonic=lambda: self.monotonic, kept=kept, boot=boot)
 
     def pass_by(self, seconds: float) -> None:
         self.wall += seconds
@@ -199,18 +206,109 @@ def test_a_file_from_an_earlier_life_keeps_the_age_it_had_at_the_start() -> None
     assert hands.clock.age_seconds(stamp) == pytest.approx(3 * DAY + 60)
 
 
-@pytest.mark.skipif(not Path("/usr/bin/faketime").exists(), reason="needs faketime")
-def test_a_daemon_whose_clock_jumps_a_year_ahead_and_back_goes_on_in_order(tmp_path: Path) -> None:
-    stamp = tmp_path / "clock"
-    stamp.write_text("+0d")
-    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-    environ = {
-        "LD_PRELOAD": str(library),
+@pytest.mark.parametrize("boot", ["first", "second"])
+def test_a_file_of_before_a_jump_is_as_old_in_the_next_life(tmp_path: Path, boot: str) -> None:
+    """Of the process, or of the whole machine; the machine's own clock of the second one starts anew."""
+    hands = Hands(tmp_path)
+    hands.pass_by(60.0)
+    stamp = hands.wall
+    hands.pass_by(60.0)
+    hands.set_by(30 * DAY)
+    hands.pass_by(3_600.0)
+    if boot == "second":
+        hands.monotonic = 10.0
+    hands.start(boot=boot)
+    assert hands.clock.age_seconds(stamp) == pytest.approx(3_660, abs=5)
+    hands.set_by(-5 * DAY)
+    assert hands.clock.age_seconds(stamp) == pytest.approx(3_660, abs=5)
+
+
+def test_a_jump_while_the_daemon_was_down_is_seen_at_its_start(tmp_path: Path) -> None:
+    hands = Hands(tmp_path)
+    stamp = hands.wall + 10.0
+    hands.pass_by(60.0)
+    hands.wall += 30 * DAY
+    hands.start(boot="first")
+    assert hands.clock.age_seconds(stamp) == pytest.approx(50, abs=5)
+
+
+def test_of_a_time_before_the_release_nothing_is_known(tmp_path: Path) -> None:
+    """A life without a clock in which none was ever set."""
+    hands = Hands(tmp_path, wall=60.0)
+    stamp = hands.wall
+    hands.pass_by(DAY)
+    assert hands.clock.age_seconds(stamp) == pytest.approx(DAY)
+    hands.wall, hands.monotonic = 2e9, 10.0
+    hands.start(boot="second")
+    hands.pass_by(60.0)
+    assert hands.clock.age_seconds(stamp) == pytest.approx(60)
+
+
+def faking(stamp: Path) -> dict[str, str]:
+    """Have a process read the wall clock with the offset that the file tells at the moment."""
+    return {
+        "LD_PRELOAD": str(next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))),
         "FAKETIME_TIMESTAMP_FILE": str(stamp),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "NO_FAKE_STAT": "1",
     }
+
+
+needs_faketime = pytest.mark.skipif(not Path("/usr/bin/faketime").exists(), reason="needs faketime")
+
+
+@needs_faketime
+@pytest.mark.parametrize("clock", ["jumped", "none"])
+def test_what_was_filed_by_a_wrong_clock_outlives_the_next_start(tmp_path: Path, clock: str) -> None:
+    """One that jumped while nobody looked, or that was never set: its stamps are of 1970."""
+    stamp = tmp_path / "clock"
+    stamp.write_text("+0d")
+    house = House(tmp_path, {"watch": [{"path": "inbox", "retention": {"days": 14, "max_files": 1}}]})
+    house.spawn(**faking(stamp))
+    try:
+        wait_until((tmp_path / "state" / "dropsight.sock").exists)
+        for number in range(2):
+            shutil.copy(PHOTOS[number], house.inbox / f"{number}.jpg")
+            wait_until((house.processed / f"{number}.jpg").exists)
+        assert house.stop() == 0
+        if clock == "none":
+            with closing(sqlite3.connect(tmp_path / "state" / "journal.db")) as journal:
+                journal.execute("UPDATE shelf SET filed_at = 60 + seq")
+                journal.commit()
+        else:
+            stamp.write_text("+60d")
+        house.spawn(**faking(stamp))
+        wait_until(lambda: "beyond the retention" in house.daemon_log())
+        assert [path.name for path in house.processed.iterdir()] == ["1.jpg"]
+    finally:
+        house.kill()
+
+
+@needs_faketime
+def test_what_waits_is_not_too_old_since_the_clock_jumped_in_an_earlier_life(tmp_path: Path) -> None:
+    stamp = tmp_path / "clock"
+    stamp.write_text("+0d")
+    house = House(tmp_path, {"queue": {"max_age": 43_200}})
+    house.spawn(**faking(stamp))
+    try:
+        wait_until(house.answers)
+        house.ask("pause")
+        shutil.copy(PHOTOS[1], house.inbox / "waits.jpg")
+        assert house.stop() == 0
+        stamp.write_text("+60d")
+        house.spawn(**faking(stamp))
+        wait_until(lambda: len(house.records()) == 1)
+        assert house.records()[0]["status"] == "ok"
+    finally:
+        house.kill()
+
+
+@needs_faketime
+def test_a_daemon_whose_clock_jumps_a_year_ahead_and_back_goes_on_in_order(tmp_path: Path) -> None:
+    stamp = tmp_path / "clock"
+    stamp.write_text("+0d")
+    environ = faking(stamp)
     house = House(tmp_path, {"watch": [{"path": "inbox", "retention": {"days": 14}}]})
     house.spawn(**environ)
     try:

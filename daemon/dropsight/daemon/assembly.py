@@ -83,7 +83,7 @@ class Daemon:
             stack.enter_context(sole_user(config.log.path, "log.path"))
             self._lines = open_log(config)
             stack.callback(self._lines.close)
-            self._clock = Clock()
+            self._clock = Clock.open(config.store.path.parent)
             self._stats = Stats(window_seconds=config.stats.window_seconds)
             self._troubles = Troubles(log, changed=self._on_trouble)
             self._supervision = Supervision(self._troubles)
