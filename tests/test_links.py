@@ -92,3 +92,18 @@ def test_a_link_to_an_image_of_the_same_inbox_is_passed_by_and_one_that_leads_ou
         assert [record["image_path"] for record in house.records() if record["status"] != "ok"] == ["out.jpg"]
         assert last.is_symlink()
         wait_until(lambda: house.counters()["waiting"] == 0)
+
+
+def test_links_that_lead_to_links_without_an_end_hold_up_no_walk(tmp_path: Path) -> None:
+    """Following 1,500 of them was more than Python's stack takes; each is followed nowhere."""
+    house = House(tmp_path, {})
+    for number in range(1_500):
+        (house.inbox / f"{number}.jpg").symlink_to(f"{number + 1}.jpg")
+    shutil.copy(PHOTOS[0], house.inbox / "there-before.jpg")
+    try:
+        house.start()
+        wait_until(lambda: len(house.records()) == 1)
+        assert house.records()[0]["status"] == "ok"
+        assert house.status()["troubles"] == {}
+    finally:
+        house.kill()

@@ -81,9 +81,15 @@ class DropFolder:
             return os.stat(os.path.basename(path), dir_fd=fd, follow_symlinks=False)
 
     def leads_back(self, path: str) -> bool:
-        """Whether a link leads to what lies in this inbox anyway, or did: motion's `lastsnap.jpg`."""
-        below = path[len(self.root) :]
-        return os.path.realpath(self.inbox.true + below).startswith(self.inbox.true + os.sep)
+        """Whether a link names what lies in this inbox anyway, or did: motion's `lastsnap.jpg`.
+
+        By its text alone: whoever made it could have links followed that lead to links without an end.
+        """
+        try:
+            named = os.path.join(os.path.dirname(path), os.readlink(path))
+        except OSError:  # gone, or another thing by now
+            return False
+        return os.path.normpath(named).startswith((self.root + os.sep, self.inbox.true + os.sep))
 
     def wants(self, path: str) -> bool:
         """Whether this path, by its name and place alone, is an image to take.
