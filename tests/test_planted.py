@@ -127,6 +127,33 @@ def test_a_link_put_where_failed_lies_in_the_inbox_is_not_followed_by_the_next_s
             house.kill()
 
 
+@pytest.mark.parametrize("kind", ["dangling", "loop", "chain", "file"])
+def test_whatever_stands_where_failed_lies_in_the_inbox_keeps_no_start_from_working(
+    tmp_path: Path, kind: str
+) -> None:
+    """It was a fault of the config, exit 2: systemd keeps the service down for good."""
+    house = House(tmp_path, {"watch": [{"path": "inbox", "failed": "inbox/failed"}]})
+    failed = house.inbox / "failed"
+    if kind == "file":
+        failed.touch()
+    elif kind == "chain":
+        for number in range(1_500):
+            (house.inbox / f"{number}").symlink_to(f"{number + 1}")
+        failed.symlink_to("0")
+    else:
+        failed.symlink_to("failed" if kind == "loop" else "nowhere")
+    (house.inbox / "x.jpg").write_bytes(BROKEN)
+    shutil.copy(PHOTOS[0], house.inbox / "good.jpg")
+    house.start()
+    try:
+        wait_until((house.processed / "good.jpg").exists)
+        wait_until(lambda: "a link or a file stands" in trouble(house))
+        failed.unlink()
+        wait_until((failed / "x.jpg").exists)
+    finally:
+        house.kill()
+
+
 def test_an_image_of_a_camera_whose_folder_in_processed_is_a_link_lies_at_the_top(tmp_path: Path) -> None:
     with secrets(tmp_path) as secret, running(tmp_path) as house:
         (house.processed / "cam").symlink_to(secret)

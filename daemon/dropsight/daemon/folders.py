@@ -39,13 +39,18 @@ class Awaited:
 def open_folders(config: Config) -> tuple[list[DropFolder], Awaited]:
     """Make what is missing, and say so; raises ConfigError with a line for each folder that cannot be used.
 
+    Not so for one within an inbox, whose writers could keep us from ever starting: images wait until it can.
+
     Raises StoreError where that may pass by itself, and nothing at all works until then.
     """
     needed = list(_needed(config))
     missing = _missing(needed)
     faults = {folder: fault for folder in needed if (fault := _fault(folder, _make_and_try))}
+    inboxes = {watch.path for watch in config.watch}
     late = [
-        folder for folder, (_, error) in faults.items() if folder.is_of_watch and _may_come(folder, error)
+        folder
+        for folder, (_, error) in faults.items()
+        if folder.is_of_watch and (_may_come(folder, error) or not inboxes.isdisjoint(folder.path.parents))
     ]
     _refuse(fault for folder, fault in faults.items() if folder not in late)
     if made := [f"{path} ({key})" for path, key in missing.items() if os.path.lexists(path)]:
@@ -54,7 +59,6 @@ def open_folders(config: Config) -> tuple[list[DropFolder], Awaited]:
         log.warning("%s; waiting for its disk to be mounted, or the right to be given", faults[folder][0])
     for text in passed_by(config):
         log.info("%s", text)
-    inboxes = {watch.path for watch in config.watch}
     return _opened(config), Awaited(folder for folder in late if folder.path in inboxes)
 
 

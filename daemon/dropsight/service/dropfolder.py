@@ -39,7 +39,7 @@ class DropFolder:
     def open(cls, settings: Watch, *, ours: Sequence[Path] = ()) -> "DropFolder":
         root = os.fspath(settings.path)
         inbox = Top.at(root)
-        mine = tuple(os.path.realpath(path) for path in (settings.processed, settings.failed, *ours))
+        mine = tuple(inbox.below(path).true for path in (settings.processed, settings.failed, *ours))
         # By either of its names the inbox may have been said to hold them.
         below = tuple(root + path[len(inbox.true) :] for path in mine if path.startswith(inbox.true + os.sep))
         places = inbox.below(settings.processed), inbox.below(settings.failed)
