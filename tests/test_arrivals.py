@@ -204,3 +204,36 @@ def test_an_upload_that_is_staged_in_a_hidden_folder_is_left_alone_until_it_is_r
             *("probe.jpg", "front/0.jpg", "front/1.jpg", "front/2.jpg")
         }
         assert len(house.records()) == 4
+
+
+def test_an_upload_that_breaks_off_is_waited_for_and_gone_on_with_where_it_was_seen_to_grow(
+    tmp_path: Path,
+) -> None:
+    """What lands as a whole, and is not, is a failure at once."""
+    half = len(DATA) // 2
+    with running(tmp_path, watch=[{"path": "inbox", "settle_seconds": 0.2}]) as house:
+        upload = house.inbox / "upload.jpg"
+        with upload.open("wb") as file:
+            file.write(DATA[:half])
+            file.flush()
+            wait_until(lambda: house.counters()["postponed"] == 1)
+        (tmp_path / "half.jpg").write_bytes(DATA[:half])
+        (tmp_path / "half.jpg").rename(house.inbox / "half.jpg")
+        wait_until(lambda: len(house.records()) == 1)
+        assert house.records()[0]["error"]["code"] == "truncated"
+        house.ask("rescan")
+        with upload.open("ab") as file:
+            file.write(DATA[half:])
+        wait_until(lambda: len(house.records()) == 2)
+        assert (house.records()[1]["image_path"], house.records()[1]["status"]) == ("upload.jpg", "ok")
+
+
+def test_an_upload_that_breaks_off_for_good_is_a_failure_after_the_patience(tmp_path: Path) -> None:
+    watch = {"path": "inbox", "settle_seconds": 0.1, "patience_seconds": 0.5}
+    with running(tmp_path, watch=[watch]) as house:
+        with (house.inbox / "upload.jpg").open("wb") as file:
+            file.write(DATA[:1000])
+            file.flush()
+            wait_until(lambda: house.counters()["postponed"] == 1)
+        wait_until(lambda: len(house.records()) == 1)
+        assert house.records()[0]["error"]["code"] == "truncated"

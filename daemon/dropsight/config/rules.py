@@ -1,5 +1,6 @@
 """What no single value's type can say: addresses, threads in all, folders that must not lie in each other."""
 
+import re
 from collections.abc import Iterator
 from itertools import permutations, product
 from pathlib import Path
@@ -31,6 +32,8 @@ def broken_rules(config: Config) -> Iterator[Fault]:
     yield from _below_etc(config)
     for index, watch in enumerate(config.watch):
         yield from _patterns(index, watch)
+        yield from _ignored(index, watch)
+        yield from _camera(index, watch)
     if config.model.normalization:
         yield from _normalization(config.model.normalization)
     yield from _threads(config)
@@ -68,6 +71,30 @@ def _patterns(index: int, watch: Watch) -> Iterator[Fault]:
         if "/" in pattern or pattern.startswith(".") or not pattern:
             text = "matches no file: patterns are of names, without folders, and hidden files are left alone"
             yield Fault((*_watch_key(index, "patterns"), str(number)), f'{text}; give one such as "*.jpg"')
+
+
+def _ignored(index: int, watch: Watch) -> Iterator[Fault]:
+    for number, pattern in enumerate(watch.ignore):
+        if "/" in pattern or pattern.startswith(".") or not pattern:
+            text = "matches no folder: give a name alone; hidden ones are passed by anyway"
+            yield Fault((*_watch_key(index, "ignore"), str(number)), text)
+
+
+def _camera(index: int, watch: Watch) -> Iterator[Fault]:
+    key, said = _watch_key(index, "camera"), watch.camera
+    if isinstance(said, int):
+        if said < 1:
+            yield Fault(key, f"is {said}, and folders below the inbox count from 1")
+    elif said is not None and "(" in said:
+        try:
+            groups = re.compile(said).groups
+        except re.error as error:
+            yield Fault(key, f"is no pattern: {error}")
+        else:
+            if not groups:
+                yield Fault(key, "has no group; put what is the name in brackets, as in ([^/]+)_[0-9]+")
+    elif said is not None and (not said.strip() or "/" in said):
+        yield Fault(key, "is no name; give one without /, the number of a folder, or a pattern with a group")
 
 
 def _below_etc(config: Config) -> Iterator[Fault]:

@@ -56,7 +56,10 @@ class Watch(Struct, frozen=True):
     retention: Retention = Retention()
     settle_seconds: Annotated[float, Meta(ge=0)] = 2.0
     poll_seconds: Seconds = 1.0
+    patience_seconds: Annotated[float, Meta(ge=0)] = 120.0
     silence: Annotated[float, Meta(gt=0, description="a number of seconds above 0")] | None = None
+    camera: Annotated[str, Meta(description="a name, a pattern with a group")] | int | None = None
+    cameras: Annotated[tuple[str, ...], Meta(description='a list of names such as ["front"]')] = ()
 
 
 class ModelSettings(Struct, frozen=True):

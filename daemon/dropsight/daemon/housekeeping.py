@@ -1,4 +1,4 @@
-"""What is done every ten minutes: old images go, and so does what the ledger knows of files that are gone."""
+"""Every ten minutes old images and empty folders go, and what the ledger knows of files that are gone."""
 
 import threading
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from dropsight.daemon.ledger import Ledger
 from dropsight.errors import DamagedError, StoreError
 from dropsight.service.clock import Clock
 from dropsight.service.dropfolder import DropFolder
+from dropsight.service.emptying import remove_empty
 from dropsight.service.recorder import Recorder
 from dropsight.service.retention import Sweeper
 from dropsight.service.shelf import Shelf
@@ -33,7 +34,7 @@ class Housekeeper:
     ) -> None:
         self._folders, self._ledger, self._recorder = folders, ledger, recorder
         self._journal, self._remembers = journal, remembers
-        self._sweeper = Sweeper(clock)
+        self._clock, self._sweeper = clock, Sweeper(clock)
         self._upto = recorder.newest
         """What was filed from here on, the recorder notes."""
 
@@ -65,3 +66,4 @@ class Housekeeper:
             for folder in self._folders:
                 if folder.settings.after != "keep" and not stopped.is_set():
                     self._sweeper.sweep(folder, shelf, remembered_from=remembered_from)
+                    remove_empty(folder, self._clock)

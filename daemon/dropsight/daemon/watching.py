@@ -19,7 +19,8 @@ from dropsight.records import Result, decode
 from dropsight.service.backlog import Backlog
 from dropsight.service.cameras import LONGEST_LIST, CameraWatch, Memory
 from dropsight.service.disk import write_whole
-from dropsight.service.dropfolder import DEFAULT_CAMERA, DropFolder
+from dropsight.service.dropfolder import DropFolder
+from dropsight.service.naming import DEFAULT_CAMERA
 from dropsight.service.recording import Recorded
 from dropsight.service.store import JournalReader
 from dropsight.service.troubles import Troubles
@@ -54,7 +55,8 @@ class Watching:
         self._folders, self._backlog = folders, backlog
         self._path = journal.with_name(NAME)
         self._troubles = Troubles(log)
-        self.watch = CameraWatch(settings, load(self._path), changed=self._on_change)
+        expected = {name: as_text(each.root) for each in folders for name in each.settings.cameras}
+        self.watch = CameraWatch(settings, load(self._path), expected=expected, changed=self._on_change)
         self._saved_names, self._has_news = self.watch.names, False
         self._looked: dict[str, _Looked] = {}
         self._limits = {as_text(folder.root): folder.settings.silence for folder in folders}
@@ -136,7 +138,7 @@ class Watching:
         """Forget cameras whose folder was taken away; of a share that is not mounted, all are."""
         unseen = self.watch.unseen(seconds=FORGET_SECONDS)
         gone: list[str] = []
-        for folder in self._folders:
+        for folder in filter(lambda folder: folder.names_by_folder, self._folders):
             names = {name for name, root in unseen if root == as_text(folder.root) and name != DEFAULT_CAMERA}
             there = folder.cameras() if names else set()
             gone.extend(names - there if there else ())

@@ -57,6 +57,8 @@ class Candidate:
     closed_again: bool = False
     held_by_writer: bool = False
     signature: Signature | None = None
+    grew: bool = False
+    """Whether it was seen to be written to: an upload, which may break off and be gone on with."""
     still_since: float = 0.0
     since: float = 0.0
     digest: bytes | None = None

@@ -26,6 +26,8 @@ BLURRED_SHARE, CLEARLY_BETTER = 0.1, 1.5
 LEARNED_PICTURES, REMEMBERED_PICTURES, REMEMBERED_WHILE_BLURRED = 20, 256, 4_096
 LONGEST_LIST = 1_024
 SECONDS_A_DAY = 86_400
+# Without watch.silence, so long may one that is expected take to send its first image.
+EXPECTED_SECONDS = 3_600.0
 # Workers take groups: so many images may be noted before an older one.
 OUT_OF_ORDER = 64
 
@@ -44,6 +46,7 @@ class Memory(msgspec.Struct, kw_only=True):
     pictures: int = 0
     log_sharpness: float = 0.0
     problems: dict[Kind, Problem] = {}
+    has_sent: bool = False
 
 
 @dataclass(slots=True)
@@ -75,14 +78,19 @@ class CameraWatch:
         memories: Mapping[str, Memory],
         *,
         changed: Callable[[], None],
+        expected: Mapping[str, str] = {},
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`expected` names the folders of cameras that are to send from now on."""
         self._settings, self._changed, self._monotonic = settings, changed, monotonic
+        self._expected = expected
         now = monotonic()
         # The time that the daemon was down is nobody's silence.
         self._cameras = {
             name: _Camera(memory, seen=now - memory.silent_seconds) for name, memory in memories.items()
         }
+        for name, folder in expected.items():
+            self._cameras.setdefault(name, _Camera(Memory(), seen=now)).memory.folder = folder
         self.names = frozenset(self._cameras)
         self._newest = now
         self._news = set(self._cameras)
@@ -108,7 +116,7 @@ class CameraWatch:
         """
         with self._lock:
             camera = self._camera(name)
-            camera.memory.folder = folder
+            camera.memory.folder, camera.memory.has_sent = folder, True
             bisect.insort(camera.unlearned, arrived)
             while camera.unlearned and (at_rest or len(camera.unlearned) > OUT_OF_ORDER):
                 camera.learn(camera.unlearned.pop(0))
@@ -126,9 +134,12 @@ class CameraWatch:
             for name, camera in list(self._cameras.items()):
                 said = limits.get(camera.memory.folder)
                 learned = camera.memory.rhythm.limit_seconds() if self._settings.learned_silence else None
-                limit = said if said is not None else learned
+                limit, why = said, "watch.silence"
+                if said is None:
+                    limit, why = learned, "far beyond its rhythm"
+                if limit is None and name in self._expected and not camera.memory.has_sent:
+                    limit, why = EXPECTED_SECONDS, "watch.cameras expects it"
                 if limit is not None and until - camera.seen > limit:
-                    why = "watch.silence" if said is not None else "far beyond its rhythm"
                     self._begin(name, camera, "silent", f"no image for more than {_span(limit)} ({why})")
 
     def problems(self) -> dict[str, dict[str, str]]:
@@ -171,7 +182,11 @@ class CameraWatch:
         """Return name and folder of the cameras that have not been seen for so long."""
         with self._lock:
             before = self._monotonic() - seconds
-            return [(name, each.memory.folder) for name, each in self._cameras.items() if each.seen < before]
+            return [
+                (name, each.memory.folder)
+                for name, each in self._cameras.items()
+                if each.seen < before and name not in self._expected
+            ]
 
     def forget(self, names: Iterable[str]) -> None:
         with self._lock:

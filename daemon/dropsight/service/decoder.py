@@ -17,7 +17,7 @@ from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inhand import InHand
 from dropsight.service.keeping import digest_of
 from dropsight.service.mishaps import Mishaps, drop_of, refusal
-from dropsight.service.readiness import seconds_to_wait, seconds_young, still_seconds
+from dropsight.service.readiness import seconds_of_patience, seconds_to_wait, seconds_young, still_seconds
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished
 from dropsight.service.scheduling import keep_the_core
@@ -208,7 +208,7 @@ class Decoder:
         self, candidate: Candidate, drop: Drop, error: ImageError, plan: Plan, *, young: float
     ) -> None:
         # What was touched just before it was read may be half of what is to come.
-        if young:
+        if (young := max(young, seconds_of_patience(candidate, error))) > 0:
             self._backlog.postpone(candidate, seconds=young)
         else:
             self._fail(candidate, drop, error, plan)

@@ -14,8 +14,8 @@ from dropsight.errors import refusal
 from dropsight.images.opening import ImageFile, open_image
 from dropsight.names import as_text
 from dropsight.service.beneath import Top, open_folder
+from dropsight.service.naming import Naming, is_date, naming
 
-DEFAULT_CAMERA = "default"
 # Below a watched folder; a camera's dates take three or four.
 DEEPEST = 64
 # With a name of 255 bytes beside it, that is all that the kernel takes for a path.
@@ -32,6 +32,7 @@ class DropFolder:
     settings: Watch
     excluded: tuple[str, ...]
     _ours: tuple[str, ...] = field(repr=False)
+    _naming: Naming = field(repr=False)
     _name_pattern: re.Pattern[str] = field(repr=False)
     _ignored: re.Pattern[str] = field(repr=False)
 
@@ -44,7 +45,7 @@ class DropFolder:
         below = tuple(root + path[len(inbox.true) :] for path in mine if path.startswith(inbox.true + os.sep))
         places = inbox.below(settings.processed), inbox.below(settings.failed)
         patterns = _any_of(settings.patterns), _any_of((".*", *settings.ignore))
-        return cls(inbox, *places, settings, below, mine, *patterns)
+        return cls(inbox, *places, settings, below, mine, naming(settings.camera), *patterns)
 
     @property
     def root(self) -> str:
@@ -123,21 +124,30 @@ class DropFolder:
         return path[len(self.root) + 1 :]
 
     def camera(self, path: str) -> str:
-        """Name the camera: the first folder below the root, `default` for files at the root itself."""
-        first, separator, _ = self.relative(path).partition(os.sep)
-        return first if separator else DEFAULT_CAMERA
+        """Name the camera of an image, by `watch[].camera`."""
+        return self._naming(self.relative(path))
+
+    @property
+    def names_by_folder(self) -> bool:
+        """Whether cameras have folders of their own, and go with these."""
+        return self.settings.camera is None or self.settings.camera == 1
 
     def cameras(self) -> set[str]:
         """Name the cameras that have a folder here; empty where the root is away or not mounted."""
-        try:
-            with os.scandir(self.root) as entries:
-                return {
-                    as_text(entry.name)
-                    for entry in entries
-                    if entry.is_dir(follow_symlinks=False) and self.reaches(entry.path)
-                }
-        except OSError:
-            return set()
+        found: set[str] = set()
+        pending = [self.root]
+        while pending:
+            try:
+                with os.scandir(pending.pop()) as entries:
+                    folders = [each.path for each in entries if each.is_dir(follow_symlinks=False)]
+            except OSError:
+                continue
+            for path in filter(self.reaches, folders):
+                if self.settings.camera is None and is_date(self.relative(path)):
+                    pending.append(path)
+                else:
+                    found.add(as_text(self.camera(os.path.join(path, ""))))
+        return found
 
     def images(self) -> Iterator[str]:
         return (entry.path for entry in self.entries())

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
+from dropsight.errors import ImageError
 from dropsight.service.backlog import Candidate
 
 Age: TypeAlias = Callable[[float], float]
@@ -37,6 +38,7 @@ def still_seconds(candidate: Candidate, stat: os.stat_result, age_of: Age) -> fl
     now = time.monotonic()
     signature = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
     if candidate.signature != signature:
+        candidate.grew = candidate.grew or candidate.signature is not None
         candidate.signature, candidate.still_since = signature, now
     return max(now - candidate.still_since, age_of(stat.st_mtime))
 
@@ -51,6 +53,7 @@ def seconds_to_wait(candidate: Candidate, fd: int, stat: os.stat_result, age_of:
     still = still_seconds(candidate, stat, age_of)
     found = writer(fd)
     candidate.held_by_writer = found == "present"
+    candidate.grew = candidate.grew or candidate.held_by_writer
     if found == "none" or (found == "unknown" and (candidate.closed or still >= settle)):
         return 0.0
     if found == "present":
@@ -61,3 +64,10 @@ def seconds_to_wait(candidate: Candidate, fd: int, stat: os.stat_result, age_of:
 def seconds_young(candidate: Candidate, stat: os.stat_result, age_of: Age) -> float:
     """Return for how long a file that does not decode is still given the benefit of the doubt."""
     return max(candidate.folder.settings.settle_seconds - still_seconds(candidate, stat, age_of), 0.0)
+
+
+def seconds_of_patience(candidate: Candidate, error: ImageError) -> float:
+    """Return for how long an upload that has broken off may yet be gone on with."""
+    if not candidate.grew or error.code not in {"truncated", "empty"}:
+        return 0.0
+    return candidate.folder.settings.patience_seconds - (time.monotonic() - candidate.still_since)

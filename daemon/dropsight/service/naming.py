@@ -1,0 +1,48 @@
+"""Which part of an image's path is the name of its camera."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+DEFAULT_CAMERA = "default"
+Naming: TypeAlias = Callable[[str], str]
+# As cameras and FTP servers name folders: 2026, 202611, 20261127, 2026-11-27, 2026_11, 20261127_12.
+_DATE = re.compile(r"(19|20)\d\d([-_.]?(0\d|1[0-2])([-_.]?[0-3]\d([-_.T]?[0-2]\d)?)?)?")
+_PART_OF_DATE = re.compile(r"\d\d?")
+
+
+def naming(said: str | int | None) -> Naming:
+    """Return what names the camera of a path below the inbox; see `watch[].camera`."""
+    if said is None:
+        return lambda below: _first(_undated(below.split(os.sep)[:-1]))
+    if isinstance(said, int):
+        return lambda below: _first(below.split(os.sep)[said - 1 : -1])
+    if "(" not in said:
+        return lambda _: said
+    pattern = re.compile(said)
+
+    def named(below: str) -> str:
+        found = pattern.search(below)
+        return (found and found[1]) or DEFAULT_CAMERA
+
+    return named
+
+
+def is_date(folders: str) -> bool:
+    """Whether folders below the inbox name nothing but a date."""
+    return not _undated(folders.split(os.sep))
+
+
+def _first(folders: Sequence[str]) -> str:
+    return folders[0] if folders else DEFAULT_CAMERA
+
+
+def _undated(folders: Sequence[str]) -> Sequence[str]:
+    """Leave out the date that folders begin with; other numbers are a part of one only behind it."""
+    if not folders or not _DATE.fullmatch(folders[0]):
+        return folders
+    rest = folders[1:]
+    while rest and (_PART_OF_DATE.fullmatch(rest[0]) or _DATE.fullmatch(rest[0])):
+        rest = rest[1:]
+    return rest

@@ -1,0 +1,52 @@
+"""Folders that cameras make by the day or the minute do not stay for ever."""
+
+from pathlib import Path
+
+import pytest
+
+from brokers import wait_until
+from daemons import House
+
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+
+
+def in_two_days(house: House) -> None:
+    house.spawn(LD_PRELOAD=str(FAKETIME), FAKETIME="+2d", FAKETIME_DONT_FAKE_MONOTONIC="1", NO_FAKE_STAT="1")
+    wait_until(house.answers)
+
+
+def made(top: Path, *folders: str) -> list[Path]:
+    paths = [top / folder for folder in folders]
+    for path in paths:
+        path.mkdir(parents=True)
+    return paths
+
+
+@pytest.mark.skipif(FAKETIME is None, reason="needs faketime")
+@pytest.mark.parametrize("after", ["move", "delete", "keep"])
+def test_what_is_empty_below_a_camera_s_folder_goes_after_a_day_unless_images_are_kept(
+    tmp_path: Path, after: str
+) -> None:
+    house = House(tmp_path, {"watch": [{"path": "inbox", "after": after}]})
+    tops = [house.inbox, house.processed, house.failed]
+    trees = [path for top in tops for path in made(top, "front/2026/11/27", "front/2026/11/28", "back")]
+    (note := house.inbox / "front" / "2026" / "12" / "note.txt").parent.mkdir()
+    note.touch()
+    (trash := house.inbox / "front" / "@eaDir" / "x").mkdir(parents=True)
+    house.start()
+    assert house.stop() == 0
+    assert all(path.is_dir() for path in trees)
+    in_two_days(house)
+    try:
+        if after == "keep":
+            assert house.stop() == 0
+            assert all(path.is_dir() for path in trees)
+            return
+        wait_until(lambda: not (house.failed / "front" / "2026").exists())
+        wait_until(lambda: not (house.processed / "front" / "2026").exists())
+        wait_until(lambda: not (house.inbox / "front" / "2026" / "11").exists())
+        assert note.exists()
+        assert trash.exists()
+        assert all((top / name).is_dir() for top in tops for name in ("front", "back"))
+    finally:
+        house.kill()
