@@ -16,8 +16,9 @@ import sys
 from pathlib import Path
 
 NEW_NETWORK, NEW_USER = 0x40000000, 0x10000000  # CLONE_NEWNET, CLONE_NEWUSER of sched.h
-GET_FLAGS, SET_FLAGS = 0x8913, 0x8914  # SIOCGIFFLAGS, SIOCSIFFLAGS of sockios.h
-IS_UP = 0x1
+GET_FLAGS, SET_FLAGS, ADD_ROUTE = 0x8913, 0x8914, 0x890B  # SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCADDRT of sockios.h
+IS_UP = 0x1  # for interfaces and routes
+MULTICAST = ("224.0.0.0", "240.0.0.0")
 OUTER_NETWORK = "_DROPSIGHT_OUTER_NETWORK"
 
 
@@ -39,6 +40,21 @@ def enter() -> None:
         loopback = struct.pack("16sh14x", b"lo", 0)
         _, flags = struct.unpack("16sh14x", fcntl.ioctl(any_socket, GET_FLAGS, loopback))
         fcntl.ioctl(any_socket, SET_FLAGS, struct.pack("16sh14x", b"lo", flags | IS_UP))
+        _lead_multicast_home(any_socket)
+
+
+def _lead_multicast_home(any_socket: socket.socket) -> None:
+    """Programs that look for others by mDNS do not start where there is no way for that."""
+    device = ctypes.create_string_buffer(b"lo")
+    group, mask = (
+        struct.pack("=HH4s8x", socket.AF_INET, 0, socket.inet_aton(address)) for address in MULTICAST
+    )
+    nowhere = struct.pack("=HH4s8x", socket.AF_INET, 0, bytes(4))
+    # struct rtentry of route.h: destination, gateway, mask, flags, device.
+    route = struct.pack(
+        "@L16s16s16sHhLPhPLLH", 0, group, nowhere, mask, IS_UP, 0, 0, 0, 0, ctypes.addressof(device), 0, 0, 0
+    )
+    fcntl.ioctl(any_socket, ADD_ROUTE, route)
 
 
 def main() -> None:

@@ -58,6 +58,8 @@ KNOWN = {
     | READS
     | {"unit_of_measurement", "state_class", "suggested_display_precision", "options"},
     "binary_sensor": COMMON | READS | {"payload_on", "payload_off", "off_delay"},
+    "event": COMMON | READS | {"event_types"},
+    "device_automation": {"platform", "automation_type", "type", "subtype", "topic", "payload", "qos"},
     "image": COMMON | {"image_topic", "url_topic", "url_template", "content_type", "image_encoding"},
     "button": COMMON | {"command_topic", "command_template", "payload_press", "device_class", "retain"},
     "switch": COMMON
@@ -78,6 +80,8 @@ KNOWN = {
 REQUIRED = {
     "sensor": {"state_topic"},
     "binary_sensor": {"state_topic"},
+    "event": {"state_topic", "event_types"},
+    "device_automation": {"automation_type", "type", "subtype", "topic"},
     "image": {"image_topic"},
     "button": {"command_topic"},
     "switch": {"command_topic"},
@@ -86,12 +90,14 @@ REQUIRED = {
 SENSOR_UNITS: dict[str | None, set[str | None]] = {
     None: {None, "%", "images", "records"},
     "duration": {"d", "h", "min", "s", "ms", "µs"},
+    "timestamp": {None},
     "temperature": {"°C", "°F", "K"},
     "data_size": {"B", "kB", "MB", "GB", "KiB", "MiB", "GiB"},
 }
 SENSOR_STATE_CLASSES: dict[str | None, set[str | None]] = {
     None: {None, "measurement", "total_increasing"},
     "duration": {None, "measurement", "total", "total_increasing"},
+    "timestamp": {None},
     "temperature": {None, "measurement"},
     "data_size": {None, "measurement", "total", "total_increasing"},
 }
@@ -117,9 +123,10 @@ def faults(topic: str, message: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: is no object id"
         if set(component) == {"platform"}:
             continue  # taken back
-        if component["unique_id"] in seen:
-            yield f"{name}: shares its unique id"
-        seen.add(component["unique_id"])
+        if component["platform"] != "device_automation":  # which is no entity
+            if component["unique_id"] in seen:
+                yield f"{name}: shares its unique id"
+            seen.add(component["unique_id"])
         yield from _component(name, component, str(message["device"]["name"]))
 
 
@@ -128,8 +135,8 @@ def _component(name: str, component: Mapping[str, Any], device: str) -> Iterator
     if platform not in KNOWN:
         yield f"{name}: platform {platform}"
         return
-    yield from _keys(name, set(component), REQUIRED[platform] | {"unique_id", "platform"}, KNOWN[platform])
-    if str(component["name"]).startswith(device):
+    yield from _keys(name, set(component), REQUIRED[platform] | {"platform"}, KNOWN[platform])
+    if str(component.get("name")).startswith(device):
         yield f"{name}: repeats the device's name, which stands before it anyway"
     category = component.get("entity_category")
     if category is not None and platform not in CATEGORIES.get(category, set()):

@@ -208,7 +208,11 @@ def test_any_text_is_a_size_or_a_value_error(text: str) -> None:
 
 def test_the_variables_of_the_scripts_are_no_settings(tmp_path: Path) -> None:
     """A demo started with another Python ended on an unknown variable."""
-    environ = {"DROPSIGHT_PYTHON": "python3.13", "DROPSIGHT_TEST_LIGHT": "1"}
+    environ = {
+        "DROPSIGHT_PYTHON": "python3.13",
+        "DROPSIGHT_TEST_HA_PYTHON": "python3.13",
+        "DROPSIGHT_TEST_LIGHT": "1",
+    }
     done = dropsight("config", cwd=tmp_path, environ=environ)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -14,8 +14,8 @@ from paho.mqtt import publish
 from brokers import Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
 from discovery import faults
-from dropsight.sinks.discovery import MOST_CAMERAS, Discovery
-from dropsight.sinks.homeassistant import Entities
+from dropsight.sinks.discovery import MOST_CAMERAS, Discovery, Message
+from dropsight.sinks.homeassistant import Entities, farewell
 from dropsight.sinks.topics import Topics
 
 TOPIC = "homeassistant/device/dropsight_test/config"
@@ -62,15 +62,31 @@ def test_the_payload_is_what_home_assistant_documents(cameras: list[str], thumbn
     for camera in cameras:
         message = json.loads(known.of_camera(camera))
         assert list(faults(known.topic_of(camera), message)) == []
-        assert message["device"] == json.loads(known.of_device())["device"]
+        assert message["device"]["via_device"] in json.loads(known.of_device())["device"]["identifiers"]
 
 
-def test_a_camera_has_its_sensors_a_problem_and_a_picture() -> None:
+def test_each_camera_is_a_device_in_a_place_of_its_own() -> None:
+    known = entities()
+    devices = [json.loads(known.of_camera(camera))["device"] for camera in ("front_door", "a b", "default")]
+    assert [device["name"] for device in devices] == [
+        "porch pi front_door",
+        "porch pi a b",
+        "porch pi default",
+    ]
+    assert [device.get("suggested_area") for device in devices] == ["Front door", "A b", None]
+    identifiers = {device["identifiers"][0] for device in devices}
+    assert identifiers == {f"dropsight_porch_pi/{part}" for part in ("front_door", "a_b", "default")}
+
+
+def test_a_camera_has_its_sensors_events_a_problem_and_a_picture() -> None:
     found = components(entities(thumbnails=True).of_camera("back yard"))
     platforms = {name: each["platform"] for name, each in found.items()}
     assert platforms == {
         "back_yard_label": "sensor",
         "back_yard_confidence": "sensor",
+        "back_yard_last_image": "sensor",
+        "back_yard_image": "event",
+        "back_yard_trigger": "device_automation",
         "back_yard_problem": "binary_sensor",
         "back_yard_picture": "image",
     }
@@ -89,7 +105,7 @@ def test_cameras_that_would_share_a_topic_are_told_apart_whoever_comes_first(fir
     assert parts["a b"] == "a_b_" + parts["a b"][-8:]
     known = Entities("x", topics, thumbnails=True)
     labels = [components(known.of_camera(camera)) for camera in parts]
-    assert len({name for found in labels for name in found}) == 12
+    assert len({name for found in labels for name in found}) == 3 * 7
 
 
 def discovery(state: Path, *, wanted: bool = True, told_before: bool = False) -> Discovery:
@@ -102,22 +118,90 @@ FRONT = "homeassistant/device/dropsight_porch_pi/front/config"
 def test_a_camera_that_vanishes_is_taken_back_also_after_a_restart(tmp_path: Path) -> None:
     list(discovery(tmp_path).messages(["front", "back"], again=True))
     later = discovery(tmp_path)
-    assert (FRONT, b"") in list(later.messages(["back"], again=True))
-    assert not any(topic == FRONT for topic, _ in later.messages(["back"], again=True))
+    assert Message(FRONT, b"") in list(later.messages(["back"], again=True))
+    assert not any(message.topic == FRONT for message in later.messages(["back"], again=True))
 
 
 def test_what_an_interrupted_life_did_not_take_back_the_next_does(tmp_path: Path) -> None:
     list(discovery(tmp_path).messages(["front"], again=True))
-    assert next(discovery(tmp_path).messages([], again=True)) == (FRONT, b"")  # and no further
-    assert (FRONT, b"") in list(discovery(tmp_path).messages([], again=True))
+    assert next(discovery(tmp_path).messages([], again=True)) == Message(FRONT, b"")  # and no further
+    assert Message(FRONT, b"") in list(discovery(tmp_path).messages([], again=True))
+
+
+def test_what_went_while_home_assistant_was_away_it_is_told_to_drop_when_it_comes(tmp_path: Path) -> None:
+    """It removes only what it was told of since its start: so it is told once more, and then to drop it."""
+    list(discovery(tmp_path).messages(["front", "back"], again=True))
+    later = discovery(tmp_path)
+    list(later.messages(["back"], again=True))
+    assert not later.has_more
+    later = discovery(tmp_path)
+    later.on_birth()
+    told = [message for message in later.messages(["back"], again=True) if message.topic == FRONT]
+    assert [message.retain for message in told] == [False]
+    assert list(faults(FRONT, json.loads(told[0].payload))) == []
+    ids = {each["unique_id"] for each in components(told[0].payload).values()}
+    known = components(entities(thumbnails=True).of_camera("front")).values()
+    assert ids == {each["unique_id"] for each in known if "unique_id" in each}
+    assert later.has_more
+    assert list(later.follow_up()) == [Message(FRONT, b"")]
+    last = discovery(tmp_path)
+    last.on_birth()
+    assert not any(message.topic == FRONT for message in last.messages(["back"], again=True))
+
+
+def test_the_farewell_of_a_device_names_all_of_its_entities() -> None:
+    topic = entities().topic
+    ids = {each["unique_id"] for each in components(farewell(topic)).values()}
+    assert list(faults(topic, json.loads(farewell(topic)))) == []
+    assert ids == {each["unique_id"] for each in components(entities().of_device()).values()}
+
+
+def test_a_camera_that_comes_back_is_not_dropped(tmp_path: Path) -> None:
+    known = discovery(tmp_path)
+    for cameras in (["front"], [], ["front"]):
+        list(known.messages(cameras, again=True))
+    known.on_birth()
+    told = [message for message in known.messages(["front"], again=True) if message.topic == FRONT]
+    assert [message.retain for message in told] == [True]
+    assert not known.has_more
+
+
+def test_what_stands_below_another_prefix_is_taken_back(tmp_path: Path) -> None:
+    list(discovery(tmp_path).messages(["front"], again=True))
+    other = Entities("porch pi", Topics.of("dropsight", "porch pi", "ha/found"), thumbnails=False)
+    moved = Discovery(other, tmp_path, wanted=True, told_before=True)
+    told = {topic: payload for topic, payload, _ in moved.messages(["front"], again=True)}
+    assert [topic for topic, payload in told.items() if not payload] == [
+        "homeassistant/device/dropsight_porch_pi/config",
+        FRONT,
+    ]
+    assert {topic for topic, payload in told.items() if payload} == {
+        "ha/found/device/dropsight_porch_pi/config",
+        "ha/found/device/dropsight_porch_pi/front/config",
+    }
 
 
 def test_entities_that_an_earlier_version_told_of_in_one_message_move_to_their_own(tmp_path: Path) -> None:
-    (first, payload), *others = discovery(tmp_path, told_before=True).messages(["front"], again=True)
+    known = discovery(tmp_path, told_before=True)
+    moving = list(known.messages(["front"], again=True))
+    assert moving == [
+        Message("homeassistant/device/dropsight_porch_pi/config", b'{"migrate_discovery":true}', retain=False)
+    ]
+    assert known.has_more
+    (first, payload, _), *others = known.follow_up()
     assert first == others[0][0] == "homeassistant/device/dropsight_porch_pi/config"
     assert components(payload)["front_label"] == {"platform": "sensor"}
     assert "front_label" not in components(others[0][1])
-    assert components(dict(others)[FRONT])["front_label"]["unique_id"] == "dropsight_porch_pi_front_label"
+    of_front = next(payload for topic, payload, _ in others if topic == FRONT)
+    assert components(of_front)["front_label"]["unique_id"] == "dropsight_porch_pi_front_label"
+    assert not known.has_more
+
+
+def test_cameras_that_were_parts_of_the_one_device_become_devices(tmp_path: Path) -> None:
+    (tmp_path / "discovery.json").write_text(json.dumps([entities().topic, FRONT]))
+    known = discovery(tmp_path)
+    assert [message.topic for message in known.messages(["front"], again=True)] == [FRONT]
+    assert [message.topic for message in known.follow_up()] == [entities().topic, FRONT]
 
 
 def test_pictures_of_an_earlier_life_are_taken_back() -> None:
@@ -126,8 +210,8 @@ def test_pictures_of_an_earlier_life_are_taken_back() -> None:
 
 def test_no_message_grows_with_the_cameras_and_of_thousands_not_all_are_told(tmp_path: Path) -> None:
     cameras = [f"camera {number:05}" for number in range(5_000)]
-    found = dict(discovery(tmp_path).messages(cameras, again=True))
-    assert max(map(len, found.values())) < 5_000
+    found = [message.payload for message in discovery(tmp_path).messages(cameras, again=True)]
+    assert max(map(len, found)) < 5_000
     assert len(found) == MOST_CAMERAS + 1
 
 
@@ -160,6 +244,35 @@ def test_every_template_makes_of_a_real_message_what_is_shown(tmp_path: Path) ->
     assert float(shown["latency_p95"]) > 0
     assert attributes["front_label"]["top_5"] == record["predictions"]
     assert attributes["front_problem"] == {"problems": {}}
+    assert shown["front_last_image"] == record["time"]
+    event = json.loads(shown["front_image"])
+    assert (event["event_type"], event["label"], event["id"]) == ("classified", record["label"], record["id"])
+    assert {shown[name] for name in ("trouble", "disk", "log", "fallback")} == {"OFF"}
+    assert attributes["fallback"] == {"model": record["model"]["name"], "instead_of": []}
+
+
+@pytest.mark.parametrize(
+    ("troubles", "on"),
+    [
+        ({}, set()),
+        ({"mqtt": "x"}, {"trouble"}),
+        ({"journal": "x"}, {"trouble", "disk"}),
+        ({"log": "x", "filing": "y"}, {"trouble", "disk", "log"}),
+        (None, set()),
+    ],
+)
+def test_troubles_of_the_daemon_are_told_by_kind(troubles: dict[str, str] | None, on: set[str]) -> None:
+    """None: a broker takes only short messages, so they are left out."""
+    stats = json.dumps({} if troubles is None else {"troubles": troubles}).encode()
+    found = components(entities().of_device())
+    shown = {name: rendered(found[name]["value_template"], stats) for name in ("trouble", "disk", "log")}
+    assert {name for name, state in shown.items() if state == "ON"} == on
+    attributes = {
+        name: json.loads(rendered(found[name]["json_attributes_template"], stats)) for name in shown
+    }
+    assert attributes["trouble"]["troubles"] == (troubles or {})
+    assert attributes["disk"]["troubles"].keys() == (troubles or {}).keys() & {"journal", "filing"}
+    assert attributes["log"]["trouble"] == (troubles or {}).get("log")
 
 
 def rendered(template: str, payload: bytes) -> str:

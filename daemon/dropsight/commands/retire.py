@@ -17,7 +17,7 @@ def retire(file: Path | None, *, device: str | None) -> None:
     if mqtt is None:
         print("mqtt is null, so there is no broker; one of earlier days: DROPSIGHT_MQTT__URL=mqtt://HOST")
         return
-    current = Name(device or config.device, mqtt.base_topic)
+    current = Name(device or config.device, mqtt.base_topic, mqtt.discovery_prefix)
     names = dict.fromkeys((current, *(() if device else Names(state).all())))
     cameras = load(state / NAME)
     for name in names:

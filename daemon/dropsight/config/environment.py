@@ -16,7 +16,9 @@ log = logging.getLogger(__name__)
 
 CONFIG_FILE = "DROPSIGHT_CONFIG"  # the config file where none is named
 # No settings: that, and what the scripts of the repository take.
-_NO_SETTINGS = frozenset({CONFIG_FILE, "DROPSIGHT_PYTHON", "DROPSIGHT_TEST_LIGHT"})
+_NO_SETTINGS = frozenset(
+    {CONFIG_FILE, "DROPSIGHT_PYTHON", "DROPSIGHT_TEST_HA_PYTHON", "DROPSIGHT_TEST_LIGHT"}
+)
 # What Kubernetes and Docker's links set in every container beside a service whose name starts as ours.
 _SERVICE_LINK = re.compile(
     r"DROPSIGHT_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"

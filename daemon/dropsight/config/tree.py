@@ -137,6 +137,16 @@ class Tls(Struct, frozen=True):
     key: Path | None = None
 
 
+Topic: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^+#/$\x00-\x1f\x7f-\x9f]([^+#\x00-\x1f\x7f-\x9f]*[^+#/\x00-\x1f\x7f-\x9f])?$",
+        max_length=256,
+        description="a topic without +, # and control characters, and without / at its ends",
+    ),
+]
+
+
 class Mqtt(Struct, frozen=True):
     url: Annotated[str, Meta(extra={"reads": "url"})] = "mqtt://localhost:1883"
     username: str | None = None
@@ -153,19 +163,13 @@ class Mqtt(Struct, frozen=True):
         | None
     ) = None
     tls: Tls = Tls()
-    base_topic: Annotated[
-        str,
-        Meta(
-            pattern=r"^[^+#/$\x00-\x1f\x7f-\x9f]([^+#\x00-\x1f\x7f-\x9f]*[^+#/\x00-\x1f\x7f-\x9f])?$",
-            max_length=256,
-            description="a topic without +, # and control characters, and without / at its ends",
-        ),
-    ] = "dropsight"
+    base_topic: Topic = "dropsight"
     qos: Annotated[Literal[0, 1], Meta(description="1 (every record at least once) or 0 (at most once)")] = 1
     retain: bool = False
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
     keepalive: Annotated[int, Meta(ge=5, le=65535)] = 60
     home_assistant: bool = True
+    discovery_prefix: Topic = "homeassistant"
     thumbnails: bool = False
     max_backlog: Count = 100_000
 

@@ -10,7 +10,7 @@ from functools import partial
 from threading import Event, Thread
 
 from dropsight.config import Config
-from dropsight.daemon.dashboard import open_web
+from dropsight.daemon.dashboard import address_for_others, open_web
 from dropsight.daemon.ending import end_publishing
 from dropsight.daemon.engine import open_engine, proved
 from dropsight.daemon.explaining import Explanations
@@ -52,7 +52,7 @@ from dropsight.service.watchdog import Watchdog
 from dropsight.service.work import Engine, Questions
 from dropsight.service.workers import Workers
 from dropsight.sinks.mqtt import Publisher
-from dropsight.sinks.session import Announcements
+from dropsight.sinks.task import Announcements
 from dropsight.sinks.terminal import Terminal
 
 log = logging.getLogger(__name__)
@@ -318,6 +318,8 @@ class Daemon:
                 info=self._reporter.info,
                 stats=self._reporter.stats,
                 stats_seconds=config.stats.interval_seconds,
+                busy=self._reporter.busy,
+                dashboard=lambda: address_for_others(config.web) if self._web else None,
             ),
             troubles=Troubles(log, changed=self._on_trouble),
             obey=self._remote.obey,

@@ -1,18 +1,20 @@
 """What a connection tells of the cameras: newest states, problems, thumbnails, Home Assistant's entities."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dropsight.names import as_json
 from dropsight.service.cameras import CameraWatch, Kind, Problem
-from dropsight.sinks.discovery import Discovery
+from dropsight.sinks.discovery import Discovery, Message
 from dropsight.sinks.states import STATE_SECONDS, CameraStates
 from dropsight.sinks.telling import Teller
 from dropsight.sinks.thumbnails import Thumbnails
 from dropsight.sinks.topics import Topics
 
 ENTITIES_SECONDS = 1.0
+# What Home Assistant takes to be through with one message before the next of the same entities.
+FOLLOW_UP_SECONDS = 3.0
 # What a dashboard does not show goes first where a broker takes only short messages.
 SPARE_STATE = ("top_5_predictions", "model", "latency_ms")
 
@@ -39,6 +41,7 @@ class CameraSession:
         self._cameras, self._teller, self._topics = cameras, teller, cameras.topics
         self._told: frozenset[str] | None = None
         self._told_at = -ENTITIES_SECONDS
+        self._follow_up_at = float("inf")
         self._picture_in_flight: int | None = None
 
     def announce(self) -> None:
@@ -50,7 +53,7 @@ class CameraSession:
         self._publish_states(cameras.states.everything())
         self._publish_problems(problems)
         if cameras.pictures:
-            cameras.thumbnails.show_again()
+            self._show_pictures_that_are_lost()
         elif not cameras.thumbnails.cleared:
             cameras.thumbnails.cleared = True
             for camera in problems:
@@ -71,6 +74,8 @@ class CameraSession:
         self._publish_problems(self._cameras.watch.news())
         self._told_at = -ENTITIES_SECONDS
         self._publish_entities()
+        if self._cameras.discovery.has_more:
+            self._tell_all(self._cameras.discovery.follow_up())
         while self._publish_thumbnail(at_once=True):
             pass
 
@@ -81,7 +86,9 @@ class CameraSession:
     def seconds_to_next(self) -> float:
         """How long until something is due, infinity where nothing is known to be."""
         waits = [STATE_SECONDS] if self._cameras.states.stale() else []
-        if self._told is None or self._told != self._cameras.watch.names:
+        if self._cameras.discovery.has_more:
+            waits.append(max(self._follow_up_at - time.monotonic(), 0.0))
+        elif self._told is None or self._told != self._cameras.watch.names:
             waits.append(max(self._told_at + ENTITIES_SECONDS - time.monotonic(), 0.0))
         picture = self._cameras.thumbnails.seconds_to_next()
         if picture is not None and self._picture_in_flight is None:
@@ -111,13 +118,31 @@ class CameraSession:
 
     def _publish_entities(self) -> None:
         """Tell Home Assistant of the cameras there are."""
-        cameras = self._cameras.watch.names
-        if cameras == self._told or time.monotonic() - self._told_at < ENTITIES_SECONDS:
+        cameras, discovery, now = self._cameras.watch.names, self._cameras.discovery, time.monotonic()
+        if now >= self._follow_up_at:
+            self._follow_up_at = float("inf")
+            self._tell_all(discovery.follow_up())
+        if discovery.has_more and self._told is not None:
+            return
+        if cameras == self._told or now - self._told_at < ENTITIES_SECONDS:
             return
         again = self._told is None
-        self._told, self._told_at = cameras, time.monotonic()
-        for topic, payload in self._cameras.discovery.messages(cameras, again=again):
-            self._teller.tell(topic, payload)
+        self._told, self._told_at = cameras, now
+        self._tell_all(discovery.messages(cameras, again=again))
+        if discovery.has_more:
+            self._follow_up_at = now + FOLLOW_UP_SECONDS
+
+    def _tell_all(self, messages: Iterable[Message]) -> None:
+        for topic, payload, retain in messages:
+            self._teller.tell(topic, payload, retain=retain)
+
+    def _show_pictures_that_are_lost(self) -> None:
+        """Of those that the broker still has, each would be news to who acts on a new picture."""
+        thumbnails = self._cameras.thumbnails
+        topics = {self._topics.thumbnail(camera): camera for camera in thumbnails.sent}
+        if topics:
+            kept = self._teller.retained(self._topics.all_thumbnails, expected=topics.keys())
+            thumbnails.show_again({topics[topic]: jpeg for topic, jpeg in kept.items() if topic in topics})
 
     def _publish_thumbnail(self, *, at_once: bool = False) -> bool:
         if self._picture_in_flight is not None and not at_once:

@@ -5,7 +5,7 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Literal, NamedTuple
 
@@ -152,10 +152,16 @@ class Connection:
         self._client.message_callback_add(topic, on_message)
         return self._subscribe(topic, qos=1)
 
-    def retained(self, *filters: str) -> dict[str, bytes]:
+    def retained(
+        self,
+        *filters: str,
+        expected: Collection[str] = (),
+        began: Callable[[int], None] = lambda _mid: None,
+    ) -> dict[str, bytes]:
         """Ask what is retained under these topics, or a part of it where it is much.
 
-        No broker says when it has told all: it has when nothing came for a while.
+        No broker says when it has told all: it has when all that is `expected` is there, or nothing came for
+        a while. `began` is called with the numbers that the answers will have among what is `acknowledged`.
         """
         heard: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
 
@@ -165,10 +171,12 @@ class Connection:
 
         for topic in filters:
             self._client.message_callback_add(topic, on_message)
-            self._subscribe(topic, qos=0)
+            mid = self._subscribe(topic, qos=0)
+            if mid is not None:
+                began(mid)
         found: dict[str, bytes] = {}
         with contextlib.suppress(Empty):
-            while len(found) < MOST_RETAINED:
+            while len(found) < MOST_RETAINED and not (expected and found.keys() >= set(expected)):
                 topic, payload = heard.get(timeout=QUIET_SECONDS)
                 found[topic] = payload
         for topic in filters:

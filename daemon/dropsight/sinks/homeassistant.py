@@ -3,49 +3,82 @@
 Source: the device discovery payload of Home Assistant's MQTT integration (since 2024.11).
 """
 
-from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+import re
+from collections.abc import Callable, Iterable, Mapping
 
 from dropsight.names import as_json
-from dropsight.sinks.topics import Topics, topic_part
+from dropsight.sinks import entities
+from dropsight.sinks.entities import Component
+from dropsight.sinks.topics import HOME_ASSISTANT, Topics, topic_part
 from dropsight.version import VERSION
 
-BIRTH_TOPIC = "homeassistant/status"
 BIRTH = b"online"
-Component: TypeAlias = dict[str, object]
+# What has Home Assistant leave its entities as they are while they go to another device.
+MOVING = as_json({"migrate_discovery": True})
+_ORIGIN = {"name": "dropsight", "sw_version": VERSION}
+_MADE_BY = {"manufacturer": "dropsight", "sw_version": VERSION}
+_TOPIC = re.compile(r".*/device/(?P<device>[^/]+)(?:/(?P<part>[^/]+))?/config")
+# A camera of this name is whatever lies at the inbox's root, in no place of its own.
+_NO_PLACE = "default"
 
-_OF_CAMERA = {"label": "sensor", "confidence": "sensor", "problem": "binary_sensor", "picture": "image"}
-_ATTRIBUTES = (
-    "{{ {'confidence': value_json.confidence, 'top_5': value_json.predictions[:5],"
-    " 'image_path': value_json.image_path, 'captured': value_json.image.captured} | tojson }}"
-)
+
+def birth_topics(prefix: str) -> list[str]:
+    """Where Home Assistant says that it is there: it does not move with its prefix, but people move it."""
+    return sorted({f"{HOME_ASSISTANT}/status", f"{prefix}/status"})
 
 
-def discovery_topic(device: str, part: str = "") -> str:
+def discovery_topic(device: str, part: str = "", *, prefix: str = HOME_ASSISTANT) -> str:
     """Where a device is told of, or one of its cameras by its part of a topic."""
-    return f"homeassistant/device/{_identity(device)}{part and f'/{part}'}/config"
+    return f"{prefix}/device/{_identity(device)}{part and f'/{part}'}/config"
 
 
-def discovery_filter(device: str) -> str:
-    """Where all of its cameras are told of."""
-    return discovery_topic(device, "+")
+def farewell(topic: str) -> bytes:
+    """Describe all entities of this topic once more, no more than it takes: who knows them can drop them.
+
+    Home Assistant removes only what it was told of since its own start.
+    """
+    found = _TOPIC.fullmatch(topic)
+    identity, part = (found["device"], found["part"] or "") if found else ("", "")
+    platforms = entities.OF_CAMERA if part else entities.OF_DEVICE
+    before = f"{part}_" if part else ""
+    components = {
+        f"{before}{name}": {
+            "platform": platform,
+            "unique_id": f"{identity}_{before}{name}",
+            **entities.LEAST[platform],
+        }
+        for name, platform in platforms.items()
+    }
+    device = {"identifiers": [f"{identity}{part and f'/{part}'}"], "name": "no longer there"}
+    return as_json({"device": device, "origin": _ORIGIN, "components": components})
 
 
 class Entities:
     """The payloads for a device and for each of its cameras, which brokers bound in size.
 
-    For one thread. Entity ids are Home Assistant's own, from device and entity name.
+    For one thread. Entity ids are Home Assistant's own, from device and entity name. `dashboard` gives the
+    address that others than this machine see it at, None where there is none.
     """
 
-    def __init__(self, device: str, topics: Topics, *, thumbnails: bool) -> None:
-        self.topic = discovery_topic(device)
+    def __init__(
+        self,
+        device: str,
+        topics: Topics,
+        *,
+        thumbnails: bool,
+        dashboard: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self.topic = discovery_topic(device, prefix=topics.discovery)
+        self.first_topic = discovery_topic(device)  # before there was a choice of prefix
         self._device, self._topics, self._thumbnails = device, topics, thumbnails
+        self._identity, self._dashboard = _identity(device), dashboard
 
     def owns(self, topic: str) -> bool:
-        return topic == self.topic or topic.startswith(self.topic.removesuffix("config"))
+        """Whether it tells of this device, with whatever prefix."""
+        return f"/device/{self._identity}/" in topic
 
     def topic_of(self, camera: str) -> str:
-        return discovery_topic(self._device, self._topics.parts.of(camera))
+        return discovery_topic(self._device, self._topics.parts.of(camera), prefix=self._topics.discovery)
 
     def of_device(self, *, taking_back: Iterable[str] = ()) -> bytes:
         """Return what does not belong to a camera.
@@ -55,144 +88,60 @@ class Entities:
         gone: dict[str, Component] = {
             f"{self._topics.parts.of(camera)}_{name}": {"platform": platform}
             for camera in taking_back
-            for name, platform in _OF_CAMERA.items()
+            for name, platform in entities.OF_CAMERA_ONCE.items()
         }
-        return as_json(self._around(_diagnostics(self._topics) | _controls(self._topics), gone))
+        device: Component = {
+            "identifiers": [self._identity],
+            "name": f"dropsight {self._device}",
+            "model": "image classifier",
+            **_MADE_BY,
+        }
+        if address := self._dashboard():
+            device["configuration_url"] = address
+        return self._around(device, entities.of_device(self._topics), gone)
 
     def of_camera(self, camera: str) -> bytes:
-        found = self._of_camera(camera)
+        part = self._topics.parts.of(camera)
+        found = entities.of_camera(camera, self._topics, pictures=self._thumbnails)
         # An earlier life of ours may have told of pictures.
-        part = self._topics.parts.of(camera)
         never: dict[str, Component] = {} if self._thumbnails else {f"{part}_picture": {"platform": "image"}}
-        return as_json(self._around(found, never))
-
-    def _around(self, told: Mapping[str, Component], gone: Mapping[str, Component]) -> Component:
-        identity = _identity(self._device)
-        components = {name: {**each, "unique_id": f"{identity}_{name}"} for name, each in told.items()}
-        return {
-            "device": {
-                "identifiers": [identity],
-                "name": f"dropsight {self._device}",
-                "manufacturer": "dropsight",
-                "model": "image classifier",
-                "sw_version": VERSION,
-            },
-            "origin": {"name": "dropsight", "sw_version": VERSION},
-            "availability": [{"topic": self._topics.availability}],
-            "qos": 1,
-            "components": {**components, **gone},
+        device: Component = {
+            "identifiers": [f"{self._identity}/{part}"],
+            "name": f"{self._device} {camera}",
+            "model": "camera",
+            "via_device": self._identity,
+            **_MADE_BY,
         }
+        if camera != _NO_PLACE:
+            device["suggested_area"] = _as_area(camera)
+        return self._around(device, {f"{part}_{name}": each for name, each in found.items()}, never)
 
-    def _of_camera(self, camera: str) -> dict[str, Component]:
-        part = self._topics.parts.of(camera)
-        found = _answers(camera, self._topics) | _problem(camera, self._topics)
-        if self._thumbnails:
-            found |= _picture(camera, self._topics)
-        return {f"{part}_{name}": component for name, component in found.items()}
+    def _around(
+        self, device: Component, told: Mapping[str, Component], gone: Mapping[str, Component]
+    ) -> bytes:
+        components = {
+            name: each if each["platform"] == "device_automation" else self._entity(name, each)
+            for name, each in told.items()
+        }
+        return as_json(
+            {
+                "device": device,
+                "origin": _ORIGIN,
+                "availability": [{"topic": self._topics.availability}],
+                "qos": 1,
+                "components": {**components, **gone},
+            }
+        )
+
+    def _entity(self, name: str, component: Component) -> Component:
+        return {**component, "unique_id": f"{self._identity}_{name}"}
 
 
 def _identity(device: str) -> str:
     return f"dropsight_{topic_part(device)}"
 
 
-def _answers(camera: str, topics: Topics) -> dict[str, Component]:
-    state = topics.state(camera)
-    return {
-        "label": {
-            "platform": "sensor",
-            "name": camera,
-            "icon": "mdi:cctv",
-            "state_topic": state,
-            # A state holds 255 characters.
-            "value_template": "{{ value_json.label[:255] }}",
-            "json_attributes_topic": state,
-            "json_attributes_template": _ATTRIBUTES,
-        },
-        "confidence": {
-            "platform": "sensor",
-            "name": f"{camera} confidence",
-            "icon": "mdi:percent",
-            "state_topic": state,
-            "value_template": "{{ (value_json.confidence * 100) | round(1) }}",
-            "unit_of_measurement": "%",
-            "state_class": "measurement",
-        },
-    }
-
-
-def _problem(camera: str, topics: Topics) -> dict[str, Component]:
-    topic = topics.problem(camera)
-    return {
-        "problem": {
-            "platform": "binary_sensor",
-            "name": f"{camera} problem",
-            "device_class": "problem",
-            "state_topic": topic,
-            "value_template": "{{ 'ON' if value_json.problems else 'OFF' }}",
-            "json_attributes_topic": topic,
-            "json_attributes_template": "{{ {'problems': value_json.problems} | tojson }}",
-        }
-    }
-
-
-def _picture(camera: str, topics: Topics) -> dict[str, Component]:
-    return {
-        "picture": {
-            "platform": "image",
-            "name": f"{camera} picture",
-            "image_topic": topics.thumbnail(camera),
-            "content_type": "image/jpeg",
-        }
-    }
-
-
-def _diagnostics(topics: Topics) -> dict[str, Component]:
-    figures: Mapping[str, tuple[str, str, Mapping[str, object]]] = {
-        "latency_p95": (
-            "Latency p95",
-            "latency_ms.window.total.p95",
-            {"unit_of_measurement": "ms", "device_class": "duration", "state_class": "measurement"},
-        ),
-        "waiting": ("Images waiting", "counters.waiting", {"state_class": "measurement"}),
-        "processed": ("Images processed", "counters.done", {"state_class": "total_increasing"}),
-        "failed": ("Images failed", "counters.failed", {"state_class": "total_increasing"}),
-        "expired": ("Images expired", "counters.expired", {"state_class": "total_increasing"}),
-        "backlog": ("Records for the broker", "queues.outbox", {"state_class": "measurement"}),
-    }
-    return {
-        name: {
-            "platform": "sensor",
-            "name": shown,
-            "entity_category": "diagnostic",
-            "state_topic": topics.stats,
-            "value_template": f"{{{{ value_json.{path} }}}}",
-            **more,
-        }
-        for name, (shown, path, more) in figures.items()
-    }
-
-
-def _controls(topics: Topics) -> dict[str, Component]:
-    return {
-        "rescan": {
-            "platform": "button",
-            "name": "Rescan",
-            "icon": "mdi:folder-refresh",
-            "entity_category": "config",
-            "command_topic": topics.command,
-            "payload_press": '{"command": "rescan"}',
-        },
-        "pause": {
-            "platform": "switch",
-            "name": "Pause",
-            "icon": "mdi:pause",
-            "entity_category": "config",
-            "command_topic": topics.command,
-            "payload_on": '{"command": "pause"}',
-            "payload_off": '{"command": "resume"}',
-            "state_topic": topics.stats,
-            "value_template": "{{ 'ON' if value_json.paused else 'OFF' }}",
-            "state_on": "ON",
-            "state_off": "OFF",
-        },
-    }
+def _as_area(camera: str) -> str:
+    """Spell a folder's name as people name a place: `front_door` is "Front door"."""
+    words = re.sub(r"[/_-]+", " ", camera).strip() or camera
+    return words[:1].upper() + words[1:]

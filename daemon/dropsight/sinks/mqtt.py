@@ -27,9 +27,10 @@ from dropsight.sinks.homeassistant import Entities
 from dropsight.sinks.identity import guest_id, own_id
 from dropsight.sinks.names import Name, Names
 from dropsight.sinks.rivals import OFFLINE, Rivals
-from dropsight.sinks.session import Announcements, Ending, Session, Tally, Task
+from dropsight.sinks.session import Session
 from dropsight.sinks.states import CameraStates
 from dropsight.sinks.suspects import Suspects
+from dropsight.sinks.task import Announcements, Ending, Tally, Task
 from dropsight.sinks.telling import Untold
 from dropsight.sinks.thumbnails import Thumbnails
 from dropsight.sinks.topics import Topics
@@ -80,7 +81,7 @@ class Publisher:
         self._connection: Connection | None = None
         self._ending = Ending()
         self._announcements = announcements
-        name = Name(device, settings.base_topic)
+        name = Name(device, settings.base_topic, settings.discovery_prefix)
         topics = name.topics
         names = Names(state)
         suspects = Suspects()
@@ -101,10 +102,12 @@ class Publisher:
                 states=self.states,
                 thumbnails=self.thumbnails,
                 discovery=Discovery(
-                    Entities(device, topics, thumbnails=settings.thumbnails),
+                    Entities(
+                        device, topics, thumbnails=settings.thumbnails, dashboard=announcements.dashboard
+                    ),
                     state,
                     wanted=settings.home_assistant,
-                    told_before=name in names.all(),
+                    told_before=names.knows(topics.root),
                 ),
                 pictures=settings.thumbnails,
             ),

@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 
 from dropsight.service.disk import write_whole
-from dropsight.sinks.topics import Topics
+from dropsight.sinks.homeassistant import discovery_topic
+from dropsight.sinks.topics import HOME_ASSISTANT, Topics
 
 log = logging.getLogger(__name__)
 
@@ -14,14 +15,18 @@ NAME = "announced.json"
 
 
 class Name(msgspec.Struct, frozen=True):
-    """What the config's `device` and `mqtt.base_topic` were."""
+    """What the config's `device`, `mqtt.base_topic` and `mqtt.discovery_prefix` were."""
 
     device: str
     base_topic: str
+    discovery_prefix: str = HOME_ASSISTANT
 
     @property
     def topics(self) -> Topics:
-        return Topics.of(self.base_topic, self.device)
+        return Topics.of(self.base_topic, self.device, self.discovery_prefix)
+
+    def discovery_topic(self, part: str = "") -> str:
+        return discovery_topic(self.device, part, prefix=self.discovery_prefix)
 
 
 class Names:
@@ -35,6 +40,9 @@ class Names:
     def all(self) -> tuple[Name, ...]:
         return tuple(self._names)
 
+    def knows(self, root: str) -> bool:
+        return any(name.topics.root == root for name in self._names)
+
     def former(self, current: Name) -> list[Name]:
         """Name those to take back now: each is tried once, as a broker may hang up on who tries it."""
         found = [
@@ -47,7 +55,8 @@ class Names:
 
     def add(self, name: Name) -> None:
         if name not in self._names:
-            self._names.append(name)
+            others = [each for each in self._names if each.topics.root != name.topics.root]
+            self._names = [*others, name]
             self._save()
 
     def remove(self, name: Name) -> None:

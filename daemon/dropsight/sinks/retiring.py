@@ -9,7 +9,6 @@ from dropsight.errors import SinkError
 from dropsight.sinks.broker import Broker
 from dropsight.sinks.connecting import connect, protocols
 from dropsight.sinks.connection import Connection
-from dropsight.sinks.homeassistant import discovery_filter, discovery_topic
 from dropsight.sinks.names import Name, Names
 from dropsight.sinks.rivals import ONLINE
 
@@ -40,10 +39,16 @@ def retire(settings: Mqtt, name: Name, *, client_id: str, cameras: Collection[st
         connection.close()
 
 
-def retire_former(connection: Connection, names: Names, current: Name, *, cameras: Collection[str]) -> None:
-    """Take back what former names retained; what cannot be is said, and is no reason to publish nothing."""
+def retire_former(
+    connection: Connection, names: Names, current: Name, *, cameras: Collection[str]
+) -> Sequence[Name]:
+    """Take back what former names retained; return those whose entities went with it.
+
+    What cannot be taken back is said, and is no reason to publish nothing.
+    """
+    gone: list[Name] = []
     for name in names.former(current):
-        discovery = discovery_topic(name.device) != discovery_topic(current.device)
+        discovery = name.discovery_topic() != current.discovery_topic()
         root = name.topics.root
         try:
             count = _take_back(
@@ -53,7 +58,9 @@ def retire_former(connection: Connection, names: Names, current: Name, *, camera
             log.warning("what %s retained stays on the broker: %s", root, error)
         else:
             names.remove(name)
+            gone += [name] if discovery else []
             log.info("took back %d retained messages of %s: the name is now %s", count, root, current.device)
+    return gone
 
 
 def _take_back(
@@ -64,8 +71,8 @@ def _take_back(
     also: list[str] = []
     if discovery:
         parts = map(topics.parts.of, sorted(cameras))
-        also = [discovery_topic(name.device), *(discovery_topic(name.device, part) for part in parts)]
-        asked += [also[0], discovery_filter(name.device)]
+        also = [name.discovery_topic(), *map(name.discovery_topic, parts)]
+        asked += [also[0], name.discovery_topic("+")]
 
     def ask() -> dict[str, bytes]:
         # By its own name, too: some brokers keep retained messages from who asks with a wildcard.

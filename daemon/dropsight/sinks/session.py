@@ -2,33 +2,32 @@
 
 import contextlib
 import logging
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+
+import msgspec
 
 from dropsight import crashpoints
-from dropsight.config import Mqtt
 from dropsight.errors import SinkError
-from dropsight.service.outbox import Delivery, Outbox
-from dropsight.service.troubles import REMIND_SECONDS, Troubles
+from dropsight.service.outbox import Delivery
+from dropsight.service.troubles import REMIND_SECONDS
 from dropsight.sinks import homeassistant
-from dropsight.sinks.camerasession import Cameras, CameraSession
-from dropsight.sinks.commands import Commander
+from dropsight.sinks.camerasession import CameraSession
 from dropsight.sinks.connection import Asked, Connection
-from dropsight.sinks.names import Name, Names
 from dropsight.sinks.retiring import retire_former
-from dropsight.sinks.rivals import OFFLINE, ONLINE, Rivals
-from dropsight.sinks.suspects import Flight, Suspects
-from dropsight.sinks.telling import Teller, Untold
-from dropsight.sinks.topics import Topics
+from dropsight.sinks.rivals import OFFLINE, ONLINE
+from dropsight.sinks.suspects import Flight
+from dropsight.sinks.task import Task
+from dropsight.sinks.telling import Teller
 
 log = logging.getLogger(__name__)
 
 BATCH = 64
 ACKNOWLEDGE_SECONDS = 0.05
 GOODBYE_SECONDS = 2.0
+# Stats that tell of work are told again once it is done, but not sooner.
+CALM_SECONDS = 1.0
 RECORDS = "records"
 # What goes without saying where a broker takes only short messages, the least needed first.
 SPARE_INFO = ("labels", "config", "model")
@@ -42,65 +41,6 @@ SPARE_STATS = (
     "troubles",
     "latency_ms",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Announcements:
-    """What is published besides records; `info` and `stats` are asked for when they are due."""
-
-    info: Callable[[], bytes]
-    stats: Callable[[], bytes]
-    stats_seconds: float
-    again: threading.Event = field(default_factory=threading.Event)
-    """Set when `info` has changed: it is published at once, and the stats with it."""
-    stats_now: threading.Event = field(default_factory=threading.Event)
-    """Set when the stats have news that cannot wait for their time."""
-
-
-@dataclass(slots=True)
-class Ending:
-    """Asked for from any thread: publish what is left until the deadline, then end."""
-
-    asked: threading.Event = field(default_factory=threading.Event)
-    deadline: float = float("inf")
-
-    @property
-    def is_over(self) -> bool:
-        return self.asked.is_set() and time.monotonic() >= self.deadline
-
-    def ask(self, *, drain_seconds: float) -> None:
-        self.deadline = time.monotonic() + drain_seconds
-        self.asked.set()
-
-
-@dataclass(slots=True)
-class Tally:
-    """Since the start: records that the broker has, was too small for, and hung up on."""
-
-    published: int = 0
-    oversized: int = 0
-    set_aside: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What the connections of one publisher have in common; `works` is called once the broker takes all."""
-
-    settings: Mqtt
-    name: Name
-    names: Names
-    topics: Topics
-    outbox: Outbox
-    announcements: Announcements
-    cameras: Cameras
-    tally: Tally
-    ending: Ending
-    commander: Commander
-    rivals: Rivals
-    suspects: Suspects
-    untold: Untold
-    troubles: Troubles
-    works: Callable[[], None]
 
 
 class NotTakenError(SinkError):
@@ -120,7 +60,8 @@ class Session:
         self._waiting: deque[Delivery] = deque()
         self._order: deque[int] = deque()
         self._settled: set[int] = set()
-        self._next_stats = 0.0
+        self._next_stats = self._calm_at = 0.0
+        self._told_busy = False
         self._warned_at = -REMIND_SECONDS
         self._flight = Flight(task.suspects)
         self._teller = Teller(connection, task.topics, self._flight, task.untold, settle=self._settle)
@@ -150,6 +91,7 @@ class Session:
             self._cameras.publish()
             self._announce_changes()
             self._answer_rivals()
+            self._look_whether_all_is_done()
             self._publish_answers()
             self._publish_stats()
             self._look_whether_it_works()
@@ -191,11 +133,14 @@ class Session:
     def _announce(self) -> None:
         """Everything retained, again on every connection: brokers lose it."""
         task = self._task
-        retire_former(self._connection, task.names, task.name, cameras=task.cameras.watch.names)
+        cameras, discovery = task.cameras.watch.names, task.cameras.discovery
+        for name in retire_former(self._connection, task.names, task.name, cameras=cameras):
+            discovery.retired(name, cameras)
         task.names.add(task.name)
         self._teller.listen(self._topics.command, task.commander.take)  # first: who hears that we are online
-        if task.settings.home_assistant:  # may send a command at once
-            self._teller.listen(homeassistant.BIRTH_TOPIC, self._on_birth)
+        if discovery.concerns:  # who may send a command at once
+            for topic in homeassistant.birth_topics(self._topics.discovery):
+                self._teller.listen(topic, self._on_birth)
         self._teller.tell(self._topics.availability, ONLINE)
         # From here on, so that nothing escapes us between what the broker keeps and what comes.
         self._teller.listen(self._topics.availability, task.rivals.hear_availability, retained=True)
@@ -217,6 +162,7 @@ class Session:
 
     def _on_birth(self, asked: Asked) -> None:
         if asked.payload == homeassistant.BIRTH:
+            self._task.cameras.discovery.on_birth()
             self._cameras.tell_entities_again()
             self._connection.wake()
 
@@ -308,7 +254,18 @@ class Session:
         if time.monotonic() >= self._next_stats:
             announcements = self._task.announcements
             self._next_stats = time.monotonic() + announcements.stats_seconds
-            self._teller.tell(self._topics.stats, announcements.stats(), spare=SPARE_STATS)
+            self._calm_at = time.monotonic() + CALM_SECONDS
+            stats = announcements.stats()
+            self._told_busy = _tells_of_work(stats)
+            self._teller.tell(self._topics.stats, stats, spare=SPARE_STATS)
+
+    def _look_whether_all_is_done(self) -> None:
+        """What waited when stats were told is told to be done at once, not only when they are due again."""
+        if self._told_busy and self._is_calm():
+            self._next_stats = min(self._next_stats, self._calm_at)
+
+    def _is_calm(self) -> bool:
+        return not (self._order or self._waiting or self._task.announcements.busy())
 
     def _seconds_to_wait(self) -> float:
         until = min(self._next_stats, self._task.ending.deadline) - time.monotonic()
@@ -324,3 +281,8 @@ class Session:
         deadline = time.monotonic() + GOODBYE_SECONDS
         while last is not None and last in self._flight and (left := deadline - time.monotonic()) > 0:
             self._settle(self._connection.acknowledged(timeout=left))
+
+
+def _tells_of_work(stats: bytes) -> bool:
+    found = msgspec.json.decode(stats)
+    return bool(found["counters"]["waiting"] or found["queues"]["outbox"])

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -103,6 +103,21 @@ class Teller:
         key = f"listening to {topic}"
         if not self._untold.suspects.rests(key):
             self._send(key, lambda: self._connection.listen(topic, told, retained=retained))
+
+    def retained(self, topic: str, *, expected: Collection[str]) -> Mapping[str, bytes]:
+        """Ask what is retained, unless the broker hangs up on that, until all is there that is expected."""
+        key = f"looking at {topic}"
+        if self._untold.suspects.rests(key):
+            return {}
+        alone = self._untold.suspects.suspects(key)
+        self._wait(upto=0 if alone else self._connection.offers.window - 1)
+        found = self._connection.retained(
+            topic, expected=expected, began=lambda mid: self._flight.began(mid, key)
+        )
+        if alone:
+            self._wait(upto=0)
+            self._untold.say()
+        return found
 
     def _send(self, key: str, send: Callable[[], int | None]) -> int | None:
         alone = self._untold.suspects.suspects(key)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from dropsight.images.framing import Pixels
@@ -30,11 +31,19 @@ class Thumbnails:
                 del self._waiting[next(iter(self._waiting))]
             self._waiting[camera] = pixels
 
-    def show_again(self) -> None:
-        """Have all that were sent sent anew: the broker may have forgotten them."""
+    @property
+    def sent(self) -> Collection[str]:
+        """The cameras whose newest picture the broker was sent."""
         with self._lock:
-            self._waiting = {**self._sent, **self._waiting}
-            self._sent_at.clear()
+            return list(self._sent)
+
+    def show_again(self, kept: Mapping[str, bytes]) -> None:
+        """Have all sent anew that the broker has forgotten."""
+        with self._lock:
+            lost = {camera: jpeg for camera, jpeg in self._sent.items() if kept.get(camera) != jpeg}
+            self._waiting = {**lost, **self._waiting}
+            for camera in lost:
+                self._sent_at.pop(camera, None)
 
     def take(self, *, at_once: bool = False) -> tuple[str, bytes] | None:
         """Return camera and JPEG of one that is due now, or of any."""

@@ -12,6 +12,8 @@ log = logging.getLogger(__name__)
 _RECORDS: dict[Status, str] = {"ok": "result", "failed": "failure", "expired": "expired"}
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 LONGEST_TOPIC_BYTES = 256
+HOME_ASSISTANT = "homeassistant"
+"""Below which Home Assistant looks for devices, where nobody told it otherwise."""
 
 
 def topic_part(name: str) -> str:
@@ -47,12 +49,15 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
+    """`discovery` is what Home Assistant's topics begin with."""
+
     root: str
     parts: Parts = field(default_factory=Parts, compare=False)
+    discovery: str = HOME_ASSISTANT
 
     @classmethod
-    def of(cls, base_topic: str, device: str) -> "Topics":
-        return cls(f"{base_topic.strip('/')}/{topic_part(device)}")
+    def of(cls, base_topic: str, device: str, discovery: str = HOME_ASSISTANT) -> "Topics":
+        return cls(f"{base_topic.strip('/')}/{topic_part(device)}", discovery=discovery)
 
     @property
     def availability(self) -> str:
@@ -87,13 +92,18 @@ class Topics:
     def thumbnail(self, camera: str) -> str:
         return f"{self.root}/thumbnail/{self.parts.of(camera)}"
 
+    @property
+    def all_thumbnails(self) -> str:
+        return f"{self.root}/thumbnail/+"
+
     def retained_of(self, camera: str) -> tuple[str, ...]:
         return self.state(camera), self.problem(camera), self.thumbnail(camera)
 
     def kind_of(self, topic: str) -> str:
         """Return the filter that holds the topic and all that a broker allows or forbids along with it."""
-        if topic.startswith("homeassistant/"):
-            return "homeassistant/#"
+        for prefix in (self.discovery, HOME_ASSISTANT):
+            if topic.startswith(f"{prefix}/"):
+                return f"{prefix}/#"
         kind, _, camera = topic.removeprefix(f"{self.root}/").partition("/")
         return f"{self.root}/{kind}/#" if camera and topic.startswith(f"{self.root}/") else topic
 
@@ -113,4 +123,4 @@ class Topics:
             return False
         if topic == self.response or topic.startswith(f"{self.response}/"):
             return True
-        return not topic.startswith(("$", "homeassistant/", f"{base}/"))
+        return not topic.startswith(("$", f"{HOME_ASSISTANT}/", f"{self.discovery}/", f"{base}/"))
