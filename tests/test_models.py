@@ -96,6 +96,11 @@ def test_an_index_before_each_name_rules_over_the_order_of_the_lines(
     assert read_labels(text) == labels
 
 
+def test_names_of_classes_do_nothing_to_a_terminal() -> None:
+    """Who makes a model is not to move the cursor of whoever reads its answers."""
+    assert read_labels("\x1b[2J\x07cat\nd\u202eog\n") == (r"\x1b[2J\x07cat", r"d\u202eog")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

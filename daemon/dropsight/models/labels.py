@@ -3,6 +3,8 @@
 import re
 from itertools import pairwise
 
+from dropsight.names import as_shown
+
 _NAMED = re.compile(r"\s*(?P<index>\d{1,9})(?P<mark>\s*[:,\t]|\s)\s*(?P<name>.*\S)\s*", re.ASCII)
 
 
@@ -10,8 +12,13 @@ def read_labels(text: str) -> tuple[str, ...]:
     """Read a name a line, in class order, or by the index before each name ("0 cat", "1: dog").
 
     Numbers with no more than a space behind them, that are no such indices, belong to the names ("7 up").
-    Raises ValueError for indices of which one is missing or there twice.
+    Signs that would act on a terminal stand as escapes. Raises ValueError for indices of which one is missing
+    or there twice.
     """
+    return tuple(map(as_shown, _names(text)))
+
+
+def _names(text: str) -> tuple[str, ...]:
     lines = text.lstrip("\ufeff").rstrip().splitlines()
     found = [_NAMED.fullmatch(line) for line in lines if line.strip()]
     named = [(int(each["index"]), each["name"]) for each in found if each]
