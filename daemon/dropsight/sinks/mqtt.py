@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 # A connection that held for so long was a good one: the next pause is a short one again.
 GOOD_SECONDS = 60.0
+_ANSWER_SECONDS = 10.0
 
 
 class MqttStatus(msgspec.Struct, frozen=True):
@@ -231,16 +232,32 @@ class Publisher:
 
 
 def try_broker(settings: Mqtt, device: str, *, state: Path, credential: str | None = None) -> Protocol:
-    """Connect, say nothing, leave; return the version of MQTT that was spoken; raises SinkError.
+    """Connect, say one word, leave; return the version of MQTT that was spoken; raises SinkError.
 
-    The will goes where the daemon's does, which the broker may refuse, but says nothing: it is empty.
+    The will goes where the daemon's does, which the broker may refuse, but says nothing: it is empty. The
+    word goes where answers to commands do: nobody takes it for a record, or for the daemon's own state.
     """
+    topics = Topics.of(settings.base_topic, device)
     connection, protocol = connect(
         Broker.of(settings, credential=credential),
         protocols(settings.protocol),
         client_id=guest_id(settings, state),
-        will=(Topics.of(settings.base_topic, device).availability, b""),
+        will=(topics.availability, b""),
         keepalive=settings.keepalive,
     )
-    connection.close()
+    try:
+        _say_one_word(connection, topics.response)
+    finally:
+        connection.close()
     return protocol
+
+
+def _say_one_word(connection: Connection, topic: str) -> None:
+    """Raise SinkError where the broker says that it does not take it; brokers of 3.1.1 have no way to."""
+    mid = connection.publish(topic, b'{"command":"check","ok":true}', qos=1)
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while mid is not None and mid not in connection.acknowledged(timeout=deadline - time.monotonic()):
+        if time.monotonic() > deadline:
+            raise SinkError(f"no acknowledgement of a message to {topic}")
+    if mid in connection.refused:
+        raise SinkError(f"the broker does not take messages to {topic}: {connection.refused[mid]}")
