@@ -95,6 +95,16 @@ def test_a_file_that_cannot_be_read_shows_with_its_reason(house: House, window: 
     assert window.complaints == []
 
 
+def test_files_that_are_ignored_are_named_among_the_facts(house: House, window: Window) -> None:
+    (house.inbox / "a.heic").touch()
+    (house.inbox / "b.part").touch()
+    (house.inbox / "linked").symlink_to(SAMPLES)
+    house.ask("rescan")
+    facts = window.page.locator("#system dl")
+    expect(facts).to_contain_text(".heic 1", timeout=60_000)
+    expect(facts).to_contain_text("linked (a link to a folder)")
+
+
 def test_filters_take_away_and_bring_back_and_new_images_obey_them(house: House, window: Window) -> None:
     page = window.page
     drop_three(house, page)

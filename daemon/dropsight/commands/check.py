@@ -15,7 +15,7 @@ from dropsight.commands.settings import find_config, settings, system_file
 from dropsight.config import Config, Mqtt, Web, host_and_port, open_to_all, password, stored_password, token
 from dropsight.config.environment import unknown_variables
 from dropsight.daemon.engine import open_engine
-from dropsight.daemon.folders import passed_by, try_folders
+from dropsight.daemon.folders import ignored, passed_by, try_folders
 from dropsight.errors import DropsightError, ModelError
 from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
@@ -95,6 +95,8 @@ class _Check:
         _say("ok", "folders", f"{told}; run makes {', '.join(made)}" if made else told)
         for text in passed_by(self._config):
             _say("ok", "folders", text)
+        for text in ignored(self._config).lines():
+            _say("warn", "folders", text)
         for inbox in inboxes:
             if inbox in missing:
                 _say("warn", "folders", f"{inbox} is not there: run makes it ({missing[inbox]})")

@@ -1,10 +1,12 @@
 """The folders of the config: made, and tried before anything depends on them."""
 
+import contextlib
 import errno
 import glob
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -14,8 +16,11 @@ from dropsight.config import Config
 from dropsight.errors import ConfigError, StoreError, is_passing, reason
 from dropsight.names import as_text
 from dropsight.service.dropfolder import DropFolder, inode
+from dropsight.service.ignored import Ignored, Tally, together
 
 log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0
 
 
 # Where disks are mounted by whoever plugs them in.
@@ -93,6 +98,18 @@ def passed_by(config: Config) -> list[str]:
         for folder in folders
         for path in folder.excluded
     ]
+
+
+def ignored(config: Config) -> Ignored:
+    """Look at what is passed by in the inboxes, for a few seconds at most."""
+    found: list[Ignored] = []
+    until = time.monotonic() + LOOK_SECONDS
+    for folder in _opened(config):
+        tally = Tally()
+        with contextlib.suppress(OSError):
+            any(time.monotonic() > until for _ in folder.entries(tally=tally))
+        found.append(tally.ignored())
+    return together(found)
 
 
 def _opened(config: Config) -> list[DropFolder]:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from dropsight.service.ignored import Ignored
+
 
 class Lying(msgspec.Struct, frozen=True):
     """What lies in the watched folders and is not on record, as of the last walk and what was finished since.
@@ -15,6 +17,7 @@ class Lying(msgspec.Struct, frozen=True):
     images: int = 0
     counting: bool = False
     seconds_left: float | None = None
+    ignored: Ignored = Ignored()
 
     def at(self, images_per_second: float) -> "Lying":
         """Return the same with the time that it takes at this speed; 0 where none is known."""

@@ -14,6 +14,7 @@ from dropsight.errors import refusal
 from dropsight.images.opening import ImageFile, open_image
 from dropsight.names import as_text
 from dropsight.service.beneath import Top, open_folder
+from dropsight.service.ignored import Tally
 from dropsight.service.naming import Naming, is_date, naming
 
 # Below a watched folder; a camera's dates take three or four.
@@ -113,7 +114,11 @@ class DropFolder:
         # Trash, thumbnails and older versions; and where rsync and the like keep what is not whole yet.
         if any(map(self._ignored.match, self.relative(folder).split(os.sep))):
             return False
-        return not any(folder == ours or folder.startswith(ours + os.sep) for ours in self.excluded)
+        return not self.is_ours(folder)
+
+    def is_ours(self, folder: str) -> bool:
+        """Whether this is one of our own folders, or within one."""
+        return any(folder == ours or folder.startswith(ours + os.sep) for ours in self.excluded)
 
     def is_beyond(self, folder: str) -> bool:
         """Whether this folder lies deeper than is looked, or its path is longer than can be opened."""
@@ -153,12 +158,16 @@ class DropFolder:
         return (entry.path for entry in self.entries())
 
     def entries(
-        self, start: str | None = None, *, told: Callable[[str, OSError | None], None] = lambda *_: None
+        self,
+        start: str | None = None,
+        *,
+        told: Callable[[str, OSError | None], None] = lambda *_: None,
+        tally: Tally | None = None,
     ) -> Iterator[os.DirEntry[str]]:
         """Walk the images at or below `start` lazily; symbolic links to folders are not followed.
 
         Folders that vanish on the way are skipped; one that cannot be read raises OSError at the root only.
-        Of each, `told` hears whether it could be read.
+        Of each, `told` hears whether it could be read; what is passed by is counted by `tally`.
         """
         with self.inbox.inside():
             pending = [start or self.root]
@@ -168,21 +177,34 @@ class DropFolder:
             if ours and inode(folder) in ours:  # mounted here once more
                 continue
             if not self.reaches(folder):
-                if self.is_beyond(folder):
-                    told(folder, OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)))
+                self._pass_by(folder, told, tally)
                 continue
             try:
                 with os.scandir(folder) as entries:
                     told(folder, None)
-                    for entry in entries:
-                        if entry.is_dir(follow_symlinks=False):
-                            pending.append(entry.path)
-                        elif self.wants(entry.path):
-                            yield entry
+                    yield from self._sort(entries, pending, tally)
             except OSError as error:
                 if folder == self.root:
                     raise
                 told(folder, error)
+
+    def _pass_by(self, folder: str, told: Callable[[str, OSError | None], None], tally: Tally | None) -> None:
+        if self.is_beyond(folder):
+            told(folder, OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)))
+        elif tally and self.settings.recursive and not self.is_ours(folder):
+            tally.folder(folder)
+
+    def _sort(
+        self, entries: Iterable[os.DirEntry[str]], pending: list[str], tally: Tally | None
+    ) -> Iterator[os.DirEntry[str]]:
+        """Yield the images; have folders wait for their turn."""
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(entry.path)
+            elif self.names_image(entry.name):
+                yield entry
+            elif tally:
+                tally.file(entry)
 
 
 def inode(path: str) -> tuple[int, int] | None:

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+import msgspec
+
 from dropsight import crashpoints
 from dropsight.errors import ConfigError, MachineError, StoreError, reason
 from dropsight.names import as_text
@@ -19,6 +21,7 @@ from dropsight.service.clock import Clock
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.finding import Finding
 from dropsight.service.heartbeats import Heartbeats
+from dropsight.service.ignored import Ignored, Tally, together
 from dropsight.service.lineup import Choice
 from dropsight.service.refusals import Beyond, Refusals
 from dropsight.service.troubles import Troubles
@@ -65,6 +68,7 @@ class Scanner:
         self._next_walk = dict.fromkeys(folders, 0.0)
         self._next_try = dict.fromkeys(folders, math.inf)
         self._away: dict[DropFolder, str] = {}
+        self._ignored: dict[DropFolder, Ignored] = {}
         self._arrived: deque[tuple[DropFolder, str]] = deque()
         self._due = threading.Event()
         backlog.gave_way = self._due.set
@@ -179,7 +183,8 @@ class Scanner:
 
     def lying(self) -> Lying:
         """How much lies in the folders. From any thread."""
-        return lying(self._censuses.values(), waiting=self._backlog.counters().waiting)
+        found = lying(self._censuses.values(), waiting=self._backlog.counters().waiting)
+        return msgspec.structs.replace(found, ignored=together(list(self._ignored.values())))
 
     def _choose(self, choice: Choice[str], folder: DropFolder, start: str | None, closed: list[str]) -> None:
         """Look at all that is there; a long walk begins with the first in line of what it has found."""
@@ -220,13 +225,15 @@ class Scanner:
                 if isinstance(error, PermissionError):
                     closed.append(path)
 
-        for entry in folder.entries(start, told=told):
+        tally = Tally()
+        for entry in folder.entries(start, told=told, tally=tally):
             self.heartbeats.beat(NAME)
             crashpoints.reach("in_walk")
             if (since := self._seen(folder, entry)) is not None:
                 yield since, entry.path
         if start is None:
             self._beyond.found(folder, beyond, example)
+            self._ignored[folder] = tally.ignored()
 
     def _seen(self, folder: DropFolder, entry: os.DirEntry[str]) -> float | None:
         """Return since when it has been here, in monotonic seconds; None where it is to be passed by."""

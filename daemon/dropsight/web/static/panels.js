@@ -174,6 +174,10 @@ function showSystem({ status, streams }) {
     ["Version", status.version],
     ["Dashboards", count(streams)],
   ];
+  const { files = {}, linked = [] } = stats.folders.ignored ?? {};
+  const ignored = Object.entries(files).map(([kind, number]) => `${kind} ${count(number)}`);
+  ignored.push(...linked.map((path) => `${path} (a link to a folder)`));
+  if (ignored.length) facts.push(["Ignored", ignored.join(", ")]);
   if (model.instead_of.length) facts.splice(1, 0, ["Fallback", model.instead_of.join("; ")]);
   reconcile(byId("system").querySelector("dl"), facts.flatMap(([name, value]) => [["dt", name, name], ["dd", name, value]]), {
     key: ([kind, name]) => `${kind} ${name}`,
