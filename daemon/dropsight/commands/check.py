@@ -107,6 +107,8 @@ class _Check:
         spec = engine.plan.spec
         proved = f", {len(spec.golden)} golden images right" if spec.golden else ""
         _say("ok", "model", f"{spec.name}, {spec.quantization}, {len(spec.labels)} classes{proved}")
+        for fault in spec.faults:
+            _say("warn", "model", fault)
         for reason in engine.instead_of:
             _say("warn", "model", f"a fallback, because {reason}")
         return engine

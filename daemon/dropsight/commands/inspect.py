@@ -25,6 +25,8 @@ def inspect(model: str | None, *, config: Path | None, as_json: bool) -> None:
     spec = opened.spec
     for reason in reasons:
         print(f"dropsight: falling back to {spec.path}, because {reason}", file=sys.stderr)
+    for fault in spec.faults:
+        print(f"dropsight: {spec.path}: {fault}", file=sys.stderr)
     if as_json:
         encoded = msgspec.json.encode(spec, enc_hook=str)
         sys.stdout.buffer.write(msgspec.json.format(encoded, indent=2) + b"\n")

@@ -15,7 +15,7 @@ from dropsight.records import Normalization
 
 _ETC = Path("/etc")
 # The unit has TasksMax=2048; XNNPACK ends the process where it gets no thread.
-_MOST_THREADS = 512
+MOST_THREADS = 512
 MOST_WATCHES = 256
 SCHEMES = ("mqtt", "mqtts", "ws", "wss", "mqtt+unix")
 _UNQUOTED = "has a /, ? or # in its password; write it as %2F, %3F or %23, or use mqtt.password_file"
@@ -140,8 +140,8 @@ def _normalization(norm: Normalization) -> Iterator[Fault]:
 
 def _threads(config: Config) -> Iterator[Fault]:
     each, workers = config.model.threads, config.inference.workers
-    if each != "auto" and workers != "auto" and each * workers > _MOST_THREADS:
-        text = f"times inference.workers makes {each * workers} threads; give at most {_MOST_THREADS} in all"
+    if each != "auto" and workers != "auto" and each * workers > MOST_THREADS:
+        text = f"times inference.workers makes {each * workers} threads; give at most {MOST_THREADS} in all"
         yield Fault(("model", "threads"), text, also=(("inference", "workers"),))
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from dropsight.config import Config
+from dropsight.config.rules import MOST_THREADS
 from dropsight.daemon.proved import Proved
 from dropsight.daemon.resources import interpreters
-from dropsight.errors import ImageError, ModelError
+from dropsight.errors import ConfigError, ImageError, ModelError
 from dropsight.images.opening import Bounds, open_image
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Plan
@@ -36,16 +37,20 @@ def open_engine(config: Config, known: Proved | None = None) -> Engine:
 
     A model that is not known is tried in a process of its own first.
 
-    Raises ModelError where no model can be loaded, or its golden images come out wrong.
+    Raises ModelError where no model can be loaded, or its golden images come out wrong; ConfigError for
+    more threads in all than the service may have.
     """
     settings = config.model
     threads = 1 if settings.threads == "auto" else settings.threads
     said = Said(settings.labels, settings.normalization)
+    _bound_threads(threads, workers(config))
     known = known or Proved(None)
     paths = (settings.path, *settings.fallback)
     model, reasons = open_first(paths, said=said, threads=threads, trial=known.trial(said, threads))
     if reasons:
         log.warning("falling back to %s, because %s", model.spec.path, "; ".join(reasons))
+    for fault in model.spec.faults:
+        log.warning("%s: %s", model.spec.path, fault)
     if kernels := model.spec.kernels:
         log.log(
             logging.WARNING if kernels.fault else logging.INFO, "%s: kernels: %s", model.spec.name, kernels
@@ -59,6 +64,15 @@ def open_engine(config: Config, known: Proved | None = None) -> Engine:
     for golden in plan.spec.golden:
         _prove(golden, model, plan)
     return Engine(plan, plan.in_a_hurry(), models, reasons)
+
+
+def _bound_threads(each: int, count: int) -> None:
+    """The config cannot know how many workers "auto" makes of this machine's cores."""
+    if each * count > MOST_THREADS:
+        text = f"model.threads: {each} for each of {count} workers makes {each * count} threads"
+        raise ConfigError(
+            [f"{text}; give fewer, or inference.workers: at most {MOST_THREADS} are possible in all"]
+        )
 
 
 def workers(config: Config) -> int:

@@ -1,11 +1,11 @@
 """Getting the daemon up: at once, or when the disk lets it; after a rescue, where the journal is damaged."""
 
-import gc
 import logging
 
 from dropsight.config import Config
 from dropsight.daemon.assembly import Daemon
 from dropsight.daemon.reloading import Reread
+from dropsight.daemon.resources import give_memory_back
 from dropsight.errors import ConfigError, DamagedError, InUseError, ModelError, StoreError
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.notify import notify
@@ -42,7 +42,7 @@ def serve(
         config, former = successor, daemon.config
         # Its parts hold each other: connections and interpreters would stay until the collector comes.
         del daemon
-        gc.collect()
+        give_memory_back()
 
 
 def open_daemon(

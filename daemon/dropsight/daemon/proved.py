@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dropsight.models.describing import Said
-from dropsight.models.registry import locate
+from dropsight.models.registry import locate, signature, signatures
 from dropsight.models.trial import TRIAL_SECONDS, try_model
 from dropsight.service.notify import notify
 
@@ -70,16 +70,7 @@ class Proved:
 
 def _key(model: Path, threads: int) -> str:
     """Return what changes with every write to the model, and with what opens it."""
-    files = sorted(each for each in model.rglob("*") if each.is_file()) if model.is_dir() else [model]
-    facts = [str(threads), os.uname().machine, *map(_signature, files)]
+    facts = [str(threads), os.uname().machine, *signatures(model)]
     origins = (found.origin for name in _RUNTIMES if (found := find_spec(name)))
-    facts += [_signature(Path(origin)) for origin in origins if origin]
+    facts += [signature(Path(origin)) for origin in origins if origin]
     return sha256("\n".join(facts).encode(errors="surrogateescape")).hexdigest()
-
-
-def _signature(file: Path) -> str:
-    try:
-        stat = file.stat()
-    except OSError:
-        return f"{file} -"
-    return f"{file} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"

@@ -1,6 +1,7 @@
 """Memory, cores and the log, as the config asks for them."""
 
 import ctypes
+import gc
 import os
 import resource
 
@@ -42,6 +43,14 @@ def share_memory() -> None:
         mallopt(_M_ARENA_MAX, 2)
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def give_memory_back() -> None:
+    """Let go of what is used no more: freed in the midst of a heap, it would stay with the process."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
 
 
 def raise_descriptor_limit() -> None:

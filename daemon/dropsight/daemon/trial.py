@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from dropsight.models.spec import ModelSpec
+from dropsight.models.trial import STARVED
 from dropsight.service.inhand import Verdict
 from dropsight.service.watchdog import interval_seconds
 
@@ -16,7 +17,6 @@ log = logging.getLogger(__name__)
 TRIAL_SECONDS = 120.0
 # What an interpreter of Python and a model take without any picture.
 _LEAST_BYTES = 512 * 2**20
-_STARVED = (b"MemoryError", b"bad_alloc", b"not enough memory", b"Cannot allocate memory")
 
 
 def tried(path: str, spec: ModelSpec, *, room: int | None = None) -> Verdict:
@@ -37,7 +37,7 @@ def tried(path: str, spec: ModelSpec, *, room: int | None = None) -> Verdict:
         except subprocess.TimeoutExpired:
             process.kill()
             return "died"
-    if process.returncode == -signal.SIGKILL or any(word in said for word in _STARVED):
+    if process.returncode == -signal.SIGKILL or any(word in said for word in STARVED):
         return "starved"
     return "died" if process.returncode < 0 else "survived"
 

@@ -8,7 +8,7 @@ import numpy as np
 from dropsight.bounded import LABELS_BYTES, read_bounded
 from dropsight.errors import ModelError
 from dropsight.models.labels import read_labels
-from dropsight.models.sidecar import Golden, Sidecar, read_sidecar, sidecar_path
+from dropsight.models.sidecar import Golden, Sidecar, check_normalization, read_sidecar, sidecar_path
 from dropsight.models.spec import TensorSpec
 from dropsight.records import Normalization
 
@@ -94,6 +94,7 @@ def _normalization(
     if said.normalization:
         return said.normalization, "config"
     if metadata:
+        check_normalization(metadata, f"{path} (metadata)")
         return metadata, "metadata"
     if sidecar.normalization:
         return sidecar.normalization, str(sidecar_path(path))

@@ -1,6 +1,7 @@
 """Keras models: .keras and legacy .h5; needs TensorFlow."""
 
 import re
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,20 @@ _OLDEST = (3, 11, 3)
 _UNLOADABLE = (ValueError, TypeError, OSError, KeyError, AttributeError, ImportError, RuntimeError)
 
 
-def open_keras(path: Path, *, said: Said, threads: int) -> TensorFlowModel:  # noqa: ARG001 - TensorFlow's own
+def open_keras(
+    path: Path,
+    *,
+    said: Said,
+    threads: int,  # noqa: ARG001 - TensorFlow's own
+    agree: Callable[[], None],
+) -> TensorFlowModel:
     """Load a classifier, sequential, functional or subclassed; raises ModelError."""
     tf = tensorflow(path)
     keras = import_module("keras")
     _check_version(path, str(keras.__version__))
     try:
         model = keras.models.load_model(path, compile=False)
+        agree()
         shape = _input_shape(model)
         wanted = tf.TensorSpec(shape, tf.float32)
         function = tf.function(lambda batch: model(batch, training=False))

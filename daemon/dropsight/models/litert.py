@@ -1,9 +1,10 @@
 """TFLite models, by whichever interpreter is installed: LiteRT, tflite-runtime or TensorFlow's own."""
 
+import math
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -159,13 +160,16 @@ def values_of(output: TensorSpec) -> Scores | None:
     return dequantize(np.arange(256, dtype=np.uint8).view(output.dtype), output)
 
 
-def open_tflite(path: Path, *, said: Said, threads: int) -> LiteRTModel:
+def open_tflite(
+    path: Path, *, said: Said, threads: int, agree: Callable[[], None] = lambda: None
+) -> LiteRTModel:
     """Load a .tflite classifier; raises ModelError."""
     runtime, interpreter_class = _runtime(path)
     try:
         content = read_bounded(path, MODEL_BYTES)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    agree()
     if not is_whole(content):
         raise ModelError(f"{path}: the TFLite interpreter cannot load it: the file is damaged or cut short")
     source = _Source(path, content, runtime, interpreter_class, threads)
@@ -194,7 +198,7 @@ def _spec(source: _Source, interpreter: Interpreter, said: Said) -> ModelSpec:
             f"{path}: no image classifier: {len(inputs)} inputs and {len(outputs)} outputs, not one of each"
         )
     tensor, output = _tensor(inputs[0]), _tensor(outputs[0])
-    _check_shapes(path, tensor, output)
+    _check_tensors(path, tensor, output)
     file = read_tflite(source.content)
     description = describe(
         path,
@@ -220,11 +224,12 @@ def _spec(source: _Source, interpreter: Interpreter, said: Said) -> ModelSpec:
         normalization_from=description.normalization_from,
         temperature=description.temperature,
         golden=description.golden,
+        faults=file.faults,
         kernels=source.kernels(interpreter),
     )
 
 
-def _check_shapes(path: Path, tensor: TensorSpec, output: TensorSpec) -> None:
+def _check_tensors(path: Path, tensor: TensorSpec, output: TensorSpec) -> None:
     if len(tensor.shape) != 4 or tensor.shape[3] not in {1, 3} or min(tensor.shape[1:]) < 1:
         raise ModelError(
             f"{path}: no image classifier: its input is {list(tensor.shape)}, "
@@ -234,6 +239,9 @@ def _check_shapes(path: Path, tensor: TensorSpec, output: TensorSpec) -> None:
         raise ModelError(
             f"{path}: no image classifier: its output is {list(output.shape)}, not [batch, classes]"
         )
+    for each in (tensor, output):
+        if not 0 <= each.scale < math.inf:
+            raise ModelError(f"{path}: the file is damaged: the scale of {each.name} is {each.scale:g}")
 
 
 def _classes(output: TensorSpec, file: TFLiteFile) -> int:

@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -14,20 +15,29 @@ BACKENDS: dict[str, str] = {
     "keras": "dropsight.models.keras:open_keras",
     "saved_model": "dropsight.models.savedmodel:open_saved_model",
 }
-"""Format to "module:function" taking (path, said=, threads=); a new backend is one file and one line."""
+"""Format to "module:function" as open_model, of a Path; a new backend is one file and one line."""
 
 BUILTIN = "builtin:"
 BUILTINS = {"efficientnet_lite0": "efficientnet_lite0_int8.tflite"}
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-def open_model(path: str | Path, *, said: Said | None = None, threads: int = 1) -> Model:
-    """Open a model of any known format; raises ModelError naming path, fault and way out."""
+def open_model(
+    path: str | Path,
+    *,
+    said: Said | None = None,
+    threads: int = 1,
+    agree: Callable[[], None] = lambda: None,
+) -> Model:
+    """Open a model of any known format; raises ModelError naming path, fault and way out.
+
+    `agree` is called once it is read, before its bytes are interpreted where the backend allows for it.
+    """
     file = locate(path)
     kind = format_of(file)
     module, _, function = BACKENDS[kind].partition(":")
     opener: Callable[..., Model] = getattr(import_module(module), function)
-    return opener(file, said=said or Said(), threads=threads)
+    return opener(file, said=said or Said(), threads=threads, agree=agree)
 
 
 def open_first(
@@ -40,18 +50,41 @@ def open_first(
     """Open the first that can be loaded; return it with the reasons why those before it could not.
 
     `trial` is called before each that is there, and raises ModelError for one that is not to be opened.
+    What it was called for is what is opened: ModelError where another came into its place meanwhile.
     Raises ModelError with a line a reason where none can.
     """
     refusals: list[ModelError] = []
     for path in paths:
         try:
-            format_of(locate(path))
+            file = locate(path)
+            format_of(file)
+            agree = partial(_refuse_another, file, signatures(file))
             trial(path)
-            return open_model(path, said=said, threads=threads), [str(error) for error in refusals]
+            opened = open_model(path, said=said, threads=threads, agree=agree)
+            return opened, [str(error) for error in refusals]
         except ModelError as error:
             refusals.append(error)
     none_exists = all(isinstance(error, NoSuchModelError) for error in refusals)
     raise (NoSuchModelError if none_exists else ModelError)("\n".join(map(str, refusals)))
+
+
+def _refuse_another(model: Path, tried: list[str]) -> None:
+    if signatures(model) != tried:
+        raise ModelError(f"{model}: it was replaced while it was tried: try again when it stays as it is")
+
+
+def signatures(model: Path) -> list[str]:
+    """Return what changes with every write to a model, a line a file."""
+    files = sorted(each for each in model.rglob("*") if each.is_file()) if model.is_dir() else [model]
+    return [signature(file) for file in files]
+
+
+def signature(file: Path) -> str:
+    try:
+        stat = file.stat()
+    except OSError:
+        return f"{file} -"
+    return f"{file} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
 
 def locate(path: str | Path) -> Path:

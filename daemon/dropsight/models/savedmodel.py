@@ -1,5 +1,6 @@
 """SavedModel folders, from Keras's `export` and from `tf.saved_model.save`; needs TensorFlow."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,18 @@ from dropsight.models.tf_graph import TensorFlowModel, build, tensorflow
 SIGNATURES = ("serving_default", "serve")
 
 
-def open_saved_model(path: Path, *, said: Said, threads: int) -> TensorFlowModel:  # noqa: ARG001 - its own
+def open_saved_model(
+    path: Path,
+    *,
+    said: Said,
+    threads: int,  # noqa: ARG001 - its own
+    agree: Callable[[], None],
+) -> TensorFlowModel:
     """Load a classifier; raises ModelError."""
     tf = tensorflow(path)
     try:
         loaded = tf.saved_model.load(str(path))
+        agree()
     except (ValueError, OSError, RuntimeError, tf.errors.OpError) as error:
         raise ModelError(
             f"{path}: TensorFlow cannot load it: {' '.join(str(error).split())[:500]}"

@@ -7,6 +7,7 @@ golden:                       # images beside the sidecar that the model must ge
   - {image: cat.jpg, class: tabby, confidence: 0.9, tolerance: 0.1}
 """
 
+import math
 from pathlib import Path
 
 import msgspec
@@ -60,13 +61,18 @@ def read_sidecar(model: Path) -> Sidecar | None:
         ) from error
     if not 0 < sidecar.temperature < float("inf"):
         raise ModelError(f"{path}: temperature must be above 0")
+    if not all(math.isfinite(each.tolerance) for each in sidecar.golden):
+        raise ModelError(f"{path}: a golden image's tolerance must be a finite number")
     if sidecar.normalization:
         check_normalization(sidecar.normalization, str(path))
     return sidecar
 
 
 def check_normalization(normalization: Normalization, where: str) -> None:
-    """Raise ModelError unless there is one value, or one a channel, and every std is above 0."""
-    sound = all(len(values) in {1, 3} for values in (normalization.mean, normalization.std))
-    if not (sound and all(value > 0 for value in normalization.std)):
-        raise ModelError(f"{where}: normalization wants 1 or 3 numbers in mean and in std, std above 0")
+    """Raise ModelError unless there is one finite value, or one a channel, and every std is above 0."""
+    mean, std = normalization.mean, normalization.std
+    sound = {len(mean), len(std)} <= {1, 3} and all(map(math.isfinite, (*mean, *std)))
+    if not (sound and min(std) > 0):
+        raise ModelError(
+            f"{where}: normalization wants 1 or 3 finite numbers in mean and in std, std above 0"
+        )

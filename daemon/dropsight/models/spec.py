@@ -58,6 +58,7 @@ class ModelSpec:
     """`activation` is the graph's last word: probabilities after softmax or logistic, logits after none.
 
     `temperature` comes from the model's sidecar; the `*_from` fields say where a fact was found.
+    `faults` say what the model brings along that cannot be read, and was done without.
     `kernels` is None where the backend has no choice of them, or does not tell.
     """
 
@@ -76,6 +77,7 @@ class ModelSpec:
     normalization_from: str
     temperature: float = 1.0
     golden: tuple[Golden, ...] = ()
+    faults: tuple[str, ...] = ()
     kernels: Kernels | None = None
 
     @property

@@ -34,16 +34,20 @@ _NO_ZIP = (*DAMAGE, zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError,
 
 @dataclass(frozen=True, slots=True)
 class TFLiteFile:
-    """`normalization` and `labels`, the text, are the metadata's, None where it has none."""
+    """`normalization` and `labels`, the text, are the metadata's, None where it has none.
+
+    `faults` say what of them is there and cannot be read.
+    """
 
     activation: Activation
     integer_graph: bool
     normalization: Normalization | None
     labels: str | None
+    faults: tuple[str, ...] = ()
 
 
 def read_tflite(data: bytes) -> TFLiteFile:
-    """Read a file that an interpreter has accepted; what is damaged beside the graph reads as absent."""
+    """Read a file that an interpreter has accepted; what is damaged beside the graph is a fault in it."""
     model = Fields.root(data)
     codes = [
         max(code.number(_DEPRECATED_CODE, byte=True), code.number(_CODE))
@@ -52,17 +56,13 @@ def read_tflite(data: bytes) -> TFLiteFile:
     subgraph = next(model.tables(_SUBGRAPHS))
     operators = list(subgraph.tables(_OPERATORS))
     kinds = [codes[operator.number(_OPCODE_INDEX)] for operator in operators]
-    try:
-        metadata = _metadata(model)
-        normalization = _normalization(metadata) if metadata else None
-        labels = _labels(metadata, data) if metadata else None
-    except DAMAGE:
-        normalization = labels = None
+    normalization, labels, faults = _described(model, data)
     return TFLiteFile(
         activation=_activation(operators, kinds, subgraph.integers(_SUBGRAPH_OUTPUTS)),
         integer_graph=_QUANTIZE in kinds[:1],
         normalization=normalization,
         labels=labels,
+        faults=faults,
     )
 
 
@@ -104,6 +104,20 @@ def _activation(operators: list[Fields], kinds: list[int], outputs: list[int]) -
     return "none"
 
 
+def _described(model: Fields, data: bytes) -> tuple[Normalization | None, str | None, tuple[str, ...]]:
+    """Return normalization and labels of the metadata, and what cannot be read."""
+    try:
+        metadata = _metadata(model)
+        normalization = _normalization(metadata) if metadata else None
+        names = _label_files(metadata) if metadata else []
+    except DAMAGE:
+        return None, None, ("its metadata are damaged: no labels or normalization are taken from them",)
+    try:
+        return normalization, _labels(names, data) if names else None, ()
+    except _NO_ZIP as error:
+        return normalization, None, (f"{names[0]}, the labels in its metadata, cannot be read: {error}",)
+
+
 def _metadata(model: Fields) -> Fields | None:
     """Return the subgraph's metadata, the TFLITE_METADATA buffer's own flatbuffer."""
     entry = next((entry for entry in model.tables(_METADATA) if entry.text(0) == "TFLITE_METADATA"), None)
@@ -119,23 +133,23 @@ def _normalization(metadata: Fields) -> Normalization | None:
             options = unit.table(_OPTIONS)
             if options and unit.number(_OPTIONS_TYPE, byte=True) == _NORMALIZATION_OPTIONS:
                 mean, std = options.floats(0), options.floats(1)
-                if len(mean) in {1, 3} and len(std) in {1, 3} and all(value > 0 for value in std):
+                if mean and std:
                     return Normalization(tuple(mean), tuple(std))
     return None
 
 
-def _labels(metadata: Fields, data: bytes) -> str | None:
-    names = [
+def _label_files(metadata: Fields) -> list[str]:
+    return [
         file.text(_FILE_NAME)
         for tensor in metadata.tables(_OUTPUT_METADATA)
         for file in tensor.tables(_ASSOCIATED_FILES)
         if file.number(_FILE_TYPE, byte=True) in {_AXIS_LABELS, _VALUE_LABELS}
     ]
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for name in names:
-                if name in archive.namelist() and archive.getinfo(name).file_size <= LABELS_BYTES:
-                    return archive.read(name).decode("utf-8", "replace")
-    except _NO_ZIP:
-        pass
-    return None
+
+
+def _labels(names: list[str], data: bytes) -> str:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        name = next((name for name in names if name in archive.namelist()), names[0])
+        if archive.getinfo(name).file_size > LABELS_BYTES:
+            raise ValueError(f"it has more than {LABELS_BYTES} bytes")
+        return archive.read(name).decode("utf-8", "replace")

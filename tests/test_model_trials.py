@@ -1,0 +1,153 @@
+"""The process in which a model is tried before it is opened: whatever befalls it is that model's fault."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dropsight.config import Config, Inference, ModelSettings
+from dropsight.crashpoints import HANG_VARIABLE, RAISE_VARIABLE, VARIABLE
+from dropsight.daemon import engine
+from dropsight.errors import ConfigError, ModelError
+from dropsight.models.describing import Said
+from dropsight.models.registry import locate, open_first
+from dropsight.models.trial import REFUSED, try_model
+
+BUILTIN = locate("builtin:efficientnet_lite0")
+MIB = 2**20
+# Behind it lies the graph, before it the weights.
+GRAPH = 4_700_000
+MUTATIONS = 40
+# Each in a process forked from one that has everything imported.
+TRIALS = """
+import json, os, sys
+from dropsight.models import litert, trial
+codes = []
+for path in sys.argv[1:]:
+    pid = os.fork()
+    if not pid:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os._exit(trial.main([path, "1", "60", str(2**32), "", ""]))
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+print(json.dumps(codes))
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return Path(shutil.copy(BUILTIN, tmp_path / "m.tflite"))
+
+
+def refusal(model: Path, **bounds: float) -> str:
+    with pytest.raises(ModelError) as refused:
+        try_model(model, said=Said(), threads=1, **bounds)  # type: ignore[arg-type] # seconds, memory
+    return str(refused.value)
+
+
+def mutations(folder: Path) -> list[Path]:
+    """The built-in model with a few bytes of its graph changed; the same at every run."""
+    chance, content = random.Random(21), BUILTIN.read_bytes()  # noqa: S311 - not for secrets
+    made = []
+    for number in range(MUTATIONS):
+        mutated = bytearray(content)
+        for _ in range(chance.randint(1, 8)):
+            mutated[chance.randrange(GRAPH, len(content))] = chance.randrange(256)
+        made.append(folder / f"{number}.tflite")
+        made[-1].write_bytes(mutated)
+    return made
+
+
+def test_changed_bytes_of_a_model_make_it_sound_or_refused_or_end_the_trial_by_a_signal(
+    tmp_path: Path,
+) -> None:
+    """By no exception that nobody expected: it would end the daemon, were the trial passed by."""
+    models = mutations(tmp_path)
+    command = [sys.executable, "-P", "-c", TRIALS, *map(str, models)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    codes = dict(zip(models, json.loads(done.stdout), strict=True))
+    deadly = {-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGFPE}
+    assert set(codes.values()) <= {0, REFUSED, *deadly}, done.stderr
+    assert {0, REFUSED} <= set(codes.values())
+    for path in [path for path, code in codes.items() if code in deadly][:2]:
+        assert "ends the process that opens it by SIG" in refusal(path)
+
+
+def test_a_model_that_ends_its_trial_by_a_signal_is_refused_with_the_signal_s_name(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "in_trial")
+    assert refusal(model) == f"{model}: it ends the process that opens it by SIGSEGV: the file is damaged"
+
+
+def test_a_model_that_raises_what_nobody_expects_is_refused_with_its_words(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(RAISE_VARIABLE, "in_trial")
+    assert "it cannot be opened: OverflowError: a test" in refusal(model)
+
+
+def test_a_model_that_takes_too_long_to_open_is_refused(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HANG_VARIABLE, "in_trial")
+    assert refusal(model, seconds=1) == f"{model}: opening it takes longer than 1 s"
+
+
+def test_a_model_whose_tensors_want_gigabytes_is_refused_within_its_bound_of_memory(model: Path) -> None:
+    content = BUILTIN.read_bytes()
+    shape, absurd = (
+        b"".join(size.to_bytes(4, "little") for size in (1, side, side, 3)) for side in (224, 14_000)
+    )
+    assert content.count(shape) == 1
+    model.write_bytes(content.replace(shape, absurd))
+    told = refusal(model, memory=512 * MIB)
+    assert told == f"{model}: it takes more than the 512 MiB of memory that a model may have here"
+
+
+def test_a_trial_that_the_kernel_ends_for_want_of_memory_is_not_the_model_s_damage(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tried by a program that is killed as soon as it starts, as by the kernel that runs short."""
+    killed = tmp_path / "python"
+    killed.write_text("#!/bin/sh\nkill -KILL $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(killed))
+    told = refusal(model)
+    assert "the machine has too little memory now" in told
+    assert "damaged" not in told
+
+
+def test_a_model_that_is_replaced_after_its_trial_is_not_opened(model: Path, tmp_path: Path) -> None:
+    """What came into its place was never tried."""
+    other = Path(shutil.copy(BUILTIN, tmp_path / "other.tflite"))
+    fallback = Path(shutil.copy(BUILTIN, tmp_path / "fallback.tflite"))
+
+    def replaced(path: str | Path) -> None:
+        if Path(path) == model:
+            other.replace(path)
+
+    opened, (reason,) = open_first([model, fallback], trial=replaced)
+    assert opened.spec.path == fallback
+    assert reason == f"{model}: it was replaced while it was tried: try again when it stays as it is"
+
+
+def test_a_model_that_is_written_to_after_its_trial_is_not_opened(model: Path) -> None:
+    with pytest.raises(ModelError, match="replaced while it was tried"):
+        open_first([model], trial=lambda _: os.utime(model))
+
+
+def test_threads_in_all_are_bounded_where_the_machine_says_how_many_workers_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "interpreters", lambda: 16)
+    config = Config(model=ModelSettings(threads=64), inference=Inference(workers="auto"))
+    with pytest.raises(ConfigError) as refused:
+        engine.open_engine(config)
+    assert str(refused.value) == (
+        "model.threads: 64 for each of 16 workers makes 1024 threads; "
+        "give fewer, or inference.workers: at most 512 are possible in all"
+    )
