@@ -17,7 +17,8 @@ from daemons import PHOTOS, House, dropsight, running
 from dropsight.config import Watch
 from dropsight.crashpoints import VARIABLE
 from dropsight.errors import DropsightError
-from dropsight.service.backlog import LEFT_FOR_OTHERS, Backlog, Candidate
+from dropsight.service.backlog import LEFT_FOR_OTHERS, Backlog
+from dropsight.service.candidate import Candidate
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.inhand import InHand, Stage, Suspect
 from dropsight.service.starts import DEATHS

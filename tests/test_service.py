@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from brokers import wait_until
 from dropsight.config import Watch
-from dropsight.service.backlog import Candidate
+from dropsight.service.candidate import Candidate
 from dropsight.service.clock import Clock
 from dropsight.service.control import AT_ONCE, NAME, ControlServer, NotRunningError, ask
 from dropsight.service.dropfolder import DropFolder

@@ -22,7 +22,8 @@ from daemons import ROOT, SAMPLES, House, command
 from dropsight.config import Watch
 from dropsight.demo.show import RELOAD_SECONDS
 from dropsight.records import Record
-from dropsight.service.backlog import Backlog, Candidate
+from dropsight.service.backlog import Backlog
+from dropsight.service.candidate import Candidate
 from dropsight.service.census import Lying
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.recording import Finished, Recorded

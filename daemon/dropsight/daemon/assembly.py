@@ -29,7 +29,8 @@ from dropsight.daemon.trial import tried
 from dropsight.daemon.watching import Watching
 from dropsight.errors import ConfigError, MachineError, ModelError, StoreError
 from dropsight.names import as_json
-from dropsight.service.backlog import Backlog, Candidate
+from dropsight.service.backlog import Backlog
+from dropsight.service.candidate import Candidate
 from dropsight.service.clock import Clock
 from dropsight.service.control import ControlServer
 from dropsight.service.dropfolder import DropFolder

@@ -10,7 +10,7 @@ import msgspec
 
 from dropsight.errors import DamagedError, ImageError, MachineError, StoreError
 from dropsight.records import drop_id
-from dropsight.service.backlog import Candidate
+from dropsight.service.candidate import Candidate
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.keeping import Kept, KeptReader, News, digest_of_file
 

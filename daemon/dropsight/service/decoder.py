@@ -12,7 +12,8 @@ from dropsight.errors import ClosedError, ImageError
 from dropsight.images.opening import ImageFile
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Drop, Plan
-from dropsight.service.backlog import Backlog, Candidate
+from dropsight.service.backlog import Backlog
+from dropsight.service.candidate import Candidate
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inhand import InHand
 from dropsight.service.keeping import digest_of

@@ -21,7 +21,8 @@ from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Drop, Plan
 from dropsight.names import as_text
 from dropsight.records import encode
-from dropsight.service.backlog import Backlog, Candidate
+from dropsight.service.backlog import Backlog
+from dropsight.service.candidate import Candidate
 from dropsight.service.inhand import Suspect, Verdict
 from dropsight.service.recording import Finished, Outcome
 from dropsight.service.troubles import Troubles

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from dropsight.errors import ImageError
-from dropsight.service.backlog import Candidate
+from dropsight.service.candidate import Candidate
 
 Age: TypeAlias = Callable[[float], float]
 Writer = Literal["none", "present", "unknown"]

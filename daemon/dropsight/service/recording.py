@@ -10,7 +10,8 @@ import msgspec
 
 from dropsight.errors import DamagedError, ImageError, StoreError
 from dropsight.records import ErrorFacts, Expired, Failure, Record, decode, drop_id, status_of, with_total
-from dropsight.service.backlog import Backlog, Candidate
+from dropsight.service.backlog import Backlog
+from dropsight.service.candidate import Candidate
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.filing import clear_up
 from dropsight.service.keeping import Kept

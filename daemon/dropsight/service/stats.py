@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from dropsight.records import Failure, Latency, Record, Result
-from dropsight.service.backlog import Counters
 from dropsight.service.census import Lying
+from dropsight.service.counters import Counters
 from dropsight.service.latency import SLOTS, Distribution, LatencyHistogram, Percentiles
 
 STAGES = Latency.__struct_fields__

@@ -15,7 +15,7 @@ from dropsight.images.opening import ImageFile
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Answer, Drop, Plan, Prepared
 from dropsight.models.spec import Model
-from dropsight.service.backlog import Candidate
+from dropsight.service.candidate import Candidate
 from dropsight.service.inhand import Verdict
 from dropsight.service.readiness import Age
 from dropsight.service.recording import Finished
