@@ -22,7 +22,9 @@ from daemons import PHOTOS, House, dropsight, running
 from dropsight.config import Mqtt, password
 from dropsight.daemon.remote import Remote
 from dropsight.errors import DropsightError
+from dropsight.sinks.broker import Broker
 from dropsight.sinks.commands import LONGEST_COMMAND_BYTES
+from dropsight.sinks.connection import Connection
 from dropsight.sinks.topics import Topics
 
 SECRET = "hunter2 swordfish"  # noqa: S105 - of a test
@@ -283,6 +285,25 @@ def test_a_command_of_any_size_takes_no_memory_and_records_go_on(tmp_path: Path,
         order(broker, b'{"command": "rescan"}')
         wait_until(lambda: bool(subscriber.topics("command/response")))
         assert highest_memory_bytes(house) - before < 60_000_000
+
+
+@pytest.mark.broker
+def test_what_strangers_retain_under_our_topics_is_heard_to_a_bound(tmp_path: Path) -> None:
+    """A thousand messages of a megabyte are more than a small machine has."""
+    with mosquitto(tmp_path) as broker:
+        publish.multiple(
+            [(f"dropsight/test/thumbnail/{number}", bytes(900_000), 1, True) for number in range(40)],
+            hostname="127.0.0.1",
+            port=broker.port,
+        )
+        ours = Broker.of(Mqtt(url=broker.url))
+        connection = Connection(ours, "5", client_id="test", will=None, keepalive=60)
+        connection.open()
+        try:
+            found = connection.retained("dropsight/test/thumbnail/+")
+            assert 10 < len(found) < 20
+        finally:
+            connection.close()
 
 
 @pytest.mark.broker

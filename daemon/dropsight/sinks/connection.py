@@ -30,7 +30,7 @@ CONNECT_SECONDS = 30.0
 CONNACK_SECONDS: Mapping[Protocol, float] = {"5": 8.0, "3.1.1": 30.0}
 QUIET_SECONDS = 2.0
 CLOSED_SECONDS = 1.0
-MOST_RETAINED = 1_000
+MOST_RETAINED, MOST_RETAINED_BYTES = 1_000, 2**24
 _VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 # CONNACK reasons (MQTT 5, table 3-1) that say who we are is not good enough.
 _NOT_WELCOME = {0x85, 0x86, 0x87, 0x8A, 0x8C}
@@ -164,9 +164,12 @@ class Connection:
         a while. `began` is called with the numbers that the answers will have among what is `acknowledged`.
         """
         heard: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
+        left = MOST_RETAINED_BYTES  # whoever may publish there could have any number of a megabyte
 
         def on_message(_client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-            if message.retain and message.payload:
+            nonlocal left
+            if message.retain and message.payload and left > 0:
+                left -= len(message.payload)
                 heard.put((message.topic, bytes(message.payload)))
 
         for topic in filters:
