@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from brokers import free_port, wait_until
 from daemons import ROOT
@@ -31,6 +31,8 @@ class HomeAssistant:
     def __init__(self, folder: Path, *, broker: int, prefix: str = "homeassistant") -> None:
         self.port, self._folder = free_port(), folder
         self._process: subprocess.Popen[bytes] | None = None
+        self._socket: ClientConnection | None = None
+        self._asked = 0
         self._token = _token()
         (folder / ".storage").mkdir(parents=True)
         (folder / "configuration.yaml").write_text(
@@ -51,12 +53,14 @@ class HomeAssistant:
 
     def stop(self) -> None:
         """Have it write down what it knows, and end."""
+        self._hang_up()
         if self._process:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(60)
             self._process = None
 
     def kill(self) -> None:
+        self._hang_up()
         if self._process:
             self._process.kill()
             self._process.wait()
@@ -88,12 +92,15 @@ class HomeAssistant:
 
     def ask(self, kind: str, **more: Any) -> Any:
         """Send one order of its websocket API, and return the result."""
-        with connect(f"ws://127.0.0.1:{self.port}/api/websocket", max_size=None) as socket:
-            socket.recv(60)
-            socket.send(json.dumps({"type": "auth", "access_token": self._token}))
-            assert json.loads(socket.recv(60))["type"] == "auth_ok"
-            socket.send(json.dumps({"id": 1, "type": kind, **more}))
-            answer = json.loads(socket.recv(60))
+        if self._socket is None:
+            self._socket = connect(f"ws://127.0.0.1:{self.port}/api/websocket", max_size=None)
+            self._socket.recv(60)
+            self._socket.send(json.dumps({"type": "auth", "access_token": self._token}))
+            assert json.loads(self._socket.recv(60))["type"] == "auth_ok"
+            self._asked = 0
+        self._asked += 1
+        self._socket.send(json.dumps({"id": self._asked, "type": kind, **more}))
+        answer = json.loads(self._socket.recv(60))
         assert answer["success"], answer
         return answer["result"]
 
@@ -101,6 +108,11 @@ class HomeAssistant:
         """What it has to say of our messages."""
         log = (self._folder / "output.log").read_text()
         return [line for line in log.splitlines() if "mqtt" in line and "dropsight" in line]
+
+    def _hang_up(self) -> None:
+        if self._socket:
+            self._socket.close()
+            self._socket = None
 
     def _runs(self) -> bool:
         assert self._process

@@ -14,6 +14,8 @@ from paho.mqtt import publish
 from brokers import Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
 from discovery import faults
+from dropsight.config import Web
+from dropsight.daemon.dashboard import address_for_others
 from dropsight.sinks.discovery import MOST_CAMERAS, Discovery, Message
 from dropsight.sinks.homeassistant import Entities, farewell
 from dropsight.sinks.topics import Topics
@@ -342,6 +344,81 @@ def test_the_newest_picture_is_retained_at_most_once_a_second_and_goes_when_turn
             wait_until(lambda: messages(subscriber, topic)[-1] == b"")
             taken_back = {"platform": "image"}
             wait_until(lambda: told(subscriber)["front_picture"] == taken_back)
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("forgets", [True, False])
+def test_pictures_are_sent_anew_only_to_a_broker_that_has_forgotten_them(
+    tmp_path: Path,
+    forgets: bool,  # noqa: FBT001
+) -> None:
+    """To Home Assistant each is a new one, and fires what waits for one."""
+    front, back = "dropsight/test/thumbnail/front", "dropsight/test/thumbnail/back"
+    extra = "allow_anonymous true\n"
+    if not forgets:
+        extra += f"persistence true\npersistence_location {tmp_path}/\n"
+        extra += "autosave_on_changes true\nautosave_interval 1\n"
+    with (
+        mosquitto(tmp_path, extra=extra) as broker,
+        running(tmp_path, mqtt={"url": broker.url, "thumbnails": True}) as house,
+    ):
+        with Subscriber(broker.port, "#") as subscriber:
+            drop(house, "front", "a.jpg")
+            wait_until(lambda: bool(messages(subscriber, front)))
+        broker.kill()
+        broker.start()
+        with Subscriber(broker.port, "#") as subscriber:
+            drop(house, "back", "a.jpg")
+            wait_until(lambda: bool(messages(subscriber, back) and messages(subscriber, front)))
+            heard = [(topic, kept) for topic, _, kept in list(subscriber.messages) if topic == front]
+    # What comes because somebody subscribes is marked as retained.
+    assert (front, False) in heard if forgets else heard == [(front, True)]
+
+
+@pytest.mark.broker
+def test_what_was_told_as_waiting_is_told_as_done_before_the_stats_are_due(tmp_path: Path) -> None:
+    def last(subscriber: Subscriber) -> tuple[int, int]:
+        stats = json.loads(subscriber.topics("/stats")[-1])
+        return stats["counters"]["waiting"], stats["counters"]["done"]
+
+    with (
+        mosquitto(tmp_path) as broker,
+        Subscriber(broker.port, "#") as subscriber,
+        running(tmp_path, mqtt={"url": broker.url}, stats={"interval_seconds": 3600.0}) as house,
+    ):
+        house.ask("pause")
+        drop(house, "front", "a.jpg")
+        wait_until(lambda: house.counters()["waiting"] == 1)
+        house.ask("pause")
+        wait_until(lambda: last(subscriber) == (1, 0))
+        house.ask("resume")
+        wait_until(lambda: last(subscriber) == (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [
+        ("127.0.0.1:8080", None),
+        ("localhost:8080", None),
+        ("[::1]:8080", None),
+        ("192.0.2.7:8080", "http://192.0.2.7:8080/"),
+        ("[2001:db8::7]:80", "http://[2001:db8::7]:80/"),
+        ("pi.example:0", None),
+    ],
+)
+def test_home_assistant_is_given_the_address_of_a_dashboard_that_others_reach(
+    listen: str, address: str | None
+) -> None:
+    assert address_for_others(Web(listen=listen)) == address
+    known = Entities("x", Topics.of("dropsight", "x"), thumbnails=False, dashboard=lambda: address)
+    assert json.loads(known.of_device())["device"].get("configuration_url") == address
+
+
+def test_of_a_dashboard_on_all_addresses_it_is_given_one_that_is_no_wildcard() -> None:
+    assert address_for_others(None) is None
+    found = address_for_others(Web(listen="0.0.0.0:8080"))
+    assert found
+    assert "0.0.0.0" not in found  # noqa: S104 - what is not to be there
 
 
 @pytest.mark.broker
