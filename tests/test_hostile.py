@@ -92,7 +92,7 @@ def test_a_file_of_any_time_is_recorded_filed_and_found_again_after_a_kill(tmp_p
             assert house.ended() == -9
             for _ in range(2):
                 house.start()
-                wait_until(lambda: not house.waiting())
+                wait_until(lambda: not house.waiting() and len(house.records()) == 2 * len(ODD_SECONDS))
                 assert house.stop() == 0
         finally:
             house.kill()

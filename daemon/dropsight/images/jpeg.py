@@ -60,12 +60,9 @@ def decode(data: bytes, header: Header, scale: int) -> Decoded | None:
 
     Raises ImageError where damage leaves no picture at all.
     """
-    if simplejpeg is None:
+    if not _is_known(data):
         return None
     try:
-        colours = simplejpeg.decode_jpeg_header(data, strict=False)[2]
-        if colours not in {"Gray", "RGB", "YCbCr"}:
-            return None
         return Decoded(_pixels(data, header, scale, strict=True))
     except ValueError as error:
         complaint = str(error)
@@ -79,6 +76,18 @@ def decode(data: bytes, header: Header, scale: int) -> Decoded | None:
             return None
         raise Damage(_plain(str(error)), 1.0, is_cut=header.unended).error() from error
     return Decoded(pixels, None if harmless else _damage(complaint, pixels, header, scale))
+
+
+def _is_known(data: bytes) -> bool:
+    """Whether simplejpeg has names for what is in it, or complains of it."""
+    if simplejpeg is None:
+        return False
+    try:
+        return simplejpeg.decode_jpeg_header(data, strict=False)[2] in {"Gray", "RGB", "YCbCr"}
+    except KeyError:
+        return False
+    except ValueError:  # decoding tells more
+        return True
 
 
 def _pixels(data: bytes, header: Header, scale: int, *, strict: bool) -> Pixels:
