@@ -19,8 +19,11 @@ from websockets.sync.client import ClientConnection, connect
 from brokers import free_port, wait_until
 from daemons import ROOT
 
-PYTHON = Path(os.environ.get("DROPSIGHT_TEST_HA_PYTHON") or ROOT / ".venv-test-ha" / "bin" / "python")
-MISSING = f"no Home Assistant in {PYTHON.parent.parent.name}: scripts/test makes it where Python 3.13 is"
+OWN = ROOT / ".venv-test-ha"
+GIVEN = os.environ.get("DROPSIGHT_TEST_HA_PYTHON")
+PYTHON = Path(GIVEN or OWN / "bin" / "python")
+IS_THERE = bool(GIVEN) or (OWN / ".installed").exists()
+MISSING = f"no Home Assistant in {OWN.name}: scripts/test makes it where Python 3.13 is"
 KEY, SESSION, OWNER = "0" * 128, "1" * 32, "2" * 32
 AS_OF = "2026-01-01T00:00:00+00:00"
 
