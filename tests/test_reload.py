@@ -329,5 +329,6 @@ def test_24_reloads_with_other_models_brokers_and_web_ports_leave_nothing_behind
         descriptors, threads, pages = held(house)
         for number in range(2, 26):
             reload(number)
-        wait_until(lambda: held(house)[0] <= descriptors + 2 and held(house)[1] <= threads)
+        # The web part's and the publisher's own may come a moment after the connection; 24 would be a leak.
+        wait_until(lambda: held(house)[0] <= descriptors + 5 and held(house)[1] <= threads + 3)
         assert held(house)[2] < 1.08 * pages
