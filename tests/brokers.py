@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
@@ -89,11 +91,16 @@ def mosquitto(
 class Subscriber:
     """Collects (topic, payload, retained) in the order of arrival; a context manager.
 
-    With a name it has a session that outlives its connections: the broker keeps what it misses.
+    With a name it has a session that outlives its connections: the broker keeps what it misses. `sent` has
+    each topic's QoS and retain flag, which are the publisher's own if asked for `as_published`.
     """
 
-    def __init__(self, port: int, topic: str = "dropsight/#", *, name: str = "") -> None:
+    def __init__(
+        self, port: int, topic: str = "dropsight/#", *, name: str = "", as_published: bool = False
+    ) -> None:
         self.messages: list[tuple[str, bytes, bool]] = []
+        self.sent: defaultdict[str, set[tuple[int, bool]]] = defaultdict(set)
+        self._options = SubscribeOptions(qos=1, retainAsPublished=as_published)
         self._subscribed = threading.Event()
         self._topic, self._name = topic, name
         self._client = self._make_client()
@@ -121,7 +128,7 @@ class Subscriber:
 
     def _make_client(self) -> paho.Client:
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id=self._name, protocol=paho.MQTTv5)
-        client.on_connect = lambda client, *_: client.subscribe(self._topic, qos=1)
+        client.on_connect = lambda client, *_: client.subscribe(self._topic, options=self._options)
         client.on_subscribe = lambda *_: self._subscribed.set()
         client.on_message = self._on_message
         return client
@@ -134,4 +141,5 @@ class Subscriber:
         self.leave()
 
     def _on_message(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
+        self.sent[message.topic].add((message.qos, message.retain))
         self.messages.append((message.topic, bytes(message.payload), message.retain))

@@ -14,6 +14,11 @@ from proxies import hanging_up
 
 pytestmark = pytest.mark.broker
 
+FORBIDDEN = {
+    "publish": (b"homeassistant/device/", "homeassistant/#"),
+    "subscribe": (b"homeassistant/status", "listening to homeassistant/status"),
+    "unacknowledged": (b"dropsight/test/stats", "dropsight/test/stats"),
+}
 PROTOCOLS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 
 
@@ -89,14 +94,13 @@ def test_one_record_that_a_broker_hangs_up_on_is_set_aside_and_those_after_it_ar
             house.kill()
 
 
-@pytest.mark.parametrize("forbidden", ["publish", "subscribe"])
+@pytest.mark.parametrize("forbidden", FORBIDDEN)
 @PROTOCOLS
 def test_a_broker_that_hangs_up_on_a_forbidden_topic_gets_all_else(
     tmp_path: Path, protocol: str, forbidden: str
 ) -> None:
     """As RabbitMQ and aedes do."""
-    part = b"homeassistant/device/" if forbidden == "publish" else b"homeassistant/status"
-    named = "homeassistant/#" if forbidden == "publish" else "listening to homeassistant/status"
+    part, named = FORBIDDEN[forbidden]
     with (
         mosquitto(tmp_path) as broker,
         Subscriber(broker.port, "#") as subscriber,
@@ -107,7 +111,8 @@ def test_a_broker_that_hangs_up_on_a_forbidden_topic_gets_all_else(
         wait_until(lambda: len(paths(subscriber)) == 5)
         wait_until(lambda: named in house.status()["troubles"].get("announcements", ""))
         wait_until(lambda: subscriber.topics("/availability")[-1:] == [b"online"])
-        wait_until(lambda: bool(subscriber.topics("/stats")) and "mqtt" not in house.status()["troubles"])
+        wait_until(lambda: bool(subscriber.topics("/stats")) is (forbidden != "unacknowledged"))
+        wait_until(lambda: "mqtt" not in house.status()["troubles"])
         subscriber.publish("dropsight/test/command", b'{"command": "rescan"}')
         wait_until(lambda: bool(subscriber.topics("/command/response")))
         losses = middle.hung_up
@@ -207,3 +212,20 @@ def test_a_record_is_set_aside_only_at_several_losses_in_a_row() -> None:
     flight(suspects, 7).ended([0])
     assert [alone() for _ in range(RECORD_LOSSES)] == [*[[]] * (RECORD_LOSSES - 1), [7]]
     assert suspects.is_aside(7)
+
+
+def test_what_is_not_acknowledged_has_passed_once_something_later_has() -> None:
+    suspects = Suspects()
+    found = flight(suspects, "before")
+    found.began_silently(7, "stats")
+    found.began_silently(8, "stats")
+    assert len(found) == 1
+    found.ended([8, 0])  # the client calls what it has sent acknowledged
+    assert found.lost() == []
+    assert suspects.suspects("stats")
+    found = flight(suspects, "before")
+    found.began_silently(7, "stats")
+    found.began(9, "after")
+    found.ended([9])
+    assert found.lost() == []
+    assert not suspects.suspects("stats")

@@ -204,7 +204,8 @@ class Session:
             return
         settings = self._task.settings
         retain = settings.retain and delivery.status == "ok"
-        mid = self._connection.publish(topic, delivery.line, qos=settings.qos, retain=retain)
+        with self._flight.departing(delivery.seq):
+            mid = self._connection.publish(topic, delivery.line, qos=settings.qos, retain=retain)
         if mid is None:
             self._task.tally.oversized += 1
             fault = f"record {delivery.seq} is larger than the broker takes, and stays in the log alone"
@@ -257,7 +258,7 @@ class Session:
             self._calm_at = time.monotonic() + CALM_SECONDS
             stats = announcements.stats()
             self._told_busy = _tells_of_work(stats)
-            self._teller.tell(self._topics.stats, stats, spare=SPARE_STATS)
+            self._teller.tell(self._topics.stats, stats, qos=0, spare=SPARE_STATS)
 
     def _look_whether_all_is_done(self) -> None:
         """What waited when stats were told is told to be done at once, not only when they are due again."""

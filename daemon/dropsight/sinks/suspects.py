@@ -5,11 +5,16 @@ says which message it was.
 """
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from dropsight.errors import SinkError
 
 RECORD_LOSSES, OTHER_LOSSES = 3, 2
 FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 3_600.0, 86_400.0
 MOST = 4_096
+# No message has this number.
+DEPARTING = 0
 
 
 class Suspects:
@@ -79,14 +84,19 @@ class Suspects:
 
 
 class Flight:
-    """What is on the way on one connection, by the number that its acknowledgement will have."""
+    """What is on the way on one connection, by the number that its acknowledgement will have.
+
+    What is silent (QoS 0) has none: it has passed once something that was sent after it has. It is not
+    counted as being on the way.
+    """
 
     def __init__(self, suspects: Suspects) -> None:
         self._suspects = suspects
         self._keys: dict[int, str | int] = {}
+        self._silent: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._keys) - len(self._silent)
 
     def __contains__(self, mid: int) -> bool:
         return mid in self._keys
@@ -94,12 +104,38 @@ class Flight:
     def began(self, mid: int, key: str | int) -> None:
         self._keys[mid] = key
 
+    @contextmanager
+    def departing(self, key: str | int) -> Iterator[None]:
+        """A broker may hang up so soon that the client takes it for not sent."""
+        try:
+            yield
+        except SinkError:
+            self._keys[DEPARTING] = key
+            raise
+
+    def began_silently(self, mid: int, key: str) -> None:
+        self._keys.pop(self._silent.get(key, -1), None)
+        self._keys[mid], self._silent[key] = key, mid
+
     def ended(self, mids: Sequence[int]) -> Mapping[int, str | int]:
         """Return what has landed."""
-        landed = {mid: self._keys.pop(mid) for mid in mids if mid in self._keys}
-        for key in landed.values():
+        silent = self._silent.values()
+        landed = {mid: self._keys[mid] for mid in mids if mid in self._keys and mid not in silent}
+        if landed and silent:
+            self._silence_ends(landed)
+        for mid, key in landed.items():
+            del self._keys[mid]
             self._suspects.passed(key)
         return landed
+
+    def _silence_ends(self, landed: Mapping[int, str | int]) -> None:
+        """Let go of what was sent before the last of these, without a word of its own."""
+        sent = list(self._keys)
+        last = max(sent.index(mid) for mid in landed)
+        for key, mid in list(self._silent.items()):
+            if sent.index(mid) < last:
+                del self._silent[key], self._keys[mid]
+                self._suspects.passed(key)
 
     def lost(self) -> Sequence[str | int]:
         return self._suspects.lost(set(self._keys.values()))

@@ -71,12 +71,14 @@ class Teller:
         topic: str,
         payload: bytes,
         *,
+        qos: int = 1,
         retain: bool = True,
         correlation: bytes | None = None,
         spare: Sequence[str] = (),
     ) -> int | None:
         """Publish and return the message's number, None where the broker is not to get it.
 
+        With a `qos` of 0 it is acknowledged all the same where it may be what a connection was lost over.
         `spare` are keys of the payload that are left out, one after the other, until it fits. Raises
         SinkError for a lost connection.
         """
@@ -93,9 +95,12 @@ class Teller:
             return None
         if self._untold.too_large.pop(topic, None) is not None:
             self._untold.say()
+        if self._untold.suspects.suspects(kind):
+            qos = 1
         return self._send(
             kind,
-            lambda: self._connection.publish(topic, fitting, qos=1, retain=retain, correlation=correlation),
+            lambda: self._connection.publish(topic, fitting, qos=qos, retain=retain, correlation=correlation),
+            qos=qos,
         )
 
     def listen(self, topic: str, told: Callable[[Asked], None], *, retained: bool = False) -> None:
@@ -119,11 +124,15 @@ class Teller:
             self._untold.say()
         return found
 
-    def _send(self, key: str, send: Callable[[], int | None]) -> int | None:
+    def _send(self, key: str, send: Callable[[], int | None], *, qos: int = 1) -> int | None:
         alone = self._untold.suspects.suspects(key)
         self._wait(upto=0 if alone else self._connection.offers.window - 1)
-        mid = send()
+        with self._flight.departing(key):
+            mid = send()
         if mid is not None and self._connection.offers.qos:
+            if not qos:
+                self._flight.began_silently(mid, key)
+                return mid
             self._flight.began(mid, key)
             if alone:
                 self._wait(upto=0)
