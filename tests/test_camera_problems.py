@@ -11,7 +11,7 @@ import pytest
 
 from brokers import Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
-from dropsight.service.cameras import IN_A_ROW
+from dropsight.service.cameras import IN_A_ROW, LONGEST_LIST
 
 
 def drop(house: House, camera: str, name: str, data: bytes) -> None:
@@ -132,6 +132,33 @@ def test_a_camera_whose_folder_was_taken_away_is_forgotten_everywhere(tmp_path: 
             assert b'"back_label"' in subscriber.topics(topic.format("back"))[-1]
             assert house.stop() == 0
         assert list(json.loads(memory.read_bytes())) == ["back"]
+
+
+@pytest.mark.broker
+def test_among_very_many_cameras_those_that_are_there_stay_and_all_others_go_in_one_line(
+    tmp_path: Path,
+) -> None:
+    living = [f"living{number}" for number in range(LONGEST_LIST + 6)]
+    dates = [f"date{number}" for number in range(20)]
+    for name in living:
+        (tmp_path / "inbox" / name).mkdir(parents=True)
+    (tmp_path / "state").mkdir()
+    known = {"folder": os.fspath(tmp_path / "inbox"), "silent_seconds": 60.0}
+    (tmp_path / "state" / "cameras.json").write_text(json.dumps(dict.fromkeys([*living, *dates], known)))
+    with mosquitto(tmp_path) as broker, Subscriber(broker.port, "dropsight/#") as subscriber:
+        mqtt = {"url": broker.url, "home_assistant": False}
+        with running(tmp_path, mqtt=mqtt, watch=[{"path": "inbox", "silence": 3_600.0}]) as house:
+            drop(house, "newcomer", "a.jpg", PHOTOS[0].read_bytes())
+            wait_until(lambda: bool(subscriber.topics("/state/newcomer")))
+            wait_until(lambda: "forgotten" in house.daemon_log())
+            wait_until(lambda: len(subscriber.topics("/problem/date")) >= len(dates))
+            drop(house, "newcomer", "b.jpg", PHOTOS[1].read_bytes())
+            wait_until(lambda: len(subscriber.topics("/state/newcomer")) == 2)
+            assert house.daemon_log().count("forgotten") == 1
+            assert b"" not in subscriber.topics("/problem/living") + subscriber.topics("/state/newcomer")
+            assert house.stop() == 0
+    names = json.loads((tmp_path / "state" / "cameras.json").read_bytes()).keys()
+    assert names == {*living, "newcomer"}
 
 
 def test_a_share_that_is_not_mounted_makes_no_camera_forgotten(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from dropsight.config import Cameras, Watch
 from dropsight.daemon import watching
 from dropsight.images.looks import Look, look_at
 from dropsight.service.backlog import Backlog
-from dropsight.service.cameras import IN_A_ROW, LEARNED_PICTURES, LONGEST_LIST, CameraWatch, Memory
+from dropsight.service.cameras import IN_A_ROW, LEARNED_PICTURES, MOST_CAMERAS, CameraWatch, Memory
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.rhythm import Day, Rhythm
 from test_looks import photo, taken
@@ -150,13 +150,15 @@ def test_a_camera_that_sends_rubbish_is_not_silent_and_a_gap_is_learned_from_whe
     assert (day.longest, day.gaps) == (100, 2)
 
 
-def test_of_too_many_cameras_the_one_longest_unseen_is_forgotten() -> None:
+def test_too_many_cameras_throw_out_none_and_newcomers_are_not_remembered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     watched = Watched()
-    for number in range(LONGEST_LIST + 3):
-        watched.now += 1
+    for number in range(MOST_CAMERAS + 3):
         watched.image(f"camera {number}")
-    assert len(watched.watch.names) == len(watched.watch.memories()) == LONGEST_LIST
-    assert watched.watch.gone() == {"camera 0", "camera 1", "camera 2"}
+    assert len(watched.watch.names) == len(watched.watch.memories()) == MOST_CAMERAS
+    assert watched.watch.gone() == set()
+    assert caplog.text.count("no state is kept") == 1
 
 
 def test_in_a_catch_up_a_cameras_pictures_are_looked_at_in_pairs_now_and_then(

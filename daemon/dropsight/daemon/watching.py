@@ -94,7 +94,7 @@ class Watching:
             self.watch.recorded(
                 record.camera, folder=as_text(candidate.folder.root), arrived=candidate.since, at_rest=at_rest
             )
-            if self.publisher and isinstance(record, Result):
+            if self.publisher and isinstance(record, Result) and record.camera in self.watch.names:
                 self.publisher.states.show(record, entry.line, arrived=candidate.since, at_rest=at_rest)
         if self.publisher:
             self.publisher.wake()
@@ -135,8 +135,12 @@ class Watching:
             self._troubles.cleared("cameras")
 
     def _forget(self) -> None:
-        """Forget cameras whose folder was taken away; of a share that is not mounted, all are."""
-        unseen = self.watch.unseen(seconds=FORGET_SECONDS)
+        """Forget cameras whose folder was taken away; of a share that is not mounted, all are.
+
+        After a day, or at once where there are many: each may be a date.
+        """
+        is_crowded = len(self.watch.names) > LONGEST_LIST
+        unseen = self.watch.unseen(seconds=0.0 if is_crowded else FORGET_SECONDS)
         gone: list[str] = []
         for folder in filter(lambda folder: folder.names_by_folder, self._folders):
             names = {name for name, root in unseen if root == as_text(folder.root) and name != DEFAULT_CAMERA}

@@ -5,7 +5,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
@@ -24,7 +24,9 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 IN_A_ROW = 3
 BLURRED_SHARE, CLEARLY_BETTER = 0.1, 1.5
 LEARNED_PICTURES, REMEMBERED_PICTURES, REMEMBERED_WHILE_BLURRED = 20, 256, 4_096
-LONGEST_LIST = 1_024
+# Beyond so many, those without a folder are forgotten soon; beyond the most, newcomers are not remembered.
+LONGEST_LIST, MOST_CAMERAS = 1_024, 8_192
+NAMED = 8
 SECONDS_A_DAY = 86_400
 # Without watch.silence, so long may one that is expected take to send its first image.
 EXPECTED_SECONDS = 3_600.0
@@ -70,7 +72,7 @@ class _Camera:
 
 
 class CameraWatch:
-    """Thread-safe, and bounded: of too many cameras, the one longest unseen is forgotten."""
+    """Thread-safe, and bounded: when there are too many cameras, newcomers are not remembered."""
 
     def __init__(
         self,
@@ -95,12 +97,15 @@ class CameraWatch:
         self._newest = now
         self._news = set(self._cameras)
         self._gone: set[str] = set()
+        self._full = False
         self._lock = threading.RLock()
 
     def saw(self, name: str, look: Look) -> None:
         """Judge a picture of a camera."""
         with self._lock:
             camera = self._camera(name)
+            if camera is None:
+                return
             black = look.is_nearly_black if "black" in camera.memory.problems else look.is_black
             if self._settings.black:
                 self._judge(name, camera, "black", "the picture is black", bad=black)
@@ -116,6 +121,8 @@ class CameraWatch:
         """
         with self._lock:
             camera = self._camera(name)
+            if camera is None:
+                return
             camera.memory.folder, camera.memory.has_sent = folder, True
             bisect.insort(camera.unlearned, arrived)
             while camera.unlearned and (at_rest or len(camera.unlearned) > OUT_OF_ORDER):
@@ -188,21 +195,25 @@ class CameraWatch:
                 if each.seen < before and name not in self._expected
             ]
 
-    def forget(self, names: Iterable[str]) -> None:
+    def forget(self, names: Collection[str]) -> None:
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        log.info("no longer there, and forgotten: camera %s%s", ", ".join(sorted(names)[:NAMED]), more)
         with self._lock:
             for name in names:
                 self._cameras.pop(name)
                 self._news.discard(name)
                 self._gone.add(name)
-                log.info("camera %s: forgotten", name)
             self.names = frozenset(self._cameras)
         self._changed()
 
-    def _camera(self, name: str) -> _Camera:
+    def _camera(self, name: str) -> _Camera | None:
         camera = self._cameras.get(name)
         if camera is None:
-            if len(self._cameras) >= LONGEST_LIST:
-                self.forget([min(self._cameras, key=lambda each: self._cameras[each].seen)])
+            if len(self._cameras) >= MOST_CAMERAS:
+                if not self._full:
+                    log.warning("more than %d cameras: of others, no state is kept", MOST_CAMERAS)
+                self._full = True
+                return None
             camera = self._cameras[name] = _Camera(Memory(), seen=self._monotonic())
             self.names |= {name}
             self._gone.discard(name)
