@@ -28,6 +28,7 @@ from dropsight.service.dropfolder import DropFolder
 from dropsight.service.inhand import InHand
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished
+from dropsight.service.refusals import Refusals
 from dropsight.service.supervision import Supervision
 from dropsight.service.troubles import Troubles
 from dropsight.service.work import Engine, Questions
@@ -64,8 +65,12 @@ class Failing:
 class Notes:
     """Stands where the recorder is."""
 
+    state: Path
     put_in: list[Finished] = field(default_factory=list)
     troubles: Troubles = field(default_factory=lambda: Troubles(logging.getLogger(__name__)))
+
+    def __post_init__(self) -> None:
+        self.refusals = Refusals(self.state, self.troubles)
 
     def put(self, outcome: Finished) -> None:
         self.put_in.append(outcome)
@@ -80,7 +85,7 @@ class Floor:
     at_look: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
-        self.backlog, self.notes = Backlog(), Notes()
+        self.backlog, self.notes = Backlog(), Notes(self.root)
         self.folder = DropFolder.open(Watch(path=self.root))
         self.workers = Workers(
             self.engine,
