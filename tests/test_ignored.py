@@ -15,11 +15,12 @@ def fill(inbox: Path) -> None:
     (inbox / "@eaDir" / "front").mkdir(parents=True)
     (inbox / "linked").symlink_to(inbox.parent / "elsewhere")
     (inbox.parent / "elsewhere").mkdir()
+    (inbox / "loop").symlink_to("loop")
 
 
 def told(house: House) -> list[str]:
     return [
-        "6 files are ignored: .heic 3, .part 1, hidden 1, no suffix 1",
+        "7 files are ignored: .heic 3, .part 1, hidden 1, no suffix 2",
         "folders passed by, hidden or by watch.ignore: @eaDir 1",
         f"{house.inbox}/linked is a link to a folder, which is not looked into: {LINKED}",
     ]

@@ -107,3 +107,30 @@ def test_links_that_lead_to_links_without_an_end_hold_up_no_walk(tmp_path: Path)
         assert house.status()["troubles"] == {}
     finally:
         house.kill()
+
+
+def test_a_link_planted_where_failed_lies_blinds_no_camera_and_keeps_no_start_from_working(
+    tmp_path: Path,
+) -> None:
+    house = House(tmp_path, {"watch": [{"path": "inbox", **INSIDE}]})
+    (house.inbox / "front").mkdir()
+    (house.inbox / "failed").symlink_to("front")
+    house.start()
+    try:
+        shutil.copy(PHOTOS[0], house.inbox / "front")
+        wait_until((house.inbox / "processed" / "front" / PHOTOS[0].name).exists)
+        assert house.stop() == 0
+        (house.inbox / "failed").unlink()
+        (house.inbox / "failed").symlink_to(house.inbox)
+        house.start()
+        shutil.copy(PHOTOS[1], house.inbox / "front")
+        wait_until((house.inbox / "processed" / "front" / PHOTOS[1].name).exists)
+        (house.inbox / "failed").unlink()
+        (house.inbox / "x.jpg").write_bytes(b"no picture")
+        wait_until((house.inbox / "failed" / "x.jpg").exists)
+        house.ask("rescan")
+        (house.inbox / "y.jpg").write_bytes(b"no picture")
+        wait_until((house.inbox / "failed" / "y.jpg").exists)
+        assert len(house.records()) == 4
+    finally:
+        house.kill()

@@ -121,10 +121,10 @@ def _refuse_overlaps(folders: Sequence[DropFolder]) -> None:
     """As the config's rules, but by what is there: links and mounts give folders further names."""
     faults = []
     for (number, folder), (other, inbox) in product(enumerate(folders), repeat=2):
-        named, there = f"watch.{other}.path", inode(inbox.root)
+        named, there = f"watch.{other}.path", inode(inbox.inbox.true)
         if there is None:
             continue
-        if number > other and inode(folder.root) == there:
+        if number > other and inode(folder.inbox.true) == there:
             faults.append(
                 f"watch.{number}.path: {folder.root} is watched by another name already; watch it once"
             )

@@ -41,8 +41,8 @@ class DropFolder:
     def open(cls, settings: Watch, *, ours: Sequence[Path] = ()) -> "DropFolder":
         root = os.fspath(settings.path)
         inbox = Top.at(root)
-        mine = tuple(inbox.below(path).true for path in (settings.processed, settings.failed, *ours))
         # By either of its names the inbox may have been said to hold them.
+        mine = tuple(inbox.below(path).true for path in (settings.processed, settings.failed, *ours))
         below = tuple(root + path[len(inbox.true) :] for path in mine if path.startswith(inbox.true + os.sep))
         places = inbox.below(settings.processed), inbox.below(settings.failed)
         patterns = _any_of(settings.patterns), _any_of((".*", *settings.ignore))
@@ -208,9 +208,12 @@ class DropFolder:
 
 
 def inode(path: str) -> tuple[int, int] | None:
-    """Return device and inode, which tell whether two paths lead to the same; None where nothing is there."""
+    """Return device and inode, which tell whether two paths name the same; None where nothing is there.
+
+    Of a link, its own: who puts one where a folder of ours was is not to have others taken for it.
+    """
     try:
-        found = os.stat(path)
+        found = os.lstat(path)
     except OSError:
         return None
     return found.st_dev, found.st_ino

@@ -42,7 +42,7 @@ class Tally:
 
     def file(self, entry: os.DirEntry[str]) -> None:
         """Count what is not taken for its name."""
-        if entry.is_symlink() and entry.is_dir():
+        if entry.is_symlink() and os.path.isdir(entry.path):  # False for loops
             if len(self._linked) < MOST_LINKS:
                 self._linked.append(as_text(entry.path))
         elif entry.name.startswith("."):
