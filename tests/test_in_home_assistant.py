@@ -186,7 +186,9 @@ def test_of_a_camera_that_is_forgotten_nothing_is_left(
     home: HomeAssistant,
     away: bool,  # noqa: FBT001
 ) -> None:
-    with running(tmp_path, mqtt={"url": broker.url}) as house:
+    # With a limit the daemon looks often whom it is to forget.
+    watch = [{"path": "inbox", "silence": 1.0}]
+    with running(tmp_path, mqtt={"url": broker.url}, watch=watch) as house:
         for camera in ("front", "back"):
             drop(house, camera, "a.jpg")
         wait_until(lambda: {"dropsight_test_front_label", "dropsight_test_back_label"} <= set(ours(home)))
