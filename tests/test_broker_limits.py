@@ -229,3 +229,52 @@ def test_what_is_not_acknowledged_has_passed_once_something_later_has() -> None:
     found.ended([9])
     assert found.lost() == []
     assert not suspects.suspects("stats")
+
+
+def test_a_record_that_the_broker_refuses_is_set_aside_and_named_and_all_others_arrive(
+    tmp_path: Path,
+) -> None:
+    """In MQTT 5 a broker says no, and hangs up all the same as this one, or does not."""
+    acl = tmp_path / "acl"
+    kinds = ("availability", "info", "stats", "state/#", "problem/#", "result/front", "result/back")
+    writable = "".join(f"topic write dropsight/test/{kind}\n" for kind in kinds)
+    acl.write_text(f"topic read #\n{writable}")
+    with (
+        mosquitto(tmp_path, extra=f"allow_anonymous true\nacl_file {acl}\n") as broker,
+        Subscriber(broker.port) as subscriber,
+        running(tmp_path, mqtt={"url": broker.url, "home_assistant": False}) as house,
+    ):
+        drop(house, 1, camera="secret")
+        wait_until(lambda: house.status()["stats"]["queues"]["outbox"] == 1)
+        drop(house, 3)
+        wait_until(lambda: len(paths(subscriber)) == 3)
+        wait_until(lambda: house.status()["mqtt"]["set_aside"] == 1)
+        drop(house, 3, camera="back")
+        wait_until(lambda: len(paths(subscriber)) == 6)
+        wait_until(lambda: house.status()["stats"]["queues"]["outbox"] == 0)
+        assert "record 1 is set aside" in house.daemon_log()
+        assert len(subscriber.topics("/result/")) == 6
+
+
+def test_a_broker_of_128_kib_gets_everything_of_120_cameras(tmp_path: Path) -> None:
+    """As AWS IoT takes them."""
+    extra = "allow_anonymous true\nmax_packet_size 131072\n"
+    cameras = [f"camera{number:03}" for number in range(120)]
+    with (
+        mosquitto(tmp_path, extra=extra) as broker,
+        Subscriber(broker.port, "#") as subscriber,
+        running(tmp_path, mqtt={"url": broker.url}) as house,
+    ):
+        for camera in cameras:
+            drop(house, 1, camera=camera)
+        wait_until(lambda: len(paths(subscriber)) == len(cameras))
+        for part in ("dropsight/test/state/", "homeassistant/device/dropsight_test/camera"):
+            wait_until(lambda part=part: len(named(subscriber, part)) >= len(cameras), what=part)  # type: ignore[misc]
+        mqtt = house.status()["mqtt"]
+        assert (mqtt["oversized"], mqtt["set_aside"], mqtt["untold"]) == (0, 0, 0)
+        assert "left_out" not in json.loads(subscriber.topics("/info")[-1])
+        assert "connection is lost" not in house.daemon_log()
+
+
+def named(subscriber: Subscriber, part: str) -> set[str]:
+    return {topic for topic, _, _ in list(subscriber.messages) if part in topic}

@@ -223,11 +223,11 @@ class Session:
     def _settle(self, mids: Sequence[int]) -> None:
         """Raises SinkError where the broker takes no records of ours; the rest is not worth a stop."""
         self._cameras.settle(mids)
-        landed = self._flight.ended(mids)
+        landed = self._flight.ended(mids, refused=self._connection.refused)
         for mid, key in landed.items():
             reason = self._connection.refused.pop(mid, None)
             if reason and isinstance(key, int):
-                raise NotTakenError(f"the broker does not take our records: {reason}")
+                self._refuse(key, reason)
             if reason and time.monotonic() - self._warned_at > REMIND_SECONDS:
                 self._warned_at = time.monotonic()
                 log.warning("the broker does not take an announcement: %s: %s", key, reason)
@@ -238,6 +238,13 @@ class Session:
             self._task.tally.published += len(records)
             self._settled.update(records)
         self._move_on()
+
+    def _refuse(self, seq: int, reason: str) -> None:
+        """A no counts as a hanging up, which some brokers do after it; raises SinkError."""
+        if self._task.suspects.lost([seq]):
+            fault = f"record {seq} is set aside, and stays in the log alone: the broker refuses it: {reason}"
+            self._task.troubles.raised(RECORDS, SinkError(fault))
+        raise NotTakenError(f"the broker does not take our records: {reason}")
 
     def _move_on(self) -> None:
         while self._order and self._order[0] in self._settled:

@@ -117,15 +117,16 @@ class Flight:
         self._keys.pop(self._silent.get(key, -1), None)
         self._keys[mid], self._silent[key] = key, mid
 
-    def ended(self, mids: Sequence[int]) -> Mapping[int, str | int]:
-        """Return what has landed."""
+    def ended(self, mids: Sequence[int], *, refused: Collection[int] = ()) -> Mapping[int, str | int]:
+        """Return what has landed, if only to be refused."""
         silent = self._silent.values()
         landed = {mid: self._keys[mid] for mid in mids if mid in self._keys and mid not in silent}
         if landed and silent:
             self._silence_ends(landed)
         for mid, key in landed.items():
             del self._keys[mid]
-            self._suspects.passed(key)
+            if mid not in refused:
+                self._suspects.passed(key)
         return landed
 
     def _silence_ends(self, landed: Mapping[int, str | int]) -> None:
