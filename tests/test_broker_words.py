@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -217,3 +219,19 @@ def test_every_topic_has_the_qos_and_the_retain_flag_of_the_contract(tmp_path: P
         assert {topic: heard.sent[topic] for topic in expected} == {
             topic: {said} for topic, said in expected.items()
         }
+
+
+def test_the_password_is_read_again_at_a_reload(tmp_path: Path) -> None:
+    passwords = tmp_path / "passwords"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "porch", "right"], check=True)
+    (tmp_path / "secret").write_text("wrong\n")
+    (tmp_path / "secret").chmod(0o600)
+    extra = f"allow_anonymous false\npassword_file {passwords}\n"
+    with mosquitto(tmp_path, extra=extra) as broker:
+        mqtt = {"url": broker.url, "username": "porch", "password_file": "secret"}
+        with running(tmp_path, mqtt=mqtt) as house:
+            wait_until(lambda: "refuses the login" in house.status()["troubles"].get("mqtt", ""))
+            (tmp_path / "secret").write_text("right\n")
+            assert house.process
+            house.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: online(house))

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import socket
+import threading
 from http.cookies import SimpleCookie
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -451,3 +452,15 @@ def test_a_flood_of_all_kinds_at_once_ends_nothing_and_loses_no_image(tmp_path: 
         wait_until(lambda: ask(url, "/api/results?limit=1").status == 200)
         assert "Traceback" not in house.daemon_log()
         assert house.stop() == 0
+
+
+def test_a_guessed_bearer_token_is_answered_after_one_that_is_right(tmp_path: Path, token_file: str) -> None:
+    """Each guess costs its while, and nobody else's."""
+    with running(tmp_path, web={**ANY_PORT, "token_file": token_file}) as house:
+        url, answers = address(house), list[int]()
+        wrong = {"Authorization": "Bearer wrong-horse-battery-staple"}
+        guess = threading.Thread(target=lambda: answers.append(ask(url, "/metrics", headers=wrong).status))
+        guess.start()
+        answers.append(ask(url, "/metrics", headers=BEARER).status)
+        guess.join()
+        assert answers == [200, 401]
