@@ -225,7 +225,7 @@ def things(folder: Path) -> Iterator[tuple[str, Outcomes]]:
     outside = folder.parent / "outside.jpg"
     outside.write_bytes(encoded(".jpg"))
     (folder / "link.jpg").symlink_to(outside)
-    (folder / "dangling.jpg").symlink_to(folder / "nowhere.jpg")
+    (folder / "dangling.jpg").symlink_to(folder.parent / "nowhere.jpg")
     os.mkfifo(folder / "pipe.jpg")
     with socket.socket(socket.AF_UNIX) as listener:
         here = os.open(folder, os.O_PATH)
