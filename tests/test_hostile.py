@@ -38,7 +38,7 @@ def test_every_hostile_file_gets_the_right_outcome_and_the_next_good_image_is_un
     tmp_path: Path,
 ) -> None:
     expected: dict[str, hostile.Outcomes] = {}
-    with running(tmp_path, watch=[{"path": "inbox", "settle_seconds": 0.2}]) as house:
+    with running(tmp_path, watch=[{"path": "inbox", "settle_seconds": 0.2, "patience_seconds": 0}]) as house:
         for name, content, right in hostile.contents():
             (house.inbox / name).write_bytes(content)
             expected[name] = right
