@@ -1,5 +1,6 @@
 """The MQTT publisher: connects, comes back after every loss, and goes on where the broker left off."""
 
+import contextlib
 import logging
 import random
 import threading
@@ -231,24 +232,25 @@ class Publisher:
         return self._task.topics.availability, OFFLINE
 
 
-def try_broker(settings: Mqtt, device: str, *, state: Path, credential: str | None = None) -> Protocol:
-    """Connect, say one word, leave; return the version of MQTT that was spoken; raises SinkError.
+def try_broker(settings: Mqtt, device: str, *, state: Path, credential: str | None = None) -> str:
+    """Connect, say one word, leave; return the version of MQTT that was spoken, in words; raises SinkError.
 
     The will goes where the daemon's does, which the broker may refuse, but says nothing: it is empty. The
     word goes where answers to commands do: nobody takes it for a record, or for the daemon's own state.
     """
-    topics = Topics.of(settings.base_topic, device)
+    topics, client_id = Topics.of(settings.base_topic, device), guest_id(settings, state)
     connection, protocol = connect(
         Broker.of(settings, credential=credential),
         protocols(settings.protocol),
-        client_id=guest_id(settings, state),
+        client_id=client_id,
         will=(topics.availability, b""),
         keepalive=settings.keepalive,
     )
-    try:
+    with contextlib.closing(connection):
+        if settings.client_id not in {None, client_id}:
+            # Its rules may go by the client id, which is not ours to use.
+            return f"{protocol}; what it takes was not tried: the running daemon has mqtt.client_id"
         _say_one_word(connection, topics.response)
-    finally:
-        connection.close()
     return protocol
 
 
