@@ -1,13 +1,23 @@
-"""What the kernel tells of an inbox, as hints that a path may be an image to take; and what it does not."""
+"""What the kernel tells of an inbox, as watchdog's events; and an account of what it does not tell."""
 
 import errno
 import logging
 import os
 import select
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
+
+from watchdog.events import (
+    DirCreatedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers.api import BaseObserver, EventEmitter, EventQueue, ObservedWatch
 
 from dropsight import crashpoints
 from dropsight.names import as_text
@@ -32,18 +42,19 @@ class Rescans(Protocol):
 
 
 class Watcher:
-    """Hears of arrivals in one inbox, on a thread that never waits for room and never looks at a file.
+    """Hears of arrivals in one inbox, on threads that never wait for room and never look at a file.
 
-    Walks tell it of every folder, so it knows of which it does not hear.
+    A watchdog observer with an emitter of our own: watchdog's does not tell which folders it could not watch,
+    which have moved, and which disk has come. Walks tell of every folder, so it is known which is not heard.
     """
 
     def __init__(
         self, folder: DropFolder, backlog: Backlog, rescans: Rescans, heartbeats: Heartbeats
     ) -> None:
-        self._folder, self._backlog, self._rescans = folder, backlog, rescans
-        self._heartbeats = heartbeats
+        self._folder, self._rescans = folder, rescans
+        self._hints = _Hints(folder, backlog, rescans, heartbeats)
         self._inotify: Inotify | None = None
-        self._thread = threading.Thread()
+        self._observer: BaseObserver | None = None
         self._wake = -1
         self._refused: OSError | None = None
         self._said = ""
@@ -64,9 +75,13 @@ class Watcher:
         if kind == "polling" or (kind == "auto" and file_systems(self._folder.root) & REMOTE):
             self.stop()
             self._say(f"looked at every {self._folder.settings.poll_seconds:g} s")
-        elif not self._thread.is_alive():
+        elif not self._is_listening():
             self.stop()
             self._start()
+
+    def _is_listening(self) -> bool:
+        observer = self._observer
+        return observer is not None and all(each.is_alive() for each in (observer, *observer.emitters))
 
     def _start(self) -> None:
         try:
@@ -76,15 +91,21 @@ class Watcher:
             return
         self._refused, self._inotify = None, heard
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
-        name = f"watch on {self._folder.root}"
-        self._thread = threading.Thread(target=self._run, args=(heard,), name=name, daemon=True)
-        self._thread.start()
+        emitter = partial(_Emitter, wake=self._wake, listen=partial(self._listen, heard))
+        self._observer = BaseObserver(emitter)  # type: ignore[arg-type] # it is called as the class would be
+        self._observer.schedule(self._hints, self._folder.root, recursive=self._folder.settings.recursive)
+        self._observer.name = f"events in {self._folder.root}"
+        for each in self._observer.emitters:
+            each.name = f"watch on {self._folder.root}"
+        self._observer.start()
         self._say("watched")
 
     def stop(self) -> None:
+        if self._observer:
+            self._observer.stop()
+            self._observer.join()
+            self._observer = None
         if self._inotify:
-            os.eventfd_write(self._wake, 1)
-            self._thread.join()
             self._inotify.close()
             os.close(self._wake)
         with self._lock:
@@ -147,7 +168,7 @@ class Watcher:
             return f"{len(others)} of {known} folders in {root} cannot be watched and are tried again: {why}"
         return None
 
-    def _run(self, heard: Inotify) -> None:
+    def _listen(self, heard: Inotify, tell: Callable[[FileSystemEvent], None]) -> None:
         with MOUNTS.open("rb") as mounts:
             waits = select.poll()
             for fd, kind in (
@@ -160,22 +181,13 @@ class Watcher:
             while self._wake not in (ready := dict(waits.poll())):
                 crashpoints.reach("in_events")
                 for event in heard.read():
-                    self._dispatch(event)
+                    self._take(event, tell)
                 if mounts.fileno() in ready:
                     before, about = about, mounts_about(self._folder.inbox.true)
                     if about != before:
                         self._rescans.rescan()
 
-    def _dispatch(self, event: Event) -> None:
-        with self._heartbeats.at_work(f"the watch on {self._folder.root}"):
-            try:
-                crashpoints.reach("in_hint")
-                self._take(event)
-            except Exception:  # the walk that follows finds what this event was about
-                log.exception("%s: an internal error with an event", self._folder.root)
-                self._rescans.rescan()
-
-    def _take(self, event: Event) -> None:
+    def _take(self, event: Event, tell: Callable[[FileSystemEvent], None]) -> None:
         with self._lock:
             folder = self._paths.get(event.watch)
         if event.mask & (inotify.OVERFLOW | inotify.UNMOUNT):
@@ -191,15 +203,7 @@ class Watcher:
             self._lose(moved)
             self._rescans.look_into(self._folder, folder)
         else:
-            self._arrived(os.path.join(folder, event.name), event.mask)
-
-    def _arrived(self, path: str, mask: int) -> None:
-        if mask & inotify.ISDIR:
-            self._rescans.look_into(self._folder, path)
-        elif self._folder.wants(path):
-            closed = bool(mask & inotify.CLOSE_WRITE)
-            if not self._backlog.hint(self._folder, path, closed=closed):
-                self._rescans.rescan()
+            tell(_event_of(os.path.join(folder, event.name), event.mask))
 
     def _lose(self, paths: Iterable[str]) -> None:
         with self._lock:
@@ -219,6 +223,63 @@ class Watcher:
         if text != self._said:
             log.info("%s: %s", self._folder.root, text)
             self._said = text
+
+
+class _Emitter(EventEmitter):
+    """Puts into the observer's queue what `listen` hears, until `wake` is written to."""
+
+    def __init__(
+        self,
+        event_queue: EventQueue,
+        watch: ObservedWatch,
+        *,
+        timeout: float,
+        event_filter: list[type[FileSystemEvent]] | None,
+        wake: int,
+        listen: Callable[[Callable[[FileSystemEvent], None]], None],
+    ) -> None:
+        super().__init__(event_queue, watch, timeout=timeout, event_filter=event_filter)
+        self._wake, self._listen = wake, listen
+
+    def on_thread_stop(self) -> None:
+        os.eventfd_write(self._wake, 1)
+
+    def run(self) -> None:
+        self._listen(self.queue_event)
+
+
+class _Hints(FileSystemEventHandler):
+    """Whatever an event is about is looked at by others."""
+
+    def __init__(
+        self, folder: DropFolder, backlog: Backlog, rescans: Rescans, heartbeats: Heartbeats
+    ) -> None:
+        self._folder, self._backlog, self._rescans = folder, backlog, rescans
+        self._heartbeats = heartbeats
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        with self._heartbeats.at_work(f"the watch on {self._folder.root}"):
+            try:
+                crashpoints.reach("in_hint")
+                self._take(event)
+            except Exception:  # the walk that follows finds what this event was about
+                log.exception("%s: an internal error with an event", self._folder.root)
+                self._rescans.rescan()
+
+    def _take(self, event: FileSystemEvent) -> None:
+        path = os.fsdecode(event.src_path)
+        if event.is_directory:
+            self._rescans.look_into(self._folder, path)
+        elif self._folder.wants(path):
+            closed = isinstance(event, FileClosedEvent)
+            if not self._backlog.hint(self._folder, path, closed=closed):
+                self._rescans.rescan()
+
+
+def _event_of(path: str, mask: int) -> FileSystemEvent:
+    if mask & inotify.ISDIR:
+        return DirCreatedEvent(path)
+    return FileClosedEvent(path) if mask & inotify.CLOSE_WRITE else FileCreatedEvent(path)
 
 
 def _raise(limit: str) -> str:
