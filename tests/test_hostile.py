@@ -147,7 +147,7 @@ def test_files_that_vanish_or_change_under_the_daemon_s_hands_stop_nothing(tmp_p
                 path.unlink(missing_ok=True)
             number += 1
 
-    with running(tmp_path, watch=[{"path": "inbox", "settle_seconds": 0.1}]) as house:
+    with running(tmp_path, watch=[{"path": "inbox", "settle_seconds": 0.1, "patience_seconds": 0}]) as house:
         meddler = threading.Thread(target=meddle)
         meddler.start()
         try:
