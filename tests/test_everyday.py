@@ -123,7 +123,9 @@ def test_the_man_page_covers_every_command_and_exit_code() -> None:
 
 def test_install_brings_the_man_page_and_uninstall_takes_it_away() -> None:
     place = '"$root/usr/local/share/man/man1/dropsight.1"'
-    assert f"scripts/man_page.py >{place}" in (ROOT / "scripts" / "install").read_text()
+    install = (ROOT / "scripts" / "install").read_text()
+    assert 'scripts/man_page.py >"$new/share/dropsight.1"' in install
+    assert f'"$share/dropsight.1" {place}' in install
     assert f"rm -f {place}" in (ROOT / "scripts" / "uninstall").read_text()
 
 
