@@ -91,7 +91,8 @@ class Watcher:
             return
         self._refused, self._inotify = None, heard
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
-        emitter = partial(_Emitter, wake=self._wake, listen=partial(self._listen, heard))
+        listen = partial(self._listen, heard)
+        emitter = partial(_Emitter, wake=self._wake, listen=listen, failed=self._rescans.rescan)
         self._observer = BaseObserver(emitter)  # type: ignore[arg-type] # it is called as the class would be
         self._observer.schedule(self._hints, self._folder.root, recursive=self._folder.settings.recursive)
         self._observer.name = f"events in {self._folder.root}"
@@ -226,7 +227,7 @@ class Watcher:
 
 
 class _Emitter(EventEmitter):
-    """Puts into the observer's queue what `listen` hears, until `wake` is written to."""
+    """Puts into the observer's queue what `listen` hears, until `wake` is written to or it `failed`."""
 
     def __init__(
         self,
@@ -237,15 +238,20 @@ class _Emitter(EventEmitter):
         event_filter: list[type[FileSystemEvent]] | None,
         wake: int,
         listen: Callable[[Callable[[FileSystemEvent], None]], None],
+        failed: Callable[[], None],
     ) -> None:
         super().__init__(event_queue, watch, timeout=timeout, event_filter=event_filter)
-        self._wake, self._listen = wake, listen
+        self._wake, self._listen, self._failed = wake, listen, failed
 
     def on_thread_stop(self) -> None:
         os.eventfd_write(self._wake, 1)
 
     def run(self) -> None:
-        self._listen(self.queue_event)
+        try:
+            self._listen(self.queue_event)
+        except Exception:
+            self._failed()
+            raise
 
 
 class _Hints(FileSystemEventHandler):
