@@ -54,7 +54,7 @@ def flooded(tmp_path: Path) -> Iterator[House]:
         (house.inbox / "cam").mkdir()
         for number in range(1_000):
             (house.inbox / "cam" / f"{number}.jpg").touch()
-        wait_until(lambda: house.counters()["failed"] == 1_000, seconds=60)
+        wait_until(lambda: house.counters()["failed"] == 1_000)
         yield house
 
 

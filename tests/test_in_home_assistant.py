@@ -202,7 +202,7 @@ def test_of_a_camera_that_is_forgotten_nothing_is_left(
         (house.inbox / "front").rmdir()
         house.start()
         if away:
-            wait_until(lambda: "front: forgotten" in house.daemon_log())
+            wait_until(lambda: "forgotten: camera front" in house.daemon_log())
             home.start()
         wait_until(lambda: "dropsight_test/front" not in home.devices())
         wait_until(lambda: not [name for name in ours(home) if "_front_" in name])
