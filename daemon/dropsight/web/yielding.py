@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-SHARE = 0.04
+SHARE = 0.02
 LOOK_SECONDS = 0.01
 # Whoever asks whether all is well waits no longer than this, and for those before.
 LONGEST_SECONDS = 3.0
