@@ -365,6 +365,8 @@ def test_pictures_are_sent_anew_only_to_a_broker_that_has_forgotten_them(
         with Subscriber(broker.port, "#") as subscriber:
             drop(house, "front", "a.jpg")
             wait_until(lambda: bool(messages(subscriber, front)))
+        kept = tmp_path / "mosquitto.db"
+        wait_until(lambda: forgets or (kept.exists() and front.encode() in kept.read_bytes()))
         broker.kill()
         broker.start()
         with Subscriber(broker.port, "#") as subscriber:
