@@ -18,7 +18,7 @@ from dropsight.service.backlog import Backlog
 from dropsight.service.durability import Durability
 from dropsight.service.filer import Filer
 from dropsight.service.heartbeats import Heartbeats
-from dropsight.service.inhand import InHand
+from dropsight.service.inhand import FILING, InHand
 from dropsight.service.recording import Finished, Recorded, durable
 from dropsight.service.refusals import Refusals
 from dropsight.service.troubles import Troubles
@@ -75,6 +75,24 @@ def arrived(shelf: Shelf, backlog: Backlog, number: int) -> Recorded:
     candidate = backlog.take()
     assert candidate
     return durable(number, Finished(candidate, path.stat(), result(f"trip/{number}.jpg", path.stat())), b"{}")
+
+
+def not_durable() -> Durability:
+    return Durability(Troubles(logging.getLogger()), images=False)
+
+
+def filer_of(root: Path, backlog: Backlog, durability: Durability, hand: InHand) -> Filer:
+    (root / "state").mkdir()
+    return Filer(
+        backlog,
+        Troubles(logging.getLogger()),
+        Refusals(root / "state", Troubles(logging.getLogger())),
+        durability,
+        in_hand=hand,
+        heartbeats=Heartbeats(),
+        nudge=lambda: None,
+        max_copy_bytes=10**6,
+    )
 
 
 def _made(folder: Path) -> Path:
@@ -165,21 +183,8 @@ def test_of_too_many_in_a_closed_folder_the_rest_is_left_alone_until_it_is_open(
 ) -> None:
     """What waits to be filed away is held in memory, and a folder may hold a million."""
     monkeypatch.setattr(filer_module, "MOST", 2)
-    shelf, backlog = Shelf(tmp_path), Backlog()
-    (tmp_path / "state").mkdir()
-    refusals = Refusals(tmp_path / "state", Troubles(logging.getLogger()))
-    durability = Durability(Troubles(logging.getLogger()), images=False)
-    troubles, hand = Troubles(logging.getLogger()), InHand(tmp_path / "in-hand")
-    filer = Filer(
-        backlog,
-        troubles,
-        refusals,
-        durability,
-        in_hand=hand,
-        heartbeats=Heartbeats(),
-        nudge=lambda: None,
-        max_copy_bytes=10**6,
-    )
+    shelf, backlog, durability = Shelf(tmp_path), Backlog(), not_durable()
+    filer = filer_of(tmp_path, backlog, durability, InHand(tmp_path / "in-hand"))
     entries = [arrived(shelf, backlog, number) for number in range(3)]
     another = str(shelf.inbox / "trip" / "another.jpg")
     filer.file(entries[:1])
@@ -196,3 +201,22 @@ def test_of_too_many_in_a_closed_folder_the_rest_is_left_alone_until_it_is_open(
     assert durability.filed == [0, 1, 2]
     assert not filer.refuses(shelf.folder, another)
     assert backlog.counters().waiting == 0
+
+
+def test_what_ended_two_processes_while_it_was_filed_is_filed_in_a_life_that_has_lasted(
+    tmp_path: Path,
+) -> None:
+    """It may have been somebody else who ended them; a third death on it is the last."""
+    shelf, backlog, durability = Shelf(tmp_path), Backlog(), not_durable()
+    entry = arrived(shelf, backlog, 0)
+    for _ in range(2):  # the process ends with it in hand
+        InHand(tmp_path / "in-hand").note(FILING, entry.finished.path, "file")
+    hand = InHand(tmp_path / "in-hand")
+    filer = filer_of(tmp_path, backlog, durability, hand)
+    filer.file([entry])
+    filer.try_again(at_once=True)
+    assert durability.filed == []
+    hand.settled = True
+    filer.try_again(at_once=True)
+    assert durability.filed == [0]
+    assert hand.suspect(entry.finished.path) is None

@@ -221,9 +221,8 @@ class Decoder:
             self._backlog.drop(candidate)
             return
         link = S_ISLNK(stat.st_mode) and candidate.folder.leads_back(candidate.path)
-        if link or S_ISDIR(
-            stat.st_mode
-        ):  # a folder took the file's name: what is in it has events of its own
+        # A link back into the inbox is passed by; of a folder in the file's place, what is in it has events.
+        if link or S_ISDIR(stat.st_mode):
             self._backlog.drop(candidate)
         else:
             _, plan = self._in_force()
