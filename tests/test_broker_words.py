@@ -161,7 +161,10 @@ def test_a_broker_whose_rules_name_client_ids_takes_the_one_that_is_given(tmp_pa
             assert not (tmp_path / "state/mqtt-client-id").exists()
             checked = dropsight("check", "-c", str(house.config))
             assert checked.returncode == 0
-            assert "what it takes was not tried: the running daemon has mqtt.client_id" in checked.stdout
+            assert (
+                "warn  broker   what it takes was not tried: its rules may go by mqtt.client_id"
+                in checked.stdout
+            )
             assert online(house)
             assert "another has logged in" not in house.daemon_log()
             house.stop()

@@ -22,7 +22,7 @@ from dropsight.inference import pipeline
 from dropsight.service.control import ask
 from dropsight.service.work import Engine
 from dropsight.sinks.connection import RefusedError
-from dropsight.sinks.mqtt import try_broker
+from dropsight.sinks.permissions import try_broker
 from dropsight.sinks.reports import Status
 from dropsight.web.extra import is_installed
 
@@ -119,12 +119,16 @@ class _Check:
             _say("ok", "broker", "none: mqtt is null")
             return
         try:
-            spoken = try_broker(
+            found = try_broker(
                 mqtt, self._config.device, state=self._config.store.path.parent, credential=credential
             )
         except RefusedError as error:
             raise DropsightError(f"{error}{self._hint(mqtt, credential)}") from error
-        _say("ok", "broker", f"MQTT {spoken}")
+        for doubt in found.doubts:
+            _say("warn", "broker", doubt)
+        if found.refused:
+            raise DropsightError("\n".join(found.refused))
+        _say("ok", "broker", found.spoken)
 
     def _hint(self, mqtt: Mqtt, credential: str | None) -> str:
         if not self._is_service or os.geteuid() == 0 or credential or password(mqtt):

@@ -92,6 +92,7 @@ class Connection:
         self._closed: str | None = None
         self._acknowledged: list[int] = []
         self.refused: dict[int, str] = {}
+        self.unheard: dict[int, str] = {}
         self._woken = False
         self._asked_for: dict[int | None, str] = {}
         self._asking = threading.Lock()
@@ -196,7 +197,8 @@ class Connection:
     def acknowledged(self, *, timeout: float) -> Sequence[int]:
         """Wait for PUBACKs, a `wake` or the timeout; raises SinkError for a loss.
 
-        A negative PUBACK is among them, too: its reason is in `refused`. So are answers to `listen`.
+        A negative PUBACK is among them, too: its reason is in `refused`. So are answers to `listen`, the
+        reasons of negative ones in `unheard`.
         """
         with self._changed:
             if not (self._acknowledged or self._woken or self._closed):
@@ -296,9 +298,9 @@ class Connection:
     ) -> None:
         with self._asking:
             topic = self._asked_for.pop(mid, "")
-        for code in codes:
-            if code.is_failure:
-                log.warning("the broker does not let us listen to %s: %s", topic, _said(code))
+        for code in filter(lambda code: code.is_failure, codes):
+            log.warning("the broker does not let us listen to %s: %s", topic, _said(code))
+            self.unheard[mid] = _said(code)
         with self._changed:
             self._acknowledged.append(mid)
             self._changed.notify_all()

@@ -1,6 +1,5 @@
 """The MQTT publisher: connects, comes back after every loss, and goes on where the broker left off."""
 
-import contextlib
 import logging
 import random
 import threading
@@ -25,7 +24,7 @@ from dropsight.sinks.connecting import connect, protocols
 from dropsight.sinks.connection import Connection, Protocol, RefusedError
 from dropsight.sinks.discovery import Discovery
 from dropsight.sinks.homeassistant import Entities
-from dropsight.sinks.identity import guest_id, own_id
+from dropsight.sinks.identity import own_id
 from dropsight.sinks.names import Name, Names
 from dropsight.sinks.rivals import OFFLINE, Rivals
 from dropsight.sinks.session import Session
@@ -34,13 +33,11 @@ from dropsight.sinks.suspects import Suspects
 from dropsight.sinks.task import Announcements, Ending, Tally, Task
 from dropsight.sinks.telling import Untold
 from dropsight.sinks.thumbnails import Thumbnails
-from dropsight.sinks.topics import Topics
 
 log = logging.getLogger(__name__)
 
 # A connection that held for so long was a good one: the next pause is a short one again.
 GOOD_SECONDS = 60.0
-_ANSWER_SECONDS = 10.0
 
 
 class MqttStatus(msgspec.Struct, frozen=True):
@@ -230,36 +227,3 @@ class Publisher:
     @property
     def _will(self) -> tuple[str, bytes]:
         return self._task.topics.availability, OFFLINE
-
-
-def try_broker(settings: Mqtt, device: str, *, state: Path, credential: str | None = None) -> str:
-    """Connect, say one word, leave; return the version of MQTT that was spoken, in words; raises SinkError.
-
-    The will goes where the daemon's does, which the broker may refuse, but says nothing: it is empty. The
-    word goes where answers to commands do: nobody takes it for a record, or for the daemon's own state.
-    """
-    topics, client_id = Topics.of(settings.base_topic, device), guest_id(settings, state)
-    connection, protocol = connect(
-        Broker.of(settings, credential=credential),
-        protocols(settings.protocol),
-        client_id=client_id,
-        will=(topics.availability, b""),
-        keepalive=settings.keepalive,
-    )
-    with contextlib.closing(connection):
-        if settings.client_id not in {None, client_id}:
-            # Its rules may go by the client id, which is not ours to use.
-            return f"{protocol}; what it takes was not tried: the running daemon has mqtt.client_id"
-        _say_one_word(connection, topics.response)
-    return protocol
-
-
-def _say_one_word(connection: Connection, topic: str) -> None:
-    """Raise SinkError where the broker says that it does not take it; brokers of 3.1.1 have no way to."""
-    mid = connection.publish(topic, b'{"command":"check","ok":true}', qos=1)
-    deadline = time.monotonic() + _ANSWER_SECONDS
-    while mid is not None and mid not in connection.acknowledged(timeout=deadline - time.monotonic()):
-        if time.monotonic() > deadline:
-            raise SinkError(f"no acknowledgement of a message to {topic}")
-    if mid in connection.refused:
-        raise SinkError(f"the broker does not take messages to {topic}: {connection.refused[mid]}")
