@@ -43,6 +43,7 @@ from dropsight.service.progress import SLOW_SECONDS, Progress
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import FilingRules, History, Recorded
 from dropsight.service.scanner import Scanner
+from dropsight.service.source import Source
 from dropsight.service.starts import Starts
 from dropsight.service.stats import Stats
 from dropsight.service.store import JournalReader, Store
@@ -124,6 +125,7 @@ class Daemon:
                 clock=self._clock,
                 finding=Finding(self._in_hand, self._troubles, cautious=lambda: self._starts.one_by_one),
             )
+            self._sources: tuple[Source, ...] = (self._scanner,)
             self._explanations = Explanations(
                 config.explain,
                 engine=lambda: self._workers.engine,
@@ -166,11 +168,11 @@ class Daemon:
         publisher = self._supervision.start("mqtt", self._publisher.run) if self._publisher else None
         self._workers.start(never_hurry=once)
         self._control.start(self._supervision)
-        self._progress = Progress(self._backlog, self._scanner, self._workers, self._recorder)
+        self._progress = Progress(self._backlog, self._sources, self._workers, self._recorder)
         watchdog = Watchdog(self._progress.hung)
         housekeeping = Event()
         lifecycle.on_lost = None if once else self._on_lost
-        finder = self._work_once(lifecycle) if once else self._watch(housekeeping)
+        finders = self._work_once(lifecycle) if once else self._watch(housekeeping)
         model, roots = self._workers.engine.plan.spec.name, ", ".join(folder.root for folder in self._folders)
         log.info("%s is warm; watching %s", model, roots)
         self._reporter.ready()
@@ -191,17 +193,24 @@ class Daemon:
             watchdog.stop()
             self._supervision.stop()
             housekeeping.set()
-            self._scanner.stop()
+            for source in self._sources:
+                source.stop()
             self._backlog.stop()
-            self._end(finder, recorder, publisher, patient=lambda: once and not lifecycle.signalled)
+            self._end(finders, recorder, publisher, patient=lambda: once and not lifecycle.signalled)
         self._reporter.conclude(self._terminal if lifecycle.successor is None else None)
         return self._exit_code(lifecycle, once=once)
 
     def _end(
-        self, finder: Thread, recorder: Thread, publisher: Thread | None, *, patient: Callable[[], bool]
+        self,
+        finders: Sequence[Thread],
+        recorder: Thread,
+        publisher: Thread | None,
+        *,
+        patient: Callable[[], bool],
     ) -> None:
         """Finish what is in hand, from the folders to the broker, which is waited for while `patient`."""
-        finder.join()
+        for finder in finders:
+            finder.join()
         self._recorder.end_within(seconds=PATIENCE_SECONDS)
         self._workers.finish()
         self._recorder.drain(seconds=PATIENCE_SECONDS)
@@ -215,15 +224,15 @@ class Daemon:
             self._web.close()
         self._stack.close()
 
-    def _work_once(self, lifecycle: Lifecycle) -> Thread:
+    def _work_once(self, lifecycle: Lifecycle) -> list[Thread]:
         settle_seconds = max(folder.settings.settle_seconds for folder in self._folders)
         parts = (self._backlog, self._scanner, self._troubles)
-        return start("scan", lambda: work_once(lifecycle, *parts, settle_seconds=settle_seconds))
+        return [start("scan", lambda: work_once(lifecycle, *parts, settle_seconds=settle_seconds))]
 
-    def _watch(self, stopped: Event) -> Thread:
+    def _watch(self, stopped: Event) -> list[Thread]:
         for name, work in (("housekeeping", self._housekeeper.run), ("cameras", self._watching.run)):
             self._supervision.start(name, partial(work, stopped))
-        return self._supervision.start("scan", self._scanner.run, daemon=False)
+        return [source.start(self._supervision) for source in self._sources]
 
     def _wait(self, lifecycle: Lifecycle) -> None:
         interval = self._config.stats.interval_seconds

@@ -1,10 +1,11 @@
 """Whether images get on: the watchdog's question, asked of every part of their way."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dropsight.service.backlog import Backlog
 from dropsight.service.recorder import Recorder
-from dropsight.service.scanner import Scanner
+from dropsight.service.source import Source
 from dropsight.service.workers import Workers
 
 # On a small machine, the largest picture that is allowed takes about as long.
@@ -14,7 +15,7 @@ SLOW_SECONDS = 15.0
 @dataclass(frozen=True, slots=True)
 class Progress:
     backlog: Backlog
-    scanner: Scanner
+    sources: Sequence[Source]
     workers: Workers
     recorder: Recorder
 
@@ -24,9 +25,10 @@ class Progress:
 
     def hung(self, seconds: float) -> str | None:
         """Name what has not got on for so long. Idle is not hung, nor is waiting for a disk to have room."""
-        finders, makers = self.scanner.heartbeats, self.workers.heartbeats
-        if name := finders.overdue(seconds) or self.recorder.heartbeats.overdue(seconds):
-            return name
+        makers = self.workers.heartbeats
+        for heartbeats in (*(source.heartbeats for source in self.sources), self.recorder.heartbeats):
+            if name := heartbeats.overdue(seconds):
+                return name
         if self.recorder.held_up:
             return None
         if name := makers.overdue(seconds):

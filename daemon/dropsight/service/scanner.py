@@ -24,6 +24,8 @@ from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.ignored import Ignored, Tally, together
 from dropsight.service.lineup import Choice
 from dropsight.service.refusals import Beyond, Refusals
+from dropsight.service.source import SourceStatus
+from dropsight.service.supervision import Supervision
 from dropsight.service.troubles import Troubles
 from dropsight.service.watcher import Watcher
 
@@ -42,8 +44,9 @@ SHOWN = 3
 class Scanner:
     """Walks the watched folders: at the start, when something may have been missed, every minute.
 
-    It alone waits for room in the backlog. `skip` tells what is on record already, for folders whose
-    files are kept; `claim` raises StoreError or ConfigError where the folder is somebody else's to watch.
+    The source of what is dropped. It alone waits for room in the backlog. `skip` tells what is on record
+    already, for folders whose files are kept; `claim` raises StoreError or ConfigError where the folder is
+    somebody else's to watch.
     """
 
     def __init__(
@@ -85,9 +88,19 @@ class Scanner:
         self._arrived.append((folder, path))
         self._due.set()
 
+    @property
+    def name(self) -> str:
+        return NAME
+
+    def start(self, supervision: Supervision) -> threading.Thread:
+        return supervision.start(self.name, self.run, daemon=False)
+
     def stop(self) -> None:
         self._stopped = True
         self._due.set()
+
+    def status(self) -> SourceStatus | None:
+        return None
 
     def run(self) -> None:
         """Walk whenever there is reason to, until stopped."""
