@@ -9,6 +9,7 @@ import yaml
 
 from brokers import Mosquitto, Subscriber, free_port, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
+from proxies import hanging_up
 
 pytestmark = pytest.mark.broker
 
@@ -161,3 +162,60 @@ def test_a_broker_that_lets_nobody_touch_the_former_name_gets_the_records_all_th
         finally:
             house.kill()
     assert "the broker does not let go of dropsight/test/" in house.daemon_log()
+
+
+@pytest.mark.parametrize("allowed", ["everything is there", "nothing is there"])
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_where_home_assistants_topics_are_forbidden_retire_takes_the_rest_and_names_them(
+    tmp_path: Path, protocol: str, allowed: str
+) -> None:
+    rules = tmp_path / "rules"
+    rules.write_text("topic readwrite #\n")
+    extra = f"allow_anonymous true\nacl_file {rules}\nmax_queued_messages 10000\n"
+    was_told = allowed == "everything is there"
+    with mosquitto(tmp_path, extra=extra) as broker:
+        mqtt = {**settings(broker), "protocol": protocol, "home_assistant": was_told}
+        with running(tmp_path, mqtt=mqtt) as house:
+            announce(broker)
+            drop(house)
+            shown(broker)
+            if was_told:
+                wait_until(lambda: DISCOVERY in retained(broker))
+            assert house.stop() == 0
+        rules.write_text("topic read #\ntopic write dropsight/#\ntopic write end/#\n")
+        broker.signal(signal.SIGHUP)  # Mosquitto reads its rules again
+        done = dropsight("retire", "-c", str(house.config))
+        left = retained(broker)
+    assert not {topic for topic in left if topic.startswith("dropsight/test/")}
+    assert "took 6 retained messages of dropsight/test" in done.stdout
+    assert done.returncode == was_told
+    if was_told:
+        assert f"the broker does not let go of {DISCOVERY}: " in done.stderr
+    elif protocol == "5":
+        assert "may not write to homeassistant/#, and sees nothing of ours there: Not auth" in done.stdout
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_where_a_broker_hangs_up_on_home_assistants_topics_all_else_is_taken_back(
+    tmp_path: Path, protocol: str
+) -> None:
+    with mosquitto(tmp_path) as broker:
+        mqtt = {**settings(broker), "protocol": protocol, "home_assistant": False}
+        with running(tmp_path, mqtt=mqtt) as house:
+            announce(broker)
+            drop(house)
+            shown(broker)
+            assert house.stop() == 0
+        with hanging_up(broker.port, b"homeassistant/device/") as middle:
+            rename(house, device="new", mqtt={**mqtt, "url": middle.url})
+            house.start()
+            try:
+                wait_until(
+                    lambda: not [each for each in retained(broker) if each.startswith("dropsight/test/")]
+                )
+            finally:
+                house.stop()
+            done = dropsight("retire", "-c", str(house.config))
+            assert (done.returncode, done.stderr) == (0, "")
+            assert "may not write to homeassistant/#" in done.stdout
+        assert retained(broker) == {NEIGHBOUR}

@@ -4,14 +4,19 @@ from pathlib import Path
 
 from dropsight.commands.settings import find_config, settings
 from dropsight.daemon.watching import NAME, load
+from dropsight.errors import SinkError
 from dropsight.sinks.broker import Broker
 from dropsight.sinks.identity import guest_id
 from dropsight.sinks.names import Name, Names
+from dropsight.sinks.retiring import OnlineError
 from dropsight.sinks.retiring import retire as take_back
 
 
 def retire(file: Path | None, *, device: str | None) -> None:
-    """Take this device, and every former name of it, from the broker; raises SinkError."""
+    """Take this device, and every former name of it, from the broker; raises SinkError.
+
+    What the broker keeps of one name is no reason to keep the others.
+    """
     config = settings(find_config(file))
     mqtt, state = config.mqtt, config.store.path.parent
     if mqtt is None:
@@ -20,6 +25,16 @@ def retire(file: Path | None, *, device: str | None) -> None:
     current = Name(device or config.device, mqtt.base_topic, mqtt.discovery_prefix)
     names = dict.fromkeys((current, *(() if device else Names(state).all())))
     cameras = load(state / NAME)
+    shown, faults = Broker.of(mqtt).shown, []
     for name in names:
-        count = take_back(mqtt, name, client_id=guest_id(mqtt, state), cameras=cameras)
-        print(f"took {count} retained messages of {name.topics.root} from {Broker.of(mqtt).shown}")
+        try:
+            taken = take_back(mqtt, name, client_id=guest_id(mqtt, state), cameras=cameras)
+        except OnlineError as error:
+            faults.append(str(error))
+            continue
+        print(f"took {taken.messages} retained messages of {name.topics.root} from {shown}")
+        for topic, reason in taken.refused.items():
+            print(f"may not write to {topic}, and sees nothing of ours there: {reason}")
+        faults += [f"the broker does not let go of {topic}: {why}" for topic, why in taken.left.items()]
+    if faults:
+        raise SinkError("\n".join(faults))

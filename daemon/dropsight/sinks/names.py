@@ -36,6 +36,7 @@ class Names:
         self._path = state / NAME
         self._names = _load(self._path)
         self._tried: set[Name] = set()
+        self._within: set[Name] = set()
 
     def all(self) -> tuple[Name, ...]:
         return tuple(self._names)
@@ -52,6 +53,16 @@ class Names:
         ]
         self._tried.update(found)
         return found
+
+    def lost_over(self, name: Name) -> None:
+        """Have it tried once more, within what is our own: the connection was lost over it."""
+        if self.may_reach(name):
+            self._within.add(name)
+            self._tried.discard(name)
+
+    def may_reach(self, name: Name) -> bool:
+        """Whether what is not below our own base topic may be taken back with it."""
+        return name not in self._within
 
     def add(self, name: Name) -> None:
         if name not in self._names:
