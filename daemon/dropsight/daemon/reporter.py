@@ -85,8 +85,9 @@ class Reporter:
         return self._recorder.troubles.current() | of_model | of_broker | of_web
 
     def busy(self) -> bool:
+        """Whether there is an image to be worked at: while paused, those that wait are none."""
         counters = self._backlog.counters()
-        return bool(counters.queued or counters.in_hand)
+        return bool(counters.in_hand or (counters.queued and not self._backlog.paused))
 
     def cameras(self) -> Collection[str]:
         return self._watch.names

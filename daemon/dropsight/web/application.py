@@ -25,7 +25,7 @@ from dropsight.web.history import POINT_SECONDS
 from dropsight.web.overview import Overviews
 from dropsight.web.pages import read_pages
 from dropsight.web.signin import SignIn
-from dropsight.web.yielding import step_aside
+from dropsight.web.yielding import Turns, step_aside
 
 HEAD_BYTES = 16_384
 IDLE_SECONDS = 30
@@ -44,7 +44,8 @@ async def serve(
 ) -> None:
     """Serve until the function that `on_started` is given is called, from any thread."""
     desk = Desk(overviews.sources.config().store.path)
-    app = _application(Api(overviews.sources, overviews, desk), access)
+    turns = Turns()
+    app = _application(Api(overviews.sources, overviews, desk), access, turns)
     server = uvicorn.Server(_settings(app))
     loop = asyncio.get_running_loop()
 
@@ -55,7 +56,7 @@ async def serve(
     overviews.hub.begin()
     on_started(lambda: _call(loop, end))
     jobs = (overviews.hub.keep_beating(), _note(overviews), _recall(overviews, desk))
-    async with _beside(step_aside(overviews.sources.busy, desk.spent_seconds), *jobs):
+    async with _beside(step_aside(turns, overviews.sources.busy, desk.spent_seconds), *jobs):
         await server.serve(sockets=[listener])
     desk.close()
 
@@ -83,7 +84,7 @@ def _settings(app: Starlette) -> uvicorn.Config:
     )
 
 
-def _application(api: Api, access: Access) -> Starlette:
+def _application(api: Api, access: Access, turns: Turns) -> Starlette:
     pages = read_pages()
     signin = SignIn(access, pages)
 
@@ -115,7 +116,7 @@ def _application(api: Api, access: Access) -> Starlette:
         Route("/api/export", api.export),
         Route("/api/commands/{name}", api.command, methods=["POST"]),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)])
+    return Starlette(routes=routes, middleware=[Middleware(Guard, access=access, turns=turns)])
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dropsight.web.access import Access
+from dropsight.web.yielding import Turns
 
 BODY_BYTES = 4_096
 TARGET_BYTES = 2_048
@@ -32,8 +33,8 @@ _OPEN = ("/static/", "/healthz", "/login")
 class Guard:
     """Middleware, outermost."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        self._app, self._access = app, access
+    def __init__(self, app: ASGIApp, access: Access, turns: Turns) -> None:
+        self._app, self._access, self._turns = app, access, turns
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,6 +48,8 @@ class Guard:
         refusal = self._refusal(scope)
         if refusal and refusal.status_code == 401 and "authorization" in Headers(scope=scope):
             await asyncio.sleep(WRONG_SECONDS)
+        address, _ = scope["client"] or ("", 0)
+        await self._turns.mine(address)
         answer: ASGIApp = refusal or self._app
         await answer(scope, receive, send_guarded)
 

@@ -13,7 +13,7 @@ class Sources:
     """All of them quick, and good for any thread.
 
     `visible`: records up to this seq have their final line. `up`: the model is warm, the folders are watched.
-    `busy`: an image waits or is in hand.
+    `busy`: an image is in hand, or waits and nothing is paused.
     `cameras`: those that are known, of earlier lives, too. `labels`: the model's. `obey` may take minutes: a
     command, its answer.
     """

@@ -1,34 +1,86 @@
-"""The web part steps aside: while there are images to classify it has a small share of a processor's time."""
+"""The web part steps aside: while there are images to classify, it has a small share of the processors."""
 
 import asyncio
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
+# Of each core that the process may use.
 SHARE = 0.02
-LOOK_SECONDS = 0.01
+# What was not used is saved up: a person who comes while many images wait is served at once.
+CREDIT_SECONDS = 2.0
 # Whoever asks whether all is well waits no longer than this, and for those before.
 LONGEST_SECONDS = 3.0
-CREDIT_SECONDS = 0.1
+# Nor does a flood that is over hold up for long who comes after it.
+LONGEST_DEBT_SECONDS = 10.0
+LOOK_SECONDS = 0.01
 PRIORITY = 10
 
 
-async def step_aside(busy: Callable[[], bool], helpers_spent: Callable[[], float]) -> None:
+class Allowance:
+    """Seconds of a processor that may be spent, of which there are `rate` more each second."""
+
+    def __init__(self, rate: float, *, now: float, spent: float) -> None:
+        self._rate, self._now, self._spent = rate, now, spent
+        self._left = CREDIT_SECONDS
+
+    def look(self, *, now: float, spent: float, busy: bool) -> float:
+        """Return for how long to wait now, 0 while there is something left.
+
+        What is spent while no image waits costs nobody anything.
+        """
+        self._left += (now - self._now) * self._rate - (spent - self._spent if busy else 0.0)
+        self._left = min(max(self._left, -LONGEST_DEBT_SECONDS * self._rate), CREDIT_SECONDS)
+        self._now, self._spent = now, spent
+        return max(-self._left / self._rate, 0.0) if busy else 0.0
+
+
+class Turns:
+    """Requests that wait until there is time for them; addresses take turns. For the event loop's thread."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self.scarce = False
+        """Whether time is short: all but what goes on already waits for `next`."""
+
+    async def mine(self, address: str) -> None:
+        if not (self.scarce or self._waiting):
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(address, deque()).append(turn)
+        await turn
+
+    def next(self) -> bool:
+        """Let one in; tell whether there was one."""
+        if not self._waiting:
+            return False
+        address = next(iter(self._waiting))
+        waiting = self._waiting.pop(address)
+        turn = waiting.popleft()
+        if waiting:
+            self._waiting[address] = waiting  # behind all others
+        if not turn.done():
+            turn.set_result(None)
+        return True
+
+
+async def step_aside(turns: Turns, busy: Callable[[], bool], helpers_spent: Callable[[], float]) -> None:
     """Until cancelled, have the thread of the event loop sleep off what it took beyond its share.
 
-    `helpers_spent` is what other threads took for it, in seconds. All of it waits, not one request: what a
-    flood costs is not known before it is paid. A page that is looked at takes less than the share, and what
-    was saved within a while may be spent at once.
+    `helpers_spent` is what other threads took for it, in seconds. All of it waits: what connections cost by
+    themselves is not known before it is paid. Requests are let in one by one meanwhile.
     """
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PRIORITY)
-    spent, at, owed = time.thread_time() + helpers_spent(), time.monotonic(), 0.0
+
+    def spent() -> float:
+        return time.thread_time() + helpers_spent()
+
+    allowance = Allowance(SHARE * len(os.sched_getaffinity(0)), now=time.monotonic(), spent=spent())
     while True:
-        await asyncio.sleep(LOOK_SECONDS)
-        now_spent, now = time.thread_time() + helpers_spent(), time.monotonic()
-        owed = max(owed + (now_spent - spent) / SHARE - (now - at), -CREDIT_SECONDS / SHARE)
-        spent, at = now_spent, now
-        if not busy():
-            owed = min(owed, 0.0)
-        elif owed > 0:
-            time.sleep(min(owed, LONGEST_SECONDS))  # noqa: ASYNC251 - so that nothing else goes on meanwhile
+        await asyncio.sleep(0 if turns.next() else LOOK_SECONDS)
+        wait = allowance.look(now=time.monotonic(), spent=spent(), busy=busy())
+        turns.scarce = wait > 0
+        if wait > 0:
+            time.sleep(min(wait, LONGEST_SECONDS))  # noqa: ASYNC251 - so that nothing else goes on meanwhile
