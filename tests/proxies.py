@@ -117,6 +117,31 @@ class HangingUp(Proxy):
                         out.sendall(packet)
 
 
+class TakingOver(Proxy):
+    """Says to a client that another has logged in (MQTT 5: DISCONNECT, 0x8E), and hangs up on it."""
+
+    def __init__(self, target_port: int) -> None:
+        self._newest: socket.socket | None = None
+        super().__init__(target_port)
+
+    def _serve(self, client: socket.socket, number: int) -> None:
+        former, self._newest = self._newest, client
+        if former:
+            with contextlib.suppress(OSError):  # it may have gone by itself
+                former.sendall(b"\xe0\x02\x8e\x00")
+                former.shutdown(socket.SHUT_RDWR)
+        super()._serve(client, number)
+
+
+@contextmanager
+def taking_over(target_port: int) -> Iterator[TakingOver]:
+    running = TakingOver(target_port)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
 def _spoken_of(packet: bytes) -> bytes:
     """The topic of a PUBLISH, all of a SUBSCRIBE."""
     kind = packet[0] & 0xF0

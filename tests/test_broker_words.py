@@ -1,5 +1,6 @@
 """What a broker keeps of us stays true: late last wills, others of our name, connections cut on one side."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,12 +13,14 @@ import pytest
 
 from brokers import Mosquitto, Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
-from proxies import proxy
+from dropsight.sinks.evictions import FEW, SOON_SECONDS, Evictions
+from proxies import proxy, taking_over
 
 pytestmark = pytest.mark.broker
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 AVAILABILITY = "dropsight/test/availability"
+OTHER = "another who logs in as yard"
 
 
 def kept(broker: Mosquitto, topic: str = AVAILABILITY) -> bytes:
@@ -170,6 +173,63 @@ def test_a_broker_whose_rules_name_client_ids_takes_the_one_that_is_given(tmp_pa
             house.stop()
             assert "took " in dropsight("retire", "-c", str(house.config)).stdout
             wait_until(lambda: heard.topics("yard/test/info")[-1] == b"")
+
+
+def quarrelling(tmp_path: Path, url: str, protocol: str) -> str:
+    """Run two devices of one client id until both have their records through; return what they say of it."""
+    with contextlib.ExitStack() as stack:
+        houses = []
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+            mqtt = {"url": url, "protocol": protocol, "client_id": "yard"}
+            houses.append(stack.enter_context(running(tmp_path / name, device=name, mqtt=mqtt)))
+        for house in houses:
+            shutil.copy(PHOTOS[0], house.inbox / "a.jpg")
+        wait_until(lambda: any(OTHER in house.status()["troubles"].get("mqtt", "") for house in houses))
+        wait_until(lambda: not any(house.status()["stats"]["queues"]["outbox"] for house in houses))
+        (house, *_) = (each for each in houses if OTHER in each.status()["troubles"].get("mqtt", ""))
+        said = house.daemon_log()
+        assert "mqtt: in order again" not in said[said.index(OTHER) :]
+        assert "is set aside" not in said
+        return said
+
+
+@PROTOCOLS
+def test_two_devices_of_one_client_id_say_what_is_likely_where_the_broker_does_not(
+    tmp_path: Path, protocol: str
+) -> None:
+    with mosquitto(tmp_path) as broker:
+        assert "the connection is lost" in quarrelling(tmp_path, broker.url, protocol)
+
+
+def test_two_devices_of_one_client_id_quote_a_broker_that_says_so(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker, taking_over(broker.port) as middle:
+        assert "another has logged in as yard" in quarrelling(tmp_path, middle.url, "5")
+
+
+def test_another_is_suspected_only_of_losses_soon_after_each_login_with_nothing_on_the_way() -> None:
+    now = 0.0
+    evictions = Evictions(clock=lambda: now)
+
+    def lose(count: int, *, after: float = 1.0, idle: bool = True) -> bool:
+        nonlocal now
+        for _ in range(count):
+            evictions.logged_in()
+            now += after
+            evictions.lost(was_told=False, idle=idle)
+        return evictions.suspected
+
+    assert not lose(9, idle=False)
+    assert not lose(9, after=SOON_SECONDS)
+    assert not lose(FEW - 1)
+    evictions.not_let_in()
+    assert not lose(FEW - 1)
+    assert lose(1)
+    evictions.logged_in()
+    assert evictions.seconds_to_last() == SOON_SECONDS
+    now += SOON_SECONDS
+    assert evictions.seconds_to_last() == 0
+    assert not evictions.suspected
 
 
 def test_a_camera_whose_clock_falls_back_shows_its_newest_picture_all_the_same(tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ class Connection:
         self._broker, self._protocol, self._keepalive = broker, protocol, keepalive
         self._client_id = client_id
         self.offers = offers
-        self._blameless = self._taken_over = False
+        self._blameless = self.taken_over = False
+        """Whether the broker has said that another has logged in by our client id."""
         self._changed = threading.Condition()
         self._answer: tuple[int, str] | None = None
         self._closed: str | None = None
@@ -281,7 +282,7 @@ class Connection:
     ) -> None:
         with self._changed:
             self._closed, self._blameless = _said(code), code.value in _NO_FAULT_OF_OURS
-            self._taken_over = code.value == _TAKEN_OVER
+            self.taken_over = code.value == _TAKEN_OVER
             self._changed.notify_all()
 
     def _on_publish(
@@ -324,10 +325,9 @@ class Connection:
         return (HungUpError if closed and not answer else SinkError)(f"{shown} {fault}")
 
     def _lost(self) -> SinkError:
-        if self._taken_over:
+        if self.taken_over:
             return SinkError(
-                f"{self._broker.shown}: another has logged in as {self._client_id}, which ends our"
-                " connection: a second dropsight with a copy of our state folder, or our mqtt.client_id"
+                f"{self._broker.shown}: another has logged in as {self._client_id}, which ends our connection"
             )
         return SinkError(f"{self._broker.shown}: the connection is lost: {self._closed or 'closed'}")
 

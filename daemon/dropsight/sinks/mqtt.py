@@ -11,7 +11,7 @@ import msgspec
 
 from dropsight import crashpoints
 from dropsight.config import Mqtt
-from dropsight.errors import DamagedError, SinkError, StoreError
+from dropsight.errors import DamagedError, DropsightError, SinkError, StoreError
 from dropsight.images.framing import Pixels
 from dropsight.service.cameras import CameraWatch
 from dropsight.service.outbox import Outbox
@@ -23,6 +23,7 @@ from dropsight.sinks.commands import Commander
 from dropsight.sinks.connecting import connect, protocols
 from dropsight.sinks.connection import Connection, Protocol, RefusedError
 from dropsight.sinks.discovery import Discovery
+from dropsight.sinks.evictions import Evictions
 from dropsight.sinks.homeassistant import Entities
 from dropsight.sinks.identity import own_id
 from dropsight.sinks.names import Name, Names
@@ -113,6 +114,7 @@ class Publisher:
             tally=Tally(),
             ending=self._ending,
             suspects=suspects,
+            evictions=Evictions(),
             rivals=Rivals(announcements.info, topics, troubles, wake=self.wake),
             untold=Untold(suspects, troubles),
             troubles=troubles,
@@ -184,7 +186,7 @@ class Publisher:
                 raise  # which ends the process: the next start is a rescue
             except (SinkError, StoreError) as error:
                 self.refused = isinstance(error, RefusedError)
-                self.troubles.raised("mqtt", error)
+                self.troubles.raised("mqtt", self._explained(error))
             self._gave_up = True
             is_news = time.monotonic() - began > GOOD_SECONDS or self._task.suspects.aside != aside
             self._failures = 1 if is_news else self._failures + 1
@@ -193,13 +195,18 @@ class Publisher:
     def _serve(self) -> None:
         """Return when it is time to end; raises SinkError when there is no connection, or no longer one."""
         spoken = (self._protocol,) if self._protocol else protocols(self._task.settings.protocol)
-        connection, self._protocol = connect(
-            self._broker,
-            spoken,
-            client_id=self._client_id,
-            will=self._will,
-            keepalive=self._task.settings.keepalive,
-        )
+        try:
+            connection, self._protocol = connect(
+                self._broker,
+                spoken,
+                client_id=self._client_id,
+                will=self._will,
+                keepalive=self._task.settings.keepalive,
+            )
+        except SinkError:
+            self._task.evictions.not_let_in()
+            raise
+        self._task.evictions.logged_in()
         if self._ending.is_over:  # and nobody waits for us any more: another may be online by now
             connection.close()
             return
@@ -213,11 +220,22 @@ class Publisher:
             self._connection, self.connected = None, False
             connection.close()
 
-    def _works(self) -> None:
+    def _works(self) -> bool:
         """Records get through: before that, to be let in says little, and no more while another ends it."""
+        if self._task.evictions.seconds_to_last():
+            return False
         if not self._task.rivals.are_heard:
             self._failures = 0
         self.troubles.cleared("mqtt")
+        return True
+
+    def _explained(self, error: DropsightError) -> DropsightError:
+        if not (isinstance(error, SinkError) and self._task.evictions.suspected):
+            return error
+        return SinkError(
+            f"{error}; soon after each login: is it another who logs in as {self._client_id}, with our"
+            " mqtt.client_id or a copy of our state folder? Give each device its own"
+        )
 
     def _say_what_lacks(self, lacking: str) -> None:
         if lacking and lacking != self._lacking:

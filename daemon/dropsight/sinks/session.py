@@ -78,9 +78,17 @@ class Session:
         except SinkError:
             with contextlib.suppress(SinkError):
                 self._settle(self._connection.heard())
-            if self._connection.was_hung_up() and not self._task.rivals.are_heard:
-                self._blame()
+            self._look_for_the_cause()
             raise
+
+    def _look_for_the_cause(self) -> None:
+        rivals, evictions = self._task.rivals, self._task.evictions
+        hung_up = self._connection.was_hung_up()
+        was_told = self._connection.taken_over
+        if hung_up or was_told:
+            evictions.lost(was_told=was_told, idle=not self._flight)
+        if hung_up and not (rivals.are_heard or evictions.suspected):
+            self._blame()
 
     def _work(self) -> None:
         self._publish_first()
@@ -111,8 +119,7 @@ class Session:
     def _look_whether_it_works(self) -> None:
         """Call what was wrong over once a record is through, or all that was announced."""
         if not self._works and (self._passed or not self._flight):
-            self._works = True
-            self._task.works()
+            self._works = self._task.works()
 
     def _blame(self) -> None:
         for key in self._flight.lost():
@@ -277,6 +284,8 @@ class Session:
 
     def _seconds_to_wait(self) -> float:
         until = min(self._next_stats, self._task.ending.deadline) - time.monotonic()
+        if not self._works:
+            until = min(until, self._task.evictions.seconds_to_last() or until)
         return min(until, self._cameras.seconds_to_next(), self._task.rivals.seconds_to_next())
 
     def _say_goodbye(self) -> None:

@@ -10,6 +10,7 @@ from dropsight.service.outbox import Outbox
 from dropsight.service.troubles import Troubles
 from dropsight.sinks.camerasession import Cameras
 from dropsight.sinks.commands import Commander
+from dropsight.sinks.evictions import Evictions
 from dropsight.sinks.names import Name, Names
 from dropsight.sinks.rivals import Rivals
 from dropsight.sinks.suspects import Suspects
@@ -61,7 +62,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`works` is called once the broker takes all."""
+    """`works` is called when the broker takes all; it returns whether that is more than a moment."""
 
     settings: Mqtt
     name: Name
@@ -74,7 +75,8 @@ class Task:
     ending: Ending
     commander: Commander
     rivals: Rivals
+    evictions: Evictions
     suspects: Suspects
     untold: Untold
     troubles: Troubles
-    works: Callable[[], None]
+    works: Callable[[], bool]

@@ -1,0 +1,46 @@
+"""Another who logs in by our client id: the broker ends our connection for it, and seldom says so."""
+
+import time
+from collections.abc import Callable
+
+# So soon after a login, with nothing on the way that it may be for, so often in a row.
+SOON_SECONDS = 60.0
+FEW = 3
+
+
+class Evictions:
+    """For the publisher's thread."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._count = 0
+        self._login_at = 0.0
+
+    def logged_in(self) -> None:
+        self._login_at = self._clock()
+
+    def not_let_in(self) -> None:
+        """Who throws us out leaves the broker as it is: a broker that is away is another matter."""
+        self._count = 0
+
+    def lost(self, *, was_told: bool, idle: bool) -> None:
+        """Take note of a loss: whether the broker said why, else whether nothing was on the way."""
+        if was_told:
+            self._count = FEW
+        elif self._clock() - self._login_at >= SOON_SECONDS:
+            self._count = 0
+        elif idle:
+            self._count += 1
+
+    @property
+    def suspected(self) -> bool:
+        return self._count >= FEW
+
+    def seconds_to_last(self) -> float:
+        """How long until a connection has lasted, so that nobody is suspected any more."""
+        if not self.suspected:
+            return 0.0
+        left = self._login_at + SOON_SECONDS - self._clock()
+        if left <= 0:
+            self._count = 0
+        return max(left, 0.0)
