@@ -92,7 +92,8 @@ class Subscriber:
     """Collects (topic, payload, retained) in the order of arrival; a context manager.
 
     With a name it has a session that outlives its connections: the broker keeps what it misses. `sent` has
-    each topic's QoS and retain flag, which are the publisher's own if asked for `as_published`.
+    each topic's QoS and retain flag, which are the publisher's own if asked for `as_published`; `correlated`
+    the last correlation data.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Subscriber:
     ) -> None:
         self.messages: list[tuple[str, bytes, bool]] = []
         self.sent: defaultdict[str, set[tuple[int, bool]]] = defaultdict(set)
+        self.correlated: dict[str, bytes | None] = {}
         self._options = SubscribeOptions(qos=1, retainAsPublished=as_published)
         self._subscribed = threading.Event()
         self._topic, self._name = topic, name
@@ -112,6 +114,11 @@ class Subscriber:
 
     def publish(self, topic: str, payload: bytes) -> None:
         self._client.publish(topic, payload, qos=1)
+
+    def request(self, topic: str, payload: bytes, *, reply_to: str, correlation: bytes) -> None:
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.ResponseTopic, properties.CorrelationData = reply_to, correlation
+        self._client.publish(topic, payload, qos=1, properties=properties)
 
     def come(self) -> None:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
@@ -142,4 +149,5 @@ class Subscriber:
 
     def _on_message(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
         self.sent[message.topic].add((message.qos, message.retain))
+        self.correlated[message.topic] = getattr(message.properties, "CorrelationData", None)
         self.messages.append((message.topic, bytes(message.payload), message.retain))

@@ -254,38 +254,6 @@ def shown(heard: Subscriber) -> str:
     return path
 
 
-# Of each topic: QoS and whether it is retained.
-CONTRACT = {
-    "availability": (1, True),
-    "result/front": (1, False),
-    "state/front": (1, True),
-    "failure/front": (1, False),
-    "stats": (0, True),
-    "info": (1, True),
-    "command/response": (1, False),
-}
-
-
-@pytest.mark.parametrize("retain", [False, True])
-def test_every_topic_has_the_qos_and_the_retain_flag_of_the_contract(tmp_path: Path, *, retain: bool) -> None:
-    expected = {f"dropsight/test/{name}": said for name, said in CONTRACT.items()}
-    expected["dropsight/test/result/front"] = (1, retain)
-    with (
-        mosquitto(tmp_path) as broker,
-        Subscriber(broker.port, as_published=True) as heard,
-        running(tmp_path, mqtt={"url": broker.url, "retain": retain}) as house,
-    ):
-        (house.inbox / "front").mkdir()
-        shutil.copy(PHOTOS[0], house.inbox / "front" / "good.jpg")
-        (house.inbox / "front" / "bad.jpg").write_bytes(b"no picture")
-        wait_until(lambda: house.finished() == 2)
-        heard.publish("dropsight/test/command", b'{"command": "rescan"}')
-        wait_until(lambda: expected.keys() <= heard.sent.keys(), what=f"{expected.keys()}")
-        assert {topic: heard.sent[topic] for topic in expected} == {
-            topic: {said} for topic, said in expected.items()
-        }
-
-
 def test_the_password_is_read_again_at_a_reload(tmp_path: Path) -> None:
     passwords = tmp_path / "passwords"
     subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "porch", "right"], check=True)
