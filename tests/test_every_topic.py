@@ -42,7 +42,7 @@ CONTRACT: Mapping[str, tuple[int, bool | None]] = {
 
 
 class Life:
-    """Two lives of a daemon: one that is stopped, and one that is killed; what was heard and logged in them."""
+    """Two lives of a daemon: one is stopped, one is killed; what was heard and logged in them."""
 
     def __init__(self, root: Path, *, retain: bool) -> None:
         self.retain = retain
