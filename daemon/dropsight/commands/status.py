@@ -12,6 +12,7 @@ from dropsight.names import as_shown
 from dropsight.service.census import Lying
 from dropsight.service.control import ask
 from dropsight.service.latency import Percentiles
+from dropsight.service.source import SourceStatus
 from dropsight.sinks.reports import Status
 
 
@@ -33,6 +34,7 @@ def _lines(status: Status) -> Iterator[str]:
     counters, speed = stats.counters, stats.images_per_second
     yield f"dropsight {status.version} on {status.device}, pid {status.pid}, up {_span(stats.uptime_seconds)}"
     yield f"watching   {', '.join(status.watch)}"
+    yield from (f"source     {_source(source)}" for source in status.sources)
     model = status.model
     yield f"model      {model.name} ({model.quantization}, {model.classes} classes, {model.backend})"
     if model.kernels:
@@ -63,6 +65,12 @@ def _lying(folders: Lying) -> str:
     return (
         f"{more}{folders.images:,} images lie in them{span}{', still counting' if folders.counting else ''}"
     )
+
+
+def _source(source: SourceStatus) -> str:
+    state = "connected" if source.connected else "not connected"
+    refused = "".join(f", {count} refused ({why})" for why, count in source.refused.items() if count)
+    return f"{source.place}, {state}, {source.received} received{refused}"
 
 
 def _broker(status: Status) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dropsight.config.addresses import host_and_port, is_loopback
+from dropsight.config.filters import broken_filters
 from dropsight.config.forms import spoken_list
 from dropsight.config.keys import Key, dotted
 from dropsight.config.layers import Fault
@@ -34,6 +35,7 @@ def broken_rules(config: Config) -> Iterator[Fault]:
         yield from _patterns(index, watch)
         yield from _ignored(index, watch)
         yield from _camera(index, watch)
+    yield from broken_filters(config)
     if config.model.normalization:
         yield from _normalization(config.model.normalization)
     yield from _threads(config)
@@ -51,7 +53,9 @@ def _inboxes(watches: tuple[Watch, ...]) -> Iterator[Fault]:
     for (outer, one), (inner, other) in permutations(enumerate(watches), 2):
         here, there = _watch_key(inner, "path"), _watch_key(outer, "path")
         if one.path == other.path and outer < inner:
-            yield Fault(here, f"is the same folder as {dotted(there)}; watch it once", also=(there,))
+            text = f"is the same folder as {dotted(there)}; watch it once"
+            both = one.mqtt is not None and other.mqtt is not None
+            yield Fault(here, f"{text}, give another path" if both else text, also=(there,))
         if one.path in other.path.parents:
             text = f"lies inside {dotted(there)}; watch the outer one alone, its sub-folders are cameras"
             yield Fault(here, text, also=(there,))

@@ -1,6 +1,7 @@
 """The settings: every key, its type, its range and its default."""
 
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -41,6 +42,17 @@ class Retention(Struct, frozen=True):
 
 class Watch(Struct, frozen=True):
     path: Path = Path("inbox")
+    mqtt: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[^\x00-\x1f\x7f-\x9f]+$",
+                max_length=256,
+                description="a topic filter such as cameras/+/image",
+            ),
+        ]
+        | None
+    ) = None
     recursive: bool = True
     patterns: Annotated[
         tuple[str, ...], Meta(min_length=1, description='a list of file patterns such as ["*.jpg"]')
@@ -208,3 +220,7 @@ class Config(Struct, frozen=True):
     mqtt: Mqtt | None = Mqtt()
     web: Web | None = Web()
     stats: Stats = Stats()
+
+
+# Defaults of keys that are others where another key is given.
+INSTEAD: Mapping[type[Struct], Mapping[str, tuple[str, str]]] = {Watch: {"path": ("mqtt", "inbox-mqtt")}}

@@ -15,6 +15,7 @@ from dropsight.config.forms import TEXTUAL, Form, forms_of
 from dropsight.config.keys import Key, dotted, nearest_key
 from dropsight.config.layers import Fault, Layers
 from dropsight.config.sizes import parse_size
+from dropsight.config.tree import INSTEAD
 
 BUILTIN = "builtin:"
 # As much as the journal can hold.
@@ -42,6 +43,9 @@ class Reading:
             if name not in forms:
                 self._refuse((*key, str(name)), _unknown((*key, str(name)), tuple(forms)))
         values = {name: self._field(form, said, (*key, name)) for name, form in forms.items()}
+        for name, (other, default) in INSTEAD.get(kind, {}).items():
+            if name not in said and values[other] is not None:
+                values[name] = place(default, self._layers.base.folder)
         return None if msgspec.NODEFAULT in values.values() else kind(**values)
 
     def _field(self, form: Form, said: dict[str, object], key: Key) -> object:

@@ -56,6 +56,7 @@ from dropsight.service.workers import Workers
 from dropsight.sinks.mqtt import Publisher
 from dropsight.sinks.task import Announcements
 from dropsight.sinks.terminal import Terminal
+from dropsight.sources.registry import open_sources
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +126,10 @@ class Daemon:
                 clock=self._clock,
                 finding=Finding(self._in_hand, self._troubles, cautious=lambda: self._starts.one_by_one),
             )
-            self._sources: tuple[Source, ...] = (self._scanner,)
+            self._sources: tuple[Source, ...] = (
+                self._scanner,
+                *open_sources(config, self._folders, self._troubles),
+            )
             self._explanations = Explanations(
                 config.explain,
                 engine=lambda: self._workers.engine,
@@ -210,7 +214,7 @@ class Daemon:
     ) -> None:
         """Finish what is in hand, from the folders to the broker, which is waited for while `patient`."""
         for finder in finders:
-            finder.join()
+            finder.join(PATIENCE_SECONDS)
         self._recorder.end_within(seconds=PATIENCE_SECONDS)
         self._workers.finish()
         self._recorder.drain(seconds=PATIENCE_SECONDS)
@@ -226,6 +230,8 @@ class Daemon:
 
     def _work_once(self, lifecycle: Lifecycle) -> list[Thread]:
         settle_seconds = max(folder.settings.settle_seconds for folder in self._folders)
+        for source in self._sources[1:]:
+            log.info("%s is not asked: once, only what lies in the folders is taken", source.name)
         parts = (self._backlog, self._scanner, self._troubles)
         return [start("scan", lambda: work_once(lifecycle, *parts, settle_seconds=settle_seconds))]
 
@@ -312,6 +318,7 @@ class Daemon:
             workers=self._workers,
             watch=self._watching.watch,
             scanner=self._scanner,
+            sources=self._sources,
         )
 
     def _make_publisher(self) -> Publisher | None:

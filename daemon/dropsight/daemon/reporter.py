@@ -16,6 +16,7 @@ from dropsight.service.cameras import CameraWatch
 from dropsight.service.notify import notify
 from dropsight.service.recorder import Recorder
 from dropsight.service.scanner import Scanner
+from dropsight.service.source import Source
 from dropsight.service.stats import Snapshot, Stats, summary
 from dropsight.service.workers import Workers
 from dropsight.sinks.mqtt import Publisher
@@ -42,12 +43,13 @@ class Reporter:
         workers: Workers,
         watch: CameraWatch,
         scanner: Scanner,
+        sources: Sequence[Source],
     ) -> None:
         self.config = config
         self.publisher: Publisher | None = None
         self.web: WebServer | None = None
         self._stats, self._backlog, self._recorder, self._workers = stats, backlog, recorder, workers
-        self._watch, self._scanner = watch, scanner
+        self._watch, self._scanner, self._sources = watch, scanner, sources
         self._started, self._instance = time.time(), secrets.token_hex(8)
         self.up = False
         self._said: object = None
@@ -104,6 +106,7 @@ class Reporter:
             watch=list(watched),
             log=str(self.config.log.path),
             model=model_report(self._workers.engine),
+            sources=[status for source in self._sources if (status := source.status())],
             mqtt=self.publisher.status() if self.publisher else None,
             dashboard=self.web.address if self.web else None,
             troubles=snapshot.troubles,

@@ -89,6 +89,15 @@ class Header(msgspec.Struct, frozen=True):
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
 
 
+def suffix_of(data: bytes) -> str:
+    """Return what the name of a file with this in it ends in; that of a JPEG where it is nothing we know."""
+    try:
+        kind = _format_of(data)
+    except ImageError:
+        kind = "jpeg"
+    return ".jpg" if kind == "jpeg" else f".{kind}"
+
+
 def read_header(data: bytes) -> Header:
     """Read it; raises ImageError `not_an_image`, `unsupported_format`, `truncated` or `unreadable`."""
     start = _start_of_jpeg(data)

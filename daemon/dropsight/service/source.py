@@ -11,12 +11,14 @@ from dropsight.service.supervision import Supervision
 
 
 class SourceStatus(msgspec.Struct, frozen=True):
-    """`received` images lie in the inbox, durably; `refused` ones never will, by reason.
+    """`name` is its key in `watch`, `place` where it listens.
 
+    `received` images lie in the inbox, durably; `refused` ones never will, by reason.
     `trouble` is why nothing comes in at the moment, or not all; None while all is well.
     """
 
     name: str
+    place: str
     connected: bool
     received: int
     refused: Mapping[str, int]

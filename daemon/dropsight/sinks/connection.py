@@ -31,7 +31,7 @@ CONNACK_SECONDS: Mapping[Protocol, float] = {"5": 8.0, "3.1.1": 30.0}
 QUIET_SECONDS = 2.0
 CLOSED_SECONDS = 1.0
 MOST_RETAINED, MOST_RETAINED_BYTES = 1_000, 2**24
-_VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
+VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 # CONNACK reasons (MQTT 5, table 3-1) that say who we are is not good enough.
 _NOT_WELCOME = {0x85, 0x86, 0x87, 0x8A, 0x8C}
 _UNSUPPORTED_VERSION = 0x84
@@ -73,6 +73,8 @@ class NotOfferedError(SinkError):
 class Connection:
     """Thread-safe. All that is published goes out here, within what the broker `offers`."""
 
+    _clean_start: bool | Literal[3] = paho.MQTT_CLEAN_START_FIRST_ONLY
+
     def __init__(
         self,
         broker: Broker,
@@ -103,7 +105,9 @@ class Connection:
         """Connect and wait for the CONNACK; raises SinkError or one of its kinds above."""
         try:
             host, port = self._broker.host, self._broker.port or 1883
-            self._client.connect(host, port, self._keepalive, properties=self._demands())
+            self._client.connect(
+                host, port, self._keepalive, clean_start=self._clean_start, properties=self._demands()
+            )
         except (OSError, ssl.SSLError, ValueError, paho.WebsocketConnectionError) as error:
             raise SinkError(f"{self._broker.shown} cannot be reached: {reason(error)}") from error
         self._client.loop_start()
@@ -238,16 +242,19 @@ class Connection:
         properties.MaximumPacketSize = LARGEST_BYTES
         return properties
 
-    def _make_client(self, will: tuple[str, bytes] | None) -> paho.Client:
-        client = Client(
+    def _new_client(self) -> paho.Client:
+        return Client(
             CallbackAPIVersion.VERSION2,
             # Of an earlier connection that it may still have, the broker ends the session, last will and
             # all, before it lets us in; and begins a clean one, whose acknowledgements are all ours.
             client_id=self._client_id,
-            protocol=_VERSIONS[self._protocol],
+            protocol=VERSIONS[self._protocol],
             transport=self._broker.transport,
             reconnect_on_failure=False,
         )
+
+    def _make_client(self, will: tuple[str, bytes] | None) -> paho.Client:
+        client = self._new_client()
         client.connect_timeout = CONNECT_SECONDS
         # No bound of paho's, for which it looks through all in flight at each PUBACK: `window` is ours.
         client.max_inflight_messages_set(0)

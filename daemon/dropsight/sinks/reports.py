@@ -10,6 +10,7 @@ from dropsight.config import Config, effective
 from dropsight.inference.pipeline import timestamp
 from dropsight.models.spec import Kernels
 from dropsight.names import as_json
+from dropsight.service.source import SourceStatus
 from dropsight.service.stats import Snapshot
 from dropsight.service.work import Engine
 from dropsight.sinks.mqtt import MqttStatus
@@ -46,6 +47,8 @@ class Status(msgspec.Struct, frozen=True):
     dropped: int
     paused: bool
     stats: Snapshot
+    sources: list[SourceStatus] = []
+    """What images come by beside the folders."""
 
 
 def model_report(engine: Engine) -> ModelReport:

@@ -55,6 +55,7 @@ class _Figures(Collector):
         yield from _of_images(seen.status.stats, self._overviews.sources.labels())
         yield from _of_latency(self._overviews.sources.distributions())
         yield from _of_queues(seen.status.stats)
+        yield from _of_sources(seen.status)
         yield from _of_broker(seen.status)
         yield from _of_model(seen.status)
         yield from _of_cameras(seen, self._overviews.sources.cameras())
@@ -92,6 +93,21 @@ def _of_queues(stats: Snapshot) -> Iterator[Metric]:
     depths = {name: depth for name, depth in stats.queues.items() if name != "outbox"}
     yield _gauges("queue_depth", "Items in the pipeline's queues.", depths, "queue")
     yield _gauge("outbox_records", "Records that the broker does not have yet.", stats.queues["outbox"])
+
+
+def _of_sources(status: Status) -> Iterator[Metric]:
+    if not status.sources:
+        return
+    connected = {source.name: float(source.connected) for source in status.sources}
+    yield _gauges("source_connected", "1 while images can come in by it.", connected, "source")
+    received = {source.name: source.received for source in status.sources}
+    yield _counter("source_images", "Images that came in by it, and lie in the inbox.", received, "source")
+    text = "Messages that were acknowledged and thrown away, by reason."
+    family = CounterMetricFamily("dropsight_source_refused", text, labels=["source", "reason"])
+    for source in status.sources:
+        for reason, count in source.refused.items():
+            family.add_metric([source.name, reason], count)
+    yield family
 
 
 def _of_broker(status: Status) -> Iterator[Metric]:

@@ -1,0 +1,73 @@
+"""Topics that images arrive on: what a filter may be, so that each of its + is a folder of the inbox."""
+
+import fnmatch
+from collections.abc import Iterator
+from itertools import combinations
+
+from dropsight.config.keys import Key, dotted
+from dropsight.config.layers import Fault
+from dropsight.config.tree import Config, Watch
+
+MOST_WILDCARDS = 8
+# What the files of arrivals end in, by what is in them.
+SUFFIXES = (".jpg", ".png", ".webp", ".bmp", ".tiff")
+# Below mqtt.base_topic and the device's name.
+_OURS = ("+", "+", "+")
+
+
+def broken_filters(config: Config) -> Iterator[Fault]:
+    found = [(index, watch, watch.mqtt) for index, watch in enumerate(config.watch) if watch.mqtt is not None]
+    for index, watch, topics in found:
+        key = ("watch", str(index), "mqtt")
+        if config.mqtt is None:
+            text = "arrives by the broker of the mqtt section, which is null"
+            yield Fault(key, f"{text}; give mqtt.url, too", also=(("mqtt",),))
+        elif overlap(topics, "/".join((config.mqtt.base_topic, *_OURS))):
+            text = "takes in what dropsight itself publishes below mqtt.base_topic"
+            yield Fault(
+                key, f"{text}; give a filter of the cameras' own topics", also=(("mqtt", "base_topic"),)
+            )
+        if fault := _fault(topics):
+            yield Fault(key, fault)
+        yield from _folder(index, watch, topics)
+    for (one, _, topics), (other, _, others) in combinations(found, 2):
+        if overlap(topics, others):
+            there = ("watch", str(one), "mqtt")
+            text = f"and {dotted(there)} have topics in common; give each image one way in"
+            yield Fault(("watch", str(other), "mqtt"), text, also=(there,))
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether there are topics that both filters, which are without #, let through."""
+    levels, others = one.split("/"), other.split("/")
+    return len(levels) == len(others) and all(
+        here == there or "+" in (here, there) for here, there in zip(levels, others, strict=True)
+    )
+
+
+def _fault(topics: str) -> str | None:
+    levels = topics.split("/")
+    if "#" in topics:
+        return "takes in all that is below, by #, whatever it is; give each level a +, as in cameras/+/image"
+    if any("+" in level and level != "+" for level in levels):
+        return "has a + that is a part of a level; it stands for a whole one, as in cameras/+/image"
+    if topics.startswith("$"):
+        return "begins with $, as only topics of the broker's own do; give one such as cameras/+/image"
+    if levels.count("+") > MOST_WILDCARDS:
+        return f"has {levels.count('+')} levels by +, each of them a folder; give at most {MOST_WILDCARDS}"
+    return None
+
+
+def _folder(index: int, watch: Watch, topics: str) -> Iterator[Fault]:
+    """What the inbox has to be for all that arrives to be taken."""
+    if "+" in topics and not watch.recursive:
+        key: Key = ("watch", str(index), "recursive")
+        yield Fault(key, "is false, and what arrives by + lies in sub-folders, the cameras; give true")
+    left_out = [
+        suffix
+        for suffix in SUFFIXES
+        if not any(fnmatch.fnmatch(f"x{suffix}", pattern.lower()) for pattern in watch.patterns)
+    ]
+    if left_out:
+        text = f"leaves out {', '.join(left_out)}, which images that arrive by MQTT may be; name these, too"
+        yield Fault(("watch", str(index), "patterns"), text)

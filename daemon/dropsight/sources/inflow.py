@@ -1,0 +1,189 @@
+"""A connection that images come in by: its session lasts, and what is not acknowledged comes again."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from dropsight.sinks.broker import Broker
+from dropsight.sinks.connection import VERSIONS, Connection, Protocol
+
+# For so long the broker keeps what arrives while we are away, where it speaks MQTT 5.
+SESSION_SECONDS = 86_400
+WINDOW = 16
+# More than anything has before its payload: topic, numbers, properties.
+HEAD_BYTES = 70_000
+_CHUNK_BYTES = 65_536
+
+
+class Arrival(NamedTuple):
+    """`topic` is None where it is no text; of one too large in `size`, `payload` is but a part."""
+
+    topic: str | None
+    payload: bytes
+    size: int
+    number: int
+    qos: int
+    again: bool
+    retained: bool
+
+
+class ImageClient(paho.Client):
+    """Keeps of a message that is too large no more than its beginning: it has to be acknowledged, too.
+
+    In MQTT 5 brokers are asked not to send any; those of 3.1.1 cannot be, and would send it again for ever.
+    """
+
+    most_bytes = 0
+
+    @property
+    def arriving_bytes(self) -> int:
+        """How large the message is that is being handed over."""
+        return int(self._in_packet["remaining_length"])
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        packet = self._in_packet
+        if not packet["have_remaining"] or packet["remaining_length"] <= self.most_bytes + HEAD_BYTES:
+            return super()._sock_recv(bufsize)
+        if (kept := len(packet["packet"])) < HEAD_BYTES:
+            return super()._sock_recv(min(bufsize, HEAD_BYTES - kept))
+        data = super()._sock_recv(min(bufsize, _CHUNK_BYTES))
+        packet["to_process"] -= max(len(data) - 1, 0)
+        return data[:1]
+
+
+class Inflow(Connection):
+    """`next` hands over one after the other. While as many bytes wait as one may have, nothing is read."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        protocol: Protocol,
+        *,
+        client_id: str,
+        keepalive: int,
+        most_bytes: int,
+        lasting: bool,
+    ) -> None:
+        self._most_bytes, self._lasting = most_bytes, lasting
+        if protocol == "5":
+            self._clean_start = not lasting
+        self.had_session = False
+        self._arrived: deque[Arrival] = deque()
+        self._arrived_bytes = 0
+        self._answers: list[tuple[str, ReasonCode]] = []
+        self._ended = False
+        super().__init__(broker, protocol, client_id=client_id, will=None, keepalive=keepalive)
+
+    @property
+    def is_lost(self) -> bool:
+        return self._closed is not None
+
+    def next(self, *, timeout: float) -> Arrival | None:
+        """Wait for one, an answer, a `wake` or the timeout; raises SinkError once the connection is lost."""
+        with self._changed:
+            if not (self._arrived or self._answers or self._woken or self._closed):
+                self._changed.wait(timeout)
+            self._woken = False
+            while self._arrived:
+                arrival = self._arrived.popleft()
+                self._arrived_bytes -= len(arrival.payload)
+                self._changed.notify_all()
+                if not (self._closed and arrival.qos):  # which the broker sends again
+                    return arrival
+            if self._closed:
+                raise self._lost()
+        return None
+
+    def acknowledge(self, arrival: Arrival) -> None:
+        if arrival.qos:
+            self._client.ack(arrival.number, arrival.qos)
+
+    def subscribe(self, topics: str) -> None:
+        """Ask for what arrives there; what the broker says to it is among the `answers`."""
+        self._subscribe(topics, qos=min(1, self.offers.qos))
+
+    def unsubscribe(self, topics: str) -> None:
+        self._client.unsubscribe(topics)
+
+    def answers(self) -> Sequence[tuple[str, ReasonCode]]:
+        with self._changed:
+            answers, self._answers = self._answers, []
+        return answers
+
+    def close(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        super().close()
+
+    def _demands(self) -> Properties | None:
+        if self._protocol != "5":
+            return None
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.MaximumPacketSize = min(self._most_bytes + HEAD_BYTES, 2**32 - 1)
+        properties.ReceiveMaximum = WINDOW
+        properties.SessionExpiryInterval = SESSION_SECONDS if self._lasting else 0
+        return properties
+
+    def _new_client(self) -> paho.Client:
+        client = ImageClient(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._client_id,
+            clean_session=None if self._protocol == "5" else not self._lasting,
+            protocol=VERSIONS[self._protocol],
+            transport=self._broker.transport,
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        client.most_bytes = self._most_bytes
+        client.on_message = self._on_message
+        return client
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        data: object,
+        flags: object,
+        code: ReasonCode,
+        found: Properties | None,
+    ) -> None:
+        self.had_session = bool(getattr(flags, "session_present", False))
+        super()._on_connect(client, data, flags, code, found)
+
+    def _on_subscribe(
+        self, _client: paho.Client, _data: object, mid: int, codes: Sequence[ReasonCode], _found: object
+    ) -> None:
+        with self._asking:
+            topics = self._asked_for.pop(mid, "")
+        with self._changed:
+            self._answers += [(topics, code) for code in codes]
+            self._changed.notify_all()
+
+    def _on_message(self, client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        arrival = _arrival(client, message)
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or self._has_room(len(arrival.payload)))
+            self._arrived.append(arrival)
+            self._arrived_bytes += len(arrival.payload)
+            self._changed.notify_all()
+
+    def _has_room(self, size: int) -> bool:
+        waiting = len(self._arrived)
+        return not waiting or (waiting < WINDOW and self._arrived_bytes + size <= self._most_bytes)
+
+
+def _arrival(client: paho.Client, message: paho.MQTTMessage) -> Arrival:
+    try:
+        topic = message.topic
+    except UnicodeDecodeError:
+        topic = None
+    whole = client.arriving_bytes if isinstance(client, ImageClient) else 0
+    payload = bytes(message.payload)
+    size = max(len(payload), whole - HEAD_BYTES)
+    return Arrival(topic, payload, size, message.mid, message.qos, message.dup, message.retain)

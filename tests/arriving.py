@@ -1,0 +1,99 @@
+"""Images sent to a source of images over MQTT that runs in this process, before a real broker."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from brokers import Mosquitto
+from dropsight.config import Config, Mqtt, Watch
+from dropsight.service.dropfolder import DropFolder
+from dropsight.service.supervision import Supervision
+from dropsight.service.troubles import Troubles
+from dropsight.sources.mqtt import MqttSource, make
+
+TOPICS = "cameras/+/image"
+# Saved at each change, as nobody does with a real disk under it.
+SAVES = (
+    "allow_anonymous true\npersistence true\npersistence_location {}/\n"
+    "autosave_on_changes true\nautosave_interval 1\n"
+)
+
+
+class Sender:
+    """A camera that publishes; a context manager."""
+
+    def __init__(self, port: int) -> None:
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+
+    def send(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> None:
+        self._client.publish(topic, payload, qos=qos, retain=retain).wait_for_publish(20)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@contextmanager
+def sending(broker: Mosquitto) -> Iterator[Sender]:
+    sender = Sender(broker.port)
+    try:
+        yield sender
+    finally:
+        sender.close()
+
+
+class Taking:
+    """A source at work, its inbox, and what is told of it."""
+
+    def __init__(self, root: Path, broker: Mosquitto, settings: dict[str, Any]) -> None:
+        self.inbox, state = root / "inbox", root / "state"
+        watch = {"path": self.inbox, "processed": root / "done", "failed": root / "bad", "mqtt": TOPICS}
+        kept = {key: settings.pop(key) for key in ("protocol", "client_id") if key in settings}
+        limits = msgspec.structs.replace(Config().limits, max_bytes=settings.pop("max_bytes", 2**26))
+        each = Watch(**{**watch, **settings})
+        for path in (each.path, state):
+            path.mkdir(parents=True, exist_ok=True)
+        config = msgspec.structs.replace(
+            Config(), watch=(each,), mqtt=Mqtt(url=broker.url, **kept), limits=limits
+        )
+        self.troubles = Troubles(logging.getLogger("test"))
+        self.source: MqttSource = make(config, [DropFolder.open(each)], state, self.troubles)
+        self._thread = self.source.start(Supervision(self.troubles))
+
+    def images(self) -> list[str]:
+        """Relative paths, without the names that nobody chose."""
+        return sorted(str(path.relative_to(self.inbox)) for path in self.files())
+
+    def files(self) -> list[Path]:
+        return [path for path in self.inbox.rglob("*") if path.is_file() and not path.name.startswith(".")]
+
+    def contents(self) -> list[bytes]:
+        return sorted(path.read_bytes() for path in self.files())
+
+    def cameras(self) -> set[str]:
+        return {path.parent.name for path in self.files()}
+
+    def is_subscribed(self) -> bool:
+        return bool(self.source._subscriptions.had) and self.source.status().connected  # noqa: SLF001
+
+    def stop(self) -> None:
+        self.source.stop()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+
+@contextmanager
+def taking(root: Path, broker: Mosquitto, **settings: Any) -> Iterator[Taking]:
+    found = Taking(root, broker, settings)
+    try:
+        yield found
+    finally:
+        found.stop()
