@@ -48,6 +48,16 @@ def faults(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in done.stderr.splitlines() if " INFO " not in line]
 
 
+def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Add what a test leaves open.
+
+    A file with an end that is missing fails at once: were it looked at while its test writes it, an upload
+    that broke off would be waited for.
+    """
+    watches = [{"patience_seconds": 0, **watch} for watch in settings.get("watch", [{"path": "inbox"}])]
+    return {"device": "test", "mqtt": None, "web": None, **settings, "watch": watches}
+
+
 class House:
     """A config file, its folders, and a daemon to start, stop and look into."""
 
@@ -55,7 +65,7 @@ class House:
         self.root = root
         self.inbox, self.processed, self.failed = root / "inbox", root / "processed", root / "failed"
         self.config = root / "dropsight.yaml"
-        self.config.write_text(yaml.safe_dump({"device": "test", "mqtt": None, "web": None, **settings}))
+        self.config.write_text(yaml.safe_dump(_settings(settings)))
         self.inbox.mkdir(exist_ok=True)
         self.process: subprocess.Popen[bytes] | None = None
         self.under: Sequence[str] = ()

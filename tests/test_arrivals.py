@@ -211,7 +211,8 @@ def test_an_upload_that_breaks_off_is_waited_for_and_gone_on_with_where_it_was_s
 ) -> None:
     """What lands as a whole, and is not, is a failure at once."""
     half = len(DATA) // 2
-    with running(tmp_path, watch=[{"path": "inbox", "settle_seconds": 0.2}]) as house:
+    watch = {"path": "inbox", "settle_seconds": 0.2, "patience_seconds": 1000}
+    with running(tmp_path, watch=[watch]) as house:
         upload = house.inbox / "upload.jpg"
         with upload.open("wb") as file:
             file.write(DATA[:half])

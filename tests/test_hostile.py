@@ -38,7 +38,7 @@ def test_every_hostile_file_gets_the_right_outcome_and_the_next_good_image_is_un
     tmp_path: Path,
 ) -> None:
     expected: dict[str, hostile.Outcomes] = {}
-    with running(tmp_path, watch=[{"path": "inbox", "settle_seconds": 0.2, "patience_seconds": 0}]) as house:
+    with running(tmp_path, watch=[{"path": "inbox", "settle_seconds": 0.2}]) as house:
         for name, content, right in hostile.contents():
             (house.inbox / name).write_bytes(content)
             expected[name] = right
@@ -147,7 +147,7 @@ def test_files_that_vanish_or_change_under_the_daemon_s_hands_stop_nothing(tmp_p
                 path.unlink(missing_ok=True)
             number += 1
 
-    with running(tmp_path, watch=[{"path": "inbox", "settle_seconds": 0.1, "patience_seconds": 0}]) as house:
+    with running(tmp_path, watch=[{"path": "inbox", "settle_seconds": 0.1}]) as house:
         meddler = threading.Thread(target=meddle)
         meddler.start()
         try:
