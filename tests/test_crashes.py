@@ -1,5 +1,6 @@
 """The first three promises, across kills at any instant; and images that do the killing."""
 
+import logging
 import os
 import queue
 import shutil
@@ -20,8 +21,10 @@ from dropsight.errors import DropsightError
 from dropsight.service.backlog import LEFT_FOR_OTHERS, Backlog
 from dropsight.service.candidate import Candidate
 from dropsight.service.dropfolder import DropFolder
+from dropsight.service.finding import Finding
 from dropsight.service.inhand import InHand, Stage, Suspect
 from dropsight.service.starts import DEATHS
+from dropsight.service.troubles import Troubles
 from dropsight.service.turns import Turns
 from torture import torture
 
@@ -34,7 +37,7 @@ POISON = f"{VARIABLE}=in_decoding:poison".split("=")
 def test_kills_at_every_named_step_and_at_random_lose_nothing_and_repeat_only_what_was_in_flight(
     tmp_path: Path,
 ) -> None:
-    found = torture(tmp_path / "torture", kills=20, images=2000, seed=1)
+    found = torture(tmp_path / "torture", kills=20, images=1000, seed=1)
     assert found.is_clean(), found.report()
     assert [how for how in found.ends if how != "killed"] == []
 
@@ -132,6 +135,20 @@ def test_a_suspect_stays_one_across_lives_until_it_is_acquitted(tmp_path: Path) 
     last.acquit("a.jpg")
     last.close()
     assert InHand(note).suspect("a.jpg") is None
+
+
+@pytest.mark.parametrize("stage", ["find", "record"])
+def test_what_is_passed_by_is_tried_once_more_in_a_life_that_has_lasted(tmp_path: Path, stage: Stage) -> None:
+    """Somebody else may have ended the lives before, and it would lie there for ever."""
+    note = tmp_path / "in-hand"
+    for _ in range(2 if stage == "find" else 3):
+        dies_with(note, Path("a.jpg"), stage)
+    for has_lasted, is_looked_at in ((False, False), (True, True), (True, False)):
+        in_hand = InHand(note)
+        in_hand.settled = has_lasted
+        finding = Finding(in_hand, Troubles(logging.getLogger()), cautious=lambda: False)
+        assert finding.begin("a.jpg") is is_looked_at
+        # And there it ends.
 
 
 def test_a_damaged_list_of_what_was_in_hand_accuses_nobody(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ class Decoder:
 
     def _examine(self, candidate: Candidate) -> Examined | None:
         suspect = self._in_hand.suspect(candidate.path)
-        if suspect and suspect.is_untouchable:
+        if suspect and suspect.is_untouchable and not self._in_hand.has_another_try(suspect):
             self._backlog.drop(candidate)
             return None
         if suspect and suspect.is_guilty:

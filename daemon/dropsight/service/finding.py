@@ -15,18 +15,21 @@ class Finding:
 
     def __init__(self, in_hand: InHand, troubles: Troubles, *, cautious: Callable[[], bool]) -> None:
         self._in_hand, self._troubles, self._cautious = in_hand, troubles, cautious
+        self._noted = False
 
     def begin(self, path: str) -> bool:
         """Tell whether to look at this path."""
         suspect = self._in_hand.suspect(path)
-        if suspect and suspect.is_untouchable:
+        if suspect and suspect.is_untouchable and not self._in_hand.has_another_try(suspect):
             fault = f"{as_text(path)} is passed by: the process ended on it {suspect.deaths} times"
             self._troubles.raised(PART, StoreError(fault))
             return False
-        if self._cautious():
+        if suspect or self._cautious():
             self._in_hand.note(FINDING, path, "find")
+            self._noted = True
         return True
 
     def end(self) -> None:
-        if self._cautious():
+        if self._noted:
             self._in_hand.clear(FINDING)
+            self._noted = False

@@ -88,8 +88,12 @@ class InHand:
         return self._suspects.get(_key(path)) if self._suspects else None
 
     def has_another_try(self, suspect: Suspect) -> bool:
-        """Whether a life that has lasted may try what ended two others, which somebody else may have done."""
-        return self.settled and suspect.deaths == CONVICTED
+        """Whether a life that has lasted may try what ended others, which somebody else may have done.
+
+        Once what is passed by for it, and at each further stage: else it would lie there for ever.
+        """
+        allowed = CONVICTED if suspect.stage in {"find", "file"} else CONVICTED + 1
+        return self.settled and suspect.deaths <= allowed
 
     def acquit(self, path: str) -> None:
         """No longer a suspect: it got through, or is gone."""
