@@ -156,6 +156,11 @@ class Backlog:
         with self._lock:
             return len(self._queue)
 
+    def to_come(self) -> int:
+        """How many will soon be in hand beside those that are: none, where one has to be alone."""
+        with self._lock:
+            return 0 if self.turns.closed else len(self._queue)
+
     def room(self) -> int:
         """For how many more there is room at this moment."""
         with self._lock:

@@ -195,7 +195,7 @@ class Recorder:
         if first is None:
             return []
         at_once = self._draining or self._stopping.is_set()
-        pause = 0.0 if at_once else self._pace.seconds_to_wait(waiting=self._backlog.depth())
+        pause = 0.0 if at_once else self._pace.seconds_to_wait(waiting=self._backlog.to_come())
         group = self._inbound.group(first, seconds=pause)
         self._in_hand.note_all(RECORDING, [outcome.path for outcome in group], "record")
         return [make(outcome, self.troubles) for outcome in group]
