@@ -18,6 +18,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from processes import begin, end
+
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
@@ -28,6 +30,19 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 120.0, what: s
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what or condition}")
         time.sleep(0.01)
+
+
+def wait_while_it_gets_on(
+    condition: Callable[[], bool], how_far: Callable[[], object], *, seconds: float = 120.0, what: str
+) -> None:
+    """For what takes as long as it takes: fails once `how_far` has said the same for so long."""
+    said, since = how_far(), time.monotonic()
+    while not condition():
+        if (now := how_far()) != said:
+            said, since = now, time.monotonic()
+        elif time.monotonic() - since > seconds:
+            raise AssertionError(f"nothing has moved for {seconds} s: {what}: {said}")
+        time.sleep(0.1)
 
 
 def free_port() -> int:
@@ -56,7 +71,8 @@ class Mosquitto:
     def start(self) -> None:
         if MOSQUITTO is None:
             raise FileNotFoundError("mosquitto")
-        self._process = subprocess.Popen(
+        self.kill()
+        self._process = begin(
             [MOSQUITTO, "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         wait_until(self._listens, seconds=10, what="mosquitto listens")
@@ -67,8 +83,7 @@ class Mosquitto:
 
     def kill(self) -> None:
         if self._process:
-            self._process.kill()
-            self._process.wait()
+            end(self._process)
             self._process = None
 
     def _listens(self) -> bool:
@@ -81,8 +96,8 @@ def mosquitto(
     folder: Path, *, port: int | None = None, extra: str = "allow_anonymous true\n"
 ) -> Iterator[Mosquitto]:
     broker = Mosquitto(folder, port=port, extra=extra)
-    broker.start()
     try:
+        broker.start()
         yield broker
     finally:
         broker.kill()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from brokers import MOSQUITTO
+from processes import none_left
 from supervisors import Supervisor
 
 # No test is to find the config of a service that is installed on this machine.
@@ -21,6 +22,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("broker"):
                 item.add_marker(pytest.mark.skip(reason="needs mosquitto (apt-get install mosquitto)"))
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    with none_left():
+        yield
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import yaml
 
 from brokers import wait_until
 from dropsight.service.control import NotRunningError, ask
+from processes import begin, end
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "daemon" / "dropsight" / "samples"
@@ -77,9 +78,10 @@ class House:
 
     def spawn(self, *more: str, **environ: str) -> None:
         """Start without waiting: it may not live long enough to answer."""
+        self.kill()
         with (self.root / "daemon.log").open("ab") as log:
             arguments = [*self.under, *command("run", "-c", str(self.config), *more)]
-            self.process = subprocess.Popen(arguments, stderr=log, env={**os.environ, **environ})
+            self.process = begin(arguments, stderr=log, env={**os.environ, **environ})
 
     def ended(self, *, seconds: float = 60) -> int:
         assert self.process
@@ -91,9 +93,8 @@ class House:
         return self.process.wait(60)
 
     def kill(self) -> None:
-        if self.process and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        if self.process:
+            end(self.process)
 
     def status(self) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(ask(self.root / "state", "status"))
@@ -154,8 +155,8 @@ class House:
 @contextmanager
 def running(root: Path, **settings: Any) -> Iterator[House]:
     house = House(root, settings)
-    house.start()
     try:
+        house.start()
         yield house
     finally:
         house.kill()

@@ -4,6 +4,7 @@ import base64
 import hmac
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -18,6 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from brokers import free_port, wait_until
 from daemons import ROOT
+from processes import begin, end
 
 OWN = ROOT / ".venv-test-ha"
 GIVEN = os.environ.get("DROPSIGHT_TEST_HA_PYTHON")
@@ -49,7 +51,7 @@ class HomeAssistant:
 
     def start(self) -> None:
         with (self._folder / "output.log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = begin(
                 [PYTHON, "-m", "homeassistant", "-c", self._folder, "--skip-pip"], stdout=log, stderr=log
             )
         wait_until(self._runs, what="Home Assistant runs")
@@ -65,8 +67,7 @@ class HomeAssistant:
     def kill(self) -> None:
         self._hang_up()
         if self._process:
-            self._process.kill()
-            self._process.wait()
+            end(self._process)
 
     def states(self) -> dict[str, dict[str, Any]]:
         """By entity id."""
@@ -108,9 +109,10 @@ class HomeAssistant:
         return answer["result"]
 
     def complaints(self) -> list[str]:
-        """What it has to say of our messages."""
+        """What it has to say of our messages, each with its traceback."""
         log = (self._folder / "output.log").read_text()
-        return [line for line in log.splitlines() if "mqtt" in line and "dropsight" in line]
+        entries = re.split(r"^(?=\d{4}-\d\d-\d\d \d\d:)", log, flags=re.MULTILINE)
+        return [entry for entry in entries if "mqtt" in entry and "dropsight" in entry]
 
     def _hang_up(self) -> None:
         if self._socket:
@@ -141,8 +143,8 @@ class HomeAssistant:
 @contextmanager
 def home_assistant(folder: Path, *, broker: int, prefix: str = "homeassistant") -> Iterator[HomeAssistant]:
     found = HomeAssistant(folder / "home-assistant", broker=broker, prefix=prefix)
-    found.start()
     try:
+        found.start()
         yield found
     finally:
         found.kill()

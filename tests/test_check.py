@@ -13,6 +13,7 @@ import yaml
 
 from brokers import Subscriber, free_port, mosquitto, wait_until
 from daemons import PHOTOS, ROOT, command, dropsight, running
+from processes import begin, end
 
 USER, GROUP = 64_301, 64_302
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -97,7 +98,7 @@ def test_a_check_that_is_killed_never_says_that_the_running_daemon_is_offline(tm
         wait_until(lambda: house.status()["mqtt"]["connected"])
         with socket.create_server(("127.0.0.1", 0)) as between, Subscriber(broker.port) as heard:
             environ = {**os.environ, "DROPSIGHT_MQTT__URL": f"mqtt://127.0.0.1:{between.getsockname()[1]}"}
-            checking = subprocess.Popen(command("check", "-c", str(house.config)), env=environ)
+            checking = begin(command("check", "-c", str(house.config)), env=environ)
             try:
                 client, _ = between.accept()
                 with client, socket.create_connection(("127.0.0.1", broker.port)) as out:
@@ -105,8 +106,7 @@ def test_a_check_that_is_killed_never_says_that_the_running_daemon_is_offline(tm
                     assert out.recv(1) == b"\x20"  # CONNACK, of which the check never hears
                     checking.kill()
             finally:
-                checking.kill()
-                checking.wait()
+                end(checking)
             wait_until(lambda: b"" in heard.topics("availability"), what="its will is told")
             assert b"offline" not in heard.topics("availability")
         with Subscriber(broker.port) as late:

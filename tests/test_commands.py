@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import struct
-import subprocess
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from brokers import mosquitto, wait_until
 from daemons import PHOTOS, SAMPLES, command, dropsight, running
 from dropsight.commands.batch import batch
 from dropsight.inference.runtime import ImageInferenceRuntime
+from processes import begin, end
 
 COMMANDS = ["run", "demo", "classify", "batch", "evaluate", "calibrate"]
 COMMANDS += ["inspect", "check", "config", "status"]
@@ -132,7 +132,7 @@ def test_batch_stopped_by_ctrl_c_leaves_a_valid_file_with_what_was_done(tmp_path
     out = tmp_path / "out.json"
     screen, terminal = pty.openpty()  # where a progress bar is drawn, which says how far it is
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    process = subprocess.Popen(command("batch", str(tmp_path / "photos"), "-o", str(out)), stderr=terminal)
+    process = begin(command("batch", str(tmp_path / "photos"), "-o", str(out)), stderr=terminal)
     try:
         shown = b""
         while not re.search(rb" [1-9]\d*/3000", shown):
@@ -140,7 +140,7 @@ def test_batch_stopped_by_ctrl_c_leaves_a_valid_file_with_what_was_done(tmp_path
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
     finally:
-        process.kill()
+        end(process)
         os.close(screen)
         os.close(terminal)
     results = json.loads(out.read_text())

@@ -4,8 +4,8 @@ import contextlib
 import os
 import re
 import socket
-import subprocess
 from pathlib import Path
+from subprocess import DEVNULL
 
 import pytest
 import yaml
@@ -19,6 +19,7 @@ from dropsight.errors import ConfigError, ModelError
 from dropsight.models.describing import Said
 from dropsight.models.registry import open_model
 from dropsight.models.sidecar import read_sidecar
+from processes import begin
 
 SHIPPED = ROOT / "config" / "dropsight.yaml"
 
@@ -221,7 +222,7 @@ def test_a_query_in_a_websocket_url_reaches_the_broker(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as broker:
         port = broker.getsockname()[1]
         path = written(tmp_path, f"web: null\nmqtt: {{url: 'ws://127.0.0.1:{port}/mqtt?key=1'}}")
-        process = subprocess.Popen(command("check", "-c", str(path)), stdout=subprocess.DEVNULL)
+        process = begin(command("check", "-c", str(path)), stdout=DEVNULL)
         connection, _ = broker.accept()
         with connection:
             assert connection.recv(100).startswith(b"GET /mqtt?key=1 HTTP/1.1\r\n")

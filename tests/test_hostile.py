@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import subprocess
 import threading
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 import hostile
 from brokers import wait_until
-from daemons import PHOTOS, House, command, dropsight, running
+from daemons import PHOTOS, House, dropsight, running
 from disks import small_disk
 from dropsight import ImageInferenceRuntime
 from dropsight.crashpoints import VARIABLE
@@ -170,10 +169,9 @@ def test_an_upload_that_gets_its_permissions_last_is_waited_for_and_its_folder_i
 ) -> None:
     house = House(tmp_path, {"watch": [{"path": "inbox", "settle_seconds": 1.0}]})
     tight = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
-    with (tmp_path / "daemon.log").open("ab") as log:
-        house.process = subprocess.Popen([*tight, *command("run", "-c", str(house.config))], stderr=log)
+    house.under = tight
     try:
-        wait_until(house.answers)
+        house.start()
         for name in ("late.jpg", "never.jpg"):
             staged = tmp_path / name
             shutil.copyfile(PHOTOS[0], staged)

@@ -10,6 +10,7 @@ import pytest
 
 from brokers import mosquitto, wait_until
 from daemons import PHOTOS, House, command, running
+from processes import begin
 
 MIB = 2**20
 
@@ -41,7 +42,7 @@ def peak_of_batch(folder: Path, photos: int) -> int:
     inbox.mkdir()
     for number in range(photos):
         shutil.copyfile(PHOTOS[number % len(PHOTOS)], inbox / f"{number}.jpg")
-    process = subprocess.Popen(command("batch", str(inbox), "-o", str(folder / "out.json")))
+    process = begin(command("batch", str(inbox), "-o", str(folder / "out.json")))
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0

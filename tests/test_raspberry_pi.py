@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import socket
-import subprocess
 import sys
 import tomllib
 import urllib.error
@@ -15,6 +14,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ import yaml
 
 from brokers import free_port, wait_until
 from daemons import PHOTOS, ROOT, running
+from processes import begin
 
 PAGE = (ROOT / "docs" / "raspberry-pi.md").read_text()
 # Beside Python's, where scripts/test puts it.
@@ -119,7 +120,7 @@ def test_the_queries_for_grafana_count_every_image_in_prometheus(tmp_path: Path)
         (house.inbox / "front" / "first.jpg").write_bytes(PHOTOS[0].read_bytes())
         wait_until(lambda: house.finished() == 1)  # from now on its camera is known
         wait_until(lambda: listens(web))
-        prometheus = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        prometheus = begin(command, stderr=DEVNULL)
         try:
             wait_until(lambda: listens(port))
             seen = "count_over_time(dropsight_images_waiting[1d])"

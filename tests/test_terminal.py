@@ -29,6 +29,7 @@ from dropsight.service.dropfolder import DropFolder
 from dropsight.service.recording import Finished, Recorded
 from dropsight.service.stats import Snapshot, Stats, summary
 from dropsight.sinks.terminal import QUEUED_GROUPS, Table, Terminal, columns
+from processes import begin
 from records import failure, result
 from supervisors import Supervisor
 from webs import idle_stream, is_up
@@ -44,7 +45,7 @@ class Screen:
         self._master, terminal = pty.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
         environment = {**os.environ, "TERM": "xterm", **environ}
-        self.process = subprocess.Popen(arguments, cwd=cwd, stdout=terminal, stderr=terminal, env=environment)
+        self.process = begin(arguments, cwd=cwd, stdout=terminal, stderr=terminal, env=environment)
         os.close(terminal)
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
