@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import yaml
@@ -29,11 +30,12 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from brokers import Subscriber, mosquitto, wait_until  # noqa: E402
+from brokers import Subscriber, mosquitto, wait_while_it_gets_on  # noqa: E402
 from daemons import PHOTOS, command  # noqa: E402
 from dropsight.crashpoints import POINTS, VARIABLE  # noqa: E402
 from dropsight.service.control import NotRunningError, ask  # noqa: E402
 from dropsight.sinks.offers import WINDOW  # noqa: E402
+from processes import begin, end  # noqa: E402
 
 # The images of the last are filed away on another file system, if there is one.
 CAMERAS = ("inbox/front", "inbox/yard", "far/gate")
@@ -113,9 +115,9 @@ class Torture:
             # After many short lives, images are taken one by one for a minute.
             code = process.wait(120 if point else self.chance.uniform(0.05, 2.5))
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
             return "not reached" if point else "killed"
+        finally:
+            end(process)
         if code != -9:
             raise SystemExit(f"life {kill} ended with {code}: see {self.root / 'daemon.log'}")
         return "killed"
@@ -123,10 +125,17 @@ class Torture:
     def finish(self) -> None:
         """Let the daemon live until everything is done."""
         process = self._start(dict(os.environ))
-        wait_until(self._is_done, seconds=120 + self.images / 20, what="everything is done")
-        process.terminate()
-        if process.wait(60) != 0:
-            raise SystemExit(f"the last life did not end well: see {self.root / 'daemon.log'}")
+        try:
+            wait_while_it_gets_on(self._is_done, self._how_far, what="not everything is done")
+            process.terminate()
+            if process.wait(60) != 0:
+                raise SystemExit(f"the last life did not end well: see {self.root / 'daemon.log'}")
+        except AssertionError as error:
+            said = (self.root / "daemon.log").read_text().splitlines()[-40:]
+            error.add_note("\n".join([json.dumps(self._status()), *map(str, self.left()[:10]), *said]))
+            raise
+        finally:
+            end(process)
 
     def findings(self, subscriber: Subscriber, ends: Counter[str]) -> Findings:
         places = (self.root / "processed", self.far)
@@ -145,15 +154,29 @@ class Torture:
 
     def _start(self, environ: dict[str, str]) -> "subprocess.Popen[bytes]":
         with (self.root / "daemon.log").open("ab") as log:
-            return subprocess.Popen(command("run", "-c", str(self._config)), stderr=log, env=environ)
+            return begin(command("run", "-c", str(self._config)), stderr=log, env=environ)
+
+    def _status(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads(ask(self.root / "state", "status"))
+        except (NotRunningError, FileNotFoundError):
+            return {}
+        return found
 
     def _is_done(self) -> bool:
-        try:
-            stats = json.loads(ask(self.root / "state", "status"))["stats"]
-        except (NotRunningError, FileNotFoundError):
+        status = self._status()
+        if not status:
             return False
-        waiting = stats["counters"]["waiting"] or stats["queues"]["outbox"]
-        return not waiting and not self.left()
+        if status["stats"]["counters"]["waiting"] or status["stats"]["queues"]["outbox"]:
+            return False
+        if self.left():  # what three kills met is passed by until this life has lasted
+            ask(self.root / "state", "rescan")
+            return False
+        return True
+
+    def _how_far(self) -> tuple[int, dict[str, int]]:
+        stats = self._status().get("stats", {})
+        return len(self.left()), {**stats.get("counters", {}), **stats.get("queues", {})}
 
 
 def reason_beside(path: Path) -> str:
@@ -165,9 +188,10 @@ def _settings(url: str, far: Path) -> dict[str, object]:
     return {
         "device": "torture",
         "watch": [{"path": "inbox", **kept}, {"path": "far", "processed": str(far), **kept}],
-        "log": {"max_bytes": 30_000, "backups": 1_000_000},
-        "store": {"max_records": 300},
+        "log": {"max_bytes": 15_000, "backups": 1_000_000},
+        "store": {"max_records": 150},
         "mqtt": {"url": url},
+        "web": {"listen": "127.0.0.1:0"},
     }
 
 
