@@ -378,6 +378,37 @@ def test_pictures_are_sent_anew_only_to_a_broker_that_has_forgotten_them(
 
 
 @pytest.mark.broker
+def test_a_broker_that_has_forgotten_is_sent_the_pictures_of_an_earlier_life(tmp_path: Path) -> None:
+    """As after a power cut that ended both; one that still has a picture is not sent it once more."""
+    settings = {"thumbnails": True, "url": ""}
+    front, back, gone = (f"dropsight/test/thumbnail/{camera}" for camera in ("front", "back", "gone"))
+    with mosquitto(tmp_path) as broker:
+        settings["url"] = broker.url
+        with running(tmp_path, mqtt=settings) as house, Subscriber(broker.port, "#") as subscriber:
+            for camera in ("front", "back", "gone"):
+                drop(house, camera, "a.jpg")
+            wait_until(lambda: all(messages(subscriber, topic) for topic in (front, back, gone)))
+            (before,) = messages(subscriber, front)
+            wait_until(lambda: not house.waiting(), what="the images are filed")
+        broker.kill()
+        (house.processed / "gone" / "a.jpg").unlink()
+        broker.start()
+        kept = messages(subscriber, back)[-1]
+        publish.single(back, kept, retain=True, hostname="127.0.0.1", port=broker.port)
+        with Subscriber(broker.port, "#") as subscriber, running(tmp_path, mqtt=settings) as house:
+            wait_until(lambda: bool(messages(subscriber, front)))
+            photo = cv2.imread(str(PHOTOS[0]))
+            assert photo is not None
+            assert _like(messages(subscriber, front)[-1], photo)
+            assert _like(before, photo)
+            wait_until(lambda: "picture of camera gone is not shown again" in house.daemon_log())
+            drop(house, "gone", "b.jpg")
+            wait_until(lambda: bool(messages(subscriber, gone)))
+            heard = [(topic, kept) for topic, _, kept in list(subscriber.messages) if topic == back]
+    assert heard == [(back, True)]
+
+
+@pytest.mark.broker
 def test_what_was_told_as_waiting_is_told_as_done_before_the_stats_are_due(tmp_path: Path) -> None:
     def last(subscriber: Subscriber) -> tuple[int, int] | None:
         told = subscriber.topics("/stats")

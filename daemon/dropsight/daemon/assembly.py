@@ -28,6 +28,7 @@ from dropsight.daemon.threads import start
 from dropsight.daemon.trial import tried
 from dropsight.daemon.watching import Watching
 from dropsight.errors import ConfigError, MachineError, ModelError, StoreError
+from dropsight.images.opening import Bounds
 from dropsight.names import as_json
 from dropsight.service.backlog import Backlog
 from dropsight.service.candidate import Candidate
@@ -342,7 +343,8 @@ class Daemon:
             obey=self._remote.obey,
             watch=self._watching.watch,
         )
-        self._watching.recall(reader, publisher)
+        bounds = Bounds(config.limits.max_bytes, config.limits.max_pixels, depth=config.images.depth)
+        self._watching.recall(reader, publisher, pictures=bounds if config.mqtt.thumbnails else None)
         return publisher
 
     def _make_workers(self, engine: Engine) -> Workers:

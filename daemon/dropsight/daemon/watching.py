@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from dropsight import crashpoints
 from dropsight.config import Cameras
 from dropsight.errors import StoreError
+from dropsight.images.opening import Bounds
 from dropsight.inference.pipeline import Prepared
 from dropsight.names import as_json, as_text
 from dropsight.records import Result, decode
@@ -25,6 +27,7 @@ from dropsight.service.recording import Recorded
 from dropsight.service.store import JournalReader
 from dropsight.service.troubles import Troubles
 from dropsight.sinks.mqtt import Publisher
+from dropsight.web.pictures import make_thumbnail
 
 log = logging.getLogger(__name__)
 
@@ -99,14 +102,22 @@ class Watching:
         if self.publisher:
             self.publisher.wake()
 
-    def recall(self, reader: JournalReader, publisher: Publisher) -> None:
-        """Have the publisher show the newest record of each camera that was not forgotten meanwhile."""
+    def recall(self, reader: JournalReader, publisher: Publisher, *, pictures: Bounds | None) -> None:
+        """Have the publisher show the newest record of each camera that was not forgotten meanwhile.
+
+        And its picture, where such are shown: what one may cost.
+        """
+        watches = [folder.settings for folder in self._folders]
         known = self.watch.names.union({DEFAULT_CAMERA}, *(folder.cameras() for folder in self._folders))
         for camera in known:
             line = reader.latest(camera)
             record = None if line is None else decode(line)
             if line is not None and isinstance(record, Result):
                 publisher.states.show(record, line, arrived=-math.inf)
+                row = reader.find(record.id) if pictures else None
+                if row and pictures:
+                    make = partial(make_thumbnail, row, record.id, watches, pictures, "small")
+                    publisher.thumbnails.recall(camera, make)
 
     def run(self, stopped: threading.Event) -> None:
         limits = [limit / 4 for limit in self._limits.values() if limit is not None]

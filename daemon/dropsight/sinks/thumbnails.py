@@ -1,12 +1,16 @@
 """The newest small picture of each camera, on its way to the broker."""
 
+import logging
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from dropsight.errors import ImageError
 from dropsight.images.framing import Pixels
 from dropsight.images.thumbnail import as_jpeg
+
+log = logging.getLogger(__name__)
 
 THUMBNAIL_SECONDS = 1.0
 LONGEST_SIDE = 320
@@ -20,7 +24,8 @@ class Thumbnails:
 
     cleared: bool = False
     """Whether the broker was told to drop those of an earlier life, where there are to be none."""
-    _waiting: dict[str, Pixels | bytes] = field(default_factory=dict)
+    _waiting: dict[str, Pixels | bytes | Callable[[], bytes]] = field(default_factory=dict)
+    _recalled: dict[str, Callable[[], bytes]] = field(default_factory=dict)
     _sent: dict[str, bytes] = field(default_factory=dict)
     _sent_at: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -30,18 +35,29 @@ class Thumbnails:
             if camera not in self._waiting and len(self._waiting) >= MOST_CAMERAS:
                 del self._waiting[next(iter(self._waiting))]
             self._waiting[camera] = pixels
+            self._recalled.pop(camera, None)
+
+    def recall(self, camera: str, make: Callable[[], bytes]) -> None:
+        """Know a picture of an earlier life, which is made should the broker have forgotten it.
+
+        `make` raises ImageError, or OSError where it is gone.
+        """
+        with self._lock:
+            if len(self._recalled) < MOST_CAMERAS:
+                self._recalled[camera] = make
 
     @property
     def sent(self) -> Collection[str]:
-        """The cameras whose newest picture the broker was sent."""
+        """The cameras whose newest picture the broker was sent, in this life or an earlier one."""
         with self._lock:
-            return list(self._sent)
+            return [*self._sent, *self._recalled]
 
     def show_again(self, kept: Mapping[str, bytes]) -> None:
         """Have all sent anew that the broker has forgotten."""
         with self._lock:
             lost = {camera: jpeg for camera, jpeg in self._sent.items() if kept.get(camera) != jpeg}
-            self._waiting = {**lost, **self._waiting}
+            recalled = {camera: make for camera, make in self._recalled.items() if camera not in kept}
+            self._waiting = {**recalled, **lost, **self._waiting}
             for camera in lost:
                 self._sent_at.pop(camera, None)
 
@@ -53,9 +69,15 @@ class Thumbnails:
             if due is None:
                 return None
             picture = self._waiting.pop(due)
-        jpeg = picture if isinstance(picture, bytes) else as_jpeg(picture, longest=LONGEST_SIDE)
+        try:
+            jpeg = _as_jpeg(picture)
+        except (OSError, ImageError) as error:
+            log.info("the last picture of camera %s is not shown again: %s", due, error)
+            with self._lock:
+                self._recalled.pop(due, None)
+            return self.take(at_once=at_once)
         with self._lock:
-            for known in (self._sent, self._sent_at):
+            for known in (self._sent, self._sent_at, self._recalled):
                 known.pop(due, None)
             self._sent[due], self._sent_at[due] = jpeg, now
             if len(self._sent) > MOST_CAMERAS:
@@ -71,8 +93,14 @@ class Thumbnails:
 
     def forget(self, camera: str) -> None:
         with self._lock:
-            for known in (self._waiting, self._sent, self._sent_at):
+            for known in (self._waiting, self._recalled, self._sent, self._sent_at):
                 known.pop(camera, None)
 
     def _due_at(self, camera: str) -> float:
         return self._sent_at.get(camera, -THUMBNAIL_SECONDS) + THUMBNAIL_SECONDS
+
+
+def _as_jpeg(picture: Pixels | bytes | Callable[[], bytes]) -> bytes:
+    if isinstance(picture, bytes):
+        return picture
+    return picture() if callable(picture) else as_jpeg(picture, longest=LONGEST_SIDE)
