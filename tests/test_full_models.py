@@ -11,9 +11,11 @@ import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS, dropsight, faults, running
-from dropsight import ImageInferenceRuntime
+from dropsight import ImageInferenceRuntime, ImageResult
 from dropsight.errors import ModelError
 from dropsight.models.registry import open_first, open_model
+from dropsight.models.spec import Batch, Scores
+from dropsight.models.tf_graph import TensorFlowModel
 
 pytestmark = [
     pytest.mark.tensorflow,
@@ -134,6 +136,43 @@ def test_a_batch_of_a_keras_model_is_invoked_at_once(keras: Any, tmp_path: Path)
     sequential(keras).save(tmp_path / "m.keras")
     batch = np.random.default_rng(0).random((5, 32, 32, 3)).astype(np.float32)
     assert open_model(tmp_path / "m.keras").scores(batch).shape == (5, 3)
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 32])
+def test_a_batch_of_the_size_asked_for_is_what_a_keras_model_gets(
+    keras: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    sequential(keras).save(tmp_path / "m.keras")
+    runtime, sizes = ImageInferenceRuntime(tmp_path / "m.keras"), []
+    scores = TensorFlowModel.scores
+
+    def counted(self: TensorFlowModel, batch: Batch) -> Scores:
+        sizes.append(len(batch))
+        return scores(self, batch)
+
+    monkeypatch.setattr(TensorFlowModel, "scores", counted)
+    found = runtime.predict_batch([*PHOTOS[:3], b"bad", *PHOTOS[3:7]], batch_size).results
+    assert [type(each).__name__ for each in found].index("ImageFailure") == 3
+    assert sum(sizes) == 7
+    assert max(sizes) <= batch_size
+    assert len(sizes) == -(-8 // batch_size)
+    monkeypatch.undo()
+    singles = [runtime.predict(photo).confidence for photo in PHOTOS[:3]]
+    assert [each.confidence for each in found[:3] if isinstance(each, ImageResult)] == pytest.approx(singles)
+
+
+@pytest.mark.parametrize("fixed", [1, 4])
+def test_a_saved_model_of_a_fixed_batch_takes_any_number_of_images(
+    keras: Any, tmp_path: Path, fixed: int
+) -> None:
+    import tensorflow as tf
+
+    model = sequential(keras)
+    signature = tf.function(model, input_signature=[tf.TensorSpec([fixed, 32, 32, 3], tf.float32)])
+    tf.saved_model.save(model, str(tmp_path / "saved"), signatures=signature.get_concrete_function())
+    batch = np.random.default_rng(0).random((6, 32, 32, 3)).astype(np.float32)
+    scores = open_model(tmp_path / "saved").scores(batch)
+    assert scores == pytest.approx(np.asarray(model(batch)), abs=1e-5)
 
 
 def test_a_damaged_keras_file_is_a_model_error(keras: Any, tmp_path: Path) -> None:

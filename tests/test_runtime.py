@@ -92,7 +92,7 @@ def test_results_are_written_where_asked(tmp_path: Path) -> None:
 
 def test_what_is_wrong_is_said(runtime: ImageInferenceRuntime) -> None:
     with pytest.raises(ImageError, match="RGB"):
-        runtime.predict(np.zeros((4, 4), np.uint8))
+        runtime.predict(np.zeros((4, 4, 2), np.uint8))
     with pytest.raises(ModelError, match="tflite, not keras"):
         ImageInferenceRuntime(model_format="keras")
     with pytest.raises(ValueError, match="tta_transforms"):

@@ -1,48 +1,36 @@
-"""Image classification for drop folders: the public API."""
+"""Image classification for drop folders: the public API, whose names stand in `__init__.pyi`.
 
-from typing import TYPE_CHECKING
+Each is imported on first use: `dropsight --help` needs no OpenCV.
+"""
 
 from dropsight import version
 
-if TYPE_CHECKING:
-    from dropsight.explain.gradients import GradCAM, SaliencyMap
-    from dropsight.explain.perturbation import OcclusionMap, RiseMap
-    from dropsight.inference.results import BatchResults, ImageResult
-    from dropsight.inference.runtime import ImageInferenceRuntime, run_image_inference
-    from dropsight.models.registry import open_model
-
 __version__ = version.VERSION
-
-__all__ = [
-    "BatchResults",
-    "GradCAM",
-    "ImageInferenceRuntime",
-    "ImageResult",
-    "OcclusionMap",
-    "RiseMap",
-    "SaliencyMap",
-    "__version__",
-    "open_model",
-    "run_image_inference",
-]
-
-_HOMES = {
-    "BatchResults": "dropsight.inference.results",
-    "GradCAM": "dropsight.explain.gradients",
-    "ImageInferenceRuntime": "dropsight.inference.runtime",
-    "ImageResult": "dropsight.inference.results",
-    "OcclusionMap": "dropsight.explain.perturbation",
-    "RiseMap": "dropsight.explain.perturbation",
-    "SaliencyMap": "dropsight.explain.gradients",
-    "open_model": "dropsight.models.registry",
-    "run_image_inference": "dropsight.inference.runtime",
-}
 
 
 def __getattr__(name: str) -> object:
-    """Import on first use: `dropsight --help` needs no OpenCV."""
-    if name not in _HOMES:
+    homes = _homes()
+    if name == "__all__":
+        return list(homes)
+    if name not in homes:
         raise AttributeError(f"module 'dropsight' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    module, there = homes[name]
+    return globals().setdefault(name, getattr(import_module(module), there))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_homes()})
+
+
+def _homes() -> dict[str, tuple[str, str]]:
+    """Return module and name there of each public name."""
+    import re
+    from pkgutil import get_data
+
+    listed = (get_data(__name__, "__init__.pyi") or b"").decode()
+    return {
+        public: (module, name)
+        for module, name, public in re.findall(r"^from (\S+) import (\w+) as (\w+)$", listed, re.MULTILINE)
+    }

@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
+from dropsight.errors import ImageError
+from dropsight.inference import pipeline
+from dropsight.inference.pipeline import Answer, Plan, Prepared
 from dropsight.names import as_json
 from dropsight.records import ErrorFacts, Latency, Prediction
 
@@ -33,6 +37,9 @@ class ImageFailure(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorFacts
 
 
+Outcome: TypeAlias = ImageResult | ImageFailure
+
+
 class BatchResults(msgspec.Struct, frozen=True, kw_only=True):
     total_images: int
     total_time_ms: float
@@ -40,7 +47,7 @@ class BatchResults(msgspec.Struct, frozen=True, kw_only=True):
     model_path: str
     model_format: str
     tta_enabled: bool
-    results: Sequence[ImageResult | ImageFailure]
+    results: Sequence[Outcome]
 
     def to_json(self) -> str:
         return msgspec.json.format(as_json(self), indent=2).decode()
@@ -50,3 +57,35 @@ class BatchResults(msgspec.Struct, frozen=True, kw_only=True):
         part = path.with_name(path.name + ".part")
         part.write_text(self.to_json() + "\n", encoding="utf-8")
         part.replace(path)
+
+
+def result_of(
+    path: str | None, prepared: Prepared, answer: Answer, plan: Plan, *, total_ms: float
+) -> ImageResult:
+    best = answer.predictions[0]
+    return ImageResult(
+        image_path=path,
+        predicted_class=best.class_index,
+        label=best.label,
+        confidence=best.confidence,
+        top_5_predictions={str(each.class_index): each.confidence for each in answer.predictions[:5]},
+        predictions=list(answer.predictions),
+        tta=answer.views,
+        temperature=plan.temperature,
+        warnings=list(prepared.warnings) or msgspec.UNSET,
+        latency_ms=msgspec.structs.replace(
+            pipeline.latency(prepared, answer, wait_ms=0.0), total=round(total_ms, 3)
+        ),
+    )
+
+
+def failure_of(path: str | None, error: ImageError) -> ImageFailure:
+    return ImageFailure(image_path=path, error=ErrorFacts(error.code, str(error)))
+
+
+def outcome_of(path: str | None, prepared: Prepared, answer: Answer | ImageError, plan: Plan) -> Outcome:
+    """Of one among many, whose time is that of its stages."""
+    if isinstance(answer, ImageError):
+        return failure_of(path, answer)
+    spent_ms = prepared.decode_ms + prepared.preprocess_ms + answer.inference_ms + answer.postprocess_ms
+    return result_of(path, prepared, answer, plan, total_ms=spent_ms)

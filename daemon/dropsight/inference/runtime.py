@@ -3,41 +3,60 @@
 import logging
 import os
 import time
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Sequence, Sized
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from threading import Event
+from types import TracebackType
+from typing import Self, TypeVar
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dropsight.config import Inference
 from dropsight.errors import ImageError, ModelError
-from dropsight.images.framing import Pixels, Resize
-from dropsight.images.header import check_bounds, read_header
-from dropsight.images.opening import Bounds, open_image
+from dropsight.images.framing import Resize
+from dropsight.images.opening import Bounds
 from dropsight.inference import pipeline
 from dropsight.inference.demands import check_settings, check_whole, views_of
-from dropsight.inference.pipeline import Answer, Plan, Prepared
+from dropsight.inference.given import Image, Images, contents, path_of, several
+from dropsight.inference.interpreters import Interpreters
+from dropsight.inference.lookahead import look_ahead
+from dropsight.inference.pipeline import Plan, Prepared
 from dropsight.inference.preparing import Preparation, PreprocessFn
-from dropsight.inference.results import BatchResults, ImageFailure, ImageResult
+from dropsight.inference.results import BatchResults, ImageResult, Outcome, failure_of, outcome_of, result_of
 from dropsight.models.describing import Said
 from dropsight.models.registry import open_model
-from dropsight.records import ErrorFacts, Normalization
+from dropsight.records import Normalization
 
 log = logging.getLogger(__name__)
 
-Image: TypeAlias = "str | os.PathLike[str] | bytes | Pixels"
-"""A path, an encoded image, or (height, width, 3) RGB uint8."""
-Images: TypeAlias = "Sequence[Image] | Image"
+T = TypeVar("T")
 
 DEFAULT_MODEL = "builtin:efficientnet_lite0"
 
 
 class ImageInferenceRuntime:
-    """A loaded model, ready to predict; not for several threads at once."""
+    """A loaded model, ready to predict, for any number of threads at once; `with` closes it.
+
+    An image is a path (links are followed); the bytes of an encoded one (JPEG, PNG, WebP, BMP, TIFF); one of
+    Pillow's, of any mode; or an array: (height, width) or (height, width, 1), gray; (height, width, 3), RGB;
+    (height, width, 4), RGBA; a batch dimension of 1 may stand first. Alpha is dropped. Arrays are of
+
+    - uint8;
+    - uint16, of which the upper 8 bits count, as of a 16-bit PNG;
+    - float16, float32, float64: within 0..1, else it is an error that says what they are within;
+    - bool: black and white; other integers: within 0..255.
+
+    Arrays are taken to be upright. Files, bytes and Pillow's images are turned upright by their EXIF
+    orientation; `PIL.ImageOps.exif_transpose` takes it out of an image, which is not turned again then.
+
+    A lone TFLite image is worked on by `threads` cores. Several, in a batch or from several threads, have an
+    interpreter of one thread each, up to `threads` of them, or as many as a quarter of the memory holds;
+    who comes beyond that waits. Keras models and SavedModels bring threads of their own.
+    """
 
     def __init__(  # noqa: PLR0913 - each has its own default
         self,
@@ -57,7 +76,9 @@ class ImageInferenceRuntime:
         """Open the model; raises ModelError, TypeError or ValueError for a setting that cannot be.
 
         `preprocess_fn` takes upright RGB pixels (height, width, 3) uint8 and returns float
-        (height, width, channels) of the model's size, normalised; quantization follows.
+        (height, width, channels) of the model's size, normalised; quantization follows. A batch calls it
+        from several threads. `temperature` is the T of softmax(logits / T) (Guo et al. 2017). The answer
+        with `use_tta` is the mean of the views' probabilities. `threads`: cores to use, all by default.
         """
         check_settings(
             model_format=model_format,
@@ -69,8 +90,9 @@ class ImageInferenceRuntime:
         )
         views = views_of(tta_transforms)
         said = Said(None if labels is None else Path(labels), normalization)
-        self._model = open_model(os.fspath(model_path), said=said, threads=threads or _cores())
-        self.spec = self._model.spec
+        self._threads = threads or len(os.sched_getaffinity(0))
+        model = open_model(os.fspath(model_path), said=said, threads=self._threads)
+        self.spec = model.spec
         if self.spec.kernels and self.spec.kernels.fault:
             log.warning("%s: %s", self.spec.name, self.spec.kernels.fault)
         if model_format not in {"auto", self.spec.format}:
@@ -83,37 +105,82 @@ class ImageInferenceRuntime:
             bounds=Bounds(),
             inference=Inference(top_k=top_k, temperature=temperature, tta=views if use_tta else ()),
         )
+        self._interpreters: Interpreters | None = Interpreters(model, self._threads)
 
     def predict(self, image: Image) -> ImageResult:
-        """Classify one image; raises ImageError, FileNotFoundError."""
-        started = time.perf_counter()
-        prepared = self._prepare(image)
-        answer = pipeline.predict(self._model, prepared, self._plan)
-        return self._result(image, prepared, answer, (time.perf_counter() - started) * 1e3)
+        """Classify one image; latencies in milliseconds, confidences within 0..1, the best first.
 
-    def predict_batch(
-        self, images: Images, batch_size: int = 32, *, show_progress: bool = False
-    ) -> BatchResults:
-        """Classify many, or one; what cannot be read becomes an entry with an error.
-
-        The next batch is decoded while the model works on this one.
+        Raises FileNotFoundError, ImageError (its `code` says what is wrong, as in records), MachineError
+        where memory or the disk fails, ModelError where the interpreter does, RuntimeError once closed.
         """
         started = time.perf_counter()
-        check_whole("batch_size", batch_size)
-        results = list(self.results(_several(images), batch_size, show_progress=show_progress))
-        return self.summarize(results, total_ms=(time.perf_counter() - started) * 1e3)
+        interpreters = self._opened()
+        prepared = self._prepare(image)
+        with interpreters.soonest() as model:
+            answer = pipeline.predict(model, prepared, self._plan)
+        total_ms = (time.perf_counter() - started) * 1e3
+        return result_of(path_of(image), prepared, answer, self._plan, total_ms=total_ms)
+
+    def predict_batch(
+        self, image_paths: Images, batch_size: int = 32, *, show_progress: bool = False
+    ) -> BatchResults:
+        """Classify many, or one: what `results` yields, and the time it took."""
+        return self._gather(image_paths, batch_size, show_progress=show_progress, stop=Event())
 
     def results(
-        self, images: Sequence[Image], batch_size: int = 32, *, show_progress: bool = False
-    ) -> Generator[ImageResult | ImageFailure, None, None]:
-        """Yield what `predict_batch` gathers, in order, as it is done."""
-        progress = tqdm(total=len(images), unit="img", disable=not show_progress)
-        with progress, ThreadPoolExecutor(_cores()) as pool:
-            for group, prepared in self._ahead(images, batch_size, pool):
-                yield from self._predict_group(group, prepared)
-                progress.update(len(group))
+        self, image_paths: Images, batch_size: int = 32, *, show_progress: bool = False
+    ) -> Generator[Outcome, None, None]:
+        """Yield a result an image, in order, as it is done; an image that fails becomes an ImageFailure.
 
-    def summarize(self, results: Sequence[ImageResult | ImageFailure], *, total_ms: float) -> BatchResults:
+        Any iterable will do, a generator too: it is asked for images as they are needed, in the caller's
+        thread. Keras models and SavedModels get `batch_size` images in one call, while as many are prepared.
+        TFLite models get one at a time whatever it is, since more at once are no faster, and two images a
+        thread are in hand. So memory stays flat; what was given must not change until its result is there.
+        `show_progress` draws a bar on stderr. Raises TypeError or ValueError at once; while it yields, what
+        the iterable raises, MachineError, ModelError, and RuntimeError once closed.
+        """
+        check_whole("batch_size", batch_size)
+        images = several(image_paths)
+        if self._opened().takes_batches:
+            made = self._by_batches(images, batch_size)
+        else:
+            made = look_ahead(self._outcome, images, threads=self._threads, most=2 * self._threads)
+        count = len(images) if isinstance(images, Sized) else None
+        return _shown(made, count, show_progress=show_progress)
+
+    async def apredict(self, image: Image) -> ImageResult:
+        """As `predict`, in a thread, while the event loop goes on; cancelled, its answer is dropped."""
+        return await _in_thread(lambda: self.predict(image))
+
+    async def apredict_batch(
+        self, image_paths: Images, batch_size: int = 32, *, show_progress: bool = False
+    ) -> BatchResults:
+        """As `predict_batch`, in a thread, while the event loop goes on.
+
+        Cancelled, it ends at once, and its thread when the images in hand are done.
+        """
+        stop = Event()
+        try:
+            return await _in_thread(
+                lambda: self._gather(image_paths, batch_size, show_progress=show_progress, stop=stop)
+            )
+        finally:
+            stop.set()
+
+    def close(self) -> None:
+        """Give the model back. What other threads have in hand is finished; what comes after is refused."""
+        self._interpreters = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def summarize(self, results: Sequence[Outcome], *, total_ms: float) -> BatchResults:
+        """Put results and the time that they took together, in milliseconds, as `predict_batch` does."""
         return BatchResults(
             total_images=len(results),
             total_time_ms=round(total_ms, 3),
@@ -126,47 +193,62 @@ class ImageInferenceRuntime:
 
     def scores(
         self, images: Sequence[Image], *, show_progress: bool = False
-    ) -> Iterator[tuple[Image, NDArray[np.float32] | ImageError]]:
+    ) -> Generator[tuple[Image, NDArray[np.float32] | ImageError], None, None]:
         """Yield each image with the model's own scores of shape (classes,), before any temperature."""
-        progress = tqdm(total=len(images), unit="img", disable=not show_progress)
-        with progress, ThreadPoolExecutor(_cores()) as pool:
-            for group, outcomes in self._ahead(images, 32, pool):
-                for image, outcome in zip(group, outcomes, strict=True):
-                    yield image, outcome if isinstance(outcome, ImageError) else self._merged(outcome)
-                progress.update(len(group))
+        self._opened()
+        made = look_ahead(self._scored, images, threads=self._threads, most=2 * self._threads)
+        return _shown(made, len(images), show_progress=show_progress)
 
-    def _merged(self, prepared: Prepared) -> NDArray[np.float32]:
-        merged: NDArray[np.float32] = self._model.scores(prepared.batch).mean(axis=0)
-        return merged
+    def _opened(self) -> Interpreters:
+        if self._interpreters is None:
+            raise RuntimeError("the runtime is closed: predict inside its with block, or open another")
+        return self._interpreters
 
-    def _ahead(
-        self, images: Sequence[Image], batch_size: int, pool: ThreadPoolExecutor
-    ) -> Iterator[tuple[Sequence[Image], list[Prepared | ImageError]]]:
-        waiting: tuple[Sequence[Image], list[Future[Prepared | ImageError]]] | None = None
-        for start in range(0, len(images), batch_size):
-            group = images[start : start + batch_size]
-            submitted = [pool.submit(self._try_to_prepare, image) for image in group]
-            if waiting:
-                yield waiting[0], [future.result() for future in waiting[1]]
-            waiting = (group, submitted)
-        if waiting:
-            yield waiting[0], [future.result() for future in waiting[1]]
+    def _gather(
+        self, image_paths: Images, batch_size: int, *, show_progress: bool, stop: Event
+    ) -> BatchResults:
+        started = time.perf_counter()
+        gathered: list[Outcome] = []
+        with closing(self.results(image_paths, batch_size, show_progress=show_progress)) as made:
+            for outcome in made:
+                gathered.append(outcome)
+                if stop.is_set():
+                    break
+        return self.summarize(gathered, total_ms=(time.perf_counter() - started) * 1e3)
 
-    def _predict_group(
-        self, group: Sequence[Image], outcomes: Sequence[Prepared | ImageError]
-    ) -> Iterator[ImageResult | ImageFailure]:
-        prepared = [outcome for outcome in outcomes if isinstance(outcome, Prepared)]
-        answers = iter(pipeline.predict_many(self._model, prepared, self._plan) if prepared else ())
-        for image, outcome in zip(group, outcomes, strict=True):
-            if isinstance(outcome, ImageError):
-                yield _failure(image, outcome)
-                continue
-            answer = next(answers)
-            if isinstance(answer, ImageError):
-                yield _failure(image, answer)
-                continue
-            spent = outcome.decode_ms + outcome.preprocess_ms + answer.inference_ms + answer.postprocess_ms
-            yield self._result(image, outcome, answer, spent)
+    def _outcome(self, image: Image) -> Outcome:
+        """Carry an image the whole way."""
+        prepared = self._try_to_prepare(image)
+        if isinstance(prepared, ImageError):
+            return failure_of(path_of(image), prepared)
+        with self._opened().one() as model:
+            (answer,) = pipeline.predict_many(model, [prepared], self._plan)
+        return outcome_of(path_of(image), prepared, answer, self._plan)
+
+    def _by_batches(self, images: Iterable[Image], batch_size: int) -> Generator[Outcome, None, None]:
+        """Prepare the next ones while the model works on these."""
+
+        def prepared(image: Image) -> tuple[str | None, Prepared | ImageError]:
+            return path_of(image), self._try_to_prepare(image)
+
+        with closing(look_ahead(prepared, images, threads=self._threads, most=batch_size)) as ready:
+            while group := list(islice(ready, batch_size)):
+                whole = [each for _, each in group if isinstance(each, Prepared)]
+                with self._opened().one() as model:
+                    answers = iter(pipeline.predict_many(model, whole, self._plan) if whole else ())
+                for path, each in group:
+                    if isinstance(each, ImageError):
+                        yield failure_of(path, each)
+                    else:
+                        yield outcome_of(path, each, next(answers), self._plan)
+
+    def _scored(self, image: Image) -> tuple[Image, NDArray[np.float32] | ImageError]:
+        prepared = self._try_to_prepare(image)
+        if isinstance(prepared, ImageError):
+            return image, prepared
+        with self._opened().one() as model:
+            merged: NDArray[np.float32] = model.scores(prepared.batch).mean(axis=0)
+        return image, merged
 
     def _try_to_prepare(self, image: Image) -> Prepared | ImageError:
         try:
@@ -177,32 +259,10 @@ class ImageInferenceRuntime:
             return error
 
     def _prepare(self, image: Image) -> Prepared:
-        if isinstance(image, np.ndarray):
-            return pipeline.prepare_pixels(_checked(image), self._plan)
-        if isinstance(image, bytes):
-            header = read_header(image)
-            check_bounds(header, self._plan.bounds)
-            return pipeline.prepare(image, header, self._plan)
-        with open_image(image) as file:
-            data, header = pipeline.read(file, self._plan)
-        return pipeline.prepare(data, header, self._plan)
-
-    def _result(self, image: Image, prepared: Prepared, answer: Answer, total_ms: float) -> ImageResult:
-        best = answer.predictions[0]
-        return ImageResult(
-            image_path=_path(image),
-            predicted_class=best.class_index,
-            label=best.label,
-            confidence=best.confidence,
-            top_5_predictions={str(each.class_index): each.confidence for each in answer.predictions[:5]},
-            predictions=list(answer.predictions),
-            tta=answer.views,
-            temperature=self._plan.temperature,
-            warnings=list(prepared.warnings) or msgspec.UNSET,
-            latency_ms=msgspec.structs.replace(
-                pipeline.latency(prepared, answer, wait_ms=0.0), total=round(total_ms, 3)
-            ),
-        )
+        found = contents(image, self._plan.bounds)
+        if isinstance(found, bytes):
+            return pipeline.prepare(found, pipeline.examine(found, self._plan), self._plan)
+        return pipeline.prepare_pixels(found, self._plan)
 
 
 def run_image_inference(
@@ -216,38 +276,24 @@ def run_image_inference(
     show_progress: bool = False,
 ) -> BatchResults:
     """Classify many images, or one, by one model; write the answer as JSON where `output_path` says."""
-    runtime = ImageInferenceRuntime(model_path, model_format, use_tta=use_tta)
-    batch = runtime.predict_batch(image_paths, batch_size, show_progress=show_progress)
+    with ImageInferenceRuntime(model_path, model_format, use_tta=use_tta) as runtime:
+        batch = runtime.predict_batch(image_paths, batch_size, show_progress=show_progress)
     if output_path is not None:
         batch.write(Path(output_path))
     return batch
 
 
-def _several(images: Images) -> Sequence[Image]:
-    """A path alone, of whose letters nobody wants to hear, is one image, as are bytes and pixels."""
-    if isinstance(images, np.ndarray):
-        return list(images) if images.ndim == 4 else [images]
-    if isinstance(images, str | bytes | os.PathLike):
-        return [images]
-    return images
+def _shown(
+    made: Generator[T, None, None], count: int | None, *, show_progress: bool
+) -> Generator[T, None, None]:
+    with closing(made), tqdm(total=count, unit="img", disable=not show_progress) as progress:
+        for each in made:
+            progress.update()
+            yield each
 
 
-def _checked(pixels: NDArray[np.generic]) -> Pixels:
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise ImageError(
-            "unsupported_format",
-            f"an array of {pixels.dtype} {pixels.shape}, not uint8 (height, width, 3) RGB",
-        )
-    return pixels.astype(np.uint8, copy=False)
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Wait for a thread of the event loop's; asyncio is loaded where there is one."""
+    from asyncio import to_thread
 
-
-def _failure(image: Image, error: ImageError) -> ImageFailure:
-    return ImageFailure(image_path=_path(image), error=ErrorFacts(error.code, str(error)))
-
-
-def _path(image: Image) -> str | None:
-    return None if isinstance(image, bytes | np.ndarray) else os.fsdecode(image)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
+    return await to_thread(work)

@@ -108,6 +108,8 @@ def _native_chatter_off() -> Iterator[None]:
 
 
 class LiteRTModel:
+    shared = False
+
     def __init__(self, source: _Source, spec: ModelSpec, interpreter: Interpreter) -> None:
         self.spec = spec
         self._source, self._interpreter = source, interpreter
@@ -133,8 +135,9 @@ class LiteRTModel:
             return dequantize(output, self.spec.output)
         return self._values[output.view(np.uint8)]
 
-    def replicate(self) -> "LiteRTModel":
-        return LiteRTModel(self._source, self.spec, self._source.open())
+    def replicate(self, *, threads: int | None = None) -> "LiteRTModel":
+        source = replace(self._source, threads=threads or self._source.threads)
+        return LiteRTModel(source, self.spec, source.open())
 
     def _invoke(self, batch: Batch) -> NDArray[np.generic]:
         self._interpreter.set_tensor(self._input, batch)

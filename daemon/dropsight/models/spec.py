@@ -94,13 +94,20 @@ class ModelSpec:
 
 
 class Model(Protocol):
-    """A loaded model; one thread at a time may use it."""
+    """A loaded model; one thread at a time may use it, unless it is `shared`."""
 
     @property
     def spec(self) -> ModelSpec: ...
 
+    @property
+    def shared(self) -> bool:
+        """Whether it brings threads of its own: any may use it, and many images at once gain time."""
+
     def scores(self, batch: Batch) -> Scores:
         """Invoke on a batch; raises ModelError where the interpreter refuses."""
 
-    def replicate(self) -> Self:
-        """Open the same model again, for another thread; the weights' bytes are shared."""
+    def replicate(self, *, threads: int | None = None) -> Self:
+        """Open the same model again, for another thread, with so many threads of its own, else as many.
+
+        The weights' bytes are shared; a `shared` model returns itself.
+        """

@@ -34,17 +34,28 @@ def tensorflow(path: Path) -> ModuleType:
 class TensorFlowModel:
     """Thread-safe, as TensorFlow's functions are."""
 
+    shared = True
+
     def __init__(self, spec: ModelSpec, function: Function) -> None:
         self.spec, self._function = spec, function
 
     def scores(self, batch: Batch) -> Scores:
+        """See Model.scores; one of a fixed batch gets that many, zeros where images lack."""
+        size, count = self.spec.input.shape[0], len(batch)
+        if size in {-1, count}:
+            return self._call(batch)
+        lacking = np.zeros((-count % size, *batch.shape[1:]), batch.dtype)
+        full = np.concatenate([batch, lacking])
+        return np.concatenate([self._call(full[at : at + size]) for at in range(0, len(full), size)])[:count]
+
+    def _call(self, batch: Batch) -> Scores:
         try:
             answer = self._function(batch)
         except (RuntimeError, ValueError, TypeError) as error:
             raise ModelError(f"{self.spec.path}: {' '.join(str(error).split())}") from error
         return np.asarray(answer, np.float32).reshape(len(batch), -1)
 
-    def replicate(self) -> "TensorFlowModel":
+    def replicate(self, *, threads: int | None = None) -> "TensorFlowModel":  # noqa: ARG002 - its own
         return self
 
 

@@ -1,0 +1,16 @@
+# The one list of the public names: type checkers read it, and so does __init__.py when a name is asked for.
+from dropsight.errors import DropsightError as DropsightError
+from dropsight.errors import ImageError as ImageError
+from dropsight.errors import ModelError as ModelError
+from dropsight.explain.gradients import GradCAM as GradCAM
+from dropsight.explain.gradients import SaliencyMap as SaliencyMap
+from dropsight.explain.perturbation import OcclusionMap as OcclusionMap
+from dropsight.explain.perturbation import RiseMap as RiseMap
+from dropsight.inference.results import BatchResults as BatchResults
+from dropsight.inference.results import ImageFailure as ImageFailure
+from dropsight.inference.results import ImageResult as ImageResult
+from dropsight.inference.runtime import ImageInferenceRuntime as ImageInferenceRuntime
+from dropsight.inference.runtime import run_image_inference as run_image_inference
+from dropsight.models.registry import open_model as open_model
+
+__version__: str
