@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import dropsight
 from daemons import PHOTOS, ROOT
 from dropsight import ImageError, ImageFailure, ImageInferenceRuntime, ImageResult
 from dropsight.inference.arrays import pixels_of_array, pixels_of_pillow
+from dropsight.inference.interpreters import most_in_memory
 from dropsight.models.litert import LiteRTModel
 
 PANDA = next(photo for photo in PHOTOS if photo.stem == "panda")
@@ -389,6 +391,7 @@ def test_many_threads_get_the_answers_that_one_gets(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(LiteRTModel, "replicate", counted)
     runtime = ImageInferenceRuntime(threads=2)
     expected = [runtime.predict(photo).top_5_predictions for photo in PHOTOS]
+    assert runtime.predict_batch([PHOTOS[0]]).results[0].image_path == str(PHOTOS[0])
     assert opened == []
     with ThreadPoolExecutor(6) as pool:
         batches = [pool.submit(runtime.predict_batch, PHOTOS) for _ in range(2)]
@@ -399,6 +402,16 @@ def test_many_threads_get_the_answers_that_one_gets(monkeypatch: pytest.MonkeyPa
         assert [each.top_5_predictions for each in results if isinstance(each, ImageResult)] == expected
     assert 1 <= len(opened) <= 2
     assert set(opened) == {1}
+
+
+def test_a_model_too_large_to_be_held_once_a_core_is_held_once(
+    runtime: ImageInferenceRuntime, tmp_path: Path
+) -> None:
+    huge = tmp_path / "huge.tflite"
+    with huge.open("wb") as file:
+        file.truncate(2**43)  # takes no place
+    assert most_in_memory(replace(runtime.spec, path=huge)) == 1
+    assert most_in_memory(runtime.spec) >= 4
 
 
 def test_a_closed_runtime_says_so() -> None:

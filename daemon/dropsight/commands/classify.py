@@ -18,10 +18,10 @@ def classify(images: Sequence[Path], *, model: str | None, tta: bool, top: int, 
     need_images(images, for_folders="dropsight batch FOLDER -o results.json takes the images in it")
     runtime = ImageInferenceRuntime(model or DEFAULT_MODEL, use_tta=tta, top_k=max(top, 5))
     results: list[ImageResult | ImageFailure] = []
-    for image in images:
-        results.extend(runtime.predict_batch([image]).results)
+    for result in runtime.results(images):
+        results.append(result)
         if not as_json:
-            _print(results[-1], top)
+            _print(result, top)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(names.as_json(results), indent=2) + b"\n")
     return 1 if any(isinstance(result, ImageFailure) for result in results) else 0

@@ -24,7 +24,7 @@ class Interpreters:
         self._model = model
         self._lone = threads > 1 and not model.shared
         self._lone_free = Lock()
-        self._places = BoundedSemaphore(min(threads, _most_in_memory(model.spec)))
+        self._places = BoundedSemaphore(min(threads, most_in_memory(model.spec)))
         self._idle: list[Model] = [] if self._lone else [model]
 
     @contextmanager
@@ -53,7 +53,7 @@ class Interpreters:
                 self._idle.append(model)
 
 
-def _most_in_memory(spec: ModelSpec) -> int:
+def most_in_memory(spec: ModelSpec) -> int:
     """Return how many interpreters take no more than a quarter of the machine's memory; at least one."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     each = _MEMORY_OF_FILE * max(spec.path.stat().st_size, 1)

@@ -5,10 +5,10 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence, Sized
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Event
-from types import TracebackType
 from typing import Self, TypeVar
 
 import numpy as np
@@ -140,12 +140,13 @@ class ImageInferenceRuntime:
         the iterable raises, MachineError, ModelError, and RuntimeError once closed.
         """
         check_whole("batch_size", batch_size)
-        images = several(image_paths)
-        if self._opened().takes_batches:
+        images, interpreters = several(image_paths), self._opened()
+        count = len(images) if isinstance(images, Sized) else None
+        if interpreters.takes_batches:
             made = self._by_batches(images, batch_size)
         else:
-            made = look_ahead(self._outcome, images, threads=self._threads, most=2 * self._threads)
-        count = len(images) if isinstance(images, Sized) else None
+            work = partial(self._outcome, alone=count == 1)
+            made = look_ahead(work, images, threads=self._threads, most=2 * self._threads)
         return _shown(made, count, show_progress=show_progress)
 
     async def apredict(self, image: Image) -> ImageResult:
@@ -174,9 +175,7 @@ class ImageInferenceRuntime:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def summarize(self, results: Sequence[Outcome], *, total_ms: float) -> BatchResults:
@@ -216,12 +215,13 @@ class ImageInferenceRuntime:
                     break
         return self.summarize(gathered, total_ms=(time.perf_counter() - started) * 1e3)
 
-    def _outcome(self, image: Image) -> Outcome:
+    def _outcome(self, image: Image, *, alone: bool) -> Outcome:
         """Carry an image the whole way."""
         prepared = self._try_to_prepare(image)
         if isinstance(prepared, ImageError):
             return failure_of(path_of(image), prepared)
-        with self._opened().one() as model:
+        interpreters = self._opened()
+        with interpreters.soonest() if alone else interpreters.one() as model:
             (answer,) = pipeline.predict_many(model, [prepared], self._plan)
         return outcome_of(path_of(image), prepared, answer, self._plan)
 
