@@ -109,7 +109,7 @@ def test_a_config_of_the_service_that_may_not_be_read_is_no_config_that_is_missi
     code = (
         "import os, sys; from dropsight.commands import faults, settings\n"
         "os.environ['CONFIGURATION_DIRECTORY'] = sys.argv[1]\n"
-        "with faults.told_plainly(): settings.settings(settings.find_config(None))"
+        "with faults.told_plainly(debug=False): settings.settings(settings.find_config(None))"
     )
     done = as_user(code, environ["CONFIGURATION_DIRECTORY"])
     assert done.returncode == 2

@@ -1,70 +1,124 @@
-"""`run` spelt plainly skips the command line's library, and means what it would have meant to it."""
+"""The command line's grammar: one for all, and `run` imports no more for it than argparse."""
 
+import inspect
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
-import typer
 
-from daemons import PHOTOS, House, command
-from dropsight.cli import app
-from dropsight.entry import plain_run
+from daemons import PHOTOS, House, command, dropsight, faults
+from dropsight.cli import COMMANDS, Order, read
+from dropsight.errors import ConfigError
 
-PLAIN = [
-    ["run"],
-    ["run", "--once"],
-    ["run", "-v", "--once", "-c", "a.yaml"],
-    ["run", "--watch", "in", "--verbose"],
-    ["run", "-c", "a.yaml"],
-    ["run", "--config", "a.yaml", "--once", "--watch", "in", "--watch", "other"],
-    ["run", "--model", "m.tflite", "--log", "r.jsonl", "--mqtt", "mqtt://hub:1884", "--watch", "in"],
-]
-NOT_PLAIN = [
-    [],
-    ["status"],
-    ["--debug", "run"],
-    ["run", "--help"],
-    ["run", "--watch"],
-    ["run", "--watch", "--once"],
-    ["run", "--model=m.tflite"],
-    ["run", "in"],
-    ["run", "--unknown", "x"],
-    ["run", "-c", "a.yaml", "--config", "b.yaml"],
-]
+Given: TypeAlias = dict[str, object]
+RUN: Given = dict.fromkeys(("file", "model", "log", "mqtt")) | {"watch": [], "once": False, "verbose": False}
+SPELT: dict[str, Given] = {
+    "run": {},
+    "run -v --once -c a.yaml": {"verbose": True, "once": True, "file": Path("a.yaml")},
+    "run --config=a.yaml --watch in --watch other": {"file": Path("a.yaml"), "watch": ["in", "other"]},
+    "run -ca.yaml -c b.yaml": {"file": Path("b.yaml")},
+    "run --model=m.tflite --log r.jsonl --mqtt mqtt://hub:1884": {
+        "model": "m.tflite",
+        "log": "r.jsonl",
+        "mqtt": "mqtt://hub:1884",
+    },
+}
+ANY_ORDER: dict[str, Given] = {
+    "classify a.jpg --top 3 b.jpg": {"images": [Path("a.jpg"), Path("b.jpg")], "top": 3},
+    "classify --top 3 -- -a.jpg b.jpg": {"images": [Path("-a.jpg"), Path("b.jpg")], "top": 3},
+    "inspect --json m.tflite": {"model": "m.tflite", "as_json": True},
+    "inspect": {"model": None},
+    "init --force porch.yaml": {"file": Path("porch.yaml"), "force": True},
+    "init": {"file": Path("dropsight.yaml"), "force": False},
+    "logs -fn 3": {"follow": True, "last": 3},
+    "explain cat.jpg -o out.png --class 7": {"output": Path("out.png"), "class_index": 7, "top": 1},
+    "bench --seconds 0.5": {"seconds": 0.5},
+    "pause -c a.yaml": {"file": Path("a.yaml"), "command": "pause"},
+}
+WRONG = {
+    "runn": "no such command: runn; did you mean run?",
+    "--debug": "no command is given; dropsight -h shows what there is",
+    "--verson": "no such option: --verson; did you mean --version?",
+    "--debug classify": "classify: the following arguments are required: IMAGE; dropsight classify -h",
+    "run --watc in": "run: no such option: --watc; did you mean --watch?",
+    "run --mod m.tflite": "run: no such option: --mod",
+    "run in": "run: one too many: in; dropsight run -h shows what there is",
+    "run --watch": "run: --watch: expected one argument",
+    "run --watch --once": "run: --watch: expected one argument",
+    "batch photos": "batch: the following arguments are required: -o/--output",
+    "classify a --top 1001": "classify: --top: must be a whole number, 1 to 1000, not '1001'",
+    "classify a --top few": "classify: --top: must be a whole number, 1 to 1000, not 'few'",
+    "demo --seconds nan": "demo: --seconds: must be a number, 1 or more, not 'nan'",
+    "logs -n -1": "logs: -n/--lines: must be a whole number, 0 or more, not '-1'",
+}
 
 
-@pytest.mark.parametrize("arguments", PLAIN, ids=" ".join)
-def test_a_plain_run_is_read_as_the_command_line_reads_it(arguments: Sequence[str]) -> None:
-    order = plain_run(arguments)
-    assert order is not None
-    group = typer.main.get_command(app)
-    context = group.make_context("dropsight", list(arguments), resilient_parsing=True)
-    command = group.get_command(context, "run")  # type: ignore[attr-defined] # a group
-    known = command.make_context("run", list(arguments[1:])).params
-    assert (order.file, list(order.watch)) == (known["config"], list(known["watch"] or []))
-    assert {key: known[key] for key in ("model", "log", "mqtt", "once", "verbose")} == {
-        "model": order.model,
-        "log": order.log,
-        "mqtt": order.mqtt,
-        "once": order.once,
-        "verbose": order.verbose,
-    }
+@pytest.mark.parametrize("line", SPELT)
+def test_run_is_read_however_it_is_spelt(line: str) -> None:
+    order = read(line.split())
+    assert (order.command, order.given, order.debug) == ("run", RUN | SPELT[line], False)
 
 
-@pytest.mark.parametrize("arguments", NOT_PLAIN, ids=" ".join)
-def test_all_else_is_left_to_the_command_line(arguments: Sequence[str]) -> None:
-    assert plain_run(arguments) is None
+@pytest.mark.parametrize("line", ANY_ORDER)
+def test_options_and_files_stand_in_any_order(line: str) -> None:
+    given = read(["--debug", *line.split()]).given
+    assert {name: given[name] for name in ANY_ORDER[line]} == ANY_ORDER[line]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_a_command_takes_is_what_carries_it_out(name: str) -> None:
+    """Nothing else compares the two: the grammar names a function that is imported when it is called."""
+    command = COMMANDS[name]
+    given = [
+        takes.how.get("dest", takes.names[-1].lstrip("-").replace("-", "_")) for takes in command.arguments
+    ]
+    carried_out = Order(name, {}, debug=False).load()
+    assert isinstance(carried_out, partial)
+    inspect.signature(carried_out.func).bind(**dict.fromkeys([*given, *command.always]))
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_wrong_usage_is_a_line_that_names_it_and_a_hint(line: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        read(line.split())
+    (fault,) = raised.value.faults
+    assert fault.startswith(WRONG[line])
+
+
+def test_wrong_usage_is_2_and_on_stderr_and_no_command_at_all_shows_all_that_there_are() -> None:
+    wrong = dropsight("run", "--watc", "in")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert faults(wrong) == ["dropsight: run: no such option: --watc; did you mean --watch?"]
+    bare = dropsight()
+    assert (bare.returncode, bare.stdout) == (2, "")
+    assert bare.stderr == dropsight("--help").stdout
+    assert all(f"  {name} " in bare.stderr for name in COMMANDS)
+
+
+def test_a_help_page_is_as_wide_as_the_terminal_and_plain_where_there_is_none() -> None:
+    for columns in ("50", "90"):
+        page = dropsight("explain", "-h", environ={"COLUMNS": columns}).stdout
+        assert int(columns) - 20 < max(map(len, page.splitlines())) <= int(columns)
+        assert "\033" not in page
+        assert "[default: 1; 1 to 10]" in " ".join(page.split())
 
 
 def test_the_daemon_imports_nothing_that_it_may_never_use() -> None:
-    code = "import sys; import dropsight.entry, dropsight.commands.run; print(*sys.modules)"
+    code = (
+        "import sys; import dropsight.entry\n"
+        "dropsight.entry.cli.read(['run', '--watch', 'in']).load(); print(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    seldom = {"typer", "click", "rich", "tqdm", "asyncio", "dropsight.web.serving", "dropsight.explain"}
-    assert not seldom & set(done.stdout.split())
+    imported = set(done.stdout.split())
+    seldom = {"typer", "click", "shtab", "tqdm", "asyncio", "dropsight.web.serving", "dropsight.explain"}
+    assert not seldom & imported
+    commands = {name for name in imported if name.startswith("dropsight.commands.")}
+    assert commands == {f"dropsight.commands.{name}" for name in ("run", "settings", "logs", "faults")}
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from dropsight.service.troubles import Troubles
 MIB = 2**20
 
 
-@pytest.mark.parametrize("module", ["typer.py", "json.py", "dropsight.py"])
+@pytest.mark.parametrize("module", ["argparse.py", "json.py", "dropsight.py"])
 def test_a_trial_runs_no_code_from_where_the_daemon_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:

@@ -1,297 +1,251 @@
-"""The command line: one thin function a command; what is heavy is imported inside."""
+"""The command line: every command with what it takes; what it does is imported when it is called."""
 
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Any, NamedTuple, NoReturn
 
-import typer
-
-from dropsight.commands.faults import told_plainly
-from dropsight.commands.helping import PlainCommand
+from dropsight.errors import ConfigError
+from dropsight.grammar import PROGRAM, Command, Number, Parser, argument, near
 from dropsight.version import VERSION
 
-app = typer.Typer(
-    help="Classifies every image that lands in a folder: JSON log, MQTT, made for the Raspberry Pi.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+_SHELLS = ("bash", "zsh", "fish")
+_OPTIONS = (
+    argument("--debug", "Show tracebacks and debug messages."),
+    argument("-V --version", "Print the version.", action="version", version=f"{PROGRAM} {VERSION}"),
 )
+_CONFIG = argument("-c --config FILE", "Config file (YAML); all keys are optional.", type=Path, dest="file")
+_MODEL = argument("--model MODEL", "A .tflite file or builtin:NAME.")
+_JSON = argument("--json", "Print JSON, for programs.", dest="as_json")
+_TTA = argument("--tta", "Average five views of each image.")
+_LABELLED = argument("folder DIR", "A sub-folder of photos for each class.", type=Path)
 
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("-c", "--config", help="Config file (YAML); all keys are optional.", metavar="FILE"),
-]
-Model = Annotated[str | None, typer.Option(help="A .tflite file or builtin:NAME.", metavar="MODEL")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-
-
-def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
-    if wanted:
-        print(f"dropsight {VERSION}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
-    version: Annotated[  # noqa: ARG001 - handled by its callback
-        bool, typer.Option("-V", "--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    from dropsight.commands import logs
-
-    logs.set_up(debug=debug)
-
-
-@app.command(
-    cls=PlainCommand, epilog="Example: dropsight run --watch /srv/ftp/cameras --mqtt mqtt://192.168.1.5"
-)
-def run(
-    config: ConfigFile = None,
-    watch: Annotated[list[str] | None, typer.Option(help="Folder; may be repeated.", metavar="DIR")] = None,
-    model: Model = None,
-    log: Annotated[str | None, typer.Option(help="The JSON log.", metavar="FILE")] = None,
-    mqtt: Annotated[str | None, typer.Option(help="Broker, as mqtt://HOST; or none.", metavar="URL")] = None,
-    once: Annotated[bool, typer.Option("--once", help="Handle what lies in the folders, then exit.")] = False,
-    verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Print a line an image, as on a terminal, elsewhere, too.")
-    ] = False,
-) -> None:
-    """Watch folders: classify, log, publish and file away every image."""
-    from dropsight.commands import run as command
-
-    raise typer.Exit(
-        command.run(config, watch=watch or [], model=model, log=log, mqtt=mqtt, once=once, verbose=verbose)
-    )
-
-
-@app.command(cls=PlainCommand, epilog="Example: dropsight demo --seconds 20")
-def demo(
-    seconds: Annotated[float, typer.Option(help="How long to go on.", min=1, metavar="N")] = 60.0,
-) -> None:
-    """Show dropsight at work: sample photos, a broker of its own, nothing to set up."""
-    from dropsight.demo.show import show
-
-    raise typer.Exit(show(seconds))
-
-
-@app.command(cls=PlainCommand, epilog="Example: dropsight classify cat.jpg --top 3")
-def classify(
-    images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE")],
-    model: Model = None,
-    tta: Annotated[bool, typer.Option("--tta", help="Average five views of each image.")] = False,
-    top: Annotated[int, typer.Option(help="How many classes to print.", min=1, max=1000, metavar="K")] = 1,
-    as_json: Json = False,
-) -> None:
-    """Classify files; print label and confidence."""
-    from dropsight.commands import classify as command
-
-    raise typer.Exit(command.classify(images, model=model, tta=tta, top=top, as_json=as_json))
-
-
-@app.command(cls=PlainCommand, epilog="Example: dropsight batch photos/ -o results.json")
-def batch(
-    paths: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", metavar="PATH")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the JSON goes.", metavar="FILE")],
-    model: Model = None,
-    tta: Annotated[bool, typer.Option("--tta", help="Average five views of each image.")] = False,
-    batch_size: Annotated[int, typer.Option(help="Images an invoke.", min=1, metavar="N")] = 32,
-) -> None:
-    """Classify many images into one JSON file, with a progress bar."""
-    from dropsight.commands import batch as command
-
-    raise typer.Exit(command.batch(paths, output, model=model, tta=tta, batch_size=batch_size))
-
-
-@app.command(cls=PlainCommand, epilog="Example: dropsight evaluate photos/ --model model.tflite")
-def evaluate(
-    folder: Annotated[Path, typer.Argument(help="A sub-folder of photos a class.", metavar="DIR")],
-    model: Model = None,
-    as_json: Json = False,
-) -> None:
-    """Measure a model on labelled photos: top-1, top-5, a line a class, what is taken for what."""
-    from dropsight.commands import evaluate as command
-
-    command.evaluate(folder, model=model, as_json=as_json)
-
-
-@app.command(cls=PlainCommand, epilog="Example: dropsight calibrate photos/ --model model.tflite")
-def calibrate(
-    folder: Annotated[Path, typer.Argument(help="A sub-folder of photos a class.", metavar="DIR")],
-    model: Model = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="The sidecar; default: beside the model.", metavar="FILE"),
-    ] = None,
-) -> None:
-    """Fit the temperature that makes confidences true, and write it beside the model."""
-    from dropsight.commands import calibrate as command
-
-    command.calibrate(folder, model=model, output=output)
-
-
-@app.command(cls=PlainCommand, epilog="Example: dropsight explain cat.jpg --top 2 -o why.png")
-def explain(
-    image: Annotated[Path, typer.Argument(help="An image file.", metavar="IMAGE")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="Where the figure goes (PNG).", metavar="FILE")
-    ],
-    model: Model = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            help="gradcam, saliency, smoothgrad, integrated (Keras models); occlusion, rise (every model). "
-            "Default: gradcam where there are gradients, else rise.",
-            metavar="METHOD",
+COMMANDS = {
+    "run": Command(
+        "Watch folders: classify, log, publish and file away every image.",
+        "--watch /srv/ftp/cameras --mqtt mqtt://192.168.1.5",
+        "commands.run:run",
+        (
+            _CONFIG,
+            argument("--watch DIR", "Folder; may be repeated.", action="append", default=[]),
+            _MODEL,
+            argument("--log FILE", "The JSON log."),
+            argument("--mqtt URL", "Broker, as mqtt://HOST; or none."),
+            argument("--once", "Handle what lies in the folders, then exit."),
+            argument("-v --verbose", "Print a line for each image, as on a terminal, elsewhere, too."),
         ),
-    ] = None,
-    class_index: Annotated[
-        int | None, typer.Option("--class", help="Explain this class; default: the likeliest.", metavar="K")
-    ] = None,
-    top: Annotated[int, typer.Option(help="So many of the likeliest.", min=1, max=10, metavar="N")] = 1,
-    layer: Annotated[
-        str | None, typer.Option(help="Grad-CAM's layer; default: the last convolution.", metavar="NAME")
-    ] = None,
-) -> None:
-    """Show which parts of an image speak for a class: photo, heatmap and overlay side by side."""
-    from dropsight.commands import explain as command
+    ),
+    "demo": Command(
+        "Show dropsight at work: sample photos, a broker of its own, nothing to set up.",
+        "--seconds 20",
+        "demo.show:show",
+        (argument("--seconds N", "How long to go on.", type=Number(float, 1), default=60),),
+    ),
+    "classify": Command(
+        "Classify files; print label and confidence.",
+        "cat.jpg --top 3",
+        "commands.classify:classify",
+        (
+            argument("images IMAGE", "Image files.", nargs="+", type=Path),
+            _MODEL,
+            _TTA,
+            argument("--top K", "How many classes to print.", type=Number(int, 1, 1000), default=1),
+            _JSON,
+        ),
+    ),
+    "batch": Command(
+        "Classify many images into one JSON file, with a progress bar.",
+        "photos/ -o results.json",
+        "commands.batch:batch",
+        (
+            argument("paths PATH", "Images, or folders of images.", nargs="+", type=Path),
+            argument("-o --output FILE", "Where the JSON goes.", type=Path, required=True),
+            _MODEL,
+            _TTA,
+            argument("--batch-size N", "Images in one invoke.", type=Number(int, 1), default=32),
+        ),
+    ),
+    "evaluate": Command(
+        "Measure a model on labelled photos: top-1, top-5, a line a class, what is taken for what.",
+        "photos/ --model model.tflite",
+        "commands.evaluate:evaluate",
+        (_LABELLED, _MODEL, _JSON),
+    ),
+    "calibrate": Command(
+        "Fit the temperature that makes confidences true, and write it beside the model.",
+        "photos/ --model model.tflite",
+        "commands.calibrate:calibrate",
+        (
+            _LABELLED,
+            _MODEL,
+            argument("-o --output FILE", "The sidecar; default: beside the model.", type=Path),
+        ),
+    ),
+    "explain": Command(
+        "Show which parts of an image speak for a class: photo, heatmap and overlay side by side.",
+        "cat.jpg --top 2 -o why.png",
+        "commands.explain:explain",
+        (
+            argument("image IMAGE", "An image file.", type=Path),
+            argument("-o --output FILE", "Where the figure goes (PNG).", type=Path, required=True),
+            _MODEL,
+            argument(
+                "--method METHOD",
+                "gradcam, saliency, smoothgrad, integrated (Keras models); occlusion, rise (every model). "
+                "Default: gradcam where there are gradients, else rise.",
+            ),
+            argument(
+                "--class K", "Explain this class; default: the likeliest.", type=int, dest="class_index"
+            ),
+            argument("--top N", "So many of the likeliest.", type=Number(int, 1, 10), default=1),
+            argument("--layer NAME", "Grad-CAM's layer; default: the last convolution."),
+        ),
+    ),
+    "bench": Command(
+        "Measure the latency of each stage and the throughput of the daemon on this machine.",
+        "--images photos/ --tune -c dropsight.yaml",
+        "commands.bench:bench",
+        (
+            _CONFIG,
+            _MODEL,
+            argument("--images DIR", "A folder of images; default: the sample photos.", type=Path),
+            argument("--tune", "Try splits of the cores; write the best into the config file."),
+            argument("--seconds N", "About how long a run takes.", type=Number(float, 0.1), default=3),
+            _JSON,
+        ),
+    ),
+    "inspect": Command(
+        "Show a model's format, tensors, quantization, labels and normalisation, and where each came from.",
+        "model.tflite",
+        "commands.inspect:inspect",
+        (
+            argument("model MODEL", "A model or builtin:NAME; without it, the config's.", nargs="?"),
+            _CONFIG,
+            _JSON,
+        ),
+    ),
+    "check": Command(
+        "Try everything that `run` needs: config, folders, model, an image, the broker.",
+        "-c /etc/dropsight/dropsight.yaml",
+        "commands.check:check",
+        (_CONFIG,),
+    ),
+    "init": Command(
+        "Write a config file with every key, its default and what it does.",
+        "porch.yaml",
+        "commands.init:init",
+        (
+            argument("file FILE", "Where it goes.", nargs="?", type=Path, default=Path("dropsight.yaml")),
+            argument("--force", "Take the place of a file that is there."),
+        ),
+    ),
+    "logs": Command(
+        "Show the last results, in colour on a terminal (not with NO_COLOR).",
+        "-f",
+        "commands.following:logs",
+        (
+            _CONFIG,
+            argument("-n --lines N", "How many of the last.", type=Number(int, 0), default=20, dest="last"),
+            argument("-f --follow", "Go on with those that come."),
+            _JSON,
+        ),
+    ),
+    **{
+        name: Command(does, "", "commands.orders:order", (_CONFIG,), {"command": name})
+        for name, does in {
+            "pause": "Have the daemon leave images where they are until `resume`.",
+            "resume": "Have the daemon go on after `pause`.",
+            "rescan": "Have the daemon look through its folders now.",
+            "reload": "Have the daemon read its config again; with a faulty one it goes on as it was.",
+        }.items()
+    },
+    "config": Command(
+        "Print the config in force, defaults included.",
+        "> dropsight.yaml",
+        "commands.settings:show",
+        (_CONFIG, argument("--schema", "Print the JSON schema instead.")),
+    ),
+    "status": Command(
+        "Show what the running daemon is doing.", "--json", "commands.status:show", (_CONFIG, _JSON)
+    ),
+    "retire": Command(
+        "Take what is retained of this device, and Home Assistant's device, from the broker.",
+        "-c /etc/dropsight/dropsight.yaml",
+        "commands.retire:retire",
+        (_CONFIG, argument("--device NAME", "Another name; default: the config's, and former ones.")),
+    ),
+    "completion": Command(
+        'Print what has a shell complete commands, options and paths: eval "$(dropsight completion bash)".',
+        "fish > ~/.config/fish/completions/dropsight.fish",
+        "cli:show_completion",
+        (argument("shell SHELL", "One of bash, zsh and fish.", choices=_SHELLS),),
+    ),
+}
 
-    command.explain(image, output, model=model, method=method, layer=layer, class_index=class_index, top=top)
+
+class Order(NamedTuple):
+    """What was asked for."""
+
+    command: str
+    given: Mapping[str, object]
+    debug: bool
+
+    def load(self) -> Callable[[], int | None]:
+        """Import what carries it out, and returns the exit code, where None is 0."""
+        module, _, function = COMMANDS[self.command].by.partition(":")
+        return partial(getattr(import_module(f"dropsight.{module}"), function), **self.given)
 
 
-@app.command(cls=PlainCommand, epilog="Example: dropsight bench --images photos/ --tune -c dropsight.yaml")
-def bench(
-    config: ConfigFile = None,
-    model: Model = None,
-    images: Annotated[
-        Path | None, typer.Option(help="A folder of images; default: the sample photos.", metavar="DIR")
-    ] = None,
-    tune: Annotated[
-        bool, typer.Option("--tune", help="Try splits of the cores; write the best into the config file.")
-    ] = False,
-    seconds: Annotated[float, typer.Option(help="About how long a run takes.", min=0.1, metavar="N")] = 3.0,
-    as_json: Json = False,
-) -> None:
-    """Measure the latency of each stage and the throughput of the daemon on this machine."""
-    from dropsight.commands import bench as command
-
-    command.bench(config, model=model, images=images, seconds=seconds, tune=tune, as_json=as_json)
+def read(words: Sequence[str]) -> Order:
+    """Return what is asked for; a page that is asked for is shown, and the process ends."""
+    place = next((place for place, word in enumerate(words) if not word.startswith("-")), len(words))
+    if place == len(words):
+        _show_pages(words)
+    name = words[place]
+    debug: bool = _top().read(words[:place])["debug"]
+    if name not in COMMANDS:
+        _top().error(f"no such command: {name}{near(name, COMMANDS)}")
+    given = parser_of(name).read(words[place + 1 :])
+    return Order(name, {**COMMANDS[name].always, **given}, debug)
 
 
-@app.command(cls=PlainCommand, epilog="Example: dropsight inspect model.tflite")
-def inspect(
-    model: Annotated[
-        str | None,
-        typer.Argument(help="A model or builtin:NAME; without it, the config's.", metavar="MODEL"),
-    ] = None,
-    config: ConfigFile = None,
-    as_json: Json = False,
-) -> None:
-    """Show a model's format, tensors, quantization, labels and normalisation, and where each came from."""
-    from dropsight.commands import inspect as command
-
-    command.inspect(model, config=config, as_json=as_json)
+def parser_of(name: str) -> Parser:
+    return Parser(f"{PROGRAM} {name}", **_page(name))
 
 
-@app.command(cls=PlainCommand, epilog="Example: dropsight check -c /etc/dropsight/dropsight.yaml")
-def check(config: ConfigFile = None) -> None:
-    """Try everything that `run` needs: config, folders, model, an image, the broker."""
-    from dropsight.commands import check as command
-
-    raise typer.Exit(command.check(config))
-
-
-@app.command(cls=PlainCommand, epilog="Example: dropsight init porch.yaml")
-def init(
-    file: Annotated[Path, typer.Argument(help="Where it goes.", metavar="FILE")] = Path("dropsight.yaml"),
-    force: Annotated[bool, typer.Option("--force", help="Take the place of a file that is there.")] = False,
-) -> None:
-    """Write a config file with every key, its default and what it does."""
-    from dropsight.commands import init as command
-
-    command.init(file, force=force)
+def grammar() -> Parser:
+    """Return all of it, as pages and completions need it."""
+    top = _top()
+    commands = top.add_subparsers(title="Commands", prog=PROGRAM, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        commands.add_parser(name, help=command.does, **_page(name))
+    return top
 
 
-@app.command(cls=PlainCommand, epilog="Example: dropsight logs -f")
-def logs(
-    config: ConfigFile = None,
-    last: Annotated[
-        int, typer.Option("-n", "--lines", help="How many of the last.", min=0, metavar="N")
-    ] = 20,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with those that come.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Show the last results, in colour on a terminal (not with NO_COLOR)."""
-    from dropsight.commands import following
+def show_completion(shell: str) -> None:
+    import shtab
 
-    following.logs(config, last=last, follow=follow, as_json=as_json)
+    print(shtab.complete(grammar(), shell))
 
 
-@app.command(cls=PlainCommand, epilog="Example: dropsight pause")
-def pause(config: ConfigFile = None) -> None:
-    """Have the daemon leave images where they are until `resume`."""
-    from dropsight.commands import orders
-
-    orders.order(config, "pause")
-
-
-@app.command(cls=PlainCommand, epilog="Example: dropsight resume")
-def resume(config: ConfigFile = None) -> None:
-    """Have the daemon go on after `pause`."""
-    from dropsight.commands import orders
-
-    orders.order(config, "resume")
+def _top() -> Parser:
+    does = "Classifies every image that lands in a folder: JSON log, MQTT, made for the Raspberry Pi."
+    top = Parser(PROGRAM, does, _OPTIONS)
+    top.usage = f"{top.usage} COMMAND ..."
+    return top
 
 
-@app.command(cls=PlainCommand, epilog="Example: dropsight rescan")
-def rescan(config: ConfigFile = None) -> None:
-    """Have the daemon look through its folders now."""
-    from dropsight.commands import orders
-
-    orders.order(config, "rescan")
+def _page(name: str) -> dict[str, Any]:
+    command = COMMANDS[name]
+    example = f"Example: {PROGRAM} {name} {command.example}".rstrip()
+    return {"does": command.does, "arguments": command.arguments, "epilog": example}
 
 
-@app.command(cls=PlainCommand, epilog="Example: dropsight reload")
-def reload(config: ConfigFile = None) -> None:
-    """Have the daemon read its config again; a faulty one is refused, and the old one goes on."""
-    from dropsight.commands import orders
-
-    orders.order(config, "reload")
-
-
-@app.command(cls=PlainCommand, epilog="Example: dropsight config > dropsight.yaml")
-def config(
-    file: ConfigFile = None,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema instead.")] = False,
-) -> None:
-    """Print the config in force, defaults included."""
-    from dropsight.commands import settings
-
-    settings.show(file, schema=schema)
-
-
-@app.command(cls=PlainCommand, epilog="Example: dropsight status --json")
-def status(config: ConfigFile = None, as_json: Json = False) -> None:
-    """Show what the running daemon is doing."""
-    from dropsight.commands import status as command
-
-    command.show(config, as_json=as_json)
-
-
-@app.command(cls=PlainCommand, epilog="Example: dropsight retire -c /etc/dropsight/dropsight.yaml")
-def retire(
-    config: ConfigFile = None,
-    device: Annotated[
-        str | None, typer.Option(help="Another name; default: the config's, and former ones.", metavar="NAME")
-    ] = None,
-) -> None:
-    """Take what is retained of this device, and Home Assistant's device, from the broker."""
-    from dropsight.commands import retire as command
-
-    command.retire(config, device=device)
-
-
-def main() -> None:
-    """Run a command; nothing but `--debug` shows a traceback for what went wrong on purpose."""
-    with told_plainly():
-        app()
+def _show_pages(words: Sequence[str]) -> NoReturn:
+    if not words:
+        grammar().print_help(sys.stderr)
+        sys.exit(ConfigError.exit_code)
+    grammar().read(words)
+    grammar().error("no command is given")

@@ -1,1 +1,1 @@
-"""What each command does, behind cli.py's thin functions."""
+"""What each command does."""

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dropsight.commands import logs
 from dropsight.errors import DropsightError
 from dropsight.names import as_shown
 
@@ -11,15 +12,13 @@ INTERRUPTED = 130
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
+def told_plainly(*, debug: bool) -> Iterator[None]:
     """Nothing but `--debug` shows a traceback for what went wrong on purpose."""
     try:
         yield
     except DropsightError as error:
-        if "--debug" in sys.argv:
+        if debug:
             raise
-        from dropsight.commands import logs
-
         for line in str(error).splitlines():
             print(logs.mark(as_shown(f"dropsight: {line}")), file=sys.stderr)
         sys.exit(error.exit_code)

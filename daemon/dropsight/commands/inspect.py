@@ -13,10 +13,10 @@ from dropsight.models.spec import ModelSpec, TensorSpec
 from dropsight.models.trial import try_model
 
 
-def inspect(model: str | None, *, config: Path | None, as_json: bool) -> None:
+def inspect(model: str | None, *, file: Path | None, as_json: bool) -> None:
     """Print what is known of a model; without one, of the config's that is in force."""
     if model is None:
-        wanted = settings(find_config(config)).model
+        wanted = settings(find_config(file)).model
         said = Said(wanted.labels, wanted.normalization)
         paths: tuple[str, ...] = (wanted.path, *wanted.fallback)
     else:
