@@ -1,6 +1,7 @@
 """Group commit and its consequences, with a real journal, a real log and real files."""
 
 import errno
+import itertools
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from brokers import wait_until
+from dropsight import crashpoints
 from dropsight.config import Watch
 from dropsight.errors import DamagedError, ErrorCode
 from dropsight.records import encode
@@ -30,6 +32,7 @@ from dropsight.service.recording import FilingRules, Finished, History, Recorded
 from dropsight.service.rescue import needs_rescue
 from dropsight.service.stats import Stats
 from dropsight.service.store import JournalReader, Row, Store
+from dropsight.service.supervision import Supervision
 from dropsight.service.troubles import Troubles
 from dropsight.sinks.resultlog import ResultLog
 from records import failure, result
@@ -40,7 +43,11 @@ class Desk:
     """A recorder with all that it needs, in one folder."""
 
     def __init__(
-        self, root: Path, *, on_recorded: Callable[[Sequence[Recorded]], None] = lambda _: None
+        self,
+        root: Path,
+        *,
+        on_recorded: Callable[[Sequence[Recorded]], None] = lambda _: None,
+        log_bytes: int = 10**6,
     ) -> None:
         self.root, self.inbox = root, root / "inbox"
         self.inbox.mkdir(exist_ok=True)
@@ -48,7 +55,7 @@ class Desk:
         self.folder = DropFolder.open(settings)
         self.backlog = Backlog()
         self.store = Store(root / "state" / "journal.db")
-        self.log = ResultLog(root / "r.jsonl", max_bytes=10**6, backups=1, compress=False)
+        self.log = ResultLog(root / "r.jsonl", max_bytes=log_bytes, backups=9, compress=False)
         self.recorder = Recorder(
             self.store,
             self.log,
@@ -56,7 +63,8 @@ class Desk:
             stats=Stats(window_seconds=60),
             history=History(1000, None),
             in_hand=InHand(root / "state" / "in-hand"),
-            troubles=Troubles(logging.getLogger()),
+            troubles=(troubles := Troubles(logging.getLogger())),
+            supervision=Supervision(troubles),
             rules=FilingRules(durable=True, max_copy_bytes=10**6),
             on_recorded=on_recorded,
         )
@@ -86,10 +94,14 @@ class Desk:
         self.log.close()
         self.store.close()
 
-    def lines(self) -> list[str]:
-        # Of a group that is being written just now, the end may not be there yet.
-        whole, _, _ = (self.root / "r.jsonl").read_text().rpartition("\n")
-        return [json.loads(line)["image_path"] for line in whole.splitlines()]
+    def lines(self, *, rolled: bool = False) -> list[str]:
+        """What images the log names; with `rolled` its older files, too."""
+        found = []
+        for path in self.root.glob("r.jsonl*" if rolled else "r.jsonl"):
+            # Of a group that is being written just now, the end may not be there yet.
+            whole, _, _ = path.read_text().rpartition("\n")
+            found += [json.loads(line)["image_path"] for line in whole.splitlines()]
+        return found
 
 
 def test_a_finished_image_gets_one_line_and_is_moved(tmp_path: Path) -> None:
@@ -250,6 +262,59 @@ def damage(journal: Path) -> None:
     with journal.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xa5" * (journal.stat().st_size - 4096))
+
+
+STEPS = (
+    *("in_noting", "in_syncing", "before_commit", "in_commit", "after_commit", "in_line", "in_rotation"),
+    *("after_line", "in_filing", "in_placing", "after_filing", "in_settling", "after_settle", "in_telling"),
+    *("in_looking", "before_puback_commit", "before_pruning", "in_flushing"),
+)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("point", STEPS)
+def test_a_bug_at_any_step_of_the_recorder_ends_nothing_and_costs_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, times: int
+) -> None:
+    """It used to end the process. Before the commit it is one image's failure, after it nobody's."""
+    reaches = itertools.count(1)
+    for name, value in (
+        ("_variable", crashpoints.RAISE_VARIABLE),
+        ("_name", point),
+        ("_count", str(times)),
+        ("_times", reaches),
+    ):
+        monkeypatch.setattr(crashpoints, name, value)
+    told: list[int] = []
+
+    def listen(recorded: Sequence[Recorded]) -> None:
+        told.extend(entry.seq for entry in recorded)
+        desk.recorder.acknowledge(told[-1])
+
+    desk = Desk(tmp_path, on_recorded=listen, log_bytes=1_500)
+    names = [f"{number}.jpg" for number in range(8)]
+    arrivals = [desk.arrival(name) for name in names]
+    with desk.running():
+        desk.recorder.put(arrivals[0])
+        wait_until(lambda: desk.recorder.visible == 1)
+        for arrival in arrivals[1:]:
+            desk.recorder.put(arrival)
+        assert desk.recorder.drain(seconds=60)
+        wait_until(lambda: not desk.backlog.counters().waiting)
+        desk.recorder.put(desk.arrival("last.jpg"))
+        wait_until(lambda: not desk.backlog.counters().waiting)
+        if next(reaches) > times:
+            wait_until(lambda: bool({"threads", "internal"} & desk.recorder.troubles.current().keys()))
+        else:
+            assert times > 1
+    assert desk.store.unfiled() == []
+    assert sorted(desk.lines(rolled=True)) == [*names, "last.jpg"]
+    failed = list((tmp_path / "failed").glob("*.jpg"))
+    assert len(failed) <= (point in {"before_commit", "in_commit"})
+    assert len(list((tmp_path / "processed").glob("*.jpg"))) == len(names) + 1 - len(failed)
+    if point != "in_telling":
+        assert told == list(range(1, len(names) + 2))
+    desk.close()
 
 
 def test_damage_found_while_noting_what_was_filed_needs_rescue_and_ends_the_recorder(tmp_path: Path) -> None:

@@ -304,6 +304,7 @@ class Daemon:
             in_hand=self._in_hand,
             history=History(self._config.store.max_records, mqtt.max_backlog if mqtt else None),
             troubles=self._troubles,
+            supervision=self._supervision,
             rules=FilingRules(self._config.store.durable == "images", self._config.limits.max_bytes),
             on_recorded=self._on_recorded,
         )

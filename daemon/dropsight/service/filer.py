@@ -155,30 +155,41 @@ class Filer:
         """Return what is stuck; the first refusal is told of, unless others are `told` of already."""
         stuck: list[Recorded] = []
         for entry, error in attempts:
-            match error:
-                case None:
-                    self.was_filed(filed_of(entry), [entry.finished.candidate.folder])
-                    self._finish(entry)
-                case CopyLaterError():
-                    self._backlog.let_pass(entry.finished.candidate)
-                    self._copier.put(entry)
-                case TooLargeToCopyError():
-                    log.warning("%s stays where it is: %s", as_text(entry.finished.path), error)
-                    self._left.append(entry)
-                case FolderError():
-                    self._closed[os.path.dirname(entry.finished.path)] = error
-                    self._behind.append(entry)
-                    self._backlog.set_aside(entry.finished.candidate)
-                case _:
-                    if not (told or stuck):
-                        self._troubles.raised("filing", error)
-                    if isinstance(error, PlaceError):
-                        self._full.add(entry.finished.candidate.folder)
-                    stuck.append(entry)
-                    self._backlog.set_aside(entry.finished.candidate)
+            try:
+                is_stuck = self._is_stuck(entry, error, told=told or bool(stuck))
+            except Exception as bug:  # noqa: BLE001 - one image's, which is on record: it is tried again
+                internal_error(bug, entry.finished.path, self._troubles)
+                is_stuck = True
+            if is_stuck:
+                stuck.append(entry)
         self._in_hand.clear(FILING)
         self._refusals.found("filing", [error.folder for error in self._closed.values()])
         return stuck
+
+    def _is_stuck(self, entry: Recorded, error: StoreError | None, *, told: bool) -> bool:
+        crashpoints.reach("in_placing")
+        match error:
+            case None:
+                self.was_filed(filed_of(entry), [entry.finished.candidate.folder])
+                self._finish(entry)
+            case CopyLaterError():
+                self._backlog.let_pass(entry.finished.candidate)
+                self._copier.put(entry)
+            case TooLargeToCopyError():
+                log.warning("%s stays where it is: %s", as_text(entry.finished.path), error)
+                self._left.append(entry)
+            case FolderError():
+                self._closed[os.path.dirname(entry.finished.path)] = error
+                self._behind.append(entry)
+                self._backlog.set_aside(entry.finished.candidate)
+            case _:
+                if not told:
+                    self._troubles.raised("filing", error)
+                if isinstance(error, PlaceError):
+                    self._full.add(entry.finished.candidate.folder)
+                self._backlog.set_aside(entry.finished.candidate)
+                return True
+        return False
 
     def _finish(self, entry: Recorded) -> None:
         self._got_on = True

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from dropsight import crashpoints
 from dropsight.errors import DamagedError, SinkError, StoreError
 from dropsight.records import Glance
 from dropsight.service.store import JournalReader
@@ -88,6 +89,7 @@ class LogLines:
     def sync(self) -> None:
         """Have what was appended on disk; catch up with a part of what was missed."""
         self._next_sync = time.monotonic() + SYNC_SECONDS
+        crashpoints.reach("in_flushing")
         try:
             if self._behind:
                 self._catch_up()
@@ -121,6 +123,12 @@ class LogLines:
 
     def _append(self, lines: Sequence[bytes], *, newest: int) -> None:
         before = self.logged
-        if self._lines.append(lines):
-            self.synced = before
+        try:
+            if self._lines.append(lines):
+                self.synced = before
+        except SinkError:
+            raise
+        except Exception:  # a bug: nobody knows which of them stand there, so they are looked for
+            self._behind, self._unsure_upto, self._started_at = True, max(self._unsure_upto, newest), before
+            raise
         self.logged = newest

@@ -19,8 +19,8 @@ from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inbound import Inbound
 from dropsight.service.inhand import RECORDING, InHand
 from dropsight.service.keeping import News
-from dropsight.service.loglines import LineLog, LogLines
-from dropsight.service.mishaps import Made, internal_error, make
+from dropsight.service.loglines import SYNC_SECONDS, LineLog, LogLines
+from dropsight.service.mishaps import Made, make
 from dropsight.service.pacing import GROUP_RECORDS, Pace
 from dropsight.service.pruning import Pruner
 from dropsight.service.recording import (
@@ -40,7 +40,8 @@ from dropsight.service.refusals import Refusals
 from dropsight.service.reserve import Reserve
 from dropsight.service.shelf import Filed
 from dropsight.service.stats import Stats
-from dropsight.service.store import Cursor, JournalReader, Store, UnfitError
+from dropsight.service.store import Cursor, JournalReader, Store
+from dropsight.service.supervision import Chores, Supervision
 from dropsight.service.troubles import Troubles
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,11 @@ UNNOTED_LINES = 256
 
 
 class Recorder:
-    """Owns the store and the line log; everything but the methods that say so runs on `run`'s thread."""
+    """Owns the store and the line log; everything but the methods that say so runs on `run`'s thread.
+
+    Between an insert and its commit a bug is one image's failure; what comes before and after is contained
+    piece by piece, and done again from what the journal says.
+    """
 
     def __init__(  # noqa: PLR0913 - what it stands between
         self,
@@ -63,11 +68,13 @@ class Recorder:
         history: History,
         in_hand: InHand,
         troubles: Troubles,
+        supervision: Supervision,
         rules: FilingRules,
         on_recorded: Callable[[Sequence[Recorded]], None],
     ) -> None:
         self._store, self._backlog, self._stats, self._history = store, backlog, stats, history
         self._on_recorded = on_recorded
+        self._contained, self._chores = supervision.contained, Chores(supervision)
         self.troubles, self._in_hand = troubles, in_hand
         self.refusals = Refusals(store.path.parent, troubles)
         self._reader = JournalReader(store.path)
@@ -176,18 +183,23 @@ class Recorder:
                 self._keep_house()
             if self._draining and not self._inbound.depth() and self.visible == self.newest:
                 self._drained.set()
-        self._filer.finish()
-        self._log.sync()
-        self._durability.sync()
-        self._settle()
+        for name, last in (
+            ("filing", self._filer.finish),
+            ("the log", self._log.sync),
+            ("syncing", self._durability.sync),
+            ("the journal", self._settle),
+        ):
+            with self._contained(name):
+                last()
         self._reader.close()
         self._reserve.close()
 
     def _gather(self) -> list[Made]:
         """Wait for the first; then for company, but only when a commit was made just now."""
         self.heartbeats.rest(NAME)
+        seconds = SYNC_SECONDS if self._chores.any_pauses else self._log.seconds_to_sync
         try:
-            first = self._inbound.get(timeout=None if self._at_rest() else self._log.seconds_to_sync)
+            first = self._inbound.get(timeout=None if self._at_rest() else seconds)
         except queue.Empty:
             return []
         finally:
@@ -197,7 +209,9 @@ class Recorder:
         at_once = self._draining or self._stopping.is_set()
         pause = 0.0 if at_once else self._pace.seconds_to_wait(waiting=self._backlog.to_come())
         group = self._inbound.group(first, seconds=pause)
-        self._in_hand.note_all(RECORDING, [outcome.path for outcome in group], "record")
+        with self._contained("what is in hand"):
+            crashpoints.reach("in_noting")
+            self._in_hand.note_all(RECORDING, [outcome.path for outcome in group], "record")
         return [make(outcome, self.troubles) for outcome in group]
 
     def _beat(self) -> None:
@@ -212,7 +226,9 @@ class Recorder:
         """Take a group all the way; False when the journal takes nothing and it is time to stop."""
         try:
             seqs = self._commit(group)
-        except UnfitError as error:
+        except DamagedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one image's, whatever it is
             if len(group) > 1:
                 return all(self._record([each]) for each in group)
             return self._record_failure(group[0], error.__cause__ or error)
@@ -220,10 +236,15 @@ class Recorder:
             return False
         recorded: list[Recorded] = []
         for seq, made in zip(seqs, group, strict=True):
-            if seq is None:
-                recorded.extend(self._record_again(made.finished))
-            else:
+            if seq is not None:
                 recorded.append(durable(seq, made.finished, made.line))
+                continue
+            try:
+                recorded.extend(self._record_again(made.finished))
+            except DamagedError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one image's, whatever it is
+                self._record_failure(made, error)
         if recorded:
             self._follow_up(recorded)
         return True
@@ -239,7 +260,9 @@ class Recorder:
         rows = [row_of(made.finished, made.line) for made in group]
         began = time.monotonic()
         self.heartbeats.rest(NAME)  # a disk under a heavy load takes its time
-        self._durability.sync(made.finished.path for made in group)
+        with self._contained("syncing"):
+            crashpoints.reach("in_syncing")
+            self._durability.sync(made.finished.path for made in group)
         while True:
             self._beat()
             crashpoints.reach("before_commit")
@@ -254,8 +277,9 @@ class Recorder:
                     return None
                 began = time.monotonic()
             else:
-                crashpoints.reach("after_commit")
-                self._in_hand.clear(RECORDING, GROUP_RECORDS)
+                with self._contained("what is in hand"):
+                    crashpoints.reach("after_commit")
+                    self._in_hand.clear(RECORDING, GROUP_RECORDS)
                 self._pace.committed(began=began)
                 self.held_up = False
                 return seqs
@@ -281,14 +305,18 @@ class Recorder:
     def _follow_up(self, recorded: Sequence[Recorded]) -> None:
         self.newest = max(entry.seq for entry in recorded)
         self._totals.extend((entry.total_ms, entry.seq) for entry in recorded)
-        self._log.append([entry.line for entry in recorded], newest=self.newest)
-        self._stats.add([(entry.finished.record, entry.total_ms) for entry in recorded])
-        crashpoints.reach("after_line")
         self._untold.extend(recorded)
-        self._filer.file(recorded)
-        crashpoints.reach("after_filing")
-        self._settle()
-        crashpoints.reach("after_settle")
+        with self._contained("the log"):
+            self._log.append([entry.line for entry in recorded], newest=self.newest)
+        with self._contained("stats"):
+            self._stats.add([(entry.finished.record, entry.total_ms) for entry in recorded])
+            crashpoints.reach("after_line")
+        with self._contained("filing"):
+            self._filer.file(recorded)
+            crashpoints.reach("after_filing")
+        self._chores.do("the journal", self._settle)
+        with self._contained("the journal"):
+            crashpoints.reach("after_settle")
 
     def _settle(self) -> None:
         acknowledged = self._acknowledged
@@ -301,6 +329,7 @@ class Recorder:
         if acknowledged != self._acknowledged_noted:
             crashpoints.reach("before_puback_commit")
         try:
+            crashpoints.reach("in_settling")
             self._store.settle(
                 totals=self._totals,
                 filed=self._durability.filed,
@@ -324,13 +353,9 @@ class Recorder:
             self._tell(untold)
 
     def _tell(self, recorded: Sequence[Recorded]) -> None:
-        try:
+        with self._contained("telling of records"):
             crashpoints.reach("in_telling")
             self._on_recorded(recorded)
-        except DamagedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - who listens must not end what they listen to
-            internal_error(error, "telling of records", self.troubles)
 
     def _tell_unless_damaged(self, error: StoreError) -> None:
         """Tell of what may pass; raise what does not pass."""
@@ -340,16 +365,30 @@ class Recorder:
 
     def _keep_house(self) -> None:
         """Whatever is due between two groups."""
-        self._log.sync_if_due()
-        self._filer.try_again()
-        self._durability.sync_if_due()
+        for name, work in (
+            ("the log", self._log.sync_if_due),
+            ("filing", self._filer.try_again),
+            ("syncing", self._durability.sync_if_due),
+            ("failures", self._look_for_a_flood),
+            ("the journal", self._settle_if_due),
+            ("pruning", self._prune_if_due),
+        ):
+            self._chores.do(name, work)
+
+    def _look_for_a_flood(self) -> None:
+        crashpoints.reach("in_looking")
         self._flood.look(lines=self._log.set_apart)
+
+    def _settle_if_due(self) -> None:
         news = self._acknowledged != self._acknowledged_noted
         news = news or self._log.synced - self._log_noted >= UNNOTED_LINES
         if self._durability.filed or self._filer.left or self._totals or self._kept or news:
             self._settle()
+
+    def _prune_if_due(self) -> None:
+        crashpoints.reach("before_pruning")
+        settled = min(self._log.synced, self.visible)
         try:
-            settled = min(self._log.synced, self.visible)
             self._pruner.prune_if_due(newest=self.newest, settled=settled, acknowledged=self._acknowledged)
         except StoreError as error:
             self._tell_unless_damaged(error)

@@ -224,7 +224,7 @@ class Store:
             try:
                 yield
                 self._db.execute("COMMIT")
-            except (sqlite3.Error, UnfitError):
+            except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise

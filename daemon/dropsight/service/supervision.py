@@ -101,3 +101,27 @@ class Supervision:
             self._troubles.raised(PART, DropsightError("; ".join(texts)))
         else:
             self._troubles.cleared(PART)
+
+
+class Chores:
+    """What one thread does in turn: a bug in one of them is told, that one pauses, and the others go on."""
+
+    def __init__(self, supervision: Supervision) -> None:
+        self._supervision = supervision
+        self._pausing_until: dict[str, float] = {}
+
+    def do(self, name: str, work: Callable[[], None]) -> None:
+        """Do it, unless it pauses; a journal that cannot be trusted is no bug."""
+        if time.monotonic() < self._pausing_until.get(name, 0.0):
+            return
+        self._pausing_until.pop(name, None)
+        try:
+            work()
+        except DamagedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - that of one piece of work, which has a next time
+            self._pausing_until[name] = time.monotonic() + self._supervision.fell(name, error)
+
+    @property
+    def any_pauses(self) -> bool:
+        return bool(self._pausing_until)

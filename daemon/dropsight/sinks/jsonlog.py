@@ -141,7 +141,7 @@ class JsonLog:
                 crashpoints.die()
             while left:
                 left = left[os.write(self._fd, left) :]
-        except OSError:
+        except BaseException:
             self._torn_size = self._size + len(block) - len(left)
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, self._size)
