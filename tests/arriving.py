@@ -1,6 +1,9 @@
 """Images sent to a source of images over MQTT that runs in this process, before a real broker."""
 
+import json
 import logging
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,9 +11,10 @@ from typing import Any
 
 import msgspec
 import paho.mqtt.client as paho
+import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from brokers import Mosquitto
+from brokers import Mosquitto, mosquitto
 from dropsight.config import Config, Mqtt, Watch
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.supervision import Supervision
@@ -54,8 +58,8 @@ class Taking:
     """A source at work, its inbox, and what is told of it."""
 
     def __init__(self, root: Path, broker: Mosquitto, settings: dict[str, Any]) -> None:
-        self.inbox, state = root / "inbox", root / "state"
-        watch = {"path": self.inbox, "processed": root / "done", "failed": root / "bad", "mqtt": TOPICS}
+        state = root / "state"
+        watch = {"path": root / "inbox", "processed": root / "done", "failed": root / "bad", "mqtt": TOPICS}
         kept = {key: settings.pop(key) for key in ("protocol", "client_id") if key in settings}
         limits = msgspec.structs.replace(Config().limits, max_bytes=settings.pop("max_bytes", 2**26))
         each = Watch(**{**watch, **settings})
@@ -64,13 +68,10 @@ class Taking:
         config = msgspec.structs.replace(
             Config(), watch=(each,), mqtt=Mqtt(url=broker.url, **kept), limits=limits
         )
+        self.watch, self.inbox = each, each.path
         self.troubles = Troubles(logging.getLogger("test"))
         self.source: MqttSource = make(config, [DropFolder.open(each)], state, self.troubles)
         self._thread = self.source.start(Supervision(self.troubles))
-
-    def images(self) -> list[str]:
-        """Relative paths, without the names that nobody chose."""
-        return sorted(str(path.relative_to(self.inbox)) for path in self.files())
 
     def files(self) -> list[Path]:
         return [path for path in self.inbox.rglob("*") if path.is_file() and not path.name.startswith(".")]
@@ -97,3 +98,30 @@ def taking(root: Path, broker: Mosquitto, **settings: Any) -> Iterator[Taking]:
         yield found
     finally:
         found.stop()
+
+
+def lose_session(broker: Mosquitto, client_id: str) -> None:
+    """Log in by this name with a clean session, as if the broker had lost it."""
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5)
+    joined = threading.Event()
+    client.on_connect = lambda *_: joined.set()
+    client.connect("127.0.0.1", broker.port, clean_start=True)
+    client.loop_start()
+    assert joined.wait(20)
+    client.disconnect()
+    client.loop_stop()
+
+
+@contextmanager
+def deaf_mosquitto(folder: Path) -> Iterator[Mosquitto]:
+    """A broker that lets nobody subscribe."""
+    plugin = next(Path("/usr/lib").rglob("mosquitto_dynamic_security.so"), None)
+    if plugin is None:
+        pytest.skip("needs Mosquitto's dynamic security")
+    access = {"publishClientSend": True, "publishClientReceive": True, "subscribe": False}
+    rules = {"defaultACLAccess": access, "clients": [], "groups": [], "roles": []}
+    (folder / "rules.json").write_text(json.dumps(rules))
+    os.chown(folder / "rules.json", os.getuid(), os.getgid())
+    extra = f"allow_anonymous true\nplugin {plugin}\nplugin_opt_config_file {folder / 'rules.json'}\n"
+    with mosquitto(folder, extra=extra) as broker:
+        yield broker

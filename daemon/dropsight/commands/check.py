@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from dropsight.service.work import Engine
 from dropsight.sinks.connection import RefusedError
 from dropsight.sinks.permissions import try_broker
 from dropsight.sinks.reports import Status
+from dropsight.sources.trial import try_topics
 from dropsight.web.extra import is_installed
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "chelsea.jpg"
@@ -72,6 +73,9 @@ class _Check:
                 _classify(engine)
         with self._part("broker"):
             self._broker(credential)
+        if topics := {each.mqtt: each.path for each in self._config.watch if each.mqtt is not None}:
+            with self._part("arrivals"):
+                self._arrivals(topics, credential)
         with self._part("web"):
             self._web()
         for fault in open_to_all(self._config.mqtt, self._config.web):
@@ -129,6 +133,22 @@ class _Check:
         if found.refused:
             raise DropsightError("\n".join(found.refused))
         _say("ok", "broker", found.spoken)
+
+    def _arrivals(self, inboxes: Mapping[str, Path], credential: str | None) -> None:
+        """Images over MQTT; rules by client id may yet differ for the daemon's own."""
+        if self._config.mqtt is None:
+            return
+        found = try_topics(
+            self._config.mqtt, inboxes, state=self._config.store.path.parent, credential=credential
+        )
+        for topics, inbox in inboxes.items():
+            if found[topics] is None:
+                folder = inbox.joinpath(*(level for level in topics.split("/") if level == "+"))
+                _say("ok", "arrivals", f"images on {topics} go into {folder}/")
+        if refused := [
+            f"the broker does not let us subscribe to {each}: {no}" for each, no in found.items() if no
+        ]:
+            raise DropsightError("\n".join(refused))
 
     def _hint(self, mqtt: Mqtt, credential: str | None) -> str:
         if not self._is_service or os.geteuid() == 0 or credential or password(mqtt):

@@ -1,0 +1,27 @@
+"""Whether a broker lets us subscribe: tried beside the session of the daemon, which is not touched."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from dropsight.config import Mqtt
+from dropsight.sinks.connection import Asked
+from dropsight.sinks.identity import guest_id
+from dropsight.sinks.visit import Visit
+from dropsight.sources.mqtt import SUFFIX
+
+
+def try_topics(
+    settings: Mqtt, topics: Collection[str], *, state: Path, credential: str | None = None
+) -> Mapping[str, str | None]:
+    """Return for each filter why the broker does not let us subscribe to it, None where it does.
+
+    Raises SinkError where it does not let us in, or is lost.
+    """
+    # By the very name, our clean session would take the place of the daemon's, with what waits in it.
+    client_id = f"{guest_id(settings, state)}{SUFFIX}-check"
+    with Visit(settings, client_id=client_id, credential=credential) as visit:
+        return {each: visit.listen(each, _no_matter) for each in topics}
+
+
+def _no_matter(_: Asked) -> None:
+    pass
