@@ -26,9 +26,10 @@ from dropsight.service.dropfolder import DropFolder
 from dropsight.service.inhand import InHand
 from dropsight.service.keeping import News
 from dropsight.service.loglines import LogLines
+from dropsight.service.marks import History, Mark
 from dropsight.service.pacing import GROUP_RECORDS, GROUP_SECONDS, company_seconds
 from dropsight.service.recorder import Recorder
-from dropsight.service.recording import FilingRules, Finished, History, Recorded, repeated, row_of
+from dropsight.service.recording import FilingRules, Finished, Recorded, repeated, row_of
 from dropsight.service.rescue import needs_rescue
 from dropsight.service.stats import Stats
 from dropsight.service.store import JournalReader, Row, Store
@@ -48,6 +49,7 @@ class Desk:
         *,
         on_recorded: Callable[[Sequence[Recorded]], None] = lambda _: None,
         log_bytes: int = 10**6,
+        marks: tuple[Mark, ...] = (),
     ) -> None:
         self.root, self.inbox = root, root / "inbox"
         self.inbox.mkdir(exist_ok=True)
@@ -61,7 +63,7 @@ class Desk:
             self.log,
             backlog=self.backlog,
             stats=Stats(window_seconds=60),
-            history=History(1000, None),
+            history=History(1000, marks),
             in_hand=InHand(root / "state" / "in-hand"),
             troubles=(troubles := Troubles(logging.getLogger())),
             supervision=Supervision(troubles),
@@ -289,9 +291,10 @@ def test_a_bug_at_any_step_of_the_recorder_ends_nothing_and_costs_no_record(
 
     def listen(recorded: Sequence[Recorded]) -> None:
         told.extend(entry.seq for entry in recorded)
-        desk.recorder.acknowledge(told[-1])
+        desk.recorder.acknowledge(mark, told[-1])
 
-    desk = Desk(tmp_path, on_recorded=listen, log_bytes=1_500)
+    mark = Mark("mqtt", 1000, who="the broker", bound="mqtt.max_backlog")
+    desk = Desk(tmp_path, on_recorded=listen, log_bytes=1_500, marks=(mark,))
     names = [f"{number}.jpg" for number in range(8)]
     arrivals = [desk.arrival(name) for name in names]
     with desk.running():

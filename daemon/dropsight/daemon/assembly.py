@@ -5,13 +5,13 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from threading import Event, Thread
 
 from dropsight.config import Config
 from dropsight.daemon.dashboard import address_for_others, open_web
-from dropsight.daemon.ending import end_publishing
+from dropsight.daemon.ending import end_following
 from dropsight.daemon.engine import open_engine, proved
 from dropsight.daemon.explaining import Explanations
 from dropsight.daemon.folders import Awaited, open_folders
@@ -39,10 +39,11 @@ from dropsight.service.finding import Finding
 from dropsight.service.inhand import InHand
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.locks import InboxLock, sole_user
+from dropsight.service.marks import History
 from dropsight.service.notify import notify
 from dropsight.service.progress import SLOW_SECONDS, Progress
 from dropsight.service.recorder import Recorder
-from dropsight.service.recording import FilingRules, History, Recorded
+from dropsight.service.recording import FilingRules, Recorded
 from dropsight.service.scanner import Scanner
 from dropsight.service.source import Source
 from dropsight.service.starts import Starts
@@ -55,6 +56,8 @@ from dropsight.service.watchdog import Watchdog
 from dropsight.service.work import Engine, Questions
 from dropsight.service.workers import Workers
 from dropsight.sinks.mqtt import Publisher
+from dropsight.sinks.registry import wanted
+from dropsight.sinks.sink import Follower, Surroundings, Wanted
 from dropsight.sinks.task import Announcements
 from dropsight.sinks.terminal import Terminal
 from dropsight.sources.registry import open_sources
@@ -100,6 +103,7 @@ class Daemon:
             look_at_secrets(config, self._troubles)
             self._watching = Watching(config.cameras, self._folders, config.store.path, self._backlog)
             stack.callback(self._watching.save)
+            self._wanted = wanted(config)
             self._recorder = self._make_recorder()
             self._ledger = Ledger(
                 config.store.path,
@@ -144,7 +148,9 @@ class Daemon:
             answers = {"status": self._status}
             self._control = ControlServer(config.store.path.parent, answers, otherwise=self._remote.obey)
             stack.callback(self._control.close)
-            self._publisher = self._reporter.publisher = self._watching.publisher = self._make_publisher()
+            self._followers = {each.mark.name: self._make_follower(each) for each in self._wanted}
+            self._reporter.followers = [(each.mark, self._followers[each.mark.name]) for each in self._wanted]
+            self._publisher = self._the_publisher()
             self._web = self._reporter.web = open_web(
                 config,
                 self._reporter,
@@ -170,7 +176,7 @@ class Daemon:
             self._config, self._reread, lifecycle=lifecycle, troubles=self._troubles, swap=self._swap
         )
         recorder = start("recorder", self._recorder.run)
-        publisher = self._supervision.start("mqtt", self._publisher.run) if self._publisher else None
+        followers = [self._supervision.start(name, each.run) for name, each in self._followers.items()]
         self._workers.start(never_hurry=once)
         self._control.start(self._supervision)
         self._progress = Progress(self._backlog, self._sources, self._workers, self._recorder)
@@ -201,7 +207,7 @@ class Daemon:
             for source in self._sources:
                 source.stop()
             self._backlog.stop()
-            self._end(finders, recorder, publisher, patient=lambda: once and not lifecycle.signalled)
+            self._end(finders, recorder, followers, patient=lambda: once and not lifecycle.signalled)
         self._reporter.conclude(self._terminal if lifecycle.successor is None else None)
         return self._exit_code(lifecycle, once=once)
 
@@ -209,20 +215,20 @@ class Daemon:
         self,
         finders: Sequence[Thread],
         recorder: Thread,
-        publisher: Thread | None,
+        followers: Sequence[Thread],
         *,
         patient: Callable[[], bool],
     ) -> None:
-        """Finish what is in hand, from the folders to the broker, which is waited for while `patient`."""
+        """Finish what is in hand, from the folders to those who follow, waited for while `patient`."""
         for finder in finders:
             finder.join(PATIENCE_SECONDS)
         self._recorder.end_within(seconds=PATIENCE_SECONDS)
         self._workers.finish()
         self._recorder.drain(seconds=PATIENCE_SECONDS)
-        if self._publisher and publisher:
-            end_publishing(self._publisher, publisher, patient=patient)
-            if waiting := self._recorder.outstanding:
-                log.warning("%d records wait in the outbox for the broker", waiting)
+        end_following(list(self._followers.values()), followers, patient=patient)
+        for mark in (each.mark for each in self._wanted):
+            if waiting := mark.outstanding(self._recorder.newest):
+                log.warning("%d records wait in the outbox for %s", waiting, mark.who)
         self._recorder.stop()
         recorder.join()
         if self._web:
@@ -289,20 +295,20 @@ class Daemon:
                 self._publisher.announce_stats()
 
     def _exit_code(self, lifecycle: Lifecycle, *, once: bool) -> int:
-        refused = once and self._publisher is not None and self._publisher.refused
+        refused = once and any(each.refused for each in self._followers.values())
         stuck = once and not lifecycle.signalled and self._recorder.troubles.any()
         return 1 if lifecycle.failure or refused or stuck else 0
 
     def _make_recorder(self) -> Recorder:
-        mqtt = self._config.mqtt
-        (self._store.start_cursor if mqtt else self._store.forget_cursor)("mqtt")
+        marks = tuple(each.mark for each in self._wanted)
+        self._store.follow([mark.name for mark in marks])
         recorder = Recorder(
             self._store,
             self._lines,
             backlog=self._backlog,
             stats=self._stats,
             in_hand=self._in_hand,
-            history=History(self._config.store.max_records, mqtt.max_backlog if mqtt else None),
+            history=History(self._config.store.max_records, marks),
             troubles=self._troubles,
             supervision=self._supervision,
             rules=FilingRules(self._config.store.durable == "images", self._config.limits.max_bytes),
@@ -323,30 +329,37 @@ class Daemon:
             sources=self._sources,
         )
 
-    def _make_publisher(self) -> Publisher | None:
+    def _make_follower(self, wanted: Wanted) -> Follower:
         config = self._config
-        if config.mqtt is None:
-            return None
         reader = JournalReader(config.store.path)
-        publisher = Publisher(
-            config.mqtt,
-            device=config.device,
-            state=config.store.path.parent,
-            outbox=JournalOutbox(reader, self._recorder),
-            announcements=Announcements(
-                info=self._reporter.info,
-                stats=self._reporter.stats,
-                stats_seconds=config.stats.interval_seconds,
-                busy=self._reporter.busy,
-                dashboard=lambda: address_for_others(config.web) if self._web else None,
-            ),
-            troubles=Troubles(log, changed=self._on_trouble),
-            obey=self._remote.obey,
-            watch=self._watching.watch,
+        return wanted.make(
+            Surroundings(
+                config=config,
+                outbox=JournalOutbox(reader, self._recorder, wanted.mark),
+                announcements=Announcements(
+                    info=self._reporter.info,
+                    stats=self._reporter.stats,
+                    stats_seconds=config.stats.interval_seconds,
+                    busy=self._reporter.busy,
+                    dashboard=lambda: address_for_others(config.web) if self._web else None,
+                ),
+                troubles=Troubles(log, changed=self._on_trouble),
+                obey=self._remote.obey,
+                watch=self._watching.watch,
+            )
         )
-        bounds = Bounds(config.limits.max_bytes, config.limits.max_pixels, depth=config.images.depth)
-        self._watching.recall(reader, publisher, pictures=bounds if config.mqtt.thumbnails else None)
-        return publisher
+
+    def _the_publisher(self) -> Publisher | None:
+        """Of the followers, the one that says more than records."""
+        found = self._followers.get("mqtt")
+        if not isinstance(found, Publisher):
+            return None
+        self._reporter.publisher = self._watching.publisher = found
+        mqtt, limits = self._config.mqtt, self._config.limits
+        bounds = Bounds(limits.max_bytes, limits.max_pixels, depth=self._config.images.depth)
+        with closing(JournalReader(self._config.store.path)) as reader:
+            self._watching.recall(reader, found, pictures=bounds if mqtt and mqtt.thumbnails else None)
+        return found
 
     def _make_workers(self, engine: Engine) -> Workers:
         return Workers(
@@ -374,13 +387,15 @@ class Daemon:
 
     def _on_recorded(self, recorded: Sequence[Recorded]) -> None:
         self._watching.recorded(recorded)
+        for follower in self._followers.values():
+            follower.wake()
         if self._web:
             self._web.show(recorded)
         if self._terminal:
             self._terminal.show(recorded)
 
     def _swap(self, engine: Engine, config: Config) -> None:
-        read_secrets(self._publisher, self._web)
+        read_secrets(list(self._followers.values()), self._web)
         look_at_secrets(config, self._troubles)
         self._reporter.config = config
         self._workers.swap(engine)

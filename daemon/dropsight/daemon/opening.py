@@ -11,6 +11,7 @@ from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.notify import notify
 from dropsight.service.rescue import needs_rescue, rescue
 from dropsight.service.troubles import Troubles
+from dropsight.sinks.registry import wanted
 from dropsight.sinks.terminal import Terminal
 
 log = logging.getLogger(__name__)
@@ -90,12 +91,12 @@ def _reread(config: Config, reread: Reread, troubles: Troubles) -> Config:
 
 
 def _open(config: Config, reread: Reread, terminal: Terminal | None) -> Daemon:
-    journal = config.store.path
+    journal, followers = config.store.path, [each.mark.name for each in wanted(config)]
     if needs_rescue(journal):
-        rescue(journal)
+        rescue(journal, followers=followers)
     try:
         return Daemon(config, reread=reread, terminal=terminal)
     except DamagedError as error:
         log.warning("%s", error)
-        rescue(journal)
+        rescue(journal, followers=followers)
         return Daemon(config, reread=reread, terminal=terminal)

@@ -1,5 +1,6 @@
-"""The journal as the publisher sees it."""
+"""The journal as a follower sees it."""
 
+from dropsight.service.marks import Mark
 from dropsight.service.outbox import Delivery
 from dropsight.service.recorder import Recorder
 from dropsight.service.store import JournalReader
@@ -8,8 +9,8 @@ from dropsight.service.store import JournalReader
 class JournalOutbox:
     """Shows no record before it has its final line; acknowledgements go to the journal's one writer."""
 
-    def __init__(self, reader: JournalReader, recorder: Recorder) -> None:
-        self._reader, self._recorder = reader, recorder
+    def __init__(self, reader: JournalReader, recorder: Recorder, mark: Mark) -> None:
+        self._reader, self._recorder, self._mark = reader, recorder, mark
 
     def pending(self, after: int, limit: int) -> list[Delivery]:
         visible = self._recorder.visible
@@ -18,7 +19,7 @@ class JournalOutbox:
         return [delivery for delivery in self._reader.pending(after, limit) if delivery.seq <= visible]
 
     def acknowledge(self, seq: int) -> None:
-        self._recorder.acknowledge(seq)
+        self._recorder.acknowledge(self._mark, seq)
 
     def acknowledged(self) -> int:
-        return self._recorder.acknowledged
+        return self._mark.seq

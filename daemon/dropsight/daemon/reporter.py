@@ -7,20 +7,24 @@ import time
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from dropsight import crashpoints
 from dropsight.config import Config
 from dropsight.inference.pipeline import timestamp
 from dropsight.names import as_json
 from dropsight.service.backlog import Backlog
 from dropsight.service.cameras import CameraWatch
+from dropsight.service.marks import Mark
 from dropsight.service.notify import notify
 from dropsight.service.recorder import Recorder
 from dropsight.service.scanner import Scanner
 from dropsight.service.source import Source
-from dropsight.service.stats import Snapshot, Stats, summary
+from dropsight.service.stats import Following, Snapshot, Stats, summary
 from dropsight.service.workers import Workers
 from dropsight.sinks.mqtt import Publisher
 from dropsight.sinks.reports import Status, info, model_report
+from dropsight.sinks.sink import Follower
 from dropsight.sinks.terminal import Terminal
 from dropsight.version import VERSION
 
@@ -31,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 class Reporter:
-    """Thread-safe. `config` is the one in force; `publisher` and `web` come when they are made."""
+    """Thread-safe. `config` is the one in force; `publisher`, `followers` and `web` come when made."""
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Reporter:
     ) -> None:
         self.config = config
         self.publisher: Publisher | None = None
+        self.followers: Sequence[tuple[Mark, Follower]] = ()
         self.web: WebServer | None = None
         self._stats, self._backlog, self._recorder, self._workers = stats, backlog, recorder, workers
         self._watch, self._scanner, self._sources = watch, scanner, sources
@@ -62,29 +67,41 @@ class Reporter:
 
     def snapshot(self) -> Snapshot:
         counters = self._backlog.counters()
+        followers = {mark.name: self._following(mark, each) for mark, each in self.followers}
         queues = {
             "paths": counters.queued,
             "tensors": self._workers.depth(),
             "records": self._recorder.depth(),
-            "outbox": self._recorder.outstanding if self.publisher else 0,
+            "outbox": followers["mqtt"].waiting if "mqtt" in followers else 0,
         }
-        return self._stats.snapshot(
+        snapshot = self._stats.snapshot(
             counters,
             folders=self._scanner.lying(),
             queues=queues,
-            dropped=self._recorder.dropped,
+            dropped=followers["mqtt"].dropped if "mqtt" in followers else 0,
             paused=self._backlog.paused,
             troubles=self.troubles(),
             problems=self._watch.problems(),
             clock=timestamp(time.time()),
         )
+        return msgspec.structs.replace(snapshot, followers=followers)
 
     def troubles(self) -> dict[str, str]:
-        of_broker = self.publisher.troubles.current() if self.publisher else {}
+        of_followers: dict[str, str] = {}
+        for _, follower in self.followers:
+            of_followers |= follower.troubles.current()
         of_web = self.web.troubles.current() if self.web else {}
         kernels = self._workers.engine.plan.spec.kernels
         of_model = {"kernels": kernels.fault} if kernels and kernels.fault else {}
-        return self._recorder.troubles.current() | of_model | of_broker | of_web
+        return self._recorder.troubles.current() | of_model | of_followers | of_web
+
+    def _following(self, mark: Mark, follower: Follower) -> Following:
+        return Following(
+            *follower.standing(),
+            waiting=mark.outstanding(self._recorder.newest),
+            dropped=mark.dropped,
+            trouble=follower.troubles.current().get(mark.name),
+        )
 
     def busy(self) -> bool:
         """Whether there is an image to be worked at: while paused, those that wait are none."""

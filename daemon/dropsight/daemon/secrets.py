@@ -1,11 +1,12 @@
 """Secrets while the daemon runs: read again at a reload, and told of where everybody may read them."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dropsight.config import Config, open_to_all
 from dropsight.errors import DropsightError
 from dropsight.service.troubles import Troubles
-from dropsight.sinks.mqtt import Publisher
+from dropsight.sinks.sink import Follower
 
 if TYPE_CHECKING:
     from dropsight.web.serving import WebServer
@@ -21,9 +22,9 @@ def look_at_secrets(config: Config, troubles: Troubles) -> None:
         troubles.cleared(PART)
 
 
-def read_secrets(publisher: Publisher | None, web: "WebServer | None") -> None:
+def read_secrets(followers: Sequence[Follower], web: "WebServer | None") -> None:
     """Raises ConfigError, and then the former ones stay."""
-    if publisher:
-        publisher.read_password()
+    for follower in followers:
+        follower.read_secrets()
     if web:
         web.read_token()

@@ -99,8 +99,6 @@ class Watching:
             )
             if self.publisher and isinstance(record, Result) and record.camera in self.watch.names:
                 self.publisher.states.show(record, entry.line, arrived=candidate.since, at_rest=at_rest)
-        if self.publisher:
-            self.publisher.wake()
 
     def recall(self, reader: JournalReader, publisher: Publisher, *, pictures: Bounds | None) -> None:
         """Have the publisher show the newest record of each camera that was not forgotten meanwhile.

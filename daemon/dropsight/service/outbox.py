@@ -1,4 +1,4 @@
-"""What a publisher needs of the journal."""
+"""What a follower needs of the journal."""
 
 from typing import NamedTuple, Protocol
 
@@ -19,7 +19,7 @@ class Outbox(Protocol):
         """Durable records with seq > after, in order."""
 
     def acknowledge(self, seq: int) -> None:
-        """Everything up to and including seq has reached the broker (PUBACK)."""
+        """Everything up to and including seq has reached the other side, which has said so."""
 
     def acknowledged(self) -> int:
-        """The seq up to which the broker has everything."""
+        """The seq up to which the other side has everything."""

@@ -20,13 +20,13 @@ from dropsight.service.inbound import Inbound
 from dropsight.service.inhand import RECORDING, InHand
 from dropsight.service.keeping import News
 from dropsight.service.loglines import SYNC_SECONDS, LineLog, LogLines
+from dropsight.service.marks import History, Mark
 from dropsight.service.mishaps import Made, make
 from dropsight.service.pacing import GROUP_RECORDS, Pace
 from dropsight.service.pruning import Pruner
 from dropsight.service.recording import (
     FilingRules,
     Finished,
-    History,
     Outcome,
     Recorded,
     durable,
@@ -40,7 +40,7 @@ from dropsight.service.refusals import Refusals
 from dropsight.service.reserve import Reserve
 from dropsight.service.shelf import Filed
 from dropsight.service.stats import Stats
-from dropsight.service.store import Cursor, JournalReader, Store
+from dropsight.service.store import JournalReader, Store
 from dropsight.service.supervision import Chores, Supervision
 from dropsight.service.troubles import Troubles
 
@@ -88,7 +88,8 @@ class Recorder:
         self.heartbeats = Heartbeats()
         self.held_up = False
         """The journal takes nothing for now: whoever waits for the recorder does so rightly."""
-        self._acknowledged = self._acknowledged_noted = store.cursor("mqtt")
+        for mark in history.marks:
+            mark.seq = mark.noted = store.cursor(mark.name)
         self._durability = Durability(troubles, images=rules.durable)
         self._filer = Filer(
             backlog,
@@ -104,7 +105,7 @@ class Recorder:
         self._untold: list[Recorded] = []
         self._kept: list[News] = []
         self.newest = self._newest_before = self._reader.newest()
-        self._pruner = Pruner(store, self._reader, history, self._flood, acknowledged=self._acknowledged)
+        self._pruner = Pruner(store, self._reader, history, self._flood)
         self._log_noted = self._log.synced
         self.visible = 0
         """Records up to this seq have their final line: a publisher may read them."""
@@ -126,24 +127,10 @@ class Recorder:
         """Whether this image had better stay where it is for now. From any thread."""
         return self._filer.refuses(folder, path)
 
-    def acknowledge(self, seq: int) -> None:
-        """The broker has everything up to here. From any thread."""
-        self._acknowledged = seq
+    def acknowledge(self, mark: Mark, seq: int) -> None:
+        """Note that a follower has everything up to here. From any thread."""
+        mark.seq = seq
         self._inbound.nudge()
-
-    @property
-    def dropped(self) -> int:
-        """Records that went unpublished beyond the bound."""
-        return self._pruner.dropped
-
-    @property
-    def acknowledged(self) -> int:
-        return self._acknowledged
-
-    @property
-    def outstanding(self) -> int:
-        """Records that the broker does not have yet, and still can get; of failed ones, some may be gone."""
-        return self.newest - max(self._acknowledged, self._pruner.dropped_upto)
 
     def drain(self, *, seconds: float) -> bool:
         """Wait until everything that was put is durable and visible; tell whether it is. From any thread."""
@@ -319,14 +306,12 @@ class Recorder:
             crashpoints.reach("after_settle")
 
     def _settle(self) -> None:
-        acknowledged = self._acknowledged
-        cursors: dict[Cursor, int] = {"log": self._log.synced}
-        if self._history.max_backlog is not None:
-            cursors["mqtt"] = acknowledged
+        places = self._history.places()
+        cursors = {"log": self._log.synced, **places}
         if self.shelf_is_whole:
             cursors["shelf"] = self.newest
         kept = list(self._kept)
-        if acknowledged != self._acknowledged_noted:
+        if self._history.has_moved():
             crashpoints.reach("before_puback_commit")
         try:
             crashpoints.reach("in_settling")
@@ -346,7 +331,8 @@ class Recorder:
         self._durability.settled()
         self._filer.settled()
         del self._kept[: len(kept)]
-        self._acknowledged_noted, self._log_noted = acknowledged, cursors["log"]
+        self._history.noted(places)
+        self._log_noted = cursors["log"]
         self.visible = self.newest
         if self._untold:
             untold, self._untold = self._untold, []
@@ -380,8 +366,7 @@ class Recorder:
         self._flood.look(lines=self._log.set_apart)
 
     def _settle_if_due(self) -> None:
-        news = self._acknowledged != self._acknowledged_noted
-        news = news or self._log.synced - self._log_noted >= UNNOTED_LINES
+        news = self._history.has_moved() or self._log.synced - self._log_noted >= UNNOTED_LINES
         if self._durability.filed or self._filer.left or self._totals or self._kept or news:
             self._settle()
 
@@ -389,6 +374,6 @@ class Recorder:
         crashpoints.reach("before_pruning")
         settled = min(self._log.synced, self.visible)
         try:
-            self._pruner.prune_if_due(newest=self.newest, settled=settled, acknowledged=self._acknowledged)
+            self._pruner.prune_if_due(newest=self.newest, settled=settled)
         except StoreError as error:
             self._tell_unless_damaged(error)

@@ -61,19 +61,6 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class History:
-    """How much the journal keeps: records in all, and records that a broker has not taken yet."""
-
-    max_records: int
-    max_backlog: int | None  # None: there is no broker
-
-    @property
-    def prune_every(self) -> int:
-        """Records between two prunings: rarely enough to cost nothing, often enough to keep the bound."""
-        return max(min(self.max_records, self.max_backlog or self.max_records) // 10, 64)
-
-
-@dataclass(frozen=True, slots=True)
 class FilingRules:
     """`durable`: images are on disk before their records. Nothing larger than `max_copy_bytes` is copied."""
 

@@ -6,7 +6,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dropsight import crashpoints
@@ -33,16 +33,16 @@ def needs_rescue(journal: Path) -> bool:
     return is_marked(journal) or journal.with_name(journal.name + _RESCUED).exists()
 
 
-def rescue(journal: Path) -> None:
+def rescue(journal: Path, *, followers: Sequence[str] = ()) -> None:
     """Replace the journal by a new one; raises StoreError where there is no room for it.
 
     Killed at any instant, the next call goes on: once there is a whole new journal, the damaged one is
-    no longer read.
+    no longer read. `followers` whose place cannot be read get all that was saved once more.
     """
     fresh = journal.with_name(journal.name + _RESCUED)
     try:
         if not fresh.exists():
-            _make_fresh(journal, fresh)
+            _make_fresh(journal, fresh, followers)
         aside = _set_aside(journal)
         crashpoints.reach("in_rescue")
         os.rename(fresh, journal)
@@ -76,10 +76,10 @@ def save_open(db: sqlite3.Connection, journal: Path) -> None:
         raise StoreError(f"{gone(journal)}, and what it held cannot be saved yet: {error}") from error
 
 
-def _make_fresh(journal: Path, fresh: Path) -> None:
+def _make_fresh(journal: Path, fresh: Path, followers: Sequence[str]) -> None:
     part = fresh.with_name(fresh.name + ".part")
     part.unlink(missing_ok=True)
-    saved = _copy_what_is_readable(journal, part)
+    saved = _copy_what_is_readable(journal, part, followers)
     log.warning("%s: %d records can be read", journal, saved)
     os.rename(part, fresh)
     sync_folder(fresh.parent)
@@ -107,7 +107,7 @@ def _forget_the_oldest(journal: Path) -> None:
                 os.unlink(f"{path}{suffix}")
 
 
-def _copy_what_is_readable(damaged: Path, fresh: Path) -> int:
+def _copy_what_is_readable(damaged: Path, fresh: Path, followers: Sequence[str]) -> int:
     with (
         contextlib.closing(open_alone(damaged)) as old,
         contextlib.closing(open_alone(fresh)) as new,
@@ -130,7 +130,8 @@ def _copy_what_is_readable(damaged: Path, fresh: Path) -> int:
             new.execute("INSERT OR IGNORE INTO cursor VALUES (?, ?)", row)
         lowest, newest, saved = new.execute("SELECT min(seq), max(seq), count(*) FROM record").fetchone()
         if saved:
-            guesses = {"log": max(newest - UNSURE_RECORDS, lowest - 1), "mqtt": lowest - 1}
+            guesses = dict.fromkeys(followers, lowest - 1)
+            guesses["log"] = max(newest - UNSURE_RECORDS, lowest - 1)
             new.executemany("INSERT OR IGNORE INTO cursor VALUES (?, ?)", guesses.items())
         # The next record is numbered after the newest that was saved: no cursor may stand beyond it.
         new.execute("UPDATE cursor SET seq = min(seq, ?)", (newest or 0,))

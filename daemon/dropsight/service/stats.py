@@ -36,6 +36,20 @@ class Latencies(msgspec.Struct, frozen=True):
     since_start: Mapping[str, Percentiles]
 
 
+class Following(msgspec.Struct, frozen=True):
+    """How a follower of the journal is doing: records that the other side has, refuses, and is yet to get.
+
+    `to` is its address, fit for a log; `dropped` are beyond the bound; `trouble` is why it gets none now.
+    """
+
+    to: str
+    delivered: int
+    set_aside: int
+    waiting: int
+    dropped: int
+    trouble: str | None
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     time: str
     uptime_seconds: float
@@ -43,6 +57,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     counters: Counters
     folders: Lying = Lying()
     queues: Mapping[str, int]
+    followers: Mapping[str, Following] = {}
     images_per_second: Throughput
     latency_ms: Latencies
     classes: Mapping[str, int]

@@ -1,4 +1,4 @@
-"""The journal: one SQLite file, a row a record; the cursors of log and broker; the ledger of kept files.
+"""The journal: one SQLite file, a row a record; the cursors of log and followers; the ledger of kept files.
 
 A record is durable once `add` returns. Everything else (filed, total, cursors) may be lost in a crash:
 it is found out again from the folder, the log and the broker.
@@ -30,7 +30,8 @@ _INSERT = (
 
 UNANSWERED = " AND status != 'ok'"
 
-Cursor = Literal["log", "mqtt", "shelf"]
+# Of cursors, those that are no follower's.
+OWN = ("log", "shelf")
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -114,7 +115,7 @@ class Store:
         *,
         totals: Sequence[tuple[float, int]],
         filed: Sequence[int],
-        cursors: Mapping[Cursor, int],
+        cursors: Mapping[str, int],
         shelved: Sequence[Shelved] = (),
         left: Sequence[Kept] = (),
     ) -> None:
@@ -134,11 +135,11 @@ class Store:
             rows = self._db.execute(f"{_UNFILED} WHERE filed = 0 ORDER BY seq")
             return [Unfiled(*row) for row in rows]
 
-    def cursor(self, name: Cursor) -> int:
+    def cursor(self, name: str) -> int:
         with translated(self.path):
             return _cursor(self._db, name)
 
-    def start_cursor(self, name: Cursor) -> None:
+    def start_cursor(self, name: str) -> None:
         """A reader that is new here begins with what comes, not with the history."""
         with translated(self.path):
             self._db.execute(
@@ -147,9 +148,13 @@ class Store:
                 (name,),
             )
 
-    def forget_cursor(self, name: Cursor) -> None:
+    def follow(self, names: Sequence[str]) -> None:
+        """Have a cursor for each of these followers, and for no other."""
+        known = (*OWN, *names)
         with translated(self.path):
-            self._db.execute("DELETE FROM cursor WHERE name = ?", (name,))
+            self._db.execute(f"DELETE FROM cursor WHERE name NOT IN ({', '.join('?' * len(known))})", known)  # noqa: S608 - ours
+        for name in names:
+            self.start_cursor(name)
 
     def prune(self, *, after: int, upto: int, keep: int) -> Pruned:
         """Have no more than `keep` records beyond `after`, by deleting filed ones up to `upto`.
@@ -304,6 +309,6 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
     return (found.st_dev, found.st_ino)
 
 
-def _cursor(db: sqlite3.Connection, name: Cursor) -> int:
+def _cursor(db: sqlite3.Connection, name: str) -> int:
     row = db.execute("SELECT seq FROM cursor WHERE name = ?", (name,)).fetchone()
     return 0 if row is None else int(row[0])

@@ -10,10 +10,11 @@ from pathlib import Path
 import msgspec
 
 from dropsight import crashpoints
-from dropsight.config import Mqtt
+from dropsight.config import Config, Mqtt
 from dropsight.errors import DamagedError, DropsightError, SinkError, StoreError
 from dropsight.images.framing import Pixels
 from dropsight.service.cameras import CameraWatch
+from dropsight.service.marks import Mark
 from dropsight.service.outbox import Outbox
 from dropsight.service.troubles import Troubles
 from dropsight.sinks.backoff import pause_seconds
@@ -29,6 +30,7 @@ from dropsight.sinks.identity import own_id
 from dropsight.sinks.names import Name, Names
 from dropsight.sinks.rivals import OFFLINE, Rivals
 from dropsight.sinks.session import Session
+from dropsight.sinks.sink import Standing, Surroundings, Wanted
 from dropsight.sinks.states import CameraStates
 from dropsight.sinks.suspects import Suspects
 from dropsight.sinks.task import Announcements, Ending, Tally, Task
@@ -140,7 +142,11 @@ class Publisher:
             reasons=self._task.untold.reasons,
         )
 
-    def read_password(self) -> None:
+    def standing(self) -> Standing:
+        tally = self._task.tally
+        return Standing(self._broker.shown, tally.published, tally.oversized + tally.set_aside)
+
+    def read_secrets(self) -> None:
         """Read it again, for the next connection; raises ConfigError, and then the former one stays."""
         self._broker = Broker.of(self._task.settings)
 
@@ -245,3 +251,24 @@ class Publisher:
     @property
     def _will(self) -> tuple[str, bytes]:
         return self._task.topics.availability, OFFLINE
+
+
+def followers(config: Config) -> list[Wanted]:
+    """Of the registry: the publisher, where there is a broker."""
+    mqtt = config.mqtt
+    if mqtt is None:
+        return []
+
+    def make(around: Surroundings) -> Publisher:
+        return Publisher(
+            mqtt,
+            device=config.device,
+            state=config.store.path.parent,
+            outbox=around.outbox,
+            announcements=around.announcements,
+            troubles=around.troubles,
+            obey=around.obey,
+            watch=around.watch,
+        )
+
+    return [Wanted(Mark("mqtt", mqtt.max_backlog, who="the broker", bound="mqtt.max_backlog"), make)]

@@ -32,6 +32,7 @@ RECORDS = "records"
 # What goes without saying where a broker takes only short messages, the least needed first.
 SPARE_INFO = ("labels", "config", "model")
 SPARE_STATS = (
+    "followers",
     "classes",
     "cameras",
     "problems",

@@ -1,0 +1,195 @@
+"""Hands the journal's records on to a receiver, in order: again, with pauses, until it has them."""
+
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol, get_args
+
+import msgspec
+
+from dropsight import crashpoints
+from dropsight.errors import DamagedError, SinkError, StoreError
+from dropsight.records import Status
+from dropsight.service.outbox import Delivery
+from dropsight.sinks.backoff import pause_seconds
+from dropsight.sinks.sink import Standing, Surroundings
+
+# So often a receiver is asked to take a record that it has refused.
+ATTEMPTS = 4
+LONGEST_WAIT_SECONDS = 3600.0
+
+
+class LaterError(SinkError):
+    """The receiver answers that it takes nothing now, perhaps for so many seconds."""
+
+    def __init__(self, message: str, *, seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.seconds = min(seconds, LONGEST_WAIT_SECONDS)
+
+
+class TurnedAwayError(SinkError):
+    """The receiver does not let us in, whatever we bring."""
+
+
+class DeclinedError(SinkError):
+    """The receiver answers that it does not want these very records."""
+
+
+class _Named(msgspec.Struct):
+    id: str
+
+
+def id_of(delivery: Delivery) -> str:
+    return msgspec.json.decode(delivery.line, type=_Named).id
+
+
+class Receiver(Protocol):
+    """The one thing to write for a new sink."""
+
+    def take(self, group: Sequence[Delivery]) -> None:
+        """Return once it has them for good; raises SinkError, and is asked again.
+
+        What it has taken may come once more after a loss of power or connection, with the same id. Raises
+        DeclinedError for records to set aside, if it does so again, and LaterError to be left alone for a
+        while.
+        """
+
+    def close(self) -> None:
+        """Let go of its connection or file; `take` may be called again."""
+
+
+class Feeder:
+    """A follower of the journal, for any receiver; the one in force is made by `receiver`.
+
+    `group`: so many records are handed over at once; those of other `statuses` are passed by.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        receiver: Callable[[], Receiver],
+        around: Surroundings,
+        *,
+        to: str,
+        group: int = 1,
+        statuses: Collection[Status] = get_args(Status),
+    ) -> None:
+        self.troubles, self._outbox = around.troubles, around.outbox
+        self.tried = self.refused = False
+        self._name, self._to, self._group, self._statuses = name, to, group, statuses
+        self._make, self._receiver = receiver, receiver()
+        self._next: Receiver | None = None
+        self._news = threading.Condition()
+        self._woken = self._asked = self._lost = False
+        self._deadline = math.inf
+        self._delivered = self._set_aside = 0
+        self._failures = self._declined = self._one_by_one_upto = 0
+        self._chance = random.Random()  # noqa: S311 - jitter
+
+    def standing(self) -> Standing:
+        return Standing(self._to, self._delivered, self._set_aside)
+
+    def read_secrets(self) -> None:
+        self._next = self._make()
+        self.wake()
+
+    def wake(self) -> None:
+        with self._news:
+            self._woken = True
+            self._news.notify()
+
+    def stop(self, *, drain_seconds: float) -> None:
+        with self._news:
+            self._asked, self._deadline = True, time.monotonic() + drain_seconds
+            self._news.notify()
+
+    def run(self) -> None:
+        while not self._is_over():
+            self._woken = False
+            if not self._hand_on():
+                if self._asked:
+                    break
+                with self._news:
+                    self._news.wait_for(lambda: self._woken or self._asked)
+        self._receiver.close()
+
+    def _is_over(self) -> bool:
+        return self._asked and (self._lost or time.monotonic() >= self._deadline)
+
+    def _hand_on(self) -> bool:
+        """Tell whether there was anything."""
+        if self._next:
+            self._receiver.close()
+            self._receiver, self._next = self._next, None
+        group, wanted = list[Delivery](), list[Delivery]()
+        try:
+            group = self._pending()
+            wanted = [delivery for delivery in group if delivery.status in self._statuses]
+            if wanted:
+                crashpoints.reach("before_delivery")
+                self._receiver.take(wanted)
+                crashpoints.reach("after_delivery")
+        except DamagedError:
+            raise
+        except DeclinedError as error:
+            self._decline(group, wanted, error)
+        except (SinkError, StoreError) as error:
+            self._fail(error)
+        else:
+            if wanted:
+                self._succeed(len(wanted))
+            if group:
+                self._move_on(group)
+        finally:
+            self.tried = True
+        return bool(group) or self._lost
+
+    def _pending(self) -> list[Delivery]:
+        place = self._outbox.acknowledged()
+        return self._outbox.pending(place, 1 if place < self._one_by_one_upto else self._group)
+
+    def _move_on(self, group: Sequence[Delivery]) -> None:
+        self._declined = 0
+        self._outbox.acknowledge(group[-1].seq)
+
+    def _succeed(self, count: int) -> None:
+        self._delivered += count
+        self._failures, self._lost, self.refused = 0, False, False
+        self.troubles.cleared(self._name)
+
+    def _decline(self, group: Sequence[Delivery], wanted: Sequence[Delivery], error: DeclinedError) -> None:
+        """Have one record stop no other: find it in its group, and leave it out if it is refused again."""
+        self._lost = False
+        if len(wanted) > 1:
+            self._one_by_one_upto = group[-1].seq
+            return
+        self.refused = True
+        self._declined += 1
+        if self._declined < ATTEMPTS:
+            self.troubles.raised(self._name, error)
+            self._rest(pause_seconds(self._declined, self._chance))
+            return
+        self._set_aside += 1
+        fault = f"record {id_of(wanted[0])} is set aside, and stays in the log alone: {error}"
+        self.troubles.raised(self._name, SinkError(fault))
+        self._move_on(group)
+
+    def _fail(self, error: SinkError | StoreError) -> None:
+        self._failures += 1
+        self._lost = not isinstance(error, LaterError)
+        self.refused = isinstance(error, TurnedAwayError)
+        self.troubles.raised(self._name, error)
+        least = error.seconds if isinstance(error, LaterError) else 0.0
+        self._rest(max(pause_seconds(self._failures, self._chance), least))
+
+    def _rest(self, seconds: float) -> None:
+        """Unless it is time to end before, or there are other secrets to come in with."""
+        until = time.monotonic() + seconds
+        with self._news:
+            while not self._is_over() and self._next is None:
+                left = min(until, self._deadline) - time.monotonic()
+                if left <= 0:
+                    return
+                self._news.wait(left)

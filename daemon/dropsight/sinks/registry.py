@@ -1,0 +1,24 @@
+"""What follows the journal, by the section of the config that asks for it; imported on demand."""
+
+from collections.abc import Iterator
+from importlib import import_module
+
+from dropsight.config import Config
+from dropsight.sinks.sink import Wanted, Wants
+
+FOLLOWERS: dict[str, str] = {
+    "mqtt": "dropsight.sinks.mqtt:followers",
+}
+"""Section to "module:function", which is given the config; a new sink is one file and one line."""
+
+
+def wanted(config: Config) -> list[Wanted]:
+    return list(_wanted(config))
+
+
+def _wanted(config: Config) -> Iterator[Wanted]:
+    for section, entry in FOLLOWERS.items():
+        if getattr(config, section):
+            module, _, function = entry.partition(":")
+            followers: Wants = getattr(import_module(module), function)
+            yield from followers(config)

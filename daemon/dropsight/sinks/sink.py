@@ -1,0 +1,80 @@
+"""The seam of durable sinks: what follows the journal, and what the daemon has to offer to it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from dropsight.config import Config
+from dropsight.service.cameras import CameraWatch
+from dropsight.service.marks import Mark
+from dropsight.service.outbox import Outbox
+from dropsight.service.troubles import Troubles
+
+if TYPE_CHECKING:
+    from dropsight.sinks.task import Announcements
+
+
+class Standing(NamedTuple):
+    """`to` is the other side's address, fit for a log; records that it took, and that it does not take."""
+
+    to: str
+    delivered: int
+    set_aside: int
+
+
+class Follower(Protocol):
+    """Gets every record of the journal after its mark, in order, at least once.
+
+    `run` belongs on a thread of its own; everything else may be called from any.
+    """
+
+    troubles: Troubles
+
+    @property
+    def tried(self) -> bool:
+        """Whether the first attempt to reach the other side has come to an end, good or bad."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether the other side has turned us away, the last time."""
+
+    def run(self) -> None:
+        """Hand on what there is and what comes, until `stop`."""
+
+    def wake(self) -> None:
+        """There are records to hand on."""
+
+    def read_secrets(self) -> None:
+        """Read them again, for the next connection; raises ConfigError, and then the former ones stay."""
+
+    def stop(self, *, drain_seconds: float) -> None:
+        """Hand on what is left, for so long at most and only while it is taken; then `run` ends."""
+
+    def standing(self) -> Standing:
+        """What it has done since the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the daemon has to offer; `troubles` and `outbox` are the follower's own."""
+
+    config: Config
+    outbox: Outbox
+    troubles: Troubles
+    announcements: "Announcements"
+    obey: Callable[[bytes], bytes]
+    watch: CameraWatch
+
+
+class Wanted(NamedTuple):
+    """A follower that the config asks for; `make` may raise ConfigError.
+
+    `check` says in one line what `dropsight check` finds, raising DropsightError; None where it has its own.
+    """
+
+    mark: Mark
+    make: Callable[[Surroundings], Follower]
+    check: Callable[[], str] | None = None
+
+
+Wants = Callable[[Config], Sequence[Wanted]]

@@ -1,0 +1,151 @@
+"""What follows the journal: a place of its own each, all of it in order, at least once."""
+
+import json
+import logging
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from brokers import wait_until
+from daemons import PHOTOS, House
+from dropsight.crashpoints import VARIABLE
+from dropsight.service.flood import Flood
+from dropsight.service.marks import History, Mark
+from dropsight.service.pruning import Pruner
+from dropsight.service.store import JournalReader, Row, Store
+from dropsight.service.troubles import Troubles
+
+
+def filled(path: Path, records: int) -> Store:
+    store = Store(path)
+    rows = [Row(f"{number:032}", b"/in/x.jpg", 1, number, "front", "ok", b"{}") for number in range(records)]
+    seqs = [seq for seq in store.add(rows) if seq]
+    store.settle(totals=[], filed=seqs, cursors={})
+    return store
+
+
+def pruned(store: Store, *marks: Mark, max_records: int = 10) -> list[int]:
+    """Prune a journal of 1,000 records once, and tell the first that each follower may still get."""
+    reader = JournalReader(store.path)
+    pruner = Pruner(store, reader, History(max_records, marks), Flood(Troubles(logging.getLogger())))
+    pruner.prune_if_due(newest=1000, settled=1000)
+    firsts = [reader.oldest(after=mark.seq) for mark in marks]
+    reader.close()
+    store.close()
+    return firsts
+
+
+def mark(name: str, *, at: int, bound: int) -> Mark:
+    return Mark(name, bound, who=name, bound=f"{name}.max_backlog", seq=at)
+
+
+def test_records_are_kept_for_the_slowest_follower_up_to_its_own_bound(tmp_path: Path) -> None:
+    quick, slow = mark("quick", at=990, bound=50), mark("slow", at=100, bound=300)
+    assert pruned(filled(tmp_path / "journal.db", 1000), quick, slow) == [991, 701]
+    assert (quick.dropped, slow.dropped) == (0, 600)
+    assert (quick.outstanding(1000), slow.outstanding(1000)) == (10, 300)
+
+
+def test_what_is_kept_for_one_is_not_lost_to_another_with_a_lower_bound(tmp_path: Path) -> None:
+    """What was thrown away is counted for each that did not have it, and for no other."""
+    patient, hasty = mark("patient", at=500, bound=1000), mark("hasty", at=200, bound=50)
+    assert pruned(filled(tmp_path / "journal.db", 1000), patient, hasty) == [501, 501]
+    assert (patient.dropped, hasty.dropped) == (0, 300)
+
+
+def test_two_followers_at_one_place_lose_the_same(tmp_path: Path) -> None:
+    marks = mark("a", at=100, bound=50), mark("b", at=100, bound=80)
+    assert pruned(filled(tmp_path / "journal.db", 1000), *marks) == [921, 921]
+    assert [each.dropped for each in marks] == [820, 820]
+
+
+def test_a_follower_that_is_new_begins_with_what_comes_and_one_that_is_gone_is_forgotten(
+    tmp_path: Path,
+) -> None:
+    store = filled(tmp_path / "journal.db", 7)
+    store.follow(["old"])
+    store.add([Row("x", b"/in/x.jpg", 1, 1, "front", "ok", b"{}")])
+    store.settle(totals=[], filed=[], cursors={"log": 3})
+    store.follow(["old", "new"])
+    assert (store.cursor("old"), store.cursor("new"), store.cursor("log")) == (7, 8, 3)
+    store.follow(["new"])
+    assert store.cursor("old") == 0
+    assert store.cursor("new") == 8
+    store.close()
+
+
+TOY = """
+import os
+from dropsight.service.marks import Mark
+from dropsight.sinks.feeder import Feeder
+from dropsight.sinks.sink import Wanted
+
+
+class Paper:
+    def __init__(self, path):
+        self.path = path
+
+    def take(self, group):
+        with open(self.path, "ab") as file:
+            file.writelines(delivery.line.rstrip() + b"\\n" for delivery in group)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def close(self):
+        pass
+
+
+def followers(config):
+    path = config.store.path.parent / "paper"
+    mark = Mark("toy", max_backlog=1000, who="the paper", bound="none")
+    return [Wanted(mark, lambda around: Feeder("toy", lambda: Paper(path), around, to=str(path), group=3))]
+"""
+# As a new line in the registry, of the section `stats`, which is always there.
+LAUNCHER = """
+import sys
+from dropsight.sinks import registry
+
+registry.FOLLOWERS["stats"] = "toy:followers"
+sys.argv = ["dropsight", *sys.argv[4:]]
+from dropsight.entry import main
+
+sys.exit(main())
+"""
+KILLS = ("before_delivery", "after_delivery", "after_commit", "before_puback_commit")
+
+
+def papers(house: House) -> list[str]:
+    path = house.root / "state" / "paper"
+    return [json.loads(line)["id"] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def in_order_of_first(ids: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(ids))
+
+
+@pytest.mark.timeout(180)
+def test_a_follower_of_one_file_and_one_line_gets_every_record_in_order_over_kills(tmp_path: Path) -> None:
+    """Killed between any two steps, it gets again what was in flight, at most a group of it."""
+    (tmp_path / "toy.py").write_text(TOY)
+    (tmp_path / "launcher.py").write_text(LAUNCHER)
+    house = House(tmp_path, {})
+    house.under = [sys.executable, str(tmp_path / "launcher.py")]
+    try:
+        for number, point in enumerate(KILLS):
+            for each in range(4):
+                shutil.copy(PHOTOS[each], house.inbox / f"{number}-{each}.jpg")
+            house.spawn(**{VARIABLE: f"{point}:2"})
+            assert house.ended() == -9, house.daemon_log()
+        house.start()
+        wait_until(lambda: len(set(papers(house))) == 4 * len(KILLS))
+        following = house.status()["stats"]["followers"]["toy"]
+        assert (following["waiting"], following["dropped"], following["trouble"]) == (0, 0, None)
+        assert house.stop() == 0
+    finally:
+        house.kill()
+    found = papers(house)
+    assert in_order_of_first(found) == [record["id"] for record in house.records()]
+    assert len(found) - len(set(found)) <= 3 * len(KILLS)
