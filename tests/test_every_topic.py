@@ -23,6 +23,8 @@ CONTRACT: Mapping[str, tuple[int, bool | None]] = {
     f"{BASE}/availability": (1, True),
     f"{BASE}/result/{PART}": (1, None),
     f"{BASE}/result/default": (1, None),
+    f"{BASE}/result/{PART}/again": (1, False),
+    f"{BASE}/result/default/again": (1, False),
     f"{BASE}/state/{PART}": (1, True),
     f"{BASE}/state/default": (1, True),
     f"{BASE}/problem/{PART}": (1, True),
@@ -115,8 +117,8 @@ def test_the_readme_names_every_topic(life: Life) -> None:
     rows = [line.split("|")[1] for line in table.splitlines() if "`dropsight/<device>/" in line]
     named = {name for row in rows for name in re.findall(r"`(?:dropsight/<device>/)?([^`]+)`", row)}
     told = {topic.removeprefix(f"{BASE}/") for topic in life.heard.sent if topic.startswith(f"{BASE}/")}
-    kinds = {re.sub(f"/({PART}|default)$", "/<camera>", topic) for topic in told} - {"command/response"}
-    assert named == kinds
+    kinds = {re.sub(f"/({PART}|default)(?=/again$|$)", "/<camera>", topic) for topic in told}
+    assert named == kinds - {"command/response"}
 
 
 def test_records_are_those_of_the_log_on_the_topic_of_their_kind(life: Life) -> None:

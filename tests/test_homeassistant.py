@@ -233,7 +233,7 @@ def test_every_template_makes_of_a_real_message_what_is_shown(tmp_path: Path) ->
         shown, attributes = {}, {}
         for name, component in told(subscriber).items():
             if "state_topic" in component:
-                payload = messages(subscriber, component["state_topic"])[-1]
+                payload = messages(subscriber, component["state_topic"].removesuffix("/#"))[-1]
                 shown[name] = rendered(component["value_template"], payload)
             if "json_attributes_topic" in component:
                 payload = messages(subscriber, component["json_attributes_topic"])[-1]
@@ -247,6 +247,11 @@ def test_every_template_makes_of_a_real_message_what_is_shown(tmp_path: Path) ->
     assert attributes["front_label"]["top_5"] == record["predictions"]
     assert attributes["front_problem"] == {"problems": {}}
     assert shown["front_last_image"] == record["time"]
+    template, payload = (
+        told(subscriber)["front_image"]["value_template"],
+        subscriber.topics("/result/front")[-1],
+    )
+    assert rendered(template, payload, id=record["id"]) == "", "told again it is no event"
     event = json.loads(shown["front_image"])
     assert (event["event_type"], event["label"], event["id"]) == ("classified", record["label"], record["id"])
     assert {shown[name] for name in ("trouble", "disk", "log", "fallback")} == {"OFF"}
@@ -277,9 +282,11 @@ def test_troubles_of_the_daemon_are_told_by_kind(troubles: dict[str, str] | None
     assert attributes["log"]["trouble"] == (troubles or {}).get("log")
 
 
-def rendered(template: str, payload: bytes) -> str:
+def rendered(template: str, payload: bytes, **attributes: object) -> str:
+    """As by Home Assistant, in whose templates `this` is the entity with its attributes so far."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - no HTML
-    return environment.from_string(template).render(value_json=json.loads(payload))
+    this = {"attributes": attributes}
+    return environment.from_string(template).render(value_json=json.loads(payload), this=this)
 
 
 @pytest.mark.broker

@@ -43,6 +43,8 @@ class CameraSession:
         self._told_at = -ENTITIES_SECONDS
         self._follow_up_at = float("inf")
         self._picture_in_flight: int | None = None
+        self._newcomers: set[str] = set()
+        self._again_at = float("inf")
 
     def announce(self) -> None:
         """Everything retained, again on every connection: brokers lose it."""
@@ -66,6 +68,7 @@ class CameraSession:
         self._publish_problems(self._cameras.watch.news())
         self._clear_gone()
         self._publish_entities()
+        self._publish_again()
         self._publish_thumbnail()
 
     def publish_last(self) -> None:
@@ -86,6 +89,7 @@ class CameraSession:
     def seconds_to_next(self) -> float:
         """How long until something is due, infinity where nothing is known to be."""
         waits = [STATE_SECONDS] if self._cameras.states.stale() else []
+        waits.append(max(self._again_at - time.monotonic(), 0.0))
         if self._cameras.discovery.has_more:
             waits.append(max(self._follow_up_at - time.monotonic(), 0.0))
         elif self._told is None or self._told != self._cameras.watch.names:
@@ -131,6 +135,19 @@ class CameraSession:
         self._tell_all(discovery.messages(cameras, again=again))
         if discovery.has_more:
             self._follow_up_at = now + FOLLOW_UP_SECONDS
+        if newcomers := discovery.newcomers():
+            self._newcomers.update(newcomers)
+            self._again_at = now + FOLLOW_UP_SECONDS
+
+    def _publish_again(self) -> None:
+        """Home Assistant has not heard the image by which a camera was found: it listens only now."""
+        if time.monotonic() < self._again_at:
+            return
+        newcomers, self._newcomers, self._again_at = self._newcomers, set(), float("inf")
+        for camera in sorted(newcomers):
+            line = self._cameras.states.new(camera)
+            if line is not None:
+                self._teller.tell(self._topics.again(camera), line, retain=False, spare=SPARE_STATE)
 
     def _tell_all(self, messages: Iterable[Message]) -> None:
         for topic, payload, retain in messages:

@@ -48,6 +48,7 @@ class Discovery:
         self._held: Collection[str] | None = None
         self._leaving: set[str] = set()
         self._in_one = self._born = self._warned = False
+        self._newcomers: set[str] = set()
         self._load(told_before=told_before)
 
     @property
@@ -58,6 +59,11 @@ class Discovery:
     @property
     def has_more(self) -> bool:
         return self._held is not None or bool(self._leaving)
+
+    def newcomers(self) -> Collection[str]:
+        """Take the cameras that Home Assistant was told of for the first time."""
+        taken, self._newcomers = self._newcomers, set()
+        return taken
 
     def on_birth(self) -> None:
         """Home Assistant has come, and knows again what it had when it went: from any thread."""
@@ -72,6 +78,8 @@ class Discovery:
             return
         found = self._found(cameras) if self._wanted else {}
         gone = self._known - found.keys()
+        if self._wanted:
+            self._newcomers |= {each for each in _first(cameras) if self._is_new(each)}
         if self._known != found.keys():
             self._gone = set(sorted((self._gone | gone) - found.keys())[-MOST_CAMERAS:])
             # Before anything is sent, so that it is known for sure to whom there is something to take back.
@@ -104,6 +112,9 @@ class Discovery:
         self._former -= told
         self._gone = set(sorted(self._gone | told)[-MOST_CAMERAS:])
         self._save(self._known)
+
+    def _is_new(self, camera: str) -> bool:
+        return self._entities.topic_of(camera) not in self._known
 
     def _news(
         self, found: dict[str, bytes], gone: Collection[str], cameras: Collection[str], *, again: bool

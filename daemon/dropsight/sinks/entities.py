@@ -38,10 +38,12 @@ _ATTRIBUTES = (
     "{{ {'confidence': value_json.confidence, 'top_5': value_json.predictions[:5],"
     " 'image_path': value_json.image_path, 'captured': value_json.image.captured} | tojson }}"
 )
+# What is told again on a topic below is no event once more.
 _EVENT = (
+    "{% if value_json.id != this.attributes.get('id') %}"
     f"{{{{ {{'event_type': '{CLASSIFIED}', 'label': value_json.label, 'confidence': value_json.confidence,"
     " 'image_path': value_json.image_path, 'captured': value_json.image.captured, 'time': value_json.time,"
-    " 'id': value_json.id} | tojson }}"
+    " 'id': value_json.id} | tojson }}{% endif %}"
 )
 
 
@@ -109,14 +111,18 @@ def _problem(topic: str) -> dict[str, Component]:
 
 
 def _events(topic: str) -> dict[str, Component]:
-    """For automations: of a state, the same label once more is no change."""
+    """For automations: of a state, the same label once more is no change.
+
+    One filter for both: some brokers send twice what two of a client's filters fit.
+    """
+    topics = f"{topic}/#"
     return {
         "image": {
             "platform": "event",
             "name": "Image",
             "icon": "mdi:image-plus",
             "event_types": [CLASSIFIED],
-            "state_topic": topic,
+            "state_topic": topics,
             "value_template": _EVENT,
         },
         "trigger": {
@@ -124,7 +130,7 @@ def _events(topic: str) -> dict[str, Component]:
             "automation_type": "trigger",
             "type": CLASSIFIED,
             "subtype": "image",
-            "topic": topic,
+            "topic": topics,
         },
     }
 

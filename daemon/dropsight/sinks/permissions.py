@@ -91,6 +91,7 @@ def _words(topics: Topics, settings: Mqtt, device: str, *, kept: Mapping[str, by
         yield Word(topics.thumbnail(NOBODY), b"", retain=True)
     yield Word(topics.response, b'{"command":"check","ok":true}', retain=False)
     if settings.home_assistant:
+        yield Word(topics.again(NOBODY), b"", retain=False)
         yield Word(discovery_topic(device, NOBODY, prefix=topics.discovery), b"", retain=True)
 
 

@@ -65,6 +65,12 @@ class CameraStates:
             self._shown_at.update(dict.fromkeys(due, now))
             return {camera: self._newest[camera].line for camera in due}
 
+    def new(self, camera: str) -> bytes | None:
+        """Return the camera's newest, if it is of this life."""
+        with self._lock:
+            shown = self._newest.get(camera)
+            return shown.line if shown and shown.arrived > -math.inf else None
+
     def everything(self) -> Mapping[str, bytes]:
         """Take all there is, for a broker that has forgotten."""
         with self._lock:

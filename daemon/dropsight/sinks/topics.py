@@ -83,6 +83,10 @@ class Topics:
         # The journal may hold what a newer dropsight has recorded.
         return f"{self.root}/{_RECORDS.get(status) or topic_part(status)}/{self.parts.of(camera)}"
 
+    def again(self, camera: str) -> str:
+        """Where the first of a new camera is told once more, for who has only just heard of the camera."""
+        return f"{self.record('ok', camera)}/again"
+
     def state(self, camera: str) -> str:
         return f"{self.root}/state/{self.parts.of(camera)}"
 
