@@ -98,6 +98,7 @@ def test_calibrate_writes_a_sidecar_that_the_model_is_opened_with_and_draws_a_di
     mine = tmp_path / model.name
     done = dropsight("calibrate", str(photos), "--model", str(mine))
     assert done.returncode == 0, done.stderr
+    assert "4 photos are few: the temperature fits these, and others less; give 100 or more" in done.stderr
     sidecar = yaml.safe_load(mine.with_suffix(".yaml").read_text())
     assert sidecar["labels"] == "imagenet_labels.txt"
     assert f"temperature    {sidecar['temperature']:g}" in dropsight("inspect", str(mine)).stdout
@@ -130,3 +131,8 @@ def test_a_folder_that_names_no_class_is_a_fault(photos: Path) -> None:
     done = dropsight("evaluate", str(photos))
     assert done.returncode == 2
     assert "unicorn: no class of the model" in done.stderr
+    (photos / "unicorn").rename(photos / "panda")
+    known = dropsight("evaluate", str(photos)).stderr
+    assert (
+        "panda: no class of the model; did you mean giant panda? name it after a label or a number" in known
+    )

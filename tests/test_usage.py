@@ -77,6 +77,7 @@ def test_a_file_of_another_kind_is_2_and_the_way_out(
 def test_batch_goes_on_over_files_that_cannot_be_read_and_is_1_where_none_can(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     some = dropsight("batch", "bad.jpg", PANDA, "-o", "some.json", cwd=tmp_path)
+    assert "1 failed; written to some.json, with the error of each" in some.stdout
     none = dropsight("batch", "bad.jpg", "-o", "none.json", cwd=tmp_path)
     assert (some.returncode, none.returncode) == (0, 1)
 

@@ -42,6 +42,7 @@ def batch(paths: Sequence[Path], output: Path, *, model: str | None, tta: bool, 
     print(
         f"{len(results)} of {len(images)} images in {summary.total_time_ms / 1e3:.1f} s, "
         f"{summary.avg_time_per_image_ms:.1f} ms each; {failed} failed; written to {output}"
+        f"{', with the error of each' if failed else ''}"
     )
     return 130 if stop.is_set() else int(failed == len(images))
 

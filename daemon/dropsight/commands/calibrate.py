@@ -16,6 +16,9 @@ from dropsight.inference.ranking import logits_of
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
 from dropsight.models.sidecar import Sidecar, read_sidecar, sidecar_path
 
+FEW = 100
+"""Fewer photos than that hold hardly any wrong answer, of which a temperature is learned."""
+
 
 def calibrate(folder: Path, *, model: str | None, output: Path | None) -> None:
     """Fit the temperature, write the sidecar and the diagram beside it; raises DropsightError."""
@@ -38,7 +41,11 @@ def calibrate(folder: Path, *, model: str | None, output: Path | None) -> None:
         trust(logits, measured.truth, spec.temperature),
         trust(logits, measured.truth, temperature),
     )
-    print(f"{len(measured.truth)} photos, {len(np.unique(measured.truth))} classes")
+    count = len(measured.truth)
+    print(f"{count} photos, {len(np.unique(measured.truth))} classes")
+    if count < FEW:
+        few = f"{count} photos are few: the temperature fits these, and others less; give {FEW} or more"
+        print(f"dropsight: {few}", file=sys.stderr)
     print(f"{'':<8}{'T':>8}{'NLL':>9}{'ECE':>9}{'Brier':>9}")
     _print("before", before)
     _print("after", after)

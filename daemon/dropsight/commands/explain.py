@@ -1,5 +1,6 @@
 """`dropsight explain`."""
 
+import sys
 from pathlib import Path
 
 from dropsight.commands.places import need_images, need_place
@@ -9,7 +10,7 @@ from dropsight.explain.figures import check_figure, side_by_side
 from dropsight.images.decoding import decode
 from dropsight.images.framing import Pixels, crop_box
 from dropsight.images.header import check_bounds, read_header
-from dropsight.images.opening import Bounds, open_image
+from dropsight.images.opening import Bounds, open_named
 from dropsight.models.registry import open_model
 
 DEFAULT_MODEL = "builtin:efficientnet_lite0"
@@ -32,7 +33,8 @@ def explain(
     need_images([image], for_folders="give one image")
     need_place(output)
     check_figure(output)
-    explainer = Explainer(open_model(model or DEFAULT_MODEL), wanted, layer_name=layer, show_progress=True)
+    opened = open_model(model or DEFAULT_MODEL)
+    explainer = Explainer(opened, wanted, layer_name=layer, show_progress=sys.stderr.isatty())
     pixels = _pixels(image, at_least=(explainer.spec.height, explainer.spec.width))
     classes = [] if class_index is None else [class_index]
     found = explainer.explain(pixels, classes=classes, top=top)
@@ -51,7 +53,7 @@ def _method(name: str | None) -> Method | None:
 
 def _pixels(path: Path, *, at_least: tuple[int, int]) -> Pixels:
     try:
-        with open_image(path) as file:
+        with open_named(path) as file:
             data = file.read(Bounds())
         header = read_header(data)
         check_bounds(header, Bounds())

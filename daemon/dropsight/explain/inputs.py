@@ -1,7 +1,6 @@
 """What an explanation is asked about, as the model takes it and as a person sees it."""
 
 import os
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -11,7 +10,7 @@ from dropsight.errors import ImageError
 from dropsight.images.decoding import decode
 from dropsight.images.framing import Pixels, crop_box, resize
 from dropsight.images.header import check_bounds, read_header
-from dropsight.images.opening import Bounds, open_image
+from dropsight.images.opening import Bounds, open_named
 from dropsight.models.gradients import Floats, KerasGradients
 from dropsight.records import Normalization
 
@@ -91,7 +90,7 @@ class Inputs:
 def photo(image: Image) -> Pixels:
     """Return upright RGB of full size; raises ImageError, FileNotFoundError."""
     if not isinstance(image, np.ndarray):
-        with open_image(Path(image)) as file:
+        with open_named(image) as file:
             data = file.read(Bounds())
         header = read_header(data)
         check_bounds(header, Bounds())

@@ -8,7 +8,7 @@ import numpy as np
 
 from dropsight.errors import ImageError
 from dropsight.images.framing import Pixels
-from dropsight.images.opening import Bounds, open_image
+from dropsight.images.opening import Bounds, open_named
 from dropsight.inference.arrays import Array, PillowImage, is_pillow, pixels_of_array, pixels_of_pillow
 
 Image: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Array | PillowImage
@@ -50,7 +50,7 @@ def several(images: Images) -> Iterable[Image]:
 def _read(path: str | os.PathLike[str], bounds: Bounds) -> bytes:
     """Links are followed: whoever names a path here trusts it, other than in a folder that is watched."""
     try:
-        with open_image(os.path.realpath(path)) as file:
+        with open_named(path) as file:
             return file.read(bounds)
     except ValueError as error:  # a null byte, or what the file system cannot spell
         raise ImageError("unreadable", f"no name of a file: {error}") from error

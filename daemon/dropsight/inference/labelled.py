@@ -1,7 +1,8 @@
 """Labelled photos: a folder with a sub-folder a class, named after its label or its number."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from dropsight.errors import ConfigError
@@ -25,12 +26,20 @@ def labelled(folder: Path, labels: Sequence[str]) -> list[Labelled]:
     unknown = [group.name for group in groups if _class_of(group.name, numbers, len(labels)) is None]
     if unknown:
         raise ConfigError(
-            [f"{folder / name}: no class of the model; name it after a label or a number" for name in unknown]
+            [f"{folder / name}: no class of the model; {_way_out(name, numbers)}" for name in unknown]
         )
     found = list(_photos(groups, numbers, len(labels)))
     if not found:
         raise ConfigError([f"{folder}: no photos; give a folder with a sub-folder of photos for each class"])
     return found
+
+
+def _way_out(name: str, numbers: Mapping[str, int]) -> str:
+    words = set(_plain(name).split())
+    nearest = [label for label in numbers if words and words <= set(label.split())]
+    nearest = nearest or get_close_matches(_plain(name), numbers, n=1)
+    meant = f"did you mean {nearest[0]}? " if nearest else ""
+    return f"{meant}name it after a label or a number"
 
 
 def _photos(groups: Sequence[Path], numbers: dict[str, int], classes: int) -> Iterator[Labelled]:
