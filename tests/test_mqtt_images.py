@@ -17,11 +17,16 @@ from dropsight.config.filters import SUFFIXES
 from dropsight.images.header import suffix_of
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.landing import LONGEST_NAME_BYTES, Landing, UnwelcomeError, folder_name
+from webs import address, ask
 
 pytestmark = pytest.mark.broker
 
 PHOTO = PHOTOS[0].read_bytes()
 PROTOCOLS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+
+
+def metrics(url: str) -> str:
+    return ask(url, "/metrics").body.decode()
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +57,18 @@ def test_what_a_camera_publishes_lies_whole_in_its_folder(
 def test_what_arrives_is_recorded_as_any_image_and_what_is_none_as_a_broken_one(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
-    settings: dict[str, Any] = {"mqtt": {"url": broker.url}, "watch": [{"mqtt": "yard/+/+/snapshot"}]}
+    settings: dict[str, Any] = {
+        "mqtt": {"url": broker.url},
+        "watch": [{"mqtt": "yard/+/+/snapshot"}],
+        "web": {"listen": f"127.0.0.1:{free_port()}"},
+    }
     with running(tmp_path, **settings) as house, sending(broker) as sender:
         wait_until(lambda: "subscribed to yard" in house.daemon_log())
+        web = address(house)
+        assert 'dropsight_source_images_total{source="mqtt"} 0.0' in metrics(web)
         sender.send("yard/gate/person/snapshot", PHOTO)
         sender.send("yard/barn/car/snapshot", b"no picture")
-        wait_until(lambda: house.finished() == 2)
+        wait_until(lambda: len(house.records()) == 2)
         good, bad = sorted(house.records(), key=lambda record: record["status"], reverse=True)
         assert (good["status"], good["camera"]) == ("ok", "gate")
         assert good["image_path"].startswith("gate/person/")
@@ -67,6 +78,10 @@ def test_what_arrives_is_recorded_as_any_image_and_what_is_none_as_a_broken_one(
         assert (
             "yard/+/+/snapshot, connected, 2 received" in dropsight("status", "-c", str(house.config)).stdout
         )
+        wait_until(lambda: 'dropsight_source_images_total{source="mqtt"} 2.0' in metrics(web))
+        found = metrics(web)
+        assert 'dropsight_source_refused_total{reason="too_large",source="mqtt"} 0.0' in found
+        assert 'dropsight_trouble{part="arrivals"} 0.0' in found
         assert not house.status()["troubles"]
         assert house.stop() == 0
     assert not any(path.is_file() for path in (tmp_path / "inbox-mqtt").rglob("*"))

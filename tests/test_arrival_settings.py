@@ -1,0 +1,127 @@
+"""What the config says of images over MQTT, which source it gets, and what docs/mqtt-images.md says of it."""
+
+import logging
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from arriving import TOPICS
+from brokers import wait_until
+from daemons import ROOT
+from dropsight.config import Config, Watch, load
+from dropsight.errors import ConfigError
+from dropsight.service.dropfolder import DropFolder
+from dropsight.service.heartbeats import Heartbeats
+from dropsight.service.landing import Landing
+from dropsight.service.source import Source, SourceStatus
+from dropsight.service.supervision import Supervision
+from dropsight.service.troubles import Troubles
+from dropsight.sources.registry import MAKERS, open_sources
+from dropsight.sources.topics import levels
+
+PAGE = (ROOT / "docs" / "mqtt-images.md").read_text()
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "dropsight.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_what_arrives_has_an_inbox_of_its_own_unless_another_is_given(tmp_path: Path) -> None:
+    text = f"watch: [{{path: in}}, {{mqtt: {TOPICS}}}, {{mqtt: b/+, path: in-b}}]"
+    config = load(written(tmp_path, text))
+    assert [each.path.name for each in config.watch] == ["in", "inbox-mqtt", "in-b"]
+    assert [each.mqtt for each in config.watch] == [None, TOPICS, "b/+"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("watch: [{mqtt: cameras/#}]", "takes in all that is below"),
+        ("watch: [{mqtt: cameras/+x}]", "a part of a level"),
+        ("watch: [{mqtt: $SYS/+}]", "begins with \\$"),
+        ("watch: [{mqtt: ''}]", "give a topic filter such as cameras/\\+/image"),
+        ("watch: [{mqtt: +/+/+/+/+/+/+/+/+}]", "has 9 levels by \\+"),
+        ("watch: [{mqtt: dropsight/+/thumbnail/+}]", "what dropsight itself publishes"),
+        ("watch: [{mqtt: +/+/+/+}]", "what dropsight itself publishes"),
+        (
+            "watch: [{mqtt: a/+}, {mqtt: +/b, path: b}]",
+            "watch.0.mqtt have topics in common",
+        ),
+        ("watch: [{mqtt: a/+}, {mqtt: b/+}]", "the same folder as watch.0.path; watch it once, give another"),
+        ("watch: [{mqtt: a/+}]\nmqtt: null", "the broker of the mqtt section, which is null"),
+        ("watch: [{mqtt: a/+, recursive: false}]", "watch.0.recursive: is false"),
+        ("watch: [{mqtt: a/+, patterns: ['*.jpg', '*.png']}]", "leaves out .webp, .bmp, .tiff"),
+    ],
+)
+def test_a_filter_that_would_not_do_is_refused_with_the_way_out(
+    tmp_path: Path, text: str, fault: str
+) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        load(written(tmp_path, text))
+
+
+def test_the_page_s_config_is_one(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    assert [each.mqtt for each in load(written(tmp_path, example)).watch] == [None, TOPICS]
+
+
+@pytest.mark.parametrize("row", [line for line in PAGE.splitlines() if "`mqtt: " in line])
+def test_the_page_names_the_camera_that_the_record_will_name(tmp_path: Path, row: str) -> None:
+    topic, camera = re.findall(r"`([^`]+)` is `([^`]+)`", row)[0]
+    said = dict(part.split(": ") for part in re.findall(r"`(\w+: [^`]+)`", row))
+    text = "watch: [{" + ", ".join(f"{key}: {value}" for key, value in said.items()) + "}]"
+    (watch,) = load(written(tmp_path, text)).watch
+    watch.path.mkdir()
+    folder, names = DropFolder.open(watch), levels(said["mqtt"], topic)
+    assert names is not None
+    Landing(folder).land(names, b"\xff\xd8\xff")
+    assert [folder.camera(path) for path in folder.images()] == [camera]
+
+
+class Toy:
+    """A source that is one new file and a line of the registry; it puts one image into each inbox."""
+
+    name = "toy"
+
+    def __init__(self, folders: Sequence[DropFolder]) -> None:
+        self.heartbeats = Heartbeats()
+        self._folders, self._stopped = folders, threading.Event()
+
+    def start(self, supervision: Supervision) -> threading.Thread:
+        return supervision.start(self.name, self._run)
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def status(self) -> SourceStatus:
+        return SourceStatus("toy", "here", connected=True, received=1, refused={})
+
+    def _run(self) -> None:
+        for folder in self._folders:
+            Landing(folder).land([], b"from the toy")
+        self._stopped.wait()
+
+
+def make_toy(_config: Config, folders: Sequence[DropFolder], _state: Path, _troubles: Troubles) -> Source:
+    return Toy(folders)
+
+
+def test_another_source_is_one_file_and_one_line(tmp_path: Path) -> None:
+    watches = (Watch(path=tmp_path / "a"), Watch(path=tmp_path / "b", mqtt="x/+"))
+    for each in watches:
+        each.path.mkdir()
+    folders = [DropFolder.open(each) for each in watches]
+    troubles = Troubles(logging.getLogger("test"))
+    assert set(MAKERS) == {"mqtt"}
+    (toy,) = open_sources(Config(), folders, troubles, makers={"mqtt": f"{__name__}:make_toy"})
+    thread = toy.start(Supervision(troubles))
+    wait_until(lambda: bool(list((tmp_path / "b").glob("*.jpg"))))
+    toy.stop()
+    thread.join()
+    assert not list((tmp_path / "a").iterdir())
+    assert open_sources(Config(), folders[:1], troubles) == []
