@@ -140,6 +140,14 @@ def jpeg_with_empty_scans(count: int) -> bytes:
     return whole[:-2] + whole[last : last + 2 + length] * count + whole[-2:]
 
 
+def large_progressive(side: int, scans: int) -> bytes:
+    """A square, sound JPEG with so many scans more than an encoder makes."""
+    tile = np.tile(photo(), (-(-side // 120), -(-side // 160), 1))[:side, :side]
+    whole = cv2.imencode(".jpg", tile, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    last = whole.rfind(b"\xff\xda")
+    return whole[:-2] + whole[last:-2] * scans + whole[-2:]
+
+
 def progressive_claiming(width: int, height: int) -> bytes:
     """A small progressive JPEG of full colour that says it is a large one."""
     small = saved(Image.fromarray(photo()), "JPEG", progressive=True, subsampling=0)

@@ -65,6 +65,31 @@ def test_a_group_is_taken_in_order_and_leaves_enough_for_others() -> None:
     assert backlog.take_group(4) == []
 
 
+def test_large_images_take_turns_and_whoever_meets_a_second_one_takes_another() -> None:
+    backlog = Backlog()
+    for number in range(4):
+        backlog.offer(FOLDER, f"/in/{number}.jpg", since=float(number))
+    first, second, third = (backlog.take() for _ in range(3))
+    assert first
+    assert second
+    assert third
+    assert backlog.may_decode_large(first)
+    assert not backlog.may_decode_large(third)
+    assert not backlog.may_decode_large(second)
+    assert adds_up(backlog)
+    assert backlog.counters().queued == 3
+    fourth = backlog.take()
+    assert fourth
+    assert fourth.path == "/in/3.jpg"
+    backlog.decoded(first)
+    assert backlog.take() is second  # the oldest of them
+    assert backlog.may_decode_large(second)
+    backlog.drop(second)  # gone before it was decoded
+    assert backlog.take() is third
+    assert backlog.counters().in_hand == 3
+    assert adds_up(backlog)
+
+
 def test_a_sign_of_life_wakes_a_postponed_path() -> None:
     backlog = Backlog()
     backlog.hint(FOLDER, "/in/a.jpg", closed=False)

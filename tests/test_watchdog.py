@@ -14,6 +14,7 @@ from dropsight.crashpoints import HANG_VARIABLE
 from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.watchdog import Watchdog
+from hostile import large_progressive
 from supervisors import Supervisor
 
 
@@ -142,5 +143,38 @@ def test_a_slow_image_is_named_in_a_trouble_and_others_go_on(tmp_path: Path) -> 
             shutil.copy(PHOTOS[number], house.inbox / f"{number}.jpg")
         wait_until(lambda: len(house.records()) == 3)
         wait_until(lambda: "slow.jpg has been at it" in house.status()["troubles"].get("slow", ""))
+    finally:
+        house.kill()
+
+
+def test_large_images_that_take_long_have_one_worker_and_the_others_go_on(tmp_path: Path) -> None:
+    """They are decoded one at a time, for memory's sake; whoever met the second one waited, too."""
+    house = House(tmp_path, {"inference": {"decoders": 2, "workers": 1}})
+    try:
+        house.spawn(**{HANG_VARIABLE: "in_decoding:slow"})
+        wait_until(house.answers)
+        large = large_progressive(4_000, scans=0)
+        for number in range(4):
+            (house.inbox / f"slow-{number}.jpg").write_bytes(large + b"slow")
+        wait_until(lambda: house.counters()["queued"] == 3)
+        for number in range(3):
+            shutil.copy(PHOTOS[number], house.inbox / f"{number}.jpg")
+        wait_until(lambda: len(house.records()) == 3)
+        assert house.counters()["in_hand"] == 1
+    finally:
+        house.kill()
+
+
+def test_large_images_are_all_classified_beside_small_ones(tmp_path: Path) -> None:
+    house = House(tmp_path, {"inference": {"decoders": 2, "workers": 1}})
+    try:
+        house.start()
+        large = large_progressive(4_000, scans=0)
+        for number in range(4):
+            (house.inbox / f"large-{number}.jpg").write_bytes(large)
+            shutil.copy(PHOTOS[number], house.inbox / f"{number}.jpg")
+        wait_until(lambda: len(house.records()) == 8 and not house.waiting())
+        assert {record["status"] for record in house.records()} == {"ok"}
+        assert house.stop() == 0
     finally:
         house.kill()

@@ -91,8 +91,13 @@ def decode_and_judge(
         return Decoded(_decode(data, header, flags & ~cv2.IMREAD_COLOR | _AS_RGB if _AS_RGB else flags))
 
 
+def is_large(header: Header) -> bool:
+    """Whether it is decoded only while no other large one is."""
+    return header.whole_bytes > LARGE_BYTES
+
+
 def _place_for(header: Header) -> contextlib.AbstractContextManager[object]:
-    return _one_large if header.whole_bytes > LARGE_BYTES else contextlib.nullcontext()
+    return _one_large if is_large(header) else contextlib.nullcontext()
 
 
 def _decode(data: bytes, header: Header, flags: int) -> Pixels:

@@ -53,6 +53,9 @@ _DIVIDED = 64
 _MAX_SEGMENTS = 10_000
 # Encoders write about ten; each costs a pass over all coefficients, however empty it is.
 _MAX_SCANS = 64
+# Bytes of coefficients that all scans together may pass over, where they are more than encoders write.
+_MAX_PASSED_BYTES = 4 * 2**30
+_USUAL_SCANS = 14
 # A PNG of 64 MB in the usual chunks of 8 kB has as many.
 _MAX_CHUNKS = 20_000
 # Photo editors write a few; libpng inflates each to up to 8 MB, wanted or not.
@@ -101,7 +104,7 @@ def jpeg(data: bytes) -> Structure:
         raise truncated("before its first scan")
     whole_bytes = _coefficients(data, frame, scan=place)
     if whole_bytes:
-        _check_scans(data, place)
+        _check_scans(data, place, whole_bytes)
     return Structure(width, height, read_exif(exif), whole_bytes=whole_bytes, unended=unended)
 
 
@@ -116,18 +119,19 @@ def _next_marker(data: bytes, place: int) -> int:
     return found.start()
 
 
-def _check_scans(data: bytes, place: int) -> None:
+def _check_scans(data: bytes, place: int, whole_bytes: int) -> None:
     """Walk from the first scan to the end of the picture."""
+    most = max(min(_MAX_SCANS, _MAX_PASSED_BYTES // whole_bytes), _USUAL_SCANS)
     scans = 0
     for _ in range(_MAX_SEGMENTS):
         if data[place + 1] == _EOI:
             return
         scans += data[place + 1] == _SOS
-        if scans > _MAX_SCANS:
+        if scans > most:
             break
         (length,) = struct.unpack_from(">H", data, place + 2)
         place = _next_marker(data, place + 2 + length)
-    raise ImageError("unreadable", f"a JPEG of more than {_MAX_SCANS} scans")
+    raise ImageError("unreadable", f"a JPEG of this size and more than {most} scans")
 
 
 def _coefficients(data: bytes, frame: int, *, scan: int) -> int:

@@ -14,7 +14,7 @@ from dropsight.service.counters import Counters
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.lineup import ByAge, Fair, Lineup, Order
 from dropsight.service.postponed import Line, Postponed
-from dropsight.service.turns import Turns
+from dropsight.service.turns import OneLarge, Turns
 
 CAPACITY = 512
 ROOM_SECONDS = 0.25
@@ -39,6 +39,7 @@ class Backlog:
     turns: Turns[Candidate] = field(default_factory=Turns)
     _known: dict[str, Candidate] = field(default_factory=dict)
     _queue: Lineup[Candidate] = field(init=False)
+    _large: OneLarge[Candidate] = field(init=False)
     _postponed: Postponed[Candidate] = field(init=False)
     _let_go: dict[DropFolder, bool] = field(default_factory=dict)
     """Folders of those without a place, and whether any was not held by its writer."""
@@ -56,7 +57,7 @@ class Backlog:
 
     def __post_init__(self) -> None:
         self._postponed = Postponed(self.capacity)
-        self._queue = Fair() if self.order == "fair" else ByAge(newest=self.order == "newest")
+        self._queue, self._large = self._lineup(), OneLarge(self._lineup())
         self._work = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
 
@@ -95,7 +96,7 @@ class Backlog:
             while not self._stopped:
                 for candidate in self._postponed.due():
                     self._enqueue(candidate, closed=False)
-                if len(self._queue) and not (self._paused or self.turns.closed):
+                if self._has_next and not (self._paused or self.turns.closed):
                     return self._pop_alone()
                 self._work.wait(self._seconds_to_next_due())
             return None
@@ -133,6 +134,21 @@ class Backlog:
                 self._give_way(candidate)
             self._work.notify()
             self._tell_of_room()
+
+    def may_decode_large(self, candidate: Candidate) -> bool:
+        """Whether it is this one's turn; else it leaves the hand, and comes again when it is."""
+        with self._lock:
+            if self._large.takes_turn(candidate):
+                return True
+            candidate.place = "queued"
+            self._leave(candidate)
+            return False
+
+    def decoded(self, candidate: Candidate) -> None:
+        """If it was a large one, it is the next one's turn."""
+        with self._lock:
+            if self._large.leave(candidate):
+                self._work.notify()
 
     def pause(self, *, paused: bool) -> None:
         """Hand out nothing, or again; what comes meanwhile waits."""
@@ -237,7 +253,7 @@ class Backlog:
 
     def counters(self) -> Counters:
         with self._lock:
-            waiting, queued = len(self._known), len(self._queue)
+            waiting, queued = len(self._known), self._queued()
             postponed = len(self._postponed)
             return Counters(
                 seen=self._seen,
@@ -270,11 +286,21 @@ class Backlog:
         return None if self._stopped else candidate
 
     def _leave(self, candidate: Candidate) -> None:
-        if self.turns.leave(candidate):
+        if self.turns.leave(candidate) | self._large.leave(candidate):
             self._work.notify_all()
 
+    def _lineup(self) -> Lineup[Candidate]:
+        return Fair() if self.order == "fair" else ByAge(newest=self.order == "newest")
+
+    @property
+    def _has_next(self) -> bool:
+        return len(self._queue) > 0 or self._large.has_next
+
+    def _queued(self) -> int:
+        return len(self._queue) + len(self._large)
+
     def _pop(self) -> Candidate:
-        candidate = self._queue.pop()
+        candidate = self._large.next() or self._queue.pop()
         self._served_at = time.monotonic()
         candidate.place = "in_hand"
         return candidate

@@ -9,6 +9,7 @@ from stat import S_ISDIR, S_ISLNK
 
 from dropsight import crashpoints
 from dropsight.errors import ClosedError, ImageError
+from dropsight.images.decoding import is_large
 from dropsight.images.opening import ImageFile
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Drop, Plan
@@ -163,12 +164,16 @@ class Decoder:
         count = len(examined)
         while examined:
             image = examined.popleft()
+            if is_large(image.header) and not self._backlog.may_decode_large(image.candidate):
+                continue
             self._heartbeats.beat(self.name, at=image.candidate.path)
             try:
                 work = self._prepare(image)
             except Exception as error:  # noqa: BLE001 - one image's, whatever it is
                 self._judge(error, image.candidate, image.plan, image.drop)
                 continue
+            finally:
+                self._backlog.decoded(image.candidate)
             if work:
                 self._heartbeats.rest(self.name)
                 self._hand_over(work)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from dropsight.service.inhand import ALONE, InHand
+from dropsight.service.lineup import Lineup, Waiting
 
 
 class Pathed(Protocol):
@@ -12,6 +13,9 @@ class Pathed(Protocol):
 
 
 P = TypeVar("P", bound=Pathed)
+W = TypeVar("W", bound=Waiting)
+# So many make way for others; whoever meets one more waits with it.
+MOST_LARGE = 128
 
 
 class Turns(Generic[P]):
@@ -66,3 +70,43 @@ class Turns(Generic[P]):
         if self._in_hand:
             self._in_hand.clear(ALONE)
         return True
+
+
+class OneLarge(Generic[W]):
+    """Large images are decoded one at a time. Not thread-safe: the backlog's lock guards it.
+
+    Others of them wait in a line of their own, so that no worker waits for its turn with one in hand.
+    """
+
+    def __init__(self, line: Lineup[W]) -> None:
+        self._line = line
+        self._holder: W | None = None
+
+    def takes_turn(self, candidate: W) -> bool:
+        """Whether this one may be decoded now; else it waits in line from here on."""
+        if self._holder is None:
+            self._holder = candidate
+        if self._holder is candidate or len(self._line) >= MOST_LARGE:
+            return True
+        self._line.push(candidate)
+        return False
+
+    def next(self) -> W | None:
+        """Take whose turn it is."""
+        if not self.has_next:
+            return None
+        self._holder = self._line.pop()
+        return self._holder
+
+    @property
+    def has_next(self) -> bool:
+        return self._holder is None and len(self._line) > 0
+
+    def leave(self, candidate: W) -> bool:
+        """It is decoded, or will not be; tell whether another has its turn now."""
+        if self._holder is candidate:
+            self._holder = None
+        return self.has_next
+
+    def __len__(self) -> int:
+        return len(self._line)
