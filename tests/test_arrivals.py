@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from brokers import wait_until
-from daemons import PHOTOS, House, running
+from daemons import PHOTOS, House, dropsight, running
 
 PHOTO = PHOTOS[0]
 DATA = PHOTO.read_bytes()
@@ -206,35 +207,80 @@ def test_an_upload_that_is_staged_in_a_hidden_folder_is_left_alone_until_it_is_r
         assert len(house.records()) == 4
 
 
-def test_an_upload_that_breaks_off_is_waited_for_and_gone_on_with_where_it_was_seen_to_grow(
-    tmp_path: Path,
+def write_part(path: Path, start: int, end: int | None = None) -> None:
+    """As an FTP server does that is asked to resume: a process of its own, cutting nothing that is there."""
+    options = ["bs=1", f"seek={start}", "conv=notrunc", "status=none"]
+    subprocess.run(["dd", f"of={path}", *options], input=DATA[start:end], check=True)
+
+
+@pytest.mark.parametrize("observer", ["inotify", "polling"])
+def test_an_upload_in_parts_is_waited_for_between_them_and_one_that_was_renamed_is_not(
+    tmp_path: Path, observer: str
 ) -> None:
-    """What lands as a whole, and is not, is a failure at once."""
-    half = len(DATA) // 2
+    """Each part is written in one go and closed, and has stood still for longer than the settle time."""
+    watch = {"path": "inbox", "settle_seconds": 0, "patience_seconds": 1000}
+    with running(tmp_path, watch=[{**watch, "observer": observer, "poll_seconds": 0.1}]) as house:
+        upload, third = house.inbox / "upload.jpg", len(DATA) // 3
+        for number in (1, 2):
+            write_part(upload, (number - 1) * third, number * third)
+            wait_until(lambda: house.counters()["postponed"] == 1)
+            house.ask("rescan")
+            shutil.copy(PHOTO, house.inbox / f"probe{number}.jpg")
+            wait_until((house.processed / f"probe{number}.jpg").exists)
+            assert upload.exists()
+        (tmp_path / "half.jpg").write_bytes(DATA[:third])
+        if observer == "polling":  # which sees no renames: but what is as old as that is no upload
+            os.utime(tmp_path / "half.jpg", (hour_ago := time.time() - 3_600, hour_ago))
+        (tmp_path / "half.jpg").rename(house.inbox / "half.jpg")
+        wait_until(lambda: len(house.records()) == 3)
+        assert house.records()[2]["error"]["code"] == "truncated"
+        write_part(upload, 2 * third)
+        wait_until(lambda: len(house.records()) == 4)
+        assert (house.records()[3]["image_path"], house.records()[3]["status"]) == ("upload.jpg", "ok")
+        assert (house.processed / "upload.jpg").read_bytes() == DATA
+
+
+def test_an_upload_that_is_held_open_while_it_stands_still_is_waited_for(tmp_path: Path) -> None:
     watch = {"path": "inbox", "settle_seconds": 0.2, "patience_seconds": 1000}
     with running(tmp_path, watch=[watch]) as house:
-        upload = house.inbox / "upload.jpg"
-        with upload.open("wb") as file:
+        upload, half = house.inbox / "upload.jpg", len(DATA) // 2
+        with upload.open("wb", buffering=0) as file:
             file.write(DATA[:half])
-            file.flush()
             wait_until(lambda: house.counters()["postponed"] == 1)
-        (tmp_path / "half.jpg").write_bytes(DATA[:half])
-        (tmp_path / "half.jpg").rename(house.inbox / "half.jpg")
-        wait_until(lambda: len(house.records()) == 1)
-        assert house.records()[0]["error"]["code"] == "truncated"
         house.ask("rescan")
-        with upload.open("ab") as file:
-            file.write(DATA[half:])
-        wait_until(lambda: len(house.records()) == 2)
-        assert (house.records()[1]["image_path"], house.records()[1]["status"]) == ("upload.jpg", "ok")
+        write_part(upload, half)
+        wait_until(lambda: len(house.records()) == 1)
+        assert house.records()[0]["status"] == "ok"
+
+
+def test_an_upload_that_failed_where_it_stays_is_taken_again_once_it_grows(tmp_path: Path) -> None:
+    watch = {"path": "inbox", "after": "keep", "settle_seconds": 0, "patience_seconds": 0}
+    with running(tmp_path, watch=[watch]) as house:
+        write_part(house.inbox / "upload.jpg", 0, 1000)
+        wait_until(lambda: len(house.records()) == 1)
+        write_part(house.inbox / "upload.jpg", 1000)
+        wait_until(lambda: house.records()[-1]["status"] == "ok")
+        assert house.records()[0]["error"]["code"] == "truncated"
+
+
+def test_a_camera_that_leaves_out_the_end_marker_is_not_taken_for_an_upload(tmp_path: Path) -> None:
+    with running(tmp_path, watch=[{"path": "inbox", "patience_seconds": 1000}]) as house:
+        for number in range(3):
+            (house.inbox / f"{number}.jpg").write_bytes(DATA.rstrip(b"\0")[:-2])
+        wait_until(lambda: house.finished() == 3)
+        assert {record["status"] for record in house.records()} == {"ok"}
+
+
+def test_a_single_run_waits_for_no_upload_that_stands_still(tmp_path: Path) -> None:
+    house = House(tmp_path, {"watch": [{"path": "inbox", "settle_seconds": 0, "patience_seconds": 1000}]})
+    write_part(house.inbox / "upload.jpg", 0, 1000)
+    assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+    assert [record["error"]["code"] for record in house.records()] == ["truncated"]
 
 
 def test_an_upload_that_breaks_off_for_good_is_a_failure_after_the_patience(tmp_path: Path) -> None:
     watch = {"path": "inbox", "settle_seconds": 0.1, "patience_seconds": 0.5}
     with running(tmp_path, watch=[watch]) as house:
-        with (house.inbox / "upload.jpg").open("wb") as file:
-            file.write(DATA[:1000])
-            file.flush()
-            wait_until(lambda: house.counters()["postponed"] == 1)
+        (house.inbox / "upload.jpg").write_bytes(DATA[:1000])
         wait_until(lambda: len(house.records()) == 1)
         assert house.records()[0]["error"]["code"] == "truncated"

@@ -10,7 +10,7 @@ import pytest
 
 import hostile
 from brokers import wait_until
-from daemons import PHOTOS, House, dropsight, running
+from daemons import PHOTOS, SAMPLES, House, dropsight, running
 from disks import small_disk
 from dropsight import ImageInferenceRuntime
 from dropsight.crashpoints import VARIABLE
@@ -109,9 +109,19 @@ def test_a_camera_s_own_time_has_four_digits_of_a_year_or_is_none(captured: str)
         assert found is None or re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", found)
 
 
+BUILTIN = SAMPLES.parent / "models" / "builtin" / "efficientnet_lite0_int8.tflite"
+
+
+def model_without_numbers(root: Path) -> Path:
+    """As by a damaged model: with that of the config its temperature comes to 0, and 0 / 0 is no number."""
+    shutil.copy(BUILTIN, root / "model.tflite")
+    (root / "model.yaml").write_text("temperature: 1.0e-308\n")
+    return root / "model.tflite"
+
+
 def test_an_answer_that_is_no_number_is_a_model_error_and_the_next_start_is_sound(tmp_path: Path) -> None:
-    """Here by a temperature beyond reason, as by a damaged or overflowing model."""
-    house = House(tmp_path, {"inference": {"temperature": 1e-308}})
+    model = {"path": str(model_without_numbers(tmp_path))}
+    house = House(tmp_path, {"model": model, "inference": {"temperature": 1e-308}})
     shutil.copy(PHOTOS[0], house.inbox)
     once = ("run", "-c", str(house.config), "--once")
     assert dropsight(*once).returncode == 0
@@ -124,8 +134,9 @@ def test_an_answer_that_is_no_number_is_a_model_error_and_the_next_start_is_soun
     assert house.records()[1]["status"] == "ok"
 
 
-def test_a_batch_with_an_answer_that_is_no_number_has_an_error_in_its_place() -> None:
-    runtime = ImageInferenceRuntime(temperature=1e-308)
+def test_a_batch_with_an_answer_that_is_no_number_has_an_error_in_its_place(tmp_path: Path) -> None:
+    model = str(model_without_numbers(tmp_path))
+    runtime = ImageInferenceRuntime(model_path=model, temperature=1e-308)
     found = runtime.predict_batch([PHOTOS[0], PHOTOS[1]]).results
     assert [entry.error.code for entry in found if isinstance(entry, ImageFailure)] == ["model_error"] * 2
     with pytest.raises(ImageError, match="not a number"):

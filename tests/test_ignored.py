@@ -5,7 +5,7 @@ from pathlib import Path
 from brokers import wait_until
 from daemons import House, dropsight, running
 
-LINKED = "give what it leads to a watch of its own, with a camera"
+LINKED = "give what it leads to a watch of its own, with a camera, or set watch.follow_links"
 
 
 def fill(inbox: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from brokers import wait_until
-from daemons import House
+from daemons import House, command
 from test_closed_folders import OTHERS, UNPRIVILEGED
 from test_watch import SOON, drop, is_taken, mount, trouble
 from webs import ANY_PORT, address, ask
@@ -42,6 +42,21 @@ def test_an_inbox_on_a_disk_that_is_not_mounted_yet_is_waited_for_and_then_made_
     is_taken(drop(usb / "inbox"))
     wait_until(lambda: not trouble(house, "inbox"))
     wait_until(lambda: ask(address(house), "/readyz").status == 200)
+
+
+def test_check_says_what_run_waits_for_and_finds_no_fault_in_it(house: House) -> None:
+    check = [*UNPRIVILEGED, *command("check", "-c", str(house.config))]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    fault = f"watch.0.path: {house.root}/usb/inbox cannot be written: Permission denied"
+    said = f"{fault}; run waits for its disk to be mounted, or the right to be given"
+    lines = [line for line in done.stdout.splitlines() if line.split()[1] == "folders"]
+    assert f"warn  folders  {said}" in lines, done.stdout + done.stderr
+    assert lines[0].startswith(f"ok    folders  {house.inbox}; run makes ")
+    assert done.returncode == 0
+    (house.root / "usb" / "something").touch()
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert f"FAIL  folders  {fault}" in done.stdout.splitlines()
+    assert done.returncode == 2
 
 
 def test_a_single_run_does_not_wait_for_a_disk(house: House) -> None:

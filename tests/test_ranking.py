@@ -26,6 +26,14 @@ def test_softmax_of_large_logits_does_not_overflow() -> None:
     assert softmax(scores(1000, 1000)).tolist() == [[0.5, 0.5]]
 
 
+@pytest.mark.parametrize("activation", ["none", "softmax", "logistic"])
+def test_at_the_least_temperature_that_there_is_the_likeliest_class_has_all(activation: Activation) -> None:
+    """The limit of softmax(x / T) for T to 0; T itself is 0 in 32 bits."""
+    with np.errstate(over="ignore"):
+        found = probabilities(scores(0.75, 0.25), ending_in(activation), 1e-308)
+    assert found.tolist() == [[1.0, 0.0]]
+
+
 def test_logits_are_divided_by_the_temperature() -> None:
     found = probabilities(scores(2.0, 0.0), ending_in("none"), 2.0)
     assert found[0, 0] == pytest.approx(exp(1) / (exp(1) + 1))

@@ -113,7 +113,7 @@ class Floor:
         path = self.root / "a.jpg"
         path.write_bytes(content)
         self.backlog.hint(self.folder, str(path), closed=True)
-        self.workers.start(never_hurry=True)
+        self.workers.start(once=True)
         wait_until(lambda: bool(self.notes.put_in))
         self.backlog.stop()
         self.workers.finish()

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from brokers import free_port, mosquitto, wait_until
 from daemons import PHOTOS, ROOT, House, running
 from dropsight import installing
+from dropsight.service.ignored import MOST_KINDS
 from test_reload import hang_up, rewrite
 from torture import small_pictures
 from webs import ANY_PORT, address, ask, idle_client, idle_stream, is_up, stream
@@ -228,6 +229,27 @@ def test_the_metrics_are_read_by_prometheus_and_say_what_the_status_says(tmp_pat
     assert found["dropsight_camera_last_image_timestamp_seconds,camera=front"] >= newest - 60
     assert found["process_resident_memory_bytes"] > 2**20
     assert any(name.startswith("dropsight_model_info") and "quantization=int8" in name for name in found)
+
+
+def test_the_metrics_count_what_is_ignored_by_suffix_and_name_no_more_than_a_few(tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / "inbox" / f"{number % 3}").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "inbox" / f"{number % 3}" / f"a.x{number}").touch()
+    names = ("a.heic", "b.HEIC", "c.heic", "notes", "note")
+    for name in names:
+        (tmp_path / "inbox" / name).touch()
+    with running(tmp_path, web=ANY_PORT) as house:
+        url = address(house)
+        wait_until(lambda: metrics(url)["dropsight_ignored_files,suffix=no suffix"] == 2)
+        found = {name: value for name, value in metrics(url).items() if "ignored_files" in name}
+        assert found["dropsight_ignored_files,suffix=.heic"] == 3
+        assert found["dropsight_ignored_files,suffix=hidden"] == 0
+        assert sum(found.values()) == 30 + len(names)
+        assert len(found) <= MOST_KINDS + 2  # others, hidden
+        for name in names[:3]:
+            (house.inbox / name).unlink()
+        house.ask("rescan")
+        wait_until(lambda: "dropsight_ignored_files,suffix=.heic" not in metrics(url))
 
 
 @pytest.mark.slow

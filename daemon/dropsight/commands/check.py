@@ -92,15 +92,23 @@ class _Check:
             self._code = max(self._code, error.exit_code)
 
     def _folders(self) -> None:
-        missing = try_folders(self._config)
+        missing, awaited = try_folders(self._config)
         inboxes = [watch.path for watch in self._config.watch]
         made = [str(path) for path in missing if path not in inboxes]
-        told = ", ".join(map(str, inboxes))
-        _say("ok", "folders", f"{told}; run makes {', '.join(made)}" if made else told)
+        told = [", ".join(there)] if (there := [str(path) for path in inboxes if path not in awaited]) else []
+        told += [f"run makes {', '.join(made)}"] if made else []
+        if told:
+            _say("ok", "folders", "; ".join(told))
         for text in passed_by(self._config):
             _say("ok", "folders", text)
-        for text in ignored(self._config).lines():
+        found = ignored(self._config)
+        for text in found.lines_of_links():
+            _say("ok", "folders", text)
+        for text in found.lines():
             _say("warn", "folders", text)
+        for fault in awaited.values():
+            text = "run waits for its disk to be mounted, or the right to be given"
+            _say("warn", "folders", f"{fault}; {text}")
         for inbox in inboxes:
             if inbox in missing:
                 _say("warn", "folders", f"{inbox} is not there: run makes it ({missing[inbox]})")

@@ -42,6 +42,7 @@ def _lines(status: Status) -> Iterator[str]:
     yield from (f"fallback   because {reason}" for reason in model.instead_of)
     yield f"images     {counters.done} done, {counters.failed} failed, {counters.waiting} waiting"
     yield f"folders    {_lying(stats.folders)}"
+    yield from (f"linked     {line}" for line in stats.folders.ignored.lines_of_links())
     yield from (f"ignored    {line}" for line in stats.folders.ignored.lines())
     yield f"speed      {speed.window:.2f} images/s of late, {speed.since_start:.2f} since the start"
     yield f"queues     {', '.join(f'{name} {depth}' for name, depth in stats.queues.items())}"

@@ -54,6 +54,7 @@ class Watch(Struct, frozen=True):
         | None
     ) = None
     recursive: bool = True
+    follow_links: bool = False
     patterns: Annotated[
         tuple[str, ...], Meta(min_length=1, description='a list of file patterns such as ["*.jpg"]')
     ] = ("*.jpg", "*.jpeg", "*.png", "*.webp", "*.bmp", "*.tif", "*.tiff")

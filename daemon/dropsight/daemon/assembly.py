@@ -177,7 +177,7 @@ class Daemon:
         )
         recorder = start("recorder", self._recorder.run)
         followers = [self._supervision.start(name, each.run) for name, each in self._followers.items()]
-        self._workers.start(never_hurry=once)
+        self._workers.start(once=once)
         self._control.start(self._supervision)
         self._progress = Progress(self._backlog, self._sources, self._workers, self._recorder)
         watchdog = Watchdog(self._progress.hung)

@@ -12,11 +12,12 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from dropsight.config import Config
+from dropsight.config import Config, Watch
 from dropsight.errors import ConfigError, StoreError, is_passing, reason
 from dropsight.names import as_text
-from dropsight.service.dropfolder import DropFolder, inode
+from dropsight.service.dropfolder import DropFolder
 from dropsight.service.ignored import Ignored, Tally, together
+from dropsight.service.links import inode
 
 log = logging.getLogger(__name__)
 
@@ -50,21 +51,28 @@ def open_folders(config: Config) -> tuple[list[DropFolder], Awaited]:
     """
     needed = list(_needed(config))
     missing = _missing(needed)
-    faults = {folder: fault for folder in needed if (fault := _fault(folder, _make_and_try))}
-    inboxes = {watch.path for watch in config.watch}
-    late = [
-        folder
-        for folder, (_, error) in faults.items()
-        if folder.is_of_watch and (_may_come(folder, error) or not inboxes.isdisjoint(folder.path.parents))
-    ]
-    _refuse(fault for folder, fault in faults.items() if folder not in late)
+    late = _late(config, _make_and_try)
     if made := [f"{path} ({key})" for path, key in missing.items() if os.path.lexists(path)]:
         log.info("made the folders that were not there: %s", ", ".join(made))
-    for folder in late:
-        log.warning("%s; waiting for its disk to be mounted, or the right to be given", faults[folder][0])
+    for fault in late.values():
+        log.warning("%s; waiting for its disk to be mounted, or the right to be given", fault)
     for text in passed_by(config):
         log.info("%s", text)
+    inboxes = {watch.path for watch in config.watch}
     return _opened(config), Awaited(folder for folder in late if folder.path in inboxes)
+
+
+def _late(config: Config, trial: Callable[["_Needed"], None]) -> dict["_Needed", str]:
+    """Return what is waited for, each with its fault; raises as `open_folders` for all else."""
+    faults = {folder: fault for folder in _needed(config) if (fault := _fault(folder, trial))}
+    inboxes = {watch.path for watch in config.watch}
+    late = {
+        folder: text
+        for folder, (text, error) in faults.items()
+        if folder.is_of_watch and (_may_come(folder, error) or not inboxes.isdisjoint(folder.path.parents))
+    }
+    _refuse(fault for folder, fault in faults.items() if folder not in late)
+    return late
 
 
 def _may_come(folder: "_Needed", error: OSError) -> bool:
@@ -80,12 +88,20 @@ def _may_come(folder: "_Needed", error: OSError) -> bool:
         return False
 
 
-def try_folders(config: Config) -> Mapping[Path, str]:
-    """As `open_folders`, but make nothing; return what it would make, with the keys."""
-    needed = list(_needed(config))
-    _refuse(fault for folder in needed if (fault := _fault(folder, _try)))
+class Tried(NamedTuple):
+    """What `run` would make, with the keys; and what it would wait for, with the faults."""
+
+    missing: Mapping[Path, str]
+    awaited: Mapping[Path, str]
+
+
+def try_folders(config: Config) -> Tried:
+    """As `open_folders`, but make nothing."""
+    late = _late(config, _try)
     _refuse(fault for key, path in _files(config) if (fault := _fault(_Needed(key, path, True), _try_file)))
-    return _missing(needed)
+    awaited = {folder.path: fault for folder, fault in late.items()}
+    missing = _missing(_needed(config))
+    return Tried({path: key for path, key in missing.items() if path not in awaited}, awaited)
 
 
 def passed_by(config: Config) -> list[str]:
@@ -113,8 +129,16 @@ def ignored(config: Config) -> Ignored:
 
 
 def _opened(config: Config) -> list[DropFolder]:
-    ours = (config.log.path.parent, config.store.path.parent)
-    return [DropFolder.open(watch, ours=ours) for watch in config.watch]
+    return [DropFolder.open(watch, ours=list(_ours(config, watch))) for watch in config.watch]
+
+
+def _ours(config: Config, watch: Watch) -> Iterator[Path]:
+    """Folders that are not this inbox's, by whatever name they are met in it."""
+    yield from (config.log.path.parent, config.store.path.parent)
+    if watch.follow_links:
+        for other in config.watch:
+            if other is not watch:
+                yield from (other.path, other.processed, other.failed)
 
 
 def _refuse_overlaps(folders: Sequence[DropFolder]) -> None:

@@ -25,11 +25,12 @@ def probabilities(scores: Scores, spec: ModelSpec, temperature: float) -> Probab
         scores = np.concatenate([1 - scores, scores], axis=1)
     if spec.activation != "none" and product == 1:
         return scores
-    logits = logits_of(scores, spec) / product
+    logits = logits_of(scores, spec)
     if spec.activation == "logistic":
-        likelihoods: Probabilities = (1 / (1 + np.exp(-logits))).astype(np.float32)
+        odds = np.exp(-logits.astype(np.float64) / product)
+        likelihoods: Probabilities = (1 / (1 + odds)).astype(np.float32)
         return likelihoods
-    return softmax(logits)
+    return softmax(logits, product)
 
 
 def logits_of(scores: Scores, spec: ModelSpec) -> NDArray[np.floating]:
@@ -55,9 +56,10 @@ def _zeros(scores: Scores, scale: float) -> NDArray[np.float32]:
     return bounded
 
 
-def softmax(logits: NDArray[np.floating]) -> Probabilities:
-    """exp(x) / sum exp(x) along the last axis, shifted so that it cannot overflow."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> Probabilities:
+    """exp(x / T) / sum exp(x / T) along the last axis, shifted first: so the largest is 0, whatever T is."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    powers = np.exp(shifted.astype(np.float64) / temperature)
     normalised: Probabilities = (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
     return normalised
 

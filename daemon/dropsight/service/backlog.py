@@ -61,14 +61,15 @@ class Backlog:
         self._work = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
 
-    def hint(self, folder: DropFolder, path: str, *, closed: bool) -> bool:
+    def hint(self, folder: DropFolder, path: str, *, closed: bool, renamed: bool = False) -> bool:
         """Something happened to this path. Never blocks; False when something had to stay outside."""
         with self._lock:
             known = self._known.get(path)
             if known is None:
-                candidate = Candidate(folder, path, closed=closed, ready_at=time.monotonic())
+                candidate = Candidate(folder, path, closed=closed, renamed=renamed, ready_at=time.monotonic())
                 candidate.since = candidate.ready_at
                 return self._add(candidate) or self._add_instead(candidate)
+            known.renamed = renamed
             if known.place in {"in_hand", "aside"}:
                 known.again, known.closed_again = True, known.closed_again or closed
             elif known.place == "postponed":
@@ -379,5 +380,6 @@ class Backlog:
             if not self._aside[candidate.line]:
                 del self._aside[candidate.line]
         if again or candidate.again:  # or heard of since it was looked for
-            self.hint(candidate.folder, candidate.path, closed=candidate.closed_again)
+            closed, renamed = candidate.closed_again, candidate.renamed
+            self.hint(candidate.folder, candidate.path, closed=closed, renamed=renamed)
         self._tell_of_room()

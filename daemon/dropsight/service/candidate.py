@@ -30,6 +30,11 @@ class Candidate:
     signature: Signature | None = None
     grew: bool = False
     """Whether it was seen to be written to: an upload, which may break off and be gone on with."""
+    renamed: bool = False
+    """Whether its last sign was a rename into its place, as of those who have finished."""
+    broken_off: Signature | None = None
+    """As it was when it was found to be a part of an upload, which may be gone on with `patient_until`."""
+    patient_until: float = 0.0
     still_since: float = 0.0
     since: float = 0.0
     digest: bytes | None = None

@@ -19,7 +19,13 @@ from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inhand import InHand
 from dropsight.service.keeping import digest_of
 from dropsight.service.mishaps import Mishaps, drop_of, refusal
-from dropsight.service.readiness import seconds_of_patience, seconds_to_wait, seconds_young, still_seconds
+from dropsight.service.readiness import (
+    seconds_to_next_part,
+    seconds_to_wait,
+    seconds_young,
+    still_seconds,
+    wait_for_next_part,
+)
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished
 from dropsight.service.scheduling import keep_the_core
@@ -38,6 +44,7 @@ class Line:
     """What all decode workers have in common: `max_age` is in seconds, `hand_over` waits for room."""
 
     in_force: Callable[[], tuple[Engine, Plan]]
+    once: Callable[[], bool]
     hand_over: Callable[[Work], None]
     max_age: float | None
     backlog: Backlog
@@ -58,7 +65,7 @@ class Decoder:
     def __init__(self, slot: int, line: Line) -> None:
         self.name = f"decode-{slot}"
         self._slot, self._max_age = slot, line.max_age
-        self._in_force, self._hand_over = line.in_force, line.hand_over
+        self._in_force, self._hand_over, self._once = line.in_force, line.hand_over, line.once
         self._backlog, self._recorder, self._in_hand = line.backlog, line.recorder, line.in_hand
         self._refusals = line.recorder.refusals
         self._heartbeats, self._ask, self._mishaps = line.heartbeats, line.questions, line.mishaps
@@ -131,7 +138,8 @@ class Decoder:
 
     def _examine_open(self, candidate: Candidate, file: ImageFile) -> Examined | None:
         self._refusals.opened(candidate.path)
-        if wait := seconds_to_wait(candidate, file.fd, file.stat, self._ask.age_of):
+        wait = seconds_to_wait(candidate, file.fd, file.stat, self._ask.age_of)
+        if wait := wait or seconds_to_next_part(candidate):
             self._backlog.postpone(candidate, seconds=wait)
             return None
         candidate.digest = None
@@ -214,7 +222,8 @@ class Decoder:
         self, candidate: Candidate, drop: Drop, error: ImageError, plan: Plan, *, young: float
     ) -> None:
         # What was touched just before it was read may be half of what is to come.
-        if (young := max(young, seconds_of_patience(candidate, error))) > 0:
+        wait = wait_for_next_part(candidate, drop.stat, self._ask.age_of, error, once=self._once())
+        if (young := max(young, wait)) > 0:
             self._backlog.postpone(candidate, seconds=young)
         else:
             self._fail(candidate, drop, error, plan)

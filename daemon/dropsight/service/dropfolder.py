@@ -15,6 +15,7 @@ from dropsight.images.opening import ImageFile, open_image
 from dropsight.names import as_text
 from dropsight.service.beneath import Top, open_folder
 from dropsight.service.ignored import Tally
+from dropsight.service.links import Links, Round
 from dropsight.service.naming import Naming, is_date, naming
 
 # Below a watched folder; a camera's dates take three or four.
@@ -32,6 +33,7 @@ class DropFolder:
     failed: Top
     settings: Watch
     excluded: tuple[str, ...]
+    links: Links
     _ours: tuple[str, ...] = field(repr=False)
     _naming: Naming = field(repr=False)
     _name_pattern: re.Pattern[str] = field(repr=False)
@@ -46,7 +48,7 @@ class DropFolder:
         below = tuple(root + path[len(inbox.true) :] for path in mine if path.startswith(inbox.true + os.sep))
         places = inbox.below(settings.processed), inbox.below(settings.failed)
         patterns = _any_of(settings.patterns), _any_of((".*", *settings.ignore))
-        return cls(inbox, *places, settings, below, mine, naming(settings.camera), *patterns)
+        return cls(inbox, *places, settings, below, Links(inbox), mine, naming(settings.camera), *patterns)
 
     @property
     def root(self) -> str:
@@ -59,7 +61,7 @@ class DropFolder:
         Raises FileNotFoundError where the folder is gone, or no folder any more, OSError where it is closed.
         """
         try:
-            fd = open_folder(self.inbox.true + os.path.dirname(path)[len(self.root) :])
+            fd = open_folder(self.links.true(os.path.dirname(path)))
         except NotADirectoryError as error:
             raise FileNotFoundError(*error.args) from error
         try:
@@ -91,7 +93,8 @@ class DropFolder:
             named = os.path.join(os.path.dirname(path), os.readlink(path))
         except OSError:  # gone, or another thing by now
             return False
-        return os.path.normpath(named).startswith((self.root + os.sep, self.inbox.true + os.sep))
+        here = (self.root, self.inbox.true, *self.links.places.values())
+        return os.path.normpath(named).startswith(tuple(folder + os.sep for folder in here))
 
     def wants(self, path: str) -> bool:
         """Whether this path, by its name and place alone, is an image to take.
@@ -144,7 +147,7 @@ class DropFolder:
         while pending:
             try:
                 with os.scandir(pending.pop()) as entries:
-                    folders = [each.path for each in entries if each.is_dir(follow_symlinks=False)]
+                    folders = [each.path for each in entries if self._is_folder(each)]
             except OSError:
                 continue
             for path in filter(self.reaches, folders):
@@ -153,6 +156,9 @@ class DropFolder:
                 else:
                     found.add(as_text(self.camera(os.path.join(path, ""))))
         return found
+
+    def _is_folder(self, entry: os.DirEntry[str]) -> bool:
+        return entry.is_dir(follow_symlinks=False) or entry.path in self.links.places
 
     def images(self) -> Iterator[str]:
         return (entry.path for entry in self.entries())
@@ -164,17 +170,17 @@ class DropFolder:
         told: Callable[[str, OSError | None], None] = lambda *_: None,
         tally: Tally | None = None,
     ) -> Iterator[os.DirEntry[str]]:
-        """Walk the images at or below `start` lazily; symbolic links to folders are not followed.
+        """Walk the images at or below `start` lazily; links to folders are followed as `follow_links` says.
 
         Folders that vanish on the way are skipped; one that cannot be read raises OSError at the root only.
         Of each, `told` hears whether it could be read; what is passed by is counted by `tally`.
         """
         with self.inbox.inside():
             pending = [start or self.root]
-        ours = set(filter(None, map(inode, self._ours)))
-        while pending:
-            folder = pending.pop()
-            if ours and inode(folder) in ours:  # mounted here once more
+        links = self.links if self.settings.follow_links else None
+        walk = Round(links, self._ours, whole=start is None)
+        while folder := pending.pop() if pending else walk.next_link(tally):
+            if not walk.enters(folder, tally):
                 continue
             if not self.reaches(folder):
                 self._pass_by(folder, told, tally)
@@ -182,11 +188,13 @@ class DropFolder:
             try:
                 with os.scandir(folder) as entries:
                     told(folder, None)
-                    yield from self._sort(entries, pending, tally)
+                    yield from self._sort(entries, pending, walk, tally)
             except OSError as error:
                 if folder == self.root:
                     raise
                 told(folder, error)
+        for path in walk.end():
+            told(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
 
     def _pass_by(self, folder: str, told: Callable[[str, OSError | None], None], tally: Tally | None) -> None:
         if self.is_beyond(folder):
@@ -195,28 +203,16 @@ class DropFolder:
             tally.folder(folder)
 
     def _sort(
-        self, entries: Iterable[os.DirEntry[str]], pending: list[str], tally: Tally | None
+        self, entries: Iterable[os.DirEntry[str]], pending: list[str], walk: Round, tally: Tally | None
     ) -> Iterator[os.DirEntry[str]]:
-        """Yield the images; have folders wait for their turn."""
+        """Yield the images; have folders, and links to some, wait for their turn."""
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 pending.append(entry.path)
             elif self.names_image(entry.name):
                 yield entry
-            elif tally:
+            elif not walk.waits(entry) and tally:
                 tally.file(entry)
-
-
-def inode(path: str) -> tuple[int, int] | None:
-    """Return device and inode, which tell whether two paths name the same; None where nothing is there.
-
-    Of a link, its own: who puts one where a folder of ours was is not to have others taken for it.
-    """
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:

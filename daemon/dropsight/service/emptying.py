@@ -18,11 +18,12 @@ def remove_empty(folder: DropFolder, clock: Clock) -> int:
     """
     if folder.settings.after == "keep":
         return 0
-    places = {folder.inbox, folder.processed, folder.failed}
-    return sum(_remove_in(place, clock, reaches=folder) for place in places)
+    links = set(folder.links.tops())
+    places = {folder.inbox, folder.processed, folder.failed, *links}
+    return sum(_remove_in(place, clock, reaches=folder, is_camera=place in links) for place in places)
 
 
-def _remove_in(place: Top, clock: Clock, *, reaches: DropFolder) -> int:
+def _remove_in(place: Top, clock: Clock, *, reaches: DropFolder, is_camera: bool) -> int:
     found: list[tuple[str, float]] = []
     pending = [""]
     while pending:
@@ -30,9 +31,9 @@ def _remove_in(place: Top, clock: Clock, *, reaches: DropFolder) -> int:
         for name, changed in _folders_in(place, inner):
             below = os.path.join(inner, name)
             path = os.path.join(place.path, below)
-            if place is not reaches.inbox or reaches.reaches(path):
+            if place in (reaches.processed, reaches.failed) or reaches.reaches(path):
                 pending.append(below)
-                if inner:
+                if inner or is_camera:
                     found.append((below, changed))
     # The deepest first, and each by its age before what was in it went.
     old = (name for name, changed in reversed(found) if clock.age_seconds(changed) > EMPTY_SECONDS)

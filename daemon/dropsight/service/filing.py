@@ -61,7 +61,13 @@ def file_away(filing: Filing) -> None:
     failed = not isinstance(filing.record, Result)
     try:
         with folder.folder_of(filing.path) as fd:
-            original = Original.find(fd, filing.path, filing.identity, filing.record.id, root=folder.root)
+            original = Original.find(
+                fd,
+                filing.path,
+                filing.identity,
+                filing.record.id,
+                root=folder.links.true(os.path.dirname(filing.path)),
+            )
             if original is None:
                 return
             if failed or settings.after == "move":

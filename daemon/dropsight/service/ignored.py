@@ -14,11 +14,16 @@ LONGEST_SUFFIX = 12
 
 
 class Ignored(msgspec.Struct, frozen=True):
-    """As of the last walk: files by suffix, folders that are passed by, by name; and links to folders."""
+    """As of the last walk: files by suffix, folders that are passed by, by name; and links to folders.
+
+    `linked` are those that nobody asked to be looked into, `unfollowed` say why each is not nevertheless.
+    """
 
     files: Mapping[str, int] = {}
     folders: Mapping[str, int] = {}
     linked: Sequence[str] = ()
+    followed: Mapping[str, str] = {}
+    unfollowed: Mapping[str, str] = {}
 
     def lines(self) -> Iterator[str]:
         """Say it, a line a kind."""
@@ -28,8 +33,15 @@ class Ignored(msgspec.Struct, frozen=True):
         if self.folders:
             yield f"folders passed by, hidden or by watch.ignore: {_named(self.folders)}"
         for path in self.linked:
-            way_out = "give what it leads to a watch of its own, with a camera"
+            way_out = "give what it leads to a watch of its own, with a camera, or set watch.follow_links"
             yield f"{path} is a link to a folder, which is not looked into: {way_out}"
+        for path, why in self.unfollowed.items():
+            yield f"{path} is a link to a folder, which is not looked into: {why}"
+
+    def lines_of_links(self) -> Iterator[str]:
+        """Say which links are followed, a line each."""
+        for path, place in self.followed.items():
+            yield f"{path} is a link to {place}, which is looked into"
 
 
 class Tally:
@@ -39,6 +51,8 @@ class Tally:
         self._files: Counter[str] = Counter()
         self._folders: Counter[str] = Counter()
         self._linked: list[str] = []
+        self._followed: dict[str, str] = {}
+        self._unfollowed: dict[str, str] = {}
 
     def file(self, entry: os.DirEntry[str]) -> None:
         """Count what is not taken for its name."""
@@ -55,8 +69,18 @@ class Tally:
         """Count a folder that is not looked into."""
         _count(self._folders, as_text(os.path.basename(path)))
 
+    def followed(self, path: str, place: str) -> None:
+        """Note a link that is looked into."""
+        _keep(self._followed, path, place)
+
+    def unfollowed(self, path: str, why: str) -> None:
+        """Note a link that is not, though others are."""
+        self._followed.pop(as_text(path), None)
+        _keep(self._unfollowed, path, why)
+
     def ignored(self) -> Ignored:
-        return Ignored(dict(self._files), dict(self._folders), self._linked)
+        files, folders = dict(self._files), dict(self._folders)
+        return Ignored(files, folders, self._linked, self._followed, self._unfollowed)
 
 
 def together(parts: Iterable[Ignored]) -> Ignored:
@@ -64,11 +88,27 @@ def together(parts: Iterable[Ignored]) -> Ignored:
     files: Counter[str] = Counter()
     folders: Counter[str] = Counter()
     linked: list[str] = []
+    followed: dict[str, str] = {}
+    unfollowed: dict[str, str] = {}
     for part in parts:
         files.update(part.files)
         folders.update(part.folders)
         linked += part.linked
-    return Ignored(dict(files.most_common()), dict(folders.most_common()), linked)
+        followed.update(part.followed)
+        unfollowed.update(part.unfollowed)
+    return Ignored(_most(files), _most(folders), linked[:MOST_LINKS], followed, unfollowed)
+
+
+def _keep(known: dict[str, str], path: str, text: str) -> None:
+    if len(known) < MOST_LINKS:
+        known[as_text(path)] = as_text(text)
+
+
+def _most(counts: Counter[str]) -> Mapping[str, int]:
+    """The most frequent first; what is beyond them is one."""
+    ranked = counts.most_common()
+    rest = Counter({OTHERS: sum(count for _, count in ranked[MOST_KINDS:])})
+    return dict((Counter(dict(ranked[:MOST_KINDS])) + rest).most_common())
 
 
 def _count(counts: Counter[str], name: str) -> None:

@@ -66,8 +66,27 @@ def seconds_young(candidate: Candidate, stat: os.stat_result, age_of: Age) -> fl
     return max(candidate.folder.settings.settle_seconds - still_seconds(candidate, stat, age_of), 0.0)
 
 
-def seconds_of_patience(candidate: Candidate, error: ImageError) -> float:
-    """Return for how long an upload that has broken off may yet be gone on with."""
-    if not candidate.grew or error.code not in {"truncated", "empty"}:
+def seconds_to_next_part(candidate: Candidate) -> float:
+    """Return 0 but for an upload that has broken off and has not changed since; then when to look again."""
+    if candidate.broken_off != candidate.signature:
         return 0.0
-    return candidate.folder.settings.patience_seconds - (time.monotonic() - candidate.still_since)
+    left = candidate.patient_until - time.monotonic()
+    return max(min(left, candidate.folder.settings.poll_seconds), 0.0)
+
+
+def wait_for_next_part(
+    candidate: Candidate, stat: os.stat_result, age_of: Age, error: ImageError, *, once: bool
+) -> float:
+    """As `seconds_to_next_part`, of a file that has just been found not to be whole.
+
+    Nothing is waited for that was renamed into its place, nor, where this is to be over `once` all is done,
+    for what was not seen to grow.
+    """
+    is_upload = candidate.grew or (error.code == "truncated" and not (candidate.renamed or once))
+    if not is_upload or error.code not in {"truncated", "empty"}:
+        return 0.0
+    seen_still = time.monotonic() - candidate.still_since
+    still = seen_still if candidate.grew else still_seconds(candidate, stat, age_of)
+    candidate.broken_off = candidate.signature
+    candidate.patient_until = time.monotonic() + candidate.folder.settings.patience_seconds - still
+    return seconds_to_next_part(candidate)

@@ -14,6 +14,7 @@ from watchdog.events import (
     DirCreatedEvent,
     FileClosedEvent,
     FileCreatedEvent,
+    FileMovedEvent,
     FileSystemEvent,
     FileSystemEventHandler,
 )
@@ -31,6 +32,8 @@ from dropsight.service.inotify import Event, Inotify
 log = logging.getLogger(__name__)
 
 _LIMITS = Path("/proc/sys/fs/inotify")
+# Closed folders are told of elsewhere, and of network shares nobody expects events.
+_EXPECTED = {errno.EACCES, errno.EREMOTE}
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
@@ -121,7 +124,7 @@ class Watcher:
             if self._inotify is None:
                 return
             try:
-                watch = self._inotify.add(self._folder.inbox.true + path[len(self._folder.root) :])
+                watch = self._inotify.add(self._place_of(path))
             except OSError as error:
                 self.missed(path, error)
                 return
@@ -139,8 +142,18 @@ class Watcher:
         with self._lock:
             if error.errno in _GONE and path != self._folder.root:
                 self._unheard.pop(path, None)
+                self._lose(self._below(path) if path in self._watches else [])
             else:
                 self._unheard[path] = error.errno or errno.EIO
+
+    def _place_of(self, path: str) -> str:
+        """Raises OSError for what lies behind a link on a network share, which has no events."""
+        links = self._folder.links
+        linked = next((link for link in links.places if f"{path}/".startswith(link + "/")), None)
+        kind = self._folder.settings.observer
+        if linked and kind == "auto" and file_systems(links.places[linked]) & REMOTE:
+            raise OSError(errno.EREMOTE, os.strerror(errno.EREMOTE))
+        return links.true(path)
 
     def unheard(self) -> list[str]:
         """Return the topmost folders of which nothing is heard."""
@@ -159,12 +172,13 @@ class Watcher:
             return f"{text} ({self._refused.strerror}): {_raise('max_user_instances')}"
         with self._lock:
             missed = [number for path, number in self._unheard.items() if path != self._folder.root]
+            missed = [number for number in missed if number not in _EXPECTED]
             known = len(self._watches) + len(self._unheard)
             full = list(self._unheard.values()).count(errno.ENOSPC)
         if full:
             text = f"{full} of {known} folders in {root} are looked at every {pause}"
             return f"{text}, as there are no more inotify watches: {_raise('max_user_watches')}"
-        if others := [number for number in missed if number != errno.EACCES]:
+        if others := missed:
             why = os.strerror(others[0])
             return f"{len(others)} of {known} folders in {root} cannot be watched and are tried again: {why}"
         return None
@@ -178,15 +192,19 @@ class Watcher:
                 (mounts, select.POLLPRI),
             ):
                 waits.register(fd, kind)
-            about = mounts_about(self._folder.inbox.true)
+            about = self._mounts()
             while self._wake not in (ready := dict(waits.poll())):
                 crashpoints.reach("in_events")
                 for event in heard.read():
                     self._take(event, tell)
                 if mounts.fileno() in ready:
-                    before, about = about, mounts_about(self._folder.inbox.true)
+                    before, about = about, self._mounts()
                     if about != before:
                         self._rescans.rescan()
+
+    def _mounts(self) -> frozenset[bytes]:
+        folders = (self._folder.inbox.true, *self._folder.links.places.values())
+        return frozenset().union(*map(mounts_about, folders))
 
     def _take(self, event: Event, tell: Callable[[FileSystemEvent], None]) -> None:
         with self._lock:
@@ -200,11 +218,13 @@ class Watcher:
         elif event.mask & inotify.MOVE_SELF:
             # What is below it has another path now, too.
             with self._lock:
-                moved = [path for path in self._watches if path == folder or path.startswith(folder + os.sep)]
-            self._lose(moved)
+                self._lose(self._below(folder))
             self._rescans.look_into(self._folder, folder)
         else:
             tell(_event_of(os.path.join(folder, event.name), event.mask))
+
+    def _below(self, folder: str) -> list[str]:
+        return [path for path in self._watches if path == folder or path.startswith(folder + os.sep)]
 
     def _lose(self, paths: Iterable[str]) -> None:
         with self._lock:
@@ -273,18 +293,22 @@ class _Hints(FileSystemEventHandler):
                 self._rescans.rescan()
 
     def _take(self, event: FileSystemEvent) -> None:
-        path = os.fsdecode(event.src_path)
+        path = os.fsdecode(event.dest_path or event.src_path)
         if event.is_directory:
             self._rescans.look_into(self._folder, path)
         elif self._folder.wants(path):
-            closed = isinstance(event, FileClosedEvent)
-            if not self._backlog.hint(self._folder, path, closed=closed):
+            closed, renamed = isinstance(event, FileClosedEvent), isinstance(event, FileMovedEvent)
+            if not self._backlog.hint(self._folder, path, closed=closed, renamed=renamed):
                 self._rescans.rescan()
+        elif self._folder.settings.follow_links and os.path.islink(path):
+            self._rescans.rescan()
 
 
 def _event_of(path: str, mask: int) -> FileSystemEvent:
     if mask & inotify.ISDIR:
         return DirCreatedEvent(path)
+    if mask & inotify.MOVED_TO:
+        return FileMovedEvent("", path)
     return FileClosedEvent(path) if mask & inotify.CLOSE_WRITE else FileCreatedEvent(path)
 
 

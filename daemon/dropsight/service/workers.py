@@ -41,7 +41,7 @@ class Workers:
         supervision: Supervision,
     ) -> None:
         self._settings, self._backlog, self._recorder = queue_settings, backlog, recorder
-        self._never_hurry = False
+        self._once = False
         self.heartbeats = Heartbeats()
         self.swap(engine)
         self._in_hand, self._explains = in_hand, questions.explains
@@ -52,6 +52,7 @@ class Workers:
             self._room.put(None)
         line = Line(
             in_force=self._in_force,
+            once=lambda: self._once,
             hand_over=self._hand_over,
             max_age=queue_settings.max_age,
             backlog=backlog,
@@ -74,9 +75,9 @@ class Workers:
     def engine(self) -> Engine:
         return self._engine
 
-    def start(self, *, never_hurry: bool) -> None:
-        """Begin; `never_hurry` keeps test-time augmentation however much waits."""
-        self._never_hurry = never_hurry
+    def start(self, *, once: bool) -> None:
+        """Begin; `once` all is done it is over: then test-time augmentation stays however much waits."""
+        self._once = once
         begin = partial(self._supervision.start, daemon=False)
         decoders = len(self._bodies)
         self._interpreters = [
@@ -98,7 +99,7 @@ class Workers:
             interpreter.join()
 
     def _in_force(self) -> tuple[Engine, Plan]:
-        hurry = not (self._settings.tta_when_behind or self._never_hurry)
+        hurry = not (self._settings.tta_when_behind or self._once)
         engine = self._engine
         if hurry and len(engine.plan.inference.tta) > 1 and self._backlog.depth() >= HURRY_DEPTH:
             return engine, engine.hurried

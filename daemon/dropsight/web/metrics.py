@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from dropsight.errors import ErrorCode
 from dropsight.service.cameras import KINDS
+from dropsight.service.ignored import HIDDEN, NO_SUFFIX, OTHERS
 from dropsight.service.latency import Distribution
 from dropsight.service.stats import Snapshot
 from dropsight.service.troubles import PARTS
@@ -56,6 +57,7 @@ class _Figures(Collector):
         yield from _of_latency(self._overviews.sources.distributions())
         yield from _of_queues(seen.status.stats)
         yield from _of_sources(seen.status)
+        yield from _of_folders(seen.status.stats)
         yield from _of_broker(seen.status)
         yield from _of_model(seen.status)
         yield from _of_cameras(seen, self._overviews.sources.cameras())
@@ -108,6 +110,12 @@ def _of_sources(status: Status) -> Iterator[Metric]:
         for reason, count in source.refused.items():
             family.add_metric([source.name, reason], count)
     yield family
+
+
+def _of_folders(stats: Snapshot) -> Iterator[Metric]:
+    files = _from_zero((HIDDEN, NO_SUFFIX, OTHERS), stats.folders.ignored.files)
+    text = "Files in the inboxes that are not taken, as their names fit no pattern, by suffix."
+    yield _gauges("ignored_files", text, files, "suffix")
 
 
 def _of_broker(status: Status) -> Iterator[Metric]:

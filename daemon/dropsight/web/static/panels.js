@@ -174,9 +174,11 @@ function showSystem({ status, streams }) {
     ["Version", status.version],
     ["Dashboards", count(streams)],
   ];
-  const { files = {}, linked = [] } = stats.folders.ignored ?? {};
+  const { files = {}, linked = [], followed = {}, unfollowed = {} } = stats.folders.ignored ?? {};
   const ignored = Object.entries(files).map(([kind, number]) => `${kind} ${count(number)}`);
-  ignored.push(...linked.map((path) => `${path} (a link to a folder)`));
+  ignored.push(...[...linked, ...Object.keys(unfollowed)].map((path) => `${path} (a link to a folder)`));
+  const links = Object.entries(followed).map(([path, place]) => `${path}: ${place}`);
+  if (links.length) facts.push(["Linked", links.join(", ")]);
   if (ignored.length) facts.push(["Ignored", ignored.join(", ")]);
   if (model.instead_of.length) facts.splice(1, 0, ["Fallback", model.instead_of.join("; ")]);
   reconcile(byId("system").querySelector("dl"), facts.flatMap(([name, value]) => [["dt", name, name], ["dd", name, value]]), {
