@@ -1,11 +1,12 @@
 """Folders that cameras make by the day or the minute do not stay for ever."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from brokers import wait_until
-from daemons import House
+from daemons import PHOTOS, House, running
 
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
@@ -20,6 +21,25 @@ def made(top: Path, *folders: str) -> list[Path]:
     for path in paths:
         path.mkdir(parents=True)
     return paths
+
+
+def test_date_folders_go_at_once_where_the_camera_has_moved_on_to_a_later_one(tmp_path: Path) -> None:
+    """Those of a camera by the minute would take 1,440 watches a day; its clock may still go back."""
+    with running(tmp_path, watch=[{"path": "inbox", "after": "delete"}]) as house:
+        day, (ahead,) = house.inbox / "front" / "2026-11-27", made(house.inbox, "front/2026-11-27/14/00")
+        for number, minute in enumerate(("12/58", "12/59", "13/00", "13/01", "12/30", "12/31")):
+            (day / minute).mkdir(parents=True, exist_ok=True)
+            shutil.copy(PHOTOS[0], day / minute)
+            wait_until(lambda number=number: house.finished() == number + 1)  # type: ignore[misc]
+            wait_until(lambda: not house.waiting())
+        (other := house.inbox / "back" / "images").mkdir(parents=True)
+        shutil.copy(PHOTOS[0], other)
+        wait_until(lambda: house.finished() == 7)
+        wait_until(lambda: not (day / "12" / "30").exists())
+        left = {str(path.relative_to(day)) for path in day.rglob("*")}
+        assert left == {"12", "12/31", "13", "13/01", "14", "14/00"}
+        assert ahead.is_dir()
+        assert other.is_dir()
 
 
 @pytest.mark.skipif(FAKETIME is None, reason="needs faketime")

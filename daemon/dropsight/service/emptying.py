@@ -1,18 +1,57 @@
-"""Date folders that nothing lies in any more, which cameras make by the minute: they go, after a day."""
+"""Date folders that nothing lies in any more, which cameras make by the minute: they go."""
 
 import os
 from contextlib import suppress
 
 from dropsight.service.beneath import Top
+from dropsight.service.candidate import Candidate
 from dropsight.service.clock import Clock
 from dropsight.service.dropfolder import DropFolder
+from dropsight.service.naming import is_later
 
 # Whoever has made a folder to put something into it has done so by then.
 EMPTY_SECONDS = 86_400
+MOST_CAMERAS = 1_024
+
+
+class Passed:
+    """Date folders that a camera is done with: its next image has come into a later one beside them.
+
+    Used by the recorder's thread. What is not empty just then, and all else, is for `remove_empty`.
+    """
+
+    def __init__(self) -> None:
+        self._latest: dict[tuple[DropFolder, str], tuple[float, str]] = {}
+        """Of each camera, when its latest image came, and into which folder."""
+
+    def filed(self, candidate: Candidate) -> str | None:
+        """Take note of an image that has left its folder; return what lay above the folders that are gone."""
+        now = (candidate.since, os.path.dirname(candidate.path))
+        before = self._latest.get(candidate.line, now)
+        if len(self._latest) >= MOST_CAMERAS:
+            self._latest.clear()
+        earlier, later = sorted((before, now))
+        self._latest[candidate.line] = later
+        return _remove_passed(candidate.folder, earlier[1], later[1])
+
+
+def _remove_passed(folder: DropFolder, earlier: str, later: str) -> str | None:
+    above = os.path.commonpath((earlier, later))
+    names = [os.path.relpath(path, above).split(os.sep)[0] for path in (later, earlier)]
+    if folder.settings.after == "keep" or not is_later(*names):
+        return None
+    while earlier != above:
+        parent, name = os.path.split(earlier)
+        if not _remove(Top(parent, folder.links.true(parent)), name):
+            break
+        earlier = parent
+    return earlier
 
 
 def remove_empty(folder: DropFolder, clock: Clock) -> int:
-    """Remove what is empty in inbox, processed and failed, below the cameras' folders; say how many went.
+    """Remove what has been empty for a day in inbox, processed and failed, below the cameras' folders.
+
+    Say how many went.
 
     An inbox whose images stay where they are is an archive: there, folders stay, too.
     """

@@ -16,6 +16,7 @@ from dropsight.service.copier import Attempt, Copier
 from dropsight.service.copying import Copying, CopyLaterError, TooLargeToCopyError
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.durability import Durability
+from dropsight.service.emptying import Passed
 from dropsight.service.filing import Filing, PlaceError, file_away
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.inhand import FILING, InHand
@@ -73,6 +74,7 @@ class Filer:
         self.shelved: list[Shelved] = []
         """Where they lie now; the journal has yet to hear of it."""
         self._left: list[Recorded] = []
+        self._passed = Passed()
 
     @property
     def at_rest(self) -> bool:
@@ -100,9 +102,9 @@ class Filer:
         """File away at once what can be; the rest is stuck for now."""
         self._stuck.extend(self._sort(self._attempts(recorded), told=bool(self._stuck)))
 
-    def was_filed(self, filed: Filed, folders: Sequence[DropFolder]) -> None:
-        """It is out of the inbox."""
-        places = [os.path.dirname(filed.path)]
+    def was_filed(self, filed: Filed, folders: Sequence[DropFolder], *, above: str | None = None) -> None:
+        """It is out of the inbox; `above` is what folders were in that are gone now."""
+        places = [os.path.dirname(filed.path), *filter(None, [above])]
         if there := lies_at(folders, filed):
             self.shelved.append(there)
             places.append(os.fsdecode(there.place))
@@ -170,7 +172,8 @@ class Filer:
         crashpoints.reach("in_placing")
         match error:
             case None:
-                self.was_filed(filed_of(entry), [entry.finished.candidate.folder])
+                above = self._passed.filed(entry.finished.candidate)
+                self.was_filed(filed_of(entry), [entry.finished.candidate.folder], above=above)
                 self._finish(entry)
             case CopyLaterError():
                 self._backlog.let_pass(entry.finished.candidate)

@@ -34,6 +34,15 @@ def is_date(folders: str) -> bool:
     return not _undated(folders.split(os.sep))
 
 
+def is_later(folder: str, other: str) -> bool:
+    """Whether both are names of dates, or of parts of one, and the first is of a later one."""
+    names = (folder, other)
+    if not all(_DATE.fullmatch(name) or _PART_OF_DATE.fullmatch(name) for name in names):
+        return False
+    mine, others = (int("".join(filter(str.isdigit, name))) for name in names)
+    return mine > others
+
+
 def _first(folders: Sequence[str]) -> str:
     return folders[0] if folders else DEFAULT_CAMERA
 
