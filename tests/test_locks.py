@@ -75,6 +75,30 @@ def test_a_second_dropsight_on_an_inbox_waits_until_the_first_ends(tmp_path: Pat
     assert [len(house.records()) for house in (first, second)] == [1, 1]
 
 
+def test_an_inbox_that_is_watched_from_two_network_namespaces_loses_nothing(tmp_path: Path) -> None:
+    """As of two containers, which do not see each other's locks."""
+    first = house_at(tmp_path / "a")
+    second = house_at(tmp_path / "b", watch=[{"path": str(first.inbox)}])
+    second.under = ("unshare", "--net")
+    if subprocess.run([*second.under, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("network namespaces need root")
+    try:
+        first.start()
+        second.start()
+        for number in range(20):
+            shutil.copy(PHOTOS[number % len(PHOTOS)], first.inbox / f"{number}.jpg")
+        names = {f"{number}.jpg" for number in range(20)}
+        wait_until(lambda: {path.name for path in tmp_path.glob("[ab]/processed/*")} == names)
+        assert first.stop() == second.stop() == 0
+        records = [*first.records(), *second.records()]
+        assert {record["image_path"] for record in records} == names
+        assert {record["status"] for record in records} == {"ok"}
+        assert not first.waiting()
+    finally:
+        first.kill()
+        second.kill()
+
+
 def test_a_second_dropsight_on_a_log_waits_until_the_first_ends(tmp_path: Path) -> None:
     first = house_at(tmp_path / "a")
     log = tmp_path / "a" / "logs" / "results.jsonl"
