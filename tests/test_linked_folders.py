@@ -77,8 +77,10 @@ def test_status_and_check_say_which_links_are_followed_and_which_are_not(tmp_pat
     (tmp_path / "inbox" / "loop").symlink_to(tmp_path / "inbox")
     (tmp_path / "inbox" / "twin").symlink_to(porch)
     with following(tmp_path) as house:
-        wait_until(lambda: bool(ignored(house)["followed"]))
+        (house.inbox / "later").symlink_to(tmp_path / "not-there-yet")
+        wait_until(lambda: len(ignored(house)["unfollowed"]) == 3)
         why = {
+            "later": "No such file or directory",
             "loop": "it leads to this inbox, or to what holds it",
             "twin": "it is looked into by another name",
         }

@@ -1,6 +1,7 @@
 """Links in an inbox to folders elsewhere, where `watch[].follow_links` has them looked into, as cameras."""
 
 import errno
+import heapq
 import os
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,19 +41,19 @@ class Links:
         return self.inbox.true + path[len(self.inbox.path) :]
 
     def tops(self) -> list[Top]:
-        return [Top(path, place) for path, place in list(self._places.items())]
+        return [Top(path, place) for path, place in self._places.items()]
 
-    def leads(self, path: str) -> str:
-        """Note where a link leads to; raises OSError where it is not to be followed, or leads nowhere."""
+    def look(self, path: str) -> str:
+        """Note and return where a link leads to; raises OSError for one to nowhere, or not to be followed."""
         place = destination(os.path.join(self.true(os.path.dirname(path)), os.path.basename(path)))
         inbox = self.inbox.true
         if _is_within(place, inbox) or _is_within(inbox, place):
             raise OSError(errno.ELOOP, "it leads to this inbox, or to what holds it")
-        self._places[path] = place
+        self._places = {**self._places, path: place}  # others may be going through it
         return place
 
     def forget(self, path: str) -> None:
-        self._places.pop(path, None)
+        self._places = {other: place for other, place in self._places.items() if other != path}
 
 
 class Round:
@@ -66,30 +67,29 @@ class Round:
         self._paths = ours
         self._ours = set(filter(None, map(inode, ours)))
         self._entered: set[tuple[int, int]] = set()
-        self._waiting: list[str] = []
+        self._waiting: list[tuple[bool, int, str]] = []
         self._followed: set[str] = set()
 
     def waits(self, entry: os.DirEntry[str]) -> bool:
-        """Whether this is a link to a folder whose turn comes after all that is no link."""
-        if self._links is None or not entry.is_symlink() or not os.path.isdir(entry.path):
+        """Whether this is a link, to a folder or to nothing yet: its turn comes after all that is no link."""
+        if self._links is None or not entry.is_symlink() or os.path.isfile(entry.path):
             return False
-        self._waiting.append(entry.path)
+        path = entry.path
+        heapq.heappush(self._waiting, (path not in self._links.places, path.count(os.sep), path))
         return True
 
     def next_link(self, tally: Tally | None) -> str | None:
         """Return a link to look into; those that are not followed are told of."""
         while self._links and self._waiting:
-            known = self._links.places
-            path = min(self._waiting, key=lambda path: (path not in known, path.count(os.sep), path))
-            self._waiting.remove(path)
+            _, _, path = heapq.heappop(self._waiting)
             if self._whole and (fault := self._fault(self._links, path)):
                 self._links.forget(path)
                 if tally:
                     tally.unfollowed(path, fault)
-            elif path in known:
+            elif place := self._links.places.get(path):
                 self._followed.add(path)
                 if tally:
-                    tally.followed(path, known[path])
+                    tally.followed(path, place)
                 return path
         return None
 
@@ -120,7 +120,7 @@ class Round:
 
     def _fault(self, links: Links, path: str) -> str | None:
         try:
-            place = links.leads(path)
+            place = links.look(path)
         except OSError as error:
             return error.strerror or str(error)
         if any(_is_within(place, ours) for ours in self._paths):

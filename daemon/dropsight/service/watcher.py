@@ -8,17 +8,9 @@ import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
-from watchdog.events import (
-    DirCreatedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
-from watchdog.observers.api import BaseObserver, EventEmitter, EventQueue, ObservedWatch
+from watchdog.events import FileSystemEvent
+from watchdog.observers.api import BaseObserver
 
 from dropsight import crashpoints
 from dropsight.names import as_text
@@ -27,6 +19,7 @@ from dropsight.service.backlog import Backlog
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.filesystems import MOUNTS, REMOTE, file_systems, mounts_about
 from dropsight.service.heartbeats import Heartbeats
+from dropsight.service.hints import Emitter, Hints, Rescans, event_of
 from dropsight.service.inotify import Event, Inotify
 
 log = logging.getLogger(__name__)
@@ -35,13 +28,6 @@ _LIMITS = Path("/proc/sys/fs/inotify")
 # Closed folders are told of elsewhere, and of network shares nobody expects events.
 _EXPECTED = {errno.EACCES, errno.EREMOTE}
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
-
-
-class Rescans(Protocol):
-    """Whoever walks folders, told that events are not enough."""
-
-    def rescan(self) -> None: ...
-    def look_into(self, folder: DropFolder, path: str) -> None: ...
 
 
 class Watcher:
@@ -55,7 +41,7 @@ class Watcher:
         self, folder: DropFolder, backlog: Backlog, rescans: Rescans, heartbeats: Heartbeats
     ) -> None:
         self._folder, self._rescans = folder, rescans
-        self._hints = _Hints(folder, backlog, rescans, heartbeats)
+        self._hints = Hints(folder, backlog, rescans, heartbeats)
         self._inotify: Inotify | None = None
         self._observer: BaseObserver | None = None
         self._wake = -1
@@ -95,7 +81,7 @@ class Watcher:
         self._refused, self._inotify = None, heard
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         listen = partial(self._listen, heard)
-        emitter = partial(_Emitter, wake=self._wake, listen=listen, failed=self._rescans.rescan)
+        emitter = partial(Emitter, wake=self._wake, listen=listen, failed=self._rescans.rescan)
         self._observer = BaseObserver(emitter)  # type: ignore[arg-type] # it is called as the class would be
         self._observer.schedule(self._hints, self._folder.root, recursive=self._folder.settings.recursive)
         self._observer.name = f"events in {self._folder.root}"
@@ -221,7 +207,7 @@ class Watcher:
                 self._lose(self._below(folder))
             self._rescans.look_into(self._folder, folder)
         else:
-            tell(_event_of(os.path.join(folder, event.name), event.mask))
+            tell(event_of(os.path.join(folder, event.name), event.mask))
 
     def _below(self, folder: str) -> list[str]:
         return [path for path in self._watches if path == folder or path.startswith(folder + os.sep)]
@@ -244,72 +230,6 @@ class Watcher:
         if text != self._said:
             log.info("%s: %s", self._folder.root, text)
             self._said = text
-
-
-class _Emitter(EventEmitter):
-    """Puts into the observer's queue what `listen` hears, until `wake` is written to or it `failed`."""
-
-    def __init__(
-        self,
-        event_queue: EventQueue,
-        watch: ObservedWatch,
-        *,
-        timeout: float,
-        event_filter: list[type[FileSystemEvent]] | None,
-        wake: int,
-        listen: Callable[[Callable[[FileSystemEvent], None]], None],
-        failed: Callable[[], None],
-    ) -> None:
-        super().__init__(event_queue, watch, timeout=timeout, event_filter=event_filter)
-        self._wake, self._listen, self._failed = wake, listen, failed
-
-    def on_thread_stop(self) -> None:
-        os.eventfd_write(self._wake, 1)
-
-    def run(self) -> None:
-        try:
-            self._listen(self.queue_event)
-        except Exception:
-            self._failed()
-            raise
-
-
-class _Hints(FileSystemEventHandler):
-    """Whatever an event is about is looked at by others."""
-
-    def __init__(
-        self, folder: DropFolder, backlog: Backlog, rescans: Rescans, heartbeats: Heartbeats
-    ) -> None:
-        self._folder, self._backlog, self._rescans = folder, backlog, rescans
-        self._heartbeats = heartbeats
-
-    def dispatch(self, event: FileSystemEvent) -> None:
-        with self._heartbeats.at_work(f"the watch on {self._folder.root}"):
-            try:
-                crashpoints.reach("in_hint")
-                self._take(event)
-            except Exception:  # the walk that follows finds what this event was about
-                log.exception("%s: an internal error with an event", self._folder.root)
-                self._rescans.rescan()
-
-    def _take(self, event: FileSystemEvent) -> None:
-        path = os.fsdecode(event.dest_path or event.src_path)
-        if event.is_directory:
-            self._rescans.look_into(self._folder, path)
-        elif self._folder.wants(path):
-            closed, renamed = isinstance(event, FileClosedEvent), isinstance(event, FileMovedEvent)
-            if not self._backlog.hint(self._folder, path, closed=closed, renamed=renamed):
-                self._rescans.rescan()
-        elif self._folder.settings.follow_links and os.path.islink(path):
-            self._rescans.rescan()
-
-
-def _event_of(path: str, mask: int) -> FileSystemEvent:
-    if mask & inotify.ISDIR:
-        return DirCreatedEvent(path)
-    if mask & inotify.MOVED_TO:
-        return FileMovedEvent("", path)
-    return FileClosedEvent(path) if mask & inotify.CLOSE_WRITE else FileCreatedEvent(path)
 
 
 def _raise(limit: str) -> str:
