@@ -158,3 +158,4 @@ def test_what_a_broker_hangs_up_on_is_named_and_all_else_is_tried(
     (line,) = (line for line in where if "hangs up" in line)
     assert forbidden in line
     assert len(found.refused) == (not forbidden.endswith("status"))
+    assert [doubt for doubt in found.doubts if "hangs up" not in doubt] == []

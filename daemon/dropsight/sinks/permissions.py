@@ -1,6 +1,7 @@
 """What a broker lets us say and hear: tried as `run` does it, in words that leave nothing behind."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -122,17 +123,28 @@ class _Trial:
     def say(self, words: Iterable[Word]) -> Mapping[str, str]:
         """Return what the broker does not take, and why."""
         refused: dict[str, str] = {}
-        for word in words:
+        waiting, again = deque(words), set[Word]()
+        while waiting:
+            word = waiting.popleft()
             echoes = self._visit.protocol == "3.1.1"
             is_deaf = echoes and self._listen(word.topic) is not None
             no = self._visit.say(word.topic, word.payload, retain=word.retain)
             if no:
                 refused[word.topic] = no
-                self._unsure += self._unheard()  # the connection is another now
-                self._on_the_way.clear()
+                lost = self._lost()
+                waiting += [each for each in lost if each not in again]
+                self._unsure += [each for each in lost if each in again]
+                again.update(lost)
             elif echoes:
                 (self._unsure if is_deaf else self._on_the_way).append(word)
         return refused
+
+    def _lost(self) -> list[Word]:
+        """Return what was on its way back to us on the connection that is no more."""
+        self._hear(lambda: not self._unheard(), seconds=0.0)
+        lost = self._unheard()
+        self._on_the_way.clear()
+        return lost
 
     def doubts(self, said: int) -> Iterator[str]:
         """Say what was acknowledged, and may be thrown away all the same."""
