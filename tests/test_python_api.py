@@ -337,7 +337,7 @@ def test_a_bar_is_drawn_where_asked_and_only_there(
 
 @pytest.mark.parametrize("batch_size", [1, 1000])
 def test_a_stream_is_never_held_in_memory(runtime: ImageInferenceRuntime, batch_size: int) -> None:
-    """Two images a thread are in hand, and the one that the stream itself has."""
+    """Two images a thread are in hand, one is on its way in, and a thread may still hold its last."""
     made: list[weakref.ref[NDArray[np.uint8]]] = []
     most = 0
 
@@ -350,7 +350,7 @@ def test_a_stream_is_never_held_in_memory(runtime: ImageInferenceRuntime, batch_
             yield frame
 
     assert sum(1 for _ in runtime.results(stream(), batch_size)) == 60
-    assert most <= 2 * 2 + 2
+    assert most <= 2 * 2 + 4
 
 
 def test_a_stream_that_is_left_is_asked_for_no_more(runtime: ImageInferenceRuntime) -> None:
