@@ -110,11 +110,9 @@ def test_every_topic_has_the_qos_and_the_retain_flag_of_the_contract_and_there_i
     assert {topic: said for topic, said in life.heard.sent.items() if topic != ASKED} == expected
 
 
-def test_the_readme_names_every_topic(life: Life) -> None:
-    table = "".join(
-        line for line in (ROOT / "README.md").read_text().splitlines(True) if line.startswith("|")
-    )
-    rows = [line.split("|")[1] for line in table.splitlines() if "`dropsight/<device>/" in line]
+def test_the_page_on_mqtt_names_every_topic(life: Life) -> None:
+    page = (ROOT / "docs" / "mqtt.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `dropsight/<device>/")]
     named = {name for row in rows for name in re.findall(r"`(?:dropsight/<device>/)?([^`]+)`", row)}
     told = {topic.removeprefix(f"{BASE}/") for topic in life.heard.sent if topic.startswith(f"{BASE}/")}
     kinds = {re.sub(f"/({PART}|default)(?=/again$|$)", "/<camera>", topic) for topic in told}

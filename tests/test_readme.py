@@ -1,26 +1,35 @@
-"""What the README shows is so."""
+"""What the README and the manual show is so."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-from daemons import PHOTOS, ROOT, dropsight
+from daemons import PHOTOS, ROOT
+from dropsight.cli import COMMANDS
 
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_every_command_of_the_readme_exists() -> None:
-    commands = "\n".join(re.findall(r"```\n(.*?)```", README, re.DOTALL))
-    named = set(re.findall(r"^(?:\S*/)?dropsight ([a-z]+)\b", commands, re.MULTILINE))
-    known = dropsight("--help").stdout
-    assert named
-    assert all(command in known for command in named)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_that_a_page_shows_exists(page: Path) -> None:
+    shown = "\n".join(re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL))
+    assert set(re.findall(r"^(?:\S*/)?dropsight ([a-z]+)\b", shown, re.MULTILINE)) <= set(COMMANDS)
 
 
-def test_every_file_that_the_readme_names_is_there() -> None:
-    for name in re.findall(r"\]\(([^)h][^)]*)\)|\b(scripts/\w+(?:\.py)?)", README):
-        assert (ROOT / "".join(name)).exists(), name
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text()
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        assert "://" in link or (page.parent / link).exists(), link
+    for script in re.findall(r"\bscripts/[\w-]+(?:\.\w+)?", text):
+        assert (ROOT / script).exists(), script
+
+
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    assert len(README.splitlines()) <= 120
+    assert all(f"](docs/{page.name})" in README for page in PAGES[1:])
 
 
 def test_the_python_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
