@@ -201,6 +201,16 @@ def test_floats_and_16_bits_get_the_answer_of_the_same_picture_in_8(
     assert len({(answer.predicted_class, answer.confidence) for answer in answers}) == 1
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_array_of_16_bits_gets_the_answer_of_a_png_of_it(
+    runtime: ImageInferenceRuntime, channels: int
+) -> None:
+    deep = np.random.default_rng(0).integers(0, 2**16, (32, 32, channels), np.uint16)
+    png = cv2.imencode(".png", deep[:, :, ::-1])[1].tobytes()
+    answers = [runtime.predict(each) for each in (deep, png)]
+    assert answers[0].predictions == answers[1].predictions
+
+
 @pytest.mark.parametrize(
     ("array", "words"),
     [
