@@ -19,7 +19,7 @@ from dropsight.config import Config, Mqtt, Watch
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.supervision import Supervision
 from dropsight.service.troubles import Troubles
-from dropsight.sources.mqtt import MqttSource, make
+from dropsight.sources.arrivals import MqttSource, make
 
 TOPICS = "cameras/+/image"
 # Saved at each change, as nobody does with a real disk under it.

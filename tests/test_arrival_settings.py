@@ -6,21 +6,24 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from arriving import TOPICS
 from brokers import wait_until
 from daemons import ROOT
-from dropsight.config import Config, Watch, load
+from dropsight.config import Config, Limits, Watch, load
+from dropsight.config.filters import levels
+from dropsight.daemon.reloading import Reloader
 from dropsight.errors import ConfigError
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.heartbeats import Heartbeats
 from dropsight.service.landing import Landing
+from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.source import Source, SourceStatus
 from dropsight.service.supervision import Supervision
 from dropsight.service.troubles import Troubles
 from dropsight.sources.registry import MAKERS, open_sources
-from dropsight.sources.topics import levels
 
 PAGE = (ROOT / "docs" / "mqtt-images.md").read_text()
 
@@ -125,3 +128,18 @@ def test_another_source_is_one_file_and_one_line(tmp_path: Path) -> None:
     thread.join()
     assert not list((tmp_path / "a").iterdir())
     assert open_sources(Config(), folders[:1], troubles) == []
+
+
+@pytest.mark.parametrize(("topics", "goes_on"), [(None, True), (TOPICS, False)])
+def test_a_source_that_was_made_with_other_limits_is_made_anew(topics: str | None, *, goes_on: bool) -> None:
+    """Folders are not: whoever examines an image has the limits in force."""
+    config = msgspec.structs.replace(Config(), watch=(Watch(mqtt=topics),))
+    reloader = Reloader(
+        config,
+        lambda: config,
+        lifecycle=Lifecycle(),
+        troubles=Troubles(logging.getLogger("test")),
+        swap=lambda *_: None,
+    )
+    larger = msgspec.structs.replace(config, limits=Limits(max_bytes=2**27))
+    assert reloader._only_the_model_differs(larger) is goes_on  # noqa: SLF001 - the rest is what any reload does

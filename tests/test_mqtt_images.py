@@ -12,11 +12,13 @@ from brokers import MOSQUITTO, Mosquitto, free_port, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
 from disks import fill, small_disk
 from dropsight import crashpoints
-from dropsight.config import Watch
+from dropsight.config import Mqtt, Watch
 from dropsight.config.filters import SUFFIXES
 from dropsight.images.header import suffix_of
 from dropsight.service.dropfolder import DropFolder
 from dropsight.service.landing import LONGEST_NAME_BYTES, Landing, UnwelcomeError, folder_name
+from dropsight.sinks.broker import Broker
+from dropsight.sources.inflow import Arrival, Inflow
 from webs import address, ask
 
 pytestmark = pytest.mark.broker
@@ -27,6 +29,12 @@ PROTOCOLS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 
 def metrics(url: str) -> str:
     return ask(url, "/metrics").body.decode()
+
+
+def saved(folder: Path) -> bytes:
+    """What Mosquitto will know when it is begun again."""
+    path = folder / "mosquitto.db"
+    return path.read_bytes() if path.exists() else b""
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +107,7 @@ def test_what_is_published_while_nobody_is_there_comes_later_and_once(tmp_path: 
         with sending(broker) as sender:
             sender.send("cameras/front/image", b"second", retain=True)
             sender.send("cameras/back/image", b"third")
-        wait_until(lambda: b"third" in (tmp_path / "mosquitto.db").read_bytes())
+        wait_until(lambda: b"third" in saved(tmp_path))
         broker.kill()
         broker.start()
         with taking(tmp_path, broker, protocol=protocol) as found, sending(broker) as sender:
@@ -211,6 +219,47 @@ def test_while_the_disk_is_full_nothing_is_acknowledged_and_all_comes_when_there
             wait_until(lambda: found.source.status().received == 20)
             assert found.contents() == [b"%02d" % number for number in range(20)]
             assert not found.troubles.any()
+
+
+def test_what_was_written_before_the_connection_was_lost_is_not_written_twice(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    """The broker, which has not heard of it, sends it again; a camera may send the same picture, too."""
+    settings: dict[str, Any] = {"mqtt": "again/+/image", "client_id": "again"}
+    with taking(tmp_path, broker, **settings) as found:
+        inflow = Inflow(
+            Broker.of(Mqtt(url=broker.url)), "5", client_id="x", keepalive=60, most_bytes=9, lasting=False
+        )
+        first = Arrival("again/front/image", b"one", 3, number=1, qos=1, again=False, retained=False)
+        for arrival, files in ((first, 1), (first._replace(again=True), 1), (first, 2)):
+            assert found.source._take(arrival, inflow)  # noqa: SLF001 - no broker can be made to
+            assert len(found.files()) == files
+
+
+@PROTOCOLS
+def test_an_image_that_waits_for_room_while_the_broker_is_killed_comes_once(
+    tmp_path: Path, protocol: str
+) -> None:
+    with (
+        small_disk(tmp_path / "inbox") as disk,
+        mosquitto(tmp_path, extra=SAVES.format(tmp_path)) as broker,
+        taking(tmp_path, broker, protocol=protocol) as found,
+    ):
+        ballast = fill(disk)
+        wait_until(found.is_subscribed)
+        with sending(broker) as sender:
+            sender.send("cameras/front/image", b"waits")
+            wait_until(lambda: "images wait" in found.troubles.current().get("arrivals", ""))
+        broker.signal(signal.SIGUSR1)  # have it save what is on its way
+        wait_until(lambda: b"waits" in saved(tmp_path))
+        broker.kill()
+        wait_until(lambda: not found.source.status().connected)
+        ballast.unlink()
+        broker.start()
+        wait_until(lambda: found.source.status().received == 1)
+        with sending(broker) as sender:
+            sender.send("cameras/front/image", b"next")
+        wait_until(lambda: found.contents() == [b"next", b"waits"])
 
 
 def test_an_inbox_that_is_away_is_waited_for_and_not_made(tmp_path: Path, broker: Mosquitto) -> None:

@@ -24,7 +24,7 @@ from dropsight.service.work import Engine
 from dropsight.sinks.connection import RefusedError
 from dropsight.sinks.permissions import try_broker
 from dropsight.sinks.reports import Status
-from dropsight.sources.trial import try_topics
+from dropsight.sources.asking import try_topics
 from dropsight.web.extra import is_installed
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "chelsea.jpg"

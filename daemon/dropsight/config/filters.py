@@ -1,7 +1,7 @@
 """Topics that images arrive on: what a filter may be, so that each of its + is a folder of the inbox."""
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from dropsight.config.keys import Key, dotted
@@ -39,22 +39,33 @@ def broken_filters(config: Config) -> Iterator[Fault]:
 
 def overlap(one: str, other: str) -> bool:
     """Whether there are topics that both filters, which are without #, let through."""
-    levels, others = one.split("/"), other.split("/")
-    return len(levels) == len(others) and all(
-        here == there or "+" in (here, there) for here, there in zip(levels, others, strict=True)
+    mine, others = one.split("/"), other.split("/")
+    return len(mine) == len(others) and all(
+        here == there or "+" in (here, there) for here, there in zip(mine, others, strict=True)
     )
 
 
+def levels(topics: str, topic: str) -> Sequence[str] | None:
+    """Return what stands for each + of the filter; None where it does not let this topic through."""
+    wanted, found = topics.split("/"), topic.split("/")
+    if len(wanted) != len(found):
+        return None
+    pairs = list(zip(wanted, found, strict=True))
+    if any(want not in {"+", level} for want, level in pairs):
+        return None
+    return [level for want, level in pairs if want == "+"]
+
+
 def _fault(topics: str) -> str | None:
-    levels = topics.split("/")
+    parts = topics.split("/")
     if "#" in topics:
         return "takes in all that is below, by #, whatever it is; give each level a +, as in cameras/+/image"
-    if any("+" in level and level != "+" for level in levels):
+    if any("+" in level and level != "+" for level in parts):
         return "has a + that is a part of a level; it stands for a whole one, as in cameras/+/image"
     if topics.startswith("$"):
         return "begins with $, as only topics of the broker's own do; give one such as cameras/+/image"
-    if levels.count("+") > MOST_WILDCARDS:
-        return f"has {levels.count('+')} levels by +, each of them a folder; give at most {MOST_WILDCARDS}"
+    if parts.count("+") > MOST_WILDCARDS:
+        return f"has {parts.count('+')} levels by +, each of them a folder; give at most {MOST_WILDCARDS}"
     return None
 
 

@@ -68,5 +68,7 @@ class Reloader:
 
     def _only_the_model_differs(self, config: Config) -> bool:
         mine = self.config
-        same = msgspec.structs.replace(config, model=mine.model, inference=mine.inference, limits=mine.limits)
+        # What arrives by a source has the limits that this was made with.
+        limits = config.limits if any(each.mqtt is not None for each in config.watch) else mine.limits
+        same = msgspec.structs.replace(config, model=mine.model, inference=mine.inference, limits=limits)
         return same == mine and workers(config) == workers(mine) and decoders(config) == decoders(mine)

@@ -9,7 +9,7 @@ from dropsight.service.dropfolder import DropFolder
 from dropsight.service.source import Source
 from dropsight.service.troubles import Troubles
 
-MAKERS: Mapping[str, str] = {"mqtt": "dropsight.sources.mqtt:make"}
+MAKERS: Mapping[str, str] = {"mqtt": "dropsight.sources.arrivals:make"}
 """By the key of `watch`. A maker is called once, with the folders of all entries that have it."""
 
 Maker = Callable[[Config, Sequence[DropFolder], Path, Troubles], Source]

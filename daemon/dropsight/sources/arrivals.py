@@ -14,6 +14,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from dropsight import crashpoints
 from dropsight.config import Config, Mqtt
+from dropsight.config.filters import levels
 from dropsight.errors import ConfigError, SinkError, StoreError, reason
 from dropsight.names import as_text
 from dropsight.service.dropfolder import DropFolder
@@ -29,7 +30,6 @@ from dropsight.sinks.connection import Protocol, UnsupportedVersionError
 from dropsight.sinks.identity import own_id
 from dropsight.sources.inflow import Arrival, Inflow
 from dropsight.sources.subscriptions import Subscriptions
-from dropsight.sources.topics import levels
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class MqttSource:
         return NAME
 
     def start(self, supervision: Supervision) -> threading.Thread:
-        return supervision.start(self.name, self.run, daemon=False)
+        return supervision.start(self.name, self.run)  # which may be about to connect when all ends
 
     def stop(self) -> None:
         self._stopped.set()

@@ -7,7 +7,7 @@ from dropsight.config import Mqtt
 from dropsight.sinks.connection import Asked
 from dropsight.sinks.identity import guest_id
 from dropsight.sinks.visit import Visit
-from dropsight.sources.mqtt import SUFFIX
+from dropsight.sources.arrivals import SUFFIX
 
 
 def try_topics(
