@@ -24,6 +24,8 @@ DAHUA = "2026-11-27/001/jpg/12/30/00[M][0@0][0].jpg"
         (None, "20261127/front/a.jpg", "front"),
         (None, "2026-11-27/2026-11-27_12/a.jpg", "default"),
         (None, "2026-11-27T12/back/a.jpg", "back"),
+        (None, "porch/2026Y12M17D11H/a.jpg", "porch"),
+        (None, "2026Y12M17D11H/a.jpg", "default"),
         (None, DAHUA, "001"),
         (None, "2099 street/a.jpg", "2099 street"),
         ("yard", DAHUA, "yard"),

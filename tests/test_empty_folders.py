@@ -28,18 +28,20 @@ def test_date_folders_go_at_once_where_the_camera_has_moved_on_to_a_later_one(tm
     with running(tmp_path, watch=[{"path": "inbox", "after": "delete"}]) as house:
         day, (ahead,) = house.inbox / "front" / "2026-11-27", made(house.inbox, "front/2026-11-27/14/00")
         for number, minute in enumerate(("12/58", "12/59", "13/00", "13/01", "12/30", "12/31")):
+            assert not (day / "12" / "58").exists() or number < 2
             (day / minute).mkdir(parents=True, exist_ok=True)
             shutil.copy(PHOTOS[0], day / minute)
             wait_until(lambda number=number: house.finished() == number + 1)  # type: ignore[misc]
             wait_until(lambda: not house.waiting())
-        (other := house.inbox / "back" / "images").mkdir(parents=True)
-        shutil.copy(PHOTOS[0], other)
-        wait_until(lambda: house.finished() == 7)
-        wait_until(lambda: not (day / "12" / "30").exists())
+        for number, channel in enumerate(("1", "2", "1", "01", "02"), start=7):
+            (folder := house.inbox / "recorder" / channel).mkdir(parents=True, exist_ok=True)
+            shutil.copy(PHOTOS[0], folder)
+            wait_until(lambda number=number: house.finished() == number)  # type: ignore[misc]
+        wait_until(lambda: not house.waiting())
         left = {str(path.relative_to(day)) for path in day.rglob("*")}
-        assert left == {"12", "12/31", "13", "13/01", "14", "14/00"}
+        assert left == {"12", "12/30", "12/31", "13", "13/01", "14", "14/00"}
         assert ahead.is_dir()
-        assert other.is_dir()
+        assert {path.name for path in (house.inbox / "recorder").iterdir()} == {"1", "2", "01", "02"}
 
 
 @pytest.mark.skipif(FAKETIME is None, reason="needs faketime")

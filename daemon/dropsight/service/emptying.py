@@ -17,12 +17,14 @@ MOST_CAMERAS = 1_024
 class Passed:
     """Date folders that a camera is done with: its next image has come into a later one beside them.
 
-    Used by the recorder's thread. What is not empty just then, and all else, is for `remove_empty`.
+    Used by the recorder's thread. What is not empty just then, what is of a camera that was seen to go back,
+    and all else, is for `remove_empty`.
     """
 
     def __init__(self) -> None:
         self._latest: dict[tuple[DropFolder, str], tuple[float, str]] = {}
         """Of each camera, when its latest image came, and into which folder."""
+        self._went_back: set[tuple[DropFolder, str]] = set()
 
     def filed(self, candidate: Candidate) -> str | None:
         """Take note of an image that has left its folder; return what lay above the folders that are gone."""
@@ -30,16 +32,26 @@ class Passed:
         before = self._latest.get(candidate.line, now)
         if len(self._latest) >= MOST_CAMERAS:
             self._latest.clear()
+            self._went_back.clear()
         earlier, later = sorted((before, now))
         self._latest[candidate.line] = later
+        if _is_later(candidate.folder, earlier[1], later[1]):
+            self._went_back.add(candidate.line)
+        if candidate.line in self._went_back or candidate.folder.settings.after == "keep":
+            return None
         return _remove_passed(candidate.folder, earlier[1], later[1])
 
 
+def _is_later(folder: DropFolder, path: str, other: str) -> bool:
+    above = os.path.commonpath((path, other))
+    mine, others = (os.path.relpath(each, above).split(os.sep)[0] for each in (path, other))
+    return is_later(mine, others, above=folder.relative(above))
+
+
 def _remove_passed(folder: DropFolder, earlier: str, later: str) -> str | None:
-    above = os.path.commonpath((earlier, later))
-    names = [os.path.relpath(path, above).split(os.sep)[0] for path in (later, earlier)]
-    if folder.settings.after == "keep" or not is_later(*names):
+    if not _is_later(folder, later, earlier):
         return None
+    above = os.path.commonpath((earlier, later))
     while earlier != above:
         parent, name = os.path.split(earlier)
         if not _remove(Top(parent, folder.links.true(parent)), name):

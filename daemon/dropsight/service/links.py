@@ -43,14 +43,15 @@ class Links:
     def tops(self) -> list[Top]:
         return [Top(path, place) for path, place in self._places.items()]
 
-    def look(self, path: str) -> str:
-        """Note and return where a link leads to; raises OSError for one to nowhere, or not to be followed."""
+    def look(self, path: str, *, ours: Iterable[str]) -> None:
+        """Note where a link leads to; raises OSError for one to nowhere, or that is not to be followed."""
         place = destination(os.path.join(self.true(os.path.dirname(path)), os.path.basename(path)))
         inbox = self.inbox.true
         if _is_within(place, inbox) or _is_within(inbox, place):
             raise OSError(errno.ELOOP, "it leads to this inbox, or to what holds it")
+        if any(_is_within(place, folder) for folder in ours):
+            raise OSError(errno.ELOOP, "it leads to a folder of dropsight's own, or to another inbox")
         self._places = {**self._places, path: place}  # others may be going through it
-        return place
 
     def forget(self, path: str) -> None:
         self._places = {other: place for other, place in self._places.items() if other != path}
@@ -120,11 +121,9 @@ class Round:
 
     def _fault(self, links: Links, path: str) -> str | None:
         try:
-            place = links.look(path)
+            links.look(path, ours=self._paths)
         except OSError as error:
             return error.strerror or str(error)
-        if any(_is_within(place, ours) for ours in self._paths):
-            return "it leads to a folder of dropsight's own, or to another inbox"
         return None
 
 
@@ -148,8 +147,8 @@ def destination(path: str) -> str:
             here = before
             pending.extendleft(reversed(_parts(target := _read_link(below, kind, links))))
             if target.startswith(os.sep):
-                os.close(here)
                 here, names = os.open("/", _HERE), []
+                os.close(before)
         if not S_ISDIR(os.fstat(here).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     finally:

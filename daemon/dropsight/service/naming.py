@@ -7,9 +7,11 @@ from typing import TypeAlias
 
 DEFAULT_CAMERA = "default"
 Naming: TypeAlias = Callable[[str], str]
-# As cameras and FTP servers name folders: 2026, 202611, 20261127, 2026-11-27, 2026_11, 20261127_12.
-_DATE = re.compile(r"(19|20)\d\d([-_.]?(0\d|1[0-2])([-_.]?[0-3]\d([-_.T]?[0-2]\d)?)?)?")
+# As cameras and FTP servers name folders: 2026, 202611, 20261127, 2026-11-27, 2026_11, 20261127_12, and
+# 2026Y11M27D12H.
+_DATE = re.compile(r"(19|20)\d\d([-_.Y]?(0\d|1[0-2])M?([-_.]?[0-3]\dD?([-_.T]?[0-2]\dH?)?)?)?")
 _PART_OF_DATE = re.compile(r"\d\d?")
+_TWO_DIGITS = re.compile(r"[0-5]\d")
 
 
 def naming(said: str | int | None) -> Naming:
@@ -34,13 +36,20 @@ def is_date(folders: str) -> bool:
     return not _undated(folders.split(os.sep))
 
 
-def is_later(folder: str, other: str) -> bool:
-    """Whether both are names of dates, or of parts of one, and the first is of a later one."""
-    names = (folder, other)
-    if not all(_DATE.fullmatch(name) or _PART_OF_DATE.fullmatch(name) for name in names):
-        return False
-    mine, others = (int("".join(filter(str.isdigit, name))) for name in names)
-    return mine > others
+def is_later(folder: str, other: str, *, above: str) -> bool:
+    """Whether both name dates, or months, days, hours, minutes below one, and the first is later.
+
+    `above` are the folders that both lie in.
+    """
+    is_below_date = any(map(_DATE.fullmatch, above.split(os.sep)))
+    for kind in (_DATE, _TWO_DIGITS) if is_below_date else (_DATE,):
+        if kind.fullmatch(folder) and kind.fullmatch(other):
+            return _digits(folder) > _digits(other)
+    return False
+
+
+def _digits(name: str) -> int:
+    return int("".join(filter(str.isdigit, name)))
 
 
 def _first(folders: Sequence[str]) -> str:
