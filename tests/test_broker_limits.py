@@ -60,7 +60,7 @@ def test_a_broker_of_short_messages_gets_the_records_and_what_else_fits(
 
 
 def test_records_that_are_too_large_are_said_and_counted_and_are_not_published(tmp_path: Path) -> None:
-    extra = "allow_anonymous true\nmax_packet_size 700\n"
+    extra = "allow_anonymous true\nmax_packet_size 400\n"
     with mosquitto(tmp_path, extra=extra) as broker, running(tmp_path, mqtt={"url": broker.url}) as house:
         drop(house, 3)
         wait_until(lambda: house.status()["mqtt"]["oversized"] == 3)
@@ -70,6 +70,25 @@ def test_records_that_are_too_large_are_said_and_counted_and_are_not_published(t
         shown = dropsight("status", "-c", str(house.config)).stdout
         assert "0 published" in shown
         assert "3 too large for it" in shown
+
+
+def test_a_broker_of_1000_bytes_gets_every_record_without_what_is_least_needed(tmp_path: Path) -> None:
+    extra = "allow_anonymous true\nmax_packet_size 1000\n"
+    with (
+        mosquitto(tmp_path, extra=extra) as broker,
+        Subscriber(broker.port) as subscriber,
+        running(tmp_path, mqtt={"url": broker.url}) as house,
+    ):
+        drop(house, 5)
+        wait_until(lambda: len(paths(subscriber)) == 5)
+        wait_until(lambda: house.status()["mqtt"]["published"] == 5)
+        logged = {record["id"]: record for record in house.records()}
+        for record in map(json.loads, subscriber.topics("/result/")):
+            left_out = set(record.pop("left_out", []))
+            assert left_out <= {"top_5_predictions", "model"}
+            whole = logged[record["id"]]
+            assert record == {key: each for key, each in whole.items() if key not in left_out}
+            assert record.keys() >= {"label", "confidence", "predictions", "image_path"}
 
 
 def test_one_record_that_a_broker_hangs_up_on_is_set_aside_and_those_after_it_arrive(tmp_path: Path) -> None:

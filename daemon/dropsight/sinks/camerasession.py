@@ -16,7 +16,7 @@ ENTITIES_SECONDS = 1.0
 # What Home Assistant takes to be through with one message before the next of the same entities.
 FOLLOW_UP_SECONDS = 3.0
 # What a dashboard does not show goes first where a broker takes only short messages.
-SPARE_STATE = ("top_5_predictions", "model", "latency_ms")
+SPARE_RECORD = ("top_5_predictions", "model", "latency_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class CameraSession:
 
     def _publish_states(self, states: Mapping[str, bytes]) -> None:
         for camera, line in states.items():
-            self._teller.tell(self._topics.state(camera), line, spare=SPARE_STATE)
+            self._teller.tell(self._topics.state(camera), line, spare=SPARE_RECORD)
 
     def _publish_problems(self, problems: Mapping[str, Mapping[Kind, Problem]]) -> None:
         for camera, found in problems.items():
@@ -147,7 +147,7 @@ class CameraSession:
         for camera in sorted(newcomers):
             line = self._cameras.states.new(camera)
             if line is not None:
-                self._teller.tell(self._topics.again(camera), line, retain=False, spare=SPARE_STATE)
+                self._teller.tell(self._topics.again(camera), line, retain=False, spare=SPARE_RECORD)
 
     def _tell_all(self, messages: Iterable[Message]) -> None:
         for topic, payload, retain in messages:

@@ -13,13 +13,13 @@ from dropsight.errors import SinkError
 from dropsight.service.outbox import Delivery
 from dropsight.service.troubles import REMIND_SECONDS
 from dropsight.sinks import homeassistant
-from dropsight.sinks.camerasession import CameraSession
+from dropsight.sinks.camerasession import SPARE_RECORD, CameraSession
 from dropsight.sinks.connection import Asked, Connection
 from dropsight.sinks.retiring import retire_former
 from dropsight.sinks.rivals import OFFLINE, ONLINE
 from dropsight.sinks.suspects import Flight
 from dropsight.sinks.task import Task
-from dropsight.sinks.telling import Teller
+from dropsight.sinks.telling import Teller, fitted
 
 log = logging.getLogger(__name__)
 
@@ -212,8 +212,12 @@ class Session:
             return
         settings = self._task.settings
         retain = settings.retain and delivery.status == "ok"
-        with self._flight.departing(delivery.seq):
-            mid = self._connection.publish(topic, delivery.line, qos=settings.qos, retain=retain)
+        room = self._connection.offers.room(topic)
+        line = delivery.line if room is None else fitted(delivery.line, room, SPARE_RECORD)
+        mid = None
+        if line is not None:
+            with self._flight.departing(delivery.seq):
+                mid = self._connection.publish(topic, line, qos=settings.qos, retain=retain)
         if mid is None:
             self._task.tally.oversized += 1
             fault = f"record {delivery.seq} is larger than the broker takes, and stays in the log alone"
