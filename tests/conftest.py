@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from brokers import MOSQUITTO
 from processes import none_left
@@ -12,6 +13,9 @@ from supervisors import Supervisor
 
 # No test is to find the config of a service that is installed on this machine.
 os.environ["CONFIGURATION_DIRECTORY"] = "/nonexistent"
+# A machine that is busy is no fault of the example that it was busy with.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
