@@ -32,6 +32,14 @@ def test_the_readme_is_short_and_leads_to_every_page() -> None:
     assert all(f"](docs/{page.name})" in README for page in PAGES[1:])
 
 
+def test_the_pages_are_installed_beside_the_readme_that_the_unit_names() -> None:
+    install = (ROOT / "scripts" / "install").read_text()
+    assert '--target-directory "$new/share" README.md ' in install
+    assert '--target-directory "$new/share/docs" docs/*.md\n' in install
+    unit = (ROOT / "systemd" / "dropsight.service").read_text()
+    assert "Documentation=file:///opt/dropsight/share/README.md\n" in unit
+
+
 def test_the_python_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("cat.jpg", "dog.jpg"):
