@@ -11,6 +11,12 @@ from brokers import MOSQUITTO
 from processes import none_left
 from supervisors import Supervisor
 
+# Those that take longest, of which each is alone on its process: about a minute or more.
+LONGEST = (
+    *("test_machines", "test_crashes", "test_in_home_assistant", "test_build_models", "test_upgrading"),
+    *("test_uploaders", "test_fuzz", "test_mishaps"),
+)
+
 # No test is to find the config of a service that is installed on this machine.
 os.environ["CONFIGURATION_DIRECTORY"] = "/nonexistent"
 # A machine that is busy is no fault of the example that it was busy with.
@@ -21,11 +27,17 @@ settings.load_profile("any machine")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several processes share the work, what takes long comes first: none is left alone with it."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+        items.sort(key=_place)
     if MOSQUITTO is None:
         for item in items:
             if item.get_closest_marker("broker"):
                 item.add_marker(pytest.mark.skip(reason="needs mosquitto (apt-get install mosquitto)"))
+
+
+def _place(item: pytest.Item) -> tuple[int, bool]:
+    name = item.path.stem
+    place = LONGEST.index(name) if name in LONGEST else len(LONGEST)
+    return place, item.get_closest_marker("slow") is None
 
 
 @pytest.fixture(autouse=True)
