@@ -33,7 +33,11 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 120.0, what: s
 
 
 def wait_while_it_gets_on(
-    condition: Callable[[], bool], how_far: Callable[[], object], *, seconds: float = 120.0, what: str
+    condition: Callable[[], bool],
+    how_far: Callable[[], object],
+    *,
+    seconds: float = 120.0,
+    what: str | Callable[[], str],
 ) -> None:
     """For what takes as long as it takes: fails once `how_far` has said the same for so long."""
     said, since = how_far(), time.monotonic()
@@ -41,7 +45,8 @@ def wait_while_it_gets_on(
         if (now := how_far()) != said:
             said, since = now, time.monotonic()
         elif time.monotonic() - since > seconds:
-            raise AssertionError(f"nothing has moved for {seconds} s: {what}: {said}")
+            text = what if isinstance(what, str) else what()
+            raise AssertionError(f"nothing has moved for {seconds} s: {said}: {text}")
         time.sleep(0.1)
 
 
@@ -75,7 +80,7 @@ class Mosquitto:
         self._process = begin(
             [MOSQUITTO, "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        wait_until(self._listens, seconds=10, what="mosquitto listens")
+        wait_until(self._listens, what="mosquitto listens")
 
     def signal(self, number: int) -> None:
         if self._process:
@@ -141,7 +146,7 @@ class Subscriber:
         self._subscribed.clear()
         self._client.connect("127.0.0.1", self._port, clean_start=not self._lasting, properties=properties)
         self._client.loop_start()
-        assert self._subscribed.wait(10)
+        assert self._subscribed.wait(120)
 
     def leave(self) -> None:
         self._client.disconnect()

@@ -8,14 +8,14 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from brokers import wait_until
+from brokers import wait_until, wait_while_it_gets_on
 from dropsight.service.control import NotRunningError, ask
 from processes import begin, end
 
@@ -118,6 +118,16 @@ class House:
         # Of a group that is being written just now, the end may not be there yet.
         whole, _, _ = (log.read_text() if log.exists() else "").rpartition("\n")
         return [json.loads(line) for line in whole.splitlines()]
+
+    def until(self, condition: Callable[[], bool], *, what: str = "") -> None:
+        """Wait for as long as records are made or images leave the inbox."""
+        log = self.root / "logs" / "results.jsonl"
+
+        def how_far() -> tuple[int, int]:
+            lying = sum(len(files) for _, _, files in os.walk(self.inbox))  # passes over what goes meanwhile
+            return lying, log.stat().st_size if log.exists() else 0
+
+        wait_while_it_gets_on(condition, how_far, what=what or self.daemon_log)
 
     def taking(self) -> bool:
         """Whether a new image is still taken in; each call drops one."""

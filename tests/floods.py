@@ -84,7 +84,7 @@ def flood(url: str, *, only_burning: bool = False) -> Iterator[None]:
         yield
     finally:
         over.set()
-        process.join(10)
+        process.join(60)
         if process.is_alive():
             process.kill()
             process.join()

@@ -34,7 +34,7 @@ class Proxy:
     def close(self) -> None:
         self._closed = True
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
         self._listener.close()
 
     def _accept(self) -> None:

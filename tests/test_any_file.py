@@ -143,11 +143,11 @@ def test_any_file_gets_exactly_one_record_or_a_named_reason_and_the_daemon_goes_
             (outside / camera).rename(house.inbox / camera)
             expected[camera] = int(wanted)
             if wanted:
-                wait_until(lambda: bool(records.of(camera)), seconds=30, what=str(what))
+                wait_until(lambda: bool(records.of(camera)), what=str(what))
                 assert records.of(camera)[0]["image_path"] == as_text(relative)
             elif what.depth + (what.kind == "folder") >= DEEPEST:
                 house.ask("rescan")
-                wait_until(lambda: camera in house.status()["troubles"].get("depth", ""), seconds=30)
+                wait_until(lambda: camera in house.status()["troubles"].get("depth", ""))
                 shutil.rmtree(house.inbox / camera)
 
         drop()

@@ -105,7 +105,7 @@ def test_an_image_is_recorded_exactly_once_and_whole_however_it_arrives(
     with running(tmp_path, watch=watch) as house:
         relative = arrive(house, outside)
         wait_until(lambda: house.finished() >= 1, what="one record")
-        wait_until(lambda: not house.waiting(), what="an empty inbox")
+        house.until(lambda: not house.waiting(), what="an empty inbox")
         assert house.stop() == 0
     (record,) = house.records()
     assert record["status"] == "ok"
@@ -138,7 +138,7 @@ def test_delete_leaves_nothing_behind(tmp_path: Path) -> None:
     with running(tmp_path, watch=[{"after": "delete"}]) as house:
         shutil.copy(PHOTO, house.inbox / "a.jpg")
         wait_until(lambda: house.finished() == 1)
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
     assert not list(house.processed.glob("*"))
 
 
@@ -153,7 +153,7 @@ def test_a_file_that_is_looked_at_while_its_writer_ends_gets_one_record(tmp_path
                 # The longer a writer takes, the later it ends in the steps of whom its creation woke.
                 for piece in pieces if number % 2 else [content]:
                     file.write(piece)
-            wait_until(lambda: not house.waiting())
+            house.until(lambda: not house.waiting())
         wait_until(lambda: not house.counters()["waiting"])
         assert len(house.records()) == 300
 
@@ -200,7 +200,7 @@ def test_an_upload_that_is_staged_in_a_hidden_folder_is_left_alone_until_it_is_r
         wait_until(lambda: house.finished() == 1)
         for path in sorted(staged.iterdir()):
             path.rename(house.inbox / "front" / path.name)
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
         assert {record["image_path"] for record in house.records()} == {
             *("probe.jpg", "front/0.jpg", "front/1.jpg", "front/2.jpg")
         }

@@ -121,7 +121,7 @@ def test_a_full_backlog_refuses_hints_and_lets_scans_wait_for_room() -> None:
     candidate = backlog.take()
     assert candidate
     backlog.finish(candidate, "ok")
-    scan.join(10)
+    scan.join(60)
     assert backlog.counters().queued == 1
 
 
@@ -132,7 +132,7 @@ def test_stop_ends_every_wait() -> None:
     scan = threading.Thread(target=lambda: answers.append(backlog.offer(FOLDER, "/in/b.jpg", since=0.0)))
     scan.start()
     backlog.stop()
-    scan.join(10)
+    scan.join(60)
     assert answers == [False]
     assert backlog.take() is None
     wait_until(lambda: adds_up(backlog))
@@ -148,7 +148,7 @@ def test_a_scan_that_waits_for_room_is_woken_for_a_quarter_of_it_and_gets_less_a
     for candidate in taken:
         assert candidate
         backlog.finish(candidate, "ok")
-    scan.join(10)
+    scan.join(60)
     assert backlog.counters().queued == 7
     assert backlog.hint(FOLDER, "/in/8.jpg", closed=True)
     again = threading.Thread(target=backlog.offer, args=(FOLDER, "/in/later.jpg"), kwargs={"since": 0.0})
@@ -161,7 +161,7 @@ def test_a_scan_that_waits_for_room_is_woken_for_a_quarter_of_it_and_gets_less_a
     last = backlog.take()
     assert last
     backlog.finish(last, "ok")
-    again.join(10)
+    again.join(60)
     assert not again.is_alive()
 
 
@@ -196,7 +196,7 @@ def test_a_slow_disk_keeps_nobody_waiting_who_asks_the_backlog() -> None:
     def look(_: str) -> bool:
         asking = threading.Thread(target=lambda: answers.append(adds_up(backlog)))
         asking.start()
-        asking.join(10)
+        asking.join(60)
         return bool(answers)
 
     backlog = Backlog(exists=look)

@@ -68,7 +68,7 @@ def test_a_broker_paused_for_a_while_holds_up_nothing_but_itself(tmp_path: Path,
         wait_until(lambda: house.status()["mqtt"]["connected"])
         broker.signal(signal.SIGSTOP)
         drop(house, 150)
-        wait_until(lambda: len(logged(house)) == 150)
+        house.until(lambda: len(logged(house)) == 150)
         assert outbox(house) == 150
         broker.signal(signal.SIGCONT)
         all_delivered_in_order(house, subscriber, 150)
@@ -96,7 +96,7 @@ def test_a_slow_broker_slows_nothing_down_but_the_outbox(tmp_path: Path, protoco
         middle.delay_seconds = 0.2
         with running(tmp_path, mqtt={"url": middle.url, "protocol": protocol}) as house:
             drop(house, 150)
-            wait_until(lambda: len(logged(house)) == 150)
+            house.until(lambda: len(logged(house)) == 150)
             middle.delay_seconds = 0.0
             all_delivered_in_order(house, subscriber, 150)
 
@@ -190,7 +190,7 @@ def test_what_is_beyond_max_backlog_is_dropped_counted_and_said_and_the_newest_a
     port = free_port()
     with running(tmp_path, mqtt={"url": f"mqtt://127.0.0.1:{port}", "max_backlog": 70}) as house:
         drop(house, 300)
-        wait_until(lambda: len(logged(house)) == 300)
+        house.until(lambda: len(logged(house)) == 300)
         wait_until(lambda: house.status()["dropped"] >= 100)
         wait_until(lambda: outbox(house) <= 70 + 64)
         dropped = house.status()["dropped"]

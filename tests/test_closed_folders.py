@@ -159,7 +159,7 @@ def test_more_images_than_the_backlog_holds_may_wait_in_a_closed_folder(tmp_path
         shutil.copy(PHOTOS[0], house.inbox / "other.jpg")
         wait_until((house.processed / "other.jpg").exists)
         do_as_told(house)
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
         wait_until(lambda: house.counters()["waiting"] == 0)
         assert len(house.records()) == images + 1
 

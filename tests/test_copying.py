@@ -66,7 +66,7 @@ def test_a_terabyte_on_the_same_file_system_is_renamed(tmp_path: Path) -> None:
     with running(tmp_path) as house:
         (house.inbox / "x.jpg").touch()
         os.truncate(house.inbox / "x.jpg", 2**40)
-        wait_until(lambda: len(house.records()) == 1 and not house.waiting())
+        house.until(lambda: len(house.records()) == 1 and not house.waiting())
         assert (house.failed / "x.jpg").stat().st_size == 2**40
 
 
@@ -80,7 +80,7 @@ def test_holes_stay_holes(tmp_path: Path) -> None:
             file.truncate(2**25)
         (house.inbox / ".part").rename(image)
         content = image.read_bytes()
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
         assert (disk / "x.jpg").read_bytes() == content
         assert (disk / "x.jpg").stat().st_blocks < 100
 
@@ -98,7 +98,7 @@ def test_a_disk_that_does_not_answer_holds_up_no_record_of_what_goes_elsewhere(t
             wait_until(lambda: [path.name for path in house.waiting()] == ["bad.jpg"])
         finally:
             disk.freeze(on=False)
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
         assert (disk.place / "bad.jpg").exists()
         assert house.stop() == 0
         assert len(house.records()) == 71
@@ -114,7 +114,7 @@ def test_what_a_stop_leaves_uncopied_is_copied_in_the_next_life(tmp_path: Path) 
             wait_until(lambda: len(house.records()) > 100)
             assert house.stop() == 0
             house.start()
-            wait_until(lambda: not house.waiting())
+            house.until(lambda: not house.waiting())
         finally:
             house.kill()
         assert len(list(house.processed.iterdir())) == len(house.records()) == 150

@@ -73,7 +73,7 @@ def test_of_a_crowd_only_what_was_at_hand_is_suspected(tmp_path: Path) -> None:
         assert house.ended() == -signal.SIGSEGV
         assert len(house.records()) < 120 - LEFT_FOR_OTHERS
         house.spawn(**dict([POISON]))
-        wait_until(lambda: len(house.records()) == 120)
+        house.until(lambda: len(house.records()) == 120)
         assert house.stop() == 0
     finally:
         house.kill()
@@ -247,7 +247,7 @@ def test_after_three_kills_from_outside_all_images_are_classified_one_by_one(tmp
             shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
         house.start()
         assert "one by one" in house.status()["troubles"]["start"]
-        wait_until(lambda: len(house.records()) == 20 and not house.waiting())
+        house.until(lambda: len(house.records()) == 20 and not house.waiting())
         assert house.stop() == 0
         house.start()
         assert "start" not in house.status()["troubles"]
@@ -312,7 +312,7 @@ def test_whoever_truncates_what_lies_in_the_state_folder_ends_nothing(tmp_path: 
             os.truncate(state / name, 0)
         for number, photo in enumerate(PHOTOS):
             shutil.copy(photo, house.inbox / f"{number}.jpg")
-        wait_until(lambda: len(house.records()) == 1 + len(PHOTOS) and not house.waiting())
+        house.until(lambda: len(house.records()) == 1 + len(PHOTOS) and not house.waiting())
         mapped = Path(f"/proc/{house.process.pid}/maps").read_text()
         assert str(state) not in mapped
         assert house.stop() == 0

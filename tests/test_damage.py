@@ -70,7 +70,7 @@ def test_damage_found_at_work_ends_the_daemon_with_one_line_and_is_mended_at_the
         assert "the journal cannot be used: database disk image is malformed" in house.daemon_log()
         assert "Traceback" not in house.daemon_log()
         house.start()
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
         assert len(set(names(house))) == 340
 
 
@@ -87,7 +87,7 @@ def test_damage_that_only_the_publisher_meets_ends_the_daemon_and_is_mended_at_t
     try:
         with running(tmp_path, **mqtt) as house:
             drop(house, 300)
-            wait_until(lambda: house.finished() == 300)
+            house.until(lambda: house.finished() == 300)
             assert house.stop() == 0
             with closing(sqlite3.connect(journal)) as db:
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

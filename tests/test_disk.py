@@ -39,7 +39,7 @@ def test_a_full_disk_under_the_log_is_said_once_and_every_line_follows_when_ther
     with small_disk(tmp_path / "logs", size="64k") as disk, running(tmp_path) as house:
         ballast = fill(disk)
         drop(house, 20)
-        wait_until(lambda: house.finished() == 20)
+        house.until(lambda: house.finished() == 20)
         wait_until(lambda: "No space left on device" in trouble(house, "log"))
         assert not house.waiting()
         ballast.unlink()
@@ -63,7 +63,7 @@ def test_a_full_disk_under_the_journal_keeps_the_images_where_they_are_until_the
         assert kept
         assert len(house.records()) == 65 - kept
         ballast.unlink()
-        wait_until(lambda: house.finished() == 65)
+        house.until(lambda: house.finished() == 65)
         wait_until(lambda: not trouble(house, "journal"))
         assert names(house) == [f"{number:03}.jpg" for number in range(65)]
 
@@ -79,7 +79,7 @@ def test_a_full_disk_under_processed_keeps_the_images_in_the_inbox_and_moves_the
         assert len(house.waiting()) == 8
         assert house.counters()["waiting"] == 8
         ballast.unlink()
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
         assert names(house) == [f"{number:03}.jpg" for number in range(8)]
         assert {path.name for path in disk.iterdir()} == set(names(house))
 
@@ -95,7 +95,7 @@ def test_a_stop_with_a_full_disk_under_processed_files_the_images_in_the_next_li
         house.start()
         wait_until(lambda: bool(trouble(house, "filing")))
         ballast.unlink()
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
         assert len(house.records()) == 3
 
 
@@ -105,7 +105,7 @@ def test_a_write_protected_processed_folder_is_waited_for(tmp_path: Path) -> Non
         drop(house, 3)
         wait_until(lambda: "Read-only file system" in trouble(house, "filing"))
         write_protect(disk, on=False)
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
         assert len(house.records()) == 3
 
 
@@ -125,7 +125,7 @@ def test_a_disk_that_fails_under_the_daemon_is_waited_for_and_nothing_is_lost_on
         disk.repair()
         house.start()
         wait_until(lambda: len(house.records()) == 12)
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
         assert names(house) == [f"{number:03}.jpg" for number in range(12)]
 
 
@@ -165,7 +165,7 @@ def test_a_hangup_while_the_start_waits_for_a_disk_reads_the_config_again_and_bu
             house.process.send_signal(signal.SIGHUP)
             drop(house, 1)
             wait_until((tmp_path / "elsewhere" / "results.jsonl").exists)
-            wait_until(lambda: not house.waiting())
+            house.until(lambda: not house.waiting())
             assert house.stop() == 0
         finally:
             house.kill()
@@ -199,7 +199,7 @@ def test_waiting_for_a_full_disk_costs_next_to_nothing_and_systemd_hears_of_it(
         said = house.daemon_log().count(trouble(house, part))
         assert said == 1
         ballast.unlink()
-        wait_until(lambda: house.finished() == 62 and not trouble(house, part))
+        house.until(lambda: house.finished() == 62 and not trouble(house, part))
         wait_until(lambda: "No space" not in supervisor.lines("STATUS")[-1])
         assert house.stop() == 0
         assert names(house) == [f"{number:03}.jpg" for number in range(62)]
@@ -222,7 +222,7 @@ def test_a_start_with_a_full_disk_under_the_log_goes_on_from_the_journal(tmp_pat
     with small_disk(tmp_path / "logs", size="64k") as disk, running(tmp_path) as house:
         ballast = fill(disk)
         drop(house, 30)
-        wait_until(lambda: house.finished() == 30)
+        house.until(lambda: house.finished() == 30)
         assert house.stop() == 0
         house.start()
         assert "No space left" in trouble(house, "log")
@@ -245,7 +245,7 @@ def test_a_part_of_a_copy_that_was_killed_goes_at_the_next_start_where_the_image
             (image,) = house.waiting()
             image.write_bytes(PHOTOS[1].read_bytes())
             house.start()
-            wait_until(lambda: not house.waiting())
+            house.until(lambda: not house.waiting())
         finally:
             house.kill()
         assert [path.name for path in disk.iterdir()] == [image.name]
@@ -260,7 +260,7 @@ def test_processed_on_another_disk_gets_each_file_once_though_the_copying_was_ki
             house.spawn(**{VARIABLE: "in_copying:2"})
             assert house.ended() == -9
             house.start()
-            wait_until(lambda: not house.waiting())
+            house.until(lambda: not house.waiting())
         finally:
             house.kill()
         assert sorted(path.name for path in disk.iterdir()) == [f"{number:03}.jpg" for number in range(4)]

@@ -119,7 +119,7 @@ def test_a_burst_is_classified_without_waiting_for_its_explanations(tmp_path: Pa
     with running(tmp_path, watch=watch, explain={"below_confidence": 1.0, "every": 0}) as house:
         for number in range(60):
             shutil.copy(SAMPLES / "coffee.jpg", house.inbox / f"{number}.jpg")
-        wait_until(lambda: house.finished() == 60)
+        house.until(lambda: house.finished() == 60)
         made = len(list(house.processed.glob("*.why.jpg")))
         named = [Path(record["explanation"]) for record in house.records() if "explanation" in record]
         assert made < 60

@@ -50,7 +50,7 @@ def flooded(tmp_path: Path) -> Iterator[House]:
     with running(tmp_path, **bounds, store={"path": "state/journal.db", "max_records": 200}) as house:
         for number in range(10):
             shutil.copy(PHOTOS[number], house.inbox / f"good{number}.jpg")
-        wait_until(lambda: house.finished() == 10)
+        house.until(lambda: house.finished() == 10)
         (house.inbox / "cam").mkdir()
         for number in range(1_000):
             (house.inbox / "cam" / f"{number}.jpg").touch()
@@ -97,7 +97,7 @@ def test_every_record_has_one_line_in_one_of_the_two_files_across_a_kill_and_a_f
                 shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"more{number}.jpg")
             wait_until(lambda: bool(house.status()["troubles"].get("log")))
             ballast.unlink()
-            wait_until(lambda: house.finished() >= 80 and not house.waiting())
+            house.until(lambda: house.finished() >= 80 and not house.waiting())
             wait_until(lambda: not house.status()["troubles"].get("log"))
             assert house.stop() == 0
         finally:

@@ -91,7 +91,7 @@ def test_a_file_of_any_time_is_recorded_filed_and_found_again_after_a_kill(tmp_p
             assert house.ended() == -9
             for _ in range(2):
                 house.start()
-                wait_until(lambda: not house.waiting() and len(house.records()) == 2 * len(ODD_SECONDS))
+                house.until(lambda: not house.waiting() and len(house.records()) == 2 * len(ODD_SECONDS))
                 assert house.stop() == 0
         finally:
             house.kill()
@@ -167,7 +167,7 @@ def test_files_that_vanish_or_change_under_the_daemon_s_hands_stop_nothing(tmp_p
             meddler.join()
         shutil.copy(PHOTOS[0], house.inbox / "good.jpg")
         wait_until(lambda: "good.jpg" in {record["image_path"] for record in house.records()})
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
         assert house.stop() == 0
     ids = [record["id"] for record in house.records()]
     assert len(ids) == len(set(ids))

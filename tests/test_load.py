@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from bench_backlog import fill
-from brokers import wait_until
 from daemons import running
 from torture import log_lines, small_pictures
 
@@ -16,14 +15,14 @@ def test_a_burst_beside_a_full_queue_is_worked_off_whole_in_flat_memory(tmp_path
     (tmp_path / "inbox").mkdir()
     fill(tmp_path / "inbox", 1000)
     with running(tmp_path) as house:
-        wait_until(lambda: house.finished() >= 500)
+        house.until(lambda: house.finished() >= 500)
         early = house.status()["stats"]["memory_bytes"]
         burst = house.inbox / "burst"
         burst.mkdir()
         pictures = list(small_pictures())
         for number in range(2500):
             (burst / f"{number:04}.jpg").write_bytes(pictures[number % len(pictures)])
-        wait_until(lambda: house.finished() == 3500, seconds=200)
+        house.until(lambda: house.finished() == 3500)
         assert not house.waiting()
         late = house.status()["stats"]["memory_bytes"]
         assert late - early < 10 * 2**20

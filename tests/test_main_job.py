@@ -76,7 +76,7 @@ def test_470_photos_in_every_manner_at_once_give_470_lines_and_470_messages(tmp_
                 target = house.inbox / f"slow-{number}.jpg"
                 jobs.append(pool.submit(write_slowly, target, photos[number % len(photos)]))
             # Every look at the counters checks that they add up.
-            wait_until(lambda: house.finished() == 470, what="470 records")
+            house.until(lambda: house.finished() == 470, what="470 records")
             for job in jobs:
                 job.result()
         wait_until(lambda: len(subscriber.topics("/result/")) >= 470, what="470 messages")
@@ -154,7 +154,7 @@ def test_a_stop_in_the_middle_loses_nothing_and_the_next_start_goes_on(tmp_path:
     ):
         feeder = threading.Thread(target=copy_in, args=(house, PHOTOS))
         feeder.start()
-        wait_until(lambda: house.finished() >= 20)
+        house.until(lambda: house.finished() >= 20)
         assert house.stop() == 0
         feeder.join()
         house.start()
@@ -167,10 +167,10 @@ def test_a_stop_in_the_middle_loses_nothing_and_the_next_start_goes_on(tmp_path:
 def test_a_kill_in_the_middle_leaves_exactly_one_line_an_image(tmp_path: Path) -> None:
     with running(tmp_path) as house:
         copy_in(house, PHOTOS)
-        wait_until(lambda: house.finished() >= 20)
+        house.until(lambda: house.finished() >= 20)
         house.kill()
         house.start()
-        wait_until(lambda: not house.waiting(), what="an empty inbox")
+        house.until(lambda: not house.waiting(), what="an empty inbox")
         wait_until(lambda: house.counters()["waiting"] == 0)
         assert house.stop() == 0
     lines = house.records()

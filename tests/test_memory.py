@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from brokers import mosquitto, wait_until
+from brokers import mosquitto
 from daemons import PHOTOS, House, command, running
 from processes import begin
 
@@ -20,7 +20,7 @@ def feed(house: House, count: int, *, batch: str) -> int:
     before = house.finished()
     for number in range(count):
         shutil.copyfile(PHOTOS[number % len(PHOTOS)], house.inbox / f"{batch}-{number}.jpg")
-    wait_until(lambda: house.finished() == before + count)
+    house.until(lambda: house.finished() == before + count)
     resident: int = house.status()["stats"]["memory_bytes"]
     return resident
 

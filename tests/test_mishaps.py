@@ -47,7 +47,7 @@ def test_an_exception_that_nobody_expected_is_one_image_s_failure(tmp_path: Path
         wait_until(house.answers)
         drop(house, 3)
         (house.inbox / "odd.jpg").write_bytes(PHOTOS[0].read_bytes() + b"poison")
-        wait_until(lambda: len(house.records()) == 4 and not house.waiting())
+        house.until(lambda: len(house.records()) == 4 and not house.waiting())
         (failed,) = [record for record in house.records() if record["status"] == "failed"]
         assert failed["error"]["code"] == "internal_error"
         assert "OverflowError" in failed["error"]["message"]
@@ -68,7 +68,7 @@ def test_an_exception_around_an_image_costs_no_record(tmp_path: Path, point: str
         house.spawn(**{RAISE_VARIABLE: point})
         wait_until(house.answers)
         drop(house, 4)
-        wait_until(lambda: len(house.records()) == 4 and not house.waiting())
+        house.until(lambda: len(house.records()) == 4 and not house.waiting())
         assert Counter(record["status"] for record in house.records()) == {"ok": 4}
         assert house.stop() == 0
     finally:
@@ -100,7 +100,7 @@ def test_a_bug_in_a_thread_that_serves_no_single_image_is_told_and_its_work_is_b
         wait_until(lambda: house.status()["troubles"].get("threads", "").startswith(thread))
         assert "Traceback" in house.daemon_log()
         drop_more(house)
-        wait_until(lambda: len(house.records()) == 4 and not house.waiting())
+        house.until(lambda: len(house.records()) == 4 and not house.waiting())
         wait_until(lambda: bool(house.status()["dashboard"]))
         assert house.stop() == 0
     finally:
@@ -186,7 +186,7 @@ def test_an_image_waits_for_descriptors_instead_of_failing(tmp_path: Path) -> No
     """A flood of connections once made the next image fail for good."""
     with running(tmp_path, **ONE_WORKER) as house:
         drop(house, 1)
-        wait_until(lambda: len(house.records()) == 1 and not house.waiting())
+        house.until(lambda: len(house.records()) == 1 and not house.waiting())
         assert house.process
         pid = house.process.pid
         soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -196,7 +196,7 @@ def test_an_image_waits_for_descriptors_instead_of_failing(tmp_path: Path) -> No
         drop(house, 3)
         wait_until(lambda: "images wait: Too many open files" in house.daemon_log())
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
-        wait_until(lambda: len(house.records()) == 4 and not house.waiting())
+        house.until(lambda: len(house.records()) == 4 and not house.waiting())
         assert {record["status"] for record in house.records()} == {"ok"}
         wait_until(lambda: "machine" not in house.status()["troubles"])
 
@@ -217,7 +217,7 @@ def test_what_is_in_hand_is_recorded_without_a_descriptor_to_be_had_and_filed_on
         wait_until(lambda: len(house.records()) == 3)
         assert {record["status"] for record in house.records()} == {"ok"}
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
         assert house.stop() == 0
 
 

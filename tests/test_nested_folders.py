@@ -76,7 +76,7 @@ def test_an_image_as_deep_as_may_be_is_recorded_filed_and_heard_of_at_once(tmp_p
         for number in range(2):
             shutil.copy(PHOTOS[number], folder)
             wait_until(lambda number=number: len(house.records()) == number + 1)  # type: ignore[misc]
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
         assert not told(house)
 
 
@@ -89,6 +89,6 @@ def test_an_image_whose_path_is_as_long_as_the_kernel_takes_is_recorded_and_file
         folder.mkdir(parents=True)
         name = "x" * (255 - len(".jpg")) + ".jpg"
         shutil.copy(PHOTOS[0], folder / name)
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
         assert [record["status"] for record in house.records()] == ["ok"]
         assert len([path for path in house.processed.rglob("*") if path.is_file()]) == 1

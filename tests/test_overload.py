@@ -148,7 +148,7 @@ def test_test_time_augmentation_steps_aside_under_pressure_and_the_record_says_s
         house.ask("pause")
         paused_with(house, "cam", 60)
         house.ask("resume")
-        wait_until(lambda: house.finished() == 60)
+        house.until(lambda: house.finished() == 60)
         views = {(record["tta"], record.get("tta_stepped_aside")) for record in house.records()}
         assert views == {(1, True), (2, None)}
 

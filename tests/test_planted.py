@@ -159,7 +159,7 @@ def test_an_image_of_a_camera_whose_folder_in_processed_is_a_link_lies_at_the_to
         (house.processed / "cam").symlink_to(secret)
         (house.inbox / "cam").mkdir()
         shutil.copy(PHOTOS[0], house.inbox / "cam" / "x.jpg")
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
         (filed,) = house.processed.glob("x.*.jpg")
         assert filed.read_bytes() == PHOTOS[0].read_bytes()
 
@@ -240,7 +240,7 @@ def test_who_has_a_second_name_of_a_picture_cannot_alter_what_was_filed(tmp_path
         move_in(image, house.inbox)
         filed = house.processed / "x.jpg"
         wait_until(filed.exists)
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
         mine.write_bytes(b"another picture")
         assert filed.read_bytes() == PHOTOS[0].read_bytes()
         # It belongs to dropsight now, as whom nobody else is to run anything.
@@ -259,7 +259,7 @@ def test_an_image_with_a_second_name_is_filed_once_though_its_copying_was_killed
         house.spawn(**{VARIABLE: point})
         assert house.ended() == -9
         house.start()
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
         assert house.stop() == 0
     finally:
         house.kill()
@@ -301,7 +301,7 @@ def test_of_pictures_exchanged_under_the_daemon_s_hands_none_is_filed_or_deleted
     """Somebody takes pictures away again and puts others in their place, as fast as can be."""
     with running(tmp_path, watch=[{"path": "inbox", "after": after}]) as house:
         dropped, taken = exchange_pictures(house, 200)
-        wait_until(lambda: not house.waiting() and house.counters()["waiting"] == 0)
+        house.until(lambda: not house.waiting() and house.counters()["waiting"] == 0)
         if after == "move":
             filed = [path for path in house.processed.iterdir() if path.suffix == ".jpg"]
             assert len(filed) + len(taken) == len(dropped)

@@ -85,7 +85,7 @@ def lived(house: House, count: int) -> None:
     drop(house, count)
     (house.inbox / "bad.jpg").write_bytes(b"no picture")
     house.start()
-    wait_until(lambda: len(house.records()) == count + 1 and not house.waiting())
+    house.until(lambda: len(house.records()) == count + 1 and not house.waiting())
     assert house.stop() == 0
 
 

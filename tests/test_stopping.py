@@ -83,7 +83,7 @@ def test_a_full_disk_under_the_journal_does_not_hold_up_a_stop_and_nothing_is_lo
         assert len(house.waiting()) + len(house.records()) == 300
         ballast.unlink()
         house.start()
-        wait_until(lambda: len(house.records()) == 300)
+        house.until(lambda: len(house.records()) == 300)
         assert not house.waiting()
 
 

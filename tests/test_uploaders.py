@@ -50,7 +50,7 @@ def test_files_that_are_held_open_leave_their_places_to_others_and_are_taken_whe
                 " further ones of the same camera have to wait"
             )
             assert is_served(house, "meanwhile.jpg")
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
         wait_until(lambda: not crowd(house))
         assert len(house.records()) == MANY + 1
         assert house.daemon_log().count("greedy: 128 files") == 1
@@ -79,7 +79,7 @@ def test_files_that_are_touched_again_and_again_leave_their_turns_to_others(tmp_
         with touched_again_and_again(greedy_files(house)):
             wait_until(lambda: bool(crowd(house)))
             assert all(is_served(house, f"{number}.jpg") for number in range(3))
-        wait_until(lambda: not house.waiting())
+        house.until(lambda: not house.waiting())
         assert len(house.records()) == MANY + 3
 
 
@@ -99,7 +99,7 @@ def test_files_that_may_not_be_read_leave_their_places_to_others(tmp_path: Path)
             for path in greedy_files_of(house):
                 path.chmod(0o644)
                 os.chown(path, 0, 0)
-            wait_until(lambda: not house.waiting())
+            house.until(lambda: not house.waiting())
             assert len(house.records()) == MANY + 1
         finally:
             house.kill()
@@ -119,7 +119,7 @@ def test_a_place_without_room_for_the_finished_images_of_one_inbox_holds_up_no_o
         fill(disk)
         for number in range(MANY):
             (tmp_path / "full" / f"{number}.jpg").write_bytes(b"no picture")
-        wait_until(lambda: len(house.records()) == MANY)
+        house.until(lambda: len(house.records()) == MANY)
         assert is_served(house, "meanwhile.jpg")
         (disk / "ballast").unlink()
         wait_until(lambda: not any((tmp_path / "full").iterdir()))

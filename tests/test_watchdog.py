@@ -102,7 +102,7 @@ def test_a_full_disk_is_no_hang(tmp_path: Path, supervisor: Supervisor) -> None:
             fed = len(supervisor.lines("WATCHDOG"))
             wait_until(lambda: len(supervisor.lines("WATCHDOG")) > fed + 8)
             ballast.unlink()
-            wait_until(lambda: len(house.records()) == 300)
+            house.until(lambda: len(house.records()) == 300)
             assert "trigger" not in supervisor.lines("WATCHDOG")
         finally:
             house.kill()
