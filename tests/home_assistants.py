@@ -17,7 +17,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-from brokers import free_port, wait_until
+from brokers import free_port, wait_while_it_gets_on
 from daemons import ROOT
 from processes import begin, end
 
@@ -54,7 +54,8 @@ class HomeAssistant:
             self._process = begin(
                 [PYTHON, "-m", "homeassistant", "-c", self._folder, "--skip-pip"], stdout=log, stderr=log
             )
-        wait_until(self._runs, what="Home Assistant runs")
+        output = self._folder / "output.log"
+        wait_while_it_gets_on(self._runs, lambda: output.stat().st_size, what=output.read_text)
 
     def stop(self) -> None:
         """Have it write down what it knows, and end."""
