@@ -1,4 +1,4 @@
-"""`dropsight bench`: what it measures, and that the config it writes is the same but for three keys."""
+"""`dropsight bench`: what it measures, and that the config it writes is the same but for its keys."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from dropsight.errors import ConfigError
 
 KEYS: dict[tuple[str, ...], int | float | str] = {
     ("inference", "workers"): 3,
-    ("inference", "decoders"): 5,
+    ("inference", "top_k"): 5,
     ("model", "threads"): 2,
 }
 CONFIGS = {
@@ -34,7 +34,7 @@ def test_keys_are_set_and_all_else_stays(text: str) -> None:
     edited = with_values(text, KEYS)
     found = yaml.safe_load(edited)
     assert found["inference"]["workers"] == 3
-    assert found["inference"]["decoders"] == 5
+    assert found["inference"]["top_k"] == 5
     assert found["model"]["threads"] == 2
     before = yaml.safe_load(text) or {}
     for section, values in before.items():
@@ -49,7 +49,7 @@ def test_the_shipped_config_can_be_tuned(tmp_path: Path) -> None:
     file = tmp_path / "dropsight.yaml"
     file.write_text(with_values((ROOT / "config" / "dropsight.yaml").read_text(), KEYS))
     config = load(file)
-    assert (config.inference.workers, config.inference.decoders, config.model.threads) == (3, 5, 2)
+    assert (config.inference.workers, config.inference.top_k, config.model.threads) == (3, 5, 2)
 
 
 def test_a_section_that_is_no_mapping_is_told() -> None:
@@ -61,8 +61,8 @@ def test_a_section_that_is_no_mapping_is_told() -> None:
 def test_no_split_asks_for_more_invoking_threads_than_cores(cores: int) -> None:
     splits = candidates(cores)
     assert len(set(splits)) == len(splits)
-    assert all(split.interpreters * split.threads <= cores for split in splits)
-    assert any(split.interpreters == cores for split in splits)
+    assert all(split.workers * split.threads <= cores for split in splits)
+    assert any(split.workers == cores for split in splits)
 
 
 @pytest.mark.slow
@@ -94,4 +94,4 @@ def test_tune_writes_the_best_split_into_the_config(tmp_path: Path) -> None:
     assert "best" in done.stdout
     assert file.read_text().startswith("# mine\ndevice: me\nmqtt: null\n")
     config = load(file)
-    assert "auto" not in (config.inference.workers, config.inference.decoders, config.model.threads)
+    assert "auto" not in (config.inference.workers, config.model.threads)

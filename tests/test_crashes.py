@@ -63,8 +63,8 @@ def test_an_image_that_kills_the_process_is_refused_after_its_second_death(tmp_p
 
 
 def test_of_a_crowd_only_what_was_at_hand_is_suspected(tmp_path: Path) -> None:
-    """Though decode workers take several at a time: two of them and two interpreters hold an image each."""
-    house = House(tmp_path, {"inference": {"workers": 2, "decoders": 2}})
+    """Though workers take several at a time: two of them hold an image each."""
+    house = House(tmp_path, {"inference": {"workers": 2}})
     for number in range(120):
         ending = b"poison" if number == 40 else b""
         (house.inbox / f"{number:03}.jpg").write_bytes(PHOTOS[number % len(PHOTOS)].read_bytes() + ending)
@@ -78,7 +78,7 @@ def test_of_a_crowd_only_what_was_at_hand_is_suspected(tmp_path: Path) -> None:
     finally:
         house.kill()
     assert [each["image_path"] for each in house.records() if each["status"] == "failed"] == ["040.jpg"]
-    assert 1 <= house.daemon_log().count("tried by itself first") <= 4
+    assert 1 <= house.daemon_log().count("tried by itself first") <= 2
 
 
 def test_an_image_that_kills_the_interpreter_is_refused_as_the_model_s_error(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_an_image_that_kills_the_process_at_whatever_stage_is_refused_at_the_thi
     tmp_path: Path, point: str
 ) -> None:
     """Of those in hand beside it, each is alone in hand the next time, and so beyond suspicion."""
-    house = House(tmp_path, {"inference": {"workers": 1, "decoders": 2}})
+    house = House(tmp_path, {"inference": {"workers": 2}})
     for name in ("1.jpg", "2.jpg", "bad.jpg", "4.jpg"):
         shutil.copy(PHOTOS[0], house.inbox / name)
     try:
@@ -238,7 +238,7 @@ def test_what_ends_the_process_before_anybody_has_it_in_hand_makes_no_crash_loop
 
 def test_after_three_kills_from_outside_all_images_are_classified_one_by_one(tmp_path: Path) -> None:
     """Whoever kills the service, as a watchdog or a loss of power does, costs no image its place."""
-    house = House(tmp_path, {"inference": {"workers": 2, "decoders": 2}})
+    house = House(tmp_path, {"inference": {"workers": 2}})
     try:
         for _ in range(DEATHS):
             house.start()

@@ -25,7 +25,7 @@ from dropsight.service.mishaps import Mishaps
 from dropsight.service.supervision import Supervision
 from dropsight.service.troubles import Troubles
 
-ONE_WORKER = {"inference": {"workers": 1, "decoders": 1}}
+ONE_WORKER = {"inference": {"workers": 1}}
 
 
 def drop(house: House, count: int) -> None:

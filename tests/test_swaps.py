@@ -90,7 +90,6 @@ class Floor:
         self.workers = Workers(
             self.engine,
             queue_settings=Queue(),
-            decoders=1,
             backlog=self.backlog,
             recorder=cast("Recorder", self.notes),
             in_hand=InHand(self.root / "in-hand"),

@@ -83,7 +83,7 @@ def test_a_suspect_that_starves_its_trials_is_refused_in_the_end() -> None:
 
 def test_a_sound_picture_waits_for_memory_and_lets_others_pass(tmp_path: Path) -> None:
     """It was once recorded as damaged."""
-    with running(tmp_path, inference={"workers": 1, "decoders": 1}) as house:
+    with running(tmp_path, inference={"workers": 1}) as house:
         assert house.process
         shutil.copy(PHOTOS[0], house.inbox / "first.jpg")
         wait_until(lambda: len(house.records()) == 1)

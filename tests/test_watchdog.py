@@ -37,7 +37,7 @@ def test_the_watchdog_is_triggered_by_what_hangs_for_two_looks_and_forgives_one(
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", supervisor.path)
     monkeypatch.setenv("WATCHDOG_USEC", "40000")
-    answers = iter(["interpret-0", None, "interpret-0", "interpret-0"])
+    answers = iter(["worker-0", None, "worker-0", "worker-0"])
     Watchdog(lambda _: next(answers))
     wait_until(lambda: supervisor.lines("WATCHDOG") == ["1", "trigger"])
 
@@ -45,8 +45,8 @@ def test_the_watchdog_is_triggered_by_what_hangs_for_two_looks_and_forgives_one(
 @pytest.mark.parametrize(
     ("point", "culprit"),
     [
-        ("in_decoding:", "decode-"),
-        ("in_invoke:1", "interpret-"),
+        ("in_decoding:", "worker-"),
+        ("in_invoke:1", "worker-"),
         ("before_commit:1", "recorder"),
         ("after_filing:1", "recorder"),
         ("in_walk:1", "scan"),
@@ -134,7 +134,7 @@ def test_after_a_hang_the_image_is_tried_alone_and_the_rest_goes_on(
 
 def test_a_slow_image_is_named_in_a_trouble_and_others_go_on(tmp_path: Path) -> None:
     """Where there is another worker; of what made the service start again, nothing was shown."""
-    house = House(tmp_path, {"inference": {"decoders": 2, "workers": 1}})
+    house = House(tmp_path, {"inference": {"workers": 2}})
     try:
         house.spawn(**{HANG_VARIABLE: "in_decoding:slow"})
         wait_until(house.answers)

@@ -16,8 +16,8 @@ from dropsight.commands.splits import Split, candidates, throughput
 from dropsight.config import Config, Watch
 from dropsight.config.editing import with_values
 from dropsight.config.keys import Key
-from dropsight.daemon.engine import open_engine, workers
-from dropsight.daemon.resources import cores, decoders
+from dropsight.daemon.engine import open_engine
+from dropsight.daemon.resources import cores
 from dropsight.errors import ConfigError, ImageError
 from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
@@ -46,7 +46,7 @@ def bench(
     one_image_ms = stages["total"][0]
     count = max(int(seconds * 1e3 / max(one_image_ms, 0.1) * cores()), 50)
     threads = config.model.threads
-    now = Split(decoders(config), workers(config), 1 if threads == "auto" else threads)
+    now = Split(len(engine.models), 1 if threads == "auto" else threads)
     tried = candidates(cores()) if tune else []
     speeds = _speeds(list(dict.fromkeys([now, *tried])), config, paths, count=count)
     best = max(speeds, key=lambda split: speeds[split])
@@ -134,11 +134,11 @@ def _lines(
     yield f"{'ms, one at a time':<20}{'p50':>9}{'p95':>9}{'p99':>9}"
     for stage, values in stages.items():
         yield f"  {stage:<18}{''.join(f'{value:>9.2f}' for value in values)}"
-    yield f"{'decode':>8}{'interpreters':>14}{'threads':>9}{'images/s':>10}"
+    yield f"{'workers':>9}{'threads':>9}{'images/s':>10}"
     for split, speed in sorted(speeds.items(), key=lambda entry: -entry[1]):
         marks = [word for word, which in (("as configured", now), ("best", best)) if which == split]
         note = f"  {', '.join(marks)}" if len(speeds) > 1 else ""
-        yield f"{split.decoders:>8}{split.interpreters:>14}{split.threads:>9}{speed:>10.1f}{note}"
+        yield f"{split.workers:>9}{split.threads:>9}{speed:>10.1f}{note}"
 
 
 def _answer(
@@ -150,8 +150,7 @@ def _answer(
 ) -> dict[str, object]:
     rows = [
         {
-            "decoders": split.decoders,
-            "interpreters": split.interpreters,
+            "workers": split.workers,
             "threads": split.threads,
             "images_per_second": round(speed, 2),
             "configured": split == now,
@@ -165,8 +164,7 @@ def _answer(
 
 def _keep(file: Path | None, best: Split) -> None:
     values: dict[Key, int | float | str] = {
-        ("inference", "decoders"): best.decoders,
-        ("inference", "workers"): best.interpreters,
+        ("inference", "workers"): best.workers,
         ("model", "threads"): best.threads,
     }
     if file is None:

@@ -1,4 +1,4 @@
-"""How many images a second the daemon manages with the cores split in one way or another."""
+"""How many images a second the daemon manages with so many workers of so many threads."""
 
 import json
 import os
@@ -19,23 +19,22 @@ from dropsight.errors import DropsightError
 
 @dataclass(frozen=True, slots=True, order=True)
 class Split:
-    decoders: int
-    interpreters: int
-    threads: int  # an interpreter
+    workers: int
+    threads: int
+    """Of the interpreter of each worker."""
 
     def __str__(self) -> str:
-        return f"{self.decoders} decode workers, {self.interpreters} interpreters of {self.threads} threads"
+        return f"{self.workers} workers, {self.threads} threads for the interpreter of each"
 
 
 def candidates(cores: int) -> list[Split]:
     """What is worth trying on so many cores: each at most twice as many threads as there are cores."""
     half = max(cores // 2, 1)
     tried = [
-        Split(decoders, interpreters, threads)
-        for decoders in (half, cores, cores + 1)
-        for interpreters in (1, half, cores)
+        Split(workers, threads)
+        for workers in (1, half, cores)
         for threads in (1, half, cores)
-        if interpreters * threads <= cores
+        if workers * threads <= cores
     ]
     return list(dict.fromkeys(tried))
 
@@ -67,8 +66,7 @@ def _settings(split: Split, config: Config) -> dict[str, object]:
         "watch": [{"path": "inbox", "after": "delete"}],
         "model": {**model, "threads": split.threads},
         "inference": {
-            "workers": split.interpreters,
-            "decoders": split.decoders,
+            "workers": split.workers,
             "tta": list(config.inference.tta),
         },
         "log": {"path": "results.jsonl", "max_bytes": "1GiB"},

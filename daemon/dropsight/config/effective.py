@@ -30,7 +30,10 @@ _SAID = {"size": ["integer", "string"], "host": ["string"], "model": ["string"]}
 
 
 def _section(section: Struct) -> dict[str, object]:
-    return {name: _shown(form, getattr(section, name)) for name, form in forms_of(type(section)).items()}
+    shown = {name: _shown(form, getattr(section, name)) for name, form in forms_of(type(section)).items()}
+    if shown.get("decoders", "") is None:  # a key of earlier versions
+        del shown["decoders"]
+    return shown
 
 
 def _shown(form: Form, value: object) -> object:

@@ -1,5 +1,6 @@
 """From file, environment and command line to one checked Config."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from dropsight.config.rules import broken_rules
 from dropsight.config.tree import Config
 from dropsight.config.values import Reading
 from dropsight.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+_OBSOLETE = Fault(("inference", "decoders"), "has no effect: each worker decodes for itself; remove it")
 
 
 def load(
@@ -41,6 +46,8 @@ def load(
     lines += map(layers.line, faults)
     if lines or config is None:
         raise ConfigError(lines)
+    if config.inference.decoders is not None:
+        log.warning("%s", layers.line(_OBSOLETE))
     return config
 
 

@@ -90,7 +90,8 @@ class Inference(Struct, frozen=True):
     tta: tuple[View, ...] = ()
     min_confidence: Annotated[float, Meta(ge=0, le=1)] = 0.0
     workers: Threads | Auto = "auto"
-    decoders: Threads | Auto = "auto"
+    decoders: Threads | Auto | None = None
+    """Of no effect any more: each worker decodes for itself."""
 
 
 class Limits(Struct, frozen=True):

@@ -22,7 +22,7 @@ from dropsight.daemon.outbox import JournalOutbox
 from dropsight.daemon.reloading import Reloader, Reread
 from dropsight.daemon.remote import Remote
 from dropsight.daemon.reporter import Reporter
-from dropsight.daemon.resources import decoders, open_log, share_memory
+from dropsight.daemon.resources import open_log, share_memory
 from dropsight.daemon.secrets import look_at_secrets, read_secrets
 from dropsight.daemon.threads import start
 from dropsight.daemon.trial import tried
@@ -173,7 +173,12 @@ class Daemon:
     def run(self, lifecycle: Lifecycle, *, once: bool = False) -> int:
         """Work until asked to stop, or until everything is done; return the exit code."""
         self._reloader = Reloader(
-            self._config, self._reread, lifecycle=lifecycle, troubles=self._troubles, swap=self._swap
+            self._config,
+            self._reread,
+            lifecycle=lifecycle,
+            troubles=self._troubles,
+            workers=len(self._workers.engine.models),
+            swap=self._swap,
         )
         recorder = start("recorder", self._recorder.run)
         followers = [self._supervision.start(name, each.run) for name, each in self._followers.items()]
@@ -365,7 +370,6 @@ class Daemon:
         return Workers(
             engine,
             queue_settings=self._config.queue,
-            decoders=decoders(self._config),
             backlog=self._backlog,
             recorder=self._recorder,
             in_hand=self._in_hand,

@@ -9,7 +9,7 @@ import numpy as np
 from dropsight.config import Config
 from dropsight.config.rules import MOST_THREADS
 from dropsight.daemon.proved import Proved
-from dropsight.daemon.resources import interpreters
+from dropsight.daemon.resources import available_bytes, cores
 from dropsight.errors import ConfigError, ImageError, ModelError
 from dropsight.images.opening import Bounds, open_image
 from dropsight.inference import pipeline
@@ -23,6 +23,8 @@ from dropsight.service.work import Engine
 
 log = logging.getLogger(__name__)
 
+# What each interpreter but the first takes, measured: packed weights, as a share of the file, and tensors.
+PACKED, TENSORS_BYTES = 1.3, 8 * 2**20
 ARRIVAL_SECONDS = 2.0
 LOOK_SECONDS = 0.1
 LONGEST_ARRIVAL_SECONDS = 60.0
@@ -43,7 +45,6 @@ def open_engine(config: Config, known: Proved | None = None) -> Engine:
     settings = config.model
     threads = 1 if settings.threads == "auto" else settings.threads
     said = Said(settings.labels, settings.normalization)
-    _bound_threads(threads, workers(config))
     known = known or Proved(None)
     paths = (settings.path, *settings.fallback)
     model, reasons = open_first(paths, said=said, threads=threads, trial=known.trial(said, threads))
@@ -55,7 +56,9 @@ def open_engine(config: Config, known: Proved | None = None) -> Engine:
         log.log(
             logging.WARNING if kernels.fault else logging.INFO, "%s: kernels: %s", model.spec.name, kernels
         )
-    models = [model, *(model.replicate() for _ in range(workers(config) - 1))]
+    count = workers(config, model)
+    _bound_threads(threads, count)
+    models = [model, *(model.replicate() for _ in range(count - 1))]
     plan = _plan(config, model)
     shape = (plan.spec.height, plan.spec.width, plan.spec.channels)
     for each in models:
@@ -75,8 +78,14 @@ def _bound_threads(each: int, count: int) -> None:
         )
 
 
-def workers(config: Config) -> int:
-    return interpreters() if config.inference.workers == "auto" else config.inference.workers
+def workers(config: Config, model: Model) -> int:
+    """One a core, but no more than memory lets, and one of a backend that brings threads of its own."""
+    if config.inference.workers != "auto":
+        return config.inference.workers
+    if model.replicate() is model:
+        return 1
+    each = int(PACKED * model.spec.path.stat().st_size) + TENSORS_BYTES
+    return max(min(cores(), 1 + available_bytes() // 2 // each), 1)
 
 
 def open_engine_when_whole(config: Config) -> Engine:

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from dropsight.config import Config
-from dropsight.daemon.engine import open_engine_when_whole, workers
-from dropsight.daemon.resources import decoders
+from dropsight.daemon.engine import open_engine_when_whole
 from dropsight.errors import ConfigError, DropsightError, ModelError
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.notify import notify
@@ -31,10 +30,12 @@ class Reloader:
         *,
         lifecycle: Lifecycle,
         troubles: Troubles,
+        workers: int,
         swap: Callable[[Engine, Config], None],
     ) -> None:
         self.config = config
         self._reread, self._lifecycle, self._troubles, self._swap = reread, lifecycle, troubles, swap
+        self._workers = workers
         self._lock = threading.Lock()
 
     def reload(self) -> str:
@@ -59,7 +60,7 @@ class Reloader:
     def _reload(self) -> str:
         config = self._reread()
         engine = open_engine_when_whole(config)
-        if self._only_the_model_differs(config):
+        if self._only_the_model_differs(config) and len(engine.models) == self._workers:
             self._swap(engine, config)  # which may refuse
             self.config = config
             return f"model {engine.plan.spec.name} is in force"
@@ -71,4 +72,4 @@ class Reloader:
         # What arrives by a source has the limits that this was made with.
         limits = config.limits if any(each.mqtt is not None for each in config.watch) else mine.limits
         same = msgspec.structs.replace(config, model=mine.model, inference=mine.inference, limits=limits)
-        return same == mine and workers(config) == workers(mine) and decoders(config) == decoders(mine)
+        return same == mine

@@ -70,7 +70,6 @@ class Reporter:
         followers = {mark.name: self._following(mark, each) for mark, each in self.followers}
         queues = {
             "paths": counters.queued,
-            "tensors": self._workers.depth(),
             "records": self._recorder.depth(),
             "outbox": followers["mqtt"].waiting if "mqtt" in followers else 0,
         }

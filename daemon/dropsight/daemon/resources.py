@@ -4,6 +4,8 @@ import ctypes
 import gc
 import os
 import resource
+import sys
+from pathlib import Path
 
 import cv2
 
@@ -22,13 +24,30 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def decoders(config: Config) -> int:
-    return cores() if config.inference.decoders == "auto" else config.inference.decoders
+def available_bytes() -> int:
+    """Return what memory there is for one more process: of the machine's, and of the service's share."""
+    facts = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return min(int(facts["MemAvailable"].split()[0]) * 1024, _left_of_share())
 
 
-def interpreters() -> int:
-    """One for every two cores, but two from two cores on: each costs about 10 MB."""
-    return min(max(cores() // 2, 2), cores())
+def _left_of_share() -> int:
+    """What the control group, and each that it lies in, leaves; as much as you like where it has no bound."""
+    left = sys.maxsize
+    try:
+        group = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip().strip("/")
+    except OSError:
+        return left
+    root = Path("/sys/fs/cgroup")
+    for folder in [root / group, *(root / group).parents]:
+        if not folder.is_relative_to(root):
+            break
+        try:
+            bound, used = (folder / "memory.max").read_text(), (folder / "memory.current").read_text()
+        except OSError:
+            continue
+        if bound.strip() != "max":
+            left = min(left, int(bound) - int(used))
+    return left
 
 
 def share_memory() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from dropsight.daemon.resources import available_bytes
 from dropsight.models.spec import ModelSpec
 from dropsight.models.trial import STARVED
 from dropsight.service.inhand import Verdict
@@ -51,32 +52,6 @@ def _bound(pid: int, room: int) -> None:
         return  # it has ended
     except OSError as error:
         log.warning("the trial goes without a bound for its memory: %s", error)
-
-
-def available_bytes() -> int:
-    """Return what memory there is for one more process: of the machine's, and of the service's share."""
-    facts = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    return min(int(facts["MemAvailable"].split()[0]) * 1024, _left_of_share())
-
-
-def _left_of_share() -> int:
-    """What the control group, and each that it lies in, leaves; as much as you like where it has no bound."""
-    left = sys.maxsize
-    try:
-        group = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip().strip("/")
-    except OSError:
-        return left
-    root = Path("/sys/fs/cgroup")
-    for folder in [root / group, *(root / group).parents]:
-        if not folder.is_relative_to(root):
-            break
-        try:
-            bound, used = (folder / "memory.max").read_text(), (folder / "memory.current").read_text()
-        except OSError:
-            continue
-        if bound.strip() != "max":
-            left = min(left, int(bound) - int(used))
-    return left
 
 
 def _seconds() -> float:

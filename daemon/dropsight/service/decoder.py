@@ -1,4 +1,4 @@
-"""A decode worker: from a path to a tensor, or back to the backlog, or on to the recorder."""
+"""A worker: it carries an image from its path to the recorder, or back to the backlog."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stat import S_ISDIR, S_ISLNK
 
 from dropsight import crashpoints
-from dropsight.errors import ClosedError, ImageError
+from dropsight.errors import ClosedError, ImageError, ModelError
 from dropsight.images.decoding import is_large
 from dropsight.images.opening import ImageFile
 from dropsight.inference import pipeline
@@ -29,7 +29,7 @@ from dropsight.service.readiness import (
 from dropsight.service.recorder import Recorder
 from dropsight.service.recording import Finished
 from dropsight.service.scheduling import keep_the_core
-from dropsight.service.work import Engine, Examined, Questions, Work
+from dropsight.service.work import Engine, Examined, Invoked, Questions, Work
 
 GROUP_IMAGES = 8
 # Nobody is to wait longer behind a group, nor is one to fill the memory.
@@ -41,11 +41,10 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.25, 5.0
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What all decode workers have in common: `max_age` is in seconds, `hand_over` waits for room."""
+    """What all workers have in common: `max_age` is in seconds."""
 
     in_force: Callable[[], tuple[Engine, Plan]]
     once: Callable[[], bool]
-    hand_over: Callable[[Work], None]
     max_age: float | None
     backlog: Backlog
     recorder: Recorder
@@ -55,17 +54,17 @@ class Line:
     questions: Questions
 
 
-class Decoder:
-    """`run` belongs on a thread of its own, as do slot and name.
+class Worker:
+    """`run` belongs on a thread of its own, as do the number, the name and one of the engine's interpreters.
 
-    While many images wait, some at a time are examined and then decoded: the code and the data of the one
+    While many images wait, some at a time are examined and then classified: the code and the data of the one
     are out of the caches after each turn of the other.
     """
 
-    def __init__(self, slot: int, line: Line) -> None:
-        self.name = f"decode-{slot}"
-        self._slot, self._max_age = slot, line.max_age
-        self._in_force, self._hand_over, self._once = line.in_force, line.hand_over, line.once
+    def __init__(self, number: int, line: Line) -> None:
+        self.name = f"worker-{number}"
+        self._number, self._max_age = number, line.max_age
+        self._in_force, self._once = line.in_force, line.once
         self._backlog, self._recorder, self._in_hand = line.backlog, line.recorder, line.in_hand
         self._refusals = line.recorder.refusals
         self._heartbeats, self._ask, self._mishaps = line.heartbeats, line.questions, line.mishaps
@@ -76,29 +75,29 @@ class Decoder:
         while group := self._backlog.take_group(most):
             began = time.monotonic()
             try:
-                decoded = self._work_through(group)
+                classified = self._work_through(group)
             except BaseException:
                 for candidate in group:  # whoever waits for one of them to be done would wait for ever
                     self._backlog.let_pass(candidate)
                 raise
-            if decoded:  # the others cost next to nothing, and say nothing of what the next will cost
-                seconds_each = max(time.monotonic() - began, 1e-6) / decoded
+            if classified:  # the others cost next to nothing, and say nothing of what the next will cost
+                seconds_each = max(time.monotonic() - began, 1e-6) / classified
                 most = min(max(int(GROUP_SECONDS / seconds_each), 1), GROUP_IMAGES)
 
     def _work_through(self, group: Sequence[Candidate]) -> int:
-        """Return how many got as far as being decoded."""
+        """Return how many got as far as being classified."""
         examined: deque[Examined] = deque()
-        held = decoded = 0
+        held = classified = 0
         for candidate in group:
             self._heartbeats.beat(self.name, at=candidate.path)
             held += self._examine_into(examined, candidate)
             if held >= GROUP_BYTES:
-                decoded += self._prepare_all(examined)
+                classified += self._classify_all(examined)
                 held = 0
-        decoded += self._prepare_all(examined)
-        self._in_hand.clear(self._slot)
+        classified += self._classify_all(examined)
+        self._in_hand.clear(self._number)
         self._heartbeats.rest(self.name)
-        return decoded
+        return classified
 
     def _examine_into(self, examined: deque[Examined], candidate: Candidate) -> int:
         """Return how many bytes there are more to hold."""
@@ -120,7 +119,7 @@ class Decoder:
         if suspect and suspect.is_guilty:
             self._refuse_unopened(candidate, refusal(suspect))
             return None
-        self._in_hand.note(self._slot, candidate.path, "examine")
+        self._in_hand.note(self._number, candidate.path, "examine")
         crashpoints.reach_path("in_examining", candidate.path)
         try:
             file = candidate.folder.open_image(candidate.path)
@@ -157,7 +156,7 @@ class Decoder:
             return None
         try:
             self._try_alone(candidate)
-            self._in_hand.note(self._slot, candidate.path, "decode")
+            self._in_hand.note(self._number, candidate.path, "decode")
             data = file.read(plan.bounds)
             if candidate.folder.settings.after == "keep":
                 candidate.digest = digest_of(data)
@@ -167,7 +166,7 @@ class Decoder:
             return None
         return Examined(engine, plan, candidate, drop, data, header, self._young(candidate, file.stat))
 
-    def _prepare_all(self, examined: deque[Examined]) -> int:
+    def _classify_all(self, examined: deque[Examined]) -> int:
         """Empty it; what was read of an image goes before the next is decoded. Return how many there were."""
         count = len(examined)
         while examined:
@@ -183,13 +182,12 @@ class Decoder:
             finally:
                 self._backlog.decoded(image.candidate)
             if work:
-                self._heartbeats.rest(self.name)
-                self._hand_over(work)
+                self._invoke(work)
         return count
 
     def _prepare(self, image: Examined) -> Work | None:
         drop = image.drop
-        self._in_hand.note(self._slot, image.candidate.path, "decode")
+        self._in_hand.note(self._number, image.candidate.path, "decode")
         try:
             look = self._ask.wants_look(drop.camera)
             prepared = pipeline.prepare(image.data, image.header, image.plan, look=look)
@@ -198,6 +196,21 @@ class Decoder:
             return None
         self._ask.saw(drop.camera, prepared)
         return Work(image.engine, image.plan, image.candidate, drop, image.header, prepared)
+
+    def _invoke(self, work: Work) -> None:
+        self._in_hand.note(self._number, work.candidate.path, "invoke")
+        try:
+            scores = pipeline.invoke(work.engine.models[self._number], work.prepared)
+        except ModelError as error:
+            self._fail(work.candidate, work.drop, ImageError("model_error", str(error)), work.plan)
+        except Exception as error:  # noqa: BLE001 - one image's, whatever it is
+            self._judge(error, work.candidate, work.plan, work.drop)
+        else:
+            self._mishaps.over()
+            if not self._ask.explains:
+                work.prepared.release()
+            self._recorder.put(Invoked(work, scores, self._ask.explains))
+        self._in_hand.clear(self._number)
 
     def _judge(self, error: Exception, candidate: Candidate, plan: Plan, drop: Drop | None) -> None:
         if failed := self._mishaps.judge(error, candidate, plan, drop):

@@ -58,7 +58,7 @@ class Examined(msgspec.Struct, frozen=True):
 
 
 class Work(msgspec.Struct, frozen=True):
-    """An image on its way from decoding to the interpreter of the engine that it was prepared for."""
+    """An image that was prepared for an interpreter of this engine."""
 
     engine: Engine
     plan: Plan
