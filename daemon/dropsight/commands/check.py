@@ -14,6 +14,7 @@ from dropsight.commands.runner import Runner, runner_of
 from dropsight.commands.settings import find_config, settings, system_file
 from dropsight.config import Config, Mqtt, Web, host_and_port, open_to_all, password, stored_password, token
 from dropsight.config.environment import unknown_variables
+from dropsight.config.rules import keys_without_effect
 from dropsight.daemon.engine import open_engine
 from dropsight.daemon.folders import ignored, passed_by, try_folders
 from dropsight.errors import DropsightError, ModelError
@@ -47,7 +48,7 @@ def check(file: Path | None) -> int:
         told += f", tried as {runner.name}, who runs it"
         config = settings(file)
     _say("ok", "config", told)
-    for text in unknown_variables(os.environ):
+    for text in (*unknown_variables(os.environ), *keys_without_effect(config)):
         _say("warn", "config", text)
     return _Check(config, runner, is_service=is_service).all(credential)
 

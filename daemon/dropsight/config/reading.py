@@ -8,14 +8,12 @@ from dropsight.config.document import read_document
 from dropsight.config.environment import CONFIG_FILE, lay_environment
 from dropsight.config.keys import Key, key_at
 from dropsight.config.layers import Fault, Layers, Origin
-from dropsight.config.rules import broken_rules
+from dropsight.config.rules import broken_rules, keys_without_effect
 from dropsight.config.tree import Config
 from dropsight.config.values import Reading
 from dropsight.errors import ConfigError
 
 log = logging.getLogger(__name__)
-
-_OBSOLETE = Fault(("inference", "decoders"), "has no effect: each worker decodes for itself; remove it")
 
 
 def load(
@@ -46,8 +44,8 @@ def load(
     lines += map(layers.line, faults)
     if lines or config is None:
         raise ConfigError(lines)
-    if config.inference.decoders is not None:
-        log.warning("%s", layers.line(_OBSOLETE))
+    for text in keys_without_effect(config):
+        log.warning("%s", text)
     return config
 
 

@@ -49,6 +49,12 @@ def _watch_key(index: int, name: str) -> Key:
     return ("watch", str(index), name)
 
 
+def keys_without_effect(config: Config) -> Iterator[str]:
+    """Yield a line for each key of an earlier version that is read still, so that its file is accepted."""
+    if config.inference.decoders is not None:
+        yield "inference.decoders: has no effect, each worker decodes for itself; remove it"
+
+
 def _inboxes(watches: tuple[Watch, ...]) -> Iterator[Fault]:
     for (outer, one), (inner, other) in permutations(enumerate(watches), 2):
         here, there = _watch_key(inner, "path"), _watch_key(outer, "path")
