@@ -66,11 +66,14 @@ class House:
         self.root = root
         self.inbox, self.processed, self.failed = root / "inbox", root / "processed", root / "failed"
         self.config = root / "dropsight.yaml"
-        self.config.write_text(yaml.safe_dump(_settings(settings)))
+        self.configure(settings)
         self.inbox.mkdir(exist_ok=True)
         self.process: subprocess.Popen[bytes] | None = None
         self.under: Sequence[str] = ()
         """A command that runs the daemon, as one with fewer rights."""
+
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        self.config.write_text(yaml.safe_dump(_settings(settings)))
 
     def start(self) -> None:
         self.spawn()

@@ -36,7 +36,7 @@ def bundle(folder: Path, **said: Any) -> Path:
 
 
 def rewrite(house: House, **settings: Any) -> None:
-    house.config.write_text(yaml.safe_dump({"device": "test", "mqtt": None, "web": None, **settings}))
+    house.configure(settings)
 
 
 def hang_up(house: House) -> None:
