@@ -139,6 +139,7 @@ def test_a_source_that_was_made_with_other_limits_is_made_anew(topics: str | Non
         lambda: config,
         lifecycle=Lifecycle(),
         troubles=Troubles(logging.getLogger("test")),
+        workers=1,
         swap=lambda *_: None,
     )
     larger = msgspec.structs.replace(config, limits=Limits(max_bytes=2**27))
