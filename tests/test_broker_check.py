@@ -159,3 +159,16 @@ def test_what_a_broker_hangs_up_on_is_named_and_all_else_is_tried(
     assert forbidden in line
     assert len(found.refused) == (not forbidden.endswith("status"))
     assert [doubt for doubt in found.doubts if "hangs up" not in doubt] == []
+
+
+@PROTOCOLS
+@pytest.mark.parametrize(("extra", "lacking"), [("retain_available false", "retain"), ("max_qos 0", "QoS 0")])
+def test_what_a_broker_does_not_offer_is_said_and_is_no_fault(
+    tmp_path: Path, protocol: Literal["5", "3.1.1"], extra: str, lacking: str
+) -> None:
+    with mosquitto(tmp_path, extra=f"allow_anonymous true\n{extra}\n") as broker:
+        found = tried(tmp_path, broker.url, protocol)
+    assert not found.refused
+    (doubt,) = found.doubts
+    assert lacking in doubt
+    assert doubt.endswith(": done without")

@@ -168,8 +168,7 @@ def test_what_a_broker_does_not_offer_is_done_without_and_said_once(
         drop(house, 5)
         wait_until(lambda: len(paths(subscriber)) == 5)
         wait_until(lambda: house.status()["mqtt"]["published"] == 5)
-        if protocol == "5":
-            assert house.daemon_log().count(": done without") == 1
+        assert house.daemon_log().count(": done without") == 1
 
 
 def test_600_cameras_reach_a_broker_of_small_packets(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from dropsight.records import Status
 from dropsight.sinks.connection import Asked
 from dropsight.sinks.homeassistant import birth_topics, discovery_topic
 from dropsight.sinks.identity import guest_id
+from dropsight.sinks.offers import Offers
 from dropsight.sinks.topics import Topics
-from dropsight.sinks.visit import Visit
+from dropsight.sinks.visit import HANGS_UP, Visit
 
 # A camera that nobody has: what is said of it is nobody's picture, and fires nobody's automation.
 NOBODY = "dropsight-check"
@@ -66,8 +67,7 @@ def try_broker(settings: Mqtt, device: str, *, state: Path, credential: str | No
         deaf = trial.listen(topics.info, topics.availability, topics.command, *births)
         words = list(_words(topics, settings, device, kept=trial.kept(topics.info, topics.stats)))
         refused = trial.say(words)
-        doubts = [f"it {lacking}: done without"] if (lacking := visit.offers.lacking) else []
-        doubts += [f"it does not let us listen to {topic}: {reason}" for topic, reason in deaf.items()]
+        doubts = [f"it does not let us listen to {topic}: {reason}" for topic, reason in deaf.items()]
         doubts += trial.doubts(len(words) - len(refused))
     return Findings(
         spoken,
@@ -105,6 +105,7 @@ class _Trial:
         self._heard: list[_Heard] = []
         self._on_the_way: list[Word] = []
         self._unsure: list[Word] = []
+        self._lacking = visit.offers.lacking
 
     def listen(self, *topics: str) -> Mapping[str, str]:
         """Return where the broker does not let us, and why."""
@@ -123,19 +124,25 @@ class _Trial:
     def say(self, words: Iterable[Word]) -> Mapping[str, str]:
         """Return what the broker does not take, and why."""
         refused: dict[str, str] = {}
-        waiting, again = deque(words), set[Word]()
+        waiting, again, unkept = deque(words), set[Word](), set[Word]()
         while waiting:
             word = waiting.popleft()
             echoes = self._visit.protocol == "3.1.1"
             is_deaf = echoes and self._listen(word.topic) is not None
             no = self._visit.say(word.topic, word.payload, retain=word.retain)
-            if no:
+            if no == HANGS_UP and echoes and word.retain:  # for that, or for the topic?
+                unkept.add(word := word._replace(retain=False))
+                waiting.appendleft(word)
+            elif no:
                 refused[word.topic] = no
+            if no:
                 lost = self._lost()
                 waiting += [each for each in lost if each not in again]
                 self._unsure += [each for each in lost if each in again]
                 again.update(lost)
             elif echoes:
+                if word in unkept:
+                    self._lacking = Offers(retain=False).lacking
                 (self._unsure if is_deaf else self._on_the_way).append(word)
         return refused
 
@@ -147,7 +154,9 @@ class _Trial:
         return lost
 
     def doubts(self, said: int) -> Iterator[str]:
-        """Say what was acknowledged, and may be thrown away all the same."""
+        """Say what is done without, and what was acknowledged and may be thrown away all the same."""
+        if self._lacking:
+            yield f"it {self._lacking}: done without"
         self._hear(lambda: not self._unheard(), seconds=ECHO_SECONDS)
         lost = [word.topic for word in self._unheard()]
         if lost:
