@@ -76,6 +76,7 @@ def test_status_and_check_say_which_links_are_followed_and_which_are_not(tmp_pat
     porch = linked(tmp_path, "porch")
     (tmp_path / "inbox" / "loop").symlink_to(tmp_path / "inbox")
     (tmp_path / "inbox" / "twin").symlink_to(porch)
+    (tmp_path / "inbox" / ".hidden").symlink_to(tmp_path / "elsewhere")
     with following(tmp_path) as house:
         (house.inbox / "later").symlink_to(tmp_path / "not-there-yet")
         wait_until(lambda: len(ignored(house)["unfollowed"]) == 3)
@@ -85,7 +86,9 @@ def test_status_and_check_say_which_links_are_followed_and_which_are_not(tmp_pat
             "twin": "it is looked into by another name",
         }
         is_a_link = "is a link to a folder, which is not looked into"
-        said = [f"{house.inbox}/{name} {is_a_link}: {fault}" for name, fault in why.items()]
+        hidden = "give what it leads to a watch of its own, with a camera, or set watch.follow_links"
+        said = [f"{house.inbox}/.hidden {is_a_link}: {hidden}"]
+        said += [f"{house.inbox}/{name} {is_a_link}: {fault}" for name, fault in why.items()]
         followed = f"{house.inbox}/porch is a link to {porch}, which is looked into"
         shown = dropsight("status", "-c", str(house.config)).stdout.splitlines()
         assert [line[11:] for line in shown if line.startswith("ignored ")] == said
@@ -126,7 +129,9 @@ def test_a_link_of_a_stranger_s_is_neither_read_nor_moved_from_nor_is_one_on_the
     stranger_links(tmp_path / "inbox" / "theirs", secret)
     stranger_links(tmp_path / "way", secret)
     (tmp_path / "inbox" / "behind").symlink_to(tmp_path / "way")
-    why = "somebody else made it, and only links of root's and of dropsight's own user are followed"
+    why = (
+        "only links of root's and of dropsight's own user are followed (sudo chown -h root makes one root's)"
+    )
     with following(tmp_path) as house:
         drop(porch, 1)
         wait_until(lambda: house.finished() == 1)

@@ -211,7 +211,9 @@ class DropFolder:
                 pending.append(entry.path)
             elif self.names_image(entry.name):
                 yield entry
-            elif not walk.waits(entry) and tally:
+            elif walk.follows and self.reaches(entry.path) and walk.waits(entry):
+                continue
+            elif tally:
                 tally.file(entry)
 
 

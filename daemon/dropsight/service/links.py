@@ -13,7 +13,9 @@ from dropsight.service.ignored import Tally
 _HERE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 # As many as the kernel follows.
 _MOST = 40
-_STRANGER = "somebody else made it, and only links of root's and of dropsight's own user are followed"
+_STRANGER = (
+    "only links of root's and of dropsight's own user are followed (sudo chown -h root makes one root's)"
+)
 
 
 class Links:
@@ -64,6 +66,7 @@ class Round:
     """
 
     def __init__(self, links: Links | None, ours: Sequence[str], *, whole: bool) -> None:
+        self.follows = links is not None
         self._links, self._whole = links, whole
         self._paths = ours
         self._ours = set(filter(None, map(inode, ours)))
