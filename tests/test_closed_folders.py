@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS, House
+from dropsight.errors import DropsightError
 from dropsight.service import filer as filer_module
 from dropsight.service.backlog import Backlog
 from dropsight.service.durability import Durability
@@ -220,3 +222,20 @@ def test_what_ended_two_processes_while_it_was_filed_is_filed_in_a_life_that_has
     filer.try_again(at_once=True)
     assert durability.filed == [0]
     assert hand.suspect(entry.finished.path) is None
+
+
+def test_a_folder_that_one_thread_sees_opened_while_another_still_tells_of_it_is_no_trouble(
+    tmp_path: Path,
+) -> None:
+    class Telling(Troubles):
+        def raised(self, part: str, error: DropsightError) -> None:
+            opened.start()
+            opened.join(0.2)  # it may get as far as it can
+            super().raised(part, error)
+
+    troubles = Telling(logging.getLogger())
+    refusals = Refusals(tmp_path, troubles)
+    opened = threading.Thread(target=lambda: refusals.found("filing", []))
+    refusals.found("filing", [str(tmp_path)])
+    opened.join()
+    assert not troubles.any()

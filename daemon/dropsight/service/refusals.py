@@ -65,18 +65,18 @@ class Refusals:
 
     def found(self, by: str, folders: Iterable[str]) -> None:
         """These are all that `by` knows to be closed at the moment."""
-        with self._lock:
+        with self._lock:  # to the end: what is told last is what was found last
             before = self._all()
             self._found[by] = frozenset(folders)
             now = self._all()
             if now - before:
                 self._write(now)
-        if now:
-            first, more = min(now), len(now) - 1
-            others = f" (and {more} more: {self._note})" if more else ""
-            self._troubles.raised(PART, StoreError(f"{FolderError(first)}{others}"))
-        elif before:
-            self._troubles.cleared(PART)
+            if now:
+                first, more = min(now), len(now) - 1
+                others = f" (and {more} more: {self._note})" if more else ""
+                self._troubles.raised(PART, StoreError(f"{FolderError(first)}{others}"))
+            elif before:
+                self._troubles.cleared(PART)
 
     def _all(self) -> frozenset[str]:
         return frozenset().union(*self._found.values())
