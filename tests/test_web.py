@@ -231,6 +231,21 @@ def test_the_metrics_are_read_by_prometheus_and_say_what_the_status_says(tmp_pat
     assert any(name.startswith("dropsight_model_info") and "quantization=int8" in name for name in found)
 
 
+def test_before_the_first_image_every_series_whose_labels_are_known_stands_at_0(tmp_path: Path) -> None:
+    """Prometheus counts nothing of the value that a series is born with."""
+    watch = [{"path": "inbox", "cameras": ["front"]}]
+    with running(tmp_path, web=ANY_PORT, watch=watch) as house:
+        found = metrics(address(house))
+    for status in ("ok", "failed", "expired"):
+        assert found[f"dropsight_images_total,status={status}"] == 0
+    for stage in ("wait", "decode", "preprocess", "inference", "postprocess", "total"):
+        assert found[f"dropsight_stage_latency_seconds_count,stage={stage}"] == 0
+        assert found[f"dropsight_stage_latency_seconds_bucket,le=+Inf,stage={stage}"] == 0
+    assert found["dropsight_camera_images_total,camera=front"] == 0
+    assert found["dropsight_class_images_total,label=tench"] == 0
+    assert found["dropsight_failures_total,code=truncated"] == 0
+
+
 def test_the_metrics_count_what_is_ignored_by_suffix_and_name_no_more_than_a_few(tmp_path: Path) -> None:
     for number in range(30):
         (tmp_path / "inbox" / f"{number % 3}").mkdir(parents=True, exist_ok=True)
