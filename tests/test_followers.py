@@ -101,7 +101,11 @@ class Paper:
 def followers(config):
     path = config.store.path.parent / "paper"
     mark = Mark("toy", max_backlog=1000, who="the paper", bound="none")
-    return [Wanted(mark, lambda around: Feeder("toy", lambda: Paper(path), around, to=str(path), group=3))]
+
+    def make(around):
+        return Feeder("toy", lambda: Paper(path), around.outbox, around.troubles, to=str(path), group=3)
+
+    return [Wanted(mark, make)]
 """
 # As a new line in the registry, of the section `stats`, which is always there.
 LAUNCHER = """
@@ -128,7 +132,7 @@ def in_order_of_first(ids: Sequence[str]) -> list[str]:
 
 @pytest.mark.timeout(180)
 def test_a_follower_of_one_file_and_one_line_gets_every_record_in_order_over_kills(tmp_path: Path) -> None:
-    """Killed between any two steps, it gets again what was in flight, at most a group of it."""
+    """Killed between any two steps, it gets again what was in flight, at most what came in that life."""
     (tmp_path / "toy.py").write_text(TOY)
     (tmp_path / "launcher.py").write_text(LAUNCHER)
     house = House(tmp_path, {})
@@ -148,4 +152,4 @@ def test_a_follower_of_one_file_and_one_line_gets_every_record_in_order_over_kil
         house.kill()
     found = papers(house)
     assert in_order_of_first(found) == [record["id"] for record in house.records()]
-    assert len(found) - len(set(found)) <= 3 * len(KILLS)
+    assert len(found) - len(set(found)) <= 4 * len(KILLS)

@@ -30,7 +30,8 @@ def test_what_the_service_is_installed_from_is_locked_as_pyproject_wants_it(
     locked = {name: version for name, version, _ in LOCKED.findall(LOCK.read_text())}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     here = {"platform_machine": machine, "sys_platform": "linux", "python_version": python}
-    wanted = map(Requirement, [*project["dependencies"], *project["optional-dependencies"]["web"]])
+    extras = project["optional-dependencies"]
+    wanted = map(Requirement, [*project["dependencies"], *extras["web"], *extras["webhook"]])
     for each in wanted:
         if each.marker is None or each.marker.evaluate(here):
             assert locked.get(canonicalize_name(each.name), "0") in each.specifier, (

@@ -24,6 +24,7 @@ from dropsight.service.control import ask
 from dropsight.service.work import Engine
 from dropsight.sinks.connection import RefusedError
 from dropsight.sinks.permissions import try_broker
+from dropsight.sinks.registry import wanted
 from dropsight.sinks.reports import Status
 from dropsight.sources.asking import try_topics
 from dropsight.web.extra import is_installed
@@ -77,9 +78,13 @@ class _Check:
         if topics := {each.mqtt: each.path for each in self._config.watch if each.mqtt is not None}:
             with self._part("arrivals"):
                 self._arrivals(topics, credential)
+        for each in wanted(self._config):
+            if each.check:
+                with self._part(each.mark.name):
+                    _say("ok", each.mark.name, each.check())
         with self._part("web"):
             self._web()
-        for fault in open_to_all(self._config.mqtt, self._config.web):
+        for fault in open_to_all(self._config):
             _say("warn", "secrets", fault)
         return self._code
 

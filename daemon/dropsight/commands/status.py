@@ -13,6 +13,7 @@ from dropsight.service.census import Lying
 from dropsight.service.control import ask
 from dropsight.service.latency import Percentiles
 from dropsight.service.source import SourceStatus
+from dropsight.service.stats import Following
 from dropsight.sinks.reports import Status
 
 
@@ -47,6 +48,9 @@ def _lines(status: Status) -> Iterator[str]:
     yield f"speed      {speed.window:.2f} images/s of late, {speed.since_start:.2f} since the start"
     yield f"queues     {', '.join(f'{name} {depth}' for name, depth in stats.queues.items())}"
     yield f"broker     {_broker(status)}"
+    yield from (
+        f"follower   {name}, {_following(each)}" for name, each in stats.followers.items() if name != "mqtt"
+    )
     yield f"dashboard  {status.dashboard or 'none'}"
     yield f"memory     {stats.memory_bytes / 2**20:.0f} MiB"
     yield from (f"trouble    {part}: {text}" for part, text in status.troubles.items())
@@ -82,6 +86,12 @@ def _broker(status: Status) -> str:
     counts = {"too large for it": mqtt.oversized, "set aside": mqtt.set_aside}
     lost = "".join(f", {count} {what}" for what, count in counts.items() if count)
     return f"{mqtt.url}, {state}, {mqtt.published} published, {status.dropped} dropped{lost}"
+
+
+def _following(each: Following) -> str:
+    counts = {"dropped": each.dropped, "set aside": each.set_aside}
+    lost = "".join(f", {count} {what}" for what, count in counts.items() if count)
+    return f"{each.to}, {each.delivered} delivered, {each.waiting} waiting{lost}"
 
 
 def _table(title: str, stages: Mapping[str, Percentiles]) -> Iterator[str]:

@@ -3,14 +3,17 @@
 from dropsight.config.addresses import host_and_port, is_loopback
 from dropsight.config.credentials import (
     has_password,
+    hook_headers,
     open_to_all,
     password,
+    redacted_hook,
     redacted_url,
     stored_password,
     token,
 )
 from dropsight.config.effective import dump, effective, schema
 from dropsight.config.reading import load
+from dropsight.config.rules import hook_name
 from dropsight.config.sizes import format_size, parse_size
 from dropsight.config.tree import (
     ByteSize,
@@ -31,6 +34,7 @@ from dropsight.config.tree import (
     View,
     Watch,
     Web,
+    Webhook,
 )
 
 __all__ = [
@@ -52,16 +56,20 @@ __all__ = [
     "View",
     "Watch",
     "Web",
+    "Webhook",
     "dump",
     "effective",
     "format_size",
     "has_password",
+    "hook_headers",
+    "hook_name",
     "host_and_port",
     "is_loopback",
     "load",
     "open_to_all",
     "parse_size",
     "password",
+    "redacted_hook",
     "redacted_url",
     "schema",
     "stored_password",

@@ -6,12 +6,16 @@ import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dropsight.bounded import SECRET_BYTES, read_bounded
-from dropsight.config.tree import Mqtt, Web
+from dropsight.config.tree import Config, Mqtt, Web, Webhook
 from dropsight.errors import ConfigError
 
 LEAST_TOKEN = 16
+HEADERS = "webhooks.headers_file"
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_FRAMING = {"connection", "content-length", "content-type", "host", "idempotency-key", "transfer-encoding"}
 _USER_INFO = re.compile(r"(?<=://)([^:@/]*):.*@", re.DOTALL)
 
 
@@ -51,13 +55,15 @@ def token(web: Web) -> str | None:
     return found
 
 
-def open_to_all(mqtt: Mqtt | None, web: Web | None) -> list[str]:
+def open_to_all(config: Config) -> list[str]:
     """Name secrets that every user of this machine may read, with the way out."""
-    files = {"web.token_file": web.token_file if web else None}
+    mqtt, web = config.mqtt, config.web
+    files = [("web.token_file", web.token_file if web else None)]
     if mqtt:
-        files |= {"mqtt.password_file": mqtt.password_file, "mqtt.tls.key": mqtt.tls.key}
+        files += [("mqtt.password_file", mqtt.password_file), ("mqtt.tls.key", mqtt.tls.key)]
+    files += [(HEADERS, hook.headers_file) for hook in config.webhooks]
     found = []
-    for key, path in files.items():
+    for key, path in files:
         with suppress(OSError):
             if path and path.stat().st_mode & stat.S_IROTH:
                 found.append(f"{key}: everybody on this machine may read {path}; chmod o= {path}")
@@ -77,6 +83,28 @@ def has_password(url: str) -> bool:
 def redacted_url(url: str) -> str:
     """The URL with *** for its password."""
     return _USER_INFO.sub(r"\1:***@", url)
+
+
+def redacted_hook(url: str) -> str:
+    """The URL of a webhook as far as its host: many have their secret in the path."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}" + ("/***" if parts.path.strip("/") or parts.query else "")
+
+
+def hook_headers(hook: Webhook) -> dict[str, str]:
+    """The headers of `headers_file`, one a line as `Name: value`; raises ConfigError, which quotes none."""
+    path, found = hook.headers_file, dict[str, str]()
+    for number, line in enumerate(_secret(HEADERS, path, "headers").splitlines() if path else (), start=1):
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if not line.strip():
+            continue
+        if not (colon and _HEADER_NAME.fullmatch(name) and value.isascii() and value.isprintable()):
+            raise ConfigError([f"{HEADERS}: line {number} of {path} is no header; write it as Name: value"])
+        if name.lower() in _FRAMING:
+            raise ConfigError([f"{HEADERS}: line {number} of {path}: dropsight sends {name}; leave it out"])
+        found[name] = value
+    return found
 
 
 def _secret(key: str, path: Path, what: str) -> str:

@@ -11,6 +11,7 @@ from dropsight.config.keys import Key
 from dropsight.config.layers import Fault
 from dropsight.errors import ConfigError
 
+_TRUTH = "tag:yaml.org,2002:bool"
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -44,11 +45,24 @@ def parse(text: str) -> tuple[object, list[Fault]]:
         node = loader.get_single_node()
         if node is None:
             return None, []
+        _take_words_for_words(node, set())
         # Construction folds `<<` into its mapping, so doubled keys are looked for before.
         faults = list(_doubled(node, (), set()))
         return loader.construct_document(node), faults
     finally:
         loader.dispose()
+
+
+def _take_words_for_words(node: Node, seen: set[int]) -> None:
+    """As keys: YAML 1.1 takes on, off, yes and no for truth values."""
+    if id(node) in seen or not isinstance(node, MappingNode | SequenceNode):
+        return
+    seen.add(id(node))
+    for each in node.value:
+        if isinstance(node, MappingNode) and each[0].tag == _TRUTH:
+            each[0].tag = "tag:yaml.org,2002:str"
+        for part in each if isinstance(node, MappingNode) else (each,):
+            _take_words_for_words(part, seen)
 
 
 def _doubled(node: Node, key: Key, seen: set[int]) -> Iterator[Fault]:

@@ -4,7 +4,7 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-from dropsight.config.credentials import redacted_url
+from dropsight.config.credentials import redacted_hook, redacted_url
 from dropsight.config.forms import Form, forms_of
 from dropsight.config.sizes import format_size
 from dropsight.config.tree import Config
@@ -45,6 +45,8 @@ def _shown(form: Form, value: object) -> object:
         return format_size(value)
     if isinstance(value, str) and form.reads == "url":
         return redacted_url(value)
+    if isinstance(value, str) and form.reads == "hook":
+        return redacted_hook(value)
     return str(value) if form.reads == "path" and value is not None else value
 
 
@@ -64,7 +66,7 @@ def _form_schema(form: Form) -> dict[str, object]:
         section = _section_schema(form.section)
         return {"anyOf": [section, {"type": "null"}]} if form.nullable else section
     if form.item and form.item.section:
-        return {"type": "array", "items": _section_schema(form.item.section), "minItems": 1}
+        return {"type": "array", "items": _section_schema(form.item.section), "minItems": int(form.filled)}
     if form.reads in _SAID:
         said = [*_SAID[form.reads], "null"] if form.nullable or form.reads == "host" else _SAID[form.reads]
         return {"type": said, "description": form.allowed}

@@ -11,7 +11,7 @@ from dropsight.config.filters import broken_filters
 from dropsight.config.forms import spoken_list
 from dropsight.config.keys import Key, dotted
 from dropsight.config.layers import Fault
-from dropsight.config.tree import Config, Mqtt, Watch, Web
+from dropsight.config.tree import Config, Mqtt, Watch, Web, Webhook
 from dropsight.records import Normalization
 
 _ETC = Path("/etc")
@@ -41,6 +41,7 @@ def broken_rules(config: Config) -> Iterator[Fault]:
     yield from _threads(config)
     if config.mqtt:
         yield from _mqtt(config.mqtt)
+    yield from _webhooks(config.webhooks)
     if config.web:
         yield from _web(config.web)
 
@@ -179,6 +180,43 @@ def _url_fault(url: str) -> str | None:
     if parts.scheme == "mqtt+unix":
         return None if parts.path.strip("/") else "names no socket; give it as mqtt+unix:///run/broker.sock"
     return None if parts.hostname else "names no host; give it as mqtt://HOST:PORT"
+
+
+def hook_name(hook: Webhook) -> str:
+    """What a webhook's place in the journal goes by; raises ValueError for a broken URL."""
+    return hook.name or urlsplit(hook.url).hostname or ""
+
+
+def _webhooks(hooks: tuple[Webhook, ...]) -> Iterator[Fault]:
+    first: dict[str, str] = {}
+    for index, hook in enumerate(hooks):
+        if not hook:  # it has no URL, which was told
+            continue
+        above = ("webhooks", str(index))
+        if fault := _hook_fault(hook.url):
+            yield Fault((*above, "url"), fault)
+            continue
+        there = dotted((*above, "name"))
+        if (other := first.setdefault(hook_name(hook), there)) != there:
+            yield Fault((*above, "name"), f"is that of {other}; give each a name of its own")
+        if hook.ca_file and not hook.url.lower().startswith("https:"):
+            yield Fault((*above, "ca_file"), "is of use with https:// only; give such a url, or leave it out")
+
+
+def _hook_fault(url: str) -> str | None:
+    """Never quotes the URL: it may hold a secret."""
+    try:
+        parts = urlsplit(url)
+        broken = parts.port == 0 or not parts.hostname
+    except ValueError:
+        broken = True
+    if broken or not url.isascii() or any(sign.isspace() or not sign.isprintable() for sign in url):
+        return (
+            "has a broken host or port, or signs that are to be written as %XX; give it as https://HOST/PATH"
+        )
+    if parts.scheme not in {"http", "https"}:
+        return "has no scheme known here; start it with https:// or http://"
+    return None
 
 
 def _web(web: Web) -> Iterator[Fault]:

@@ -188,6 +188,27 @@ class Mqtt(Struct, frozen=True):
     max_backlog: Count = 100_000
 
 
+class Webhook(Struct, frozen=True):
+    """A receiver of records by HTTP POST; None for `name` is the host of its URL."""
+
+    url: Annotated[str, Meta(description="http:// or https:// and a host", extra={"reads": "hook"})]
+    name: (
+        Annotated[
+            str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="a name of letters, digits and ._-")
+        ]
+        | None
+    ) = None
+    headers_file: Path | None = None
+    ca_file: Path | None = None
+    timeout: Annotated[float, Meta(gt=0, le=300)] = 10.0
+    on: Annotated[
+        tuple[Literal["ok", "failed", "expired"], ...],
+        Meta(min_length=1, description='a list such as ["ok", "failed"]'),
+    ] = ("ok", "failed", "expired")
+    batch: Annotated[int, Meta(ge=1, le=1000)] = 1
+    max_backlog: Count = 100_000
+
+
 class Web(Struct, frozen=True):
     listen: str = "127.0.0.1:8080"
     token_file: Path | None = None
@@ -220,6 +241,7 @@ class Config(Struct, frozen=True):
     log: Log = Log()
     store: Store = Store()
     mqtt: Mqtt | None = Mqtt()
+    webhooks: Annotated[tuple[Webhook, ...], Meta(description="a list, each item with a url")] = ()
     web: Web | None = Web()
     stats: Stats = Stats()
 

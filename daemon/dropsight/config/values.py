@@ -58,7 +58,7 @@ class Reading:
     def _default(self, form: Form, key: Key) -> object:
         if form.section and form.default is not None:
             return self.section(form.section, {}, key)
-        if form.item and form.item.section:
+        if form.item and form.item.section and form.filled:
             return (self.section(form.item.section, {}, (*key, "0")),)
         if isinstance(form.default, Path):
             return place(str(form.default), self._layers.base.folder)

@@ -16,7 +16,7 @@ PART = "secrets"
 
 def look_at_secrets(config: Config, troubles: Troubles) -> None:
     """Have status and log name files that are open to all."""
-    if found := open_to_all(config.mqtt, config.web):
+    if found := open_to_all(config):
         troubles.raised(PART, DropsightError("; ".join(found)))
     else:
         troubles.cleared(PART)

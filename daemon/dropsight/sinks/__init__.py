@@ -1,1 +1,1 @@
-"""Where a record goes once it is durable: the rolling JSON log and the MQTT broker."""
+"""Where a record goes once it is durable: the rolling JSON log, the MQTT broker, webhooks."""

@@ -12,13 +12,16 @@ import msgspec
 from dropsight import crashpoints
 from dropsight.errors import DamagedError, SinkError, StoreError
 from dropsight.records import Status
-from dropsight.service.outbox import Delivery
+from dropsight.service.outbox import Delivery, Outbox
+from dropsight.service.troubles import Troubles
 from dropsight.sinks.backoff import pause_seconds
-from dropsight.sinks.sink import Standing, Surroundings
+from dropsight.sinks.sink import Standing
 
 # So often a receiver is asked to take a record that it has refused.
-ATTEMPTS = 4
+ATTEMPTS = 3
 LONGEST_WAIT_SECONDS = 3600.0
+# While more is there to hand on, the journal notes the place so often.
+NOTE_SECONDS = 0.05
 
 
 class LaterError(SinkError):
@@ -70,13 +73,14 @@ class Feeder:
         self,
         name: str,
         receiver: Callable[[], Receiver],
-        around: Surroundings,
+        outbox: Outbox,
+        troubles: Troubles,
         *,
         to: str,
         group: int = 1,
         statuses: Collection[Status] = get_args(Status),
     ) -> None:
-        self.troubles, self._outbox = around.troubles, around.outbox
+        self.troubles, self._outbox = troubles, outbox
         self.tried = self.refused = False
         self._name, self._to, self._group, self._statuses = name, to, group, statuses
         self._make, self._receiver = receiver, receiver()
@@ -84,6 +88,7 @@ class Feeder:
         self._news = threading.Condition()
         self._woken = self._asked = self._lost = False
         self._deadline = math.inf
+        self._place, self._noted_at = outbox.acknowledged(), 0.0
         self._delivered = self._set_aside = 0
         self._failures = self._declined = self._one_by_one_upto = 0
         self._chance = random.Random()  # noqa: S311 - jitter
@@ -113,6 +118,7 @@ class Feeder:
                     break
                 with self._news:
                     self._news.wait_for(lambda: self._woken or self._asked)
+        self._note()
         self._receiver.close()
 
     def _is_over(self) -> bool:
@@ -144,15 +150,21 @@ class Feeder:
                 self._move_on(group)
         finally:
             self.tried = True
+        if not group or time.monotonic() - self._noted_at >= NOTE_SECONDS:
+            self._note()
         return bool(group) or self._lost
 
+    def _note(self) -> None:
+        self._noted_at = time.monotonic()
+        if self._place > self._outbox.acknowledged():
+            self._outbox.acknowledge(self._place)
+
     def _pending(self) -> list[Delivery]:
-        place = self._outbox.acknowledged()
-        return self._outbox.pending(place, 1 if place < self._one_by_one_upto else self._group)
+        return self._outbox.pending(self._place, 1 if self._place < self._one_by_one_upto else self._group)
 
     def _move_on(self, group: Sequence[Delivery]) -> None:
         self._declined = 0
-        self._outbox.acknowledge(group[-1].seq)
+        self._place = group[-1].seq
 
     def _succeed(self, count: int) -> None:
         self._delivered += count
@@ -169,6 +181,7 @@ class Feeder:
         self._declined += 1
         if self._declined < ATTEMPTS:
             self.troubles.raised(self._name, error)
+            self._note()
             self._rest(pause_seconds(self._declined, self._chance))
             return
         self._set_aside += 1
@@ -181,6 +194,7 @@ class Feeder:
         self._lost = not isinstance(error, LaterError)
         self.refused = isinstance(error, TurnedAwayError)
         self.troubles.raised(self._name, error)
+        self._note()
         least = error.seconds if isinstance(error, LaterError) else 0.0
         self._rest(max(pause_seconds(self._failures, self._chance), least))
 

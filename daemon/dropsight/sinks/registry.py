@@ -8,6 +8,7 @@ from dropsight.sinks.sink import Wanted, Wants
 
 FOLLOWERS: dict[str, str] = {
     "mqtt": "dropsight.sinks.mqtt:followers",
+    "webhooks": "dropsight.sinks.webhook:followers",
 }
 """Section to "module:function", which is given the config; a new sink is one file and one line."""
 

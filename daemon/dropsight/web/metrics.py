@@ -1,6 +1,6 @@
 """The daemon's figures in the format of Prometheus, read off when they are asked for."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TypeAlias, get_args
 
 from prometheus_client import CollectorRegistry
@@ -19,7 +19,7 @@ from dropsight.errors import ErrorCode
 from dropsight.service.cameras import KINDS
 from dropsight.service.ignored import HIDDEN, NO_SUFFIX, OTHERS
 from dropsight.service.latency import Distribution
-from dropsight.service.stats import Snapshot
+from dropsight.service.stats import Following, Snapshot
 from dropsight.service.troubles import PARTS
 from dropsight.sinks.reports import Status
 from dropsight.web.overview import Overview, Overviews
@@ -59,6 +59,7 @@ class _Figures(Collector):
         yield from _of_sources(seen.status)
         yield from _of_folders(seen.status.stats)
         yield from _of_broker(seen.status)
+        yield from _of_followers(seen.status.stats.followers)
         yield from _of_model(seen.status)
         yield from _of_cameras(seen, self._overviews.sources.cameras())
         yield from _of_machine(seen)
@@ -129,6 +130,20 @@ def _of_broker(status: Status) -> Iterator[Metric]:
     untold = status.mqtt.untold
     yield _plain_counter("mqtt_untold", "Announcements that the broker did not get.", untold)
     yield _plain_counter("mqtt_dropped", "Records that the broker never got: too many.", status.dropped)
+
+
+def _of_followers(followers: Mapping[str, Following]) -> Iterator[Metric]:
+    def of_each(value: Callable[[Following], int]) -> dict[str, float]:
+        return {name: float(value(each)) for name, each in followers.items()}
+
+    text = "Records that a follower of the journal is yet to get."
+    yield _gauges("follower_waiting", text, of_each(lambda each: each.waiting), "follower")
+    text = "Records that a follower of the journal has handed on."
+    yield _counter("follower_delivered", text, of_each(lambda each: each.delivered), "follower")
+    text = "Records that the other side of a follower does not take."
+    yield _counter("follower_set_aside", text, of_each(lambda each: each.set_aside), "follower")
+    text = "Records that a follower never got: too many."
+    yield _counter("follower_dropped", text, of_each(lambda each: each.dropped), "follower")
 
 
 def _of_model(status: Status) -> Iterator[Metric]:

@@ -1,0 +1,114 @@
+"""HTTP POST to one receiver: over one connection, encrypted where it says so, bounded in time and bytes."""
+
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
+from typing import NamedTuple
+from urllib.parse import SplitResult
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, InvalidHeader, NameResolutionError
+from urllib3.util import Retry
+
+from dropsight.errors import SinkError
+from dropsight.names import as_shown
+
+# Of an answer, which is not looked at: more is not waited for, at the cost of the connection.
+ANSWER_BYTES = 2**16
+REASON_LETTERS = 80
+# It would quote the URL, and many have their secret in it.
+logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+
+
+class Answer(NamedTuple):
+    """`wait_seconds` is what Retry-After says, 0 without."""
+
+    status: int
+    reason: str
+    wait_seconds: float
+
+
+class Poster:
+    """For one thread. Neither redirects nor proxies are followed."""
+
+    def __init__(self, url: SplitResult, *, context: ssl.SSLContext | None, timeout_seconds: float) -> None:
+        host, port = url.hostname or "", url.port
+        self._seconds = timeout_seconds
+        self._target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        if context is None:
+            self._connection = HTTPConnection(host, port, timeout=timeout_seconds)
+        else:
+            self._connection = HTTPSConnection(host, port, timeout=timeout_seconds, ssl_context=context)
+
+    def connect(self) -> str:
+        """Connect, and say how that is protected; raises SinkError."""
+        with self._bounded():
+            self._connection.connect()
+        found = self._connection.sock
+        return found.version() or "TLS" if isinstance(found, ssl.SSLSocket) else "not encrypted"
+
+    def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Raise SinkError where there is no answer in time."""
+        connection = self._connection
+        if not connection.is_connected:  # as after a long pause
+            connection.close()
+        with self._bounded() as over:
+            connection.request("POST", self._target, body=body, headers=headers, preload_content=False)
+            response = connection.getresponse()
+            if over.is_set():  # of headers that are cut off, nobody says that they are
+                raise TimeoutError
+            try:
+                whole = len(response.read(ANSWER_BYTES + 1, decode_content=False)) <= ANSWER_BYTES
+            except (HTTPError, HTTPException, OSError):  # which takes nothing back
+                whole = False
+        if not whole:
+            connection.close()
+        reason = as_shown((response.reason or "")[:REASON_LETTERS])
+        return Answer(response.status, reason, _seconds(response.headers.get("Retry-After")))
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def _bounded(self) -> Iterator[threading.Event]:
+        """Hang up when the time is over: sockets bound each step only, and a peer may take many."""
+        over = threading.Event()
+        timer = threading.Timer(self._seconds, self._hang_up, [over])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield over
+        except (HTTPError, HTTPException, OSError, ValueError) as error:
+            self._connection.close()
+            words = f"no answer within {self._seconds:g} s" if over.is_set() else _reason(error)
+            raise SinkError(words) from error
+        finally:
+            timer.cancel()
+
+    def _hang_up(self, over: threading.Event) -> None:
+        over.set()
+        with suppress(OSError, AttributeError):  # it may be closed just now
+            self._connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _seconds(said: str | None) -> float:
+    with suppress(InvalidHeader, OverflowError, ValueError):
+        return Retry().parse_retry_after(said) if said else 0.0
+    return 0.0
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}; see webhooks.ca_file"
+    if isinstance(error, NameResolutionError):
+        return "its host is not known; see webhooks.url"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, HTTPException | ValueError) and not isinstance(error, OSError):
+        return "what it answers is no HTTP"
+    cause = error.__cause__ if isinstance(error, HTTPError) else error
+    return getattr(cause, "strerror", None) or as_shown(str(cause or error))[:REASON_LETTERS]

@@ -1,0 +1,508 @@
+"""Webhooks: every record once at least and in order, whatever becomes of the receiver; and no secret told."""
+
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from brokers import Subscriber, free_port, mosquitto, wait_until
+from daemons import PHOTOS, ROOT, House, dropsight, running
+from dropsight.config import Webhook, dump, hook_headers, hook_name, load
+from dropsight.crashpoints import VARIABLE
+from dropsight.errors import ConfigError
+from dropsight.records import Status
+from dropsight.service.outbox import Delivery
+from dropsight.service.troubles import Troubles
+from dropsight.sinks.feeder import ATTEMPTS, LONGEST_WAIT_SECONDS, Feeder, LaterError
+from dropsight.sinks.posting import Poster
+from dropsight.sinks.webhook import HttpReceiver
+from receivers import Receiver, ReceiverProcess, Request, Turn, secret_file
+from test_tls import Authority
+
+FIRST = ["1", "2", "3", "4", "5"]
+
+
+class Records:
+    """An outbox of these records, numbered from 1 on."""
+
+    def __init__(self, ids: Sequence[str], *, failed: Sequence[str] = ()) -> None:
+        self.place = 0
+        self._all = [
+            Delivery(number, "front", _status(each in failed), b'{"id":"%s"}\n' % each.encode())
+            for number, each in enumerate(ids, start=1)
+        ]
+
+    def pending(self, after: int, limit: int) -> list[Delivery]:
+        return self._all[after : after + limit]
+
+    def acknowledge(self, seq: int) -> None:
+        self.place = seq
+
+    def acknowledged(self) -> int:
+        return self.place
+
+    def done(self) -> bool:
+        return self.place == len(self._all)
+
+
+def _status(failed: bool) -> Status:  # noqa: FBT001 - one
+    return "failed" if failed else "ok"
+
+
+@contextmanager
+def feeding(records: Records, hook: Webhook) -> Iterator[Feeder]:
+    feeder = Feeder(
+        "hook",
+        lambda: HttpReceiver(hook),
+        records,
+        Troubles(logging.getLogger("dropsight.test")),
+        to=hook.url,
+        group=hook.batch,
+        statuses=hook.on,
+    )
+    thread = threading.Thread(target=feeder.run)
+    thread.start()
+    try:
+        yield feeder
+    finally:
+        feeder.stop(drain_seconds=0)
+        thread.join()
+
+
+def feed(records: Records, hook: Webhook) -> Feeder:
+    """Hand all of them on."""
+    with feeding(records, hook) as feeder:
+        wait_until(records.done)
+    return feeder
+
+
+def test_each_record_is_a_post_of_its_own_with_its_id_for_a_key_and_the_headers_of_the_file(
+    tmp_path: Path,
+) -> None:
+    headers = secret_file(tmp_path / "headers", "\ufeffAuthorization: Bearer abc \r\n\nX-Site: 7\n\n")
+    with Receiver() as receiver:
+        feeder = feed(Records(FIRST), Webhook(receiver.url + "?a=b", headers_file=headers))
+    assert receiver.ids() == FIRST
+    assert [request.headers["Idempotency-Key"] for request in receiver.asked] == FIRST
+    first = receiver.asked[0]
+    assert first.path == "/hook?a=b"
+    assert (first.headers["Authorization"], first.headers["X-Site"]) == ("Bearer abc", "7")
+    assert first.headers["Content-Type"] == "application/json"
+    assert feeder.standing().delivered == len(FIRST)
+
+
+def test_a_name_and_a_password_in_the_url_are_sent_as_its_owner_means_them() -> None:
+    with Receiver() as receiver:
+        feed(Records(["1"]), Webhook(receiver.url.replace("://", "://bob:se%2Fcret@")))
+    assert receiver.asked[0].headers["Authorization"] == "Basic Ym9iOnNlL2NyZXQ="
+
+
+def test_a_batch_is_an_array_of_so_many_records_at_most_even_of_one() -> None:
+    with Receiver() as receiver:
+        feed(Records(FIRST), Webhook(receiver.url, batch=2))
+    assert [[each["id"] for each in body] for body in receiver.taken] == [["1", "2"], ["3", "4"], ["5"]]
+
+
+def test_records_of_other_kinds_are_passed_by() -> None:
+    with Receiver() as receiver:
+        feed(Records(FIRST, failed=["2", "5"]), Webhook(receiver.url, on=("failed",)))
+    assert receiver.ids() == ["2", "5"]
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+def test_a_receiver_that_takes_nothing_for_now_gets_it_later(status: int) -> None:
+    with Receiver([Turn(status), Turn()]) as receiver:
+        feeder = feed(Records(["1", "2"]), Webhook(receiver.url))
+    assert [request.body["id"] for request in receiver.asked] == ["1", "1", "2"]
+    assert feeder.standing().set_aside == 0
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_record_that_is_refused_is_set_aside_and_counted_and_stops_no_other(batch: int) -> None:
+    """Of a batch, that record alone: it is found by handing them over one by one."""
+
+    def judge(request: Request) -> Turn:
+        bodies = request.body if batch > 1 else [request.body]
+        return Turn(422 if any(body["id"] == "2" for body in bodies) else 200)
+
+    with Receiver() as receiver:
+        receiver.judge = judge
+        feeder = feed(Records(FIRST), Webhook(receiver.url, batch=batch))
+    taken = [each["id"] for body in receiver.taken for each in (body if batch > 1 else [body])]
+    assert taken == ["1", "3", "4", "5"]
+    assert feeder.standing()[1:] == (4, 1)
+    alone = [body for _, _, body in receiver.asked if body in ({"id": "2"}, [{"id": "2"}])]
+    assert len(alone) == ATTEMPTS
+
+
+def test_a_wrong_password_sets_no_record_aside() -> None:
+    """It is we who are turned away, and the records wait until somebody mends that."""
+    records = Records(FIRST)
+    with Receiver([Turn(401)]) as receiver, feeding(records, Webhook(receiver.url)) as feeder:
+        wait_until(lambda: len(receiver.asked) > 1)
+        assert "401" in feeder.troubles.current()["hook"]
+        assert "webhooks.headers_file" in feeder.troubles.current()["hook"]
+        assert (records.place, feeder.standing().set_aside, feeder.refused) == (0, 0, True)
+
+
+def test_a_redirect_is_said_and_not_followed() -> None:
+    turn = Turn(307, {"Location": "/elsewhere"})
+    records = Records(["1"])
+    with Receiver([turn]) as receiver, feeding(records, Webhook(receiver.url)) as feeder:
+        wait_until(lambda: bool(receiver.asked and feeder.troubles.any()))
+        assert "redirects are not followed" in feeder.troubles.current()["hook"]
+    assert {request.path for request in receiver.asked} == {"/hook"}
+    assert records.place == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("120", 120.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("soon", 0.0),
+        ("9" * 400, LONGEST_WAIT_SECONDS),
+    ],
+)
+def test_what_a_receiver_says_of_when_to_come_again_is_heeded_within_bounds(
+    said: str, seconds: float
+) -> None:
+    with Receiver([Turn(429, {"Retry-After": said})]) as receiver:
+        poster = Poster(urlsplit(receiver.url), context=None, timeout_seconds=30)
+        answer = poster.post(b"{}", {})
+        poster.close()
+    assert LaterError("busy", seconds=answer.wait_seconds).seconds == seconds
+
+
+def garbage(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(os.urandom(64).replace(b"H", b"h") + b"\r\n\r\n" * 4)
+
+
+def hang(handler: BaseHTTPRequestHandler) -> None:
+    handler.connection.recv(1)
+
+
+def trickle(handler: BaseHTTPRequestHandler) -> None:
+    """A byte at a time, each well within what a socket waits for."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    try:
+        while True:
+            handler.wfile.write(b"x")
+            time.sleep(0.02)
+    except OSError:
+        pass
+
+
+def reset(handler: BaseHTTPRequestHandler) -> None:
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.connection.close()
+
+
+def many_headers(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000)
+
+
+@pytest.mark.parametrize("misbehaves", [garbage, hang, trickle, reset, many_headers])
+def test_a_receiver_that_misbehaves_is_hung_up_on_and_asked_again(
+    misbehaves: Callable[[BaseHTTPRequestHandler], None],
+) -> None:
+    with Receiver([Turn(0, instead=misbehaves), Turn()]) as receiver:
+        feeder = feed(Records(["1", "2"]), Webhook(receiver.url, timeout=1.0))
+    assert receiver.ids() == ["1", "2"]
+    assert feeder.standing().delivered == 2
+
+
+def endless(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n")
+    try:
+        while True:
+            handler.wfile.write(b"x" * 65536)
+    except OSError:
+        pass
+
+
+def test_an_answer_without_an_end_is_an_answer() -> None:
+    """What it says is in its first line: the rest is not looked at, and so much of it not waited for."""
+    with Receiver([Turn(200, instead=endless), Turn()]) as receiver:
+        feed(Records(["1", "2"]), Webhook(receiver.url))
+    assert receiver.ids() == ["1", "2"]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_only_a_receiver_with_a_certificate_of_the_trusted_authority_gets_anything(tmp_path: Path) -> None:
+    authority, other = Authority(tmp_path / "ca"), Authority(tmp_path / "other", "other")
+    elsewhere = authority.issue("elsewhere", host="DNS:elsewhere.example")
+    with Receiver(tls=authority.issue("server")) as receiver, Receiver(tls=elsewhere) as impostor:
+        feed(Records(FIRST), Webhook(receiver.url, ca_file=authority.cert))
+        assert receiver.ids() == FIRST
+        for hook in (
+            Webhook(receiver.url, ca_file=other.cert),
+            Webhook(receiver.url),
+            Webhook(impostor.url, ca_file=authority.cert),
+        ):
+            with feeding(Records(FIRST), hook) as feeder:
+                wait_until(feeder.troubles.any)
+                assert "certificate is not trusted" in feeder.troubles.current()["hook"]
+        assert (len(receiver.asked), impostor.asked) == (len(FIRST), [])
+
+
+def in_order_of_first(ids: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(ids))
+
+
+@pytest.mark.timeout(240)
+def test_a_receiver_gets_every_record_in_order_over_kills_of_either_side(tmp_path: Path) -> None:
+    """What it gets twice is what was in flight when one of them died."""
+    receiver = ReceiverProcess(tmp_path, free_port())
+    house = House(tmp_path, {"webhooks": [{"url": receiver.url, "name": "hub"}]})
+    photos = iter(PHOTOS * 4)
+    try:
+        receiver.start()
+        for point in ("before_delivery:2", "after_delivery:3", "before_puback_commit:2"):
+            for _ in range(5):
+                drop(house, next(photos))
+            house.spawn(**{VARIABLE: point})
+            assert house.ended() == -signal.SIGKILL, house.daemon_log()
+        house.start()
+        for _ in range(3):
+            drop(house, next(photos))
+            receiver.kill()
+            drop(house, next(photos))
+            receiver.start()
+        wait_until(lambda: len(set(receiver.ids())) == 21)
+        assert house.stop() == 0
+    finally:
+        house.kill()
+        receiver.kill()
+    assert in_order_of_first(receiver.ids()) == [record["id"] for record in house.records()]
+    assert len(receiver.ids()) - 21 <= 12
+
+
+def drop(house: House, photo: Path) -> None:
+    (house.inbox / f"{time.monotonic_ns()}.jpg").write_bytes(photo.read_bytes())
+
+
+def waiting(house: House, name: str) -> int:
+    count: int = house.status()["stats"]["followers"][name]["waiting"]
+    return count
+
+
+@pytest.mark.broker
+def test_a_receiver_that_hangs_holds_up_neither_classification_nor_the_broker(tmp_path: Path) -> None:
+    hook = {"name": "hub", "timeout": 300}
+    with (
+        Receiver([Turn(0, instead=hang)]) as receiver,
+        mosquitto(tmp_path) as broker,
+        Subscriber(broker.port) as subscriber,
+        running(tmp_path, mqtt={"url": broker.url}, webhooks=[{**hook, "url": receiver.url}]) as house,
+    ):
+        for photo in PHOTOS * 2:
+            drop(house, photo)
+        count = 2 * len(PHOTOS)
+        wait_until(lambda: len(subscriber.topics("/result/")) == count)
+        wait_until(lambda: waiting(house, "mqtt") == 0)
+        assert (len(receiver.asked), waiting(house, "webhook:hub")) == (1, count)
+        assert house.status()["mqtt"]["published"] == count
+        assert house.stop() == 0
+        assert (
+            f"{count} records wait in the outbox for http://127.0.0.1:{receiver.port}/***"
+            in house.daemon_log()
+        )
+
+
+@pytest.mark.timeout(240)
+def test_a_receiver_that_was_away_gets_all_but_what_is_beyond_the_bound_and_secrets_are_told_nobody(
+    tmp_path: Path,
+) -> None:
+    """Two of them, one with a low bound: what it lost is counted for it. A reload brings a new token."""
+    headers = secret_file(tmp_path / "headers", "Authorization: Bearer wrong-5ecret\n")
+
+    def judge(request: Request) -> Turn:
+        return Turn(200 if request.headers["Authorization"] == "Bearer right-5ecret" else 401)
+
+    with Receiver() as receiver, Receiver() as bounded:
+        receiver.judge = bounded.judge = judge
+        hooks = [
+            {
+                "url": f"http://bob:pass-5ecret@127.0.0.1:{receiver.port}/path-5ecret",
+                "name": "all",
+                "batch": 50,
+            },
+            {"url": bounded.url, "name": "some", "max_backlog": 64},
+        ]
+        for hook in hooks:
+            hook["headers_file"] = str(headers)
+        with running(tmp_path, webhooks=hooks) as house:
+            for number in range(200):
+                (house.inbox / f"{number}.jpg").write_bytes(b"no picture %d" % number)
+            wait_until(lambda: house.finished() == 200 and waiting(house, "webhook:all") == 200)
+            told = json.dumps(house.status())
+            assert "webhook:some" in house.status()["troubles"]
+            secret_file(headers, "Authorization: Bearer right-5ecret\n")
+            assert house.process
+            house.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: waiting(house, "webhook:all") == waiting(house, "webhook:some") == 0)
+            followers = house.status()["stats"]["followers"]
+            told += json.dumps(house.status()) + house.daemon_log()
+            told += dropsight("config", "-c", str(house.config)).stdout
+            assert house.stop() == 0
+    log = [record["id"] for record in house.records()]
+    assert [each["id"] for body in receiver.taken for each in body] == log
+    assert followers["webhook:all"]["dropped"] == 0
+    assert bounded.ids() == log[-len(bounded.taken) :]
+    assert followers["webhook:some"]["dropped"] + len(bounded.taken) == 200
+    assert "5ecret" not in told
+
+
+def test_once_hands_on_what_there_is_and_waits_for_nobody_who_is_away(tmp_path: Path) -> None:
+    with Receiver() as receiver:
+        away = {"url": f"http://127.0.0.1:{free_port()}", "name": "away"}
+        house = House(tmp_path, {"webhooks": [{"url": receiver.url, "name": "here"}, away]})
+        for photo in PHOTOS[:3]:
+            shutil.copy(photo, house.inbox)
+        done = dropsight("run", "-c", str(house.config), "--once")
+    assert done.returncode == 0
+    assert receiver.ids() == [record["id"] for record in house.records()]
+    assert f"3 records wait in the outbox for {away['url']}" in done.stderr
+
+
+def test_check_tries_to_connect_and_sends_nothing(tmp_path: Path) -> None:
+    with Receiver() as receiver:
+        away = f"http://127.0.0.1:{free_port()}/path-5ecret"
+        hooks = [{"url": receiver.url, "name": "here"}, {"url": away, "name": "away"}]
+        headers = secret_file(tmp_path / "headers", "X: y")
+        headers.chmod(0o644)
+        house = House(tmp_path, {"webhooks": [{**hook, "headers_file": str(headers)} for hook in hooks]})
+        done = dropsight("check", "-c", str(house.config))
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("ok    webhook:here") and "nothing was sent" in line for line in lines)
+    assert any(line.startswith("FAIL  webhook:away") and "refused" in line for line in lines)
+    assert any(line.startswith("warn  secrets") and "headers_file" in line for line in lines)
+    assert (done.returncode, receiver.asked) == (1, [])
+    assert "5ecret" not in done.stdout + done.stderr
+
+
+def test_without_the_extra_the_daemon_works_and_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['urllib3'] = None\n")
+    house = House(tmp_path, {"webhooks": [{"url": "http://127.0.0.1:9/x", "name": "hub"}]})
+    done = dropsight("check", "-c", str(house.config), environ={"PYTHONPATH": str(tmp_path)})
+    assert "webhooks need urllib3" in done.stdout
+    assert "[webhook]" in done.stdout
+    try:
+        house.spawn(PYTHONPATH=str(tmp_path))
+        wait_until(house.answers)
+        drop(house, PHOTOS[0])
+        wait_until(lambda: waiting(house, "webhook:hub") == 1)
+        wait_until(lambda: "webhooks need urllib3" in house.status()["troubles"].get("webhook:hub", ""))
+        assert house.stop() == 0
+    finally:
+        house.kill()
+
+
+def test_nothing_of_it_is_imported_where_there_is_no_webhook(tmp_path: Path) -> None:
+    """A device that needs none is to start as quickly as before."""
+    house = House(tmp_path, {})
+    code = (
+        "import sys\nfrom dropsight.entry import main\n"
+        f"sys.argv = ['dropsight', 'run', '--once', '-c', {str(house.config)!r}]\n"
+        "try:\n    main()\nfinally:\n"
+        "    print([name for name in sys.modules if 'urllib3' in name or 'webhook' in name])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_two_webhooks_at_one_host_want_names_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("webhooks: [{url: 'https://hub/a'}, {url: 'https://hub/b'}]")
+    assert faults(file) == [
+        f"{file}: webhooks.1.name: is that of webhooks.0.name; give each a name of its own"
+    ]
+    file.write_text("webhooks: [{url: 'https://hub/a'}, {url: 'https://hub/b', name: second}]")
+    assert len(load(file).webhooks) == 2
+
+
+@pytest.mark.parametrize(
+    ("hook", "fault"),
+    [
+        ("{}", "webhooks.0.url: is missing"),
+        ("{url: 'ftp://hub/x5ecret'}", "webhooks.0.url: has no scheme"),
+        ("{url: 'https:///x5ecret'}", "webhooks.0.url: has a broken host"),
+        ("{url: 'https://hub:99999/x5ecret'}", "webhooks.0.url: has a broken host"),
+        ("{url: 'https://hub/x5ecret y'}", "webhooks.0.url: has a broken host"),
+        ("{url: 'https://hub', on: []}", "webhooks.0.on: cannot be an empty list"),
+        ("{url: 'https://hub', batch: 0}", "webhooks.0.batch: cannot be 0"),
+        ("{url: 'https://hub', timout: 3}", "did you mean webhooks.0.timeout?"),
+        ("{url: 'http://hub', ca_file: x}", "webhooks.0.ca_file: is of use with https:// only"),
+    ],
+)
+def test_what_is_wrong_with_a_webhook_is_said_without_its_secret(
+    tmp_path: Path, hook: str, fault: str
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(f"webhooks: [{hook}]")
+    (said,) = faults(file)
+    assert fault in said
+    assert "5ecret" not in said
+
+
+def test_the_key_on_is_a_word_though_yaml_takes_it_for_a_truth(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("webhooks:\n  - url: https://hub\n    on: [ok]\n")
+    config = load(file)
+    assert config.webhooks[0].on == ("ok",)
+    file.write_text(dump(config))
+    assert load(file) == config
+
+
+def test_a_webhook_may_stand_in_the_environment() -> None:
+    environ = {"DROPSIGHT_WEBHOOKS__0__URL": "https://hub/x", "DROPSIGHT_WEBHOOKS__0__ON": "[failed]"}
+    assert load(None, environ=environ).webhooks == (Webhook("https://hub/x", on=("failed",)),)
+
+
+def test_the_page_on_webhooks_shows_a_config_that_is_one_and_names_every_key(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "webhooks.md").read_text()
+    (sample,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    file = tmp_path / "c.yaml"
+    file.write_text(sample)
+    assert [hook_name(hook) for hook in load(file).webhooks] == ["hub.example", "failures"]
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(Webhook.__struct_fields__)
+
+
+def test_of_a_webhook_the_config_shows_no_more_than_the_host(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("webhooks: [{url: 'https://bob:5ecret@hub:8443/5ecret?token=5ecret'}]")
+    assert "https://hub:8443/***" in dump(load(file))
+    assert "5ecret" not in dump(load(file))
+
+
+@pytest.mark.parametrize(
+    "line", ["no colon 5ecret", ": 5ecret", "X Y: 5ecret", "X: 5ecret\x7f", "Host: 5ecret"]
+)
+def test_a_line_that_is_no_header_of_ours_is_named_by_its_number(tmp_path: Path, line: str) -> None:
+    path = secret_file(tmp_path / "headers", f"\nX-A: b\n{line}\n")
+    with pytest.raises(ConfigError) as caught:
+        hook_headers(Webhook("https://hub", headers_file=path))
+    assert f"line 3 of {path}" in str(caught.value)
+    assert "5ecret" not in str(caught.value)
+
+
+def faults(file: Path) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    return list(caught.value.faults)
