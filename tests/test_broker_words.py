@@ -185,11 +185,11 @@ def quarrelling(tmp_path: Path, url: str, protocol: str) -> str:
             houses.append(stack.enter_context(running(tmp_path / name, device=name, mqtt=mqtt)))
         for house in houses:
             shutil.copy(PHOTOS[0], house.inbox / "a.jpg")
-        wait_until(lambda: any(OTHER in house.status()["troubles"].get("mqtt", "") for house in houses))
         wait_until(lambda: not any(house.status()["stats"]["queues"]["outbox"] for house in houses))
-        (house, *_) = (each for each in houses if OTHER in each.status()["troubles"].get("mqtt", ""))
-        said = house.daemon_log()
-        assert "mqtt: in order again" not in said[said.index(OTHER) :]
+        wait_until(lambda: any(OTHER in house.status()["troubles"].get("mqtt", "") for house in houses))
+        said = next(log for log in (house.daemon_log() for house in houses) if OTHER in log)
+        # Of two that slow down, each comes to have a minute for itself.
+        assert said.count("mqtt: in order again", said.index(OTHER)) <= 1
         assert "is set aside" not in said
         return said
 
