@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,25 @@ def test_an_image_whose_path_is_as_long_as_the_kernel_takes_is_recorded_and_file
         house.until(lambda: not house.waiting())
         assert [record["status"] for record in house.records()] == ["ok"]
         assert len([path for path in house.processed.rglob("*") if path.is_file()]) == 1
+
+
+def test_folders_that_come_and_go_without_an_end_hold_up_no_stop_and_fill_no_memory(tmp_path: Path) -> None:
+    """Each asked for a walk of its own, and a stop waited for all of them."""
+    over = threading.Event()
+
+    def churn(number: int) -> None:
+        here, there = tmp_path / "inbox" / f"{number}", tmp_path / "inbox" / f"{number}-moved"
+        (here / "a" / "b").mkdir(parents=True)
+        while not over.is_set():
+            here.rename(there)
+            there.rename(here)
+
+    with running(tmp_path) as house, ThreadPoolExecutor(2) as churning:
+        try:
+            for number in range(2):
+                churning.submit(churn, number)
+            shutil.copy(PHOTOS[0], house.inbox / "1.jpg")
+            wait_until(lambda: len(house.records()) == 1)
+            assert house.stop() == 0
+        finally:
+            over.set()

@@ -23,6 +23,9 @@ from dropsight.service.heartbeats import Heartbeats
 
 log = logging.getLogger(__name__)
 
+# As many as the kernel itself keeps for us.
+MOST_EVENTS = 16_384
+
 
 class Rescans(Protocol):
     """Whoever walks folders, told that events are not enough."""
@@ -53,10 +56,17 @@ class Emitter(EventEmitter):
 
     def run(self) -> None:
         try:
-            self._listen(self.queue_event)
+            self._listen(self._tell)
         except Exception:
             self._failed()
             raise
+
+    def _tell(self, event: FileSystemEvent) -> None:
+        """Where events come faster than anybody can hear, a walk is to find what they are about."""
+        if self._event_queue.qsize() < MOST_EVENTS:
+            self.queue_event(event)
+        else:
+            self._failed()
 
 
 class Hints(FileSystemEventHandler):

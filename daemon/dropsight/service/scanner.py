@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 RECONCILE_SECONDS = 60.0
 CHUNK = 8_192
+# Folders that wait to be walked one by one; where more come, all is walked.
+MOST_ARRIVED = 1_024
 # What gave way in the backlog is looked for again soon, and for a tenth of the time at the most.
 GAVE_WAY_SECONDS, PAUSES = 5.0, 10
 # A walk that takes longer begins with what it has found: of a million images that is seconds.
@@ -85,8 +87,11 @@ class Scanner:
 
     def look_into(self, folder: DropFolder, path: str) -> None:
         """Walk this folder soon: it came with things in it. From any thread."""
-        self._arrived.append((folder, path))
-        self._due.set()
+        if len(self._arrived) < MOST_ARRIVED:
+            self._arrived.append((folder, path))
+            self._due.set()
+        else:  # one walk finds all of them
+            self.rescan()
 
     @property
     def name(self) -> str:
@@ -107,7 +112,7 @@ class Scanner:
         while not self._stopped:
             self.heartbeats.beat(NAME)
             crashpoints.reach("in_scanning")
-            while self._arrived:
+            while self._arrived and not self._stopped:
                 folder, path = self._arrived.popleft()
                 self.walk(folder, path)
             if self._everything.is_set():
