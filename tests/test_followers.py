@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from brokers import wait_until
-from daemons import PHOTOS, House
+from daemons import PHOTOS, ROOT, House
 from dropsight.crashpoints import VARIABLE
 from dropsight.service.flood import Flood
 from dropsight.service.marks import History, Mark
@@ -77,42 +78,13 @@ def test_a_follower_that_is_new_begins_with_what_comes_and_one_that_is_gone_is_f
     store.close()
 
 
-TOY = """
-import os
-from dropsight.service.marks import Mark
-from dropsight.sinks.feeder import Feeder
-from dropsight.sinks.sink import Wanted
-
-
-class Paper:
-    def __init__(self, path):
-        self.path = path
-
-    def take(self, group):
-        with open(self.path, "ab") as file:
-            file.writelines(delivery.line.rstrip() + b"\\n" for delivery in group)
-            file.flush()
-            os.fsync(file.fileno())
-
-    def close(self):
-        pass
-
-
-def followers(config):
-    path = config.store.path.parent / "paper"
-    mark = Mark("toy", max_backlog=1000, who="the paper", bound="none")
-
-    def make(around):
-        return Feeder("toy", lambda: Paper(path), around.outbox, around.troubles, to=str(path), group=3)
-
-    return [Wanted(mark, make)]
-"""
+(PAPER,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "webhooks.md").read_text(), re.DOTALL)
 # As a new line in the registry, of the section `stats`, which is always there.
 LAUNCHER = """
 import sys
 from dropsight.sinks import registry
 
-registry.FOLLOWERS["stats"] = "toy:followers"
+registry.FOLLOWERS["stats"] = "paper:followers"
 sys.argv = ["dropsight", *sys.argv[4:]]
 from dropsight.entry import main
 
@@ -133,7 +105,7 @@ def in_order_of_first(ids: Sequence[str]) -> list[str]:
 @pytest.mark.timeout(180)
 def test_a_follower_of_one_file_and_one_line_gets_every_record_in_order_over_kills(tmp_path: Path) -> None:
     """Killed between any two steps, it gets again what was in flight, at most what came in that life."""
-    (tmp_path / "toy.py").write_text(TOY)
+    (tmp_path / "paper.py").write_text(PAPER)
     (tmp_path / "launcher.py").write_text(LAUNCHER)
     house = House(tmp_path, {})
     house.under = [sys.executable, str(tmp_path / "launcher.py")]
@@ -145,7 +117,7 @@ def test_a_follower_of_one_file_and_one_line_gets_every_record_in_order_over_kil
             assert house.ended() == -9, house.daemon_log()
         house.start()
         wait_until(lambda: len(set(papers(house))) == 4 * len(KILLS))
-        following = house.status()["stats"]["followers"]["toy"]
+        following = house.status()["stats"]["followers"]["paper"]
         assert (following["waiting"], following["dropped"], following["trouble"]) == (0, 0, None)
         assert house.stop() == 0
     finally:

@@ -91,8 +91,9 @@ class Poster:
 
     def _hang_up(self, over: threading.Event) -> None:
         over.set()
-        with suppress(OSError, AttributeError):  # it may be closed just now
-            self._connection.sock.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError, TypeError):  # it may be closed just now
+            # SSLSocket's own would have what is still to be sent go out in plain text.
+            socket.socket.shutdown(self._connection.sock, socket.SHUT_RDWR)
 
 
 def _seconds(said: str | None) -> float:
