@@ -372,7 +372,7 @@ def test_no_image_is_lost_wherever_on_its_way_the_daemon_is_killed(tmp_path: Pat
             sender.send("killed/front/image", b"the last")
         sent = {b"the last", *(b"not the picture %d" % number for number in range(len(POINTS)))}
         wait_until(lambda: {path.read_bytes() for path in house.failed.rglob("*.jpg")} == sent)
-        # Named and not yet acknowledged, at two of the points.
-        assert len(house.records()) <= len(sent) + 2
+        # At three of the points one lies in the inbox, and its acknowledgement was not sent, or not yet.
+        assert len(house.records()) <= len(sent) + 3
     finally:
         house.kill()
