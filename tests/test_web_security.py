@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import socket
+import subprocess
 import threading
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -17,6 +18,7 @@ from daemons import PHOTOS, SAMPLES, House, dropsight, faults, running
 from dropsight.web.access import MOST_ENDED, Access
 from dropsight.web.connections import MOST_CONNECTIONS, share
 from floods import flood
+from private_network import OUTER_NETWORK
 from webs import ANY_PORT, Answer, address, ask, idle_client, stream
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 - the test's own
@@ -323,6 +325,28 @@ def test_many_idle_connections_cost_neither_an_image_nor_another_address_its_pla
         shutil.copy(PHOTOS[0], house.inbox)
         wait_until(lambda: len(house.records()) == 1)
         assert house.records()[0]["status"] == "ok"
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or OUTER_NETWORK not in os.environ or shutil.which("ip") is None,
+    reason="only root, in a network of his own, can be another machine",
+)
+def test_other_machines_leave_an_eighth_of_the_connections_to_this_one(tmp_path: Path) -> None:
+    others = [f"10.77.0.{number}" for number in range(1, 5)]
+    for other in others:
+        subprocess.run(["ip", "address", "replace", f"{other}/32", "dev", "lo"], check=True)
+    with running(tmp_path, web=ANY_PORT) as house, contextlib.ExitStack() as opened:
+        parts = urlsplit(address(house))
+        place = (parts.hostname or "", parts.port or 0)
+        assert house.process
+        descriptors = Path(f"/proc/{house.process.pid}/fd")
+        before = sum(1 for _ in descriptors.iterdir())
+        for number in range(600):
+            source = (others[number % len(others)], 0)
+            opened.enter_context(socket.create_connection(place, timeout=30, source_address=source))
+        wait_until(lambda: sum(1 for _ in descriptors.iterdir()) > before + MOST_CONNECTIONS // 2)
+        assert ask(address(house), "/healthz").status == 200
+        assert sum(1 for _ in descriptors.iterdir()) < before + MOST_CONNECTIONS * 7 // 8 + 16
 
 
 def test_signing_out_ends_the_cookie_wherever_there_is_a_copy_and_over_a_restart(
