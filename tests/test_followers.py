@@ -90,7 +90,7 @@ from dropsight.entry import main
 
 sys.exit(main())
 """
-KILLS = ("before_delivery", "after_delivery", "after_commit", "before_puback_commit")
+KILLS = ("before_delivery:2", "after_delivery:2", "after_commit:1", "before_puback_commit:1")
 
 
 def papers(house: House) -> list[str]:
@@ -113,7 +113,7 @@ def test_a_follower_of_one_file_and_one_line_gets_every_record_in_order_over_kil
         for number, point in enumerate(KILLS):
             for each in range(4):
                 shutil.copy(PHOTOS[each], house.inbox / f"{number}-{each}.jpg")
-            house.spawn(**{VARIABLE: f"{point}:2"})
+            house.spawn(**{VARIABLE: point})
             assert house.ended() == -9, house.daemon_log()
         house.start()
         wait_until(lambda: len(set(papers(house))) == 4 * len(KILLS))

@@ -291,7 +291,7 @@ def test_a_receiver_gets_every_record_in_order_over_kills_of_either_side(tmp_pat
     photos = iter(PHOTOS * 4)
     try:
         receiver.start()
-        for point in ("before_delivery:2", "after_delivery:3", "before_puback_commit:2"):
+        for point in ("before_delivery:2", "after_delivery:3", "before_puback_commit:1"):
             for _ in range(5):
                 drop(house, next(photos))
             house.spawn(**{VARIABLE: point})
