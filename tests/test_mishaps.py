@@ -221,9 +221,11 @@ def test_what_is_in_hand_is_recorded_without_a_descriptor_to_be_had_and_filed_on
         assert house.stop() == 0
 
 
+@pytest.mark.parametrize("spare", [0, 1])
 def test_what_is_in_hand_is_filed_and_the_log_rolled_by_descriptors_that_were_kept_back(
-    tmp_path: Path,
+    tmp_path: Path, spare: int
 ) -> None:
+    """One that is free beside them is not enough, and no reason to keep them back."""
     settings = {**ONE_WORKER, "log": {"max_bytes": 400, "compress": False}}
     with small_disk(tmp_path / "state", size="16m") as disk, running(tmp_path, **settings) as house:
         ballast = fill(disk)
@@ -234,9 +236,9 @@ def test_what_is_in_hand_is_filed_and_the_log_rolled_by_descriptors_that_were_ke
         pid = house.process.pid
         hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
         used = {int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir()}
-        # All numbers below the limit are taken: nobody gets one who has none kept back.
+        # All numbers below the limit are taken, but for `spare`: nobody gets more who has none kept back.
         lowest_free = next(number for number in range(10_000) if number not in used)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, hard))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free + spare, hard))
         ballast.unlink()
         wait_until(lambda: len(list(house.processed.rglob("*.jpg"))) == 3)
         assert len(list((tmp_path / "logs").glob("results.jsonl.*"))) > 0

@@ -29,18 +29,30 @@ class Reserve:
             self._fill()
 
     def close(self) -> None:
-        while self._kept:
-            os.close(self._kept.pop())
+        _close_all(self._kept)
 
     def _is_short(self) -> bool:
+        """Whether the work might not get what it opens: one that is free by chance is soon used up."""
+        found: list[int] = []
         try:
-            os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            _open_until(found, COUNT)
         except OSError as error:
             return error.errno in {errno.EMFILE, errno.ENFILE}
+        finally:
+            _close_all(found)
         self._fill()
         return False
 
     def _fill(self) -> None:
         with contextlib.suppress(OSError):
-            while len(self._kept) < COUNT:
-                self._kept.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            _open_until(self._kept, COUNT)
+
+
+def _open_until(descriptors: list[int], count: int) -> None:
+    while len(descriptors) < count:
+        descriptors.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+
+def _close_all(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
