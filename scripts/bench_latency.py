@@ -24,9 +24,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 from bench_pipeline import generate  # noqa: E402
 from brokers import mosquitto, wait_until  # noqa: E402
 from daemons import House  # noqa: E402
+from dropsight.classify.engine import open_engine  # noqa: E402
 from dropsight.commands.bench import stage_latencies  # noqa: E402
 from dropsight.config import load  # noqa: E402
-from dropsight.daemon.engine import open_engine  # noqa: E402
 from machine import machine  # noqa: E402
 
 SIZE = "640x480.jpg"

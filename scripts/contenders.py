@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from dropsight.images.framing import resize
 from dropsight.inference.preparing import lookup_table, shift_of
-from dropsight.models.registry import locate, open_model
+from dropsight.models.backends import locate, open_model
 
 SCRIPTS = Path(__file__).parent
 REDUCED = {

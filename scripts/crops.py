@@ -10,7 +10,7 @@ from dropsight.config import Watch
 from dropsight.images.decoding import decode
 from dropsight.images.framing import Pixels, resize
 from dropsight.images.header import read_header
-from dropsight.service.dropfolder import DropFolder
+from dropsight.intake.folder import DropFolder
 
 SAMPLES = Path(dropsight.__file__).parent / "samples"
 

@@ -25,7 +25,7 @@ from dropsight.explain.heatmap import Heatmap
 from dropsight.images.decoding import decode
 from dropsight.images.framing import CROP_FRACTION, Pixels, crop_size, frame
 from dropsight.images.header import read_header
-from dropsight.models.registry import open_model
+from dropsight.models.backends import open_model
 
 SAMPLES = Path(dropsight.__file__).parent / "samples"
 BUILTIN = "builtin:efficientnet_lite0"

@@ -32,7 +32,7 @@ from dropsight.images.decoding import decode  # noqa: E402
 from dropsight.images.header import check_bounds, read_header  # noqa: E402
 from dropsight.images.opening import Bounds  # noqa: E402
 from dropsight.images.tiff import read_exif  # noqa: E402
-from dropsight.models.registry import locate  # noqa: E402
+from dropsight.models.backends import locate  # noqa: E402
 from dropsight.models.tflite_file import is_whole, read_tflite  # noqa: E402
 from fuzz import Target, Throw  # noqa: E402
 from tflite_metadata import metadata, with_metadata  # noqa: E402

@@ -39,7 +39,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from brokers import wait_until  # noqa: E402
 from daemons import PHOTOS, command  # noqa: E402
 from disks import LoopDisk, why_no_disk  # noqa: E402
-from dropsight.service.control import NotRunningError, ask  # noqa: E402
+from dropsight.status.control import NotRunningError, ask  # noqa: E402
 
 KINDS = ("ext4", "btrfs", "f2fs")
 SKIPPED = 77

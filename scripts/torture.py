@@ -33,8 +33,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 from brokers import Subscriber, mosquitto, wait_while_it_gets_on  # noqa: E402
 from daemons import PHOTOS, command  # noqa: E402
 from dropsight.crashpoints import POINTS, VARIABLE  # noqa: E402
-from dropsight.service.control import NotRunningError, ask  # noqa: E402
-from dropsight.sinks.offers import WINDOW  # noqa: E402
+from dropsight.sinks.mqtt.offers import WINDOW  # noqa: E402
+from dropsight.status.control import NotRunningError, ask  # noqa: E402
 from processes import begin, end  # noqa: E402
 
 # The images of the last are filed away on another file system, if there is one.

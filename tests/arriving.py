@@ -16,10 +16,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from brokers import Mosquitto, mosquitto
 from dropsight.config import Config, Mqtt, Watch
-from dropsight.service.dropfolder import DropFolder
-from dropsight.service.supervision import Supervision
-from dropsight.service.troubles import Troubles
+from dropsight.intake.folder import DropFolder
 from dropsight.sources.arrivals import MqttSource, make
+from dropsight.status.supervision import Supervision
+from dropsight.status.troubles import Troubles
 
 TOPICS = "cameras/+/image"
 # Saved at each change, as nobody does with a real disk under it.

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from brokers import wait_until, wait_while_it_gets_on
-from dropsight.service.control import NotRunningError, ask
+from dropsight.status.control import NotRunningError, ask
 from processes import begin, end
 
 ROOT = Path(__file__).parent.parent

@@ -20,12 +20,12 @@ from paho.mqtt.properties import Properties
 from brokers import Mosquitto, Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
 from dropsight.config import Mqtt, password
-from dropsight.daemon.remote import Remote
 from dropsight.errors import DropsightError
-from dropsight.sinks.broker import Broker
-from dropsight.sinks.commands import LONGEST_COMMAND_BYTES
-from dropsight.sinks.connection import Connection
-from dropsight.sinks.topics import Topics
+from dropsight.service.remote import Remote
+from dropsight.sinks.mqtt.broker import Broker
+from dropsight.sinks.mqtt.commands import LONGEST_COMMAND_BYTES
+from dropsight.sinks.mqtt.connection import Connection
+from dropsight.sinks.mqtt.topics import Topics
 
 SECRET = "hunter2 swordfish"  # noqa: S105 - of a test
 ACL = """

@@ -16,8 +16,8 @@ import hostile
 from brokers import wait_until
 from daemons import PHOTOS, House, running
 from dropsight.config import Watch
+from dropsight.intake.folder import DEEPEST, DropFolder
 from dropsight.names import as_text
-from dropsight.service.dropfolder import DEEPEST, DropFolder
 
 PHOTO = PHOTOS[0].read_bytes()
 NAMES = st.binary(min_size=1, max_size=255).filter(

@@ -14,16 +14,16 @@ from brokers import wait_until
 from daemons import ROOT
 from dropsight.config import Config, Limits, Watch, load
 from dropsight.config.filters import levels
-from dropsight.daemon.reloading import Reloader
 from dropsight.errors import ConfigError
-from dropsight.service.dropfolder import DropFolder
-from dropsight.service.heartbeats import Heartbeats
-from dropsight.service.landing import Landing
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.landing import Landing
+from dropsight.intake.source import Source, SourceStatus
 from dropsight.service.lifecycle import Lifecycle
-from dropsight.service.source import Source, SourceStatus
-from dropsight.service.supervision import Supervision
-from dropsight.service.troubles import Troubles
-from dropsight.sources.registry import MAKERS, open_sources
+from dropsight.service.reloading import Reloader
+from dropsight.sources.kinds import MAKERS, open_sources
+from dropsight.status.heartbeats import Heartbeats
+from dropsight.status.supervision import Supervision
+from dropsight.status.troubles import Troubles
 
 PAGE = (ROOT / "docs" / "mqtt-images.md").read_text()
 

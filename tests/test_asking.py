@@ -14,9 +14,9 @@ import pytest
 
 from daemons import dropsight, running
 from dropsight.errors import DropsightError
-from dropsight.service.control import NAME, ControlServer, NotRunningError, ask
-from dropsight.service.supervision import Supervision
-from dropsight.service.troubles import Troubles
+from dropsight.status.control import NAME, ControlServer, NotRunningError, ask
+from dropsight.status.supervision import Supervision
+from dropsight.status.troubles import Troubles
 
 USER, GROUP = 64_301, 64_302
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -52,7 +52,7 @@ def as_user(code: str, *arguments: str, groups: tuple[int, ...] = ()) -> subproc
 def ask_as(folder: Path, *groups: int, command: str = "status") -> str:
     """Ask as a user of these groups; return the answer, or what went wrong."""
     code = (
-        "import sys, pathlib; from dropsight.service.control import ask\n"
+        "import sys, pathlib; from dropsight.status.control import ask\n"
         "try: print(ask(pathlib.Path(sys.argv[1]), sys.argv[2]).decode())\n"
         "except Exception as error: print(f'{type(error).__name__}: {error}')"
     )

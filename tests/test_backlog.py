@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from brokers import wait_until
 from dropsight.config import Watch
-from dropsight.service.backlog import LEFT_FOR_OTHERS, Backlog
-from dropsight.service.candidate import Candidate
-from dropsight.service.dropfolder import DropFolder
+from dropsight.intake.backlog import LEFT_FOR_OTHERS, Backlog
+from dropsight.intake.candidate import Candidate
+from dropsight.intake.folder import DropFolder
 
 FOLDER = DropFolder.open(Watch(path=Path("/in")))
 STEPS = st.lists(

@@ -11,7 +11,7 @@ import pytest
 from brokers import Mosquitto, Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
 from dropsight.config import Mqtt
-from dropsight.sinks.permissions import Findings, try_broker
+from dropsight.sinks.mqtt.permissions import Findings, try_broker
 from proxies import hanging_up
 
 pytestmark = pytest.mark.broker

@@ -8,8 +8,8 @@ import pytest
 
 from brokers import Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
-from dropsight.sinks.suspects import RECORD_LOSSES, Flight, Suspects
-from dropsight.sinks.telling import fitted
+from dropsight.sinks.mqtt.suspects import RECORD_LOSSES, Flight, Suspects
+from dropsight.sinks.mqtt.telling import fitted
 from proxies import hanging_up
 
 pytestmark = pytest.mark.broker

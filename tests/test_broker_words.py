@@ -13,7 +13,7 @@ import pytest
 
 from brokers import Mosquitto, Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
-from dropsight.sinks.evictions import FEW, SOON_SECONDS, Evictions
+from dropsight.sinks.mqtt.evictions import FEW, SOON_SECONDS, Evictions
 from proxies import proxy, taking_over
 
 pytestmark = pytest.mark.broker

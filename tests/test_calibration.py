@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from daemons import SAMPLES, dropsight
 from dropsight.inference.calibration import fit_temperature, nll, trust
 from dropsight.inference.ranking import softmax
-from dropsight.models.registry import locate
+from dropsight.models.backends import locate
 
 Synthetic = tuple[NDArray[np.float64], NDArray[np.int64]]
 CLASSES = {"giant panda": "panda", "88": "scarlet_macaw", "Koala": "koala", "tabby": "chelsea"}

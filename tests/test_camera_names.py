@@ -8,7 +8,7 @@ import pytest
 from brokers import wait_until
 from daemons import PHOTOS, dropsight, faults, running
 from dropsight.config import Watch
-from dropsight.service.dropfolder import DropFolder
+from dropsight.intake.folder import DropFolder
 from webs import ANY_PORT, address, ask
 
 DAHUA = "2026-11-27/001/jpg/12/30/00[M][0@0][0].jpg"

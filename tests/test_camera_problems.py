@@ -11,7 +11,7 @@ import pytest
 
 from brokers import Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
-from dropsight.service.cameras import IN_A_ROW, LONGEST_LIST
+from dropsight.cameras.watch import IN_A_ROW, LONGEST_LIST
 
 
 def drop(house: House, camera: str, name: str, data: bytes) -> None:

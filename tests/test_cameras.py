@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from daemons import PHOTOS
+from dropsight.cameras.rhythm import Day, Rhythm
+from dropsight.cameras.watch import IN_A_ROW, LEARNED_PICTURES, MOST_CAMERAS, CameraWatch, Memory
 from dropsight.config import Cameras, Watch
-from dropsight.daemon import watching
 from dropsight.images.looks import Look, look_at
-from dropsight.service.backlog import Backlog
-from dropsight.service.cameras import IN_A_ROW, LEARNED_PICTURES, MOST_CAMERAS, CameraWatch, Memory
-from dropsight.service.dropfolder import DropFolder
-from dropsight.service.rhythm import Day, Rhythm
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.folder import DropFolder
+from dropsight.service import camera_keeper as watching
 from test_looks import photo, taken
 
 FOLDER = "/inbox"

@@ -15,15 +15,15 @@ import pytest
 from brokers import wait_until
 from daemons import PHOTOS, House
 from dropsight.errors import DropsightError
-from dropsight.service import filer as filer_module
-from dropsight.service.backlog import Backlog
-from dropsight.service.durability import Durability
-from dropsight.service.filer import Filer
-from dropsight.service.heartbeats import Heartbeats
-from dropsight.service.inhand import FILING, InHand
-from dropsight.service.recording import Finished, Recorded, durable
-from dropsight.service.refusals import Refusals
-from dropsight.service.troubles import Troubles
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.closed_folders import Refusals
+from dropsight.intake.in_hand import FILING, InHand
+from dropsight.journal import filer as filer_module
+from dropsight.journal.durability import Durability
+from dropsight.journal.filer import Filer
+from dropsight.journal.recording import Finished, Recorded, durable
+from dropsight.status.heartbeats import Heartbeats
+from dropsight.status.troubles import Troubles
 from records import result
 from test_filing import Shelf
 from webs import ANY_PORT, address, ask

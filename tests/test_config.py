@@ -16,8 +16,8 @@ from daemons import ROOT, command, dropsight
 from dropsight.bounded import CONFIG_BYTES, MODEL_BYTES
 from dropsight.config import Web, dump, format_size, load, parse_size, password, schema, token
 from dropsight.errors import ConfigError, ModelError
-from dropsight.models.describing import Said
-from dropsight.models.registry import open_model
+from dropsight.models.backends import open_model
+from dropsight.models.describing import ModelOverrides
 from dropsight.models.sidecar import read_sidecar
 from processes import begin
 
@@ -267,7 +267,7 @@ def test_a_name_that_leads_to_a_file_without_an_end_is_a_fault(tmp_path: Path) -
     with pytest.raises(ModelError, match=r"m\.yaml: cannot be read: .*more than 1,048,576 bytes"):
         read_sidecar(tmp_path / "m.tflite")
     with pytest.raises(ModelError, match="labels /dev/zero: cannot be read: more than 16,777,216 bytes"):
-        open_model("builtin:efficientnet_lite0", said=Said(labels=endless), threads=1)
+        open_model("builtin:efficientnet_lite0", said=ModelOverrides(labels=endless), threads=1)
     large = tmp_path / "large.tflite"
     large.write_bytes(b"\x1c\0\0\0TFL3")
     os.truncate(large, MODEL_BYTES + 1)

@@ -10,9 +10,9 @@ import pytest
 from brokers import wait_until
 from daemons import PHOTOS, House, running
 from disks import failing_disk, small_disk
-from dropsight.service.beneath import Top
-from dropsight.service.copying import Copying, TooLargeToCopyError, copy_across
-from dropsight.service.original import Original, identity
+from dropsight.files.beneath import Top
+from dropsight.files.original import Original, identity
+from dropsight.journal.copying import Copying, TooLargeToCopyError, copy_across
 
 
 def original_of(folder: Path, name: str) -> tuple[Original, int]:

@@ -18,14 +18,14 @@ from daemons import PHOTOS, House, dropsight, running
 from dropsight.config import Watch
 from dropsight.crashpoints import VARIABLE
 from dropsight.errors import DropsightError
-from dropsight.service.backlog import LEFT_FOR_OTHERS, Backlog
-from dropsight.service.candidate import Candidate
-from dropsight.service.dropfolder import DropFolder
-from dropsight.service.finding import Finding
-from dropsight.service.inhand import InHand, Stage, Suspect
-from dropsight.service.starts import DEATHS
-from dropsight.service.troubles import Troubles
-from dropsight.service.turns import Turns
+from dropsight.intake.backlog import LEFT_FOR_OTHERS, Backlog
+from dropsight.intake.candidate import Candidate
+from dropsight.intake.finding import Finding
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.in_hand import InHand, Stage, Suspect
+from dropsight.intake.starts import DEATHS
+from dropsight.intake.turns import Turns
+from dropsight.status.troubles import Troubles
 from torture import torture
 
 POISON = f"{VARIABLE}=in_decoding:poison".split("=")

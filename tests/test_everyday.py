@@ -14,7 +14,7 @@ from daemons import PHOTOS, ROOT, command, dropsight, running
 from dropsight.cli import COMMANDS, parser_of
 from dropsight.commands.following import Tail
 from dropsight.config import load
-from dropsight.sinks.jsonlog import JsonLog
+from dropsight.journal.jsonlog import JsonLog
 from man_page import page
 
 NAMES = list(COMMANDS)

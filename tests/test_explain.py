@@ -19,7 +19,7 @@ from dropsight.explain.figures import side_by_side
 from dropsight.explain.heatmap import coloured, normalized, overlay
 from dropsight.explain.perturbation import OcclusionMap, RiseMap
 from dropsight.inference.preparing import Preparation
-from dropsight.models.registry import open_model
+from dropsight.models.backends import open_model
 from explain_report import evidence, scenes, single_scenes
 
 BUILTIN = "builtin:efficientnet_lite0"

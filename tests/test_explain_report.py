@@ -13,7 +13,7 @@ pytestmark = pytest.mark.tensorflow
 keras: Any = pytest.importorskip("keras")
 
 from dropsight.explain.explaining import Explainer, Method  # noqa: E402
-from dropsight.models.registry import open_model  # noqa: E402
+from dropsight.models.backends import open_model  # noqa: E402
 from explain_report import (  # noqa: E402
     Reference,
     Scene,

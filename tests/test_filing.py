@@ -12,9 +12,9 @@ import pytest
 from disks import small_disk
 from dropsight.config import Watch
 from dropsight.errors import StoreError
-from dropsight.service.dropfolder import DropFolder
-from dropsight.service.filing import Filing, PlaceError, clear_up, file_away, put_as
-from dropsight.service.original import Original, identity, settle_private
+from dropsight.files.original import Original, identity, settle_private
+from dropsight.intake.folder import DropFolder
+from dropsight.journal.filing import Filing, PlaceError, clear_up, file_away, put_as
 from records import failure, result
 
 

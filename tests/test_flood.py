@@ -14,11 +14,11 @@ from daemons import PHOTOS, House, dropsight, running
 from disks import fill, small_disk
 from dropsight.crashpoints import VARIABLE
 from dropsight.errors import SinkError
-from dropsight.service.flood import TELL_SECONDS, Flood
-from dropsight.service.store import JournalReader, Row, Store
-from dropsight.service.troubles import Troubles
-from dropsight.sinks.jsonlog import backup_files, lines_of
-from dropsight.sinks.resultlog import ResultLog, path_apart
+from dropsight.journal.failure_share import TELL_SECONDS, Flood
+from dropsight.journal.jsonlog import backup_files, lines_of
+from dropsight.journal.resultlog import ResultLog, path_apart
+from dropsight.journal.store import Journal, JournalReader, Row
+from dropsight.status.troubles import Troubles
 
 
 def good(number: int) -> bytes:
@@ -147,7 +147,7 @@ def test_ids_are_found_in_both_files(tmp_path: Path) -> None:
 
 
 def test_failed_records_leave_the_journal_first_beyond_their_half_and_results_by_age(tmp_path: Path) -> None:
-    store = Store(tmp_path / "journal.db")
+    store = Journal(tmp_path / "journal.db")
     statuses = ["ok"] * 40 + ["failed"] * 100 + ["ok"] * 10
     rows = [
         Row(str(number), b"/in", 1, 1, "c", status, b"{}")  # type: ignore[arg-type]

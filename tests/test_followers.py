@@ -13,22 +13,22 @@ import pytest
 from brokers import wait_until
 from daemons import PHOTOS, ROOT, House
 from dropsight.crashpoints import VARIABLE
-from dropsight.service.flood import Flood
-from dropsight.service.marks import History, Mark
-from dropsight.service.pruning import Pruner
-from dropsight.service.store import JournalReader, Row, Store
-from dropsight.service.troubles import Troubles
+from dropsight.journal.failure_share import Flood
+from dropsight.journal.marks import History, Mark
+from dropsight.journal.pruning import Pruner
+from dropsight.journal.store import Journal, JournalReader, Row
+from dropsight.status.troubles import Troubles
 
 
-def filled(path: Path, records: int) -> Store:
-    store = Store(path)
+def filled(path: Path, records: int) -> Journal:
+    store = Journal(path)
     rows = [Row(f"{number:032}", b"/in/x.jpg", 1, number, "front", "ok", b"{}") for number in range(records)]
     seqs = [seq for seq in store.add(rows) if seq]
     store.settle(totals=[], filed=seqs, cursors={})
     return store
 
 
-def pruned(store: Store, *marks: Mark, max_records: int = 10) -> list[int]:
+def pruned(store: Journal, *marks: Mark, max_records: int = 10) -> list[int]:
     """Prune a journal of 1,000 records once, and tell the first that each follower may still get."""
     reader = JournalReader(store.path)
     pruner = Pruner(store, reader, History(max_records, marks), Flood(Troubles(logging.getLogger())))

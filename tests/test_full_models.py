@@ -13,7 +13,7 @@ from brokers import wait_until
 from daemons import PHOTOS, dropsight, faults, running
 from dropsight import ImageInferenceRuntime, ImageResult
 from dropsight.errors import ModelError
-from dropsight.models.registry import open_first, open_model
+from dropsight.models.backends import open_first, open_model
 from dropsight.models.spec import Batch, Scores
 from dropsight.models.tf_graph import TensorFlowModel
 

@@ -15,7 +15,7 @@ keras: Any = pytest.importorskip("keras")
 
 from builds import BUILDS, SIZE, Blocks, four_levels, functional  # noqa: E402
 from dropsight.explain.explaining import Explainer  # noqa: E402
-from dropsight.models.registry import open_model  # noqa: E402
+from dropsight.models.backends import open_model  # noqa: E402
 
 
 def noise() -> Any:

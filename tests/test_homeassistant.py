@@ -15,10 +15,10 @@ from brokers import Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
 from discovery import faults
 from dropsight.config import Web
-from dropsight.daemon.dashboard import address_for_others
-from dropsight.sinks.discovery import MOST_CAMERAS, Discovery, Message
-from dropsight.sinks.homeassistant import Entities, farewell
-from dropsight.sinks.topics import Topics
+from dropsight.service.dashboard import address_for_others
+from dropsight.sinks.mqtt.discovery import MOST_CAMERAS, Discovery, Message
+from dropsight.sinks.mqtt.homeassistant import Entities, farewell
+from dropsight.sinks.mqtt.topics import Topics
 
 TOPIC = "homeassistant/device/dropsight_test/config"
 

@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from dropsight.service.recording import Recorded
+from dropsight.journal.recording import Recorded
 
 
 class Durable:
@@ -22,10 +22,10 @@ def durable(seq: int) -> Recorded:
 def test_a_server_that_begins_again_goes_on_sending() -> None:
     """What came in the last instant of its former life must not stand in the way."""
     pytest.importorskip("uvicorn")
-    from dropsight.web.hub import Batch, Client, Hub
+    from dropsight.web.hub import Batch, Hub, StreamClient
 
     hub = Hub(lambda: b"")
-    client = Client(hang_up=lambda: None, pulse=False)
+    client = StreamClient(hang_up=lambda: None, pulse=False)
 
     async def begin() -> None:
         hub.begin()

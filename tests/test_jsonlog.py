@@ -8,7 +8,7 @@ import pytest
 
 from disks import fill, small_disk
 from dropsight.errors import SinkError
-from dropsight.sinks.jsonlog import JsonLog
+from dropsight.journal.jsonlog import JsonLog
 
 
 def line(number: int) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 
 from brokers import Mosquitto, Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, command, dropsight
-from dropsight.models.registry import open_model
+from dropsight.models.backends import open_model
 from dropsight.models.spec import Kernels
 
 WITHOUT_PROCESSOR = [
@@ -166,7 +166,7 @@ def test_where_only_tensorflow_is_installed_its_interpreter_is_taken() -> None:
     pytest.importorskip("tensorflow")
     code = (
         "import sys; sys.modules['ai_edge_litert'] = None\n"
-        "from dropsight.models.registry import open_model\n"
+        "from dropsight.models.backends import open_model\n"
         "spec = open_model('builtin:efficientnet_lite0').spec; print(spec.backend, spec.kernels)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

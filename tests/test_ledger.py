@@ -11,19 +11,19 @@ import pytest
 
 from daemons import PHOTOS, House, dropsight
 from dropsight.config import Watch
-from dropsight.daemon.housekeeping import Housekeeper
-from dropsight.daemon.ledger import Ledger
+from dropsight.intake.clock import Clock
+from dropsight.intake.folder import DropFolder
+from dropsight.journal.kept_files import Kept, News, digest_of
+from dropsight.journal.ledger import Ledger
+from dropsight.journal.store import Journal, Row
 from dropsight.records import drop_id
-from dropsight.service.clock import Clock
-from dropsight.service.dropfolder import DropFolder
-from dropsight.service.keeping import Kept, News, digest_of
-from dropsight.service.store import Row, Store
+from dropsight.service.housekeeping import Housekeeper
 from test_recorder import Desk
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(tmp_path / "journal.db")
+def store(tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal(tmp_path / "journal.db")
     yield opened
     opened.close()
 
@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 class Reading:
     """A ledger over a journal, and what it has to tell of."""
 
-    def __init__(self, store: Store, *, device: str = "d") -> None:
+    def __init__(self, store: Journal, *, device: str = "d") -> None:
         self.told = News()
         self.ledger = Ledger(store.path, device=device, note=self._note)
 
@@ -39,7 +39,7 @@ class Reading:
         self.told = News.merged([self.told, news])
 
 
-def record(store: Store, path: Path, content: bytes = b"x") -> Path:
+def record(store: Journal, path: Path, content: bytes = b"x") -> Path:
     """A file of ours that is on record."""
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
@@ -50,7 +50,7 @@ def record(store: Store, path: Path, content: bytes = b"x") -> Path:
     return path
 
 
-def as_before(store: Store, path: Path) -> str:
+def as_before(store: Journal, path: Path) -> str:
     """Have the journal know it as earlier versions did, its record long pruned."""
     stat = path.stat()
     record_id = drop_id("d", path.name.encode(), stat.st_size, stat.st_mtime_ns)
@@ -66,18 +66,20 @@ def keeping(root: Path) -> DropFolder:
     return DropFolder.open(Watch(path=root, after="keep"))
 
 
-def test_what_is_gone_from_a_kept_folder_is_forgotten(tmp_path: Path, store: Store) -> None:
+def test_what_is_gone_from_a_kept_folder_is_forgotten(tmp_path: Path, store: Journal) -> None:
     gone, _ = (record(store, tmp_path / "in" / name) for name in ("a.jpg", "b.jpg"))
     gone.unlink()
     assert Reading(store).ledger.news([keeping(tmp_path / "in")]).gone == [os.fsencode(gone)]
 
 
-def test_a_new_name_of_the_device_makes_no_image_new(tmp_path: Path, store: Store) -> None:
+def test_a_new_name_of_the_device_makes_no_image_new(tmp_path: Path, store: Journal) -> None:
     path = record(store, tmp_path / "in" / "a.jpg")
     assert Reading(store, device="another").ledger.skips(keeping(tmp_path / "in"), str(path))
 
 
-def test_a_file_of_the_same_name_size_and_time_in_another_folder_is_new(tmp_path: Path, store: Store) -> None:
+def test_a_file_of_the_same_name_size_and_time_in_another_folder_is_new(
+    tmp_path: Path, store: Journal
+) -> None:
     path = record(store, tmp_path / "in" / "a.jpg")
     other = tmp_path / "in2" / "a.jpg"
     other.parent.mkdir()
@@ -85,7 +87,7 @@ def test_a_file_of_the_same_name_size_and_time_in_another_folder_is_new(tmp_path
     assert not Reading(store).ledger.skips(keeping(tmp_path / "in2"), str(other))
 
 
-def test_a_file_written_anew_with_its_size_and_time_as_before_is_new(tmp_path: Path, store: Store) -> None:
+def test_a_file_written_anew_with_its_size_and_time_as_before_is_new(tmp_path: Path, store: Journal) -> None:
     path = record(store, tmp_path / "in" / "a.jpg")
     times = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
     path.write_bytes(b"y")
@@ -94,7 +96,7 @@ def test_a_file_written_anew_with_its_size_and_time_as_before_is_new(tmp_path: P
 
 
 def test_a_file_with_other_permissions_or_on_another_disk_is_known_by_its_content_and_read_once(
-    tmp_path: Path, store: Store
+    tmp_path: Path, store: Journal
 ) -> None:
     path, folder = record(store, tmp_path / "in" / "a.jpg"), keeping(tmp_path / "in")
     reading = Reading(store)
@@ -109,7 +111,7 @@ def test_a_file_with_other_permissions_or_on_another_disk_is_known_by_its_conten
 
 
 def test_what_an_earlier_version_recorded_is_known_and_from_then_on_without_the_device_s_name(
-    tmp_path: Path, store: Store
+    tmp_path: Path, store: Journal
 ) -> None:
     path, folder = record(store, tmp_path / "in" / "a.jpg"), keeping(tmp_path / "in")
     former = as_before(store, path)
@@ -124,7 +126,7 @@ def test_what_an_earlier_version_recorded_is_known_and_from_then_on_without_the_
 def test_records_of_an_earlier_version_tell_the_ledger_of_their_files_at_the_next_start(
     tmp_path: Path,
 ) -> None:
-    store = Store(tmp_path / "journal.db")
+    store = Journal(tmp_path / "journal.db")
     path = record(store, tmp_path / "in" / "a.jpg")
     store.close()
     with sqlite3.connect(store.path) as db:
@@ -132,7 +134,7 @@ def test_records_of_an_earlier_version_tell_the_ledger_of_their_files_at_the_nex
         db.execute("DELETE FROM ledger")
         db.execute("UPDATE record SET inode = NULL, changed_ns = NULL")
     db.close()
-    store = Store(store.path)
+    store = Journal(store.path)
     assert Reading(store, device="another").ledger.skips(keeping(tmp_path / "in"), str(path))
     store.close()
 
@@ -185,7 +187,7 @@ def test_a_journal_that_cannot_be_read_is_a_trouble_until_it_can_and_ends_no_hou
     desk.close()
 
 
-def test_a_kept_folder_that_is_empty_all_at_once_is_not_forgotten(tmp_path: Path, store: Store) -> None:
+def test_a_kept_folder_that_is_empty_all_at_once_is_not_forgotten(tmp_path: Path, store: Journal) -> None:
     """A share that is not mounted just now: with it back, each image would get a second line."""
     (tmp_path / "in").mkdir()
     folder = DropFolder.open(Watch(path=tmp_path / "in", after="keep"))

@@ -11,7 +11,7 @@ import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS, House, dropsight, running
-from dropsight.service.links import destination
+from dropsight.intake.links import destination
 from test_watch import mount, unmount
 
 STRANGER = 12_345

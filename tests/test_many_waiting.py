@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from brokers import wait_until
 from daemons import PHOTOS, dropsight, running
 from dropsight.config import Watch
-from dropsight.service.backlog import Backlog
-from dropsight.service.census import Census, lying
-from dropsight.service.clock import Clock
-from dropsight.service.dropfolder import DropFolder
-from dropsight.service.finding import Finding
-from dropsight.service.inhand import InHand
-from dropsight.service.lineup import Choice, Order
-from dropsight.service.refusals import Refusals
-from dropsight.service.scanner import Scanner
-from dropsight.service.troubles import Troubles
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.clock import Clock
+from dropsight.intake.closed_folders import Refusals
+from dropsight.intake.finding import Finding
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.in_hand import InHand
+from dropsight.intake.lineup import Choice, Order
+from dropsight.intake.scanner import Scanner
+from dropsight.status.census import Census, lying
+from dropsight.status.troubles import Troubles
 
 
 class Inbox:

@@ -57,7 +57,7 @@ def test_batch_over_2000_photos_takes_little_more_memory_than_over_200(tmp_path:
 
 FAULTS = """
 import resource, sys
-from dropsight.daemon.resources import share_memory
+from dropsight.classify.resources import share_memory
 from dropsight.images.decoding import decode
 from dropsight.images.header import read_header
 share_memory()

@@ -12,8 +12,8 @@ import yaml
 from daemons import dropsight
 from dropsight.bounded import LABELS_BYTES
 from dropsight.errors import ModelError
-from dropsight.models.describing import Said
-from dropsight.models.registry import locate, open_model
+from dropsight.models.backends import locate, open_model
+from dropsight.models.describing import ModelOverrides
 from dropsight.records import Normalization
 
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
@@ -86,7 +86,7 @@ def test_a_normalization_that_is_no_number_is_refused_unless_the_config_has_anot
     path = hub(tmp_path, mean=mean, std=std, files=NAMES)
     with pytest.raises(ModelError, match=r"metadata.*finite numbers"):
         open_model(path)
-    said = Said(normalization=Normalization((1.0,), (2.0,)))
+    said = ModelOverrides(normalization=Normalization((1.0,), (2.0,)))
     assert open_model(path, said=said).spec.normalization_from == "config"
     (tmp_path / "plain.yaml").write_text(f"normalization: {{mean: [{yaml_number(mean)}], std: [.inf]}}")
     plain = Path(shutil.copy(locate("builtin:efficientnet_lite0"), tmp_path / "plain.tflite"))

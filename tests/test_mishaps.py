@@ -14,16 +14,16 @@ import pytest
 from brokers import free_port, mosquitto, wait_until
 from daemons import PHOTOS, House, running
 from disks import fill, small_disk
+from dropsight.classify.engine import open_engine
 from dropsight.config import Config, Inference, Watch
 from dropsight.crashpoints import RAISE_VARIABLE
-from dropsight.daemon.engine import open_engine
 from dropsight.errors import DamagedError, StoreError, machine_error
-from dropsight.service.backlog import Backlog
-from dropsight.service.dropfolder import DropFolder
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.folder import DropFolder
+from dropsight.journal.mishaps import Mishaps
 from dropsight.service.lifecycle import Lifecycle
-from dropsight.service.mishaps import Mishaps
-from dropsight.service.supervision import Supervision
-from dropsight.service.troubles import Troubles
+from dropsight.status.supervision import Supervision
+from dropsight.status.troubles import Troubles
 
 ONE_WORKER = {"inference": {"workers": 1}}
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from dropsight.classify import engine
 from dropsight.config import Config, Inference, ModelSettings
 from dropsight.crashpoints import HANG_VARIABLE, RAISE_VARIABLE, VARIABLE
-from dropsight.daemon import engine
 from dropsight.errors import ConfigError, ModelError
-from dropsight.models.describing import Said
-from dropsight.models.registry import locate, open_first
-from dropsight.models.trial import REFUSED, try_model
+from dropsight.models.backends import locate, open_first
+from dropsight.models.describing import ModelOverrides
+from dropsight.models.isolated import REFUSED, try_model
 
 BUILTIN = locate("builtin:efficientnet_lite0")
 MIB = 2**20
@@ -27,7 +27,8 @@ MUTATIONS = 40
 # Each in a process forked from one that has everything imported.
 TRIALS = """
 import json, os, sys
-from dropsight.models import litert, trial
+from dropsight.models import litert
+from dropsight.models import isolated as trial
 codes = []
 for path in sys.argv[1:]:
     pid = os.fork()
@@ -46,7 +47,7 @@ def model(tmp_path: Path) -> Path:
 
 def refusal(model: Path, **bounds: float) -> str:
     with pytest.raises(ModelError) as refused:
-        try_model(model, said=Said(), threads=1, **bounds)  # type: ignore[arg-type] # seconds, memory
+        try_model(model, said=ModelOverrides(), threads=1, **bounds)  # type: ignore[arg-type] # seconds, memory
     return str(refused.value)
 
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dropsight.errors import ModelError
-from dropsight.models.describing import Said
+from dropsight.models.backends import BACKENDS, BUILTINS, locate, open_model
+from dropsight.models.describing import ModelOverrides
 from dropsight.models.labels import read_labels
-from dropsight.models.registry import BACKENDS, BUILTINS, locate, open_model
 from dropsight.models.tflite_file import DAMAGE, is_whole, read_tflite
 from dropsight.records import Normalization
 
@@ -62,7 +62,7 @@ def test_labels_come_from_the_config_before_the_sidecar_before_the_folder(
     assert open_model(model).spec.temperature == 1.5
     own = tmp_path / "own.txt"
     own.write_text(names(1000, "config"))
-    assert open_model(model, said=Said(labels=own)).spec.labels[7] == "config 7."
+    assert open_model(model, said=ModelOverrides(labels=own)).spec.labels[7] == "config 7."
 
 
 def test_normalization_comes_from_the_config_before_the_sidecar_before_the_tensor(
@@ -72,7 +72,7 @@ def test_normalization_comes_from_the_config_before_the_sidecar_before_the_tenso
     assert open_model(model).spec.normalization == Normalization((127.0,), (128.0,))
     (tmp_path / "m.yaml").write_text("normalization: {mean: [1], std: [2]}")
     assert open_model(model).spec.normalization == Normalization((1.0,), (2.0,))
-    said = Said(normalization=Normalization((3.0,), (4.0,)))
+    said = ModelOverrides(normalization=Normalization((3.0,), (4.0,)))
     assert open_model(model, said=said).spec.normalization_from == "config"
 
 
@@ -112,7 +112,7 @@ def test_names_of_classes_do_nothing_to_a_terminal() -> None:
 def test_indices_that_cannot_be_are_an_error(model: Path, text: str, words: str) -> None:
     (model.parent / "own.txt").write_text(text)
     with pytest.raises(ModelError, match=words):
-        open_model(model, said=Said(labels=model.parent / "own.txt"))
+        open_model(model, said=ModelOverrides(labels=model.parent / "own.txt"))
 
 
 def test_a_labels_txt_beside_a_model_with_another_count_is_an_error_with_both_numbers_and_the_way_out(
@@ -161,7 +161,7 @@ def test_a_faulty_sidecar_is_an_error(model: Path, tmp_path: Path, sidecar: str)
 def test_labels_that_do_not_fit_the_classes_are_an_error(model: Path, tmp_path: Path) -> None:
     (tmp_path / "few.txt").write_text("a\nb")
     with pytest.raises(ModelError, match="2 names for a model of 1000 classes"):
-        open_model(model, said=Said(labels=tmp_path / "few.txt"))
+        open_model(model, said=ModelOverrides(labels=tmp_path / "few.txt"))
 
 
 def test_every_backend_of_the_registry_can_be_imported() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dropsight.service.filesystems import file_systems
+from dropsight.files.filesystems import file_systems
 
 Mount = Callable[..., None]
 

@@ -15,9 +15,9 @@ from dropsight import crashpoints
 from dropsight.config import Mqtt, Watch
 from dropsight.config.filters import SUFFIXES
 from dropsight.images.header import suffix_of
-from dropsight.service.dropfolder import DropFolder
-from dropsight.service.landing import LONGEST_NAME_BYTES, Landing, UnwelcomeError, folder_name
-from dropsight.sinks.broker import Broker
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.landing import LONGEST_NAME_BYTES, Landing, UnwelcomeError, folder_name
+from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sources.inflow import Arrival, Inflow
 from webs import address, ask
 

@@ -10,7 +10,7 @@ import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS, House, running
-from dropsight.service.dropfolder import DEEPEST
+from dropsight.intake.folder import DEEPEST
 
 
 def nest(top: Path, *, depth: int, name: str = "d") -> Path:

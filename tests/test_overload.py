@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from brokers import Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
 from dropsight.config import Watch
-from dropsight.service.backlog import Backlog
-from dropsight.service.clock import Clock
-from dropsight.service.dropfolder import DropFolder
-from dropsight.service.lineup import ByAge, Fair, Order, first
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.clock import Clock
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.lineup import ByAge, Fair, Order, first
 
 FOLDER = DropFolder.open(Watch(path=Path("/in")))
 DAY = 86_400.0

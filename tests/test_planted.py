@@ -12,9 +12,9 @@ import pytest
 from brokers import wait_until
 from daemons import PHOTOS, SAMPLES, House, dropsight, running
 from dropsight.crashpoints import VARIABLE
+from dropsight.files import beneath
+from dropsight.files.beneath import Top, open_folder
 from dropsight.records import drop_id
-from dropsight.service import beneath
-from dropsight.service.beneath import Top, open_folder
 from torture import small_pictures
 
 BROKEN = b"no picture"

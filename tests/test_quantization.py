@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dropsight.inference.preparing import lookup_table, shift_of
-from dropsight.models.describing import Said
+from dropsight.models.backends import locate
+from dropsight.models.describing import ModelOverrides
 from dropsight.models.litert import open_tflite, values_of
 from dropsight.models.quantization import dequantize, quantize
-from dropsight.models.registry import locate
 from dropsight.models.spec import TensorSpec
 
 INTEGERS = [np.int8, np.uint8, np.int16]
@@ -59,7 +59,7 @@ def test_tensors_of_floats_are_cast_only(dtype: type) -> None:
 
 def test_the_table_of_the_built_in_model_is_the_pixel_less_128() -> None:
     """(p - 127) / 128 at scale 1/128 and zero point -1."""
-    spec = open_tflite(locate("builtin:efficientnet_lite0"), said=Said(), threads=1).spec
+    spec = open_tflite(locate("builtin:efficientnet_lite0"), said=ModelOverrides(), threads=1).spec
     table = lookup_table(spec)
     assert table.shape == (256, 3)
     assert table.dtype == np.int8

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dropsight.inference.ranking import merge, predictions, probabilities, softmax
-from dropsight.models.registry import open_model
+from dropsight.models.backends import open_model
 from dropsight.models.spec import Activation, ModelSpec, TensorSpec
 
 SPEC = open_model("builtin:efficientnet_lite0").spec

@@ -19,23 +19,23 @@ from brokers import wait_until
 from dropsight import crashpoints
 from dropsight.config import Watch
 from dropsight.errors import DamagedError, ErrorCode
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.in_hand import InHand
+from dropsight.journal import durability, pacing
+from dropsight.journal.kept_files import News
+from dropsight.journal.loglines import LogLines
+from dropsight.journal.marks import History, Mark
+from dropsight.journal.pacing import GROUP_RECORDS, GROUP_SECONDS, company_seconds
+from dropsight.journal.recorder import Recorder
+from dropsight.journal.recording import FilingRules, Finished, Recorded, repeated, row_of
+from dropsight.journal.rescue import needs_rescue
+from dropsight.journal.resultlog import ResultLog
+from dropsight.journal.store import Journal, JournalReader, Row
 from dropsight.records import encode
-from dropsight.service import durability, pacing
-from dropsight.service.backlog import Backlog
-from dropsight.service.dropfolder import DropFolder
-from dropsight.service.inhand import InHand
-from dropsight.service.keeping import News
-from dropsight.service.loglines import LogLines
-from dropsight.service.marks import History, Mark
-from dropsight.service.pacing import GROUP_RECORDS, GROUP_SECONDS, company_seconds
-from dropsight.service.recorder import Recorder
-from dropsight.service.recording import FilingRules, Finished, Recorded, repeated, row_of
-from dropsight.service.rescue import needs_rescue
-from dropsight.service.stats import Stats
-from dropsight.service.store import JournalReader, Row, Store
-from dropsight.service.supervision import Supervision
-from dropsight.service.troubles import Troubles
-from dropsight.sinks.resultlog import ResultLog
+from dropsight.status.stats import Stats
+from dropsight.status.supervision import Supervision
+from dropsight.status.troubles import Troubles
 from records import failure, result
 from torture import log_lines
 
@@ -56,7 +56,7 @@ class Desk:
         settings = Watch(path=self.inbox, processed=root / "processed", failed=root / "failed")
         self.folder = DropFolder.open(settings)
         self.backlog = Backlog()
-        self.store = Store(root / "state" / "journal.db")
+        self.store = Journal(root / "state" / "journal.db")
         self.log = ResultLog(root / "r.jsonl", max_bytes=log_bytes, backups=9, compress=False)
         self.recorder = Recorder(
             self.store,
@@ -332,7 +332,7 @@ def test_damage_found_while_noting_what_was_filed_needs_rescue_and_ends_the_reco
     desk.close()
 
 
-def unlogged(store: Store, count: int) -> None:
+def unlogged(store: Journal, count: int) -> None:
     """So many records that the log has missed."""
     stat = Path("/").stat()
     records = [result(f"{number}.jpg", stat) for number in range(count)]
@@ -379,7 +379,7 @@ def test_a_long_catch_up_of_the_log_goes_on_in_pieces_beside_new_records(tmp_pat
 
 
 def test_killed_in_a_piece_of_a_catch_up_over_many_rotations_no_line_is_doubled(tmp_path: Path) -> None:
-    store = Store(tmp_path / "journal.db")
+    store = Journal(tmp_path / "journal.db")
     unlogged(store, 250)
     for _ in range(3):
         log = ResultLog(tmp_path / "logs" / "r.jsonl", max_bytes=5_000, backups=100, compress=True)

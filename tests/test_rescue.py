@@ -9,15 +9,15 @@ import pytest
 from brokers import wait_until
 from daemons import PHOTOS, House, dropsight
 from dropsight.crashpoints import VARIABLE
+from dropsight.journal.damage import mark_damaged
+from dropsight.journal.rescue import DAMAGED_KEPT, needs_rescue, rescue
+from dropsight.journal.store import Journal, JournalReader, Row
 from dropsight.records import encode
-from dropsight.service.damage import mark_damaged
-from dropsight.service.rescue import DAMAGED_KEPT, needs_rescue, rescue
-from dropsight.service.store import JournalReader, Row, Store
 from records import result
 
 
 def filled(journal: Path, count: int, *, cursors: int | None = None) -> None:
-    store = Store(journal)
+    store = Journal(journal)
     stat = Path("/").stat()
     records = [result(f"{number}.jpg", stat) for number in range(count)]
     store.add([Row(each.id, b"/gone", 0, 0, "c", "ok", encode(each)) for each in records])
@@ -78,7 +78,7 @@ def test_no_cursor_stands_beyond_what_was_saved(tmp_path: Path, saved: int) -> N
     journal = tmp_path / "journal.db"
     filled(journal, saved, cursors=5000)
     rescue(journal)
-    store = Store(journal)
+    store = Journal(journal)
     assert (store.cursor("log"), store.cursor("mqtt")) == (saved, saved)
     store.close()
 

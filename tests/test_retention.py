@@ -15,12 +15,12 @@ from daemons import PHOTOS, House
 from dropsight.config import Retention
 from dropsight.crashpoints import VARIABLE
 from dropsight.errors import ErrorCode
-from dropsight.service.beneath import open_folder
-from dropsight.service.clock import Clock
-from dropsight.service.damage import mark_damaged
-from dropsight.service.retention import BLOCK_BYTES, Sweeper
-from dropsight.service.schema import Shelved
-from dropsight.service.shelf import Shelf
+from dropsight.files.beneath import open_folder
+from dropsight.intake.clock import Clock
+from dropsight.journal.damage import mark_damaged
+from dropsight.journal.filed import FiledImages
+from dropsight.journal.retention import BLOCK_BYTES, Sweeper
+from dropsight.journal.schema import Shelved
 from test_recorder import Desk
 
 DAY = 86_400
@@ -34,7 +34,7 @@ class Cupboard:
     def __init__(self, root: Path) -> None:
         self.desk = Desk(root)
         self.processed, self.failed = root / "processed", root / "failed"
-        self.shelf = Shelf(self.desk.store.path)
+        self.shelf = FiledImages(self.desk.store.path)
 
     def put(self, *names: str, data: bytes = b"image", failed: str = "") -> None:
         """Once a cupboard; `failed` are the broken ones' first letters."""
@@ -172,7 +172,7 @@ def test_what_was_filed_when_the_daemon_was_killed_is_known_in_its_next_life(tmp
         assert house.stop() == 0
     finally:
         house.kill()
-    shelf = Shelf(tmp_path / "state" / "journal.db")
+    shelf = FiledImages(tmp_path / "state" / "journal.db")
     assert [row.name for row in shelf.rows(os.fsencode(house.processed))] == [b"0.jpg"]
     shelf.close()
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dropsight.service.rhythm import FACTOR, REMEMBERED_DAYS, SHORTEST_LIMIT_SECONDS, Rhythm
+from dropsight.cameras.rhythm import FACTOR, REMEMBERED_DAYS, SHORTEST_LIMIT_SECONDS, Rhythm
 
 HOUR, DAY = 3_600.0, 86_400.0
 

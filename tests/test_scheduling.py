@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 
-from dropsight.service.scheduling import LONGEST_SLICE_NS, keep_the_core
+from dropsight.classify.scheduling import LONGEST_SLICE_NS, keep_the_core
 
 T = TypeVar("T")
 

@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 
 from brokers import wait_until
 from dropsight.config import Watch
-from dropsight.service.candidate import Candidate
-from dropsight.service.clock import Clock
-from dropsight.service.control import AT_ONCE, NAME, ControlServer, NotRunningError, ask
-from dropsight.service.dropfolder import DropFolder
-from dropsight.service.latency import SLOTS, LatencyHistogram
-from dropsight.service.notify import notify
-from dropsight.service.readiness import seconds_to_wait, writer
-from dropsight.service.supervision import Supervision
-from dropsight.service.troubles import Troubles
+from dropsight.intake.candidate import Candidate
+from dropsight.intake.clock import Clock
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.readiness import seconds_to_wait, writer
+from dropsight.status.control import AT_ONCE, NAME, ControlServer, NotRunningError, ask
+from dropsight.status.latency import SLOTS, LatencyHistogram
+from dropsight.status.notify import notify
+from dropsight.status.supervision import Supervision
+from dropsight.status.troubles import Troubles
 
 DAY = 86_400
 
@@ -114,7 +114,7 @@ def test_a_file_is_not_complete_while_somebody_has_it_open_for_writing(tmp_path:
 def test_a_file_written_whole_is_on_disk_before_it_has_its_name(tmp_path: Path) -> None:
     """As the kernel saw it: the data, then its sync, then the name, then the folder's sync."""
     script = (
-        "import sys, pathlib, dropsight.service.disk as disk\n"
+        "import sys, pathlib, dropsight.files.disk as disk\n"
         "disk.write_whole(pathlib.Path(sys.argv[1]), b'x' * 10)"
     )
     trace = ["strace", "-f", "-e", "trace=write,fsync,rename", "-o", str(tmp_path / "trace")]

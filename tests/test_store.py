@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from dropsight.errors import ConfigError, InUseError, StoreError
-from dropsight.service.keeping import Kept, KeptReader, News
-from dropsight.service.store import JournalReader, Row, Store
+from dropsight.journal.kept_files import Kept, KeptReader, News
+from dropsight.journal.store import Journal, JournalReader, Row
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(tmp_path / "journal.db")
+def store(tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal(tmp_path / "journal.db")
     yield opened
     opened.close()
 
@@ -24,16 +24,16 @@ def row(number: int, *, kept: bool = False) -> Row:
     return Row(str(number), path, 10, number, "front", "ok", line, kept=stays)
 
 
-def fill(store: Store, count: int) -> list[int]:
+def fill(store: Journal, count: int) -> list[int]:
     return [seq for seq in store.add([row(number) for number in range(count)]) if seq is not None]
 
 
-def test_a_record_gets_a_seq_and_one_that_is_known_none(store: Store) -> None:
+def test_a_record_gets_a_seq_and_one_that_is_known_none(store: Journal) -> None:
     assert store.add([row(1), row(2)]) == [1, 2]
     assert store.add([row(2), row(3)]) == [None, 3]
 
 
-def test_records_are_unfiled_until_they_are_filed(store: Store) -> None:
+def test_records_are_unfiled_until_they_are_filed(store: Journal) -> None:
     fill(store, 3)
     store.settle(totals=[(12.5, 2)], filed=[1, 2], cursors={})
     assert [entry.seq for entry in store.unfiled()] == [3]
@@ -42,13 +42,13 @@ def test_records_are_unfiled_until_they_are_filed(store: Store) -> None:
     reader.close()
 
 
-def test_cursors_never_go_back(store: Store) -> None:
+def test_cursors_never_go_back(store: Journal) -> None:
     store.settle(totals=[], filed=[], cursors={"log": 7})
     store.settle(totals=[], filed=[], cursors={"log": 3})
     assert store.cursor("log") == 7
 
 
-def test_a_new_broker_begins_with_what_comes(store: Store) -> None:
+def test_a_new_broker_begins_with_what_comes(store: Journal) -> None:
     fill(store, 4)
     store.start_cursor("mqtt")
     assert store.cursor("mqtt") == 4
@@ -57,14 +57,14 @@ def test_a_new_broker_begins_with_what_comes(store: Store) -> None:
     assert store.cursor("mqtt") == 4
 
 
-def test_pruning_spares_what_is_not_filed(store: Store) -> None:
+def test_pruning_spares_what_is_not_filed(store: Journal) -> None:
     fill(store, 1200)
     store.settle(totals=[], filed=[seq for seq in range(1, 1201) if seq != 5], cursors={})
     assert store.prune(after=0, upto=1000, keep=1).all == 999
     assert [entry.seq for entry in store.unfiled()] == [5]
 
 
-def test_the_ledger_of_kept_files_outlives_pruning(store: Store) -> None:
+def test_the_ledger_of_kept_files_outlives_pruning(store: Journal) -> None:
     store.add([row(1, kept=True)])
     store.settle(totals=[], filed=[1], cursors={})
     store.prune(after=0, upto=1, keep=0)
@@ -81,7 +81,7 @@ def read_bytes() -> int:
     return int(counters["rchar"])
 
 
-def test_the_newest_answer_of_a_camera_is_found_without_reading_the_journal(store: Store) -> None:
+def test_the_newest_answer_of_a_camera_is_found_without_reading_the_journal(store: Journal) -> None:
     """A Pi with a hundred thousand records starts as quickly as one with none."""
     lines = [b'{"id":"%d","padding":"%s"}' % (number, b"x" * 800) for number in range(20_000)]
     rows = [
@@ -99,19 +99,19 @@ def test_the_newest_answer_of_a_camera_is_found_without_reading_the_journal(stor
 
 
 def test_an_older_journal_gets_the_index_at_its_next_start(tmp_path: Path) -> None:
-    store = Store(tmp_path / "older.db")
+    store = Journal(tmp_path / "older.db")
     fill(store, 3)
     store.close()
     with sqlite3.connect(store.path) as db:
         db.execute("DROP INDEX newest")
     db.close()
-    Store(store.path).close()
+    Journal(store.path).close()
     with sqlite3.connect(store.path) as db:
         assert db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'newest'").fetchone()
     db.close()
 
 
-def test_looking_at_every_kept_file_holds_up_no_checkpoint(store: Store) -> None:
+def test_looking_at_every_kept_file_holds_up_no_checkpoint(store: Journal) -> None:
     """Else the write-ahead log grows for as long as a slow share takes to answer."""
     store.add([row(number, kept=True) for number in range(1200)])
     reader = KeptReader(store.path)
@@ -126,9 +126,9 @@ def test_looking_at_every_kept_file_holds_up_no_checkpoint(store: Store) -> None
     reader.close()
 
 
-def test_a_second_owner_is_refused(store: Store) -> None:
+def test_a_second_owner_is_refused(store: Journal) -> None:
     with pytest.raises(InUseError, match="in use by another dropsight"):
-        Store(store.path)
+        Journal(store.path)
 
 
 def test_a_journal_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
@@ -136,10 +136,10 @@ def test_a_journal_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     database.execute("PRAGMA user_version = 99")
     database.close()
     with pytest.raises(ConfigError, match="newer dropsight"):
-        Store(tmp_path / "journal.db")
+        Journal(tmp_path / "journal.db")
 
 
 def test_a_corrupt_journal_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "journal.db").write_bytes(b"this is no database at all" * 100)
     with pytest.raises(StoreError, match="cannot be used"):
-        Store(tmp_path / "journal.db")
+        Journal(tmp_path / "journal.db")

@@ -15,24 +15,24 @@ import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS
+from dropsight.classify.engine import open_engine
+from dropsight.classify.work import DaemonQueries, Engine
+from dropsight.classify.workers import HURRY_DEPTH, Workers
 from dropsight.config import Config, Inference, Queue, Watch
-from dropsight.daemon.engine import open_engine
 from dropsight.errors import ModelError
-from dropsight.models.describing import Said
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.closed_folders import Refusals
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.in_hand import InHand
+from dropsight.journal.recorder import Recorder
+from dropsight.journal.recording import Finished
+from dropsight.models.backends import locate
+from dropsight.models.describing import ModelOverrides
 from dropsight.models.litert import open_tflite
-from dropsight.models.registry import locate
 from dropsight.models.spec import Batch, Model, Scores
 from dropsight.records import Failure
-from dropsight.service.backlog import Backlog
-from dropsight.service.dropfolder import DropFolder
-from dropsight.service.inhand import InHand
-from dropsight.service.recorder import Recorder
-from dropsight.service.recording import Finished
-from dropsight.service.refusals import Refusals
-from dropsight.service.supervision import Supervision
-from dropsight.service.troubles import Troubles
-from dropsight.service.work import Engine, Questions
-from dropsight.service.workers import HURRY_DEPTH, Workers
+from dropsight.status.supervision import Supervision
+from dropsight.status.troubles import Troubles
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ class Floor:
             backlog=self.backlog,
             recorder=cast("Recorder", self.notes),
             in_hand=InHand(self.root / "in-hand"),
-            questions=Questions(
+            questions=DaemonQueries(
                 on_record=lambda *_: False,
                 survives=lambda _: "survived",
                 explains=None,
@@ -174,7 +174,7 @@ def test_a_swap_pairs_no_model_with_the_plan_of_another(tmp_path: Path, engine: 
 
 def test_models_that_are_loaded_at_the_same_time_leave_stderr_as_it_was() -> None:
     before = os.fstat(2)
-    model = open_tflite(locate("builtin:efficientnet_lite0"), said=Said(None, None), threads=1)
+    model = open_tflite(locate("builtin:efficientnet_lite0"), said=ModelOverrides(None, None), threads=1)
 
     def load() -> None:
         for _ in range(10):

@@ -21,14 +21,14 @@ from brokers import wait_until
 from daemons import ROOT, SAMPLES, House, command
 from dropsight.config import Watch
 from dropsight.demo.show import RELOAD_SECONDS
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.candidate import Candidate
+from dropsight.intake.folder import DropFolder
+from dropsight.journal.recording import Finished, Recorded
 from dropsight.records import Record
-from dropsight.service.backlog import Backlog
-from dropsight.service.candidate import Candidate
-from dropsight.service.census import Lying
-from dropsight.service.dropfolder import DropFolder
-from dropsight.service.recording import Finished, Recorded
-from dropsight.service.stats import Snapshot, Stats, summary
 from dropsight.sinks.terminal import QUEUED_GROUPS, Table, Terminal, columns
+from dropsight.status.census import Lying
+from dropsight.status.stats import Snapshot, Stats, summary
 from processes import begin
 from records import failure, result
 from supervisors import Supervisor

@@ -11,14 +11,14 @@ import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS, running
+from dropsight.classify.trial import tried
 from dropsight.crashpoints import VARIABLE
-from dropsight.daemon.trial import tried
 from dropsight.errors import ImageError, MachineError
-from dropsight.models.registry import open_model
-from dropsight.service.backlog import Backlog
-from dropsight.service.inhand import Suspect
-from dropsight.service.mishaps import TRIALS, Mishaps
-from dropsight.service.troubles import Troubles
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.in_hand import Suspect
+from dropsight.journal.mishaps import TRIALS, Mishaps
+from dropsight.models.backends import open_model
+from dropsight.status.troubles import Troubles
 
 MIB = 2**20
 

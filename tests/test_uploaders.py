@@ -12,7 +12,7 @@ import pytest
 from brokers import wait_until
 from daemons import PHOTOS, House, running
 from disks import fill, small_disk
-from dropsight.service.backlog import Backlog
+from dropsight.intake.backlog import Backlog
 from test_closed_folders import OTHERS, UNPRIVILEGED
 
 MANY = Backlog().capacity + 88

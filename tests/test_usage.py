@@ -11,12 +11,12 @@ from brokers import mosquitto
 from daemons import PHOTOS, SAMPLES, dropsight, faults
 from dropsight.config import Mqtt, load
 from dropsight.config.tree import Config
-from dropsight.daemon.folders import open_folders
 from dropsight.errors import ConfigError, DropsightError, ModelError, NoSuchModelError, SinkError
 from dropsight.inference.runtime import ImageInferenceRuntime, run_image_inference
-from dropsight.models.registry import open_first
-from dropsight.sinks.broker import Broker
-from dropsight.sinks.connecting import connect
+from dropsight.intake.inboxes import open_folders
+from dropsight.models.backends import open_first
+from dropsight.sinks.mqtt.broker import Broker
+from dropsight.sinks.mqtt.connecting import connect
 
 PANDA = str(SAMPLES / "panda.jpg")
 MISSING = "no/such"

@@ -11,9 +11,9 @@ from daemons import PHOTOS, House
 from disks import fill, small_disk
 from dropsight.config import Watch
 from dropsight.crashpoints import HANG_VARIABLE
-from dropsight.service.backlog import Backlog
-from dropsight.service.dropfolder import DropFolder
-from dropsight.service.watchdog import Watchdog
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.folder import DropFolder
+from dropsight.status.watchdog import Watchdog
 from hostile import large_progressive
 from supervisors import Supervisor
 

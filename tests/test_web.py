@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from brokers import free_port, mosquitto, wait_until
 from daemons import PHOTOS, ROOT, House, running
 from dropsight import installing
-from dropsight.service.ignored import MOST_KINDS
+from dropsight.status.ignored import MOST_KINDS
 from test_reload import hang_up, rewrite
 from torture import small_pictures
 from webs import ANY_PORT, address, ask, idle_client, idle_stream, is_up, stream

@@ -26,12 +26,12 @@ from daemons import PHOTOS, ROOT, House, dropsight, running
 from dropsight.config import Webhook, dump, hook_headers, hook_name, load, redacted_hook
 from dropsight.crashpoints import VARIABLE
 from dropsight.errors import ConfigError
+from dropsight.journal.outbox import Delivery
 from dropsight.records import Status
-from dropsight.service.outbox import Delivery
-from dropsight.service.troubles import Troubles
 from dropsight.sinks.feeder import ATTEMPTS, LONGEST_WAIT_SECONDS, Feeder, LaterError
 from dropsight.sinks.posting import Poster
 from dropsight.sinks.webhook import HttpReceiver
+from dropsight.status.troubles import Troubles
 from receivers import Receiver, ReceiverProcess, Request, Turn, secret_file
 from test_tls import Authority
 from webs import address, ask

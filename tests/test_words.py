@@ -8,6 +8,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dropsight.journal.outbox import Delivery
 from dropsight.records import (
     ErrorFacts,
     Failure,
@@ -20,10 +21,9 @@ from dropsight.records import (
     encode,
     with_total,
 )
-from dropsight.service.outbox import Delivery
-from dropsight.sinks.backoff import pause_seconds
-from dropsight.sinks.states import CameraStates
-from dropsight.sinks.topics import Topics, topic_part
+from dropsight.sinks.mqtt.backoff import pause_seconds
+from dropsight.sinks.mqtt.states import CameraStates
+from dropsight.sinks.mqtt.topics import Topics, topic_part
 from dropsight.web.history import Days
 
 DROPS = st.tuples(st.text(max_size=9), st.binary(max_size=9), st.integers(0, 2**40), st.integers(0, 2**62))

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from daemons import House, dropsight
+from dropsight.classify import engine as engine_module
+from dropsight.classify.engine import PACKED, TENSORS_BYTES, open_engine, workers
 from dropsight.config import Config, load
-from dropsight.daemon import engine as engine_module
-from dropsight.daemon.engine import PACKED, TENSORS_BYTES, open_engine, workers
-from dropsight.models.registry import locate, open_model
+from dropsight.models.backends import locate, open_model
 
 BUILTIN = locate("builtin:efficientnet_lite0")
 SAID = "inference.decoders: has no effect, each worker decodes for itself; remove it"

@@ -16,8 +16,8 @@ from dropsight.web.yielding import (
     LONGEST_DEBT_SECONDS,
     PRIORITY,
     SHARE,
+    AddressTurns,
     Allowance,
-    Turns,
 )
 from floods import flood
 from webs import ANY_PORT, address, ask
@@ -48,7 +48,7 @@ def test_addresses_take_turns_where_time_is_short() -> None:
     served: list[str] = []
 
     async def serve() -> None:
-        turns = Turns()
+        turns = AddressTurns()
         await turns.mine("at once")
         turns.scarce = True
 

@@ -11,6 +11,6 @@ from dropsight.inference.results import ImageFailure as ImageFailure
 from dropsight.inference.results import ImageResult as ImageResult
 from dropsight.inference.runtime import ImageInferenceRuntime as ImageInferenceRuntime
 from dropsight.inference.runtime import run_image_inference as run_image_inference
-from dropsight.models.registry import open_model as open_model
+from dropsight.models.backends import open_model as open_model
 
 __version__: str

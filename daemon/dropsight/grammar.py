@@ -57,7 +57,7 @@ class Command(NamedTuple):
     always: Mapping[str, object] = {}
 
 
-class Page(HelpFormatter):
+class HelpPage(HelpFormatter):
     """As wide as the terminal, and no wider than is read with ease."""
 
     def __init__(self, prog: str) -> None:
@@ -85,7 +85,7 @@ class Parser(ArgumentParser):
 
     def __init__(self, prog: str, does: str, arguments: Sequence[Argument], **how: Any) -> None:  # noqa: ANN401
         super().__init__(
-            prog, description=does, formatter_class=Page, add_help=False, allow_abbrev=False, **how
+            prog, description=does, formatter_class=HelpPage, add_help=False, allow_abbrev=False, **how
         )
         places, options = self.add_argument_group("Arguments"), self.add_argument_group("Options")
         usage = [prog, "[OPTIONS]"]

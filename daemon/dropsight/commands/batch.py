@@ -14,7 +14,7 @@ from dropsight.config import Watch
 from dropsight.errors import ConfigError, DropsightError, reason
 from dropsight.inference.results import ImageFailure, ImageResult
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
-from dropsight.service.dropfolder import DropFolder
+from dropsight.intake.folder import DropFolder
 
 
 def batch(paths: Sequence[Path], output: Path, *, model: str | None, tta: bool, batch_size: int) -> int:

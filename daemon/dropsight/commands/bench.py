@@ -10,22 +10,22 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from dropsight.classify.engine import open_engine
+from dropsight.classify.resources import cores
+from dropsight.classify.work import Engine
 from dropsight.commands.places import need_folder
 from dropsight.commands.settings import find_config, settings
 from dropsight.commands.splits import Split, candidates, throughput
 from dropsight.config import Config, Watch
 from dropsight.config.editing import with_values
 from dropsight.config.keys import Key
-from dropsight.daemon.engine import open_engine
-from dropsight.daemon.resources import cores
 from dropsight.errors import ConfigError, ImageError
+from dropsight.files.disk import write_whole
 from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Drop
+from dropsight.intake.folder import DropFolder
 from dropsight.records import encode
-from dropsight.service.disk import write_whole
-from dropsight.service.dropfolder import DropFolder
-from dropsight.service.work import Engine
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 ROUNDS = 3

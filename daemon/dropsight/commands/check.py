@@ -10,23 +10,23 @@ from pathlib import Path
 import msgspec
 
 from dropsight import installing
+from dropsight.classify.engine import open_engine
+from dropsight.classify.work import Engine
 from dropsight.commands.runner import Runner, runner_of
 from dropsight.commands.settings import find_config, settings, system_file
 from dropsight.config import Config, Mqtt, Web, host_and_port, open_to_all, password, stored_password, token
 from dropsight.config.environment import unknown_variables
 from dropsight.config.rules import keys_without_effect
-from dropsight.daemon.engine import open_engine
-from dropsight.daemon.folders import ignored, passed_by, try_folders
 from dropsight.errors import DropsightError, ModelError
 from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
-from dropsight.service.control import ask
-from dropsight.service.work import Engine
-from dropsight.sinks.connection import RefusedError
-from dropsight.sinks.permissions import try_broker
+from dropsight.intake.inboxes import ignored, passed_by, try_folders
+from dropsight.sinks.mqtt.connection import BrokerRefusedError
+from dropsight.sinks.mqtt.permissions import try_broker
 from dropsight.sinks.registry import wanted
 from dropsight.sinks.reports import Status
 from dropsight.sources.asking import try_topics
+from dropsight.status.control import ask
 from dropsight.web.extra import is_installed
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "chelsea.jpg"
@@ -140,7 +140,7 @@ class _Check:
             found = try_broker(
                 mqtt, self._config.device, state=self._config.store.path.parent, credential=credential
             )
-        except RefusedError as error:
+        except BrokerRefusedError as error:
             raise DropsightError(f"{error}{self._hint(mqtt, credential)}") from error
         for doubt in found.doubts:
             _say("warn", "broker", doubt)

@@ -11,7 +11,7 @@ from dropsight.images.decoding import decode
 from dropsight.images.framing import Pixels, crop_box
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds, open_named
-from dropsight.models.registry import open_model
+from dropsight.models.backends import open_model
 
 DEFAULT_MODEL = "builtin:efficientnet_lite0"
 

@@ -11,9 +11,9 @@ from typing import IO
 
 from dropsight.commands.settings import find_config, settings
 from dropsight.errors import DropsightError, reason
+from dropsight.journal.jsonlog import backup_files, lines_of
+from dropsight.journal.resultlog import path_apart
 from dropsight.records import Expired, Failure, Result, decode
-from dropsight.sinks.jsonlog import backup_files, lines_of
-from dropsight.sinks.resultlog import path_apart
 
 LOOK_SECONDS = 0.25
 _GREEN, _YELLOW, _RED, _DIM, _PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[2m", "\033[0m"

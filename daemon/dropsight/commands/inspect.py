@@ -7,20 +7,20 @@ from pathlib import Path
 import msgspec
 
 from dropsight.commands.settings import find_config, settings
-from dropsight.models.describing import Said
-from dropsight.models.registry import locate, open_first
+from dropsight.models.backends import locate, open_first
+from dropsight.models.describing import ModelOverrides
+from dropsight.models.isolated import try_model
 from dropsight.models.spec import ModelSpec, TensorSpec
-from dropsight.models.trial import try_model
 
 
 def inspect(model: str | None, *, file: Path | None, as_json: bool) -> None:
     """Print what is known of a model; without one, of the config's that is in force."""
     if model is None:
         wanted = settings(find_config(file)).model
-        said = Said(wanted.labels, wanted.normalization)
+        said = ModelOverrides(wanted.labels, wanted.normalization)
         paths: tuple[str, ...] = (wanted.path, *wanted.fallback)
     else:
-        said, paths = Said(), (model,)
+        said, paths = ModelOverrides(), (model,)
     opened, reasons = open_first(paths, said=said, trial=partial(_try, said))
     spec = opened.spec
     for reason in reasons:
@@ -35,7 +35,7 @@ def inspect(model: str | None, *, file: Path | None, as_json: bool) -> None:
         print(f"{name:<14} {value}")
 
 
-def _try(said: Said, path: str | Path) -> None:
+def _try(said: ModelOverrides, path: str | Path) -> None:
     try_model(locate(path), said=said, threads=1)
 
 

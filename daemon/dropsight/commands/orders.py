@@ -7,7 +7,7 @@ import msgspec
 
 from dropsight.commands.settings import find_config, settings
 from dropsight.errors import DropsightError
-from dropsight.service.control import ask
+from dropsight.status.control import ask
 
 Order = Literal["pause", "resume", "rescan", "reload"]
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from dropsight.commands.settings import find_config, settings
-from dropsight.daemon.watching import NAME, load
 from dropsight.errors import SinkError
-from dropsight.sinks.broker import Broker
-from dropsight.sinks.identity import guest_id
-from dropsight.sinks.names import Name, Names
-from dropsight.sinks.retiring import OnlineError
-from dropsight.sinks.retiring import retire as take_back
+from dropsight.service.camera_keeper import NAME, load
+from dropsight.sinks.mqtt.broker import Broker
+from dropsight.sinks.mqtt.former_names import Name, Names
+from dropsight.sinks.mqtt.identity import guest_id
+from dropsight.sinks.mqtt.retiring import OnlineError
+from dropsight.sinks.mqtt.retiring import retire as take_back
 
 
 def retire(file: Path | None, *, device: str | None) -> None:

@@ -5,12 +5,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from dropsight.classify.resources import raise_descriptor_limit
 from dropsight.commands.settings import settings
 from dropsight.config import Config, has_password
-from dropsight.daemon.opening import serve
-from dropsight.daemon.resources import raise_descriptor_limit
 from dropsight.errors import ConfigError
 from dropsight.service.lifecycle import Lifecycle
+from dropsight.service.startup import serve
 from dropsight.sinks.terminal import Terminal, open_terminal
 
 

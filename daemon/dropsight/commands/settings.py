@@ -9,7 +9,7 @@ import msgspec
 
 from dropsight.config import Config, Store, dump, load, schema
 from dropsight.config.environment import CONFIG_FILE
-from dropsight.service.control import NAME
+from dropsight.status.control import NAME
 
 # systemd names the folder of a unit's config in this variable (systemd.exec, ConfigurationDirectory=).
 FOLDER, SYSTEM_FOLDER = "CONFIGURATION_DIRECTORY", "/etc/dropsight"

@@ -8,13 +8,13 @@ import msgspec
 
 from dropsight.commands.settings import find_config, settings
 from dropsight.errors import DropsightError
+from dropsight.intake.source import SourceStatus
 from dropsight.names import as_shown
-from dropsight.service.census import Lying
-from dropsight.service.control import ask
-from dropsight.service.latency import Percentiles
-from dropsight.service.source import SourceStatus
-from dropsight.service.stats import Following
 from dropsight.sinks.reports import Status
+from dropsight.status.census import Lying
+from dropsight.status.control import ask
+from dropsight.status.latency import Percentiles
+from dropsight.status.stats import Following
 
 
 def show(file: Path | None, *, as_json: bool) -> None:

@@ -214,7 +214,7 @@ class Web(Struct, frozen=True):
     token_file: Path | None = None
 
 
-class Stats(Struct, frozen=True):
+class StatsSettings(Struct, frozen=True):
     interval_seconds: Seconds = 60.0
     window_seconds: Seconds = 300.0
 
@@ -243,7 +243,7 @@ class Config(Struct, frozen=True):
     mqtt: Mqtt | None = Mqtt()
     webhooks: Annotated[tuple[Webhook, ...], Meta(description="a list, each item with a url")] = ()
     web: Web | None = Web()
-    stats: Stats = Stats()
+    stats: StatsSettings = StatsSettings()
 
 
 # Defaults of keys that are others where another key is given.

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from dropsight import installing
 from dropsight.config import Config, load
-from dropsight.daemon.assembly import Daemon
 from dropsight.demo.loopback import LoopbackBroker, free_port
+from dropsight.service.assembly import Daemon
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.sinks.terminal import open_terminal
 from dropsight.web.extra import is_installed

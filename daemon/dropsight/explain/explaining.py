@@ -14,8 +14,8 @@ from dropsight.explain.perturbation import OcclusionMap, RiseMap
 from dropsight.images.framing import Pixels, Resize, frame
 from dropsight.inference.preparing import Preparation
 from dropsight.inference.ranking import merge, probabilities
-from dropsight.models.gradients import KerasGradients
-from dropsight.models.registry import open_model
+from dropsight.models.backends import open_model
+from dropsight.models.gradient_model import KerasGradients
 from dropsight.models.spec import Model
 
 Method: TypeAlias = Literal["gradcam", "saliency", "smoothgrad", "integrated", "occlusion", "rise"]

@@ -12,7 +12,7 @@ from dropsight.explain.heatmap import Colormap, Heatmap, normalized, overlay
 from dropsight.explain.inputs import Image, Inputs
 from dropsight.images.framing import Pixels
 from dropsight.models.describing import UNIT_RANGE
-from dropsight.models.gradients import Floats, KerasGradients
+from dropsight.models.gradient_model import Floats, KerasGradients
 from dropsight.records import Normalization
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from dropsight.images.decoding import decode
 from dropsight.images.framing import Pixels, crop_box, resize
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds, open_named
-from dropsight.models.gradients import Floats, KerasGradients
+from dropsight.models.gradient_model import Floats, KerasGradients
 from dropsight.records import Normalization
 
 Image: TypeAlias = str | os.PathLike[str] | NDArray[np.generic]

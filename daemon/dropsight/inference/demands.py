@@ -6,7 +6,7 @@ from typing import get_args
 
 from dropsight.config import View
 from dropsight.images.framing import Resize
-from dropsight.models.registry import BACKENDS
+from dropsight.models.backends import BACKENDS
 
 
 def check_settings(

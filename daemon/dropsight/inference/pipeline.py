@@ -1,7 +1,7 @@
 """The way of one image: open, decode, views, prepare, predict, merge, calibrate, rank, record.
 
 Pure steps but for the clock, in this order from top to bottom. The daemon's workers call exactly these,
-and so does the command line; the threads and queues around them live in decoder.py and workers.py.
+and so does the command line; the threads and queues around them live in classify/worker.py and workers.py.
 """
 
 import os

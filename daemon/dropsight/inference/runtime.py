@@ -27,8 +27,8 @@ from dropsight.inference.lookahead import look_ahead
 from dropsight.inference.pipeline import Plan, Prepared
 from dropsight.inference.preparing import Preparation, PreprocessFn
 from dropsight.inference.results import BatchResults, ImageResult, Outcome, failure_of, outcome_of, result_of
-from dropsight.models.describing import Said
-from dropsight.models.registry import open_model
+from dropsight.models.backends import open_model
+from dropsight.models.describing import ModelOverrides
 from dropsight.records import Normalization
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class ImageInferenceRuntime:
             threads=threads,
         )
         views = views_of(tta_transforms)
-        said = Said(None if labels is None else Path(labels), normalization)
+        said = ModelOverrides(None if labels is None else Path(labels), normalization)
         self._threads = threads or len(os.sched_getaffinity(0))
         model = open_model(os.fspath(model_path), said=said, threads=self._threads)
         self.spec = model.spec

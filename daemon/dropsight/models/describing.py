@@ -16,7 +16,7 @@ UNIT_RANGE = Normalization((0.0,), (255.0,))
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ModelOverrides:
     """What the user says of a model; it counts before what the model says."""
 
     labels: Path | None = None
@@ -35,7 +35,7 @@ class Description:
 
 def describe(
     path: Path,
-    said: Said,
+    said: ModelOverrides,
     *,
     tensor: TensorSpec,
     classes: int,
@@ -54,7 +54,7 @@ def describe(
 
 
 def _labels(
-    path: Path, said: Said, sidecar: Sidecar, classes: int, metadata: str | None
+    path: Path, said: ModelOverrides, sidecar: Sidecar, classes: int, metadata: str | None
 ) -> tuple[tuple[str, ...], str]:
     file, way_out = said.labels, ""
     if file is None and metadata is not None:
@@ -89,7 +89,7 @@ def _fitting(text: str, classes: int, where: str, way_out: str = "") -> tuple[st
 
 
 def _normalization(
-    path: Path, said: Said, sidecar: Sidecar, tensor: TensorSpec, metadata: Normalization | None
+    path: Path, said: ModelOverrides, sidecar: Sidecar, tensor: TensorSpec, metadata: Normalization | None
 ) -> tuple[Normalization, str]:
     if said.normalization:
         return said.normalization, "config"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dropsight.errors import ModelError
-from dropsight.models.describing import Said
+from dropsight.models.describing import ModelOverrides
 from dropsight.models.tf_graph import TensorFlowModel, build, tensorflow
 
 # Before it, safe_mode was not heeded for .h5 files: a Lambda layer in one was run (CVE-2025-9905).
@@ -19,7 +19,7 @@ _UNLOADABLE = (ValueError, TypeError, OSError, KeyError, AttributeError, ImportE
 def open_keras(
     path: Path,
     *,
-    said: Said,
+    said: ModelOverrides,
     threads: int,  # noqa: ARG001 - TensorFlow's own
     agree: Callable[[], None],
 ) -> TensorFlowModel:

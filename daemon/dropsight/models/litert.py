@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dropsight import installing
 from dropsight.bounded import MODEL_BYTES, read_bounded
 from dropsight.errors import ModelError
-from dropsight.models.describing import Said, describe
+from dropsight.models.describing import ModelOverrides, describe
 from dropsight.models.kernels import kernels_of
 from dropsight.models.quantization import dequantize
 from dropsight.models.spec import Batch, Kernels, ModelSpec, Scores, TensorSpec
@@ -164,7 +164,7 @@ def values_of(output: TensorSpec) -> Scores | None:
 
 
 def open_tflite(
-    path: Path, *, said: Said, threads: int, agree: Callable[[], None] = lambda: None
+    path: Path, *, said: ModelOverrides, threads: int, agree: Callable[[], None] = lambda: None
 ) -> LiteRTModel:
     """Load a .tflite classifier; raises ModelError."""
     runtime, interpreter_class = _runtime(path)
@@ -193,7 +193,7 @@ def _runtime(path: Path) -> tuple[str, _InterpreterClass]:
     raise ModelError(f"{path} needs a TFLite interpreter: {installing.packages('ai-edge-litert')}")
 
 
-def _spec(source: _Source, interpreter: Interpreter, said: Said) -> ModelSpec:
+def _spec(source: _Source, interpreter: Interpreter, said: ModelOverrides) -> ModelSpec:
     path = source.path
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if len(inputs) != 1 or len(outputs) != 1:

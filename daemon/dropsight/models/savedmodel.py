@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dropsight.errors import ModelError
-from dropsight.models.describing import Said
+from dropsight.models.describing import ModelOverrides
 from dropsight.models.tf_graph import TensorFlowModel, build, tensorflow
 
 SIGNATURES = ("serving_default", "serve")
@@ -14,7 +14,7 @@ SIGNATURES = ("serving_default", "serve")
 def open_saved_model(
     path: Path,
     *,
-    said: Said,
+    said: ModelOverrides,
     threads: int,  # noqa: ARG001 - its own
     agree: Callable[[], None],
 ) -> TensorFlowModel:

@@ -12,7 +12,7 @@ import numpy as np
 
 from dropsight import installing
 from dropsight.errors import ModelError
-from dropsight.models.describing import Said, describe
+from dropsight.models.describing import ModelOverrides, describe
 from dropsight.models.spec import Activation, Batch, ModelSpec, Scores, TensorSpec
 
 _TRANSPARENT = {"Identity", "Cast", "Reshape", "Squeeze", "NoOp"}
@@ -67,7 +67,7 @@ def build(
     concrete: Any,  # noqa: ANN401 - TensorFlow ships no types
     name: str,
     shapes: list[list[int | None]],
-    said: Said,
+    said: ModelOverrides,
 ) -> TensorFlowModel:
     """Put a model together from its function; `shapes` are its input's and its output's."""
     tensor, output = (_tensor(name, shape) for shape in shapes)

@@ -1,1 +1,1 @@
-"""The daemon's rooms: what waits, what is in hand, what is on record, and where a finished image goes."""
+"""The process: the parts put together, up in order, down in reverse."""

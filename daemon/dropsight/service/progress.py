@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dropsight.service.backlog import Backlog
-from dropsight.service.recorder import Recorder
-from dropsight.service.source import Source
-from dropsight.service.workers import Workers
+from dropsight.classify.workers import Workers
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.source import Source
+from dropsight.journal.recorder import Recorder
 
 # On a small machine, the largest picture that is allowed takes about as long.
 SLOW_SECONDS = 15.0

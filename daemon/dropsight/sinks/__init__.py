@@ -1,1 +1,1 @@
-"""Where a record goes once it is durable: the rolling JSON log, the MQTT broker, webhooks."""
+"""Who else hears of a record once it is durable."""

@@ -11,11 +11,11 @@ import msgspec
 
 from dropsight import crashpoints
 from dropsight.errors import DamagedError, SinkError, StoreError
+from dropsight.journal.outbox import Delivery, Outbox
 from dropsight.records import Status
-from dropsight.service.outbox import Delivery, Outbox
-from dropsight.service.troubles import Troubles
-from dropsight.sinks.backoff import pause_seconds
+from dropsight.sinks.mqtt.backoff import pause_seconds
 from dropsight.sinks.sink import Standing
+from dropsight.status.troubles import Troubles
 
 # So often a receiver is asked to take a record that it has refused.
 ATTEMPTS = 3

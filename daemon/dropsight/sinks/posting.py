@@ -24,7 +24,7 @@ REASON_LETTERS = 80
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
 
-class Answer(NamedTuple):
+class Reply(NamedTuple):
     """`wait_seconds` is what Retry-After says, 0 without."""
 
     status: int
@@ -51,7 +51,7 @@ class Poster:
         found = self._connection.sock
         return found.version() or "TLS" if isinstance(found, ssl.SSLSocket) else "not encrypted"
 
-    def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
         """Raise SinkError where there is no answer in time."""
         connection = self._connection
         if not connection.is_connected:  # as after a long pause
@@ -68,7 +68,7 @@ class Poster:
         if not whole:
             connection.close()
         reason = as_shown((response.reason or "")[:REASON_LETTERS])
-        return Answer(response.status, reason, _seconds(response.headers.get("Retry-After")))
+        return Reply(response.status, reason, _seconds(response.headers.get("Retry-After")))
 
     def close(self) -> None:
         self._connection.close()

@@ -7,7 +7,7 @@ from dropsight.config import Config
 from dropsight.sinks.sink import Wanted, Wants
 
 FOLLOWERS: dict[str, str] = {
-    "mqtt": "dropsight.sinks.mqtt:followers",
+    "mqtt": "dropsight.sinks.mqtt.publisher:followers",
     "webhooks": "dropsight.sinks.webhook:followers",
 }
 """Section to "module:function", which is given the config; a new sink is one file and one line."""

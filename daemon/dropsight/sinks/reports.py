@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 
+from dropsight.classify.work import Engine
 from dropsight.config import Config, effective
 from dropsight.inference.pipeline import timestamp
+from dropsight.intake.source import SourceStatus
 from dropsight.models.spec import Kernels
 from dropsight.names import as_json
-from dropsight.service.source import SourceStatus
-from dropsight.service.stats import Snapshot
-from dropsight.service.work import Engine
-from dropsight.sinks.mqtt import MqttStatus
+from dropsight.sinks.mqtt.publisher import MqttStatus
+from dropsight.status.stats import Snapshot
 from dropsight.version import VERSION
 
 

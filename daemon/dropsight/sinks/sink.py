@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from dropsight.cameras.watch import CameraWatch
 from dropsight.config import Config
-from dropsight.service.cameras import CameraWatch
-from dropsight.service.marks import Mark
-from dropsight.service.outbox import Outbox
-from dropsight.service.troubles import Troubles
+from dropsight.journal.marks import Mark
+from dropsight.journal.outbox import Outbox
+from dropsight.status.troubles import Troubles
 
 if TYPE_CHECKING:
-    from dropsight.sinks.task import Announcements
+    from dropsight.sinks.mqtt.parts import Announcements
 
 
 class Standing(NamedTuple):

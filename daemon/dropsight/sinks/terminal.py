@@ -8,9 +8,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from dropsight.journal.recording import Recorded
 from dropsight.records import Expired, Failure, Record, Result
-from dropsight.service.recording import Recorded
-from dropsight.service.stats import Snapshot
+from dropsight.status.stats import Snapshot
 
 log = logging.getLogger(__name__)
 

@@ -13,14 +13,14 @@ from urllib.parse import unquote, urlsplit
 from dropsight import installing
 from dropsight.config import Config, Webhook, hook_headers, hook_name, redacted_hook
 from dropsight.errors import ConfigError, DropsightError, SinkError
-from dropsight.service.marks import Mark
-from dropsight.service.outbox import Delivery
+from dropsight.journal.marks import Mark
+from dropsight.journal.outbox import Delivery
 from dropsight.sinks.feeder import DeclinedError, Feeder, LaterError, TurnedAwayError, id_of
 from dropsight.sinks.sink import Surroundings, Wanted
 from dropsight.version import VERSION
 
 if TYPE_CHECKING:
-    from dropsight.sinks.posting import Answer, Poster
+    from dropsight.sinks.posting import Poster, Reply
 
 _AT_THE_DOOR = {HTTPStatus.UNAUTHORIZED, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED}
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
@@ -104,7 +104,7 @@ class HttpReceiver:
             self._poster = Poster(self._url, context=self._context, timeout_seconds=self._hook.timeout)
         return self._poster
 
-    def _judge(self, answer: "Answer") -> None:
+    def _judge(self, answer: "Reply") -> None:
         said = f"{self.shown} answers {answer.status} {answer.reason}".rstrip()
         match answer.status:
             case status if 200 <= status < 300:

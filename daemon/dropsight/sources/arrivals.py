@@ -16,20 +16,20 @@ from dropsight import crashpoints
 from dropsight.config import Config, Mqtt
 from dropsight.config.filters import levels
 from dropsight.errors import ConfigError, SinkError, StoreError, reason
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.landing import Landing, Reason, UnwelcomeError
+from dropsight.intake.source import SourceStatus
 from dropsight.names import as_text
-from dropsight.service.dropfolder import DropFolder
-from dropsight.service.heartbeats import Heartbeats
-from dropsight.service.landing import Landing, Reason, UnwelcomeError
-from dropsight.service.source import SourceStatus
-from dropsight.service.supervision import Supervision
-from dropsight.service.troubles import REMIND_SECONDS, Troubles
-from dropsight.sinks.backoff import pause_seconds
-from dropsight.sinks.broker import Broker
-from dropsight.sinks.connecting import protocols
-from dropsight.sinks.connection import Protocol, UnsupportedVersionError
-from dropsight.sinks.identity import own_id
+from dropsight.sinks.mqtt.backoff import pause_seconds
+from dropsight.sinks.mqtt.broker import Broker
+from dropsight.sinks.mqtt.connecting import protocols
+from dropsight.sinks.mqtt.connection import Protocol, UnsupportedVersionError
+from dropsight.sinks.mqtt.identity import own_id
 from dropsight.sources.inflow import Arrival, Inflow
 from dropsight.sources.subscriptions import Subscriptions
+from dropsight.status.heartbeats import Heartbeats
+from dropsight.status.supervision import Supervision
+from dropsight.status.troubles import REMIND_SECONDS, Troubles
 
 log = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from dropsight.config import Mqtt
-from dropsight.sinks.connection import Asked
-from dropsight.sinks.identity import guest_id
-from dropsight.sinks.visit import Visit
+from dropsight.sinks.mqtt.connection import Asked
+from dropsight.sinks.mqtt.identity import guest_id
+from dropsight.sinks.mqtt.visit import Visit
 from dropsight.sources.arrivals import SUFFIX
 
 

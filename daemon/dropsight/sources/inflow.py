@@ -10,8 +10,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from dropsight.sinks.broker import Broker
-from dropsight.sinks.connection import VERSIONS, Connection, Protocol
+from dropsight.sinks.mqtt.broker import Broker
+from dropsight.sinks.mqtt.connection import VERSIONS, Connection, Protocol
 
 # For so long the broker keeps what arrives while we are away, where it speaks MQTT 5.
 SESSION_SECONDS = 86_400

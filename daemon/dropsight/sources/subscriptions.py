@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 
 from dropsight.errors import reason
+from dropsight.files.disk import write_whole
 from dropsight.names import as_json
-from dropsight.service.disk import write_whole
 
 log = logging.getLogger(__name__)
 

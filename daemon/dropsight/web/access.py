@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from dropsight.config import is_loopback
-from dropsight.service.disk import write_whole
+from dropsight.files.disk import write_whole
 
 log = logging.getLogger(__name__)
 

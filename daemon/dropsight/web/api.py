@@ -11,17 +11,17 @@ from starlette.responses import JSONResponse, Response
 
 from dropsight.errors import DropsightError, ImageError, StoreError
 from dropsight.images.opening import Bounds
+from dropsight.journal.outbox import Delivery
 from dropsight.names import as_json
 from dropsight.records import Result, decode
-from dropsight.service.outbox import Delivery
 from dropsight.web.access import is_own_doing
-from dropsight.web.desk import BusyError, Desk
+from dropsight.web.background import BackgroundWork, BusyError
 from dropsight.web.downloads import Downloads, HeldResponse
 from dropsight.web.health import Checks
-from dropsight.web.hub import Client
+from dropsight.web.hub import StreamClient
 from dropsight.web.metrics import Metrics
 from dropsight.web.overview import Overviews
-from dropsight.web.pictures import SIZES, Shelf, make_thumbnail, read_explanation
+from dropsight.web.pictures import SIZES, PictureFiles, make_thumbnail, read_explanation
 from dropsight.web.results import QuestionError, ask_for, look_up, whole_number
 from dropsight.web.sources import Sources
 from dropsight.web.streaming import events
@@ -35,7 +35,7 @@ _STRANGER = "only a page of the dashboard or a program may ask that; programs se
 Endpoint = Callable[["Api", Request], Awaitable[Response]]
 
 
-class RefusedError(DropsightError):
+class CommandRefusedError(DropsightError):
     """What the daemon says to a command that it does not carry out."""
 
 
@@ -67,7 +67,7 @@ def answering(endpoint: Endpoint) -> Endpoint:
             return fault(404, "it is not there (any more)")
         except ImageError as error:
             return fault(404, f"there is no picture of it: {error}")
-        except RefusedError as error:
+        except CommandRefusedError as error:
             return fault(409, str(error))
         except (StoreError, BusyError) as error:
             return fault(503, str(error))
@@ -76,10 +76,10 @@ def answering(endpoint: Endpoint) -> Endpoint:
 
 
 class Api:
-    def __init__(self, sources: Sources, overviews: Overviews, desk: Desk) -> None:
+    def __init__(self, sources: Sources, overviews: Overviews, desk: BackgroundWork) -> None:
         self._sources, self._overviews, self._desk = sources, overviews, desk
         self._checks, self._metrics = Checks(sources), Metrics(overviews)
-        self._shelf = Shelf()
+        self._shelf = PictureFiles()
         self._downloads = Downloads(sources, desk)
 
     async def healthz(self, _: Request) -> Response:
@@ -114,7 +114,7 @@ class Api:
         hub = self._overviews.hub
         if hub.full:
             return fault(503, "as many streams are open as there may be")
-        client = Client(request.state.hang_up, pulse="stats" in request.query_params)
+        client = StreamClient(request.state.hang_up, pulse="stats" in request.query_params)
         after = self._start_of(request)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         body = events(hub, client, read=self._missed, after=after)
@@ -205,7 +205,7 @@ class Api:
     def _obeyed(self, **order: str) -> object:
         answer = msgspec.json.decode(self._sources.obey(msgspec.json.encode(order)), type=_Obeyed)
         if not answer.ok:
-            raise RefusedError(answer.error)
+            raise CommandRefusedError(answer.error)
         return answer.result
 
     def _start_of(self, request: Request) -> int:

@@ -14,18 +14,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dropsight.service.browsing import JournalBrowser
-from dropsight.service.outbox import Delivery
+from dropsight.journal.browsing import JournalBrowser
+from dropsight.journal.outbox import Delivery
 from dropsight.web.access import Access
 from dropsight.web.api import Api, fault
-from dropsight.web.connections import Connection
-from dropsight.web.desk import Desk
+from dropsight.web.background import BackgroundWork
+from dropsight.web.connections import WebConnection
 from dropsight.web.guard import Guard
 from dropsight.web.history import POINT_SECONDS
 from dropsight.web.overview import Overviews
 from dropsight.web.pages import read_pages
 from dropsight.web.signin import SignIn
-from dropsight.web.yielding import Turns, step_aside
+from dropsight.web.yielding import AddressTurns, step_aside
 
 HEAD_BYTES = 16_384
 IDLE_SECONDS = 30
@@ -43,8 +43,8 @@ async def serve(
     on_started: Callable[[Callable[[], None]], None],
 ) -> None:
     """Serve until the function that `on_started` is given is called, from any thread."""
-    desk = Desk(overviews.sources.config().store.path)
-    turns = Turns()
+    desk = BackgroundWork(overviews.sources.config().store.path)
+    turns = AddressTurns()
     app = _application(Api(overviews.sources, overviews, desk), access, turns)
     server = uvicorn.Server(_settings(app))
     loop = asyncio.get_running_loop()
@@ -69,7 +69,7 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None
 def _settings(app: Starlette) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=Connection,
+        http=WebConnection,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -84,7 +84,7 @@ def _settings(app: Starlette) -> uvicorn.Config:
     )
 
 
-def _application(api: Api, access: Access, turns: Turns) -> Starlette:
+def _application(api: Api, access: Access, turns: AddressTurns) -> Starlette:
     pages = read_pages()
     signin = SignIn(access, pages)
 
@@ -136,7 +136,7 @@ async def _note(overviews: Overviews) -> None:
         await asyncio.sleep(POINT_SECONDS)
 
 
-async def _recall(overviews: Overviews, desk: Desk) -> None:
+async def _recall(overviews: Overviews, desk: BackgroundWork) -> None:
     """Count what an earlier life of the daemon recorded within the last day."""
     before, overviews.recalled_from = overviews.recalled_from, None  # once, also where served again
     while before is not None:

@@ -29,7 +29,7 @@ def _is_local(address: str) -> bool:
         return False
 
 
-class Connection(H11Protocol):
+class WebConnection(H11Protocol):
     """A request's state has `hang_up`, which ends the connection at once, whatever is still to be sent.
 
     Where all places are taken, who asks nothing for the longest time makes room for who comes. An address has
@@ -70,7 +70,7 @@ class Connection(H11Protocol):
 
     def _finds_room(self) -> bool:
         """Whether there is a place within each bound, or one could be made."""
-        everybody = [each for each in self.connections if isinstance(each, Connection)]
+        everybody = [each for each in self.connections if isinstance(each, WebConnection)]
         if len(everybody) <= self.most // 2:
             return True
         bounds = [
@@ -81,7 +81,7 @@ class Connection(H11Protocol):
             bounds.append(([each for each in everybody if not each.is_local], self.most - self.most // 8))
         return all(self._makes_room(among, most) for among, most in bounds)
 
-    def _makes_room(self, among: Collection["Connection"], most: int) -> bool:
+    def _makes_room(self, among: Collection["WebConnection"], most: int) -> bool:
         if len(among) <= most:
             return True
         idle = [each for each in among if each in self.connections and each is not self and each.is_idle]

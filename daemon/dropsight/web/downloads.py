@@ -16,9 +16,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from dropsight.images.opening import ImageFile
+from dropsight.journal.outbox import Delivery
 from dropsight.records import Glance
-from dropsight.service.outbox import Delivery
-from dropsight.web.desk import BusyError, Desk
+from dropsight.web.background import BackgroundWork, BusyError
 from dropsight.web.pictures import find_image
 from dropsight.web.results import MOST_RESULTS, Question, QuestionError, ask_for, look_up
 from dropsight.web.sources import Sources
@@ -72,7 +72,7 @@ class HeldResponse(StreamingResponse):
 class Downloads:
     """So many at once, and each for so long, that slow readers hold neither files nor memory for good."""
 
-    def __init__(self, sources: Sources, desk: Desk) -> None:
+    def __init__(self, sources: Sources, desk: BackgroundWork) -> None:
         self._sources, self._desk = sources, desk
         self._open = 0
 

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dropsight.web.access import Access
-from dropsight.web.yielding import Turns
+from dropsight.web.yielding import AddressTurns
 
 BODY_BYTES = 4_096
 TARGET_BYTES = 2_048
@@ -33,7 +33,7 @@ _OPEN = ("/static/", "/healthz", "/login")
 class Guard:
     """Middleware, outermost."""
 
-    def __init__(self, app: ASGIApp, access: Access, turns: Turns) -> None:
+    def __init__(self, app: ASGIApp, access: Access, turns: AddressTurns) -> None:
         self._app, self._access, self._turns = app, access, turns
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

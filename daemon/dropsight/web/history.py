@@ -8,9 +8,9 @@ from datetime import datetime
 
 import msgspec
 
+from dropsight.journal.outbox import Delivery
 from dropsight.records import Failure, Glance, Record, Result
-from dropsight.service.latency import Distribution, middle_of, percentiles
-from dropsight.service.outbox import Delivery
+from dropsight.status.latency import Distribution, middle_of, percentiles
 
 HOURS = 24
 SHOWN_CLASSES = 12
@@ -19,7 +19,7 @@ POINT_SECONDS = 5.0
 POINTS = 180
 
 
-class Day(msgspec.Struct, frozen=True):
+class DayCounts(msgspec.Struct, frozen=True):
     """The last 24 hours, in whole hours: images, those that could not be read, the most frequent labels."""
 
     images: int
@@ -98,7 +98,7 @@ class Days:
                 self._count(at, delivery.camera, brief.label, failed=delivery.status == "failed")
         return True
 
-    def day(self) -> Day:
+    def day(self) -> DayCounts:
         with self._lock:
             self._forget(time.time())
             classes: Counter[str | None] = Counter()
@@ -107,7 +107,7 @@ class Days:
             images = classes.total()
             classes.pop(None, None)
             shown = {label: count for label, count in classes.most_common(SHOWN_CLASSES) if label is not None}
-            return Day(images, self._failed.total(), shown)
+            return DayCounts(images, self._failed.total(), shown)
 
     def cameras(self) -> dict[str, Camera]:
         with self._lock:

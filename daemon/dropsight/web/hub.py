@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from dropsight.service.recording import Recorded
+from dropsight.journal.recording import Recorded
 
 QUEUED_BATCHES = 32
 MOST_CLIENTS = 200
@@ -48,7 +48,7 @@ Item = Batch | bytes | None
 
 
 @dataclass(eq=False, slots=True)
-class Client:
+class StreamClient:
     """`hang_up` ends its connection; `pulse`: it wants the figures, too. None in the queue is the end."""
 
     hang_up: Callable[[], None]
@@ -66,7 +66,7 @@ class Hub:
 
     def __init__(self, pulse: Callable[[], bytes]) -> None:
         self.dropped = 0
-        self.clients: set[Client] = set()
+        self.clients: set[StreamClient] = set()
         self._pulse = pulse
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
@@ -94,12 +94,12 @@ class Hub:
             self._fresh = []  # what an earlier loop did not come round to: nobody would send it
         self._loop, self._ended = asyncio.get_running_loop(), False
 
-    def join(self, client: Client) -> None:
+    def join(self, client: StreamClient) -> None:
         self.clients.add(client)
         if self._ended:
             self._give(client, None)
 
-    def leave(self, client: Client) -> None:
+    def leave(self, client: StreamClient) -> None:
         self.clients.discard(client)
 
     @property
@@ -159,7 +159,7 @@ class Hub:
         for client in list(self.clients):
             self._give(client, batch)
 
-    def _give(self, client: Client, item: Item) -> None:
+    def _give(self, client: StreamClient, item: Item) -> None:
         try:
             client.queue.put_nowait(item)
         except asyncio.QueueFull:

@@ -15,13 +15,13 @@ from prometheus_client.metrics_core import (
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from dropsight.cameras.watch import KINDS
 from dropsight.errors import ErrorCode
-from dropsight.service.cameras import KINDS
-from dropsight.service.ignored import HIDDEN, NO_SUFFIX, OTHERS
-from dropsight.service.latency import Distribution
-from dropsight.service.stats import Following, Snapshot
-from dropsight.service.troubles import PARTS
 from dropsight.sinks.reports import Status
+from dropsight.status.ignored import HIDDEN, NO_SUFFIX, OTHERS
+from dropsight.status.latency import Distribution
+from dropsight.status.stats import Following, Snapshot
+from dropsight.status.troubles import PARTS
 from dropsight.web.overview import Overview, Overviews
 
 BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)

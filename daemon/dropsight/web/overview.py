@@ -7,7 +7,7 @@ import msgspec
 
 from dropsight.names import as_json
 from dropsight.sinks.reports import Status
-from dropsight.web.history import POINT_SECONDS, Camera, Course, Day, Days, Point
+from dropsight.web.history import POINT_SECONDS, Camera, Course, DayCounts, Days, Point
 from dropsight.web.hub import Hub
 from dropsight.web.sources import Sources
 
@@ -27,7 +27,7 @@ class Overview(msgspec.Struct, frozen=True):
     time: float
     status: Status
     disk: Disk
-    day: Day
+    day: DayCounts
     cameras: dict[str, Camera]
     course: list[Point]
     course_seconds: float

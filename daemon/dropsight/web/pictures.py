@@ -9,19 +9,19 @@ from pathlib import Path
 
 from dropsight.config import Watch
 from dropsight.errors import ImageError
+from dropsight.files.beneath import Top
+from dropsight.files.original import other_name
 from dropsight.images.opening import Bounds, ImageFile, open_image
 from dropsight.images.thumbnail import thumbnail_of
+from dropsight.journal.store import Unfiled
 from dropsight.names import as_name
-from dropsight.service.beneath import Top
-from dropsight.service.original import other_name
-from dropsight.service.store import Unfiled
 
 SIZES = {"small": 320, "large": 1280}
 REMEMBERED_BYTES = 8 * 2**20
 EXPLANATION_BYTES = 8 * 2**20
 
 
-class Shelf:
+class PictureFiles:
     """The thumbnails that were asked for last, within a bound. Thread-safe."""
 
     def __init__(self, most_bytes: int = REMEMBERED_BYTES) -> None:

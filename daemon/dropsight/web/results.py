@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import msgspec
 
 from dropsight.errors import DropsightError
+from dropsight.journal.outbox import Delivery
 from dropsight.records import Glance, Status
-from dropsight.service.outbox import Delivery
 
 MOST_RESULTS = 500
 PAGE = 500
@@ -26,7 +26,7 @@ class QuestionError(DropsightError):
     pass
 
 
-class _Brief(msgspec.Struct):
+class _BriefRecord(msgspec.Struct):
     """As much of a record as is asked about."""
 
     label: str = ""
@@ -34,7 +34,7 @@ class _Brief(msgspec.Struct):
     confidence: float = -1.0
 
 
-_brief = Glance(_Brief)
+_brief = Glance(_BriefRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ResultPage:
     """`before` is where to go on, None at the end of the journal."""
 
     found: list[Delivery]
@@ -114,7 +114,7 @@ def _share(text: str, name: str) -> float:
     return float(text)
 
 
-def look_up(question: Question, before: Before) -> Page:
+def look_up(question: Question, before: Before) -> ResultPage:
     """Read until the answer is full, or so many records were looked at that others must have a turn."""
     found: list[Delivery] = []
     at, looked_at = question.before, 0
@@ -125,8 +125,8 @@ def look_up(question: Question, before: Before) -> Page:
             if question.fits(delivery):
                 found.append(delivery)
                 if len(found) == question.limit:
-                    return Page(found, at)
+                    return ResultPage(found, at)
         looked_at += len(page)
         if len(page) < PAGE:
-            return Page(found, None)
-    return Page(found, at)
+            return ResultPage(found, None)
+    return ResultPage(found, at)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dropsight import crashpoints, installing
 from dropsight.config import Web, host_and_port, token
 from dropsight.errors import DropsightError
-from dropsight.service.recording import Recorded
-from dropsight.service.supervision import Supervision
-from dropsight.service.troubles import Troubles
+from dropsight.journal.recording import Recorded
+from dropsight.status.supervision import Supervision
+from dropsight.status.troubles import Troubles
 from dropsight.web.access import Access
 from dropsight.web.overview import Overviews
 from dropsight.web.sources import Sources

@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from dropsight.config import Config
-from dropsight.service.latency import Distribution
 from dropsight.sinks.reports import Status
+from dropsight.status.latency import Distribution
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class Allowance:
         return max(-self._left / self._rate, 0.0) if busy else 0.0
 
 
-class Turns:
+class AddressTurns:
     """Requests that wait until there is time for them; addresses take turns. For the event loop's thread."""
 
     def __init__(self) -> None:
@@ -66,7 +66,9 @@ class Turns:
         return True
 
 
-async def step_aside(turns: Turns, busy: Callable[[], bool], helpers_spent: Callable[[], float]) -> None:
+async def step_aside(
+    turns: AddressTurns, busy: Callable[[], bool], helpers_spent: Callable[[], float]
+) -> None:
     """Until cancelled, have the thread of the event loop sleep off what it took beyond its share.
 
     `helpers_spent` is what other threads took for it, in seconds. All of it waits: what connections cost by

@@ -1,0 +1,1 @@
+"""From an examined image to scores."""

@@ -1,0 +1,154 @@
+"""The models in force with the plan for their images: opened, warmed, and proved before they are used."""
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+
+from dropsight.classify.proved import Proved
+from dropsight.classify.resources import available_bytes, cores
+from dropsight.classify.work import Engine
+from dropsight.config import Config
+from dropsight.config.rules import MOST_THREADS
+from dropsight.errors import ConfigError, ImageError, ModelError
+from dropsight.images.opening import Bounds, open_image
+from dropsight.inference import pipeline
+from dropsight.inference.pipeline import Plan
+from dropsight.inference.preparing import Preparation
+from dropsight.models.backends import open_first
+from dropsight.models.describing import ModelOverrides
+from dropsight.models.sidecar import Golden
+from dropsight.models.spec import Model
+
+log = logging.getLogger(__name__)
+
+# What each interpreter but the first takes, measured: packed weights, as a share of the file, and tensors.
+PACKED, TENSORS_BYTES = 1.3, 8 * 2**20
+ARRIVAL_SECONDS = 2.0
+LOOK_SECONDS = 0.1
+LONGEST_ARRIVAL_SECONDS = 60.0
+
+
+def proved(config: Config) -> Proved:
+    return Proved(config.store.path.with_name("proved-models"))
+
+
+def open_engine(config: Config, known: Proved | None = None) -> Engine:
+    """Open an interpreter a worker, and invoke each once: the first invoke takes longer than all others.
+
+    A model that is not known is tried in a process of its own first.
+
+    Raises ModelError where no model can be loaded, or its golden images come out wrong; ConfigError for
+    more threads in all than the service may have.
+    """
+    settings = config.model
+    threads = 1 if settings.threads == "auto" else settings.threads
+    said = ModelOverrides(settings.labels, settings.normalization)
+    known = known or Proved(None)
+    paths = (settings.path, *settings.fallback)
+    model, reasons = open_first(paths, said=said, threads=threads, trial=known.trial(said, threads))
+    if reasons:
+        log.warning("falling back to %s, because %s", model.spec.path, "; ".join(reasons))
+    for fault in model.spec.faults:
+        log.warning("%s: %s", model.spec.path, fault)
+    if kernels := model.spec.kernels:
+        log.log(
+            logging.WARNING if kernels.fault else logging.INFO, "%s: kernels: %s", model.spec.name, kernels
+        )
+    count = workers(config, model)
+    _bound_threads(threads, count)
+    models = [model, *(model.replicate() for _ in range(count - 1))]
+    plan = _plan(config, model)
+    shape = (plan.spec.height, plan.spec.width, plan.spec.channels)
+    for each in models:
+        each.scores(np.zeros((max(len(config.inference.tta), 1), *shape), plan.spec.input.dtype))
+    known.passed()
+    for golden in plan.spec.golden:
+        _prove(golden, model, plan)
+    return Engine(plan, plan.in_a_hurry(), models, reasons)
+
+
+def _bound_threads(each: int, count: int) -> None:
+    """The config cannot know how many workers "auto" makes of this machine's cores."""
+    if each * count > MOST_THREADS:
+        text = f"model.threads: {each} for each of {count} workers makes {each * count} threads"
+        raise ConfigError(
+            [f"{text}; give fewer, or inference.workers: at most {MOST_THREADS} are possible in all"]
+        )
+
+
+def workers(config: Config, model: Model) -> int:
+    """One a core, but no more than memory lets, and one of a backend that brings threads of its own."""
+    if config.inference.workers != "auto":
+        return config.inference.workers
+    if model.replicate() is model:
+        return 1
+    each = int(PACKED * model.spec.path.stat().st_size) + TENSORS_BYTES
+    return max(min(cores(), 1 + available_bytes() // 2 // each), 1)
+
+
+def open_engine_when_whole(config: Config) -> Engine:
+    """As `open_engine`, but a model that does not load is waited for while it is still being copied."""
+    path, deadline = config.model.path, time.monotonic() + LONGEST_ARRIVAL_SECONDS
+    while True:
+        before = _signature(path)
+        try:
+            return open_engine(config, proved(config))
+        except ModelError as error:
+            if time.monotonic() > deadline or not _changes(path, before):
+                raise
+            log.info("%s is still being copied: waited for (%s)", path, error)
+
+
+def _changes(path: str, before: tuple[int, int] | None) -> bool:
+    """Whether the file becomes another within the time that a copy may pause."""
+    until = time.monotonic() + ARRIVAL_SECONDS
+    while time.monotonic() < until:
+        time.sleep(LOOK_SECONDS)
+        if _signature(path) != before:
+            return True
+    return False
+
+
+def _signature(path: str) -> tuple[int, int] | None:
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _plan(config: Config, model: Model) -> Plan:
+    return Plan(
+        device=config.device,
+        spec=model.spec,
+        preparation=Preparation(model.spec, resize=config.model.resize),
+        resize=config.model.resize,
+        bounds=Bounds(
+            config.limits.max_bytes,
+            config.limits.max_pixels,
+            damaged_too=config.limits.damaged == "accept",
+            depth=config.images.depth,
+        ),
+        inference=config.inference,
+        looks=config.cameras.black or config.cameras.blur or config.cameras.frozen is not None,
+        thumbnails=config.mqtt is not None and config.mqtt.thumbnails,
+    )
+
+
+def _prove(golden: Golden, model: Model, plan: Plan) -> None:
+    path = model.spec.path.parent / golden.image
+    where = f"{model.spec.path}: golden image {path}"
+    try:
+        with open_image(path) as file:
+            prepared = pipeline.prepare(*pipeline.read(file, plan), plan)
+    except (ImageError, OSError) as error:
+        raise ModelError(f"{where}: {error}") from error
+    best = pipeline.predict(model, prepared, plan).predictions[0]
+    if golden.expects not in {best.class_index, best.label}:
+        raise ModelError(f"{where}: came out as {best.label} ({best.class_index}), not as {golden.expects}")
+    if golden.confidence is not None and abs(best.confidence - golden.confidence) > golden.tolerance:
+        raise ModelError(
+            f"{where}: confidence {best.confidence:.3f}, not {golden.confidence} ± {golden.tolerance}"
+        )

@@ -1,0 +1,76 @@
+"""Which models were opened soundly before: only others are tried in a process of their own first."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+
+from dropsight.models.backends import locate, signature, signatures
+from dropsight.models.describing import ModelOverrides
+from dropsight.models.isolated import TRIAL_SECONDS, try_model
+from dropsight.status.notify import notify
+
+log = logging.getLogger(__name__)
+
+_RUNTIMES = ("ai_edge_litert", "tflite_runtime", "tensorflow", "keras", "numpy")
+_MOST = 32
+_EXTENSION_USEC = str(int((TRIAL_SECONDS + 20) * 1e6))
+
+
+class Proved:
+    """A line a model in a file; without one, every model is tried.
+
+    A model's line is away while it is opened: one that ends the process is tried at the next start.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._opening: str | None = None
+
+    def trial(self, said: ModelOverrides, threads: int) -> Callable[[str | Path], None]:
+        """Return what is to be called before a model is opened; raises ModelError."""
+
+        def tried(path: str | Path) -> None:
+            model = locate(path)
+            key = _key(model, threads)
+            known = self._lines()
+            if key in known:
+                self._write([line for line in known if line != key])
+            else:
+                # Neither the start nor, after a reload, the watchdog is to run out over it.
+                notify(EXTEND_TIMEOUT_USEC=_EXTENSION_USEC, WATCHDOG="1")
+                log.debug("%s is tried in a process of its own first", model)
+                try_model(model, said=said, threads=threads)
+            self._opening = key
+
+        return tried
+
+    def passed(self) -> None:
+        """Note the model that was tried last: it is open, and has answered."""
+        if self._opening:
+            self._write([*self._lines(), self._opening][-_MOST:])
+
+    def _lines(self) -> list[str]:
+        try:
+            return self._file.read_text(errors="replace").split() if self._file else []
+        except OSError:
+            return []
+
+    def _write(self, lines: list[str]) -> None:
+        if self._file is None:
+            return
+        part = self._file.with_name(f"{self._file.name}.part")
+        with contextlib.suppress(OSError):  # then it is tried again, no more
+            part.write_text("\n".join(lines))
+            part.replace(self._file)
+
+
+def _key(model: Path, threads: int) -> str:
+    """Return what changes with every write to the model, and with what opens it."""
+    facts = [str(threads), os.uname().machine, *signatures(model)]
+    origins = (found.origin for name in _RUNTIMES if (found := find_spec(name)))
+    facts += [signature(Path(origin)) for origin in origins if origin]
+    return sha256("\n".join(facts).encode(errors="surrogateescape")).hexdigest()

@@ -1,0 +1,59 @@
+"""An image that may have killed the daemon is tried in a process of its own first."""
+
+import logging
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from dropsight.classify.resources import available_bytes
+from dropsight.intake.in_hand import Verdict
+from dropsight.models.isolated import STARVED
+from dropsight.models.spec import ModelSpec
+from dropsight.status.watchdog import interval_seconds
+
+log = logging.getLogger(__name__)
+
+TRIAL_SECONDS = 120.0
+# What an interpreter of Python and a model take without any picture.
+_LEAST_BYTES = 512 * 2**20
+
+
+def tried(path: str, spec: ModelSpec, *, room: int | None = None) -> Verdict:
+    """Tell how a process ends that classifies this image: by itself, well or badly, and in time, or not.
+
+    It has what memory there is at the moment and no more; where the kernel runs short, it is the first to go.
+    """
+    log.warning("%s was in hand when the daemon died: tried by itself first", path)
+    # Others may write where the daemon works: no module is imported from there (-P), nor anything else found.
+    program = [sys.executable, "-P", "-m", "dropsight"]
+    command = [*program, "classify", "--model", str(Path(spec.path).absolute()), str(Path(path).absolute())]
+    with subprocess.Popen(
+        command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+    ) as process:
+        _bound(process.pid, room or max(available_bytes(), _LEAST_BYTES))
+        try:
+            _, said = process.communicate(timeout=_seconds())
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return "died"
+    if process.returncode == -signal.SIGKILL or any(word in said for word in STARVED):
+        return "starved"
+    return "died" if process.returncode < 0 else "survived"
+
+
+def _bound(pid: int, room: int) -> None:
+    """Bound the memory of a process; have the kernel take it before any other."""
+    try:
+        resource.prlimit(pid, resource.RLIMIT_DATA, (room, room))
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+    except ProcessLookupError:
+        return  # it has ended
+    except OSError as error:
+        log.warning("the trial goes without a bound for its memory: %s", error)
+
+
+def _seconds() -> float:
+    """No more than the watchdog gives the daemon: at an image that hangs one, the other hangs, too."""
+    return min(TRIAL_SECONDS, interval_seconds() or TRIAL_SECONDS)

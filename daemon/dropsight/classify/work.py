@@ -1,0 +1,116 @@
+"""What the workers carry, what they work with, and what they ask the rest of the daemon."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from dropsight import crashpoints
+from dropsight.errors import ImageError
+from dropsight.images.decoding import decode
+from dropsight.images.framing import Pixels, frame
+from dropsight.images.header import Header
+from dropsight.images.opening import ImageFile
+from dropsight.inference import pipeline
+from dropsight.inference.pipeline import Answer, Drop, Plan, Prepared
+from dropsight.intake.candidate import Candidate
+from dropsight.intake.in_hand import Verdict
+from dropsight.intake.readiness import Age
+from dropsight.journal.recording import Finished
+from dropsight.models.spec import Model
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Engine:
+    """What is in force until the next is, and goes with an image from its examination to its record.
+
+    The plan, the plan while many wait, an interpreter a worker, why not the models before.
+    """
+
+    plan: Plan
+    hurried: Plan
+    models: Sequence[Model]
+    instead_of: Sequence[str]
+
+    def picture(self, file: ImageFile) -> Pixels:
+        """Return what the model sees of an image file; raises ImageError."""
+        spec = self.plan.spec
+        data, header = pipeline.read(file, self.plan)
+        size = (spec.height, spec.width)
+        pixels = decode(data, header, at_least=size, how=self.plan.resize, depth=self.plan.bounds.depth)
+        return frame(pixels, height=spec.height, width=spec.width, how=self.plan.resize)
+
+
+class Examined(msgspec.Struct, frozen=True):
+    """An image that is whole, new and read, on its way to being decoded.
+
+    `young` is for how many seconds more it would have had the benefit of the doubt when it was read.
+    """
+
+    engine: Engine
+    plan: Plan
+    candidate: Candidate
+    drop: Drop
+    data: bytes
+    header: Header
+    young: float
+
+
+class Work(msgspec.Struct, frozen=True):
+    """An image that was prepared for an interpreter of this engine."""
+
+    engine: Engine
+    plan: Plan
+    candidate: Candidate
+    drop: Drop
+    header: Header
+    prepared: Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonQueries:
+    """What the workers ask the rest of the daemon.
+
+    Is this file on record already; does a process survive this image; where is the explanation of this
+    answer going to lie, if there is to be one; is a picture of this camera to be looked at, and what is to
+    be thought of it; how many seconds ago was this time of a file's.
+    """
+
+    on_record: Callable[[Candidate, os.stat_result], bool]
+    survives: Callable[[str], Verdict]
+    explains: Callable[[Work, Answer], str | None] | None
+    wants_look: Callable[[str], bool]
+    saw: Callable[[str, Prepared], None]
+    age_of: Age
+
+
+class Scored(msgspec.Struct, frozen=True):
+    """An image that the model has seen."""
+
+    work: Work
+    scores: pipeline.Invoked
+    explains: Callable[[Work, Answer], str | None] | None
+
+    @property
+    def path(self) -> str:
+        return self.work.candidate.path
+
+    def finish(self) -> Finished:
+        """See `Outcome.finish`."""
+        work = self.work
+        crashpoints.reach_path("in_recording", self.path)
+        try:
+            answer = pipeline.answer(self.scores, work.plan)
+        except ImageError as error:
+            return self.failed(error)
+        why = self.explains(work, answer) if self.explains else None
+        record = pipeline.result(
+            work.drop, work.header, work.prepared, answer, work.plan, at=self.scores.at, explanation=why
+        )
+        return Finished(work.candidate, work.drop.stat, record)
+
+    def failed(self, error: ImageError) -> Finished:
+        """See `Outcome.failed`."""
+        work = self.work
+        return Finished(work.candidate, work.drop.stat, pipeline.failure(work.drop, error, work.plan))

@@ -1,1 +1,0 @@
-"""The parts put together: up in order, down in reverse."""

@@ -1,0 +1,1 @@
+"""Folders and files as strangers may have left them: no link followed, names durable, locks kept."""

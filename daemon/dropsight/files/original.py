@@ -1,0 +1,115 @@
+"""The image as it lies in its inbox folder: it leaves only as the very file that was read."""
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dropsight import crashpoints
+from dropsight.files.beneath import look, remove, rename_new
+from dropsight.files.filesystems import REMOTE, file_systems
+
+Identity = tuple[int, int, int, int]  # device, inode, size, mtime_ns
+PART_SUFFIX = ".dropsight-part"
+REASON_SUFFIX = ".reason.json"
+NAME_BYTES = 255
+LONGEST_SUFFIX = 16
+
+
+def identity(stat: os.stat_result) -> Identity:
+    return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """`fd` is of the folder that it lies in; `root` is the inbox."""
+
+    fd: int
+    name: str
+    stat: os.stat_result
+    record_id: str
+    root: str
+
+    @classmethod
+    def find(cls, fd: int, path: str, expected: Identity, record_id: str, *, root: str) -> "Original | None":
+        """Return None where it is gone, or another by now."""
+        name = os.path.basename(path)
+        stat = look(fd, name)
+        return cls(fd, name, stat, record_id, root) if stat and identity(stat) == expected else None
+
+    def move(self, fd: int, target: str) -> bool:
+        """Rename into another folder, replacing nothing; False where it was another file after all.
+
+        Only what has been renamed can no longer be exchanged: it is looked at there, and goes back. Raises
+        OSError EXDEV where only a copy will do, of what lies elsewhere or has got a second name.
+        """
+        rename_new(self.name, target, fd=self.fd, target_fd=fd)
+        stat = look(fd, target)
+        if stat is None:
+            return True
+        is_it = self._is_it(stat)
+        if is_it and stat.st_nlink <= 1:
+            return True
+        _put_back(fd, target, self.fd, self.name, self.record_id)
+        if is_it:
+            raise OSError(errno.EXDEV, "somebody has given it a second name", self.name)
+        return False
+
+    def delete(self) -> bool:
+        """As `move`, but to nowhere; False also where it is gone."""
+        try:
+            self._make_private()
+        except FileNotFoundError:
+            return False
+        crashpoints.reach("in_deleting")
+        return settle_private(self.fd, self.name, self.record_id, self._is_it)
+
+    def _make_private(self) -> None:
+        private = private_name(self.record_id)
+        try:
+            rename_new(self.name, private, fd=self.fd, target_fd=self.fd)
+        except FileExistsError:  # of an earlier life
+            settle_private(self.fd, self.name, self.record_id, self._is_it)
+            rename_new(self.name, private, fd=self.fd, target_fd=self.fd)
+
+    def _is_it(self, stat: os.stat_result) -> bool:
+        found, expected = identity(stat), identity(self.stat)
+        if found == expected:
+            return True
+        # Some network shares number a file anew with its name: its size and time must do.
+        return found[2:] == expected[2:] and bool(file_systems(self.root) & REMOTE)
+
+
+def private_name(record_id: str) -> str:
+    """Return the name of what is about to go: hidden, so that nobody takes it for an image."""
+    return f".{record_id}{PART_SUFFIX}"
+
+
+def settle_private(fd: int, name: str, record_id: str, is_it: Callable[[os.stat_result], bool]) -> bool:
+    """Delete what was about to go, also in an earlier life; a stranger's file goes back to its name."""
+    private = private_name(record_id)
+    stat = look(fd, private)
+    if stat is None or is_it(stat):
+        remove(fd, private)
+        return True
+    _put_back(fd, private, fd, name, record_id)
+    return False
+
+
+def _put_back(fd: int, name: str, home: int, its_name: str, record_id: str) -> None:
+    """Give a stranger's file its name again, or one like it where that is taken meanwhile."""
+    try:
+        rename_new(name, its_name, fd=fd, target_fd=home)
+    except FileExistsError:
+        rename_new(name, other_name(its_name, record_id), fd=fd, target_fd=home)
+
+
+def other_name(target: str, record_id: str) -> str:
+    """The name with a part of the id in it, cut so that a reason's name fits beside it."""
+    folder, name = os.path.split(target)
+    stem, suffix = os.path.splitext(name)
+    if len(suffix) > LONGEST_SUFFIX:
+        stem, suffix = name, ""
+    mark = f".{record_id[:12]}{suffix}"
+    room = NAME_BYTES - len(REASON_SUFFIX) - len(os.fsencode(mark))
+    return os.path.join(folder, os.fsdecode(os.fsencode(stem)[:room]) + mark)

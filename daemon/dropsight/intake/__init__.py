@@ -1,0 +1,1 @@
+"""Where images come from, until one is complete, new and ours."""

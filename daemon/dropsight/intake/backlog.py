@@ -1,0 +1,385 @@
+"""Every image that is known and not yet finished: who has it, since when, and what is still to come."""
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dropsight.intake.candidate import Candidate
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.lineup import ByAge, Fair, Lineup, Order
+from dropsight.intake.postponed import Line, Postponed
+from dropsight.intake.turns import OneLarge, Turns
+from dropsight.records import Status
+from dropsight.status.counters import Counters
+
+CAPACITY = 512
+ROOM_SECONDS = 0.25
+# So many wait for whoever comes next, before anybody takes more than one.
+LEFT_FOR_OTHERS = 32
+# Images of a camera that are on record, but cannot be filed away for now.
+MOST_ASIDE = 1_024
+
+
+@dataclass(slots=True)
+class Backlog:
+    """Thread-safe. Holds at most `capacity` paths; what does not fit waits in its folder for a scan.
+
+    Those that are postponed or set aside are held beside them; postponed ones without a place of their own
+    are let go, and `gave_way` is called.
+    """
+
+    capacity: int = CAPACITY
+    order: Order = "oldest"
+    exists: Callable[[str], bool] = os.path.lexists
+    gave_way: Callable[[], None] = lambda: None
+    turns: Turns[Candidate] = field(default_factory=Turns)
+    _known: dict[str, Candidate] = field(default_factory=dict)
+    _queue: Lineup[Candidate] = field(init=False)
+    _large: OneLarge[Candidate] = field(init=False)
+    _postponed: Postponed[Candidate] = field(init=False)
+    _let_go: dict[DropFolder, bool] = field(default_factory=dict)
+    """Folders of those without a place, and whether any was not held by its writer."""
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _work: threading.Condition = field(init=False)
+    _room: threading.Condition = field(init=False)
+    _aside: Counter[Line] = field(default_factory=Counter)
+    _all_aside: int = 0
+    _seen: int = 0
+    _finished: Counter[Status] = field(default_factory=Counter)
+    _finished_in: Counter[DropFolder] = field(default_factory=Counter)
+    _stopped: bool = False
+    _paused: bool = False
+    _served_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._postponed = Postponed(self.capacity)
+        self._queue, self._large = self._lineup(), OneLarge(self._lineup())
+        self._work = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+
+    def hint(self, folder: DropFolder, path: str, *, closed: bool, renamed: bool = False) -> bool:
+        """Something happened to this path. Never blocks; False when something had to stay outside."""
+        with self._lock:
+            known = self._known.get(path)
+            if known is None:
+                candidate = Candidate(folder, path, closed=closed, renamed=renamed, ready_at=time.monotonic())
+                candidate.since = candidate.ready_at
+                return self._add(candidate) or self._add_instead(candidate)
+            known.renamed = renamed
+            if known.place in {"in_hand", "aside"}:
+                known.again, known.closed_again = True, known.closed_again or closed
+            elif known.place == "postponed":
+                self._enqueue(known, closed=closed)
+            else:
+                known.closed = known.closed or closed
+            return True
+
+    def offer(self, folder: DropFolder, path: str, *, since: float) -> bool:
+        """A scan found this path, there `since` then. Waits for room; False when the backlog was stopped."""
+        with self._lock:
+            while path not in self._known:
+                candidate = Candidate(folder, path, closed=False, ready_at=time.monotonic(), since=since)
+                if self._add(candidate):
+                    break
+                if self._stopped:
+                    return False
+                # Beside many that are in hand for long, there is room before the notice of it.
+                self._room.wait(ROOM_SECONDS)
+            return not self._stopped
+
+    def take(self) -> Candidate | None:
+        """Wait for the next candidate; None when the backlog was stopped."""
+        with self._lock:
+            while not self._stopped:
+                for candidate in self._postponed.due():
+                    self._enqueue(candidate, closed=False)
+                if self._has_next and not (self._paused or self.turns.closed):
+                    return self._pop_alone()
+                self._work.wait(self._seconds_to_next_due())
+            return None
+
+    def take_group(self, most: int) -> list[Candidate]:
+        """Wait for the next and bring along some after it while many wait; empty when it was stopped."""
+        with self._lock:
+            first = self.take()
+            if first is None:
+                return []
+            group = [first]
+            more = min(most - 1, len(self._queue) - LEFT_FOR_OTHERS)
+            while len(group) <= more and not self.turns.closed:
+                candidate = self._pop()
+                if self.turns.is_for_one(candidate.path):
+                    self._enqueue_again(candidate)
+                    break
+                self.turns.enter(candidate)
+                group.append(candidate)
+            return group
+
+    def postpone(self, candidate: Candidate, *, seconds: float, alone: bool = False) -> None:
+        """Not ready yet: look again after a while, or at the next sign of life; then alone, if so told."""
+        with self._lock:
+            self._leave(candidate)
+            self.turns.alone_next(candidate.path, alone=alone)
+            if candidate.again:
+                self._enqueue(candidate, closed=candidate.closed_again)
+                candidate.again = candidate.closed_again = False
+                return
+            candidate.closed = False
+            if self._postponed.add(candidate, seconds=seconds):
+                candidate.place = "postponed"
+            else:
+                self._give_way(candidate)
+            self._work.notify()
+            self._tell_of_room()
+
+    def may_decode_large(self, candidate: Candidate) -> bool:
+        """Whether it is this one's turn; else it leaves the hand, and comes again when it is."""
+        with self._lock:
+            if self._large.takes_turn(candidate):
+                return True
+            candidate.place = "queued"
+            self._leave(candidate)
+            return False
+
+    def decoded(self, candidate: Candidate) -> None:
+        """If it was a large one, it is the next one's turn."""
+        with self._lock:
+            if self._large.leave(candidate):
+                self._work.notify()
+
+    def pause(self, *, paused: bool) -> None:
+        """Hand out nothing, or again; what comes meanwhile waits."""
+        with self._lock:
+            self._paused, self._served_at = paused, time.monotonic()
+            self._work.notify_all()
+
+    @property
+    def paused(self) -> bool:
+        return self._paused
+
+    def unserved_seconds(self) -> float:
+        """For how long nobody has come to take what is there to be taken."""
+        with self._lock:
+            since = self._served_at if len(self._queue) else self._postponed.first_due
+            if since is None or self._paused or self._stopped:
+                return 0.0
+            return max(time.monotonic() - max(since, self._served_at), 0.0)
+
+    def depth(self) -> int:
+        with self._lock:
+            return len(self._queue)
+
+    def to_come(self) -> int:
+        """How many will soon be in hand beside those that are: none, where one has to be alone."""
+        with self._lock:
+            return 0 if self.turns.closed else len(self._queue)
+
+    def room(self) -> int:
+        """For how many more there is room at this moment."""
+        with self._lock:
+            return max(self.capacity - self._held(), 0)
+
+    def aside_of(self, folder: DropFolder, camera: str) -> int:
+        """How many of a camera are set aside."""
+        return self._aside[folder, camera]
+
+    def crowded(self) -> list[str]:
+        """Tell of the cameras that have used up their share of places."""
+        share = self._postponed.share
+        with self._lock:
+            cameras = sorted(camera for _, camera in self._postponed.crowded())
+            full = sorted(camera for (_, camera), count in self._aside.items() if count >= MOST_ASIDE)
+        told = [
+            f"{camera}: {share} files are held open by their writers or still change" for camera in cameras
+        ]
+        return told + [f"{camera}: {MOST_ASIDE} images on record wait to be filed away" for camera in full]
+
+    def take_let_go(self) -> dict[DropFolder, bool]:
+        """Name the folders of what was let go since, and whether any was not held by its writer."""
+        with self._lock:
+            taken, self._let_go = self._let_go, {}
+            return taken
+
+    def finished_in(self, folder: DropFolder) -> int:
+        return self._finished_in[folder]
+
+    def drop(self, candidate: Candidate) -> None:
+        """The file vanished before it was read, or is on record already: it was never ours to count."""
+        there = self._is_there_again(candidate)
+        with self._lock:
+            self._seen -= 1
+            self._release(candidate, again=there)
+
+    def finish(self, candidate: Candidate, status: Status) -> None:
+        there = self._is_there_again(candidate)
+        with self._lock:
+            self._finished[status] += 1
+            self._finished_in[candidate.folder] += 1
+            self._release(candidate, again=there)
+
+    def hold(self, folder: DropFolder, path: str) -> Candidate:
+        """Take in hand, room or no room, what an earlier life left unfinished: no scan may find it anew."""
+        with self._lock:
+            candidate = Candidate(folder, path, closed=True, ready_at=time.monotonic(), place="in_hand")
+            candidate.counted = False
+            self._known[path] = candidate
+            self._seen += 1
+            return candidate
+
+    def set_aside(self, candidate: Candidate) -> None:
+        """In hand for as long as it takes: others have its room."""
+        with self._lock:
+            self._leave(candidate)
+            if candidate.place != "aside":
+                candidate.place = "aside"
+                self._aside[candidate.line] += 1
+                self._all_aside += 1
+                self._room.notify()
+
+    def let_pass(self, candidate: Candidate) -> None:
+        """Though it stays in hand, others need not wait for it: it is on record."""
+        with self._lock:
+            self._leave(candidate)
+
+    def stop(self) -> None:
+        """Hand out nothing more. What is queued lies in its folder and is found at the next start."""
+        with self._lock:
+            self._stopped = True
+            self._work.notify_all()
+            self._room.notify_all()
+
+    def counters(self) -> Counters:
+        with self._lock:
+            waiting, queued = len(self._known), self._queued()
+            postponed = len(self._postponed)
+            return Counters(
+                seen=self._seen,
+                done=self._finished["ok"],
+                failed=self._finished["failed"],
+                waiting=waiting,
+                expired=self._finished["expired"],
+                queued=queued,
+                postponed=postponed,
+                in_hand=waiting - queued - postponed - self._all_aside,
+            )
+
+    def at_rest(self, *, settle_seconds: float) -> bool:
+        """Whether nothing is left but files that a writer has held open, unchanged, for the settle time."""
+        now = time.monotonic()
+        with self._lock:
+            return not any(self._let_go.values()) and all(
+                known.place == "postponed"
+                and known.held_by_writer
+                and now - known.still_since > settle_seconds
+                for known in self._known.values()
+            )
+
+    def _pop_alone(self) -> Candidate | None:
+        """Take the next; one that has to be alone waits until it is, or the backlog is stopped."""
+        candidate = self._pop()
+        if self.turns.enter(candidate):
+            while not (self.turns.is_alone or self._stopped):
+                self._work.wait()
+        return None if self._stopped else candidate
+
+    def _leave(self, candidate: Candidate) -> None:
+        if self.turns.leave(candidate) | self._large.leave(candidate):
+            self._work.notify_all()
+
+    def _lineup(self) -> Lineup[Candidate]:
+        return Fair() if self.order == "fair" else ByAge(newest=self.order == "newest")
+
+    @property
+    def _has_next(self) -> bool:
+        return len(self._queue) > 0 or self._large.has_next
+
+    def _queued(self) -> int:
+        return len(self._queue) + len(self._large)
+
+    def _pop(self) -> Candidate:
+        candidate = self._large.next() or self._queue.pop()
+        self._served_at = time.monotonic()
+        candidate.place = "in_hand"
+        return candidate
+
+    def _add(self, candidate: Candidate) -> bool:
+        if not self.room() or self._stopped:
+            return False
+        self._known[candidate.path] = candidate
+        self._seen += 1
+        self._push(candidate)
+        return True
+
+    def _add_instead(self, candidate: Candidate) -> Literal[False]:
+        """Where another would be taken later than this one, that one waits in its folder for a scan."""
+        if not self._stopped and (last := self._queue.last(candidate)):
+            self._queue.remove(last)
+            del self._known[last.path]
+            self._seen -= 1
+            self._add(candidate)
+        return False
+
+    def _enqueue(self, candidate: Candidate, *, closed: bool) -> None:
+        now = time.monotonic()
+        if candidate.place == "postponed":
+            self._postponed.remove(candidate)
+        candidate.place, candidate.closed, candidate.ready_at = "queued", closed, now
+        # Who was not ready at its turn goes behind those that wait: else a file that is touched without an
+        # end would be before all that came after it.
+        self._push(candidate, turn=None if self.order == "newest" else now)
+
+    def _enqueue_again(self, candidate: Candidate) -> None:
+        candidate.place = "queued"
+        self._push(candidate)
+
+    def _push(self, candidate: Candidate, *, turn: float | None = None) -> None:
+        if not len(self._queue):
+            self._served_at = time.monotonic()
+        self._queue.push(candidate, turn=turn)
+        self._work.notify()
+
+    def _give_way(self, candidate: Candidate) -> None:
+        del self._known[candidate.path]
+        self._seen -= 1
+        first = not self._let_go
+        self._let_go[candidate.folder] = (
+            self._let_go.get(candidate.folder, False) or not candidate.held_by_writer
+        )
+        if first:
+            self.gave_way()
+
+    def _seconds_to_next_due(self) -> float | None:
+        due = self._postponed.first_due
+        return None if due is None else max(due - time.monotonic(), 0.0)
+
+    def _held(self) -> int:
+        return len(self._known) - self._all_aside - len(self._postponed)
+
+    def _tell_of_room(self) -> None:
+        """One that waits for room is woken for many, not for each."""
+        if self._held() <= self.capacity - max(self.capacity // 4, 1):
+            self._room.notify()
+
+    def _is_there_again(self, candidate: Candidate) -> bool:
+        """Look, without the lock, whether there is a file to what was heard while it was in hand."""
+        with self._lock:
+            heard, candidate.again = candidate.again, False
+        return heard and self.exists(candidate.path)
+
+    def _release(self, candidate: Candidate, *, again: bool) -> None:
+        self._leave(candidate)
+        self.turns.alone_next(candidate.path, alone=False)
+        del self._known[candidate.path]
+        if candidate.place == "aside":
+            self._all_aside -= 1
+            self._aside[candidate.line] -= 1
+            if not self._aside[candidate.line]:
+                del self._aside[candidate.line]
+        if again or candidate.again:  # or heard of since it was looked for
+            closed, renamed = candidate.closed_again, candidate.renamed
+            self.hint(candidate.folder, candidate.path, closed=closed, renamed=renamed)
+        self._tell_of_room()

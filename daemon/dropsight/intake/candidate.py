@@ -1,0 +1,51 @@
+"""A path that may be an image to take, on its way."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.postponed import Line
+
+Place = Literal["queued", "postponed", "in_hand", "aside"]
+Signature = tuple[int, int, int]  # inode, size, mtime_ns
+
+
+@dataclass(slots=True, eq=False)
+class Candidate:
+    """A path that may be an image to take. Only the thread that has it in hand changes it.
+
+    `closed`: a writer closed the file and no other sign has come since. `ready_at`: monotonic seconds.
+    `signature` and `still_since` tell for how long the file has not changed, `since` when it came to be.
+    """
+
+    folder: DropFolder
+    path: str
+    closed: bool
+    ready_at: float
+    place: Place = "queued"
+    due: float = 0.0
+    again: bool = False
+    closed_again: bool = False
+    held_by_writer: bool = False
+    signature: Signature | None = None
+    grew: bool = False
+    """Whether it was seen to be written to: an upload, which may break off and be gone on with."""
+    renamed: bool = False
+    """Whether its last sign was a rename into its place, as of those who have finished."""
+    broken_off: Signature | None = None
+    """As it was when it was found to be a part of an upload, which may be gone on with `patient_until`."""
+    patient_until: float = 0.0
+    still_since: float = 0.0
+    since: float = 0.0
+    digest: bytes | None = None
+    """Of its content as it was read, where the file stays where it is."""
+    counted: bool = True
+    """Not so where an earlier life recorded it, and only filing it away is left."""
+
+    @property
+    def camera(self) -> str:
+        return self.folder.camera(self.path)
+
+    @property
+    def line(self) -> Line:
+        return self.folder, self.camera

@@ -1,0 +1,148 @@
+"""Folders in an inbox that are closed to us: said with the way out, and noted for who may open them.
+
+And those that lie too deep.
+"""
+
+import contextlib
+import grp
+import logging
+import os
+import shlex
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from dropsight.errors import StoreError
+from dropsight.files.disk import write_whole
+from dropsight.intake.folder import DEEPEST, LONGEST_BYTES, DropFolder
+from dropsight.status.troubles import Troubles
+
+log = logging.getLogger(__name__)
+
+NAME = "closed-folders"
+PART, DEPTH = "folders", "depth"
+LONGEST_SHOWN = 200
+
+
+class FolderError(StoreError):
+    """The folder that an image lies in is closed to us, whatever the place that it is to go to."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(f"{folder} is closed to {_group(folder)}: {remedy(folder)}")
+        self.folder = folder
+
+
+class Refusals:
+    """Thread-safe. The note in the state folder has a line a closed folder; systemd may watch it."""
+
+    def __init__(self, state: Path, troubles: Troubles) -> None:
+        self._note, self._troubles = state / NAME, troubles
+        self._found: dict[str, frozenset[str]] = {}
+        self._files: set[str] = set()
+        self._lock = threading.RLock()
+
+    def closed(self, path: str) -> None:
+        """Note an image that we may not read; whoever opens its folder to us opens all in it."""
+        with self._lock:
+            if path not in self._files:
+                self._files.add(path)
+                self._tell_of_files()
+
+    def opened(self, path: str) -> None:
+        """It can be read, or is gone."""
+        if path in self._files:
+            with self._lock:
+                self._files.discard(path)
+                self._tell_of_files()
+
+    def look_again(self) -> None:
+        """Some of them may have been taken away while nobody had them in hand."""
+        for path in [path for path in list(self._files) if not os.path.lexists(path)]:
+            self.opened(path)
+
+    def _tell_of_files(self) -> None:
+        self.found("reading", set(map(os.path.dirname, self._files)))
+
+    def found(self, by: str, folders: Iterable[str]) -> None:
+        """These are all that `by` knows to be closed at the moment."""
+        with self._lock:  # to the end: what is told last is what was found last
+            before = self._all()
+            self._found[by] = frozenset(folders)
+            now = self._all()
+            if now - before:
+                self._write(now)
+            if now:
+                first, more = min(now), len(now) - 1
+                others = f" (and {more} more: {self._note})" if more else ""
+                self._troubles.raised(PART, StoreError(f"{FolderError(first)}{others}"))
+            elif before:
+                self._troubles.cleared(PART)
+
+    def _all(self) -> frozenset[str]:
+        return frozenset().union(*self._found.values())
+
+    def _write(self, folders: Iterable[str]) -> None:
+        try:
+            write_whole(self._note, b"".join(os.fsencode(folder) + b"\n" for folder in sorted(folders)))
+        except OSError as error:
+            log.warning("%s cannot be written: %s", self._note, error.strerror)
+
+
+class Beyond:
+    """Folders that lie too deep to be looked into: how many, and one of them. For the thread that walks."""
+
+    def __init__(self, troubles: Troubles) -> None:
+        self._troubles = troubles
+        self._found: dict[DropFolder, tuple[int, str]] = {}
+
+    def found(self, folder: DropFolder, count: int, example: str) -> None:
+        """So many are below this watched folder at the moment."""
+        self._found[folder] = (count, example[:LONGEST_SHOWN])
+        count = sum(count for count, _ in self._found.values())
+        if not count:
+            self._troubles.cleared(DEPTH)
+            return
+        shown = next(example for count, example in self._found.values() if count)
+        others = f" (and {count - 1} more)" if count > 1 else ""
+        bounds = f"deeper than {DEEPEST} folders, or its path is longer than {LONGEST_BYTES} bytes"
+        self._troubles.raised(
+            DEPTH, StoreError(f"{shown}{others} lies {bounds}: what is in it is passed by; move it up")
+        )
+
+
+def closed_to_us(path: str, *, root: str) -> str | None:
+    """Name the topmost folder below the root that does not let go of this path; None where all do."""
+    folder = os.path.dirname(path)
+    if not _keeps(folder, path):
+        return None
+    while folder != root and _keeps(above := os.path.dirname(folder), folder) and above != root:
+        folder = above
+    return folder
+
+
+def remedy(folder: str) -> str:
+    quoted = shlex.quote(folder)
+    return f"sudo chgrp -R {_group(folder)} {quoted} && sudo chmod -R g+rwX,-t {quoted}"
+
+
+def _keeps(folder: str, path: str) -> bool:
+    """Whether this folder is not ours to take things out of, or sticky, and then only its owner's."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return True
+    try:
+        stat, mine = os.stat(folder), os.geteuid()
+        return bool(stat.st_mode & 0o1000) and mine not in {0, stat.st_uid, os.lstat(path).st_uid}
+    except OSError:
+        return False
+
+
+def _group(folder: str) -> str:
+    """The group of those who bring images, as the folder above has it, where it is one of ours."""
+    number = os.getegid()
+    with contextlib.suppress(OSError):  # it goes as it came
+        above = os.stat(os.path.dirname(folder)).st_gid
+        number = above if above in os.getgroups() else number
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)

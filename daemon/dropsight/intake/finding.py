@@ -1,0 +1,35 @@
+"""What a walk looks at, noted while starts come to no good; what ended the process twice is passed by."""
+
+from collections.abc import Callable
+
+from dropsight.errors import StoreError
+from dropsight.intake.in_hand import FINDING, InHand
+from dropsight.names import as_text
+from dropsight.status.troubles import Troubles
+
+PART = "internal"
+
+
+class Finding:
+    """Used by the thread that walks."""
+
+    def __init__(self, in_hand: InHand, troubles: Troubles, *, cautious: Callable[[], bool]) -> None:
+        self._in_hand, self._troubles, self._cautious = in_hand, troubles, cautious
+        self._noted = False
+
+    def begin(self, path: str) -> bool:
+        """Tell whether to look at this path."""
+        suspect = self._in_hand.suspect(path)
+        if suspect and suspect.is_untouchable and not self._in_hand.has_another_try(suspect):
+            fault = f"{as_text(path)} is passed by: the process ended on it {suspect.deaths} times"
+            self._troubles.raised(PART, StoreError(fault))
+            return False
+        if suspect or self._cautious():
+            self._in_hand.note(FINDING, path, "find")
+            self._noted = True
+        return True
+
+    def end(self) -> None:
+        if self._noted:
+            self._in_hand.clear(FINDING)
+            self._noted = False

@@ -1,0 +1,221 @@
+"""A watched folder: which of its files are images to take, and which camera each belongs to."""
+
+import errno
+import fnmatch
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dropsight.config import Watch
+from dropsight.errors import refusal
+from dropsight.files.beneath import Top, open_folder
+from dropsight.images.opening import ImageFile, open_image
+from dropsight.intake.camera_names import Naming, is_date, naming
+from dropsight.intake.links import Links, Round
+from dropsight.names import as_text
+from dropsight.status.ignored import Tally
+
+# Below a watched folder; a camera's dates take three or four.
+DEEPEST = 64
+# With a name of 255 bytes beside it, that is all that the kernel takes for a path.
+LONGEST_BYTES = 4_095 - 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DropFolder:
+    """`excluded` are folders below the root that are ours, never the cameras'."""
+
+    inbox: Top
+    processed: Top
+    failed: Top
+    settings: Watch
+    excluded: tuple[str, ...]
+    links: Links
+    _ours: tuple[str, ...] = field(repr=False)
+    _naming: Naming = field(repr=False)
+    _name_pattern: re.Pattern[str] = field(repr=False)
+    _ignored: re.Pattern[str] = field(repr=False)
+
+    @classmethod
+    def open(cls, settings: Watch, *, ours: Sequence[Path] = ()) -> "DropFolder":
+        root = os.fspath(settings.path)
+        inbox = Top.at(root)
+        # By either of its names the inbox may have been said to hold them.
+        mine = tuple(inbox.below(path).true for path in (settings.processed, settings.failed, *ours))
+        below = tuple(root + path[len(inbox.true) :] for path in mine if path.startswith(inbox.true + os.sep))
+        places = inbox.below(settings.processed), inbox.below(settings.failed)
+        patterns = _any_of(settings.patterns), _any_of((".*", *settings.ignore))
+        return cls(inbox, *places, settings, below, Links(inbox), mine, naming(settings.camera), *patterns)
+
+    @property
+    def root(self) -> str:
+        return self.inbox.path
+
+    @contextmanager
+    def folder_of(self, path: str) -> Iterator[int]:
+        """Give a descriptor of the folder that an image lies in, reached through no link.
+
+        Raises FileNotFoundError where the folder is gone, or no folder any more, OSError where it is closed.
+        """
+        try:
+            fd = open_folder(self.links.true(os.path.dirname(path)))
+        except NotADirectoryError as error:
+            raise FileNotFoundError(*error.args) from error
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def open_image(self, path: str) -> ImageFile:
+        """Open an image of this folder; raises as `dropsight.images.opening.open_image`."""
+        try:
+            with self.folder_of(path) as fd:
+                return open_image(os.path.basename(path), dir_fd=fd)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise refusal(error, "opened") from error
+
+    def look(self, path: str) -> os.stat_result:
+        """Look at a file of this folder; raises FileNotFoundError where it is gone, OSError otherwise."""
+        with self.folder_of(path) as fd:
+            return os.stat(os.path.basename(path), dir_fd=fd, follow_symlinks=False)
+
+    def leads_back(self, path: str) -> bool:
+        """Whether a link names what lies in this inbox anyway, or did: motion's `lastsnap.jpg`.
+
+        By its text alone: whoever made it could have links followed that lead to links without an end.
+        """
+        try:
+            named = os.path.join(os.path.dirname(path), os.readlink(path))
+        except OSError:  # gone, or another thing by now
+            return False
+        here = (self.root, self.inbox.true, *self.links.places.values())
+        return os.path.normpath(named).startswith(tuple(folder + os.sep for folder in here))
+
+    def wants(self, path: str) -> bool:
+        """Whether this path, by its name and place alone, is an image to take.
+
+        Hidden files are uploads in the making (rsync, sftp clients) or litter (macOS).
+        """
+        folder, name = os.path.split(path)
+        return self.names_image(name) and self.reaches(folder)
+
+    def names_image(self, name: str) -> bool:
+        """Whether a file of this name is an image to take, wherever it lies."""
+        return not name.startswith(".") and bool(self._name_pattern.match(name))
+
+    def reaches(self, folder: str) -> bool:
+        """Whether files directly inside this folder count."""
+        if folder == self.root:
+            return True
+        if not self.settings.recursive or not folder.startswith(self.root + os.sep) or self.is_beyond(folder):
+            return False
+        # Trash, thumbnails and older versions; and where rsync and the like keep what is not whole yet.
+        if any(map(self._ignored.match, self.relative(folder).split(os.sep))):
+            return False
+        return not self.is_ours(folder)
+
+    def is_ours(self, folder: str) -> bool:
+        """Whether this is one of our own folders, or within one."""
+        return any(folder == ours or folder.startswith(ours + os.sep) for ours in self.excluded)
+
+    def is_beyond(self, folder: str) -> bool:
+        """Whether this folder lies deeper than is looked, or its path is longer than can be opened."""
+        deep = folder.count(os.sep, len(self.root)) > DEEPEST
+        return deep or (4 * len(folder) > LONGEST_BYTES and len(os.fsencode(folder)) > LONGEST_BYTES)
+
+    def relative(self, path: str) -> str:
+        return path[len(self.root) + 1 :]
+
+    def camera(self, path: str) -> str:
+        """Name the camera of an image, by `watch[].camera`."""
+        return self._naming(self.relative(path))
+
+    @property
+    def names_by_folder(self) -> bool:
+        """Whether cameras have folders of their own, and go with these."""
+        return self.settings.camera is None or self.settings.camera == 1
+
+    def cameras(self) -> set[str]:
+        """Name the cameras that have a folder here; empty where the root is away or not mounted."""
+        found: set[str] = set()
+        pending = [self.root]
+        while pending:
+            try:
+                with os.scandir(pending.pop()) as entries:
+                    folders = [each.path for each in entries if self._is_folder(each)]
+            except OSError:
+                continue
+            for path in filter(self.reaches, folders):
+                if self.settings.camera is None and is_date(self.relative(path)):
+                    pending.append(path)
+                else:
+                    found.add(as_text(self.camera(os.path.join(path, ""))))
+        return found
+
+    def _is_folder(self, entry: os.DirEntry[str]) -> bool:
+        return entry.is_dir(follow_symlinks=False) or entry.path in self.links.places
+
+    def images(self) -> Iterator[str]:
+        return (entry.path for entry in self.entries())
+
+    def entries(
+        self,
+        start: str | None = None,
+        *,
+        told: Callable[[str, OSError | None], None] = lambda *_: None,
+        tally: Tally | None = None,
+    ) -> Iterator[os.DirEntry[str]]:
+        """Walk the images at or below `start` lazily; links to folders are followed as `follow_links` says.
+
+        Folders that vanish on the way are skipped; one that cannot be read raises OSError at the root only.
+        Of each, `told` hears whether it could be read; what is passed by is counted by `tally`.
+        """
+        with self.inbox.inside():
+            pending = [start or self.root]
+        links = self.links if self.settings.follow_links else None
+        walk = Round(links, self._ours, whole=start is None)
+        while folder := pending.pop() if pending else walk.next_link(tally):
+            if not walk.enters(folder, tally):
+                continue
+            if not self.reaches(folder):
+                self._pass_by(folder, told, tally)
+                continue
+            try:
+                with os.scandir(folder) as entries:
+                    told(folder, None)
+                    yield from self._sort(entries, pending, walk, tally)
+            except OSError as error:
+                if folder == self.root:
+                    raise
+                told(folder, error)
+        for path in walk.end():
+            told(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+
+    def _pass_by(self, folder: str, told: Callable[[str, OSError | None], None], tally: Tally | None) -> None:
+        if self.is_beyond(folder):
+            told(folder, OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)))
+        elif tally and self.settings.recursive and not self.is_ours(folder):
+            tally.folder(folder)
+
+    def _sort(
+        self, entries: Iterable[os.DirEntry[str]], pending: list[str], walk: Round, tally: Tally | None
+    ) -> Iterator[os.DirEntry[str]]:
+        """Yield the images; have folders, and links to some, wait for their turn."""
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(entry.path)
+            elif self.names_image(entry.name):
+                yield entry
+            elif walk.follows and self.reaches(entry.path) and walk.waits(entry):
+                continue
+            elif tally:
+                tally.file(entry)
+
+
+def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(fnmatch.translate, patterns)), re.IGNORECASE)

@@ -1,0 +1,146 @@
+"""Images put into an inbox by ourselves: whole, under a name of its own, and on disk before it is said so."""
+
+import errno
+import hashlib
+import itertools
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Literal, TypeAlias
+
+from dropsight import crashpoints
+from dropsight.files import beneath
+from dropsight.images.header import suffix_of
+from dropsight.intake.folder import DropFolder
+
+LONGEST_NAME_BYTES = 64
+_MARK_BYTES = 8
+# What all file systems take, and no shell or terminal trips over; letters of all scripts are among it.
+_NOT_IN_NAMES = re.compile(r"[^\w .@~-]")
+MOST_FOLDERS = 1_024
+# So much of the disk stays free, or this share of a small one: without room for the journal, nothing would
+# ever be taken from the inbox.
+FREE_BYTES, FREE_SHARE = 64 * 2**20, 0.05
+# One for each folder, in the place of what a crash has left.
+PART = ".arriving.part"
+Reason: TypeAlias = Literal["too_large", "too_many_folders", "no_folder"]
+# The fault of a name, or of what somebody has put in its place, for as long as it stands there.
+_OF_THE_PLACE = {errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG}
+
+
+class UnwelcomeError(Exception):
+    """An image that will never be taken; `reason` counts it, the text says why."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.reason: Reason = reason
+
+
+class Landing:
+    """For one thread."""
+
+    def __init__(self, folder: DropFolder, *, most_folders: int = MOST_FOLDERS) -> None:
+        self._folder, self._most_folders = folder, most_folders
+        self._numbers = itertools.count(1)
+
+    @property
+    def root(self) -> str:
+        return self._folder.root
+
+    def land(self, levels: Sequence[str], data: bytes) -> None:
+        """Have it in this sub-folder, durably; raises UnwelcomeError, or OSError where that may pass."""
+        folder = self._folder_for(levels)
+        try:
+            self._make(folder)
+            with self._folder.inbox.inside(folder) as fd:
+                self._write(fd, data)
+        except OSError as error:
+            if error.errno not in _OF_THE_PLACE:
+                raise
+            text = f"{os.path.join(self.root, folder)} is no folder to write into: {error.strerror}"
+            raise UnwelcomeError("no_folder", text) from error
+
+    def _folder_for(self, levels: Sequence[str]) -> str:
+        """Name one that images are taken from: not hidden, not ours, not passed by."""
+        path = self.root
+        for level in levels:
+            name = folder_name(level)
+            below = os.path.join(path, name)
+            path = below if self._folder.reaches(below) else os.path.join(path, f"_{name}")
+        if not self._folder.reaches(path):
+            raise UnwelcomeError("no_folder", f"{path} is passed by, as watch.ignore or its depth has it")
+        return path[len(self.root) + 1 :]
+
+    def _make(self, folder: str) -> None:
+        """Where it is not there yet; the inbox itself is its owner's to make, or its disk's to bring."""
+        inbox = self._folder.inbox
+        with inbox.inside():
+            pass
+        try:
+            with inbox.inside(folder):
+                return
+        except FileNotFoundError:
+            pass
+        if self._is_full():
+            text = f"{self.root} holds {self._most_folders:,} folders: nothing of further cameras is taken"
+            raise UnwelcomeError("too_many_folders", text)
+        with inbox.inside(folder, make=True):
+            pass
+        while folder:
+            folder = os.path.dirname(folder)
+            with inbox.inside(folder) as fd:
+                beneath.sync(fd)
+
+    def _is_full(self) -> bool:
+        pending, count = [self._folder.inbox.true], 0
+        while pending and count < self._most_folders:
+            with suppress(OSError), os.scandir(pending.pop()) as entries:
+                below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+                count += len(below)
+                pending += below
+        return count >= self._most_folders
+
+    def _write(self, fd: int, data: bytes) -> None:
+        _leave_room(fd, len(data))
+        try:
+            with open(beneath.create(fd, PART), "wb") as file:
+                file.write(data)
+                crashpoints.reach("in_arrival_written")
+                file.flush()
+                os.fsync(file.fileno())
+            crashpoints.reach("in_arrival_synced")
+            self._name(fd, suffix_of(data))
+        except OSError:
+            with suppress(OSError):
+                beneath.remove(fd, PART)
+            raise
+        crashpoints.reach("in_arrival_named")
+        beneath.sync(fd)
+
+    def _name(self, fd: int, suffix: str) -> None:
+        while True:
+            arrived = datetime.now(UTC).strftime("%Y%m%dT%H%M%S-%f")
+            with suppress(FileExistsError):
+                beneath.rename_new(PART, f"{arrived}-{next(self._numbers)}{suffix}", fd=fd, target_fd=fd)
+                return
+
+
+def _leave_room(fd: int, size: int) -> None:
+    found = os.fstatvfs(fd)
+    left = found.f_bavail * found.f_frsize - size
+    if left < min(FREE_BYTES, FREE_SHARE * found.f_blocks * found.f_frsize):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def folder_name(level: str) -> str:
+    """Return a name that is no path, not hidden, and not too long."""
+    name = _NOT_IN_NAMES.sub("_", level).rstrip(" .")
+    if not name or name.startswith((".", " ")):
+        name = f"_{name}"
+    if len(name.encode()) <= LONGEST_NAME_BYTES:
+        return name
+    mark = hashlib.blake2b(level.encode(), digest_size=_MARK_BYTES // 2).hexdigest()
+    short = name.encode()[: LONGEST_NAME_BYTES - _MARK_BYTES - 1].decode(errors="ignore")
+    return f"{short.rstrip(' .')}-{mark}"

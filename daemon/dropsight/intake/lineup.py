@@ -1,0 +1,144 @@
+"""Who is next when images come faster than they can be classified."""
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
+
+Order: TypeAlias = Literal["oldest", "newest", "fair"]
+
+
+class InLine(Protocol):
+    """`since`: monotonic seconds at which the image came to be."""
+
+    since: float
+
+    @property
+    def camera(self) -> str: ...
+
+
+W = TypeVar("W", bound=InLine)
+Item = TypeVar("Item")
+
+
+class Lineup(Protocol[W]):
+    """Not thread-safe: the backlog's lock guards it."""
+
+    def push(self, candidate: W, *, turn: float | None = None) -> None:
+        """Add; with another turn than that of its age, in monotonic seconds, where one is given."""
+
+    def pop(self) -> W: ...
+    def last(self, newcomer: W) -> W | None:
+        """Return who must make room for the newcomer, None where the newcomer itself would be last."""
+
+    def remove(self, candidate: W) -> None: ...
+    def __len__(self) -> int: ...
+
+
+class ByAge(Lineup[W]):
+    def __init__(self, *, newest: bool) -> None:
+        self._sign = -1 if newest else 1
+        self._heap: list[tuple[float, int, W]] = []
+        self._ties = itertools.count()
+
+    def push(self, candidate: W, *, turn: float | None = None) -> None:
+        rank = self._sign * (candidate.since if turn is None else turn)
+        heapq.heappush(self._heap, (rank, next(self._ties), candidate))
+
+    def pop(self) -> W:
+        return heapq.heappop(self._heap)[2]
+
+    def last(self, newcomer: W) -> W | None:
+        if not self._heap:
+            return None
+        rank, _, found = max(self._heap)
+        return found if rank > self._sign * newcomer.since else None
+
+    def remove(self, candidate: W) -> None:
+        self._heap = [entry for entry in self._heap if entry[2] is not candidate]
+        heapq.heapify(self._heap)
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+
+class Fair(Lineup[W]):
+    """Cameras take turns; each hands in its oldest image first."""
+
+    def __init__(self) -> None:
+        self._cameras: dict[str, ByAge[W]] = {}  # in the order of their turns
+
+    def push(self, candidate: W, *, turn: float | None = None) -> None:
+        self._cameras.setdefault(candidate.camera, ByAge(newest=False)).push(candidate, turn=turn)
+
+    def pop(self) -> W:
+        camera, line = next(iter(self._cameras.items()))
+        candidate = line.pop()
+        del self._cameras[camera]
+        if len(line):
+            self._cameras[camera] = line
+        return candidate
+
+    def last(self, newcomer: W) -> W | None:
+        """The newest image of the camera with the most, if that has two more than the newcomer's."""
+        _, line = max(self._cameras.items(), key=lambda entry: len(entry[1]), default=("", None))
+        if line is None or len(line) < len(self._cameras.get(newcomer.camera, ())) + 2:
+            return None
+        return max(line._heap)[2]  # noqa: SLF001 - one file, one data structure
+
+    def remove(self, candidate: W) -> None:
+        line = self._cameras[candidate.camera]
+        line.remove(candidate)
+        if not len(line):
+            del self._cameras[candidate.camera]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._cameras.values()))
+
+
+class Choice(Generic[Item]):
+    """The first in line of however many are added, in bounded memory."""
+
+    def __init__(self, order: Order, *, limit: int, camera_of: Callable[[Item], str]) -> None:
+        self._order, self._limit, self._camera_of = order, limit, camera_of
+        self._chosen: list[tuple[float, Item]] = []
+        self.left_out = False
+
+    def add(self, since: float, item: Item) -> None:
+        self._chosen.append((since, item))
+        if len(self._chosen) >= 2 * self._limit:
+            self._shorten()
+
+    def take(self, most: int) -> list[tuple[float, Item]]:
+        """Return so many at most, the first of all first; they leave the choice."""
+        self._shorten()
+        taken = self._chosen[:most]
+        del self._chosen[:most]
+        return taken
+
+    def _shorten(self) -> None:
+        before = len(self._chosen)
+        self._chosen = list(first(self._chosen, self._order, limit=self._limit, camera_of=self._camera_of))
+        self.left_out |= len(self._chosen) < before
+
+
+def first(
+    items: Iterable[tuple[float, Item]], order: Order, *, limit: int, camera_of: Callable[[Item], str]
+) -> Iterator[tuple[float, Item]]:
+    """Return about the first `limit` of (since, item) by the order, in that order, in bounded memory."""
+    if order != "fair":
+        pick = heapq.nlargest if order == "newest" else heapq.nsmallest
+        yield from pick(limit, items, key=lambda entry: entry[0])
+        return
+    cameras: dict[str, list[tuple[float, int, Item]]] = {}
+    ties = itertools.count()
+    for since, item in items:
+        heap = cameras.setdefault(camera_of(item), [])
+        entry = (-since, next(ties), item)  # the newest on top: first to leave
+        if len(heap) < max(limit // len(cameras), 1):
+            heapq.heappush(heap, entry)
+        else:
+            heapq.heappushpop(heap, entry)
+    lines = [sorted(heap, reverse=True) for heap in cameras.values()]
+    for row in itertools.zip_longest(*lines):
+        yield from ((-entry[0], entry[2]) for entry in row if entry is not None)

@@ -1,0 +1,92 @@
+"""Whether a file is complete: nobody writes to it any more."""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+from dropsight.errors import ImageError
+from dropsight.intake.candidate import Candidate
+
+Age: TypeAlias = Callable[[float], float]
+Writer = Literal["none", "present", "unknown"]
+
+
+def writer(fd: int) -> Writer:
+    """Ask the kernel by a read lease, given back at once, whether anyone has the file open for writing.
+
+    Needs a local file system, and the file's owner or CAP_LEASE; elsewhere the answer is unknown.
+    The caller ignores SIGIO: a writer that opens the file in the lease's few microseconds sends it.
+    """
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except BlockingIOError:
+        return "present"
+    except OSError:
+        return "unknown"
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return "none"
+
+
+def still_seconds(candidate: Candidate, stat: os.stat_result, age_of: Age) -> float:
+    """For how long the file has not changed, as far as anyone can tell.
+
+    The file's own time counts only when it lies in the past: network shares and Pis without
+    a clock disagree about now. `age_of` tells the seconds since a file's time.
+    """
+    now = time.monotonic()
+    signature = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    if candidate.signature != signature:
+        candidate.grew = candidate.grew or candidate.signature is not None
+        candidate.signature, candidate.still_since = signature, now
+    return max(now - candidate.still_since, age_of(stat.st_mtime))
+
+
+def seconds_to_wait(candidate: Candidate, fd: int, stat: os.stat_result, age_of: Age) -> float:
+    """Return 0 when the file is complete, else after how long to look again.
+
+    Waiting is bounded below so that a writer of hours costs a look every half settle time only:
+    its close is an event of its own.
+    """
+    settle = candidate.folder.settings.settle_seconds
+    still = still_seconds(candidate, stat, age_of)
+    found = writer(fd)
+    candidate.held_by_writer = found == "present"
+    candidate.grew = candidate.grew or candidate.held_by_writer
+    if found == "none" or (found == "unknown" and (candidate.closed or still >= settle)):
+        return 0.0
+    if found == "present":
+        return max(settle / 2, 0.05)
+    return max(settle - still, 0.01)
+
+
+def seconds_young(candidate: Candidate, stat: os.stat_result, age_of: Age) -> float:
+    """Return for how long a file that does not decode is still given the benefit of the doubt."""
+    return max(candidate.folder.settings.settle_seconds - still_seconds(candidate, stat, age_of), 0.0)
+
+
+def seconds_to_next_part(candidate: Candidate) -> float:
+    """Return 0 but for an upload that has broken off and has not changed since; then when to look again."""
+    if candidate.broken_off != candidate.signature:
+        return 0.0
+    left = candidate.patient_until - time.monotonic()
+    return max(min(left, candidate.folder.settings.poll_seconds), 0.0)
+
+
+def wait_for_next_part(
+    candidate: Candidate, stat: os.stat_result, age_of: Age, error: ImageError, *, once: bool
+) -> float:
+    """As `seconds_to_next_part`, of a file that has just been found not to be whole.
+
+    Nothing is waited for that was renamed into its place, nor, where this is to be over `once` all is done,
+    for what was not seen to grow.
+    """
+    is_upload = candidate.grew or (error.code == "truncated" and not (candidate.renamed or once))
+    if not is_upload or error.code not in {"truncated", "empty"}:
+        return 0.0
+    seen_still = time.monotonic() - candidate.still_since
+    still = seen_still if candidate.grew else still_seconds(candidate, stat, age_of)
+    candidate.broken_off = candidate.signature
+    candidate.patient_until = time.monotonic() + candidate.folder.settings.patience_seconds - still
+    return seconds_to_next_part(candidate)

@@ -1,0 +1,274 @@
+"""The folders are the truth: walks that find what no event told of."""
+
+import errno
+import logging
+import math
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import msgspec
+
+from dropsight import crashpoints
+from dropsight.errors import ConfigError, MachineError, StoreError, reason
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.clock import Clock
+from dropsight.intake.closed_folders import Beyond, Refusals
+from dropsight.intake.finding import Finding
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.lineup import Choice
+from dropsight.intake.source import SourceStatus
+from dropsight.intake.watcher import Watcher
+from dropsight.names import as_text
+from dropsight.status.census import Census, Lying, lying
+from dropsight.status.heartbeats import Heartbeats
+from dropsight.status.ignored import Ignored, Tally, together
+from dropsight.status.supervision import Supervision
+from dropsight.status.troubles import Troubles
+
+log = logging.getLogger(__name__)
+
+RECONCILE_SECONDS = 60.0
+CHUNK = 8_192
+# Folders that wait to be walked one by one; where more come, all is walked.
+MOST_ARRIVED = 1_024
+# What gave way in the backlog is looked for again soon, and for a tenth of the time at the most.
+GAVE_WAY_SECONDS, PAUSES = 5.0, 10
+# A walk that takes longer begins with what it has found: of a million images that is seconds.
+LOOK_SECONDS = 0.25
+NAME, CROWD, WATCH, INBOX = "scan", "crowd", "watch", "inbox"
+SHOWN = 3
+
+
+class Scanner:
+    """Walks the watched folders: at the start, when something may have been missed, every minute.
+
+    The source of what is dropped. It alone waits for room in the backlog. `skip` tells what is on record
+    already, for folders whose files are kept; `claim` raises StoreError or ConfigError where the folder is
+    somebody else's to watch.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[DropFolder],
+        backlog: Backlog,
+        *,
+        skip: Callable[[DropFolder, str], bool],
+        refusals: Refusals,
+        troubles: Troubles,
+        clock: Clock,
+        finding: Finding,
+        claim: Callable[[DropFolder], None] = lambda _: None,
+    ) -> None:
+        self.look_seconds = LOOK_SECONDS
+        self._censuses = {folder: Census(partial(backlog.finished_in, folder)) for folder in folders}
+        self._backlog, self._skip, self._refusals, self._clock = backlog, skip, refusals, clock
+        self._beyond, self._finding, self._claim = Beyond(troubles), finding, claim
+        self._troubles, self._walk_seconds = troubles, dict.fromkeys(folders, 0.0)
+        self.heartbeats = Heartbeats()
+        self._watchers = {folder: Watcher(folder, backlog, self, self.heartbeats) for folder in folders}
+        self._next_walk = dict.fromkeys(folders, 0.0)
+        self._next_try = dict.fromkeys(folders, math.inf)
+        self._away: dict[DropFolder, str] = {}
+        self._ignored: dict[DropFolder, Ignored] = {}
+        self._arrived: deque[tuple[DropFolder, str]] = deque()
+        self._due = threading.Event()
+        backlog.gave_way = self._due.set
+        self._everything = threading.Event()
+        self._stopped = False
+
+    def rescan(self) -> None:
+        """Walk everything soon. From any thread."""
+        self._everything.set()
+        self._due.set()
+
+    def look_into(self, folder: DropFolder, path: str) -> None:
+        """Walk this folder soon: it came with things in it. From any thread."""
+        if len(self._arrived) < MOST_ARRIVED:
+            self._arrived.append((folder, path))
+            self._due.set()
+        else:  # one walk finds all of them
+            self.rescan()
+
+    @property
+    def name(self) -> str:
+        return NAME
+
+    def start(self, supervision: Supervision) -> threading.Thread:
+        return supervision.start(self.name, self.run, daemon=False)
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._due.set()
+
+    def status(self) -> SourceStatus | None:
+        return None
+
+    def run(self) -> None:
+        """Walk whenever there is reason to, until stopped."""
+        while not self._stopped:
+            self.heartbeats.beat(NAME)
+            crashpoints.reach("in_scanning")
+            while self._arrived and not self._stopped:
+                folder, path = self._arrived.popleft()
+                self.walk(folder, path)
+            if self._everything.is_set():
+                self._everything.clear()
+                self._next_walk = dict.fromkeys(self._watchers, 0.0)
+            for folder, watcher in self._watchers.items():
+                self._look(folder, watcher)
+            self._tell_of_unheard()
+            self._look_sooner()
+            self.heartbeats.rest(NAME)
+            due = min((*self._next_walk.values(), *self._next_try.values()))
+            self._due.wait(max(due - time.monotonic(), 0.0))
+            self._due.clear()
+        for watcher in self._watchers.values():
+            watcher.stop()
+
+    def _look(self, folder: DropFolder, watcher: Watcher) -> None:
+        """Walk all of it, or into what nothing is heard of, where it is time to."""
+        began = time.monotonic()
+        if began >= self._next_walk[folder]:
+            watcher.renew()
+            self._refusals.look_again()
+            self._refusals.found(f"scan of {folder.root}", self.walk(folder))
+            pause = folder.settings.poll_seconds if watcher.polling else RECONCILE_SECONDS
+            self._next_walk[folder] = time.monotonic() + pause
+            self._walk_seconds[folder] = time.monotonic() - began
+        elif began >= self._next_try[folder]:
+            # What is closed by now was not just on its way to those that it is for.
+            closed = [path for top in watcher.unheard() for path in self.walk(folder, top)]
+            self._refusals.found(f"scan of {folder.root}", closed)
+        elif self._next_try[folder] < math.inf:
+            return
+        pause = max(folder.settings.poll_seconds, PAUSES * (time.monotonic() - began))
+        tries = watcher.unheard() and not watcher.polling
+        self._next_try[folder] = time.monotonic() + pause if tries else math.inf
+
+    def _tell_of_unheard(self) -> None:
+        faults = [fault for watcher in self._watchers.values() if (fault := watcher.fault())]
+        for part, texts in ((WATCH, faults), (INBOX, list(self._away.values()))):
+            if texts:
+                self._troubles.raised(part, MachineError("; ".join(texts)))
+            else:
+                self._troubles.cleared(part)
+
+    def _look_sooner(self) -> None:
+        """Where files gave way in the backlog, which is told of."""
+        for folder in self._backlog.take_let_go():
+            pause = max(GAVE_WAY_SECONDS, PAUSES * self._walk_seconds[folder])
+            self._next_walk[folder] = min(self._next_walk[folder], time.monotonic() + pause)
+        if told := self._backlog.crowded():
+            more = f" (and {len(told) - SHOWN} more cameras)" if told[SHOWN:] else ""
+            text = f"{'; '.join(told[:SHOWN])}{more}: further ones of the same camera have to wait"
+            self._troubles.raised(CROWD, StoreError(text))
+        else:
+            self._troubles.cleared(CROWD)
+
+    def walk(self, folder: DropFolder, start: str | None = None) -> list[str]:
+        """Offer the images at or below `start` to the backlog, the first in line first, waiting for room.
+
+        Memory is bounded however many there are: what is not among the first is for another walk, soon.
+        Return the folders that are closed to us.
+        """
+        choice = Choice(self._backlog.order, limit=CHUNK, camera_of=folder.camera)
+        closed: list[str] = []
+        try:
+            self._claim(folder)  # another disk may be there by now
+            self._choose(choice, folder, start, closed)
+        except (StoreError, ConfigError) as error:
+            self._watchers[folder].missed(folder.root, OSError(errno.EBUSY, str(error)))
+            self._away[folder] = str(error)
+        except OSError as error:
+            self._watchers[folder].missed(folder.root, error)
+            self._away[folder] = (
+                f"{as_text(folder.root)} cannot be looked at, and is waited for: {reason(error)}"
+            )
+        except Exception:  # what one folder or file does to a walk must not end the others'
+            log.exception(
+                "%s: an internal error ended this walk; the next is in a minute", as_text(folder.root)
+            )
+        else:
+            self._away.pop(folder, None)
+            self._offer(folder, choice.take(CHUNK))
+            if choice.left_out:
+                self.rescan()
+        return closed
+
+    def lying(self) -> Lying:
+        """How much lies in the folders. From any thread."""
+        found = lying(self._censuses.values(), waiting=self._backlog.counters().waiting)
+        return msgspec.structs.replace(found, ignored=together(list(self._ignored.values())))
+
+    def _choose(self, choice: Choice[str], folder: DropFolder, start: str | None, closed: list[str]) -> None:
+        """Look at all that is there; a long walk begins with the first in line of what it has found."""
+        census = self._censuses[folder] if start is None else Census(lambda: 0)
+        census.begin()
+        due = time.monotonic() + self.look_seconds
+        for since, path in self._aged(folder, start, closed):
+            if self._stopped:
+                return
+            choice.add(since, path)
+            census.count()
+            if time.monotonic() >= due:
+                self._offer(folder, choice.take(self._backlog.room()))
+                due = time.monotonic() + self.look_seconds
+        census.end()
+
+    def _offer(self, folder: DropFolder, found: Sequence[tuple[float, str]]) -> None:
+        for since, path in found:
+            if self._stopped:
+                return
+            self.heartbeats.rest(NAME)  # it waits for room
+            self._backlog.offer(folder, path, since=since)
+            self.heartbeats.beat(NAME)
+
+    def _aged(self, folder: DropFolder, start: str | None, closed: list[str]) -> Iterator[tuple[float, str]]:
+        self._clock.look()
+        watcher = self._watchers[folder]
+        beyond, example = 0, ""
+
+        def told(path: str, error: OSError | None) -> None:
+            nonlocal beyond, example
+            if error is None:
+                watcher.hear(path)
+            elif error.errno == errno.ENAMETOOLONG:
+                beyond, example = beyond + 1, path
+            else:
+                watcher.missed(path, error)
+                if isinstance(error, PermissionError):
+                    closed.append(path)
+
+        tally = Tally()
+        for entry in folder.entries(start, told=told, tally=tally):
+            self.heartbeats.beat(NAME)
+            crashpoints.reach("in_walk")
+            if (since := self._seen(folder, entry)) is not None:
+                yield since, entry.path
+        if start is None:
+            self._beyond.found(folder, beyond, example)
+            self._ignored[folder] = tally.ignored()
+
+    def _seen(self, folder: DropFolder, entry: os.DirEntry[str]) -> float | None:
+        """Return since when it has been here, in monotonic seconds; None where it is to be passed by."""
+        if not self._finding.begin(entry.path):
+            return None
+        try:
+            crashpoints.reach_path("in_find", entry.path)
+            if (entry.is_symlink() and folder.leads_back(entry.path)) or self._skip(folder, entry.path):
+                return None
+            # When it came here, as against what a copy keeps of its original's times.
+            return self._clock.since(entry.stat(follow_symlinks=False).st_ctime)
+        except OSError:
+            return None
+        finally:
+            self._finding.end()
+
+    def walk_all(self) -> None:
+        for folder in self._watchers:
+            self._refusals.found(f"scan of {folder.root}", self.walk(folder))
+        self._tell_of_unheard()

@@ -1,0 +1,112 @@
+"""Who may be in hand together, and who only alone."""
+
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from dropsight.intake.in_hand import ALONE, InHand
+from dropsight.intake.lineup import InLine, Lineup
+
+
+class Pathed(Protocol):
+    @property
+    def path(self) -> str: ...
+
+
+P = TypeVar("P", bound=Pathed)
+W = TypeVar("W", bound=InLine)
+# So many make way for others; whoever meets one more waits with it.
+MOST_LARGE = 128
+
+
+class Turns(Generic[P]):
+    """Not thread-safe: the backlog's lock guards it.
+
+    Suspects are alone in hand, `one_by_one` all are: should the process die again, it is known on whom.
+    """
+
+    def __init__(
+        self, in_hand: InHand | None = None, *, one_by_one: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._in_hand, self._one_by_one = in_hand, one_by_one
+        self._held: set[P] = set()
+        self._lonely: set[str] = set()
+        self._sole: P | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody may be taken: one is alone in hand, or waits to be."""
+        return self._sole is not None
+
+    def is_for_one(self, path: str) -> bool:
+        """Whether this image is to be alone in hand."""
+        if self._one_by_one() or path in self._lonely:
+            return True
+        return self._in_hand is not None and self._in_hand.suspect(path) is not None
+
+    def alone_next(self, path: str, *, alone: bool) -> None:
+        """Have this image be alone in hand the next time, or no longer."""
+        (self._lonely.add if alone else self._lonely.discard)(path)
+
+    def enter(self, candidate: P) -> bool:
+        """Take in hand; tell whether it has to be alone, and so to wait until it is."""
+        self._held.add(candidate)
+        if not self.is_for_one(candidate.path):
+            return False
+        self._sole = candidate
+        if self._in_hand:
+            self._in_hand.note(ALONE, candidate.path, "alone")
+        return True
+
+    @property
+    def is_alone(self) -> bool:
+        return len(self._held) == 1
+
+    def leave(self, candidate: P) -> bool:
+        """It is in hand no longer; tell whether somebody may wait for this."""
+        self._held.discard(candidate)
+        if candidate is not self._sole:
+            return self.closed
+        self._sole = None
+        if self._in_hand:
+            self._in_hand.clear(ALONE)
+        return True
+
+
+class OneLarge(Generic[W]):
+    """Large images are decoded one at a time. Not thread-safe: the backlog's lock guards it.
+
+    Others of them wait in a line of their own, so that no worker waits for its turn with one in hand.
+    """
+
+    def __init__(self, line: Lineup[W]) -> None:
+        self._line = line
+        self._holder: W | None = None
+
+    def takes_turn(self, candidate: W) -> bool:
+        """Whether this one may be decoded now; else it waits in line from here on."""
+        if self._holder is None:
+            self._holder = candidate
+        if self._holder is candidate or len(self._line) >= MOST_LARGE:
+            return True
+        self._line.push(candidate)
+        return False
+
+    def next(self) -> W | None:
+        """Take whose turn it is."""
+        if not self.has_next:
+            return None
+        self._holder = self._line.pop()
+        return self._holder
+
+    @property
+    def has_next(self) -> bool:
+        return self._holder is None and len(self._line) > 0
+
+    def leave(self, candidate: W) -> bool:
+        """It is decoded, or will not be; tell whether another has its turn now."""
+        if self._holder is candidate:
+            self._holder = None
+        return self.has_next
+
+    def __len__(self) -> int:
+        return len(self._line)

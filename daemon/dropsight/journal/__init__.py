@@ -1,0 +1,1 @@
+"""Durable, logged, filed, in that order, on one thread."""

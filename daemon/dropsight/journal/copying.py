@@ -1,0 +1,133 @@
+"""Filing where a rename will not do: to another file system, or of a file that has a second name."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import FileIO
+from stat import S_ISREG
+
+from dropsight import crashpoints
+from dropsight.errors import StoreError
+from dropsight.files.beneath import create, look, remove, rename_new, sync
+from dropsight.files.original import Original, identity
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+PIECE_BYTES = 2**20
+
+
+class CopyLaterError(StoreError):
+    """A rename will not do, and this thread has other things to do than to copy."""
+
+
+class TooLargeToCopyError(StoreError):
+    """It stays where it is for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """Whether to copy on this thread, and how much; `gets_on` is called for each piece."""
+
+    here: bool = True
+    max_bytes: int = sys.maxsize
+    gets_on: Callable[[], None] = lambda: None
+
+
+def needs_copy(original: Original, fd: int) -> bool:
+    """Whether no rename brings it into this folder; that of another mount of a file system tells itself."""
+    stat = original.stat
+    return S_ISREG(stat.st_mode) and (stat.st_nlink > 1 or os.fstat(fd).st_dev != stat.st_dev)
+
+
+def copy_across(original: Original, fd: int, target: str, *, part: str, copying: Copying) -> bool:
+    """Copy into another folder; the original goes only when its copy is on disk under its own name.
+
+    False where the original is another picture by now, which gets a record of its own.
+    """
+    size = original.stat.st_size
+    if size > copying.max_bytes:
+        raise TooLargeToCopyError(f"no rename brings it away, and of {size} bytes no copy is made")
+    if not copying.here:
+        raise CopyLaterError
+    try:
+        if not _copy(original, fd, part, copying.gets_on):
+            return False
+        crashpoints.reach("before_copied")
+        rename_new(part, target, fd=fd, target_fd=fd)
+    except OSError:
+        remove(fd, part)
+        raise
+    sync(fd)
+    crashpoints.reach("in_copying")
+    if original.delete():
+        return True
+    remove(fd, target)
+    return False
+
+
+def _copy(original: Original, fd: int, part: str, gets_on: Callable[[], None]) -> bool:
+    with _open(original.fd, original.name) as source:
+        stat = os.fstat(source.fileno())
+        if identity(stat) != identity(original.stat):
+            return False
+        with open(create(fd, part), "wb", buffering=0) as copy:
+            _copy_data(source.fileno(), copy.fileno(), stat.st_size, gets_on)
+            # It is ours from now on: what ran as its owner must not run as us.
+            os.fchmod(copy.fileno(), stat.st_mode & 0o666)
+            os.utime(copy.fileno(), ns=(stat.st_atime_ns, stat.st_mtime_ns))
+            os.fsync(copy.fileno())
+    return True
+
+
+def _copy_data(source: int, copy: int, size: int, gets_on: Callable[[], None]) -> None:
+    """What was there when it was recorded: holes stay holes, and what is added meanwhile is left out."""
+    offset = 0
+    for start, end in _data(source, size):
+        offset = start
+        while offset < end and (piece := os.pread(source, min(PIECE_BYTES, end - offset), offset)):
+            gets_on()
+            offset += os.pwrite(copy, piece, offset)
+    os.ftruncate(copy, size)
+
+
+def _data(fd: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where there is something in a file; a file system that does not know calls all of it something."""
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(fd, end, os.SEEK_DATA)
+            end = min(os.lseek(fd, start, os.SEEK_HOLE), size)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a hole up to the end
+                return
+            start, end = end, size
+        yield start, end
+
+
+def is_copy(original: Original, fd: int, target: str) -> bool:
+    """Whether a crash came between the copying and the deletion of the original."""
+    there, mine = look(fd, target), original.stat
+    if there is None or (there.st_size, there.st_mtime_ns) != (mine.st_size, mine.st_mtime_ns):
+        return False
+    if not (S_ISREG(there.st_mode) and S_ISREG(mine.st_mode)) or os.path.samestat(there, mine):
+        return False
+    if there.st_dev == mine.st_dev and mine.st_nlink <= 1:
+        return False  # it is renamed
+    # Cameras with coarse clocks write different pictures of the same size at the same time.
+    try:
+        with _open(fd, target) as one, _open(original.fd, original.name) as other:
+            return _are_equal(one, other)
+    except OSError:
+        return False
+
+
+def _are_equal(one: FileIO, other: FileIO) -> bool:
+    while piece := one.read(PIECE_BYTES):
+        if other.read(PIECE_BYTES) != piece:
+            return False
+    return not other.read(1)
+
+
+def _open(fd: int, name: str) -> FileIO:
+    return open(os.open(name, _READ, dir_fd=fd), "rb", buffering=0)

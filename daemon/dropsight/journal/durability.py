@@ -1,0 +1,94 @@
+"""Images are on disk before their record is, and their new places before the record counts as filed."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Sequence
+
+from dropsight.errors import StoreError, reason
+from dropsight.files.disk import sync_file, sync_file_system
+from dropsight.status.troubles import Troubles
+
+SYNC_SECONDS = 1.0
+SYNCING = "syncing"
+FEW_IMAGES = 2
+
+
+class Durability:
+    """Used by the recorder's thread alone.
+
+    For a group of records a file system is synced as a whole: file by file, each image costs a disk two
+    flushes. One or two images are synced by themselves, and wait for nobody else's writing. What was moved
+    is on disk with the images of the next group, or within a second. Where `images` is
+    false nothing of this is done, and a loss of power may empty or bring back what was recorded before it.
+    """
+
+    def __init__(self, troubles: Troubles, *, images: bool) -> None:
+        self._troubles, self._images = troubles, images
+        self._moved: list[int] = []
+        self._places: set[str] = set()
+        self._next_sync = 0.0
+        self.filed: list[int] = []
+        """The seqs of images that are where they belong for good; the journal has yet to hear of them."""
+
+    @property
+    def at_rest(self) -> bool:
+        return not (self._moved or self.filed)
+
+    def moved(self, seq: int, *places: str) -> None:
+        """The image of this record was filed away; `places` are the folders that it came from and went to."""
+        if self._images:
+            if not self._moved:
+                self._next_sync = time.monotonic() + SYNC_SECONDS
+            self._moved.append(seq)
+            self._places.update(places)
+        else:
+            self.filed.append(seq)
+
+    def sync_if_due(self) -> None:
+        if self._moved and time.monotonic() >= self._next_sync:
+            self.sync()
+
+    def sync(self, images: Iterable[str] = ()) -> None:
+        """Have these images on disk, and all that was moved.
+
+        Where a disk cannot, that is told: records go on being made, but none of them counts as filed.
+        """
+        paths = list(images)
+        if not self._images or (paths and _synced_each(paths)):
+            return
+        self._next_sync = time.monotonic() + SYNC_SECONDS
+        try:
+            for place in _one_a_file_system(self._places.union(map(os.path.dirname, paths))):
+                with contextlib.suppress(FileNotFoundError):
+                    sync_file_system(place)
+        except OSError as error:
+            text = f"what was written to {error.filename} may be lost with the power: {reason(error)}"
+            self._troubles.raised(SYNCING, StoreError(text))
+            return
+        self._troubles.cleared(SYNCING)
+        self.filed += self._moved
+        self._moved, self._places = [], set()
+
+    def settled(self) -> None:
+        self.filed = []
+
+
+def _synced_each(paths: Sequence[str]) -> bool:
+    """Whether they were few enough, and files that can be opened."""
+    if len(paths) > FEW_IMAGES:
+        return False
+    try:
+        for path in paths:
+            sync_file(path)
+    except OSError:
+        return False
+    return True
+
+
+def _one_a_file_system(folders: Iterable[str]) -> Iterable[str]:
+    found: dict[int, str] = {}
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found.setdefault(os.stat(folder).st_dev, folder)
+    return found.values()

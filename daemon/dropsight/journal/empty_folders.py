@@ -1,0 +1,112 @@
+"""Date folders that nothing lies in any more, which cameras make by the minute: they go."""
+
+import os
+from contextlib import suppress
+
+from dropsight.files.beneath import Top
+from dropsight.intake.camera_names import is_later
+from dropsight.intake.candidate import Candidate
+from dropsight.intake.clock import Clock
+from dropsight.intake.folder import DropFolder
+
+# Whoever has made a folder to put something into it has done so by then.
+EMPTY_SECONDS = 86_400
+MOST_CAMERAS = 1_024
+
+
+class Passed:
+    """Date folders that a camera is done with: its next image has come into a later one beside them.
+
+    Used by the recorder's thread. What is not empty just then, what is of a camera that was seen to go back,
+    and all else, is for `remove_empty`.
+    """
+
+    def __init__(self) -> None:
+        self._latest: dict[tuple[DropFolder, str], tuple[float, str]] = {}
+        """Of each camera, when its latest image came, and into which folder."""
+        self._went_back: set[tuple[DropFolder, str]] = set()
+
+    def filed(self, candidate: Candidate) -> str | None:
+        """Take note of an image that has left its folder; return what lay above the folders that are gone."""
+        now = (candidate.since, os.path.dirname(candidate.path))
+        before = self._latest.get(candidate.line, now)
+        if len(self._latest) >= MOST_CAMERAS:
+            self._latest.clear()
+            self._went_back.clear()
+        earlier, later = sorted((before, now))
+        self._latest[candidate.line] = later
+        if _is_later(candidate.folder, earlier[1], later[1]):
+            self._went_back.add(candidate.line)
+        if candidate.line in self._went_back or candidate.folder.settings.after == "keep":
+            return None
+        return _remove_passed(candidate.folder, earlier[1], later[1])
+
+
+def _is_later(folder: DropFolder, path: str, other: str) -> bool:
+    above = os.path.commonpath((path, other))
+    mine, others = (os.path.relpath(each, above).split(os.sep)[0] for each in (path, other))
+    return is_later(mine, others, above=folder.relative(above))
+
+
+def _remove_passed(folder: DropFolder, earlier: str, later: str) -> str | None:
+    if not _is_later(folder, later, earlier):
+        return None
+    above = os.path.commonpath((earlier, later))
+    while earlier != above:
+        parent, name = os.path.split(earlier)
+        if not _remove(Top(parent, folder.links.true(parent)), name):
+            break
+        earlier = parent
+    return earlier
+
+
+def remove_empty(folder: DropFolder, clock: Clock) -> int:
+    """Remove what has been empty for a day in inbox, processed and failed, below the cameras' folders.
+
+    Say how many went.
+
+    An inbox whose images stay where they are is an archive: there, folders stay, too.
+    """
+    if folder.settings.after == "keep":
+        return 0
+    links = set(folder.links.tops())
+    places = {folder.inbox, folder.processed, folder.failed, *links}
+    return sum(_remove_in(place, clock, reaches=folder, is_camera=place in links) for place in places)
+
+
+def _remove_in(place: Top, clock: Clock, *, reaches: DropFolder, is_camera: bool) -> int:
+    found: list[tuple[str, float]] = []
+    pending = [""]
+    while pending:
+        inner = pending.pop()
+        for name, changed in _folders_in(place, inner):
+            below = os.path.join(inner, name)
+            path = os.path.join(place.path, below)
+            if place in (reaches.processed, reaches.failed) or reaches.reaches(path):
+                pending.append(below)
+                if inner or is_camera:
+                    found.append((below, changed))
+    # The deepest first, and each by its age before what was in it went.
+    old = (name for name, changed in reversed(found) if clock.age_seconds(changed) > EMPTY_SECONDS)
+    return sum(_remove(place, name) for name in old)
+
+
+def _folders_in(place: Top, inner: str) -> list[tuple[str, float]]:
+    """Names, and when each last changed; by ctime, as copies keep their originals' other times."""
+    with suppress(OSError), os.scandir(os.path.join(place.true, inner)) as entries:
+        return [
+            (entry.name, entry.stat(follow_symlinks=False).st_ctime)
+            for entry in entries
+            if entry.is_dir(follow_symlinks=False)
+        ]
+    return []
+
+
+def _remove(place: Top, name: str) -> bool:
+    with (
+        suppress(OSError),
+        place.inside(os.path.dirname(name)) as fd,
+    ):  # it has something in it, or is a disk's
+        os.rmdir(os.path.basename(name), dir_fd=fd)
+        return True
+    return False

@@ -1,0 +1,25 @@
+"""The journal as a follower sees it."""
+
+from dropsight.journal.marks import Mark
+from dropsight.journal.outbox import Delivery
+from dropsight.journal.recorder import Recorder
+from dropsight.journal.store import JournalReader
+
+
+class JournalOutbox:
+    """Shows no record before it has its final line; acknowledgements go to the journal's one writer."""
+
+    def __init__(self, reader: JournalReader, recorder: Recorder, mark: Mark) -> None:
+        self._reader, self._recorder, self._mark = reader, recorder, mark
+
+    def pending(self, after: int, limit: int) -> list[Delivery]:
+        visible = self._recorder.visible
+        if after >= visible:
+            return []
+        return [delivery for delivery in self._reader.pending(after, limit) if delivery.seq <= visible]
+
+    def acknowledge(self, seq: int) -> None:
+        self._recorder.acknowledge(self._mark, seq)
+
+    def acknowledged(self) -> int:
+        return self._mark.seq

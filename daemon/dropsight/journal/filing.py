@@ -1,0 +1,211 @@
+"""Where a finished image goes: moved, deleted or left, and only if it is still the file that was read."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator
+from stat import S_ISREG
+
+import msgspec
+
+from dropsight import crashpoints
+from dropsight.errors import StoreError, is_passing
+from dropsight.files.beneath import Top, look, open_folder, remove, write
+from dropsight.files.original import (
+    NAME_BYTES,
+    PART_SUFFIX,
+    REASON_SUFFIX,
+    Identity,
+    Original,
+    other_name,
+    settle_private,
+)
+from dropsight.intake.closed_folders import FolderError, closed_to_us
+from dropsight.intake.folder import DropFolder
+from dropsight.journal.copying import Copying, CopyLaterError, copy_across, is_copy, needs_copy
+from dropsight.records import Failure, Record, Result
+
+PATH_BYTES = 4095
+REASON_BYTES = 2**20
+# The place stands, but what the path asks of it cannot be: a link or a file where a folder is needed, too
+# long a path, a name that somebody takes in the last instant.
+_NO_SUCH_PLACE = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG}
+_NO_RIGHT = {errno.EACCES, errno.EPERM}
+
+
+class PlaceError(StoreError):
+    """No finished image at all can go there for now; a plain StoreError speaks of one image only."""
+
+
+class Filing(msgspec.Struct, frozen=True):
+    """What to file away, once its record is durable. `line` is the record as logged."""
+
+    folder: DropFolder
+    path: str
+    identity: Identity
+    record: Record
+    line: bytes
+    copying: Copying = Copying()
+
+
+def file_away(filing: Filing) -> None:
+    """Move or delete the image as its folder's settings say; do nothing if it is gone or another by now.
+
+    What is no regular file, a link above all, is deleted, and only its reason filed. Raises PlaceError,
+    FolderError or StoreError where there is no room or no right to: the image stays, try again later;
+    CopyLaterError and TooLargeToCopyError as `copying` says.
+    """
+    folder, settings = filing.folder, filing.folder.settings
+    if settings.after == "keep":
+        return
+    failed = not isinstance(filing.record, Result)
+    try:
+        with folder.folder_of(filing.path) as fd:
+            original = Original.find(
+                fd,
+                filing.path,
+                filing.identity,
+                filing.record.id,
+                root=folder.links.true(os.path.dirname(filing.path)),
+            )
+            if original is None:
+                return
+            if failed or settings.after == "move":
+                _move(original, filing, folder.failed if failed else folder.processed)
+            else:
+                original.delete()
+    except OSError as error:
+        if _is_gone(filing):
+            return  # somebody was faster; the record stands
+        place = folder.failed if failed else folder.processed
+        if error.errno in _NO_RIGHT and (closed := closed_to_us(filing.path, root=folder.root)):
+            raise FolderError(closed) from error
+        if is_passing(error):
+            raise PlaceError(f"{place.path} takes no finished images: {error.strerror}") from error
+        raise StoreError(f"{place.path} does not take {filing.path}: {error.strerror}") from error
+
+
+def clear_up(
+    folder: DropFolder, path: str, record: Record, *, is_of: Callable[[os.stat_result], bool]
+) -> None:
+    """Take away what a filing cut short may have left; for an image that is gone, or another by now.
+
+    `is_of` tells whether the record was made from a file.
+    """
+    top = folder.processed if isinstance(record, Result) else folder.failed
+    below, name = os.path.split(folder.relative(path))
+    with contextlib.suppress(OSError), folder.folder_of(path) as fd:
+        settle_private(fd, name, record.id, is_of)
+    other = other_name(name, record.id)
+    for place, targets in ((below, (name, other)), ("", (other,))):
+        with contextlib.suppress(OSError), top.inside(place) as fd:
+            remove(fd, _part(record))
+            # Of what is no file a reason is all there is.
+            if isinstance(record, Failure) and record.error.code != "not_a_file":
+                for target in targets:
+                    _remove_lone_reason(fd, target, record)
+
+
+def _remove_lone_reason(fd: int, target: str, record: Record) -> None:
+    if look(fd, target):
+        return
+    with contextlib.suppress(OSError, ValueError, RecursionError):  # whoever wrote what lies there
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with open(os.open(target + REASON_SUFFIX, flags, dir_fd=fd), "rb") as file:
+            ours = msgspec.json.decode(file.read(REASON_BYTES), type=_Identified).id == record.id
+        if ours:
+            remove(fd, target + REASON_SUFFIX)
+
+
+class _Identified(msgspec.Struct):
+    id: str
+
+
+def _part(record: Record) -> str:
+    return record.id + PART_SUFFIX
+
+
+def _is_gone(filing: Filing) -> bool:
+    try:
+        filing.folder.look(filing.path)
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
+
+
+def _move(original: Original, filing: Filing, top: Top) -> None:
+    below, name = os.path.split(filing.folder.relative(filing.path))
+    if len(os.fsencode(os.path.join(top.path, below, name))) <= PATH_BYTES:  # nobody could open it
+        try:
+            with top.inside(below, make=True) as fd:
+                _put(original, filing, fd, name)
+            return
+        except OSError as error:
+            if error.errno not in _NO_SUCH_PLACE:
+                raise
+    with _at_the_top(top) as fd:
+        _put(original, filing, fd, other_name(name, filing.record.id))
+
+
+@contextlib.contextmanager
+def _at_the_top(top: Top) -> Iterator[int]:
+    try:
+        fd = open_folder(top.true, make=True)
+    except NotADirectoryError as error:
+        raise PlaceError(f"{top.path} takes no finished images: {error.strerror}") from error
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _put(original: Original, filing: Filing, fd: int, name: str) -> None:
+    """Give it a place in this folder, where an earlier image of the same name stays."""
+    if needs_copy(original, fd) and not filing.copying.here:
+        raise CopyLaterError
+    reason = None if isinstance(filing.record, Result) else filing.line
+    target = name
+    # A reason must have room beside its image.
+    fits = reason is None or len(os.fsencode(name)) + len(REASON_SUFFIX) <= NAME_BYTES
+    if not fits or look(fd, name):
+        target = other_name(name, filing.record.id)
+        if is_copy(original, fd, name) or is_copy(original, fd, target):
+            original.delete()
+            return
+    put_as(original, fd, target, reason=reason, part=_part(filing.record), copying=filing.copying)
+
+
+def put_as(
+    original: Original,
+    fd: int,
+    target: str,
+    *,
+    reason: bytes | None,
+    part: str,
+    copying: Copying = Copying(),  # noqa: B008 - frozen
+) -> None:
+    """Move, the reason first: it stays only with the image that it is of."""
+    moved = False
+    try:
+        if reason is not None:
+            write(fd, target + REASON_SUFFIX, msgspec.json.format(reason, indent=2) + b"\n", part=part)
+        crashpoints.reach("in_filing")
+        moved = _take(original, fd, target, part=part, copying=copying)
+    finally:
+        if reason is not None and not moved:
+            with contextlib.suppress(OSError):
+                if not look(fd, target):
+                    remove(fd, target + REASON_SUFFIX)
+
+
+def _take(original: Original, fd: int, target: str, *, part: str, copying: Copying) -> bool:
+    if not S_ISREG(original.stat.st_mode):
+        return original.delete()  # a link would lead those who follow it; in the others there is nothing
+    # Who has a second name of it could alter what is filed.
+    if original.stat.st_nlink <= 1:
+        try:
+            return original.move(fd, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+    return copy_across(original, fd, target, part=part, copying=copying)

@@ -1,0 +1,252 @@
+"""The rolling JSON log: whole lines only, rotated by size, old files compressed aside, bounded in number."""
+
+import contextlib
+import gzip
+import logging
+import os
+import re
+import shutil
+import threading
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from dropsight import crashpoints
+from dropsight.errors import SinkError, reason
+from dropsight.files.disk import sync_folder
+
+log = logging.getLogger(__name__)
+
+_TAIL_BYTES = 65_536
+# How far back a line of an earlier life is looked for: far beyond what the cursor can be behind.
+_RECENT_BYTES = 2**21
+_RECENT_BACKUPS = 2
+_PART = ".part"
+# How our lines begin: what else stands at the end of the log is another program's.
+_BEGINNING = b'{"status":"'
+
+
+class JsonLog:
+    """One thread appends; compression runs on a thread of its own.
+
+    Files: `results.jsonl`, then `results.jsonl.1` (newest) to `.N`, each `.gz` once it is compressed.
+    Raises SinkError where the disk does not take lines; what stands in the log then is still whole lines.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int, backups: int, compress: bool) -> None:
+        self._path, self._max_bytes, self._backups, self._compress = path, max_bytes, backups, compress
+        self._appended = 0
+        self._compressor: threading.Thread | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._open()
+        except OSError as error:
+            raise _unusable(path, error) from error
+        self._mend_backups()
+        self._start_compressor()
+
+    def append(self, lines: Sequence[bytes]) -> bool:
+        """Append each as a line, all or none; rotate first where they would not fit, and tell whether."""
+        self._appended = 0
+        if not lines:
+            return False
+        block = b"\n".join(lines) + b"\n"
+        try:
+            self._reopen_if_moved()
+            full = self._size > 0 and self._size + len(block) > self._max_bytes
+            if full:
+                self._rotate()
+            self._write(block)
+            self._appended = len(block)
+            return full
+        except OSError as error:
+            raise _unusable(self._path, error) from error
+
+    def take_back(self) -> None:
+        """Cut off what the last `append` has written, if it has."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, self._size - self._appended)
+            self._size -= self._appended
+        self._appended = 0
+
+    def sync(self) -> None:
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise _unusable(self._path, error) from error
+
+    def recent_ids(self, ids: Collection[str]) -> set[str]:
+        """Tell which of these records stand in the log's newest files."""
+        wanted = {f'"id":"{record_id}"'.encode(): record_id for record_id in ids}
+        found: set[str] = set()
+        if self._compressor:  # it takes files away
+            self._compressor.join()
+        try:
+            for line in self._recent_lines():
+                # The id is among the first values of an encoded record.
+                head = line[:256]
+                found.update(record_id for mark, record_id in wanted.items() if mark in head)
+        except OSError as error:
+            raise _unusable(self._path, error) from error
+        return found
+
+    def _recent_lines(self) -> Iterator[bytes]:
+        """The lines of the newest files, as far as a bound."""
+        left = _RECENT_BYTES
+        for number, path in [(0, self._path), *sorted(backup_files(self._path))]:
+            if number > _RECENT_BACKUPS and left < 0:
+                return
+            for line in lines_of(path):
+                left -= len(line)
+                yield line
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            os.fdatasync(self._fd)
+        os.close(self._fd)
+        if self._compressor:
+            self._compressor.join()
+
+    def _open(self) -> None:
+        self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        _cut_own_half_line(self._fd)
+        self._size = os.fstat(self._fd).st_size
+        self._torn_size: int | None = None
+
+    def _reopen_if_moved(self) -> None:
+        """Follow logrotate, or a person, who renamed or removed the file."""
+        mine = os.fstat(self._fd)
+        try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            there = None
+        if there is None or (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            former = self._fd
+            self._open()
+            os.close(former)
+        elif mine.st_size == self._torn_size:
+            os.ftruncate(self._fd, self._size)
+            self._torn_size = None
+        else:
+            self._size = mine.st_size
+
+    def _write(self, block: bytes) -> None:
+        if self._size and os.pread(self._fd, 1, self._size - 1) != b"\n":
+            block = b"\n" + block  # another program's half line
+        left = block
+        try:
+            if crashpoints.near("in_line"):
+                os.write(self._fd, block[: len(block) * 2 // 3])
+                crashpoints.die()
+            while left:
+                left = left[os.write(self._fd, left) :]
+        except BaseException:
+            self._torn_size = self._size + len(block) - len(left)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._size)
+                self._torn_size = None
+            raise
+        self._size += len(block)
+
+    def _rotate(self) -> None:
+        os.fdatasync(self._fd)
+        if self._compressor:
+            self._compressor.join()
+        self._shift()
+        former = self._fd
+        self._open()
+        os.close(former)
+        sync_folder(self._path.parent)
+        self._start_compressor()
+
+    def _start_compressor(self) -> None:
+        if self._compress and self._backups:
+            self._compressor = threading.Thread(target=self._compress_backups, name="log-gzip")
+            self._compressor.start()
+
+    def _shift(self) -> None:
+        for number, path in sorted(backup_files(self._path), reverse=True):
+            if number >= self._backups:
+                path.unlink()
+            else:
+                path.rename(self._backup(number + 1, gz=path.suffix == ".gz"))
+        if self._backups:
+            self._path.rename(self._backup(1))
+        else:
+            self._path.unlink()
+        crashpoints.reach("in_rotation")
+
+    def _compress_backups(self) -> None:
+        """The newest, and any that a crash or a full disk left as it was."""
+        for _, path in backup_files(self._path):
+            if path.suffix != ".gz":
+                self._compress_file(path)
+
+    def _compress_file(self, path: Path) -> None:
+        """Both names are never gone: the plain file goes when the compressed one is whole and on disk."""
+        target = path.with_name(path.name + ".gz")
+        part = target.with_name(target.name + _PART)
+        try:
+            with path.open("rb") as plain, part.open("wb") as raw:
+                with gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=6, filename="") as packed:
+                    shutil.copyfileobj(plain, packed)
+                raw.flush()
+                os.fsync(raw.fileno())
+            part.rename(target)
+            sync_folder(target.parent)
+            crashpoints.reach("in_compression")
+            path.unlink()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            log.warning("%s stays uncompressed: %s", path, error.strerror)
+
+    def _mend_backups(self) -> None:
+        """Finish what a crash interrupted: half a compressed file, or both forms of one."""
+        with contextlib.suppress(OSError):  # the next start is as good
+            for path in self._path.parent.iterdir():
+                if path.name.startswith(f"{self._path.name}.") and path.suffix == _PART:
+                    path.unlink()
+            for _, path in backup_files(self._path):
+                if path.suffix != ".gz" and path.with_name(path.name + ".gz").exists():
+                    path.unlink()
+
+    def _backup(self, number: int, *, gz: bool = False) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}{'.gz' if gz else ''}")
+
+
+def backup_files(log: Path) -> list[tuple[int, Path]]:
+    """Each rotated file with its number; 1 is the newest."""
+    pattern = re.compile(re.escape(log.name) + r"\.(\d+)(\.gz)?")
+    found = ((pattern.fullmatch(path.name), path) for path in log.parent.iterdir())
+    return [(int(match[1]), path) for match, path in found if match]
+
+
+def lines_of(path: Path) -> Iterator[bytes]:
+    """All lines of a file, as far as it can be read."""
+    with (
+        contextlib.suppress(FileNotFoundError, EOFError, gzip.BadGzipFile, zlib.error),
+        gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file,
+    ):
+        yield from file
+
+
+def _cut_own_half_line(fd: int) -> None:
+    """A crash in mid-write may leave half a line of ours, or zeros in its place: take it off."""
+    size = os.fstat(fd).st_size
+    end = size
+    while end > 0:
+        start = max(end - _TAIL_BYTES, 0)
+        newline = os.pread(fd, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    head = os.pread(fd, len(_BEGINNING), end).rstrip(b"\0")
+    if end < size and _BEGINNING.startswith(head):
+        os.ftruncate(fd, end)
+
+
+def _unusable(path: Path, error: OSError) -> SinkError:
+    return SinkError(f"log.path: {path} takes no lines: {reason(error)}")

@@ -1,0 +1,130 @@
+"""What is known of the files of folders with `after: keep`: by place, size and time, by content in doubt."""
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b, file_digest
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dropsight.images.opening import open_image
+from dropsight.journal.schema import connect, storable, translated
+
+BATCH = 500
+# A record knows its file by device, path, size and time; here neither a new host name nor another folder with
+# the same names in it makes or hides a new image.
+KEPT_SCHEMA = """
+CREATE TABLE IF NOT EXISTS ledger (
+    path BLOB PRIMARY KEY,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    changed_ns INTEGER,
+    digest BLOB
+) STRICT, WITHOUT ROWID;
+INSERT OR REPLACE INTO ledger
+    SELECT record.path, size, mtime_ns, changed_ns, NULL FROM kept JOIN record USING (id) ORDER BY seq;
+DELETE FROM kept WHERE id IN (SELECT id FROM record);
+"""
+KEEP = "INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?, ?)"
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A file on record that stays where it is, in the file system's own bytes.
+
+    `changed_ns` is the time of its latest change of any kind, None where an earlier version recorded it;
+    `digest` is of its content, None where that was not read.
+    """
+
+    path: bytes
+    size: int
+    mtime_ns: int
+    changed_ns: int | None
+    digest: bytes | None
+
+    @classmethod
+    def of(cls, path: str, stat: os.stat_result, digest: bytes | None) -> "Kept":
+        times = storable(stat.st_mtime_ns), storable(stat.st_ctime_ns)
+        return cls(os.fsencode(path), stat.st_size, *times, digest)
+
+    def as_recorded(self, stat: os.stat_result) -> bool:
+        """Whether size and time are these: as far as earlier versions looked."""
+        return (self.size, self.mtime_ns) == (stat.st_size, storable(stat.st_mtime_ns))
+
+    def untouched(self, stat: os.stat_result) -> bool:
+        """Whether not even the content can be another: whoever sets a file's time back changes this one."""
+        return self.changed_ns in (None, storable(stat.st_ctime_ns))
+
+
+class KeptReader:
+    """A reading connection, for one thread. Raises StoreError."""
+
+    def __init__(self, journal: Path) -> None:
+        self._path = journal
+        with translated(journal):
+            self._db = connect(journal)
+
+    def at(self, path: str) -> Kept | None:
+        with translated(self._path):
+            row = self._db.execute("SELECT * FROM ledger WHERE path = ?", (os.fsencode(path),)).fetchone()
+        return None if row is None else Kept(*row)
+
+    def all(self) -> Iterator[Kept]:
+        """A batch a query: whoever looks at each file holds up no checkpoint."""
+        query, last = "SELECT * FROM ledger WHERE path > ? ORDER BY path LIMIT ?", b""
+        while batch := [Kept(*row) for row in self._batch(query, last)]:
+            yield from batch
+            last = batch[-1].path
+
+    def former(self) -> Iterator[tuple[str, bytes]]:
+        """What an earlier version recorded: the id, which depends on the device's name, and the path."""
+        query, last = "SELECT id, path FROM kept WHERE id > ? ORDER BY id LIMIT ?", ""
+        while batch := [(record_id, path) for record_id, path in self._batch(query, last)]:
+            yield from batch
+            last = batch[-1][0]
+
+    def is_former(self, record_id: str) -> bool:
+        with translated(self._path):
+            return self._db.execute("SELECT 1 FROM kept WHERE id = ?", (record_id,)).fetchone() is not None
+
+    def _batch(self, query: str, last: str | bytes) -> Sequence[Sequence[Any]]:
+        with translated(self._path):
+            return self._db.execute(query, (last, BATCH)).fetchall()
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class News(msgspec.Struct):
+    """What the journal has yet to hear: files that are known, paths and former ids that nobody asks for."""
+
+    known: list[Kept] = []
+    gone: list[bytes] = []
+    former: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.known or self.gone or self.former)
+
+    @classmethod
+    def merged(cls, several: Sequence["News"]) -> "News":
+        return cls(
+            known=[kept for news in several for kept in news.known],
+            gone=[path for news in several for path in news.gone],
+            former=[record_id for news in several for record_id in news.former],
+        )
+
+    def write(self, db: sqlite3.Connection) -> None:
+        db.executemany("DELETE FROM ledger WHERE path = ?", [(path,) for path in self.gone])
+        db.executemany(KEEP, map(msgspec.structs.astuple, self.known))
+        db.executemany("DELETE FROM kept WHERE id = ?", [(record_id,) for record_id in self.former])
+
+
+def digest_of(data: bytes) -> bytes:
+    return blake2b(data, digest_size=16).digest()
+
+
+def digest_of_file(path: str) -> bytes:
+    """Raises OSError, ImageError or MachineError."""
+    with open_image(path) as image, open(image.fd, "rb", closefd=False) as file:
+        return file_digest(file, lambda: blake2b(digest_size=16)).digest()

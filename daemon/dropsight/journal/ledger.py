@@ -1,0 +1,140 @@
+"""Which files that stay in their folders are on record."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from dropsight.errors import DamagedError, ImageError, MachineError, StoreError
+from dropsight.intake.candidate import Candidate
+from dropsight.intake.folder import DropFolder
+from dropsight.journal.kept_files import Kept, KeptReader, News, digest_of_file
+from dropsight.records import drop_id
+
+
+class Ledger:
+    """Thread-safe: a reader a thread.
+
+    What stays for good: all in a folder with `after: keep`, and what is larger than an image may be where it
+    cannot be filed away. `refuses` tells of images that are to stay where they are for now; `note` takes the
+    journal's news.
+    """
+
+    def __init__(
+        self,
+        journal: Path,
+        *,
+        device: str,
+        note: Callable[[News], None],
+        refuses: Callable[[DropFolder, str], bool] = lambda *_: False,
+        max_bytes: int = sys.maxsize,
+    ) -> None:
+        self._journal, self._device, self._note, self._refuses = journal, device, note, refuses
+        self._max_bytes = max_bytes
+        self._local = threading.local()
+
+    def holds(self, candidate: Candidate, stat: os.stat_result) -> bool:
+        folder, path = candidate.folder, candidate.path
+        return self._refuses(folder, path) or self._holds(folder, path, stat)
+
+    def skips(self, folder: DropFolder, path: str) -> bool:
+        """Whether a scan may pass by this path."""
+        if self._refuses(folder, path):
+            return True
+        if folder.settings.after != "keep":
+            return False
+        try:
+            return self._holds(folder, path, os.lstat(path))
+        except OSError:
+            return False
+
+    def news(self, folders: Sequence[DropFolder]) -> News:
+        """Find files that are no longer there, of which nobody will ask again.
+
+        A folder with nothing in it at all may be a disk that is not mounted: then they stay. What an earlier
+        version recorded is known without the device's name from now on.
+        """
+        news = News()
+        if not all(_has_images(folder) for folder in folders if folder.settings.after == "keep"):
+            return news
+        news.gone.extend(kept.path for kept in self._reader().all() if _is_gone(kept.path, folders))
+        for record_id, path in self._reader().former():
+            try:
+                kept = self._former_at(record_id, os.fsdecode(path), folders)
+            except OSError:  # a share that does not answer
+                continue
+            news.known.extend([kept] if kept else [])
+            news.former.append(record_id)
+        return news
+
+    def _former_at(self, record_id: str, path: str, folders: Sequence[DropFolder]) -> Kept | None:
+        """Return what is known of a file, None where it is gone or another by now; raises OSError."""
+        folder = next((folder for folder in folders if folder.wants(path)), None)
+        if folder is None:
+            return None
+        try:
+            stat = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if self._former_id(folder, path, stat) != record_id:
+            return None
+        return msgspec.structs.replace(Kept.of(path, stat, None), changed_ns=None)
+
+    def _holds(self, folder: DropFolder, path: str, stat: os.stat_result) -> bool:
+        if folder.settings.after != "keep" and stat.st_size <= self._max_bytes:
+            return False
+        try:
+            kept = self._reader().at(path)
+            if kept is None:
+                return self._reader().is_former(self._former_id(folder, path, stat))
+        except DamagedError:
+            raise
+        except StoreError:  # the recorder finds out as well, and waits
+            return False
+        if not kept.as_recorded(stat):
+            return False
+        return kept.untouched(stat) or self._is_the_same(kept, path, stat)
+
+    def _is_the_same(self, kept: Kept, path: str, stat: os.stat_result) -> bool:
+        """Whether the content is as it was: permissions or the disk may be others, as after a move."""
+        if kept.digest is None:
+            return False
+        try:
+            same = digest_of_file(path) == kept.digest
+        except (OSError, ImageError, MachineError):  # whoever takes the image finds out
+            return False
+        if same:
+            self._note(News(known=[Kept.of(path, stat, kept.digest)]))
+        return same
+
+    def _former_id(self, folder: DropFolder, path: str, stat: os.stat_result) -> str:
+        return drop_id(self._device, os.fsencode(folder.relative(path)), stat.st_size, stat.st_mtime_ns)
+
+    def _reader(self) -> KeptReader:
+        if not hasattr(self._local, "reader"):
+            self._local.reader = KeptReader(self._journal)
+        reader: KeptReader = self._local.reader
+        return reader
+
+
+def _is_gone(path: bytes, folders: Sequence[DropFolder]) -> bool:
+    name = os.fsdecode(path)
+    if not any(folder.wants(name) for folder in folders):
+        return True
+    try:
+        os.lstat(name)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # a share that does not answer
+        return False
+    return False
+
+
+def _has_images(folder: DropFolder) -> bool:
+    try:
+        return next(folder.images(), None) is not None
+    except OSError:
+        return False

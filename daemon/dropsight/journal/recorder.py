@@ -1,0 +1,379 @@
+"""Group commit: results become durable, are logged, their images are filed away, and others hear of it."""
+
+import itertools
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from dropsight import crashpoints
+from dropsight.errors import DamagedError, StoreError
+from dropsight.files.reserve import Reserve
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.closed_folders import Refusals
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.in_hand import RECORDING, InHand
+from dropsight.journal.durability import Durability
+from dropsight.journal.failure_share import Flood
+from dropsight.journal.filed import Filed
+from dropsight.journal.filer import NAME, Filer
+from dropsight.journal.inbound import Inbound
+from dropsight.journal.kept_files import News
+from dropsight.journal.loglines import SYNC_SECONDS, LineLog, LogLines
+from dropsight.journal.marks import History, Mark
+from dropsight.journal.mishaps import Made, make
+from dropsight.journal.pacing import GROUP_RECORDS, Pace
+from dropsight.journal.pruning import Pruner
+from dropsight.journal.recording import (
+    FilingRules,
+    Finished,
+    Outcome,
+    Recorded,
+    durable,
+    free_repeat,
+    left_behind,
+    repeated,
+    returned,
+    row_of,
+)
+from dropsight.journal.store import Journal, JournalReader
+from dropsight.records import encode
+from dropsight.status.heartbeats import Heartbeats
+from dropsight.status.stats import Stats
+from dropsight.status.supervision import Chores, Supervision
+from dropsight.status.troubles import Troubles
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+# Lines that the log may be ahead of its cursor by, in a long catch-up.
+UNNOTED_LINES = 256
+
+
+class Recorder:
+    """Owns the store and the line log; everything but the methods that say so runs on `run`'s thread.
+
+    Between an insert and its commit a bug is one image's failure; what comes before and after is contained
+    piece by piece, and done again from what the journal says.
+    """
+
+    def __init__(  # noqa: PLR0913 - what it stands between
+        self,
+        store: Journal,
+        lines: LineLog,
+        *,
+        backlog: Backlog,
+        stats: Stats,
+        history: History,
+        in_hand: InHand,
+        troubles: Troubles,
+        supervision: Supervision,
+        rules: FilingRules,
+        on_recorded: Callable[[Sequence[Recorded]], None],
+    ) -> None:
+        self._store, self._backlog, self._stats, self._history = store, backlog, stats, history
+        self._on_recorded = on_recorded
+        self._contained, self._chores = supervision.contained, Chores(supervision)
+        self.troubles, self._in_hand = troubles, in_hand
+        self.refusals = Refusals(store.path.parent, troubles)
+        self._reader = JournalReader(store.path)
+        self._log = LogLines(lines, self._reader, self.troubles, synced=store.cursor("log"))
+        self._flood = Flood(troubles)
+        self._inbound = Inbound()
+        self._stopping = threading.Event()
+        self._draining = False
+        self._drained = threading.Event()
+        self._pace, self._reserve = Pace(), Reserve()
+        self.heartbeats = Heartbeats()
+        self.held_up = False
+        """The journal takes nothing for now: whoever waits for the recorder does so rightly."""
+        for mark in history.marks:
+            mark.seq = mark.noted = store.cursor(mark.name)
+        self._durability = Durability(troubles, images=rules.durable)
+        self._filer = Filer(
+            backlog,
+            troubles,
+            self.refusals,
+            self._durability,
+            in_hand=in_hand,
+            heartbeats=self.heartbeats,
+            nudge=self._inbound.nudge,
+            max_copy_bytes=rules.max_copy_bytes,
+        )
+        self._totals: list[tuple[float, int]] = []
+        self._untold: list[Recorded] = []
+        self._kept: list[News] = []
+        self.newest = self._newest_before = self._reader.newest()
+        self._pruner = Pruner(store, self._reader, history, self._flood)
+        self._log_noted = self._log.synced
+        self.visible = 0
+        """Records up to this seq have their final line: a publisher may read them."""
+        self.shelf_is_whole = False
+        """All that was filed before this start is on the shelf. Set by any thread."""
+
+    def put(self, outcome: Outcome) -> None:
+        """Hand over an image's outcome, from any thread; waits for the journal, at the end not for ever."""
+        self._inbound.put(outcome)
+
+    def end_within(self, *, seconds: float) -> None:
+        """Have no `put` wait for longer than this: the journal may take nothing any more. From any thread."""
+        self._inbound.end_within(seconds=seconds)
+
+    def depth(self) -> int:
+        return self._inbound.depth()
+
+    def refuses(self, folder: DropFolder, path: str) -> bool:
+        """Whether this image had better stay where it is for now. From any thread."""
+        return self._filer.refuses(folder, path)
+
+    def acknowledge(self, mark: Mark, seq: int) -> None:
+        """Note that a follower has everything up to here. From any thread."""
+        mark.seq = seq
+        self._inbound.nudge()
+
+    def drain(self, *, seconds: float) -> bool:
+        """Wait until everything that was put is durable and visible; tell whether it is. From any thread."""
+        self._draining = True
+        self._inbound.nudge(hurry=True)
+        return self._drained.wait(seconds)
+
+    def note_kept(self, news: News) -> None:
+        """Of files that stay where they are. From any thread."""
+        self._kept.append(news)
+        self._inbound.nudge()
+
+    def stop(self) -> None:
+        """Record what was put, then let `run` return. From any thread."""
+        self._stopping.set()
+        self._inbound.nudge(hurry=True)
+
+    def recover(self, folders: Sequence[DropFolder]) -> None:
+        """Mend what a crash may have left between a commit and its consequences; before `run`."""
+        self._log.recover(upto=self.newest)
+        for row in self._store.unfiled():
+            if entry := left_behind(row, folders, self._backlog):
+                self._filer.file([entry])
+            else:
+                filed = Filed.from_row(row.seq, row.path, row.size, row.mtime_ns, row.line)
+                self._filer.was_filed(filed, folders)
+        self._durability.sync()
+        self._settle()
+
+    def run(self) -> None:
+        while not (self._stopping.is_set() and not self._inbound.depth()):
+            self._beat()
+            group = self._gather()
+            with self._reserve.lent_where_short():
+                if group and not self._record(group):
+                    break
+                self._keep_house()
+            if self._draining and not self._inbound.depth() and self.visible == self.newest:
+                self._drained.set()
+        for name, last in (
+            ("filing", self._filer.finish),
+            ("the log", self._log.sync),
+            ("syncing", self._durability.sync),
+            ("the journal", self._settle),
+        ):
+            with self._contained(name):
+                last()
+        self._reader.close()
+        self._reserve.close()
+
+    def _gather(self) -> list[Made]:
+        """Wait for the first; then for company, but only when a commit was made just now."""
+        self.heartbeats.rest(NAME)
+        seconds = SYNC_SECONDS if self._chores.any_pauses else self._log.seconds_to_sync
+        try:
+            first = self._inbound.get(timeout=None if self._at_rest() else seconds)
+        except queue.Empty:
+            return []
+        finally:
+            self._beat()
+        if first is None:
+            return []
+        at_once = self._draining or self._stopping.is_set()
+        pause = 0.0 if at_once else self._pace.seconds_to_wait(waiting=self._backlog.to_come())
+        group = self._inbound.group(first, seconds=pause)
+        with self._contained("what is in hand"):
+            crashpoints.reach("in_noting")
+            self._in_hand.note_all(RECORDING, [outcome.path for outcome in group], "record")
+        return [make(outcome, self.troubles) for outcome in group]
+
+    def _beat(self) -> None:
+        self.heartbeats.beat(NAME)
+
+    def _at_rest(self) -> bool:
+        if self._totals or self._kept or self.troubles.any() or self._stopping.is_set():
+            return False
+        return all(part.at_rest for part in (self._log, self._filer, self._durability, self._pruner))
+
+    def _record(self, group: Sequence[Made]) -> bool:
+        """Take a group all the way; False when the journal takes nothing and it is time to stop."""
+        try:
+            seqs = self._commit(group)
+        except DamagedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one image's, whatever it is
+            if len(group) > 1:
+                return all(self._record([each]) for each in group)
+            return self._record_failure(group[0], error.__cause__ or error)
+        if seqs is None:
+            return False
+        recorded: list[Recorded] = []
+        for seq, made in zip(seqs, group, strict=True):
+            if seq is not None:
+                recorded.append(durable(seq, made.finished, made.line))
+                continue
+            try:
+                recorded.extend(self._record_again(made.finished))
+            except DamagedError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one image's, whatever it is
+                self._record_failure(made, error)
+        if recorded:
+            self._follow_up(recorded)
+        return True
+
+    def _record_failure(self, made: Made, error: BaseException) -> bool:
+        instead = made.failed(error, self.troubles)
+        if made.finished.record == instead.finished.record:  # not even that it failed can be recorded
+            self._backlog.drop(made.finished.candidate)
+            return True
+        return self._record([instead])
+
+    def _commit(self, group: Sequence[Made]) -> list[int | None] | None:
+        rows = [row_of(made.finished, made.line) for made in group]
+        began = time.monotonic()
+        self.heartbeats.rest(NAME)  # a disk under a heavy load takes its time
+        with self._contained("syncing"):
+            crashpoints.reach("in_syncing")
+            self._durability.sync(made.finished.path for made in group)
+        while True:
+            self._beat()
+            crashpoints.reach("before_commit")
+            try:
+                seqs = self._store.add(rows)
+            except StoreError as error:
+                self._tell_unless_damaged(error)
+                self.held_up = True
+                self.heartbeats.rest(NAME)
+                if self._stopping.wait(RETRY_SECONDS):
+                    log.warning("%d images stay in their folder: the journal takes no records", len(rows))
+                    return None
+                began = time.monotonic()
+            else:
+                with self._contained("what is in hand"):
+                    crashpoints.reach("after_commit")
+                    self._in_hand.clear(RECORDING, GROUP_RECORDS)
+                self._pace.committed(began=began)
+                self.held_up = False
+                return seqs
+
+    def _record_again(self, finished: Finished) -> Iterator[Recorded]:
+        """A file just like an earlier, finished one: a drop of its own, told apart by an ordinal."""
+        free = free_repeat(finished, self._reader)
+        if known := returned(finished, free - 1, self._reader, upto=self._newest_before):
+            self._filer.file([known])
+            if kept := row_of(finished, known.line).kept:
+                self.note_kept(News(known=[kept]))
+            return
+        for repeat in itertools.count(free):
+            again = repeated(finished, repeat)
+            line = encode(again.record)
+            seqs = self._commit([Made(again, line)])
+            if seqs is None:
+                return
+            if seqs[0] is not None:
+                yield durable(seqs[0], again, line)
+                return
+
+    def _follow_up(self, recorded: Sequence[Recorded]) -> None:
+        self.newest = max(entry.seq for entry in recorded)
+        self._totals.extend((entry.total_ms, entry.seq) for entry in recorded)
+        self._untold.extend(recorded)
+        with self._contained("the log"):
+            self._log.append([entry.line for entry in recorded], newest=self.newest)
+        with self._contained("stats"):
+            self._stats.add([(entry.finished.record, entry.total_ms) for entry in recorded])
+            crashpoints.reach("after_line")
+        with self._contained("filing"):
+            self._filer.file(recorded)
+            crashpoints.reach("after_filing")
+        self._chores.do("the journal", self._settle)
+        with self._contained("the journal"):
+            crashpoints.reach("after_settle")
+
+    def _settle(self) -> None:
+        places = self._history.places()
+        cursors = {"log": self._log.synced, **places}
+        if self.shelf_is_whole:
+            cursors["shelf"] = self.newest
+        kept = list(self._kept)
+        if self._history.has_moved():
+            crashpoints.reach("before_puback_commit")
+        try:
+            crashpoints.reach("in_settling")
+            self._store.settle(
+                totals=self._totals,
+                filed=self._durability.filed,
+                cursors=cursors,
+                shelved=self._filer.shelved,
+                left=self._filer.left,
+            )
+            self._store.note_kept(News.merged(kept))
+        except StoreError as error:
+            self._tell_unless_damaged(error)
+            return
+        self.troubles.cleared("journal")
+        self._totals = []
+        self._durability.settled()
+        self._filer.settled()
+        del self._kept[: len(kept)]
+        self._history.noted(places)
+        self._log_noted = cursors["log"]
+        self.visible = self.newest
+        if self._untold:
+            untold, self._untold = self._untold, []
+            self._tell(untold)
+
+    def _tell(self, recorded: Sequence[Recorded]) -> None:
+        with self._contained("telling of records"):
+            crashpoints.reach("in_telling")
+            self._on_recorded(recorded)
+
+    def _tell_unless_damaged(self, error: StoreError) -> None:
+        """Tell of what may pass; raise what does not pass."""
+        if isinstance(error, DamagedError):
+            raise error
+        self.troubles.raised("journal", error)
+
+    def _keep_house(self) -> None:
+        """Whatever is due between two groups."""
+        for name, work in (
+            ("the log", self._log.sync_if_due),
+            ("filing", self._filer.try_again),
+            ("syncing", self._durability.sync_if_due),
+            ("failures", self._look_for_a_flood),
+            ("the journal", self._settle_if_due),
+            ("pruning", self._prune_if_due),
+        ):
+            self._chores.do(name, work)
+
+    def _look_for_a_flood(self) -> None:
+        crashpoints.reach("in_looking")
+        self._flood.look(lines=self._log.set_apart)
+
+    def _settle_if_due(self) -> None:
+        news = self._history.has_moved() or self._log.synced - self._log_noted >= UNNOTED_LINES
+        if self._durability.filed or self._filer.left or self._totals or self._kept or news:
+            self._settle()
+
+    def _prune_if_due(self) -> None:
+        crashpoints.reach("before_pruning")
+        settled = min(self._log.synced, self.visible)
+        try:
+            self._pruner.prune_if_due(newest=self.newest, settled=settled)
+        except StoreError as error:
+            self._tell_unless_damaged(error)

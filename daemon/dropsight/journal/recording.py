@@ -1,0 +1,188 @@
+"""A finished image on its way into the journal, and out of it again."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from dropsight.errors import DamagedError, ImageError, StoreError
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.candidate import Candidate
+from dropsight.intake.folder import DropFolder
+from dropsight.journal.filed import Filed
+from dropsight.journal.filing import clear_up
+from dropsight.journal.kept_files import Kept
+from dropsight.journal.store import JournalReader, Row, Unfiled
+from dropsight.records import ErrorFacts, Expired, Failure, Record, decode, drop_id, status_of, with_total
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """An image whose record is made but not durable yet; `stat` is of the file as it was read."""
+
+    candidate: Candidate
+    stat: os.stat_result
+    record: Record
+
+    @property
+    def path(self) -> str:
+        return self.candidate.path
+
+    def finish(self) -> "Finished":
+        return self
+
+    def failed(self, error: ImageError) -> "Finished":
+        """Replace the record by one of this failure."""
+        return msgspec.structs.replace(self, record=failure_instead(self.record, error))
+
+
+class Outcome(Protocol):
+    """What became of an image."""
+
+    @property
+    def path(self) -> str: ...
+
+    def finish(self) -> Finished:
+        """Make its record: on the recorder's thread by the group, where caches still hold what it takes."""
+
+    def failed(self, error: ImageError) -> Finished:
+        """Make the record of its failure instead."""
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """A durable record; `line` is its final form, total latency included."""
+
+    seq: int
+    finished: Finished
+    line: bytes
+    total_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class FilingRules:
+    """`durable`: images are on disk before their records. Nothing larger than `max_copy_bytes` is copied."""
+
+    durable: bool
+    max_copy_bytes: int
+
+
+def failure_instead(record: Record, error: ImageError) -> Failure:
+    """Return the record of this failure for an image that had another record."""
+    return Failure(
+        id=record.id,
+        time=record.time,
+        device=record.device,
+        camera=record.camera,
+        image_path=record.image_path,
+        error=ErrorFacts(error.code, str(error)),
+        model=None if isinstance(record, Expired) else record.model,
+        latency_ms=record.latency_ms,
+    )
+
+
+def row_of(finished: Finished, line: bytes) -> Row:
+    candidate, stat, record = finished.candidate, finished.stat, finished.record
+    keeps = candidate.folder.settings.after == "keep"
+    path = os.fsencode(candidate.path)
+    return Row(
+        record.id,
+        path,
+        stat.st_size,
+        stat.st_mtime_ns,
+        record.camera,
+        status_of(record),
+        line,
+        kept=Kept.of(candidate.path, stat, candidate.digest) if keeps else None,
+        inode=stat.st_ino,
+        changed_ns=stat.st_ctime_ns,
+    )
+
+
+def durable(seq: int, finished: Finished, line: bytes) -> Recorded:
+    total_ms = (time.monotonic() - finished.candidate.ready_at) * 1e3
+    return Recorded(seq, finished, with_total(line, total_ms), total_ms)
+
+
+def repeated(finished: Finished, repeat: int) -> Finished:
+    record, stat, candidate = finished.record, finished.stat, finished.candidate
+    relative = os.fsencode(candidate.folder.relative(candidate.path))
+    again = drop_id(record.device, relative, stat.st_size, stat.st_mtime_ns, repeat=repeat)
+    return msgspec.structs.replace(finished, record=msgspec.structs.replace(record, id=again))
+
+
+def free_repeat(finished: Finished, reader: JournalReader) -> int:
+    """Find an ordinal that is not on record by halving: the thousandth drop costs ten looks more."""
+
+    def on_record(repeat: int) -> bool:
+        return reader.find(repeated(finished, repeat).record.id) is not None
+
+    taken, free = 0, 1
+    try:
+        while on_record(free):
+            taken, free = free, 2 * free
+        while free - taken > 1:
+            middle = (taken + free) // 2
+            taken, free = (middle, free) if on_record(middle) else (taken, middle)
+    except DamagedError:
+        raise
+    except StoreError:  # whoever commits finds out as well, and waits
+        return 1
+    return free
+
+
+def stays_as(finished: Finished) -> Kept:
+    """By what the ledger knows an image that stays where it is: too large to be read, size and time do."""
+    return msgspec.structs.replace(Kept.of(finished.path, finished.stat, None), changed_ns=None)
+
+
+def place_of(entry: Recorded) -> tuple[DropFolder, bool]:
+    """Where it goes: images of one place are held up by the same."""
+    return entry.finished.candidate.folder, status_of(entry.finished.record) == "ok"
+
+
+def filed_of(entry: Recorded) -> Filed:
+    finished, stat = entry.finished, entry.finished.stat
+    return Filed(entry.seq, finished.path, stat.st_size, stat.st_mtime_ns, finished.record, stat.st_ino)
+
+
+def returned(finished: Finished, repeat: int, reader: JournalReader, *, upto: int) -> Recorded | None:
+    """Recognize a file that is on record: a loss of power brought it back from where it had been filed.
+
+    Only up to the records of earlier lives: on file systems that keep no time of a renaming, a file that
+    somebody moved back looks the same. One that stays where it is, in a folder that was away for so long
+    that the ledger forgot it, is known by its place and the time of its latest change.
+    """
+    row = reader.find(repeated(finished, repeat).record.id)
+    if row is None:
+        return None
+    if finished.candidate.folder.settings.after == "keep":
+        known = row.is_untouched_at(finished.path, finished.stat)
+    else:
+        known = row.seq <= upto and row.is_of_the_very(finished.stat)
+    if not known:
+        return None
+    finished.candidate.counted = False
+    again = msgspec.structs.replace(finished, record=decode(row.line))
+    return Recorded(row.seq, again, row.line, 0.0)
+
+
+def left_behind(row: Unfiled, folders: Sequence[DropFolder], backlog: Backlog) -> Recorded | None:
+    """Take in hand what is still to be filed away: the very file that the record was made from."""
+    path = os.fsdecode(row.path)
+    folder = next((folder for folder in folders if folder.wants(path)), None)
+    if folder is None:
+        return None
+    record, stat = decode(row.line), _look(folder, path)
+    if stat is None or not row.is_of(stat):
+        clear_up(folder, path, record, is_of=row.is_of)
+        return None
+    return Recorded(row.seq, Finished(backlog.hold(folder, path), stat, record), row.line, 0.0)
+
+
+def _look(folder: DropFolder, path: str) -> os.stat_result | None:
+    try:
+        return folder.look(path)
+    except OSError:
+        return None

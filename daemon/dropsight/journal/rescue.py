@@ -1,0 +1,154 @@
+"""A damaged journal is set aside, and what can still be read of it goes into a new one."""
+
+import contextlib
+import glob
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dropsight import crashpoints
+from dropsight.errors import StoreError
+from dropsight.files.disk import sync_folder
+from dropsight.journal.damage import MARK, is_marked
+from dropsight.journal.kept_files import KEEP, KEPT_SCHEMA
+from dropsight.journal.schema import SHELVE, create_schema, open_alone
+
+log = logging.getLogger(__name__)
+
+# Without its cursor, the log is compared with this many of the newest records.
+UNSURE_RECORDS = 200
+_RESCUED = ".rescued"
+DAMAGED_KEPT = 3
+
+
+def gone(journal: Path) -> str:
+    return f"{journal}: the journal was deleted, moved or replaced while it was in use"
+
+
+def needs_rescue(journal: Path) -> bool:
+    """Whether damage was found, or a rescue came to no end."""
+    return is_marked(journal) or journal.with_name(journal.name + _RESCUED).exists()
+
+
+def rescue(journal: Path, *, followers: Sequence[str] = ()) -> None:
+    """Replace the journal by a new one; raises StoreError where there is no room for it.
+
+    Killed at any instant, the next call goes on: once there is a whole new journal, the damaged one is
+    no longer read. `followers` whose place cannot be read get all that was saved once more.
+    """
+    fresh = journal.with_name(journal.name + _RESCUED)
+    try:
+        if not fresh.exists():
+            _make_fresh(journal, fresh, followers)
+        aside = _set_aside(journal)
+        crashpoints.reach("in_rescue")
+        os.rename(fresh, journal)
+        journal.with_name(journal.name + MARK).unlink(missing_ok=True)
+        sync_folder(journal.parent)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"{journal} is damaged, and no new one can be written: {error}") from error
+    text = f"{journal} was damaged or gone: a new one goes on from what was saved"
+    log.error("%s; the other one is %s", text, aside) if aside.exists() else log.error("%s", text)
+    _forget_the_oldest(journal)
+
+
+def save_open(db: sqlite3.Connection, journal: Path) -> None:
+    """Copy a journal that is open and no longer under its name, for the next start to go on with.
+
+    Raises StoreError where there is no room for it.
+    """
+    fresh = journal.with_name(journal.name + _RESCUED)
+    part = fresh.with_name(fresh.name + ".part")
+    try:
+        if fresh.exists():  # saved already
+            return
+        fresh.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(part)) as copy:
+            db.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+        os.rename(part, fresh)
+        sync_folder(fresh.parent)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"{gone(journal)}, and what it held cannot be saved yet: {error}") from error
+
+
+def _make_fresh(journal: Path, fresh: Path, followers: Sequence[str]) -> None:
+    part = fresh.with_name(fresh.name + ".part")
+    part.unlink(missing_ok=True)
+    saved = _copy_what_is_readable(journal, part, followers)
+    log.warning("%s: %d records can be read", journal, saved)
+    os.rename(part, fresh)
+    sync_folder(fresh.parent)
+
+
+def _set_aside(journal: Path) -> Path:
+    """The main file last: without it the other says nothing, with it a new one would be damaged."""
+    aside = journal.with_name(f"{journal.name}{MARK}-{time.strftime('%Y%m%dT%H%M%S')}")
+    for suffix in ("-wal", ""):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(f"{journal}{suffix}", f"{aside}{suffix}")
+    return aside
+
+
+def _forget_the_oldest(journal: Path) -> None:
+    """A failing disk damages one after the other."""
+    kept = sorted(
+        path
+        for path in journal.parent.glob(f"{glob.escape(journal.name)}{MARK}-*")
+        if not path.name.endswith(("-wal", "-shm"))
+    )
+    for path in kept[:-DAMAGED_KEPT]:
+        for suffix in ("-shm", "-wal", ""):
+            with contextlib.suppress(OSError):
+                os.unlink(f"{path}{suffix}")
+
+
+def _copy_what_is_readable(damaged: Path, fresh: Path, followers: Sequence[str]) -> int:
+    with (
+        contextlib.closing(open_alone(damaged)) as old,
+        contextlib.closing(open_alone(fresh)) as new,
+    ):
+        create_schema(new)
+        new.executescript(KEPT_SCHEMA)
+        new.execute("BEGIN")
+        names = sorted(_columns(old) & _columns(new))
+        insert = f"INSERT OR IGNORE INTO record ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608 - ours
+        for row in _records(old, ", ".join(names)):
+            new.execute(insert, row)
+        for row in _readable(old, "SELECT id, path FROM kept"):
+            new.execute("INSERT OR IGNORE INTO kept VALUES (?, ?)", row)
+        for row in _readable(old, "SELECT * FROM ledger"):
+            new.execute(KEEP, row)
+        for row in _readable(old, "SELECT * FROM shelf"):
+            new.execute(SHELVE, row)
+        # What was filed and cannot be read here is looked for once more.
+        for row in _readable(old, "SELECT name, seq FROM cursor WHERE name != 'shelf'"):
+            new.execute("INSERT OR IGNORE INTO cursor VALUES (?, ?)", row)
+        lowest, newest, saved = new.execute("SELECT min(seq), max(seq), count(*) FROM record").fetchone()
+        if saved:
+            guesses = dict.fromkeys(followers, lowest - 1)
+            guesses["log"] = max(newest - UNSURE_RECORDS, lowest - 1)
+            new.executemany("INSERT OR IGNORE INTO cursor VALUES (?, ?)", guesses.items())
+        # The next record is numbered after the newest that was saved: no cursor may stand beyond it.
+        new.execute("UPDATE cursor SET seq = min(seq, ?)", (newest or 0,))
+        new.execute("COMMIT")
+    return int(saved)
+
+
+def _columns(db: sqlite3.Connection) -> set[str]:
+    return {str(name) for (name,) in _readable(db, "SELECT name FROM pragma_table_info('record')")}
+
+
+def _records(old: sqlite3.Connection, names: str) -> Iterator[tuple[object, ...]]:
+    """From the front to the damage, then from the back to it."""
+    yield from _readable(old, f"SELECT {names} FROM record NOT INDEXED ORDER BY seq")  # noqa: S608 - ours
+    yield from _readable(old, f"SELECT {names} FROM record NOT INDEXED ORDER BY seq DESC")  # noqa: S608
+
+
+def _readable(db: sqlite3.Connection, query: str) -> Iterator[tuple[object, ...]]:
+    with contextlib.suppress(sqlite3.DatabaseError):
+        yield from db.execute(query)

@@ -1,0 +1,200 @@
+"""Keeping what dropsight has put into processed/ and failed/ within its age, size and number of files."""
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from stat import S_ISDIR
+
+from dropsight.config import Retention
+from dropsight.errors import is_passing
+from dropsight.files.beneath import Top, look
+from dropsight.files.original import PART_SUFFIX
+from dropsight.intake.clock import Clock
+from dropsight.intake.folder import DropFolder
+from dropsight.journal.filed import FiledImages, is_ours
+from dropsight.journal.schema import Shelved
+
+log = logging.getLogger(__name__)
+
+SECONDS_A_DAY = 86_400
+# As stat counts, whatever the file system's own are.
+BLOCK_BYTES = 512
+# A copy grows, or its disk hangs.
+ABANDONED_SECONDS = 3_600
+# What was filed just now may not be noted yet.
+NOTED_SECONDS = 60
+_PART = re.compile(rf"[0-9a-f]{{32}}{re.escape(PART_SUFFIX)}")
+
+
+@dataclass(slots=True)
+class _Pile:
+    """What is kept: bytes as the disk counts them, files as inodes."""
+
+    bytes: int = 0
+    files: int = 0
+    noted_files: int = 0
+
+    def exceeds(self, retention: Retention) -> bool:
+        too_large = retention.max_bytes is not None and self.bytes > retention.max_bytes
+        return too_large or (retention.max_files is not None and self.files > retention.max_files)
+
+
+@dataclass(slots=True)
+class Sweeper:
+    """Deletes what is too old, then the oldest of what is too much; memory does not depend on how much."""
+
+    clock: Clock
+    _told: set[str] = field(default_factory=set)
+
+    def sweep(self, folder: DropFolder, shelf: FiledImages, *, remembered_from: int) -> int:
+        """Sweep the watch's processed and failed folders; say how many files went."""
+        retention = folder.settings.retention
+        return sum(
+            self.sweep_place(place, retention, shelf, remembered_from=remembered_from)
+            for place in {folder.processed, folder.failed}
+        )
+
+    def sweep_place(
+        self, place: Top, retention: Retention, shelf: FiledImages, *, remembered_from: int
+    ) -> int:
+        """A file's age counts from when it came here, not from its photo's date.
+
+        What is not there is forgotten once the journal has forgotten its record, too: its disk may be away.
+        """
+        if os.path.islink(place.path):  # who puts one there chooses what is deleted
+            log.warning("%s is a link: nothing is deleted behind it; name the folder itself", place.path)
+            return 0
+        self.clock.look()
+        try:
+            with place.inside():
+                return self._sweep(place, retention, shelf, remembered_from)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            log.warning("%s cannot be looked through: %s", place.path, error.strerror)
+            return 0
+
+    def _sweep(self, place: Top, retention: Retention, shelf: FiledImages, remembered_from: int) -> int:
+        pile, gone, removed = _Pile(), list[Shelved](), 0
+        strangers = self._clear_parts(place)
+        for row in shelf.rows(os.fsencode(place.path)):
+            there = _there(place, row)
+            if there and self._is_too_old(row, retention):
+                removed += _remove(place, row, there, gone)
+            elif there:
+                self._weigh(there, pile)
+            elif row.seq < remembered_from:
+                gone.append(row)
+        removed += _shrink(place, shelf, pile, retention, gone)
+        shelf.forget(gone)
+        self._tell(place.path, strangers=strangers - pile.noted_files, removed=removed)
+        return removed
+
+    def _is_too_old(self, row: Shelved, retention: Retention) -> bool:
+        days = retention.days
+        return days is not None and self.clock.age_seconds(row.filed_at) > days * SECONDS_A_DAY
+
+    def _weigh(self, there: dict[bytes, os.stat_result], pile: _Pile) -> None:
+        for stat in there.values():
+            pile.bytes += stat.st_blocks * BLOCK_BYTES
+            pile.files += 1
+            pile.noted_files += self._is_noted(stat)
+
+    def _is_noted(self, stat: os.stat_result) -> bool:
+        return self.clock.age_seconds(stat.st_ctime) > NOTED_SECONDS
+
+    def _clear_parts(self, place: Top) -> int:
+        """Remove half copies that nobody goes on with; count all other files, once a folder."""
+        count = 0
+        for name in _files(place.true):
+            if _PART.fullmatch(os.path.basename(name).decode(errors="replace")):
+                stat = _look(place, name)
+                if stat and self.clock.age_seconds(stat.st_ctime) > ABANDONED_SECONDS:
+                    _unlink(place, name)
+            elif place.path not in self._told and (stat := _look(place, name)):
+                count += self._is_noted(stat)
+        return count
+
+    def _tell(self, folder: str, *, strangers: int, removed: int) -> None:
+        if removed:
+            log.info("%s: deleted %d files beyond the retention", folder, removed)
+        if strangers > 0 and folder not in self._told:
+            log.info("%s: %d files are not known to be dropsight's: retention leaves them", folder, strangers)
+        self._told.add(folder)
+
+
+def _shrink(place: Top, shelf: FiledImages, pile: _Pile, retention: Retention, gone: list[Shelved]) -> int:
+    removed = 0
+    rows = shelf.rows(os.fsencode(place.path))
+    while pile.exceeds(retention) and (row := next(rows, None)):
+        there = _there(place, row)
+        if there and (count := _remove(place, row, there, gone)):
+            removed += count
+            pile.bytes -= sum(stat.st_blocks for stat in there.values()) * BLOCK_BYTES
+            pile.files -= len(there)
+    return removed
+
+
+def _there(place: Top, row: Shelved) -> dict[bytes, os.stat_result]:
+    """What is there of the image and of what lies beside it."""
+    there = {}
+    if (stat := _look(place, row.name)) and is_ours(stat, row):
+        there[row.name] = stat
+    if row.beside and (stat := _look(place, row.beside)):
+        there[row.beside] = stat
+    return there
+
+
+def _folder_of(place: Top, name: bytes) -> AbstractContextManager[int]:
+    return place.inside(os.fsdecode(os.path.dirname(name)))
+
+
+def _look(place: Top, name: bytes) -> os.stat_result | None:
+    """None where nothing is there, a folder, or a link on the way; raises OSError of a disk's fault."""
+    try:
+        with _folder_of(place, name) as fd:
+            found = look(fd, os.fsdecode(os.path.basename(name)))
+    except OSError as error:
+        if is_passing(error):
+            raise
+        return None
+    return None if found is None or S_ISDIR(found.st_mode) else found
+
+
+def _remove(place: Top, row: Shelved, there: dict[bytes, os.stat_result], gone: list[Shelved]) -> int:
+    count = sum(_unlink(place, name) for name in there)
+    if count == len(there):
+        gone.append(row)
+    return count
+
+
+def _unlink(place: Top, name: bytes) -> bool:
+    try:
+        with _folder_of(place, name) as fd:
+            os.unlink(os.path.basename(name), dir_fd=fd)
+    except OSError as error:
+        path = os.path.join(place.path, os.fsdecode(name))
+        log.warning("%s: cannot be deleted: %s", path, error.strerror)
+        return False
+    return True
+
+
+def _files(folder: str) -> Iterator[bytes]:
+    """All but folders, by their names below this one; no link is followed.
+
+    Without recursion, which os.walk needs up to Python 3.11: folders may be nested beyond its bound.
+    """
+    top = os.fsencode(folder)
+    pending = [b""]
+    while pending:
+        inner = pending.pop()
+        with contextlib.suppress(OSError), os.scandir(os.path.join(top, inner)) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(os.path.join(inner, entry.name))
+                else:
+                    yield os.path.join(inner, entry.name)

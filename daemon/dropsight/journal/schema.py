@@ -1,0 +1,138 @@
+"""The journal's tables, how it is connected to, and what becomes of SQLite's errors."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from dropsight.errors import ConfigError, DamagedError, StoreError
+from dropsight.journal.damage import mark_damaged
+
+VERSION = 1
+SCHEMA = """
+CREATE TABLE record (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    path BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    camera TEXT NOT NULL,
+    status TEXT NOT NULL,
+    line BLOB NOT NULL,
+    total_ms REAL,
+    filed INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX unfiled ON record (seq) WHERE filed = 0;
+CREATE TABLE cursor (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE kept (id TEXT PRIMARY KEY, path BLOB NOT NULL) STRICT, WITHOUT ROWID;
+"""
+
+
+# In the table of records, from the next start on.
+_LATER_COLUMNS = {"inode": "INTEGER", "changed_ns": "INTEGER"}
+# Journals of before have these from the next start on; dropsights of before do not mind them.
+LATER = """
+CREATE INDEX IF NOT EXISTS newest ON record (camera, seq) WHERE status = 'ok';
+CREATE INDEX IF NOT EXISTS unanswered ON record (seq) WHERE status != 'ok';
+CREATE TABLE IF NOT EXISTS shelf (
+    place BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    name BLOB NOT NULL,
+    inode INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    filed_at REAL NOT NULL,
+    beside BLOB,
+    PRIMARY KEY (place, seq, name)
+) STRICT, WITHOUT ROWID;
+"""
+SHELVE = "INSERT OR REPLACE INTO shelf VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class Shelved(msgspec.Struct, frozen=True):
+    """A file that dropsight has put into `place`, and the name of its reason or overlay `beside` it.
+
+    Names are in the file system's own bytes, below the place; `filed_at` is the wall clock's then.
+    """
+
+    place: bytes
+    seq: int
+    name: bytes
+    inode: int
+    size: int
+    mtime_ns: int
+    filed_at: float
+    beside: bytes | None
+
+
+def storable(number: int) -> int:
+    """SQLite's integers have 63 bits and a sign: times end in 1677 and 2262 there, file systems go on."""
+    return min(max(number, -(2**63)), 2**63 - 1)
+
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise StoreError; for damage, whoever meets it, DamagedError, and the next start is a rescue."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        text = f"{path}: the journal cannot be used: {error}"
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            text += f"; another program has it open, which this tells: fuser -v {path}"
+        if error.sqlite_errorcode & 0xFF not in _DAMAGED:
+            raise StoreError(text) from error
+        mark_damaged(path)
+        raise DamagedError(text) from error
+
+
+def open_alone(path: Path) -> sqlite3.Connection:
+    """Open a journal for this process and no other, any number of times.
+
+    The index of the write-ahead log then lies on the heap, not in mapped memory that whoever truncates its
+    file would turn into the end of the process.
+    """
+    address = f"{path.absolute().as_uri()}?vfs=unix-excl"
+    db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=30, check_same_thread=False)
+    db.execute("PRAGMA mmap_size = 0")
+    return db
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    db = open_alone(path)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA wal_autocheckpoint = 512")
+        db.execute("PRAGMA cache_size = -1024")
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def migrate(db: sqlite3.Connection, path: Path) -> None:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version == VERSION:
+        _add_later_columns(db)
+        db.executescript(LATER)
+        return
+    if version > VERSION:
+        raise ConfigError(
+            [f"store.path: {path} was written by a newer dropsight (version {version}); upgrade this one"]
+        )
+    create_schema(db)
+
+
+def create_schema(db: sqlite3.Connection) -> None:
+    db.executescript(f"BEGIN; {SCHEMA} {LATER} PRAGMA user_version = {VERSION}; COMMIT;")
+    _add_later_columns(db)
+
+
+def _add_later_columns(db: sqlite3.Connection) -> None:
+    there = {name for (name,) in db.execute("SELECT name FROM pragma_table_info('record')")}
+    for name in _LATER_COLUMNS.keys() - there:
+        db.execute(f"ALTER TABLE record ADD COLUMN {name} {_LATER_COLUMNS[name]}")

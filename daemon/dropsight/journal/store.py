@@ -1,0 +1,314 @@
+"""The journal: one SQLite file, a row a record; the cursors of log and followers; the ledger of kept files.
+
+A record is durable once `add` returns. Everything else (filed, total, cursors) may be lost in a crash:
+it is found out again from the folder, the log and the broker.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from dropsight import crashpoints
+from dropsight.errors import DamagedError, DropsightError
+from dropsight.files.locks import sole_user
+from dropsight.journal.kept_files import KEEP, KEPT_SCHEMA, Kept, News
+from dropsight.journal.outbox import Delivery
+from dropsight.journal.rescue import gone, save_open
+from dropsight.journal.schema import SHELVE, Shelved, connect, migrate, storable, translated
+from dropsight.records import Status, with_total
+
+_INSERT = (
+    "INSERT OR IGNORE INTO record (id, path, size, mtime_ns, inode, changed_ns, camera, status, line)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+UNANSWERED = " AND status != 'ok'"
+
+# Of cursors, those that are no follower's.
+OWN = ("log", "shelf")
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A record on its way into the journal. `path` is the image's, in the file system's own bytes."""
+
+    id: str
+    path: bytes
+    size: int
+    mtime_ns: int
+    camera: str
+    status: Status
+    line: bytes
+    kept: Kept | None = None
+    inode: int = 0
+    changed_ns: int = 0
+
+
+class Pruned(NamedTuple):
+    """Records that went, how many of them early (failed or expired ones beyond their half), and are to go."""
+
+    all: int
+    early: int
+    left: int
+
+
+class UnfitError(DropsightError):
+    """A row that the journal cannot hold, whatever the disk is like: its record's fault alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfiled:
+    seq: int
+    path: bytes
+    size: int
+    mtime_ns: int
+    line: bytes
+    inode: int | None
+    changed_ns: int | None
+
+    def is_of(self, stat: os.stat_result) -> bool:
+        """Whether the record was made from this file, by size and time."""
+        return (stat.st_size, storable(stat.st_mtime_ns)) == (self.size, self.mtime_ns)
+
+    def is_of_the_very(self, stat: os.stat_result) -> bool:
+        """Whether it is the file itself, neither copied nor renamed since: as before a rename undone."""
+        return (storable(stat.st_ino), storable(stat.st_ctime_ns)) == (self.inode, self.changed_ns)
+
+    def is_untouched_at(self, path: str, stat: os.stat_result) -> bool:
+        there = self.changed_ns in (None, storable(stat.st_ctime_ns))
+        return there and os.fsencode(path) == self.path
+
+
+_UNFILED = "SELECT seq, path, size, mtime_ns, line, inode, changed_ns FROM record"
+
+
+class Journal:
+    """Used by the recorder's thread alone; others read through `JournalReader`s of their own.
+
+    Raises InUseError where another daemon has it, StoreError where the file cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with ExitStack() as stack, translated(path):
+            stack.enter_context(sole_user(path, "store.path"))
+            self._db = stack.enter_context(closing(connect(path)))
+            migrate(self._db, path)
+            self._db.executescript(KEPT_SCHEMA)
+            self._files = _files(path)
+            self._open = stack.pop_all()
+
+    def add(self, rows: Sequence[Row]) -> list[int | None]:
+        """Insert and fsync in one transaction; return a seq for each row, None where the id is on record."""
+        with self._transaction(synchronous="FULL"):
+            seqs = [self._insert(row) for row in rows]
+            crashpoints.reach("in_commit")
+        return seqs
+
+    def settle(
+        self,
+        *,
+        totals: Sequence[tuple[float, int]],
+        filed: Sequence[int],
+        cursors: Mapping[str, int],
+        shelved: Sequence[Shelved] = (),
+        left: Sequence[Kept] = (),
+    ) -> None:
+        """Note totals (milliseconds, seq), what was filed and where, how far the readers are. Not fsynced."""
+        with self._transaction(synchronous="NORMAL"):
+            self._db.executemany("UPDATE record SET total_ms = ? WHERE seq = ?", totals)
+            self._db.executemany("UPDATE record SET filed = 1 WHERE seq = ?", [(seq,) for seq in filed])
+            self._db.executemany(SHELVE, map(msgspec.structs.astuple, shelved))
+            self._db.executemany(KEEP, map(msgspec.structs.astuple, left))
+            self._db.executemany(
+                "INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)",
+                list(cursors.items()),
+            )
+
+    def unfiled(self) -> list[Unfiled]:
+        with translated(self.path):
+            rows = self._db.execute(f"{_UNFILED} WHERE filed = 0 ORDER BY seq")
+            return [Unfiled(*row) for row in rows]
+
+    def cursor(self, name: str) -> int:
+        with translated(self.path):
+            return _cursor(self._db, name)
+
+    def start_cursor(self, name: str) -> None:
+        """A reader that is new here begins with what comes, not with the history."""
+        with translated(self.path):
+            self._db.execute(
+                "INSERT INTO cursor SELECT ?, coalesce(max(seq), 0) FROM record WHERE true"
+                " ON CONFLICT DO NOTHING",
+                (name,),
+            )
+
+    def follow(self, names: Sequence[str]) -> None:
+        """Have a cursor for each of these followers, and for no other."""
+        known = (*OWN, *names)
+        with translated(self.path):
+            self._db.execute(f"DELETE FROM cursor WHERE name NOT IN ({', '.join('?' * len(known))})", known)  # noqa: S608 - ours
+        for name in names:
+            self.start_cursor(name)
+
+    def prune(self, *, after: int, upto: int, keep: int) -> Pruned:
+        """Have no more than `keep` records beyond `after`, by deleting filed ones up to `upto`.
+
+        The oldest go first; but those without an answer, where they are more than their half: anybody can
+        have as many of them made as he likes.
+        """
+        with translated(self.path):
+            excess = self._count("record", after) - keep
+            unanswered = self._count("record INDEXED BY unanswered", after, UNANSWERED)
+            early = max(min(excess, unanswered - keep // 2), 0)
+            gone_early = self._prune(after, upto, early, UNANSWERED)
+            # Such as cannot go yet go the next time, and nothing in their place.
+            gone = gone_early + self._prune(after, upto, excess - early)
+            return Pruned(gone, gone_early, left=max(excess - gone, 0))
+
+    def _count(self, table: str, after: int, condition: str = "") -> int:
+        beyond = "" if not after and not condition else f" WHERE seq > {after:d}{condition}"
+        return int(self._db.execute(f"SELECT count(*) FROM {table}{beyond}").fetchone()[0])  # noqa: S608 - ours
+
+    def _prune(self, after: int, upto: int, most: int, condition: str = "") -> int:
+        """A batch a transaction."""
+        gone = 0
+        while most > gone:
+            done = self._db.execute(
+                "DELETE FROM record WHERE seq IN (SELECT seq FROM record"  # noqa: S608 - ours
+                f" WHERE seq > ? AND seq <= ? AND filed = 1{condition} ORDER BY seq LIMIT ?)",
+                (after, upto, min(most - gone, 500)),
+            )
+            crashpoints.reach("in_pruning")
+            if not done.rowcount:
+                break
+            gone += done.rowcount
+        return gone
+
+    def note_kept(self, news: News) -> None:
+        if not news:
+            return
+        with self._transaction(synchronous="NORMAL"):
+            news.write(self._db)
+
+    def save_if_gone(self) -> None:
+        """Where somebody took the journal away, save what is open for the next start; raises DamagedError."""
+        if any(_is_gone(file, known) for file, known in self._files.items()):
+            save_open(self._db, self.path)
+            raise DamagedError(f"{gone(self.path)}; the next start goes on from what was open")
+
+    def close(self) -> None:
+        self._open.close()
+
+    def _insert(self, row: Row) -> int | None:
+        times = (storable(row.mtime_ns), storable(row.inode), storable(row.changed_ns))
+        values = (row.id, row.path, row.size, *times, row.camera, row.status, row.line)
+        try:
+            if crashpoints.is_set("in_row"):
+                crashpoints.reach_image("in_row", row.path + b" " + row.status.encode())
+            done = self._db.execute(_INSERT, values)
+        except (OverflowError, ValueError, TypeError) as error:
+            raise UnfitError(f"the journal has no place for a value: {error}") from error
+        if done.rowcount == 0:
+            return None
+        if row.kept:
+            self._db.execute(KEEP, msgspec.structs.astuple(row.kept))
+        return done.lastrowid
+
+    @contextmanager
+    def _transaction(self, *, synchronous: Literal["FULL", "NORMAL"]) -> Iterator[None]:
+        self.save_if_gone()
+        with translated(self.path):
+            self._db.execute(f"PRAGMA synchronous = {synchronous}")
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        self.save_if_gone()
+
+
+class JournalReader:
+    """A reading connection, for one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with translated(path):
+            self._db = connect(path)
+
+    def pending(self, after: int, limit: int) -> list[Delivery]:
+        """Durable records with seq > after, in order."""
+        with translated(self.path):
+            rows = self._db.execute(
+                "SELECT seq, camera, status, line, total_ms FROM record WHERE seq > ? ORDER BY seq LIMIT ?",
+                (after, limit),
+            )
+            return [
+                Delivery(seq, camera, status, final_line(line, total))
+                for seq, camera, status, line, total in rows
+            ]
+
+    def find(self, record_id: str) -> Unfiled | None:
+        with translated(self.path):
+            row = self._db.execute(f"{_UNFILED} WHERE id = ?", (record_id,)).fetchone()
+            return None if row is None else Unfiled(*row)
+
+    def newest(self) -> int:
+        with translated(self.path):
+            row = self._db.execute("SELECT max(seq) FROM record").fetchone()
+            return int(row[0] or 0)
+
+    def oldest(self, *, after: int) -> int:
+        """Return the first seq beyond this one, the next one's where there is none yet."""
+        with translated(self.path):
+            row = self._db.execute("SELECT min(seq) FROM record WHERE seq > ?", (after,)).fetchone()
+            return int(row[0] or after + 1)
+
+    def latest(self, camera: str) -> bytes | None:
+        """Return the newest answer for this camera, at the cost of a look into an index."""
+        with translated(self.path):
+            row = self._db.execute(
+                "SELECT line, total_ms FROM record WHERE camera = ? AND status = 'ok'"
+                " ORDER BY seq DESC LIMIT 1",
+                (camera,),
+            ).fetchone()
+            return None if row is None else final_line(*row)
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def final_line(line: bytes, total_ms: float | None) -> bytes:
+    return line if total_ms is None else with_total(line, total_ms)
+
+
+def _files(journal: Path) -> dict[str, tuple[int, int]]:
+    """Name the files that SQLite has open by now, with device and inode."""
+    names = [name for suffix in ("", "-wal", "-shm") if os.path.exists(name := f"{journal}{suffix}")]
+    return {name: _identity(os.stat(name)) for name in names}
+
+
+def _is_gone(file: str, known: tuple[int, int]) -> bool:
+    try:
+        return _identity(os.stat(file)) != known
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # a disk that does not answer says nothing of it
+        return False
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return (found.st_dev, found.st_ino)
+
+
+def _cursor(db: sqlite3.Connection, name: str) -> int:
+    row = db.execute("SELECT seq FROM cursor WHERE name = ?", (name,)).fetchone()
+    return 0 if row is None else int(row[0])

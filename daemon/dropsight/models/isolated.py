@@ -1,0 +1,122 @@
+"""A model opened and invoked in a process of its own first: damaged ones end the process that opens them."""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from dropsight import crashpoints
+from dropsight.errors import ModelError
+from dropsight.models.backends import open_model
+from dropsight.models.describing import ModelOverrides
+from dropsight.records import Normalization
+
+TRIAL_SECONDS = 100.0
+LEAST_MEMORY_BYTES = 512 * 2**20
+REFUSED = 3
+STARVED = (b"MemoryError", b"bad_alloc", b"not enough memory", b"Cannot allocate memory")
+
+
+def try_model(
+    path: Path,
+    *,
+    said: ModelOverrides,
+    threads: int,
+    seconds: float = TRIAL_SECONDS,
+    memory: int | None = None,
+) -> None:
+    """Return where the model survives; raises ModelError with whatever befell it.
+
+    `memory` is what it may take, in bytes: half of the machine's unless given.
+    """
+    memory = memory or _half_of_memory()
+    whole = path.absolute()
+    facts = [str(said.labels.absolute() if said.labels else ""), _normalization_text(said)]
+    # Others may write where the daemon works: no module is imported from there (-P), nor anything else found.
+    program = [sys.executable, "-P", "-m", "dropsight.models.isolated"]
+    command = [*program, str(whole), str(threads), f"{seconds:g}", str(memory), *facts]
+    try:
+        tried = subprocess.run(
+            command,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+            process_group=0,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"{path}: opening it takes longer than {seconds:g} s") from error
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be tried before it is used: {error.strerror}") from error
+    if tried.returncode == REFUSED:
+        raise ModelError(os.fsdecode(tried.stdout).strip().replace(str(whole), str(path)))
+    if tried.returncode != 0:
+        raise ModelError(f"{path}: {_end(tried, memory)}")
+
+
+def _end(tried: "subprocess.CompletedProcess[bytes]", memory: int) -> str:
+    if tried.returncode == -signal.SIGKILL:
+        return "the machine has too little memory now to try it before it is used: try again with more"
+    if any(word in tried.stderr for word in STARVED):
+        return f"it takes more than the {memory // 2**20} MiB of memory that a model may have here"
+    if tried.returncode < 0:
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(-tried.returncode).name
+            return f"it ends the process that opens it by {name}: the file is damaged"
+    last = tried.stderr.decode(errors="backslashreplace").strip().splitlines()[-1:]
+    return f"it cannot be opened: {' '.join(last) or f'exit code {tried.returncode}'}"
+
+
+def _normalization_text(said: ModelOverrides) -> str:
+    norm = said.normalization
+    return json.dumps([norm.mean, norm.std]) if norm else ""
+
+
+def _said(labels: str, normalization: str) -> ModelOverrides:
+    norm = Normalization(*map(tuple, json.loads(normalization))) if normalization else None
+    return ModelOverrides(Path(labels) if labels else None, norm)
+
+
+def _bound(seconds: float, memory: int) -> None:
+    """Have time and memory end this process before they trouble others, and never leave a core file."""
+    signal.alarm(int(seconds) + 5)  # for when nobody waits any more
+    bounds = {resource.RLIMIT_DATA: memory, resource.RLIMIT_CORE: 0}
+    for kind, most in bounds.items():
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(kind, (most, most))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    with contextlib.suppress(OSError):
+        os.nice(10)
+
+
+def _half_of_memory() -> int:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return max(memory, LEAST_MEMORY_BYTES)
+
+
+def main(arguments: list[str]) -> int:
+    """Open, and invoke once; what is refused on purpose is told on stdout."""
+    path, threads, seconds, memory, labels, normalization = arguments
+    _bound(float(seconds), int(memory))
+    if crashpoints.is_set("in_trial"):
+        crashpoints.crash()
+    try:
+        model = open_model(path, said=_said(labels, normalization), threads=int(threads))
+        spec = model.spec
+        model.scores(np.zeros((1, spec.height, spec.width, spec.channels), spec.input.dtype))
+    except ModelError as error:
+        sys.stdout.buffer.write(os.fsencode(str(error)))
+        return REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

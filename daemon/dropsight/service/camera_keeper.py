@@ -1,0 +1,174 @@
+"""The camera watch at work: it looks about, remembers over restarts, and forgets what was taken away."""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from dropsight import crashpoints
+from dropsight.cameras.watch import LONGEST_LIST, CameraWatch, Memory
+from dropsight.config import Cameras
+from dropsight.errors import StoreError
+from dropsight.files.disk import write_whole
+from dropsight.images.opening import Bounds
+from dropsight.inference.pipeline import Prepared
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.camera_names import DEFAULT_CAMERA
+from dropsight.intake.folder import DropFolder
+from dropsight.journal.recording import Recorded
+from dropsight.journal.store import JournalReader
+from dropsight.names import as_json, as_text
+from dropsight.records import Result, decode
+from dropsight.sinks.mqtt.publisher import Publisher
+from dropsight.status.troubles import Troubles
+from dropsight.web.pictures import make_thumbnail
+
+log = logging.getLogger(__name__)
+
+NAME = "cameras.json"
+LOOK_SECONDS, SHORTEST_LOOK_SECONDS = 15.0, 0.25
+SAVE_SECONDS = 300.0
+# While so many images wait, a camera's pictures are looked at in pairs, no closer than this.
+MANY_WAITING, CLOSEST_SECONDS = 32, 0.1
+FORGET_SECONDS = 86_400.0
+
+
+@dataclass(slots=True)
+class _Looked:
+    """When a camera's latest pair began, in monotonic seconds, on which thread; whether it is complete."""
+
+    began: float
+    thread: int
+    twice: bool = False
+
+
+class Watching:
+    """`publisher` comes when it is made, if there is to be one; `run` belongs on a thread of its own."""
+
+    def __init__(
+        self, settings: Cameras, folders: Sequence[DropFolder], journal: Path, backlog: Backlog
+    ) -> None:
+        self.publisher: Publisher | None = None
+        self._folders, self._backlog = folders, backlog
+        self._path = journal.with_name(NAME)
+        self._troubles = Troubles(log)
+        expected = {name: as_text(each.root) for each in folders for name in each.settings.cameras}
+        self.watch = CameraWatch(settings, load(self._path), expected=expected, changed=self._on_change)
+        self._saved_names, self._has_news = self.watch.names, False
+        self._looked: dict[str, _Looked] = {}
+        self._limits = {as_text(folder.root): folder.settings.silence for folder in folders}
+
+    def wants_look(self, camera: str) -> bool:
+        """Whether to measure this camera's next picture: in a catch-up, some tell as much as all.
+
+        Two in a row, since only neighbours tell a picture that stands still from one that comes again; and of
+        one thread, since others are in the middle of groups of their own.
+        """
+        now = time.monotonic()
+        looked = self._looked.get(camera)
+        if looked is None or now - looked.began >= CLOSEST_SECONDS:
+            if len(self._looked) > LONGEST_LIST:
+                self._looked.clear()
+            self._looked[camera] = _Looked(now, threading.get_ident())
+            return True
+        if not looked.twice and looked.thread == threading.get_ident():
+            looked.twice = True
+            return True
+        return self._backlog.depth() < MANY_WAITING
+
+    def saw(self, camera: str, prepared: Prepared) -> None:
+        """Take note of a picture that a worker has decoded."""
+        if prepared.look is not None:
+            self.watch.saw(camera, prepared.look)
+        if prepared.thumbnail is not None and self.publisher:
+            self.publisher.show_thumbnail(camera, prepared.thumbnail)
+
+    def recorded(self, recorded: Sequence[Recorded]) -> None:
+        """Take note of what is on record now, before others hear of it."""
+        at_rest = not self._backlog.depth()
+        for entry in recorded:
+            candidate, record = entry.finished.candidate, entry.finished.record
+            self.watch.recorded(
+                record.camera, folder=as_text(candidate.folder.root), arrived=candidate.since, at_rest=at_rest
+            )
+            if self.publisher and isinstance(record, Result) and record.camera in self.watch.names:
+                self.publisher.states.show(record, entry.line, arrived=candidate.since, at_rest=at_rest)
+
+    def recall(self, reader: JournalReader, publisher: Publisher, *, pictures: Bounds | None) -> None:
+        """Have the publisher show the newest record of each camera that was not forgotten meanwhile.
+
+        And its picture, where such are shown: what one may cost.
+        """
+        watches = [folder.settings for folder in self._folders]
+        known = self.watch.names.union({DEFAULT_CAMERA}, *(folder.cameras() for folder in self._folders))
+        for camera in known:
+            line = reader.latest(camera)
+            record = None if line is None else decode(line)
+            if line is not None and isinstance(record, Result):
+                publisher.states.show(record, line, arrived=-math.inf)
+                row = reader.find(record.id) if pictures else None
+                if row and pictures:
+                    make = partial(make_thumbnail, row, record.id, watches, pictures, "small")
+                    publisher.thumbnails.recall(camera, make)
+
+    def run(self, stopped: threading.Event) -> None:
+        limits = [limit / 4 for limit in self._limits.values() if limit is not None]
+        pause = max(min([LOOK_SECONDS, *limits]), SHORTEST_LOOK_SECONDS)
+        unsaved = 0.0
+        while not stopped.wait(pause):
+            self.look()
+            unsaved += pause
+            if unsaved >= SAVE_SECONDS or self._has_news or self._saved_names is not self.watch.names:
+                self.save()
+                unsaved = 0.0
+
+    def look(self) -> None:
+        crashpoints.reach("in_watching")
+        counters = self._backlog.counters()
+        self.watch.judge_silence(self._limits, at_rest=not (counters.queued or counters.in_hand))
+        self._forget()
+
+    def save(self) -> None:
+        self._saved_names, self._has_news = self.watch.names, False
+        try:
+            write_whole(self._path, as_json(self.watch.memories()))
+        except OSError as error:
+            self._troubles.raised("cameras", StoreError(f"{self._path} cannot be written: {error.strerror}"))
+        else:
+            self._troubles.cleared("cameras")
+
+    def _forget(self) -> None:
+        """Forget cameras whose folder was taken away; of a share that is not mounted, all are.
+
+        After a day, or at once where there are many: each may be a date.
+        """
+        is_crowded = len(self.watch.names) > LONGEST_LIST
+        unseen = self.watch.unseen(seconds=0.0 if is_crowded else FORGET_SECONDS)
+        gone: list[str] = []
+        for folder in filter(lambda folder: folder.names_by_folder, self._folders):
+            names = {name for name, root in unseen if root == as_text(folder.root) and name != DEFAULT_CAMERA}
+            there = folder.cameras() if names else set()
+            gone.extend(names - there if there else ())
+        if gone:
+            self.watch.forget(gone)
+
+    def _on_change(self) -> None:
+        self._has_news = True
+        if self.publisher:
+            self.publisher.announce_stats()
+
+
+def load(path: Path) -> dict[str, Memory]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Memory])
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+        log.warning("%s is not to be read, so cameras are learned anew: %s", path, error)
+        return {}

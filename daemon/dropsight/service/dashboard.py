@@ -1,0 +1,80 @@
+"""The web part, given what it asks of the daemon."""
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dropsight import installing
+from dropsight.config import Config, Web
+from dropsight.config.addresses import host_and_port, is_loopback
+from dropsight.journal.recorder import Recorder
+from dropsight.service.reporter import Reporter
+from dropsight.status.stats import Stats
+from dropsight.status.troubles import Troubles
+from dropsight.web.extra import is_installed
+
+if TYPE_CHECKING:
+    from dropsight.web.serving import WebServer
+
+log = logging.getLogger(__name__)
+
+
+# Of TEST-NET-1 (RFC 5737): nobody is there, and asking for the way there sends nothing.
+FAR_AWAY = ("192.0.2.1", 9)
+
+
+def address_for_others(settings: Web | None) -> str | None:
+    """Where other machines see the dashboard, None where they do not."""
+    host, port = host_and_port(settings.listen) if settings else ("localhost", 0)
+    if is_loopback(host) or not port:
+        return None
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - what a person can type
+        host = _own_address()
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def _own_address() -> str:
+    """Give the address that this machine speaks from, or its name where it has no way out."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+            asked.connect(FAR_AWAY)
+            return str(asked.getsockname()[0])
+    except OSError:
+        return socket.gethostname()
+
+
+def open_web(
+    config: Config,
+    reporter: Reporter,
+    recorder: Recorder,
+    stats: Stats,
+    *,
+    obey: Callable[[bytes], bytes],
+    changed: Callable[[], None],
+) -> "WebServer | None":
+    """None where it is turned off, or left at its default without being installed; raises ConfigError."""
+    settings = config.web
+    if settings is None:
+        return None
+    if settings == Web() and not is_installed():
+        log.info("no dashboard without packages that are not installed: %s", installing.with_extra("web"))
+        return None
+    # asyncio and what serves take a tenth of the start.
+    from dropsight.web.serving import WebServer
+    from dropsight.web.sources import Sources
+
+    watched = [os.fspath(watch.path) for watch in config.watch]
+    sources = Sources(
+        config=lambda: reporter.config,
+        status=lambda: reporter.status(watched),
+        distributions=stats.distributions,
+        visible=lambda: recorder.visible,
+        up=lambda: reporter.up,
+        busy=reporter.busy,
+        cameras=reporter.cameras,
+        labels=reporter.labels,
+        obey=obey,
+    )
+    return WebServer(settings, sources, Troubles(log, changed=changed), newest=recorder.newest)

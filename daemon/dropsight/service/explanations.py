@@ -1,0 +1,194 @@
+"""Overlays beside the processed images whose answer was unsure, made when there is nothing better to do."""
+
+import base64
+import itertools
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dropsight import crashpoints
+from dropsight.classify.work import Engine, Work
+from dropsight.config import Explain, Watch
+from dropsight.errors import DropsightError, ModelError
+from dropsight.files.beneath import Top, write
+from dropsight.images.framing import Pixels
+from dropsight.inference.pipeline import Answer
+from dropsight.intake.backlog import Backlog
+from dropsight.journal.filed import overlay_beside
+from dropsight.journal.store import JournalReader, Unfiled
+from dropsight.names import as_text
+from dropsight.records import Result, decode
+from dropsight.status.supervision import Supervision
+from dropsight.web.pictures import find_image
+
+if TYPE_CHECKING:  # a service that explains nothing starts without
+    from dropsight.explain.explaining import Explainer
+    from dropsight.explain.heatmap import Heatmap
+
+log = logging.getLogger(__name__)
+
+Job: TypeAlias = Callable[[], None]
+
+ASKED, PROMISED, END = range(3)
+ANSWER_SECONDS = 120
+LONGEST_QUEUE = 4
+SQUARE, STEP = 48, 24
+SHOWN_PIXELS = 448
+LOWEST_PRIORITY = 19
+BUSY_SECONDS = 0.05
+PATIENCE_SECONDS = 0.5  # a group of invokes
+
+
+class Explanations:
+    """`offer` never waits; one thread of the lowest priority does the work, while no image waits."""
+
+    def __init__(
+        self,
+        settings: Explain | None,
+        *,
+        engine: Callable[[], Engine],
+        backlog: Backlog,
+        supervision: Supervision,
+    ) -> None:
+        self._settings, self._engine, self._backlog = settings, engine, backlog
+        self._jobs: queue.PriorityQueue[tuple[int, int, Job | None]] = queue.PriorityQueue()
+        self._turn, self._count = itertools.count(), itertools.count(1)
+        self._made_for: Engine | None = None
+        self._explainer: Explainer | None = None
+        self._stopping = False
+        self._thread = supervision.start("explain", self._run, daemon=False)
+
+    def offer(self, work: Work, answer: Answer) -> str | None:
+        """Return where the overlay is going to lie, None where there is to be none."""
+        settings, watch = self._settings, work.candidate.folder.settings
+        if settings is None or watch.after != "move":
+            return None
+        nth = settings.every and next(self._count) % settings.every == 0
+        best = answer.predictions[0]
+        if not (nth or best.confidence < settings.below_confidence):
+            return None
+        if self._jobs.qsize() >= LONGEST_QUEUE:
+            return None
+        relative = overlay_beside(os.fsdecode(work.drop.relative), work.drop.id)
+        self._put(PROMISED, partial(self._overlay, work, best.class_index, relative))
+        return as_text(watch.processed / relative)
+
+    def stop(self) -> None:
+        """Finish what was promised in a record, without regard to what waits."""
+        self._stopping = True
+        self._put(END, None)
+        self._thread.join()
+
+    def of_record(self, record_id: str | None, journal: Path, watches: Sequence[Watch]) -> object:
+        """Answer the command `explain`; raises DropsightError where record or image are gone."""
+        reader = JournalReader(journal)
+        try:
+            found = reader.find(record_id or "")
+        finally:
+            reader.close()
+        if found is None:
+            raise DropsightError(f"no record {record_id} in the journal")
+        record = decode(found.line)
+        if not isinstance(record, Result):
+            raise DropsightError(f"{record_id} has no answer to explain: {record.image_path}")
+        engine = self._engine()
+        pixels = _picture(found, record, watches, engine)
+        heatmap = self._asked(partial(self._heatmap, engine, pixels, record.predicted_class))
+        return {
+            "id": record.id,
+            "label": record.label,
+            "confidence": record.confidence,
+            "method": "occlusion",
+            "image_jpeg_base64": base64.b64encode(_jpeg(pixels, heatmap)).decode(),
+        }
+
+    def _put(self, urgency: int, job: Job | None) -> None:
+        self._jobs.put((urgency, next(self._turn), job))
+
+    def _asked(self, work: "Callable[[], Heatmap]") -> "Heatmap":
+        """Have it done by the thread of the lowest priority: the caller's competes with classification."""
+        future: Future[Heatmap] = Future()
+
+        def answer() -> None:
+            try:
+                future.set_result(work())
+            except DropsightError as error:
+                future.set_exception(error)
+            except Exception:
+                future.set_exception(DropsightError("an internal error; the daemon's log has it"))
+                raise
+
+        self._put(ASKED, answer)
+        try:
+            return future.result(0 if self._stopping else ANSWER_SECONDS)
+        except TimeoutError as error:
+            raise DropsightError("there was no time to explain it; ask again") from error
+
+    def _run(self) -> None:
+        # The interpreter's own threads are started by this one, and inherit it.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
+        while job := self._jobs.get()[2]:
+            crashpoints.reach("in_explaining")
+            job()
+
+    def _overlay(self, work: Work, class_index: int, relative: str) -> None:
+        views = work.plan.inference.tta
+        upright = views.index("original") if "original" in views else 0
+        pixels = work.plan.preparation.pixels_of(work.prepared.batch[upright])
+        try:
+            overlay = _jpeg(pixels, self._heatmap(work.engine, pixels, class_index))
+            _write(work.candidate.folder.processed, relative, overlay)
+        except (ModelError, OSError) as error:
+            log.warning("%s: no explanation: %s", as_text(relative), error)
+
+    def _heatmap(self, engine: Engine, pixels: Pixels, class_index: int) -> "Heatmap":
+        from dropsight.explain.explaining import Explainer
+        from dropsight.explain.perturbation import OcclusionMap
+
+        if self._explainer is None or self._made_for is not engine:
+            self._explainer = Explainer(engine.models[0].replicate(), "occlusion", resize=engine.plan.resize)
+            self._made_for = engine
+        explainer = self._explainer
+
+        def classify(batch: NDArray[np.uint8]) -> NDArray[np.floating]:
+            # Later, as long as images wait; but not for ever, where they always do.
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while self._backlog.depth() and not self._stopping and time.monotonic() < deadline:
+                time.sleep(BUSY_SECONDS)
+            return explainer.classify(batch)
+
+        return OcclusionMap(classify, square=SQUARE, step=STEP).compute_heatmap(pixels, class_index)
+
+
+def _picture(found: Unfiled, record: Result, watches: Sequence[Watch], engine: Engine) -> Pixels:
+    try:
+        with find_image(found, record.id, watches) as file:
+            return engine.picture(file)
+    except FileNotFoundError as error:
+        raise DropsightError(f"{record.image_path} is gone: there is no image to explain") from error
+
+
+def _jpeg(pixels: Pixels, heatmap: "Heatmap") -> bytes:
+    from dropsight.explain.heatmap import overlay
+
+    shown = overlay(pixels, heatmap)
+    factor = max(SHOWN_PIXELS // max(shown.shape[:2]), 1)
+    large = cv2.resize(shown, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    return cv2.imencode(".jpg", cv2.cvtColor(large, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def _write(processed: Top, relative: str, data: bytes) -> None:
+    below, name = os.path.split(relative)
+    with processed.inside(below, make=True) as fd:
+        write(fd, name, data, part=f"{name}.part", durable=True)

@@ -1,0 +1,69 @@
+"""Every ten minutes old images and empty folders go, and what the ledger knows of files that are gone."""
+
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from dropsight import crashpoints
+from dropsight.errors import DamagedError, StoreError
+from dropsight.intake.clock import Clock
+from dropsight.intake.folder import DropFolder
+from dropsight.journal.empty_folders import remove_empty
+from dropsight.journal.filed import FiledImages
+from dropsight.journal.ledger import Ledger
+from dropsight.journal.recorder import Recorder
+from dropsight.journal.retention import Sweeper
+
+NAME = "housekeeping"
+HOUSEKEEPING_SECONDS = 600.0
+
+
+class Housekeeper:
+    """`run` belongs on a thread of its own. `remembers`: so many records stay in the journal."""
+
+    def __init__(
+        self,
+        folders: Sequence[DropFolder],
+        clock: Clock,
+        ledger: Ledger,
+        recorder: Recorder,
+        *,
+        journal: Path,
+        remembers: int,
+    ) -> None:
+        self._folders, self._ledger, self._recorder = folders, ledger, recorder
+        self._journal, self._remembers = journal, remembers
+        self._clock, self._sweeper = clock, Sweeper(clock)
+        self._upto = recorder.newest
+        """What was filed from here on, the recorder notes."""
+
+    def run(self, stopped: threading.Event) -> None:
+        while not stopped.wait(0):
+            self.keep_house(stopped)
+            stopped.wait(HOUSEKEEPING_SECONDS)
+
+    def keep_house(self, stopped: threading.Event) -> None:
+        """Raises DamagedError; any other refusal of the journal's is told, and there is a next time."""
+        crashpoints.reach("in_housekeeping")
+        try:
+            self._sweep(stopped)
+            self._recorder.note_kept(self._ledger.news(self._folders))
+        except DamagedError:
+            raise
+        except StoreError as error:
+            self._recorder.troubles.raised(NAME, error)
+        else:
+            self._recorder.troubles.cleared(NAME)
+
+    def _sweep(self, stopped: threading.Event) -> None:
+        with closing(FiledImages(self._journal)) as shelf:
+            if not self._recorder.shelf_is_whole:
+                self._recorder.shelf_is_whole = shelf.adopt(
+                    self._folders, upto=self._upto, stopped=stopped.is_set
+                )
+            remembered_from = self._recorder.newest - self._remembers
+            for folder in self._folders:
+                if folder.settings.after != "keep" and not stopped.is_set():
+                    self._sweeper.sweep(folder, shelf, remembered_from=remembered_from)
+                    remove_empty(folder, self._clock)

@@ -1,0 +1,168 @@
+"""What the running parts say of themselves, put together."""
+
+import logging
+import os
+import secrets
+import time
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from dropsight import crashpoints
+from dropsight.cameras.watch import CameraWatch
+from dropsight.classify.workers import Workers
+from dropsight.config import Config
+from dropsight.inference.pipeline import timestamp
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.scanner import Scanner
+from dropsight.intake.source import Source
+from dropsight.journal.marks import Mark
+from dropsight.journal.recorder import Recorder
+from dropsight.names import as_json
+from dropsight.sinks.mqtt.publisher import Publisher
+from dropsight.sinks.reports import Status, info, model_report
+from dropsight.sinks.sink import Follower
+from dropsight.sinks.terminal import Terminal
+from dropsight.status.notify import notify
+from dropsight.status.stats import Following, Snapshot, Stats, summary
+from dropsight.version import VERSION
+
+if TYPE_CHECKING:
+    from dropsight.web.serving import WebServer
+
+log = logging.getLogger(__name__)
+
+
+class Reporter:
+    """Thread-safe. `config` is the one in force; `publisher`, `followers` and `web` come when made."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        stats: Stats,
+        backlog: Backlog,
+        recorder: Recorder,
+        workers: Workers,
+        watch: CameraWatch,
+        scanner: Scanner,
+        sources: Sequence[Source],
+    ) -> None:
+        self.config = config
+        self.publisher: Publisher | None = None
+        self.followers: Sequence[tuple[Mark, Follower]] = ()
+        self.web: WebServer | None = None
+        self._stats, self._backlog, self._recorder, self._workers = stats, backlog, recorder, workers
+        self._watch, self._scanner, self._sources = watch, scanner, sources
+        self._started, self._instance = time.time(), secrets.token_hex(8)
+        self.up = False
+        self._said: object = None
+
+    def info(self) -> bytes:
+        return info(self.config, self._workers.engine, instance=self._instance, started=self._started)
+
+    def stats(self) -> bytes:
+        return as_json(self.snapshot())
+
+    def snapshot(self) -> Snapshot:
+        counters = self._backlog.counters()
+        followers = {mark.name: self._following(mark, each) for mark, each in self.followers}
+        queues = {
+            "paths": counters.queued,
+            "records": self._recorder.depth(),
+            "outbox": followers["mqtt"].waiting if "mqtt" in followers else 0,
+        }
+        snapshot = self._stats.snapshot(
+            counters,
+            folders=self._scanner.lying(),
+            queues=queues,
+            dropped=followers["mqtt"].dropped if "mqtt" in followers else 0,
+            paused=self._backlog.paused,
+            troubles=self.troubles(),
+            problems=self._watch.problems(),
+            clock=timestamp(time.time()),
+        )
+        return msgspec.structs.replace(snapshot, followers=followers)
+
+    def troubles(self) -> dict[str, str]:
+        of_followers: dict[str, str] = {}
+        for _, follower in self.followers:
+            of_followers |= follower.troubles.current()
+        of_web = self.web.troubles.current() if self.web else {}
+        kernels = self._workers.engine.plan.spec.kernels
+        of_model = {"kernels": kernels.fault} if kernels and kernels.fault else {}
+        return self._recorder.troubles.current() | of_model | of_followers | of_web
+
+    def _following(self, mark: Mark, follower: Follower) -> Following:
+        return Following(
+            *follower.standing(),
+            waiting=mark.outstanding(self._recorder.newest),
+            dropped=mark.dropped,
+            trouble=follower.troubles.current().get(mark.name),
+        )
+
+    def busy(self) -> bool:
+        """Whether there is an image to be worked at: while paused, those that wait are none."""
+        counters = self._backlog.counters()
+        return bool(counters.in_hand or (counters.queued and not self._backlog.paused))
+
+    def cameras(self) -> Collection[str]:
+        return self._watch.names
+
+    def labels(self) -> Collection[str]:
+        return self._workers.engine.plan.spec.labels
+
+    def status(self, watched: Sequence[str]) -> Status:
+        snapshot = self.snapshot()
+        return Status(
+            version=VERSION,
+            pid=os.getpid(),
+            device=self.config.device,
+            watch=list(watched),
+            log=str(self.config.log.path),
+            model=model_report(self._workers.engine),
+            sources=[status for source in self._sources if (status := source.status())],
+            mqtt=self.publisher.status() if self.publisher else None,
+            dashboard=self.web.address if self.web else None,
+            troubles=snapshot.troubles,
+            dropped=snapshot.dropped,
+            paused=snapshot.paused,
+            stats=snapshot,
+        )
+
+    def ready(self) -> None:
+        self.up = True
+        self._said = _news(self.snapshot())
+        notify(READY="1")
+        self.tell_supervisor()
+
+    def tell_news(self, *, aloud: bool) -> None:
+        """Say how it goes where something was done or has changed since it was last said."""
+        crashpoints.reach("in_reporting")
+        snapshot = self.snapshot()
+        news = _news(snapshot)
+        if aloud and news != self._said:
+            log.info("%s", summary(snapshot))
+        self._said = news
+        self.tell_supervisor()
+
+    def conclude(self, terminal: Terminal | None) -> None:
+        """Say what it all was, where somebody reads it."""
+        snapshot = self.snapshot()
+        if terminal:
+            terminal.end(snapshot, results=self.config.log.path)
+        else:
+            log.info("%s", summary(snapshot))
+
+    def tell_supervisor(self) -> None:
+        """Have systemd show how it goes."""
+        if self.up:
+            notify(STATUS="; ".join([summary(self.snapshot()), *self.troubles().values()]))
+
+
+def _news(snapshot: Snapshot) -> object:
+    """What makes figures worth a line in a log that is kept for years."""
+    counters = snapshot.counters
+    counts = (counters.done, counters.failed, counters.expired, counters.waiting, snapshot.dropped)
+    return counts, snapshot.paused, snapshot.troubles.keys(), snapshot.problems

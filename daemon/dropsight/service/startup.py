@@ -1,0 +1,102 @@
+"""Getting the daemon up: at once, or when the disk lets it; after a rescue, where the journal is damaged."""
+
+import logging
+
+from dropsight.classify.resources import give_memory_back
+from dropsight.config import Config
+from dropsight.errors import ConfigError, DamagedError, InUseError, ModelError, StoreError
+from dropsight.journal.rescue import needs_rescue, rescue
+from dropsight.service.assembly import Daemon
+from dropsight.service.lifecycle import Lifecycle
+from dropsight.service.reloading import Reread
+from dropsight.sinks.registry import wanted
+from dropsight.sinks.terminal import Terminal
+from dropsight.status.notify import notify
+from dropsight.status.troubles import Troubles
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE_SECONDS = 30.0
+EXTENSION_USEC = str(120_000_000)
+
+
+def serve(
+    config: Config, reread: Reread, lifecycle: Lifecycle, *, once: bool, terminal: Terminal | None = None
+) -> int:
+    """Run the daemon, and another after it for each config that a reload brings; return the exit code."""
+    former: Config | None = None
+    while True:
+        try:
+            daemon = open_daemon(
+                config, reread, lifecycle, once=once, reloaded=former is not None, terminal=terminal
+            )
+        except (ConfigError, ModelError, InUseError) as error:
+            if former is None:
+                raise
+            log.error("not reloaded, going on as before: %s", error)  # noqa: TRY400 - a line, no traceback
+            config, former = former, None
+            continue
+        code = daemon.run(lifecycle, once=once) if daemon else 0
+        successor = lifecycle.begin_again()
+        if successor is None or daemon is None:
+            return code
+        config, former = successor, daemon.config
+        # Its parts hold each other: connections and interpreters would stay until the collector comes.
+        del daemon
+        give_memory_back()
+
+
+def open_daemon(
+    config: Config,
+    reread: Reread,
+    lifecycle: Lifecycle,
+    *,
+    once: bool,
+    reloaded: bool,
+    terminal: Terminal | None,
+) -> Daemon | None:
+    """Return it, None when asked to stop first.
+
+    With `once`, StoreError is raised instead of waited for; where a former config can go on, InUseError.
+    """
+    troubles = Troubles(log)
+    pause = 1.0
+    while True:
+        try:
+            daemon = _open(config, reread, terminal)
+            troubles.cleared("start")
+            return daemon
+        except StoreError as error:
+            if once or (reloaded and isinstance(error, InUseError)):
+                raise
+            troubles.raised("start", error)
+            # Neither the start nor, after a reload, the watchdog is to run out over a full disk.
+            notify(STATUS=f"cannot start yet: {error}", EXTEND_TIMEOUT_USEC=EXTENSION_USEC, WATCHDOG="1")
+        if lifecycle.wait(pause):
+            return None
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        if lifecycle.reload_asked:
+            lifecycle.reload_asked = False
+            config, pause = _reread(config, reread, troubles), 1.0
+
+
+def _reread(config: Config, reread: Reread, troubles: Troubles) -> Config:
+    """Somebody may have named a better disk."""
+    try:
+        config = reread()
+        troubles.cleared("config")
+    except ConfigError as error:
+        troubles.raised("config", error)
+    return config
+
+
+def _open(config: Config, reread: Reread, terminal: Terminal | None) -> Daemon:
+    journal, followers = config.store.path, [each.mark.name for each in wanted(config)]
+    if needs_rescue(journal):
+        rescue(journal, followers=followers)
+    try:
+        return Daemon(config, reread=reread, terminal=terminal)
+    except DamagedError as error:
+        log.warning("%s", error)
+        rescue(journal, followers=followers)
+        return Daemon(config, reread=reread, terminal=terminal)

@@ -1,0 +1,1 @@
+"""The MQTT broker, and Home Assistant behind it."""

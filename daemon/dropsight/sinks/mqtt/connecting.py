@@ -1,0 +1,78 @@
+"""Connects by what the broker speaks and offers."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from dropsight.errors import SinkError
+from dropsight.sinks.mqtt.broker import Broker
+from dropsight.sinks.mqtt.connection import (
+    Connection,
+    HungUpError,
+    NotOfferedError,
+    Protocol,
+    UnsupportedVersionError,
+)
+from dropsight.sinks.mqtt.offers import ALL, Offers
+
+
+def protocols(setting: str) -> tuple[Protocol, ...]:
+    """What to try, in order."""
+    return ("5", "3.1.1") if setting == "auto" else ("3.1.1",) if setting == "3.1.1" else ("5",)
+
+
+def connect(
+    broker: Broker,
+    spoken: Sequence[Protocol],
+    *,
+    client_id: str,
+    will: tuple[str, bytes] | None,
+    keepalive: int,
+) -> tuple[Connection, Protocol]:
+    """Connect by the first version of MQTT that the broker speaks; raises SinkError."""
+    for protocol in spoken:
+        try:
+            connection = _connect(broker, protocol, client_id=client_id, will=will, keepalive=keepalive)
+        except UnsupportedVersionError:
+            if protocol == spoken[-1]:
+                raise
+        else:
+            return connection, protocol
+    raise SinkError("no version of MQTT to speak")
+
+
+def _connect(
+    broker: Broker, protocol: Protocol, *, client_id: str, will: tuple[str, bytes] | None, keepalive: int
+) -> Connection:
+    """Connect, without what the broker does not offer."""
+
+    def attempt(offers: Offers) -> Connection:
+        connection = Connection(
+            broker, protocol, client_id=client_id, will=will, keepalive=keepalive, offers=offers
+        )
+        try:
+            connection.open()
+        except NotOfferedError as error:
+            return attempt(error.offers)
+        return connection
+
+    try:
+        return attempt(ALL)
+    except HungUpError:
+        connection = _with_fewer(attempt) if will and protocol == "3.1.1" else None
+        if connection is None:
+            raise
+        return connection
+
+
+def _with_fewer(attempt: Callable[[Offers], Connection]) -> Connection | None:
+    """In MQTT 3.1.1 a broker hangs up on a last will that it does not offer to keep or to acknowledge."""
+    for offers in (Offers(retain=False), Offers(qos=0), Offers(retain=False, qos=0)):
+        with suppress(HungUpError):
+            attempt(offers).close()  # of two with one name the broker would end the first
+            break
+    else:
+        return None
+    try:
+        return attempt(ALL)  # it may only have been about to start
+    except SinkError:
+        return attempt(offers)

@@ -1,0 +1,344 @@
+"""One connection to a broker, from CONNECT to its loss; paho does the protocol, on a thread of its own."""
+
+import contextlib
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from queue import Empty, SimpleQueue
+from typing import Literal, NamedTuple
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from dropsight.errors import SinkError
+from dropsight.sinks.mqtt.broker import Broker
+from dropsight.sinks.mqtt.client import LARGEST_BYTES, BoundedClient
+from dropsight.sinks.mqtt.offers import ALL, Offers
+from dropsight.sinks.mqtt.tls_errors import HUNG_UP, alert_of, reason
+
+log = logging.getLogger(__name__)
+
+Protocol = Literal["5", "3.1.1"]
+
+CONNECT_SECONDS = 30.0
+# Brokers of 3.1.1 may meet a CONNECT of MQTT 5 with silence.
+CONNACK_SECONDS: Mapping[Protocol, float] = {"5": 8.0, "3.1.1": 30.0}
+QUIET_SECONDS = 2.0
+CLOSED_SECONDS = 1.0
+MOST_RETAINED, MOST_RETAINED_BYTES = 1_000, 2**24
+VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
+# CONNACK reasons (MQTT 5, table 3-1) that say who we are is not good enough.
+_NOT_WELCOME = {0x85, 0x86, 0x87, 0x8A, 0x8C}
+_UNSUPPORTED_VERSION = 0x84
+_UNSPECIFIED = 0x80
+# Reasons of a broker or a network for a goodbye that have nothing to do with what we said (MQTT 5, 3.14.2.1).
+_TAKEN_OVER = 0x8E
+_NO_FAULT_OF_OURS = {0x89, 0x8B, 0x8D, _TAKEN_OVER, 0x9C, 0x9D, 0xA0}
+
+
+class Asked(NamedTuple):
+    """A message to us; response topic and correlation are of MQTT 5. `retained`: it was there before us."""
+
+    payload: bytes
+    response_topic: str | None
+    correlation: bytes | None
+    retained: bool = False
+
+
+class BrokerRefusedError(SinkError):
+    """The broker answers, and does not let us in."""
+
+
+class UnsupportedVersionError(SinkError):
+    """The broker does not speak this version of MQTT."""
+
+
+class HungUpError(SinkError):
+    """The broker says nothing to our CONNECT but goodbye."""
+
+
+class NotOfferedError(SinkError):
+    """The broker does not take our last will as it is; `offers` is what to ask for instead."""
+
+    def __init__(self, text: str, offers: Offers) -> None:
+        super().__init__(text)
+        self.offers = offers
+
+
+class Connection:
+    """Thread-safe. All that is published goes out here, within what the broker `offers`."""
+
+    _clean_start: bool | Literal[3] = paho.MQTT_CLEAN_START_FIRST_ONLY
+
+    def __init__(
+        self,
+        broker: Broker,
+        protocol: Protocol,
+        *,
+        client_id: str,
+        will: tuple[str, bytes] | None,
+        keepalive: int,
+        offers: Offers = ALL,
+    ) -> None:
+        self._broker, self._protocol, self._keepalive = broker, protocol, keepalive
+        self._client_id = client_id
+        self.offers = offers
+        self._blameless = self.taken_over = False
+        """Whether the broker has said that another has logged in by our client id."""
+        self._changed = threading.Condition()
+        self._answer: tuple[int, str] | None = None
+        self._closed: str | None = None
+        self._acknowledged: list[int] = []
+        self.refused: dict[int, str] = {}
+        self.unheard: dict[int, str] = {}
+        self._woken = False
+        self._asked_for: dict[int | None, str] = {}
+        self._asking = threading.Lock()
+        self._client = self._make_client(will)
+
+    def open(self) -> None:
+        """Connect and wait for the CONNACK; raises SinkError or one of its kinds above."""
+        try:
+            host, port = self._broker.host, self._broker.port or 1883
+            self._client.connect(
+                host, port, self._keepalive, clean_start=self._clean_start, properties=self._demands()
+            )
+        except (OSError, ssl.SSLError, ValueError, paho.WebsocketConnectionError) as error:
+            raise SinkError(f"{self._broker.shown} cannot be reached: {reason(error)}") from error
+        self._client.loop_start()
+        deadline = time.monotonic() + CONNACK_SECONDS[self._protocol]
+        with self._changed:
+            while self._answer is None and self._closed is None and time.monotonic() < deadline:
+                self._changed.wait(deadline - time.monotonic())
+            answer, closed = self._answer, self._closed
+        if answer is not None and answer[0] == 0:
+            return
+        self.close()
+        raise self._refusal(answer, closed)
+
+    def publish(
+        self, topic: str, payload: bytes, *, qos: int, retain: bool = False, correlation: bytes | None = None
+    ) -> int | None:
+        """Hand a message to the network and return its number, None where it is larger than the broker takes.
+
+        Raises SinkError once the connection is lost.
+        """
+        room = self.offers.room(topic)
+        if room is not None and len(payload) + len(correlation or b"") > room:
+            return None
+        qos, retain = min(qos, self.offers.qos), retain and self.offers.retain
+        properties = None
+        if correlation is not None and self._protocol == "5":
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.CorrelationData = correlation
+        info = self._client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise self._lost()
+        return info.mid
+
+    def listen(self, topic: str, told: Callable[[Asked], None], *, retained: bool = False) -> int | None:
+        """Subscribe, and return the number that the answer will have among what is `acknowledged`.
+
+        `told` is called on the network's thread; of what the broker had `retained` only if asked for.
+        """
+
+        def on_message(_client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+            if message.retain and not retained:
+                return
+            found = message.properties
+            response_topic = getattr(found, "ResponseTopic", None)
+            correlation = getattr(found, "CorrelationData", None)
+            told(Asked(bytes(message.payload), response_topic, correlation, retained=message.retain))
+
+        self._client.message_callback_add(topic, on_message)
+        return self._subscribe(topic, qos=1)
+
+    def retained(
+        self,
+        *filters: str,
+        expected: Collection[str] = (),
+        began: Callable[[int], None] = lambda _mid: None,
+    ) -> dict[str, bytes]:
+        """Ask what is retained under these topics, or a part of it where it is much.
+
+        No broker says when it has told all: it has when all that is `expected` is there, or nothing came for
+        a while. `began` is called with the numbers that the answers will have among what is `acknowledged`.
+        """
+        heard: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
+        left = MOST_RETAINED_BYTES  # whoever may publish there could have any number of a megabyte
+
+        def on_message(_client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+            nonlocal left
+            if message.retain and message.payload and left > 0:
+                left -= len(message.payload)
+                heard.put((message.topic, bytes(message.payload)))
+
+        for topic in filters:
+            self._client.message_callback_add(topic, on_message)
+            mid = self._subscribe(topic, qos=0)
+            if mid is not None:
+                began(mid)
+        found: dict[str, bytes] = {}
+        with contextlib.suppress(Empty):
+            while len(found) < MOST_RETAINED and not (expected and found.keys() >= set(expected)):
+                topic, payload = heard.get(timeout=QUIET_SECONDS)
+                found[topic] = payload
+        for topic in filters:
+            self._client.unsubscribe(topic)
+            self._client.message_callback_remove(topic)
+        return found
+
+    def _subscribe(self, topic: str, *, qos: int) -> int | None:
+        with self._asking:  # the answer may be there before it is known what it answers
+            mid = self._client.subscribe(topic, qos=qos)[1]
+            self._asked_for[mid] = topic
+        return mid
+
+    def acknowledged(self, *, timeout: float) -> Sequence[int]:
+        """Wait for PUBACKs, a `wake` or the timeout; raises SinkError for a loss.
+
+        A negative PUBACK is among them, too: its reason is in `refused`. So are answers to `listen`, the
+        reasons of negative ones in `unheard`.
+        """
+        with self._changed:
+            if not (self._acknowledged or self._woken or self._closed):
+                self._changed.wait(max(timeout, 0.0))
+            mids, self._acknowledged, self._woken = self._acknowledged, [], False
+            if self._closed and not mids:
+                raise self._lost()
+        return mids
+
+    def heard(self) -> Sequence[int]:
+        """Return what is `acknowledged` already, also of a connection that is lost."""
+        with self._changed:
+            mids, self._acknowledged = self._acknowledged, []
+        return mids
+
+    def was_hung_up(self) -> bool:
+        """Whether it was lost without a reason that has nothing to do with what was said on it."""
+        with self._changed:  # who writes may know of a loss before it is told
+            self._changed.wait_for(lambda: self._closed is not None, CLOSED_SECONDS)
+            return self._closed is not None and not self._blameless
+
+    def wake(self) -> None:
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Say goodbye, without the last will, and give everything back."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _demands(self) -> Properties | None:
+        if self._protocol != "5":
+            return None
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.MaximumPacketSize = LARGEST_BYTES
+        return properties
+
+    def _new_client(self) -> paho.Client:
+        return BoundedClient(
+            CallbackAPIVersion.VERSION2,
+            # Of an earlier connection that it may still have, the broker ends the session, last will and
+            # all, before it lets us in; and begins a clean one, whose acknowledgements are all ours.
+            client_id=self._client_id,
+            protocol=VERSIONS[self._protocol],
+            transport=self._broker.transport,
+            reconnect_on_failure=False,
+        )
+
+    def _make_client(self, will: tuple[str, bytes] | None) -> paho.Client:
+        client = self._new_client()
+        client.connect_timeout = CONNECT_SECONDS
+        # No bound of paho's, for which it looks through all in flight at each PUBACK: `window` is ours.
+        client.max_inflight_messages_set(0)
+        if will is not None:
+            # Retained and empty, it would take away what is retained.
+            client.will_set(
+                will[0], will[1], qos=self.offers.qos, retain=bool(will[1]) and self.offers.retain
+            )
+        if self._broker.username is not None or self._broker.password is not None:
+            client.username_pw_set(self._broker.username, self._broker.password)
+        if self._broker.tls is not None:
+            client.tls_set_context(self._broker.tls)
+        if self._broker.transport == "websockets":
+            client.ws_set_options(path=self._broker.path)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        return client
+
+    def _on_connect(
+        self, _client: paho.Client, _data: object, _flags: object, code: ReasonCode, found: Properties | None
+    ) -> None:
+        with self._changed:
+            self._answer = (int(code.value) if code.is_failure else 0, _said(code))
+            if not code.is_failure:
+                self.offers = self.offers.told(found)
+            self._changed.notify_all()
+
+    def _on_disconnect(
+        self, _client: paho.Client, _data: object, _flags: object, code: ReasonCode, _found: object
+    ) -> None:
+        with self._changed:
+            self._closed, self._blameless = _said(code), code.value in _NO_FAULT_OF_OURS
+            self.taken_over = code.value == _TAKEN_OVER
+            self._changed.notify_all()
+
+    def _on_publish(
+        self, _client: paho.Client, _data: object, mid: int, code: ReasonCode, _found: object
+    ) -> None:
+        with self._changed:
+            if code.is_failure:
+                self.refused[mid] = _said(code)
+            self._acknowledged.append(mid)
+            self._changed.notify_all()
+
+    def _on_subscribe(
+        self, _client: paho.Client, _data: object, mid: int, codes: Sequence[ReasonCode], _found: object
+    ) -> None:
+        with self._asking:
+            topic = self._asked_for.pop(mid, "")
+        for code in filter(lambda code: code.is_failure, codes):
+            log.warning("the broker does not let us listen to %s: %s", topic, _said(code))
+            self.unheard[mid] = _said(code)
+        with self._changed:
+            self._acknowledged.append(mid)
+            self._changed.notify_all()
+
+    def _refusal(self, answer: tuple[int, str] | None, closed: str | None) -> SinkError:
+        shown = self._broker.shown
+        if answer is None and closed and self._broker.tls and (alert := alert_of(self._broker)):
+            return SinkError(f"{shown} cannot be reached: {alert}")
+        if answer and (fewer := self.offers.without(answer[0])):
+            return NotOfferedError(f"{shown} refuses the last will: {answer[1]}", fewer)
+        if answer and answer[0] in _NOT_WELCOME:
+            return BrokerRefusedError(
+                f"{shown} refuses the login: {answer[1]}; see mqtt.username and mqtt.password_file"
+            )
+        if self._protocol == "5" and (answer is None or answer[0] == _UNSUPPORTED_VERSION):
+            return UnsupportedVersionError(f"{shown} does not speak MQTT 5")
+        if answer:
+            fault = f"refuses the connection: {answer[1]}"
+        else:
+            fault = f"does not answer: {HUNG_UP if closed else 'no CONNACK'}"
+        return (HungUpError if closed and not answer else SinkError)(f"{shown} {fault}")
+
+    def _lost(self) -> SinkError:
+        if self.taken_over:
+            return SinkError(
+                f"{self._broker.shown}: another has logged in as {self._client_id}, which ends our connection"
+            )
+        return SinkError(f"{self._broker.shown}: the connection is lost: {self._closed or 'closed'}")
+
+
+def _said(code: ReasonCode) -> str:
+    """Give the broker's reason; where it gave none, paho makes one up."""
+    return "no reason was given" if code.value == _UNSPECIFIED else str(code)

@@ -1,0 +1,225 @@
+"""What Home Assistant shows of a device and of a camera: one component an entity, by its name in our ids."""
+
+from collections.abc import Mapping
+from typing import Final, TypeAlias
+
+from dropsight.sinks.mqtt.topics import Topics
+
+Component: TypeAlias = dict[str, object]
+
+OF_CAMERA_ONCE: Final = {
+    "label": "sensor",
+    "confidence": "sensor",
+    "problem": "binary_sensor",
+    "picture": "image",
+}
+"""What versions knew that told of everything in one message."""
+OF_CAMERA: Final = {**OF_CAMERA_ONCE, "last_image": "sensor", "image": "event"}
+OF_DEVICE: Final = {
+    **dict.fromkeys(("latency_p95", "waiting", "processed", "failed", "expired", "backlog"), "sensor"),
+    **dict.fromkeys(("trouble", "disk", "log", "fallback"), "binary_sensor"),
+    "rescan": "button",
+    "pause": "switch",
+}
+LEAST: Final[Mapping[str, Component]] = {
+    "sensor": {"state_topic": "-"},
+    "binary_sensor": {"state_topic": "-"},
+    "image": {"image_topic": "-"},
+    "event": {"state_topic": "-", "event_types": ["-"]},
+    "button": {"command_topic": "-"},
+    "switch": {"command_topic": "-"},
+}
+"""What a platform cannot do without."""
+CLASSIFIED: Final = "classified"
+
+# Troubles that come of a disk that is full, broken or read-only.
+_OF_DISK = ["filing", "journal", "housekeeping", "syncing"]
+_ATTRIBUTES = (
+    "{{ {'confidence': value_json.confidence, 'top_5': value_json.predictions[:5],"
+    " 'image_path': value_json.image_path, 'captured': value_json.image.captured} | tojson }}"
+)
+# What is told again on a topic below is no event once more.
+_EVENT = (
+    "{% if value_json.id != this.attributes.get('id') %}"
+    f"{{{{ {{'event_type': '{CLASSIFIED}', 'label': value_json.label, 'confidence': value_json.confidence,"
+    " 'image_path': value_json.image_path, 'captured': value_json.image.captured, 'time': value_json.time,"
+    " 'id': value_json.id} | tojson }}{% endif %}"
+)
+
+
+def of_camera(camera: str, topics: Topics, *, pictures: bool) -> dict[str, Component]:
+    """The first has no name of its own: it is what the camera is there for."""
+    found = _answers(topics.state(camera)) | _problem(topics.problem(camera))
+    found |= _events(topics.record("ok", camera))
+    if pictures:
+        found["picture"] = {
+            "platform": "image",
+            "name": "Picture",
+            "image_topic": topics.thumbnail(camera),
+            "content_type": "image/jpeg",
+        }
+    return found
+
+
+def of_device(topics: Topics) -> dict[str, Component]:
+    return _diagnostics(topics) | _troubles(topics) | _controls(topics)
+
+
+def _answers(state: str) -> dict[str, Component]:
+    return {
+        "label": {
+            "platform": "sensor",
+            "name": None,
+            "icon": "mdi:cctv",
+            "state_topic": state,
+            # A state holds 255 characters.
+            "value_template": "{{ value_json.label[:255] }}",
+            "json_attributes_topic": state,
+            "json_attributes_template": _ATTRIBUTES,
+        },
+        "confidence": {
+            "platform": "sensor",
+            "name": "Confidence",
+            "icon": "mdi:percent",
+            "state_topic": state,
+            "value_template": "{{ (value_json.confidence * 100) | round(1) }}",
+            "unit_of_measurement": "%",
+            "state_class": "measurement",
+        },
+        "last_image": {
+            "platform": "sensor",
+            "name": "Last image",
+            "device_class": "timestamp",
+            "state_topic": state,
+            "value_template": "{{ value_json.time }}",
+        },
+    }
+
+
+def _problem(topic: str) -> dict[str, Component]:
+    return {
+        "problem": {
+            "platform": "binary_sensor",
+            "name": "Problem",
+            "device_class": "problem",
+            "state_topic": topic,
+            "value_template": "{{ 'ON' if value_json.problems else 'OFF' }}",
+            "json_attributes_topic": topic,
+            "json_attributes_template": "{{ {'problems': value_json.problems} | tojson }}",
+        }
+    }
+
+
+def _events(topic: str) -> dict[str, Component]:
+    """For automations: of a state, the same label once more is no change.
+
+    One filter for both: some brokers send twice what two of a client's filters fit.
+    """
+    topics = f"{topic}/#"
+    return {
+        "image": {
+            "platform": "event",
+            "name": "Image",
+            "icon": "mdi:image-plus",
+            "event_types": [CLASSIFIED],
+            "state_topic": topics,
+            "value_template": _EVENT,
+        },
+        "trigger": {
+            "platform": "device_automation",
+            "automation_type": "trigger",
+            "type": CLASSIFIED,
+            "subtype": "image",
+            "topic": topics,
+        },
+    }
+
+
+def _diagnostics(topics: Topics) -> dict[str, Component]:
+    figures: Mapping[str, tuple[str, str, Mapping[str, object]]] = {
+        "latency_p95": (
+            "Latency p95",
+            "latency_ms.window.total.p95",
+            {"unit_of_measurement": "ms", "device_class": "duration", "state_class": "measurement"},
+        ),
+        "waiting": ("Images waiting", "counters.waiting", {"state_class": "measurement"}),
+        "processed": ("Images processed", "counters.done", {"state_class": "total_increasing"}),
+        "failed": ("Images failed", "counters.failed", {"state_class": "total_increasing"}),
+        "expired": ("Images expired", "counters.expired", {"state_class": "total_increasing"}),
+        "backlog": ("Records for the broker", "queues.outbox", {"state_class": "measurement"}),
+    }
+    return {
+        name: {
+            "platform": "sensor",
+            "name": shown,
+            "entity_category": "diagnostic",
+            "state_topic": topics.stats,
+            "value_template": f"{{{{ value_json.{path} }}}}",
+            **more,
+        }
+        for name, (shown, path, more) in figures.items()
+    }
+
+
+def _troubles(topics: Topics) -> dict[str, Component]:
+    """What is wrong with the daemon itself, a camera's own problems aside."""
+    all_of_it = "value_json.troubles | default({}, true)"
+    of_disk = f"{all_of_it} | dictsort | selectattr(0, 'in', {_OF_DISK}) | list"
+    fallback = (
+        "{{ {'model': (value_json.model | default({})).name | default(none),"
+        " 'instead_of': (value_json.model | default({})).instead_of | default([])} | tojson }}"
+    )
+    return {
+        "trouble": _trouble(
+            "Trouble", topics.stats, all_of_it, f"{{{{ {{'troubles': {all_of_it}}} | tojson }}}}"
+        ),
+        "disk": _trouble(
+            "Disk", topics.stats, of_disk, f"{{{{ {{'troubles': dict({of_disk})}} | tojson }}}}"
+        ),
+        "log": _trouble(
+            "Log",
+            topics.stats,
+            f"({all_of_it}).log is defined",
+            f"{{{{ {{'trouble': ({all_of_it}).log | default(none)}} | tojson }}}}",
+        ),
+        "fallback": _trouble("Fallback model", topics.info, "value_json.fallback", fallback),
+    }
+
+
+def _trouble(name: str, topic: str, condition: str, attributes: str) -> Component:
+    return {
+        "platform": "binary_sensor",
+        "name": name,
+        "device_class": "problem",
+        "entity_category": "diagnostic",
+        "state_topic": topic,
+        "value_template": f"{{{{ 'ON' if {condition} else 'OFF' }}}}",
+        "json_attributes_topic": topic,
+        "json_attributes_template": attributes,
+    }
+
+
+def _controls(topics: Topics) -> dict[str, Component]:
+    return {
+        "rescan": {
+            "platform": "button",
+            "name": "Rescan",
+            "icon": "mdi:folder-refresh",
+            "entity_category": "config",
+            "command_topic": topics.command,
+            "payload_press": '{"command": "rescan"}',
+        },
+        "pause": {
+            "platform": "switch",
+            "name": "Pause",
+            "icon": "mdi:pause",
+            "entity_category": "config",
+            "command_topic": topics.command,
+            "payload_on": '{"command": "pause"}',
+            "payload_off": '{"command": "resume"}',
+            "state_topic": topics.stats,
+            "value_template": "{{ 'ON' if value_json.paused else 'OFF' }}",
+            "state_on": "ON",
+            "state_off": "OFF",
+        },
+    }

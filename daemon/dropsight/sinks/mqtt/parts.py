@@ -1,0 +1,82 @@
+"""What the connections of one publisher have in common."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dropsight.config import Mqtt
+from dropsight.journal.outbox import Outbox
+from dropsight.sinks.mqtt.camera_session import CameraNews
+from dropsight.sinks.mqtt.commands import Commander
+from dropsight.sinks.mqtt.evictions import Evictions
+from dropsight.sinks.mqtt.former_names import Name, Names
+from dropsight.sinks.mqtt.rivals import Rivals
+from dropsight.sinks.mqtt.suspects import Suspects
+from dropsight.sinks.mqtt.telling import Untold
+from dropsight.sinks.mqtt.topics import Topics
+from dropsight.status.troubles import Troubles
+
+
+@dataclass(frozen=True, slots=True)
+class Announcements:
+    """What is published besides records; `info` and `stats` are asked for when they are due."""
+
+    info: Callable[[], bytes]
+    stats: Callable[[], bytes]
+    stats_seconds: float
+    busy: Callable[[], bool]
+    """Whether images wait."""
+    dashboard: Callable[[], str | None] = lambda: None
+    """Its address for other machines."""
+    again: threading.Event = field(default_factory=threading.Event)
+    """Set when `info` has changed: it is published at once, and the stats with it."""
+    stats_now: threading.Event = field(default_factory=threading.Event)
+    """Set when the stats have news that cannot wait for their time."""
+
+
+@dataclass(slots=True)
+class Ending:
+    """Asked for from any thread: publish what is left until the deadline, then end."""
+
+    asked: threading.Event = field(default_factory=threading.Event)
+    deadline: float = float("inf")
+
+    @property
+    def is_over(self) -> bool:
+        return self.asked.is_set() and time.monotonic() >= self.deadline
+
+    def ask(self, *, drain_seconds: float) -> None:
+        self.deadline = time.monotonic() + drain_seconds
+        self.asked.set()
+
+
+@dataclass(slots=True)
+class Published:
+    """Since the start: records that the broker has, was too small for, and hung up on."""
+
+    published: int = 0
+    oversized: int = 0
+    set_aside: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherParts:
+    """`works` is called when the broker takes all; it returns whether that is more than a moment."""
+
+    settings: Mqtt
+    name: Name
+    names: Names
+    topics: Topics
+    outbox: Outbox
+    announcements: Announcements
+    cameras: CameraNews
+    tally: Published
+    ending: Ending
+    commander: Commander
+    rivals: Rivals
+    evictions: Evictions
+    suspects: Suspects
+    untold: Untold
+    troubles: Troubles
+    works: Callable[[], bool]

@@ -1,0 +1,183 @@
+"""What a broker lets us say and hear: tried as `run` does it, in words that leave nothing behind."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+
+from dropsight.config import Mqtt
+from dropsight.records import Status
+from dropsight.sinks.mqtt.connection import Asked
+from dropsight.sinks.mqtt.homeassistant import birth_topics, discovery_topic
+from dropsight.sinks.mqtt.identity import guest_id
+from dropsight.sinks.mqtt.offers import Offers
+from dropsight.sinks.mqtt.topics import Topics
+from dropsight.sinks.mqtt.visit import HANGS_UP, Visit
+
+# A camera that nobody has: what is said of it is nobody's picture, and fires nobody's automation.
+NOBODY = "dropsight-check"
+ECHO_SECONDS = 2.0
+# What is retained comes before the answers to what is asked after it.
+KEPT_SECONDS = 0.25
+_STATUSES: tuple[Status, ...] = ("ok", "failed", "expired")
+_NOT_TRIED = (
+    "what it takes was not tried: its rules may go by mqtt.client_id, which the running daemon has; dropsight"
+    " status names what it is refused, or stop it and check again"
+)
+
+
+class Findings(NamedTuple):
+    """`refused` are faults, `doubts` what may be as it should; a line each."""
+
+    spoken: str
+    refused: list[str]
+    doubts: list[str]
+
+
+class Word(NamedTuple):
+    topic: str
+    payload: bytes
+    retain: bool
+
+
+class _Heard(NamedTuple):
+    topic: str
+    payload: bytes
+    is_kept: bool
+
+
+def try_broker(settings: Mqtt, device: str, *, state: Path, credential: str | None = None) -> Findings:
+    """Say one word of each kind, listen where the daemon does, leave; raises SinkError.
+
+    The will goes where the daemon's does, which the broker may refuse, but says nothing: it is empty.
+    """
+    topics = Topics.of(settings.base_topic, device, settings.discovery_prefix)
+    client_id = guest_id(settings, state)
+    will = (topics.availability, b"")
+    with Visit(settings, client_id=client_id, will=will, credential=credential) as visit:
+        spoken = f"MQTT {visit.protocol}"
+        if settings.client_id not in {None, client_id}:
+            return Findings(spoken, [], [_NOT_TRIED])
+        trial = _Trial(visit)
+        trial.listen(topics.stats)
+        births = birth_topics(topics.discovery) if settings.home_assistant else []
+        deaf = trial.listen(topics.info, topics.availability, topics.command, *births)
+        words = list(_words(topics, settings, device, kept=trial.kept(topics.info, topics.stats)))
+        refused = trial.say(words)
+        doubts = [f"it does not let us listen to {topic}: {reason}" for topic, reason in deaf.items()]
+        doubts += trial.doubts(len(words) - len(refused))
+    return Findings(
+        spoken,
+        [f"the broker does not take messages to {topic}: {reason}" for topic, reason in refused.items()],
+        doubts,
+    )
+
+
+def _words(topics: Topics, settings: Mqtt, device: str, *, kept: Mapping[str, bytes]) -> Iterator[Word]:
+    """Yield one for each kind of topic: of nobody's camera, or what is no news to who listens.
+
+    Empty and retained, it is what is said of a camera that is gone; empty and not retained, nothing at all.
+    """
+    for status in _STATUSES:
+        yield Word(topics.record(status, NOBODY), b"", settings.retain and status == "ok")
+    yield Word(topics.availability, b"", retain=False)
+    for topic in (topics.info, topics.stats):
+        yield Word(topic, kept.get(topic, b""), retain=False)
+    for topic in (topics.state(NOBODY), topics.problem(NOBODY)):
+        yield Word(topic, b"", retain=True)
+    if settings.thumbnails:
+        yield Word(topics.thumbnail(NOBODY), b"", retain=True)
+    yield Word(topics.response, b'{"command":"check","ok":true}', retain=False)
+    if settings.home_assistant:
+        yield Word(topics.again(NOBODY), b"", retain=False)
+        yield Word(discovery_topic(device, NOBODY, prefix=topics.discovery), b"", retain=True)
+
+
+class _Trial:
+    """For one thread. In MQTT 3.1.1 what is thrown away is acknowledged, too: we listen for our own words."""
+
+    def __init__(self, visit: Visit) -> None:
+        self._visit = visit
+        self._messages: SimpleQueue[_Heard] = SimpleQueue()
+        self._heard: list[_Heard] = []
+        self._on_the_way: list[Word] = []
+        self._unsure: list[Word] = []
+        self._lacking = visit.offers.lacking
+
+    def listen(self, *topics: str) -> Mapping[str, str]:
+        """Return where the broker does not let us, and why."""
+        answers = {topic: self._listen(topic) for topic in topics}
+        return {topic: no for topic, no in answers.items() if no}
+
+    def kept(self, *topics: str) -> Mapping[str, bytes]:
+        """Return what is retained there, as far as we were told when we listened."""
+
+        def found() -> dict[str, bytes]:
+            return {each.topic: each.payload for each in self._heard if each.is_kept and each.topic in topics}
+
+        self._hear(lambda: len(found()) == len(topics), seconds=KEPT_SECONDS)
+        return found()
+
+    def say(self, words: Iterable[Word]) -> Mapping[str, str]:
+        """Return what the broker does not take, and why."""
+        refused: dict[str, str] = {}
+        waiting, again, unkept = deque(words), set[Word](), set[Word]()
+        while waiting:
+            word = waiting.popleft()
+            echoes = self._visit.protocol == "3.1.1"
+            is_deaf = echoes and self._listen(word.topic) is not None
+            no = self._visit.say(word.topic, word.payload, retain=word.retain)
+            if no == HANGS_UP and echoes and word.retain:  # for that, or for the topic?
+                unkept.add(word := word._replace(retain=False))
+                waiting.appendleft(word)
+            elif no:
+                refused[word.topic] = no
+            if no:
+                lost = self._lost()
+                waiting += [each for each in lost if each not in again]
+                self._unsure += [each for each in lost if each in again]
+                again.update(lost)
+            elif echoes:
+                if word in unkept:
+                    self._lacking = Offers(retain=False).lacking
+                (self._unsure if is_deaf else self._on_the_way).append(word)
+        return refused
+
+    def _lost(self) -> list[Word]:
+        """Return what was on its way back to us on the connection that is no more."""
+        self._hear(lambda: not self._unheard(), seconds=0.0)
+        lost = self._unheard()
+        self._on_the_way.clear()
+        return lost
+
+    def doubts(self, said: int) -> Iterator[str]:
+        """Say what is done without, and what was acknowledged and may be thrown away all the same."""
+        if self._lacking:
+            yield f"it {self._lacking}: done without"
+        self._hear(lambda: not self._unheard(), seconds=ECHO_SECONDS)
+        lost = [word.topic for word in self._unheard()]
+        if lost:
+            told = "anything" if len(lost) == said else ", ".join(lost)
+            yield f"it acknowledges and does not deliver {told}: its rules throw it away, or keep it from us"
+        if self._unsure:
+            told = "it" if len(self._unsure) == said else ", ".join(word.topic for word in self._unsure)
+            yield f"whether it throws away what it acknowledges cannot be known: we may not hear {told}"
+
+    def _unheard(self) -> list[Word]:
+        heard = {(each.topic, each.payload) for each in self._heard if not each.is_kept}
+        return [word for word in self._on_the_way if (word.topic, word.payload) not in heard]
+
+    def _listen(self, topic: str) -> str | None:
+        def told(asked: Asked) -> None:
+            self._messages.put(_Heard(topic, asked.payload, asked.retained))
+
+        return self._visit.listen(topic, told)
+
+    def _hear(self, is_enough: Callable[[], bool], *, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        with suppress(Empty):
+            while not is_enough():
+                self._heard.append(self._messages.get(timeout=max(deadline - time.monotonic(), 0.0)))

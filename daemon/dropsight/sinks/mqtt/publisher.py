@@ -1,0 +1,274 @@
+"""The MQTT publisher: connects, comes back after every loss, and goes on where the broker left off."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from dropsight import crashpoints
+from dropsight.cameras.watch import CameraWatch
+from dropsight.config import Config, Mqtt
+from dropsight.errors import DamagedError, DropsightError, SinkError, StoreError
+from dropsight.images.framing import Pixels
+from dropsight.journal.marks import Mark
+from dropsight.journal.outbox import Outbox
+from dropsight.sinks.mqtt.backoff import pause_seconds
+from dropsight.sinks.mqtt.broker import Broker
+from dropsight.sinks.mqtt.camera_session import CameraNews
+from dropsight.sinks.mqtt.commands import Commander
+from dropsight.sinks.mqtt.connecting import connect, protocols
+from dropsight.sinks.mqtt.connection import BrokerRefusedError, Connection, Protocol
+from dropsight.sinks.mqtt.discovery import Discovery
+from dropsight.sinks.mqtt.evictions import Evictions
+from dropsight.sinks.mqtt.former_names import Name, Names
+from dropsight.sinks.mqtt.homeassistant import Entities
+from dropsight.sinks.mqtt.identity import own_id
+from dropsight.sinks.mqtt.parts import Announcements, Ending, Published, PublisherParts
+from dropsight.sinks.mqtt.rivals import OFFLINE, Rivals
+from dropsight.sinks.mqtt.session import Session
+from dropsight.sinks.mqtt.states import CameraStates
+from dropsight.sinks.mqtt.suspects import Suspects
+from dropsight.sinks.mqtt.telling import Untold
+from dropsight.sinks.mqtt.thumbnails import Thumbnails
+from dropsight.sinks.sink import Standing, Surroundings, Wanted
+from dropsight.status.troubles import Troubles
+
+log = logging.getLogger(__name__)
+
+# A connection that held for so long was a good one: the next pause is a short one again.
+GOOD_SECONDS = 60.0
+
+
+class MqttStatus(msgspec.Struct, frozen=True):
+    """`trouble` is why there is no connection, None while there is one."""
+
+    url: str
+    connected: bool
+    protocol: str | None
+    published: int
+    oversized: int
+    trouble: str | None
+    set_aside: int = 0
+    """Records that the broker hung up on; like those too large for it, they are in the log alone."""
+    untold: int = 0
+    """Announcements that the broker did not get; `reasons` say which it gets no more."""
+    reasons: list[str] = []
+
+
+class Publisher:
+    """`run` belongs on a thread of its own; everything else may be called from any."""
+
+    def __init__(
+        self,
+        settings: Mqtt,
+        *,
+        device: str,
+        state: Path,
+        outbox: Outbox,
+        announcements: Announcements,
+        troubles: Troubles,
+        obey: Callable[[bytes], bytes],
+        watch: CameraWatch,
+    ) -> None:
+        self.troubles = troubles
+        self.states = CameraStates()
+        self.thumbnails = Thumbnails()
+        self.connected = self.refused = self._gave_up = False
+        self._broker, self._client_id = Broker.of(settings), own_id(settings, state)
+        self._protocol: Protocol | None = None  # known once a connection was made
+        self._connection: Connection | None = None
+        self._ending = Ending()
+        self._announcements = announcements
+        name = Name(device, settings.base_topic, settings.discovery_prefix)
+        topics = name.topics
+        names = Names(state)
+        suspects = Suspects()
+        self._failures = 0
+        self._lacking = ""
+        self._commander = Commander(obey, topics, answered=self.wake)
+        self._task = PublisherParts(
+            settings=settings,
+            name=name,
+            names=names,
+            topics=topics,
+            commander=self._commander,
+            outbox=outbox,
+            announcements=announcements,
+            cameras=CameraNews(
+                topics=topics,
+                watch=watch,
+                states=self.states,
+                thumbnails=self.thumbnails,
+                discovery=Discovery(
+                    Entities(
+                        device, topics, thumbnails=settings.thumbnails, dashboard=announcements.dashboard
+                    ),
+                    state,
+                    wanted=settings.home_assistant,
+                    told_before=names.knows(topics.root),
+                ),
+                pictures=settings.thumbnails,
+            ),
+            tally=Published(),
+            ending=self._ending,
+            suspects=suspects,
+            evictions=Evictions(),
+            rivals=Rivals(announcements.info, topics, troubles, wake=self.wake),
+            untold=Untold(suspects, troubles),
+            troubles=troubles,
+            works=self._works,
+        )
+
+    @property
+    def tried(self) -> bool:
+        """Whether the first attempt to connect has come to an end, good or bad."""
+        return self.connected or self._gave_up
+
+    def status(self) -> MqttStatus:
+        tally = self._task.tally
+        return MqttStatus(
+            url=self._broker.shown,
+            connected=self.connected,
+            protocol=self._protocol,
+            published=tally.published,
+            oversized=tally.oversized,
+            trouble=self.troubles.current().get("mqtt"),
+            set_aside=tally.set_aside,
+            untold=self._task.untold.count,
+            reasons=self._task.untold.reasons,
+        )
+
+    def standing(self) -> Standing:
+        tally = self._task.tally
+        return Standing(self._broker.shown, tally.published, tally.oversized + tally.set_aside)
+
+    def read_secrets(self) -> None:
+        """Read it again, for the next connection; raises ConfigError, and then the former one stays."""
+        self._broker = Broker.of(self._task.settings)
+
+    def wake(self) -> None:
+        """There is something to publish."""
+        connection = self._connection
+        if connection is not None:
+            connection.wake()
+
+    def show_thumbnail(self, camera: str, pixels: Pixels) -> None:
+        """Publish it when its time has come; `wake` comes with the record."""
+        self.thumbnails.show(camera, pixels)
+
+    def announce_again(self) -> None:
+        """What `info` says has changed."""
+        self._announcements.again.set()
+        self.wake()
+
+    def announce_stats(self) -> None:
+        """The stats have news that cannot wait."""
+        self._announcements.stats_now.set()
+        self.wake()
+
+    def stop(self, *, drain_seconds: float) -> None:
+        """Publish what the outbox holds, for so long at most and only while connected; then `run` ends."""
+        self._ending.ask(drain_seconds=drain_seconds)
+        self.wake()
+
+    def run(self) -> None:
+        threading.Thread(target=self._commander.run, name="mqtt-commands", daemon=True).start()
+        try:
+            self._keep_serving()
+        finally:
+            self._commander.stop()
+
+    def _keep_serving(self) -> None:
+        chance = random.Random()  # noqa: S311 - jitter
+        while not self._ending.asked.is_set():
+            began, aside = time.monotonic(), self._task.suspects.aside
+            try:
+                self._serve()
+            except DamagedError:
+                raise  # which ends the process: the next start is a rescue
+            except (SinkError, StoreError) as error:
+                self.refused = isinstance(error, BrokerRefusedError)
+                self.troubles.raised("mqtt", self._explained(error))
+            self._gave_up = True
+            is_news = time.monotonic() - began > GOOD_SECONDS or self._task.suspects.aside != aside
+            self._failures = 1 if is_news else self._failures + 1
+            self._ending.asked.wait(pause_seconds(self._failures, chance))
+
+    def _serve(self) -> None:
+        """Return when it is time to end; raises SinkError when there is no connection, or no longer one."""
+        spoken = (self._protocol,) if self._protocol else protocols(self._task.settings.protocol)
+        try:
+            connection, self._protocol = connect(
+                self._broker,
+                spoken,
+                client_id=self._client_id,
+                will=self._will,
+                keepalive=self._task.settings.keepalive,
+            )
+        except SinkError:
+            self._task.evictions.not_let_in()
+            raise
+        self._task.evictions.logged_in()
+        if self._ending.is_over:  # and nobody waits for us any more: another may be online by now
+            connection.close()
+            return
+        self._connection, self.connected, self.refused = connection, True, False
+        log.info("connected to %s (MQTT %s)", self._broker.shown, self._protocol)
+        self._say_what_lacks(connection.offers.lacking)
+        try:
+            crashpoints.reach("in_publishing")
+            Session(self._task, connection).run()
+        finally:
+            self._connection, self.connected = None, False
+            connection.close()
+
+    def _works(self) -> bool:
+        """Records get through: before that, to be let in says little, and no more while another ends it."""
+        if self._task.evictions.seconds_to_last():
+            return False
+        if not self._task.rivals.are_heard:
+            self._failures = 0
+        self.troubles.cleared("mqtt")
+        return True
+
+    def _explained(self, error: DropsightError) -> DropsightError:
+        if not (isinstance(error, SinkError) and self._task.evictions.suspected):
+            return error
+        return SinkError(
+            f"{error}; soon after each login: is it another who logs in as {self._client_id}, with our"
+            " mqtt.client_id or a copy of our state folder? Give each device its own"
+        )
+
+    def _say_what_lacks(self, lacking: str) -> None:
+        if lacking and lacking != self._lacking:
+            log.warning("%s %s: done without", self._broker.shown, lacking)
+        self._lacking = lacking
+
+    @property
+    def _will(self) -> tuple[str, bytes]:
+        return self._task.topics.availability, OFFLINE
+
+
+def followers(config: Config) -> list[Wanted]:
+    """Of the registry: the publisher, where there is a broker."""
+    mqtt = config.mqtt
+    if mqtt is None:
+        return []
+
+    def make(around: Surroundings) -> Publisher:
+        return Publisher(
+            mqtt,
+            device=config.device,
+            state=config.store.path.parent,
+            outbox=around.outbox,
+            announcements=around.announcements,
+            troubles=around.troubles,
+            obey=around.obey,
+            watch=around.watch,
+        )
+
+    return [Wanted(Mark("mqtt", mqtt.max_backlog, who="the broker", bound="mqtt.max_backlog"), make)]

@@ -1,0 +1,182 @@
+"""Takes what a broker keeps of a name of ours: every retained message, and Home Assistant's device."""
+
+import logging
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from dropsight.config import Mqtt
+from dropsight.errors import SinkError
+from dropsight.sinks.mqtt.connection import Connection
+from dropsight.sinks.mqtt.former_names import Name, Names
+from dropsight.sinks.mqtt.rivals import ONLINE
+from dropsight.sinks.mqtt.visit import Visit
+
+log = logging.getLogger(__name__)
+
+ACKNOWLEDGE_SECONDS = 30.0
+_KEEPS = "it acknowledges, and keeps it"
+MOST_ROUNDS = 3
+
+
+class OnlineError(SinkError):
+    """Somebody is at work under this name: what is retained is theirs."""
+
+
+class Taken(NamedTuple):
+    """`left` is what the broker keeps, `refused` where we may not write and see nothing; with its reason."""
+
+    messages: int
+    left: Mapping[str, str]
+    refused: Mapping[str, str]
+
+
+class _Clearing(Protocol):
+    def retained(self, *filters: str) -> Mapping[str, bytes]:
+        """Ask what is kept there."""
+
+    def clear(self, topics: Sequence[str]) -> Mapping[str, str]:
+        """Return why the broker does not take these; raises SinkError."""
+
+
+def retire(settings: Mqtt, name: Name, *, client_id: str, cameras: Collection[str]) -> Taken:
+    """Take everything that this name retained from the broker.
+
+    Raises SinkError, OnlineError while a dropsight of this name is at work.
+    """
+    with Visit(settings, client_id=client_id) as visit:
+        return _take_back(_Visiting(visit, name), name, cameras=cameras, discovery=True)
+
+
+def retire_former(
+    connection: Connection, names: Names, current: Name, *, cameras: Collection[str]
+) -> Sequence[Name]:
+    """Take back what former names retained; return those whose entities went with it.
+
+    What cannot be taken back is said, and is no reason to publish nothing.
+    """
+    gone: list[Name] = []
+    for name in names.former(current):
+        discovery = names.may_reach(name) and name.discovery_topic() != current.discovery_topic()
+        root = name.topics.root
+        try:
+            taken = _take_back(
+                _Here(connection), name, cameras=cameras, discovery=discovery, keep=current.topics.root
+            )
+        except SinkError as error:
+            log.warning("what %s retained stays on the broker: %s", root, error)
+            if not isinstance(error, OnlineError):
+                names.lost_over(name)
+            continue
+        for topic, reason in taken.left.items():
+            log.warning("the broker does not let go of %s: %s", topic, reason)
+        log.info(
+            "took back %d retained messages of %s: the name is now %s", taken.messages, root, current.device
+        )
+        if not taken.left:
+            names.remove(name)
+            gone += [name] if discovery else []
+    return gone
+
+
+def _take_back(
+    broker: _Clearing, name: Name, *, cameras: Collection[str], discovery: bool, keep: str = ""
+) -> Taken:
+    topics = name.topics
+    asked = [topics.availability, f"{topics.root}/#"]
+    also: list[str] = []
+    if discovery:
+        parts = map(topics.parts.of, sorted(cameras))
+        also = [name.discovery_topic(), *map(name.discovery_topic, parts)]
+        asked += [also[0], name.discovery_topic("+")]
+
+    def ask() -> Mapping[str, bytes]:
+        # By its own name, too: some brokers keep retained messages from who asks with a wildcard.
+        found = broker.retained(*asked)
+        return {topic: payload for topic, payload in found.items() if not (keep and _is_below(topic, keep))}
+
+    found = ask()
+    if found.get(topics.availability) == ONLINE:
+        raise OnlineError(
+            f"a dropsight is online as {topics.root}: stop it first, or wait until the broker misses it"
+        )
+    of_cameras = [
+        topic
+        for camera in sorted(cameras)
+        for topic in (*topics.retained_of(camera), topics.record("ok", camera))
+    ]
+    known = [*also, topics.info, topics.stats, *of_cameras, topics.availability]
+    refused = dict(broker.clear(list(dict.fromkeys([*known, *found]))))
+    left = ask()
+    for _ in range(MOST_ROUNDS):
+        again = [topic for topic in left if topic not in refused]
+        if not again:
+            break
+        refused |= broker.clear(again)
+        left = ask()
+    reasons = {topic: refused.get(topic, _KEEPS) for topic in left}
+    kinds = {topics.kind_of(topic): reason for topic, reason in refused.items() if topic not in left}
+    return Taken(len(found.keys() - left.keys()), reasons, kinds)
+
+
+class _Here:
+    """On a connection that has other work: what is lost is lost."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def retained(self, *filters: str) -> Mapping[str, bytes]:
+        return self._connection.retained(*filters)
+
+    def clear(self, topics: Sequence[str]) -> Mapping[str, str]:
+        return {topic: reason for topic, reason in _cleared(self._connection, topics) if reason}
+
+
+class _Visiting:
+    """On connections of its own: one more wherever the broker has hung up."""
+
+    def __init__(self, visit: Visit, name: Name) -> None:
+        self._visit, self._topics = visit, name.topics
+
+    def retained(self, *filters: str) -> Mapping[str, bytes]:
+        return self._visit.connection.retained(*filters)
+
+    def clear(self, topics: Sequence[str]) -> Mapping[str, str]:
+        """All at once, until there is a no: then one by one, and of a kind no more than that."""
+        left, refused = dict.fromkeys(topics), dict[str, str]()
+        connection = self._visit.connection
+        try:
+            for topic, reason in _cleared(connection, topics):
+                if reason:
+                    break
+                del left[topic]
+        except SinkError:
+            if not connection.was_hung_up():
+                raise
+        if left:
+            self._visit.close()
+        nos: dict[str, str] = {}
+        for topic in left:
+            kind = self._topics.kind_of(topic)
+            reason = nos.get(kind) or self._visit.say(topic, b"", retain=True)
+            if reason:
+                refused[topic] = nos[kind] = reason
+        return refused
+
+
+def _cleared(connection: Connection, topics: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Yield what is answered, with a reason where it is a no; raises SinkError."""
+    for start in range(0, len(topics), connection.offers.window):
+        some = topics[start : start + connection.offers.window]
+        outstanding = {connection.publish(topic, b"", qos=1, retain=True): topic for topic in some}
+        deadline = time.monotonic() + ACKNOWLEDGE_SECONDS
+        while outstanding:
+            if time.monotonic() > deadline:
+                raise SinkError("the broker does not answer")
+            for mid in connection.acknowledged(timeout=deadline - time.monotonic()):
+                if mid in outstanding:
+                    yield outstanding.pop(mid), connection.refused.pop(mid, None)
+
+
+def _is_below(topic: str, root: str) -> bool:
+    return topic.startswith(f"{root}/")

@@ -1,0 +1,99 @@
+"""Others who speak under our name: what they say of us is set right, and that there are two is a trouble."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from dropsight.errors import SinkError
+from dropsight.sinks.mqtt.connection import Asked
+from dropsight.sinks.mqtt.topics import Topics
+from dropsight.status.troubles import Troubles
+
+PART = "name"
+ONLINE, OFFLINE = b"online", b"offline"
+# Whoever has a rival says so often who it is; who is not heard for so long is gone.
+REPEAT_SECONDS, GONE_SECONDS = 300.0, 750.0
+
+
+class Speaker(msgspec.Struct, frozen=True):
+    """What an `info` says of who sent it; `instance` is another at each start."""
+
+    instance: str = ""
+    host: str = "an unknown host"
+    started: str = "an unknown time"
+
+
+class Rivals:
+    """Thread-safe: what is heard comes on the network's thread; `wake` has the session look."""
+
+    def __init__(
+        self, own: Callable[[], bytes], topics: Topics, troubles: Troubles, *, wake: Callable[[], None]
+    ) -> None:
+        self.contradicted = threading.Event()
+        """We were called offline, and are not."""
+        self._own, self._topics, self._troubles, self._wake = own, topics, troubles, wake
+        self._us = Speaker()
+        self._heard_at = self._told_at = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether a retained `info` should be ours."""
+        return bool(self._us.instance)
+
+    @property
+    def are_heard(self) -> bool:
+        """Then each may throw the other out, which is no fault of what was on the way."""
+        return bool(self._heard_at)
+
+    def info(self) -> bytes:
+        """Return our `info`, which is told now."""
+        payload = self._own()
+        with self._lock:
+            self._us, self._told_at = msgspec.json.decode(payload, type=Speaker), time.monotonic()
+        return payload
+
+    def hear_availability(self, asked: Asked) -> None:
+        """Of two, one may have gone: who is still there is found out anew."""
+        if asked.payload == OFFLINE:
+            with self._lock:
+                if self._heard_at:
+                    self._heard_at = self._told_at = 0.0
+            self.contradicted.set()
+            self._wake()
+
+    def hear_info(self, asked: Asked) -> None:
+        try:
+            other = msgspec.json.decode(asked.payload, type=Speaker)
+        except ValueError:  # msgspec's errors are ValueErrors; empty, it was taken back
+            return
+        with self._lock:
+            # A broker may have gone back to what it had kept of an earlier life of ours.
+            if other.instance == self._us.instance or (asked.retained and other.started <= self._us.started):
+                return
+            if not self._heard_at:
+                self._told_at = 0.0
+            self._heard_at = time.monotonic()
+        fault = f"two devices of this name: a dropsight on {other.host} (started {other.started}) publishes"
+        way_out = "as well, which mixes their states; give each its own `device`"
+        self._troubles.raised(PART, SinkError(f"{fault} {self._topics.root} {way_out}"))
+        self._wake()
+
+    def due(self) -> bool:
+        """Whether to tell who we are again; calls the trouble over once no rival is heard."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._heard_at > GONE_SECONDS:
+                self._heard_at = 0.0
+            has_rival, was_told = bool(self._heard_at), bool(self._told_at)
+            is_time = has_rival and now - self._told_at >= REPEAT_SECONDS
+        if not has_rival:
+            self._troubles.cleared(PART)
+        return is_time or not was_told
+
+    def seconds_to_next(self) -> float:
+        if not self._heard_at:
+            return float("inf")
+        return max(self._told_at + REPEAT_SECONDS - time.monotonic(), 0.0)

@@ -1,0 +1,161 @@
+"""How announcements reach the broker: within its bounds, and alone where a connection was lost over them."""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from dropsight.errors import SinkError
+from dropsight.names import as_json
+from dropsight.sinks.mqtt.connection import Asked, Connection
+from dropsight.sinks.mqtt.suspects import Flight, Suspects
+from dropsight.sinks.mqtt.topics import Topics
+from dropsight.status.troubles import Troubles
+
+log = logging.getLogger(__name__)
+
+PART = "announcements"
+# A broker that answers nothing for so long has not hung up either.
+ALONE_SECONDS = 10.0
+NAMED = 8
+
+
+@dataclass(slots=True)
+class Untold:
+    """What the broker does not get, over all connections; `count` since the start. Read by any thread."""
+
+    suspects: Suspects
+    troubles: Troubles
+    count: int = 0
+    too_large: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def reasons(self) -> list[str]:
+        """One line each."""
+        large = [f"{topic}: {size:,} bytes are more than it takes" for topic, size in self._too_large()]
+        return [f"{topic}: it hangs up on this" for topic in self.suspects.aside] + large
+
+    def say(self) -> None:
+        """Have status and log name what stays untold at the moment."""
+        reasons = self.reasons
+        if not reasons:
+            self.troubles.cleared(PART)
+            return
+        more = f"; and {len(reasons) - NAMED} more" if len(reasons) > NAMED else ""
+        told = "; ".join(reasons[:NAMED])
+        self.troubles.raised(PART, SinkError(f"the broker is not told all, records go on: {told}{more}"))
+
+    def _too_large(self) -> list[tuple[str, int]]:
+        return sorted(self.too_large.items())
+
+
+class Teller:
+    """For the session's thread. `settle` takes note of acknowledgements while one is waited for."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        topics: Topics,
+        flight: Flight,
+        untold: Untold,
+        *,
+        settle: Callable[[Sequence[int]], None],
+    ) -> None:
+        self._connection, self._topics = connection, topics
+        self._flight, self._untold, self._settle = flight, untold, settle
+
+    def tell(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = True,
+        correlation: bytes | None = None,
+        spare: Sequence[str] = (),
+    ) -> int | None:
+        """Publish and return the message's number, None where the broker is not to get it.
+
+        With a `qos` of 0 it is acknowledged all the same where it may be what a connection was lost over.
+        `spare` are keys of the payload that are left out, one after the other, until it fits. Raises
+        SinkError for a lost connection.
+        """
+        kind = self._topics.kind_of(topic)
+        if self._untold.suspects.rests(kind):
+            self._untold.count += 1
+            return None
+        room = self._connection.offers.room(topic)
+        fitting = payload if room is None else fitted(payload, room, spare)
+        if fitting is None:
+            self._untold.count += 1
+            self._untold.too_large[topic] = len(payload)
+            self._untold.say()
+            return None
+        if self._untold.too_large.pop(topic, None) is not None:
+            self._untold.say()
+        if self._untold.suspects.suspects(kind):
+            qos = 1
+        return self._send(
+            kind,
+            lambda: self._connection.publish(topic, fitting, qos=qos, retain=retain, correlation=correlation),
+            qos=qos,
+        )
+
+    def listen(self, topic: str, told: Callable[[Asked], None], *, retained: bool = False) -> None:
+        """Subscribe, unless the broker hangs up on that."""
+        key = f"listening to {topic}"
+        if not self._untold.suspects.rests(key):
+            self._send(key, lambda: self._connection.listen(topic, told, retained=retained))
+
+    def retained(self, topic: str, *, expected: Collection[str]) -> Mapping[str, bytes]:
+        """Ask what is retained, unless the broker hangs up on that, until all is there that is expected."""
+        key = f"looking at {topic}"
+        if self._untold.suspects.rests(key):
+            return {}
+        alone = self._untold.suspects.suspects(key)
+        self._wait(upto=0 if alone else self._connection.offers.window - 1)
+        found = self._connection.retained(
+            topic, expected=expected, began=lambda mid: self._flight.began(mid, key)
+        )
+        if alone:
+            self._wait(upto=0)
+            self._untold.say()
+        return found
+
+    def _send(self, key: str, send: Callable[[], int | None], *, qos: int = 1) -> int | None:
+        alone = self._untold.suspects.suspects(key)
+        self._wait(upto=0 if alone else self._connection.offers.window - 1)
+        with self._flight.departing(key):
+            mid = send()
+        if mid is not None and self._connection.offers.qos:
+            if not qos:
+                self._flight.began_silently(mid, key)
+                return mid
+            self._flight.began(mid, key)
+            if alone:
+                self._wait(upto=0)
+                self._untold.say()
+        return mid
+
+    def _wait(self, *, upto: int) -> None:
+        """Until no more are on the way; raises SinkError for a loss."""
+        deadline = time.monotonic() + ALONE_SECONDS
+        while len(self._flight) > upto and (left := deadline - time.monotonic()) > 0:
+            self._settle(self._connection.acknowledged(timeout=left))
+
+
+def fitted(payload: bytes, room: int, spare: Sequence[str]) -> bytes | None:
+    """Return the payload without as many of these keys as it takes to fit, and `left_out` naming them."""
+    if len(payload) <= room:
+        return payload
+    content = msgspec.json.decode(payload) if spare else {}
+    left_out = []
+    for key in spare:
+        if content.pop(key, None) is not None:
+            left_out.append(key)
+            smaller = as_json({**content, "left_out": left_out})
+            if len(smaller) <= room:
+                return smaller
+    return None

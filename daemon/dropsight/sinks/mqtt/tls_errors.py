@@ -1,0 +1,64 @@
+"""Why an encrypted connection came to nothing, in words that name the way out."""
+
+import socket
+import ssl
+
+from dropsight.sinks.mqtt.broker import Broker
+
+ALERT_SECONDS = 3.0
+# X509_V_ERR numbers of OpenSSL (x509_vfy.h).
+_NOT_YET_VALID, _EXPIRED, _HOST_MISMATCH, _ADDRESS_MISMATCH = 9, 10, 62, 64
+_UNTRUSTED = "name the authority that signed it in mqtt.tls.ca"
+_WAYS_OUT = {
+    _NOT_YET_VALID: "set the clock of this machine",
+    _EXPIRED: "renew it, or set the clock of this machine",
+    _HOST_MISMATCH: "name the broker in mqtt.url as its certificate does",
+    _ADDRESS_MISMATCH: "name the broker in mqtt.url as its certificate does",
+}
+HUNG_UP = "it hung up at once; see the scheme and the port of mqtt.url"
+# Parts of OpenSSL's names of the alerts by which a broker refuses us (RFC 8446, 6.2), the most telling first.
+_ALERTS = {
+    "CERTIFICATE_REQUIRED": "it wants a certificate of ours; give mqtt.tls.cert and mqtt.tls.key",
+    "CERTIFICATE_EXPIRED": "it says that our certificate has expired; renew mqtt.tls.cert",
+    "CERTIFICATE_REVOKED": "it says that our certificate is revoked; renew mqtt.tls.cert",
+    "UNKNOWN_CA": "it does not trust who signed our certificate; see mqtt.tls.cert",
+    "BAD_CERTIFICATE": "it does not take our certificate; see mqtt.tls.cert",
+    "HANDSHAKE_FAILURE": "it does not agree to our way of TLS, or wants a certificate; see mqtt.tls.cert",
+    "WRONG_VERSION_NUMBER": "no TLS is spoken there; see the scheme and the port of mqtt.url",
+    "UNEXPECTED_EOF": HUNG_UP,
+}
+
+
+def reason(error: Exception) -> str:
+    """Say why a connection could not be opened."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        way_out = _WAYS_OUT.get(error.verify_code, _UNTRUSTED)
+        return f"its certificate is not trusted: {error.verify_message}; {way_out}"
+    if isinstance(error, ConnectionResetError):
+        return HUNG_UP
+    text = str(getattr(error, "strerror", None) or error)
+    return _meaning(text) or text
+
+
+def alert_of(broker: Broker) -> str | None:
+    """Connect, say nothing, and listen for the alert by which the broker refuses us; None without one.
+
+    A client of TLS 1.3 has shaken hands before it is judged; and where it has spoken by then, the broker's
+    hanging up takes its alert along.
+    """
+    if broker.tls is None:
+        return None
+    try:
+        with (
+            socket.create_connection((broker.host, broker.port), timeout=ALERT_SECONDS) as plain,
+            broker.tls.wrap_socket(plain, server_hostname=broker.host) as encrypted,
+        ):
+            encrypted.recv(1)
+    except OSError as error:  # of which SSLError and a timeout are some
+        return _meaning(str(error))
+    return None
+
+
+def _meaning(text: str) -> str | None:
+    told = text.upper().replace(" ", "_")
+    return next((words for name, words in _ALERTS.items() if name in told), None)

@@ -1,0 +1,181 @@
+"""What the daemon has done: counts by class and camera, latencies a stage, queue depths, throughput."""
+
+import os
+import resource
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from dropsight.records import Failure, Latency, Record, Result
+from dropsight.status.census import Lying
+from dropsight.status.counters import Counters
+from dropsight.status.latency import SLOTS, Distribution, LatencyHistogram, Percentiles
+
+STAGES = Latency.__struct_fields__
+# Of fewer images lately, their speed says nothing of the next.
+TELLING_COUNT = 20
+_THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Throughput(msgspec.Struct, frozen=True):
+    """Images per second."""
+
+    window: float
+    since_start: float
+
+
+class Latencies(msgspec.Struct, frozen=True):
+    """Milliseconds a stage."""
+
+    window: Mapping[str, Percentiles]
+    since_start: Mapping[str, Percentiles]
+
+
+class Following(msgspec.Struct, frozen=True):
+    """How a follower of the journal is doing: records that the other side has, refuses, and is yet to get.
+
+    `to` is its address, fit for a log; `dropped` are beyond the bound; `trouble` is why it gets none now.
+    """
+
+    to: str
+    delivered: int
+    set_aside: int
+    waiting: int
+    dropped: int
+    trouble: str | None
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    time: str
+    uptime_seconds: float
+    window_seconds: float
+    counters: Counters
+    folders: Lying = Lying()
+    queues: Mapping[str, int]
+    followers: Mapping[str, Following] = {}
+    images_per_second: Throughput
+    latency_ms: Latencies
+    classes: Mapping[str, int]
+    cameras: Mapping[str, int]
+    errors: Mapping[str, int]
+    dropped: int
+    paused: bool
+    troubles: Mapping[str, str]
+    problems: Mapping[str, Mapping[str, str]] = {}
+    """Of cameras, by camera and kind."""
+    temperature_celsius: float | None
+    memory_bytes: int
+
+
+class Stats:
+    """Thread-safe. Counts what is on record; `total` of a record is told apart since it ends last."""
+
+    def __init__(self, *, window_seconds: float) -> None:
+        self._window_seconds = window_seconds
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+        self._stages = {stage: LatencyHistogram(window_seconds / SLOTS) for stage in STAGES}
+        self._rate = LatencyHistogram(window_seconds / SLOTS)
+        """Of all images; in the latencies, only answers count: a refusal takes no time, and says none."""
+        self._classes: Counter[str] = Counter()
+        self._cameras: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter()
+
+    def add(self, records: Sequence[tuple[Record, float]]) -> None:
+        """Count records, each with its total in milliseconds."""
+        now = time.monotonic()
+        with self._lock:
+            for record, total_ms in records:
+                self._cameras[record.camera] += 1
+                self._rate.add(total_ms, now=now)
+                if isinstance(record, Result):
+                    self._classes[record.label] += 1
+                    self._stages["total"].add(total_ms, now=now)
+                    for stage in STAGES[:-1]:
+                        self._stages[stage].add(getattr(record.latency_ms, stage), now=now)
+                elif isinstance(record, Failure):
+                    self._errors[record.error.code] += 1
+
+    def distributions(self) -> dict[str, Distribution]:
+        """Latencies a stage since the start."""
+        with self._lock:
+            return {stage: histogram.distribution() for stage, histogram in self._stages.items()}
+
+    def snapshot(
+        self,
+        counters: Counters,
+        *,
+        folders: Lying,
+        queues: Mapping[str, int],
+        dropped: int,
+        paused: bool,
+        troubles: Mapping[str, str],
+        problems: Mapping[str, Mapping[str, str]],
+        clock: str,
+    ) -> Snapshot:
+        """`dropped`: records that the broker never got; `troubles`: what is wrong now, by part."""
+        now = time.monotonic()
+        uptime = now - self._started
+        with self._lock:
+            window = {stage: histogram.window(now=now) for stage, histogram in self._stages.items()}
+            since_start = {stage: histogram.since_start() for stage, histogram in self._stages.items()}
+            of_late = self._rate.window(now=now).count
+            speed = Throughput(
+                window=round(of_late / max(min(uptime, self._window_seconds), 1e-3), 3),
+                since_start=round(self._rate.since_start().count / max(uptime, 1e-3), 3),
+            )
+            telling = of_late >= TELLING_COUNT
+            return Snapshot(
+                time=clock,
+                uptime_seconds=round(uptime, 1),
+                window_seconds=self._window_seconds,
+                counters=counters,
+                queues=queues,
+                folders=folders.at(speed.window if telling and not paused else 0.0),
+                images_per_second=speed,
+                latency_ms=Latencies(window=window, since_start=since_start),
+                classes=dict(self._classes.most_common()),
+                cameras=dict(self._cameras.most_common()),
+                errors=dict(self._errors.most_common()),
+                dropped=dropped,
+                paused=paused,
+                troubles=troubles,
+                problems=problems,
+                temperature_celsius=temperature_celsius(),
+                memory_bytes=memory_bytes(),
+            )
+
+
+def temperature_celsius() -> float | None:
+    """The processor's temperature, None where the machine does not tell."""
+    try:
+        return int(_THERMAL.read_text()) / 1000
+    except (OSError, ValueError):
+        return None
+
+
+def memory_bytes() -> int:
+    """Resident set size of this process; its highest where no descriptor is left to look."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def summary(snapshot: Snapshot) -> str:
+    """One line for the journal."""
+    counters, total = snapshot.counters, snapshot.latency_ms.window["total"]
+    latency = "\N{EN DASH}"
+    if total.count:
+        latency = f"p50 {total.p50:.1f}, p95 {total.p95:.1f}, p99 {total.p99:.1f}, max {total.max:.1f}"
+    return (
+        f"{counters.done} done, {counters.failed} failed, {counters.waiting} waiting; "
+        f"{snapshot.images_per_second.window:.2f} images/s over {snapshot.window_seconds:.0f} s; "
+        f"latency ms {latency}; "
+        f"memory {snapshot.memory_bytes / 2**20:.0f} MiB"
+    )

@@ -1,0 +1,127 @@
+"""Threads that serve no single image: a bug that ends one is told, and its work is begun again."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from dropsight.errors import DamagedError, DropsightError
+from dropsight.names import as_text
+from dropsight.status.troubles import Troubles
+
+log = logging.getLogger(__name__)
+
+PART = "threads"
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
+# Work that has gone on for so long since is in order again.
+GOOD_SECONDS = 120.0
+
+
+class _Fall(msgspec.Struct):
+    """How a piece of work ended last, in monotonic seconds, and how often in a row."""
+
+    text: str
+    at: float
+    times: int
+
+
+class Supervision:
+    """Thread-safe. What falls again and again stays a trouble, and is tried at least once a minute."""
+
+    def __init__(self, troubles: Troubles, *, first_pause_seconds: float = FIRST_PAUSE_SECONDS) -> None:
+        self._troubles, self._first_pause = troubles, first_pause_seconds
+        self._falls: dict[str, _Fall] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def start(self, name: str, work: Callable[[], None], *, daemon: bool = True) -> threading.Thread:
+        """Have this done on a thread of its own until it returns, again after every bug."""
+        thread = threading.Thread(target=self._keep_at, args=(name, work), name=name, daemon=daemon)
+        thread.start()
+        return thread
+
+    @contextmanager
+    def contained(self, name: str) -> Iterator[None]:
+        """Have a bug in here be told, and nothing else; a journal that cannot be trusted is no bug."""
+        try:
+            yield
+        except DamagedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - that of one piece of work, which has a next time
+            self.fell(name, error)
+
+    def fell(self, name: str, error: BaseException) -> float:
+        """Tell of a bug; return for how many seconds to wait before the work is begun again."""
+        log.error("a bug ended %s", name, exc_info=error)
+        with self._lock:
+            before = self._falls.get(name)
+            times = before.times + 1 if before else 1
+            pause = min(self._first_pause * float(2 ** min(times - 1, 16)), LONGEST_PAUSE_SECONDS)
+            text = as_text(f"{name} met an internal error, see the log: {type(error).__name__}: {error}")
+            again = f" (for the {times}th time in a row)" if times > 3 else ""
+            self._falls[name] = _Fall(
+                f"{text}; begun again after {pause:g} s{again}", time.monotonic(), times
+            )
+        self._tell()
+        return pause
+
+    def look(self) -> None:
+        """Forget what has long been in order again."""
+        now = time.monotonic()
+        with self._lock:
+            good = [name for name, fall in self._falls.items() if now - fall.at > GOOD_SECONDS]
+            for name in good:
+                del self._falls[name]
+        if good:
+            self._tell()
+
+    def stop(self) -> None:
+        """Begin nothing again from here on."""
+        self._stopped.set()
+
+    def _keep_at(self, name: str, work: Callable[[], None]) -> None:
+        while True:
+            try:
+                work()
+            except DamagedError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a bug's, whatever it is
+                if self._stopped.wait(self.fell(name, error)):
+                    return
+            else:
+                return
+
+    def _tell(self) -> None:
+        with self._lock:
+            texts = [fall.text for fall in self._falls.values()]
+        if texts:
+            self._troubles.raised(PART, DropsightError("; ".join(texts)))
+        else:
+            self._troubles.cleared(PART)
+
+
+class Chores:
+    """What one thread does in turn: a bug in one of them is told, that one pauses, and the others go on."""
+
+    def __init__(self, supervision: Supervision) -> None:
+        self._supervision = supervision
+        self._pausing_until: dict[str, float] = {}
+
+    def do(self, name: str, work: Callable[[], None]) -> None:
+        """Do it, unless it pauses; a journal that cannot be trusted is no bug."""
+        if time.monotonic() < self._pausing_until.get(name, 0.0):
+            return
+        self._pausing_until.pop(name, None)
+        try:
+            work()
+        except DamagedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - that of one piece of work, which has a next time
+            self._pausing_until[name] = time.monotonic() + self._supervision.fell(name, error)
+
+    @property
+    def any_pauses(self) -> bool:
+        return bool(self._pausing_until)
