@@ -93,8 +93,7 @@ def line(model: str, case: str, row: Row) -> str:
 def invoke_ms(model: str) -> float:
     """Return how long the model takes for an image at its best."""
     opened = open_model(model)
-    shape = (1, opened.spec.height, opened.spec.width, opened.spec.channels)
-    image = np.zeros(shape, opened.spec.input.dtype)
+    image = np.zeros((1, *opened.spec.input.shape[1:]), opened.spec.input.dtype)
     spent = []
     for _ in range(5):
         began = time.perf_counter()

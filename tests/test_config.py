@@ -267,9 +267,9 @@ def test_a_name_that_leads_to_a_file_without_an_end_is_a_fault(tmp_path: Path) -
     with pytest.raises(ModelError, match=r"m\.yaml: cannot be read: .*more than 1,048,576 bytes"):
         read_sidecar(tmp_path / "m.tflite")
     with pytest.raises(ModelError, match="labels /dev/zero: cannot be read: more than 16,777,216 bytes"):
-        open_model("builtin:efficientnet_lite0", said=ModelOverrides(labels=endless), threads=1)
+        open_model("builtin:efficientnet_lite0", said=ModelOverrides(labels=endless))
     large = tmp_path / "large.tflite"
     large.write_bytes(b"\x1c\0\0\0TFL3")
     os.truncate(large, MODEL_BYTES + 1)
     with pytest.raises(ModelError, match=r"large\.tflite: cannot be read: more than 2,147,483,648 bytes"):
-        open_model(large, threads=1)
+        open_model(large)

@@ -18,6 +18,7 @@ from dropsight.errors import ConfigError, ModelError
 from dropsight.models.backends import locate, open_first
 from dropsight.models.describing import ModelOverrides
 from dropsight.models.isolated import REFUSED, try_model
+from dropsight.models.spec import ModelOptions
 
 BUILTIN = locate("builtin:efficientnet_lite0")
 MIB = 2**20
@@ -34,7 +35,7 @@ for path in sys.argv[1:]:
     pid = os.fork()
     if not pid:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os._exit(trial.main([path, "1", "60", str(2**32), "", ""]))
+        os._exit(trial.main([path, "{}", "60", str(2**32), "", ""]))
     codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 print(json.dumps(codes))
 """
@@ -47,7 +48,7 @@ def model(tmp_path: Path) -> Path:
 
 def refusal(model: Path, **bounds: float) -> str:
     with pytest.raises(ModelError) as refused:
-        try_model(model, said=ModelOverrides(), threads=1, **bounds)  # type: ignore[arg-type] # seconds, memory
+        try_model(model, said=ModelOverrides(), options=ModelOptions(), **bounds)  # type: ignore[arg-type] # seconds, memory
     return str(refused.value)
 
 

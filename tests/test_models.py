@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dropsight.errors import ModelError
-from dropsight.models.backends import BACKENDS, BUILTINS, locate, open_model
+from dropsight.models.backends import BUILTINS, locate, open_model
 from dropsight.models.describing import ModelOverrides
 from dropsight.models.labels import read_labels
+from dropsight.models.registry import BACKENDS
 from dropsight.models.tflite_file import DAMAGE, is_whole, read_tflite
 from dropsight.records import Normalization
 
@@ -167,7 +168,7 @@ def test_labels_that_do_not_fit_the_classes_are_an_error(model: Path, tmp_path: 
 def test_every_backend_of_the_registry_can_be_imported() -> None:
     from importlib import import_module
 
-    for place in BACKENDS.values():
+    for place in (place for each in BACKENDS.values() for place in (each.detector, each.opener)):
         module, _, function = place.partition(":")
         assert callable(getattr(import_module(module), function))
 

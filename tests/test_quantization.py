@@ -11,7 +11,7 @@ from dropsight.models.backends import locate
 from dropsight.models.describing import ModelOverrides
 from dropsight.models.litert import open_tflite, values_of
 from dropsight.models.quantization import dequantize, quantize
-from dropsight.models.spec import TensorSpec
+from dropsight.models.spec import ModelOptions, TensorSpec
 
 INTEGERS = [np.int8, np.uint8, np.int16]
 
@@ -59,7 +59,9 @@ def test_tensors_of_floats_are_cast_only(dtype: type) -> None:
 
 def test_the_table_of_the_built_in_model_is_the_pixel_less_128() -> None:
     """(p - 127) / 128 at scale 1/128 and zero point -1."""
-    spec = open_tflite(locate("builtin:efficientnet_lite0"), said=ModelOverrides(), threads=1).spec
+    spec = open_tflite(
+        locate("builtin:efficientnet_lite0"), said=ModelOverrides(), options=ModelOptions()
+    ).spec
     table = lookup_table(spec)
     assert table.shape == (256, 3)
     assert table.dtype == np.int8

@@ -29,7 +29,7 @@ from dropsight.journal.recording import Finished
 from dropsight.models.backends import locate
 from dropsight.models.describing import ModelOverrides
 from dropsight.models.litert import open_tflite
-from dropsight.models.spec import Batch, Model, Scores
+from dropsight.models.spec import Batch, Model, ModelOptions, Scores
 from dropsight.records import Failure
 from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
@@ -174,7 +174,9 @@ def test_a_swap_pairs_no_model_with_the_plan_of_another(tmp_path: Path, engine: 
 
 def test_models_that_are_loaded_at_the_same_time_leave_stderr_as_it_was() -> None:
     before = os.fstat(2)
-    model = open_tflite(locate("builtin:efficientnet_lite0"), said=ModelOverrides(None, None), threads=1)
+    model = open_tflite(
+        locate("builtin:efficientnet_lite0"), said=ModelOverrides(None, None), options=ModelOptions()
+    )
 
     def load() -> None:
         for _ in range(10):

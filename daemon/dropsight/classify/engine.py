@@ -19,7 +19,7 @@ from dropsight.inference.preparing import Preparation
 from dropsight.models.backends import open_first
 from dropsight.models.describing import ModelOverrides
 from dropsight.models.sidecar import Golden
-from dropsight.models.spec import Model
+from dropsight.models.spec import Model, ModelOptions
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +44,11 @@ def open_engine(config: Config, known: Proved | None = None) -> Engine:
     """
     settings = config.model
     threads = 1 if settings.threads == "auto" else settings.threads
+    options = ModelOptions(threads)
     said = ModelOverrides(settings.labels, settings.normalization)
     known = known or Proved(None)
     paths = (settings.path, *settings.fallback)
-    model, reasons = open_first(paths, said=said, threads=threads, trial=known.trial(said, threads))
+    model, reasons = open_first(paths, said=said, options=options, trial=known.trial(said, options))
     if reasons:
         log.warning("falling back to %s, because %s", model.spec.path, "; ".join(reasons))
     for fault in model.spec.faults:
@@ -60,9 +61,9 @@ def open_engine(config: Config, known: Proved | None = None) -> Engine:
     _bound_threads(threads, count)
     models = [model, *(model.replicate() for _ in range(count - 1))]
     plan = _plan(config, model)
-    shape = (plan.spec.height, plan.spec.width, plan.spec.channels)
+    blank = np.zeros((max(len(config.inference.tta), 1), *plan.spec.input.shape[1:]), plan.spec.input.dtype)
     for each in models:
-        each.scores(np.zeros((max(len(config.inference.tta), 1), *shape), plan.spec.input.dtype))
+        each.scores(blank)
     known.passed()
     for golden in plan.spec.golden:
         _prove(golden, model, plan)

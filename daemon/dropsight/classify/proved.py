@@ -11,6 +11,8 @@ from pathlib import Path
 from dropsight.models.backends import locate, signature, signatures
 from dropsight.models.describing import ModelOverrides
 from dropsight.models.isolated import TRIAL_SECONDS, try_model
+from dropsight.models.registry import format_of
+from dropsight.models.spec import ModelOptions
 from dropsight.status.notify import notify
 
 log = logging.getLogger(__name__)
@@ -30,12 +32,12 @@ class Proved:
         self._file = file
         self._opening: str | None = None
 
-    def trial(self, said: ModelOverrides, threads: int) -> Callable[[str | Path], None]:
+    def trial(self, said: ModelOverrides, options: ModelOptions) -> Callable[[str | Path], None]:
         """Return what is to be called before a model is opened; raises ModelError."""
 
         def tried(path: str | Path) -> None:
             model = locate(path)
-            key = _key(model, threads)
+            key = _key(model, options)
             known = self._lines()
             if key in known:
                 self._write([line for line in known if line != key])
@@ -43,7 +45,7 @@ class Proved:
                 # Neither the start nor, after a reload, the watchdog is to run out over it.
                 notify(EXTEND_TIMEOUT_USEC=_EXTENSION_USEC, WATCHDOG="1")
                 log.debug("%s is tried in a process of its own first", model)
-                try_model(model, said=said, threads=threads)
+                try_model(model, said=said, options=options)
             self._opening = key
 
         return tried
@@ -68,9 +70,10 @@ class Proved:
             part.replace(self._file)
 
 
-def _key(model: Path, threads: int) -> str:
+def _key(model: Path, options: ModelOptions) -> str:
     """Return what changes with every write to the model, and with what opens it."""
-    facts = [str(threads), os.uname().machine, *signatures(model)]
-    origins = (found.origin for name in _RUNTIMES if (found := find_spec(name)))
+    form = format_of(model)
+    facts = [str(options), os.uname().machine, form.package or "", *signatures(model)]
+    origins = (found.origin for name in (*_RUNTIMES, form.module) if (found := find_spec(name)))
     facts += [signature(Path(origin)) for origin in origins if origin]
     return sha256("\n".join(facts).encode(errors="surrogateescape")).hexdigest()

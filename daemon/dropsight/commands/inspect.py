@@ -10,7 +10,7 @@ from dropsight.commands.settings import find_config, settings
 from dropsight.models.backends import locate, open_first
 from dropsight.models.describing import ModelOverrides
 from dropsight.models.isolated import try_model
-from dropsight.models.spec import ModelSpec, TensorSpec
+from dropsight.models.spec import ModelOptions, ModelSpec, TensorSpec
 
 
 def inspect(model: str | None, *, file: Path | None, as_json: bool) -> None:
@@ -36,7 +36,7 @@ def inspect(model: str | None, *, file: Path | None, as_json: bool) -> None:
 
 
 def _try(said: ModelOverrides, path: str | Path) -> None:
-    try_model(locate(path), said=said, threads=1)
+    try_model(locate(path), said=said, options=ModelOptions())
 
 
 def _facts(spec: ModelSpec) -> list[tuple[str, str]]:
@@ -51,6 +51,7 @@ def _facts(spec: ModelSpec) -> list[tuple[str, str]]:
         ("quantization", spec.quantization),
         ("digest", spec.digest),
         ("input", _tensor(spec.input)),
+        ("layout", _layout(spec)),
         ("output", _tensor(spec.output)),
         ("activation", {"none": "none: its scores are logits"}.get(spec.activation, spec.activation)),
         ("labels", f"{len(spec.labels)} ({examples}, ...) from {spec.labels_from}"),
@@ -58,6 +59,11 @@ def _facts(spec: ModelSpec) -> list[tuple[str, str]]:
         ("temperature", f"{spec.temperature:g}"),
         *([("kernels", str(spec.kernels))] if spec.kernels else []),
     ]
+
+
+def _layout(spec: ModelSpec) -> str:
+    order = {"NHWC": "channels last", "NCHW": "channels first"}[spec.layout]
+    return f"{spec.layout}: {order}, from {spec.layout_from}"
 
 
 def _tensor(tensor: TensorSpec) -> str:

@@ -16,7 +16,7 @@ from dropsight.inference.preparing import Preparation
 from dropsight.inference.ranking import merge, probabilities
 from dropsight.models.backends import open_model
 from dropsight.models.gradient_model import KerasGradients
-from dropsight.models.spec import Model
+from dropsight.models.spec import Model, ModelSpec
 
 Method: TypeAlias = Literal["gradcam", "saliency", "smoothgrad", "integrated", "occlusion", "rise"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -48,7 +48,7 @@ class Explainer:
         show_progress: bool = False,
     ) -> None:
         self.model, self.spec, self._resize = model, model.spec, resize
-        self.method = method or default_method(self.spec.format)
+        self.method = method or default_method(self.spec)
         self._layer_name, self._show = layer_name, show_progress
         self._preparation = Preparation(self.spec, resize=resize)
         self._gradients: KerasGradients | None = None
@@ -59,6 +59,11 @@ class Explainer:
                 raise ModelError(
                     f"{self.spec.path}: {self.method} needs the gradients of a Keras model;"
                     f" {' and '.join(GRADIENT_FREE)} explain every format"
+                )
+            if self.spec.layout == "NCHW":
+                raise ModelError(
+                    f"{self.spec.path}: {self.method} is not there for models with channels first;"
+                    f" {' and '.join(GRADIENT_FREE)} explain them"
                 )
             self._gradients = KerasGradients.open(self.spec.path)
 
@@ -127,5 +132,5 @@ class Explainer:
             self._gradients.shuffle_weights(seed)
 
 
-def default_method(model_format: str) -> Method:
-    return "gradcam" if model_format == "keras" else "rise"
+def default_method(spec: ModelSpec) -> Method:
+    return "gradcam" if spec.format == "keras" and spec.layout == "NHWC" else "rise"

@@ -6,7 +6,7 @@ from typing import get_args
 
 from dropsight.config import View
 from dropsight.images.framing import Resize
-from dropsight.models.backends import BACKENDS
+from dropsight.models.registry import BACKENDS, offered
 
 
 def check_settings(
@@ -19,7 +19,10 @@ def check_settings(
     threads: object,
 ) -> None:
     """Raise TypeError or ValueError for the first that cannot be."""
-    _check_choice("model_format", model_format, ("auto", *BACKENDS))
+    formats = ("auto", *BACKENDS)
+    if model_format not in formats:
+        formats += tuple(each.name for each in offered())
+    _check_choice("model_format", model_format, formats)
     _check_choice("resize", resize, get_args(Resize))
     check_whole("top_k", top_k)
     if threads is not None:

@@ -29,14 +29,15 @@ class Preparation:
         self._shift = shift_of(self._table)
 
     def batch_of(self, pixels: Pixels, view_names: Sequence[str]) -> Batch:
-        """Return (views, height, width, channels) in the input tensor's dtype."""
+        """Return a batch of the views, in the input tensor's dtype and layout."""
         if self._preprocess is None:
             return self.batch(views(self.frame(pixels), view_names))
         own = np.asarray(self._preprocess(pixels))
-        expected = self._spec.input.shape[1:]
+        expected = (self._spec.height, self._spec.width, self._spec.channels)
         if own.shape != expected:
             raise ValueError(f"preprocess_fn returned an array of {own.shape}; the model takes {expected}")
-        return quantize(np.stack([VIEWS[name](own) for name in view_names]), self._spec.input)
+        own_views = np.stack([VIEWS[name](own) for name in view_names])
+        return self._laid_out(quantize(own_views, self._spec.input))
 
     def frame(self, pixels: Pixels) -> Framed:
         framed: Framed = frame(pixels, height=self._spec.height, width=self._spec.width, how=self._resize)
@@ -49,7 +50,9 @@ class Preparation:
         return framed
 
     def pixels_of(self, prepared: NDArray[np.generic]) -> Pixels:
-        """Return the RGB pixels that this (height, width, channels) of a batch was made from, or nearly."""
+        """Return the RGB pixels that this one of a batch was made from, or nearly."""
+        if self._spec.layout == "NCHW":
+            prepared = prepared.transpose(1, 2, 0)
         channels = [
             np.searchsorted(self._table[:, channel], prepared[:, :, channel]).clip(0, 255)
             for channel in range(prepared.shape[2])
@@ -58,10 +61,15 @@ class Preparation:
         return pixels.astype(np.uint8)
 
     def batch(self, framed: Sequence[Framed]) -> Batch:
-        """Return (n, height, width, channels) in the input tensor's dtype."""
+        """Return a batch in the input tensor's dtype and layout."""
         if len(framed) == 1:
-            return self._look_up(framed[0])[np.newaxis]
-        return np.stack([self._look_up(each) for each in framed])
+            return self._laid_out(self._look_up(framed[0])[np.newaxis])
+        return self._laid_out(np.stack([self._look_up(each) for each in framed]))
+
+    def _laid_out(self, batch: Batch) -> Batch:
+        if self._spec.layout == "NCHW":
+            return np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
+        return batch
 
     def _look_up(self, framed: Framed) -> NDArray[np.generic]:
         if self._shift is not None:

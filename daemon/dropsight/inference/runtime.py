@@ -29,6 +29,7 @@ from dropsight.inference.preparing import Preparation, PreprocessFn
 from dropsight.inference.results import BatchResults, ImageResult, Outcome, failure_of, outcome_of, result_of
 from dropsight.models.backends import open_model
 from dropsight.models.describing import ModelOverrides
+from dropsight.models.spec import ModelOptions
 from dropsight.records import Normalization
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class ImageInferenceRuntime:
         views = views_of(tta_transforms)
         said = ModelOverrides(None if labels is None else Path(labels), normalization)
         self._threads = threads or len(os.sched_getaffinity(0))
-        model = open_model(os.fspath(model_path), said=said, threads=self._threads)
+        model = open_model(os.fspath(model_path), said=said, options=ModelOptions(self._threads))
         self.spec = model.spec
         if self.spec.kernels and self.spec.kernels.fault:
             log.warning("%s: %s", self.spec.name, self.spec.kernels.fault)

@@ -1,32 +1,23 @@
-"""Model formats by the bytes at their path, and the backend of each, imported on demand."""
+"""Models by their path: found, told apart, and opened by the backend of their format."""
 
-import zipfile
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 from dropsight.errors import ModelError, NoSuchModelError
 from dropsight.models.describing import ModelOverrides
-from dropsight.models.spec import Model
-
-BACKENDS: dict[str, str] = {
-    "tflite": "dropsight.models.litert:open_tflite",
-    "keras": "dropsight.models.keras:open_keras",
-    "saved_model": "dropsight.models.savedmodel:open_saved_model",
-}
-"""Format to "module:function" as open_model, of a Path; a new backend is one file and one line."""
+from dropsight.models.registry import format_of
+from dropsight.models.spec import Model, ModelOptions
 
 BUILTIN = "builtin:"
 BUILTINS = {"efficientnet_lite0": "efficientnet_lite0_int8.tflite"}
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def open_model(
     path: str | Path,
     *,
     said: ModelOverrides | None = None,
-    threads: int = 1,
+    options: ModelOptions | None = None,
     agree: Callable[[], None] = lambda: None,
 ) -> Model:
     """Open a model of any known format; raises ModelError naming path, fault and way out.
@@ -34,17 +25,16 @@ def open_model(
     `agree` is called once it is read, before its bytes are interpreted where the backend allows for it.
     """
     file = locate(path)
-    kind = format_of(file)
-    module, _, function = BACKENDS[kind].partition(":")
-    opener: Callable[..., Model] = getattr(import_module(module), function)
-    return opener(file, said=said or ModelOverrides(), threads=threads, agree=agree)
+    return format_of(file).open(
+        file, said=said or ModelOverrides(), options=options or ModelOptions(), agree=agree
+    )
 
 
 def open_first(
     paths: Sequence[str | Path],
     *,
     said: ModelOverrides | None = None,
-    threads: int = 1,
+    options: ModelOptions | None = None,
     trial: Callable[[str | Path], None] = lambda _: None,
 ) -> tuple[Model, list[str]]:
     """Open the first that can be loaded; return it with the reasons why those before it could not.
@@ -60,7 +50,7 @@ def open_first(
             format_of(file)
             agree = partial(_refuse_another, file, signatures(file))
             trial(path)
-            opened = open_model(path, said=said, threads=threads, agree=agree)
+            opened = open_model(path, said=said, options=options, agree=agree)
             return opened, [str(error) for error in refusals]
         except ModelError as error:
             refusals.append(error)
@@ -96,33 +86,3 @@ def locate(path: str | Path) -> Path:
     if name not in BUILTINS:
         raise NoSuchModelError(f"{text}: no such model is bundled; there is {BUILTIN}{', '.join(BUILTINS)}")
     return Path(__file__).parent / "builtin" / BUILTINS[name]
-
-
-def format_of(path: Path) -> str:
-    """Tell tflite, keras or saved_model from the first bytes, never from the name."""
-    if path.is_dir():
-        if (path / "saved_model.pb").is_file():
-            return "saved_model"
-        raise ModelError(f"{path}: a folder without saved_model.pb is no model")
-    try:
-        with path.open("rb") as file:
-            head = file.read(8)
-    except FileNotFoundError as error:
-        raise NoSuchModelError(
-            f"{path}: no such model; give a .tflite file or {BUILTIN}efficientnet_lite0"
-        ) from error
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
-    if head[4:8] == b"TFL3":
-        return "tflite"
-    if head == _HDF5 or (head.startswith(b"PK") and _is_keras(path)):
-        return "keras"
-    raise ModelError(f"{path}: not a model: its first bytes belong to no known format")
-
-
-def _is_keras(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "config.json" in archive.namelist()
-    except zipfile.BadZipFile:
-        return False

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from dropsight.bounded import LABELS_BYTES, read_bounded
 from dropsight.errors import ModelError
 from dropsight.models.labels import read_labels
-from dropsight.models.sidecar import Golden, Sidecar, check_normalization, read_sidecar, sidecar_path
+from dropsight.models.sidecar import Golden, Layout, Sidecar, check_normalization, read_sidecar, sidecar_path
 from dropsight.models.spec import TensorSpec
 from dropsight.records import Normalization
 
@@ -31,6 +32,8 @@ class Description:
     normalization_from: str
     temperature: float
     golden: tuple[Golden, ...]
+    layout: Layout
+    layout_from: str
 
 
 def describe(
@@ -42,15 +45,58 @@ def describe(
     metadata_labels: str | None = None,
     metadata_normalization: Normalization | None = None,
 ) -> Description:
-    """Gather the facts; raises ModelError where labels and classes do not fit each other."""
+    """Gather the facts; raises ModelError where they do not fit each other.
+
+    `classes` is how many the model knows; the metadata are the model's own, where its format has any.
+    """
     sidecar = read_sidecar(path) or Sidecar()
+    layout, layout_from = _layout(path, sidecar, tensor)
     labels, labels_from = _labels(path, said, sidecar, classes, metadata_labels)
     normalization, normalization_from = _normalization(path, said, sidecar, tensor, metadata_normalization)
-    if max(len(normalization.mean), len(normalization.std)) > tensor.shape[3]:
+    if max(len(normalization.mean), len(normalization.std)) > tensor.shape[layout.index("C")]:
         raise ModelError(f"{path}: normalization has a value a channel, and the model one channel only")
     return Description(
-        labels, labels_from, normalization, normalization_from, sidecar.temperature, sidecar.golden
+        labels=labels,
+        labels_from=labels_from,
+        normalization=normalization,
+        normalization_from=normalization_from,
+        temperature=sidecar.temperature,
+        golden=sidecar.golden,
+        layout=layout,
+        layout_from=layout_from,
     )
+
+
+def check_input(path: Path, tensor: TensorSpec) -> None:
+    """Raise ModelError unless it takes images of a fixed size, in either layout."""
+    if not _layouts(tensor):
+        raise ModelError(
+            f"{path}: no image classifier: its input is {list(tensor.shape)}, "
+            "not [batch, height, width, 1 or 3 channels] of a fixed size, "
+            "nor [batch, 1 or 3 channels, height, width]"
+        )
+
+
+def _layouts(tensor: TensorSpec) -> list[Layout]:
+    """Return those that the shape allows, the likelier first."""
+    shape = tensor.shape
+    if len(shape) != 4 or min(shape[1:]) < 1:
+        return []
+    layouts: tuple[Layout, ...] = get_args(Layout)
+    return [layout for layout in layouts if shape[layout.index("C")] in {1, 3}]
+
+
+def _layout(path: Path, sidecar: Sidecar, tensor: TensorSpec) -> tuple[Layout, str]:
+    check_input(path, tensor)
+    possible, wanted = _layouts(tensor), sidecar.layout
+    if wanted is None:
+        return possible[0], "shape"
+    if wanted not in possible:
+        raise ModelError(
+            f"{sidecar_path(path)}: layout {wanted}: not with an input of {list(tensor.shape)}; "
+            f"it is {possible[0]}"
+        )
+    return wanted, str(sidecar_path(path))
 
 
 def _labels(

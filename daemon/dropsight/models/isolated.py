@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from dropsight import crashpoints
 from dropsight.errors import ModelError
-from dropsight.models.backends import open_model
 from dropsight.models.describing import ModelOverrides
+from dropsight.models.registry import format_of
+from dropsight.models.spec import ModelOptions
 from dropsight.records import Normalization
 
 TRIAL_SECONDS = 100.0
@@ -27,7 +29,7 @@ def try_model(
     path: Path,
     *,
     said: ModelOverrides,
-    threads: int,
+    options: ModelOptions,
     seconds: float = TRIAL_SECONDS,
     memory: int | None = None,
 ) -> None:
@@ -40,7 +42,8 @@ def try_model(
     facts = [str(said.labels.absolute() if said.labels else ""), _normalization_text(said)]
     # Others may write where the daemon works: no module is imported from there (-P), nor anything else found.
     program = [sys.executable, "-P", "-m", "dropsight.models.isolated"]
-    command = [*program, str(whole), str(threads), f"{seconds:g}", str(memory), *facts]
+    how = msgspec.json.encode(options).decode()
+    command = [*program, str(whole), how, f"{seconds:g}", str(memory), *facts]
     try:
         tried = subprocess.run(
             command,
@@ -104,18 +107,24 @@ def _half_of_memory() -> int:
 
 def main(arguments: list[str]) -> int:
     """Open, and invoke once; what is refused on purpose is told on stdout."""
-    path, threads, seconds, memory, labels, normalization = arguments
+    path, how, seconds, memory, labels, normalization = arguments
     _bound(float(seconds), int(memory))
     if crashpoints.is_set("in_trial"):
         crashpoints.crash()
+    options = msgspec.json.decode(how, type=ModelOptions)
     try:
-        model = open_model(path, said=_said(labels, normalization), threads=int(threads))
-        spec = model.spec
-        model.scores(np.zeros((1, spec.height, spec.width, spec.channels), spec.input.dtype))
+        _open_and_invoke(Path(path), _said(labels, normalization), options)
     except ModelError as error:
         sys.stdout.buffer.write(os.fsencode(str(error)))
         return REFUSED
     return 0
+
+
+def _open_and_invoke(path: Path, said: ModelOverrides, options: ModelOptions) -> None:
+    found = format_of(path)
+    model = found.open(path, said=said, options=options, agree=lambda: None)
+    with found.blamed(path):
+        model.scores(np.zeros((1, *model.spec.input.shape[1:]), model.spec.input.dtype))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Any
 
 from dropsight.errors import ModelError
 from dropsight.models.describing import ModelOverrides
+from dropsight.models.spec import ModelOptions
 from dropsight.models.tf_graph import TensorFlowModel, build, tensorflow
 
 # Before it, safe_mode was not heeded for .h5 files: a Lambda layer in one was run (CVE-2025-9905).
@@ -20,7 +21,7 @@ def open_keras(
     path: Path,
     *,
     said: ModelOverrides,
-    threads: int,  # noqa: ARG001 - TensorFlow's own
+    options: ModelOptions,  # noqa: ARG001 - TensorFlow has its own threads
     agree: Callable[[], None],
 ) -> TensorFlowModel:
     """Load a classifier, sequential, functional or subclassed; raises ModelError."""

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from dropsight import installing
 from dropsight.bounded import MODEL_BYTES, read_bounded
 from dropsight.errors import ModelError
-from dropsight.models.describing import ModelOverrides, describe
+from dropsight.models.describing import ModelOverrides, check_input, describe
 from dropsight.models.kernels import kernels_of
 from dropsight.models.quantization import dequantize
-from dropsight.models.spec import Batch, Kernels, ModelSpec, Scores, TensorSpec
+from dropsight.models.spec import Batch, Kernels, ModelOptions, ModelSpec, Scores, TensorSpec
 from dropsight.models.tflite_file import DAMAGE, TFLiteFile, is_whole, read_tflite
 
 RUNTIMES = (
@@ -164,7 +164,7 @@ def values_of(output: TensorSpec) -> Scores | None:
 
 
 def open_tflite(
-    path: Path, *, said: ModelOverrides, threads: int, agree: Callable[[], None] = lambda: None
+    path: Path, *, said: ModelOverrides, options: ModelOptions, agree: Callable[[], None] = lambda: None
 ) -> LiteRTModel:
     """Load a .tflite classifier; raises ModelError."""
     runtime, interpreter_class = _runtime(path)
@@ -175,7 +175,7 @@ def open_tflite(
     agree()
     if not is_whole(content):
         raise ModelError(f"{path}: the TFLite interpreter cannot load it: the file is damaged or cut short")
-    source = _Source(path, content, runtime, interpreter_class, threads)
+    source = _Source(path, content, runtime, interpreter_class, options.threads)
     interpreter = source.open()
     try:
         return LiteRTModel(source, _spec(source, interpreter, said), interpreter)
@@ -229,15 +229,13 @@ def _spec(source: _Source, interpreter: Interpreter, said: ModelOverrides) -> Mo
         golden=description.golden,
         faults=file.faults,
         kernels=source.kernels(interpreter),
+        layout=description.layout,
+        layout_from=description.layout_from,
     )
 
 
 def _check_tensors(path: Path, tensor: TensorSpec, output: TensorSpec) -> None:
-    if len(tensor.shape) != 4 or tensor.shape[3] not in {1, 3} or min(tensor.shape[1:]) < 1:
-        raise ModelError(
-            f"{path}: no image classifier: its input is {list(tensor.shape)}, "
-            "not [batch, height, width, 1 or 3 channels] of a fixed size"
-        )
+    check_input(path, tensor)
     if output.shape[-1] < 1 or any(size not in {1, -1} for size in output.shape[:-1]):
         raise ModelError(
             f"{path}: no image classifier: its output is {list(output.shape)}, not [batch, classes]"

@@ -6,6 +6,7 @@ from typing import Any
 
 from dropsight.errors import ModelError
 from dropsight.models.describing import ModelOverrides
+from dropsight.models.spec import ModelOptions
 from dropsight.models.tf_graph import TensorFlowModel, build, tensorflow
 
 SIGNATURES = ("serving_default", "serve")
@@ -15,7 +16,7 @@ def open_saved_model(
     path: Path,
     *,
     said: ModelOverrides,
-    threads: int,  # noqa: ARG001 - its own
+    options: ModelOptions,  # noqa: ARG001 - TensorFlow has its own threads
     agree: Callable[[], None],
 ) -> TensorFlowModel:
     """Load a classifier; raises ModelError."""

@@ -3,12 +3,14 @@
 labels: labels.txt            # beside the sidecar, a line a class
 normalization: {mean: [127.5], std: [127.5]}
 temperature: 1.3
+layout: NCHW                  # channels first; only where the input's shape leaves it open
 golden:                       # images beside the sidecar that the model must get right before it is used
   - {image: cat.jpg, class: tabby, confidence: 0.9, tolerance: 0.1}
 """
 
 import math
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import msgspec
 import yaml
@@ -16,6 +18,9 @@ import yaml
 from dropsight.bounded import SIDECAR_BYTES, read_bounded
 from dropsight.errors import ModelError
 from dropsight.records import Normalization
+
+Layout: TypeAlias = Literal["NHWC", "NCHW"]
+"""Of an input tensor: images, height, width, channels."""
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,6 +36,7 @@ class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: str | None = None
     normalization: Normalization | None = None
     temperature: float = 1.0
+    layout: Layout | None = None
     golden: tuple[Golden, ...] = ()
 
 
@@ -57,7 +63,7 @@ def read_sidecar(model: Path) -> Sidecar | None:
         sidecar = msgspec.convert(values or {}, Sidecar)
     except msgspec.ValidationError as error:
         raise ModelError(
-            f"{path}: {error}; it may hold labels, normalization, temperature and golden"
+            f"{path}: {error}; it may hold labels, normalization, temperature, layout and golden"
         ) from error
     if not 0 < sidecar.temperature < float("inf"):
         raise ModelError(f"{path}: temperature must be above 0")

@@ -4,15 +4,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, Self, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from dropsight.models.sidecar import Golden
+from dropsight.models.sidecar import Golden, Layout
 from dropsight.records import Normalization
 
-Batch: TypeAlias = NDArray[np.generic]  # (n, height, width, channels), in the input tensor's dtype
+Batch: TypeAlias = NDArray[np.generic]  # (n, *input.shape[1:]), in the input tensor's dtype and layout
 Scores: TypeAlias = NDArray[np.float32]  # (n, classes), dequantized
 Activation: TypeAlias = Literal["softmax", "logistic", "none"]
+
+
+class ModelOptions(msgspec.Struct, frozen=True):
+    """How a model is to be run; a backend heeds what it can."""
+
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class ModelSpec:
     """`activation` is the graph's last word: probabilities after softmax or logistic, logits after none.
 
     `temperature` comes from the model's sidecar; the `*_from` fields say where a fact was found.
+    `layout` is the input's order: (n, height, width, channels) or (n, channels, height, width).
     `faults` say what the model brings along that cannot be read, and was done without.
     `kernels` is None where the backend has no choice of them, or does not tell.
     """
@@ -79,18 +87,20 @@ class ModelSpec:
     golden: tuple[Golden, ...] = ()
     faults: tuple[str, ...] = ()
     kernels: Kernels | None = None
+    layout: Layout = "NHWC"
+    layout_from: str = "shape"
 
     @property
     def height(self) -> int:
-        return self.input.shape[1]
+        return self.input.shape[self.layout.index("H")]
 
     @property
     def width(self) -> int:
-        return self.input.shape[2]
+        return self.input.shape[self.layout.index("W")]
 
     @property
     def channels(self) -> int:
-        return self.input.shape[3]
+        return self.input.shape[self.layout.index("C")]
 
 
 class Model(Protocol):

@@ -12,7 +12,7 @@ import numpy as np
 
 from dropsight import installing
 from dropsight.errors import ModelError
-from dropsight.models.describing import ModelOverrides, describe
+from dropsight.models.describing import ModelOverrides, check_input, describe
 from dropsight.models.spec import Activation, Batch, ModelSpec, Scores, TensorSpec
 
 _TRANSPARENT = {"Identity", "Cast", "Reshape", "Squeeze", "NoOp"}
@@ -71,11 +71,7 @@ def build(
 ) -> TensorFlowModel:
     """Put a model together from its function; `shapes` are its input's and its output's."""
     tensor, output = (_tensor(name, shape) for shape in shapes)
-    if len(tensor.shape) != 4 or tensor.shape[3] not in {1, 3} or min(tensor.shape[1:]) < 1:
-        raise ModelError(
-            f"{path}: no image classifier: its input is {list(tensor.shape)}, "
-            "not [batch, height, width, 1 or 3 channels] of a fixed size"
-        )
+    check_input(path, tensor)
     activation = _activation(concrete)
     classes = 2 if output.shape[-1] == 1 and activation == "logistic" else output.shape[-1]
     description = describe(path, said, tensor=tensor, classes=classes)
@@ -95,6 +91,8 @@ def build(
         normalization_from=description.normalization_from,
         temperature=description.temperature,
         golden=description.golden,
+        layout=description.layout,
+        layout_from=description.layout_from,
     )
     return TensorFlowModel(spec, function)
 
