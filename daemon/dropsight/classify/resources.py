@@ -26,8 +26,16 @@ def cores() -> int:
 
 def available_bytes() -> int:
     """Return what memory there is for one more process: of the machine's, and of the service's share."""
-    facts = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    return min(int(facts["MemAvailable"].split()[0]) * 1024, _left_of_share())
+    return min(_left_of_machine(), _left_of_share())
+
+
+def _left_of_machine() -> int:
+    try:
+        facts = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    except OSError:
+        # Hidden, as by ProcSubset=pid: what is free, then, though the kernel would clear more.
+        return max(os.sysconf("SC_AVPHYS_PAGES"), 0) * os.sysconf("SC_PAGE_SIZE")
+    return int(facts["MemAvailable"].split()[0]) * 1024
 
 
 def _left_of_share() -> int:
