@@ -2,27 +2,20 @@
 
 import logging
 import re
-import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from arriving import TOPICS
-from brokers import wait_until
 from daemons import ROOT
 from dropsight.config import Config, Limits, Watch, load
 from dropsight.config.filters import levels
 from dropsight.errors import ConfigError
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.landing import Landing
-from dropsight.intake.source import Source, SourceStatus
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.reloading import Reloader
-from dropsight.sources.kinds import MAKERS, open_sources
-from dropsight.status.heartbeats import Heartbeats
-from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
 
 PAGE = (ROOT / "docs" / "mqtt-images.md").read_text()
@@ -84,50 +77,6 @@ def test_the_page_names_the_camera_that_the_record_will_name(tmp_path: Path, row
     assert names is not None
     Landing(folder).land(names, b"\xff\xd8\xff")
     assert [folder.camera(path) for path in folder.images()] == [camera]
-
-
-class Toy:
-    """A source that is one new file and a line of the registry; it puts one image into each inbox."""
-
-    name = "toy"
-
-    def __init__(self, folders: Sequence[DropFolder]) -> None:
-        self.heartbeats = Heartbeats()
-        self._folders, self._stopped = folders, threading.Event()
-
-    def start(self, supervision: Supervision) -> threading.Thread:
-        return supervision.start(self.name, self._run)
-
-    def stop(self) -> None:
-        self._stopped.set()
-
-    def status(self) -> SourceStatus:
-        return SourceStatus("toy", "here", connected=True, received=1, refused={})
-
-    def _run(self) -> None:
-        for folder in self._folders:
-            Landing(folder).land([], b"from the toy")
-        self._stopped.wait()
-
-
-def make_toy(_config: Config, folders: Sequence[DropFolder], _state: Path, _troubles: Troubles) -> Source:
-    return Toy(folders)
-
-
-def test_another_source_is_one_file_and_one_line(tmp_path: Path) -> None:
-    watches = (Watch(path=tmp_path / "a"), Watch(path=tmp_path / "b", mqtt="x/+"))
-    for each in watches:
-        each.path.mkdir()
-    folders = [DropFolder.open(each) for each in watches]
-    troubles = Troubles(logging.getLogger("test"))
-    assert set(MAKERS) == {"mqtt"}
-    (toy,) = open_sources(Config(), folders, troubles, makers={"mqtt": f"{__name__}:make_toy"})
-    thread = toy.start(Supervision(troubles))
-    wait_until(lambda: bool(list((tmp_path / "b").glob("*.jpg"))))
-    toy.stop()
-    thread.join()
-    assert not list((tmp_path / "a").iterdir())
-    assert open_sources(Config(), folders[:1], troubles) == []
 
 
 @pytest.mark.parametrize(("topics", "goes_on"), [(None, True), (TOPICS, False)])

@@ -1,18 +1,8 @@
 """What follows the journal: a place of its own each, all of it in order, at least once."""
 
-import json
 import logging
-import re
-import shutil
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-
-from brokers import wait_until
-from daemons import PHOTOS, ROOT, House
-from dropsight.crashpoints import VARIABLE
 from dropsight.journal.failure_share import Flood
 from dropsight.journal.marks import History, Mark
 from dropsight.journal.pruning import Pruner
@@ -76,52 +66,3 @@ def test_a_follower_that_is_new_begins_with_what_comes_and_one_that_is_gone_is_f
     assert store.cursor("old") == 0
     assert store.cursor("new") == 8
     store.close()
-
-
-(PAPER,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "webhooks.md").read_text(), re.DOTALL)
-# As a new line in the registry, of the section `stats`, which is always there.
-LAUNCHER = """
-import sys
-from dropsight.sinks import registry
-
-registry.FOLLOWERS["stats"] = "paper:followers"
-sys.argv = ["dropsight", *sys.argv[4:]]
-from dropsight.entry import main
-
-sys.exit(main())
-"""
-KILLS = ("before_delivery:2", "after_delivery:2", "after_commit:1", "before_puback_commit:1")
-
-
-def papers(house: House) -> list[str]:
-    path = house.root / "state" / "paper"
-    return [json.loads(line)["id"] for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def in_order_of_first(ids: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(ids))
-
-
-@pytest.mark.timeout(180)
-def test_a_follower_of_one_file_and_one_line_gets_every_record_in_order_over_kills(tmp_path: Path) -> None:
-    """Killed between any two steps, it gets again what was in flight, at most what came in that life."""
-    (tmp_path / "paper.py").write_text(PAPER)
-    (tmp_path / "launcher.py").write_text(LAUNCHER)
-    house = House(tmp_path, {})
-    house.under = [sys.executable, str(tmp_path / "launcher.py")]
-    try:
-        for number, point in enumerate(KILLS):
-            for each in range(4):
-                shutil.copy(PHOTOS[each], house.inbox / f"{number}-{each}.jpg")
-            house.spawn(**{VARIABLE: point})
-            assert house.ended() == -9, house.daemon_log()
-        house.start()
-        wait_until(lambda: len(set(papers(house))) == 4 * len(KILLS))
-        following = house.status()["stats"]["followers"]["paper"]
-        assert (following["waiting"], following["dropped"], following["trouble"]) == (0, 0, None)
-        assert house.stop() == 0
-    finally:
-        house.kill()
-    found = papers(house)
-    assert in_order_of_first(found) == [record["id"] for record in house.records()]
-    assert len(found) - len(set(found)) <= 4 * len(KILLS)

@@ -1,1 +1,1 @@
-"""The service as a browser, a script and Prometheus see it: dashboard, API, metrics, health; read only."""
+"""The service as a browser, a script and Prometheus see it: dashboard, API, metrics, health."""

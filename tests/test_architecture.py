@@ -1,0 +1,113 @@
+"""What docs/architecture.md says of rooms and threads is so."""
+
+import ast
+import os
+import re
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from brokers import wait_until
+from daemons import PHOTOS, House
+from pages import PACKAGE, rooms, rows
+from supervisors import Supervisor
+from webs import ANY_PORT, address, ask
+
+PAGE = "docs/architecture.md"
+LIBRARY = ("explain", "inference", "images", "models")
+# What the library's rooms may have of the rest.
+SHARED = {"bounded", "config", "crashpoints", "errors", "installing", "names", "records", "version"}
+LAUNCHER = """
+import sys, threading, time
+from pathlib import Path
+
+def look():
+    seen = set()
+    while True:
+        seen |= {thread.name for thread in threading.enumerate()} - {"the test's"}
+        Path("threads.part").write_text("\\n".join(sorted(seen)))
+        Path("threads.part").replace("threads")
+        time.sleep(0.01)
+
+threading.Thread(target=look, name="the test's", daemon=True).start()
+sys.argv = ["dropsight", *sys.argv[4:]]
+from dropsight.entry import main
+
+sys.exit(main())
+"""
+
+
+def test_the_rooms_stand_in_the_layers_order_with_what_they_say_of_themselves() -> None:
+    expected = rooms()
+    table = "\n".join(f"| {' | '.join(row)} |" for row in expected)
+    assert rows(PAGE, "room or file") == expected, f"the table is to be:\n{table}"
+
+
+@pytest.mark.parametrize("room", LIBRARY)
+def test_the_library_imports_nothing_of_the_daemon(room: str) -> None:
+    imported = {
+        str(node.module).split(".")[1]
+        for file in (PACKAGE / room).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("dropsight.")
+    }
+    assert imported <= SHARED | set(LIBRARY)
+
+
+def as_named(thread: str, root: Path) -> str:
+    """Return a thread's name as the page has it."""
+    for pattern, name in (
+        (re.escape(str(root / "inbox")) + "(-mqtt)?$", "FOLDER"),
+        (r"^worker-\d+$", "worker-N"),
+        (r"^webhook:.*", "webhook:NAME"),
+        (r"^paho-mqtt-client-.*", "paho-mqtt-client-ID"),
+        (r"^(web-\w+)_0$", r"\1"),
+        (r"^asyncio_\d+$", "asyncio_N"),
+        (r"^Thread-\d+.*", "a timer"),
+    ):
+        thread = re.sub(pattern, name, thread)
+    return thread
+
+
+@pytest.mark.timeout(120)
+def test_the_threads_are_those_of_the_page(tmp_path: Path, supervisor: Supervisor) -> None:
+    """With everything on: a broker that says nothing, a webhook that nobody hears, a log that rolls."""
+    mute = socket.create_server(("127.0.0.1", 0))
+    settings = {
+        "watch": [{"path": "inbox"}, {"mqtt": "cameras/+/image"}],
+        "mqtt": {"url": f"mqtt://127.0.0.1:{mute.getsockname()[1]}"},
+        "webhooks": [{"url": "http://127.0.0.1:1/", "name": "hub"}],
+        "web": ANY_PORT,
+        "explain": {"below_confidence": 0.0},
+        "log": {"max_bytes": 1000},
+    }
+    (tmp_path / "launcher.py").write_text(LAUNCHER)
+    house = House(tmp_path, settings)
+    house.under = ["env", "-C", str(tmp_path), sys.executable, str(tmp_path / "launcher.py")]
+    named = {name for row in rows(PAGE, "thread") for name in re.findall(r"`([^`]+)`", row[0])}
+    of_libraries = {"asyncio_N", "a timer"}
+
+    def seen() -> set[str]:
+        return {as_named(name, tmp_path) for name in (tmp_path / "threads").read_text().splitlines()}
+
+    try:
+        for photo in PHOTOS[:4]:
+            shutil.copy(photo, house.inbox)
+        # What has a second name is filed by copying.
+        shutil.copy(PHOTOS[4], tmp_path / "two.jpg")
+        os.link(tmp_path / "two.jpg", house.inbox / "two.jpg")
+        house.spawn("-v", NOTIFY_SOCKET=supervisor.path, WATCHDOG_USEC="60000000")
+        wait_until(house.answers, what="the daemon answers")
+        wait_until(lambda: house.finished() == 5)
+        url = address(house)
+        (newest, *_) = ask(url, "/api/results").json()["results"]
+        ask(url, f"/api/images/{newest['id']}/thumbnail")
+        ask(url, "/api/commands/rescan", method="POST", headers={"X-Dropsight": "1"})
+        wait_until(lambda: named <= seen(), what="all threads of the page")
+        assert seen() - of_libraries <= named
+    finally:
+        house.kill()
+        mute.close()
