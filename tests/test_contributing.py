@@ -11,6 +11,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from brokers import wait_until
@@ -131,3 +133,26 @@ def test_a_source_of_one_file_and_one_line_brings_pictures_that_are_classified(
         ("ok", PHOTOS[0].stat().st_size)
     }
     assert not list((tmp_path / "other").iterdir())
+
+
+def test_a_backend_of_one_file_and_one_line_classifies_in_commands_and_in_the_daemon(
+    source: Path, tmp_path: Path
+) -> None:
+    """Two colours are drawn, and each is answered by its name."""
+    model = tmp_path / "paint.txt"
+    model.write_text("#colours\nred 255 0 0\ndark blue 0 0 128\n")
+    for name, colour in (("red", (0, 0, 250)), ("dark blue", (120, 10, 0))):
+        photo = tmp_path / f"{name}.png"
+        cv2.imwrite(str(photo), np.full((90, 90, 3), colour, np.uint8))
+        (told,) = json.loads(run(source, "classify", str(photo), "--model", str(model), "--json"))
+        assert told["label"] == name
+        assert told["confidence"] > 0.99
+    assert "colours" in run(source, "inspect", str(model))
+    house = House(tmp_path, {"model": {"path": str(model)}, "inference": {"workers": 2}})
+    for photo in tmp_path.glob("*.png"):
+        shutil.copy(photo, house.inbox)
+    run(source, "run", "-c", str(house.config), "--once")
+    found = {Path(record["image_path"]).stem: record for record in house.records()}
+    assert sorted(found) == sorted(record["label"] for record in found.values()) == ["dark blue", "red"]
+    assert all(record["label"] == name for name, record in found.items())
+    assert found["red"]["model"]["format"] == "colours"
