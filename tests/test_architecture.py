@@ -20,19 +20,19 @@ PAGE = "docs/architecture.md"
 LIBRARY = ("explain", "inference", "images", "models")
 # What the library's rooms may have of the rest.
 SHARED = {"bounded", "config", "crashpoints", "errors", "installing", "names", "records", "version"}
+# Each thread's name as it starts: some live for a moment only.
 LAUNCHER = """
-import sys, threading, time
-from pathlib import Path
+import sys, threading
 
-def look():
-    seen = set()
-    while True:
-        seen |= {thread.name for thread in threading.enumerate()} - {"the test's"}
-        Path("threads.part").write_text("\\n".join(sorted(seen)))
-        Path("threads.part").replace("threads")
-        time.sleep(0.01)
+names = open("threads", "a", buffering=1)
+names.write(f"{threading.current_thread().name}\\n")
+start = threading.Thread.start
 
-threading.Thread(target=look, name="the test's", daemon=True).start()
+def told(thread):
+    names.write(f"{thread.name}\\n")
+    start(thread)
+
+threading.Thread.start = told
 sys.argv = ["dropsight", *sys.argv[4:]]
 from dropsight.entry import main
 
