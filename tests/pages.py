@@ -11,13 +11,6 @@ from daemons import ROOT
 PACKAGE = ROOT / "daemon" / "dropsight"
 
 
-def shown(page: str, first: str) -> str:
-    """Return the block of code of a page that begins with this comment."""
-    blocks = re.findall(r"```\w*\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
-    (block,) = [block for block in blocks if block.startswith(f"# {first}\n")]
-    return str(block)
-
-
 def rows(page: str, header: str) -> list[list[str]]:
     """Return the cells of the table whose first column is headed like this."""
     lines = (ROOT / page).read_text().splitlines()
