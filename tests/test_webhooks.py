@@ -7,16 +7,17 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
@@ -25,7 +26,7 @@ from brokers import Subscriber, free_port, mosquitto, wait_until
 from daemons import PHOTOS, ROOT, House, dropsight, running
 from dropsight.config import Webhook, dump, hook_headers, hook_name, load, redacted_hook
 from dropsight.crashpoints import VARIABLE
-from dropsight.errors import ConfigError
+from dropsight.errors import ConfigError, SinkError
 from dropsight.journal.outbox import Delivery
 from dropsight.records import Status
 from dropsight.sinks.feeder import ATTEMPTS, LONGEST_WAIT_SECONDS, Feeder, LaterError
@@ -241,6 +242,40 @@ def test_a_receiver_that_misbehaves_is_hung_up_on_and_asked_again() -> None:
         found[way] = receiver.ids()
         assert feeder.standing()[1:] == (2, 0)
     assert list(found.values()) == [["1", "2"]] * len(ways)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_a_handshake_that_outlasts_the_time_of_a_request_does_not_give_it_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host whose name takes long to find has its time for it afterwards, from the socket."""
+    authority, resolve = Authority(tmp_path / "ca"), socket.getaddrinfo
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("server"))
+
+    def slowly(*name: Any, **how: Any) -> Any:
+        time.sleep(0.8)
+        return resolve(*name, **how)
+
+    def answer(listener: socket.socket) -> None:
+        peer, _ = listener.accept()
+        time.sleep(0.6)
+        with suppress(OSError), context.wrap_socket(peer, server_side=True) as protected:
+            protected.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            for _ in range(200):
+                protected.sendall(b"x")
+                time.sleep(0.1)
+            protected.sendall(b"\r\nContent-Length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        url = urlsplit(f"https://127.0.0.1:{listener.getsockname()[1]}/")
+        trusted = ssl.create_default_context(cafile=authority.cert)
+        poster = Poster(url, context=trusted, timeout_seconds=1.0)
+        monkeypatch.setattr(socket, "getaddrinfo", slowly)
+        with pytest.raises(SinkError, match="no answer within 1 s"):
+            poster.post(b"{}", {})
+        poster.close()
 
 
 def endless(handler: BaseHTTPRequestHandler) -> None:

@@ -54,9 +54,12 @@ class Poster:
     def post(self, body: bytes, headers: Mapping[str, str]) -> Reply:
         """Raise SinkError where there is no answer in time."""
         connection = self._connection
-        if not connection.is_connected:  # as after a long pause
-            connection.close()
         with self._bounded() as over:
+            if not connection.is_connected:  # as after a long pause
+                connection.close()
+                connection.connect()
+            if over.is_set():  # within the handshake, where there is nothing to hang up on
+                raise TimeoutError
             connection.request("POST", self._target, body=body, headers=headers, preload_content=False)
             response = connection.getresponse()
             if over.is_set():  # of headers that are cut off, nobody says that they are
