@@ -1,7 +1,9 @@
 """Images that arrive over MQTT, from a real broker: in the inbox before they are acknowledged."""
 
+import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ from dropsight.config import Mqtt, Watch
 from dropsight.config.filters import SUFFIXES
 from dropsight.images.header import suffix_of
 from dropsight.intake.folder import DropFolder
-from dropsight.intake.landing import LONGEST_NAME_BYTES, Landing, UnwelcomeError, folder_name
+from dropsight.intake.landing import LONGEST_NAME_BYTES, PART, Landing, UnwelcomeError, folder_name
 from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sources.inflow import Arrival, Inflow
+from test_closed_folders import immutable
 from webs import address, ask
 
 pytestmark = pytest.mark.broker
@@ -175,6 +178,7 @@ HOSTILE = {
     'a:b*c?"<>|d\\e': "a_b_c_____d_e",
     "dots. .": "dots",
     " front": "_ front",
+    "-rf": "_-rf",
     "@eaDir": "_@eaDir",
     "done": "_done",
 }
@@ -262,14 +266,24 @@ def test_an_image_that_waits_for_room_while_the_broker_is_killed_comes_once(
         wait_until(lambda: found.contents() == [b"next", b"waits"])
 
 
-def test_an_inbox_that_is_away_is_waited_for_and_not_made(tmp_path: Path, broker: Mosquitto) -> None:
-    settings: dict[str, Any] = {"mqtt": "away/+/image", "client_id": "away"}
+@pytest.mark.parametrize("instead", ["nothing", "link"])
+def test_an_inbox_that_is_away_is_waited_for_and_not_made(
+    tmp_path: Path, broker: Mosquitto, instead: str
+) -> None:
+    """Its owner may have moved it to a larger disk, and put a link in its place."""
+    settings: dict[str, Any] = {"mqtt": f"away{instead}/+/image", "client_id": f"away-{instead}"}
     with taking(tmp_path, broker, **settings) as found, sending(broker) as sender:
         wait_until(found.is_subscribed)
         found.inbox.rmdir()
-        sender.send("away/front/image", b"one")
+        if instead == "link":
+            found.inbox.symlink_to(tmp_path / "elsewhere")
+            (tmp_path / "elsewhere").mkdir()
+        sender.send(f"away{instead}/front/image", b"one")
         wait_until(found.troubles.any)
-        assert not found.inbox.exists()
+        assert "images wait" in found.troubles.current()["arrivals"]
+        assert not (tmp_path / "elsewhere" / "front").exists()
+        if instead == "link":
+            found.inbox.unlink()
         found.inbox.mkdir()
         wait_until(lambda: found.contents() == [b"one"])
 
@@ -284,12 +298,43 @@ def test_what_stands_in_a_camera_s_place_holds_up_no_other_and_is_not_followed(
         wait_until(found.is_subscribed)
         (found.inbox / "front").symlink_to(elsewhere)
         (found.inbox / "side").write_bytes(b"a file")
+        (found.inbox / "back" / PART).mkdir(parents=True)
         for camera in ("front", "side", "back"):
             sender.send(f"planted/{camera}/image", camera.encode())
         wait_until(lambda: found.source.status().received == 1)
         assert (found.cameras(), found.source.status().refused["no_folder"]) == ({"inbox", "back"}, 2)
         assert not any(elsewhere.iterdir())
         assert "is no folder to write into" in caplog.text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can close a folder to everybody")
+def test_a_camera_s_folder_that_somebody_has_closed_holds_up_no_other(
+    tmp_path: Path, broker: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings: dict[str, Any] = {"mqtt": "closed/+/image", "client_id": "closed"}
+    with taking(tmp_path, broker, **settings) as found, sending(broker) as sender:
+        wait_until(found.is_subscribed)
+        (found.inbox / "front").mkdir()
+        with immutable(found.inbox / "front"):
+            for camera in ("front", "back"):
+                sender.send(f"closed/{camera}/image", camera.encode())
+            wait_until(lambda: found.source.status().received == 1)
+        assert (found.cameras(), found.source.status().refused["no_folder"]) == ({"back"}, 1)
+        assert "is no folder to write into: Operation not permitted" in caplog.text
+        with immutable(found.inbox):
+            sender.send("closed/side/image", b"side")
+            wait_until(found.troubles.any)
+        wait_until(lambda: found.source.status().received == 2)
+
+
+def test_a_flood_of_small_images_leaves_files_for_the_journal_to_make(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "inbox", size="2m,nr_inodes=60") as disk:
+        landing = Landing(DropFolder.open(Watch(path=disk, mqtt="image")))
+        with suppress(OSError):
+            for _ in range(100):
+                landing.land([], b"x")
+        assert len(list(disk.iterdir())) < 60
+        (disk / "journal").touch()
 
 
 def test_a_flood_of_cameras_fills_no_disk_with_folders(tmp_path: Path) -> None:

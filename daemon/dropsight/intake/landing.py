@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import os
 import re
+import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -22,12 +23,13 @@ _NOT_IN_NAMES = re.compile(r"[^\w .@~-]")
 MOST_FOLDERS = 1_024
 # So much of the disk stays free, or this share of a small one: without room for the journal, nothing would
 # ever be taken from the inbox.
-FREE_BYTES, FREE_SHARE = 64 * 2**20, 0.05
+FREE_BYTES, FREE_FILES, FREE_SHARE = 64 * 2**20, 4_096, 0.05
 # One for each folder, in the place of what a crash has left.
 PART = ".arriving.part"
 Reason: TypeAlias = Literal["too_large", "too_many_folders", "no_folder"]
 # The fault of a name, or of what somebody has put in its place, for as long as it stands there.
 _OF_THE_PLACE = {errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG}
+_NO_RIGHT = {errno.EACCES, errno.EPERM}
 
 
 class UnwelcomeError(Exception):
@@ -52,12 +54,14 @@ class Landing:
     def land(self, levels: Sequence[str], data: bytes) -> None:
         """Have it in this sub-folder, durably; raises UnwelcomeError, or OSError where that may pass."""
         folder = self._folder_for(levels)
+        with self._folder.inbox.inside():  # its owner's to make, or its disk's to bring
+            pass
         try:
             self._make(folder)
             with self._folder.inbox.inside(folder) as fd:
                 self._write(fd, data)
         except OSError as error:
-            if error.errno not in _OF_THE_PLACE:
+            if not self._is_of_the_place(folder, error):
                 raise
             text = f"{os.path.join(self.root, folder)} is no folder to write into: {error.strerror}"
             raise UnwelcomeError("no_folder", text) from error
@@ -74,10 +78,8 @@ class Landing:
         return path[len(self.root) + 1 :]
 
     def _make(self, folder: str) -> None:
-        """Where it is not there yet; the inbox itself is its owner's to make, or its disk's to bring."""
+        """Where it is not there yet."""
         inbox = self._folder.inbox
-        with inbox.inside():
-            pass
         try:
             with inbox.inside(folder):
                 return
@@ -93,6 +95,12 @@ class Landing:
             with inbox.inside(folder) as fd:
                 beneath.sync(fd)
 
+    def _is_of_the_place(self, folder: str, error: OSError) -> bool:
+        """Whether nothing but this folder is in the way, such as one that somebody has closed to us."""
+        if error.errno not in _NO_RIGHT:
+            return error.errno in _OF_THE_PLACE
+        return bool(folder) and os.access(self._folder.inbox.true, os.W_OK | os.X_OK, effective_ids=True)
+
     def _is_full(self) -> bool:
         pending, count = [self._folder.inbox.true], 0
         while pending and count < self._most_folders:
@@ -104,40 +112,51 @@ class Landing:
 
     def _write(self, fd: int, data: bytes) -> None:
         _leave_room(fd, len(data))
+        part, new = _create(fd)
         try:
-            with open(beneath.create(fd, PART), "wb") as file:
+            with open(new, "wb") as file:
                 file.write(data)
                 crashpoints.reach("in_arrival_written")
                 file.flush()
                 os.fsync(file.fileno())
             crashpoints.reach("in_arrival_synced")
-            self._name(fd, suffix_of(data))
+            self._name(fd, part, suffix_of(data))
         except OSError:
             with suppress(OSError):
-                beneath.remove(fd, PART)
+                beneath.remove(fd, part)
             raise
         crashpoints.reach("in_arrival_named")
         beneath.sync(fd)
 
-    def _name(self, fd: int, suffix: str) -> None:
+    def _name(self, fd: int, part: str, suffix: str) -> None:
         while True:
             arrived = datetime.now(UTC).strftime("%Y%m%dT%H%M%S-%f")
             with suppress(FileExistsError):
-                beneath.rename_new(PART, f"{arrived}-{next(self._numbers)}{suffix}", fd=fd, target_fd=fd)
+                beneath.rename_new(part, f"{arrived}-{next(self._numbers)}{suffix}", fd=fd, target_fd=fd)
                 return
 
 
+def _create(fd: int) -> tuple[str, int]:
+    try:
+        return PART, beneath.create(fd, PART)
+    except (IsADirectoryError, PermissionError):  # what somebody has put there is not ours to take away
+        part = f".arriving-{secrets.token_hex(_MARK_BYTES)}.part"
+        return part, beneath.create(fd, part)
+
+
 def _leave_room(fd: int, size: int) -> None:
+    """For the journal, in bytes and in files: small ones take up all inodes first. Some disks count none."""
     found = os.fstatvfs(fd)
     left = found.f_bavail * found.f_frsize - size
-    if left < min(FREE_BYTES, FREE_SHARE * found.f_blocks * found.f_frsize):
+    few = left < min(FREE_BYTES, FREE_SHARE * found.f_blocks * found.f_frsize)
+    if few or found.f_favail < min(FREE_FILES, FREE_SHARE * found.f_files):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def folder_name(level: str) -> str:
     """Return a name that is no path, not hidden, and not too long."""
     name = _NOT_IN_NAMES.sub("_", level).rstrip(" .")
-    if not name or name.startswith((".", " ")):
+    if not name or name.startswith((".", " ", "-")):
         name = f"_{name}"
     if len(name.encode()) <= LONGEST_NAME_BYTES:
         return name
