@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,6 +111,27 @@ def lose_session(broker: Mosquitto, client_id: str) -> None:
     assert joined.wait(20)
     client.disconnect()
     client.loop_stop()
+
+
+def publish_raw(broker: Mosquitto, topic: str, properties: bytes, payload: bytes) -> None:
+    """Publish with these properties, as many as no client makes in reasonable time."""
+    variable = len(topic).to_bytes(2) + topic.encode() + b"\0\1" + _length(properties)
+    body = variable + properties + payload
+    hello = b"\0\4MQTT\5\2\0\0\0\0\0"
+    with socket.create_connection(("127.0.0.1", broker.port), 30) as peer:
+        peer.sendall(b"\x10" + _length(hello) + hello)
+        assert peer.recv(2)[0] == 0x20
+        peer.sendall(b"\x32" + _length(body) + body)
+        while not (heard := peer.recv(4096)).startswith(b"\x40") and b"\x40" not in heard:
+            assert heard
+
+
+def _length(data: bytes) -> bytes:
+    left, digits = len(data), bytearray()
+    while left > 0x7F:
+        digits.append(left & 0x7F | 0x80)
+        left >>= 7
+    return bytes([*digits, left])
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from arriving import publish_raw
 from brokers import Mosquitto, Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
 from dropsight.config import Mqtt, password
@@ -285,6 +286,24 @@ def test_a_command_of_any_size_takes_no_memory_and_records_go_on(tmp_path: Path,
         order(broker, b'{"command": "rescan"}')
         wait_until(lambda: bool(subscriber.topics("command/response")))
         assert highest_memory_bytes(house) - before < 60_000_000
+
+
+@pytest.mark.broker
+def test_a_command_of_many_properties_is_answered_where_all_are(tmp_path: Path) -> None:
+    """They would keep paho busy for minutes, and all others off the processor."""
+    with (
+        mosquitto(tmp_path) as broker,
+        Subscriber(broker.port) as subscriber,
+        running(tmp_path, mqtt={"url": broker.url}) as house,
+    ):
+        wait_until(lambda: bool(subscriber.topics("/stats")))
+        subscriber.leave()  # it would read them, too
+        properties = b"\x26\0\0\0\0" * 200_000 + b"\x08\0\4mine"
+        publish_raw(broker, "dropsight/test/command", properties, b'{"command": "rescan"}')
+        wait_until(lambda: "left out a message's properties" in house.daemon_log())
+        subscriber.come()
+        order(broker, b'{"command": "rescan"}')
+        wait_until(lambda: bool(subscriber.topics("command/response")))
 
 
 @pytest.mark.broker

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from arriving import SAVES, TOPICS, deaf_mosquitto, lose_session, sending, taking
+from arriving import SAVES, TOPICS, deaf_mosquitto, lose_session, publish_raw, sending, taking
 from brokers import MOSQUITTO, Mosquitto, free_port, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
 from disks import fill, small_disk
@@ -335,6 +335,14 @@ def test_a_flood_of_small_images_leaves_files_for_the_journal_to_make(tmp_path: 
                 landing.land([], b"x")
         assert len(list(disk.iterdir())) < 60
         (disk / "journal").touch()
+
+
+def test_a_message_of_a_million_properties_holds_up_nothing(tmp_path: Path, broker: Mosquitto) -> None:
+    settings: dict[str, Any] = {"mqtt": "properties/+/image", "client_id": "properties"}
+    with taking(tmp_path, broker, **settings) as found:
+        wait_until(found.is_subscribed)
+        publish_raw(broker, "properties/front/image", b"\x26\0\0\0\0" * 1_000_000, b"one")
+        wait_until(lambda: found.contents() == [b"one"])
 
 
 def test_a_flood_of_cameras_fills_no_disk_with_folders(tmp_path: Path) -> None:

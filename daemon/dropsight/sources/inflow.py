@@ -11,6 +11,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from dropsight.sinks.mqtt.broker import Broker
+from dropsight.sinks.mqtt.client import FrugalClient
 from dropsight.sinks.mqtt.connection import VERSIONS, Connection, Protocol
 
 # For so long the broker keeps what arrives while we are away, where it speaks MQTT 5.
@@ -33,13 +34,13 @@ class Arrival(NamedTuple):
     retained: bool
 
 
-class ImageClient(paho.Client):
+class ImageClient(FrugalClient):
     """Keeps of a message that is too large no more than its beginning: it has to be acknowledged, too.
 
     In MQTT 5 brokers are asked not to send any; those of 3.1.1 cannot be, and would send it again for ever.
     """
 
-    most_bytes = 0
+    most_bytes = property_bytes = 0
 
     @property
     def arriving_bytes(self) -> int:

@@ -1,16 +1,40 @@
-"""paho's client, with a bound on what it takes in."""
+"""paho's client, with bounds on what it takes in."""
 
 import logging
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 
 log = logging.getLogger(__name__)
 
 # What a broker may send us: commands are short, what it retained of ours is not.
 LARGEST_BYTES = 2**20
+# Where an answer is to go, and what it answers.
+PROPERTY_BYTES = 1_024
 
 
-class BoundedClient(paho.Client):
+class FrugalClient(paho.Client):
+    """Leaves out the properties of a message where they are many: paho copies all that follows for each.
+
+    Whoever may publish where we listen could have it be busy for hours with one message.
+    """
+
+    property_bytes = PROPERTY_BYTES
+    _said = False
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        if self._protocol == MQTTProtocolVersion.MQTTv5:
+            numbered = bool(self._in_packet["command"] & 0x06)
+            packet = self._in_packet["packet"]
+            frugal = _frugal(packet, numbered=numbered, most=self.property_bytes)
+            if frugal is not packet and self.property_bytes and not self._said:
+                self._said = True
+                log.warning("left out a message's properties, of more than %d bytes", self.property_bytes)
+            self._in_packet["packet"] = frugal
+        return super()._handle_publish()
+
+
+class BoundedClient(FrugalClient):
     """Hangs up on a message that is too large for us, before room is made for it.
 
     In MQTT 5 brokers are asked not to send any; those of 3.1.1 cannot be.
@@ -21,3 +45,16 @@ class BoundedClient(paho.Client):
             log.warning("hung up on the broker: a message of %d bytes was on its way to us", bufsize)
             raise ConnectionAbortedError
         return super()._sock_recv(bufsize)
+
+
+def _frugal(packet: bytearray, *, numbered: bool, most: int) -> bytearray:
+    """Return a PUBLISH of MQTT 5 (3.3.2) without its properties where these take more bytes than that."""
+    start = 2 + int.from_bytes(packet[:2]) + 2 * numbered
+    size, end = 0, start
+    for place, byte in enumerate(packet[start : start + 4]):
+        size, end = size | (byte & 0x7F) << 7 * place, end + 1
+        if not byte & 0x80:
+            break
+    if size <= most:
+        return packet
+    return packet[:start] + b"\0" + packet[end + size :]
