@@ -121,6 +121,22 @@ def test_two_daemons_of_one_name_both_say_so_until_one_goes_and_the_other_stays_
         assert kept(broker) == b"online"
 
 
+def test_a_flood_of_forged_twins_is_few_lines_and_short_ones(tmp_path: Path) -> None:
+    with (
+        mosquitto(tmp_path) as broker,
+        Subscriber(broker.port, "dropsight/test/#") as subscriber,
+        running(tmp_path, mqtt={"url": broker.url}) as house,
+    ):
+        wait_until(lambda: bool(subscriber.topics("info")))
+        for number in range(500):
+            host = f"h{number}" + "x" * 100_000 * (number % 2)
+            subscriber.publish("dropsight/test/info", json.dumps({"instance": "x", "host": host}).encode())
+        subscriber.publish("dropsight/test/command", b'{"command": "rescan"}')
+        wait_until(lambda: bool(subscriber.topics("command/response")))
+        assert 0 < house.daemon_log().count("two devices of this name") < 20
+        assert len(house.daemon_log()) < 20_000
+
+
 @PROTOCOLS
 def test_a_copy_of_the_whole_device_is_named_though_the_two_throw_each_other_out(
     tmp_path: Path, protocol: str

@@ -34,7 +34,7 @@ class Commander:
         self._obey, self._topics, self._answered = obey, topics, answered
         self._queue: queue.Queue[Asked | None] = queue.Queue(LONGEST_QUEUE)
         self._answers: queue.Queue[Response] = queue.Queue(LONGEST_QUEUE)
-        self._pace = _Pace()
+        self._pace = Pace(A_SECOND, AT_ONCE)
         self._refused = _Minutely("%d commands were not carried out, the last since %s")
         self._astray = _Minutely("%d answers went astray, %s; see " + topics.response)
 
@@ -77,15 +77,16 @@ class Commander:
         return asked
 
 
-class _Pace:
+class Pace:
     """For one thread: so many at once, and so many a second from then on."""
 
-    def __init__(self) -> None:
-        self._left, self._at = AT_ONCE, time.monotonic()
+    def __init__(self, a_second: float, at_once: float) -> None:
+        self._a_second, self._at_once = a_second, at_once
+        self._left, self._at = at_once, time.monotonic()
 
     def allows(self) -> bool:
         now = time.monotonic()
-        self._left = min(self._left + (now - self._at) * A_SECOND, AT_ONCE)
+        self._left = min(self._left + (now - self._at) * self._a_second, self._at_once)
         self._at = now
         if self._left < 1.0:
             return False

@@ -3,10 +3,12 @@
 import threading
 import time
 from collections.abc import Callable
+from typing import Annotated
 
 import msgspec
 
 from dropsight.errors import SinkError
+from dropsight.sinks.mqtt.commands import Pace
 from dropsight.sinks.mqtt.connection import Asked
 from dropsight.sinks.mqtt.topics import Topics
 from dropsight.status.troubles import Troubles
@@ -15,14 +17,18 @@ PART = "name"
 ONLINE, OFFLINE = b"online", b"offline"
 # Whoever has a rival says so often who it is; who is not heard for so long is gone.
 REPEAT_SECONDS, GONE_SECONDS = 300.0, 750.0
+# Who speaks oftener, or has longer names, is nobody's twin but fills our log.
+A_SECOND, AT_ONCE = 1 / 60, 8.0
+
+Name = Annotated[str, msgspec.Meta(max_length=255)]
 
 
 class Speaker(msgspec.Struct, frozen=True):
     """What an `info` says of who sent it; `instance` is another at each start."""
 
-    instance: str = ""
-    host: str = "an unknown host"
-    started: str = "an unknown time"
+    instance: Name = ""
+    host: Name = "an unknown host"
+    started: Name = "an unknown time"
 
 
 class Rivals:
@@ -35,6 +41,7 @@ class Rivals:
         """We were called offline, and are not."""
         self._own, self._topics, self._troubles, self._wake = own, topics, troubles, wake
         self._us = Speaker()
+        self._pace = Pace(A_SECOND, AT_ONCE)
         self._heard_at = self._told_at = 0.0
         self._lock = threading.Lock()
 
@@ -72,6 +79,8 @@ class Rivals:
         with self._lock:
             # A broker may have gone back to what it had kept of an earlier life of ours.
             if other.instance == self._us.instance or (asked.retained and other.started <= self._us.started):
+                return
+            if not self._pace.allows():
                 return
             if not self._heard_at:
                 self._told_at = 0.0
