@@ -1,7 +1,9 @@
 """Opening models, and what is said of them."""
 
 import contextlib
+import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from dropsight.errors import ModelError
 from dropsight.models.backends import BUILTINS, locate, open_model
 from dropsight.models.describing import ModelOverrides
 from dropsight.models.labels import read_labels
-from dropsight.models.registry import BACKENDS
+from dropsight.models.registry import BACKENDS, format_of
 from dropsight.models.tflite_file import DAMAGE, is_whole, read_tflite
 from dropsight.records import Normalization
 
@@ -138,6 +140,25 @@ def test_what_is_no_model_is_named_with_the_fault(tmp_path: Path, content: bytes
     with pytest.raises(ModelError, match=words) as caught:
         open_model(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [(b"\xc3\xa9", b"\xff\xff"), (b"PK\1\2\x14", b"PK\1\2\xff"), (b"", b"")])
+def test_an_archive_s_format_is_told_without_reading_its_directory(
+    tmp_path: Path, damage: tuple[bytes, bytes]
+) -> None:
+    """The daemon itself asks for the format, so nothing that is damaged may be met by that."""
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("config.json", "\u00e9.json"):
+            archive.writestr(name, "{}")
+    path.write_bytes(path.read_bytes().replace(*damage))
+    assert format_of(path).name == "keras"
+
+
+def test_a_pipe_is_no_model_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.tflite")
+    with pytest.raises(ModelError, match="not a model"):
+        format_of(tmp_path / "m.tflite")
 
 
 @pytest.mark.parametrize("part", [0.01, 0.5, 0.99])

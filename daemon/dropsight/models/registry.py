@@ -1,5 +1,6 @@
 """Which backend a model is for: a detector and an opener a format, ours and those of other packages."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 GROUP = "dropsight.backends"
 HEAD_BYTES = 64
+# A pipe that nobody writes to would be waited for.
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ def _head(path: Path) -> bytes:
     if path.is_dir():
         return b""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(os.open(path, _READ), "rb") as file:
             return file.read(HEAD_BYTES)
     except FileNotFoundError as error:
         raise NoSuchModelError(
