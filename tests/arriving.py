@@ -14,6 +14,8 @@ import msgspec
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from brokers import Mosquitto, mosquitto
 from dropsight.config import Config, Mqtt, Watch
@@ -109,6 +111,23 @@ def lose_session(broker: Mosquitto, client_id: str) -> None:
     client.connect("127.0.0.1", broker.port, clean_start=True)
     client.loop_start()
     assert joined.wait(20)
+    client.disconnect()
+    client.loop_stop()
+
+
+def rob_session(broker: Mosquitto, client_id: str, topics: str) -> None:
+    """Log in by this name, and take the subscription out of the session that the broker has."""
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5)
+    had, robbed = threading.Event(), threading.Event()
+    client.on_connect = lambda _client, _data, flags, *_: had.set() if flags.session_present else None
+    client.on_unsubscribe = lambda *_: robbed.set()
+    lasting = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    lasting.SessionExpiryInterval = 3600
+    client.connect("127.0.0.1", broker.port, clean_start=False, properties=lasting)
+    client.loop_start()
+    assert had.wait(20)
+    client.unsubscribe(topics)
+    assert robbed.wait(20)
     client.disconnect()
     client.loop_stop()
 

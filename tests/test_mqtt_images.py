@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 
-from arriving import SAVES, TOPICS, deaf_mosquitto, lose_session, publish_raw, sending, taking
+from arriving import (
+    SAVES,
+    TOPICS,
+    Sender,
+    Taking,
+    deaf_mosquitto,
+    lose_session,
+    publish_raw,
+    rob_session,
+    sending,
+    taking,
+)
 from brokers import MOSQUITTO, Mosquitto, free_port, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
 from disks import fill, small_disk
@@ -38,6 +49,12 @@ def saved(folder: Path) -> bytes:
     """What Mosquitto will know when it is begun again."""
     path = folder / "mosquitto.db"
     return path.read_bytes() if path.exists() else b""
+
+
+def is_sent(sender: Sender, topic: str, found: Taking) -> bool:
+    """Each call sends another."""
+    sender.send(topic, b"x")
+    return found.source.status().received > 0
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +162,19 @@ def test_a_picture_that_is_retained_is_taken_when_it_is_first_subscribed_to_and_
             sender.send(topic, b"newer")
             wait_until(lambda: b"newer" in found.contents())
             assert found.contents() == [b"kept", b"new", b"newer"]
+
+
+def test_a_session_that_the_broker_has_without_its_subscription_leaves_nobody_blind(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    """A broker that lost power has gone back to what it saved last; others may know our client id."""
+    settings: dict[str, Any] = {"mqtt": "robbed/+/image", "client_id": "robbed"}
+    with taking(tmp_path, broker, **settings) as found:
+        wait_until(found.is_subscribed)
+    rob_session(broker, "robbed-images", "robbed/+/image")
+    with taking(tmp_path, broker, **settings) as found, sending(broker) as sender:
+        wait_until(lambda: found.source.status().connected)
+        wait_until(lambda: is_sent(sender, "robbed/front/image", found))
 
 
 @PROTOCOLS

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -159,16 +159,19 @@ class MqttSource:
         raise SinkError("no version of MQTT to speak")
 
     def _begin(self, inflow: Inflow) -> None:
-        """Ask for what this session does not have yet: then the broker sends what it retained, too."""
+        """Ask for what this session does not have yet: then the broker sends what it retained, too.
+
+        In MQTT 5, ask for all: what a broker has of our session may be of another time, or another's work.
+        """
         if not inflow.had_session:
             self._subscriptions.forget()
         for topics in self._subscriptions.had - self._inboxes.keys():
             inflow.unsubscribe(topics)
             self._subscriptions.remove(topics)
-        self._ask(inflow)
+        self._ask(inflow, set() if inflow.asks_anew else self._subscriptions.had)
 
-    def _ask(self, inflow: Inflow) -> None:
-        wanted = self._inboxes.keys() - self._subscriptions.had
+    def _ask(self, inflow: Inflow, had: Collection[str]) -> None:
+        wanted = self._inboxes.keys() - set(had)
         for topics in sorted(wanted):
             inflow.subscribe(topics)
         self._ask_at = time.monotonic() + ASK_AGAIN_SECONDS if wanted else float("inf")
@@ -178,11 +181,12 @@ class MqttSource:
         for topics, code in inflow.answers():
             self._fault(f"subscription to {topics}", self._answer(topics, code))
         if time.monotonic() >= self._ask_at:
-            self._ask(inflow)
+            self._ask(inflow, self._subscriptions.had)
 
     def _answer(self, topics: str, code: ReasonCode) -> str | None:
         """Return what is wrong with the answer, if anything is."""
         if code.is_failure:
+            self._subscriptions.remove(topics)
             return f"{self._broker.shown} does not let us subscribe to {topics}: {code}; see its access rules"
         self._subscriptions.add(topics)
         log.info("images over MQTT: subscribed to %s (QoS %d)", topics, code.value)

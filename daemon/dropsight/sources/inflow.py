@@ -2,13 +2,14 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sinks.mqtt.client import FrugalClient
@@ -82,6 +83,11 @@ class Inflow(Connection):
         super().__init__(broker, protocol, client_id=client_id, will=None, keepalive=keepalive)
 
     @property
+    def asks_anew(self) -> bool:
+        """Whether to subscribe to the same again does no harm."""
+        return self._protocol == "5"
+
+    @property
     def is_lost(self) -> bool:
         return self._closed is not None
 
@@ -106,8 +112,16 @@ class Inflow(Connection):
             self._client.ack(arrival.number, arrival.qos)
 
     def subscribe(self, topics: str) -> None:
-        """Ask for what arrives there; what the broker says to it is among the `answers`."""
-        self._subscribe(topics, qos=min(1, self.offers.qos))
+        """Ask for what arrives there; what the broker says to it is among the `answers`.
+
+        Of what we are subscribed to already, a broker of MQTT 5 does not send once more what it retained.
+        """
+        qos = min(1, self.offers.qos)
+        how: dict[str, Any] = {"qos": qos}
+        if self.asks_anew:
+            how = {"options": SubscribeOptions(qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)}
+        with self._asking:  # the answer may be there before it is known what it answers
+            self._asked_for[self._client.subscribe(topics, **how)[1]] = topics
 
     def unsubscribe(self, topics: str) -> None:
         self._client.unsubscribe(topics)
