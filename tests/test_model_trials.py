@@ -145,7 +145,8 @@ def test_a_model_that_is_written_to_after_its_trial_is_not_opened(model: Path) -
 def test_threads_in_all_are_bounded_where_the_machine_says_how_many_workers_there_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine, "interpreters", lambda: 16)
+    monkeypatch.setattr(engine, "cores", lambda: 16)
+    monkeypatch.setattr(engine, "available_bytes", lambda: 2**40)
     config = Config(model=ModelSettings(threads=64), inference=Inference(workers="auto"))
     with pytest.raises(ConfigError) as refused:
         engine.open_engine(config)

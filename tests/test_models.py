@@ -156,9 +156,13 @@ def test_an_archive_s_format_is_told_without_reading_its_directory(
 
 
 def test_a_pipe_is_no_model_and_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "m.tflite")
+    pipe = tmp_path / "m.tflite"
+    os.mkfifo(pipe)
     with pytest.raises(ModelError, match="not a model"):
-        format_of(tmp_path / "m.tflite")
+        format_of(pipe)
+    # Opened for both, so that it waits for no reader; it holds the pipe open, and writes nothing.
+    with os.fdopen(os.open(pipe, os.O_RDWR), "wb"), pytest.raises(ModelError, match="not a model"):
+        format_of(pipe)
 
 
 @pytest.mark.parametrize("part", [0.01, 0.5, 0.99])

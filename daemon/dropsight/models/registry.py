@@ -153,7 +153,7 @@ def _head(path: Path) -> bytes:
         return b""
     try:
         with os.fdopen(os.open(path, _READ), "rb") as file:
-            return file.read(HEAD_BYTES)
+            return file.read(HEAD_BYTES) or b""  # None of a pipe that somebody holds open, and says nothing
     except FileNotFoundError as error:
         raise NoSuchModelError(
             f"{path}: no such model; give a .tflite file or builtin:efficientnet_lite0"
