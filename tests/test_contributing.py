@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -67,6 +68,11 @@ def papers(house: House) -> list[str]:
     return [json.loads(line)["id"] for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def following(house: House) -> dict[str, Any]:
+    found: dict[str, Any] = house.status()["stats"]["followers"]["paper"]
+    return found
+
+
 @pytest.mark.timeout(180)
 def test_a_sink_of_one_file_and_one_line_gets_every_record_in_order_over_kills(
     source: Path, tmp_path: Path
@@ -80,9 +86,9 @@ def test_a_sink_of_one_file_and_one_line_gets_every_record_in_order_over_kills(
             house.spawn(PYTHONPATH=str(source), **{VARIABLE: point})
             assert house.ended() == -9, house.daemon_log()
         house.spawn(PYTHONPATH=str(source))
-        wait_until(lambda: len(set(papers(house))) == 4 * len(KILLS))
-        following = house.status()["stats"]["followers"]["paper"]
-        assert (following["waiting"], following["dropped"], following["trouble"]) == (0, 0, None)
+        wait_until(house.answers, what="the daemon answers")
+        wait_until(lambda: len(set(papers(house))) == 4 * len(KILLS) and following(house)["waiting"] == 0)
+        assert (following(house)["dropped"], following(house)["trouble"]) == (0, None)
         assert house.stop() == 0
     finally:
         house.kill()
@@ -119,6 +125,7 @@ def test_a_source_of_one_file_and_one_line_brings_pictures_that_are_classified(
     try:
         house.spawn(PYTHONPATH=str(source))
         wait_until(lambda: bool(house.records()), what="a picture that nobody dropped")
+        wait_until(house.answers, what="the daemon answers")
         (told,) = house.status()["sources"]
         assert (told["name"], told["place"], told["connected"], told["refused"]) == (
             "snapshots",
