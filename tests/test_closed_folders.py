@@ -16,12 +16,13 @@ from brokers import wait_until
 from daemons import PHOTOS, House
 from dropsight.errors import DropsightError
 from dropsight.intake.backlog import Backlog
-from dropsight.intake.closed_folders import Refusals
+from dropsight.intake.closed_folders import FolderError, Refusals, remedy
 from dropsight.intake.in_hand import FILING, InHand
 from dropsight.journal import filer as filer_module
 from dropsight.journal.durability import Durability
 from dropsight.journal.filer import Filer
 from dropsight.journal.recording import Finished, Recorded, durable
+from dropsight.names import as_shown
 from dropsight.status.heartbeats import Heartbeats
 from dropsight.status.troubles import Troubles
 from records import result
@@ -116,17 +117,17 @@ def told(house: House) -> str:
 
 
 def do_as_told(house: House) -> None:
-    _, _, way_out = told(house).partition(": ")
-    subprocess.run(["/bin/sh", "-c", way_out.replace("sudo ", "")], check=True)
+    _, _, way_out = told(house).partition(": sudo ")
+    subprocess.run(["/bin/sh", "-c", way_out], check=True)
 
 
 def test_a_folder_that_was_moved_in_is_named_with_the_way_out_and_stops_nothing_else(tmp_path: Path) -> None:
     with house_of_somebody(tmp_path) as house:
         folder = move_in(house, "a trip", mode=0o755)
         wait_until(lambda: bool(told(house)))
-        assert told(house) == (
-            f"{folder} is closed to root: sudo chgrp -R root '{folder}' && sudo chmod -R g+rwX,-t '{folder}'"
-        )
+        assert told(house) == str(FolderError(str(folder)))
+        assert told(house).startswith(f"{folder} is closed to root: look at it first; ")
+        assert told(house).endswith(f" - '{folder}' root")
         assert [record["camera"] for record in house.records()] == ["a trip"]
         assert (house.root / "state" / "closed-folders").read_text() == f"{folder}\n"
         ready = ask(address(house), "/readyz")
@@ -139,11 +140,12 @@ def test_a_folder_that_was_moved_in_is_named_with_the_way_out_and_stops_nothing_
         assert len(house.records()) == 2
 
 
+@pytest.mark.parametrize("mode", [0o700, 0o744], ids=["not listed", "listed but not gone into"])
 def test_a_folder_that_cannot_even_be_looked_into_is_named_too_and_watched_once_it_can(
-    tmp_path: Path,
+    tmp_path: Path, mode: int
 ) -> None:
     with house_of_somebody(tmp_path) as house:
-        folder = move_in(house, "secret", mode=0o700)
+        folder = move_in(house, "secret", mode=mode)
         house.ask("rescan")
         wait_until(lambda: f"{folder} is closed to root" in told(house))
         do_as_told(house)
@@ -239,3 +241,57 @@ def test_a_folder_that_one_thread_sees_opened_while_another_still_tells_of_it_is
     refusals.found("filing", [str(tmp_path)])
     opened.join()
     assert not troubles.any()
+
+
+@pytest.mark.parametrize(
+    "name", ["a trip", "it's $(touch made) `touch made` ; & \\", "-R", "\x1b[2J\n\t\udcff\u202e"]
+)
+def test_the_way_out_opens_the_folder_of_whatever_name_and_stands_in_one_line(
+    tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / name
+    inner = folder / "sub" / "x.jpg"
+    inner.parent.mkdir(parents=True)
+    inner.touch()
+    for path, mode in ((inner, 0o600), (inner.parent, 0o700), (folder, 0o1700)):
+        path.chmod(mode)
+        os.chown(path, OTHERS, OTHERS)
+    text = str(FolderError(str(folder)))
+    assert text == as_shown(text)
+    subprocess.run(["bash", "-c", text.partition(": sudo ")[2]], check=True, cwd=tmp_path)
+    assert [mode_and_group(path) for path in (folder, inner.parent, inner)] == [
+        ("0o770", 0),
+        ("0o770", 0),
+        ("0o660", 0),
+    ]
+    assert os.listdir(tmp_path) == [name]  # noqa: PTH208 - names
+
+
+def mode_and_group(path: Path) -> tuple[str, int]:
+    stat = path.stat()
+    return oct(stat.st_mode & 0o7777), stat.st_gid
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_the_way_out_leads_through_no_link_that_stands_there_when_it_is_typed(
+    tmp_path: Path, shell: str
+) -> None:
+    if not shutil.which(shell.split(maxsplit=1)[0]):
+        pytest.skip(f"needs {shell}")
+    outside = tmp_path / "outside" / "sub"
+    outside.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(outside.parent)
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox" / "inner").symlink_to(outside.parent)
+    for path in (outside, outside.parent):
+        os.chown(path, OTHERS, OTHERS)
+        path.chmod(0o700)
+
+    def open_up(path: Path) -> int:
+        way_out = remedy(str(path), "root").replace("sudo sh", shell)
+        return subprocess.run([shell, "-c", way_out], check=False).returncode
+
+    assert open_up(tmp_path / "link") != 0
+    assert open_up(tmp_path / "link" / "sub") != 0
+    assert open_up(tmp_path / "inbox") == 0
+    assert [mode_and_group(path) for path in (outside, outside.parent)] == [("0o700", OTHERS)] * 2

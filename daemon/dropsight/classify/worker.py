@@ -267,7 +267,7 @@ class Worker:
         else:
             still = still_seconds(candidate, stat, self._ask.age_of)
         if still >= candidate.folder.settings.settle_seconds:
-            self._refusals.closed(candidate.path)
+            self._refusals.closed(candidate.folder, candidate.path)
         self._backlog.postpone(candidate, seconds=min(max(still, SHORTEST_SECONDS), LONGEST_SECONDS))
 
     def _drop(self, candidate: Candidate) -> None:

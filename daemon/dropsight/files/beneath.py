@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeAlias
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READABLE = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPENAT2 = 437  # the same on every architecture
 _HERE = -100  # AT_FDCWD
@@ -16,6 +18,8 @@ _NO_REPLACE = 1
 # Kernels, filters of system calls and file systems that know of no such thing.
 _UNKNOWN = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 _LINK = "a link or a file stands where a folder was at the start"
+
+Listing: TypeAlias = Iterator[os.DirEntry[str]]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -61,6 +65,30 @@ class Top:
             yield fd
         finally:
             os.close(fd)
+
+    @contextmanager
+    def listed(self, relative: str = "") -> Iterator[Listing]:
+        """Give what lies in the folder or in one below it; raises as `inside`."""
+        with listed(f"{self.true}/{relative}" if relative else self.true) as (_, entries):
+            yield entries
+
+
+@contextmanager
+def listed(path: str) -> Iterator[tuple[int, Listing]]:
+    """Give a descriptor of a folder, reached through no link at all, and what lies in it.
+
+    Entries have no path, and tell of what they are by that descriptor: as long as it is open.
+    """
+    fd = open_folder(path)
+    try:
+        readable = os.open(".", _READABLE, dir_fd=fd)
+    finally:
+        os.close(fd)
+    try:
+        with os.scandir(readable) as entries:
+            yield readable, entries
+    finally:
+        os.close(readable)
 
 
 def open_folder(path: str, *, make: bool = False) -> int:
@@ -150,7 +178,7 @@ def remove(fd: int, name: str) -> None:
 
 def sync(fd: int) -> None:
     """Have the names in this folder on disk."""
-    readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+    readable = os.open(".", _READABLE, dir_fd=fd)
     try:
         os.fsync(readable)
     finally:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from dropsight.config import Watch
 from dropsight.errors import refusal
-from dropsight.files.beneath import Top, open_folder
+from dropsight.files.beneath import Listing, Top, listed, open_folder
 from dropsight.images.opening import ImageFile, open_image
 from dropsight.intake.camera_names import Naming, is_date, naming
 from dropsight.intake.links import Links, Round
@@ -22,6 +23,10 @@ from dropsight.status.ignored import Tally
 DEEPEST = 64
 # With a name of 255 bytes beside it, that is all that the kernel takes for a path.
 LONGEST_BYTES = 4_095 - 256
+
+# A file with its path, to be looked at before the walk goes on.
+Found: TypeAlias = tuple[str, os.DirEntry[str]]
+Told: TypeAlias = Callable[[str, int | OSError], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,9 +95,11 @@ class DropFolder:
         By its text alone: whoever made it could have links followed that lead to links without an end.
         """
         try:
-            named = os.path.join(os.path.dirname(path), os.readlink(path))
+            with self.folder_of(path) as fd:
+                target = os.readlink(os.path.basename(path), dir_fd=fd)
         except OSError:  # gone, or another thing by now
             return False
+        named = os.path.join(os.path.dirname(path), target)
         here = (self.root, self.inbox.true, *self.links.places.values())
         return os.path.normpath(named).startswith(tuple(folder + os.sep for folder in here))
 
@@ -145,50 +152,49 @@ class DropFolder:
         found: set[str] = set()
         pending = [self.root]
         while pending:
+            folder = pending.pop()
             try:
-                with os.scandir(pending.pop()) as entries:
-                    folders = [each.path for each in entries if self._is_folder(each)]
+                with listed(self.links.true(folder)) as (_, entries):
+                    below = [f"{folder}/{each.name}" for each in entries if _is_folder(each)]
             except OSError:
                 continue
-            for path in filter(self.reaches, folders):
+            linked = (path for path in self.links.places if os.path.dirname(path) == folder)
+            for path in filter(self.reaches, (*below, *linked)):
                 if self.settings.camera is None and is_date(self.relative(path)):
                     pending.append(path)
                 else:
                     found.add(as_text(self.camera(os.path.join(path, ""))))
         return found
 
-    def _is_folder(self, entry: os.DirEntry[str]) -> bool:
-        return entry.is_dir(follow_symlinks=False) or entry.path in self.links.places
-
     def images(self) -> Iterator[str]:
-        return (entry.path for entry in self.entries())
+        return (path for path, _ in self.entries())
 
     def entries(
         self,
         start: str | None = None,
         *,
-        told: Callable[[str, OSError | None], None] = lambda *_: None,
+        told: Told = lambda *_: None,
         tally: Tally | None = None,
-    ) -> Iterator[os.DirEntry[str]]:
+    ) -> Iterator[Found]:
         """Walk the images at or below `start` lazily; links to folders are followed as `follow_links` says.
 
         Folders that vanish on the way are skipped; one that cannot be read raises OSError at the root only.
-        Of each, `told` hears whether it could be read; what is passed by is counted by `tally`.
+        Each is opened for itself, through no link, and `told` hears of it: its descriptor, or why there is
+        none. What is passed by is counted by `tally`.
         """
         with self.inbox.inside():
             pending = [start or self.root]
         links = self.links if self.settings.follow_links else None
         walk = Round(links, self._ours, whole=start is None)
         while folder := pending.pop() if pending else walk.next_link(tally):
-            if not walk.enters(folder, tally):
-                continue
             if not self.reaches(folder):
                 self._pass_by(folder, told, tally)
                 continue
             try:
-                with os.scandir(folder) as entries:
-                    told(folder, None)
-                    yield from self._sort(entries, pending, walk, tally)
+                with listed(self.links.true(folder)) as (fd, entries):
+                    if walk.enters(folder, fd, tally):
+                        told(folder, fd)
+                        yield from self._sort(folder, entries, pending, walk, tally)
             except OSError as error:
                 if folder == self.root:
                     raise
@@ -196,25 +202,30 @@ class DropFolder:
         for path in walk.end():
             told(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
 
-    def _pass_by(self, folder: str, told: Callable[[str, OSError | None], None], tally: Tally | None) -> None:
+    def _pass_by(self, folder: str, told: Told, tally: Tally | None) -> None:
         if self.is_beyond(folder):
             told(folder, OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)))
         elif tally and self.settings.recursive and not self.is_ours(folder):
             tally.folder(folder)
 
     def _sort(
-        self, entries: Iterable[os.DirEntry[str]], pending: list[str], walk: Round, tally: Tally | None
-    ) -> Iterator[os.DirEntry[str]]:
+        self, folder: str, entries: Listing, pending: list[str], walk: Round, tally: Tally | None
+    ) -> Iterator[Found]:
         """Yield the images; have folders, and links to some, wait for their turn."""
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                pending.append(entry.path)
+            path = f"{folder}/{entry.name}"
+            if _is_folder(entry):
+                pending.append(path)
             elif self.names_image(entry.name):
-                yield entry
-            elif walk.follows and self.reaches(entry.path) and walk.waits(entry):
+                yield path, entry
+            elif walk.follows and self.reaches(path) and walk.waits(path, entry):
                 continue
             elif tally:
-                tally.file(entry)
+                tally.file(path, entry)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False)
 
 
 def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:

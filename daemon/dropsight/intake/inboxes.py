@@ -176,7 +176,7 @@ def _refuse_hiding(config: Config, folders: Iterable[DropFolder]) -> None:
 
 def _an_image(folder: DropFolder, path: Path) -> str | None:
     try:
-        with os.scandir(path) as entries:
+        with folder.inbox.below(path).listed() as entries:
             return next((as_text(entry.name) for entry in entries if folder.names_image(entry.name)), None)
     except OSError:
         return None

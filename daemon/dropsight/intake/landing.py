@@ -102,12 +102,13 @@ class Landing:
         return bool(folder) and os.access(self._folder.inbox.true, os.W_OK | os.X_OK, effective_ids=True)
 
     def _is_full(self) -> bool:
-        pending, count = [self._folder.inbox.true], 0
+        pending, count = [""], 0
         while pending and count < self._most_folders:
-            with suppress(OSError), os.scandir(pending.pop()) as entries:
-                below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+            inner = pending.pop()
+            with suppress(OSError), self._folder.inbox.listed(inner) as entries:
+                below = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
                 count += len(below)
-                pending += below
+                pending += [os.path.join(inner, name) for name in below]
         return count >= self._most_folders
 
     def _write(self, fd: int, data: bytes) -> None:

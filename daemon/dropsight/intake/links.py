@@ -5,6 +5,7 @@ import heapq
 import os
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from stat import S_ISDIR, S_ISLNK
 
 from dropsight.files.beneath import Top
@@ -74,11 +75,10 @@ class Round:
         self._waiting: list[tuple[bool, int, str]] = []
         self._followed: set[str] = set()
 
-    def waits(self, entry: os.DirEntry[str]) -> bool:
+    def waits(self, path: str, entry: os.DirEntry[str]) -> bool:
         """Whether this is a link, to a folder or to nothing yet: its turn comes after all that is no link."""
-        if self._links is None or not entry.is_symlink() or os.path.isfile(entry.path):
+        if self._links is None or not entry.is_symlink() or _leads_to_file(entry):
             return False
-        path = entry.path
         heapq.heappush(self._waiting, (path not in self._links.places, path.count(os.sep), path))
         return True
 
@@ -97,13 +97,12 @@ class Round:
                 return path
         return None
 
-    def enters(self, folder: str, tally: Tally | None) -> bool:
+    def enters(self, folder: str, fd: int, tally: Tally | None) -> bool:
         """Whether to look into a folder; not so into one of ours that is mounted here, or linked to."""
+        stat = os.fstat(fd)
+        found = stat.st_dev, stat.st_ino
         if self._links is None:
-            return not (self._ours and inode(folder) in self._ours)
-        found = inode(self._links.true(folder))
-        if found is None:
-            return True  # looking into it tells
+            return found not in self._ours
         is_new = found not in self._entered and found not in self._ours
         self._entered.add(found)
         if not is_new and folder in self._followed:
@@ -128,6 +127,12 @@ class Round:
         except OSError as error:
             return error.strerror or str(error)
         return None
+
+
+def _leads_to_file(link: os.DirEntry[str]) -> bool:
+    with suppress(OSError):  # a loop, or closed to us
+        return link.is_file()
+    return False
 
 
 def destination(path: str) -> str:

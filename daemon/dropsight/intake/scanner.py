@@ -232,34 +232,34 @@ class Scanner:
         watcher = self._watchers[folder]
         beyond, example = 0, ""
 
-        def told(path: str, error: OSError | None) -> None:
+        def told(path: str, found: int | OSError) -> None:
             nonlocal beyond, example
-            if error is None:
-                watcher.hear(path)
-            elif error.errno == errno.ENAMETOOLONG:
+            if isinstance(found, int):
+                watcher.hear(path, found)
+            elif found.errno == errno.ENAMETOOLONG:
                 beyond, example = beyond + 1, path
             else:
-                watcher.missed(path, error)
-                if isinstance(error, PermissionError):
-                    closed.append(path)
+                watcher.missed(path, found)
+                if isinstance(found, PermissionError):
+                    closed.append(folder.links.true(path))
 
         tally = Tally()
-        for entry in folder.entries(start, told=told, tally=tally):
+        for path, entry in folder.entries(start, told=told, tally=tally):
             self.heartbeats.beat(NAME)
             crashpoints.reach("in_walk")
-            if (since := self._seen(folder, entry)) is not None:
-                yield since, entry.path
+            if (since := self._seen(folder, path, entry)) is not None:
+                yield since, path
         if start is None:
             self._beyond.found(folder, beyond, example)
             self._ignored[folder] = tally.ignored()
 
-    def _seen(self, folder: DropFolder, entry: os.DirEntry[str]) -> float | None:
+    def _seen(self, folder: DropFolder, path: str, entry: os.DirEntry[str]) -> float | None:
         """Return since when it has been here, in monotonic seconds; None where it is to be passed by."""
-        if not self._finding.begin(entry.path):
+        if not self._finding.begin(path):
             return None
         try:
-            crashpoints.reach_path("in_find", entry.path)
-            if (entry.is_symlink() and folder.leads_back(entry.path)) or self._skip(folder, entry.path):
+            crashpoints.reach_path("in_find", path)
+            if (entry.is_symlink() and folder.leads_back(path)) or self._skip(folder, path):
                 return None
             # When it came here, as against what a copy keeps of its original's times.
             return self._clock.since(entry.stat(follow_symlinks=False).st_ctime)

@@ -103,16 +103,22 @@ class Watcher:
             for known in (self._watches, self._paths, self._unheard):
                 known.clear()
 
-    def hear(self, path: str) -> None:
-        """Hear of this folder, which is about to be looked at."""
+    def hear(self, path: str, fd: int) -> None:
+        """Hear of the folder that was opened by this path, and is about to be looked at."""
         with self._lock:
             self._unheard.pop(path, None)
             if self._inotify is None:
                 return
             try:
-                watch = self._inotify.add(self._place_of(path))
+                self._expect_events(path)
+                watch = self._inotify.add(f"/proc/self/fd/{fd}/.")
             except OSError as error:
                 self.missed(path, error)
+                return
+            if not self._is_still(path, fd):  # moved before it was watched: nobody would tell
+                if watch not in self._paths:
+                    self._inotify.remove(watch)
+                self.missed(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
                 return
             before = self._watches.get(path)
             if before == watch:
@@ -132,14 +138,19 @@ class Watcher:
             else:
                 self._unheard[path] = error.errno or errno.EIO
 
-    def _place_of(self, path: str) -> str:
-        """Raises OSError for what lies behind a link on a network share, which has no events."""
+    def _is_still(self, path: str, fd: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(fd), os.lstat(self._folder.links.true(path)))
+        except OSError:
+            return False
+
+    def _expect_events(self, path: str) -> None:
+        """Raise OSError for what lies behind a link on a network share, which has no events."""
         links = self._folder.links
         linked = next((link for link in links.places if f"{path}/".startswith(link + "/")), None)
         kind = self._folder.settings.observer
         if linked and kind == "auto" and file_systems(links.places[linked]) & REMOTE:
             raise OSError(errno.EREMOTE, os.strerror(errno.EREMOTE))
-        return links.true(path)
 
     def unheard(self) -> list[str]:
         """Return the topmost folders of which nothing is heard."""

@@ -93,7 +93,7 @@ def _remove_in(place: Top, clock: Clock, *, reaches: DropFolder, is_camera: bool
 
 def _folders_in(place: Top, inner: str) -> list[tuple[str, float]]:
     """Names, and when each last changed; by ctime, as copies keep their originals' other times."""
-    with suppress(OSError), os.scandir(os.path.join(place.true, inner)) as entries:
+    with suppress(OSError), place.listed(inner) as entries:
         return [
             (entry.name, entry.stat(follow_symlinks=False).st_ctime)
             for entry in entries

@@ -95,7 +95,7 @@ class Filer:
             return True
         # Of the others only those that could be filed away now.
         return waiting >= MOST and (
-            of_camera > 0 or folder in self._full or closed_to_us(path, root=folder.root) is not None
+            of_camera > 0 or folder in self._full or closed_to_us(folder, path) is not None
         )
 
     def file(self, recorded: Sequence[Recorded]) -> None:

@@ -78,8 +78,8 @@ def file_away(filing: Filing) -> None:
         if _is_gone(filing):
             return  # somebody was faster; the record stands
         place = folder.failed if failed else folder.processed
-        if error.errno in _NO_RIGHT and (closed := closed_to_us(filing.path, root=folder.root)):
-            raise FolderError(closed) from error
+        if error.errno in _NO_RIGHT and (closed := closed_to_us(folder, filing.path)):
+            raise FolderError(folder.links.true(closed)) from error
         if is_passing(error):
             raise PlaceError(f"{place.path} takes no finished images: {error.strerror}") from error
         raise StoreError(f"{place.path} does not take {filing.path}: {error.strerror}") from error

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dropsight.images.opening import open_image
+from dropsight.intake.folder import DropFolder
 from dropsight.journal.schema import connect, storable, translated
 
 BATCH = 500
@@ -124,7 +124,7 @@ def digest_of(data: bytes) -> bytes:
     return blake2b(data, digest_size=16).digest()
 
 
-def digest_of_file(path: str) -> bytes:
+def digest_of_file(folder: DropFolder, path: str) -> bytes:
     """Raises OSError, ImageError or MachineError."""
-    with open_image(path) as image, open(image.fd, "rb", closefd=False) as file:
+    with folder.open_image(path) as image, open(image.fd, "rb", closefd=False) as file:
         return file_digest(file, lambda: blake2b(digest_size=16)).digest()

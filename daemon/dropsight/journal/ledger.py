@@ -96,14 +96,14 @@ class Ledger:
             return False
         if not kept.as_recorded(stat):
             return False
-        return kept.untouched(stat) or self._is_the_same(kept, path, stat)
+        return kept.untouched(stat) or self._is_the_same(folder, kept, path, stat)
 
-    def _is_the_same(self, kept: Kept, path: str, stat: os.stat_result) -> bool:
+    def _is_the_same(self, folder: DropFolder, kept: Kept, path: str, stat: os.stat_result) -> bool:
         """Whether the content is as it was: permissions or the disk may be others, as after a move."""
         if kept.digest is None:
             return False
         try:
-            same = digest_of_file(path) == kept.digest
+            same = digest_of_file(folder, path) == kept.digest
         except (OSError, ImageError, MachineError):  # whoever takes the image finds out
             return False
         if same:

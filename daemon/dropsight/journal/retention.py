@@ -110,7 +110,7 @@ class Sweeper:
     def _clear_parts(self, place: Top) -> int:
         """Remove half copies that nobody goes on with; count all other files, once a folder."""
         count = 0
-        for name in _files(place.true):
+        for name in _files(place):
             if _PART.fullmatch(os.path.basename(name).decode(errors="replace")):
                 stat = _look(place, name)
                 if stat and self.clock.age_seconds(stat.st_ctime) > ABANDONED_SECONDS:
@@ -183,18 +183,18 @@ def _unlink(place: Top, name: bytes) -> bool:
     return True
 
 
-def _files(folder: str) -> Iterator[bytes]:
+def _files(place: Top) -> Iterator[bytes]:
     """All but folders, by their names below this one; no link is followed.
 
     Without recursion, which os.walk needs up to Python 3.11: folders may be nested beyond its bound.
     """
-    top = os.fsencode(folder)
-    pending = [b""]
+    pending = [""]
     while pending:
         inner = pending.pop()
-        with contextlib.suppress(OSError), os.scandir(os.path.join(top, inner)) as entries:
+        with contextlib.suppress(OSError), place.listed(inner) as entries:
             for entry in entries:
+                name = os.path.join(inner, entry.name)
                 if entry.is_dir(follow_symlinks=False):
-                    pending.append(os.path.join(inner, entry.name))
+                    pending.append(name)
                 else:
-                    yield os.path.join(inner, entry.name)
+                    yield os.fsencode(name)

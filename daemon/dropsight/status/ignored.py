@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -54,11 +55,11 @@ class Tally:
         self._followed: dict[str, str] = {}
         self._unfollowed: dict[str, str] = {}
 
-    def file(self, entry: os.DirEntry[str]) -> None:
+    def file(self, path: str, entry: os.DirEntry[str]) -> None:
         """Count what is not taken for its name."""
-        if entry.is_symlink() and os.path.isdir(entry.path):  # False for loops
+        if entry.is_symlink() and _leads_to_folder(entry):
             if len(self._linked) < MOST_LINKS:
-                self._linked.append(as_text(entry.path))
+                self._linked.append(as_text(path))
         elif entry.name.startswith("."):
             _count(self._files, HIDDEN)
         else:
@@ -97,6 +98,12 @@ def together(parts: Iterable[Ignored]) -> Ignored:
         followed.update(part.followed)
         unfollowed.update(part.unfollowed)
     return Ignored(_most(files), _most(folders), linked[:MOST_LINKS], followed, unfollowed)
+
+
+def _leads_to_folder(link: os.DirEntry[str]) -> bool:
+    with suppress(OSError):  # a loop, or closed to us
+        return link.is_dir()
+    return False
 
 
 def _keep(known: dict[str, str], path: str, text: str) -> None:

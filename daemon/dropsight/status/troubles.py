@@ -9,40 +9,70 @@ from dataclasses import dataclass, field
 from dropsight.errors import DropsightError
 from dropsight.names import as_text
 
-REMIND_SECONDS = 300.0
+REMIND_SECONDS, CHANGED_SECONDS = 300.0, 60.0
 PARTS = (
     *("announcements", "arrivals", "cameras", "config", "crowd", "depth", "failures", "filing", "folders"),
     *("housekeeping", "inbox", "internal", "journal", "kernels", "log", "machine", "model", "mqtt", "name"),
     *("records", "secrets", "slow", "start", "syncing", "threads", "watch", "web"),
 )
+# How often these change, and end, is up to whoever makes and moves folders.
+OF_WALKS = {"crowd", "depth", "folders", "watch"}
+
+
+@dataclass(slots=True)
+class _Said:
+    """The last line on a part. `over`: it is said that this is in order again."""
+
+    text: str
+    at: float
+    over: bool = False
+    changes: int = 0
 
 
 @dataclass(slots=True)
 class Troubles:
-    """Thread-safe."""
+    """Thread-safe. Of what strangers can have change there is a line a minute, with the number of changes."""
 
     log: logging.Logger
     changed: Callable[[], None] = lambda: None
-    _current: dict[str, tuple[str, float]] = field(default_factory=dict)
+    clock: Callable[[], float] = time.monotonic
+    _current: dict[str, str] = field(default_factory=dict)
+    _said: dict[str, _Said] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def raised(self, part: str, error: DropsightError) -> None:
-        now, text = time.monotonic(), as_text(str(error))
+        text = as_text(str(error))
         with self._lock:
-            known, said_at = self._current.get(part, ("", 0.0))
-            if known == text and now - said_at < REMIND_SECONDS:
-                return
-            self._current[part] = (text, now)
-        self.log.warning("%s", text)
-        if known != text:
+            is_new, self._current[part] = self._current.get(part) != text, text
+            line = self._line(part, text, is_new=is_new)
+        if line:
+            self.log.warning("%s", line)
+        if is_new:
             self._tell()
+
+    def _line(self, part: str, text: str, *, is_new: bool) -> str | None:
+        """Return what to say of it now, if it is time to."""
+        now, said = self.clock(), self._said.get(part)
+        changes = said.changes + is_new if said else 0
+        if said:
+            said.changes = changes
+            is_said = said.text == text and not said.over
+            if now - said.at < (REMIND_SECONDS if is_said else CHANGED_SECONDS if part in OF_WALKS else 0.0):
+                return None
+        self._said[part] = _Said(text, now)
+        return f"{text} (changed {changes:,} times since it was last said)" if changes > 1 else text
 
     def cleared(self, part: str) -> None:
         with self._lock:
-            over = self._current.pop(part, None)
-        if over:
+            if self._current.pop(part, None) is None:
+                return
+            said = self._said[part]
+            is_said, said.over = not said.over, True
+            if part not in OF_WALKS:
+                del self._said[part]
+        if is_said:
             self.log.info("%s: in order again", part)
-            self._tell()
+        self._tell()
 
     def _tell(self) -> None:
         try:
@@ -55,4 +85,4 @@ class Troubles:
 
     def current(self) -> dict[str, str]:
         with self._lock:
-            return {part: text for part, (text, _) in self._current.items()}
+            return dict(self._current)
