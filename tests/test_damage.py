@@ -12,7 +12,7 @@ import pytest
 
 from brokers import Mosquitto, Subscriber, wait_until
 from daemons import House, dropsight, faults, running
-from dropsight.journal.damage import mark_damaged
+from dropsight.journal.schema import mark_damaged
 from test_disk import drop, names
 
 

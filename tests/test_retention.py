@@ -17,10 +17,9 @@ from dropsight.crashpoints import VARIABLE
 from dropsight.errors import ErrorCode
 from dropsight.files.beneath import open_folder
 from dropsight.intake.clock import Clock
-from dropsight.journal.damage import mark_damaged
 from dropsight.journal.filed import FiledImages
 from dropsight.journal.retention import BLOCK_BYTES, Sweeper
-from dropsight.journal.schema import Shelved
+from dropsight.journal.schema import Shelved, mark_damaged
 from test_recorder import Desk
 
 DAY = 86_400

@@ -24,8 +24,8 @@ from dropsight.intake.folder import DropFolder
 from dropsight.intake.readiness import seconds_to_wait, writer
 from dropsight.status.control import AT_ONCE, NAME, ControlServer, NotRunningError, ask
 from dropsight.status.latency import SLOTS, LatencyHistogram
-from dropsight.status.notify import notify
 from dropsight.status.supervision import Supervision
+from dropsight.status.systemd import notify
 from dropsight.status.troubles import Troubles
 
 DAY = 86_400

@@ -13,7 +13,7 @@ from dropsight.config import Watch
 from dropsight.crashpoints import HANG_VARIABLE
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.folder import DropFolder
-from dropsight.status.watchdog import Watchdog
+from dropsight.status.systemd import Watchdog
 from hostile import large_progressive
 from supervisors import Supervisor
 

@@ -21,7 +21,7 @@ from dropsight.records import (
     encode,
     with_total,
 )
-from dropsight.sinks.mqtt.backoff import pause_seconds
+from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.mqtt.states import CameraStates
 from dropsight.sinks.mqtt.topics import Topics, topic_part
 from dropsight.web.history import Days

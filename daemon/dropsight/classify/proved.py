@@ -13,7 +13,7 @@ from dropsight.models.describing import ModelOverrides
 from dropsight.models.isolated import TRIAL_SECONDS, try_model
 from dropsight.models.registry import format_of
 from dropsight.models.spec import ModelOptions
-from dropsight.status.notify import notify
+from dropsight.status.systemd import notify
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from dropsight.classify.resources import available_bytes
 from dropsight.intake.in_hand import Verdict
 from dropsight.models.isolated import STARVED
 from dropsight.models.spec import ModelSpec
-from dropsight.status.watchdog import interval_seconds
+from dropsight.status.systemd import interval_seconds
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from dropsight.intake.lineup import ByAge, Fair, Lineup, Order
 from dropsight.intake.postponed import Line, Postponed
 from dropsight.intake.turns import OneLarge, Turns
 from dropsight.records import Status
-from dropsight.status.counters import Counters
+from dropsight.status.stats import Counters
 
 CAPACITY = 512
 ROOM_SECONDS = 0.25

@@ -12,9 +12,8 @@ from pathlib import Path
 from dropsight import crashpoints
 from dropsight.errors import StoreError
 from dropsight.files.disk import sync_folder
-from dropsight.journal.damage import MARK, is_marked
 from dropsight.journal.kept_files import KEEP, KEPT_SCHEMA
-from dropsight.journal.schema import SHELVE, create_schema, open_alone
+from dropsight.journal.schema import MARK, SHELVE, create_schema, is_marked, open_alone
 
 log = logging.getLogger(__name__)
 

@@ -1,5 +1,6 @@
 """The journal's tables, how it is connected to, and what becomes of SQLite's errors."""
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +9,10 @@ from pathlib import Path
 import msgspec
 
 from dropsight.errors import ConfigError, DamagedError, StoreError
-from dropsight.journal.damage import mark_damaged
 
 VERSION = 1
+# Beside a journal that was once found damaged: it is rescued at the next start.
+MARK = ".damaged"
 SCHEMA = """
 CREATE TABLE record (
     seq INTEGER PRIMARY KEY,
@@ -136,3 +138,13 @@ def _add_later_columns(db: sqlite3.Connection) -> None:
     there = {name for (name,) in db.execute("SELECT name FROM pragma_table_info('record')")}
     for name in _LATER_COLUMNS.keys() - there:
         db.execute(f"ALTER TABLE record ADD COLUMN {name} {_LATER_COLUMNS[name]}")
+
+
+def mark_damaged(journal: Path) -> None:
+    """Have the next start rescue the journal, even if it opens well."""
+    with contextlib.suppress(OSError):
+        journal.with_name(journal.name + MARK).touch()
+
+
+def is_marked(journal: Path) -> bool:
+    return journal.with_name(journal.name + MARK).exists()

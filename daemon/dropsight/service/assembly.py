@@ -55,12 +55,10 @@ from dropsight.sinks.sink import Follower, Surroundings, Wanted
 from dropsight.sinks.terminal import Terminal
 from dropsight.sources.kinds import open_sources
 from dropsight.status.control import ControlServer
-from dropsight.status.notify import notify
 from dropsight.status.stats import Stats
-from dropsight.status.supervision import Supervision
-from dropsight.status.threads import start
+from dropsight.status.supervision import Supervision, start
+from dropsight.status.systemd import Watchdog, notify
 from dropsight.status.troubles import Troubles
-from dropsight.status.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from dropsight.classify.work import Engine
 from dropsight.config import Config
 from dropsight.errors import ConfigError, DropsightError, ModelError
 from dropsight.service.lifecycle import Lifecycle
-from dropsight.status.notify import notify
+from dropsight.status.systemd import notify
 from dropsight.status.troubles import Troubles
 
 log = logging.getLogger(__name__)

@@ -24,8 +24,8 @@ from dropsight.sinks.mqtt.publisher import Publisher
 from dropsight.sinks.reports import Status, info, model_report
 from dropsight.sinks.sink import Follower
 from dropsight.sinks.terminal import Terminal
-from dropsight.status.notify import notify
 from dropsight.status.stats import Following, Snapshot, Stats, summary
+from dropsight.status.systemd import notify
 from dropsight.version import VERSION
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.reloading import Reread
 from dropsight.sinks.registry import wanted
 from dropsight.sinks.terminal import Terminal
-from dropsight.status.notify import notify
+from dropsight.status.systemd import notify
 from dropsight.status.troubles import Troubles
 
 log = logging.getLogger(__name__)

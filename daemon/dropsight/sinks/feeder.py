@@ -13,7 +13,7 @@ from dropsight import crashpoints
 from dropsight.errors import DamagedError, SinkError, StoreError
 from dropsight.journal.outbox import Delivery, Outbox
 from dropsight.records import Status
-from dropsight.sinks.mqtt.backoff import pause_seconds
+from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.sink import Standing
 from dropsight.status.troubles import Troubles
 

@@ -20,7 +20,7 @@ from dropsight.intake.folder import DropFolder
 from dropsight.intake.landing import Landing, Reason, UnwelcomeError
 from dropsight.intake.source import SourceStatus
 from dropsight.names import as_text
-from dropsight.sinks.mqtt.backoff import pause_seconds
+from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sinks.mqtt.connecting import protocols
 from dropsight.sinks.mqtt.connection import Protocol, UnsupportedVersionError

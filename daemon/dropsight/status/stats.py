@@ -12,7 +12,6 @@ import msgspec
 
 from dropsight.records import Failure, Latency, Record, Result
 from dropsight.status.census import Lying
-from dropsight.status.counters import Counters
 from dropsight.status.latency import SLOTS, Distribution, LatencyHistogram, Percentiles
 
 STAGES = Latency.__struct_fields__
@@ -20,6 +19,19 @@ STAGES = Latency.__struct_fields__
 TELLING_COUNT = 20
 _THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Counters(msgspec.Struct, frozen=True):
+    """Images since the start of the daemon; seen = done + failed + waiting + expired, at every moment."""
+
+    seen: int
+    done: int
+    failed: int
+    waiting: int
+    expired: int
+    queued: int
+    postponed: int
+    in_hand: int
 
 
 class Throughput(msgspec.Struct, frozen=True):

@@ -20,6 +20,12 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 GOOD_SECONDS = 120.0
 
 
+def start(name: str, target: Callable[[], None], *, daemon: bool = False) -> threading.Thread:
+    thread = threading.Thread(target=target, name=name, daemon=daemon)
+    thread.start()
+    return thread
+
+
 class _Fall(msgspec.Struct):
     """How a piece of work ended last, in monotonic seconds, and how often in a row."""
 

@@ -16,7 +16,7 @@ from dropsight.errors import DamagedError, DropsightError, SinkError, StoreError
 from dropsight.images.framing import Pixels
 from dropsight.journal.marks import Mark
 from dropsight.journal.outbox import Outbox
-from dropsight.sinks.mqtt.backoff import pause_seconds
+from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sinks.mqtt.camera_session import CameraNews
 from dropsight.sinks.mqtt.commands import Commander
