@@ -1,6 +1,5 @@
 """What the config says of images over MQTT, which source it gets, and what docs/mqtt-images.md says of it."""
 
-import logging
 import re
 from pathlib import Path
 
@@ -14,9 +13,7 @@ from dropsight.config.filters import levels
 from dropsight.errors import ConfigError
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.landing import Landing
-from dropsight.service.lifecycle import Lifecycle
-from dropsight.service.reloading import Reloader
-from dropsight.status.troubles import Troubles
+from dropsight.service.reloading import only_the_model_differs
 
 PAGE = (ROOT / "docs" / "mqtt-images.md").read_text()
 
@@ -83,13 +80,5 @@ def test_the_page_names_the_camera_that_the_record_will_name(tmp_path: Path, row
 def test_a_source_that_was_made_with_other_limits_is_made_anew(topics: str | None, *, goes_on: bool) -> None:
     """Folders are not: whoever examines an image has the limits in force."""
     config = msgspec.structs.replace(Config(), watch=(Watch(mqtt=topics),))
-    reloader = Reloader(
-        config,
-        lambda: config,
-        lifecycle=Lifecycle(),
-        troubles=Troubles(logging.getLogger("test")),
-        workers=1,
-        swap=lambda *_: None,
-    )
     larger = msgspec.structs.replace(config, limits=Limits(max_bytes=2**27))
-    assert reloader._only_the_model_differs(larger) is goes_on  # noqa: SLF001 - the rest is what any reload does
+    assert only_the_model_differs(larger, config) is goes_on

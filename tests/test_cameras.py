@@ -16,6 +16,7 @@ from dropsight.images.looks import Look, look_at
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.folder import DropFolder
 from dropsight.service import camera_keeper as watching
+from dropsight.status.changes import Changes
 from test_looks import photo, taken
 
 FOLDER = "/inbox"
@@ -161,12 +162,18 @@ def test_too_many_cameras_throw_out_none_and_newcomers_are_not_remembered(
     assert caplog.text.count("no state is kept") == 1
 
 
+def watching_over(folder: DropFolder, backlog: Backlog) -> watching.Watching:
+    journal, changes = Path(folder.root) / "journal.db", Changes()
+    watch = watching.open_watch(Cameras(), [folder], journal, changed=changes)
+    return watching.Watching(watch, changes, [folder], journal, backlog)
+
+
 def test_in_a_catch_up_a_cameras_pictures_are_looked_at_in_pairs_now_and_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "CLOSEST_SECONDS", 3600.0)
     folder, backlog = DropFolder.open(Watch(path=tmp_path)), Backlog()
-    watch = watching.Watching(Cameras(), [folder], tmp_path / "journal.db", backlog)
+    watch = watching_over(folder, backlog)
     assert [watch.wants_look("porch") for _ in range(4)] == [True] * 4
     for number in range(watching.MANY_WAITING):
         backlog.hint(folder, str(tmp_path / f"{number}.jpg"), closed=True)
@@ -181,7 +188,7 @@ def test_the_second_picture_of_a_pair_is_looked_at_on_the_thread_of_the_first(
     """Another one is in the middle of a group of its own: its picture is no neighbour."""
     monkeypatch.setattr(watching, "CLOSEST_SECONDS", 3600.0)
     folder, backlog = DropFolder.open(Watch(path=tmp_path)), Backlog()
-    watch = watching.Watching(Cameras(), [folder], tmp_path / "journal.db", backlog)
+    watch = watching_over(folder, backlog)
     for number in range(watching.MANY_WAITING):
         backlog.hint(folder, str(tmp_path / f"{number}.jpg"), closed=True)
     assert watch.wants_look("porch")

@@ -177,7 +177,7 @@ def test_a_journal_that_cannot_be_trusted_ends_the_process_from_any_thread() -> 
         raise DamagedError("malformed")
 
     with Lifecycle() as lifecycle:
-        lifecycle.on_lost = lambda *_: None
+        lifecycle.go_on_without(lambda *_: None)
         Supervision(troubles).start("work", work).join()
         assert isinstance(lifecycle.failure, DamagedError)
 

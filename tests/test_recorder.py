@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,13 @@ from records import failure, result
 from torture import log_lines
 
 
+@dataclass(frozen=True)
+class Hearing:
+    """A listener."""
+
+    hear: Callable[[Sequence[Recorded]], None]
+
+
 class Desk:
     """A recorder with all that it needs, in one folder."""
 
@@ -47,7 +55,7 @@ class Desk:
         self,
         root: Path,
         *,
-        on_recorded: Callable[[Sequence[Recorded]], None] = lambda _: None,
+        hear: Callable[[Sequence[Recorded]], None] = lambda _: None,
         log_bytes: int = 10**6,
         marks: tuple[Mark, ...] = (),
     ) -> None:
@@ -68,7 +76,7 @@ class Desk:
             troubles=(troubles := Troubles(logging.getLogger())),
             supervision=Supervision(troubles),
             rules=FilingRules(durable=True, max_copy_bytes=10**6),
-            on_recorded=on_recorded,
+            audience=Hearing(hear),
         )
 
     def arrival(self, name: str, *, error: ErrorCode | None = None, data: bytes = b"image") -> Finished:
@@ -294,7 +302,7 @@ def test_a_bug_at_any_step_of_the_recorder_ends_nothing_and_costs_no_record(
         desk.recorder.acknowledge(mark, told[-1])
 
     mark = Mark("mqtt", 1000, who="the broker", bound="mqtt.max_backlog")
-    desk = Desk(tmp_path, on_recorded=listen, log_bytes=1_500, marks=(mark,))
+    desk = Desk(tmp_path, hear=listen, log_bytes=1_500, marks=(mark,))
     names = [f"{number}.jpg" for number in range(8)]
     arrivals = [desk.arrival(name) for name in names]
     with desk.running():
@@ -347,7 +355,7 @@ def test_who_listens_hears_of_records_once_they_are_visible_though_the_journal_w
     heard: list[tuple[int, int]] = []
     desk = Desk(
         tmp_path,
-        on_recorded=lambda recorded: heard.extend((entry.seq, desk.recorder.visible) for entry in recorded),
+        hear=lambda recorded: heard.extend((entry.seq, desk.recorder.visible) for entry in recorded),
     )
     with sqlite3.connect(desk.store.path) as db:
         db.execute("CREATE TRIGGER refuse BEFORE UPDATE ON record BEGIN SELECT RAISE(ABORT, 'no room'); END")

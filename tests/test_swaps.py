@@ -16,9 +16,9 @@ import pytest
 from brokers import wait_until
 from daemons import PHOTOS
 from dropsight.classify.engine import open_engine
-from dropsight.classify.work import DaemonQueries, Engine
+from dropsight.classify.work import DaemonQueries, Engine, InForce
 from dropsight.classify.workers import HURRY_DEPTH, Workers
-from dropsight.config import Config, Inference, Queue, Watch
+from dropsight.config import Config, Inference, Watch
 from dropsight.errors import ModelError
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.closed_folders import Refusals
@@ -83,13 +83,15 @@ class Floor:
     root: Path
     engine: Engine
     at_look: Callable[[], None] = lambda: None
+    once: bool = True
 
     def __post_init__(self) -> None:
         self.backlog, self.notes = Backlog(), Notes(self.root)
         self.folder = DropFolder.open(Watch(path=self.root))
+        self.in_force = InForce(Config(), self.engine)
         self.workers = Workers(
-            self.engine,
-            queue_settings=Queue(),
+            self.in_force,
+            once=self.once,
             backlog=self.backlog,
             recorder=cast("Recorder", self.notes),
             in_hand=InHand(self.root / "in-hand"),
@@ -104,6 +106,9 @@ class Floor:
             supervision=Supervision(self.notes.troubles),
         )
 
+    def swap(self, engine: Engine) -> None:
+        self.in_force.swap(self.in_force.config, engine)
+
     def _look(self, _: str) -> bool:
         self.at_look()
         return False
@@ -112,7 +117,7 @@ class Floor:
         path = self.root / "a.jpg"
         path.write_bytes(content)
         self.backlog.hint(self.folder, str(path), closed=True)
-        self.workers.start(once=True)
+        self.workers.start()
         wait_until(lambda: bool(self.notes.put_in))
         self.backlog.stop()
         self.workers.finish()
@@ -127,7 +132,7 @@ class Floor:
 def test_an_image_on_which_the_model_fails_is_recorded_under_that_model_though_another_is_in_force(
     tmp_path: Path, engine: Engine
 ) -> None:
-    failing = Failing(engine.models[0], lambda: floor.workers.swap(named(engine, "second")))
+    failing = Failing(engine.models[0], lambda: floor.swap(named(engine, "second")))
     floor = Floor(tmp_path, replace(named(engine, "first"), models=[cast("Model", failing)]))
     assert floor.model_of_failure(PHOTOS[0].read_bytes(), "model_error") == "first"
 
@@ -135,7 +140,7 @@ def test_an_image_on_which_the_model_fails_is_recorded_under_that_model_though_a
 def test_an_image_that_cannot_be_decoded_is_recorded_under_the_model_that_it_was_meant_for(
     tmp_path: Path, engine: Engine
 ) -> None:
-    floor = Floor(tmp_path, named(engine, "first"), lambda: floor.workers.swap(named(engine, "second")))
+    floor = Floor(tmp_path, named(engine, "first"), lambda: floor.swap(named(engine, "second")))
     _, png = cv2.imencode(".png", np.full((64, 64, 3), 7, np.uint8))
     content = png.tobytes()
     data = content.index(b"IDAT") + 4
@@ -144,7 +149,7 @@ def test_an_image_that_cannot_be_decoded_is_recorded_under_the_model_that_it_was
 
 
 def test_a_swap_pairs_no_model_with_the_plan_of_another(tmp_path: Path, engine: Engine) -> None:
-    floor = Floor(tmp_path, named(engine, "first"))
+    floor = Floor(tmp_path, named(engine, "first"), once=False)
     for number in range(HURRY_DEPTH):
         floor.backlog.hint(floor.folder, f"{tmp_path}/{number}.jpg", closed=True)
     both, over, switching = (
@@ -156,14 +161,14 @@ def test_a_swap_pairs_no_model_with_the_plan_of_another(tmp_path: Path, engine: 
     def swap() -> None:
         while not over.is_set():
             for each in both:
-                floor.workers.swap(each)
+                floor.swap(each)
 
     other = threading.Thread(target=swap)
     sys.setswitchinterval(1e-6)
     other.start()
     try:
         for _ in range(20_000):
-            taken, plan = floor.workers._in_force()  # noqa: SLF001 - what each image is given
+            taken, plan = floor.workers._chosen()  # noqa: SLF001 - what each image is given
             assert plan.hurried
             assert plan.spec is taken.plan.spec
     finally:

@@ -140,7 +140,7 @@ def test_a_terminal_that_takes_nothing_holds_up_nobody_and_is_told_what_it_misse
     terminal = Terminal(writer, colour=False, passing=False)
     try:
         for _ in range(4 * QUEUED_GROUPS):
-            terminal.show([entry] * 40)
+            terminal.hear([entry] * 40)
         os.set_blocking(reader, False)
         taken = b""
 
@@ -148,13 +148,13 @@ def test_a_terminal_that_takes_nothing_holds_up_nobody_and_is_told_what_it_misse
             nonlocal taken
             with contextlib.suppress(BlockingIOError):
                 taken += os.read(reader, 65_536)
-            terminal.show([entry])
+            terminal.hear([entry])
             return b"more than this terminal took in time)" in taken
 
         wait_until(told)
     finally:
         os.close(reader)
-        terminal.show([entry])
+        terminal.hear([entry])
         wait_until(lambda: not any(thread.name == "terminal" for thread in threading.enumerate()))
         os.close(writer)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from dropsight import crashpoints
+from dropsight.config import Config
 from dropsight.errors import ImageError
 from dropsight.images.decoding import decode
 from dropsight.images.framing import Pixels, frame
@@ -40,6 +41,25 @@ class Engine:
         size = (spec.height, spec.width)
         pixels = decode(data, header, at_least=size, how=self.plan.resize, depth=self.plan.bounds.depth)
         return frame(pixels, height=spec.height, width=spec.width, how=self.plan.resize)
+
+
+class InForce:
+    """The config, and the engine for the next image to be examined. Thread-safe; a reload swaps both."""
+
+    def __init__(self, config: Config, engine: Engine) -> None:
+        self._now = (config, engine)
+
+    @property
+    def config(self) -> Config:
+        return self._now[0]
+
+    @property
+    def engine(self) -> Engine:
+        return self._now[1]
+
+    def swap(self, config: Config, engine: Engine) -> None:
+        """Go on with another engine, which has as many models as the one before."""
+        self._now = (config, engine)
 
 
 class Examined(msgspec.Struct, frozen=True):

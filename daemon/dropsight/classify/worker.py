@@ -44,7 +44,7 @@ class WorkerParts:
     """What all workers have in common: `max_age` is in seconds."""
 
     in_force: Callable[[], tuple[Engine, Plan]]
-    once: Callable[[], bool]
+    once: bool
     max_age: float | None
     backlog: Backlog
     recorder: Recorder
@@ -235,7 +235,7 @@ class Worker:
         self, candidate: Candidate, drop: Drop, error: ImageError, plan: Plan, *, young: float
     ) -> None:
         # What was touched just before it was read may be half of what is to come.
-        wait = wait_for_next_part(candidate, drop.stat, self._ask.age_of, error, once=self._once())
+        wait = wait_for_next_part(candidate, drop.stat, self._ask.age_of, error, once=self._once)
         if (young := max(young, wait)) > 0:
             self._backlog.postpone(candidate, seconds=young)
         else:

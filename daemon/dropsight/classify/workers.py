@@ -3,9 +3,8 @@
 import threading
 from functools import partial
 
-from dropsight.classify.work import DaemonQueries, Engine
+from dropsight.classify.work import DaemonQueries, Engine, InForce
 from dropsight.classify.worker import Worker, WorkerParts
-from dropsight.config import Queue
 from dropsight.inference.pipeline import Plan
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.in_hand import InHand
@@ -18,27 +17,28 @@ HURRY_DEPTH = 32
 
 
 class Workers:
-    """A thread for each interpreter: it takes images from the backlog and brings records to the recorder."""
+    """A thread for each interpreter: it takes images from the backlog and brings records to the recorder.
+
+    Where it is over `once` all is done, test-time augmentation stays however much waits.
+    """
 
     def __init__(
         self,
-        engine: Engine,
+        in_force: InForce,
         *,
-        queue_settings: Queue,
+        once: bool,
         backlog: Backlog,
         recorder: Recorder,
         in_hand: InHand,
         questions: DaemonQueries,
         supervision: Supervision,
     ) -> None:
-        self._settings, self._backlog = queue_settings, backlog
-        self._once = False
+        self._in_force, self._backlog, self._once = in_force, backlog, once
         self.heartbeats = Heartbeats()
-        self.swap(engine)
         line = WorkerParts(
-            in_force=self._in_force,
-            once=lambda: self._once,
-            max_age=queue_settings.max_age,
+            in_force=self._chosen,
+            once=once,
+            max_age=in_force.config.queue.max_age,
             backlog=backlog,
             recorder=recorder,
             in_hand=in_hand,
@@ -46,21 +46,11 @@ class Workers:
             heartbeats=self.heartbeats,
             questions=questions,
         )
-        self._bodies = [Worker(number, line) for number in range(len(engine.models))]
+        self._bodies = [Worker(number, line) for number in range(len(in_force.engine.models))]
         self._threads: list[threading.Thread] = []
         self._supervision = supervision
 
-    def swap(self, engine: Engine) -> None:
-        """Have the next image to be examined use this engine, which has as many models as the one before."""
-        self._engine = engine
-
-    @property
-    def engine(self) -> Engine:
-        return self._engine
-
-    def start(self, *, once: bool) -> None:
-        """Begin; `once` all is done it is over: then test-time augmentation stays however much waits."""
-        self._once = once
+    def start(self) -> None:
         begin = partial(self._supervision.start, daemon=False)
         self._threads = [begin(body.name, body.run) for body in self._bodies]
 
@@ -69,9 +59,9 @@ class Workers:
         for thread in self._threads:
             thread.join()
 
-    def _in_force(self) -> tuple[Engine, Plan]:
-        hurry = not (self._settings.tta_when_behind or self._once)
-        engine = self._engine
+    def _chosen(self) -> tuple[Engine, Plan]:
+        hurry = not (self._in_force.config.queue.tta_when_behind or self._once)
+        engine = self._in_force.engine
         if hurry and len(engine.plan.inference.tta) > 1 and self._backlog.depth() >= HURRY_DEPTH:
             return engine, engine.hurried
         return engine, engine.plan

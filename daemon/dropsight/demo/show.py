@@ -13,7 +13,7 @@ from pathlib import Path
 from dropsight import installing
 from dropsight.config import Config, load
 from dropsight.demo.loopback import LoopbackBroker, free_port
-from dropsight.service.assembly import Daemon
+from dropsight.service.daemon import Daemon
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.sinks.terminal import open_terminal
 from dropsight.web.extra import is_installed
@@ -36,13 +36,13 @@ def show(seconds: float) -> int:
         root = Path(folder)
         web_port = free_port(WEB_PORT) if is_installed() else None
         terminal = open_terminal(passing=True)
-        daemon = Daemon(_config(root, broker.port, web_port), terminal=terminal)
+        daemon = Daemon(_config(root, broker.port, web_port), lifecycle, terminal=terminal)
         print(_introduction(root, broker.port, web_port, seconds), flush=True)
         dropper = threading.Thread(
             target=_drop_photos, args=(root, seconds, lifecycle, lambda: daemon.watchers), name="camera"
         )
         dropper.start()
-        code = daemon.run(lifecycle)
+        code = daemon.run()
         dropper.join()
     print(f"\nThat was it. Next: {installing.program()} run --watch YOUR_FOLDER", flush=True)
     return code

@@ -5,7 +5,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from dropsight import crashpoints
 from dropsight.errors import DamagedError, StoreError
@@ -28,6 +28,7 @@ from dropsight.journal.pruning import Pruner
 from dropsight.journal.recording import (
     FilingRules,
     Finished,
+    Listener,
     Outcome,
     Recorded,
     durable,
@@ -70,10 +71,10 @@ class Recorder:
         troubles: Troubles,
         supervision: Supervision,
         rules: FilingRules,
-        on_recorded: Callable[[Sequence[Recorded]], None],
+        audience: Listener,
     ) -> None:
         self._store, self._backlog, self._stats, self._history = store, backlog, stats, history
-        self._on_recorded = on_recorded
+        self._audience = audience
         self._contained, self._chores = supervision.contained, Chores(supervision)
         self.troubles, self._in_hand = troubles, in_hand
         self.refusals = Refusals(store.path.parent, troubles)
@@ -341,7 +342,7 @@ class Recorder:
     def _tell(self, recorded: Sequence[Recorded]) -> None:
         with self._contained("telling of records"):
             crashpoints.reach("in_telling")
-            self._on_recorded(recorded)
+            self._audience.hear(recorded)
 
     def _tell_unless_damaged(self, error: StoreError) -> None:
         """Tell of what may pass; raise what does not pass."""

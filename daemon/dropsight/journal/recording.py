@@ -60,6 +60,27 @@ class Recorded(msgspec.Struct, frozen=True):
     total_ms: float
 
 
+class Listener(Protocol):
+    """Hears of records as they become visible, and is promised nothing: followers are."""
+
+    def hear(self, recorded: Sequence[Recorded], /) -> None:
+        """On the recorder's thread: it must not take long."""
+
+
+class Audience:
+    """Who hears of records, in the order in which they came. Complete before the recorder runs."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    def admit(self, *listeners: Listener | None) -> None:
+        self._listeners.extend(each for each in listeners if each)
+
+    def hear(self, recorded: Sequence[Recorded], /) -> None:
+        for listener in self._listeners:
+            listener.hear(recorded)
+
+
 @dataclass(frozen=True, slots=True)
 class FilingRules:
     """`durable`: images are on disk before their records. Nothing larger than `max_copy_bytes` is copied."""

@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from dropsight.journal.store import JournalReader
 from dropsight.names import as_json, as_text
 from dropsight.records import Result, decode
 from dropsight.sinks.mqtt.publisher import Publisher
+from dropsight.status.changes import Changes
 from dropsight.status.troubles import Troubles
 from dropsight.web.pictures import make_thumbnail
 
@@ -48,19 +49,36 @@ class _Looked:
     twice: bool = False
 
 
+def open_watch(
+    settings: Cameras, folders: Sequence[DropFolder], journal: Path, *, changed: Callable[[], None]
+) -> CameraWatch:
+    """Go on from what was remembered."""
+    expected = {name: as_text(each.root) for each in folders for name in each.settings.cameras}
+    return CameraWatch(settings, load(journal.with_name(NAME)), expected=expected, changed=changed)
+
+
 class Watching:
-    """`publisher` comes when it is made, if there is to be one; `run` belongs on a thread of its own."""
+    """`run` belongs on a thread of its own, everything else may be called from any.
+
+    `changes` are those of the cameras; a publisher is shown their newest pictures and answers.
+    """
 
     def __init__(
-        self, settings: Cameras, folders: Sequence[DropFolder], journal: Path, backlog: Backlog
+        self,
+        watch: CameraWatch,
+        changes: Changes,
+        folders: Sequence[DropFolder],
+        journal: Path,
+        backlog: Backlog,
+        *,
+        publisher: Publisher | None = None,
     ) -> None:
-        self.publisher: Publisher | None = None
+        self._watch, self._publisher = watch, publisher
         self._folders, self._backlog = folders, backlog
         self._path = journal.with_name(NAME)
         self._troubles = Troubles(log)
-        expected = {name: as_text(each.root) for each in folders for name in each.settings.cameras}
-        self.watch = CameraWatch(settings, load(self._path), expected=expected, changed=self._on_change)
-        self._saved_names, self._has_news = self.watch.names, False
+        changes.tell(self._on_change)
+        self._saved_names, self._has_news = self._watch.names, False
         self._looked: dict[str, _Looked] = {}
         self._limits = {as_text(folder.root): folder.settings.silence for folder in folders}
 
@@ -85,28 +103,31 @@ class Watching:
     def saw(self, camera: str, prepared: Prepared) -> None:
         """Take note of a picture that a worker has decoded."""
         if prepared.look is not None:
-            self.watch.saw(camera, prepared.look)
-        if prepared.thumbnail is not None and self.publisher:
-            self.publisher.show_thumbnail(camera, prepared.thumbnail)
+            self._watch.saw(camera, prepared.look)
+        if prepared.thumbnail is not None and self._publisher:
+            self._publisher.show_thumbnail(camera, prepared.thumbnail)
 
-    def recorded(self, recorded: Sequence[Recorded]) -> None:
+    def hear(self, recorded: Sequence[Recorded], /) -> None:
         """Take note of what is on record now, before others hear of it."""
         at_rest = not self._backlog.depth()
         for entry in recorded:
             candidate, record = entry.finished.candidate, entry.finished.record
-            self.watch.recorded(
+            self._watch.recorded(
                 record.camera, folder=as_text(candidate.folder.root), arrived=candidate.since, at_rest=at_rest
             )
-            if self.publisher and isinstance(record, Result) and record.camera in self.watch.names:
-                self.publisher.states.show(record, entry.line, arrived=candidate.since, at_rest=at_rest)
+            if self._publisher and isinstance(record, Result) and record.camera in self._watch.names:
+                self._publisher.states.show(record, entry.line, arrived=candidate.since, at_rest=at_rest)
 
-    def recall(self, reader: JournalReader, publisher: Publisher, *, pictures: Bounds | None) -> None:
+    def recall(self, reader: JournalReader, *, pictures: Bounds | None) -> None:
         """Have the publisher show the newest record of each camera that was not forgotten meanwhile.
 
         And its picture, where such are shown: what one may cost.
         """
+        publisher = self._publisher
+        if publisher is None:
+            return
         watches = [folder.settings for folder in self._folders]
-        known = self.watch.names.union({DEFAULT_CAMERA}, *(folder.cameras() for folder in self._folders))
+        known = self._watch.names.union({DEFAULT_CAMERA}, *(folder.cameras() for folder in self._folders))
         for camera in known:
             line = reader.latest(camera)
             record = None if line is None else decode(line)
@@ -124,20 +145,20 @@ class Watching:
         while not stopped.wait(pause):
             self.look()
             unsaved += pause
-            if unsaved >= SAVE_SECONDS or self._has_news or self._saved_names is not self.watch.names:
+            if unsaved >= SAVE_SECONDS or self._has_news or self._saved_names is not self._watch.names:
                 self.save()
                 unsaved = 0.0
 
     def look(self) -> None:
         crashpoints.reach("in_watching")
         counters = self._backlog.counters()
-        self.watch.judge_silence(self._limits, at_rest=not (counters.queued or counters.in_hand))
+        self._watch.judge_silence(self._limits, at_rest=not (counters.queued or counters.in_hand))
         self._forget()
 
     def save(self) -> None:
-        self._saved_names, self._has_news = self.watch.names, False
+        self._saved_names, self._has_news = self._watch.names, False
         try:
-            write_whole(self._path, as_json(self.watch.memories()))
+            write_whole(self._path, as_json(self._watch.memories()))
         except OSError as error:
             self._troubles.raised("cameras", StoreError(f"{self._path} cannot be written: {error.strerror}"))
         else:
@@ -148,20 +169,18 @@ class Watching:
 
         After a day, or at once where there are many: each may be a date.
         """
-        is_crowded = len(self.watch.names) > LONGEST_LIST
-        unseen = self.watch.unseen(seconds=0.0 if is_crowded else FORGET_SECONDS)
+        is_crowded = len(self._watch.names) > LONGEST_LIST
+        unseen = self._watch.unseen(seconds=0.0 if is_crowded else FORGET_SECONDS)
         gone: list[str] = []
         for folder in filter(lambda folder: folder.names_by_folder, self._folders):
             names = {name for name, root in unseen if root == as_text(folder.root) and name != DEFAULT_CAMERA}
             there = folder.cameras() if names else set()
             gone.extend(names - there if there else ())
         if gone:
-            self.watch.forget(gone)
+            self._watch.forget(gone)
 
     def _on_change(self) -> None:
         self._has_news = True
-        if self.publisher:
-            self.publisher.announce_stats()
 
 
 def load(path: Path) -> dict[str, Memory]:

@@ -52,7 +52,7 @@ def open_web(
     stats: Stats,
     *,
     obey: Callable[[bytes], bytes],
-    changed: Callable[[], None],
+    troubles: Troubles,
 ) -> "WebServer | None":
     """None where it is turned off, or left at its default without being installed; raises ConfigError."""
     settings = config.web
@@ -77,4 +77,4 @@ def open_web(
         labels=reporter.labels,
         obey=obey,
     )
-    return WebServer(settings, sources, Troubles(log, changed=changed), newest=recorder.newest)
+    return WebServer(settings, sources, troubles, newest=recorder.newest)

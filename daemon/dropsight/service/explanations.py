@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropsight import crashpoints
-from dropsight.classify.work import Engine, Work
+from dropsight.classify.work import Engine, InForce, Work
 from dropsight.config import Explain, Watch
 from dropsight.errors import DropsightError, ModelError
 from dropsight.files.beneath import Top, write
@@ -57,11 +57,11 @@ class Explanations:
         self,
         settings: Explain | None,
         *,
-        engine: Callable[[], Engine],
+        in_force: InForce,
         backlog: Backlog,
         supervision: Supervision,
     ) -> None:
-        self._settings, self._engine, self._backlog = settings, engine, backlog
+        self._settings, self._in_force, self._backlog = settings, in_force, backlog
         self._jobs: queue.PriorityQueue[tuple[int, int, Job | None]] = queue.PriorityQueue()
         self._turn, self._count = itertools.count(), itertools.count(1)
         self._made_for: Engine | None = None
@@ -102,7 +102,7 @@ class Explanations:
         record = decode(found.line)
         if not isinstance(record, Result):
             raise DropsightError(f"{record_id} has no answer to explain: {record.image_path}")
-        engine = self._engine()
+        engine = self._in_force.engine
         pixels = _picture(found, record, watches, engine)
         heatmap = self._asked(partial(self._heatmap, engine, pixels, record.predicted_class))
         return {

@@ -37,8 +37,7 @@ class Lifecycle:
         self.reload_asked = False
         self.successor: Config | None = None
         self.failure: BaseException | None = None
-        self.on_lost: Callable[[str, BaseException], None] | None = None
-        """Who is told of a thread that a bug ended, where others go on without it."""
+        self._on_lost: Callable[[str, BaseException], None] | None = None
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
@@ -80,6 +79,10 @@ class Lifecycle:
         self.successor = config
         self.request_stop()
 
+    def go_on_without(self, on_lost: Callable[[str, BaseException], None] | None) -> None:
+        """Have this be told of a thread that a bug ended, and others go on; without it, all ends."""
+        self._on_lost = on_lost
+
     def begin_again(self) -> Config | None:
         """After a stop: return the config to go on with, None where the stop was meant or a thread failed."""
         successor, self.successor = self.successor, None
@@ -113,8 +116,8 @@ class Lifecycle:
         error = hook.exc_value or hook.exc_type()
         if isinstance(error, DropsightError):
             log.error("%s", error)
-        elif self.on_lost and name not in ESSENTIAL:
-            self.on_lost(name, error)
+        elif self._on_lost and name not in ESSENTIAL:
+            self._on_lost(name, error)
             return
         else:
             log.critical("a bug ended %s", name, exc_info=error)

@@ -4,38 +4,54 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from dropsight.classify.engine import open_engine_when_whole
-from dropsight.classify.work import Engine
-from dropsight.config import Config
+from dropsight.classify.work import InForce
+from dropsight.config import Config, open_to_all
 from dropsight.errors import ConfigError, DropsightError, ModelError
+from dropsight.service.followers import Followers
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.status.systemd import notify
 from dropsight.status.troubles import Troubles
+
+if TYPE_CHECKING:
+    from dropsight.web.serving import WebServer
 
 log = logging.getLogger(__name__)
 
 Reread = Callable[[], Config]
 
 
+SECRETS = "secrets"
+
+
+def look_at_secrets(config: Config, troubles: Troubles) -> None:
+    """Have status and log name files that are open to all."""
+    if found := open_to_all(config):
+        troubles.raised(SECRETS, DropsightError("; ".join(found)))
+    else:
+        troubles.cleared(SECRETS)
+
+
 class Reloader:
-    """Thread-safe: one reload at a time. `config` is the one in force."""
+    """Thread-safe: one reload at a time."""
 
     def __init__(
         self,
-        config: Config,
+        in_force: InForce,
         reread: Reread,
         *,
         lifecycle: Lifecycle,
         troubles: Troubles,
-        workers: int,
-        swap: Callable[[Engine, Config], None],
+        followers: Followers,
+        web: "WebServer | None",
     ) -> None:
-        self.config = config
-        self._reread, self._lifecycle, self._troubles, self._swap = reread, lifecycle, troubles, swap
-        self._workers = workers
+        self._in_force, self._reread = in_force, reread
+        self._lifecycle, self._troubles = lifecycle, troubles
+        self._followers, self._web = followers, web
         self._lock = threading.Lock()
 
     def reload(self) -> str:
@@ -60,16 +76,26 @@ class Reloader:
     def _reload(self) -> str:
         config = self._reread()
         engine = open_engine_when_whole(config)
-        if self._only_the_model_differs(config) and len(engine.models) == self._workers:
-            self._swap(engine, config)  # which may refuse
-            self.config = config
+        as_many = len(engine.models) == len(self._in_force.engine.models)
+        if as_many and only_the_model_differs(config, self._in_force.config):
+            self._read_secrets()
+            look_at_secrets(config, self._troubles)
+            self._in_force.swap(config, engine)
+            if publisher := self._followers.publisher:
+                publisher.announce_again()
             return f"model {engine.plan.spec.name} is in force"
         self._lifecycle.request_restart(config)
         return "beginning anew with another config"
 
-    def _only_the_model_differs(self, config: Config) -> bool:
-        mine = self.config
-        # What arrives by a source has the limits that this was made with.
-        limits = config.limits if any(each.mqtt is not None for each in config.watch) else mine.limits
-        same = msgspec.structs.replace(config, model=mine.model, inference=mine.inference, limits=limits)
-        return same == mine
+    def _read_secrets(self) -> None:
+        """Raises ConfigError, and then the former ones stay."""
+        self._followers.read_secrets()
+        if self._web:
+            self._web.read_token()
+
+
+def only_the_model_differs(config: Config, mine: Config) -> bool:
+    # What arrives by a source has the limits that this was made with.
+    limits = config.limits if any(each.mqtt is not None for each in config.watch) else mine.limits
+    same = msgspec.structs.replace(config, model=mine.model, inference=mine.inference, limits=limits)
+    return same == mine

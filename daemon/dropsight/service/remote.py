@@ -24,10 +24,10 @@ CommandHandler = Callable[[RemoteOrder], object]
 
 
 class Remote:
-    """Thread-safe as far as the deeds are. A deed returns what stands in the answer beside `ok`."""
+    """Thread-safe as far as the handlers are: each returns what stands in the answer beside `ok`."""
 
-    def __init__(self, deeds: Mapping[str, CommandHandler]) -> None:
-        self._deeds = deeds
+    def __init__(self, handlers: Mapping[str, CommandHandler]) -> None:
+        self._handlers = handlers
 
     def obey(self, payload: bytes) -> bytes:
         """Carry out `{"command": NAME}`; the answer says what came of it."""
@@ -36,11 +36,11 @@ class Remote:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return _answer(None, error=f'not understood: {error}; send {{"command": "stats"}}')
         name = order.command
-        if name not in self._deeds:
-            return _answer(name, error=f"unknown command; known are {', '.join(self._deeds)}")
+        if name not in self._handlers:
+            return _answer(name, error=f"unknown command; known are {', '.join(self._handlers)}")
         try:
             crashpoints.reach("in_command")
-            return _answer(name, result=self._deeds[name](order))
+            return _answer(name, result=self._handlers[name](order))
         except DropsightError as error:
             return _answer(name, error=str(error))
         except Exception:  # one command's, whatever it is

@@ -4,70 +4,65 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
 from dropsight import crashpoints
 from dropsight.cameras.watch import CameraWatch
-from dropsight.classify.workers import Workers
+from dropsight.classify.work import InForce
 from dropsight.config import Config
 from dropsight.inference.pipeline import timestamp
-from dropsight.intake.backlog import Backlog
-from dropsight.intake.scanner import Scanner
-from dropsight.intake.source import Source
-from dropsight.journal.marks import Mark
 from dropsight.journal.recorder import Recorder
 from dropsight.names import as_json
-from dropsight.sinks.mqtt.publisher import Publisher
+from dropsight.service.followers import Followers
+from dropsight.service.parts import Intake
 from dropsight.sinks.reports import Status, info, model_report
-from dropsight.sinks.sink import Follower
 from dropsight.sinks.terminal import Terminal
-from dropsight.status.stats import Following, Snapshot, Stats, summary
+from dropsight.status.stats import Snapshot, Stats, summary
 from dropsight.status.systemd import notify
+from dropsight.status.troubles import Troubles
 from dropsight.version import VERSION
-
-if TYPE_CHECKING:
-    from dropsight.web.serving import WebServer
 
 log = logging.getLogger(__name__)
 
 
 class Reporter:
-    """Thread-safe. `config` is the one in force; `publisher`, `followers` and `web` come when made."""
+    """Thread-safe. `dashboard` is its address, `web` its troubles."""
 
     def __init__(
         self,
-        config: Config,
+        in_force: InForce,
         *,
         stats: Stats,
-        backlog: Backlog,
+        intake: Intake,
         recorder: Recorder,
-        workers: Workers,
         watch: CameraWatch,
-        scanner: Scanner,
-        sources: Sequence[Source],
+        followers: Followers,
+        dashboard: Callable[[], str | None],
+        web: Troubles,
     ) -> None:
-        self.config = config
-        self.publisher: Publisher | None = None
-        self.followers: Sequence[tuple[Mark, Follower]] = ()
-        self.web: WebServer | None = None
-        self._stats, self._backlog, self._recorder, self._workers = stats, backlog, recorder, workers
-        self._watch, self._scanner, self._sources = watch, scanner, sources
+        self._in_force, self._followers, self._dashboard, self._web = in_force, followers, dashboard, web
+        self._stats, self._backlog, self._recorder = stats, intake.backlog, recorder
+        self._watch, self._scanner, self._sources = watch, intake.scanner, intake.sources
         self._started, self._instance = time.time(), secrets.token_hex(8)
         self.up = False
         self._said: object = None
 
+    @property
+    def config(self) -> Config:
+        """The one in force."""
+        return self._in_force.config
+
     def info(self) -> bytes:
-        return info(self.config, self._workers.engine, instance=self._instance, started=self._started)
+        return info(self.config, self._in_force.engine, instance=self._instance, started=self._started)
 
     def stats(self) -> bytes:
         return as_json(self.snapshot())
 
     def snapshot(self) -> Snapshot:
         counters = self._backlog.counters()
-        followers = {mark.name: self._following(mark, each) for mark, each in self.followers}
+        followers = self._followers.standings(self._recorder.newest)
         queues = {
             "paths": counters.queued,
             "records": self._recorder.depth(),
@@ -86,21 +81,9 @@ class Reporter:
         return msgspec.structs.replace(snapshot, followers=followers)
 
     def troubles(self) -> dict[str, str]:
-        of_followers: dict[str, str] = {}
-        for _, follower in self.followers:
-            of_followers |= follower.troubles.current()
-        of_web = self.web.troubles.current() if self.web else {}
-        kernels = self._workers.engine.plan.spec.kernels
+        kernels = self._in_force.engine.plan.spec.kernels
         of_model = {"kernels": kernels.fault} if kernels and kernels.fault else {}
-        return self._recorder.troubles.current() | of_model | of_followers | of_web
-
-    def _following(self, mark: Mark, follower: Follower) -> Following:
-        return Following(
-            *follower.standing(),
-            waiting=mark.outstanding(self._recorder.newest),
-            dropped=mark.dropped,
-            trouble=follower.troubles.current().get(mark.name),
-        )
+        return self._recorder.troubles.current() | of_model | self._followers.troubles() | self._web.current()
 
     def busy(self) -> bool:
         """Whether there is an image to be worked at: while paused, those that wait are none."""
@@ -111,20 +94,20 @@ class Reporter:
         return self._watch.names
 
     def labels(self) -> Collection[str]:
-        return self._workers.engine.plan.spec.labels
+        return self._in_force.engine.plan.spec.labels
 
     def status(self, watched: Sequence[str]) -> Status:
-        snapshot = self.snapshot()
+        snapshot, publisher = self.snapshot(), self._followers.publisher
         return Status(
             version=VERSION,
             pid=os.getpid(),
             device=self.config.device,
             watch=list(watched),
             log=str(self.config.log.path),
-            model=model_report(self._workers.engine),
+            model=model_report(self._in_force.engine),
             sources=[status for source in self._sources if (status := source.status())],
-            mqtt=self.publisher.status() if self.publisher else None,
-            dashboard=self.web.address if self.web else None,
+            mqtt=publisher.status() if publisher else None,
+            dashboard=self._dashboard(),
             troubles=snapshot.troubles,
             dropped=snapshot.dropped,
             paused=snapshot.paused,

@@ -1,12 +1,13 @@
 """Getting the daemon up: at once, or when the disk lets it; after a rescue, where the journal is damaged."""
 
 import logging
+from functools import partial
 
 from dropsight.classify.resources import give_memory_back
 from dropsight.config import Config
 from dropsight.errors import ConfigError, DamagedError, InUseError, ModelError, StoreError
 from dropsight.journal.rescue import needs_rescue, rescue
-from dropsight.service.assembly import Daemon
+from dropsight.service.daemon import Daemon
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.reloading import Reread
 from dropsight.sinks.registry import wanted
@@ -36,7 +37,7 @@ def serve(
             log.error("not reloaded, going on as before: %s", error)  # noqa: TRY400 - a line, no traceback
             config, former = former, None
             continue
-        code = daemon.run(lifecycle, once=once) if daemon else 0
+        code = daemon.run() if daemon else 0
         successor = lifecycle.begin_again()
         if successor is None or daemon is None:
             return code
@@ -63,7 +64,7 @@ def open_daemon(
     pause = 1.0
     while True:
         try:
-            daemon = _open(config, reread, terminal)
+            daemon = _open(config, reread, lifecycle, once=once, terminal=terminal)
             troubles.cleared("start")
             return daemon
         except StoreError as error:
@@ -90,13 +91,16 @@ def _reread(config: Config, reread: Reread, troubles: Troubles) -> Config:
     return config
 
 
-def _open(config: Config, reread: Reread, terminal: Terminal | None) -> Daemon:
+def _open(
+    config: Config, reread: Reread, lifecycle: Lifecycle, *, once: bool, terminal: Terminal | None
+) -> Daemon:
     journal, followers = config.store.path, [each.mark.name for each in wanted(config)]
+    made = partial(Daemon, config, lifecycle, once=once, reread=reread, terminal=terminal)
     if needs_rescue(journal):
         rescue(journal, followers=followers)
     try:
-        return Daemon(config, reread=reread, terminal=terminal)
+        return made()
     except DamagedError as error:
         log.warning("%s", error)
         rescue(journal, followers=followers)
-        return Daemon(config, reread=reread, terminal=terminal)
+        return made()

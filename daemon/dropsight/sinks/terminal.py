@@ -37,7 +37,7 @@ class Terminal:
         self._thread = threading.Thread(target=self._run, name="terminal", daemon=True)
         self._thread.start()
 
-    def show(self, recorded: Sequence[Recorded]) -> None:
+    def hear(self, recorded: Sequence[Recorded], /) -> None:
         """Pass on what was recorded, on the recorder's thread."""
         try:
             self._groups.put_nowait(recorded)

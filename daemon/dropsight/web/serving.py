@@ -32,7 +32,7 @@ class WebServer:
     """Raises ConfigError on construction where the token cannot be read. What fails later is a trouble."""
 
     def __init__(self, settings: Web, sources: Sources, troubles: Troubles, *, newest: int) -> None:
-        self.troubles = troubles
+        self._troubles = troubles
         self.address: str | None = None
         self._settings = settings
         self._access = Access(token(settings), sources.config().store.path.parent)
@@ -59,7 +59,7 @@ class WebServer:
             self._access.token = found
             self._overviews.hub.hang_up()
 
-    def show(self, recorded: Sequence[Recorded]) -> None:
+    def hear(self, recorded: Sequence[Recorded], /) -> None:
         """Pass on what was recorded, on the recorder's thread: it must not take long."""
         self._overviews.days.add(entry.finished.record for entry in recorded)
         self._overviews.hub.show(recorded)
@@ -74,7 +74,7 @@ class WebServer:
         try:
             from dropsight.web.application import serve
         except ImportError as error:
-            self.troubles.raised(
+            self._troubles.raised(
                 "web", DropsightError(f"no dashboard: {error}; {installing.with_extra('web')}, or web: null")
             )
             return
@@ -83,11 +83,11 @@ class WebServer:
             try:
                 listener = self._listen()
             except OSError as error:
-                self.troubles.raised("web", _refusal(self._settings.listen, error))
+                self._troubles.raised("web", _refusal(self._settings.listen, error))
                 self._stopping.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                 continue
-            self.troubles.cleared("web")
+            self._troubles.cleared("web")
             with listener:
                 crashpoints.reach("in_serving")
                 asyncio.run(serve(listener, self._overviews, self._access, on_started=self._on_started))

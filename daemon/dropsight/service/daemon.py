@@ -1,0 +1,171 @@
+"""The daemon: everything made and tried on construction, run until a signal, taken down in reverse."""
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Sequence
+from functools import partial
+from threading import Event, Thread
+
+from dropsight.config import Config
+from dropsight.errors import ConfigError, MachineError, ModelError, StoreError
+from dropsight.service.assembly import assemble
+from dropsight.service.lifecycle import Lifecycle
+from dropsight.service.once import PATIENCE_SECONDS, work_once
+from dropsight.service.progress import SLOW_SECONDS, Progress
+from dropsight.service.reloading import Reread
+from dropsight.sinks.terminal import Terminal
+from dropsight.status.supervision import start
+from dropsight.status.systemd import Watchdog, notify
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0
+LOST_OFTEN_SECONDS = 4.0
+
+
+class Daemon:
+    """Raises ConfigError, ModelError or StoreError on construction; `run` is for the main thread, once."""
+
+    def __init__(
+        self,
+        config: Config,
+        lifecycle: Lifecycle,
+        *,
+        once: bool = False,
+        reread: Reread | None = None,
+        terminal: Terminal | None = None,
+    ) -> None:
+        self._lifecycle, self._once, self._terminal = lifecycle, once, terminal
+        parts = assemble(config, lifecycle, reread or (lambda: config), once=once, terminal=terminal)
+        self._ground, self._vitals, self._intake = parts.ground, parts.vitals, parts.intake
+        self._desk, self._workers, self._outlets = parts.desk, parts.workers, parts.outlets
+        self._in_force, self._stack = parts.in_force, parts.stack
+        sources = self._intake.sources
+        self._progress = Progress(self._intake.backlog, sources, self._workers, self._desk.recorder)
+        self._housekeeping = Event()
+
+    @property
+    def config(self) -> Config:
+        """The one in force."""
+        return self._in_force.config
+
+    @property
+    def watchers(self) -> int:
+        return self._outlets.web.watchers if self._outlets.web else 0
+
+    def run(self) -> int:
+        """Work until asked to stop, or until everything is done; return the exit code."""
+        finders, recorder, watchdog = self._start()
+        try:
+            self._wait()
+            if self._lifecycle.failure:
+                self._give_up()
+        finally:
+            self._end(finders, recorder, watchdog)
+        self._outlets.reporter.conclude(self._terminal if self._lifecycle.successor is None else None)
+        return self._exit_code()
+
+    def _start(self) -> tuple[Sequence[Thread], Thread, Watchdog]:
+        """Bring it up from those who follow to the folders; return the finders, recorder and watchdog."""
+        outlets, vitals = self._outlets, self._vitals
+        vitals.changes.tell(outlets.reporter.tell_supervisor)
+        vitals.changes.tell(vitals.urgent)
+        recorder = start("recorder", self._desk.recorder.run)
+        outlets.followers.start(vitals.supervision)
+        self._workers.start()
+        outlets.control.start(vitals.supervision)
+        watchdog = Watchdog(self._progress.hung)
+        self._lifecycle.go_on_without(None if self._once else self._on_lost)
+        finders = self._work_once() if self._once else self._watch()
+        roots = ", ".join(folder.root for folder in self._ground.folders)
+        log.info("%s is warm; watching %s", self._in_force.engine.plan.spec.name, roots)
+        outlets.reporter.ready()
+        if outlets.web and not self._once:
+            outlets.web.start(vitals.supervision)
+        return finders, recorder, watchdog
+
+    def _wait(self) -> None:
+        interval = self.config.stats.interval_seconds
+        next_line = time.monotonic() + interval
+        vitals, lifecycle = self._vitals, self._lifecycle
+        while not lifecycle.wait(min(max(next_line - time.monotonic(), 0.0), LOOK_SECONDS)):
+            vitals.in_hand.settled = vitals.starts.look()
+            vitals.supervision.look()
+            self._tell_of_slow()
+            if lifecycle.reload_asked:
+                lifecycle.reload_asked = False
+                # What is wrong with the config or the model is told as a trouble.
+                with vitals.supervision.contained("reload"), contextlib.suppress(ConfigError, ModelError):
+                    self._outlets.reloader.reload()
+            if time.monotonic() >= next_line:
+                vitals.clock.look()
+                with vitals.supervision.contained("the report"):
+                    self._outlets.reporter.tell_news(aloud=self._terminal is None)
+                next_line += interval
+
+    def _give_up(self) -> None:
+        """A thread is gone, and with it the order of things; the folder and the journal are whole."""
+        try:
+            self._ground.store.save_if_gone()
+        except StoreError as error:
+            log.error("%s", error)  # noqa: TRY400 - a line, no traceback
+        os._exit(1)
+
+    def _end(self, finders: Sequence[Thread], recorder: Thread, watchdog: Watchdog) -> None:
+        """Stop taking in; finish what is in hand, from the folders to those who follow."""
+        if self._lifecycle.successor is None:  # systemd would wait for the process to end
+            notify(STOPPING="1")
+        watchdog.stop()
+        self._vitals.supervision.stop()
+        self._housekeeping.set()
+        for source in self._intake.sources:
+            source.stop()
+        self._intake.backlog.stop()
+        for finder in finders:
+            finder.join(PATIENCE_SECONDS)
+        records, web = self._desk.recorder, self._outlets.web
+        records.end_within(seconds=PATIENCE_SECONDS)
+        self._workers.finish()
+        records.drain(seconds=PATIENCE_SECONDS)
+        followers = self._outlets.followers
+        followers.end(patient=lambda: self._once and not self._lifecycle.signalled)
+        followers.say_what_waits(newest=records.newest)
+        records.stop()
+        recorder.join()
+        if web:
+            web.close()
+        self._stack.close()
+
+    def _work_once(self) -> list[Thread]:
+        settle_seconds = max(folder.settings.settle_seconds for folder in self._ground.folders)
+        for source in self._intake.sources[1:]:
+            log.info("%s is not asked: once, only what lies in the folders is taken", source.name)
+        parts = (self._lifecycle, self._intake.backlog, self._intake.scanner, self._vitals.troubles)
+        return [start("scan", lambda: work_once(*parts, settle_seconds=settle_seconds))]
+
+    def _watch(self) -> list[Thread]:
+        supervision = self._vitals.supervision
+        supervision.start("housekeeping", partial(self._desk.housekeeper.run, self._housekeeping))
+        supervision.start("cameras", partial(self._outlets.watching.run, self._housekeeping))
+        return [source.start(supervision) for source in self._intake.sources]
+
+    def _tell_of_slow(self) -> None:
+        if slow := self._progress.slow():
+            text = f"{slow} has been at it for {SLOW_SECONDS:g} s"
+            self._vitals.troubles.raised("slow", MachineError(text))
+        else:
+            self._vitals.troubles.cleared("slow")
+
+    def _on_lost(self, name: str, error: BaseException) -> None:
+        """A thread is gone that is not ours to begin again; a walk finds out whether a watch has ended."""
+        if self._vitals.supervision.fell(name, error) <= LOST_OFTEN_SECONDS:
+            self._intake.scanner.rescan()
+
+    def _exit_code(self) -> int:
+        if self._lifecycle.failure:
+            return 1
+        refused = self._outlets.followers.refused
+        stuck = not self._lifecycle.signalled and self._vitals.troubles.any()
+        return 1 if self._once and (refused or stuck) else 0

@@ -1,0 +1,139 @@
+"""What says something to others, and takes their orders: made together, since they hear of each other."""
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dropsight.cameras.watch import CameraWatch
+from dropsight.classify.work import InForce
+from dropsight.config import Config
+from dropsight.images.opening import Bounds
+from dropsight.journal.feed import JournalOutbox
+from dropsight.journal.marks import Mark
+from dropsight.journal.store import JournalReader
+from dropsight.names import as_json
+from dropsight.service.camera_keeper import Watching
+from dropsight.service.dashboard import address_for_others, open_web
+from dropsight.service.explanations import Explanations
+from dropsight.service.followers import Followers
+from dropsight.service.lifecycle import Lifecycle
+from dropsight.service.parts import Desk, Ground, Intake, Vitals
+from dropsight.service.reloading import Reloader, Reread
+from dropsight.service.remote import CommandHandler, Remote
+from dropsight.service.reporter import Reporter
+from dropsight.sinks.mqtt.parts import Announcements
+from dropsight.sinks.sink import Surroundings
+from dropsight.status.changes import Changes
+from dropsight.status.control import ControlServer
+from dropsight.status.troubles import Troubles
+
+if TYPE_CHECKING:
+    from dropsight.web.serving import WebServer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    followers: Followers
+    reporter: Reporter
+    watching: Watching
+    web: "WebServer | None"
+    reloader: Reloader
+    control: ControlServer
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Makes what speaks with others: they hear of each other, by what is asked only once all are there."""
+
+    config: Config
+    ground: Ground
+    vitals: Vitals
+    desk: Desk
+    intake: Intake
+    in_force: InForce
+    watch: CameraWatch
+    explanations: Explanations
+
+    def outlets(self, cameras: Changes, lifecycle: Lifecycle, reread: Reread, stack: ExitStack) -> Outlets:
+        reporter: Reporter
+        reloader: Reloader
+        web: WebServer | None
+        config, recorder, troubles = self.config, self.desk.recorder, self.vitals.troubles
+        of_web = Troubles(log, changed=self.vitals.changes)
+        remote = Remote(self._commands(lambda: reporter, lambda: reloader))
+        announcements = partial(
+            Announcements,
+            info=lambda: reporter.info(),  # noqa: PLW0108 - it is made with them
+            stats=lambda: reporter.stats(),  # noqa: PLW0108
+            stats_seconds=config.stats.interval_seconds,
+            busy=lambda: reporter.busy(),  # noqa: PLW0108
+            dashboard=lambda: address_for_others(config.web) if web else None,
+        )
+        followers = Followers(self.desk.wanted, partial(self._around, announcements, remote.obey))
+        reporter = Reporter(
+            self.in_force,
+            stats=self.vitals.stats,
+            intake=self.intake,
+            recorder=recorder,
+            watch=self.watch,
+            followers=followers,
+            dashboard=lambda: web.address if web else None,
+            web=of_web,
+        )
+        web = open_web(config, reporter, recorder, self.vitals.stats, obey=remote.obey, troubles=of_web)
+        reloader = Reloader(
+            self.in_force, reread, lifecycle=lifecycle, troubles=troubles, followers=followers, web=web
+        )
+        watching = self._watching(cameras, followers)
+        stack.callback(watching.save)
+        roots = [folder.root for folder in self.ground.folders]
+        answers = {"status": lambda: as_json(reporter.status(roots))}
+        control = ControlServer(config.store.path.parent, answers, otherwise=remote.obey)
+        stack.callback(control.close)
+        return Outlets(followers, reporter, watching, web, reloader, control)
+
+    def _commands(
+        self, reporter: Callable[[], Reporter], reloader: Callable[[], Reloader]
+    ) -> dict[str, CommandHandler]:
+        config, explanations = self.config, self.explanations
+        return {
+            "pause": lambda _: self._pause(paused=True),
+            "resume": lambda _: self._pause(paused=False),
+            "reload": lambda _: reloader().reload(),
+            "rescan": lambda _: self.intake.scanner.rescan(),
+            "stats": lambda _: reporter().snapshot(),
+            "explain": lambda order: explanations.of_record(order.id, config.store.path, config.watch),
+        }
+
+    def _pause(self, *, paused: bool) -> None:
+        self.intake.backlog.pause(paused=paused)
+        self.vitals.urgent()
+        log.info("%s", "paused: images wait in their folders" if paused else "resumed")
+
+    def _around(
+        self, announcements: Callable[[], Announcements], obey: Callable[[bytes], bytes], mark: Mark
+    ) -> Surroundings:
+        return Surroundings(
+            config=self.config,
+            outbox=JournalOutbox(JournalReader(self.config.store.path), self.desk.recorder, mark),
+            announcements=announcements(),
+            troubles=Troubles(log, changed=self.vitals.changes),
+            obey=obey,
+            watch=self.watch,
+        )
+
+    def _watching(self, cameras: Changes, followers: Followers) -> Watching:
+        folders, backlog, journal = self.ground.folders, self.intake.backlog, self.config.store.path
+        publisher, mqtt, limits = followers.publisher, self.config.mqtt, self.config.limits
+        watching = Watching(self.watch, cameras, folders, journal, backlog, publisher=publisher)
+        if publisher:
+            self.vitals.urgent.tell(publisher.announce_stats)
+            bounds = Bounds(limits.max_bytes, limits.max_pixels, depth=self.config.images.depth)
+            with closing(JournalReader(journal)) as reader:
+                watching.recall(reader, pictures=bounds if mqtt and mqtt.thumbnails else None)
+        return watching

@@ -1,0 +1,67 @@
+"""What a daemon is made of, by who needs it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dropsight.classify.work import Engine
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.clock import Clock
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.in_hand import InHand
+from dropsight.intake.scanner import Scanner
+from dropsight.intake.source import Source
+from dropsight.intake.starts import Starts
+from dropsight.journal.ledger import Ledger
+from dropsight.journal.recorder import Recorder
+from dropsight.journal.recording import Audience
+from dropsight.journal.resultlog import ResultLog
+from dropsight.journal.store import Journal
+from dropsight.service.housekeeping import Housekeeper
+from dropsight.sinks.sink import Wanted
+from dropsight.status.changes import Changes
+from dropsight.status.stats import Stats
+from dropsight.status.supervision import Supervision
+from dropsight.status.troubles import Troubles
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What one daemon alone may have; `claim` raises where an inbox is not there yet, or somebody else's."""
+
+    folders: Sequence[DropFolder]
+    claim: Callable[[DropFolder], None]
+    store: Journal
+    lines: ResultLog
+    engine: Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """How it goes. `changes` are those of troubles; what is `urgent`, the broker hears of at once."""
+
+    clock: Clock
+    stats: Stats
+    changes: Changes
+    urgent: Changes
+    troubles: Troubles
+    supervision: Supervision
+    in_hand: InHand
+    starts: Starts
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Those who write the journal, and read in it what is on record. The audience hears of records."""
+
+    audience: Audience
+    recorder: Recorder
+    ledger: Ledger
+    housekeeper: Housekeeper
+    wanted: Sequence[Wanted]
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    backlog: Backlog
+    scanner: Scanner
+    sources: Sequence[Source]
