@@ -11,9 +11,10 @@ import pytest
 
 from daemons import PHOTOS, House, dropsight
 from dropsight.config import Watch
+from dropsight.intake.candidate import digest_of
 from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
-from dropsight.journal.kept_files import Kept, News, digest_of
+from dropsight.journal.kept_files import Kept, News
 from dropsight.journal.ledger import Ledger
 from dropsight.journal.store import Journal, Row
 from dropsight.records import drop_id

@@ -16,14 +16,16 @@ import pytest
 from brokers import wait_until
 from daemons import PHOTOS
 from dropsight.classify.engine import open_engine
-from dropsight.classify.work import DaemonQueries, Engine, InForce
+from dropsight.classify.work import Engine, InForce, Neighbours
 from dropsight.classify.workers import HURRY_DEPTH, Workers
 from dropsight.config import Config, Inference, Watch
 from dropsight.errors import ModelError
+from dropsight.inference.pipeline import Prepared
 from dropsight.intake.backlog import Backlog
+from dropsight.intake.candidate import Candidate
 from dropsight.intake.closed_folders import Refusals
 from dropsight.intake.folder import DropFolder
-from dropsight.intake.in_hand import InHand
+from dropsight.intake.in_hand import InHand, Verdict
 from dropsight.journal.recorder import Recorder
 from dropsight.journal.recording import Finished
 from dropsight.models.backends import locate
@@ -76,6 +78,26 @@ class Notes:
         self.put_in.append(outcome)
 
 
+@dataclass(frozen=True)
+class Around:
+    """Stands where all are whom the workers ask."""
+
+    at_look: Callable[[], None] = lambda: None
+
+    def holds(self, _candidate: Candidate, _stat: os.stat_result) -> bool:
+        return False
+
+    def try_alone(self, _path: str) -> Verdict:
+        return "survived"
+
+    def wants_look(self, _camera: str) -> bool:
+        self.at_look()
+        return False
+
+    def saw(self, _camera: str, _prepared: Prepared) -> None:
+        return
+
+
 @dataclass
 class Floor:
     """Workers between a backlog and notes; `at_look` is called as an image is about to be decoded."""
@@ -95,12 +117,11 @@ class Floor:
             backlog=self.backlog,
             recorder=cast("Recorder", self.notes),
             in_hand=InHand(self.root / "in-hand"),
-            questions=DaemonQueries(
-                on_record=lambda *_: False,
-                survives=lambda _: "survived",
-                explains=None,
-                wants_look=self._look,
-                saw=lambda *_: None,
+            neighbours=Neighbours(
+                ledger=Around(),
+                trial=Around(),
+                onlooker=Around(self.at_look),
+                explanations=None,
                 age_of=lambda _: 1000.0,
             ),
             supervision=Supervision(self.notes.troubles),
@@ -108,10 +129,6 @@ class Floor:
 
     def swap(self, engine: Engine) -> None:
         self.in_force.swap(self.in_force.config, engine)
-
-    def _look(self, _: str) -> bool:
-        self.at_look()
-        return False
 
     def model_of_failure(self, content: bytes, code: str) -> str:
         path = self.root / "a.jpg"

@@ -1,6 +1,5 @@
 """The process in which a suspect image is tried, and memory that runs out."""
 
-import logging
 import resource
 import shutil
 from pathlib import Path
@@ -14,11 +13,9 @@ from daemons import PHOTOS, running
 from dropsight.classify.trial import tried
 from dropsight.crashpoints import VARIABLE
 from dropsight.errors import ImageError, MachineError
-from dropsight.intake.backlog import Backlog
-from dropsight.intake.in_hand import Suspect
-from dropsight.journal.mishaps import TRIALS, Mishaps
+from dropsight.intake.examiner import TRIALS, Suspects
+from dropsight.intake.in_hand import InHand, Suspect, Verdict
 from dropsight.models.backends import open_model
-from dropsight.status.troubles import Troubles
 
 MIB = 2**20
 
@@ -69,15 +66,22 @@ def test_a_trial_that_the_kernel_ends_for_want_of_memory_says_nothing_of_the_ima
     assert tried(str(tmp_path / "bad.jpg"), spec) == "died"
 
 
-def test_a_suspect_that_starves_its_trials_is_refused_in_the_end() -> None:
+class Starving:
+    """A trial that gets too little memory."""
+
+    def try_alone(self, _path: str) -> Verdict:
+        return "starved"
+
+
+def test_a_suspect_that_starves_its_trials_is_refused_in_the_end(tmp_path: Path) -> None:
     """Else the service would wait for ever for memory that it never gets."""
-    mishaps = Mishaps(Backlog(), Troubles(logging.getLogger(__name__)))
+    suspects = Suspects(InHand(tmp_path / "in-hand"), Starving())
     suspect = Suspect("decode", 1)
     for _ in range(TRIALS - 1):
         with pytest.raises(MachineError, match="more memory than there is"):
-            mishaps.try_alone("a.jpg", suspect, lambda _: "starved")
+            suspects.try_alone("a.jpg", suspect)
     with pytest.raises(ImageError, match="more memory than there is") as refused:
-        mishaps.try_alone("a.jpg", suspect, lambda _: "starved")
+        suspects.try_alone("a.jpg", suspect)
     assert refused.value.code == "unreadable"
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from dropsight.classify.resources import available_bytes
+from dropsight.classify.work import InForce
 from dropsight.intake.in_hand import Verdict
 from dropsight.models.isolated import STARVED
 from dropsight.models.spec import ModelSpec
@@ -18,6 +19,16 @@ log = logging.getLogger(__name__)
 TRIAL_SECONDS = 120.0
 # What an interpreter of Python and a model take without any picture.
 _LEAST_BYTES = 512 * 2**20
+
+
+class OwnProcess:
+    """Tries images with the model in force."""
+
+    def __init__(self, in_force: InForce) -> None:
+        self._in_force = in_force
+
+    def try_alone(self, path: str) -> Verdict:
+        return tried(path, self._in_force.engine.plan.spec)
 
 
 def tried(path: str, spec: ModelSpec, *, room: int | None = None) -> Verdict:

@@ -1,8 +1,8 @@
 """What the workers carry, what they work with, and what they ask the rest of the daemon."""
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
@@ -16,7 +16,7 @@ from dropsight.images.opening import ImageFile
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Answer, Drop, Plan, Prepared
 from dropsight.intake.candidate import Candidate
-from dropsight.intake.in_hand import Verdict
+from dropsight.intake.examiner import OnRecord, Trial
 from dropsight.intake.readiness import Age
 from dropsight.journal.recording import Finished
 from dropsight.models.spec import Model
@@ -62,21 +62,6 @@ class InForce:
         self._now = (config, engine)
 
 
-class Examined(msgspec.Struct, frozen=True):
-    """An image that is whole, new and read, on its way to being decoded.
-
-    `young` is for how many seconds more it would have had the benefit of the doubt when it was read.
-    """
-
-    engine: Engine
-    plan: Plan
-    candidate: Candidate
-    drop: Drop
-    data: bytes
-    header: Header
-    young: float
-
-
 class Work(msgspec.Struct, frozen=True):
     """An image that was prepared for an interpreter of this engine."""
 
@@ -88,20 +73,29 @@ class Work(msgspec.Struct, frozen=True):
     prepared: Prepared
 
 
+class Onlooker(Protocol):
+    """Watches what cameras show."""
+
+    def wants_look(self, camera: str) -> bool:
+        """Whether a picture of this camera is to be measured."""
+
+    def saw(self, camera: str, prepared: Prepared) -> None:
+        """Take note of a picture that a worker has decoded."""
+
+
+class Explains(Protocol):
+    def offer(self, work: Work, answer: Answer) -> str | None:
+        """Return where the explanation of this answer is going to lie, None where there is to be none."""
+
+
 @dataclass(frozen=True, slots=True)
-class DaemonQueries:
-    """What the workers ask the rest of the daemon.
+class Neighbours:
+    """Whom the workers ask; `age_of` tells how many seconds ago a file's time was."""
 
-    Is this file on record already; does a process survive this image; where is the explanation of this
-    answer going to lie, if there is to be one; is a picture of this camera to be looked at, and what is to
-    be thought of it; how many seconds ago was this time of a file's.
-    """
-
-    on_record: Callable[[Candidate, os.stat_result], bool]
-    survives: Callable[[str], Verdict]
-    explains: Callable[[Work, Answer], str | None] | None
-    wants_look: Callable[[str], bool]
-    saw: Callable[[str, Prepared], None]
+    ledger: OnRecord
+    trial: Trial
+    onlooker: Onlooker
+    explanations: Explains | None
     age_of: Age
 
 
@@ -110,7 +104,7 @@ class Scored(msgspec.Struct, frozen=True):
 
     work: Work
     scores: pipeline.Invoked
-    explains: Callable[[Work, Answer], str | None] | None
+    explanations: Explains | None
 
     @property
     def path(self) -> str:
@@ -124,7 +118,7 @@ class Scored(msgspec.Struct, frozen=True):
             answer = pipeline.answer(self.scores, work.plan)
         except ImageError as error:
             return self.failed(error)
-        why = self.explains(work, answer) if self.explains else None
+        why = self.explanations.offer(work, answer) if self.explanations else None
         record = pipeline.result(
             work.drop, work.header, work.prepared, answer, work.plan, at=self.scores.at, explanation=why
         )

@@ -3,10 +3,11 @@
 import threading
 from functools import partial
 
-from dropsight.classify.work import DaemonQueries, Engine, InForce
+from dropsight.classify.work import Engine, InForce, Neighbours
 from dropsight.classify.worker import Worker, WorkerParts
 from dropsight.inference.pipeline import Plan
 from dropsight.intake.backlog import Backlog
+from dropsight.intake.examiner import ExaminerParts, Suspects
 from dropsight.intake.in_hand import InHand
 from dropsight.journal.mishaps import Mishaps
 from dropsight.journal.recorder import Recorder
@@ -30,23 +31,33 @@ class Workers:
         backlog: Backlog,
         recorder: Recorder,
         in_hand: InHand,
-        questions: DaemonQueries,
+        neighbours: Neighbours,
         supervision: Supervision,
     ) -> None:
         self._in_force, self._backlog, self._once = in_force, backlog, once
         self.heartbeats = Heartbeats()
-        line = WorkerParts(
-            in_force=self._chosen,
-            once=once,
-            max_age=in_force.config.queue.max_age,
+        parts = WorkerParts(
+            chosen=self._chosen,
+            examining=ExaminerParts(
+                backlog=backlog,
+                in_hand=in_hand,
+                suspects=Suspects(in_hand, neighbours.trial),
+                refusals=recorder.refusals,
+                ledger=neighbours.ledger,
+                heartbeats=self.heartbeats,
+                age_of=neighbours.age_of,
+                max_age=in_force.config.queue.max_age,
+                once=once,
+            ),
             backlog=backlog,
             recorder=recorder,
             in_hand=in_hand,
             mishaps=Mishaps(backlog, recorder.troubles),
             heartbeats=self.heartbeats,
-            questions=questions,
+            onlooker=neighbours.onlooker,
+            explanations=neighbours.explanations,
         )
-        self._bodies = [Worker(number, line) for number in range(len(in_force.engine.models))]
+        self._bodies = [Worker(number, parts) for number in range(len(in_force.engine.models))]
         self._threads: list[threading.Thread] = []
         self._supervision = supervision
 

@@ -1,6 +1,7 @@
 """A path that may be an image to take, on its way."""
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Literal
 
 from dropsight.intake.folder import DropFolder
@@ -42,10 +43,26 @@ class Candidate:
     counted: bool = True
     """Not so where an earlier life recorded it, and only filing it away is left."""
 
+    _camera: str | None = None
+    _relative: str | None = None
+
     @property
     def camera(self) -> str:
-        return self.folder.camera(self.path)
+        if self._camera is None:
+            self._camera = self.folder.camera(self.path)
+        return self._camera
+
+    @property
+    def relative(self) -> str:
+        """Its path below the watched folder."""
+        if self._relative is None:
+            self._relative = self.folder.relative(self.path)
+        return self._relative
 
     @property
     def line(self) -> Line:
         return self.folder, self.camera
+
+
+def digest_of(data: bytes) -> bytes:
+    return blake2b(data, digest_size=16).digest()

@@ -120,10 +120,6 @@ class News(msgspec.Struct):
         db.executemany("DELETE FROM kept WHERE id = ?", [(record_id,) for record_id in self.former])
 
 
-def digest_of(data: bytes) -> bytes:
-    return blake2b(data, digest_size=16).digest()
-
-
 def digest_of_file(folder: DropFolder, path: str) -> bytes:
     """Raises OSError, ImageError or MachineError."""
     with folder.open_image(path) as image, open(image.fd, "rb", closefd=False) as file:

@@ -128,7 +128,7 @@ def durable(seq: int, finished: Finished, line: bytes) -> Recorded:
 
 def repeated(finished: Finished, repeat: int) -> Finished:
     record, stat, candidate = finished.record, finished.stat, finished.candidate
-    relative = os.fsencode(candidate.folder.relative(candidate.path))
+    relative = os.fsencode(candidate.relative)
     again = drop_id(record.device, relative, stat.st_size, stat.st_mtime_ns, repeat=repeat)
     return msgspec.structs.replace(finished, record=msgspec.structs.replace(record, id=again))
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from dropsight.classify.engine import open_engine, proved
 from dropsight.classify.resources import open_log, share_memory
-from dropsight.classify.trial import tried
-from dropsight.classify.work import DaemonQueries, InForce
+from dropsight.classify.trial import OwnProcess
+from dropsight.classify.work import InForce, Neighbours
 from dropsight.classify.workers import Workers
 from dropsight.config import Config
 from dropsight.files.locks import InboxLock, sole_user
@@ -177,12 +177,11 @@ def _workers(
         backlog=backlog,
         recorder=desk.recorder,
         in_hand=vitals.in_hand,
-        questions=DaemonQueries(
-            on_record=desk.ledger.holds,
-            survives=lambda path: tried(path, in_force.engine.plan.spec),
-            explains=explanations.offer if in_force.config.explain else None,
-            wants_look=watching.wants_look,
-            saw=watching.saw,
+        neighbours=Neighbours(
+            ledger=desk.ledger,
+            trial=OwnProcess(in_force),
+            onlooker=watching,
+            explanations=explanations if in_force.config.explain else None,
             age_of=vitals.clock.age_seconds,
         ),
         supervision=vitals.supervision,

@@ -1,0 +1,248 @@
+"""From a path to an image that is whole, new and read; or to why not, or to when to look again."""
+
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass
+from stat import S_ISDIR, S_ISLNK
+from typing import Protocol
+
+import msgspec
+
+from dropsight import crashpoints
+from dropsight.errors import ClosedError, ImageError, MachineError
+from dropsight.images.header import Header
+from dropsight.images.opening import ImageFile
+from dropsight.inference import pipeline
+from dropsight.inference.pipeline import Drop, Plan
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.candidate import Candidate, digest_of
+from dropsight.intake.closed_folders import Refusals
+from dropsight.intake.in_hand import InHand, Suspect, Verdict
+from dropsight.intake.readiness import (
+    Age,
+    seconds_to_next_part,
+    seconds_to_wait,
+    seconds_young,
+    still_seconds,
+    wait_for_next_part,
+)
+from dropsight.names import as_text
+from dropsight.records import Expired, Failure
+from dropsight.status.heartbeats import Heartbeats
+
+# Between two looks at a file that we may not read.
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.25, 5.0
+TRIALS = 3
+
+
+class OnRecord(Protocol):
+    def holds(self, candidate: Candidate, stat: os.stat_result) -> bool:
+        """Whether this very file, which stays in its folder, is on record already."""
+
+
+class Trial(Protocol):
+    def try_alone(self, path: str) -> Verdict:
+        """Tell whether a process of its own survives this image."""
+
+
+class Examined(msgspec.Struct, frozen=True):
+    """An image that is whole, new and read, on its way to being decoded.
+
+    `young` is for how many seconds more it would have had the benefit of the doubt when it was read.
+    """
+
+    plan: Plan
+    candidate: Candidate
+    drop: Drop
+    data: bytes
+    header: Header
+    young: float
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """An image whose record is made already: it failed, or came too late."""
+
+    candidate: Candidate
+    stat: os.stat_result
+    record: Failure | Expired
+
+
+class Suspects:
+    """Thread-safe: images that were in hand when the daemon died are tried in a process of their own."""
+
+    def __init__(self, in_hand: InHand, trial: Trial) -> None:
+        self._in_hand, self._trial = in_hand, trial
+        self._starved: Counter[str] = Counter()
+
+    def to_try(self, path: str) -> Suspect | None:
+        """Return it where decoding or invoking it may have ended the daemon."""
+        suspect = self._in_hand.suspect(path)
+        return suspect if suspect and suspect.stage in {"decode", "invoke"} else None
+
+    def try_alone(self, path: str, suspect: Suspect) -> None:
+        """Raises ImageError for an image that a process of its own does not survive, either.
+
+        MachineError where that process was given too little memory, until it was so too often.
+        """
+        verdict = self._trial.try_alone(path)
+        if verdict == "died":
+            raise refusal(suspect)
+        if verdict == "starved":
+            self._starved[path] += 1
+            if self._starved[path] < TRIALS:
+                raise MachineError(
+                    f"{as_text(path)} waits: tried by itself, it took more memory than there is"
+                )
+        if self._starved.pop(path, 0) >= TRIALS:
+            fault = f"it takes more memory than there is: tried by itself {TRIALS} times"
+            raise ImageError("unreadable", fault)
+
+
+@dataclass(frozen=True, slots=True)
+class ExaminerParts:
+    """What all examiners have in common: `max_age` is in seconds; it may be over `once` all is done."""
+
+    backlog: Backlog
+    in_hand: InHand
+    suspects: Suspects
+    refusals: Refusals
+    ledger: OnRecord
+    heartbeats: Heartbeats
+    age_of: Age
+    max_age: float | None
+    once: bool
+
+
+class Examiner:
+    """For one thread, by its number and name. What is not ready, or not ours, goes back to the backlog."""
+
+    def __init__(self, number: int, name: str, parts: ExaminerParts) -> None:
+        self._number, self._name = number, name
+        self._backlog, self._in_hand, self._refusals = parts.backlog, parts.in_hand, parts.refusals
+        self._suspects, self._ledger, self._heartbeats = parts.suspects, parts.ledger, parts.heartbeats
+        self._age_of, self._max_age, self._once = parts.age_of, parts.max_age, parts.once
+
+    def examine(self, candidate: Candidate, plan: Plan) -> Examined | Refused | None:
+        suspect = self._in_hand.suspect(candidate.path)
+        if suspect and suspect.is_untouchable and not self._in_hand.has_another_try(suspect):
+            self._backlog.drop(candidate)
+            return None
+        if suspect and suspect.is_guilty:
+            return self._refuse_unopened(candidate, refusal(suspect), plan)
+        self._in_hand.note(self._number, candidate.path, "examine")
+        crashpoints.reach_path("in_examining", candidate.path)
+        try:
+            file = candidate.folder.open_image(candidate.path)
+        except FileNotFoundError:
+            self._in_hand.acquit(candidate.path)
+            self._drop(candidate)
+        except ClosedError:
+            self._wait_for_a_right(candidate)
+        except ImageError as error:
+            return self._refuse_unopened(candidate, error, plan)
+        else:
+            with file:
+                return self._examine_open(candidate, file, plan)
+        return None
+
+    def refuse(
+        self, candidate: Candidate, drop: Drop, error: ImageError, plan: Plan, *, young: float
+    ) -> Refused | None:
+        """Return the record of an image that cannot be used; None where it may yet be gone on with."""
+        # What was touched just before it was read may be half of what is to come.
+        wait = wait_for_next_part(candidate, drop.stat, self._age_of, error, once=self._once)
+        if (young := max(young, wait)) > 0:
+            self._backlog.postpone(candidate, seconds=young)
+            return None
+        return Refused(candidate, drop.stat, pipeline.failure(drop, error, plan))
+
+    def _examine_open(self, candidate: Candidate, file: ImageFile, plan: Plan) -> Examined | Refused | None:
+        self._refusals.opened(candidate.path)
+        wait = seconds_to_wait(candidate, file.fd, file.stat, self._age_of)
+        if wait := wait or seconds_to_next_part(candidate):
+            self._backlog.postpone(candidate, seconds=wait)
+            return None
+        candidate.digest = None
+        # Its writer may have written and gone since it was opened: the id and the filing go by what is read.
+        file.look_again()
+        if self._ledger.holds(candidate, file.stat):
+            self._backlog.drop(candidate)
+            return None
+        drop = drop_of(candidate, file.stat, plan.device)
+        age_seconds = time.monotonic() - candidate.since
+        if self._max_age is not None and age_seconds > self._max_age:
+            record = pipeline.expired(drop, plan, age_seconds=age_seconds, max_age_seconds=self._max_age)
+            return Refused(candidate, file.stat, record)
+        try:
+            self._try_alone(candidate)
+            self._in_hand.note(self._number, candidate.path, "decode")
+            data = file.read(plan.bounds)
+            if candidate.folder.settings.after == "keep":
+                candidate.digest = digest_of(data)
+            header = pipeline.examine(data, plan)
+        except ImageError as error:
+            young = seconds_young(candidate, file.stat, self._age_of)
+            return self.refuse(candidate, drop, error, plan, young=young)
+        young = seconds_young(candidate, file.stat, self._age_of)
+        return Examined(plan, candidate, drop, data, header, young)
+
+    def _try_alone(self, candidate: Candidate) -> None:
+        """Raises ImageError for an image that killed the daemon, and now a process of its own as well."""
+        suspect = self._suspects.to_try(candidate.path)
+        if suspect is None:
+            return
+        # It has a deadline of its own: to the watchdog, that restarts us, this is no hanging.
+        self._heartbeats.excuse(self._name)
+        try:
+            self._suspects.try_alone(candidate.path, suspect)
+        finally:
+            self._heartbeats.beat(self._name)
+
+    def _refuse_unopened(self, candidate: Candidate, error: ImageError, plan: Plan) -> Refused | None:
+        try:
+            stat = candidate.folder.look(candidate.path)
+        except OSError:
+            self._backlog.drop(candidate)
+            return None
+        link = S_ISLNK(stat.st_mode) and candidate.folder.leads_back(candidate.path)
+        # A link back into the inbox is passed by; of a folder in the file's place, what is in it has events.
+        if link or S_ISDIR(stat.st_mode):
+            self._backlog.drop(candidate)
+            return None
+        drop = drop_of(candidate, stat, plan.device)
+        return Refused(candidate, stat, pipeline.failure(drop, error, plan))
+
+    def _wait_for_a_right(self, candidate: Candidate) -> None:
+        """Have a file wait that we may not read; once it is no longer young, this is told."""
+        try:
+            stat = candidate.folder.look(candidate.path)
+        except FileNotFoundError:
+            self._drop(candidate)
+            return
+        except OSError:  # of a closed folder
+            still = LONGEST_SECONDS
+        else:
+            still = still_seconds(candidate, stat, self._age_of)
+        if still >= candidate.folder.settings.settle_seconds:
+            self._refusals.closed(candidate.folder, candidate.path)
+        self._backlog.postpone(candidate, seconds=min(max(still, SHORTEST_SECONDS), LONGEST_SECONDS))
+
+    def _drop(self, candidate: Candidate) -> None:
+        self._refusals.opened(candidate.path)
+        self._backlog.drop(candidate)
+
+
+def refusal(suspect: Suspect) -> ImageError:
+    """Return what to record of an image that ended the process twice."""
+    if suspect.stage == "decode":
+        return ImageError("unreadable", "decoding it ended the process, twice")
+    if suspect.stage == "invoke":
+        return ImageError("model_error", "the interpreter ended the process on it, twice")
+    return ImageError("internal_error", "the process ended while it was in hand, twice")
+
+
+def drop_of(candidate: Candidate, stat: os.stat_result, device: str) -> Drop:
+    wait_ms = (time.monotonic() - candidate.ready_at) * 1e3
+    camera = as_text(candidate.camera)
+    return Drop.of(os.fsencode(candidate.relative), camera, stat, device=device, wait_ms=wait_ms)
