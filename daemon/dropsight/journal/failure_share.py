@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from dropsight import crashpoints
 from dropsight.errors import StoreError
 from dropsight.status.troubles import Troubles
 
@@ -25,6 +26,7 @@ class Flood:
 
     def look(self, *, lines: int) -> None:
         """`lines` of failed images stand apart from the log since the start."""
+        crashpoints.reach("in_looking")
         now, counts = self._clock(), (lines, self._forgotten)
         if self._tell_at is not None and now < self._tell_at:
             return

@@ -38,6 +38,13 @@ def internal_error(error: BaseException, path: str, troubles: Troubles) -> Image
     return ImageError("internal_error", text)
 
 
+def tell_unless_damaged(error: StoreError, troubles: Troubles) -> None:
+    """Tell of what may pass; raise what does not pass."""
+    if isinstance(error, DamagedError):
+        raise error
+    troubles.raised("journal", error)
+
+
 class Made(msgspec.Struct, frozen=True):
     """A record and its line."""
 

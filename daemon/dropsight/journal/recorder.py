@@ -1,19 +1,17 @@
 """Group commit: results become durable, are logged, their images are filed away, and others hear of it."""
 
-import itertools
-import logging
 import queue
 import threading
-import time
 from collections.abc import Iterator, Sequence
 
 from dropsight import crashpoints
-from dropsight.errors import DamagedError, StoreError
+from dropsight.errors import DamagedError
 from dropsight.files.reserve import Reserve
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.closed_folders import Refusals
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import RECORDING, InHand
+from dropsight.journal.committing import Committer
 from dropsight.journal.durability import Durability
 from dropsight.journal.failure_share import Flood
 from dropsight.journal.filed import Filed
@@ -23,7 +21,6 @@ from dropsight.journal.kept_files import News
 from dropsight.journal.loglines import SYNC_SECONDS, LineLog, LogLines
 from dropsight.journal.marks import History, Mark
 from dropsight.journal.mishaps import Made, make
-from dropsight.journal.pacing import GROUP_RECORDS, Pace
 from dropsight.journal.pruning import Pruner
 from dropsight.journal.recording import (
     FilingRules,
@@ -34,22 +31,15 @@ from dropsight.journal.recording import (
     durable,
     free_repeat,
     left_behind,
-    repeated,
     returned,
     row_of,
 )
+from dropsight.journal.settling import Settler
 from dropsight.journal.store import Journal, JournalReader
-from dropsight.records import encode
 from dropsight.status.heartbeats import Heartbeats
 from dropsight.status.stats import Stats
 from dropsight.status.supervision import Chores, Supervision
 from dropsight.status.troubles import Troubles
-
-log = logging.getLogger(__name__)
-
-RETRY_SECONDS = 1.0
-# Lines that the log may be ahead of its cursor by, in a long catch-up.
-UNNOTED_LINES = 256
 
 
 class Recorder:
@@ -73,22 +63,17 @@ class Recorder:
         rules: FilingRules,
         audience: Listener,
     ) -> None:
-        self._store, self._backlog, self._stats, self._history = store, backlog, stats, history
-        self._audience = audience
+        self._store, self._backlog, self._stats = store, backlog, stats
         self._contained, self._chores = supervision.contained, Chores(supervision)
         self.troubles, self._in_hand = troubles, in_hand
         self.refusals = Refusals(store.path.parent, troubles)
         self._reader = JournalReader(store.path)
         self._log = LogLines(lines, self._reader, self.troubles, synced=store.cursor("log"))
         self._flood = Flood(troubles)
-        self._inbound = Inbound()
-        self._stopping = threading.Event()
+        self._inbound, self._reserve = Inbound(), Reserve()
+        self._stopping, self._drained = threading.Event(), threading.Event()
         self._draining = False
-        self._drained = threading.Event()
-        self._pace, self._reserve = Pace(), Reserve()
         self.heartbeats = Heartbeats()
-        self.held_up = False
-        """The journal takes nothing for now: whoever waits for the recorder does so rightly."""
         for mark in history.marks:
             mark.seq = mark.noted = store.cursor(mark.name)
         self._durability = Durability(troubles, images=rules.durable)
@@ -102,16 +87,52 @@ class Recorder:
             nudge=self._inbound.nudge,
             max_copy_bytes=rules.max_copy_bytes,
         )
-        self._totals: list[tuple[float, int]] = []
-        self._untold: list[Recorded] = []
-        self._kept: list[News] = []
-        self.newest = self._newest_before = self._reader.newest()
-        self._pruner = Pruner(store, self._reader, history, self._flood)
-        self._log_noted = self._log.synced
-        self.visible = 0
+        self._newest_before = self._reader.newest()
+        self._committer = Committer(
+            store,
+            self._durability,
+            in_hand,
+            heartbeats=self.heartbeats,
+            troubles=troubles,
+            supervision=supervision,
+            stopping=self._stopping,
+        )
+        self._settler = Settler(
+            store,
+            self._log,
+            self._filer,
+            self._durability,
+            history,
+            pruner=Pruner(store, self._reader, history, self._flood),
+            newest=self._newest_before,
+            troubles=troubles,
+            supervision=supervision,
+            audience=audience,
+        )
+
+    @property
+    def newest(self) -> int:
+        """The seq of the newest durable record."""
+        return self._settler.newest
+
+    @property
+    def visible(self) -> int:
         """Records up to this seq have their final line: a publisher may read them."""
-        self.shelf_is_whole = False
-        """All that was filed before this start is on the shelf. Set by any thread."""
+        return self._settler.visible
+
+    @property
+    def held_up(self) -> bool:
+        """The journal takes nothing for now: whoever waits for the recorder does so rightly."""
+        return self._committer.held_up
+
+    @property
+    def shelf_is_whole(self) -> bool:
+        """All that was filed before this start is on the shelf."""
+        return self._settler.shelf_is_whole
+
+    def note_whole_shelf(self) -> None:
+        """From any thread."""
+        self._settler.shelf_is_whole = True
 
     def put(self, outcome: Outcome) -> None:
         """Hand over an image's outcome, from any thread; waits for the journal, at the end not for ever."""
@@ -141,7 +162,7 @@ class Recorder:
 
     def note_kept(self, news: News) -> None:
         """Of files that stay where they are. From any thread."""
-        self._kept.append(news)
+        self._settler.note_kept(news)
         self._inbound.nudge()
 
     def stop(self) -> None:
@@ -159,11 +180,11 @@ class Recorder:
                 filed = Filed.from_row(row.seq, row.path, row.size, row.mtime_ns, row.line)
                 self._filer.was_filed(filed, folders)
         self._durability.sync()
-        self._settle()
+        self._settler.settle()
 
     def run(self) -> None:
         while not (self._stopping.is_set() and not self._inbound.depth()):
-            self._beat()
+            self.heartbeats.beat(NAME)
             group = self._gather()
             with self._reserve.lent_where_short():
                 if group and not self._record(group):
@@ -175,7 +196,7 @@ class Recorder:
             ("filing", self._filer.finish),
             ("the log", self._log.sync),
             ("syncing", self._durability.sync),
-            ("the journal", self._settle),
+            ("the journal", self._settler.settle),
         ):
             with self._contained(name):
                 last()
@@ -191,29 +212,26 @@ class Recorder:
         except queue.Empty:
             return []
         finally:
-            self._beat()
+            self.heartbeats.beat(NAME)
         if first is None:
             return []
         at_once = self._draining or self._stopping.is_set()
-        pause = 0.0 if at_once else self._pace.seconds_to_wait(waiting=self._backlog.to_come())
+        pause = 0.0 if at_once else self._committer.pace.seconds_to_wait(waiting=self._backlog.to_come())
         group = self._inbound.group(first, seconds=pause)
         with self._contained("what is in hand"):
             crashpoints.reach("in_noting")
             self._in_hand.note_all(RECORDING, [outcome.path for outcome in group], "record")
         return [make(outcome, self.troubles) for outcome in group]
 
-    def _beat(self) -> None:
-        self.heartbeats.beat(NAME)
-
     def _at_rest(self) -> bool:
-        if self._totals or self._kept or self.troubles.any() or self._stopping.is_set():
+        if self.troubles.any() or self._stopping.is_set():
             return False
-        return all(part.at_rest for part in (self._log, self._filer, self._durability, self._pruner))
+        return all(part.at_rest for part in (self._log, self._filer, self._durability, self._settler))
 
     def _record(self, group: Sequence[Made]) -> bool:
         """Take a group all the way; False when the journal takes nothing and it is time to stop."""
         try:
-            seqs = self._commit(group)
+            seqs = self._committer.commit(group)
         except DamagedError:
             raise
         except Exception as error:  # noqa: BLE001 - one image's, whatever it is
@@ -244,34 +262,6 @@ class Recorder:
             return True
         return self._record([instead])
 
-    def _commit(self, group: Sequence[Made]) -> list[int | None] | None:
-        rows = [row_of(made.finished, made.line) for made in group]
-        began = time.monotonic()
-        self.heartbeats.rest(NAME)  # a disk under a heavy load takes its time
-        with self._contained("syncing"):
-            crashpoints.reach("in_syncing")
-            self._durability.sync(made.finished.path for made in group)
-        while True:
-            self._beat()
-            crashpoints.reach("before_commit")
-            try:
-                seqs = self._store.add(rows)
-            except StoreError as error:
-                self._tell_unless_damaged(error)
-                self.held_up = True
-                self.heartbeats.rest(NAME)
-                if self._stopping.wait(RETRY_SECONDS):
-                    log.warning("%d images stay in their folder: the journal takes no records", len(rows))
-                    return None
-                began = time.monotonic()
-            else:
-                with self._contained("what is in hand"):
-                    crashpoints.reach("after_commit")
-                    self._in_hand.clear(RECORDING, GROUP_RECORDS)
-                self._pace.committed(began=began)
-                self.held_up = False
-                return seqs
-
     def _record_again(self, finished: Finished) -> Iterator[Recorded]:
         """A file just like an earlier, finished one: a drop of its own, told apart by an ordinal."""
         free = free_repeat(finished, self._reader)
@@ -280,20 +270,11 @@ class Recorder:
             if kept := row_of(finished, known.line).kept:
                 self.note_kept(News(known=[kept]))
             return
-        for repeat in itertools.count(free):
-            again = repeated(finished, repeat)
-            line = encode(again.record)
-            seqs = self._commit([Made(again, line)])
-            if seqs is None:
-                return
-            if seqs[0] is not None:
-                yield durable(seqs[0], again, line)
-                return
+        if again := self._committer.commit_again(finished, free):
+            yield again
 
     def _follow_up(self, recorded: Sequence[Recorded]) -> None:
-        self.newest = max(entry.seq for entry in recorded)
-        self._totals.extend((entry.total_ms, entry.seq) for entry in recorded)
-        self._untold.extend(recorded)
+        self._settler.follow(recorded)
         with self._contained("the log"):
             self._log.append([entry.line for entry in recorded], newest=self.newest)
         with self._contained("stats"):
@@ -302,53 +283,9 @@ class Recorder:
         with self._contained("filing"):
             self._filer.file(recorded)
             crashpoints.reach("after_filing")
-        self._chores.do("the journal", self._settle)
+        self._chores.do("the journal", self._settler.settle)
         with self._contained("the journal"):
             crashpoints.reach("after_settle")
-
-    def _settle(self) -> None:
-        places = self._history.places()
-        cursors = {"log": self._log.synced, **places}
-        if self.shelf_is_whole:
-            cursors["shelf"] = self.newest
-        kept = list(self._kept)
-        if self._history.has_moved():
-            crashpoints.reach("before_puback_commit")
-        try:
-            crashpoints.reach("in_settling")
-            self._store.settle(
-                totals=self._totals,
-                filed=self._durability.filed,
-                cursors=cursors,
-                shelved=self._filer.shelved,
-                left=self._filer.left,
-            )
-            self._store.note_kept(News.merged(kept))
-        except StoreError as error:
-            self._tell_unless_damaged(error)
-            return
-        self.troubles.cleared("journal")
-        self._totals = []
-        self._durability.settled()
-        self._filer.settled()
-        del self._kept[: len(kept)]
-        self._history.noted(places)
-        self._log_noted = cursors["log"]
-        self.visible = self.newest
-        if self._untold:
-            untold, self._untold = self._untold, []
-            self._tell(untold)
-
-    def _tell(self, recorded: Sequence[Recorded]) -> None:
-        with self._contained("telling of records"):
-            crashpoints.reach("in_telling")
-            self._audience.hear(recorded)
-
-    def _tell_unless_damaged(self, error: StoreError) -> None:
-        """Tell of what may pass; raise what does not pass."""
-        if isinstance(error, DamagedError):
-            raise error
-        self.troubles.raised("journal", error)
 
     def _keep_house(self) -> None:
         """Whatever is due between two groups."""
@@ -356,25 +293,8 @@ class Recorder:
             ("the log", self._log.sync_if_due),
             ("filing", self._filer.try_again),
             ("syncing", self._durability.sync_if_due),
-            ("failures", self._look_for_a_flood),
-            ("the journal", self._settle_if_due),
-            ("pruning", self._prune_if_due),
+            ("failures", lambda: self._flood.look(lines=self._log.set_apart)),
+            ("the journal", self._settler.settle_if_due),
+            ("pruning", self._settler.prune_if_due),
         ):
             self._chores.do(name, work)
-
-    def _look_for_a_flood(self) -> None:
-        crashpoints.reach("in_looking")
-        self._flood.look(lines=self._log.set_apart)
-
-    def _settle_if_due(self) -> None:
-        news = self._history.has_moved() or self._log.synced - self._log_noted >= UNNOTED_LINES
-        if self._durability.filed or self._filer.left or self._totals or self._kept or news:
-            self._settle()
-
-    def _prune_if_due(self) -> None:
-        crashpoints.reach("before_pruning")
-        settled = min(self._log.synced, self.visible)
-        try:
-            self._pruner.prune_if_due(newest=self.newest, settled=settled)
-        except StoreError as error:
-            self._tell_unless_damaged(error)

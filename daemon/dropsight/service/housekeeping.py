@@ -58,10 +58,9 @@ class Housekeeper:
 
     def _sweep(self, stopped: threading.Event) -> None:
         with closing(FiledImages(self._journal)) as shelf:
-            if not self._recorder.shelf_is_whole:
-                self._recorder.shelf_is_whole = shelf.adopt(
-                    self._folders, upto=self._upto, stopped=stopped.is_set
-                )
+            whole = self._recorder.shelf_is_whole
+            if not whole and shelf.adopt(self._folders, upto=self._upto, stopped=stopped.is_set):
+                self._recorder.note_whole_shelf()
             remembered_from = self._recorder.newest - self._remembers
             for folder in self._folders:
                 if folder.settings.after != "keep" and not stopped.is_set():
