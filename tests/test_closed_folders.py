@@ -220,7 +220,7 @@ def test_what_ended_two_processes_while_it_was_filed_is_filed_in_a_life_that_has
     filer.file([entry])
     filer.try_again(at_once=True)
     assert durability.filed == []
-    hand.settled = True
+    hand.settle(lasted=True)
     filer.try_again(at_once=True)
     assert durability.filed == [0]
     assert hand.suspect(entry.finished.path) is None

@@ -145,7 +145,7 @@ def test_what_is_passed_by_is_tried_once_more_in_a_life_that_has_lasted(tmp_path
         dies_with(note, Path("a.jpg"), stage)
     for has_lasted, is_looked_at in ((False, False), (True, True), (True, False)):
         in_hand = InHand(note)
-        in_hand.settled = has_lasted
+        in_hand.settle(lasted=has_lasted)
         finding = Finding(in_hand, Troubles(logging.getLogger()), cautious=lambda: False)
         assert finding.begin("a.jpg") is is_looked_at
         # And there it ends.

@@ -59,8 +59,7 @@ class InHand:
 
     def __init__(self, path: Path) -> None:
         self._path, self._told = path, False
-        self.settled = False
-        """This life has lasted."""
+        self._settled = False
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
@@ -87,13 +86,17 @@ class InHand:
     def suspect(self, path: str) -> Suspect | None:
         return self._suspects.get(_key(path)) if self._suspects else None
 
+    def settle(self, *, lasted: bool) -> None:
+        """Note whether this life has lasted."""
+        self._settled = lasted
+
     def has_another_try(self, suspect: Suspect) -> bool:
         """Whether a life that has lasted may try what ended others, which somebody else may have done.
 
         Once what is passed by for it, and at each further stage: else it would lie there for ever.
         """
         allowed = CONVICTED if suspect.stage in {"find", "file"} else CONVICTED + 1
-        return self.settled and suspect.deaths <= allowed
+        return self._settled and suspect.deaths <= allowed
 
     def acquit(self, path: str) -> None:
         """No longer a suspect: it got through, or is gone."""

@@ -91,11 +91,10 @@ class Daemon:
         next_line = time.monotonic() + interval
         vitals, lifecycle = self._vitals, self._lifecycle
         while not lifecycle.wait(min(max(next_line - time.monotonic(), 0.0), LOOK_SECONDS)):
-            vitals.in_hand.settled = vitals.starts.look()
+            vitals.in_hand.settle(lasted=vitals.starts.look())
             vitals.supervision.look()
             self._tell_of_slow()
-            if lifecycle.reload_asked:
-                lifecycle.reload_asked = False
+            if lifecycle.take_reload():
                 # What is wrong with the config or the model is told as a trouble.
                 with vitals.supervision.contained("reload"), contextlib.suppress(ConfigError, ModelError):
                     self._outlets.reloader.reload()

@@ -34,7 +34,7 @@ class Lifecycle:
     def __init__(self) -> None:
         self._asked = False
         self._signalled_at: float | None = None
-        self.reload_asked = False
+        self._reload_asked = False
         self.successor: Config | None = None
         self.failure: BaseException | None = None
         self._on_lost: Callable[[str, BaseException], None] | None = None
@@ -91,9 +91,16 @@ class Lifecycle:
         self._asked = False
         return successor
 
+    def take_reload(self) -> bool:
+        """Tell whether a reload was asked for since the last time."""
+        if not self._reload_asked:
+            return False
+        self._reload_asked = False
+        return True
+
     def wait(self, seconds: float) -> bool:
         """Wait until something is asked for, at most so long; tell whether it was a stop."""
-        if not (self.stopping or self.reload_asked):
+        if not (self.stopping or self._reload_asked):
             select.select([self._wake_reader], [], [], seconds)
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_reader, 4096)
@@ -108,7 +115,7 @@ class Lifecycle:
             os._exit(128 + number)
 
     def _on_hangup(self, _number: int, _: FrameType | None) -> None:
-        self.reload_asked = True
+        self._reload_asked = True
 
     def _on_thread_failure(self, hook: threading.ExceptHookArgs) -> None:
         """A bug in what all depends on ends the process: the folder is the state, a restart the recovery."""

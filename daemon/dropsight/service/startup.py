@@ -76,8 +76,7 @@ def open_daemon(
         if lifecycle.wait(pause):
             return None
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-        if lifecycle.reload_asked:
-            lifecycle.reload_asked = False
+        if lifecycle.take_reload():
             config, pause = _reread(config, reread, troubles), 1.0
 
 
