@@ -10,7 +10,7 @@ from collections.abc import Callable
 # Of each core that the process may use.
 SHARE = 0.02
 # What was not used is saved up: a person who comes while many images wait is served at once.
-CREDIT_SECONDS = 2.0
+CREDIT_SECONDS = 1.0
 # Whoever asks whether all is well waits no longer than this, and for those before.
 LONGEST_SECONDS = 3.0
 # Nor does a flood that is over hold up for long who comes after it.
