@@ -149,7 +149,7 @@ def test_a_slow_image_is_named_in_a_trouble_and_others_go_on(tmp_path: Path) -> 
 
 def test_large_images_that_take_long_have_one_worker_and_the_others_go_on(tmp_path: Path) -> None:
     """They are decoded one at a time, for memory's sake; whoever met the second one waited, too."""
-    house = House(tmp_path, {"inference": {"decoders": 2, "workers": 1}})
+    house = House(tmp_path, {"inference": {"workers": 2}})
     try:
         house.spawn(**{HANG_VARIABLE: "in_decoding:slow"})
         wait_until(house.answers)
@@ -166,7 +166,7 @@ def test_large_images_that_take_long_have_one_worker_and_the_others_go_on(tmp_pa
 
 
 def test_large_images_are_all_classified_beside_small_ones(tmp_path: Path) -> None:
-    house = House(tmp_path, {"inference": {"decoders": 2, "workers": 1}})
+    house = House(tmp_path, {"inference": {"workers": 2}})
     try:
         house.start()
         large = large_progressive(4_000, scans=0)
