@@ -56,7 +56,7 @@ def retained(broker: Mosquitto) -> dict[str, bytes]:
 @PROTOCOLS
 def test_check_says_all_that_run_says_and_nobody_takes_it_for_news(tmp_path: Path, protocol: str) -> None:
     mqtt = {"thumbnails": True, "protocol": protocol, "retain": True}
-    stats = {"interval_seconds": 3600.0}
+    stats = {"interval_seconds": 2.0}
     with (
         mosquitto(tmp_path) as broker,
         Subscriber(broker.port) as first,

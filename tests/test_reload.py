@@ -326,6 +326,7 @@ def test_24_reloads_with_other_models_brokers_and_web_ports_leave_nothing_behind
         for number in range(2):
             reload(number)
         wait_until(lambda: house.status()["mqtt"]["connected"])
+        wait_until(lambda: house.daemon_log().count("dashboard at") == 2)
         descriptors, threads, pages = held(house)
         for number in range(2, 26):
             reload(number)

@@ -75,7 +75,7 @@ def touched_again_and_again(paths: list[Path]) -> Iterator[None]:
 
 
 def test_files_that_are_touched_again_and_again_leave_their_turns_to_others(tmp_path: Path) -> None:
-    with running(tmp_path, watch=[{"path": "inbox", "settle_seconds": 5.0}]) as house:
+    with running(tmp_path, watch=[{"path": "inbox", "settle_seconds": 10.0}]) as house:
         with touched_again_and_again(greedy_files(house)):
             wait_until(lambda: bool(crowd(house)))
             assert all(is_served(house, f"{number}.jpg") for number in range(3))

@@ -15,7 +15,6 @@ from dropsight.web.yielding import (
     CREDIT_SECONDS,
     LONGEST_DEBT_SECONDS,
     PRIORITY,
-    SHARE,
     AddressTurns,
     Allowance,
 )
@@ -95,6 +94,6 @@ def test_a_flood_gets_its_share_of_a_core_and_no_more_while_an_image_is_in_hand(
             began, spent = time.monotonic(), web_seconds(house)
             wait_until(lambda: time.monotonic() - began > 10)
             share = (web_seconds(house) - spent) / (time.monotonic() - began)
-        assert 0 < share < 2 * SHARE * len(os.sched_getaffinity(0))
+        assert 0 < share < 0.3, "of a core, which is what it would take"
     finally:
         house.kill()
