@@ -262,13 +262,15 @@ def test_a_handshake_that_outlasts_the_time_of_a_request_does_not_give_it_more(
         time.sleep(0.6)
         with suppress(OSError), context.wrap_socket(peer, server_side=True) as protected:
             protected.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-            for _ in range(200):
+            for _ in range(50):
                 protected.sendall(b"x")
                 time.sleep(0.1)
-            protected.sendall(b"\r\nContent-Length: 0\r\n\r\n")
+            patient.set()
 
+    patient = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        answering = threading.Thread(target=answer, args=(listener,), daemon=True)
+        answering.start()
         url = urlsplit(f"https://127.0.0.1:{listener.getsockname()[1]}/")
         trusted = ssl.create_default_context(cafile=authority.cert)
         poster = Poster(url, context=trusted, timeout_seconds=1.0)
@@ -276,6 +278,8 @@ def test_a_handshake_that_outlasts_the_time_of_a_request_does_not_give_it_more(
         with pytest.raises(SinkError, match="no answer within 1 s"):
             poster.post(b"{}", {})
         poster.close()
+        answering.join(30)
+    assert not patient.is_set()
 
 
 def endless(handler: BaseHTTPRequestHandler) -> None:
