@@ -145,7 +145,9 @@ def test_a_member_of_the_group_may_ask_and_command(server: Path) -> None:
 def test_who_is_not_in_the_group_is_told_how_to_join_it(server: Path) -> None:
     """Also where the umask would have let everybody in."""
     told = ask_as(server)
-    assert told.startswith(f"DropsightError: {server}/dropsight.sock is for its user and the group {GROUP}")
+    assert told.startswith(
+        f"DropsightError: {server}/dropsight.sock: permission denied: only its user and the group {GROUP}"
+    )
     assert f"sudo usermod -aG {GROUP} $USER" in told
     assert "log in anew" in told
 
@@ -154,7 +156,7 @@ def test_who_is_not_in_the_group_is_told_how_to_join_it(server: Path) -> None:
 @pytest.mark.parametrize("server", [0o077], indirect=True)
 def test_a_umask_that_shuts_the_group_out_shuts_it_out_of_the_socket_too(server: Path) -> None:
     server.chmod(0o750)
-    assert "is for its user" in ask_as(server, GROUP)
+    assert "permission denied: only its user" in ask_as(server, GROUP)
 
 
 def test_a_daemon_that_does_not_answer_is_not_taken_for_none(tmp_path: Path) -> None:

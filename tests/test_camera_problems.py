@@ -107,7 +107,7 @@ def test_memory_that_cannot_be_read_is_one_line_and_a_new_beginning(tmp_path: Pa
     with running(tmp_path) as house:
         drop(house, "front", "a.jpg", PHOTOS[0].read_bytes())
         assert house.stop() == 0
-    assert house.daemon_log().count("cameras are learned anew") == 1
+    assert house.daemon_log().count("the cameras are learned from scratch") == 1
     assert "front" in json.loads((tmp_path / "state" / "cameras.json").read_bytes())
 
 

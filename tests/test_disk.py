@@ -47,7 +47,7 @@ def test_a_full_disk_under_the_log_is_said_once_and_every_line_follows_when_ther
         wait_until(lambda: not trouble(house, "log"))
         assert names(house) == [f"{number:03}.jpg" for number in range(20)]
         assert house.daemon_log().count("takes no lines") == 1
-        assert "log: in order again" in house.daemon_log()
+        assert "log: recovered" in house.daemon_log()
 
 
 def test_a_full_disk_under_the_journal_keeps_the_images_where_they_are_until_there_is_room(

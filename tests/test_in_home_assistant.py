@@ -179,7 +179,7 @@ def test_of_a_renamed_device_nothing_is_left(
         rename(house, device="porch")
         house.start()
         if away:
-            wait_until(lambda: "took back" in house.daemon_log())
+            wait_until(lambda: "retained messages of" in house.daemon_log())
             home.start()
         wait_until(lambda: "dropsight_porch_front_label" in ours(home, "porch"))
         wait_until(lambda: not ours(home))

@@ -137,7 +137,7 @@ def test_a_reload_to_an_inbox_that_another_watches_leaves_all_as_it_was(tmp_path
         with running(tmp_path / "mine") as house:
             rewrite(house, watch=[{"path": str(other.inbox)}])
             hang_up(house)
-            wait_until(lambda: "not reloaded, going on as before: watch:" in house.daemon_log())
+            wait_until(lambda: "config not reloaded, the old one stays in use: watch:" in house.daemon_log())
             wait_until(house.answers)
             shutil.copy(PHOTOS[0], house.inbox)
             wait_until(lambda: len(house.records()) == 1)

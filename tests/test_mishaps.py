@@ -115,7 +115,7 @@ def test_a_bug_in_the_publisher_costs_no_message(tmp_path: Path) -> None:
             house.spawn(**{RAISE_VARIABLE: "in_publishing:1"})
             wait_until(house.answers)
             drop(house, 3)
-            wait_until(lambda: "mqtt met an internal error" in house.status()["troubles"].get("threads", ""))
+            wait_until(lambda: "mqtt: internal error" in house.status()["troubles"].get("threads", ""))
             wait_until(lambda: house.status()["mqtt"]["published"] == 3)
             assert house.stop() == 0
         finally:
@@ -130,7 +130,7 @@ def test_a_bug_in_a_command_is_that_command_s(tmp_path: Path) -> None:
         assert house.ask("rescan") == {
             "command": "rescan",
             "ok": False,
-            "error": "an internal error; the daemon's log has it",
+            "error": "internal error; see the daemon's log",
         }
         assert house.ask("rescan")["ok"]
         assert house.stop() == 0
@@ -167,7 +167,7 @@ def test_work_that_falls_again_and_again_stays_a_trouble_and_is_begun_again_each
     supervision.start("work", work).join()
     assert len(begun) == 6
     assert "for the 5th time in a row" in troubles.current()["threads"]
-    assert caplog.text.count("a bug ended work") == 5
+    assert caplog.text.count("internal error in work") == 5
 
 
 def test_a_journal_that_cannot_be_trusted_ends_the_process_from_any_thread() -> None:

@@ -391,11 +391,11 @@ def test_a_flood_of_cameras_fills_no_disk_with_folders(tmp_path: Path) -> None:
 def test_a_broker_that_does_not_let_us_subscribe_is_a_trouble_and_check_says_so(tmp_path: Path) -> None:
     with deaf_mosquitto(tmp_path) as broker, taking(tmp_path, broker) as found:
         wait_until(found.troubles.any)
-        assert f"does not let us subscribe to {TOPICS}" in found.troubles.current()["arrivals"]
+        assert f"denied the subscription to {TOPICS}" in found.troubles.current()["arrivals"]
         house = House(tmp_path, {"mqtt": {"url": broker.url}, "watch": [{"mqtt": TOPICS}]})
         checked = dropsight("check", "-c", str(house.config))
         assert checked.returncode == 1
-        assert f"FAIL  arrivals the broker does not let us subscribe to {TOPICS}" in checked.stdout
+        assert f"FAIL  arrivals the broker denied the subscription to {TOPICS}" in checked.stdout
 
 
 def test_check_says_where_images_will_go_and_takes_no_session_away(tmp_path: Path, broker: Mosquitto) -> None:

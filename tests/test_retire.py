@@ -69,7 +69,7 @@ def test_after_a_reload_with_another_device_nothing_of_the_former_one_is_left(tm
         assert DISCOVERY not in left
         assert NEIGHBOUR in left
         assert house.stop() == 0
-    assert "took back 8 retained messages of dropsight/test" in house.daemon_log()
+    assert "removed 8 retained messages of dropsight/test" in house.daemon_log()
 
 
 def test_after_a_restart_with_another_base_topic_home_assistants_device_is_the_same(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_retire_takes_what_a_stopped_daemon_retained_and_nothing_of_others(tmp_p
         done = dropsight("retire", "-c", str(house.config))
         assert (done.returncode, done.stdout) == (
             0,
-            f"took 8 retained messages of dropsight/test from {broker.url}\n",
+            f"removed 8 retained messages of dropsight/test from {broker.url}\n",
         )
         assert retained(broker) == {NEIGHBOUR}
 
@@ -161,7 +161,7 @@ def test_a_broker_that_lets_nobody_touch_the_former_name_gets_the_records_all_th
             wait_until(lambda: "dropsight/new/result/front" in retained(broker))
         finally:
             house.kill()
-    assert "the broker does not let go of dropsight/test/" in house.daemon_log()
+    assert "the broker did not remove the retained message dropsight/test/" in house.daemon_log()
 
 
 @pytest.mark.parametrize("allowed", ["everything is there", "nothing is there"])
@@ -187,10 +187,10 @@ def test_where_home_assistants_topics_are_forbidden_retire_takes_the_rest_and_na
         done = dropsight("retire", "-c", str(house.config))
         left = retained(broker)
     assert not {topic for topic in left if topic.startswith("dropsight/test/")}
-    assert "took 6 retained messages of dropsight/test" in done.stdout
+    assert "removed 6 retained messages of dropsight/test" in done.stdout
     assert done.returncode == was_told
     if was_told:
-        assert f"the broker does not let go of {DISCOVERY}: " in done.stderr
+        assert f"the broker did not remove the retained message {DISCOVERY}: " in done.stderr
     elif protocol == "5":
         assert "may not write to homeassistant/#, and sees nothing of ours there: Not auth" in done.stdout
 

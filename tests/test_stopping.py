@@ -110,7 +110,7 @@ def test_the_first_signal_while_a_reload_begins_anew_is_a_stop_in_order(tmp_path
         house.config.write_text(house.config.read_text().replace("device: test", "device: other"))
         assert house.process
         house.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: "beginning anew" in house.daemon_log())
+        wait_until(lambda: "restarting with the new config" in house.daemon_log())
         assert house.stop() == 0
     assert "stopped at once" not in house.daemon_log()
 

@@ -87,10 +87,10 @@ TLS_FAULTS = {
     "no authority": "name the authority that signed it in mqtt.tls.ca",
     "expired": "certificate has expired; renew it, or set the clock of this machine",
     "wrong host": "'127.0.0.1'.; name the broker in mqtt.url as its certificate does",
-    "no client certificate": "it wants a certificate of ours; give mqtt.tls.cert and mqtt.tls.key",
-    "expired client certificate": "it says that our certificate has expired; renew mqtt.tls.cert",
-    "foreign client certificate": "it does not trust who signed our certificate; see mqtt.tls.cert",
-    "plain port": "it hung up at once; see the scheme and the port of mqtt.url",
+    "no client certificate": "it requires a client certificate; give mqtt.tls.cert and mqtt.tls.key",
+    "expired client certificate": "it reports that our certificate has expired; renew mqtt.tls.cert",
+    "foreign client certificate": "it does not trust the authority of our certificate; see mqtt.tls.cert",
+    "plain port": "it closed the connection at once; see the scheme and the port of mqtt.url",
 }
 
 

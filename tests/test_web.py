@@ -401,7 +401,7 @@ def test_an_explanation_is_made_when_asked_for_or_it_is_said_why_not(tmp_path: P
         assert cv2.imdecode(np.frombuffer(ask(url, good).body, np.uint8), cv2.IMREAD_COLOR) is not None
         refused = ask(url, bad, method="POST", headers=OWN, body=b"")
         assert refused.status == 409
-        assert "no answer to explain" in refused.json()["error"]
+        assert "no prediction to explain" in refused.json()["error"]
         unknown = ask(url, "/api/images/none/explanation", method="POST", headers=OWN, body=b"")
         assert "no record" in unknown.json()["error"]
 

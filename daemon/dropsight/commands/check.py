@@ -160,7 +160,7 @@ class _Check:
                 folder = inbox.joinpath(*(level for level in topics.split("/") if level == "+"))
                 _say("ok", "arrivals", f"images on {topics} go into {folder}/")
         if refused := [
-            f"the broker does not let us subscribe to {each}: {no}" for each, no in found.items() if no
+            f"the broker denied the subscription to {each}: {no}" for each, no in found.items() if no
         ]:
             raise DropsightError("\n".join(refused))
 

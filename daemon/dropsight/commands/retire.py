@@ -32,9 +32,12 @@ def retire(file: Path | None, *, device: str | None) -> None:
         except OnlineError as error:
             faults.append(str(error))
             continue
-        print(f"took {taken.messages} retained messages of {name.topics.root} from {shown}")
+        print(f"removed {taken.messages} retained messages of {name.topics.root} from {shown}")
         for topic, reason in taken.refused.items():
-            print(f"may not write to {topic}, and sees nothing of ours there: {reason}")
-        faults += [f"the broker does not let go of {topic}: {why}" for topic, why in taken.left.items()]
+            print(f"may not publish to {topic}, and sees no retained message there: {reason}")
+        faults += [
+            f"the broker did not remove the retained message {topic}: {why}"
+            for topic, why in taken.left.items()
+        ]
     if faults:
         raise SinkError("\n".join(faults))

@@ -189,5 +189,5 @@ def load(path: Path) -> dict[str, Memory]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-        log.warning("%s is not to be read, so cameras are learned anew: %s", path, error)
+        log.warning("%s is not readable, so the cameras are learned from scratch: %s", path, error)
         return {}

@@ -126,14 +126,14 @@ class Explanations:
             except DropsightError as error:
                 future.set_exception(error)
             except Exception:
-                future.set_exception(DropsightError("an internal error; the daemon's log has it"))
+                future.set_exception(DropsightError("internal error; see the daemon's log"))
                 raise
 
         self._put(ASKED, answer)
         try:
             return future.result(0 if self._stopping else ANSWER_SECONDS)
         except TimeoutError as error:
-            raise DropsightError("there was no time to explain it; ask again") from error
+            raise DropsightError("the daemon had no time to explain it; try again") from error
 
     def _run(self) -> None:
         # The interpreter's own threads are started by this one, and inherit it.
@@ -176,7 +176,7 @@ def _picture(found: Unfiled, record: Result, watches: Sequence[Watch], engine: E
         with find_image(found, record.id, watches) as file:
             return engine.picture(file)
     except FileNotFoundError as error:
-        raise DropsightError(f"{record.image_path} is gone: there is no image to explain") from error
+        raise DropsightError(f"{record.image_path} no longer exists, so it cannot be explained") from error
 
 
 def _jpeg(pixels: Pixels, heatmap: "Heatmap") -> bytes:

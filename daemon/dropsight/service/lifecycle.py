@@ -127,6 +127,6 @@ class Lifecycle:
             self._on_lost(name, error)
             return
         else:
-            log.critical("a bug ended %s", name, exc_info=error)
+            log.critical("internal error in %s", name, exc_info=error)
         self.failure = error
         self.request_stop()

@@ -55,14 +55,14 @@ class Reloader:
         self._lock = threading.Lock()
 
     def reload(self) -> str:
-        """Tell what is done; raises ConfigError or ModelError, and then all goes on as before."""
+        """Tell what is done; raises ConfigError or ModelError, and then the old config stays in use."""
         with self._lock:
             notify(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000))
             try:
                 done = self._reload()
             except (ConfigError, ModelError) as error:
                 part = "config" if isinstance(error, ConfigError) else "model"
-                refusal = DropsightError(f"not reloaded, all goes on as before: {error}")
+                refusal = DropsightError(f"config not reloaded, the old one stays in use: {error}")
                 self._troubles.raised(part, refusal)
                 raise
             finally:
@@ -85,7 +85,7 @@ class Reloader:
                 publisher.announce_again()
             return f"model {engine.plan.spec.name} is in force"
         self._lifecycle.request_restart(config)
-        return "beginning anew with another config"
+        return "restarting with the new config"
 
     def _read_secrets(self) -> None:
         """Raises ConfigError, and then the former ones stay."""

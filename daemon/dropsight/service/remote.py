@@ -44,8 +44,8 @@ class Remote:
         except DropsightError as error:
             return _answer(name, error=str(error))
         except Exception:  # one command's, whatever it is
-            log.exception("an internal error with the command %s", name)
-            return _answer(name, error="an internal error; the daemon's log has it")
+            log.exception("internal error in the command %s", name)
+            return _answer(name, error="internal error; see the daemon's log")
 
 
 def _answer(command: str | None, *, result: object = None, error: str | None = None) -> bytes:

@@ -34,7 +34,7 @@ def serve(
         except (ConfigError, ModelError, InUseError) as error:
             if former is None:
                 raise
-            log.error("not reloaded, going on as before: %s", error)  # noqa: TRY400 - a line, no traceback
+            log.error("config not reloaded, the old one stays in use: %s", error)  # noqa: TRY400 - a line, no traceback
             config, former = former, None
             continue
         code = daemon.run() if daemon else 0

@@ -185,7 +185,7 @@ class Feeder:
             self._rest(pause_seconds(self._declined, self._chance))
             return
         self._set_aside += 1
-        fault = f"record {id_of(wanted[0])} is set aside, and stays in the log alone: {error}"
+        fault = f"record {id_of(wanted[0])} is set aside (it is in the log, and not delivered): {error}"
         self.troubles.raised(self._name, SinkError(fault))
         self._move_on(group)
 

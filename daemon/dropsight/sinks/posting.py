@@ -109,10 +109,10 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}; see webhooks.ca_file"
     if isinstance(error, NameResolutionError):
-        return "its host is not known; see webhooks.url"
+        return "unknown host; see webhooks.url"
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, HTTPException | ValueError) and not isinstance(error, OSError):
-        return "what it answers is no HTTP"
+        return "its answer is not HTTP"
     cause = error.__cause__ if isinstance(error, HTTPError) else error
     return getattr(cause, "strerror", None) or as_shown(str(cause or error))[:REASON_LETTERS]

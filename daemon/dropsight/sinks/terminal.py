@@ -58,7 +58,7 @@ class Terminal:
             while (group := self._groups.get()) is not None:
                 self._show(group)
         except OSError as error:
-            log.warning("no more results are shown here: %s", error.strerror)
+            log.warning("results are no longer shown here: %s", error.strerror)
 
     def _show(self, group: Sequence[Recorded]) -> None:
         self._table.room = self._columns()

@@ -156,7 +156,7 @@ class MqttSource:
             else:
                 self._protocol = protocol
                 return inflow
-        raise SinkError("no version of MQTT to speak")
+        raise SinkError("no MQTT version left to try")
 
     def _begin(self, inflow: Inflow) -> None:
         """Ask for what this session does not have yet: then the broker sends what it retained, too.
@@ -192,7 +192,9 @@ class MqttSource:
         log.info("images over MQTT: subscribed to %s (QoS %d)", topics, code.value)
         if code.value == 0:
             log.warning(
-                "%s sends %s without acknowledgement: what is lost is lost", self._broker.shown, topics
+                "%s sends %s at QoS 0, without acknowledgement: images may be lost on the way",
+                self._broker.shown,
+                topics,
             )
         return None
 
@@ -229,7 +231,7 @@ class MqttSource:
         for topics, inbox in self._inboxes.items():
             if arrival.topic is not None and (names := levels(topics, arrival.topic)) is not None:
                 return inbox, names
-        raise UnwelcomeError("no_folder", f"a message on {arrival.topic}, which is none of ours")
+        raise UnwelcomeError("no_folder", f"a message on {arrival.topic}, to which nothing subscribed")
 
     def _note(self, topic: str, mark: bytes) -> None:
         self._fault("inbox", None)

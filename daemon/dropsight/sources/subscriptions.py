@@ -53,5 +53,5 @@ def _read(path: Path) -> _Known | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        log.warning("%s is not to be read: %s", path, error)
+        log.warning("%s is not readable: %s", path, error)
         return None

@@ -92,7 +92,7 @@ class ControlServer:
             try:
                 threading.Thread(target=self._serve, args=(connection,), name="control", daemon=True).start()
             except RuntimeError as error:  # no thread is left: whoever asks may do so again
-                log.warning("a question over the control socket has no answer: %s", error)
+                log.warning("control socket: request not answered: %s", error)
                 connection.close()
                 self._free.release()
 
@@ -104,7 +104,7 @@ class ControlServer:
                 connection.settimeout(self._seconds)
                 connection.sendall(answer + b"\n")
         except Exception:  # one question's, whatever it is
-            log.exception("an internal error with a question over the control socket")
+            log.exception("internal error in a control socket request")
         finally:
             self._free.release()
 
@@ -132,8 +132,10 @@ def ask(folder: Path, command: str, *, patience: float = TIMEOUT_SECONDS, **more
         except PermissionError as error:
             raise DropsightError(_no_entry(folder)) from error
         except TimeoutError as error:
-            fault = f"{folder / NAME}: dropsight runs, and has not answered for {patience:g} s"
-            raise DropsightError(f"{fault}; it is busy or hangs, its log says which") from error
+            fault = f"{folder / NAME}: dropsight is running, but has not answered for {patience:g} s"
+            raise DropsightError(
+                f"{fault}; it is busy or hung; see its log (journalctl -u dropsight)"
+            ) from error
         except OSError as error:
             raise NotRunningError(f"no dropsight is running with its state in {folder}") from error
     if not answer:
@@ -155,13 +157,13 @@ def _no_entry(folder: Path) -> str:
     path = folder / NAME
     number = next(each for each in (path, *path.parents) if os.access(each, os.F_OK)).stat().st_gid
     if number == 0:
-        return f"{path} is for its user to ask; ask with sudo"
+        return f"{path}: permission denied: only its user may connect; use sudo"
     try:
         group = grp.getgrgid(number).gr_name
     except KeyError:
         group = str(number)
-    fault = f"{path} is for its user and the group {group} to ask"
-    return f"{fault}; join it (sudo usermod -aG {group} $USER) and log in anew, or ask with sudo"
+    fault = f"{path}: permission denied: only its user and the group {group} may connect"
+    return f"{fault}; join it (sudo usermod -aG {group} $USER) and log in again, or use sudo"
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 PART = "threads"
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
-# Work that has gone on for so long since is in order again.
+# Work that has gone on for so long since has recovered.
 GOOD_SECONDS = 120.0
 
 
@@ -61,21 +61,19 @@ class Supervision:
 
     def fell(self, name: str, error: BaseException) -> float:
         """Tell of a bug; return for how many seconds to wait before the work is begun again."""
-        log.error("a bug ended %s", name, exc_info=error)
+        log.error("internal error in %s", name, exc_info=error)
         with self._lock:
             before = self._falls.get(name)
             times = before.times + 1 if before else 1
             pause = min(self._first_pause * float(2 ** min(times - 1, 16)), LONGEST_PAUSE_SECONDS)
-            text = as_text(f"{name} met an internal error, see the log: {type(error).__name__}: {error}")
+            text = as_text(f"{name}: internal error, see the log: {type(error).__name__}: {error}")
             again = f" (for the {times}th time in a row)" if times > 3 else ""
-            self._falls[name] = _Fall(
-                f"{text}; begun again after {pause:g} s{again}", time.monotonic(), times
-            )
+            self._falls[name] = _Fall(f"{text}; restarted after {pause:g} s{again}", time.monotonic(), times)
         self._tell()
         return pause
 
     def look(self) -> None:
-        """Forget what has long been in order again."""
+        """Forget what recovered long ago."""
         now = time.monotonic()
         with self._lock:
             good = [name for name, fall in self._falls.items() if now - fall.at > GOOD_SECONDS]

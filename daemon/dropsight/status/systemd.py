@@ -57,7 +57,7 @@ class Watchdog:
             if what is None:
                 notify(WATCHDOG="1")
             elif what == before:
-                log.critical("%s still makes no progress: the service is to be restarted", what)
+                log.critical("%s still makes no progress: systemd is asked to restart the service", what)
                 notify(WATCHDOG="trigger")
                 return
             else:

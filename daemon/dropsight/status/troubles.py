@@ -78,7 +78,7 @@ class Troubles:
         try:
             self.changed()
         except Exception:  # whoever tells of a trouble is not to have another
-            self.log.exception("an internal error in telling of a trouble")
+            self.log.exception("internal error while reporting a problem")
 
     def any(self) -> bool:
         return bool(self._current)

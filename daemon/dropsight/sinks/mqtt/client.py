@@ -42,7 +42,7 @@ class BoundedClient(FrugalClient):
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if bufsize > LARGEST_BYTES:
-            log.warning("hung up on the broker: a message of %d bytes was on its way to us", bufsize)
+            log.warning("disconnected from the broker: it was sending a message of %d bytes", bufsize)
             raise ConnectionAbortedError
         return super()._sock_recv(bufsize)
 

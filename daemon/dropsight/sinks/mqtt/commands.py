@@ -41,14 +41,14 @@ class Commander:
     def take(self, asked: Asked) -> None:
         """Note a command; never waits."""
         if len(asked.payload) > LONGEST_COMMAND_BYTES:
-            self._refused.say(f"it had {len(asked.payload):,} bytes, {LONGEST_COMMAND_BYTES:,} are taken")
+            self._refused.say(f"it had {len(asked.payload):,} bytes, more than {LONGEST_COMMAND_BYTES:,}")
         elif not self._pace.allows():
-            self._refused.say(f"{A_SECOND:.0f} a second are")
+            self._refused.say(f"more than {A_SECOND:.0f} came per second")
         else:
             try:
                 self._queue.put_nowait(asked)
             except queue.Full:
-                self._refused.say(f"{LONGEST_QUEUE} others wait")
+                self._refused.say(f"{LONGEST_QUEUE} others are queued")
 
     def answers(self) -> Iterator[Response]:
         """Yield what waits to be published."""
@@ -65,14 +65,14 @@ class Commander:
             try:
                 self._answers.put_nowait(answer)
             except queue.Full:
-                self._astray.say("the broker takes none at the moment")
+                self._astray.say("the broker accepts none at the moment")
             self._answered()
 
     def _topic(self, asked: str | None) -> str:
         if asked is None:
             return self._topics.response
         if not self._topics.may_answer_on(asked):
-            self._astray.say(f"no answer goes to {asked!r:.80}")
+            self._astray.say(f"{asked!r:.80} is not allowed as a response topic")
             return self._topics.response
         return asked
 

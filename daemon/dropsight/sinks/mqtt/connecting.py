@@ -37,7 +37,7 @@ def connect(
                 raise
         else:
             return connection, protocol
-    raise SinkError("no version of MQTT to speak")
+    raise SinkError("no MQTT version left to try")
 
 
 def _connect(

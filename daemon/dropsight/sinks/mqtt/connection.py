@@ -124,7 +124,7 @@ class Connection:
     def publish(
         self, topic: str, payload: bytes, *, qos: int, retain: bool = False, correlation: bytes | None = None
     ) -> int | None:
-        """Hand a message to the network and return its number, None where it is larger than the broker takes.
+        """Hand a message to the network and return its number, None where it is too large for the broker.
 
         Raises SinkError once the connection is lost.
         """
@@ -307,7 +307,7 @@ class Connection:
         with self._asking:
             topic = self._asked_for.pop(mid, "")
         for code in filter(lambda code: code.is_failure, codes):
-            log.warning("the broker does not let us listen to %s: %s", topic, _said(code))
+            log.warning("the broker denied the subscription to %s: %s", topic, _said(code))
             self.unheard[mid] = _said(code)
         with self._changed:
             self._acknowledged.append(mid)
@@ -324,7 +324,7 @@ class Connection:
                 f"{shown} refuses the login: {answer[1]}; see mqtt.username and mqtt.password_file"
             )
         if self._protocol == "5" and (answer is None or answer[0] == _UNSUPPORTED_VERSION):
-            return UnsupportedVersionError(f"{shown} does not speak MQTT 5")
+            return UnsupportedVersionError(f"{shown} does not support MQTT 5")
         if answer:
             fault = f"refuses the connection: {answer[1]}"
         else:
@@ -334,9 +334,10 @@ class Connection:
     def _lost(self) -> SinkError:
         if self.taken_over:
             return SinkError(
-                f"{self._broker.shown}: another has logged in as {self._client_id}, which ends our connection"
+                f"{self._broker.shown}: another client connected with the client id {self._client_id}, so the"
+                " broker closed our connection"
             )
-        return SinkError(f"{self._broker.shown}: the connection is lost: {self._closed or 'closed'}")
+        return SinkError(f"{self._broker.shown}: connection lost: {self._closed or 'closed'}")
 
 
 def _said(code: ReasonCode) -> str:

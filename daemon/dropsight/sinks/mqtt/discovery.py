@@ -131,7 +131,7 @@ class Discovery:
     def _found(self, cameras: Collection[str]) -> dict[str, bytes]:
         if len(cameras) > MOST_CAMERAS and not self._warned:
             self._warned = True
-            log.warning("Home Assistant is told of %d cameras, not of all %d", MOST_CAMERAS, len(cameras))
+            log.warning("Home Assistant is sent only %d of %d cameras", MOST_CAMERAS, len(cameras))
         found = {self._entities.topic: self._entities.of_device()}
         for camera in _first(cameras):
             found[self._entities.topic_of(camera)] = self._entities.of_camera(camera)
@@ -154,7 +154,7 @@ class Discovery:
             return
         except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             log.warning(
-                "%s is not to be read, so what Home Assistant was told is not known: %s", self._path, error
+                "%s is not readable, so what Home Assistant was sent is unknown: %s", self._path, error
             )
             return
         topics = set(noted.topics if isinstance(noted, Note) else noted)

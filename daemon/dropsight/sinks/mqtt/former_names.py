@@ -92,5 +92,5 @@ def _load(path: Path) -> list[Name]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-        log.warning("%s is not to be read, so former names are not known: %s", path, error)
+        log.warning("%s is not readable, so former device names are unknown: %s", path, error)
         return []

@@ -27,7 +27,7 @@ def own_id(settings: Mqtt, state: Path) -> str:
         write_whole(state / NAME, made.encode())
     except OSError as error:
         log.warning(
-            "%s cannot be written (%s): after a restart, a late last will may call us offline",
+            "%s cannot be written (%s): after a restart, a late last will may show this device as offline",
             state / NAME,
             error.strerror,
         )

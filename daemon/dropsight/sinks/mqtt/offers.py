@@ -47,8 +47,8 @@ class Offers:
     @property
     def lacking(self) -> str:
         """What is done without, for people."""
-        retain = "keeps no message for who comes later (retain)" if not self.retain else ""
-        qos = "acknowledges nothing (QoS 0): what is lost on the way is lost" if not self.qos else ""
+        retain = "does not support retained messages" if not self.retain else ""
+        qos = "supports QoS 0 only: messages may be lost on the way" if not self.qos else ""
         return " and ".join(filter(None, (retain, qos)))
 
 

@@ -67,11 +67,11 @@ def try_broker(settings: Mqtt, device: str, *, state: Path, credential: str | No
         deaf = trial.listen(topics.info, topics.availability, topics.command, *births)
         words = list(_words(topics, settings, device, kept=trial.kept(topics.info, topics.stats)))
         refused = trial.say(words)
-        doubts = [f"it does not let us listen to {topic}: {reason}" for topic, reason in deaf.items()]
+        doubts = [f"it denied the subscription to {topic}: {reason}" for topic, reason in deaf.items()]
         doubts += trial.doubts(len(words) - len(refused))
     return Findings(
         spoken,
-        [f"the broker does not take messages to {topic}: {reason}" for topic, reason in refused.items()],
+        [f"the broker denied publishing to {topic}: {reason}" for topic, reason in refused.items()],
         doubts,
     )
 
@@ -156,15 +156,15 @@ class _Trial:
     def doubts(self, said: int) -> Iterator[str]:
         """Say what is done without, and what was acknowledged and may be thrown away all the same."""
         if self._lacking:
-            yield f"it {self._lacking}: done without"
+            yield f"it {self._lacking}: continuing without"
         self._hear(lambda: not self._unheard(), seconds=ECHO_SECONDS)
         lost = [word.topic for word in self._unheard()]
         if lost:
             told = "anything" if len(lost) == said else ", ".join(lost)
-            yield f"it acknowledges and does not deliver {told}: its rules throw it away, or keep it from us"
+            yield f"it acknowledges {told}, but does not deliver: its access rules discard or hide it from us"
         if self._unsure:
             told = "it" if len(self._unsure) == said else ", ".join(word.topic for word in self._unsure)
-            yield f"whether it throws away what it acknowledges cannot be known: we may not hear {told}"
+            yield f"whether it discards what it acknowledges is unknown: we may not subscribe to {told}"
 
     def _unheard(self) -> list[Word]:
         heard = {(each.topic, each.payload) for each in self._heard if not each.is_kept}

@@ -239,13 +239,13 @@ class Publisher:
         if not (isinstance(error, SinkError) and self._task.evictions.suspected):
             return error
         return SinkError(
-            f"{error}; soon after each login: is it another who logs in as {self._client_id}, with our"
-            " mqtt.client_id or a copy of our state folder? Give each device its own"
+            f"{error}; this happens soon after each login: another client probably uses the id"
+            f" {self._client_id} (our mqtt.client_id or a copy of our state folder); give each device its own"
         )
 
     def _say_what_lacks(self, lacking: str) -> None:
         if lacking and lacking != self._lacking:
-            log.warning("%s %s: done without", self._broker.shown, lacking)
+            log.warning("%s %s: continuing without", self._broker.shown, lacking)
         self._lacking = lacking
 
     @property

@@ -15,7 +15,7 @@ from dropsight.sinks.mqtt.visit import Visit
 log = logging.getLogger(__name__)
 
 ACKNOWLEDGE_SECONDS = 30.0
-_KEEPS = "it acknowledges, and keeps it"
+_KEEPS = "it acknowledges the removal, but keeps it"
 MOST_ROUNDS = 3
 
 
@@ -64,14 +64,14 @@ def retire_former(
                 _Here(connection), name, cameras=cameras, discovery=discovery, keep=current.topics.root
             )
         except SinkError as error:
-            log.warning("what %s retained stays on the broker: %s", root, error)
+            log.warning("retained messages of %s stay on the broker: %s", root, error)
             if not isinstance(error, OnlineError):
                 names.lost_over(name)
             continue
         for topic, reason in taken.left.items():
-            log.warning("the broker does not let go of %s: %s", topic, reason)
+            log.warning("the broker did not remove the retained message %s: %s", topic, reason)
         log.info(
-            "took back %d retained messages of %s: the name is now %s", taken.messages, root, current.device
+            "removed %d retained messages of %s: it is now named %s", taken.messages, root, current.device
         )
         if not taken.left:
             names.remove(name)
@@ -98,7 +98,7 @@ def _take_back(
     found = ask()
     if found.get(topics.availability) == ONLINE:
         raise OnlineError(
-            f"a dropsight is online as {topics.root}: stop it first, or wait until the broker misses it"
+            f"a dropsight is online as {topics.root}: stop it first, or wait until it is offline"
         )
     of_cameras = [
         topic

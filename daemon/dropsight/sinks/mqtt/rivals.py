@@ -85,9 +85,9 @@ class Rivals:
             if not self._heard_at:
                 self._told_at = 0.0
             self._heard_at = time.monotonic()
-        fault = f"two devices of this name: a dropsight on {other.host} (started {other.started}) publishes"
-        way_out = "as well, which mixes their states; give each its own `device`"
-        self._troubles.raised(PART, SinkError(f"{fault} {self._topics.root} {way_out}"))
+        rival = f"a dropsight on {other.host} (started {other.started}) also publishes to {self._topics.root}"
+        fault = f"two devices with the same name: {rival}, which mixes their states"
+        self._troubles.raised(PART, SinkError(f"{fault}; give each its own `device`"))
         self._wake()
 
     def due(self) -> bool:

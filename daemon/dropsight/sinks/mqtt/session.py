@@ -125,10 +125,10 @@ class Session:
     def _blame(self) -> None:
         for key in self._flight.lost():
             if isinstance(key, int):
-                fault = f"record {key} is set aside, and stays in the log alone: the broker hung up on it"
+                fault = f"record {key} is set aside (in the log, not on MQTT): the broker disconnected on it"
                 self._task.troubles.raised(RECORDS, SinkError(fault))
             else:
-                log.warning("the broker hangs up on %s: set aside", key)
+                log.warning("the broker disconnects on %s: set aside", key)
         self._task.untold.say()
 
     def _is_over(self) -> bool:
@@ -220,7 +220,7 @@ class Session:
                 mid = self._connection.publish(topic, line, qos=settings.qos, retain=retain)
         if mid is None:
             self._task.tally.oversized += 1
-            fault = f"record {delivery.seq} is larger than the broker takes, and stays in the log alone"
+            fault = f"record {delivery.seq} is larger than the broker accepts (in the log, not on MQTT)"
             self._task.troubles.raised(RECORDS, SinkError(fault))
             self._skip(delivery.seq)
             return
@@ -242,7 +242,7 @@ class Session:
                 self._refuse(key, reason)
             if reason and time.monotonic() - self._warned_at > REMIND_SECONDS:
                 self._warned_at = time.monotonic()
-                log.warning("the broker does not take an announcement: %s: %s", key, reason)
+                log.warning("the broker rejected an announcement: %s: %s", key, reason)
         records = [key for key in landed.values() if isinstance(key, int)]
         if records:
             self._passed = True
@@ -254,9 +254,9 @@ class Session:
     def _refuse(self, seq: int, reason: str) -> None:
         """A no counts as a hanging up, which some brokers do after it; raises SinkError."""
         if self._task.suspects.lost([seq]):
-            fault = f"record {seq} is set aside, and stays in the log alone: the broker refuses it: {reason}"
+            fault = f"record {seq} is set aside (in the log, not on MQTT): the broker rejected it: {reason}"
             self._task.troubles.raised(RECORDS, SinkError(fault))
-        raise NotTakenError(f"the broker does not take our records: {reason}")
+        raise NotTakenError(f"the broker rejects our records: {reason}")
 
     def _move_on(self) -> None:
         while self._order and self._order[0] in self._settled:

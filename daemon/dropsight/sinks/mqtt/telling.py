@@ -34,8 +34,8 @@ class Untold:
     @property
     def reasons(self) -> list[str]:
         """One line each."""
-        large = [f"{topic}: {size:,} bytes are more than it takes" for topic, size in self._too_large()]
-        return [f"{topic}: it hangs up on this" for topic in self.suspects.aside] + large
+        large = [f"{topic}: {size:,} bytes are more than it accepts" for topic, size in self._too_large()]
+        return [f"{topic}: it disconnects on this" for topic in self.suspects.aside] + large
 
     def say(self) -> None:
         """Have status and log name what stays untold at the moment."""
@@ -45,7 +45,7 @@ class Untold:
             return
         more = f"; and {len(reasons) - NAMED} more" if len(reasons) > NAMED else ""
         told = "; ".join(reasons[:NAMED])
-        self.troubles.raised(PART, SinkError(f"the broker is not told all, records go on: {told}{more}"))
+        self.troubles.raised(PART, SinkError(f"the broker does not get all announcements: {told}{more}"))
 
     def _too_large(self) -> list[tuple[str, int]]:
         return sorted(self.too_large.items())
@@ -105,13 +105,13 @@ class Teller:
 
     def listen(self, topic: str, told: Callable[[Asked], None], *, retained: bool = False) -> None:
         """Subscribe, unless the broker hangs up on that."""
-        key = f"listening to {topic}"
+        key = f"subscribing to {topic}"
         if not self._untold.suspects.rests(key):
             self._send(key, lambda: self._connection.listen(topic, told, retained=retained))
 
     def retained(self, topic: str, *, expected: Collection[str]) -> Mapping[str, bytes]:
         """Ask what is retained, unless the broker hangs up on that, until all is there that is expected."""
-        key = f"looking at {topic}"
+        key = f"reading {topic}"
         if self._untold.suspects.rests(key):
             return {}
         alone = self._untold.suspects.suspects(key)

@@ -72,7 +72,7 @@ class Thumbnails:
         try:
             jpeg = _as_jpeg(picture)
         except (OSError, ImageError) as error:
-            log.info("the last picture of camera %s is not shown again: %s", due, error)
+            log.info("the last picture of camera %s cannot be published again: %s", due, error)
             with self._lock:
                 self._recalled.pop(due, None)
             return self.take(at_once=at_once)

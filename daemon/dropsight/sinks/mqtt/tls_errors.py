@@ -15,16 +15,16 @@ _WAYS_OUT = {
     _HOST_MISMATCH: "name the broker in mqtt.url as its certificate does",
     _ADDRESS_MISMATCH: "name the broker in mqtt.url as its certificate does",
 }
-HUNG_UP = "it hung up at once; see the scheme and the port of mqtt.url"
+HUNG_UP = "it closed the connection at once; see the scheme and the port of mqtt.url"
 # Parts of OpenSSL's names of the alerts by which a broker refuses us (RFC 8446, 6.2), the most telling first.
 _ALERTS = {
-    "CERTIFICATE_REQUIRED": "it wants a certificate of ours; give mqtt.tls.cert and mqtt.tls.key",
-    "CERTIFICATE_EXPIRED": "it says that our certificate has expired; renew mqtt.tls.cert",
-    "CERTIFICATE_REVOKED": "it says that our certificate is revoked; renew mqtt.tls.cert",
-    "UNKNOWN_CA": "it does not trust who signed our certificate; see mqtt.tls.cert",
-    "BAD_CERTIFICATE": "it does not take our certificate; see mqtt.tls.cert",
-    "HANDSHAKE_FAILURE": "it does not agree to our way of TLS, or wants a certificate; see mqtt.tls.cert",
-    "WRONG_VERSION_NUMBER": "no TLS is spoken there; see the scheme and the port of mqtt.url",
+    "CERTIFICATE_REQUIRED": "it requires a client certificate; give mqtt.tls.cert and mqtt.tls.key",
+    "CERTIFICATE_EXPIRED": "it reports that our certificate has expired; renew mqtt.tls.cert",
+    "CERTIFICATE_REVOKED": "it reports that our certificate is revoked; renew mqtt.tls.cert",
+    "UNKNOWN_CA": "it does not trust the authority of our certificate; see mqtt.tls.cert",
+    "BAD_CERTIFICATE": "it rejects our certificate; see mqtt.tls.cert",
+    "HANDSHAKE_FAILURE": "the TLS handshake failed, maybe for want of a certificate; see mqtt.tls.cert",
+    "WRONG_VERSION_NUMBER": "it does not use TLS; see the scheme and the port of mqtt.url",
     "UNEXPECTED_EOF": HUNG_UP,
 }
 

@@ -38,7 +38,7 @@ class Parts:
             sharing.add(camera)
             if len(sharing) > 1:
                 others = ", ".join(sorted(sharing - {plain}))
-                log.warning("cameras %s want the topic of %s: told apart by a digest", others, plain)
+                log.warning("cameras %s map to the same topic as %s: a digest is appended", others, plain)
         owner = plain if plain in sharing else min(sharing)
         return plain if camera == owner else f"{plain}_{blake2b(camera.encode(), digest_size=4).hexdigest()}"
 

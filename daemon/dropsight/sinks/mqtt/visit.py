@@ -10,7 +10,7 @@ from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sinks.mqtt.connecting import connect, protocols
 from dropsight.sinks.mqtt.connection import Asked, Connection, Protocol
 
-HANGS_UP = "it hangs up on this"
+HANGS_UP = "it disconnects on this"
 ANSWER_SECONDS = 10.0
 
 
@@ -64,7 +64,7 @@ class Visit:
         try:
             mid = act()
             if mid is None:
-                return "it is larger than the broker takes"
+                return "it is larger than the broker accepts"
             _await(connection, mid)
         except SinkError:
             hung_up = connection.was_hung_up()
