@@ -34,7 +34,7 @@ def test_what_arrives_has_an_inbox_of_its_own_unless_another_is_given(tmp_path: 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("watch: [{mqtt: cameras/#}]", "takes in all that is below"),
+        ("watch: [{mqtt: cameras/#}]", "matches everything below"),
         ("watch: [{mqtt: cameras/+x}]", "a part of a level"),
         ("watch: [{mqtt: $SYS/+}]", "begins with \\$"),
         ("watch: [{mqtt: ''}]", "give a topic filter such as cameras/\\+/image"),

@@ -130,9 +130,10 @@ def test_a_folder_that_names_no_class_is_a_fault(photos: Path) -> None:
     (photos / "unicorn").mkdir()
     done = dropsight("evaluate", str(photos))
     assert done.returncode == 2
-    assert "unicorn: no class of the model" in done.stderr
+    assert "unicorn: not a class of the model" in done.stderr
     (photos / "unicorn").rename(photos / "panda")
     known = dropsight("evaluate", str(photos)).stderr
     assert (
-        "panda: no class of the model; did you mean giant panda? name it after a label or a number" in known
+        "panda: not a class of the model; did you mean giant panda? name it after a label or a number"
+        in known
     )

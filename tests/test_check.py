@@ -42,8 +42,8 @@ def test_check_makes_nothing_and_says_what_run_would_make(tmp_path: Path) -> Non
 def test_run_says_once_which_folders_it_made(tmp_path: Path) -> None:
     config = in_house(tmp_path, watch=[{"path": "inobx"}])
     first = dropsight("run", "-c", str(config), "--once")
-    assert f"made the folders that were not there: {tmp_path}/inobx (watch.0.path), " in first.stderr
-    assert "made the folders" not in dropsight("run", "-c", str(config), "--once").stderr
+    assert f"created missing folders: {tmp_path}/inobx (watch.0.path), " in first.stderr
+    assert "created missing folders" not in dropsight("run", "-c", str(config), "--once").stderr
 
 
 def test_a_file_in_the_way_of_a_folder_is_found_without_making_anything(tmp_path: Path) -> None:

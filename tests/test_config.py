@@ -96,10 +96,10 @@ def test_every_fault_is_told_at_once_with_its_file_and_key(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: [", "mend the YAML"),
+        ("a: [", "fix the YAML"),
         ("just words", "holds no keys"),
         ("device: a\ndevice: b", "given twice, in lines 1 and 2"),
-        ("mqtt: {url: 'http://x'}", "no scheme known"),
+        ("mqtt: {url: 'http://x'}", "unknown scheme"),
         ("watch: [{path: in}, {path: in/deep}]", "lies inside watch.0.path"),
         ("watch: [{path: a/in, processed: a}]", "holds watch.0.path"),
         ("mqtt: {password_file: x}", "give mqtt.username"),
@@ -183,7 +183,7 @@ def test_a_log_among_a_camera_s_images_is_refused_and_a_folder_of_ours_in_an_inb
     for verb in ("check", "run"):
         done = dropsight(verb, "-c", str(path))
         assert done.returncode == 2
-        assert "holds images of a camera (a.jpg), which would be passed by" in done.stdout + done.stderr
+        assert "contains images of a camera (a.jpg), which would be skipped" in done.stdout + done.stderr
     path = written(tmp_path, "mqtt: null\nweb: null\nwatch: [{path: inbox, processed: inbox/done}]")
     told = f"{tmp_path / 'inbox' / 'done'}, in {tmp_path / 'inbox'}, is dropsight's"
     assert told in dropsight("check", "-c", str(path)).stdout

@@ -43,7 +43,7 @@ def test_a_file_of_a_terabyte_is_recorded_once_stays_where_it_is_and_is_not_touc
         os.truncate(giant, 2**40)
         (house.inbox / "bad.jpg").write_bytes(b"no picture")
         wait_until(lambda: house.finished() == 2 and house.waiting() == [giant])
-        assert "x.jpg stays where it is: no rename brings it away" in house.daemon_log()
+        assert "x.jpg is left in place: renaming is impossible" in house.daemon_log()
         assert house.counters()["waiting"] == 0
         house.ask("rescan")
         shutil.copy(PHOTOS[0], house.inbox / "a.jpg")
@@ -53,7 +53,7 @@ def test_a_file_of_a_terabyte_is_recorded_once_stays_where_it_is_and_is_not_touc
         shutil.copy(PHOTOS[0], house.inbox / "b.jpg")
         wait_until(lambda: len(house.records()) == 4 and house.waiting() == [giant])
         assert sorted(path.name for path in disk.iterdir()) == ["bad.jpg", "bad.jpg.reason.json"]
-        assert house.daemon_log().count("stays where it is") == 1
+        assert house.daemon_log().count("is left in place") == 1
         assert [record["image_path"] for record in house.records()].count("x.jpg") == 1
         assert kept(house) == 1
         giant.unlink()

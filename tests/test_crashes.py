@@ -78,7 +78,7 @@ def test_of_a_crowd_only_what_was_at_hand_is_suspected(tmp_path: Path) -> None:
     finally:
         house.kill()
     assert [each["image_path"] for each in house.records() if each["status"] == "failed"] == ["040.jpg"]
-    assert 1 <= house.daemon_log().count("tried by itself first") <= 2
+    assert 1 <= house.daemon_log().count("trying it alone first") <= 2
 
 
 def test_an_image_that_kills_the_interpreter_is_refused_as_the_model_s_error(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_an_innocent_image_that_was_in_hand_at_two_deaths_is_classified(tmp_path
     dies_with(tmp_path / "state" / "in-hand", house.inbox / PHOTOS[0].name, "invoke")
     done = dropsight("run", "-c", str(house.config), "--once")
     assert done.returncode == 0
-    assert "tried by itself first" in done.stderr
+    assert "trying it alone first" in done.stderr
     assert [record["status"] for record in house.records()] == ["ok"]
     assert InHand(tmp_path / "state" / "in-hand").suspect(str(house.inbox / PHOTOS[0].name)) is None
 
@@ -212,7 +212,7 @@ def test_an_image_whose_filing_kills_the_process_stays_where_it_is(tmp_path: Pat
         shutil.copy(PHOTOS[0], house.inbox / name)
     try:
         assert until_it_lives(house, "in_filing_away:bad.jpg", left=["bad.jpg"]) == 2
-        assert "filing it away ended the process" in house.status()["troubles"]["filing"]
+        assert "filing it away crashed the process" in house.status()["troubles"]["filing"]
         assert house.taking()
         assert house.stop() == 0
     finally:
@@ -228,7 +228,7 @@ def test_what_ends_the_process_before_anybody_has_it_in_hand_makes_no_crash_loop
     try:
         assert until_it_lives(house, "in_find:bad.jpg", left=["bad.jpg"]) == DEATHS + 2
         troubles = house.status()["troubles"]
-        assert "bad.jpg is passed by" in troubles["internal"]
+        assert "bad.jpg is skipped" in troubles["internal"]
         assert "one by one" in troubles["start"]
         assert house.stop() == 0
     finally:

@@ -46,7 +46,7 @@ def test_a_full_disk_under_the_log_is_said_once_and_every_line_follows_when_ther
         wait_until(lambda: len(house.records()) == 20)
         wait_until(lambda: not trouble(house, "log"))
         assert names(house) == [f"{number:03}.jpg" for number in range(20)]
-        assert house.daemon_log().count("takes no lines") == 1
+        assert house.daemon_log().count("results.jsonl cannot be written") == 1
         assert "log: recovered" in house.daemon_log()
 
 
@@ -75,7 +75,7 @@ def test_a_full_disk_under_processed_keeps_the_images_in_the_inbox_and_moves_the
         ballast = fill(disk)
         drop(house, 8)
         wait_until(lambda: len(house.records()) == 8)
-        wait_until(lambda: "takes no finished images: No space left" in trouble(house, "filing"))
+        wait_until(lambda: "cannot store finished images: No space left" in trouble(house, "filing"))
         assert len(house.waiting()) == 8
         assert house.counters()["waiting"] == 8
         ballast.unlink()

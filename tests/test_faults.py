@@ -23,7 +23,7 @@ def test_a_missing_model_is_one_line_and_exit_2(tmp_path: Path) -> None:
     done = dropsight("run", "--watch", "inbox", "--model", "gone.tflite", "--once", cwd=tmp_path)
     assert done.returncode == 2
     folders, line = done.stderr.splitlines()
-    assert "made the folders" in folders
+    assert "created missing folders" in folders
     assert "gone.tflite: no such model" in line
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from brokers import wait_until
 from daemons import House, dropsight, running
 
-LINKED = "give what it leads to a watch of its own, with a camera, or set watch.follow_links"
+LINKED = "give its target a watch of its own, with a camera, or set watch.follow_links"
 
 
 def fill(inbox: Path) -> None:
@@ -21,8 +21,8 @@ def fill(inbox: Path) -> None:
 def told(house: House) -> list[str]:
     return [
         "7 files are ignored: .heic 3, .part 1, hidden 1, no suffix 2",
-        "folders passed by, hidden or by watch.ignore: @eaDir 1",
-        f"{house.inbox}/linked is a link to a folder, which is not looked into: {LINKED}",
+        "folders skipped, hidden or by watch.ignore: @eaDir 1",
+        f"{house.inbox}/linked is a link to a folder, which is not read: {LINKED}",
     ]
 
 

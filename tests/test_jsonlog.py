@@ -138,5 +138,5 @@ def test_recent_ids_are_found_in_the_active_file_and_the_newest_backup(tmp_path:
 
 def test_a_place_that_takes_no_file_is_an_error_naming_the_key(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SinkError, match=r"log\.path: .* takes no lines"):
+    with pytest.raises(SinkError, match=r"log\.path: .* cannot be written"):
         log_at(tmp_path / "file")

@@ -82,11 +82,11 @@ def test_status_and_check_say_which_links_are_followed_and_which_are_not(tmp_pat
         wait_until(lambda: len(ignored(house)["unfollowed"]) == 3)
         why = {
             "later": "No such file or directory",
-            "loop": "it leads to this inbox, or to what holds it",
-            "twin": "it is looked into by another name",
+            "loop": "it points to this inbox, or to a folder above it",
+            "twin": "it is already read under another name",
         }
         is_a_link = "is a link to a folder, which is not looked into"
-        hidden = "give what it leads to a watch of its own, with a camera, or set watch.follow_links"
+        hidden = "give its target a watch of its own, with a camera, or set watch.follow_links"
         said = [f"{house.inbox}/.hidden {is_a_link}: {hidden}"]
         said += [f"{house.inbox}/{name} {is_a_link}: {fault}" for name, fault in why.items()]
         followed = f"{house.inbox}/porch is a link to {porch}, which is looked into"
@@ -129,9 +129,7 @@ def test_a_link_of_a_stranger_s_is_neither_read_nor_moved_from_nor_is_one_on_the
     stranger_links(tmp_path / "inbox" / "theirs", secret)
     stranger_links(tmp_path / "way", secret)
     (tmp_path / "inbox" / "behind").symlink_to(tmp_path / "way")
-    why = (
-        "only links of root's and of dropsight's own user are followed (sudo chown -h root makes one root's)"
-    )
+    why = "only links owned by root or dropsight's user are followed (sudo chown -h root makes one root's)"
     with following(tmp_path) as house:
         drop(porch, 1)
         wait_until(lambda: house.finished() == 1)

@@ -64,13 +64,13 @@ def test_folders_that_lie_in_each_other_by_another_name_are_refused(tmp_path: Pa
     inbox, link, inner = ({"path": name} for name in ("inbox", "link", "inner"))
     at = str(tmp_path)
     assert faults_of(tmp_path, inbox, link) == [
-        f"watch.1.path: {at}/link is watched by another name already; watch it once"
+        f"watch.1.path: {at}/link is already watched under another name; watch it once"
     ]
     assert faults_of(tmp_path, inbox, inner) == [
-        f"watch.1.path: {at}/inner lies inside watch.0.path, by another name; give a folder outside it"
+        f"watch.1.path: {at}/inner is inside watch.0.path, under another name; give a folder outside it"
     ]
     assert faults_of(tmp_path, {**inbox, "processed": "link"}) == [
-        f"watch.0.processed: {at}/link is watch.0.path itself, by another name; give another folder"
+        f"watch.0.processed: {at}/link is watch.0.path itself, under another name; give another folder"
     ]
 
 

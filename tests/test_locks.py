@@ -61,7 +61,7 @@ def test_a_second_dropsight_on_an_inbox_waits_until_the_first_ends(tmp_path: Pat
     first.start()
     second.spawn()
     try:
-        says = f"watch: {first.inbox} is watched by another dropsight already: waiting for it to end"
+        says = f"watch: {first.inbox} is already watched by another dropsight: waiting for it to end"
         wait_until(lambda: says in second.daemon_log())
         shutil.copy(PHOTOS[0], first.inbox)
         wait_until(lambda: first.finished() == 1)
@@ -150,7 +150,7 @@ def test_an_inbox_that_is_watched_by_two_names_is_refused(tmp_path: Path) -> Non
     house = House(tmp_path, {"watch": [{"path": "inbox"}, {"path": "link"}]})
     done = dropsight("run", "-c", str(house.config), "--once")
     assert done.returncode == 2
-    assert "is watched by another name already; watch it once" in done.stderr
+    assert "is already watched under another name; watch it once" in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
@@ -159,7 +159,7 @@ def test_a_stranger_s_lock_on_the_inbox_stops_neither_a_start_nor_a_reload(tmp_p
     with lock_of_a_stranger(house.inbox):
         house.start()
         try:
-            wait_until(lambda: "somebody without a right to it holds its lock" in house.daemon_log())
+            wait_until(lambda: "a user without write permission holds its lock" in house.daemon_log())
             shutil.copy(PHOTOS[0], house.inbox)
             wait_until(lambda: len(house.records()) == 1)
         finally:

@@ -102,7 +102,7 @@ def test_a_link_in_the_place_of_processed_takes_nothing_and_that_is_told(tmp_pat
         house.processed.rename(tmp_path / "away")
         house.processed.symlink_to(secret)
         shutil.copy(PHOTOS[0], house.inbox / "x.jpg")
-        wait_until(lambda: "takes no finished images: a link or a file stands" in trouble(house))
+        wait_until(lambda: "cannot store finished images: a link or a file stands" in trouble(house))
         assert house.counters()["waiting"] == 1
         house.processed.unlink()
         house.processed.mkdir()

@@ -523,7 +523,10 @@ def test_a_disk_that_cannot_make_images_durable_is_told_of_and_stops_no_record(
     with desk.running():
         desk.recorder.put(desk.arrival("a.jpg"))
         wait_until(lambda: desk.backlog.counters().done == 1)
-        assert "may be lost with the power: Input/output error" in desk.recorder.troubles.current()["syncing"]
+        assert (
+            "may be lost at a power failure: Input/output error"
+            in desk.recorder.troubles.current()["syncing"]
+        )
     assert desk.lines() == ["a.jpg"]
     assert [entry.seq for entry in desk.store.unfiled()] == [1]
     desk.close()

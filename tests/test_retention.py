@@ -123,7 +123,7 @@ def test_what_stands_there_unknown_is_said_once_with_its_number(
     sweeper = Sweeper(Clock(wall=lambda: now + 120))
     for _ in range(2):
         sweeper.sweep_place(cupboard.desk.folder.processed, NO_BOUND, cupboard.shelf, remembered_from=0)
-    assert caplog.text.count("1 files are not known to be dropsight's: retention leaves them") == 1
+    assert caplog.text.count("1 files were not put there by dropsight: retention leaves them") == 1
 
 
 @pytest.mark.parametrize("how", ["an earlier version", "a damaged journal"])

@@ -151,7 +151,7 @@ def test_an_inbox_s_disk_can_be_unmounted_and_is_heard_of_once_it_is_back(
         second = House(other, {"watch": [{"path": str(house.inbox)}]})
         second.spawn()
         try:
-            wait_until(lambda: "is watched by another dropsight already" in second.daemon_log())
+            wait_until(lambda: "is already watched by another dropsight" in second.daemon_log())
         finally:
             second.kill()
 

@@ -399,7 +399,7 @@ def test_a_new_token_is_in_force_after_a_reload_and_ends_the_old_one_its_cookies
         assert ask(url, "/api/stats", headers=cookie).status == 401
         assert sign_in(url, "another-token-of-many-letters").status == 303
         Path(token_file).write_text("short\n")
-        assert "holds no token" in house.ask("reload")["error"]
+        assert "contains no token" in house.ask("reload")["error"]
         assert sign_in(url, "another-token-of-many-letters").status == 303
 
 
@@ -408,7 +408,9 @@ def test_a_secret_that_everybody_may_read_is_told_of_until_it_is_closed(
 ) -> None:
     Path(token_file).chmod(0o644)
     with running(tmp_path, web={**ANY_PORT, "token_file": token_file}) as house:
-        told = f"web.token_file: everybody on this machine may read {token_file}; chmod o= {token_file}"
+        told = (
+            f"web.token_file: {token_file} is readable by every user of this machine; chmod o= {token_file}"
+        )
         assert house.status()["troubles"]["secrets"] == told
         assert told in house.daemon_log()
         assert told in dropsight("check", "-c", str(house.config)).stdout

@@ -143,7 +143,7 @@ class CameraWatch:
                 learned = camera.memory.rhythm.limit_seconds() if self._settings.learned_silence else None
                 limit, why = said, "watch.silence"
                 if said is None:
-                    limit, why = learned, "far beyond its rhythm"
+                    limit, why = learned, "far longer than usual for it"
                 if limit is None and name in self._expected and not camera.memory.has_sent:
                     limit, why = EXPECTED_SECONDS, "watch.cameras expects it"
                 if limit is not None and until - camera.seen > limit:
@@ -197,7 +197,7 @@ class CameraWatch:
 
     def forget(self, names: Collection[str]) -> None:
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        log.info("no longer there, and forgotten: camera %s%s", ", ".join(sorted(names)[:NAMED]), more)
+        log.info("no longer exists, and forgotten: camera %s%s", ", ".join(sorted(names)[:NAMED]), more)
         with self._lock:
             for name in names:
                 self._cameras.pop(name)
@@ -211,7 +211,7 @@ class CameraWatch:
         if camera is None:
             if len(self._cameras) >= MOST_CAMERAS:
                 if not self._full:
-                    log.warning("more than %d cameras: of others, no state is kept", MOST_CAMERAS)
+                    log.warning("more than %d cameras: no state is kept for the others", MOST_CAMERAS)
                 self._full = True
                 return None
             camera = self._cameras[name] = _Camera(Memory(), seen=self._monotonic())

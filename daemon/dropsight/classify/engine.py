@@ -99,7 +99,7 @@ def open_engine_when_whole(config: Config) -> Engine:
         except ModelError as error:
             if time.monotonic() > deadline or not _changes(path, before):
                 raise
-            log.info("%s is still being copied: waited for (%s)", path, error)
+            log.info("%s is still being copied: waiting for it (%s)", path, error)
 
 
 def _changes(path: str, before: tuple[int, int] | None) -> bool:
@@ -148,7 +148,7 @@ def _prove(golden: Golden, model: Model, plan: Plan) -> None:
         raise ModelError(f"{where}: {error}") from error
     best = pipeline.predict(model, prepared, plan).predictions[0]
     if golden.expects not in {best.class_index, best.label}:
-        raise ModelError(f"{where}: came out as {best.label} ({best.class_index}), not as {golden.expects}")
+        raise ModelError(f"{where}: classified as {best.label} ({best.class_index}), not as {golden.expects}")
     if golden.confidence is not None and abs(best.confidence - golden.confidence) > golden.tolerance:
         raise ModelError(
             f"{where}: confidence {best.confidence:.3f}, not {golden.confidence} ± {golden.tolerance}"

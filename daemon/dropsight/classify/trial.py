@@ -36,7 +36,7 @@ def tried(path: str, spec: ModelSpec, *, room: int | None = None) -> Verdict:
 
     It has what memory there is at the moment and no more; where the kernel runs short, it is the first to go.
     """
-    log.warning("%s was in hand when the daemon died: tried by itself first", path)
+    log.warning("%s was being processed when the daemon crashed: trying it alone first", path)
     # Others may write where the daemon works: no module is imported from there (-P), nor anything else found.
     program = [sys.executable, "-P", "-m", "dropsight"]
     command = [*program, "classify", "--model", str(Path(spec.path).absolute()), str(Path(path).absolute())]
@@ -62,7 +62,7 @@ def _bound(pid: int, room: int) -> None:
     except ProcessLookupError:
         return  # it has ended
     except OSError as error:
-        log.warning("the trial goes without a bound for its memory: %s", error)
+        log.warning("the separate process has no memory limit: %s", error)
 
 
 def _seconds() -> float:

@@ -113,7 +113,7 @@ class _Check:
         for text in found.lines():
             _say("warn", "folders", text)
         for fault in awaited.values():
-            text = "run waits for its disk to be mounted, or the right to be given"
+            text = "run waits for its disk to be mounted, or for permission"
             _say("warn", "folders", f"{fault}; {text}")
         for inbox in inboxes:
             if inbox in missing:

@@ -50,7 +50,9 @@ def token(web: Web) -> str | None:
         return None
     found = _secret("web.token_file", web.token_file, "token").strip()
     if len(found) < LEAST_TOKEN or not (found.isascii() and found.isprintable()):
-        fault = f"web.token_file: {web.token_file} holds no token of {LEAST_TOKEN} letters and digits or more"
+        fault = (
+            f"web.token_file: {web.token_file} contains no token of at least {LEAST_TOKEN} letters and digits"
+        )
         raise ConfigError([f"{fault}; make one: openssl rand -hex 24 >{web.token_file}"])
     return found
 
@@ -66,7 +68,7 @@ def open_to_all(config: Config) -> list[str]:
     for key, path in files:
         with suppress(OSError):
             if path and path.stat().st_mode & stat.S_IROTH:
-                found.append(f"{key}: everybody on this machine may read {path}; chmod o= {path}")
+                found.append(f"{key}: {path} is readable by every user of this machine; chmod o= {path}")
     return found
 
 
@@ -100,7 +102,9 @@ def hook_headers(hook: Webhook) -> dict[str, str]:
         if not line.strip():
             continue
         if not (colon and _HEADER_NAME.fullmatch(name) and value.isascii() and value.isprintable()):
-            raise ConfigError([f"{HEADERS}: line {number} of {path} is no header; write it as Name: value"])
+            raise ConfigError(
+                [f"{HEADERS}: line {number} of {path} is not a header; write it as Name: value"]
+            )
         if name.lower() in _FRAMING:
             raise ConfigError([f"{HEADERS}: line {number} of {path}: dropsight sends {name}; leave it out"])
         found[name] = value
@@ -111,9 +115,11 @@ def _secret(key: str, path: Path, what: str) -> str:
     try:
         return _read(path)
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
         fault = f"{key}: {path} cannot be read ({reason})"
-        raise ConfigError([f"{fault}; put the {what} there, readable for the user of dropsight"]) from error
+        raise ConfigError(
+            [f"{fault}; put the {what} there, readable by the user that runs dropsight"]
+        ) from error
 
 
 def _read(path: Path) -> str:

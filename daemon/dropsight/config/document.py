@@ -27,12 +27,12 @@ def read_document(path: Path) -> tuple[dict[str, object], list[Fault]]:
         reason = error.strerror or error
         raise ConfigError([f"{path}: cannot be read ({reason}); name a config file that is there"]) from error
     except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: is no text; name a YAML file, saved as UTF-8"]) from error
+        raise ConfigError([f"{path}: is not a text file; name a YAML file, saved as UTF-8"]) from error
     except yaml.MarkedYAMLError as error:
-        raise ConfigError([f"{path}{_place(error)}: {_problem(error)}; mend the YAML there"]) from error
+        raise ConfigError([f"{path}{_place(error)}: {_problem(error)}; fix the YAML there"]) from error
     except UNREADABLE as error:
         reason = " ".join(str(error).split())
-        raise ConfigError([f"{path}: cannot be read as YAML ({reason}); mend the YAML there"]) from error
+        raise ConfigError([f"{path}: is not valid YAML ({reason}); fix the YAML there"]) from error
     if not isinstance(values, dict | None):
         raise ConfigError([f'{path}: holds no keys; give some, such as "device: porch"'])
     return values or {}, faults

@@ -23,7 +23,7 @@ def broken_filters(config: Config) -> Iterator[Fault]:
             text = "arrives by the broker of the mqtt section, which is null"
             yield Fault(key, f"{text}; give mqtt.url, too", also=(("mqtt",),))
         elif overlap(topics, "/".join((config.mqtt.base_topic, *_OURS))):
-            text = "takes in what dropsight itself publishes below mqtt.base_topic"
+            text = "matches what dropsight itself publishes below mqtt.base_topic"
             yield Fault(
                 key, f"{text}; give a filter of the cameras' own topics", also=(("mqtt", "base_topic"),)
             )
@@ -59,9 +59,9 @@ def levels(topics: str, topic: str) -> Sequence[str] | None:
 def _fault(topics: str) -> str | None:
     parts = topics.split("/")
     if "#" in topics:
-        return "takes in all that is below, by #, whatever it is; give each level a +, as in cameras/+/image"
+        return "has a #, which matches everything below; give each level a +, as in cameras/+/image"
     if any("+" in level and level != "+" for level in parts):
-        return "has a + that is a part of a level; it stands for a whole one, as in cameras/+/image"
+        return "has a + as a part of a level; a + must be a whole level, as in cameras/+/image"
     if topics.startswith("$"):
         return "begins with $, as only topics of the broker's own do; give one such as cameras/+/image"
     if parts.count("+") > MOST_WILDCARDS:

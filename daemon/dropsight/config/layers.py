@@ -73,6 +73,6 @@ def _with(node: object, key: Key, value: object) -> object:
 
 def _with_item(items: list[object], index: int, rest: Key, value: object) -> list[object]:
     if index > len(items):
-        raise IndexError(f"there is no number {index} yet; the next free one is {len(items)}")
+        raise IndexError(f"there is no item {index} yet; the next free number is {len(items)}")
     item = items[index] if index < len(items) else {}
     return [*items[:index], _with(item, rest, value), *items[index + 1 :]]

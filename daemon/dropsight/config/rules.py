@@ -20,7 +20,7 @@ MOST_THREADS = 512
 MOST_WATCHES = 256
 SCHEMES = ("mqtt", "mqtts", "ws", "wss", "mqtt+unix")
 _UNQUOTED = "has a /, ? or # in its password; write it as %2F, %3F or %23, or use mqtt.password_file"
-_BROKEN_URL = "has a broken host or port; give it as mqtt://HOST:PORT, the port from 1 to 65535"
+_BROKEN_URL = "has an invalid host or port; give it as mqtt://HOST:PORT, the port from 1 to 65535"
 
 
 def broken_rules(config: Config) -> Iterator[Fault]:
@@ -87,7 +87,7 @@ def _patterns(index: int, watch: Watch) -> Iterator[Fault]:
 def _ignored(index: int, watch: Watch) -> Iterator[Fault]:
     for number, pattern in enumerate(watch.ignore):
         if "/" in pattern or pattern.startswith(".") or not pattern:
-            text = "matches no folder: give a name alone; hidden ones are passed by anyway"
+            text = "matches no folder: give a name alone; hidden folders are skipped anyway"
             yield Fault((*_watch_key(index, "ignore"), str(number)), text)
 
 
@@ -100,12 +100,14 @@ def _camera(index: int, watch: Watch) -> Iterator[Fault]:
         try:
             groups = re.compile(said).groups
         except re.error as error:
-            yield Fault(key, f"is no pattern: {error}")
+            yield Fault(key, f"is not a valid pattern: {error}")
         else:
             if not groups:
                 yield Fault(key, "has no group; put what is the name in brackets, as in ([^/]+)_[0-9]+")
     elif said is not None and (not said.strip() or "/" in said):
-        yield Fault(key, "is no name; give one without /, the number of a folder, or a pattern with a group")
+        yield Fault(
+            key, "is not a name; give one without /, the number of a folder, or a pattern with a group"
+        )
 
 
 def _below_etc(config: Config) -> Iterator[Fault]:
@@ -143,7 +145,7 @@ def _normalization(norm: Normalization) -> Iterator[Fault]:
     for name, values in (("mean", norm.mean), ("std", norm.std)):
         if len(values) not in {1, 3}:
             yield Fault(
-                (*key, name), f"holds {len(values)} numbers; give 1 for all channels or 3, one a channel"
+                (*key, name), f"holds {len(values)} numbers; give 1 for all channels or 3, one per channel"
             )
     if any(value <= 0 for value in norm.std):
         yield Fault((*key, "std"), "divides, so it cannot be 0 or less; give numbers above 0")
@@ -160,9 +162,9 @@ def _mqtt(mqtt: Mqtt) -> Iterator[Fault]:
     if fault := _url_fault(mqtt.url):
         yield Fault(("mqtt", "url"), fault)
     elif mqtt.password_file and not mqtt.username and not urlsplit(mqtt.url).username:
-        yield Fault(("mqtt", "password_file"), "is of use with a name only; give mqtt.username, too")
+        yield Fault(("mqtt", "password_file"), "has no effect without a user name; give mqtt.username, too")
     if mqtt.tls.key and not mqtt.tls.cert:
-        yield Fault(("mqtt", "tls", "key"), "is of use with a certificate only; give mqtt.tls.cert, too")
+        yield Fault(("mqtt", "tls", "key"), "has no effect without a certificate; give mqtt.tls.cert, too")
 
 
 def _url_fault(url: str) -> str | None:
@@ -176,7 +178,7 @@ def _url_fault(url: str) -> str | None:
     except ValueError:
         return _BROKEN_URL
     if parts.scheme not in SCHEMES:
-        return f"has no scheme known here; start it with {spoken_list([f'{name}://' for name in SCHEMES])}"
+        return f"has an unknown scheme; start it with {spoken_list([f'{name}://' for name in SCHEMES])}"
     if parts.scheme == "mqtt+unix":
         return None if parts.path.strip("/") else "names no socket; give it as mqtt+unix:///run/broker.sock"
     return None if parts.hostname else "names no host; give it as mqtt://HOST:PORT"
@@ -200,7 +202,9 @@ def _webhooks(hooks: tuple[Webhook, ...]) -> Iterator[Fault]:
         if (other := first.setdefault(hook_name(hook), there)) != there:
             yield Fault((*above, "name"), f"is that of {other}; give each a name of its own")
         if hook.ca_file and not hook.url.lower().startswith("https:"):
-            yield Fault((*above, "ca_file"), "is of use with https:// only; give such a url, or leave it out")
+            yield Fault(
+                (*above, "ca_file"), "has no effect without https://; give such a url, or leave it out"
+            )
 
 
 def _hook_fault(url: str) -> str | None:
@@ -211,11 +215,9 @@ def _hook_fault(url: str) -> str | None:
     except ValueError:
         broken = True
     if broken or not url.isascii() or any(sign.isspace() or not sign.isprintable() for sign in url):
-        return (
-            "has a broken host or port, or signs that are to be written as %XX; give it as https://HOST/PATH"
-        )
+        return "has an invalid host or port, or characters to be written as %XX; give it as https://HOST/PATH"
     if parts.scheme not in {"http", "https"}:
-        return "has no scheme known here; start it with https:// or http://"
+        return "has an unknown scheme; start it with https:// or http://"
     return None
 
 
@@ -224,8 +226,10 @@ def _web(web: Web) -> Iterator[Fault]:
     try:
         host, _ = host_and_port(web.listen)
     except ValueError:
-        yield Fault(key, "is no address; give it as HOST:PORT, such as 127.0.0.1:8080")
+        yield Fault(key, "is not an address; give it as HOST:PORT, such as 127.0.0.1:8080")
         return
     if not is_loopback(host) and web.token_file is None:
-        text = "is open to other machines, which takes a token; give web.token_file, or a host of 127.0.0.1"
+        text = (
+            "is open to other machines, which requires a token; give web.token_file, or a host of 127.0.0.1"
+        )
         yield Fault(key, text, also=(("web", "token_file"),))

@@ -92,11 +92,11 @@ class InboxLock:
     def _judge_holder(self, name: str, stat: os.stat_result) -> None:
         process, user = _holder(name)
         if process == os.getpid():
-            raise ConfigError([f"watch: {self._folder} is watched by another name already; watch it once"])
+            raise ConfigError([f"watch: {self._folder} is already watched under another name; watch it once"])
         if user in {0, os.geteuid(), stat.st_uid}:
-            text = "is watched by another dropsight already: waiting for it to end"
+            text = "is already watched by another dropsight: waiting for it to end"
             raise InUseError(f"watch: {self._folder} {text}")
-        stranger = "somebody without a right to it holds its lock, so another dropsight could watch it, too"
+        stranger = "a user without write permission holds its lock, so another dropsight could watch it, too"
         log.warning("%s: %s", as_text(self._folder), stranger)
 
 

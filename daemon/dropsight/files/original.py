@@ -52,7 +52,7 @@ class Original:
             return True
         _put_back(fd, target, self.fd, self.name, self.record_id)
         if is_it:
-            raise OSError(errno.EXDEV, "somebody has given it a second name", self.name)
+            raise OSError(errno.EXDEV, "it has a second hard link", self.name)
         return False
 
     def delete(self) -> bool:

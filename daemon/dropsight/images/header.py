@@ -151,7 +151,9 @@ def _format_of(data: bytes) -> Format:
     if data[4:8] == b"ftyp":
         foreign = _ISO_BRANDS.get(data[8:12])
     if foreign:
-        raise ImageError("unsupported_format", f"{foreign} is not read; use JPEG, PNG, WebP, BMP or TIFF")
+        raise ImageError(
+            "unsupported_format", f"{foreign} is not supported; use JPEG, PNG, WebP, BMP or TIFF"
+        )
     if any(magic.startswith(data) for magic, _ in _MAGIC):
         raise truncated("inside its first bytes")
     raise ImageError("not_an_image", "not an image: its first bytes belong to no known format")

@@ -28,7 +28,7 @@ def contents(image: Image, bounds: Bounds) -> bytes | Pixels:
         return pixels_of_pillow(cast("PillowImage", image))
     if hasattr(image, "__array__") or hasattr(image, "__array_interface__"):
         return pixels_of_array(np.asarray(image))
-    raise ImageError("not_an_image", f"{_kind(image)} is no image: {_WANTED}")
+    raise ImageError("not_an_image", f"{_kind(image)} is not an image: {_WANTED}")
 
 
 def path_of(image: Image) -> str | None:
@@ -53,7 +53,7 @@ def _read(path: str | os.PathLike[str], bounds: Bounds) -> bytes:
         with open_named(path) as file:
             return file.read(bounds)
     except ValueError as error:  # a null byte, or what the file system cannot spell
-        raise ImageError("unreadable", f"no name of a file: {error}") from error
+        raise ImageError("unreadable", f"not a file name: {error}") from error
 
 
 def _kind(value: object) -> str:

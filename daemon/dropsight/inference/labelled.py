@@ -26,7 +26,7 @@ def labelled(folder: Path, labels: Sequence[str]) -> list[Labelled]:
     unknown = [group.name for group in groups if _class_of(group.name, numbers, len(labels)) is None]
     if unknown:
         raise ConfigError(
-            [f"{folder / name}: no class of the model; {_way_out(name, numbers)}" for name in unknown]
+            [f"{folder / name}: not a class of the model; {_way_out(name, numbers)}" for name in unknown]
         )
     found = list(_photos(groups, numbers, len(labels)))
     if not found:

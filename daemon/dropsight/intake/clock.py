@@ -139,5 +139,5 @@ def _load(path: Path) -> _Notes | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
-        log.warning("%s is not to be read, so earlier jumps of the clock are not known: %s", path, error)
+        log.warning("%s is not readable, so earlier clock jumps are unknown: %s", path, error)
         return None

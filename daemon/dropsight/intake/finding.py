@@ -21,7 +21,7 @@ class Finding:
         """Tell whether to look at this path."""
         suspect = self._in_hand.suspect(path)
         if suspect and suspect.is_untouchable and not self._in_hand.has_another_try(suspect):
-            fault = f"{as_text(path)} is passed by: the process ended on it {suspect.deaths} times"
+            fault = f"{as_text(path)} is skipped: the process crashed on it {suspect.deaths} times"
             self._troubles.raised(PART, StoreError(fault))
             return False
         if suspect or self._cautious():

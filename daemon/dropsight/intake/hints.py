@@ -84,7 +84,7 @@ class Hints(FileSystemEventHandler):
                 crashpoints.reach("in_hint")
                 self._take(event)
             except Exception:  # the walk that follows finds what this event was about
-                log.exception("%s: an internal error with an event", self._folder.root)
+                log.exception("%s: internal error in handling an event", self._folder.root)
                 self._rescans.rescan()
 
     def _take(self, event: FileSystemEvent) -> None:

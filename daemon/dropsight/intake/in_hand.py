@@ -119,7 +119,9 @@ class InHand:
             os.pwrite(self._fd, entries, slot * SLOT_BYTES)
         except OSError as error:
             if not self._told:
-                log.warning("%s cannot be written, what is in hand goes unnoted: %s", self._path, error)
+                log.warning(
+                    "%s cannot be written, so images in progress are not noted: %s", self._path, error
+                )
             self._told = True
 
 

@@ -38,7 +38,7 @@ class Awaited:
         """Raise StoreError as long as this inbox cannot be used."""
         needed = self._needed.get(folder.root)
         if needed and (fault := _fault(needed, _make_and_try)):
-            raise StoreError(f"{fault[0]}; waiting for its disk to be mounted, or the right to be given")
+            raise StoreError(f"{fault[0]}; waiting for its disk to be mounted, or for permission")
         self._needed.pop(folder.root, None)
 
 
@@ -53,9 +53,9 @@ def open_folders(config: Config) -> tuple[list[DropFolder], Awaited]:
     missing = _missing(needed)
     late = _late(config, _make_and_try)
     if made := [f"{path} ({key})" for path, key in missing.items() if os.path.lexists(path)]:
-        log.info("made the folders that were not there: %s", ", ".join(made))
+        log.info("created missing folders: %s", ", ".join(made))
     for fault in late.values():
-        log.warning("%s; waiting for its disk to be mounted, or the right to be given", fault)
+        log.warning("%s; waiting for its disk to be mounted, or for permission", fault)
     for text in passed_by(config):
         log.info("%s", text)
     inboxes = {watch.path for watch in config.watch}
@@ -110,7 +110,7 @@ def passed_by(config: Config) -> list[str]:
     _refuse_overlaps(folders)
     _refuse_hiding(config, folders)
     return [
-        f"{path}, in {folder.root}, is dropsight's: what is dropped there is passed by"
+        f"{path}, in {folder.root}, is dropsight's own: what is dropped there is skipped"
         for folder in folders
         for path in folder.excluded
     ]
@@ -150,14 +150,14 @@ def _refuse_overlaps(folders: Sequence[DropFolder]) -> None:
             continue
         if number > other and inode(folder.inbox.true) == there:
             faults.append(
-                f"watch.{number}.path: {folder.root} is watched by another name already; watch it once"
+                f"watch.{number}.path: {folder.root} is already watched under another name; watch it once"
             )
         for name, top in (("path", folder.inbox), ("processed", folder.processed), ("failed", folder.failed)):
             said = f"watch.{number}.{name}: {top.path}"
             if name != "path" and inode(top.true) == there:
-                faults.append(f"{said} is {named} itself, by another name; give another folder")
+                faults.append(f"{said} is {named} itself, under another name; give another folder")
             elif number != other and there in map(inode, map(os.fspath, Path(top.true).parents)):
-                faults.append(f"{said} lies inside {named}, by another name; give a folder outside it")
+                faults.append(f"{said} is inside {named}, under another name; give a folder outside it")
     if faults:
         raise ConfigError(faults)
 
@@ -168,7 +168,7 @@ def _refuse_hiding(config: Config, folders: Iterable[DropFolder]) -> None:
     for key, path in (("log.path", config.log.path.parent), ("store.path", config.store.path.parent)):
         for folder in folders:
             if os.fspath(path) in folder.excluded and (image := _an_image(folder, path)):
-                text = f"{key}: {path} holds images of a camera ({image}), which would be passed by"
+                text = f"{key}: {path} contains images of a camera ({image}), which would be skipped"
                 faults.append(f"{text}; give a folder that holds nothing else")
     if faults:
         raise ConfigError(faults)

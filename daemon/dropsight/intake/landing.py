@@ -63,7 +63,7 @@ class Landing:
         except OSError as error:
             if not self._is_of_the_place(folder, error):
                 raise
-            text = f"{os.path.join(self.root, folder)} is no folder to write into: {error.strerror}"
+            text = f"{os.path.join(self.root, folder)} is not a writable folder: {error.strerror}"
             raise UnwelcomeError("no_folder", text) from error
 
     def _folder_for(self, levels: Sequence[str]) -> str:
@@ -74,7 +74,7 @@ class Landing:
             below = os.path.join(path, name)
             path = below if self._folder.reaches(below) else os.path.join(path, f"_{name}")
         if not self._folder.reaches(path):
-            raise UnwelcomeError("no_folder", f"{path} is passed by, as watch.ignore or its depth has it")
+            raise UnwelcomeError("no_folder", f"{path} is skipped because of watch.ignore or its depth")
         return path[len(self.root) + 1 :]
 
     def _make(self, folder: str) -> None:
@@ -86,7 +86,7 @@ class Landing:
         except FileNotFoundError:
             pass
         if self._is_full():
-            text = f"{self.root} holds {self._most_folders:,} folders: nothing of further cameras is taken"
+            text = f"{self.root} holds {self._most_folders:,} folders: images of further cameras are refused"
             raise UnwelcomeError("too_many_folders", text)
         with inbox.inside(folder, make=True):
             pass

@@ -14,9 +14,7 @@ from dropsight.status.ignored import Tally
 _HERE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 # As many as the kernel follows.
 _MOST = 40
-_STRANGER = (
-    "only links of root's and of dropsight's own user are followed (sudo chown -h root makes one root's)"
-)
+_STRANGER = "only links owned by root or dropsight's user are followed (sudo chown -h root makes one root's)"
 
 
 class Links:
@@ -51,9 +49,9 @@ class Links:
         place = destination(os.path.join(self.true(os.path.dirname(path)), os.path.basename(path)))
         inbox = self.inbox.true
         if _is_within(place, inbox) or _is_within(inbox, place):
-            raise OSError(errno.ELOOP, "it leads to this inbox, or to what holds it")
+            raise OSError(errno.ELOOP, "it points to this inbox, or to a folder above it")
         if any(_is_within(place, folder) for folder in ours):
-            raise OSError(errno.ELOOP, "it leads to a folder of dropsight's own, or to another inbox")
+            raise OSError(errno.ELOOP, "it points to a folder of dropsight's own, or to another inbox")
         self._places = {**self._places, path: place}  # others may be going through it
 
     def forget(self, path: str) -> None:
@@ -109,7 +107,7 @@ class Round:
             self._followed.discard(folder)
             self._links.forget(folder)
             if tally:
-                tally.unfollowed(folder, "it is looked into by another name")
+                tally.unfollowed(folder, "it is already read under another name")
         return is_new
 
     def end(self) -> Iterable[str]:

@@ -34,8 +34,10 @@ class Starts:
         except OSError as error:
             log.warning("%s cannot be written: %s", self._note, error.strerror)
         if self.one_by_one:
-            fault = f"the last {before} starts died within a minute"
-            troubles.raised(PART, StoreError(f"{fault}: images are taken one by one until this one has not"))
+            fault = f"the last {before} starts crashed within a minute"
+            troubles.raised(
+                PART, StoreError(f"{fault}: images are taken one at a time until a start lasts a minute")
+            )
 
     def look(self) -> bool:
         """Take note of a life that has lasted; tell whether it has."""

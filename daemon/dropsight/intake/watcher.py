@@ -63,7 +63,7 @@ class Watcher:
         kind = self._folder.settings.observer
         if kind == "polling" or (kind == "auto" and file_systems(self._folder.root) & REMOTE):
             self.stop()
-            self._say(f"looked at every {self._folder.settings.poll_seconds:g} s")
+            self._say(f"polled every {self._folder.settings.poll_seconds:g} s")
         elif not self._is_listening():
             self.stop()
             self._start()
@@ -165,7 +165,7 @@ class Watcher:
         """Say what is not heard, and how to have it heard; closed folders are told of elsewhere."""
         root, pause = as_text(self._folder.root), f"{self._folder.settings.poll_seconds:g} s"
         if self._refused:
-            text = f"{root} is looked at every {pause}, as there is no inotify instance"
+            text = f"{root} is polled every {pause}, as no inotify instance is left"
             return f"{text} ({self._refused.strerror}): {_raise('max_user_instances')}"
         with self._lock:
             missed = [number for path, number in self._unheard.items() if path != self._folder.root]
@@ -173,11 +173,11 @@ class Watcher:
             known = len(self._watches) + len(self._unheard)
             full = list(self._unheard.values()).count(errno.ENOSPC)
         if full:
-            text = f"{full} of {known} folders in {root} are looked at every {pause}"
-            return f"{text}, as there are no more inotify watches: {_raise('max_user_watches')}"
+            text = f"{full} of {known} folders in {root} are polled every {pause}"
+            return f"{text}, as no inotify watches are left: {_raise('max_user_watches')}"
         if others := missed:
             why = os.strerror(others[0])
-            return f"{len(others)} of {known} folders in {root} cannot be watched and are tried again: {why}"
+            return f"{len(others)} of {known} folders in {root} cannot be watched and are retried: {why}"
         return None
 
     def _listen(self, heard: Inotify, tell: Callable[[FileSystemEvent], None]) -> None:

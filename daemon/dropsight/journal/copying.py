@@ -47,7 +47,7 @@ def copy_across(original: Original, fd: int, target: str, *, part: str, copying:
     """
     size = original.stat.st_size
     if size > copying.max_bytes:
-        raise TooLargeToCopyError(f"no rename brings it away, and of {size} bytes no copy is made")
+        raise TooLargeToCopyError(f"renaming is impossible, and {size} bytes are too many to copy")
     if not copying.here:
         raise CopyLaterError
     try:

@@ -63,7 +63,7 @@ class Durability:
                 with contextlib.suppress(FileNotFoundError):
                     sync_file_system(place)
         except OSError as error:
-            text = f"what was written to {error.filename} may be lost with the power: {reason(error)}"
+            text = f"what was written to {error.filename} may be lost at a power failure: {reason(error)}"
             self._troubles.raised(SYNCING, StoreError(text))
             return
         self._troubles.cleared(SYNCING)

@@ -179,7 +179,7 @@ class Filer:
                 self._backlog.let_pass(entry.finished.candidate)
                 self._copier.put(entry)
             case TooLargeToCopyError():
-                log.warning("%s stays where it is: %s", as_text(entry.finished.path), error)
+                log.warning("%s is left in place: %s", as_text(entry.finished.path), error)
                 self._left.append(entry)
             case FolderError():
                 self._closed[os.path.dirname(entry.finished.path)] = error
@@ -227,7 +227,7 @@ class Filer:
             and suspect.stage == "file"
             and not self._in_hand.has_another_try(suspect)
         ):
-            return StoreError(f"{as_text(path)} stays: filing it away ended the process, twice")
+            return StoreError(f"{as_text(path)} is left in place: filing it away crashed the process twice")
         self._in_hand.note(FILING, path, "file")
         return self._refusal(entry, Copying(here=False))
 

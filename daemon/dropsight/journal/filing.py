@@ -81,8 +81,8 @@ def file_away(filing: Filing) -> None:
         if error.errno in _NO_RIGHT and (closed := closed_to_us(folder, filing.path)):
             raise FolderError(folder.links.true(closed)) from error
         if is_passing(error):
-            raise PlaceError(f"{place.path} takes no finished images: {error.strerror}") from error
-        raise StoreError(f"{place.path} does not take {filing.path}: {error.strerror}") from error
+            raise PlaceError(f"{place.path} cannot store finished images: {error.strerror}") from error
+        raise StoreError(f"{place.path} cannot store {filing.path}: {error.strerror}") from error
 
 
 def clear_up(
@@ -152,7 +152,7 @@ def _at_the_top(top: Top) -> Iterator[int]:
     try:
         fd = open_folder(top.true, make=True)
     except NotADirectoryError as error:
-        raise PlaceError(f"{top.path} takes no finished images: {error.strerror}") from error
+        raise PlaceError(f"{top.path} cannot store finished images: {error.strerror}") from error
     try:
         yield fd
     finally:

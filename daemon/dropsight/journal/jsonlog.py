@@ -200,7 +200,7 @@ class JsonLog:
         except OSError as error:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
-            log.warning("%s stays uncompressed: %s", path, error.strerror)
+            log.warning("%s cannot be compressed: %s", path, error.strerror)
 
     def _mend_backups(self) -> None:
         """Finish what a crash interrupted: half a compressed file, or both forms of one."""
@@ -249,4 +249,4 @@ def _cut_own_half_line(fd: int) -> None:
 
 
 def _unusable(path: Path, error: OSError) -> SinkError:
-    return SinkError(f"log.path: {path} takes no lines: {reason(error)}")
+    return SinkError(f"log.path: {path} cannot be written: {reason(error)}")

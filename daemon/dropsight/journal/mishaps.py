@@ -34,7 +34,7 @@ def internal_error(error: BaseException, path: str, troubles: Troubles) -> Image
     """Return what to record of a bug that one image met; its traceback goes to the daemon's own log."""
     log.error("%s: an internal error", as_text(path), exc_info=error)
     text = as_text(f"{type(error).__name__}: {error}")
-    troubles.raised(INTERNAL, DropsightError(f"{as_text(path)} met an internal error, see the log: {text}"))
+    troubles.raised(INTERNAL, DropsightError(f"{as_text(path)}: internal error, see the log: {text}"))
     return ImageError("internal_error", text)
 
 

@@ -64,7 +64,7 @@ class Pruner:
         for mark in waiting if gone.all else ():
             mark.dropped += gone.all
             self._look_what_is_gone(mark)
-            log.warning("dropped %d records that %s did not take: %s", gone.all, mark.who, mark.bound)
+            log.warning("dropped %d records that %s did not accept: %s", gone.all, mark.who, mark.bound)
         return gone
 
     def _look_what_is_gone(self, mark: Mark) -> None:

@@ -49,7 +49,7 @@ def rescue(journal: Path, *, followers: Sequence[str] = ()) -> None:
         sync_folder(journal.parent)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{journal} is damaged, and no new one can be written: {error}") from error
-    text = f"{journal} was damaged or gone: a new one goes on from what was saved"
+    text = f"{journal} was damaged or deleted: a new one continues from what was saved"
     log.error("%s; the other one is %s", text, aside) if aside.exists() else log.error("%s", text)
     _forget_the_oldest(journal)
 

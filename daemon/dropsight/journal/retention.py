@@ -75,7 +75,7 @@ class Sweeper:
         except FileNotFoundError:
             return 0
         except OSError as error:
-            log.warning("%s cannot be looked through: %s", place.path, error.strerror)
+            log.warning("%s is not readable: %s", place.path, error.strerror)
             return 0
 
     def _sweep(self, place: Top, retention: Retention, shelf: FiledImages, remembered_from: int) -> int:
@@ -123,7 +123,7 @@ class Sweeper:
         if removed:
             log.info("%s: deleted %d files beyond the retention", folder, removed)
         if strangers > 0 and folder not in self._told:
-            log.info("%s: %d files are not known to be dropsight's: retention leaves them", folder, strangers)
+            log.info("%s: %d files were not put there by dropsight: retention leaves them", folder, strangers)
         self._told.add(folder)
 
 

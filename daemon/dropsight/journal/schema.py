@@ -85,7 +85,7 @@ def translated(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         text = f"{path}: the journal cannot be used: {error}"
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
-            text += f"; another program has it open, which this tells: fuser -v {path}"
+            text += f"; another program has it open; to find it: fuser -v {path}"
         if error.sqlite_errorcode & 0xFF not in _DAMAGED:
             raise StoreError(text) from error
         mark_damaged(path)

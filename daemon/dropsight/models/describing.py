@@ -120,7 +120,7 @@ def _text(file: Path) -> str:
     try:
         return read_bounded(file, LABELS_BYTES).decode("utf-8")
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"is no UTF-8 text: {error}"
+        reason = error.strerror if isinstance(error, OSError) else f"is not UTF-8 text: {error}"
         raise ModelError(f"labels {file}: cannot be read: {reason}") from error
 
 

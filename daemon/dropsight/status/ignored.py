@@ -32,17 +32,17 @@ class Ignored(msgspec.Struct, frozen=True):
             count = sum(self.files.values())
             yield f"{count:,} file{' is' if count == 1 else 's are'} ignored: {_named(self.files)}"
         if self.folders:
-            yield f"folders passed by, hidden or by watch.ignore: {_named(self.folders)}"
+            yield f"folders skipped, hidden or by watch.ignore: {_named(self.folders)}"
         for path in self.linked:
-            way_out = "give what it leads to a watch of its own, with a camera, or set watch.follow_links"
-            yield f"{path} is a link to a folder, which is not looked into: {way_out}"
+            way_out = "give its target a watch of its own, with a camera, or set watch.follow_links"
+            yield f"{path} is a link to a folder, which is not read: {way_out}"
         for path, why in self.unfollowed.items():
-            yield f"{path} is a link to a folder, which is not looked into: {why}"
+            yield f"{path} is a link to a folder, which is not read: {why}"
 
     def lines_of_links(self) -> Iterator[str]:
         """Say which links are followed, a line each."""
         for path, place in self.followed.items():
-            yield f"{path} is a link to {place}, which is looked into"
+            yield f"{path} is a link to {place}, which is read"
 
 
 class Tally:
