@@ -68,7 +68,7 @@ def test_without_a_config_named_status_asks_the_installed_service_and_says_so(tm
         shown = dropsight("status", "--json", cwd=tmp_path, environ=environ)
     assert json.loads(shown.stdout)["device"] == "test"
     assert shown.stderr == (
-        f"dropsight: no config was named (-c FILE): took {tmp_path}/etc/dropsight.yaml, "
+        f"dropsight: no config given (-c FILE): using {tmp_path}/etc/dropsight.yaml, "
         "the installed service's\n"
     )
 
@@ -88,7 +88,7 @@ def test_every_command_about_the_daemon_finds_the_installed_services_config(
 ) -> None:
     environ = install(tmp_path, "model: {path: gone.tflite}\n")
     done = dropsight(*command, cwd=tmp_path, environ=environ)
-    assert f"took {tmp_path}/etc/dropsight.yaml" in done.stderr
+    assert f"using {tmp_path}/etc/dropsight.yaml" in done.stderr
     assert f"{tmp_path}/etc/gone.tflite: no such model" in done.stdout + done.stderr
 
 

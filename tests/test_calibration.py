@@ -98,7 +98,7 @@ def test_calibrate_writes_a_sidecar_that_the_model_is_opened_with_and_draws_a_di
     mine = tmp_path / model.name
     done = dropsight("calibrate", str(photos), "--model", str(mine))
     assert done.returncode == 0, done.stderr
-    assert "4 photos are few: the temperature fits these, and others less; give 100 or more" in done.stderr
+    assert "4 photos are few: the temperature fits these better than others; give 100 or more" in done.stderr
     sidecar = yaml.safe_load(mine.with_suffix(".yaml").read_text())
     assert sidecar["labels"] == "imagenet_labels.txt"
     assert f"temperature    {sidecar['temperature']:g}" in dropsight("inspect", str(mine)).stdout

@@ -35,7 +35,7 @@ def test_check_makes_nothing_and_says_what_run_would_make(tmp_path: Path) -> Non
     config = in_house(tmp_path, watch=[{"path": "inobx"}])
     done = dropsight("check", "-c", str(config), cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    assert f"warn  folders  {tmp_path}/inobx is not there: run makes it (watch.0.path)" in done.stdout
+    assert f"warn  folders  {tmp_path}/inobx does not exist: run creates it (watch.0.path)" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["dropsight.yaml"]
 
 
@@ -71,7 +71,7 @@ def test_check_proves_the_golden_images_as_run_does(tmp_path: Path) -> None:
     config = in_house(tmp_path, model={"path": "mine.tflite", "labels": str(labels)})
     sidecar.write_text("golden: [{image: g.jpg, class: giant panda}]\n")
     done = dropsight("check", "-c", str(config))
-    assert "1 golden images right" in lines(done)["model"], done.stdout
+    assert "1 golden images correct" in lines(done)["model"], done.stdout
     sidecar.write_text("golden: [{image: g.jpg, class: tabby}]\n")
     done = dropsight("check", "-c", str(config))
     assert done.returncode == 1
@@ -192,7 +192,7 @@ def test_root_checks_the_installed_service_as_its_user_with_its_credential(machi
         done = machine.check()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "took /etc/dropsight/dropsight.yaml, the installed service's" in done.stderr
-    assert lines(done)["config"].endswith("tried as drops, who runs it")
+    assert lines(done)["config"].endswith("checked as the user drops")
     assert "ok    broker   MQTT 5" in done.stdout
     assert not any(machine.state.iterdir())
 
@@ -231,5 +231,5 @@ def test_the_units_user_counts_where_systemd_knows_it_whoever_owns_the_state(mac
     systemctl.chmod(0o755)
     done = machine.check(PATH=f"{systemctl.parent}:{os.environ['PATH']}")
     assert done.returncode == 2, done.stdout + done.stderr
-    assert lines(done)["config"].endswith("tried as drops, who runs it")
+    assert lines(done)["config"].endswith("checked as the user drops")
     assert f"store.path: {machine.state}/state cannot be written: Permission denied" in done.stdout

@@ -229,7 +229,7 @@ def test_what_ends_the_process_before_anybody_has_it_in_hand_makes_no_crash_loop
         assert until_it_lives(house, "in_find:bad.jpg", left=["bad.jpg"]) == DEATHS + 2
         troubles = house.status()["troubles"]
         assert "bad.jpg is skipped" in troubles["internal"]
-        assert "one by one" in troubles["start"]
+        assert "one at a time" in troubles["start"]
         assert house.stop() == 0
     finally:
         house.kill()

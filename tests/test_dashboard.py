@@ -125,7 +125,7 @@ def test_filters_take_away_and_bring_back_and_new_images_obey_them(house: House,
     page.locator("#classes button", has_text="palace").click()
     expect(page.locator(".card .label")).to_have_text(["palace"])
     page.locator("[name=status]").select_option("failed")
-    expect(page.locator("#empty")).to_contain_text("Nothing fits")
+    expect(page.locator("#empty")).to_contain_text("No matches")
     assert window.complaints == []
 
 
@@ -322,7 +322,7 @@ def test_the_daemon_is_paused_resumed_and_sent_through_its_folders_from_the_page
     expect(page.get_by_role("alert")).to_contain_text("images wait in their folders")
     drop(house, "a.jpg", "coffee.jpg")
     page.get_by_role("button", name="Rescan folders").click()
-    expect(page.locator("#ordered")).to_contain_text("looked through")
+    expect(page.locator("#ordered")).to_contain_text("Scanning the folders")
     expect(page.locator(".card")).to_have_count(0)
     page.get_by_role("button", name="Resume daemon").click()
     expect(page.locator("#state")).to_have_text("Live")

@@ -42,12 +42,12 @@ ANY_ORDER: dict[str, Given] = {
 }
 WRONG = {
     "runn": "no such command: runn; did you mean run?",
-    "--debug": "no command is given; dropsight -h shows what there is",
+    "--debug": "no command given; see dropsight -h",
     "--verson": "no such option: --verson; did you mean --version?",
     "--debug classify": "classify: the following arguments are required: IMAGE; dropsight classify -h",
     "run --watc in": "run: no such option: --watc; did you mean --watch?",
     "run --mod m.tflite": "run: no such option: --mod",
-    "run in": "run: one too many: in; dropsight run -h shows what there is",
+    "run in": "run: unexpected argument: in; see dropsight run -h",
     "run --watch": "run: --watch: expected one argument",
     "run --watch --once": "run: --watch: expected one argument",
     "batch photos": "batch: the following arguments are required: -o/--output",

@@ -30,14 +30,14 @@ def test_init_writes_the_annotated_config_once_and_says_what_comes_next(tmp_path
     written.write_text("device: mine\n")
     again = dropsight("init", cwd=tmp_path)
     assert (again.returncode, written.read_text()) == (2, "device: mine\n")
-    assert "dropsight.yaml: is there already; --force takes its place" in again.stderr
+    assert "dropsight.yaml: already exists; --force overwrites it" in again.stderr
     assert dropsight("init", "--force", cwd=tmp_path).returncode == 0
     assert "watch:" in written.read_text()
 
 
 def test_orders_are_carried_out_by_the_running_daemon(tmp_path: Path) -> None:
     with running(tmp_path) as house:
-        for order, said in (("pause", "paused"), ("resume", "resumed"), ("rescan", "looked through")):
+        for order, said in (("pause", "paused"), ("resume", "resumed"), ("rescan", "are being scanned")):
             done = dropsight(order, "-c", str(house.config))
             assert (done.returncode, done.stderr) == (0, "")
             assert said in done.stdout

@@ -51,7 +51,7 @@ def test_check_says_what_run_waits_for_and_finds_no_fault_in_it(house: House) ->
     said = f"{fault}; run waits for its disk to be mounted, or for permission"
     lines = [line for line in done.stdout.splitlines() if line.split()[1] == "folders"]
     assert f"warn  folders  {said}" in lines, done.stdout + done.stderr
-    assert lines[0].startswith(f"ok    folders  {house.inbox}; run makes ")
+    assert lines[0].startswith(f"ok    folders  {house.inbox}; run creates ")
     assert done.returncode == 0
     (house.root / "usb" / "something").touch()
     done = subprocess.run(check, capture_output=True, text=True, check=False)

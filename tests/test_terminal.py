@@ -181,7 +181,7 @@ def test_the_demo_stays_while_a_dashboard_is_open_and_takes_ports_that_are_free(
         assert "mosquitto_sub -p 1883" not in shown.text
         wait_until(lambda: is_up(found[1]))
         with contextlib.closing(idle_stream(found[1])):
-            wait_until(lambda: "The dashboard is open: this goes on until you close it" in shown.text)
+            wait_until(lambda: "The dashboard is open: running until you close it" in shown.text)
             photos = shown.text.count("%")
             wait_until(lambda: shown.text.count("%") > photos + RELOAD_SECONDS)
         assert shown.ended() == 0

@@ -33,15 +33,15 @@ COMMANDS = {
             _MODEL,
             argument("--log FILE", "The JSON log."),
             argument("--mqtt URL", "Broker, as mqtt://HOST; or none."),
-            argument("--once", "Handle what lies in the folders, then exit."),
-            argument("-v --verbose", "Print a line for each image, as on a terminal, elsewhere, too."),
+            argument("--once", "Process what is in the folders, then exit."),
+            argument("-v --verbose", "Print one line per image, also where the output is no terminal."),
         ),
     ),
     "demo": Command(
-        "Show dropsight at work: sample photos, a broker of its own, nothing to set up.",
+        "Show dropsight at work: sample photos, its own broker, nothing to set up.",
         "--seconds 20",
         "demo.show:show",
-        (argument("--seconds N", "How long to go on.", type=Number(float, 1), default=60),),
+        (argument("--seconds N", "How long to run.", type=Number(float, 1), default=60),),
     ),
     "classify": Command(
         "Classify files; print label and confidence.",
@@ -61,7 +61,7 @@ COMMANDS = {
         "commands.batch:batch",
         (
             argument("paths PATH", "Images, or folders of images.", nargs="+", type=Path),
-            argument("-o --output FILE", "Where the JSON goes.", type=Path, required=True),
+            argument("-o --output FILE", "JSON file to write.", type=Path, required=True),
             _MODEL,
             _TTA,
             argument(
@@ -73,19 +73,19 @@ COMMANDS = {
         ),
     ),
     "evaluate": Command(
-        "Measure a model on labelled photos: top-1, top-5, a line a class, what is taken for what.",
+        "Measure a model on labelled photos: top-1, top-5, one line per class, confusions.",
         "photos/ --model model.tflite",
         "commands.evaluate:evaluate",
         (_LABELLED, _MODEL, _JSON),
     ),
     "calibrate": Command(
-        "Fit the temperature that makes confidences true, and write it beside the model.",
+        "Fit the temperature that makes confidences accurate, and write it beside the model.",
         "photos/ --model model.tflite",
         "commands.calibrate:calibrate",
         (
             _LABELLED,
             _MODEL,
-            argument("-o --output FILE", "The sidecar; default: beside the model.", type=Path),
+            argument("-o --output FILE", "Sidecar file to write; default: beside the model.", type=Path),
         ),
     ),
     "explain": Command(
@@ -94,7 +94,7 @@ COMMANDS = {
         "commands.explain:explain",
         (
             argument("image IMAGE", "An image file.", type=Path),
-            argument("-o --output FILE", "Where the figure goes (PNG).", type=Path, required=True),
+            argument("-o --output FILE", "Figure to write (PNG).", type=Path, required=True),
             _MODEL,
             argument(
                 "--method METHOD",
@@ -102,9 +102,9 @@ COMMANDS = {
                 "Default: gradcam where there are gradients, else rise.",
             ),
             argument(
-                "--class K", "Explain this class; default: the likeliest.", type=int, dest="class_index"
+                "--class K", "Explain this class; default: the most likely one.", type=int, dest="class_index"
             ),
-            argument("--top N", "So many of the likeliest.", type=Number(int, 1, 10), default=1),
+            argument("--top N", "Explain the N most likely classes.", type=Number(int, 1, 10), default=1),
             argument("--layer NAME", "Grad-CAM's layer; default: the last convolution."),
         ),
     ),
@@ -132,7 +132,7 @@ COMMANDS = {
         ),
     ),
     "check": Command(
-        "Try everything that `run` needs: config, folders, model, an image, the broker.",
+        "Test everything that `run` needs: config, folders, model, an image, the broker.",
         "-c /etc/dropsight/dropsight.yaml",
         "commands.check:check",
         (_CONFIG,),
@@ -142,8 +142,8 @@ COMMANDS = {
         "porch.yaml",
         "commands.init:init",
         (
-            argument("file FILE", "Where it goes.", nargs="?", type=Path, default=Path("dropsight.yaml")),
-            argument("--force", "Take the place of a file that is there."),
+            argument("file FILE", "File to write.", nargs="?", type=Path, default=Path("dropsight.yaml")),
+            argument("--force", "Overwrite an existing file."),
         ),
     ),
     "logs": Command(
@@ -152,18 +152,18 @@ COMMANDS = {
         "commands.following:logs",
         (
             _CONFIG,
-            argument("-n --lines N", "How many of the last.", type=Number(int, 0), default=20, dest="last"),
-            argument("-f --follow", "Go on with those that come."),
+            argument("-n --lines N", "Number of results.", type=Number(int, 0), default=20, dest="last"),
+            argument("-f --follow", "Follow: print new results as they come."),
             _JSON,
         ),
     ),
     **{
         name: Command(does, "", "commands.orders:order", (_CONFIG,), {"command": name})
         for name, does in {
-            "pause": "Have the daemon leave images where they are until `resume`.",
-            "resume": "Have the daemon go on after `pause`.",
-            "rescan": "Have the daemon look through its folders now.",
-            "reload": "Have the daemon read its config again; with a faulty one it goes on as it was.",
+            "pause": "Pause the daemon: images wait in their folders until `resume`.",
+            "resume": "Resume the daemon after `pause`.",
+            "rescan": "Have the daemon scan its folders now.",
+            "reload": "Have the daemon reload its config; a faulty one changes nothing.",
         }.items()
     },
     "config": Command(
@@ -176,13 +176,13 @@ COMMANDS = {
         "Show what the running daemon is doing.", "--json", "commands.status:show", (_CONFIG, _JSON)
     ),
     "retire": Command(
-        "Take what is retained of this device, and Home Assistant's device, from the broker.",
+        "Remove this device's retained messages, and Home Assistant's device, from the broker.",
         "-c /etc/dropsight/dropsight.yaml",
         "commands.retire:retire",
-        (_CONFIG, argument("--device NAME", "Another name; default: the config's, and former ones.")),
+        (_CONFIG, argument("--device NAME", "Device name; default: the config's, and former ones.")),
     ),
     "completion": Command(
-        'Print what has a shell complete commands, options and paths: eval "$(dropsight completion bash)".',
+        'Print shell completion for commands, options and paths: eval "$(dropsight completion bash)".',
         "fish > ~/.config/fish/completions/dropsight.fish",
         "cli:show_completion",
         (argument("shell SHELL", "One of bash, zsh and fish.", choices=_SHELLS),),
@@ -253,4 +253,4 @@ def _show_pages(words: Sequence[str]) -> NoReturn:
         grammar().print_help(sys.stderr)
         sys.exit(ConfigError.exit_code)
     grammar().read(words)
-    grammar().error("no command is given")
+    grammar().error("no command given")

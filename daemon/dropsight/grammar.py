@@ -89,7 +89,7 @@ class Parser(ArgumentParser):
         )
         places, options = self.add_argument_group("Arguments"), self.add_argument_group("Options")
         usage = [prog, "[OPTIONS]"]
-        for names, says in (*arguments, argument("-h --help", "Show this page.", action="help")):
+        for names, says in (*arguments, argument("-h --help", "Show this help.", action="help")):
             group = options if names[0].startswith("-") else places
             action = group.add_argument(*names, **{**says, "help": _explained(says)})
             if action.metavar in _COMPLETED:
@@ -100,7 +100,7 @@ class Parser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         said = message.removeprefix("argument ")
-        hint = "" if said.endswith("?") else f"; {self.prog} -h shows what there is"
+        hint = "" if said.endswith("?") else f"; see {self.prog} -h"
         raise ConfigError([f"{self.prog.removeprefix(PROGRAM)}: {said}{hint}".lstrip(" :")])
 
     def read(self, words: Sequence[str]) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class Parser(ArgumentParser):
             if word.startswith("-"):
                 name = word.partition("=")[0]
                 self.error(f"no such option: {name}{near(name, self._option_string_actions)}")
-            self.error(f"one too many: {word}")
+            self.error(f"unexpected argument: {word}")
         return vars(given)
 
 

@@ -169,7 +169,7 @@ def _keep(file: Path | None, best: Split) -> None:
     }
     if file is None:
         said = ", ".join(f"{'.'.join(key)}: {value}" for key, value in values.items())
-        print(f"no config file was named (-c FILE) to write it into: {said}", file=sys.stderr)
+        print(f"no config file given (-c FILE) to write it into: {said}", file=sys.stderr)
         return
     before = file.read_text(encoding="utf-8")
     part = file.with_name(file.name + ".part")

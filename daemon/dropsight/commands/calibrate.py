@@ -29,11 +29,9 @@ def calibrate(folder: Path, *, model: str | None, output: Path | None) -> None:
     spec = runtime.spec
     target = output or sidecar_path(spec.path)
     if output is None and (model or DEFAULT_MODEL).startswith("builtin:"):
-        raise ConfigError(
-            ["the built-in model is not to be changed; say where the sidecar goes: -o FILE.yaml"]
-        )
+        raise ConfigError(["the built-in model cannot be changed; name the sidecar to write: -o FILE.yaml"])
     if spec.activation == "logistic":
-        raise ModelError(f"{spec.path}: its classes do not exclude each other; calibrate wants a softmax")
+        raise ModelError(f"{spec.path}: its classes are not mutually exclusive; calibrate needs a softmax")
     measured = measure(runtime, folder)
     logits = logits_of(measured.scores, spec)
     temperature = fit_temperature(logits, measured.truth)
@@ -44,7 +42,7 @@ def calibrate(folder: Path, *, model: str | None, output: Path | None) -> None:
     count = len(measured.truth)
     print(f"{count} photos, {len(np.unique(measured.truth))} classes")
     if count < FEW:
-        few = f"{count} photos are few: the temperature fits these, and others less; give {FEW} or more"
+        few = f"{count} photos are few: the temperature fits these better than others; give {FEW} or more"
         print(f"dropsight: {few}", file=sys.stderr)
     print(f"{'':<8}{'T':>8}{'NLL':>9}{'ECE':>9}{'Brier':>9}")
     _print("before", before)

@@ -46,7 +46,7 @@ def check(file: Path | None) -> int:
     told = str(file or "defaults")
     if os.geteuid() == 0 and not runner.is_me:
         runner.become()
-        told += f", tried as {runner.name}, who runs it"
+        told += f", checked as the user {runner.name}"
         config = settings(file)
     _say("ok", "config", told)
     for text in (*unknown_variables(os.environ), *keys_without_effect(config)):
@@ -62,7 +62,11 @@ class _Check:
     def all(self, credential: str | None) -> int:
         if self._is_service and not self._runner.is_me:
             who = self._runner.name
-            _say("warn", "user", f"what follows is not as {who}, who runs it: sudo dropsight check")
+            _say(
+                "warn",
+                "user",
+                f"the rest is not checked as the user {who} of the service: sudo dropsight check",
+            )
         with self._part("folders"):
             self._folders()
         engine: Engine | None = None
@@ -102,7 +106,7 @@ class _Check:
         inboxes = [watch.path for watch in self._config.watch]
         made = [str(path) for path in missing if path not in inboxes]
         told = [", ".join(there)] if (there := [str(path) for path in inboxes if path not in awaited]) else []
-        told += [f"run makes {', '.join(made)}"] if made else []
+        told += [f"run creates {', '.join(made)}"] if made else []
         if told:
             _say("ok", "folders", "; ".join(told))
         for text in passed_by(self._config):
@@ -117,13 +121,13 @@ class _Check:
             _say("warn", "folders", f"{fault}; {text}")
         for inbox in inboxes:
             if inbox in missing:
-                _say("warn", "folders", f"{inbox} is not there: run makes it ({missing[inbox]})")
+                _say("warn", "folders", f"{inbox} does not exist: run creates it ({missing[inbox]})")
 
     def _model(self) -> Engine:
         one = msgspec.structs.replace(self._config.inference, workers=1)
         engine = open_engine(msgspec.structs.replace(self._config, inference=one))
         spec = engine.plan.spec
-        proved = f", {len(spec.golden)} golden images right" if spec.golden else ""
+        proved = f", {len(spec.golden)} golden images correct" if spec.golden else ""
         _say("ok", "model", f"{spec.name}, {spec.quantization}, {len(spec.labels)} classes{proved}")
         for fault in spec.faults:
             _say("warn", "model", fault)
@@ -167,14 +171,14 @@ class _Check:
     def _hint(self, mqtt: Mqtt, credential: str | None) -> str:
         if not self._is_service or os.geteuid() == 0 or credential or password(mqtt):
             return ""
-        return "; a password in systemd's credential store is for root to read: sudo dropsight check"
+        return "; a password in systemd's credential store is readable by root only: sudo dropsight check"
 
     def _web(self) -> None:
         web = self._config.web
         if web is None:
             _say("ok", "web", "none: web is null")
             return
-        asks = "asks for the token" if token(web) else "asks for no token"
+        asks = "requires the token" if token(web) else "requires no token"
         if not is_installed():
             told = f"none: {installing.with_extra('web')}"
             if web != Web():

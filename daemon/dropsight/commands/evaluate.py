@@ -52,7 +52,7 @@ def evaluate(folder: Path, *, model: str | None, as_json: bool) -> None:
         precision = "-" if each.precision is None else f"{each.precision:.1%}"
         print(f"{each.label[:31]:<32}{each.photos:>8}{each.recall:>9.1%}{precision:>11}")
     if report.confusions:
-        print("\nmost often taken for another:")
+        print("\nmost often confused:")
     for pair in report.confusions:
         print(f"{pair.photos:>6}  {pair.truth} for {pair.answer}")
 

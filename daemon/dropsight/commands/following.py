@@ -24,7 +24,7 @@ def logs(file: Path | None, *, last: int, follow: bool, as_json: bool) -> None:
     """Print them; raises DropsightError where the log cannot be read."""
     path = settings(find_config(file)).log.path
     if path_apart(path).exists():
-        print(f"failed images beyond their share of the log stand in {path_apart(path)}", file=sys.stderr)
+        print(f"failed images beyond their share of the log are in {path_apart(path)}", file=sys.stderr)
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     try:
         for line in _lines(path, last=last, follow=follow):
@@ -59,7 +59,7 @@ def shown(line: bytes, *, coloured: bool) -> str:
 def _lines(path: Path, *, last: int, follow: bool) -> Iterator[bytes]:
     """Yield so many of the newest lines, over all files of the log, then each that comes."""
     if not follow and not path.exists():
-        raise DropsightError(f"{path}: there is no log yet; it begins with the first image")
+        raise DropsightError(f"{path}: there is no log yet; it is created with the first image")
     with contextlib.closing(Tail(path)) as tail:
         newest = deque(tail.news(), maxlen=last)
         for _, backup in sorted(backup_files(path)) if path.parent.is_dir() else []:

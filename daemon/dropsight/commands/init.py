@@ -15,9 +15,9 @@ def init(file: Path, *, force: bool) -> None:
         with file.open("w" if force else "x", encoding="utf-8") as target:
             target.write(text)
     except FileExistsError:
-        raise ConfigError([f"{file}: is there already; --force takes its place"]) from None
+        raise ConfigError([f"{file}: already exists; --force overwrites it"]) from None
     except OSError as error:
         raise DropsightError(f"{file}: cannot be written: {reason(error)}") from error
     print(f"wrote {file}: every key with its default, all optional. Change it, then:")
-    print(f"  dropsight check -c {file}    # tries all of it")
+    print(f"  dropsight check -c {file}    # tests all of it")
     print(f"  dropsight run -c {file}")

@@ -16,14 +16,14 @@ PATIENCE_SECONDS = 120.0
 _DONE = {
     "pause": "paused: images wait in their folders until dropsight resume",
     "resume": "resumed",
-    "rescan": "the folders are looked through",
+    "rescan": "the folders are being scanned",
     "reload": "reloaded",
 }
 
 
 class _Answer(msgspec.Struct):
     ok: bool
-    error: str = "it gives no reason"
+    error: str = "no reason given"
     result: object = None
 
 
@@ -34,7 +34,7 @@ def order(file: Path | None, command: Order) -> None:
     try:
         told = msgspec.json.decode(answer, type=_Answer)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DropsightError(f"the daemon's answer is not understood: {error}") from error
+        raise DropsightError(f"the daemon's answer is not valid: {error}") from error
     if not told.ok:
         raise DropsightError(f"{command}: {told.error}")
     print(f"{_DONE[command]}: {told.result}" if isinstance(told.result, str) else _DONE[command])

@@ -20,7 +20,7 @@ def retire(file: Path | None, *, device: str | None) -> None:
     config = settings(find_config(file))
     mqtt, state = config.mqtt, config.store.path.parent
     if mqtt is None:
-        print("mqtt is null, so there is no broker; one of earlier days: DROPSIGHT_MQTT__URL=mqtt://HOST")
+        print("mqtt is null, so there is no broker; to name a former one: DROPSIGHT_MQTT__URL=mqtt://HOST")
         return
     current = Name(device or config.device, mqtt.base_topic, mqtt.discovery_prefix)
     names = dict.fromkeys((current, *(() if device else Names(state).all())))

@@ -27,7 +27,7 @@ def run(
     """Run the daemon until it is asked to stop; return the exit code."""
     if mqtt is not None and has_password(mqtt):
         way_out = "put it into a file and name that in mqtt.password_file (DROPSIGHT_MQTT__PASSWORD_FILE)"
-        raise ConfigError([f"--mqtt: a password on a command line is everybody's to read; {way_out}"])
+        raise ConfigError([f"--mqtt: a password on a command line is visible to every user; {way_out}"])
     overrides: dict[str, object] = {}
     if len(watch) == 1:
         overrides["watch.0.path"] = watch[0]

@@ -62,7 +62,9 @@ def _named(unit: Mapping[str, str]) -> Runner:
         user = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
         groups = [_group(each) for each in (unit.get("Group") or str(user.pw_gid), *more)]
     except KeyError as error:
-        raise ConfigError([f"{UNIT}: runs as a user or group that is not here: {error.args[0]}"]) from error
+        raise ConfigError(
+            [f"{UNIT}: runs as a user or group that does not exist: {error.args[0]}"]
+        ) from error
     return _runner(user, groups)
 
 

@@ -35,7 +35,7 @@ def find_config(file: Path | None) -> Path | None:
     if named:
         return _taken(f"{named}, named by {CONFIG_FILE}", Path(named))
     if _is_there(socket):
-        return _taken(f"that of a dropsight without one, whose socket is here ({socket})", None)
+        return _taken(f"none, as a dropsight without one has its socket here ({socket})", None)
     if _is_there(system):
         return _taken(f"{system}, the installed service's", system)
     return None
@@ -53,7 +53,7 @@ def show(file: Path | None, *, schema: bool) -> None:
 
 
 def _taken(text: str, file: Path | None) -> Path | None:
-    print(f"dropsight: no config was named (-c FILE): took {text}", file=sys.stderr)
+    print(f"dropsight: no config given (-c FILE): using {text}", file=sys.stderr)
     return file
 
 

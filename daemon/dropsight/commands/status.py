@@ -26,7 +26,7 @@ def show(file: Path | None, *, as_json: bool) -> None:
     try:
         status = msgspec.json.decode(answer, type=Status)
     except msgspec.DecodeError as error:
-        raise DropsightError(f"the daemon's answer is not understood: {error}") from error
+        raise DropsightError(f"the daemon's answer is not valid: {error}") from error
     print("\n".join(map(as_shown, _lines(status))))
 
 
@@ -45,7 +45,7 @@ def _lines(status: Status) -> Iterator[str]:
     yield f"folders    {_lying(stats.folders)}"
     yield from (f"linked     {line}" for line in stats.folders.ignored.lines_of_links())
     yield from (f"ignored    {line}" for line in stats.folders.ignored.lines())
-    yield f"speed      {speed.window:.2f} images/s of late, {speed.since_start:.2f} since the start"
+    yield f"speed      {speed.window:.2f} images/s recently, {speed.since_start:.2f} since the start"
     yield f"queues     {', '.join(f'{name} {depth}' for name, depth in stats.queues.items())}"
     yield f"broker     {_broker(status)}"
     yield from (

@@ -1,1 +1,1 @@
-"""A first look: sample photos and a broker of its own, nothing to set up."""
+"""A first look: sample photos and its own broker, nothing to set up."""

@@ -77,7 +77,7 @@ def _introduction(root: Path, port: int, web_port: int | None, seconds: float) -
         f"A broker listens on 127.0.0.1:{port}; watch it from another terminal:",
         f"    mosquitto_sub -p {port} -v -t 'dropsight/#'",
         f"Photos are dropped into {root / 'inbox'}; drop some of yours, too.",
-        f"It ends by itself after {seconds:g} s unless the dashboard is open then, or with Ctrl-C.",
+        f"It ends after {seconds:g} s, unless the dashboard is open then, or with Ctrl-C.",
         "",
     )
     return "\n".join(lines)
@@ -112,6 +112,6 @@ class _Ending:
         if self._held and self._watchers():
             self._end = time.monotonic() + RELOAD_SECONDS
         elif not self.seconds_left() and self._watchers():
-            print("The dashboard is open: this goes on until you close it, or with Ctrl-C.", flush=True)
+            print("The dashboard is open: running until you close it, or with Ctrl-C.", flush=True)
             self._held, self._end = True, time.monotonic() + RELOAD_SECONDS
         return not self.seconds_left()

@@ -95,7 +95,7 @@ class Access:
         try:
             write_whole(self.state / NAME, msgspec.json.encode(self.ended))
         except OSError as error:
-            fault = "a cookie that was signed out is good again after a restart"
+            fault = "a cookie that was signed out is valid again after a restart"
             log.warning("%s: %s cannot be written: %s", fault, self.state / NAME, error.strerror)
 
     def _is_ours(self, cookie: str) -> bool:
@@ -131,7 +131,7 @@ def _load(path: Path) -> Ended:
     except FileNotFoundError:
         return Ended()
     except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-        log.warning("%s is not to be read, so all cookies end: %s", path, error)
+        log.warning("%s is not readable, so everybody has to sign in again: %s", path, error)
         return Ended(secrets.token_hex(8))
 
 

@@ -30,7 +30,7 @@ from dropsight.web.streaming import events
 _FOR_GOOD = "private, max-age=31536000, immutable"
 
 COMMANDS = ("pause", "resume", "rescan")
-_STRANGER = "only a page of the dashboard or a program may ask that; programs send the header X-Dropsight: 1"
+_STRANGER = "only the dashboard or a program may send this; programs add the header X-Dropsight: 1"
 
 Endpoint = Callable[["Api", Request], Awaitable[Response]]
 
@@ -64,9 +64,9 @@ def answering(endpoint: Endpoint) -> Endpoint:
         except QuestionError as error:
             return fault(400, str(error))
         except FileNotFoundError:
-            return fault(404, "it is not there (any more)")
+            return fault(404, "it does not exist (any more)")
         except ImageError as error:
-            return fault(404, f"there is no picture of it: {error}")
+            return fault(404, f"no picture available: {error}")
         except CommandRefusedError as error:
             return fault(409, str(error))
         except (StoreError, BusyError) as error:
@@ -113,7 +113,7 @@ class Api:
     async def stream(self, request: Request) -> Response:
         hub = self._overviews.hub
         if hub.full:
-            return fault(503, "as many streams are open as there may be")
+            return fault(503, "too many streams are open")
         client = StreamClient(request.state.hang_up, pulse="stats" in request.query_params)
         after = self._start_of(request)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -180,7 +180,7 @@ class Api:
             return fault(403, _STRANGER)
         name = request.path_params["name"]
         if name not in COMMANDS:
-            return fault(404, f"no such command; there are {', '.join(COMMANDS)}")
+            return fault(404, f"no such command; known commands: {', '.join(COMMANDS)}")
         await self._desk.order(lambda: self._obeyed(command=name))
         return JSONResponse({"ok": True})
 

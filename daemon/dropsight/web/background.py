@@ -43,7 +43,7 @@ class BackgroundWork:
     async def paint(self, work: Callable[[], Answer]) -> Answer:
         """Raises BusyError where too much is waiting already, and what `work` does."""
         if self._waiting >= MOST_WAITING:
-            raise BusyError("too many pictures are asked for at once; ask again")
+            raise BusyError("too many picture requests at once; try again")
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._painter, work)
@@ -53,7 +53,7 @@ class BackgroundWork:
     async def order(self, work: Callable[[], Answer]) -> Answer:
         """Have done what may take minutes; raises BusyError where too much of it is waiting already."""
         if self._orders >= MOST_ORDERS:
-            raise BusyError("too much is asked for at once; ask again")
+            raise BusyError("too many requests at once; try again")
         self._orders += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._orderly, work)

@@ -96,7 +96,7 @@ class Downloads:
         if form not in _FORMS:
             raise QuestionError(f"format: one of {' and '.join(_FORMS)}")
         if "limit" in params:
-            raise QuestionError("limit: an export has all that fits")
+            raise QuestionError("limit: not for an export, which has all records that match")
         question = replace(ask_for(params), limit=MOST_RESULTS)
         question = replace(question, before=min(question.before, self._sources.visible() + 1))
         media_type, encode, head = _FORMS[form]
@@ -106,7 +106,7 @@ class Downloads:
 
     def _place(self, request: Request) -> ExitStack:
         if self._open >= AT_ONCE:
-            raise BusyError(f"{AT_ONCE} downloads are under way; ask again")
+            raise BusyError(f"{AT_ONCE} downloads are running; try again")
         self._open += 1
         held = ExitStack()
         held.callback(self._leave)

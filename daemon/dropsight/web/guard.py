@@ -56,11 +56,11 @@ class Guard:
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         if not self._access.answers_to(headers.get("host", "")):
-            return _error(421, "this name is not answered to; ask for localhost, or set web.token_file")
+            return _error(421, "unknown host name; use localhost, or set web.token_file")
         if len(scope["raw_path"]) + len(scope["query_string"]) > TARGET_BYTES:
-            return _error(414, "nothing has so long an address here")
+            return _error(414, "the address is too long")
         if _sends_too_much(scope["method"], headers):
-            return _error(413, "nothing of that size is taken here")
+            return _error(413, "the request is too large")
         if scope["path"].startswith(_OPEN) or self._access.admits(headers):
             return None
         if scope["path"] == "/" and "text/html" in headers.get("accept", ""):

@@ -38,7 +38,7 @@ class Checks:
         if not self._looked_at or now - self._looked_at > CHECK_SECONDS:
             self._reasons, self._looked_at = self._look(), now
         status = self._sources.status()
-        reasons = [] if self._sources.up() else ["starting: the model is not warm yet"]
+        reasons = [] if self._sources.up() else ["starting: the model is not ready yet"]
         reasons += self._reasons
         reasons += [text for part, text in status.troubles.items() if part in _OF_DISK]
         broker: BrokerState = "off"

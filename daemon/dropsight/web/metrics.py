@@ -77,13 +77,13 @@ def _of_images(stats: Snapshot, labels: Collection[str]) -> Iterator[Metric]:
     failures = _from_zero(CODES, stats.errors)
     yield _counter("failures", "Images that could not be read, by error code.", failures, "code")
     classes = _from_zero(labels if len(labels) <= MOST_LABELS else (), stats.classes)
-    yield _counter("class_images", "Images answered since the start, by label.", classes, "label")
-    yield _gauge("images_waiting", "Images known and not yet recorded.", counters.waiting)
-    yield _gauge("paused", "1 while the daemon is told to pause.", stats.paused)
+    yield _counter("class_images", "Images classified since the start, by label.", classes, "label")
+    yield _gauge("images_waiting", "Images found, not yet recorded.", counters.waiting)
+    yield _gauge("paused", "1 while the daemon is paused.", stats.paused)
 
 
 def _of_latency(stages: Mapping[str, Distribution]) -> Iterator[Metric]:
-    text = "Seconds a stage; total runs from the file's being ready until its record is durable."
+    text = "Seconds per stage; total: from when the file is ready until its record is durable."
     family = HistogramMetricFamily("dropsight_stage_latency_seconds", text, labels=["stage"])
     for stage, found in stages.items():
         buckets = [(str(bound), float(found.at_most(bound * 1e3))) for bound in BOUNDS_SECONDS]
@@ -95,17 +95,17 @@ def _of_latency(stages: Mapping[str, Distribution]) -> Iterator[Metric]:
 def _of_queues(stats: Snapshot) -> Iterator[Metric]:
     depths = {name: depth for name, depth in stats.queues.items() if name != "outbox"}
     yield _gauges("queue_depth", "Items in the pipeline's queues.", depths, "queue")
-    yield _gauge("outbox_records", "Records that the broker does not have yet.", stats.queues["outbox"])
+    yield _gauge("outbox_records", "Records not yet delivered to the broker.", stats.queues["outbox"])
 
 
 def _of_sources(status: Status) -> Iterator[Metric]:
     if not status.sources:
         return
     connected = {source.name: float(source.connected) for source in status.sources}
-    yield _gauges("source_connected", "1 while images can come in by it.", connected, "source")
+    yield _gauges("source_connected", "1 while images can arrive by it.", connected, "source")
     received = {source.name: source.received for source in status.sources}
-    yield _counter("source_images", "Images that came in by it, and lie in the inbox.", received, "source")
-    text = "Messages that were acknowledged and thrown away, by reason."
+    yield _counter("source_images", "Images that arrived by it, and are in the inbox.", received, "source")
+    text = "Messages acknowledged and discarded, by reason."
     family = CounterMetricFamily("dropsight_source_refused", text, labels=["source", "reason"])
     for source in status.sources:
         for reason, count in source.refused.items():
@@ -115,7 +115,7 @@ def _of_sources(status: Status) -> Iterator[Metric]:
 
 def _of_folders(stats: Snapshot) -> Iterator[Metric]:
     files = _from_zero((HIDDEN, NO_SUFFIX, OTHERS), stats.folders.ignored.files)
-    text = "Files in the inboxes that are not taken, as their names fit no pattern, by suffix."
+    text = "Files in the inboxes ignored because their names match no pattern, by suffix."
     yield _gauges("ignored_files", text, files, "suffix")
 
 
@@ -123,26 +123,28 @@ def _of_broker(status: Status) -> Iterator[Metric]:
     if status.mqtt is None:
         return
     yield _gauge("mqtt_connected", "1 while there is a connection to the broker.", status.mqtt.connected)
-    yield _plain_counter("mqtt_published", "Records that the broker took.", status.mqtt.published)
+    yield _plain_counter("mqtt_published", "Records that the broker accepted.", status.mqtt.published)
     large, aside = status.mqtt.oversized, status.mqtt.set_aside
     yield _plain_counter("mqtt_oversized", "Records that were too large for the broker.", large)
-    yield _plain_counter("mqtt_set_aside", "Records that the broker hung up on.", aside)
+    yield _plain_counter("mqtt_set_aside", "Records on which the broker closed the connection.", aside)
     untold = status.mqtt.untold
-    yield _plain_counter("mqtt_untold", "Announcements that the broker did not get.", untold)
-    yield _plain_counter("mqtt_dropped", "Records that the broker never got: too many.", status.dropped)
+    yield _plain_counter("mqtt_untold", "Announcements not delivered to the broker.", untold)
+    yield _plain_counter(
+        "mqtt_dropped", "Records dropped before delivery to the broker: too many.", status.dropped
+    )
 
 
 def _of_followers(followers: Mapping[str, Following]) -> Iterator[Metric]:
     def of_each(value: Callable[[Following], int]) -> dict[str, float]:
         return {name: float(value(each)) for name, each in followers.items()}
 
-    text = "Records that a follower of the journal is yet to get."
+    text = "Records not yet delivered to a follower of the journal."
     yield _gauges("follower_waiting", text, of_each(lambda each: each.waiting), "follower")
-    text = "Records that a follower of the journal has handed on."
+    text = "Records that a follower of the journal has delivered."
     yield _counter("follower_delivered", text, of_each(lambda each: each.delivered), "follower")
-    text = "Records that the other side of a follower does not take."
+    text = "Records that the receiver of a follower rejects."
     yield _counter("follower_set_aside", text, of_each(lambda each: each.set_aside), "follower")
-    text = "Records that a follower never got: too many."
+    text = "Records dropped before delivery by a follower: too many."
     yield _counter("follower_dropped", text, of_each(lambda each: each.dropped), "follower")
 
 
@@ -178,9 +180,9 @@ def _of_cameras(seen: Overview, known: Collection[str]) -> Iterator[Metric]:
 
 def _of_machine(seen: Overview) -> Iterator[Metric]:
     parts = dict.fromkeys(PARTS, 0.0) | dict.fromkeys(seen.status.troubles, 1.0)
-    text = "1 for each part that is in trouble now, 0 for each that is in order."
+    text = "1 for each part with a problem now, 0 for each without."
     yield _gauges("trouble", text, parts, "part")
-    yield _gauge("disk_free_bytes", "Room on the disk of the journal.", seen.disk.free_bytes)
+    yield _gauge("disk_free_bytes", "Free space on the disk of the journal.", seen.disk.free_bytes)
     yield _gauge("disk_size_bytes", "Size of the disk of the journal.", seen.disk.total_bytes)
     celsius = seen.status.stats.temperature_celsius
     if celsius is not None:
@@ -188,9 +190,9 @@ def _of_machine(seen: Overview) -> Iterator[Metric]:
 
 
 def _of_web(seen: Overview) -> Iterator[Metric]:
-    yield _gauge("web_streams", "Clients that follow the results as they come.", seen.streams)
+    yield _gauge("web_streams", "Clients of the results stream.", seen.streams)
     yield _plain_counter(
-        "web_streams_dropped", "Clients hung up on since they were too slow.", seen.streams_dropped
+        "web_streams_dropped", "Clients disconnected for being too slow.", seen.streams_dropped
     )
 
 

@@ -24,7 +24,7 @@ CLOSE_SECONDS = 10.0
 _REASONS = {
     errno.EADDRINUSE: "another program listens there; stop it, or give another port",
     errno.EADDRNOTAVAIL: "this machine has no such address (yet)",
-    errno.EACCES: "ports below 1024 are for root",
+    errno.EACCES: "ports below 1024 need root",
 }
 
 
@@ -132,7 +132,7 @@ def _bound(listen: str) -> socket.socket:
 
 def _refusal(listen: str, error: OSError) -> DropsightError:
     reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-    return DropsightError(f"no dashboard: web.listen: {listen} cannot be had: {reason}")
+    return DropsightError(f"no dashboard: web.listen: {listen} cannot be used: {reason}")
 
 
 def _url(host: str, port: int) -> str:

@@ -66,7 +66,7 @@ function look(record) {
     for (const button of buttons) button.setAttribute("aria-pressed", button.dataset.key === key);
   }
   if (record.status === "failed" && !record.image) {
-    frame.append(el("span", { class: "none" }, "There is no picture in it to show."));
+    frame.append(el("span", { class: "none" }, "It contains no picture."));
   } else turn("image");
   const download = record.image && el("a", { class: "quiet", href: `/api/images/${record.id}/original`, download: "" }, "Download");
   return el("div", { class: "look" }, frame, el("div", { class: "views" }, ...buttons, download));

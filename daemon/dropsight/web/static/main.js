@@ -55,9 +55,9 @@ byId("hold").addEventListener("click", () => {
 });
 byId("pause").addEventListener("click", () => {
   const paused = overview?.status.paused;
-  void command(paused ? "resume" : "pause", paused ? "It goes on." : "Paused: images wait in their folders.");
+  void command(paused ? "resume" : "pause", paused ? "Resumed." : "Paused: images wait in their folders.");
 });
-byId("rescan").addEventListener("click", () => void command("rescan", "The folders are looked through."));
+byId("rescan").addEventListener("click", () => void command("rescan", "Scanning the folders."));
 byId("fold").addEventListener("click", () => {
   const open = byId("filters").classList.toggle("open");
   byId("fold").setAttribute("aria-expanded", open);
@@ -171,11 +171,11 @@ function showCount() {
   const empty = byId("empty");
   byId("older").hidden = older === null;
   empty.hidden = shown > 0 || (older !== null && !filters.any);
-  say(byId("count"), feed.passedBy ? `a sample: ${count(feed.passedBy)} passed by` : filters.any && shown ? `${count(shown)} shown` : "");
+  say(byId("count"), feed.passedBy ? `a sample: ${count(feed.passedBy)} skipped` : filters.any && shown ? `${count(shown)} shown` : "");
   if (empty.hidden || !overview) return;
   const inbox = overview.status.watch[0];
   const words = filters.any
-    ? [el("b", {}, "Nothing fits"), older === null ? "No image on record is like that; new ones appear here as they come." : "None of the latest; older ones may."]
+    ? [el("b", {}, "No matches"), older === null ? "No recorded image matches; new ones appear here as they come." : "None of the latest matches; older ones may."]
     : [el("b", {}, "No images yet"), "Drop one into ", el("code", {}, inbox), " and it appears here."];
   if (empty.dataset.shown !== String(filters.any) + older) empty.replaceChildren(...words);
   empty.dataset.shown = String(filters.any) + older;

@@ -23,7 +23,7 @@ function vitals({ status, disk, day }) {
   ];
   if (stats.temperature_celsius !== null) {
     const hot = stats.temperature_celsius >= HOT_CELSIUS;
-    found.push(["Processor", stats.temperature_celsius.toFixed(0), "°C", hot ? "throttles from here on" : "temperature", hot ? "warn" : ""]);
+    found.push(["Processor", stats.temperature_celsius.toFixed(0), "°C", hot ? "throttling" : "temperature", hot ? "warn" : ""]);
   }
   return found;
 }
@@ -37,7 +37,7 @@ function broker({ mqtt, stats }) {
   if (!mqtt) return ["Broker", "Off", "", "no MQTT"];
   const waiting = stats.queues.outbox;
   const more = waiting ? `${count(waiting)} in the outbox` : `${count(mqtt.published)} published`;
-  return mqtt.connected ? ["Broker", "Connected", "", more, "good"] : ["Broker", "Away", "", more, "bad"];
+  return mqtt.connected ? ["Broker", "Connected", "", more, "good"] : ["Broker", "Disconnected", "", more, "bad"];
 }
 
 function diskOf({ free_bytes: free, total_bytes: total }) {
@@ -110,7 +110,7 @@ export class Panels {
     say(byId("cameras").querySelector("small"), inTrouble ? `${count(inTrouble)} of ${count(all.length)} with a problem` : all.length > 1 ? count(all.length) : "");
     all.sort(([one], [other]) => Object.keys(problems[other] ?? {}).length - Object.keys(problems[one] ?? {}).length || one.localeCompare(other));
     rows("cameras", all, {
-      none: "None has sent anything yet.",
+      none: "No camera has sent anything yet.",
       key: ([name]) => name,
       make: ([name]) =>
         el(
@@ -192,7 +192,7 @@ function showSystem({ status, streams }) {
 export function showNotices(troubles, lost) {
   const notices = Object.entries(troubles).map(([part, text]) => ({ key: part, name: `${part}:`, text }));
   if (lost) {
-    const text = `What is shown is as of ${fullTime(lost)}. Trying again …`;
+    const text = `Shown as of ${fullTime(lost)}. Reconnecting …`;
     notices.unshift({ key: `lost ${+lost}`, name: "The daemon does not answer.", text, bad: true });
   }
   reconcile(byId("notices"), notices, {

@@ -69,7 +69,7 @@ export class Stream {
 export async function order(path, { seconds = 6 } = {}) {
   const answer = await fetch(path, { method: "POST", headers: { "X-Dropsight": "1" }, signal: AbortSignal.timeout(seconds * 1000) });
   if (answer.status === 401) location.assign("/login");
-  if (!answer.ok) throw new Error((await answer.json().catch(() => null))?.error ?? `the daemon says ${answer.status}`);
+  if (!answer.ok) throw new Error((await answer.json().catch(() => null))?.error ?? `the daemon answered ${answer.status}`);
 }
 
 /** Fetch JSON, for so long at most; a browser whose cookie is no longer good goes to sign in. */
