@@ -79,7 +79,7 @@ def test_a_daemon_without_a_config_is_asked_in_the_folder_where_it_was_started(t
     with running(tmp_path) as house:
         shown = dropsight("status", cwd=house.root, environ=environ)
     assert shown.returncode == 0
-    assert "whose socket is here (state/dropsight.sock)" in shown.stderr
+    assert "has its socket here (state/dropsight.sock)" in shown.stderr
 
 
 @pytest.mark.parametrize("command", [("check",), ("inspect",), ("bench", "--seconds", "0.1")])
@@ -149,7 +149,7 @@ def test_who_is_not_in_the_group_is_told_how_to_join_it(server: Path) -> None:
         f"DropsightError: {server}/dropsight.sock: permission denied: only its user and the group {GROUP}"
     )
     assert f"sudo usermod -aG {GROUP} $USER" in told
-    assert "log in anew" in told
+    assert "log in again" in told
 
 
 @needs_root

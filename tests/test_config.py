@@ -234,7 +234,7 @@ def test_a_query_in_a_websocket_url_reaches_the_broker(tmp_path: Path) -> None:
     [
         ("device: x\n# " + "x" * CONFIG_BYTES, "cannot be read (more than 1,048,576 bytes)"),
         ("device: " + "[" * 100_000, "exceeded maximum nesting depth"),
-        ('device: !!int ""', "cannot be read as YAML"),
+        ('device: !!int ""', "is not valid YAML"),
         ("store: {max_records: 1" + ":59" * 20_000 + "}", "store.max_records: cannot be so large a number"),
         ("store: {max_records: 9223372036854775808}", "store.max_records: cannot be 9223372036854775808"),
         ("limits: {max_bytes: 9999999TiB}", 'limits.max_bytes: cannot be "9999999TiB"'),

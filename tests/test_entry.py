@@ -44,7 +44,7 @@ WRONG = {
     "runn": "no such command: runn; did you mean run?",
     "--debug": "no command given; see dropsight -h",
     "--verson": "no such option: --verson; did you mean --version?",
-    "--debug classify": "classify: the following arguments are required: IMAGE; dropsight classify -h",
+    "--debug classify": "classify: the following arguments are required: IMAGE; see dropsight classify -h",
     "run --watc in": "run: no such option: --watc; did you mean --watch?",
     "run --mod m.tflite": "run: no such option: --mod",
     "run in": "run: unexpected argument: in; see dropsight run -h",

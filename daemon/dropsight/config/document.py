@@ -95,4 +95,4 @@ def _place(error: yaml.MarkedYAMLError) -> str:
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
-    return " ".join((error.problem or "cannot be read as YAML").split())
+    return " ".join((error.problem or "is not valid YAML").split())

@@ -67,7 +67,7 @@ def _lay_variable(layers: Layers, name: str, text: str, folder: Path) -> str | N
         value = _value(key, text)
         layers.put(key, value, Origin(name=name, folder=folder, key=key))
     except (yaml.YAMLError, ValueError):
-        return "cannot be read as YAML; put it in quotes within the quotes of the shell"
+        return "is not valid YAML; put it in quotes inside the quotes of the shell"
     return None
 
 
