@@ -1,4 +1,4 @@
-"""The figure of scripts/bench_pipeline.py: bars of images a second, a panel a model.
+"""The figure of scripts/bench_pipeline.py: bars of images a second, one panel per model.
 
 scripts/bench_figure.py docs/throughput.json docs/figures/throughput.png
 """

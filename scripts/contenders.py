@@ -52,7 +52,7 @@ class Job:
 
 
 def yardstick(job: Job) -> float:
-    """A process a core that reads, decodes at reduced scale, crops, resizes and invokes: nothing else."""
+    """One process per core that reads, decodes at reduced scale, crops, resizes and invokes: nothing else."""
     cores, paths = len(os.sched_getaffinity(0)), [str(path) for path in job.paths]
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(cores + 1)

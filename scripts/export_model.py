@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--arch", required=True, choices=ARCHITECTURES)
     parser.add_argument("--classes", type=int, required=True)
     parser.add_argument("--weights", type=Path, help=".weights.h5 or .keras; without it they are random")
-    parser.add_argument("--labels", type=Path, help="a name a line, in class order")
+    parser.add_argument("--labels", type=Path, help="one name per line, in class order")
     parser.add_argument("--representative", type=Path, help="a folder of photos; int8 and uint8 need it")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["keras", "saved_model", "float32"])
     parser.add_argument("-o", "--output", type=Path, default=Path("models"))

@@ -40,7 +40,7 @@ def _fp16(converter: tf.lite.TFLiteConverter, _: Iterable[Normalized]) -> None:
 
 def _dynamic(converter: tf.lite.TFLiteConverter, _: Iterable[Normalized]) -> None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    # Interpreters of 2023 know no dense layer with a scale a channel.
+    # Interpreters of 2023 know no dense layer with one scale per channel.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # noqa: SLF001
 
 

@@ -2,7 +2,7 @@
 
     scripts/same_answers.py HERE.jsonl THERE.jsonl
 
-Exits 1 where they differ, a line an image.
+Exits 1 where they differ, one line per image.
 """
 
 import json

@@ -72,7 +72,7 @@ def with_metadata(model: bytes, block: bytes, files: dict[str, str]) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model", type=Path)
-    parser.add_argument("labels", type=Path, help="a name a line, in class order")
+    parser.add_argument("labels", type=Path, help="one name per line, in class order")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--mean", type=float, required=True)
     parser.add_argument("--std", type=float, required=True)

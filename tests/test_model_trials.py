@@ -77,14 +77,14 @@ def test_changed_bytes_of_a_model_make_it_sound_or_refused_or_end_the_trial_by_a
     assert set(codes.values()) <= {0, REFUSED, *deadly}, done.stderr
     assert {0, REFUSED} <= set(codes.values())
     for path in [path for path, code in codes.items() if code in deadly][:2]:
-        assert "ends the process that opens it by SIG" in refusal(path)
+        assert "crashes the process that opens it by SIG" in refusal(path)
 
 
 def test_a_model_that_ends_its_trial_by_a_signal_is_refused_with_the_signal_s_name(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, "in_trial")
-    assert refusal(model) == f"{model}: it ends the process that opens it by SIGSEGV: the file is damaged"
+    assert refusal(model) == f"{model}: it crashes the process that opens it by SIGSEGV: the file is damaged"
 
 
 def test_a_model_that_raises_what_nobody_expects_is_refused_with_its_words(
@@ -107,7 +107,7 @@ def test_a_model_whose_tensors_want_gigabytes_is_refused_within_its_bound_of_mem
     assert content.count(shape) == 1
     model.write_bytes(content.replace(shape, absurd))
     told = refusal(model, memory=512 * MIB)
-    assert told == f"{model}: it takes more than the 512 MiB of memory that a model may have here"
+    assert told == f"{model}: it needs more than the 512 MiB of memory that a model may use here"
 
 
 def test_a_trial_that_the_kernel_ends_for_want_of_memory_is_not_the_model_s_damage(
@@ -119,7 +119,7 @@ def test_a_trial_that_the_kernel_ends_for_want_of_memory_is_not_the_model_s_dama
     killed.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(killed))
     told = refusal(model)
-    assert "the machine has too little memory now" in told
+    assert "not enough free memory to test it" in told
     assert "damaged" not in told
 
 
@@ -134,7 +134,9 @@ def test_a_model_that_is_replaced_after_its_trial_is_not_opened(model: Path, tmp
 
     opened, (reason,) = open_first([model, fallback], trial=replaced)
     assert opened.spec.path == fallback
-    assert reason == f"{model}: it was replaced while it was tried: try again when it stays as it is"
+    assert (
+        reason == f"{model}: it was replaced while it was being tested: try again when it no longer changes"
+    )
 
 
 def test_a_model_that_is_written_to_after_its_trial_is_not_opened(model: Path) -> None:

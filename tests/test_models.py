@@ -107,7 +107,7 @@ def test_names_of_classes_do_nothing_to_a_terminal() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("0: cat\n0: dog", "index 0 is there twice"),
+        ("0: cat\n0: dog", "index 0 occurs twice"),
         ("0: cat\n12: dog", "no name has index 1; 2 names have the indices 0 to 1"),
         ("1, cat\n2, dog", "no name has index 0"),
     ],

@@ -317,11 +317,11 @@ def test_24_reloads_with_other_models_brokers_and_web_ports_leave_nothing_behind
     with mosquitto(tmp_path) as broker, running(tmp_path) as house:
 
         def reload(number: int) -> None:
-            begun = house.daemon_log().count(" is warm")
+            begun = house.daemon_log().count("ready: model")
             mqtt, web = {"url": broker.url, "keepalive": 30 + number}, {"listen": f"127.0.0.1:{free_port()}"}
             rewrite(house, mqtt=mqtt, web=web, model={"path": str(models[number % 2])})
             hang_up(house)
-            wait_until(lambda: house.daemon_log().count(" is warm") > begun and house.answers())
+            wait_until(lambda: house.daemon_log().count("ready: model") > begun and house.answers())
 
         for number in range(2):
             reload(number)

@@ -65,7 +65,7 @@ def test_a_broker_that_takes_connections_and_says_nothing_does_not_hold_up_a_sto
             assert house.ended(seconds=20) == 0
         finally:
             house.kill()
-    assert "1 records wait in the outbox" in house.daemon_log()
+    assert "1 records are queued in the outbox" in house.daemon_log()
 
 
 @pytest.mark.slow
@@ -128,7 +128,7 @@ def test_the_first_signal_while_a_single_run_waits_for_the_broker_is_a_stop_in_o
             assert house.stop() == 0
         finally:
             house.kill()
-    assert "wait in the outbox for the broker" in house.daemon_log()
+    assert "queued in the outbox for the broker" in house.daemon_log()
 
 
 def test_two_signals_within_a_moment_are_one_wish() -> None:

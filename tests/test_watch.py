@@ -96,7 +96,7 @@ def test_a_folder_that_is_opened_to_us_later_is_heard_from_then_on(tmp_path: Pat
     house.start()
     try:
         folder = move_in(house, "front", mode=0o700)
-        wait_until(lambda: f"{folder} is closed to root" in trouble(house, "folders"), seconds=SOON)
+        wait_until(lambda: f"{folder}: permission denied for root" in trouble(house, "folders"), seconds=SOON)
         folder.chmod(0o777)
         is_taken(folder / "0.jpg")
         wait_until(lambda: not trouble(house, "folders"), seconds=SOON)
@@ -118,7 +118,7 @@ def test_folders_that_go_and_come_back_are_heard_of(tmp_path: Path) -> None:
         is_taken(drop(house.inbox / "back" / "deep"))
         assert house.records()[-1]["camera"] == "back"
         shutil.rmtree(house.inbox)
-        wait_until(lambda: "is waited for" in trouble(house, "inbox"), seconds=SOON)
+        wait_until(lambda: "is not readable, waiting for it" in trouble(house, "inbox"), seconds=SOON)
         house.inbox.mkdir()
         is_taken(drop(house.inbox))
         wait_until(lambda: not trouble(house, "inbox"), seconds=SOON)

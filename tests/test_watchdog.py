@@ -142,7 +142,7 @@ def test_a_slow_image_is_named_in_a_trouble_and_others_go_on(tmp_path: Path) -> 
         for number in range(3):
             shutil.copy(PHOTOS[number], house.inbox / f"{number}.jpg")
         wait_until(lambda: len(house.records()) == 3)
-        wait_until(lambda: "slow.jpg has been at it" in house.status()["troubles"].get("slow", ""))
+        wait_until(lambda: "slow.jpg has been in progress" in house.status()["troubles"].get("slow", ""))
     finally:
         house.kill()
 

@@ -383,7 +383,7 @@ def test_a_receiver_that_hangs_holds_up_neither_classification_nor_the_broker(tm
         shown, url = dropsight("status", "-c", str(house.config)).stdout, redacted_hook(receiver.url)
         assert f"follower   webhook:hub, {url}, 0 delivered, {count} waiting" in shown
         assert house.stop() == 0
-        assert f"{count} records wait in the outbox for {url}" in house.daemon_log()
+        assert f"{count} records are queued in the outbox for {url}" in house.daemon_log()
 
 
 @pytest.mark.timeout(240)
@@ -442,7 +442,7 @@ def test_once_hands_on_what_there_is_and_waits_for_nobody_who_is_away(tmp_path: 
         done = dropsight("run", "-c", str(house.config), "--once")
     assert done.returncode == 0
     assert receiver.ids() == [record["id"] for record in house.records()]
-    assert f"3 records wait in the outbox for {away['url']}" in done.stderr
+    assert f"3 records are queued in the outbox for {away['url']}" in done.stderr
 
 
 def test_check_tries_to_connect_and_sends_nothing(tmp_path: Path) -> None:

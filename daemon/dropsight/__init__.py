@@ -1,4 +1,4 @@
-"""Image classification for drop folders: the public API, whose names stand in `__init__.pyi`.
+"""Image classification for drop folders: the public API, with its names in `__init__.pyi`.
 
 Each is imported on first use: `dropsight --help` needs no OpenCV.
 """

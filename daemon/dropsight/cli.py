@@ -1,4 +1,4 @@
-"""The command line: every command with what it takes; what it does is imported when it is called."""
+"""The command line: every command with its arguments; its code is imported when it is called."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence

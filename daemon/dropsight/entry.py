@@ -19,7 +19,7 @@ def main() -> None:
     with told_plainly(debug=order.debug):
         logs.set_up(debug=order.debug)
         if order.command == "run":
-            # NumPy's algebra, which the daemon does not use, would start a thread a core.
+            # NumPy's algebra, which the daemon does not use, would start one thread per core.
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         # Modules and what is in them are there to stay: the collector need not walk them, now or ever after.
         gc.disable()

@@ -1,4 +1,4 @@
-"""Who acts on an error decides its class.
+"""The class of an error says who has to act on it.
 
 DropsightError
 ├── ImageError     this image's fault for ever: it is filed under failed/
@@ -11,7 +11,7 @@ DropsightError
 ├── SinkError      the log's or the broker's: the same
 ├── ModelError     the operator's: one clear line, exit code 1
 │   └── NoSuchModelError   its name is wrong: exit code 2
-└── ConfigError    the operator's, wrong usage as well: one line a fault, exit code 2
+└── ConfigError    the operator's, wrong usage as well: one line per fault, exit code 2
 """
 
 import errno
@@ -33,7 +33,7 @@ ErrorCode: TypeAlias = Literal[
 
 
 class DropsightError(Exception):
-    """Base of everything raised on purpose; its text is fit for a user."""
+    """Base of all errors raised on purpose; its text is meant for users."""
 
     exit_code = 1
 

@@ -28,7 +28,7 @@ def as_name(text: str) -> str:
 
 
 def as_shown(text: str) -> str:
-    """Return one line for a terminal or a log, which does nothing there but stand."""
+    """Return one line for a terminal or a log, without control characters."""
     return _FOR_NO_EYES.sub(lambda sign: sign[0].encode("unicode_escape").decode(), as_text(text))
 
 

@@ -57,7 +57,7 @@ class Normalization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Latency(msgspec.Struct, frozen=True, gc=False):
-    """Milliseconds a stage.
+    """Milliseconds per stage.
 
     `wait` runs from the file's being ready, `total` from then until the record is durable.
     """

@@ -1,1 +1,1 @@
-"""What is known of a camera."""
+"""What is known about each camera: its rhythm, its problems, its memory over restarts."""

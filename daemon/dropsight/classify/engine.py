@@ -1,4 +1,4 @@
-"""The models in force with the plan for their images: opened, warmed, and proved before they are used."""
+"""The models in use with the plan for their images: opened, warmed up and tested before they are used."""
 
 import logging
 import time
@@ -35,11 +35,11 @@ def proved(config: Config) -> Proved:
 
 
 def open_engine(config: Config, known: Proved | None = None) -> Engine:
-    """Open an interpreter a worker, and invoke each once: the first invoke takes longer than all others.
+    """Open one interpreter per worker, and invoke each once: the first invoke takes longer than all others.
 
-    A model that is not known is tried in a process of its own first.
+    An unknown model is tested in a separate process first.
 
-    Raises ModelError where no model can be loaded, or its golden images come out wrong; ConfigError for
+    Raises ModelError if no model can be loaded or its golden images are misclassified; ConfigError for
     more threads in all than the service may have.
     """
     settings = config.model
@@ -80,7 +80,7 @@ def _bound_threads(each: int, count: int) -> None:
 
 
 def workers(config: Config, model: Model) -> int:
-    """One a core, but no more than memory lets, and one of a backend that brings threads of its own."""
+    """One per core, but no more than fit into memory, and one for a backend that brings its own threads."""
     if config.inference.workers != "auto":
         return config.inference.workers
     if model.replicate() is model:

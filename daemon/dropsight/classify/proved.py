@@ -1,4 +1,4 @@
-"""Which models were opened soundly before: only others are tried in a process of their own first."""
+"""Which models were opened without a crash before: others are tested in a separate process first."""
 
 import contextlib
 import logging
@@ -23,7 +23,7 @@ _EXTENSION_USEC = str(int((TRIAL_SECONDS + 20) * 1e6))
 
 
 class Proved:
-    """A line a model in a file; without one, every model is tried.
+    """One line per model in a file; without one, every model is tried.
 
     A model's line is away while it is opened: one that ends the process is tried at the next start.
     """

@@ -1,4 +1,4 @@
-"""An image that may have killed the daemon is tried in a process of its own first."""
+"""An image that may have crashed the daemon is tried in a separate process first."""
 
 import logging
 import resource

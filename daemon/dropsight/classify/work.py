@@ -1,4 +1,4 @@
-"""What the workers carry, what they work with, and what they ask the rest of the daemon."""
+"""What workers carry, what they work with, and what they ask the rest of the daemon."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from dropsight.models.spec import Model
 class Engine:
     """What is in force until the next is, and goes with an image from its examination to its record.
 
-    The plan, the plan while many wait, an interpreter a worker, why not the models before.
+    The plan, the plan while many wait, one interpreter per worker, why not the models before.
     """
 
     plan: Plan

@@ -33,9 +33,9 @@ SAMPLE = Path(__file__).parent.parent / "samples" / "chelsea.jpg"
 
 
 def check(file: Path | None) -> int:
-    """Print a line a finding; return 0 if all is well, 2 for the config or its folders, else 1.
+    """Print one line per finding; return 0 if all is well, 2 for the config or its folders, else 1.
 
-    Root tries what `run` needs as the user who runs it; nothing is made.
+    Root tests what `run` needs as the user who runs it; nothing is created.
     """
     logging.disable(logging.WARNING)  # what is found is printed
     file = find_config(file)

@@ -14,7 +14,7 @@ from dropsight.names import as_shown
 
 
 def classify(images: Sequence[Path], *, model: str | None, tta: bool, top: int, as_json: bool) -> int:
-    """Print a line an image as it is done; return 1 if any could not be read."""
+    """Print one line per image as it is done; return 1 if any could not be read."""
     need_images(images, for_folders="dropsight batch FOLDER -o results.json takes the images in it")
     runtime = ImageInferenceRuntime(model or DEFAULT_MODEL, use_tta=tta, top_k=max(top, 5))
     results: list[ImageResult | ImageFailure] = []

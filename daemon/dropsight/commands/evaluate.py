@@ -39,7 +39,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def evaluate(folder: Path, *, model: str | None, as_json: bool) -> None:
-    """Print accuracy, a line a class, and what is taken for what."""
+    """Print accuracy, one line per class, and the most frequent confusions."""
     need_folder(folder, LABELLED)
     runtime = ImageInferenceRuntime(model or DEFAULT_MODEL)
     report = report_of(measure(runtime, folder), runtime.spec.labels)

@@ -1,4 +1,4 @@
-"""How a command that fails tells the user."""
+"""How a failing command reports its errors."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The daemon's own log, for people: stderr, which systemd keeps."""
+"""The daemon's own messages, for people: stderr, which systemd keeps in the system journal."""
 
 import logging
 import os

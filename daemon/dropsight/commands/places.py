@@ -1,4 +1,4 @@
-"""What the command line names is there, and of the right kind, before any work begins."""
+"""Checks that paths on the command line exist and are of the right kind, before any work begins."""
 
 from collections.abc import Sequence
 from pathlib import Path

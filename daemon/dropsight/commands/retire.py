@@ -13,7 +13,7 @@ from dropsight.sinks.mqtt.retiring import retire as take_back
 
 
 def retire(file: Path | None, *, device: str | None) -> None:
-    """Take this device, and every former name of it, from the broker; raises SinkError.
+    """Remove this device, and every former name of it, from the broker; raises SinkError.
 
     What the broker keeps of one name is no reason to keep the others.
     """

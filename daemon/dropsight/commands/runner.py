@@ -1,4 +1,4 @@
-"""Who runs the daemon of a config, and becoming that user."""
+"""Which user runs the daemon of a config, and switching to that user."""
 
 import grp
 import os

@@ -1,4 +1,4 @@
-"""YAML text to plain values; what YAML itself would swallow is a fault here."""
+"""YAML text to plain values; what YAML itself would accept silently is a fault here."""
 
 from collections.abc import Iterator
 from pathlib import Path

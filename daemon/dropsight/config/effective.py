@@ -1,4 +1,4 @@
-"""The settings in force, as they would stand in a file, and what a file may say."""
+"""The effective settings as a config file, and the JSON schema."""
 
 import msgspec
 import yaml

@@ -1,4 +1,4 @@
-"""What was said where: the file at the bottom, the environment above it, the command line on top."""
+"""Layers of settings: the file at the bottom, the environment above it, the command line on top."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ def load(
     environ: Mapping[str, str] = {},
     flags: Mapping[str, str] = {},
 ) -> Config:
-    """The settings, all paths absolute; raises ConfigError with one line a fault.
+    """The settings, all paths absolute; raises ConfigError with one line per fault.
 
     `overrides` go by dotted key; `flags` names the command line's flag for a dotted key, for the faults.
     """

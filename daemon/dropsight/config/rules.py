@@ -1,4 +1,4 @@
-"""What no single value's type can say: addresses, threads in all, folders that must not lie in each other."""
+"""Rules across values: addresses, total threads, folders that must not contain each other."""
 
 import re
 from collections.abc import Iterator

@@ -91,11 +91,11 @@ class Inference(Struct, frozen=True):
     min_confidence: Annotated[float, Meta(ge=0, le=1)] = 0.0
     workers: Threads | Auto = "auto"
     decoders: Threads | Auto | None = None
-    """Of no effect any more: each worker decodes for itself."""
+    """No longer has an effect: each worker decodes for itself."""
 
 
 class Limits(Struct, frozen=True):
-    """What an image may have; more makes it a failed one."""
+    """Limits for an image; beyond them it is a failed one."""
 
     max_bytes: ByteSize = 64 * MIB
     max_pixels: Count = 100_000_000
@@ -117,7 +117,7 @@ class Queue(Struct, frozen=True):
 
 
 class Cameras(Struct, frozen=True):
-    """What is a problem of a camera; `frozen`: so many pictures in a row that are the same."""
+    """What counts as a problem of a camera; `frozen`: this many identical pictures in a row."""
 
     learned_silence: bool = True
     black: bool = True
@@ -126,7 +126,7 @@ class Cameras(Struct, frozen=True):
 
 
 class Explain(Struct, frozen=True):
-    """Which answers are explained by an overlay beside the processed image."""
+    """Which predictions get an overlay beside the processed image."""
 
     below_confidence: Annotated[float, Meta(ge=0, le=1)] = 0.5
     every: Annotated[int, Meta(ge=0)] = 0

@@ -1,4 +1,4 @@
-"""What was said to what is meant: every value checked against its form, every fault kept."""
+"""Checks every value against its form, and collects every fault."""
 
 import json
 import os

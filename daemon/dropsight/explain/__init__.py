@@ -1,1 +1,1 @@
-"""Why a model said what it said: maps of what it looked at."""
+"""Explanations of predictions: maps of the parts of the image that a model looked at."""

@@ -72,7 +72,7 @@ class Explainer:
         return cls(open_model(path), method, show_progress=show_progress)
 
     def explain(self, pixels: Pixels, *, classes: Sequence[int] = (), top: int = 1) -> list[Explanation]:
-        """Explain these classes, or the `top` likeliest; `pixels` are (height, width, 3) RGB of any size."""
+        """Explain these classes, or the `top` most likely; `pixels` are (height, width, 3) RGB, any size."""
         framed = frame(pixels, height=self.spec.height, width=self.spec.width, how=self._resize)
         return self.explain_framed(framed, classes, top=top)
 
@@ -104,7 +104,7 @@ class Explainer:
         return self.heatmaps(framed, [class_index])[0]
 
     def heatmaps(self, framed: Pixels, classes: Sequence[int]) -> list[Heatmap]:
-        """Return a map a class for pixels of the model's own size."""
+        """Return one map per class for pixels of the model's own size."""
         match self.method:
             case "occlusion":
                 hiding = OcclusionMap(self.classify, show_progress=self._show)

@@ -1,4 +1,4 @@
-"""Explanations as a picture: photo, heatmap and overlay side by side, a row a class."""
+"""Explanations as a picture: photo, heatmap and overlay side by side, one row per class."""
 
 import textwrap
 from collections.abc import Sequence

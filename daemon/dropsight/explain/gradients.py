@@ -65,7 +65,7 @@ class GradCAM(_GradientMap):
         self._layer_name = layer_name
 
     def compute_heatmap(self, image: Image, class_idx: int | None = None) -> Heatmap:
-        """Return (height, width) of the model's input; without a class, for the likeliest.
+        """Return (height, width) of the model's input; without a class, for the most likely one.
 
         Raises ModelError for a model without convolution, an unknown layer, a class out of range.
         """

@@ -1,1 +1,1 @@
-"""Folders and files as strangers may have left them: no link followed, names durable, locks kept."""
+"""Safe file access in folders that others can write to: no link followed, names durable, locks kept."""

@@ -1,4 +1,4 @@
-"""Labelled photos: a folder with a sub-folder a class, named after its label or its number."""
+"""Labelled photos: a folder with one sub-folder per class, named after its label or its number."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

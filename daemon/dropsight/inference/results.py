@@ -1,4 +1,4 @@
-"""What the runtime answers, one image or many."""
+"""Results of the runtime, for one image or many."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Single images and batches, for notebooks and the command line, by the very steps of the daemon."""
+"""Single images and batches, for notebooks and the command line, with the same steps as the daemon."""
 
 import logging
 import os
@@ -48,15 +48,15 @@ class ImageInferenceRuntime:
 
     - uint8;
     - uint16, of which the upper 8 bits count, as of a 16-bit PNG;
-    - float16, float32, float64: within 0..1, else it is an error that says what they are within;
+    - float16, float32, float64: within 0..1, else an error that states their actual range;
     - bool: black and white; other integers: within 0..255.
 
     Arrays are taken to be upright. Files, bytes and Pillow's images are turned upright by their EXIF
     orientation; `PIL.ImageOps.exif_transpose` takes it out of an image, which is not turned again then.
 
     A lone TFLite image is worked on by `threads` cores. Several, in a batch or from several threads, have an
-    interpreter of one thread each, up to `threads` of them, or as many as a quarter of the memory holds;
-    who comes beyond that waits. Keras models and SavedModels bring threads of their own.
+    interpreter of one thread each, up to `threads` of them, or as many as fit into a quarter of the memory;
+    further callers wait. Keras models and SavedModels bring their own threads.
     """
 
     def __init__(  # noqa: PLR0913 - each has its own default
@@ -74,7 +74,7 @@ class ImageInferenceRuntime:
         top_k: int = 5,
         threads: int | None = None,
     ) -> None:
-        """Open the model; raises ModelError, TypeError or ValueError for a setting that cannot be.
+        """Open the model; raises ModelError, TypeError or ValueError for an invalid setting.
 
         `preprocess_fn` takes upright RGB pixels (height, width, 3) uint8 and returns float
         (height, width, channels) of the model's size, normalised; quantization follows. A batch calls it
@@ -125,15 +125,15 @@ class ImageInferenceRuntime:
     def predict_batch(
         self, image_paths: Images, batch_size: int = 32, *, show_progress: bool = False
     ) -> BatchResults:
-        """Classify many, or one: what `results` yields, and the time it took."""
+        """Classify one or many images: what `results` yields, and the time it took."""
         return self._gather(image_paths, batch_size, show_progress=show_progress, stop=Event())
 
     def results(
         self, image_paths: Images, batch_size: int = 32, *, show_progress: bool = False
     ) -> Generator[Outcome, None, None]:
-        """Yield a result an image, in order, as it is done; an image that fails becomes an ImageFailure.
+        """Yield one result per image, in order, as it is done; an image that fails becomes an ImageFailure.
 
-        Any iterable will do, a generator too: it is asked for images as they are needed, in the caller's
+        Any iterable is accepted, also a generator: it is asked for images as they are needed, in the caller's
         thread. Keras models and SavedModels get `batch_size` images in one call, while as many are prepared.
         TFLite models get one at a time whatever it is, since more at once are no faster, and two images a
         thread are in hand. So memory stays flat; what was given must not change until its result is there.
@@ -151,15 +151,15 @@ class ImageInferenceRuntime:
         return _shown(made, count, show_progress=show_progress)
 
     async def apredict(self, image: Image) -> ImageResult:
-        """As `predict`, in a thread, while the event loop goes on; cancelled, its answer is dropped."""
+        """As `predict`, in a thread, without blocking the event loop; if cancelled, its result is dropped."""
         return await _in_thread(lambda: self.predict(image))
 
     async def apredict_batch(
         self, image_paths: Images, batch_size: int = 32, *, show_progress: bool = False
     ) -> BatchResults:
-        """As `predict_batch`, in a thread, while the event loop goes on.
+        """As `predict_batch`, in a thread, without blocking the event loop.
 
-        Cancelled, it ends at once, and its thread when the images in hand are done.
+        If cancelled, it returns at once, and its thread ends when the images in progress are done.
         """
         stop = Event()
         try:
@@ -170,7 +170,7 @@ class ImageInferenceRuntime:
             stop.set()
 
     def close(self) -> None:
-        """Give the model back. What other threads have in hand is finished; what comes after is refused."""
+        """Release the model. Calls in progress in other threads finish; later ones raise RuntimeError."""
         self._interpreters = None
 
     def __enter__(self) -> Self:
@@ -180,7 +180,7 @@ class ImageInferenceRuntime:
         self.close()
 
     def summarize(self, results: Sequence[Outcome], *, total_ms: float) -> BatchResults:
-        """Put results and the time that they took together, in milliseconds, as `predict_batch` does."""
+        """Combine results and the time that they took, in milliseconds, as `predict_batch` does."""
         return BatchResults(
             total_images=len(results),
             total_time_ms=round(total_ms, 3),
@@ -276,7 +276,7 @@ def run_image_inference(
     batch_size: int = 32,
     show_progress: bool = False,
 ) -> BatchResults:
-    """Classify many images, or one, by one model; write the answer as JSON where `output_path` says."""
+    """Classify one or many images with one model; write the results as JSON to `output_path`."""
     with ImageInferenceRuntime(model_path, model_format, use_tta=use_tta) as runtime:
         batch = runtime.predict_batch(image_paths, batch_size, show_progress=show_progress)
     if output_path is not None:

@@ -1,1 +1,1 @@
-"""Where images come from, until one is complete, new and ours."""
+"""From the watched folders to images that are complete, new and ours to process."""

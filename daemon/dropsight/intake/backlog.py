@@ -1,4 +1,4 @@
-"""Every image that is known and not yet finished: who has it, since when, and what is still to come."""
+"""The queue: every image that is known and not yet finished, who has it, and since when."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""How old a file is, though the wall clock may have jumped since: a Pi has no clock of its own.
+"""How old a file is, even if the wall clock has jumped since: a Pi has no real-time clock.
 
 File systems stamp by the wall clock. Each jump of it ends an epoch; within one, stamps and the monotonic
 clock tell the same. Epochs are kept over restarts, of this process and of the machine: else what was

@@ -120,7 +120,7 @@ class Beyond:
         others = f" (and {count - 1} more)" if count > 1 else ""
         bounds = f"deeper than {DEEPEST} folders, or its path is longer than {LONGEST_BYTES} bytes"
         self._troubles.raised(
-            DEPTH, StoreError(f"{shown}{others} lies {bounds}: what is in it is passed by; move it up")
+            DEPTH, StoreError(f"{shown}{others} is {bounds}: its content is skipped; move it up")
         )
 
 

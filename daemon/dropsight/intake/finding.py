@@ -1,4 +1,4 @@
-"""What a walk looks at, noted while starts come to no good; what ended the process twice is passed by."""
+"""Notes what a scan looks at after crashed starts; what crashed the process twice is skipped."""
 
 from collections.abc import Callable
 

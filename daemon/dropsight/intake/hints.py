@@ -1,4 +1,4 @@
-"""From the kernel's word of an arrival, as an event of watchdog's, to those who look at it."""
+"""Turns the kernel's events of arrivals, as watchdog's, into hints for the backlog."""
 
 import logging
 import os

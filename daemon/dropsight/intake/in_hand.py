@@ -1,6 +1,6 @@
-"""Which images are being worked on at this instant, in a file that outlives the process.
+"""Which images are in progress, noted in a file that outlives the process.
 
-A slot a thread: noting an image costs one write of a few bytes into the page cache. It is no mapped memory,
+One slot per thread: noting an image is one write of a few bytes to the page cache. It is no mapped memory,
 which whoever truncates the file would turn into the end of the process. When the process dies, what its slots
 held is what may have killed it.
 """

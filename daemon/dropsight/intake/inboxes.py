@@ -1,4 +1,4 @@
-"""The folders of the config: made, and tried before anything depends on them."""
+"""The folders of the config: created, and tested before anything depends on them."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""Images put into an inbox by ourselves: whole, under a name of its own, and on disk before it is said so."""
+"""Writes images into an inbox: whole, under a unique name, and on disk before it is acknowledged."""
 
 import errno
 import hashlib

@@ -1,4 +1,4 @@
-"""Who is next when images come faster than they can be classified."""
+"""Which image is next when images come faster than they can be classified."""
 
 import heapq
 import itertools

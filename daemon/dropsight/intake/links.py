@@ -1,4 +1,4 @@
-"""Links in an inbox to folders elsewhere, where `watch[].follow_links` has them looked into, as cameras."""
+"""Symbolic links in an inbox to folders elsewhere, followed as cameras if `watch[].follow_links` is set."""
 
 import errno
 import heapq

@@ -1,4 +1,4 @@
-"""Whether a file is complete: nobody writes to it any more."""
+"""Whether a file is complete: no process writes to it any more."""
 
 import fcntl
 import os

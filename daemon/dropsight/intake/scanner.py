@@ -185,12 +185,10 @@ class Scanner:
             self._away[folder] = str(error)
         except OSError as error:
             self._watchers[folder].missed(folder.root, error)
-            self._away[folder] = (
-                f"{as_text(folder.root)} cannot be looked at, and is waited for: {reason(error)}"
-            )
+            self._away[folder] = f"{as_text(folder.root)} is not readable, waiting for it: {reason(error)}"
         except Exception:  # what one folder or file does to a walk must not end the others'
             log.exception(
-                "%s: an internal error ended this walk; the next is in a minute", as_text(folder.root)
+                "%s: internal error in this scan; the next one is in a minute", as_text(folder.root)
             )
         else:
             self._away.pop(folder, None)

@@ -1,4 +1,4 @@
-"""How many starts in a row came to no good: then images are taken one by one, to find the culprit."""
+"""Counts starts that crashed in a row: then images are taken one at a time, to find the one at fault."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""What the kernel tells of an inbox, as watchdog's events; and an account of what it does not tell."""
+"""inotify events of an inbox, as watchdog's events; and which folders have none."""
 
 import errno
 import logging

@@ -1,1 +1,1 @@
-"""Durable, logged, filed, in that order, on one thread."""
+"""The journal (SQLite), the JSON log, filing away: durable, logged, filed, in this order, on one thread."""

@@ -1,4 +1,4 @@
-"""Filing where a rename will not do: to another file system, or of a file that has a second name."""
+"""Filing by copying, if a rename is impossible: to another file system, or with a second hard link."""
 
 import errno
 import os

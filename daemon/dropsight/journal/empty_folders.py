@@ -1,4 +1,4 @@
-"""Date folders that nothing lies in any more, which cameras make by the minute: they go."""
+"""Deletes empty date folders, which cameras create by the minute."""
 
 import os
 from contextlib import suppress

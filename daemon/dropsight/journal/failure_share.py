@@ -1,4 +1,4 @@
-"""Failed images that come in masses have a share of log and journal; that they have used it up is said."""
+"""Masses of failed images get only a share of log and journal; that it is used up is reported."""
 
 import time
 from collections.abc import Callable

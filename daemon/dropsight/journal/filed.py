@@ -66,7 +66,7 @@ class FiledImages:
         return False
 
     def rows(self, place: bytes) -> Iterator[Shelved]:
-        """The oldest first, a batch a query."""
+        """The oldest first, one batch per query."""
         last = (0, b"")
         while True:
             with translated(self._path):

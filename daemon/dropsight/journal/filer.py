@@ -1,4 +1,4 @@
-"""Files away what is on record; what has no room stays in hand and is tried ever less often."""
+"""Files away what is on record; what cannot be filed yet is retried, less and less often."""
 
 import errno
 import logging

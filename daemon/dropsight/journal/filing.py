@@ -1,4 +1,4 @@
-"""Where a finished image goes: moved, deleted or left, and only if it is still the file that was read."""
+"""Moves or deletes a finished image, or leaves it, and only if it is still the file that was read."""
 
 import contextlib
 import errno

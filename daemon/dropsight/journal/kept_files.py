@@ -71,7 +71,7 @@ class KeptReader:
         return None if row is None else Kept(*row)
 
     def all(self) -> Iterator[Kept]:
-        """A batch a query: whoever looks at each file holds up no checkpoint."""
+        """One batch per query: whoever looks at each file holds up no checkpoint."""
         query, last = "SELECT * FROM ledger WHERE path > ? ORDER BY path LIMIT ?", b""
         while batch := [Kept(*row) for row in self._batch(query, last)]:
             yield from batch

@@ -16,7 +16,7 @@ from dropsight.records import drop_id
 
 
 class Ledger:
-    """Thread-safe: a reader a thread.
+    """Thread-safe: one reader per thread.
 
     What stays for good: all in a folder with `after: keep`, and what is larger than an image may be where it
     cannot be filed away. `refuses` tells of images that are to stay where they are for now; `note` takes the

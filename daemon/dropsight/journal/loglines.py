@@ -1,4 +1,4 @@
-"""The rolling log follows the journal: one line a record, in order, across crashes and full disks."""
+"""The rolling log follows the journal: one line per record, in order, across crashes and full disks."""
 
 import time
 from collections.abc import Collection, Sequence

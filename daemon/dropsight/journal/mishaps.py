@@ -1,4 +1,4 @@
-"""What nobody expected while one image was at work: that image's failure, or the machine's trouble."""
+"""Unexpected errors while one image is processed: that image's failure, or the machine's trouble."""
 
 import logging
 import time

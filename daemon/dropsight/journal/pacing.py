@@ -1,4 +1,4 @@
-"""How far apart commits are: each costs a disk a rest, and a card some of its life."""
+"""How far apart commits are: each occupies the disk, and wears out an SD card."""
 
 import math
 import time

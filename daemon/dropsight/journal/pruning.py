@@ -1,4 +1,4 @@
-"""The journal within its bounds: what a follower has not taken goes last, and is counted."""
+"""Keeps the journal within its bounds: what a follower has not received goes last, and is counted."""
 
 import logging
 import time

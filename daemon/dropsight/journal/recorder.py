@@ -1,4 +1,4 @@
-"""Group commit: results become durable, are logged, their images are filed away, and others hear of it."""
+"""Group commit: results become durable, are logged, their images are filed away, and followers are woken."""
 
 import queue
 import threading

@@ -1,4 +1,4 @@
-"""A damaged journal is set aside, and what can still be read of it goes into a new one."""
+"""A damaged journal is set aside, and what is still readable goes into a new one."""
 
 import contextlib
 import glob

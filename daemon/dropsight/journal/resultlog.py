@@ -1,4 +1,4 @@
-"""The log of results, in which failed images have a share: what goes beyond it stands in another file."""
+"""The log of results, in which failed images have a share: the rest goes to another file."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Keeping what dropsight has put into processed/ and failed/ within its age, size and number of files."""
+"""Retention: keeps what dropsight put into processed/ and failed/ within age, size and number of files."""
 
 import contextlib
 import logging

@@ -1,4 +1,4 @@
-"""The journal: one SQLite file, a row a record; the cursors of log and followers; the ledger of kept files.
+"""The journal: one SQLite file, one row per record; cursors of log and followers; the ledger of kept files.
 
 A record is durable once `add` returns. Everything else (filed, total, cursors) may be lost in a crash:
 it is found out again from the folder, the log and the broker.

@@ -1,1 +1,1 @@
-"""Pixels to scores: what a model is, and one file a backend."""
+"""Pixels to scores: what a model is, and one file per backend."""

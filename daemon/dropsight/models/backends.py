@@ -41,7 +41,7 @@ def open_first(
 
     `trial` is called before each that is there, and raises ModelError for one that is not to be opened.
     What it was called for is what is opened: ModelError where another came into its place meanwhile.
-    Raises ModelError with a line a reason where none can.
+    Raises ModelError with one line per reason where none can.
     """
     refusals: list[ModelError] = []
     for path in paths:
@@ -60,11 +60,13 @@ def open_first(
 
 def _refuse_another(model: Path, tried: list[str]) -> None:
     if signatures(model) != tried:
-        raise ModelError(f"{model}: it was replaced while it was tried: try again when it stays as it is")
+        raise ModelError(
+            f"{model}: it was replaced while it was being tested: try again when it no longer changes"
+        )
 
 
 def signatures(model: Path) -> list[str]:
-    """Return what changes with every write to a model, a line a file."""
+    """Return what changes with every write to a model, one line per file."""
     files = sorted(each for each in model.rglob("*") if each.is_file()) if model.is_dir() else [model]
     return [signature(file) for file in files]
 

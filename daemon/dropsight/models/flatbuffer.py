@@ -67,7 +67,7 @@ class Fields:
         start = self._table.Vector(offset)
         end = start + size * self._table.VectorLen(offset)
         if end > len(self._table.Bytes):
-            raise IndexError("a vector ends behind the file")
+            raise IndexError("a vector ends beyond the end of the file")
         return range(start, end, size)
 
     def _offset(self, field: int) -> int:

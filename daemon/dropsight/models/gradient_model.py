@@ -153,7 +153,7 @@ class KerasGradients:
     def _maps(self, batch: Floats) -> Any:  # noqa: ANN401
         found = self._way(batch).maps
         if found is None:
-            raise ModelError(f"{self._name}: no convolution to look at; name a layer, or try saliency")
+            raise ModelError(f"{self._name}: no convolution layer; name a layer, or try saliency")
         return found
 
     def _way(self, batch: Floats) -> _Way:
@@ -171,7 +171,7 @@ class KerasGradients:
         """Return the calls of the innermost layers, in their order."""
         output = self._run(batch)
         if not hasattr(output, "shape"):
-            raise ModelError(f"{self._name}: no image classifier: it has several outputs")
+            raise ModelError(f"{self._name}: not an image classifier: it has several outputs")
         calls: list[_Call] = []
 
         def note(layer: Any, inputs: Any, output: Any) -> Any:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""A model opened and invoked in a process of its own first: damaged ones end the process that opens them."""
+"""A model opened and invoked in a separate process first: damaged ones crash the process that opens them."""
 
 import contextlib
 import json
@@ -33,7 +33,7 @@ def try_model(
     seconds: float = TRIAL_SECONDS,
     memory: int | None = None,
 ) -> None:
-    """Return where the model survives; raises ModelError with whatever befell it.
+    """Return if the model survives; raises ModelError with what went wrong otherwise.
 
     `memory` is what it may take, in bytes: half of the machine's unless given.
     """
@@ -57,7 +57,7 @@ def try_model(
     except subprocess.TimeoutExpired as error:
         raise ModelError(f"{path}: opening it takes longer than {seconds:g} s") from error
     except OSError as error:
-        raise ModelError(f"{path}: cannot be tried before it is used: {error.strerror}") from error
+        raise ModelError(f"{path}: cannot be tested before it is used: {error.strerror}") from error
     if tried.returncode == REFUSED:
         raise ModelError(os.fsdecode(tried.stdout).strip().replace(str(whole), str(path)))
     if tried.returncode != 0:
@@ -66,13 +66,13 @@ def try_model(
 
 def _end(tried: "subprocess.CompletedProcess[bytes]", memory: int) -> str:
     if tried.returncode == -signal.SIGKILL:
-        return "the machine has too little memory now to try it before it is used: try again with more"
+        return "not enough free memory to test it before it is used: free some, then try again"
     if any(word in tried.stderr for word in STARVED):
-        return f"it takes more than the {memory // 2**20} MiB of memory that a model may have here"
+        return f"it needs more than the {memory // 2**20} MiB of memory that a model may use here"
     if tried.returncode < 0:
         with contextlib.suppress(ValueError):
             name = signal.Signals(-tried.returncode).name
-            return f"it ends the process that opens it by {name}: the file is damaged"
+            return f"it crashes the process that opens it by {name}: the file is damaged"
     last = tried.stderr.decode(errors="backslashreplace").strip().splitlines()[-1:]
     return f"it cannot be opened: {' '.join(last) or f'exit code {tried.returncode}'}"
 

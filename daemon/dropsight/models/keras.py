@@ -40,7 +40,7 @@ def open_keras(
         raise ModelError(f"{path}: Keras cannot load it: {reason[:500]}") from error
     output = concrete.structured_outputs
     if not hasattr(output, "shape"):
-        raise ModelError(f"{path}: no image classifier: it has several outputs")
+        raise ModelError(f"{path}: not an image classifier: it has several outputs")
     return build(
         path,
         kind="keras",
@@ -56,7 +56,7 @@ def _check_version(path: Path, version: str) -> None:
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
     if numbers < _OLDEST:
         oldest = ".".join(map(str, _OLDEST))
-        reason = f"Keras {version} runs code that a model file brings along"
+        reason = f"Keras {version} executes code that is embedded in a model file"
         raise ModelError(f"{path} needs Keras {oldest} or later: {reason}; upgrade it")
 
 
@@ -65,7 +65,7 @@ def _input_shape(model: Any) -> list[int | None]:  # noqa: ANN401 - Keras ships 
     inputs = getattr(model, "inputs", None)
     if inputs:
         if len(inputs) != 1:
-            raise ValueError(f"no image classifier: {len(inputs)} inputs")
+            raise ValueError(f"not an image classifier: {len(inputs)} inputs")
         shape = list(inputs[0].shape)
     else:
         config = model.get_build_config() or {}

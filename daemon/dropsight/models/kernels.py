@@ -82,9 +82,9 @@ def _fault(runtime: str) -> str:
     if not shown:
         return (
             f"{_SLOW} because {_CPUINFO} is hidden; "
-            "in a systemd unit, set ProcSubset=all; in a container, show it"
+            "in a systemd unit, set ProcSubset=all; in a container, make it readable"
         )
     return (
         f"{_SLOW} with {runtime} on this {os.uname().machine} processor; "
-        "ai-edge-litert on a 64-bit system has it"
+        "use ai-edge-litert on a 64-bit system"
     )

@@ -1,4 +1,4 @@
-"""The names of the classes, from a text with a line a class."""
+"""The names of the classes, from a text with one line per class."""
 
 import re
 from itertools import pairwise
@@ -9,7 +9,7 @@ _NAMED = re.compile(r"\s*(?P<index>\d{1,9})(?P<mark>\s*[:,\t]|\s)\s*(?P<name>.*\
 
 
 def read_labels(text: str) -> tuple[str, ...]:
-    """Read a name a line, in class order, or by the index before each name ("0 cat", "1: dog").
+    """Read one name per line, in class order, or by the index before each name ("0 cat", "1: dog").
 
     Numbers with no more than a space behind them, that are no such indices, belong to the names ("7 up").
     Signs that would act on a terminal stand as escapes. Raises ValueError for indices of which one is missing
@@ -36,6 +36,6 @@ def _what_is_wrong(indices: list[int]) -> str:
     count = len(indices)
     twice = next((one for one, other in pairwise(indices) if one == other), None)
     if twice is not None:
-        return f"index {twice} is there twice"
+        return f"index {twice} occurs twice"
     missing = next(wanted for wanted, index in enumerate(indices) if wanted != index)
     return f"no name has index {missing}; {count} names have the indices 0 to {count - 1}"

@@ -198,7 +198,7 @@ def _spec(source: _Source, interpreter: Interpreter, said: ModelOverrides) -> Mo
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if len(inputs) != 1 or len(outputs) != 1:
         raise ModelError(
-            f"{path}: no image classifier: {len(inputs)} inputs and {len(outputs)} outputs, not one of each"
+            f"{path}: not an image classifier: {len(inputs)} inputs, {len(outputs)} outputs, not one of each"
         )
     tensor, output = _tensor(inputs[0]), _tensor(outputs[0])
     _check_tensors(path, tensor, output)
@@ -238,7 +238,7 @@ def _check_tensors(path: Path, tensor: TensorSpec, output: TensorSpec) -> None:
     check_input(path, tensor)
     if output.shape[-1] < 1 or any(size not in {1, -1} for size in output.shape[:-1]):
         raise ModelError(
-            f"{path}: no image classifier: its output is {list(output.shape)}, not [batch, classes]"
+            f"{path}: not an image classifier: its output is {list(output.shape)}, not [batch, classes]"
         )
     for each in (tensor, output):
         if not 0 <= each.scale < math.inf:

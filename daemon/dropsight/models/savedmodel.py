@@ -32,11 +32,11 @@ def open_saved_model(
     inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
     if len(inputs) != 1 or len(outputs) != 1:
         raise ModelError(
-            f"{path}: no image classifier: {len(inputs)} inputs and {len(outputs)} outputs, not one of each"
+            f"{path}: not an image classifier: {len(inputs)} inputs, {len(outputs)} outputs, not one of each"
         )
     ((name, wanted),), ((answer, found),) = inputs.items(), outputs.items()
     if wanted.shape.rank is None or found.shape.rank is None or wanted.dtype != tf.float32:
-        raise ModelError(f"{path}: no image classifier: its input is no batch of float32 images")
+        raise ModelError(f"{path}: not an image classifier: its input is not a batch of float32 images")
 
     def function(batch: Any) -> Any:  # noqa: ANN401 - TensorFlow's
         # The model must outlive its signature, whose variables it holds.

@@ -1,6 +1,6 @@
 """The file beside a model, `<model>.yaml`: what the model itself cannot say.
 
-labels: labels.txt            # beside the sidecar, a line a class
+labels: labels.txt            # beside the sidecar, one line per class
 normalization: {mean: [127.5], std: [127.5]}
 temperature: 1.3
 layout: NCHW                  # channels first; only where the input's shape leaves it open
@@ -80,5 +80,5 @@ def check_normalization(normalization: Normalization, where: str) -> None:
     sound = {len(mean), len(std)} <= {1, 3} and all(map(math.isfinite, (*mean, *std)))
     if not (sound and min(std) > 0):
         raise ModelError(
-            f"{where}: normalization wants 1 or 3 finite numbers in mean and in std, std above 0"
+            f"{where}: normalization needs 1 or 3 finite numbers in mean and in std, std above 0"
         )

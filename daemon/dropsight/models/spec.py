@@ -55,7 +55,9 @@ class Kernels:
         if self.fault:
             return self.fault
         if not self.xnnpack:
-            return f"slow ones: XNNPACK, the fast ones, takes none of the model's {self.operators} operators"
+            return (
+                f"slow ones: XNNPACK, the fast ones, supports none of the model's {self.operators} operators"
+            )
         share = "all" if self.xnnpack == self.operators else f"{self.xnnpack} of"
         return f"XNNPACK, for {share} {self.operators} operators"
 

@@ -111,7 +111,7 @@ def _described(model: Fields, data: bytes) -> tuple[Normalization | None, str | 
         normalization = _normalization(metadata) if metadata else None
         names = _label_files(metadata) if metadata else []
     except DAMAGE:
-        return None, None, ("its metadata are damaged: no labels or normalization are taken from them",)
+        return None, None, ("its metadata is damaged: its labels and normalization are ignored",)
     try:
         return normalization, _labels(names, data) if names else None, ()
     except _NO_ZIP as error:

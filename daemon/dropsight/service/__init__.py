@@ -1,1 +1,1 @@
-"""The process: the parts put together, up in order, down in reverse."""
+"""The process: assembles the parts, starts them in order, stops them in reverse."""

@@ -1,4 +1,4 @@
-"""The camera watch at work: it looks about, remembers over restarts, and forgets what was taken away."""
+"""Runs the camera watch: checks cameras, remembers them over restarts, forgets removed ones."""
 
 import logging
 import math

@@ -1,4 +1,4 @@
-"""Overlays beside the processed images whose answer was unsure, made when there is nothing better to do."""
+"""Overlays beside processed images with unsure predictions, made while no image waits."""
 
 import base64
 import itertools

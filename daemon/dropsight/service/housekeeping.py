@@ -1,4 +1,4 @@
-"""Every ten minutes old images and empty folders go, and what the ledger knows of files that are gone."""
+"""Every ten minutes: deletes old images, empty folders, and ledger entries of files that are gone."""
 
 import threading
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Signals: the first SIGTERM or SIGINT asks to stop, a later one ends the process at once; SIGHUP reloads."""
+"""Signals: the first SIGTERM or SIGINT stops, a second one ends the process at once; SIGHUP reloads."""
 
 import contextlib
 import logging

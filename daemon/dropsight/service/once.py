@@ -1,4 +1,4 @@
-"""`run --once`: everything that lies in the folders, and then the end."""
+"""`run --once`: processes everything in the folders, then stops."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Whether images get on: the watchdog's question, asked of every part of their way."""
+"""Whether images make progress: what the watchdog asks, for every stage of their way."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ class Progress:
     recorder: Recorder
 
     def slow(self) -> str | None:
-        """Name the image that has been at one stage for long, though it may yet get on."""
+        """Name the image that has been at one stage for long; it may still make progress."""
         return self.workers.heartbeats.overdue(SLOW_SECONDS)
 
     def hung(self, seconds: float) -> str | None:
-        """Name what has not got on for so long. Idle is not hung, nor is waiting for a disk to have room."""
+        """Name what has made no progress for so long. Idle is not hung, nor is waiting for a full disk."""
         makers = self.workers.heartbeats
         for heartbeats in (*(source.heartbeats for source in self.sources), self.recorder.heartbeats):
             if name := heartbeats.overdue(seconds):

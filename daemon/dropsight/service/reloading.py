@@ -1,4 +1,4 @@
-"""The config read again: a faulty one is refused, another model swapped in, anything else begun anew with."""
+"""Reload: an invalid config is refused, a new model is swapped in, anything else takes a restart."""
 
 import logging
 import threading
@@ -55,7 +55,7 @@ class Reloader:
         self._lock = threading.Lock()
 
     def reload(self) -> str:
-        """Tell what is done; raises ConfigError or ModelError, and then the old config stays in use."""
+        """Return what was done; raises ConfigError or ModelError, and then the old config stays in use."""
         with self._lock:
             notify(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000))
             try:

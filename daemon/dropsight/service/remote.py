@@ -1,4 +1,4 @@
-"""The commands that come by MQTT and by the control socket."""
+"""Commands that arrive by MQTT and by the control socket."""
 
 import logging
 from collections.abc import Callable, Mapping

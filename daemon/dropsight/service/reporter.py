@@ -1,4 +1,4 @@
-"""What the running parts say of themselves, put together."""
+"""Status and stats, collected from the running parts."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Getting the daemon up: at once, or when the disk lets it; after a rescue, where the journal is damaged."""
+"""Starts the daemon: at once, or once the disk has room; after a rescue if the journal is damaged."""
 
 import logging
 from functools import partial

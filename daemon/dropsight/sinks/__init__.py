@@ -1,1 +1,1 @@
-"""Who else hears of a record once it is durable."""
+"""Receivers of records once they are durable: MQTT, webhooks, the terminal."""

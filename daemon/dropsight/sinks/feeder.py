@@ -1,4 +1,4 @@
-"""Hands the journal's records on to a receiver, in order: again, with pauses, until it has them."""
+"""Delivers the journal's records to a receiver, in order, and retries with pauses until it has them."""
 
 import math
 import random
@@ -33,11 +33,11 @@ class LaterError(SinkError):
 
 
 class TurnedAwayError(SinkError):
-    """The receiver does not let us in, whatever we bring."""
+    """The receiver refuses our credentials, whatever we send."""
 
 
 class DeclinedError(SinkError):
-    """The receiver answers that it does not want these very records."""
+    """The receiver rejects these records."""
 
 
 class _Named(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""HTTP POST to one receiver: over one connection, encrypted where it says so, bounded in time and bytes."""
+"""HTTP POST to one receiver: over one connection, with TLS for https, limited in time and bytes."""
 
 import logging
 import socket

@@ -1,4 +1,4 @@
-"""What the daemon tells of itself: info, stats and status."""
+"""What the daemon reports about itself: info, stats and status."""
 
 import socket
 from collections.abc import Mapping

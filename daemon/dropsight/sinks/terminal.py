@@ -1,4 +1,4 @@
-"""Results as lines on a terminal, for whoever looks on; the daemon never waits for it."""
+"""Results as lines on a terminal; the daemon never waits for it."""
 
 import contextlib
 import logging
@@ -23,7 +23,7 @@ _BOLD, _RED, _GREEN, _YELLOW = "1", "31", "32", "33"
 
 
 class Terminal:
-    """A line an image and a summary at the end, written by a thread of its own.
+    """One line per image and a summary at the end, written by a thread of its own.
 
     A terminal that is held, or on a slow line, is told how many lines it missed.
     """

@@ -1,4 +1,4 @@
-"""Webhooks: a follower of the journal each, which hands records to a receiver by HTTP POST."""
+"""Webhooks: each is a follower of the journal that delivers records to a receiver by HTTP POST."""
 
 import base64
 import hashlib

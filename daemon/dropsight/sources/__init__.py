@@ -1,1 +1,1 @@
-"""Further ways in which images come, beside the folders that they are dropped into."""
+"""Sources of images beside the watched folders: images over MQTT."""

@@ -1,4 +1,4 @@
-"""Images that arrive over MQTT: each lies in its inbox, durably, before the broker hears of it."""
+"""Images that arrive over MQTT: each is in its inbox, durably, before it is acknowledged."""
 
 import hashlib
 import logging

@@ -1,4 +1,4 @@
-"""Whether a broker lets us subscribe: tried beside the session of the daemon, which is not touched."""
+"""Whether a broker allows a subscription: tried without touching the daemon's session."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""How things are: counts, latencies, troubles, threads at work, and the word to whoever asks."""
+"""The daemon's status: counters, latencies, troubles, heartbeats of threads, and the control socket."""

@@ -1,4 +1,4 @@
-"""How many images lie in the folders: walks count them, and what was finished since is taken off."""
+"""How many images are in the folders: scans count them, and what was finished since is subtracted."""
 
 from collections.abc import Callable, Iterable
 

@@ -1,4 +1,4 @@
-"""A Unix socket in the state folder: other programs ask, the daemon answers, a JSON line each way."""
+"""The control socket in the state folder: other programs ask, the daemon answers, one JSON line each way."""
 
 import contextlib
 import grp
@@ -36,7 +36,7 @@ class NotRunningError(DropsightError):
 
 
 class ControlServer:
-    """Answers one request a connection; what has no name here goes to `otherwise`.
+    """Answers one request per connection; unknown requests go to `otherwise`.
 
     A thread a connection: who asks slowly, or for something slow, keeps nobody else waiting. A question has
     so many `seconds`, in however many pieces it comes.

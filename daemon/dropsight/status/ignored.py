@@ -1,4 +1,4 @@
-"""What lies in an inbox and is no image to take: counted and named, lest somebody wait for it."""
+"""Files in an inbox that are not images to take: counted and named, so that nobody waits for them."""
 
 import os
 from collections import Counter
@@ -27,7 +27,7 @@ class Ignored(msgspec.Struct, frozen=True):
     unfollowed: Mapping[str, str] = {}
 
     def lines(self) -> Iterator[str]:
-        """Say it, a line a kind."""
+        """Say it, one line per kind."""
         if self.files:
             count = sum(self.files.values())
             yield f"{count:,} file{' is' if count == 1 else 's are'} ignored: {_named(self.files)}"

@@ -1,4 +1,4 @@
-"""Latency percentiles a stage, over a sliding window and since the start, in a few kilobytes.
+"""Latency percentiles per stage, over a sliding window and since the start, in a few kilobytes.
 
 Values are counted in buckets 5 % apart, from 10 microseconds to about 10 minutes, so a percentile is
 right to 2.5 %; the maximum is exact. The window is a ring of slots, each a share of the window long.

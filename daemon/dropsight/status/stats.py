@@ -1,4 +1,4 @@
-"""What the daemon has done: counts by class and camera, latencies a stage, queue depths, throughput."""
+"""What the daemon has done: counts by class and camera, latencies per stage, queue depths, throughput."""
 
 import os
 import resource
@@ -42,7 +42,7 @@ class Throughput(msgspec.Struct, frozen=True):
 
 
 class Latencies(msgspec.Struct, frozen=True):
-    """Milliseconds a stage."""
+    """Milliseconds per stage."""
 
     window: Mapping[str, Percentiles]
     since_start: Mapping[str, Percentiles]
@@ -114,7 +114,7 @@ class Stats:
                     self._errors[record.error.code] += 1
 
     def distributions(self) -> dict[str, Distribution]:
-        """Latencies a stage since the start."""
+        """Latencies per stage since the start."""
         with self._lock:
             return {stage: histogram.distribution() for stage, histogram in self._stages.items()}
 
@@ -180,7 +180,7 @@ def memory_bytes() -> int:
 
 
 def summary(snapshot: Snapshot) -> str:
-    """One line for the journal."""
+    """One line for the system journal."""
     counters, total = snapshot.counters, snapshot.latency_ms.window["total"]
     latency = "\N{EN DASH}"
     if total.count:

@@ -1,4 +1,4 @@
-"""Threads that serve no single image: a bug that ends one is told, and its work is begun again."""
+"""Threads that serve no single image: after an internal error one is reported and restarted."""
 
 import logging
 import threading
@@ -35,7 +35,7 @@ class _Fall(msgspec.Struct):
 
 
 class Supervision:
-    """Thread-safe. What falls again and again stays a trouble, and is tried at least once a minute."""
+    """Thread-safe. What keeps failing stays a trouble, and is retried at least once a minute."""
 
     def __init__(self, troubles: Troubles, *, first_pause_seconds: float = FIRST_PAUSE_SECONDS) -> None:
         self._troubles, self._first_pause = troubles, first_pause_seconds
@@ -44,14 +44,14 @@ class Supervision:
         self._stopped = threading.Event()
 
     def start(self, name: str, work: Callable[[], None], *, daemon: bool = True) -> threading.Thread:
-        """Have this done on a thread of its own until it returns, again after every bug."""
+        """Run this on its own thread until it returns; restart it after every internal error."""
         thread = threading.Thread(target=self._keep_at, args=(name, work), name=name, daemon=daemon)
         thread.start()
         return thread
 
     @contextmanager
     def contained(self, name: str) -> Iterator[None]:
-        """Have a bug in here be told, and nothing else; a journal that cannot be trusted is no bug."""
+        """Report an internal error in here and go on; a journal that cannot be trusted is none."""
         try:
             yield
         except DamagedError:
@@ -60,7 +60,7 @@ class Supervision:
             self.fell(name, error)
 
     def fell(self, name: str, error: BaseException) -> float:
-        """Tell of a bug; return for how many seconds to wait before the work is begun again."""
+        """Report an internal error; return the seconds to wait before the work is restarted."""
         log.error("internal error in %s", name, exc_info=error)
         with self._lock:
             before = self._falls.get(name)
@@ -108,7 +108,7 @@ class Supervision:
 
 
 class Chores:
-    """What one thread does in turn: a bug in one of them is told, that one pauses, and the others go on."""
+    """Tasks of one thread, in turn: after an internal error one is reported and pauses, others go on."""
 
     def __init__(self, supervision: Supervision) -> None:
         self._supervision = supervision

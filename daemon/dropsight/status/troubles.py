@@ -1,4 +1,4 @@
-"""What is wrong at the moment: said once, said again when it changes or lasts, and said when it is over."""
+"""What is wrong now: logged once, again when it changes or lasts, and when it has recovered."""
 
 import logging
 import threading

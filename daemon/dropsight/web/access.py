@@ -1,4 +1,4 @@
-"""Who is let in: the token, the cookie that stands for it in a browser, and the names of this machine."""
+"""Access control: the token, the cookie that stands for it in a browser, and the allowed host names."""
 
 import hmac
 import logging

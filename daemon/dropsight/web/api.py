@@ -1,4 +1,4 @@
-"""The answers: what each address gives."""
+"""The API: what each address returns."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack

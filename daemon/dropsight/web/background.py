@@ -1,4 +1,4 @@
-"""Work that may take a while, done beside the event loop: looking things up, making thumbnails."""
+"""Slow work, done outside the event loop: queries, thumbnails."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""A connection that does not wait for ever, and can be hung up on."""
+"""A connection with timeouts, which can be closed by the server."""
 
 import asyncio
 import resource

@@ -1,4 +1,4 @@
-"""What is taken away: an image as it was dropped; the records that fit a question, as lines or a table."""
+"""Downloads: an image as it was dropped; matching records as JSON lines or CSV."""
 
 import asyncio
 import csv

@@ -1,4 +1,4 @@
-"""Around every request: who may ask, how much may be sent, what a browser may do with the answer."""
+"""Middleware around every request: access, size limits, security headers."""
 
 import asyncio
 from collections.abc import MutableMapping

@@ -1,4 +1,4 @@
-"""What was of late: classes of the last day, each camera's last image, the course of speed and latency."""
+"""Recent history: classes of the last day, each camera's last image, speed and latency over time."""
 
 import threading
 import time

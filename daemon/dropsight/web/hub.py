@@ -1,4 +1,4 @@
-"""New records to everybody who listens: encoded once, gathered for a moment, never waited for."""
+"""Sends new records to all streaming clients: encoded once, batched for a moment, never waited for."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The daemon's figures in the format of Prometheus, read off when they are asked for."""
+"""The daemon's metrics in Prometheus format, collected on request."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TypeAlias, get_args

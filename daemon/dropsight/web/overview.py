@@ -1,4 +1,4 @@
-"""All that is to be known at a glance: the status, the disk, the last day, the cameras, the course."""
+"""The dashboard's overview: the status, the disk, the last day, the cameras, recent speed and latency."""
 
 import os
 import time

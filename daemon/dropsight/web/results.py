@@ -1,4 +1,4 @@
-"""Records that fit what was asked for, newest first."""
+"""Queries for records, newest first."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The web part steps aside: while there are images to classify, it has a small share of the processors."""
+"""Throttles the web server: while there are images to classify, it gets a small share of the CPU."""
 
 import asyncio
 import os

@@ -1,1 +1,1 @@
-"""The MQTT broker, and Home Assistant behind it."""
+"""Publishing to the MQTT broker, and Home Assistant discovery."""

@@ -1,4 +1,4 @@
-"""Where the broker is and how to enter: the config's mqtt section, read for use."""
+"""The broker's address and credentials: the config's mqtt section, ready for use."""
 
 import ssl
 from dataclasses import dataclass, field

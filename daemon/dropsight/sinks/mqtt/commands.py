@@ -1,4 +1,4 @@
-"""Commands that come over MQTT, carried out on a thread of their own: some take longer than a keepalive."""
+"""Commands that arrive over MQTT, carried out on their own thread: some take longer than a keepalive."""
 
 import logging
 import queue

@@ -1,4 +1,4 @@
-"""Connects by what the broker speaks and offers."""
+"""Connects with the MQTT version and features that the broker supports."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""One connection to a broker, from CONNECT to its loss; paho does the protocol, on a thread of its own."""
+"""One connection to a broker, from CONNECT to its loss; paho runs the protocol on its own thread."""
 
 import contextlib
 import logging
@@ -51,15 +51,15 @@ class Asked(NamedTuple):
 
 
 class BrokerRefusedError(SinkError):
-    """The broker answers, and does not let us in."""
+    """The broker answers and refuses the login."""
 
 
 class UnsupportedVersionError(SinkError):
-    """The broker does not speak this version of MQTT."""
+    """The broker does not support this version of MQTT."""
 
 
 class HungUpError(SinkError):
-    """The broker says nothing to our CONNECT but goodbye."""
+    """The broker closes the connection without answering our CONNECT."""
 
 
 class NotOfferedError(SinkError):

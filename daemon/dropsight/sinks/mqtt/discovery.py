@@ -1,4 +1,4 @@
-"""Which discovery messages Home Assistant was sent, over restarts: what is no more is taken back."""
+"""Which discovery messages Home Assistant was sent, over restarts: those of removed cameras are withdrawn."""
 
 import logging
 from collections.abc import Collection, Iterator

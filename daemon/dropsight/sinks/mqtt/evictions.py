@@ -1,4 +1,4 @@
-"""Another who logs in by our client id: the broker ends our connection for it, and seldom says so."""
+"""Another client with our client id: the broker closes our connection for it, and seldom says why."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Under which names a broker was told of us: kept beside the journal, to take former ones back."""
+"""Names under which we have published: kept beside the journal, to remove what former ones retained."""
 
 import logging
 from pathlib import Path

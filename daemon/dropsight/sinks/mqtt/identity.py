@@ -1,4 +1,4 @@
-"""The name by which a broker knows our connections: always the same, so that it ends the one before."""
+"""Our MQTT client id: always the same, so that the broker closes an earlier connection of ours."""
 
 import logging
 import secrets

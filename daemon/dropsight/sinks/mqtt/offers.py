@@ -1,4 +1,4 @@
-"""What a broker says in its CONNACK that it takes (MQTT 5, 3.2.2.3); one of MQTT 3.1.1 says nothing of it."""
+"""What a broker supports according to its CONNACK (MQTT 5, 3.2.2.3); MQTT 3.1.1 has no such information."""
 
 from dataclasses import dataclass, replace
 from typing import Final
@@ -46,7 +46,7 @@ class Offers:
 
     @property
     def lacking(self) -> str:
-        """What is done without, for people."""
+        """What the broker does not support, for people."""
         retain = "does not support retained messages" if not self.retain else ""
         qos = "supports QoS 0 only: messages may be lost on the way" if not self.qos else ""
         return " and ".join(filter(None, (retain, qos)))

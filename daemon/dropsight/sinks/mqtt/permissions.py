@@ -1,4 +1,4 @@
-"""What a broker lets us say and hear: tried as `run` does it, in words that leave nothing behind."""
+"""What a broker's access rules allow: tried as `run` does it, with messages that leave nothing behind."""
 
 import time
 from collections import deque
@@ -50,7 +50,7 @@ class _Heard(NamedTuple):
 
 
 def try_broker(settings: Mqtt, device: str, *, state: Path, credential: str | None = None) -> Findings:
-    """Say one word of each kind, listen where the daemon does, leave; raises SinkError.
+    """Publish one message of each kind, subscribe where the daemon does, disconnect; raises SinkError.
 
     The will goes where the daemon's does, which the broker may refuse, but says nothing: it is empty.
     """

@@ -1,4 +1,4 @@
-"""The MQTT publisher: connects, comes back after every loss, and goes on where the broker left off."""
+"""The MQTT publisher: connects, reconnects after every loss, continues after the last acknowledged record."""
 
 import logging
 import random

@@ -1,4 +1,4 @@
-"""Takes what a broker keeps of a name of ours: every retained message, and Home Assistant's device."""
+"""Removes from the broker what it retains under a name of ours, and Home Assistant's device."""
 
 import logging
 import time
@@ -40,7 +40,7 @@ class _Clearing(Protocol):
 
 
 def retire(settings: Mqtt, name: Name, *, client_id: str, cameras: Collection[str]) -> Taken:
-    """Take everything that this name retained from the broker.
+    """Remove everything that this name retained from the broker.
 
     Raises SinkError, OnlineError while a dropsight of this name is at work.
     """
@@ -51,7 +51,7 @@ def retire(settings: Mqtt, name: Name, *, client_id: str, cameras: Collection[st
 def retire_former(
     connection: Connection, names: Names, current: Name, *, cameras: Collection[str]
 ) -> Sequence[Name]:
-    """Take back what former names retained; return those whose entities went with it.
+    """Remove what former names retained; return those whose entities went with it.
 
     What cannot be taken back is said, and is no reason to publish nothing.
     """

@@ -1,4 +1,4 @@
-"""Others who speak under our name: what they say of us is set right, and that there are two is a trouble."""
+"""Another device with our name: what it says about us is corrected, and that there are two is a trouble."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""The work on one connection: publish what the outbox holds, announce, move the mark as PUBACKs come in."""
+"""The work on one connection: publish the outbox, announce, move the mark as PUBACKs arrive."""
 
 import contextlib
 import logging

@@ -1,4 +1,4 @@
-"""Who was on the way when connections were lost: tried alone from then on, and in the end set aside.
+"""Messages in flight when connections were lost: sent alone from then on, and finally set aside.
 
 Some brokers hang up on whom they forbid a topic, and those of MQTT 3.1.1 on what is too large for them; none
 says which message it was.

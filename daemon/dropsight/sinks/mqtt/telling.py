@@ -1,4 +1,4 @@
-"""How announcements reach the broker: within its bounds, and alone where a connection was lost over them."""
+"""How announcements are sent: within the broker's limits, and alone if a connection was lost over them."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""Why an encrypted connection came to nothing, in words that name the way out."""
+"""Why a TLS connection failed, with the way out."""
 
 import socket
 import ssl

@@ -1,4 +1,4 @@
-"""A short visit to a broker, where each thing is said alone: so it is known what a no is for."""
+"""A short connection to a broker, with one message at a time: so a rejection is known to be for that one."""
 
 import time
 from collections.abc import Callable
