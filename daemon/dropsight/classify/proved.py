@@ -44,7 +44,7 @@ class Proved:
             else:
                 # Neither the start nor, after a reload, the watchdog is to run out over it.
                 notify(EXTEND_TIMEOUT_USEC=_EXTENSION_USEC, WATCHDOG="1")
-                log.debug("%s is tried in a process of its own first", model)
+                log.debug("%s is tested in a separate process first", model)
                 try_model(model, said=said, options=options)
             self._opening = key
 

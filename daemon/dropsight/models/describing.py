@@ -54,7 +54,9 @@ def describe(
     labels, labels_from = _labels(path, said, sidecar, classes, metadata_labels)
     normalization, normalization_from = _normalization(path, said, sidecar, tensor, metadata_normalization)
     if max(len(normalization.mean), len(normalization.std)) > tensor.shape[layout.index("C")]:
-        raise ModelError(f"{path}: normalization has a value a channel, and the model one channel only")
+        raise ModelError(
+            f"{path}: normalization has one value per channel, but the model has only one channel"
+        )
     return Description(
         labels=labels,
         labels_from=labels_from,
@@ -71,7 +73,7 @@ def check_input(path: Path, tensor: TensorSpec) -> None:
     """Raise ModelError unless it takes images of a fixed size, in either layout."""
     if not _layouts(tensor):
         raise ModelError(
-            f"{path}: no image classifier: its input is {list(tensor.shape)}, "
+            f"{path}: not an image classifier: its input is {list(tensor.shape)}, "
             "not [batch, height, width, 1 or 3 channels] of a fixed size, "
             "nor [batch, 1 or 3 channels, height, width]"
         )

@@ -64,11 +64,11 @@ class KerasGradients:
         built: dict[str, Any] = getattr(self._model, "get_build_config", dict)() or {}
         shape = inputs[0].shape if inputs else built.get("input_shape", (None,) * 4)
         if len(shape) != 4:
-            raise ModelError(f"{self._name}: no image classifier: its input is {tuple(shape)}")
+            raise ModelError(f"{self._name}: not an image classifier: its input is {tuple(shape)}")
         if shape[1] in {1, 3} and shape[3] not in {1, 3, None}:
             raise ModelError(
-                f"{self._name}: its input is {tuple(shape)}, channels first: maps by gradients are there "
-                "for channels last only; `dropsight explain --method rise` explains it"
+                f"{self._name}: its input is {tuple(shape)}, channels first: gradient maps need "
+                "channels last; `dropsight explain --method rise` explains it"
             )
         return shape[1], shape[2], shape[3]
 

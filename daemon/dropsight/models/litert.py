@@ -174,7 +174,7 @@ def open_tflite(
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     agree()
     if not is_whole(content):
-        raise ModelError(f"{path}: the TFLite interpreter cannot load it: the file is damaged or cut short")
+        raise ModelError(f"{path}: the TFLite interpreter cannot load it: the file is damaged or truncated")
     source = _Source(path, content, runtime, interpreter_class, options.threads)
     interpreter = source.open()
     try:

@@ -116,7 +116,7 @@ def format_of(path: Path) -> ModelFormat:
             continue
         if known:
             return ModelFormat(entry.name, backend, package)
-    told = "a folder without saved_model.pb is no model"
+    told = "a folder without saved_model.pb is not a model"
     if not path.is_dir():
         told = "not a model: its first bytes belong to no known format"
     raise ModelError("; ".join([f"{path}: {told}", *faults]))
