@@ -151,7 +151,7 @@ def test_status_says_how_much_lies_in_the_folders_beside_what_waits(tmp_path: Pa
         assert house.counters()["waiting"] == 512
         assert not house.status()["stats"]["folders"]["counting"]
         said = dropsight("status", "-c", str(house.config)).stdout
-        assert "folders    600 images lie in them" in said
+        assert "folders    600 images in them" in said
 
 
 def _photo(root: Path) -> Path:

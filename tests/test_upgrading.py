@@ -208,7 +208,7 @@ def test_what_was_installed_before_there_were_releases_can_be_gone_back_to(upgra
 @pytest.mark.slow
 def test_root_runs_nothing_that_everybody_could_write(upgraded: Upgraded) -> None:
     assert not (upgraded.house.root / "was-run").exists()
-    assert "does not come along: everybody could write there" in upgraded.said
+    assert "are not carried over: it was writable by every user" in upgraded.said
 
 
 @pytest.mark.slow

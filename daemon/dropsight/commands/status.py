@@ -67,9 +67,7 @@ def _lines(status: Status) -> Iterator[str]:
 def _lying(folders: Lying) -> str:
     more = "at least " if folders.counting else ""
     span = "" if folders.seconds_left is None else f", about {_span(folders.seconds_left)} for them"
-    return (
-        f"{more}{folders.images:,} images lie in them{span}{', still counting' if folders.counting else ''}"
-    )
+    return f"{more}{folders.images:,} images in them{span}{', still counting' if folders.counting else ''}"
 
 
 def _source(source: SourceStatus) -> str:

@@ -154,7 +154,7 @@ def closing(snapshot: Snapshot, results: Path | None) -> list[str]:
     """What a person wants to know at the end."""
     counters, total = snapshot.counters, snapshot.latency_ms.since_start["total"]
     counts = {"classified": counters.done, "failed": counters.failed, "expired": counters.expired}
-    parts = [f"{count} {what}" for what, count in counts.items() if count] or ["no image came"]
+    parts = [f"{count} {what}" for what, count in counts.items() if count] or ["no images"]
     if waiting := max(snapshot.folders.images, counters.waiting):
         parts.append(f"{waiting} still in their folders")
     line = f"{', '.join(parts)} in {snapshot.uptime_seconds:.0f} s"
