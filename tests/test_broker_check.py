@@ -119,7 +119,7 @@ def test_what_a_broker_of_an_older_mqtt_throws_away_is_a_doubt(tmp_path: Path, w
     assert not found.refused
     (line,) = found.doubts
     what = "anything" if without == "all" else f"{ROOT}/state/dropsight-check"
-    assert f"it acknowledges and does not deliver {what}:" in line
+    assert f"it acknowledges {what}, but does not deliver:" in line
 
 
 @PROTOCOLS

@@ -195,7 +195,7 @@ def test_what_is_beyond_max_backlog_is_dropped_counted_and_said_and_the_newest_a
         wait_until(lambda: outbox(house) <= 70 + 64)
         dropped = house.status()["dropped"]
         assert house.status()["stats"]["dropped"] == dropped
-        assert "records that the broker did not take: mqtt.max_backlog" in house.daemon_log()
+        assert "records that the broker did not accept: mqtt.max_backlog" in house.daemon_log()
         broker = Mosquitto(tmp_path, port=port)
         broker.start()
         try:

@@ -58,7 +58,10 @@ def test_images_of_a_date_tree_are_of_one_camera_by_folder_by_number_and_by_name
     ("said", "fault"),
     [
         ("camera: 0", "watch.0.camera: is 0, and folders below the inbox count from 1"),
-        ('camera: "(a"', "watch.0.camera: is no pattern: missing ), unterminated subpattern at position 0"),
+        (
+            'camera: "(a"',
+            "watch.0.camera: is not a valid pattern: missing ), unterminated subpattern at position 0",
+        ),
         ('camera: "(?:a)"', "watch.0.camera: has no group; put what is the name in brackets"),
         ("camera: a/b", "watch.0.camera: is not a name; give one without /"),
         ('ignore: ["a/b"]', "watch.0.ignore.0: matches no folder: give a name alone"),

@@ -263,7 +263,7 @@ def test_a_person_enters_the_token_once(browser: Browser, tmp_path: Path) -> Non
         page.goto(address(house))
         page.get_by_label("Token").fill("wrong")
         page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("alert")).to_contain_text("not the token")
+        expect(page.get_by_role("alert")).to_contain_text("Wrong token")
         found.complaints.clear()  # the browser's word on the 401
         page.get_by_label("Token").fill(TOKEN)
         page.keyboard.press("Enter")

@@ -60,7 +60,7 @@ def test_a_sidecar_says_what_the_shape_leaves_open_and_no_more(tmp_path: Path) -
 
 @pytest.mark.parametrize("shape", [(1, 224, 224), (1, 4, 224, 224), (1, 224, 224, -1), (1, 3, -1, 224)])
 def test_what_takes_no_images_of_a_fixed_size_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ModelError, match="no image classifier: its input is"):
+    with pytest.raises(ModelError, match="not an image classifier: its input is"):
         check_input(tmp_path, tensor(*shape))
 
 
@@ -192,5 +192,5 @@ def test_maps_by_gradients_are_refused_for_channels_first_with_the_way_out(keras
     ):
         Explainer(open_model(models / "first.keras"), "gradcam")
     for kind in (GradCAM, SaliencyMap):
-        with pytest.raises(ModelError, match="channels last only; `dropsight explain --method rise`"):
+        with pytest.raises(ModelError, match="need channels last; `dropsight explain --method rise`"):
             kind(network(keras, channels_first=True)).compute_heatmap(PHOTOS[0])

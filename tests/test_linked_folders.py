@@ -85,11 +85,11 @@ def test_status_and_check_say_which_links_are_followed_and_which_are_not(tmp_pat
             "loop": "it points to this inbox, or to a folder above it",
             "twin": "it is already read under another name",
         }
-        is_a_link = "is a link to a folder, which is not looked into"
+        is_a_link = "is a link to a folder, which is not read"
         hidden = "give its target a watch of its own, with a camera, or set watch.follow_links"
         said = [f"{house.inbox}/.hidden {is_a_link}: {hidden}"]
         said += [f"{house.inbox}/{name} {is_a_link}: {fault}" for name, fault in why.items()]
-        followed = f"{house.inbox}/porch is a link to {porch}, which is looked into"
+        followed = f"{house.inbox}/porch is a link to {porch}, which is read"
         shown = dropsight("status", "-c", str(house.config)).stdout.splitlines()
         assert [line[11:] for line in shown if line.startswith("ignored ")] == said
         assert f"linked     {followed}" in shown

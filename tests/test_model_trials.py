@@ -140,7 +140,7 @@ def test_a_model_that_is_replaced_after_its_trial_is_not_opened(model: Path, tmp
 
 
 def test_a_model_that_is_written_to_after_its_trial_is_not_opened(model: Path) -> None:
-    with pytest.raises(ModelError, match="replaced while it was tried"):
+    with pytest.raises(ModelError, match="replaced while it was being tested"):
         open_first([model], trial=lambda _: os.utime(model))
 
 

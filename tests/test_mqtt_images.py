@@ -334,7 +334,7 @@ def test_what_stands_in_a_camera_s_place_holds_up_no_other_and_is_not_followed(
         wait_until(lambda: found.source.status().received == 1)
         assert (found.cameras(), found.source.status().refused["no_folder"]) == ({"inbox", "back"}, 2)
         assert not any(elsewhere.iterdir())
-        assert "is no folder to write into" in caplog.text
+        assert "is not a writable folder" in caplog.text
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can close a folder to everybody")

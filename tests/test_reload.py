@@ -198,7 +198,7 @@ def test_a_half_copied_model_is_waited_for(tmp_path: Path) -> None:
 
         def is_waited_for() -> bool:
             os.utime(model)  # as a copy that gets on slowly
-            return "still being copied: waited for" in house.daemon_log()
+            return "still being copied: waiting for it" in house.daemon_log()
 
         wait_until(is_waited_for)
         with model.open("ab") as file:

@@ -119,7 +119,7 @@ def test_each_fault_of_certificates_is_one_line_that_names_the_way_out(tmp_path:
     told = [line for line in said.splitlines() if "cannot be reached" in line]
     assert len(told) == 1, said
     assert told[0].endswith(TLS_FAULTS[fault]), told[0]
-    assert "does not speak MQTT" not in said
+    assert "does not support MQTT" not in said
 
 
 @pytest.mark.parametrize("part", ["ca", "cert", "key"])

@@ -505,7 +505,7 @@ def test_two_webhooks_at_one_host_want_names_of_their_own(tmp_path: Path) -> Non
     ("hook", "fault"),
     [
         ("{}", "webhooks.0.url: is missing"),
-        ("{url: 'ftp://hub/x5ecret'}", "webhooks.0.url: has no scheme"),
+        ("{url: 'ftp://hub/x5ecret'}", "webhooks.0.url: has an unknown scheme"),
         ("{url: 'https:///x5ecret'}", "webhooks.0.url: has an invalid host"),
         ("{url: 'https://hub:99999/x5ecret'}", "webhooks.0.url: has an invalid host"),
         ("{url: 'https://hub/x5ecret y'}", "webhooks.0.url: has an invalid host"),
