@@ -53,7 +53,7 @@ def test_the_shipped_config_can_be_tuned(tmp_path: Path) -> None:
 
 
 def test_a_section_that_is_no_mapping_is_told() -> None:
-    with pytest.raises(ConfigError, match="inference: holds no keys"):
+    with pytest.raises(ConfigError, match="inference: contains no keys"):
         with_values("inference: [1]\n", KEYS)
 
 

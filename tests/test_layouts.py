@@ -188,7 +188,7 @@ def test_what_is_seen_by_models_with_channels_first_is_explained_without_gradien
 @pytest.mark.tensorflow
 def test_maps_by_gradients_are_refused_for_channels_first_with_the_way_out(keras: Any, models: Path) -> None:
     with pytest.raises(
-        ModelError, match="gradcam is not there for models with channels first; occlusion and"
+        ModelError, match="gradcam does not support models with channels first; occlusion and"
     ):
         Explainer(open_model(models / "first.keras"), "gradcam")
     for kind in (GradCAM, SaliencyMap):

@@ -61,7 +61,7 @@ def test_a_folder_is_opened_through_no_link_and_made_where_it_is_missing(tmp_pat
     (tmp_path / "real" / "link").symlink_to("inner")
     for way in ("link", "link/inner", "real/link", "real/link/new"):
         for make in (False, True):
-            with pytest.raises(NotADirectoryError, match="a link or a file stands"):
+            with pytest.raises(NotADirectoryError, match="a link or a file is now"):
                 open_folder(str(tmp_path / way), make=make)
     with pytest.raises(FileNotFoundError):
         open_folder(str(tmp_path / "real" / "new" / "er"))
@@ -102,7 +102,7 @@ def test_a_link_in_the_place_of_processed_takes_nothing_and_that_is_told(tmp_pat
         house.processed.rename(tmp_path / "away")
         house.processed.symlink_to(secret)
         shutil.copy(PHOTOS[0], house.inbox / "x.jpg")
-        wait_until(lambda: "cannot store finished images: a link or a file stands" in trouble(house))
+        wait_until(lambda: "cannot store finished images: a link or a file is now" in trouble(house))
         assert house.counters()["waiting"] == 1
         house.processed.unlink()
         house.processed.mkdir()
@@ -120,7 +120,7 @@ def test_a_link_put_where_failed_lies_in_the_inbox_is_not_followed_by_the_next_s
         (house.inbox / "x.jpg").write_bytes(BROKEN)
         house.start()
         try:
-            wait_until(lambda: "a link or a file stands" in trouble(house))
+            wait_until(lambda: "a link or a file is now" in trouble(house))
             (house.inbox / "failed").unlink()
             wait_until((house.inbox / "failed" / "x.jpg").exists)
         finally:
@@ -147,7 +147,7 @@ def test_whatever_stands_where_failed_lies_in_the_inbox_keeps_no_start_from_work
     house.start()
     try:
         wait_until((house.processed / "good.jpg").exists)
-        wait_until(lambda: "a link or a file stands" in trouble(house))
+        wait_until(lambda: "a link or a file is now" in trouble(house))
         failed.unlink()
         wait_until((failed / "x.jpg").exists)
     finally:

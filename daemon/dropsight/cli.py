@@ -34,7 +34,7 @@ COMMANDS = {
             argument("--log FILE", "The JSON log."),
             argument("--mqtt URL", "Broker, as mqtt://HOST; or none."),
             argument("--once", "Process what is in the folders, then exit."),
-            argument("-v --verbose", "Print one line per image, also where the output is no terminal."),
+            argument("-v --verbose", "Print one line per image, also if the output is not a terminal."),
         ),
     ),
     "demo": Command(

@@ -128,7 +128,7 @@ def machine_error(error: BaseException) -> MachineError | None:
     if isinstance(error, MachineError):
         return error
     if isinstance(error, MemoryError):
-        return MemoryShortError("images wait: there is not enough memory")
+        return MemoryShortError("not enough memory: images wait")
     if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
         return MachineError(f"images wait: {error.strerror}")
     return None

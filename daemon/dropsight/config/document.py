@@ -34,7 +34,7 @@ def read_document(path: Path) -> tuple[dict[str, object], list[Fault]]:
         reason = " ".join(str(error).split())
         raise ConfigError([f"{path}: is not valid YAML ({reason}); fix the YAML there"]) from error
     if not isinstance(values, dict | None):
-        raise ConfigError([f'{path}: holds no keys; give some, such as "device: porch"'])
+        raise ConfigError([f'{path}: contains no keys; give some, such as "device: porch"'])
     return values or {}, faults
 
 

@@ -29,7 +29,7 @@ def _with(text: str, key: Key, value: str) -> str:
     if not isinstance(found, yaml.MappingNode):
         if isinstance(found, yaml.ScalarNode) and found.value in {"", "null", "~"}:
             return f"{text[: found.start_mark.index].rstrip()}\n{line}{text[found.end_mark.index :].lstrip()}"
-        raise ConfigError([f"{section}: holds no keys, so {dotted(key)} cannot be set"])
+        raise ConfigError([f"{section}: contains no keys, so {dotted(key)} cannot be set"])
     present = _value(found, name)
     if present is not None:
         return text[: present.start_mark.index] + value + text[present.end_mark.index :]

@@ -63,7 +63,7 @@ def _fault(topics: str) -> str | None:
     if any("+" in level and level != "+" for level in parts):
         return "has a + as a part of a level; a + must be a whole level, as in cameras/+/image"
     if topics.startswith("$"):
-        return "begins with $, as only topics of the broker's own do; give one such as cameras/+/image"
+        return "begins with $, which is reserved for the broker; give one such as cameras/+/image"
     if parts.count("+") > MOST_WILDCARDS:
         return f"has {parts.count('+')} levels by +, each of them a folder; give at most {MOST_WILDCARDS}"
     return None
@@ -73,7 +73,7 @@ def _folder(index: int, watch: Watch, topics: str) -> Iterator[Fault]:
     """What the inbox has to be for all that arrives to be taken."""
     if "+" in topics and not watch.recursive:
         key: Key = ("watch", str(index), "recursive")
-        yield Fault(key, "is false, and what arrives by + lies in sub-folders, the cameras; give true")
+        yield Fault(key, "is false, but what arrives by + is put into sub-folders, the cameras; give true")
     left_out = [
         suffix
         for suffix in SUFFIXES

@@ -64,7 +64,7 @@ def _inboxes(watches: tuple[Watch, ...]) -> Iterator[Fault]:
             both = one.mqtt is not None and other.mqtt is not None
             yield Fault(here, f"{text}, give another path" if both else text, also=(there,))
         if one.path in other.path.parents:
-            text = f"lies inside {dotted(there)}; watch the outer one alone, its sub-folders are cameras"
+            text = f"lies inside {dotted(there)}; watch only the outer one, its sub-folders are cameras"
             yield Fault(here, text, also=(there,))
 
 
@@ -134,7 +134,7 @@ def _clash(folder: Path, inbox: Path, name: str, *, is_own: bool) -> str | None:
     if folder == inbox:
         return f"is {name} itself; give another folder"
     if folder in inbox.parents:
-        return f"holds {name}; give a folder beside or inside it"
+        return f"contains {name}; give a folder beside or inside it"
     if inbox in folder.parents and not is_own:
         return f"lies inside {name}, another inbox; give a folder outside it"
     return None

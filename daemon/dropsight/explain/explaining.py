@@ -62,7 +62,7 @@ class Explainer:
                 )
             if self.spec.layout == "NCHW":
                 raise ModelError(
-                    f"{self.spec.path}: {self.method} is not there for models with channels first;"
+                    f"{self.spec.path}: {self.method} does not support models with channels first;"
                     f" {' and '.join(GRADIENT_FREE)} explain them"
                 )
             self._gradients = KerasGradients.open(self.spec.path)

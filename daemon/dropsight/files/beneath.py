@@ -17,7 +17,7 @@ _NO_SYMLINKS = 0x04
 _NO_REPLACE = 1
 # Kernels, filters of system calls and file systems that know of no such thing.
 _UNKNOWN = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
-_LINK = "a link or a file stands where a folder was at the start"
+_LINK = "a link or a file is now where a folder was at the start"
 
 Listing: TypeAlias = Iterator[os.DirEntry[str]]
 

@@ -105,7 +105,7 @@ def _decode(data: bytes, header: Header, flags: int) -> Pixels:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         if error.code == _NO_MEMORY:
-            raise MemoryShortError("images wait: there is not enough memory to decode one") from error
+            raise MemoryShortError("not enough memory to decode an image: images wait") from error
         raise ImageError("unreadable", f"the {header.format} data is damaged: {error.err}") from error
     if decoded is None:
         _check_memory(header)
@@ -119,7 +119,7 @@ def _check_memory(header: Header) -> None:
     try:
         np.empty(header.whole_bytes, np.uint8)
     except MemoryError as error:
-        raise MemoryShortError("images wait: there is not enough memory to decode one") from error
+        raise MemoryShortError("not enough memory to decode an image: images wait") from error
 
 
 def _rgb(decoded: cv2.typing.MatLike) -> Pixels:

@@ -40,7 +40,7 @@ class Flood:
 
 def _text(lines: int, forgotten: int) -> str:
     return (
-        "failed images come in masses and have used up their share: since the start,"
+        "too many failed images, more than their share of log and journal: since the start,"
         f" {lines} lines of them went to the log's .failed file instead,"
         f" {forgotten} records of them left the journal early"
     )

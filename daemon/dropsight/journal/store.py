@@ -200,7 +200,7 @@ class Journal:
         """Where somebody took the journal away, save what is open for the next start; raises DamagedError."""
         if any(_is_gone(file, known) for file, known in self._files.items()):
             save_open(self._db, self.path)
-            raise DamagedError(f"{gone(self.path)}; the next start goes on from what was open")
+            raise DamagedError(f"{gone(self.path)}; the next start continues from what was open")
 
     def close(self) -> None:
         self._open.close()

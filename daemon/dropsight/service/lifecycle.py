@@ -111,7 +111,9 @@ class Lifecycle:
         if self._signalled_at is None:
             self._signalled_at = now
         elif now - self._signalled_at > ONE_WISH_SECONDS:
-            os.write(sys.stderr.fileno(), b"dropsight: stopped at once; what was in hand stays there\n")
+            os.write(
+                sys.stderr.fileno(), b"dropsight: stopped at once; images in progress stay in their folders\n"
+            )
             os._exit(128 + number)
 
     def _on_hangup(self, _number: int, _: FrameType | None) -> None:

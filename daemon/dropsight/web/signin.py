@@ -31,7 +31,7 @@ class SignIn:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await _body(request)
         except (TimeoutError, ClientDisconnect):
-            return PlainTextResponse("The form did not come through.", 408)
+            return PlainTextResponse("The form was incomplete.", 408)
         try:
             said = parse_qs(body.decode("latin-1"), max_num_fields=4).get("token", [""])[0].strip()
         except ValueError:

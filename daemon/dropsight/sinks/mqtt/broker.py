@@ -57,7 +57,7 @@ class Broker:
 def _context(tls: Tls) -> ssl.SSLContext:
     for name, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
         if path is not None and not path.is_file():
-            raise ConfigError([f"mqtt.tls.{name}: {path} is not there; name a PEM file"])
+            raise ConfigError([f"mqtt.tls.{name}: {path} does not exist; name a PEM file"])
     try:
         context = ssl.create_default_context(cafile=tls.ca)
         if tls.cert:

@@ -24,8 +24,8 @@ ECHO_SECONDS = 2.0
 KEPT_SECONDS = 0.25
 _STATUSES: tuple[Status, ...] = ("ok", "failed", "expired")
 _NOT_TRIED = (
-    "what it takes was not tried: its rules may go by mqtt.client_id, which the running daemon has; dropsight"
-    " status names what it is refused, or stop it and check again"
+    "what it accepts was not tested: its rules may depend on mqtt.client_id, which the running daemon uses;"
+    " dropsight status names what it is refused, or stop it and check again"
 )
 
 
