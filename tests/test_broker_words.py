@@ -20,7 +20,7 @@ pytestmark = pytest.mark.broker
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 AVAILABILITY = "dropsight/test/availability"
-OTHER = "another who logs in as yard"
+OTHER = "another client probably uses the client id yard"
 
 
 def kept(broker: Mosquitto, topic: str = AVAILABILITY) -> bytes:
@@ -181,7 +181,7 @@ def test_a_broker_whose_rules_name_client_ids_takes_the_one_that_is_given(tmp_pa
             checked = dropsight("check", "-c", str(house.config))
             assert checked.returncode == 0
             assert (
-                "warn  broker   what it takes was not tried: its rules may go by mqtt.client_id"
+                "warn  broker   what it accepts was not tested: its rules may depend on mqtt.client_id"
                 in checked.stdout
             )
             assert online(house)

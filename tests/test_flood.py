@@ -68,7 +68,7 @@ def test_a_thousand_empty_files_push_no_result_out_of_log_and_journal_and_it_is_
     standing = [json.loads(line) for line in lines_at(log)]
     assert sum(record["status"] == "ok" for record in standing) == 10
     wait_until(lambda: "failures" in flooded.status()["troubles"])
-    assert "used up their share" in flooded.daemon_log()
+    assert "more than their share" in flooded.daemon_log()
     assert "results.failed.jsonl" in dropsight("logs", "-c", str(flooded.config)).stderr
     assert path_apart(log).exists()
     wait_until(lambda: sum(in_journal(flooded).values()) <= 200 + 64)

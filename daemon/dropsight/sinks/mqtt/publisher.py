@@ -239,8 +239,8 @@ class Publisher:
         if not (isinstance(error, SinkError) and self._task.evictions.suspected):
             return error
         return SinkError(
-            f"{error}; this happens soon after each login: another client probably uses the id"
-            f" {self._client_id} (our mqtt.client_id or a copy of our state folder); give each device its own"
+            f"{error}; this happens soon after each login: another client probably uses the client id"
+            f" {self._client_id} (same mqtt.client_id or a copied state folder); give each device its own"
         )
 
     def _say_what_lacks(self, lacking: str) -> None:
