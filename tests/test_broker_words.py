@@ -133,7 +133,7 @@ def test_a_flood_of_forged_twins_is_few_lines_and_short_ones(tmp_path: Path) -> 
             subscriber.publish("dropsight/test/info", json.dumps({"instance": "x", "host": host}).encode())
         subscriber.publish("dropsight/test/command", b'{"command": "rescan"}')
         wait_until(lambda: bool(subscriber.topics("command/response")))
-        assert 0 < house.daemon_log().count("two devices of this name") < 20
+        assert 0 < house.daemon_log().count("two devices with the same name") < 20
         assert len(house.daemon_log()) < 20_000
 
 
@@ -187,7 +187,7 @@ def test_a_broker_whose_rules_name_client_ids_takes_the_one_that_is_given(tmp_pa
             assert online(house)
             assert "another client connected" not in house.daemon_log()
             house.stop()
-            assert "took " in dropsight("retire", "-c", str(house.config)).stdout
+            assert "removed " in dropsight("retire", "-c", str(house.config)).stdout
             wait_until(lambda: heard.topics("yard/test/info")[-1] == b"")
 
 

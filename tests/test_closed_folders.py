@@ -147,7 +147,7 @@ def test_a_folder_that_cannot_even_be_looked_into_is_named_too_and_watched_once_
     with house_of_somebody(tmp_path) as house:
         folder = move_in(house, "secret", mode=mode)
         house.ask("rescan")
-        wait_until(lambda: f"{folder}: permission denied for root" in told(house))
+        wait_until(lambda: f"{folder} is not accessible to root" in told(house))
         do_as_told(house)
         house.ask("rescan")
         wait_until((house.processed / "secret" / "0.jpg").exists)

@@ -101,7 +101,7 @@ def test_every_fault_is_told_at_once_with_its_file_and_key(tmp_path: Path) -> No
         ("device: a\ndevice: b", "given twice, in lines 1 and 2"),
         ("mqtt: {url: 'http://x'}", "unknown scheme"),
         ("watch: [{path: in}, {path: in/deep}]", "lies inside watch.0.path"),
-        ("watch: [{path: a/in, processed: a}]", "holds watch.0.path"),
+        ("watch: [{path: a/in, processed: a}]", "contains watch.0.path"),
         ("mqtt: {password_file: x}", "give mqtt.username"),
         ("model: {normalization: {mean: [1], std: [0]}}", "above 0"),
         ("limits: {max_bytes: lots}", "a size such as 10MiB"),

@@ -260,7 +260,7 @@ def test_commands_over_mqtt_are_carried_out_and_answered(tmp_path: Path) -> None
             house.kill()
     answers = {answer["command"]: answer for answer in map(json.loads, subscriber.topics("command/response"))}
     assert [name for name, answer in answers.items() if not answer["ok"]] == ["dance"]
-    assert "known are pause, resume" in answers["dance"]["error"]
+    assert "known commands: pause, resume" in answers["dance"]["error"]
     assert answers["stats"]["result"]["counters"]["seen"] == 0
     for answer in map(json.loads, subscriber.topics("my/answers")):
         assert "invalid command" in answer["error"]

@@ -96,7 +96,7 @@ def test_a_folder_that_is_opened_to_us_later_is_heard_from_then_on(tmp_path: Pat
     house.start()
     try:
         folder = move_in(house, "front", mode=0o700)
-        wait_until(lambda: f"{folder}: permission denied for root" in trouble(house, "folders"), seconds=SOON)
+        wait_until(lambda: f"{folder} is not accessible to root" in trouble(house, "folders"), seconds=SOON)
         folder.chmod(0o777)
         is_taken(folder / "0.jpg")
         wait_until(lambda: not trouble(house, "folders"), seconds=SOON)

@@ -187,7 +187,7 @@ class MqttSource:
         """Return what is wrong with the answer, if anything is."""
         if code.is_failure:
             self._subscriptions.remove(topics)
-            return f"{self._broker.shown} does not let us subscribe to {topics}: {code}; see its access rules"
+            return f"{self._broker.shown} denied the subscription to {topics}: {code}; see its access rules"
         self._subscriptions.add(topics)
         log.info("images over MQTT: subscribed to %s (QoS %d)", topics, code.value)
         if code.value == 0:

@@ -1,4 +1,4 @@
-"""paho's client, with bounds on what it takes in."""
+"""paho's client, with limits on incoming messages."""
 
 import logging
 
@@ -35,7 +35,7 @@ class FrugalClient(paho.Client):
 
 
 class BoundedClient(FrugalClient):
-    """Hangs up on a message that is too large for us, before room is made for it.
+    """Disconnects on a message that is too large for us, before memory is allocated for it.
 
     In MQTT 5 brokers are asked not to send any; those of 3.1.1 cannot be.
     """

@@ -35,8 +35,8 @@ class Commander:
         self._queue: queue.Queue[Asked | None] = queue.Queue(LONGEST_QUEUE)
         self._answers: queue.Queue[Response] = queue.Queue(LONGEST_QUEUE)
         self._pace = Pace(A_SECOND, AT_ONCE)
-        self._refused = _Minutely("%d commands were not carried out, the last since %s")
-        self._astray = _Minutely("%d answers went astray, %s; see " + topics.response)
+        self._refused = _Minutely("%d commands were rejected, the last because %s")
+        self._astray = _Minutely("%d command responses were lost or redirected: %s; see " + topics.response)
 
     def take(self, asked: Asked) -> None:
         """Note a command; never waits."""
