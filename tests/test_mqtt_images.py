@@ -350,7 +350,7 @@ def test_a_camera_s_folder_that_somebody_has_closed_holds_up_no_other(
                 sender.send(f"closed/{camera}/image", camera.encode())
             wait_until(lambda: found.source.status().received == 1)
         assert (found.cameras(), found.source.status().refused["no_folder"]) == ({"back"}, 1)
-        assert "is no folder to write into: Operation not permitted" in caplog.text
+        assert "is not a writable folder: Operation not permitted" in caplog.text
         with immutable(found.inbox):
             sender.send("closed/side/image", b"side")
             wait_until(found.troubles.any)
