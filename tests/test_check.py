@@ -191,7 +191,7 @@ def test_root_checks_the_installed_service_as_its_user_with_its_credential(machi
         machine.configure(mqtt={"url": broker.url, "username": "porch"})
         done = machine.check()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "took /etc/dropsight/dropsight.yaml, the installed service's" in done.stderr
+    assert "using /etc/dropsight/dropsight.yaml, the installed service's" in done.stderr
     assert lines(done)["config"].endswith("checked as the user drops")
     assert "ok    broker   MQTT 5" in done.stdout
     assert not any(machine.state.iterdir())

@@ -34,7 +34,7 @@ class Remote:
         try:
             order = msgspec.json.decode(payload, type=RemoteOrder)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return _answer(None, error=f'not understood: {error}; send {{"command": "stats"}}')
+            return _answer(None, error=f'invalid command: {error}; send one such as {{"command": "stats"}}')
         name = order.command
         if name not in self._handlers:
             return _answer(name, error=f"unknown command; known are {', '.join(self._handlers)}")
