@@ -126,7 +126,7 @@ def test_a_folder_that_was_moved_in_is_named_with_the_way_out_and_stops_nothing_
         folder = move_in(house, "a trip", mode=0o755)
         wait_until(lambda: bool(told(house)))
         assert told(house) == str(FolderError(str(folder)))
-        assert told(house).startswith(f"{folder} is closed to root: look at it first; ")
+        assert told(house).startswith(f"{folder} is not accessible to root: look at it first; ")
         assert told(house).endswith(f" - '{folder}' root")
         assert [record["camera"] for record in house.records()] == ["a trip"]
         assert (house.root / "state" / "closed-folders").read_text() == f"{folder}\n"

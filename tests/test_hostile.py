@@ -189,7 +189,7 @@ def test_an_upload_that_gets_its_permissions_last_is_waited_for_and_its_folder_i
             staged.chmod(0)
             staged.touch()
             staged.rename(house.inbox / name)
-        told = f"{house.inbox} is closed to root: look at it first"
+        told = f"{house.inbox} is not accessible to root: look at it first"
         wait_until(lambda: house.status()["troubles"].get("folders", "").startswith(told))
         (house.inbox / "late.jpg").chmod(0o644)
         wait_until(lambda: len(house.records()) == 1)

@@ -76,4 +76,4 @@ def test_what_is_not_for_strangers_to_change_is_said_at_once_and_every_five_minu
     days.raised("mqtt", "no route")
     days.now = 300
     days.raised("mqtt", "no route")
-    assert days.said() == ["refused", "no route", "mqtt: in order again", "no route", "no route"]
+    assert days.said() == ["refused", "no route", "mqtt: recovered", "no route", "no route"]

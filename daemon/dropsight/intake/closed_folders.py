@@ -43,7 +43,7 @@ class FolderError(StoreError):
 
 
 class Refusals:
-    """Thread-safe. The note in the state folder has a line a closed folder; systemd may watch it.
+    """Thread-safe. The note in the state folder has one line per closed folder; systemd may watch it.
 
     Folders are told of by their paths through no link.
     """

@@ -92,10 +92,10 @@ class Suspects:
             self._starved[path] += 1
             if self._starved[path] < TRIALS:
                 raise MachineError(
-                    f"{as_text(path)} waits: tried by itself, it took more memory than there is"
+                    f"{as_text(path)} waits: processed alone, it needs more memory than there is"
                 )
         if self._starved.pop(path, 0) >= TRIALS:
-            fault = f"it takes more memory than there is: tried by itself {TRIALS} times"
+            fault = f"it needs more memory than there is: processed alone {TRIALS} times"
             raise ImageError("unreadable", fault)
 
 
@@ -236,10 +236,10 @@ class Examiner:
 def refusal(suspect: Suspect) -> ImageError:
     """Return what to record of an image that ended the process twice."""
     if suspect.stage == "decode":
-        return ImageError("unreadable", "decoding it ended the process, twice")
+        return ImageError("unreadable", "decoding it crashed the process twice")
     if suspect.stage == "invoke":
-        return ImageError("model_error", "the interpreter ended the process on it, twice")
-    return ImageError("internal_error", "the process ended while it was in hand, twice")
+        return ImageError("model_error", "the interpreter crashed the process on it twice")
+    return ImageError("internal_error", "the process crashed twice while processing it")
 
 
 def drop_of(candidate: Candidate, stat: os.stat_result, device: str) -> Drop:

@@ -64,7 +64,7 @@ class Committer:
                 self.held_up = True
                 self._heartbeats.rest(NAME)
                 if self._stopping.wait(RETRY_SECONDS):
-                    log.warning("%d images stay in their folder: the journal takes no records", len(rows))
+                    log.warning("%d images stay in their folder: the journal cannot be written", len(rows))
                     return None
                 began = time.monotonic()
             else:

@@ -80,7 +80,7 @@ class Daemon:
         self._lifecycle.go_on_without(None if self._once else self._on_lost)
         finders = self._work_once() if self._once else self._watch()
         roots = ", ".join(folder.root for folder in self._ground.folders)
-        log.info("%s is warm; watching %s", self._in_force.engine.plan.spec.name, roots)
+        log.info("ready: model %s is loaded; watching %s", self._in_force.engine.plan.spec.name, roots)
         outlets.reporter.ready()
         if outlets.web and not self._once:
             outlets.web.start(vitals.supervision)
@@ -140,7 +140,7 @@ class Daemon:
     def _work_once(self) -> list[Thread]:
         settle_seconds = max(folder.settings.settle_seconds for folder in self._ground.folders)
         for source in self._intake.sources[1:]:
-            log.info("%s is not asked: once, only what lies in the folders is taken", source.name)
+            log.info("%s is not used: with --once, only images already in the folders are taken", source.name)
         parts = (self._lifecycle, self._intake.backlog, self._intake.scanner, self._vitals.troubles)
         return [start("scan", lambda: work_once(*parts, settle_seconds=settle_seconds))]
 
@@ -152,7 +152,7 @@ class Daemon:
 
     def _tell_of_slow(self) -> None:
         if slow := self._progress.slow():
-            text = f"{slow} has been at it for {SLOW_SECONDS:g} s"
+            text = f"{slow} has been in progress for {SLOW_SECONDS:g} s"
             self._vitals.troubles.raised("slow", MachineError(text))
         else:
             self._vitals.troubles.cleared("slow")

@@ -101,7 +101,7 @@ class Explanations:
             raise DropsightError(f"no record {record_id} in the journal")
         record = decode(found.line)
         if not isinstance(record, Result):
-            raise DropsightError(f"{record_id} has no answer to explain: {record.image_path}")
+            raise DropsightError(f"{record_id} has no prediction to explain: {record.image_path}")
         engine = self._in_force.engine
         pixels = _picture(found, record, watches, engine)
         heatmap = self._asked(partial(self._heatmap, engine, pixels, record.predicted_class))

@@ -85,7 +85,7 @@ class Followers:
     def say_what_waits(self, *, newest: int) -> None:
         for mark, _ in self._marked:
             if waiting := mark.outstanding(newest):
-                log.warning("%d records wait in the outbox for %s", waiting, mark.who)
+                log.warning("%d records are queued in the outbox for %s", waiting, mark.who)
 
     def _any_at_work(self) -> bool:
         return any(thread.is_alive() for thread in self._threads)

@@ -83,7 +83,7 @@ class Reloader:
             self._in_force.swap(config, engine)
             if publisher := self._followers.publisher:
                 publisher.announce_again()
-            return f"model {engine.plan.spec.name} is in force"
+            return f"model {engine.plan.spec.name} is in use"
         self._lifecycle.request_restart(config)
         return "restarting with the new config"
 

@@ -37,7 +37,7 @@ class Remote:
             return _answer(None, error=f'invalid command: {error}; send one such as {{"command": "stats"}}')
         name = order.command
         if name not in self._handlers:
-            return _answer(name, error=f"unknown command; known are {', '.join(self._handlers)}")
+            return _answer(name, error=f"unknown command; known commands: {', '.join(self._handlers)}")
         try:
             crashpoints.reach("in_command")
             return _answer(name, result=self._handlers[name](order))

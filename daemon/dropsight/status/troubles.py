@@ -21,7 +21,7 @@ OF_WALKS = {"crowd", "depth", "folders", "watch"}
 
 @dataclass(slots=True)
 class _Said:
-    """The last line on a part. `over`: it is said that this is in order again."""
+    """The last line on a part. `over`: it is said that this has recovered."""
 
     text: str
     at: float
@@ -71,7 +71,7 @@ class Troubles:
             if part not in OF_WALKS:
                 del self._said[part]
         if is_said:
-            self.log.info("%s: in order again", part)
+            self.log.info("%s: recovered", part)
         self._tell()
 
     def _tell(self) -> None:
