@@ -46,13 +46,13 @@ def test_closed_folders_that_come_and_go_are_said_to_be_over_as_often_as_they_we
     for _ in range(1_000):
         days.raised("folders", "one is closed")
         days.troubles.cleared("folders")
-    assert days.said() == ["one is closed", "folders: in order again"]
+    assert days.said() == ["one is closed", "folders: recovered"]
     days.now = 60
     days.raised("folders", "one is closed")
     days.troubles.cleared("folders")
     assert days.said() == [
         "one is closed (changed 1,000 times since it was last said)",
-        "folders: in order again",
+        "folders: recovered",
     ]
 
 

@@ -37,7 +37,8 @@ class FolderError(StoreError):
         group = _group(folder)
         opens = "this opens it, unless a link leads there by then"
         super().__init__(
-            f"{as_shown(folder)} is not accessible to {group}: look at it first; {opens}: {remedy(folder, group)}"
+            f"{as_shown(folder)} is not accessible to {group}: look at it first; {opens}: "
+            f"{remedy(folder, group)}"
         )
         self.folder = folder
 
