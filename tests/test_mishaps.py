@@ -144,7 +144,7 @@ def test_a_bug_in_explaining_costs_one_explanation(tmp_path: Path) -> None:
         house.spawn(**{RAISE_VARIABLE: "in_explaining:1"})
         wait_until(house.answers)
         drop(house, 1)
-        wait_until(lambda: "explain met" in house.status()["troubles"].get("threads", ""))
+        wait_until(lambda: "explain: internal error" in house.status()["troubles"].get("threads", ""))
         drop_more(house)
         wait_until(lambda: bool(list(house.processed.glob("*.why.jpg"))))
         assert house.stop() == 0
