@@ -64,7 +64,7 @@ def test_a_file_is_told_by_its_first_bytes_whatever_its_name(
 
 
 def test_a_folder_is_told_by_the_graph_inside(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"a folder without saved_model\.pb is no model$"):
+    with pytest.raises(ModelError, match=r"a folder without saved_model\.pb is not a model$"):
         format_of(tmp_path)
     (tmp_path / "saved_model.pb").touch()
     assert format_of(tmp_path).name == "saved_model"

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.broker
 
 FORBIDDEN = {
     "publish": (b"homeassistant/device/", "homeassistant/#"),
-    "subscribe": (b"homeassistant/status", "listening to homeassistant/status"),
+    "subscribe": (b"homeassistant/status", "subscribing to homeassistant/status"),
     "unacknowledged": (b"dropsight/test/stats", "dropsight/test/stats"),
 }
 PROTOCOLS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])

@@ -46,7 +46,7 @@ def test_classify_names_an_unreadable_file_and_exits_1(tmp_path: Path) -> None:
     bad.write_bytes(b"GIF89a")
     done = dropsight("classify", str(bad), str(SAMPLES / "panda.jpg"))
     assert done.returncode == 1
-    assert "GIF is not read" in done.stderr
+    assert "GIF is not supported" in done.stderr
     assert "giant panda" in done.stdout
 
 

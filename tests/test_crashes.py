@@ -246,7 +246,7 @@ def test_after_three_kills_from_outside_all_images_are_classified_one_by_one(tmp
         for number in range(20):
             shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
         house.start()
-        assert "one by one" in house.status()["troubles"]["start"]
+        assert "one at a time" in house.status()["troubles"]["start"]
         house.until(lambda: len(house.records()) == 20 and not house.waiting())
         assert house.stop() == 0
         house.start()

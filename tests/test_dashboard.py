@@ -309,7 +309,7 @@ def test_what_was_not_explained_is_explained_when_asked_for(browser: Browser, tm
         (house.processed / "b.jpg").unlink()
         page.locator(".card").first.click()
         page.get_by_role("button", name="Explain").click()
-        expect(page.locator("#details .none")).to_contain_text("Not explained: b.jpg is gone")
+        expect(page.locator("#details .none")).to_contain_text("Not explained: b.jpg no longer exists")
         context.close()
 
 

@@ -221,5 +221,5 @@ def test_where_a_broker_hangs_up_on_home_assistants_topics_all_else_is_taken_bac
                 house.stop()
             done = dropsight("retire", "-c", str(house.config))
             assert (done.returncode, done.stderr) == (0, "")
-            assert "may not write to homeassistant/#" in done.stdout
+            assert "may not publish to homeassistant/#" in done.stdout
         assert retained(broker) == {NEIGHBOUR}

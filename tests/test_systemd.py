@@ -83,7 +83,7 @@ def test_ready_is_said_when_the_folder_is_watched_and_every_interpreter_is_warm(
         )
     finally:
         house.kill()
-    assert "warm" in house.daemon_log().partition("watching")[0]
+    assert "is loaded" in house.daemon_log().partition("watching")[0]
 
 
 def test_every_line_for_the_journal_has_its_priority(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_wrong_token_is_refused_and_another_site_cannot_sign_in(tmp_path: Path
         url = address(house)
         answer = sign_in(url, "wrong")
         assert answer.status == 401
-        assert b"not the token" in answer.body
+        assert b"Wrong token" in answer.body
         assert "set-cookie" not in answer.headers
         assert sign_in(url, TOKEN, Origin="http://evil.example").status == 403
         assert sign_in(url, TOKEN, Sec_Fetch_Site="cross-site").status == 403
