@@ -79,6 +79,9 @@ class Scanner:
         backlog.gave_way = self._due.set
         self._everything = threading.Event()
         self._stopped = False
+        self._unwatched = set(folders)
+        self.watching = threading.Event()
+        """Whether the kernel's word of every inbox has been asked for."""
 
     def rescan(self) -> None:
         """Walk everything soon. From any thread."""
@@ -134,6 +137,9 @@ class Scanner:
         began = time.monotonic()
         if began >= self._next_walk[folder]:
             watcher.renew()
+            self._unwatched.discard(folder)
+            if not self._unwatched:
+                self.watching.set()
             self._refusals.look_again()
             self._refusals.found(f"scan of {folder.root}", self.walk(folder))
             pause = folder.settings.poll_seconds if watcher.polling else RECONCILE_SECONDS

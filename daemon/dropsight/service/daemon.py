@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
 LOST_OFTEN_SECONDS = 4.0
+WATCHED_SECONDS = 3.0
 
 
 class Daemon:
@@ -148,7 +149,10 @@ class Daemon:
         supervision = self._vitals.supervision
         supervision.start("housekeeping", partial(self._desk.housekeeper.run, self._housekeeping))
         supervision.start("cameras", partial(self._outlets.watching.run, self._housekeeping))
-        return [source.start(supervision) for source in self._intake.sources]
+        finders = [source.start(supervision) for source in self._intake.sources]
+        # An inbox that is away, or a long walk, makes nobody wait for the others to be ready.
+        self._intake.scanner.watching.wait(WATCHED_SECONDS)
+        return finders
 
     def _tell_of_slow(self) -> None:
         if slow := self._progress.slow():
