@@ -3,6 +3,7 @@
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from dropsight.intake.finding import Finding
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import InHand
 from dropsight.intake.lineup import Choice, Order
-from dropsight.intake.scanner import Scanner
+from dropsight.intake.scanner import CHUNK, Scanner
 from dropsight.status.census import Census, lying
 from dropsight.status.troubles import Troubles
 
@@ -131,6 +132,48 @@ def test_a_choice_is_the_first_of_all_and_says_whether_any_was_left_out(
         choice.add(age, "image")
     assert [since for since, _ in choice.take(limit)] == sorted(ages, reverse=order == "newest")[:limit]
     assert choice.left_out is (len(ages) > limit)
+
+
+def test_cameras_that_are_behind_come_after_all_others_and_take_turns() -> None:
+    behind = {"greedy", "unlucky"}
+    choice: Choice[str] = Choice("oldest", limit=4, camera_of=lambda item: item[:-1], behind=behind)
+    for age, item in enumerate(("greedy1", "greedy2", "greedy3", "unlucky1", "cam1", "cam2")):
+        choice.add(float(age), item)
+    assert not choice.left_out
+    assert choice.left_behind
+    assert [item for _, item in choice.take(4)] == ["cam1", "cam2", "greedy1", "unlucky1"]
+    assert choice.left_behind
+    assert [item for _, item in choice.take(4)] == ["greedy2", "greedy3"]
+    assert not choice.left_behind
+
+
+def test_more_files_that_are_never_ready_than_a_walk_chooses_hide_no_other_camera_s(tmp_path: Path) -> None:
+    """They came first, and without events nothing else than a walk finds what came after them."""
+    for camera in ("greedy", "other"):
+        (tmp_path / camera).mkdir()
+    for number in range(CHUNK + 16):
+        (tmp_path / "greedy" / f"{number}.jpg").touch()
+    time.sleep(0.05)  # of a kernel's clock
+    (tmp_path / "other" / "late.jpg").touch()
+    inbox = Inbox(tmp_path, 0, at_file=lambda _: None, capacity=Backlog().capacity)
+    inbox.scanner.look_seconds = 60.0
+    backlog, found = inbox.backlog, threading.Event()
+
+    def work() -> None:
+        while candidate := backlog.take():
+            if candidate.camera == "other":
+                found.set()
+            backlog.postpone(candidate, seconds=1_000)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        for _ in range(2):
+            inbox.scanner.walk(inbox.folder)
+        assert found.wait(10)
+    finally:
+        backlog.stop()
+        worker.join()
 
 
 def test_a_stop_ends_a_walk_wherever_it_is(tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ class Backlog:
     _postponed: Postponed[Candidate] = field(init=False)
     _let_go: dict[DropFolder, bool] = field(default_factory=dict)
     """Folders of those without a place, and whether any was not held by its writer."""
+    _squeezed: set[Line] = field(default_factory=set)
+    """Cameras of those without a place."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _work: threading.Condition = field(init=False)
     _room: threading.Condition = field(init=False)
@@ -204,6 +206,13 @@ class Backlog:
             taken, self._let_go = self._let_go, {}
             return taken
 
+    def take_squeezed(self, folder: DropFolder) -> set[str]:
+        """Name the cameras of this folder of which some were let go since."""
+        with self._lock:
+            taken = {line for line in self._squeezed if line[0] is folder}
+            self._squeezed -= taken
+        return {camera for _, camera in taken}
+
     def finished_in(self, folder: DropFolder) -> int:
         return self._finished_in[folder]
 
@@ -345,6 +354,7 @@ class Backlog:
     def _give_way(self, candidate: Candidate) -> None:
         del self._known[candidate.path]
         self._seen -= 1
+        self._squeezed.add(candidate.line)
         first = not self._let_go
         self._let_go[candidate.folder] = (
             self._let_go.get(candidate.folder, False) or not candidate.held_by_writer

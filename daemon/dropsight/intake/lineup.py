@@ -2,7 +2,7 @@
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 
 Order: TypeAlias = Literal["oldest", "newest", "fair"]
@@ -97,14 +97,34 @@ class Fair(Lineup[W]):
 
 
 class Choice(Generic[Item]):
-    """The first in line of however many are added, in bounded memory."""
+    """The first in line of however many are added, in bounded memory.
 
-    def __init__(self, order: Order, *, limit: int, camera_of: Callable[[Item], str]) -> None:
-        self._order, self._limit, self._camera_of = order, limit, camera_of
+    Those of the cameras `behind` come after all others, and take turns.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        *,
+        limit: int,
+        camera_of: Callable[[Item], str],
+        behind: Collection[str] = (),
+    ) -> None:
+        self._order, self._limit, self._camera_of, self._behind = order, limit, camera_of, behind
         self._chosen: list[tuple[float, Item]] = []
+        self._after = Choice("fair", limit=limit, camera_of=camera_of) if behind else None
         self.left_out = False
+        """Whether any was that is not of those behind."""
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether any of those behind was left out, or is not taken yet."""
+        return self._after is not None and (self._after.left_out or bool(self._after._chosen))  # noqa: SLF001
 
     def add(self, since: float, item: Item) -> None:
+        if self._after and self._camera_of(item) in self._behind:
+            self._after.add(since, item)
+            return
         self._chosen.append((since, item))
         if len(self._chosen) >= 2 * self._limit:
             self._shorten()
@@ -114,6 +134,8 @@ class Choice(Generic[Item]):
         self._shorten()
         taken = self._chosen[:most]
         del self._chosen[:most]
+        if self._after and len(taken) < most:
+            taken += self._after.take(most - len(taken))
         return taken
 
     def _shorten(self) -> None:

@@ -75,6 +75,8 @@ class Scanner:
         self._away: dict[DropFolder, str] = {}
         self._ignored: dict[DropFolder, Ignored] = {}
         self._arrived: deque[tuple[DropFolder, str]] = deque()
+        self._left: set[DropFolder] = set()
+        """Folders with files that were left where they are, behind those of other cameras."""
         self._due = threading.Event()
         backlog.gave_way = self._due.set
         self._everything = threading.Event()
@@ -165,7 +167,8 @@ class Scanner:
 
     def _look_sooner(self) -> None:
         """Where files gave way in the backlog, which is told of."""
-        for folder in self._backlog.take_let_go():
+        left, self._left = self._left, set()
+        for folder in left.union(self._backlog.take_let_go()):
             pause = max(GAVE_WAY_SECONDS, PAUSES * self._walk_seconds[folder])
             self._next_walk[folder] = min(self._next_walk[folder], time.monotonic() + pause)
         if told := self._backlog.crowded():
@@ -179,9 +182,11 @@ class Scanner:
         """Offer the images at or below `start` to the backlog, the first in line first, waiting for room.
 
         Memory is bounded however many there are: what is not among the first is for another walk, soon.
+        Cameras of which some had no place come last, so that any number that is never ready hides nobody's.
         Return the folders that are closed to us.
         """
-        choice = Choice(self._backlog.order, limit=CHUNK, camera_of=folder.camera)
+        squeezed = self._backlog.take_squeezed(folder) if start is None else set[str]()
+        choice = Choice(self._backlog.order, limit=CHUNK, camera_of=folder.camera, behind=squeezed)
         closed: list[str] = []
         try:
             self._claim(folder)  # another disk may be there by now
@@ -201,6 +206,8 @@ class Scanner:
             self._offer(folder, choice.take(CHUNK))
             if choice.left_out:
                 self.rescan()
+            elif choice.left_behind:
+                self._left.add(folder)
         return closed
 
     def lying(self) -> Lying:
