@@ -3,14 +3,21 @@
 import asyncio
 import os
 import shutil
+import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import uvicorn
+from starlette.applications import Starlette
 
 from brokers import wait_until
 from daemons import PHOTOS, House
 from dropsight.crashpoints import HANG_VARIABLE
+from dropsight.web.access import Access
+from dropsight.web.connections import WebConnection
+from dropsight.web.guard import Guard
 from dropsight.web.yielding import (
     CREDIT_SECONDS,
     LONGEST_DEBT_SECONDS,
@@ -48,26 +55,54 @@ def test_addresses_take_turns_where_time_is_short() -> None:
 
     async def serve() -> None:
         turns = AddressTurns()
-        await turns.mine("at once")
+        here, gone = (asyncio.get_running_loop().create_future() for _ in range(2))
+        assert await turns.mine("at once", here)
         turns.scarce = True
 
         async def ask_from(where: str) -> None:
-            await turns.mine(where)
-            served.append(where)
+            if await turns.mine(where, gone if where == "gone" else here):
+                served.append(where)
 
         asking = [
             asyncio.ensure_future(ask_from(where)) for where in ("flood", "flood", "gone", "flood", "I")
         ]
         await asyncio.sleep(0)
-        asking[2].cancel()
+        gone.set_result(None)
         turns.scarce = False  # who comes now is no sooner served than who waits
         asking.append(asyncio.ensure_future(ask_from("late")))
         await asyncio.sleep(0)
-        assert sum(turns.next() for _ in range(10)) == 6
-        await asyncio.gather(*asking, return_exceptions=True)
+        assert sum(turns.next() for _ in range(10)) == 5
+        await asyncio.gather(*asking)
 
     asyncio.run(serve())
     assert served == ["flood", "I", "late", "flood", "flood"]
+
+
+async def comes_true(condition: Callable[[], bool]) -> None:
+    await asyncio.to_thread(wait_until, condition)
+
+
+def test_who_hangs_up_while_waiting_for_a_turn_leaves_nothing_behind(tmp_path: Path) -> None:
+    """As many as come within an hour of images that wait would fill the memory."""
+
+    async def serve() -> None:
+        turns = AddressTurns()
+        turns.scarce = True
+        app = Guard(Starlette(), Access(None, tmp_path), turns)
+        config = uvicorn.Config(app, http=WebConnection, ws="none", lifespan="off", log_config=None)
+        server = uvicorn.Server(config)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+            for _ in range(20):
+                _, client = await asyncio.open_connection(*listener.getsockname())
+                client.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                await comes_true(lambda: bool(server.server_state.tasks))
+                client.close()
+                await comes_true(lambda: not server.server_state.tasks)
+            server.should_exit = True
+            await serving
+
+    asyncio.run(serve())
 
 
 def web_seconds(house: House) -> float:

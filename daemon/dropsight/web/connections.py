@@ -32,6 +32,8 @@ def _is_local(address: str) -> bool:
 class WebConnection(H11Protocol):
     """A request's state has `hang_up`, which ends the connection at once, whatever is still to be sent.
 
+    And `gone`, which is done once the connection has ended.
+
     Where all places are taken, who asks nothing for the longest time makes room for who comes. An address has
     at most half of them, and an eighth is for this machine alone: whoever looks whether all is well gets in.
     """
@@ -41,10 +43,12 @@ class WebConnection(H11Protocol):
     since = 0.0
     address = ""
     is_local = False
+    gone: asyncio.Future[None]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.app_state = {**self.app_state, "hang_up": transport.abort}
+        self.gone = self.loop.create_future()
+        self.app_state = {**self.app_state, "hang_up": transport.abort, "gone": self.gone}
         self.since = self.loop.time()
         self.address = self.client[0] if self.client else ""
         self.is_local = _is_local(self.address)
@@ -62,6 +66,7 @@ class WebConnection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self.gone.set_result(None)
         super().connection_lost(exc)
 
     @property

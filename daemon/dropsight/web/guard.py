@@ -49,7 +49,8 @@ class Guard:
         if refusal and refusal.status_code == 401 and "authorization" in Headers(scope=scope):
             await asyncio.sleep(WRONG_SECONDS)
         address, _ = scope["client"] or ("", 0)
-        await self._turns.mine(address)
+        if not await self._turns.mine(address, scope["state"]["gone"]):
+            return
         answer: ASGIApp = refusal or self._app
         await answer(scope, receive, send_guarded)
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 # Of each core that the process may use.
 SHARE = 0.02
@@ -41,16 +42,22 @@ class AddressTurns:
     """Requests that wait until there is time for them; addresses take turns. For the event loop's thread."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, deque[asyncio.Future[bool]]] = {}
         self.scarce = False
         """Whether time is short: all but what goes on already waits for `next`."""
 
-    async def mine(self, address: str) -> None:
+    async def mine(self, address: str, gone: asyncio.Future[None]) -> bool:
+        """Wait for the turn; tell whether it has come, or who asked was `gone` before."""
         if not (self.scarce or self._waiting):
-            return
-        turn = asyncio.get_running_loop().create_future()
+            return True
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(address, deque()).append(turn)
-        await turn
+        leave = partial(self._leave, address, turn)
+        gone.add_done_callback(leave)
+        try:
+            return await turn
+        finally:
+            gone.remove_done_callback(leave)
 
     def next(self) -> bool:
         """Let one in; tell whether there was one."""
@@ -62,8 +69,18 @@ class AddressTurns:
         if waiting:
             self._waiting[address] = waiting  # behind all others
         if not turn.done():
-            turn.set_result(None)
+            turn.set_result(True)
         return True
+
+    def _leave(self, address: str, turn: asyncio.Future[bool], _: asyncio.Future[None]) -> None:
+        """A flood of those that do not wait for their answers is to fill no memory."""
+        if turn.done():
+            return
+        turn.set_result(False)
+        waiting = self._waiting[address]
+        waiting.remove(turn)
+        if not waiting:
+            del self._waiting[address]
 
 
 async def step_aside(
