@@ -511,6 +511,22 @@ def test_what_is_no_regular_file_is_synced_with_its_file_system(tmp_path: Path) 
     assert not troubles.any()
 
 
+@pytest.mark.parametrize("put", [lambda place: place.symlink_to(place), Path.touch])
+def test_what_comes_into_a_folder_s_place_after_its_image_was_filed_holds_up_no_record_for_good(
+    tmp_path: Path, put: Callable[[Path], None]
+) -> None:
+    """None would count as filed, so none would leave the journal, for as long as it stood there."""
+    (tmp_path / "other").mkdir()
+    troubles = Troubles(logging.getLogger())
+    kept = durability.Durability(troubles, images=True)
+    kept.moved(1, str(tmp_path / "cam"))
+    put(tmp_path / "cam")
+    kept.moved(2, str(tmp_path / "other"))
+    kept.sync()
+    assert kept.filed == [1, 2]
+    assert not troubles.any()
+
+
 def test_a_disk_that_cannot_make_images_durable_is_told_of_and_stops_no_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

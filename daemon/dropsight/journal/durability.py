@@ -1,6 +1,7 @@
 """Images are on disk before their record is, and their new places before the record counts as filed."""
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,9 @@ from dropsight.status.troubles import Troubles
 SYNC_SECONDS = 1.0
 SYNCING = "syncing"
 FEW_IMAGES = 2
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# What whoever may write to an inbox can have a folder in it be.
+_OF_THE_PLACE = {errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
 
 
 class Durability:
@@ -88,7 +92,20 @@ def _synced_each(paths: Sequence[str]) -> bool:
 
 def _one_a_file_system(folders: Iterable[str]) -> Iterable[str]:
     found: dict[int, str] = {}
-    for folder in folders:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    for folder in map(_nearest, folders):
+        with contextlib.suppress(FileNotFoundError):
             found.setdefault(os.stat(folder).st_dev, folder)
     return found.values()
+
+
+def _nearest(folder: str) -> str:
+    """Name this folder, or the nearest above it where it was closed to us or replaced since."""
+    while True:
+        try:
+            os.close(os.open(folder, _FOLDER))
+        except OSError as error:
+            if error.errno not in _OF_THE_PLACE:
+                return folder  # which fails for whoever syncs it
+        else:
+            return folder
+        folder = os.path.dirname(folder)
