@@ -2,8 +2,9 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +356,39 @@ def test_a_camera_s_folder_that_somebody_has_closed_holds_up_no_other(
             sender.send("closed/side/image", b"side")
             wait_until(found.troubles.any)
         wait_until(lambda: found.source.status().received == 2)
+
+
+@contextmanager
+def taken_away(camera: Path) -> Iterator[None]:
+    """As fast as can be: what is in this folder, and then the folder."""
+    over = threading.Event()
+
+    def take() -> None:
+        while not over.is_set():
+            with suppress(OSError):
+                for path in camera.iterdir():
+                    path.unlink()
+                camera.rmdir()
+
+    taker = threading.Thread(target=take)
+    taker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        taker.join()
+
+
+def test_who_takes_away_what_is_being_written_to_a_camera_s_folder_holds_up_no_other(tmp_path: Path) -> None:
+    """The session waits for whatever may pass, with the images of all other cameras behind it."""
+    landing = Landing(DropFolder.open(Watch(path=tmp_path)))
+    data = PHOTOS[0].read_bytes()
+    with taken_away(tmp_path / "cam"):
+        for _ in range(50):
+            with suppress(UnwelcomeError):
+                landing.land(["cam"], data)
+    landing.land(["cam"], data)
+    assert data in [path.read_bytes() for path in (tmp_path / "cam").iterdir()]
 
 
 def test_a_flood_of_small_images_leaves_files_for_the_journal_to_make(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ Reason: TypeAlias = Literal["too_large", "too_many_folders", "no_folder"]
 # The fault of a name, or of what somebody has put in its place, for as long as it stands there.
 _OF_THE_PLACE = {errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG}
 _NO_RIGHT = {errno.EACCES, errno.EPERM}
+# Of what somebody takes away while it is made, which he could do without an end.
+TRIES = 3
 
 
 class UnwelcomeError(Exception):
@@ -54,8 +56,21 @@ class Landing:
     def land(self, levels: Sequence[str], data: bytes) -> None:
         """Have it in this sub-folder, durably; raises UnwelcomeError, or OSError where that may pass."""
         folder = self._folder_for(levels)
-        with self._folder.inbox.inside():  # its owner's to make, or its disk's to bring
+        for _ in range(TRIES):
+            self._look_for_inbox()
+            with suppress(FileNotFoundError, FileExistsError):
+                self._land_in(folder, data)
+                return
+        self._look_for_inbox()
+        text = f"what is written to {os.path.join(self.root, folder)} is taken away at once"
+        raise UnwelcomeError("no_folder", text)
+
+    def _look_for_inbox(self) -> None:
+        """Raise OSError where it is its owner's to make, or its disk's to bring."""
+        with self._folder.inbox.inside():
             pass
+
+    def _land_in(self, folder: str, data: bytes) -> None:
         try:
             self._make(folder)
             with self._folder.inbox.inside(folder) as fd:
