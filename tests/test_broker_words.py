@@ -137,6 +137,20 @@ def test_a_flood_of_forged_twins_is_few_lines_and_short_ones(tmp_path: Path) -> 
         assert len(house.daemon_log()) < 20_000
 
 
+def test_an_info_of_any_depth_leaves_the_connection_to_the_broker_alive(tmp_path: Path) -> None:
+    """Retained, it would end each connection's thread anew: nothing is heard then, and nothing acknowledged."""
+    with (
+        mosquitto(tmp_path) as broker,
+        Subscriber(broker.port, "dropsight/test/#") as subscriber,
+        running(tmp_path, mqtt={"url": broker.url}) as house,
+    ):
+        wait_until(lambda: bool(subscriber.topics("info")))
+        subscriber.publish("dropsight/test/info", b'{"x": ' + b"[" * 100_000)
+        subscriber.publish("dropsight/test/command", b'{"command": "rescan"}')
+        wait_until(lambda: bool(subscriber.topics("command/response")), seconds=30)
+        assert "internal error" not in house.daemon_log()
+
+
 @PROTOCOLS
 def test_a_copy_of_the_whole_device_is_named_though_the_two_throw_each_other_out(
     tmp_path: Path, protocol: str

@@ -138,6 +138,6 @@ def _load(path: Path) -> _Notes | None:
         return msgspec.json.decode(path.read_bytes(), type=_Notes)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         log.warning("%s is not readable, so earlier clock jumps are unknown: %s", path, error)
         return None

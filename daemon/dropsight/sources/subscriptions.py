@@ -52,6 +52,6 @@ def _read(path: Path) -> _Known | None:
         return msgspec.json.decode(path.read_bytes(), type=_Known)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         log.warning("%s is not readable: %s", path, error)
         return None

@@ -74,7 +74,7 @@ class Rivals:
     def hear_info(self, asked: Asked) -> None:
         try:
             other = msgspec.json.decode(asked.payload, type=Speaker)
-        except ValueError:  # msgspec's errors are ValueErrors; empty, it was taken back
+        except (ValueError, RecursionError):  # msgspec's errors are ValueErrors; empty, it was taken back
             return
         with self._lock:
             # A broker may have gone back to what it had kept of an earlier life of ours.
