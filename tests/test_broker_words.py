@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +14,10 @@ import pytest
 
 from brokers import Mosquitto, Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
+from dropsight.config import Mqtt
+from dropsight.errors import SinkError
+from dropsight.sinks.mqtt.broker import Broker
+from dropsight.sinks.mqtt.connection import Asked, Connection
 from dropsight.sinks.mqtt.evictions import FEW, SOON_SECONDS, Evictions
 from proxies import proxy, taking_over
 
@@ -138,7 +143,7 @@ def test_a_flood_of_forged_twins_is_few_lines_and_short_ones(tmp_path: Path) -> 
 
 
 def test_an_info_of_any_depth_leaves_the_connection_to_the_broker_alive(tmp_path: Path) -> None:
-    """Retained, it would end each connection's thread anew: nothing is heard then, and nothing acknowledged."""
+    """Retained, it would end each connection's thread anew: nothing is heard then, nothing acknowledged."""
     with (
         mosquitto(tmp_path) as broker,
         Subscriber(broker.port, "dropsight/test/#") as subscriber,
@@ -149,6 +154,37 @@ def test_an_info_of_any_depth_leaves_the_connection_to_the_broker_alive(tmp_path
         subscriber.publish("dropsight/test/command", b'{"command": "rescan"}')
         wait_until(lambda: bool(subscriber.topics("command/response")), seconds=30)
         assert "internal error" not in house.daemon_log()
+
+
+def is_lost(connection: Connection) -> bool:
+    try:
+        connection.acknowledged(timeout=0.1)
+    except SinkError:
+        return True
+    return False
+
+
+def test_a_bug_on_the_network_s_thread_ends_the_connection_that_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it looks alive, and nobody hears what comes by it."""
+    bugs: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", bugs.append)
+
+    def stumble(_: Asked) -> None:
+        raise RuntimeError
+
+    with mosquitto(tmp_path) as broker:
+        place = Broker.of(Mqtt(url=broker.url))
+        connection = Connection(place, "5", client_id="me", will=None, keepalive=60)
+        connection.open()
+        connection.listen("to/me", stumble)
+        connection.publish("to/me", b"", qos=1)
+        wait_until(lambda: is_lost(connection), seconds=30)
+        assert not connection.was_hung_up()
+        connection.close()
+    assert [bug.exc_type for bug in bugs] == [RuntimeError]
+    bugs.clear()  # they hold on to the thread
 
 
 @PROTOCOLS

@@ -22,6 +22,19 @@ class FrugalClient(paho.Client):
     property_bytes = PROPERTY_BYTES
     _said = False
 
+    def loop_forever(
+        self,
+        timeout: float = 1.0,
+        retry_first_connection: bool = False,  # noqa: FBT001, FBT002 - paho's
+    ) -> MQTTErrorCode:
+        """End the connection with a bug in what is called on the way: nobody would hear what comes by it."""
+        try:
+            return super().loop_forever(timeout, retry_first_connection)
+        except BaseException:
+            # It is not the broker's doing, nor that of what was on the way: nobody keeps it alive.
+            self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_KEEPALIVE)
+            raise
+
     def _handle_publish(self) -> MQTTErrorCode:
         if self._protocol == MQTTProtocolVersion.MQTTv5:
             numbered = bool(self._in_packet["command"] & 0x06)
