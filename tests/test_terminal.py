@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from brokers import wait_until
@@ -28,7 +29,7 @@ from dropsight.journal.recording import Finished, Recorded
 from dropsight.records import Record
 from dropsight.sinks.terminal import QUEUED_GROUPS, Table, Terminal, columns
 from dropsight.status.census import Lying
-from dropsight.status.stats import Snapshot, Stats, summary
+from dropsight.status.stats import MOST_CAMERAS, Snapshot, Stats, summary
 from processes import begin
 from records import failure, result
 from supervisors import Supervisor
@@ -220,6 +221,17 @@ def test_what_failed_counts_in_the_rate_and_in_no_latency() -> None:
     assert "latency ms \N{EN DASH};" in summary(found)
     stats.add([(result("b.jpg", stat), 7.0)])
     assert _snapshot(stats).latency_ms.window["total"].max == 7.0
+
+
+def test_a_camera_an_image_fills_neither_memory_nor_what_is_told_of_it() -> None:
+    """Whoever uploads names cameras by folders; status, dashboard and broker are told of each."""
+    stats, record = Stats(window_seconds=60), failure("a.jpg", Path(__file__).stat())
+    cameras = [f"cam{number}" for number in range(MOST_CAMERAS + 9)]
+    for _ in range(2):
+        stats.add([(msgspec.structs.replace(record, camera=camera), 1.0) for camera in cameras])
+    found = _snapshot(stats)
+    assert dict(found.cameras) == dict.fromkeys(cameras[:MOST_CAMERAS], 2)
+    assert found.errors == {"truncated": 2 * len(cameras)}
 
 
 def _snapshot(stats: Stats) -> Snapshot:

@@ -17,6 +17,8 @@ from dropsight.status.latency import SLOTS, Distribution, LatencyHistogram, Perc
 STAGES = Latency.__struct_fields__
 # Of fewer images lately, their speed says nothing of the next.
 TELLING_COUNT = 20
+# Of further ones, images are counted with all others only: anybody could name one an image.
+MOST_CAMERAS = 4_096
 _THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -103,7 +105,8 @@ class Stats:
         now = time.monotonic()
         with self._lock:
             for record, total_ms in records:
-                self._cameras[record.camera] += 1
+                if record.camera in self._cameras or len(self._cameras) < MOST_CAMERAS:
+                    self._cameras[record.camera] += 1
                 self._rate.add(total_ms, now=now)
                 if isinstance(record, Result):
                     self._classes[record.label] += 1

@@ -12,6 +12,8 @@ log = logging.getLogger(__name__)
 _RECORDS: dict[Status, str] = {"ok": "result", "failed": "failure", "expired": "expired"}
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 LONGEST_TOPIC_BYTES = 256
+# Of one topic; further ones of the same are not told of.
+MOST_NAMED = 8
 HOME_ASSISTANT = "homeassistant"
 """Below which Home Assistant looks for devices, where nobody told it otherwise."""
 
@@ -36,15 +38,18 @@ class Parts:
         sharing = self._sharing.setdefault(plain, set())
         if camera not in sharing:
             sharing.add(camera)
-            if len(sharing) > 1:
+            if 1 < len(sharing) <= MOST_NAMED:
                 others = ", ".join(sorted(sharing - {plain}))
                 log.warning("cameras %s map to the same topic as %s: a digest is appended", others, plain)
         owner = plain if plain in sharing else min(sharing)
         return plain if camera == owner else f"{plain}_{blake2b(camera.encode(), digest_size=4).hexdigest()}"
 
     def forget(self, camera: str) -> None:
-        sharing = self._sharing.get(topic_part(camera), set())
+        plain = topic_part(camera)
+        sharing = self._sharing.get(plain, set())
         sharing.discard(camera)
+        if not sharing:
+            self._sharing.pop(plain, None)
 
 
 @dataclass(frozen=True, slots=True)
