@@ -1,13 +1,26 @@
 """Thumbnails."""
 
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
 import cv2
 import numpy as np
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
 from daemons import SAMPLES
 from dropsight.errors import ImageError
-from dropsight.images.opening import Bounds
+from dropsight.images.opening import Bounds, open_image
 from dropsight.images.thumbnail import as_jpeg, thumbnail
+from dropsight.sinks.mqtt.thumbnails import Thumbnails
+from dropsight.web.api import Api, answering
 
 
 def _decoded(jpeg: bytes) -> tuple[int, int, int]:
@@ -32,3 +45,41 @@ def test_a_small_picture_is_not_enlarged_for_its_thumbnail() -> None:
 def test_a_file_that_is_no_picture_has_no_thumbnail() -> None:
     with pytest.raises(ImageError):
         thumbnail(__file__, Bounds(2**26, 10**8), longest=200)
+
+
+@contextmanager
+def leased(path: Path) -> Iterator[None]:
+    """As whoever uploaded it may have it, filed or not: nobody opens it without a wait."""
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    fd = os.open(path, os.O_RDWR)
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        yield
+    finally:
+        os.close(fd)
+        signal.signal(signal.SIGIO, before)
+
+
+def test_a_picture_that_its_uploader_has_a_lease_on_ends_neither_the_publisher_nor_a_request(
+    tmp_path: Path,
+) -> None:
+    picture = tmp_path / "picture.jpg"
+    picture.touch()
+
+    def make() -> bytes:
+        with open_image(picture) as file:
+            return file.read(Bounds())
+
+    async def endpoint(_api: Api, _request: Request) -> Response:
+        return Response(make())
+
+    async def ask() -> Response:
+        return await answering(endpoint)(cast("Api", None), Request({"type": "http"}))
+
+    with leased(picture):
+        thumbnails = Thumbnails()
+        thumbnails.recall("cam", make)
+        thumbnails.show_again({})
+        assert thumbnails.take() is None
+        answer = asyncio.run(ask())
+        assert answer.status_code == 503

@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from dropsight.errors import DropsightError, ImageError, StoreError
+from dropsight.errors import DropsightError, ImageError, MachineError, StoreError
 from dropsight.images.opening import Bounds
 from dropsight.journal.outbox import Delivery
 from dropsight.names import as_json
@@ -69,7 +69,7 @@ def answering(endpoint: Endpoint) -> Endpoint:
             return fault(404, f"no picture available: {error}")
         except CommandRefusedError as error:
             return fault(409, str(error))
-        except (StoreError, BusyError) as error:
+        except (StoreError, MachineError, BusyError) as error:
             return fault(503, str(error))
 
     return wrapped

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from dropsight.errors import ImageError
+from dropsight.errors import DropsightError
 from dropsight.images.framing import Pixels
 from dropsight.images.thumbnail import as_jpeg
 
@@ -40,7 +40,7 @@ class Thumbnails:
     def recall(self, camera: str, make: Callable[[], bytes]) -> None:
         """Know a picture of an earlier life, which is made should the broker have forgotten it.
 
-        `make` raises ImageError, or OSError where it is gone.
+        `make` raises DropsightError, or OSError where it is gone.
         """
         with self._lock:
             if len(self._recalled) < MOST_CAMERAS:
@@ -71,7 +71,7 @@ class Thumbnails:
             picture = self._waiting.pop(due)
         try:
             jpeg = _as_jpeg(picture)
-        except (OSError, ImageError) as error:
+        except (OSError, DropsightError) as error:
             log.info("the last picture of camera %s cannot be published again: %s", due, error)
             with self._lock:
                 self._recalled.pop(due, None)
