@@ -111,7 +111,9 @@ def test_the_trouble_ends_with_a_reload_to_a_model_that_has_its_fast_kernels(
     hidden_house.config.write_text(json.dumps(settings))
     assert hidden_house.ask("reload")["ok"]
     # It has another number of workers, so that the daemon restarts.
-    wait_until(lambda: hidden_house.answers() and hidden_house.status()["model"]["format"] == "keras")
+    wait_until(lambda: "restarting with the new config" in hidden_house.daemon_log())
+    wait_until(lambda: hidden_house.daemon_log().count("ready: ") == 2 and hidden_house.answers())
+    assert hidden_house.status()["model"]["format"] == "keras"
     assert "kernels" not in hidden_house.status()["troubles"]
 
 
