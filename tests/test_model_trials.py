@@ -35,7 +35,7 @@ for path in sys.argv[1:]:
     pid = os.fork()
     if not pid:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os._exit(trial.main([path, "{}", "60", str(2**32), "", ""]))
+        os._exit(trial.main([path, "{}", "60", str(2**32), "{}"]))
     codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 print(json.dumps(codes))
 """

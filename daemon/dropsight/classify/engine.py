@@ -45,7 +45,7 @@ def open_engine(config: Config, known: Proved | None = None) -> Engine:
     settings = config.model
     threads = 1 if settings.threads == "auto" else settings.threads
     options = ModelOptions(threads)
-    said = ModelOverrides(settings.labels, settings.normalization)
+    said = ModelOverrides.of(settings)
     known = known or Proved(None)
     paths = (settings.path, *settings.fallback)
     model, reasons = open_first(paths, said=said, options=options, trial=known.trial(said, options))

@@ -17,7 +17,7 @@ def inspect(model: str | None, *, file: Path | None, as_json: bool) -> None:
     """Print what is known of a model; without one, of the config's that is in force."""
     if model is None:
         wanted = settings(find_config(file)).model
-        said = ModelOverrides(wanted.labels, wanted.normalization)
+        said = ModelOverrides.of(wanted)
         paths: tuple[str, ...] = (wanted.path, *wanted.fallback)
     else:
         said, paths = ModelOverrides(), (model,)

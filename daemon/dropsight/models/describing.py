@@ -1,12 +1,16 @@
 """Labels and normalisation: from the config, else the model's metadata, its sidecar, a default."""
 
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 import numpy as np
 
 from dropsight.bounded import LABELS_BYTES, read_bounded
+from dropsight.config import ModelSettings
 from dropsight.errors import ModelError
 from dropsight.models.labels import read_labels
 from dropsight.models.sidecar import Golden, Layout, Sidecar, check_normalization, read_sidecar, sidecar_path
@@ -16,12 +20,23 @@ from dropsight.records import Normalization
 UNIT_RANGE = Normalization((0.0,), (255.0,))
 
 
-@dataclass(frozen=True, slots=True)
-class ModelOverrides:
+class ModelOverrides(msgspec.Struct, frozen=True):
     """What the user says of a model; it counts before what the model says."""
 
     labels: Path | None = None
     normalization: Normalization | None = None
+
+    @classmethod
+    def of(cls, settings: ModelSettings) -> "ModelOverrides":
+        return cls(settings.labels, settings.normalization)
+
+    def encode(self) -> str:
+        """Write it as JSON, which `decode` reads in another process."""
+        return json.dumps(msgspec.to_builtins(self, enc_hook=os.fspath))  # which knows odd bytes in a path
+
+    @classmethod
+    def decode(cls, text: str) -> "ModelOverrides":
+        return msgspec.convert(json.loads(text), cls, dec_hook=lambda kind, value: kind(value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """A model opened and invoked in a separate process first: damaged ones crash the process that opens them."""
 
 import contextlib
-import json
 import os
 import resource
 import signal
@@ -17,7 +16,6 @@ from dropsight.errors import ModelError
 from dropsight.models.describing import ModelOverrides
 from dropsight.models.registry import format_of
 from dropsight.models.spec import ModelOptions
-from dropsight.records import Normalization
 
 TRIAL_SECONDS = 100.0
 LEAST_MEMORY_BYTES = 512 * 2**20
@@ -39,11 +37,11 @@ def try_model(
     """
     memory = memory or _half_of_memory()
     whole = path.absolute()
-    facts = [str(said.labels.absolute() if said.labels else ""), _normalization_text(said)]
+    placed = msgspec.structs.replace(said, labels=said.labels and said.labels.absolute())
     # Others may write where the daemon works: no module is imported from there (-P), nor anything else found.
     program = [sys.executable, "-P", "-m", "dropsight.models.isolated"]
     how = msgspec.json.encode(options).decode()
-    command = [*program, str(whole), how, f"{seconds:g}", str(memory), *facts]
+    command = [*program, str(whole), how, f"{seconds:g}", str(memory), placed.encode()]
     try:
         tried = subprocess.run(
             command,
@@ -77,16 +75,6 @@ def _end(tried: "subprocess.CompletedProcess[bytes]", memory: int) -> str:
     return f"it cannot be opened: {' '.join(last) or f'exit code {tried.returncode}'}"
 
 
-def _normalization_text(said: ModelOverrides) -> str:
-    norm = said.normalization
-    return json.dumps([norm.mean, norm.std]) if norm else ""
-
-
-def _said(labels: str, normalization: str) -> ModelOverrides:
-    norm = Normalization(*map(tuple, json.loads(normalization))) if normalization else None
-    return ModelOverrides(Path(labels) if labels else None, norm)
-
-
 def _bound(seconds: float, memory: int) -> None:
     """Have time and memory end this process before they trouble others, and never leave a core file."""
     signal.alarm(int(seconds) + 5)  # for when nobody waits any more
@@ -107,13 +95,13 @@ def _half_of_memory() -> int:
 
 def main(arguments: list[str]) -> int:
     """Open, and invoke once; what is refused on purpose is told on stdout."""
-    path, how, seconds, memory, labels, normalization = arguments
+    path, how, seconds, memory, said = arguments
     _bound(float(seconds), int(memory))
     if crashpoints.is_set("in_trial"):
         crashpoints.crash()
     options = msgspec.json.decode(how, type=ModelOptions)
     try:
-        _open_and_invoke(Path(path), _said(labels, normalization), options)
+        _open_and_invoke(Path(path), ModelOverrides.decode(said), options)
     except ModelError as error:
         sys.stdout.buffer.write(os.fsencode(str(error)))
         return REFUSED

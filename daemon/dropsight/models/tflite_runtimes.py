@@ -1,0 +1,111 @@
+"""The interpreters of TFLite models: whichever is installed, and one opened of a model's bytes."""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import import_module
+from operator import attrgetter
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropsight import installing
+from dropsight.errors import ModelError
+from dropsight.models.kernels import kernels_of
+from dropsight.models.spec import Kernels
+
+RUNTIMES = (
+    "ai_edge_litert.interpreter:Interpreter",
+    "tflite_runtime.interpreter:Interpreter",
+    "tensorflow:lite.Interpreter",
+)
+"""Where an interpreter may come from, in the order in which they are tried."""
+
+Details = Mapping[str, object]
+_STDERR_TURNED = threading.Lock()
+
+
+class Interpreter(Protocol):
+    """What the three runtimes have in common, as far as it is used here."""
+
+    def allocate_tensors(self) -> None: ...
+    def resize_tensor_input(self, input_index: int, tensor_size: Sequence[int]) -> None: ...
+    def get_input_details(self) -> list[Details]: ...
+    def get_output_details(self) -> list[Details]: ...
+    def get_tensor_details(self) -> list[Details]: ...
+    def set_tensor(self, tensor_index: int, value: NDArray[np.generic]) -> None: ...
+    def get_tensor(self, tensor_index: int) -> NDArray[np.generic]: ...
+    def invoke(self) -> None: ...
+
+
+class InterpreterClass(Protocol):
+    def __call__(self, *, model_content: bytes, num_threads: int) -> Interpreter: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The bytes are held in memory: a model file replaced in place must not pull the ground away."""
+
+    path: Path
+    content: bytes
+    runtime: str
+    interpreter: InterpreterClass
+    threads: int
+
+    @property
+    def name(self) -> str:
+        return self.runtime.partition(":")[0].partition(".")[0]
+
+    def kernels(self, interpreter: Interpreter) -> Kernels | None:
+        """Which kernels compute the model; `interpreter` is one of it."""
+        return kernels_of(
+            interpreter, runtime=self.name, opens=lambda content: replace(self, content=content).open()
+        )
+
+    def open(self) -> Interpreter:
+        """Raises ModelError for what this interpreter cannot load."""
+        try:
+            with _native_chatter_off():
+                made = self.interpreter(model_content=self.content, num_threads=self.threads)
+                made.allocate_tensors()
+        except SystemError as error:
+            raise ModelError(
+                f"{self.name} does not work with this numpy; {installing.packages('numpy<2')}"
+            ) from error
+        except (RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(f"{self.path}: the TFLite interpreter cannot load it: {reason}") from error
+        return made
+
+
+@contextmanager
+def _native_chatter_off() -> Iterator[None]:
+    """Keep the runtime's own lines about delegates off stderr; its errors come as exceptions.
+
+    One at a time: of two that overlap, the latter would bring back the former's nowhere.
+    """
+    with _STDERR_TURNED:
+        sys.stderr.flush()
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def find_runtime(path: Path) -> tuple[str, InterpreterClass]:
+    for runtime in RUNTIMES:
+        module, _, name = runtime.partition(":")
+        try:
+            return runtime, attrgetter(name)(import_module(module))
+        except (ImportError, AttributeError):
+            continue
+    raise ModelError(f"{path} needs a TFLite interpreter: {installing.packages('ai-edge-litert')}")
