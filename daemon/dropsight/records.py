@@ -56,6 +56,10 @@ class Normalization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     std: tuple[float, ...]
 
 
+Layout = Literal["NHWC", "NCHW"]
+"""Of a model's input: images, height, width, channels, or channels before height and width."""
+
+
 class Latency(msgspec.Struct, frozen=True, gc=False):
     """Milliseconds per stage.
 

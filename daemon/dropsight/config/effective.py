@@ -7,7 +7,7 @@ from msgspec import Struct
 from dropsight.config.credentials import redacted_hook, redacted_url
 from dropsight.config.forms import Form, forms_of
 from dropsight.config.sizes import format_size
-from dropsight.config.tree import Config
+from dropsight.config.tree import SHORT, Config
 
 
 def effective(config: Config) -> dict[str, object]:
@@ -41,6 +41,12 @@ def _shown(form: Form, value: object) -> object:
         return _section(value)
     if isinstance(value, tuple) and form.item:
         return [_shown(form.item, each) for each in value]
+    if isinstance(value, dict) and form.entry:
+        return {name: _shown(form.entry, each) for name, each in value.items()}
+    return _plain(form, value)
+
+
+def _plain(form: Form, value: object) -> object:
     if isinstance(value, int) and form.reads == "size":
         return format_size(value)
     if isinstance(value, str) and form.reads == "url":
@@ -64,9 +70,13 @@ def _section_schema(kind: type[Struct]) -> dict[str, object]:
 def _form_schema(form: Form) -> dict[str, object]:
     if form.section:
         section = _section_schema(form.section)
+        if form.section in SHORT:
+            return {"anyOf": [section, _form_schema(forms_of(form.section)[SHORT[form.section]])]}
         return {"anyOf": [section, {"type": "null"}]} if form.nullable else section
     if form.item and form.item.section:
         return {"type": "array", "items": _section_schema(form.item.section), "minItems": int(form.filled)}
+    if form.entry:
+        return {"type": "object", "additionalProperties": _form_schema(form.entry)}
     if form.reads in _SAID:
         said = [*_SAID[form.reads], "null"] if form.nullable or form.reads == "host" else _SAID[form.reads]
         return {"type": said, "description": form.allowed}

@@ -16,11 +16,15 @@ TEXTUAL = frozenset({"hook", "host", "model", "path", "text", "url"})
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """`section` or `item` says that more keys or a list are below; `allowed` is fit for a fault."""
+    """`section`, `item` or `entry` says that more keys, a list or keys of any name are below.
+
+    `allowed` is fit for a fault.
+    """
 
     annotation: object
     section: type[Struct] | None
     item: "Form | None"
+    entry: "Form | None"
     nullable: bool
     required: bool
     default: object
@@ -46,11 +50,12 @@ def _form(annotation: object, default: object = msgspec.NODEFAULT) -> Form:
     kind = kinds.type_info(annotation)
     parts = [part.type if isinstance(part, kinds.Metadata) else part for part in _parts(kind)]
     bare = parts[0]
-    item = _item(annotation)
+    item, entry = _item(annotation), _entry(annotation)
     return Form(
         annotation=annotation,
         section=next((part.cls for part in parts if isinstance(part, kinds.StructType)), None),
         item=None if item is None else _form(item),
+        entry=None if entry is None else _form(entry),
         nullable=any(isinstance(part, kinds.NoneType) for part in parts),
         required=default is msgspec.NODEFAULT,
         default=default,
@@ -68,6 +73,10 @@ def _parts(kind: kinds.Type) -> tuple[kinds.Type, ...]:
 def _item(annotation: object) -> object | None:
     bare = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
     return get_args(bare)[0] if get_origin(bare) is tuple else None
+
+
+def _entry(annotation: object) -> object | None:
+    return get_args(annotation)[1] if get_origin(annotation) is dict else None
 
 
 def _choices(kind: kinds.Type) -> Iterator[str]:
@@ -114,6 +123,7 @@ _WORDS: dict[type[kinds.Type], str] = {
     kinds.StrType: "a text",
     kinds.CustomType: "a path",
     kinds.StructType: "keys of its own",
+    kinds.DictType: "keys of its own",
 }
 
 

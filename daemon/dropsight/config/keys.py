@@ -49,6 +49,8 @@ def form_at(key: Key) -> Form | None:
     for part in key:
         if section:
             form = forms_of(section).get(part)
+        elif form and form.entry:
+            form = form.entry
         else:
             form = form.item if form and form.item and form.item.section and _is_index(part) else None
         if form is None:

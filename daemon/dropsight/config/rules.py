@@ -38,6 +38,9 @@ def broken_rules(config: Config) -> Iterator[Fault]:
     yield from broken_filters(config)
     if config.model.normalization:
         yield from _normalization(config.model.normalization)
+    if config.model.heads and config.model.output is not None:
+        text = "has no effect beside model.heads, whose first head is the main answer; give one of them"
+        yield Fault(("model", "output"), text, also=(("model", "heads"),))
     yield from _threads(config)
     if config.mqtt:
         yield from _mqtt(config.mqtt)

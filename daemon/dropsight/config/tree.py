@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-from dropsight.records import Depth, Normalization
+from dropsight.records import Depth, Layout, Normalization
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -75,11 +75,31 @@ class Watch(Struct, frozen=True):
     cameras: Annotated[tuple[str, ...], Meta(description='a list of names such as ["front"]')] = ()
 
 
+OutputName: TypeAlias = Annotated[str, Meta(description="a name")] | Annotated[int, Meta(ge=0)]
+
+
+class Head(Struct, frozen=True):
+    """One of several answers of a model: which output it is, and the names of its classes."""
+
+    output: OutputName
+    labels: Path | None = None
+
+
 class ModelSettings(Struct, frozen=True):
     path: ModelPath = "builtin:efficientnet_lite0"
     labels: Path | None = None
     fallback: tuple[ModelPath, ...] = ()
     normalization: Normalization | None = None
+    input_size: (
+        Annotated[
+            tuple[Annotated[int, Meta(ge=1, le=8192)], ...],
+            Meta(min_length=2, max_length=2, description="[height, width] such as [224, 224]"),
+        ]
+        | None
+    ) = None
+    layout: Layout | None = None
+    output: OutputName | None = None
+    heads: dict[str, Head] = {}
     resize: Literal["crop", "stretch", "letterbox"] = "crop"
     threads: Threads | Auto = "auto"
 
@@ -248,3 +268,6 @@ class Config(Struct, frozen=True):
 
 # Defaults of keys that are others where another key is given.
 INSTEAD: Mapping[type[Struct], Mapping[str, tuple[str, str]]] = {Watch: {"path": ("mqtt", "inbox-mqtt")}}
+
+# Sections that stand for one of their keys where they are given a value instead of keys.
+SHORT: Mapping[type[Struct], str] = {Head: "output"}

@@ -15,7 +15,7 @@ from dropsight.config.forms import TEXTUAL, Form, forms_of
 from dropsight.config.keys import Key, dotted, nearest_key
 from dropsight.config.layers import Fault, Layers
 from dropsight.config.sizes import parse_size
-from dropsight.config.tree import INSTEAD
+from dropsight.config.tree import INSTEAD, SHORT
 
 BUILTIN = "builtin:"
 # As much as the journal can hold.
@@ -34,6 +34,8 @@ class Reading:
     def section(self, kind: type[Section], said: object, key: Key) -> Section | None:
         """The section, None where a required key is missing."""
         forms = forms_of(kind)
+        if kind in SHORT and not isinstance(said, dict):
+            said = {SHORT[kind]: said}
         if not isinstance(said, dict):
             # Not shown: somebody may write `mqtt: mqtt://bob:secret@host`.
             found = "a text" if isinstance(said, str) else shown(said)
@@ -65,14 +67,14 @@ class Reading:
         return form.default
 
     def _value(self, form: Form, said: object, key: Key) -> object:
-        if said is None and form.nullable:
-            return None
-        if said is None and form.reads == "host":
-            return form.default
+        if said is None and (form.nullable or form.reads == "host"):
+            return None if form.nullable else form.default
         if form.section:
             return self.section(form.section, said, key)
         if form.item:
             return self._items(form, form.item, said, key)
+        if form.entry:
+            return self._entries(form.entry, said, key)
         try:
             return _leaf(form, said, self._layers.origin(key).folder)
         except ValueError:
@@ -85,6 +87,13 @@ class Reading:
             return self._default(form, key)
         items = [self._value(item, each, (*key, str(index))) for index, each in enumerate(said)]
         return tuple(each for each in items if each is not msgspec.NODEFAULT)
+
+    def _entries(self, entry: Form, said: object, key: Key) -> object:
+        if not isinstance(said, dict):
+            self._refuse(key, f"cannot be {shown(said)}; give keys of its own")
+            said = {}
+        entries = {str(name): self._value(entry, each, (*key, str(name))) for name, each in said.items()}
+        return {name: each for name, each in entries.items() if each is not msgspec.NODEFAULT}
 
     def _refuse(self, key: Key, text: str) -> None:
         self.faults.append(Fault(key, text))

@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 
 from dropsight.bounded import LABELS_BYTES, read_bounded
-from dropsight.config import ModelSettings
+from dropsight.config import Head, ModelSettings
 from dropsight.errors import ModelError
 from dropsight.models.labels import read_labels
-from dropsight.models.sidecar import Golden, Layout, Sidecar, check_normalization, read_sidecar, sidecar_path
+from dropsight.models.sidecar import Golden, Sidecar, check_normalization, read_sidecar, sidecar_path
 from dropsight.models.spec import TensorSpec
-from dropsight.records import Normalization
+from dropsight.records import Layout, Normalization
 
 UNIT_RANGE = Normalization((0.0,), (255.0,))
 
@@ -25,10 +25,14 @@ class ModelOverrides(msgspec.Struct, frozen=True):
 
     labels: Path | None = None
     normalization: Normalization | None = None
+    input_size: tuple[int, ...] | None = None
+    layout: Layout | None = None
+    output: str | int | None = None
+    heads: dict[str, Head] = {}
 
     @classmethod
     def of(cls, settings: ModelSettings) -> "ModelOverrides":
-        return cls(settings.labels, settings.normalization)
+        return cls(**{name: getattr(settings, name) for name in cls.__struct_fields__})
 
     def encode(self) -> str:
         """Write it as JSON, which `decode` reads in another process."""

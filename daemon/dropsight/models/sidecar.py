@@ -10,17 +10,13 @@ golden:                       # images beside the sidecar that the model must ge
 
 import math
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import msgspec
 import yaml
 
 from dropsight.bounded import SIDECAR_BYTES, read_bounded
 from dropsight.errors import ModelError
-from dropsight.records import Normalization
-
-Layout: TypeAlias = Literal["NHWC", "NCHW"]
-"""Of an input tensor: images, height, width, channels."""
+from dropsight.records import Layout, Normalization
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from dropsight.models.sidecar import Golden, Layout
-from dropsight.records import Normalization
+from dropsight.models.sidecar import Golden
+from dropsight.records import Layout, Normalization
 
 Batch: TypeAlias = NDArray[np.generic]  # (n, *input.shape[1:]), in the input tensor's dtype and layout
 Scores: TypeAlias = NDArray[np.float32]  # (n, classes), dequantized
