@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,19 @@ def test_the_rooms_stand_in_the_layers_order_with_what_they_say_of_themselves() 
     expected = rooms()
     table = "\n".join(f"| {' | '.join(row)} |" for row in expected)
     assert rows(PAGE, "room or file") == expected, f"the table is to be:\n{table}"
+
+
+def test_no_file_and_no_class_has_a_name_that_another_has() -> None:
+    """But for files of results and of figures, which mean the same in every room."""
+    files = [path for path in PACKAGE.rglob("*.py") if path.stem not in {"__init__", "results", "figures"}]
+    classes = [
+        node.name
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    names = Counter([*classes, *(file.name for file in files)])
+    assert {name for name, times in names.items() if times > 1} == set()
 
 
 @pytest.mark.parametrize("room", LIBRARY)

@@ -8,7 +8,7 @@ import pytest
 
 from brokers import Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
-from dropsight.sinks.mqtt.suspects import RECORD_LOSSES, Flight, Suspects
+from dropsight.sinks.mqtt.suspects import RECORD_LOSSES, Flight, SuspectMessages
 from dropsight.sinks.mqtt.telling import fitted
 from proxies import hanging_up
 
@@ -204,7 +204,7 @@ def test_a_message_is_made_to_fit_and_says_what_it_leaves_out(
     assert (found and json.loads(found)) == left
 
 
-def flight(suspects: Suspects, *keys: str | int) -> Flight:
+def flight(suspects: SuspectMessages, *keys: str | int) -> Flight:
     found = Flight(suspects)
     for number, key in enumerate(keys):
         found.began(number, key)
@@ -212,7 +212,7 @@ def flight(suspects: Suspects, *keys: str | int) -> Flight:
 
 
 def test_only_what_was_alone_when_a_connection_was_lost_is_set_aside() -> None:
-    suspects = Suspects()
+    suspects = SuspectMessages()
     for _ in range(9):
         assert flight(suspects, "a", "b", 7).lost() == []
     assert flight(suspects, "a").lost() == ["a"]
@@ -221,7 +221,7 @@ def test_only_what_was_alone_when_a_connection_was_lost_is_set_aside() -> None:
 
 
 def test_a_record_is_set_aside_only_at_several_losses_in_a_row() -> None:
-    suspects = Suspects()
+    suspects = SuspectMessages()
 
     def alone() -> object:
         return flight(suspects, 7).lost()
@@ -233,7 +233,7 @@ def test_a_record_is_set_aside_only_at_several_losses_in_a_row() -> None:
 
 
 def test_what_is_not_acknowledged_has_passed_once_something_later_has() -> None:
-    suspects = Suspects()
+    suspects = SuspectMessages()
     found = flight(suspects, "before")
     found.began_silently(7, "stats")
     found.began_silently(8, "stats")

@@ -18,7 +18,7 @@ from dropsight.config import Web
 from dropsight.service.dashboard import address_for_others
 from dropsight.sinks.mqtt.discovery import MOST_CAMERAS, Discovery, Message
 from dropsight.sinks.mqtt.homeassistant import Entities, farewell
-from dropsight.sinks.mqtt.topics import Parts, Topics
+from dropsight.sinks.mqtt.topics import CameraParts, Topics
 
 TOPIC = "homeassistant/device/dropsight_test/config"
 
@@ -114,13 +114,13 @@ def test_any_number_of_cameras_of_one_topic_are_few_lines_and_leave_nothing_behi
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Names without a Latin letter share one, and whoever uploads gives as many as he likes."""
-    parts = Parts()
+    parts = CameraParts()
     cameras = [chr(0x4E00 + number) for number in range(1_000)]
     assert len({parts.of(camera) for camera in cameras}) == len(cameras)
     assert len(caplog.text) < 2_000
     for camera in cameras:
         parts.forget(camera)
-    assert parts == Parts()
+    assert parts == CameraParts()
 
 
 def discovery(state: Path, *, wanted: bool = True, told_before: bool = False) -> Discovery:

@@ -23,8 +23,8 @@ from dropsight.inference import pipeline
 from dropsight.intake.inboxes import ignored, passed_by, try_folders
 from dropsight.sinks.mqtt.connection import BrokerRefusedError
 from dropsight.sinks.mqtt.permissions import try_broker
-from dropsight.sinks.registry import wanted
 from dropsight.sinks.reports import Status
+from dropsight.sinks.sections import wanted
 from dropsight.sources.asking import try_topics
 from dropsight.status.control import ask
 from dropsight.web.extra import is_installed

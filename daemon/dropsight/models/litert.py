@@ -14,14 +14,14 @@ from dropsight.models.describing import ModelOverrides, describe
 from dropsight.models.quantization import dequantize
 from dropsight.models.spec import Batch, ModelOptions, ModelSpec, Scores, TensorSpec
 from dropsight.models.tflite_file import DAMAGE, TFLiteFile, is_whole, read_tflite
-from dropsight.models.tflite_runtimes import Interpreter, Source, find_runtime
+from dropsight.models.tflite_runtimes import Interpreter, TFLiteSource, find_runtime
 from dropsight.models.tflite_tensors import check_tensors, quantization_of, tensor_of, values_of, whole
 
 
 class LiteRTModel:
     shared = False
 
-    def __init__(self, source: Source, spec: ModelSpec, interpreter: Interpreter) -> None:
+    def __init__(self, source: TFLiteSource, spec: ModelSpec, interpreter: Interpreter) -> None:
         self.spec = spec
         self._source, self._interpreter = source, interpreter
         (inputs,), (outputs,) = interpreter.get_input_details(), interpreter.get_output_details()
@@ -79,7 +79,7 @@ def open_tflite(
     agree()
     if not is_whole(content):
         raise ModelError(f"{path}: the TFLite interpreter cannot load it: the file is damaged or truncated")
-    source = Source(path, content, runtime, interpreter_class, options.threads)
+    source = TFLiteSource(path, content, runtime, interpreter_class, options.threads)
     interpreter = source.open()
     try:
         return LiteRTModel(source, _spec(source, interpreter, said), interpreter)
@@ -87,7 +87,7 @@ def open_tflite(
         raise ModelError(f"{path}: the file is damaged: {' '.join(str(error).split())}") from error
 
 
-def _spec(source: Source, interpreter: Interpreter, said: ModelOverrides) -> ModelSpec:
+def _spec(source: TFLiteSource, interpreter: Interpreter, said: ModelOverrides) -> ModelSpec:
     path = source.path
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if len(inputs) != 1 or len(outputs) != 1:

@@ -48,7 +48,7 @@ class InterpreterClass(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TFLiteSource:
     """The bytes are held in memory: a model file replaced in place must not pull the ground away."""
 
     path: Path

@@ -33,7 +33,7 @@ from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.outlets import Opening, Outlets
 from dropsight.service.parts import Desk, Ground, Intake, Vitals
 from dropsight.service.reloading import Reread, look_at_secrets
-from dropsight.sinks.registry import wanted
+from dropsight.sinks.sections import wanted
 from dropsight.sinks.terminal import Terminal
 from dropsight.sources.kinds import open_sources
 from dropsight.status.changes import Changes
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Assembly:
     """`stack` closes what holds something."""
 
     ground: Ground
@@ -60,7 +60,7 @@ class Parts:
 
 def assemble(
     config: Config, lifecycle: Lifecycle, reread: Reread, *, once: bool, terminal: Terminal | None
-) -> Parts:
+) -> Assembly:
     """Make and try everything; raises ConfigError, ModelError or StoreError, and then nothing is held."""
     share_memory()
     with ExitStack() as stack:
@@ -83,7 +83,7 @@ def assemble(
         outlets = opening.outlets(cameras, lifecycle, reread, stack)
         desk.audience.admit(outlets.watching, outlets.followers, outlets.web, terminal)
         workers = _workers(in_force, vitals, desk, backlog, outlets.watching, explanations, once=once)
-        return Parts(ground, vitals, intake, desk, in_force, workers, outlets, stack.pop_all())
+        return Assembly(ground, vitals, intake, desk, in_force, workers, outlets, stack.pop_all())
 
 
 def _take(config: Config, stack: ExitStack) -> Ground:

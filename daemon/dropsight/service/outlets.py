@@ -24,7 +24,7 @@ from dropsight.service.parts import Desk, Ground, Intake, Vitals
 from dropsight.service.reloading import Reloader, Reread
 from dropsight.service.remote import CommandHandler, Remote
 from dropsight.service.reporter import Reporter
-from dropsight.sinks.mqtt.parts import Announcements
+from dropsight.sinks.mqtt.publisher_parts import Announcements
 from dropsight.sinks.sink import Surroundings
 from dropsight.status.changes import Changes
 from dropsight.status.control import ControlServer

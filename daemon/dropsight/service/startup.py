@@ -10,7 +10,7 @@ from dropsight.journal.rescue import needs_rescue, rescue
 from dropsight.service.daemon import Daemon
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.reloading import Reread
-from dropsight.sinks.registry import wanted
+from dropsight.sinks.sections import wanted
 from dropsight.sinks.terminal import Terminal
 from dropsight.status.systemd import notify
 from dropsight.status.troubles import Troubles

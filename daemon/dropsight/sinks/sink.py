@@ -11,7 +11,7 @@ from dropsight.journal.outbox import Outbox
 from dropsight.status.troubles import Troubles
 
 if TYPE_CHECKING:
-    from dropsight.sinks.mqtt.parts import Announcements
+    from dropsight.sinks.mqtt.publisher_parts import Announcements
 
 
 class Standing(NamedTuple):

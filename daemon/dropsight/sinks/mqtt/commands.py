@@ -34,7 +34,7 @@ class Commander:
         self._obey, self._topics, self._answered = obey, topics, answered
         self._queue: queue.Queue[Asked | None] = queue.Queue(LONGEST_QUEUE)
         self._answers: queue.Queue[Response] = queue.Queue(LONGEST_QUEUE)
-        self._pace = Pace(A_SECOND, AT_ONCE)
+        self._pace = Rate(A_SECOND, AT_ONCE)
         self._refused = _Minutely("%d commands were rejected, the last because %s")
         self._astray = _Minutely("%d command responses were lost or redirected: %s; see " + topics.response)
 
@@ -77,7 +77,7 @@ class Commander:
         return asked
 
 
-class Pace:
+class Rate:
     """For one thread: so many at once, and so many a second from then on."""
 
     def __init__(self, a_second: float, at_once: float) -> None:

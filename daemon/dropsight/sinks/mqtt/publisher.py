@@ -27,11 +27,11 @@ from dropsight.sinks.mqtt.evictions import Evictions
 from dropsight.sinks.mqtt.former_names import Name, Names
 from dropsight.sinks.mqtt.homeassistant import Entities
 from dropsight.sinks.mqtt.identity import own_id
-from dropsight.sinks.mqtt.parts import Announcements, Ending, Published, PublisherParts
+from dropsight.sinks.mqtt.publisher_parts import Announcements, Ending, Published, PublisherParts
 from dropsight.sinks.mqtt.rivals import OFFLINE, Rivals
 from dropsight.sinks.mqtt.session import Session
 from dropsight.sinks.mqtt.states import CameraStates
-from dropsight.sinks.mqtt.suspects import Suspects
+from dropsight.sinks.mqtt.suspects import SuspectMessages
 from dropsight.sinks.mqtt.telling import Untold
 from dropsight.sinks.mqtt.thumbnails import Thumbnails
 from dropsight.sinks.sink import Standing, Surroundings, Wanted
@@ -86,7 +86,7 @@ class Publisher:
         name = Name(device, settings.base_topic, settings.discovery_prefix)
         topics = name.topics
         names = Names(state)
-        suspects = Suspects()
+        suspects = SuspectMessages()
         self._failures = 0
         self._lacking = ""
         self._commander = Commander(obey, topics, answered=self.wake)

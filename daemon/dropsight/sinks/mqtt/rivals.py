@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 from dropsight.errors import SinkError
-from dropsight.sinks.mqtt.commands import Pace
+from dropsight.sinks.mqtt.commands import Rate
 from dropsight.sinks.mqtt.connection import Asked
 from dropsight.sinks.mqtt.topics import Topics
 from dropsight.status.troubles import Troubles
@@ -41,7 +41,7 @@ class Rivals:
         """We were called offline, and are not."""
         self._own, self._topics, self._troubles, self._wake = own, topics, troubles, wake
         self._us = Speaker()
-        self._pace = Pace(A_SECOND, AT_ONCE)
+        self._pace = Rate(A_SECOND, AT_ONCE)
         self._heard_at = self._told_at = 0.0
         self._lock = threading.Lock()
 

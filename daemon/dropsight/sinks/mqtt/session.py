@@ -14,7 +14,7 @@ from dropsight.journal.outbox import Delivery
 from dropsight.sinks.mqtt import homeassistant
 from dropsight.sinks.mqtt.camera_session import SPARE_RECORD, CameraSession
 from dropsight.sinks.mqtt.connection import Asked, Connection
-from dropsight.sinks.mqtt.parts import PublisherParts
+from dropsight.sinks.mqtt.publisher_parts import PublisherParts
 from dropsight.sinks.mqtt.retiring import retire_former
 from dropsight.sinks.mqtt.rivals import OFFLINE, ONLINE
 from dropsight.sinks.mqtt.suspects import Flight

@@ -17,7 +17,7 @@ MOST = 4_096
 DEPARTING = 0
 
 
-class Suspects:
+class SuspectMessages:
     """For the publisher's thread, but for `aside`. A key is a topic, a subscription or a record's seq."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class Flight:
     counted as being on the way.
     """
 
-    def __init__(self, suspects: Suspects) -> None:
+    def __init__(self, suspects: SuspectMessages) -> None:
         self._suspects = suspects
         self._keys: dict[int, str | int] = {}
         self._silent: dict[str, int] = {}

@@ -10,7 +10,7 @@ import msgspec
 from dropsight.errors import SinkError
 from dropsight.names import as_json
 from dropsight.sinks.mqtt.connection import Asked, Connection
-from dropsight.sinks.mqtt.suspects import Flight, Suspects
+from dropsight.sinks.mqtt.suspects import Flight, SuspectMessages
 from dropsight.sinks.mqtt.topics import Topics
 from dropsight.status.troubles import Troubles
 
@@ -26,7 +26,7 @@ NAMED = 8
 class Untold:
     """What the broker does not get, over all connections; `count` since the start. Read by any thread."""
 
-    suspects: Suspects
+    suspects: SuspectMessages
     troubles: Troubles
     count: int = 0
     too_large: dict[str, int] = field(default_factory=dict)

@@ -24,7 +24,7 @@ def topic_part(name: str) -> str:
 
 
 @dataclass(slots=True)
-class Parts:
+class CameraParts:
     """A topic part for each camera, no two the same. For one thread.
 
     Of cameras that would share one, such as `a b` and `a_b`, the one named exactly so has it, else the first
@@ -57,7 +57,7 @@ class Topics:
     """`discovery` is what Home Assistant's topics begin with."""
 
     root: str
-    parts: Parts = field(default_factory=Parts, compare=False)
+    parts: CameraParts = field(default_factory=CameraParts, compare=False)
     discovery: str = HOME_ASSISTANT
 
     @classmethod

@@ -12,7 +12,7 @@ from dropsight.sinks.mqtt.commands import Commander
 from dropsight.sinks.mqtt.evictions import Evictions
 from dropsight.sinks.mqtt.former_names import Name, Names
 from dropsight.sinks.mqtt.rivals import Rivals
-from dropsight.sinks.mqtt.suspects import Suspects
+from dropsight.sinks.mqtt.suspects import SuspectMessages
 from dropsight.sinks.mqtt.telling import Untold
 from dropsight.sinks.mqtt.topics import Topics
 from dropsight.status.troubles import Troubles
@@ -76,7 +76,7 @@ class PublisherParts:
     commander: Commander
     rivals: Rivals
     evictions: Evictions
-    suspects: Suspects
+    suspects: SuspectMessages
     untold: Untold
     troubles: Troubles
     works: Callable[[], bool]
