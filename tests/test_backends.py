@@ -14,7 +14,7 @@ import pytest
 from daemons import PHOTOS, House, dropsight, faults
 from dropsight.classify.proved import Proved
 from dropsight.errors import ModelError
-from dropsight.models.describing import ModelOverrides
+from dropsight.models.overrides import ModelOverrides
 from dropsight.models.registry import BACKENDS, GROUP, format_of
 from dropsight.models.spec import ModelOptions
 

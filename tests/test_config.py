@@ -17,7 +17,7 @@ from dropsight.bounded import CONFIG_BYTES, MODEL_BYTES
 from dropsight.config import Web, dump, format_size, load, parse_size, password, schema, token
 from dropsight.errors import ConfigError, ModelError
 from dropsight.models.backends import open_model
-from dropsight.models.describing import ModelOverrides
+from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import read_sidecar
 from processes import begin
 

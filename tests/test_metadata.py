@@ -13,7 +13,7 @@ from daemons import dropsight
 from dropsight.bounded import LABELS_BYTES
 from dropsight.errors import ModelError
 from dropsight.models.backends import locate, open_model
-from dropsight.models.describing import ModelOverrides
+from dropsight.models.overrides import ModelOverrides
 from dropsight.records import Normalization
 
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated")

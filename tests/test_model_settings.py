@@ -7,7 +7,7 @@ import pytest
 
 from dropsight.config import Head, dump, load, schema
 from dropsight.errors import ConfigError
-from dropsight.models.describing import ModelOverrides
+from dropsight.models.overrides import ModelOverrides
 
 HEADS = "model: {heads: {species: 0, sex: {output: sex_probs, labels: sexes.txt}}, input_size: [96, 128]}\n"
 

@@ -16,8 +16,8 @@ from dropsight.config import Config, Inference, ModelSettings
 from dropsight.crashpoints import HANG_VARIABLE, RAISE_VARIABLE, VARIABLE
 from dropsight.errors import ConfigError, ModelError
 from dropsight.models.backends import locate, open_first
-from dropsight.models.describing import ModelOverrides
 from dropsight.models.isolated import REFUSED, try_model
+from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import ModelOptions
 
 BUILTIN = locate("builtin:efficientnet_lite0")

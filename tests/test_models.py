@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from dropsight.errors import ModelError
 from dropsight.models.backends import BUILTINS, locate, open_model
-from dropsight.models.describing import ModelOverrides
 from dropsight.models.labels import read_labels
+from dropsight.models.overrides import ModelOverrides
 from dropsight.models.registry import BACKENDS, format_of
 from dropsight.models.tflite_file import DAMAGE, is_whole, read_tflite
 from dropsight.records import Normalization

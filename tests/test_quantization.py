@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from dropsight.inference.preparing import lookup_table, shift_of
 from dropsight.models.backends import locate
-from dropsight.models.describing import ModelOverrides
 from dropsight.models.litert import open_tflite
+from dropsight.models.overrides import ModelOverrides
 from dropsight.models.quantization import dequantize, quantize
 from dropsight.models.spec import ModelOptions, TensorSpec
 from dropsight.models.tflite_tensors import values_of

@@ -29,8 +29,8 @@ from dropsight.intake.in_hand import InHand, Verdict
 from dropsight.journal.recorder import Recorder
 from dropsight.journal.recording import Finished
 from dropsight.models.backends import locate
-from dropsight.models.describing import ModelOverrides
 from dropsight.models.litert import open_tflite
+from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import Batch, Model, ModelOptions, Scores
 from dropsight.records import Failure
 from dropsight.status.supervision import Supervision

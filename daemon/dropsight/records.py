@@ -1,7 +1,7 @@
 """The words that all rooms speak: what an image was found to show, or why it could not be said."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
@@ -19,6 +19,23 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     label: str
     confidence: float
 
+
+class HeadAnswer(msgspec.Struct, frozen=True, gc=False):
+    """What one of a model's several heads says."""
+
+    predicted_class: int
+    label: str
+    confidence: float
+    predictions: list[Prediction]
+
+    @classmethod
+    def of(cls, predictions: Sequence[Prediction]) -> "HeadAnswer":
+        best = predictions[0]
+        return cls(best.class_index, best.label, best.confidence, list(predictions))
+
+
+Heads = dict[str, HeadAnswer] | msgspec.UnsetType
+"""By name, the main answer first; unset for a model that has but one answer."""
 
 Depth = Literal["scale", "percentile"]
 
@@ -86,6 +103,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag=
     confidence: float
     top_5_predictions: dict[str, float]
     predictions: list[Prediction]
+    heads: Heads = msgspec.UNSET
     image: ImageFacts
     model: ModelFacts
     tta: int

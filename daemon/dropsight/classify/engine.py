@@ -17,7 +17,7 @@ from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Plan
 from dropsight.inference.preparing import Preparation
 from dropsight.models.backends import open_first
-from dropsight.models.describing import ModelOverrides
+from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import Golden
 from dropsight.models.spec import Model, ModelOptions
 

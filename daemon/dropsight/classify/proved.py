@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dropsight.models.backends import locate, signature, signatures
-from dropsight.models.describing import ModelOverrides
 from dropsight.models.isolated import TRIAL_SECONDS, try_model
+from dropsight.models.overrides import ModelOverrides
 from dropsight.models.registry import format_of
 from dropsight.models.spec import ModelOptions
 from dropsight.status.systemd import notify

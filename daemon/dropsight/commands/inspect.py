@@ -8,9 +8,9 @@ import msgspec
 
 from dropsight.commands.settings import find_config, settings
 from dropsight.models.backends import locate, open_first
-from dropsight.models.describing import ModelOverrides
 from dropsight.models.isolated import try_model
-from dropsight.models.spec import ModelOptions, ModelSpec, TensorSpec
+from dropsight.models.overrides import ModelOverrides
+from dropsight.models.spec import HeadSpec, ModelOptions, ModelSpec, TensorSpec
 
 
 def inspect(model: str | None, *, file: Path | None, as_json: bool) -> None:
@@ -51,14 +51,34 @@ def _facts(spec: ModelSpec) -> list[tuple[str, str]]:
         ("quantization", spec.quantization),
         ("digest", spec.digest),
         ("input", _tensor(spec.input)),
+        *([("taken as", _sizes(spec.taken))] if spec.taken[1:] not in {(), spec.input.shape[1:]} else []),
+        ("size", _size(spec)),
         ("layout", _layout(spec)),
         ("output", _tensor(spec.output)),
         ("activation", {"none": "none: its scores are logits"}.get(spec.activation, spec.activation)),
         ("labels", f"{len(spec.labels)} ({examples}, ...) from {spec.labels_from}"),
         ("normalization", f"(pixel - {mean}) / {std} from {spec.normalization_from}"),
         ("temperature", f"{spec.temperature:g}"),
+        *_heads(spec),
         *([("kernels", str(spec.kernels))] if spec.kernels else []),
     ]
+
+
+def _heads(spec: ModelSpec) -> list[tuple[str, str]]:
+    return [(f"head {head.name}", _head(head)) for head in spec.heads]
+
+
+def _head(head: HeadSpec) -> str:
+    labels = f"{len(head.labels)} classes ({', '.join(head.labels[:3])}, ...) from {head.labels_from}"
+    return f"{labels}; {head.activation}, {_tensor(head.output)}"
+
+
+def _size(spec: ModelSpec) -> str:
+    guesses = {
+        "default": "a guess, as the model fixes none; model.input_size gives another",
+        "square": "a guess, as the model takes so many numbers; model.input_size gives another",
+    }
+    return f"{spec.height} x {spec.width}, {guesses.get(spec.size_from, f'from {spec.size_from}')}"
 
 
 def _layout(spec: ModelSpec) -> str:
@@ -67,9 +87,12 @@ def _layout(spec: ModelSpec) -> str:
 
 
 def _tensor(tensor: TensorSpec) -> str:
-    shape = " x ".join("any" if size == -1 else str(size) for size in tensor.shape)
     scale = f", scale {tensor.scale:g}, zero point {tensor.zero_point}" if tensor.quantized else ""
-    return f"{shape} {tensor.dtype.name}{scale} ({tensor.name})"
+    return f"{_sizes(tensor.shape)} {tensor.dtype.name}{scale} ({tensor.name})"
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return " x ".join("any" if size == -1 else str(size) for size in shape)
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -60,9 +60,9 @@ class Explainer:
                     f"{self.spec.path}: {self.method} needs the gradients of a Keras model;"
                     f" {' and '.join(GRADIENT_FREE)} explain every format"
                 )
-            if self.spec.layout == "NCHW":
+            if kind := without_gradients(self.spec):
                 raise ModelError(
-                    f"{self.spec.path}: {self.method} does not support models with channels first;"
+                    f"{self.spec.path}: {self.method} does not support models with {kind};"
                     f" {' and '.join(GRADIENT_FREE)} explain them"
                 )
             self._gradients = KerasGradients.open(self.spec.path)
@@ -133,4 +133,13 @@ class Explainer:
 
 
 def default_method(spec: ModelSpec) -> Method:
-    return "gradcam" if spec.format == "keras" and spec.layout == "NHWC" else "rise"
+    return "gradcam" if spec.format == "keras" and not without_gradients(spec) else "rise"
+
+
+def without_gradients(spec: ModelSpec) -> str:
+    """Return what of the model's shape the maps by gradients do not support, else nothing."""
+    if spec.layout == "NCHW":
+        return "channels first"
+    if spec.outputs > 1:
+        return "several outputs"
+    return "flattened pixels" if len(spec.taken) in {2, 3} else ""

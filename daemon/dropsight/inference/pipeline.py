@@ -30,6 +30,8 @@ from dropsight.records import (
     ErrorFacts,
     Expired,
     Failure,
+    HeadAnswer,
+    Heads,
     ImageFacts,
     Latency,
     ModelFacts,
@@ -120,6 +122,7 @@ class Answer(msgspec.Struct, frozen=True):
     inference_ms: float
     postprocess_ms: float
     views: int
+    heads: Heads = msgspec.UNSET
 
 
 def read(file: ImageFile, plan: Plan) -> tuple[bytes, Header]:
@@ -209,15 +212,23 @@ def answer(invoked: Invoked, plan: Plan) -> Answer:
     """Merge, calibrate and rank; raises ImageError where the model's answer is no number."""
     crashpoints.reach("in_answer")
     started = time.perf_counter()
+    heads: Heads = {
+        name: HeadAnswer.of(_ranked(invoked.scores[:, columns], spec, plan))
+        for name, columns, spec in plan.spec.parts
+    } or msgspec.UNSET
+    likely = next(iter(heads.values())).predictions if heads else _ranked(invoked.scores, plan.spec, plan)
+    postprocess_ms = (time.perf_counter() - started) * 1e3
+    return Answer(likely, invoked.inference_ms, postprocess_ms, views=len(invoked.scores), heads=heads)
+
+
+def _ranked(scores: Scores, spec: ModelSpec, plan: Plan) -> list[Prediction]:
     settings = plan.inference
     with np.errstate(all="ignore"):
-        merged = merge(probabilities(invoked.scores, plan.spec, settings.temperature))
+        merged = merge(probabilities(scores, spec, settings.temperature))
     if not np.isfinite(merged).all():
         raise ImageError("model_error", "the model's answer is not a number: NaN or infinite")
-    ranked = predictions(merged, plan.spec.labels, settings.top_k)
-    likely = ranked[:1] + [entry for entry in ranked[1:] if entry.confidence >= settings.min_confidence]
-    postprocess_ms = (time.perf_counter() - started) * 1e3
-    return Answer(likely, invoked.inference_ms, postprocess_ms, views=len(invoked.scores))
+    ranked = predictions(merged, spec.labels, settings.top_k)
+    return ranked[:1] + [entry for entry in ranked[1:] if entry.confidence >= settings.min_confidence]
 
 
 def latency(prepared: Prepared, answer: Answer, *, wait_ms: float) -> Latency:
@@ -254,6 +265,7 @@ def result(
         confidence=best.confidence,
         top_5_predictions={str(entry.class_index): entry.confidence for entry in answer.predictions[:5]},
         predictions=list(answer.predictions),
+        heads=answer.heads,
         image=_image_facts(header, drop.stat, plan),
         model=model_facts(plan.spec),
         tta=answer.views,

@@ -18,8 +18,10 @@ def probabilities(scores: Scores, spec: ModelSpec, temperature: float) -> Probab
 
     Models that end in softmax or logistic are taken at their word where T is 1: the probabilities of an
     INT8 model do not sum to 1, and dividing by their sum would invent confidence. For another T their
-    logits are the log-probabilities; see `_zeros` for those of an integer output.
+    logits are the log-probabilities; see `_zeros` for those of an integer output. Of several heads it is the
+    main one's.
     """
+    scores = main_scores(scores, spec)
     product = temperature * spec.temperature
     if spec.activation == "logistic" and scores.shape[1] == 1:
         scores = np.concatenate([1 - scores, scores], axis=1)
@@ -31,6 +33,11 @@ def probabilities(scores: Scores, spec: ModelSpec, temperature: float) -> Probab
         likelihoods: Probabilities = (1 / (1 + odds)).astype(np.float32)
         return likelihoods
     return softmax(logits, product)
+
+
+def main_scores(scores: Scores, spec: ModelSpec) -> Scores:
+    """Leave out the columns of all heads but the first; the last axis is the classes."""
+    return scores[..., slice(*spec.heads[0].columns)] if spec.heads else scores
 
 
 def logits_of(scores: Scores, spec: ModelSpec) -> NDArray[np.floating]:

@@ -10,7 +10,7 @@ from dropsight.errors import ImageError
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Answer, Plan, Prepared
 from dropsight.names import as_json
-from dropsight.records import ErrorFacts, Latency, Prediction
+from dropsight.records import ErrorFacts, Heads, Latency, Prediction
 
 
 class ImageResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +22,7 @@ class ImageResult(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float
     top_5_predictions: dict[str, float]
     predictions: list[Prediction]
+    heads: Heads = msgspec.UNSET
     tta: int
     temperature: float
     warnings: list[str] | msgspec.UnsetType = msgspec.UNSET
@@ -70,6 +71,7 @@ def result_of(
         confidence=best.confidence,
         top_5_predictions={str(each.class_index): each.confidence for each in answer.predictions[:5]},
         predictions=list(answer.predictions),
+        heads=answer.heads,
         tta=answer.views,
         temperature=plan.temperature,
         warnings=list(prepared.warnings) or msgspec.UNSET,

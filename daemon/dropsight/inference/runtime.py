@@ -26,9 +26,10 @@ from dropsight.inference.interpreters import Interpreters
 from dropsight.inference.lookahead import look_ahead
 from dropsight.inference.pipeline import Plan, Prepared
 from dropsight.inference.preparing import Preparation, PreprocessFn
+from dropsight.inference.ranking import main_scores
 from dropsight.inference.results import BatchResults, ImageResult, Outcome, failure_of, outcome_of, result_of
 from dropsight.models.backends import open_model
-from dropsight.models.describing import ModelOverrides
+from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import ModelOptions
 from dropsight.records import Normalization
 
@@ -248,7 +249,8 @@ class ImageInferenceRuntime:
         if isinstance(prepared, ImageError):
             return image, prepared
         with self._opened().one() as model:
-            merged: NDArray[np.float32] = model.scores(prepared.batch).mean(axis=0)
+            scores = main_scores(model.scores(prepared.batch), self.spec)
+        merged: NDArray[np.float32] = scores.mean(axis=0)
         return image, merged
 
     def _try_to_prepare(self, image: Image) -> Prepared | ImageError:

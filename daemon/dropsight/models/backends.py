@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from dropsight.errors import ModelError, NoSuchModelError
-from dropsight.models.describing import ModelOverrides
+from dropsight.models.overrides import ModelOverrides
 from dropsight.models.registry import format_of
 from dropsight.models.spec import Model, ModelOptions
 

@@ -1,46 +1,24 @@
 """Labels and normalisation: from the config, else the model's metadata, its sidecar, a default."""
 
-import json
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
-import msgspec
 import numpy as np
 
 from dropsight.bounded import LABELS_BYTES, read_bounded
-from dropsight.config import Head, ModelSettings
 from dropsight.errors import ModelError
+from dropsight.models.image_input import ImageInput, image_input
 from dropsight.models.labels import read_labels
+from dropsight.models.outputs import Chosen
+from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import Golden, Sidecar, check_normalization, read_sidecar, sidecar_path
-from dropsight.models.spec import TensorSpec
+from dropsight.models.spec import HeadSpec, TensorSpec
 from dropsight.records import Layout, Normalization
 
+__all__ = ["UNIT_RANGE", "Description", "ModelOverrides", "describe", "heads_of"]
+
 UNIT_RANGE = Normalization((0.0,), (255.0,))
-
-
-class ModelOverrides(msgspec.Struct, frozen=True):
-    """What the user says of a model; it counts before what the model says."""
-
-    labels: Path | None = None
-    normalization: Normalization | None = None
-    input_size: tuple[int, ...] | None = None
-    layout: Layout | None = None
-    output: str | int | None = None
-    heads: dict[str, Head] = {}
-
-    @classmethod
-    def of(cls, settings: ModelSettings) -> "ModelOverrides":
-        return cls(**{name: getattr(settings, name) for name in cls.__struct_fields__})
-
-    def encode(self) -> str:
-        """Write it as JSON, which `decode` reads in another process."""
-        return json.dumps(msgspec.to_builtins(self, enc_hook=os.fspath))  # which knows odd bytes in a path
-
-    @classmethod
-    def decode(cls, text: str) -> "ModelOverrides":
-        return msgspec.convert(json.loads(text), cls, dec_hook=lambda kind, value: kind(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +39,20 @@ def describe(
     *,
     tensor: TensorSpec,
     classes: int,
+    image: ImageInput | None = None,
     metadata_labels: str | None = None,
     metadata_normalization: Normalization | None = None,
 ) -> Description:
     """Gather the facts; raises ModelError where they do not fit each other.
 
-    `classes` is how many the model knows; the metadata are the model's own, where its format has any.
+    `classes` is how many the model knows, `image` what its input was found to be, where that was asked
+    before; the metadata are the model's own, where its format has any.
     """
     sidecar = read_sidecar(path) or Sidecar()
-    layout, layout_from = _layout(path, sidecar, tensor)
+    image = image or image_input(path, said, tensor)
     labels, labels_from = _labels(path, said, sidecar, classes, metadata_labels)
     normalization, normalization_from = _normalization(path, said, sidecar, tensor, metadata_normalization)
-    if max(len(normalization.mean), len(normalization.std)) > tensor.shape[layout.index("C")]:
+    if max(len(normalization.mean), len(normalization.std)) > image.tensor.shape[image.layout.index("C")]:
         raise ModelError(
             f"{path}: normalization has one value per channel, but the model has only one channel"
         )
@@ -83,41 +63,42 @@ def describe(
         normalization_from=normalization_from,
         temperature=sidecar.temperature,
         golden=sidecar.golden,
-        layout=layout,
-        layout_from=layout_from,
+        layout=image.layout,
+        layout_from=image.layout_from,
     )
 
 
-def check_input(path: Path, tensor: TensorSpec) -> None:
-    """Raise ModelError unless it takes images of a fixed size, in either layout."""
-    if not _layouts(tensor):
-        raise ModelError(
-            f"{path}: not an image classifier: its input is {list(tensor.shape)}, "
-            "not [batch, height, width, 1 or 3 channels] of a fixed size, "
-            "nor [batch, 1 or 3 channels, height, width]"
+def heads_of(chosen: Sequence[Chosen], main: Description) -> tuple[HeadSpec, ...]:
+    """Describe each of several heads, the first of which is the main answer; none where there are none."""
+    heads: list[HeadSpec] = []
+    start = 0
+    for each in chosen if chosen[0].name else ():
+        labels, labels_from = main.labels, main.labels_from
+        if heads:
+            labels, labels_from = _labels_of_head(each)
+        stop = start + each.output.columns
+        heads.append(
+            HeadSpec(
+                name=each.name,
+                output=each.output.tensor,
+                activation=each.output.activation,
+                labels=labels,
+                labels_from=labels_from,
+                columns=(start, stop),
+            )
         )
+        start = stop
+    return tuple(heads)
 
 
-def _layouts(tensor: TensorSpec) -> list[Layout]:
-    """Return those that the shape allows, the likelier first."""
-    shape = tensor.shape
-    if len(shape) != 4 or min(shape[1:]) < 1:
-        return []
-    layouts: tuple[Layout, ...] = get_args(Layout)
-    return [layout for layout in layouts if shape[layout.index("C")] in {1, 3}]
+def _labels_of_head(head: Chosen) -> tuple[tuple[str, ...], str]:
+    if head.labels is None:
+        return unnamed(head.output.classes), "default"
+    return _fitting(_text(head.labels), head.output.classes, f"{head.labels}"), str(head.labels)
 
 
-def _layout(path: Path, sidecar: Sidecar, tensor: TensorSpec) -> tuple[Layout, str]:
-    check_input(path, tensor)
-    possible, wanted = _layouts(tensor), sidecar.layout
-    if wanted is None:
-        return possible[0], "shape"
-    if wanted not in possible:
-        raise ModelError(
-            f"{sidecar_path(path)}: layout {wanted}: not with an input of {list(tensor.shape)}; "
-            f"it is {possible[0]}"
-        )
-    return wanted, str(sidecar_path(path))
+def unnamed(classes: int) -> tuple[str, ...]:
+    return tuple(f"class {number}" for number in range(classes))
 
 
 def _labels(
@@ -133,7 +114,7 @@ def _labels(
         file = beside
         way_out = f"; if they are another model's, name this one's in model.labels or in {sidecar_path(path)}"
     if file is None:
-        return tuple(f"class {number}" for number in range(classes)), "default"
+        return unnamed(classes), "default"
     return _fitting(_text(file), classes, str(file), way_out), str(file)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from dropsight import crashpoints
 from dropsight.errors import ModelError
-from dropsight.models.describing import ModelOverrides
+from dropsight.models.overrides import ModelOverrides
 from dropsight.models.registry import format_of
 from dropsight.models.spec import ModelOptions
 
@@ -37,11 +37,10 @@ def try_model(
     """
     memory = memory or _half_of_memory()
     whole = path.absolute()
-    placed = msgspec.structs.replace(said, labels=said.labels and said.labels.absolute())
     # Others may write where the daemon works: no module is imported from there (-P), nor anything else found.
     program = [sys.executable, "-P", "-m", "dropsight.models.isolated"]
     how = msgspec.json.encode(options).decode()
-    command = [*program, str(whole), how, f"{seconds:g}", str(memory), placed.encode()]
+    command = [*program, str(whole), how, f"{seconds:g}", str(memory), said.encode()]
     try:
         tried = subprocess.run(
             command,

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dropsight.errors import ModelError
-from dropsight.models.describing import ModelOverrides
+from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import ModelOptions
-from dropsight.models.tf_graph import TensorFlowModel, build, tensorflow
+from dropsight.models.tf_graph import TensorFlowModel, build, tensor_spec, tensorflow
 
 # Before it, safe_mode was not heeded for .h5 files: a Lambda layer in one was run (CVE-2025-9905).
 _OLDEST = (3, 11, 3)
@@ -31,25 +31,31 @@ def open_keras(
     try:
         model = keras.models.load_model(path, compile=False)
         agree()
-        shape = _input_shape(model)
-        wanted = tf.TensorSpec(shape, tf.float32)
+        wanted = tf.TensorSpec(_input_shape(model), tf.float32)
         function = tf.function(lambda batch: model(batch, training=False))
         concrete = function.get_concrete_function(wanted)
     except _UNLOADABLE as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"{path}: Keras cannot load it: {reason[:500]}") from error
-    output = concrete.structured_outputs
-    if not hasattr(output, "shape"):
-        raise ModelError(f"{path}: not an image classifier: it has several outputs")
+    found = tf.nest.flatten(concrete.structured_outputs)
+    names = _output_names(model, concrete.structured_outputs, len(found))
     return build(
         path,
         kind="keras",
-        function=lambda batch: concrete(tf.constant(batch)),
+        function=lambda batch: tf.nest.flatten(concrete(tf.constant(batch))),
         concrete=concrete,
-        name=str(model.name),
-        shapes=[shape, list(output.shape)],
+        tensor=tensor_spec(str(model.name), wanted),
+        outputs=[tensor_spec(name, tensor) for name, tensor in zip(names, found, strict=True)],
         said=said,
     )
+
+
+def _output_names(model: Any, outputs: Any, count: int) -> list[str]:  # noqa: ANN401
+    """Return the keys where the answer is a mapping, in TensorFlow's order; else Keras's own names."""
+    if isinstance(outputs, dict):
+        return sorted(outputs)
+    names = getattr(model, "output_names", None) or []
+    return [str(name) for name in names] if len(names) == count else [""] * count
 
 
 def _check_version(path: Path, version: str) -> None:

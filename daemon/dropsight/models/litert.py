@@ -1,70 +1,89 @@
 """TFLite models, by whichever interpreter is installed: LiteRT, tflite-runtime or TensorFlow's own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from dropsight.bounded import MODEL_BYTES, read_bounded
 from dropsight.errors import ModelError
-from dropsight.models.describing import ModelOverrides, describe
+from dropsight.models.describing import describe, heads_of
+from dropsight.models.image_input import image_input
+from dropsight.models.outputs import Output, choose
+from dropsight.models.overrides import ModelOverrides
 from dropsight.models.quantization import dequantize
+from dropsight.models.sidecar import Sidecar, read_sidecar
 from dropsight.models.spec import Batch, ModelOptions, ModelSpec, Scores, TensorSpec
 from dropsight.models.tflite_file import DAMAGE, TFLiteFile, is_whole, read_tflite
-from dropsight.models.tflite_runtimes import Interpreter, TFLiteSource, find_runtime
-from dropsight.models.tflite_tensors import check_tensors, quantization_of, tensor_of, values_of, whole
+from dropsight.models.tflite_runtimes import Details, Interpreter, TFLiteSource, find_runtime
+from dropsight.models.tflite_tensors import check_scales, quantization_of, tensor_of, values_of, whole
 
 
 class LiteRTModel:
+    """`outputs` are the numbers of those that are used, the main answer's first."""
+
     shared = False
 
-    def __init__(self, source: TFLiteSource, spec: ModelSpec, interpreter: Interpreter) -> None:
-        self.spec = spec
+    def __init__(
+        self, source: TFLiteSource, spec: ModelSpec, interpreter: Interpreter, outputs: Sequence[int] = (0,)
+    ) -> None:
+        self.spec, self.outputs = spec, tuple(outputs)
         self._source, self._interpreter = source, interpreter
-        (inputs,), (outputs,) = interpreter.get_input_details(), interpreter.get_output_details()
-        self._input, self._output = whole(inputs["index"]), whole(outputs["index"])
-        self._batch = 1
-        self._any_batch = spec.input.shape[0] == -1
-        self._values = values_of(spec.output)
+        (inputs,), found = interpreter.get_input_details(), interpreter.get_output_details()
+        self._input = whole(inputs["index"])
+        self._batch = max(spec.taken[0], 1)
+        self._any_batch = spec.taken[0] == -1
+        tensors = [head.output for head in spec.heads] or [spec.output]
+        self._answers = [
+            (whole(found[number]["index"]), tensor, values_of(tensor))
+            for number, tensor in zip(self.outputs, tensors, strict=True)
+        ]
 
     def scores(self, batch: Batch) -> Scores:
-        """See Model.scores; views of a batch of fixed size are invoked one by one."""
+        """See Model.scores; a batch of fixed size is filled up with its last image."""
         if len(batch) != self._batch and self._any_batch:
             self._resize(len(batch))
+        starts = range(0, len(batch), self._batch)
         try:
-            pieces = [
-                self._invoke(batch[start : start + self._batch])
-                for start in range(0, len(batch), self._batch)
-            ]
+            pieces = [self._invoke(batch[start : start + self._batch]) for start in starts]
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"{self.spec.path}: {' '.join(str(error).split())}") from error
-        output = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-        if self._values is None:
-            return dequantize(output, self.spec.output)
-        return self._values[output.view(np.uint8)]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def replicate(self, *, threads: int | None = None) -> "LiteRTModel":
         source = replace(self._source, threads=threads or self._source.threads)
-        return LiteRTModel(source, self.spec, source.open())
+        return LiteRTModel(source, self.spec, self._opened(source), self.outputs)
 
-    def _invoke(self, batch: Batch) -> NDArray[np.generic]:
-        self._interpreter.set_tensor(self._input, batch)
+    def _invoke(self, batch: Batch) -> Scores:
+        count = len(batch)
+        if count < self._batch:
+            batch = np.concatenate([batch, np.repeat(batch[-1:], self._batch - count, axis=0)])
+        self._interpreter.set_tensor(self._input, batch.reshape(self._batch, *self.spec.taken[1:]))
         self._interpreter.invoke()
+        answers = [self._answer(*each)[:count] for each in self._answers]
+        return answers[0] if len(answers) == 1 else np.concatenate(answers, axis=1)
+
+    def _answer(self, index: int, tensor: TensorSpec, values: Scores | None) -> Scores:
         # get_tensor copies: nothing may look into the interpreter's memory across an invoke.
-        return self._interpreter.get_tensor(self._output).reshape(len(batch), -1)
+        output: NDArray[np.generic] = self._interpreter.get_tensor(index).reshape(self._batch, -1)
+        return dequantize(output, tensor) if values is None else values[output.view(np.uint8)]
 
     def _resize(self, batch: int) -> None:
         try:
-            self._interpreter.resize_tensor_input(self._input, (batch, *self.spec.input.shape[1:]))
+            self._interpreter.resize_tensor_input(self._input, (batch, *self.spec.taken[1:]))
             self._interpreter.allocate_tensors()
             self._batch = batch
         except (RuntimeError, ValueError):
             # A reshape within the graph may insist on one image, whatever the signature says.
             self._any_batch, self._batch = False, 1
-            self._interpreter = self._source.open()
+            self._interpreter = self._opened(self._source)
+
+    def _opened(self, source: TFLiteSource) -> Interpreter:
+        return source.open(lambda _: self.spec.taken)
 
 
 def open_tflite(
@@ -80,41 +99,42 @@ def open_tflite(
     if not is_whole(content):
         raise ModelError(f"{path}: the TFLite interpreter cannot load it: the file is damaged or truncated")
     source = TFLiteSource(path, content, runtime, interpreter_class, options.threads)
-    interpreter = source.open()
+    interpreter = source.open(lambda details: image_input(path, said, tensor_of(details)).taken)
     try:
-        return LiteRTModel(source, _spec(source, interpreter, said), interpreter)
+        return _model(source, interpreter, said)
     except DAMAGE as error:
         raise ModelError(f"{path}: the file is damaged: {' '.join(str(error).split())}") from error
 
 
-def _spec(source: TFLiteSource, interpreter: Interpreter, said: ModelOverrides) -> ModelSpec:
-    path = source.path
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise ModelError(
-            f"{path}: not an image classifier: {len(inputs)} inputs, {len(outputs)} outputs, not one of each"
-        )
-    tensor, output = tensor_of(inputs[0]), tensor_of(outputs[0])
-    check_tensors(path, tensor, output)
+def _model(source: TFLiteSource, interpreter: Interpreter, said: ModelOverrides) -> LiteRTModel:
+    path, inputs = source.path, interpreter.get_input_details()
+    if len(inputs) != 1:
+        raise ModelError(f"{path}: not an image classifier: {len(inputs)} inputs, not one")
     file = read_tflite(source.content)
+    image = image_input(path, said, tensor_of(inputs[0]))
+    answers = _outputs(interpreter, file)
+    chosen = choose(path, said, read_sidecar(path) or Sidecar(), answers)
+    main = chosen[0].output
+    check_scales(path, image.tensor, *(each.output.tensor for each in chosen))
     description = describe(
         path,
-        said,
-        tensor=tensor,
-        classes=_classes(output, file),
+        msgspec.structs.replace(said, labels=chosen[0].labels or said.labels),
+        tensor=image.tensor,
+        image=image,
+        classes=main.classes,
         metadata_labels=file.labels,
         metadata_normalization=file.normalization,
     )
-    return ModelSpec(
+    spec = ModelSpec(
         name=path.stem,
         path=path,
         format="tflite",
         backend=source.name,
-        quantization=quantization_of(tensor, file, interpreter),
+        quantization=quantization_of(image.tensor, file, interpreter),
         digest=f"sha256:{sha256(source.content).hexdigest()}",
-        input=tensor,
-        output=output,
-        activation=file.activation,
+        input=image.tensor,
+        output=main.tensor,
+        activation=main.activation,
         labels=description.labels,
         labels_from=description.labels_from,
         normalization=description.normalization,
@@ -123,12 +143,29 @@ def _spec(source: TFLiteSource, interpreter: Interpreter, said: ModelOverrides) 
         golden=description.golden,
         faults=file.faults,
         kernels=source.kernels(interpreter),
-        layout=description.layout,
-        layout_from=description.layout_from,
+        layout=image.layout,
+        layout_from=image.layout_from,
+        taken=image.taken,
+        size_from=image.size_from,
+        outputs=len(answers),
+        heads=heads_of(chosen, description),
     )
+    return LiteRTModel(source, spec, interpreter, [each.number for each in chosen])
 
 
-def _classes(output: TensorSpec, file: TFLiteFile) -> int:
-    """A lone logistic score is that of the second of two classes."""
-    classes = output.shape[-1]
-    return 2 if classes == 1 and file.activation == "logistic" else classes
+def _outputs(interpreter: Interpreter, file: TFLiteFile) -> list[Output]:
+    found = [_as_allocated(details) for details in interpreter.get_output_details()]
+    signed = [(name,) if name else () for name in file.output_names]
+    return [
+        Output(tensor, activation, (*names, tensor.name))
+        for tensor, activation, names in zip(found, file.activations, signed, strict=True)
+    ]
+
+
+def _as_allocated(details: Details) -> TensorSpec:
+    """Where an output's own size depends on the input's, it is known now."""
+    tensor = tensor_of(details)
+    if -1 not in tensor.shape[1:]:
+        return tensor
+    shape: NDArray[np.integer] = details["shape"]  # type: ignore[assignment] # in all three
+    return replace(tensor, shape=(tensor.shape[0], *map(int, shape[1:])))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dropsight.errors import DropsightError, ModelError, NoSuchModelError
-from dropsight.models.describing import ModelOverrides
+from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import Model, ModelOptions, ModelSpec
 
 if TYPE_CHECKING:

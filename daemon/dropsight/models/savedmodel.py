@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from dropsight.errors import ModelError
-from dropsight.models.describing import ModelOverrides
+from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import ModelOptions
-from dropsight.models.tf_graph import TensorFlowModel, build, tensorflow
+from dropsight.models.tf_graph import TensorFlowModel, build, tensor_spec, tensorflow
 
 SIGNATURES = ("serving_default", "serve")
 
@@ -30,25 +30,24 @@ def open_saved_model(
         ) from error
     signature = _signature(path, loaded.signatures)
     inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise ModelError(
-            f"{path}: not an image classifier: {len(inputs)} inputs, {len(outputs)} outputs, not one of each"
-        )
-    ((name, wanted),), ((answer, found),) = inputs.items(), outputs.items()
-    if wanted.shape.rank is None or found.shape.rank is None or wanted.dtype != tf.float32:
-        raise ModelError(f"{path}: not an image classifier: its input is not a batch of float32 images")
+    if len(inputs) != 1:
+        raise ModelError(f"{path}: not an image classifier: {len(inputs)} inputs, not one")
+    ((name, wanted),), answers = inputs.items(), sorted(outputs)
+    if wanted.shape.rank is None or any(outputs[answer].shape.rank is None for answer in answers):
+        raise ModelError(f"{path}: not an image classifier: the shapes of its input or output are not fixed")
 
-    def function(batch: Any) -> Any:  # noqa: ANN401 - TensorFlow's
+    def function(batch: Any) -> list[Any]:  # noqa: ANN401 - TensorFlow's
         # The model must outlive its signature, whose variables it holds.
-        return loaded and signature(**{name: tf.constant(batch)})[answer]
+        found = loaded and signature(**{name: tf.constant(batch)})
+        return [found[answer] for answer in answers]
 
     return build(
         path,
         kind="saved_model",
         function=function,
         concrete=signature,
-        name=name,
-        shapes=[list(wanted.shape), list(found.shape)],
+        tensor=tensor_spec(name, wanted),
+        outputs=[tensor_spec(answer, outputs[answer]) for answer in answers],
         said=said,
     )
 

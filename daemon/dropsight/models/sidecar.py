@@ -3,20 +3,27 @@
 labels: labels.txt            # beside the sidecar, one line per class
 normalization: {mean: [127.5], std: [127.5]}
 temperature: 1.3
+input_size: [224, 224]        # height and width, where the model does not fix them
 layout: NCHW                  # channels first; only where the input's shape leaves it open
+output: probs                 # of several outputs the one to use, by name or number
+heads: {species: 0, sex: {output: 1, labels: sexes.txt}}   # or several in one record, the main one first
 golden:                       # images beside the sidecar that the model must get right before it is used
   - {image: cat.jpg, class: tabby, confidence: 0.9, tolerance: 0.1}
 """
 
 import math
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
 import msgspec
 import yaml
 
 from dropsight.bounded import SIDECAR_BYTES, read_bounded
+from dropsight.config import OutputName
 from dropsight.errors import ModelError
 from dropsight.records import Layout, Normalization
+
+Side: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,11 +35,21 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tolerance: float = 0.1
 
 
+class NamedOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A head by its output; its labels lie beside the sidecar."""
+
+    output: OutputName
+    labels: str | None = None
+
+
 class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: str | None = None
     normalization: Normalization | None = None
     temperature: float = 1.0
+    input_size: tuple[Side, Side] | None = None
     layout: Layout | None = None
+    output: OutputName | None = None
+    heads: dict[str, NamedOutput | OutputName] = {}
     golden: tuple[Golden, ...] = ()
 
 
@@ -58,9 +75,7 @@ def read_sidecar(model: Path) -> Sidecar | None:
     try:
         sidecar = msgspec.convert(values or {}, Sidecar)
     except msgspec.ValidationError as error:
-        raise ModelError(
-            f"{path}: {error}; it may hold labels, normalization, temperature, layout and golden"
-        ) from error
+        raise ModelError(f"{path}: {error}; it may hold {', '.join(Sidecar.__struct_fields__)}") from error
     if not 0 < sidecar.temperature < float("inf"):
         raise ModelError(f"{path}: temperature must be above 0")
     if not all(math.isfinite(each.tolerance) for each in sidecar.golden):

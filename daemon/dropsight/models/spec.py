@@ -1,6 +1,6 @@
 """What the rest of the house knows of a model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, Self, TypeAlias
 
@@ -12,7 +12,7 @@ from dropsight.models.sidecar import Golden
 from dropsight.records import Layout, Normalization
 
 Batch: TypeAlias = NDArray[np.generic]  # (n, *input.shape[1:]), in the input tensor's dtype and layout
-Scores: TypeAlias = NDArray[np.float32]  # (n, classes), dequantized
+Scores: TypeAlias = NDArray[np.float32]  # (n, classes), dequantized; of several heads one beside the other
 Activation: TypeAlias = Literal["softmax", "logistic", "none"]
 
 
@@ -63,10 +63,24 @@ class Kernels:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadSpec:
+    """One of several answers; `columns` are where it stands in the scores."""
+
+    name: str
+    output: TensorSpec
+    activation: Activation
+    labels: tuple[str, ...]
+    labels_from: str
+    columns: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """`activation` is the graph's last word: probabilities after softmax or logistic, logits after none.
 
     `temperature` comes from the model's sidecar; the `*_from` fields say where a fact was found.
+    `input` is a batch of images of a fixed size; `taken` is the shape in which the model itself takes them.
+    `outputs` are how many the model has, `heads` those that are used where they are several.
     `layout` is the input's order: (n, height, width, channels) or (n, channels, height, width).
     `faults` say what the model brings along that cannot be read, and was done without.
     `kernels` is None where the backend has no choice of them, or does not tell.
@@ -91,6 +105,21 @@ class ModelSpec:
     kernels: Kernels | None = None
     layout: Layout = "NHWC"
     layout_from: str = "shape"
+    taken: tuple[int, ...] = ()
+    size_from: str = "shape"
+    outputs: int = 1
+    heads: tuple[HeadSpec, ...] = ()
+
+    @property
+    def parts(self) -> list[tuple[str, slice, "ModelSpec"]]:
+        """Return each head's name and columns, with what a model of it alone would say of itself.
+
+        The model was calibrated to its temperature by the main answer.
+        """
+        return [
+            (head.name, slice(*head.columns), _of(head, self) if head.columns[0] else replace(self, heads=()))
+            for head in self.heads
+        ]
 
     @property
     def height(self) -> int:
@@ -103,6 +132,18 @@ class ModelSpec:
     @property
     def channels(self) -> int:
         return self.input.shape[self.layout.index("C")]
+
+
+def _of(head: HeadSpec, main: ModelSpec) -> ModelSpec:
+    return replace(
+        main,
+        heads=(),
+        output=head.output,
+        activation=head.activation,
+        labels=head.labels,
+        labels_from=head.labels_from,
+        temperature=1.0,
+    )
 
 
 class Model(Protocol):

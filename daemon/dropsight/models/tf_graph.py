@@ -1,24 +1,29 @@
 """What Keras models and SavedModels share: a TensorFlow function from a batch to scores."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from dropsight import installing
 from dropsight.errors import ModelError
-from dropsight.models.describing import ModelOverrides, check_input, describe
+from dropsight.models.describing import describe, heads_of
+from dropsight.models.image_input import image_input
+from dropsight.models.outputs import Output, choose
+from dropsight.models.overrides import ModelOverrides
+from dropsight.models.sidecar import Sidecar, read_sidecar
 from dropsight.models.spec import Activation, Batch, ModelSpec, Scores, TensorSpec
 
 _TRANSPARENT = {"Identity", "Cast", "Reshape", "Squeeze", "NoOp"}
 _ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "Sigmoid": "logistic"}
 
-Function = Callable[[Batch], Any]  # TensorFlow ships no types
+Function = Callable[[Batch], Sequence[Any]]  # all outputs; TensorFlow ships no types
 
 
 def tensorflow(path: Path) -> ModuleType:
@@ -36,24 +41,25 @@ class TensorFlowModel:
 
     shared = True
 
-    def __init__(self, spec: ModelSpec, function: Function) -> None:
-        self.spec, self._function = spec, function
+    def __init__(self, spec: ModelSpec, function: Function, outputs: Sequence[int] = (0,)) -> None:
+        """`outputs` are the numbers of those that are used, the main answer's first."""
+        self.spec, self._function, self.outputs = spec, function, tuple(outputs)
 
     def scores(self, batch: Batch) -> Scores:
-        """See Model.scores; one of a fixed batch gets that many, zeros where images lack."""
-        size, count = self.spec.input.shape[0], len(batch)
+        """See Model.scores; a batch of fixed size is filled up with its last image."""
+        size, count = self.spec.taken[0], len(batch)
         if size in {-1, count}:
             return self._call(batch)
-        lacking = np.zeros((-count % size, *batch.shape[1:]), batch.dtype)
-        full = np.concatenate([batch, lacking])
+        full = np.concatenate([batch, np.repeat(batch[-1:], -count % size, axis=0)])
         return np.concatenate([self._call(full[at : at + size]) for at in range(0, len(full), size)])[:count]
 
     def _call(self, batch: Batch) -> Scores:
         try:
-            answer = self._function(batch)
+            found = self._function(batch.reshape(len(batch), *self.spec.taken[1:]))
         except (RuntimeError, ValueError, TypeError) as error:
             raise ModelError(f"{self.spec.path}: {' '.join(str(error).split())}") from error
-        return np.asarray(answer, np.float32).reshape(len(batch), -1)
+        answers = [np.asarray(found[number], np.float32).reshape(len(batch), -1) for number in self.outputs]
+        return answers[0] if len(answers) == 1 else np.concatenate(answers, axis=1)
 
     def replicate(self, *, threads: int | None = None) -> "TensorFlowModel":  # noqa: ARG002 - its own
         return self
@@ -65,16 +71,25 @@ def build(
     kind: str,
     function: Function,
     concrete: Any,  # noqa: ANN401 - TensorFlow ships no types
-    name: str,
-    shapes: list[list[int | None]],
+    tensor: TensorSpec,
+    outputs: Sequence[TensorSpec],
     said: ModelOverrides,
 ) -> TensorFlowModel:
-    """Put a model together from its function; `shapes` are its input's and its output's."""
-    tensor, output = (_tensor(name, shape) for shape in shapes)
-    check_input(path, tensor)
-    activation = _activation(concrete)
-    classes = 2 if output.shape[-1] == 1 and activation == "logistic" else output.shape[-1]
-    description = describe(path, said, tensor=tensor, classes=classes)
+    """Put a model together from its function; `outputs` are in the order in which that returns them."""
+    image = image_input(path, said, tensor)
+    answers = [
+        Output(output, activation, (output.name,))
+        for output, activation in zip(outputs, _activations(concrete), strict=True)
+    ]
+    chosen = choose(path, said, read_sidecar(path) or Sidecar(), answers)
+    main = chosen[0].output
+    description = describe(
+        path,
+        msgspec.structs.replace(said, labels=chosen[0].labels or said.labels),
+        tensor=image.tensor,
+        image=image,
+        classes=main.classes,
+    )
     spec = ModelSpec(
         name=path.stem,
         path=path,
@@ -82,30 +97,39 @@ def build(
         backend="tensorflow",
         quantization="float32",
         digest=_digest(path),
-        input=tensor,
-        output=output,
-        activation=activation,
+        input=image.tensor,
+        output=main.tensor,
+        activation=main.activation,
         labels=description.labels,
         labels_from=description.labels_from,
         normalization=description.normalization,
         normalization_from=description.normalization_from,
         temperature=description.temperature,
         golden=description.golden,
-        layout=description.layout,
-        layout_from=description.layout_from,
+        layout=image.layout,
+        layout_from=image.layout_from,
+        taken=image.taken,
+        size_from=image.size_from,
+        outputs=len(answers),
+        heads=heads_of(chosen, description),
     )
-    return TensorFlowModel(spec, function)
+    return TensorFlowModel(spec, function, [each.number for each in chosen])
 
 
-def _tensor(name: str, shape: list[int | None]) -> TensorSpec:
-    return TensorSpec(name, tuple(-1 if size is None else int(size) for size in shape), np.dtype(np.float32))
+def tensor_spec(name: str, tensor: Any) -> TensorSpec:  # noqa: ANN401
+    """Describe a tensor of TensorFlow's or Keras's."""
+    shape = tuple(-1 if size is None else int(size) for size in tensor.shape)
+    return TensorSpec(name, shape, np.dtype(tensor.dtype.as_numpy_dtype))
 
 
-def _activation(concrete: Any) -> Activation:  # noqa: ANN401
-    """Follow the output of the inlined graph back through what does not change its meaning."""
+def _activations(concrete: Any) -> list[Activation]:  # noqa: ANN401
+    """Follow the outputs of the inlined graph back through what does not change their meaning."""
     constants = import_module("tensorflow.python.framework.convert_to_constants")
     frozen = constants.convert_variables_to_constants_v2(concrete, lower_control_flow=False)
-    operator = frozen.outputs[0].op
+    return [_activation(output.op) for output in frozen.outputs]
+
+
+def _activation(operator: Any) -> Activation:  # noqa: ANN401
     while operator.type in _TRANSPARENT and operator.inputs:
         operator = operator.inputs[0].op
     return _ACTIVATIONS.get(operator.type, "none")

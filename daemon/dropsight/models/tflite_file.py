@@ -13,7 +13,8 @@ from dropsight.models.spec import Activation
 from dropsight.records import Normalization
 
 # Fields by number in schema.fbs.
-_OPERATOR_CODES, _SUBGRAPHS, _BUFFERS, _METADATA = 1, 2, 4, 6
+_OPERATOR_CODES, _SUBGRAPHS, _BUFFERS, _METADATA, _SIGNATURES = 1, 2, 4, 6, 7
+_SIGNATURE_OUTPUTS, _TENSOR_NAME, _TENSOR_INDEX = 1, 0, 1
 _OPERATORS, _SUBGRAPH_OUTPUTS = 3, 2
 _OPCODE_INDEX, _OP_INPUTS, _OP_OUTPUTS = 0, 1, 2
 _DEPRECATED_CODE, _CODE = 0, 3
@@ -34,12 +35,15 @@ _NO_ZIP = (*DAMAGE, zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError,
 
 @dataclass(frozen=True, slots=True)
 class TFLiteFile:
-    """`normalization` and `labels`, the text, are the metadata's, None where it has none.
+    """`activations` and `output_names`, which its signature has or not, go by the outputs' numbers.
+
+    `normalization` and `labels`, the text, are the metadata's, None where it has none.
 
     `faults` say what of them is there and cannot be read.
     """
 
-    activation: Activation
+    activations: tuple[Activation, ...]
+    output_names: tuple[str, ...]
     integer_graph: bool
     normalization: Normalization | None
     labels: str | None
@@ -56,9 +60,11 @@ def read_tflite(data: bytes) -> TFLiteFile:
     subgraph = next(model.tables(_SUBGRAPHS))
     operators = list(subgraph.tables(_OPERATORS))
     kinds = [codes[operator.number(_OPCODE_INDEX)] for operator in operators]
+    outputs = subgraph.integers(_SUBGRAPH_OUTPUTS)
     normalization, labels, faults = _described(model, data)
     return TFLiteFile(
-        activation=_activation(operators, kinds, subgraph.integers(_SUBGRAPH_OUTPUTS)),
+        activations=_activations(operators, kinds, outputs),
+        output_names=_output_names(model, outputs),
         integer_graph=_QUANTIZE in kinds[:1],
         normalization=normalization,
         labels=labels,
@@ -84,14 +90,25 @@ def is_whole(data: bytes) -> bool:
     return any(operators) and max(ends, default=0) <= len(data)
 
 
-def _activation(operators: list[Fields], kinds: list[int], outputs: list[int]) -> Activation:
-    """Follow the first output back through what does not change its meaning."""
+def _activations(operators: list[Fields], kinds: list[int], outputs: list[int]) -> tuple[Activation, ...]:
     producers = {
         tensor: (kind, operator.integers(_OP_INPUTS))
         for operator, kind in zip(operators, kinds, strict=True)
         for tensor in operator.integers(_OP_OUTPUTS)
     }
-    tensor = outputs[0]
+    return tuple(_activation(output, dict(producers)) for output in outputs)
+
+
+def _output_names(model: Fields, outputs: list[int]) -> tuple[str, ...]:
+    """Return those of the first signature, empty where it has none."""
+    signature = next(model.tables(_SIGNATURES), None)
+    named = signature.tables(_SIGNATURE_OUTPUTS) if signature else ()
+    names = {each.number(_TENSOR_INDEX): each.text(_TENSOR_NAME) for each in named}
+    return tuple(names.get(output, "") for output in outputs)
+
+
+def _activation(tensor: int, producers: dict[int, tuple[int, list[int]]]) -> Activation:
+    """Follow an output back through what does not change its meaning."""
     while tensor in producers:
         kind, inputs = producers.pop(tensor)
         if kind == _SOFTMAX:

@@ -3,7 +3,7 @@
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -67,11 +67,16 @@ class TFLiteSource:
             interpreter, runtime=self.name, opens=lambda content: replace(self, content=content).open()
         )
 
-    def open(self) -> Interpreter:
-        """Raises ModelError for what this interpreter cannot load."""
+    def open(self, shape_of: Callable[[Details], Sequence[int]] | None = None) -> Interpreter:
+        """Return one that is ready to be invoked; raises ModelError for what this interpreter cannot load.
+
+        `shape_of` is asked for the shape of an image's input, before anything is allocated for it.
+        """
         try:
             with _native_chatter_off():
                 made = self.interpreter(model_content=self.content, num_threads=self.threads)
+                if shape_of:
+                    _fix_input(made, shape_of)
                 made.allocate_tensors()
         except SystemError as error:
             raise ModelError(
@@ -81,6 +86,17 @@ class TFLiteSource:
             reason = " ".join(str(error).split())
             raise ModelError(f"{self.path}: the TFLite interpreter cannot load it: {reason}") from error
         return made
+
+
+def _fix_input(made: Interpreter, shape_of: Callable[[Details], Sequence[int]]) -> None:
+    inputs = made.get_input_details()
+    if len(inputs) != 1:
+        return
+    (details,) = inputs
+    batch, *wanted = shape_of(details)
+    found: NDArray[np.integer] = details["shape"]  # type: ignore[assignment] # in all three
+    if list(found[1:]) != wanted:
+        made.resize_tensor_input(int(details["index"]), (max(batch, 1), *wanted))  # type: ignore[call-overload] # a number
 
 
 @contextmanager

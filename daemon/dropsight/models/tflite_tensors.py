@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from dropsight.errors import ModelError
-from dropsight.models.describing import check_input
 from dropsight.models.quantization import dequantize
 from dropsight.models.spec import Scores, TensorSpec
 from dropsight.models.tflite_file import TFLiteFile
@@ -37,13 +36,8 @@ def quantization_of(tensor: TensorSpec, file: TFLiteFile, interpreter: Interpret
     return "float16" if np.float16 in dtypes else "float32"
 
 
-def check_tensors(path: Path, tensor: TensorSpec, output: TensorSpec) -> None:
-    check_input(path, tensor)
-    if output.shape[-1] < 1 or any(size not in {1, -1} for size in output.shape[:-1]):
-        raise ModelError(
-            f"{path}: not an image classifier: its output is {list(output.shape)}, not [batch, classes]"
-        )
-    for each in (tensor, output):
+def check_scales(path: Path, *tensors: TensorSpec) -> None:
+    for each in tensors:
         if not 0 <= each.scale < math.inf:
             raise ModelError(f"{path}: the file is damaged: the scale of {each.name} is {each.scale:g}")
 

@@ -96,7 +96,13 @@ function told(record) {
 }
 
 function answer(record) {
-  const likely = record.predictions.filter(({ confidence }, index) => index === 0 || confidence > 0).slice(0, 5);
+  const heads = Object.entries(record.heads ?? {});
+  if (!heads.length) return answers("What it shows", record.predictions);
+  return el("div", {}, ...heads.map(([name, { predictions }]) => answers(name, predictions)));
+}
+
+function answers(title, predictions) {
+  const likely = predictions.filter(({ confidence }, index) => index === 0 || confidence > 0).slice(0, 5);
   const bars = likely.map(({ label, confidence }) =>
     el(
       "li",
@@ -106,7 +112,7 @@ function answer(record) {
       el("span", { class: "meter", "--share": confidence }, el("i")),
     ),
   );
-  return el("section", {}, el("h3", {}, "What it shows"), el("ol", { class: "top5" }, ...bars));
+  return el("section", {}, el("h3", {}, title), el("ol", { class: "top5" }, ...bars));
 }
 
 function facts(record) {

@@ -1,0 +1,148 @@
+"""Which of a model's outputs are its answer: the only one, one that the user names, or several heads."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dropsight.config import Head
+from dropsight.errors import ModelError
+from dropsight.models.overrides import ModelOverrides
+from dropsight.models.sidecar import NamedOutput, Sidecar, sidecar_path
+from dropsight.models.spec import Activation, TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """`names`: by which it can be asked for, the best first."""
+
+    tensor: TensorSpec
+    activation: Activation
+    names: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> int:
+        """How many numbers it gives for an image."""
+        return classes_in(self.tensor)
+
+    @property
+    def classes(self) -> int:
+        """A lone logistic score is that of the second of two classes."""
+        return 2 if self.columns == 1 and self.activation == "logistic" else self.columns
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """An output that is used: `name` is the head's; `labels` names the file of its own labels."""
+
+    number: int
+    output: Output
+    name: str = ""
+    labels: Path | None = None
+
+
+def choose(
+    path: Path, said: ModelOverrides, sidecar: Sidecar, outputs: Sequence[Output]
+) -> tuple[Chosen, ...]:
+    """Return the outputs that are used, the main answer first; raises ModelError where that is not clear."""
+    if said.heads:
+        chosen = _heads(path, said.heads, "model.heads", outputs)
+    elif said.output is not None:
+        chosen = (Chosen(*_find(path, said.output, "model.output", outputs)),)
+    elif sidecar.heads:
+        beside = {name: _beside(head, path) for name, head in sidecar.heads.items()}
+        chosen = _heads(path, beside, f"{sidecar_path(path)}: heads", outputs)
+    elif sidecar.output is not None:
+        chosen = (Chosen(*_find(path, sidecar.output, f"{sidecar_path(path)}: output", outputs)),)
+    elif len(outputs) == 1:
+        chosen = (Chosen(0, outputs[0]),)
+    else:
+        raise ModelError(_which(path, outputs))
+    for each in chosen:
+        _check(path, each, outputs)
+    return chosen
+
+
+def classes_in(tensor: TensorSpec) -> int:
+    """Return how many numbers there are for an image, of an output that is [batch, classes] or alike."""
+    return max(tensor.shape, default=1) if len(tensor.shape) < 2 else math.prod(tensor.shape[1:])
+
+
+def _beside(head: NamedOutput | str | int, path: Path) -> Head:
+    if not isinstance(head, NamedOutput):
+        return Head(head)
+    return Head(head.output, path.parent / head.labels if head.labels else None)
+
+
+def _heads(
+    path: Path, heads: Mapping[str, Head], where: str, outputs: Sequence[Output]
+) -> tuple[Chosen, ...]:
+    return tuple(
+        Chosen(*_find(path, head.output, f"{where}.{name}", outputs), name, head.labels)
+        for name, head in heads.items()
+    )
+
+
+def _find(path: Path, wanted: str | int, where: str, outputs: Sequence[Output]) -> tuple[int, Output]:
+    for number, output in enumerate(outputs):
+        if wanted == number or wanted in output.names:
+            return number, output
+    raise ModelError(f"{path}: {where}: it has no output {wanted}, but {_listed(outputs)}")
+
+
+def _which(path: Path, outputs: Sequence[Output]) -> str:
+    if _is_detector(outputs):
+        return (
+            f"{path}: not an image classifier, but an object detector (boxes, classes, scores, count): "
+            "give a model that answers with one class for the whole image"
+        )
+    return (
+        f"{path}: it has several outputs: {_listed(outputs)}; name one in model.output, "
+        "or several in model.heads, such as {species: 0, sex: 1}"
+    )
+
+
+def _is_detector(outputs: Sequence[Output]) -> bool:
+    """Whether they are those of TFLite's detectors: boxes, classes, scores and how many there are."""
+    shapes = [output.tensor.shape for output in outputs]
+    boxes = [shape for shape in shapes if len(shape) == 3 and shape[-1] == 4]
+    return len(shapes) == 4 and len(boxes) == 1 and sum(len(shape) == 2 for shape in shapes) >= 2
+
+
+def _listed(outputs: Sequence[Output]) -> str:
+    return "; ".join(f"{number} {_described(output)}" for number, output in enumerate(outputs))
+
+
+def _described(output: Output) -> str:
+    name = f"{output.names[0]} " if output.names else ""
+    return f"{name}{list(output.tensor.shape)} ({likeness(output)})"
+
+
+def likeness(output: Output) -> str:
+    """Say what an output looks like, by its shape and the operator that it comes from."""
+    shape, count = output.tensor.shape, classes_in(output.tensor)
+    if -1 in shape[1:]:
+        return "of a size that is not fixed"
+    if sum(size > 1 for size in shape[1:]) <= 1:
+        known = {
+            "softmax": f"{count} classes, after softmax",
+            "logistic": f"{count} scores, each after a sigmoid",
+            "none": f"{count} numbers without an activation: scores or an embedding",
+        }
+        return known[output.activation]
+    if len(shape) == 4:
+        return "an answer for each place of the image, as segmentation, depth and heat maps have it"
+    if len(shape) == 3:
+        return "rows of numbers, as object detectors (YOLO) and pose models have them"
+    return "no list of classes"
+
+
+def _check(path: Path, chosen: Chosen, outputs: Sequence[Output]) -> None:
+    shape = chosen.output.tensor.shape
+    if shape and 0 not in shape and -1 not in shape[1:] and sum(size > 1 for size in shape[1:]) <= 1:
+        return
+    of = f" of output {chosen.number}" if len(outputs) > 1 else ""
+    raise ModelError(
+        f"{path}: not an image classifier: its output is {list(shape)}{of}, not [batch, classes]: "
+        f"{likeness(chosen.output)}"
+    )
