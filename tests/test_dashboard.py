@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from brokers import mosquitto, wait_until
 from daemons import SAMPLES, House, running
+from float_models import float_model
 from webs import ANY_PORT, address
 from windows import Window, contrast
 
@@ -354,4 +355,14 @@ def test_the_figures_at_a_glance_are_not_cut_off_on_a_phone(
         expect(page.locator("#vitals")).to_contain_text("p95, last 5 min")
         cut = "all => all.filter((each) => each.scrollWidth > each.clientWidth).map((each) => each.outerHTML)"
         assert page.locator(".vital dd:visible, .vital dt").evaluate_all(cut) == []
+        context.close()
+
+
+def test_the_dashboard_says_what_is_a_guess_of_the_model(browser: Browser, tmp_path: Path) -> None:
+    model = float_model(tmp_path, "m", (0.0,), (255.0,))
+    with running(tmp_path, web=ANY_PORT, model={"path": str(model)}) as house:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(address(house))
+        expect(page.locator("#system")).to_contain_text("normalization is a guess")
         context.close()

@@ -39,7 +39,7 @@ def test_damaged_metadata_reads_as_none_and_is_said(tmp_path: Path) -> None:
     model = locate("builtin:efficientnet_lite0").read_bytes()
     path.write_bytes(with_metadata(model, b"\xff" * 64, {}))
     spec = open_model(path).spec
-    assert spec.normalization_from == "default"
+    assert spec.normalization_from == "quantization"
     assert spec.faults == ("its metadata is damaged: its labels and normalization are ignored",)
 
 

@@ -67,7 +67,7 @@ class ErrorFacts(msgspec.Struct, frozen=True, gc=False):
 
 
 class Normalization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """(pixel - mean) / std on 0..255 pixels; one value for all channels, or one a channel."""
+    """(pixel - mean) / std on 0..255 pixels; one value for all channels, or one a channel in its order."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -75,6 +75,9 @@ class Normalization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 Layout = Literal["NHWC", "NCHW"]
 """Of a model's input: images, height, width, channels, or channels before height and width."""
+
+ColorOrder = Literal["RGB", "BGR"]
+"""Of a model's three channels."""
 
 
 class Latency(msgspec.Struct, frozen=True, gc=False):

@@ -17,6 +17,7 @@ from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Plan
 from dropsight.inference.preparing import Preparation
 from dropsight.models.backends import open_first
+from dropsight.models.guesses import guess_of
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import Golden
 from dropsight.models.spec import Model, ModelOptions
@@ -53,6 +54,8 @@ def open_engine(config: Config, known: Proved | None = None) -> Engine:
         log.warning("falling back to %s, because %s", model.spec.path, "; ".join(reasons))
     for fault in model.spec.faults:
         log.warning("%s: %s", model.spec.path, fault)
+    if guess := guess_of(model.spec):
+        log.warning("%s: %s", model.spec.name, guess)
     if kernels := model.spec.kernels:
         log.log(
             logging.WARNING if kernels.fault else logging.INFO, "%s: kernels: %s", model.spec.name, kernels

@@ -21,6 +21,7 @@ from dropsight.errors import DropsightError, ModelError
 from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
 from dropsight.intake.inboxes import ignored, passed_by, try_folders
+from dropsight.models.guesses import guess_of
 from dropsight.sinks.mqtt.connection import BrokerRefusedError
 from dropsight.sinks.mqtt.permissions import try_broker
 from dropsight.sinks.reports import Status
@@ -131,6 +132,8 @@ class _Check:
         _say("ok", "model", f"{spec.name}, {spec.quantization}, {len(spec.labels)} classes{proved}")
         for fault in spec.faults:
             _say("warn", "model", fault)
+        if guess := guess_of(spec):
+            _say("warn", "model", guess)
         for reason in engine.instead_of:
             _say("warn", "model", f"a fallback, because {reason}")
         return engine

@@ -1,6 +1,7 @@
 """`dropsight inspect`."""
 
 import sys
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import msgspec
 
 from dropsight.commands.settings import find_config, settings
 from dropsight.models.backends import locate, open_first
+from dropsight.models.guesses import guess_of
 from dropsight.models.isolated import try_model
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import HeadSpec, ModelOptions, ModelSpec, TensorSpec
@@ -28,7 +30,7 @@ def inspect(model: str | None, *, file: Path | None, as_json: bool) -> None:
     for fault in spec.faults:
         print(f"dropsight: {spec.path}: {fault}", file=sys.stderr)
     if as_json:
-        encoded = msgspec.json.encode(spec, enc_hook=str)
+        encoded = msgspec.json.encode({**_fields(spec), "guess": guess_of(spec)}, enc_hook=str)
         sys.stdout.buffer.write(msgspec.json.format(encoded, indent=2) + b"\n")
         return
     for name, value in _facts(spec):
@@ -58,9 +60,11 @@ def _facts(spec: ModelSpec) -> list[tuple[str, str]]:
         ("activation", {"none": "none: its scores are logits"}.get(spec.activation, spec.activation)),
         ("labels", f"{len(spec.labels)} ({examples}, ...) from {spec.labels_from}"),
         ("normalization", f"(pixel - {mean}) / {std} from {spec.normalization_from}"),
+        ("color order", f"{spec.color_order} from {spec.color_order_from}" if spec.channels == 3 else "gray"),
         ("temperature", f"{spec.temperature:g}"),
         *_heads(spec),
         *([("kernels", str(spec.kernels))] if spec.kernels else []),
+        *([("guess", guess)] if (guess := guess_of(spec)) else []),
     ]
 
 
@@ -79,6 +83,10 @@ def _size(spec: ModelSpec) -> str:
         "square": "a guess, as the model takes so many numbers; model.input_size gives another",
     }
     return f"{spec.height} x {spec.width}, {guesses.get(spec.size_from, f'from {spec.size_from}')}"
+
+
+def _fields(spec: ModelSpec) -> dict[str, object]:
+    return {field.name: getattr(spec, field.name) for field in fields(spec)}
 
 
 def _layout(spec: ModelSpec) -> str:

@@ -38,6 +38,8 @@ def _lines(status: Status) -> Iterator[str]:
     yield from (f"source     {_source(source)}" for source in status.sources)
     model = status.model
     yield f"model      {model.name} ({model.quantization}, {model.classes} classes, {model.backend})"
+    if model.guess:
+        yield f"guess      {model.guess}"
     if model.kernels:
         yield f"kernels    {model.kernels}"
     yield from (f"fallback   because {reason}" for reason in model.instead_of)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-from dropsight.records import Depth, Layout, Normalization
+from dropsight.records import ColorOrder, Depth, Layout, Normalization
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -98,6 +98,7 @@ class ModelSettings(Struct, frozen=True):
         | None
     ) = None
     layout: Layout | None = None
+    color_order: ColorOrder | None = None
     output: OutputName | None = None
     heads: dict[str, Head] = {}
     resize: Literal["crop", "stretch", "letterbox"] = "crop"

@@ -57,6 +57,8 @@ class Preparation:
             np.searchsorted(self._table[:, channel], prepared[:, :, channel]).clip(0, 255)
             for channel in range(prepared.shape[2])
         ]
+        if self._spec.color_order == "BGR":
+            channels.reverse()
         pixels = np.stack(channels * (3 // len(channels)), axis=2)
         return pixels.astype(np.uint8)
 
@@ -72,6 +74,8 @@ class Preparation:
         return batch
 
     def _look_up(self, framed: Framed) -> NDArray[np.generic]:
+        if self._spec.color_order == "BGR" and framed.shape[2] == 3:
+            framed = cv2.cvtColor(framed, cv2.COLOR_RGB2BGR).astype(np.uint8, copy=False)
         if self._shift is not None:
             return np.add(framed, self._shift).view(self._table.dtype)
         if self._table.dtype == np.float16:  # which OpenCV's tables do not know

@@ -29,6 +29,7 @@ from dropsight.inference.preparing import Preparation, PreprocessFn
 from dropsight.inference.ranking import main_scores
 from dropsight.inference.results import BatchResults, ImageResult, Outcome, failure_of, outcome_of, result_of
 from dropsight.models.backends import open_model
+from dropsight.models.guesses import guess_of
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import ModelOptions
 from dropsight.records import Normalization
@@ -97,6 +98,8 @@ class ImageInferenceRuntime:
         self.spec = model.spec
         if self.spec.kernels and self.spec.kernels.fault:
             log.warning("%s: %s", self.spec.name, self.spec.kernels.fault)
+        if guess := guess_of(self.spec):
+            log.warning("%s: %s", self.spec.name, guess)
         if model_format not in {"auto", self.spec.format}:
             raise ModelError(f"{self.spec.path}: the model is {self.spec.format}, not {model_format}")
         self._plan = Plan(

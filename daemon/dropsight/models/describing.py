@@ -14,11 +14,16 @@ from dropsight.models.outputs import Chosen
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import Golden, Sidecar, check_normalization, read_sidecar, sidecar_path
 from dropsight.models.spec import HeadSpec, TensorSpec
-from dropsight.records import Layout, Normalization
+from dropsight.records import ColorOrder, Layout, Normalization
 
 __all__ = ["UNIT_RANGE", "Description", "ModelOverrides", "describe", "heads_of"]
 
 UNIT_RANGE = Normalization((0.0,), (255.0,))
+USUAL_RANGES = {
+    "[0, 1]": UNIT_RANGE,
+    "[-1, 1]": Normalization((127.5,), (127.5,)),
+    "0 to 255": Normalization((0.0,), (1.0,)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,8 @@ class Description:
     golden: tuple[Golden, ...]
     layout: Layout
     layout_from: str
+    color_order: ColorOrder
+    color_order_from: str
 
 
 def describe(
@@ -65,6 +72,8 @@ def describe(
         golden=sidecar.golden,
         layout=image.layout,
         layout_from=image.layout_from,
+        color_order=said.color_order or sidecar.color_order or "RGB",
+        color_order_from=_source(path, said.color_order, sidecar.color_order),
     )
 
 
@@ -146,14 +155,32 @@ def _normalization(
         return metadata, "metadata"
     if sidecar.normalization:
         return sidecar.normalization, str(sidecar_path(path))
-    return _default_normalization(tensor), "default"
+    return _default_normalization(tensor)
 
 
-def _default_normalization(tensor: TensorSpec) -> Normalization:
-    """[0, 1] for floats; 8-bit integers are taken to hold the pixels themselves (int8: less 128)."""
+def _default_normalization(tensor: TensorSpec) -> tuple[Normalization, str]:
+    """[0, 1] for floats; 8-bit integers are taken to hold the pixels themselves (int8: less 128).
+
+    Where their quantization is that of a usual range, this is known and no default.
+    """
     if tensor.dtype not in {np.dtype(np.uint8), np.dtype(np.int8)}:
-        return UNIT_RANGE
+        return UNIT_RANGE, "default"
     offset = 128 if tensor.dtype == np.int8 else 0
     if not tensor.quantized:
-        return Normalization((float(offset),), (1.0,))
-    return Normalization((float(tensor.zero_point + offset),), (1.0 / tensor.scale,))
+        return Normalization((float(offset),), (1.0,)), "default" if offset else "dtype"
+    found = Normalization((float(tensor.zero_point + offset),), (1.0 / tensor.scale,))
+    usual = any(_alike(found, each) for each in USUAL_RANGES.values())
+    return found, "quantization" if usual else "default"
+
+
+def _alike(one: Normalization, other: Normalization) -> bool:
+    """Whether black and white come out the same, to a fiftieth of what lies between them."""
+    ends = np.array([0.0, 255.0])
+    found, wanted = ((ends - each.mean) / each.std for each in (one, other))
+    return bool(np.abs(found - wanted).max() <= np.ptp(wanted) / 50)
+
+
+def _source(path: Path, of_config: object, of_sidecar: object) -> str:
+    if of_config is not None:
+        return "config"
+    return str(sidecar_path(path)) if of_sidecar is not None else "default"

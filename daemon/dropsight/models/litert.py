@@ -149,6 +149,8 @@ def _model(source: TFLiteSource, interpreter: Interpreter, said: ModelOverrides)
         size_from=image.size_from,
         outputs=len(answers),
         heads=heads_of(chosen, description),
+        color_order=description.color_order,
+        color_order_from=description.color_order_from,
     )
     return LiteRTModel(source, spec, interpreter, [each.number for each in chosen])
 

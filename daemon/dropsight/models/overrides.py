@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from dropsight.config import Head, ModelSettings
-from dropsight.records import Layout, Normalization
+from dropsight.records import ColorOrder, Layout, Normalization
 
 
 class ModelOverrides(msgspec.Struct, frozen=True):
@@ -17,6 +17,7 @@ class ModelOverrides(msgspec.Struct, frozen=True):
     normalization: Normalization | None = None
     input_size: tuple[int, ...] | None = None
     layout: Layout | None = None
+    color_order: ColorOrder | None = None
     output: str | int | None = None
     heads: dict[str, Head] = {}
 

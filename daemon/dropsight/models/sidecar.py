@@ -7,6 +7,7 @@ input_size: [224, 224]        # height and width, where the model does not fix t
 layout: NCHW                  # channels first; only where the input's shape leaves it open
 output: probs                 # of several outputs the one to use, by name or number
 heads: {species: 0, sex: {output: 1, labels: sexes.txt}}   # or several in one record, the main one first
+color_order: BGR              # blue first, also in the normalization
 golden:                       # images beside the sidecar that the model must get right before it is used
   - {image: cat.jpg, class: tabby, confidence: 0.9, tolerance: 0.1}
 """
@@ -21,7 +22,7 @@ import yaml
 from dropsight.bounded import SIDECAR_BYTES, read_bounded
 from dropsight.config import OutputName
 from dropsight.errors import ModelError
-from dropsight.records import Layout, Normalization
+from dropsight.records import ColorOrder, Layout, Normalization
 
 Side: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 
@@ -50,6 +51,7 @@ class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     layout: Layout | None = None
     output: OutputName | None = None
     heads: dict[str, NamedOutput | OutputName] = {}
+    color_order: ColorOrder | None = None
     golden: tuple[Golden, ...] = ()
 
 

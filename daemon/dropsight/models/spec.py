@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropsight.models.sidecar import Golden
-from dropsight.records import Layout, Normalization
+from dropsight.records import ColorOrder, Layout, Normalization
 
 Batch: TypeAlias = NDArray[np.generic]  # (n, *input.shape[1:]), in the input tensor's dtype and layout
 Scores: TypeAlias = NDArray[np.float32]  # (n, classes), dequantized; of several heads one beside the other
@@ -81,6 +81,7 @@ class ModelSpec:
     `temperature` comes from the model's sidecar; the `*_from` fields say where a fact was found.
     `input` is a batch of images of a fixed size; `taken` is the shape in which the model itself takes them.
     `outputs` are how many the model has, `heads` those that are used where they are several.
+    `color_order` is that of its channels, also in `normalization`.
     `layout` is the input's order: (n, height, width, channels) or (n, channels, height, width).
     `faults` say what the model brings along that cannot be read, and was done without.
     `kernels` is None where the backend has no choice of them, or does not tell.
@@ -109,6 +110,8 @@ class ModelSpec:
     size_from: str = "shape"
     outputs: int = 1
     heads: tuple[HeadSpec, ...] = ()
+    color_order: ColorOrder = "RGB"
+    color_order_from: str = "default"
 
     @property
     def parts(self) -> list[tuple[str, slice, "ModelSpec"]]:

@@ -112,6 +112,8 @@ def build(
         size_from=image.size_from,
         outputs=len(answers),
         heads=heads_of(chosen, description),
+        color_order=description.color_order,
+        color_order_from=description.color_order_from,
     )
     return TensorFlowModel(spec, function, [each.number for each in chosen])
 

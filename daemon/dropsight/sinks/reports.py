@@ -10,6 +10,7 @@ from dropsight.classify.work import Engine
 from dropsight.config import Config, effective
 from dropsight.inference.pipeline import timestamp
 from dropsight.intake.source import SourceStatus
+from dropsight.models.guesses import guess_of
 from dropsight.models.spec import Kernels
 from dropsight.names import as_json
 from dropsight.sinks.mqtt.publisher import MqttStatus
@@ -30,6 +31,8 @@ class ModelReport(msgspec.Struct, frozen=True):
     """Why the models before it in the config are not in force."""
     kernels: Kernels | None = None
     """None where the backend has no choice of them."""
+    guess: str | None = None
+    """What nothing says of it, with the way out."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -64,6 +67,7 @@ def model_report(engine: Engine) -> ModelReport:
         temperature=spec.temperature,
         instead_of=list(engine.instead_of),
         kernels=spec.kernels,
+        guess=guess_of(spec),
     )
 
 

@@ -180,6 +180,7 @@ function showSystem({ status, streams }) {
   const links = Object.entries(followed).map(([path, place]) => `${path}: ${place}`);
   if (links.length) facts.push(["Linked", links.join(", ")]);
   if (ignored.length) facts.push(["Ignored", ignored.join(", ")]);
+  if (model.guess) facts.splice(1, 0, ["Guess", model.guess]);
   if (model.instead_of.length) facts.splice(1, 0, ["Fallback", model.instead_of.join("; ")]);
   reconcile(byId("system").querySelector("dl"), facts.flatMap(([name, value]) => [["dt", name, name], ["dd", name, value]]), {
     key: ([kind, name]) => `${kind} ${name}`,
