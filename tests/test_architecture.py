@@ -18,7 +18,7 @@ from supervisors import Supervisor
 from webs import ANY_PORT, address, ask
 
 PAGE = "docs/architecture.md"
-LIBRARY = ("explain", "inference", "images", "models")
+LIBRARY = ("explain", "inference", "video", "images", "models")
 # What the library's rooms may have of the rest.
 SHARED = {"bounded", "config", "crashpoints", "errors", "installing", "names", "records", "version"}
 # Each thread's name as it starts: some live for a moment only.

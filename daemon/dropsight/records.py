@@ -80,6 +80,46 @@ ColorOrder = Literal["RGB", "BGR"]
 """Of a model's three channels."""
 
 
+class Peak(msgspec.Struct, frozen=True, gc=False):
+    """The frame that shows a clip's best class most surely; `time` in seconds from its first frame."""
+
+    time: float
+    frame: int
+    label: str
+    confidence: float
+
+
+class Segment(msgspec.Struct, frozen=True, gc=False):
+    """A stretch of a clip, in seconds, over which one class was the best; `peak` is its surest answer."""
+
+    label: str
+    begins: float = msgspec.field(name="from")
+    ends: float = msgspec.field(name="to")
+    peak: float
+
+
+class ClipFacts(msgspec.Struct, frozen=True, gc=False):
+    """`timeline` has a row for each frame that was looked at: seconds, best class, its confidence.
+
+    `frames_classified` were invoked; the others of the timeline hardly differed from the one before them.
+    `segments` are the longest, in the order of time. `timed`: whether the file has timestamps.
+    """
+
+    duration: float
+    fps: float
+    codec: str
+    width: int
+    height: int
+    frames_read: int
+    frames_classified: int
+    sampling: str
+    aggregate: str
+    timed: bool
+    peak: Peak
+    segments: list[Segment]
+    timeline: list[tuple[float, int, float]]
+
+
 class Latency(msgspec.Struct, frozen=True, gc=False):
     """Milliseconds per stage.
 

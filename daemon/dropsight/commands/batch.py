@@ -9,12 +9,14 @@ from pathlib import Path
 from threading import Event
 from types import FrameType
 
+from dropsight.commands.mixed import Outcome, outcomes
 from dropsight.commands.places import need_place, need_there
 from dropsight.config import Watch
 from dropsight.errors import ConfigError, DropsightError, reason
-from dropsight.inference.results import ImageFailure, ImageResult
+from dropsight.inference.results import ImageFailure
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
 from dropsight.intake.folder import DropFolder
+from dropsight.video.sniffing import CLIP_PATTERNS
 
 
 def batch(paths: Sequence[Path], output: Path, *, model: str | None, tta: bool, batch_size: int) -> int:
@@ -25,9 +27,9 @@ def batch(paths: Sequence[Path], output: Path, *, model: str | None, tta: bool, 
     if not images:
         raise ConfigError([f"no images in {', '.join(map(str, paths))}"])
     runtime = ImageInferenceRuntime(model or DEFAULT_MODEL, use_tta=tta)
-    results: list[ImageResult | ImageFailure] = []
+    results: list[Outcome] = []
     started = time.perf_counter()
-    made = runtime.results(images, batch_size, show_progress=sys.stderr.isatty())
+    made = outcomes(images, runtime, batch_size=batch_size, show_progress=sys.stderr.isatty())
     with _stop_asked() as stop, suppress(KeyboardInterrupt), closing(made):
         for result in made:
             results.append(result)
@@ -69,6 +71,8 @@ def _stop_asked() -> Iterator[Event]:
 
 def _images(path: Path) -> Iterator[str]:
     if path.is_dir():
-        yield from sorted(DropFolder.open(Watch(path=path)).images())
+        yield from sorted(
+            DropFolder.open(Watch(path=path, patterns=(*Watch().patterns, *CLIP_PATTERNS))).images()
+        )
     else:
         yield str(path)

@@ -1,33 +1,67 @@
 """`dropsight classify`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from dropsight import names
-from dropsight.commands.places import need_images
-from dropsight.inference.results import ImageFailure, ImageResult
+from dropsight.commands.mixed import Outcome, looks_like_a_clip, outcomes
+from dropsight.commands.places import need_images, need_place
+from dropsight.errors import ConfigError
+from dropsight.inference.results import ClipResult, ImageFailure
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
+from dropsight.inference.video_runtime import VideoInferenceRuntime
 from dropsight.names import as_shown
 
 
-def classify(images: Sequence[Path], *, model: str | None, tta: bool, top: int, as_json: bool) -> int:
-    """Print one line per image as it is done; return 1 if any could not be read."""
+def classify(
+    images: Sequence[Path],
+    *,
+    model: str | None,
+    tta: bool,
+    top: int,
+    timeline: bool,
+    figure: Path | None,
+    as_json: bool,
+) -> int:
+    """Print one line per image or clip as it is done; return 1 if any could not be read."""
     need_images(images, for_folders="dropsight batch FOLDER -o results.json takes the images in it")
+    _need_a_clip(images, timeline=timeline, figure=figure)
     runtime = ImageInferenceRuntime(model or DEFAULT_MODEL, use_tta=tta, top_k=max(top, 5))
-    results: list[ImageResult | ImageFailure] = []
-    for result in runtime.results(images):
+    results: list[Outcome] = []
+    for result in _drawn(images[0], runtime, figure) if figure else outcomes(images, runtime):
         results.append(result)
         if not as_json:
             _print(result, top)
+            if timeline and isinstance(result, ClipResult):
+                _print_timeline(result)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(names.as_json(results), indent=2) + b"\n")
     return 1 if any(isinstance(result, ImageFailure) for result in results) else 0
 
 
-def _print(result: ImageResult | ImageFailure, top: int) -> None:
+def _need_a_clip(images: Sequence[Path], *, timeline: bool, figure: Path | None) -> None:
+    clips = [looks_like_a_clip(path) for path in images]
+    if timeline and not any(clips):
+        raise ConfigError(["--timeline: give a clip; photos have no timeline"])
+    if figure is not None:
+        if clips != [True]:
+            raise ConfigError(["--figure: give one clip"])
+        need_place(figure)
+
+
+def _drawn(clip: Path, runtime: ImageInferenceRuntime, figure: Path) -> Iterator[ClipResult]:
+    from dropsight.explain.timeline import draw
+
+    with VideoInferenceRuntime(images=runtime) as videos:
+        result, film = videos.predict_with_film(clip)
+    draw(figure, result, film)
+    yield result
+
+
+def _print(result: Outcome, top: int) -> None:
     if isinstance(result, ImageFailure):
         print(
             f"dropsight: {as_shown(str(result.image_path))}: {as_shown(result.error.message)}",
@@ -40,3 +74,13 @@ def _print(result: ImageResult | ImageFailure, top: int) -> None:
         print(f"{name:<30} {each.confidence:7.1%}  {each.label}", flush=True)
     for head, answer in list((result.heads or {}).items())[1:]:
         print(f"{'':<30} {answer.confidence:7.1%}  {answer.label} ({head})", flush=True)
+
+
+def _print_timeline(result: ClipResult) -> None:
+    clip = result.clip
+    print(
+        f"  {clip.duration:.1f} s of {clip.codec} {clip.width}x{clip.height}; "
+        f"{clip.frames_classified} frames classified ({clip.sampling}); the surest at {clip.peak.time:.1f} s"
+    )
+    for each in clip.segments:
+        print(f"  {each.begins:8.1f} to {each.ends:6.1f} s {each.peak:7.1%}  {each.label}")

@@ -38,6 +38,10 @@ class ImageFile:
         """Take the file's size and times as they are by now."""
         self.stat = os.fstat(self.fd)
 
+    def head(self, count: int) -> bytes:
+        """Return the first bytes; what is read of the file otherwise is not changed by it."""
+        return os.pread(self.fd, count, 0)
+
     def read(self, bounds: Bounds) -> bytes:
         """Read it whole; raises ImageError `empty`, `too_large` or `unreadable`, or MachineError."""
         if self.stat.st_size > bounds.max_bytes:

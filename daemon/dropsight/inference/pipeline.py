@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from dropsight import crashpoints
 from dropsight.config import Inference
@@ -23,6 +24,7 @@ from dropsight.images.jpeg import MOST_MISSING
 from dropsight.images.looks import Look, look_at
 from dropsight.images.opening import Bounds, ImageFile
 from dropsight.images.thumbnail import shrink
+from dropsight.images.views import views
 from dropsight.inference.preparing import Preparation
 from dropsight.inference.ranking import merge, predictions, probabilities
 from dropsight.models.spec import Batch, Model, ModelSpec, Scores
@@ -169,6 +171,14 @@ def prepare_pixels(pixels: Pixels, plan: Plan) -> Prepared:
     return Prepared(batch, preprocess_ms=(time.perf_counter() - started) * 1e3)
 
 
+def prepare_framed(framed: Pixels, plan: Plan) -> Prepared:
+    """As `prepare_pixels`, of pixels of the model's size, as framing leaves them."""
+    started = time.perf_counter()
+    preparation = plan.preparation
+    batch = preparation.batch(views(preparation.channels(framed), plan.inference.tta or ("original",)))
+    return Prepared(batch, preprocess_ms=(time.perf_counter() - started) * 1e3)
+
+
 def _batch_of(pixels: Pixels, plan: Plan) -> Batch:
     return plan.preparation.batch_of(pixels, plan.inference.tta or ("original",))
 
@@ -212,23 +222,48 @@ def answer(invoked: Invoked, plan: Plan) -> Answer:
     """Merge, calibrate and rank; raises ImageError where the model's answer is no number."""
     crashpoints.reach("in_answer")
     started = time.perf_counter()
-    heads: Heads = {
-        name: HeadAnswer.of(_ranked(invoked.scores[:, columns], spec, plan))
-        for name, columns, spec in plan.spec.parts
-    } or msgspec.UNSET
-    likely = next(iter(heads.values())).predictions if heads else _ranked(invoked.scores, plan.spec, plan)
+    rows = merged(invoked.scores, plan)
+    likely, heads = ranked(rows, plan)
     postprocess_ms = (time.perf_counter() - started) * 1e3
     return Answer(likely, invoked.inference_ms, postprocess_ms, views=len(invoked.scores), heads=heads)
 
 
-def _ranked(scores: Scores, spec: ModelSpec, plan: Plan) -> list[Prediction]:
-    settings = plan.inference
+def merged(scores: Scores, plan: Plan) -> NDArray[np.float32]:
+    """Return the views' probabilities, merged, of shape (classes,), of several heads one behind the other.
+
+    Raises ImageError where they are no numbers.
+    """
+    temperature = plan.inference.temperature
     with np.errstate(all="ignore"):
-        merged = merge(probabilities(scores, spec, settings.temperature))
-    if not np.isfinite(merged).all():
+        parts = [
+            merge(probabilities(scores[:, columns], spec, temperature)) for _, columns, spec in _parts(plan)
+        ]
+    found = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if not np.isfinite(found).all():
         raise ImageError("model_error", "the model's answer is not a number: NaN or infinite")
-    ranked = predictions(merged, spec.labels, settings.top_k)
-    return ranked[:1] + [entry for entry in ranked[1:] if entry.confidence >= settings.min_confidence]
+    return found
+
+
+def ranked(merged: NDArray[np.float32], plan: Plan) -> tuple[list[Prediction], Heads]:
+    """Return the best of the main answer, and what else is likely enough; the same of each head."""
+    start, found = 0, {}
+    for name, _, spec in _parts(plan):
+        end = start + len(spec.labels)
+        found[name] = _likely(predictions(merged[start:end], spec.labels, plan.inference.top_k), plan)
+        start = end
+    heads = (
+        {name: HeadAnswer.of(likely) for name, likely in found.items()} if plan.spec.heads else msgspec.UNSET
+    )
+    return next(iter(found.values())), heads
+
+
+def _parts(plan: Plan) -> list[tuple[str, slice, ModelSpec]]:
+    return plan.spec.parts or [("", slice(None), plan.spec)]
+
+
+def _likely(ranked: list[Prediction], plan: Plan) -> list[Prediction]:
+    best, *others = ranked
+    return [best, *(entry for entry in others if entry.confidence >= plan.inference.min_confidence)]
 
 
 def latency(prepared: Prepared, answer: Answer, *, wait_ms: float) -> Latency:

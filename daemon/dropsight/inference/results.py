@@ -10,7 +10,7 @@ from dropsight.errors import ImageError
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Answer, Plan, Prepared
 from dropsight.names import as_json
-from dropsight.records import ErrorFacts, Heads, Latency, Prediction
+from dropsight.records import ClipFacts, ErrorFacts, Heads, Latency, Prediction
 
 
 class ImageResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +33,13 @@ class ImageResult(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.format(as_json(self), indent=2).decode()
 
 
+class ClipResult(ImageResult, frozen=True, kw_only=True):
+    """An image's keys and the clip's facts; `latency_ms` sums up the stages over its frames."""
+
+    kind: str = "clip"
+    clip: ClipFacts
+
+
 class ImageFailure(msgspec.Struct, frozen=True, kw_only=True):
     image_path: str | None
     error: ErrorFacts
@@ -48,7 +55,7 @@ class BatchResults(msgspec.Struct, frozen=True, kw_only=True):
     model_path: str
     model_format: str
     tta_enabled: bool
-    results: Sequence[Outcome]
+    results: Sequence["Outcome | ClipResult"]
 
     def to_json(self) -> str:
         return msgspec.json.format(as_json(self), indent=2).decode()

@@ -3,8 +3,8 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence, Sized
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -27,11 +27,19 @@ from dropsight.inference.lookahead import look_ahead
 from dropsight.inference.pipeline import Plan, Prepared
 from dropsight.inference.preparing import Preparation, PreprocessFn
 from dropsight.inference.ranking import main_scores
-from dropsight.inference.results import BatchResults, ImageResult, Outcome, failure_of, outcome_of, result_of
+from dropsight.inference.results import (
+    BatchResults,
+    ClipResult,
+    ImageResult,
+    Outcome,
+    failure_of,
+    outcome_of,
+    result_of,
+)
 from dropsight.models.backends import open_model
 from dropsight.models.guesses import guess_of
 from dropsight.models.overrides import ModelOverrides
-from dropsight.models.spec import ModelOptions
+from dropsight.models.spec import Model, ModelOptions
 from dropsight.records import Normalization
 
 log = logging.getLogger(__name__)
@@ -119,9 +127,9 @@ class ImageInferenceRuntime:
         where memory or the disk fails, ModelError where the interpreter does, RuntimeError once closed.
         """
         started = time.perf_counter()
-        interpreters = self._opened()
+        self._opened()
         prepared = self._prepare(image)
-        with interpreters.soonest() as model:
+        with self.interpreter() as model:
             answer = pipeline.predict(model, prepared, self._plan)
         total_ms = (time.perf_counter() - started) * 1e3
         return result_of(path_of(image), prepared, answer, self._plan, total_ms=total_ms)
@@ -173,6 +181,17 @@ class ImageInferenceRuntime:
         finally:
             stop.set()
 
+    @property
+    def plan(self) -> Plan:
+        """What is done to each image, and by which settings."""
+        return self._plan
+
+    @contextmanager
+    def interpreter(self) -> Iterator[Model]:
+        """Lend the model to this thread, as `predict` does; raises RuntimeError once closed."""
+        with self._opened().soonest() as model:
+            yield model
+
     def close(self) -> None:
         """Release the model. Calls in progress in other threads finish; later ones raise RuntimeError."""
         self._interpreters = None
@@ -183,7 +202,7 @@ class ImageInferenceRuntime:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def summarize(self, results: Sequence[Outcome], *, total_ms: float) -> BatchResults:
+    def summarize(self, results: Sequence[Outcome | ClipResult], *, total_ms: float) -> BatchResults:
         """Combine results and the time that they took, in milliseconds, as `predict_batch` does."""
         return BatchResults(
             total_images=len(results),

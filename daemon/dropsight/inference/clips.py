@@ -1,0 +1,191 @@
+"""The way of one clip: frames as they are decoded, each as an image, then one answer of all."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from dropsight.errors import ImageError
+from dropsight.images.framing import CROP_FRACTION
+from dropsight.images.opening import ImageFile
+from dropsight.inference import pipeline
+from dropsight.inference.aggregating import Aggregate, aggregate
+from dropsight.inference.pipeline import Plan
+from dropsight.models.spec import Model
+from dropsight.records import ClipFacts, Heads, Latency, Peak, Prediction, Segment
+from dropsight.video.decoder import ClipDecoder
+from dropsight.video.sampling import SampleBy, Sampling
+from dropsight.video.wire import ClipEnd, ClipFrame, ClipHeader, ClipOrder, Frames
+
+MOST_SEGMENTS = 32
+Lend: TypeAlias = Callable[[], AbstractContextManager[Model]]
+
+
+class ClipSettings(msgspec.Struct, frozen=True):
+    """See `Sampling` and `aggregate` for what each does."""
+
+    sample: SampleBy = "auto"
+    every_seconds: float = 0.5
+    max_frames: int = 64
+    aggregate: Aggregate = "top_k_mean"
+    top_k_frames: int = 3
+    skip_still: bool = True
+    max_seconds: float = 14400.0
+
+    def order(self, plan: Plan, decoder: ClipDecoder) -> ClipOrder:
+        """Return what to ask the decoder for: frames as the plan's model wants them."""
+        sampling = Sampling(
+            self.sample, self.every_seconds, self.max_frames, self.skip_still, self.max_seconds
+        )
+        bounds = decoder.bounds
+        return ClipOrder(
+            sampling,
+            Frames((plan.spec.height, plan.spec.width), plan.resize, CROP_FRACTION),
+            min(bounds.max_pixels, plan.bounds.max_pixels),
+            bounds.cpu_seconds,
+            whole_only=not bounds.damaged_too,
+        )
+
+
+class FilmFrame(NamedTuple):
+    """A frame that was looked at, in seconds from the first, as a small JPEG."""
+
+    time: float
+    jpeg: bytes
+
+
+class ClipAnswer(msgspec.Struct, frozen=True):
+    """`latency` sums up the stages over all frames, waiting for the decoder not counted."""
+
+    predictions: Sequence[Prediction]
+    heads: Heads
+    clip: ClipFacts
+    views: int
+    warnings: tuple[str, ...]
+    latency: Latency
+    film: Sequence[FilmFrame]
+
+
+class _Seen:
+    """The frames of a clip so far."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.indices: list[int] = []
+        self.rows: list[NDArray[np.float32]] = []
+        self.film: list[FilmFrame] = []
+        self.classified = self.views = 0
+        self.decode_ms = self.preprocess_ms = self.inference_ms = 0.0
+
+    def add(self, frame: ClipFrame, plan: Plan, lend: Lend) -> None:
+        """Classify it, unless it is still: then it shows what the one before it did."""
+        self.decode_ms += frame.decode_ms
+        self.times.append(frame.time)
+        self.indices.append(frame.index)
+        self.film.append(FilmFrame(frame.time, frame.thumbnail))
+        if frame.pixels is None:
+            self.rows.append(self.rows[-1])
+            return
+        pixels = np.frombuffer(frame.pixels, np.uint8).reshape(frame.height, frame.width, 3)
+        prepared = pipeline.prepare_framed(pixels, plan)
+        with lend() as model:
+            invoked = pipeline.invoke(model, prepared)
+        self.rows.append(pipeline.merged(invoked.scores, plan))
+        self.preprocess_ms += prepared.preprocess_ms
+        self.inference_ms += invoked.inference_ms
+        self.classified += 1
+        self.views = len(invoked.scores)
+
+
+def classify_clip(
+    file: ImageFile, decoder: ClipDecoder, plan: Plan, settings: ClipSettings, lend: Lend
+) -> ClipAnswer:
+    """Classify an open clip; `lend` hands out the model for a frame at a time. Raises as `decode` does."""
+    started = time.perf_counter()
+    seen, header, end = _Seen(), None, None
+    for part in decoder.decode(file, settings.order(plan, decoder)):
+        if isinstance(part, ClipHeader):
+            header = part
+        elif isinstance(part, ClipEnd):
+            end = part
+        else:
+            seen.add(part, plan, lend)
+    if header is None or end is None or not seen.rows:
+        raise ImageError("truncated", "not one frame of it can be decoded")
+    began = time.perf_counter()
+    rows = np.stack(seen.rows)
+    times = np.array(seen.times)
+    widths = [len(spec.labels) for _, _, spec in plan.spec.parts] or [rows.shape[1]]
+    merged = np.concatenate(
+        [
+            aggregate(times, of_head, settings.aggregate, top_k_frames=settings.top_k_frames)
+            for of_head in np.split(rows, np.cumsum(widths)[:-1], axis=1)
+        ]
+    )
+    predictions, heads = pipeline.ranked(merged, plan)
+    main = rows[:, : len(plan.spec.labels)]
+    facts = _facts(header, end, seen, main, predictions[0], plan.spec.labels, settings)
+    now = time.perf_counter()
+    latency = Latency(
+        decode=round(seen.decode_ms, 3),
+        preprocess=round(seen.preprocess_ms, 3),
+        inference=round(seen.inference_ms, 3),
+        postprocess=round((now - began) * 1e3, 3),
+        total=round((now - started) * 1e3, 3),
+    )
+    return ClipAnswer(predictions, heads, facts, seen.views, end.warnings, latency, seen.film)
+
+
+def _facts(
+    header: ClipHeader,
+    end: ClipEnd,
+    seen: _Seen,
+    rows: NDArray[np.float32],
+    best: Prediction,
+    labels: Sequence[str],
+    settings: ClipSettings,
+) -> ClipFacts:
+    peak = int(rows[:, best.class_index].argmax())
+    timeline = [
+        (at, int(row.argmax()), round(float(row.max()), 4)) for at, row in zip(seen.times, rows, strict=True)
+    ]
+    return ClipFacts(
+        duration=header.duration,
+        fps=header.fps,
+        codec=header.codec,
+        width=header.width,
+        height=header.height,
+        frames_read=end.frames_read,
+        frames_classified=seen.classified,
+        sampling=header.sampling,
+        aggregate=settings.aggregate,
+        timed=header.timed,
+        peak=Peak(
+            seen.times[peak],
+            seen.indices[peak],
+            best.label,
+            round(float(rows[peak, best.class_index]), 6),
+        ),
+        segments=list(_segments(timeline, header.duration, labels)),
+        timeline=timeline,
+    )
+
+
+def _segments(
+    timeline: Sequence[tuple[float, int, float]], duration: float, labels: Sequence[str]
+) -> Iterator[Segment]:
+    """Yield the longest stretches of one class, up to the next one's first frame."""
+    runs = [list(run) for _, run in groupby(timeline, key=itemgetter(1))]
+    ends = [run[0][0] for run in runs[1:]] + [max(duration, timeline[-1][0])]
+    found = [
+        Segment(labels[run[0][1]], run[0][0], end, max(each[2] for each in run))
+        for run, end in zip(runs, ends, strict=True)
+    ]
+    longest = sorted(found, key=lambda each: each.begins - each.ends)[:MOST_SEGMENTS]
+    yield from sorted(longest, key=lambda each: each.begins)

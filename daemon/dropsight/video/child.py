@@ -1,0 +1,140 @@
+"""The process that decodes clips: a file may end it, take its time or its memory, and nobody else's.
+
+    python -P -m dropsight.video.child SOCKET-DESCRIPTOR MEMORY-BYTES
+
+One order at a time comes in, with the clip's descriptor; facts, frames and an end, or a fault, go out.
+"""
+
+import contextlib
+import os
+import resource
+import socket
+import sys
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from dropsight.errors import ImageError
+from dropsight.images.framing import Pixels, frame, resize
+from dropsight.images.thumbnail import as_jpeg
+from dropsight.video.capture import CaptureReader
+from dropsight.video.clip_reader import ClipReader, DecodedFrame
+from dropsight.video.wire import Answer, ClipEnd, ClipFault, ClipFrame, ClipOrder
+
+THUMBNAIL_PIXELS = 320
+_ORDER_BYTES = 2**16
+_GLANCE_PIXELS = 32
+# Gray levels: noise of a sensor and of a codec stays below, something that moves in one cell does not.
+_STILL_MEAN, _STILL_MOST = 1.5, 12.0
+
+
+def answers(path: str, order: ClipOrder) -> Iterator[Answer]:
+    try:
+        reader = _reader(path, order)
+        yield reader.header
+        yield from _frames(reader, order)
+        yield ClipEnd(reader.frames_read, reader.warnings())
+    except ImageError as error:
+        yield ClipFault(error.code, str(error))
+    except (MemoryError, cv2.error) as error:
+        yield ClipFault("too_large", f"decoding it takes too much memory ({type(error).__name__})")
+
+
+def _reader(path: str, order: ClipOrder) -> ClipReader:
+    try:
+        from dropsight.video.container import ContainerReader
+    except ImportError:
+        return CaptureReader(path, order)
+    return ContainerReader(path, order)
+
+
+def _frames(reader: ClipReader, order: ClipOrder) -> Iterator[ClipFrame]:
+    last: NDArray[np.int16] | None = None
+    for decoded in reader.frames():
+        glance = _glance(decoded.pixels)
+        still = order.sampling.skip_still and last is not None and _is_still(glance, last)
+        if not still:
+            last = glance
+        yield _framed(decoded, order, still=still)
+    if last is None:
+        raise ImageError("truncated", "not one frame of it can be decoded")
+
+
+def _framed(decoded: DecodedFrame, order: ClipOrder, *, still: bool) -> ClipFrame:
+    wanted, pixels = order.frames, decoded.pixels
+    if wanted.size is not None and not still:
+        height, width = wanted.size
+        pixels = frame(pixels, height=height, width=width, how=wanted.resize, crop_fraction=wanted.fraction)
+    return ClipFrame(
+        time=round(decoded.time, 3),
+        index=decoded.index,
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        pixels=None if still else pixels.tobytes(),
+        thumbnail=as_jpeg(decoded.pixels, longest=THUMBNAIL_PIXELS),
+        decode_ms=decoded.decode_ms,
+    )
+
+
+def _glance(pixels: Pixels) -> NDArray[np.int16]:
+    small = resize(pixels, height=_GLANCE_PIXELS, width=_GLANCE_PIXELS)
+    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.int16)
+
+
+def _is_still(one: NDArray[np.int16], other: NDArray[np.int16]) -> bool:
+    apart = np.abs(one - other)
+    return bool(apart.mean() < _STILL_MEAN and apart.max() < _STILL_MOST)
+
+
+def serve(connection: Connection, orders: socket.socket) -> None:
+    """Until the other side hangs up."""
+    encode = msgspec.msgpack.Encoder().encode
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(orders, _ORDER_BYTES, 1)
+        if not message:
+            return
+        order = msgspec.msgpack.decode(message, type=ClipOrder)
+        (clip,) = descriptors
+        try:
+            _bound_seconds(order.cpu_seconds)
+            for answer in answers(f"/proc/self/fd/{clip}", order):
+                connection.send_bytes(encode(answer))
+        finally:
+            os.close(clip)
+
+
+def _bound_seconds(cpu_seconds: float) -> None:
+    """Have SIGXCPU end this process when it has worked so much longer than it has by now."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most = int(used.ru_utime + used.ru_stime + cpu_seconds) + 1
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (most, hard))
+
+
+def _bound(memory: int) -> None:
+    for kind, most in {resource.RLIMIT_DATA: memory, resource.RLIMIT_CORE: 0}.items():
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(kind, (most, most))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    with contextlib.suppress(OSError):
+        os.nice(10)
+
+
+def main(arguments: list[str]) -> int:
+    descriptor, memory = map(int, arguments)
+    _bound(memory)
+    cv2.setNumThreads(1)
+    hung_up = contextlib.suppress(BrokenPipeError, ConnectionResetError)
+    with socket.socket(fileno=descriptor) as orders, Connection(os.dup(descriptor)) as connection, hung_up:
+        serve(connection, orders)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

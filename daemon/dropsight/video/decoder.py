@@ -1,0 +1,165 @@
+"""Clips decoded in another process, which may die of one: frames as they are asked for."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from dropsight.errors import ImageError, MachineError
+from dropsight.images.opening import ImageFile
+from dropsight.video.wire import MESSAGE_BYTES, Answer, ClipEnd, ClipFault, ClipFrame, ClipHeader, ClipOrder
+
+_MEMORY_BYTES = 2**30
+# No module is imported from where the daemon works (-P), nor anything else found there.
+_PROGRAM = (sys.executable, "-P", "-m", "dropsight.video.child")
+_decoder = msgspec.msgpack.Decoder(Answer)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipBounds:
+    """What a clip may cost: bytes, pixels of a frame, seconds of processor and of clock to decode it."""
+
+    max_bytes: int = 4 * 2**30
+    max_pixels: int = 100_000_000
+    cpu_seconds: float = 600.0
+    seconds: float = 1800.0
+    memory: int = _MEMORY_BYTES
+    damaged_too: bool = False
+
+
+class ClipDecoder:
+    """One process, begun with the first clip, and again after it died; one thread at a time may use it."""
+
+    def __init__(self, bounds: ClipBounds) -> None:
+        self.bounds = bounds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._orders: socket.socket | None = None
+        self._answers: Connection | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, None where there is none."""
+        return self._process.pid if self._process else None
+
+    def decode(self, file: ImageFile, order: ClipOrder) -> Iterator[ClipHeader | ClipFrame | ClipEnd]:
+        """Yield the facts, the frames in the order of their times, the end.
+
+        Frames are decoded while the last ones are worked on, a few ahead. Raises ImageError where the clip
+        is at fault, its process's death included, MachineError. Whoever stops early ends the process.
+        """
+        if file.stat.st_size == 0:
+            raise ImageError("empty", "the file is empty")
+        if file.stat.st_size > self.bounds.max_bytes:
+            raise ImageError(
+                "too_large",
+                f"{file.stat.st_size} bytes, more than the limit of {self.bounds.max_bytes} bytes",
+            )
+        until = time.monotonic() + self.bounds.seconds
+        answer = self._begin(file, order, until)
+        try:
+            while not isinstance(answer, ClipEnd | ClipFault):
+                yield answer
+                answer = self._next(until)
+        finally:
+            if not isinstance(answer, ClipEnd | ClipFault):
+                self.close()
+        if isinstance(answer, ClipFault):
+            raise ImageError(answer.code, answer.message)
+        yield answer
+
+    def close(self) -> None:
+        """End the process."""
+        for end in (self._orders, self._answers):
+            if end:
+                end.close()
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+        self._process = self._orders = self._answers = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _begin(self, file: ImageFile, order: ClipOrder, until: float) -> Answer:
+        """Return the first answer. Of a process killed between two clips, another takes the place."""
+        was_there = self._process is not None
+        try:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                socket.send_fds(self._begun(), [msgspec.msgpack.encode(order)], [file.fd])
+            return self._next(until)
+        except MachineError:
+            self.close()
+            if not was_there:
+                raise
+        except BaseException:
+            self.close()
+            raise
+        return self._begin(file, order, until)
+
+    def _begun(self) -> socket.socket:
+        if self._orders:
+            return self._orders
+        try:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                self._process = subprocess.Popen(
+                    [*_PROGRAM, str(theirs.fileno()), str(self.bounds.memory)],
+                    cwd="/",
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    process_group=0,
+                )
+        except OSError as error:
+            raise MachineError(f"clips wait: no process to decode them: {error.strerror}") from error
+        self._answers = Connection(os.dup(ours.fileno()))
+        self._orders = ours
+        return ours
+
+    def _next(self, until: float) -> Answer:
+        assert self._answers  # noqa: S101 - an order was given
+        try:
+            if not self._answers.poll(max(until - time.monotonic(), 0)):
+                raise ImageError(
+                    "too_large", f"decoding it takes more than the limit of {self.bounds.seconds:g} s"
+                )
+            answer: Answer = _decoder.decode(self._answers.recv_bytes(MESSAGE_BYTES))
+            return answer
+        except (EOFError, ConnectionResetError) as error:
+            raise self._death() from error
+
+    def _death(self) -> ImageError | MachineError:
+        assert self._process  # noqa: S101 - it was begun
+        code = self._process.wait()
+        if code == -signal.SIGKILL:
+            return MachineError("clips wait: the process that decodes them was killed: too little memory")
+        if code == -signal.SIGXCPU:
+            return ImageError(
+                "too_large",
+                f"decoding it takes more than the limit of {self.bounds.cpu_seconds:g} s of processor time",
+            )
+        if code < 0:
+            return ImageError("unreadable", f"it crashes the process that decodes it by {_name(-code)}")
+        return ImageError("unreadable", f"it ends the process that decodes it with code {code}")
+
+
+def _name(number: int) -> str:
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"
