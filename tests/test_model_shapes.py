@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,8 +130,9 @@ def test_a_model_that_fixes_no_size_gets_224_by_224_which_is_said_to_be_a_guess(
     runtime = ImageInferenceRuntime(path)
     assert (runtime.spec.height, runtime.spec.width, runtime.spec.size_from) == (224, 224, "default")
     assert difference(runtime, own, lambda pixels: pixels) <= 1e-4
-    shown = dropsight("inspect", str(path)).stdout
-    assert "224 x 224, a guess, as the model fixes none; model.input_size gives another" in shown
+    if form == ".tflite":
+        shown = dropsight("inspect", str(path)).stdout
+        assert "224 x 224, a guess, as the model fixes none; model.input_size gives another" in shown
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -354,3 +356,60 @@ def test_measures_and_maps_of_a_model_with_heads_are_those_of_the_main_answer(
     assert np.abs(classified - own_answers(path, own, PHOTOS[0])["species"]).max() <= 1e-4
     with pytest.raises(ModelError, match="gradcam does not support models with several outputs"):
         Explainer(open_model(model), "gradcam")
+
+
+@pytest.fixture(scope="module")
+def flex(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Callable[..., Any]]:
+    """Return a model with an operator of TensorFlow's own, and what it does."""
+    import tensorflow as tf
+
+    weights = np.random.default_rng(0).random((3, 5)).astype(np.float32)
+
+    def classify(images: Any) -> Any:
+        likely = tf.nn.softmax(tf.matmul(tf.reduce_mean(images, axis=(1, 2)), weights))
+        return tf.nn.softmax(tf.math.erf(likely))
+
+    concrete = tf.function(classify).get_concrete_function(tf.TensorSpec((1, 24, 40, 3), tf.float32))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module())
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+    path = tmp_path_factory.mktemp("flex") / "m.tflite"
+    path.write_bytes(converter.convert())
+    return path, classify
+
+
+def knows_flex(path: Path) -> bool:
+    """TensorFlow's interpreter does up to 2.19."""
+    import tensorflow as tf
+
+    try:
+        tf.lite.Interpreter(str(path)).allocate_tensors()
+    except RuntimeError:
+        return False
+    return True
+
+
+def test_operators_of_tensorflow_are_left_to_its_own_interpreter_and_said_to_be(flex: Any) -> None:
+    path, own = flex
+    if not knows_flex(path):
+        told = (
+            r"operators of TensorFlow's own \(FlexErf\), which the interpreter of this TensorFlow lacks: Tens"
+        )
+        with pytest.raises(ModelError, match=told):
+            open_model(path)
+        return
+    runtime = ImageInferenceRuntime(path)
+    assert runtime.spec.backend == "tensorflow"
+    assert difference(runtime, own, lambda pixels: pixels) <= 1e-4
+    told = "its operators FlexErf are TensorFlow's own, which takes more memory and time"
+    assert runtime.spec.faults == (told,)
+    assert told in dropsight("inspect", str(path)).stderr
+
+
+def test_without_tensorflow_its_operators_are_refused_with_the_way_out(
+    flex: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = flex
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    told = r"operators of TensorFlow's own \(FlexErf\), which TFLite lacks: .*tensorflow<2\.20.*; or give"
+    with pytest.raises(ModelError, match=told):
+        open_model(path)

@@ -31,7 +31,7 @@ def open_keras(
     try:
         model = keras.models.load_model(path, compile=False)
         agree()
-        wanted = tf.TensorSpec(_input_shape(model), tf.float32)
+        wanted = tf.TensorSpec(*_input(model))
         function = tf.function(lambda batch: model(batch, training=False))
         concrete = function.get_concrete_function(wanted)
     except _UNLOADABLE as error:
@@ -66,16 +66,16 @@ def _check_version(path: Path, version: str) -> None:
         raise ModelError(f"{path} needs Keras {oldest} or later: {reason}; upgrade it")
 
 
-def _input_shape(model: Any) -> list[int | None]:  # noqa: ANN401 - Keras ships no types
-    """Of a subclassed model, the shape that it was built with."""
+def _input(model: Any) -> tuple[list[int | None], str]:  # noqa: ANN401 - Keras ships no types
+    """Return shape and dtype; of a subclassed model, the shape that it was built with."""
     inputs = getattr(model, "inputs", None)
     if inputs:
         if len(inputs) != 1:
             raise ValueError(f"not an image classifier: {len(inputs)} inputs")
-        shape = list(inputs[0].shape)
+        shape, dtype = list(inputs[0].shape), str(inputs[0].dtype)
     else:
         config = model.get_build_config() or {}
         if "input_shape" not in config:
             raise ValueError("it was saved before it was built; call it on an image once, then save")
-        shape = list(config["input_shape"])
-    return [None, *shape[1:]]
+        shape, dtype = list(config["input_shape"]), "float32"
+    return [None, *shape[1:]], dtype

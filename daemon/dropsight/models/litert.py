@@ -13,6 +13,13 @@ from dropsight.bounded import MODEL_BYTES, read_bounded
 from dropsight.errors import ModelError
 from dropsight.models.describing import describe, heads_of
 from dropsight.models.image_input import image_input
+from dropsight.models.operators import (
+    computed_by_tensorflow,
+    custom_operators,
+    flex_operators,
+    refuse_compiled,
+    refuse_detector,
+)
 from dropsight.models.outputs import Output, choose
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.quantization import dequantize
@@ -90,7 +97,6 @@ def open_tflite(
     path: Path, *, said: ModelOverrides, options: ModelOptions, agree: Callable[[], None] = lambda: None
 ) -> LiteRTModel:
     """Load a .tflite classifier; raises ModelError."""
-    runtime, interpreter_class = find_runtime(path)
     try:
         content = read_bounded(path, MODEL_BYTES)
     except OSError as error:
@@ -98,6 +104,10 @@ def open_tflite(
     agree()
     if not is_whole(content):
         raise ModelError(f"{path}: the TFLite interpreter cannot load it: the file is damaged or truncated")
+    operators = custom_operators(content)
+    refuse_compiled(path, operators)
+    refuse_detector(path, operators)
+    runtime, interpreter_class = find_runtime(path, flex=flex_operators(operators))
     source = TFLiteSource(path, content, runtime, interpreter_class, options.threads)
     interpreter = source.open(lambda details: image_input(path, said, tensor_of(details)).taken)
     try:
@@ -109,8 +119,9 @@ def open_tflite(
 def _model(source: TFLiteSource, interpreter: Interpreter, said: ModelOverrides) -> LiteRTModel:
     path, inputs = source.path, interpreter.get_input_details()
     if len(inputs) != 1:
-        raise ModelError(f"{path}: not an image classifier: {len(inputs)} inputs, not one")
-    file = read_tflite(source.content)
+        shapes = ", ".join(f"{each['name']} {list(tensor_of(each).shape)}" for each in inputs)
+        raise ModelError(f"{path}: not an image classifier: {len(inputs)} inputs, not one: {shapes}")
+    file, flex = read_tflite(source.content), flex_operators(custom_operators(source.content))
     image = image_input(path, said, tensor_of(inputs[0]))
     answers = _outputs(interpreter, file)
     chosen = choose(path, said, read_sidecar(path) or Sidecar(), answers)
@@ -141,8 +152,8 @@ def _model(source: TFLiteSource, interpreter: Interpreter, said: ModelOverrides)
         normalization_from=description.normalization_from,
         temperature=description.temperature,
         golden=description.golden,
-        faults=file.faults,
-        kernels=source.kernels(interpreter),
+        faults=(*file.faults, *computed_by_tensorflow(flex)),
+        kernels=None if flex else source.kernels(interpreter),
         layout=image.layout,
         layout_from=image.layout_from,
         taken=image.taken,

@@ -123,16 +123,17 @@ def likeness(output: Output) -> str:
     shape, count = output.tensor.shape, classes_in(output.tensor)
     if -1 in shape[1:]:
         return "of a size that is not fixed"
-    if sum(size > 1 for size in shape[1:]) <= 1:
+    dimensions = sum(size > 1 for size in shape[1:])
+    if dimensions <= 1:
         known = {
             "softmax": f"{count} classes, after softmax",
             "logistic": f"{count} scores, each after a sigmoid",
             "none": f"{count} numbers without an activation: scores or an embedding",
         }
         return known[output.activation]
-    if len(shape) == 4:
+    if dimensions == 3:
         return "an answer for each place of the image, as segmentation, depth and heat maps have it"
-    if len(shape) == 3:
+    if dimensions == 2:
         return "rows of numbers, as object detectors (YOLO) and pose models have them"
     return "no list of classes"
 

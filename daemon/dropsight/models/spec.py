@@ -83,7 +83,7 @@ class ModelSpec:
     `outputs` are how many the model has, `heads` those that are used where they are several.
     `color_order` is that of its channels, also in `normalization`.
     `layout` is the input's order: (n, height, width, channels) or (n, channels, height, width).
-    `faults` say what the model brings along that cannot be read, and was done without.
+    `faults` say what the model brings along that cannot be read, and was done without, or that costs much.
     `kernels` is None where the backend has no choice of them, or does not tell.
     """
 

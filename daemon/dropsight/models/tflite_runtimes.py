@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dropsight import installing
 from dropsight.errors import ModelError
 from dropsight.models.kernels import kernels_of
+from dropsight.models.operators import custom_operators, flex_operators, needs_tensorflow
 from dropsight.models.spec import Kernels
 
 RUNTIMES = (
@@ -25,6 +26,8 @@ RUNTIMES = (
     "tensorflow:lite.Interpreter",
 )
 """Where an interpreter may come from, in the order in which they are tried."""
+
+_NO_FLEX = ("Select TensorFlow op", "Regular TensorFlow op")
 
 Details = Mapping[str, object]
 _STDERR_TURNED = threading.Lock()
@@ -83,7 +86,10 @@ class TFLiteSource:
                 f"{self.name} does not work with this numpy; {installing.packages('numpy<2')}"
             ) from error
         except (RuntimeError, ValueError) as error:
+            flex = flex_operators(custom_operators(self.content))
             reason = " ".join(str(error).split())
+            if flex and any(words in reason for words in _NO_FLEX):
+                raise needs_tensorflow(self.path, flex, installed=True) from error
             raise ModelError(f"{self.path}: the TFLite interpreter cannot load it: {reason}") from error
         return made
 
@@ -117,11 +123,14 @@ def _native_chatter_off() -> Iterator[None]:
             os.close(kept)
 
 
-def find_runtime(path: Path) -> tuple[str, InterpreterClass]:
-    for runtime in RUNTIMES:
+def find_runtime(path: Path, *, flex: Sequence[str] = ()) -> tuple[str, InterpreterClass]:
+    """Return the first that is installed; of operators of TensorFlow's own, only its own interpreter."""
+    for runtime in RUNTIMES[-1:] if flex else RUNTIMES:
         module, _, name = runtime.partition(":")
         try:
             return runtime, attrgetter(name)(import_module(module))
         except (ImportError, AttributeError):
             continue
+    if flex:
+        raise needs_tensorflow(path, flex, installed=False)
     raise ModelError(f"{path} needs a TFLite interpreter: {installing.packages('ai-edge-litert')}")

@@ -1,0 +1,69 @@
+"""Operators of a .tflite that are no part of TFLite: whose they are, and what to do."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dropsight import installing
+from dropsight.errors import ModelError
+from dropsight.models.flatbuffer import Fields
+
+# Fields by number in schema.fbs, and the BuiltinOperator of custom ones.
+_OPERATOR_CODES, _DEPRECATED_CODE, _CUSTOM_NAME, _CODE = 1, 0, 1, 3
+_CUSTOM = 32
+_FLEX = "Flex"
+_COMPILED = {
+    "edgetpu-custom-op": ("the Edge TPU", "the compiler"),
+    "ethos-u": ("an Ethos-U processor", "Vela, its compiler"),
+}
+_DETECTION = "TFLite_Detection_PostProcess"
+
+
+def custom_operators(content: bytes) -> list[str]:
+    """Return the names of those that are not TFLite's own."""
+    codes = Fields.root(content).tables(_OPERATOR_CODES)
+    return [
+        code.text(_CUSTOM_NAME)
+        for code in codes
+        if max(code.number(_DEPRECATED_CODE, byte=True), code.number(_CODE)) == _CUSTOM
+    ]
+
+
+def flex_operators(operators: Sequence[str]) -> list[str]:
+    """Return those that TensorFlow itself computes."""
+    return [name for name in operators if name.startswith(_FLEX)]
+
+
+def refuse_compiled(path: Path, operators: Sequence[str]) -> None:
+    """Raise ModelError for what was compiled for a processor that only its delegate knows."""
+    for name in operators:
+        if name in _COMPILED:
+            processor, compiler = _COMPILED[name]
+            raise ModelError(
+                f"{path}: compiled for {processor}: give the .tflite from before {compiler}, "
+                "or set model.delegate"
+            )
+
+
+def refuse_detector(path: Path, operators: Sequence[str]) -> None:
+    if _DETECTION in operators:
+        raise ModelError(
+            f"{path}: not an image classifier, but an object detector (boxes, classes, scores, count): "
+            "give a model that answers with one class for the whole image"
+        )
+
+
+def needs_tensorflow(path: Path, flex: Sequence[str], *, installed: bool) -> ModelError:
+    """Say what lacks: from 2.20 on, TensorFlow's interpreter knows no operators of TensorFlow's own."""
+    whose = "the interpreter of this TensorFlow" if installed else "TFLite"
+    way_out = "TensorFlow before 2.20 has them" if installed else installing.packages("tensorflow<2.20")
+    return ModelError(
+        f"{path}: it has operators of TensorFlow's own ({', '.join(flex)}), which {whose} lacks: {way_out}; "
+        "or give the Keras model or SavedModel that it was made of, or convert it without SELECT_TF_OPS"
+    )
+
+
+def computed_by_tensorflow(flex: Sequence[str]) -> tuple[str, ...]:
+    """Say what it costs."""
+    if not flex:
+        return ()
+    return (f"its operators {', '.join(flex)} are TensorFlow's own, which takes more memory and time",)
