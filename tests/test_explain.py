@@ -227,5 +227,5 @@ def test_several_classes_are_explained_by_the_same_invokes() -> None:
 def test_prepared_pixels_can_be_shown_again() -> None:
     explainer = Explainer(open_model(BUILTIN), "occlusion")
     pixels = next(scenes()).pixels
-    preparation = Preparation(explainer.spec, resize="crop")
+    preparation = Preparation(explainer.spec)
     np.testing.assert_allclose(preparation.pixels_of(preparation.batch([pixels])[0]), pixels, atol=1)

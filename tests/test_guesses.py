@@ -145,7 +145,7 @@ def test_a_model_of_blue_first_gets_it_first_with_the_normalization_in_that_orde
         input=replace(spec.input, shape=shape),
     )
     framed = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
-    preparation = Preparation(blue_first, resize="stretch")
+    preparation = Preparation(blue_first)
     (batch,) = preparation.batch([framed])
     channels_last = batch if layout == "NHWC" else batch.transpose(1, 2, 0)
     wanted = (framed[..., ::-1] - np.array(mean.mean)) / np.array(mean.std)
@@ -156,5 +156,5 @@ def test_a_model_of_blue_first_gets_it_first_with_the_normalization_in_that_orde
 def test_integers_of_blue_first_are_shifted_in_that_order() -> None:
     spec = replace(open_model("builtin:efficientnet_lite0").spec, color_order="BGR")
     framed = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
-    (batch,) = Preparation(spec, resize="stretch").batch([framed])
+    (batch,) = Preparation(spec).batch([framed])
     np.testing.assert_array_equal(batch.astype(np.int16) + 128, framed[..., ::-1])

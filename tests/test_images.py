@@ -20,11 +20,12 @@ from dropsight.errors import ImageError
 from dropsight.images import decoding, jpeg
 from dropsight.images.decoding import decode, decode_and_judge, upright
 from dropsight.images.excess import check_excess
-from dropsight.images.framing import CROP_FRACTION, Pixels, Resize, crop_size, frame, resize
+from dropsight.images.framing import CROP_FRACTION, Pixels, crop_size, frame, resize
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.jpeg import MOST_MISSING, Decoded
 from dropsight.images.opening import Bounds, open_image
 from dropsight.images.views import VIEWS, views
+from dropsight.records import Resize
 from hostile import (
     INTERLACING,
     jpeg_with_empty_scans,

@@ -152,7 +152,7 @@ def test_the_pixels_of_a_prepared_image_are_those_that_a_model_with_channels_fir
     """Explanations lie over them."""
     framed = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     for kind in KINDS:
-        preparation = Preparation(open_model(models / f"first-{kind}.tflite").spec, resize="crop")
+        preparation = Preparation(open_model(models / f"first-{kind}.tflite").spec)
         batch = preparation.batch([framed, framed[::-1]])
         assert batch.shape == (2, 3, HEIGHT, WIDTH)
         np.testing.assert_allclose(preparation.pixels_of(batch[0]), framed, atol=1)

@@ -79,6 +79,18 @@ Layout = Literal["NHWC", "NCHW"]
 ColorOrder = Literal["RGB", "BGR"]
 """Of a model's three channels."""
 
+Resize = Literal["crop", "stretch", "letterbox"]
+
+
+class Framing(msgspec.Struct, frozen=True):
+    """How a picture becomes one of a model's size; `central` is the share of its sides that a crop keeps."""
+
+    resize: Resize = "crop"
+    central: float = 0.875
+
+
+USUAL_FRAMING = Framing()
+
 
 class Peak(msgspec.Struct, frozen=True, gc=False):
     """The frame that shows a clip's best class most surely; `time` in seconds from its first frame."""

@@ -127,8 +127,7 @@ def _plan(config: Config, model: Model) -> Plan:
     return Plan(
         device=config.device,
         spec=model.spec,
-        preparation=Preparation(model.spec, resize=config.model.resize),
-        resize=config.model.resize,
+        preparation=Preparation(model.spec),
         bounds=Bounds(
             config.limits.max_bytes,
             config.limits.max_pixels,

@@ -9,8 +9,7 @@ import msgspec
 from dropsight import crashpoints
 from dropsight.config import Config
 from dropsight.errors import ImageError
-from dropsight.images.decoding import decode
-from dropsight.images.framing import Pixels, frame
+from dropsight.images.framing import Pixels
 from dropsight.images.header import Header
 from dropsight.images.opening import ImageFile
 from dropsight.inference import pipeline
@@ -36,11 +35,8 @@ class Engine:
 
     def picture(self, file: ImageFile) -> Pixels:
         """Return what the model sees of an image file; raises ImageError."""
-        spec = self.plan.spec
-        data, header = pipeline.read(file, self.plan)
-        size = (spec.height, spec.width)
-        pixels = decode(data, header, at_least=size, how=self.plan.resize, depth=self.plan.bounds.depth)
-        return frame(pixels, height=spec.height, width=spec.width, how=self.plan.resize)
+        pixels = pipeline.pixels_of(*pipeline.read(file, self.plan), self.plan).pixels
+        return self.plan.preparation.picture(pixels)
 
 
 class InForce:

@@ -12,6 +12,7 @@ from dropsight.images.framing import Pixels, crop_box
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds, open_named
 from dropsight.models.backends import open_model
+from dropsight.models.spec import ModelSpec
 
 DEFAULT_MODEL = "builtin:efficientnet_lite0"
 
@@ -35,10 +36,10 @@ def explain(
     check_figure(output)
     opened = open_model(model or DEFAULT_MODEL)
     explainer = Explainer(opened, wanted, layer_name=layer, show_progress=sys.stderr.isatty())
-    pixels = _pixels(image, at_least=(explainer.spec.height, explainer.spec.width))
+    pixels = _pixels(image, explainer.spec)
     classes = [] if class_index is None else [class_index]
     found = explainer.explain(pixels, classes=classes, top=top)
-    seen = crop_box(pixels, aspect=explainer.spec.width / explainer.spec.height)
+    seen = _seen(pixels, explainer.spec)
     side_by_side(output, found, title=f"{image.name}, {explainer.spec.name}", photo=(pixels, seen))
     for each in found:
         print(f"{each.label} ({each.class_index}) {each.confidence:.1%} by {each.method}: {output}")
@@ -51,12 +52,25 @@ def _method(name: str | None) -> Method | None:
     return known[name] if name else None
 
 
-def _pixels(path: Path, *, at_least: tuple[int, int]) -> Pixels:
+def _seen(pixels: Pixels, spec: ModelSpec) -> tuple[slice, slice]:
+    """Return the rows and columns that the model sees."""
+    if spec.framing.resize != "crop":
+        return slice(0, pixels.shape[0]), slice(0, pixels.shape[1])
+    return crop_box(pixels, aspect=spec.width / spec.height, fraction=spec.framing.central)
+
+
+def _pixels(path: Path, spec: ModelSpec) -> Pixels:
     try:
         with open_named(path) as file:
             data = file.read(Bounds())
         header = read_header(data)
         check_bounds(header, Bounds())
-        return decode(data, header, at_least=at_least, how="crop")
+        return decode(
+            data,
+            header,
+            at_least=(spec.height, spec.width),
+            how=spec.framing.resize,
+            crop_fraction=spec.framing.central,
+        )
     except ImageError as error:
         raise DropsightError(f"{path}: {error}") from error

@@ -61,11 +61,21 @@ def _facts(spec: ModelSpec) -> list[tuple[str, str]]:
         ("labels", f"{len(spec.labels)} ({examples}, ...) from {spec.labels_from}"),
         ("normalization", f"(pixel - {mean}) / {std} from {spec.normalization_from}"),
         ("color order", f"{spec.color_order} from {spec.color_order_from}" if spec.channels == 3 else "gray"),
+        ("framing", _framing(spec)),
         ("temperature", f"{spec.temperature:g}"),
         *_heads(spec),
         *([("kernels", str(spec.kernels))] if spec.kernels else []),
         *([("guess", guess)] if (guess := guess_of(spec)) else []),
     ]
+
+
+def _framing(spec: ModelSpec) -> str:
+    how = {
+        "crop": f"the central {spec.framing.central:g} of a picture",
+        "stretch": "the whole picture, stretched",
+        "letterbox": "the whole picture, with borders",
+    }
+    return f"{how[spec.framing.resize]}, from {spec.framing_from}"
 
 
 def _heads(spec: ModelSpec) -> list[tuple[str, str]]:

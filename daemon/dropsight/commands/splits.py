@@ -59,7 +59,10 @@ def throughput(split: Split, config: Config, images: Sequence[Path], *, count: i
 
 
 def _settings(split: Split, config: Config) -> dict[str, object]:
-    model: dict[str, object] = {"path": config.model.path, "resize": config.model.resize}
+    model: dict[str, object] = {"path": config.model.path}
+    for name in ("resize", "central"):
+        if (value := getattr(config.model, name)) is not None:
+            model[name] = value
     if config.model.labels:
         model["labels"] = str(config.model.labels)
     return {

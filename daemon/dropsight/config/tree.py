@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-from dropsight.records import ColorOrder, Depth, Layout, Normalization
+from dropsight.records import ColorOrder, Depth, Layout, Normalization, Resize
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -101,7 +101,8 @@ class ModelSettings(Struct, frozen=True):
     color_order: ColorOrder | None = None
     output: OutputName | None = None
     heads: dict[str, Head] = {}
-    resize: Literal["crop", "stretch", "letterbox"] = "crop"
+    resize: Resize | None = None
+    central: Annotated[float, Meta(gt=0, le=1)] | None = None
     threads: Threads | Auto = "auto"
 
 

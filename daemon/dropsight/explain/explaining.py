@@ -11,7 +11,7 @@ from dropsight.errors import ModelError
 from dropsight.explain.gradients import GradCAM, SaliencyMap
 from dropsight.explain.heatmap import Heatmap
 from dropsight.explain.perturbation import OcclusionMap, RiseMap
-from dropsight.images.framing import Pixels, Resize, frame
+from dropsight.images.framing import Pixels
 from dropsight.inference.preparing import Preparation
 from dropsight.inference.ranking import merge, probabilities
 from dropsight.models.backends import open_model
@@ -44,13 +44,12 @@ class Explainer:
         method: Method | None = None,
         *,
         layer_name: str | None = None,
-        resize: Resize = "crop",
         show_progress: bool = False,
     ) -> None:
-        self.model, self.spec, self._resize = model, model.spec, resize
+        self.model, self.spec = model, model.spec
         self.method = method or default_method(self.spec)
         self._layer_name, self._show = layer_name, show_progress
-        self._preparation = Preparation(self.spec, resize=resize)
+        self._preparation = Preparation(self.spec)
         self._gradients: KerasGradients | None = None
         if layer_name is not None and self.method != "gradcam":
             raise ModelError(f"{self.spec.path}: a layer is for gradcam, not for {self.method}")
@@ -73,8 +72,7 @@ class Explainer:
 
     def explain(self, pixels: Pixels, *, classes: Sequence[int] = (), top: int = 1) -> list[Explanation]:
         """Explain these classes, or the `top` most likely; `pixels` are (height, width, 3) RGB, any size."""
-        framed = frame(pixels, height=self.spec.height, width=self.spec.width, how=self._resize)
-        return self.explain_framed(framed, classes, top=top)
+        return self.explain_framed(self._preparation.picture(pixels), classes, top=top)
 
     def explain_framed(
         self, framed: Pixels, classes: Sequence[int] = (), *, top: int = 1

@@ -10,10 +10,10 @@ import numpy as np
 from dropsight.errors import ImageError, MemoryShortError
 from dropsight.images import jpeg
 from dropsight.images.excess import check_excess
-from dropsight.images.framing import CROP_FRACTION, Pixels, Resize, used_size
+from dropsight.images.framing import CROP_FRACTION, Pixels, used_size
 from dropsight.images.header import Header
 from dropsight.images.jpeg import Decoded
-from dropsight.records import Depth
+from dropsight.records import Depth, Resize
 
 # Damaged files are our business to report, in our words. OpenCV 5 has moved the call from where 4 had it.
 _set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel

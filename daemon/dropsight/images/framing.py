@@ -1,16 +1,17 @@
 """From a picture of any shape to the model's: crop, stretch or letterbox."""
 
 from functools import lru_cache
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels: TypeAlias = NDArray[np.uint8]  # (height, width, 3), RGB, upright
-Resize: TypeAlias = Literal["crop", "stretch", "letterbox"]
+from dropsight.records import USUAL_FRAMING, Resize
 
-CROP_FRACTION = 0.875
+Pixels: TypeAlias = NDArray[np.uint8]  # (height, width, 3), RGB, upright
+
+CROP_FRACTION = USUAL_FRAMING.central
 # Mid-gray lies near the mean of photos, so a border of it says least to a model.
 _BORDER = 127
 

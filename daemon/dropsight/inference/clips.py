@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropsight.errors import ImageError
-from dropsight.images.framing import CROP_FRACTION
 from dropsight.images.opening import ImageFile
 from dropsight.inference import pipeline
 from dropsight.inference.aggregating import Aggregate, aggregate
@@ -43,10 +42,10 @@ class ClipSettings(msgspec.Struct, frozen=True):
         sampling = Sampling(
             self.sample, self.every_seconds, self.max_frames, self.skip_still, self.max_seconds
         )
-        bounds = decoder.bounds
+        bounds, framing = decoder.bounds, plan.spec.framing
         return ClipOrder(
             sampling,
-            Frames((plan.spec.height, plan.spec.width), plan.resize, CROP_FRACTION),
+            Frames((plan.spec.height, plan.spec.width), framing.resize, framing.central),
             min(bounds.max_pixels, plan.bounds.max_pixels),
             bounds.cpu_seconds,
             whole_only=not bounds.damaged_too,

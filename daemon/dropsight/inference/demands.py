@@ -5,8 +5,8 @@ from numbers import Real
 from typing import get_args
 
 from dropsight.config import View
-from dropsight.images.framing import Resize
 from dropsight.models.registry import BACKENDS, offered
+from dropsight.records import Resize
 
 
 def check_settings(
@@ -23,7 +23,8 @@ def check_settings(
     if model_format not in formats:
         formats += tuple(each.name for each in offered())
     _check_choice("model_format", model_format, formats)
-    _check_choice("resize", resize, get_args(Resize))
+    if resize is not None:
+        _check_choice("resize", resize, get_args(Resize))
     check_whole("top_k", top_k)
     if threads is not None:
         check_whole("threads", threads)

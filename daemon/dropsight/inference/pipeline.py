@@ -18,9 +18,9 @@ from dropsight import crashpoints
 from dropsight.config import Inference
 from dropsight.errors import ImageError
 from dropsight.images.decoding import decode_and_judge
-from dropsight.images.framing import Pixels, Resize
+from dropsight.images.framing import Pixels
 from dropsight.images.header import Header, check_bounds, read_header
-from dropsight.images.jpeg import MOST_MISSING
+from dropsight.images.jpeg import MOST_MISSING, Decoded
 from dropsight.images.looks import Look, look_at
 from dropsight.images.opening import Bounds, ImageFile
 from dropsight.images.thumbnail import shrink
@@ -54,7 +54,6 @@ class Plan:
     device: str
     spec: ModelSpec
     preparation: Preparation
-    resize: Resize
     bounds: Bounds
     inference: Inference
     hurried: bool = False
@@ -143,13 +142,7 @@ def prepare(data: bytes, header: Header, plan: Plan, *, look: bool = True) -> Pr
     """Decode, upright and as small as the model allows; look, if wanted; then as `prepare_pixels`."""
     crashpoints.reach_image("in_decoding", data)
     started = time.perf_counter()
-    pixels, damage = decode_and_judge(
-        data,
-        header,
-        at_least=(plan.spec.height, plan.spec.width),
-        how=plan.resize,
-        depth=plan.bounds.depth,
-    )
+    pixels, damage = pixels_of(data, header, plan)
     if damage and damage.missing > MOST_MISSING and not plan.bounds.damaged_too:
         raise damage.error()
     decoded = time.perf_counter()
@@ -161,6 +154,18 @@ def prepare(data: bytes, header: Header, plan: Plan, *, look: bool = True) -> Pr
         look=look_at(pixels) if look and plan.looks else None,
         thumbnail=shrink(pixels, longest=THUMBNAIL_PIXELS) if plan.thumbnails else None,
         warnings=(*header.warnings, damage.text) if damage else header.warnings,
+    )
+
+
+def pixels_of(data: bytes, header: Header, plan: Plan) -> Decoded:
+    """Decode, upright and as small as the model allows."""
+    return decode_and_judge(
+        data,
+        header,
+        at_least=(plan.spec.height, plan.spec.width),
+        how=plan.spec.framing.resize,
+        crop_fraction=plan.spec.framing.central,
+        depth=plan.bounds.depth,
     )
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dropsight.images.framing import Pixels, Resize, frame
+from dropsight.images.framing import Pixels, frame
 from dropsight.images.views import VIEWS, views
 from dropsight.models.quantization import quantize
 from dropsight.models.spec import Batch, ModelSpec
@@ -23,8 +23,8 @@ class Preparation:
     the tensor's dtype by its scale and zero point.
     """
 
-    def __init__(self, spec: ModelSpec, *, resize: Resize, preprocess_fn: PreprocessFn | None = None) -> None:
-        self._spec, self._resize, self._preprocess = spec, resize, preprocess_fn
+    def __init__(self, spec: ModelSpec, *, preprocess_fn: PreprocessFn | None = None) -> None:
+        self._spec, self._preprocess = spec, preprocess_fn
         self._table = lookup_table(spec)
         self._shift = shift_of(self._table)
 
@@ -40,8 +40,17 @@ class Preparation:
         return self._laid_out(quantize(own_views, self._spec.input))
 
     def frame(self, pixels: Pixels) -> Framed:
-        framed: Framed = frame(pixels, height=self._spec.height, width=self._spec.width, how=self._resize)
-        return self.channels(framed)
+        return self.channels(self.picture(pixels))
+
+    def picture(self, pixels: Pixels) -> Pixels:
+        """Return what the model sees of them, RGB of its size."""
+        return frame(
+            pixels,
+            height=self._spec.height,
+            width=self._spec.width,
+            how=self._spec.framing.resize,
+            crop_fraction=self._spec.framing.central,
+        )
 
     def channels(self, framed: Framed) -> Framed:
         """Return RGB of the model's size with as many channels as the model takes."""

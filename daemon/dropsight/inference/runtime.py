@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from dropsight.config import Inference
 from dropsight.errors import ImageError, ModelError
-from dropsight.images.framing import Resize
 from dropsight.images.opening import Bounds
 from dropsight.inference import pipeline
 from dropsight.inference.demands import check_settings, check_whole, views_of
@@ -40,7 +39,7 @@ from dropsight.models.backends import open_model
 from dropsight.models.guesses import guess_of
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import Model, ModelOptions
-from dropsight.records import Normalization
+from dropsight.records import Normalization, Resize
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +79,7 @@ class ImageInferenceRuntime:
         preprocess_fn: PreprocessFn | None = None,
         labels: str | os.PathLike[str] | None = None,
         normalization: Normalization | None = None,
-        resize: Resize = "crop",
+        resize: Resize | None = None,
         top_k: int = 5,
         threads: int | None = None,
     ) -> None:
@@ -100,7 +99,7 @@ class ImageInferenceRuntime:
             threads=threads,
         )
         views = views_of(tta_transforms)
-        said = ModelOverrides(None if labels is None else Path(labels), normalization)
+        said = ModelOverrides(None if labels is None else Path(labels), normalization, resize=resize)
         self._threads = threads or len(os.sched_getaffinity(0))
         model = open_model(os.fspath(model_path), said=said, options=ModelOptions(self._threads))
         self.spec = model.spec
@@ -113,8 +112,7 @@ class ImageInferenceRuntime:
         self._plan = Plan(
             device="",
             spec=self.spec,
-            preparation=Preparation(self.spec, resize=resize, preprocess_fn=preprocess_fn),
-            resize=resize,
+            preparation=Preparation(self.spec, preprocess_fn=preprocess_fn),
             bounds=Bounds(),
             inference=Inference(top_k=top_k, temperature=temperature, tta=views if use_tta else ()),
         )

@@ -14,7 +14,7 @@ from dropsight.models.outputs import Chosen
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import Golden, Sidecar, check_normalization, read_sidecar, sidecar_path
 from dropsight.models.spec import HeadSpec, TensorSpec
-from dropsight.records import ColorOrder, Layout, Normalization
+from dropsight.records import USUAL_FRAMING, ColorOrder, Framing, Layout, Normalization
 
 __all__ = ["UNIT_RANGE", "Description", "ModelOverrides", "describe", "heads_of"]
 
@@ -38,6 +38,8 @@ class Description:
     layout_from: str
     color_order: ColorOrder
     color_order_from: str
+    framing: Framing
+    framing_from: str
 
 
 def describe(
@@ -63,6 +65,7 @@ def describe(
         raise ModelError(
             f"{path}: normalization has one value per channel, but the model has only one channel"
         )
+    framing, framing_from = _framing(path, said, sidecar)
     return Description(
         labels=labels,
         labels_from=labels_from,
@@ -74,6 +77,8 @@ def describe(
         layout_from=image.layout_from,
         color_order=said.color_order or sidecar.color_order or "RGB",
         color_order_from=_source(path, said.color_order, sidecar.color_order),
+        framing=framing,
+        framing_from=framing_from,
     )
 
 
@@ -178,6 +183,18 @@ def _alike(one: Normalization, other: Normalization) -> bool:
     ends = np.array([0.0, 255.0])
     found, wanted = ((ends - each.mean) / each.std for each in (one, other))
     return bool(np.abs(found - wanted).max() <= np.ptp(wanted) / 50)
+
+
+def _framing(
+    path: Path, said: ModelOverrides, sidecar: Sidecar, own: tuple[Framing, str] = (USUAL_FRAMING, "default")
+) -> tuple[Framing, str]:
+    """Say how, and where that was found: of a crop, where its share was, as any model can be cropped."""
+    known, known_from = own
+    resize = said.resize or sidecar.resize or known.resize
+    central = said.central or sidecar.central or known.central
+    ours = (said.central, sidecar.central) if resize == "crop" else (said.resize, sidecar.resize)
+    found = _source(path, *ours)
+    return Framing(resize, central), known_from if found == "default" else found
 
 
 def _source(path: Path, of_config: object, of_sidecar: object) -> str:

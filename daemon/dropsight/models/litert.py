@@ -162,6 +162,8 @@ def _model(source: TFLiteSource, interpreter: Interpreter, said: ModelOverrides)
         heads=heads_of(chosen, description),
         color_order=description.color_order,
         color_order_from=description.color_order_from,
+        framing=description.framing,
+        framing_from=description.framing_from,
     )
     return LiteRTModel(source, spec, interpreter, [each.number for each in chosen])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from dropsight.config import Head, ModelSettings
-from dropsight.records import ColorOrder, Layout, Normalization
+from dropsight.records import ColorOrder, Layout, Normalization, Resize
 
 
 class ModelOverrides(msgspec.Struct, frozen=True):
@@ -18,6 +18,8 @@ class ModelOverrides(msgspec.Struct, frozen=True):
     input_size: tuple[int, ...] | None = None
     layout: Layout | None = None
     color_order: ColorOrder | None = None
+    resize: Resize | None = None
+    central: float | None = None
     output: str | int | None = None
     heads: dict[str, Head] = {}
 

@@ -8,6 +8,8 @@ layout: NCHW                  # channels first; only where the input's shape lea
 output: probs                 # of several outputs the one to use, by name or number
 heads: {species: 0, sex: {output: 1, labels: sexes.txt}}   # or several in one record, the main one first
 color_order: BGR              # blue first, also in the normalization
+resize: crop                  # or stretch, letterbox
+central: 1.0                  # how much of the picture's central part a crop keeps, 0.875 by default
 golden:                       # images beside the sidecar that the model must get right before it is used
   - {image: cat.jpg, class: tabby, confidence: 0.9, tolerance: 0.1}
 """
@@ -22,7 +24,7 @@ import yaml
 from dropsight.bounded import SIDECAR_BYTES, read_bounded
 from dropsight.config import OutputName
 from dropsight.errors import ModelError
-from dropsight.records import ColorOrder, Layout, Normalization
+from dropsight.records import ColorOrder, Layout, Normalization, Resize
 
 Side: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 
@@ -52,6 +54,8 @@ class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     output: OutputName | None = None
     heads: dict[str, NamedOutput | OutputName] = {}
     color_order: ColorOrder | None = None
+    resize: Resize | None = None
+    central: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
     golden: tuple[Golden, ...] = ()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropsight.models.sidecar import Golden
-from dropsight.records import ColorOrder, Layout, Normalization
+from dropsight.records import USUAL_FRAMING, ColorOrder, Framing, Layout, Normalization
 
 Batch: TypeAlias = NDArray[np.generic]  # (n, *input.shape[1:]), in the input tensor's dtype and layout
 Scores: TypeAlias = NDArray[np.float32]  # (n, classes), dequantized; of several heads one beside the other
@@ -82,6 +82,7 @@ class ModelSpec:
     `input` is a batch of images of a fixed size; `taken` is the shape in which the model itself takes them.
     `outputs` are how many the model has, `heads` those that are used where they are several.
     `color_order` is that of its channels, also in `normalization`.
+    `framing` is how a picture becomes one of its size.
     `layout` is the input's order: (n, height, width, channels) or (n, channels, height, width).
     `faults` say what the model brings along that cannot be read, and was done without, or that costs much.
     `kernels` is None where the backend has no choice of them, or does not tell.
@@ -112,6 +113,8 @@ class ModelSpec:
     heads: tuple[HeadSpec, ...] = ()
     color_order: ColorOrder = "RGB"
     color_order_from: str = "default"
+    framing: Framing = USUAL_FRAMING
+    framing_from: str = "default"
 
     @property
     def parts(self) -> list[tuple[str, slice, "ModelSpec"]]:

@@ -114,6 +114,8 @@ def build(
         heads=heads_of(chosen, description),
         color_order=description.color_order,
         color_order_from=description.color_order_from,
+        framing=description.framing,
+        framing_from=description.framing_from,
     )
     return TensorFlowModel(spec, function, [each.number for each in chosen])
 

@@ -157,7 +157,7 @@ class Explanations:
         from dropsight.explain.perturbation import OcclusionMap
 
         if self._explainer is None or self._made_for is not engine:
-            self._explainer = Explainer(engine.models[0].replicate(), "occlusion", resize=engine.plan.resize)
+            self._explainer = Explainer(engine.models[0].replicate(), "occlusion")
             self._made_for = engine
         explainer = self._explainer
 
