@@ -5,7 +5,7 @@ from typing import TypeAlias
 import msgspec
 
 from dropsight.errors import ErrorCode
-from dropsight.images.framing import Resize
+from dropsight.records import Resize
 from dropsight.video.sampling import Sampling
 
 MESSAGE_BYTES = 256 * 2**20
