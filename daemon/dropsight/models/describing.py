@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dropsight.bounded import LABELS_BYTES, read_bounded
 from dropsight.errors import ModelError
 from dropsight.models.image_input import ImageInput, image_input
-from dropsight.models.labels import read_labels
+from dropsight.models.label_files import find_labels, labels_in, unnamed
 from dropsight.models.outputs import Chosen
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import Golden, Sidecar, check_normalization, read_sidecar, sidecar_path
@@ -30,6 +29,7 @@ USUAL_RANGES = {
 class Description:
     labels: tuple[str, ...]
     labels_from: str
+    faults: tuple[str, ...]
     normalization: Normalization
     normalization_from: str
     temperature: float
@@ -59,7 +59,7 @@ def describe(
     """
     sidecar = read_sidecar(path) or Sidecar()
     image = image or image_input(path, said, tensor)
-    labels, labels_from = _labels(path, said, sidecar, classes, metadata_labels)
+    labels = find_labels(path, said, sidecar, classes, metadata_labels)
     normalization, normalization_from = _normalization(path, said, sidecar, tensor, metadata_normalization)
     if max(len(normalization.mean), len(normalization.std)) > image.tensor.shape[image.layout.index("C")]:
         raise ModelError(
@@ -67,8 +67,9 @@ def describe(
         )
     framing, framing_from = _framing(path, said, sidecar)
     return Description(
-        labels=labels,
-        labels_from=labels_from,
+        labels=labels.names,
+        labels_from=labels.source,
+        faults=labels.faults,
         normalization=normalization,
         normalization_from=normalization_from,
         temperature=sidecar.temperature,
@@ -108,46 +109,7 @@ def heads_of(chosen: Sequence[Chosen], main: Description) -> tuple[HeadSpec, ...
 def _labels_of_head(head: Chosen) -> tuple[tuple[str, ...], str]:
     if head.labels is None:
         return unnamed(head.output.classes), "default"
-    return _fitting(_text(head.labels), head.output.classes, f"{head.labels}"), str(head.labels)
-
-
-def unnamed(classes: int) -> tuple[str, ...]:
-    return tuple(f"class {number}" for number in range(classes))
-
-
-def _labels(
-    path: Path, said: ModelOverrides, sidecar: Sidecar, classes: int, metadata: str | None
-) -> tuple[tuple[str, ...], str]:
-    file, way_out = said.labels, ""
-    if file is None and metadata is not None:
-        return _fitting(metadata, classes, f"{path} (metadata)"), "metadata"
-    if file is None and sidecar.labels:
-        file = path.parent / sidecar.labels
-    beside = path.parent / "labels.txt"
-    if file is None and beside.is_file():
-        file = beside
-        way_out = f"; if they are another model's, name this one's in model.labels or in {sidecar_path(path)}"
-    if file is None:
-        return unnamed(classes), "default"
-    return _fitting(_text(file), classes, str(file), way_out), str(file)
-
-
-def _text(file: Path) -> str:
-    try:
-        return read_bounded(file, LABELS_BYTES).decode("utf-8")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"is not UTF-8 text: {error}"
-        raise ModelError(f"labels {file}: cannot be read: {reason}") from error
-
-
-def _fitting(text: str, classes: int, where: str, way_out: str = "") -> tuple[str, ...]:
-    try:
-        labels = read_labels(text)
-    except ValueError as error:
-        raise ModelError(f"labels {where}: {error}{way_out}") from error
-    if len(labels) != classes:
-        raise ModelError(f"labels {where}: {len(labels)} names for a model of {classes} classes{way_out}")
-    return labels
+    return labels_in(head.labels, head.output.classes), str(head.labels)
 
 
 def _normalization(

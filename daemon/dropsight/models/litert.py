@@ -152,7 +152,7 @@ def _model(source: TFLiteSource, interpreter: Interpreter, said: ModelOverrides)
         normalization_from=description.normalization_from,
         temperature=description.temperature,
         golden=description.golden,
-        faults=(*file.faults, *computed_by_tensorflow(flex)),
+        faults=(*file.faults, *description.faults, *computed_by_tensorflow(flex)),
         kernels=None if flex else source.kernels(interpreter),
         layout=image.layout,
         layout_from=image.layout_from,

@@ -106,6 +106,7 @@ def build(
         normalization_from=description.normalization_from,
         temperature=description.temperature,
         golden=description.golden,
+        faults=description.faults,
         layout=image.layout,
         layout_from=image.layout_from,
         taken=image.taken,

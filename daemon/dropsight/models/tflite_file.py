@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from dropsight.bounded import LABELS_BYTES
 from dropsight.models.flatbuffer import Fields
+from dropsight.models.labels import decoded
 from dropsight.models.spec import Activation
 from dropsight.records import Normalization
 
@@ -169,4 +170,4 @@ def _labels(names: list[str], data: bytes) -> str:
         name = next((name for name in names if name in archive.namelist()), names[0])
         if archive.getinfo(name).file_size > LABELS_BYTES:
             raise ValueError(f"it has more than {LABELS_BYTES} bytes")
-        return archive.read(name).decode("utf-8", "replace")
+        return decoded(archive.read(name))

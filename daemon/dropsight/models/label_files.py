@@ -1,0 +1,96 @@
+"""Where the names of a model's classes come from: the config, its metadata, its sidecar, a file beside it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dropsight.bounded import LABELS_BYTES, read_bounded
+from dropsight.errors import ModelError
+from dropsight.models.labels import BACKGROUND, decoded, read_labels
+from dropsight.models.overrides import ModelOverrides
+from dropsight.models.sidecar import Sidecar, sidecar_path
+
+BESIDE = (
+    *("labels.txt", "labels_1001.txt", "labelmap.txt", "label_map.txt", "classes.txt", "class_names.txt"),
+    *("labels.json", "classes.json", "class_names.json", "class_indices.json"),
+    *("label_map.pbtxt", "labelmap.pbtxt", "labels.csv", "classes.csv", "{model}_labels.txt"),
+)
+"""What is looked for beside a model, whose own name stands for {model}; the number of names decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLabels:
+    """`faults` say which files beside the model were passed over."""
+
+    names: tuple[str, ...]
+    source: str
+    faults: tuple[str, ...] = ()
+
+
+def find_labels(
+    path: Path, said: ModelOverrides, sidecar: Sidecar, classes: int, metadata: str | None
+) -> FoundLabels:
+    """Raise ModelError where they are named, or in labels.txt, and do not fit the classes."""
+    if said.labels is not None:
+        return FoundLabels(labels_in(said.labels, classes), str(said.labels))
+    if metadata is not None:
+        return FoundLabels(_fitting(metadata, classes, f"{path} (metadata)"), "metadata")
+    if sidecar.labels:
+        file = path.parent / sidecar.labels
+        return FoundLabels(labels_in(file, classes), str(file))
+    return _beside(path, classes)
+
+
+def labels_in(file: Path, classes: int) -> tuple[str, ...]:
+    """Read a file of so many names; raises ModelError."""
+    return _fitting(_text(file), classes, str(file))
+
+
+def unnamed(classes: int) -> tuple[str, ...]:
+    return tuple(f"class {number}" for number in range(classes))
+
+
+def _beside(path: Path, classes: int) -> FoundLabels:
+    """Take the file whose names are as many as the classes, if there is but one such list of names."""
+    fitting: dict[tuple[str, ...], Path] = {}
+    misfits: dict[Path, ModelError] = {}
+    for file in (path.parent / name.format(model=path.stem) for name in BESIDE):
+        if not file.is_file():
+            continue
+        try:
+            fitting.setdefault(labels_in(file, classes), file)
+        except ModelError as error:
+            misfits[file] = error
+    way_out = f"name this model's in model.labels or in {sidecar_path(path)}"
+    if len(fitting) > 1:
+        files = " and ".join(map(str, fitting.values()))
+        raise ModelError(f"labels {files}: each has {classes} names, and they differ; {way_out}")
+    if fitting:
+        ((names, file),) = fitting.items()
+        return FoundLabels(names, str(file))
+    if first := misfits.get(path.parent / BESIDE[0]):
+        raise ModelError(f"{first}; if they are another model's, {way_out}") from first
+    passed_over = tuple(f"{error}: not used" for error in misfits.values())
+    return FoundLabels(unnamed(classes), "default", passed_over)
+
+
+def _text(file: Path) -> str:
+    try:
+        return decoded(read_bounded(file, LABELS_BYTES))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ModelError(f"labels {file}: cannot be read: {reason}") from error
+
+
+def _fitting(text: str, classes: int, where: str) -> tuple[str, ...]:
+    try:
+        labels = read_labels(text)
+    except ValueError as error:
+        raise ModelError(f"labels {where}: {error}") from error
+    if len(labels) == classes:
+        return labels
+    hint = ""
+    if len(labels) == classes + 1 and labels[0].lower() == BACKGROUND:
+        hint = f"; the first, {labels[0]}, is a class that this model does not have: take it out"
+    elif len(labels) == classes - 1:
+        hint = f"; if class 0 of the model is the {BACKGROUND}, put that name first"
+    raise ModelError(f"labels {where}: {len(labels)} names for a model of {classes} classes{hint}")
