@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,22 +80,28 @@ def export(
     if not len(representative) and {"int8", "uint8"} & set(formats):
         raise ValueError("int8 and uint8 need representative images: photos such as the camera will take")
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {kind: _write(model, folder, kind, representative) for kind in formats}
+    with TemporaryDirectory() as work:
+        graph = Path(work) / "saved_model"
+        if set(formats) - {"keras"}:
+            model.export(graph, verbose=False)  # once: each conversion would trace the model anew
+        paths = {kind: _write(model, folder, kind, graph, representative) for kind in formats}
     for path in paths.values():
         _write_sidecar(path, usage)
     return paths
 
 
-def _write(model: keras.Model, folder: Path, kind: str, representative: Sequence[Normalized]) -> Path:
+def _write(
+    model: keras.Model, folder: Path, kind: str, graph: Path, representative: Sequence[Normalized]
+) -> Path:
     path = folder / f"{model.name}_{kind}.tflite"
     if kind == "keras":
         path = folder / f"{model.name}.keras"
         model.save(path)
     elif kind == "saved_model":
         path = folder / f"{model.name}_saved_model"
-        model.export(path, verbose=False)
+        shutil.copytree(graph, path, dirs_exist_ok=True)
     else:
-        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(graph))
         TFLITE[kind](converter, representative)
         path.write_bytes(converter.convert())
     return path

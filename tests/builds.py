@@ -125,16 +125,3 @@ def subclassed() -> Any:
     model(np.zeros((1, SIZE, SIZE, 3), np.float32))
     model.build((None, SIZE, SIZE, 3))
     return model
-
-
-BUILDS = [
-    functional,
-    sequential,
-    nested,
-    Blocks,
-    four_levels,
-    residual,
-    head_of_convolutions,
-    shared,
-    subclassed,
-]

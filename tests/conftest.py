@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,10 +12,15 @@ from brokers import MOSQUITTO
 from processes import none_left
 from supervisors import Supervisor
 
-# Those that take longest, of which each is alone on its process: about a minute or more.
+# Files that share a process, which imports TensorFlow once: that alone takes five seconds.
+SHARING = {
+    "gradients": {"test_explain_report", "test_gradients"},
+    "conversions": {"test_build_models", "test_digits", "test_full_models", "test_kernels"},
+}
+# Those that take longest come first: about a minute or more.
 LONGEST = (
-    *("test_machines", "test_crashes", "test_in_home_assistant", "test_build_models", "test_upgrading"),
-    *("test_uploaders", "test_fuzz", "test_mishaps"),
+    *("test_machines", "test_explain_report", "test_build_models", "test_crashes", "test_in_home_assistant"),
+    *("test_upgrading", "test_uploaders", "test_fuzz", "test_mishaps"),
 )
 
 # No test is to find the config of a service that is installed on this machine.
@@ -32,6 +38,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("broker"):
                 item.add_marker(pytest.mark.skip(reason="needs mosquitto (apt-get install mosquitto)"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadFileScheduling
+
+    class Sharing(LoadFileScheduling):  # type: ignore[misc] # xdist ships no types
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            name = Path(file).stem
+            return next((group for group, names in SHARING.items() if name in names), file)
+
+    return Sharing(config, log)
 
 
 def _place(item: pytest.Item) -> tuple[int, bool]:

@@ -22,7 +22,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         from build_models import build
 
         folder = tmp_path_factory.mktemp("models")
-        build(folder, formats=("float32", "fp16", "dynamic", "int8", "uint8", "keras", "saved_model"))
+        build(folder, formats=("float32", "fp16", "dynamic", "int8", "keras", "saved_model"))
     return folder
 
 
@@ -51,11 +51,12 @@ def test_int8_and_float32_agree_on_the_samples(built: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "quantization"),
-    [("fp16", "float16"), ("dynamic", "dynamic"), ("uint8", "uint8"), ("int8", "int8")],
+    [("fp16", "float16"), ("dynamic", "dynamic"), ("int8", "int8")],
 )
 def test_every_quantization_agrees_with_float32_on_the_samples(
     built: Path, name: str, quantization: str
 ) -> None:
+    """But that to uint8, which is that to int8 with other ends: the digits have it."""
     path = built / f"efficientnet_lite0_{name}.tflite"
     assert ImageInferenceRuntime(path).spec.quantization == quantization
     exact, rough = top3(built / "efficientnet_lite0_float32.tflite"), top3(path)

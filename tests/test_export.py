@@ -32,16 +32,16 @@ def test_an_exported_architecture_carries_its_labels_and_its_own_normalization(t
     (tmp_path / "names.txt").write_text("ant\nbee\ncat\n")
     done = export(
         tmp_path,
-        *("--arch", "ResNet50", "--classes", "3", "--labels", "names.txt"),
+        *("--arch", "MobileNetV2", "--classes", "3", "--labels", "names.txt"),
         *("--formats", "keras", "float32", "-o", "out"),
     )
     assert done.returncode == 0, done.stderr
     lite, full = (
         ImageInferenceRuntime(tmp_path / "out" / name, top_k=3)
-        for name in ("resnet50_float32.tflite", "resnet50.keras")
+        for name in ("mobilenetv2_float32.tflite", "mobilenetv2.keras")
     )
     assert lite.spec.labels == full.spec.labels == ("ant", "bee", "cat")
-    assert lite.spec.normalization == Normalization((123.68, 116.779, 103.939), (1.0,))
+    assert lite.spec.normalization == Normalization((127.5,), (127.5,))
     one, other = (
         {each.label: each.confidence for each in r.predict(PHOTOS[0]).predictions} for r in (lite, full)
     )

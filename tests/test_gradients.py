@@ -1,5 +1,6 @@
 """Grad-CAM and saliency on Keras models of every build, against values computed by hand."""
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +10,36 @@ import pytest
 from daemons import SAMPLES, dropsight
 from dropsight import GradCAM, SaliencyMap
 from dropsight.errors import ModelError
+from dropsight.explain.explaining import Explainer
+from dropsight.models.backends import open_model
 
 pytestmark = pytest.mark.tensorflow
-keras: Any = pytest.importorskip("keras")
 
-from builds import BUILDS, SIZE, Blocks, four_levels, functional  # noqa: E402
-from dropsight.explain.explaining import Explainer  # noqa: E402
-from dropsight.models.backends import open_model  # noqa: E402
+SIZE = 16
+BUILDS = (
+    *("functional", "sequential", "nested", "Blocks", "four_levels", "residual", "head_of_convolutions"),
+    *("shared", "subclassed"),
+)
+
+
+@pytest.fixture(scope="module")
+def keras() -> Any:
+    return pytest.importorskip("keras")
+
+
+@pytest.fixture(scope="module")
+def builds(keras: Any) -> Any:  # noqa: ARG001 - which it imports
+    return importlib.import_module("builds")
 
 
 def noise() -> Any:
     return np.random.default_rng(0).random((SIZE, SIZE, 3)).astype(np.float32)
 
 
-def test_grad_cam_is_what_the_paper_s_formula_gives_by_hand() -> None:
+def test_grad_cam_is_what_the_paper_s_formula_gives_by_hand(keras: Any, builds: Any) -> None:
     """With a linear head on pooled maps, dY/dA is the head's weight over the number of places."""
     keras.utils.set_random_seed(1)
-    model = functional()
+    model = builds.functional()
     image = noise()
     maps = keras.Model(model.inputs[0], model.get_layer("maps").output)(image[np.newaxis]).numpy()[0]
     weights = model.get_layer("answer").get_weights()[0][:, 2] / (SIZE * SIZE)
@@ -36,9 +50,11 @@ def test_grad_cam_is_what_the_paper_s_formula_gives_by_hand() -> None:
 
 
 @pytest.mark.parametrize("build", BUILDS)
-def test_the_last_convolution_is_found_in_every_build_and_the_model_is_given_back(build: Any) -> None:
+def test_the_last_convolution_is_found_in_every_build_and_the_model_is_given_back(
+    keras: Any, builds: Any, build: str
+) -> None:
     keras.utils.set_random_seed(2)
-    model, image = build(), noise()
+    model, image = getattr(builds, build)(), noise()
     before = np.asarray(model(image[np.newaxis]))
     found = GradCAM(model).compute_heatmap(image, class_idx=1)
     named = GradCAM(model, "maps").compute_heatmap(image, class_idx=1)
@@ -48,21 +64,23 @@ def test_the_last_convolution_is_found_in_every_build_and_the_model_is_given_bac
     assert float(before.sum()) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_a_layer_is_found_by_name_wherever_it_is_and_a_block_of_several_too() -> None:
+def test_a_layer_is_found_by_name_wherever_it_is_and_a_block_of_several_too(keras: Any, builds: Any) -> None:
     keras.utils.set_random_seed(2)
-    model, image = four_levels(), noise()
+    model, image = builds.four_levels(), noise()
     by_block = GradCAM(model, "block").compute_heatmap(image, 1)
     np.testing.assert_array_equal(by_block, GradCAM(model, "maps").compute_heatmap(image, 1))
 
 
-def test_a_softmax_that_is_no_layer_changes_no_map() -> None:
+def test_a_softmax_that_is_no_layer_changes_no_map(keras: Any, builds: Any) -> None:
     """Log p is the score less a constant of the image: integrated gradients stay complete."""
     keras.utils.set_random_seed(3)
-    assert SaliencyMap(Blocks(), method="integrated").integrate(noise(), 1).error < 0.05
+    assert SaliencyMap(builds.Blocks(), method="integrated").integrate(noise(), 1).error < 0.05
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, saving
-def test_the_explainer_shows_the_model_the_very_picture_that_it_classifies(tmp_path: Path) -> None:
+def test_the_explainer_shows_the_model_the_very_picture_that_it_classifies(
+    keras: Any, tmp_path: Path
+) -> None:
     """Framed pixels must not be cropped once more: a dot at the edge stays in its place."""
     model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
     model.save(tmp_path / "m.keras")
@@ -73,19 +91,23 @@ def test_the_explainer_shows_the_model_the_very_picture_that_it_classifies(tmp_p
     assert np.argwhere(heatmap > 0).tolist() == [[0, 3]]
 
 
-def test_an_overlay_covers_the_crop_that_the_model_sees_of_the_whole_photo() -> None:
+def test_an_overlay_covers_the_crop_that_the_model_sees_of_the_whole_photo(builds: Any) -> None:
     """Of 40x64 the middle 35x35, nearest to centred: outside it the photo is as it was."""
-    grad_cam = GradCAM(functional())
+    grad_cam = GradCAM(builds.functional())
     photo = np.full((40, 64, 3), 100, np.uint8)
     laid = grad_cam.overlay_heatmap(photo, np.ones((SIZE, SIZE), np.float32), alpha=1)
     assert laid.shape == photo.shape
     changed = np.argwhere((laid != photo).any(axis=2))
     assert (changed.min(axis=0).tolist(), changed.max(axis=0).tolist()) == ([3, 15], [36, 48])
-    path = GradCAM(functional()).overlay_heatmap(SAMPLES / "koala.jpg", np.ones((SIZE, SIZE), np.float32))
+    path = GradCAM(builds.functional()).overlay_heatmap(
+        SAMPLES / "koala.jpg", np.ones((SIZE, SIZE), np.float32)
+    )
     assert path.shape == (640, 480, 3)
 
 
-def test_what_is_not_complete_in_the_most_steps_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_not_complete_in_the_most_steps_is_warned_of(
+    keras: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """A score that jumps within one step of the integral hides its change from every gradient."""
 
     class Jump(keras.layers.Layer):  # type: ignore[misc]
@@ -108,9 +130,9 @@ def test_what_is_not_complete_in_the_most_steps_is_warned_of(caplog: pytest.LogC
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, saving
-def test_a_saved_model_is_explained_by_rise(tmp_path: Path) -> None:
+def test_a_saved_model_is_explained_by_rise(keras: Any, builds: Any, tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
-    functional().export(tmp_path / "saved", verbose=False)
+    builds.functional().export(tmp_path / "saved", verbose=False)
     done = dropsight(
         "explain", str(SAMPLES / "koala.jpg"), "--model", "saved", "--top", "2", "-o", "w.png", cwd=tmp_path
     )
@@ -126,8 +148,10 @@ def test_a_saved_model_is_explained_by_rise(tmp_path: Path) -> None:
         (["--class", "3"], "class 3 is out of range: 0 to 2"),
     ],
 )
-def test_faults_at_the_command_line_are_one_line(tmp_path: Path, arguments: list[str], line: str) -> None:
-    functional().save(tmp_path / "m.keras")
+def test_faults_at_the_command_line_are_one_line(
+    builds: Any, tmp_path: Path, arguments: list[str], line: str
+) -> None:
+    builds.functional().save(tmp_path / "m.keras")
     photo = str(SAMPLES / "koala.jpg")
     done = dropsight("explain", photo, "--model", "m.keras", "-o", "w.png", *arguments, cwd=tmp_path)
     assert done.returncode == 1
@@ -137,7 +161,7 @@ def test_faults_at_the_command_line_are_one_line(tmp_path: Path, arguments: list
     assert "Traceback" not in done.stderr
 
 
-def test_the_saliency_of_a_linear_model_is_its_weights() -> None:
+def test_the_saliency_of_a_linear_model_is_its_weights(keras: Any) -> None:
     model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
     weights = np.arange(32.0, dtype=np.float32).reshape(16, 2) - 9
     model.layers[-1].set_weights([weights, np.zeros(2, np.float32)])
@@ -150,21 +174,24 @@ def test_the_saliency_of_a_linear_model_is_its_weights() -> None:
 
 
 @pytest.mark.parametrize("build", BUILDS)
-def test_integrated_gradients_are_complete(build: Any) -> None:
+def test_integrated_gradients_are_complete(keras: Any, builds: Any, build: str) -> None:
     keras.utils.set_random_seed(4)
-    assert SaliencyMap(build(), method="integrated", samples=64).integrate(noise(), 1).error < 0.05
+    assert (
+        SaliencyMap(getattr(builds, build)(), method="integrated", samples=64).integrate(noise(), 1).error
+        < 0.05
+    )
 
 
-def test_smoothgrad_is_repeatable_and_no_flat_map() -> None:
+def test_smoothgrad_is_repeatable_and_no_flat_map(keras: Any, builds: Any) -> None:
     keras.utils.set_random_seed(5)
-    smooth = SaliencyMap(functional(), method="smoothgrad", samples=4)
+    smooth = SaliencyMap(builds.functional(), method="smoothgrad", samples=4)
     one, two = (smooth.compute_heatmap(noise(), 0) for _ in range(2))
     np.testing.assert_array_equal(one, two)
     assert np.ptp(one) > 0
 
 
-def test_faults_are_one_clear_line_each_and_leave_the_model_as_it_was() -> None:
-    model = functional()
+def test_faults_are_one_clear_line_each_and_leave_the_model_as_it_was(keras: Any, builds: Any) -> None:
+    model = builds.functional()
     with pytest.raises(ModelError, match=r"no layer nope; there are .*maps.*answer"):
         GradCAM(model, "nope").compute_heatmap(noise(), 0)
     with pytest.raises(ModelError, match="class 3 is out of range: 0 to 2"):

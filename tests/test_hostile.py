@@ -148,9 +148,9 @@ def test_files_that_vanish_or_change_under_the_daemon_s_hands_stop_nothing(tmp_p
     ended = threading.Event()
 
     def meddle() -> None:
-        """Write, cut, replace and delete as fast as can be."""
+        """Write, cut, replace and delete, each file about as often as it is looked at."""
         number = 0
-        while not ended.is_set():
+        while not ended.wait(0.004):
             path = house.inbox / f"{number % 20}.jpg"
             path.write_bytes(PHOTOS[number % len(PHOTOS)].read_bytes()[: 20_000 * (number % 3)])
             if number % 5 == 0:

@@ -183,6 +183,12 @@ def test_who_asks_for_the_figures_gets_them_in_the_stream(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def drop_many_that_are_none(house: House, count: int, batch: int) -> None:
+    """Whose records are made in no time, and are large by their names."""
+    for number in range(count):
+        (house.inbox / f"{batch:03}-{number:03}-{'x' * 230}.jpg").write_bytes(b"no picture")
+
+
 def test_a_client_that_does_not_read_is_hung_up_on_and_counted(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house:
         url = address(house)
@@ -192,7 +198,7 @@ def test_a_client_that_does_not_read_is_hung_up_on_and_counted(tmp_path: Path) -
 
             def dropped() -> bool:
                 if house.counters()["waiting"] < 50:
-                    drop_many(house, 200, next(batches))
+                    drop_many_that_are_none(house, 200, next(batches))
                 return metrics(url)["dropsight_web_streams_dropped_total"] == 1
 
             wait_until(dropped)
