@@ -10,12 +10,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 
 from brokers import wait_until, wait_while_it_gets_on
+from dropsight.classify.engine import open_engine
+from dropsight.classify.proved import Proved
+from dropsight.config import Config
 from dropsight.status.control import NotRunningError, ask
 from processes import begin, end
 
@@ -59,6 +64,15 @@ def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"device": "test", "mqtt": None, "web": None, **settings, "watch": watches}
 
 
+@cache
+def _proof() -> str:
+    """Return what is noted once the built-in model has been opened: no daemon need try it first again."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "proved-models"
+        open_engine(Config(), Proved(file))
+        return file.read_text()
+
+
 class House:
     """A config file, its folders, and a daemon to start, stop and look into."""
 
@@ -68,6 +82,9 @@ class House:
         self.config = root / "dropsight.yaml"
         self.configure(settings)
         self.inbox.mkdir(exist_ok=True)
+        if not (root / "state").exists():
+            (root / "state").mkdir()
+            (root / "state" / "proved-models").write_text(_proof())
         self.process: subprocess.Popen[bytes] | None = None
         self.under: Sequence[str] = ()
         """A command that runs the daemon, as one with fewer rights."""

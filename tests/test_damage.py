@@ -47,7 +47,7 @@ def test_a_damaged_journal_is_set_aside_and_what_is_readable_is_saved(tmp_path: 
 @pytest.mark.parametrize("content", [b"no journal" * 500, b"SQLite format 3\0" + b"\xff" * 8000])
 def test_a_journal_that_is_none_is_set_aside(tmp_path: Path, content: bytes) -> None:
     house = House(tmp_path, {})
-    (tmp_path / "state").mkdir()
+    (tmp_path / "state").mkdir(exist_ok=True)
     (tmp_path / "state" / "journal.db").write_bytes(content)
     drop(house, 1)
     done = dropsight("run", "-c", str(house.config), "--once")
