@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dropsight.errors import ModelError
-from dropsight.models.describing import ModelOverrides, describe
+from dropsight.models.describing import ModelOverrides, OwnFacts, describe
 from dropsight.models.registry import Backend
 from dropsight.models.spec import Batch, ModelOptions, ModelSpec, Scores, TensorSpec
 
@@ -41,7 +41,7 @@ def open_colours(
         raise ModelError(f"{path}: {error}; a line is a name, red, green and blue") from error
     tensor = TensorSpec("image", (-1, height, width, 3), np.dtype(np.float32))
     facts = describe(
-        path, said, tensor=tensor, classes=len(names), metadata_labels="\n".join(names)
+        path, said, tensor=tensor, classes=len(names), own=OwnFacts(labels="\n".join(names))
     )  # labels, normalization and temperature: from the config, the model or its sidecar
     spec = ModelSpec(
         name=path.stem,

@@ -15,7 +15,7 @@ from dropsight.models.sidecar import Golden, Sidecar, check_normalization, read_
 from dropsight.models.spec import HeadSpec, TensorSpec
 from dropsight.records import USUAL_FRAMING, ColorOrder, Framing, Layout, Normalization
 
-__all__ = ["UNIT_RANGE", "Description", "ModelOverrides", "describe", "heads_of"]
+__all__ = ["UNIT_RANGE", "Description", "ModelOverrides", "OwnFacts", "describe", "heads_of"]
 
 UNIT_RANGE = Normalization((0.0,), (255.0,))
 USUAL_RANGES = {
@@ -23,6 +23,21 @@ USUAL_RANGES = {
     "[-1, 1]": Normalization((127.5,), (127.5,)),
     "0 to 255": Normalization((0.0,), (1.0,)),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFacts:
+    """What a model's file says: in its metadata `labels`, a text with a line per class, and `normalization`.
+
+    `left_by_graph` is what remains to be done to pixels before what the graph does to its input, `usual` what
+    to guess of models of this kind with three channels, where nothing says it. `framing` is its tool's.
+    """
+
+    labels: str | None = None
+    normalization: Normalization | None = None
+    left_by_graph: Normalization | None = None
+    usual: Normalization | None = None
+    framing: Framing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +64,22 @@ def describe(
     tensor: TensorSpec,
     classes: int,
     image: ImageInput | None = None,
-    metadata_labels: str | None = None,
-    metadata_normalization: Normalization | None = None,
+    own: OwnFacts = OwnFacts(),
 ) -> Description:
     """Gather the facts; raises ModelError where they do not fit each other.
 
     `classes` is how many the model knows, `image` what its input was found to be, where that was asked
-    before; the metadata are the model's own, where its format has any.
+    before.
     """
     sidecar = read_sidecar(path) or Sidecar()
     image = image or image_input(path, said, tensor)
-    labels = find_labels(path, said, sidecar, classes, metadata_labels)
-    normalization, normalization_from = _normalization(path, said, sidecar, tensor, metadata_normalization)
+    labels = find_labels(path, said, sidecar, classes, own.labels)
+    normalization, normalization_from = _normalization(path, said, sidecar, tensor, own)
     if max(len(normalization.mean), len(normalization.std)) > image.tensor.shape[image.layout.index("C")]:
         raise ModelError(
             f"{path}: normalization has one value per channel, but the model has only one channel"
         )
-    framing, framing_from = _framing(path, said, sidecar)
+    framing, framing_from = _framing(path, said, sidecar, own.framing)
     return Description(
         labels=labels.names,
         labels_from=labels.source,
@@ -113,16 +127,21 @@ def _labels_of_head(head: Chosen) -> tuple[tuple[str, ...], str]:
 
 
 def _normalization(
-    path: Path, said: ModelOverrides, sidecar: Sidecar, tensor: TensorSpec, metadata: Normalization | None
+    path: Path, said: ModelOverrides, sidecar: Sidecar, tensor: TensorSpec, own: OwnFacts
 ) -> tuple[Normalization, str]:
     if said.normalization:
         return said.normalization, "config"
-    if metadata:
-        check_normalization(metadata, f"{path} (metadata)")
-        return metadata, "metadata"
+    if own.normalization:
+        check_normalization(own.normalization, f"{path} (metadata)")
+        return own.normalization, "metadata"
     if sidecar.normalization:
         return sidecar.normalization, str(sidecar_path(path))
-    return _default_normalization(tensor)
+    if own.left_by_graph:
+        return own.left_by_graph, "graph"
+    found, found_from = _default_normalization(tensor)
+    if own.usual and found_from == "default" and 3 in {tensor.shape[1], tensor.shape[-1]}:
+        return own.usual, found_from
+    return found, found_from
 
 
 def _default_normalization(tensor: TensorSpec) -> tuple[Normalization, str]:
@@ -147,11 +166,9 @@ def _alike(one: Normalization, other: Normalization) -> bool:
     return bool(np.abs(found - wanted).max() <= np.ptp(wanted) / 50)
 
 
-def _framing(
-    path: Path, said: ModelOverrides, sidecar: Sidecar, own: tuple[Framing, str] = (USUAL_FRAMING, "default")
-) -> tuple[Framing, str]:
+def _framing(path: Path, said: ModelOverrides, sidecar: Sidecar, own: Framing | None) -> tuple[Framing, str]:
     """Say how, and where that was found: of a crop, where its share was, as any model can be cropped."""
-    known, known_from = own
+    known, known_from = own or USUAL_FRAMING, "metadata" if own else "default"
     resize = said.resize or sidecar.resize or known.resize
     central = said.central or sidecar.central or known.central
     ours = (said.central, sidecar.central) if resize == "crop" else (said.resize, sidecar.resize)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dropsight.bounded import MODEL_BYTES, read_bounded
 from dropsight.errors import ModelError
-from dropsight.models.describing import describe, heads_of
+from dropsight.models.describing import OwnFacts, describe, heads_of
 from dropsight.models.image_input import image_input
 from dropsight.models.operators import (
     computed_by_tensorflow,
@@ -133,8 +133,7 @@ def _model(source: TFLiteSource, interpreter: Interpreter, said: ModelOverrides)
         tensor=image.tensor,
         image=image,
         classes=main.classes,
-        metadata_labels=file.labels,
-        metadata_normalization=file.normalization,
+        own=OwnFacts(labels=file.labels, normalization=file.normalization),
     )
     spec = ModelSpec(
         name=path.stem,

@@ -32,6 +32,7 @@ class Backend:
 BACKENDS: dict[str, Backend] = {
     "tflite": Backend("dropsight.models.detecting:is_tflite", "dropsight.models.litert:open_tflite"),
     "keras": Backend("dropsight.models.detecting:is_keras", "dropsight.models.keras:open_keras"),
+    "onnx": Backend("dropsight.models.detecting:is_onnx", "dropsight.models.onnx:open_onnx"),
     "saved_model": Backend(
         "dropsight.models.detecting:is_saved_model", "dropsight.models.savedmodel:open_saved_model"
     ),

@@ -1,0 +1,197 @@
+"""ONNX models, by ONNX Runtime on the CPU."""
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from dropsight import installing
+from dropsight.bounded import MODEL_BYTES, read_bounded
+from dropsight.errors import ModelError
+from dropsight.models.describing import UNIT_RANGE, OwnFacts, describe, heads_of
+from dropsight.models.image_input import image_input
+from dropsight.models.onnx_file import ONNXFile
+from dropsight.models.outputs import Output, choose
+from dropsight.models.overrides import ModelOverrides
+from dropsight.models.quantization import dequantize
+from dropsight.models.sidecar import Sidecar, read_sidecar
+from dropsight.models.spec import Batch, ModelOptions, ModelSpec, Scores, TensorSpec
+from dropsight.records import Framing, Normalization
+
+IMAGENET = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+"""What torchvision and timm train most classifiers with, on 0..255."""
+
+_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+}
+_FATAL_ONLY = 4
+
+
+class ONNXModel:
+    """`outputs` are the numbers of those that are used, the main answer's first."""
+
+    shared = False
+
+    def __init__(self, content: bytes, spec: ModelSpec, session: Any, outputs: Sequence[int]) -> None:  # noqa: ANN401 - no types
+        self.spec, self.outputs = spec, tuple(outputs)
+        self._content, self._session = content, session
+        self._input = session.get_inputs()[0].name
+        names = [each.name for each in session.get_outputs()]
+        self._names = [names[number] for number in self.outputs]
+        self._tensors = [head.output for head in spec.heads] or [spec.output]
+
+    def scores(self, batch: Batch) -> Scores:
+        """See Model.scores; a batch of fixed size is filled up with its last image."""
+        size, count = self.spec.taken[0], len(batch)
+        if size in {-1, count}:
+            return self._run(batch)
+        full = np.concatenate([batch, np.repeat(batch[-1:], -count % size, axis=0)])
+        return np.concatenate([self._run(full[at : at + size]) for at in range(0, len(full), size)])[:count]
+
+    def replicate(self, *, threads: int | None = None) -> "ONNXModel":
+        session = _session(self.spec.path, self._content, threads or _threads(self._session))
+        return ONNXModel(self._content, self.spec, session, self.outputs)
+
+    def _run(self, batch: Batch) -> Scores:
+        taken = batch.reshape(len(batch), *self.spec.taken[1:])
+        try:
+            found = self._session.run(self._names, {self._input: taken})
+        except Exception as error:
+            raise ModelError(f"{self.spec.path}: {_reason(error)}") from error
+        answers = [
+            dequantize(np.asarray(each).reshape(len(batch), -1), tensor)
+            for each, tensor in zip(found, self._tensors, strict=True)
+        ]
+        return answers[0] if len(answers) == 1 else np.concatenate(answers, axis=1)
+
+
+def open_onnx(
+    path: Path, *, said: ModelOverrides, options: ModelOptions, agree: Callable[[], None] = lambda: None
+) -> ONNXModel:
+    """Load an .onnx classifier; raises ModelError."""
+    _runtime(path)
+    try:
+        content = read_bounded(path, MODEL_BYTES)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    agree()
+    try:
+        file = ONNXFile(content)
+        if file.weights_elsewhere:
+            raise ModelError(
+                f"{path}: its weights are in another file beside it; write both into one: "
+                'onnx.save(onnx.load("MODEL"), "whole.onnx")'
+            )
+        _check_task(path, file.metadata.get("task", "classify"))
+        return _model(path, content, file, said, _session(path, content, options.threads))
+    except ValueError as error:
+        raise ModelError(f"{path}: the file is damaged or truncated: {error}") from error
+
+
+def _model(path: Path, content: bytes, file: ONNXFile, said: ModelOverrides, session: Any) -> ONNXModel:  # noqa: ANN401 - no types
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1:
+        raise ModelError(f"{path}: not an image classifier: {len(inputs)} inputs, not one")
+    image = image_input(path, said, _tensor(path, inputs[0]))
+    activations = file.activations([each.name for each in outputs])
+    answers = [
+        Output(_tensor(path, each), activation, (each.name,))
+        for each, activation in zip(outputs, activations, strict=True)
+    ]
+    chosen = choose(path, said, read_sidecar(path) or Sidecar(), answers)
+    main = chosen[0].output
+    ultralytics = file.metadata.get("author") == "Ultralytics"
+    description = describe(
+        path,
+        msgspec.structs.replace(said, labels=chosen[0].labels or said.labels),
+        tensor=image.tensor,
+        image=image,
+        classes=main.classes,
+        own=OwnFacts(
+            labels="\n".join(file.names) if file.names else None,
+            normalization=UNIT_RANGE if ultralytics else None,
+            left_by_graph=file.normalization(inputs[0].name),
+            framing=Framing("crop", 1.0) if ultralytics else None,
+            usual=IMAGENET if file.producer == "pytorch" else None,
+        ),
+    )
+    spec = ModelSpec(
+        name=path.stem,
+        path=path,
+        format="onnx",
+        backend="onnxruntime",
+        quantization=file.quantization,
+        digest=f"sha256:{sha256(content).hexdigest()}",
+        input=image.tensor,
+        output=main.tensor,
+        activation=main.activation,
+        labels=description.labels,
+        labels_from=description.labels_from,
+        normalization=description.normalization,
+        normalization_from=description.normalization_from,
+        temperature=description.temperature,
+        golden=description.golden,
+        faults=description.faults,
+        layout=image.layout,
+        layout_from=image.layout_from,
+        taken=image.taken,
+        size_from=image.size_from,
+        outputs=len(answers),
+        heads=heads_of(chosen, description),
+        color_order=description.color_order,
+        color_order_from=description.color_order_from,
+        framing=description.framing,
+        framing_from=description.framing_from,
+    )
+    return ONNXModel(content, spec, session, [each.number for each in chosen])
+
+
+def _runtime(path: Path) -> ModuleType:
+    try:
+        return import_module("onnxruntime")
+    except ImportError as error:
+        raise ModelError(f"{path} needs ONNX Runtime: {installing.with_extra('onnx')}") from error
+
+
+def _session(path: Path, content: bytes, threads: int) -> Any:  # noqa: ANN401 - ONNX Runtime ships no types
+    runtime = _runtime(path)
+    settings = runtime.SessionOptions()
+    settings.intra_op_num_threads, settings.inter_op_num_threads = threads, 1
+    settings.log_severity_level = _FATAL_ONLY
+    # Threads that wait by spinning take the cores from the other workers.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return runtime.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ModelError(f"{path}: ONNX Runtime cannot load it: {_reason(error)}") from error
+
+
+def _threads(session: Any) -> int:  # noqa: ANN401 - ONNX Runtime ships no types
+    return int(session.get_session_options().intra_op_num_threads)
+
+
+def _tensor(path: Path, found: Any) -> TensorSpec:  # noqa: ANN401 - ONNX Runtime ships no types
+    """Describe an input or output; sizes that have names may be chosen."""
+    if found.type not in _DTYPES:
+        raise ModelError(f"{path}: not an image classifier: {found.name} is {found.type}")
+    shape = tuple(size if isinstance(size, int) and size > 0 else -1 for size in found.shape)
+    return TensorSpec(str(found.name), shape, np.dtype(_DTYPES[found.type]))
+
+
+def _check_task(path: Path, task: str) -> None:
+    """Ultralytics says what its models are for."""
+    if task != "classify":
+        raise ModelError(f"{path}: not an image classifier: it was exported for the task {task!r}")
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]

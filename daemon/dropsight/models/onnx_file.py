@@ -1,0 +1,213 @@
+"""What an .onnx file says of itself beyond its tensors: operators, constants, metadata.
+
+Field numbers and data types are those of onnx.proto3.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropsight.models.protobuf import ProtoMessage
+from dropsight.models.spec import Activation
+from dropsight.records import Normalization
+
+_GRAPH, _PRODUCER, _METADATA = 7, 2, 14
+_NODE, _INITIALIZER = 1, 5
+_NODE_INPUT, _NODE_OUTPUT, _OP_TYPE, _ATTRIBUTE = 1, 2, 4, 5
+_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 5, 6, 11
+_DIMS, _DATA_TYPE, _FLOATS, _NAME, _RAW, _LOCATION = 1, 2, 4, 8, 9, 14
+_FLOAT, _FLOAT16, _DOUBLE = 1, 10, 11
+_DTYPES: dict[int, np.dtype[Any]] = {
+    _FLOAT: np.dtype("<f4"),
+    _FLOAT16: np.dtype("<f2"),
+    _DOUBLE: np.dtype("<f8"),
+}
+_EXTERNAL = 1
+_DEEPEST = 16
+# A constant on the input has a value for all channels, or one for each.
+_MOST_VALUES = 4
+
+_ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "Sigmoid": "logistic"}
+_SHAPING = {"Identity", "Cast", "Reshape", "Squeeze", "Flatten", "Unsqueeze", "Transpose"}
+_QUANTIZING = {"QuantizeLinear", "DequantizeLinear"}
+_DYNAMIC = {"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}
+_ARITHMETIC = {"Mul", "Div", "Add", "Sub"}
+# What maps 0..255 to no more than this was made for them; [0, 1] divided by a deviation spans some 4.4.
+_WIDEST_RESCALED = 8.0
+
+
+class _Node(NamedTuple):
+    kind: str
+    inputs: list[str]
+    outputs: list[str]
+
+
+class ONNXFile:
+    """Raises ValueError for damaged data, at whatever it is asked."""
+
+    def __init__(self, data: bytes) -> None:
+        self._model = ProtoMessage(memoryview(data))
+        graphs = list(self._model.messages(_GRAPH))
+        if len(graphs) != 1:
+            raise ValueError("there is no graph in it")
+        self._graph = graphs[0]
+        self._nodes = [
+            _Node(each.text(_OP_TYPE), each.texts(_NODE_INPUT), each.texts(_NODE_OUTPUT))
+            for each in self._graph.messages(_NODE)
+        ]
+
+    @property
+    def producer(self) -> str:
+        return self._model.text(_PRODUCER)
+
+    @cached_property
+    def metadata(self) -> Mapping[str, str]:
+        return {each.text(1): each.text(2) for each in self._model.messages(_METADATA)}
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Return the labels that Ultralytics writes: a mapping from number to name, as Python shows it."""
+        try:
+            found = ast.literal_eval(self.metadata["names"])
+            return tuple(str(found[number]) for number in range(len(found)))
+        except (KeyError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            return None
+
+    @property
+    def weights_elsewhere(self) -> bool:
+        """Whether any tensor's values are in another file."""
+        return any(tensor.number(_LOCATION) == _EXTERNAL for tensor in _tensors(self._graph, _DEEPEST))
+
+    @property
+    def quantization(self) -> str:
+        """Name what was done to the model's numbers: int8, dynamic, float16 or float32."""
+        kinds = {node.kind for node in self._nodes}
+        if kinds & _DYNAMIC:
+            return "dynamic"
+        if kinds & _QUANTIZING or any(kind.startswith("QLinear") for kind in kinds):
+            return "int8"
+        types = {tensor.number(_DATA_TYPE) for tensor in self._graph.messages(_INITIALIZER)}
+        return "float16" if _FLOAT16 in types and _FLOAT not in types else "float32"
+
+    def activations(self, outputs: Sequence[str]) -> list[Activation]:
+        """Follow each output back through what does not change its meaning."""
+        makers = {output: node for node in self._nodes for output in node.outputs}
+        return [_activation(makers, output) for output in outputs]
+
+    def normalization(self, tensor: str) -> Normalization | None:
+        """Return what pixels have to be made into, where the graph does the rest; None where it does not.
+
+        (pixel - mean) / std or the like by constants, directly on the input, says what the input is: 0 to 255
+        where those would come out small, else 0 to 1.
+        """
+        steps = _steps(self._nodes, self._constants(), tensor)
+        if steps is None:
+            return None
+        scale, offset = steps
+        ends = np.stack([offset, 255 * scale + offset])
+        if not np.isfinite(ends).all() or not (scale != 0).all():
+            return None
+        rescales = np.ptp(ends, axis=0).max() <= _WIDEST_RESCALED
+        return Normalization((0.0,), (1.0 if rescales else 255.0,))
+
+    def _constants(self) -> dict[str, NDArray[np.float64]]:
+        """Return the small ones, by name: initializers, and Constant nodes."""
+        named = [(each.text(_NAME), each) for each in self._graph.messages(_INITIALIZER)]
+        for node in self._graph.messages(_NODE):
+            if node.text(_OP_TYPE) == "Constant":
+                attributes = node.messages(_ATTRIBUTE)
+                held = [each for one in attributes for each in one.messages(_ATTRIBUTE_TENSOR)]
+                named += [(name, each) for name in node.texts(_NODE_OUTPUT) for each in held]
+        values = ((name, _values(tensor)) for name, tensor in named)
+        return {name: value for name, value in values if value is not None}
+
+
+def _activation(makers: Mapping[str, _Node], output: str) -> Activation:
+    for _ in range(len(makers) + 1):
+        node = makers.get(output)
+        if node is None or not node.inputs:
+            break
+        if node.kind in _ACTIVATIONS:
+            return _ACTIVATIONS[node.kind]
+        if node.kind not in _SHAPING | _QUANTIZING:
+            break
+        output = node.inputs[0]
+    return "none"
+
+
+def _steps(
+    nodes: Sequence[_Node], constants: Mapping[str, NDArray[np.float64]], tensor: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return scale and offset of what is done to the input; None where nothing is, or it has two uses."""
+    scale, offset, found = np.ones(1), np.zeros(1), False
+    for _ in range(len(nodes)):
+        users = [node for node in nodes if tensor in node.inputs]
+        if len(users) != 1 or not users[0].outputs:
+            break
+        node = users[0]
+        if node.kind in _ARITHMETIC:
+            other = [constants.get(name) for name in node.inputs if name != tensor]
+            if len(other) != 1 or other[0] is None:
+                break
+            done = _applied(node, tensor, other[0], scale, offset)
+            if done is None:
+                break
+            scale, offset, found = *done, True
+        elif node.kind not in {"Identity", "Cast", "Transpose"} | _QUANTIZING:
+            break
+        tensor = node.outputs[0]
+    return (scale, offset) if found else None
+
+
+def _applied(
+    node: _Node,
+    tensor: str,
+    value: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    offset: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    try:
+        match node.kind:
+            case "Mul":
+                return scale * value, offset * value
+            case "Add":
+                return scale + 0 * value, offset + value
+            case "Sub" if node.inputs[0] == tensor:
+                return scale + 0 * value, offset - value
+            case "Div" if node.inputs[0] == tensor and value.all():
+                return scale / value, offset / value
+    except ValueError:  # of one and another length
+        pass
+    return None
+
+
+def _values(tensor: ProtoMessage) -> NDArray[np.float64] | None:
+    """Return floats of a small tensor, flat; None of any other."""
+    if tensor.number(_LOCATION) == _EXTERNAL or np.prod(tensor.numbers(_DIMS) or [1]) > _MOST_VALUES:
+        return None
+    dtype = _DTYPES.get(tensor.number(_DATA_TYPE))
+    if dtype is None:
+        return None
+    raw = b"".join(tensor.blobs(_RAW))
+    if raw and len(raw) % dtype.itemsize == 0:
+        values: NDArray[np.float64] = np.frombuffer(raw, dtype).astype(np.float64)
+        return values
+    floats = tensor.floats(_FLOATS)
+    return np.array(floats, np.float64) if floats else None
+
+
+def _tensors(graph: ProtoMessage, depth: int) -> Iterator[ProtoMessage]:
+    """Yield all tensors of a graph, those of its nodes' attributes and of graphs within it among them."""
+    if depth == 0:
+        raise ValueError("its graphs are nested too deep")
+    yield from graph.messages(_INITIALIZER)
+    for node in graph.messages(_NODE):
+        for attribute in node.messages(_ATTRIBUTE):
+            yield from attribute.messages(_ATTRIBUTE_TENSOR)
+            for field in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
+                for within in attribute.messages(field):
+                    yield from _tensors(within, depth - 1)
