@@ -17,7 +17,9 @@ _OPTIONS = (
     argument("-V --version", "Print the version.", action="version", version=f"{PROGRAM} {VERSION}"),
 )
 _CONFIG = argument("-c --config FILE", "Config file (YAML); all keys are optional.", type=Path, dest="file")
-_MODEL = argument("--model MODEL", "A .tflite, .onnx, .keras or .h5 file, a SavedModel folder, or builtin:NAME.")
+_MODEL = argument(
+    "--model MODEL", "A .tflite, .onnx, .keras or .h5 file, a SavedModel folder, or builtin:NAME."
+)
 _JSON = argument("--json", "Print JSON, for programs.", dest="as_json")
 _TTA = argument("--tta", "Average five views of each image.")
 _LABELLED = argument("folder DIR", "A sub-folder of photos for each class.", type=Path)
