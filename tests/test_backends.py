@@ -14,6 +14,7 @@ import pytest
 from daemons import PHOTOS, House, dropsight, faults
 from dropsight.classify.proved import Proved
 from dropsight.errors import ModelError
+from dropsight.models.backends import open_first
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.registry import BACKENDS, GROUP, format_of
 from dropsight.models.spec import ModelOptions
@@ -202,6 +203,14 @@ def test_a_model_that_ours_open_does_not_wait_for_other_packages(tmp_path: Path)
     assert done.stdout == "False\n"
 
 
+def test_a_device_is_said_to_compute_no_models_of_a_backend_that_has_none(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    opened = open_first([model], options=ModelOptions(accelerator="gpu"))
+    assert str(opened.acceleration) == "the CPU, not the GPU: it computes no colours models"
+
+
 def test_a_model_is_tried_anew_after_its_package_was_upgraded(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,7 +220,7 @@ def test_a_model_is_tried_anew_after_its_package_was_upgraded(
     proved = Proved(tmp_path / "proved")
 
     def key_after_a_trial() -> str:
-        proved.trial(ModelOverrides(), ModelOptions())(model)
+        proved.trial(ModelOverrides())(model, ModelOptions())
         proved.passed()
         return (tmp_path / "proved").read_text()
 

@@ -127,7 +127,7 @@ def test_a_tflite_model_with_an_operator_that_the_interpreter_lacks_falls_back(
     converter.allow_custom_ops = True
     (tmp_path / "unusual.tflite").write_bytes(converter.convert())
     sequential(keras).save(tmp_path / "m.keras")
-    opened, (reason,) = open_first([tmp_path / "unusual.tflite", tmp_path / "m.keras"])
+    opened, (reason,), _ = open_first([tmp_path / "unusual.tflite", tmp_path / "m.keras"])
     assert opened.spec.format == "keras"
     assert "BesselI0e" in reason
 

@@ -128,11 +128,11 @@ def test_a_model_that_is_replaced_after_its_trial_is_not_opened(model: Path, tmp
     other = Path(shutil.copy(BUILTIN, tmp_path / "other.tflite"))
     fallback = Path(shutil.copy(BUILTIN, tmp_path / "fallback.tflite"))
 
-    def replaced(path: str | Path) -> None:
+    def replaced(path: str | Path, _: ModelOptions) -> None:
         if Path(path) == model:
             other.replace(path)
 
-    opened, (reason,) = open_first([model, fallback], trial=replaced)
+    opened, (reason,), _ = open_first([model, fallback], trial=replaced)
     assert opened.spec.path == fallback
     assert (
         reason == f"{model}: it was replaced while it was being tested: try again when it no longer changes"
@@ -141,7 +141,7 @@ def test_a_model_that_is_replaced_after_its_trial_is_not_opened(model: Path, tmp
 
 def test_a_model_that_is_written_to_after_its_trial_is_not_opened(model: Path) -> None:
     with pytest.raises(ModelError, match="replaced while it was being tested"):
-        open_first([model], trial=lambda _: os.utime(model))
+        open_first([model], trial=lambda _, __: os.utime(model))
 
 
 def test_threads_in_all_are_bounded_where_the_machine_says_how_many_workers_there_are(

@@ -44,24 +44,24 @@ def open_engine(config: Config, known: Proved | None = None) -> Engine:
     more threads in all than the service may have.
     """
     settings = config.model
-    threads = 1 if settings.threads == "auto" else settings.threads
-    options = ModelOptions(threads)
+    options = ModelOptions.of(settings)
     said = ModelOverrides.of(settings)
     known = known or Proved(None)
     paths = (settings.path, *settings.fallback)
-    model, reasons = open_first(paths, said=said, options=options, trial=known.trial(said, options))
+    model, reasons, acceleration = open_first(paths, said=said, options=options, trial=known.trial(said))
     if reasons:
         log.warning("falling back to %s, because %s", model.spec.path, "; ".join(reasons))
     for fault in model.spec.faults:
         log.warning("%s: %s", model.spec.path, fault)
     if guess := guess_of(model.spec):
         log.warning("%s: %s", model.spec.name, guess)
-    if kernels := model.spec.kernels:
-        log.log(
-            logging.WARNING if kernels.fault else logging.INFO, "%s: kernels: %s", model.spec.name, kernels
-        )
+    for name, found in (("kernels", model.spec.kernels), ("computed by", acceleration)):
+        if found:
+            log.log(
+                logging.WARNING if found.fault else logging.INFO, "%s: %s: %s", model.spec.name, name, found
+            )
     count = workers(config, model)
-    _bound_threads(threads, count)
+    _bound_threads(options.threads, count)
     models = [model, *(model.replicate() for _ in range(count - 1))]
     plan = _plan(config, model)
     blank = np.zeros((max(len(config.inference.tta), 1), *plan.spec.input.shape[1:]), plan.spec.input.dtype)
@@ -70,7 +70,7 @@ def open_engine(config: Config, known: Proved | None = None) -> Engine:
     known.passed()
     for golden in plan.spec.golden:
         _prove(golden, model, plan)
-    return Engine(plan, plan.in_a_hurry(), models, reasons)
+    return Engine(plan, plan.in_a_hurry(), models, reasons, acceleration)
 
 
 def _bound_threads(each: int, count: int) -> None:
@@ -83,7 +83,11 @@ def _bound_threads(each: int, count: int) -> None:
 
 
 def workers(config: Config, model: Model) -> int:
-    """One per core, but no more than fit into memory, and one for a backend that brings its own threads."""
+    """One per core, but no more than fit into memory, and one for a device or a backend of many threads."""
+    if acceleration := model.spec.acceleration:
+        if config.inference.workers not in {"auto", 1}:
+            log.warning("inference.workers: has no effect, there is one for %s", acceleration.device)
+        return 1
     if config.inference.workers != "auto":
         return config.inference.workers
     if model.replicate() is model:

@@ -3,12 +3,12 @@
 import contextlib
 import logging
 import os
-from collections.abc import Callable
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-from dropsight.models.backends import locate, signature, signatures
+from dropsight.errors import ModelError
+from dropsight.models.backends import Trial, locate, signature, signatures
 from dropsight.models.isolated import TRIAL_SECONDS, try_model
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.registry import format_of
@@ -25,35 +25,51 @@ _EXTENSION_USEC = str(int((TRIAL_SECONDS + 20) * 1e6))
 class Proved:
     """One line per model in a file; without one, every model is tried.
 
-    A model's line is away while it is opened: one that ends the process is tried at the next start.
+    A model's line is away while it is opened: one that ends the process is tried at the next start. With
+    a device it is tried at every start, for the device may be another or be taken, and has a line while it
+    is opened: what passed its trial and ended the process is not opened so at the next start.
     """
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
         self._opening: str | None = None
+        self._begun: str | None = None
 
-    def trial(self, said: ModelOverrides, options: ModelOptions) -> Callable[[str | Path], None]:
+    def trial(self, said: ModelOverrides) -> Trial:
         """Return what is to be called before a model is opened; raises ModelError."""
 
-        def tried(path: str | Path) -> None:
+        def tried(path: str | Path, options: ModelOptions) -> None:
             model = locate(path)
             key = _key(model, options)
-            known = self._lines()
-            if key in known:
-                self._write([line for line in known if line != key])
-            else:
+            self._forget(self._begun)  # it was refused, and ended nothing
+            self._opening = self._begun = None
+            known = key in self._lines()
+            self._forget(key)
+            if known and options.device:
+                raise ModelError("the daemon ended while it opened the model there; restart it to try again")
+            if not known:
                 # Neither the start nor, after a reload, the watchdog is to run out over it.
                 notify(EXTEND_TIMEOUT_USEC=_EXTENSION_USEC, WATCHDOG="1")
                 log.debug("%s is tested in a separate process first", model)
                 try_model(model, said=said, options=options)
-            self._opening = key
+            if options.device:
+                self._begun = key
+                self._write([*self._lines(), key])
+            else:
+                self._opening = key
 
         return tried
 
     def passed(self) -> None:
         """Note the model that was tried last: it is open, and has answered."""
+        self._forget(self._begun)
         if self._opening:
             self._write([*self._lines(), self._opening][-_MOST:])
+
+    def _forget(self, key: str | None) -> None:
+        known = self._lines()
+        if key in known:
+            self._write([line for line in known if line != key])
 
     def _lines(self) -> list[str]:
         try:

@@ -18,20 +18,22 @@ from dropsight.intake.candidate import Candidate
 from dropsight.intake.examiner import OnRecord, Trial
 from dropsight.intake.readiness import Age
 from dropsight.journal.recording import Finished
-from dropsight.models.spec import Model
+from dropsight.models.spec import Acceleration, Model
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Engine:
     """What is in force until the next is, and goes with an image from its examination to its record.
 
-    The plan, the plan while many wait, one interpreter per worker, why not the models before.
+    The plan, the plan while many wait, one interpreter per worker, why not the models before, the device
+    that computes it, or was to.
     """
 
     plan: Plan
     hurried: Plan
     models: Sequence[Model]
     instead_of: Sequence[str]
+    acceleration: Acceleration | None = None
 
     def picture(self, file: ImageFile) -> Pixels:
         """Return what the model sees of an image file; raises ImageError."""

@@ -76,6 +76,8 @@ class _Check:
         if engine:
             with self._part("kernels"):
                 _kernels(engine)
+            with self._part("runs on"):
+                self._device(engine)
             with self._part("image"):
                 _classify(engine)
         with self._part("broker"):
@@ -137,6 +139,18 @@ class _Check:
         for reason in engine.instead_of:
             _say("warn", "model", f"a fallback, because {reason}")
         return engine
+
+    def _device(self, engine: Engine) -> None:
+        device = engine.acceleration
+        if device is None:
+            return
+        if device.fault:
+            running = self._running()
+            theirs = running.model.acceleration if running else None
+            if theirs is None or theirs.fault or theirs.device != device.device:
+                raise ModelError(str(device))
+            device = theirs
+        _say("ok", "runs on", str(device))
 
     def _broker(self, credential: str | None) -> None:
         mqtt = self._config.mqtt
@@ -201,11 +215,14 @@ class _Check:
 
     def _is_ours(self, web: Web) -> bool:
         """Whether it is the running daemon that has the address."""
+        running = self._running()
+        _, port = host_and_port(web.listen)
+        return bool(running and running.dashboard and running.dashboard.endswith(f":{port}/"))
+
+    def _running(self) -> Status | None:
         with suppress(DropsightError):
-            status = msgspec.json.decode(ask(self._config.store.path.parent, "status"), type=Status)
-            _, port = host_and_port(web.listen)
-            return status.dashboard is not None and status.dashboard.endswith(f":{port}/")
-        return False
+            return msgspec.json.decode(ask(self._config.store.path.parent, "status"), type=Status)
+        return None
 
 
 def _say(mark: str, name: str, text: str) -> None:

@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -20,25 +19,28 @@ def inspect(model: str | None, *, file: Path | None, as_json: bool) -> None:
     if model is None:
         wanted = settings(find_config(file)).model
         said = ModelOverrides.of(wanted)
+        options = ModelOptions.of(wanted)
         paths: tuple[str, ...] = (wanted.path, *wanted.fallback)
     else:
-        said, paths = ModelOverrides(), (model,)
-    opened, reasons = open_first(paths, said=said, trial=partial(_try, said))
+        said, options, paths = ModelOverrides(), ModelOptions(), (model,)
+
+    def trial(path: str | Path, options: ModelOptions) -> None:
+        try_model(locate(path), said=said, options=options)
+
+    opened, reasons, acceleration = open_first(paths, said=said, options=options, trial=trial)
     spec = opened.spec
     for reason in reasons:
         print(f"dropsight: falling back to {spec.path}, because {reason}", file=sys.stderr)
     for fault in spec.faults:
         print(f"dropsight: {spec.path}: {fault}", file=sys.stderr)
+    if acceleration and acceleration.fault:
+        print(f"dropsight: {spec.path}: runs on {acceleration}", file=sys.stderr)
     if as_json:
         encoded = msgspec.json.encode({**_fields(spec), "guess": guess_of(spec)}, enc_hook=str)
         sys.stdout.buffer.write(msgspec.json.format(encoded, indent=2) + b"\n")
         return
     for name, value in _facts(spec):
         print(f"{name:<14} {value}")
-
-
-def _try(said: ModelOverrides, path: str | Path) -> None:
-    try_model(locate(path), said=said, options=ModelOptions())
 
 
 def _facts(spec: ModelSpec) -> list[tuple[str, str]]:
@@ -66,6 +68,7 @@ def _facts(spec: ModelSpec) -> list[tuple[str, str]]:
         *_heads(spec),
         *([("kernels", str(spec.kernels))] if spec.kernels else []),
         *([("guess", guess)] if (guess := guess_of(spec)) else []),
+        *([("runs on", str(spec.acceleration))] if spec.acceleration else []),
     ]
 
 

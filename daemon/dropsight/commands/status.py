@@ -42,6 +42,8 @@ def _lines(status: Status) -> Iterator[str]:
         yield f"guess      {model.guess}"
     if model.kernels:
         yield f"kernels    {model.kernels}"
+    if model.acceleration:
+        yield f"runs on    {model.acceleration}"
     yield from (f"fallback   because {reason}" for reason in model.instead_of)
     yield f"images     {counters.done} done, {counters.failed} failed, {counters.waiting} waiting"
     yield f"folders    {_lying(stats.folders)}"

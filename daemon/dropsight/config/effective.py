@@ -70,9 +70,10 @@ def _section_schema(kind: type[Struct]) -> dict[str, object]:
 def _form_schema(form: Form) -> dict[str, object]:
     if form.section:
         section = _section_schema(form.section)
-        if form.section in SHORT:
-            return {"anyOf": [section, _form_schema(forms_of(form.section)[SHORT[form.section]])]}
-        return {"anyOf": [section, {"type": "null"}]} if form.nullable else section
+        short = [_form_schema(forms_of(form.section)[SHORT[form.section]])] if form.section in SHORT else []
+        nothing: list[dict[str, object]] = [{"type": "null"}] if form.nullable else []
+        ways = [section, *short, *nothing]
+        return {"anyOf": ways} if len(ways) > 1 else section
     if form.item and form.item.section:
         return {"type": "array", "items": _section_schema(form.item.section), "minItems": int(form.filled)}
     if form.entry:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 from msgspec import inspect as kinds
 
-TEXTUAL = frozenset({"hook", "host", "model", "path", "text", "url"})
+TEXTUAL = frozenset({"hook", "host", "library", "model", "path", "text", "url"})
 
 
 @dataclass(frozen=True, slots=True)

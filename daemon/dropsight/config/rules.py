@@ -41,6 +41,9 @@ def broken_rules(config: Config) -> Iterator[Fault]:
     if config.model.heads and config.model.output is not None:
         text = "has no effect beside model.heads, whose first head is the main answer; give one of them"
         yield Fault(("model", "output"), text, also=(("model", "heads"),))
+    if config.model.delegate and config.model.accelerator != "cpu":
+        text = "has no effect beside model.delegate, which is what computes the model; give one of them"
+        yield Fault(("model", "accelerator"), text, also=(("model", "delegate"),))
     yield from _threads(config)
     if config.mqtt:
         yield from _mqtt(config.mqtt)

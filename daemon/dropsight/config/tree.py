@@ -85,6 +85,19 @@ class Head(Struct, frozen=True):
     labels: Path | None = None
 
 
+class Delegate(Struct, frozen=True):
+    """A shared library that computes what it can of a TFLite model on a device of its own."""
+
+    library: Annotated[
+        str,
+        Meta(
+            description="the name or the path of a shared library such as libedgetpu.so.1",
+            extra={"reads": "library"},
+        ),
+    ]
+    options: dict[str, Annotated[str, Meta(description="a text")] | int] = {}
+
+
 class ModelSettings(Struct, frozen=True):
     path: ModelPath = "builtin:efficientnet_lite0"
     labels: Path | None = None
@@ -104,6 +117,8 @@ class ModelSettings(Struct, frozen=True):
     resize: Resize | None = None
     central: Annotated[float, Meta(gt=0, le=1)] | None = None
     threads: Threads | Auto = "auto"
+    delegate: Delegate | None = None
+    accelerator: Literal["cpu", "gpu"] = "cpu"
 
 
 class Inference(Struct, frozen=True):
@@ -272,4 +287,4 @@ class Config(Struct, frozen=True):
 INSTEAD: Mapping[type[Struct], Mapping[str, tuple[str, str]]] = {Watch: {"path": ("mqtt", "inbox-mqtt")}}
 
 # Sections that stand for one of their keys where they are given a value instead of keys.
-SHORT: Mapping[type[Struct], str] = {Head: "output"}
+SHORT: Mapping[type[Struct], str] = {Head: "output", Delegate: "library"}

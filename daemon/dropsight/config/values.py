@@ -132,6 +132,11 @@ def _model(text: str, folder: Path) -> object:
     return text if text.startswith(BUILTIN) else str(place(text, folder))
 
 
+def _library(text: str, folder: Path) -> object:
+    """Without a slash it is for the system's loader to find."""
+    return str(place(text, folder)) if "/" in text or not text.strip() else text
+
+
 def place(text: str, folder: Path) -> Path:
     """An absolute path, ~ expanded; raises ValueError."""
     if not text.strip() or "\0" in text:
@@ -142,7 +147,12 @@ def place(text: str, folder: Path) -> Path:
         raise ValueError(text) from error
 
 
-_READERS: dict[str, Callable[[str, Path], object]] = {"size": _size, "model": _model, "path": place}
+_READERS: dict[str, Callable[[str, Path], object]] = {
+    "size": _size,
+    "model": _model,
+    "library": _library,
+    "path": place,
+}
 
 
 def _unknown(key: Key, known: tuple[str, ...]) -> str:

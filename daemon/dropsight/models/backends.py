@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from dropsight.errors import ModelError, NoSuchModelError
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.registry import format_of
-from dropsight.models.spec import Model, ModelOptions
+from dropsight.models.spec import Acceleration, Model, ModelOptions
 
 BUILTIN = "builtin:"
 BUILTINS = {"efficientnet_lite0": "efficientnet_lite0_int8.tflite"}
@@ -30,32 +31,68 @@ def open_model(
     )
 
 
+class Opened(NamedTuple):
+    """A model, why not those before it, and the device that computes it, or was to."""
+
+    model: Model
+    reasons: list[str]
+    acceleration: Acceleration | None
+
+
+Trial = Callable[[str | Path, ModelOptions], None]
+
+
 def open_first(
     paths: Sequence[str | Path],
     *,
     said: ModelOverrides | None = None,
     options: ModelOptions | None = None,
-    trial: Callable[[str | Path], None] = lambda _: None,
-) -> tuple[Model, list[str]]:
-    """Open the first that can be loaded; return it with the reasons why those before it could not.
+    trial: Trial = lambda _, __: None,
+) -> Opened:
+    """Open the first that can be loaded, on the CPU where its device does not do.
 
-    `trial` is called before each that is there, and raises ModelError for one that is not to be opened.
+    `trial` is called before each that is there, and raises ModelError for one that is not to be opened so.
     What it was called for is what is opened: ModelError where another came into its place meanwhile.
     Raises ModelError with one line per reason where none can.
     """
     refusals: list[ModelError] = []
     for path in paths:
         try:
-            file = locate(path)
-            format_of(file)
-            agree = partial(_refuse_another, file, signatures(file))
-            trial(path)
-            opened = open_model(path, said=said, options=options, agree=agree)
-            return opened, [str(error) for error in refusals]
+            model, acceleration = _on_its_device(path, said, options or ModelOptions(), trial)
+            return Opened(model, [str(error) for error in refusals], acceleration)
         except ModelError as error:
             refusals.append(error)
     none_exists = all(isinstance(error, NoSuchModelError) for error in refusals)
     raise (NoSuchModelError if none_exists else ModelError)("\n".join(map(str, refusals)))
+
+
+def _on_its_device(
+    path: str | Path, said: ModelOverrides | None, options: ModelOptions, trial: Trial
+) -> tuple[Model, Acceleration | None]:
+    if options.device is None:
+        return _tried(path, said, options, trial), None
+    try:
+        model = _tried(path, said, options, trial)
+    except NoSuchModelError:
+        raise
+    except ModelError as error:
+        fault = Acceleration(options.device, fault=str(error))
+        try:
+            return _tried(path, said, options.on_the_cpu, trial), fault
+        except ModelError as other:
+            if str(other) == str(error):
+                raise
+            raise ModelError(f"{other}; {options.device} does not compute it: {error}") from other
+    none = f"it computes no {model.spec.format} models"
+    return model, model.spec.acceleration or Acceleration(options.device, fault=none)
+
+
+def _tried(path: str | Path, said: ModelOverrides | None, options: ModelOptions, trial: Trial) -> Model:
+    file = locate(path)
+    format_of(file)
+    agree = partial(_refuse_another, file, signatures(file))
+    trial(path, options)
+    return open_model(path, said=said, options=options, agree=agree)
 
 
 def _refuse_another(model: Path, tried: list[str]) -> None:

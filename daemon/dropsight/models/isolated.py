@@ -58,10 +58,10 @@ def try_model(
     if tried.returncode == REFUSED:
         raise ModelError(os.fsdecode(tried.stdout).strip().replace(str(whole), str(path)))
     if tried.returncode != 0:
-        raise ModelError(f"{path}: {_end(tried, memory)}")
+        raise ModelError(f"{path}: {_end(tried, memory, options)}")
 
 
-def _end(tried: "subprocess.CompletedProcess[bytes]", memory: int) -> str:
+def _end(tried: "subprocess.CompletedProcess[bytes]", memory: int, options: ModelOptions) -> str:
     if tried.returncode == -signal.SIGKILL:
         return "not enough free memory to test it before it is used: free some, then try again"
     if any(word in tried.stderr for word in STARVED):
@@ -69,7 +69,10 @@ def _end(tried: "subprocess.CompletedProcess[bytes]", memory: int) -> str:
     if tried.returncode < 0:
         with contextlib.suppress(ValueError):
             name = signal.Signals(-tried.returncode).name
-            return f"it crashes the process that opens it by {name}: the file is damaged"
+            fault = "the file is damaged"
+            if options.device:
+                fault = f"{options.device} and the interpreter do not go together, or the file is damaged"
+            return f"it crashes the process that opens it by {name}: {fault}"
     last = tried.stderr.decode(errors="backslashreplace").strip().splitlines()[-1:]
     return f"it cannot be opened: {' '.join(last) or f'exit code {tried.returncode}'}"
 

@@ -31,17 +31,28 @@ _SLOW = (
 )
 
 
-def kernels_of(interpreter: object, *, runtime: str, opens: Callable[[bytes], object]) -> Kernels | None:
-    """Look at what a fresh interpreter has planned; None where it does not tell.
+def delegated(interpreter: object) -> tuple[int, int] | None:
+    """Return how many operators delegates have taken, and how many there are; None where it does not tell."""
+    nodes = _nodes(interpreter)
+    if nodes is None:
+        return None
+    return _taken(nodes), sum(node["op_name"] != _DELEGATE for node in nodes)
+
+
+def kernels_of(
+    interpreter: object, *, runtime: str, opens: Callable[[bytes], object], elsewhere: int = 0
+) -> Kernels | None:
+    """Look at what a fresh interpreter has planned; None where it does not tell, or has nothing to compute.
+
+    So many operators as are `elsewhere` are computed by a device.
 
     Where XNNPACK has taken nothing, a model that it takes for certain is opened beside it: so the
     fault of a machine and the choice of a model's operators are told apart.
     """
-    nodes = _nodes(interpreter)
-    if nodes is None:
+    counts = delegated(interpreter)
+    if counts is None or counts[1] == elsewhere:
         return None
-    operators = sum(node["op_name"] != _DELEGATE for node in nodes)
-    taken = _taken(nodes)
+    taken, operators = (count - elsewhere for count in counts)
     fault = None if taken or _taken(_nodes(opens(_RELU)) or ()) else _fault(runtime)
     return Kernels(xnnpack=taken, operators=operators, fault=fault)
 

@@ -14,6 +14,7 @@ from dropsight.errors import ModelError
 from dropsight.models.describing import OwnFacts, describe, heads_of
 from dropsight.models.image_input import image_input
 from dropsight.models.operators import (
+    compiled_activation,
     computed_by_tensorflow,
     custom_operators,
     flex_operators,
@@ -24,7 +25,7 @@ from dropsight.models.outputs import Output, choose
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.quantization import dequantize
 from dropsight.models.sidecar import Sidecar, read_sidecar
-from dropsight.models.spec import Batch, ModelOptions, ModelSpec, Scores, TensorSpec
+from dropsight.models.spec import Acceleration, Batch, ModelOptions, ModelSpec, Scores, TensorSpec
 from dropsight.models.tflite_file import DAMAGE, TFLiteFile, is_whole, read_tflite
 from dropsight.models.tflite_runtimes import Details, Interpreter, TFLiteSource, find_runtime
 from dropsight.models.tflite_tensors import check_scales, quantization_of, tensor_of, values_of, whole
@@ -62,7 +63,10 @@ class LiteRTModel:
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def replicate(self, *, threads: int | None = None) -> "LiteRTModel":
-        source = replace(self._source, threads=threads or self._source.threads)
+        options = msgspec.structs.replace(
+            self._source.options, threads=threads or self._source.options.threads
+        )
+        source = replace(self._source, options=options)
         return LiteRTModel(source, self.spec, self._opened(source), self.outputs)
 
     def _invoke(self, batch: Batch) -> Scores:
@@ -105,25 +109,32 @@ def open_tflite(
     if not is_whole(content):
         raise ModelError(f"{path}: the TFLite interpreter cannot load it: the file is damaged or truncated")
     operators = custom_operators(content)
-    refuse_compiled(path, operators)
+    if options.delegate is None:
+        refuse_compiled(path, operators)
     refuse_detector(path, operators)
     runtime, interpreter_class = find_runtime(path, flex=flex_operators(operators))
-    source = TFLiteSource(path, content, runtime, interpreter_class, options.threads)
-    interpreter = source.open(lambda details: image_input(path, said, tensor_of(details)).taken)
+    source = TFLiteSource(path, content, runtime, interpreter_class, options)
+    found: list[Acceleration | None] = []
+    interpreter = source.open(
+        lambda details: image_input(path, said, tensor_of(details)).taken,
+        look=lambda fresh: found.append(source.acceleration(fresh)),
+    )
     try:
-        return _model(source, interpreter, said)
+        return _model(source, interpreter, said, found[0])
     except DAMAGE as error:
         raise ModelError(f"{path}: the file is damaged: {' '.join(str(error).split())}") from error
 
 
-def _model(source: TFLiteSource, interpreter: Interpreter, said: ModelOverrides) -> LiteRTModel:
+def _model(
+    source: TFLiteSource, interpreter: Interpreter, said: ModelOverrides, acceleration: Acceleration | None
+) -> LiteRTModel:
     path, inputs = source.path, interpreter.get_input_details()
     if len(inputs) != 1:
         shapes = ", ".join(f"{each['name']} {list(tensor_of(each).shape)}" for each in inputs)
         raise ModelError(f"{path}: not an image classifier: {len(inputs)} inputs, not one: {shapes}")
     file, flex = read_tflite(source.content), flex_operators(custom_operators(source.content))
     image = image_input(path, said, tensor_of(inputs[0]))
-    answers = _outputs(interpreter, file)
+    answers = _outputs(interpreter, file, custom_operators(source.content))
     chosen = choose(path, said, read_sidecar(path) or Sidecar(), answers)
     main = chosen[0].output
     check_scales(path, image.tensor, *(each.output.tensor for each in chosen))
@@ -152,7 +163,8 @@ def _model(source: TFLiteSource, interpreter: Interpreter, said: ModelOverrides)
         temperature=description.temperature,
         golden=description.golden,
         faults=(*file.faults, *description.faults, *computed_by_tensorflow(flex)),
-        kernels=None if flex else source.kernels(interpreter),
+        kernels=None if flex else source.kernels(interpreter, elsewhere=_taken(acceleration)),
+        acceleration=acceleration,
         layout=image.layout,
         layout_from=image.layout_from,
         taken=image.taken,
@@ -167,11 +179,15 @@ def _model(source: TFLiteSource, interpreter: Interpreter, said: ModelOverrides)
     return LiteRTModel(source, spec, interpreter, [each.number for each in chosen])
 
 
-def _outputs(interpreter: Interpreter, file: TFLiteFile) -> list[Output]:
+def _taken(acceleration: Acceleration | None) -> int:
+    return acceleration.taken or 0 if acceleration else 0
+
+
+def _outputs(interpreter: Interpreter, file: TFLiteFile, operators: Sequence[str]) -> list[Output]:
     found = [_as_allocated(details) for details in interpreter.get_output_details()]
     signed = [(name,) if name else () for name in file.output_names]
     return [
-        Output(tensor, activation, (*names, tensor.name))
+        Output(tensor, compiled_activation(tensor, operators) or activation, (*names, tensor.name))
         for tensor, activation, names in zip(found, file.activations, signed, strict=True)
     ]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from dropsight import installing
 from dropsight.errors import ModelError
 from dropsight.models.flatbuffer import Fields
+from dropsight.models.spec import Activation, TensorSpec
 
 # Fields by number in schema.fbs, and the BuiltinOperator of custom ones.
 _OPERATOR_CODES, _DEPRECATED_CODE, _CUSTOM_NAME, _CODE = 1, 0, 1, 3
@@ -15,6 +16,7 @@ _COMPILED = {
     "edgetpu-custom-op": ("the Edge TPU", "the compiler"),
     "ethos-u": ("an Ethos-U processor", "Vela, its compiler"),
 }
+_LOWEST = {"uint8": 0, "int8": -128}
 _DETECTION = "TFLite_Detection_PostProcess"
 
 
@@ -42,6 +44,13 @@ def refuse_compiled(path: Path, operators: Sequence[str]) -> None:
                 f"{path}: compiled for {processor}: give the .tflite from before {compiler}, "
                 "or set model.delegate"
             )
+
+
+def compiled_activation(tensor: TensorSpec, operators: Sequence[str]) -> Activation | None:
+    """Return what a compiled graph hides, by the numbers that TFLite lays down for a softmax's output."""
+    hidden = any(name in _COMPILED for name in operators)
+    lowest = _LOWEST.get(tensor.dtype.name)
+    return "softmax" if hidden and (tensor.scale, tensor.zero_point) == (1 / 256, lowest) else None
 
 
 def refuse_detector(path: Path, operators: Sequence[str]) -> None:

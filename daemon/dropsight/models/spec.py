@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from dropsight.config import Delegate, ModelSettings
 from dropsight.models.sidecar import Golden
 from dropsight.records import USUAL_FRAMING, ColorOrder, Framing, Layout, Normalization
 
@@ -20,6 +21,25 @@ class ModelOptions(msgspec.Struct, frozen=True):
     """How a model is to be run; a backend heeds what it can."""
 
     threads: int = 1
+    delegate: Delegate | None = None
+    accelerator: Literal["cpu", "gpu"] = "cpu"
+
+    @classmethod
+    def of(cls, settings: ModelSettings) -> "ModelOptions":
+        return cls(
+            1 if settings.threads == "auto" else settings.threads, settings.delegate, settings.accelerator
+        )
+
+    @property
+    def on_the_cpu(self) -> "ModelOptions":
+        return ModelOptions(self.threads)
+
+    @property
+    def device(self) -> str | None:
+        """What is to compute the model; None is the CPU."""
+        if self.delegate:
+            return f"the delegate {self.delegate.library}"
+        return "the GPU" if self.accelerator == "gpu" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +95,27 @@ class HeadSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Acceleration:
+    """A device that is to compute a model, and how many of its operators it has taken; None: not told.
+
+    `fault`: why the CPU computes it instead.
+    """
+
+    device: str
+    taken: int | None = None
+    operators: int | None = None
+    fault: str | None = None
+
+    def __str__(self) -> str:
+        if self.fault:
+            return f"the CPU, not {self.device}: {self.fault}"
+        if self.taken is None:
+            return f"{self.device}, in part"
+        share = "all" if self.taken == self.operators else f"{self.taken} of"
+        return f"{self.device}, for {share} {self.operators} operators"
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """`activation` is the graph's last word: probabilities after softmax or logistic, logits after none.
 
@@ -85,7 +126,8 @@ class ModelSpec:
     `framing` is how a picture becomes one of its size.
     `layout` is the input's order: (n, height, width, channels) or (n, channels, height, width).
     `faults` say what the model brings along that cannot be read, and was done without, or that costs much.
-    `kernels` is None where the backend has no choice of them, or does not tell.
+    `kernels` is None where the backend has no choice of them, or does not tell; `acceleration`, where
+    the CPU alone computes it.
     """
 
     name: str
@@ -105,6 +147,7 @@ class ModelSpec:
     golden: tuple[Golden, ...] = ()
     faults: tuple[str, ...] = ()
     kernels: Kernels | None = None
+    acceleration: Acceleration | None = None
     layout: Layout = "NHWC"
     layout_from: str = "shape"
     taken: tuple[int, ...] = ()

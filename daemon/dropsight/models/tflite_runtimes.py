@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from dropsight import installing
 from dropsight.errors import ModelError
-from dropsight.models.kernels import kernels_of
+from dropsight.models.delegates import OnGPU, load
+from dropsight.models.kernels import delegated, kernels_of
 from dropsight.models.operators import custom_operators, flex_operators, needs_tensorflow
-from dropsight.models.spec import Kernels
+from dropsight.models.spec import Acceleration, Kernels, ModelOptions
 
 RUNTIMES = (
     "ai_edge_litert.interpreter:Interpreter",
@@ -47,7 +48,9 @@ class Interpreter(Protocol):
 
 
 class InterpreterClass(Protocol):
-    def __call__(self, *, model_content: bytes, num_threads: int) -> Interpreter: ...
+    def __call__(
+        self, *, model_content: bytes, num_threads: int, experimental_delegates: list[object] | None = None
+    ) -> Interpreter: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +61,39 @@ class TFLiteSource:
     content: bytes
     runtime: str
     interpreter: InterpreterClass
-    threads: int
+    options: ModelOptions
 
     @property
     def name(self) -> str:
         return self.runtime.partition(":")[0].partition(".")[0]
 
-    def kernels(self, interpreter: Interpreter) -> Kernels | None:
+    def kernels(self, interpreter: Interpreter, *, elsewhere: int = 0) -> Kernels | None:
         """Which kernels compute the model; `interpreter` is one of it."""
+        if isinstance(interpreter, OnGPU):
+            return None
+        plain = replace(self, options=self.options.on_the_cpu)
         return kernels_of(
-            interpreter, runtime=self.name, opens=lambda content: replace(self, content=content).open()
+            interpreter,
+            runtime=self.name,
+            opens=lambda content: replace(plain, content=content).open(),
+            elsewhere=elsewhere,
         )
 
-    def open(self, shape_of: Callable[[Details], Sequence[int]] | None = None) -> Interpreter:
+    def open(
+        self,
+        shape_of: Callable[[Details], Sequence[int]] | None = None,
+        *,
+        look: Callable[[Interpreter], None] = lambda _: None,
+    ) -> Interpreter:
         """Return one that is ready to be invoked; raises ModelError for what this interpreter cannot load.
 
-        `shape_of` is asked for the shape of an image's input, before anything is allocated for it.
+        `shape_of` is asked for the shape of an image's input, before anything is allocated for it. `look` is
+        given the interpreter before XNNPACK has taken its part: what is delegated then is the device's.
         """
         try:
             with _native_chatter_off():
-                made = self.interpreter(model_content=self.content, num_threads=self.threads)
+                made = self._made()
+                look(made)
                 if shape_of:
                     _fix_input(made, shape_of)
                 made.allocate_tensors()
@@ -92,6 +108,31 @@ class TFLiteSource:
                 raise needs_tensorflow(self.path, flex, installed=True) from error
             raise ModelError(f"{self.path}: the TFLite interpreter cannot load it: {reason}") from error
         return made
+
+    def _made(self) -> Interpreter:
+        threads, delegate = self.options.threads, self.options.delegate
+        if delegate:
+            loaded = load(delegate, self.name)
+            return self.interpreter(
+                model_content=self.content, num_threads=threads, experimental_delegates=[loaded]
+            )
+        made = self.interpreter(model_content=self.content, num_threads=threads)
+        return OnGPU(self.content, made) if self.options.accelerator == "gpu" else made
+
+    def acceleration(self, fresh: Interpreter) -> Acceleration | None:
+        """What the device has taken of an interpreter that `look` sees; raises ModelError if nothing."""
+        device = self.options.device
+        if device is None:
+            return None
+        if isinstance(fresh, OnGPU):
+            operators = (delegated(fresh.interpreter) or (0, 0))[1] if fresh.is_whole else None
+            return Acceleration(device, operators, operators)
+        counts = delegated(fresh)
+        if counts is None:
+            return Acceleration(device)
+        if not counts[0]:
+            raise ModelError(f"it takes none of the model's {counts[1]} operators")
+        return Acceleration(device, *counts)
 
 
 def _fix_input(made: Interpreter, shape_of: Callable[[Details], Sequence[int]]) -> None:

@@ -88,7 +88,7 @@ class Lifecycle:
         successor, self.successor = self.successor, None
         if successor is None or self.signalled or self.failure:
             return None
-        self._asked = False
+        self._asked, self._on_lost = False, None  # which held the former daemon, with its interpreters
         return successor
 
     def take_reload(self) -> bool:

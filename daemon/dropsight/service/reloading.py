@@ -77,7 +77,10 @@ class Reloader:
         config = self._reread()
         engine = open_engine_when_whole(config)
         as_many = len(engine.models) == len(self._in_force.engine.models)
-        if as_many and only_the_model_differs(config, self._in_force.config):
+        # Many a device is for one process: while this one has it, the trial's does not get it.
+        mine, theirs = self._in_force.engine.acceleration, engine.acceleration
+        is_taken = bool(mine and not mine.fault and theirs and theirs.fault and theirs.device == mine.device)
+        if as_many and not is_taken and only_the_model_differs(config, self._in_force.config):
             self._read_secrets()
             look_at_secrets(config, self._troubles)
             self._in_force.swap(config, engine)

@@ -81,8 +81,10 @@ class Reporter:
         return msgspec.structs.replace(snapshot, followers=followers)
 
     def troubles(self) -> dict[str, str]:
-        kernels = self._in_force.engine.plan.spec.kernels
+        engine = self._in_force.engine
+        kernels, device = engine.plan.spec.kernels, engine.acceleration
         of_model = {"kernels": kernels.fault} if kernels and kernels.fault else {}
+        of_model |= {"accelerator": str(device)} if device and device.fault else {}
         return self._recorder.troubles.current() | of_model | self._followers.troubles() | self._web.current()
 
     def busy(self) -> bool:

@@ -11,7 +11,7 @@ from dropsight.config import Config, effective
 from dropsight.inference.pipeline import timestamp
 from dropsight.intake.source import SourceStatus
 from dropsight.models.guesses import guess_of
-from dropsight.models.spec import Kernels
+from dropsight.models.spec import Acceleration, Kernels
 from dropsight.names import as_json
 from dropsight.sinks.mqtt.publisher import MqttStatus
 from dropsight.status.stats import Snapshot
@@ -33,6 +33,8 @@ class ModelReport(msgspec.Struct, frozen=True):
     """None where the backend has no choice of them."""
     guess: str | None = None
     """What nothing says of it, with the way out."""
+    acceleration: Acceleration | None = None
+    """The device that computes it, or was to; None where the CPU does as it should."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -68,6 +70,7 @@ def model_report(engine: Engine) -> ModelReport:
         instead_of=list(engine.instead_of),
         kernels=spec.kernels,
         guess=guess_of(spec),
+        acceleration=engine.acceleration,
     )
 
 
