@@ -16,6 +16,7 @@ from dropsight import ImageInferenceRuntime
 from dropsight.errors import ModelError
 from dropsight.images.framing import Pixels, frame
 from dropsight.models.backends import open_model
+from dropsight.models.guesses import guess_of
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import sidecar_path
 
@@ -161,6 +162,7 @@ def test_gray_images_without_channels_and_flattened_ones_are_taken_as_squares(ma
         path, own = made(name, form)
         runtime = ImageInferenceRuntime(path)
         assert (runtime.spec.height, runtime.spec.channels, runtime.spec.size_from) == (28, 1, "square")
+        assert "input size" in str(guess_of(runtime.spec))
         least = 1e-4 if "int8" not in form else 0.02
 
         def gray(pixels: Any, shape: tuple[int, ...] = shape) -> Any:
@@ -327,6 +329,7 @@ def test_every_head_is_in_the_log_and_inspect_tells_of_them(made: Any, tmp_path:
     assert record["heads"]["a"]["label"] == record["label"]
     assert record["heads"]["b"]["label"] in {"male", "female"}
     assert list(record["heads"]["b"]) == ["predicted_class", "label", "confidence", "predictions"]
+    assert "classes: 4 of a, 2 of b" in dropsight("check", "-c", str(house.config)).stdout
     shown = dropsight("inspect", "-c", str(house.config)).stdout
     assert "head b         2 classes (male, female, ...)" in shown
 
@@ -378,7 +381,7 @@ def flex(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Callable[..., 
 
 
 def knows_flex(path: Path) -> bool:
-    """TensorFlow's interpreter does up to 2.19."""
+    """TensorFlow's interpreter does up to 2.18."""
     import tensorflow as tf
 
     try:
@@ -410,6 +413,6 @@ def test_without_tensorflow_its_operators_are_refused_with_the_way_out(
 ) -> None:
     path, _ = flex
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    told = r"operators of TensorFlow's own \(FlexErf\), which TFLite lacks: .*tensorflow<2\.20.*; or give"
+    told = r"operators of TensorFlow's own \(FlexErf\), which TFLite lacks: .*tensorflow<2\.19.*; or give"
     with pytest.raises(ModelError, match=told):
         open_model(path)

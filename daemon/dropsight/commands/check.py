@@ -22,6 +22,7 @@ from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
 from dropsight.intake.inboxes import ignored, passed_by, try_folders
 from dropsight.models.guesses import guess_of
+from dropsight.models.spec import ModelSpec
 from dropsight.sinks.mqtt.connection import BrokerRefusedError
 from dropsight.sinks.mqtt.permissions import try_broker
 from dropsight.sinks.reports import Status
@@ -131,7 +132,7 @@ class _Check:
         engine = open_engine(msgspec.structs.replace(self._config, inference=one))
         spec = engine.plan.spec
         proved = f", {len(spec.golden)} golden images correct" if spec.golden else ""
-        _say("ok", "model", f"{spec.name}, {spec.quantization}, {len(spec.labels)} classes{proved}")
+        _say("ok", "model", f"{spec.name}, {spec.quantization}, {_classes(spec)}{proved}")
         for fault in spec.faults:
             _say("warn", "model", fault)
         if guess := guess_of(spec):
@@ -227,6 +228,12 @@ class _Check:
 
 def _say(mark: str, name: str, text: str) -> None:
     print(f"{mark:<5} {name:<8} {text}")
+
+
+def _classes(spec: ModelSpec) -> str:
+    if not spec.heads:
+        return f"{len(spec.labels)} classes"
+    return f"classes: {', '.join(f'{len(head.labels)} of {head.name}' for head in spec.heads)}"
 
 
 def _kernels(engine: Engine) -> None:

@@ -5,6 +5,7 @@ import shlex
 from dropsight.models.spec import ModelSpec
 
 DEFAULT = "default"
+SQUARE = "square"
 
 
 def guess_of(spec: ModelSpec) -> str | None:
@@ -20,7 +21,7 @@ def guess_of(spec: ModelSpec) -> str | None:
             ways_out["color order"] = probe
     if spec.layout_from == DEFAULT:
         ways_out["layout"] = "set model.layout"
-    if spec.size_from == DEFAULT:
+    if spec.size_from in {DEFAULT, SQUARE}:
         ways_out["input size"] = "set model.input_size"
     if not ways_out:
         return None

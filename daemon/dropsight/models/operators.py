@@ -62,9 +62,9 @@ def refuse_detector(path: Path, operators: Sequence[str]) -> None:
 
 
 def needs_tensorflow(path: Path, flex: Sequence[str], *, installed: bool) -> ModelError:
-    """Say what lacks: from 2.20 on, TensorFlow's interpreter knows no operators of TensorFlow's own."""
+    """Say what lacks: from 2.19 on, TensorFlow's interpreter knows no operators of TensorFlow's own."""
     whose = "the interpreter of this TensorFlow" if installed else "TFLite"
-    way_out = "TensorFlow before 2.20 has them" if installed else installing.packages("tensorflow<2.20")
+    way_out = "TensorFlow before 2.19 has them" if installed else installing.packages("tensorflow<2.19")
     return ModelError(
         f"{path}: it has operators of TensorFlow's own ({', '.join(flex)}), which {whose} lacks: {way_out}; "
         "or give the Keras model or SavedModel that it was made of, or convert it without SELECT_TF_OPS"

@@ -85,6 +85,7 @@ def info(config: Config, engine: Engine, *, instance: str, started: float) -> by
         "started": timestamp(started),
         "model": model_report(engine),
         "labels": spec.labels,
+        "heads": {head.name: head.labels for head in spec.heads},
         "fallback": str(spec.path) if engine.instead_of else None,
         "config": effective(config),
     }

@@ -30,7 +30,7 @@ GOODBYE_SECONDS = 2.0
 CALM_SECONDS = 1.0
 RECORDS = "records"
 # What goes without saying where a broker takes only short messages, the least needed first.
-SPARE_INFO = ("labels", "config", "model")
+SPARE_INFO = ("labels", "heads", "config", "model")
 SPARE_STATS = (
     "followers",
     "classes",
