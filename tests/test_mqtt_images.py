@@ -409,6 +409,30 @@ def test_a_message_of_a_million_properties_holds_up_nothing(tmp_path: Path, brok
         wait_until(lambda: found.contents() == [b"one"])
 
 
+@PROTOCOLS
+def test_images_as_large_as_they_may_be_are_in_memory_one_at_a_time(
+    tmp_path: Path, broker: Mosquitto, protocol: str
+) -> None:
+    """Else they are too much for the memory limit of a machine with 512 MB."""
+    topics, large = f"heavy{protocol}/+/image", b"no picture" + bytes(60 * 2**20)
+    settings = {"mqtt": {"url": broker.url, "protocol": protocol}, "watch": [{"mqtt": topics}]}
+    with running(tmp_path, **settings) as house, sending(broker) as sender:
+        wait_until(lambda: f"subscribed to heavy{protocol}" in house.daemon_log())
+        assert house.process
+        before = most_bytes_of(house.process.pid)
+        for number in range(6):
+            sender.send(f"heavy{protocol}/{number}/image", large)
+        house.until(lambda: house.finished() == 6)
+        # One as it arrives, and one as it is classified.
+        assert most_bytes_of(house.process.pid) - before < 200 * 2**20
+
+
+def most_bytes_of(process: int) -> int:
+    """The most memory that it has had so far."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+
+
 def test_a_flood_of_cameras_fills_no_disk_with_folders(tmp_path: Path) -> None:
     watch = Watch(path=tmp_path / "inbox", mqtt=TOPICS)
     watch.path.mkdir()

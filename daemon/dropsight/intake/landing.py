@@ -18,6 +18,7 @@ from dropsight.intake.folder import DropFolder
 
 LONGEST_NAME_BYTES = 64
 _MARK_BYTES = 8
+_MAGIC_BYTES = 64
 # What all file systems take, and no shell or terminal trips over; letters of all scripts are among it.
 _NOT_IN_NAMES = re.compile(r"[^\w .@~-]")
 MOST_FOLDERS = 1_024
@@ -53,7 +54,7 @@ class Landing:
     def root(self) -> str:
         return self._folder.root
 
-    def land(self, levels: Sequence[str], data: bytes) -> None:
+    def land(self, levels: Sequence[str], data: bytes | bytearray) -> None:
         """Have it in this sub-folder, durably; raises UnwelcomeError, or OSError where that may pass."""
         folder = self._folder_for(levels)
         for _ in range(TRIES):
@@ -70,7 +71,7 @@ class Landing:
         with self._folder.inbox.inside():
             pass
 
-    def _land_in(self, folder: str, data: bytes) -> None:
+    def _land_in(self, folder: str, data: bytes | bytearray) -> None:
         try:
             self._make(folder)
             with self._folder.inbox.inside(folder) as fd:
@@ -126,7 +127,7 @@ class Landing:
                 pending += [os.path.join(inner, name) for name in below]
         return count >= self._most_folders
 
-    def _write(self, fd: int, data: bytes) -> None:
+    def _write(self, fd: int, data: bytes | bytearray) -> None:
         _leave_room(fd, len(data))
         part, new = _create(fd)
         try:
@@ -136,7 +137,7 @@ class Landing:
                 file.flush()
                 os.fsync(file.fileno())
             crashpoints.reach("in_arrival_synced")
-            self._name(fd, part, suffix_of(data))
+            self._name(fd, part, suffix_of(bytes(data[:_MAGIC_BYTES])))
         except OSError:
             with suppress(OSError):
                 beneath.remove(fd, part)

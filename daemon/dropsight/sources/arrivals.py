@@ -125,15 +125,18 @@ class MqttSource:
             self._begin(inflow)
             self._inflow = inflow
             while not self._stopped.is_set():
-                arrival = inflow.next(timeout=min(max(self._ask_at - time.monotonic(), 0.0), IDLE_SECONDS))
-                self._hear(inflow)
-                if arrival is not None and self._take(arrival, inflow):
-                    crashpoints.reach("before_arrival_ack")
-                    inflow.acknowledge(arrival)
-                    crashpoints.reach("after_arrival_ack")
+                self._take_next(inflow)
         finally:
             self._inflow = None
             inflow.close()
+
+    def _take_next(self, inflow: Inflow) -> None:
+        arrival = inflow.next(timeout=min(max(self._ask_at - time.monotonic(), 0.0), IDLE_SECONDS))
+        self._hear(inflow)
+        if arrival is not None and self._take(arrival, inflow):
+            crashpoints.reach("before_arrival_ack")
+            inflow.acknowledge(arrival)
+            crashpoints.reach("after_arrival_ack")
 
     def _connect(self) -> Inflow:
         """Connect by the first version of MQTT that the broker speaks; the password is read anew."""

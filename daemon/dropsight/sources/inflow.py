@@ -1,18 +1,18 @@
 """A connection that images come in by: its session lasts, and what is not acknowledged comes again."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from dropsight.sinks.mqtt.broker import Broker
-from dropsight.sinks.mqtt.client import FrugalClient
+from dropsight.sinks.mqtt.client import FrugalClient, after_topic, properties_of
 from dropsight.sinks.mqtt.connection import VERSIONS, Connection, Protocol
 
 # For so long the broker keeps what arrives while we are away, where it speaks MQTT 5.
@@ -27,7 +27,7 @@ class Arrival(NamedTuple):
     """`topic` is None where it is no text; of one too large in `size`, `payload` is but a part."""
 
     topic: str | None
-    payload: bytes
+    payload: bytes | bytearray
     size: int
     number: int
     qos: int
@@ -39,9 +39,13 @@ class ImageClient(FrugalClient):
     """Keeps of a message that is too large no more than its beginning: it has to be acknowledged, too.
 
     In MQTT 5 brokers are asked not to send any; those of 3.1.1 cannot be, and would send it again for ever.
+    Before any message is read, `wait_for_room` is called with its size.
     """
 
     most_bytes = property_bytes = 0
+    wait_for_room: Callable[[int], None]
+    payload: bytes | bytearray = b""
+    """Of the message that is being handed over: paho's own is empty, for it would copy it three times."""
 
     @property
     def arriving_bytes(self) -> int:
@@ -50,17 +54,42 @@ class ImageClient(FrugalClient):
 
     def _sock_recv(self, bufsize: int) -> bytes:
         packet = self._in_packet
-        if not packet["have_remaining"] or packet["remaining_length"] <= self.most_bytes + HEAD_BYTES:
+        if not packet["have_remaining"]:
             return super()._sock_recv(bufsize)
-        if (kept := len(packet["packet"])) < HEAD_BYTES:
+        kept, most = len(packet["packet"]), self.most_bytes + HEAD_BYTES
+        if not kept:
+            self.wait_for_room(
+                packet["remaining_length"] if packet["remaining_length"] <= most else HEAD_BYTES
+            )
+        if packet["remaining_length"] <= most:
+            return super()._sock_recv(bufsize)
+        if kept < HEAD_BYTES:
             return super()._sock_recv(min(bufsize, HEAD_BYTES - kept))
         data = super()._sock_recv(min(bufsize, _CHUNK_BYTES))
         packet["to_process"] -= max(len(data) - 1, 0)
         return data[:1]
 
+    def _handle_publish(self) -> MQTTErrorCode:
+        packet, numbered = self._in_packet["packet"], bool(self._in_packet["command"] & 0x06)
+        if self._protocol == MQTTProtocolVersion.MQTTv5:
+            start, _, end = properties_of(packet, numbered=numbered)
+            head = packet[:start] + b"\0"
+        else:
+            end = after_topic(packet, numbered=numbered)
+            head = packet[:end]
+        del packet[:end]
+        self._in_packet["packet"], self.payload = head, packet
+        try:
+            return super()._handle_publish()
+        finally:
+            self.payload = b""
+
 
 class Inflow(Connection):
-    """`next` hands over one after the other. While as many bytes wait as one may have, nothing is read."""
+    """`next` hands over one after the other, of which the caller keeps none when it asks for another.
+
+    While as many bytes wait, or are with the caller, as one may have, nothing is read.
+    """
 
     def __init__(
         self,
@@ -77,7 +106,7 @@ class Inflow(Connection):
             self._clean_start = not lasting
         self.had_session = False
         self._arrived: deque[Arrival] = deque()
-        self._arrived_bytes = 0
+        self._held_bytes = self._last_bytes = 0
         self._answers: list[tuple[str, ReasonCode]] = []
         self._ended = False
         super().__init__(broker, protocol, client_id=client_id, will=None, keepalive=keepalive)
@@ -94,18 +123,23 @@ class Inflow(Connection):
     def next(self, *, timeout: float) -> Arrival | None:
         """Wait for one, an answer, a `wake` or the timeout; raises SinkError once the connection is lost."""
         with self._changed:
+            self._let_go()
             if not (self._arrived or self._answers or self._woken or self._closed):
                 self._changed.wait(timeout)
             self._woken = False
             while self._arrived:
                 arrival = self._arrived.popleft()
-                self._arrived_bytes -= len(arrival.payload)
-                self._changed.notify_all()
+                self._last_bytes = len(arrival.payload)
                 if not (self._closed and arrival.qos):  # which the broker sends again
                     return arrival
+                self._let_go()
             if self._closed:
                 raise self._lost()
         return None
+
+    def _let_go(self) -> None:
+        self._held_bytes, self._last_bytes = self._held_bytes - self._last_bytes, 0
+        self._changed.notify_all()
 
     def acknowledge(self, arrival: Arrival) -> None:
         if arrival.qos:
@@ -156,7 +190,7 @@ class Inflow(Connection):
             reconnect_on_failure=False,
             manual_ack=True,
         )
-        client.most_bytes = self._most_bytes
+        client.most_bytes, client.wait_for_room = self._most_bytes, self._wait_for_room
         client.on_message = self._on_message
         return client
 
@@ -175,30 +209,34 @@ class Inflow(Connection):
         self, _client: paho.Client, _data: object, mid: int, codes: Sequence[ReasonCode], _found: object
     ) -> None:
         with self._asking:
-            topics = self._asked_for.pop(mid, "")
-        with self._changed:
-            self._answers += [(topics, code) for code in codes]
+            topics = self._asked_for.pop(mid, None)
+        with self._changed:  # of one to what nobody asked for, nothing is kept
+            self._answers += [(topics, code) for code in codes[:1] if topics is not None]
             self._changed.notify_all()
 
     def _on_message(self, client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        if not isinstance(client, ImageClient):
+            return
         arrival = _arrival(client, message)
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._has_room(len(arrival.payload)))
             self._arrived.append(arrival)
-            self._arrived_bytes += len(arrival.payload)
+            self._held_bytes += len(arrival.payload)
             self._changed.notify_all()
 
+    def _wait_for_room(self, size: int) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or self._has_room(size))
+
     def _has_room(self, size: int) -> bool:
-        waiting = len(self._arrived)
-        return not waiting or (waiting < WINDOW and self._arrived_bytes + size <= self._most_bytes)
+        waiting, free = len(self._arrived), self._most_bytes - self._held_bytes
+        return not (waiting or self._last_bytes) or (waiting < WINDOW and size <= free)
 
 
-def _arrival(client: paho.Client, message: paho.MQTTMessage) -> Arrival:
+def _arrival(client: ImageClient, message: paho.MQTTMessage) -> Arrival:
     try:
         topic = message.topic
     except UnicodeDecodeError:
         topic = None
-    whole = client.arriving_bytes if isinstance(client, ImageClient) else 0
-    payload = bytes(message.payload)
-    size = max(len(payload), whole - HEAD_BYTES)
+    payload = client.payload
+    size = max(len(payload), client.arriving_bytes - HEAD_BYTES)
     return Arrival(topic, payload, size, message.mid, message.qos, message.dup, message.retain)

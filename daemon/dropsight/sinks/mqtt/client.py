@@ -11,6 +11,9 @@ log = logging.getLogger(__name__)
 LARGEST_BYTES = 2**20
 # Where an answer is to go, and what it answers.
 PROPERTY_BYTES = 1_024
+# Of all that is no message: answers to one subscription, reasons, a CONNACK's properties.
+OTHER_BYTES = 65_536
+_PUBLISH = 0x30
 
 
 class FrugalClient(paho.Client):
@@ -34,6 +37,13 @@ class FrugalClient(paho.Client):
             # It is not the broker's doing, nor that of what was on the way: nobody keeps it alive.
             self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_KEEPALIVE)
             raise
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        packet = self._in_packet
+        if packet["have_remaining"] and packet["command"] & 0xF0 != _PUBLISH and bufsize > OTHER_BYTES:
+            log.warning("disconnected from the broker: it was sending a packet of %d bytes", bufsize)
+            raise ConnectionAbortedError
+        return super()._sock_recv(bufsize)
 
     def _handle_publish(self) -> MQTTErrorCode:
         if self._protocol == MQTTProtocolVersion.MQTTv5:
@@ -62,12 +72,21 @@ class BoundedClient(FrugalClient):
 
 def _frugal(packet: bytearray, *, numbered: bool, most: int) -> bytearray:
     """Return a PUBLISH of MQTT 5 (3.3.2) without its properties where these take more bytes than that."""
-    start = 2 + int.from_bytes(packet[:2]) + 2 * numbered
+    start, size, end = properties_of(packet, numbered=numbered)
+    return packet if size <= most else packet[:start] + b"\0" + packet[end:]
+
+
+def properties_of(packet: bytearray, *, numbered: bool) -> tuple[int, int, int]:
+    """Return of a PUBLISH of MQTT 5 where the count of its properties begins, it, and where these end."""
+    start = after_topic(packet, numbered=numbered)
     size, end = 0, start
     for place, byte in enumerate(packet[start : start + 4]):
         size, end = size | (byte & 0x7F) << 7 * place, end + 1
         if not byte & 0x80:
             break
-    if size <= most:
-        return packet
-    return packet[:start] + b"\0" + packet[end + size :]
+    return start, size, end + size
+
+
+def after_topic(packet: bytearray, *, numbered: bool) -> int:
+    """Return where a PUBLISH goes on behind its topic and its number."""
+    return 2 + int.from_bytes(packet[:2]) + 2 * numbered
