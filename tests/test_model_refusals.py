@@ -62,7 +62,7 @@ def test_an_operator_that_nobody_knows_is_named(tmp_path: Path) -> None:
     ("wanted", "likeness"),
     [
         (("int32", (1, 128)), "it looks like a model for text"),
-        (("string", (1,)), "it looks like a model for text"),
+        (("string", (1,)), "it takes strings: texts, or images that are still encoded"),
         (("float32", (15600,)), "it looks like a model for sound (a waveform)"),
         (("float32", (1, 16000)), "it looks like a model for sound (a waveform)"),
         (("float32", (1, 44100)), "it looks like a model for sound (a waveform)"),

@@ -209,7 +209,7 @@ def test_a_model_with_several_outputs_is_refused_with_what_they_look_like(made: 
     assert "it has several outputs: 0 " in told
     for likeness in ("4 classes, after softmax", "1 scores, each after", "8 numbers without an activation"):
         assert likeness in told
-    assert "name one in model.output, or several in model.heads" in told
+    assert told.endswith("`output: 0`, or for several in a record `heads: {species: 0, sex: 1}`")
 
 
 def own_answers(path: Path, own: Any, photo: Path) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def output_names(path: Path) -> list[str]:
     """Return the names of the outputs in their order, as the refusal lists them."""
     with pytest.raises(ModelError) as caught:
         open_model(path)
-    listed = str(caught.value).partition("several outputs: ")[2].partition("; name one")[0]
+    listed = str(caught.value).partition("several outputs: ")[2].partition("; say which")[0]
     return [each.split()[1] for each in listed.split("; ")]
 
 
@@ -268,7 +268,7 @@ def numbers(path: Path) -> dict[str, int]:
     """Return the numbers of the heads, by the likeness that the refusal tells."""
     with pytest.raises(ModelError) as caught:
         open_model(path)
-    listed = str(caught.value).partition("several outputs: ")[2].partition("; name one")[0].split("; ")
+    listed = str(caught.value).partition("several outputs: ")[2].partition("; say which")[0].split("; ")
     words = {"species": "softmax", "sex": "sigmoid", "embedding": "without"}
     return {
         name: next(number for number, each in enumerate(listed) if word in each)
@@ -416,3 +416,51 @@ def test_without_tensorflow_its_operators_are_refused_with_the_way_out(
     told = r"operators of TensorFlow's own \(FlexErf\), which TFLite lacks: .*tensorflow<2\.19.*; or give"
     with pytest.raises(ModelError, match=told):
         open_model(path)
+
+
+def test_a_notebook_names_heads_and_size_without_a_sidecar(made: Any) -> None:
+    path, own = made("heads", ".keras")
+    result = ImageInferenceRuntime(path, heads={"sex": "sex", "kind": "species"}).predict(decoded(PHOTOS[0]))
+    assert isinstance(result.heads, dict)
+    assert list(result.heads) == ["sex", "kind"]
+    wanted = own_answers(path, own, PHOTOS[0])["species"]
+    assert np.abs(by_class(result.heads["kind"]) - wanted).max() <= 1e-4
+    assert len(ImageInferenceRuntime(path, output="species").spec.labels) == 4
+    path, _ = made("open")
+    assert ImageInferenceRuntime(path, input_size=(32, 48)).spec.width == 48
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_views_and_copies_of_a_model_that_fixes_no_size_are_of_the_size_chosen(made: Any, form: str) -> None:
+    path, own = made("open", form)
+    model = open_model(path, said=ModelOverrides(input_size=(40, 56)))
+    batch = np.random.default_rng(0).random((5, 40, 56, 3)).astype(np.float32)
+    for each in (model, model.replicate()):
+        assert np.abs(each.scores(batch) - np.asarray(own(batch))).max() <= 1e-4
+
+
+def test_a_map_by_gradients_is_of_the_size_chosen(made: Any) -> None:
+    from dropsight.explain.explaining import Explainer
+
+    path, _ = made("open", ".keras")
+    explainer = Explainer(open_model(path, said=ModelOverrides(input_size=(48, 64))))
+    assert explainer.method == "gradcam"
+    assert explainer.explain(decoded(PHOTOS[0]))[0].heatmap.shape == (48, 64)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+def test_whole_numbers_that_nothing_scales_are_the_pixels_themselves(tmp_path: Path, dtype: str) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+
+    def classify(images: Any) -> Any:
+        return {"probs": tf.nn.softmax(tf.reduce_mean(tf.cast(images, tf.float32), axis=(1, 2)) / 20)}
+
+    module.classify = tf.function(classify, input_signature=[tf.TensorSpec((None, 24, 40, 3), dtype)])
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures=module.classify)
+    runtime = ImageInferenceRuntime(tmp_path / "saved")
+    assert (runtime.spec.input.dtype.name, runtime.spec.normalization_from) == (dtype, "dtype")
+    pixels = seen(PHOTOS[0], 24, 40)
+    wanted = classify(pixels[np.newaxis])["probs"][0]
+    assert np.abs(by_class(runtime.predict(decoded(PHOTOS[0]))) - wanted).max() <= 1e-4

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from dropsight.config import Config
+from dropsight.config import Config, effective
 from dropsight.errors import DropsightError
 
 
@@ -59,15 +60,10 @@ def throughput(split: Split, config: Config, images: Sequence[Path], *, count: i
 
 
 def _settings(split: Split, config: Config) -> dict[str, object]:
-    model: dict[str, object] = {"path": config.model.path}
-    for name in ("resize", "central"):
-        if (value := getattr(config.model, name)) is not None:
-            model[name] = value
-    if config.model.labels:
-        model["labels"] = str(config.model.labels)
+    model: Any = effective(config)["model"]
     return {
         "watch": [{"path": "inbox", "after": "delete"}],
-        "model": {**model, "threads": split.threads},
+        "model": {**model, "fallback": [], "threads": split.threads},
         "inference": {
             "workers": split.workers,
             "tta": list(config.inference.tta),

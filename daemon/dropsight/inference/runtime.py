@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing, contextmanager
 from functools import partial
 from itertools import islice
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dropsight.config import Inference
+from dropsight.config import Head, Inference
 from dropsight.errors import ImageError, ModelError
 from dropsight.images.opening import Bounds
 from dropsight.inference import pipeline
@@ -80,6 +80,9 @@ class ImageInferenceRuntime:
         labels: str | os.PathLike[str] | None = None,
         normalization: Normalization | None = None,
         resize: Resize | None = None,
+        input_size: tuple[int, int] | None = None,
+        output: str | int | None = None,
+        heads: Mapping[str, str | int] | None = None,
         top_k: int = 5,
         threads: int | None = None,
     ) -> None:
@@ -88,7 +91,9 @@ class ImageInferenceRuntime:
         `preprocess_fn` takes upright RGB pixels (height, width, 3) uint8 and returns float
         (height, width, channels) of the model's size, normalised; quantization follows. A batch calls it
         from several threads. `temperature` is the T of softmax(logits / T) (Guo et al. 2017). The answer
-        with `use_tta` is the mean of the views' probabilities. `threads`: cores to use, all by default.
+        with `use_tta` is the mean of the views' probabilities. `input_size`: height and width, where the
+        model leaves them open. `output`, by name or number, is which of several to use; `heads`, by names of
+        your own, which several, the main answer first. `threads`: cores to use, all by default.
         """
         check_settings(
             model_format=model_format,
@@ -99,7 +104,14 @@ class ImageInferenceRuntime:
             threads=threads,
         )
         views = views_of(tta_transforms)
-        said = ModelOverrides(None if labels is None else Path(labels), normalization, resize=resize)
+        said = ModelOverrides(
+            None if labels is None else Path(labels),
+            normalization,
+            resize=resize,
+            input_size=input_size,
+            output=output,
+            heads={name: Head(number) for name, number in (heads or {}).items()},
+        )
         self._threads = threads or len(os.sched_getaffinity(0))
         model = open_model(os.fspath(model_path), said=said, options=ModelOptions(self._threads))
         self.spec = model.spec

@@ -147,10 +147,12 @@ def _normalization(
 def _default_normalization(tensor: TensorSpec) -> tuple[Normalization, str]:
     """[0, 1] for floats; 8-bit integers are taken to hold the pixels themselves (int8: less 128).
 
-    Where their quantization is that of a usual range, this is known and no default.
+    So do other whole numbers that have no scale. Where their quantization is that of a usual range, this is
+    known and no default.
     """
     if tensor.dtype not in {np.dtype(np.uint8), np.dtype(np.int8)}:
-        return UNIT_RANGE, "default"
+        whole = np.issubdtype(tensor.dtype, np.integer) and not tensor.quantized
+        return (Normalization((0.0,), (1.0,)), "dtype") if whole else (UNIT_RANGE, "default")
     offset = 128 if tensor.dtype == np.int8 else 0
     if not tensor.quantized:
         return Normalization((float(offset),), (1.0,)), "default" if offset else "dtype"

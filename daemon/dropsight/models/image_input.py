@@ -164,8 +164,9 @@ def _likeness(tensor: TensorSpec) -> str:
     """Say what else takes such an input."""
     shape, kind = tensor.shape, tensor.dtype.kind
     numbers = math.prod(abs(size) for size in shape)
-    of_text = kind not in "fiu" or (kind in "iu" and tensor.dtype.itemsize > 1 and len(shape) <= 2)
-    if of_text:
+    if kind not in "fiu":
+        return ": it takes strings: texts, or images that are still encoded"
+    if kind in "iu" and tensor.dtype.itemsize > 1 and len(shape) <= 2:
         return ": it looks like a model for text"
     if len(shape) <= 2 and kind == "f" and (numbers >= 1_000 or shape[-1:] == (-1,)):
         return ": it looks like a model for sound (a waveform)"

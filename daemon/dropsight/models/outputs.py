@@ -97,8 +97,8 @@ def _which(path: Path, outputs: Sequence[Output]) -> str:
             "give a model that answers with one class for the whole image"
         )
     return (
-        f"{path}: it has several outputs: {_listed(outputs)}; name one in model.output, "
-        "or several in model.heads, such as {species: 0, sex: 1}"
+        f"{path}: it has several outputs: {_listed(outputs)}; say which in {sidecar_path(path)} or below "
+        "model in the config: `output: 0`, or for several in a record `heads: {species: 0, sex: 1}`"
     )
 
 
