@@ -16,7 +16,7 @@ from dropsight.config import Config, Inference, ModelSettings
 from dropsight.crashpoints import HANG_VARIABLE, RAISE_VARIABLE, VARIABLE
 from dropsight.errors import ConfigError, ModelError
 from dropsight.models.backends import locate, open_first
-from dropsight.models.isolated import REFUSED, try_model
+from dropsight.models.isolated import LEAST_MEMORY_BYTES, REFUSED, try_model
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import ModelOptions
 
@@ -107,7 +107,11 @@ def test_a_model_whose_tensors_want_gigabytes_is_refused_within_its_bound_of_mem
     assert content.count(shape) == 1
     model.write_bytes(content.replace(shape, absurd))
     told = refusal(model, memory=512 * MIB)
-    assert told == f"{model}: it needs more than the 512 MiB of memory that a model may use here"
+    assert told.endswith("cannot load it: its tensors need more memory than a model may use here")
+
+
+def test_a_model_of_a_few_megabytes_has_room_on_a_machine_of_half_a_gigabyte(model: Path) -> None:
+    try_model(model, said=ModelOverrides(), options=ModelOptions(), memory=LEAST_MEMORY_BYTES)
 
 
 def test_a_trial_that_the_kernel_ends_for_want_of_memory_is_not_the_model_s_damage(

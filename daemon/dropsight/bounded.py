@@ -9,17 +9,22 @@ LABELS_BYTES = 2**24
 SIDECAR_BYTES = 2**20
 # The offsets of a flatbuffer reach no further.
 MODEL_BYTES = 2**31
+_PIECE_BYTES = 2**20
 
 
 def read_bounded(path: Path, most: int) -> bytes:
     """Read it whole; raises OSError, for more bytes than `most` as well."""
     with path.open("rb") as file:
         # What says its size is not read in vain; what does not, as a pipe, is read to see.
-        if file.seekable() and file.seek(0, 2) > most:
+        size = file.seek(0, 2) if file.seekable() else 0
+        if size > most:
             raise _too_large(path, most)
         if file.seekable():
             file.seek(0)
-        data = file.read(most + 1)
+        # As much is set aside as is asked for: where memory is bounded, `most` would not be there.
+        data = file.read(size + 1)
+        while len(data) <= most and (piece := file.read(min(_PIECE_BYTES, most + 1 - len(data)))):
+            data += piece
     if len(data) > most:
         raise _too_large(path, most)
     return data

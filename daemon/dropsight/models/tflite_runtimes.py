@@ -103,7 +103,8 @@ class TFLiteSource:
             ) from error
         except (RuntimeError, ValueError) as error:
             flex = flex_operators(custom_operators(self.content))
-            reason = " ".join(str(error).split())
+            # Where there is no memory for its tensors, it fails without a word.
+            reason = " ".join(str(error).split()) or "its tensors need more memory than a model may use here"
             if flex and any(words in reason for words in _NO_FLEX):
                 raise needs_tensorflow(self.path, flex, installed=True) from error
             raise ModelError(f"{self.path}: the TFLite interpreter cannot load it: {reason}") from error
