@@ -59,7 +59,31 @@ pip_into() {
   local environment=$1 quiet=(--quiet)
   shift
   [ ! -t 2 ] || quiet=()
+  if [ -n "${uv_program:-}" ] && uv_into "$environment" "${quiet[@]}" "$@"; then return; fi
   "$environment/bin/python" -m pip install "${quiet[@]}" --disable-pip-version-check "$@" >&2
+}
+
+# Sets uv_program to a uv in the environment $1: it installs gigabytes in a quarter of pip's time. Without it pip does.
+need_uv() {
+  uv_program=$PWD/$1/bin/uv
+  [ -x "$uv_program" ] || "$1/bin/python" -m pip install --quiet --disable-pip-version-check 'uv>=0.5' 2>/dev/null >&2 || uv_program=
+}
+
+# uv heeds none of pip's settings: it is told them.
+uv_into() {
+  local environment=$1 key value settings=()
+  shift
+  while IFS='=' read -r key value; do
+    value=${value#\'} value=${value%\'}
+    case ${key##*.} in
+      index-url) settings+=("UV_DEFAULT_INDEX=$value") ;;
+      extra-index-url) settings+=("UV_INDEX=$value" UV_INDEX_STRATEGY=unsafe-best-match) ;;
+      find-links) settings+=("UV_FIND_LINKS=$value") ;;
+      constraint) settings+=("UV_CONSTRAINT=$value") ;;
+      cert) settings+=("SSL_CERT_FILE=$value") ;;
+    esac
+  done < <("$environment/bin/python" -m pip config list)
+  env "${settings[@]}" "$uv_program" pip install --python "$environment/bin/python" "$@" >&2
 }
 
 # Installs pip requirements into the environment $1, unless that very set went in before.
