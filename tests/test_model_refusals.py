@@ -18,6 +18,8 @@ DETECTIONS: list[Tensor] = [
     ("float32", (1, 10)),
     ("float32", (1,)),
 ]
+# Of MediaPipe's face detection: boxes and scores of as many anchors.
+ANCHORS: list[Tensor] = [("float32", (1, 896, 16)), ("float32", (1, 896, 1))]
 
 
 def refusal(tmp_path: Path, content: bytes, said: ModelOverrides | None = None) -> str:
@@ -43,7 +45,7 @@ def refusal(tmp_path: Path, content: bytes, said: ModelOverrides | None = None) 
         ),
         (
             "TFLite_Detection_PostProcess",
-            "not an image classifier, but an object detector (boxes, classes, scores, count): give a model",
+            "not an image classifier, but an object detector (boxes, and what is in them): give a model",
         ),
     ],
 )
@@ -55,7 +57,8 @@ def test_a_model_with_operators_of_others_is_refused_by_what_they_are(
 
 
 def test_an_operator_that_nobody_knows_is_named(tmp_path: Path) -> None:
-    assert "MyOperator" in refusal(tmp_path, tiny([IMAGE], [CLASSES], "MyOperator"))
+    told = refusal(tmp_path, tiny([IMAGE], [CLASSES], "Landmarks2TransformMatrix"))
+    assert told.startswith("it has operators that TFLite lacks (Landmarks2TransformMatrix): made for")
 
 
 @pytest.mark.parametrize(
@@ -83,6 +86,8 @@ def test_what_takes_no_image_is_refused_by_what_it_looks_like(
     ("answer", "likeness"),
     [
         (("float32", (1, 65, 65, 21)), "an answer for each place of the image, as segmentation"),
+        (("float32", (1, 64, 64, 1)), "an answer for each place of the image, as segmentation"),
+        (("float32", (1, 21, 65, 65)), "an answer for each place of the image, as segmentation"),
         (("float32", (1, 84, 100)), "rows of numbers, as object detectors (YOLO) and pose models have them"),
         (("float32", (1, 1, 17, 3)), "rows of numbers, as object detectors (YOLO) and pose models have them"),
     ],
@@ -97,15 +102,18 @@ def test_what_answers_with_no_classes_is_refused_by_what_it_looks_like(
     assert likeness in told
 
 
-def test_an_object_detector_is_told_by_its_four_outputs(tmp_path: Path) -> None:
-    told = refusal(tmp_path, tiny([IMAGE], DETECTIONS))
-    assert told.startswith("not an image classifier, but an object detector (boxes, classes, scores, count)")
+@pytest.mark.parametrize("outputs", [DETECTIONS, ANCHORS])
+def test_an_object_detector_is_told_by_what_its_outputs_have_in_common(
+    tmp_path: Path, outputs: list[Tensor]
+) -> None:
+    told = refusal(tmp_path, tiny([IMAGE], outputs))
+    assert told.startswith("not an image classifier, but an object detector (boxes, and what is in them)")
 
 
 def test_outputs_that_cannot_be_told_apart_are_listed_with_what_they_look_like(tmp_path: Path) -> None:
     content = tiny([IMAGE], [CLASSES, ("float32", (1, 8, 8, 32))])
     told = refusal(tmp_path, content)
-    assert "0 out0 [1, 10] (10 numbers without an activation: scores or an embedding); " in told
+    assert "0 out0 [1, 10] (10 numbers without an activation: scores, an embedding or a measure); " in told
     assert "1 out1 [1, 8, 8, 32] (an answer for each place of the image, " in told
     assert "its output is [1, 8, 8, 32] of output 1" in refusal(tmp_path, content, ModelOverrides(output=1))
     (tmp_path / "m.yaml").write_text("output: 0")

@@ -207,7 +207,11 @@ def test_a_model_with_several_outputs_is_refused_with_what_they_look_like(made: 
         open_model(path)
     told = str(caught.value)
     assert "it has several outputs: 0 " in told
-    for likeness in ("4 classes, after softmax", "1 scores, each after", "8 numbers without an activation"):
+    for likeness in (
+        "4 classes, after softmax",
+        "1 score, after a sigmoid",
+        "8 numbers without an activation",
+    ):
         assert likeness in told
     assert told.endswith("`output: 0`, or for several in a record `heads: {species: 0, sex: 1}`")
 

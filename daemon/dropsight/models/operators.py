@@ -56,7 +56,7 @@ def compiled_activation(tensor: TensorSpec, operators: Sequence[str]) -> Activat
 def refuse_detector(path: Path, operators: Sequence[str]) -> None:
     if _DETECTION in operators:
         raise ModelError(
-            f"{path}: not an image classifier, but an object detector (boxes, classes, scores, count): "
+            f"{path}: not an image classifier, but an object detector (boxes, and what is in them): "
             "give a model that answers with one class for the whole image"
         )
 
@@ -68,6 +68,13 @@ def needs_tensorflow(path: Path, flex: Sequence[str], *, installed: bool) -> Mod
     return ModelError(
         f"{path}: it has operators of TensorFlow's own ({', '.join(flex)}), which {whose} lacks: {way_out}; "
         "or give the Keras model or SavedModel that it was made of, or convert it without SELECT_TF_OPS"
+    )
+
+
+def unknown_to_tflite(path: Path, operators: Sequence[str]) -> ModelError:
+    return ModelError(
+        f"{path}: it has operators that TFLite lacks ({', '.join(operators)}): made for another runtime, "
+        "such as MediaPipe's; give a model of TFLite's operators only"
     )
 
 

@@ -93,7 +93,7 @@ def _find(path: Path, wanted: str | int, where: str, outputs: Sequence[Output]) 
 def _which(path: Path, outputs: Sequence[Output]) -> str:
     if _is_detector(outputs):
         return (
-            f"{path}: not an image classifier, but an object detector (boxes, classes, scores, count): "
+            f"{path}: not an image classifier, but an object detector (boxes, and what is in them): "
             "give a model that answers with one class for the whole image"
         )
     return (
@@ -103,10 +103,10 @@ def _which(path: Path, outputs: Sequence[Output]) -> str:
 
 
 def _is_detector(outputs: Sequence[Output]) -> bool:
-    """Whether they are those of TFLite's detectors: boxes, classes, scores and how many there are."""
-    shapes = [output.tensor.shape for output in outputs]
-    boxes = [shape for shape in shapes if len(shape) == 3 and shape[-1] == 4]
-    return len(shapes) == 4 and len(boxes) == 1 and sum(len(shape) == 2 for shape in shapes) >= 2
+    """Whether two tell of the same places: their boxes, and what is in them."""
+    rows = [output.tensor.shape[1:] for output in outputs if len(output.tensor.shape) in {2, 3}]
+    boxes = [shape for shape in rows if len(shape) == 2 and min(shape) > 1]
+    return any(other is not box and other[0] == box[0] for box in boxes for other in rows)
 
 
 def _listed(outputs: Sequence[Output]) -> str:
@@ -123,19 +123,24 @@ def likeness(output: Output) -> str:
     shape, count = output.tensor.shape, classes_in(output.tensor)
     if -1 in shape[1:]:
         return "of a size that is not fixed"
-    dimensions = sum(size > 1 for size in shape[1:])
-    if dimensions <= 1:
-        known = {
-            "softmax": f"{count} classes, after softmax",
-            "logistic": f"{count} scores, each after a sigmoid",
-            "none": f"{count} numbers without an activation: scores or an embedding",
-        }
-        return known[output.activation]
-    if dimensions == 3:
+    if sum(size > 1 for size in shape[1:]) <= 1:
+        return _list_of(count, output.activation)
+    if len(shape) == 4 and (min(shape[1:3]) > 1 or min(shape[2:]) > 1 < shape[1]):
         return "an answer for each place of the image, as segmentation, depth and heat maps have it"
-    if dimensions == 2:
+    if len(shape) in {3, 4}:
         return "rows of numbers, as object detectors (YOLO) and pose models have them"
     return "no list of classes"
+
+
+def _list_of(count: int, activation: Activation) -> str:
+    several = "" if count == 1 else "s"
+    match activation:
+        case "softmax":
+            return f"{count} classes, after softmax"
+        case "logistic":
+            return f"{count} score{several}, {'each ' if several else ''}after a sigmoid"
+        case "none":
+            return f"{count} number{several} without an activation: scores, an embedding or a measure"
 
 
 def _check(path: Path, chosen: Chosen, outputs: Sequence[Output]) -> None:

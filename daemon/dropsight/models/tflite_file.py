@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from dropsight.bounded import LABELS_BYTES
 from dropsight.models.flatbuffer import Fields
 from dropsight.models.labels import decoded
+from dropsight.models.operators import custom_operators
 from dropsight.models.spec import Activation
 from dropsight.records import Normalization
 
@@ -81,6 +82,7 @@ def is_whole(data: bytes) -> bool:
     try:
         model = Fields.root(data)
         subgraphs = list(model.tables(_SUBGRAPHS))
+        custom_operators(data)
         operators = [list(subgraph.tables(_OPERATORS)) for subgraph in subgraphs]
         for operator in (each for graph in operators for each in graph):
             operator.integers(_OP_INPUTS)

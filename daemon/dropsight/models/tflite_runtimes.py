@@ -18,7 +18,7 @@ from dropsight import installing
 from dropsight.errors import ModelError
 from dropsight.models.delegates import OnGPU, load
 from dropsight.models.kernels import delegated, kernels_of
-from dropsight.models.operators import custom_operators, flex_operators, needs_tensorflow
+from dropsight.models.operators import custom_operators, flex_operators, needs_tensorflow, unknown_to_tflite
 from dropsight.models.spec import Acceleration, Kernels, ModelOptions
 
 RUNTIMES = (
@@ -29,6 +29,8 @@ RUNTIMES = (
 """Where an interpreter may come from, in the order in which they are tried."""
 
 _NO_FLEX = ("Select TensorFlow op", "Regular TensorFlow op")
+
+_UNKNOWN = "unresolved custom op"
 
 Details = Mapping[str, object]
 _STDERR_TURNED = threading.Lock()
@@ -102,11 +104,14 @@ class TFLiteSource:
                 f"{self.name} does not work with this numpy; {installing.packages('numpy<2')}"
             ) from error
         except (RuntimeError, ValueError) as error:
-            flex = flex_operators(custom_operators(self.content))
+            foreign = custom_operators(self.content)
+            flex = flex_operators(foreign)
             # Where there is no memory for its tensors, it fails without a word.
             reason = " ".join(str(error).split()) or "its tensors need more memory than a model may use here"
             if flex and any(words in reason for words in _NO_FLEX):
                 raise needs_tensorflow(self.path, flex, installed=True) from error
+            if _UNKNOWN in reason:
+                raise unknown_to_tflite(self.path, [each for each in foreign if each not in flex]) from error
             raise ModelError(f"{self.path}: the TFLite interpreter cannot load it: {reason}") from error
         return made
 
