@@ -263,6 +263,7 @@ def highest_memory_bytes(house: House) -> int:
     return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("VmHWM"))
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_a_command_of_any_size_takes_no_memory_and_records_go_on(tmp_path: Path, protocol: str) -> None:
@@ -325,6 +326,7 @@ def test_what_strangers_retain_under_our_topics_is_heard_to_a_bound(tmp_path: Pa
             connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_thousands_of_commands_are_few_lines_and_few_deeds(tmp_path: Path) -> None:
     with (

@@ -114,6 +114,7 @@ class Records:
         return self.found.get(camera, [])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="a file of mode 000 is read by root only")
 def test_any_file_gets_exactly_one_record_or_a_named_reason_and_the_daemon_goes_on(tmp_path: Path) -> None:
     numbers = itertools.count()

@@ -94,6 +94,7 @@ ARRIVALS: list[Arrival] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("observer", ["inotify", "polling"])
 @pytest.mark.parametrize("arrive", ARRIVALS, ids=lambda arrive: arrive.__name__)
 def test_an_image_is_recorded_exactly_once_and_whole_however_it_arrives(

@@ -102,6 +102,7 @@ def test_inspect_tries_the_backend_of_another_package_and_shows_it(model: Path) 
     assert "a line is a name, red, green and blue" in refused.stderr
 
 
+@pytest.mark.slow
 def test_the_daemon_runs_the_backend_of_another_package(tmp_path: Path, model: Path, green: Path) -> None:
     house = House(
         tmp_path, {"model": {"path": model.name}, "inference": {"tta": ["original", "horizontal_flip"]}}

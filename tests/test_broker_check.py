@@ -53,6 +53,7 @@ def retained(broker: Mosquitto) -> dict[str, bytes]:
         return {topic: payload for topic, payload, kept in list(late.messages) if kept}
 
 
+@pytest.mark.slow
 @PROTOCOLS
 def test_check_says_all_that_run_says_and_nobody_takes_it_for_news(tmp_path: Path, protocol: str) -> None:
     mqtt = {"thumbnails": True, "protocol": protocol, "retain": True}

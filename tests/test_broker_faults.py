@@ -58,6 +58,7 @@ def all_delivered_in_order(house: House, subscriber: Subscriber, count: int) -> 
     assert by_camera(published(subscriber)) == by_camera(logged(house))
 
 
+@pytest.mark.slow
 @PROTOCOLS
 def test_a_broker_paused_for_a_while_holds_up_nothing_but_itself(tmp_path: Path, protocol: str) -> None:
     with (
@@ -90,6 +91,7 @@ def test_a_half_open_connection_is_noticed_by_the_keepalive_and_left(tmp_path: P
             assert middle.connections >= 2
 
 
+@pytest.mark.slow
 @PROTOCOLS
 def test_a_slow_broker_slows_nothing_down_but_the_outbox(tmp_path: Path, protocol: str) -> None:
     with mosquitto(tmp_path) as broker, Subscriber(broker.port) as subscriber, proxy(broker.port) as middle:
@@ -140,6 +142,7 @@ def test_a_broker_that_refuses_the_password_gets_everything_once_it_does_not(
                 all_delivered_in_order(house, subscriber, 60)
 
 
+@pytest.mark.slow
 @PROTOCOLS
 @pytest.mark.parametrize("wiped", [False, True])
 def test_a_broker_killed_in_mid_stream_gets_everything_that_it_had_not_acknowledged(
@@ -184,6 +187,7 @@ def by_id(records: list[dict[str, Any]]) -> set[str]:
     return {record["id"] for record in records}
 
 
+@pytest.mark.slow
 def test_what_is_beyond_max_backlog_is_dropped_counted_and_said_and_the_newest_arrive(
     tmp_path: Path,
 ) -> None:

@@ -171,6 +171,7 @@ def test_what_a_broker_does_not_offer_is_done_without_and_said_once(
         assert house.daemon_log().count(": continuing without") == 1
 
 
+@pytest.mark.slow
 def test_600_cameras_reach_a_broker_of_small_packets(tmp_path: Path) -> None:
     extra = "allow_anonymous true\nmax_packet_size 100000\n"
     with (
@@ -274,6 +275,7 @@ def test_a_record_that_the_broker_refuses_is_set_aside_and_named_and_all_others_
         assert len(subscriber.topics("/result/")) == 6
 
 
+@pytest.mark.slow
 def test_a_broker_of_128_kib_gets_everything_of_120_cameras(tmp_path: Path) -> None:
     """As AWS IoT takes them."""
     extra = "allow_anonymous true\nmax_packet_size 131072\n"

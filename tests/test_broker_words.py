@@ -101,6 +101,7 @@ def test_who_calls_a_living_device_offline_is_contradicted(tmp_path: Path, proto
         assert kept(broker) == b"online"
 
 
+@pytest.mark.slow
 def test_two_daemons_of_one_name_both_say_so_until_one_goes_and_the_other_stays_online(
     tmp_path: Path,
 ) -> None:
@@ -187,6 +188,7 @@ def test_a_bug_on_the_network_s_thread_ends_the_connection_that_it_reads(
     bugs.clear()  # they hold on to the thread
 
 
+@pytest.mark.slow
 @PROTOCOLS
 def test_a_copy_of_the_whole_device_is_named_though_the_two_throw_each_other_out(
     tmp_path: Path, protocol: str
@@ -217,6 +219,7 @@ def test_the_client_id_is_kept_with_the_state(tmp_path: Path) -> None:
         assert len(seen[0]) <= 23
 
 
+@pytest.mark.slow
 def test_a_broker_whose_rules_name_client_ids_takes_the_one_that_is_given(tmp_path: Path) -> None:
     """`check` and `retire` have it too while no daemon does, and throw a running one out with another."""
     acl = tmp_path / "acl"
@@ -260,6 +263,7 @@ def quarrelling(tmp_path: Path, url: str, protocol: str) -> str:
         return said
 
 
+@pytest.mark.slow
 @PROTOCOLS
 def test_two_devices_of_one_client_id_say_what_is_likely_where_the_broker_does_not(
     tmp_path: Path, protocol: str

@@ -89,6 +89,7 @@ def test_evaluate_reports_accuracy_classes_and_confusions(photos: Path) -> None:
     assert "giant panda" in dropsight("evaluate", str(photos)).stdout
 
 
+@pytest.mark.slow
 def test_calibrate_writes_a_sidecar_that_the_model_is_opened_with_and_draws_a_diagram(
     photos: Path, tmp_path: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_calibrate_writes_a_sidecar_that_the_model_is_opened_with_and_draws_a_di
     assert picture.startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_calibrating_on_the_sample_photos_lowers_their_calibration_error(tmp_path: Path) -> None:
     with (SAMPLES / "expected.csv").open() as file:
         for row in csv.DictReader(file):

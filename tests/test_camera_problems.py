@@ -134,6 +134,7 @@ def test_a_camera_whose_folder_was_taken_away_is_forgotten_everywhere(tmp_path: 
         assert list(json.loads(memory.read_bytes())) == ["back"]
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_among_very_many_cameras_those_that_are_there_stay_and_all_others_go_in_one_line(
     tmp_path: Path,

@@ -62,6 +62,7 @@ def test_check_goes_on_to_a_fallback_and_says_so(tmp_path: Path) -> None:
     assert not done.stderr
 
 
+@pytest.mark.slow
 def test_check_proves_the_golden_images_as_run_does(tmp_path: Path) -> None:
     builtin = next((ROOT / "daemon/dropsight/models/builtin").glob("*int8.tflite"))
     shutil.copy(builtin, tmp_path / "mine.tflite")
@@ -78,6 +79,7 @@ def test_check_proves_the_golden_images_as_run_does(tmp_path: Path) -> None:
     assert "not as tabby" in lines(done)["model"]
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_a_fault_unless_the_running_daemon_has_it(tmp_path: Path) -> None:
     port = free_port()
     with running(tmp_path, web={"listen": f"127.0.0.1:{port}"}) as house:
@@ -197,6 +199,7 @@ def test_root_checks_the_installed_service_as_its_user_with_its_credential(machi
     assert not any(machine.state.iterdir())
 
 
+@pytest.mark.slow
 @needs_root
 def test_what_the_services_user_may_not_write_is_told_to_root_too(machine: Machine) -> None:
     """As after a `sudo dropsight run`: folders and files are root's. An empty inbox may be a disk's place."""

@@ -155,6 +155,7 @@ def test_a_folder_that_cannot_even_be_looked_into_is_named_too_and_watched_once_
         assert is_watched(house, folder)
 
 
+@pytest.mark.slow
 def test_more_images_than_the_backlog_holds_may_wait_in_a_closed_folder(tmp_path: Path) -> None:
     with house_of_somebody(tmp_path) as house:
         images = Backlog().capacity + 50

@@ -174,6 +174,7 @@ def test_a_number_with_an_exponent_is_a_number(tmp_path: Path) -> None:
     assert "a whole number" in faults_of(written(tmp_path, "limits: {max_pixels: 1.5e0}"))[0]
 
 
+@pytest.mark.slow
 def test_a_log_among_a_camera_s_images_is_refused_and_a_folder_of_ours_in_an_inbox_is_named(
     tmp_path: Path,
 ) -> None:
@@ -229,6 +230,7 @@ def test_a_query_in_a_websocket_url_reaches_the_broker(tmp_path: Path) -> None:
         assert process.wait(60) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -73,6 +73,7 @@ def following(house: House) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_sink_of_one_file_and_one_line_gets_every_record_in_order_over_kills(
     source: Path, tmp_path: Path
@@ -142,6 +143,7 @@ def test_a_source_of_one_file_and_one_line_brings_pictures_that_are_classified(
     assert not list((tmp_path / "other").iterdir())
 
 
+@pytest.mark.slow
 def test_a_backend_of_one_file_and_one_line_classifies_in_commands_and_in_the_daemon(
     source: Path, tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ def kept(house: House) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_a_file_of_a_terabyte_is_recorded_once_stays_where_it_is_and_is_not_touched_again(
     tmp_path: Path,
 ) -> None:
@@ -104,6 +105,7 @@ def test_a_disk_that_does_not_answer_holds_up_no_record_of_what_goes_elsewhere(t
         assert len(house.records()) == 71
 
 
+@pytest.mark.slow
 def test_what_a_stop_leaves_uncopied_is_copied_in_the_next_life(tmp_path: Path) -> None:
     house = House(tmp_path, {})
     with small_disk(tmp_path / "processed", size="64m"):

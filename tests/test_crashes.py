@@ -42,6 +42,7 @@ def test_kills_at_every_named_step_and_at_random_lose_nothing_and_repeat_only_wh
     assert [how for how in found.ends if how != "killed"] == []
 
 
+@pytest.mark.slow
 def test_an_image_that_kills_the_process_is_refused_after_its_second_death(tmp_path: Path) -> None:
     house = House(tmp_path, {})
     (house.inbox / "bad.jpg").write_bytes(PHOTOS[0].read_bytes() + b"poison")
@@ -62,6 +63,7 @@ def test_an_image_that_kills_the_process_is_refused_after_its_second_death(tmp_p
     assert (house.failed / "bad.jpg").exists()
 
 
+@pytest.mark.slow
 def test_of_a_crowd_only_what_was_at_hand_is_suspected(tmp_path: Path) -> None:
     """Though workers take several at a time: two of them hold an image each."""
     house = House(tmp_path, {"inference": {"workers": 2}})
@@ -81,6 +83,7 @@ def test_of_a_crowd_only_what_was_at_hand_is_suspected(tmp_path: Path) -> None:
     assert 1 <= house.daemon_log().count("trying it alone first") <= 2
 
 
+@pytest.mark.slow
 def test_an_image_that_kills_the_interpreter_is_refused_as_the_model_s_error(tmp_path: Path) -> None:
     house = House(tmp_path, {})
     plain = np.full((300, 300, 3), 127, np.uint8)
@@ -185,6 +188,7 @@ def names(paths: Sequence[Path]) -> list[str]:
     return [path.name for path in paths]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["in_examining", "in_recording"])
 def test_an_image_that_kills_the_process_at_whatever_stage_is_refused_at_the_third_start(
     tmp_path: Path, point: str
@@ -205,6 +209,7 @@ def test_an_image_that_kills_the_process_at_whatever_stage_is_refused_at_the_thi
     assert "twice" in by_name["bad.jpg"]["error"]["message"]
 
 
+@pytest.mark.slow
 def test_an_image_whose_filing_kills_the_process_stays_where_it_is(tmp_path: Path) -> None:
     """It is on record, and filed at each start before anything else: every start would end there."""
     house = House(tmp_path, {})
@@ -220,6 +225,7 @@ def test_an_image_whose_filing_kills_the_process_stays_where_it_is(tmp_path: Pat
     assert len([record for record in house.records() if record["status"] == "ok"]) == 4
 
 
+@pytest.mark.slow
 def test_what_ends_the_process_before_anybody_has_it_in_hand_makes_no_crash_loop(tmp_path: Path) -> None:
     """After three short lives, whatever is looked at is noted: two more, and it is passed by."""
     house = House(tmp_path, {})
@@ -236,6 +242,7 @@ def test_what_ends_the_process_before_anybody_has_it_in_hand_makes_no_crash_loop
     assert [record["status"] for record in house.records()] == ["ok"] * 4
 
 
+@pytest.mark.slow
 def test_after_three_kills_from_outside_all_images_are_classified_one_by_one(tmp_path: Path) -> None:
     """Whoever kills the service, as a watchdog or a loss of power does, costs no image its place."""
     house = House(tmp_path, {"inference": {"workers": 2}})

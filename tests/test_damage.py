@@ -25,6 +25,7 @@ def filled_journal(tmp_path: Path) -> House:
     return house
 
 
+@pytest.mark.slow
 def test_a_damaged_journal_is_set_aside_and_what_is_readable_is_saved(tmp_path: Path) -> None:
     house = filled_journal(tmp_path)
     journal = tmp_path / "state" / "journal.db"
@@ -74,6 +75,7 @@ def test_damage_found_at_work_ends_the_daemon_with_one_line_and_is_mended_at_the
         assert len(set(names(house))) == 340
 
 
+@pytest.mark.slow
 def test_damage_that_only_the_publisher_meets_ends_the_daemon_and_is_mended_at_the_next_start(
     tmp_path: Path,
 ) -> None:
@@ -136,6 +138,7 @@ def move_all_away(state: Path) -> None:
     state.rename(state.with_name("elsewhere"))
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 @pytest.mark.parametrize("harm", [delete, delete_its_wal, replace, move_all_away])
 def test_a_journal_taken_away_from_under_the_daemon_is_saved_and_nothing_is_lost_or_repeated(

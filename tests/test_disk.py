@@ -50,6 +50,7 @@ def test_a_full_disk_under_the_log_is_said_once_and_every_line_follows_when_ther
         assert "log: recovered" in house.daemon_log()
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_the_journal_keeps_the_images_where_they_are_until_there_is_room(
     tmp_path: Path,
 ) -> None:
@@ -252,6 +253,7 @@ def test_a_part_of_a_copy_that_was_killed_goes_at_the_next_start_where_the_image
     assert len(house.records()) == 2
 
 
+@pytest.mark.slow
 def test_processed_on_another_disk_gets_each_file_once_though_the_copying_was_killed(tmp_path: Path) -> None:
     house = House(tmp_path, {})
     with small_disk(tmp_path / "processed", size="16m") as disk:

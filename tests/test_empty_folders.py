@@ -44,6 +44,7 @@ def test_date_folders_go_at_once_where_the_camera_has_moved_on_to_a_later_one(tm
         assert {path.name for path in (house.inbox / "recorder").iterdir()} == {"1", "2", "01", "02"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(FAKETIME is None, reason="needs faketime")
 @pytest.mark.parametrize("after", ["move", "delete", "keep"])
 def test_what_is_empty_below_a_camera_s_folder_goes_after_a_day_unless_images_are_kept(

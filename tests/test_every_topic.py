@@ -101,6 +101,7 @@ def life(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Life(tmp_path_factory.mktemp("house"), retain=request.param)
 
 
+@pytest.mark.slow
 def test_every_topic_has_the_qos_and_the_retain_flag_of_the_contract_and_there_is_no_other(
     life: Life,
 ) -> None:

@@ -51,6 +51,7 @@ def test_an_order_to_nobody_is_1(tmp_path: Path) -> None:
     assert "no dropsight is running" in done.stderr
 
 
+@pytest.mark.slow
 def test_logs_shows_what_was_classified_and_colours_it_on_a_terminal_only(tmp_path: Path) -> None:
     with running(tmp_path) as house:
         shutil.copy(PHOTOS[0], house.inbox / "a.jpg")

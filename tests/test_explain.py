@@ -89,6 +89,7 @@ def test_a_weak_heatmap_stays_weak_in_the_overlay() -> None:
     np.testing.assert_array_equal(overlay(pixels, weak, alpha=1), coloured(weak, "jet"))
 
 
+@pytest.mark.slow
 def test_explain_writes_a_figure_of_an_int8_model_without_tensorflow(tmp_path: Path) -> None:
     """Of a link as well; no bar is drawn where nobody looks."""
     (tmp_path / "coffee.jpg").symlink_to(SAMPLES / "coffee.jpg")
@@ -135,6 +136,7 @@ def test_what_would_fail_in_the_end_fails_before_the_work(
     assert line in only
 
 
+@pytest.mark.slow
 def test_what_explain_draws_needs_no_matplotlib(tmp_path: Path) -> None:
     """Neither the demo nor the installed service has it."""
     (tmp_path / "matplotlib.py").write_text("raise ImportError")
@@ -166,6 +168,7 @@ def test_a_photo_turned_by_exif_is_explained_upright(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1), (6000, 40), (40, 6000)])
 def test_a_picture_of_any_shape_is_explained(tmp_path: Path, shape: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)

@@ -43,6 +43,7 @@ def test_a_sure_answer_is_left_unexplained(tmp_path: Path) -> None:
     assert "explanation" not in house.records()[0]
 
 
+@pytest.mark.slow
 def test_every_second_image_is_explained_where_the_config_says_so(tmp_path: Path) -> None:
     house = House(tmp_path, {"explain": {"below_confidence": 0.0, "every": 2}})
     for number in range(4):
@@ -113,6 +114,7 @@ def ticks_by_niceness(house: House) -> Counter[int]:
     return ticks
 
 
+@pytest.mark.slow
 def test_a_burst_is_classified_without_waiting_for_its_explanations(tmp_path: Path) -> None:
     """What a record names is there in the end; what there was no time for is not named."""
     watch = [{"path": "inbox"}]

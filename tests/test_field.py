@@ -121,6 +121,7 @@ def test_a_broker_that_comes_back_with_nothing_is_told_all_again(tmp_path: Path)
         broker.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_check_says_that_the_broker_takes_none_of_our_messages(tmp_path: Path) -> None:
     rules = tmp_path / "acl"

@@ -63,6 +63,7 @@ def in_journal(house: House) -> dict[str, int]:
         return dict(db.execute("SELECT status, count(*) FROM record GROUP BY status").fetchall())
 
 
+@pytest.mark.slow
 def test_a_thousand_empty_files_push_no_result_out_of_log_and_journal_and_it_is_said(flooded: House) -> None:
     log = flooded.root / "logs" / "results.jsonl"
     standing = [json.loads(line) for line in lines_at(log)]
@@ -75,6 +76,7 @@ def test_a_thousand_empty_files_push_no_result_out_of_log_and_journal_and_it_is_
     assert in_journal(flooded)["ok"] == 10
 
 
+@pytest.mark.slow
 def test_every_record_has_one_line_in_one_of_the_two_files_across_a_kill_and_a_full_disk(
     tmp_path: Path,
 ) -> None:

@@ -341,6 +341,7 @@ def test_entities_vanish_when_discovery_is_turned_off(tmp_path: Path) -> None:
                 house.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_the_newest_picture_is_retained_at_most_once_a_second_and_goes_when_turned_off(
     tmp_path: Path,

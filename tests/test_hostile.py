@@ -75,6 +75,7 @@ def test_a_file_of_any_name_is_classified_logged_and_moved_under_its_name(tmp_pa
 ODD_SECONDS = (-(2**40), -(10**10), -1, 10**10, 2**38, 2**55)
 
 
+@pytest.mark.slow
 def test_a_file_of_any_time_is_recorded_filed_and_found_again_after_a_kill(tmp_path: Path) -> None:
     house = House(tmp_path, {"watch": [{"path": "inbox"}, {"path": "kept", "after": "keep"}]})
     (tmp_path / "kept").mkdir()

@@ -316,6 +316,7 @@ def test_the_scans_of_a_progressive_jpeg_have_a_bound(scans: int, *, refused: bo
         assert read_header(data).width == 160
 
 
+@pytest.mark.slow
 def test_the_larger_a_progressive_jpeg_is_the_fewer_scans_it_may_have() -> None:
     """No fewer than encoders write; 64 of a hundred megapixels took a worker 25 s."""
     assert read_header(large_progressive(8_000, scans=4)).width == 8_000
@@ -323,6 +324,7 @@ def test_the_larger_a_progressive_jpeg_is_the_fewer_scans_it_may_have() -> None:
         read_header(large_progressive(8_000, scans=30))
 
 
+@pytest.mark.slow
 def test_a_png_s_texts_and_what_follows_its_last_row_have_a_bound() -> None:
     """Each text is inflated to 8 MB wanted or not, and so is all behind the picture: minutes of a worker."""
     assert full_size(png_with_texts(32)).shape == (120, 160, 3)

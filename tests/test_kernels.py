@@ -48,6 +48,7 @@ def test_of_the_bundled_model_xnnpack_computes_all_but_the_last_operator() -> No
     assert open_model("builtin:efficientnet_lite0").spec.kernels == Kernels(xnnpack=60, operators=61)
 
 
+@pytest.mark.slow
 def test_every_command_says_that_the_fast_kernels_are_at_work(tmp_path: Path) -> None:
     house = House(tmp_path, {})
     house.start()
@@ -63,6 +64,7 @@ def test_every_command_says_that_the_fast_kernels_are_at_work(tmp_path: Path) ->
     assert "ok    kernels  XNNPACK" in dropsight("check", "-c", str(house.config)).stdout
 
 
+@pytest.mark.slow
 @hides
 def test_inspect_check_and_classify_say_that_the_processor_is_hidden(tmp_path: Path) -> None:
     facts = json.loads(hidden("inspect", "builtin:efficientnet_lite0", "--json", cwd=tmp_path).stdout)
@@ -76,6 +78,7 @@ def test_inspect_check_and_classify_say_that_the_processor_is_hidden(tmp_path: P
     assert hidden("classify", str(PHOTOS[0]), cwd=tmp_path).stderr.count("ProcSubset=all") == 1
 
 
+@pytest.mark.slow
 @hides
 @pytest.mark.broker
 def test_a_daemon_that_cannot_see_its_processor_says_so_everywhere(

@@ -44,6 +44,7 @@ def test_an_inbox_on_a_disk_that_is_not_mounted_yet_is_waited_for_and_then_made_
     wait_until(lambda: ask(address(house), "/readyz").status == 200)
 
 
+@pytest.mark.slow
 def test_check_says_what_run_waits_for_and_finds_no_fault_in_it(house: House) -> None:
     check = [*UNPRIVILEGED, *command("check", "-c", str(house.config))]
     done = subprocess.run(check, capture_output=True, text=True, check=False)

@@ -140,6 +140,7 @@ def test_records_of_an_earlier_version_tell_the_ledger_of_their_files_at_the_nex
     store.close()
 
 
+@pytest.mark.slow
 def test_a_new_host_name_two_folders_alike_and_a_file_written_anew_at_the_running_daemon(
     tmp_path: Path,
 ) -> None:

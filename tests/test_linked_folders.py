@@ -72,6 +72,7 @@ def test_a_link_to_a_folder_is_a_camera_from_start_to_filing(tmp_path: Path, obs
         assert not (house.processed / "porch").is_symlink()
 
 
+@pytest.mark.slow
 def test_status_and_check_say_which_links_are_followed_and_which_are_not(tmp_path: Path) -> None:
     porch = linked(tmp_path, "porch")
     (tmp_path / "inbox" / "loop").symlink_to(tmp_path / "inbox")

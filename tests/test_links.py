@@ -57,6 +57,7 @@ def test_an_image_is_taken_once_where_processed_is_mounted_into_the_inbox(tmp_pa
         unmount(view)
 
 
+@pytest.mark.slow
 def test_folders_that_lie_in_each_other_by_another_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "inbox" / "front").mkdir(parents=True)
     (tmp_path / "link").symlink_to("inbox")

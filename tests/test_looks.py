@@ -96,6 +96,7 @@ def test_a_frozen_picture_is_the_same_though_its_clock_runs_on(path: Path) -> No
     assert one.same_as(other) is True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quality", [60, 75, 90])
 @pytest.mark.parametrize("light", [0.05, 0.3, 1.0])
 @pytest.mark.parametrize("enlarged", [1, 4])

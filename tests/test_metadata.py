@@ -54,6 +54,7 @@ def hub(folder: Path, *, mean: float = 127.5, std: float = 63.75, files: Mapping
 NAMES = {"names.txt": "\n".join(f"thing {number}." for number in range(1000))}
 
 
+@pytest.mark.slow
 def test_damaged_labels_within_a_model_are_said_once_by_each_command_and_the_daemon(tmp_path: Path) -> None:
     path = hub(tmp_path, files=NAMES)
     content = path.read_bytes()

@@ -75,6 +75,7 @@ def test_an_exception_around_an_image_costs_no_record(tmp_path: Path, point: str
         house.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("point", "thread"),
     [
@@ -138,6 +139,7 @@ def test_a_bug_in_a_command_is_that_command_s(tmp_path: Path) -> None:
         house.kill()
 
 
+@pytest.mark.slow
 def test_a_bug_in_explaining_costs_one_explanation(tmp_path: Path) -> None:
     house = House(tmp_path, {"explain": {"below_confidence": 1}})
     try:

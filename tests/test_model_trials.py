@@ -66,6 +66,7 @@ def mutations(folder: Path) -> list[Path]:
     return made
 
 
+@pytest.mark.slow
 def test_changed_bytes_of_a_model_make_it_sound_or_refused_or_end_the_trial_by_a_signal(
     tmp_path: Path,
 ) -> None:

@@ -83,6 +83,7 @@ def test_what_a_camera_publishes_lies_whole_in_its_folder(
         assert not found.troubles.any()
 
 
+@pytest.mark.slow
 def test_what_arrives_is_recorded_as_any_image_and_what_is_none_as_a_broken_one(
     tmp_path: Path, broker: Mosquitto
 ) -> None:

@@ -25,6 +25,7 @@ def test_every_name_has_a_text_and_its_text_leads_back() -> None:
     assert json.loads(as_json({LATIN1: [LATIN1, 1.5, None]})) == {r"T\xfcr": [r"T\xfcr", 1.5, None]}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="making a file immutable needs root")
 def test_a_house_a_camera_and_a_file_of_latin_1_names_go_through_every_output(tmp_path: Path) -> None:
     """A file that cannot be moved, too: its name is in a trouble."""
@@ -72,6 +73,7 @@ def test_a_house_a_camera_and_a_file_of_latin_1_names_go_through_every_output(tm
             subprocess.run(["chattr", "-i", stuck], check=False)
 
 
+@pytest.mark.slow
 def test_commands_say_any_name_on_any_terminal(tmp_path: Path) -> None:
     for name in (LATIN1, FORGED, "日本"):
         (tmp_path / name).write_bytes(b"no image")

@@ -42,6 +42,7 @@ def told(house: House) -> str:
     return str(house.status()["troubles"].get("depth", ""))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("depth", "name"), [(1_500, "d"), (1_100, "d" * 200)], ids=["deep", "long"])
 def test_what_lies_too_deep_is_said_once_and_passed_by_and_all_else_goes_on(
     tmp_path: Path, depth: int, name: str

@@ -142,6 +142,7 @@ def test_expired_images_are_counted_apart(tmp_path: Path) -> None:
         assert house.finished() == 0
 
 
+@pytest.mark.slow
 def test_test_time_augmentation_steps_aside_under_pressure_and_the_record_says_so(tmp_path: Path) -> None:
     tta = ["original", "horizontal_flip"]
     with running(tmp_path, inference={"tta": tta}) as house:
@@ -153,6 +154,7 @@ def test_test_time_augmentation_steps_aside_under_pressure_and_the_record_says_s
         assert views == {(1, True), (2, None)}
 
 
+@pytest.mark.slow
 def test_a_single_run_keeps_all_views_however_much_waits(tmp_path: Path) -> None:
     house = House(tmp_path, {"inference": {"tta": ["original", "horizontal_flip"]}})
     for number in range(50):
@@ -268,6 +270,7 @@ def house_with_a_proved_model(tmp_path: Path, settings: Mapping[str, Any]) -> Ho
 needs_faketime = pytest.mark.skipif(not Path("/usr/bin/faketime").exists(), reason="needs faketime")
 
 
+@pytest.mark.slow
 @needs_faketime
 @pytest.mark.parametrize("clock", ["jumped", "none"])
 def test_what_was_filed_by_a_wrong_clock_outlives_the_next_start(tmp_path: Path, clock: str) -> None:
@@ -297,6 +300,7 @@ def test_what_was_filed_by_a_wrong_clock_outlives_the_next_start(tmp_path: Path,
         house.kill()
 
 
+@pytest.mark.slow
 @needs_faketime
 def test_what_waits_is_not_too_old_since_the_clock_jumped_in_an_earlier_life(tmp_path: Path) -> None:
     stamp = tmp_path / "clock"
@@ -316,6 +320,7 @@ def test_what_waits_is_not_too_old_since_the_clock_jumped_in_an_earlier_life(tmp
         house.kill()
 
 
+@pytest.mark.slow
 @needs_faketime
 def test_a_daemon_whose_clock_jumps_a_year_ahead_and_back_goes_on_in_order(tmp_path: Path) -> None:
     stamp = tmp_path / "clock"

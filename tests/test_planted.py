@@ -294,6 +294,7 @@ def test_an_overlay_is_written_through_no_link(tmp_path: Path) -> None:
         assert sorted(path.name for path in house.processed.iterdir()) == sorted([name, "x.jpg"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", ["move", "delete"])
 def test_of_pictures_exchanged_under_the_daemon_s_hands_none_is_filed_or_deleted_without_a_record(
     tmp_path: Path, after: str

@@ -80,6 +80,7 @@ def test_a_bad_config_is_refused_with_its_errors_and_the_old_one_goes_on(tmp_pat
         wait_until(lambda: "config" not in house.status()["troubles"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "why"),
     [
@@ -126,6 +127,7 @@ def is_refused(house: House, model: Path) -> bool:
     return str(model) in house.status()["troubles"].get("model", "")
 
 
+@pytest.mark.slow
 def test_damaged_models_are_refused_at_a_reload_and_the_old_one_goes_on(tmp_path: Path) -> None:
     """Opened by the daemon itself, each would end it, and every start after."""
     with running(tmp_path) as house:
@@ -140,6 +142,7 @@ def test_damaged_models_are_refused_at_a_reload_and_the_old_one_goes_on(tmp_path
         assert house.daemon_log().count("config not reloaded") >= len(DAMAGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("places", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_model_gives_way_to_the_fallback_at_the_start_and_without_one_is_a_line_and_exit_1(
     tmp_path: Path, places: Mapping[int, int]
@@ -162,6 +165,7 @@ def test_a_damaged_model_gives_way_to_the_fallback_at_the_start_and_without_one_
     assert len(faults(inspected)) == 1
 
 
+@pytest.mark.slow
 def test_only_a_model_that_was_not_opened_before_is_tried_in_a_process_of_its_own(tmp_path: Path) -> None:
     proved = tmp_path / "state" / "proved-models"
     model = bundle(tmp_path / "models")
@@ -311,6 +315,7 @@ def held(house: House) -> tuple[int, int, int]:
     return len(list((process / "fd").iterdir())), len(list((process / "task").iterdir())), pages
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_24_reloads_with_other_models_brokers_and_web_ports_leave_nothing_behind(tmp_path: Path) -> None:
     models = [bundle(tmp_path / "a"), bundle(tmp_path / "b", temperature=2.0)]

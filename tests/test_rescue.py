@@ -33,6 +33,7 @@ def count(journal: Path) -> int:
     return found
 
 
+@pytest.mark.slow
 def test_a_daemon_killed_in_a_rescue_goes_on_with_it_at_the_next_start(tmp_path: Path) -> None:
     """Between the old journal's going and the new one's coming there is none under the name."""
     house = House(tmp_path, {})

@@ -138,6 +138,7 @@ def test_a_former_name_that_is_online_elsewhere_is_left_alone(tmp_path: Path) ->
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_a_broker_that_lets_nobody_touch_the_former_name_gets_the_records_all_the_same(
     tmp_path: Path, protocol: str
@@ -199,6 +200,7 @@ def test_where_home_assistants_topics_are_forbidden_retire_takes_the_rest_and_na
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_where_a_broker_hangs_up_on_home_assistants_topics_all_else_is_taken_back(
     tmp_path: Path, protocol: str

@@ -104,6 +104,7 @@ def test_what_is_wrong_is_said(runtime: ImageInferenceRuntime) -> None:
 SQUARES = arrays(np.uint8, (24, 24, 3))
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(SQUARES)
 def test_the_mean_of_five_views_is_the_mean_of_five_single_calls(square: NDArray[np.uint8]) -> None:

@@ -167,6 +167,7 @@ def test_columns_grow_with_what_is_in_them_and_wide_letters_count_twice() -> Non
     assert columns(before) == 8 + 1 + 44
 
 
+@pytest.mark.slow
 def test_the_demo_stays_while_a_dashboard_is_open_and_takes_ports_that_are_free(
     tmp_path: Path,
 ) -> None:

@@ -94,6 +94,7 @@ TLS_FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", TLS_FAULTS)
 def test_each_fault_of_certificates_is_one_line_that_names_the_way_out(tmp_path: Path, fault: str) -> None:
     authority, other = Authority(tmp_path / "ca"), Authority(tmp_path / "other", "other")
@@ -122,6 +123,7 @@ def test_each_fault_of_certificates_is_one_line_that_names_the_way_out(tmp_path:
     assert "does not support MQTT" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["ca", "cert", "key"])
 def test_a_certificate_file_that_is_not_there_or_no_certificate_is_a_fault_of_the_config(
     tmp_path: Path, part: str

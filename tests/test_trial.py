@@ -48,6 +48,7 @@ def large_picture(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_trial_that_takes_more_memory_than_there_is_says_nothing_of_the_image(tmp_path: Path) -> None:
     path, spec = str(large_picture(tmp_path / "large.png")), open_model("builtin:efficientnet_lite0").spec
     assert tried(path, spec, room=400 * MIB) == "starved"
@@ -85,6 +86,7 @@ def test_a_suspect_that_starves_its_trials_is_refused_in_the_end(tmp_path: Path)
     assert refused.value.code == "unreadable"
 
 
+@pytest.mark.slow
 def test_a_sound_picture_waits_for_memory_and_lets_others_pass(tmp_path: Path) -> None:
     """It was once recorded as damaged."""
     with running(tmp_path, inference={"workers": 1}) as house:

@@ -36,6 +36,7 @@ def greedy_files(house: House) -> list[Path]:
     return [house.inbox / "greedy" / f"{number:03}.jpg" for number in range(MANY)]
 
 
+@pytest.mark.slow
 def test_files_that_are_held_open_leave_their_places_to_others_and_are_taken_when_they_are_whole(
     tmp_path: Path,
 ) -> None:
@@ -75,6 +76,7 @@ def touched_again_and_again(paths: list[Path]) -> Iterator[None]:
         toucher.join()
 
 
+@pytest.mark.slow
 def test_files_that_are_touched_again_and_again_leave_their_turns_to_others(tmp_path: Path) -> None:
     with running(tmp_path, watch=[{"path": "inbox", "settle_seconds": 10.0}]) as house:
         with touched_again_and_again(greedy_files(house)):
@@ -110,6 +112,7 @@ def greedy_files_of(house: House) -> Iterator[Path]:
     return (house.inbox / "greedy").iterdir()
 
 
+@pytest.mark.slow
 def test_a_place_without_room_for_the_finished_images_of_one_inbox_holds_up_no_other(tmp_path: Path) -> None:
     full = {"path": "full", "processed": "done", "failed": "done/failed"}
     (tmp_path / "full").mkdir()

@@ -54,6 +54,7 @@ WRONG_KINDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", MISSING_FILES, ids=" ".join)
 def test_a_missing_file_is_2_and_one_line_that_names_it(arguments: Sequence[str], tmp_path: Path) -> None:
     done = dropsight(*arguments, cwd=tmp_path)

@@ -153,6 +153,7 @@ def words_of(file: Path) -> list[str]:
         return []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("observer", ["polling", "inotify"])
 def test_nothing_outside_is_named_while_somebody_exchanges_a_folder_for_a_link_and_back(
     tmp_path: Path, observer: str

@@ -137,6 +137,7 @@ def test_after_a_hang_the_image_is_tried_alone_and_the_rest_goes_on(
         house.kill()
 
 
+@pytest.mark.slow
 def test_a_slow_image_is_named_in_a_trouble_and_others_go_on(tmp_path: Path) -> None:
     """Where there is another worker; of what made the service start again, nothing was shown."""
     house = House(tmp_path, {"inference": {"workers": 2}})
@@ -170,6 +171,7 @@ def test_large_images_that_take_long_have_one_worker_and_the_others_go_on(tmp_pa
         house.kill()
 
 
+@pytest.mark.slow
 def test_large_images_are_all_classified_beside_small_ones(tmp_path: Path) -> None:
     house = House(tmp_path, {"inference": {"workers": 2}})
     try:

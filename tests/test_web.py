@@ -138,6 +138,7 @@ def test_an_image_that_is_gone_or_no_picture_has_no_thumbnail(tmp_path: Path) ->
             assert ask(url, f"/api/images/{record['id']}/thumbnail").status == 404
 
 
+@pytest.mark.slow
 def test_an_explanation_is_shown_where_the_record_names_one(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT, explain={"below_confidence": 1.0}) as house:
         url = address(house)
@@ -165,6 +166,7 @@ def test_a_stream_tells_of_every_record_and_goes_on_where_it_ended(tmp_path: Pat
             assert events.record() == first
 
 
+@pytest.mark.slow
 def test_a_stream_under_load_has_every_record_once_and_in_order(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house:
         url = address(house)
@@ -189,6 +191,7 @@ def drop_many_that_are_none(house: House, count: int, batch: int) -> None:
         (house.inbox / f"{batch:03}-{number:03}-{'x' * 230}.jpg").write_bytes(b"no picture")
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_is_hung_up_on_and_counted(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house:
         url = address(house)
@@ -327,6 +330,7 @@ def test_a_stop_waits_for_no_stream(tmp_path: Path) -> None:
         assert "Traceback" not in house.daemon_log()
 
 
+@pytest.mark.slow
 def test_the_last_day_is_known_after_a_restart(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house:
         drop(house, "front/coffee.jpg")
@@ -352,6 +356,7 @@ def test_without_the_extra_the_daemon_runs_and_says_once_how_to_get_it(tmp_path:
         house.kill()
 
 
+@pytest.mark.slow
 def test_problems_and_troubles_are_exported_as_0_before_there_are_any(tmp_path: Path) -> None:
     """An alert on a series that is not there yet never fires, and one on a change misses the first."""
     with running(tmp_path, web=ANY_PORT) as house:
@@ -367,6 +372,7 @@ def test_problems_and_troubles_are_exported_as_0_before_there_are_any(tmp_path: 
         assert metrics(address(house))["dropsight_camera_problem,camera=front,kind=black"] == 0
 
 
+@pytest.mark.slow
 def test_the_first_point_of_the_rate_is_no_spike_of_what_was_before(tmp_path: Path) -> None:
     house = House(tmp_path, {"web": ANY_PORT})
     drop_many(house, 40)
@@ -395,6 +401,7 @@ def test_pause_and_resume_and_rescan_are_commands_of_the_dashboard(tmp_path: Pat
             assert ask(url, f"/api/commands/{name}", method="POST", headers=OWN, body=b"").status == 404
 
 
+@pytest.mark.slow
 def test_an_explanation_is_made_when_asked_for_or_it_is_said_why_not(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house:
         url = address(house)
@@ -447,6 +454,7 @@ def test_what_fits_is_exported_as_lines_and_as_a_table_that_acts_on_nothing(tmp_
         assert ask(url, "/api/export?format=xls").status == 400
 
 
+@pytest.mark.slow
 def test_downloads_that_nobody_reads_leave_room_again_once_they_are_hung_up(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house:
         url = address(house)

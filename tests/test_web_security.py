@@ -349,6 +349,7 @@ def test_other_machines_leave_an_eighth_of_the_connections_to_this_one(tmp_path:
         assert sum(1 for _ in descriptors.iterdir()) < before + MOST_CONNECTIONS * 7 // 8 + 16
 
 
+@pytest.mark.slow
 def test_signing_out_ends_the_cookie_wherever_there_is_a_copy_and_over_a_restart(
     tmp_path: Path, token_file: str
 ) -> None:
@@ -403,6 +404,7 @@ def test_a_new_token_is_in_force_after_a_reload_and_ends_the_old_one_its_cookies
         assert sign_in(url, "another-token-of-many-letters").status == 303
 
 
+@pytest.mark.slow
 def test_a_secret_that_everybody_may_read_is_told_of_until_it_is_closed(
     tmp_path: Path, token_file: str
 ) -> None:
@@ -466,6 +468,7 @@ def test_with_few_descriptors_a_flood_of_connections_costs_no_image(tmp_path: Pa
         house.kill()
 
 
+@pytest.mark.slow
 def test_a_flood_of_all_kinds_at_once_ends_nothing_and_loses_no_image(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house:
         url = address(house)

@@ -322,6 +322,7 @@ def in_order_of_first(ids: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_receiver_gets_every_record_in_order_over_kills_of_either_side(tmp_path: Path) -> None:
     """What it gets twice is what was in flight when one of them died."""
@@ -359,6 +360,7 @@ def waiting(house: House, name: str) -> int:
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_a_receiver_that_hangs_holds_up_neither_classification_nor_the_broker(tmp_path: Path) -> None:
     hook, more = {"name": "hub", "timeout": 300}, {"web": {"listen": f"127.0.0.1:{free_port()}"}}
@@ -386,6 +388,7 @@ def test_a_receiver_that_hangs_holds_up_neither_classification_nor_the_broker(tm
         assert f"{count} records are queued in the outbox for {url}" in house.daemon_log()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_receiver_that_was_away_gets_all_but_what_is_beyond_the_bound_and_secrets_are_told_nobody(
     tmp_path: Path,

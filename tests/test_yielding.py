@@ -114,6 +114,7 @@ def web_seconds(house: House) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.slow
 def test_a_flood_gets_its_share_of_a_core_and_no_more_while_an_image_is_in_hand(tmp_path: Path) -> None:
     house = House(tmp_path, {"web": ANY_PORT})
     try:
