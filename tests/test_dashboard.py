@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from brokers import mosquitto, wait_until
 from daemons import SAMPLES, House, running
 from float_models import float_model
-from webs import ANY_PORT, address
+from tiny_tflite import Tensor, tiny
+from webs import ANY_PORT, address, ask
 from windows import Window, contrast
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -149,6 +150,24 @@ def test_details_show_the_answers_the_record_and_why(house: House, window: Windo
     dialog.get_by_role("button", name="Older image").click()
     expect(page.get_by_role("dialog", name="giant panda")).to_be_visible()
     assert window.complaints == []
+
+
+def test_details_show_what_each_head_of_a_model_says(browser: Browser, tmp_path: Path) -> None:
+    model = tmp_path / "birds.tflite"
+    answers: list[Tensor] = [("float32", (1, 3)), ("float32", (1, 2))]
+    model.write_bytes(tiny([("float32", (1, 32, 32, 3))], answers))
+    settings = {"path": str(model), "heads": {"kind": 0, "sex": 1}}
+    with running(tmp_path, web=ANY_PORT, model=settings) as house:
+        page = browser.new_page()
+        page.goto(address(house))
+        drop(house, "front/a.jpg", "coffee.jpg")
+        page.locator(".card").first.click()
+        answers_shown = page.locator("#details .told section:has(.top5)")
+        expect(answers_shown.locator("h3")).to_have_text(["kind", "sex"])
+        expect(answers_shown.nth(1).locator(".name")).to_have_text(["class 0", "class 1"])
+        record = ask(address(house), "/api/results").json()["results"][0]
+        assert record["heads"]["sex"]["confidence"] == 0.5
+        page.close()
 
 
 def test_everything_is_reached_by_the_keyboard_alone(house: House, window: Window) -> None:
