@@ -1,14 +1,17 @@
 """The names of the classes, in the forms in which people have them."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from daemons import dropsight
 from dropsight.errors import ModelError
 from dropsight.models.backends import open_model
 from dropsight.models.label_files import BESIDE
-from dropsight.models.labels import read_labels
+from dropsight.models.labels import decoded, read_labels
 from dropsight.models.overrides import ModelOverrides
 from tiny_tflite import tiny
 
@@ -136,3 +139,28 @@ def test_names_beside_a_model_of_which_none_fit_are_said_not_to_be_used(model: P
     told = dropsight("inspect", str(model)).stderr
     assert "classes.json: 2 names for a model of 3 classes" in told
     assert told.splitlines()[0].endswith(": not used")
+
+
+@given(
+    st.one_of(st.binary(max_size=200), st.sampled_from(list(TEXTS.values())).map(str.encode)),
+    st.binary(max_size=8),
+)
+def test_any_bytes_are_names_or_a_value_error(content: bytes, more: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        assert all(isinstance(name, str) for name in read_labels(decoded(content + more)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "item" + " " * 2_000_000,
+        "1" + " " * 2_000_000 + "\nx",
+        "[" * 200_000,
+        "item {" * 300_000,
+        "id,name\n" * 200_000,
+    ],
+)
+def test_a_text_made_to_take_long_does_not(text: str) -> None:
+    """Its time would grow with the square of its length: hours."""
+    with contextlib.suppress(ValueError):
+        assert isinstance(read_labels(text), tuple)

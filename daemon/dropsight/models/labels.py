@@ -12,9 +12,9 @@ from dropsight.names import as_shown
 Numbered: TypeAlias = tuple[int, str]
 
 BACKGROUND = "background"
-_NAMED = re.compile(r"\s*(?P<index>\d{1,9})(?P<mark>\s*[:,\t]|\s)\s*(?P<name>.*\S)\s*", re.ASCII)
-_ITEMS = re.compile(r"\s*(?:#[^\n]*\n\s*)*item\s*:?\s*\{")
-_ITEM = re.compile(r"\bitem\s*:?\s*\{([^{}]*)\}")
+_NAMED = re.compile(r"(?P<index>\d{1,9})(?P<mark>\s*[:,\t]|\s)\s*(?P<name>.*\S)\s*", re.ASCII)
+_ITEMS = re.compile(r"\s*(?:#[^\n]*\n\s*)*item\s*(?::\s*)?\{")
+_ITEM = re.compile(r"\bitem\s*(?::\s*)?\{([^{}]*)\}")
 _ID = re.compile(r"\bid\s*:\s*(\d{1,9})", re.ASCII)
 _ITEM_NAMES = tuple(
     re.compile(rf"\b{key}\s*:\s*(?:\"([^\"\n]*)\"|'([^'\n]*)')") for key in ("display_name", "name")
@@ -155,15 +155,15 @@ def _is_index(text: str) -> bool:
 
 
 def _of_lines(text: str) -> Sequence[str]:
-    lines = text.rstrip().splitlines()
-    found = [_NAMED.fullmatch(line) for line in lines if line.strip()]
+    lines = [line.strip() for line in text.rstrip().splitlines()]
+    found = [_NAMED.fullmatch(line) for line in lines if line]
     named = [(int(each["index"]), each["name"]) for each in found if each]
     if not named or len(named) != len(found):
-        return [line.strip() for line in lines]
+        return lines
     indices = sorted(index for index, _ in named)
     if indices == list(range(len(named))) or all(each and each["mark"].strip(" ") for each in found):
         return _in_order(named)
-    return [line.strip() for line in lines]
+    return lines
 
 
 def _in_order(named: Iterable[Numbered]) -> list[str]:
