@@ -131,6 +131,12 @@ COMMANDS = {
         "commands.inspect:inspect",
         (
             argument("model MODEL", "A model or builtin:NAME; without it, the config's.", nargs="?"),
+            argument(
+                "--photos DIR",
+                "Try the usual normalizations, orders of colors and frames on them.",
+                type=Path,
+            ),
+            argument("--write", "With --photos: put what fits best into the model's sidecar."),
             _CONFIG,
             _JSON,
         ),

@@ -1,21 +1,41 @@
 """`dropsight inspect`."""
 
+import os
 import sys
 from dataclasses import fields
 from pathlib import Path
 
 import msgspec
 
+from dropsight.commands.fits import probe
 from dropsight.commands.settings import find_config, settings
+from dropsight.errors import ConfigError
 from dropsight.models.backends import locate, open_first
 from dropsight.models.guesses import guess_of
 from dropsight.models.isolated import try_model
 from dropsight.models.overrides import ModelOverrides
-from dropsight.models.spec import HeadSpec, ModelOptions, ModelSpec, TensorSpec
+from dropsight.models.spec import HeadSpec, Model, ModelOptions, ModelSpec, TensorSpec
 
 
-def inspect(model: str | None, *, file: Path | None, as_json: bool) -> None:
-    """Print what is known of a model; without one, of the config's that is in force."""
+def inspect(model: str | None, *, photos: Path | None, write: bool, file: Path | None, as_json: bool) -> None:
+    """Print what is known of a model, or how it fits photos; without one, of the config's in force."""
+    if write and photos is None:
+        raise ConfigError(["--write needs --photos DIR, by which it is found what fits"])
+    opened = _opened(model, file, threads=len(os.sched_getaffinity(0)) if photos else None)
+    if photos is not None:
+        probe(opened, photos, write=write, as_json=as_json)
+        return
+    spec = opened.spec
+    if as_json:
+        encoded = msgspec.json.encode({**_fields(spec), "guess": guess_of(spec)}, enc_hook=str)
+        sys.stdout.buffer.write(msgspec.json.format(encoded, indent=2) + b"\n")
+        return
+    for name, value in _facts(spec):
+        print(f"{name:<14} {value}")
+
+
+def _opened(model: str | None, file: Path | None, *, threads: int | None) -> Model:
+    """Open it as it is tried, and say on stderr what is not as wished."""
     if model is None:
         wanted = settings(find_config(file)).model
         said = ModelOverrides.of(wanted)
@@ -23,6 +43,7 @@ def inspect(model: str | None, *, file: Path | None, as_json: bool) -> None:
         paths: tuple[str, ...] = (wanted.path, *wanted.fallback)
     else:
         said, options, paths = ModelOverrides(), ModelOptions(), (model,)
+    options = msgspec.structs.replace(options, threads=threads or options.threads)
 
     def trial(path: str | Path, options: ModelOptions) -> None:
         try_model(locate(path), said=said, options=options)
@@ -35,12 +56,7 @@ def inspect(model: str | None, *, file: Path | None, as_json: bool) -> None:
         print(f"dropsight: {spec.path}: {fault}", file=sys.stderr)
     if acceleration and acceleration.fault:
         print(f"dropsight: {spec.path}: runs on {acceleration}", file=sys.stderr)
-    if as_json:
-        encoded = msgspec.json.encode({**_fields(spec), "guess": guess_of(spec)}, enc_hook=str)
-        sys.stdout.buffer.write(msgspec.json.format(encoded, indent=2) + b"\n")
-        return
-    for name, value in _facts(spec):
-        print(f"{name:<14} {value}")
+    return opened
 
 
 def _facts(spec: ModelSpec) -> list[tuple[str, str]]:

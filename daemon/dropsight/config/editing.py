@@ -18,6 +18,46 @@ def with_values(text: str, values: Mapping[Key, int | float | str]) -> str:
     return text
 
 
+def with_keys(text: str, values: Mapping[str, object]) -> str:
+    """Return the text with these keys of its outermost level set; raises ConfigError where it cannot be."""
+    found, lines = text, []
+    for name, value in values.items():
+        line = yaml.safe_dump(value, default_flow_style=True, width=10_000).splitlines()[0]
+        found = _with_key(found, name, line)
+        lines.append(f"{name}: {line}")
+    if _parsed(found) != {**(yaml.safe_load(text) or {}), **values}:
+        raise ConfigError(["\n".join(["it cannot be edited as it stands; write there yourself:", *lines])])
+    return found
+
+
+def _parsed(text: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+
+
+def _with_key(text: str, name: str, value: str) -> str:
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    present = _value(root, name)
+    if present is not None:
+        start = present.start_mark
+        return f"{text[: start.index]}{'' if start.column else ' '}{value}{text[_end(present) :]}"
+    if isinstance(root, yaml.MappingNode) and root.flow_style:
+        first = root.start_mark.index + 1
+        return f"{text[:first]}{name}: {value}{', ' if root.value else ''}{text[first:]}"
+    gap = "" if not text or text.endswith("\n") else "\n"
+    return f"{text}{gap}{name}: {value}\n"
+
+
+def _end(node: yaml.Node) -> int:
+    """Return where a value ends: a block's own mark stands behind the comments that follow it."""
+    while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        node = last[1] if isinstance(last, tuple) else last
+    return int(node.end_mark.index)
+
+
 def _with(text: str, key: Key, value: str) -> str:
     section, name = key
     root = yaml.compose(text, Loader=yaml.SafeLoader)
