@@ -33,6 +33,7 @@ from dropsight.images.header import check_bounds, read_header  # noqa: E402
 from dropsight.images.opening import Bounds  # noqa: E402
 from dropsight.images.tiff import read_exif  # noqa: E402
 from dropsight.models.backends import locate  # noqa: E402
+from dropsight.models.onnx_file import ONNXFile  # noqa: E402
 from dropsight.models.tflite_file import is_whole, read_tflite  # noqa: E402
 from fuzz import Target, Throw  # noqa: E402
 from tflite_metadata import metadata, with_metadata  # noqa: E402
@@ -133,6 +134,32 @@ def models() -> list[bytes]:
 def read_model(data: bytes) -> None:
     if is_whole(data):
         read_tflite(data)
+
+
+def onnx_models() -> list[bytes]:
+    """A Softmax of a scaled input, with labels and a size."""
+
+    def node(kind: bytes, *tensors: bytes) -> bytes:
+        *inputs, output = tensors
+        return packed((1, inputs), (2, [output]), (4, [kind]))
+
+    scale = b"\x10\x01" + packed((4, [b"\x81\x80\x80\x3b"]), (8, [b"s"]))
+    graph = packed((1, [node(b"Mul", b"x", b"s", b"y"), node(b"Softmax", b"y", b"z")]), (5, [scale]))
+    texts = [packed((1, [b"names"]), (2, [b"{0: 'a'}"])), packed((1, [b"imgsz"]), (2, [b"[8, 8]"]))]
+    return [b"\x08\x08" + packed((2, [b"pytorch"]), (7, [graph]), (14, texts))]
+
+
+def packed(*fields: tuple[int, list[bytes]]) -> bytes:
+    """Write a short protocol buffer of texts and messages."""
+    written = ((bytes([number << 3 | 2, len(each)]), each) for number, many in fields for each in many)
+    return b"".join(head + each for head, each in written)
+
+
+def read_onnx(data: bytes) -> None:
+    file = ONNXFile(data)
+    file.activations(["z"])
+    file.normalization("x")
+    _ = file.names, file.size, file.quantization, file.weights_elsewhere
 
 
 LAUGHS = b"a: &a [1, 2]\n" + b"".join(
@@ -300,6 +327,7 @@ TARGETS = {
         Target("exif", exif_blocks, reader(read_exif)),
         Target("decoding", lambda: pictures() + tiffs(), reader(decoded, ImageError)),
         Target("model", models, reader(read_model, ModelError)),
+        Target("onnx", onnx_models, reader(read_onnx, ValueError)),
         Target("config", configs, a_config),
         Target("control", orders, the_control_socket, guided=False),
         Target("mqtt", orders, mqtt_commands, guided=False),

@@ -81,10 +81,10 @@ def softmax() -> list[Node]:
     return [helper.make_node("Softmax", ["logits"], ["output"], axis=1)]
 
 
-def ultralytics(path: Path, **changes: str) -> Path:
+def ultralytics(path: Path, *, shape: Sequence[int | str] = ("batch", 3, SIZE, SIZE), **changes: str) -> Path:
     names = dict(enumerate(("tench", "ant's nest", "crane", "tub", "ox")))
     metadata = {"author": "Ultralytics", "task": "classify", "names": str(names), "imgsz": "[32, 32]"}
-    return classifier(path, after=softmax(), metadata={**metadata, **changes})
+    return classifier(path, after=softmax(), shape=shape, metadata={**metadata, **changes})
 
 
 def square(photo: Path) -> NDArray[np.uint8]:
@@ -199,6 +199,12 @@ def test_a_size_that_is_open_is_set_or_guessed(tmp_path: Path) -> None:
     model = backends.open_model(classifier(tmp_path / "m.onnx", shape=("batch", 3, "height", "width")))
     assert model.spec.input.shape[1:] == (3, 224, 224)
     assert "input size" in (guesses.guess_of(model.spec) or "")
+    shape = ("batch", 3, "height", "width")
+    sized = backends.open_model(ultralytics(tmp_path / "yolo.onnx", shape=shape, imgsz="[64, 96]"))
+    assert (sized.spec.input.shape[1:], sized.spec.size_from) == ((3, 64, 96), "metadata")
+    assert guesses.guess_of(sized.spec) is None
+    unread = backends.open_model(ultralytics(tmp_path / "odd.onnx", shape=shape, imgsz="[64, -1]"))
+    assert unread.spec.size_from == "default"
 
 
 def test_explanations_without_gradients_and_the_command_line_work(tmp_path: Path) -> None:
@@ -246,6 +252,48 @@ def test_weights_in_another_file_are_never_read(tmp_path: Path) -> None:
     )
     with pytest.raises(ModelError, match="its weights are in another file"):
         backends.open_model(tmp_path / "x.onnx")
+
+
+def secret(path: Path) -> Any:
+    """Return a tensor whose values are in another file."""
+    tensor = TensorProto(name="secret", data_type=FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value=str(path))
+    return tensor
+
+
+@pytest.mark.parametrize("place", ["attribute", "list", "sparse", "branch", "function", "training"])
+def test_files_named_anywhere_in_a_model_are_never_read(tmp_path: Path, place: str) -> None:
+    (tmp_path / "secret").write_bytes(b"\0\0\0\0")
+    tensor, attribute = secret(tmp_path / "secret"), onnx.AttributeProto(name="value")
+    graph = onnx.GraphProto(initializer=[tensor])
+    model = onnx.load(str(classifier(tmp_path / "m.onnx")))
+    match place:
+        case "attribute" | "function":
+            attribute.t.CopyFrom(tensor)
+        case "list":
+            attribute.tensors.append(tensor)
+        case "sparse":
+            attribute.sparse_tensor.values.CopyFrom(tensor)
+        case "branch":
+            attribute.g.CopyFrom(graph)
+        case "training":
+            model.training_info.add().algorithm.CopyFrom(graph)
+    node = onnx.NodeProto(op_type="Constant", output=["c"], attribute=[attribute])
+    if place == "function":
+        model.functions.add(name="F", domain="d", node=[node])
+    else:
+        model.graph.node.append(node)
+    onnx.save(model, str(tmp_path / "x.onnx"))
+    with pytest.raises(ModelError, match="its weights are in another file"):
+        backends.open_model(tmp_path / "x.onnx")
+
+
+def test_a_place_of_weights_that_is_written_in_more_bits_than_it_has_hides_nothing() -> None:
+    """ONNX Runtime keeps the lower 32 bits: 2 ** 32 + 1 is another file to it."""
+    tensor = b"\x70\x81\x80\x80\x80\x10"
+    assert onnx.TensorProto.FromString(tensor).data_location == TensorProto.EXTERNAL
+    graph = bytes([0x2A, len(tensor)]) + tensor
+    assert ONNXFile(bytes([8, 8, 0x3A, len(graph)]) + graph).weights_elsewhere
 
 
 def test_operators_that_nobody_has_are_named(tmp_path: Path) -> None:

@@ -45,9 +45,13 @@ class _Wishes:
     layout_from: str
 
 
-def image_input(path: Path, said: ModelOverrides, tensor: TensorSpec) -> ImageInput:
-    """Raise ModelError for what takes no images."""
+def image_input(
+    path: Path, said: ModelOverrides, tensor: TensorSpec, own_size: tuple[int, int] | None = None
+) -> ImageInput:
+    """Raise ModelError for what takes no images; `own_size` is what the metadata says for an open one."""
     wishes = _wishes(path, said)
+    if own_size and wishes.size is None and -1 in tensor.shape[1:]:
+        wishes = replace(wishes, size=own_size, size_from="metadata")
     found = None
     if tensor.dtype.kind in "fiu":
         match len(tensor.shape):

@@ -101,7 +101,7 @@ def _model(path: Path, content: bytes, file: ONNXFile, said: ModelOverrides, ses
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1:
         raise ModelError(f"{path}: not an image classifier: {len(inputs)} inputs, not one")
-    image = image_input(path, said, _tensor(path, inputs[0]))
+    image = image_input(path, said, _tensor(path, inputs[0]), file.size)
     activations = file.activations([each.name for each in outputs])
     answers = [
         Output(_tensor(path, each), activation, (each.name,))

@@ -4,7 +4,7 @@ Field numbers and data types are those of onnx.proto3.
 """
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -15,10 +15,14 @@ from dropsight.models.protobuf import ProtoMessage
 from dropsight.models.spec import Activation
 from dropsight.records import Normalization
 
-_GRAPH, _PRODUCER, _METADATA = 7, 2, 14
-_NODE, _INITIALIZER = 1, 5
+_GRAPH, _PRODUCER, _METADATA, _TRAINING, _FUNCTION = 7, 2, 14, 20, 25
+_TRAINING_GRAPHS = (1, 2)
+_NODE, _INITIALIZER, _SPARSE_INITIALIZER = 1, 5, 15
+_FUNCTION_NODE, _FUNCTION_ATTRIBUTE = 7, 11
 _NODE_INPUT, _NODE_OUTPUT, _OP_TYPE, _ATTRIBUTE = 1, 2, 4, 5
-_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 5, 6, 11
+_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 5, 10, 6, 11
+_ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES = 22, 23
+_SPARSE_PARTS = (1, 2)
 _DIMS, _DATA_TYPE, _FLOATS, _NAME, _RAW, _LOCATION = 1, 2, 4, 8, 9, 14
 _FLOAT, _FLOAT16, _DOUBLE = 1, 10, 11
 _DTYPES: dict[int, np.dtype[Any]] = {
@@ -26,10 +30,13 @@ _DTYPES: dict[int, np.dtype[Any]] = {
     _FLOAT16: np.dtype("<f2"),
     _DOUBLE: np.dtype("<f8"),
 }
-_EXTERNAL = 1
 _DEEPEST = 16
+_LARGEST_SIDE = 8192
 # A constant on the input has a value for all channels, or one for each.
 _MOST_VALUES = 4
+
+# What ast raises for texts that are no list or mapping of numbers and names.
+_UNREADABLE = (KeyError, ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError)
 
 _ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "Sigmoid": "logistic"}
 _SHAPING = {"Identity", "Cast", "Reshape", "Squeeze", "Flatten", "Unsqueeze", "Transpose"}
@@ -74,13 +81,22 @@ class ONNXFile:
         try:
             found = ast.literal_eval(self.metadata["names"])
             return tuple(str(found[number]) for number in range(len(found)))
-        except (KeyError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        except _UNREADABLE:
+            return None
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Return height and width of the images that Ultralytics trained with."""
+        try:
+            height, width = map(int, ast.literal_eval(self.metadata["imgsz"]))
+            return (height, width) if 0 < min(height, width) <= max(height, width) <= _LARGEST_SIDE else None
+        except _UNREADABLE:
             return None
 
     @property
     def weights_elsewhere(self) -> bool:
         """Whether any tensor's values are in another file."""
-        return any(tensor.number(_LOCATION) == _EXTERNAL for tensor in _tensors(self._graph, _DEEPEST))
+        return any(_is_elsewhere(tensor) for tensor in self._tensors())
 
     @property
     def quantization(self) -> str:
@@ -113,6 +129,17 @@ class ONNXFile:
             return None
         rescales = np.ptp(ends, axis=0).max() <= _WIDEST_RESCALED
         return Normalization((0.0,), (1.0 if rescales else 255.0,))
+
+    def _tensors(self) -> Iterator[ProtoMessage]:
+        yield from _tensors(self._graph, _DEEPEST)
+        for training in self._model.messages(_TRAINING):
+            for field in _TRAINING_GRAPHS:
+                for graph in training.messages(field):
+                    yield from _tensors(graph, _DEEPEST)
+        for function in self._model.messages(_FUNCTION):
+            for node in function.messages(_FUNCTION_NODE):
+                yield from _of_attributes(node.messages(_ATTRIBUTE), _DEEPEST)
+            yield from _of_attributes(function.messages(_FUNCTION_ATTRIBUTE), _DEEPEST)
 
     def _constants(self) -> dict[str, NDArray[np.float64]]:
         """Return the small ones, by name: initializers, and Constant nodes."""
@@ -187,7 +214,7 @@ def _applied(
 
 def _values(tensor: ProtoMessage) -> NDArray[np.float64] | None:
     """Return floats of a small tensor, flat; None of any other."""
-    if tensor.number(_LOCATION) == _EXTERNAL or np.prod(tensor.numbers(_DIMS) or [1]) > _MOST_VALUES:
+    if _is_elsewhere(tensor) or np.prod(tensor.numbers(_DIMS) or [1]) > _MOST_VALUES:
         return None
     dtype = _DTYPES.get(tensor.number(_DATA_TYPE))
     if dtype is None:
@@ -200,14 +227,34 @@ def _values(tensor: ProtoMessage) -> NDArray[np.float64] | None:
     return np.array(floats, np.float64) if floats else None
 
 
+def _is_elsewhere(tensor: ProtoMessage) -> bool:
+    """0 says that the values are here; what else counts, ONNX Runtime decides by the lower bits alone."""
+    return tensor.number(_LOCATION) != 0
+
+
 def _tensors(graph: ProtoMessage, depth: int) -> Iterator[ProtoMessage]:
     """Yield all tensors of a graph, those of its nodes' attributes and of graphs within it among them."""
     if depth == 0:
         raise ValueError("its graphs are nested too deep")
     yield from graph.messages(_INITIALIZER)
+    yield from _parts(graph.messages(_SPARSE_INITIALIZER))
     for node in graph.messages(_NODE):
-        for attribute in node.messages(_ATTRIBUTE):
-            yield from attribute.messages(_ATTRIBUTE_TENSOR)
-            for field in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
-                for within in attribute.messages(field):
-                    yield from _tensors(within, depth - 1)
+        yield from _of_attributes(node.messages(_ATTRIBUTE), depth)
+
+
+def _of_attributes(attributes: Iterable[ProtoMessage], depth: int) -> Iterator[ProtoMessage]:
+    for attribute in attributes:
+        for field in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
+            yield from attribute.messages(field)
+        for field in (_ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES):
+            yield from _parts(attribute.messages(field))
+        for field in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
+            for within in attribute.messages(field):
+                yield from _tensors(within, depth - 1)
+
+
+def _parts(sparse: Iterable[ProtoMessage]) -> Iterator[ProtoMessage]:
+    """Yield values and places of sparse tensors."""
+    for each in sparse:
+        for field in _SPARSE_PARTS:
+            yield from each.messages(field)
