@@ -57,7 +57,10 @@ class Watch(Struct, frozen=True):
     follow_links: bool = False
     patterns: Annotated[
         tuple[str, ...], Meta(min_length=1, description='a list of file patterns such as ["*.jpg"]')
-    ] = ("*.jpg", "*.jpeg", "*.png", "*.webp", "*.bmp", "*.tif", "*.tiff")
+    ] = (
+        *("*.jpg", "*.jpeg", "*.jpe", "*.jfif", "*.mpo", "*.png", "*.webp", "*.bmp", "*.tif", "*.tiff"),
+        *("*.gif", "*.jp2", "*.avif", "*.heic", "*.heif"),
+    )
     ignore: Annotated[tuple[str, ...], Meta(description='a list of folder names such as ["@eaDir"]')] = (
         *("@eaDir", "#recycle", "#snapshot"),
         *("$RECYCLE.BIN", "System Volume Information", "lost+found"),

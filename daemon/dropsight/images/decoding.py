@@ -12,6 +12,7 @@ from dropsight.images import jpeg
 from dropsight.images.excess import check_excess
 from dropsight.images.framing import CROP_FRACTION, Pixels, used_size
 from dropsight.images.header import Header
+from dropsight.images.heic import decode_heic
 from dropsight.images.jpeg import Decoded
 from dropsight.records import Depth, Resize
 
@@ -73,6 +74,9 @@ def decode_and_judge(
     """
     if header.format == "png":
         check_excess(data)
+    if header.format == "heic":
+        with _place_for(header):
+            return Decoded(decode_heic(data, pixels=header.width * header.height))
     if header.format != "jpeg":
         flags = _PLAIN
         if header.straight_alpha:

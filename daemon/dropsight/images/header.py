@@ -7,14 +7,14 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from dropsight.errors import ImageError
-from dropsight.images import formats
+from dropsight.images import boxes, formats
 from dropsight.images.formats import Structure, truncated
 from dropsight.images.opening import Bounds
 
 # What cannot be decoded small may have this many bytes for each pixel of the limit: half as many pixels.
 WHOLE_BYTES_A_PIXEL = 3
 
-Format: TypeAlias = Literal["jpeg", "png", "webp", "bmp", "tiff"]
+Format: TypeAlias = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "jp2", "avif", "heic"]
 
 _READERS: dict[Format, Callable[[bytes], Structure]] = {
     "jpeg": formats.jpeg,
@@ -22,6 +22,10 @@ _READERS: dict[Format, Callable[[bytes], Structure]] = {
     "webp": formats.webp,
     "bmp": formats.bmp,
     "tiff": formats.tiff,
+    "gif": boxes.gif,
+    "jp2": boxes.jpeg2000,
+    "avif": boxes.heif,
+    "heic": boxes.heif,
 }
 _MAGIC: tuple[tuple[bytes, Format], ...] = (
     (b"\xff\xd8\xff", "jpeg"),
@@ -29,19 +33,19 @@ _MAGIC: tuple[tuple[bytes, Format], ...] = (
     (b"BM", "bmp"),
     (b"II*\0", "tiff"),
     (b"MM\0*", "tiff"),
+    (b"GIF8", "gif"),
+    (b"\0\0\0\x0cjP  ", "jp2"),
+    (b"\xff\x4f\xff\x51", "jp2"),
 )
 _JPEG_START = b"\xff\xd8\xff"
 # So much text may stand before a JPEG.
 LITTER_BYTES = 1024
 _TEXT = bytes([9, 10, 13, *range(32, 127)])
 _FOREIGN: tuple[tuple[bytes, str], ...] = (
-    (b"GIF8", "GIF"),
     (b"II+\0", "BigTIFF"),
     (b"MM\0+", "BigTIFF"),
     (b"\xff\x0a", "JPEG XL"),
     (b"\0\0\0\x0cJXL ", "JPEG XL"),
-    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    (b"\xff\x4f\xff\x51", "JPEG 2000"),
     (b"\0\0\1\0", "icon"),
     (b"8BPS", "Photoshop"),
     (b"%PDF", "PDF"),
@@ -50,11 +54,17 @@ _FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"IIU\0", "camera raw"),
     (b"IIRO", "camera raw"),
 )
-_ISO_BRANDS = {
-    b"avif": "AVIF",
-    b"avis": "AVIF",
+_ISO_BRANDS: dict[bytes, Format] = {
+    b"avif": "avif",
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis"), "heic"),
+}
+_LEFT_OPEN = {b"mif1", b"msf1", b"miaf"}
+_BRAND_BYTES = 256
+_SEQUENCES = {
+    b"avis": "an AVIF sequence",
+    b"hevc": "a HEIC sequence",
+    b"hevx": "a HEIC sequence",
     b"crx ": "camera raw",
-    **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), "HEIC"),
 }
 
 
@@ -149,7 +159,9 @@ def _format_of(data: bytes) -> Format:
         return "webp"
     foreign = next((name for magic, name in _FOREIGN if data.startswith(magic)), None)
     if data[4:8] == b"ftyp":
-        foreign = _ISO_BRANDS.get(data[8:12])
+        if found := _of_brands(data):
+            return found
+        foreign = _SEQUENCES.get(data[8:12])
     if foreign:
         raise ImageError(
             "unsupported_format", f"{foreign} is not supported; use JPEG, PNG, WebP, BMP or TIFF"
@@ -157,3 +169,11 @@ def _format_of(data: bytes) -> Format:
     if any(magic.startswith(data) for magic, _ in _MAGIC):
         raise truncated("inside its first bytes")
     raise ImageError("not_an_image", "not an image: its first bytes belong to no known format")
+
+
+def _of_brands(data: bytes) -> Format | None:
+    """Tell by the major brand, and by those that it is compatible with where that one leaves it open."""
+    size = min(int.from_bytes(data[:4], "big"), _BRAND_BYTES)
+    major, *others = (data[place : place + 4] for place in (8, *range(16, size, 4)))
+    known = [_ISO_BRANDS[brand] for brand in (major, *others) if brand in _ISO_BRANDS]
+    return known[0] if known and (major in _ISO_BRANDS or major in _LEFT_OPEN) else None

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from dropsight.config import Watch
 from dropsight.errors import ConfigError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+SUFFIXES = {pattern.removeprefix("*") for pattern in Watch().patterns}
 
 
 @dataclass(frozen=True, slots=True)
