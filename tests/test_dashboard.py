@@ -98,12 +98,12 @@ def test_a_file_that_cannot_be_read_shows_with_its_reason(house: House, window: 
 
 
 def test_files_that_are_ignored_are_named_among_the_facts(house: House, window: Window) -> None:
-    (house.inbox / "a.heic").touch()
+    (house.inbox / "a.xmp").touch()
     (house.inbox / "b.part").touch()
     (house.inbox / "linked").symlink_to(SAMPLES)
     house.ask("rescan")
     facts = window.page.locator("#system dl")
-    expect(facts).to_contain_text(".heic 1", timeout=60_000)
+    expect(facts).to_contain_text(".xmp 1", timeout=60_000)
     expect(facts).to_contain_text("linked (a link to a folder)")
 
 

@@ -260,8 +260,10 @@ def test_views_turn_counter_clockwise_in_the_documented_order() -> None:
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (b"GIF89a" + bytes(20), "unsupported_format"),
-        (bytes(4) + b"ftypheic" + bytes(20), "unsupported_format"),
+        (b"8BPS" + bytes(20), "unsupported_format"),
+        (bytes(4) + b"ftypavis" + bytes(20), "unsupported_format"),
+        (b"GIF89a" + bytes(20), "unreadable"),
+        (bytes(4) + b"ftypheic" + bytes(20), "truncated"),
         (b"hello, I am a text", "not_an_image"),
         (b"\x89PNG", "truncated"),
         (b"\xff\xd8\xff\xe0\x00\x10", "truncated"),

@@ -259,21 +259,21 @@ def test_the_metrics_count_what_is_ignored_by_suffix_and_name_no_more_than_a_few
     for number in range(30):
         (tmp_path / "inbox" / f"{number % 3}").mkdir(parents=True, exist_ok=True)
         (tmp_path / "inbox" / f"{number % 3}" / f"a.x{number}").touch()
-    names = ("a.heic", "b.HEIC", "c.heic", "notes", "note")
+    names = ("a.xmp", "b.XMP", "c.xmp", "notes", "note")
     for name in names:
         (tmp_path / "inbox" / name).touch()
     with running(tmp_path, web=ANY_PORT) as house:
         url = address(house)
         wait_until(lambda: metrics(url)["dropsight_ignored_files,suffix=no suffix"] == 2)
         found = {name: value for name, value in metrics(url).items() if "ignored_files" in name}
-        assert found["dropsight_ignored_files,suffix=.heic"] == 3
+        assert found["dropsight_ignored_files,suffix=.xmp"] == 3
         assert found["dropsight_ignored_files,suffix=hidden"] == 0
         assert sum(found.values()) == 30 + len(names)
         assert len(found) <= MOST_KINDS + 2  # others, hidden
         for name in names[:3]:
             (house.inbox / name).unlink()
         house.ask("rescan")
-        wait_until(lambda: "dropsight_ignored_files,suffix=.heic" not in metrics(url))
+        wait_until(lambda: "dropsight_ignored_files,suffix=.xmp" not in metrics(url))
 
 
 @pytest.mark.slow

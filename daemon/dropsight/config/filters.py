@@ -10,7 +10,7 @@ from dropsight.config.tree import Config, Watch
 
 MOST_WILDCARDS = 8
 # What the files of arrivals end in, by what is in them.
-SUFFIXES = (".jpg", ".png", ".webp", ".bmp", ".tiff")
+SUFFIXES = (".jpg", ".png", ".webp", ".bmp", ".tiff", ".gif", ".jp2", ".avif", ".heic")
 # Below mqtt.base_topic and the device's name.
 _OURS = ("+", "+", "+")
 

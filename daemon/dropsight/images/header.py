@@ -164,7 +164,8 @@ def _format_of(data: bytes) -> Format:
         foreign = _SEQUENCES.get(data[8:12])
     if foreign:
         raise ImageError(
-            "unsupported_format", f"{foreign} is not supported; use JPEG, PNG, WebP, BMP or TIFF"
+            "unsupported_format",
+            f"{foreign} is not supported; use JPEG, PNG, WebP, HEIC, AVIF, GIF, JPEG 2000, BMP or TIFF",
         )
     if any(magic.startswith(data) for magic, _ in _MAGIC):
         raise truncated("inside its first bytes")

@@ -51,7 +51,7 @@ DEFAULT_MODEL = "builtin:efficientnet_lite0"
 class ImageInferenceRuntime:
     """A loaded model, ready to predict, for any number of threads at once; `with` closes it.
 
-    An image is a path (links are followed); the bytes of an encoded one (JPEG, PNG, WebP, BMP, TIFF); one of
+    An image is a path (links are followed); the bytes of an encoded one, as of a file; one of
     Pillow's, of any mode; or an array: (height, width) or (height, width, 1), gray; (height, width, 3), RGB;
     (height, width, 4), RGBA; a batch dimension of 1 may stand first. Alpha is dropped. Arrays are of
 
