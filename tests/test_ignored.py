@@ -9,7 +9,7 @@ LINKED = "give its target a watch of its own, with a camera, or set watch.follow
 
 
 def fill(inbox: Path) -> None:
-    for name in ("a.xmp", "b.XMP", "front/c.xmp", "d.part", ".e.jpg.Ab12", "notes"):
+    for name in ("a.cr2", "b.CR2", "front/c.cr2", "d.part", ".e.jpg.Ab12", "notes"):
         (inbox / name).parent.mkdir(exist_ok=True)
         (inbox / name).touch()
     (inbox / "@eaDir" / "front").mkdir(parents=True)
@@ -20,7 +20,7 @@ def fill(inbox: Path) -> None:
 
 def told(house: House) -> list[str]:
     return [
-        "7 files are ignored: .xmp 3, .part 1, hidden 1, no suffix 2",
+        "7 files are ignored: .cr2 3, .part 1, hidden 1, no suffix 2",
         "folders skipped, hidden or by watch.ignore: @eaDir 1",
         f"{house.inbox}/linked is a link to a folder, which is not read: {LINKED}",
     ]

@@ -485,17 +485,9 @@ def test_another_filter_takes_the_place_of_the_one_before(tmp_path: Path, broker
 
 
 def test_each_kind_of_picture_gets_its_ending_and_the_config_knows_them_all() -> None:
-    samples = (
-        b"\xff\xd8\xff",
-        b"\x89PNG\r\n\x1a\n",
-        b"RIFF0000WEBP",
-        b"BM",
-        b"II*\0",
-        b"GIF89a",
-        b"\xff\x4f\xff\x51",
-    )
-    samples = (*samples, b"\0\0\0\x14ftypavif\0\0\0\0", b"\0\0\0\x14ftypheic\0\0\0\0")
-    assert tuple(map(suffix_of, samples)) == SUFFIXES
+    plain = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF0000WEBP", b"BM", b"II*\0", b"GIF89a"]
+    boxed = [b"\xff\x4f\xff\x51", b"\0\0\0\x14ftypavif\0\0\0\0", b"\0\0\0\x14ftypheic\0\0\0\0"]
+    assert tuple(map(suffix_of, [*plain, *boxed])) == SUFFIXES
     assert {suffix_of(b"no picture"), suffix_of(b"")} == {".jpg"}
 
 
