@@ -60,6 +60,18 @@ def test_a_sidecar_says_what_the_shape_leaves_open_and_no_more(tmp_path: Path) -
         describe(tmp_path / "m", ModelOverrides(), tensor=tensor(1, 224, 224, 3), classes=2)
 
 
+def test_the_config_says_the_layout_before_the_sidecar(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("layout: NHWC")
+    said = ModelOverrides(layout="NCHW")
+    found = describe(tmp_path / "m", said, tensor=tensor(1, 3, 224, 3), classes=2)
+    assert (found.layout, found.layout_from) == ("NCHW", "config")
+
+
+def test_channels_come_first_too_where_the_size_is_open(tmp_path: Path) -> None:
+    found = image_input(tmp_path / "m", ModelOverrides(), tensor(-1, 3, -1, -1))
+    assert (found.layout, found.taken, found.size_from) == ("NCHW", (-1, 3, 224, 224), "default")
+
+
 @pytest.mark.parametrize("shape", [(1, 224, 225), (1, 4, 224, 224), (1, 224, 224, -1), (1, -1, -1, -1)])
 def test_what_takes_no_images_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     with pytest.raises(ModelError, match="not an image classifier: its input is"):
