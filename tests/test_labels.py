@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemons import dropsight
+from daemons import ROOT, dropsight
 from dropsight.errors import ModelError
 from dropsight.models.backends import open_model
-from dropsight.models.label_files import BESIDE
+from dropsight.models.label_files import BESIDE, find_labels
 from dropsight.models.labels import decoded, read_labels
 from dropsight.models.overrides import ModelOverrides
+from dropsight.models.sidecar import Sidecar
 from tiny_tflite import tiny
 
 NAMES = ("cat", "great dane", "jalapeño")
@@ -164,3 +165,18 @@ def test_a_text_made_to_take_long_does_not(text: str) -> None:
     """Its time would grow with the square of its length: hours."""
     with contextlib.suppress(ValueError):
         assert isinstance(read_labels(text), tuple)
+
+
+def test_labels_are_found_inside_the_folder_of_a_saved_model_too(tmp_path: Path) -> None:
+    for place in ("beside", "inside", "assets"):
+        model = tmp_path / place / "model.savedmodel"
+        file = {"beside": model.parent, "inside": model, "assets": model / "assets"}[place] / "labels.txt"
+        (model / "assets").mkdir(parents=True)
+        file.write_text(TEXTS["lines"])
+        found = find_labels(model, ModelOverrides(), Sidecar(), 3, None)
+        assert (found.names, found.source) == (NAMES, str(file))
+
+
+def test_the_page_names_every_file_that_is_looked_for() -> None:
+    page = (ROOT / "docs" / "usage.md").read_text()
+    assert [name for name in BESIDE if f"`{name.replace('{model}', '<model>')}`" not in page] == []

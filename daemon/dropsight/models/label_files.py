@@ -12,9 +12,12 @@ from dropsight.models.sidecar import Sidecar, sidecar_path
 BESIDE = (
     *("labels.txt", "labels_1001.txt", "labelmap.txt", "label_map.txt", "classes.txt", "class_names.txt"),
     *("labels.json", "classes.json", "class_names.json", "class_indices.json"),
-    *("label_map.pbtxt", "labelmap.pbtxt", "labels.csv", "classes.csv", "{model}_labels.txt"),
+    *("label_map.pbtxt", "labelmap.pbtxt", "labels.csv", "classes.csv", "{model}_labels.txt", "dict.txt"),
 )
-"""What is looked for beside a model, whose own name stands for {model}; the number of names decides."""
+"""What is looked for beside a model, whose own name stands for {model}; the number of names decides.
+
+dict.txt is what AutoML Vision writes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +56,17 @@ def _beside(path: Path, classes: int) -> FoundLabels:
     """Take the file whose names are as many as the classes, if there is but one such list of names."""
     fitting: dict[tuple[str, ...], Path] = {}
     misfits: dict[Path, ModelError] = {}
-    for file in (path.parent / name.format(model=path.stem) for name in BESIDE):
-        if not file.is_file():
-            continue
+    places = (path.parent, path, path / "assets") if path.is_dir() else (path.parent,)
+    files = (place / name.format(model=path.stem) for place in places for name in BESIDE)
+    for file in filter(Path.is_file, files):
         try:
             fitting.setdefault(labels_in(file, classes), file)
         except ModelError as error:
             misfits[file] = error
     way_out = f"name this model's in model.labels or in {sidecar_path(path)}"
     if len(fitting) > 1:
-        files = " and ".join(map(str, fitting.values()))
-        raise ModelError(f"labels {files}: each has {classes} names, and they differ; {way_out}")
+        listed = " and ".join(map(str, fitting.values()))
+        raise ModelError(f"labels {listed}: each has {classes} names, and they differ; {way_out}")
     if fitting:
         ((names, file),) = fitting.items()
         return FoundLabels(names, str(file))
