@@ -14,7 +14,7 @@ from supervisors import Supervisor
 
 # Files that share a process, which imports TensorFlow once: that alone takes five seconds.
 SHARING = {
-    "gradients": {"test_explain_report", "test_gradients"},
+    "gradients": {"test_explain_report", "test_gradients", "test_hostile_models"},
     "conversions": {"test_build_models", "test_digits", "test_full_models", "test_kernels"},
 }
 # Those that take longest come first: about a minute or more.

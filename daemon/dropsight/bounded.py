@@ -6,7 +6,7 @@ from pathlib import Path
 CONFIG_BYTES = 2**20
 SECRET_BYTES = 2**16
 LABELS_BYTES = 2**24
-SIDECAR_BYTES = 2**20
+SIDECAR_BYTES = 2**16
 # The offsets of a flatbuffer reach no further.
 MODEL_BYTES = 2**31
 _PIECE_BYTES = 2**20

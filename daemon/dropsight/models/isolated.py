@@ -20,7 +20,13 @@ from dropsight.models.spec import ModelOptions
 TRIAL_SECONDS = 100.0
 LEAST_MEMORY_BYTES = 512 * 2**20
 REFUSED = 3
-STARVED = (b"MemoryError", b"bad_alloc", b"not enough memory", b"Cannot allocate memory")
+STARVED = (
+    b"MemoryError",
+    b"OOM when allocating",
+    b"bad_alloc",
+    b"not enough memory",
+    b"Cannot allocate memory",
+)
 
 
 def try_model(

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from dropsight.errors import ModelError
+from dropsight.models.embedded_code import refuse_layers
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import ModelOptions
-from dropsight.models.tf_graph import TensorFlowModel, build, tensor_spec, tensorflow
+from dropsight.models.tf_graph import UNLOADABLE, TensorFlowModel, build, tensor_spec, tensorflow
 
 # Before it, safe_mode was not heeded for .h5 files: a Lambda layer in one was run (CVE-2025-9905).
 _OLDEST = (3, 11, 3)
-# What load_model is known to raise for files that are damaged, of another version, or need code.
-_UNLOADABLE = (ValueError, TypeError, OSError, KeyError, AttributeError, ImportError, RuntimeError)
 
 
 def open_keras(
@@ -28,13 +27,14 @@ def open_keras(
     tf = tensorflow(path)
     keras = import_module("keras")
     _check_version(path, str(keras.__version__))
+    refuse_layers(path)
     try:
         model = keras.models.load_model(path, compile=False)
         agree()
         wanted = tf.TensorSpec(*_input(model))
         function = tf.function(lambda batch: model(batch, training=False))
         concrete = function.get_concrete_function(wanted)
-    except _UNLOADABLE as error:
+    except (*UNLOADABLE, tf.errors.OpError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"{path}: Keras cannot load it: {reason[:500]}") from error
     found = tf.nest.flatten(concrete.structured_outputs)

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from dropsight.errors import ModelError
+from dropsight.models.embedded_code import refuse_operators
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import ModelOptions
-from dropsight.models.tf_graph import TensorFlowModel, build, tensor_spec, tensorflow
+from dropsight.models.tf_graph import UNLOADABLE, TensorFlowModel, build, tensor_spec, tensorflow
 
 SIGNATURES = ("serving_default", "serve")
 
@@ -21,10 +22,11 @@ def open_saved_model(
 ) -> TensorFlowModel:
     """Load a classifier; raises ModelError."""
     tf = tensorflow(path)
+    refuse_operators(path)
     try:
         loaded = tf.saved_model.load(str(path))
         agree()
-    except (ValueError, OSError, RuntimeError, tf.errors.OpError) as error:
+    except (*UNLOADABLE, tf.errors.OpError) as error:
         raise ModelError(
             f"{path}: TensorFlow cannot load it: {' '.join(str(error).split())[:500]}"
         ) from error

@@ -23,6 +23,10 @@ from dropsight.models.spec import Activation, Batch, ModelSpec, Scores, TensorSp
 _TRANSPARENT = {"Identity", "Cast", "Reshape", "Squeeze", "NoOp"}
 _ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "Sigmoid": "logistic"}
 
+UNLOADABLE = (ValueError, TypeError, OSError, LookupError, AttributeError, ImportError, RuntimeError)
+"""What Keras and TensorFlow are known to raise for files that are damaged, of another version, or need code;
+beside OpError."""
+
 Function = Callable[[Batch], Sequence[Any]]  # all outputs; TensorFlow ships no types
 
 
@@ -56,7 +60,7 @@ class TensorFlowModel:
     def _call(self, batch: Batch) -> Scores:
         try:
             found = self._function(batch.reshape(len(batch), *self.spec.taken[1:]))
-        except (RuntimeError, ValueError, TypeError) as error:
+        except (RuntimeError, ValueError, TypeError, import_module("tensorflow").errors.OpError) as error:
             raise ModelError(f"{self.spec.path}: {' '.join(str(error).split())}") from error
         answers = [np.asarray(found[number], np.float32).reshape(len(batch), -1) for number in self.outputs]
         return answers[0] if len(answers) == 1 else np.concatenate(answers, axis=1)

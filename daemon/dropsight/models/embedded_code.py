@@ -1,0 +1,118 @@
+"""Keras files and SavedModels that are more than numbers: code, other files, or far more than their size.
+
+What Keras itself refuses depends on its version, and its words on how deep it lies.
+"""
+
+import json
+import zipfile
+import zlib
+from collections import deque
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from dropsight.bounded import MODEL_BYTES, read_bounded
+from dropsight.errors import ModelError
+
+# What an archive may unpack to: Keras does not compress, and people who do get little from weights.
+_MOST_TIMES, _MOST_MORE, _MOST_ENTRIES = 8, 2**24, 10_000
+_DESCRIPTION_BYTES = 2**26
+_DAMAGE = (
+    *(OSError, KeyError, ValueError, RuntimeError, EOFError, TypeError, RecursionError),
+    *(NotImplementedError, zipfile.BadZipFile, zlib.error),
+)
+_CODE = {
+    "Lambda": "Lambda layer is code",
+    "__lambda__": "lambda function is code",
+    "TorchModuleWrapper": "TorchModuleWrapper is code",
+    "JaxLayer": "JaxLayer is code",
+    "FlaxLayer": "FlaxLayer is code",
+    "TFSMLayer": "TFSMLayer is a model in another file",
+}
+_KERAS = {"keras", "keras_hub", "keras_cv", "keras_nlp", "tf_keras", "tensorflow", "builtins"}
+_OPERATORS = {
+    *("WriteFile", "ReadFile", "MatchingFiles", "WholeFileReader", "WholeFileReaderV2", "PrintV2"),
+    *("PyFunc", "PyFuncStateless", "EagerPyFunc", "WriteSummary", "CreateSummaryFileWriter", "SaveSlices"),
+    *("TextLineReader", "TextLineReaderV2", "TextLineDataset", "TFRecordReader", "TFRecordReaderV2"),
+    *("TFRecordDataset", "FixedLengthRecordReader", "FixedLengthRecordReaderV2", "FixedLengthRecordDataset"),
+    *("DebugIdentity", "DebugIdentityV2", "DebugIdentityV3", "XlaLaunch", "RpcCall", "RpcClient"),
+}
+"""Those of TensorFlow that write and read files, or run what is not in the graph."""
+
+
+def refuse_layers(path: Path) -> None:
+    """Raise ModelError for layers of a Keras file that carry code, whatever Keras would do with them."""
+    try:
+        description = _of_archive(path) if zipfile.is_zipfile(path) else _of_hdf5(path)
+        layers = list(_classes(description))
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{path}: Keras cannot load it: the file is damaged: {reason[:200]}") from error
+    for layer in layers:
+        name, module = str(layer["class_name"]), str(layer.get("module") or "keras")
+        if name in _CODE:
+            raise ModelError(
+                f"{path}: its {_CODE[name]}, which no model's file is trusted to bring: "
+                "make it of layers that Keras has, or convert the model to TFLite"
+            )
+        if module.partition(".")[0] not in _KERAS and not _is_registered(layer.get("registered_name")):
+            raise ModelError(
+                f"{path}: its {name} is code of the module {module}, which no model's file loads: "
+                "convert the model to TFLite"
+            )
+
+
+def refuse_operators(path: Path) -> None:
+    """Raise ModelError for a SavedModel that writes or reads files, or calls what is not in its graph."""
+    schema = import_module("tensorflow.core.protobuf.saved_model_pb2")
+    model = schema.SavedModel()
+    try:
+        model.ParseFromString(read_bounded(path / "saved_model.pb", MODEL_BYTES))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    except import_module("google.protobuf.message").DecodeError as error:
+        raise ModelError(f"{path}: TensorFlow cannot load it: saved_model.pb is damaged") from error
+    graphs = [graph.graph_def for graph in model.meta_graphs]
+    nodes = [node.op for graph in graphs for node in graph.node]
+    inner = [node.op for graph in graphs for each in graph.library.function for node in each.node_def]
+    if found := sorted(_OPERATORS & {*nodes, *inner}):
+        raise ModelError(
+            f"{path}: its {', '.join(found)} reaches out of the model, to files or code: it is not loaded"
+        )
+
+
+def _of_archive(path: Path) -> object:
+    """Raises ValueError for one that unpacks to far more than it is."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        size, most = sum(each.file_size for each in entries), _MOST_TIMES * path.stat().st_size + _MOST_MORE
+        if len(entries) > _MOST_ENTRIES or size > most:
+            raise ValueError(f"it unpacks to {len(entries):,} files of {size:,} bytes")
+        if archive.getinfo("config.json").file_size > _DESCRIPTION_BYTES:
+            raise ValueError("its config.json is too large")
+        return json.loads(archive.read("config.json"))
+
+
+def _of_hdf5(path: Path) -> object:
+    with import_module("h5py").File(path, "r") as archive:
+        text = archive.attrs.get("model_config", "{}")
+    return json.loads(text)
+
+
+def _classes(description: object) -> Iterator[Mapping[str, Any]]:
+    """Yield whatever is described by a class, at any depth, the outer first."""
+    within = deque([description])
+    while within:
+        each = within.popleft()
+        if isinstance(each, dict):
+            if isinstance(each.get("class_name"), str):
+                yield each
+            within.extend(each.values())
+        elif isinstance(each, list):
+            within.extend(each)
+
+
+def _is_registered(name: object) -> bool:
+    """Whether who uses dropsight as a library has told Keras of it."""
+    return isinstance(name, str) and bool(import_module("keras").saving.get_registered_object(name))
