@@ -33,7 +33,10 @@ from dropsight.images.header import check_bounds, read_header  # noqa: E402
 from dropsight.images.opening import Bounds  # noqa: E402
 from dropsight.images.tiff import read_exif  # noqa: E402
 from dropsight.models.backends import locate  # noqa: E402
+from dropsight.models.labels import decoded as decoded_text  # noqa: E402
+from dropsight.models.labels import read_labels  # noqa: E402
 from dropsight.models.onnx_file import ONNXFile  # noqa: E402
+from dropsight.models.sidecar import read_sidecar  # noqa: E402
 from dropsight.models.tflite_file import is_whole, read_tflite  # noqa: E402
 from fuzz import Target, Throw  # noqa: E402
 from tflite_metadata import metadata, with_metadata  # noqa: E402
@@ -162,6 +165,30 @@ def read_onnx(data: bytes) -> None:
     _ = file.names, file.size, file.quantization, file.weights_elsewhere
 
 
+def labels() -> list[bytes]:
+    forms = (
+        "cat\ndog\n",
+        "0 cat\n1: dog\n",
+        '{"0": "cat", "1": ["n02", "dog"]}',
+        '[{"id": 0, "name": "cat"}]',
+    )
+    table, items = 'index,name\n0,"cat, black"\n1,dog\n', "item { id: 1 display_name: 'cat' }\n"
+    return [*(form.encode() for form in (*forms, table, items)), "chäs\n".encode("utf-16")]
+
+
+def a_sidecar() -> AbstractContextManager[Throw]:
+    return a_file("m.yaml", lambda path: read_sidecar(path.with_suffix(".tflite")), ModelError)
+
+
+def sidecars() -> list[bytes]:
+    whole = (
+        "labels: names.txt\nnormalization: {mean: [127.5], std: [1, 2, 3]}\ntemperature: 1.3\n"
+        "input_size: [224, 224]\nheads: {species: 0, sex: {output: 1, labels: sexes.txt}}\ncolor_order: BGR\n"
+        "golden:\n  - {image: cat.jpg, class: tabby, confidence: 0.9, tolerance: 0.1}\n"
+    )
+    return [whole.encode(), LAUGHS]
+
+
 LAUGHS = b"a: &a [1, 2]\n" + b"".join(
     b"%c: &%c [%s]\n" % (name, name, b", ".join([b"*%c" % (name - 1)] * 9)) for name in b"bcdefghij"
 )
@@ -173,15 +200,19 @@ def configs() -> list[bytes]:
     return [whole, short, b"model: {path: x.tflite}\nlimits: {max_bytes: 20MB}\n", LAUGHS]
 
 
+def a_config() -> AbstractContextManager[Throw]:
+    return a_file("dropsight.yaml", config.load, ConfigError)
+
+
 @contextmanager
-def a_config() -> Iterator[Throw]:
+def a_file(name: str, read: Callable[[Path], object], allowed: type[Exception]) -> Iterator[Throw]:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "dropsight.yaml"
+        path = Path(folder) / name
 
         def throw(data: bytes) -> None:
             path.write_bytes(data)
-            with contextlib.suppress(ConfigError):
-                config.load(path)
+            with contextlib.suppress(allowed):
+                read(path)
 
         yield throw
 
@@ -328,6 +359,8 @@ TARGETS = {
         Target("decoding", lambda: pictures() + tiffs(), reader(decoded, ImageError)),
         Target("model", models, reader(read_model, ModelError)),
         Target("onnx", onnx_models, reader(read_onnx, ValueError)),
+        Target("labels", labels, reader(lambda data: read_labels(decoded_text(data)), ValueError)),
+        Target("sidecar", sidecars, a_sidecar),
         Target("config", configs, a_config),
         Target("control", orders, the_control_socket, guided=False),
         Target("mqtt", orders, mqtt_commands, guided=False),
