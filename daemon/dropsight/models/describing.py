@@ -15,7 +15,7 @@ from dropsight.models.sidecar import Golden, Sidecar, check_normalization, read_
 from dropsight.models.spec import HeadSpec, TensorSpec
 from dropsight.records import USUAL_FRAMING, ColorOrder, Framing, Layout, Normalization
 
-__all__ = ["UNIT_RANGE", "Description", "ModelOverrides", "OwnFacts", "describe", "heads_of"]
+__all__ = ["UNIT_RANGE", "Description", "ModelOverrides", "OwnFacts", "Tool", "describe", "heads_of"]
 
 UNIT_RANGE = Normalization((0.0,), (255.0,))
 USUAL_RANGES = {
@@ -23,6 +23,15 @@ USUAL_RANGES = {
     "[-1, 1]": Normalization((127.5,), (127.5,)),
     "0 to 255": Normalization((0.0,), (1.0,)),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """What made a model, where its models show it, and what all of its models want."""
+
+    name: str
+    normalization: Normalization
+    framing: Framing
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,7 @@ class OwnFacts:
     left_by_graph: Normalization | None = None
     usual: Normalization | None = None
     framing: Framing | None = None
+    tool: Tool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +89,7 @@ def describe(
         raise ModelError(
             f"{path}: normalization has one value per channel, but the model has only one channel"
         )
-    framing, framing_from = _framing(path, said, sidecar, own.framing)
+    framing, framing_from = _framing(path, said, sidecar, own)
     return Description(
         labels=labels.names,
         labels_from=labels.source,
@@ -129,15 +139,19 @@ def _labels_of_head(head: Chosen) -> tuple[tuple[str, ...], str]:
 def _normalization(
     path: Path, said: ModelOverrides, sidecar: Sidecar, tensor: TensorSpec, own: OwnFacts
 ) -> tuple[Normalization, str]:
-    if said.normalization:
-        return said.normalization, "config"
-    if own.normalization:
+    if own.normalization and not said.normalization:
         check_normalization(own.normalization, f"{path} (metadata)")
-        return own.normalization, "metadata"
-    if sidecar.normalization:
-        return sidecar.normalization, str(sidecar_path(path))
-    if own.left_by_graph:
-        return own.left_by_graph, "graph"
+    known = [
+        (said.normalization, "config"),
+        (own.normalization, "metadata"),
+        (sidecar.normalization, str(sidecar_path(path))),
+    ]
+    if tensor.dtype.kind == "f":
+        known.append((own.left_by_graph, "graph"))
+        known += [(own.tool.normalization, own.tool.name)] if own.tool else []
+    for normalization, source in known:
+        if normalization:
+            return normalization, source
     found, found_from = _default_normalization(tensor)
     if own.usual and found_from == "default" and 3 in {tensor.shape[1], tensor.shape[-1]}:
         return own.usual, found_from
@@ -168,9 +182,13 @@ def _alike(one: Normalization, other: Normalization) -> bool:
     return bool(np.abs(found - wanted).max() <= np.ptp(wanted) / 50)
 
 
-def _framing(path: Path, said: ModelOverrides, sidecar: Sidecar, own: Framing | None) -> tuple[Framing, str]:
+def _framing(path: Path, said: ModelOverrides, sidecar: Sidecar, own: OwnFacts) -> tuple[Framing, str]:
     """Say how, and where that was found: of a crop, where its share was, as any model can be cropped."""
-    known, known_from = own or USUAL_FRAMING, "metadata" if own else "default"
+    known, known_from = USUAL_FRAMING, "default"
+    if own.framing:
+        known, known_from = own.framing, "metadata"
+    elif own.tool:
+        known, known_from = own.tool.framing, own.tool.name
     resize = said.resize or sidecar.resize or known.resize
     central = said.central or sidecar.central or known.central
     ours = (said.central, sidecar.central) if resize == "crop" else (said.resize, sidecar.resize)

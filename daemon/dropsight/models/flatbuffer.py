@@ -43,6 +43,10 @@ class Fields:
         places = self._elements(field, 4)
         return [int(self._table.Get(numbers.Int32Flags, place)) for place in places]
 
+    def longs(self, field: int) -> list[int]:
+        places = self._elements(field, 8)
+        return [int(self._table.Get(numbers.Int64Flags, place)) for place in places]
+
     def floats(self, field: int) -> list[float]:
         places = self._elements(field, 4)
         return [float(self._table.Get(numbers.Float32Flags, place)) for place in places]

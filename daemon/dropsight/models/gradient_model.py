@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropsight.errors import ModelError
+from dropsight.models.embedded_code import refuse_layers
+from dropsight.models.legacy_keras import load_legacy
 from dropsight.models.tf_graph import tensorflow
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -55,7 +57,9 @@ class KerasGradients:
     @classmethod
     def open(cls, path: Path) -> "KerasGradients":
         tensorflow(path)
-        return cls(import_module("keras").models.load_model(path, compile=False), name=str(path))
+        refuse_layers(path)
+        model = load_legacy(path) or import_module("keras").models.load_model(path, compile=False)
+        return cls(model, name=str(path))
 
     @property
     def input_size(self) -> tuple[int | None, int | None, int | None]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from dropsight.errors import ModelError
 from dropsight.models.embedded_code import refuse_layers
+from dropsight.models.legacy_keras import load_legacy
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import ModelOptions
 from dropsight.models.tf_graph import UNLOADABLE, TensorFlowModel, build, tensor_spec, tensorflow
@@ -29,7 +30,7 @@ def open_keras(
     _check_version(path, str(keras.__version__))
     refuse_layers(path)
     try:
-        model = keras.models.load_model(path, compile=False)
+        model = load_legacy(path) or keras.models.load_model(path, compile=False)
         agree()
         wanted = tf.TensorSpec(*_input(model))
         function = tf.function(lambda batch: model(batch, training=False))

@@ -24,9 +24,12 @@ from dropsight.models.operators import (
 from dropsight.models.outputs import Output, choose
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.quantization import dequantize
+from dropsight.models.scaling import wanted_by
 from dropsight.models.sidecar import Sidecar, read_sidecar
 from dropsight.models.spec import Acceleration, Batch, ModelOptions, ModelSpec, Scores, TensorSpec
+from dropsight.models.teachable import TEACHABLE_MACHINE, made_by_teachable_machine
 from dropsight.models.tflite_file import DAMAGE, TFLiteFile, is_whole, read_tflite
+from dropsight.models.tflite_graph import TFLiteGraph
 from dropsight.models.tflite_runtimes import Details, Interpreter, TFLiteSource, find_runtime
 from dropsight.models.tflite_tensors import check_scales, quantization_of, tensor_of, values_of, whole
 
@@ -144,7 +147,7 @@ def _model(
         tensor=image.tensor,
         image=image,
         classes=main.classes,
-        own=OwnFacts(labels=file.labels, normalization=file.normalization),
+        own=_own_facts(source.content, file, str(inputs[0]["name"])),
     )
     spec = ModelSpec(
         name=path.stem,
@@ -177,6 +180,17 @@ def _model(
         framing_from=description.framing_from,
     )
     return LiteRTModel(source, spec, interpreter, [each.number for each in chosen])
+
+
+def _own_facts(content: bytes, file: TFLiteFile, input_name: str) -> OwnFacts:
+    graph = TFLiteGraph(content)
+    teachable = made_by_teachable_machine(graph.names, graph.ending(), input_name=input_name)
+    return OwnFacts(
+        labels=file.labels,
+        normalization=file.normalization,
+        left_by_graph=wanted_by(graph.first_steps()),
+        tool=TEACHABLE_MACHINE if teachable else None,
+    )
 
 
 def _taken(acceleration: Acceleration | None) -> int:

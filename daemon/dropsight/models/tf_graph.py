@@ -13,15 +13,15 @@ import numpy as np
 
 from dropsight import installing
 from dropsight.errors import ModelError
-from dropsight.models.describing import describe, heads_of
+from dropsight.models.describing import OwnFacts, describe, heads_of
+from dropsight.models.frozen_graph import FrozenGraph
 from dropsight.models.image_input import image_input
 from dropsight.models.outputs import Output, choose
 from dropsight.models.overrides import ModelOverrides
+from dropsight.models.scaling import wanted_by
 from dropsight.models.sidecar import Sidecar, read_sidecar
-from dropsight.models.spec import Activation, Batch, ModelSpec, Scores, TensorSpec
-
-_TRANSPARENT = {"Identity", "Cast", "Reshape", "Squeeze", "NoOp"}
-_ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "Sigmoid": "logistic"}
+from dropsight.models.spec import Batch, ModelSpec, Scores, TensorSpec
+from dropsight.models.teachable import TEACHABLE_MACHINE, made_by_teachable_machine
 
 UNLOADABLE = (ValueError, TypeError, OSError, LookupError, AttributeError, ImportError, RuntimeError)
 """What Keras and TensorFlow are known to raise for files that are damaged, of another version, or need code;
@@ -80,10 +80,10 @@ def build(
     said: ModelOverrides,
 ) -> TensorFlowModel:
     """Put a model together from its function; `outputs` are in the order in which that returns them."""
-    image = image_input(path, said, tensor)
+    image, graph = image_input(path, said, tensor), FrozenGraph(path, concrete)
     answers = [
         Output(output, activation, (output.name,))
-        for output, activation in zip(outputs, _activations(concrete), strict=True)
+        for output, activation in zip(outputs, graph.activations(), strict=True)
     ]
     chosen = choose(path, said, read_sidecar(path) or Sidecar(), answers)
     main = chosen[0].output
@@ -93,6 +93,7 @@ def build(
         tensor=image.tensor,
         image=image,
         classes=main.classes,
+        own=_own_facts(graph, tensor.name if kind == "saved_model" else None),
     )
     spec = ModelSpec(
         name=path.stem,
@@ -125,23 +126,17 @@ def build(
     return TensorFlowModel(spec, function, [each.number for each in chosen])
 
 
+def _own_facts(graph: FrozenGraph, input_name: str | None) -> OwnFacts:
+    teachable = made_by_teachable_machine(graph.names, graph.ending(), input_name=input_name)
+    return OwnFacts(
+        left_by_graph=wanted_by(graph.first_steps()), tool=TEACHABLE_MACHINE if teachable else None
+    )
+
+
 def tensor_spec(name: str, tensor: Any) -> TensorSpec:  # noqa: ANN401
     """Describe a tensor of TensorFlow's or Keras's."""
     shape = tuple(-1 if size is None else int(size) for size in tensor.shape)
     return TensorSpec(name, shape, np.dtype(tensor.dtype.as_numpy_dtype))
-
-
-def _activations(concrete: Any) -> list[Activation]:  # noqa: ANN401
-    """Follow the outputs of the inlined graph back through what does not change their meaning."""
-    constants = import_module("tensorflow.python.framework.convert_to_constants")
-    frozen = constants.convert_variables_to_constants_v2(concrete, lower_control_flow=False)
-    return [_activation(output.op) for output in frozen.outputs]
-
-
-def _activation(operator: Any) -> Activation:  # noqa: ANN401
-    while operator.type in _TRANSPARENT and operator.inputs:
-        operator = operator.inputs[0].op
-    return _ACTIVATIONS.get(operator.type, "none")
 
 
 def _digest(path: Path) -> str:

@@ -1,0 +1,102 @@
+"""The graph in a .tflite file: what it does to its input first, and what its answer comes from."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropsight.models.flatbuffer import Fields
+from dropsight.models.scaling import Arithmetic, Step
+
+# Fields by number in schema.fbs.
+_OPERATOR_CODES, _SUBGRAPHS, _BUFFERS = 1, 2, 4
+_TENSORS, _INPUTS, _OUTPUTS, _OPERATORS = 0, 1, 2, 3
+_DEPRECATED_CODE, _CODE = 0, 3
+_OPCODE_INDEX, _OP_INPUTS, _OP_OUTPUTS = 0, 1, 2
+_TYPE, _BUFFER, _NAME, _QUANTIZATION = 1, 2, 3, 4
+_SCALES, _ZERO_POINTS = 2, 3
+# BuiltinOperator in schema.fbs.
+_ARITHMETIC: dict[int, Arithmetic] = {0: "add", 18: "multiply", 41: "subtract", 42: "divide"}
+_ENDS = {9: "dense", 25: "softmax", 40: "mean"}
+# DEQUANTIZE, RESHAPE, SQUEEZE, CAST, QUANTIZE: they change how values are kept.
+_KEEPING = {6, 22, 43, 53, 114}
+# RESIZE_BILINEAR, TRANSPOSE, STRIDED_SLICE, EXPAND_DIMS, RESIZE_NEAREST_NEIGHBOR, REVERSE_V2: and where.
+_PLACING = {23, 39, 45, 70, 97, 105}
+# TensorType in schema.fbs.
+_TYPES = {0: "<f4", 1: "<f2", 2: "<i4", 3: "u1", 7: "<i2", 9: "i1"}
+# A constant on the input has a value for all channels, or one for each.
+_MOST_VALUES = 4
+_LONGEST_WAY = 16
+
+
+class TFLiteGraph:
+    """Raises DAMAGE, as `tflite_file` names it."""
+
+    def __init__(self, data: bytes) -> None:
+        model = Fields.root(data)
+        codes = [
+            max(code.number(_DEPRECATED_CODE, byte=True), code.number(_CODE))
+            for code in model.tables(_OPERATOR_CODES)
+        ]
+        self._subgraph = next(model.tables(_SUBGRAPHS))
+        self._buffers = list(model.tables(_BUFFERS))
+        self._tensors = list(self._subgraph.tables(_TENSORS))
+        self._operators = [
+            (codes[each.number(_OPCODE_INDEX)], each.integers(_OP_INPUTS), each.integers(_OP_OUTPUTS))
+            for each in self._subgraph.tables(_OPERATORS)
+        ]
+
+    @property
+    def names(self) -> list[str]:
+        """Return those of its tensors."""
+        return [tensor.text(_NAME) for tensor in self._tensors]
+
+    def first_steps(self) -> Iterator[Step]:
+        """Follow the input as long as there is one way on, and constants alone meet it."""
+        (current,) = self._subgraph.integers(_INPUTS)
+        for _ in range(_LONGEST_WAY):
+            ways = [each for each in self._operators if current in each[1]]
+            if len(ways) != 1:
+                return
+            kind, inputs, outputs = ways[0]
+            if kind in _ARITHMETIC:
+                step = self._step(_ARITHMETIC[kind], inputs, current)
+                if step is None:
+                    return
+                yield step
+            elif kind not in _KEEPING | _PLACING:
+                return
+            current = outputs[0]
+
+    def ending(self) -> list[str]:
+        """Return from the answer backwards what it comes from, leaving out what keeps its meaning."""
+        makers = {tensor: (kind, inputs) for kind, inputs, outputs in self._operators for tensor in outputs}
+        current, found = self._subgraph.integers(_OUTPUTS)[0], []
+        for _ in range(_LONGEST_WAY):
+            kind, inputs = makers.get(current, (-1, []))
+            if not inputs:
+                break
+            if kind not in _KEEPING:
+                found.append(_ENDS.get(kind, "other"))
+            current = inputs[0]
+        return found
+
+    def _step(self, kind: Arithmetic, inputs: list[int], current: int) -> Step | None:
+        if len(inputs) != 2 or (kind in {"subtract", "divide"} and inputs[0] != current):
+            return None
+        constant = self._constant(inputs[1] if inputs[0] == current else inputs[0])
+        return None if constant is None else Step(kind, constant)
+
+    def _constant(self, tensor: int) -> NDArray[np.floating] | None:
+        fields = self._tensors[tensor]
+        dtype = _TYPES.get(fields.number(_TYPE, byte=True))
+        data = self._buffers[fields.number(_BUFFER)].blob(0)
+        if dtype is None or not 0 < len(data) <= _MOST_VALUES * np.dtype(dtype).itemsize:
+            return None
+        values: NDArray[np.floating] = np.frombuffer(data, dtype).astype(np.float64)
+        quantization = fields.table(_QUANTIZATION)
+        scales = quantization.floats(_SCALES) if quantization else []
+        if quantization and scales and scales[0]:
+            zero_point = (quantization.longs(_ZERO_POINTS) or [0])[0]
+            values = (values - zero_point) * scales[0]
+        return values
