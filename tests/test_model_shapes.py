@@ -88,6 +88,8 @@ def network(keras: Any, name: str, batch: int | None) -> Any:
         sex = layers.Dense(1, activation="sigmoid", name="sex", kernel_initializer="he_normal")(step)
         embedding = layers.Dense(8, name="embedding")(step)
         return keras.Model(inputs, [species, sex, embedding])
+    if name == "logit":
+        return keras.Model(inputs, layers.Dense(1, kernel_initializer="he_normal")(step))
     return keras.Model(inputs, layers.Dense(5, activation="softmax", kernel_initializer="he_normal")(step))
 
 
@@ -468,3 +470,16 @@ def test_whole_numbers_that_nothing_scales_are_the_pixels_themselves(tmp_path: P
     pixels = seen(PHOTOS[0], 24, 40)
     wanted = classify(pixels[np.newaxis])["probs"][0]
     assert np.abs(by_class(runtime.predict(decoded(PHOTOS[0]))) - wanted).max() <= 1e-4
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_model_that_ends_in_one_logit_answers_with_two_classes(made: Any, form: str) -> None:
+    path, own = made("logit", form)
+    runtime = ImageInferenceRuntime(path)
+    assert (runtime.spec.activation, runtime.spec.labels) == ("none", ("class 0", "class 1"))
+
+    def both(pixels: Any) -> Any:
+        second = 1 / (1 + np.exp(-np.asarray(own(pixels))))
+        return np.concatenate([1 - second, second], axis=1)
+
+    assert difference(runtime, both, lambda pixels: pixels) <= 1e-4

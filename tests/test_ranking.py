@@ -87,3 +87,12 @@ def test_views_are_merged_by_their_mean() -> None:
 def test_equals_are_ranked_by_class_index() -> None:
     found = predictions(np.array([0.25, 0.5, 0.25], np.float32), ("a", "b", "c"), 3)
     assert [each.label for each in found] == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_a_lone_logit_is_the_logistic_of_the_second_of_two_classes(temperature: float) -> None:
+    """It was always class 0, with 100 percent."""
+    spec = replace(ending_in("none"), labels=("no", "yes"))
+    found = probabilities(np.array([[-1.5]], np.float32), spec, temperature)
+    yes = 1 / (1 + exp(1.5 / temperature))
+    assert found[0].tolist() == pytest.approx([1 - yes, yes])

@@ -36,8 +36,14 @@ def probabilities(scores: Scores, spec: ModelSpec, temperature: float) -> Probab
 
 
 def main_scores(scores: Scores, spec: ModelSpec) -> Scores:
-    """Leave out the columns of all heads but the first; the last axis is the classes."""
-    return scores[..., slice(*spec.heads[0].columns)] if spec.heads else scores
+    """Leave out the columns of all heads but the first; the last axis is the classes.
+
+    A lone logit x is made those of two classes, (0, x), whose softmax is its logistic.
+    """
+    main = scores[..., slice(*spec.heads[0].columns)] if spec.heads else scores
+    if spec.activation != "none" or (main.shape[-1], len(spec.labels)) != (1, 2):
+        return main
+    return np.concatenate([np.zeros_like(main), main], axis=-1)
 
 
 def logits_of(scores: Scores, spec: ModelSpec) -> NDArray[np.floating]:

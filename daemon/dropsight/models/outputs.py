@@ -27,8 +27,8 @@ class Output:
 
     @property
     def classes(self) -> int:
-        """A lone logistic score is that of the second of two classes."""
-        return 2 if self.columns == 1 and self.activation == "logistic" else self.columns
+        """A lone score, logistic or before it, is that of the second of two classes."""
+        return 2 if self.columns == 1 and self.activation != "softmax" else self.columns
 
 
 @dataclass(frozen=True, slots=True)
