@@ -218,7 +218,7 @@ def test_an_image_whose_filing_kills_the_process_stays_where_it_is(tmp_path: Pat
     try:
         assert until_it_lives(house, "in_filing_away:bad.jpg", left=["bad.jpg"]) == 2
         assert "filing it away crashed the process" in house.status()["troubles"]["filing"]
-        assert house.taking()
+        wait_until(house.taking)
         assert house.stop() == 0
     finally:
         house.kill()

@@ -62,7 +62,7 @@ def test_a_broker_that_takes_connections_and_says_nothing_does_not_hold_up_a_sto
             wait_until(lambda: house.finished() == 1)
             assert house.process
             house.process.send_signal(signal.SIGTERM)
-            assert house.ended(seconds=20) == 0
+            assert house.ended() == 0
         finally:
             house.kill()
     assert "1 records are queued in the outbox" in house.daemon_log()
@@ -79,7 +79,7 @@ def test_a_full_disk_under_the_journal_does_not_hold_up_a_stop_and_nothing_is_lo
         wait_until(lambda: house.status()["stats"]["queues"]["records"] >= 128)
         assert house.process
         house.process.send_signal(signal.SIGTERM)
-        assert house.ended(seconds=40) == 0
+        assert house.ended() == 0
         assert len(house.waiting()) + len(house.records()) == 300
         ballast.unlink()
         house.start()

@@ -326,7 +326,7 @@ def test_a_stop_waits_for_no_stream(tmp_path: Path) -> None:
             house.process.send_signal(signal.SIGTERM)
             with pytest.raises(EOFError):
                 events.next()
-            assert house.ended(seconds=15) == 0
+            assert house.ended() == 0
         assert "Traceback" not in house.daemon_log()
 
 
