@@ -116,6 +116,8 @@ def _tried(model: Model, photos: _Photos) -> tuple[list[_Trial], str, bool]:
         framings = framed_otherwise(ranked[0].candidate)
         others = _ranked(model, framings, photos, bar.update)
     doubt = _doubt(ranked, photos.truth)
+    if doubt and not _doubt(ranked, None):  # few labels tell less than what the views have to say
+        doubt = ""
     framed = sorted([ranked[0], *others], key=lambda each: -each.fit.score)
     if photos.truth is not None and not doubt and not _doubt(framed, photos.truth):
         return [*framed, *ranked[1:]], doubt, True
