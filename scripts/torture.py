@@ -47,6 +47,8 @@ RARE = {"in_rotation", "in_compression", "in_pruning", "in_filing", *COPYING}
 # Killing a rescue needs a damaged journal, which loses records: tests/test_rescue.py.
 ELSEWHERE = {"in_rescue"}
 ABSENT_EVERY = 4
+# Others may keep all cores busy.
+PATIENCE_SECONDS = 120
 
 
 @dataclass
@@ -158,7 +160,7 @@ class Torture:
 
     def _status(self) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = json.loads(ask(self.root / "state", "status"))
+            found: dict[str, Any] = json.loads(ask(self.root / "state", "status", patience=PATIENCE_SECONDS))
         except (NotRunningError, FileNotFoundError):
             return {}
         return found
@@ -170,7 +172,7 @@ class Torture:
         if status["stats"]["counters"]["waiting"] or status["stats"]["queues"]["outbox"]:
             return False
         if self.left():  # what three kills met is passed by until this life has lasted
-            ask(self.root / "state", "rescan")
+            ask(self.root / "state", "rescan", patience=PATIENCE_SECONDS)
             return False
         return True
 
