@@ -150,6 +150,24 @@ def test_what_is_code_in_a_keras_model_is_refused_however_deep(
 
 
 @all_of_them
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_code_is_found_in_a_file_that_is_two_models_at_once(saved: Path, tmp_path: Path, suffix: str) -> None:
+    """An archive may begin anywhere in a file: Keras goes by the name."""
+    path = with_layer(saved / "m.h5", tmp_path / f"m{suffix}", lambda_layer(saved))
+    with path.open("ab") as file:
+        file.write((saved / "m.keras").read_bytes())
+    assert refusal(path).startswith(f"{path}: its Lambda layer is code")
+
+
+@all_of_them
+def test_why_keras_cannot_load_a_layer_comes_without_its_preamble(saved: Path, tmp_path: Path) -> None:
+    config = {"name": "lookup", "vocabulary": "/etc/passwd"}
+    layer = {"module": "keras.layers", "class_name": "StringLookup", "config": config}
+    told = refusal(with_layer(saved / "m.keras", tmp_path / "m.keras", layer))
+    assert "could not be deserialized properly" not in told
+
+
+@all_of_them
 @pytest.mark.parametrize("name", ["config.json", "assets/a.txt"])
 def test_an_archive_that_unpacks_to_far_more_than_it_is_is_not_unpacked(
     saved: Path, tmp_path: Path, name: str

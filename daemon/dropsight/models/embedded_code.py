@@ -44,8 +44,7 @@ _OPERATORS = {
 def refuse_layers(path: Path) -> None:
     """Raise ModelError for layers of a Keras file that carry code, whatever Keras would do with them."""
     try:
-        description = _of_archive(path) if zipfile.is_zipfile(path) else _of_hdf5(path)
-        layers = list(_classes(description))
+        layers = list(_classes(_descriptions(path)))
     except _DAMAGE as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"{path}: Keras cannot load it: the file is damaged: {reason[:200]}") from error
@@ -80,6 +79,16 @@ def refuse_operators(path: Path) -> None:
         raise ModelError(
             f"{path}: its {', '.join(found)} reaches out of the model, to files or code: it is not loaded"
         )
+
+
+def _descriptions(path: Path) -> list[object]:
+    """Return what Keras may read of it: a file can be both an archive and HDF5."""
+    found = [_of_archive(path)] if zipfile.is_zipfile(path) else []
+    if import_module("h5py").is_hdf5(path):
+        found.append(_of_hdf5(path))
+    if not found:
+        raise ValueError("it is neither an archive nor HDF5")
+    return found
 
 
 def _of_archive(path: Path) -> object:

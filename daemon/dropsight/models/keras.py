@@ -36,7 +36,7 @@ def open_keras(
         function = tf.function(lambda batch: model(batch, training=False))
         concrete = function.get_concrete_function(wanted)
     except (*UNLOADABLE, tf.errors.OpError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).rpartition("Exception encountered: ")[2]
         raise ModelError(f"{path}: Keras cannot load it: {reason[:500]}") from error
     found = tf.nest.flatten(concrete.structured_outputs)
     names = _output_names(model, concrete.structured_outputs, len(found))
