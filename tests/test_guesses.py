@@ -22,7 +22,7 @@ from dropsight.models.spec import ModelSpec, TensorSpec
 from dropsight.records import Normalization
 from float_models import float_model
 
-GUESS = "normalization is a guess, as is color order: nothing says what it is; try the usual ones"
+GUESS = "normalization is a guess, as are color order and frame: nothing says what it is; try the usual ones"
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +36,20 @@ def spec(model: Path) -> ModelSpec:
     return open_model(model).spec
 
 
-def test_normalization_and_color_order_of_a_model_of_floats_that_says_nothing_are_guesses(
+def test_normalization_color_order_and_frame_of_a_model_of_floats_that_says_nothing_are_guesses(
     spec: ModelSpec,
 ) -> None:
     guess = guess_of(spec)
     assert guess
     assert guess.startswith(GUESS)
     assert guess.endswith(f"dropsight inspect {spec.path} --photos DIR")
+    framed = guess_of(replace(spec, framing_from="config", color_order_from="config"))
+    assert framed
+    assert framed.startswith("normalization is a guess: nothing says what it is")
 
 
 def test_what_the_config_the_sidecar_or_the_file_says_is_no_guess(spec: ModelSpec) -> None:
-    """Nor is the color order, then: nearly all that say how to normalize are RGB."""
+    """Nor are color order and frame, then: nearly all that say how to normalize are RGB."""
     for source in ("config", "metadata", "/m.yaml", "graph"):
         assert guess_of(replace(spec, normalization_from=source)) is None
     layout = guess_of(replace(spec, normalization_from="config", layout_from="default"))

@@ -11,7 +11,7 @@ SQUARE = "square"
 def guess_of(spec: ModelSpec) -> str | None:
     """Say in one line which facts are guesses, with the way out; None where there are none.
 
-    A model whose normalization is known is taken to want the usual order of colors.
+    A model whose normalization is known is taken to want the usual order of colors and the usual frame.
     """
     probe = f"try the usual ones on your photos: dropsight inspect {shlex.quote(str(spec.path))} --photos DIR"
     ways_out = {}
@@ -19,6 +19,8 @@ def guess_of(spec: ModelSpec) -> str | None:
         ways_out["normalization"] = probe
         if spec.channels == 3 and spec.color_order_from == DEFAULT:
             ways_out["color order"] = probe
+        if spec.framing_from == DEFAULT:
+            ways_out["frame"] = probe
     if spec.layout_from == DEFAULT:
         ways_out["layout"] = "set model.layout"
     if spec.size_from in {DEFAULT, SQUARE}:
