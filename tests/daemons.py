@@ -117,7 +117,7 @@ class House:
             end(self.process)
 
     def status(self) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(ask(self.root / "state", "status"))
+        answer: dict[str, Any] = json.loads(ask(self.root / "state", "status", patience=120))
         return answer
 
     def ask(self, command: str, **more: str) -> dict[str, Any]:
