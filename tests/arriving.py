@@ -65,15 +65,16 @@ class Taking:
         watch = {"path": root / "inbox", "processed": root / "done", "failed": root / "bad", "mqtt": TOPICS}
         kept = {key: settings.pop(key) for key in ("protocol", "client_id") if key in settings}
         limits = msgspec.structs.replace(Config().limits, max_bytes=settings.pop("max_bytes", 2**26))
-        each = Watch(**{**watch, **settings})
-        for path in (each.path, state):
+        watches = settings.pop("watches", None) or [Watch(**{**watch, **settings})]
+        for path in (*(each.path for each in watches), state):
             path.mkdir(parents=True, exist_ok=True)
         config = msgspec.structs.replace(
-            Config(), watch=(each,), mqtt=Mqtt(url=broker.url, **kept), limits=limits
+            Config(), watch=tuple(watches), mqtt=Mqtt(url=broker.url, **kept), limits=limits
         )
-        self.watch, self.inbox = each, each.path
+        self.watch, self.inbox = watches[0], watches[0].path
         self.troubles = Troubles(logging.getLogger("test"))
-        self.source: MqttSource = make(config, [DropFolder.open(each)], state, self.troubles)
+        folders = [DropFolder.open(each) for each in watches]
+        self.source: MqttSource = make(config, folders, state, self.troubles)
         self._thread = self.source.start(Supervision(self.troubles))
 
     def files(self) -> list[Path]:
@@ -86,7 +87,8 @@ class Taking:
         return {path.parent.name for path in self.files()}
 
     def is_subscribed(self) -> bool:
-        return bool(self.source._subscriptions.had) and self.source.status().connected  # noqa: SLF001
+        subscribed = all(session.subscription.had for session in self.source.sessions)
+        return subscribed and self.source.status().connected
 
     def stop(self) -> None:
         self.source.stop()
@@ -113,6 +115,25 @@ def lose_session(broker: Mosquitto, client_id: str) -> None:
     assert joined.wait(20)
     client.disconnect()
     client.loop_stop()
+
+
+def has_session(broker: Mosquitto, client_id: str) -> bool:
+    """Whether the broker kept one of MQTT 3.1.1 by this name; looked at as its owner, who is not there."""
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
+    found: list[bool] = []
+    joined = threading.Event()
+
+    def on_connect(_client: object, _data: object, flags: paho.ConnectFlags, *_: object) -> None:
+        found.append(flags.session_present)
+        joined.set()
+
+    client.on_connect = on_connect
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    assert joined.wait(20)
+    client.disconnect()
+    client.loop_stop()
+    return found[0]
 
 
 def rob_session(broker: Mosquitto, client_id: str, topics: str) -> None:

@@ -16,6 +16,7 @@ from arriving import (
     Sender,
     Taking,
     deaf_mosquitto,
+    has_session,
     lose_session,
     publish_raw,
     rob_session,
@@ -32,7 +33,9 @@ from dropsight.images.header import suffix_of
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.landing import LONGEST_NAME_BYTES, PART, Landing, UnwelcomeError, folder_name
 from dropsight.sinks.mqtt.broker import Broker
-from dropsight.sources.inflow import Arrival, Inflow
+from dropsight.sources import image_session
+from dropsight.sources.arrivals import session_id
+from dropsight.sources.inflow import Arrival, Inflow, Room
 from test_closed_folders import immutable
 from webs import address, ask
 
@@ -156,7 +159,7 @@ def test_a_picture_that_is_retained_is_taken_when_it_is_first_subscribed_to_and_
         sender.send(topic, b"kept", retain=True)
         with taking(tmp_path, broker, **settings) as found:
             wait_until(lambda: found.contents() == [b"kept"])
-            lose_session(broker, f"{name}-images")
+            lose_session(broker, session_id(name, topics))
             wait_until(lambda: caplog.text.count(f"subscribed to {topics}") == 2)
             sender.send(topic, b"new")
             wait_until(lambda: b"new" in found.contents())
@@ -173,7 +176,7 @@ def test_a_session_that_the_broker_has_without_its_subscription_leaves_nobody_bl
     settings: dict[str, Any] = {"mqtt": "robbed/+/image", "client_id": "robbed"}
     with taking(tmp_path, broker, **settings) as found:
         wait_until(found.is_subscribed)
-    rob_session(broker, "robbed-images", "robbed/+/image")
+    rob_session(broker, session_id("robbed", "robbed/+/image"), "robbed/+/image")
     with taking(tmp_path, broker, **settings) as found, sending(broker) as sender:
         wait_until(lambda: found.source.status().connected)
         wait_until(lambda: is_sent(sender, "robbed/front/image", found))
@@ -257,6 +260,47 @@ def test_while_the_disk_is_full_nothing_is_acknowledged_and_all_comes_when_there
             assert not found.troubles.any()
 
 
+@PROTOCOLS
+def test_an_inbox_that_is_full_holds_up_the_images_of_no_other(
+    tmp_path: Path, broker: Mosquitto, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor do those that wait for it keep the memory that others need: the broker sends them again."""
+    monkeypatch.setattr(image_session, "HELD_SECONDS", 0.5)
+    monkeypatch.setattr(image_session, "LOOK_SECONDS", 0.5)
+    most, full, free = 50_000, f"full{protocol}/image", f"free{protocol}/image"
+    with small_disk(tmp_path / "full") as disk, sending(broker) as sender:
+        ballast = fill(disk)
+        watches = [Watch(path=disk, mqtt=full), Watch(path=tmp_path / "free", mqtt=free)]
+        with taking(tmp_path, broker, watches=watches, protocol=protocol, max_bytes=most) as found:
+            wait_until(found.is_subscribed)
+            for number in range(30):  # more than may be on their way at once
+                sender.send(full, bytes([number]) * most)
+            wait_until(found.troubles.any)
+            for number in range(30):
+                sender.send(free, bytes([number]) * most)
+            wait_until(lambda: found.source.status().received == 30)
+            assert "No space left on device; images wait" in found.troubles.current()["arrivals"]
+            ballast.unlink()
+            wait_until(lambda: found.source.status().received == 60)
+            sent = [path.read_bytes()[:1] for path in disk.glob("2*.jpg")]
+            assert sorted(sent) == [bytes([number]) for number in range(30)]
+            wait_until(lambda: not found.troubles.any())
+
+
+def test_a_filter_that_is_in_the_config_no_more_leaves_no_session_with_the_broker(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    """In which the broker would go on keeping images, for ever in MQTT 3.1.1."""
+    settings: dict[str, Any] = {"client_id": "gone", "protocol": "3.1.1"}
+    with taking(tmp_path, broker, mqtt="gone/+/image", **settings) as found:
+        wait_until(found.is_subscribed)
+    name = session_id("gone", "gone/+/image")
+    assert has_session(broker, name)
+    with taking(tmp_path, broker, mqtt="other/+/image", **settings) as found:
+        wait_until(found.is_subscribed)
+        wait_until(lambda: not has_session(broker, name))
+
+
 def test_what_was_written_before_the_connection_was_lost_is_not_written_twice(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
@@ -264,11 +308,16 @@ def test_what_was_written_before_the_connection_was_lost_is_not_written_twice(
     settings: dict[str, Any] = {"mqtt": "again/+/image", "client_id": "again"}
     with taking(tmp_path, broker, **settings) as found:
         inflow = Inflow(
-            Broker.of(Mqtt(url=broker.url)), "5", client_id="x", keepalive=60, most_bytes=9, lasting=False
+            Broker.of(Mqtt(url=broker.url)),
+            "5",
+            client_id="x",
+            keepalive=60,
+            room=Room(9),
+            lasting=False,
         )
         first = Arrival("again/front/image", b"one", 3, number=1, qos=1, again=False, retained=False)
         for arrival, files in ((first, 1), (first._replace(again=True), 1), (first, 2)):
-            assert found.source._take(arrival, inflow)  # noqa: SLF001 - no broker can be made to
+            assert found.source.sessions[0]._take(arrival, inflow)  # noqa: SLF001 - no broker can be made to
             assert len(found.files()) == files
 
 
@@ -432,6 +481,27 @@ def most_bytes_of(process: int) -> int:
     """The most memory that it has had so far."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+
+
+def test_a_large_image_does_not_wait_for_as_long_as_small_ones_come() -> None:
+    """Whoever publishes to one inbox could hold up another else."""
+    room, order = Room(10), []
+    room.take(8, unless=bool)
+
+    def take(size: int) -> None:
+        room.take(size, unless=bool)
+        order.append(size)
+        room.give_back(size)
+
+    waiting = []
+    for size in (10, 1):
+        waiting.append(threading.Thread(target=take, args=(size,)))
+        waiting[-1].start()
+        wait_until(lambda: len(room._turns) == len(waiting))  # noqa: SLF001
+    room.give_back(8)
+    for each in waiting:
+        each.join(20)
+    assert order == [10, 1]
 
 
 def test_a_flood_of_cameras_fills_no_disk_with_folders(tmp_path: Path) -> None:

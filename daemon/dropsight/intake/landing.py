@@ -66,6 +66,16 @@ class Landing:
         text = f"what is written to {os.path.join(self.root, folder)} is taken away at once"
         raise UnwelcomeError("no_folder", text)
 
+    def look_for_room(self, size: int) -> None:
+        """Raise OSError where so many bytes cannot be taken."""
+        with self._folder.inbox.inside() as fd:
+            _leave_room(fd, size)
+        if not self._is_writable():
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def _is_writable(self) -> bool:
+        return os.access(self._folder.inbox.true, os.W_OK | os.X_OK, effective_ids=True)
+
     def _look_for_inbox(self) -> None:
         """Raise OSError where it is its owner's to make, or its disk's to bring."""
         with self._folder.inbox.inside():
@@ -115,7 +125,7 @@ class Landing:
         """Whether nothing but this folder is in the way, such as one that somebody has closed to us."""
         if error.errno not in _NO_RIGHT:
             return error.errno in _OF_THE_PLACE
-        return bool(folder) and os.access(self._folder.inbox.true, os.W_OK | os.X_OK, effective_ids=True)
+        return bool(folder) and self._is_writable()
 
     def _is_full(self) -> bool:
         pending, count = [""], 0

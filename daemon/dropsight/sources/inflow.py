@@ -1,5 +1,6 @@
 """A connection that images come in by: its session lasts, and what is not acknowledged comes again."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from dropsight.sinks.mqtt.broker import Broker
-from dropsight.sinks.mqtt.client import FrugalClient, after_topic, properties_of
+from dropsight.sinks.mqtt.client import PUBLISH, FrugalClient, after_topic, properties_of
 from dropsight.sinks.mqtt.connection import VERSIONS, Connection, Protocol
 
 # For so long the broker keeps what arrives while we are away, where it speaks MQTT 5.
@@ -39,11 +40,12 @@ class ImageClient(FrugalClient):
     """Keeps of a message that is too large no more than its beginning: it has to be acknowledged, too.
 
     In MQTT 5 brokers are asked not to send any; those of 3.1.1 cannot be, and would send it again for ever.
-    Before any message is read, `wait_for_room` is called with its size.
+    Before a message is read, `wait_for_room` is called with its size; when it was handed over, `leave_room`.
     """
 
     most_bytes = property_bytes = 0
     wait_for_room: Callable[[int], None]
+    leave_room: Callable[[], None]
     payload: bytes | bytearray = b""
     """Of the message that is being handed over: paho's own is empty, for it would copy it three times."""
 
@@ -57,7 +59,7 @@ class ImageClient(FrugalClient):
         if not packet["have_remaining"]:
             return super()._sock_recv(bufsize)
         kept, most = len(packet["packet"]), self.most_bytes + HEAD_BYTES
-        if not kept:
+        if not kept and packet["command"] & 0xF0 == PUBLISH:
             self.wait_for_room(
                 packet["remaining_length"] if packet["remaining_length"] <= most else HEAD_BYTES
             )
@@ -83,12 +85,43 @@ class ImageClient(FrugalClient):
             return super()._handle_publish()
         finally:
             self.payload = b""
+            self.leave_room()
+
+
+class Room:
+    """Thread-safe. What all messages in memory may take together, of `most_bytes` each at most.
+
+    Who asks first has it first, or a large one would wait for as long as small ones come.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._changed = threading.Condition()
+        self.most_bytes, self._held = most_bytes, 0
+        self._turns: deque[object] = deque()
+
+    def take(self, size: int, *, unless: Callable[[], bool]) -> None:
+        """Wait until there is so much."""
+        turn = object()
+        with self._changed:
+            self._turns.append(turn)
+            self._changed.wait_for(lambda: unless() or (self._turns[0] is turn and self._fits(size)))
+            self._turns.remove(turn)
+            self._held += size
+            self._changed.notify_all()
+
+    def _fits(self, size: int) -> bool:
+        return not self._held or self._held + size <= self.most_bytes
+
+    def give_back(self, size: int) -> None:
+        with self._changed:
+            self._held -= size
+            self._changed.notify_all()
 
 
 class Inflow(Connection):
     """`next` hands over one after the other, of which the caller keeps none when it asks for another.
 
-    While as many bytes wait, or are with the caller, as one may have, nothing is read.
+    While there is no room for what comes, nothing is read.
     """
 
     def __init__(
@@ -98,16 +131,17 @@ class Inflow(Connection):
         *,
         client_id: str,
         keepalive: int,
-        most_bytes: int,
+        room: Room,
         lasting: bool,
     ) -> None:
-        self._most_bytes, self._lasting = most_bytes, lasting
+        self._most_bytes, self._room, self._lasting = room.most_bytes, room, lasting
         if protocol == "5":
             self._clean_start = not lasting
         self.had_session = False
         self._arrived: deque[Arrival] = deque()
-        self._held_bytes = self._last_bytes = 0
-        self._answers: list[tuple[str, ReasonCode]] = []
+        # Of the message that is being read, of those that wait, and of the one that the caller has.
+        self._reading = self._waiting = self._last = 0
+        self._answers: list[ReasonCode] = []
         self._ended = False
         super().__init__(broker, protocol, client_id=client_id, will=None, keepalive=keepalive)
 
@@ -129,7 +163,9 @@ class Inflow(Connection):
             self._woken = False
             while self._arrived:
                 arrival = self._arrived.popleft()
-                self._last_bytes = len(arrival.payload)
+                self._last = len(arrival.payload)
+                self._waiting -= self._last
+                self._changed.notify_all()
                 if not (self._closed and arrival.qos):  # which the broker sends again
                     return arrival
                 self._let_go()
@@ -138,8 +174,8 @@ class Inflow(Connection):
         return None
 
     def _let_go(self) -> None:
-        self._held_bytes, self._last_bytes = self._held_bytes - self._last_bytes, 0
-        self._changed.notify_all()
+        self._room.give_back(self._last)
+        self._last = 0
 
     def acknowledge(self, arrival: Arrival) -> None:
         if arrival.qos:
@@ -157,10 +193,7 @@ class Inflow(Connection):
         with self._asking:  # the answer may be there before it is known what it answers
             self._asked_for[self._client.subscribe(topics, **how)[1]] = topics
 
-    def unsubscribe(self, topics: str) -> None:
-        self._client.unsubscribe(topics)
-
-    def answers(self) -> Sequence[tuple[str, ReasonCode]]:
+    def answers(self) -> Sequence[ReasonCode]:
         with self._changed:
             answers, self._answers = self._answers, []
         return answers
@@ -169,7 +202,11 @@ class Inflow(Connection):
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+        self._room.give_back(0)  # for who waits for it to see
         super().close()
+        self._arrived.clear()
+        self._room.give_back(self._reading + self._waiting + self._last)
+        self._reading = self._waiting = self._last = 0
 
     def _demands(self) -> Properties | None:
         if self._protocol != "5":
@@ -190,7 +227,8 @@ class Inflow(Connection):
             reconnect_on_failure=False,
             manual_ack=True,
         )
-        client.most_bytes, client.wait_for_room = self._most_bytes, self._wait_for_room
+        client.most_bytes = self._most_bytes
+        client.wait_for_room, client.leave_room = self._wait_for_room, self._leave_room
         client.on_message = self._on_message
         return client
 
@@ -211,25 +249,29 @@ class Inflow(Connection):
         with self._asking:
             topics = self._asked_for.pop(mid, None)
         with self._changed:  # of one to what nobody asked for, nothing is kept
-            self._answers += [(topics, code) for code in codes[:1] if topics is not None]
+            self._answers += codes[:1] if topics is not None else []
             self._changed.notify_all()
 
     def _on_message(self, client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         if not isinstance(client, ImageClient):
             return
         arrival = _arrival(client, message)
+        size = len(arrival.payload)
         with self._changed:
             self._arrived.append(arrival)
-            self._held_bytes += len(arrival.payload)
+            self._reading, self._waiting = self._reading - size, self._waiting + size
             self._changed.notify_all()
+
+    def _leave_room(self) -> None:
+        """What is left of it, or all where it was no message for us."""
+        self._room.give_back(self._reading)
+        self._reading = 0
 
     def _wait_for_room(self, size: int) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._has_room(size))
-
-    def _has_room(self, size: int) -> bool:
-        waiting, free = len(self._arrived), self._most_bytes - self._held_bytes
-        return not (waiting or self._last_bytes) or (waiting < WINDOW and size <= free)
+            self._changed.wait_for(lambda: self._ended or len(self._arrived) < WINDOW)
+        self._room.take(size, unless=lambda: self._ended)
+        self._reading = size
 
 
 def _arrival(client: ImageClient, message: paho.MQTTMessage) -> Arrival:

@@ -1,57 +1,104 @@
-"""What the broker's session of ours is subscribed to: it cannot be asked."""
+"""Which of the broker's sessions of ours have their subscription: it cannot be asked."""
 
+import hashlib
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
 
-from dropsight.errors import reason
+from dropsight.config import Mqtt
+from dropsight.errors import ConfigError, SinkError, reason
 from dropsight.files.disk import write_whole
 from dropsight.names import as_json
+from dropsight.sinks.mqtt.broker import Broker
+from dropsight.sinks.mqtt.connecting import protocols
+from dropsight.sinks.mqtt.connection import UnsupportedVersionError
+from dropsight.sources.inflow import Inflow, Room
 
 log = logging.getLogger(__name__)
 
-NAME = "mqtt-subscriptions.json"
+STEM = "mqtt-subscriptions"
+KEEPALIVE_SECONDS = 60
 
 
 class _Known(msgspec.Struct):
     client_id: str
-    topics: set[str]
 
 
-class Subscriptions:
-    """For one thread. Where it is lost, all is subscribed to again: what is retained comes once more."""
+class Subscription:
+    """For one thread. Where it is lost, it is asked for again: what is retained comes once more."""
 
     def __init__(self, state: Path, client_id: str) -> None:
-        self._path, self._client_id = state / NAME, client_id
-        known = _read(self._path)
-        self.had: set[str] = known.topics if known and known.client_id == client_id else set()
+        mark = hashlib.blake2b(client_id.encode(), digest_size=4).hexdigest()
+        self._path, self._client_id = state / f"{STEM}-{mark}.json", client_id
+        self.had = _read(self._path) == client_id
 
-    def add(self, topics: str) -> None:
-        self.had.add(topics)
-        self._write()
-
-    def remove(self, topics: str) -> None:
-        self.had.discard(topics)
-        self._write()
-
-    def forget(self) -> None:
-        if self.had:
-            self.had.clear()
-            self._write()
-
-    def _write(self) -> None:
+    def made(self) -> None:
+        self.had = True
         try:
-            write_whole(self._path, as_json(_Known(self._client_id, self.had)))
+            write_whole(self._path, as_json(_Known(self._client_id)))
         except OSError as error:
             log.warning("%s cannot be written: %s", self._path, reason(error))
 
+    def lost(self) -> None:
+        self.had = False
+        _remove(self._path)
 
-def _read(path: Path) -> _Known | None:
+
+class Leftovers:
+    """Sessions of filters that are in the config no more: a broker would go on keeping images for them."""
+
+    def __init__(self, settings: Mqtt, state: Path, ours: Collection[str]) -> None:
+        self._settings = settings
+        known = {path: _read(path) for path in sorted(state.glob(f"{STEM}*.json"))}
+        self._left = {path: client_id for path, client_id in known.items() if client_id not in ours}
+
+    def end(self) -> None:
+        """Once; one that the broker does not let us end is left to the next start."""
+        for path, client_id in self._left.items():
+            try:
+                if client_id is not None:
+                    self._end(client_id)
+            except (ConfigError, SinkError) as error:
+                log.warning("the session %s with the broker was not ended: %s", client_id, error)
+                return
+            _remove(path)
+        self._left.clear()
+
+    def _end(self, client_id: str) -> None:
+        """Log in with a clean session of this name."""
+        for protocol in protocols(self._settings.protocol):
+            inflow = Inflow(
+                Broker.of(self._settings),
+                protocol,
+                client_id=client_id,
+                keepalive=KEEPALIVE_SECONDS,
+                room=Room(0),
+                lasting=False,
+            )
+            try:
+                inflow.open()
+            except UnsupportedVersionError:
+                if protocol == "5" and self._settings.protocol == "auto":
+                    continue
+                raise
+            inflow.close()
+            return
+
+
+def _read(path: Path) -> str | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Known)
+        return msgspec.json.decode(path.read_bytes(), type=_Known).client_id
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
         log.warning("%s is not readable: %s", path, error)
         return None
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s cannot be removed: %s", path, reason(error))

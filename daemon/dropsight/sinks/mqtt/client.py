@@ -13,7 +13,7 @@ LARGEST_BYTES = 2**20
 PROPERTY_BYTES = 1_024
 # Of all that is no message: answers to one subscription, reasons, a CONNACK's properties.
 OTHER_BYTES = 65_536
-_PUBLISH = 0x30
+PUBLISH = 0x30
 
 
 class FrugalClient(paho.Client):
@@ -40,7 +40,7 @@ class FrugalClient(paho.Client):
 
     def _sock_recv(self, bufsize: int) -> bytes:
         packet = self._in_packet
-        if packet["have_remaining"] and packet["command"] & 0xF0 != _PUBLISH and bufsize > OTHER_BYTES:
+        if packet["have_remaining"] and packet["command"] & 0xF0 != PUBLISH and bufsize > OTHER_BYTES:
             log.warning("disconnected from the broker: it was sending a packet of %d bytes", bufsize)
             raise ConnectionAbortedError
         return super()._sock_recv(bufsize)
