@@ -96,14 +96,16 @@ class ImageSession:
         """Take in until stopped, over any number of connections."""
         chance, failures = random.Random(), 0  # noqa: S311 - jitter
         while not self._stopped.is_set():
-            began = time.monotonic()
+            began, missing = time.monotonic(), None
             try:
                 self._serve()
             except InboxError as error:
-                self._look_for_room(error.size)
-                continue
+                missing = error.size  # the error has all that was in hand, and is to go before the wait
             except (ConfigError, SinkError) as error:
                 self._fault("connection", f"no images arrive over MQTT: {error}")
+            if missing is not None:
+                self._look_for_room(missing)
+                continue
             failures = 1 if time.monotonic() - began > GOOD_SECONDS else failures + 1
             self._stopped.wait(pause_seconds(failures, chance))
 

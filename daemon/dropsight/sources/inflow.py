@@ -54,6 +54,10 @@ class ImageClient(FrugalClient):
         """How large the message is that is being handed over."""
         return int(self._in_packet["remaining_length"])
 
+    def forget(self) -> None:
+        """Let go of what was read of a message; paho would not."""
+        self._in_packet["packet"] = bytearray()
+
     def _sock_recv(self, bufsize: int) -> bytes:
         packet = self._in_packet
         if not packet["have_remaining"]:
@@ -205,6 +209,8 @@ class Inflow(Connection):
         self._room.give_back(0)  # for who waits for it to see
         super().close()
         self._arrived.clear()
+        if isinstance(self._client, ImageClient):
+            self._client.forget()
         self._room.give_back(self._reading + self._waiting + self._last)
         self._reading = self._waiting = self._last = 0
 
