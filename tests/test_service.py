@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from brokers import wait_until
 from dropsight.config import Watch
+from dropsight.errors import DropsightError
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
@@ -184,3 +185,14 @@ def test_a_status_for_systemd_is_one_line_whatever_it_quotes(
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         notify(STATUS="new\nMAINPID=1\udcff.jpg")
         assert supervisor.recv(1000) == b"STATUS=new; MAINPID=1\\udcff.jpg"
+
+
+def test_a_daemon_that_too_many_ask_at_once_is_not_taken_for_none(tmp_path: Path) -> None:
+    """Else a visit to the broker would be made under its client id, and end its session."""
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as first:
+        busy.bind(str(tmp_path / NAME))
+        busy.listen(0)
+        first.connect(str(tmp_path / NAME))
+        with pytest.raises(DropsightError, match="too many ask it at once") as caught:
+            ask(tmp_path, "status")
+        assert not isinstance(caught.value, NotRunningError)

@@ -131,6 +131,9 @@ def ask(folder: Path, command: str, *, patience: float = TIMEOUT_SECONDS, **more
             answer = _read_line(connection, max_bytes=ANSWER_BYTES, seconds=patience)
         except PermissionError as error:
             raise DropsightError(_no_entry(folder)) from error
+        except BlockingIOError as error:
+            fault = f"{folder / NAME}: dropsight is running, but too many ask it at once"
+            raise DropsightError(f"{fault}; try again") from error
         except TimeoutError as error:
             fault = f"{folder / NAME}: dropsight is running, but has not answered for {patience:g} s"
             raise DropsightError(
