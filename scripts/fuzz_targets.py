@@ -4,6 +4,7 @@ A target returns for whatever is as it should be, errors of ours included; all e
 """
 
 import contextlib
+import io
 import itertools
 import json
 import socket
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 import cv2
 import flatbuffers
 import numpy as np
+import pillow_heif
 from ai_edge_litert import schema_py_generated as schema
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,7 +81,20 @@ def pictures() -> list[bytes]:
     kinds = [encoded(suffix) for suffix in (".jpg", ".png", ".webp", ".bmp")]
     progressive = encoded(".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     lossless = encoded(".webp", cv2.IMWRITE_WEBP_QUALITY, 101)
-    return [*kinds, progressive, lossless, *with_exif()]
+    return [*kinds, progressive, lossless, *with_exif(), *dropped()]
+
+
+def dropped() -> list[bytes]:
+    """Those kinds that people drop and OpenCV has."""
+    return [encoded(suffix) for suffix in (".gif", ".jp2", ".avif")]
+
+
+def heics() -> list[bytes]:
+    """Of tiles; a process of its own would decode each."""
+    rgb = cv2.cvtColor(cv2.resize(picture(), (96, 64)), cv2.COLOR_BGR2RGB)
+    tiled = io.BytesIO()
+    pillow_heif.from_bytes("RGB", (96, 64), rgb.tobytes()).save(tiled, tile_size=64)
+    return [tiled.getvalue()]
 
 
 def exif_blocks() -> list[bytes]:
@@ -353,7 +368,7 @@ def requests() -> list[bytes]:
 TARGETS = {
     target.name: target
     for target in (
-        Target("header", pictures, reader(read_header, ImageError)),
+        Target("header", lambda: pictures() + heics(), reader(read_header, ImageError)),
         Target("tiff", tiffs, reader(read_header, ImageError)),
         Target("exif", exif_blocks, reader(read_exif)),
         Target("decoding", lambda: pictures() + tiffs(), reader(decoded, ImageError)),

@@ -180,12 +180,13 @@ def test_a_jpeg_of_which_data_is_missing_or_wrong_is_told_by_its_decoder(
         (photo_jpeg()[:-2], ("no end-of-image marker",)),
         (photo_jpeg()[:-2] + bytes(500), ("no end-of-image marker",)),
         (b"\r\n" + photo_jpeg(), ("2 bytes before the picture",)),
+        (b"\0\x80\xfe" + photo_jpeg(), ("3 bytes before the picture",)),
         (b"Content-Type: image/jpeg\r\n\r\n" + photo_jpeg(), ("28 bytes before the picture",)),
         (photo_jpeg() + b"trailer" * 50, ()),
         (photo_jpeg()[:-2] + bytes(9) + b"\xff\xd9", ()),
     ],
 )
-def test_a_jpeg_that_lacks_only_its_end_or_has_text_before_its_start_is_a_picture(
+def test_a_jpeg_that_lacks_only_its_end_or_has_a_little_before_its_start_is_a_picture(
     data: bytes, warnings: tuple[str, ...]
 ) -> None:
     assert read_header(data).warnings == warnings

@@ -11,6 +11,7 @@ from dropsight.errors import ImageError, MemoryShortError
 from dropsight.images import jpeg
 from dropsight.images.excess import check_excess
 from dropsight.images.framing import CROP_FRACTION, Pixels, used_size
+from dropsight.images.gif import first_frame_alone
 from dropsight.images.header import Header
 from dropsight.images.heic import decode_heic
 from dropsight.images.jpeg import Decoded
@@ -31,6 +32,8 @@ _JPEG = {
 }
 # OpenCV turns these by itself, whatever the flags say.
 _TURNED = frozenset({"tiff"})
+# Not every OpenCV has these.
+_OPTIONAL = {"gif": ".gif", "jp2": ".jp2", "avif": ".avif"}
 _NO_MEMORY = -4  # cv::Error::StsNoMem
 # Several threads decode; large pictures one at a time, so that memory has a bound.
 LARGE_BYTES = 2**25
@@ -78,6 +81,9 @@ def decode_and_judge(
         with _place_for(header):
             return Decoded(decode_heic(data, pixels=header.width * header.height))
     if header.format != "jpeg":
+        _check_support(header)
+        if header.format == "gif":
+            data = first_frame_alone(data)
         flags = _PLAIN
         if header.straight_alpha:
             flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
@@ -93,6 +99,12 @@ def decode_and_judge(
             return Decoded(upright(decoded.pixels, header.orientation), decoded.damage)
         flags = _JPEG[scale] | cv2.IMREAD_IGNORE_ORIENTATION
         return Decoded(_decode(data, header, flags & ~cv2.IMREAD_COLOR | _AS_RGB if _AS_RGB else flags))
+
+
+def _check_support(header: Header) -> None:
+    suffix = _OPTIONAL.get(header.format)
+    if suffix and not cv2.haveImageWriter(f"x{suffix}"):
+        raise ImageError("unsupported_format", f"this OpenCV ({cv2.__version__}) cannot decode {suffix[1:]}")
 
 
 def is_large(header: Header) -> bool:

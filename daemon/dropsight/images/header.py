@@ -2,13 +2,17 @@
 
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from dropsight.errors import ImageError
-from dropsight.images import boxes, formats
+from dropsight.images import formats
 from dropsight.images.formats import Structure, truncated
+from dropsight.images.gif import gif
+from dropsight.images.heif import heif
+from dropsight.images.jpeg2000 import jpeg2000
 from dropsight.images.opening import Bounds
 
 # What cannot be decoded small may have this many bytes for each pixel of the limit: half as many pixels.
@@ -22,10 +26,10 @@ _READERS: dict[Format, Callable[[bytes], Structure]] = {
     "webp": formats.webp,
     "bmp": formats.bmp,
     "tiff": formats.tiff,
-    "gif": boxes.gif,
-    "jp2": boxes.jpeg2000,
-    "avif": boxes.heif,
-    "heic": boxes.heif,
+    "gif": gif,
+    "jp2": jpeg2000,
+    "avif": partial(heif, codec="avif"),
+    "heic": partial(heif, codec="heic"),
 }
 _MAGIC: tuple[tuple[bytes, Format], ...] = (
     (b"\xff\xd8\xff", "jpeg"),
@@ -40,6 +44,8 @@ _MAGIC: tuple[tuple[bytes, Format], ...] = (
 _JPEG_START = b"\xff\xd8\xff"
 # So much text may stand before a JPEG.
 LITTER_BYTES = 1024
+# Or so many bytes of any kind.
+FEW_BYTES = 16
 _TEXT = bytes([9, 10, 13, *range(32, 127)])
 _FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"II+\0", "BigTIFF"),
@@ -148,7 +154,12 @@ def _start_of_jpeg(data: bytes) -> int:
     """Return where the picture begins behind a camera's HTTP header, or an empty line."""
     head = data[:LITTER_BYTES]
     start = head.find(_JPEG_START, 1)
-    return start if start > 0 and head[:start].translate(None, _TEXT) == b"" else 0
+    few = 0 < start <= FEW_BYTES and not _is_known(data)
+    return start if few or (start > 0 and head[:start].translate(None, _TEXT) == b"") else 0
+
+
+def _is_known(data: bytes) -> bool:
+    return data[4:8] == b"ftyp" or any(data.startswith(magic) for magic, _ in (*_MAGIC, *_FOREIGN))
 
 
 def _format_of(data: bytes) -> Format:

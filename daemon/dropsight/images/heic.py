@@ -66,7 +66,8 @@ def main(arguments: list[str]) -> int:
     pillow_heif.options.DECODE_THREADS = 1
     try:
         found = pillow_heif.open_heif(sys.stdin.buffer.read(), convert_hdr_to_8bit=True, bgr_mode=False)
-        pixels = np.asarray(found)[:, :, :3]
+        pixels = np.atleast_3d(np.asarray(found))
+        pixels = pixels[:, :, :3] if pixels.shape[2] > 2 else np.repeat(pixels[:, :, :1], 3, axis=2)
     except MemoryError:
         return _SHORT
     except Exception as error:  # noqa: BLE001 - of a codec, for one picture

@@ -1,0 +1,152 @@
+"""Hostile and rare forms of what people drop: tiles, gray, many frames, sizes that are not true."""
+
+import io
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image, ImageOps
+
+from dropsight.errors import ImageError
+from dropsight.images.decoding import decode
+from dropsight.images.framing import Pixels
+from dropsight.images.header import check_bounds, read_header
+from dropsight.images.opening import Bounds
+from hostile import photo
+
+pillow_heif.register_heif_opener()
+KINDS: dict[str, dict[str, Any]] = {
+    "heic": {"format": "HEIF"},
+    "tiled.heic": {"format": "HEIF", "tile_size": 64},
+    "avif": {"format": "AVIF"},
+    "gif": {"format": "GIF"},
+    "jp2": {"format": "JPEG2000"},
+    "j2k": {"format": "JPEG2000", "no_jp2": True},
+}
+
+
+def picture() -> Image.Image:
+    return Image.fromarray(photo()[:, :, ::-1])
+
+
+def saved(image: Image.Image, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, **options)
+    return file.getvalue()
+
+
+def ours(data: bytes) -> Pixels:
+    header = read_header(data)
+    check_bounds(header, Bounds())
+    return decode(data, header, at_least=(10_000, 10_000), how="stretch")
+
+
+def theirs(data: bytes) -> Pixels:
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    return np.asarray(image.convert("RGB"))
+
+
+def code_of(data: bytes) -> str:
+    try:
+        ours(data)
+    except ImageError as error:
+        return error.code
+    return "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [*((name, "RGB") for name in KINDS), ("heic", "L"), ("avif", "L"), ("jp2", "L")]
+)
+def test_what_people_drop_has_the_pixels_that_pillow_sees(name: str, mode: str) -> None:
+    data = saved(picture().convert(mode), **KINDS[name])
+    found, expected = ours(data).astype(int), theirs(data)
+    assert found.shape == expected.shape == (120, 160, 3)
+    assert np.abs(found - expected).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 7])
+def test_a_phone_s_picture_of_tiles_is_upright_and_its_header_tells_when_it_was_taken(
+    orientation: int,
+) -> None:
+    exif = Image.Exif()
+    exif[0x112], exif[0x132] = orientation, "2024:05:06 07:08:09"
+    image = picture()
+    image.info["exif"] = exif.tobytes()
+    data = saved(image, **KINDS["tiled.heic"])
+    header = read_header(data)
+    assert (header.orientation, header.captured) == (orientation, "2024-05-06T07:08:09Z")
+    found, expected = ours(data), theirs(data)
+    assert header.upright == (found.shape[1], found.shape[0])
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+def test_of_an_animation_the_first_frame_is_taken_however_many_follow() -> None:
+    frames = [Image.new("P", (64, 48), number % 256) for number in range(2)]
+    data = saved(picture().quantize(64).resize((64, 48)), format="GIF", save_all=True, append_images=frames)
+    second = data.find(b"\x21\xf9", data.find(b"\x2c"))
+    many = data[:second] + data[second:-1] * 5_000 + b";"
+    assert np.array_equal(ours(many), theirs(data))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_dropped_picture_that_is_cut_anywhere_is_truncated(name: str) -> None:
+    data = saved(picture(), **KINDS[name])
+    assert {code_of(data[: len(data) * part // 16]) for part in range(1, 16)} == {"truncated"}
+
+
+def with_sizes(data: bytes, width: int, height: int) -> bytes:
+    """Claim these sizes in the boxes of a HEIF file."""
+    place = data.find(b"ispe")
+    while place > 0:
+        data = data[: place + 8] + struct.pack(">II", width, height) + data[place + 16 :]
+        place = data.find(b"ispe", place + 4)
+    return data
+
+
+def test_a_picture_larger_inside_than_it_claims_is_refused() -> None:
+    """Of one kilobyte a decoder made eight hundred megabytes."""
+    flat = Image.new("RGB", (600, 600), (90, 120, 30))
+    header = read_header(with_sizes(saved(flat, format="AVIF"), 64, 48))
+    assert header.whole_bytes >= 600 * 600 * 6
+    with pytest.raises(ImageError):
+        check_bounds(header, Bounds(max_pixels=64 * 48))
+    assert code_of(with_sizes(saved(flat, format="HEIF"), 64, 48)) == "unreadable"
+
+
+def many_items(data: bytes) -> bytes:
+    place = data.find(b"iloc")
+    return data[: place + 10] + b"\xff\xff" + data[place + 12 :]
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"GIF89a" + struct.pack("<HHBBB", 9, 9, 0, 0, 0) + b"\x21\xfe" + b"\1a" * 400_000, "unreadable"),
+        (many_items(saved(picture(), format="AVIF")), "truncated"),
+        (
+            struct.pack(">I", 16) + b"ftypheic" + bytes(4) + struct.pack(">I4s", 8, b"free") * 9_000,
+            "unreadable",
+        ),
+        (struct.pack(">I", 16) + b"ftypheic" + bytes(4) + struct.pack(">I4s", 4, b"meta"), "unreadable"),
+    ],
+)
+def test_endless_structures_are_given_up(data: bytes, code: str) -> None:
+    assert code_of(data) in {code, "unreadable"}
+
+
+def test_jpeg_2000_of_too_many_tiles_is_refused() -> None:
+    data = bytearray(saved(picture(), **KINDS["j2k"]))
+    data[24:32] = struct.pack(">II", 1, 1)
+    assert code_of(bytes(data)) == "unreadable"
+
+
+def test_an_opencv_without_a_format_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    no: Callable[[str], bool] = lambda name: False  # noqa: ARG005, E731
+    monkeypatch.setattr(cv2, "haveImageWriter", no)
+    with pytest.raises(ImageError, match="cannot decode avif"):
+        ours(saved(picture(), format="AVIF"))
