@@ -158,6 +158,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag=
     confidence: float
     top_5_predictions: dict[str, float]
     predictions: list[Prediction]
+    multi_label: bool | msgspec.UnsetType = msgspec.UNSET
     heads: Heads = msgspec.UNSET
     image: ImageFacts
     model: ModelFacts

@@ -75,7 +75,7 @@ def _facts(spec: ModelSpec) -> list[tuple[str, str]]:
         ("size", _size(spec)),
         ("layout", _layout(spec)),
         ("output", _tensor(spec.output)),
-        ("activation", {"none": "none: its scores are logits"}.get(spec.activation, spec.activation)),
+        ("activation", _activation(spec)),
         ("labels", f"{len(spec.labels)} ({examples}, ...) from {spec.labels_from}"),
         ("normalization", f"(pixel - {mean}) / {std} from {spec.normalization_from}"),
         ("color order", f"{spec.color_order} from {spec.color_order_from}" if spec.channels == 3 else "gray"),
@@ -86,6 +86,12 @@ def _facts(spec: ModelSpec) -> list[tuple[str, str]]:
         *([("guess", guess)] if (guess := guess_of(spec)) else []),
         *([("runs on", str(spec.acceleration))] if spec.acceleration else []),
     ]
+
+
+def _activation(spec: ModelSpec) -> str:
+    if spec.multi_label:
+        return "logistic: each class for itself, several may be there (multi-label)"
+    return "none: its scores are logits" if spec.activation == "none" else spec.activation
 
 
 def _framing(spec: ModelSpec) -> str:

@@ -305,6 +305,7 @@ def result(
         confidence=best.confidence,
         top_5_predictions={str(entry.class_index): entry.confidence for entry in answer.predictions[:5]},
         predictions=list(answer.predictions),
+        multi_label=plan.spec.multi_label or msgspec.UNSET,
         heads=answer.heads,
         image=_image_facts(header, drop.stat, plan),
         model=model_facts(plan.spec),

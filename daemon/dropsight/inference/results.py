@@ -22,6 +22,7 @@ class ImageResult(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float
     top_5_predictions: dict[str, float]
     predictions: list[Prediction]
+    multi_label: bool | msgspec.UnsetType = msgspec.UNSET
     heads: Heads = msgspec.UNSET
     tta: int
     temperature: float
@@ -78,6 +79,7 @@ def result_of(
         confidence=best.confidence,
         top_5_predictions={str(each.class_index): each.confidence for each in answer.predictions[:5]},
         predictions=list(answer.predictions),
+        multi_label=plan.spec.multi_label or msgspec.UNSET,
         heads=answer.heads,
         tta=answer.views,
         temperature=plan.temperature,

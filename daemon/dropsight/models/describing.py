@@ -9,7 +9,7 @@ import numpy as np
 from dropsight.errors import ModelError
 from dropsight.models.image_input import ImageInput, image_input
 from dropsight.models.label_files import find_labels, labels_in, unnamed
-from dropsight.models.outputs import Chosen
+from dropsight.models.outputs import Chosen, Output, refuse_embedding
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import Golden, Sidecar, check_normalization, read_sidecar, sidecar_path
 from dropsight.models.spec import HeadSpec, TensorSpec
@@ -75,15 +75,18 @@ def describe(
     classes: int,
     image: ImageInput | None = None,
     own: OwnFacts = OwnFacts(),
+    answer: Output | None = None,
 ) -> Description:
     """Gather the facts; raises ModelError where they do not fit each other.
 
     `classes` is how many the model knows, `image` what its input was found to be, where that was asked
-    before.
+    before, `answer` the output that they come from.
     """
     sidecar = read_sidecar(path) or Sidecar()
     image = image or image_input(path, said, tensor)
     labels = find_labels(path, said, sidecar, classes, own.labels)
+    if answer and labels.source == "default":
+        refuse_embedding(path, answer)
     normalization, normalization_from = _normalization(path, said, sidecar, tensor, own)
     if max(len(normalization.mean), len(normalization.std)) > image.tensor.shape[image.layout.index("C")]:
         raise ModelError(

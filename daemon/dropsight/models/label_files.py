@@ -19,6 +19,11 @@ BESIDE = (
 dict.txt is what AutoML Vision writes.
 """
 
+IMAGENET = "builtin:imagenet"
+"""What stands for the names that come along."""
+
+_WITH_BACKGROUND = 1001
+
 
 @dataclass(frozen=True, slots=True)
 class FoundLabels:
@@ -44,7 +49,9 @@ def find_labels(
 
 
 def labels_in(file: Path, classes: int) -> tuple[str, ...]:
-    """Read a file of so many names; raises ModelError."""
+    """Read a file of so many names, or those that IMAGENET stands for; raises ModelError."""
+    if file.name == IMAGENET:
+        return _of_imagenet(classes)
     return _fitting(_text(file), classes, str(file))
 
 
@@ -73,7 +80,17 @@ def _beside(path: Path, classes: int) -> FoundLabels:
     if first := misfits.get(path.parent / BESIDE[0]):
         raise ModelError(f"{first}; if they are another model's, {way_out}") from first
     passed_over = tuple(f"{error}: not used" for error in misfits.values())
+    if classes == _WITH_BACKGROUND:
+        return FoundLabels(_of_imagenet(classes), IMAGENET, passed_over)
     return FoundLabels(unnamed(classes), "default", passed_over)
+
+
+def _of_imagenet(classes: int) -> tuple[str, ...]:
+    """Return ImageNet's 1,000 names, after that of the background where there are 1,001."""
+    names = read_labels(_text(Path(__file__).parent / "builtin" / "imagenet_labels.txt"))
+    if classes not in {len(names), len(names) + 1}:
+        raise ModelError(f"labels {IMAGENET}: for models of 1,000 or 1,001 classes, not of {classes}")
+    return names if classes == len(names) else (BACKGROUND, *names)
 
 
 def _text(file: Path) -> str:

@@ -147,6 +147,7 @@ def _model(
         tensor=image.tensor,
         image=image,
         classes=main.classes,
+        answer=main,
         own=_own_facts(source.content, file, str(inputs[0]["name"])),
     )
     spec = ModelSpec(

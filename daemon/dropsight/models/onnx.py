@@ -116,6 +116,7 @@ def _model(path: Path, content: bytes, file: ONNXFile, said: ModelOverrides, ses
         tensor=image.tensor,
         image=image,
         classes=main.classes,
+        answer=main,
         own=OwnFacts(
             labels="\n".join(file.names) if file.names else None,
             normalization=UNIT_RANGE if ultralytics else None,

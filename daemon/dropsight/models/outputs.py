@@ -11,6 +11,11 @@ from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import NamedOutput, Sidecar, sidecar_path
 from dropsight.models.spec import Activation, TensorSpec
 
+# What backbones end in: MobileNet, EfficientNet, ResNet, transformers.
+_FEATURES = {256, 384, 512, 576, 768, 960, 1024, 1280, 1408, 1536, 1792, 2048, 2304, 2560}
+_LEAST_FEATURES = 256
+_IMAGENET = {1000, 1001}
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -116,6 +121,18 @@ def _listed(outputs: Sequence[Output]) -> str:
 def _described(output: Output) -> str:
     name = f"{output.names[0]} " if output.names else ""
     return f"{name}{list(output.tensor.shape)} ({likeness(output)})"
+
+
+def refuse_embedding(path: Path, output: Output) -> None:
+    """Raise ModelError for what, without labels, looks like the features of a picture rather than classes."""
+    count, shape = output.columns, output.tensor.shape
+    as_map = len(shape) == 4 and count >= _LEAST_FEATURES
+    if output.activation == "none" and count not in _IMAGENET and (as_map or count in _FEATURES):
+        raise ModelError(
+            f"{path}: it looks like no classifier, but like one that gives an embedding: {count} numbers "
+            "without an activation, and no labels; if these are classes, give their names in model.labels "
+            "or in labels.txt beside the model"
+        )
 
 
 def likeness(output: Output) -> str:

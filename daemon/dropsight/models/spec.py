@@ -1,5 +1,6 @@
 """What the rest of the house knows of a model."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, Self, TypeAlias
@@ -169,6 +170,11 @@ class ModelSpec:
             (head.name, slice(*head.columns), _of(head, self) if head.columns[0] else replace(self, heads=()))
             for head in self.heads
         ]
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether its classes do not exclude each other: each has a probability of its own."""
+        return self.activation == "logistic" and math.prod(self.output.shape[1:]) > 1
 
     @property
     def height(self) -> int:

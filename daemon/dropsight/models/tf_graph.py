@@ -93,6 +93,7 @@ def build(
         tensor=image.tensor,
         image=image,
         classes=main.classes,
+        answer=main,
         own=_own_facts(graph, tensor.name if kind == "saved_model" else None),
     )
     spec = ModelSpec(
