@@ -149,8 +149,9 @@ def _normalization(
         (own.normalization, "metadata"),
         (sidecar.normalization, str(sidecar_path(path))),
     ]
-    if tensor.dtype.kind == "f":
+    if tensor.dtype.kind in "fu" and not tensor.quantized:
         known.append((own.left_by_graph, "graph"))
+    if tensor.dtype.kind == "f":
         known += [(own.tool.normalization, own.tool.name)] if own.tool else []
     for normalization, source in known:
         if normalization:
