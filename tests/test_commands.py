@@ -41,12 +41,15 @@ def test_classify_prints_label_and_confidence() -> None:
     assert "%" in second
 
 
-def test_classify_names_an_unreadable_file_and_exits_1(tmp_path: Path) -> None:
+def test_classify_names_an_unreadable_file_and_exits_1_and_tells_of_warnings(tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
-    bad.write_bytes(b"GIF89a")
-    done = dropsight("classify", str(bad), str(SAMPLES / "panda.jpg"))
+    bad.write_bytes(b"8BPS")
+    unended = tmp_path / "unended.jpg"
+    unended.write_bytes((SAMPLES / "panda.jpg").read_bytes()[:-2])
+    done = dropsight("classify", str(bad), str(unended))
     assert done.returncode == 1
-    assert "GIF is not supported" in done.stderr
+    assert "Photoshop is not supported" in done.stderr
+    assert f"{unended}: warning: no end-of-image marker" in done.stderr
     assert "giant panda" in done.stdout
 
 

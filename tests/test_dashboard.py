@@ -152,6 +152,13 @@ def test_details_show_the_answers_the_record_and_why(house: House, window: Windo
     assert window.complaints == []
 
 
+def test_details_tell_of_an_image_that_lacks_its_end_marker(house: House, window: Window) -> None:
+    whole = (SAMPLES / "panda.jpg").read_bytes()
+    (house.inbox / "unended.jpg").write_bytes(whole[: whole.rindex(b"\xff\xd9")])
+    window.page.locator(".card").first.click()
+    expect(window.page.locator("#details .facts")).to_contain_text("no end-of-image marker")
+
+
 def test_details_show_what_each_head_of_a_model_says(browser: Browser, tmp_path: Path) -> None:
     model = tmp_path / "birds.tflite"
     answers: list[Tensor] = [("float32", (1, 3)), ("float32", (1, 2))]

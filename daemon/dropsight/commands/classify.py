@@ -72,6 +72,9 @@ def _print(result: Outcome, top: int) -> None:
     for number, each in enumerate(shown or result.predictions[:1]):
         name = as_shown(str(result.image_path)) if number == 0 else ""
         print(f"{name:<30} {each.confidence:7.1%}  {each.label}", flush=True)
+    if result.warnings:
+        told = "; ".join(result.warnings)
+        print(f"dropsight: {as_shown(str(result.image_path))}: warning: {told}", file=sys.stderr)
     for head, answer in list((result.heads or {}).items())[1:]:
         print(f"{'':<30} {answer.confidence:7.1%}  {answer.label} ({head})", flush=True)
 

@@ -124,6 +124,7 @@ function facts(record) {
     image && ["Captured", fullTime(new Date(image.captured))],
     image && ["Image", `${image.width} × ${image.height} ${image.format.toUpperCase()}, ${bytes(image.bytes).join(" ")}`],
     model && ["Model", `${model.name} (${model.quantization})`],
+    record.warnings && ["Warnings", record.warnings.join("; ")],
     record.tta > 1 && ["Views averaged", String(record.tta)],
   ].filter(Boolean);
   return el("dl", { class: "facts" }, ...found.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
