@@ -59,6 +59,11 @@ class Explainer:
                     f"{self.spec.path}: {self.method} needs the gradients of a Keras model;"
                     f" {' and '.join(GRADIENT_FREE)} explain every format"
                 )
+            if self.spec.backend != "tensorflow":
+                raise ModelError(
+                    f"{self.spec.path}: {self.method} needs TensorFlow, and this model is computed by "
+                    f"{self.spec.backend}; {' and '.join(GRADIENT_FREE)} explain it"
+                )
             if kind := without_gradients(self.spec):
                 raise ModelError(
                     f"{self.spec.path}: {self.method} does not support models with {kind};"
@@ -131,7 +136,8 @@ class Explainer:
 
 
 def default_method(spec: ModelSpec) -> Method:
-    return "gradcam" if spec.format == "keras" and not without_gradients(spec) else "rise"
+    by_gradients = (spec.format, spec.backend) == ("keras", "tensorflow") and not without_gradients(spec)
+    return "gradcam" if by_gradients else "rise"
 
 
 def without_gradients(spec: ModelSpec) -> str:

@@ -51,6 +51,8 @@ class KerasGradients:
     def __init__(self, model: Any, *, name: str = "the model") -> None:  # noqa: ANN401 - Keras ships no types
         self._tf = tensorflow(Path(name))
         self._keras = import_module("keras")
+        if (backend := self._keras.backend.backend()) != "tensorflow":
+            raise ModelError(f"{name}: gradients need TensorFlow, and Keras runs on {backend} here")
         self._model, self._name = model, name
         self._known_way: _Way | None = None
 

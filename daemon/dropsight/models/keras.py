@@ -1,17 +1,27 @@
-"""Keras models: .keras and legacy .h5; needs TensorFlow."""
+"""Keras models: .keras and legacy .h5; needs TensorFlow, JAX or PyTorch."""
 
 import re
-from collections.abc import Callable
-from importlib import import_module
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dropsight.errors import ModelError
 from dropsight.models.embedded_code import refuse_layers
+from dropsight.models.frozen_graph import FrozenGraph
+from dropsight.models.keras_backends import function_of, keras_on_its_backend
+from dropsight.models.keras_graph import KerasGraph
 from dropsight.models.legacy_keras import load_legacy
 from dropsight.models.overrides import ModelOverrides
-from dropsight.models.spec import ModelOptions
-from dropsight.models.tf_graph import UNLOADABLE, TensorFlowModel, build, tensor_spec, tensorflow
+from dropsight.models.spec import ModelOptions, TensorSpec
+from dropsight.models.tf_graph import (
+    TensorFlowModel,
+    build,
+    tensor_spec,
+    tensorflow,
+    unloadable,
+)
 
 # Before it, safe_mode was not heeded for .h5 files: a Lambda layer in one was run (CVE-2025-9905).
 _OLDEST = (3, 11, 3)
@@ -21,21 +31,23 @@ def open_keras(
     path: Path,
     *,
     said: ModelOverrides,
-    options: ModelOptions,  # noqa: ARG001 - TensorFlow has its own threads
+    options: ModelOptions,  # noqa: ARG001 - it has its own threads
     agree: Callable[[], None],
 ) -> TensorFlowModel:
     """Load a classifier, sequential, functional or subclassed; raises ModelError."""
-    tf = tensorflow(path)
-    keras = import_module("keras")
+    keras, backend = keras_on_its_backend(path)
     _check_version(path, str(keras.__version__))
     refuse_layers(path)
     try:
         model = load_legacy(path) or keras.models.load_model(path, compile=False)
         agree()
+        if backend != "tensorflow":
+            return _without_tensorflow(path, keras, model, backend, said)
+        tf = tensorflow(path)
         wanted = tf.TensorSpec(*_input(model))
         function = tf.function(lambda batch: model(batch, training=False))
         concrete = function.get_concrete_function(wanted)
-    except (*UNLOADABLE, tf.errors.OpError) as error:
+    except unloadable() as error:
         reason = " ".join(str(error).split()).rpartition("Exception encountered: ")[2]
         raise ModelError(f"{path}: Keras cannot load it: {reason[:500]}") from error
     found = tf.nest.flatten(concrete.structured_outputs)
@@ -44,11 +56,39 @@ def open_keras(
         path,
         kind="keras",
         function=lambda batch: tf.nest.flatten(concrete(tf.constant(batch))),
-        concrete=concrete,
+        graph=FrozenGraph(path, concrete),
         tensor=tensor_spec(str(model.name), wanted),
         outputs=[tensor_spec(name, tensor) for name, tensor in zip(names, found, strict=True)],
         said=said,
     )
+
+
+def _without_tensorflow(
+    path: Path,
+    keras: Any,  # noqa: ANN401 - Keras ships no types
+    model: Any,  # noqa: ANN401
+    backend: str,
+    said: ModelOverrides,
+) -> TensorFlowModel:
+    graph = KerasGraph(model)
+    shape, dtype = _input(model)
+    answer = model.compute_output_spec(keras.KerasTensor(shape, dtype))
+    found = keras.tree.flatten(answer)
+    names = _output_names(model, answer, len(found))
+    return build(
+        path,
+        kind="keras",
+        backend=backend,
+        function=function_of(keras, model, backend),
+        graph=graph,
+        tensor=_spec(str(model.name), shape, dtype),
+        outputs=[_spec(name, each.shape, each.dtype) for name, each in zip(names, found, strict=True)],
+        said=said,
+    )
+
+
+def _spec(name: str, shape: Sequence[int | None], dtype: str) -> TensorSpec:
+    return TensorSpec(name, tuple(-1 if size is None else size for size in shape), np.dtype(dtype))
 
 
 def _output_names(model: Any, outputs: Any, count: int) -> list[str]:  # noqa: ANN401

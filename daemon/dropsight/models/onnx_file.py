@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropsight.models.protobuf import ProtoMessage
+from dropsight.models.scaling import Arithmetic, Step, wanted_by
 from dropsight.models.spec import Activation
 from dropsight.records import Normalization
 
@@ -42,9 +43,7 @@ _ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "Sigmoid": "logisti
 _SHAPING = {"Identity", "Cast", "Reshape", "Squeeze", "Flatten", "Unsqueeze", "Transpose"}
 _QUANTIZING = {"QuantizeLinear", "DequantizeLinear"}
 _DYNAMIC = {"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}
-_ARITHMETIC = {"Mul", "Div", "Add", "Sub"}
-# What maps 0..255 to no more than this was made for them; [0, 1] divided by a deviation spans some 4.4.
-_WIDEST_RESCALED = 8.0
+_ARITHMETIC: dict[str, Arithmetic] = {"Mul": "multiply", "Div": "divide", "Add": "add", "Sub": "subtract"}
 
 
 class _Node(NamedTuple):
@@ -115,20 +114,11 @@ class ONNXFile:
         return [_activation(makers, output) for output in outputs]
 
     def normalization(self, tensor: str) -> Normalization | None:
-        """Return what pixels have to be made into, where the graph does the rest; None where it does not.
-
-        (pixel - mean) / std or the like by constants, directly on the input, says what the input is: 0 to 255
-        where those would come out small, else 0 to 1.
-        """
-        steps = _steps(self._nodes, self._constants(), tensor)
-        if steps is None:
+        """Return what pixels have to be made into, where the graph does the rest; None where it does not."""
+        try:
+            return wanted_by(_steps(self._nodes, self._constants(), tensor))
+        except ValueError:  # of constants that do not go together
             return None
-        scale, offset = steps
-        ends = np.stack([offset, 255 * scale + offset])
-        if not np.isfinite(ends).all() or not (scale != 0).all():
-            return None
-        rescales = np.ptp(ends, axis=0).max() <= _WIDEST_RESCALED
-        return Normalization((0.0,), (1.0 if rescales else 255.0,))
 
     def _tensors(self) -> Iterator[ProtoMessage]:
         yield from _tensors(self._graph, _DEEPEST)
@@ -168,48 +158,23 @@ def _activation(makers: Mapping[str, _Node], output: str) -> Activation:
 
 def _steps(
     nodes: Sequence[_Node], constants: Mapping[str, NDArray[np.float64]], tensor: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return scale and offset of what is done to the input; None where nothing is, or it has two uses."""
-    scale, offset, found = np.ones(1), np.zeros(1), False
+) -> Iterator[Step]:
+    """Yield what is done to the input, as long as there is one way on."""
     for _ in range(len(nodes)):
         users = [node for node in nodes if tensor in node.inputs]
         if len(users) != 1 or not users[0].outputs:
-            break
+            return
         node = users[0]
-        if node.kind in _ARITHMETIC:
+        if kind := _ARITHMETIC.get(node.kind):
             other = [constants.get(name) for name in node.inputs if name != tensor]
             if len(other) != 1 or other[0] is None:
-                break
-            done = _applied(node, tensor, other[0], scale, offset)
-            if done is None:
-                break
-            scale, offset, found = *done, True
+                return
+            if node.inputs[0] != tensor and kind in {"subtract", "divide"}:
+                return
+            yield Step(kind, other[0])
         elif node.kind not in {"Identity", "Cast", "Transpose"} | _QUANTIZING:
-            break
+            return
         tensor = node.outputs[0]
-    return (scale, offset) if found else None
-
-
-def _applied(
-    node: _Node,
-    tensor: str,
-    value: NDArray[np.float64],
-    scale: NDArray[np.float64],
-    offset: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    try:
-        match node.kind:
-            case "Mul":
-                return scale * value, offset * value
-            case "Add":
-                return scale + 0 * value, offset + value
-            case "Sub" if node.inputs[0] == tensor:
-                return scale + 0 * value, offset - value
-            case "Div" if node.inputs[0] == tensor and value.all():
-                return scale / value, offset / value
-    except ValueError:  # of one and another length
-        pass
-    return None
 
 
 def _values(tensor: ProtoMessage) -> NDArray[np.float64] | None:

@@ -6,9 +6,16 @@ from typing import Any
 
 from dropsight.errors import ModelError
 from dropsight.models.embedded_code import refuse_operators
+from dropsight.models.frozen_graph import FrozenGraph
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import ModelOptions
-from dropsight.models.tf_graph import UNLOADABLE, TensorFlowModel, build, tensor_spec, tensorflow
+from dropsight.models.tf_graph import (
+    TensorFlowModel,
+    build,
+    tensor_spec,
+    tensorflow,
+    unloadable,
+)
 
 SIGNATURES = ("serving_default", "serve")
 
@@ -26,7 +33,7 @@ def open_saved_model(
     try:
         loaded = tf.saved_model.load(str(path))
         agree()
-    except (*UNLOADABLE, tf.errors.OpError) as error:
+    except unloadable() as error:
         raise ModelError(
             f"{path}: TensorFlow cannot load it: {' '.join(str(error).split())[:500]}"
         ) from error
@@ -47,7 +54,7 @@ def open_saved_model(
         path,
         kind="saved_model",
         function=function,
-        concrete=signature,
+        graph=FrozenGraph(path, signature),
         tensor=tensor_spec(name, wanted),
         outputs=[tensor_spec(answer, outputs[answer]) for answer in answers],
         said=said,

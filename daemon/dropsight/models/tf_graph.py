@@ -1,12 +1,13 @@
-"""What Keras models and SavedModels share: a TensorFlow function from a batch to scores."""
+"""What Keras models and SavedModels share: a function from a batch to scores."""
 
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -14,34 +15,66 @@ import numpy as np
 from dropsight import installing
 from dropsight.errors import ModelError
 from dropsight.models.describing import OwnFacts, describe, heads_of
-from dropsight.models.frozen_graph import FrozenGraph
 from dropsight.models.image_input import image_input
 from dropsight.models.outputs import Output, choose
 from dropsight.models.overrides import ModelOverrides
-from dropsight.models.scaling import wanted_by
+from dropsight.models.scaling import Step, wanted_by
 from dropsight.models.sidecar import Sidecar, read_sidecar
-from dropsight.models.spec import Batch, ModelSpec, Scores, TensorSpec
+from dropsight.models.spec import Activation, Batch, ModelSpec, Scores, TensorSpec
 from dropsight.models.teachable import TEACHABLE_MACHINE, made_by_teachable_machine
 
-UNLOADABLE = (ValueError, TypeError, OSError, LookupError, AttributeError, ImportError, RuntimeError)
-"""What Keras and TensorFlow are known to raise for files that are damaged, of another version, or need code;
-beside OpError."""
+_Errors: TypeAlias = tuple[type[Exception], ...]
+_UNCOMPUTABLE: _Errors = (RuntimeError, ValueError, TypeError)
+_UNLOADABLE: _Errors = (
+    ValueError,
+    TypeError,
+    OSError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    RuntimeError,
+)
 
-Function = Callable[[Batch], Sequence[Any]]  # all outputs; TensorFlow ships no types
+Function = Callable[[Batch], Sequence[Any]]  # all outputs; the frameworks ship no types
 
 
 def tensorflow(path: Path) -> ModuleType:
     """Import TensorFlow; raises ModelError with the way to install it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    # For whoever sets that one: as it stands TensorFlow takes all memory of a GPU at once.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     try:
         return import_module("tensorflow")
     except ImportError as error:
         raise ModelError(f"{path} needs TensorFlow: {installing.with_extra('full')}") from error
 
 
+def unloadable() -> _Errors:
+    """Return what is known to be raised for files that are damaged, of another version, or need code."""
+    return _UNLOADABLE + _of_tensorflow()
+
+
+def _of_tensorflow() -> _Errors:
+    tf = sys.modules.get("tensorflow")
+    return (tf.errors.OpError,) if tf else ()
+
+
+class Graph(Protocol):
+    """What a model does first, and what its answers come from; `names` are of its operators or layers."""
+
+    @property
+    def names(self) -> list[str]: ...
+
+    def activations(self) -> list[Activation]: ...
+
+    def ending(self) -> list[str]: ...
+
+    def first_steps(self) -> Iterator[Step]: ...
+
+
 class TensorFlowModel:
-    """Thread-safe, as TensorFlow's functions are."""
+    """A function from a batch to scores, of TensorFlow, JAX or PyTorch: any thread may call it."""
 
     shared = True
 
@@ -60,7 +93,7 @@ class TensorFlowModel:
     def _call(self, batch: Batch) -> Scores:
         try:
             found = self._function(batch.reshape(len(batch), *self.spec.taken[1:]))
-        except (RuntimeError, ValueError, TypeError, import_module("tensorflow").errors.OpError) as error:
+        except _UNCOMPUTABLE + _of_tensorflow() as error:
             raise ModelError(f"{self.spec.path}: {' '.join(str(error).split())}") from error
         answers = [np.asarray(found[number], np.float32).reshape(len(batch), -1) for number in self.outputs]
         return answers[0] if len(answers) == 1 else np.concatenate(answers, axis=1)
@@ -74,13 +107,14 @@ def build(
     *,
     kind: str,
     function: Function,
-    concrete: Any,  # noqa: ANN401 - TensorFlow ships no types
+    graph: Graph,
     tensor: TensorSpec,
     outputs: Sequence[TensorSpec],
     said: ModelOverrides,
+    backend: str = "tensorflow",
 ) -> TensorFlowModel:
     """Put a model together from its function; `outputs` are in the order in which that returns them."""
-    image, graph = image_input(path, said, tensor), FrozenGraph(path, concrete)
+    image = image_input(path, said, tensor)
     answers = [
         Output(output, activation, (output.name,))
         for output, activation in zip(outputs, graph.activations(), strict=True)
@@ -100,7 +134,7 @@ def build(
         name=path.stem,
         path=path,
         format=kind,
-        backend="tensorflow",
+        backend=backend,
         quantization="float32",
         digest=_digest(path),
         input=image.tensor,
@@ -127,7 +161,7 @@ def build(
     return TensorFlowModel(spec, function, [each.number for each in chosen])
 
 
-def _own_facts(graph: FrozenGraph, input_name: str | None) -> OwnFacts:
+def _own_facts(graph: Graph, input_name: str | None) -> OwnFacts:
     teachable = made_by_teachable_machine(graph.names, graph.ending(), input_name=input_name)
     return OwnFacts(
         left_by_graph=wanted_by(graph.first_steps()), tool=TEACHABLE_MACHINE if teachable else None
