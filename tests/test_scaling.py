@@ -8,6 +8,7 @@ import pytest
 
 from dropsight import ImageInferenceRuntime
 from dropsight.models.backends import open_model
+from dropsight.models.guesses import guess_of
 from dropsight.models.scaling import Step, wanted_by
 from dropsight.records import Normalization
 from teachable_machines import keras, tf
@@ -128,3 +129,19 @@ def test_scaling_in_the_graph_is_found_and_not_done_twice(
     answers = ImageInferenceRuntime(path, resize="stretch", top_k=3).predict(picture).top_5_predictions
     ours = [answers[str(index)] for index in range(3)]
     np.testing.assert_allclose(ours, np.asarray(model(scaled))[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(("first", "wanted"), [(1 / 255, PIXELS), (1.0, UNIT)])
+def test_a_scaling_folded_into_the_first_weights_is_guessed_by_their_size(
+    tmp_path: Path, first: float, wanted: Normalization
+) -> None:
+    """As converters do where no edge is padded; that it is a guess is said."""
+    layers = keras.layers
+    keras.utils.set_random_seed(2)
+    convolution, pooling = layers.Conv2D(8, 3, activation="relu"), layers.GlobalAveragePooling2D()
+    scaling = layers.Rescaling(first)
+    body = [scaling, convolution, pooling, layers.Dense(3, "softmax")]
+    model = keras.Sequential([keras.Input((32, 32, 3)), *body])
+    spec = open_model(write(model, "tflite", tmp_path)).spec
+    assert (spec.normalization, spec.normalization_from) == (wanted, "default")
+    assert guess_of(spec)

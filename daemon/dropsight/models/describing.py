@@ -157,7 +157,8 @@ def _normalization(
         if normalization:
             return normalization, source
     found, found_from = _default_normalization(tensor)
-    if own.usual and found_from == "default" and 3 in {tensor.shape[1], tensor.shape[-1]}:
+    colored = 3 in {tensor.shape[1], tensor.shape[-1]}
+    if own.usual and found_from == "default" and tensor.dtype.kind == "f" and colored:
         return own.usual, found_from
     return found, found_from
 

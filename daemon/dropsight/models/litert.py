@@ -24,7 +24,7 @@ from dropsight.models.operators import (
 from dropsight.models.outputs import Output, choose
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.quantization import dequantize
-from dropsight.models.scaling import wanted_by
+from dropsight.models.scaling import usual_for, wanted_by
 from dropsight.models.sidecar import Sidecar, read_sidecar
 from dropsight.models.spec import Acceleration, Batch, ModelOptions, ModelSpec, Scores, TensorSpec
 from dropsight.models.teachable import TEACHABLE_MACHINE, made_by_teachable_machine
@@ -191,6 +191,7 @@ def _own_facts(content: bytes, file: TFLiteFile, input_name: str) -> OwnFacts:
         normalization=file.normalization,
         left_by_graph=wanted_by(graph.first_steps()),
         tool=TEACHABLE_MACHINE if teachable else None,
+        usual=usual_for(graph.first_gain()),
     )
 
 

@@ -40,6 +40,7 @@ _USUAL = [_Range(0, 1), _Range(-1, 1), _Range(-0.5, 0.5), _Range(0, 255), _Range
 _LIKENESS = 0.02
 # Mean and deviation of photos, divided by which darkest and brightest come to lie here.
 _DARKEST, _BRIGHTEST = _Range(-4, -0.7), _Range(0.7, 5)
+_LEAST_GAIN = 0.1
 # Mean color of photos, taken off and no more.
 _MEAN_COLOR = _Range(90, 140)
 
@@ -64,6 +65,14 @@ def wanted_by(steps: Iterable[Step]) -> Normalization | None:
         if len(fitting) == 1:
             return fitting[0]
     return None
+
+
+def usual_for(gain: float | None) -> Normalization | None:
+    """Guess what goes in from how far apart black and white can drive a first convolution, in 0..1.
+
+    Trained on 0..1 or -1..1 it is some 1 to 30; a 255th of that has a scaling of pixels folded into it.
+    """
+    return PIXELS if gain is not None and gain < _LEAST_GAIN else None
 
 
 def _is_scaling(before: _Range, factor: NDArray[np.floating], offset: NDArray[np.floating]) -> bool:

@@ -13,7 +13,7 @@ _OPERATOR_CODES, _SUBGRAPHS, _BUFFERS = 1, 2, 4
 _TENSORS, _INPUTS, _OUTPUTS, _OPERATORS = 0, 1, 2, 3
 _DEPRECATED_CODE, _CODE = 0, 3
 _OPCODE_INDEX, _OP_INPUTS, _OP_OUTPUTS = 0, 1, 2
-_TYPE, _BUFFER, _NAME, _QUANTIZATION = 1, 2, 3, 4
+_SHAPE, _TYPE, _BUFFER, _NAME, _QUANTIZATION = 0, 1, 2, 3, 4
 _SCALES, _ZERO_POINTS = 2, 3
 # BuiltinOperator in schema.fbs.
 _ARITHMETIC: dict[int, Arithmetic] = {0: "add", 18: "multiply", 41: "subtract", 42: "divide"}
@@ -26,6 +26,9 @@ _PLACING = {23, 39, 45, 70, 97, 105}
 _TYPES = {0: "<f4", 1: "<f2", 2: "<i4", 3: "u1", 7: "<i2", 9: "i1"}
 # A constant on the input has a value for all channels, or one for each.
 _MOST_VALUES = 4
+_CONVOLUTION, _PADDING = 3, {34, 60}
+# 16 times as much as first convolutions have.
+_MOST_WEIGHTS = 2**18
 _LONGEST_WAY = 16
 
 
@@ -68,6 +71,27 @@ class TFLiteGraph:
                 return
             current = outputs[0]
 
+    def first_gain(self) -> float | None:
+        """Return by how much a first convolution's answers can differ, for an input from 0 to 1.
+
+        Converters fold a scaling of the input into its weights. None where it has another beginning.
+        """
+        (current,) = self._subgraph.integers(_INPUTS)
+        for _ in range(_LONGEST_WAY):
+            ways = [each for each in self._operators if current in each[1]]
+            if len(ways) != 1:
+                return None
+            kind, inputs, outputs = ways[0]
+            if kind == _CONVOLUTION:
+                weights = self._values(inputs[1], _MOST_WEIGHTS)
+                filters = self._tensors[inputs[1]].integers(_SHAPE)[0]
+                sums = None if weights is None else np.abs(weights).reshape(filters, -1).sum(axis=1)
+                return None if sums is None else float(np.median(sums))
+            if kind not in _KEEPING | _PLACING | _PADDING:
+                return None
+            current = outputs[0]
+        return None
+
     def ending(self) -> list[str]:
         """Return from the answer backwards what it comes from, leaving out what keeps its meaning."""
         makers = {tensor: (kind, inputs) for kind, inputs, outputs in self._operators for tensor in outputs}
@@ -88,15 +112,20 @@ class TFLiteGraph:
         return None if constant is None else Step(kind, constant)
 
     def _constant(self, tensor: int) -> NDArray[np.floating] | None:
+        return self._values(tensor, _MOST_VALUES)
+
+    def _values(self, tensor: int, most: int) -> NDArray[np.floating] | None:
         fields = self._tensors[tensor]
         dtype = _TYPES.get(fields.number(_TYPE, byte=True))
         data = self._buffers[fields.number(_BUFFER)].blob(0)
-        if dtype is None or not 0 < len(data) <= _MOST_VALUES * np.dtype(dtype).itemsize:
+        if dtype is None or not 0 < len(data) <= most * np.dtype(dtype).itemsize:
             return None
         values: NDArray[np.floating] = np.frombuffer(data, dtype).astype(np.float64)
         quantization = fields.table(_QUANTIZATION)
         scales = quantization.floats(_SCALES) if quantization else []
         if quantization and scales and scales[0]:
             zero_point = (quantization.longs(_ZERO_POINTS) or [0])[0]
-            values = (values - zero_point) * scales[0]
+            # A scale a channel is one a filter, of a first convolution.
+            by_scale = (values - zero_point).reshape(len(scales), -1)
+            values = (by_scale * np.array(scales)[:, np.newaxis]).ravel()
         return values
