@@ -69,7 +69,10 @@ class FrozenGraph:
 
     def first_steps(self) -> Iterator[Step]:
         """Follow the input as long as there is one way on, and constants alone meet it."""
-        (current,) = self._frozen.inputs
+        pictures = [each for each in self._frozen.inputs if each.dtype.name not in {"resource", "variant"}]
+        if len(pictures) != 1:
+            return
+        (current,) = pictures
         for _ in range(_LONGEST_WAY):
             ways = current.consumers()
             if len(ways) != 1 or len(ways[0].outputs) != 1:
