@@ -266,7 +266,7 @@ def test_a_name_that_leads_to_a_file_without_an_end_is_a_fault(tmp_path: Path) -
     with pytest.raises(ConfigError, match=r"token_file: /dev/zero cannot be read .more than 65,536 bytes"):
         token(Web(token_file=endless))
     (tmp_path / "m.yaml").symlink_to(endless)
-    with pytest.raises(ModelError, match=r"m\.yaml: cannot be read: .*more than 1,048,576 bytes"):
+    with pytest.raises(ModelError, match=r"m\.yaml: cannot be read: .*more than 65,536 bytes"):
         read_sidecar(tmp_path / "m.tflite")
     with pytest.raises(ModelError, match="labels /dev/zero: cannot be read: more than 16,777,216 bytes"):
         open_model("builtin:efficientnet_lite0", said=ModelOverrides(labels=endless))
