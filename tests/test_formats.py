@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from daemons import PHOTOS, House, dropsight
 from dropsight.errors import ImageError
-from dropsight.images.decoding import decode
+from dropsight.images.decoding import decode, is_large
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds
 from dropsight.images.thumbnail import thumbnail
@@ -122,6 +122,11 @@ def test_a_heic_that_is_larger_than_it_says_ends_its_own_process_at_most(photo: 
     with pytest.raises(ImageError) as found:
         by_us(bytes(data))
     assert found.value.code in {"unreadable", "too_many_pixels"}
+
+
+def test_one_heic_at_a_time_is_decoded_as_each_has_a_process(photo: Image.Image) -> None:
+    assert is_large(read_header(encoded("heic", photo)))
+    assert not is_large(read_header(encoded("avif", photo)))
 
 
 @pytest.mark.parametrize("kind", KINDS)

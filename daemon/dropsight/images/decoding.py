@@ -108,8 +108,8 @@ def _check_support(header: Header) -> None:
 
 
 def is_large(header: Header) -> bool:
-    """Whether it is decoded only while no other large one is."""
-    return header.whole_bytes > LARGE_BYTES
+    """Whether it is decoded only while no other large one is; a HEIC has a process, however small it is."""
+    return header.format == "heic" or header.whole_bytes > LARGE_BYTES
 
 
 def _place_for(header: Header) -> contextlib.AbstractContextManager[object]:

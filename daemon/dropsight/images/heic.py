@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
@@ -59,6 +60,8 @@ def main(arguments: list[str]) -> int:
     for kind, most in {resource.RLIMIT_DATA: memory, resource.RLIMIT_CORE: 0}.items():
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(kind, (most, most))
+    with contextlib.suppress(OSError):  # of what has too little memory, this is to end, not the daemon
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     with contextlib.suppress(OSError):
         os.nice(5)
     import pillow_heif
@@ -73,7 +76,8 @@ def main(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - of a codec, for one picture
         sys.stdout.write(" ".join(str(error).split())[:200])
         return _DAMAGED
-    sys.stdout.buffer.write(_SIZE.pack(*pixels.shape[:2]) + np.ascontiguousarray(pixels).tobytes())
+    sys.stdout.buffer.write(_SIZE.pack(*pixels.shape[:2]))
+    sys.stdout.buffer.write(np.ascontiguousarray(pixels).data)
     return 0
 
 
