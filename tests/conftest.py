@@ -17,11 +17,13 @@ SHARING = {
     "gradients": {"test_explain_report", "test_gradients", "test_hostile_models"},
     "conversions": {"test_build_models", "test_digits", "test_full_models", "test_kernels"},
     "layouts": {"test_layouts", "test_model_shapes"},
+    "scaling": {"test_answers", "test_model_table", "test_scaling"},
 }
 # Those that take longest come first: about a minute or more.
 LONGEST = (
     *("test_machines", "test_explain_report", "test_build_models", "test_in_home_assistant", "test_crashes"),
-    *("test_model_shapes", "test_upgrading", "test_uploaders", "test_fuzz", "test_mishaps"),
+    *("test_model_shapes", "test_model_table", "test_upgrading", "test_uploaders", "test_fuzz"),
+    "test_mishaps",
 )
 
 # No test is to find the config of a service that is installed on this machine.
