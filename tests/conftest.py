@@ -17,7 +17,7 @@ SHARING = {
     "gradients": {"test_explain_report", "test_gradients", "test_hostile_models"},
     "conversions": {"test_build_models", "test_digits", "test_full_models", "test_kernels"},
     "layouts": {"test_layouts", "test_model_shapes"},
-    "scaling": {"test_answers", "test_model_table", "test_scaling"},
+    "scaling": {"test_answers", "test_model_table", "test_scaling", "test_teachable_machine"},
 }
 # Those that take longest come first: about a minute or more.
 LONGEST = (

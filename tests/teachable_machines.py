@@ -11,8 +11,21 @@ import pytest
 
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-tf: Any = pytest.importorskip("tensorflow")
-keras: Any = pytest.importorskip("keras")
+
+
+class _WhenUsed:
+    """Imported by the test that needs it: as a file of tests is collected, every process would."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("_"):  # which pytest asks of all that a file has
+            raise AttributeError(attribute)
+        return getattr(pytest.importorskip(self._name), attribute)
+
+
+tf, keras = _WhenUsed("tensorflow"), _WhenUsed("keras")
 
 SIDE = 64
 _DTYPE = {"trainable": True, "dtype": "float32"}

@@ -17,7 +17,10 @@ from dropsight.models.backends import open_model
 from dropsight.models.overrides import ModelOverrides
 from teachable_machines import keras, tf
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Keras and TensorFlow warn of each other
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.filterwarnings("ignore"),
+]  # Keras and TensorFlow warn of each other
 
 
 def write(folder: Path, *last: Any) -> tuple[Path, Any]:

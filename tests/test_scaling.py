@@ -13,7 +13,10 @@ from dropsight.models.scaling import Step, wanted_by
 from dropsight.records import Normalization
 from teachable_machines import keras, tf
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Keras and TensorFlow warn of each other
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.filterwarnings("ignore"),
+]  # Keras and TensorFlow warn of each other
 
 PIXELS = Normalization((0.0,), (1.0,))
 UNIT = Normalization((0.0,), (255.0,))

@@ -15,7 +15,10 @@ from dropsight.models.guesses import guess_of
 from dropsight.records import Framing, Normalization
 from teachable_machines import SIDE, description, keras, model, tf, write_h5, write_tflite
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Keras and TensorFlow warn of each other
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.filterwarnings("ignore"),
+]  # Keras and TensorFlow warn of each other
 
 EXPORTS = ("h5", "saved_model", "tflite", "quantized")
 
