@@ -55,9 +55,10 @@ def test_a_delegate_that_works_computes_what_it_has_taken_with_one_worker(
     assert engine.acceleration == Acceleration(device, taken=1, operators=61)
     assert engine.plan.spec.kernels == Kernels(xnnpack=60, operators=60)
     (model,) = engine.models
-    (scores,) = model.scores(np.zeros((1, 224, 224, 3), np.int8))
-    assert (scores.argmax(), scores.max()) == (3, 0.75)
-    assert np.array_equal(model.replicate().scores(np.zeros((1, 224, 224, 3), np.int8))[0], scores)
+    for each in (model, model.replicate()):
+        (scores,) = each.scores(np.zeros((1, 224, 224, 3), np.int8))
+        # It writes no others: they have what lay there before.
+        assert scores[:4].tolist() == [0.5, 0.5, 0.375, 0.75]
     assert f"inference.workers: has no effect, there is one for {device}" in caplog.text
 
 
