@@ -1,6 +1,7 @@
 """Hostile and rare forms of what people drop: tiles, gray, many frames, sizes that are not true."""
 
 import io
+import resource
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from dropsight.errors import ImageError
-from dropsight.images.decoding import decode
+from dropsight.images import av1, heif
+from dropsight.images.decoding import decode, is_large
 from dropsight.images.framing import Pixels
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds
@@ -143,6 +145,60 @@ def test_jpeg_2000_of_too_many_tiles_is_refused() -> None:
     data = bytearray(saved(picture(), **KINDS["j2k"]))
     data[24:32] = struct.pack(">II", 1, 1)
     assert code_of(bytes(data)) == "unreadable"
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def test_properties_that_are_said_of_pictures_again_and_again_are_given_up() -> None:
+    """Each of these boxes was read on into all that follows: an hour for a file of a megabyte."""
+    data = saved(picture(), format="AVIF")
+    place = data.index(b"ipco") - 4
+    size = struct.unpack_from(">I", data, place)[0]
+    said = struct.pack(">I4sII", 16, b"ipma", 0, 4_000) * 4_000
+    iprp = box(b"iprp", data[place : place + size] + said)
+    start = data.index(b"iprp") - 4
+    (old,) = struct.unpack_from(">I", data, start)
+    data = data[:start] + iprp + data[start + old :]
+    meta = data.index(b"meta") - 4
+    (old_meta,) = struct.unpack_from(">I", data, meta)
+    data = data[:meta] + struct.pack(">I", old_meta + len(iprp) - old) + data[meta + 4 :]
+    with pytest.raises(ImageError, match="more than 5000 pieces"):
+        read_header(data + box(b"free", (b"\xff" * 258) * 4_000))
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_of_an_avif_far_more_is_not_coded_than_is_shown(times: int) -> None:
+    """A decoder goes through all frames, and tiles however large they are: minutes for a megabyte."""
+    data = saved(Image.new("RGB", (600, 600), (90, 120, 30)), format="AVIF")
+    found = heif.heif(data, "avif")
+    place = data.index(b"mdat") + 4
+    units = data[place:]
+    assert av1.coded(units).frames == 1
+    longer = data[:place] + units * times
+    data = longer.replace(struct.pack(">I", len(units)), struct.pack(">I", len(units) * times))
+    if times == 1:
+        assert heif.heif(data, "avif") == found
+    else:
+        with pytest.raises(ImageError, match="more is coded than is shown"):
+            heif.heif(data, "avif")
+
+
+def test_jpeg_2000_in_pieces_of_a_pixel_takes_the_memory_of_its_own_process_at_most() -> None:
+    """Of 231 bytes a decoder made gigabytes, of which the header tells nothing."""
+    size = struct.pack(">H8IH", 0, 3000, 3000, 0, 0, 3000, 3000, 0, 0, 1) + b"\7\1\1"
+    coding, steps = b"\1\0\0\1\0\0\0\0\0\1\0", b"\x40\x40"
+    data = b"\xff\x4f" + b"".join(
+        marker + struct.pack(">H", 2 + len(content)) + content
+        for marker, content in ((b"\xff\x51", size), (b"\xff\x52", coding), (b"\xff\x5c", steps))
+    )
+    body = b"\xff\x93" + bytes(64)
+    data += b"\xff\x90" + struct.pack(">HHIBB", 10, 0, 12 + len(body), 0, 1) + body + b"\xff\xd9"
+    assert is_large(read_header(data))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert code_of(data) in {"unreadable", "too_many_pixels"}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
 
 
 def test_an_opencv_without_a_format_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,25 +1,37 @@
 """How large the pictures in AV1 data say they are (AV1 Bitstream Specification, 5.3 to 5.5)."""
 
+from typing import NamedTuple
+
 from dropsight.errors import ImageError
 
-_SEQUENCE_HEADER = 1
+_SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6
 _HEADER_BYTES = 512
 # A still picture has about three; a decoder takes the size that the last of them tells.
 _MOST_UNITS = 1_000
 
 
-def most_pixels(data: bytes) -> int:
-    """Return width times height of the largest; raises IndexError where the data ends in a header."""
-    place = most = 0
-    for _ in range(_MOST_UNITS):
+class Coded(NamedTuple):
+    """`pixels` are those of the largest."""
+
+    pixels: int = 0
+    frames: int = 0
+    units: int = 0
+
+
+def coded(data: bytes) -> Coded:
+    """Return what there is to decode; raises IndexError where the data ends in a header."""
+    place = most = frames = 0
+    for units in range(_MOST_UNITS):
         if place >= len(data):
-            return most
+            return Coded(most, frames, units)
         head = data[place]
         start, length = place + (2 if head & 4 else 1), len(data)
         if head & 2:
             start, length = _leb128(data, start)
-        if head >> 3 & 0xF == _SEQUENCE_HEADER:
+        kind = head >> 3 & 0xF
+        if kind == _SEQUENCE_HEADER:
             most = max(most, _pixels(_Bits(data[start : start + min(length, _HEADER_BYTES)])))
+        frames += kind in {_FRAME_HEADER, _FRAME}
         place = start + length
     raise ImageError("unreadable", f"an AVIF picture of more than {_MOST_UNITS} units")
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from dropsight.errors import ImageError, MemoryShortError
 from dropsight.images import jpeg
+from dropsight.images.apart import decode_apart
 from dropsight.images.excess import check_excess
 from dropsight.images.framing import CROP_FRACTION, Pixels, used_size
 from dropsight.images.gif import first_frame_alone
 from dropsight.images.header import Header
-from dropsight.images.heic import decode_heic
 from dropsight.images.jpeg import Decoded
 from dropsight.records import Depth, Resize
 
@@ -77,11 +77,11 @@ def decode_and_judge(
     """
     if header.format == "png":
         check_excess(data)
-    if header.format == "heic":
-        with _place_for(header):
-            return Decoded(decode_heic(data, pixels=header.width * header.height))
     if header.format != "jpeg":
         _check_support(header)
+        if header.format in {"heic", "jp2"}:
+            with _place_for(header):
+                return Decoded(decode_apart(data, header.format, pixels=header.width * header.height))
         if header.format == "gif":
             data = first_frame_alone(data)
         flags = _PLAIN
@@ -108,8 +108,8 @@ def _check_support(header: Header) -> None:
 
 
 def is_large(header: Header) -> bool:
-    """Whether it is decoded only while no other large one is; a HEIC has a process, however small it is."""
-    return header.format == "heic" or header.whole_bytes > LARGE_BYTES
+    """Whether it is decoded only while no other large one is; some have a process, however small they are."""
+    return header.format in {"heic", "jp2"} or header.whole_bytes > LARGE_BYTES
 
 
 def _place_for(header: Header) -> contextlib.AbstractContextManager[object]:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from dropsight.errors import ImageError
-from dropsight.images.av1 import most_pixels
+from dropsight.images.av1 import Coded, coded
 from dropsight.images.formats import Structure, truncated
 from dropsight.images.tiff import Exif, read_exif
 
@@ -17,6 +17,10 @@ _MOST = 5_000
 # Measured: what the decoders hold of a pixel.
 _BYTES_A_PIXEL: Mapping[Codec, int] = {"heic": 12, "avif": 18}
 _EXIF_BYTES = 2**16
+# Of all data together: a picture of so many tiles has no more.
+_MOST_UNITS = 20_000
+# A picture, its alpha, its map of depth or gain, and tiles that reach beyond its edges.
+_MOST_TIMES = 8
 # Turns against the clock, then whether mirrored left to right before them: EXIF's number for it.
 _ORIENTATIONS = {
     (0, False): 1,
@@ -61,7 +65,7 @@ def heif(data: bytes, codec: Codec) -> Structure:
     _check_codec(items.values(), codec)
     width, height = next((_size(data, box) for box in own if box.kind == b"ispe"), (0, 0))
     pixels = max(across * down for across, down in (*sizes, grid))
-    pixels = max(pixels, *(_coded_pixels(data, item) for item in items.values()), 0)
+    pixels = _with_coded(data, items.values(), pixels)
     exif = Exif(_orientation(data, own), _exif(data, items.values()).captured)
     return Structure(width, height, exif, whole_bytes=_BYTES_A_PIXEL[codec] * pixels)
 
@@ -144,14 +148,17 @@ def _properties(data: bytes, iprp: _Box) -> list[_Box]:
 
 def _properties_of(data: bytes, iprp: _Box, wanted: int) -> list[_Box]:
     """Return an item's properties, in the order in which they apply."""
-    known = _properties(data, iprp)
+    known, left = _properties(data, iprp), _MOST
     for box in _boxes(data, iprp.start, iprp.end):
         if box.kind != b"ipma":
             continue
         read = _Reader(data, box.start)
         version, flags = read.take(1), read.take(3)
         each = 2 if flags & 1 else 1
-        for _ in range(min(read.take(4), _MOST)):
+        for _ in range(read.take(4)):
+            left -= 1
+            if left < 0:
+                raise ImageError("unreadable", f"a HEIF file of more than {_MOST} pieces")
             number = read.take(4 if version else 2)
             found = [read.take(each) & (2 ** (8 * each - 1) - 1) for _ in range(read.take(1))]
             if number == wanted:
@@ -187,11 +194,26 @@ def _grid_size(data: bytes, item: _Item) -> tuple[int, int]:
     return width, height
 
 
-def _coded_pixels(data: bytes, item: _Item) -> int:
-    """Of AVIF a decoder takes the size from the data; libheif compares that of HEIC before it decodes."""
-    if item.kind != b"av01":
-        return 0
-    return most_pixels(b"".join(data[place : place + length] for place, length in item.extents))
+def _with_coded(data: bytes, items: Iterable[_Item], pixels: int) -> int:
+    """Return the pixels of the largest picture: of AVIF a decoder takes the size from the data.
+
+    It decodes all that is there, too. libheif compares the sizes in HEIC before it decodes.
+    """
+    units = decoded = 0
+    for item in items:
+        if item.kind == b"av01":
+            found = _coded(data, item)
+            units, decoded = units + found.units, decoded + found.pixels * found.frames
+            pixels = max(pixels, found.pixels)
+            if units > _MOST_UNITS:
+                raise ImageError("unreadable", f"an AVIF picture of more than {_MOST_UNITS} units")
+    if decoded > _MOST_TIMES * pixels:
+        raise ImageError("unreadable", "an AVIF picture of which far more is coded than is shown")
+    return pixels
+
+
+def _coded(data: bytes, item: _Item) -> Coded:
+    return coded(b"".join(data[place : place + length] for place, length in item.extents))
 
 
 def _orientation(data: bytes, properties: Iterable[_Box]) -> int:

@@ -1,6 +1,6 @@
-"""HEIC by pillow-heif, in a process of its own: its codec is large, and few pictures are of this format.
+"""HEIC and JPEG 2000, in a process of its own: no header tells what time and memory their codecs take.
 
-    python -P -m dropsight.images.heic MEMORY-BYTES < picture.heic
+    python -P -m dropsight.images.apart FORMAT MEMORY-BYTES < picture
 
 Pixels go out behind their height and width, or an exit code that says what failed.
 """
@@ -13,6 +13,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -20,21 +21,24 @@ from dropsight import installing
 from dropsight.errors import ImageError, MachineError, MemoryShortError
 from dropsight.images.framing import Pixels
 
+Kind: TypeAlias = Literal["heic", "jp2"]
+
 SECONDS = 60.0
-# The program itself, and what libheif holds of a pixel: planes, a tile's reference frames, RGB twice.
+# The program itself, and what codecs hold of a pixel: planes, a tile's reference frames, RGB twice.
 _OWN_BYTES, _A_PIXEL = 384 * 2**20, 24
 _SIZE = struct.Struct("<II")
 _DAMAGED, _SHORT = 3, 4
 
 
-def decode_heic(data: bytes, *, pixels: int) -> Pixels:
+def decode_apart(data: bytes, kind: Kind, *, pixels: int) -> Pixels:
     """Return upright RGB; `pixels` is how many the header says that there are.
 
     Raises ImageError, MachineError where no process can be had.
     """
-    if find_spec("pillow_heif") is None:
+    if kind == "heic" and find_spec("pillow_heif") is None:
         raise ImageError("unsupported_format", f"HEIC needs pillow-heif: {installing.with_extra('heif')}")
-    command = [sys.executable, "-P", "-m", "dropsight.images.heic", str(_OWN_BYTES + _A_PIXEL * pixels)]
+    memory = str(_OWN_BYTES + _A_PIXEL * pixels)
+    command = [sys.executable, "-P", "-m", "dropsight.images.apart", kind, memory]
     try:
         done = subprocess.run(
             command, cwd="/", input=data, capture_output=True, timeout=SECONDS, check=False, process_group=0
@@ -42,35 +46,49 @@ def decode_heic(data: bytes, *, pixels: int) -> Pixels:
     except subprocess.TimeoutExpired as error:
         raise ImageError("unreadable", f"decoding it takes more than {SECONDS:.0f} s") from error
     except OSError as error:
-        raise MachineError(f"images wait: no process to decode HEIC: {error.strerror}") from error
+        raise MachineError(f"images wait: no process to decode {kind}: {error.strerror}") from error
     if done.returncode == _DAMAGED:
-        raise ImageError("unreadable", f"the heic data is damaged: {done.stdout.decode(errors='replace')}")
+        raise ImageError("unreadable", f"the {kind} data is damaged: {done.stdout.decode(errors='replace')}")
     if done.returncode == _SHORT:
         raise ImageError("too_many_pixels", "decoding it takes more memory than its size allows for")
     if done.returncode == -9:
         raise MemoryShortError("not enough memory to decode an image: images wait")
     if done.returncode:
-        raise ImageError("unreadable", "the heic data crashes its decoder")
+        raise ImageError("unreadable", f"the {kind} data crashes its decoder")
     height, width = _SIZE.unpack_from(done.stdout)
     return np.frombuffer(done.stdout, np.uint8, offset=_SIZE.size).reshape(height, width, 3)
 
 
+def _heic(data: bytes) -> Pixels:
+    import pillow_heif
+
+    pillow_heif.options.DECODE_THREADS = 1
+    found = pillow_heif.open_heif(data, convert_hdr_to_8bit=True, bgr_mode=False)
+    pixels = np.atleast_3d(np.asarray(found))
+    return pixels[:, :, :3] if pixels.shape[2] > 2 else np.repeat(pixels[:, :, :1], 3, axis=2)
+
+
+def _jpeg2000(data: bytes) -> Pixels:
+    import cv2
+
+    cv2.setNumThreads(1)
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if found is None:
+        raise ValueError("it makes no picture")
+    return found[:, :, ::-1].astype(np.uint8, copy=False)
+
+
 def main(arguments: list[str]) -> int:
-    (memory,) = map(int, arguments)
-    for kind, most in {resource.RLIMIT_DATA: memory, resource.RLIMIT_CORE: 0}.items():
+    kind, memory = arguments[0], int(arguments[1])
+    for bound, most in {resource.RLIMIT_DATA: memory, resource.RLIMIT_CORE: 0}.items():
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(kind, (most, most))
+            resource.setrlimit(bound, (most, most))
     with contextlib.suppress(OSError):  # of what has too little memory, this is to end, not the daemon
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     with contextlib.suppress(OSError):
         os.nice(5)
-    import pillow_heif
-
-    pillow_heif.options.DECODE_THREADS = 1
     try:
-        found = pillow_heif.open_heif(sys.stdin.buffer.read(), convert_hdr_to_8bit=True, bgr_mode=False)
-        pixels = np.atleast_3d(np.asarray(found))
-        pixels = pixels[:, :, :3] if pixels.shape[2] > 2 else np.repeat(pixels[:, :, :1], 3, axis=2)
+        pixels = (_heic if kind == "heic" else _jpeg2000)(sys.stdin.buffer.read())
     except MemoryError:
         return _SHORT
     except Exception as error:  # noqa: BLE001 - of a codec, for one picture
