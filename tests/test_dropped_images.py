@@ -152,7 +152,7 @@ def box(kind: bytes, content: bytes) -> bytes:
 
 
 def test_properties_that_are_said_of_pictures_again_and_again_are_given_up() -> None:
-    """Each of these boxes was read on into all that follows: an hour for a file of a megabyte."""
+    """Each of these boxes was read on into all that follows, by reckoning an hour for a megabyte."""
     data = saved(picture(), format="AVIF")
     place = data.index(b"ipco") - 4
     size = struct.unpack_from(">I", data, place)[0]
@@ -170,7 +170,7 @@ def test_properties_that_are_said_of_pictures_again_and_again_are_given_up() -> 
 
 @pytest.mark.parametrize("times", [1, 9])
 def test_of_an_avif_far_more_is_not_coded_than_is_shown(times: int) -> None:
-    """A decoder goes through all frames, and tiles however large they are: minutes for a megabyte."""
+    """A decoder goes through all frames, and all tiles however large they are."""
     data = saved(Image.new("RGB", (600, 600), (90, 120, 30)), format="AVIF")
     found = heif.heif(data, "avif")
     place = data.index(b"mdat") + 4
