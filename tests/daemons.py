@@ -110,7 +110,7 @@ class House:
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(150)
 
     def kill(self) -> None:
         if self.process:

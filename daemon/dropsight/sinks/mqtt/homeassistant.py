@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dropsight.names import as_json
 from dropsight.sinks.mqtt import entities
 from dropsight.sinks.mqtt.entities import Component
+from dropsight.sinks.mqtt.rivals import OFFLINE, ONLINE
 from dropsight.sinks.mqtt.topics import HOME_ASSISTANT, Topics, topic_part
 from dropsight.version import VERSION
 
@@ -127,7 +128,14 @@ class Entities:
             {
                 "device": device,
                 "origin": _ORIGIN,
-                "availability": [{"topic": self._topics.availability}],
+                # Its own default is missing where an entity comes while its platform is being set up.
+                "availability": [
+                    {
+                        "topic": self._topics.availability,
+                        "payload_available": ONLINE.decode(),
+                        "payload_not_available": OFFLINE.decode(),
+                    }
+                ],
                 "qos": 1,
                 "components": {**components, **gone},
             }
