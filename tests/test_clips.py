@@ -11,6 +11,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from onnx import helper
 
 from clips import make_clip, number_of, numbered, of_photos
 from daemons import PHOTOS, dropsight
@@ -22,6 +23,7 @@ from dropsight.video.decoder import ClipBounds, ClipDecoder
 from dropsight.video.sampling import Sampling
 from dropsight.video.sniffing import is_clip
 from dropsight.video.wire import ClipEnd, ClipFrame, ClipHeader, ClipOrder, Frames
+from test_onnx import classifier
 
 CONTAINERS = {
     "mp4": ("libx264", None),
@@ -170,6 +172,14 @@ def test_what_shows_for_a_moment_is_the_answer_with_its_time(
     assert answer.clip.frames_classified < len(answer.clip.timeline)
     assert len(answer.to_json()) < 8_000
     assert json.loads(answer.to_json())["kind"] == "clip"
+
+
+def test_of_a_model_of_several_labels_at_once_a_clip_says_so_as_a_photo_does(tmp_path: Path) -> None:
+    sigmoid = [helper.make_node("Sigmoid", ["logits"], ["output"])]
+    model = classifier(tmp_path / "m.onnx", after=sigmoid)
+    clip = make_clip(tmp_path / "clip.mp4", of_photos(PHOTOS[:1]) * 5)
+    with VideoInferenceRuntime(model) as runtime:
+        assert json.loads(runtime.predict(clip).to_json())["multi_label"] is True
 
 
 def test_a_clip_turned_by_its_camera_is_upright(decoder: ClipDecoder, tmp_path: Path) -> None:
@@ -357,7 +367,7 @@ def test_classify_prints_a_clip_as_a_photo_and_its_timeline(
     told = dropsight("classify", str(panda), str(clip), "--timeline").stdout
     photo, line, facts, segment = told.splitlines()
     assert photo.split()[2:] == line.split()[2:] == ["giant", "panda"]
-    assert "2.0 s of h264 320x240; 1 frames classified" in facts
+    assert "2.0 s of h264 320x240; frames classified: 1" in facts
     assert segment.split()[:4] == ["0.0", "to", "2.0", "s"]
 
 

@@ -83,7 +83,7 @@ def _print_timeline(result: ClipResult) -> None:
     clip = result.clip
     print(
         f"  {clip.duration:.1f} s of {clip.codec} {clip.width}x{clip.height}; "
-        f"{clip.frames_classified} frames classified ({clip.sampling}); the surest at {clip.peak.time:.1f} s"
+        f"frames classified: {clip.frames_classified} ({clip.sampling}); surest at {clip.peak.time:.1f} s"
     )
     for each in clip.segments:
         print(f"  {each.begins:8.1f} to {each.ends:6.1f} s {each.peak:7.1%}  {each.label}")

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from dropsight.errors import ImageError
 from dropsight.inference import pipeline
+from dropsight.inference.clips import ClipAnswer
 from dropsight.inference.pipeline import Answer, Plan, Prepared
 from dropsight.names import as_json
 from dropsight.records import ClipFacts, ErrorFacts, Heads, Latency, Prediction
@@ -71,23 +72,36 @@ class BatchResults(msgspec.Struct, frozen=True, kw_only=True):
 def result_of(
     path: str | None, prepared: Prepared, answer: Answer, plan: Plan, *, total_ms: float
 ) -> ImageResult:
-    best = answer.predictions[0]
-    return ImageResult(
-        image_path=path,
-        predicted_class=best.class_index,
-        label=best.label,
-        confidence=best.confidence,
-        top_5_predictions={str(each.class_index): each.confidence for each in answer.predictions[:5]},
-        predictions=list(answer.predictions),
-        multi_label=plan.spec.multi_label or msgspec.UNSET,
-        heads=answer.heads,
-        tta=answer.views,
-        temperature=plan.temperature,
-        warnings=list(prepared.warnings) or msgspec.UNSET,
-        latency_ms=msgspec.structs.replace(
-            pipeline.latency(prepared, answer, wait_ms=0.0), total=round(total_ms, 3)
-        ),
+    latency = msgspec.structs.replace(
+        pipeline.latency(prepared, answer, wait_ms=0.0), total=round(total_ms, 3)
     )
+    return ImageResult(latency_ms=latency, **_answered(path, answer, prepared.warnings, plan))
+
+
+def clip_result_of(path: str, answer: ClipAnswer, plan: Plan) -> ClipResult:
+    return ClipResult(
+        clip=answer.clip, latency_ms=answer.latency, **_answered(path, answer, answer.warnings, plan)
+    )
+
+
+def _answered(
+    path: str | None, answer: Answer | ClipAnswer, warnings: Sequence[str], plan: Plan
+) -> dict[str, Any]:
+    """Return the keys that images and clips have in common."""
+    best = answer.predictions[0]
+    return {
+        "image_path": path,
+        "predicted_class": best.class_index,
+        "label": best.label,
+        "confidence": best.confidence,
+        "top_5_predictions": {str(each.class_index): each.confidence for each in answer.predictions[:5]},
+        "predictions": list(answer.predictions),
+        "multi_label": plan.spec.multi_label or msgspec.UNSET,
+        "heads": answer.heads,
+        "tta": answer.views,
+        "temperature": plan.temperature,
+        "warnings": list(warnings) or msgspec.UNSET,
+    }
 
 
 def failure_of(path: str | None, error: ImageError) -> ImageFailure:

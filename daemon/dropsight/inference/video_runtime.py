@@ -13,8 +13,8 @@ from tqdm import tqdm
 from dropsight.errors import ImageError
 from dropsight.images.opening import open_named
 from dropsight.inference.aggregating import Aggregate
-from dropsight.inference.clips import ClipAnswer, ClipSettings, FilmFrame, classify_clip
-from dropsight.inference.results import BatchResults, ClipResult, ImageFailure, failure_of
+from dropsight.inference.clips import ClipSettings, FilmFrame, classify_clip
+from dropsight.inference.results import BatchResults, ClipResult, ImageFailure, clip_result_of, failure_of
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
 from dropsight.video.decoder import ClipBounds, ClipDecoder
 from dropsight.video.sampling import SampleBy
@@ -72,7 +72,7 @@ class VideoInferenceRuntime:
             answer = classify_clip(
                 file, self._decoder, self._images.plan, self._settings, self._images.interpreter
             )
-        return self._result(os.fsdecode(clip), answer), answer.film
+        return clip_result_of(os.fsdecode(clip), answer, self._images.plan), answer.film
 
     def results(
         self, clips: Iterable[Clip], *, show_progress: bool = False
@@ -114,23 +114,6 @@ class VideoInferenceRuntime:
             return failure_of(os.fsdecode(clip), ImageError("unreadable", "there is no such file"))
         except ImageError as error:
             return failure_of(os.fsdecode(clip), error)
-
-    def _result(self, path: str, answer: ClipAnswer) -> ClipResult:
-        best = answer.predictions[0]
-        return ClipResult(
-            image_path=path,
-            predicted_class=best.class_index,
-            label=best.label,
-            confidence=best.confidence,
-            top_5_predictions={str(each.class_index): each.confidence for each in answer.predictions[:5]},
-            predictions=list(answer.predictions),
-            heads=answer.heads,
-            tta=answer.views,
-            temperature=self._images.plan.temperature,
-            warnings=list(answer.warnings) or msgspec.UNSET,
-            clip=answer.clip,
-            latency_ms=answer.latency,
-        )
 
 
 def checked(settings: ClipSettings) -> ClipSettings:

@@ -4,18 +4,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from dropsight.errors import ModelError
 from dropsight.models.image_input import ImageInput, image_input
 from dropsight.models.label_files import find_labels, labels_in, unnamed
-from dropsight.models.outputs import Chosen, Output, refuse_embedding
+from dropsight.models.outputs import Chosen, Output, choose, refuse_embedding
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import Golden, Sidecar, check_normalization, read_sidecar, sidecar_path
-from dropsight.models.spec import HeadSpec, TensorSpec
+from dropsight.models.spec import HeadSpec, ModelSpec, TensorSpec
 from dropsight.records import USUAL_FRAMING, ColorOrder, Framing, Layout, Normalization
 
-__all__ = ["UNIT_RANGE", "Description", "ModelOverrides", "OwnFacts", "Tool", "describe", "heads_of"]
+__all__ = [
+    "UNIT_RANGE",
+    "Description",
+    "FileFacts",
+    "ModelOverrides",
+    "OwnFacts",
+    "Tool",
+    "describe",
+    "specify",
+]
 
 UNIT_RANGE = Normalization((0.0,), (255.0,))
 USUAL_RANGES = {
@@ -48,6 +58,16 @@ class OwnFacts:
     usual: Normalization | None = None
     framing: Framing | None = None
     tool: Tool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a file is, and what computes it."""
+
+    format: str
+    backend: str
+    quantization: str
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +130,62 @@ def describe(
     )
 
 
-def heads_of(chosen: Sequence[Chosen], main: Description) -> tuple[HeadSpec, ...]:
+def specify(
+    path: Path,
+    said: ModelOverrides,
+    *,
+    file: FileFacts,
+    image: ImageInput,
+    outputs: Sequence[Output],
+    own: OwnFacts,
+) -> tuple[ModelSpec, list[int]]:
+    """Choose among the outputs and describe the model; return the numbers of those, the main answer's first.
+
+    Raises ModelError where the facts do not fit each other, or leave open what its answer is.
+    """
+    chosen = choose(path, said, read_sidecar(path) or Sidecar(), outputs)
+    main = chosen[0].output
+    found = describe(
+        path,
+        msgspec.structs.replace(said, labels=chosen[0].labels or said.labels),
+        tensor=image.tensor,
+        image=image,
+        classes=main.classes,
+        answer=main,
+        own=own,
+    )
+    spec = ModelSpec(
+        name=path.stem,
+        path=path,
+        format=file.format,
+        backend=file.backend,
+        quantization=file.quantization,
+        digest=file.digest,
+        input=image.tensor,
+        output=main.tensor,
+        activation=main.activation,
+        labels=found.labels,
+        labels_from=found.labels_from,
+        normalization=found.normalization,
+        normalization_from=found.normalization_from,
+        temperature=found.temperature,
+        golden=found.golden,
+        faults=found.faults,
+        layout=image.layout,
+        layout_from=image.layout_from,
+        taken=image.taken,
+        size_from=image.size_from,
+        outputs=len(outputs),
+        heads=_heads_of(chosen, found),
+        color_order=found.color_order,
+        color_order_from=found.color_order_from,
+        framing=found.framing,
+        framing_from=found.framing_from,
+    )
+    return spec, [each.number for each in chosen]
+
+
+def _heads_of(chosen: Sequence[Chosen], main: Description) -> tuple[HeadSpec, ...]:
     """Describe each of several heads, the first of which is the main answer; none where there are none."""
     heads: list[HeadSpec] = []
     start = 0

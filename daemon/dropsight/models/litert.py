@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dropsight.bounded import MODEL_BYTES, read_bounded
 from dropsight.errors import ModelError
-from dropsight.models.describing import OwnFacts, describe, heads_of
+from dropsight.models.describing import FileFacts, OwnFacts, specify
 from dropsight.models.image_input import image_input
 from dropsight.models.operators import (
     compiled_activation,
@@ -21,11 +21,10 @@ from dropsight.models.operators import (
     refuse_compiled,
     refuse_detector,
 )
-from dropsight.models.outputs import Output, choose
+from dropsight.models.outputs import Output, in_own_batches, joined
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.quantization import dequantize
 from dropsight.models.scaling import usual_for, wanted_by
-from dropsight.models.sidecar import Sidecar, read_sidecar
 from dropsight.models.spec import Acceleration, Batch, ModelOptions, ModelSpec, Scores, TensorSpec
 from dropsight.models.teachable import TEACHABLE_MACHINE, made_by_teachable_machine
 from dropsight.models.tflite_file import DAMAGE, TFLiteFile, is_whole, read_tflite
@@ -58,12 +57,10 @@ class LiteRTModel:
         """See Model.scores; a batch of fixed size is filled up with its last image."""
         if len(batch) != self._batch and self._any_batch:
             self._resize(len(batch))
-        starts = range(0, len(batch), self._batch)
         try:
-            pieces = [self._invoke(batch[start : start + self._batch]) for start in starts]
+            return in_own_batches(batch, self._batch, self._invoke)
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"{self.spec.path}: {' '.join(str(error).split())}") from error
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def replicate(self, *, threads: int | None = None) -> "LiteRTModel":
         options = msgspec.structs.replace(
@@ -73,13 +70,9 @@ class LiteRTModel:
         return LiteRTModel(source, self.spec, self._opened(source), self.outputs)
 
     def _invoke(self, batch: Batch) -> Scores:
-        count = len(batch)
-        if count < self._batch:
-            batch = np.concatenate([batch, np.repeat(batch[-1:], self._batch - count, axis=0)])
         self._interpreter.set_tensor(self._input, batch.reshape(self._batch, *self.spec.taken[1:]))
         self._interpreter.invoke()
-        answers = [self._answer(*each)[:count] for each in self._answers]
-        return answers[0] if len(answers) == 1 else np.concatenate(answers, axis=1)
+        return joined([self._answer(*each) for each in self._answers])
 
     def _answer(self, index: int, tensor: TensorSpec, values: Scores | None) -> Scores:
         # get_tensor copies: nothing may look into the interpreter's memory across an invoke.
@@ -123,64 +116,37 @@ def open_tflite(
         look=lambda fresh: found.append(source.acceleration(fresh)),
     )
     try:
-        return _model(source, interpreter, said, found[0])
+        tensor, file = _only_input(path, interpreter), read_tflite(content)
+        answers, own = _outputs(interpreter, file, operators), _own_facts(content, file, tensor.name)
+        quantization = quantization_of(tensor, file, interpreter)
     except DAMAGE as error:
         raise ModelError(f"{path}: the file is damaged: {' '.join(str(error).split())}") from error
-
-
-def _model(
-    source: TFLiteSource, interpreter: Interpreter, said: ModelOverrides, acceleration: Acceleration | None
-) -> LiteRTModel:
-    path, inputs = source.path, interpreter.get_input_details()
-    if len(inputs) != 1:
-        shapes = ", ".join(f"{each['name']} {list(tensor_of(each).shape)}" for each in inputs)
-        raise ModelError(f"{path}: not an image classifier: {len(inputs)} inputs, not one: {shapes}")
-    file, flex = read_tflite(source.content), flex_operators(custom_operators(source.content))
-    image = image_input(path, said, tensor_of(inputs[0]))
-    answers = _outputs(interpreter, file, custom_operators(source.content))
-    chosen = choose(path, said, read_sidecar(path) or Sidecar(), answers)
-    main = chosen[0].output
-    check_scales(path, image.tensor, *(each.output.tensor for each in chosen))
-    description = describe(
+    check_scales(path, tensor, *(each.tensor for each in answers))
+    digest = f"sha256:{sha256(content).hexdigest()}"
+    spec, numbers = specify(
         path,
-        msgspec.structs.replace(said, labels=chosen[0].labels or said.labels),
-        tensor=image.tensor,
-        image=image,
-        classes=main.classes,
-        answer=main,
-        own=_own_facts(source.content, file, str(inputs[0]["name"])),
+        said,
+        file=FileFacts("tflite", source.name, quantization, digest),
+        image=image_input(path, said, tensor),
+        outputs=answers,
+        own=own,
     )
-    spec = ModelSpec(
-        name=path.stem,
-        path=path,
-        format="tflite",
-        backend=source.name,
-        quantization=quantization_of(image.tensor, file, interpreter),
-        digest=f"sha256:{sha256(source.content).hexdigest()}",
-        input=image.tensor,
-        output=main.tensor,
-        activation=main.activation,
-        labels=description.labels,
-        labels_from=description.labels_from,
-        normalization=description.normalization,
-        normalization_from=description.normalization_from,
-        temperature=description.temperature,
-        golden=description.golden,
-        faults=(*file.faults, *description.faults, *computed_by_tensorflow(flex)),
+    (acceleration,), flex = found, flex_operators(operators)
+    spec = replace(
+        spec,
+        faults=(*file.faults, *spec.faults, *computed_by_tensorflow(flex)),
         kernels=None if flex else source.kernels(interpreter, elsewhere=_taken(acceleration)),
         acceleration=acceleration,
-        layout=image.layout,
-        layout_from=image.layout_from,
-        taken=image.taken,
-        size_from=image.size_from,
-        outputs=len(answers),
-        heads=heads_of(chosen, description),
-        color_order=description.color_order,
-        color_order_from=description.color_order_from,
-        framing=description.framing,
-        framing_from=description.framing_from,
     )
-    return LiteRTModel(source, spec, interpreter, [each.number for each in chosen])
+    return LiteRTModel(source, spec, interpreter, numbers)
+
+
+def _only_input(path: Path, interpreter: Interpreter) -> TensorSpec:
+    inputs = [tensor_of(details) for details in interpreter.get_input_details()]
+    if len(inputs) != 1:
+        shapes = ", ".join(f"{each.name} {list(each.shape)}" for each in inputs)
+        raise ModelError(f"{path}: not an image classifier: {len(inputs)} inputs, not one: {shapes}")
+    return inputs[0]
 
 
 def _own_facts(content: bytes, file: TFLiteFile, input_name: str) -> OwnFacts:

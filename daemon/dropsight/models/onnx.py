@@ -7,19 +7,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from dropsight import installing
 from dropsight.bounded import MODEL_BYTES, read_bounded
 from dropsight.errors import ModelError
-from dropsight.models.describing import UNIT_RANGE, OwnFacts, describe, heads_of
+from dropsight.models.describing import UNIT_RANGE, FileFacts, OwnFacts, specify
 from dropsight.models.image_input import image_input
 from dropsight.models.onnx_file import ONNXFile
-from dropsight.models.outputs import Output, choose
+from dropsight.models.outputs import Output, in_own_batches, joined
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.quantization import dequantize
-from dropsight.models.sidecar import Sidecar, read_sidecar
 from dropsight.models.spec import Batch, ModelOptions, ModelSpec, Scores, TensorSpec
 from dropsight.records import Framing, Normalization
 
@@ -51,11 +49,7 @@ class ONNXModel:
 
     def scores(self, batch: Batch) -> Scores:
         """See Model.scores; a batch of fixed size is filled up with its last image."""
-        size, count = self.spec.taken[0], len(batch)
-        if size in {-1, count}:
-            return self._run(batch)
-        full = np.concatenate([batch, np.repeat(batch[-1:], -count % size, axis=0)])
-        return np.concatenate([self._run(full[at : at + size]) for at in range(0, len(full), size)])[:count]
+        return in_own_batches(batch, self.spec.taken[0], self._run)
 
     def replicate(self, *, threads: int | None = None) -> "ONNXModel":
         session = _session(self.spec.path, self._content, threads or _threads(self._session))
@@ -71,7 +65,7 @@ class ONNXModel:
             dequantize(np.asarray(each).reshape(len(batch), -1), tensor)
             for each, tensor in zip(found, self._tensors, strict=True)
         ]
-        return answers[0] if len(answers) == 1 else np.concatenate(answers, axis=1)
+        return joined(answers)
 
 
 def open_onnx(
@@ -107,16 +101,13 @@ def _model(path: Path, content: bytes, file: ONNXFile, said: ModelOverrides, ses
         Output(_tensor(path, each), activation, (each.name,))
         for each, activation in zip(outputs, activations, strict=True)
     ]
-    chosen = choose(path, said, read_sidecar(path) or Sidecar(), answers)
-    main = chosen[0].output
     ultralytics = file.metadata.get("author") == "Ultralytics"
-    description = describe(
+    spec, numbers = specify(
         path,
-        msgspec.structs.replace(said, labels=chosen[0].labels or said.labels),
-        tensor=image.tensor,
+        said,
+        file=FileFacts("onnx", "onnxruntime", file.quantization, f"sha256:{sha256(content).hexdigest()}"),
         image=image,
-        classes=main.classes,
-        answer=main,
+        outputs=answers,
         own=OwnFacts(
             labels="\n".join(file.names) if file.names else None,
             normalization=UNIT_RANGE if ultralytics else None,
@@ -125,35 +116,7 @@ def _model(path: Path, content: bytes, file: ONNXFile, said: ModelOverrides, ses
             usual=IMAGENET if file.producer == "pytorch" else None,
         ),
     )
-    spec = ModelSpec(
-        name=path.stem,
-        path=path,
-        format="onnx",
-        backend="onnxruntime",
-        quantization=file.quantization,
-        digest=f"sha256:{sha256(content).hexdigest()}",
-        input=image.tensor,
-        output=main.tensor,
-        activation=main.activation,
-        labels=description.labels,
-        labels_from=description.labels_from,
-        normalization=description.normalization,
-        normalization_from=description.normalization_from,
-        temperature=description.temperature,
-        golden=description.golden,
-        faults=description.faults,
-        layout=image.layout,
-        layout_from=image.layout_from,
-        taken=image.taken,
-        size_from=image.size_from,
-        outputs=len(answers),
-        heads=heads_of(chosen, description),
-        color_order=description.color_order,
-        color_order_from=description.color_order_from,
-        framing=description.framing,
-        framing_from=description.framing_from,
-    )
-    return ONNXModel(content, spec, session, [each.number for each in chosen])
+    return ONNXModel(content, spec, session, numbers)
 
 
 def _runtime(path: Path) -> ModuleType:

@@ -1,15 +1,17 @@
 """Which of a model's outputs are its answer: the only one, one that the user names, or several heads."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from dropsight.config import Head
 from dropsight.errors import ModelError
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import NamedOutput, Sidecar, sidecar_path
-from dropsight.models.spec import Activation, TensorSpec
+from dropsight.models.spec import Activation, Batch, Scores, TensorSpec
 
 # What backbones end in: MobileNet, EfficientNet, ResNet, transformers.
 _FEATURES = {256, 384, 512, 576, 768, 960, 1024, 1280, 1408, 1536, 1792, 2048, 2304, 2560}
@@ -71,6 +73,20 @@ def choose(
 def classes_in(tensor: TensorSpec) -> int:
     """Return how many numbers there are for an image, of an output that is [batch, classes] or alike."""
     return max(tensor.shape, default=1) if len(tensor.shape) < 2 else math.prod(tensor.shape[1:])
+
+
+def in_own_batches(batch: Batch, size: int, run: Callable[[Batch], Scores]) -> Scores:
+    """Run what takes `size` images at once, -1 being any number; the last image fills up what lacks."""
+    count = len(batch)
+    if size in {-1, count}:
+        return run(batch)
+    full = np.concatenate([batch, np.repeat(batch[-1:], -count % size, axis=0)])
+    return np.concatenate([run(full[at : at + size]) for at in range(0, len(full), size)])[:count]
+
+
+def joined(answers: Sequence[Scores]) -> Scores:
+    """Put those of several heads beside each other."""
+    return answers[0] if len(answers) == 1 else np.concatenate(answers, axis=1)
 
 
 def _beside(head: NamedOutput | str | int, path: Path) -> Head:

@@ -9,17 +9,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, TypeAlias
 
-import msgspec
 import numpy as np
 
 from dropsight import installing
 from dropsight.errors import ModelError
-from dropsight.models.describing import OwnFacts, describe, heads_of
+from dropsight.models.describing import FileFacts, OwnFacts, specify
 from dropsight.models.image_input import image_input
-from dropsight.models.outputs import Output, choose
+from dropsight.models.outputs import Output, in_own_batches, joined
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.scaling import Step, wanted_by
-from dropsight.models.sidecar import Sidecar, read_sidecar
 from dropsight.models.spec import Activation, Batch, ModelSpec, Scores, TensorSpec
 from dropsight.models.teachable import TEACHABLE_MACHINE, made_by_teachable_machine
 
@@ -84,11 +82,7 @@ class TensorFlowModel:
 
     def scores(self, batch: Batch) -> Scores:
         """See Model.scores; a batch of fixed size is filled up with its last image."""
-        size, count = self.spec.taken[0], len(batch)
-        if size in {-1, count}:
-            return self._call(batch)
-        full = np.concatenate([batch, np.repeat(batch[-1:], -count % size, axis=0)])
-        return np.concatenate([self._call(full[at : at + size]) for at in range(0, len(full), size)])[:count]
+        return in_own_batches(batch, self.spec.taken[0], self._call)
 
     def _call(self, batch: Batch) -> Scores:
         try:
@@ -96,7 +90,7 @@ class TensorFlowModel:
         except _UNCOMPUTABLE + _of_tensorflow() as error:
             raise ModelError(f"{self.spec.path}: {' '.join(str(error).split())}") from error
         answers = [np.asarray(found[number], np.float32).reshape(len(batch), -1) for number in self.outputs]
-        return answers[0] if len(answers) == 1 else np.concatenate(answers, axis=1)
+        return joined(answers)
 
     def replicate(self, *, threads: int | None = None) -> "TensorFlowModel":  # noqa: ARG002 - its own
         return self
@@ -119,46 +113,15 @@ def build(
         Output(output, activation, (output.name,))
         for output, activation in zip(outputs, graph.activations(), strict=True)
     ]
-    chosen = choose(path, said, read_sidecar(path) or Sidecar(), answers)
-    main = chosen[0].output
-    description = describe(
+    spec, numbers = specify(
         path,
-        msgspec.structs.replace(said, labels=chosen[0].labels or said.labels),
-        tensor=image.tensor,
+        said,
+        file=FileFacts(kind, backend, "float32", _digest(path)),
         image=image,
-        classes=main.classes,
-        answer=main,
+        outputs=answers,
         own=_own_facts(graph, tensor.name if kind == "saved_model" else None),
     )
-    spec = ModelSpec(
-        name=path.stem,
-        path=path,
-        format=kind,
-        backend=backend,
-        quantization="float32",
-        digest=_digest(path),
-        input=image.tensor,
-        output=main.tensor,
-        activation=main.activation,
-        labels=description.labels,
-        labels_from=description.labels_from,
-        normalization=description.normalization,
-        normalization_from=description.normalization_from,
-        temperature=description.temperature,
-        golden=description.golden,
-        faults=description.faults,
-        layout=image.layout,
-        layout_from=image.layout_from,
-        taken=image.taken,
-        size_from=image.size_from,
-        outputs=len(answers),
-        heads=heads_of(chosen, description),
-        color_order=description.color_order,
-        color_order_from=description.color_order_from,
-        framing=description.framing,
-        framing_from=description.framing_from,
-    )
-    return TensorFlowModel(spec, function, [each.number for each in chosen])
+    return TensorFlowModel(spec, function, numbers)
 
 
 def _own_facts(graph: Graph, input_name: str | None) -> OwnFacts:
