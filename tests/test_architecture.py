@@ -20,7 +20,17 @@ from webs import ANY_PORT, address, ask
 PAGE = "docs/architecture.md"
 LIBRARY = ("explain", "inference", "video", "images", "models")
 # What the library's rooms may have of the rest.
-SHARED = {"bounded", "config", "crashpoints", "errors", "installing", "names", "records", "version"}
+SHARED = {
+    "bounded",
+    "children",
+    "config",
+    "crashpoints",
+    "errors",
+    "installing",
+    "names",
+    "records",
+    "version",
+}
 # Each thread's name as it starts: some live for a moment only.
 LAUNCHER = """
 import sys, threading

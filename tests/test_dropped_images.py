@@ -117,7 +117,7 @@ def test_a_picture_larger_inside_than_it_claims_is_refused() -> None:
     assert header.whole_bytes >= 600 * 600 * 6
     with pytest.raises(ImageError):
         check_bounds(header, Bounds(max_pixels=64 * 48))
-    assert code_of(with_sizes(saved(flat, format="HEIF"), 64, 48)) == "unreadable"
+    assert code_of(with_sizes(saved(flat, format="HEIF"), 64, 48)) == "too_many_pixels"
 
 
 def many_items(data: bytes) -> bytes:
@@ -197,7 +197,7 @@ def test_jpeg_2000_in_pieces_of_a_pixel_takes_the_memory_of_its_own_process_at_m
     data += b"\xff\x90" + struct.pack(">HHIBB", 10, 0, 12 + len(body), 0, 1) + body + b"\xff\xd9"
     assert is_large(read_header(data))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert code_of(data) in {"unreadable", "too_many_pixels"}
+    assert code_of(data) in {"unreadable", "too_many_pixels"}  # OpenCV may say nothing of memory
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
 
 

@@ -4,9 +4,9 @@ import logging
 import resource
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
+from dropsight import children
 from dropsight.classify.resources import available_bytes
 from dropsight.classify.work import InForce
 from dropsight.intake.in_hand import Verdict
@@ -37,9 +37,8 @@ def tried(path: str, spec: ModelSpec, *, room: int | None = None) -> Verdict:
     It has what memory there is at the moment and no more; where the kernel runs short, it is the first to go.
     """
     log.warning("%s was being processed when the daemon crashed: trying it alone first", path)
-    # Others may write where the daemon works: no module is imported from there (-P), nor anything else found.
-    program = [sys.executable, "-P", "-m", "dropsight"]
-    command = [*program, "classify", "--model", str(Path(spec.path).absolute()), str(Path(path).absolute())]
+    places = (str(Path(spec.path).absolute()), str(Path(path).absolute()))
+    command = children.command("dropsight", "classify", "--model", *places)
     with subprocess.Popen(
         command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
     ) as process:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from dropsight import children
 from dropsight.config import Config, effective
 from dropsight.errors import DropsightError
 
@@ -51,7 +51,7 @@ def throughput(split: Split, config: Config, images: Sequence[Path], *, count: i
             shutil.copy(source, inbox / f"{number:06}{source.suffix.lower()}")
         file = root / "bench.yaml"
         file.write_text(yaml.safe_dump(_settings(split, config)))
-        command = [sys.executable, "-P", "-m", "dropsight", "run", "-c", str(file), "--once"]
+        command = children.command("dropsight", "run", "-c", str(file), "--once")
         environ = {name: value for name, value in os.environ.items() if not name.startswith("DROPSIGHT_")}
         done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -5,21 +5,18 @@
 Pixels go out behind their height and width, or an exit code that says what failed.
 """
 
-import contextlib
-import os
-import resource
 import struct
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from dropsight import installing
+from dropsight import children, installing
 from dropsight.errors import ImageError, MachineError, MemoryShortError
 from dropsight.images.framing import Pixels
+from dropsight.names import as_shown
 
 Kind: TypeAlias = Literal["heic", "jp2"]
 
@@ -28,6 +25,8 @@ SECONDS = 60.0
 _OWN_BYTES, _A_PIXEL = 384 * 2**20, 24
 _SIZE = struct.Struct("<II")
 _DAMAGED, _SHORT = 3, 4
+# What libraries of C and C++ say where Python would raise MemoryError.
+_STARVED = ("bad_alloc", "allocat", "not enough memory", "out of memory")
 
 
 def decode_apart(data: bytes, kind: Kind, *, pixels: int) -> Pixels:
@@ -37,8 +36,7 @@ def decode_apart(data: bytes, kind: Kind, *, pixels: int) -> Pixels:
     """
     if kind == "heic" and find_spec("pillow_heif") is None:
         raise ImageError("unsupported_format", f"HEIC needs pillow-heif: {installing.with_extra('heif')}")
-    memory = str(_OWN_BYTES + _A_PIXEL * pixels)
-    command = [sys.executable, "-P", "-m", "dropsight.images.apart", kind, memory]
+    command = children.command("dropsight.images.apart", kind, str(_OWN_BYTES + _A_PIXEL * pixels))
     try:
         done = subprocess.run(
             command, cwd="/", input=data, capture_output=True, timeout=SECONDS, check=False, process_group=0
@@ -48,7 +46,9 @@ def decode_apart(data: bytes, kind: Kind, *, pixels: int) -> Pixels:
     except OSError as error:
         raise MachineError(f"images wait: no process to decode {kind}: {error.strerror}") from error
     if done.returncode == _DAMAGED:
-        raise ImageError("unreadable", f"the {kind} data is damaged: {done.stdout.decode(errors='replace')}")
+        raise ImageError(
+            "unreadable", f"the {kind} data is damaged: {as_shown(done.stdout.decode(errors='replace'))}"
+        )
     if done.returncode == _SHORT:
         raise ImageError("too_many_pixels", "decoding it takes more memory than its size allows for")
     if done.returncode == -9:
@@ -80,19 +80,14 @@ def _jpeg2000(data: bytes) -> Pixels:
 
 def main(arguments: list[str]) -> int:
     kind, memory = arguments[0], int(arguments[1])
-    for bound, most in {resource.RLIMIT_DATA: memory, resource.RLIMIT_CORE: 0}.items():
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(bound, (most, most))
-    with contextlib.suppress(OSError):  # of what has too little memory, this is to end, not the daemon
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    with contextlib.suppress(OSError):
-        os.nice(5)
+    children.confine(memory, seconds=SECONDS, niceness=5)
     try:
         pixels = (_heic if kind == "heic" else _jpeg2000)(sys.stdin.buffer.read())
-    except MemoryError:
-        return _SHORT
     except Exception as error:  # noqa: BLE001 - of a codec, for one picture
-        sys.stdout.write(" ".join(str(error).split())[:200])
+        text = " ".join(str(error).split())
+        if isinstance(error, MemoryError) or any(word in text.lower() for word in _STARVED):
+            return _SHORT
+        sys.stdout.write(text[:200])
         return _DAMAGED
     sys.stdout.buffer.write(_SIZE.pack(*pixels.shape[:2]))
     sys.stdout.buffer.write(np.ascontiguousarray(pixels).data)

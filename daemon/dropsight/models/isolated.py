@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from dropsight import crashpoints
+from dropsight import children, crashpoints
 from dropsight.errors import ModelError
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.registry import format_of
@@ -43,13 +42,11 @@ def try_model(
     """
     memory = memory or _half_of_memory()
     whole = path.absolute()
-    # Others may write where the daemon works: no module is imported from there (-P), nor anything else found.
-    program = [sys.executable, "-P", "-m", "dropsight.models.isolated"]
     how = msgspec.json.encode(options).decode()
-    command = [*program, str(whole), how, f"{seconds:g}", str(memory), said.encode()]
+    arguments = [str(whole), how, f"{seconds:g}", str(memory), said.encode()]
     try:
         tried = subprocess.run(
-            command,
+            children.command("dropsight.models.isolated", *arguments),
             cwd="/",
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -83,19 +80,6 @@ def _end(tried: "subprocess.CompletedProcess[bytes]", memory: int, options: Mode
     return f"it cannot be opened: {' '.join(last) or f'exit code {tried.returncode}'}"
 
 
-def _bound(seconds: float, memory: int) -> None:
-    """Have time and memory end this process before they trouble others, and never leave a core file."""
-    signal.alarm(int(seconds) + 5)  # for when nobody waits any more
-    bounds = {resource.RLIMIT_DATA: memory, resource.RLIMIT_CORE: 0}
-    for kind, most in bounds.items():
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(kind, (most, most))
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    with contextlib.suppress(OSError):
-        os.nice(10)
-
-
 def _half_of_memory() -> int:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     return max(memory, LEAST_MEMORY_BYTES)
@@ -104,7 +88,7 @@ def _half_of_memory() -> int:
 def main(arguments: list[str]) -> int:
     """Open, and invoke once; what is refused on purpose is told on stdout."""
     path, how, seconds, memory, said = arguments
-    _bound(float(seconds), int(memory))
+    children.confine(int(memory), seconds=float(seconds))
     if crashpoints.is_set("in_trial"):
         crashpoints.crash()
     options = msgspec.json.decode(how, type=ModelOptions)

@@ -12,13 +12,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from dropsight import children
 from dropsight.errors import ImageError
 from dropsight.images.framing import Pixels, frame, resize
 from dropsight.images.thumbnail import as_jpeg
@@ -116,19 +116,9 @@ def _bound_seconds(cpu_seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (most, hard))
 
 
-def _bound(memory: int) -> None:
-    for kind, most in {resource.RLIMIT_DATA: memory, resource.RLIMIT_CORE: 0}.items():
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(kind, (most, most))
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    with contextlib.suppress(OSError):
-        os.nice(10)
-
-
 def main(arguments: list[str]) -> int:
     descriptor, memory = map(int, arguments)
-    _bound(memory)
+    children.confine(memory)
     cv2.setNumThreads(1)
     hung_up = contextlib.suppress(BrokenPipeError, ConnectionResetError)
     with socket.socket(fileno=descriptor) as orders, Connection(os.dup(descriptor)) as connection, hung_up:

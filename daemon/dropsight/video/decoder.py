@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,13 +14,12 @@ from typing import Self
 
 import msgspec
 
+from dropsight import children
 from dropsight.errors import ImageError, MachineError
 from dropsight.images.opening import ImageFile
 from dropsight.video.wire import MESSAGE_BYTES, Answer, ClipEnd, ClipFault, ClipFrame, ClipHeader, ClipOrder
 
 _MEMORY_BYTES = 2**30
-# No module is imported from where the daemon works (-P), nor anything else found there.
-_PROGRAM = (sys.executable, "-P", "-m", "dropsight.video.child")
 _decoder = msgspec.msgpack.Decoder(Answer)
 
 
@@ -118,7 +116,7 @@ class ClipDecoder:
             ours, theirs = socket.socketpair()
             with theirs:
                 self._process = subprocess.Popen(
-                    [*_PROGRAM, str(theirs.fileno()), str(self.bounds.memory)],
+                    children.command("dropsight.video.child", str(theirs.fileno()), str(self.bounds.memory)),
                     cwd="/",
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,

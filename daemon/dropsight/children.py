@@ -1,0 +1,35 @@
+"""Processes of our own for what may end the one that does it: how they are begun and bounded."""
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+
+# Of a process that nobody waits for any more: it is to end by itself, later than whoever waits gives up.
+_GRACE_SECONDS = 5
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module; to be begun in /.
+
+    Others may write where the daemon works: no module is imported from there (-P), nor anything else found.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def confine(memory: int, *, seconds: float | None = None, niceness: int = 10) -> None:
+    """Have memory, in bytes, and time end this process before they trouble others; never leave a core file.
+
+    Where the kernel runs short of memory, this is the first to go.
+    """
+    if seconds is not None:
+        signal.alarm(int(seconds) + _GRACE_SECONDS)
+    for kind, most in {resource.RLIMIT_DATA: memory, resource.RLIMIT_CORE: 0}.items():
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(kind, (most, most))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    with contextlib.suppress(OSError):
+        os.nice(niceness)
