@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dropsight.inference.aggregating import Aggregate, aggregate
+from dropsight.inference.aggregating import aggregate
+from dropsight.records import Aggregate
 from dropsight.video.sampling import Sampling, Thinning, choose
 
 MOST = 64

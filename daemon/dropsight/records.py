@@ -81,6 +81,15 @@ ColorOrder = Literal["RGB", "BGR"]
 
 Resize = Literal["crop", "stretch", "letterbox"]
 
+SampleBy = Literal["auto", "keyframes", "every"]
+"""How frames of a clip are chosen; auto takes keyframes where they are close enough."""
+
+Aggregate = Literal["mean", "max", "vote", "top_k_mean", "ema"]
+"""How answers of a clip's frames become one; see `dropsight.inference.aggregating.aggregate`."""
+
+Kind = Literal["image", "clip"]
+"""What a record is of."""
+
 
 class Framing(msgspec.Struct, frozen=True):
     """How a picture becomes one of a model's size; `central` is the share of its sides that a crop keeps."""
@@ -153,6 +162,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag=
     device: str
     camera: str
     image_path: str
+    kind: Kind = "image"
     predicted_class: int
     label: str
     confidence: float
@@ -161,6 +171,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag=
     multi_label: bool | msgspec.UnsetType = msgspec.UNSET
     heads: Heads = msgspec.UNSET
     image: ImageFacts
+    clip: ClipFacts | msgspec.UnsetType = msgspec.UNSET
     model: ModelFacts
     tta: int
     temperature: float
@@ -180,6 +191,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag
     device: str
     camera: str
     image_path: str
+    kind: Kind = "image"
     error: ErrorFacts
     image: ImageFacts | None = None
     model: ModelFacts | None = None
@@ -195,6 +207,7 @@ class Expired(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag
     device: str
     camera: str
     image_path: str
+    kind: Kind = "image"
     age_seconds: float
     max_age_seconds: float
     latency_ms: Latency

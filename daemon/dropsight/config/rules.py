@@ -32,9 +32,11 @@ def broken_rules(config: Config) -> Iterator[Fault]:
     yield from _outlets(config.watch)
     yield from _below_etc(config)
     for index, watch in enumerate(config.watch):
-        yield from _patterns(index, watch)
+        yield from _patterns(_watch_key(index, "patterns"), watch.patterns)
         yield from _ignored(index, watch)
         yield from _camera(index, watch)
+    if config.video:
+        yield from _patterns(("video", "patterns"), config.video.patterns)
     yield from broken_filters(config)
     if config.model.normalization:
         yield from _normalization(config.model.normalization)
@@ -83,11 +85,11 @@ def _outlets(watches: tuple[Watch, ...]) -> Iterator[Fault]:
                 yield Fault(_watch_key(index, name), clash, also=(there,))
 
 
-def _patterns(index: int, watch: Watch) -> Iterator[Fault]:
-    for number, pattern in enumerate(watch.patterns):
+def _patterns(key: Key, patterns: tuple[str, ...]) -> Iterator[Fault]:
+    for number, pattern in enumerate(patterns):
         if "/" in pattern or pattern.startswith(".") or not pattern:
             text = "matches no file: patterns are of names, without folders, and hidden files are left alone"
-            yield Fault((*_watch_key(index, "patterns"), str(number)), f'{text}; give one such as "*.jpg"')
+            yield Fault((*key, str(number)), f'{text}; give one such as "*.jpg"')
 
 
 def _ignored(index: int, watch: Watch) -> Iterator[Fault]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-from dropsight.records import ColorOrder, Depth, Layout, Normalization, Resize
+from dropsight.records import Aggregate, ColorOrder, Depth, Layout, Normalization, Resize, SampleBy
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -148,6 +148,35 @@ class Images(Struct, frozen=True):
     depth: Depth = "scale"
 
 
+class Video(Struct, frozen=True):
+    """Which files are clips, which frames of each are looked at, and how their answers become one."""
+
+    patterns: Annotated[
+        tuple[str, ...], Meta(min_length=1, description='a list of file patterns such as ["*.mp4"]')
+    ] = (
+        *(
+            "*.mp4",
+            "*.m4v",
+            "*.mkv",
+            "*.webm",
+            "*.avi",
+            "*.mov",
+            "*.h264",
+            "*.h265",
+            "*.ts",
+            "*.mpg",
+            "*.flv",
+        ),
+    )
+    sample: SampleBy = "auto"
+    every_seconds: Seconds = 0.5
+    max_frames: Annotated[int, Meta(ge=1, le=1000)] = 64
+    aggregate: Aggregate = "top_k_mean"
+    top_k_frames: Count = 3
+    skip_still: bool = True
+    max_seconds: Seconds = 14400.0
+
+
 class Queue(Struct, frozen=True):
     """What happens when images come faster than they can be classified."""
 
@@ -275,6 +304,7 @@ class Config(Struct, frozen=True):
     inference: Inference = Inference()
     limits: Limits = Limits()
     images: Images = Images()
+    video: Video | None = Video()
     queue: Queue = Queue()
     cameras: Cameras = Cameras()
     explain: Explain | None = None

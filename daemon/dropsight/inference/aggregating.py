@@ -1,11 +1,10 @@
 """What a clip shows, from what its frames show."""
 
-from typing import Literal, TypeAlias
-
 import numpy as np
 from numpy.typing import NDArray
 
-Aggregate: TypeAlias = Literal["mean", "max", "vote", "top_k_mean", "ema"]
+from dropsight.records import Aggregate
+
 EMA_SECONDS = 2.0
 
 

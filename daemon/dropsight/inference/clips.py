@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from dropsight.errors import ImageError
 from dropsight.images.opening import ImageFile
 from dropsight.inference import pipeline
-from dropsight.inference.aggregating import Aggregate, aggregate
+from dropsight.inference.aggregating import aggregate
 from dropsight.inference.pipeline import Plan
 from dropsight.models.spec import Model
-from dropsight.records import ClipFacts, Heads, Latency, Peak, Prediction, Segment
+from dropsight.records import Aggregate, ClipFacts, Heads, Latency, Peak, Prediction, SampleBy, Segment
 from dropsight.video.decoder import ClipDecoder
-from dropsight.video.sampling import SampleBy, Sampling
+from dropsight.video.sampling import Sampling
 from dropsight.video.wire import ClipEnd, ClipFrame, ClipHeader, ClipOrder, Frames
 
 MOST_SEGMENTS = 32

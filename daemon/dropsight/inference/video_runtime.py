@@ -12,12 +12,11 @@ from tqdm import tqdm
 
 from dropsight.errors import ImageError
 from dropsight.images.opening import open_named
-from dropsight.inference.aggregating import Aggregate
 from dropsight.inference.clips import ClipSettings, FilmFrame, classify_clip
 from dropsight.inference.results import BatchResults, ClipResult, ImageFailure, clip_result_of, failure_of
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
+from dropsight.records import Aggregate, SampleBy
 from dropsight.video.decoder import ClipBounds, ClipDecoder
-from dropsight.video.sampling import SampleBy
 
 Clip: TypeAlias = str | os.PathLike[str]
 

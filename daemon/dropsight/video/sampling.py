@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-SampleBy = Literal["auto", "keyframes", "every"]
+from dropsight.records import SampleBy
+
 # Of the wanted distance; beyond it, keyframes are too far apart to stand for what lies between them.
 _WIDEST_GAP = 1.5
 

@@ -1,9 +1,9 @@
 """Whether a file is a clip, by its first bytes, never by its name."""
 
+from dropsight.config import Video
+
 HEAD_BYTES = 1024
-CLIP_PATTERNS = (
-    *("*.mp4", "*.m4v", "*.mkv", "*.webm", "*.avi", "*.mov", "*.h264", "*.h265", "*.ts", "*.mpg", "*.flv"),
-)
+CLIP_PATTERNS = Video().patterns
 """Which files in a folder are clips; what is in them is judged by their first bytes."""
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 # Files of the same family that hold pictures: HEIF and AVIF.
