@@ -12,8 +12,9 @@ from dropsight.errors import ImageError
 from dropsight.images.framing import Pixels
 from dropsight.images.header import Header
 from dropsight.images.opening import ImageFile
-from dropsight.inference import pipeline
-from dropsight.inference.pipeline import Answer, Drop, Plan, Prepared
+from dropsight.inference import image_records, pipeline
+from dropsight.inference.image_records import Drop
+from dropsight.inference.pipeline import Answer, Plan, Prepared
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.examiner import OnRecord, Trial
 from dropsight.intake.readiness import Age
@@ -117,7 +118,7 @@ class Scored(msgspec.Struct, frozen=True):
         except ImageError as error:
             return self.failed(error)
         why = self.explanations.offer(work, answer) if self.explanations else None
-        record = pipeline.result(
+        record = image_records.result(
             work.drop, work.header, work.prepared, answer, work.plan, at=self.scores.at, explanation=why
         )
         return Finished(work.candidate, work.drop.stat, record)
@@ -125,4 +126,4 @@ class Scored(msgspec.Struct, frozen=True):
     def failed(self, error: ImageError) -> Finished:
         """See `Outcome.failed`."""
         work = self.work
-        return Finished(work.candidate, work.drop.stat, pipeline.failure(work.drop, error, work.plan))
+        return Finished(work.candidate, work.drop.stat, image_records.failure(work.drop, error, work.plan))

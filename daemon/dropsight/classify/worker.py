@@ -9,8 +9,9 @@ from dropsight.classify.scheduling import keep_the_core
 from dropsight.classify.work import Engine, Explains, Onlooker, Scored, Work
 from dropsight.errors import ImageError, ModelError
 from dropsight.images.decoding import is_large
-from dropsight.inference import pipeline
-from dropsight.inference.pipeline import Drop, Plan
+from dropsight.inference import image_records, pipeline
+from dropsight.inference.image_records import Drop
+from dropsight.inference.pipeline import Plan
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.examiner import Examined, Examiner, ExaminerParts, Refused
@@ -137,7 +138,7 @@ class Worker:
         try:
             scores = pipeline.invoke(work.engine.models[self._number], work.prepared)
         except ModelError as error:
-            failure = pipeline.failure(work.drop, ImageError("model_error", str(error)), work.plan)
+            failure = image_records.failure(work.drop, ImageError("model_error", str(error)), work.plan)
             self._recorder.put(Finished(work.candidate, work.drop.stat, failure))
         except Exception as error:  # noqa: BLE001 - one image's, whatever it is
             self._judge(error, work.candidate, work.plan, work.drop)

@@ -22,8 +22,8 @@ from dropsight.config.keys import Key
 from dropsight.errors import ConfigError, ImageError
 from dropsight.files.disk import write_whole
 from dropsight.images.opening import open_image
-from dropsight.inference import pipeline
-from dropsight.inference.pipeline import Drop
+from dropsight.inference import image_records, pipeline
+from dropsight.inference.image_records import Drop
 from dropsight.intake.folder import DropFolder
 from dropsight.records import encode
 
@@ -79,7 +79,7 @@ def _one(engine: Engine, path: Path) -> tuple[float, ...]:
     answer = pipeline.predict(engine.models[0], prepared, plan)
     answered = time.perf_counter()
     drop = Drop.of(str(path).encode(), "bench", stat, device=plan.device, wait_ms=0.0)
-    encode(pipeline.result(drop, header, prepared, answer, plan, at=time.time()))
+    encode(image_records.result(drop, header, prepared, answer, plan, at=time.time()))
     ended = time.perf_counter()
     return (
         (read - started) * 1e3,

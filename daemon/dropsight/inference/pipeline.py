@@ -1,14 +1,13 @@
-"""The way of one image: open, decode, views, prepare, predict, merge, calibrate, rank, record.
+"""The way of one image: open, decode, views, prepare, predict, merge, calibrate, rank.
 
 Pure steps but for the clock, in this order from top to bottom. The daemon's workers call exactly these,
-and so does the command line; the threads and queues around them live in classify/worker.py and workers.py.
+and so does the command line; the threads and queues around them live in classify/worker.py and workers.py,
+the record that is made of the answer in image_records.py.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
@@ -28,23 +27,9 @@ from dropsight.images.views import views
 from dropsight.inference.preparing import Preparation
 from dropsight.inference.ranking import merge, predictions, probabilities
 from dropsight.models.spec import Batch, Model, ModelSpec, Scores
-from dropsight.records import (
-    ErrorFacts,
-    Expired,
-    Failure,
-    HeadAnswer,
-    Heads,
-    ImageFacts,
-    Latency,
-    ModelFacts,
-    Prediction,
-    Result,
-    drop_id,
-)
+from dropsight.records import HeadAnswer, Heads, Prediction
 
 THUMBNAIL_PIXELS = 320
-FIRST_SECOND = datetime.min.replace(tzinfo=UTC).timestamp()
-LAST_SECOND = float(int(datetime.max.replace(tzinfo=UTC).timestamp()) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,29 +53,6 @@ class Plan:
     def temperature(self) -> float:
         """The config's times the one that the model was calibrated to."""
         return self.inference.temperature * self.spec.temperature
-
-
-class Drop(msgspec.Struct, frozen=True):
-    """One arrival of one file, by the id of its record.
-
-    `relative` is in the file system's bytes, `wait_ms` from ready to taken.
-    """
-
-    id: str
-    relative: bytes
-    camera: str
-    stat: os.stat_result
-    wait_ms: float
-
-    @classmethod
-    def of(cls, relative: bytes, camera: str, stat: os.stat_result, *, device: str, wait_ms: float) -> "Drop":
-        record_id = drop_id(device, relative, stat.st_size, stat.st_mtime_ns)
-        return cls(record_id, relative, camera, stat, wait_ms)
-
-    @property
-    def image_path(self) -> str:
-        r"""The path as text; bytes that are not UTF-8 stand as \xNN."""
-        return self.relative.decode("utf-8", "backslashreplace")
 
 
 class Prepared(msgspec.Struct):
@@ -269,101 +231,3 @@ def _parts(plan: Plan) -> list[tuple[str, slice, ModelSpec]]:
 def _likely(ranked: list[Prediction], plan: Plan) -> list[Prediction]:
     best, *others = ranked
     return [best, *(entry for entry in others if entry.confidence >= plan.inference.min_confidence)]
-
-
-def latency(prepared: Prepared, answer: Answer, *, wait_ms: float) -> Latency:
-    """All but the total, which is not over yet."""
-    return Latency(
-        wait=_rounded(wait_ms),
-        decode=_rounded(prepared.decode_ms),
-        preprocess=_rounded(prepared.preprocess_ms),
-        inference=_rounded(answer.inference_ms),
-        postprocess=_rounded(answer.postprocess_ms),
-    )
-
-
-def result(
-    drop: Drop,
-    header: Header,
-    prepared: Prepared,
-    answer: Answer,
-    plan: Plan,
-    *,
-    at: float,
-    explanation: str | None = None,
-) -> Result:
-    """Make the record of an image that was answered `at`, in seconds since the epoch."""
-    best = answer.predictions[0]
-    return Result(
-        id=drop.id,
-        time=timestamp(at),
-        device=plan.device,
-        camera=drop.camera,
-        image_path=drop.image_path,
-        predicted_class=best.class_index,
-        label=best.label,
-        confidence=best.confidence,
-        top_5_predictions={str(entry.class_index): entry.confidence for entry in answer.predictions[:5]},
-        predictions=list(answer.predictions),
-        multi_label=plan.spec.multi_label or msgspec.UNSET,
-        heads=answer.heads,
-        image=_image_facts(header, drop.stat, plan),
-        model=model_facts(plan.spec),
-        tta=answer.views,
-        temperature=plan.temperature,
-        tta_stepped_aside=True if plan.hurried else msgspec.UNSET,
-        warnings=list(prepared.warnings) or msgspec.UNSET,
-        explanation=explanation or msgspec.UNSET,
-        latency_ms=latency(prepared, answer, wait_ms=drop.wait_ms),
-    )
-
-
-def failure(drop: Drop, error: ImageError, plan: Plan) -> Failure:
-    return Failure(
-        id=drop.id,
-        time=timestamp(time.time()),
-        device=plan.device,
-        camera=drop.camera,
-        image_path=drop.image_path,
-        error=ErrorFacts(error.code, str(error)),
-        model=model_facts(plan.spec),
-        latency_ms=Latency(wait=_rounded(drop.wait_ms)),
-    )
-
-
-def expired(drop: Drop, plan: Plan, *, age_seconds: float, max_age_seconds: float) -> Expired:
-    return Expired(
-        id=drop.id,
-        time=timestamp(time.time()),
-        device=plan.device,
-        camera=drop.camera,
-        image_path=drop.image_path,
-        age_seconds=round(age_seconds, 3),
-        max_age_seconds=max_age_seconds,
-        latency_ms=Latency(wait=_rounded(drop.wait_ms)),
-    )
-
-
-def model_facts(spec: ModelSpec) -> ModelFacts:
-    return ModelFacts(spec.name, spec.format, spec.quantization, spec.digest)
-
-
-def timestamp(seconds: float) -> str:
-    """Write seconds since the epoch as ISO 8601 in UTC, with microseconds; years end at 1 and 9999."""
-    return (
-        datetime.fromtimestamp(min(max(seconds, FIRST_SECOND), LAST_SECOND), UTC).isoformat(
-            timespec="microseconds"
-        )[:-6]
-        + "Z"
-    )
-
-
-def _image_facts(header: Header, stat: os.stat_result, plan: Plan) -> ImageFacts:
-    width, height = header.upright
-    captured = header.captured or timestamp(stat.st_mtime)
-    depth = plan.bounds.depth if header.deep else msgspec.UNSET
-    return ImageFacts(width, height, stat.st_size, header.format, captured, depth)
-
-
-def _rounded(milliseconds: float) -> float:
-    return round(milliseconds, 3)

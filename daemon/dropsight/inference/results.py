@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from dropsight.errors import ImageError
-from dropsight.inference import pipeline
+from dropsight.inference import image_records
 from dropsight.inference.clips import ClipAnswer
 from dropsight.inference.pipeline import Answer, Plan, Prepared
 from dropsight.names import as_json
@@ -73,7 +73,7 @@ def result_of(
     path: str | None, prepared: Prepared, answer: Answer, plan: Plan, *, total_ms: float
 ) -> ImageResult:
     latency = msgspec.structs.replace(
-        pipeline.latency(prepared, answer, wait_ms=0.0), total=round(total_ms, 3)
+        image_records.latency(prepared, answer, wait_ms=0.0), total=round(total_ms, 3)
     )
     return ImageResult(latency_ms=latency, **_answered(path, answer, prepared.warnings, plan))
 

@@ -13,8 +13,9 @@ from dropsight import crashpoints
 from dropsight.errors import ClosedError, ImageError, MachineError
 from dropsight.images.header import Header
 from dropsight.images.opening import ImageFile
-from dropsight.inference import pipeline
-from dropsight.inference.pipeline import Drop, Plan
+from dropsight.inference import image_records, pipeline
+from dropsight.inference.image_records import Drop
+from dropsight.inference.pipeline import Plan
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate, digest_of
 from dropsight.intake.closed_folders import Refusals
@@ -155,7 +156,7 @@ class Examiner:
         if (young := max(young, wait)) > 0:
             self._backlog.postpone(candidate, seconds=young)
             return None
-        return Refused(candidate, drop.stat, pipeline.failure(drop, error, plan))
+        return Refused(candidate, drop.stat, image_records.failure(drop, error, plan))
 
     def _examine_open(self, candidate: Candidate, file: ImageFile, plan: Plan) -> Examined | Refused | None:
         self._refusals.opened(candidate.path)
@@ -172,7 +173,7 @@ class Examiner:
         drop = drop_of(candidate, file.stat, plan.device)
         age_seconds = time.monotonic() - candidate.since
         if self._max_age is not None and age_seconds > self._max_age:
-            record = pipeline.expired(drop, plan, age_seconds=age_seconds, max_age_seconds=self._max_age)
+            record = image_records.expired(drop, plan, age_seconds=age_seconds, max_age_seconds=self._max_age)
             return Refused(candidate, file.stat, record)
         try:
             self._try_alone(candidate)
@@ -211,7 +212,7 @@ class Examiner:
             self._backlog.drop(candidate)
             return None
         drop = drop_of(candidate, stat, plan.device)
-        return Refused(candidate, stat, pipeline.failure(drop, error, plan))
+        return Refused(candidate, stat, image_records.failure(drop, error, plan))
 
     def _wait_for_a_right(self, candidate: Candidate) -> None:
         """Have a file wait that we may not read; once it is no longer young, this is told."""

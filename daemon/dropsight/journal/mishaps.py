@@ -14,8 +14,9 @@ from dropsight.errors import (
     StoreError,
     machine_error,
 )
-from dropsight.inference import pipeline
-from dropsight.inference.pipeline import Drop, Plan
+from dropsight.inference import image_records
+from dropsight.inference.image_records import Drop
+from dropsight.inference.pipeline import Plan
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.examiner import drop_of
@@ -96,7 +97,7 @@ class Mishaps:
             self._backlog.drop(candidate)
             return None
         drop = drop or drop_of(candidate, stat, plan.device)
-        return Finished(candidate, stat, pipeline.failure(drop, failure, plan))
+        return Finished(candidate, stat, image_records.failure(drop, failure, plan))
 
     def over(self) -> None:
         """An image got through: whatever the machine lacked is there."""

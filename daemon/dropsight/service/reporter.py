@@ -12,7 +12,7 @@ from dropsight import crashpoints
 from dropsight.cameras.watch import CameraWatch
 from dropsight.classify.work import InForce
 from dropsight.config import Config
-from dropsight.inference.pipeline import timestamp
+from dropsight.inference.image_records import timestamp
 from dropsight.journal.recorder import Recorder
 from dropsight.names import as_json
 from dropsight.service.followers import Followers

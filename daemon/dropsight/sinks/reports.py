@@ -8,7 +8,7 @@ import msgspec
 
 from dropsight.classify.work import Engine
 from dropsight.config import Config, effective
-from dropsight.inference.pipeline import timestamp
+from dropsight.inference.image_records import timestamp
 from dropsight.intake.source import SourceStatus
 from dropsight.models.guesses import guess_of
 from dropsight.models.spec import Acceleration, Kernels
