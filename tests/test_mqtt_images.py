@@ -25,8 +25,6 @@ from daemons import PHOTOS, House, dropsight, running
 from disks import fill, small_disk
 from dropsight import crashpoints
 from dropsight.config import Mqtt, Watch
-from dropsight.config.filters import SUFFIXES
-from dropsight.images.header import suffix_of
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.landing import LONGEST_NAME_BYTES, PART, folder_name
 from dropsight.sinks.mqtt.broker import Broker
@@ -440,13 +438,6 @@ def test_another_filter_takes_the_place_of_the_one_before(tmp_path: Path, broker
         wait_until(lambda: found.source.status().received == 1)
         assert found.contents() == [b"new"]
         assert sum(found.source.status().refused.values()) == 0
-
-
-def test_each_kind_of_picture_gets_its_ending_and_the_config_knows_them_all() -> None:
-    plain = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF0000WEBP", b"BM", b"II*\0", b"GIF89a"]
-    boxed = [b"\xff\x4f\xff\x51", b"\0\0\0\x14ftypavif\0\0\0\0", b"\0\0\0\x14ftypheic\0\0\0\0"]
-    assert tuple(map(suffix_of, [*plain, *boxed])) == SUFFIXES
-    assert {suffix_of(b"no picture"), suffix_of(b"")} == {".jpg"}
 
 
 POINTS = (

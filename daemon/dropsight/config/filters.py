@@ -1,6 +1,5 @@
 """Topics that images arrive on: what a filter may be, so that each of its + is a folder of the inbox."""
 
-import fnmatch
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
@@ -9,8 +8,6 @@ from dropsight.config.layers import Fault
 from dropsight.config.tree import Config, Watch
 
 MOST_WILDCARDS = 8
-# What the files of arrivals end in, by what is in them.
-SUFFIXES = (".jpg", ".png", ".webp", ".bmp", ".tiff", ".gif", ".jp2", ".avif", ".heic")
 # Below mqtt.base_topic and the device's name.
 _OURS = ("+", "+", "+")
 
@@ -74,11 +71,3 @@ def _folder(index: int, watch: Watch, topics: str) -> Iterator[Fault]:
     if "+" in topics and not watch.recursive:
         key: Key = ("watch", str(index), "recursive")
         yield Fault(key, "is false, but what arrives by + is put into sub-folders, the cameras; give true")
-    left_out = [
-        suffix
-        for suffix in SUFFIXES
-        if not any(fnmatch.fnmatch(f"x{suffix}", pattern.lower()) for pattern in watch.patterns)
-    ]
-    if left_out:
-        text = f"leaves out {', '.join(left_out)}, which images that arrive by MQTT may be; name these, too"
-        yield Fault(("watch", str(index), "patterns"), text)

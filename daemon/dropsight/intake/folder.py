@@ -19,6 +19,8 @@ from dropsight.intake.links import Links, Round
 from dropsight.names import as_text
 from dropsight.status.ignored import Tally
 
+# As `Landing` names what arrives: the name is ours, so no pattern of the config chooses by it.
+ARRIVED = f"{'[0-9]' * 8}T{'[0-9]' * 6}-{'[0-9]' * 6}-*.*"
 # Below a watched folder; a camera's dates take three or four.
 DEEPEST = 64
 # With a name of 255 bytes beside it, that is all that the kernel takes for a path.
@@ -52,7 +54,8 @@ class DropFolder:
         mine = tuple(inbox.below(path).true for path in (settings.processed, settings.failed, *ours))
         below = tuple(root + path[len(inbox.true) :] for path in mine if path.startswith(inbox.true + os.sep))
         places = inbox.below(settings.processed), inbox.below(settings.failed)
-        patterns = _any_of(settings.patterns), _any_of((".*", *settings.ignore))
+        arrived = () if settings.mqtt is None else (ARRIVED,)
+        patterns = _any_of((*settings.patterns, *arrived)), _any_of((".*", *settings.ignore))
         return cls(inbox, *places, settings, below, Links(inbox), mine, naming(settings.camera), *patterns)
 
     @property
