@@ -182,6 +182,30 @@ def test_of_a_model_of_several_labels_at_once_a_clip_says_so_as_a_photo_does(tmp
         assert json.loads(runtime.predict(clip).to_json())["multi_label"] is True
 
 
+@pytest.mark.parametrize("version", [av.__version__, "19.0.2"])
+def test_a_clip_whose_title_is_no_utf_8_is_read_by_pyav_18_and_19(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """19 has another `open`: without what this one asks of 18."""
+    titled, clip = tmp_path / "titled.mkv", tmp_path / "clip.mkv"
+    with av.open(str(titled), "w") as made:
+        made.metadata["title"] = "GARDEN"
+        stream = made.add_stream("mpeg4", rate=10)
+        stream.height, stream.width = 64, 96
+        for picture in numbered(10):
+            made.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        made.mux(stream.encode())
+    clip.write_bytes(titled.read_bytes().replace(b"GARDEN", b"G\xe4RDEN"))
+    if version != av.__version__:
+        real = av.open
+        monkeypatch.setattr(av, "__version__", version)
+        replaced = {str(clip): str(titled)}
+        monkeypatch.setattr(av, "open", lambda file, *, options: real(replaced[file], options=options))
+    header, *frames, _ = answers(str(clip), order(sample="every"))
+    assert isinstance(header, ClipHeader)
+    assert len(frames) == 2
+
+
 def test_a_clip_turned_by_its_camera_is_upright(decoder: ClipDecoder, tmp_path: Path) -> None:
     picture = np.zeros((64, 96, 3), np.uint8)
     picture[:, :48] = 255

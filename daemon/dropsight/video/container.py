@@ -160,8 +160,10 @@ class ContainerReader:
 
 def _opened(path: str, order: ClipOrder) -> Any:  # noqa: ANN401 - PyAV's
     options = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS, "max_streams": "16"}
+    # PyAV 19 keeps tags that are no UTF-8 as they are, and 18 takes them for a fault unless it is told.
+    tags: Any = {"metadata_errors": "replace"} if av.__version__.startswith("18.") else {}
     try:
-        return av.open(path, options=options, metadata_errors="replace")
+        return av.open(path, options=options, **tags)
     except (av.error.FFmpegError, ValueError) as error:
         raise _refusal(error, order.max_pixels) from error
 
