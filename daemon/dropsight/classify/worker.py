@@ -14,7 +14,7 @@ from dropsight.inference.image_records import Drop
 from dropsight.inference.pipeline import Plan
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
-from dropsight.intake.examiner import Examined, Examiner, ExaminerParts, Refused
+from dropsight.intake.examiner import Examined, ExaminerParts, ImageExaminer, Refused
 from dropsight.intake.in_hand import InHand
 from dropsight.journal.mishaps import Mishaps
 from dropsight.journal.recorder import Recorder
@@ -52,7 +52,7 @@ class Worker:
     def __init__(self, number: int, parts: WorkerParts) -> None:
         self.name = f"worker-{number}"
         self._number, self._chosen = number, parts.chosen
-        self._examiner = Examiner(number, self.name, parts.examining)
+        self._examiner = ImageExaminer(number, self.name, parts.examining)
         self._backlog, self._recorder, self._in_hand = parts.backlog, parts.recorder, parts.in_hand
         self._heartbeats, self._mishaps = parts.heartbeats, parts.mishaps
         self._onlooker, self._explanations = parts.onlooker, parts.explanations

@@ -3,6 +3,7 @@
 import threading
 from functools import partial
 
+from dropsight.classify.clip_worker import NAME, ClipWorker
 from dropsight.classify.work import Engine, InForce, Neighbours
 from dropsight.classify.worker import Worker, WorkerParts
 from dropsight.inference.pipeline import Plan
@@ -36,34 +37,49 @@ class Workers:
     ) -> None:
         self._in_force, self._backlog, self._once = in_force, backlog, once
         self.heartbeats = Heartbeats()
+        mishaps = Mishaps(backlog, recorder.troubles)
+        examining = ExaminerParts(
+            backlog=backlog,
+            in_hand=in_hand,
+            suspects=Suspects(in_hand, neighbours.trial),
+            refusals=recorder.refusals,
+            ledger=neighbours.ledger,
+            heartbeats=self.heartbeats,
+            age_of=neighbours.age_of,
+            max_age=in_force.config.queue.max_age,
+            once=once,
+            clips=in_force.config.video is not None,
+        )
         parts = WorkerParts(
             chosen=self._chosen,
-            examining=ExaminerParts(
-                backlog=backlog,
-                in_hand=in_hand,
-                suspects=Suspects(in_hand, neighbours.trial),
-                refusals=recorder.refusals,
-                ledger=neighbours.ledger,
-                heartbeats=self.heartbeats,
-                age_of=neighbours.age_of,
-                max_age=in_force.config.queue.max_age,
-                once=once,
-            ),
+            examining=examining,
             backlog=backlog,
             recorder=recorder,
             in_hand=in_hand,
-            mishaps=Mishaps(backlog, recorder.troubles),
+            mishaps=mishaps,
             heartbeats=self.heartbeats,
             onlooker=neighbours.onlooker,
             explanations=neighbours.explanations,
         )
         self._bodies = [Worker(number, parts) for number in range(len(in_force.engine.models))]
+        self._clips: ClipWorker | None = None
+        if examining.clips:
+            self._clips = ClipWorker(
+                in_force.config, chosen=self._chosen, examining=examining, recorder=recorder, mishaps=mishaps
+            )
         self._threads: list[threading.Thread] = []
         self._supervision = supervision
 
     def start(self) -> None:
         begin = partial(self._supervision.start, daemon=False)
         self._threads = [begin(body.name, body.run) for body in self._bodies]
+        if self._clips:
+            self._threads.append(begin(NAME, self._clips.run))
+
+    def overdue(self, seconds: float) -> str | None:
+        """Name who has been at one piece of work for longer than this."""
+        clips = self._clips.heartbeats.overdue(seconds) if self._clips else None
+        return self.heartbeats.overdue(seconds) or clips
 
     def finish(self) -> None:
         """Wait for what is in hand, after the backlog was stopped."""

@@ -46,6 +46,9 @@ def _lines(status: Status) -> Iterator[str]:
         yield f"runs on    {model.acceleration}"
     yield from (f"fallback   because {reason}" for reason in model.instead_of)
     yield f"images     {counters.done} done, {counters.failed} failed, {counters.waiting} waiting"
+    clips = stats.clips
+    if clips.done or clips.failed or clips.waiting:
+        yield f"clips      {clips.done} done, {clips.failed} failed, {clips.waiting} waiting"
     yield f"folders    {_lying(stats.folders)}"
     yield from (f"linked     {line}" for line in stats.folders.ignored.lines_of_links())
     yield from (f"ignored    {line}" for line in stats.folders.ignored.lines())

@@ -1,7 +1,7 @@
 """The way of one clip: frames as they are decoded, each as an image, then one answer of all."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
 from operator import itemgetter
@@ -11,13 +11,23 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from dropsight.config import Video
 from dropsight.errors import ImageError
 from dropsight.images.opening import ImageFile
 from dropsight.inference import pipeline
 from dropsight.inference.aggregating import aggregate
 from dropsight.inference.pipeline import Plan
 from dropsight.models.spec import Model
-from dropsight.records import Aggregate, ClipFacts, Heads, Latency, Peak, Prediction, SampleBy, Segment
+from dropsight.records import (
+    Aggregate,
+    ClipFacts,
+    Heads,
+    Latency,
+    Peak,
+    Prediction,
+    SampleBy,
+    Segment,
+)
 from dropsight.video.decoder import ClipDecoder
 from dropsight.video.sampling import Sampling
 from dropsight.video.wire import ClipEnd, ClipFrame, ClipHeader, ClipOrder, Frames
@@ -36,6 +46,12 @@ class ClipSettings(msgspec.Struct, frozen=True):
     top_k_frames: int = 3
     skip_still: bool = True
     max_seconds: float = 14400.0
+
+    @classmethod
+    def of(cls, video: Video) -> "ClipSettings":
+        """Return those of the config."""
+        said = {name: getattr(video, name) for name in cls.__struct_fields__}
+        return cls(**said)
 
     def order(self, plan: Plan, decoder: ClipDecoder) -> ClipOrder:
         """Return what to ask the decoder for: frames as the plan's model wants them."""
@@ -171,20 +187,25 @@ def _facts(
             best.label,
             round(float(rows[peak, best.class_index]), 6),
         ),
-        segments=list(_segments(timeline, header.duration, labels)),
+        segments=_segments(timeline, header.duration, labels),
         timeline=timeline,
     )
 
 
 def _segments(
     timeline: Sequence[tuple[float, int, float]], duration: float, labels: Sequence[str]
-) -> Iterator[Segment]:
-    """Yield the longest stretches of one class, up to the next one's first frame."""
+) -> list[Segment]:
+    """Return the longest stretches of one class, up to the next one's first frame."""
     runs = [list(run) for _, run in groupby(timeline, key=itemgetter(1))]
     ends = [run[0][0] for run in runs[1:]] + [max(duration, timeline[-1][0])]
     found = [
         Segment(labels[run[0][1]], run[0][0], end, max(each[2] for each in run))
         for run, end in zip(runs, ends, strict=True)
     ]
-    longest = sorted(found, key=lambda each: each.begins - each.ends)[:MOST_SEGMENTS]
-    yield from sorted(longest, key=lambda each: each.begins)
+    return longest(found, MOST_SEGMENTS)
+
+
+def longest(segments: Sequence[Segment], most: int) -> list[Segment]:
+    """Return the longest of them, in the order of time."""
+    found = sorted(segments, key=lambda each: each.begins - each.ends)[:most]
+    return sorted(found, key=lambda each: each.begins)

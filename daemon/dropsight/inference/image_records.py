@@ -1,8 +1,10 @@
-"""What is written of an image: its record, answered, failed or expired."""
+"""What is written of an image or a clip: its record, answered, failed or expired."""
 
 import os
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 import msgspec
 
@@ -14,9 +16,12 @@ from dropsight.records import (
     ErrorFacts,
     Expired,
     Failure,
+    Heads,
     ImageFacts,
+    Kind,
     Latency,
     ModelFacts,
+    Prediction,
     Result,
     drop_id,
 )
@@ -28,7 +33,7 @@ LAST_SECOND = float(int(datetime.max.replace(tzinfo=UTC).timestamp()) - 1)
 class Drop(msgspec.Struct, frozen=True):
     """One arrival of one file, by the id of its record.
 
-    `relative` is in the file system's bytes, `wait_ms` from ready to taken.
+    `relative` is in the file system's bytes, `wait_ms` from ready to taken; `kind` is what it is taken for.
     """
 
     id: str
@@ -36,16 +41,37 @@ class Drop(msgspec.Struct, frozen=True):
     camera: str
     stat: os.stat_result
     wait_ms: float
+    kind: Kind = "image"
 
     @classmethod
-    def of(cls, relative: bytes, camera: str, stat: os.stat_result, *, device: str, wait_ms: float) -> "Drop":
+    def of(
+        cls,
+        relative: bytes,
+        camera: str,
+        stat: os.stat_result,
+        *,
+        device: str,
+        wait_ms: float,
+        kind: Kind = "image",
+    ) -> "Drop":
         record_id = drop_id(device, relative, stat.st_size, stat.st_mtime_ns)
-        return cls(record_id, relative, camera, stat, wait_ms)
+        return cls(record_id, relative, camera, stat, wait_ms, kind)
 
     @property
     def image_path(self) -> str:
         r"""The path as text; bytes that are not UTF-8 stand as \xNN."""
         return self.relative.decode("utf-8", "backslashreplace")
+
+
+class Ranked(Protocol):
+    """`views` are how many the predictions are merged from."""
+
+    @property
+    def predictions(self) -> Sequence[Prediction]: ...
+    @property
+    def views(self) -> int: ...
+    @property
+    def heads(self) -> Heads: ...
 
 
 def result(
@@ -59,6 +85,19 @@ def result(
     explanation: str | None = None,
 ) -> Result:
     """Make the record of an image that was answered `at`, in seconds since the epoch."""
+    spent = latency(prepared, answer, wait_ms=drop.wait_ms)
+    made = answered(drop, _image_facts(header, drop.stat, plan), answer, plan, at=at, spent=spent)
+    return msgspec.structs.replace(
+        made,
+        warnings=list(prepared.warnings) or msgspec.UNSET,
+        explanation=explanation or msgspec.UNSET,
+    )
+
+
+def answered(
+    drop: Drop, facts: ImageFacts, answer: Ranked, plan: Plan, *, at: float, spent: Latency
+) -> Result:
+    """Make the record of an image or a clip from what was ranked."""
     best = answer.predictions[0]
     return Result(
         id=drop.id,
@@ -66,6 +105,7 @@ def result(
         device=plan.device,
         camera=drop.camera,
         image_path=drop.image_path,
+        kind=drop.kind,
         predicted_class=best.class_index,
         label=best.label,
         confidence=best.confidence,
@@ -73,14 +113,12 @@ def result(
         predictions=list(answer.predictions),
         multi_label=plan.spec.multi_label or msgspec.UNSET,
         heads=answer.heads,
-        image=_image_facts(header, drop.stat, plan),
+        image=facts,
         model=model_facts(plan.spec),
         tta=answer.views,
         temperature=plan.temperature,
         tta_stepped_aside=True if plan.hurried else msgspec.UNSET,
-        warnings=list(prepared.warnings) or msgspec.UNSET,
-        explanation=explanation or msgspec.UNSET,
-        latency_ms=latency(prepared, answer, wait_ms=drop.wait_ms),
+        latency_ms=spent,
     )
 
 
@@ -91,6 +129,7 @@ def failure(drop: Drop, error: ImageError, plan: Plan) -> Failure:
         device=plan.device,
         camera=drop.camera,
         image_path=drop.image_path,
+        kind=drop.kind,
         error=ErrorFacts(error.code, str(error)),
         model=model_facts(plan.spec),
         latency_ms=Latency(wait=_rounded(drop.wait_ms)),
@@ -104,6 +143,7 @@ def expired(drop: Drop, plan: Plan, *, age_seconds: float, max_age_seconds: floa
         device=plan.device,
         camera=drop.camera,
         image_path=drop.image_path,
+        kind=drop.kind,
         age_seconds=round(age_seconds, 3),
         max_age_seconds=max_age_seconds,
         latency_ms=Latency(wait=_rounded(drop.wait_ms)),

@@ -1,4 +1,4 @@
-"""The queue: every image that is known and not yet finished, who has it, and since when."""
+"""The queue: every image and clip that is known and not yet finished, who has it, and since when."""
 
 import os
 import threading
@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
@@ -17,9 +16,12 @@ from dropsight.records import Status
 from dropsight.status.stats import Counters
 
 CAPACITY = 512
+CLIPS = 256
 ROOM_SECONDS = 0.25
 # So many wait for whoever comes next, before anybody takes more than one.
 LEFT_FOR_OTHERS = 32
+# A clip that may have ended the daemon waits so long for a moment at which no image does.
+SUSPECT_SECONDS = 60.0
 # Images of a camera that are on record, but cannot be filed away for now.
 MOST_ASIDE = 1_024
 
@@ -29,7 +31,7 @@ class Backlog:
     """Thread-safe. Holds at most `capacity` paths; what does not fit waits in its folder for a scan.
 
     Those that are postponed or set aside are held beside them; postponed ones without a place of their own
-    are let go, and `gave_way` is called.
+    are let go, and `gave_way` is called. Clips wait in a lane of their own, so that they delay no image.
     """
 
     capacity: int = CAPACITY
@@ -39,6 +41,9 @@ class Backlog:
     turns: Turns[Candidate] = field(default_factory=Turns)
     _known: dict[str, Candidate] = field(default_factory=dict)
     _queue: Lineup[Candidate] = field(init=False)
+    _clips: Lineup[Candidate] = field(init=False)
+    _outside: set[DropFolder] = field(default_factory=set)
+    """Folders of clips for which there was no room."""
     _large: OneLarge[Candidate] = field(init=False)
     _postponed: Postponed[Candidate] = field(init=False)
     _let_go: dict[DropFolder, bool] = field(default_factory=dict)
@@ -47,6 +52,7 @@ class Backlog:
     """Cameras of those without a place."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _work: threading.Condition = field(init=False)
+    _clip_work: threading.Condition = field(init=False)
     _room: threading.Condition = field(init=False)
     _aside: Counter[Line] = field(default_factory=Counter)
     _all_aside: int = 0
@@ -60,7 +66,8 @@ class Backlog:
     def __post_init__(self) -> None:
         self._postponed = Postponed(self.capacity)
         self._queue, self._large = self._lineup(), OneLarge(self._lineup())
-        self._work = threading.Condition(self._lock)
+        self._clips = self._lineup()
+        self._work, self._clip_work = threading.Condition(self._lock), threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
 
     def hint(self, folder: DropFolder, path: str, *, closed: bool, renamed: bool = False) -> bool:
@@ -81,11 +88,14 @@ class Backlog:
             return True
 
     def offer(self, folder: DropFolder, path: str, *, since: float) -> bool:
-        """A scan found this path, there `since` then. Waits for room; False when the backlog was stopped."""
+        """A scan found this path, there `since` then. False when the backlog was stopped.
+
+        Waits for room; a clip for which there is none waits in its folder for another scan.
+        """
         with self._lock:
             while path not in self._known:
                 candidate = Candidate(folder, path, closed=False, ready_at=time.monotonic(), since=since)
-                if self._add(candidate):
+                if self._add(candidate) or (candidate.is_clip and self._add_instead(candidate)):
                     break
                 if self._stopped:
                     return False
@@ -97,12 +107,33 @@ class Backlog:
         """Wait for the next candidate; None when the backlog was stopped."""
         with self._lock:
             while not self._stopped:
-                for candidate in self._postponed.due():
-                    self._enqueue(candidate, closed=False)
+                self._bring_due()
                 if self._has_next and not (self._paused or self.turns.closed):
                     return self._pop_alone()
                 self._work.wait(self._seconds_to_next_due())
             return None
+
+    def take_clip(self, *, seconds: float | None = None) -> Candidate | None:
+        """Wait for the next clip; None when the backlog was stopped, or none has come for so long."""
+        until = None if seconds is None else time.monotonic() + seconds
+        with self._lock:
+            while not self._stopped and (until is None or time.monotonic() < until):
+                self._bring_due()
+                if len(self._clips) and not (self._paused or self.turns.closed):
+                    if (candidate := self._pop_clip()) is not None:
+                        return candidate
+                    self._clip_work.wait(1.0)
+                    continue
+                due = (self._seconds_to_next_due(), None if until is None else until - time.monotonic())
+                self._clip_work.wait(min((each for each in due if each is not None), default=None))
+            return None
+
+    def other_lane(self, candidate: Candidate) -> None:
+        """Its content tells that it is no clip, or that it is one: have it wait there."""
+        with self._lock:
+            self._leave(candidate)
+            candidate.is_clip, candidate.place = not candidate.is_clip, "queued"
+            self._push(candidate)
 
     def take_group(self, most: int) -> list[Candidate]:
         """Wait for the next and bring along some after it while many wait; empty when it was stopped."""
@@ -157,11 +188,20 @@ class Backlog:
         """Hand out nothing, or again; what comes meanwhile waits."""
         with self._lock:
             self._paused, self._served_at = paused, time.monotonic()
-            self._work.notify_all()
+            self._wake_all()
 
     @property
     def paused(self) -> bool:
         return self._paused
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped
+
+    def clips_waiting(self) -> int:
+        """How many clips are queued, put off or in hand."""
+        with self._lock:
+            return sum(known.is_clip and known.place != "aside" for known in self._known.values())
 
     def unserved_seconds(self) -> float:
         """For how long nobody has come to take what is there to be taken."""
@@ -258,7 +298,7 @@ class Backlog:
         """Hand out nothing more. What is queued lies in its folder and is found at the next start."""
         with self._lock:
             self._stopped = True
-            self._work.notify_all()
+            self._wake_all()
             self._room.notify_all()
 
     def counters(self) -> Counters:
@@ -297,7 +337,32 @@ class Backlog:
 
     def _leave(self, candidate: Candidate) -> None:
         if self.turns.leave(candidate) | self._large.leave(candidate):
-            self._work.notify_all()
+            self._wake_all()
+
+    def _wake_all(self) -> None:
+        self._work.notify_all()
+        self._clip_work.notify_all()
+
+    def _bring_due(self) -> None:
+        for candidate in self._postponed.due():
+            self._enqueue(candidate, closed=False)
+
+    def _line_of(self, candidate: Candidate) -> Lineup[Candidate]:
+        return self._clips if candidate.is_clip else self._queue
+
+    def _pop_clip(self) -> Candidate | None:
+        """Take the next clip; None where it is a suspect that had better not run beside images."""
+        candidate = self._clips.pop()
+        waited = time.monotonic() - candidate.ready_at
+        if self.turns.suspects(candidate.path) and len(self._queue) and waited < SUSPECT_SECONDS:
+            self._clips.push(candidate)
+            return None
+        candidate.place = "in_hand"
+        if self._outside and len(self._clips) <= CLIPS // 4:
+            self._let_go |= dict.fromkeys(self._outside, True)
+            self._outside.clear()
+            self.gave_way()
+        return candidate
 
     def _lineup(self) -> Lineup[Candidate]:
         return Fair() if self.order == "fair" else ByAge(newest=self.order == "newest")
@@ -307,7 +372,7 @@ class Backlog:
         return len(self._queue) > 0 or self._large.has_next
 
     def _queued(self) -> int:
-        return len(self._queue) + len(self._large)
+        return len(self._queue) + len(self._large) + len(self._clips)
 
     def _pop(self) -> Candidate:
         candidate = self._large.next() or self._queue.pop()
@@ -316,21 +381,28 @@ class Backlog:
         return candidate
 
     def _add(self, candidate: Candidate) -> bool:
-        if not self.room() or self._stopped:
+        room = CLIPS - len(self._clips) if candidate.is_clip else self.room()
+        if room <= 0 or self._stopped:
             return False
         self._known[candidate.path] = candidate
         self._seen += 1
         self._push(candidate)
         return True
 
-    def _add_instead(self, candidate: Candidate) -> Literal[False]:
-        """Where another would be taken later than this one, that one waits in its folder for a scan."""
-        if not self._stopped and (last := self._queue.last(candidate)):
-            self._queue.remove(last)
+    def _add_instead(self, candidate: Candidate) -> bool:
+        """Where another would be taken later than this one, that one waits in its folder for a scan.
+
+        False where the scan is to be soon; for clips it is when there is room.
+        """
+        line = self._line_of(candidate)
+        if not self._stopped and (last := line.last(candidate)):
+            line.remove(last)
             del self._known[last.path]
             self._seen -= 1
             self._add(candidate)
-        return False
+        if candidate.is_clip:
+            self._outside.add(candidate.folder)
+        return candidate.is_clip
 
     def _enqueue(self, candidate: Candidate, *, closed: bool) -> None:
         now = time.monotonic()
@@ -346,6 +418,10 @@ class Backlog:
         self._push(candidate)
 
     def _push(self, candidate: Candidate, *, turn: float | None = None) -> None:
+        if candidate.is_clip:
+            self._clips.push(candidate, turn=turn)
+            self._clip_work.notify()
+            return
         if not len(self._queue):
             self._served_at = time.monotonic()
         self._queue.push(candidate, turn=turn)
@@ -367,7 +443,7 @@ class Backlog:
         return None if due is None else max(due - time.monotonic(), 0.0)
 
     def _held(self) -> int:
-        return len(self._known) - self._all_aside - len(self._postponed)
+        return len(self._known) - self._all_aside - len(self._postponed) - len(self._clips)
 
     def _tell_of_room(self) -> None:
         """One that waits for room is woken for many, not for each."""

@@ -1,7 +1,7 @@
 """A path that may be an image to take, on its way."""
 
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from typing import Literal
 
 from dropsight.intake.folder import DropFolder
@@ -43,8 +43,14 @@ class Candidate:
     counted: bool = True
     """Not so where an earlier life recorded it, and only filing it away is left."""
 
+    is_clip: bool = False
+    """Whether it is in the lane of clips: by its name, until its content tells otherwise."""
+
     _camera: str | None = None
     _relative: str | None = None
+
+    def __post_init__(self) -> None:
+        self.is_clip = self.folder.names_clip(self.path)
 
     @property
     def camera(self) -> str:
@@ -62,6 +68,14 @@ class Candidate:
     @property
     def line(self) -> Line:
         return self.folder, self.camera
+
+
+def digest_of_open(fd: int) -> bytes:
+    """Return what `digest_of` says of an open file's content, which is not read into memory."""
+    with open(fd, "rb", closefd=False) as file:
+        found = file_digest(file, lambda: blake2b(digest_size=16)).digest()
+        file.seek(0)
+        return found
 
 
 def digest_of(data: bytes) -> bytes:

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from stat import S_ISDIR, S_ISLNK
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -29,12 +29,15 @@ from dropsight.intake.readiness import (
     wait_for_next_part,
 )
 from dropsight.names import as_text
-from dropsight.records import Expired, Failure
+from dropsight.records import Expired, Failure, Kind
 from dropsight.status.heartbeats import Heartbeats
+from dropsight.video.sniffing import HEAD_BYTES, is_clip
 
 # Between two looks at a file that we may not read.
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.25, 5.0
 TRIALS = 3
+# What a clip under an image's name is refused for.
+MAYBE_CLIPS = {"not_an_image", "unsupported_format", "too_large"}
 
 
 class OnRecord(Protocol):
@@ -113,10 +116,19 @@ class ExaminerParts:
     age_of: Age
     max_age: float | None
     once: bool
+    clips: bool = False
+    """Whether clips are taken."""
 
 
-class Examiner:
-    """For one thread, by its number and name. What is not ready, or not ours, goes back to the backlog."""
+Taken = TypeVar("Taken")
+
+
+class NotMineError(Exception):
+    """It belongs in the other lane."""
+
+
+class Examiner(Generic[Taken]):
+    """For one thread, by its slot and name. What is not ready, or not ours, goes back to the backlog."""
 
     def __init__(self, number: int, name: str, parts: ExaminerParts) -> None:
         self._number, self._name = number, name
@@ -124,7 +136,15 @@ class Examiner:
         self._suspects, self._ledger, self._heartbeats = parts.suspects, parts.ledger, parts.heartbeats
         self._age_of, self._max_age, self._once = parts.age_of, parts.max_age, parts.once
 
-    def examine(self, candidate: Candidate, plan: Plan) -> Examined | Refused | None:
+    def take(self, candidate: Candidate, file: ImageFile, drop: Drop, plan: Plan) -> Taken:
+        """Take it out of the file; raises ImageError, MachineError, NotMineError."""
+        raise NotImplementedError
+
+    def seconds_to_wait(self, candidate: Candidate, file: ImageFile) -> float:
+        """Return 0 when the file is complete, else after how long to look again."""
+        return seconds_to_wait(candidate, file.fd, file.stat, self._age_of)
+
+    def examine(self, candidate: Candidate, plan: Plan) -> Taken | Refused | None:
         suspect = self._in_hand.suspect(candidate.path)
         if suspect and suspect.is_untouchable and not self._in_hand.has_another_try(suspect):
             self._backlog.drop(candidate)
@@ -158,10 +178,9 @@ class Examiner:
             return None
         return Refused(candidate, drop.stat, image_records.failure(drop, error, plan))
 
-    def _examine_open(self, candidate: Candidate, file: ImageFile, plan: Plan) -> Examined | Refused | None:
+    def _examine_open(self, candidate: Candidate, file: ImageFile, plan: Plan) -> Taken | Refused | None:
         self._refusals.opened(candidate.path)
-        wait = seconds_to_wait(candidate, file.fd, file.stat, self._age_of)
-        if wait := wait or seconds_to_next_part(candidate):
+        if wait := self.seconds_to_wait(candidate, file) or seconds_to_next_part(candidate):
             self._backlog.postpone(candidate, seconds=wait)
             return None
         candidate.digest = None
@@ -178,20 +197,25 @@ class Examiner:
         try:
             self._try_alone(candidate)
             self._in_hand.note(self._number, candidate.path, "decode")
-            data = file.read(plan.bounds)
-            if candidate.folder.settings.after == "keep":
-                candidate.digest = digest_of(data)
-            header = pipeline.examine(data, plan)
+            return self.take(candidate, file, drop, plan)
+        except NotMineError:
+            self._backlog.other_lane(candidate)
+            return None
         except ImageError as error:
-            young = seconds_young(candidate, file.stat, self._age_of)
-            return self.refuse(candidate, drop, error, plan, young=young)
-        young = seconds_young(candidate, file.stat, self._age_of)
-        return Examined(plan, candidate, drop, data, header, young)
+            return self.refuse(candidate, drop, error, plan, young=self.seconds_young(candidate, file))
+
+    def seconds_young(self, candidate: Candidate, file: ImageFile) -> float:
+        """Return for how long a file that does not decode is still given the benefit of the doubt."""
+        return seconds_young(candidate, file.stat, self._age_of)
+
+    def seconds_still(self, candidate: Candidate, file: ImageFile) -> float:
+        """Return for how long it has not changed."""
+        return still_seconds(candidate, file.stat, self._age_of)
 
     def _try_alone(self, candidate: Candidate) -> None:
         """Raises ImageError for an image that killed the daemon, and now a process of its own as well."""
         suspect = self._suspects.to_try(candidate.path)
-        if suspect is None:
+        if suspect is None or candidate.is_clip:  # a process of its own decodes it anyway
             return
         # It has a deadline of its own: to the watchdog, that restarts us, this is no hanging.
         self._heartbeats.excuse(self._name)
@@ -234,6 +258,27 @@ class Examiner:
         self._backlog.drop(candidate)
 
 
+class ImageExaminer(Examiner[Examined]):
+    """Reads images into memory."""
+
+    def __init__(self, number: int, name: str, parts: ExaminerParts) -> None:
+        super().__init__(number, name, parts)
+        self._clips = parts.clips
+
+    def take(self, candidate: Candidate, file: ImageFile, drop: Drop, plan: Plan) -> Examined:
+        """See Examiner."""
+        try:
+            data = file.read(plan.bounds)
+            if candidate.folder.settings.after == "keep":
+                candidate.digest = digest_of(data)
+            header = pipeline.examine(data, plan)
+        except ImageError as error:
+            if self._clips and error.code in MAYBE_CLIPS and is_clip(file.head(HEAD_BYTES)):
+                raise NotMineError from error
+            raise
+        return Examined(plan, candidate, drop, data, header, self.seconds_young(candidate, file))
+
+
 def refusal(suspect: Suspect) -> ImageError:
     """Return what to record of an image that ended the process twice."""
     if suspect.stage == "decode":
@@ -246,4 +291,6 @@ def refusal(suspect: Suspect) -> ImageError:
 def drop_of(candidate: Candidate, stat: os.stat_result, device: str) -> Drop:
     wait_ms = (time.monotonic() - candidate.ready_at) * 1e3
     camera = as_text(candidate.camera)
-    return Drop.of(os.fsencode(candidate.relative), camera, stat, device=device, wait_ms=wait_ms)
+    kind: Kind = "clip" if candidate.is_clip else "image"
+    relative = os.fsencode(candidate.relative)
+    return Drop.of(relative, camera, stat, device=device, wait_ms=wait_ms, kind=kind)

@@ -45,9 +45,11 @@ class DropFolder:
     _naming: Naming = field(repr=False)
     _name_pattern: re.Pattern[str] = field(repr=False)
     _ignored: re.Pattern[str] = field(repr=False)
+    _clip_pattern: re.Pattern[str] | None = field(repr=False)
 
     @classmethod
-    def open(cls, settings: Watch, *, ours: Sequence[Path] = ()) -> "DropFolder":
+    def open(cls, settings: Watch, *, ours: Sequence[Path] = (), clips: Sequence[str] = ()) -> "DropFolder":
+        """`clips` are patterns of clips, which are taken beside `settings.patterns`."""
         root = os.fspath(settings.path)
         inbox = Top.at(root)
         # By either of its names the inbox may have been said to hold them.
@@ -55,8 +57,10 @@ class DropFolder:
         below = tuple(root + path[len(inbox.true) :] for path in mine if path.startswith(inbox.true + os.sep))
         places = inbox.below(settings.processed), inbox.below(settings.failed)
         arrived = () if settings.mqtt is None else (ARRIVED,)
-        patterns = _any_of((*settings.patterns, *arrived)), _any_of((".*", *settings.ignore))
-        return cls(inbox, *places, settings, below, Links(inbox), mine, naming(settings.camera), *patterns)
+        named = _any_of((*settings.patterns, *arrived, *clips))
+        patterns, clip = (named, _any_of((".*", *settings.ignore))), _any_of(clips) if clips else None
+        links, camera = Links(inbox), naming(settings.camera)
+        return cls(inbox, *places, settings, below, links, mine, camera, *patterns, _clip_pattern=clip)
 
     @property
     def root(self) -> str:
@@ -117,6 +121,10 @@ class DropFolder:
     def names_image(self, name: str) -> bool:
         """Whether a file of this name is an image to take, wherever it lies."""
         return not name.startswith(".") and bool(self._name_pattern.match(name))
+
+    def names_clip(self, path: str) -> bool:
+        """Whether a file of this name waits in the lane of clips; what it is, its content tells."""
+        return self._clip_pattern is not None and bool(self._clip_pattern.match(os.path.basename(path)))
 
     def reaches(self, folder: str) -> bool:
         """Whether files directly inside this folder count."""

@@ -26,7 +26,7 @@ CONVICTED = 2  # deaths
 SLOT_BYTES = 64
 SLOTS = 512
 # Workers have the slots below, at most 64; suspects those from the middle on.
-RECORDING, ALONE, FINDING, FILING, _SUSPECTS = 128, 192, 193, 194, 256
+CLIPS, RECORDING, ALONE, FINDING, FILING, _SUSPECTS = 127, 128, 192, 193, 194, 256
 _ENTRY = re.compile(rb"(find|examine|decode|invoke|record|file|alone) ([0-9]) ([0-9a-f]{32})")
 _EMPTY = b"-".ljust(SLOT_BYTES - 1) + b"\n"
 

@@ -129,7 +129,8 @@ def ignored(config: Config) -> Ignored:
 
 
 def _opened(config: Config) -> list[DropFolder]:
-    return [DropFolder.open(watch, ours=list(_ours(config, watch))) for watch in config.watch]
+    clips = config.video.patterns if config.video else ()
+    return [DropFolder.open(watch, ours=list(_ours(config, watch)), clips=clips) for watch in config.watch]
 
 
 def _ours(config: Config, watch: Watch) -> Iterator[Path]:

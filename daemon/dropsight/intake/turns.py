@@ -41,6 +41,10 @@ class Turns(Generic[P]):
         """Whether this image is to be alone in hand."""
         if self._one_by_one() or path in self._lonely:
             return True
+        return self.suspects(path)
+
+    def suspects(self, path: str) -> bool:
+        """Whether this may have ended the process."""
         return self._in_hand is not None and self._in_hand.suspect(path) is not None
 
     def alone_next(self, path: str, *, alone: bool) -> None:

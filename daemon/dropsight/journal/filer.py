@@ -28,6 +28,7 @@ from dropsight.names import as_text
 from dropsight.records import status_of
 from dropsight.status.heartbeats import Heartbeats
 from dropsight.status.troubles import Troubles
+from dropsight.video.decoder import ClipBounds
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +211,9 @@ class Filer:
         would be in hand at each of several deaths from outside.
         """
         with self._heartbeats.at_work(COPIER):
-            return self._refusal(entry, Copying(max_bytes=self._max_copy_bytes, gets_on=self._copies))
+            is_clip = entry.finished.record.kind == "clip"
+            most = ClipBounds().max_bytes if is_clip else self._max_copy_bytes
+            return self._refusal(entry, Copying(max_bytes=most, gets_on=self._copies))
 
     def _copies(self) -> None:
         self._heartbeats.beat(COPIER)

@@ -3,12 +3,12 @@
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from dropsight.intake.candidate import digest_of_open
 from dropsight.intake.folder import DropFolder
 from dropsight.journal.schema import connect, storable, translated
 
@@ -122,5 +122,5 @@ class News(msgspec.Struct):
 
 def digest_of_file(folder: DropFolder, path: str) -> bytes:
     """Raises OSError, ImageError or MachineError."""
-    with folder.open_image(path) as image, open(image.fd, "rb", closefd=False) as file:
-        return file_digest(file, lambda: blake2b(digest_size=16)).digest()
+    with folder.open_image(path) as image:
+        return digest_of_open(image.fd)

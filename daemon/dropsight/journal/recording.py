@@ -97,6 +97,7 @@ def failure_instead(record: Record, error: ImageError) -> Failure:
         device=record.device,
         camera=record.camera,
         image_path=record.image_path,
+        kind=record.kind,
         error=ErrorFacts(error.code, str(error)),
         model=None if isinstance(record, Expired) else record.model,
         latency_ms=record.latency_ms,

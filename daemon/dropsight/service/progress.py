@@ -21,17 +21,16 @@ class Progress:
 
     def slow(self) -> str | None:
         """Name the image that has been at one stage for long; it may still make progress."""
-        return self.workers.heartbeats.overdue(SLOW_SECONDS)
+        return self.workers.overdue(SLOW_SECONDS)
 
     def hung(self, seconds: float) -> str | None:
         """Name what has made no progress for so long. Idle is not hung, nor is waiting for a full disk."""
-        makers = self.workers.heartbeats
         for heartbeats in (*(source.heartbeats for source in self.sources), self.recorder.heartbeats):
             if name := heartbeats.overdue(seconds):
                 return name
         if self.recorder.held_up:
             return None
-        if name := makers.overdue(seconds):
+        if name := self.workers.overdue(seconds):
             return name
-        unserved = not makers.any() and self.backlog.unserved_seconds() > seconds
+        unserved = not self.workers.heartbeats.any() and self.backlog.unserved_seconds() > seconds
         return "the queue" if unserved else None

@@ -78,7 +78,8 @@ class Reporter:
             problems=self._watch.problems(),
             clock=timestamp(time.time()),
         )
-        return msgspec.structs.replace(snapshot, followers=followers)
+        clips = msgspec.structs.replace(snapshot.clips, waiting=self._backlog.clips_waiting())
+        return msgspec.structs.replace(snapshot, followers=followers, clips=clips)
 
     def troubles(self) -> dict[str, str]:
         engine = self._in_force.engine

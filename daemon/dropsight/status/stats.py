@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from dropsight.records import Failure, Latency, Record, Result
+from dropsight.records import Failure, Latency, Record, Result, status_of
 from dropsight.status.census import Lying
 from dropsight.status.latency import SLOTS, Distribution, LatencyHistogram, Percentiles
 
@@ -34,6 +34,14 @@ class Counters(msgspec.Struct, frozen=True):
     queued: int
     postponed: int
     in_hand: int
+
+
+class ClipCounts(msgspec.Struct, frozen=True):
+    """Clips among them; speed and latencies are of images alone."""
+
+    done: int = 0
+    failed: int = 0
+    waiting: int = 0
 
 
 class Throughput(msgspec.Struct, frozen=True):
@@ -69,6 +77,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     uptime_seconds: float
     window_seconds: float
     counters: Counters
+    clips: ClipCounts = ClipCounts()
     folders: Lying = Lying()
     queues: Mapping[str, int]
     followers: Mapping[str, Following] = {}
@@ -99,6 +108,7 @@ class Stats:
         self._classes: Counter[str] = Counter()
         self._cameras: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
+        self._clips: Counter[str] = Counter()
 
     def add(self, records: Sequence[tuple[Record, float]]) -> None:
         """Count records, each with its total in milliseconds."""
@@ -107,9 +117,14 @@ class Stats:
             for record, total_ms in records:
                 if record.camera in self._cameras or len(self._cameras) < MOST_CAMERAS:
                     self._cameras[record.camera] += 1
-                self._rate.add(total_ms, now=now)
+                if record.kind == "clip":
+                    self._clips[status_of(record)] += 1
+                else:
+                    self._rate.add(total_ms, now=now)
                 if isinstance(record, Result):
                     self._classes[record.label] += 1
+                    if record.kind == "clip":
+                        continue
                     self._stages["total"].add(total_ms, now=now)
                     for stage in STAGES[:-1]:
                         self._stages[stage].add(getattr(record.latency_ms, stage), now=now)
@@ -150,6 +165,7 @@ class Stats:
                 uptime_seconds=round(uptime, 1),
                 window_seconds=self._window_seconds,
                 counters=counters,
+                clips=ClipCounts(self._clips["ok"], self._clips["failed"]),
                 queues=queues,
                 folders=folders.at(speed.window if telling and not paused else 0.0),
                 images_per_second=speed,

@@ -6,20 +6,24 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from importlib.util import find_spec
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from dropsight import children
-from dropsight.errors import ImageError, MachineError
+from dropsight import children, installing
+from dropsight.errors import ImageError, MachineError, MemoryShortError
 from dropsight.images.opening import ImageFile
 from dropsight.video.wire import MESSAGE_BYTES, Answer, ClipEnd, ClipFault, ClipFrame, ClipHeader, ClipOrder
 
+if TYPE_CHECKING:  # a daemon that meets no clip starts without
+    from multiprocessing.connection import Connection
+
 _MEMORY_BYTES = 2**30
+_LOOK_SECONDS = 0.25
 _decoder = msgspec.msgpack.Decoder(Answer)
 
 
@@ -36,10 +40,13 @@ class ClipBounds:
 
 
 class ClipDecoder:
-    """One process, begun with the first clip, and again after it died; one thread at a time may use it."""
+    """One process, begun with the first clip, and again after it died; one thread at a time may use it.
 
-    def __init__(self, bounds: ClipBounds) -> None:
-        self.bounds = bounds
+    Soon after it is `stopping`, nothing is waited for any more: MachineError.
+    """
+
+    def __init__(self, bounds: ClipBounds, *, stopping: Callable[[], bool] = lambda: False) -> None:
+        self.bounds, self._stopping = bounds, stopping
         self._process: subprocess.Popen[bytes] | None = None
         self._orders: socket.socket | None = None
         self._answers: Connection | None = None
@@ -102,7 +109,7 @@ class ClipDecoder:
             return self._next(until)
         except MachineError:
             self.close()
-            if not was_there:
+            if not was_there or self._stopping():
                 raise
         except BaseException:
             self.close()
@@ -112,6 +119,8 @@ class ClipDecoder:
     def _begun(self) -> socket.socket:
         if self._orders:
             return self._orders
+        from multiprocessing.connection import Connection
+
         try:
             ours, theirs = socket.socketpair()
             with theirs:
@@ -133,10 +142,13 @@ class ClipDecoder:
     def _next(self, until: float) -> Answer:
         assert self._answers  # noqa: S101 - an order was given
         try:
-            if not self._answers.poll(max(until - time.monotonic(), 0)):
-                raise ImageError(
-                    "too_large", f"decoding it takes more than the limit of {self.bounds.seconds:g} s"
-                )
+            while not self._answers.poll(min(max(until - time.monotonic(), 0), _LOOK_SECONDS)):
+                if self._stopping():
+                    raise MachineError("clips wait: stopped")
+                if time.monotonic() >= until:
+                    raise ImageError(
+                        "too_large", f"decoding it takes more than the limit of {self.bounds.seconds:g} s"
+                    )
             answer: Answer = _decoder.decode(self._answers.recv_bytes(MESSAGE_BYTES))
             return answer
         except (EOFError, ConnectionResetError) as error:
@@ -146,7 +158,7 @@ class ClipDecoder:
         assert self._process  # noqa: S101 - it was begun
         code = self._process.wait()
         if code == -signal.SIGKILL:
-            return MachineError("clips wait: the process that decodes them was killed: too little memory")
+            return MemoryShortError("clips wait: the process that decodes them was killed: too little memory")
         if code == -signal.SIGXCPU:
             return ImageError(
                 "too_large",
@@ -155,6 +167,16 @@ class ClipDecoder:
         if code < 0:
             return ImageError("unreadable", f"it crashes the process that decodes it by {_name(-code)}")
         return ImageError("unreadable", f"it ends the process that decodes it with code {code}")
+
+
+def lacks_pyav() -> str | None:
+    """Return what to say where PyAV is not installed."""
+    if find_spec("av"):
+        return None
+    return (
+        "clips are read by OpenCV, which decodes every frame: for a fifth of the cost, "
+        f"{installing.with_extra('video')}"
+    )
 
 
 def _name(number: int) -> str:

@@ -1,0 +1,32 @@
+"""What is written of a clip: an image's record, with what it showed when."""
+
+import msgspec
+
+from dropsight.inference import image_records
+from dropsight.inference.clips import ClipAnswer, longest
+from dropsight.inference.image_records import Drop
+from dropsight.inference.pipeline import Plan
+from dropsight.records import ImageFacts, Result, encode
+
+MOST_BYTES = 8_000
+
+
+def result(drop: Drop, answer: ClipAnswer, plan: Plan, *, at: float) -> Result:
+    """Make the record of a clip that was answered `at`, in seconds since the epoch.
+
+    It stays below its bound: short segments, and every second row of the timeline, are left out.
+    """
+    clip = answer.clip
+    captured = image_records.timestamp(drop.stat.st_mtime)
+    facts = ImageFacts(clip.width, clip.height, drop.stat.st_size, clip.codec, captured)
+    spent = msgspec.structs.replace(answer.latency, wait=round(drop.wait_ms, 3))
+    made = image_records.answered(drop, facts, answer, plan, at=at, spent=spent)
+    made = msgspec.structs.replace(made, clip=clip, warnings=list(answer.warnings) or msgspec.UNSET)
+    while len(encode(made)) > MOST_BYTES and max(len(clip.segments), len(clip.timeline)) > 1:
+        if len(clip.segments) > max(len(clip.timeline) // 4, 1):
+            half = longest(clip.segments, max(len(clip.segments) // 2, 1))
+            clip = msgspec.structs.replace(clip, segments=half)
+        else:
+            clip = msgspec.structs.replace(clip, timeline=clip.timeline[::2])
+        made = msgspec.structs.replace(made, clip=clip)
+    return made
