@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from brokers import wait_until
+from clip_houses import file_away, gray_clip
 from daemons import PHOTOS, House
 from pages import PACKAGE, rooms, rows
 from supervisors import Supervisor
@@ -118,6 +119,7 @@ def test_the_threads_are_those_of_the_page(tmp_path: Path, supervisor: Superviso
         return {as_named(name, tmp_path) for name in (tmp_path / "threads").read_text().splitlines()}
 
     try:
+        (clip,) = file_away(house, [gray_clip(tmp_path / "garden.mp4")])
         for photo in PHOTOS[:4]:
             shutil.copy(photo, house.inbox)
         # What has a second name is filed by copying.
@@ -129,6 +131,7 @@ def test_the_threads_are_those_of_the_page(tmp_path: Path, supervisor: Superviso
         url = address(house)
         (newest, *_) = ask(url, "/api/results").json()["results"]
         ask(url, f"/api/images/{newest['id']}/thumbnail")
+        ask(url, f"/api/images/{clip}/film")
         ask(url, "/api/commands/rescan", method="POST", headers={"X-Dropsight": "1"})
         wait_until(lambda: named <= seen(), what="all threads of the page")
         assert seen() - of_libraries <= named

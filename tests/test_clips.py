@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from onnx import helper
@@ -142,6 +143,22 @@ def test_opencv_alone_finds_nearly_the_same_frames(
     assert header.reader.startswith("OpenCV")
     found = numbers([each for each in frames if isinstance(each, ClipFrame)])
     assert np.allclose(found, range(0, 40, 5), atol=1)
+
+
+@pytest.mark.parametrize("by", ["PyAV", "OpenCV"])
+def test_frames_at_certain_times_are_had_as_small_pictures_alone(
+    made: dict[str, Path], by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by == "OpenCV":
+        monkeypatch.setitem(__import__("sys").modules, "dropsight.video.container", None)
+    wanted = msgspec.structs.replace(order(), frames=None, at=(1.2, 2.5), thumbnail=32)
+    header, *frames, _ = answers(str(made["mp4"]), wanted)
+    assert isinstance(header, ClipHeader)
+    assert header.reader.startswith(by)
+    found = [each for each in frames if isinstance(each, ClipFrame)]
+    assert [(each.index, each.pixels) for each in found] == [(12, None), (25, None)]
+    small = [cv2.imdecode(np.frombuffer(each.thumbnail, np.uint8), cv2.IMREAD_COLOR) for each in found]
+    assert [each.shape for each in small if each is not None] == [(21, 32, 3)] * 2
 
 
 def test_a_lossless_clip_of_one_photo_gets_the_photos_scores_bit_by_bit(

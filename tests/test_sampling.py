@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 
 from dropsight.inference.aggregating import aggregate
 from dropsight.records import Aggregate
-from dropsight.video.sampling import Sampling, Thinning, choose
+from dropsight.video.sampling import Picking, Sampling, Thinning, choose
 
 MOST = 64
 AGGREGATES: tuple[Aggregate, ...] = ("mean", "max", "vote", "top_k_mean", "ema")
@@ -36,6 +36,21 @@ def test_close_keyframes_are_taken_instead_of_what_lies_between() -> None:
 def test_keyframes_that_are_far_apart_are_not_enough() -> None:
     assert choose(*spaced(100, 10, 20), Sampling(every_seconds=0.5)).by == "every"
     assert choose(*spaced(100, 10, 20), Sampling("keyframes", every_seconds=0.5)).by == "keyframes"
+
+
+def test_frames_of_certain_times_are_chosen_whatever_else_there_is() -> None:
+    times, keys = spaced(100, 10, 5)
+    chosen = choose(times + 7, keys, Sampling(), at=(0.0, 2.52, 2.49, 500.0))
+    assert (chosen.by, list(chosen.frames)) == ("every", [0, 25, 99])
+
+
+def test_of_frames_that_come_by_those_at_certain_times_are_picked() -> None:
+    picking, kept = Picking((0.0, 0.5, 0.55, 2.0)), []
+    for number in range(100):
+        if picking.wants(number / 10):
+            assert not picking.keep(number / 10)
+            kept.append(number)
+    assert kept == [0, 5, 6, 20]
 
 
 def test_a_long_clip_is_spread_evenly_and_never_cut_off() -> None:

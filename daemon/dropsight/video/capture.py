@@ -8,7 +8,7 @@ import cv2
 
 from dropsight.errors import ImageError
 from dropsight.video.clip_reader import FORMATS, PROTOCOLS, DecodedFrame, check_length, check_size, missing
-from dropsight.video.sampling import Thinning
+from dropsight.video.sampling import Picking, Thinning
 from dropsight.video.wire import ClipHeader, ClipOrder
 
 _OPTIONS = f"format_whitelist;{FORMATS}|protocol_whitelist;{PROTOCOLS}|threads;1"
@@ -18,7 +18,7 @@ class CaptureReader:
     """Reads a clip to its end at once, keeping as many frames as are wanted."""
 
     def __init__(self, path: str, order: ClipOrder) -> None:
-        self._sampling, self._max_pixels = order.sampling, order.max_pixels
+        self._order = order
         self._capture = _opened(path)
         get = self._capture.get
         width, height = int(get(cv2.CAP_PROP_FRAME_WIDTH)), int(get(cv2.CAP_PROP_FRAME_HEIGHT))
@@ -53,7 +53,9 @@ class CaptureReader:
 
     def _read_all(self) -> tuple[list[DecodedFrame], float, bool]:
         """Return what was kept, when the last frame ends, and whether frames have times."""
-        thinning = Thinning(self._sampling.every_seconds, self._sampling.max_frames)
+        sampling = self._order.sampling
+        every = Thinning(sampling.every_seconds, sampling.max_frames)
+        choice = Picking(self._order.at) if self._order.at else every
         kept: list[DecodedFrame] = []
         self.frames_read, at, timed, began = 0, 0.0, False, time.perf_counter()
         first = None
@@ -62,16 +64,16 @@ class CaptureReader:
             first = stamp if first is None else first
             timed = timed or stamp > first
             at = max(stamp - first if timed else self.frames_read / self._rate, at)
-            check_length(at, self._sampling.max_seconds)
-            if thinning.wants(at):
+            check_length(at, sampling.max_seconds)
+            if choice.wants(at):
                 grabbed, pixels = self._capture.retrieve()
                 if grabbed:
-                    check_size(pixels.shape[1], pixels.shape[0], self._max_pixels)
+                    check_size(pixels.shape[1], pixels.shape[0], self._order.max_pixels)
                     rgb = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
                     now = time.perf_counter()
                     kept.append(DecodedFrame(at, self.frames_read, rgb, (now - began) * 1e3))  # type: ignore[arg-type] # uint8
                     began = now
-                    if thinning.keep(at):
+                    if choice.keep(at):
                         kept = kept[::2]
             self.frames_read += 1
         if not kept:

@@ -26,7 +26,6 @@ from dropsight.video.capture import CaptureReader
 from dropsight.video.clip_reader import ClipReader, DecodedFrame
 from dropsight.video.wire import Answer, ClipEnd, ClipFault, ClipFrame, ClipOrder
 
-THUMBNAIL_PIXELS = 320
 _ORDER_BYTES = 2**16
 _GLANCE_PIXELS = 32
 # Gray levels: noise of a sensor and of a codec stays below, something that moves in one cell does not.
@@ -67,7 +66,7 @@ def _frames(reader: ClipReader, order: ClipOrder) -> Iterator[ClipFrame]:
 
 def _framed(decoded: DecodedFrame, order: ClipOrder, *, still: bool) -> ClipFrame:
     wanted, pixels = order.frames, decoded.pixels
-    if wanted.size is not None and not still:
+    if wanted and wanted.size is not None and not still:
         height, width = wanted.size
         pixels = frame(pixels, height=height, width=width, how=wanted.resize, crop_fraction=wanted.fraction)
     return ClipFrame(
@@ -75,8 +74,8 @@ def _framed(decoded: DecodedFrame, order: ClipOrder, *, still: bool) -> ClipFram
         index=decoded.index,
         height=pixels.shape[0],
         width=pixels.shape[1],
-        pixels=None if still else pixels.tobytes(),
-        thumbnail=as_jpeg(decoded.pixels, longest=THUMBNAIL_PIXELS),
+        pixels=None if still or not wanted else pixels.tobytes(),
+        thumbnail=as_jpeg(decoded.pixels, longest=order.thumbnail),
         decode_ms=decoded.decode_ms,
     )
 

@@ -53,7 +53,7 @@ class ContainerReader:
         self._short = self._short or missing(duration, announced / len(times) * duration)
         if self._short and order.whole_only:
             raise ImageError("truncated", self._short)
-        self._chosen: ChosenFrames = choose(times, keys, order.sampling)
+        self._chosen: ChosenFrames = choose(times, keys, order.sampling, at=order.at)
         self._times = times
         fps = (len(times) - 1) / (times[-1] - times[0]) if times[-1] > times[0] else rate
         self.header = ClipHeader(

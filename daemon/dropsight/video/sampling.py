@@ -33,8 +33,16 @@ class ChosenFrames(NamedTuple):
     """Indices into the frames in the order of their times, ascending, each once."""
 
 
-def choose(times: NDArray[np.float64], keys: NDArray[np.bool_], sampling: Sampling) -> ChosenFrames:
-    """Choose among frames at `times`, ascending, in seconds, of which `keys` are keyframes; at least one."""
+def choose(
+    times: NDArray[np.float64], keys: NDArray[np.bool_], sampling: Sampling, *, at: Sequence[float] = ()
+) -> ChosenFrames:
+    """Choose among frames at `times`, ascending, in seconds, of which `keys` are keyframes; at least one.
+
+    Those nearest to `at`, seconds from the first frame, where that is given.
+    """
+    if at:
+        asked = _nearest(times, times[0] + np.array(at))
+        return ChosenFrames("every", sorted({int(place) for place in asked}))
     span = float(times[-1] - times[0])
     apart = max(sampling.every_seconds, span / max(sampling.max_frames - 1, 1))
     key_frames = np.flatnonzero(keys)
@@ -91,3 +99,17 @@ class Thinning:
         self.times = self.times[::2]
         self._apart *= 2
         return True
+
+
+class Picking:
+    """As `Thinning`, but keeps the first frame at or after each of certain times."""
+
+    def __init__(self, at: Sequence[float]) -> None:
+        self._left = list(at)
+
+    def wants(self, time: float) -> bool:
+        return bool(self._left) and time + 1e-3 >= self._left[0]
+
+    def keep(self, time: float) -> bool:
+        self._left = [each for each in self._left if each > time + 1e-3]
+        return False

@@ -22,6 +22,18 @@ def is_clip(head: bytes) -> bool:
     )
 
 
+def media_type(head: bytes) -> str:
+    """Return what a browser is to take such a clip for."""
+    if _is_mp4(head):
+        return "video/quicktime" if head[8:12] == b"qt  " else "video/mp4"
+    if head.startswith(b"\x1aE\xdf\xa3"):
+        return "video/webm" if b"webm" in head[:64] else "video/matroska"
+    if _is_transport_stream(head):
+        return "video/mp2t"
+    starts = {b"RIFF": "video/vnd.avi", b"FLV\x01": "video/x-flv", _ASF[:4]: "video/x-ms-asf"}
+    return starts.get(head[:4], "video/mpeg" if head[3:4] in {b"\xba", b"\xb3"} else "video/h264")
+
+
 def _is_mp4(head: bytes) -> bool:
     if head[4:8] == b"ftyp":
         return head[8:12] not in _STILL_BRANDS

@@ -20,13 +20,19 @@ class Frames(msgspec.Struct, frozen=True):
 
 
 class ClipOrder(msgspec.Struct, frozen=True):
-    """One clip, whose descriptor comes with the message. Seconds are of processor time."""
+    """One clip, whose descriptor comes with the message. Seconds are of processor time.
+
+    `at` asks for the frames at these times, ascending, instead of those that `sampling` would choose;
+    `thumbnail` is the longer side of each one's small JPEG. Without `frames` there are these alone.
+    """
 
     sampling: Sampling
-    frames: Frames
+    frames: Frames | None
     max_pixels: int
     cpu_seconds: float
     whole_only: bool
+    at: tuple[float, ...] = ()
+    thumbnail: int = 320
 
 
 class ClipHeader(msgspec.Struct, frozen=True, tag="header"):
@@ -47,7 +53,7 @@ class ClipHeader(msgspec.Struct, frozen=True, tag="header"):
 
 
 class ClipFrame(msgspec.Struct, frozen=True, tag="frame"):
-    """`pixels` of (height, width, 3) RGB as bytes; None of a still frame: the one before it stands for it."""
+    """`pixels` of (height, width, 3) RGB as bytes; None of a still frame: the one before it is the same."""
 
     time: float
     index: int

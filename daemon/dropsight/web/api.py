@@ -16,18 +16,18 @@ from dropsight.names import as_json
 from dropsight.records import Result, decode
 from dropsight.web.access import is_own_doing
 from dropsight.web.background import BackgroundWork, BusyError
-from dropsight.web.downloads import Downloads, HeldResponse
+from dropsight.web.downloads import Downloads
+from dropsight.web.films import clip_of
 from dropsight.web.health import Checks
 from dropsight.web.hub import StreamClient
 from dropsight.web.metrics import Metrics
 from dropsight.web.overview import Overviews
-from dropsight.web.pictures import SIZES, PictureFiles, make_thumbnail, read_explanation
+from dropsight.web.pictures import FOR_GOOD, SIZES, PictureFiles, make_thumbnail, read_explanation
+from dropsight.web.ranges import HeldResponse
 from dropsight.web.results import QuestionError, ask_for, look_up, whole_number
+from dropsight.web.screening import Screening
 from dropsight.web.sources import Sources
 from dropsight.web.streaming import events
-
-# A record's image never changes; another image has another id.
-_FOR_GOOD = "private, max-age=31536000, immutable"
 
 COMMANDS = ("pause", "resume", "rescan")
 _STRANGER = "only the dashboard or a program may send this; programs add the header X-Dropsight: 1"
@@ -81,6 +81,7 @@ class Api:
         self._checks, self._metrics = Checks(sources), Metrics(overviews)
         self._shelf = PictureFiles()
         self._downloads = Downloads(sources, desk)
+        self.screening = Screening(sources, desk, self._downloads, self._shelf)
 
     async def healthz(self, _: Request) -> Response:
         return JSONResponse({"alive": True})
@@ -137,17 +138,27 @@ class Api:
         row = await self._desk.look_up(lambda journal: journal.find(record_id))
         if row is None:
             return fault(404, "no such record in the journal")
-        headers = {"ETag": f'"{key}"', "Cache-Control": _FOR_GOOD}
+        headers = {"ETag": f'"{key}"', "Cache-Control": FOR_GOOD}
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
         picture = self._shelf.get(key)
-        if picture is None:
+        if picture is None and (clip := clip_of(row.line)):
+            picture = await self.screening.surest(row, record_id, clip, size)
+        elif picture is None:
             config = self._sources.config()
             bounds = Bounds(config.limits.max_bytes, config.limits.max_pixels, depth=config.images.depth)
             make = partial(make_thumbnail, row, record_id, config.watch, bounds, size)
             picture = await self._desk.paint(lambda: self._shelf.get(key) or make())
             self._shelf.put(key, picture)
         return Response(picture, headers=headers, media_type="image/jpeg")
+
+    @answering
+    async def film(self, request: Request) -> Response:
+        return await self.screening.film(request)
+
+    @answering
+    async def clip(self, request: Request) -> Response:
+        return await self.screening.play(request)
 
     @answering
     async def original(self, request: Request) -> Response:
@@ -160,7 +171,7 @@ class Api:
     @answering
     async def explanation(self, request: Request) -> Response:
         picture = await self._explained(request.path_params["id"])
-        return Response(picture, headers={"Cache-Control": _FOR_GOOD}, media_type="image/jpeg")
+        return Response(picture, headers={"Cache-Control": FOR_GOOD}, media_type="image/jpeg")
 
     @answering
     async def explain(self, request: Request) -> Response:

@@ -45,7 +45,8 @@ async def serve(
     """Serve until the function that `on_started` is given is called, from any thread."""
     desk = BackgroundWork(overviews.sources.config().store.path)
     turns = AddressTurns()
-    app = _application(Api(overviews.sources, overviews, desk), access, turns)
+    api = Api(overviews.sources, overviews, desk)
+    app = _application(api, access, turns)
     server = uvicorn.Server(_settings(app))
     loop = asyncio.get_running_loop()
 
@@ -58,6 +59,7 @@ async def serve(
     jobs = (overviews.hub.keep_beating(), _note(overviews), _recall(overviews, desk))
     async with _beside(step_aside(turns, overviews.sources.busy, desk.spent_seconds), *jobs):
         await server.serve(sockets=[listener])
+    api.screening.close()
     desk.close()
 
 
@@ -113,6 +115,8 @@ def _application(api: Api, access: Access, turns: AddressTurns) -> Starlette:
         Route(f"/api/images/{record}/explanation", api.explanation),
         Route(f"/api/images/{record}/explanation", api.explain, methods=["POST"]),
         Route(f"/api/images/{record}/original", api.original),
+        Route(f"/api/images/{record}/film", api.film),
+        Route(f"/api/images/{record}/clip", api.clip),
         Route("/api/export", api.export),
         Route("/api/commands/{name}", api.command, methods=["POST"]),
     ]

@@ -1,4 +1,4 @@
-"""Downloads: an image as it was dropped; matching records as JSON lines or CSV."""
+"""Downloads: an image or a clip as it was dropped; matching records as JSON lines or CSV."""
 
 import asyncio
 import csv
@@ -12,20 +12,18 @@ from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
-from dropsight.images.opening import ImageFile
 from dropsight.journal.outbox import Delivery
 from dropsight.records import Glance
 from dropsight.web.background import BackgroundWork, BusyError
 from dropsight.web.pictures import find_image
+from dropsight.web.ranges import HeldResponse, file_response
 from dropsight.web.results import MOST_RESULTS, Question, QuestionError, ask_for, look_up
 from dropsight.web.sources import Sources
 
 AT_ONCE = 8
 LONGEST_SECONDS = 600
-CHUNK_BYTES = 2**18
 
 
 class _Error(msgspec.Struct):
@@ -55,20 +53,6 @@ class _Row(msgspec.Struct):
 _row = Glance(_Row)
 
 
-class HeldResponse(StreamingResponse):
-    """Holds its file or its place until it is sent or the client is gone."""
-
-    def __init__(
-        self, pieces: AsyncIterator[bytes], media_type: str, headers: dict[str, str], held: ExitStack
-    ) -> None:
-        super().__init__(pieces, headers=headers, media_type=media_type)
-        self._held = held
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._held:
-            await super().__call__(scope, receive, send)
-
-
 class Downloads:
     """So many at once, and each for so long, that slow readers hold neither files nor memory for good."""
 
@@ -82,12 +66,12 @@ class Downloads:
         row = await self._desk.look_up(lambda journal: journal.find(record_id))
         if row is None:
             raise FileNotFoundError(record_id)
-        with self._place(request) as held:
+        with self.place(request) as held:
             find = partial(find_image, row, record_id, self._sources.config().watch)
             file = held.enter_context(await self._desk.paint(find))
             name = os.fsdecode(row.path).rpartition(os.sep)[2]
-            headers = _attachment(name) | {"Content-Length": str(file.stat.st_size)}
-            return HeldResponse(_pieces(file), "application/octet-stream", headers, held.pop_all())
+            headers = _attachment(name) | {"ETag": f'"{record_id}"'}
+            return file_response(request, file, "application/octet-stream", headers, held.pop_all())
 
     async def export(self, request: Request) -> Response:
         """Raises QuestionError and BusyError."""
@@ -100,11 +84,12 @@ class Downloads:
         question = replace(ask_for(params), limit=MOST_RESULTS)
         question = replace(question, before=min(question.before, self._sources.visible() + 1))
         media_type, encode, head = _FORMS[form]
-        with self._place(request) as held:
+        with self.place(request) as held:
             pieces = self._records(question, encode, head)
             return HeldResponse(pieces, media_type, _attachment(f"results.{form}"), held.pop_all())
 
-    def _place(self, request: Request) -> ExitStack:
+    def place(self, request: Request) -> ExitStack:
+        """Take one until it is closed; raises BusyError."""
         if self._open >= AT_ONCE:
             raise BusyError(f"{AT_ONCE} downloads are running; try again")
         self._open += 1
@@ -127,13 +112,6 @@ class Downloads:
             page = await self._desk.look_up(lambda journal, asked=asked: look_up(asked, journal.before))  # type: ignore[misc]
             yield encode(page.found)
             before = page.before
-
-
-async def _pieces(file: ImageFile) -> AsyncIterator[bytes]:
-    left = file.stat.st_size
-    while left > 0 and (piece := await asyncio.to_thread(os.read, file.fd, min(left, CHUNK_BYTES))):
-        left -= len(piece)
-        yield piece
 
 
 def _lines(found: list[Delivery]) -> bytes:

@@ -16,6 +16,8 @@ from dropsight.images.thumbnail import thumbnail_of
 from dropsight.journal.store import Unfiled
 from dropsight.names import as_name
 
+# A record's image never changes; another image has another id.
+FOR_GOOD = "private, max-age=31536000, immutable"
 SIZES = {"small": 320, "large": 1280}
 REMEMBERED_BYTES = 8 * 2**20
 EXPLANATION_BYTES = 8 * 2**20

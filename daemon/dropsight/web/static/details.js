@@ -1,8 +1,10 @@
 // One record, looked at closely: the picture, what it may show, what that took, and the record itself.
 
+import { player } from "./clips.js";
 import { byId, el, say } from "./dom.js";
-import { bytes, fullTime, ms, percent } from "./format.js";
-import { picture, why } from "./feed.js";
+import { bytes, count, fullTime, ms, percent, rate, seconds } from "./format.js";
+import { why } from "./feed.js";
+import { picture } from "./pictures.js";
 import { fetchJson, order } from "./stream.js";
 
 const LONGEST_EXPLANATION_SECONDS = 130;
@@ -18,6 +20,7 @@ export class Details {
       else if (button?.dataset.go) this.go(Number(button.dataset.go));
     });
     this.dialog.addEventListener("keydown", (event) => {
+      if (event.defaultPrevented || event.target.closest("video")) return; // they have a use of their own for these
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (step) this.go(step);
     });
@@ -51,6 +54,7 @@ export class Details {
 }
 
 function look(record) {
+  if (record.clip) return el("div", { class: "look" }, ...player(record), el("div", { class: "views" }, download(record)));
   const frame = el("div", { class: "frame" });
   const name = record.label ? `${record.label}, from ${record.camera}` : `from ${record.camera}`;
   const views = {
@@ -68,9 +72,10 @@ function look(record) {
   if (record.status === "failed" && !record.image) {
     frame.append(el("span", { class: "none" }, "It contains no picture."));
   } else turn("image");
-  const download = record.image && el("a", { class: "quiet", href: `/api/images/${record.id}/original`, download: "" }, "Download");
-  return el("div", { class: "look" }, frame, el("div", { class: "views" }, ...buttons, download));
+  return el("div", { class: "look" }, frame, el("div", { class: "views" }, ...buttons, record.image && download(record)));
 }
+
+const download = (record) => el("a", { class: "quiet", href: `/api/images/${record.id}/original`, download: "" }, "Download");
 
 /** The overlay; the daemon makes it first where there is none, and says why where it cannot. */
 function explanation(record, alt) {
@@ -122,12 +127,24 @@ function facts(record) {
     ["File", record.image_path],
     ["Recorded", fullTime(new Date(record.time))],
     image && ["Captured", fullTime(new Date(image.captured))],
-    image && ["Image", `${image.width} × ${image.height} ${image.format.toUpperCase()}, ${bytes(image.bytes).join(" ")}`],
+    ...(record.clip ? clipFacts(record) : []),
+    image && !record.clip && ["Image", `${image.width} × ${image.height} ${image.format.toUpperCase()}, ${bytes(image.bytes).join(" ")}`],
     model && ["Model", `${model.name} (${model.quantization})`],
     record.warnings && ["Warnings", record.warnings.join("; ")],
     record.tta > 1 && ["Views averaged", String(record.tta)],
   ].filter(Boolean);
   return el("dl", { class: "facts" }, ...found.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+}
+
+function clipFacts({ clip, image }) {
+  const size = image ? `, ${bytes(image.bytes).join(" ")}` : "";
+  const still = clip.timeline.length - clip.frames_classified;
+  return [
+    ["Clip", `${seconds(clip.duration)} of ${clip.codec}, ${clip.width} × ${clip.height}${size}`],
+    ["Surest", `at ${seconds(clip.peak.time)}: ${clip.peak.label}, ${percent(clip.peak.confidence)}`],
+    ["Frames", `${rate(clip.fps)} a second, ${count(clip.timeline.length)} looked at (${clip.sampling})${still > 0 ? `, ${count(still)} like the one before` : ""}`],
+    ["One answer by", clip.aggregate],
+  ];
 }
 
 function latency({ latency_ms: spent }) {

@@ -1,7 +1,9 @@
 // The latest images as cards. Whatever comes within a frame of the screen is shown in one go.
 
+import { overlay } from "./clips.js";
 import { byId, el, say } from "./dom.js";
 import { count, moment, percent } from "./format.js";
+import { picture } from "./pictures.js";
 
 const MOST_CARDS = matchMedia("(max-width: 640px)").matches ? 24 : 48;
 const MOST_LOADED = 480;
@@ -160,7 +162,7 @@ function card(record) {
   const button = el(
     "button",
     { class: kind, type: "button", tabIndex: -1, data: { id: record.id } },
-    el("span", { class: "frame" }, answered ? picture(record) : el("span", { class: "none" }, why(record))),
+    el("span", { class: "frame" }, ...(answered ? [picture(record), ...(record.clip ? overlay(record) : [])] : [el("span", { class: "none" }, why(record))])),
     el("span", { class: "line" }, el("span", { class: "label" }, words), answered ? el("span", { class: "percent" }, percent(record.confidence)) : null),
     answered ? el("span", { class: "meter", "--share": record.confidence }, el("i")) : null,
     el("span", { class: "where" }, el("span", {}, record.camera), el("time", { dateTime: record.time }, moment(at))),
@@ -171,17 +173,4 @@ function card(record) {
 export function why(record) {
   if (record.status === "expired") return `${Math.round(record.age_seconds)} s old when its turn came`;
   return record.error?.message ?? "";
-}
-
-/** A thumbnail; where there is none, words. A busy daemon is asked once more. */
-export function picture(record, { size = "small", path = "thumbnail", alt = "", none = "no picture" } = {}) {
-  const source = `/api/images/${record.id}/${path}${size === "large" ? "?size=large" : ""}`;
-  const image = el("img", { alt, decoding: "async", loading: size === "small" ? "lazy" : "eager", src: source });
-  let tries = 0;
-  image.addEventListener("load", () => image.classList.add("there"));
-  image.addEventListener("error", () => {
-    if (tries++ < 1) setTimeout(() => (image.src = `${source}${source.includes("?") ? "&" : "?"}again`), 1_500);
-    else image.replaceWith(el("span", { class: "none" }, none));
-  });
-  return image;
 }

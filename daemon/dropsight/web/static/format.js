@@ -22,6 +22,14 @@ export function bytes(value) {
   return [(value < 10 && unit > 1 ? fine : whole).format(value), units[unit]];
 }
 
+/** A place in a clip: tenths where seconds are few. */
+export function seconds(value) {
+  if (value < 60) return `${fine.format(value)} s`;
+  const [minutes, rest] = [Math.floor(value / 60), Math.floor(value % 60)];
+  const two = (number) => String(number).padStart(2, "0");
+  return minutes < 60 ? `${minutes}:${two(rest)}` : `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${two(rest)}`;
+}
+
 export function span(seconds) {
   if (seconds < 60) return `${whole.format(seconds)} s`;
   if (seconds < 3600) return `${whole.format(seconds / 60)} min`;

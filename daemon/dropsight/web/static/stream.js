@@ -72,6 +72,12 @@ export async function order(path, { seconds = 6 } = {}) {
   if (!answer.ok) throw new Error((await answer.json().catch(() => null))?.error ?? `the daemon answered ${answer.status}`);
 }
 
+/** Whether the daemon has something at this address. */
+export async function isThere(address) {
+  const answer = await fetch(address, { method: "HEAD", cache: "no-store" }).catch(() => null);
+  return answer !== null && answer.status !== 404;
+}
+
 /** Fetch JSON, for so long at most; a browser whose cookie is no longer good goes to sign in. */
 export async function fetchJson(path, { seconds = 6 } = {}) {
   const answer = await fetch(path, { signal: AbortSignal.timeout(seconds * 1000), cache: "no-store" });

@@ -1,0 +1,90 @@
+"""Clips in a browser: pictures of them, and the clip itself, a part at a time."""
+
+from collections.abc import Callable
+from functools import partial
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dropsight.errors import ImageError
+from dropsight.images.opening import ImageFile
+from dropsight.journal.store import Unfiled
+from dropsight.video.sniffing import HEAD_BYTES, is_clip, media_type
+from dropsight.web.background import BackgroundWork
+from dropsight.web.downloads import Downloads
+from dropsight.web.films import ClipPictures, ShownClip, clip_of
+from dropsight.web.pictures import FOR_GOOD, SIZES, PictureFiles, find_image
+from dropsight.web.ranges import file_response
+from dropsight.web.sources import Sources
+
+# Whatever a player asks for; what it does not play, it has not fetched.
+PART_BYTES = 2**22
+
+
+class Screening:
+    def __init__(
+        self, sources: Sources, desk: BackgroundWork, downloads: Downloads, shelf: PictureFiles
+    ) -> None:
+        self._sources, self._desk, self._downloads, self._shelf = sources, desk, downloads, shelf
+        self._pictures = ClipPictures()
+
+    async def surest(self, row: Unfiled, record_id: str, clip: ShownClip, size: str) -> bytes:
+        """Return a JPEG of the peak frame; raises as `find_image` and `ClipPictures.make` do."""
+        return await self._kept(
+            row,
+            record_id,
+            size,
+            lambda pictures, file, most: pictures.surest(file, clip, longest=SIZES[size], max_pixels=most),
+        )
+
+    async def film(self, request: Request) -> Response:
+        """Give a strip of frames; raises as `surest` does."""
+        record_id = request.path_params["id"]
+        row = await self._desk.look_up(lambda journal: journal.find(record_id))
+        clip = clip_of(row.line) if row else None
+        if row is None or clip is None:
+            raise FileNotFoundError(record_id)
+        strip = await self._kept(
+            row, record_id, "film", lambda pictures, file, most: pictures.strip(file, clip, max_pixels=most)
+        )
+        return Response(strip, headers={"Cache-Control": FOR_GOOD}, media_type="image/jpeg")
+
+    async def play(self, request: Request) -> Response:
+        """Give a player what it asks for; raises FileNotFoundError, ImageError and BusyError."""
+        record_id = request.path_params["id"]
+        row = await self._desk.look_up(lambda journal: journal.find(record_id))
+        if row is None:
+            raise FileNotFoundError(record_id)
+        with self._downloads.place(request) as held:
+            find = partial(find_image, row, record_id, self._sources.config().watch)
+            file = held.enter_context(await self._desk.paint(find))
+            head = file.head(HEAD_BYTES)
+            if not is_clip(head):  # shown as what it is not, it could be anything
+                raise ImageError("not_an_image", "it is no clip")
+            headers = {"ETag": f'"{record_id}"', "Cache-Control": FOR_GOOD}
+            return file_response(request, file, media_type(head), headers, held.pop_all(), most=PART_BYTES)
+
+    def close(self) -> None:
+        self._pictures.close()
+
+    async def _kept(
+        self,
+        row: Unfiled,
+        record_id: str,
+        name: str,
+        make: Callable[[ClipPictures, ImageFile, int], bytes],
+    ) -> bytes:
+        key = f"{record_id}-{name}"
+        if kept := self._shelf.get(key):
+            return kept
+        config = self._sources.config()
+
+        def work(pictures: ClipPictures) -> bytes:
+            if kept := self._shelf.get(key):  # who asked before had it made
+                return kept
+            with find_image(row, record_id, config.watch) as file:
+                return make(pictures, file, config.limits.max_pixels)
+
+        picture = await self._pictures.make(record_id, work)
+        self._shelf.put(key, picture)
+        return picture

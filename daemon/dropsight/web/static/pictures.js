@@ -1,0 +1,16 @@
+// The pictures of a record, as the daemon makes them.
+
+import { el } from "./dom.js";
+
+/** A thumbnail; where there is none, words. A busy daemon is asked once more. */
+export function picture(record, { size = "small", path = "thumbnail", alt = "", none = "no picture" } = {}) {
+  const source = `/api/images/${record.id}/${path}${size === "large" ? "?size=large" : ""}`;
+  const image = el("img", { alt, decoding: "async", loading: size === "small" ? "lazy" : "eager", src: source });
+  let tries = 0;
+  image.addEventListener("load", () => image.classList.add("there"));
+  image.addEventListener("error", () => {
+    if (tries++ < 1) setTimeout(() => (image.src = `${source}${source.includes("?") ? "&" : "?"}again`), 1_500);
+    else image.replaceWith(el("span", { class: "none" }, none));
+  });
+  return image;
+}
