@@ -58,6 +58,7 @@ class Reader(Subscriber):
         self._client.username_pw_set("reader", SECRET)
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_a_user_bound_to_its_own_topics_gets_everything_through_and_its_password_is_nowhere(
     tmp_path: Path,
@@ -132,6 +133,7 @@ def test_a_password_on_the_command_line_is_refused_without_being_repeated(tmp_pa
     assert "swordfish" not in line
 
 
+@pytest.mark.slow
 def test_a_password_in_the_url_of_a_config_is_shown_by_no_command(tmp_path: Path) -> None:
     house = House(tmp_path, {"mqtt": {"url": "mqtt://bob:swordfish@127.0.0.1:1"}})
     for arguments in (("config",), ("check",), ("run", "--once")):

@@ -122,6 +122,7 @@ def test_what_lay_in_the_inbox_before_the_start_is_found(tmp_path: Path) -> None
         wait_until(lambda: house.finished() == 1)
 
 
+@pytest.mark.slow
 def test_a_file_of_a_keep_folder_is_recorded_once_across_restarts(tmp_path: Path) -> None:
     with running(tmp_path, watch=[{"after": "keep"}]) as house:
         shutil.copy(PHOTO, house.inbox / "a.jpg")
@@ -241,6 +242,7 @@ def test_an_upload_in_parts_is_waited_for_between_them_and_one_that_was_renamed_
         assert (house.processed / "upload.jpg").read_bytes() == DATA
 
 
+@pytest.mark.slow
 def test_an_upload_that_is_held_open_while_it_stands_still_is_waited_for(tmp_path: Path) -> None:
     watch = {"path": "inbox", "settle_seconds": 0.2, "patience_seconds": 1000}
     with running(tmp_path, watch=[watch]) as house:

@@ -61,6 +61,7 @@ def ask_as(folder: Path, *groups: int, command: str = "status") -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_without_a_config_named_status_asks_the_installed_service_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "service").mkdir()
     with running(tmp_path / "service") as house:
@@ -92,6 +93,7 @@ def test_every_command_about_the_daemon_finds_the_installed_services_config(
     assert f"{tmp_path}/etc/gone.tflite: no such model" in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_run_and_config_without_a_config_named_have_none(tmp_path: Path) -> None:
     environ = install(tmp_path, "device: elsewhere\nmqtt: null\n")
     shown = dropsight("config", cwd=tmp_path, environ=environ)

@@ -87,6 +87,7 @@ def test_the_backend_of_another_package_classifies_on_the_command_line(model: Pa
     assert "no known format" in alone.stderr
 
 
+@pytest.mark.slow
 def test_inspect_tries_the_backend_of_another_package_and_shows_it(model: Path) -> None:
     """In a process of its own first, which knows the package as well."""
     done = dropsight("inspect", str(model), environ=WITH_EXAMPLE)

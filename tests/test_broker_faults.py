@@ -103,6 +103,7 @@ def test_a_slow_broker_slows_nothing_down_but_the_outbox(tmp_path: Path, protoco
             all_delivered_in_order(house, subscriber, 150)
 
 
+@pytest.mark.slow
 @PROTOCOLS
 def test_a_broker_that_refuses_connections_gets_everything_when_it_is_there(
     tmp_path: Path, protocol: str
@@ -121,6 +122,7 @@ def test_a_broker_that_refuses_connections_gets_everything_when_it_is_there(
             all_delivered_in_order(house, subscriber, 60)
 
 
+@pytest.mark.slow
 @PROTOCOLS
 def test_a_broker_that_refuses_the_password_gets_everything_once_it_does_not(
     tmp_path: Path, protocol: str

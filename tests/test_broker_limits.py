@@ -32,6 +32,7 @@ def paths(subscriber: Subscriber) -> set[str]:
     return {json.loads(payload)["image_path"] for payload in subscriber.topics("/result/")}
 
 
+@pytest.mark.slow
 @PROTOCOLS
 def test_a_broker_of_short_messages_gets_the_records_and_what_else_fits(
     tmp_path: Path, protocol: str
@@ -59,6 +60,7 @@ def test_a_broker_of_short_messages_gets_the_records_and_what_else_fits(
         wait_until(lambda: "mqtt" not in house.status()["troubles"])
 
 
+@pytest.mark.slow
 def test_records_that_are_too_large_are_said_and_counted_and_are_not_published(tmp_path: Path) -> None:
     extra = "allow_anonymous true\nmax_packet_size 400\n"
     with mosquitto(tmp_path, extra=extra) as broker, running(tmp_path, mqtt={"url": broker.url}) as house:
@@ -91,6 +93,7 @@ def test_a_broker_of_1000_bytes_gets_every_record_without_what_is_least_needed(t
             assert record.keys() >= {"label", "confidence", "predictions", "image_path"}
 
 
+@pytest.mark.slow
 def test_one_record_that_a_broker_hangs_up_on_is_set_aside_and_those_after_it_arrive(tmp_path: Path) -> None:
     """In MQTT 3.1.1 no broker says how large a message may be."""
     extra = "allow_anonymous true\nmax_packet_size 2500\n"
@@ -113,6 +116,7 @@ def test_one_record_that_a_broker_hangs_up_on_is_set_aside_and_those_after_it_ar
             house.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forbidden", FORBIDDEN)
 @PROTOCOLS
 def test_a_broker_that_hangs_up_on_a_forbidden_topic_gets_all_else(
@@ -142,6 +146,7 @@ def test_a_broker_that_hangs_up_on_a_forbidden_topic_gets_all_else(
         assert middle.hung_up == losses
 
 
+@pytest.mark.slow
 def test_without_home_assistant_nothing_is_published_below_its_topics(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker, Subscriber(broker.port, "#") as subscriber:
         settings = {"url": broker.url, "home_assistant": False}
@@ -250,6 +255,7 @@ def test_what_is_not_acknowledged_has_passed_once_something_later_has() -> None:
     assert not suspects.suspects("stats")
 
 
+@pytest.mark.slow
 def test_a_record_that_the_broker_refuses_is_set_aside_and_named_and_all_others_arrive(
     tmp_path: Path,
 ) -> None:

@@ -67,6 +67,7 @@ def test_after_a_loss_that_the_broker_does_not_notice_online_is_the_last_word(
         assert kept(broker) == b"online"
 
 
+@pytest.mark.slow
 @PROTOCOLS
 def test_a_daemon_killed_and_started_at_once_is_online_and_stays_so(tmp_path: Path, protocol: str) -> None:
     """As after a power cut: the broker has the old connection still."""
@@ -208,6 +209,7 @@ def test_a_copy_of_the_whole_device_is_named_though_the_two_throw_each_other_out
                 wait_until(lambda: "two devices with the same name" in one.daemon_log() + other.daemon_log())
 
 
+@pytest.mark.slow
 def test_the_client_id_is_kept_with_the_state(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker:
         seen = []
@@ -272,6 +274,7 @@ def test_two_devices_of_one_client_id_say_what_is_likely_where_the_broker_does_n
         assert "connection lost" in quarrelling(tmp_path, broker.url, protocol)
 
 
+@pytest.mark.slow
 def test_two_devices_of_one_client_id_quote_a_broker_that_says_so(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker, taking_over(broker.port) as middle:
         assert "another client connected with the client id yard" in quarrelling(tmp_path, middle.url, "5")
@@ -302,6 +305,7 @@ def test_another_is_suspected_only_of_losses_soon_after_each_login_with_nothing_
     assert not evictions.suspected
 
 
+@pytest.mark.slow
 def test_a_camera_whose_clock_falls_back_shows_its_newest_picture_all_the_same(tmp_path: Path) -> None:
     """Such as one without a battery: in its time it is 1970 again."""
     with (

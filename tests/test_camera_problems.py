@@ -34,6 +34,7 @@ def problems(subscriber: Subscriber, camera: str) -> list[list[str]]:
     return [sorted(json.loads(each)["problems"]) for each in subscriber.topics(f"/problem/{camera}")]
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_problems_are_retained_on_mqtt_and_stand_in_status_stats_and_log_once(tmp_path: Path) -> None:
     with (
@@ -62,6 +63,7 @@ def test_problems_are_retained_on_mqtt_and_stand_in_status_stats_and_log_once(tm
         assert house.daemon_log().count("camera front is no longer black") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_a_silent_camera_is_told_of_again_by_a_broker_and_a_daemon_that_were_away(tmp_path: Path) -> None:
     watch = [{"path": "inbox", "silence": 1.0}]
@@ -79,6 +81,7 @@ def test_a_silent_camera_is_told_of_again_by_a_broker_and_a_daemon_that_were_awa
             wait_until(lambda: [] in problems(subscriber, "front"))
 
 
+@pytest.mark.slow
 def test_a_kill_forgets_no_problem(tmp_path: Path) -> None:
     memory = tmp_path / "state" / "cameras.json"
     watch = [{"path": "inbox", "silence": 1.0}]
@@ -90,6 +93,7 @@ def test_a_kill_forgets_no_problem(tmp_path: Path) -> None:
         assert list(house.status()["stats"]["problems"]["front"]) == ["silent"]
 
 
+@pytest.mark.slow
 def test_a_paused_daemon_calls_no_camera_silent(tmp_path: Path) -> None:
     with running(tmp_path, watch=[{"path": "inbox", "silence": 1.0}]) as house:
         drop(house, "front", "a.jpg", PHOTOS[0].read_bytes())
@@ -101,6 +105,7 @@ def test_a_paused_daemon_calls_no_camera_silent(tmp_path: Path) -> None:
         assert house.status()["stats"]["problems"] == {}
 
 
+@pytest.mark.slow
 def test_memory_that_cannot_be_read_is_one_line_and_a_new_beginning(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "cameras.json").write_bytes(b'{"front": {"rhythm": ')
@@ -111,6 +116,7 @@ def test_memory_that_cannot_be_read_is_one_line_and_a_new_beginning(tmp_path: Pa
     assert "front" in json.loads((tmp_path / "state" / "cameras.json").read_bytes())
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_a_camera_whose_folder_was_taken_away_is_forgotten_everywhere(tmp_path: Path) -> None:
     topic = "homeassistant/device/dropsight_test/{}/config"
@@ -162,6 +168,7 @@ def test_among_very_many_cameras_those_that_are_there_stay_and_all_others_go_in_
     assert names == {*living, "newcomer"}
 
 
+@pytest.mark.slow
 def test_a_share_that_is_not_mounted_makes_no_camera_forgotten(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     memory = {"front": {"folder": os.fspath(tmp_path / "inbox"), "silent_seconds": 9e5}}

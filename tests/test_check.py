@@ -39,6 +39,7 @@ def test_check_makes_nothing_and_says_what_run_would_make(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["dropsight.yaml"]
 
 
+@pytest.mark.slow
 def test_run_says_once_which_folders_it_made(tmp_path: Path) -> None:
     config = in_house(tmp_path, watch=[{"path": "inobx"}])
     first = dropsight("run", "-c", str(config), "--once")
@@ -53,6 +54,7 @@ def test_a_file_in_the_way_of_a_folder_is_found_without_making_anything(tmp_path
     assert f"FAIL  folders  watch.0.processed: {tmp_path}/dropsight.yaml/folder cannot be" in done.stdout
 
 
+@pytest.mark.slow
 def test_check_goes_on_to_a_fallback_and_says_so(tmp_path: Path) -> None:
     config = in_house(tmp_path, model={"path": "gone.tflite", "fallback": ["builtin:efficientnet_lite0"]})
     done = dropsight("check", "-c", str(config))
@@ -93,6 +95,7 @@ def test_a_taken_port_is_a_fault_unless_the_running_daemon_has_it(tmp_path: Path
     assert "another program listens there" in lines(done)["web"]
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_a_check_that_is_killed_never_says_that_the_running_daemon_is_offline(tmp_path: Path) -> None:
     """A broker tells the last will of whoever goes without a word."""
@@ -116,6 +119,7 @@ def test_a_check_that_is_killed_never_says_that_the_running_daemon_is_offline(tm
             assert late.topics("availability") == [b"online"]
 
 
+@pytest.mark.slow
 def test_paths_below_etc_are_refused_with_the_way_out(tmp_path: Path) -> None:
     """As relative ones are that stand in /etc/dropsight/dropsight.yaml; nothing may write there."""
     config = in_house(tmp_path, watch=[{"path": "/etc/dropsight/inbox"}])
@@ -180,6 +184,7 @@ def machine() -> Iterator[Machine]:
         yield Machine(Path(made))
 
 
+@pytest.mark.slow
 @needs_root
 @pytest.mark.broker
 def test_root_checks_the_installed_service_as_its_user_with_its_credential(machine: Machine) -> None:

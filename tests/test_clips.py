@@ -412,6 +412,7 @@ def test_classify_prints_a_clip_as_a_photo_and_its_timeline(
     assert segment.split()[:4] == ["0.0", "to", "2.0", "s"]
 
 
+@pytest.mark.slow
 def test_the_figure_of_a_clip_is_a_picture(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", [each for each in of_photos(PHOTOS[:3]) for _ in range(10)])
     figure = tmp_path / "timeline.png"
@@ -439,6 +440,7 @@ def test_batch_takes_photos_and_clips_of_a_folder_alike(
     assert entries[2]["error"]["code"] in {"not_an_image", "unsupported_format"}
 
 
+@pytest.mark.slow
 def test_the_decoding_process_ends_with_who_began_it() -> None:
     ours, theirs = socket.socketpair()
     with theirs:

@@ -121,6 +121,7 @@ def do_as_told(house: House) -> None:
     subprocess.run(["/bin/sh", "-c", way_out], check=True)
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_moved_in_is_named_with_the_way_out_and_stops_nothing_else(tmp_path: Path) -> None:
     with house_of_somebody(tmp_path) as house:
         folder = move_in(house, "a trip", mode=0o755)
@@ -169,6 +170,7 @@ def test_more_images_than_the_backlog_holds_may_wait_in_a_closed_folder(tmp_path
         assert len(house.records()) == images + 1
 
 
+@pytest.mark.slow
 def test_after_a_restart_what_waits_in_a_closed_folder_still_does_and_is_not_classified_again(
     tmp_path: Path,
 ) -> None:

@@ -69,6 +69,7 @@ def test_batch_writes_results_in_the_documented_shape(tmp_path: Path) -> None:
     assert bad["error"]["code"] == "empty"
 
 
+@pytest.mark.slow
 def test_inspect_says_where_labels_and_normalization_came_from() -> None:
     done = dropsight("inspect", "builtin:efficientnet_lite0")
     assert done.returncode == 0

@@ -71,6 +71,7 @@ def test_a_terabyte_on_the_same_file_system_is_renamed(tmp_path: Path) -> None:
         assert (house.failed / "x.jpg").stat().st_size == 2**40
 
 
+@pytest.mark.slow
 def test_holes_stay_holes(tmp_path: Path) -> None:
     with small_disk(tmp_path / "failed", size="2m") as disk, running(tmp_path) as house:
         image = house.inbox / "x.jpg"

@@ -102,6 +102,7 @@ def test_an_image_that_kills_the_interpreter_is_refused_as_the_model_s_error(tmp
     assert "twice" in refused["error"]["message"]
 
 
+@pytest.mark.slow
 def test_an_innocent_image_that_was_in_hand_at_two_deaths_is_classified(tmp_path: Path) -> None:
     """Each time the process was killed for another reason; the trial between them acquits it."""
     house = House(tmp_path, {})

@@ -170,6 +170,7 @@ def test_a_journal_taken_away_from_under_the_daemon_is_saved_and_nothing_is_lost
         broker.kill()
 
 
+@pytest.mark.slow
 def test_a_journal_taken_away_while_nothing_comes_is_saved_at_the_stop(tmp_path: Path) -> None:
     with running(tmp_path, watch=[{"path": "inbox", "after": "keep"}]) as house:
         drop(house, 3)
@@ -180,6 +181,7 @@ def test_a_journal_taken_away_while_nothing_comes_is_saved_at_the_stop(tmp_path:
         assert names(house) == ["000.jpg", "001.jpg", "002.jpg"]
 
 
+@pytest.mark.slow
 def test_a_journal_taken_away_that_cannot_be_saved_yet_is_waited_for(tmp_path: Path) -> None:
     with running(tmp_path, watch=[{"path": "inbox", "after": "keep"}]) as house:
         drop(house, 3)

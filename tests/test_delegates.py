@@ -124,6 +124,7 @@ def with_probabilities(content: bytes) -> bytes:
     return bytes(builder.Output())
 
 
+@pytest.mark.slow
 @compiles
 def test_a_delegate_that_hangs_hangs_its_trial_only(library: str) -> None:
     options = ModelOptions(delegate=Delegate(library, {"how": "hangs"}))
@@ -137,6 +138,7 @@ def test_a_delegate_that_hangs_hangs_its_trial_only(library: str) -> None:
     assert "opening it takes longer than 2 s" in str(acceleration)
 
 
+@pytest.mark.slow
 @compiles
 def test_what_ended_the_daemon_after_its_trial_is_left_alone_at_the_next_start_only(
     library: str, tmp_path: Path
@@ -153,6 +155,7 @@ def test_what_ended_the_daemon_after_its_trial_is_left_alone_at_the_next_start_o
     Proved(file).trial(ModelOverrides())(BUILTIN, options)
 
 
+@pytest.mark.slow
 @compiles
 def test_everybody_hears_of_the_device_and_a_reload_takes_another(library: str, tmp_path: Path) -> None:
     """One process only can have it: the trial of a reload finds it taken by the daemon that asks."""
@@ -195,6 +198,7 @@ def gpu(name: str, folder: Path, vulkan: Path) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @draws
 def test_a_gpu_computes_the_model_as_the_cpu_does(tmp_path: Path) -> None:
     said = gpu("check", tmp_path, VULKAN)

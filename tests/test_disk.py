@@ -85,6 +85,7 @@ def test_a_full_disk_under_processed_keeps_the_images_in_the_inbox_and_moves_the
         assert {path.name for path in disk.iterdir()} == set(names(house))
 
 
+@pytest.mark.slow
 def test_a_stop_with_a_full_disk_under_processed_files_the_images_in_the_next_life_without_a_second_line(
     tmp_path: Path,
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_stop_with_a_full_disk_under_processed_files_the_images_in_the_next_li
         assert len(house.records()) == 3
 
 
+@pytest.mark.slow
 def test_a_write_protected_processed_folder_is_waited_for(tmp_path: Path) -> None:
     with small_disk(tmp_path / "processed") as disk, running(tmp_path) as house:
         write_protect(disk, on=True)
@@ -148,6 +150,7 @@ def test_a_daemon_that_starts_on_a_write_protected_disk_waits_and_begins_by_itse
             house.kill()
 
 
+@pytest.mark.slow
 def test_a_hangup_while_the_start_waits_for_a_disk_reads_the_config_again_and_burns_nothing(
     tmp_path: Path,
 ) -> None:
@@ -184,6 +187,7 @@ def cpu_share(pid: int, *, seconds: float) -> float:
     return (used() - before) / (time.monotonic() - began)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "part"), [("logs", "log"), ("state", "journal"), ("processed", "filing")])
 def test_waiting_for_a_full_disk_costs_next_to_nothing_and_systemd_hears_of_it(
     tmp_path: Path, place: str, part: str
@@ -219,6 +223,7 @@ def supervised(root: Path) -> Iterator[tuple[House, Supervisor]]:
         supervisor.close()
 
 
+@pytest.mark.slow
 def test_a_start_with_a_full_disk_under_the_log_goes_on_from_the_journal(tmp_path: Path) -> None:
     with small_disk(tmp_path / "logs", size="64k") as disk, running(tmp_path) as house:
         ballast = fill(disk)
@@ -232,6 +237,7 @@ def test_a_start_with_a_full_disk_under_the_log_goes_on_from_the_journal(tmp_pat
         assert len(set(names(house))) == 30
 
 
+@pytest.mark.slow
 def test_a_part_of_a_copy_that_was_killed_goes_at_the_next_start_where_the_image_is_another(
     tmp_path: Path,
 ) -> None:

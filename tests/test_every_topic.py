@@ -111,6 +111,7 @@ def test_every_topic_has_the_qos_and_the_retain_flag_of_the_contract_and_there_i
     assert {topic: said for topic, said in life.heard.sent.items() if topic != ASKED} == expected
 
 
+@pytest.mark.slow
 def test_the_page_on_mqtt_names_every_topic(life: Life) -> None:
     page = (ROOT / "docs" / "mqtt.md").read_text()
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `dropsight/<device>/")]

@@ -35,6 +35,7 @@ def test_init_writes_the_annotated_config_once_and_says_what_comes_next(tmp_path
     assert "watch:" in written.read_text()
 
 
+@pytest.mark.slow
 def test_orders_are_carried_out_by_the_running_daemon(tmp_path: Path) -> None:
     with running(tmp_path) as house:
         for order, said in (("pause", "paused"), ("resume", "resumed"), ("rescan", "are being scanned")):

@@ -20,6 +20,7 @@ from dropsight.journal.filed import FiledImages
 from dropsight.journal.retention import Sweeper
 
 
+@pytest.mark.slow
 def test_the_daemon_lays_an_overlay_beside_an_unsure_image_and_names_it_in_the_record(tmp_path: Path) -> None:
     watch = [{"path": "inbox"}]
     with running(tmp_path, watch=watch, explain={"below_confidence": 0.9999, "every": 0}) as house:
@@ -54,6 +55,7 @@ def test_every_second_image_is_explained_where_the_config_says_so(tmp_path: Path
     assert all(path.exists() for path in named)
 
 
+@pytest.mark.slow
 def test_the_command_explain_answers_with_an_overlay_of_a_recorded_image(tmp_path: Path) -> None:
     with running(tmp_path) as house:
         shutil.copy(SAMPLES / "coffee.jpg", house.inbox)
@@ -69,6 +71,7 @@ def test_the_command_explain_answers_with_an_overlay_of_a_recorded_image(tmp_pat
         assert "no record nothing" in house.ask("explain", id="nothing")["error"]
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_the_command_explain_is_answered_over_mqtt(tmp_path: Path) -> None:
     with (
@@ -88,6 +91,7 @@ def test_the_command_explain_is_answered_over_mqtt(tmp_path: Path) -> None:
         assert house.stop() == 0
 
 
+@pytest.mark.slow
 def test_explanations_are_made_at_the_lowest_priority_by_whoever_asks(tmp_path: Path) -> None:
     """The hundred invokes are on threads of the lowest; those that classify, and that asked, keep theirs."""
     with running(tmp_path) as house:
@@ -130,6 +134,7 @@ def test_a_burst_is_classified_without_waiting_for_its_explanations(tmp_path: Pa
         assert all(path.exists() for path in named)
 
 
+@pytest.mark.slow
 def test_overlays_go_with_the_processed_images_when_their_time_is_over(tmp_path: Path) -> None:
     house = House(tmp_path, {"explain": {"below_confidence": 1.0, "every": 0}})
     shutil.copy(SAMPLES / "coffee.jpg", house.inbox)

@@ -102,6 +102,7 @@ def test_an_image_is_as_old_as_its_arrival_whatever_time_a_copy_brought_with_it(
     wait_until(lambda: recorded(house, "times") == {f"{name}.jpg": "ok" for name in times})
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_a_broker_that_comes_back_with_nothing_is_told_all_again(tmp_path: Path) -> None:
     broker = Mosquitto(tmp_path)

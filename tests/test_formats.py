@@ -115,6 +115,7 @@ def test_sizes_are_bounded_before_anything_is_decoded(photo: Image.Image) -> Non
     assert found.value.code == "too_many_pixels"
 
 
+@pytest.mark.slow
 def test_a_heic_that_is_larger_than_it_says_ends_its_own_process_at_most(photo: Image.Image) -> None:
     data = bytearray(encoded("heic", photo.resize((1024, 1024))))
     while (place := data.find(struct.pack(">II", 1024, 1024))) >= 0:
@@ -136,6 +137,7 @@ def test_thumbnails_of_them_are_made(kind: str, photo: Image.Image, tmp_path: Pa
         assert small.size == (48, 32)
 
 
+@pytest.mark.slow
 def test_the_daemon_takes_them_by_default_also_jpegs_under_other_names(tmp_path: Path) -> None:
     house = House(tmp_path, {})
     with Image.open(PHOTOS[0]) as image:

@@ -86,6 +86,7 @@ def test_integers_that_are_quantized_as_a_usual_range_is_are_no_guess(
     assert found.normalization_from == source
 
 
+@pytest.mark.slow
 def test_every_command_says_what_is_a_guess(model: Path, tmp_path: Path) -> None:
     assert f"guess          {GUESS}" in dropsight("inspect", str(model)).stdout
     assert json.loads(dropsight("inspect", str(model), "--json").stdout)["guess"].startswith(GUESS)
@@ -101,6 +102,7 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
         yield started
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_the_daemon_says_it_in_its_log_its_status_and_its_info(
     model: Path, tmp_path: Path, broker: Mosquitto

@@ -328,6 +328,7 @@ def test_cameras_appear_as_they_come_and_the_birth_message_is_answered(tmp_path:
         wait_until(lambda: any(b'"rescan"' in each for each in subscriber.topics("command/response")))
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_entities_vanish_when_discovery_is_turned_off(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker, Subscriber(broker.port, "#") as subscriber:
@@ -367,6 +368,7 @@ def test_the_newest_picture_is_retained_at_most_once_a_second_and_goes_when_turn
             wait_until(lambda: told(subscriber)["front_picture"] == taken_back)
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 @pytest.mark.parametrize("forgets", [True, False])
 def test_pictures_are_sent_anew_only_to_a_broker_that_has_forgotten_them(
@@ -398,6 +400,7 @@ def test_pictures_are_sent_anew_only_to_a_broker_that_has_forgotten_them(
     assert (front, False) in heard if forgets else heard == [(front, True)]
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_a_broker_that_has_forgotten_is_sent_the_pictures_of_an_earlier_life(tmp_path: Path) -> None:
     """As after a power cut that ended both; one that still has a picture is not sent it once more."""

@@ -120,6 +120,7 @@ def model_without_numbers(root: Path) -> Path:
     return root / "model.tflite"
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_no_number_is_a_model_error_and_the_next_start_is_sound(tmp_path: Path) -> None:
     model = {"path": str(model_without_numbers(tmp_path))}
     house = House(tmp_path, {"model": model, "inference": {"temperature": 1e-308}})
@@ -175,6 +176,7 @@ def test_files_that_vanish_or_change_under_the_daemon_s_hands_stop_nothing(tmp_p
     assert "Traceback" not in house.daemon_log()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv")
 def test_an_upload_that_gets_its_permissions_last_is_waited_for_and_its_folder_is_named(
     tmp_path: Path,

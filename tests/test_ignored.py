@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from brokers import wait_until
 from daemons import House, dropsight, running
 
@@ -32,6 +34,7 @@ def in_order(line: str) -> str:
     return f"{head}: {', '.join(sorted(kinds.split(', ')))}" if line[0].isdigit() else line
 
 
+@pytest.mark.slow
 def test_files_and_folders_that_are_passed_by_are_named_by_status_and_check(tmp_path: Path) -> None:
     (tmp_path / "inbox").mkdir()
     fill(tmp_path / "inbox")
@@ -48,6 +51,7 @@ def test_files_and_folders_that_are_passed_by_are_named_by_status_and_check(tmp_
         wait_until(lambda: ".part" not in house.status()["stats"]["folders"]["ignored"]["files"])
 
 
+@pytest.mark.slow
 def test_an_inbox_of_images_alone_has_nothing_to_say(tmp_path: Path) -> None:
     with running(tmp_path) as house:
         (house.inbox / "front").mkdir()

@@ -31,6 +31,7 @@ def house(tmp_path: Path) -> Iterator[House]:
         subprocess.run(["umount", "--lazy", usb], check=True)
 
 
+@pytest.mark.slow
 def test_an_inbox_on_a_disk_that_is_not_mounted_yet_is_waited_for_and_then_made_there(house: House) -> None:
     usb = house.root / "usb"
     house.start()

@@ -52,6 +52,7 @@ def stranger_links(link: Path, place: Path) -> None:
     os.chown(link, STRANGER, STRANGER, follow_symlinks=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("observer", ["inotify", "polling"])
 def test_a_link_to_a_folder_is_a_camera_from_start_to_filing(tmp_path: Path, observer: str) -> None:
     porch = linked(tmp_path, "porch", "sub")
@@ -172,6 +173,7 @@ def test_what_is_exchanged_for_a_link_after_the_walk_leads_nowhere(tmp_path: Pat
         assert not house.records()
 
 
+@pytest.mark.slow
 def test_links_to_what_is_dropsight_s_own_or_another_inbox_are_not_followed(tmp_path: Path) -> None:
     for name in ("processed", "other", "done", "state"):
         (tmp_path / name).mkdir()

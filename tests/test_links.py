@@ -110,6 +110,7 @@ def test_links_that_lead_to_links_without_an_end_hold_up_no_walk(tmp_path: Path)
         house.kill()
 
 
+@pytest.mark.slow
 def test_a_link_planted_where_failed_lies_blinds_no_camera_and_keeps_no_start_from_working(
     tmp_path: Path,
 ) -> None:

@@ -55,6 +55,7 @@ def house_at(root: Path, **settings: Any) -> House:
     return House(root, settings)
 
 
+@pytest.mark.slow
 def test_a_second_dropsight_on_an_inbox_waits_until_the_first_ends(tmp_path: Path) -> None:
     first = house_at(tmp_path / "a")
     second = house_at(tmp_path / "b", watch=[{"path": str(first.inbox)}])
@@ -75,6 +76,7 @@ def test_a_second_dropsight_on_an_inbox_waits_until_the_first_ends(tmp_path: Pat
     assert [len(house.records()) for house in (first, second)] == [1, 1]
 
 
+@pytest.mark.slow
 def test_an_inbox_that_is_watched_from_two_network_namespaces_loses_nothing(tmp_path: Path) -> None:
     """As of two containers, which do not see each other's locks."""
     first = house_at(tmp_path / "a")
@@ -99,6 +101,7 @@ def test_an_inbox_that_is_watched_from_two_network_namespaces_loses_nothing(tmp_
         second.kill()
 
 
+@pytest.mark.slow
 def test_a_second_dropsight_on_a_log_waits_until_the_first_ends(tmp_path: Path) -> None:
     first = house_at(tmp_path / "a")
     log = tmp_path / "a" / "logs" / "results.jsonl"
@@ -119,6 +122,7 @@ def test_a_second_dropsight_on_a_log_waits_until_the_first_ends(tmp_path: Path) 
         second.kill()
 
 
+@pytest.mark.slow
 def test_a_single_run_beside_a_dropsight_ends_with_one_line(tmp_path: Path) -> None:
     with running(tmp_path) as house:
         done = dropsight("run", "-c", str(house.config), "--once")
@@ -129,6 +133,7 @@ def test_a_single_run_beside_a_dropsight_ends_with_one_line(tmp_path: Path) -> N
         ]
 
 
+@pytest.mark.slow
 def test_a_reload_to_an_inbox_that_another_watches_leaves_all_as_it_was(tmp_path: Path) -> None:
     other = house_at(tmp_path / "other")
     (tmp_path / "mine").mkdir()
@@ -153,6 +158,7 @@ def test_an_inbox_that_is_watched_by_two_names_is_refused(tmp_path: Path) -> Non
     assert "is already watched under another name; watch it once" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 def test_a_stranger_s_lock_on_the_inbox_stops_neither_a_start_nor_a_reload(tmp_path: Path) -> None:
     house = House(tmp_path, {})

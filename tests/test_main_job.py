@@ -93,6 +93,7 @@ def test_470_photos_in_every_manner_at_once_give_470_lines_and_470_messages(tmp_
     assert sum(1 for path in house.processed.rglob("*.jpg")) == 470
 
 
+@pytest.mark.slow
 def test_records_of_an_outage_reach_the_broker_when_it_is_back(tmp_path: Path) -> None:
     broker = Mosquitto(tmp_path)
     with running(tmp_path, mqtt={"url": broker.url}) as house:
@@ -146,6 +147,7 @@ def test_the_last_will_says_offline_when_the_daemon_is_killed(tmp_path: Path) ->
         wait_until(lambda: subscriber.topics("/availability")[-1] == b"offline")
 
 
+@pytest.mark.slow
 def test_a_stop_in_the_middle_loses_nothing_and_the_next_start_goes_on(tmp_path: Path) -> None:
     with (
         mosquitto(tmp_path) as broker,

@@ -126,6 +126,7 @@ def test_a_model_of_several_inputs_is_refused_with_their_shapes(tmp_path: Path) 
     assert told.startswith("not an image classifier: 3 inputs, not one: in0 [1, 384], in1 [1, 384], in2 [")
 
 
+@pytest.mark.slow
 def test_a_refusal_is_one_line_of_the_command(tmp_path: Path) -> None:
     path = tmp_path / "m.tflite"
     path.write_bytes(tiny([IMAGE], [CLASSES], "edgetpu-custom-op"))

@@ -84,6 +84,7 @@ def test_a_message_of_a_million_properties_holds_up_nothing(tmp_path: Path, brok
         wait_until(lambda: found.contents() == [b"one"])
 
 
+@pytest.mark.slow
 def test_images_as_large_as_they_may_be_are_in_memory_one_at_a_time(
     tmp_path: Path, broker: Mosquitto
 ) -> None:

@@ -403,6 +403,7 @@ def test_a_camera_s_folder_that_somebody_has_closed_holds_up_no_other(
         wait_until(lambda: found.source.status().received == 2)
 
 
+@pytest.mark.slow
 def test_a_broker_that_does_not_let_us_subscribe_is_a_trouble_and_check_says_so(tmp_path: Path) -> None:
     with deaf_mosquitto(tmp_path) as broker, taking(tmp_path, broker) as found:
         wait_until(found.troubles.any)
@@ -413,6 +414,7 @@ def test_a_broker_that_does_not_let_us_subscribe_is_a_trouble_and_check_says_so(
         assert f"FAIL  arrivals the broker denied the subscription to {TOPICS}" in checked.stdout
 
 
+@pytest.mark.slow
 def test_check_says_where_images_will_go_and_takes_no_session_away(tmp_path: Path, broker: Mosquitto) -> None:
     settings: dict[str, Any] = {"mqtt": "checked/+/image", "client_id": "checked"}
     with taking(tmp_path, broker, **settings) as found:

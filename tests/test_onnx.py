@@ -207,6 +207,7 @@ def test_a_size_that_is_open_is_set_or_guessed(tmp_path: Path) -> None:
     assert unread.spec.size_from == "default"
 
 
+@pytest.mark.slow
 def test_explanations_without_gradients_and_the_command_line_work(tmp_path: Path) -> None:
     path = ultralytics(tmp_path / "yolo.onnx")
     explainer = Explainer(backends.open_model(path), "occlusion")
@@ -218,6 +219,7 @@ def test_explanations_without_gradients_and_the_command_line_work(tmp_path: Path
     assert not dropsight("classify", str(PHOTOS[0]), "--model", str(path)).stderr
 
 
+@pytest.mark.slow
 def test_the_daemon_classifies_by_onnx_and_tries_its_golden_image(tmp_path: Path) -> None:
     path = ultralytics(tmp_path / "yolo.onnx")
     expected = ImageInferenceRuntime(path).predict(PHOTOS[0])

@@ -56,6 +56,7 @@ def write(journal: Path, records: list[dict[str, Any]], *, unfiled: Path | None 
     return lines
 
 
+@pytest.mark.slow
 def test_records_of_older_and_newer_versions_are_filed_published_and_shown(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker:
         house = House(tmp_path, {"mqtt": {"url": broker.url}, "web": ANY_PORT})

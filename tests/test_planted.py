@@ -80,6 +80,7 @@ def test_a_folder_of_the_config_may_be_a_link_but_none_that_lies_in_the_inbox(tm
         pass
 
 
+@pytest.mark.slow
 def test_links_planted_in_failed_are_replaced_and_what_they_lead_to_is_left(tmp_path: Path) -> None:
     """The names of the reason and of what becomes it can be foretold."""
     with secrets(tmp_path, "reason", "part") as secret, running(tmp_path) as house:
@@ -97,6 +98,7 @@ def test_links_planted_in_failed_are_replaced_and_what_they_lead_to_is_left(tmp_
         assert left == [("x.jpg", False), ("x.jpg.reason.json", False)]
 
 
+@pytest.mark.slow
 def test_a_link_in_the_place_of_processed_takes_nothing_and_that_is_told(tmp_path: Path) -> None:
     with secrets(tmp_path) as secret, running(tmp_path) as house:
         house.processed.rename(tmp_path / "away")
@@ -111,6 +113,7 @@ def test_a_link_in_the_place_of_processed_takes_nothing_and_that_is_told(tmp_pat
         assert len(house.records()) == 1
 
 
+@pytest.mark.slow
 def test_a_link_put_where_failed_lies_in_the_inbox_is_not_followed_by_the_next_start_either(
     tmp_path: Path,
 ) -> None:
@@ -127,6 +130,7 @@ def test_a_link_put_where_failed_lies_in_the_inbox_is_not_followed_by_the_next_s
             house.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dangling", "loop", "chain", "file"])
 def test_whatever_stands_where_failed_lies_in_the_inbox_keeps_no_start_from_working(
     tmp_path: Path, kind: str
@@ -154,6 +158,7 @@ def test_whatever_stands_where_failed_lies_in_the_inbox_keeps_no_start_from_work
         house.kill()
 
 
+@pytest.mark.slow
 def test_an_image_of_a_camera_whose_folder_in_processed_is_a_link_lies_at_the_top(tmp_path: Path) -> None:
     with secrets(tmp_path) as secret, running(tmp_path) as house:
         (house.processed / "cam").symlink_to(secret)
@@ -164,6 +169,7 @@ def test_an_image_of_a_camera_whose_folder_in_processed_is_a_link_lies_at_the_to
         assert filed.read_bytes() == PHOTOS[0].read_bytes()
 
 
+@pytest.mark.slow
 def test_no_link_is_filed_so_that_no_later_image_is_written_through_it(tmp_path: Path) -> None:
     with secrets(tmp_path, "x.jpg.reason.json") as secret, running(tmp_path) as house:
         (house.inbox / "cam.jpg").symlink_to(secret)
@@ -179,6 +185,7 @@ def test_no_link_is_filed_so_that_no_later_image_is_written_through_it(tmp_path:
         assert {record["error"]["code"] for record in house.records()} == {"not_a_file", "not_an_image"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", ["move", "delete"])
 def test_a_camera_s_folder_that_became_a_link_while_its_file_was_open_leads_nowhere(
     tmp_path: Path, after: str
@@ -205,6 +212,7 @@ def test_a_camera_s_folder_that_became_a_link_while_its_file_was_open_leads_nowh
         (secret / "a.jpg").unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", ["move", "delete"])
 def test_a_camera_s_folder_that_became_a_link_before_the_filing_gives_nothing_away(
     tmp_path: Path, after: str
@@ -248,6 +256,7 @@ def test_who_has_a_second_name_of_a_picture_cannot_alter_what_was_filed(tmp_path
         assert len(house.records()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["before_copied", "in_copying", "in_deleting"])
 def test_an_image_with_a_second_name_is_filed_once_though_its_copying_was_killed(
     tmp_path: Path, point: str
@@ -267,6 +276,7 @@ def test_an_image_with_a_second_name_is_filed_once_though_its_copying_was_killed
     assert len(house.records()) == 1
 
 
+@pytest.mark.slow
 def test_a_deletion_that_was_killed_is_finished_by_the_next_start(tmp_path: Path) -> None:
     house = House(tmp_path, {"watch": [{"path": "inbox", "after": "delete"}]})
     shutil.copy(PHOTOS[0], house.inbox / "x.jpg")
@@ -283,6 +293,7 @@ def test_a_deletion_that_was_killed_is_finished_by_the_next_start(tmp_path: Path
     assert len(house.records()) == 1
 
 
+@pytest.mark.slow
 def test_an_overlay_is_written_through_no_link(tmp_path: Path) -> None:
     house = House(tmp_path, {"explain": {"below_confidence": 1.0, "every": 0}})
     with secrets(tmp_path, "part") as secret:

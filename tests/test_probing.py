@@ -38,6 +38,7 @@ def some(folder: Path, count: int) -> Path:
     return photos
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["[0, 1]", "0 to 255", "ImageNet's mean and deviation"])
 def test_of_the_same_weights_the_normalization_that_each_was_made_for_is_found(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
@@ -60,6 +61,7 @@ def test_of_the_same_weights_the_normalization_that_each_was_made_for_is_found(
     assert len(report["tried"]) == 12
 
 
+@pytest.mark.slow
 def test_what_was_found_is_written_beside_what_stood_in_the_sidecar(tmp_path: Path) -> None:
     """Of a model in Caffe's manner: blue first."""
     model = float_model(tmp_path, "m", *CAFFE)
@@ -82,6 +84,7 @@ def test_what_was_found_is_written_beside_what_stood_in_the_sidecar(tmp_path: Pa
     assert f"its normalization is known, from {sidecar}" in again.stderr
 
 
+@pytest.mark.slow
 def test_where_folders_are_classes_the_right_answers_count(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,6 +105,7 @@ def test_where_folders_are_classes_the_right_answers_count(
     assert frame == "its frame is left as it is: these cannot tell"
 
 
+@pytest.mark.slow
 def test_a_few_photos_are_not_enough_and_nothing_is_written(tmp_path: Path) -> None:
     model = float_model(tmp_path, "m", *MEANS["[0, 1]"])
     photos = some(tmp_path, 1)
@@ -114,6 +118,7 @@ def test_a_few_photos_are_not_enough_and_nothing_is_written(tmp_path: Path) -> N
     assert not (tmp_path / "m.yaml").exists()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_asked_for_is_refused_before_any_work(tmp_path: Path) -> None:
     model = str(locate("builtin:efficientnet_lite0"))
     for arguments, told in (

@@ -84,6 +84,7 @@ def test_what_the_page_and_the_specification_show_runs(example: str, photos: Pat
         assert (photos / "results.json").exists()
 
 
+@pytest.mark.slow
 def test_the_types_of_what_they_show_are_exact(tmp_path: Path) -> None:
     for number, example in enumerate([*EXAMPLES, AS_SPECIFIED]):
         (tmp_path / f"example_{number}.py").write_text(example)

@@ -182,6 +182,7 @@ def test_only_a_model_that_was_not_opened_before_is_tried_in_a_process_of_its_ow
     assert second.split()[:-1] == first.split()
 
 
+@pytest.mark.slow
 def test_a_model_whose_golden_images_come_out_right_is_swapped_in(tmp_path: Path) -> None:
     golden = {"image": "coffee.jpg", "class": "espresso", "confidence": 0.95, "tolerance": 0.1}
     model = bundle(tmp_path / "models", golden=[golden])
@@ -192,6 +193,7 @@ def test_a_model_whose_golden_images_come_out_right_is_swapped_in(tmp_path: Path
         wait_until(lambda: model_in_force(house) == "mine")
 
 
+@pytest.mark.slow
 def test_a_half_copied_model_is_waited_for(tmp_path: Path) -> None:
     model = bundle(tmp_path / "models")
     whole = model.read_bytes()
@@ -247,6 +249,7 @@ def ask_by_mqtt(broker: Mosquitto, payload: bytes, *, reply_to: str | None = Non
     client.loop_stop()
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_commands_over_mqtt_are_carried_out_and_answered(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker, Subscriber(broker.port, "#") as subscriber:
@@ -280,6 +283,7 @@ def test_whoever_hears_that_it_is_online_is_heard(tmp_path: Path) -> None:
     assert listens < log.read_text().index("'dropsight/test/availability'")
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_a_swapped_model_is_announced_and_a_refused_one_is_in_the_stats(tmp_path: Path) -> None:
     model = bundle(tmp_path / "models")
@@ -299,6 +303,7 @@ def test_a_swapped_model_is_announced_and_a_refused_one_is_in_the_stats(tmp_path
             )
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_its_golden_images_at_the_start_is_one_line_and_exit_1(tmp_path: Path) -> None:
     model = bundle(tmp_path / "models", golden=[{"image": "gone.jpg", "class": 1}])
     done = dropsight("run", "--model", str(model), "--mqtt", "none", "--once", cwd=tmp_path)

@@ -92,6 +92,7 @@ def stems(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_what_dropsight_has_not_put_there_is_not_deleted_and_that_is_said(tmp_path: Path) -> None:
     house = House(tmp_path, settings(max_files=1))
     house.processed.mkdir()
@@ -126,6 +127,7 @@ def test_what_stands_there_unknown_is_said_once_with_its_number(
     assert caplog.text.count("1 files were not put there by dropsight: retention leaves them") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["an earlier version", "a damaged journal"])
 def test_what_was_filed_before_is_found_by_the_records_that_there_are(tmp_path: Path, how: str) -> None:
     house = House(tmp_path, settings(max_files=2))
@@ -160,6 +162,7 @@ def test_what_an_earlier_version_filed_between_two_lives_of_this_one_is_found(cu
     assert [row.name for row in cupboard.rows()] == [b"b.jpg"]
 
 
+@pytest.mark.slow
 def test_what_was_filed_when_the_daemon_was_killed_is_known_in_its_next_life(tmp_path: Path) -> None:
     house = House(tmp_path, settings(max_files=1))
     drop(house, 1)

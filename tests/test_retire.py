@@ -51,6 +51,7 @@ def rename(house: House, **changes: object) -> None:
     house.config.write_text(yaml.safe_dump({**config, **changes}))
 
 
+@pytest.mark.slow
 def test_after_a_reload_with_another_device_nothing_of_the_former_one_is_left(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker, running(tmp_path, mqtt=settings(broker)) as house:
         announce(broker)
@@ -72,6 +73,7 @@ def test_after_a_reload_with_another_device_nothing_of_the_former_one_is_left(tm
     assert "removed 8 retained messages of dropsight/test" in house.daemon_log()
 
 
+@pytest.mark.slow
 def test_after_a_restart_with_another_base_topic_home_assistants_device_is_the_same(tmp_path: Path) -> None:
     """Who takes the device away for a moment loses its place on people's dashboards."""
     with mosquitto(tmp_path) as broker:
@@ -93,6 +95,7 @@ def test_after_a_restart_with_another_base_topic_home_assistants_device_is_the_s
                 house.kill()
 
 
+@pytest.mark.slow
 def test_retire_takes_what_a_stopped_daemon_retained_and_nothing_of_others(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker, running(tmp_path, mqtt=settings(broker)) as house:
         announce(broker)
@@ -118,6 +121,7 @@ def test_retire_says_that_the_broker_is_away(tmp_path: Path) -> None:
     assert "cannot be reached" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_former_name_that_is_online_elsewhere_is_left_alone(tmp_path: Path) -> None:
     """The card of a Pi was copied for a second one, which got a name of its own."""
     with mosquitto(tmp_path) as broker:
@@ -167,6 +171,7 @@ def test_a_broker_that_lets_nobody_touch_the_former_name_gets_the_records_all_th
     assert "the broker did not remove the retained message dropsight/test/" in house.daemon_log()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allowed", ["everything is there", "nothing is there"])
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_where_home_assistants_topics_are_forbidden_retire_takes_the_rest_and_names_them(

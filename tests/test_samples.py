@@ -5,6 +5,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from daemons import SAMPLES, dropsight
 from dropsight import ImageInferenceRuntime
 
@@ -42,6 +44,7 @@ def answers_of_python() -> dict[str, tuple[int, float]]:
     return {name: (result.predicted_class, result.confidence) for name, result in results.items()}
 
 
+@pytest.mark.slow
 def test_all_samples_but_at_most_one_get_an_accepted_label_the_same_in_three_ways(tmp_path: Path) -> None:
     by_run = answers_of_run(tmp_path)
     assert by_run == answers_of_classify() == answers_of_python()
@@ -49,6 +52,7 @@ def test_all_samples_but_at_most_one_get_an_accepted_label_the_same_in_three_way
     assert len(wrong) <= 1, wrong
 
 
+@pytest.mark.slow
 def test_the_daemon_averages_the_views_that_its_config_names(tmp_path: Path) -> None:
     (tmp_path / "inbox").mkdir()
     shutil.copy(SAMPLES / "panda.jpg", tmp_path / "inbox")

@@ -28,6 +28,7 @@ def test_the_first_signal_finishes_what_is_in_hand_and_exits_0(tmp_path: Path, n
     assert sum(1 for path in house.processed.rglob("*.jpg")) == handled
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_a_second_signal_ends_it_at_once_and_the_next_start_publishes_the_rest(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker, running(tmp_path, mqtt={"url": broker.url}) as house:
@@ -100,6 +101,7 @@ def test_timeout_which_signals_its_child_and_the_group_at_once_asks_for_one_stop
     assert len(house.records()) + len(house.waiting()) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_the_first_signal_while_a_reload_begins_anew_is_a_stop_in_order(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker, running(tmp_path, mqtt={"url": broker.url}) as house:
@@ -115,6 +117,7 @@ def test_the_first_signal_while_a_reload_begins_anew_is_a_stop_in_order(tmp_path
     assert "stopped at once" not in house.daemon_log()
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_the_first_signal_while_a_single_run_waits_for_the_broker_is_a_stop_in_order(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker:

@@ -37,6 +37,7 @@ def test_systemd_hears_ready_status_reloading_and_stopping(tmp_path: Path, super
         house.kill()
 
 
+@pytest.mark.slow
 def test_beginning_anew_with_another_config_is_no_stopping(tmp_path: Path, supervisor: Supervisor) -> None:
     """After STOPPING=1 systemd waits for the process to end, and kills it."""
     house = House(tmp_path, {})
@@ -86,6 +87,7 @@ def test_ready_is_said_when_the_folder_is_watched_and_every_interpreter_is_warm(
     assert "is loaded" in house.daemon_log().partition("watching")[0]
 
 
+@pytest.mark.slow
 def test_every_line_for_the_journal_has_its_priority(tmp_path: Path) -> None:
     """`journalctl -p warning` is what a person looks at first."""
     config = tmp_path / "dropsight.yaml"

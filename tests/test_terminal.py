@@ -123,6 +123,7 @@ def test_a_terminal_gets_no_colour_where_no_color_is_set(tmp_path: Path) -> None
     assert "\033" not in shown.text
 
 
+@pytest.mark.slow
 def test_where_there_is_no_terminal_only_verbose_prints_lines_and_prints_them_whole(tmp_path: Path) -> None:
     quiet = subprocess.run(once(tmp_path / "q"), capture_output=True, text=True, check=True, timeout=120)
     assert quiet.stdout == ""

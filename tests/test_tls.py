@@ -65,6 +65,7 @@ def once(tmp_path: Path, url: str, **tls: str) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 def test_records_reach_an_encrypted_broker_by_a_client_certificate(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "ca")
     broker = listening(tmp_path, authority, *authority.issue("server"), clients=True)

@@ -55,6 +55,7 @@ def test_a_trial_that_takes_more_memory_than_there_is_says_nothing_of_the_image(
     assert tried(path, spec) == "survived"
 
 
+@pytest.mark.slow
 def test_a_trial_that_the_kernel_ends_for_want_of_memory_says_nothing_of_the_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,7 @@ def test_files_that_are_touched_again_and_again_leave_their_turns_to_others(tmp_
         assert len(house.records()) == MANY + 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
 def test_files_that_may_not_be_read_leave_their_places_to_others(tmp_path: Path) -> None:
     house = House(tmp_path, {})

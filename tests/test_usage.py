@@ -75,6 +75,7 @@ def test_a_file_of_another_kind_is_2_and_the_way_out(
     assert sentence in line
 
 
+@pytest.mark.slow
 def test_batch_goes_on_over_files_that_cannot_be_read_and_is_1_where_none_can(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     some = dropsight("batch", "bad.jpg", PANDA, "-o", "some.json", cwd=tmp_path)
@@ -117,6 +118,7 @@ def test_a_file_in_the_place_of_a_folder_is_called_that(key: str, tmp_path: Path
     assert "there is a file where a folder has to be; move it away, or name another place" in fault
 
 
+@pytest.mark.slow
 def test_a_model_has_its_zeros_left_out_and_its_best_kept(tmp_path: Path) -> None:
     """The built-in INT8 model gives most of its thousand classes nothing."""
     found = json.loads(dropsight("classify", PANDA, "--top", "20", "--json", cwd=tmp_path).stdout)[0]

@@ -66,12 +66,14 @@ def is_taken(image: Path) -> None:
     wait_until(lambda: not image.exists(), seconds=SOON, what=f"{image} is taken")
 
 
+@pytest.mark.slow
 def test_without_an_inotify_instance_folders_are_looked_at_and_the_sysctl_is_named(tmp_path: Path) -> None:
     with running_with(tmp_path, "max_inotify_instances", 0) as house:
         wait_until(lambda: "fs.inotify.max_user_instances=" in trouble(house, "watch"))
         is_taken(drop(house.inbox))
 
 
+@pytest.mark.slow
 def test_folders_beyond_the_last_inotify_watch_are_looked_at_and_counted(tmp_path: Path) -> None:
     folders = [tmp_path / "inbox" / str(number) for number in range(12)]
     for folder in folders:
@@ -88,6 +90,7 @@ def test_folders_beyond_the_last_inotify_watch_are_looked_at_and_counted(tmp_pat
         wait_until(lambda: not trouble(house, "watch"), seconds=SOON)
 
 
+@pytest.mark.slow
 @AS_ROOT
 def test_a_folder_that_is_opened_to_us_later_is_heard_from_then_on(tmp_path: Path) -> None:
     """An FTP server with the umask 077."""
@@ -104,6 +107,7 @@ def test_a_folder_that_is_opened_to_us_later_is_heard_from_then_on(tmp_path: Pat
         house.kill()
 
 
+@pytest.mark.slow
 def test_folders_that_go_and_come_back_are_heard_of(tmp_path: Path) -> None:
     with running(tmp_path, stats={"interval_seconds": 3600}) as house:
         folder, aside = house.inbox / "front", tmp_path / "aside"
@@ -128,6 +132,7 @@ def test_folders_that_go_and_come_back_are_heard_of(tmp_path: Path) -> None:
         is_taken(drop(house.inbox, 1))
 
 
+@pytest.mark.slow
 def test_a_watch_path_that_is_a_link_is_heard_like_any_other(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("inbox")
     (tmp_path / "inbox" / "old").mkdir(parents=True)
@@ -138,6 +143,7 @@ def test_a_watch_path_that_is_a_link_is_heard_like_any_other(tmp_path: Path) -> 
             is_taken(drop(folder, 1))
 
 
+@pytest.mark.slow
 def test_an_inbox_s_disk_can_be_unmounted_and_is_heard_of_once_it_is_back(
     tmp_path: Path, inbox_of_a_disk: Path
 ) -> None:

@@ -18,6 +18,7 @@ from hostile import large_progressive
 from supervisors import Supervisor
 
 
+@pytest.mark.slow
 def test_the_watchdog_is_fed_while_idle_and_while_at_work(tmp_path: Path, supervisor: Supervisor) -> None:
     house = House(tmp_path, {})
     house.spawn(NOTIFY_SOCKET=supervisor.path, WATCHDOG_USEC="400000")
@@ -42,6 +43,7 @@ def test_the_watchdog_is_triggered_by_what_hangs_for_two_looks_and_forgives_one(
     wait_until(lambda: supervisor.lines("WATCHDOG") == ["1", "trigger"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("point", "culprit"),
     [
@@ -153,6 +155,7 @@ def test_a_slow_image_is_named_in_a_trouble_and_others_go_on(tmp_path: Path) -> 
         house.kill()
 
 
+@pytest.mark.slow
 def test_large_images_that_take_long_have_one_worker_and_the_others_go_on(tmp_path: Path) -> None:
     """They are decoded one at a time, for memory's sake; whoever met the second one waited, too."""
     house = House(tmp_path, {"inference": {"workers": 2}})

@@ -59,6 +59,7 @@ def metrics(url: str) -> dict[str, float]:
     }
 
 
+@pytest.mark.slow
 def test_results_are_those_of_the_log_newest_first_and_by_what_is_asked(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house:
         url = address(house)
@@ -85,6 +86,7 @@ DIGITS = "%D9%A3"  # an Arabic three: a digit to Python
 NO_NUMBERS = ("-1", "x", "1.5", "%00", "1%00", "%ED%A0%80", "NaN", "", "1_0", DIGITS, HUGE, str(2**63))
 
 
+@pytest.mark.slow
 def test_a_question_that_is_not_understood_is_answered_with_why(tmp_path: Path) -> None:
     questions = [f"{name}={said}" for name in ("limit", "before", "class") for said in NO_NUMBERS]
     questions += ["limit=0", "limit=501", "status=no", "status=%00", "colour=red"]
@@ -107,6 +109,7 @@ def test_a_question_that_is_not_understood_is_answered_with_why(tmp_path: Path) 
         assert "Traceback" not in house.daemon_log()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", ["move", "keep"])
 def test_a_thumbnail_shows_the_image_wherever_it_was_filed(tmp_path: Path, after: str) -> None:
     with running(tmp_path, web=ANY_PORT, watch=[{"path": "inbox", "after": after}]) as house:
@@ -128,6 +131,7 @@ def test_a_thumbnail_shows_the_image_wherever_it_was_filed(tmp_path: Path, after
         assert ask(url, f"{path}?size=9000").status == 400
 
 
+@pytest.mark.slow
 def test_an_image_that_is_gone_or_no_picture_has_no_thumbnail(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT, watch=[{"path": "inbox", "after": "delete"}]) as house:
         url = address(house)
@@ -149,6 +153,7 @@ def test_an_explanation_is_shown_where_the_record_names_one(tmp_path: Path) -> N
         assert ask(url, path).body == Path(record["explanation"]).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_stream_tells_of_every_record_and_goes_on_where_it_ended(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house:
         url = address(house)
@@ -177,6 +182,7 @@ def test_a_stream_under_load_has_every_record_once_and_in_order(tmp_path: Path) 
     assert seqs == list(range(1, 301))
 
 
+@pytest.mark.slow
 def test_who_asks_for_the_figures_gets_them_in_the_stream(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house, stream(address(house), "?stats=1") as events:
         event = events.next()
@@ -212,6 +218,7 @@ def test_a_client_that_does_not_read_is_hung_up_on_and_counted(tmp_path: Path) -
                     pass
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_the_metrics_are_read_by_prometheus_and_say_what_the_status_says(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker, running(tmp_path, web=ANY_PORT, mqtt={"url": broker.url}) as house:
@@ -255,6 +262,7 @@ def test_before_the_first_image_every_series_whose_labels_are_known_stands_at_0(
     assert found["dropsight_failures_total,code=truncated"] == 0
 
 
+@pytest.mark.slow
 def test_the_metrics_count_what_is_ignored_by_suffix_and_name_no_more_than_a_few(tmp_path: Path) -> None:
     for number in range(30):
         (tmp_path / "inbox" / f"{number % 3}").mkdir(parents=True, exist_ok=True)
@@ -289,6 +297,7 @@ def test_ready_needs_the_folder_and_a_disk_and_says_what_is_missing(tmp_path: Pa
         assert ask(url, "/healthz").status == 200
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_a_trouble_and_had_once_it_is_free(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         listen = f"127.0.0.1:{other.getsockname()[1]}"
@@ -304,6 +313,7 @@ def test_a_taken_port_is_a_trouble_and_had_once_it_is_free(tmp_path: Path) -> No
             house.kill()
 
 
+@pytest.mark.slow
 def test_a_reload_moves_the_dashboard_though_streams_are_open(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house:
         before = address(house)
@@ -435,6 +445,7 @@ def test_an_image_is_downloaded_as_it_was_dropped(tmp_path: Path) -> None:
         assert ask(url, f"/api/images/{record['id']}/original").status == 404
 
 
+@pytest.mark.slow
 def test_what_fits_is_exported_as_lines_and_as_a_table_that_acts_on_nothing(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house:
         url = address(house)

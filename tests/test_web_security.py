@@ -53,6 +53,7 @@ def test_to_listen_beyond_this_machine_takes_a_token(tmp_path: Path, listen: str
     assert "give web.token_file" in line
 
 
+@pytest.mark.slow
 def test_a_token_that_is_missing_or_short_is_one_line_and_exit_2(tmp_path: Path) -> None:
     house = House(tmp_path, {"web": {"token_file": "token"}})
     done = dropsight("run", "-c", str(house.config))
@@ -66,6 +67,7 @@ def test_a_token_that_is_missing_or_short_is_one_line_and_exit_2(tmp_path: Path)
     assert "short" not in done.stderr
 
 
+@pytest.mark.slow
 def test_nothing_is_told_without_the_token(tmp_path: Path, token_file: str) -> None:
     with running(tmp_path, web={**ANY_PORT, "token_file": token_file}) as house:
         url = address(house)
@@ -83,6 +85,7 @@ def test_nothing_is_told_without_the_token(tmp_path: Path, token_file: str) -> N
         assert TOKEN not in house.daemon_log()
 
 
+@pytest.mark.slow
 def test_a_person_signs_in_once_and_the_cookie_does_not_tell_the_token(
     tmp_path: Path, token_file: str
 ) -> None:
@@ -120,6 +123,7 @@ def test_a_wrong_token_is_refused_and_another_site_cannot_sign_in(tmp_path: Path
         assert sign_in(url, TOKEN, Origin=url.rstrip("/")).status == 303
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "[::"])
 def test_a_name_that_was_pointed_here_is_not_answered(tmp_path: Path, host: str) -> None:
     """DNS rebinding: a stranger's page asks its own name, which now is 127.0.0.1."""
@@ -146,6 +150,7 @@ TRAVERSALS = [
 ]
 
 
+@pytest.mark.slow
 def test_no_path_of_a_request_reaches_the_file_system(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house:
         url = address(house)
@@ -276,6 +281,7 @@ def test_a_command_and_a_download_take_the_token(tmp_path: Path, token_file: str
         assert house.status()["paused"] is True
 
 
+@pytest.mark.slow
 def test_a_sign_in_that_is_no_form_of_ours_is_refused_without_a_traceback(
     tmp_path: Path, token_file: str
 ) -> None:
@@ -293,6 +299,7 @@ def test_a_sign_in_that_is_no_form_of_ours_is_refused_without_a_traceback(
         assert "Traceback" not in house.daemon_log()
 
 
+@pytest.mark.slow
 def test_there_are_as_many_streams_as_there_may_be_however_many_come_at_once(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house, contextlib.ExitStack() as opened:
         url = address(house)
@@ -309,6 +316,7 @@ def test_behind_a_proxy_with_tls_the_cookie_is_for_tls_alone(tmp_path: Path, tok
         assert "Secure" in sign_in(url, TOKEN, X_Forwarded_Proto="https").headers["set-cookie"]
 
 
+@pytest.mark.slow
 def test_many_idle_connections_cost_neither_an_image_nor_another_address_its_place(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house, contextlib.ExitStack() as opened:
         parts = urlsplit(address(house))
@@ -327,6 +335,7 @@ def test_many_idle_connections_cost_neither_an_image_nor_another_address_its_pla
         assert house.records()[0]["status"] == "ok"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     os.geteuid() != 0 or OUTER_NETWORK not in os.environ or shutil.which("ip") is None,
     reason="only root, in a network of his own, can be another machine",
@@ -371,6 +380,7 @@ def test_signing_out_ends_the_cookie_wherever_there_is_a_copy_and_over_a_restart
         house.kill()
 
 
+@pytest.mark.slow
 def test_however_many_sign_out_what_is_noted_of_them_has_a_bound(tmp_path: Path) -> None:
     access = Access(TOKEN, tmp_path)
     for _ in range(MOST_ENDED + 1):
@@ -421,6 +431,7 @@ def test_a_secret_that_everybody_may_read_is_told_of_until_it_is_closed(
         assert "secrets" not in house.status()["troubles"]
 
 
+@pytest.mark.slow
 def test_who_says_nothing_makes_room_so_that_health_is_answered_to_everybody(tmp_path: Path) -> None:
     """Slow heads from as many addresses as it takes to have all places."""
     with running(tmp_path, web=ANY_PORT) as house, contextlib.ExitStack() as opened:
@@ -447,6 +458,7 @@ def test_connections_have_half_of_the_descriptors_at_most(descriptors: int, conn
     assert share(descriptors) == connections
 
 
+@pytest.mark.slow
 def test_with_few_descriptors_a_flood_of_connections_costs_no_image(tmp_path: Path) -> None:
     house = House(tmp_path, {"web": ANY_PORT})
     house.under = ["prlimit", "--nofile=256:256"]

@@ -243,6 +243,7 @@ def test_a_receiver_that_misbehaves_is_hung_up_on_and_asked_again() -> None:
     assert list(found.values()) == [["1", "2"]] * len(ways)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 def test_a_handshake_that_outlasts_the_time_of_a_request_does_not_give_it_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -297,6 +298,7 @@ def test_an_answer_without_an_end_is_an_answer() -> None:
     assert receiver.ids() == ["1", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 def test_only_a_receiver_with_a_certificate_of_the_trusted_authority_gets_anything(tmp_path: Path) -> None:
     authority, other = Authority(tmp_path / "ca"), Authority(tmp_path / "other", "other")
@@ -447,6 +449,7 @@ def test_once_hands_on_what_there_is_and_waits_for_nobody_who_is_away(tmp_path: 
     assert f"3 records are queued in the outbox for {away['url']}" in done.stderr
 
 
+@pytest.mark.slow
 def test_check_tries_to_connect_and_sends_nothing(tmp_path: Path) -> None:
     with Receiver() as receiver:
         away = f"http://127.0.0.1:{free_port()}/path-5ecret"
@@ -463,6 +466,7 @@ def test_check_tries_to_connect_and_sends_nothing(tmp_path: Path) -> None:
     assert "5ecret" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_without_the_extra_the_daemon_works_and_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['urllib3'] = None\n")
     house = House(tmp_path, {"webhooks": [{"url": "http://127.0.0.1:9/x", "name": "hub"}]})

@@ -36,6 +36,7 @@ def test_of_a_model_that_is_large_beside_the_memory_there_are_fewer_interpreters
     assert workers(config_with(tmp_path, workers=3), open_model(BUILTIN)) == 3
 
 
+@pytest.mark.slow
 def test_the_key_for_decode_workers_is_read_still_and_said_to_have_no_effect(tmp_path: Path) -> None:
     house = House(tmp_path, {"inference": {"decoders": 2}})
     done = dropsight("check", "-c", str(house.config))
