@@ -13,7 +13,7 @@ import pytest
 
 from brokers import wait_until
 from clip_houses import file_away, gray_clip
-from daemons import PHOTOS, House
+from daemons import PHOTOS, ROOT, House
 from pages import PACKAGE, rooms, rows
 from supervisors import Supervisor
 from webs import ANY_PORT, address, ask
@@ -138,3 +138,8 @@ def test_the_threads_are_those_of_the_page(tmp_path: Path, supervisor: Superviso
     finally:
         house.kill()
         mute.close()
+
+
+def test_every_file_that_the_page_names_is_there() -> None:
+    named = re.findall(r"`([\w/]+\.py)`", (ROOT / PAGE).read_text())
+    assert [name for name in named if not (PACKAGE / name).exists() and not (ROOT / name).exists()] == []

@@ -19,7 +19,7 @@ import pytest
 from brokers import wait_until
 from daemons import PHOTOS, ROOT, House, command
 from dropsight.crashpoints import VARIABLE
-from pages import PACKAGE
+from pages import PACKAGE, rows
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 BLOCKS = re.findall(r"```python\n# ([^\n]*)\n(.*?)```", PAGE, re.DOTALL)
@@ -165,3 +165,15 @@ def test_a_backend_of_one_file_and_one_line_classifies_in_commands_and_in_the_da
     assert sorted(found) == sorted(record["label"] for record in found.values()) == ["dark blue", "red"]
     assert all(record["label"] == name for name, record in found.items())
     assert found["red"]["model"]["format"] == "colours"
+
+
+def test_the_places_for_what_has_no_registry_are_where_the_page_says() -> None:
+    for _, file, text in rows("CONTRIBUTING.md", "to add"):
+        place = PACKAGE / file.strip("`")
+        room = "".join(path.read_text() for path in place.parent.rglob("*.py"))
+        for name in re.findall(r"`([^`]+)`", text):
+            if "/" in name:
+                assert (PACKAGE / name).exists() or (ROOT / name).exists(), name
+            else:
+                assert re.search(rf"\b{name}\b", room), f"{place}: {name}"
+        assert place.exists()
