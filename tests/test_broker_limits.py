@@ -201,12 +201,13 @@ def test_600_cameras_reach_a_broker_of_small_packets(tmp_path: Path) -> None:
         (b'{"a":1}', 7, {"a": 1}),
         (b'{"a":1,"b":"xxxxxxxxxxxxxxxxxxxxxxxx"}', 26, {"a": 1, "left_out": ["b"]}),
         (b'{"a":1,"b":"xxxxxxxxxxxxxxxxxxxxxxxx"}', 20, None),
+        (b'{"a":{"b":"xxxxxxxxxxxxxxxxxxxxxxxxxxx","c":1}}', 40, {"a": {"c": 1}, "left_out": ["a.b"]}),
     ],
 )
 def test_a_message_is_made_to_fit_and_says_what_it_leaves_out(
     payload: bytes, room: int, left: object
 ) -> None:
-    found = fitted(payload, room, ["b"])
+    found = fitted(payload, room, ["a.b", "b"])
     assert (found and json.loads(found)) == left
 
 

@@ -32,7 +32,7 @@ from dropsight.models.backends import locate
 from dropsight.models.litert import open_tflite
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import Batch, Model, ModelOptions, Scores
-from dropsight.records import Failure
+from dropsight.records import Failure, Result
 from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
 
@@ -95,6 +95,9 @@ class Around:
         return False
 
     def saw(self, _camera: str, _prepared: Prepared) -> None:
+        return
+
+    def saw_clip(self, _record: Result, _surest: bytes) -> None:
         return
 
 

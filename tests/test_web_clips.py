@@ -19,10 +19,12 @@ from clips import make_clip
 from daemons import PHOTOS, House
 from dropsight.errors import DropsightError, ImageError
 from dropsight.images.opening import open_named
-from dropsight.video.decoder import ClipBounds
-from dropsight.web.films import STRIP_FRAMES, ClipPictures, clip_of
+from dropsight.video.decoder import ClipBounds, ClipDecoder
+from dropsight.web.films import ClipPictures
 from dropsight.web.ranges import UnsatisfiableError, asked_part
 from dropsight.web.screening import PART_BYTES
+from dropsight.web.stills import STRIP_FRAMES, clip_of
+from dropsight.web.stills import strip as strip_of
 from webs import Answer, address, ask
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 - the test's own
@@ -234,9 +236,9 @@ def strip(pictures: ClipPictures, path: Path) -> bytes:
     clip = clip_of(json.dumps(clip_record("garden/garden.mp4", Path(__file__).stat())).encode())
     assert clip
 
-    def work(by: ClipPictures) -> bytes:
+    def work(decoder: ClipDecoder) -> bytes:
         with open_named(path) as file:
-            return by.strip(file, clip, max_pixels=10**6)
+            return strip_of(decoder, file, clip, max_pixels=10**6)
 
     return asyncio.run(pictures.make("one", work))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from dropsight.classify.work import Engine
+from dropsight.classify.work import Engine, Onlooker
 from dropsight.config import Config
 from dropsight.errors import ImageError, MachineError, MemoryShortError, ModelError
 from dropsight.inference import clip_records, image_records
@@ -52,11 +52,13 @@ class ClipWorker:
         examining: ExaminerParts,
         recorder: Recorder,
         mishaps: Mishaps,
+        onlooker: Onlooker,
     ) -> None:
         assert config.video  # noqa: S101 - else there is no such thread
         self.heartbeats = Heartbeats()
         self._settings = ClipSettings.of(config.video)
         self._chosen, self._recorder, self._mishaps = chosen, recorder, mishaps
+        self._onlooker = onlooker
         self._backlog: Backlog = examining.backlog
         self._in_hand = examining.in_hand
         self._examiner = ClipExaminer(CLIPS, NAME, examining)
@@ -129,6 +131,7 @@ class ClipWorker:
         elif isinstance(answer, ClipAnswer):
             self._mishaps.over()
             record = clip_records.result(drop, answer, plan, at=time.time())
+            self._onlooker.saw_clip(record, answer.surest)
             self._recorder.put(Finished(candidate, drop.stat, record))
         else:
             self._record(self._examiner.refuse(candidate, drop, answer, plan, young=clip.young))

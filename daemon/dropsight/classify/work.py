@@ -20,6 +20,7 @@ from dropsight.intake.examiner import OnRecord, Trial
 from dropsight.intake.readiness import Age
 from dropsight.journal.recording import Finished
 from dropsight.models.spec import Acceleration, Model
+from dropsight.records import Result
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +81,9 @@ class Onlooker(Protocol):
 
     def saw(self, camera: str, prepared: Prepared) -> None:
         """Take note of a picture that a worker has decoded."""
+
+    def saw_clip(self, record: Result, surest: bytes) -> None:
+        """Take note of a clip that was classified; its surest frame is a small JPEG."""
 
 
 class Explains(Protocol):

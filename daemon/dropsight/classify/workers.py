@@ -65,7 +65,12 @@ class Workers:
         self._clips: ClipWorker | None = None
         if examining.clips:
             self._clips = ClipWorker(
-                in_force.config, chosen=self._chosen, examining=examining, recorder=recorder, mishaps=mishaps
+                in_force.config,
+                chosen=self._chosen,
+                examining=examining,
+                recorder=recorder,
+                mishaps=mishaps,
+                onlooker=neighbours.onlooker,
             )
         self._threads: list[threading.Thread] = []
         self._supervision = supervision

@@ -14,6 +14,7 @@ from dropsight.errors import DropsightError, reason
 from dropsight.journal.jsonlog import backup_files, lines_of
 from dropsight.journal.resultlog import path_apart
 from dropsight.records import Expired, Failure, Result, decode
+from dropsight.sinks.terminal import clip_words
 
 LOOK_SECONDS = 0.25
 _GREEN, _YELLOW, _RED, _DIM, _PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[2m", "\033[0m"
@@ -46,6 +47,8 @@ def shown(line: bytes, *, coloured: bool) -> str:
         case Result():
             colour = _GREEN if record.confidence >= _SURE else _YELLOW
             what = f"{record.confidence:6.1%}  {record.label}"
+            if record.clip:
+                what += f" ({clip_words(record.clip)})"
         case Failure():
             colour, what = _RED, f"failed  {record.error.code}: {record.error.message}"
         case Expired():

@@ -86,6 +86,11 @@ class ClipAnswer(msgspec.Struct, frozen=True):
     latency: Latency
     film: Sequence[FilmFrame]
 
+    @property
+    def surest(self) -> bytes:
+        """Return the peak frame as a small JPEG."""
+        return next(frame.jpeg for frame in self.film if frame.time == self.clip.peak.time)
+
 
 class _Seen:
     """The frames of a clip so far."""

@@ -29,6 +29,7 @@ from dropsight.sinks.mqtt.publisher import Publisher
 from dropsight.status.changes import Changes
 from dropsight.status.troubles import Troubles
 from dropsight.web.pictures import make_thumbnail
+from dropsight.web.stills import clip_of, make_still
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ def open_watch(
 class Watching:
     """`run` belongs on a thread of its own, everything else may be called from any.
 
-    `changes` are those of the cameras; a publisher is shown their newest pictures and answers.
+    `changes` are those of the cameras; a publisher is shown their newest pictures and answers. `keep_still`
+    is given the id and the surest frame of each clip.
     """
 
     def __init__(
@@ -72,8 +74,9 @@ class Watching:
         backlog: Backlog,
         *,
         publisher: Publisher | None = None,
+        keep_still: Callable[[str, bytes], None] | None = None,
     ) -> None:
-        self._watch, self._publisher = watch, publisher
+        self._watch, self._publisher, self._keep_still = watch, publisher, keep_still
         self._folders, self._backlog = folders, backlog
         self._path = journal.with_name(NAME)
         self._troubles = Troubles(log)
@@ -107,6 +110,13 @@ class Watching:
         if prepared.thumbnail is not None and self._publisher:
             self._publisher.show_thumbnail(camera, prepared.thumbnail)
 
+    def saw_clip(self, record: Result, surest: bytes) -> None:
+        """Show the surest frame of a clip where pictures are shown."""
+        if self._publisher:
+            self._publisher.show_thumbnail(record.camera, surest)
+        if self._keep_still:
+            self._keep_still(record.id, surest)
+
     def hear(self, recorded: Sequence[Recorded], /) -> None:
         """Take note of what is on record now, before others hear of it."""
         at_rest = not self._backlog.depth()
@@ -135,7 +145,12 @@ class Watching:
                 publisher.states.show(record, line, arrived=-math.inf)
                 row = reader.find(record.id) if pictures else None
                 if row and pictures:
-                    make = partial(make_thumbnail, row, record.id, watches, pictures, "small")
+                    clip = clip_of(line)
+                    make = (
+                        partial(make_still, row, record.id, clip, watches, pictures)
+                        if clip
+                        else partial(make_thumbnail, row, record.id, watches, pictures, "small")
+                    )
                     publisher.thumbnails.recall(camera, make)
 
     def run(self, stopped: threading.Event) -> None:

@@ -89,7 +89,7 @@ class Opening:
         reloader = Reloader(
             self.in_force, reread, lifecycle=lifecycle, troubles=troubles, followers=followers, web=web
         )
-        watching = self._watching(cameras, followers)
+        watching = self._watching(cameras, followers, web)
         stack.callback(watching.save)
         roots = [folder.root for folder in self.ground.folders]
         answers = {"status": lambda: as_json(reporter.status(roots))}
@@ -127,10 +127,18 @@ class Opening:
             watch=self.watch,
         )
 
-    def _watching(self, cameras: Changes, followers: Followers) -> Watching:
+    def _watching(self, cameras: Changes, followers: Followers, web: "WebServer | None") -> Watching:
         folders, backlog, journal = self.ground.folders, self.intake.backlog, self.config.store.path
         publisher, mqtt, limits = followers.publisher, self.config.mqtt, self.config.limits
-        watching = Watching(self.watch, cameras, folders, journal, backlog, publisher=publisher)
+        watching = Watching(
+            self.watch,
+            cameras,
+            folders,
+            journal,
+            backlog,
+            publisher=publisher,
+            keep_still=web.keep_still if web else None,
+        )
         if publisher:
             self.vitals.urgent.tell(publisher.announce_stats)
             bounds = Bounds(limits.max_bytes, limits.max_pixels, depth=self.config.images.depth)

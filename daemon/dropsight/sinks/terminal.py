@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dropsight.journal.recording import Recorded
-from dropsight.records import Expired, Failure, Record, Result
+from dropsight.records import ClipFacts, Expired, Failure, Record, Result
 from dropsight.status.stats import Snapshot
 
 log = logging.getLogger(__name__)
@@ -186,8 +186,14 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
 
 
+def clip_words(clip: ClipFacts) -> str:
+    return f"clip, {clip.duration:.1f} s, surest at {clip.peak.time:.1f} s"
+
+
 def _label(record: Record) -> str:
     match record:
+        case Result(clip=ClipFacts() as clip):
+            return f"{record.label} ({clip_words(clip)})"
         case Result():
             return record.label
         case Failure():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from dropsight.records import Failure, Latency, Record, Result, status_of
+from dropsight.records import Failure, Latency, Record, Result
 from dropsight.status.census import Lying
 from dropsight.status.latency import SLOTS, Distribution, LatencyHistogram, Percentiles
 
@@ -37,11 +37,17 @@ class Counters(msgspec.Struct, frozen=True):
 
 
 class ClipCounts(msgspec.Struct, frozen=True):
-    """Clips among them; speed and latencies are of images alone."""
+    """Clips among them; speed and latencies are of images alone.
+
+    Frames, and the seconds that they took to decode, by the clock, are of those done.
+    """
 
     done: int = 0
     failed: int = 0
     waiting: int = 0
+    frames_read: int = 0
+    frames_classified: int = 0
+    decode_seconds: float = 0.0
 
 
 class Throughput(msgspec.Struct, frozen=True):
@@ -108,7 +114,7 @@ class Stats:
         self._classes: Counter[str] = Counter()
         self._cameras: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
-        self._clips: Counter[str] = Counter()
+        self._clips = ClipCounts()
 
     def add(self, records: Sequence[tuple[Record, float]]) -> None:
         """Count records, each with its total in milliseconds."""
@@ -118,7 +124,7 @@ class Stats:
                 if record.camera in self._cameras or len(self._cameras) < MOST_CAMERAS:
                     self._cameras[record.camera] += 1
                 if record.kind == "clip":
-                    self._clips[status_of(record)] += 1
+                    self._clips = _with(self._clips, record)
                 else:
                     self._rate.add(total_ms, now=now)
                 if isinstance(record, Result):
@@ -165,7 +171,7 @@ class Stats:
                 uptime_seconds=round(uptime, 1),
                 window_seconds=self._window_seconds,
                 counters=counters,
-                clips=ClipCounts(self._clips["ok"], self._clips["failed"]),
+                clips=self._clips,
                 queues=queues,
                 folders=folders.at(speed.window if telling and not paused else 0.0),
                 images_per_second=speed,
@@ -180,6 +186,21 @@ class Stats:
                 temperature_celsius=temperature_celsius(),
                 memory_bytes=memory_bytes(),
             )
+
+
+def _with(counts: ClipCounts, record: Record) -> ClipCounts:
+    """Count one more."""
+    if isinstance(record, Failure):
+        return msgspec.structs.replace(counts, failed=counts.failed + 1)
+    if not isinstance(record, Result) or not record.clip:
+        return counts
+    return msgspec.structs.replace(
+        counts,
+        done=counts.done + 1,
+        frames_read=counts.frames_read + record.clip.frames_read,
+        frames_classified=counts.frames_classified + record.clip.frames_classified,
+        decode_seconds=round(counts.decode_seconds + record.latency_ms.decode / 1e3, 3),
+    )
 
 
 def temperature_celsius() -> float | None:

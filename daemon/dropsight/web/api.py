@@ -17,16 +17,16 @@ from dropsight.records import Result, decode
 from dropsight.web.access import is_own_doing
 from dropsight.web.background import BackgroundWork, BusyError
 from dropsight.web.downloads import Downloads
-from dropsight.web.films import clip_of
 from dropsight.web.health import Checks
 from dropsight.web.hub import StreamClient
 from dropsight.web.metrics import Metrics
 from dropsight.web.overview import Overviews
-from dropsight.web.pictures import FOR_GOOD, SIZES, PictureFiles, make_thumbnail, read_explanation
+from dropsight.web.pictures import FOR_GOOD, SIZES, make_thumbnail, read_explanation
 from dropsight.web.ranges import HeldResponse
 from dropsight.web.results import QuestionError, ask_for, look_up, whole_number
 from dropsight.web.screening import Screening
 from dropsight.web.sources import Sources
+from dropsight.web.stills import clip_of
 from dropsight.web.streaming import events
 
 COMMANDS = ("pause", "resume", "rescan")
@@ -79,7 +79,7 @@ class Api:
     def __init__(self, sources: Sources, overviews: Overviews, desk: BackgroundWork) -> None:
         self._sources, self._overviews, self._desk = sources, overviews, desk
         self._checks, self._metrics = Checks(sources), Metrics(overviews)
-        self._shelf = PictureFiles()
+        self._shelf = overviews.shelf
         self._downloads = Downloads(sources, desk)
         self.screening = Screening(sources, desk, self._downloads, self._shelf)
 

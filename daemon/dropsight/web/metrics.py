@@ -20,7 +20,7 @@ from dropsight.errors import ErrorCode
 from dropsight.sinks.reports import Status
 from dropsight.status.ignored import HIDDEN, NO_SUFFIX, OTHERS
 from dropsight.status.latency import Distribution
-from dropsight.status.stats import Following, Snapshot
+from dropsight.status.stats import ClipCounts, Following, Snapshot
 from dropsight.status.troubles import PARTS
 from dropsight.web.overview import Overview, Overviews
 
@@ -54,6 +54,7 @@ class _Figures(Collector):
     def collect(self) -> Iterator[Metric]:
         seen = self._overviews.overview()
         yield from _of_images(seen.status.stats, self._overviews.sources.labels())
+        yield from _of_clips(seen.status.stats.clips)
         yield from _of_latency(self._overviews.sources.distributions())
         yield from _of_queues(seen.status.stats)
         yield from _of_sources(seen.status)
@@ -80,6 +81,18 @@ def _of_images(stats: Snapshot, labels: Collection[str]) -> Iterator[Metric]:
     yield _counter("class_images", "Images classified since the start, by label.", classes, "label")
     yield _gauge("images_waiting", "Images found, not yet recorded.", counters.waiting)
     yield _gauge("paused", "1 while the daemon is paused.", stats.paused)
+
+
+def _of_clips(clips: ClipCounts) -> Iterator[Metric]:
+    by_status = {"ok": clips.done, "failed": clips.failed}
+    yield _counter(
+        "clips", "Clips among the images recorded since the start, by status.", by_status, "status"
+    )
+    yield _gauge("clips_waiting", "Clips found, not yet recorded.", clips.waiting)
+    frames = {"read": clips.frames_read, "classified": clips.frames_classified}
+    yield _counter("clip_frames", "Frames of clips, decoded and invoked.", frames, "what")
+    text = "Seconds for which frames of clips were decoded."
+    yield _plain_counter("clip_decode_seconds", text, clips.decode_seconds)
 
 
 def _of_latency(stages: Mapping[str, Distribution]) -> Iterator[Metric]:

@@ -9,6 +9,7 @@ from dropsight.names import as_json
 from dropsight.sinks.reports import Status
 from dropsight.web.history import POINT_SECONDS, Camera, Course, DayCounts, Days, Point
 from dropsight.web.hub import Hub
+from dropsight.web.pictures import PictureFiles
 from dropsight.web.sources import Sources
 
 DISK_SECONDS = 10.0
@@ -37,11 +38,15 @@ class Overview(msgspec.Struct, frozen=True):
 
 
 class Overviews:
-    """For the event loop's thread; `days` and `hub` may be fed from others. `newest` was on record before."""
+    """For the event loop's thread; `days`, `hub` and `shelf` may be fed from others.
+
+    `newest` was on record before.
+    """
 
     def __init__(self, sources: Sources, *, protected: bool, newest: int) -> None:
         self.sources, self.days, self.course = sources, Days(), Course()
         self.hub = Hub(self.pulse)
+        self.shelf = PictureFiles()
         self.recalled_from: int | None = newest + 1
         self._protected = protected
         self._disk, self._disk_at = Disk(0, 0), 0.0

@@ -9,13 +9,15 @@ from starlette.responses import Response
 from dropsight.errors import ImageError
 from dropsight.images.opening import ImageFile
 from dropsight.journal.store import Unfiled
+from dropsight.video.decoder import ClipDecoder
 from dropsight.video.sniffing import HEAD_BYTES, is_clip, media_type
 from dropsight.web.background import BackgroundWork
 from dropsight.web.downloads import Downloads
-from dropsight.web.films import ClipPictures, ShownClip, clip_of
+from dropsight.web.films import ClipPictures
 from dropsight.web.pictures import FOR_GOOD, SIZES, PictureFiles, find_image
 from dropsight.web.ranges import file_response
 from dropsight.web.sources import Sources
+from dropsight.web.stills import ShownClip, clip_of, strip, surest
 
 # Whatever a player asks for; what it does not play, it has not fetched.
 PART_BYTES = 2**22
@@ -34,7 +36,7 @@ class Screening:
             row,
             record_id,
             size,
-            lambda pictures, file, most: pictures.surest(file, clip, longest=SIZES[size], max_pixels=most),
+            lambda decoder, file, most: surest(decoder, file, clip, longest=SIZES[size], max_pixels=most),
         )
 
     async def film(self, request: Request) -> Response:
@@ -44,10 +46,10 @@ class Screening:
         clip = clip_of(row.line) if row else None
         if row is None or clip is None:
             raise FileNotFoundError(record_id)
-        strip = await self._kept(
-            row, record_id, "film", lambda pictures, file, most: pictures.strip(file, clip, max_pixels=most)
+        picture = await self._kept(
+            row, record_id, "film", lambda decoder, file, most: strip(decoder, file, clip, max_pixels=most)
         )
-        return Response(strip, headers={"Cache-Control": FOR_GOOD}, media_type="image/jpeg")
+        return Response(picture, headers={"Cache-Control": FOR_GOOD}, media_type="image/jpeg")
 
     async def play(self, request: Request) -> Response:
         """Give a player what it asks for; raises FileNotFoundError, ImageError and BusyError."""
@@ -72,18 +74,18 @@ class Screening:
         row: Unfiled,
         record_id: str,
         name: str,
-        make: Callable[[ClipPictures, ImageFile, int], bytes],
+        make: Callable[[ClipDecoder, ImageFile, int], bytes],
     ) -> bytes:
         key = f"{record_id}-{name}"
         if kept := self._shelf.get(key):
             return kept
         config = self._sources.config()
 
-        def work(pictures: ClipPictures) -> bytes:
+        def work(decoder: ClipDecoder) -> bytes:
             if kept := self._shelf.get(key):  # who asked before had it made
                 return kept
             with find_image(row, record_id, config.watch) as file:
-                return make(pictures, file, config.limits.max_pixels)
+                return make(decoder, file, config.limits.max_pixels)
 
         picture = await self._pictures.make(record_id, work)
         self._shelf.put(key, picture)

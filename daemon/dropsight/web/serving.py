@@ -64,6 +64,10 @@ class WebServer:
         self._overviews.days.add(entry.finished.record for entry in recorded)
         self._overviews.hub.show(recorded)
 
+    def keep_still(self, record_id: str, jpeg: bytes) -> None:
+        """Have the surest frame of a clip at hand while it is new, which else would be decoded again."""
+        self._overviews.shelf.put(f"{record_id}-small", jpeg)
+
     def close(self) -> None:
         self._stopping.set()
         self._end()

@@ -16,7 +16,9 @@ ENTITIES_SECONDS = 1.0
 # What Home Assistant takes to be through with one message before the next of the same entities.
 FOLLOW_UP_SECONDS = 3.0
 # What a dashboard does not show goes first where a broker takes only short messages.
-SPARE_RECORD = ("top_5_predictions", "model", "latency_ms", "heads")
+SPARE_RECORD = (
+    *("clip.timeline", "top_5_predictions", "model", "latency_ms", "clip.segments", "heads", "clip"),
+)
 
 
 @dataclass(frozen=True, slots=True)

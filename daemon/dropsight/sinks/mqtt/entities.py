@@ -34,16 +34,22 @@ CLASSIFIED: Final = "classified"
 
 # Troubles that come of a disk that is full, broken or read-only.
 _OF_DISK = ["filing", "journal", "housekeeping", "syncing"]
-_ATTRIBUTES = (
-    "{{ {'confidence': value_json.confidence, 'top_5': value_json.predictions[:5],"
-    " 'image_path': value_json.image_path, 'captured': value_json.image.captured} | tojson }}"
+# `clip` is not there of a photo, nor where a broker takes only short messages.
+_SAID = (
+    "'confidence': value_json.confidence, 'image_path': value_json.image_path,"
+    " 'captured': value_json.image.captured, 'kind': value_json.kind | default('image')"
 )
+_OF_CLIP = (
+    "**({'duration': value_json.clip.duration, 'peak_time': value_json.clip.peak.time}"
+    " if value_json.clip is defined else {})"
+)
+_ATTRIBUTES = f"{{{{ dict({{{_SAID}, 'top_5': value_json.predictions[:5]}}, {_OF_CLIP}) | tojson }}}}"
 # What is told again on a topic below is no event once more.
 _EVENT = (
     "{% if value_json.id != this.attributes.get('id') %}"
-    f"{{{{ {{'event_type': '{CLASSIFIED}', 'label': value_json.label, 'confidence': value_json.confidence,"
-    " 'image_path': value_json.image_path, 'captured': value_json.image.captured, 'time': value_json.time,"
-    " 'id': value_json.id} | tojson }}{% endif %}"
+    f"{{{{ dict({{'event_type': '{CLASSIFIED}', 'label': value_json.label, {_SAID},"
+    f" 'time': value_json.time, 'id': value_json.id}}, {_OF_CLIP}) | tojson }}}}"
+    "{% endif %}"
 )
 
 

@@ -156,9 +156,10 @@ class Publisher:
         if connection is not None:
             connection.wake()
 
-    def show_thumbnail(self, camera: str, pixels: Pixels) -> None:
-        """Publish it when its time has come; `wake` comes with the record."""
-        self.thumbnails.show(camera, pixels)
+    def show_thumbnail(self, camera: str, picture: Pixels | bytes) -> None:
+        """Publish pixels or a JPEG when its time has come, if any are; `wake` comes with the record."""
+        if self._task.settings.thumbnails:
+            self.thumbnails.show(camera, picture)
 
     def announce_again(self) -> None:
         """What `info` says has changed."""

@@ -147,13 +147,18 @@ class Teller:
 
 
 def fitted(payload: bytes, room: int, spare: Sequence[str]) -> bytes | None:
-    """Return the payload without as many of these keys as it takes to fit, and `left_out` naming them."""
+    """Return the payload without as many of these keys as it takes to fit, and `left_out` naming them.
+
+    `clip.timeline` is a key of what stands under `clip`.
+    """
     if len(payload) <= room:
         return payload
     content = msgspec.json.decode(payload) if spare else {}
     left_out = []
     for key in spare:
-        if content.pop(key, None) is not None:
+        outer, _, inner = key.rpartition(".")
+        holder = content.get(outer) if outer else content
+        if isinstance(holder, dict) and holder.pop(inner, None) is not None:
             left_out.append(key)
             smaller = as_json({**content, "left_out": left_out})
             if len(smaller) <= room:

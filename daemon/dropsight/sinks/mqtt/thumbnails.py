@@ -30,11 +30,11 @@ class Thumbnails:
     _sent_at: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def show(self, camera: str, pixels: Pixels) -> None:
+    def show(self, camera: str, picture: Pixels | bytes) -> None:
         with self._lock:
             if camera not in self._waiting and len(self._waiting) >= MOST_CAMERAS:
                 del self._waiting[next(iter(self._waiting))]
-            self._waiting[camera] = pixels
+            self._waiting[camera] = picture
             self._recalled.pop(camera, None)
 
     def recall(self, camera: str, make: Callable[[], bytes]) -> None:
