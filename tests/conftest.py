@@ -22,8 +22,9 @@ SHARING = {
 # Those that take longest come first: about a minute or more.
 LONGEST = (
     *("test_machines", "test_explain_report", "test_build_models", "test_in_home_assistant", "test_crashes"),
-    *("test_model_shapes", "test_model_table", "test_upgrading", "test_uploaders", "test_fuzz"),
-    "test_mishaps",
+    *("test_model_shapes", "test_model_table", "test_upgrading", "test_probing", "test_keras_backends"),
+    *("test_uploaders", "test_fuzz", "test_mishaps", "test_web_security", "test_web", "test_planted"),
+    "test_retire",
 )
 
 # No test is to find the config of a service that is installed on this machine.
