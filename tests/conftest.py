@@ -37,7 +37,8 @@ settings.load_profile("any machine")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several processes share the work, what takes long comes first: none is left alone with it."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=_place)
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: (_place(item.path.stem), item.path not in slow))
     if MOSQUITTO is None:
         for item in items:
             if item.get_closest_marker("broker"):
@@ -57,10 +58,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Sharing(config, log)
 
 
-def _place(item: pytest.Item) -> tuple[int, bool]:
-    name = item.path.stem
-    place = LONGEST.index(name) if name in LONGEST else len(LONGEST)
-    return place, item.get_closest_marker("slow") is None
+def _place(name: str) -> int:
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
 
 @pytest.fixture(autouse=True)

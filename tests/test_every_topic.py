@@ -96,12 +96,17 @@ class Life:
         return found
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["passing results", "retained results"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(False, id="passing results"),
+        pytest.param(True, id="retained results", marks=pytest.mark.slow),
+    ],
+)
 def life(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Life:
     return Life(tmp_path_factory.mktemp("house"), retain=request.param)
 
 
-@pytest.mark.slow
 def test_every_topic_has_the_qos_and_the_retain_flag_of_the_contract_and_there_is_no_other(
     life: Life,
 ) -> None:
@@ -111,7 +116,6 @@ def test_every_topic_has_the_qos_and_the_retain_flag_of_the_contract_and_there_i
     assert {topic: said for topic, said in life.heard.sent.items() if topic != ASKED} == expected
 
 
-@pytest.mark.slow
 def test_the_page_on_mqtt_names_every_topic(life: Life) -> None:
     page = (ROOT / "docs" / "mqtt.md").read_text()
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `dropsight/<device>/")]
