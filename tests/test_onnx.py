@@ -298,6 +298,14 @@ def test_a_place_of_weights_that_is_written_in_more_bits_than_it_has_hides_nothi
     assert ONNXFile(bytes([8, 8, 0x3A, len(graph)]) + graph).weights_elsewhere
 
 
+def test_a_field_whose_number_is_written_in_more_bits_than_it_has_hides_nothing() -> None:
+    """ONNX Runtime keeps the lower 32 bits, and finds the place of weights in what we would pass over."""
+    tensor = b"\xf0\x80\x80\x80\x10\x01"
+    graph = bytes([0x2A, len(tensor)]) + tensor
+    with pytest.raises(ValueError, match="no such number"):
+        assert ONNXFile(bytes([8, 8, 0x3A, len(graph)]) + graph).weights_elsewhere
+
+
 def test_operators_that_nobody_has_are_named(tmp_path: Path) -> None:
     odd = [helper.make_node("Fancy", ["images"], ["start"], domain="com.example")]
     path = classifier(tmp_path / "m.onnx", before=odd, start="start")

@@ -35,7 +35,7 @@ from dropsight.journal.resultlog import ResultLog
 from dropsight.journal.store import Journal, JournalReader, Row
 from dropsight.records import encode
 from dropsight.status.stats import Stats
-from dropsight.status.supervision import Supervision
+from dropsight.status.supervision import FIRST_PAUSE_SECONDS, Supervision
 from dropsight.status.troubles import Troubles
 from records import failure, result
 from torture import log_lines
@@ -58,9 +58,10 @@ class Desk:
         hear: Callable[[Sequence[Recorded]], None] = lambda _: None,
         log_bytes: int = 10**6,
         marks: tuple[Mark, ...] = (),
+        pause_seconds: float = FIRST_PAUSE_SECONDS,
     ) -> None:
         self.root, self.inbox = root, root / "inbox"
-        self.inbox.mkdir(exist_ok=True)
+        self.inbox.mkdir(parents=True, exist_ok=True)
         settings = Watch(path=self.inbox, processed=root / "processed", failed=root / "failed")
         self.folder = DropFolder.open(settings)
         self.backlog = Backlog()
@@ -74,7 +75,7 @@ class Desk:
             history=History(1000, marks),
             in_hand=InHand(root / "state" / "in-hand"),
             troubles=(troubles := Troubles(logging.getLogger())),
-            supervision=Supervision(troubles),
+            supervision=Supervision(troubles, first_pause_seconds=pause_seconds),
             rules=FilingRules(durable=True, max_copy_bytes=10**6),
             audience=Hearing(hear),
         )
@@ -91,11 +92,11 @@ class Desk:
         return Finished(candidate, stat, failure(name, stat, error) if error else result(name, stat))
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> Iterator[threading.Thread]:
         thread = threading.Thread(target=self.recorder.run)
         thread.start()
         try:
-            yield
+            yield thread
         finally:
             self.recorder.stop()
             thread.join(30)

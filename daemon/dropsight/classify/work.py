@@ -110,8 +110,12 @@ class Scored(msgspec.Struct, frozen=True):
     explanations: Explains | None
 
     @property
+    def candidate(self) -> Candidate:
+        return self.work.candidate
+
+    @property
     def path(self) -> str:
-        return self.work.candidate.path
+        return self.candidate.path
 
     def finish(self) -> Finished:
         """See `Outcome.finish`."""

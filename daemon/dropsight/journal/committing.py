@@ -68,11 +68,11 @@ class Committer:
                     return None
                 began = time.monotonic()
             else:
+                self.held_up = False
                 with self._contained("what is in hand"):
                     crashpoints.reach("after_commit")
                     self._in_hand.clear(RECORDING, GROUP_RECORDS)
-                self.pace.committed(began=began)
-                self.held_up = False
+                    self.pace.committed(began=began)
                 return seqs
 
     def commit_again(self, finished: Finished, free: int) -> Recorded | None:

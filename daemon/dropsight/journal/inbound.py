@@ -12,7 +12,7 @@ PUT_SECONDS = 0.5
 
 
 class Inbound:
-    """Holds two groups; `get` and `group` belong to the recorder's thread, everything else to any."""
+    """Holds two groups; `get` and `company` belong to the recorder's thread, everything else to any."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
@@ -52,13 +52,13 @@ class Inbound:
         self._hurry.clear()
         return self._queue.get(timeout=timeout)
 
-    def group(self, first: Outcome, *, seconds: float) -> list[Outcome]:
-        """Return it and its company, for which to wait so long, but not once there is a group of them."""
+    def company(self, *, seconds: float) -> list[Outcome]:
+        """Return whoever joins the first, waiting so long, but not once there is a group of them."""
         if seconds and not self._fills_a_group():
             self._hurry.wait(seconds)
-        group = [first]
+        group: list[Outcome] = []
         with contextlib.suppress(queue.Empty):
-            while len(group) < GROUP_RECORDS:
+            while len(group) < GROUP_RECORDS - 1:
                 if outcome := self._queue.get_nowait():
                     group.append(outcome)
         self._room.set()

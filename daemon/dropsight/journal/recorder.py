@@ -1,5 +1,6 @@
 """Group commit: results become durable, are logged, their images are filed away, and followers are woken."""
 
+import contextlib
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,11 +17,12 @@ from dropsight.journal.durability import Durability
 from dropsight.journal.failure_share import Flood
 from dropsight.journal.filed import Filed
 from dropsight.journal.filer import NAME, Filer
+from dropsight.journal.hand import Hand
 from dropsight.journal.inbound import Inbound
 from dropsight.journal.kept_files import News
 from dropsight.journal.loglines import SYNC_SECONDS, LineLog, LogLines
 from dropsight.journal.marks import History, Mark
-from dropsight.journal.mishaps import Made, make
+from dropsight.journal.mishaps import Made
 from dropsight.journal.pruning import Pruner
 from dropsight.journal.recording import (
     FilingRules,
@@ -45,8 +47,8 @@ from dropsight.status.troubles import Troubles
 class Recorder:
     """Owns the store and the line log; everything but the methods that say so runs on `run`'s thread.
 
-    Between an insert and its commit a bug is one image's failure; what comes before and after is contained
-    piece by piece, and done again from what the journal says.
+    Between an insert and its commit a bug is one image's failure, anywhere else nobody's: what was in hand is
+    followed up where the journal has it, else let go. Only a journal that cannot be trusted ends `run`.
     """
 
     def __init__(  # noqa: PLR0913 - what it stands between
@@ -64,7 +66,8 @@ class Recorder:
         audience: Listener,
     ) -> None:
         self._store, self._backlog, self._stats = store, backlog, stats
-        self._contained, self._chores = supervision.contained, Chores(supervision)
+        self._supervision, self._chores = supervision, Chores(supervision)
+        self._contained = supervision.contained
         self.troubles, self._in_hand = troubles, in_hand
         self.refusals = Refusals(store.path.parent, troubles)
         self._reader = JournalReader(store.path)
@@ -87,6 +90,7 @@ class Recorder:
             nudge=self._inbound.nudge,
             max_copy_bytes=rules.max_copy_bytes,
         )
+        self._hand = Hand(self._reader, backlog, supervision=supervision, troubles=troubles)
         self._newest_before = self._reader.newest()
         self._committer = Committer(
             store,
@@ -183,45 +187,60 @@ class Recorder:
         self._settler.settle()
 
     def run(self) -> None:
-        while not (self._stopping.is_set() and not self._inbound.depth()):
-            self.heartbeats.beat(NAME)
-            group = self._gather()
-            with self._reserve.lent_where_short():
-                if group and not self._record(group):
+        while True:
+            try:
+                if (self._stopping.is_set() and not self._inbound.depth()) or not self._turn():
                     break
-                self._keep_house()
-            if self._draining and not self._inbound.depth() and self.visible == self.newest:
-                self._drained.set()
+            except DamagedError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a bug's, and so nobody's
+                if self._stopping.wait(self._supervision.fell("recording", error)):
+                    break
         for name, last in (
             ("filing", self._filer.finish),
             ("the log", self._log.sync),
             ("syncing", self._durability.sync),
             ("the journal", self._settler.settle),
+            ("the journal", self._reader.close),
+            ("descriptors", self._reserve.close),
         ):
             with self._contained(name):
                 last()
-        self._reader.close()
-        self._reserve.close()
 
-    def _gather(self) -> list[Made]:
+    def _turn(self) -> bool:
+        """Take a group all the way and keep house; False when nothing is taken and it is time to stop."""
+        self.heartbeats.beat(NAME)
+        self._make_good()
+        self._gather()
+        with self._reserve.lent_where_short():
+            if not self._record(self._hand.made()):
+                return False
+            self._keep_house()
+        if self._draining and not self._inbound.depth() and self.visible == self.newest:
+            self._drained.set()
+        return True
+
+    def _make_good(self) -> None:
+        """After a turn that a bug ended: follow up what is on record, let go of the rest."""
+        self._follow_up(self._hand.on_record())
+        self._hand.let_all_go()
+        self._hand.begin(newest=self.newest)
+
+    def _gather(self) -> None:
         """Wait for the first; then for company, but only when a commit was made just now."""
         self.heartbeats.rest(NAME)
         seconds = SYNC_SECONDS if self._chores.any_pauses else self._log.seconds_to_sync
-        try:
-            first = self._inbound.get(timeout=None if self._at_rest() else seconds)
-        except queue.Empty:
-            return []
-        finally:
-            self.heartbeats.beat(NAME)
-        if first is None:
-            return []
+        with contextlib.suppress(queue.Empty):
+            self._hand.take(self._inbound.get(timeout=None if self._at_rest() else seconds))
+        self.heartbeats.beat(NAME)
+        if not self._hand.paths:
+            return
         at_once = self._draining or self._stopping.is_set()
         pause = 0.0 if at_once else self._committer.pace.seconds_to_wait(waiting=self._backlog.to_come())
-        group = self._inbound.group(first, seconds=pause)
+        self._hand.take(*self._inbound.company(seconds=pause))
         with self._contained("what is in hand"):
             crashpoints.reach("in_noting")
-            self._in_hand.note_all(RECORDING, [outcome.path for outcome in group], "record")
-        return [make(outcome, self.troubles) for outcome in group]
+            self._in_hand.note_all(RECORDING, self._hand.paths, "record")
 
     def _at_rest(self) -> bool:
         if self.troubles.any() or self._stopping.is_set():
@@ -230,14 +249,14 @@ class Recorder:
 
     def _record(self, group: Sequence[Made]) -> bool:
         """Take a group all the way; False when the journal takes nothing and it is time to stop."""
+        if not group:
+            return True
         try:
             seqs = self._committer.commit(group)
         except DamagedError:
             raise
         except Exception as error:  # noqa: BLE001 - one image's, whatever it is
-            if len(group) > 1:
-                return all(self._record([each]) for each in group)
-            return self._record_failure(group[0], error.__cause__ or error)
+            return self._record_singly(group, error)
         if seqs is None:
             return False
         recorded: list[Recorded] = []
@@ -250,15 +269,22 @@ class Recorder:
             except DamagedError:
                 raise
             except Exception as error:  # noqa: BLE001 - one image's, whatever it is
-                self._record_failure(made, error)
-        if recorded:
-            self._follow_up(recorded)
+                self._record_singly([made], error)
+        self._follow_up(recorded)
         return True
+
+    def _record_singly(self, group: Sequence[Made], error: Exception) -> bool:
+        """Find whose fault it is among those that are not on record for all that."""
+        self._follow_up(self._hand.on_record())
+        left = [made for made in group if self._hand.holds(made.finished.path)]
+        if len(group) > 1:
+            return all(self._record([each]) for each in left)
+        return all(self._record_failure(each, error.__cause__ or error) for each in left)
 
     def _record_failure(self, made: Made, error: BaseException) -> bool:
         instead = made.failed(error, self.troubles)
         if made.finished.record == instead.finished.record:  # not even that it failed can be recorded
-            self._backlog.drop(made.finished.candidate)
+            self._hand.let_go(made.finished.path)
             return True
         return self._record([instead])
 
@@ -266,6 +292,7 @@ class Recorder:
         """A file just like an earlier, finished one: a drop of its own, told apart by an ordinal."""
         free = free_repeat(finished, self._reader)
         if known := returned(finished, free - 1, self._reader, upto=self._newest_before):
+            self._hand.followed(finished.path)
             self._filer.file([known])
             if kept := row_of(finished, known.line).kept:
                 self.note_kept(News(known=[kept]))
@@ -274,7 +301,11 @@ class Recorder:
             yield again
 
     def _follow_up(self, recorded: Sequence[Recorded]) -> None:
+        recorded = [entry for entry in recorded if self._hand.holds(entry.finished.path)]
+        if not recorded:
+            return
         self._settler.follow(recorded)
+        self._hand.followed(*[entry.finished.path for entry in recorded])
         with self._contained("the log"):
             self._log.append([entry.line for entry in recorded], newest=self.newest)
         with self._contained("stats"):

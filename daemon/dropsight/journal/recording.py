@@ -42,6 +42,9 @@ class Outcome(Protocol):
     """What became of an image."""
 
     @property
+    def candidate(self) -> Candidate: ...
+
+    @property
     def path(self) -> str: ...
 
     def finish(self) -> Finished:

@@ -60,7 +60,7 @@ class Settler:
 
     def follow(self, recorded: Sequence[Recorded]) -> None:
         """These are durable: they are to be settled."""
-        self.newest = max(entry.seq for entry in recorded)
+        self.newest = max(self.newest, *[entry.seq for entry in recorded])
         self._totals.extend((entry.total_ms, entry.seq) for entry in recorded)
         self._untold.extend(recorded)
 

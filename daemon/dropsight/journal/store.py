@@ -261,6 +261,12 @@ class JournalReader:
             row = self._db.execute(f"{_UNFILED} WHERE id = ?", (record_id,)).fetchone()
             return None if row is None else Unfiled(*row)
 
+    def since(self, seq: int) -> list[Unfiled]:
+        """Return what was recorded after this one, in order."""
+        with translated(self.path):
+            rows = self._db.execute(f"{_UNFILED} WHERE seq > ? ORDER BY seq", (seq,))
+            return [Unfiled(*row) for row in rows]
+
     def newest(self) -> int:
         with translated(self.path):
             row = self._db.execute("SELECT max(seq) FROM record").fetchone()

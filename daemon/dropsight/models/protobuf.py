@@ -22,6 +22,8 @@ class ProtoMessage:
         place = 0
         while place < len(data):
             key, place = _varint(data, place)
+            if key >= 2**32:  # protobuf's own reader takes the lower 32 bits, and finds another field
+                raise ValueError("a field has no such number")
             value, place = _value(data, place, key & 7)
             self._fields.setdefault(key >> 3, []).append(value)
 
