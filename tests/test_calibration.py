@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from clips import make_clip, of_photos
 from daemons import SAMPLES, dropsight
 from dropsight.inference.calibration import fit_temperature, nll, trust
 from dropsight.inference.ranking import softmax
@@ -84,9 +85,44 @@ def test_evaluate_reports_accuracy_classes_and_confusions(photos: Path) -> None:
     assert report["photos"] == 4
     assert report["top_5"] == 1.0
     assert report["top_1"] == 0.75
-    assert report["confusions"] == [{"truth": "tabby", "answer": "tiger cat", "photos": 1}]
+    assert report["confusions"] == [{"truth": "tabby", "answer": "tiger cat", "photos": 1, "clips": 0}]
+    assert list(report["kinds"]) == ["photos"]
     assert "bad.jpg" in done.stderr
     assert "giant panda" in dropsight("evaluate", str(photos)).stdout
+
+
+def test_evaluate_measures_labelled_clips_among_photos_by_the_sampling_that_is_asked_for(
+    photos: Path,
+) -> None:
+    panda, cat = of_photos([SAMPLES / "panda.jpg", SAMPLES / "chelsea.jpg"])
+    make_clip(photos / "giant panda" / "first.mp4", [*[panda] * 10, *[cat] * 30])
+    (photos / "tabby" / "no.mkv").write_bytes(b"no clip")
+    found = {}
+    for how in ("top_k_mean", "ema"):
+        done = dropsight("evaluate", str(photos), "--aggregate", how, "--json")
+        found[how] = json.loads(done.stdout)
+        assert "no.mkv: " in done.stderr
+    best = found["top_k_mean"]
+    assert (best["photos"], best["clips"]) == (4, 1)
+    assert best["kinds"]["clips"]["top_1"] == 1.0
+    surest = best["kinds"]["clips"]["confidence"]
+    assert best["kinds"]["clips"]["calibration_error"] == pytest.approx(1 - surest)
+    assert found["ema"]["kinds"]["clips"]["top_1"] == 0.0
+    (wrong,) = (each for each in found["ema"]["confusions"] if each["clips"])
+    assert (wrong["truth"], wrong["photos"], wrong["answer"][-3:]) == ("giant panda", 0, "cat")
+    assert best["kinds"]["photos"] == found["ema"]["kinds"]["photos"]
+    told = dropsight("evaluate", str(photos)).stdout.splitlines()
+    assert told[0].startswith("4 photos: top-1 75.0%")
+    assert told[1].startswith("1 clips: top-1 100.0%")
+    assert told[1].endswith("(top_k_mean)")
+    assert told[2] == "together: top-1 80.0%, top-5 100.0%"
+
+
+def test_calibrate_says_that_clips_are_passed_over(photos: Path, tmp_path: Path) -> None:
+    make_clip(photos / "giant panda" / "clip.mp4", of_photos([SAMPLES / "panda.jpg"]) * 5)
+    done = dropsight("calibrate", str(photos), "-o", str(tmp_path / "out.yaml"))
+    assert "1 clips are passed over: a temperature is fitted to photos" in done.stderr
+    assert done.stdout.startswith("4 photos")
 
 
 @pytest.mark.slow

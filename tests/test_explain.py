@@ -1,5 +1,6 @@
 """Explanations: hand-computed maps, every kind of Keras model, evidence on two photos side by side."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from clips import make_clip, of_photos
 from daemons import PHOTOS, SAMPLES, dropsight
 from dropsight.errors import DropsightError
 from dropsight.explain.explaining import Explainer, Explanation
@@ -134,6 +136,34 @@ def test_what_would_fail_in_the_end_fails_before_the_work(
     assert done.returncode == code
     (only,) = done.stderr.splitlines()  # hence no progress bar
     assert line in only
+
+
+def test_of_a_clip_the_surest_frame_is_explained_or_that_of_the_class_that_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    coffee, panda = of_photos([SAMPLES / "coffee.jpg", SAMPLES / "panda.jpg"])
+    make_clip(tmp_path / "clip.mp4", [*[coffee] * 10, *[panda] * 10])
+    arguments = ("explain", "clip.mp4", "--method", "occlusion", "-o", "w.png")
+    done = dropsight(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("giant panda (388) 9")
+    assert done.stdout.endswith("% by occlusion at 1.0 s: w.png\n")
+    asked = json.loads(dropsight(*arguments, "--class", "967", "--json", cwd=tmp_path).stdout)
+    (espresso,) = asked["classes"]
+    assert espresso["label"] == "espresso"
+    assert espresso["confidence"] > 0.5
+    assert (asked["kind"], asked["seconds"], asked["method"]) == ("clip", 0.0, "occlusion")
+    assert np.asarray(cv2.imread(str(tmp_path / "w.png"))).shape[1] > 1000
+
+
+def test_a_clip_is_not_decoded_for_a_class_that_there_is_not(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42 and no more of it")
+    arguments = ("explain", "clip.mp4", "-o", "w.png")
+    wrong = dropsight(*arguments, "--class", "1000", cwd=tmp_path)
+    assert "class 1000 is out of range: 0 to 999" in wrong.stderr
+    broken = dropsight(*arguments, cwd=tmp_path)
+    assert broken.returncode == 1
+    assert broken.stderr.startswith("dropsight: clip.mp4: no clip that can be read")
 
 
 @pytest.mark.slow

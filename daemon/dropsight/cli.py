@@ -23,6 +23,22 @@ _MODEL = argument(
 _JSON = argument("--json", "Print JSON, for programs.", dest="as_json")
 _TTA = argument("--tta", "Average five views of each image.")
 _LABELLED = argument("folder DIR", "A sub-folder of photos for each class.", type=Path)
+_CLIPS = (
+    argument(
+        "--aggregate HOW",
+        "How a clip's frames make one answer.",
+        choices=("top_k_mean", "mean", "max", "vote", "ema"),
+        default="top_k_mean",
+    ),
+    argument(
+        "--sample BY",
+        "A clip's keyframes, or every so often; auto: keyframes where close enough.",
+        choices=("auto", "keyframes", "every"),
+        default="auto",
+    ),
+    argument("--every-seconds N", "How far apart frames are.", type=Number(float, 0.001), default=0.5),
+    argument("--max-frames N", "Most frames of a clip.", type=Number(int, 1), default=64),
+)
 
 COMMANDS = {
     "run": Command(
@@ -56,6 +72,7 @@ COMMANDS = {
             argument("--top K", "How many classes to print.", type=Number(int, 1, 1000), default=1),
             argument("--timeline", "Print what a clip shows when, too."),
             argument("--figure FILE", "Draw a clip's frames and timeline (PNG, SVG, PDF).", type=Path),
+            *_CLIPS,
             _JSON,
         ),
     ),
@@ -74,13 +91,19 @@ COMMANDS = {
                 type=Number(int, 1),
                 default=32,
             ),
+            *_CLIPS,
         ),
     ),
     "evaluate": Command(
-        "Measure a model on labelled photos: top-1, top-5, one line per class, confusions.",
-        "photos/ --model model.tflite",
+        "Measure a model on labelled photos and clips: top-1, top-5, calibration, classes, confusions.",
+        "labelled/ --model model.tflite --aggregate mean",
         "commands.evaluate:evaluate",
-        (_LABELLED, _MODEL, _JSON),
+        (
+            argument("folder DIR", "A sub-folder of photos and clips for each class.", type=Path),
+            _MODEL,
+            *_CLIPS,
+            _JSON,
+        ),
     ),
     "calibrate": Command(
         "Fit the temperature that makes confidences accurate, and write it beside the model.",
@@ -94,10 +117,10 @@ COMMANDS = {
     ),
     "explain": Command(
         "Show which parts of an image speak for a class: photo, heatmap and overlay side by side.",
-        "cat.jpg --top 2 -o why.png",
+        "clip.mp4 --top 2 -o why.png",
         "commands.explain:explain",
         (
-            argument("image IMAGE", "An image file.", type=Path),
+            argument("image IMAGE", "An image file, or a clip: its surest frame is explained.", type=Path),
             argument("-o --output FILE", "Figure to write (PNG).", type=Path, required=True),
             _MODEL,
             argument(
@@ -110,6 +133,8 @@ COMMANDS = {
             ),
             argument("--top N", "Explain the N most likely classes.", type=Number(int, 1, 10), default=1),
             argument("--layer NAME", "Grad-CAM's layer; default: the last convolution."),
+            *_CLIPS,
+            _JSON,
         ),
     ),
     "bench": Command(

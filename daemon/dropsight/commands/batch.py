@@ -8,18 +8,28 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from types import FrameType
+from typing import Unpack
 
 from dropsight.commands.mixed import Outcome, outcomes
 from dropsight.commands.places import need_place, need_there
 from dropsight.config import Watch
 from dropsight.errors import ConfigError, DropsightError, reason
+from dropsight.inference.demands import ClipOptions
 from dropsight.inference.results import ImageFailure
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
 from dropsight.intake.folder import DropFolder
 from dropsight.video.sniffing import CLIP_PATTERNS
 
 
-def batch(paths: Sequence[Path], output: Path, *, model: str | None, tta: bool, batch_size: int) -> int:
+def batch(
+    paths: Sequence[Path],
+    output: Path,
+    *,
+    model: str | None,
+    tta: bool,
+    batch_size: int,
+    **sampling: Unpack[ClipOptions],
+) -> int:
     """Write the results; return 1 if every image failed, 130 after Ctrl-C."""
     need_there(paths)
     need_place(output)
@@ -29,7 +39,8 @@ def batch(paths: Sequence[Path], output: Path, *, model: str | None, tta: bool, 
     runtime = ImageInferenceRuntime(model or DEFAULT_MODEL, use_tta=tta)
     results: list[Outcome] = []
     started = time.perf_counter()
-    made = outcomes(images, runtime, batch_size=batch_size, show_progress=sys.stderr.isatty())
+    show_progress = sys.stderr.isatty()
+    made = outcomes(images, runtime, batch_size=batch_size, show_progress=show_progress, **sampling)
     with _stop_asked() as stop, suppress(KeyboardInterrupt), closing(made):
         for result in made:
             results.append(result)

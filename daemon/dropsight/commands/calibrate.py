@@ -12,6 +12,7 @@ from dropsight.commands.places import need_folder, need_place
 from dropsight.errors import ConfigError, DropsightError, ModelError, reason
 from dropsight.inference.calibration import Trust, fit_temperature, trust
 from dropsight.inference.figures import reliability_diagram
+from dropsight.inference.labelled import CLIPS
 from dropsight.inference.ranking import logits_of
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
 from dropsight.models.sidecar import Sidecar, read_sidecar, sidecar_path
@@ -32,6 +33,9 @@ def calibrate(folder: Path, *, model: str | None, output: Path | None) -> None:
         raise ConfigError(["the built-in model cannot be changed; name the sidecar to write: -o FILE.yaml"])
     if spec.activation == "logistic":
         raise ModelError(f"{spec.path}: its classes are not mutually exclusive; calibrate needs a softmax")
+    if clips := sum(each.suffix.lower() in CLIPS for each in folder.rglob("*")):
+        told = f"{clips} clips are passed over: a temperature is fitted to photos, and holds for frames, too"
+        print(f"dropsight: {told}", file=sys.stderr)
     measured = measure(runtime, folder)
     logits = logits_of(measured.scores, spec)
     temperature = fit_temperature(logits, measured.truth)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Unpack
 
 import msgspec
 
@@ -10,6 +11,7 @@ from dropsight import names
 from dropsight.commands.mixed import Outcome, looks_like_a_clip, outcomes
 from dropsight.commands.places import need_images, need_place
 from dropsight.errors import ConfigError
+from dropsight.inference.demands import ClipOptions
 from dropsight.inference.results import ClipResult, ImageFailure
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
 from dropsight.inference.video_runtime import VideoInferenceRuntime
@@ -25,13 +27,15 @@ def classify(
     timeline: bool,
     figure: Path | None,
     as_json: bool,
+    **sampling: Unpack[ClipOptions],
 ) -> int:
     """Print one line per image or clip as it is done; return 1 if any could not be read."""
     need_images(images, for_folders="dropsight batch FOLDER -o results.json takes the images in it")
     _need_a_clip(images, timeline=timeline, figure=figure)
     runtime = ImageInferenceRuntime(model or DEFAULT_MODEL, use_tta=tta, top_k=max(top, 5))
     results: list[Outcome] = []
-    for result in _drawn(images[0], runtime, figure) if figure else outcomes(images, runtime):
+    made = _drawn(images[0], runtime, figure, sampling) if figure else outcomes(images, runtime, **sampling)
+    for result in made:
         results.append(result)
         if not as_json:
             _print(result, top)
@@ -52,10 +56,12 @@ def _need_a_clip(images: Sequence[Path], *, timeline: bool, figure: Path | None)
         need_place(figure)
 
 
-def _drawn(clip: Path, runtime: ImageInferenceRuntime, figure: Path) -> Iterator[ClipResult]:
+def _drawn(
+    clip: Path, runtime: ImageInferenceRuntime, figure: Path, sampling: ClipOptions
+) -> Iterator[ClipResult]:
     from dropsight.explain.timeline import draw
 
-    with VideoInferenceRuntime(images=runtime) as videos:
+    with VideoInferenceRuntime(images=runtime, **sampling) as videos:
         result, film = videos.predict_with_film(clip)
     draw(figure, result, film)
     yield result

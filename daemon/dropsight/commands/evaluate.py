@@ -4,12 +4,16 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from dropsight.commands.measuring import LABELLED, Measured, measure
+from dropsight.commands.measuring import LABELLED, Measured, measure_all
 from dropsight.commands.places import need_folder
+from dropsight.inference.calibration import calibration_error
+from dropsight.inference.demands import ClipOptions
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
 
 CONFUSIONS = 10
@@ -20,6 +24,7 @@ class ClassReport(msgspec.Struct, frozen=True):
 
     label: str
     photos: int
+    clips: int
     recall: float
     precision: float | None
 
@@ -28,52 +33,92 @@ class Confusion(msgspec.Struct, frozen=True):
     truth: str
     answer: str
     photos: int
+    clips: int
+
+
+class KindReport(msgspec.Struct, frozen=True):
+    """`confidence` is the mean one of the best class; `calibration_error` (ECE), how far it is from top_1."""
+
+    files: int
+    top_1: float
+    top_5: float
+    confidence: float
+    calibration_error: float
 
 
 class Report(msgspec.Struct, frozen=True):
+    """`kinds` has a line for `photos` and for `clips`, where there are any."""
+
     photos: int
+    clips: int
     top_1: float
     top_5: float
+    kinds: dict[str, KindReport]
     classes: list[ClassReport]
     confusions: list[Confusion]
 
 
-def evaluate(folder: Path, *, model: str | None, as_json: bool) -> None:
-    """Print accuracy, one line per class, and the most frequent confusions."""
+def evaluate(folder: Path, *, model: str | None, as_json: bool, **sampling: Unpack[ClipOptions]) -> None:
+    """Print accuracy and calibration, one line per class, and the most frequent confusions."""
     need_folder(folder, LABELLED)
     runtime = ImageInferenceRuntime(model or DEFAULT_MODEL)
-    report = report_of(measure(runtime, folder), runtime.spec.labels)
+    report = report_of(measure_all(runtime, folder, sampling), runtime.spec.labels)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
         return
-    print(f"{report.photos} photos: top-1 {report.top_1:.1%}, top-5 {report.top_5:.1%}\n")
-    print(f"{'class':<32}{'photos':>8}{'recall':>9}{'precision':>11}")
+    _print(report, sampling.get("aggregate", ""))
+
+
+def _print(report: Report, aggregate: str) -> None:
+    for kind, found in report.kinds.items():
+        print(
+            f"{found.files} {kind}: top-1 {found.top_1:.1%}, top-5 {found.top_5:.1%}; mean confidence "
+            f"{found.confidence:.1%}, calibration error (ECE) {found.calibration_error:.1%}"
+            f"{f' ({aggregate})' if kind == 'clips' else ''}"
+        )
+    if len(report.kinds) > 1:
+        print(f"together: top-1 {report.top_1:.1%}, top-5 {report.top_5:.1%}")
+    print(f"\n{'class':<32}{'photos':>8}{'clips':>8}{'recall':>9}{'precision':>11}")
     for each in report.classes:
         precision = "-" if each.precision is None else f"{each.precision:.1%}"
-        print(f"{each.label[:31]:<32}{each.photos:>8}{each.recall:>9.1%}{precision:>11}")
+        counts = f"{each.photos:>8}{each.clips:>8}"
+        print(f"{each.label[:31]:<32}{counts}{each.recall:>9.1%}{precision:>11}")
     if report.confusions:
         print("\nmost often confused:")
     for pair in report.confusions:
-        print(f"{pair.photos:>6}  {pair.truth} for {pair.answer}")
+        print(f"{pair.photos + pair.clips:>6}  {pair.truth} for {pair.answer}")
 
 
 def report_of(measured: Measured, labels: Sequence[str]) -> Report:
     """Rank by score, the lower class first among equals."""
-    truth = measured.truth
+    truth, clips = measured.truth, measured.clips
     ranked = np.argsort(-measured.scores, axis=1, kind="stable")[:, :5]
     answers = ranked[:, 0]
-    wrong = Counter(
-        (int(right), int(answer)) for right, answer in zip(truth, answers, strict=True) if right != answer
-    )
+    kinds = {
+        name: _kind(measured.scores[these], ranked[these], truth[these])
+        for name, these in (("photos", ~clips), ("clips", clips))
+        if these.any()
+    }
     return Report(
-        photos=len(truth),
+        photos=int((~clips).sum()),
+        clips=int(clips.sum()),
         top_1=float((answers == truth).mean()),
         top_5=float((ranked == truth[:, np.newaxis]).any(axis=1).mean()),
+        kinds=kinds,
         classes=[_class(int(number), measured, answers, labels) for number in np.unique(truth)],
-        confusions=[
-            Confusion(labels[right], labels[answer], photos)
-            for (right, answer), photos in wrong.most_common(CONFUSIONS)
-        ],
+        confusions=_confusions(measured, answers, labels),
+    )
+
+
+def _kind(scores: NDArray[np.float32], ranked: NDArray[np.intp], truth: NDArray[np.int64]) -> KindReport:
+    right = ranked[:, 0] == truth
+    confidence = scores.max(axis=1).astype(np.float64)
+    return KindReport(
+        files=len(truth),
+        top_1=float(right.mean()),
+        top_5=float((ranked == truth[:, np.newaxis]).any(axis=1).mean()),
+        confidence=float(confidence.mean()),
+        calibration_error=calibration_error(confidence, right),
     )
 
 
@@ -81,4 +126,16 @@ def _class(number: int, measured: Measured, answers: "np.ndarray", labels: Seque
     mine, answered = measured.truth == number, answers == number
     right = int((mine & answered).sum())
     precision = right / int(answered.sum()) if answered.any() else None
-    return ClassReport(labels[number], int(mine.sum()), right / int(mine.sum()), precision)
+    clips = int((mine & measured.clips).sum())
+    return ClassReport(labels[number], int(mine.sum()) - clips, clips, right / int(mine.sum()), precision)
+
+
+def _confusions(measured: Measured, answers: "np.ndarray", labels: Sequence[str]) -> list[Confusion]:
+    wrong = answers != measured.truth
+    pairs = Counter(zip(measured.truth[wrong].tolist(), answers[wrong].tolist(), strict=True))
+    clips = wrong & measured.clips
+    of_clips = Counter(zip(measured.truth[clips].tolist(), answers[clips].tolist(), strict=True))
+    return [
+        Confusion(labels[right], labels[answer], files - of_clips[right, answer], of_clips[right, answer])
+        for (right, answer), files in pairs.most_common(CONFUSIONS)
+    ]

@@ -1,20 +1,56 @@
 """`dropsight explain`."""
 
 import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import NamedTuple, Unpack
 
+import msgspec
+
+from dropsight import names
+from dropsight.commands.mixed import looks_like_a_clip
 from dropsight.commands.places import need_images, need_place
 from dropsight.errors import ConfigError, DropsightError, ImageError
-from dropsight.explain.explaining import METHODS, Explainer, Method
+from dropsight.explain.explaining import METHODS, Explainer, Explanation, Method
 from dropsight.explain.figures import check_figure, side_by_side
 from dropsight.images.decoding import decode
 from dropsight.images.framing import Pixels, crop_box
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds, open_named
-from dropsight.models.backends import open_model
-from dropsight.models.spec import ModelSpec
+from dropsight.inference.clips import ClipSettings, classify_clip, frame_at
+from dropsight.inference.demands import ClipOptions
+from dropsight.inference.pipeline import Plan
+from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
+from dropsight.inference.video_runtime import checked
+from dropsight.models.spec import Model, ModelSpec
+from dropsight.records import Kind
+from dropsight.video.decoder import ClipBounds, ClipDecoder
 
-DEFAULT_MODEL = "builtin:efficientnet_lite0"
+
+class Subject(NamedTuple):
+    """A picture to explain; of a clip, the frame that shows so many seconds after its first."""
+
+    pixels: Pixels
+    seconds: float | None = None
+
+
+class ExplainedClass(msgspec.Struct, frozen=True):
+    class_index: int = msgspec.field(name="class")
+    label: str
+    confidence: float
+
+
+class Explained(msgspec.Struct, frozen=True):
+    """`seconds`: of a clip, when the frame shows that was explained, from the first."""
+
+    image_path: str
+    kind: Kind
+    seconds: float | msgspec.UnsetType
+    model: str
+    method: Method
+    classes: list[ExplainedClass]
+    figure: str
 
 
 def explain(
@@ -26,23 +62,46 @@ def explain(
     layer: str | None,
     class_index: int | None,
     top: int,
+    as_json: bool,
+    **sampling: Unpack[ClipOptions],
 ) -> None:
-    """Write the figure; raises DropsightError."""
+    """Write the figure, of a clip's surest frame; raises DropsightError."""
     if class_index is not None and top > 1:
         raise ConfigError(["--class and --top: give one of them"])
     wanted = _method(method)
     need_images([image], for_folders="give one image")
     need_place(output)
     check_figure(output)
-    opened = open_model(model or DEFAULT_MODEL)
-    explainer = Explainer(opened, wanted, layer_name=layer, show_progress=sys.stderr.isatty())
-    pixels = _pixels(image, explainer.spec)
     classes = [] if class_index is None else [class_index]
-    found = explainer.explain(pixels, classes=classes, top=top)
-    seen = _seen(pixels, explainer.spec)
-    side_by_side(output, found, title=f"{image.name}, {explainer.spec.name}", photo=(pixels, seen))
+    runtime = ImageInferenceRuntime(model or DEFAULT_MODEL)
+    with runtime.interpreter() as opened:
+        explainer = Explainer(opened, wanted, layer_name=layer, show_progress=sys.stderr.isatty())
+        explainer.check_classes(classes)
+        subject = _subject(image, opened, runtime.plan, class_index, sampling)
+        found = explainer.explain(subject.pixels, classes=classes, top=top)
+    moment = "" if subject.seconds is None else f" at {subject.seconds:.1f} s"
+    title = f"{image.name}{moment}, {runtime.spec.name}"
+    side_by_side(output, found, title=title, photo=(subject.pixels, _seen(subject.pixels, runtime.spec)))
+    if as_json:
+        said = _explained(image, subject, runtime.spec, found, output)
+        sys.stdout.buffer.write(msgspec.json.format(names.as_json(said), indent=2) + b"\n")
+        return
     for each in found:
-        print(f"{each.label} ({each.class_index}) {each.confidence:.1%} by {each.method}: {output}")
+        print(f"{each.label} ({each.class_index}) {each.confidence:.1%} by {each.method}{moment}: {output}")
+
+
+def _explained(
+    image: Path, subject: Subject, spec: ModelSpec, found: Sequence[Explanation], output: Path
+) -> Explained:
+    return Explained(
+        str(image),
+        "image" if subject.seconds is None else "clip",
+        msgspec.UNSET if subject.seconds is None else subject.seconds,
+        spec.name,
+        found[0].method,
+        [ExplainedClass(each.class_index, each.label, round(each.confidence, 6)) for each in found],
+        str(output),
+    )
 
 
 def _method(name: str | None) -> Method | None:
@@ -59,18 +118,35 @@ def _seen(pixels: Pixels, spec: ModelSpec) -> tuple[slice, slice]:
     return crop_box(pixels, aspect=spec.width / spec.height, fraction=spec.framing.central)
 
 
-def _pixels(path: Path, spec: ModelSpec) -> Pixels:
+def _subject(path: Path, model: Model, plan: Plan, class_index: int | None, sampling: ClipOptions) -> Subject:
     try:
-        with open_named(path) as file:
-            data = file.read(Bounds())
-        header = read_header(data)
-        check_bounds(header, Bounds())
-        return decode(
-            data,
-            header,
-            at_least=(spec.height, spec.width),
-            how=spec.framing.resize,
-            crop_fraction=spec.framing.central,
-        )
+        if looks_like_a_clip(path):
+            return _of_clip(path, model, plan, class_index, sampling)
+        return Subject(_of_photo(path, plan.spec))
     except ImageError as error:
         raise DropsightError(f"{path}: {error}") from error
+
+
+def _of_clip(path: Path, model: Model, plan: Plan, class_index: int | None, sampling: ClipOptions) -> Subject:
+    """Return the frame that shows the clip's answer most surely, or the class that is asked for."""
+    settings = checked(ClipSettings(**sampling))
+    with ClipDecoder(ClipBounds()) as decoder, open_named(path) as file:
+        answer = classify_clip(file, decoder, plan, settings, lambda: nullcontext(model))
+        seconds = answer.clip.peak.time
+        if class_index is not None:
+            seconds = answer.times[int(answer.rows[:, class_index].argmax())]
+        return Subject(frame_at(file, decoder, seconds), seconds)
+
+
+def _of_photo(path: Path, spec: ModelSpec) -> Pixels:
+    with open_named(path) as file:
+        data = file.read(Bounds())
+    header = read_header(data)
+    check_bounds(header, Bounds())
+    return decode(
+        data,
+        header,
+        at_least=(spec.height, spec.width),
+        how=spec.framing.resize,
+        crop_fraction=spec.framing.central,
+    )

@@ -18,7 +18,7 @@ from dropsight.images.framing import Pixels
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds, open_named
 from dropsight.inference.fitting import Fit, Truth, doubt_of, fit_of
-from dropsight.inference.labelled import SUFFIXES, labelled
+from dropsight.inference.labelled import PHOTOS, labelled
 from dropsight.inference.probing import Answers, Way, answers, candidates, framed_otherwise
 from dropsight.models.guesses import DEFAULT
 from dropsight.models.sidecar import sidecar_path
@@ -148,7 +148,7 @@ def _photos(folder: Path, spec: ModelSpec) -> _Photos:
     except ConfigError as error:
         if any(each.is_dir() for each in folder.iterdir()):
             print(f"dropsight: its sub-folders are taken for no classes: {error}", file=sys.stderr)
-        paths = [str(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
+        paths = [str(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in PHOTOS]
     else:
         paths = list(known)
     if not paths:

@@ -1,39 +1,89 @@
-"""Scores of labelled photos, for `calibrate` and `evaluate`."""
+"""Scores of labelled photos and clips, for `calibrate` and `evaluate`."""
 
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dropsight.commands.mixed import looks_like_a_clip
 from dropsight.errors import ConfigError, ImageError
-from dropsight.inference.labelled import labelled
+from dropsight.inference.demands import ClipOptions
+from dropsight.inference.labelled import CLIPS, PHOTOS, Labelled, labelled
+from dropsight.inference.ranking import probabilities
 from dropsight.inference.runtime import ImageInferenceRuntime
+from dropsight.inference.video_runtime import VideoInferenceRuntime
 
 LABELLED = "with a sub-folder of photos for each class"
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """`scores` (n, classes) float32, `truth` (n,): the photos that could be read, in order."""
+    """Scores (n, classes) and truth (n,) of what could be read, in order, and which of it are clips."""
 
     scores: NDArray[np.float32]
     truth: NDArray[np.int64]
+    clips: NDArray[np.bool_]
 
 
 def measure(runtime: ImageInferenceRuntime, folder: Path) -> Measured:
-    """Score every photo; what cannot be read is named on stderr; raises ConfigError if nothing can."""
+    """Return the model's own scores of every photo, before any temperature.
+
+    What cannot be read is named on stderr; raises ConfigError if nothing can.
+    """
     photos = labelled(folder, runtime.spec.labels)
-    scores: list[NDArray[np.float32]] = []
-    truth: list[int] = []
-    found = runtime.scores([photo.path for photo in photos], show_progress=sys.stderr.isatty())
-    for photo, (_, outcome) in zip(photos, found, strict=True):
+    return _measured(folder, photos, _photos(runtime, photos))
+
+
+def measure_all(runtime: ImageInferenceRuntime, folder: Path, sampling: ClipOptions) -> Measured:
+    """Return the probabilities of every photo and every clip; what cannot be read is told as by `measure`."""
+    files = labelled(folder, runtime.spec.labels, PHOTOS | CLIPS)
+    return _measured(folder, files, _photos_and_clips(runtime, files, sampling))
+
+
+_Found: TypeAlias = Iterator[tuple[bool, NDArray[np.float32] | ImageError]]
+
+
+def _measured(folder: Path, files: Sequence[Labelled], found: _Found) -> Measured:
+    rows = []
+    for file, (is_clip, outcome) in zip(files, found, strict=True):
         if isinstance(outcome, ImageError):
-            print(f"dropsight: {photo.path}: {outcome}", file=sys.stderr)
+            print(f"dropsight: {file.path}: {outcome}", file=sys.stderr)
         else:
-            scores.append(outcome)
-            truth.append(photo.class_index)
-    if not scores:
-        raise ConfigError([f"{folder}: none of its {len(photos)} photos can be read"])
-    return Measured(np.stack(scores), np.array(truth, np.int64))
+            rows.append((outcome, file.class_index, is_clip))
+    if not rows:
+        raise ConfigError([f"{folder}: none of its {len(files)} files can be read"])
+    return Measured(*(np.array(column) for column in zip(*rows, strict=True)))
+
+
+def _photos_and_clips(
+    runtime: ImageInferenceRuntime, files: Sequence[Labelled], sampling: ClipOptions
+) -> _Found:
+    with VideoInferenceRuntime(images=runtime, **sampling) as videos:
+        for are_clips, group in groupby(files, key=lambda each: looks_like_a_clip(each.path)):
+            if are_clips:
+                yield from ((True, _clip(videos, each.path)) for each in group)
+                continue
+            for _, found in _photos(runtime, list(group)):
+                if isinstance(found, ImageError):
+                    yield False, found
+                else:
+                    yield False, probabilities(found[np.newaxis], runtime.spec, 1.0)[0]
+
+
+def _photos(runtime: ImageInferenceRuntime, files: Sequence[Labelled]) -> _Found:
+    found = runtime.scores([each.path for each in files], show_progress=sys.stderr.isatty())
+    return ((False, outcome) for _, outcome in found)
+
+
+def _clip(videos: VideoInferenceRuntime, path: str) -> NDArray[np.float32] | ImageError:
+    try:
+        return videos.answer(path).scores
+    except FileNotFoundError:
+        return ImageError("unreadable", "there is no such file")
+    except ImageError as error:
+        return error

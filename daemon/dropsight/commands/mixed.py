@@ -1,12 +1,13 @@
 """Photos and clips side by side: each by the runtime of its kind, in the order given."""
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Unpack
 
 from dropsight.errors import DropsightError
 from dropsight.images.opening import open_named
+from dropsight.inference.demands import ClipOptions
 from dropsight.inference.results import ClipResult, ImageFailure, ImageResult
 from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.inference.video_runtime import VideoInferenceRuntime
@@ -21,12 +22,10 @@ def outcomes(
     *,
     batch_size: int = 32,
     show_progress: bool = False,
-    clips: Callable[[ImageInferenceRuntime], VideoInferenceRuntime] = lambda images: VideoInferenceRuntime(
-        images=images
-    ),
+    **sampling: Unpack[ClipOptions],
 ) -> Generator[Outcome, None, None]:
     """Yield one result per file, as it is done; what cannot be read is left to the images' runtime to say."""
-    with closing(clips(images)) as videos:
+    with VideoInferenceRuntime(images=images, **sampling) as videos:
         for of_clips, group in groupby(paths, key=looks_like_a_clip):
             files = list(group)
             if of_clips:

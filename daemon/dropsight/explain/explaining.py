@@ -85,17 +85,20 @@ class Explainer:
         """As `explain`, for pixels of the model's own size."""
         confidences = self.classify(framed[np.newaxis])[0]
         wanted = classes or [int(index) for index in np.argsort(-confidences, kind="stable")[:top]]
-        for index in wanted:
-            if not 0 <= index < len(confidences):
-                raise ModelError(
-                    f"{self.spec.path}: class {index} is out of range: 0 to {len(confidences) - 1}"
-                )
+        self.check_classes(wanted)
         return [
             Explanation(
                 framed, heatmap, index, self.spec.labels[index], float(confidences[index]), self.method
             )
             for index, heatmap in zip(wanted, self.heatmaps(framed, wanted), strict=True)
         ]
+
+    def check_classes(self, classes: Sequence[int]) -> None:
+        """Raise ModelError for one that the model does not know."""
+        for index in classes:
+            if not 0 <= index < len(self.spec.labels):
+                last = len(self.spec.labels) - 1
+                raise ModelError(f"{self.spec.path}: class {index} is out of range: 0 to {last}")
 
     def classify(self, batch: NDArray[np.uint8]) -> NDArray[np.floating]:
         """Return (n, classes) probabilities of framed pictures, (n, height, width, 3)."""

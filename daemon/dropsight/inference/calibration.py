@@ -71,16 +71,30 @@ def trust(logits: Logits, truth: Classes, temperature: float) -> Trust:
     probabilities = softmax(np.asarray(logits, np.float64) / temperature).astype(np.float64)
     confidence = probabilities.max(axis=1)
     right = (probabilities.argmax(axis=1) == truth).astype(np.float64)
-    bins = tuple(_bin(number, confidence, right) for number in range(BINS))
-    gaps = sum(each.count * abs(each.accuracy - each.confidence) for each in bins)
+    bins = _bins(confidence, right)
     distance = (probabilities**2).sum(axis=1) - 2 * probabilities[np.arange(len(truth)), truth] + 1
     return Trust(
         temperature=temperature,
         nll=nll(logits, truth, temperature),
-        ece=float(gaps / len(truth)),
+        ece=_gap(bins),
         brier=float(distance.mean()),
         bins=bins,
     )
+
+
+def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """Return the ECE of answers (n,), whose confidence need not be a softmax's, as a clip's is not."""
+    within = np.clip(confidence, np.finfo(np.float64).tiny, 1.0)
+    return _gap(_bins(within, right.astype(np.float64)))
+
+
+def _bins(confidence: NDArray[np.float64], right: NDArray[np.float64]) -> tuple[Bin, ...]:
+    return tuple(_bin(number, confidence, right) for number in range(BINS))
+
+
+def _gap(bins: tuple[Bin, ...]) -> float:
+    gaps = sum(each.count * abs(each.accuracy - each.confidence) for each in bins)
+    return float(gaps / sum(each.count for each in bins))
 
 
 def _bin(number: int, confidence: NDArray[np.float64], right: NDArray[np.float64]) -> Bin:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dropsight.config import Video
 from dropsight.errors import ImageError
+from dropsight.images.framing import Pixels
 from dropsight.images.opening import ImageFile
 from dropsight.inference import pipeline
 from dropsight.inference.aggregating import aggregate
@@ -33,6 +34,7 @@ from dropsight.video.sampling import Sampling
 from dropsight.video.wire import ClipEnd, ClipFrame, ClipHeader, ClipOrder, Frames
 
 MOST_SEGMENTS = 32
+_WHOLE = Frames(None, "crop", 1.0)
 Lend: TypeAlias = Callable[[], AbstractContextManager[Model]]
 
 
@@ -58,10 +60,10 @@ class ClipSettings(msgspec.Struct, frozen=True):
         sampling = Sampling(
             self.sample, self.every_seconds, self.max_frames, self.skip_still, self.max_seconds
         )
-        bounds, framing = decoder.bounds, plan.spec.framing
+        bounds = decoder.bounds
         return ClipOrder(
             sampling,
-            Frames((plan.spec.height, plan.spec.width), framing.resize, framing.central),
+            _WHOLE if plan.preparation.whole else _as_seen(plan),
             min(bounds.max_pixels, plan.bounds.max_pixels),
             bounds.cpu_seconds,
             whole_only=not bounds.damaged_too,
@@ -76,7 +78,11 @@ class FilmFrame(NamedTuple):
 
 
 class ClipAnswer(msgspec.Struct, frozen=True):
-    """`latency` sums up the stages over all frames, waiting for the decoder not counted."""
+    """`latency` sums up the stages over all frames, waiting for the decoder not counted.
+
+    Of the main answer, `rows` (n, classes) are what the frames at `times` show, `scores` (classes,) what all
+    of them do.
+    """
 
     predictions: Sequence[Prediction]
     heads: Heads
@@ -85,6 +91,9 @@ class ClipAnswer(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
     latency: Latency
     film: Sequence[FilmFrame]
+    times: Sequence[float]
+    rows: NDArray[np.float32]
+    scores: NDArray[np.float32]
 
     @property
     def surest(self) -> bytes:
@@ -112,8 +121,9 @@ class _Seen:
         if frame.pixels is None:
             self.rows.append(self.rows[-1])
             return
-        pixels = np.frombuffer(frame.pixels, np.uint8).reshape(frame.height, frame.width, 3)
-        prepared = pipeline.prepare_framed(pixels, plan)
+        pixels = _pixels(frame)
+        prepare = pipeline.prepare_pixels if plan.preparation.whole else pipeline.prepare_framed
+        prepared = prepare(pixels, plan)
         with lend() as model:
             invoked = pipeline.invoke(model, prepared)
         self.rows.append(pipeline.merged(invoked.scores, plan))
@@ -159,7 +169,45 @@ def classify_clip(
         postprocess=round((now - began) * 1e3, 3),
         total=round((now - started) * 1e3, 3),
     )
-    return ClipAnswer(predictions, heads, facts, seen.views, end.warnings, latency, seen.film)
+    return ClipAnswer(
+        predictions,
+        heads,
+        facts,
+        seen.views,
+        end.warnings,
+        latency,
+        seen.film,
+        seen.times,
+        main,
+        merged[: main.shape[1]],
+    )
+
+
+def frame_at(file: ImageFile, decoder: ClipDecoder, seconds: float, *, seen_by: Plan | None = None) -> Pixels:
+    """Return the frame that shows so many seconds after the first, RGB, upright: all of it, or what is seen.
+
+    Only what leads from the keyframe before to it is decoded. Raises as `decode` does.
+    """
+    bounds = decoder.bounds
+    order = ClipOrder(
+        Sampling(),
+        _as_seen(seen_by) if seen_by else _WHOLE,
+        bounds.max_pixels,
+        bounds.cpu_seconds,
+        whole_only=False,
+        at=(seconds,),
+    )
+    shown = [part for part in decoder.decode(file, order) if isinstance(part, ClipFrame)]
+    return _pixels(shown[0])
+
+
+def _as_seen(plan: Plan) -> Frames:
+    spec = plan.spec
+    return Frames((spec.height, spec.width), spec.framing.resize, spec.framing.central)
+
+
+def _pixels(frame: ClipFrame) -> Pixels:
+    return np.frombuffer(frame.pixels or b"", np.uint8).reshape(frame.height, frame.width, 3)
 
 
 def _facts(

@@ -1,12 +1,43 @@
 """What a runtime can be asked for; a mistake is told at once, by the name that the caller knows."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import get_args
+from typing import TypedDict, get_args
 
 from dropsight.config import View
+from dropsight.inference.preparing import PreprocessFn
 from dropsight.models.registry import BACKENDS, offered
-from dropsight.records import Resize
+from dropsight.records import Aggregate, Normalization, Resize, SampleBy
+
+
+class RuntimeOptions(TypedDict, total=False):
+    """What `ImageInferenceRuntime` can be given by name, and says the meaning of."""
+
+    use_tta: bool
+    tta_transforms: int | Sequence[str]
+    temperature: float
+    preprocess_fn: PreprocessFn | None
+    labels: str | os.PathLike[str] | None
+    normalization: Normalization | None
+    resize: Resize | None
+    input_size: tuple[int, int] | None
+    output: str | int | None
+    heads: Mapping[str, str | int] | None
+    top_k: int
+    threads: int | None
+
+
+class ClipOptions(TypedDict, total=False):
+    """What of a clip is looked at, and how its frames' answers become one: see `VideoInferenceRuntime`."""
+
+    sample: SampleBy
+    every_seconds: float
+    max_frames: int
+    aggregate: Aggregate
+    top_k_frames: int
+    skip_still: bool
+    max_seconds: float
 
 
 def check_settings(

@@ -1,14 +1,16 @@
-"""Labelled photos: a folder with one sub-folder per class, named after its label or its number."""
+"""Labelled photos and clips: a folder with one sub-folder per class, named after its label or its number."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from dropsight.config import Watch
+from dropsight.config import Video, Watch
 from dropsight.errors import ConfigError
 
-SUFFIXES = {pattern.removeprefix("*") for pattern in Watch().patterns}
+PHOTOS = frozenset(pattern.removeprefix("*") for pattern in Watch().patterns)
+CLIPS = frozenset(pattern.removeprefix("*") for pattern in Video().patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +19,8 @@ class Labelled:
     class_index: int
 
 
-def labelled(folder: Path, labels: Sequence[str]) -> list[Labelled]:
-    """List the photos in order; raises ConfigError for a sub-folder that names no class, or no photos."""
+def labelled(folder: Path, labels: Sequence[str], suffixes: AbstractSet[str] = PHOTOS) -> list[Labelled]:
+    """List the files in order; raises ConfigError for a sub-folder that names no class, or no photos."""
     try:
         groups = sorted(each for each in folder.iterdir() if each.is_dir())
     except OSError as error:
@@ -29,7 +31,7 @@ def labelled(folder: Path, labels: Sequence[str]) -> list[Labelled]:
         raise ConfigError(
             [f"{folder / name}: not a class of the model; {_way_out(name, numbers)}" for name in unknown]
         )
-    found = list(_photos(groups, numbers, len(labels)))
+    found = list(_files(groups, numbers, len(labels), suffixes))
     if not found:
         raise ConfigError([f"{folder}: no photos; give a folder with a sub-folder of photos for each class"])
     return found
@@ -43,11 +45,13 @@ def _way_out(name: str, numbers: Mapping[str, int]) -> str:
     return f"{meant}name it after a label or a number"
 
 
-def _photos(groups: Sequence[Path], numbers: dict[str, int], classes: int) -> Iterator[Labelled]:
+def _files(
+    groups: Sequence[Path], numbers: dict[str, int], classes: int, suffixes: AbstractSet[str]
+) -> Iterator[Labelled]:
     for group in groups:
         number = _class_of(group.name, numbers, classes)
         for path in sorted(group.rglob("*")):
-            if number is not None and path.suffix.lower() in SUFFIXES and path.is_file():
+            if number is not None and path.suffix.lower() in suffixes and path.is_file():
                 yield Labelled(str(path), number)
 
 

@@ -28,6 +28,11 @@ class Preparation:
         self._table = lookup_table(spec)
         self._shift = shift_of(self._table)
 
+    @property
+    def whole(self) -> bool:
+        """Whether pixels must come as they are, as the caller's own function frames them."""
+        return self._preprocess is not None
+
     def batch_of(self, pixels: Pixels, view_names: Sequence[str]) -> Batch:
         """Return a batch of the views, in the input tensor's dtype and layout."""
         if self._preprocess is None:

@@ -174,7 +174,7 @@ class ImageInferenceRuntime:
 
     async def apredict(self, image: Image) -> ImageResult:
         """As `predict`, in a thread, without blocking the event loop; if cancelled, its result is dropped."""
-        return await _in_thread(lambda: self.predict(image))
+        return await in_thread(lambda: self.predict(image))
 
     async def apredict_batch(
         self, image_paths: Images, batch_size: int = 32, *, show_progress: bool = False
@@ -185,7 +185,7 @@ class ImageInferenceRuntime:
         """
         stop = Event()
         try:
-            return await _in_thread(
+            return await in_thread(
                 lambda: self._gather(image_paths, batch_size, show_progress=show_progress, stop=stop)
             )
         finally:
@@ -327,7 +327,7 @@ def _shown(
             yield each
 
 
-async def _in_thread(work: Callable[[], T]) -> T:
+async def in_thread(work: Callable[[], T]) -> T:
     """Wait for a thread of the event loop's; asyncio is loaded where there is one."""
     from asyncio import to_thread
 
