@@ -22,7 +22,7 @@ from dropsight.inference.runtime import ImageInferenceRuntime
 from processes import begin, end
 
 COMMANDS = ["run", "demo", "classify", "batch", "evaluate", "calibrate"]
-COMMANDS += ["inspect", "check", "config", "status"]
+COMMANDS += ["inspect", "check", "config", "status", "archive"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

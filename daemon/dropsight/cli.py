@@ -94,6 +94,32 @@ COMMANDS = {
             *_CLIPS,
         ),
     ),
+    "archive": Command(
+        "Classify an archive of any size into Parquet files; begun again, it goes on where it stopped.",
+        "/srv/cards s3://bucket/cards -o results/",
+        "commands.archive:archive",
+        (
+            argument(
+                "sources PATH",
+                "Photos and clips, folders, globs, lists of them (.txt), URLs such as s3://bucket/cards.",
+                nargs="+",
+            ),
+            argument("-o --output DIR", "Folder or URL for the results."),
+            argument("--engine NAME", "Where the work is done.", choices=("local",), default="local"),
+            _MODEL,
+            argument("--shard N", "Images in a part.", type=Number(int, 1, 100_000), default=1000),
+            _TTA,
+            argument(
+                "--format LIST",
+                "Also written in the end: jsonl, csv.",
+                default="parquet",
+                dest="formats",
+            ),
+            argument("--overwrite", "Begin anew where another model's or list's results are."),
+            argument("--status", "Show how far the job is that writes to PATH."),
+            _JSON,
+        ),
+    ),
     "evaluate": Command(
         "Measure a model on labelled photos and clips: top-1, top-5, calibration, classes, confusions.",
         "labelled/ --model model.tflite --aggregate mean",

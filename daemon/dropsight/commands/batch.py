@@ -1,15 +1,13 @@
 """`dropsight batch`."""
 
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from threading import Event
-from types import FrameType
 from typing import Unpack
 
+from dropsight.commands.interrupts import stop_asked
 from dropsight.commands.mixed import Outcome, outcomes
 from dropsight.commands.places import need_place, need_there
 from dropsight.config import Watch
@@ -41,7 +39,7 @@ def batch(
     started = time.perf_counter()
     show_progress = sys.stderr.isatty()
     made = outcomes(images, runtime, batch_size=batch_size, show_progress=show_progress, **sampling)
-    with _stop_asked() as stop, suppress(KeyboardInterrupt), closing(made):
+    with stop_asked() as stop, suppress(KeyboardInterrupt), closing(made):
         for result in made:
             results.append(result)
             if stop.is_set():
@@ -58,26 +56,6 @@ def batch(
         f"{', with the error of each' if failed else ''}"
     )
     return 130 if stop.is_set() else int(failed == len(images))
-
-
-@contextmanager
-def _stop_asked() -> Iterator[Event]:
-    """Have the first Ctrl-C set this; a second one is a KeyboardInterrupt, as ever.
-
-    That gets lost where Python passes over exceptions, in a finalizer or a callback.
-    """
-    asked = Event()
-    former = signal.getsignal(signal.SIGINT)
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, former)
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, former)
 
 
 def _images(path: Path) -> Iterator[str]:

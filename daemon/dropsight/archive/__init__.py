@@ -1,0 +1,1 @@
+"""Archives of millions, resumable: a manifest, shards of it, engines that work on them, formats."""

@@ -1,0 +1,27 @@
+"""CSV with a heading: a line for each image, its best class only."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from dropsight.archive.job_file import JobFile
+from dropsight.archive.rows import ArchiveRow
+
+COLUMNS = (
+    *("path", "status", "predicted_class", "label", "confidence", "width", "height", "captured"),
+    *("error_code", "error", "sha256", "model_digest", "latency_ms"),
+)
+
+
+def write_csv(rows: Iterator[ArchiveRow], _job: JobFile, file: Path) -> None:
+    with file.open("w", encoding="utf-8", newline="") as table:
+        lines = csv.writer(table)
+        lines.writerow(COLUMNS)
+        lines.writerows([_cell(getattr(row, name)) for name in COLUMNS] for row in rows)
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    isoformat = getattr(value, "isoformat", None)
+    return isoformat() if isoformat else value

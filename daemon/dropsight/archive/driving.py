@@ -1,0 +1,71 @@
+"""All shards, until each has its part: what is lost with a worker is done again, then image by image."""
+
+import logging
+from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import takewhile
+
+import msgspec
+
+from dropsight.archive.engines import ArchiveEngine
+from dropsight.archive.tasks import Shard, ShardDone, ShardLost
+from dropsight.errors import DropsightError
+
+log = logging.getLogger(__name__)
+
+# A machine may fail, or run short of memory, and take along a shard that is sound.
+_MOST_TIMES = 3
+_MOST_TRIALS = 2
+
+
+def drive(
+    engine: ArchiveEngine, shards: Sequence[Shard], *, stopped: Callable[[], bool]
+) -> Iterator[tuple[Shard, ShardDone]]:
+    """Yield each shard as its part is written; once stopped, those that are in hand.
+
+    Raises DropsightError where a shard is lost again without those images that end a worker.
+    """
+    left = list(shards)
+    for _ in range(_MOST_TIMES):
+        left = yield from _round(engine, left, stopped)
+        if not left:
+            return
+    lethal = [_without_lethal(engine, shard, stopped) for shard in left if not stopped()]
+    left = yield from _round(engine, lethal, stopped)
+    if left and not stopped():
+        raise DropsightError(
+            f"{left[0].part}: every worker that takes it ends, though no image of it alone ends one: look "
+            "after the workers' memory, then begin again: what is done stays done"
+        )
+
+
+def _round(
+    engine: ArchiveEngine, shards: Sequence[Shard], stopped: Callable[[], bool]
+) -> Generator[tuple[Shard, ShardDone], None, list[Shard]]:
+    """Yield what gets done, return what is lost."""
+    lost: list[Shard] = []
+    for shard, answer in engine.map_unordered(takewhile(lambda _: not stopped(), shards)):
+        if isinstance(answer, ShardDone):
+            yield shard, answer
+        else:
+            log.warning("images %d to %d: the worker ended by %s", shard.start, shard.stop - 1, answer.how)
+            lost.append(shard)
+    return lost
+
+
+def _without_lethal(engine: ArchiveEngine, shard: Shard, stopped: Callable[[], bool]) -> Shard:
+    """Try each image for itself, and name those that end a worker."""
+    trials = [Shard(shard.number, row, row + 1, trial=True) for row in range(shard.start, shard.stop)]
+    how: dict[int, str] = {}
+    for _ in range(_MOST_TRIALS):
+        lost = [
+            (trial, answer)
+            for trial, answer in engine.map_unordered(takewhile(lambda _: not stopped(), trials))
+            if isinstance(answer, ShardLost)
+        ]
+        trials = [trial for trial, _ in lost]
+        how = {trial.start: answer.how for trial, answer in lost}
+        if not trials:
+            break
+    for row, by in how.items():
+        log.warning("image %d of the manifest ends every worker that tries it: %s", row, by)
+    return msgspec.structs.replace(shard, lethal=how)

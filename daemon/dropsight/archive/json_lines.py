@@ -1,0 +1,71 @@
+"""JSON lines: the keys of our own records, as far as an archive knows them."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from dropsight.archive.job_file import JobFile, ModelCard
+from dropsight.archive.rows import ArchiveRow
+from dropsight.records import SCHEMA
+
+_encode = msgspec.json.Encoder().encode
+
+
+def write_json_lines(rows: Iterator[ArchiveRow], job: JobFile, file: Path) -> None:
+    with file.open("wb") as lines:
+        for row in rows:
+            lines.write(_encode(_record(row, job.model)) + b"\n")
+
+
+def _record(row: ArchiveRow, model: ModelCard) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "schema": SCHEMA,
+        "status": row.status,
+        "image_path": row.path,
+        "kind": "clip" if row.clip else "image",
+    }
+    if row.status == "ok":
+        facts |= _answer(row, model)
+    else:
+        facts["error"] = {"code": row.error_code, "message": row.error}
+    if row.width is not None:
+        captured = _text(row.captured)
+        facts["image"] = {"width": row.width, "height": row.height, "captured": captured}
+    if row.clip:
+        facts["clip"] = msgspec.structs.asdict(row.clip)
+    facts["sha256"] = row.sha256
+    facts["model"] = {
+        "name": model.name,
+        "format": model.format,
+        "quantization": model.quantization,
+        "digest": row.model_digest,
+    }
+    if row.latency_ms is not None:
+        facts["latency_ms"] = {"total": round(row.latency_ms, 3)}
+    return facts
+
+
+def _answer(row: ArchiveRow, model: ModelCard) -> dict[str, object]:
+    likely = map(_six_digits, row.top_confidences or ())
+    best = list(zip(row.top_classes or (), likely, strict=True))
+    return {
+        "predicted_class": row.predicted_class,
+        "label": row.label,
+        "confidence": best[0][1],
+        "top_5_predictions": {str(index): confidence for index, confidence in best[:5]},
+        "predictions": [
+            {"class": index, "label": model.labels[index], "confidence": confidence}
+            for index, confidence in best
+        ],
+    }
+
+
+def _text(captured: datetime | None) -> str | None:
+    return None if captured is None else captured.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _six_digits(confidence: float) -> float:
+    """A float32 has no more; as a float64 it would be written with nine others."""
+    return round(confidence, 6)

@@ -1,0 +1,162 @@
+"""Sources to files, one after the other: folders, globs, lists of files, and what fsspec knows."""
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from dropsight.archive.storage import is_url, system_of, told
+from dropsight.config import Watch
+from dropsight.errors import ConfigError
+from dropsight.video.sniffing import CLIP_PATTERNS
+
+LIST_SUFFIXES = (".txt", ".list")
+_WANTED = re.compile("|".join(map(fnmatch.translate, (*Watch().patterns, *CLIP_PATTERNS))), re.IGNORECASE)
+_GLOB = re.compile(r"[*?\[]")
+_TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified")
+_TAGS = ("ETag", "etag", "md5Hash", "content_settings")
+
+
+class Listed(NamedTuple):
+    """A file as the manifest has it: by its path or URL, in bytes; `mtime_us` since the epoch."""
+
+    path: bytes
+    size: int | None = None
+    mtime_us: int | None = None
+    etag: str | None = None
+
+
+def files_of(source: str) -> Iterator[Listed]:
+    """Yield the images and clips of a source in any order; raises ConfigError where there is none such.
+
+    Hidden files and folders are passed by, links to folders too. A file that is named itself is taken
+    whatever its name.
+    """
+    return _of_url(source) if is_url(source) else _of_path(source.removeprefix("file://"))
+
+
+def _of_path(path: str) -> Iterator[Listed]:
+    path = os.path.abspath(path)
+    if os.path.isdir(path):
+        yield from _walked(path)
+    elif os.path.exists(path):
+        yield from _of_list(path) if path.endswith(LIST_SUFFIXES) else [_at(path)]
+    elif _GLOB.search(path):
+        yield from _of_pattern(path)
+    else:
+        raise ConfigError([f"{path}: there is no such file or folder"])
+
+
+def _walked(top: str) -> Iterator[Listed]:
+    pending = [top]
+    while pending:
+        folder = pending.pop()
+        with told(folder, "read"), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                elif _WANTED.match(entry.name) and entry.is_file():
+                    yield _described(entry.path, entry.stat())
+
+
+def _of_pattern(pattern: str) -> Iterator[Listed]:
+    import glob
+
+    found = False
+    for path in glob.iglob(pattern, recursive=True):
+        found = True
+        if os.path.isdir(path):
+            if not pattern.rstrip("/").endswith("**"):
+                yield from _walked(path)
+        elif _WANTED.match(os.path.basename(path)):
+            yield _at(path)
+    if not found:
+        raise ConfigError([f"{pattern}: nothing matches it"])
+
+
+def _of_list(path: str) -> Iterator[Listed]:
+    """One file, folder, glob or URL a line, from the list's own folder on."""
+    beside = os.path.dirname(path)
+    with told(path, "read"), open(path, encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            named = line.rstrip("\r\n")
+            if named and not named.startswith("#"):
+                yield from files_of(named if is_url(named) else os.path.join(beside, named))
+
+
+def _at(path: str) -> Listed:
+    with told(path, "read"):
+        return _described(path, os.stat(path))
+
+
+def _described(path: str, stat: os.stat_result) -> Listed:
+    return Listed(os.fsencode(path), stat.st_size, stat.st_mtime_ns // 1000)
+
+
+def _of_url(url: str) -> Iterator[Listed]:
+    if url.endswith(LIST_SUFFIXES):
+        yield from _of_listed_urls(url)
+        return
+    with told(url, "read"):
+        system, path = system_of(url)
+        if _GLOB.search(path) and not url.startswith("http"):
+            found = system.glob(path, detail=True)
+            yield from (_object(system, name, info) for name, info in found.items() if _is_wanted(name, info))
+            return
+        if not (url.endswith("/") or system.isdir(path)):
+            if not system.exists(path):
+                raise ConfigError([f"{url}: there is no such file or folder"])
+            yield _object(system, path, system.info(path))
+            return
+        yield from _walked_there(system, path)
+
+
+def _walked_there(system: Any, top: str) -> Iterator[Listed]:  # noqa: ANN401 - fsspec's
+    for folder, folders, files in system.walk(top, detail=True, on_error="raise", topdown=True):
+        for name in [name for name in folders if name.startswith(".")]:
+            del folders[name]
+        for name, info in files.items():
+            if _is_wanted(name, info):
+                yield _object(system, info.get("name") or f"{folder}/{name}", info)
+        system.invalidate_cache()
+
+
+def _of_listed_urls(url: str) -> Iterator[Listed]:
+    with told(url, "read"):
+        system, path = system_of(url)
+        lines = system.cat_file(path).decode("utf-8").splitlines()
+    for line in lines:
+        if line and not line.startswith("#"):
+            yield from files_of(line if is_url(line) else f"{url.rpartition('/')[0]}/{line}")
+
+
+def _is_wanted(name: str, info: Mapping[str, Any]) -> bool:
+    last = name.rpartition("/")[2]
+    return info.get("type") != "directory" and not last.startswith(".") and bool(_WANTED.match(last))
+
+
+def _object(system: Any, path: str, info: Mapping[str, Any]) -> Listed:  # noqa: ANN401 - fsspec's
+    tag = next((info[key] for key in _TAGS if isinstance(info.get(key), str)), None)
+    size = info.get("size")
+    return Listed(
+        system.unstrip_protocol(path).encode(), None if size is None else int(size), _time_us(info), tag
+    )
+
+
+def _time_us(info: Mapping[str, Any]) -> int | None:
+    for key in _TIMES:
+        found = info.get(key)
+        if isinstance(found, str):
+            try:
+                found = datetime.fromisoformat(found)
+            except ValueError:
+                continue
+        if isinstance(found, datetime):
+            found = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        if isinstance(found, int | float):
+            return int(found * 1e6)
+    return None

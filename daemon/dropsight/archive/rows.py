@@ -1,0 +1,89 @@
+"""A row of a part: what is written of one image or clip, in an explicit schema."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+import pyarrow as pa
+
+
+class ClipColumns(msgspec.Struct, frozen=True):
+    """Of a clip alone; times in seconds, that of the peak from the first frame."""
+
+    duration: float
+    fps: float
+    codec: str
+    frames_read: int
+    frames_classified: int
+    peak_time: float
+
+
+class ArchiveRow(msgspec.Struct, frozen=True, kw_only=True):
+    """`path` as in the manifest; `captured` by the camera, else the file's time; `clip` for clips only."""
+
+    path: str
+    status: str
+    predicted_class: int | None = None
+    label: str | None = None
+    confidence: float | None = None
+    top_classes: list[int] | None = None
+    top_confidences: list[float] | None = None
+    width: int | None = None
+    height: int | None = None
+    captured: datetime | None = None
+    error_code: str | None = None
+    error: str | None = None
+    sha256: str | None = None
+    model_digest: str
+    latency_ms: float | None = None
+    clip: ClipColumns | None = None
+
+
+SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("predicted_class", pa.int32()),
+        pa.field("label", pa.string()),
+        pa.field("confidence", pa.float32()),
+        pa.field("top_classes", pa.list_(pa.int32())),
+        pa.field("top_confidences", pa.list_(pa.float32())),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("captured", pa.timestamp("us", "UTC")),
+        pa.field("error_code", pa.string()),
+        pa.field("error", pa.string()),
+        pa.field("sha256", pa.string()),
+        pa.field("model_digest", pa.string(), nullable=False),
+        pa.field("latency_ms", pa.float32()),
+        pa.field(
+            "clip",
+            pa.struct(
+                [
+                    pa.field("duration", pa.float32()),
+                    pa.field("fps", pa.float32()),
+                    pa.field("codec", pa.string()),
+                    pa.field("frames_read", pa.int32()),
+                    pa.field("frames_classified", pa.int32()),
+                    pa.field("peak_time", pa.float32()),
+                ]
+            ),
+        ),
+    ]
+)
+"""Explicit: of a column that is empty throughout, Arrow would guess a type of no values."""
+
+
+def as_table(rows: Sequence[ArchiveRow]) -> pa.Table:
+    columns = {name: [getattr(row, name) for row in rows] for name in ArchiveRow.__struct_fields__}
+    columns["clip"] = [clip and msgspec.structs.asdict(clip) for clip in columns["clip"]]
+    return pa.table(columns, SCHEMA)
+
+
+def rows_of(table: pa.Table) -> list[ArchiveRow]:
+    return msgspec.convert(table.to_pylist(), list[ArchiveRow])
+
+
+def time_of(text: str) -> datetime:
+    """Read what a header or a record says, in UTC."""
+    return datetime.fromisoformat(text).astimezone(UTC)

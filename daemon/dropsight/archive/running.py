@@ -1,0 +1,145 @@
+"""A job from its sources to its last part: listed once, begun or gone on with, told how far it is."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from dropsight.archive import job_file, manifest, shard_parts
+from dropsight.archive.driving import drive
+from dropsight.archive.engines import engine_named
+from dropsight.archive.headway import Headway, timestamp
+from dropsight.archive.job_file import JobFile, JobState, ModelCard, versions
+from dropsight.archive.listing import Listed, files_of
+from dropsight.archive.manifest import ManifestFacts
+from dropsight.archive.output_formats import FORMATS
+from dropsight.archive.storage import Storage, absolute
+from dropsight.archive.tasks import ArchiveJob, Shard, shards_of
+from dropsight.errors import ConfigError
+from dropsight.inference.runtime import ImageInferenceRuntime
+from dropsight.models.backends import locate
+from dropsight.models.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveOrder:
+    """What is to be done."""
+
+    sources: Sequence[str]
+    out: str
+    model: str
+    engine: str
+    address: str | None
+    shard_rows: int
+    tta: bool
+    overwrite: bool
+
+
+def run_archive(asked: ArchiveOrder, *, stopped: Callable[[], bool]) -> JobFile:
+    """Do what is missing, all of it or until `stopped`; raises DropsightError, and leaves what can go on."""
+    storage = Storage(absolute(asked.out))
+    with ImageInferenceRuntime(asked.model, threads=1) as runtime:
+        spec = runtime.spec
+    storage.make()
+    storage.sweep()
+    if asked.overwrite:
+        storage.remove([name for name in storage.names() if is_ours(name)])
+    facts = _listed(storage, [absolute(source) for source in asked.sources], stopped)
+    job = ArchiveJob(
+        out=storage.place,
+        manifest=facts.digest,
+        model=spec.digest,
+        shard_rows=asked.shard_rows,
+        tta=asked.tta,
+    )
+    shards = shards_of(facts.rows, job.shard_rows)
+    done = shard_parts.finished(job, shards)
+    before = sum((Counter(part.counts) for part in done.values()), Counter[str]())
+    missing = [shard for shard in shards if shard.number not in done]
+    with Headway(storage, _begun(job, facts, spec, asked), before) as headway:
+        return _worked_off(job, asked, missing, headway, stopped)
+
+
+def is_ours(name: str) -> bool:
+    """Whether a name in the target is one that a job writes."""
+    known = {manifest.NAME, job_file.NAME, *(made.name for made in FORMATS.values())}
+    return name in known or shard_parts.is_part(name)
+
+
+def _worked_off(
+    job: ArchiveJob,
+    asked: ArchiveOrder,
+    missing: Sequence[Shard],
+    headway: Headway,
+    stopped: Callable[[], bool],
+) -> JobFile:
+    if not missing:
+        former = job_file.read_job(job.storage)
+        whole = former is not None and former.state == "done" and former.images == former.total
+        return former if former and whole else headway.write("done")
+    headway.write("running")
+    make = engine_named(asked.engine)
+    model = str(locate(asked.model).absolute())
+    state: JobState = "failed"
+    with closing(make(job, model, address=asked.address, most=len(missing))) as engine:
+        try:
+            for _, done in drive(engine, missing, stopped=stopped):
+                headway.add(done.counts)
+            state = "stopped" if stopped() else "done"
+        except KeyboardInterrupt:
+            state = "stopped"
+            raise
+        finally:
+            ended = headway.write(state, workers=engine.workers)
+    return ended
+
+
+def _listed(storage: Storage, sources: Sequence[str], stopped: Callable[[], bool]) -> ManifestFacts:
+    """Return the manifest that is there; else list, once and for all."""
+    facts = manifest.read_facts(storage)
+    if facts is None:
+        if strangers := [name for name in storage.names() if shard_parts.is_part(name)]:
+            raise ConfigError(
+                [f"{storage.named(strangers[0])}: a part without its manifest; begin anew with --overwrite"]
+            )
+        facts = manifest.write_manifest(storage, _found(sources, stopped), sources)
+    elif list(facts.sources) != list(sources):
+        fault = f"{storage.named(manifest.NAME)}: the manifest of {', '.join(facts.sources)}"
+        raise ConfigError([f"{fault}; give these again, name another folder, or begin anew with --overwrite"])
+    return facts
+
+
+def _found(sources: Sequence[str], stopped: Callable[[], bool]) -> Iterator[Listed]:
+    """Yield all, one at least: a manifest of nothing is not written."""
+    none = True
+    for source in sources:
+        for each in files_of(source):
+            none = False
+            yield each
+            if stopped():
+                raise KeyboardInterrupt
+    if none:
+        raise ConfigError([f"no images in {', '.join(sources)}"])
+
+
+def _begun(job: ArchiveJob, facts: ManifestFacts, spec: ModelSpec, asked: ArchiveOrder) -> JobFile:
+    now = timestamp()
+    return JobFile(
+        state="running",
+        total=facts.rows,
+        images=0,
+        ok=0,
+        errors={},
+        images_per_second=0.0,
+        seconds=0.0,
+        engine=asked.engine,
+        workers=0,
+        shard_rows=job.shard_rows,
+        tta=job.tta,
+        sources=facts.sources,
+        manifest=facts.digest,
+        model=ModelCard(spec.name, spec.digest, spec.format, spec.quantization, spec.labels),
+        begun=now,
+        updated=now,
+        versions=versions(),
+    )

@@ -1,0 +1,97 @@
+"""Parts: a shard's rows in a file that is there whole or not at all, and says in its footer what it is of."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import msgspec
+import pyarrow.parquet as pq
+
+from dropsight.archive.rows import ArchiveRow, as_table, rows_of
+from dropsight.archive.storage import Storage, told
+from dropsight.archive.tasks import ArchiveJob, JobMark, Shard
+from dropsight.errors import ConfigError
+from dropsight.version import VERSION
+
+_FACTS = b"dropsight"
+# A footer costs a round trip or two.
+_READERS = 16
+
+
+class PartFacts(msgspec.Struct, frozen=True):
+    """What a footer says: whose part it is, and its rows by status or the code of their error."""
+
+    job: JobMark
+    start: int
+    stop: int
+    counts: dict[str, int]
+    written: str
+    version: str
+
+
+def write_part(job: ArchiveJob, shard: Shard, rows: Sequence[ArchiveRow]) -> dict[str, int]:
+    """Write it and return the counts."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        key = row.error_code or row.status
+        counts[key] = counts.get(key, 0) + 1
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    facts = PartFacts(job.mark(), shard.start, shard.stop, counts, now, VERSION)
+    table = as_table(rows).replace_schema_metadata({_FACTS: msgspec.json.encode(facts)})
+    with job.storage.whole(shard.part) as file:
+        pq.write_table(table, file, compression="zstd")
+    return counts
+
+
+def is_part(name: str) -> bool:
+    return name.startswith("part-") and name.endswith(".parquet")
+
+
+def finished(job: ArchiveJob, shards: Sequence[Shard]) -> dict[int, PartFacts]:
+    """Return what is there already by the shards' numbers; raises ConfigError where it is another job's."""
+    there = set(filter(is_part, job.storage.names()))
+    wanted = [shard for shard in shards if shard.part in there]
+    with ThreadPoolExecutor(_READERS) as pool:
+        facts = pool.map(lambda shard: _facts_of(job, shard.part), wanted)
+        found = {shard.number: fact for shard, fact in zip(wanted, facts, strict=True)}
+    if strangers := there - {shard.part for shard in wanted}:
+        raise _another(job, min(strangers), "no part of this manifest")
+    return found
+
+
+def _facts_of(job: ArchiveJob, part: str) -> PartFacts:
+    storage = job.storage
+    with told(storage.named(part), "read"), storage.reading(part) as file:
+        metadata = pq.read_metadata(file).metadata or {}
+    try:
+        facts = msgspec.json.decode(metadata[_FACTS], type=PartFacts)
+    except (KeyError, msgspec.DecodeError) as error:
+        raise _another(job, part, "not a part of dropsight's") from error
+    _need_ours(job, part, facts.job)
+    return facts
+
+
+def _need_ours(job: ArchiveJob, part: str, found: JobMark) -> None:
+    wanted = job.mark()
+    for name, what in (
+        ("manifest", "of another manifest"),
+        ("model", f"of another model, {found.model}"),
+        ("shard_rows", f"of shards of {found.shard_rows}"),
+        ("tta", f"made {'with' if found.tta else 'without'} --tta"),
+    ):
+        if getattr(found, name) != getattr(wanted, name):
+            raise _another(job, part, what)
+
+
+def _another(job: ArchiveJob, part: str, what: str) -> ConfigError:
+    return ConfigError(
+        [f"{job.storage.named(part)}: {what}; name another folder, or begin anew with --overwrite"]
+    )
+
+
+def read_all(storage: Storage) -> Iterator[ArchiveRow]:
+    """Yield the rows of all parts in the manifest's order, a part in memory at a time."""
+    for name in filter(is_part, storage.names()):
+        with told(storage.named(name), "read"), storage.reading(name) as file:
+            table = pq.ParquetFile(file).read()
+        yield from rows_of(table)

@@ -1,0 +1,219 @@
+"""What a worker does: reads a shard's images itself, classifies them by the pipeline, writes the part."""
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from functools import partial
+from hashlib import file_digest, sha256
+from itertools import islice
+from typing import NamedTuple
+
+import cv2
+import msgspec
+
+from dropsight.archive.fetching import REFUSED, contents, fetched
+from dropsight.archive.manifest import Named, read_rows
+from dropsight.archive.rows import ArchiveRow, ClipColumns, time_of
+from dropsight.archive.shard_parts import write_part
+from dropsight.archive.storage import is_url
+from dropsight.archive.tasks import ArchiveJob, Shard, ShardDone
+from dropsight.errors import ImageError, ModelError, StoreError
+from dropsight.images.header import Header
+from dropsight.inference import pipeline
+from dropsight.inference.lookahead import look_ahead
+from dropsight.inference.pipeline import Answer, Prepared
+from dropsight.inference.runtime import ImageInferenceRuntime
+from dropsight.inference.video_runtime import VideoInferenceRuntime
+from dropsight.records import Prediction
+from dropsight.video.decoder import ClipBounds
+from dropsight.video.sniffing import HEAD_BYTES, is_clip
+
+# Of a store elsewhere, while the model works; a file of this machine is there at once.
+_READ_AHEAD = 8
+# Of a model that gains by it; one of TFLite does not.
+_BATCH = 32
+
+
+class _Read(NamedTuple):
+    """A file's bytes, or the path of a clip, or why there is neither."""
+
+    named: Named
+    found: bytes | str | ImageError
+
+
+class _Image(NamedTuple):
+    named: Named
+    sha256: str
+    header: Header
+    prepared: Prepared
+
+
+class ShardWorker:
+    """One model of one thread; one shard at a time."""
+
+    def __init__(self, job: ArchiveJob, model: str) -> None:
+        """Open the model; raises ModelError where it cannot be opened here, or is another than the job's."""
+        cv2.setNumThreads(1)
+        self._job = job
+        self._images = ImageInferenceRuntime(model, use_tta=job.tta, threads=1)
+        if self._images.spec.digest != job.model:
+            raise ModelError(f"{model}: it is not the model that the job began with: leave it as it was")
+        with self._images.interpreter() as opened:
+            self._batch = _BATCH if opened.shared else 1
+        self._clips = VideoInferenceRuntime(images=self._images)
+
+    def do(self, shard: Shard) -> ShardDone:
+        """Write the part, unless it is a trial; raises StoreError where a store does not do."""
+        rows = list(self._rows(read_rows(self._job.storage, shard.start, shard.stop), shard))
+        if len(rows) > 1 and all((row.error or "").startswith(REFUSED) for row in rows):
+            raise StoreError(f"{rows[0].path} and all others of a shard: {rows[0].error}")
+        return ShardDone({} if shard.trial else write_part(self._job, shard, rows))
+
+    def close(self) -> None:
+        self._clips.close()
+        self._images.close()
+
+    def _rows(self, named: Sequence[Named], shard: Shard) -> Iterator[ArchiveRow]:
+        """Yield them in the manifest's order."""
+        lethal = {named[row - shard.start]: how for row, how in shard.lethal.items()}
+        with closing(self._read_all(named, lethal)) as read:
+            prepared = map(self._prepared, read)
+            while group := list(islice(prepared, self._batch)):
+                yield from self._answered(group)
+
+    def _read_all(self, named: Sequence[Named], lethal: dict[Named, str]) -> Generator[_Read, None, None]:
+        read = partial(self._read, lethal=lethal)
+        if any(is_url(each.opens) for each in named):
+            yield from look_ahead(read, named, threads=_READ_AHEAD, most=_READ_AHEAD)
+        else:
+            yield from map(read, named)
+
+    def _read(self, named: Named, lethal: dict[Named, str]) -> _Read:
+        if named in lethal:
+            return _Read(
+                named, ImageError("unreadable", f"it ends the worker that tries it: {lethal[named]}")
+            )
+        try:
+            return _Read(named, self._clip_or_bytes(named))
+        except ImageError as error:
+            return _Read(named, error)
+
+    def _clip_or_bytes(self, named: Named) -> bytes | str:
+        data = contents(
+            named, bounds=self._images.plan.bounds, is_wanted=lambda head: not is_clip(head[:HEAD_BYTES])
+        )
+        return named.opens if data is None else data
+
+    def _prepared(self, read: _Read) -> _Image | ArchiveRow:
+        named, found = read
+        if isinstance(found, ImageError):
+            return self._failure(named, found)
+        if isinstance(found, str):
+            return self._clip(named)
+        digest = sha256(found).hexdigest()
+        header, plan = None, self._images.plan
+        try:
+            header = pipeline.examine(found, plan)
+            return _Image(named, digest, header, pipeline.prepare(found, header, plan))
+        except ImageError as error:
+            return self._failure(named, error, digest, header)
+
+    def _answers(self, prepared: Sequence[Prepared]) -> Sequence[Answer | ImageError]:
+        with self._images.interpreter() as model:
+            return pipeline.predict_many(model, prepared, self._images.plan)
+
+    def _answered(self, group: Sequence[_Image | ArchiveRow]) -> Iterator[ArchiveRow]:
+        images = [each for each in group if isinstance(each, _Image)]
+        answers = iter(self._answers([each.prepared for each in images]) if images else ())
+        for each in group:
+            if isinstance(each, ArchiveRow):
+                yield each
+                continue
+            answer = next(answers)
+            if isinstance(answer, ImageError):
+                yield self._failure(each.named, answer, each.sha256, each.header)
+            else:
+                yield self._row(each, answer)
+
+    def _row(self, image: _Image, answer: Answer) -> ArchiveRow:
+        width, height = image.header.upright
+        prepared = image.prepared
+        spent = prepared.decode_ms + prepared.preprocess_ms + answer.inference_ms + answer.postprocess_ms
+        captured = time_of(image.header.captured) if image.header.captured else _mtime(image.named)
+        return self._ok(
+            image.named, answer.predictions, width, height, captured, image.sha256, latency_ms=spent
+        )
+
+    def _clip(self, named: Named) -> ArchiveRow:
+        digest = None
+        try:
+            with fetched(named, most_bytes=ClipBounds().max_bytes) as path:
+                with open(path, "rb") as file:
+                    digest = file_digest(file, "sha256").hexdigest()
+                found = self._clips.predict(path)
+        except ImageError as error:
+            return self._failure(named, error, digest)
+        except FileNotFoundError:
+            return self._failure(named, ImageError("unreadable", "there is no such file"), digest)
+        clip, spent = found.clip, found.latency_ms
+        facts = ClipColumns(
+            clip.duration, clip.fps, clip.codec, clip.frames_read, clip.frames_classified, clip.peak.time
+        )
+        row = self._ok(
+            named,
+            found.predictions,
+            clip.width,
+            clip.height,
+            _mtime(named),
+            digest,
+            latency_ms=spent.decode + spent.preprocess + spent.inference + spent.postprocess,
+        )
+        return msgspec.structs.replace(row, clip=facts)
+
+    def _ok(
+        self,
+        named: Named,
+        predictions: Sequence[Prediction],
+        width: int,
+        height: int,
+        captured: datetime | None,
+        digest: str,
+        *,
+        latency_ms: float,
+    ) -> ArchiveRow:
+        best = predictions[0]
+        return ArchiveRow(
+            path=named.path,
+            status="ok",
+            predicted_class=best.class_index,
+            label=best.label,
+            confidence=best.confidence,
+            top_classes=[each.class_index for each in predictions],
+            top_confidences=[each.confidence for each in predictions],
+            width=width,
+            height=height,
+            captured=captured,
+            sha256=digest,
+            model_digest=self._job.model,
+            latency_ms=latency_ms,
+        )
+
+    def _failure(
+        self, named: Named, error: ImageError, digest: str | None = None, header: Header | None = None
+    ) -> ArchiveRow:
+        width, height = header.upright if header else (None, None)
+        return ArchiveRow(
+            path=named.path,
+            status="failed",
+            width=width,
+            height=height,
+            captured=_mtime(named),
+            error_code=error.code,
+            error=str(error),
+            sha256=digest,
+            model_digest=self._job.model,
+        )
+
+
+def _mtime(named: Named) -> datetime | None:
+    return None if named.mtime_us is None else datetime.fromtimestamp(named.mtime_us / 1e6, UTC)

@@ -1,0 +1,186 @@
+"""Where results go: a folder of this machine, or what fsspec knows; each file whole or not at all."""
+
+import contextlib
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from dropsight import installing
+from dropsight.errors import ConfigError, DropsightError, StoreError, reason
+
+# Here an object appears with the last byte of a PUT; elsewhere a file is there as soon as it is begun.
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "r2", "memory"}
+_TEMPORARY = ".part"
+
+
+def need_extra() -> None:
+    """Raise ConfigError where the libraries are missing that all of this room needs."""
+    if missing := [name for name in ("pyarrow", "fsspec") if find_spec(name) is None]:
+        raise ConfigError([f"archive needs {' and '.join(missing)}: {installing.with_extra('archive')}"])
+
+
+def is_url(place: str) -> bool:
+    return "://" in place and not place.startswith("file://")
+
+
+def absolute(place: str) -> str:
+    """Return a place as any process finds it."""
+    return place if is_url(place) else os.path.abspath(place.removeprefix("file://"))
+
+
+def system_of(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system and the path in it; raises ConfigError for what is not installed."""
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise ConfigError([f"{url}: {error}"]) from error
+    except ValueError as error:  # what it says of a protocol that it does not know
+        raise ConfigError([f"{url}: {error}"]) from error
+    return system, path
+
+
+@contextmanager
+def told(place: str, verb: str) -> Iterator[None]:
+    """Raise StoreError in one line for whatever a store's library raises."""
+    try:
+        yield
+    except DropsightError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{place}: cannot be {verb}: {_said(error)}") from error
+    except Exception as error:  # each store's library has errors of its own, of no common kind
+        if not type(error).__module__.startswith(_LIBRARIES):
+            raise
+        raise StoreError(f"{place}: cannot be {verb}: {_said(error)}") from error
+
+
+_LIBRARIES = (
+    *("fsspec", "s3fs", "botocore", "aiobotocore", "gcsfs", "google", "adlfs", "azure", "aiohttp"),
+    *("paramiko", "sshfs", "requests", "urllib3", "pyarrow"),
+)
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, PermissionError):
+        return f"access is refused ({_short(error)}): look after the credentials and the rights"
+    if type(error).__name__ in {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}:
+        return f"no credentials ({_short(error)}): set them as this store's own tools take them"
+    return reason(error) if isinstance(error, OSError) and error.strerror else _short(error)
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A folder, by its path or URL."""
+
+    place: str
+
+    @property
+    def on_this_machine(self) -> bool:
+        return not is_url(self.place)
+
+    def named(self, name: str) -> str:
+        return f"{self.place.rstrip('/')}/{name}"
+
+    def make(self) -> None:
+        """Make the folder; an object store has none."""
+        with told(self.place, "made"):
+            if self.on_this_machine:
+                os.makedirs(self.place, exist_ok=True)
+                return
+            system, path = system_of(self.place)
+            if not _is_object_store(system):
+                system.makedirs(path, exist_ok=True)
+
+    def names(self) -> list[str]:
+        """Return what is in it, nothing where there is no such folder."""
+        with told(self.place, "read"), contextlib.suppress(FileNotFoundError):
+            if self.on_this_machine:
+                return sorted(os.listdir(self.place))
+            system, path = system_of(self.place)
+            system.invalidate_cache()
+            return sorted(each.rstrip("/").rpartition("/")[2] for each in system.ls(path, detail=False))
+        return []
+
+    def remove(self, names: Sequence[str]) -> None:
+        with told(self.place, "emptied"):
+            if self.on_this_machine:
+                for name in names:
+                    Path(self.place, name).unlink(missing_ok=True)
+            elif names:
+                system, path = system_of(self.place)
+                system.rm([f"{path.rstrip('/')}/{name}" for name in names])
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[Any]:
+        """Give what pyarrow reads from: a path, or an open file; raises FileNotFoundError as it is."""
+        if self.on_this_machine:
+            yield self.named(name)
+            return
+        system, path = system_of(self.named(name))
+        with system.open(path, "rb") as file:
+            yield file
+
+    def read(self, name: str) -> bytes | None:
+        """Return what is in a small file, None where there is none."""
+        with told(self.named(name), "read"), contextlib.suppress(FileNotFoundError):
+            if self.on_this_machine:
+                return Path(self.named(name)).read_bytes()
+            system, path = system_of(self.named(name))
+            data: bytes = system.cat_file(path)
+            return data
+        return None
+
+    @contextmanager
+    def whole(self, name: str) -> Iterator[Path]:
+        """Give a path of this machine to write; what lies there in the end is what appears by that name."""
+        if self.on_this_machine:
+            with told(self.named(name), "written"):
+                temporary = Path(self.place, f".{name}.{secrets.token_hex(4)}{_TEMPORARY}")
+                try:
+                    yield temporary
+                    _sync(temporary)
+                    temporary.replace(self.named(name))
+                finally:
+                    temporary.unlink(missing_ok=True)
+            return
+        with tempfile.TemporaryDirectory(prefix="dropsight-") as folder, told(self.named(name), "written"):
+            written = Path(folder, name)
+            yield written
+            _put(written, self.named(name))
+
+    def sweep(self) -> None:
+        """Take away what processes left that were killed while they wrote."""
+        self.remove([name for name in self.names() if name.startswith(".") and name.endswith(_TEMPORARY)])
+
+
+def _is_object_store(system: Any) -> bool:  # noqa: ANN401 - fsspec's
+    protocol = system.protocol
+    return bool(_OBJECT_STORES & ({protocol} if isinstance(protocol, str) else set(protocol)))
+
+
+def _put(file: Path, url: str) -> None:
+    system, path = system_of(url)
+    if _is_object_store(system):
+        system.put_file(str(file), path)
+        return
+    folder, _, name = path.rpartition("/")
+    temporary = f"{folder}/.{name}.{secrets.token_hex(4)}{_TEMPORARY}"
+    system.put_file(str(file), temporary)
+    system.mv(temporary, path)
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())

@@ -1,0 +1,93 @@
+"""What engines hand to workers and get back: small, and the same for all of them."""
+
+import msgspec
+
+from dropsight.archive.storage import Storage
+from dropsight.errors import ConfigError, DropsightError
+
+
+class ArchiveJob(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a worker needs to know; a part's footer bears what `mark` says."""
+
+    out: str
+    manifest: str
+    model: str
+    """The digest of the model; where it lies is the engine's business."""
+    shard_rows: int
+    tta: bool = False
+
+    @property
+    def storage(self) -> Storage:
+        return Storage(self.out)
+
+    def mark(self) -> "JobMark":
+        return JobMark(self.manifest, self.model, self.shard_rows, self.tta)
+
+
+class JobMark(msgspec.Struct, frozen=True):
+    """By what a part is known as one of this job's."""
+
+    manifest: str
+    model: str
+    shard_rows: int
+    tta: bool
+
+
+class Shard(msgspec.Struct, frozen=True):
+    """Rows of the manifest that become one part; `lethal` are those that end whoever tries them, and why.
+
+    With `trial` nothing is written: it is to be seen which row ends the worker.
+    """
+
+    number: int
+    start: int
+    stop: int
+    lethal: dict[int, str] = {}
+    trial: bool = False
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def part(self) -> str:
+        return f"part-{self.number:06}.parquet"
+
+
+class ShardDone(msgspec.Struct, frozen=True, tag="done"):
+    """How many images of the shard there are by their status: ok, or the code of their error."""
+
+    counts: dict[str, int]
+
+
+class ShardLost(msgspec.Struct, frozen=True, tag="lost"):
+    """Whoever worked on it has ended; `how` says by what."""
+
+    how: str
+
+
+class WorkerReady(msgspec.Struct, frozen=True, tag="ready"):
+    pass
+
+
+class WorkerFault(msgspec.Struct, frozen=True, tag="fault"):
+    """The operator's, or the store's: it would be the same for every shard."""
+
+    text: str
+    exit_code: int = 1
+
+    @classmethod
+    def of(cls, error: DropsightError) -> "WorkerFault":
+        return cls(str(error), error.exit_code)
+
+    def error(self) -> DropsightError:
+        if self.exit_code == ConfigError.exit_code:
+            return ConfigError(self.text.splitlines())
+        return DropsightError(self.text)
+
+
+def shards_of(rows: int, shard_rows: int) -> list[Shard]:
+    return [
+        Shard(number, start, min(start + shard_rows, rows))
+        for number, start in enumerate(range(0, rows, shard_rows))
+    ]

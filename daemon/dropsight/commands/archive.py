@@ -1,0 +1,90 @@
+"""`dropsight archive`."""
+
+import sys
+from collections.abc import Sequence
+
+import msgspec
+
+from dropsight.archive.job_file import JobFile, read_job
+from dropsight.archive.output_formats import FORMATS, PARQUET, write_format
+from dropsight.archive.running import ArchiveOrder, run_archive
+from dropsight.archive.storage import Storage, absolute, need_extra
+from dropsight.commands.faults import INTERRUPTED
+from dropsight.commands.interrupts import stop_asked
+from dropsight.errors import ConfigError
+from dropsight.inference.runtime import DEFAULT_MODEL
+
+
+def archive(  # noqa: PLR0913 - its options
+    sources: Sequence[str],
+    *,
+    output: str | None,
+    engine: str,
+    address: str | None = None,
+    model: str | None,
+    shard: int,
+    tta: bool,
+    formats: str,
+    overwrite: bool,
+    status: bool,
+    as_json: bool,
+) -> int:
+    """Classify what is missing; return 1 if every image failed, 130 after Ctrl-C."""
+    need_extra()
+    if status:
+        return _show(sources, output, as_json=as_json)
+    if output is None:
+        raise ConfigError(["archive: -o is missing: name the folder, or the URL, for the results"])
+    wanted = _formats(formats)
+    asked = ArchiveOrder(
+        sources=sources,
+        out=output,
+        model=model or DEFAULT_MODEL,
+        engine=engine,
+        address=address,
+        shard_rows=shard,
+        tta=tta,
+        overwrite=overwrite,
+    )
+    with stop_asked() as stop:
+        job = run_archive(asked, stopped=stop.is_set)
+    storage = Storage(absolute(output))
+    if job.state == "done":
+        for name in wanted:
+            print(f"writing {write_format(name, storage, job)}", file=sys.stderr)
+    _tell(job, output)
+    if job.state == "stopped":
+        print("stopped: the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    return int(job.ok == 0)
+
+
+def _formats(text: str) -> list[str]:
+    known = {PARQUET, *FORMATS}
+    wanted = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in wanted if name not in known]:
+        raise ConfigError([f"--format {unknown[0]}: no such format; there are {', '.join(sorted(known))}"])
+    return [name for name in wanted if name != PARQUET]
+
+
+def _show(sources: Sequence[str], output: str | None, *, as_json: bool) -> int:
+    if output is not None or len(sources) != 1:
+        raise ConfigError(["archive --status: name the folder of the results, and nothing else"])
+    job = read_job(Storage(absolute(sources[0])))
+    if job is None:
+        raise ConfigError([f"{sources[0]}: there is no job.json: no archive was written there"])
+    if as_json:
+        print(msgspec.json.encode(job).decode())
+        return 0
+    print(f"{job.state}, as of {job.updated}: {job.model.name} by {job.engine}, {job.workers} workers")
+    _tell(job, sources[0])
+    return 0
+
+
+def _tell(job: JobFile, output: str) -> None:
+    failed = sum(job.errors.values())
+    codes = ", ".join(f"{code} {count}" for code, count in job.errors.items())
+    print(
+        f"{job.images} of {job.total} images in {output}; {failed} failed{f' ({codes})' if codes else ''}; "
+        f"{job.seconds:.1f} s, {job.images_per_second:.1f} images/s"
+    )

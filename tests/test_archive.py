@@ -1,0 +1,397 @@
+"""`dropsight archive` on this machine: each image one row, whatever ends on the way."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from archives import MODEL, asked, by_name, content, files_in, make_archive, parts, paths, run, times
+from brokers import wait_until
+from daemons import PHOTOS, command, dropsight
+from disks import fill, small_disk
+from dropsight import crashpoints
+from dropsight.archive.listing import Listed, files_of
+from dropsight.archive.manifest import read_facts, read_rows, write_manifest
+from dropsight.archive.running import run_archive
+from dropsight.archive.storage import Storage
+from dropsight.errors import ConfigError, DropsightError, StoreError
+from dropsight.inference.runtime import ImageInferenceRuntime
+from dropsight.records import Failure, Result, decode
+from processes import begin, end
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_archive(tmp_path_factory.mktemp("archive"))
+
+
+@pytest.fixture(scope="module")
+def result(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """By the command, with all its formats."""
+    out = tmp_path_factory.mktemp("results") / "out"
+    done = dropsight("archive", str(source), "-o", str(out), "--shard", "6", "--format", "parquet,jsonl,csv")
+    assert done.returncode == 0, done.stderr
+    assert f"{len(files_in(source))} of {len(files_in(source))} images" in done.stdout
+    return out
+
+
+@pytest.fixture
+def begun(result: Path, tmp_path: Path) -> Path:
+    """A job of which the second part is missing."""
+    out = tmp_path / "begun"
+    shutil.copytree(result, out)
+    parts(out)[1].unlink()
+    return out
+
+
+def test_each_image_is_one_row_in_the_order_of_the_paths_with_what_the_runtime_says(
+    source: Path, result: Path
+) -> None:
+    assert paths(result) == files_in(source)
+    rows = by_name(result)
+    with ImageInferenceRuntime(MODEL, threads=1) as runtime:
+        expected = runtime.predict(source / "card0" / "0000.jpg")
+        digest = runtime.spec.digest
+    row = rows["0000.jpg"]
+    assert (row["status"], row["predicted_class"], row["label"]) == (
+        "ok",
+        expected.predicted_class,
+        expected.label,
+    )
+    assert row["top_classes"] == [each.class_index for each in expected.predictions]
+    assert row["confidence"] == pytest.approx(expected.confidence)
+    assert (row["width"], row["height"], row["model_digest"]) == (512, 512, digest)
+    assert row["captured"] is not None
+    assert len(row["sha256"]) == 64
+
+
+def test_a_bad_image_is_a_row_with_its_error_and_a_clip_one_with_its_fields(result: Path) -> None:
+    rows = by_name(result)
+    bad = [row for name, row in rows.items() if name.startswith("bad")]
+    assert len(bad) == 8
+    assert {row["status"] for row in bad} <= {"ok", "failed"}
+    failed = [row for row in bad if row["status"] == "failed"]
+    assert failed
+    assert all(row["error_code"] and row["error"] and row["predicted_class"] is None for row in failed)
+    assert rows["clip.mp4"]["clip"]["frames_read"] >= 1
+    assert rows["clip.mp4"]["clip"]["codec"] == "h264"
+    assert rows["0001.jpg"]["clip"] is None
+
+
+def test_parts_have_the_schema_that_is_promised_and_are_packed_by_zstd(result: Path) -> None:
+    """Also where a column is empty throughout, from which Arrow would guess a type of its own."""
+    expected = {
+        "path": pa.string(),
+        "status": pa.string(),
+        "predicted_class": pa.int32(),
+        "label": pa.string(),
+        "confidence": pa.float32(),
+        "top_classes": pa.list_(pa.field("element", pa.int32())),
+        "top_confidences": pa.list_(pa.field("element", pa.float32())),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "captured": pa.timestamp("us", "UTC"),
+        "error_code": pa.string(),
+        "error": pa.string(),
+        "sha256": pa.string(),
+        "model_digest": pa.string(),
+        "latency_ms": pa.float32(),
+    }
+    for part in parts(result):
+        schema = pq.read_schema(part)
+        assert dict(zip(schema.names[:-1], schema.types[:-1], strict=True)) == expected
+        assert schema.names[-1] == "clip"
+        assert pq.read_metadata(part).row_group(0).column(0).compression == "ZSTD"
+
+
+def test_a_part_that_is_missing_is_done_and_no_other(source: Path, result: Path, begun: Path) -> None:
+    others = parts(begun)
+    before = list(times(others))
+    job = run(source, begun)
+    assert (job.state, job.images) == ("done", len(files_in(source)))
+    assert list(times(others)) == before
+    assert content(begun) == content(result)
+
+
+def test_a_job_that_is_done_is_not_done_again(source: Path, result: Path) -> None:
+    before = list(times(parts(result)))
+    done = dropsight("archive", str(source), "-o", str(result), "--shard", "6")
+    assert done.returncode == 0
+    assert list(times(parts(result))) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"tta": True}, "made without --tta"),
+        ({"shard_rows": 7}, "of shards of 6"),
+        ({"sources": [str(PHOTOS[0])]}, "the manifest of"),
+    ],
+)
+def test_what_goes_on_with_other_settings_or_sources_is_refused(
+    source: Path, begun: Path, changes: dict[str, object], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says) as refused:
+        run(source, begun, **changes)
+    assert refused.value.exit_code == 2
+    assert "--overwrite" in str(refused.value)
+
+
+def test_another_model_is_refused_and_overwrite_begins_anew(
+    source: Path, begun: Path, tmp_path: Path
+) -> None:
+    from tiny_tflite import tiny
+
+    other = tmp_path / "other.tflite"
+    other.write_bytes(tiny([("float32", (1, 8, 8, 3))], [("float32", (1, 4))]))
+    refused = dropsight("archive", str(source), "-o", str(begun), "--shard", "6", "--model", str(other))
+    assert refused.returncode == 2
+    assert "of another model" in refused.stderr
+    (begun / "notes.txt").write_text("not ours")
+    job = run(source, begun, model=str(other), overwrite=True)
+    assert job.state == "done"
+    assert {row["model_digest"] for row in content(begun)} == {job.model.digest}
+    assert not (begun / "results.csv").exists()
+    assert (begun / "notes.txt").read_text() == "not ours"
+
+
+@pytest.mark.slow
+def test_an_image_that_ends_its_worker_costs_itself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c", "d"):
+        shutil.copy(PHOTOS[0], tmp_path / f"{name}.jpg")
+    (tmp_path / "bad.jpg").write_bytes(PHOTOS[0].read_bytes() + b"poison")
+    monkeypatch.setenv(crashpoints.VARIABLE, "in_decoding:poison")
+    job = run(tmp_path, tmp_path / "out", shard_rows=3)
+    rows = by_name(tmp_path / "out")
+    assert (job.state, job.ok, job.errors) == ("done", 4, {"unreadable": 1})
+    assert rows["bad.jpg"]["error"] == "it ends the worker that tries it: SIGSEGV"
+    assert [row["status"] for row in content(tmp_path / "out")] == ["ok", "ok", "failed", "ok", "ok"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_loses_nothing(source: Path, tmp_path: Path, result: Path) -> None:
+    out = tmp_path / "out"
+    process = begin([*command("archive", str(source), "-o", str(out), "--shard", "3")])
+    try:
+        wait_until(lambda: bool(parts(out)), what="a first part")
+        for child in workers_of(process.pid):
+            os.kill(child, signal.SIGKILL)
+        assert process.wait(60) == 0
+    finally:
+        end(process)
+    assert [row["predicted_class"] for row in content(out)] == [
+        row["predicted_class"] for row in content(result)
+    ]
+
+
+def workers_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_takes_its_workers_along_and_what_is_done_stays_done(
+    source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    process = begin([*command("archive", str(source), "-o", str(out), "--shard", "3")])
+    try:
+        wait_until(lambda: bool(parts(out)), what="a first part")
+        children = workers_of(process.pid)
+        process.kill()
+        process.wait()
+        wait_until(lambda: not any(is_alive(child) for child in children), what="no worker is left")
+    finally:
+        end(process)
+    done = parts(out)
+    before = list(times(done))
+    assert len(done) < len(files_in(source)) / 3
+    job = run(source, out, shard_rows=3)
+    assert job.state == "done"
+    assert list(times(done)) == before
+    assert paths(out) == files_in(source)
+    assert not list(out.glob(".*"))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.slow
+def test_ctrl_c_finishes_the_shards_in_hand_and_the_same_command_goes_on(
+    source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    process = begin(command("archive", str(source), "-o", str(out), "--shard", "2"), stderr=subprocess.PIPE)
+    try:
+        wait_until(lambda: bool(parts(out)), what="a first part")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130
+    finally:
+        end(process)
+    assert b"goes on from here" in said
+    shown = json.loads(dropsight("archive", str(out), "--status", "--json").stdout)
+    assert shown["state"] == "stopped"
+    assert shown["images"] == len(content(out)) < len(files_in(source))
+    assert run(source, out, shard_rows=2).state == "done"
+    assert paths(out) == files_in(source)
+
+
+def test_status_says_how_far_how_fast_and_what_failed(result: Path) -> None:
+    shown = dropsight("archive", str(result), "--status")
+    assert shown.returncode == 0
+    assert "done, as of" in shown.stdout
+    assert "images/s" in shown.stdout
+    job = json.loads((result / "job.json").read_text())
+    assert job["ok"] + sum(job["errors"].values()) == job["total"] == job["images"]
+    assert job["errors"]
+    assert (job["engine"], job["workers"] > 0, job["images_per_second"] > 0) == ("local", True, True)
+    assert {"dropsight", "python", "pyarrow"} <= set(job["versions"])
+    nothing = dropsight("archive", str(result.parent), "--status")
+    assert (nothing.returncode, nothing.stderr.count("\n")) == (2, 1)
+
+
+def test_json_lines_are_records_and_csv_has_a_line_for_each_image(source: Path, result: Path) -> None:
+    records = [decode(line) for line in (result / "results.jsonl").read_bytes().splitlines()]
+    assert [record.image_path for record in records] == files_in(source)
+    rows = content(result)
+    for record, row in zip(records, rows, strict=True):
+        if isinstance(record, Result):
+            assert (record.label, record.predicted_class) == (row["label"], row["predicted_class"])
+            assert record.predictions[0].label == row["label"]
+        else:
+            assert isinstance(record, Failure)
+            assert record.error.code == row["error_code"]
+    with (result / "results.csv").open(newline="") as table_file:
+        lines = list(csv.DictReader(table_file))
+    assert [line["path"] for line in lines] == files_in(source)
+    assert [line["error_code"] for line in lines] == [row["error_code"] or "" for row in rows]
+
+
+def listed(*sources: object) -> list[str]:
+    return sorted(os.fsdecode(each.path) for source in sources for each in files_of(str(source)))
+
+
+def test_a_source_is_a_folder_a_file_a_glob_or_a_list_of_these(source: Path) -> None:
+    assert listed(source) == files_in(source)
+    assert listed(PHOTOS[0]) == [str(PHOTOS[0])]
+    assert listed(source / "card*" / "000?.jpg") == [name for name in files_in(source) if "/000" in name]
+    (source.parent / "list.txt").write_text(f"# the first card\n{source.name}/card0\n\n{PHOTOS[0]}\n")
+    card = [name for name in files_in(source) if "/card0/" in name]
+    assert listed(source.parent / "list.txt") == sorted([*card, str(PHOTOS[0])])
+
+
+def test_the_manifest_has_each_path_once_in_order_and_names_that_are_no_text(tmp_path: Path) -> None:
+    strange = os.fsdecode(b"/x/\xff.jpg")
+    found = [Listed(os.fsencode(name), 1, 2) for name in ("/x/b.jpg", strange, "/x/a.jpg", "/x/b.jpg")]
+    storage = Storage(str(tmp_path))
+    facts = write_manifest(storage, iter(found), ["/x"])
+    assert facts == read_facts(storage)
+    assert facts.rows == 3
+    rows = read_rows(storage, 0, 3)
+    assert [row.opens for row in rows] == ["/x/a.jpg", "/x/b.jpg", strange]
+    assert rows[2].path == "/x/\\xff.jpg"
+    assert [row.opens for row in read_rows(storage, 1, 2)] == ["/x/b.jpg"]
+
+
+def entries(count: int) -> Iterator[Listed]:
+    for number in range(count, 0, -1):
+        yield Listed(b"/archive/of/cards/%09d.jpg" % number, number, number)
+
+
+@pytest.mark.slow
+def test_listing_takes_no_more_memory_for_ten_times_the_files(tmp_path: Path) -> None:
+    script = (
+        "import resource, sys; from pathlib import Path; from test_archive import entries\n"
+        "from dropsight.archive.manifest import write_manifest\n"
+        "from dropsight.archive.storage import Storage\n"
+        "write_manifest(Storage(sys.argv[1]), entries(int(sys.argv[2])), ['x'])\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+
+    def megabytes(count: int) -> float:
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        run_it = [sys.executable, "-c", script, str(tmp_path), str(count)]
+        done = subprocess.run(run_it, env=environ, capture_output=True, text=True, check=True)
+        return int(done.stdout) / 1024
+
+    assert megabytes(100_000) < megabytes(10_000) + 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["{empty}", "-o", "{out}"], 2, "no images in"),
+        (["{empty}/gone", "-o", "{out}"], 2, "there is no such file or folder"),
+        (["{photo}"], 2, "-o is missing"),
+        (["{photo}", "-o", "{out}", "--format", "xml"], 2, "no such format"),
+        (["nowhere://x", "-o", "{out}"], 2, "nowhere"),
+        (["{photo}", "-o", "{photo}/out"], 1, "cannot be made"),
+        (["{photo}", "-o", "{out}", "--model", "gone.tflite"], 2, "gone.tflite"),
+    ],
+)
+def test_bad_input_ends_with_one_clear_line_and_nothing_that_looks_whole(
+    tmp_path: Path, arguments: list[str], code: int, says: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    places = {"empty": tmp_path / "empty", "out": tmp_path / "out", "photo": PHOTOS[0]}
+    done = dropsight("archive", *(word.format(**places) for word in arguments))
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not parts(tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_the_job_in_one_line_and_once_there_is_room_it_goes_on(
+    source: Path, tmp_path: Path, result: Path
+) -> None:
+    with small_disk(tmp_path / "disk", size="600k") as disk:
+        out = disk / "out"
+        assert run(source, out, sources=[str(PHOTOS[0])], overwrite=True).state == "done"
+        ballast = fill(disk)
+        with pytest.raises(DropsightError, match="No space left on device"):
+            run(source, out, overwrite=True)
+        assert paths(out) == files_in(source)[: 6 * len(parts(out))]
+        ballast.unlink()
+        assert run(source, out).state == "done"
+        assert content(out) == content(result)
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: str) -> object:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(StoreError, match=": cannot be read: access is refused"):
+        run(tmp_path, tmp_path / "out")
+
+
+def test_a_file_that_is_gone_since_it_was_listed_is_a_row_with_its_error(tmp_path: Path) -> None:
+    for name in "ab":
+        shutil.copy(PHOTOS[0], tmp_path / f"{name}.jpg")
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run_archive(asked(tmp_path, out), stopped=lambda: True)
+    assert not (out / "manifest.parquet").exists()
+    write_manifest(Storage(str(out)), files_of(str(tmp_path)), [str(tmp_path)])
+    (tmp_path / "b.jpg").unlink()
+    run(tmp_path, out)
+    assert by_name(out)["b.jpg"]["error"] == "there is no such file"
+    assert by_name(out)["a.jpg"]["status"] == "ok"
