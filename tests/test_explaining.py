@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from brokers import Subscriber, mosquitto, wait_until
+from clips import make_clip, of_photos
 from daemons import SAMPLES, House, dropsight, running
 from dropsight.config import Retention
 from dropsight.files.beneath import Top
@@ -72,6 +73,30 @@ def test_the_command_explain_answers_with_an_overlay_of_a_recorded_image(tmp_pat
 
 
 @pytest.mark.slow
+def test_of_an_unsure_clip_the_surest_frame_is_explained_beside_it_and_on_command(tmp_path: Path) -> None:
+    gray = np.full((240, 320, 3), 127, np.uint8)
+    clip = make_clip(tmp_path / "clip.mp4", [*[gray] * 20, *of_photos([SAMPLES / "coffee.jpg"]) * 10])
+    with running(tmp_path, explain={"below_confidence": 0.9999, "every": 0}) as house:
+        shutil.copy(clip, house.inbox / "clip.mp4")
+        wait_until(lambda: house.finished() == 1)
+        (record,) = house.records()
+        assert (record["kind"], record["label"]) == ("clip", "espresso")
+        target = Path(record["explanation"])
+        wait_until(target.exists)
+        beside = cv2.imread(str(target))
+        answer = house.ask("explain", id=record["id"])
+        assert answer["ok"], answer
+        assert answer["result"]["seconds"] == record["clip"]["peak"]["time"] >= 2.0
+        data = np.frombuffer(base64.b64decode(answer["result"]["image_jpeg_base64"]), np.uint8)
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert picture is not None
+        assert beside is not None
+        np.testing.assert_array_equal(picture, beside)
+        assert picture.shape == (448, 448, 3)
+        assert picture.std() > 30  # a cup, and no gray
+        assert house.stop() == 0
+
+
 @pytest.mark.broker
 def test_the_command_explain_is_answered_over_mqtt(tmp_path: Path) -> None:
     with (

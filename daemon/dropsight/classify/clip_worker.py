@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from dropsight.classify.work import Engine, Onlooker
+from dropsight.classify.work import Engine, Explains, Onlooker, Unsure
 from dropsight.config import Config
 from dropsight.errors import ImageError, MachineError, MemoryShortError, ModelError
 from dropsight.inference import clip_records, image_records
-from dropsight.inference.clips import ClipAnswer, ClipSettings, classify_clip
+from dropsight.inference.clips import ClipAnswer, ClipSettings, classify_clip, frame_at
 from dropsight.inference.pipeline import Plan
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
@@ -53,12 +53,13 @@ class ClipWorker:
         recorder: Recorder,
         mishaps: Mishaps,
         onlooker: Onlooker,
+        explanations: Explains | None,
     ) -> None:
         assert config.video  # noqa: S101 - else there is no such thread
         self.heartbeats = Heartbeats()
         self._settings = ClipSettings.of(config.video)
         self._chosen, self._recorder, self._mishaps = chosen, recorder, mishaps
-        self._onlooker = onlooker
+        self._onlooker, self._explanations = onlooker, explanations
         self._backlog: Backlog = examining.backlog
         self._in_hand = examining.in_hand
         self._examiner = ClipExaminer(CLIPS, NAME, examining)
@@ -130,11 +131,26 @@ class ClipWorker:
             self._backlog.postpone(candidate, seconds=candidate.folder.settings.settle_seconds)
         elif isinstance(answer, ClipAnswer):
             self._mishaps.over()
-            record = clip_records.result(drop, answer, plan, at=time.time())
+            why = self._explanation(engine, clip, answer)
+            record = clip_records.result(drop, answer, plan, at=time.time(), explanation=why)
             self._onlooker.saw_clip(record, answer.surest)
             self._recorder.put(Finished(candidate, drop.stat, record))
         else:
             self._record(self._examiner.refuse(candidate, drop, answer, plan, young=clip.young))
+
+    def _explanation(self, engine: Engine, clip: ExaminedClip, answer: ClipAnswer) -> str | None:
+        """Return where that of the surest frame is going to lie; it is read now, while the clip is here."""
+        best = answer.predictions[0]
+        if not (self._explanations and self._explanations.wants(clip.candidate, best)):
+            return None
+        seconds = answer.clip.peak.time
+        try:
+            pixels = frame_at(clip.file, self._decoder, seconds, seen_by=clip.plan)
+        except ImageError as error:
+            log.warning("%s: no explanation: %s", clip.drop.image_path, error)
+            return None
+        unsure = Unsure(engine, clip.candidate, clip.drop, best.class_index, lambda: pixels)
+        return self._explanations.promise(unsure)
 
     @contextmanager
     def _lend(self, engine: Engine, path: str) -> Iterator[Model]:

@@ -1,6 +1,6 @@
 """What workers carry, what they work with, and what they ask the rest of the daemon."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,13 +14,13 @@ from dropsight.images.header import Header
 from dropsight.images.opening import ImageFile
 from dropsight.inference import image_records, pipeline
 from dropsight.inference.image_records import Drop
-from dropsight.inference.pipeline import Answer, Plan, Prepared
+from dropsight.inference.pipeline import Plan, Prepared
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.examiner import OnRecord, Trial
 from dropsight.intake.readiness import Age
 from dropsight.journal.recording import Finished
 from dropsight.models.spec import Acceleration, Model
-from dropsight.records import Result
+from dropsight.records import Prediction, Result
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +72,12 @@ class Work(msgspec.Struct, frozen=True):
     header: Header
     prepared: Prepared
 
+    def pixels(self) -> Pixels:
+        """Return what the model saw."""
+        views = self.plan.inference.tta
+        upright = views.index("original") if "original" in views else 0
+        return self.plan.preparation.pixels_of(self.prepared.batch[upright])
+
 
 class Onlooker(Protocol):
     """Watches what cameras show."""
@@ -86,9 +92,22 @@ class Onlooker(Protocol):
         """Take note of a clip that was classified; its surest frame is a small JPEG."""
 
 
+class Unsure(msgspec.Struct, frozen=True):
+    """An answer to be explained: of which file, which class, and what the model saw, asked for later."""
+
+    engine: Engine
+    candidate: Candidate
+    drop: Drop
+    class_index: int
+    pixels: Callable[[], Pixels]
+
+
 class Explains(Protocol):
-    def offer(self, work: Work, answer: Answer) -> str | None:
-        """Return where the explanation of this answer is going to lie, None where there is to be none."""
+    def wants(self, candidate: Candidate, best: Prediction) -> bool:
+        """Whether this answer is to be explained, and there is time."""
+
+    def promise(self, unsure: Unsure) -> str:
+        """Return where the explanation is going to lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +144,10 @@ class Scored(msgspec.Struct, frozen=True):
             answer = pipeline.answer(self.scores, work.plan)
         except ImageError as error:
             return self.failed(error)
-        why = self.explanations.offer(work, answer) if self.explanations else None
+        best, why = answer.predictions[0], None
+        if self.explanations and self.explanations.wants(work.candidate, best):
+            unsure = Unsure(work.engine, work.candidate, work.drop, best.class_index, work.pixels)
+            why = self.explanations.promise(unsure)
         record = image_records.result(
             work.drop, work.header, work.prepared, answer, work.plan, at=self.scores.at, explanation=why
         )

@@ -71,6 +71,7 @@ class Workers:
                 recorder=recorder,
                 mishaps=mishaps,
                 onlooker=neighbours.onlooker,
+                explanations=neighbours.explanations,
             )
         self._threads: list[threading.Thread] = []
         self._supervision = supervision

@@ -11,7 +11,9 @@ from dropsight.records import ImageFacts, Result, encode
 MOST_BYTES = 8_000
 
 
-def result(drop: Drop, answer: ClipAnswer, plan: Plan, *, at: float) -> Result:
+def result(
+    drop: Drop, answer: ClipAnswer, plan: Plan, *, at: float, explanation: str | None = None
+) -> Result:
     """Make the record of a clip that was answered `at`, in seconds since the epoch.
 
     It stays below its bound: short segments, and every second row of the timeline, are left out.
@@ -21,7 +23,12 @@ def result(drop: Drop, answer: ClipAnswer, plan: Plan, *, at: float) -> Result:
     facts = ImageFacts(clip.width, clip.height, drop.stat.st_size, clip.codec, captured)
     spent = msgspec.structs.replace(answer.latency, wait=round(drop.wait_ms, 3))
     made = image_records.answered(drop, facts, answer, plan, at=at, spent=spent)
-    made = msgspec.structs.replace(made, clip=clip, warnings=list(answer.warnings) or msgspec.UNSET)
+    made = msgspec.structs.replace(
+        made,
+        clip=clip,
+        warnings=list(answer.warnings) or msgspec.UNSET,
+        explanation=explanation or msgspec.UNSET,
+    )
     while len(encode(made)) > MOST_BYTES and max(len(clip.segments), len(clip.timeline)) > 1:
         if len(clip.segments) > max(len(clip.timeline) // 4, 1):
             half = longest(clip.segments, max(len(clip.segments) // 2, 1))

@@ -18,19 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropsight import crashpoints
-from dropsight.classify.work import Engine, InForce, Work
+from dropsight.classify.work import Engine, InForce, Unsure
 from dropsight.config import Explain, Watch
 from dropsight.errors import DropsightError, ModelError
 from dropsight.files.beneath import Top, write
 from dropsight.images.framing import Pixels
-from dropsight.inference.pipeline import Answer
+from dropsight.inference.clips import frame_at
 from dropsight.intake.backlog import Backlog
+from dropsight.intake.candidate import Candidate
 from dropsight.journal.filed import overlay_beside
 from dropsight.journal.store import JournalReader, Unfiled
 from dropsight.names import as_text
-from dropsight.records import Result, decode
+from dropsight.records import Prediction, Result, decode
 from dropsight.status.supervision import Supervision
+from dropsight.video.decoder import ClipDecoder
 from dropsight.web.pictures import find_image
+from dropsight.web.stills import STILL_BOUNDS
 
 if TYPE_CHECKING:  # a service that explains nothing starts without
     from dropsight.explain.explaining import Explainer
@@ -51,7 +54,7 @@ PATIENCE_SECONDS = 0.5  # a group of invokes
 
 
 class Explanations:
-    """`offer` never waits; one thread of the lowest priority does the work, while no image waits."""
+    """`promise` never waits; one thread of the lowest priority does the work, while no image waits."""
 
     def __init__(
         self,
@@ -69,20 +72,20 @@ class Explanations:
         self._stopping = False
         self._thread = supervision.start("explain", self._run, daemon=False)
 
-    def offer(self, work: Work, answer: Answer) -> str | None:
-        """Return where the overlay is going to lie, None where there is to be none."""
-        settings, watch = self._settings, work.candidate.folder.settings
-        if settings is None or watch.after != "move":
-            return None
+    def wants(self, candidate: Candidate, best: Prediction) -> bool:
+        """See `Explains`."""
+        settings = self._settings
+        if settings is None or candidate.folder.settings.after != "move":
+            return False
         nth = settings.every and next(self._count) % settings.every == 0
-        best = answer.predictions[0]
-        if not (nth or best.confidence < settings.below_confidence):
-            return None
-        if self._jobs.qsize() >= LONGEST_QUEUE:
-            return None
-        relative = overlay_beside(os.fsdecode(work.drop.relative), work.drop.id)
-        self._put(PROMISED, partial(self._overlay, work, best.class_index, relative))
-        return as_text(watch.processed / relative)
+        unsure = nth or best.confidence < settings.below_confidence
+        return bool(unsure) and self._jobs.qsize() < LONGEST_QUEUE
+
+    def promise(self, unsure: Unsure) -> str:
+        """See `Explains`."""
+        relative = overlay_beside(os.fsdecode(unsure.drop.relative), unsure.drop.id)
+        self._put(PROMISED, partial(self._overlay, unsure, relative))
+        return as_text(unsure.candidate.folder.settings.processed / relative)
 
     def stop(self) -> None:
         """Finish what was promised in a record, without regard to what waits."""
@@ -105,8 +108,10 @@ class Explanations:
         engine = self._in_force.engine
         pixels = _picture(found, record, watches, engine)
         heatmap = self._asked(partial(self._heatmap, engine, pixels, record.predicted_class))
+        moment = {"seconds": record.clip.peak.time} if record.clip else {}
         return {
             "id": record.id,
+            **moment,
             "label": record.label,
             "confidence": record.confidence,
             "method": "occlusion",
@@ -142,13 +147,11 @@ class Explanations:
             crashpoints.reach("in_explaining")
             job()
 
-    def _overlay(self, work: Work, class_index: int, relative: str) -> None:
-        views = work.plan.inference.tta
-        upright = views.index("original") if "original" in views else 0
-        pixels = work.plan.preparation.pixels_of(work.prepared.batch[upright])
+    def _overlay(self, unsure: Unsure, relative: str) -> None:
+        pixels = unsure.pixels()
         try:
-            overlay = _jpeg(pixels, self._heatmap(work.engine, pixels, class_index))
-            _write(work.candidate.folder.processed, relative, overlay)
+            overlay = _jpeg(pixels, self._heatmap(unsure.engine, pixels, unsure.class_index))
+            _write(unsure.candidate.folder.processed, relative, overlay)
         except (ModelError, OSError) as error:
             log.warning("%s: no explanation: %s", as_text(relative), error)
 
@@ -174,7 +177,10 @@ class Explanations:
 def _picture(found: Unfiled, record: Result, watches: Sequence[Watch], engine: Engine) -> Pixels:
     try:
         with find_image(found, record.id, watches) as file:
-            return engine.picture(file)
+            if not record.clip:
+                return engine.picture(file)
+            with ClipDecoder(STILL_BOUNDS) as decoder:
+                return frame_at(file, decoder, record.clip.peak.time, seen_by=engine.plan)
     except FileNotFoundError as error:
         raise DropsightError(f"{record.image_path} no longer exists, so it cannot be explained") from error
 
