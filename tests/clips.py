@@ -21,10 +21,11 @@ def make_clip(
     gop: int = 10,
     pix_fmt: str = "yuv420p",
     container: str | None = None,
+    container_options: dict[str, str] | None = None,
 ) -> Path:
     """Encode pictures of one size, `rate` a second, a keyframe every `gop`."""
     options = {"g": str(gop), "keyint_min": str(gop), "sc_threshold": "0"} if codec != "ffv1" else {}
-    with av.open(str(path), "w", format=container) as made:
+    with av.open(str(path), "w", format=container, options=container_options or {}) as made:
         stream: Any = made.add_stream(codec, rate=rate, options=options)
         for number, picture in enumerate(pictures):
             if number == 0:

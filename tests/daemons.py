@@ -1,5 +1,6 @@
 """The real daemon as a process of its own, in a folder of its own."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -171,6 +172,33 @@ class House:
 
     def waiting(self) -> list[Path]:
         return [path for path in self.inbox.rglob("*") if path.is_file()]
+
+    def decoder(self) -> int | None:
+        """Return the process that decodes clips, None while there is none."""
+        assert self.process
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                for child in map(int, (task / "children").read_text().split()):
+                    if b"dropsight.video.child" in Path(f"/proc/{child}/cmdline").read_bytes():
+                        return child
+        return None
+
+    @contextmanager
+    def clip_in_hand(self, clip: Path, path: str) -> Iterator[int]:
+        """Have this clip in the midst of being decoded, by a process that stands still meanwhile."""
+        shutil.copy(clip, self.inbox / f"before-{clip.name}")
+        before = len(self.records())
+        wait_until(lambda: len(self.records()) > before, what="a clip that begins the process")
+        decoder = self.decoder()
+        assert decoder
+        os.kill(decoder, signal.SIGSTOP)
+        shutil.copy(clip, self.inbox / path)
+        wait_until(lambda: self.counters()["in_hand"] == 1, what="the clip is in hand")
+        try:
+            yield decoder
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(decoder, signal.SIGCONT)
 
     def answers(self) -> bool:
         assert self.process

@@ -14,71 +14,72 @@ from daemons import PHOTOS, House, dropsight, running
 
 PHOTO = PHOTOS[0]
 DATA = PHOTO.read_bytes()
-Arrival = Callable[[House, Path], Path]
+Arrival = Callable[[Path, Path, Path], Path]
+"""Has a file arrive in an inbox, by way of a folder outside of it; returns where it lies below the inbox."""
 
 
-def written_plainly(house: House, _: Path) -> Path:
-    (house.inbox / "a.jpg").write_bytes(DATA)
-    return Path("a.jpg")
+def written_plainly(inbox: Path, _: Path, file: Path) -> Path:
+    (inbox / file.name).write_bytes(file.read_bytes())
+    return Path(file.name)
 
 
-def renamed_inside(house: House, _: Path) -> Path:
-    part = house.inbox / "a.jpg.tmp"
-    part.write_bytes(DATA)
-    part.rename(house.inbox / "a.jpg")
-    return Path("a.jpg")
+def renamed_inside(inbox: Path, _: Path, file: Path) -> Path:
+    part = inbox / f"{file.name}.tmp"
+    part.write_bytes(file.read_bytes())
+    part.rename(inbox / file.name)
+    return Path(file.name)
 
 
-def renamed_in_from_outside(house: House, outside: Path) -> Path:
-    shutil.copy(PHOTO, outside / "a.jpg")
-    (outside / "a.jpg").rename(house.inbox / "a.jpg")
-    return Path("a.jpg")
+def renamed_in_from_outside(inbox: Path, outside: Path, file: Path) -> Path:
+    shutil.copy(file, outside)
+    (outside / file.name).rename(inbox / file.name)
+    return Path(file.name)
 
 
-def linked_from_a_part_and_the_part_removed(house: House, _: Path) -> Path:
-    part = house.inbox / "a.jpg.filepart"
-    part.write_bytes(DATA)
-    os.link(part, house.inbox / "a.jpg")
+def linked_from_a_part_and_the_part_removed(inbox: Path, _: Path, file: Path) -> Path:
+    part = inbox / f"{file.name}.filepart"
+    part.write_bytes(file.read_bytes())
+    os.link(part, inbox / file.name)
     part.unlink()
-    return Path("a.jpg")
+    return Path(file.name)
 
 
-def linked_from_outside(house: House, outside: Path) -> Path:
-    shutil.copy(PHOTO, outside / "a.jpg")
-    os.link(outside / "a.jpg", house.inbox / "a.jpg")
-    return Path("a.jpg")
+def linked_from_outside(inbox: Path, outside: Path, file: Path) -> Path:
+    shutil.copy(file, outside)
+    os.link(outside / file.name, inbox / file.name)
+    return Path(file.name)
 
 
-def in_a_new_folder_at_once(house: House, _: Path) -> Path:
-    folder = house.inbox / "new" / "deep"
+def in_a_new_folder_at_once(inbox: Path, _: Path, file: Path) -> Path:
+    folder = inbox / "new" / "deep"
     folder.mkdir(parents=True)
-    (folder / "a.jpg").write_bytes(DATA)
-    return Path("new/deep/a.jpg")
+    (folder / file.name).write_bytes(file.read_bytes())
+    return Path("new/deep") / file.name
 
 
-def in_a_folder_renamed_in(house: House, outside: Path) -> Path:
+def in_a_folder_renamed_in(inbox: Path, outside: Path, file: Path) -> Path:
     (outside / "cam").mkdir()
-    shutil.copy(PHOTO, outside / "cam" / "a.jpg")
-    (outside / "cam").rename(house.inbox / "cam")
-    return Path("cam/a.jpg")
+    shutil.copy(file, outside / "cam")
+    (outside / "cam").rename(inbox / "cam")
+    return Path("cam") / file.name
 
 
-def opened_twice(house: House, _: Path) -> Path:
-    half = len(DATA) // 2
-    with (house.inbox / "a.jpg").open("wb") as file:
-        file.write(DATA[:half])
-    with (house.inbox / "a.jpg").open("ab") as file:
-        file.write(DATA[half:])
-    return Path("a.jpg")
+def opened_twice(inbox: Path, _: Path, file: Path) -> Path:
+    data = file.read_bytes()
+    with (inbox / file.name).open("wb") as part:
+        part.write(data[: len(data) // 2])
+    with (inbox / file.name).open("ab") as part:
+        part.write(data[len(data) // 2 :])
+    return Path(file.name)
 
 
-def written_with_a_pause(house: House, _: Path) -> Path:
-    half = len(DATA) // 2
-    with (house.inbox / "a.jpg").open("wb", buffering=0) as file:
-        file.write(DATA[:half])
+def written_with_a_pause(inbox: Path, _: Path, file: Path) -> Path:
+    data = file.read_bytes()
+    with (inbox / file.name).open("wb", buffering=0) as part:
+        part.write(data[: len(data) // 2])
         time.sleep(1.0)  # the writer's own slowness is what is tested
-        file.write(DATA[half:])
-    return Path("a.jpg")
+        part.write(data[len(data) // 2 :])
+    return Path(file.name)
 
 
 ARRIVALS: list[Arrival] = [
@@ -104,15 +105,15 @@ def test_an_image_is_recorded_exactly_once_and_whole_however_it_arrives(
     outside.mkdir()
     watch = [{"observer": observer, "poll_seconds": 0.2, "settle_seconds": 0.5}]
     with running(tmp_path, watch=watch) as house:
-        relative = arrive(house, outside)
+        relative = arrive(house.inbox, outside, PHOTO)
         wait_until(lambda: house.finished() >= 1, what="one record")
         house.until(lambda: not house.waiting(), what="an empty inbox")
         assert house.stop() == 0
     (record,) = house.records()
     assert record["status"] == "ok"
     assert record["image_path"] == str(relative)
-    assert record["image"]["bytes"] == len(DATA)
-    assert (house.processed / relative).read_bytes() == DATA
+    assert record["image"]["bytes"] == PHOTO.stat().st_size
+    assert (house.processed / relative).read_bytes() == PHOTO.read_bytes()
 
 
 def test_what_lay_in_the_inbox_before_the_start_is_found(tmp_path: Path) -> None:

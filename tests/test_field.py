@@ -25,7 +25,7 @@ LEAVINGS = {
     ".DS_Store": b"\0",
     "Thumbs.db": b"\0",
     "a.jpg.idx": b"\0",
-    "a.mp4": b"\0",
+    "a.mp4.idx": b"\0",
 }
 YEAR = 365 * 86400
 

@@ -119,9 +119,9 @@ class ClipDecoder:
     def _begun(self) -> socket.socket:
         if self._orders:
             return self._orders
-        from multiprocessing.connection import Connection
-
         try:
+            from multiprocessing.connection import Connection
+
             ours, theirs = socket.socketpair()
             with theirs:
                 self._process = subprocess.Popen(
@@ -133,9 +133,9 @@ class ClipDecoder:
                     pass_fds=[theirs.fileno()],
                     process_group=0,
                 )
+            self._answers = Connection(os.dup(ours.fileno()))
         except OSError as error:
             raise MachineError(f"clips wait: no process to decode them: {error.strerror}") from error
-        self._answers = Connection(os.dup(ours.fileno()))
         self._orders = ours
         return ours
 
