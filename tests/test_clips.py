@@ -259,6 +259,7 @@ def test_no_playlist_opens_another_file_or_the_network(
     assert [type(each).__name__ for each in answers(str(playlist), order())] == ["ClipFault"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CONTAINERS)
 def test_a_clip_cut_off_anywhere_is_an_error_or_an_answer_and_the_next_one_is_read(
     decoder: ClipDecoder, made: dict[str, Path], tmp_path: Path, kind: str
@@ -296,6 +297,7 @@ def test_a_clip_that_lost_its_second_half_is_truncated_or_says_so(
     assert "of 6.0 s" in end.warnings[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "avi", "ts"])
 def test_flipped_bits_end_in_an_error_or_an_answer(
     decoder: ClipDecoder, made: dict[str, Path], tmp_path: Path, kind: str
@@ -426,6 +428,7 @@ def test_a_timeline_is_for_clips_only() -> None:
     assert "photos have no timeline" in refused.stderr
 
 
+@pytest.mark.slow
 def test_batch_takes_photos_and_clips_of_a_folder_alike(
     tmp_path: Path,
 ) -> None:

@@ -111,6 +111,7 @@ def test_clips_are_counted_for_themselves_and_slow_no_images_down(mixed: House) 
     assert "clips      5 done, 2 failed, 0 waiting" in dropsight("status", "-c", str(mixed.config)).stdout
 
 
+@pytest.mark.slow
 def test_a_clip_that_stays_where_it_is_has_no_second_record(mixed: House) -> None:
     """Neither at the next walk nor after a restart."""
     before = len(mixed.records())
@@ -138,6 +139,7 @@ def test_run_once_takes_clips(tmp_path: Path, made: dict[str, Path]) -> None:
     assert [(each["kind"], each["status"]) for each in house.records()] == [("clip", "ok")]
 
 
+@pytest.mark.slow
 def test_a_record_stays_below_its_bound_however_many_frames_and_long_names(tmp_path: Path) -> None:
     """A thousand rows, and names of classes as long as a line."""
     labels = tmp_path / "labels.txt"
