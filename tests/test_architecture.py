@@ -102,7 +102,7 @@ def test_the_threads_are_those_of_the_page(tmp_path: Path, supervisor: Superviso
     """With everything on: a broker that says nothing, a webhook that nobody hears, a log that rolls."""
     mute = socket.create_server(("127.0.0.1", 0))
     settings = {
-        "watch": [{"path": "inbox"}, {"mqtt": "cameras/+/image"}],
+        "watch": [{"path": "inbox", "burst_seconds": 3}, {"mqtt": "cameras/+/image"}],
         "mqtt": {"url": f"mqtt://127.0.0.1:{mute.getsockname()[1]}"},
         "webhooks": [{"url": "http://127.0.0.1:1/", "name": "hub"}],
         "web": ANY_PORT,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import dropsight.service
-from dropsight.journal.recording import Audience, Recorded
+from dropsight.journal.recording import Audience, Durable
 from dropsight.status.changes import Changes
 
 SERVICE = Path(dropsight.service.__file__).parent
@@ -41,7 +41,7 @@ def test_who_asks_first_is_told_first_of_changes_and_hears_first_of_records() ->
         def __init__(self, name: str) -> None:
             self.name = name
 
-        def hear(self, _recorded: Sequence[Recorded], /) -> None:
+        def hear(self, _recorded: Sequence[Durable], /) -> None:
             heard.append(self.name)
 
     audience, changes = Audience(), Changes(lambda: heard.append("made with"))

@@ -29,7 +29,7 @@ from dropsight.journal.loglines import LogLines
 from dropsight.journal.marks import History, Mark
 from dropsight.journal.pacing import GROUP_RECORDS, GROUP_SECONDS, company_seconds
 from dropsight.journal.recorder import Recorder
-from dropsight.journal.recording import FilingRules, Finished, Recorded, repeated, row_of
+from dropsight.journal.recording import Durable, FilingRules, Finished, repeated, row_of
 from dropsight.journal.rescue import needs_rescue
 from dropsight.journal.resultlog import ResultLog
 from dropsight.journal.store import Journal, JournalReader, Row
@@ -45,7 +45,7 @@ from torture import log_lines
 class Hearing:
     """A listener."""
 
-    hear: Callable[[Sequence[Recorded]], None]
+    hear: Callable[[Sequence[Durable]], None]
 
 
 class Desk:
@@ -55,7 +55,7 @@ class Desk:
         self,
         root: Path,
         *,
-        hear: Callable[[Sequence[Recorded]], None] = lambda _: None,
+        hear: Callable[[Sequence[Durable]], None] = lambda _: None,
         log_bytes: int = 10**6,
         marks: tuple[Mark, ...] = (),
         pause_seconds: float = FIRST_PAUSE_SECONDS,
@@ -298,7 +298,7 @@ def test_a_bug_at_any_step_of_the_recorder_ends_nothing_and_costs_no_record(
         monkeypatch.setattr(crashpoints, name, value)
     told: list[int] = []
 
-    def listen(recorded: Sequence[Recorded]) -> None:
+    def listen(recorded: Sequence[Durable]) -> None:
         told.extend(entry.seq for entry in recorded)
         desk.recorder.acknowledge(mark, told[-1])
 

@@ -1,7 +1,7 @@
 """The words that all rooms speak: what an image was found to show, or why it could not be said."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
@@ -87,8 +87,8 @@ SampleBy = Literal["auto", "keyframes", "every"]
 Aggregate = Literal["mean", "max", "vote", "top_k_mean", "ema"]
 """How answers of a clip's frames become one; see `dropsight.inference.aggregating.aggregate`."""
 
-Kind = Literal["image", "clip"]
-"""What a record is of."""
+Kind = Literal["image", "clip", "burst"]
+"""What a record is of: a burst's is of photos that have records of their own, and of no file."""
 
 
 class Framing(msgspec.Struct, frozen=True):
@@ -141,6 +141,37 @@ class ClipFacts(msgspec.Struct, frozen=True, gc=False):
     timeline: list[tuple[float, int, float]]
 
 
+class BurstPeak(msgspec.Struct, frozen=True, gc=False):
+    """The photo that shows a burst's best class most surely; `time` in seconds from its first photo."""
+
+    id: str
+    image_path: str
+    time: float
+    label: str
+    confidence: float
+
+
+class BurstFacts(msgspec.Struct, frozen=True, gc=False):
+    """Photos of one camera that followed one another closely, in the order of their capture.
+
+    `photos` are the ids of their records; `begin` and `end` when the first and the last were captured, ISO
+    8601, UTC. `timeline` has a row for each: seconds from the first, best class, its confidence.
+    """
+
+    count: int
+    begin: str
+    end: str
+    aggregate: str
+    peak: BurstPeak
+    segments: list[Segment]
+    photos: list[str]
+    timeline: list[tuple[float, int, float]]
+
+    @property
+    def name(self) -> str:
+        return f"burst of {self.count} photos"
+
+
 class Latency(msgspec.Struct, frozen=True, gc=False):
     """Milliseconds per stage.
 
@@ -181,6 +212,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag=
     """What is wrong with the file, where there was a picture all the same."""
     explanation: str | msgspec.UnsetType = msgspec.UNSET
     """Where the overlay lies, once there was time to make it."""
+    burst: BurstFacts | msgspec.UnsetType = msgspec.UNSET
+    """The other keys are then the burst's answer, and what is said of a file is said of its peak's."""
     latency_ms: Latency  # stays last: see `with_total`
 
 
@@ -214,7 +247,9 @@ class Expired(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag
 
 
 Record = Result | Failure | Expired
-Status = Literal["ok", "failed", "expired"]
+Status = Literal["ok", "failed", "expired", "burst"]
+"""What a record is sorted by in the journal and on its way to others; of bursts, all are answers."""
+
 
 _KINDS: dict[object, type[Record]] = {"ok": Result, "failed": Failure, "expired": Expired}
 _encoder = msgspec.json.Encoder()
@@ -225,11 +260,16 @@ S = TypeVar("S", bound=msgspec.Struct)
 def status_of(record: Record) -> Status:
     match record:
         case Result():
-            return "ok"
+            return "burst" if burst_in(record) else "ok"
         case Failure():
             return "failed"
         case Expired():
             return "expired"
+
+
+def burst_in(record: Record) -> BurstFacts | None:
+    """Return the facts of a burst, None where it is no burst's record."""
+    return (record.burst or None) if isinstance(record, Result) else None
 
 
 def encode(record: Record) -> bytes:
@@ -291,6 +331,11 @@ def _empty(kind: Any, value: object) -> object:  # noqa: ANN401 - a type, or one
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _as_far_as_known(kind, value if isinstance(value, dict) else {})
     return (origin or kind)()
+
+
+def burst_id(photos: Iterable[str]) -> str:
+    """The same photos, by the ids of their records, are the same burst after any crash."""
+    return blake2b("\0".join(("burst", *sorted(photos))).encode(), digest_size=16).hexdigest()
 
 
 def with_total(line: bytes, total_ms: float) -> bytes:

@@ -14,7 +14,17 @@ from dropsight.classify.engine import open_engine
 from dropsight.classify.work import Engine
 from dropsight.commands.runner import Runner, runner_of
 from dropsight.commands.settings import find_config, settings, system_file
-from dropsight.config import Config, Mqtt, Web, host_and_port, open_to_all, password, stored_password, token
+from dropsight.config import (
+    Config,
+    Mqtt,
+    Watch,
+    Web,
+    host_and_port,
+    open_to_all,
+    password,
+    stored_password,
+    token,
+)
 from dropsight.config.environment import unknown_variables
 from dropsight.config.rules import keys_without_effect
 from dropsight.errors import DropsightError, ModelError
@@ -120,6 +130,9 @@ class _Check:
             _say("ok", "folders", text)
         for text in found.lines():
             _say("warn", "folders", text)
+        for watch in self._config.watch:
+            if watch.burst_seconds:
+                _say("ok", "folders", _bursts(watch, top_k=self._config.inference.top_k))
         for fault in awaited.values():
             text = "run waits for its disk to be mounted, or for permission"
             _say("warn", "folders", f"{fault}; {text}")
@@ -160,7 +173,11 @@ class _Check:
             return
         try:
             found = try_broker(
-                mqtt, self._config.device, state=self._config.store.path.parent, credential=credential
+                mqtt,
+                self._config.device,
+                state=self._config.store.path.parent,
+                credential=credential,
+                bursts=any(each.burst_seconds for each in self._config.watch),
             )
         except BrokerRefusedError as error:
             raise DropsightError(f"{error}{self._hint(mqtt, credential)}") from error
@@ -234,6 +251,12 @@ def _classes(spec: ModelSpec) -> str:
     if not spec.heads:
         return f"{len(spec.labels)} classes"
     return f"classes: {', '.join(f'{len(head.labels)} of {head.name}' for head in spec.heads)}"
+
+
+def _bursts(watch: Watch, *, top_k: int) -> str:
+    close = f"photos of a camera that follow one another within {watch.burst_seconds:g} s"
+    made = "get one more record together, when as long has passed since the last of them"
+    return f"{watch.path}: {close} {made}; it is made from the {top_k} classes that each record names"
 
 
 def _kernels(engine: Engine) -> None:

@@ -13,7 +13,7 @@ from dropsight.commands.settings import find_config, settings
 from dropsight.errors import DropsightError, reason
 from dropsight.journal.jsonlog import backup_files, lines_of
 from dropsight.journal.resultlog import path_apart
-from dropsight.records import Expired, Failure, Result, decode
+from dropsight.records import Expired, Failure, Result, burst_in, decode
 from dropsight.sinks.terminal import clip_words
 
 LOOK_SECONDS = 0.25
@@ -53,7 +53,9 @@ def shown(line: bytes, *, coloured: bool) -> str:
             colour, what = _RED, f"failed  {record.error.code}: {record.error.message}"
         case Expired():
             colour, what = _RED, f"expired after {record.age_seconds:.0f} s"
-    head, tail = f"{record.time[:19]:<19}  {record.camera:<12}", record.image_path
+    burst = burst_in(record)
+    tail = f"{burst.name}, surest in {burst.peak.image_path}" if burst else record.image_path
+    head = f"{record.time[:19]:<19}  {record.camera:<12}"
     if not coloured:
         return f"{head}  {what}  {tail}"
     return f"{_DIM}{head}{_PLAIN}  {colour}{what}{_PLAIN}  {_DIM}{tail}{_PLAIN}"

@@ -50,6 +50,8 @@ def _lines(status: Status) -> Iterator[str]:
     if clips.done or clips.failed or clips.waiting:
         spent = f"{clips.frames_classified} frames classified, {clips.decode_seconds:.1f} s decoded"
         yield f"clips      {clips.done} done, {clips.failed} failed, {clips.waiting} waiting; {spent}"
+    if stats.bursts:
+        yield f"bursts     {stats.bursts} recorded, of images among these"
     yield f"folders    {_lying(stats.folders)}"
     yield from (f"linked     {line}" for line in stats.folders.ignored.lines_of_links())
     yield from (f"ignored    {line}" for line in stats.folders.ignored.lines())

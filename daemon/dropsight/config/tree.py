@@ -74,6 +74,9 @@ class Watch(Struct, frozen=True):
     poll_seconds: Seconds = 1.0
     patience_seconds: Annotated[float, Meta(ge=0)] = 120.0
     silence: Annotated[float, Meta(gt=0, description="a number of seconds above 0")] | None = None
+    burst_seconds: (
+        Annotated[float, Meta(gt=0, le=600, description="a number of seconds above 0, at most 600")] | None
+    ) = None
     camera: Annotated[str, Meta(description="a name, a pattern with a group")] | int | None = None
     cameras: Annotated[tuple[str, ...], Meta(description='a list of names such as ["front"]')] = ()
 
@@ -271,9 +274,9 @@ class Webhook(Struct, frozen=True):
     ca_file: Path | None = None
     timeout: Annotated[float, Meta(gt=0, le=300)] = 10.0
     on: Annotated[
-        tuple[Literal["ok", "failed", "expired"], ...],
+        tuple[Literal["ok", "failed", "expired", "burst"], ...],
         Meta(min_length=1, description='a list such as ["ok", "failed"]'),
-    ] = ("ok", "failed", "expired")
+    ] = ("ok", "failed", "expired", "burst")
     batch: Annotated[int, Meta(ge=1, le=1000)] = 1
     max_backlog: Count = 100_000
 

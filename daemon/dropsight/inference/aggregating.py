@@ -1,11 +1,16 @@
-"""What a clip shows, from what its frames show."""
+"""What a clip shows, from what its frames show; a burst, from its photos."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dropsight.records import Aggregate
+from dropsight.records import Aggregate, Segment
 
 EMA_SECONDS = 2.0
+MOST_SEGMENTS = 32
 
 
 def aggregate(
@@ -38,6 +43,25 @@ def aggregate(
     else:
         merged = _moving_average(times, probabilities)
     return merged.astype(np.float32)
+
+
+def segments(
+    timeline: Sequence[tuple[float, int, float]], duration: float, labels: Sequence[str] | Mapping[int, str]
+) -> list[Segment]:
+    """Return the longest stretches of one class, up to the next one's first frame."""
+    runs = [list(run) for _, run in groupby(timeline, key=itemgetter(1))]
+    ends = [run[0][0] for run in runs[1:]] + [max(duration, timeline[-1][0])]
+    found = [
+        Segment(labels[run[0][1]], run[0][0], end, max(each[2] for each in run))
+        for run, end in zip(runs, ends, strict=True)
+    ]
+    return longest(found, MOST_SEGMENTS)
+
+
+def longest(segments: Sequence[Segment], most: int) -> list[Segment]:
+    """Return the longest of them, in the order of time."""
+    found = sorted(segments, key=lambda each: each.begins - each.ends)[:most]
+    return sorted(found, key=lambda each: each.begins)
 
 
 def _moving_average(times: NDArray[np.float64], probabilities: NDArray[np.float32]) -> NDArray[np.floating]:

@@ -3,7 +3,8 @@
 import msgspec
 
 from dropsight.inference import image_records
-from dropsight.inference.clips import ClipAnswer, longest
+from dropsight.inference.aggregating import longest
+from dropsight.inference.clips import ClipAnswer
 from dropsight.inference.image_records import Drop
 from dropsight.inference.pipeline import Plan
 from dropsight.records import ImageFacts, Result, encode

@@ -3,8 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from itertools import groupby
-from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -16,7 +14,7 @@ from dropsight.errors import ImageError
 from dropsight.images.framing import Pixels
 from dropsight.images.opening import ImageFile
 from dropsight.inference import pipeline
-from dropsight.inference.aggregating import aggregate
+from dropsight.inference.aggregating import aggregate, segments
 from dropsight.inference.pipeline import Plan
 from dropsight.models.spec import Model
 from dropsight.records import (
@@ -27,13 +25,11 @@ from dropsight.records import (
     Peak,
     Prediction,
     SampleBy,
-    Segment,
 )
 from dropsight.video.decoder import ClipDecoder
 from dropsight.video.sampling import Sampling
 from dropsight.video.wire import ClipEnd, ClipFrame, ClipHeader, ClipOrder, Frames
 
-MOST_SEGMENTS = 32
 _WHOLE = Frames(None, "crop", 1.0)
 Lend: TypeAlias = Callable[[], AbstractContextManager[Model]]
 
@@ -240,25 +236,6 @@ def _facts(
             best.label,
             round(float(rows[peak, best.class_index]), 6),
         ),
-        segments=_segments(timeline, header.duration, labels),
+        segments=segments(timeline, header.duration, labels),
         timeline=timeline,
     )
-
-
-def _segments(
-    timeline: Sequence[tuple[float, int, float]], duration: float, labels: Sequence[str]
-) -> list[Segment]:
-    """Return the longest stretches of one class, up to the next one's first frame."""
-    runs = [list(run) for _, run in groupby(timeline, key=itemgetter(1))]
-    ends = [run[0][0] for run in runs[1:]] + [max(duration, timeline[-1][0])]
-    found = [
-        Segment(labels[run[0][1]], run[0][0], end, max(each[2] for each in run))
-        for run, end in zip(runs, ends, strict=True)
-    ]
-    return longest(found, MOST_SEGMENTS)
-
-
-def longest(segments: Sequence[Segment], most: int) -> list[Segment]:
-    """Return the longest of them, in the order of time."""
-    found = sorted(segments, key=lambda each: each.begins - each.ends)[:most]
-    return sorted(found, key=lambda each: each.begins)

@@ -1,5 +1,6 @@
 """The queue: every image and clip that is known and not yet finished, who has it, and since when."""
 
+import math
 import os
 import threading
 import time
@@ -214,6 +215,13 @@ class Backlog:
     def depth(self) -> int:
         with self._lock:
             return len(self._queue)
+
+    def waiting_since(self) -> float:
+        """When the first image came of those that are to be classified, in monotonic seconds; else inf."""
+        with self._lock:
+            waiting = (each for each in self._known.values() if each.place in {"queued", "in_hand"})
+            images = (each for each in waiting if each.counted and not each.is_clip)
+            return min((each.since for each in images), default=math.inf)
 
     def to_come(self) -> int:
         """How many will soon be in hand beside those that are: none, where one has to be alone."""

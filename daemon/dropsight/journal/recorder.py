@@ -13,6 +13,7 @@ from dropsight.intake.closed_folders import Refusals
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import RECORDING, InHand
 from dropsight.journal.committing import Committer
+from dropsight.journal.concluding import Conclusions
 from dropsight.journal.durability import Durability
 from dropsight.journal.failure_share import Flood
 from dropsight.journal.filed import Filed
@@ -25,6 +26,8 @@ from dropsight.journal.marks import History, Mark
 from dropsight.journal.mishaps import Made
 from dropsight.journal.pruning import Pruner
 from dropsight.journal.recording import (
+    Concluded,
+    Durable,
     FilingRules,
     Finished,
     Listener,
@@ -92,6 +95,7 @@ class Recorder:
         )
         self._hand = Hand(self._reader, backlog, supervision=supervision, troubles=troubles)
         self._newest_before = self._reader.newest()
+        self.conclusions = Conclusions(store, troubles, nudge=self._inbound.nudge)
         self._committer = Committer(
             store,
             self._durability,
@@ -160,6 +164,7 @@ class Recorder:
 
     def drain(self, *, seconds: float) -> bool:
         """Wait until everything that was put is durable and visible; tell whether it is. From any thread."""
+        self._drained.clear()
         self._draining = True
         self._inbound.nudge(hurry=True)
         return self._drained.wait(seconds)
@@ -211,12 +216,14 @@ class Recorder:
         """Take a group all the way and keep house; False when nothing is taken and it is time to stop."""
         self.heartbeats.beat(NAME)
         self._make_good()
+        self._conclude()
         self._gather()
         with self._reserve.lent_where_short():
             if not self._record(self._hand.made()):
                 return False
             self._keep_house()
-        if self._draining and not self._inbound.depth() and self.visible == self.newest:
+        is_through = self.conclusions.at_rest and not self._inbound.depth()
+        if self._draining and is_through and self.visible == self.newest:
             self._drained.set()
         return True
 
@@ -225,6 +232,10 @@ class Recorder:
         self._follow_up(self._hand.on_record())
         self._hand.let_all_go()
         self._hand.begin(newest=self.newest)
+
+    def _conclude(self) -> None:
+        with self._contained("bursts"), self._reserve.lent_where_short():
+            self._follow_up(self.conclusions.commit())
 
     def _gather(self) -> None:
         """Wait for the first; then for company, but only when a commit was made just now."""
@@ -245,7 +256,8 @@ class Recorder:
     def _at_rest(self) -> bool:
         if self.troubles.any() or self._stopping.is_set():
             return False
-        return all(part.at_rest for part in (self._log, self._filer, self._durability, self._settler))
+        parts = (self._log, self._filer, self._durability, self._settler, self.conclusions)
+        return all(part.at_rest for part in parts)
 
     def _record(self, group: Sequence[Made]) -> bool:
         """Take a group all the way; False when the journal takes nothing and it is time to stop."""
@@ -300,19 +312,21 @@ class Recorder:
         if again := self._committer.commit_again(finished, free):
             yield again
 
-    def _follow_up(self, recorded: Sequence[Recorded]) -> None:
-        recorded = [entry for entry in recorded if self._hand.holds(entry.finished.path)]
+    def _follow_up(self, entries: Sequence[Durable]) -> None:
+        images = [entry for entry in entries if isinstance(entry, Recorded)]
+        images = [entry for entry in images if self._hand.holds(entry.finished.path)]
+        recorded: list[Durable] = [*images, *(entry for entry in entries if isinstance(entry, Concluded))]
         if not recorded:
             return
         self._settler.follow(recorded)
-        self._hand.followed(*[entry.finished.path for entry in recorded])
+        self._hand.followed(*[entry.finished.path for entry in images])
         with self._contained("the log"):
             self._log.append([entry.line for entry in recorded], newest=self.newest)
         with self._contained("stats"):
-            self._stats.add([(entry.finished.record, entry.total_ms) for entry in recorded])
+            self._stats.add([(entry.record, entry.total_ms) for entry in recorded])
             crashpoints.reach("after_line")
         with self._contained("filing"):
-            self._filer.file(recorded)
+            self._filer.file(images)
             crashpoints.reach("after_filing")
         self._chores.do("the journal", self._settler.settle)
         with self._contained("the journal"):

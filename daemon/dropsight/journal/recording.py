@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -16,7 +16,17 @@ from dropsight.journal.filed import Filed
 from dropsight.journal.filing import clear_up
 from dropsight.journal.kept_files import Kept
 from dropsight.journal.store import JournalReader, Row, Unfiled
-from dropsight.records import ErrorFacts, Expired, Failure, Record, decode, drop_id, status_of, with_total
+from dropsight.records import (
+    ErrorFacts,
+    Expired,
+    Failure,
+    Record,
+    Result,
+    decode,
+    drop_id,
+    status_of,
+    with_total,
+)
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -62,11 +72,27 @@ class Recorded(msgspec.Struct, frozen=True):
     line: bytes
     total_ms: float
 
+    @property
+    def record(self) -> Record:
+        return self.finished.record
+
+
+class Concluded(msgspec.Struct, frozen=True):
+    """A durable record of no file of its own, as of a burst; the rest as above."""
+
+    seq: int
+    record: Result
+    line: bytes
+    total_ms: float
+
+
+Durable: TypeAlias = Recorded | Concluded
+
 
 class Listener(Protocol):
     """Hears of records as they become visible, and is promised nothing: followers are."""
 
-    def hear(self, recorded: Sequence[Recorded], /) -> None:
+    def hear(self, recorded: Sequence[Durable], /) -> None:
         """On the recorder's thread: it must not take long."""
 
 
@@ -79,7 +105,7 @@ class Audience:
     def admit(self, *listeners: Listener | None) -> None:
         self._listeners.extend(each for each in listeners if each)
 
-    def hear(self, recorded: Sequence[Recorded], /) -> None:
+    def hear(self, recorded: Sequence[Durable], /) -> None:
         for listener in self._listeners:
             listener.hear(recorded)
 

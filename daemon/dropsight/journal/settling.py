@@ -11,7 +11,7 @@ from dropsight.journal.loglines import LogLines
 from dropsight.journal.marks import History
 from dropsight.journal.mishaps import tell_unless_damaged
 from dropsight.journal.pruning import Pruner
-from dropsight.journal.recording import Listener, Recorded
+from dropsight.journal.recording import Durable, Listener
 from dropsight.journal.store import Journal
 from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
@@ -41,7 +41,7 @@ class Settler:
         self._durability, self._history, self._pruner = durability, history, pruner
         self._troubles, self._contained, self._audience = troubles, supervision.contained, audience
         self._totals: list[tuple[float, int]] = []
-        self._untold: list[Recorded] = []
+        self._untold: list[Durable] = []
         self._kept: list[News] = []
         self._log_noted = lines.synced
         self.newest = newest
@@ -58,7 +58,7 @@ class Settler:
         """Of files that stay where they are. From any thread."""
         self._kept.append(news)
 
-    def follow(self, recorded: Sequence[Recorded]) -> None:
+    def follow(self, recorded: Sequence[Durable]) -> None:
         """These are durable: they are to be settled."""
         self.newest = max(self.newest, *[entry.seq for entry in recorded])
         self._totals.extend((entry.total_ms, entry.seq) for entry in recorded)

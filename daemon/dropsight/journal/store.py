@@ -24,18 +24,22 @@ from dropsight.journal.schema import SHELVE, Shelved, connect, migrate, storable
 from dropsight.records import Status, with_total
 
 _INSERT = (
-    "INSERT OR IGNORE INTO record (id, path, size, mtime_ns, inode, changed_ns, camera, status, line)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT OR IGNORE INTO record (id, path, size, mtime_ns, inode, changed_ns, camera, status, line, filed)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
-UNANSWERED = " AND status != 'ok'"
+# The first of both is the index's own condition.
+UNANSWERED = " AND status != 'ok' AND status != 'burst'"
 
 # Of cursors, those that are no follower's.
 OWN = ("log", "shelf")
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A record on its way into the journal. `path` is the image's, in the file system's own bytes."""
+    """A record on its way into the journal. `path` is the image's, in the file system's own bytes.
+
+    It is empty for a record of no file, with which there is nothing to be filed away.
+    """
 
     id: str
     path: bytes
@@ -207,7 +211,7 @@ class Journal:
 
     def _insert(self, row: Row) -> int | None:
         times = (storable(row.mtime_ns), storable(row.inode), storable(row.changed_ns))
-        values = (row.id, row.path, row.size, *times, row.camera, row.status, row.line)
+        values = (row.id, row.path, row.size, *times, row.camera, row.status, row.line, not row.path)
         try:
             if crashpoints.is_set("in_row"):
                 crashpoints.reach_image("in_row", row.path + b" " + row.status.encode())

@@ -9,7 +9,7 @@ from dropsight.classify.resources import open_log, share_memory
 from dropsight.classify.trial import OwnProcess
 from dropsight.classify.work import InForce, Neighbours
 from dropsight.classify.workers import Workers
-from dropsight.config import Config
+from dropsight.config import Config, Video
 from dropsight.files.locks import InboxLock, sole_user
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
@@ -26,6 +26,7 @@ from dropsight.journal.marks import History
 from dropsight.journal.recorder import Recorder
 from dropsight.journal.recording import Audience, FilingRules
 from dropsight.journal.store import Journal
+from dropsight.service.burst_watch import Bursts, mark_of
 from dropsight.service.camera_keeper import Watching, open_watch
 from dropsight.service.explanations import Explanations
 from dropsight.service.housekeeping import Housekeeper
@@ -118,7 +119,8 @@ def _vitals(config: Config, stack: ExitStack) -> Vitals:
 
 def _desk(config: Config, ground: Ground, vitals: Vitals, backlog: Backlog) -> Desk:
     followers, journal, audience = wanted(config), config.store.path, Audience()
-    marks = tuple(each.mark for each in followers)
+    of_bursts = mark_of(config)
+    marks = (*(each.mark for each in followers), *filter(None, [of_bursts]))
     ground.store.follow([mark.name for mark in marks])
     recorder = Recorder(
         ground.store,
@@ -143,7 +145,19 @@ def _desk(config: Config, ground: Ground, vitals: Vitals, backlog: Backlog) -> D
     housekeeper = Housekeeper(
         ground.folders, vitals.clock, ledger, recorder, journal=journal, remembers=config.store.max_records
     )
-    return Desk(audience, recorder, ledger, housekeeper, followers)
+    bursts = None
+    if of_bursts:
+        bursts = Bursts(
+            of_bursts,
+            ground.folders,
+            recorder,
+            backlog,
+            settings=config.video or Video(),
+            journal=journal,
+            supervision=vitals.supervision,
+        )
+        audience.admit(bursts)
+    return Desk(audience, recorder, ledger, housekeeper, followers, bursts)
 
 
 def _intake(config: Config, ground: Ground, vitals: Vitals, backlog: Backlog, desk: Desk) -> Intake:

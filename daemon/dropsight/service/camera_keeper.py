@@ -21,7 +21,7 @@ from dropsight.inference.pipeline import Prepared
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.camera_names import DEFAULT_CAMERA
 from dropsight.intake.folder import DropFolder
-from dropsight.journal.recording import Recorded
+from dropsight.journal.recording import Durable, Recorded
 from dropsight.journal.store import JournalReader
 from dropsight.names import as_json, as_text
 from dropsight.records import Result, decode
@@ -117,11 +117,13 @@ class Watching:
         if self._keep_still:
             self._keep_still(record.id, surest)
 
-    def hear(self, recorded: Sequence[Recorded], /) -> None:
+    def hear(self, recorded: Sequence[Durable], /) -> None:
         """Take note of what is on record now, before others hear of it."""
         at_rest = not self._backlog.depth()
         for entry in recorded:
-            candidate, record = entry.finished.candidate, entry.finished.record
+            if not isinstance(entry, Recorded):
+                continue  # a burst says nothing of its camera that its photos have not said
+            candidate, record = entry.finished.candidate, entry.record
             self._watch.recorded(
                 record.camera, folder=as_text(candidate.folder.root), arrived=candidate.since, at_rest=at_rest
             )

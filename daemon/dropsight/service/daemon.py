@@ -75,6 +75,8 @@ class Daemon:
         vitals.changes.tell(vitals.urgent)
         recorder = start("recorder", self._desk.recorder.run)
         outlets.followers.start(vitals.supervision)
+        if self._desk.bursts:
+            self._desk.bursts.start()
         self._workers.start()
         outlets.control.start(vitals.supervision)
         watchdog = Watchdog(self._progress.hung)
@@ -129,6 +131,9 @@ class Daemon:
         records.end_within(seconds=PATIENCE_SECONDS)
         self._workers.finish()
         records.drain(seconds=PATIENCE_SECONDS)
+        if self._desk.bursts:
+            self._desk.bursts.end(close=self._once)
+            records.drain(seconds=PATIENCE_SECONDS)
         followers = self._outlets.followers
         followers.end(patient=lambda: self._once and not self._lifecycle.signalled)
         followers.say_what_waits(newest=records.newest)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from dropsight.journal.marks import Mark
-from dropsight.journal.recording import Recorded
+from dropsight.journal.recording import Durable
 from dropsight.sinks.mqtt.publisher import Publisher
 from dropsight.sinks.mqtt.session import GOODBYE_SECONDS
 from dropsight.sinks.sink import Surroundings, Wanted
@@ -53,7 +53,7 @@ class Followers:
     def troubles(self) -> dict[str, str]:
         return {part: text for each in self._all for part, text in each.troubles.current().items()}
 
-    def hear(self, _: Sequence[Recorded], /) -> None:
+    def hear(self, _: Sequence[Durable], /) -> None:
         """See `Listener`: what there is, each reads from the journal."""
         for follower in self._all:
             follower.wake()

@@ -16,6 +16,7 @@ from dropsight.journal.recorder import Recorder
 from dropsight.journal.recording import Audience
 from dropsight.journal.resultlog import ResultLog
 from dropsight.journal.store import Journal
+from dropsight.service.burst_watch import Bursts
 from dropsight.service.housekeeping import Housekeeper
 from dropsight.sinks.sink import Wanted
 from dropsight.status.changes import Changes
@@ -58,6 +59,7 @@ class Desk:
     ledger: Ledger
     housekeeper: Housekeeper
     wanted: Sequence[Wanted]
+    bursts: Bursts | None
 
 
 @dataclass(frozen=True, slots=True)

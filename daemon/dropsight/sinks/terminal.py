@@ -8,8 +8,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from dropsight.journal.recording import Recorded
-from dropsight.records import ClipFacts, Expired, Failure, Record, Result
+from dropsight.journal.recording import Durable
+from dropsight.records import ClipFacts, Expired, Failure, Record, Result, burst_in
 from dropsight.status.stats import Snapshot
 
 log = logging.getLogger(__name__)
@@ -31,13 +31,13 @@ class Terminal:
     def __init__(self, descriptor: int, *, colour: bool, passing: bool) -> None:
         self._descriptor, self._colour, self._passing = descriptor, colour, passing
         self._table = Table()
-        self._groups: queue.Queue[Sequence[Recorded] | None] = queue.Queue(QUEUED_GROUPS)
+        self._groups: queue.Queue[Sequence[Durable] | None] = queue.Queue(QUEUED_GROUPS)
         self._missed = 0
         self._told = False
         self._thread = threading.Thread(target=self._run, name="terminal", daemon=True)
         self._thread.start()
 
-    def hear(self, recorded: Sequence[Recorded], /) -> None:
+    def hear(self, recorded: Sequence[Durable], /) -> None:
         """Pass on what was recorded, on the recorder's thread."""
         try:
             self._groups.put_nowait(recorded)
@@ -60,7 +60,7 @@ class Terminal:
         except OSError as error:
             log.warning("results are no longer shown here: %s", error.strerror)
 
-    def _show(self, group: Sequence[Recorded]) -> None:
+    def _show(self, group: Sequence[Durable]) -> None:
         self._table.room = self._columns()
         lines = [] if self._told else [self._painted(self._table.heading(), _BOLD)]
         self._told = True
@@ -70,8 +70,8 @@ class Terminal:
         lines += [self._line(entry) for entry in group]
         self._write("\n".join([*lines, ""]))
 
-    def _line(self, entry: Recorded) -> str:
-        record = entry.finished.record
+    def _line(self, entry: Durable) -> str:
+        record = entry.record
         before, verdict, after = self._table.cells(record, entry.total_ms)
         colour = _GREEN
         if isinstance(record, Failure):
@@ -111,7 +111,8 @@ class Table:
 
     def cells(self, record: Record, total_ms: float) -> tuple[str, str, str]:
         """Return what is before the verdict, the verdict, and what is after it."""
-        name = record.image_path.removeprefix(f"{record.camera}/")
+        burst = burst_in(record)
+        name = burst.name if burst else record.image_path.removeprefix(f"{record.camera}/")
         camera, photo, label = map(printable, (record.camera, name, _label(record)))
         widest = (camera, photo, label if isinstance(record, Result) else "")
         self._widest = [max(pair) for pair in zip(self._widest, map(columns, widest), strict=True)]

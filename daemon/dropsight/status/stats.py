@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from dropsight.records import Failure, Latency, Record, Result
+from dropsight.records import Failure, Latency, Record, Result, burst_in
 from dropsight.status.census import Lying
 from dropsight.status.latency import SLOTS, Distribution, LatencyHistogram, Percentiles
 
@@ -92,6 +92,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     classes: Mapping[str, int]
     cameras: Mapping[str, int]
     errors: Mapping[str, int]
+    bursts: int = 0
+    """Beside the images that they are of, which are counted as ever."""
     dropped: int
     paused: bool
     troubles: Mapping[str, str]
@@ -115,12 +117,16 @@ class Stats:
         self._cameras: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._clips = ClipCounts()
+        self._bursts = 0
 
     def add(self, records: Sequence[tuple[Record, float]]) -> None:
         """Count records, each with its total in milliseconds."""
         now = time.monotonic()
         with self._lock:
             for record, total_ms in records:
+                if burst_in(record):
+                    self._bursts += 1
+                    continue
                 if record.camera in self._cameras or len(self._cameras) < MOST_CAMERAS:
                     self._cameras[record.camera] += 1
                 if record.kind == "clip":
@@ -179,6 +185,7 @@ class Stats:
                 classes=dict(self._classes.most_common()),
                 cameras=dict(self._cameras.most_common()),
                 errors=dict(self._errors.most_common()),
+                bursts=self._bursts,
                 dropped=dropped,
                 paused=paused,
                 troubles=troubles,

@@ -48,6 +48,7 @@ class _Row(msgspec.Struct):
     error: _Error = msgspec.field(default_factory=_Error)
     latency_ms: _Latency = msgspec.field(default_factory=_Latency)
     id: str = ""
+    kind: str = ""
 
 
 _row = Glance(_Row)

@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 
 from dropsight.journal.outbox import Delivery
-from dropsight.records import Failure, Glance, Record, Result
+from dropsight.records import Failure, Glance, Record, Result, burst_in
 from dropsight.status.latency import Distribution, middle_of, percentiles
 
 HOURS = 24
@@ -78,6 +78,8 @@ class Days:
         now = time.time()
         with self._lock:
             for record in records:
+                if burst_in(record):
+                    continue  # its photos are counted
                 label = record.label if isinstance(record, Result) else None
                 self._count(now, record.camera, label, failed=isinstance(record, Failure))
                 if record.camera in self._last:  # which another clock may have said
@@ -89,6 +91,8 @@ class Days:
         now = time.time()
         with self._lock:
             for delivery in page:
+                if delivery.status == "burst":
+                    continue
                 brief = _brief.at(delivery.line)
                 at = _seconds(brief.time)
                 if at is None:

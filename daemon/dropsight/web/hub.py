@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from dropsight.journal.recording import Recorded
+from dropsight.journal.recording import Durable
 
 QUEUED_BATCHES = 32
 MOST_CLIENTS = 200
@@ -75,7 +75,7 @@ class Hub:
         self._ended = False
         self._places = 0
 
-    def show(self, recorded: Sequence[Recorded]) -> None:
+    def show(self, recorded: Sequence[Durable]) -> None:
         """Pass durable records on. Costs next to nothing while nobody listens."""
         loop = self._loop
         if loop is None or not self.clients:

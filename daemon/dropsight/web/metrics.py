@@ -79,6 +79,8 @@ def _of_images(stats: Snapshot, labels: Collection[str]) -> Iterator[Metric]:
     yield _counter("failures", "Images that could not be read, by error code.", failures, "code")
     classes = _from_zero(labels if len(labels) <= MOST_LABELS else (), stats.classes)
     yield _counter("class_images", "Images classified since the start, by label.", classes, "label")
+    text = "Bursts of images recorded since the start, beside the images themselves."
+    yield _plain_counter("bursts", text, stats.bursts)
     yield _gauge("images_waiting", "Images found, not yet recorded.", counters.waiting)
     yield _gauge("paused", "1 while the daemon is paused.", stats.paused)
 

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import msgspec
 
+from dropsight.config.forms import spoken_list
 from dropsight.errors import DropsightError
 from dropsight.journal.outbox import Delivery
 from dropsight.records import Glance, Status
@@ -78,8 +80,8 @@ def ask_for(params: Mapping[str, str]) -> Question:
     if unknown:
         raise QuestionError(f"{min(unknown)}: unknown parameter")
     status = params.get("status")
-    if status not in {None, "ok", "failed", "expired"}:
-        raise QuestionError("status: one of ok, failed and expired")
+    if status not in {None, *_STATUSES}:
+        raise QuestionError(f"status: one of {spoken_list(_STATUSES)}")
     said = {name: whole_number(params.get(name), name) for name in ("class", "limit", "before")}
     least = _share(params.get("min_confidence", "0"), "min_confidence")
     limit = 50 if said["limit"] is None else said["limit"]
@@ -96,7 +98,7 @@ def ask_for(params: Mapping[str, str]) -> Question:
     )
 
 
-_STATUSES: dict[str, Status] = {"ok": "ok", "failed": "failed", "expired": "expired"}
+_STATUSES: dict[str, Status] = {status: status for status in get_args(Status)}
 
 
 def whole_number(text: str | None, name: str) -> int | None:

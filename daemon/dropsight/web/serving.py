@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dropsight import crashpoints, installing
 from dropsight.config import Web, host_and_port, token
 from dropsight.errors import DropsightError
-from dropsight.journal.recording import Recorded
+from dropsight.journal.recording import Durable
 from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
 from dropsight.web.access import Access
@@ -59,9 +59,9 @@ class WebServer:
             self._access.token = found
             self._overviews.hub.hang_up()
 
-    def hear(self, recorded: Sequence[Recorded], /) -> None:
+    def hear(self, recorded: Sequence[Durable], /) -> None:
         """Pass on what was recorded, on the recorder's thread: it must not take long."""
-        self._overviews.days.add(entry.finished.record for entry in recorded)
+        self._overviews.days.add(entry.record for entry in recorded)
         self._overviews.hub.show(recorded)
 
     def keep_still(self, record_id: str, jpeg: bytes) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -49,9 +49,12 @@ class _Heard(NamedTuple):
     is_kept: bool
 
 
-def try_broker(settings: Mqtt, device: str, *, state: Path, credential: str | None = None) -> Findings:
+def try_broker(
+    settings: Mqtt, device: str, *, state: Path, credential: str | None = None, bursts: bool = False
+) -> Findings:
     """Publish one message of each kind, subscribe where the daemon does, disconnect; raises SinkError.
 
+    `bursts`: the daemon publishes these, too.
     The will goes where the daemon's does, which the broker may refuse, but says nothing: it is empty.
     """
     topics = Topics.of(settings.base_topic, device, settings.discovery_prefix)
@@ -65,7 +68,9 @@ def try_broker(settings: Mqtt, device: str, *, state: Path, credential: str | No
         trial.listen(topics.stats)
         births = birth_topics(topics.discovery) if settings.home_assistant else []
         deaf = trial.listen(topics.info, topics.availability, topics.command, *births)
-        words = list(_words(topics, settings, device, kept=trial.kept(topics.info, topics.stats)))
+        statuses = (*_STATUSES, "burst") if bursts else _STATUSES
+        kept = trial.kept(topics.info, topics.stats)
+        words = list(_words(topics, settings, device, statuses=statuses, kept=kept))
         refused = trial.say(words)
         doubts = [f"it denied the subscription to {topic}: {reason}" for topic, reason in deaf.items()]
         doubts += trial.doubts(len(words) - len(refused))
@@ -76,12 +81,14 @@ def try_broker(settings: Mqtt, device: str, *, state: Path, credential: str | No
     )
 
 
-def _words(topics: Topics, settings: Mqtt, device: str, *, kept: Mapping[str, bytes]) -> Iterator[Word]:
+def _words(
+    topics: Topics, settings: Mqtt, device: str, *, statuses: Sequence[Status], kept: Mapping[str, bytes]
+) -> Iterator[Word]:
     """Yield one for each kind of topic: of nobody's camera, or what is no news to who listens.
 
     Empty and retained, it is what is said of a camera that is gone; empty and not retained, nothing at all.
     """
-    for status in _STATUSES:
+    for status in statuses:
         yield Word(topics.record(status, NOBODY), b"", settings.retain and status == "ok")
     yield Word(topics.availability, b"", retain=False)
     for topic in (topics.info, topics.stats):

@@ -9,7 +9,7 @@ from dropsight.records import Status
 
 log = logging.getLogger(__name__)
 
-_RECORDS: dict[Status, str] = {"ok": "result", "failed": "failure", "expired": "expired"}
+_RECORDS: dict[Status, str] = {"ok": "result", "failed": "failure", "expired": "expired", "burst": "burst"}
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 LONGEST_TOPIC_BYTES = 256
 # Of one topic; further ones of the same are not told of.

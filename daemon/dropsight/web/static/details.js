@@ -2,9 +2,9 @@
 
 import { player } from "./clips.js";
 import { byId, el, say } from "./dom.js";
-import { bytes, count, fullTime, ms, percent, rate, seconds } from "./format.js";
-import { why } from "./feed.js";
-import { picture } from "./pictures.js";
+import { bytes, count, fullTime, ms, percent, rate, seconds, span } from "./format.js";
+import { burstName, why } from "./feed.js";
+import { photo, picture } from "./pictures.js";
 import { fetchJson, order } from "./stream.js";
 
 const LONGEST_EXPLANATION_SECONDS = 130;
@@ -75,14 +75,14 @@ function look(record) {
   return el("div", { class: "look" }, frame, el("div", { class: "views" }, ...buttons, record.image && download(record)));
 }
 
-const download = (record) => el("a", { class: "quiet", href: `/api/images/${record.id}/original`, download: "" }, "Download");
+const download = (record) => el("a", { class: "quiet", href: `/api/images/${photo(record)}/original`, download: "" }, "Download");
 
 /** The overlay; the daemon makes it first where there is none, and says why where it cannot. */
 function explanation(record, alt) {
   const began = Date.now();
   const words = el("span", { class: "none", role: "status" }, "Explaining …");
   const ticking = setInterval(() => say(words, `Explaining … ${Math.round((Date.now() - began) / 1000)} s`), 1_000);
-  order(`/api/images/${record.id}/explanation`, { seconds: LONGEST_EXPLANATION_SECONDS })
+  order(`/api/images/${photo(record)}/explanation`, { seconds: LONGEST_EXPLANATION_SECONDS })
     .then(() => words.replaceWith(picture(record, { size: "", path: "explanation", alt, none: "The overlay is no longer there." })))
     .catch((error) => say(words, `Not explained: ${error.message}`))
     .finally(() => clearInterval(ticking));
@@ -121,10 +121,11 @@ function answers(title, predictions) {
 }
 
 function facts(record) {
-  const { image, model } = record;
+  const { burst, image, model } = record;
   const found = [
     ["Camera", record.camera],
-    ["File", record.image_path],
+    burst && ["Burst", `${burstName(record)} in ${span(lasted(burst))}, ${burst.aggregate} of all`],
+    [burst ? "Surest in" : "File", record.image_path],
     ["Recorded", fullTime(new Date(record.time))],
     image && ["Captured", fullTime(new Date(image.captured))],
     ...(record.clip ? clipFacts(record) : []),
@@ -146,6 +147,7 @@ function clipFacts({ clip, image }) {
     ["One answer by", clip.aggregate],
   ];
 }
+const lasted = ({ begin, end }) => (new Date(end) - new Date(begin)) / 1000;
 
 function latency({ latency_ms: spent }) {
   const parts = STAGES.map((name) => [name, spent[name]]);

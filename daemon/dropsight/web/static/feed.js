@@ -158,17 +158,19 @@ function card(record) {
   const at = new Date(record.time);
   const words = answered ? record.label : record.status === "expired" ? "Expired" : "Failed";
   const unsure = answered && record.confidence < UNSURE;
-  const kind = `card${answered ? "" : " failed"}${unsure ? " unsure" : ""}`;
+  const kind = `card${record.burst ? " burst" : ""}${answered ? "" : " failed"}${unsure ? " unsure" : ""}`;
   const button = el(
     "button",
     { class: kind, type: "button", tabIndex: -1, data: { id: record.id } },
-    el("span", { class: "frame" }, ...(answered ? [picture(record), ...(record.clip ? overlay(record) : [])] : [el("span", { class: "none" }, why(record))])),
+    el("span", { class: "frame" }, ...(answered ? [picture(record), ...(record.clip ? overlay(record) : [])] : [el("span", { class: "none" }, why(record))]), record.burst ? el("span", { class: "many" }, burstName(record)) : null),
     el("span", { class: "line" }, el("span", { class: "label" }, words), answered ? el("span", { class: "percent" }, percent(record.confidence)) : null),
     answered ? el("span", { class: "meter", "--share": record.confidence }, el("i")) : null,
     el("span", { class: "where" }, el("span", {}, record.camera), el("time", { dateTime: record.time }, moment(at))),
   );
   return el("li", {}, button);
 }
+
+export const burstName = ({ burst }) => `Burst of ${count(burst.count)} photos`;
 
 export function why(record) {
   if (record.status === "expired") return `${Math.round(record.age_seconds)} s old when its turn came`;

@@ -47,7 +47,7 @@ export class Filters {
     const { camera, label, status, min_confidence: least } = this.values;
     return (
       (!camera || record.camera === camera) &&
-      (!status || record.status === status) &&
+      (!status || (record.burst ? "burst" : record.status) === status) &&
       (!label || (record.label ?? "").toLowerCase().includes(label.toLowerCase())) &&
       (!least || (record.confidence ?? -1) >= Number(least))
     );
