@@ -17,7 +17,7 @@ from daemons import PHOTOS, House, dropsight, running
 from dropsight.config import Mqtt
 from dropsight.errors import SinkError
 from dropsight.sinks.mqtt.broker import Broker
-from dropsight.sinks.mqtt.connection import Asked, Connection
+from dropsight.sinks.mqtt.connection import Connection, Incoming
 from dropsight.sinks.mqtt.evictions import FEW, SOON_SECONDS, Evictions
 from proxies import proxy, taking_over
 
@@ -173,7 +173,7 @@ def test_a_bug_on_the_network_s_thread_ends_the_connection_that_it_reads(
     bugs: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", bugs.append)
 
-    def stumble(_: Asked) -> None:
+    def stumble(_: Incoming) -> None:
         raise RuntimeError
 
     with mosquitto(tmp_path) as broker:

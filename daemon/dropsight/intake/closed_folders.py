@@ -103,7 +103,7 @@ class Refusals:
             log.warning("%s cannot be written: %s", self._note, error.strerror)
 
 
-class Beyond:
+class TooDeep:
     """Folders that lie too deep to be looked into: how many, and one of them. For the thread that walks."""
 
     def __init__(self, troubles: Troubles) -> None:

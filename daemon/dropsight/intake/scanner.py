@@ -16,7 +16,7 @@ from dropsight import crashpoints
 from dropsight.errors import ConfigError, MachineError, StoreError, reason
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.clock import Clock
-from dropsight.intake.closed_folders import Beyond, Refusals
+from dropsight.intake.closed_folders import Refusals, TooDeep
 from dropsight.intake.finding import Finding
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.lineup import Choice
@@ -66,7 +66,7 @@ class Scanner:
         self.look_seconds = LOOK_SECONDS
         self._censuses = {folder: Census(partial(backlog.finished_in, folder)) for folder in folders}
         self._backlog, self._skip, self._refusals, self._clock = backlog, skip, refusals, clock
-        self._beyond, self._finding, self._claim = Beyond(troubles), finding, claim
+        self._beyond, self._finding, self._claim = TooDeep(troubles), finding, claim
         self._troubles, self._walk_seconds = troubles, dict.fromkeys(folders, 0.0)
         self.heartbeats = Heartbeats()
         self._watchers = {folder: Watcher(folder, backlog, self, self.heartbeats) for folder in folders}

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from dropsight.config import Mqtt
-from dropsight.sinks.mqtt.connection import Asked
+from dropsight.sinks.mqtt.connection import Incoming
 from dropsight.sinks.mqtt.identity import guest_id
 from dropsight.sinks.mqtt.visit import Visit
 from dropsight.sources.arrivals import SUFFIX
@@ -23,5 +23,5 @@ def try_topics(
         return {each: visit.listen(each, _no_matter) for each in topics}
 
 
-def _no_matter(_: Asked) -> None:
+def _no_matter(_: Incoming) -> None:
     pass

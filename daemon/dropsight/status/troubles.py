@@ -21,7 +21,7 @@ OF_WALKS = {"crowd", "depth", "folders", "watch"}
 
 
 @dataclass(slots=True)
-class _Said:
+class _LastLine:
     """The last line on a part. `over`: it is said that this has recovered."""
 
     text: str
@@ -38,7 +38,7 @@ class Troubles:
     changed: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     _current: dict[str, str] = field(default_factory=dict)
-    _said: dict[str, _Said] = field(default_factory=dict)
+    _last_lines: dict[str, _LastLine] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def raised(self, part: str, error: DropsightError) -> None:
@@ -53,24 +53,24 @@ class Troubles:
 
     def _line(self, part: str, text: str, *, is_new: bool) -> str | None:
         """Return what to say of it now, if it is time to."""
-        now, said = self.clock(), self._said.get(part)
+        now, said = self.clock(), self._last_lines.get(part)
         changes = said.changes + is_new if said else 0
         if said:
             said.changes = changes
             is_said = said.text == text and not said.over
             if now - said.at < (REMIND_SECONDS if is_said else CHANGED_SECONDS if part in OF_WALKS else 0.0):
                 return None
-        self._said[part] = _Said(text, now)
+        self._last_lines[part] = _LastLine(text, now)
         return f"{text} (changed {changes:,} times since it was last said)" if changes > 1 else text
 
     def cleared(self, part: str) -> None:
         with self._lock:
             if self._current.pop(part, None) is None:
                 return
-            said = self._said[part]
+            said = self._last_lines[part]
             is_said, said.over = not said.over, True
             if part not in OF_WALKS:
-                del self._said[part]
+                del self._last_lines[part]
         if is_said:
             self.log.info("%s: recovered", part)
         self._tell()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from dropsight.sinks.mqtt.connection import Asked
+from dropsight.sinks.mqtt.connection import Incoming
 from dropsight.sinks.mqtt.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -32,13 +32,13 @@ class Commander:
         self, obey: Callable[[bytes], bytes], topics: Topics, *, answered: Callable[[], None]
     ) -> None:
         self._obey, self._topics, self._answered = obey, topics, answered
-        self._queue: queue.Queue[Asked | None] = queue.Queue(LONGEST_QUEUE)
+        self._queue: queue.Queue[Incoming | None] = queue.Queue(LONGEST_QUEUE)
         self._answers: queue.Queue[Response] = queue.Queue(LONGEST_QUEUE)
         self._pace = Rate(A_SECOND, AT_ONCE)
         self._refused = _Minutely("%d commands were rejected, the last because %s")
         self._astray = _Minutely("%d command responses were lost or redirected: %s; see " + topics.response)
 
-    def take(self, asked: Asked) -> None:
+    def take(self, asked: Incoming) -> None:
         """Note a command; never waits."""
         if len(asked.payload) > LONGEST_COMMAND_BYTES:
             self._refused.say(f"it had {len(asked.payload):,} bytes, more than {LONGEST_COMMAND_BYTES:,}")

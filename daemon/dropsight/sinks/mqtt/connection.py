@@ -41,7 +41,7 @@ _TAKEN_OVER = 0x8E
 _NO_FAULT_OF_OURS = {0x89, 0x8B, 0x8D, _TAKEN_OVER, 0x9C, 0x9D, 0xA0}
 
 
-class Asked(NamedTuple):
+class Incoming(NamedTuple):
     """A message to us; response topic and correlation are of MQTT 5. `retained`: it was there before us."""
 
     payload: bytes
@@ -141,7 +141,7 @@ class Connection:
             raise self._lost()
         return info.mid
 
-    def listen(self, topic: str, told: Callable[[Asked], None], *, retained: bool = False) -> int | None:
+    def listen(self, topic: str, told: Callable[[Incoming], None], *, retained: bool = False) -> int | None:
         """Subscribe, and return the number that the answer will have among what is `acknowledged`.
 
         `told` is called on the network's thread; of what the broker had `retained` only if asked for.
@@ -153,7 +153,7 @@ class Connection:
             found = message.properties
             response_topic = getattr(found, "ResponseTopic", None)
             correlation = getattr(found, "CorrelationData", None)
-            told(Asked(bytes(message.payload), response_topic, correlation, retained=message.retain))
+            told(Incoming(bytes(message.payload), response_topic, correlation, retained=message.retain))
 
         self._client.message_callback_add(topic, on_message)
         return self._subscribe(topic, qos=1)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from dropsight.config import Mqtt
 from dropsight.records import Status
-from dropsight.sinks.mqtt.connection import Asked
+from dropsight.sinks.mqtt.connection import Incoming
 from dropsight.sinks.mqtt.homeassistant import birth_topics, discovery_topic
 from dropsight.sinks.mqtt.identity import guest_id
 from dropsight.sinks.mqtt.offers import Offers
@@ -178,7 +178,7 @@ class _Trial:
         return [word for word in self._on_the_way if (word.topic, word.payload) not in heard]
 
     def _listen(self, topic: str) -> str | None:
-        def told(asked: Asked) -> None:
+        def told(asked: Incoming) -> None:
             self._messages.put(_Heard(topic, asked.payload, asked.retained))
 
         return self._visit.listen(topic, told)

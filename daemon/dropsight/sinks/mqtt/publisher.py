@@ -32,7 +32,7 @@ from dropsight.sinks.mqtt.rivals import OFFLINE, Rivals
 from dropsight.sinks.mqtt.session import Session
 from dropsight.sinks.mqtt.states import CameraStates
 from dropsight.sinks.mqtt.suspects import SuspectMessages
-from dropsight.sinks.mqtt.telling import Untold
+from dropsight.sinks.mqtt.telling import Unpublished
 from dropsight.sinks.mqtt.thumbnails import Thumbnails
 from dropsight.sinks.sink import Standing, Surroundings, Wanted
 from dropsight.status.troubles import Troubles
@@ -118,7 +118,7 @@ class Publisher:
             suspects=suspects,
             evictions=Evictions(),
             rivals=Rivals(announcements.info, topics, troubles, wake=self.wake),
-            untold=Untold(suspects, troubles),
+            untold=Unpublished(suspects, troubles),
             troubles=troubles,
             works=self._works,
         )

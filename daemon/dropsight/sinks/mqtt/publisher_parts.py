@@ -13,7 +13,7 @@ from dropsight.sinks.mqtt.evictions import Evictions
 from dropsight.sinks.mqtt.former_names import Name, Names
 from dropsight.sinks.mqtt.rivals import Rivals
 from dropsight.sinks.mqtt.suspects import SuspectMessages
-from dropsight.sinks.mqtt.telling import Untold
+from dropsight.sinks.mqtt.telling import Unpublished
 from dropsight.sinks.mqtt.topics import Topics
 from dropsight.status.troubles import Troubles
 
@@ -77,6 +77,6 @@ class PublisherParts:
     rivals: Rivals
     evictions: Evictions
     suspects: SuspectMessages
-    untold: Untold
+    untold: Unpublished
     troubles: Troubles
     works: Callable[[], bool]

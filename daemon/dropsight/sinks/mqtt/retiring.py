@@ -45,7 +45,7 @@ def retire(settings: Mqtt, name: Name, *, client_id: str, cameras: Collection[st
     Raises SinkError, OnlineError while a dropsight of this name is at work.
     """
     with Visit(settings, client_id=client_id) as visit:
-        return _take_back(_Visiting(visit, name), name, cameras=cameras, discovery=True)
+        return _take_back(_OwnConnections(visit, name), name, cameras=cameras, discovery=True)
 
 
 def retire_former(
@@ -61,7 +61,11 @@ def retire_former(
         root = name.topics.root
         try:
             taken = _take_back(
-                _Here(connection), name, cameras=cameras, discovery=discovery, keep=current.topics.root
+                _SharedConnection(connection),
+                name,
+                cameras=cameras,
+                discovery=discovery,
+                keep=current.topics.root,
             )
         except SinkError as error:
             log.warning("retained messages of %s stay on the broker: %s", root, error)
@@ -119,7 +123,7 @@ def _take_back(
     return Taken(len(found.keys() - left.keys()), reasons, kinds)
 
 
-class _Here:
+class _SharedConnection:
     """On a connection that has other work: what is lost is lost."""
 
     def __init__(self, connection: Connection) -> None:
@@ -132,7 +136,7 @@ class _Here:
         return {topic: reason for topic, reason in _cleared(self._connection, topics) if reason}
 
 
-class _Visiting:
+class _OwnConnections:
     """On connections of its own: one more wherever the broker has hung up."""
 
     def __init__(self, visit: Visit, name: Name) -> None:

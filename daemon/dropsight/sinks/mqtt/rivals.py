@@ -9,7 +9,7 @@ import msgspec
 
 from dropsight.errors import SinkError
 from dropsight.sinks.mqtt.commands import Rate
-from dropsight.sinks.mqtt.connection import Asked
+from dropsight.sinks.mqtt.connection import Incoming
 from dropsight.sinks.mqtt.topics import Topics
 from dropsight.status.troubles import Troubles
 
@@ -62,7 +62,7 @@ class Rivals:
             self._us, self._told_at = msgspec.json.decode(payload, type=Speaker), time.monotonic()
         return payload
 
-    def hear_availability(self, asked: Asked) -> None:
+    def hear_availability(self, asked: Incoming) -> None:
         """Of two, one may have gone: who is still there is found out anew."""
         if asked.payload == OFFLINE:
             with self._lock:
@@ -71,7 +71,7 @@ class Rivals:
             self.contradicted.set()
             self._wake()
 
-    def hear_info(self, asked: Asked) -> None:
+    def hear_info(self, asked: Incoming) -> None:
         try:
             other = msgspec.json.decode(asked.payload, type=Speaker)
         except (ValueError, RecursionError):  # msgspec's errors are ValueErrors; empty, it was taken back

@@ -13,7 +13,7 @@ from dropsight.errors import SinkError
 from dropsight.journal.outbox import Delivery
 from dropsight.sinks.mqtt import homeassistant
 from dropsight.sinks.mqtt.camera_session import SPARE_RECORD, CameraSession
-from dropsight.sinks.mqtt.connection import Asked, Connection
+from dropsight.sinks.mqtt.connection import Connection, Incoming
 from dropsight.sinks.mqtt.publisher_parts import PublisherParts
 from dropsight.sinks.mqtt.retiring import retire_former
 from dropsight.sinks.mqtt.rivals import OFFLINE, ONLINE
@@ -168,7 +168,7 @@ class Session:
         if rivals.due():
             self._publish_info()
 
-    def _on_birth(self, asked: Asked) -> None:
+    def _on_birth(self, asked: Incoming) -> None:
         if asked.payload == homeassistant.BIRTH:
             self._task.cameras.discovery.on_birth()
             self._cameras.tell_entities_again()

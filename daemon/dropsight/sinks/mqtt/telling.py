@@ -9,7 +9,7 @@ import msgspec
 
 from dropsight.errors import SinkError
 from dropsight.names import as_json
-from dropsight.sinks.mqtt.connection import Asked, Connection
+from dropsight.sinks.mqtt.connection import Connection, Incoming
 from dropsight.sinks.mqtt.suspects import Flight, SuspectMessages
 from dropsight.sinks.mqtt.topics import Topics
 from dropsight.status.troubles import Troubles
@@ -23,7 +23,7 @@ NAMED = 8
 
 
 @dataclass(slots=True)
-class Untold:
+class Unpublished:
     """What the broker does not get, over all connections; `count` since the start. Read by any thread."""
 
     suspects: SuspectMessages
@@ -59,7 +59,7 @@ class Teller:
         connection: Connection,
         topics: Topics,
         flight: Flight,
-        untold: Untold,
+        untold: Unpublished,
         *,
         settle: Callable[[Sequence[int]], None],
     ) -> None:
@@ -103,7 +103,7 @@ class Teller:
             qos=qos,
         )
 
-    def listen(self, topic: str, told: Callable[[Asked], None], *, retained: bool = False) -> None:
+    def listen(self, topic: str, told: Callable[[Incoming], None], *, retained: bool = False) -> None:
         """Subscribe, unless the broker hangs up on that."""
         key = f"subscribing to {topic}"
         if not self._untold.suspects.rests(key):

@@ -8,7 +8,7 @@ from dropsight.config import Mqtt
 from dropsight.errors import SinkError
 from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sinks.mqtt.connecting import connect, protocols
-from dropsight.sinks.mqtt.connection import Asked, Connection, Protocol
+from dropsight.sinks.mqtt.connection import Connection, Incoming, Protocol
 
 HANGS_UP = "it disconnects on this"
 ANSWER_SECONDS = 10.0
@@ -50,7 +50,7 @@ class Visit:
         """Return why the broker does not take it; raises SinkError for a loss that has other causes."""
         return self._alone(lambda: self.connection.publish(topic, payload, qos=1, retain=retain))
 
-    def listen(self, topic: str, told: Callable[[Asked], None]) -> str | None:
+    def listen(self, topic: str, told: Callable[[Incoming], None]) -> str | None:
         """Return why the broker does not let us; raises SinkError for a loss that has other causes."""
         return self._alone(lambda: self.connection.listen(topic, told, retained=True))
 
