@@ -32,7 +32,7 @@ from dropsight.service.explanations import Explanations
 from dropsight.service.housekeeping import Housekeeper
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.outlets import Opening, Outlets
-from dropsight.service.parts import Desk, Ground, Intake, Vitals
+from dropsight.service.parts import Ground, Intake, Recording, Vitals
 from dropsight.service.reloading import Reread, look_at_secrets
 from dropsight.sinks.sections import wanted
 from dropsight.sinks.terminal import Terminal
@@ -52,7 +52,7 @@ class Assembly:
     ground: Ground
     vitals: Vitals
     intake: Intake
-    desk: Desk
+    recording: Recording
     in_force: InForce
     workers: Workers
     outlets: Outlets
@@ -73,18 +73,18 @@ def assemble(
         look_at_secrets(config, vitals.troubles)
         cameras = Changes(vitals.urgent)
         watch = open_watch(config.cameras, ground.folders, config.store.path, changed=cameras)
-        desk = _desk(config, ground, vitals, backlog)
-        intake = _intake(config, ground, vitals, backlog, desk)
+        recording = _recording(config, ground, vitals, backlog)
+        intake = _intake(config, ground, vitals, backlog, recording)
         in_force = InForce(config, ground.engine)
         explanations = Explanations(
             config.explain, in_force=in_force, backlog=backlog, supervision=vitals.supervision
         )
         stack.callback(explanations.stop)
-        opening = Opening(config, ground, vitals, desk, intake, in_force, watch, explanations)
+        opening = Opening(config, ground, vitals, recording, intake, in_force, watch, explanations)
         outlets = opening.outlets(cameras, lifecycle, reread, stack)
-        desk.audience.admit(outlets.watching, outlets.followers, outlets.web, terminal)
-        workers = _workers(in_force, vitals, desk, backlog, outlets.watching, explanations, once=once)
-        return Assembly(ground, vitals, intake, desk, in_force, workers, outlets, stack.pop_all())
+        recording.audience.admit(outlets.watching, outlets.followers, outlets.web, terminal)
+        workers = _workers(in_force, vitals, recording, backlog, outlets.watching, explanations, once=once)
+        return Assembly(ground, vitals, intake, recording, in_force, workers, outlets, stack.pop_all())
 
 
 def _take(config: Config, stack: ExitStack) -> Ground:
@@ -117,7 +117,7 @@ def _vitals(config: Config, stack: ExitStack) -> Vitals:
     return Vitals(clock, stats, changes, Changes(), troubles, Supervision(troubles), in_hand, starts)
 
 
-def _desk(config: Config, ground: Ground, vitals: Vitals, backlog: Backlog) -> Desk:
+def _recording(config: Config, ground: Ground, vitals: Vitals, backlog: Backlog) -> Recording:
     followers, journal, audience = wanted(config), config.store.path, Audience()
     of_bursts = mark_of(config)
     marks = (*(each.mark for each in followers), *filter(None, [of_bursts]))
@@ -157,16 +157,16 @@ def _desk(config: Config, ground: Ground, vitals: Vitals, backlog: Backlog) -> D
             supervision=vitals.supervision,
         )
         audience.admit(bursts)
-    return Desk(audience, recorder, ledger, housekeeper, followers, bursts)
+    return Recording(audience, recorder, ledger, housekeeper, followers, bursts)
 
 
-def _intake(config: Config, ground: Ground, vitals: Vitals, backlog: Backlog, desk: Desk) -> Intake:
+def _intake(config: Config, ground: Ground, vitals: Vitals, backlog: Backlog, recording: Recording) -> Intake:
     starts, troubles = vitals.starts, vitals.troubles
     scanner = Scanner(
         ground.folders,
         backlog,
-        skip=desk.ledger.skips,
-        refusals=desk.recorder.refusals,
+        skip=recording.ledger.skips,
+        refusals=recording.recorder.refusals,
         troubles=troubles,
         claim=ground.claim,
         clock=vitals.clock,
@@ -178,7 +178,7 @@ def _intake(config: Config, ground: Ground, vitals: Vitals, backlog: Backlog, de
 def _workers(
     in_force: InForce,
     vitals: Vitals,
-    desk: Desk,
+    recording: Recording,
     backlog: Backlog,
     watching: Watching,
     explanations: Explanations,
@@ -189,10 +189,10 @@ def _workers(
         in_force,
         once=once,
         backlog=backlog,
-        recorder=desk.recorder,
+        recorder=recording.recorder,
         in_hand=vitals.in_hand,
         neighbours=Neighbours(
-            ledger=desk.ledger,
+            ledger=recording.ledger,
             trial=OwnProcess(in_force),
             onlooker=watching,
             explanations=explanations if in_force.config.explain else None,

@@ -41,10 +41,10 @@ class Daemon:
         self._lifecycle, self._once, self._terminal = lifecycle, once, terminal
         parts = assemble(config, lifecycle, reread or (lambda: config), once=once, terminal=terminal)
         self._ground, self._vitals, self._intake = parts.ground, parts.vitals, parts.intake
-        self._desk, self._workers, self._outlets = parts.desk, parts.workers, parts.outlets
+        self._recording, self._workers, self._outlets = parts.recording, parts.workers, parts.outlets
         self._in_force, self._stack = parts.in_force, parts.stack
         sources = self._intake.sources
-        self._progress = Progress(self._intake.backlog, sources, self._workers, self._desk.recorder)
+        self._progress = Progress(self._intake.backlog, sources, self._workers, self._recording.recorder)
         self._housekeeping = Event()
 
     @property
@@ -73,10 +73,10 @@ class Daemon:
         outlets, vitals = self._outlets, self._vitals
         vitals.changes.tell(outlets.reporter.tell_supervisor)
         vitals.changes.tell(vitals.urgent)
-        recorder = start("recorder", self._desk.recorder.run)
+        recorder = start("recorder", self._recording.recorder.run)
         outlets.followers.start(vitals.supervision)
-        if self._desk.bursts:
-            self._desk.bursts.start()
+        if self._recording.bursts:
+            self._recording.bursts.start()
         self._workers.start()
         outlets.control.start(vitals.supervision)
         watchdog = Watchdog(self._progress.hung)
@@ -127,12 +127,12 @@ class Daemon:
         self._intake.backlog.stop()
         for finder in finders:
             finder.join(PATIENCE_SECONDS)
-        records, web = self._desk.recorder, self._outlets.web
+        records, web = self._recording.recorder, self._outlets.web
         records.end_within(seconds=PATIENCE_SECONDS)
         self._workers.finish()
         records.drain(seconds=PATIENCE_SECONDS)
-        if self._desk.bursts:
-            self._desk.bursts.end(close=self._once)
+        if self._recording.bursts:
+            self._recording.bursts.end(close=self._once)
             records.drain(seconds=PATIENCE_SECONDS)
         followers = self._outlets.followers
         followers.end(patient=lambda: self._once and not self._lifecycle.signalled)
@@ -152,7 +152,7 @@ class Daemon:
 
     def _watch(self) -> list[Thread]:
         supervision = self._vitals.supervision
-        supervision.start("housekeeping", partial(self._desk.housekeeper.run, self._housekeeping))
+        supervision.start("housekeeping", partial(self._recording.housekeeper.run, self._housekeeping))
         supervision.start("cameras", partial(self._outlets.watching.run, self._housekeeping))
         finders = [source.start(supervision) for source in self._intake.sources]
         # An inbox that is away, or a long walk, makes nobody wait for the others to be ready.

@@ -20,7 +20,7 @@ from dropsight.service.dashboard import address_for_others, open_web
 from dropsight.service.explanations import Explanations
 from dropsight.service.followers import Followers
 from dropsight.service.lifecycle import Lifecycle
-from dropsight.service.parts import Desk, Ground, Intake, Vitals
+from dropsight.service.parts import Ground, Intake, Recording, Vitals
 from dropsight.service.reloading import Reloader, Reread
 from dropsight.service.remote import CommandHandler, Remote
 from dropsight.service.reporter import Reporter
@@ -53,7 +53,7 @@ class Opening:
     config: Config
     ground: Ground
     vitals: Vitals
-    desk: Desk
+    recording: Recording
     intake: Intake
     in_force: InForce
     watch: CameraWatch
@@ -63,7 +63,7 @@ class Opening:
         reporter: Reporter
         reloader: Reloader
         web: WebServer | None
-        config, recorder, troubles = self.config, self.desk.recorder, self.vitals.troubles
+        config, recorder, troubles = self.config, self.recording.recorder, self.vitals.troubles
         of_web = Troubles(log, changed=self.vitals.changes)
         remote = Remote(self._commands(lambda: reporter, lambda: reloader))
         announcements = partial(
@@ -74,7 +74,7 @@ class Opening:
             busy=lambda: reporter.busy(),  # noqa: PLW0108
             dashboard=lambda: address_for_others(config.web) if web else None,
         )
-        followers = Followers(self.desk.wanted, partial(self._around, announcements, remote.obey))
+        followers = Followers(self.recording.wanted, partial(self._around, announcements, remote.obey))
         reporter = Reporter(
             self.in_force,
             stats=self.vitals.stats,
@@ -120,7 +120,7 @@ class Opening:
     ) -> Surroundings:
         return Surroundings(
             config=self.config,
-            outbox=JournalOutbox(JournalReader(self.config.store.path), self.desk.recorder, mark),
+            outbox=JournalOutbox(JournalReader(self.config.store.path), self.recording.recorder, mark),
             announcements=announcements(),
             troubles=Troubles(log, changed=self.vitals.changes),
             obey=obey,

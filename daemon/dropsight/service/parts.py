@@ -51,7 +51,7 @@ class Vitals:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Recording:
     """Those who write the journal, and read in it what is on record. The audience hears of records."""
 
     audience: Audience
