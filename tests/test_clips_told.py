@@ -1,5 +1,6 @@
 """What others hear of a clip: broker, Home Assistant, webhook, Prometheus, dashboard, terminals."""
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from brokers import Subscriber, mosquitto, wait_until
 from clips import Picture, make_clip, of_photos
 from daemons import PHOTOS, House, dropsight, running
+from dropsight.images.framing import frame
 from dropsight.records import ClipFacts, Result, decode
 from dropsight.sinks.terminal import Table
 from receivers import Receiver
@@ -189,3 +191,25 @@ def test_a_broker_of_1200_bytes_gets_a_clip_without_its_timeline(clip: Path, tmp
     assert "timeline" not in published["clip"]
     assert published["clip"]["peak"] == record["clip"]["peak"]
     assert (published["label"], published["kind"]) == (record["label"], "clip")
+
+
+@pytest.mark.slow
+def test_an_explanation_of_a_clip_is_of_what_the_model_saw_most_surely(clip: Path, tmp_path: Path) -> None:
+    with running(tmp_path) as house:
+        drop(house, clip)
+        wait_until(lambda: bool(house.records()) and not house.waiting(), what="it is filed")
+        (record,) = house.records()
+        answer = house.ask("explain", id=record["id"])
+    assert answer["ok"], answer
+    overlay = cv2.imdecode(
+        np.frombuffer(base64.b64decode(answer["result"]["image_jpeg_base64"]), np.uint8), cv2.IMREAD_COLOR
+    )
+    assert overlay is not None
+    shown = np.asarray(cv2.cvtColor(overlay, cv2.COLOR_BGR2GRAY), np.float64)
+    likeness = [np.corrcoef(shown.ravel(), _as_seen(scene, shown.shape[0]).ravel())[0, 1] for scene in SCENES]
+    assert int(np.argmax(likeness)) == record["clip"]["peak"]["frame"] // 15
+
+
+def _as_seen(scene: Picture, size: int) -> np.ndarray[Any, Any]:
+    cut = frame(scene, height=224, width=224, how="crop")
+    return cv2.cvtColor(cv2.resize(cut, (size, size)), cv2.COLOR_RGB2GRAY)

@@ -132,7 +132,7 @@ def test_the_timeline_is_scrubbed_by_mouse_and_finger(window: Window) -> None:
 def test_of_a_clip_that_no_browser_plays_the_film_is_shown_and_it_is_said(window: Window) -> None:
     page = window.page
     slider = opened(page, "yard")
-    expect(page.locator(".look .note")).to_contain_text("This browser cannot play H264 in MP4")
+    expect(page.locator(".look .note")).to_contain_text("This browser cannot play H264 in a .avi")
     expect(page.locator(".film.there")).to_have_count(1)
     slider.press("Home")
     expect(page.get_by_role("img", name="The clip at 0.0 s")).to_be_visible()
@@ -157,3 +157,13 @@ def test_a_clip_looked_at_closely_is_no_wider_than_the_screen(window: Window, wi
     expect(page.locator(".film.there")).to_have_count(1)
     for what in ("document.documentElement", "document.querySelector('dialog .body')"):
         assert page.evaluate(f"{what}.scrollWidth - {what}.clientWidth") <= 0, what
+
+
+def test_why_a_clip_was_answered_so_is_shown_of_its_surest_frame(window: Window) -> None:
+    page = window.page
+    opened(page, "garden")
+    page.get_by_role("button", name="Explain").click()
+    overlay = page.get_by_role("img", name="What the answer came from")
+    expect(overlay).to_have_class("there", timeout=60_000)
+    page.get_by_role("button", name="Clip", exact=True).click()
+    expect(page.locator("video")).to_be_visible()

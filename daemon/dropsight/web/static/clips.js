@@ -94,7 +94,7 @@ export function player(record) {
     const there = await isThere(video.src);
     still.firstChild.src = timeline.film.src;
     frame.replaceChildren(picture(record, { alt: `The surest frame: ${record.label}, from ${record.camera}`, none: there ? "No frame of it can be shown." : "The clip is no longer there." }), still);
-    const kind = `${record.clip.codec} in ${record.image?.format ?? "this container"}`.toUpperCase().replace(" IN ", " in ");
+    const kind = `${record.clip.codec.toUpperCase()} in a .${record.image_path.split(".").at(-1)}`;
     note.hidden = false;
     say(note, there ? `This browser cannot play ${kind}: download the clip to watch it.` : "The clip is no longer there; this is what it showed.");
   });
@@ -112,7 +112,7 @@ export function player(record) {
       follow();
     });
   }
-  return [frame, note, timeline.element];
+  return { frame, rest: [note, timeline.element], pause: () => video.pause() };
 }
 
 class Timeline {

@@ -54,25 +54,29 @@ export class Details {
 }
 
 function look(record) {
-  if (record.clip) return el("div", { class: "look" }, ...player(record), el("div", { class: "views" }, download(record)));
+  const clip = record.clip && player(record);
   const frame = el("div", { class: "frame" });
   const name = record.label ? `${record.label}, from ${record.camera}` : `from ${record.camera}`;
   const views = {
+    clip: () => clip.frame,
     image: () => picture(record, { size: "large", alt: `The image: ${name}`, none: "The image is no longer there, or cannot be shown." }),
     why: () => explanation(record, `What the answer came from: ${name}`),
   };
-  const explained = record.status === "ok" ? { image: "Image", why: "Explain" } : {};
+  const first = clip ? "clip" : "image";
+  const explained = record.status === "ok" ? { [first]: clip ? "Clip" : "Image", why: "Explain" } : {};
   const buttons = Object.entries(explained).map(([key, text]) =>
     el("button", { class: "quiet", type: "button", data: { key }, onclick: () => turn(key) }, text),
   );
   function turn(key) {
+    clip?.pause();
+    frame.classList.toggle("frame", key !== "clip"); // a player has one of its own
     frame.replaceChildren(views[key]());
     for (const button of buttons) button.setAttribute("aria-pressed", button.dataset.key === key);
   }
   if (record.status === "failed" && !record.image) {
     frame.append(el("span", { class: "none" }, "It contains no picture."));
-  } else turn("image");
-  return el("div", { class: "look" }, frame, el("div", { class: "views" }, ...buttons, record.image && download(record)));
+  } else turn(first);
+  return el("div", { class: "look" }, frame, ...(clip?.rest ?? []), el("div", { class: "views" }, ...buttons, record.image && download(record)));
 }
 
 const download = (record) => el("a", { class: "quiet", href: `/api/images/${photo(record)}/original`, download: "" }, "Download");
