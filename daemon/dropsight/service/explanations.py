@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -179,7 +180,8 @@ def _picture(found: Unfiled, record: Result, watches: Sequence[Watch], engine: E
         with find_image(found, record.id, watches) as file:
             if not record.clip:
                 return engine.picture(file)
-            with ClipDecoder(STILL_BOUNDS) as decoder:
+            bounds = replace(STILL_BOUNDS, max_pixels=engine.plan.bounds.max_pixels)
+            with ClipDecoder(bounds) as decoder:
                 return frame_at(file, decoder, record.clip.peak.time, seen_by=engine.plan)
     except FileNotFoundError as error:
         raise DropsightError(f"{record.image_path} no longer exists, so it cannot be explained") from error
