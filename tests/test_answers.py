@@ -42,6 +42,8 @@ def test_an_answer_of_several_classes_at_once_says_so(tmp_path: Path) -> None:
     path, model = write(tmp_path, keras.layers.Dense(4, "sigmoid", bias_initializer="ones"))
     found = ImageInferenceRuntime(path, resize="stretch").predict(picture())
     assert found.multi_label is True
+    sure = {each.label for each in found.predictions if each.confidence >= 0.5}
+    assert {each.label for each in found.present or ()} == sure != set()
     wanted = np.asarray(model(picture()[np.newaxis] / np.float32(255)))[0]
     ours = [found.top_5_predictions[str(index)] for index in range(4)]
     np.testing.assert_allclose(ours, wanted, atol=1e-4)

@@ -207,6 +207,21 @@ def test_each_answer_of_a_model_with_several_is_one_of_the_burst() -> None:
     assert [each.confidence for each in record.heads.values()] == pytest.approx([0.8, 0.5])
 
 
+def test_of_classes_that_may_be_there_at_once_a_burst_shows_what_any_of_its_photos_does() -> None:
+    def with_present(number: int, present: dict[str, float]) -> Result:
+        record = photo(number, number)
+        return msgspec.structs.replace(record, multi_label=True, present=photo(0, 0, present).predictions)
+
+    burst = burst_of(with_present(0, {"cat": 0.6, "owl": 0.9}), with_present(1, {"cat": 0.8}))
+    record = result_of(burst, how="mean", top_k_photos=3, at=EPOCH)
+    assert record.multi_label is True
+    assert [(each.label, each.confidence) for each in record.present or ()] == [("owl", 0.9), ("cat", 0.8)]
+    assert record.shows == ["owl", "cat"]
+    assert "present" not in msgspec.json.decode(
+        encode(result_of(burst_of(photo(0, 0)), how="mean", top_k_photos=3, at=EPOCH))
+    )
+
+
 def test_the_largest_burst_is_a_small_record_and_reads_as_it_was_written() -> None:
     shares = dict.fromkeys(LABELS, 0.25)
     burst = burst_of(*(photo(number, number * 9.0, shares) for number in range(MOST_PHOTOS)))

@@ -177,6 +177,28 @@ def test_details_show_what_each_head_of_a_model_says(browser: Browser, tmp_path:
         page.close()
 
 
+def test_of_classes_that_may_be_there_at_once_those_present_are_shown(
+    browser: Browser, tmp_path: Path
+) -> None:
+    model = tmp_path / "tags.tflite"
+    model.write_bytes(tiny([("float32", (1, 32, 32, 3))], [("float32", (1, 3))]))
+    settings = {"path": str(model), "thresholds": {"1": 0.6}}
+    with running(tmp_path, web=ANY_PORT, model=settings) as house:
+        page = browser.new_page()
+        page.goto(address(house))
+        drop(house, "front/a.jpg", "coffee.jpg")
+        expect(page.locator(".card .label")).to_have_text("class 0, class 2")
+        expect(page.locator("#classes .name")).to_have_text(["class 0", "class 2"])
+        page.locator("[name=label]").fill("class 1")
+        expect(page.locator(".card")).to_have_count(0)
+        page.locator("[name=label]").fill("class 2")
+        page.locator(".card").click()
+        expect(page.locator("#details-title")).to_have_text("class 0, class 2")
+        figures = page.locator("#details .top5 .figure")
+        expect(figures).to_have_text(["present, 50 %", "50 %", "present, 50 %"])
+        page.close()
+
+
 def test_everything_is_reached_by_the_keyboard_alone(house: House, window: Window) -> None:
     page = window.page
     drop_three(house, page)

@@ -20,6 +20,19 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     confidence: float
 
 
+Present = list[Prediction] | msgspec.UnsetType
+"""The classes that are there, the surest first, of a model by which several may be; else unset."""
+
+
+def shown(best: str, present: Present) -> list[str]:
+    """Return the labels of what is there: of classes that exclude each other, the best one's."""
+    return [best] if isinstance(present, msgspec.UnsetType) else [each.label for each in present]
+
+
+def in_words(best: str, present: Present) -> str:
+    return ", ".join(shown(best, present)) or "nothing"
+
+
 class HeadAnswer(msgspec.Struct, frozen=True, gc=False):
     """What one of a model's several heads says."""
 
@@ -27,11 +40,20 @@ class HeadAnswer(msgspec.Struct, frozen=True, gc=False):
     label: str
     confidence: float
     predictions: list[Prediction]
+    multi_label: bool | msgspec.UnsetType = msgspec.UNSET
+    present: Present = msgspec.UNSET
 
     @classmethod
-    def of(cls, predictions: Sequence[Prediction]) -> "HeadAnswer":
-        best = predictions[0]
-        return cls(best.class_index, best.label, best.confidence, list(predictions))
+    def of(cls, predictions: Sequence[Prediction], present: Present = msgspec.UNSET) -> "HeadAnswer":
+        best, several = predictions[0], present is not msgspec.UNSET
+        return cls(
+            best.class_index,
+            best.label,
+            best.confidence,
+            list(predictions),
+            multi_label=several or msgspec.UNSET,
+            present=present,
+        )
 
 
 Heads = dict[str, HeadAnswer] | msgspec.UnsetType
@@ -200,6 +222,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag=
     top_5_predictions: dict[str, float]
     predictions: list[Prediction]
     multi_label: bool | msgspec.UnsetType = msgspec.UNSET
+    present: Present = msgspec.UNSET
     heads: Heads = msgspec.UNSET
     image: ImageFacts
     clip: ClipFacts | msgspec.UnsetType = msgspec.UNSET
@@ -215,6 +238,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag=
     burst: BurstFacts | msgspec.UnsetType = msgspec.UNSET
     """The other keys are then the burst's answer, and what is said of a file is said of its peak's."""
     latency_ms: Latency  # stays last: see `with_total`
+
+    @property
+    def shows(self) -> list[str]:
+        """The labels of what is there."""
+        return shown(self.label, self.present)
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag="failed"):

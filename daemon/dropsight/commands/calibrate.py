@@ -3,12 +3,11 @@
 import sys
 from pathlib import Path
 
-import msgspec
 import numpy as np
-import yaml
 
 from dropsight.commands.measuring import LABELLED, measure
 from dropsight.commands.places import need_folder, need_place
+from dropsight.config.editing import with_keys
 from dropsight.errors import ConfigError, DropsightError, ModelError, reason
 from dropsight.inference.calibration import Trust, fit_temperature, trust
 from dropsight.inference.figures import reliability_diagram
@@ -31,13 +30,18 @@ def calibrate(folder: Path, *, model: str | None, output: Path | None) -> None:
     target = output or sidecar_path(spec.path)
     if output is None and (model or DEFAULT_MODEL).startswith("builtin:"):
         raise ConfigError(["the built-in model cannot be changed; name the sidecar to write: -o FILE.yaml"])
-    if spec.activation == "logistic":
-        raise ModelError(f"{spec.path}: its classes are not mutually exclusive; calibrate needs a softmax")
+    if spec.multi_label:
+        raise ModelError(
+            f"{spec.path}: several of its classes may be there at once (multi-label), which one temperature "
+            "cannot calibrate; set model.thresholds, and see dropsight evaluate for what they give"
+        )
     if clips := sum(each.suffix.lower() in CLIPS for each in folder.rglob("*")):
         told = f"{clips} clips are passed over: a temperature is fitted to photos, and holds for frames, too"
         print(f"dropsight: {told}", file=sys.stderr)
     measured = measure(runtime, folder)
     logits = logits_of(measured.scores, spec)
+    if spec.activation == "logistic":  # of two classes -x and x, twice as far apart as softmax has them
+        logits = logits / 2
     temperature = fit_temperature(logits, measured.truth)
     before, after = (
         trust(logits, measured.truth, spec.temperature),
@@ -66,13 +70,15 @@ def _print(name: str, found: Trust) -> None:
 
 def _write(target: Path, model: Path, temperature: float) -> None:
     """Keep what the model's sidecar says already."""
-    known = read_sidecar(model) or Sidecar()
-    labels = known.labels
-    if labels is not None and target.parent.resolve() != model.parent.resolve():
-        labels = str((model.parent / labels).resolve())
-    sidecar = msgspec.structs.replace(known, labels=labels, temperature=temperature)
-    said = {name: value for name, value in msgspec.to_builtins(sidecar).items() if value is not None}
+    known, beside = read_sidecar(model) or Sidecar(), sidecar_path(model)
+    values: dict[str, object] = {"temperature": temperature}
+    elsewhere = target.parent.resolve() != model.parent.resolve()
+    if known.labels is not None and elsewhere and not known.labels.startswith("builtin:"):
+        values["labels"] = str((model.parent / known.labels).resolve())
     try:
-        target.write_text(yaml.safe_dump(said, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        text = beside.read_text(encoding="utf-8") if beside.exists() else ""
+        target.write_text(with_keys(text, values), encoding="utf-8")
+    except ConfigError as error:
+        raise ConfigError([f"{target}: {fault}" for fault in error.faults]) from error
     except OSError as error:
         raise DropsightError(f"{target}: cannot be written: {reason(error)}") from error

@@ -16,6 +16,7 @@ from dropsight.inference.results import ClipResult, ImageFailure
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
 from dropsight.inference.video_runtime import VideoInferenceRuntime
 from dropsight.names import as_shown
+from dropsight.records import in_words
 
 
 def classify(
@@ -74,15 +75,19 @@ def _print(result: Outcome, top: int) -> None:
             file=sys.stderr,
         )
         return
-    shown = [each for each in result.predictions[:top] if round(each.confidence, 3) > 0]
+    likely, there = result.predictions[:top], result.present or []
+    rows = [*likely, *(each for each in there if each not in likely)]
+    shown = [each for each in rows if round(each.confidence, 3) > 0]
     for number, each in enumerate(shown or result.predictions[:1]):
         name = as_shown(str(result.image_path)) if number == 0 else ""
-        print(f"{name:<30} {each.confidence:7.1%}  {each.label}", flush=True)
+        mark = "  present" if each in there else ""
+        print(f"{name:<30} {each.confidence:7.1%}  {each.label}{mark}", flush=True)
     if result.warnings:
         told = "; ".join(result.warnings)
         print(f"dropsight: {as_shown(str(result.image_path))}: warning: {told}", file=sys.stderr)
     for head, answer in list((result.heads or {}).items())[1:]:
-        print(f"{'':<30} {answer.confidence:7.1%}  {answer.label} ({head})", flush=True)
+        told = in_words(answer.label, answer.present)
+        print(f"{'':<30} {answer.confidence:7.1%}  {told} ({head})", flush=True)
 
 
 def _print_timeline(result: ClipResult) -> None:

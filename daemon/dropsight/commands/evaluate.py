@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dropsight.commands.measuring import LABELLED, Measured, measure_all
 from dropsight.commands.places import need_folder
+from dropsight.commands.presence import PresenceReport, presence_of, show
 from dropsight.inference.calibration import calibration_error
 from dropsight.inference.demands import ClipOptions
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
@@ -62,11 +63,14 @@ def evaluate(folder: Path, *, model: str | None, as_json: bool, **sampling: Unpa
     """Print accuracy and calibration, one line per class, and the most frequent confusions."""
     need_folder(folder, LABELLED)
     runtime = ImageInferenceRuntime(model or DEFAULT_MODEL)
-    report = report_of(measure_all(runtime, folder, sampling), runtime.spec.labels)
+    spec, measured = runtime.spec, measure_all(runtime, folder, sampling)
+    report = presence_of(measured, spec) if spec.multi_label else report_of(measured, spec.labels)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-        return
-    _print(report, sampling.get("aggregate", ""))
+    elif isinstance(report, PresenceReport):
+        show(report)
+    else:
+        _print(report, sampling.get("aggregate", ""))
 
 
 def _print(report: Report, aggregate: str) -> None:

@@ -13,7 +13,7 @@ from dropsight.commands.settings import find_config, settings
 from dropsight.errors import DropsightError, reason
 from dropsight.journal.jsonlog import backup_files, lines_of
 from dropsight.journal.resultlog import path_apart
-from dropsight.records import Expired, Failure, Result, burst_in, decode
+from dropsight.records import Expired, Failure, Result, burst_in, decode, in_words
 from dropsight.sinks.terminal import clip_words
 
 LOOK_SECONDS = 0.25
@@ -46,7 +46,7 @@ def shown(line: bytes, *, coloured: bool) -> str:
     match record:
         case Result():
             colour = _GREEN if record.confidence >= _SURE else _YELLOW
-            what = f"{record.confidence:6.1%}  {record.label}"
+            what = f"{record.confidence:6.1%}  {in_words(record.label, record.present)}"
             if record.clip:
                 what += f" ({clip_words(record.clip)})"
         case Failure():

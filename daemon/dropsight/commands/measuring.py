@@ -23,11 +23,12 @@ LABELLED = "with a sub-folder of photos for each class"
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Scores (n, classes) and truth (n,) of what could be read, in order, and which of it are clips."""
+    """Scores (n, classes), truth (n,) and paths of what could be read, in order; which of it are clips."""
 
     scores: NDArray[np.float32]
     truth: NDArray[np.int64]
     clips: NDArray[np.bool_]
+    paths: NDArray[np.str_]
 
 
 def measure(runtime: ImageInferenceRuntime, folder: Path) -> Measured:
@@ -54,7 +55,7 @@ def _measured(folder: Path, files: Sequence[Labelled], found: _Found) -> Measure
         if isinstance(outcome, ImageError):
             print(f"dropsight: {file.path}: {outcome}", file=sys.stderr)
         else:
-            rows.append((outcome, file.class_index, is_clip))
+            rows.append((outcome, file.class_index, is_clip, file.path))
     if not rows:
         raise ConfigError([f"{folder}: none of its {len(files)} files can be read"])
     return Measured(*(np.array(column) for column in zip(*rows, strict=True)))

@@ -120,6 +120,7 @@ class ModelSettings(Struct, frozen=True):
     color_order: ColorOrder | None = None
     output: OutputName | None = None
     heads: dict[str, Head] = {}
+    thresholds: dict[str, Annotated[float, Meta(ge=0, le=1)]] = {}
     resize: Resize | None = None
     central: Annotated[float, Meta(gt=0, le=1)] | None = None
     threads: Threads | Auto = "auto"

@@ -23,6 +23,7 @@ from dropsight.records import (
     Heads,
     Latency,
     Prediction,
+    Present,
     Result,
     burst_id,
 )
@@ -185,6 +186,7 @@ def result_of(burst: Burst, *, how: Aggregate, top_k_photos: int, at: float) -> 
         confidence=best.confidence,
         top_5_predictions={str(each.class_index): each.confidence for each in likely[:5]},
         predictions=likely,
+        present=_present([record.present for record in records]),
         heads=_heads(records, merged),
         tta_stepped_aside=msgspec.UNSET,
         warnings=msgspec.UNSET,
@@ -215,8 +217,27 @@ def _heads(
     heads = [{} if record.heads is msgspec.UNSET else record.heads for record in records]
     common = [name for name in heads[0] if all(name in each for each in heads)]
     return {
-        name: HeadAnswer.of(merged([each[name].predictions for each in heads])) for name in common
+        name: HeadAnswer.of(
+            merged([each[name].predictions for each in heads]),
+            _present([each[name].present for each in heads]),
+        )
+        for name in common
     } or msgspec.UNSET
+
+
+def _present(parts: Sequence[Present]) -> Present:
+    """Return what any of the photos shows, each class as surely as the surest of them does."""
+    found: dict[int, Prediction] = {}
+    for part in parts:
+        if part is msgspec.UNSET:
+            return part
+        for each in part:
+            found[each.class_index] = max(found.get(each.class_index, each), each, key=_sureness)
+    return sorted(found.values(), key=_sureness, reverse=True)
+
+
+def _sureness(prediction: Prediction) -> float:
+    return prediction.confidence
 
 
 def _confidence(record: Result, class_index: int) -> float:

@@ -15,17 +15,9 @@ from dropsight.images.framing import Pixels
 from dropsight.images.opening import ImageFile
 from dropsight.inference import pipeline
 from dropsight.inference.aggregating import aggregate, segments
-from dropsight.inference.pipeline import Plan
+from dropsight.inference.pipeline import Plan, Ranking
 from dropsight.models.spec import Model
-from dropsight.records import (
-    Aggregate,
-    ClipFacts,
-    Heads,
-    Latency,
-    Peak,
-    Prediction,
-    SampleBy,
-)
+from dropsight.records import Aggregate, ClipFacts, Latency, Peak, Prediction, SampleBy
 from dropsight.video.decoder import ClipDecoder
 from dropsight.video.sampling import Sampling
 from dropsight.video.wire import ClipEnd, ClipFrame, ClipHeader, ClipOrder, Frames
@@ -73,15 +65,13 @@ class FilmFrame(NamedTuple):
     jpeg: bytes
 
 
-class ClipAnswer(msgspec.Struct, frozen=True):
+class ClipAnswer(Ranking, frozen=True):
     """`latency` sums up the stages over all frames, waiting for the decoder not counted.
 
     Of the main answer, `rows` (n, classes) are what the frames at `times` show, `scores` (classes,) what all
     of them do.
     """
 
-    predictions: Sequence[Prediction]
-    heads: Heads
     clip: ClipFacts
     views: int
     warnings: tuple[str, ...]
@@ -147,16 +137,16 @@ def classify_clip(
     began = time.perf_counter()
     rows = np.stack(seen.rows)
     times = np.array(seen.times)
-    widths = [len(spec.labels) for _, _, spec in plan.spec.parts] or [rows.shape[1]]
+    widths = [len(spec.labels) for _, _, spec in plan.parts]
     merged = np.concatenate(
         [
             aggregate(times, of_head, settings.aggregate, top_k_frames=settings.top_k_frames)
             for of_head in np.split(rows, np.cumsum(widths)[:-1], axis=1)
         ]
     )
-    predictions, heads = pipeline.ranked(merged, plan)
+    found = pipeline.ranked(merged, plan)
     main = rows[:, : len(plan.spec.labels)]
-    facts = _facts(header, end, seen, main, predictions[0], plan.spec.labels, settings)
+    facts = _facts(header, end, seen, main, found.predictions[0], plan.spec.labels, settings)
     now = time.perf_counter()
     latency = Latency(
         decode=round(seen.decode_ms, 3),
@@ -166,8 +156,9 @@ def classify_clip(
         total=round((now - started) * 1e3, 3),
     )
     return ClipAnswer(
-        predictions,
-        heads,
+        found.predictions,
+        found.present,
+        found.heads,
         facts,
         seen.views,
         end.warnings,

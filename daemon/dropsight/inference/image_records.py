@@ -22,6 +22,7 @@ from dropsight.records import (
     Latency,
     ModelFacts,
     Prediction,
+    Present,
     Result,
     drop_id,
 )
@@ -71,6 +72,8 @@ class Ranked(Protocol):
     @property
     def views(self) -> int: ...
     @property
+    def present(self) -> Present: ...
+    @property
     def heads(self) -> Heads: ...
 
 
@@ -112,6 +115,7 @@ def answered(
         top_5_predictions={str(entry.class_index): entry.confidence for entry in answer.predictions[:5]},
         predictions=list(answer.predictions),
         multi_label=plan.spec.multi_label or msgspec.UNSET,
+        present=answer.present,
         heads=answer.heads,
         image=facts,
         model=model_facts(plan.spec),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dropsight.config import Video, Watch
 from dropsight.errors import ConfigError
+from dropsight.models.labels import class_named, numbers_by_name, plain
 
 PHOTOS = frozenset(pattern.removeprefix("*") for pattern in Watch().patterns)
 CLIPS = frozenset(pattern.removeprefix("*") for pattern in Video().patterns)
@@ -25,8 +26,8 @@ def labelled(folder: Path, labels: Sequence[str], suffixes: AbstractSet[str] = P
         groups = sorted(each for each in folder.iterdir() if each.is_dir())
     except OSError as error:
         raise ConfigError([f"{folder}: cannot be read: {error.strerror}"]) from error
-    numbers = {_plain(label): number for number, label in reversed(list(enumerate(labels)))}
-    unknown = [group.name for group in groups if _class_of(group.name, numbers, len(labels)) is None]
+    numbers = numbers_by_name(labels)
+    unknown = [group.name for group in groups if class_named(group.name, numbers, len(labels)) is None]
     if unknown:
         raise ConfigError(
             [f"{folder / name}: not a class of the model; {_way_out(name, numbers)}" for name in unknown]
@@ -38,9 +39,9 @@ def labelled(folder: Path, labels: Sequence[str], suffixes: AbstractSet[str] = P
 
 
 def _way_out(name: str, numbers: Mapping[str, int]) -> str:
-    words = set(_plain(name).split())
+    words = set(plain(name).split())
     nearest = [label for label in numbers if words and words <= set(label.split())]
-    nearest = nearest or get_close_matches(_plain(name), numbers, n=1)
+    nearest = nearest or get_close_matches(plain(name), numbers, n=1)
     meant = f"did you mean {nearest[0]}? " if nearest else ""
     return f"{meant}name it after a label or a number"
 
@@ -49,19 +50,7 @@ def _files(
     groups: Sequence[Path], numbers: dict[str, int], classes: int, suffixes: AbstractSet[str]
 ) -> Iterator[Labelled]:
     for group in groups:
-        number = _class_of(group.name, numbers, classes)
+        number = class_named(group.name, numbers, classes)
         for path in sorted(group.rglob("*")):
             if number is not None and path.suffix.lower() in suffixes and path.is_file():
                 yield Labelled(str(path), number)
-
-
-def _class_of(name: str, numbers: dict[str, int], classes: int) -> int | None:
-    known = numbers.get(_plain(name))
-    if known is None and name.isascii() and name.isdigit() and int(name) < classes:
-        return int(name)
-    return known
-
-
-def _plain(label: str) -> str:
-    """Case, spaces, hyphens and underscores are told apart by nobody."""
-    return label.casefold().replace("_", " ").replace("-", " ").strip()

@@ -7,7 +7,8 @@ the record that is made of the answer in image_records.py.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -25,16 +26,20 @@ from dropsight.images.opening import Bounds, ImageFile
 from dropsight.images.thumbnail import shrink
 from dropsight.images.views import views
 from dropsight.inference.preparing import Preparation
-from dropsight.inference.ranking import merge, predictions, probabilities
+from dropsight.inference.ranking import merge, predictions, present, probabilities
 from dropsight.models.spec import Batch, Model, ModelSpec, Scores
-from dropsight.records import HeadAnswer, Heads, Prediction
+from dropsight.records import HeadAnswer, Heads, Prediction, Present
 
 THUMBNAIL_PIXELS = 320
+Parts: TypeAlias = tuple[tuple[str, slice, ModelSpec], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that the steps need to know besides the image, fixed while one model is in force."""
+    """All that the steps need to know besides the image, fixed while one model is in force.
+
+    `parts` are the model's heads, of which one that has but one answer is the only one.
+    """
 
     device: str
     spec: ModelSpec
@@ -44,6 +49,10 @@ class Plan:
     hurried: bool = False
     looks: bool = False
     thumbnails: bool = False
+    parts: Parts = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", tuple(self.spec.parts) or (("", slice(None), self.spec),))
 
     def in_a_hurry(self) -> "Plan":
         """The same without test-time augmentation."""
@@ -78,14 +87,20 @@ class Invoked(msgspec.Struct, frozen=True):
     at: float
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """`views` are how many the predictions are merged from."""
+class Ranking(msgspec.Struct, frozen=True):
+    """The best of the main answer, which of its classes are there, and the same of each head."""
 
     predictions: Sequence[Prediction]
+    present: Present
+    heads: Heads
+
+
+class Answer(Ranking, frozen=True):
+    """`views` are how many the predictions are merged from."""
+
     inference_ms: float
     postprocess_ms: float
     views: int
-    heads: Heads = msgspec.UNSET
 
 
 def read(file: ImageFile, plan: Plan) -> tuple[bytes, Header]:
@@ -190,9 +205,16 @@ def answer(invoked: Invoked, plan: Plan) -> Answer:
     crashpoints.reach("in_answer")
     started = time.perf_counter()
     rows = merged(invoked.scores, plan)
-    likely, heads = ranked(rows, plan)
+    found = ranked(rows, plan)
     postprocess_ms = (time.perf_counter() - started) * 1e3
-    return Answer(likely, invoked.inference_ms, postprocess_ms, views=len(invoked.scores), heads=heads)
+    return Answer(
+        found.predictions,
+        found.present,
+        found.heads,
+        invoked.inference_ms,
+        postprocess_ms,
+        views=len(invoked.scores),
+    )
 
 
 def merged(scores: Scores, plan: Plan) -> NDArray[np.float32]:
@@ -203,7 +225,7 @@ def merged(scores: Scores, plan: Plan) -> NDArray[np.float32]:
     temperature = plan.inference.temperature
     with np.errstate(all="ignore"):
         parts = [
-            merge(probabilities(scores[:, columns], spec, temperature)) for _, columns, spec in _parts(plan)
+            merge(probabilities(scores[:, columns], spec, temperature)) for _, columns, spec in plan.parts
         ]
     found = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if not np.isfinite(found).all():
@@ -211,21 +233,20 @@ def merged(scores: Scores, plan: Plan) -> NDArray[np.float32]:
     return found
 
 
-def ranked(merged: NDArray[np.float32], plan: Plan) -> tuple[list[Prediction], Heads]:
+def ranked(merged: NDArray[np.float32], plan: Plan) -> Ranking:
     """Return the best of the main answer, and what else is likely enough; the same of each head."""
     start, found = 0, {}
-    for name, _, spec in _parts(plan):
+    for name, _, spec in plan.parts:
         end = start + len(spec.labels)
-        found[name] = _likely(predictions(merged[start:end], spec.labels, plan.inference.top_k), plan)
+        found[name] = _answer_of(merged[start:end], spec, plan)
         start = end
-    heads = (
-        {name: HeadAnswer.of(likely) for name, likely in found.items()} if plan.spec.heads else msgspec.UNSET
-    )
-    return next(iter(found.values())), heads
+    main = next(iter(found.values()))
+    return Ranking(main.predictions, main.present, found if plan.spec.heads else msgspec.UNSET)
 
 
-def _parts(plan: Plan) -> list[tuple[str, slice, ModelSpec]]:
-    return plan.spec.parts or [("", slice(None), plan.spec)]
+def _answer_of(merged: NDArray[np.float32], spec: ModelSpec, plan: Plan) -> HeadAnswer:
+    likely = _likely(predictions(merged, spec.labels, plan.inference.top_k), plan)
+    return HeadAnswer.of(likely, present(merged, spec) if spec.multi_label else msgspec.UNSET)
 
 
 def _likely(ranked: list[Prediction], plan: Plan) -> list[Prediction]:

@@ -18,17 +18,15 @@ def probabilities(scores: Scores, spec: ModelSpec, temperature: float) -> Probab
 
     Models that end in softmax or logistic are taken at their word where T is 1: the probabilities of an
     INT8 model do not sum to 1, and dividing by their sum would invent confidence. For another T their
-    logits are the log-probabilities; see `_zeros` for those of an integer output. Of several heads it is the
-    main one's.
+    logits are the log-probabilities; see `_zeros` for those of an integer output. Of classes that may be
+    there at once each has the logistic of its own. Of several heads it is the main one's.
     """
     scores = main_scores(scores, spec)
     product = temperature * spec.temperature
-    if spec.activation == "logistic" and scores.shape[1] == 1:
-        scores = np.concatenate([1 - scores, scores], axis=1)
     if spec.activation != "none" and product == 1:
         return scores
     logits = logits_of(scores, spec)
-    if spec.activation == "logistic":
+    if spec.activation == "logistic" or spec.multi_label:
         odds = np.exp(-logits.astype(np.float64) / product)
         likelihoods: Probabilities = (1 / (1 + odds)).astype(np.float32)
         return likelihoods
@@ -38,11 +36,13 @@ def probabilities(scores: Scores, spec: ModelSpec, temperature: float) -> Probab
 def main_scores(scores: Scores, spec: ModelSpec) -> Scores:
     """Leave out the columns of all heads but the first; the last axis is the classes.
 
-    A lone logit x is made those of two classes, (0, x), whose softmax is its logistic.
+    A lone score is made those of two classes: of a logit x (0, x), whose softmax is its logistic.
     """
     main = scores[..., slice(*spec.heads[0].columns)] if spec.heads else scores
-    if spec.activation != "none" or (main.shape[-1], len(spec.labels)) != (1, 2):
+    if spec.activation == "softmax" or main.shape[-1] != 1:
         return main
+    if spec.activation == "logistic":
+        return np.concatenate([1 - main, main], axis=-1)
     return np.concatenate([np.zeros_like(main), main], axis=-1)
 
 
@@ -89,5 +89,16 @@ def predictions(merged: NDArray[np.float32], labels: Sequence[str], top_k: int) 
     Classes that come to 0 are left out, but for the best: an INT8 model gives most of them nothing.
     """
     order = np.argsort(-merged, kind="stable")[:top_k]
-    ranked = [Prediction(int(place), labels[place], round(float(merged[place]), 6)) for place in order]
+    ranked = [_prediction(merged, labels, int(place)) for place in order]
     return [*ranked[:1], *(each for each in ranked[1:] if each.confidence > 0)]
+
+
+def present(merged: NDArray[np.float32], spec: ModelSpec) -> list[Prediction]:
+    """Return the classes that reach their thresholds, ranked as `predictions` are, however many they are."""
+    order = np.argsort(-merged, kind="stable")
+    least = np.asarray(spec.thresholds, np.float32)
+    return [_prediction(merged, spec.labels, int(place)) for place in order if merged[place] >= least[place]]
+
+
+def _prediction(merged: NDArray[np.float32], labels: Sequence[str], place: int) -> Prediction:
+    return Prediction(place, labels[place], round(float(merged[place]), 6))

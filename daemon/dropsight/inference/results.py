@@ -11,7 +11,7 @@ from dropsight.inference import image_records
 from dropsight.inference.clips import ClipAnswer
 from dropsight.inference.pipeline import Answer, Plan, Prepared
 from dropsight.names import as_json
-from dropsight.records import ClipFacts, ErrorFacts, Heads, Latency, Prediction
+from dropsight.records import ClipFacts, ErrorFacts, Heads, Latency, Prediction, Present
 
 
 class ImageResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +24,8 @@ class ImageResult(msgspec.Struct, frozen=True, kw_only=True):
     top_5_predictions: dict[str, float]
     predictions: list[Prediction]
     multi_label: bool | msgspec.UnsetType = msgspec.UNSET
+    present: Present = msgspec.UNSET
+    """Of a model whose classes may be there at once, those that are, the surest first."""
     heads: Heads = msgspec.UNSET
     tta: int
     temperature: float
@@ -97,6 +99,7 @@ def _answered(
         "top_5_predictions": {str(each.class_index): each.confidence for each in answer.predictions[:5]},
         "predictions": list(answer.predictions),
         "multi_label": plan.spec.multi_label or msgspec.UNSET,
+        "present": answer.present,
         "heads": answer.heads,
         "tta": answer.views,
         "temperature": plan.temperature,

@@ -83,6 +83,7 @@ class ImageInferenceRuntime:
         input_size: tuple[int, int] | None = None,
         output: str | int | None = None,
         heads: Mapping[str, str | int] | None = None,
+        thresholds: Mapping[str, float] | None = None,
         top_k: int = 5,
         threads: int | None = None,
     ) -> None:
@@ -93,7 +94,9 @@ class ImageInferenceRuntime:
         from several threads. `temperature` is the T of softmax(logits / T) (Guo et al. 2017). The answer
         with `use_tta` is the mean of the views' probabilities. `input_size`: height and width, where the
         model leaves them open. `output`, by name or number, is which of several to use; `heads`, by names of
-        your own, which several, the main answer first. `threads`: cores to use, all by default.
+        your own, which several, the main answer first. `thresholds`, by label, number or "*" for all others:
+        from which probability on each class is `present`, where several may be at once. `threads`: cores to
+        use, all by default.
         """
         check_settings(
             model_format=model_format,
@@ -111,6 +114,7 @@ class ImageInferenceRuntime:
             input_size=input_size,
             output=output,
             heads={name: Head(number) for name, number in (heads or {}).items()},
+            thresholds=dict(thresholds or {}),
         )
         self._threads = threads or len(os.sched_getaffinity(0))
         model = open_model(os.fspath(model_path), said=said, options=ModelOptions(self._threads))

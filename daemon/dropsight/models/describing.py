@@ -1,7 +1,7 @@
 """Labels and normalisation: from the config, else the model's metadata, its sidecar, a default."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -14,6 +14,7 @@ from dropsight.models.outputs import Chosen, Output, choose, refuse_embedding
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import Golden, Sidecar, check_normalization, read_sidecar, sidecar_path
 from dropsight.models.spec import HeadSpec, ModelSpec, TensorSpec
+from dropsight.models.thresholds import thresholds_of
 from dropsight.records import USUAL_FRAMING, ColorOrder, Framing, Layout, Normalization
 
 __all__ = [
@@ -143,7 +144,8 @@ def specify(
 
     Raises ModelError where the facts do not fit each other, or leave open what its answer is.
     """
-    chosen = choose(path, said, read_sidecar(path) or Sidecar(), outputs)
+    sidecar = read_sidecar(path) or Sidecar()
+    chosen = choose(path, said, sidecar, outputs)
     main = chosen[0].output
     found = describe(
         path,
@@ -154,6 +156,11 @@ def specify(
         answer=main,
         own=own,
     )
+    heads = _heads_of(chosen, found)
+    labels = [head.labels for head in heads] or [found.labels]
+    wanted = {str(name): least for name, least in sidecar.thresholds.items()} | said.thresholds
+    answers = [(each.output, names) for each, names in zip(chosen, labels, strict=True)]
+    thresholds, without_effect = thresholds_of(path, wanted, answers)
     spec = ModelSpec(
         name=path.stem,
         path=path,
@@ -170,13 +177,14 @@ def specify(
         normalization_from=found.normalization_from,
         temperature=found.temperature,
         golden=found.golden,
-        faults=found.faults,
+        faults=(*found.faults, *without_effect),
         layout=image.layout,
         layout_from=image.layout_from,
         taken=image.taken,
         size_from=image.size_from,
         outputs=len(outputs),
-        heads=_heads_of(chosen, found),
+        heads=tuple(replace(head, thresholds=each) for head, each in zip(heads, thresholds, strict=False)),
+        thresholds=thresholds[0],
         color_order=found.color_order,
         color_order_from=found.color_order_from,
         framing=found.framing,

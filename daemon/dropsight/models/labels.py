@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -40,6 +40,24 @@ def decoded(data: bytes) -> str:
     if "\0" in text:
         raise ValueError("it is no text")
     return text
+
+
+def numbers_by_name(labels: Sequence[str]) -> dict[str, int]:
+    """Return the classes' numbers by their labels, for `class_named`: of equal ones the first."""
+    return {plain(label): number for number, label in reversed(list(enumerate(labels)))}
+
+
+def class_named(name: str, numbers: Mapping[str, int], classes: int) -> int | None:
+    """Return the class that a person calls so, by its label or its number."""
+    known = numbers.get(plain(name))
+    if known is None and name.isascii() and name.isdigit() and int(name) < classes:
+        return int(name)
+    return known
+
+
+def plain(label: str) -> str:
+    """Case, spaces, hyphens and underscores are told apart by nobody."""
+    return label.casefold().replace("_", " ").replace("-", " ").strip()
 
 
 def read_labels(text: str) -> tuple[str, ...]:

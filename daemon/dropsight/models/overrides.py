@@ -22,6 +22,7 @@ class ModelOverrides(msgspec.Struct, frozen=True):
     central: float | None = None
     output: str | int | None = None
     heads: dict[str, Head] = {}
+    thresholds: dict[str, float] = {}
 
     @classmethod
     def of(cls, settings: ModelSettings) -> "ModelOverrides":

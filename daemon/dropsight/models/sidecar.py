@@ -3,6 +3,7 @@
 labels: labels.txt            # beside the sidecar, one line per class
 normalization: {mean: [127.5], std: [127.5]}
 temperature: 1.3
+thresholds: {cat: 0.3, "*": 0.6}  # of classes that may be there at once; * stands for all others, else 0.5
 input_size: [224, 224]        # height and width, where the model does not fix them
 layout: NCHW                  # channels first; only where the input's shape leaves it open
 output: probs                 # of several outputs the one to use, by name or number
@@ -49,6 +50,7 @@ class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: str | None = None
     normalization: Normalization | None = None
     temperature: float = 1.0
+    thresholds: dict[str | int, Annotated[float, msgspec.Meta(ge=0, le=1)]] = {}
     input_size: tuple[Side, Side] | None = None
     layout: Layout | None = None
     output: OutputName | None = None

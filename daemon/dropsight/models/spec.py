@@ -1,6 +1,5 @@
 """What the rest of the house knows of a model."""
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, Self, TypeAlias
@@ -93,6 +92,7 @@ class HeadSpec:
     labels: tuple[str, ...]
     labels_from: str
     columns: tuple[int, int]
+    thresholds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,7 @@ class ModelSpec:
 
     `temperature` comes from the model's sidecar; the `*_from` fields say where a fact was found.
     `input` is a batch of images of a fixed size; `taken` is the shape in which the model itself takes them.
+    `thresholds`, one a class, are from which probability on it is there, where several may be there at once.
     `outputs` are how many the model has, `heads` those that are used where they are several.
     `color_order` is that of its channels, also in `normalization`.
     `framing` is how a picture becomes one of its size.
@@ -155,6 +156,7 @@ class ModelSpec:
     size_from: str = "shape"
     outputs: int = 1
     heads: tuple[HeadSpec, ...] = ()
+    thresholds: tuple[float, ...] = ()
     color_order: ColorOrder = "RGB"
     color_order_from: str = "default"
     framing: Framing = USUAL_FRAMING
@@ -174,7 +176,7 @@ class ModelSpec:
     @property
     def multi_label(self) -> bool:
         """Whether its classes do not exclude each other: each has a probability of its own."""
-        return self.activation == "logistic" and math.prod(self.output.shape[1:]) > 1
+        return bool(self.thresholds)
 
     @property
     def height(self) -> int:
@@ -198,6 +200,7 @@ def _of(head: HeadSpec, main: ModelSpec) -> ModelSpec:
         labels=head.labels,
         labels_from=head.labels_from,
         temperature=1.0,
+        thresholds=head.thresholds,
     )
 
 

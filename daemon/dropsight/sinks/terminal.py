@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dropsight.journal.recording import Durable
-from dropsight.records import ClipFacts, Expired, Failure, Record, Result, burst_in
+from dropsight.records import ClipFacts, Expired, Failure, Record, Result, burst_in, in_words
 from dropsight.status.stats import Snapshot
 
 log = logging.getLogger(__name__)
@@ -194,9 +194,9 @@ def clip_words(clip: ClipFacts) -> str:
 def _label(record: Record) -> str:
     match record:
         case Result(clip=ClipFacts() as clip):
-            return f"{record.label} ({clip_words(clip)})"
+            return f"{in_words(record.label, record.present)} ({clip_words(clip)})"
         case Result():
-            return record.label
+            return in_words(record.label, record.present)
         case Failure():
             return record.error.message
         case Expired():

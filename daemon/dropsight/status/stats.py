@@ -134,7 +134,7 @@ class Stats:
                 else:
                     self._rate.add(total_ms, now=now)
                 if isinstance(record, Result):
-                    self._classes[record.label] += 1
+                    self._classes.update(record.shows)
                     if record.kind == "clip":
                         continue
                     self._stages["total"].add(total_ms, now=now)

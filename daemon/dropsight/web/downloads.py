@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dropsight.journal.outbox import Delivery
-from dropsight.records import Glance
+from dropsight.records import Glance, Present
 from dropsight.web.background import BackgroundWork, BusyError
 from dropsight.web.pictures import find_image
 from dropsight.web.ranges import HeldResponse, file_response
@@ -49,6 +49,7 @@ class _Row(msgspec.Struct):
     latency_ms: _Latency = msgspec.field(default_factory=_Latency)
     id: str = ""
     kind: str = ""
+    present: Present = msgspec.UNSET
 
 
 _row = Glance(_Row)
@@ -126,7 +127,12 @@ def _table(found: list[Delivery]) -> bytes:
 
 
 def _cells(row: _Row) -> list[object]:
-    shown = msgspec.structs.asdict(row) | {"error": row.error.code, "latency_ms": row.latency_ms.total}
+    present = "; ".join(each.label for each in row.present or ())
+    shown = msgspec.structs.asdict(row) | {
+        "error": row.error.code,
+        "latency_ms": row.latency_ms.total,
+        "present": present,
+    }
     return [_inert(value) for value in shown.values()]
 
 

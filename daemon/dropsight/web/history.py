@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 
 from dropsight.journal.outbox import Delivery
-from dropsight.records import Failure, Glance, Record, Result, burst_in
+from dropsight.records import Failure, Glance, Present, Record, Result, burst_in, shown
 from dropsight.status.latency import Distribution, middle_of, percentiles
 
 HOURS = 24
@@ -50,6 +50,7 @@ class _Brief(msgspec.Struct):
 
     time: str
     label: str | None = None
+    present: Present = msgspec.UNSET
 
 
 _brief = Glance(_Brief)
@@ -68,7 +69,8 @@ class Days:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._hours: defaultdict[int, Counter[str | None]] = defaultdict(Counter)
+        self._hours: defaultdict[int, Counter[str]] = defaultdict(Counter)
+        self._images: Counter[int] = Counter()
         self._failed: Counter[int] = Counter()
         self._last: dict[str, float] = {}
         self._of_camera: defaultdict[int, Counter[str]] = defaultdict(Counter)
@@ -80,8 +82,8 @@ class Days:
             for record in records:
                 if burst_in(record):
                     continue  # its photos are counted
-                label = record.label if isinstance(record, Result) else None
-                self._count(now, record.camera, label, failed=isinstance(record, Failure))
+                labels = record.shows if isinstance(record, Result) else []
+                self._count(now, record.camera, labels, failed=isinstance(record, Failure))
                 if record.camera in self._last:  # which another clock may have said
                     self._last[record.camera] = now
             self._forget(now)
@@ -99,19 +101,19 @@ class Days:
                     continue
                 if at < now - HOURS * 3600:
                     return False
-                self._count(at, delivery.camera, brief.label, failed=delivery.status == "failed")
+                labels = [] if brief.label is None else shown(brief.label, brief.present)
+                self._count(at, delivery.camera, labels, failed=delivery.status == "failed")
         return True
 
     def day(self) -> DayCounts:
         with self._lock:
             self._forget(time.time())
-            classes: Counter[str | None] = Counter()
+            classes: Counter[str] = Counter()
             for counted in self._hours.values():
                 classes.update(counted)
-            images = classes.total()
-            classes.pop(None, None)
-            shown = {label: count for label, count in classes.most_common(SHOWN_CLASSES) if label is not None}
-            return DayCounts(images, self._failed.total(), shown)
+            return DayCounts(
+                self._images.total(), self._failed.total(), dict(classes.most_common(SHOWN_CLASSES))
+            )
 
     def cameras(self) -> dict[str, Camera]:
         with self._lock:
@@ -120,9 +122,10 @@ class Days:
                 counts.update(counted)
             return {name: Camera(last, counts[name]) for name, last in sorted(self._last.items())}
 
-    def _count(self, at: float, camera: str, label: str | None, *, failed: bool) -> None:
+    def _count(self, at: float, camera: str, labels: Sequence[str], *, failed: bool) -> None:
         hour = int(at // 3600)
-        self._hours[hour][label] += 1
+        self._images[hour] += 1
+        self._hours[hour].update(labels)
         self._failed[hour] += failed
         if camera in self._last or len(self._last) < MOST_CAMERAS:
             self._last.setdefault(camera, at)
@@ -132,6 +135,7 @@ class Days:
         oldest = int(now // 3600) - HOURS + 1
         for hour in [hour for hour in self._hours if hour < oldest]:
             del self._hours[hour]
+            del self._images[hour]
             self._of_camera.pop(hour, None)
             self._failed.pop(hour, None)
 

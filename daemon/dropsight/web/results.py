@@ -10,7 +10,7 @@ import msgspec
 from dropsight.config.forms import spoken_list
 from dropsight.errors import DropsightError
 from dropsight.journal.outbox import Delivery
-from dropsight.records import Glance, Status
+from dropsight.records import Glance, Present, Status
 
 MOST_RESULTS = 500
 PAGE = 500
@@ -34,6 +34,7 @@ class _BriefRecord(msgspec.Struct):
     label: str = ""
     predicted_class: int = -1
     confidence: float = -1.0
+    present: Present = msgspec.UNSET
 
 
 _brief = Glance(_BriefRecord)
@@ -41,7 +42,10 @@ _brief = Glance(_BriefRecord)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a record must be; None, "" and 0 ask for nothing. `label` is a part of it, in any case."""
+    """What a record must be; None, "" and 0 ask for nothing. `label` is a part of it, in any case.
+
+    Where several classes may be there at once, one that is must be so.
+    """
 
     camera: str | None = None
     status: Status | None = None
@@ -59,11 +63,14 @@ class Question:
         if not self.label and self.class_index is None and self.min_confidence <= 0:
             return True
         found = _brief.at(delivery.line)
-        return (
-            self.label.casefold() in found.label.casefold()
-            and self.class_index in {None, found.predicted_class}
-            and found.confidence >= self.min_confidence
+        classes = [(found.predicted_class, found.label)]
+        if found.present is not msgspec.UNSET:
+            classes = [(each.class_index, each.label) for each in found.present]
+        part = self.label.casefold()
+        named = any(
+            part in label.casefold() and self.class_index in {None, number} for number, label in classes
         )
+        return (named or (not part and self.class_index is None)) and found.confidence >= self.min_confidence
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ FOLLOW_UP_SECONDS = 3.0
 # What a dashboard does not show goes first where a broker takes only short messages.
 SPARE_RECORD = (
     *("clip.timeline", "burst.timeline", "top_5_predictions", "model", "latency_ms"),
-    *("clip.segments", "burst.segments", "heads", "burst.photos", "clip", "burst"),
+    *("clip.segments", "burst.segments", "heads", "burst.photos", "clip", "burst", "present"),
 )
 
 

@@ -34,10 +34,13 @@ CLASSIFIED: Final = "classified"
 
 # Troubles that come of a disk that is full, broken or read-only.
 _OF_DISK = ["filing", "journal", "housekeeping", "syncing"]
+# What is there: of classes that exclude each other, the best one's label.
+_LABELS = "value_json.present | default([value_json]) | map(attribute='label') | list"
 # `clip` is not there of a photo, nor where a broker takes only short messages.
 _SAID = (
     "'confidence': value_json.confidence, 'image_path': value_json.image_path,"
-    " 'captured': value_json.image.captured, 'kind': value_json.kind | default('image')"
+    " 'captured': value_json.image.captured, 'kind': value_json.kind | default('image'),"
+    f" 'labels': {_LABELS}"
 )
 _OF_CLIP = (
     "**({'duration': value_json.clip.duration, 'peak_time': value_json.clip.peak.time}"
@@ -79,7 +82,7 @@ def _answers(state: str) -> dict[str, Component]:
             "icon": "mdi:cctv",
             "state_topic": state,
             # A state holds 255 characters.
-            "value_template": "{{ value_json.label[:255] }}",
+            "value_template": f"{{{{ ({_LABELS} | join(', ') or 'nothing')[:255] }}}}",
             "json_attributes_topic": state,
             "json_attributes_template": _ATTRIBUTES,
         },

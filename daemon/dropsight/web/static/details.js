@@ -2,7 +2,7 @@
 
 import { player } from "./clips.js";
 import { byId, el, say } from "./dom.js";
-import { bytes, count, fullTime, ms, percent, rate, seconds, span } from "./format.js";
+import { bytes, count, fullTime, ms, percent, rate, seconds, shows, span } from "./format.js";
 import { burstName, why } from "./feed.js";
 import { photo, picture } from "./pictures.js";
 import { fetchJson, order } from "./stream.js";
@@ -33,7 +33,7 @@ export class Details {
 
   show(record) {
     this.record = record;
-    byId("details-title").textContent = record.label ?? (record.status === "expired" ? "Expired" : "Failed");
+    byId("details-title").textContent = shows(record) ?? (record.status === "expired" ? "Expired" : "Failed");
     this.dialog.querySelector(".body").replaceChildren(look(record), told(record));
     this.renew();
     if (!this.dialog.open) this.dialog.showModal();
@@ -56,7 +56,7 @@ export class Details {
 function look(record) {
   const clip = record.clip && player(record);
   const frame = el("div", { class: "frame" });
-  const name = record.label ? `${record.label}, from ${record.camera}` : `from ${record.camera}`;
+  const name = record.label ? `${shows(record)}, from ${record.camera}` : `from ${record.camera}`;
   const views = {
     clip: () => clip.frame,
     image: () => picture(record, { size: "large", alt: `The image: ${name}`, none: "The image is no longer there, or cannot be shown." }),
@@ -106,18 +106,19 @@ function told(record) {
 
 function answer(record) {
   const heads = Object.entries(record.heads ?? {});
-  if (!heads.length) return answers("What it shows", record.predictions);
-  return el("div", {}, ...heads.map(([name, { predictions }]) => answers(name, predictions)));
+  if (!heads.length) return answers("What it shows", record);
+  return el("div", {}, ...heads.map(([name, head]) => answers(name, head)));
 }
 
-function answers(title, predictions) {
+function answers(title, { predictions, present }) {
+  const there = new Set((present ?? []).map((each) => each.label));
   const likely = predictions.filter(({ confidence }, index) => index === 0 || confidence > 0).slice(0, 5);
   const bars = likely.map(({ label, confidence }) =>
     el(
       "li",
       {},
       el("span", { class: "name" }, label),
-      el("span", { class: "figure" }, percent(confidence)),
+      el("span", { class: "figure" }, there.has(label) ? `present, ${percent(confidence)}` : percent(confidence)),
       el("span", { class: "meter", "--share": confidence }, el("i")),
     ),
   );

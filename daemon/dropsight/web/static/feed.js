@@ -2,7 +2,7 @@
 
 import { overlay } from "./clips.js";
 import { byId, el, say } from "./dom.js";
-import { count, moment, percent } from "./format.js";
+import { count, moment, percent, shows } from "./format.js";
 import { picture } from "./pictures.js";
 
 const MOST_CARDS = matchMedia("(max-width: 640px)").matches ? 24 : 48;
@@ -119,7 +119,7 @@ export class Feed {
     if (performance.now() - this.saidAt < NEWS_MS && this.saidAt) return;
     this.saidAt = performance.now();
     const { camera, label, confidence } = records.at(-1);
-    const what = label ? `${label}, ${percent(confidence)}` : "could not be read";
+    const what = label ? `${shows(records.at(-1))}, ${percent(confidence)}` : "could not be read";
     say(byId("news"), `${count(records.length)} new: ${camera}, ${what}`);
   }
 
@@ -156,7 +156,7 @@ export class Feed {
 function card(record) {
   const answered = record.status === "ok";
   const at = new Date(record.time);
-  const words = answered ? record.label : record.status === "expired" ? "Expired" : "Failed";
+  const words = answered ? shows(record) : record.status === "expired" ? "Expired" : "Failed";
   const unsure = answered && record.confidence < UNSURE;
   const kind = `card${record.burst ? " burst" : ""}${answered ? "" : " failed"}${unsure ? " unsure" : ""}`;
   const button = el(

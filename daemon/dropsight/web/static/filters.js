@@ -1,7 +1,7 @@
 // What of the images is to be seen; kept in the address, so that a view can be a bookmark.
 
 import { el } from "./dom.js";
-import { percent } from "./format.js";
+import { labels, percent } from "./format.js";
 
 const NAMES = ["camera", "label", "status", "min_confidence"];
 const TYPING_MS = 250;
@@ -48,7 +48,7 @@ export class Filters {
     return (
       (!camera || record.camera === camera) &&
       (!status || (record.burst ? "burst" : record.status) === status) &&
-      (!label || (record.label ?? "").toLowerCase().includes(label.toLowerCase())) &&
+      (!label || labels(record).some((each) => each.toLowerCase().includes(label.toLowerCase()))) &&
       (!least || (record.confidence ?? -1) >= Number(least))
     );
   }

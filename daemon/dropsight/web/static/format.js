@@ -38,3 +38,8 @@ export function span(seconds) {
 }
 
 export const ago = (seconds) => (seconds < 5 ? "just now" : `${span(seconds)} ago`);
+
+/** What is there: of classes that exclude each other the best. */
+export const labels = ({ label, present }) => (present ? present.map((each) => each.label) : [label ?? ""]);
+
+export const shows = (record) => (record.present ? labels(record).join(", ") || "nothing" : record.label);
