@@ -33,8 +33,8 @@ from dropsight.inference import pipeline
 from dropsight.intake.inboxes import ignored, passed_by, try_folders
 from dropsight.models.guesses import guess_of
 from dropsight.models.spec import ModelSpec
-from dropsight.sinks.mqtt.connection import BrokerRefusedError
 from dropsight.sinks.mqtt.permissions import try_broker
+from dropsight.sinks.mqtt.refusals import BrokerRefusedError
 from dropsight.sinks.reports import Status
 from dropsight.sinks.sections import wanted
 from dropsight.sources.asking import try_topics

@@ -20,9 +20,9 @@ from dropsight.errors import ConfigError, SinkError, reason
 from dropsight.intake.landing import Landing, Reason, UnwelcomeError
 from dropsight.names import as_text
 from dropsight.sinks.backoff import pause_seconds
-from dropsight.sinks.mqtt.broker import Broker
+from dropsight.sinks.mqtt.broker import Broker, Protocol
 from dropsight.sinks.mqtt.connecting import protocols
-from dropsight.sinks.mqtt.connection import Protocol, UnsupportedVersionError
+from dropsight.sinks.mqtt.refusals import UnsupportedVersionError
 from dropsight.sources.inflow import Arrival, Inflow, Room
 from dropsight.sources.subscriptions import Subscription
 from dropsight.status.heartbeats import Heartbeats

@@ -12,9 +12,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from dropsight.sinks.mqtt.broker import Broker
+from dropsight.sinks.mqtt.broker import Broker, Protocol
 from dropsight.sinks.mqtt.client import PUBLISH, FrugalClient, after_topic, properties_of
-from dropsight.sinks.mqtt.connection import VERSIONS, Connection, Protocol
+from dropsight.sinks.mqtt.connection import VERSIONS, Connection
 
 # For so long the broker keeps what arrives while we are away, where it speaks MQTT 5.
 SESSION_SECONDS = 86_400

@@ -13,7 +13,7 @@ from dropsight.files.disk import write_whole
 from dropsight.names import as_json
 from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sinks.mqtt.connecting import protocols
-from dropsight.sinks.mqtt.connection import UnsupportedVersionError
+from dropsight.sinks.mqtt.refusals import UnsupportedVersionError
 from dropsight.sources.inflow import Inflow, Room
 
 log = logging.getLogger(__name__)

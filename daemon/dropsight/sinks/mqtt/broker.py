@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from dropsight.config import Mqtt, Tls, password, redacted_url
 from dropsight.errors import ConfigError
 
+Protocol = Literal["5", "3.1.1"]
 Transport = Literal["tcp", "websockets", "unix"]
 _SCHEMES: dict[str, tuple[Transport, int, bool]] = {
     "mqtt": ("tcp", 1883, False),

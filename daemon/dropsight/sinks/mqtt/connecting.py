@@ -4,15 +4,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from dropsight.errors import SinkError
-from dropsight.sinks.mqtt.broker import Broker
-from dropsight.sinks.mqtt.connection import (
-    Connection,
-    HungUpError,
-    NotOfferedError,
-    Protocol,
-    UnsupportedVersionError,
-)
+from dropsight.sinks.mqtt.broker import Broker, Protocol
+from dropsight.sinks.mqtt.connection import Connection
 from dropsight.sinks.mqtt.offers import ALL, Offers
+from dropsight.sinks.mqtt.refusals import HungUpError, NotOfferedError, UnsupportedVersionError
 
 
 def protocols(setting: str) -> tuple[Protocol, ...]:

@@ -16,14 +16,13 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from dropsight.errors import SinkError
-from dropsight.sinks.mqtt.broker import Broker
+from dropsight.sinks.mqtt.broker import Broker, Protocol
 from dropsight.sinks.mqtt.client import LARGEST_BYTES, BoundedClient
 from dropsight.sinks.mqtt.offers import ALL, Offers
-from dropsight.sinks.mqtt.tls_errors import HUNG_UP, alert_of, reason
+from dropsight.sinks.mqtt.refusals import refusal
+from dropsight.sinks.mqtt.tls_errors import reason
 
 log = logging.getLogger(__name__)
-
-Protocol = Literal["5", "3.1.1"]
 
 CONNECT_SECONDS = 30.0
 # Brokers of 3.1.1 may meet a CONNECT of MQTT 5 with silence.
@@ -32,9 +31,6 @@ QUIET_SECONDS = 2.0
 CLOSED_SECONDS = 1.0
 MOST_RETAINED, MOST_RETAINED_BYTES = 1_000, 2**24
 VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
-# CONNACK reasons (MQTT 5, table 3-1) that say who we are is not good enough.
-_NOT_WELCOME = {0x85, 0x86, 0x87, 0x8A, 0x8C}
-_UNSUPPORTED_VERSION = 0x84
 _UNSPECIFIED = 0x80
 # Reasons of a broker or a network for a goodbye that have nothing to do with what we said (MQTT 5, 3.14.2.1).
 _TAKEN_OVER = 0x8E
@@ -48,26 +44,6 @@ class Incoming(NamedTuple):
     response_topic: str | None
     correlation: bytes | None
     retained: bool = False
-
-
-class BrokerRefusedError(SinkError):
-    """The broker answers and refuses the login."""
-
-
-class UnsupportedVersionError(SinkError):
-    """The broker does not support this version of MQTT."""
-
-
-class HungUpError(SinkError):
-    """The broker closes the connection without answering our CONNECT."""
-
-
-class NotOfferedError(SinkError):
-    """The broker does not take our last will as it is; `offers` is what to ask for instead."""
-
-    def __init__(self, text: str, offers: Offers) -> None:
-        super().__init__(text)
-        self.offers = offers
 
 
 class Connection:
@@ -102,7 +78,7 @@ class Connection:
         self._client = self._make_client(will)
 
     def open(self) -> None:
-        """Connect and wait for the CONNACK; raises SinkError or one of its kinds above."""
+        """Connect and wait for the CONNACK; raises SinkError, or one of its kinds in refusals.py."""
         try:
             host, port = self._broker.host, self._broker.port or 1883
             self._client.connect(
@@ -119,7 +95,7 @@ class Connection:
         if answer is not None and answer[0] == 0:
             return
         self.close()
-        raise self._refusal(answer, closed)
+        raise refusal(self._broker, self._protocol, self.offers, answer, closed=closed is not None)
 
     def publish(
         self, topic: str, payload: bytes, *, qos: int, retain: bool = False, correlation: bytes | None = None
@@ -312,24 +288,6 @@ class Connection:
         with self._changed:
             self._acknowledged.append(mid)
             self._changed.notify_all()
-
-    def _refusal(self, answer: tuple[int, str] | None, closed: str | None) -> SinkError:
-        shown = self._broker.shown
-        if answer is None and closed and self._broker.tls and (alert := alert_of(self._broker)):
-            return SinkError(f"{shown} cannot be reached: {alert}")
-        if answer and (fewer := self.offers.without(answer[0])):
-            return NotOfferedError(f"{shown} refuses the last will: {answer[1]}", fewer)
-        if answer and answer[0] in _NOT_WELCOME:
-            return BrokerRefusedError(
-                f"{shown} refuses the login: {answer[1]}; see mqtt.username and mqtt.password_file"
-            )
-        if self._protocol == "5" and (answer is None or answer[0] == _UNSUPPORTED_VERSION):
-            return UnsupportedVersionError(f"{shown} does not support MQTT 5")
-        if answer:
-            fault = f"refuses the connection: {answer[1]}"
-        else:
-            fault = f"does not answer: {HUNG_UP if closed else 'no CONNACK'}"
-        return (HungUpError if closed and not answer else SinkError)(f"{shown} {fault}")
 
     def _lost(self) -> SinkError:
         if self.taken_over:

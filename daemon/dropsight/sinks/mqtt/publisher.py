@@ -17,17 +17,18 @@ from dropsight.images.framing import Pixels
 from dropsight.journal.marks import Mark
 from dropsight.journal.outbox import Outbox
 from dropsight.sinks.backoff import pause_seconds
-from dropsight.sinks.mqtt.broker import Broker
+from dropsight.sinks.mqtt.broker import Broker, Protocol
 from dropsight.sinks.mqtt.camera_session import CameraNews
 from dropsight.sinks.mqtt.commands import Commander
 from dropsight.sinks.mqtt.connecting import connect, protocols
-from dropsight.sinks.mqtt.connection import BrokerRefusedError, Connection, Protocol
+from dropsight.sinks.mqtt.connection import Connection
 from dropsight.sinks.mqtt.discovery import Discovery
 from dropsight.sinks.mqtt.evictions import Evictions
 from dropsight.sinks.mqtt.former_names import Name, Names
 from dropsight.sinks.mqtt.homeassistant import Entities
 from dropsight.sinks.mqtt.identity import own_id
 from dropsight.sinks.mqtt.publisher_parts import Announcements, Ending, Published, PublisherParts
+from dropsight.sinks.mqtt.refusals import BrokerRefusedError
 from dropsight.sinks.mqtt.rivals import OFFLINE, Rivals
 from dropsight.sinks.mqtt.session import Session
 from dropsight.sinks.mqtt.states import CameraStates

@@ -6,9 +6,9 @@ from typing import Self
 
 from dropsight.config import Mqtt
 from dropsight.errors import SinkError
-from dropsight.sinks.mqtt.broker import Broker
+from dropsight.sinks.mqtt.broker import Broker, Protocol
 from dropsight.sinks.mqtt.connecting import connect, protocols
-from dropsight.sinks.mqtt.connection import Connection, Incoming, Protocol
+from dropsight.sinks.mqtt.connection import Connection, Incoming
 
 HANGS_UP = "it disconnects on this"
 ANSWER_SECONDS = 10.0
