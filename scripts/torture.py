@@ -1,4 +1,4 @@
-"""Kill the daemon again and again over thousands of real images and a real broker; count what is lost.
+"""Kill the daemon again and again over thousands of real images, clips among them, and a real broker.
 
     scripts/torture.py --kills 200 --images 20000
 
@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from brokers import Subscriber, mosquitto, wait_while_it_gets_on  # noqa: E402
+from clips import make_clip, of_photos  # noqa: E402
 from daemons import PHOTOS, command  # noqa: E402
 from dropsight.crashpoints import POINTS, VARIABLE  # noqa: E402
 from dropsight.sinks.mqtt.offers import WINDOW  # noqa: E402
@@ -47,6 +48,7 @@ RARE = {"in_rotation", "in_compression", "in_pruning", "in_filing", *COPYING}
 # Killing a rescue needs a damaged journal, which loses records: tests/test_rescue.py.
 ELSEWHERE = {"in_rescue"}
 ABSENT_EVERY = 4
+CLIP_EVERY = 25
 # Others may keep all cores busy.
 PATIENCE_SECONDS = 120
 
@@ -94,7 +96,7 @@ class Torture:
         self.root, self.far = root, far
         self.images, self.dropped = images, 0
         self.chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
-        self._pictures = list(small_pictures())
+        self._pictures, self._clip = list(small_pictures()), small_clip(root)
         self._config = root / "dropsight.yaml"
         self._config.write_text(yaml.safe_dump(_settings(url, far)))
         for camera in CAMERAS:
@@ -102,8 +104,9 @@ class Torture:
 
     def drop(self, count: int) -> None:
         for number in range(self.dropped, min(self.dropped + count, self.images)):
-            target = self.root / CAMERAS[number % len(CAMERAS)] / f"{number:06}.jpg"
-            target.write_bytes(self._pictures[number % len(self._pictures)])
+            folder, is_clip = self.root / CAMERAS[number % len(CAMERAS)], number % CLIP_EVERY == 0
+            data = self._clip if is_clip else self._pictures[number % len(self._pictures)]
+            (folder / f"{number:06}{'.mkv' if is_clip else '.jpg'}").write_bytes(data)
             self.dropped += 1
 
     def live(self, point: str | None, kill: int) -> str:
@@ -144,7 +147,8 @@ class Torture:
         filed = Counter(path.name for place in places for path in place.rglob("*") if path.is_file())
         lines = Counter(json.loads(line)["id"] for line in log_lines(self.root / "logs"))
         failed = self.root / "failed"
-        refused = [path.name for path in failed.rglob("*.jpg") if "twice" in reason_beside(path)]
+        suspects = (path for path in failed.rglob("*.*") if path.suffix in {".jpg", ".mkv"})
+        refused = [path.name for path in suspects if "twice" in reason_beside(path)]
         filed.update(refused)
         messages = [*subscriber.topics("/result/"), *subscriber.topics("/failure/")]
         published = Counter(json.loads(message)["id"] for message in messages)
@@ -203,6 +207,15 @@ def small_pictures() -> Iterator[bytes]:
         assert pixels is not None, photo  # noqa: S101 - our own photos
         small = cv2.resize(pixels, (128, 96), interpolation=cv2.INTER_AREA)
         yield cv2.imencode(".jpg", small)[1].tobytes()
+
+
+def small_clip(folder: Path) -> bytes:
+    """Three seconds, of which six frames are looked at."""
+    pictures = [picture for picture in of_photos(PHOTOS[:3], height=96, width=128) for _ in range(5)]
+    made = make_clip(folder / "small.mkv", pictures, rate=5)
+    data = made.read_bytes()
+    made.unlink()
+    return data
 
 
 def log_lines(folder: Path) -> Iterator[bytes]:

@@ -28,7 +28,7 @@ from dropsight.names import as_text
 from dropsight.records import status_of
 from dropsight.status.heartbeats import Heartbeats
 from dropsight.status.troubles import Troubles
-from dropsight.video.decoder import ClipBounds
+from dropsight.video.decoder import MOST_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +212,7 @@ class Filer:
         """
         with self._heartbeats.at_work(COPIER):
             is_clip = entry.finished.record.kind == "clip"
-            most = ClipBounds().max_bytes if is_clip else self._max_copy_bytes
+            most = MOST_BYTES if is_clip else self._max_copy_bytes
             return self._refusal(entry, Copying(max_bytes=most, gets_on=self._copies))
 
     def _copies(self) -> None:

@@ -22,6 +22,8 @@ from dropsight.video.wire import MESSAGE_BYTES, Answer, ClipEnd, ClipFault, Clip
 if TYPE_CHECKING:  # a daemon that meets no clip starts without
     from multiprocessing.connection import Connection
 
+MOST_BYTES = 4 * 2**30
+"""Of a clip."""
 _MEMORY_BYTES = 2**30
 _LOOK_SECONDS = 0.25
 _decoder = msgspec.msgpack.Decoder(Answer)
@@ -31,7 +33,7 @@ _decoder = msgspec.msgpack.Decoder(Answer)
 class ClipBounds:
     """What a clip may cost: bytes, pixels of a frame, seconds of processor and of clock to decode it."""
 
-    max_bytes: int = 4 * 2**30
+    max_bytes: int = MOST_BYTES
     max_pixels: int = 100_000_000
     cpu_seconds: float = 600.0
     seconds: float = 1800.0
