@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
+
 from clips import make_clip, numbered
 from daemons import House
 from dropsight.journal.store import Journal, Row
@@ -25,6 +28,21 @@ SEGMENTS = (
 def gray_clip(path: Path, **how: Any) -> Path:
     """Four seconds whose gray levels tell the time: see `numbered`."""
     return make_clip(path, numbered(4 * RATE), rate=RATE, **how)
+
+
+def noisy_clip(path: Path) -> Path:
+    """Two seconds of noise, which is more than a player gets at once."""
+    noise = np.random.default_rng(0)
+    with av.open(str(path), "w") as made:
+        stream = made.add_stream(
+            "libx264", rate=RATE, options={"qp": "4", "preset": "ultrafast", "g": str(RATE)}
+        )
+        stream.height, stream.width, stream.pix_fmt = 360, 640, "yuv420p"
+        for _ in range(2 * RATE):
+            picture = noise.integers(0, 256, (360, 640, 3), np.uint8)
+            made.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        made.mux(stream.encode(None))
+    return path
 
 
 def clip_record(relative: str, stat: os.stat_result, *, seconds: float = 4.0) -> dict[str, Any]:

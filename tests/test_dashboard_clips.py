@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from clip_houses import gray_clip, showing
+from clip_houses import gray_clip, noisy_clip, showing
 from daemons import House
+from dropsight.web.screening import PART_BYTES
 from test_dashboard import CHROMIUM
 from webs import address
 from windows import Window
@@ -31,8 +32,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """One that browsers play, one that needs several answers, one that they do not play, one that is gone."""
     folder = tmp_path_factory.mktemp("clips")
     garden, yard = gray_clip(folder / "garden.mp4"), gray_clip(folder / "yard.avi", codec="mpeg4")
-    long, gone = folder / "long.webm", folder / "gone.mp4"
-    gray_clip(long, codec="libvpx-vp9")
+    long, gone = noisy_clip(folder / "long.mp4"), folder / "gone.mp4"
+    assert long.stat().st_size > 1.5 * PART_BYTES
     shutil.copy(garden, gone)
     with showing(tmp_path_factory.mktemp("house"), [garden, yard, long, gone]) as found:
         (found.processed / "gone" / "gone.mp4").unlink()
@@ -88,6 +89,15 @@ def test_a_clip_plays_and_the_timeline_follows(window: Window) -> None:
     )
     # But for the thumbnail of the one that is gone.
     assert [each for each in window.complaints if "404" not in each] == []
+
+
+def test_a_clip_that_comes_in_parts_plays_to_its_end(window: Window) -> None:
+    page = window.page
+    opened(page, "long")
+    page.wait_for_function("() => document.querySelector('video').readyState >= 1")
+    page.get_by_role("slider", name="Timeline of the clip").press(" ")
+    page.wait_for_function("() => document.querySelector('video').ended")
+    assert page.evaluate("document.querySelector('video').error") is None
 
 
 def test_the_timeline_is_scrubbed_by_keys_and_no_other_record_comes_up(window: Window) -> None:

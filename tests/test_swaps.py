@@ -20,6 +20,7 @@ from dropsight.classify.work import Engine, InForce, Neighbours
 from dropsight.classify.workers import HURRY_DEPTH, Workers
 from dropsight.config import Config, Inference, Watch
 from dropsight.errors import ModelError
+from dropsight.inference.clips import ClipAnswer
 from dropsight.inference.pipeline import Prepared
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
@@ -97,7 +98,7 @@ class Around:
     def saw(self, _camera: str, _prepared: Prepared) -> None:
         return
 
-    def saw_clip(self, _record: Result, _surest: bytes) -> None:
+    def saw_clip(self, _record: Result, _answer: ClipAnswer) -> None:
         return
 
 

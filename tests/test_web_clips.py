@@ -24,7 +24,7 @@ from dropsight.web.films import ClipPictures
 from dropsight.web.ranges import UnsatisfiableError, asked_part
 from dropsight.web.screening import PART_BYTES
 from dropsight.web.stills import STRIP_FRAMES, clip_of
-from dropsight.web.stills import strip as strip_of
+from dropsight.web.stills import strip as strip_by
 from webs import Answer, address, ask
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 - the test's own
@@ -238,7 +238,7 @@ def strip(pictures: ClipPictures, path: Path) -> bytes:
 
     def work(decoder: ClipDecoder) -> bytes:
         with open_named(path) as file:
-            return strip_of(decoder, file, clip, max_pixels=10**6)
+            return strip_by(decoder, file, clip, max_pixels=10**6)
 
     return asyncio.run(pictures.make("one", work))
 

@@ -133,7 +133,7 @@ class ClipWorker:
             self._mishaps.over()
             why = self._explanation(engine, clip, answer)
             record = clip_records.result(drop, answer, plan, at=time.time(), explanation=why)
-            self._onlooker.saw_clip(record, answer.surest)
+            self._onlooker.saw_clip(record, answer)
             self._recorder.put(Finished(candidate, drop.stat, record))
         else:
             self._record(self._examiner.refuse(candidate, drop, answer, plan, young=clip.young))

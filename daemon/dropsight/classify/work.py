@@ -13,6 +13,7 @@ from dropsight.images.framing import Pixels
 from dropsight.images.header import Header
 from dropsight.images.opening import ImageFile
 from dropsight.inference import image_records, pipeline
+from dropsight.inference.clips import ClipAnswer
 from dropsight.inference.image_records import Drop
 from dropsight.inference.pipeline import Plan, Prepared
 from dropsight.intake.candidate import Candidate
@@ -88,8 +89,8 @@ class Onlooker(Protocol):
     def saw(self, camera: str, prepared: Prepared) -> None:
         """Take note of a picture that a worker has decoded."""
 
-    def saw_clip(self, record: Result, surest: bytes) -> None:
-        """Take note of a clip that was classified; its surest frame is a small JPEG."""
+    def saw_clip(self, record: Result, answer: ClipAnswer) -> None:
+        """Take note of a clip that was classified."""
 
 
 class Unsure(msgspec.Struct, frozen=True):

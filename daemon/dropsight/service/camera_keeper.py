@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from dropsight.config import Cameras
 from dropsight.errors import StoreError
 from dropsight.files.disk import write_whole
 from dropsight.images.opening import Bounds
+from dropsight.inference.clips import ClipAnswer
 from dropsight.inference.pipeline import Prepared
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.camera_names import DEFAULT_CAMERA
@@ -61,8 +62,8 @@ def open_watch(
 class Watching:
     """`run` belongs on a thread of its own, everything else may be called from any.
 
-    `changes` are those of the cameras; a publisher is shown their newest pictures and answers. `keep_still`
-    is given the id and the surest frame of each clip.
+    `changes` are those of the cameras; a publisher is shown their newest pictures and answers. `keep_film`
+    is given the surest frame of each clip, and those that were looked at by their times.
     """
 
     def __init__(
@@ -74,9 +75,9 @@ class Watching:
         backlog: Backlog,
         *,
         publisher: Publisher | None = None,
-        keep_still: Callable[[str, bytes], None] | None = None,
+        keep_film: Callable[[Result, bytes, Mapping[float, bytes]], None] | None = None,
     ) -> None:
-        self._watch, self._publisher, self._keep_still = watch, publisher, keep_still
+        self._watch, self._publisher, self._keep_film = watch, publisher, keep_film
         self._folders, self._backlog = folders, backlog
         self._path = journal.with_name(NAME)
         self._troubles = Troubles(log)
@@ -110,12 +111,12 @@ class Watching:
         if prepared.thumbnail is not None and self._publisher:
             self._publisher.show_thumbnail(camera, prepared.thumbnail)
 
-    def saw_clip(self, record: Result, surest: bytes) -> None:
-        """Show the surest frame of a clip where pictures are shown."""
+    def saw_clip(self, record: Result, answer: ClipAnswer) -> None:
+        """Show frames of a clip where pictures are shown."""
         if self._publisher:
-            self._publisher.show_thumbnail(record.camera, surest)
-        if self._keep_still:
-            self._keep_still(record.id, surest)
+            self._publisher.show_thumbnail(record.camera, answer.surest)
+        if self._keep_film:
+            self._keep_film(record, answer.surest, dict(answer.film))
 
     def hear(self, recorded: Sequence[Durable], /) -> None:
         """Take note of what is on record now, before others hear of it."""

@@ -137,7 +137,7 @@ class Opening:
             journal,
             backlog,
             publisher=publisher,
-            keep_still=web.keep_still if web else None,
+            keep_film=web.keep_film if web else None,
         )
         if publisher:
             self.vitals.urgent.tell(publisher.announce_stats)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from dropsight.web.stills import STILL_BOUNDS
 
 MOST_WAITING = 64
 MOST_FAULTS = 256
+# A machine that had no time for it may have some later.
+FAULT_SECONDS = 600.0
 
 
 class ClipPictures:
@@ -23,7 +26,7 @@ class ClipPictures:
         self._thread = ThreadPoolExecutor(1, "web-clips", initializer=_step_aside)
         self._closing = threading.Event()
         self._decoder = ClipDecoder(bounds, stopping=self._closing.is_set)
-        self._faults: OrderedDict[str, ImageError] = OrderedDict()
+        self._faults: OrderedDict[str, tuple[float, ImageError]] = OrderedDict()
         self._waiting = 0
 
     @property
@@ -35,17 +38,18 @@ class ClipPictures:
         """Return what `work` makes on the thread.
 
         Raises BusyError where too much waits, MachineError, and ImageError: at once for a clip that gave
-        none before, so that asking again and again costs nothing.
+        none a while ago, so that asking again and again costs nothing.
         """
-        if record_id in self._faults:
-            raise self._faults[record_id]
+        since, fault = self._faults.get(record_id, (0.0, None))
+        if fault and time.monotonic() - since < FAULT_SECONDS:
+            raise fault
         if self._waiting >= MOST_WAITING:
             raise BusyError("too many picture requests at once; try again")
         self._waiting += 1
         try:
             return await asyncio.wrap_future(self._thread.submit(work, self._decoder))
         except ImageError as error:
-            self._faults[record_id] = error
+            self._faults[record_id] = time.monotonic(), error
             if len(self._faults) > MOST_FAULTS:
                 self._faults.popitem(last=False)
             raise

@@ -5,17 +5,21 @@ import errno
 import logging
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
 
 from dropsight import crashpoints, installing
 from dropsight.config import Web, host_and_port, token
 from dropsight.errors import DropsightError
 from dropsight.journal.recording import Durable
+from dropsight.records import Result
 from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
 from dropsight.web.access import Access
 from dropsight.web.overview import Overviews
 from dropsight.web.sources import Sources
+from dropsight.web.stills import ShownClip, strip_of
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +68,11 @@ class WebServer:
         self._overviews.days.add(entry.record for entry in recorded)
         self._overviews.hub.show(recorded)
 
-    def keep_still(self, record_id: str, jpeg: bytes) -> None:
-        """Have the surest frame of a clip at hand while it is new, which else would be decoded again."""
-        self._overviews.shelf.put(f"{record_id}-small", jpeg)
+    def keep_film(self, record: Result, surest: bytes, frames: Mapping[float, bytes]) -> None:
+        """Have the pictures of a clip at hand while it is new, which else would be decoded again."""
+        clip = msgspec.convert(record.clip, ShownClip, from_attributes=True)
+        self._overviews.shelf.put(f"{record.id}-small", surest)
+        self._overviews.shelf.put(f"{record.id}-film", strip_of(frames, clip))
 
     def close(self) -> None:
         self._stopping.set()

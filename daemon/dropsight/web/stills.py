@@ -1,6 +1,6 @@
 """Frames of a clip for people: the surest one, and a strip of them, decoded by a process of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -11,7 +11,7 @@ from dropsight.images.decoding import decode
 from dropsight.images.framing import Pixels, resize
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds, ImageFile
-from dropsight.images.thumbnail import as_jpeg
+from dropsight.images.thumbnail import as_jpeg, shrink
 from dropsight.journal.store import Unfiled
 from dropsight.records import Glance
 from dropsight.video.decoder import ClipBounds, ClipDecoder
@@ -22,7 +22,9 @@ from dropsight.web.pictures import SIZES, find_image
 STRIP_FRAMES = 8
 TILE_PIXELS = 240
 # Of a picture for people: a clip that takes more than this is shown without.
-STILL_BOUNDS = ClipBounds(cpu_seconds=20.0, seconds=40.0, memory=2**29, damaged_too=True)
+STILL_BOUNDS = ClipBounds(cpu_seconds=60.0, seconds=120.0, damaged_too=True)
+# Where somebody else waits meanwhile.
+_BRIEF_BOUNDS = ClipBounds(cpu_seconds=10.0, seconds=20.0, damaged_too=True)
 
 
 class _Peak(msgspec.Struct):
@@ -65,12 +67,16 @@ def surest(decoder: ClipDecoder, file: ImageFile, clip: ShownClip, *, longest: i
 
 def strip(decoder: ClipDecoder, file: ImageFile, clip: ShownClip, *, max_pixels: int) -> bytes:
     """Return a JPEG of eight frames side by side, evenly over the clip; raises as `surest`."""
-    times = clip.strip_times
-    found = _frames(decoder, file, sorted(set(times)), TILE_PIXELS, max_pixels)
-    tiles = {frame.time: _tile(frame.thumbnail) for frame in found}
-    shown = [tiles[min(tiles, key=lambda at, time=time: abs(at - time))] for time in times]  # type: ignore[misc]
-    height, width = shown[0].shape[:2]
-    row = np.hstack([resize(tile, height=height, width=width) for tile in shown])
+    found = _frames(decoder, file, sorted(set(clip.strip_times)), TILE_PIXELS, max_pixels)
+    return strip_of({frame.time: frame.thumbnail for frame in found}, clip)
+
+
+def strip_of(frames: Mapping[float, bytes], clip: ShownClip) -> bytes:
+    """Put frames, small JPEGs by their times, side by side."""
+    nearest = [min(frames, key=lambda at, time=time: abs(at - time)) for time in clip.strip_times]  # type: ignore[misc]
+    tiles = {time: shrink(_picture(frames[time]), longest=TILE_PIXELS) for time in set(nearest)}
+    height, width = tiles[nearest[0]].shape[:2]
+    row = np.hstack([resize(tiles[time], height=height, width=width) for time in nearest])
     return as_jpeg(row, longest=row.shape[1])
 
 
@@ -78,7 +84,7 @@ def make_still(
     row: Unfiled, record_id: str, clip: ShownClip, watches: Sequence[Watch], bounds: Bounds
 ) -> bytes:
     """Return a small JPEG of the peak frame of a record's clip; raises as `find_image` and `surest`."""
-    with find_image(row, record_id, watches) as file, ClipDecoder(STILL_BOUNDS) as decoder:
+    with find_image(row, record_id, watches) as file, ClipDecoder(_BRIEF_BOUNDS) as decoder:
         return surest(decoder, file, clip, longest=SIZES["small"], max_pixels=bounds.max_pixels)
 
 
@@ -100,9 +106,9 @@ def _frames(
     return found
 
 
-def _tile(jpeg: bytes) -> Pixels:
+def _picture(jpeg: bytes) -> Pixels:
     """Decode as any stranger's what another process made: it may be a hostile clip's by now."""
-    bounds = Bounds(max_pixels=TILE_PIXELS**2)
+    bounds = Bounds(max_pixels=SIZES["small"] ** 2)
     header = read_header(jpeg)
     check_bounds(header, bounds)
     width, height = header.upright

@@ -3,7 +3,7 @@
 import { el, say, svg } from "./dom.js";
 import { percent, seconds } from "./format.js";
 import { picture } from "./pictures.js";
-import { isThere } from "./stream.js";
+import { statusOf } from "./stream.js";
 
 const HUES = 6; // see clips.css; what shows for less time than these is gray
 const SCALE = 1000;
@@ -91,12 +91,17 @@ export function player(record) {
   }
   video.addEventListener("error", async () => {
     plays = false;
-    const there = await isThere(video.src);
+    const status = await statusOf(video.src);
+    const gone = status === 404;
     still.firstChild.src = timeline.film.src;
-    frame.replaceChildren(picture(record, { alt: `The surest frame: ${record.label}, from ${record.camera}`, none: there ? "No frame of it can be shown." : "The clip is no longer there." }), still);
+    frame.replaceChildren(picture(record, { alt: `The surest frame: ${record.label}, from ${record.camera}`, none: gone ? "The clip is no longer there." : "No frame of it can be shown." }), still);
     const kind = `${record.clip.codec.toUpperCase()} in a .${record.image_path.split(".").at(-1)}`;
     note.hidden = false;
-    say(note, there ? `This browser cannot play ${kind}: download the clip to watch it.` : "The clip is no longer there; this is what it showed.");
+    const words = {
+      200: `This browser cannot play ${kind}: download the clip to watch it.`,
+      404: "The clip is no longer there; this is what it showed.",
+    };
+    say(note, words[status] ?? "The clip could not be fetched just now: open it again in a moment.");
   });
   // Upright: a clip's own width and height are of how it was recorded.
   timeline.film.addEventListener("load", ({ target }) => frame.style.setProperty("--ratio", target.naturalWidth / FILM_FRAMES / target.naturalHeight));

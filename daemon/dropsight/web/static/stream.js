@@ -72,10 +72,10 @@ export async function order(path, { seconds = 6 } = {}) {
   if (!answer.ok) throw new Error((await answer.json().catch(() => null))?.error ?? `the daemon answered ${answer.status}`);
 }
 
-/** Whether the daemon has something at this address. */
-export async function isThere(address) {
+/** Ask how the daemon would answer at this address: an HTTP status, 0 for no answer. */
+export async function statusOf(address) {
   const answer = await fetch(address, { method: "HEAD", cache: "no-store" }).catch(() => null);
-  return answer !== null && answer.status !== 404;
+  return answer?.status ?? 0;
 }
 
 /** Fetch JSON, for so long at most; a browser whose cookie is no longer good goes to sign in. */
