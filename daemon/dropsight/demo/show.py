@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dropsight import installing
 from dropsight.config import Config, load
+from dropsight.demo.clip import ClipMaker
 from dropsight.demo.loopback import LoopbackBroker, free_port
 from dropsight.service.daemon import Daemon
 from dropsight.service.lifecycle import Lifecycle
@@ -26,7 +27,7 @@ RELOAD_SECONDS = 5.0
 
 
 def show(seconds: float) -> int:
-    """Drop a photo a second into a temporary inbox for so long, at most; print what comes of it."""
+    """Drop a photo a second, and a clip, into a temporary inbox for so long; print what comes of it."""
     logging.getLogger().setLevel(logging.WARNING)
     with (
         tempfile.TemporaryDirectory(prefix="dropsight-demo-") as folder,
@@ -76,7 +77,7 @@ def _introduction(root: Path, port: int, web_port: int | None, seconds: float) -
         f"The dashboard is {dashboard}",
         f"A broker listens on 127.0.0.1:{port}; watch it from another terminal:",
         f"    mosquitto_sub -p {port} -v -t 'dropsight/#'",
-        f"Photos are dropped into {root / 'inbox'}; drop some of yours, too.",
+        f"Photos and a clip are dropped into {root / 'inbox'}; drop some of yours, too.",
         f"It ends after {seconds:g} s, unless the dashboard is open then, or with Ctrl-C.",
         "",
     )
@@ -89,14 +90,26 @@ def _drop_photos(root: Path, seconds: float, lifecycle: Lifecycle, watchers: Cal
         path for path in (resources.files("dropsight") / "samples").iterdir() if path.name.endswith(".jpg")
     ]
     photos.sort(key=lambda photo: photo.name)
-    for number, (photo, camera) in enumerate(zip(itertools.cycle(photos), itertools.cycle(CAMERAS))):
-        target = root / "inbox" / camera / f"{number:04}-{photo.name}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with photo.open("rb") as source, target.open("wb") as file:
-            shutil.copyfileobj(source, file)
-        if lifecycle.wait(min(SECONDS_BETWEEN, ending.seconds_left())) or ending.is_due():
-            break
+    with ClipMaker(root) as maker:
+        waiting: ClipMaker | None = maker
+        for number, (photo, camera) in enumerate(zip(itertools.cycle(photos), itertools.cycle(CAMERAS))):
+            target = root / "inbox" / camera / f"{number:04}-{photo.name}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with photo.open("rb") as source, target.open("wb") as file:
+                shutil.copyfileobj(source, file)
+            if waiting and waiting.is_done:
+                _drop_clip(waiting.clip(), target.parent / f"{number:04}-clip")
+                waiting = None
+            if lifecycle.wait(min(SECONDS_BETWEEN, ending.seconds_left())) or ending.is_due():
+                break
     lifecycle.request_stop()
+
+
+def _drop_clip(clip: Path | None, target: Path) -> None:
+    if clip is None:
+        print("There is no clip: the OpenCV that is installed here writes none.", flush=True)
+    else:
+        clip.rename(target.with_suffix(clip.suffix))
 
 
 class _Ending:
