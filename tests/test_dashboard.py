@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from brokers import mosquitto, wait_until
-from daemons import SAMPLES, House, running
+from daemons import SAMPLES, House, dropsight, running
 from float_models import float_model
 from tiny_tflite import Tensor, tiny
 from webs import ANY_PORT, address, ask
@@ -413,4 +413,34 @@ def test_the_dashboard_says_what_is_a_guess_of_the_model(browser: Browser, tmp_p
         page = context.new_page()
         page.goto(address(house))
         expect(page.locator("#system")).to_contain_text("normalization is a guess")
+        context.close()
+
+
+def test_a_burst_is_a_card_with_the_photo_that_shows_it_best(browser: Browser, tmp_path: Path) -> None:
+    watch = {"path": "inbox", "burst_seconds": 300}
+    house = House(tmp_path, {"watch": [watch], "web": ANY_PORT})
+    for number, sample in enumerate(("coffee.jpg", "panda.jpg", "coffee.jpg")):
+        drop(house, f"front/{number}.jpg", sample)
+    assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+    with running(tmp_path, watch=[watch], web=ANY_PORT) as again:
+        context = browser.new_context(locale="en-GB", reduced_motion="reduce")
+        found = Window(context.new_page())
+        page = found.page
+        page.goto(address(again))
+        expect(page.locator(".card")).to_have_count(4)
+        card = page.locator(".card.burst")
+        expect(card).to_contain_text("Burst of 3 photos")
+        expect(card.locator("img.there")).to_have_count(1)
+        page.locator("#filters select[name=status]").select_option("ok")
+        expect(page.locator(".card")).to_have_count(3)
+        page.locator("#filters select[name=status]").select_option("burst")
+        expect(page.locator(".card")).to_have_count(1)
+        card.click()
+        (record,) = (each for each in again.records() if each["kind"] == "burst")
+        expect(page.locator("#details .facts")).to_contain_text(record["burst"]["peak"]["image_path"])
+        expect(page.locator("#details .look img.there")).to_have_count(1)
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download").click()
+        assert Path(download.value.path()).read_bytes() == (SAMPLES / "coffee.jpg").read_bytes()
+        assert found.complaints == []
         context.close()
