@@ -1,6 +1,7 @@
 """Every topic of the contract, heard from a real daemon: QoS, retain flag, and what it says."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,7 @@ CONTRACT: Mapping[str, tuple[int, bool | None]] = {
     f"{BASE}/thumbnail/default": (1, True),
     f"{BASE}/failure/{PART}": (1, False),
     f"{BASE}/expired/{PART}": (1, False),
+    f"{BASE}/burst/{PART}": (1, False),
     f"{BASE}/stats": (0, True),
     f"{BASE}/info": (1, True),
     f"{BASE}/command/response": (1, False),
@@ -50,7 +52,8 @@ class Life:
         self.retain = retain
         with mosquitto(root) as broker, Subscriber(broker.port, "#", as_published=True) as self.heard:
             mqtt = {"url": broker.url, "retain": retain, "thumbnails": True}
-            self._house = House(root, {"mqtt": mqtt})
+            watch = {"path": "inbox", "burst_seconds": 2}
+            self._house = House(root, {"mqtt": mqtt, "watch": [watch]})
             try:
                 self._live_well()
                 self._live_in_haste()
@@ -63,15 +66,24 @@ class Life:
         house = self._house
         house.start()
         (house.inbox / CAMERA).mkdir()
-        shutil.copy(PHOTOS[0], house.inbox / CAMERA / "good.jpg")
+        self._drop("near.jpg")
+        wait_until(lambda: house.finished() == 1)
+        self._drop("good.jpg")
         shutil.copy(PHOTOS[1], house.inbox / "root.jpg")
         (house.inbox / CAMERA / "bad.jpg").write_bytes(b"no picture")
-        wait_until(lambda: house.finished() == 3)
+        wait_until(lambda: house.finished() == 4)
         self.heard.publish(ASKED, b'{"command": "rescan"}')
         self.heard.request(ASKED, b'{"command": "stats"}', reply_to=REPLY_TO, correlation=b"7")
         missing = CONTRACT.keys() - {f"{BASE}/expired/{PART}"}
         wait_until(lambda: missing <= self.heard.sent.keys(), what=f"{missing}")
         assert house.stop() == 0
+
+    def _drop(self, name: str) -> None:
+        """All of them captured at the same time."""
+        part = self._house.root / name
+        shutil.copy(PHOTOS[0], part)
+        os.utime(part, (1_700_000_000, 1_700_000_000))
+        part.rename(self._house.inbox / CAMERA / name)
 
     def _live_in_haste(self) -> None:
         house = self._house
@@ -131,6 +143,8 @@ def test_records_are_those_of_the_log_on_the_topic_of_their_kind(life: Life) -> 
     for kind in ("result", "state"):
         assert json.loads(life.last(f"{kind}/default")) == life.record("root.jpg")
     assert json.loads(life.last(f"expired/{PART}")) == life.record("old.jpg")
+    (burst,) = (record for record in life.records if record["kind"] == "burst")
+    assert json.loads(life.last(f"burst/{PART}")) == burst
     assert {life.record(name)["status"] for name in ("good.jpg", "bad.jpg", "old.jpg")} == {
         *("ok", "failed", "expired")
     }

@@ -2,11 +2,13 @@
 
 import math
 import time
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain
+from itertools import chain, takewhile
+from operator import attrgetter
 
 import msgspec
 import numpy as np
@@ -81,15 +83,17 @@ class Grouping:
 
     def __init__(self) -> None:
         self._open: defaultdict[Hashable, list[Burst]] = defaultdict(list)
+        """In the order of time: but for full ones beside others, there is a gap between any two."""
 
     def add(self, line: Hashable, photo: Photo, *, within: float, now: float) -> None:
         bursts = self._open[line]
-        near = [each for each in bursts if each.distance(photo.at) <= within]
+        place = bisect(bursts, photo.at + within, key=_begins)
+        near = list(takewhile(lambda each: each.ends >= photo.at - within, reversed(bursts[:place])))
         near = [each for each in near if each.takes(begins=photo.at, ends=photo.at, photos=1)]
         near.sort(key=lambda each: each.distance(photo.at))
         home, others = (near[0], near[1:]) if near else (Burst(within, now), [])
         if not near:
-            bursts.append(home)
+            bursts.insert(place, home)
         home.add([photo])
         home.touched = now
         for other in others:  # this photo is what was missing between them
@@ -113,15 +117,21 @@ class Grouping:
         return min((photo.seq for burst in self._bursts() for photo in burst.photos), default=None)
 
     def _take(self, is_wanted: Callable[[Burst], bool]) -> list[Burst]:
-        taken = [burst for burst in self._bursts() if is_wanted(burst)]
+        taken: list[Burst] = []
         for line, bursts in list(self._open.items()):
-            self._open[line] = [each for each in bursts if each not in taken]
-            if not self._open[line]:
+            left: list[Burst] = []
+            for burst in bursts:
+                (taken if is_wanted(burst) else left).append(burst)
+            self._open[line] = left
+            if not left:
                 del self._open[line]
         return taken
 
     def _bursts(self) -> Iterator[Burst]:
         return chain.from_iterable(self._open.values())
+
+
+_begins = attrgetter("begins")
 
 
 def _due(burst: Burst) -> float:

@@ -20,8 +20,8 @@ from dropsight.journal.recording import Durable
 from dropsight.status.supervision import Supervision
 
 NAME = "bursts"
-# A look takes along what came since the last: nobody waits for a burst by the tenth of a second.
-REST_SECONDS, AGAIN_SECONDS, RETRY_SECONDS = 0.1, 0.25, 1.0
+# A look takes along what came since the last: nobody waits for a burst by the quarter of a second.
+REST_SECONDS, AGAIN_SECONDS, RETRY_SECONDS = 0.25, 0.25, 1.0
 
 
 def mark_of(config: Config) -> Mark | None:

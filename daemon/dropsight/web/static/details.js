@@ -3,7 +3,7 @@
 import { player } from "./clips.js";
 import { byId, el, say } from "./dom.js";
 import { bytes, count, fullTime, ms, percent, rate, seconds, shows, span } from "./format.js";
-import { burstName, why } from "./feed.js";
+import { why } from "./feed.js";
 import { photo, picture } from "./pictures.js";
 import { fetchJson, order } from "./stream.js";
 
@@ -129,7 +129,7 @@ function facts(record) {
   const { burst, image, model } = record;
   const found = [
     ["Camera", record.camera],
-    burst && ["Burst", `${burstName(record)} in ${span(lasted(burst))}, ${burst.aggregate} of all`],
+    burst && ["Burst", `${count(burst.count)} photos in ${span(lasted(burst))}, one answer by ${burst.aggregate}`],
     [burst ? "Surest in" : "File", record.image_path],
     ["Recorded", fullTime(new Date(record.time))],
     image && ["Captured", fullTime(new Date(image.captured))],

@@ -170,7 +170,7 @@ function card(record) {
   return el("li", {}, button);
 }
 
-export const burstName = ({ burst }) => `Burst of ${count(burst.count)} photos`;
+const burstName = ({ burst }) => `Burst of ${count(burst.count)} photos`;
 
 export function why(record) {
   if (record.status === "expired") return `${Math.round(record.age_seconds)} s old when its turn came`;
