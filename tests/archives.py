@@ -41,7 +41,7 @@ def files_in(folder: Path) -> list[str]:
     return sorted(str(path) for path in wanted if ".trash" not in path.parts)
 
 
-def asked(source: Path, out: Path | str, **changes: Any) -> ArchiveOrder:
+def asked(source: Path | str, out: Path | str, **changes: Any) -> ArchiveOrder:
     how = {
         "sources": [str(source)],
         "out": str(out),
@@ -55,7 +55,7 @@ def asked(source: Path, out: Path | str, **changes: Any) -> ArchiveOrder:
     return ArchiveOrder(**{**how, **changes})
 
 
-def run(source: Path, out: Path | str, **changes: Any) -> Any:
+def run(source: Path | str, out: Path | str, **changes: Any) -> Any:
     return run_archive(asked(source, out, **changes), stopped=lambda: False)
 
 

@@ -344,6 +344,7 @@ def test_listing_takes_no_more_memory_for_ten_times_the_files(tmp_path: Path) ->
         (["nowhere://x", "-o", "{out}"], 2, "nowhere"),
         (["{photo}", "-o", "{photo}/out"], 1, "cannot be made"),
         (["{photo}", "-o", "{out}", "--model", "gone.tflite"], 2, "gone.tflite"),
+        (["{photo}", "-o", "{out}", "--address", "auto"], 2, "--address is for --engine ray"),
     ],
 )
 def test_bad_input_ends_with_one_clear_line_and_nothing_that_looks_whole(

@@ -14,6 +14,8 @@ class ArchiveEngine(Protocol):
 
     workers: int
     """How many shards are done at a time, as far as is known by now."""
+    libraries: tuple[str, ...]
+    """Whose versions are worth knowing."""
 
     def map_unordered(self, shards: Iterable[Shard]) -> Iterator[Ended]:
         """Do `ShardWorker.do` of each shard in some worker, and yield each as it ends.
@@ -33,6 +35,7 @@ class MakesEngine(Protocol):
 
 ENGINES = {
     "local": "dropsight.archive.local_engine:LocalEngine",
+    "ray": "dropsight.archive.ray_engine:RayEngine",
 }
 """By name, each "module:class", imported when it is asked for."""
 

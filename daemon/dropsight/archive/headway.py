@@ -54,7 +54,7 @@ class Headway:
             self._last_file = now
             self.write("running")
 
-    def write(self, state: JobState, *, workers: int = 0) -> JobFile:
+    def write(self, state: JobState, **facts: object) -> JobFile:
         """Write job.json and return what is in it."""
         now = msgspec.structs.replace(
             self._began,
@@ -65,7 +65,7 @@ class Headway:
             images_per_second=round(self.done_now / max(self.seconds, 1e-9), 3),
             seconds=round(self.seconds, 3),
             updated=timestamp(),
-            workers=workers or self._began.workers,
+            **facts,
         )
         now.write(self._storage)
         return now

@@ -1,12 +1,15 @@
 """job.json: what a job is of, how far it is and how fast, for people, scripts and `--status`."""
 
 import platform
+from collections.abc import Sequence
+from importlib import metadata
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from dropsight.archive.storage import Storage
 from dropsight.errors import StoreError
+from dropsight.version import VERSION
 
 NAME = "job.json"
 JobState: TypeAlias = Literal["running", "stopped", "failed", "done"]
@@ -62,9 +65,6 @@ def read_job(storage: Storage) -> JobFile | None:
         raise StoreError(f"{storage.named(NAME)}: not a job of this dropsight's: {error}") from error
 
 
-def versions() -> dict[str, str]:
-    import pyarrow as pa
-
-    from dropsight.version import VERSION
-
-    return {"dropsight": VERSION, "python": platform.python_version(), "pyarrow": pa.__version__}
+def versions(libraries: Sequence[str] = ()) -> dict[str, str]:
+    found = {name: metadata.version(name) for name in ("pyarrow", "fsspec", *libraries)}
+    return {"dropsight": VERSION, "python": platform.python_version(), **found}

@@ -85,7 +85,17 @@ def _of_list(path: str) -> Iterator[Listed]:
         for line in lines:
             named = line.rstrip("\r\n")
             if named and not named.startswith("#"):
-                yield from files_of(named if is_url(named) else os.path.join(beside, named))
+                yield from _of_line(named if is_url(named) else os.path.join(beside, named))
+
+
+def _of_line(named: str) -> Iterator[Listed]:
+    """What names an image is taken as it stands: if it is not there, that is one row's error."""
+    if _GLOB.search(named) or not _WANTED.match(named.rpartition("/")[2]):
+        yield from files_of(named)
+    elif is_url(named) or not os.path.exists(named):
+        yield Listed(os.fsencode(named))
+    else:
+        yield _at(os.path.abspath(named))
 
 
 def _at(path: str) -> Listed:
@@ -131,7 +141,7 @@ def _of_listed_urls(url: str) -> Iterator[Listed]:
         lines = system.cat_file(path).decode("utf-8").splitlines()
     for line in lines:
         if line and not line.startswith("#"):
-            yield from files_of(line if is_url(line) else f"{url.rpartition('/')[0]}/{line}")
+            yield from _of_line(line if is_url(line) else f"{url.rpartition('/')[0]}/{line}")
 
 
 def _is_wanted(name: str, info: Mapping[str, Any]) -> bool:

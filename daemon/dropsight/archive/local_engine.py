@@ -65,6 +65,8 @@ class _Child:
 class LocalEngine:
     """Processes of the project's own kind: begun by a command, never forked, ended with this one."""
 
+    libraries: tuple[str, ...] = ()
+
     def __init__(self, job: ArchiveJob, model: str, *, address: str | None = None, most: int) -> None:
         if address:
             raise ConfigError(["--address is for --engine ray"])

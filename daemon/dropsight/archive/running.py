@@ -90,7 +90,7 @@ def _worked_off(
             state = "stopped"
             raise
         finally:
-            ended = headway.write(state, workers=engine.workers)
+            ended = headway.write(state, workers=engine.workers, versions=versions(engine.libraries))
     return ended
 
 

@@ -20,7 +20,7 @@ def archive(  # noqa: PLR0913 - its options
     *,
     output: str | None,
     engine: str,
-    address: str | None = None,
+    address: str | None,
     model: str | None,
     shard: int,
     tta: bool,

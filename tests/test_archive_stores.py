@@ -1,0 +1,167 @@
+"""Archives in stores that fsspec knows: an S3 server and a web server as they are."""
+
+import functools
+import http.client
+import http.server
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import fsspec
+import pyarrow.parquet as pq
+import pytest
+from moto.server import ThreadedMotoServer
+
+from archives import CHANGING, by_name, content, run
+from clips import make_clip, of_photos
+from daemons import PHOTOS
+from dropsight.archive.job_file import read_job
+from dropsight.archive.output_formats import write_format
+from dropsight.archive.storage import Storage
+from dropsight.errors import ConfigError, StoreError
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    # Of botocore and aiohttp.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cards")
+    for number in range(5):
+        shutil.copy(PHOTOS[number], folder / f"{number}.jpg")
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    (folder / "empty.jpg").write_bytes(b"")
+    make_clip(folder / "clip.mp4", of_photos(PHOTOS[:2]), gop=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(source: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
+    out = tmp_path_factory.mktemp("local") / "out"
+    run(source, out)
+    return named_by_file(content(out))
+
+
+def named_by_file(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    return [{**row, "path": Path(str(row["path"])).name, "captured": None} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    moto = ThreadedMotoServer("127.0.0.1", port=0)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "tester")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield f"http://{host}:{port}"
+    moto.stop()
+
+
+@pytest.fixture(scope="module")
+def bucket(server: str, source: Path) -> str:
+    store = fsspec.filesystem("s3")
+    assert store.ls("") == [], server
+    store.mkdir("cards")
+    store.mkdir("results")
+    for file in source.iterdir():
+        store.put_file(str(file), f"cards/2026/{file.name}")
+    store.pipe_file("cards/2026/notes.pdf", b"%PDF")
+    return "s3://cards/2026"
+
+
+def rows_there(place: str) -> list[dict[str, object]]:
+    store = fsspec.filesystem("s3", skip_instance_cache=True)
+    parts = sorted(store.glob(f"{place.removeprefix('s3://')}/part-*.parquet"))
+    tables = [pq.read_table(store.open(part, "rb")).drop_columns(list(CHANGING)) for part in parts]
+    return [row for table in tables for row in table.to_pylist()]
+
+
+def test_an_s3_bucket_is_source_and_target_and_gives_the_same_as_a_folder(
+    bucket: str, expected: list[dict[str, object]]
+) -> None:
+    out = "s3://results/first"
+    job = run(bucket, out, shard_rows=3)
+    rows = rows_there(out)
+    assert (job.state, job.images) == ("done", 8)
+    assert named_by_file(rows) == expected
+    assert all(str(row["path"]).startswith("s3://cards/2026/") for row in rows)
+    Storage(out).remove(["part-000001.parquet"])
+    assert rows_there(out) != rows
+    resumed = run(bucket, out, shard_rows=3)
+    assert rows_there(out) == rows
+    write_format("csv", Storage(out), resumed)
+    table = Storage(out).read("results.csv")
+    assert table is not None
+    assert table.count(b"\n") == 9
+    assert read_job(Storage(out)) == resumed
+
+
+def test_a_bucket_that_is_not_there_is_named_in_one_line(bucket: str, tmp_path: Path) -> None:
+    with pytest.raises((ConfigError, StoreError), match="s3://gone/cards"):
+        run("s3://gone/cards", tmp_path / "out")
+    with pytest.raises(StoreError, match="s3://gone/out"):
+        run(bucket, "s3://gone/out")
+
+
+def test_wrong_credentials_end_it_in_one_line(
+    bucket: str, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from s3fs import S3FileSystem
+
+    try:
+        ask_for_keys(server, after=0)
+        S3FileSystem.clear_instance_cache()
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAWRONG")
+        with pytest.raises(StoreError, match=r"access is refused.*credentials"):
+            run(bucket, tmp_path / "out")
+    finally:
+        ask_for_keys(server, after=10**9)
+        S3FileSystem.clear_instance_cache()
+    assert not list((tmp_path / "out").glob("*.parquet"))
+
+
+def ask_for_keys(server: str, *, after: int) -> None:
+    """Have the server look at keys, of which it knows none, after so many requests."""
+    connection = http.client.HTTPConnection(server.removeprefix("http://"))
+    with closing(connection):
+        connection.request("POST", "/moto-api/reset-auth", str(after), {"Content-Type": "text/plain"})
+        assert connection.getresponse().status == 200
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_folder_of_a_web_server_is_a_source(
+    source: Path, tmp_path: Path, expected: list[dict[str, object]]
+) -> None:
+    handler = functools.partial(_Quiet, directory=os.fspath(source.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
+        thread = threading.Thread(target=web.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{web.server_port}/{source.name}/"
+            run(url, tmp_path / "out")
+            (tmp_path / "list.txt").write_text(f"{url}0.jpg\n{url}gone.jpg\n")
+            run(tmp_path / "list.txt", tmp_path / "listed")
+        finally:
+            web.shutdown()
+            thread.join()
+    assert named_by_file(content(tmp_path / "out")) == expected
+    assert by_name(tmp_path / "listed")["gone.jpg"]["error"] == "there is no such file"
+
+
+def test_what_is_not_installed_for_a_store_is_named_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="gcsfs"):
+        run("gs://cards", tmp_path / "out")
