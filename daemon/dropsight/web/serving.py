@@ -1,6 +1,7 @@
 """The thread that serves; made without the web extra, which it looks for when it starts."""
 
 import asyncio
+import contextlib
 import errno
 import logging
 import socket
@@ -11,7 +12,7 @@ import msgspec
 
 from dropsight import crashpoints, installing
 from dropsight.config import Web, host_and_port, token
-from dropsight.errors import DropsightError
+from dropsight.errors import DropsightError, ImageError
 from dropsight.journal.recording import Durable
 from dropsight.records import Result
 from dropsight.status.supervision import Supervision
@@ -72,7 +73,8 @@ class WebServer:
         """Have the pictures of a clip at hand while it is new, which else would be decoded again."""
         clip = msgspec.convert(record.clip, ShownClip, from_attributes=True)
         self._overviews.shelf.put(f"{record.id}-small", surest)
-        self._overviews.shelf.put(f"{record.id}-film", strip_of(frames, clip))
+        with contextlib.suppress(ImageError):  # which is no fault of the clip: it is made when asked for
+            self._overviews.shelf.put(f"{record.id}-film", strip_of(frames, clip))
 
     def close(self) -> None:
         self._stopping.set()
