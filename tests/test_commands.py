@@ -18,6 +18,7 @@ import pytest
 from brokers import mosquitto, wait_until
 from daemons import PHOTOS, SAMPLES, command, dropsight, running
 from dropsight.commands.batch import batch
+from dropsight.inference.batch_file import BatchFile
 from dropsight.inference.runtime import ImageInferenceRuntime
 from processes import begin, end
 
@@ -127,6 +128,21 @@ def test_the_demo_classifies_photos_and_ends_by_itself() -> None:
     assert "The dashboard is at http://127.0.0.1:" in done.stdout
     assert "%" in done.stdout
     assert "outbox" not in done.stderr
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_batch_that_is_written_as_it_comes_is_the_file_that_python_writes_whole(
+    tmp_path: Path, count: int
+) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"")
+    with ImageInferenceRuntime(use_tta=False) as runtime, BatchFile(tmp_path / "streamed.json") as streamed:
+        results = list(runtime.results([PHOTOS[0], tmp_path / "bad.jpg", PHOTOS[1]][:count]))
+        for result in results:
+            streamed.add(result)
+        runtime.summarize(results, total_ms=5.0).write(tmp_path / "whole.json")
+        streamed.finish(runtime.summarize((), total_ms=5.0, count=streamed.count))
+    assert (tmp_path / "streamed.json").read_text() == (tmp_path / "whole.json").read_text()
+    assert streamed.failed == (count > 1)
 
 
 def test_batch_stopped_by_ctrl_c_leaves_a_valid_file_with_what_was_done(tmp_path: Path) -> None:

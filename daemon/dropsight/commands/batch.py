@@ -3,17 +3,17 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Unpack
 
 from dropsight.commands.interrupts import stop_asked
-from dropsight.commands.mixed import Outcome, outcomes
+from dropsight.commands.mixed import outcomes
 from dropsight.commands.places import need_place, need_there
 from dropsight.config import Watch
 from dropsight.errors import ConfigError, DropsightError, reason
+from dropsight.inference.batch_file import BatchFile
 from dropsight.inference.demands import ClipOptions
-from dropsight.inference.results import ImageFailure
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
 from dropsight.intake.folder import DropFolder
 from dropsight.video.sniffing import CLIP_PATTERNS
@@ -35,27 +35,32 @@ def batch(
     if not images:
         raise ConfigError([f"no images in {', '.join(map(str, paths))}"])
     runtime = ImageInferenceRuntime(model or DEFAULT_MODEL, use_tta=tta)
-    results: list[Outcome] = []
     started = time.perf_counter()
     show_progress = sys.stderr.isatty()
     made = outcomes(images, runtime, batch_size=batch_size, show_progress=show_progress, **sampling)
-    with stop_asked() as stop, suppress(KeyboardInterrupt), closing(made):
-        for result in made:
-            results.append(result)
-            if stop.is_set():
-                break
-    summary = runtime.summarize(results, total_ms=(time.perf_counter() - started) * 1e3)
+    with stop_asked() as stop, closing(made), _written(output) as file:
+        with suppress(KeyboardInterrupt):
+            for result in made:
+                file.add(result)
+                if stop.is_set():
+                    break
+        summary = runtime.summarize((), total_ms=(time.perf_counter() - started) * 1e3, count=file.count)
+        file.finish(summary)
+    print(
+        f"{file.count} of {len(images)} images in {summary.total_time_ms / 1e3:.1f} s, "
+        f"{summary.avg_time_per_image_ms:.1f} ms each; {file.failed} failed; written to {output}"
+        f"{', with the error of each' if file.failed else ''}"
+    )
+    return 130 if stop.is_set() else int(file.failed == len(images))
+
+
+@contextmanager
+def _written(output: Path) -> Iterator[BatchFile]:
     try:
-        summary.write(output)
+        with BatchFile(output) as file:
+            yield file
     except OSError as error:
         raise DropsightError(f"-o {output}: cannot be written: {reason(error)}") from error
-    failed = sum(isinstance(result, ImageFailure) for result in results)
-    print(
-        f"{len(results)} of {len(images)} images in {summary.total_time_ms / 1e3:.1f} s, "
-        f"{summary.avg_time_per_image_ms:.1f} ms each; {failed} failed; written to {output}"
-        f"{', with the error of each' if failed else ''}"
-    )
-    return 130 if stop.is_set() else int(failed == len(images))
 
 
 def _images(path: Path) -> Iterator[str]:

@@ -216,12 +216,18 @@ class ImageInferenceRuntime:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def summarize(self, results: Sequence[Outcome | ClipResult], *, total_ms: float) -> BatchResults:
-        """Combine results and the time that they took, in milliseconds, as `predict_batch` does."""
+    def summarize(
+        self, results: Sequence[Outcome | ClipResult], *, total_ms: float, count: int | None = None
+    ) -> BatchResults:
+        """Combine results and the time that they took, in milliseconds, as `predict_batch` does.
+
+        `count`: how many there were, where the results themselves lie elsewhere.
+        """
+        count = len(results) if count is None else count
         return BatchResults(
-            total_images=len(results),
+            total_images=count,
             total_time_ms=round(total_ms, 3),
-            avg_time_per_image_ms=round(total_ms / max(len(results), 1), 3),
+            avg_time_per_image_ms=round(total_ms / max(count, 1), 3),
             model_path=str(self.spec.path),
             model_format=self.spec.format,
             tta_enabled=bool(self._plan.inference.tta),
