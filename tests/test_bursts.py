@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dropsight.config import Watch
@@ -313,6 +313,9 @@ steps = st.lists(
 
 
 @given(steps=steps)
+@example(steps=[0, 1, "wait", "commit", "kill", 2])  # a burst is on record, and one comes that is near it
+@example(steps=[0, 1, "wait", "fall", 2])  # the recorder has it, and nobody else
+@example(steps=[0, "look", 1, "note", "kill", 2])
 def test_no_photo_is_in_two_bursts_and_none_is_lost_wherever_the_daemon_is_killed(
     tmp_path_factory: pytest.TempPathFactory, steps: list[int | str]
 ) -> None:
@@ -326,6 +329,7 @@ def test_no_photo_is_in_two_bursts_and_none_is_lost_wherever_the_daemon_is_kille
             case "look":
                 books.look(now)
             case "wait":
+                books.look(now)
                 now += 2 * WITHIN
                 books.look(now)
             case "commit":

@@ -13,7 +13,7 @@ import pytest
 from arriving import sending
 from brokers import Mosquitto, Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
-from dropsight.crashpoints import VARIABLE
+from dropsight.crashpoints import RAISE_VARIABLE, VARIABLE
 from dropsight.journal.store import Journal, JournalReader, Row
 from dropsight.records import burst_id
 from receivers import Receiver
@@ -152,6 +152,7 @@ def test_everybody_who_hears_of_records_hears_of_a_burst(tmp_path: Path, broker:
         assert {body["kind"] for body in of_photos.taken} == {"image"}
         stats = house.status()["stats"]
         assert stats["bursts"] == 1
+        assert "bursts     1 recorded" in dropsight("status", "-c", str(house.config)).stdout
         assert stats["cameras"] == {"front": 4, "back": 1}
         assert sum(stats["classes"].values()) == house.counters()["done"] == 4
         metrics = ask(web, "/metrics").body.decode()
@@ -191,6 +192,21 @@ def test_images_over_mqtt_have_bursts_and_a_reload_turns_them_on(tmp_path: Path,
             sender.send("bursting/yard/image", photo.read_bytes())
         wait_until(lambda: bool(bursts(house)))
         assert {burst["camera"] for burst in bursts(house)} == {"yard"}
+
+
+@pytest.mark.slow
+def test_a_bug_in_making_a_burst_is_told_and_it_is_made_for_all_that(tmp_path: Path) -> None:
+    house = House(tmp_path, watching(2))
+    try:
+        house.spawn(**{RAISE_VARIABLE: "before_burst"})
+        wait_until(house.answers)
+        drop(house, range(3))
+        wait_until(lambda: house.status()["troubles"].get("threads", "").startswith("bursts"))
+        wait_until(lambda: bool(bursts(house)))
+        assert house.stop() == 0
+    finally:
+        house.kill()
+    is_whole(house, 3)
 
 
 def test_check_says_what_becomes_a_burst(tmp_path: Path) -> None:

@@ -97,9 +97,14 @@ class Bursts:
     def _look(self, gathering: Gathering, *, close: bool) -> None:
         # Asked before the journal is read: what no longer waits is in there.
         waiting_since = self._backlog.waiting_since()
+        bugs: list[Exception] = []
         for burst in gathering.over(time.monotonic(), waiting_since=waiting_since, close=close):
-            with self._supervision.contained(NAME):
+            try:
                 self._give(gathering, burst)
+            except Exception as bug:  # noqa: BLE001 - one burst's, which the journal has all photos of
+                bugs.append(bug)
+        if bugs:
+            raise bugs[0]
         if (settled := gathering.settled) > self._mark.seq:
             self._recorder.acknowledge(self._mark, settled)
 

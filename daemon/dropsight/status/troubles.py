@@ -12,7 +12,18 @@ from dropsight.names import as_text
 REMIND_SECONDS, CHANGED_SECONDS = 300.0, 60.0
 PARTS = (
     "accelerator",
-    *("announcements", "arrivals", "cameras", "config", "crowd", "depth", "failures", "filing", "folders"),
+    *(
+        "announcements",
+        "arrivals",
+        "bursts",
+        "cameras",
+        "config",
+        "crowd",
+        "depth",
+        "failures",
+        "filing",
+        "folders",
+    ),
     *("housekeeping", "inbox", "internal", "journal", "kernels", "log", "machine", "model", "mqtt", "name"),
     *("records", "secrets", "slow", "start", "syncing", "threads", "watch", "web"),
 )
