@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dropsight.errors import ModelError
+from dropsight.models import litert
 from dropsight.models.backends import BUILTINS, locate, open_model
 from dropsight.models.labels import read_labels
 from dropsight.models.overrides import ModelOverrides
@@ -196,6 +197,17 @@ def test_every_backend_of_the_registry_can_be_imported() -> None:
     for place in (place for each in BACKENDS.values() for place in (each.detector, each.opener)):
         module, _, function = place.partition(":")
         assert callable(getattr(import_module(module), function))
+
+
+def test_a_bug_of_our_own_is_not_said_to_be_the_file_s_damage(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(_: bytes) -> None:
+        raise TypeError("a number was expected")
+
+    monkeypatch.setattr(litert, "read_tflite", mistaken)
+    with pytest.raises(TypeError):
+        open_model(model)
 
 
 @settings(max_examples=60, deadline=None)

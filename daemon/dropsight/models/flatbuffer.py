@@ -3,16 +3,35 @@
 Field numbers are the order of declaration in schema.fbs and metadata_schema.fbs of TensorFlow Lite.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 import flatbuffers.number_types as numbers
 from flatbuffers import encode, packer
 from flatbuffers.table import Table
 
+P = ParamSpec("P")
+Read = TypeVar("Read")
+
+
+def _of_a_file(read: Callable[Concatenate["Fields", P], Read]) -> Callable[Concatenate["Fields", P], Read]:
+    """Raise ValueError for the library's TypeError, which says that a place lies nowhere in the file."""
+
+    @wraps(read)
+    def reading(fields: "Fields", /, *args: P.args, **how: P.kwargs) -> Read:
+        try:
+            return read(fields, *args, **how)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+
+    return reading
+
 
 class Fields:
-    """A table; absent fields read as nothing. Damaged data raises struct.error, IndexError or TypeError."""
+    """A table; absent fields read as nothing. Damaged data raises struct.error, IndexError or ValueError."""
 
+    @_of_a_file
     def __init__(self, data: bytes, place: int) -> None:
         self._table = Table(data, place)
 
@@ -20,16 +39,19 @@ class Fields:
     def root(cls, data: bytes) -> "Fields":
         return cls(data, encode.Get(packer.uoffset, data, 0))
 
+    @_of_a_file
     def number(self, field: int, *, byte: bool = False) -> int:
         """Return a signed number of 32 bits, or of 8; 0 where the field is absent."""
         offset = self._offset(field)
         flags = numbers.Int8Flags if byte else numbers.Int32Flags
         return int(self._table.Get(flags, offset + self._table.Pos)) if offset else 0
 
+    @_of_a_file
     def text(self, field: int) -> str:
         offset = self._offset(field)
         return self._table.String(offset + self._table.Pos).decode("utf-8", "replace") if offset else ""
 
+    @_of_a_file
     def table(self, field: int) -> "Fields | None":
         offset = self._offset(field)
         return Fields(self._table.Bytes, self._table.Indirect(offset + self._table.Pos)) if offset else None
@@ -39,18 +61,22 @@ class Fields:
         for place in self._elements(field, 4):
             yield Fields(self._table.Bytes, self._table.Indirect(place))
 
+    @_of_a_file
     def integers(self, field: int) -> list[int]:
         places = self._elements(field, 4)
         return [int(self._table.Get(numbers.Int32Flags, place)) for place in places]
 
+    @_of_a_file
     def longs(self, field: int) -> list[int]:
         places = self._elements(field, 8)
         return [int(self._table.Get(numbers.Int64Flags, place)) for place in places]
 
+    @_of_a_file
     def floats(self, field: int) -> list[float]:
         places = self._elements(field, 4)
         return [float(self._table.Get(numbers.Float32Flags, place)) for place in places]
 
+    @_of_a_file
     def blob(self, field: int) -> bytes:
         """Return a vector of bytes."""
         offset = self._offset(field)
@@ -59,11 +85,13 @@ class Fields:
         start = self._table.Vector(offset)
         return bytes(self._table.Bytes[start : start + self._table.VectorLen(offset)])
 
+    @_of_a_file
     def blob_end(self, field: int) -> int:
         """Return where a vector of bytes ends; 0 where it is absent."""
         offset = self._offset(field)
         return int(self._table.Vector(offset) + self._table.VectorLen(offset)) if offset else 0
 
+    @_of_a_file
     def _elements(self, field: int, size: int) -> range:
         offset = self._offset(field)
         if not offset:

@@ -160,8 +160,12 @@ def _steps(
     nodes: Sequence[_Node], constants: Mapping[str, NDArray[np.float64]], tensor: str
 ) -> Iterator[Step]:
     """Yield what is done to the input, as long as there is one way on."""
+    users_of: dict[str, list[_Node]] = {}
+    for node in nodes:
+        for name in dict.fromkeys(node.inputs):
+            users_of.setdefault(name, []).append(node)
     for _ in range(len(nodes)):
-        users = [node for node in nodes if tensor in node.inputs]
+        users = users_of.get(tensor, [])
         if len(users) != 1 or not users[0].outputs:
             return
         node = users[0]

@@ -29,7 +29,7 @@ _PROCESS_UNITS, _ASSOCIATED_FILES = 4, 6
 _OPTIONS_TYPE, _OPTIONS, _NORMALIZATION_OPTIONS = 0, 1, 1
 _FILE_NAME, _FILE_TYPE, _AXIS_LABELS, _VALUE_LABELS = 0, 2, 2, 3
 
-DAMAGE = (struct.error, IndexError, TypeError, ValueError, OverflowError, StopIteration, RuntimeError)
+DAMAGE = (struct.error, IndexError, ValueError, OverflowError, StopIteration, RuntimeError)
 """What reading a damaged file raises, here and in the interpreters, whose names need not be UTF-8."""
 
 _NO_ZIP = (*DAMAGE, zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, lzma.LZMAError)
