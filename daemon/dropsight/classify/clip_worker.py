@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 from dropsight.classify.work import Engine, Explains, Onlooker, Unsure
@@ -62,7 +63,7 @@ class ClipWorker:
         self._onlooker, self._explanations = onlooker, explanations
         self._backlog: Backlog = examining.backlog
         self._in_hand = examining.in_hand
-        self._examiner = ClipExaminer(CLIPS, NAME, examining)
+        self._examiner = ClipExaminer(CLIPS, NAME, replace(examining, heartbeats=self.heartbeats))
         bounds = ClipBounds(
             max_pixels=config.limits.max_pixels, damaged_too=config.limits.damaged == "accept"
         )

@@ -1,11 +1,15 @@
 """A path that may be an image to take, on its way."""
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b, file_digest
+from hashlib import blake2b
 from typing import Literal
 
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.postponed import Line
+
+_PIECE_BYTES = 2**20
 
 Place = Literal["queued", "postponed", "in_hand", "aside"]
 Signature = tuple[int, int, int]  # inode, size, mtime_ns
@@ -70,12 +74,18 @@ class Candidate:
         return self.folder, self.camera
 
 
-def digest_of_open(fd: int) -> bytes:
-    """Return what `digest_of` says of an open file's content, which is not read into memory."""
-    with open(fd, "rb", closefd=False) as file:
-        found = file_digest(file, lambda: blake2b(digest_size=16)).digest()
-        file.seek(0)
-        return found
+def digest_of_open(fd: int, *, gets_on: Callable[[], None] = lambda: None) -> bytes:
+    """Return what `digest_of` says of an open file's content, which is not read into memory.
+
+    What its writer appends meanwhile is left out, else it might have no end. `gets_on` is called with each
+    piece: of a large one on a slow disk it takes minutes.
+    """
+    found, place, size = blake2b(digest_size=16), 0, os.fstat(fd).st_size
+    while piece := os.pread(fd, min(_PIECE_BYTES, size - place), place):
+        found.update(piece)
+        place += len(piece)
+        gets_on()
+    return found.digest()
 
 
 def digest_of(data: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """From a path to a clip that is whole and new, open to be decoded: it is never read into memory."""
 
 import os
+from functools import partial
 
 import msgspec
 
@@ -51,6 +52,7 @@ class ClipExaminer(Examiner[ExaminedClip]):
                 raise ImageError("not_an_image", "it is neither a clip nor an image")
             raise NotMineError
         if candidate.folder.settings.after == "keep":
-            candidate.digest = digest_of_open(file.fd)
+            gets_on = partial(self._heartbeats.beat, self._name, at=candidate.path)
+            candidate.digest = digest_of_open(file.fd, gets_on=gets_on)
         young = self.seconds_young(candidate, file)
         return ExaminedClip(plan, candidate, drop, ImageFile(os.dup(file.fd), file.stat), young)
