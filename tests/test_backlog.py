@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from brokers import wait_until
 from dropsight.config import Watch
 from dropsight.intake.backlog import LEFT_FOR_OTHERS, Backlog
-from dropsight.intake.candidate import Candidate
+from dropsight.intake.candidate import Candidate, digest_of, digest_of_open
 from dropsight.intake.folder import DropFolder
+from dropsight.intake.turns import MOST_LARGE
 
 FOLDER = DropFolder.open(Watch(path=Path("/in")))
 STEPS = st.lists(
@@ -88,6 +89,26 @@ def test_large_images_take_turns_and_whoever_meets_a_second_one_takes_another() 
     assert backlog.take() is third
     assert backlog.counters().in_hand == 3
     assert adds_up(backlog)
+
+
+def test_a_large_image_for_which_the_line_has_no_place_holds_no_worker() -> None:
+    """It used to wait for its turn with one: many of them, and no image was taken any more."""
+    backlog = Backlog()
+    for number in range(MOST_LARGE + 3):
+        backlog.offer(FOLDER, f"/in/{number}.jpg", since=float(number))
+    first, *others, last = (backlog.take() for _ in range(MOST_LARGE + 2))
+    assert first
+    assert last
+    assert backlog.may_decode_large(first)
+    assert not any(backlog.may_decode_large(each) for each in others if each)
+    assert not backlog.may_decode_large(last)
+    assert backlog.counters().postponed == 1
+    assert adds_up(backlog)
+    small = backlog.take()
+    assert small
+    assert small.path == f"/in/{MOST_LARGE + 2}.jpg"
+    backlog.decoded(first)
+    assert backlog.take() is others[0]
 
 
 def test_a_sign_of_life_wakes_a_postponed_path() -> None:
@@ -248,7 +269,7 @@ def test_what_is_postponed_leaves_its_room_to_others_and_a_camera_has_a_quarter_
     assert backlog.counters().postponed == 4
     assert told == ["gave way"]
     assert backlog.crowded() == [
-        f"{camera}: 2 files are held open by their writers or still change"
+        f"{camera}: 2 files are held open by their writers, still change, or are large and wait"
         for camera in ("flood", "flood too")
     ]
     assert backlog.take_let_go() == {FOLDER: True}
@@ -304,3 +325,21 @@ def test_what_is_on_record_and_cannot_be_filed_leaves_its_room_to_others() -> No
         backlog.finish(candidate, "ok")
     assert backlog.aside_of(FOLDER, "closed") == 0
     assert adds_up(backlog)
+
+
+def test_the_digest_of_an_open_file_gets_on_piece_by_piece_and_has_an_end_though_its_writer_goes_on(
+    tmp_path: Path,
+) -> None:
+    """A clip of gigabytes on a slow disk was taken for a hanging daemon."""
+    path, content = tmp_path / "a.mp4", bytes(range(256)) * 10_000
+    path.write_bytes(content)
+    pieces: list[bytes] = []
+
+    def write_on() -> None:
+        with path.open("ab") as file:
+            file.write(content[: 2**21])
+        pieces.append(b"")
+
+    with path.open("rb") as file:
+        assert digest_of_open(file.fileno(), gets_on=write_on) == digest_of(content)
+    assert len(pieces) == 3

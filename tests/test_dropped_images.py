@@ -3,6 +3,7 @@
 import io
 import resource
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,9 @@ import pillow_heif
 import pytest
 from PIL import Image, ImageOps
 
-from dropsight.errors import ImageError
-from dropsight.images import av1, heif
+from dropsight import children
+from dropsight.errors import ImageError, MemoryShortError
+from dropsight.images import apart, av1, heif
 from dropsight.images.decoding import decode, is_large
 from dropsight.images.framing import Pixels
 from dropsight.images.header import check_bounds, read_header
@@ -199,6 +201,34 @@ def test_jpeg_2000_in_pieces_of_a_pixel_takes_the_memory_of_its_own_process_at_m
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert code_of(data) in {"unreadable", "too_many_pixels"}  # OpenCV may say nothing of memory
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_a_jpeg_2000_for_which_the_machine_has_no_memory_waits(
+    monkeypatch: pytest.MonkeyPatch, *, free: bool
+) -> None:
+    """OpenCV says that it makes no picture, as of a damaged one."""
+    program = "import sys; from dropsight.images import apart\n"
+    if not free:
+        program += "def none(*_): raise MemoryError\napart.np.empty = none\n"
+    program += "apart._jpeg2000 = lambda _: 1 / 0\n"
+    program += "sys.exit(apart.main(['jp2', '6000000', '10']))"
+    monkeypatch.setattr(children, "command", lambda *_: [sys.executable, "-c", program])
+    with pytest.raises(ImageError if free else MemoryShortError):
+        apart.decode_apart(b"", "jp2", pixels=6_000_000)
+
+
+@pytest.mark.slow
+def test_what_takes_a_processor_longer_than_its_size_allows_for_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has the only place for large pictures meanwhile."""
+    noise = np.random.default_rng(1).integers(0, 256, (2500, 2500, 3), np.uint8)
+    data = saved(Image.fromarray(noise), format="JPEG2000")
+    monkeypatch.setattr(apart, "CPU_SECONDS", 0.0)
+    monkeypatch.setattr(apart, "CPU_SECONDS_A_MEGAPIXEL", 0.0)
+    with pytest.raises(ImageError, match="more than 0 s of a processor"):
+        ours(data)
 
 
 def test_an_opencv_without_a_format_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,16 +19,22 @@ def command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
-def confine(memory: int, *, seconds: float | None = None, niceness: int = 10) -> None:
+def confine(
+    memory: int, *, seconds: float | None = None, cpu_seconds: float | None = None, niceness: int = 10
+) -> None:
     """Have memory, in bytes, and time end this process before they trouble others; never leave a core file.
 
     Where the kernel runs short of memory, this is the first to go.
     """
     if seconds is not None:
         signal.alarm(int(seconds) + _GRACE_SECONDS)
-    for kind, most in {resource.RLIMIT_DATA: memory, resource.RLIMIT_CORE: 0}.items():
+    bounds = {resource.RLIMIT_DATA: (memory, memory), resource.RLIMIT_CORE: (0, 0)}
+    if cpu_seconds is not None:
+        soft = int(cpu_seconds) + 1
+        bounds[resource.RLIMIT_CPU] = soft, soft + _GRACE_SECONDS  # SIGXCPU tells it from a want of memory
+    for kind, most in bounds.items():
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(kind, (most, most))
+            resource.setrlimit(kind, most)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     with contextlib.suppress(OSError):

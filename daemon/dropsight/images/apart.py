@@ -1,10 +1,11 @@
 """HEIC and JPEG 2000, in a process of its own: no header tells what time and memory their codecs take.
 
-    python -P -m dropsight.images.apart FORMAT MEMORY-BYTES < picture
+    python -P -m dropsight.images.apart FORMAT PIXELS CPU-SECONDS < picture
 
 Pixels go out behind their height and width, or an exit code that says what failed.
 """
 
+import signal
 import struct
 import subprocess
 import sys
@@ -21,10 +22,14 @@ from dropsight.names import as_shown
 Kind: TypeAlias = Literal["heic", "jp2"]
 
 SECONDS = 60.0
+# Of a processor; the smallest machines take half a second for a megapixel.
+CPU_SECONDS, CPU_SECONDS_A_MEGAPIXEL = 10.0, 1.0
 # The program itself, and what codecs hold of a pixel: planes, a tile's reference frames, RGB twice.
 _OWN_BYTES, _A_PIXEL = 384 * 2**20, 24
 _SIZE = struct.Struct("<II")
-_DAMAGED, _SHORT = 3, 4
+# What every machine has for it at times: were it more, a damaged picture would be tried for ever.
+_LEAST_BYTES = 256 * 2**20
+_DAMAGED, _SHORT, _MACHINE_SHORT = 3, 4, 5
 # What libraries of C and C++ say where Python would raise MemoryError.
 _STARVED = ("bad_alloc", "allocat", "not enough memory", "out of memory")
 
@@ -36,7 +41,7 @@ def decode_apart(data: bytes, kind: Kind, *, pixels: int) -> Pixels:
     """
     if kind == "heic" and find_spec("pillow_heif") is None:
         raise ImageError("unsupported_format", f"HEIC needs pillow-heif: {installing.with_extra('heif')}")
-    command = children.command("dropsight.images.apart", kind, str(_OWN_BYTES + _A_PIXEL * pixels))
+    command = children.command("dropsight.images.apart", kind, str(pixels), f"{_cpu_seconds(pixels):g}")
     try:
         done = subprocess.run(
             command, cwd="/", input=data, capture_output=True, timeout=SECONDS, check=False, process_group=0
@@ -51,12 +56,19 @@ def decode_apart(data: bytes, kind: Kind, *, pixels: int) -> Pixels:
         )
     if done.returncode == _SHORT:
         raise ImageError("too_many_pixels", "decoding it takes more memory than its size allows for")
-    if done.returncode == -9:
+    if done.returncode == -signal.SIGXCPU:
+        text = f"decoding it takes more than {_cpu_seconds(pixels):.0f} s of a processor"
+        raise ImageError("unreadable", text)
+    if done.returncode in {-signal.SIGKILL, _MACHINE_SHORT}:
         raise MemoryShortError("not enough memory to decode an image: images wait")
     if done.returncode:
         raise ImageError("unreadable", f"the {kind} data crashes its decoder")
     height, width = _SIZE.unpack_from(done.stdout)
     return np.frombuffer(done.stdout, np.uint8, offset=_SIZE.size).reshape(height, width, 3)
+
+
+def _cpu_seconds(pixels: int) -> float:
+    return CPU_SECONDS + CPU_SECONDS_A_MEGAPIXEL * pixels / 1e6
 
 
 def _heic(data: bytes) -> Pixels:
@@ -79,19 +91,37 @@ def _jpeg2000(data: bytes) -> Pixels:
 
 
 def main(arguments: list[str]) -> int:
-    kind, memory = arguments[0], int(arguments[1])
-    children.confine(memory, seconds=SECONDS, niceness=5)
+    kind, pixels, cpu_seconds = arguments[0], int(arguments[1]), float(arguments[2])
+    memory = _OWN_BYTES + _A_PIXEL * pixels
+    children.confine(memory, seconds=SECONDS, cpu_seconds=cpu_seconds, niceness=5)
     try:
-        pixels = (_heic if kind == "heic" else _jpeg2000)(sys.stdin.buffer.read())
+        found = (_heic if kind == "heic" else _jpeg2000)(sys.stdin.buffer.read())
+        _check_size(found, pixels)
     except Exception as error:  # noqa: BLE001 - of a codec, for one picture
         text = " ".join(str(error).split())
+        if not _is_to_be_had(min(_A_PIXEL * pixels, _LEAST_BYTES)):
+            return _MACHINE_SHORT
         if isinstance(error, MemoryError) or any(word in text.lower() for word in _STARVED):
             return _SHORT
         sys.stdout.write(text[:200])
         return _DAMAGED
-    sys.stdout.buffer.write(_SIZE.pack(*pixels.shape[:2]))
-    sys.stdout.buffer.write(np.ascontiguousarray(pixels).data)
+    sys.stdout.buffer.write(_SIZE.pack(*found.shape[:2]))
+    sys.stdout.buffer.write(np.ascontiguousarray(found).data)
     return 0
+
+
+def _check_size(found: Pixels, pixels: int) -> None:
+    if found.shape[0] * found.shape[1] > pixels:
+        raise ValueError("it is larger than its header says")
+
+
+def _is_to_be_had(memory: int) -> bool:
+    """Whether the machine has what decoding may take: else OpenCV says no more than of a damaged picture."""
+    try:
+        np.empty(memory, np.uint8)
+    except MemoryError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

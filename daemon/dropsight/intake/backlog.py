@@ -23,6 +23,8 @@ ROOM_SECONDS = 0.25
 LEFT_FOR_OTHERS = 32
 # A clip that may have ended the daemon waits so long for a moment at which no image does.
 SUSPECT_SECONDS = 60.0
+# One for which there is no place in the line of large ones is met again after so long.
+LARGE_SECONDS = 5.0
 # Images of a camera that are on record, but cannot be filed away for now.
 MOST_ASIDE = 1_024
 
@@ -175,8 +177,11 @@ class Backlog:
         with self._lock:
             if self._large.takes_turn(candidate):
                 return True
-            candidate.place = "queued"
-            self._leave(candidate)
+            if self._large.joins_line(candidate):
+                candidate.place = "queued"
+                self._leave(candidate)
+            else:
+                self.postpone(candidate, seconds=LARGE_SECONDS)
             return False
 
     def decoded(self, candidate: Candidate) -> None:
@@ -244,7 +249,8 @@ class Backlog:
             cameras = sorted(camera for _, camera in self._postponed.crowded())
             full = sorted(camera for (_, camera), count in self._aside.items() if count >= MOST_ASIDE)
         told = [
-            f"{camera}: {share} files are held open by their writers or still change" for camera in cameras
+            f"{camera}: {share} files are held open by their writers, still change, or are large and wait"
+            for camera in cameras
         ]
         return told + [f"{camera}: {MOST_ASIDE} images on record wait to be filed away" for camera in full]
 

@@ -14,7 +14,7 @@ class Pathed(Protocol):
 
 P = TypeVar("P", bound=Pathed)
 W = TypeVar("W", bound=InLine)
-# So many make way for others; whoever meets one more waits with it.
+# So many wait in line; further ones are put off.
 MOST_LARGE = 128
 
 
@@ -87,13 +87,17 @@ class OneLarge(Generic[W]):
         self._holder: W | None = None
 
     def takes_turn(self, candidate: W) -> bool:
-        """Whether this one may be decoded now; else it waits in line from here on."""
+        """Whether this one may be decoded now."""
         if self._holder is None:
             self._holder = candidate
-        if self._holder is candidate or len(self._line) >= MOST_LARGE:
-            return True
+        return self._holder is candidate
+
+    def joins_line(self, candidate: W) -> bool:
+        """Have it wait for its turn in line, where there is a place for it."""
+        if len(self._line) >= MOST_LARGE:
+            return False
         self._line.push(candidate)
-        return False
+        return True
 
     def next(self) -> W | None:
         """Take whose turn it is."""
