@@ -34,8 +34,8 @@ NAME = "clips"
 LOWEST_PRIORITY = 19
 # Without a clip for so long, the process that decodes and the interpreter are given back.
 REST_SECONDS = 30.0
-# For so long a frame waits for images, and looks this often whether there are still some.
-PATIENCE_SECONDS, BUSY_SECONDS = 0.5, 0.02
+# For so long a frame waits for images, all of a clip together for so long, looking this often.
+PATIENCE_SECONDS, CLIP_PATIENCE_SECONDS, BUSY_SECONDS = 2.0, 300.0, 0.02
 
 
 class ClipWorker:
@@ -70,7 +70,7 @@ class ClipWorker:
         self._decoder = ClipDecoder(bounds, stopping=lambda: self._backlog.stopped)
         self._opened: tuple[Engine, Model] | None = None
         self._killed: Counter[str] = Counter()
-        self._told = False
+        self._told, self._patience = False, 0.0
 
     def run(self) -> None:
         # Interpreters' own threads are started by this one, and inherit it.
@@ -116,6 +116,7 @@ class ClipWorker:
     def _classify(self, engine: Engine, clip: ExaminedClip) -> None:
         candidate, drop, plan = clip.candidate, clip.drop, clip.plan
         self._tell_of_reader()
+        self._patience = CLIP_PATIENCE_SECONDS
         self.heartbeats.rest(NAME)  # the other process has deadlines of its own
         try:
             lend = partial(self._lend, engine, candidate.path)
@@ -167,9 +168,11 @@ class ClipWorker:
             self._in_hand.clear(CLIPS)
 
     def _let_images_by(self) -> None:
-        until = time.monotonic() + PATIENCE_SECONDS
+        began = time.monotonic()
+        until = began + min(PATIENCE_SECONDS, self._patience)
         while self._backlog.depth() and time.monotonic() < until and not self._backlog.stopped:
             time.sleep(BUSY_SECONDS)
+        self._patience -= time.monotonic() - began
         if self._backlog.stopped:
             raise MachineError("clips wait: stopped")
 
