@@ -4,8 +4,8 @@
     scripts/bench_dropped_clips.py --photos 500    # shorter
 
 In processor time, as other programs may keep the cores busy: of the threads that carry photos, and of those
-that carry clips, which are the ones of the lowest priority, with the process that decodes. What photos lose by
-a clip that is read beside them is the share of the processor that it takes, and what each costs more.
+that carry clips, which have the lowest priority, with the process that decodes. What photos lose by a clip
+that is read beside them is the share of the processor that it takes, and what each costs more.
 """
 
 import argparse
