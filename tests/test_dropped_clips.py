@@ -131,6 +131,23 @@ def test_where_video_is_off_clips_are_ignored_files(tmp_path: Path, made: dict[s
         assert house.status()["stats"]["folders"]["ignored"]["files"] == {".mp4": 1}
 
 
+def test_without_pyav_clips_are_read_by_opencv_which_is_said_once(
+    tmp_path: Path, made: dict[str, Path]
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['av'] = None\n")
+    environ = {"PYTHONPATH": str(tmp_path)}
+    house = House(tmp_path, {})
+    for number in range(2):
+        shutil.copy(made["mkv"], house.inbox / f"{number}.mkv")
+    done = dropsight("run", "--once", "-c", str(house.config), environ=environ)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("clips are read by OpenCV, which decodes every frame") == 1
+    assert [(each["kind"], each["status"]) for each in house.records()] == [("clip", "ok")] * 2
+    checked = dropsight("check", "-c", str(house.config), environ=environ)
+    assert "warn  clips    clips are read by OpenCV" in checked.stdout
+    assert "ok    clips    read by PyAV" in dropsight("check", "-c", str(house.config)).stdout
+
+
 def test_run_once_takes_clips(tmp_path: Path, made: dict[str, Path]) -> None:
     house = House(tmp_path, {})
     shutil.copy(made["mkv"], house.inbox)

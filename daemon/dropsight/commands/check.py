@@ -39,6 +39,7 @@ from dropsight.sinks.reports import Status
 from dropsight.sinks.sections import wanted
 from dropsight.sources.asking import try_topics
 from dropsight.status.control import ask
+from dropsight.video.decoder import lacks_pyav
 from dropsight.web.extra import is_installed
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "chelsea.jpg"
@@ -102,6 +103,9 @@ class _Check:
                     _say("ok", each.mark.name, each.check())
         with self._part("web"):
             self._web()
+        if self._config.video:
+            lack = lacks_pyav()
+            _say("warn" if lack else "ok", "clips", lack or "read by PyAV")
         for fault in open_to_all(self._config):
             _say("warn", "secrets", fault)
         return self._code
