@@ -23,7 +23,7 @@ from dropsight.web.metrics import Metrics
 from dropsight.web.overview import Overviews
 from dropsight.web.pictures import FOR_GOOD, SIZES, make_thumbnail, read_explanation
 from dropsight.web.ranges import HeldResponse
-from dropsight.web.results import QuestionError, ask_for, look_up, whole_number
+from dropsight.web.results import QueryError, look_up, query_of, whole_number
 from dropsight.web.screening import Screening
 from dropsight.web.sources import Sources
 from dropsight.web.stills import clip_of
@@ -61,7 +61,7 @@ def answering(endpoint: Endpoint) -> Endpoint:
     async def wrapped(self: "Api", request: Request) -> Response:
         try:
             return await endpoint(self, request)
-        except QuestionError as error:
+        except QueryError as error:
             return fault(400, str(error))
         except FileNotFoundError:
             return fault(404, "it does not exist (any more)")
@@ -76,19 +76,19 @@ def answering(endpoint: Endpoint) -> Endpoint:
 
 
 class Api:
-    def __init__(self, sources: Sources, overviews: Overviews, desk: BackgroundWork) -> None:
-        self._sources, self._overviews, self._desk = sources, overviews, desk
+    def __init__(self, sources: Sources, overviews: Overviews, background: BackgroundWork) -> None:
+        self._sources, self._overviews, self._background = sources, overviews, background
         self._checks, self._metrics = Checks(sources), Metrics(overviews)
-        self._shelf = overviews.shelf
-        self._downloads = Downloads(sources, desk)
-        self.screening = Screening(sources, desk, self._downloads, self._shelf)
+        self._cache = overviews.cache
+        self._downloads = Downloads(sources, background)
+        self.screening = Screening(sources, background, self._downloads, self._cache)
 
     async def healthz(self, _: Request) -> Response:
         return JSONResponse({"alive": True})
 
     @answering
     async def readyz(self, _: Request) -> Response:
-        health = await self._desk.look_up(lambda _: self._checks.health())
+        health = await self._background.look_up(lambda _: self._checks.health())
         return _json(as_json(health), 200 if health.ready else 503)
 
     @answering
@@ -102,10 +102,10 @@ class Api:
 
     @answering
     async def results(self, request: Request) -> Response:
-        question = ask_for(request.query_params)
+        query = query_of(request.query_params)
         visible = self._sources.visible()
-        question = replace(question, before=min(question.before, visible + 1))
-        page = await self._desk.look_up(lambda journal: look_up(question, journal.before))
+        query = replace(query, before=min(query.before, visible + 1))
+        page = await self._background.look_up(lambda journal: look_up(query, journal.before))
         lines = b",".join(delivery.line for delivery in page.found)
         before = b"null" if page.before is None else b"%d" % page.before
         return _json(b'{"results":[%b],"before":%b,"last_event_id":%d}' % (lines, before, visible))
@@ -126,30 +126,30 @@ class Api:
     @answering
     async def record(self, request: Request) -> Response:
         record_id = request.path_params["id"]
-        line = await self._desk.look_up(lambda journal: journal.line(record_id))
+        line = await self._background.look_up(lambda journal: journal.line(record_id))
         return fault(404, "no such record in the journal") if line is None else _json(line)
 
     @answering
     async def thumbnail(self, request: Request) -> Response:
         record_id, size = request.path_params["id"], request.query_params.get("size", "small")
         if size not in SIZES:
-            raise QuestionError(f"size: one of {' and '.join(SIZES)}")
+            raise QueryError(f"size: one of {' and '.join(SIZES)}")
         key = f"{record_id}-{size}"
-        row = await self._desk.look_up(lambda journal: journal.find(record_id))
+        row = await self._background.look_up(lambda journal: journal.find(record_id))
         if row is None:
             return fault(404, "no such record in the journal")
         headers = {"ETag": f'"{key}"', "Cache-Control": FOR_GOOD}
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
-        picture = self._shelf.get(key)
+        picture = self._cache.get(key)
         if picture is None and (clip := clip_of(row.line)):
             picture = await self.screening.surest(row, record_id, clip, size)
         elif picture is None:
             config = self._sources.config()
             bounds = Bounds(config.limits.max_bytes, config.limits.max_pixels, depth=config.images.depth)
             make = partial(make_thumbnail, row, record_id, config.watch, bounds, size)
-            picture = await self._desk.paint(lambda: self._shelf.get(key) or make())
-            self._shelf.put(key, picture)
+            picture = await self._background.paint(lambda: self._cache.get(key) or make())
+            self._cache.put(key, picture)
         return Response(picture, headers=headers, media_type="image/jpeg")
 
     @answering
@@ -182,7 +182,7 @@ class Api:
         try:
             await self._explained(record_id)
         except FileNotFoundError:
-            await self._desk.order(lambda: self._make_explanation(record_id))
+            await self._background.order(lambda: self._make_explanation(record_id))
         return JSONResponse({"ok": True})
 
     @answering
@@ -192,26 +192,26 @@ class Api:
         name = request.path_params["name"]
         if name not in COMMANDS:
             return fault(404, f"no such command; known commands: {', '.join(COMMANDS)}")
-        await self._desk.order(lambda: self._obeyed(command=name))
+        await self._background.order(lambda: self._obeyed(command=name))
         return JSONResponse({"ok": True})
 
     async def _explained(self, record_id: str) -> bytes:
         """Raises FileNotFoundError where there is no explanation (yet)."""
-        if made := self._shelf.get(f"{record_id}-why"):
+        if made := self._cache.get(f"{record_id}-why"):
             return made
-        line = await self._desk.look_up(lambda journal: journal.line(record_id))
+        line = await self._background.look_up(lambda journal: journal.line(record_id))
         record = decode(line) if line is not None else None
         if not isinstance(record, Result) or record.explanation is msgspec.UNSET:
             raise FileNotFoundError(record_id)
         find = partial(read_explanation, record.explanation, self._sources.config().watch)
-        return await self._desk.paint(find)
+        return await self._background.paint(find)
 
     def _make_explanation(self, record_id: str) -> None:
-        if self._shelf.get(f"{record_id}-why"):  # who asked before had it made
+        if self._cache.get(f"{record_id}-why"):  # who asked before had it made
             return
         found = self._obeyed(command="explain", id=record_id)
         picture = msgspec.convert(found, _Explained).image_jpeg_base64
-        self._shelf.put(f"{record_id}-why", picture)
+        self._cache.put(f"{record_id}-why", picture)
 
     def _obeyed(self, **order: str) -> object:
         answer = msgspec.json.decode(self._sources.obey(msgspec.json.encode(order)), type=_Obeyed)
@@ -232,7 +232,7 @@ class Api:
         visible = self._sources.visible()
         if after >= visible:
             return []
-        page = await self._desk.look_up(lambda journal: journal.pending(after, limit))
+        page = await self._background.look_up(lambda journal: journal.pending(after, limit))
         return [delivery for delivery in page if delivery.seq <= visible]
 
 

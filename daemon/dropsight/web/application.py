@@ -43,9 +43,9 @@ async def serve(
     on_started: Callable[[Callable[[], None]], None],
 ) -> None:
     """Serve until the function that `on_started` is given is called, from any thread."""
-    desk = BackgroundWork(overviews.sources.config().store.path)
+    background = BackgroundWork(overviews.sources.config().store.path)
     turns = AddressTurns()
-    api = Api(overviews.sources, overviews, desk)
+    api = Api(overviews.sources, overviews, background)
     app = _application(api, access, turns)
     server = uvicorn.Server(_settings(app))
     loop = asyncio.get_running_loop()
@@ -56,11 +56,11 @@ async def serve(
 
     overviews.hub.begin()
     on_started(lambda: _call(loop, end))
-    jobs = (overviews.hub.keep_beating(), _note(overviews), _recall(overviews, desk))
-    async with _beside(step_aside(turns, overviews.sources.busy, desk.spent_seconds), *jobs):
+    jobs = (overviews.hub.keep_beating(), _note(overviews), _recall(overviews, background))
+    async with _beside(step_aside(turns, overviews.sources.busy, background.spent_seconds), *jobs):
         await server.serve(sockets=[listener])
     api.screening.close()
-    desk.close()
+    background.close()
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
@@ -140,11 +140,11 @@ async def _note(overviews: Overviews) -> None:
         await asyncio.sleep(POINT_SECONDS)
 
 
-async def _recall(overviews: Overviews, desk: BackgroundWork) -> None:
+async def _recall(overviews: Overviews, background: BackgroundWork) -> None:
     """Count what an earlier life of the daemon recorded within the last day."""
     before, overviews.recalled_from = overviews.recalled_from, None  # once, also where served again
     while before is not None:
-        page = await desk.look_up(partial(_page, before=before))
+        page = await background.look_up(partial(_page, before=before))
         going_on = overviews.days.recall(page) and len(page) == RECALLED_AT_ONCE
         before = page[-1].seq if going_on else None
 

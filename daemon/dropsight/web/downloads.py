@@ -19,7 +19,7 @@ from dropsight.records import Glance, Present
 from dropsight.web.background import BackgroundWork, BusyError
 from dropsight.web.pictures import find_image
 from dropsight.web.ranges import HeldResponse, file_response
-from dropsight.web.results import MOST_RESULTS, Question, QuestionError, ask_for, look_up
+from dropsight.web.results import MOST_RESULTS, Query, QueryError, look_up, query_of
 from dropsight.web.sources import Sources
 
 AT_ONCE = 8
@@ -58,36 +58,36 @@ _row = Glance(_Row)
 class Downloads:
     """So many at once, and each for so long, that slow readers hold neither files nor memory for good."""
 
-    def __init__(self, sources: Sources, desk: BackgroundWork) -> None:
-        self._sources, self._desk = sources, desk
+    def __init__(self, sources: Sources, background: BackgroundWork) -> None:
+        self._sources, self._background = sources, background
         self._open = 0
 
     async def original(self, request: Request) -> Response:
         """Raises FileNotFoundError, ImageError and BusyError."""
         record_id = request.path_params["id"]
-        row = await self._desk.look_up(lambda journal: journal.find(record_id))
+        row = await self._background.look_up(lambda journal: journal.find(record_id))
         if row is None:
             raise FileNotFoundError(record_id)
         with self.place(request) as held:
             find = partial(find_image, row, record_id, self._sources.config().watch)
-            file = held.enter_context(await self._desk.paint(find))
+            file = held.enter_context(await self._background.paint(find))
             name = os.fsdecode(row.path).rpartition(os.sep)[2]
             headers = _attachment(name) | {"ETag": f'"{record_id}"'}
             return file_response(request, file, "application/octet-stream", headers, held.pop_all())
 
     async def export(self, request: Request) -> Response:
-        """Raises QuestionError and BusyError."""
+        """Raises QueryError and BusyError."""
         params = dict(request.query_params)
         form = params.pop("format", "jsonl")
         if form not in _FORMS:
-            raise QuestionError(f"format: one of {' and '.join(_FORMS)}")
+            raise QueryError(f"format: one of {' and '.join(_FORMS)}")
         if "limit" in params:
-            raise QuestionError("limit: not for an export, which has all records that match")
-        question = replace(ask_for(params), limit=MOST_RESULTS)
-        question = replace(question, before=min(question.before, self._sources.visible() + 1))
+            raise QueryError("limit: not for an export, which has all records that match")
+        query = replace(query_of(params), limit=MOST_RESULTS)
+        query = replace(query, before=min(query.before, self._sources.visible() + 1))
         media_type, encode, head = _FORMS[form]
         with self.place(request) as held:
-            pieces = self._records(question, encode, head)
+            pieces = self._records(query, encode, head)
             return HeldResponse(pieces, media_type, _attachment(f"results.{form}"), held.pop_all())
 
     def place(self, request: Request) -> ExitStack:
@@ -105,13 +105,13 @@ class Downloads:
         self._open -= 1
 
     async def _records(
-        self, question: Question, encode: Callable[[list[Delivery]], bytes], head: bytes
+        self, query: Query, encode: Callable[[list[Delivery]], bytes], head: bytes
     ) -> AsyncIterator[bytes]:
         yield head
-        before: int | None = question.before
+        before: int | None = query.before
         while before is not None:
-            asked = replace(question, before=before)
-            page = await self._desk.look_up(lambda journal, asked=asked: look_up(asked, journal.before))  # type: ignore[misc]
+            asked = replace(query, before=before)
+            page = await self._background.look_up(lambda journal, asked=asked: look_up(asked, journal.before))  # type: ignore[misc]
             yield encode(page.found)
             before = page.before
 

@@ -38,7 +38,7 @@ class Overview(msgspec.Struct, frozen=True):
 
 
 class Overviews:
-    """For the event loop's thread; `days`, `hub` and `shelf` may be fed from others.
+    """For the event loop's thread; `days`, `hub` and `cache` may be fed from others.
 
     `newest` was on record before.
     """
@@ -46,7 +46,7 @@ class Overviews:
     def __init__(self, sources: Sources, *, protected: bool, newest: int) -> None:
         self.sources, self.days, self.course = sources, Days(), Course()
         self.hub = Hub(self.pulse)
-        self.shelf = PictureFiles()
+        self.cache = PictureFiles()
         self.recalled_from: int | None = newest + 1
         self._protected = protected
         self._disk, self._disk_at = Disk(0, 0), 0.0

@@ -24,7 +24,7 @@ Before = Callable[[int, int], Sequence[Delivery]]
 """Records with seq < the first argument, newest first, as many as the second says at most."""
 
 
-class QuestionError(DropsightError):
+class QueryError(DropsightError):
     pass
 
 
@@ -41,7 +41,7 @@ _brief = Glance(_BriefRecord)
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Query:
     """What a record must be; None, "" and 0 ask for nothing. `label` is a part of it, in any case.
 
     Where several classes may be there at once, one that is must be so.
@@ -81,20 +81,20 @@ class ResultPage:
     before: int | None
 
 
-def ask_for(params: Mapping[str, str]) -> Question:
-    """Read a question off a query; raises QuestionError that says what is wrong with it."""
+def query_of(params: Mapping[str, str]) -> Query:
+    """Read a query off the parameters of a request; raises QueryError that says what is wrong with it."""
     unknown = set(params) - {"camera", "status", "label", "class", "min_confidence", "limit", "before"}
     if unknown:
-        raise QuestionError(f"{min(unknown)}: unknown parameter")
+        raise QueryError(f"{min(unknown)}: unknown parameter")
     status = params.get("status")
     if status not in {None, *_STATUSES}:
-        raise QuestionError(f"status: one of {spoken_list(_STATUSES)}")
+        raise QueryError(f"status: one of {spoken_list(_STATUSES)}")
     said = {name: whole_number(params.get(name), name) for name in ("class", "limit", "before")}
     least = _share(params.get("min_confidence", "0"), "min_confidence")
     limit = 50 if said["limit"] is None else said["limit"]
     if not 1 <= limit <= MOST_RESULTS:
-        raise QuestionError(f"limit: a number from 1 to {MOST_RESULTS}")
-    return Question(
+        raise QueryError(f"limit: a number from 1 to {MOST_RESULTS}")
+    return Query(
         camera=params.get("camera"),
         status=_STATUSES.get(status or ""),
         label=params.get("label", ""),
@@ -109,31 +109,31 @@ _STATUSES: dict[str, Status] = {status: status for status in get_args(Status)}
 
 
 def whole_number(text: str | None, name: str) -> int | None:
-    """Read a number as SQLite can hold it; raises QuestionError for any other text."""
+    """Read a number as SQLite can hold it; raises QueryError for any other text."""
     if text is None:
         return None
     if not _WHOLE.fullmatch(text) or int(text) > NEWEST:
-        raise QuestionError(f"{name}: a whole number from 0 to {NEWEST}")
+        raise QueryError(f"{name}: a whole number from 0 to {NEWEST}")
     return int(text)
 
 
 def _share(text: str, name: str) -> float:
     if not (text.strip(".") and _SHARE.fullmatch(text) and float(text) <= 1):
-        raise QuestionError(f"{name}: a number from 0 to 1")
+        raise QueryError(f"{name}: a number from 0 to 1")
     return float(text)
 
 
-def look_up(question: Question, before: Before) -> ResultPage:
+def look_up(query: Query, before: Before) -> ResultPage:
     """Read until the answer is full, or so many records were looked at that others must have a turn."""
     found: list[Delivery] = []
-    at, looked_at = question.before, 0
+    at, looked_at = query.before, 0
     while looked_at < MOST_LOOKED_AT:
         page = before(at, PAGE)
         for delivery in page:
             at = delivery.seq
-            if question.fits(delivery):
+            if query.fits(delivery):
                 found.append(delivery)
-                if len(found) == question.limit:
+                if len(found) == query.limit:
                     return ResultPage(found, at)
         looked_at += len(page)
         if len(page) < PAGE:

@@ -25,9 +25,9 @@ PART_BYTES = 2**22
 
 class Screening:
     def __init__(
-        self, sources: Sources, desk: BackgroundWork, downloads: Downloads, shelf: PictureFiles
+        self, sources: Sources, background: BackgroundWork, downloads: Downloads, cache: PictureFiles
     ) -> None:
-        self._sources, self._desk, self._downloads, self._shelf = sources, desk, downloads, shelf
+        self._sources, self._background, self._downloads, self._cache = sources, background, downloads, cache
         self._pictures = ClipPictures()
 
     async def surest(self, row: Unfiled, record_id: str, clip: ShownClip, size: str) -> bytes:
@@ -42,7 +42,7 @@ class Screening:
     async def film(self, request: Request) -> Response:
         """Give a strip of frames; raises as `surest` does."""
         record_id = request.path_params["id"]
-        row = await self._desk.look_up(lambda journal: journal.find(record_id))
+        row = await self._background.look_up(lambda journal: journal.find(record_id))
         clip = clip_of(row.line) if row else None
         if row is None or clip is None:
             raise FileNotFoundError(record_id)
@@ -54,12 +54,12 @@ class Screening:
     async def play(self, request: Request) -> Response:
         """Give a player what it asks for; raises FileNotFoundError, ImageError and BusyError."""
         record_id = request.path_params["id"]
-        row = await self._desk.look_up(lambda journal: journal.find(record_id))
+        row = await self._background.look_up(lambda journal: journal.find(record_id))
         if row is None:
             raise FileNotFoundError(record_id)
         with self._downloads.place(request) as held:
             find = partial(find_image, row, record_id, self._sources.config().watch)
-            file = held.enter_context(await self._desk.paint(find))
+            file = held.enter_context(await self._background.paint(find))
             head = file.head(HEAD_BYTES)
             if not is_clip(head):  # shown as what it is not, it could be anything
                 raise ImageError("not_an_image", "it is no clip")
@@ -77,16 +77,16 @@ class Screening:
         make: Callable[[ClipDecoder, ImageFile, int], bytes],
     ) -> bytes:
         key = f"{record_id}-{name}"
-        if kept := self._shelf.get(key):
+        if kept := self._cache.get(key):
             return kept
         config = self._sources.config()
 
         def work(decoder: ClipDecoder) -> bytes:
-            if kept := self._shelf.get(key):  # who asked before had it made
+            if kept := self._cache.get(key):  # who asked before had it made
                 return kept
             with find_image(row, record_id, config.watch) as file:
                 return make(decoder, file, config.limits.max_pixels)
 
         picture = await self._pictures.make(record_id, work)
-        self._shelf.put(key, picture)
+        self._cache.put(key, picture)
         return picture

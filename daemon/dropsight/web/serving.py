@@ -72,9 +72,9 @@ class WebServer:
     def keep_film(self, record: Result, surest: bytes, frames: Mapping[float, bytes]) -> None:
         """Have the pictures of a clip at hand while it is new, which else would be decoded again."""
         clip = msgspec.convert(record.clip, ShownClip, from_attributes=True)
-        self._overviews.shelf.put(f"{record.id}-small", surest)
+        self._overviews.cache.put(f"{record.id}-small", surest)
         with contextlib.suppress(ImageError):  # which is no fault of the clip: it is made when asked for
-            self._overviews.shelf.put(f"{record.id}-film", strip_of(frames, clip))
+            self._overviews.cache.put(f"{record.id}-film", strip_of(frames, clip))
 
     def close(self) -> None:
         self._stopping.set()
