@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,11 +22,16 @@ from daemons import PHOTOS, command, dropsight
 from disks import fill, small_disk
 from dropsight import crashpoints
 from dropsight.archive.listing import Listed, files_of
+from dropsight.archive.local_engine import LocalEngine
 from dropsight.archive.manifest import read_facts, read_rows, write_manifest
+from dropsight.archive.model_files import pack
+from dropsight.archive.ray_engine import ShardActor
 from dropsight.archive.running import run_archive
 from dropsight.archive.storage import Storage
+from dropsight.archive.tasks import ArchiveJob, Shard
 from dropsight.errors import ConfigError, DropsightError, StoreError
 from dropsight.inference.runtime import ImageInferenceRuntime
+from dropsight.models.backends import locate
 from dropsight.records import Failure, Result, decode
 from processes import begin, end
 
@@ -199,6 +206,35 @@ def test_a_worker_that_is_killed_loses_nothing(source: Path, tmp_path: Path, res
 
 def workers_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_model_that_does_not_load_on_a_worker_ends_the_job_in_one_line(tmp_path: Path) -> None:
+    """As where a worker has another runtime, or the file was replaced since the driver read it."""
+    job = ArchiveJob(out=str(tmp_path), manifest="", model="sha256:another", shard_rows=1)
+    model = locate(MODEL)
+    files = pack(model)
+    actor = ShardActor(msgspec.msgpack.encode(job), files, files.digest)
+    assert b"it is not the model that the job began with" in actor.begin()
+    assert b"have changed on their way" in ShardActor(msgspec.msgpack.encode(job), files, "").begin()
+    with closing(LocalEngine(job, str(model), most=1)) as engine, pytest.raises(DropsightError) as told:
+        list(engine.map_unordered([Shard(0, 0, 1)]))
+    assert "it is not the model that the job began with" in str(told.value)
+
+
+def test_a_model_goes_to_workers_with_the_files_that_say_what_it_is(tmp_path: Path) -> None:
+    from tiny_tflite import tiny
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    (here / "m.tflite").write_bytes(tiny([("float32", (1, 8, 8, 3))], [("float32", (1, 2))]))
+    (here / "m.yaml").write_text("labels: names/own.txt\n")
+    (here / "names").mkdir()
+    (here / "names" / "own.txt").write_text("cat\ndog\n")
+    (here / "unrelated.bin").write_bytes(b"x")
+    files = pack(here / "m.tflite")
+    with ImageInferenceRuntime(files.unpack(there)) as runtime:
+        assert runtime.spec.labels == ("cat", "dog")
+    assert sorted(files.files) == ["m.tflite", "m.yaml", "names/own.txt"]
 
 
 @pytest.mark.slow

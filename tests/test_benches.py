@@ -44,6 +44,17 @@ def test_throughput_is_compared_in_a_table_in_json_and_in_a_figure(tmp_path: Pat
     assert figure.read_bytes().startswith(b"\x89PNG")
 
 
+def test_archives_are_measured_beside_the_bare_machine_and_memory_by_their_size() -> None:
+    pytest.importorskip("ai_edge_litert")
+    sizes = ("--images", "80", "--rounds", "1", "--listed", "200", "--classified", "100")
+    found = json.loads(script("bench_archive.py", *sizes, "--without-ray"))
+    assert found["images_per_second"]["local"] > 0
+    assert found["local_to_yardstick"] > 0
+    assert [each["files"] for each in found["listing"]] == [20, 200]
+    assert [each["files"] for each in found["classifying"]] == [10, 100]
+    assert all(each["driver_peak_mib"] > 0 for each in found["listing"] + found["classifying"])
+
+
 def test_latency_is_told_a_rate() -> None:
     found = json.loads(script("bench_latency.py", "--rates", "20", "--seconds", "0.5"))
     assert found["raw_ms"] > 0
