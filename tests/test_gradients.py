@@ -1,16 +1,21 @@
 """Grad-CAM and saliency on Keras models of every build, against values computed by hand."""
 
 import importlib
+import json
+import warnings
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
+from clips import make_clip
 from daemons import SAMPLES, dropsight
-from dropsight import GradCAM, SaliencyMap
+from dropsight import GradCAM, SaliencyMap, VideoInferenceRuntime
+from dropsight.commands.explain import explain
 from dropsight.errors import ModelError
-from dropsight.explain.explaining import Explainer
+from dropsight.explain.explaining import METHODS, Explainer, Method
 from dropsight.models.backends import open_model
 
 pytestmark = pytest.mark.tensorflow
@@ -200,3 +205,48 @@ def test_faults_are_one_clear_line_each_and_leave_the_model_as_it_was(keras: Any
     with pytest.raises(ModelError, match="no convolution layer"):
         GradCAM(dense).compute_heatmap(np.zeros((4, 4, 3), np.float32), 0)
     assert float(np.asarray(model(noise()[np.newaxis])).sum()) == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def filmed(keras: Any, builds: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A model, a clip, its surest frame as a photo, and when that shows."""
+    folder = tmp_path_factory.mktemp("filmed")
+    keras.utils.set_random_seed(2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras, saving
+        builds.functional().save(folder / "m.keras")
+    shown = np.random.default_rng(7).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    pictures = [np.zeros_like(shown)] * 5 + [shown] * 5
+    clip = make_clip(folder / "clip.mkv", pictures, codec="ffv1", pix_fmt="bgr0")
+    with VideoInferenceRuntime(folder / "m.keras") as runtime:
+        seconds = runtime.predict(clip).clip.peak.time
+        frame = runtime.frame(clip, seconds)
+    cv2.imwrite(str(folder / "clip.png"), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    return folder, seconds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_of_a_clip_one_frame_is_explained_by_every_method_as_the_same_photo_is(
+    filmed: tuple[Path, float], tmp_path: Path, method: Method, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, seconds = filmed
+    found = []
+    for name in ("clip.mkv", "clip.png"):
+        target = tmp_path / f"{name}.bmp"
+        model = str(folder / "m.keras")
+        explain(
+            folder / name,
+            target,
+            model=model,
+            method=method,
+            layer=None,
+            class_index=None,
+            top=1,
+            as_json=True,
+        )
+        found.append((json.loads(capsys.readouterr().out), np.asarray(cv2.imread(str(target)))[40:]))
+    (of_clip, its_figure), (of_photo, figure) = found
+    assert of_clip["seconds"] == seconds
+    assert (of_clip["classes"], of_clip["method"]) == (of_photo["classes"], method)
+    np.testing.assert_array_equal(its_figure, figure)

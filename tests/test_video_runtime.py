@@ -21,6 +21,8 @@ from dropsight import (
     run_video_inference,
 )
 from dropsight.cli import parser_of
+from dropsight.errors import ImageError
+from dropsight.explain.inputs import photo
 from dropsight.images.framing import Pixels
 from dropsight.inference.clips import ClipSettings
 from dropsight.inference.demands import ClipOptions, RuntimeOptions
@@ -170,3 +172,13 @@ def test_the_surest_frame_can_be_had_whole_and_as_the_model_saw_it(
     with ImageInferenceRuntime() as images:
         alone = images.predict(shown)
     assert (alone.label, alone.confidence) == (result.clip.peak.label, result.clip.peak.confidence)
+
+
+def test_a_clip_among_images_is_told_where_it_belongs(clip: Path) -> None:
+    with ImageInferenceRuntime() as images:
+        with pytest.raises(ImageError, match="a video clip: VideoInferenceRuntime classifies it"):
+            images.predict(clip)
+        (failed,) = images.predict_batch(clip).results
+    assert isinstance(failed, ImageFailure)
+    with pytest.raises(ImageError, match="a video clip: give a frame"):
+        photo(clip)

@@ -13,6 +13,7 @@ from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds, open_named
 from dropsight.models.gradient_model import Floats, KerasGradients
 from dropsight.records import Normalization
+from dropsight.video.sniffing import HEAD_BYTES, is_clip
 
 Image: TypeAlias = str | os.PathLike[str] | NDArray[np.generic]
 Place: TypeAlias = tuple[slice, slice]
@@ -91,6 +92,8 @@ def photo(image: Image) -> Pixels:
     """Return upright RGB of full size; raises ImageError, FileNotFoundError."""
     if not isinstance(image, np.ndarray):
         with open_named(image) as file:
+            if is_clip(file.head(HEAD_BYTES)):
+                raise ImageError("not_an_image", "a video clip: give a frame, VideoInferenceRuntime.frame's")
             data = file.read(Bounds())
         header = read_header(data)
         check_bounds(header, Bounds())

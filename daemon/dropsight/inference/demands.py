@@ -24,6 +24,7 @@ class RuntimeOptions(TypedDict, total=False):
     input_size: tuple[int, int] | None
     output: str | int | None
     heads: Mapping[str, str | int] | None
+    thresholds: Mapping[str, float] | None
     top_k: int
     threads: int | None
 

@@ -10,6 +10,7 @@ from dropsight.errors import ImageError
 from dropsight.images.framing import Pixels
 from dropsight.images.opening import Bounds, open_named
 from dropsight.inference.arrays import Array, PillowImage, is_pillow, pixels_of_array, pixels_of_pillow
+from dropsight.video.sniffing import HEAD_BYTES, is_clip
 
 Image: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Array | PillowImage
 """A path, an encoded image, pixels, or Pillow's image: see `ImageInferenceRuntime`."""
@@ -51,6 +52,8 @@ def _read(path: str | os.PathLike[str], bounds: Bounds) -> bytes:
     """Links are followed: whoever names a path here trusts it, other than in a folder that is watched."""
     try:
         with open_named(path) as file:
+            if is_clip(file.head(HEAD_BYTES)):
+                raise ImageError("not_an_image", "a video clip: VideoInferenceRuntime classifies it")
             return file.read(bounds)
     except ValueError as error:  # a null byte, or what the file system cannot spell
         raise ImageError("unreadable", f"not a file name: {error}") from error
