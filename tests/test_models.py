@@ -199,6 +199,14 @@ def test_every_backend_of_the_registry_can_be_imported() -> None:
         assert callable(getattr(import_module(module), function))
 
 
+@pytest.mark.parametrize("name", [r"\ud800", r"\e[2J", r"a\nb", "", "x" * 256])
+def test_names_of_heads_that_nobody_can_show_are_refused(model: Path, name: str) -> None:
+    """With half of a sign in it no record can be written; with an escape it moves a terminal's cursor."""
+    model.with_suffix(".yaml").write_text(f'heads: {{? "{name}" : 0}}')
+    with pytest.raises(ModelError, match="is no name for a head"):
+        open_model(model)
+
+
 def test_a_bug_of_our_own_is_not_said_to_be_the_file_s_damage(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

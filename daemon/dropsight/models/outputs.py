@@ -12,6 +12,9 @@ from dropsight.errors import ModelError
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import NamedOutput, Sidecar, sidecar_path
 from dropsight.models.spec import Activation, Batch, Scores, TensorSpec
+from dropsight.names import as_shown
+
+LONGEST_NAME = 255
 
 # What backbones end in: MobileNet, EfficientNet, ResNet, transformers.
 _FEATURES = {256, 384, 512, 576, 768, 960, 1024, 1280, 1408, 1536, 1792, 2048, 2304, 2560}
@@ -98,6 +101,11 @@ def _beside(head: NamedOutput | str | int, path: Path) -> Head:
 def _heads(
     path: Path, heads: Mapping[str, Head], where: str, outputs: Sequence[Output]
 ) -> tuple[Chosen, ...]:
+    if odd := [name for name in heads if as_shown(name) != name or not 0 < len(name) <= LONGEST_NAME]:
+        text = (
+            f"{where}: {as_shown(odd[0])[:LONGEST_NAME]!r} is no name for a head: 1 to {LONGEST_NAME} signs"
+        )
+        raise ModelError(f"{path}: {text}, none of which acts on a terminal")
     return tuple(
         Chosen(*_find(path, head.output, f"{where}.{name}", outputs), name, head.labels)
         for name, head in heads.items()
