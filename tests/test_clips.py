@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from onnx import helper
 
 from clips import make_clip, number_of, numbered, of_photos
 from daemons import PHOTOS, dropsight
-from dropsight import ClipResult, ImageFailure, ImageInferenceRuntime, VideoInferenceRuntime
-from dropsight.errors import ImageError, MachineError
+from dropsight import ClipResult, ImageFailure, ImageInferenceRuntime, VideoInferenceRuntime, children
+from dropsight.errors import ImageError, MachineError, MemoryShortError
 from dropsight.images.opening import open_named
+from dropsight.video import decoder as decoding
 from dropsight.video.child import answers
 from dropsight.video.decoder import ClipBounds, ClipDecoder
 from dropsight.video.sampling import Sampling
@@ -371,6 +373,42 @@ def test_the_end_of_the_decoding_process_is_no_clips_fault_and_the_next_one_is_r
         assert len(list(decoder.decode(file, order()))) > 2
         os.kill(decoder.pid, signal.SIGKILL)  # between two clips
         assert len(list(decoder.decode(file, order()))) > 2
+
+
+@pytest.mark.parametrize(
+    ("then", "fault"),
+    [("os.kill(os.getpid(), 9)", MemoryShortError), ("os.kill(os.getpid(), 11)", ImageError)],
+)
+def test_a_process_that_ends_amid_a_message_ends_as_between_two(
+    made: dict[str, Path], monkeypatch: pytest.MonkeyPatch, then: str, fault: type[Exception]
+) -> None:
+    """The kernel, short of memory, ends it anywhere: the clip was failed for good as by a bug of ours."""
+    program = (
+        "import os, socket, sys; orders = socket.socket(fileno=int(sys.argv[1]));"
+        f"socket.recv_fds(orders, 65536, 1); orders.sendall(bytes((0, 0, 1, 0, 7))); {then}"
+    )
+    monkeypatch.setattr(children, "command", lambda _, *given: [sys.executable, "-c", program, *given])
+    with (
+        ClipDecoder(ClipBounds()) as decoder,
+        open_named(made["mp4"]) as file,
+        pytest.raises(fault),
+    ):
+        list(decoder.decode(file, order()))
+
+
+def test_a_process_that_says_what_nobody_understands_is_ended_and_the_clip_refused(
+    made: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = (
+        "import socket, sys; orders = socket.socket(fileno=int(sys.argv[1]));"
+        "socket.recv_fds(orders, 65536, 1); orders.sendall(bytes((0, 0, 0, 1, 0xC1))); orders.recv(1)"
+    )
+    monkeypatch.setattr(children, "command", lambda _, *given: [sys.executable, "-c", program, *given])
+    monkeypatch.setattr(decoding, "_DEATH_SECONDS", 0.0)
+    with ClipDecoder(ClipBounds()) as decoder, open_named(made["mp4"]) as file:
+        with pytest.raises(ImageError, match="nobody understands"):
+            list(decoder.decode(file, order()))
+        assert decoder.pid is None
 
 
 def test_a_clip_that_takes_too_long_is_refused_and_its_process_ended(made: dict[str, Path]) -> None:

@@ -105,7 +105,7 @@ def test_clips_are_filed_away_as_images_are(mixed: House, made: dict[str, Path])
 
 def test_clips_are_counted_for_themselves_and_slow_no_images_down(mixed: House) -> None:
     stats = mixed.status()["stats"]
-    assert stats["clips"] == {"done": 5, "failed": 2, "waiting": 0}
+    assert {"done": 5, "failed": 2, "waiting": 0}.items() <= stats["clips"].items()
     assert stats["counters"]["done"] == 7
     assert stats["latency_ms"]["since_start"]["total"]["count"] == 2
     assert "clips      5 done, 2 failed, 0 waiting" in dropsight("status", "-c", str(mixed.config)).stdout

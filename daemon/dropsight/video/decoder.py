@@ -26,6 +26,8 @@ MOST_BYTES = 4 * 2**30
 """Of a clip."""
 _MEMORY_BYTES = 2**30
 _LOOK_SECONDS = 0.25
+# What has closed its end takes no longer to be gone.
+_DEATH_SECONDS = 10.0
 _decoder = msgspec.msgpack.Decoder(Answer)
 
 
@@ -153,12 +155,15 @@ class ClipDecoder:
                     )
             answer: Answer = _decoder.decode(self._answers.recv_bytes(MESSAGE_BYTES))
             return answer
-        except (EOFError, ConnectionResetError) as error:
+        except (EOFError, OSError, msgspec.DecodeError) as error:  # an OSError where it died amid a message
             raise self._death() from error
 
     def _death(self) -> ImageError | MachineError:
         assert self._process  # noqa: S101 - it was begun
-        code = self._process.wait()
+        try:
+            code = self._process.wait(_DEATH_SECONDS)
+        except subprocess.TimeoutExpired:
+            return ImageError("unreadable", "the process that decodes it says what nobody understands")
         if code == -signal.SIGKILL:
             return MemoryShortError("clips wait: the process that decodes them was killed: too little memory")
         if code == -signal.SIGXCPU:
