@@ -9,6 +9,7 @@ that is read beside them is the share of the processor that it takes, and what e
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -47,7 +48,10 @@ def spent(stat: Path) -> tuple[float, int]:
 def processor_seconds(house: House) -> tuple[float, float]:
     """Return those for photos and those for clips."""
     assert house.process  # noqa: S101 - it was started
-    found = [spent(task / "stat") for task in Path(f"/proc/{house.process.pid}/task").iterdir()]
+    found = []
+    for task in Path(f"/proc/{house.process.pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a thread that has ended
+            found.append(spent(task / "stat"))
     clips = sum(seconds for seconds, nice in found if nice == LOWEST_PRIORITY)
     decoder = house.decoder()
     decoding = spent(Path(f"/proc/{decoder}/stat"))[0] if decoder else 0.0

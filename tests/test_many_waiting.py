@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,7 +32,7 @@ class Inbox:
     def __init__(self, root: Path, count: int, *, at_file: Callable[[int], None], capacity: int = 8) -> None:
         for number in range(count):
             (root / f"{number:03}.jpg").touch()
-        self.folder = DropFolder.open(Watch(path=root))
+        self.folder = DropFolder.open(Watch(path=root), clips=["*.mkv"])
         self.backlog = Backlog(capacity=capacity)
         self._at_file, self._come_to = at_file, 0
         troubles = Troubles(logging.getLogger(__name__))
@@ -70,6 +71,29 @@ def test_a_long_walk_hands_out_what_it_has_found_before_it_is_over(tmp_path: Pat
     inbox.scanner.walk(inbox.folder)
     assert len(taken) == 1
     assert inbox.backlog.counters().seen == 5
+
+
+def test_any_number_of_clips_hides_no_image_from_a_walk_and_is_not_walked_for_again_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dropsight.intake.scanner.CHUNK", 20)
+    monkeypatch.setattr("dropsight.intake.scanner.CLIPS", 4)
+    monkeypatch.setattr("dropsight.intake.backlog.CLIPS", 4)
+    walks: list[str] = []
+    for number in range(30):
+        (tmp_path / f"{number:03}.mkv").touch()
+    inbox = Inbox(tmp_path, 5, at_file=lambda _: None)
+    inbox.backlog.gave_way = lambda: walks.append("again")
+    inbox.scanner.walk(inbox.folder)
+    assert inbox.backlog.depth() == 5
+    assert inbox.backlog.counters().queued == 9
+    assert not inbox.scanner._everything.is_set()  # noqa: SLF001 - whether another walk follows at once
+    for left in (3, 2, 1):
+        assert walks == []
+        assert inbox.backlog.take_clip() is not None
+        assert inbox.backlog.counters().queued == 5 + left
+    assert walks == ["again"]
+    assert inbox.backlog.take_let_go() == {inbox.folder: True}
 
 
 def test_what_lies_there_is_at_least_so_much_while_it_is_counted_and_less_with_each_that_is_finished(

@@ -131,6 +131,11 @@ class Backlog:
                 self._clip_work.wait(min((each for each in due if each is not None), default=None))
             return None
 
+    def leave_clips(self, folder: DropFolder) -> None:
+        """There are more clips than there is room for: have them be looked for once there is."""
+        with self._lock:
+            self._outside.add(folder)
+
     def other_lane(self, candidate: Candidate) -> None:
         """Its content tells that it is no clip, or that it is one: have it wait there."""
         with self._lock:

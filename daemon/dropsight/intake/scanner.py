@@ -14,7 +14,7 @@ import msgspec
 
 from dropsight import crashpoints
 from dropsight.errors import ConfigError, MachineError, StoreError, reason
-from dropsight.intake.backlog import Backlog
+from dropsight.intake.backlog import CLIPS, Backlog
 from dropsight.intake.clock import Clock
 from dropsight.intake.closed_folders import Refusals, TooDeep
 from dropsight.intake.finding import Finding
@@ -183,14 +183,16 @@ class Scanner:
 
         Memory is bounded however many there are: what is not among the first is for another walk, soon.
         Cameras of which some had no place come last, so that any number that is never ready hides nobody's.
+        Clips, which wait in a lane of their own, are chosen for themselves.
         Return the folders that are closed to us.
         """
         squeezed = self._backlog.take_squeezed(folder) if start is None else set[str]()
         choice = Choice(self._backlog.order, limit=CHUNK, camera_of=folder.camera, behind=squeezed)
+        clips = Choice(self._backlog.order, limit=CLIPS, camera_of=folder.camera)
         closed: list[str] = []
         try:
             self._claim(folder)  # another disk may be there by now
-            self._choose(choice, folder, start, closed)
+            self._choose((choice, clips), folder, start, closed)
         except (StoreError, ConfigError) as error:
             self._watchers[folder].missed(folder.root, OSError(errno.EBUSY, str(error)))
             self._away[folder] = str(error)
@@ -203,6 +205,9 @@ class Scanner:
             )
         else:
             self._away.pop(folder, None)
+            self._offer(folder, clips.take(CLIPS))
+            if clips.left_out:
+                self._backlog.leave_clips(folder)
             self._offer(folder, choice.take(CHUNK))
             if choice.left_out:
                 self.rescan()
@@ -215,18 +220,27 @@ class Scanner:
         found = lying(self._censuses.values(), waiting=self._backlog.counters().waiting)
         return msgspec.structs.replace(found, ignored=together(list(self._ignored.values())))
 
-    def _choose(self, choice: Choice[str], folder: DropFolder, start: str | None, closed: list[str]) -> None:
-        """Look at all that is there; a long walk begins with the first in line of what it has found."""
+    def _choose(
+        self,
+        choices: tuple[Choice[str], Choice[str]],
+        folder: DropFolder,
+        start: str | None,
+        closed: list[str],
+    ) -> None:
+        """Look at all that is there; a long walk begins with the first in line of what it has found.
+
+        The choices are of images and of clips.
+        """
         census = self._censuses[folder] if start is None else Census(lambda: 0)
         census.begin()
         due = time.monotonic() + self.look_seconds
         for since, path in self._aged(folder, start, closed):
             if self._stopped:
                 return
-            choice.add(since, path)
+            choices[folder.names_clip(path)].add(since, path)
             census.count()
             if time.monotonic() >= due:
-                self._offer(folder, choice.take(self._backlog.room()))
+                self._offer(folder, choices[0].take(self._backlog.room()))
                 due = time.monotonic() + self.look_seconds
         census.end()
 
