@@ -1,5 +1,6 @@
 """Images of which something is missing or wrong: failed, or answered with a warning, as the config says."""
 
+import re
 from pathlib import Path
 
 import cv2
@@ -7,9 +8,9 @@ import numpy as np
 import pytest
 
 from brokers import wait_until
-from daemons import running
+from daemons import SAMPLES, running
 from dropsight import ImageInferenceRuntime
-from dropsight.inference.results import ImageResult
+from dropsight.inference.results import ImageFailure, ImageResult
 from hostile import photo
 from test_images import photo_jpeg, with_a_hole
 
@@ -38,6 +39,26 @@ def test_a_damaged_image_fails_or_has_warnings_and_one_without_its_end_is_answer
     else:
         assert found["hole"]["warnings"]
         assert found["cut"]["warnings"] == ["no end-of-image marker", "premature end of data segment"]
+
+
+def test_a_few_changed_bytes_within_a_picture_are_a_warning_and_a_hole_to_its_end_is_a_failure() -> None:
+    """The decoder reaches the end of the picture with a little left over, or finds itself without data."""
+    photo, chance = (SAMPLES / "china.jpg").read_bytes(), np.random.default_rng(3)
+    third = len(photo) // 3
+    found = []
+    for _ in range(12):
+        changed = bytearray(photo)
+        for place in chance.integers(third, 2 * third, 3):
+            changed[place] ^= 1 << chance.integers(8)
+        found.append(bytes(changed))
+    holed = photo[: 2 * third] + bytes(len(photo) - 2 * third - 2) + photo[-2:]
+    *results, failure = ImageInferenceRuntime().predict_batch([*found, holed]).results
+    assert isinstance(failure, ImageFailure)
+    assert failure.error.code == "unreadable"
+    assert sum(isinstance(each, ImageResult) for each in results) >= len(results) - 1
+    told = [each.warnings for each in results if isinstance(each, ImageResult) and each.warnings]
+    assert len(told) >= 2  # of the others no decoder can tell
+    assert all(re.fullmatch(r"\d+ extraneous bytes before marker 0xd9", one) for (one,) in told)
 
 
 def test_the_library_tells_of_warnings_too() -> None:

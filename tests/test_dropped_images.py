@@ -63,7 +63,8 @@ def code_of(data: bytes) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "mode"), [*((name, "RGB") for name in KINDS), ("heic", "L"), ("avif", "L"), ("jp2", "L")]
+    ("name", "mode"),
+    [*((name, "RGB") for name in KINDS), ("heic", "L"), ("avif", "L"), ("jp2", "L"), ("j2k", "L")],
 )
 def test_what_people_drop_has_the_pixels_that_pillow_sees(name: str, mode: str) -> None:
     data = saved(picture().convert(mode), **KINDS[name])

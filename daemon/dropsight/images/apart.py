@@ -1,8 +1,9 @@
 """HEIC and JPEG 2000, in a process of its own: no header tells what time and memory their codecs take.
 
-    python -P -m dropsight.images.apart FORMAT PIXELS CPU-SECONDS < picture
+    python -P -m dropsight.images.apart FORMAT PIXELS CPU-SECONDS SCALE < picture
 
-Pixels go out behind their height and width, or an exit code that says what failed.
+Pixels go out behind their height and width, each the mean of SCALE x SCALE, or an exit code that says what
+failed.
 """
 
 import signal
@@ -17,6 +18,7 @@ import numpy as np
 from dropsight import children, installing
 from dropsight.errors import ImageError, MachineError, MemoryShortError
 from dropsight.images.framing import Pixels
+from dropsight.images.jpeg2000 import boxed
 from dropsight.names import as_shown
 
 Kind: TypeAlias = Literal["heic", "jp2"]
@@ -26,6 +28,8 @@ SECONDS = 60.0
 CPU_SECONDS, CPU_SECONDS_A_MEGAPIXEL = 10.0, 1.0
 # The program itself, and what codecs hold of a pixel: planes, a tile's reference frames, RGB twice.
 _OWN_BYTES, _A_PIXEL = 384 * 2**20, 24
+# However many pixels: measured, those of 48 megapixels of a phone take 280 MB in all.
+_MOST_BYTES = 2**30
 _SIZE = struct.Struct("<II")
 # What every machine has for it at times: were it more, a damaged picture would be tried for ever.
 _LEAST_BYTES = 256 * 2**20
@@ -34,14 +38,15 @@ _DAMAGED, _SHORT, _MACHINE_SHORT = 3, 4, 5
 _STARVED = ("bad_alloc", "allocat", "not enough memory", "out of memory")
 
 
-def decode_apart(data: bytes, kind: Kind, *, pixels: int) -> Pixels:
-    """Return upright RGB; `pixels` is how many the header says that there are.
+def decode_apart(data: bytes, kind: Kind, *, pixels: int, scale: int = 1) -> Pixels:
+    """Return upright RGB at 1/`scale`; `pixels` is how many the header says that there are.
 
     Raises ImageError, MachineError where no process can be had.
     """
     if kind == "heic" and find_spec("pillow_heif") is None:
         raise ImageError("unsupported_format", f"HEIC needs pillow-heif: {installing.with_extra('heif')}")
-    command = children.command("dropsight.images.apart", kind, str(pixels), f"{_cpu_seconds(pixels):g}")
+    seconds = f"{_cpu_seconds(pixels):g}"
+    command = children.command("dropsight.images.apart", kind, str(pixels), seconds, str(scale))
     try:
         done = subprocess.run(
             command, cwd="/", input=data, capture_output=True, timeout=SECONDS, check=False, process_group=0
@@ -84,19 +89,31 @@ def _jpeg2000(data: bytes) -> Pixels:
     import cv2
 
     cv2.setNumThreads(1)
-    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    found = cv2.imdecode(
+        np.frombuffer(boxed(data), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    )
     if found is None:
         raise ValueError("it makes no picture")
     return found[:, :, ::-1].astype(np.uint8, copy=False)
 
 
+def _smaller(pixels: Pixels, scale: int) -> Pixels:
+    import cv2
+
+    cv2.setNumThreads(1)
+    size = (-(-pixels.shape[1] // scale), -(-pixels.shape[0] // scale))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
 def main(arguments: list[str]) -> int:
-    kind, pixels, cpu_seconds = arguments[0], int(arguments[1]), float(arguments[2])
-    memory = _OWN_BYTES + _A_PIXEL * pixels
+    kind, pixels, cpu_seconds, scale = arguments[0], int(arguments[1]), float(arguments[2]), int(arguments[3])
+    memory = min(_OWN_BYTES + _A_PIXEL * pixels, _MOST_BYTES)
     children.confine(memory, seconds=SECONDS, cpu_seconds=cpu_seconds, niceness=5)
     try:
         found = (_heic if kind == "heic" else _jpeg2000)(sys.stdin.buffer.read())
         _check_size(found, pixels)
+        if scale > 1:
+            found = _smaller(found, scale)
     except Exception as error:  # noqa: BLE001 - of a codec, for one picture
         text = " ".join(str(error).split())
         if not _is_to_be_had(min(_A_PIXEL * pixels, _LEAST_BYTES)):

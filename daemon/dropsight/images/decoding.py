@@ -71,7 +71,8 @@ def decode_and_judge(
 ) -> Decoded:
     """Decode a picture whose framing to `at_least` (height, width) will not have to enlarge it.
 
-    JPEGs are decoded at the smallest of 1, 1/2, 1/4 and 1/8 that still allows this, and their damage is told.
+    JPEGs, HEIC and JPEG 2000 come at the smallest of 1, 1/2, 1/4 and 1/8 that still allows this; the damage
+    of JPEGs is told.
     Alpha is dropped; `depth` says how 16 bits a channel become 8. Raises ImageError `unreadable` for what
     makes no picture at all, and MachineError.
     """
@@ -80,8 +81,10 @@ def decode_and_judge(
     if header.format != "jpeg":
         _check_support(header)
         if header.format in {"heic", "jp2"}:
+            scale = _reduction(*header.upright, at_least, how, crop_fraction)
             with _place_for(header):
-                return Decoded(decode_apart(data, header.format, pixels=header.width * header.height))
+                count = header.width * header.height
+                return Decoded(decode_apart(data, header.format, pixels=count, scale=scale))
         if header.format == "gif":
             data = first_frame_alone(data)
         flags = _PLAIN

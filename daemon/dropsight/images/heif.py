@@ -15,7 +15,7 @@ _CODECS: Mapping[bytes, Codec] = {b"hvc1": "heic", b"hev1": "heic", b"av01": "av
 # A phone's picture has about a hundred: its tiles, a thumbnail, a map of depth.
 _MOST = 5_000
 # Measured: what the decoders hold of a pixel.
-_BYTES_A_PIXEL: Mapping[Codec, int] = {"heic": 12, "avif": 18}
+_BYTES_A_PIXEL: Mapping[Codec, int] = {"heic": 6, "avif": 18}
 _EXIF_BYTES = 2**16
 # Of all data together: a picture of so many tiles has no more.
 _MOST_UNITS = 20_000

@@ -23,7 +23,7 @@ _BEFORE_THE_END = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before 
 _GRAY = 128
 # The colours of the blocks above reach a row or two into it.
 _MOSTLY = 0.5
-# A camera that cuts its pictures cuts a row or two.
+# A camera that cuts its pictures cuts a row or two; a few bytes that changed on their way leave few over.
 MOST_MISSING = 0.01
 
 
@@ -75,7 +75,7 @@ def decode(data: bytes, header: Header, scale: int) -> Decoded | None:
         if harmless:  # among the segments before the picture, which it is stricter with
             return None
         raise Damage(_plain(str(error)), 1.0, is_cut=header.unended).error() from error
-    return Decoded(pixels, None if harmless else _damage(complaint, pixels, header, scale))
+    return Decoded(pixels, None if harmless else _damage(complaint, pixels, header, scale, len(data)))
 
 
 def _is_known(data: bytes) -> bool:
@@ -113,9 +113,17 @@ def _is_harmless(complaint: str, data: bytes) -> bool:
     return not data[max(end - int(padding[1]), 0) : end].strip(b"\0\xff")
 
 
-def _damage(complaint: str, pixels: Pixels, header: Header, scale: int) -> Damage:
-    """Only of a file without its end it is known that what comes before the gray is right."""
-    share = _gray_share(pixels, scale) if header.unended else 1.0
+def _damage(complaint: str, pixels: Pixels, header: Header, scale: int, size: int) -> Damage:
+    """Where data ran out it is only of a file without its end that what comes before the gray is right.
+
+    Changed bytes leave over some of the data, which then is what is missing in the picture.
+    """
+    left_over = _BEFORE_THE_END.match(complaint)
+    share = 1.0
+    if header.unended:
+        share = _gray_share(pixels, scale)
+    elif left_over:
+        share = int(left_over[1]) / size
     return Damage(_plain(complaint), share, is_cut=header.unended)
 
 

@@ -8,6 +8,8 @@ from dropsight.images.tiff import Exif
 
 CODESTREAM = b"\xff\x4f\xff\x51"
 _START_OF_TILE, _END = b"\xff\x90", b"\xff\xd9"
+# Among the color spaces of the box `colr`.
+_GRAY = 17
 # Measured: a decoder's four bytes a sample, and what becomes of them.
 _BYTES_A_SAMPLE, _BYTES_A_PIXEL = 4, 6
 # Each component of each costs a decoder a kilobyte, however little is in it.
@@ -28,6 +30,24 @@ def jpeg2000(data: bytes) -> Structure:
     width, height = right - left, bottom - top
     whole_bytes = width * height * (_BYTES_A_SAMPLE * components + _BYTES_A_PIXEL)
     return Structure(width, height, Exif(), whole_bytes=whole_bytes)
+
+
+def boxed(data: bytes) -> bytes:
+    """Put a codestream of one or two components into a file that says it is gray: OpenCV guesses nothing."""
+    if not data.startswith(CODESTREAM):
+        return data
+    right, bottom, left, top = struct.unpack_from(">4I", data, 8)
+    components, depth = struct.unpack_from(">HB", data, 40)
+    if components > 2:
+        return data
+    header = _box(b"ihdr", struct.pack(">IIH4B", bottom - top, right - left, components, depth, 7, 0, 0))
+    header += _box(b"colr", struct.pack(">3BI", 1, 0, 0, _GRAY))
+    brand = _box(b"jP  ", b"\r\n\x87\n") + _box(b"ftyp", b"jp2 \0\0\0\0jp2 ")
+    return brand + _box(b"jp2h", header) + _box(b"jp2c", data)
+
+
+def _box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content
 
 
 def _codestream(data: bytes) -> int:
