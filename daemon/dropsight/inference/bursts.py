@@ -1,6 +1,7 @@
 """Bursts: which photos of a camera belong together, and what they show together."""
 
 import math
+import sys
 import time
 from bisect import bisect
 from collections import defaultdict
@@ -51,6 +52,8 @@ class Burst:
     within: float
     touched: float
     photos: list[Photo] = field(default_factory=list)
+    first: int = sys.maxsize
+    """The place of the first of them in the journal."""
     begins: float = math.inf
     ends: float = -math.inf
 
@@ -69,6 +72,7 @@ class Burst:
 
     def add(self, photos: Sequence[Photo]) -> None:
         self.photos.extend(photos)
+        self.first = min(self.first, *(photo.seq for photo in photos))
         self.begins = min(self.begins, *(photo.at for photo in photos))
         self.ends = max(self.ends, *(photo.at for photo in photos))
 
@@ -114,7 +118,7 @@ class Grouping:
 
     def earliest(self) -> int | None:
         """Return the place of the first photo in a burst that may go on."""
-        return min((photo.seq for burst in self._bursts() for photo in burst.photos), default=None)
+        return min((burst.first for burst in self._bursts()), default=None)
 
     def _take(self, is_wanted: Callable[[Burst], bool]) -> list[Burst]:
         taken: list[Burst] = []

@@ -20,8 +20,8 @@ from dropsight.journal.recording import Durable
 from dropsight.status.supervision import Supervision
 
 NAME = "bursts"
-# A look takes along what came since the last: nobody waits for a burst by the quarter of a second.
-REST_SECONDS, AGAIN_SECONDS, RETRY_SECONDS = 0.25, 0.25, 1.0
+# A look costs more than a photo more in it: nobody waits for a burst by the half of a second.
+REST_SECONDS, RETRY_SECONDS = 0.5, 1.0
 
 
 def mark_of(config: Config) -> Mark | None:
@@ -91,12 +91,13 @@ class Bursts:
                 if ending:
                     return
                 seconds = gathering.next_over - time.monotonic()
-                self._news.wait(None if seconds == math.inf else max(seconds, AGAIN_SECONDS))
+                self._news.wait(None if seconds == math.inf else max(seconds, 0.0))
                 self._ending.wait(REST_SECONDS)
 
     def _look(self, gathering: Gathering, *, close: bool) -> None:
         # Asked before the journal is read: what no longer waits is in there.
-        waiting_since = self._backlog.waiting_since()
+        may_be_over = time.monotonic() >= gathering.next_over
+        waiting_since = self._backlog.waiting_since() if may_be_over else -math.inf
         bugs: list[Exception] = []
         for burst in gathering.over(time.monotonic(), waiting_since=waiting_since, close=close):
             try:
