@@ -187,7 +187,8 @@ def test_images_over_mqtt_have_bursts_and_a_reload_turns_them_on(tmp_path: Path,
     with running(tmp_path, watch=[watch], **settings) as house, sending(broker) as sender:
         house.configure({"watch": [{**watch, "burst_seconds": 3}], **settings})
         assert house.ask("reload")["ok"]
-        wait_until(lambda: house.answers() and house.status()["sources"][0]["connected"])
+        wait_until(lambda: house.daemon_log().count("ready: model") == 2)
+        wait_until(lambda: bool(house.status()["sources"][0]["connected"]))
         for photo in PHOTOS[:3]:
             sender.send("bursting/yard/image", photo.read_bytes())
         wait_until(lambda: bool(bursts(house)))
