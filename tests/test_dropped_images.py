@@ -213,7 +213,7 @@ def test_a_jpeg_2000_for_which_the_machine_has_no_memory_waits(
     if not free:
         program += "def none(*_): raise MemoryError\napart.np.empty = none\n"
     program += "apart._jpeg2000 = lambda _: 1 / 0\n"
-    program += "sys.exit(apart.main(['jp2', '6000000', '10']))"
+    program += "sys.exit(apart.main(['jp2', '6000000', '10', '1']))"
     monkeypatch.setattr(children, "command", lambda *_: [sys.executable, "-c", program])
     with pytest.raises(ImageError if free else MemoryShortError):
         apart.decode_apart(b"", "jp2", pixels=6_000_000)
