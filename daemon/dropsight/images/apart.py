@@ -49,7 +49,14 @@ def decode_apart(data: bytes, kind: Kind, *, pixels: int, scale: int = 1) -> Pix
     command = children.command("dropsight.images.apart", kind, str(pixels), seconds, str(scale))
     try:
         done = subprocess.run(
-            command, cwd="/", input=data, capture_output=True, timeout=SECONDS, check=False, process_group=0
+            command,
+            cwd="/",
+            input=data,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # a codec may say any number of things
+            timeout=SECONDS,
+            check=False,
+            process_group=0,
         )
     except subprocess.TimeoutExpired as error:
         raise ImageError("unreadable", f"decoding it takes more than {SECONDS:.0f} s") from error
