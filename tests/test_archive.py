@@ -155,6 +155,7 @@ def test_what_goes_on_with_other_settings_or_sources_is_refused(
     assert "--overwrite" in str(refused.value)
 
 
+@pytest.mark.slow
 def test_another_model_is_refused_and_overwrite_begins_anew(
     source: Path, begun: Path, tmp_path: Path
 ) -> None:

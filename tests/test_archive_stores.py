@@ -86,6 +86,7 @@ def rows_there(place: str) -> list[dict[str, object]]:
     return [row for table in tables for row in table.to_pylist()]
 
 
+@pytest.mark.slow
 def test_an_s3_bucket_is_source_and_target_and_gives_the_same_as_a_folder(
     bucket: str, expected: list[dict[str, object]]
 ) -> None:
@@ -143,6 +144,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_a_folder_of_a_web_server_is_a_source(
     source: Path, tmp_path: Path, expected: list[dict[str, object]]
 ) -> None:

@@ -86,6 +86,7 @@ def test_a_clip_in_fragments_may_have_one_more(tmp_path: Path) -> None:
         assert not is_whole(file)
 
 
+@pytest.mark.slow
 def test_an_upload_that_pauses_in_mid_clip_is_waited_for(tmp_path: Path, made: dict[str, Path]) -> None:
     """Each part is written in one go and closed; a camera that resumes its upload pauses for ten seconds."""
     watch = {"path": "inbox", "settle_seconds": 5, "patience_seconds": 1000}

@@ -131,6 +131,7 @@ def test_where_video_is_off_clips_are_ignored_files(tmp_path: Path, made: dict[s
         assert house.status()["stats"]["folders"]["ignored"]["files"] == {".mp4": 1}
 
 
+@pytest.mark.slow
 def test_without_pyav_clips_are_read_by_opencv_which_is_said_once(
     tmp_path: Path, made: dict[str, Path]
 ) -> None:
@@ -148,6 +149,7 @@ def test_without_pyav_clips_are_read_by_opencv_which_is_said_once(
     assert "ok    clips    read by PyAV" in dropsight("check", "-c", str(house.config)).stdout
 
 
+@pytest.mark.slow
 def test_run_once_takes_clips(tmp_path: Path, made: dict[str, Path]) -> None:
     house = House(tmp_path, {})
     shutil.copy(made["mkv"], house.inbox)

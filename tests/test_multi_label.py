@@ -168,6 +168,7 @@ def rendered(template: str, record: Mapping[str, Any]) -> str:
     return environment.from_string(template).render(value_json=record, this={"attributes": {}})
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_log_mqtt_home_assistant_and_the_pages_say_which_classes_are_present(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker, Subscriber(broker.port, "#") as heard:

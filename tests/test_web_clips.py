@@ -87,6 +87,7 @@ def decoders(house: House) -> list[str]:
     return [line for line in lines if "dropsight.video.child" in line]
 
 
+@pytest.mark.slow
 def test_the_thumbnail_of_a_clip_is_its_surest_frame_and_the_film_what_it_showed_evenly(
     house: House, url: str, ids: dict[str, str]
 ) -> None:
