@@ -98,7 +98,14 @@ def test_a_bug_in_a_thread_that_serves_no_single_image_is_told_and_its_work_is_b
         house.spawn(**{RAISE_VARIABLE: point})
         wait_until(house.answers)
         drop(house, 2)
-        wait_until(lambda: house.status()["troubles"].get("threads", "").startswith(thread))
+
+        def told() -> bool:
+            # Something to hear of after the folder began to be watched, which may be after the drop.
+            (stir := house.inbox / "stir.txt").touch()
+            stir.unlink()
+            return house.status()["troubles"].get("threads", "").startswith(thread)
+
+        wait_until(told)
         assert "Traceback" in house.daemon_log()
         drop_more(house)
         house.until(lambda: len(house.records()) == 4 and not house.waiting())
