@@ -103,7 +103,7 @@ def test_a_bug_in_a_thread_that_serves_no_single_image_is_told_and_its_work_is_b
             # Something to hear of after the folder began to be watched, which may be after the drop.
             (stir := house.inbox / "stir.txt").touch()
             stir.unlink()
-            return house.status()["troubles"].get("threads", "").startswith(thread)
+            return str(house.status()["troubles"].get("threads", "")).startswith(thread)
 
         wait_until(told)
         assert "Traceback" in house.daemon_log()
