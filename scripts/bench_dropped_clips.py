@@ -4,7 +4,7 @@
     scripts/bench_dropped_clips.py --photos 500    # shorter
 
 In processor time, as other programs may keep the cores busy: of the threads that carry photos, and of those
-that carry clips, which have the lowest priority, with the process that decodes. What photos lose by a clip
+that carry clips, which have a lower priority, with the process that decodes. What photos lose by a clip
 that is read beside them is the share of the processor that it takes, and what each costs more.
 """
 
@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from brokers import wait_until  # noqa: E402
 from clips import Picture, make_clip, of_photos  # noqa: E402
 from daemons import PHOTOS, House  # noqa: E402
+from dropsight.classify.clip_worker import NICENESS  # noqa: E402
 from dropsight.images.opening import open_named  # noqa: E402
 from dropsight.video.decoder import ClipBounds, ClipDecoder  # noqa: E402
 from dropsight.video.sampling import Sampling  # noqa: E402
@@ -34,7 +35,6 @@ from dropsight.video.wire import ClipOrder, Frames  # noqa: E402
 from machine import machine  # noqa: E402
 
 TICK = os.sysconf("SC_CLK_TCK")
-LOWEST_PRIORITY = 19
 KEPT = {"retention": {"days": None, "max_bytes": None}}
 ORDER = ClipOrder(Sampling(), Frames((224, 224), "crop", 0.875), 10**8, 600.0, whole_only=True)
 
@@ -52,7 +52,7 @@ def processor_seconds(house: House) -> tuple[float, float]:
     for task in Path(f"/proc/{house.process.pid}/task").iterdir():
         with contextlib.suppress(FileNotFoundError):  # a thread that has ended
             found.append(spent(task / "stat"))
-    clips = sum(seconds for seconds, nice in found if nice == LOWEST_PRIORITY)
+    clips = sum(seconds for seconds, nice in found if nice == NICENESS)
     decoder = house.decoder()
     decoding = spent(Path(f"/proc/{decoder}/stat"))[0] if decoder else 0.0
     return sum(seconds for seconds, _ in found) - clips, clips + decoding

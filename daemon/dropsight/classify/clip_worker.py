@@ -31,7 +31,8 @@ from dropsight.video.decoder import ClipBounds, ClipDecoder, lacks_pyav
 log = logging.getLogger(__name__)
 
 NAME = "clips"
-LOWEST_PRIORITY = 19
+# As of the process that decodes: lower, and clips would stand still beside any other busy program.
+NICENESS = 10
 # Without a clip for so long, the process that decodes and the interpreter are given back.
 REST_SECONDS = 30.0
 # For so long a frame waits for images, all of a clip together for so long, looking this often.
@@ -39,7 +40,7 @@ PATIENCE_SECONDS, CLIP_PATIENCE_SECONDS, BUSY_SECONDS = 2.0, 300.0, 0.02
 
 
 class ClipWorker:
-    """`run` belongs on a thread of its own, of the lowest priority, with an interpreter of its own.
+    """`run` belongs on a thread of its own, of a low priority, with an interpreter of its own.
 
     What is noted as in hand is the invoking alone: while the other process decodes, nothing of a clip can end
     this one, and a clip may take minutes, in which much else may.
@@ -74,7 +75,7 @@ class ClipWorker:
 
     def run(self) -> None:
         # Interpreters' own threads are started by this one, and inherit it.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         try:
             while not self._backlog.stopped:
                 candidate = self._backlog.take_clip(

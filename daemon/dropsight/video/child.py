@@ -117,7 +117,7 @@ def _bound_seconds(cpu_seconds: float) -> None:
 
 def main(arguments: list[str]) -> int:
     descriptor, memory = map(int, arguments)
-    children.confine(memory, niceness=19)
+    children.confine(memory)
     cv2.setNumThreads(1)
     hung_up = contextlib.suppress(BrokenPipeError, ConnectionResetError)
     with socket.socket(fileno=descriptor) as orders, Connection(os.dup(descriptor)) as connection, hung_up:
