@@ -175,17 +175,24 @@ def test_another_model_is_refused_and_overwrite_begins_anew(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variable", "how"),
+    [
+        (crashpoints.VARIABLE, "SIGSEGV"),
+        (crashpoints.RAISE_VARIABLE, "OverflowError: a test has this raised at in_decoding"),
+    ],
+)
 def test_an_image_that_ends_its_worker_costs_itself_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, how: str
 ) -> None:
     for name in ("a", "b", "c", "d"):
         shutil.copy(PHOTOS[0], tmp_path / f"{name}.jpg")
     (tmp_path / "bad.jpg").write_bytes(PHOTOS[0].read_bytes() + b"poison")
-    monkeypatch.setenv(crashpoints.VARIABLE, "in_decoding:poison")
+    monkeypatch.setenv(variable, "in_decoding:poison")
     job = run(tmp_path, tmp_path / "out", shard_rows=3)
     rows = by_name(tmp_path / "out")
     assert (job.state, job.ok, job.errors) == ("done", 4, {"unreadable": 1})
-    assert rows["bad.jpg"]["error"] == "it ends the worker that tries it: SIGSEGV"
+    assert rows["bad.jpg"]["error"] == f"it ends the worker that tries it: {how}"
     assert [row["status"] for row in content(tmp_path / "out")] == ["ok", "ok", "failed", "ok", "ok"]
 
 

@@ -17,8 +17,9 @@ import msgspec
 
 from dropsight import children
 from dropsight.archive.shard_worker import ShardWorker
-from dropsight.archive.tasks import ArchiveJob, Shard, ShardDone, WorkerFault, WorkerReady
+from dropsight.archive.tasks import ArchiveJob, Shard, ShardLost, WorkerFault, WorkerReady
 from dropsight.errors import DropsightError
+from dropsight.names import as_text
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -29,8 +30,7 @@ def serve(connection: Connection, job: ArchiveJob, model: str) -> None:
     worker = ShardWorker(job, model)
     connection.send_bytes(_encode(WorkerReady()))
     while True:
-        done: ShardDone = worker.do(orders.get())
-        connection.send_bytes(_encode(done))
+        connection.send_bytes(_encode(worker.do(orders.get())))
 
 
 def _listen(connection: Connection, orders: "SimpleQueue[Shard]") -> None:
@@ -53,6 +53,8 @@ def main(arguments: list[str]) -> int:
         return 0
     except DropsightError as error:
         connection.send_bytes(_encode(WorkerFault.of(error)))
+    except Exception as error:  # noqa: BLE001 - a bug that one image met: it is found as a crash is
+        connection.send_bytes(_encode(ShardLost(as_text(f"{type(error).__name__}: {error}"))))
     return 0
 
 

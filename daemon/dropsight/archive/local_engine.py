@@ -15,7 +15,7 @@ from dropsight.archive.engines import Ended
 from dropsight.archive.tasks import ArchiveJob, Shard, ShardDone, ShardLost, WorkerFault, WorkerReady
 from dropsight.errors import ConfigError, DropsightError, MachineError
 
-_Answer = WorkerReady | ShardDone | WorkerFault
+_Answer = WorkerReady | ShardDone | ShardLost | WorkerFault
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(_Answer)
 # A worker that ends before it is ready takes no shard with it: so often, and it is no accident.
@@ -33,6 +33,8 @@ class _Child:
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                # Of codecs, about each damaged picture; what is the matter with it stands in its row.
+                stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 process_group=0,
             )
@@ -45,7 +47,7 @@ class _Child:
         self.shard = shard
         self._send(_encode(shard))
 
-    def answer(self) -> _Answer | ShardLost:
+    def answer(self) -> _Answer:
         try:
             answer: _Answer = _decoder.decode(self.connection.recv_bytes())
             return answer

@@ -119,8 +119,14 @@ class ShardWorker:
             return self._failure(named, error, digest, header)
 
     def _answers(self, prepared: Sequence[Prepared]) -> Sequence[Answer | ImageError]:
+        plan = self._images.plan
         with self._images.interpreter() as model:
-            return pipeline.predict_many(model, prepared, self._images.plan)
+            if len(prepared) > 1:
+                return pipeline.predict_many(model, prepared, plan)
+            try:
+                return [pipeline.predict(model, prepared[0], plan)]
+            except ImageError as error:
+                return [error]
 
     def _answered(self, group: Sequence[_Image | ArchiveRow]) -> Iterator[ArchiveRow]:
         images = [each for each in group if isinstance(each, _Image)]
