@@ -17,6 +17,7 @@ from dropsight.config import Config, ModelSettings
 from dropsight.errors import ModelError
 from dropsight.explain.explaining import Explainer
 from dropsight.inference import pipeline
+from dropsight.models.backends import open_model
 from test_onnx import classifier
 from tiny_tflite import Tensor, tiny
 
@@ -95,3 +96,14 @@ def test_a_model_of_this_shape_is_taken_only_if_it_gets_its_golden_images_right(
         else:
             with pytest.raises(ModelError, match="classified as"):
                 open_engine(config, Proved(tmp_path / "proved"))
+
+
+@pytest.mark.parametrize("name", ["m.keras", "m.h5", "m.onnx", "m.tflite", "m.bin", "m", "labels.txt"])
+def test_what_a_model_is_stands_in_its_bytes_whatever_its_file_is_called(tmp_path: Path, name: str) -> None:
+    for folder, source, kind in (
+        ("one", made(tmp_path, "channels last"), "tflite"),
+        ("two", made(tmp_path, "onnx"), "onnx"),
+    ):
+        (tmp_path / folder).mkdir()
+        shutil.copy(source, tmp_path / folder / name)
+        assert open_model(tmp_path / folder / name).spec.format == kind
