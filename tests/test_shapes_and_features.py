@@ -98,7 +98,7 @@ def test_a_model_of_this_shape_is_taken_only_if_it_gets_its_golden_images_right(
                 open_engine(config, Proved(tmp_path / "proved"))
 
 
-@pytest.mark.parametrize("name", ["m.keras", "m.h5", "m.onnx", "m.tflite", "m.bin", "m", "labels.txt"])
+@pytest.mark.parametrize("name", ["m.keras", "m.h5", "m.onnx", "m.tflite", "m.bin", "m"])
 def test_what_a_model_is_stands_in_its_bytes_whatever_its_file_is_called(tmp_path: Path, name: str) -> None:
     for folder, source, kind in (
         ("one", made(tmp_path, "channels last"), "tflite"),
