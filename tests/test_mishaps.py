@@ -38,6 +38,7 @@ def drop_more(house: House) -> None:
         shutil.copy(photo, house.inbox / f"more-{number}.jpg")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["in_decoding:poison", "in_invoke:2", "in_answer:2", "in_row:odd.jpg ok"])
 def test_an_exception_that_nobody_expected_is_one_image_s_failure(tmp_path: Path, point: str) -> None:
     """It used to end the process, and with it every camera, again at every start."""
@@ -61,6 +62,7 @@ def test_an_exception_that_nobody_expected_is_one_image_s_failure(tmp_path: Path
         house.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["in_hint:2", "in_walk:2", "in_filing:2", "in_telling:2"])
 def test_an_exception_around_an_image_costs_no_record(tmp_path: Path, point: str) -> None:
     house = House(tmp_path, ONE_WORKER)
@@ -191,6 +193,7 @@ def test_a_journal_that_cannot_be_trusted_ends_the_process_from_any_thread() -> 
         assert isinstance(lifecycle.failure, DamagedError)
 
 
+@pytest.mark.slow
 def test_an_image_waits_for_descriptors_instead_of_failing(tmp_path: Path) -> None:
     """A flood of connections once made the next image fail for good."""
     with running(tmp_path, **ONE_WORKER) as house:
@@ -210,6 +213,7 @@ def test_an_image_waits_for_descriptors_instead_of_failing(tmp_path: Path) -> No
         wait_until(lambda: "machine" not in house.status()["troubles"])
 
 
+@pytest.mark.slow
 def test_what_is_in_hand_is_recorded_without_a_descriptor_to_be_had_and_filed_once_there_are(
     tmp_path: Path,
 ) -> None:
@@ -230,6 +234,7 @@ def test_what_is_in_hand_is_recorded_without_a_descriptor_to_be_had_and_filed_on
         assert house.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spare", [0, 1])
 def test_what_is_in_hand_is_filed_and_the_log_rolled_by_descriptors_that_were_kept_back(
     tmp_path: Path, spare: int
