@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import shutil
 import signal
@@ -216,6 +217,14 @@ def workers_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.fixture
+def silenced() -> Iterator[None]:
+    """For what runs a worker's side here, where others want to hear of warnings afterwards."""
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("silenced")
 def test_a_model_that_does_not_load_on_a_worker_ends_the_job_in_one_line(tmp_path: Path) -> None:
     """As where a worker has another runtime, or the file was replaced since the driver read it."""
     job = ArchiveJob(out=str(tmp_path), manifest="", model="sha256:another", shard_rows=1)
