@@ -36,7 +36,7 @@ NICENESS = 10
 # Without a clip for so long, the process that decodes and the interpreter are given back.
 REST_SECONDS = 30.0
 # For so long a frame waits for images, all of a clip together for so long, looking this often.
-PATIENCE_SECONDS, CLIP_PATIENCE_SECONDS, BUSY_SECONDS = 2.0, 300.0, 0.02
+PATIENCE_SECONDS, CLIP_PATIENCE_SECONDS, BUSY_SECONDS = 2.0, 300.0, 0.2
 
 
 class ClipWorker:
