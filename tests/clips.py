@@ -1,6 +1,7 @@
 """Clips that tests make: with PyAV, in any container, of given pictures."""
 
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ def make_clip(
     pictures: Iterable[Picture],
     *,
     codec: str = "libx264",
-    rate: int = 10,
+    rate: int | Fraction = 10,
     gop: int = 10,
     pix_fmt: str = "yuv420p",
     container: str | None = None,

@@ -1,0 +1,63 @@
+"""Clips that are not as clips are: of hours, of two sizes, of a cover alone."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from clips import make_clip, number_of, numbered
+from daemons import PHOTOS
+from dropsight.errors import ImageError
+from dropsight.images.opening import open_named
+from dropsight.video.decoder import ClipBounds, ClipDecoder
+from dropsight.video.sampling import Sampling
+from dropsight.video.wire import ClipEnd, ClipFrame, ClipHeader, ClipOrder, Frames
+
+ORDER = ClipOrder(Sampling(), Frames((64, 96), "stretch", 1.0), 10**8, 60.0, whole_only=True)
+
+
+def parts_of(path: Path) -> tuple[ClipHeader, list[ClipFrame], ClipEnd]:
+    with ClipDecoder(ClipBounds()) as decoder, open_named(path) as file:
+        header, *frames, end = decoder.decode(file, ORDER)
+    assert isinstance(header, ClipHeader)
+    assert isinstance(end, ClipEnd)
+    return header, [each for each in frames if isinstance(each, ClipFrame)], end
+
+
+def test_a_clip_of_four_hours_is_seen_from_its_beginning_to_its_end(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "day.mkv", numbered(48), rate=Fraction(1, 300), gop=1)
+    header, frames, _ = parts_of(clip)
+    assert header.duration == 4 * 3600
+    assert (frames[0].time, frames[-1].time) == (0.0, 47 * 300.0)
+
+
+def test_a_stream_whose_size_changes_is_seen_in_both(tmp_path: Path) -> None:
+    """As a camera sends it that is set to another resolution while it records."""
+    small = make_clip(tmp_path / "small.h264", numbered(25), rate=25).read_bytes()
+    large = make_clip(tmp_path / "large.h264", numbered(50, height=128, width=192)[25:], rate=25).read_bytes()
+    both = tmp_path / "both.h264"
+    both.write_bytes(small + large)
+    _, frames, _ = parts_of(both)
+    assert {(each.height, each.width) for each in frames} == {(64, 96)}
+    shown = [number_of(pixels(each)) for each in frames if each.pixels]
+    assert min(shown) < 25 <= max(shown)
+
+
+def pixels(frame: ClipFrame) -> np.ndarray:
+    return np.frombuffer(frame.pixels or b"", np.uint8)
+
+
+def test_sound_with_a_cover_is_no_clip(tmp_path: Path) -> None:
+    path = tmp_path / "song.mkv"
+    with av.open(str(path), "w") as made:
+        stream = made.add_stream("aac", rate=8000)
+        made.add_attachment("cover.jpg", "image/jpeg", PHOTOS[0].read_bytes())
+        quiet = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        quiet.sample_rate = 8000
+        for packet in (*stream.encode(quiet), *stream.encode()):
+            made.mux(packet)
+    with pytest.raises(ImageError) as found:
+        parts_of(path)
+    assert found.value.code == "not_an_image"
