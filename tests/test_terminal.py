@@ -176,7 +176,7 @@ def test_the_demo_stays_while_a_dashboard_is_open_and_takes_ports_that_are_free(
         for port in (1883, 8080):
             with contextlib.suppress(OSError):  # then it is taken anyway
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
-        shown = stack.enter_context(screen(command("demo", "--seconds", "1"), cwd=tmp_path))
+        shown = stack.enter_context(screen(command("demo", "--seconds", "15"), cwd=tmp_path))
         wait_until(lambda: "confidence" in shown.text)
         found = re.search(r"The dashboard is at (http://127\.0\.0\.1:(\d+)/)", shown.text)
         assert found

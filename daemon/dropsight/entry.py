@@ -13,7 +13,6 @@ from dropsight.names import show_all
 def main() -> None:
     """Run a command."""
     open_streams()
-    keep_stderr()
     show_all()
     with told_plainly(debug=False):
         order = cli.read(sys.argv[1:])
@@ -39,9 +38,3 @@ def open_streams() -> None:
             # The lowest free number, which is this one: those below are open by now.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - as Python's own
-
-
-def keep_stderr() -> None:
-    """Have Python write its messages past descriptor 2, which leads nowhere while an interpreter is made."""
-    kind = sys.stderr
-    sys.stderr = open(os.dup(2), "w", buffering=1, encoding=kind.encoding, errors=kind.errors, closefd=False)  # noqa: SIM115 - for good

@@ -70,10 +70,7 @@ def _drawn(
 
 def _print(result: Outcome, top: int) -> None:
     if isinstance(result, ImageFailure):
-        print(
-            f"dropsight: {as_shown(str(result.image_path))}: {as_shown(result.error.message)}",
-            file=sys.stderr,
-        )
+        _tell(f"{as_shown(str(result.image_path))}: {as_shown(result.error.message)}")
         return
     likely, there = result.predictions[:top], result.present or []
     rows = [*likely, *(each for each in there if each not in likely)]
@@ -84,10 +81,17 @@ def _print(result: Outcome, top: int) -> None:
         print(f"{name:<30} {each.confidence:7.1%}  {each.label}{mark}", flush=True)
     if result.warnings:
         told = "; ".join(result.warnings)
-        print(f"dropsight: {as_shown(str(result.image_path))}: warning: {told}", file=sys.stderr)
+        _tell(f"{as_shown(str(result.image_path))}: warning: {told}")
     for head, answer in list((result.heads or {}).items())[1:]:
         told = in_words(answer.label, answer.present)
         print(f"{'':<30} {answer.confidence:7.1%}  {told} ({head})", flush=True)
+
+
+def _tell(text: str) -> None:
+    from dropsight.models.tflite_runtimes import STDERR_TURNED
+
+    with STDERR_TURNED:  # another thread may be making an interpreter
+        print(f"dropsight: {text}", file=sys.stderr)
 
 
 def _print_timeline(result: ClipResult) -> None:

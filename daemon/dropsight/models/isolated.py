@@ -88,7 +88,7 @@ def _half_of_memory() -> int:
 def main(arguments: list[str]) -> int:
     """Open, and invoke once; what is refused on purpose is told on stdout."""
     path, how, seconds, memory, said = arguments
-    children.confine(int(memory), seconds=float(seconds))
+    children.confine(int(memory), seconds=float(seconds), niceness=5)
     if crashpoints.is_set("in_trial"):
         crashpoints.crash()
     options = msgspec.json.decode(how, type=ModelOptions)

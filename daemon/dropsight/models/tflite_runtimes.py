@@ -33,7 +33,8 @@ _NO_FLEX = ("Select TensorFlow op", "Regular TensorFlow op")
 _UNKNOWN = "unresolved custom op"
 
 Details = Mapping[str, object]
-_STDERR_TURNED = threading.Lock()
+STDERR_TURNED = threading.Lock()
+"""Held while descriptor 2 leads nowhere; who must be heard takes it to write to stderr."""
 
 
 class Interpreter(Protocol):
@@ -158,7 +159,7 @@ def _native_chatter_off() -> Iterator[None]:
 
     One at a time: of two that overlap, the latter would bring back the former's nowhere.
     """
-    with _STDERR_TURNED:
+    with STDERR_TURNED:
         sys.stderr.flush()
         kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 2)
