@@ -121,6 +121,23 @@ def test_the_daemon_imports_nothing_that_it_may_never_use() -> None:
     assert commands == {f"dropsight.commands.{name}" for name in ("run", "settings", "logs", "faults")}
 
 
+def test_what_is_logged_while_an_interpreter_is_made_is_not_lost_with_the_runtime_s_own_lines() -> None:
+    code = (
+        "import logging, os\n"
+        "from dropsight.commands import logs\n"
+        "from dropsight.models.tflite_runtimes import _native_chatter_off\n"
+        "logs.set_up(debug=False)\n"
+        "with _native_chatter_off():\n"
+        "    logging.warning('a camera is silent')\n"
+        "    os.write(2, b'INFO: Created delegate')\n"
+        "os.write(2, b'a crash')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    line, rest = done.stderr.splitlines()
+    assert line.endswith("a camera is silent")
+    assert rest == "a crash"
+
+
 @pytest.mark.parametrize(
     "streams", ["<&- >&- 2>&-", ">&-", "2>&-", "2>/dev/full", "-v >/dev/full 2>/dev/full", "2> >(true)"]
 )

@@ -4,6 +4,8 @@ import contextlib
 import os
 import resource
 import signal
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +19,29 @@ def command(module: str, *arguments: str) -> list[str]:
     Others may write where the daemon works: no module is imported from there (-P), nor anything else found.
     """
     return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def begin(module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Begin a process with a socket to it, and return both; its end's descriptor is its first argument.
+
+    What it prints is for nobody: codecs write a line about each damaged picture. Raises OSError.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            process = subprocess.Popen(
+                command(module, str(theirs.fileno()), *arguments),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                process_group=0,
+            )
+        except BaseException:
+            ours.close()
+            raise
+    return process, ours
 
 
 def confine(

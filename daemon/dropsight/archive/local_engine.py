@@ -3,8 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
-import subprocess
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 
@@ -26,19 +24,8 @@ class _Child:
     """A process and its shard in hand; ready once its model is open."""
 
     def __init__(self, job: ArchiveJob, model: str) -> None:
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            self.process = subprocess.Popen(
-                children.command("dropsight.archive.local_child", str(theirs.fileno()), model),
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                # Of codecs, about each damaged picture; what is the matter with it stands in its row.
-                stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                process_group=0,
-            )
-            self.connection = Connection(os.dup(ours.fileno()))
+        self.process, ours = children.begin("dropsight.archive.local_child", model)
+        self.connection = Connection(ours.detach())
         self.shard: Shard | None = None
         self.ready = False
         self._send(_encode(job))

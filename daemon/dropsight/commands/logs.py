@@ -1,8 +1,10 @@
 """The daemon's own messages, for people: stderr, which systemd keeps in the system journal."""
 
+import io
 import logging
 import os
 import sys
+from typing import TextIO
 
 from dropsight.names import as_shown
 
@@ -23,7 +25,7 @@ class _Priorities(_OneLine):
 
 
 def set_up(*, debug: bool) -> None:
-    handler = logging.StreamHandler()
+    handler = logging.StreamHandler(_past_descriptor_2())
     if _is_journal():
         handler.setFormatter(_Priorities("%(message)s"))
     else:
@@ -32,6 +34,13 @@ def set_up(*, debug: bool) -> None:
     if not debug:
         for noisy in ("amqtt", "transitions", "asyncio"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def _past_descriptor_2() -> TextIO:
+    """Return a stream to where stderr leads now; that leads nowhere while a thread makes an interpreter."""
+    lasting = io.FileIO(os.dup(sys.stderr.fileno()), "w", closefd=False)
+    kind = sys.stderr
+    return io.TextIOWrapper(lasting, encoding=kind.encoding, errors=kind.errors, write_through=True)
 
 
 def mark(text: str, level: int = logging.ERROR) -> str:

@@ -126,22 +126,11 @@ class ClipDecoder:
         try:
             from multiprocessing.connection import Connection
 
-            ours, theirs = socket.socketpair()
-            with theirs:
-                self._process = subprocess.Popen(
-                    children.command("dropsight.video.child", str(theirs.fileno()), str(self.bounds.memory)),
-                    cwd="/",
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
-                    process_group=0,
-                )
-            self._answers = Connection(os.dup(ours.fileno()))
+            self._process, self._orders = children.begin("dropsight.video.child", str(self.bounds.memory))
+            self._answers = Connection(os.dup(self._orders.fileno()))
         except OSError as error:
             raise MachineError(f"clips wait: no process to decode them: {error.strerror}") from error
-        self._orders = ours
-        return ours
+        return self._orders
 
     def _next(self, until: float) -> Answer:
         assert self._answers  # noqa: S101 - an order was given
