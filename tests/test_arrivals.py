@@ -186,7 +186,7 @@ def test_what_lies_in_hidden_folders_and_in_those_of_the_system_is_passed_by(
         shutil.copy(PHOTO, house.inbox / "front" / "b.jpg")
         wait_until(lambda: len(house.records()) == 2)
         assert {record["camera"] for record in house.records()} == {"front"}
-        assert len(house.waiting()) == len(LITTER)
+        wait_until(lambda: len(house.waiting()) == len(LITTER))
 
 
 def test_an_upload_that_is_staged_in_a_hidden_folder_is_left_alone_until_it_is_renamed(

@@ -41,7 +41,7 @@ def test_a_full_disk_under_the_log_is_said_once_and_every_line_follows_when_ther
         drop(house, 20)
         house.until(lambda: house.finished() == 20)
         wait_until(lambda: "No space left on device" in trouble(house, "log"))
-        assert not house.waiting()
+        wait_until(lambda: not house.waiting())
         ballast.unlink()
         wait_until(lambda: len(house.records()) == 20)
         wait_until(lambda: not trouble(house, "log"))

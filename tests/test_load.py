@@ -23,7 +23,7 @@ def test_a_burst_beside_a_full_queue_is_worked_off_whole_in_flat_memory(tmp_path
         for number in range(2500):
             (burst / f"{number:04}.jpg").write_bytes(pictures[number % len(pictures)])
         house.until(lambda: house.finished() == 3500)
-        assert not house.waiting()
+        house.until(lambda: not house.waiting())
         late = house.status()["stats"]["memory_bytes"]
         assert late - early < 10 * 2**20
         assert house.stop() == 0

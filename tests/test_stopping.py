@@ -85,7 +85,7 @@ def test_a_full_disk_under_the_journal_does_not_hold_up_a_stop_and_nothing_is_lo
         ballast.unlink()
         house.start()
         house.until(lambda: len(house.records()) == 300)
-        assert not house.waiting()
+        wait_until(lambda: not house.waiting())
 
 
 def test_timeout_which_signals_its_child_and_the_group_at_once_asks_for_one_stop(tmp_path: Path) -> None:
