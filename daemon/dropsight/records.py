@@ -59,6 +59,29 @@ class HeadAnswer(msgspec.Struct, frozen=True, gc=False):
 Heads = dict[str, HeadAnswer] | msgspec.UnsetType
 """By name, the main answer first; unset for a model that has but one answer."""
 
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom, as fractions of the upright picture."""
+
+
+class Region(msgspec.Struct, frozen=True, gc=False):
+    """What one of the parts shows that a camera's config cuts out of its pictures."""
+
+    name: str
+    box: Box
+    predicted_class: int
+    label: str
+    confidence: float
+    predictions: list[Prediction]
+    present: Present = msgspec.UNSET
+    heads: Heads = msgspec.UNSET
+    group: str | msgspec.UnsetType = msgspec.UNSET
+    group_confidence: float | msgspec.UnsetType = msgspec.UNSET
+    would_be: str | msgspec.UnsetType = msgspec.UNSET
+
+
+Regions = list[Region] | msgspec.UnsetType
+"""In the order of the config; unset where a picture is seen as one."""
+
 Depth = Literal["scale", "percentile"]
 
 
@@ -224,6 +247,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag=
     multi_label: bool | msgspec.UnsetType = msgspec.UNSET
     present: Present = msgspec.UNSET
     heads: Heads = msgspec.UNSET
+    region: str | msgspec.UnsetType = msgspec.UNSET
+    """The name of the one that the other keys are the answer of: the surest."""
+    regions: Regions = msgspec.UNSET
     image: ImageFacts
     clip: ClipFacts | msgspec.UnsetType = msgspec.UNSET
     model: ModelFacts
