@@ -1,10 +1,15 @@
 """Records, ids, topics, pauses, states."""
 
+import json
 import math
 import random
 import re
 import time
+from collections.abc import Mapping
+from typing import Any
 
+import jinja2
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,16 +20,22 @@ from dropsight.records import (
     ImageFacts,
     Latency,
     ModelFacts,
+    Prediction,
     Result,
     decode,
     drop_id,
     encode,
+    shown_confidence,
+    shown_label,
+    shown_labels,
     with_total,
 )
 from dropsight.sinks.backoff import pause_seconds
+from dropsight.sinks.mqtt.entities import of_camera
 from dropsight.sinks.mqtt.states import CameraStates
 from dropsight.sinks.mqtt.topics import Topics, topic_part
 from dropsight.web.history import Days
+from dropsight.web.results import Query
 
 DROPS = st.tuples(st.text(max_size=9), st.binary(max_size=9), st.integers(0, 2**40), st.integers(0, 2**62))
 
@@ -54,6 +65,68 @@ def test_a_record_survives_its_json_and_its_total_can_be_replaced(text: str, tot
     assert found.image_path == text
     assert found.latency_ms.total == round(total, 3)
     assert b"\n" not in line
+
+
+def answered(**more: Any) -> Result:
+    return msgspec.structs.replace(
+        Result(
+            id="1",
+            time="2026-11-28T10:00:00Z",
+            device="d",
+            camera="c",
+            image_path="x.jpg",
+            predicted_class=282,
+            label="tiger cat",
+            confidence=0.37,
+            top_5_predictions={},
+            predictions=[Prediction(282, "tiger cat", 0.37)],
+            image=ImageFacts(1, 1, 1, "jpeg", "t"),
+            model=ModelFacts("m", "tflite", "int8", "sha256:0"),
+            tta=1,
+            temperature=1.0,
+            latency_ms=Latency(),
+        ),
+        **more,
+    )
+
+
+CAT: Mapping[str, Any] = {"group": "cat", "group_confidence": 0.91, "groups": {"cat": 0.91}}
+
+
+def test_people_read_the_group_and_its_confidence_where_there_is_one() -> None:
+    assert (shown_label(answered()), shown_confidence(answered())) == ("tiger cat", 0.37)
+    assert (shown_label(answered(**CAT)), shown_confidence(answered(**CAT))) == ("cat", 0.91)
+    there = [Prediction(0, "cat", 0.9), Prediction(1, "dog", 0.8)]
+    assert shown_labels(answered(present=there)) == ["cat", "dog"]
+    assert shown_label(answered(present=[])) == "nothing"
+
+
+def test_home_assistant_shows_the_group_and_tells_events_the_class_beside_it() -> None:
+    components = of_camera("c", Topics.of("dropsight", "d"), pictures=False)
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - no HTML
+
+    def rendered(name: str, template: str, record: Result) -> str:
+        found = environment.from_string(str(components[name][template]))
+        return found.render(value_json=json.loads(encode(record)), this={"attributes": {}})
+
+    assert rendered("label", "value_template", answered(**CAT)) == "cat"
+    assert rendered("confidence", "value_template", answered(**CAT)) == "91.0"
+    assert rendered("label", "value_template", answered()) == "tiger cat"
+    assert rendered("confidence", "value_template", answered()) == "37.0"
+    event = json.loads(rendered("image", "value_template", answered(**CAT)))
+    assert (event["label"], event["group"], event["group_confidence"]) == ("tiger cat", "cat", 0.91)
+    assert "group" not in json.loads(rendered("image", "value_template", answered()))
+
+
+def test_the_dashboard_finds_a_record_by_its_group_and_by_its_class_as_sure_as_it_reads() -> None:
+    delivery = Delivery(1, "c", "ok", encode(answered(**CAT)))
+    assert Query(label="CAT", min_confidence=0.9).fits(delivery)
+    assert Query(label="tiger").fits(delivery)
+    assert not Query(label="dog").fits(delivery)
+    assert not Query(label="cat", min_confidence=0.95).fits(delivery)
+    days = Days()
+    days.add([answered(**CAT), answered()])
+    assert days.day().classes == {"cat": 1, "tiger cat": 1}
 
 
 @given(st.text())

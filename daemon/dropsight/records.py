@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
+from typing import Any, Generic, Literal, Protocol, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -31,6 +31,49 @@ def shown(best: str, present: Present) -> list[str]:
 
 def in_words(best: str, present: Present) -> str:
     return ", ".join(shown(best, present)) or "nothing"
+
+
+UNKNOWN = "unknown"
+"""The label of an answer that is too flat to be one; its class is NO_CLASS."""
+NO_CLASS = -1
+
+Group = str | msgspec.UnsetType
+"""Of the groups of classes that whose confidences add up to most, where it is as sure as the best class."""
+Share = float | msgspec.UnsetType
+Groups = dict[str, float] | msgspec.UnsetType
+"""By name, what the confidences of each group's classes add up to, the surest first; unset without groups.
+
+Those below LEAST_OF_GROUP are left out.
+"""
+LEAST_OF_GROUP = 0.01
+
+
+class Told(Protocol):
+    """What people read of an answer, be it a record's, a result's or a region's."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def group(self) -> Group: ...
+    @property
+    def group_confidence(self) -> Share: ...
+
+
+def shown_labels(answer: Told) -> list[str]:
+    """Return what people read, each by itself, of classes that may be there at once."""
+    return [answer.group] if answer.group else shown(answer.label, getattr(answer, "present", msgspec.UNSET))
+
+
+def shown_label(answer: Told) -> str:
+    """Return what people read: the group where there is one, else the label, or all that are there."""
+    return ", ".join(shown_labels(answer)) or "nothing"
+
+
+def shown_confidence(answer: Told) -> float:
+    """Return how sure that is."""
+    return answer.group_confidence or answer.confidence
 
 
 class HeadAnswer(msgspec.Struct, frozen=True, gc=False):
@@ -74,8 +117,9 @@ class Region(msgspec.Struct, frozen=True, gc=False):
     predictions: list[Prediction]
     present: Present = msgspec.UNSET
     heads: Heads = msgspec.UNSET
-    group: str | msgspec.UnsetType = msgspec.UNSET
-    group_confidence: float | msgspec.UnsetType = msgspec.UNSET
+    group: Group = msgspec.UNSET
+    group_confidence: Share = msgspec.UNSET
+    groups: Groups = msgspec.UNSET
     would_be: str | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -247,6 +291,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag=
     multi_label: bool | msgspec.UnsetType = msgspec.UNSET
     present: Present = msgspec.UNSET
     heads: Heads = msgspec.UNSET
+    group: Group = msgspec.UNSET
+    group_confidence: Share = msgspec.UNSET
+    groups: Groups = msgspec.UNSET
+    would_be: str | msgspec.UnsetType = msgspec.UNSET
+    """The label that it would have been, where it is too flat an answer: `label` is then UNKNOWN."""
+    prediction_set: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """Labels that hold the right one with the probability that the model was calibrated to."""
     region: str | msgspec.UnsetType = msgspec.UNSET
     """The name of the one that the other keys are the answer of: the surest."""
     regions: Regions = msgspec.UNSET

@@ -13,7 +13,7 @@ from dropsight.commands.settings import find_config, settings
 from dropsight.errors import DropsightError, reason
 from dropsight.journal.jsonlog import backup_files, lines_of
 from dropsight.journal.resultlog import path_apart
-from dropsight.records import Expired, Failure, Result, burst_in, decode, in_words
+from dropsight.records import Expired, Failure, Result, burst_in, decode, shown_confidence, shown_label
 from dropsight.sinks.terminal import clip_words
 
 LOOK_SECONDS = 0.25
@@ -45,8 +45,8 @@ def shown(line: bytes, *, coloured: bool) -> str:
     record = decode(line)
     match record:
         case Result():
-            colour = _GREEN if record.confidence >= _SURE else _YELLOW
-            what = f"{record.confidence:6.1%}  {in_words(record.label, record.present)}"
+            colour = _GREEN if shown_confidence(record) >= _SURE else _YELLOW
+            what = f"{shown_confidence(record):6.1%}  {shown_label(record)}"
             if record.clip:
                 what += f" ({clip_words(record.clip)})"
         case Failure():

@@ -11,6 +11,7 @@ from dropsight.errors import DropsightError, ModelError, reason
 from dropsight.images.framing import Pixels
 from dropsight.inference.clips import FilmFrame
 from dropsight.inference.results import ClipResult
+from dropsight.records import shown_confidence, shown_label
 
 _MOST_LINES = 6
 _FILM_FRAMES = 12
@@ -28,7 +29,8 @@ def draw(path: Path, result: ClipResult, film: Sequence[FilmFrame]) -> None:
     strip, chart = figure.subplots(2, 1, height_ratios=(1, 2))
     strip.imshow(_film(film, result.clip.duration), aspect="auto")
     strip.set_axis_off()
-    strip.set_title(f"{result.label} {result.confidence:.1%}  ({result.clip.aggregate})", loc="left")
+    title = f"{shown_label(result)} {shown_confidence(result):.1%}  ({result.clip.aggregate})"
+    strip.set_title(title, loc="left")
     clip = result.clip
     labels = _most_seen(result)
     for label in labels:
@@ -54,7 +56,7 @@ def draw(path: Path, result: ClipResult, film: Sequence[FilmFrame]) -> None:
 
 
 def _most_seen(result: ClipResult) -> list[str]:
-    seconds: dict[str, float] = {result.label: float("inf")}
+    seconds: dict[str, float] = {result.predictions[0].label: float("inf")}
     for each in result.clip.segments:
         seconds[each.label] = seconds.get(each.label, 0) + each.ends - each.begins
     return sorted(seconds, key=lambda label: -seconds[label])[:_MOST_LINES][::-1]

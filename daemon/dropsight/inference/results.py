@@ -11,7 +11,7 @@ from dropsight.inference import image_records
 from dropsight.inference.clips import ClipAnswer
 from dropsight.inference.pipeline import Answer, Plan, Prepared
 from dropsight.names import as_json
-from dropsight.records import ClipFacts, ErrorFacts, Heads, Latency, Prediction, Present
+from dropsight.records import ClipFacts, ErrorFacts, Group, Groups, Heads, Latency, Prediction, Present, Share
 
 
 class ImageResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +27,12 @@ class ImageResult(msgspec.Struct, frozen=True, kw_only=True):
     present: Present = msgspec.UNSET
     """Of a model whose classes may be there at once, those that are, the surest first."""
     heads: Heads = msgspec.UNSET
+    group: Group = msgspec.UNSET
+    group_confidence: Share = msgspec.UNSET
+    groups: Groups = msgspec.UNSET
+    would_be: str | msgspec.UnsetType = msgspec.UNSET
+    """The label that it would have been, where it is too flat an answer: `label` is then "unknown"."""
+    prediction_set: list[str] | msgspec.UnsetType = msgspec.UNSET
     tta: int
     temperature: float
     warnings: list[str] | msgspec.UnsetType = msgspec.UNSET

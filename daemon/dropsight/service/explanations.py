@@ -104,17 +104,18 @@ class Explanations:
         if found is None:
             raise DropsightError(f"no record {record_id} in the journal")
         record = decode(found.line)
-        if not isinstance(record, Result):
+        if not isinstance(record, Result) or not record.predictions:
             raise DropsightError(f"{record_id} has no prediction to explain: {record.image_path}")
         engine = self._in_force.engine
         pixels = _picture(found, record, watches, engine)
-        heatmap = self._asked(partial(self._heatmap, engine, pixels, record.predicted_class))
+        best = record.predictions[0]  # also of an answer that was too flat to be one
+        heatmap = self._asked(partial(self._heatmap, engine, pixels, best.class_index))
         moment = {"seconds": record.clip.peak.time} if record.clip else {}
         return {
             "id": record.id,
             **moment,
-            "label": record.label,
-            "confidence": record.confidence,
+            "label": best.label,
+            "confidence": best.confidence,
             "method": "occlusion",
             "image_jpeg_base64": base64.b64encode(_jpeg(pixels, heatmap)).decode(),
         }

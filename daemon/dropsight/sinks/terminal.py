@@ -9,7 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dropsight.journal.recording import Durable
-from dropsight.records import ClipFacts, Expired, Failure, Record, Result, burst_in, in_words
+from dropsight.records import (
+    ClipFacts,
+    Expired,
+    Failure,
+    Record,
+    Result,
+    burst_in,
+    shown_confidence,
+    shown_label,
+)
 from dropsight.status.stats import Snapshot
 
 log = logging.getLogger(__name__)
@@ -76,7 +85,7 @@ class Terminal:
         colour = _GREEN
         if isinstance(record, Failure):
             colour = _RED
-        elif isinstance(record, Expired) or record.confidence < UNSURE:
+        elif isinstance(record, Expired) or shown_confidence(record) < UNSURE:
             colour = _YELLOW
         return f"{before} {self._painted(verdict, colour)}  {after}".rstrip()
 
@@ -124,7 +133,7 @@ class Table:
             return before, f"{verdict:>10}", label if room is None else _cut(label, max(room, 1))
         spent = record.latency_ms
         figures = self._figures(f"{spent.decode:.1f}", f"{spent.inference:.1f}", f"{total_ms:.1f}")
-        return before, f"{record.confidence:>10.1%}", _fitted(label, widths[2]) + figures
+        return before, f"{shown_confidence(record):>10.1%}", _fitted(label, widths[2]) + figures
 
     def _figures(self, decode: str, invoke: str, total: str) -> str:
         return f" {total:>9}" if self._narrow else f" {decode:>7} {invoke:>7} {total:>9}"
@@ -194,9 +203,9 @@ def clip_words(clip: ClipFacts) -> str:
 def _label(record: Record) -> str:
     match record:
         case Result(clip=ClipFacts() as clip):
-            return f"{in_words(record.label, record.present)} ({clip_words(clip)})"
+            return f"{shown_label(record)} ({clip_words(clip)})"
         case Result():
-            return in_words(record.label, record.present)
+            return shown_label(record)
         case Failure():
             return record.error.message
         case Expired():

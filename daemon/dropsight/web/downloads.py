@@ -50,6 +50,9 @@ class _Row(msgspec.Struct):
     id: str = ""
     kind: str = ""
     present: Present = msgspec.UNSET
+    group: str = ""
+    group_confidence: float | None = None
+    would_be: str = ""
 
 
 _row = Glance(_Row)

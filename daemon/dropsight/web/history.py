@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 
 from dropsight.journal.outbox import Delivery
-from dropsight.records import Failure, Glance, Present, Record, Result, burst_in, shown
+from dropsight.records import Failure, Glance, Group, Present, Record, Result, Share, burst_in, shown_labels
 from dropsight.status.latency import Distribution, middle_of, percentiles
 
 HOURS = 24
@@ -49,8 +49,11 @@ class _Brief(msgspec.Struct):
     """As much of a record as is counted."""
 
     time: str
-    label: str | None = None
+    label: str = ""
+    confidence: float = 0.0
     present: Present = msgspec.UNSET
+    group: Group = msgspec.UNSET
+    group_confidence: Share = msgspec.UNSET
 
 
 _brief = Glance(_Brief)
@@ -82,7 +85,7 @@ class Days:
             for record in records:
                 if burst_in(record):
                     continue  # its photos are counted
-                labels = record.shows if isinstance(record, Result) else []
+                labels = shown_labels(record) if isinstance(record, Result) else []
                 self._count(now, record.camera, labels, failed=isinstance(record, Failure))
                 if record.camera in self._last:  # which another clock may have said
                     self._last[record.camera] = now
@@ -101,7 +104,7 @@ class Days:
                     continue
                 if at < now - HOURS * 3600:
                     return False
-                labels = [] if brief.label is None else shown(brief.label, brief.present)
+                labels = shown_labels(brief) if brief.label else []
                 self._count(at, delivery.camera, labels, failed=delivery.status == "failed")
         return True
 

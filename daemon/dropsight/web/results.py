@@ -10,7 +10,7 @@ import msgspec
 from dropsight.config.forms import spoken_list
 from dropsight.errors import DropsightError
 from dropsight.journal.outbox import Delivery
-from dropsight.records import Glance, Present, Status
+from dropsight.records import Glance, Group, Present, Share, Status, shown_confidence
 
 MOST_RESULTS = 500
 PAGE = 500
@@ -35,6 +35,8 @@ class _BriefRecord(msgspec.Struct):
     predicted_class: int = -1
     confidence: float = -1.0
     present: Present = msgspec.UNSET
+    group: Group = msgspec.UNSET
+    group_confidence: Share = msgspec.UNSET
 
 
 _brief = Glance(_BriefRecord)
@@ -44,6 +46,7 @@ _brief = Glance(_BriefRecord)
 class Query:
     """What a record must be; None, "" and 0 ask for nothing. `label` is a part of it, in any case.
 
+    Of a record with a group, that is asked for as the label is, and its confidence counts.
     Where several classes may be there at once, one that is must be so.
     """
 
@@ -66,11 +69,15 @@ class Query:
         classes = [(found.predicted_class, found.label)]
         if found.present is not msgspec.UNSET:
             classes = [(each.class_index, each.label) for each in found.present]
+        elif found.group:
+            classes.append((found.predicted_class, found.group))
         part = self.label.casefold()
         named = any(
             part in label.casefold() and self.class_index in {None, number} for number, label in classes
         )
-        return (named or (not part and self.class_index is None)) and found.confidence >= self.min_confidence
+        return (named or (not part and self.class_index is None)) and shown_confidence(
+            found
+        ) >= self.min_confidence
 
 
 @dataclass(frozen=True, slots=True)

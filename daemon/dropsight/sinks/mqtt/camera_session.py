@@ -17,7 +17,15 @@ ENTITIES_SECONDS = 1.0
 FOLLOW_UP_SECONDS = 3.0
 # What a dashboard does not show goes first where a broker takes only short messages.
 SPARE_RECORD = (
-    *("clip.timeline", "burst.timeline", "top_5_predictions", "model", "latency_ms"),
+    *(
+        "clip.timeline",
+        "burst.timeline",
+        "top_5_predictions",
+        "groups",
+        "prediction_set",
+        "model",
+        "latency_ms",
+    ),
     *("clip.segments", "burst.segments", "heads", "burst.photos", "clip", "burst", "present"),
 )
 

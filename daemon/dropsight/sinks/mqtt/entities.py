@@ -36,22 +36,27 @@ CLASSIFIED: Final = "classified"
 _OF_DISK = ["filing", "journal", "housekeeping", "syncing"]
 # What is there: of classes that exclude each other, the best one's label.
 _LABELS = "value_json.present | default([value_json]) | map(attribute='label') | list"
+# What people read, and how sure it is: the group of classes, where there is one.
+_SHOWN = f"([value_json.group] if value_json.group is defined else {_LABELS}) | join(', ') or 'nothing'"
+_SURE = "value_json.group_confidence | default(value_json.confidence)"
 # `clip` is not there of a photo, nor where a broker takes only short messages.
 _SAID = (
     "'confidence': value_json.confidence, 'image_path': value_json.image_path,"
     " 'captured': value_json.image.captured, 'kind': value_json.kind | default('image'),"
     f" 'labels': {_LABELS}"
 )
-_OF_CLIP = (
-    "**({'duration': value_json.clip.duration, 'peak_time': value_json.clip.peak.time}"
-    " if value_json.clip is defined else {})"
+_AT_TIMES = (
+    "**dict({'duration': value_json.clip.duration, 'peak_time': value_json.clip.peak.time}"
+    " if value_json.clip is defined else {},"
+    " **({'group': value_json.group, 'group_confidence': value_json.group_confidence}"
+    " if value_json.group is defined else {}))"
 )
-_ATTRIBUTES = f"{{{{ dict({{{_SAID}, 'top_5': value_json.predictions[:5]}}, {_OF_CLIP}) | tojson }}}}"
+_ATTRIBUTES = f"{{{{ dict({{{_SAID}, 'top_5': value_json.predictions[:5]}}, {_AT_TIMES}) | tojson }}}}"
 # What is told again on a topic below is no event once more.
 _EVENT = (
     "{% if value_json.id != this.attributes.get('id') %}"
     f"{{{{ dict({{'event_type': '{CLASSIFIED}', 'label': value_json.label, {_SAID},"
-    f" 'time': value_json.time, 'id': value_json.id}}, {_OF_CLIP}) | tojson }}}}"
+    f" 'time': value_json.time, 'id': value_json.id}}, {_AT_TIMES}) | tojson }}}}"
     "{% endif %}"
 )
 
@@ -82,7 +87,7 @@ def _answers(state: str) -> dict[str, Component]:
             "icon": "mdi:cctv",
             "state_topic": state,
             # A state holds 255 characters.
-            "value_template": f"{{{{ ({_LABELS} | join(', ') or 'nothing')[:255] }}}}",
+            "value_template": f"{{{{ ({_SHOWN})[:255] }}}}",
             "json_attributes_topic": state,
             "json_attributes_template": _ATTRIBUTES,
         },
@@ -91,7 +96,7 @@ def _answers(state: str) -> dict[str, Component]:
             "name": "Confidence",
             "icon": "mdi:percent",
             "state_topic": state,
-            "value_template": "{{ (value_json.confidence * 100) | round(1) }}",
+            "value_template": f"{{{{ (({_SURE}) * 100) | round(1) }}}}",
             "unit_of_measurement": "%",
             "state_class": "measurement",
         },

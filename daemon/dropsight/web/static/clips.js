@@ -1,7 +1,7 @@
 // A clip: its length and course on a card; its film, and a timeline to be scrubbed, beside the clip that plays.
 
 import { el, say, svg } from "./dom.js";
-import { percent, seconds } from "./format.js";
+import { percent, seconds, shows } from "./format.js";
 import { picture } from "./pictures.js";
 import { statusOf } from "./stream.js";
 
@@ -71,7 +71,7 @@ function bars(course) {
 export function player(record) {
   const course = new Course(record);
   const { width, height } = record.clip;
-  const video = el("video", { controls: true, playsInline: true, muted: true, preload: "metadata", poster: `/api/images/${record.id}/thumbnail`, src: `/api/images/${record.id}/clip`, "aria-label": `The clip: ${record.label}, from ${record.camera}` });
+  const video = el("video", { controls: true, playsInline: true, muted: true, preload: "metadata", poster: `/api/images/${record.id}/thumbnail`, src: `/api/images/${record.id}/clip`, "aria-label": `The clip: ${shows(record)}, from ${record.camera}` });
   const frame = el("div", { class: "frame screen", "--ratio": width / height }, video);
   const note = el("p", { class: "note", role: "status", hidden: true });
   const still = el("span", { class: "still", hidden: true, role: "img" }, el("img", { alt: "" }));
@@ -94,7 +94,7 @@ export function player(record) {
     const status = await statusOf(video.src);
     const gone = status === 404;
     still.firstChild.src = timeline.film.src;
-    frame.replaceChildren(picture(record, { alt: `The surest frame: ${record.label}, from ${record.camera}`, none: gone ? "The clip is no longer there." : "No frame of it can be shown." }), still);
+    frame.replaceChildren(picture(record, { alt: `The surest frame: ${shows(record)}, from ${record.camera}`, none: gone ? "The clip is no longer there." : "No frame of it can be shown." }), still);
     const kind = `${record.clip.codec.toUpperCase()} in a .${record.image_path.split(".").at(-1)}`;
     note.hidden = false;
     const words = {

@@ -2,7 +2,7 @@
 
 import { overlay } from "./clips.js";
 import { byId, el, say } from "./dom.js";
-import { count, moment, percent, shows } from "./format.js";
+import { count, moment, percent, shows, sureness } from "./format.js";
 import { picture } from "./pictures.js";
 
 const MOST_CARDS = matchMedia("(max-width: 640px)").matches ? 24 : 48;
@@ -118,8 +118,8 @@ export class Feed {
   tell(records) {
     if (performance.now() - this.saidAt < NEWS_MS && this.saidAt) return;
     this.saidAt = performance.now();
-    const { camera, label, confidence } = records.at(-1);
-    const what = label ? `${shows(records.at(-1))}, ${percent(confidence)}` : "could not be read";
+    const { camera, label } = records.at(-1);
+    const what = label ? `${shows(records.at(-1))}, ${percent(sureness(records.at(-1)))}` : "could not be read";
     say(byId("news"), `${count(records.length)} new: ${camera}, ${what}`);
   }
 
@@ -157,14 +157,14 @@ function card(record) {
   const answered = record.status === "ok";
   const at = new Date(record.time);
   const words = answered ? shows(record) : record.status === "expired" ? "Expired" : "Failed";
-  const unsure = answered && record.confidence < UNSURE;
+  const unsure = answered && sureness(record) < UNSURE;
   const kind = `card${record.burst ? " burst" : ""}${answered ? "" : " failed"}${unsure ? " unsure" : ""}`;
   const button = el(
     "button",
     { class: kind, type: "button", tabIndex: -1, data: { id: record.id } },
     el("span", { class: "frame" }, ...(answered ? [picture(record), ...(record.clip ? overlay(record) : [])] : [el("span", { class: "none" }, why(record))]), record.burst ? el("span", { class: "many" }, burstName(record)) : null),
-    el("span", { class: "line" }, el("span", { class: "label" }, words), answered ? el("span", { class: "percent" }, percent(record.confidence)) : null),
-    answered ? el("span", { class: "meter", "--share": record.confidence }, el("i")) : null,
+    el("span", { class: "line" }, el("span", { class: "label" }, words), answered ? el("span", { class: "percent" }, percent(sureness(record))) : null),
+    answered ? el("span", { class: "meter", "--share": sureness(record) }, el("i")) : null,
     el("span", { class: "where" }, el("span", {}, record.camera), el("time", { dateTime: record.time }, moment(at))),
   );
   return el("li", {}, button);

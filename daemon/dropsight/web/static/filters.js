@@ -1,7 +1,7 @@
 // What of the images is to be seen; kept in the address, so that a view can be a bookmark.
 
 import { el } from "./dom.js";
-import { labels, percent } from "./format.js";
+import { labels, percent, sureness } from "./format.js";
 
 const NAMES = ["camera", "label", "status", "min_confidence"];
 const TYPING_MS = 250;
@@ -48,8 +48,8 @@ export class Filters {
     return (
       (!camera || record.camera === camera) &&
       (!status || (record.burst ? "burst" : record.status) === status) &&
-      (!label || labels(record).some((each) => each.toLowerCase().includes(label.toLowerCase()))) &&
-      (!least || (record.confidence ?? -1) >= Number(least))
+      (!label || [...labels(record), record.group ?? ""].some((each) => each.toLowerCase().includes(label.toLowerCase()))) &&
+      (!least || (sureness(record) ?? -1) >= Number(least))
     );
   }
 

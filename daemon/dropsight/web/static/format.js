@@ -42,4 +42,6 @@ export const ago = (seconds) => (seconds < 5 ? "just now" : `${span(seconds)} ag
 /** What is there: of classes that exclude each other the best. */
 export const labels = ({ label, present }) => (present ? present.map((each) => each.label) : [label ?? ""]);
 
-export const shows = (record) => (record.present ? labels(record).join(", ") || "nothing" : record.label);
+/** What people read, and how sure it is: the group of classes, where there is one. */
+export const shows = (record) => record.group ?? (record.present ? labels(record).join(", ") || "nothing" : record.label);
+export const sureness = ({ group_confidence: ofGroup, confidence }) => ofGroup ?? confidence;
