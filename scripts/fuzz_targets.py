@@ -7,6 +7,7 @@ import contextlib
 import io
 import itertools
 import json
+import os
 import socket
 import struct
 import sys
@@ -17,6 +18,7 @@ from importlib import resources
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import av
 import cv2
 import flatbuffers
 import numpy as np
@@ -27,12 +29,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from brokers import Subscriber, mosquitto, wait_until  # noqa: E402
+from clips import make_clip, numbered  # noqa: E402
 from daemons import PHOTOS, House  # noqa: E402
 from dropsight import config  # noqa: E402
 from dropsight.errors import ConfigError, ImageError, ModelError  # noqa: E402
 from dropsight.images.decoding import decode  # noqa: E402
 from dropsight.images.header import check_bounds, read_header  # noqa: E402
-from dropsight.images.opening import Bounds  # noqa: E402
+from dropsight.images.opening import Bounds, ImageFile  # noqa: E402
 from dropsight.images.tiff import read_exif  # noqa: E402
 from dropsight.models.backends import locate  # noqa: E402
 from dropsight.models.labels import decoded as decoded_text  # noqa: E402
@@ -40,6 +43,10 @@ from dropsight.models.labels import read_labels  # noqa: E402
 from dropsight.models.onnx_file import ONNXFile  # noqa: E402
 from dropsight.models.sidecar import read_sidecar  # noqa: E402
 from dropsight.models.tflite_file import is_whole, read_tflite  # noqa: E402
+from dropsight.video import completeness  # noqa: E402
+from dropsight.video.decoder import ClipBounds, ClipDecoder  # noqa: E402
+from dropsight.video.sampling import Sampling  # noqa: E402
+from dropsight.video.wire import ClipOrder, Frames  # noqa: E402
 from fuzz import Target, Throw  # noqa: E402
 from tflite_metadata import metadata, with_metadata  # noqa: E402
 from webs import ANY_PORT, address  # noqa: E402
@@ -130,6 +137,49 @@ def decoded(data: bytes) -> None:
     pixels = decode(data, header, at_least=(32, 32), how="stretch")
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise Finding(f"pixels of {pixels.dtype} {pixels.shape}")
+
+
+# -- clips --------------------------------------------------------------------------------------------------
+
+
+CLIP_BOUNDS = ClipBounds(max_bytes=2**20, max_pixels=2_000_000, cpu_seconds=4, seconds=8)
+CLIP_ORDER = ClipOrder(
+    Sampling(max_frames=8), Frames((32, 32), "crop", 0.875), 2_000_000, 4, whole_only=False
+)
+
+
+def clips() -> list[bytes]:
+    kinds = [
+        *(("mp4", "libx264", "yuv420p"), ("mp4", "libx265", "yuv420p"), ("matroska", "libx264", "yuv420p")),
+        *(("avi", "mjpeg", "yuvj420p"), ("mpegts", "mpeg2video", "yuv420p"), ("webm", "libvpx", "yuv420p")),
+        *(("h264", "libx264", "yuv420p"), ("flv", "flv1", "yuv420p")),
+    ]
+    av.logging.set_level(av.logging.PANIC)
+    with tempfile.TemporaryDirectory() as folder:
+        path, pictures = Path(folder) / "clip", numbered(12, height=48, width=64)
+        return [
+            make_clip(path, pictures, codec=codec, pix_fmt=pix_fmt, container=container).read_bytes()
+            for container, codec, pix_fmt in kinds
+        ]
+
+
+@contextmanager
+def the_clip_decoder() -> Iterator[Throw]:
+    """A crash of its process by a signal is what there is a process for; an exception in it is a finding."""
+    with ClipDecoder(CLIP_BOUNDS) as decoder:
+
+        def throw(data: bytes) -> None:
+            fd = os.memfd_create("clip")
+            os.write(fd, data)
+            try:
+                with ImageFile(fd, os.fstat(fd)) as file:
+                    completeness.is_whole(file)
+                    list(decoder.decode(file, CLIP_ORDER))
+            except ImageError as error:
+                if "ends the process" in str(error) or "nobody understands" in str(error):
+                    raise Finding(str(error)) from error
+
+        yield throw
 
 
 # -- models and configs -------------------------------------------------------------------------------------
@@ -372,6 +422,7 @@ TARGETS = {
         Target("tiff", tiffs, reader(read_header, ImageError)),
         Target("exif", exif_blocks, reader(read_exif)),
         Target("decoding", lambda: pictures() + tiffs(), reader(decoded, ImageError)),
+        Target("clips", clips, the_clip_decoder, guided=False),
         Target("model", models, reader(read_model, ModelError)),
         Target("onnx", onnx_models, reader(read_onnx, ValueError)),
         Target("labels", labels, reader(lambda data: read_labels(decoded_text(data)), ValueError)),
