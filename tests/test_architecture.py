@@ -19,7 +19,7 @@ from supervisors import Supervisor
 from webs import ANY_PORT, address, ask
 
 PAGE = "docs/architecture.md"
-LIBRARY = ("archive", "explain", "inference", "video", "images", "models")
+LIBRARY = ("archive", "explain", "events", "inference", "video", "images", "models")
 # What the library's rooms may have of the rest.
 SHARED = {
     "bounded",

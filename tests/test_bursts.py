@@ -20,10 +20,8 @@ from dropsight.inference.bursts import (
     Burst,
     Grouping,
     Photo,
-    captured_at,
     result_of,
 )
-from dropsight.inference.image_records import timestamp
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.folder import DropFolder
 from dropsight.journal.photos import Gathering, Seen
@@ -39,9 +37,11 @@ from dropsight.records import (
     Status,
     burst_id,
     burst_in,
+    captured_at,
     decode,
     encode,
     status_of,
+    timestamp,
 )
 from dropsight.sinks.mqtt.camera_session import SPARE_RECORD
 from dropsight.sinks.mqtt.telling import fitted

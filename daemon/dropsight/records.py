@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Generic, Literal, Protocol, TypeVar, get_args, get_origin
 
@@ -11,6 +12,8 @@ from dropsight.errors import ErrorCode
 from dropsight.names import as_json
 
 SCHEMA = "dropsight/1"
+FIRST_SECOND = datetime.min.replace(tzinfo=UTC).timestamp()
+LAST_SECOND = float(int(datetime.max.replace(tzinfo=UTC).timestamp()) - 1)
 _NUMBER_AT_THE_END = re.compile(rb"[-+.0-9eE]+}}")
 
 
@@ -436,6 +439,32 @@ def _empty(kind: Any, value: object) -> object:  # noqa: ANN401 - a type, or one
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _as_far_as_known(kind, value if isinstance(value, dict) else {})
     return (origin or kind)()
+
+
+def timestamp(seconds: float) -> str:
+    """Write seconds since the epoch as ISO 8601 in UTC, with microseconds; years end at 1 and 9999."""
+    return (
+        datetime.fromtimestamp(min(max(seconds, FIRST_SECOND), LAST_SECOND), UTC).isoformat(
+            timespec="microseconds"
+        )[:-6]
+        + "Z"
+    )
+
+
+def captured_at(record: Result) -> float:
+    """When a photo was captured, in seconds since 1970; 0 where its record says no time that can be read."""
+    for said in (record.image.captured, record.time):
+        if (at := seconds_at(said)) is not None:
+            return at
+    return 0.0
+
+
+def seconds_at(said: str) -> float | None:
+    """Read ISO 8601 as seconds since 1970; None where it is none."""
+    try:
+        return datetime.fromisoformat(said).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def burst_id(photos: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ import msgspec
 from dropsight.cameras.rhythm import Rhythm
 from dropsight.config import Cameras
 from dropsight.images.looks import BLURRED_SHARPNESS, Look
-from dropsight.inference.image_records import timestamp
+from dropsight.records import timestamp
 
 log = logging.getLogger(__name__)
 

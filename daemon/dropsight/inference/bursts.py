@@ -7,7 +7,6 @@ from bisect import bisect
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import chain, takewhile
 from operator import attrgetter
 
@@ -16,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropsight.inference.aggregating import aggregate, segments
-from dropsight.inference.image_records import timestamp
 from dropsight.inference.ranking import predictions
 from dropsight.records import (
     Aggregate,
@@ -29,6 +27,7 @@ from dropsight.records import (
     Present,
     Result,
     burst_id,
+    timestamp,
 )
 
 # A camera that never rests: what goes on beyond these begins another burst.
@@ -145,16 +144,6 @@ def _due(burst: Burst) -> float:
 def _is_over(burst: Burst, now: float, waiting_since: float) -> bool:
     due = _due(burst)
     return now >= due and (waiting_since > due or now >= due + PATIENCE_SECONDS)
-
-
-def captured_at(record: Result) -> float:
-    """When a photo was captured, in seconds since 1970; 0 where its record says no time that can be read."""
-    for said in (record.image.captured, record.time):
-        try:
-            return datetime.fromisoformat(said).timestamp()
-        except (ValueError, OverflowError):
-            continue
-    return 0.0
 
 
 def result_of(burst: Burst, *, how: Aggregate, top_k_photos: int, at: float) -> Result:

@@ -7,7 +7,7 @@ from dropsight.inference.aggregating import longest
 from dropsight.inference.clips import ClipAnswer
 from dropsight.inference.image_records import Drop
 from dropsight.inference.pipeline import Plan
-from dropsight.records import ImageFacts, Result, encode
+from dropsight.records import ImageFacts, Result, encode, timestamp
 
 MOST_BYTES = 8_000
 
@@ -20,7 +20,7 @@ def result(
     It stays below its bound: short segments, and every second row of the timeline, are left out.
     """
     clip = answer.clip
-    captured = image_records.timestamp(drop.stat.st_mtime)
+    captured = timestamp(drop.stat.st_mtime)
     facts = ImageFacts(clip.width, clip.height, drop.stat.st_size, clip.codec, captured)
     spent = msgspec.structs.replace(answer.latency, wait=round(drop.wait_ms, 3))
     made = image_records.answered(drop, facts, answer, plan, at=at, spent=spent)

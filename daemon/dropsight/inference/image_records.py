@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
@@ -25,10 +24,8 @@ from dropsight.records import (
     Present,
     Result,
     drop_id,
+    timestamp,
 )
-
-FIRST_SECOND = datetime.min.replace(tzinfo=UTC).timestamp()
-LAST_SECOND = float(int(datetime.max.replace(tzinfo=UTC).timestamp()) - 1)
 
 
 class Drop(msgspec.Struct, frozen=True):
@@ -156,16 +153,6 @@ def expired(drop: Drop, plan: Plan, *, age_seconds: float, max_age_seconds: floa
 
 def model_facts(spec: ModelSpec) -> ModelFacts:
     return ModelFacts(spec.name, spec.format, spec.quantization, spec.digest)
-
-
-def timestamp(seconds: float) -> str:
-    """Write seconds since the epoch as ISO 8601 in UTC, with microseconds; years end at 1 and 9999."""
-    return (
-        datetime.fromtimestamp(min(max(seconds, FIRST_SECOND), LAST_SECOND), UTC).isoformat(
-            timespec="microseconds"
-        )[:-6]
-        + "Z"
-    )
 
 
 def latency(prepared: Prepared, answer: Answer, *, wait_ms: float) -> Latency:

@@ -5,11 +5,11 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from dropsight.inference.bursts import Burst, Grouping, Photo, captured_at
+from dropsight.inference.bursts import Burst, Grouping, Photo
 from dropsight.intake.folder import DropFolder
 from dropsight.journal.schema import translated
 from dropsight.journal.store import JournalReader
-from dropsight.records import Result, Status, burst_in, decode
+from dropsight.records import Result, Status, burst_in, captured_at, decode
 
 PAGE = 500
 

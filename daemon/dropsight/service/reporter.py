@@ -12,9 +12,9 @@ from dropsight import crashpoints
 from dropsight.cameras.watch import CameraWatch
 from dropsight.classify.work import InForce
 from dropsight.config import Config
-from dropsight.inference.image_records import timestamp
 from dropsight.journal.recorder import Recorder
 from dropsight.names import as_json
+from dropsight.records import timestamp
 from dropsight.service.followers import Followers
 from dropsight.service.parts import Intake
 from dropsight.sinks.reports import Status, info, model_report

@@ -8,11 +8,11 @@ import msgspec
 
 from dropsight.classify.work import Engine
 from dropsight.config import Config, effective
-from dropsight.inference.image_records import timestamp
 from dropsight.intake.source import SourceStatus
 from dropsight.models.guesses import guess_of
 from dropsight.models.spec import Acceleration, Kernels
 from dropsight.names import as_json
+from dropsight.records import timestamp
 from dropsight.sinks.mqtt.publisher import MqttStatus
 from dropsight.status.stats import Snapshot
 from dropsight.version import VERSION

@@ -1,0 +1,90 @@
+"""A rule as the machine takes it: whose answers, how sure, how often, and who is told."""
+
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from dropsight.events.sighting import Sighting, Tag
+
+USUAL_CONFIDENCE = 0.6
+KEPT_SHARE = 0.75
+"""Of the confidence that begins an event, what it goes on with, where a rule does not say."""
+GROUP = "group:"
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """`confirm` is (2, 3) for two of three answers; `active` tells whether an event may begin then.
+
+    `unless` names another rule, and how many seconds before and after its events none of this one begins.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    cameras: tuple[str, ...] = ("*",)
+    confidence: Mapping[str, float] = {}
+    confirm: tuple[int, int] = (2, 3)
+    within: float = 60.0
+    keep: float | None = None
+    end_after: float = 120.0
+    cooldown: float = 300.0
+    renotify_above: tuple[float, ...] = ()
+    active: Callable[[float], bool] | None = None
+    tags: Mapping[str, Tag] = {}
+    unless: tuple[str, float] | None = None
+    notify: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+
+    def watches(self, camera: str) -> bool:
+        return any(_matches(camera, pattern) for pattern in self.cameras)
+
+    def takes(self, sighting: Sighting) -> bool:
+        """Whether it has the tags that are asked for; what has not is as if it had not been."""
+        found = sighting.tags
+        return all(_matches(_said(found.get(name)), _said(value)) for name, value in self.tags.items())
+
+    def least(self, label: str) -> tuple[float, float] | None:
+        """How sure a label must be to begin an event, and to go on with one; None for no label of it."""
+        if not any(_names(pattern, label) for pattern in self.labels):
+            return None
+        sure = self._confidence(label)
+        return sure, sure * KEPT_SHARE if self.keep is None else min(self.keep, sure)
+
+    def _confidence(self, label: str) -> float:
+        """By the label itself, else by the longest pattern that it matches."""
+        for pattern in sorted(
+            self.confidence, key=lambda each: (each.casefold() != label.casefold(), -len(each))
+        ):
+            if pattern == "*" or _names(pattern, label):
+                return self.confidence[pattern]
+        return USUAL_CONFIDENCE
+
+
+def _names(pattern: str, label: str) -> bool:
+    """Groups are meant only by patterns that say so."""
+    if label.startswith(GROUP) and not pattern.startswith(GROUP):
+        return False
+    return _matches(label, pattern)
+
+
+def _matches(text: str, pattern: str) -> bool:
+    return fnmatchcase(text.casefold(), pattern.casefold())
+
+
+def _said(value: Tag | None) -> str:
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+
+
+def in_order(rules: Sequence[Rule]) -> list[Rule]:
+    """Each behind the one that its `unless` names; none may lead back to itself."""
+    by_name = {rule.name: rule for rule in rules}
+    ordered: dict[str, Rule] = {}
+
+    def add(rule: Rule) -> None:
+        if rule.unless and rule.unless[0] in by_name and rule.unless[0] not in ordered:
+            add(by_name[rule.unless[0]])
+        ordered.setdefault(rule.name, rule)
+
+    for rule in rules:
+        add(rule)
+    return list(ordered.values())
