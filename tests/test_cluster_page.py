@@ -15,7 +15,7 @@ from dropsight.archive.output_formats import FORMATS
 from dropsight.archive.rows import SCHEMA
 
 PAGE = (ROOT / "docs" / "cluster.md").read_text()
-COMMANDS = re.findall(r"^dropsight (archive [^#\n]+)", PAGE, re.MULTILINE)
+COMMANDS = re.findall(r"^dropsight ((?:archive|compare) [^#\n]+)", PAGE, re.MULTILINE)
 
 
 class Strict(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -77,7 +77,7 @@ class RayJob(Strict):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_of_the_page_is_one(command: str) -> None:
-    assert cli.read(shlex.split(command)).command == "archive"
+    assert cli.read(shlex.split(command)).command == command.partition(" ")[0]
 
 
 def test_the_ray_job_is_one_by_its_schema_and_its_workers_have_whole_cpus() -> None:

@@ -23,7 +23,7 @@ from dropsight.inference.runtime import ImageInferenceRuntime
 from processes import begin, end
 
 COMMANDS = ["run", "demo", "classify", "batch", "evaluate", "calibrate"]
-COMMANDS += ["inspect", "check", "config", "status", "archive"]
+COMMANDS += ["inspect", "check", "config", "status", "archive", "compare"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -121,6 +121,21 @@ COMMANDS = {
             _JSON,
         ),
     ),
+    "compare": Command(
+        "Compare two archives' results of the same files: what another model changes.",
+        "results-old/ results-new/ --labels labels.csv --html changes.html",
+        "commands.compare:compare",
+        (
+            argument("a OUT_A", "Results of `dropsight archive`: a folder or a URL."),
+            argument("b OUT_B", "Results of the other model."),
+            argument(
+                "--labels FILE",
+                "What the files show: a CSV with the columns path and label, or the word folder-names.",
+            ),
+            argument("--html PAGE", "Write one page with thumbnails of what has changed."),
+            _JSON,
+        ),
+    ),
     "evaluate": Command(
         "Measure a model on labelled photos and clips: top-1, top-5, calibration, classes, confusions.",
         "labelled/ --model model.tflite --aggregate mean",

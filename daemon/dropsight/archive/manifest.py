@@ -115,3 +115,11 @@ def read_rows(storage: Storage, start: int, stop: int) -> list[Named]:
         Named(path, path if raw is None else os.fsdecode(raw), size, mtime)
         for path, raw, size, mtime in zip(*columns, strict=True)
     ]
+
+
+def read_all(storage: Storage) -> Iterator[Named]:
+    """Yield all rows, a group in memory at a time; raises StoreError."""
+    facts = read_facts(storage)
+    rows = facts.rows if facts else 0
+    for start in range(0, rows, _GROUP_ROWS):
+        yield from read_rows(storage, start, min(start + _GROUP_ROWS, rows))

@@ -22,7 +22,11 @@ def thumbnail(path: str, bounds: Bounds, *, longest: int) -> bytes:
 
 def thumbnail_of(file: ImageFile, bounds: Bounds, *, longest: int) -> bytes:
     """As `thumbnail`, of a file that is open already."""
-    data = file.read(bounds)
+    return thumbnail_of_data(file.read(bounds), bounds, longest=longest)
+
+
+def thumbnail_of_data(data: bytes, bounds: Bounds, *, longest: int) -> bytes:
+    """As `thumbnail`, of what is read already."""
     header = read_header(data)
     check_bounds(header, bounds)
     height, width = _fitting(header.upright[1], header.upright[0], longest)
