@@ -5,12 +5,11 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from dropsight.events.sighting import Sighting, Tag
+from dropsight.events.sighting import GROUP, Sighting, Tag
 
 USUAL_CONFIDENCE = 0.6
 KEPT_SHARE = 0.75
 """Of the confidence that begins an event, what it goes on with, where a rule does not say."""
-GROUP = "group:"
 
 
 class Rule(msgspec.Struct, frozen=True):

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from dropsight.names import as_text
-from dropsight.records import ClipFacts, Result, captured_at, seconds_at
+from dropsight.records import NO_CLASS, ClipFacts, Region, Result, captured_at, seconds_at
 
 Tag = str | int | float | bool
+GROUP = "group:"
+"""How the label of a group of classes begins."""
 _NO_TAGS: Mapping[str, Tag] = {}
 
 
@@ -44,38 +46,56 @@ def sighting_of(record: Result, seq: int | None = None) -> Sighting | None:
     if record.clip:  # captured is when it ended; it counts from when it showed its best class most surely
         at += record.clip.peak.time - record.clip.duration
     heard = seconds_at(record.time)
-    return Sighting(
-        seq, record.id, at, at if heard is None else heard, as_text(record.camera), tuple(_claims(record))
-    )
+    answers = tuple(_of_clip(record, record.clip) if record.clip else _claims(record))
+    tags = getattr(record, "tags", None) or _NO_TAGS
+    return Sighting(seq, record.id, at, at if heard is None else heard, as_text(record.camera), answers, tags)
 
 
 def _claims(record: Result) -> Iterator[Claim]:
-    if record.predicted_class < 0:  # unknown, whatever else it names
-        return
-    if record.clip:
-        yield from _of_clip(record, record.clip)
+    if record.regions:
+        for region in record.regions:
+            yield from _said(region, region.name)
     else:
-        for each in record.predictions:
-            yield Claim(each.label, each.confidence)
-    if record.heads:
-        for name, head in list(record.heads.items())[1:]:
+        yield from _said(record, None)
+
+
+def _said(answer: Result | Region, region: str | None) -> Iterator[Claim]:
+    """Of an answer that is unknown, nothing: what it might be is not said."""
+    if answer.predicted_class == NO_CLASS:
+        return
+    for each in answer.predictions:
+        yield Claim(each.label, each.confidence, region)
+    if answer.groups:
+        for name, confidence in answer.groups.items():
+            yield Claim(f"{GROUP}{name}", confidence, region)
+    if answer.heads:
+        for name, head in list(answer.heads.items())[1:]:
             for each in head.predictions:
-                yield Claim(f"{name}:{each.label}", each.confidence)
+                yield Claim(f"{name}:{each.label}", each.confidence, region)
 
 
 def _of_clip(record: Result, clip: ClipFacts) -> Iterator[Claim]:
-    """A class is as sure as its surest frame, and seen in all frames where it is best and half as sure."""
-    peaks = {each.label: each.confidence for each in record.predictions}
-    for segment in clip.segments:
-        peaks[segment.label] = max(segment.peak, peaks.get(segment.label, 0.0))
-    labels = {each.class_index: each.label for each in record.predictions}
+    """A class is as sure as its surest frame, and seen in each frame where it is the best and half as sure.
+
+    Of groups and other heads, it is not known in which frames: in as many as the class that has the most.
+    """
+    claims = {(each.label, each.region): each for each in _claims(record)}
+    for segment in clip.segments if claims and not record.regions else ():
+        before = claims.get((segment.label, None))
+        if before is None or segment.peak > before.confidence:
+            claims[segment.label, None] = Claim(segment.label, segment.peak)
+    numbers = {each.class_index: each.label for each in record.predictions}
+    peaks = {each.label: each.peak for each in sorted(clip.segments, key=lambda each: each.peak)}
     frames = Counter(
         label
         for _, number, confidence in clip.timeline
-        if (label := labels.get(number)) and confidence >= peaks[label] / 2
+        if (label := numbers.get(number)) and confidence >= peaks.get(label, 0.0) / 2
     )
-    for label, confidence in peaks.items():
-        yield Claim(label, confidence, None, max(frames[label], 1))
+    most = max(frames.values(), default=1)
+    for each in claims.values():
+        is_class = each.label in peaks or each.label in numbers.values()
+        times = max(frames[each.label], 1) if is_class else most
+        yield msgspec.structs.replace(each, times=times)
 
 
 class Match(msgspec.Struct, frozen=True, gc=False):

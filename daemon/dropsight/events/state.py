@@ -51,7 +51,7 @@ class Spell(msgspec.Struct, omit_defaults=True):
     """Whether its end was told; it goes on all the same if more of it comes."""
 
 
-class Told(msgspec.Struct, frozen=True, gc=False, array_like=True):
+class Notice(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """When people were told of an event: the times of the picture that it was because of."""
 
     at: float
@@ -62,7 +62,7 @@ class Stream(msgspec.Struct, omit_defaults=True):
     """One rule at one camera; `spells` in the order in which they were last added to."""
 
     spells: list[Spell] = []
-    told: list[Told] = []
+    told: list[Notice] = []
 
 
 class State(msgspec.Struct):

@@ -9,7 +9,7 @@ import msgspec
 
 from dropsight.events.rule import Rule
 from dropsight.events.sighting import Match, Sighting
-from dropsight.events.state import MOST_SPELLS, MOST_TOLD, Best, Hit, Spell, Stream, Told
+from dropsight.events.state import MOST_SPELLS, MOST_TOLD, Best, Hit, Notice, Spell, Stream
 from dropsight.records import timestamp
 
 Phase = Literal["start", "update", "end"]
@@ -153,7 +153,7 @@ def _gone_on(rule: Rule, stream: Stream, spell: Spell, seen: Sighting, match: Ma
 def _told(rule: Rule, stream: Stream, spell: Spell, seen: Sighting) -> tuple[str, ...]:
     if rule.notify and spell.best:
         spell.notified = spell.best.confidence
-        stream.told = [*stream.told, Told(seen.at, seen.heard)][-MOST_TOLD:]
+        stream.told = [*stream.told, Notice(seen.at, seen.heard)][-MOST_TOLD:]
     return rule.notify
 
 
