@@ -26,6 +26,7 @@ from dropsight.archive.listing import Listed, files_of
 from dropsight.archive.local_engine import LocalEngine
 from dropsight.archive.manifest import read_facts, read_rows, write_manifest
 from dropsight.archive.model_files import pack
+from dropsight.archive.output_formats import FORMATS, PARQUET
 from dropsight.archive.ray_engine import ShardActor
 from dropsight.archive.running import run_archive
 from dropsight.archive.storage import Storage
@@ -34,6 +35,7 @@ from dropsight.errors import ConfigError, DropsightError, StoreError
 from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.models.backends import locate
 from dropsight.records import Failure, Result, decode
+from format_checks import check_camtrap_dp, check_megadetector, check_speciesnet
 from processes import begin, end
 
 pytestmark = pytest.mark.timeout(120)
@@ -48,7 +50,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def result(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """By the command, with all its formats."""
     out = tmp_path_factory.mktemp("results") / "out"
-    done = dropsight("archive", str(source), "-o", str(out), "--shard", "6", "--format", "parquet,jsonl,csv")
+    cameras = out.with_name("cameras.csv")
+    cameras.write_text(f"deploymentID,folder,latitude,longitude\nA,{source.name},47.5,8.5\n")
+    formats = ("--format", ",".join([PARQUET, *FORMATS]), "--deployments", str(cameras))
+    done = dropsight("archive", str(source), "-o", str(out), "--shard", "6", *formats)
     assert done.returncode == 0, done.stderr
     assert f"{len(files_in(source))} of {len(files_in(source))} images" in done.stdout
     return out
@@ -172,6 +177,7 @@ def test_another_model_is_refused_and_overwrite_begins_anew(
     assert job.state == "done"
     assert {row["model_digest"] for row in content(begun)} == {job.model.digest}
     assert not (begun / "results.csv").exists()
+    assert not list((begun / "camtrap-dp").iterdir())
     assert (begun / "notes.txt").read_text() == "not ours"
 
 
@@ -335,6 +341,21 @@ def test_json_lines_are_records_and_csv_has_a_line_for_each_image(source: Path, 
         lines = list(csv.DictReader(table_file))
     assert [line["path"] for line in lines] == files_in(source)
     assert [line["error_code"] for line in lines] == [row["error_code"] or "" for row in rows]
+
+
+def test_what_other_programs_read_of_real_files_is_valid_by_their_own_validators(
+    source: Path, result: Path
+) -> None:
+    rows = content(result)
+    found = check_megadetector(result / "megadetector.json")["images"]
+    assert [str(source / each["file"]) for each in found] == files_in(source)
+    assert [each["detections"] is None for each in found] == [row["status"] == "failed" for row in rows]
+    assert [each["classifications"][0][0] for image in found for each in image["detections"] or []] == [
+        str(row["predicted_class"]) for row in rows if row["status"] == "ok"
+    ]
+    predictions = check_speciesnet(result / "predictions.json")["predictions"]
+    assert [each["filepath"] for each in predictions] == [row["path"] for row in rows if not row["clip"]]
+    assert len(check_camtrap_dp(result / "camtrap-dp")["observations"]) == len(rows)
 
 
 def listed(*sources: object) -> list[str]:

@@ -18,8 +18,9 @@ from moto.server import ThreadedMotoServer
 from archives import CHANGING, by_name, content, run
 from clips import make_clip, of_photos
 from daemons import PHOTOS
+from dropsight.archive.deployments import read_deployments
 from dropsight.archive.job_file import read_job
-from dropsight.archive.output_formats import write_format
+from dropsight.archive.output_formats import FormatFacts, write_format
 from dropsight.archive.storage import Storage
 from dropsight.errors import ConfigError, StoreError
 
@@ -88,7 +89,7 @@ def rows_there(place: str) -> list[dict[str, object]]:
 
 @pytest.mark.slow
 def test_an_s3_bucket_is_source_and_target_and_gives_the_same_as_a_folder(
-    bucket: str, expected: list[dict[str, object]]
+    bucket: str, expected: list[dict[str, object]], tmp_path: Path
 ) -> None:
     out = "s3://results/first"
     job = run(bucket, out, shard_rows=3)
@@ -100,10 +101,15 @@ def test_an_s3_bucket_is_source_and_target_and_gives_the_same_as_a_folder(
     assert rows_there(out) != rows
     resumed = run(bucket, out, shard_rows=3)
     assert rows_there(out) == rows
-    write_format("csv", Storage(out), resumed)
+    write_format("csv", Storage(out), FormatFacts(resumed))
     table = Storage(out).read("results.csv")
     assert table is not None
     assert table.count(b"\n") == 9
+    (tmp_path / "cameras.csv").write_text("deploymentID,latitude,longitude\n2026,47.5,8.5\n")
+    known = FormatFacts(resumed, read_deployments(tmp_path / "cameras.csv"))
+    package = Storage(write_format("camtrap-dp", Storage(out), known).rpartition("/")[0])
+    assert package.names() == ["datapackage.json", "deployments.csv", "media.csv", "observations.csv"]
+    assert b"s3://cards/2026/" in (package.read("media.csv") or b"")
     assert read_job(Storage(out)) == resumed
 
 

@@ -107,4 +107,4 @@ def test_the_submitted_job_has_a_runtime_environment_of_json_and_a_command() -> 
 
 def test_the_columns_and_the_formats_are_those_of_the_page() -> None:
     assert all(f"`{name}`" in PAGE for name in SCHEMA.names)
-    assert all(f"`{each.name}`" in PAGE for each in FORMATS.values())
+    assert all(f"`{each.shown}`" in PAGE and f"`{name}`" in PAGE for name, each in FORMATS.items())

@@ -112,10 +112,11 @@ COMMANDS = {
             _TTA,
             argument(
                 "--format LIST",
-                "Also written in the end: jsonl, csv.",
+                "Also written in the end: jsonl, csv, megadetector, camtrap-dp, speciesnet.",
                 default="parquet",
                 dest="formats",
             ),
+            argument("--deployments FILE", "For camtrap-dp: a CSV of the folders' coordinates.", type=Path),
             argument("--overwrite", "Begin anew where another model's or list's results are."),
             argument("--status", "Show how far the job is that writes to PATH."),
             _JSON,

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from dropsight.archive.job_file import JobFile
+from dropsight.archive.output_formats import FormatFacts
 from dropsight.archive.rows import ArchiveRow
 
 COLUMNS = (
@@ -13,7 +13,7 @@ COLUMNS = (
 )
 
 
-def write_csv(rows: Iterator[ArchiveRow], _job: JobFile, file: Path) -> None:
+def write_csv(rows: Iterator[ArchiveRow], _facts: FormatFacts, file: Path) -> None:
     with file.open("w", encoding="utf-8", newline="") as table:
         lines = csv.writer(table)
         lines.writerow(COLUMNS)

@@ -6,17 +6,18 @@ from pathlib import Path
 
 import msgspec
 
-from dropsight.archive.job_file import JobFile, ModelCard
+from dropsight.archive.job_file import ModelCard
+from dropsight.archive.output_formats import FormatFacts
 from dropsight.archive.rows import ArchiveRow
 from dropsight.records import SCHEMA
 
 _encode = msgspec.json.Encoder().encode
 
 
-def write_json_lines(rows: Iterator[ArchiveRow], job: JobFile, file: Path) -> None:
+def write_json_lines(rows: Iterator[ArchiveRow], facts: FormatFacts, file: Path) -> None:
     with file.open("wb") as lines:
         for row in rows:
-            lines.write(_encode(_record(row, job.model)) + b"\n")
+            lines.write(_encode(_record(row, facts.job.model)) + b"\n")
 
 
 def _record(row: ArchiveRow, model: ModelCard) -> dict[str, object]:

@@ -12,7 +12,7 @@ from dropsight.archive.headway import Headway, timestamp
 from dropsight.archive.job_file import JobFile, JobState, ModelCard, versions
 from dropsight.archive.listing import Listed, files_of
 from dropsight.archive.manifest import ManifestFacts
-from dropsight.archive.output_formats import FORMATS
+from dropsight.archive.output_formats import remove_formats
 from dropsight.archive.storage import Storage, absolute
 from dropsight.archive.tasks import ArchiveJob, Shard, shards_of
 from dropsight.errors import ConfigError
@@ -43,7 +43,8 @@ def run_archive(asked: ArchiveOrder, *, stopped: Callable[[], bool]) -> JobFile:
     storage.make()
     storage.sweep()
     if asked.overwrite:
-        storage.remove([name for name in storage.names() if is_ours(name)])
+        storage.remove([name for name in storage.names() if _is_ours(name)])
+        remove_formats(storage)
     facts = _listed(storage, [absolute(source) for source in asked.sources], stopped)
     job = ArchiveJob(
         out=storage.place,
@@ -60,10 +61,9 @@ def run_archive(asked: ArchiveOrder, *, stopped: Callable[[], bool]) -> JobFile:
         return _worked_off(job, asked, missing, headway, stopped)
 
 
-def is_ours(name: str) -> bool:
+def _is_ours(name: str) -> bool:
     """Whether a name in the target is one that a job writes."""
-    known = {manifest.NAME, job_file.NAME, *(made.name for made in FORMATS.values())}
-    return name in known or shard_parts.is_part(name)
+    return name in {manifest.NAME, job_file.NAME} or shard_parts.is_part(name)
 
 
 def _worked_off(

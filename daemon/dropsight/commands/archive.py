@@ -2,11 +2,13 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
+from dropsight.archive.deployments import NEEDS_DEPLOYMENTS, Deployments, read_deployments
 from dropsight.archive.job_file import JobFile, read_job
-from dropsight.archive.output_formats import FORMATS, PARQUET, write_format
+from dropsight.archive.output_formats import CAMTRAP_DP, FORMATS, PARQUET, FormatFacts, write_format
 from dropsight.archive.running import ArchiveOrder, run_archive
 from dropsight.archive.storage import Storage, absolute, need_extra
 from dropsight.commands.faults import INTERRUPTED
@@ -25,6 +27,7 @@ def archive(  # noqa: PLR0913 - its options
     shard: int,
     tta: bool,
     formats: str,
+    deployments: Path | None,
     overwrite: bool,
     status: bool,
     as_json: bool,
@@ -36,6 +39,7 @@ def archive(  # noqa: PLR0913 - its options
     if output is None:
         raise ConfigError(["archive: -o is missing: name the folder, or the URL, for the results"])
     wanted = _formats(formats)
+    placements = _deployments(deployments, wanted)
     asked = ArchiveOrder(
         sources=sources,
         out=output,
@@ -51,7 +55,7 @@ def archive(  # noqa: PLR0913 - its options
     storage = Storage(absolute(output))
     if job.state == "done":
         for name in wanted:
-            print(f"writing {write_format(name, storage, job)}", file=sys.stderr)
+            print(f"written: {write_format(name, storage, FormatFacts(job, placements))}", file=sys.stderr)
     _tell(job, output)
     if job.state == "stopped":
         print("stopped: the same command goes on from here", file=sys.stderr)
@@ -65,6 +69,15 @@ def _formats(text: str) -> list[str]:
     if unknown := [name for name in wanted if name not in known]:
         raise ConfigError([f"--format {unknown[0]}: no such format; there are {', '.join(sorted(known))}"])
     return [name for name in wanted if name != PARQUET]
+
+
+def _deployments(file: Path | None, formats: Sequence[str]) -> Deployments | None:
+    """Read them before any work is done."""
+    if file is None and CAMTRAP_DP in formats:
+        raise ConfigError([NEEDS_DEPLOYMENTS])
+    if file and CAMTRAP_DP not in formats:
+        raise ConfigError([f"--deployments is for --format {CAMTRAP_DP}"])
+    return read_deployments(file) if file else None
 
 
 def _show(sources: Sequence[str], output: str | None, *, as_json: bool) -> int:
