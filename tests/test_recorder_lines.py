@@ -15,6 +15,7 @@ import pytest
 
 from brokers import wait_until
 from dropsight.journal import committing, hand, recorder
+from dropsight.journal.event_table import EventNews
 from dropsight.journal.recording import Finished
 from dropsight.journal.store import Row
 from records import result
@@ -72,10 +73,10 @@ class House:
         self.desk = Desk(root, pause_seconds=0.001)
         self._add, self.desk.store.add = self.desk.store.add, self._without_odd  # type: ignore[method-assign]
 
-    def _without_odd(self, rows: Sequence[Row]) -> list[int | None]:
+    def _without_odd(self, rows: Sequence[Row], events: EventNews | None = None) -> list[int | None]:
         if any(row.path.endswith(b"odd.jpg") and row.status == "ok" for row in rows):
             raise OverflowError("there is no place for it")
-        return self._add(rows)
+        return self._add(rows, events)
 
     def drop(self, *names: str) -> None:
         for name in names:

@@ -131,6 +131,16 @@ Regions = list[Region] | msgspec.UnsetType
 
 Depth = Literal["scale", "percentile"]
 
+EventPhase = Literal["start", "update", "end"]
+
+
+class EventMark(msgspec.Struct, frozen=True, gc=False):
+    """What this record had an event do."""
+
+    id: str
+    name: str
+    phase: EventPhase
+
 
 class ImageFacts(msgspec.Struct, frozen=True, gc=False):
     """`captured` is the camera's own time (EXIF) where it wrote one, else the file's mtime; ISO 8601, UTC.
@@ -317,6 +327,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag=
     """Where the overlay lies, once there was time to make it."""
     burst: BurstFacts | msgspec.UnsetType = msgspec.UNSET
     """The other keys are then the burst's answer, and what is said of a file is said of its peak's."""
+    events: list[EventMark] | msgspec.UnsetType = msgspec.UNSET
+    """What began, went on or ended with this record."""
     latency_ms: Latency  # stays last: see `with_total`
 
     @property
@@ -355,8 +367,12 @@ class Expired(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag
 
 
 Record = Result | Failure | Expired
-Status = Literal["ok", "failed", "expired", "burst"]
-"""What a record is sorted by in the journal and on its way to others; of bursts, all are answers."""
+Status = Literal["ok", "failed", "expired", "burst", "event"]
+"""What a record is sorted by in the journal and on its way to others; of bursts, all are answers.
+
+An event's message stands among the records, in their order; who asks for records does not get it unasked.
+"""
+RECORDS: tuple[Status, ...] = ("ok", "failed", "expired", "burst")
 
 
 _KINDS: dict[object, type[Record]] = {"ok": Result, "failed": Failure, "expired": Expired}

@@ -275,7 +275,7 @@ class Webhook(Struct, frozen=True):
     ca_file: Path | None = None
     timeout: Annotated[float, Meta(gt=0, le=300)] = 10.0
     on: Annotated[
-        tuple[Literal["ok", "failed", "expired", "burst"], ...],
+        tuple[Literal["ok", "failed", "expired", "burst", "event"], ...],
         Meta(min_length=1, description='a list such as ["ok", "failed"]'),
     ] = ("ok", "failed", "expired", "burst")
     batch: Annotated[int, Meta(ge=1, le=1000)] = 1

@@ -9,10 +9,10 @@ class JournalBrowser(JournalReader):
     """A reading connection, for one thread."""
 
     def before(self, seq: int, limit: int) -> list[Delivery]:
-        """Records with an earlier seq, the newest of them first."""
+        """Records with an earlier seq, the newest of them first; what is told of events is none."""
         with translated(self.path):
             rows = self._db.execute(
-                "SELECT seq, camera, status, line, total_ms FROM record WHERE seq < ?"
+                "SELECT seq, camera, status, line, total_ms FROM record WHERE seq < ? AND status != 'event'"
                 " ORDER BY seq DESC LIMIT ?",
                 (seq, limit),
             )

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import msgspec
 
 from dropsight.intake.backlog import Backlog
+from dropsight.journal.event_messages import message_in
 from dropsight.journal.mishaps import Made, make
-from dropsight.journal.recording import Outcome, Recorded
+from dropsight.journal.recording import Durable, Outcome, Recorded, Told
 from dropsight.journal.store import JournalReader
 from dropsight.records import decode
 from dropsight.status.supervision import Supervision
@@ -63,10 +64,12 @@ class Hand:
         for path in list(self._taken):
             self.let_go(path)
 
-    def on_record(self) -> list[Recorded]:
+    def on_record(self) -> list[Durable]:
         """Find what is durable for all that, and not followed up; raises StoreError."""
         rows = self._reader.since(self._upto) if self._taken else []
-        return [
+        told = self._reader.told_since(self._upto) if rows else []
+        found: list[Durable] = [Told(each.seq, message_in(each.line), each.line) for each in told]
+        found += [
             Recorded(
                 row.seq,
                 msgspec.structs.replace(self._made[path].finished, record=decode(row.line)),
@@ -76,3 +79,4 @@ class Hand:
             for row in rows
             if (path := os.fsdecode(row.path)) in self._taken
         ]
+        return sorted(found, key=lambda entry: entry.seq)

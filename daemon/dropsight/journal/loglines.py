@@ -106,7 +106,7 @@ class LogLines:
 
     def _catch_up(self) -> None:
         for _ in range(BATCHES):
-            deliveries = self._reader.pending(self.logged, BATCH)
+            deliveries = self._reader.pending(self.logged, BATCH, events=False)
             if not deliveries:
                 self._behind = False
                 return

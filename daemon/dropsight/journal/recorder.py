@@ -3,7 +3,7 @@
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from dropsight import crashpoints
 from dropsight.errors import DamagedError
@@ -15,6 +15,7 @@ from dropsight.intake.in_hand import RECORDING, InHand
 from dropsight.journal.committing import Committer
 from dropsight.journal.concluding import Conclusions
 from dropsight.journal.durability import Durability
+from dropsight.journal.entering import Keeper
 from dropsight.journal.failure_share import Flood
 from dropsight.journal.filed import Filed
 from dropsight.journal.filer import NAME, Filer
@@ -24,6 +25,7 @@ from dropsight.journal.kept_files import News
 from dropsight.journal.loglines import SYNC_SECONDS, LineLog, LogLines
 from dropsight.journal.marks import History, Mark
 from dropsight.journal.mishaps import Made
+from dropsight.journal.occurrences import Occurrences
 from dropsight.journal.pruning import Pruner
 from dropsight.journal.recording import (
     Concluded,
@@ -33,9 +35,10 @@ from dropsight.journal.recording import (
     Listener,
     Outcome,
     Recorded,
-    durable,
+    Told,
     free_repeat,
     left_behind,
+    records_in,
     returned,
     row_of,
 )
@@ -67,6 +70,7 @@ class Recorder:
         supervision: Supervision,
         rules: FilingRules,
         audience: Listener,
+        events: Keeper | None = None,
     ) -> None:
         self._store, self._backlog, self._stats = store, backlog, stats
         self._supervision, self._chores = supervision, Chores(supervision)
@@ -96,6 +100,7 @@ class Recorder:
         self._hand = Hand(self._reader, backlog, supervision=supervision, troubles=troubles)
         self._newest_before = self._reader.newest()
         self.conclusions = Conclusions(store, troubles, nudge=self._inbound.nudge)
+        self.occurrences = Occurrences(store, events, troubles, nudge=self._inbound.nudge)
         self._committer = Committer(
             store,
             self._durability,
@@ -104,6 +109,7 @@ class Recorder:
             troubles=troubles,
             supervision=supervision,
             stopping=self._stopping,
+            events=events,
         )
         self._settler = Settler(
             store,
@@ -222,7 +228,7 @@ class Recorder:
             if not self._record(self._hand.made()):
                 return False
             self._keep_house()
-        is_through = self.conclusions.at_rest and not self._inbound.depth()
+        is_through = self.conclusions.at_rest and self.occurrences.at_rest and not self._inbound.depth()
         if self._draining and is_through and self.visible == self.newest:
             self._drained.set()
         return True
@@ -236,13 +242,16 @@ class Recorder:
     def _conclude(self) -> None:
         with self._contained("bursts"), self._reserve.lent_where_short():
             self._follow_up(self.conclusions.commit())
+        with self._contained("events"), self._reserve.lent_where_short():
+            self._follow_up(self.occurrences.commit())
 
     def _gather(self) -> None:
         """Wait for the first; then for company, but only when a commit was made just now."""
         self.heartbeats.rest(NAME)
         seconds = SYNC_SECONDS if self._chores.any_pauses else self._log.seconds_to_sync
+        timeout = self.occurrences.seconds_to_next(None if self._at_rest() else seconds)
         with contextlib.suppress(queue.Empty):
-            self._hand.take(self._inbound.get(timeout=None if self._at_rest() else seconds))
+            self._hand.take(self._inbound.get(timeout=timeout))
         self.heartbeats.beat(NAME)
         if not self._hand.paths:
             return
@@ -256,7 +265,7 @@ class Recorder:
     def _at_rest(self) -> bool:
         if self.troubles.any() or self._stopping.is_set():
             return False
-        parts = (self._log, self._filer, self._durability, self._settler, self.conclusions)
+        parts = (self._log, self._filer, self._durability, self._settler, self.conclusions, self.occurrences)
         return all(part.at_rest for part in parts)
 
     def _record(self, group: Sequence[Made]) -> bool:
@@ -264,25 +273,26 @@ class Recorder:
         if not group:
             return True
         try:
-            seqs = self._committer.commit(group)
+            entered = self._committer.commit(group)
         except DamagedError:
             raise
         except Exception as error:  # noqa: BLE001 - one image's, whatever it is
             return self._record_singly(group, error)
-        if seqs is None:
+        if entered is None:
             return False
-        recorded: list[Recorded] = []
-        for seq, made in zip(seqs, group, strict=True):
-            if seq is not None:
-                recorded.append(durable(seq, made.finished, made.line))
+        recorded: list[Durable] = []
+        for entry in entered:
+            if entry.seq is not None:
+                recorded += entry.durable()
                 continue
             try:
-                recorded.extend(self._record_again(made.finished))
+                recorded += self._record_again(entry.made.finished)
             except DamagedError:
                 raise
             except Exception as error:  # noqa: BLE001 - one image's, whatever it is
-                self._record_singly([made], error)
-        self._follow_up(recorded)
+                self._record_singly([entry.made], error)
+        # What was dropped a second time came into the journal after the others of its group.
+        self._follow_up(sorted(recorded, key=lambda entry: entry.seq))
         return True
 
     def _record_singly(self, group: Sequence[Made], error: Exception) -> bool:
@@ -300,7 +310,7 @@ class Recorder:
             return True
         return self._record([instead])
 
-    def _record_again(self, finished: Finished) -> Iterator[Recorded]:
+    def _record_again(self, finished: Finished) -> Sequence[Durable]:
         """A file just like an earlier, finished one: a drop of its own, told apart by an ordinal."""
         free = free_repeat(finished, self._reader)
         if known := returned(finished, free - 1, self._reader, upto=self._newest_before):
@@ -308,17 +318,16 @@ class Recorder:
             self._filer.file([known])
             if kept := row_of(finished, known.line).kept:
                 self.note_kept(News(known=[kept]))
-            return
-        if again := self._committer.commit_again(finished, free):
-            yield again
+            return ()
+        return self._committer.commit_again(finished, free)
 
     def _follow_up(self, entries: Sequence[Durable]) -> None:
-        images = [entry for entry in entries if isinstance(entry, Recorded)]
-        images = [entry for entry in images if self._hand.holds(entry.finished.path)]
-        recorded: list[Durable] = [*images, *(entry for entry in entries if isinstance(entry, Concluded))]
-        if not recorded:
+        entries = [entry for entry in entries if self._is_left(entry)]
+        if not entries:
             return
-        self._settler.follow(recorded)
+        images = [entry for entry in entries if isinstance(entry, Recorded)]
+        recorded = records_in(entries)
+        self._settler.follow(entries)
         self._hand.followed(*[entry.finished.path for entry in images])
         with self._contained("the log"):
             self._log.append([entry.line for entry in recorded], newest=self.newest)
@@ -331,6 +340,16 @@ class Recorder:
         self._chores.do("the journal", self._settler.settle)
         with self._contained("the journal"):
             crashpoints.reach("after_settle")
+
+    def _is_left(self, entry: Durable) -> bool:
+        """Whether nobody has followed it up yet: after a bug, what is on record is found once more."""
+        match entry:
+            case Recorded():
+                return self._hand.holds(entry.finished.path)
+            case Told():
+                return entry.seq > self.newest
+            case Concluded():
+                return True
 
     def _keep_house(self) -> None:
         """Whatever is due between two groups."""

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -12,6 +12,7 @@ from dropsight.errors import DamagedError, ImageError, StoreError
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
+from dropsight.journal.event_messages import EventMessage, encode_message
 from dropsight.journal.filed import Filed
 from dropsight.journal.filing import clear_up
 from dropsight.journal.kept_files import Kept
@@ -86,7 +87,24 @@ class Concluded(msgspec.Struct, frozen=True):
     total_ms: float
 
 
-Durable: TypeAlias = Recorded | Concluded
+class Told(msgspec.Struct, frozen=True):
+    """A durable message of an event."""
+
+    seq: int
+    message: EventMessage
+    line: bytes
+
+    @classmethod
+    def of(cls, seq: int, message: EventMessage) -> "Told":
+        return cls(seq, message, encode_message(message))
+
+
+Durable: TypeAlias = Recorded | Concluded | Told
+
+
+def records_in(entries: Iterable[Durable]) -> list[Recorded | Concluded]:
+    """Return what is not of an event."""
+    return [entry for entry in entries if not isinstance(entry, Told)]
 
 
 class Listener(Protocol):
@@ -149,6 +167,10 @@ def row_of(finished: Finished, line: bytes) -> Row:
         inode=stat.st_ino,
         changed_ns=stat.st_ctime_ns,
     )
+
+
+def row_of_message(message: EventMessage) -> Row:
+    return Row(message.message_id, b"", 0, 0, message.camera, "event", encode_message(message))
 
 
 def durable(seq: int, finished: Finished, line: bytes) -> Recorded:

@@ -49,6 +49,19 @@ CREATE TABLE IF NOT EXISTS shelf (
     beside BLOB,
     PRIMARY KEY (place, seq, name)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS event (
+    n INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    camera TEXT NOT NULL,
+    started TEXT NOT NULL,
+    ended TEXT,
+    count INTEGER NOT NULL,
+    line BLOB NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS events_by_place ON event (camera, name, n);
+CREATE INDEX IF NOT EXISTS open_events ON event (n) WHERE ended IS NULL;
+CREATE TABLE IF NOT EXISTS event_state (one INTEGER PRIMARY KEY CHECK (one = 1), state BLOB NOT NULL) STRICT;
 """
 SHELVE = "INSERT OR REPLACE INTO shelf VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 

@@ -11,7 +11,7 @@ from dropsight.journal.loglines import LogLines
 from dropsight.journal.marks import History
 from dropsight.journal.mishaps import tell_unless_damaged
 from dropsight.journal.pruning import Pruner
-from dropsight.journal.recording import Durable, Listener
+from dropsight.journal.recording import Durable, Listener, records_in
 from dropsight.journal.store import Journal
 from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
@@ -52,7 +52,11 @@ class Settler:
 
     @property
     def at_rest(self) -> bool:
-        return self._pruner.at_rest and not (self._totals or self._kept)
+        return self._pruner.at_rest and self._all_is_noted
+
+    @property
+    def _all_is_noted(self) -> bool:
+        return not (self._totals or self._kept or self._untold)
 
     def note_kept(self, news: News) -> None:
         """Of files that stay where they are. From any thread."""
@@ -61,7 +65,7 @@ class Settler:
     def follow(self, recorded: Sequence[Durable]) -> None:
         """These are durable: they are to be settled."""
         self.newest = max(self.newest, *[entry.seq for entry in recorded])
-        self._totals.extend((entry.total_ms, entry.seq) for entry in recorded)
+        self._totals.extend((entry.total_ms, entry.seq) for entry in records_in(recorded))
         self._untold.extend(recorded)
 
     def settle(self) -> None:
@@ -97,7 +101,7 @@ class Settler:
 
     def settle_if_due(self) -> None:
         news = self._history.has_moved() or self._log.synced - self._log_noted >= UNNOTED_LINES
-        if self._durability.filed or self._filer.left or self._totals or self._kept or news:
+        if self._durability.filed or self._filer.left or not self._all_is_noted or news:
             self.settle()
 
     def prune_if_due(self) -> None:

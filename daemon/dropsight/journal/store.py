@@ -17,6 +17,7 @@ import msgspec
 from dropsight import crashpoints
 from dropsight.errors import DamagedError, DropsightError
 from dropsight.files.locks import sole_user
+from dropsight.journal.event_table import EventNews
 from dropsight.journal.kept_files import KEEP, KEPT_SCHEMA, Kept, News
 from dropsight.journal.outbox import Delivery
 from dropsight.journal.rescue import gone, save_open
@@ -28,8 +29,8 @@ _INSERT = (
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
-# The first of both is the index's own condition.
-UNANSWERED = " AND status != 'ok' AND status != 'burst'"
+# The first of these is the index's own condition.
+UNANSWERED = " AND status != 'ok' AND status != 'burst' AND status != 'event'"
 
 # Of cursors, those that are no follower's.
 OWN = ("log", "shelf")
@@ -107,10 +108,12 @@ class Journal:
             self._files = _files(path)
             self._open = stack.pop_all()
 
-    def add(self, rows: Sequence[Row]) -> list[int | None]:
+    def add(self, rows: Sequence[Row], events: EventNews | None = None) -> list[int | None]:
         """Insert and fsync in one transaction; return a seq for each row, None where the id is on record."""
         with self._transaction(synchronous="FULL"):
             seqs = [self._insert(row) for row in rows]
+            if events:
+                events.write(self._db)
             crashpoints.reach("in_commit")
         return seqs
 
@@ -133,6 +136,11 @@ class Journal:
                 "INSERT INTO cursor VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)",
                 list(cursors.items()),
             )
+
+    def has(self, record_id: str) -> bool:
+        with translated(self.path):
+            found = self._db.execute("SELECT 1 FROM record WHERE id = ?", (record_id,)).fetchone()
+        return found is not None
 
     def unfiled(self) -> list[Unfiled]:
         with translated(self.path):
@@ -248,11 +256,13 @@ class JournalReader:
         with translated(path):
             self._db = connect(path)
 
-    def pending(self, after: int, limit: int) -> list[Delivery]:
-        """Durable records with seq > after, in order."""
+    def pending(self, after: int, limit: int, *, events: bool = True) -> list[Delivery]:
+        """Durable records with seq > after, in order, what is told of events among them or not."""
+        only = "" if events else " AND status != 'event'"
         with translated(self.path):
             rows = self._db.execute(
-                "SELECT seq, camera, status, line, total_ms FROM record WHERE seq > ? ORDER BY seq LIMIT ?",
+                f"SELECT seq, camera, status, line, total_ms FROM record WHERE seq > ?{only}"  # noqa: S608 - ours
+                " ORDER BY seq LIMIT ?",
                 (after, limit),
             )
             return [
@@ -270,6 +280,16 @@ class JournalReader:
         with translated(self.path):
             rows = self._db.execute(f"{_UNFILED} WHERE seq > ? ORDER BY seq", (seq,))
             return [Unfiled(*row) for row in rows]
+
+    def told_since(self, seq: int) -> list[Delivery]:
+        """Return the messages of events with a later seq, in order."""
+        with translated(self.path):
+            rows = self._db.execute(
+                "SELECT seq, camera, status, line FROM record WHERE seq > ? AND status = 'event'"
+                " ORDER BY seq",
+                (seq,),
+            )
+            return [Delivery(*row) for row in rows]
 
     def newest(self) -> int:
         with translated(self.path):

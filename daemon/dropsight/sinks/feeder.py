@@ -5,14 +5,15 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol, get_args
+from typing import Protocol
 
 import msgspec
 
 from dropsight import crashpoints
 from dropsight.errors import DamagedError, SinkError, StoreError
+from dropsight.journal.event_messages import message_in
 from dropsight.journal.outbox import Delivery, Outbox
-from dropsight.records import Status
+from dropsight.records import RECORDS, Status
 from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.sink import Standing
 from dropsight.status.troubles import Troubles
@@ -45,6 +46,9 @@ class _Named(msgspec.Struct):
 
 
 def id_of(delivery: Delivery) -> str:
+    """Return what is the same only where it is told once more: an event has several messages."""
+    if delivery.status == "event":
+        return message_in(delivery.line).message_id
     return msgspec.json.decode(delivery.line, type=_Named).id
 
 
@@ -78,7 +82,7 @@ class Feeder:
         *,
         to: str,
         group: int = 1,
-        statuses: Collection[Status] = get_args(Status),
+        statuses: Collection[Status] = RECORDS,
     ) -> None:
         self.troubles, self._outbox = troubles, outbox
         self.tried = self.refused = False

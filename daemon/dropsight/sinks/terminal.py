@@ -8,7 +8,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from dropsight.journal.recording import Durable
+from dropsight.journal.event_messages import EventMessage
+from dropsight.journal.recording import Durable, Told
 from dropsight.records import (
     ClipFacts,
     Expired,
@@ -80,6 +81,8 @@ class Terminal:
         self._write("\n".join([*lines, ""]))
 
     def _line(self, entry: Durable) -> str:
+        if isinstance(entry, Told):
+            return self._painted(printable(told_words(entry.message)), _BOLD)
         record = entry.record
         before, verdict, after = self._table.cells(record, entry.total_ms)
         colour = _GREEN
@@ -194,6 +197,14 @@ def columns(text: str) -> int:
 def printable(text: str) -> str:
     """A file's name may hold anything, orders to the terminal included."""
     return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
+
+
+def told_words(message: EventMessage) -> str:
+    """Say what an event does, in a line."""
+    best = f"{message.best.label} {message.best.confidence:.0%}" if message.best.id else message.best.label
+    happens = {"start": "begins", "update": "goes on", "end": "is over"}[message.phase]
+    count = f", {message.count} answers" if message.best.id else ""
+    return f"{message.camera}: {message.name} {happens} ({best}{count})"
 
 
 def clip_words(clip: ClipFacts) -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from dropsight.journal.recording import Durable
+from dropsight.journal.recording import Durable, Told
 
 QUEUED_BATCHES = 32
 MOST_CLIENTS = 200
@@ -17,27 +17,30 @@ SECONDS_A_CLIENT = 0.005
 PULSE_SECONDS = 2.0
 BEAT_SECONDS = 15.0
 _BEAT = b": all is well\n\n"
+# The name under which a stream tells of what events do.
+HAPPENING = b"event"
 
 
-def event(seq: int, line: bytes) -> bytes:
-    return b"id: %d\ndata: %b\n\n" % (seq, line)
+def event(seq: int, line: bytes, *, name: bytes = b"") -> bytes:
+    """A record has no name; what has one, only those hear who listen to it."""
+    return b"%bid: %d\ndata: %b\n\n" % (name and b"event: %b\n" % name, seq, line)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Records in the order of their seqs; `data` is made once for all clients."""
+    """By their seqs, in order, what goes to clients; `data` is made once for all of them."""
 
     entries: Sequence[tuple[int, bytes]]
 
     @cached_property
     def data(self) -> bytes:
-        return b"".join(event(seq, line) for seq, line in self.entries)
+        return b"".join(data for _, data in self.entries)
 
     def after(self, seq: int) -> bytes:
-        """The records that come after this seq, as events."""
+        """What comes after this seq."""
         if self.entries[0][0] > seq:
             return self.data
-        return b"".join(event(number, line) for number, line in self.entries if number > seq)
+        return b"".join(data for number, data in self.entries if number > seq)
 
     @property
     def last(self) -> int:
@@ -54,6 +57,10 @@ class StreamClient:
     hang_up: Callable[[], None]
     pulse: bool
     queue: asyncio.Queue[Item] = field(default_factory=lambda: asyncio.Queue(QUEUED_BATCHES))
+
+
+def _of(entry: Durable) -> bytes:
+    return event(entry.seq, entry.line, name=HAPPENING if isinstance(entry, Told) else b"")
 
 
 class Hub:
@@ -82,7 +89,7 @@ class Hub:
             return
         with self._lock:
             first = not self._fresh
-            self._fresh.extend((entry.seq, entry.line) for entry in recorded)
+            self._fresh.extend((entry.seq, _of(entry)) for entry in recorded)
         if first:
             try:
                 loop.call_soon_threadsafe(self._arrange)

@@ -3,14 +3,13 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import msgspec
 
 from dropsight.config.forms import spoken_list
 from dropsight.errors import DropsightError
 from dropsight.journal.outbox import Delivery
-from dropsight.records import Glance, Group, Present, Share, Status, shown_confidence
+from dropsight.records import RECORDS, Glance, Group, Present, Share, Status, shown_confidence
 
 MOST_RESULTS = 500
 PAGE = 500
@@ -112,7 +111,7 @@ def query_of(params: Mapping[str, str]) -> Query:
     )
 
 
-_STATUSES: dict[str, Status] = {status: status for status in get_args(Status)}
+_STATUSES: dict[str, Status] = {status: status for status in RECORDS}
 
 
 def whole_number(text: str | None, name: str) -> int | None:

@@ -13,7 +13,7 @@ import msgspec
 from dropsight import crashpoints, installing
 from dropsight.config import Web, host_and_port, token
 from dropsight.errors import DropsightError, ImageError
-from dropsight.journal.recording import Durable
+from dropsight.journal.recording import Durable, records_in
 from dropsight.records import Result
 from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
@@ -66,7 +66,7 @@ class WebServer:
 
     def hear(self, recorded: Sequence[Durable], /) -> None:
         """Pass on what was recorded, on the recorder's thread: it must not take long."""
-        self._overviews.days.add(entry.record for entry in recorded)
+        self._overviews.days.add(entry.record for entry in records_in(recorded))
         self._overviews.hub.show(recorded)
 
     def keep_film(self, record: Result, surest: bytes, frames: Mapping[float, bytes]) -> None:

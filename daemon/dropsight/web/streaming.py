@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from dropsight.journal.outbox import Delivery
-from dropsight.web.hub import Batch, Hub, StreamClient, event
+from dropsight.web.hub import HAPPENING, Batch, Hub, StreamClient, event
 
 PAGE = 200
 
@@ -36,4 +36,6 @@ async def events(hub: Hub, client: StreamClient, *, read: Read, after: int) -> A
 
 
 def _encoded(page: Sequence[Delivery]) -> bytes:
-    return b"".join(event(delivery.seq, delivery.line) for delivery in page)
+    return b"".join(
+        event(each.seq, each.line, name=HAPPENING if each.status == "event" else b"") for each in page
+    )

@@ -1,0 +1,63 @@
+"""Events in the journal: a row each with what is known of it, and the state that their rules go on from."""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from dropsight.journal.event_messages import EventMessage, encode_message, message_in
+from dropsight.journal.schema import connect, translated
+
+# Ended ones beyond these are forgotten, the oldest first.
+MOST_EVENTS = 10_000
+_WRITE = (
+    "INSERT INTO event (id, name, camera, started, ended, count, line) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (id) DO UPDATE SET ended = excluded.ended, count = excluded.count, line = excluded.line"
+)
+
+
+class EventNews(msgspec.Struct, frozen=True):
+    """What becomes of events along with records; `state` is None where it stays as it was."""
+
+    messages: Sequence[EventMessage] = ()
+    state: bytes | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.messages) or self.state is not None
+
+    def write(self, db: sqlite3.Connection) -> None:
+        """Within a transaction."""
+        for told in self.messages:
+            values = (told.id, told.name, told.camera, told.started, told.ended, told.count)
+            db.execute(_WRITE, (*values, encode_message(told)))
+        if any(told.phase == "start" for told in self.messages):
+            db.execute(
+                "DELETE FROM event WHERE ended IS NOT NULL AND n <= (SELECT max(n) FROM event) - ?",
+                (MOST_EVENTS,),
+            )
+        if self.state is not None:
+            db.execute("INSERT OR REPLACE INTO event_state VALUES (1, ?)", (self.state,))
+
+
+class EventReader:
+    """A reading connection, for one thread. Raises StoreError."""
+
+    def __init__(self, journal: Path) -> None:
+        self._path = journal
+        with translated(journal):
+            self._db = connect(journal)
+
+    def state(self) -> bytes | None:
+        with translated(self._path):
+            row = self._db.execute("SELECT state FROM event_state").fetchone()
+        return None if row is None else bytes(row[0])
+
+    def going_on(self) -> list[EventMessage]:
+        """Return what was told last of those that have not ended."""
+        with translated(self._path):
+            rows = self._db.execute("SELECT line FROM event WHERE ended IS NULL ORDER BY n").fetchall()
+        return [message_in(line) for (line,) in rows]
+
+    def close(self) -> None:
+        self._db.close()
