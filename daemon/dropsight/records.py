@@ -181,7 +181,8 @@ Layout = Literal["NHWC", "NCHW"]
 ColorOrder = Literal["RGB", "BGR"]
 """Of a model's three channels."""
 
-Resize = Literal["crop", "stretch", "letterbox"]
+Resize = Literal["crop", "stretch", "letterbox", "cover"]
+"""How a picture of any shape becomes one of the model's; cover is several, see `images.framing.squares`."""
 
 SampleBy = Literal["auto", "keyframes", "every"]
 """How frames of a clip are chosen; auto takes keyframes where they are close enough."""

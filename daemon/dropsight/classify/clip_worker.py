@@ -14,7 +14,7 @@ from dropsight.classify.work import Engine, Explains, Onlooker, Unsure
 from dropsight.config import Config
 from dropsight.errors import ImageError, MachineError, MemoryShortError, ModelError
 from dropsight.inference import clip_records, image_records
-from dropsight.inference.clips import ClipAnswer, ClipSettings, classify_clip, frame_at
+from dropsight.inference.clips import ClipAnswer, ClipSettings, classify_clip, seen_at
 from dropsight.inference.pipeline import Plan
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
@@ -148,7 +148,7 @@ class ClipWorker:
             return None
         seconds = answer.clip.peak.time
         try:
-            pixels = frame_at(clip.file, self._decoder, seconds, seen_by=clip.plan)
+            pixels = seen_at(clip.file, self._decoder, seconds, by=clip.plan, region=answer.region)
         except ImageError as error:
             log.warning("%s: no explanation: %s", clip.drop.image_path, error)
             return None

@@ -13,6 +13,7 @@ from dropsight.config import Config
 from dropsight.config.rules import MOST_THREADS
 from dropsight.errors import ConfigError, ImageError, ModelError
 from dropsight.images.opening import Bounds, open_image
+from dropsight.images.sights import sights_of
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Plan
 from dropsight.inference.preparing import Preparation
@@ -141,6 +142,7 @@ def _plan(config: Config, model: Model) -> Plan:
         inference=config.inference,
         looks=config.cameras.black or config.cameras.blur or config.cameras.frozen is not None,
         thumbnails=config.mqtt is not None and config.mqtt.thumbnails,
+        sights=sights_of(config),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -38,10 +39,11 @@ class Engine:
     instead_of: Sequence[str]
     acceleration: Acceleration | None = None
 
-    def picture(self, file: ImageFile) -> Pixels:
-        """Return what the model sees of an image file; raises ImageError."""
-        pixels = pipeline.pixels_of(*pipeline.read(file, self.plan), self.plan).pixels
-        return self.plan.preparation.picture(pixels)
+    def seen(self, file: ImageFile, record: Result) -> Sequence[Pixels]:
+        """Return what the model sees of a record's image: one picture, or several squares; or ImageError."""
+        plan = self.plan.of(record.camera)
+        pixels = pipeline.pixels_of(*pipeline.read(file, plan), plan).pixels
+        return pipeline.parts_of(pixels, plan)[plan.place_of(record.region)]
 
 
 class InForce:
@@ -73,11 +75,16 @@ class Work(msgspec.Struct, frozen=True):
     header: Header
     prepared: Prepared
 
-    def pixels(self) -> Pixels:
-        """Return what the model saw."""
-        views = self.plan.inference.tta
+    def pixels(self, region: str | msgspec.UnsetType) -> Sequence[Pixels]:
+        """Return what the model saw of the picture, or of a region: one picture, or several squares."""
+        views, squares = list(self.plan.views), self.prepared.squares
         upright = views.index("original") if "original" in views else 0
-        return self.plan.preparation.pixels_of(self.prepared.batch[upright])
+        place = self.plan.place_of(region)
+        first = sum(squares[:place])
+        return [
+            self.plan.preparation.pixels_of(self.prepared.batch[number * len(views) + upright])
+            for number in range(first, first + squares[place])
+        ]
 
 
 class Onlooker(Protocol):
@@ -94,13 +101,16 @@ class Onlooker(Protocol):
 
 
 class Unsure(msgspec.Struct, frozen=True):
-    """An answer to be explained: of which file, which class, and what the model saw, asked for later."""
+    """An answer to be explained: of which file, which class, and what the model saw, asked for later.
+
+    Of several squares it is the one that shows this class most surely.
+    """
 
     engine: Engine
     candidate: Candidate
     drop: Drop
     class_index: int
-    pixels: Callable[[], Pixels]
+    pixels: Callable[[], Sequence[Pixels]]
 
 
 class Explains(Protocol):
@@ -147,7 +157,8 @@ class Scored(msgspec.Struct, frozen=True):
             return self.failed(error)
         best, why = answer.predictions[0], None
         if self.explanations and self.explanations.wants(work.candidate, best):
-            unsure = Unsure(work.engine, work.candidate, work.drop, best.class_index, work.pixels)
+            pixels = partial(work.pixels, answer.region)
+            unsure = Unsure(work.engine, work.candidate, work.drop, best.class_index, pixels)
             why = self.explanations.promise(unsure)
         record = image_records.result(
             work.drop, work.header, work.prepared, answer, work.plan, at=self.scores.at, explanation=why

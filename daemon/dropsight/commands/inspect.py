@@ -99,6 +99,7 @@ def _framing(spec: ModelSpec) -> str:
         "crop": f"the central {spec.framing.central:g} of a picture",
         "stretch": "the whole picture, stretched",
         "letterbox": "the whole picture, with borders",
+        "cover": "the whole picture, in overlapping squares (two of 16:9), by the surest of each class",
     }
     return f"{how[spec.framing.resize]}, from {spec.framing_from}"
 

@@ -18,6 +18,7 @@ from dropsight.config.sizes import format_size, parse_size
 from dropsight.config.tree import (
     ByteSize,
     Cameras,
+    CameraSight,
     Config,
     Delegate,
     Explain,
@@ -43,6 +44,7 @@ from dropsight.config.tree import (
 
 __all__ = [
     "ByteSize",
+    "CameraSight",
     "Cameras",
     "Config",
     "Delegate",

@@ -5,9 +5,9 @@ import yaml
 from msgspec import Struct
 
 from dropsight.config.credentials import redacted_hook, redacted_url
-from dropsight.config.forms import Form, forms_of
+from dropsight.config.forms import Form, form_of_others, forms_of
 from dropsight.config.sizes import format_size
-from dropsight.config.tree import SHORT, Config
+from dropsight.config.tree import OTHERS, SHORT, Config
 
 
 def effective(config: Config) -> dict[str, object]:
@@ -33,7 +33,9 @@ def _section(section: Struct) -> dict[str, object]:
     shown = {name: _shown(form, getattr(section, name)) for name, form in forms_of(type(section)).items()}
     if shown.get("decoders", "") is None:  # a key of earlier versions
         del shown["decoders"]
-    return shown
+    others = form_of_others(type(section))
+    named = getattr(section, OTHERS[type(section)]) if others else {}
+    return shown | {name: _shown(others, each) for name, each in named.items() if others}
 
 
 def _shown(form: Form, value: object) -> object:
@@ -57,11 +59,11 @@ def _plain(form: Form, value: object) -> object:
 
 
 def _section_schema(kind: type[Struct]) -> dict[str, object]:
-    forms = forms_of(kind)
+    forms, others = forms_of(kind), form_of_others(kind)
     parts: dict[str, object] = {
         "type": "object",
         "properties": {name: _form_schema(form) for name, form in forms.items()},
-        "additionalProperties": False,
+        "additionalProperties": _form_schema(others) if others else False,
     }
     required = [name for name, form in forms.items() if form.required]
     return parts | ({"required": required} if required else {})

@@ -11,6 +11,8 @@ import msgspec
 from msgspec import Struct
 from msgspec import inspect as kinds
 
+from dropsight.config.tree import OTHERS
+
 TEXTUAL = frozenset({"hook", "host", "library", "model", "path", "text", "url"})
 
 
@@ -36,7 +38,16 @@ class Form:
 
 @cache
 def forms_of(section: type[Struct]) -> Mapping[str, Form]:
-    return MappingProxyType({field.name: _field_form(field) for field in msgspec.structs.fields(section)})
+    """Return those of the keys that a section has by itself."""
+    fields = [field for field in msgspec.structs.fields(section) if field.name != OTHERS.get(section)]
+    return MappingProxyType({field.name: _field_form(field) for field in fields})
+
+
+@cache
+def form_of_others(section: type[Struct]) -> Form | None:
+    """Return what stands below any other key, None where there is to be none."""
+    found = [field for field in msgspec.structs.fields(section) if field.name == OTHERS.get(section)]
+    return _field_form(found[0]).entry if found else None
 
 
 def _field_form(field: msgspec.structs.FieldInfo) -> Form:
@@ -72,7 +83,8 @@ def _parts(kind: kinds.Type) -> tuple[kinds.Type, ...]:
 
 def _item(annotation: object) -> object | None:
     bare = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-    return get_args(bare)[0] if get_origin(bare) is tuple else None
+    first, *others = get_args(bare) if get_origin(bare) is tuple else (None,)
+    return first if others == [...] else None
 
 
 def _entry(annotation: object) -> object | None:

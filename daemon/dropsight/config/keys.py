@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from dropsight.config.forms import Form, forms_of
+from dropsight.config.forms import Form, form_of_others, forms_of
 from dropsight.config.tree import Config
 
 Key: TypeAlias = tuple[str, ...]  # ("watch", "0", "path")
@@ -30,16 +30,24 @@ def key_of(name: str) -> Key:
     return tuple(name.removeprefix(PREFIX).lower().split("__"))
 
 
-def known_keys(section: type[Struct] = Config, above: Key = (), *, index: str = "0") -> Iterator[Key]:
-    """Every key, a section before what it holds; `index` stands for any place in a list of sections."""
+def known_keys(
+    section: type[Struct] = Config, above: Key = (), *, index: str = "0", named: str | None = None
+) -> Iterator[Key]:
+    """Every key, a section before what it holds; `index` stands for any place in a list of sections.
+
+    `named` stands for any name where each has a section of its own; without it these are left out.
+    """
     for name, form in forms_of(section).items():
         key = (*above, name)
         yield key
         if form.section:
-            yield from known_keys(form.section, key, index=index)
+            yield from known_keys(form.section, key, index=index, named=named)
         elif form.item and form.item.section:
             yield (*key, index)
-            yield from known_keys(form.item.section, (*key, index), index=index)
+            yield from known_keys(form.item.section, (*key, index), index=index, named=named)
+    others = form_of_others(section)
+    if others and others.section and named is not None:
+        yield from known_keys(others.section, (*above, named), index=index, named=named)
 
 
 def form_at(key: Key) -> Form | None:
@@ -48,7 +56,7 @@ def form_at(key: Key) -> Form | None:
     section: type[Struct] | None = Config
     for part in key:
         if section:
-            form = forms_of(section).get(part)
+            form = forms_of(section).get(part) or form_of_others(section)
         elif form and form.entry:
             form = form.entry
         else:
@@ -66,7 +74,7 @@ def _is_index(part: str) -> bool:
 def nearest_key(key: Key) -> Key | None:
     """Look among the neighbours first, then for a key of that name anywhere."""
     *above, name = key
-    known = list(known_keys(index=_index_in(key)))
+    known = list(known_keys(index=_index_in(key), named=above[-1] if above else None))
     neighbours = {other[-1]: other for other in known if other[:-1] == tuple(above)}
     anywhere = {other[-1]: other for other in reversed(known) if not _is_index(other[-1])}
     for names in (neighbours, anywhere):

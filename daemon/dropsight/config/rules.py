@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dropsight.config.addresses import host_and_port, is_loopback
+from dropsight.config.crops import broken_crops
 from dropsight.config.filters import broken_filters
 from dropsight.config.forms import spoken_list
 from dropsight.config.keys import Key, dotted
@@ -38,6 +39,7 @@ def broken_rules(config: Config) -> Iterator[Fault]:
     if config.video:
         yield from _patterns(("video", "patterns"), config.video.patterns)
     yield from broken_filters(config)
+    yield from broken_crops(config)
     if config.model.normalization:
         yield from _normalization(config.model.normalization)
     if config.model.heads and config.model.output is not None:

@@ -189,13 +189,33 @@ class Queue(Struct, frozen=True):
     tta_when_behind: bool = False
 
 
+Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
+
+
+class CameraSight(Struct, frozen=True):
+    """Where to look in one camera's pictures: parts of them by name, and a picture of what to paint over."""
+
+    crops: dict[
+        str,
+        Annotated[
+            tuple[Share, Share, Share, Share],
+            Meta(description="[left, top, right, bottom], each from 0 to 1, such as [0.2, 0.1, 0.6, 0.8]"),
+        ],
+    ] = {}
+    mask: Path | None = None
+
+
 class Cameras(Struct, frozen=True):
-    """What counts as a problem of a camera; `frozen`: this many identical pictures in a row."""
+    """What counts as a problem of a camera; `frozen`: this many identical pictures in a row.
+
+    `by_name` are the sections that stand beside these keys, each named after a camera.
+    """
 
     learned_silence: bool = True
     black: bool = True
     frozen: Annotated[int, Meta(ge=2)] | None = 3
     blur: bool = True
+    by_name: dict[str, CameraSight] = {}
 
 
 class Explain(Struct, frozen=True):
@@ -322,6 +342,9 @@ class Config(Struct, frozen=True):
 
 # Defaults of keys that are others where another key is given.
 INSTEAD: Mapping[type[Struct], Mapping[str, tuple[str, str]]] = {Watch: {"path": ("mqtt", "inbox-mqtt")}}
+
+# Sections whose other keys are names, each with keys of its own: which field takes those.
+OTHERS: Mapping[type[Struct], str] = {Cameras: "by_name"}
 
 # Sections that stand for one of their keys where they are given a value instead of keys.
 SHORT: Mapping[type[Struct], str] = {Head: "output", Delegate: "library"}

@@ -11,11 +11,11 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from dropsight.config.forms import TEXTUAL, Form, forms_of
+from dropsight.config.forms import TEXTUAL, Form, form_of_others, forms_of
 from dropsight.config.keys import Key, dotted, nearest_key
 from dropsight.config.layers import Fault, Layers
 from dropsight.config.sizes import parse_size
-from dropsight.config.tree import INSTEAD, SHORT
+from dropsight.config.tree import INSTEAD, OTHERS, SHORT
 
 BUILTIN = "builtin:"
 # As much as the journal can hold.
@@ -41,10 +41,14 @@ class Reading:
             found = "a text" if isinstance(said, str) else shown(said)
             self._refuse(key, f"cannot be {found}; give keys of its own, such as {next(iter(forms))}")
             said = {}
-        for name in said:
-            if name not in forms:
-                self._refuse((*key, str(name)), _unknown((*key, str(name)), tuple(forms)))
         values = {name: self._field(form, said, (*key, name)) for name, form in forms.items()}
+        others = {name: each for name, each in said.items() if name not in forms}
+        if entry := form_of_others(kind):
+            named = {name: each for name, each in others.items() if isinstance(each, dict)}
+            values[OTHERS[kind]] = self._entries(entry, named, key)
+            others = {name: each for name, each in others.items() if name not in named}
+        for name in others:
+            self._refuse((*key, str(name)), _unknown((*key, str(name)), tuple(forms)))
         for name, (other, default) in INSTEAD.get(kind, {}).items():
             if name not in said and values[other] is not None:
                 values[name] = place(default, self._layers.base.folder)

@@ -77,7 +77,16 @@ class Explainer:
 
     def explain(self, pixels: Pixels, *, classes: Sequence[int] = (), top: int = 1) -> list[Explanation]:
         """Explain these classes, or the `top` most likely; `pixels` are (height, width, 3) RGB, any size."""
-        return self.explain_framed(self._preparation.picture(pixels), classes, top=top)
+        (squares,) = self._preparation.pictures(pixels)
+        return self.explain_framed(self.surest(squares, *classes[:1]), classes, top=top)
+
+    def surest(self, squares: Sequence[Pixels], class_index: int | None = None) -> Pixels:
+        """Return the picture that shows a class most surely, or else any."""
+        if len(squares) == 1:
+            return squares[0]
+        confidences = self.classify(np.stack(squares))
+        of_class = confidences.max(axis=1) if class_index is None else confidences[:, class_index]
+        return squares[int(of_class.argmax())]
 
     def explain_framed(
         self, framed: Pixels, classes: Sequence[int] = (), *, top: int = 1

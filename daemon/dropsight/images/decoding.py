@@ -11,11 +11,11 @@ from dropsight.errors import ImageError, MemoryShortError
 from dropsight.images import jpeg
 from dropsight.images.apart import decode_apart
 from dropsight.images.excess import check_excess
-from dropsight.images.framing import CROP_FRACTION, Pixels, used_size
+from dropsight.images.framing import CROP_FRACTION, Pixels, Place, place_of, used_size
 from dropsight.images.gif import first_frame_alone
 from dropsight.images.header import Header
 from dropsight.images.jpeg import Decoded
-from dropsight.records import Depth, Resize
+from dropsight.records import Box, Depth, Resize
 
 # Damaged files are our business to report, in our words. OpenCV 5 has moved the call from where 4 had it.
 _set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
@@ -68,11 +68,12 @@ def decode_and_judge(
     how: Resize,
     crop_fraction: float = CROP_FRACTION,
     depth: Depth = "scale",
+    boxes: tuple[Box, ...] = (),
 ) -> Decoded:
     """Decode a picture whose framing to `at_least` (height, width) will not have to enlarge it.
 
-    JPEGs, HEIC and JPEG 2000 come at the smallest of 1, 1/2, 1/4 and 1/8 that still allows this; the damage
-    of JPEGs is told.
+    Where parts of it are framed, `boxes`, it is the smallest of them that counts. JPEGs, HEIC and JPEG 2000
+    come at the smallest of 1, 1/2, 1/4 and 1/8 that still allows this; the damage of JPEGs is told.
     Alpha is dropped; `depth` says how 16 bits a channel become 8. Raises ImageError `unreadable` for what
     makes no picture at all, and MachineError.
     """
@@ -81,7 +82,7 @@ def decode_and_judge(
     if header.format != "jpeg":
         _check_support(header)
         if header.format in {"heic", "jp2"}:
-            scale = _reduction(*header.upright, at_least, how, crop_fraction)
+            scale = _reduction(*header.upright, at_least, how, crop_fraction, boxes)
             with _place_for(header):
                 count = header.width * header.height
                 return Decoded(decode_apart(data, header.format, pixels=count, scale=scale))
@@ -94,7 +95,7 @@ def decode_and_judge(
             flags |= cv2.IMREAD_ANYDEPTH
         with _place_for(header):
             return Decoded(_decode(data, header, flags))
-    scale = _reduction(*header.upright, at_least, how, crop_fraction)
+    scale = _reduction(*header.upright, at_least, how, crop_fraction, boxes)
     with _place_for(header):
         data = jpeg.whole(data, header)
         decoded = jpeg.decode(data, header, scale)
@@ -176,10 +177,25 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
 
 
 @lru_cache(maxsize=64)  # a camera's pictures have one size
-def _reduction(width: int, height: int, at_least: tuple[int, int], how: Resize, fraction: float) -> int:
+def _reduction(
+    width: int,
+    height: int,
+    at_least: tuple[int, int],
+    how: Resize,
+    fraction: float,
+    boxes: tuple[Box, ...] = (),
+) -> int:
+    if boxes:
+        sizes = [_size(place_of(box, width, height)) for box in boxes]
+        return min(_reduction(*size, at_least, how, 1.0) for size in sizes)
     used_width, used_height = used_size(width, height, to=at_least, how=how, fraction=fraction)
     if how == "letterbox":
         fits = max(used_width / at_least[1], used_height / at_least[0])
     else:
         fits = min(used_width / at_least[1], used_height / at_least[0])
     return next((scale for scale in (8, 4, 2) if fits >= scale), 1)
+
+
+def _size(place: Place) -> tuple[int, int]:
+    rows, columns = place
+    return columns.stop - columns.start, rows.stop - rows.start

@@ -1,5 +1,7 @@
-"""From a picture of any shape to the model's: crop, stretch or letterbox."""
+"""From a picture of any shape to the model's: crop, stretch, letterbox, or several squares that cover it."""
 
+import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -7,13 +9,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dropsight.records import USUAL_FRAMING, Resize
+from dropsight.records import USUAL_FRAMING, Box, Resize
 
 Pixels: TypeAlias = NDArray[np.uint8]  # (height, width, 3), RGB, upright
 
 CROP_FRACTION = USUAL_FRAMING.central
 # Mid-gray lies near the mean of photos, so a border of it says least to a model.
 _BORDER = 127
+# A side that is hardly longer than the model's is worth no second square.
+_NEARLY = 1.03
+# Of pictures as long as a ribbon.
+MOST_SQUARES = 8
+Place: TypeAlias = tuple[slice, slice]
+"""Rows and columns of a picture."""
 
 
 @lru_cache(maxsize=64)  # a camera's pictures have one size
@@ -35,22 +43,95 @@ def _centred(size: float, whole: int) -> int:
 def used_size(
     width: int, height: int, *, to: tuple[int, int], how: Resize, fraction: float = CROP_FRACTION
 ) -> tuple[int, int]:
-    """Width and height of the part of a picture that framing to (height, width) makes use of."""
+    """Width and height of the part of a picture that becomes one of (height, width)."""
     if how == "crop":
         return crop_size(width, height, aspect=to[1] / to[0], fraction=fraction)
+    if how == "cover":
+        rows, columns = squares(width, height, aspect=to[1] / to[0])[0]
+        return columns.stop - columns.start, rows.stop - rows.start
     return width, height
+
+
+@lru_cache(maxsize=64)  # a camera's pictures have one size
+def squares(width: int, height: int, *, aspect: float) -> tuple[Place, ...]:
+    """Return the fewest places of this aspect (width / height) that together cover a picture, evenly apart.
+
+    They are squares of most models: one of a picture that is nearly square, two of 16:9. Each is as large as
+    fits, so those next to each other overlap. At most 8: ribbons are looked at with gaps.
+    """
+    across, down = crop_size(width, height, aspect=aspect, fraction=1.0)
+    return tuple(
+        (slice(top, top + down), slice(left, left + across))
+        for top in _starts(height, down)
+        for left in _starts(width, across)
+    )
+
+
+def _starts(whole: int, part: int) -> list[int]:
+    """Return where parts of a side begin, as far from one end as from the other."""
+    count = min(math.ceil(whole / part / _NEARLY), MOST_SQUARES)
+    if count == 1:
+        return [(whole - part) // 2]
+    return [round(number * (whole - part) / (count - 1)) for number in range(count)]
+
+
+def place_of(box: Box, width: int, height: int) -> Place:
+    """Return the rows and columns of a part of a picture: to a pixel, and one at least."""
+    left, top, right, bottom = box
+    return _span(top, bottom, height), _span(left, right, width)
+
+
+def _span(start: float, end: float, whole: int) -> slice:
+    first = min(round(start * whole), whole - 1)
+    return slice(first, max(round(end * whole), first + 1))
 
 
 def frame(
     pixels: Pixels, *, height: int, width: int, how: Resize, crop_fraction: float = CROP_FRACTION
 ) -> Pixels:
-    """Return (height, width, 3), resized as `resize` does."""
+    """Return (height, width, 3), resized as `resize` does; of several squares the first."""
+    return _frames(pixels, height, width, how, crop_fraction)[0]
+
+
+def frames(
+    pixels: Pixels,
+    *,
+    height: int,
+    width: int,
+    how: Resize,
+    crop_fraction: float = CROP_FRACTION,
+    boxes: Sequence[Box] = (),
+) -> list[list[Pixels]]:
+    """Return what a model sees of each part, or of the whole without `boxes`, as (height, width, 3) pictures.
+
+    One picture a part, several where they cover it; resized as `resize` does. A part is a picture of its own,
+    of which a crop leaves out nothing but what the model's shape does.
+    """
+    if not boxes:
+        return [_frames(pixels, height, width, how, crop_fraction)]
+    parts = [pixels[place_of(box, pixels.shape[1], pixels.shape[0])] for box in boxes]
+    return [_frames(part, height, width, how, 1.0) for part in parts]
+
+
+def _frames(pixels: Pixels, height: int, width: int, how: Resize, fraction: float) -> list[Pixels]:
+    if how == "letterbox":
+        return [_letterbox(pixels, height=height, width=width)]
+    return [
+        resize(pixels[place], height=height, width=width)
+        for place in places(pixels.shape[1], pixels.shape[0], to=(height, width), how=how, fraction=fraction)
+    ]
+
+
+def places(
+    width: int, height: int, *, to: tuple[int, int], how: Resize, fraction: float = CROP_FRACTION
+) -> Sequence[Place]:
+    """Return the places of a picture that framing to (height, width) makes pictures of."""
+    aspect = to[1] / to[0]
+    if how == "cover":
+        return squares(width, height, aspect=aspect)
     if how == "crop":
-        box = crop_box(pixels, aspect=width / height, fraction=crop_fraction)
-        return resize(pixels[box], height=height, width=width)
-    if how == "stretch":
-        return resize(pixels, height=height, width=width)
-    return _letterbox(pixels, height=height, width=width)
+        return (_central(width, height, aspect, fraction),)
+    return ((slice(0, height), slice(0, width)),)
 
 
 def resize(pixels: Pixels, *, height: int, width: int) -> Pixels:
@@ -83,9 +164,13 @@ def _resized(pixels: Pixels, height: int, width: int, method: int) -> Pixels:
     return cv2.resize(pixels, (width, height), interpolation=method).astype(np.uint8, copy=False)
 
 
-def crop_box(pixels: Pixels, *, aspect: float, fraction: float = CROP_FRACTION) -> tuple[slice, slice]:
+def crop_box(pixels: Pixels, *, aspect: float, fraction: float = CROP_FRACTION) -> Place:
     """Return rows and columns of the central crop."""
     height, width = pixels.shape[:2]
+    return _central(width, height, aspect, fraction)
+
+
+def _central(width: int, height: int, aspect: float, fraction: float) -> Place:
     crop_width, crop_height = crop_size(width, height, aspect=aspect, fraction=fraction)
     top, left = (height - crop_height) // 2, (width - crop_width) // 2
     return slice(top, top + crop_height), slice(left, left + crop_width)

@@ -23,7 +23,7 @@ def result(
     captured = timestamp(drop.stat.st_mtime)
     facts = ImageFacts(clip.width, clip.height, drop.stat.st_size, clip.codec, captured)
     spent = msgspec.structs.replace(answer.latency, wait=round(drop.wait_ms, 3))
-    made = image_records.answered(drop, facts, answer, plan, at=at, spent=spent)
+    made = image_records.answered(drop, facts, answer, plan, views=answer.views, at=at, spent=spent)
     made = msgspec.structs.replace(
         made,
         clip=clip,

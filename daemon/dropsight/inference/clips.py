@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -15,7 +16,7 @@ from dropsight.images.framing import Pixels
 from dropsight.images.opening import ImageFile
 from dropsight.inference import pipeline
 from dropsight.inference.aggregating import aggregate, segments
-from dropsight.inference.pipeline import Plan, Ranking
+from dropsight.inference.pipeline import Found, Plan
 from dropsight.models.spec import Model
 from dropsight.records import Aggregate, ClipFacts, Latency, Peak, Prediction, SampleBy
 from dropsight.video.decoder import ClipDecoder
@@ -65,11 +66,11 @@ class FilmFrame(NamedTuple):
     jpeg: bytes
 
 
-class ClipAnswer(Ranking, frozen=True):
+class ClipAnswer(Found, frozen=True, kw_only=True):
     """`latency` sums up the stages over all frames, waiting for the decoder not counted.
 
-    Of the main answer, `rows` (n, classes) are what the frames at `times` show, `scores` (classes,) what all
-    of them do.
+    Of the main answer, in the surest region, `rows` (n, classes) are what the frames at `times` show,
+    `scores` (classes,) what all of them do.
     """
 
     clip: ClipFacts
@@ -107,16 +108,17 @@ class _Seen:
         if frame.pixels is None:
             self.rows.append(self.rows[-1])
             return
-        pixels = _pixels(frame)
-        prepare = pipeline.prepare_pixels if plan.preparation.whole else pipeline.prepare_framed
-        prepared = prepare(pixels, plan)
+        if plan.preparation.whole:
+            prepared = pipeline.prepare_pixels(_pixels(frame), plan)
+        else:
+            prepared = pipeline.prepare_framed(_parts(frame), plan)
         with lend() as model:
             invoked = pipeline.invoke(model, prepared)
-        self.rows.append(pipeline.merged(invoked.scores, plan))
+        self.rows.append(pipeline.merged(invoked, plan))
         self.preprocess_ms += prepared.preprocess_ms
         self.inference_ms += invoked.inference_ms
         self.classified += 1
-        self.views = len(invoked.scores)
+        self.views = pipeline.views_of(invoked)
 
 
 def classify_clip(
@@ -135,17 +137,11 @@ def classify_clip(
     if header is None or end is None or not seen.rows:
         raise ImageError("truncated", "not one frame of it can be decoded")
     began = time.perf_counter()
-    rows = np.stack(seen.rows)
-    times = np.array(seen.times)
-    widths = [len(spec.labels) for _, _, spec in plan.parts]
-    merged = np.concatenate(
-        [
-            aggregate(times, of_head, settings.aggregate, top_k_frames=settings.top_k_frames)
-            for of_head in np.split(rows, np.cumsum(widths)[:-1], axis=1)
-        ]
-    )
-    found = pipeline.ranked(merged, plan)
-    main = rows[:, : len(plan.spec.labels)]
+    of_regions = np.stack(seen.rows, axis=1)
+    merged = np.stack([_aggregated(seen.times, rows, plan, settings) for rows in of_regions])
+    found = pipeline.judged(merged, plan)
+    surest = plan.place_of(found.region)
+    main = of_regions[surest, :, : len(plan.spec.labels)]
     facts = _facts(header, end, seen, main, found.predictions[0], plan.spec.labels, settings)
     now = time.perf_counter()
     latency = Latency(
@@ -156,45 +152,80 @@ def classify_clip(
         total=round((now - started) * 1e3, 3),
     )
     return ClipAnswer(
-        found.predictions,
-        found.present,
-        found.heads,
-        facts,
-        seen.views,
-        end.warnings,
-        latency,
-        seen.film,
-        seen.times,
-        main,
-        merged[: main.shape[1]],
+        found.best,
+        found.region,
+        found.regions,
+        clip=facts,
+        views=seen.views,
+        warnings=end.warnings,
+        latency=latency,
+        film=seen.film,
+        times=seen.times,
+        rows=main,
+        scores=merged[surest, : main.shape[1]],
     )
 
 
-def frame_at(file: ImageFile, decoder: ClipDecoder, seconds: float, *, seen_by: Plan | None = None) -> Pixels:
-    """Return the frame that shows so many seconds after the first, RGB, upright: all of it, or what is seen.
+def _aggregated(
+    times: Sequence[float], rows: NDArray[np.float32], plan: Plan, settings: ClipSettings
+) -> NDArray[np.float32]:
+    """Return what all frames of one region show, of shape (classes,), of several heads each by itself."""
+    widths = [len(spec.labels) for _, _, spec in plan.parts]
+    return np.concatenate(
+        [
+            aggregate(np.array(times), of_head, settings.aggregate, top_k_frames=settings.top_k_frames)
+            for of_head in np.split(rows, np.cumsum(widths)[:-1], axis=1)
+        ]
+    )
+
+
+def frame_at(file: ImageFile, decoder: ClipDecoder, seconds: float) -> Pixels:
+    """Return all of the frame that shows so many seconds after the first, RGB, upright.
 
     Only what leads from the keyframe before to it is decoded. Raises as `decode` does.
     """
+    return _pixels(_frame_at(file, decoder, seconds, _WHOLE))
+
+
+def seen_at(
+    file: ImageFile, decoder: ClipDecoder, seconds: float, *, by: Plan, region: str | msgspec.UnsetType
+) -> Sequence[Pixels]:
+    """As `frame_at`, what the model sees of it, or of a region: one picture, or several squares."""
+    return _parts(_frame_at(file, decoder, seconds, _as_seen(by)))[by.place_of(region)]
+
+
+def _frame_at(file: ImageFile, decoder: ClipDecoder, seconds: float, wanted: Frames) -> ClipFrame:
     bounds = decoder.bounds
     order = ClipOrder(
         Sampling(),
-        _as_seen(seen_by) if seen_by else _WHOLE,
+        wanted,
         bounds.max_pixels,
         bounds.cpu_seconds,
         whole_only=False,
         at=(seconds,),
     )
-    shown = [part for part in decoder.decode(file, order) if isinstance(part, ClipFrame)]
-    return _pixels(shown[0])
+    return next(part for part in list(decoder.decode(file, order)) if isinstance(part, ClipFrame))
 
 
 def _as_seen(plan: Plan) -> Frames:
-    spec = plan.spec
-    return Frames((spec.height, spec.width), spec.framing.resize, spec.framing.central)
+    spec, mask = plan.spec, plan.sight.mask if plan.sight else None
+    return Frames(
+        (spec.height, spec.width),
+        spec.framing.resize,
+        spec.framing.central,
+        plan.boxes,
+        mask.packed() if mask else None,
+    )
 
 
 def _pixels(frame: ClipFrame) -> Pixels:
     return np.frombuffer(frame.pixels or b"", np.uint8).reshape(frame.height, frame.width, 3)
+
+
+def _parts(frame: ClipFrame) -> list[list[Pixels]]:
+    """Take apart what the model sees of each part."""
+    pictures = iter(np.split(_pixels(frame), sum(frame.squares)))
+    return [list(islice(pictures, count)) for count in frame.squares]
 
 
 def _facts(

@@ -2,26 +2,21 @@
 
 import os
 import time
-from collections.abc import Sequence
-from typing import Protocol
 
 import msgspec
 
 from dropsight.errors import ImageError
 from dropsight.images.header import Header
-from dropsight.inference.pipeline import Answer, Plan, Prepared
+from dropsight.inference.pipeline import Answer, Found, Plan, Prepared
 from dropsight.models.spec import ModelSpec
 from dropsight.records import (
     ErrorFacts,
     Expired,
     Failure,
-    Heads,
     ImageFacts,
     Kind,
     Latency,
     ModelFacts,
-    Prediction,
-    Present,
     Result,
     drop_id,
     timestamp,
@@ -61,19 +56,6 @@ class Drop(msgspec.Struct, frozen=True):
         return self.relative.decode("utf-8", "backslashreplace")
 
 
-class Ranked(Protocol):
-    """`views` are how many the predictions are merged from."""
-
-    @property
-    def predictions(self) -> Sequence[Prediction]: ...
-    @property
-    def views(self) -> int: ...
-    @property
-    def present(self) -> Present: ...
-    @property
-    def heads(self) -> Heads: ...
-
-
 def result(
     drop: Drop,
     header: Header,
@@ -86,7 +68,8 @@ def result(
 ) -> Result:
     """Make the record of an image that was answered `at`, in seconds since the epoch."""
     spent = latency(prepared, answer, wait_ms=drop.wait_ms)
-    made = answered(drop, _image_facts(header, drop.stat, plan), answer, plan, at=at, spent=spent)
+    facts = _image_facts(header, drop.stat, plan)
+    made = answered(drop, facts, answer, plan, views=answer.views, at=at, spent=spent)
     return msgspec.structs.replace(
         made,
         warnings=list(prepared.warnings) or msgspec.UNSET,
@@ -95,9 +78,9 @@ def result(
 
 
 def answered(
-    drop: Drop, facts: ImageFacts, answer: Ranked, plan: Plan, *, at: float, spent: Latency
+    drop: Drop, facts: ImageFacts, answer: Found, plan: Plan, *, views: int, at: float, spent: Latency
 ) -> Result:
-    """Make the record of an image or a clip from what was ranked."""
+    """Make the record of an image or a clip; `views` are how many the predictions are merged from."""
     best = answer.predictions[0]
     return Result(
         id=drop.id,
@@ -112,11 +95,13 @@ def answered(
         top_5_predictions={str(entry.class_index): entry.confidence for entry in answer.predictions[:5]},
         predictions=list(answer.predictions),
         multi_label=plan.spec.multi_label or msgspec.UNSET,
-        present=answer.present,
-        heads=answer.heads,
+        present=answer.best.present,
+        heads=answer.best.heads,
+        region=answer.region,
+        regions=answer.regions,
         image=facts,
         model=model_facts(plan.spec),
-        tta=answer.views,
+        tta=views,
         temperature=plan.temperature,
         tta_stepped_aside=True if plan.hurried else msgspec.UNSET,
         latency_ms=spent,

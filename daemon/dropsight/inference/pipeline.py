@@ -6,7 +6,7 @@ the record that is made of the answer in image_records.py.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -23,12 +23,13 @@ from dropsight.images.header import Header, check_bounds, read_header
 from dropsight.images.jpeg import MOST_MISSING, Decoded
 from dropsight.images.looks import Look, look_at
 from dropsight.images.opening import Bounds, ImageFile
+from dropsight.images.sights import Sight
 from dropsight.images.thumbnail import shrink
-from dropsight.images.views import views
-from dropsight.inference.preparing import Preparation
+from dropsight.inference.joining import joined
+from dropsight.inference.preparing import ONE_SQUARE, PartsBatch, Preparation
 from dropsight.inference.ranking import merge, predictions, present, probabilities
 from dropsight.models.spec import Batch, Model, ModelSpec, Scores
-from dropsight.records import HeadAnswer, Heads, Prediction, Present
+from dropsight.records import Box, HeadAnswer, Heads, Prediction, Present, Region, Regions
 
 THUMBNAIL_PIXELS = 320
 Parts: TypeAlias = tuple[tuple[str, slice, ModelSpec], ...]
@@ -38,7 +39,8 @@ Parts: TypeAlias = tuple[tuple[str, slice, ModelSpec], ...]
 class Plan:
     """All that the steps need to know besides the image, fixed while one model is in force.
 
-    `parts` are the model's heads, of which one that has but one answer is the only one.
+    `parts` are the model's heads, of which one that has but one answer is the only one. `sights` are by
+    camera, `sight` is that of the image in question, None where all of it is seen.
     """
 
     device: str
@@ -49,6 +51,8 @@ class Plan:
     hurried: bool = False
     looks: bool = False
     thumbnails: bool = False
+    sights: Mapping[str, Sight] = field(default_factory=dict, repr=False)
+    sight: Sight | None = None
     parts: Parts = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -58,6 +62,25 @@ class Plan:
         """The same without test-time augmentation."""
         return replace(self, inference=msgspec.structs.replace(self.inference, tta=()), hurried=True)
 
+    def of(self, camera: str) -> "Plan":
+        """The same for a picture of this camera."""
+        sight = self.sights.get(camera)
+        return replace(self, sight=sight) if sight else self
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """Of the parts that are seen each by itself, none where the whole is."""
+        return self.sight.boxes if self.sight else ()
+
+    def place_of(self, region: str | msgspec.UnsetType) -> int:
+        """Return which of the parts it is that are seen; the first for one that is no longer there."""
+        names = list(self.sight.crops) if self.sight else []
+        return names.index(region) if region in names else 0
+
+    @property
+    def views(self) -> Sequence[str]:
+        return self.inference.tta or ("original",)
+
     @property
     def temperature(self) -> float:
         """The config's times the one that the model was calibrated to."""
@@ -65,10 +88,11 @@ class Plan:
 
 
 class Prepared(msgspec.Struct):
-    """An image as the model wants it: a batch of its views, in the input tensor's dtype."""
+    """An image as the model wants it: a batch of its views, in the input tensor's dtype; see `PartsBatch`."""
 
     batch: Batch
     preprocess_ms: float
+    squares: tuple[int, ...] = ONE_SQUARE
     decode_ms: float = 0.0
     look: Look | None = None
     thumbnail: Pixels | None = None
@@ -85,6 +109,7 @@ class Invoked(msgspec.Struct, frozen=True):
     scores: Scores
     inference_ms: float
     at: float
+    squares: tuple[int, ...] = ONE_SQUARE
 
 
 class Ranking(msgspec.Struct, frozen=True):
@@ -95,7 +120,19 @@ class Ranking(msgspec.Struct, frozen=True):
     heads: Heads
 
 
-class Answer(Ranking, frozen=True):
+class Found(msgspec.Struct, frozen=True):
+    """What a picture shows: of several regions, `best` is the answer of the surest, which `region` names."""
+
+    best: Ranking
+    region: str | msgspec.UnsetType = msgspec.UNSET
+    regions: Regions = msgspec.UNSET
+
+    @property
+    def predictions(self) -> Sequence[Prediction]:
+        return self.best.predictions
+
+
+class Answer(Found, frozen=True, kw_only=True):
     """`views` are how many the predictions are merged from."""
 
     inference_ms: float
@@ -123,10 +160,11 @@ def prepare(data: bytes, header: Header, plan: Plan, *, look: bool = True) -> Pr
     if damage and damage.missing > MOST_MISSING and not plan.bounds.damaged_too:
         raise damage.error()
     decoded = time.perf_counter()
-    batch = _batch_of(pixels, plan)
+    made = _batch_of(pixels, plan)
     return Prepared(
-        batch,
+        made.batch,
         preprocess_ms=(time.perf_counter() - decoded) * 1e3,
+        squares=made.squares,
         decode_ms=(decoded - started) * 1e3,
         look=look_at(pixels) if look and plan.looks else None,
         thumbnail=shrink(pixels, longest=THUMBNAIL_PIXELS) if plan.thumbnails else None,
@@ -143,26 +181,37 @@ def pixels_of(data: bytes, header: Header, plan: Plan) -> Decoded:
         how=plan.spec.framing.resize,
         crop_fraction=plan.spec.framing.central,
         depth=plan.bounds.depth,
+        boxes=plan.boxes,
     )
 
 
 def prepare_pixels(pixels: Pixels, plan: Plan) -> Prepared:
     """Frame; take the views; normalise and quantize."""
     started = time.perf_counter()
-    batch = _batch_of(pixels, plan)
-    return Prepared(batch, preprocess_ms=(time.perf_counter() - started) * 1e3)
+    return _prepared(_batch_of(pixels, plan), since=started)
 
 
-def prepare_framed(framed: Pixels, plan: Plan) -> Prepared:
-    """As `prepare_pixels`, of pixels of the model's size, as framing leaves them."""
+def prepare_framed(parts: Sequence[Sequence[Pixels]], plan: Plan) -> Prepared:
+    """As `prepare_pixels`, of pictures of the model's size, as framing leaves them of each part."""
     started = time.perf_counter()
-    preparation = plan.preparation
-    batch = preparation.batch(views(preparation.channels(framed), plan.inference.tta or ("original",)))
-    return Prepared(batch, preprocess_ms=(time.perf_counter() - started) * 1e3)
+    return _prepared(plan.preparation.batch_of_parts(parts, plan.views), since=started)
 
 
-def _batch_of(pixels: Pixels, plan: Plan) -> Batch:
-    return plan.preparation.batch_of(pixels, plan.inference.tta or ("original",))
+def _prepared(made: PartsBatch, *, since: float) -> Prepared:
+    return Prepared(made.batch, preprocess_ms=(time.perf_counter() - since) * 1e3, squares=made.squares)
+
+
+def _batch_of(pixels: Pixels, plan: Plan) -> PartsBatch:
+    return plan.preparation.batch_of(_shown(pixels, plan), plan.views, plan.boxes)
+
+
+def parts_of(pixels: Pixels, plan: Plan) -> list[list[Pixels]]:
+    """Return what the model sees of each part of a picture: one of its size, or several squares."""
+    return plan.preparation.pictures(_shown(pixels, plan), plan.boxes)
+
+
+def _shown(pixels: Pixels, plan: Plan) -> Pixels:
+    return plan.sight.shown(pixels) if plan.sight else pixels
 
 
 def predict(model: Model, prepared: Prepared, plan: Plan) -> Answer:
@@ -174,7 +223,7 @@ def invoke(model: Model, prepared: Prepared) -> Invoked:
     """The model's part of `predict`, which `answer` completes."""
     started = time.perf_counter()
     scores = _invoke(model, prepared.batch)
-    return Invoked(scores, (time.perf_counter() - started) * 1e3, time.time())
+    return Invoked(scores, (time.perf_counter() - started) * 1e3, time.time(), prepared.squares)
 
 
 def predict_many(model: Model, prepared: Sequence[Prepared], plan: Plan) -> list[Answer | ImageError]:
@@ -183,7 +232,11 @@ def predict_many(model: Model, prepared: Sequence[Prepared], plan: Plan) -> list
     scores = _invoke(model, np.concatenate([each.batch for each in prepared]))
     share_ms = (time.perf_counter() - started) * 1e3 / len(prepared)
     now = time.time()
-    return [_answer_or_error(Invoked(part, share_ms, now), plan) for part in np.split(scores, len(prepared))]
+    ends = np.cumsum([len(each.batch) for each in prepared])
+    return [
+        _answer_or_error(Invoked(part, share_ms, now, each.squares), plan)
+        for part, each in zip(np.split(scores, ends[:-1]), prepared, strict=True)
+    ]
 
 
 def _answer_or_error(invoked: Invoked, plan: Plan) -> Answer | ImageError:
@@ -204,33 +257,69 @@ def answer(invoked: Invoked, plan: Plan) -> Answer:
     """Merge, calibrate and rank; raises ImageError where the model's answer is no number."""
     crashpoints.reach("in_answer")
     started = time.perf_counter()
-    rows = merged(invoked.scores, plan)
-    found = ranked(rows, plan)
-    postprocess_ms = (time.perf_counter() - started) * 1e3
+    found = judged(merged(invoked, plan), plan)
     return Answer(
-        found.predictions,
-        found.present,
-        found.heads,
-        invoked.inference_ms,
-        postprocess_ms,
-        views=len(invoked.scores),
+        found.best,
+        found.region,
+        found.regions,
+        inference_ms=invoked.inference_ms,
+        postprocess_ms=(time.perf_counter() - started) * 1e3,
+        views=views_of(invoked),
     )
 
 
-def merged(scores: Scores, plan: Plan) -> NDArray[np.float32]:
-    """Return the views' probabilities, merged, of shape (classes,), of several heads one behind the other.
+def views_of(invoked: Invoked) -> int:
+    """Return how many there are of each square."""
+    return len(invoked.scores) // sum(invoked.squares)
 
-    Raises ImageError where they are no numbers.
+
+def merged(invoked: Invoked, plan: Plan) -> NDArray[np.float32]:
+    """Return each region's squares and views, merged, as probabilities of shape (regions, classes).
+
+    Those of several heads stand one behind the other. Raises ImageError where they are no numbers.
     """
+    if invoked.squares == ONE_SQUARE:
+        return _merged(invoked.scores, 1, plan)[np.newaxis]
+    ends = np.cumsum(invoked.squares) * views_of(invoked)
+    regions = zip(np.split(invoked.scores, ends[:-1]), invoked.squares, strict=True)
+    return np.stack([_merged(scores, squares, plan) for scores, squares in regions])
+
+
+def _merged(scores: Scores, squares: int, plan: Plan) -> NDArray[np.float32]:
     temperature = plan.inference.temperature
     with np.errstate(all="ignore"):
         parts = [
-            merge(probabilities(scores[:, columns], spec, temperature)) for _, columns, spec in plan.parts
+            merge(probabilities(joined(scores[:, columns], spec, squares), spec, temperature))
+            for _, columns, spec in plan.parts
         ]
     found = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if not np.isfinite(found).all():
         raise ImageError("model_error", "the model's answer is not a number: NaN or infinite")
     return found
+
+
+def judged(rows: NDArray[np.float32], plan: Plan) -> Found:
+    """Rank what `merged` returned; the surest region is the first of those, the ones that say what it is."""
+    if plan.sight is None or not plan.sight.crops:
+        return Found(ranked(rows[0], plan))
+    found = {name: ranked(row, plan) for name, row in zip(plan.sight.crops, rows, strict=True)}
+    regions = [_region(name, plan.sight.crops[name], each) for name, each in found.items()]
+    surest = max(regions, key=lambda each: (each.would_be is msgspec.UNSET, each.confidence))
+    return Found(found[surest.name], surest.name, regions)
+
+
+def _region(name: str, box: Box, found: Ranking) -> Region:
+    best = found.predictions[0]
+    return Region(
+        name,
+        box,
+        best.class_index,
+        best.label,
+        best.confidence,
+        list(found.predictions),
+        present=found.present,
+        heads=found.heads,
+    )
 
 
 def ranked(merged: NDArray[np.float32], plan: Plan) -> Ranking:

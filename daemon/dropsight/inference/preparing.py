@@ -1,19 +1,31 @@
 """Upright pixels to the batch that a model's input tensor takes, by look-up table."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dropsight.images.framing import Pixels, frame
+from dropsight.images.framing import Pixels, frames
 from dropsight.images.views import VIEWS, views
 from dropsight.models.quantization import quantize
 from dropsight.models.spec import Batch, ModelSpec
+from dropsight.records import Box
 
 Framed: TypeAlias = NDArray[np.uint8]  # (height, width, channels) of the model
 PreprocessFn: TypeAlias = Callable[[Pixels], NDArray[np.floating]]
+ONE_SQUARE = (1,)
+
+
+class PartsBatch(NamedTuple):
+    """Views of the parts of a picture, in the input tensor's dtype and layout.
+
+    `squares` are how many pictures of the model's size each part was made.
+    """
+
+    batch: Batch
+    squares: tuple[int, ...] = ONE_SQUARE
 
 
 class Preparation:
@@ -33,28 +45,39 @@ class Preparation:
         """Whether pixels must come as they are, as the caller's own function frames them."""
         return self._preprocess is not None
 
-    def batch_of(self, pixels: Pixels, view_names: Sequence[str]) -> Batch:
-        """Return a batch of the views, in the input tensor's dtype and layout."""
+    def batch_of(self, pixels: Pixels, view_names: Sequence[str], boxes: Sequence[Box] = ()) -> PartsBatch:
+        """Return a batch of the views of all parts of a picture, by part, then by square, then by view."""
         if self._preprocess is None:
-            return self.batch(views(self.frame(pixels), view_names))
+            return self.batch_of_parts(self.pictures(pixels, boxes), view_names)
         own = np.asarray(self._preprocess(pixels))
         expected = (self._spec.height, self._spec.width, self._spec.channels)
         if own.shape != expected:
             raise ValueError(f"preprocess_fn returned an array of {own.shape}; the model takes {expected}")
         own_views = np.stack([VIEWS[name](own) for name in view_names])
-        return self._laid_out(quantize(own_views, self._spec.input))
+        return PartsBatch(self._laid_out(quantize(own_views, self._spec.input)))
+
+    def batch_of_parts(self, parts: Sequence[Sequence[Pixels]], view_names: Sequence[str]) -> PartsBatch:
+        """As `batch_of`, of what `pictures` returns."""
+        framed = [self.channels(square) for part in parts for square in part]
+        batch = self.batch([view for each in framed for view in views(each, view_names)])
+        return PartsBatch(batch, tuple(map(len, parts)) if len(framed) > 1 else ONE_SQUARE)
 
     def frame(self, pixels: Pixels) -> Framed:
         return self.channels(self.picture(pixels))
 
     def picture(self, pixels: Pixels) -> Pixels:
-        """Return what the model sees of them, RGB of its size."""
-        return frame(
+        """Return what the model sees of them, RGB of its size; of several squares, the first."""
+        return self.pictures(pixels)[0][0]
+
+    def pictures(self, pixels: Pixels, boxes: Sequence[Box] = ()) -> list[list[Pixels]]:
+        """Return what the model sees of each part, RGB of its size: one picture, or several squares."""
+        return frames(
             pixels,
             height=self._spec.height,
             width=self._spec.width,
             how=self._spec.framing.resize,
             crop_fraction=self._spec.framing.central,
+            boxes=boxes,
         )
 
     def channels(self, framed: Framed) -> Framed:

@@ -11,7 +11,18 @@ from dropsight.inference import image_records
 from dropsight.inference.clips import ClipAnswer
 from dropsight.inference.pipeline import Answer, Plan, Prepared
 from dropsight.names import as_json
-from dropsight.records import ClipFacts, ErrorFacts, Group, Groups, Heads, Latency, Prediction, Present, Share
+from dropsight.records import (
+    ClipFacts,
+    ErrorFacts,
+    Group,
+    Groups,
+    Heads,
+    Latency,
+    Prediction,
+    Present,
+    Regions,
+    Share,
+)
 
 
 class ImageResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +44,9 @@ class ImageResult(msgspec.Struct, frozen=True, kw_only=True):
     would_be: str | msgspec.UnsetType = msgspec.UNSET
     """The label that it would have been, where it is too flat an answer: `label` is then "unknown"."""
     prediction_set: list[str] | msgspec.UnsetType = msgspec.UNSET
+    region: str | msgspec.UnsetType = msgspec.UNSET
+    regions: Regions = msgspec.UNSET
+    """Of a camera whose config cuts parts out of its pictures; the other keys are the surest one's."""
     tta: int
     temperature: float
     warnings: list[str] | msgspec.UnsetType = msgspec.UNSET
@@ -105,8 +119,10 @@ def _answered(
         "top_5_predictions": {str(each.class_index): each.confidence for each in answer.predictions[:5]},
         "predictions": list(answer.predictions),
         "multi_label": plan.spec.multi_label or msgspec.UNSET,
-        "present": answer.present,
-        "heads": answer.heads,
+        "present": answer.best.present,
+        "heads": answer.best.heads,
+        "region": answer.region,
+        "regions": answer.regions,
         "tta": answer.views,
         "temperature": plan.temperature,
         "warnings": list(warnings) or msgspec.UNSET,

@@ -22,10 +22,10 @@ from dropsight.inference import pipeline
 from dropsight.inference.demands import check_settings, check_whole, views_of
 from dropsight.inference.given import Image, Images, contents, path_of, several
 from dropsight.inference.interpreters import Interpreters
+from dropsight.inference.joining import joined
 from dropsight.inference.lookahead import look_ahead
 from dropsight.inference.pipeline import Plan, Prepared
 from dropsight.inference.preparing import Preparation, PreprocessFn
-from dropsight.inference.ranking import main_scores
 from dropsight.inference.results import (
     BatchResults,
     ClipResult,
@@ -291,7 +291,7 @@ class ImageInferenceRuntime:
         if isinstance(prepared, ImageError):
             return image, prepared
         with self._opened().one() as model:
-            scores = main_scores(model.scores(prepared.batch), self.spec)
+            scores = joined(model.scores(prepared.batch), self.spec, sum(prepared.squares))
         merged: NDArray[np.float32] = scores.mean(axis=0)
         return image, merged
 

@@ -55,4 +55,6 @@ class ClipExaminer(Examiner[ExaminedClip]):
             gets_on = partial(self._heartbeats.beat, self._name, at=candidate.path)
             candidate.digest = digest_of_open(file.fd, gets_on=gets_on)
         young = self.seconds_young(candidate, file)
-        return ExaminedClip(plan, candidate, drop, ImageFile(os.dup(file.fd), file.stat), young)
+        return ExaminedClip(
+            plan.of(drop.camera), candidate, drop, ImageFile(os.dup(file.fd), file.stat), young
+        )

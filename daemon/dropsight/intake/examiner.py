@@ -276,7 +276,9 @@ class ImageExaminer(Examiner[Examined]):
             if self._clips and error.code in MAYBE_CLIPS and is_clip(file.head(HEAD_BYTES)):
                 raise NotMineError from error
             raise
-        return Examined(plan, candidate, drop, data, header, self.seconds_young(candidate, file))
+        return Examined(
+            plan.of(drop.camera), candidate, drop, data, header, self.seconds_young(candidate, file)
+        )
 
 
 def refusal(suspect: Suspect) -> ImageError:

@@ -24,7 +24,7 @@ from dropsight.config import Explain, Watch
 from dropsight.errors import DropsightError, ModelError
 from dropsight.files.beneath import Top, write
 from dropsight.images.framing import Pixels
-from dropsight.inference.clips import frame_at
+from dropsight.inference.clips import seen_at
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.journal.filed import overlay_beside
@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # a service that explains nothing starts without
 log = logging.getLogger(__name__)
 
 Job: TypeAlias = Callable[[], None]
+Shown: TypeAlias = "tuple[Pixels, Heatmap]"
 
 ASKED, PROMISED, END = range(3)
 ANSWER_SECONDS = 120
@@ -109,7 +110,7 @@ class Explanations:
         engine = self._in_force.engine
         pixels = _picture(found, record, watches, engine)
         best = record.predictions[0]  # also of an answer that was too flat to be one
-        heatmap = self._asked(partial(self._heatmap, engine, pixels, best.class_index))
+        shown = self._asked(partial(self._heatmap, engine, pixels, best.class_index))
         moment = {"seconds": record.clip.peak.time} if record.clip else {}
         return {
             "id": record.id,
@@ -117,15 +118,15 @@ class Explanations:
             "label": best.label,
             "confidence": best.confidence,
             "method": "occlusion",
-            "image_jpeg_base64": base64.b64encode(_jpeg(pixels, heatmap)).decode(),
+            "image_jpeg_base64": base64.b64encode(_jpeg(*shown)).decode(),
         }
 
     def _put(self, urgency: int, job: Job | None) -> None:
         self._jobs.put((urgency, next(self._turn), job))
 
-    def _asked(self, work: "Callable[[], Heatmap]") -> "Heatmap":
+    def _asked(self, work: "Callable[[], Shown]") -> "Shown":
         """Have it done by the thread of the lowest priority: the caller's competes with classification."""
-        future: Future[Heatmap] = Future()
+        future: Future[Shown] = Future()
 
         def answer() -> None:
             try:
@@ -152,12 +153,13 @@ class Explanations:
     def _overlay(self, unsure: Unsure, relative: str) -> None:
         pixels = unsure.pixels()
         try:
-            overlay = _jpeg(pixels, self._heatmap(unsure.engine, pixels, unsure.class_index))
+            overlay = _jpeg(*self._heatmap(unsure.engine, pixels, unsure.class_index))
             _write(unsure.candidate.folder.processed, relative, overlay)
         except (ModelError, OSError) as error:
             log.warning("%s: no explanation: %s", as_text(relative), error)
 
-    def _heatmap(self, engine: Engine, pixels: Pixels, class_index: int) -> "Heatmap":
+    def _heatmap(self, engine: Engine, squares: Sequence[Pixels], class_index: int) -> "Shown":
+        """Return the square that shows the class most surely, and where in it."""
         from dropsight.explain.explaining import Explainer
         from dropsight.explain.perturbation import OcclusionMap
 
@@ -173,17 +175,19 @@ class Explanations:
                 time.sleep(BUSY_SECONDS)
             return explainer.classify(batch)
 
-        return OcclusionMap(classify, square=SQUARE, step=STEP).compute_heatmap(pixels, class_index)
+        pixels = squares[0] if len(squares) == 1 else explainer.surest(squares, class_index)
+        return pixels, OcclusionMap(classify, square=SQUARE, step=STEP).compute_heatmap(pixels, class_index)
 
 
-def _picture(found: Unfiled, record: Result, watches: Sequence[Watch], engine: Engine) -> Pixels:
+def _picture(found: Unfiled, record: Result, watches: Sequence[Watch], engine: Engine) -> Sequence[Pixels]:
     try:
         with find_image(found, record.id, watches) as file:
             if not record.clip:
-                return engine.picture(file)
+                return engine.seen(file, record)
             bounds = replace(STILL_BOUNDS, max_pixels=engine.plan.bounds.max_pixels)
             with ClipDecoder(bounds) as decoder:
-                return frame_at(file, decoder, record.clip.peak.time, seen_by=engine.plan)
+                plan = engine.plan.of(record.camera)
+                return seen_at(file, decoder, record.clip.peak.time, by=plan, region=record.region)
     except FileNotFoundError as error:
         raise DropsightError(f"{record.image_path} no longer exists, so it cannot be explained") from error
 

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from dropsight import children
 from dropsight.errors import ImageError
-from dropsight.images.framing import Pixels, frame, resize
+from dropsight.images.framing import Pixels, frames, place_of, resize
+from dropsight.images.masks import Mask
 from dropsight.images.thumbnail import as_jpeg
 from dropsight.video.capture import CaptureReader
 from dropsight.video.clip_reader import ClipReader, DecodedFrame
-from dropsight.video.wire import Answer, ClipEnd, ClipFault, ClipFrame, ClipOrder
+from dropsight.video.wire import Answer, ClipEnd, ClipFault, ClipFrame, ClipOrder, Frames
 
 _ORDER_BYTES = 2**16
 _GLANCE_PIXELS = 32
@@ -54,21 +55,27 @@ def _reader(path: str, order: ClipOrder) -> ClipReader:
 
 def _frames(reader: ClipReader, order: ClipOrder) -> Iterator[ClipFrame]:
     last: NDArray[np.int16] | None = None
+    packed = order.frames.mask if order.frames else None
+    mask = Mask.unpacked(packed) if packed else None
     for decoded in reader.frames():
-        glance = _glance(decoded.pixels)
+        glance = _glance(decoded.pixels, order)
         still = order.sampling.skip_still and last is not None and _is_still(glance, last)
         if not still:
             last = glance
-        yield _framed(decoded, order, still=still)
+        yield _framed(decoded, order, mask, still=still)
     if last is None:
         raise ImageError("truncated", "not one frame of it can be decoded")
 
 
-def _framed(decoded: DecodedFrame, order: ClipOrder, *, still: bool) -> ClipFrame:
+def _framed(decoded: DecodedFrame, order: ClipOrder, mask: Mask | None, *, still: bool) -> ClipFrame:
     wanted, pixels = order.frames, decoded.pixels
-    if wanted and wanted.size is not None and not still:
-        height, width = wanted.size
-        pixels = frame(pixels, height=height, width=width, how=wanted.resize, crop_fraction=wanted.fraction)
+    squares: tuple[int, ...] = ()
+    if wanted and not still:
+        pixels = mask.over(pixels) if mask else pixels
+        if wanted.size is not None:
+            parts = _parts(pixels, wanted, wanted.size)
+            squares = tuple(map(len, parts))
+            pixels = np.concatenate([square for part in parts for square in part])
     return ClipFrame(
         time=round(decoded.time, 3),
         index=decoded.index,
@@ -77,11 +84,26 @@ def _framed(decoded: DecodedFrame, order: ClipOrder, *, still: bool) -> ClipFram
         pixels=None if still or not wanted else pixels.tobytes(),
         thumbnail=as_jpeg(decoded.pixels, longest=order.thumbnail),
         decode_ms=decoded.decode_ms,
+        squares=squares,
     )
 
 
-def _glance(pixels: Pixels) -> NDArray[np.int16]:
-    small = resize(pixels, height=_GLANCE_PIXELS, width=_GLANCE_PIXELS)
+def _parts(pixels: Pixels, wanted: Frames, size: tuple[int, int]) -> list[list[Pixels]]:
+    return frames(
+        pixels,
+        height=size[0],
+        width=size[1],
+        how=wanted.resize,
+        crop_fraction=wanted.fraction,
+        boxes=wanted.boxes,
+    )
+
+
+def _glance(pixels: Pixels, order: ClipOrder) -> NDArray[np.int16]:
+    """Shrink what is seen: somebody at a far door is nothing in all of the picture."""
+    boxes = order.frames.boxes if order.frames else ()
+    seen = [pixels[place_of(box, pixels.shape[1], pixels.shape[0])] for box in boxes] or [pixels]
+    small = np.vstack([resize(each, height=_GLANCE_PIXELS, width=_GLANCE_PIXELS) for each in seen])
     return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.int16)
 
 

@@ -5,18 +5,24 @@ from typing import TypeAlias
 import msgspec
 
 from dropsight.errors import ErrorCode
-from dropsight.records import Resize
+from dropsight.images.masks import PackedMask
+from dropsight.records import Box, Resize
 from dropsight.video.sampling import Sampling
 
 MESSAGE_BYTES = 256 * 2**20
 
 
 class Frames(msgspec.Struct, frozen=True):
-    """How frames are wanted: framed to (height, width) as a photo would be, else whole where that is None."""
+    """How frames are wanted: framed to (height, width) as a photo would be, else whole where that is None.
+
+    Framed, each of the `boxes` is, or all where there are none, after the mask was put over it.
+    """
 
     size: tuple[int, int] | None
     resize: Resize
     fraction: float
+    boxes: tuple[Box, ...] = ()
+    mask: PackedMask | None = None
 
 
 class ClipOrder(msgspec.Struct, frozen=True):
@@ -53,7 +59,10 @@ class ClipHeader(msgspec.Struct, frozen=True, tag="header"):
 
 
 class ClipFrame(msgspec.Struct, frozen=True, tag="frame"):
-    """`pixels` of (height, width, 3) RGB as bytes; None of a still frame: the one before it is the same."""
+    """`pixels` of (height, width, 3) RGB as bytes; None of a still frame: the one before it is the same.
+
+    Of a framed one, `squares` says how many pictures of each part stand one below the other.
+    """
 
     time: float
     index: int
@@ -62,6 +71,7 @@ class ClipFrame(msgspec.Struct, frozen=True, tag="frame"):
     pixels: bytes | None
     thumbnail: bytes
     decode_ms: float
+    squares: tuple[int, ...] = ()
 
 
 class ClipEnd(msgspec.Struct, frozen=True, tag="end"):

@@ -1,0 +1,334 @@
+"""Where to look: parts of a camera's pictures, what is painted over, and squares that cover a wide one."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from clips import make_clip
+from daemons import SAMPLES, House
+from dropsight import ImageInferenceRuntime
+from dropsight.config import dump, load, schema
+from dropsight.errors import ConfigError
+from dropsight.images.decoding import decode_and_judge
+from dropsight.images.framing import Pixels, squares
+from dropsight.images.header import read_header
+from dropsight.images.jpeg import Decoded
+from dropsight.images.masks import Mask, read_mask
+from dropsight.images.opening import open_named
+from dropsight.images.sights import Sight, sights_of
+from dropsight.inference import pipeline
+from dropsight.inference.clips import ClipAnswer, ClipSettings, classify_clip, seen_at
+from dropsight.inference.joining import joined
+from dropsight.inference.pipeline import Plan
+from dropsight.inference.preparing import Preparation
+from dropsight.inference.ranking import probabilities
+from dropsight.models.spec import ModelSpec, TensorSpec
+from dropsight.records import Box, Framing
+from dropsight.video.decoder import ClipBounds, ClipDecoder
+
+DOOR: Box = (0.0, 0.0, 0.25, 0.5)
+GATE: Box = (0.75, 0.5, 1.0, 1.0)
+CROPS = {"door": DOOR, "gate": GATE}
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Iterator[ImageInferenceRuntime]:
+    with ImageInferenceRuntime(threads=1) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def scene() -> Pixels:
+    """A gray yard, 896 x 448, with a cat in its upper left corner and a cup in its lower right one."""
+    made = np.full((448, 896, 3), 110, np.uint8)
+    made[:224, :224], made[224:, 672:] = photo("chelsea.jpg"), photo("coffee.jpg")
+    return made
+
+
+def photo(name: str) -> Pixels:
+    read = cv2.cvtColor(np.asarray(cv2.imread(str(SAMPLES / name))), cv2.COLOR_BGR2RGB)[:300, 50:350]
+    return np.asarray(cv2.resize(read, (224, 224), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def seen(plan: Plan, runtime: ImageInferenceRuntime, pixels: Pixels) -> pipeline.Answer:
+    with runtime.interpreter() as model:
+        return pipeline.predict(model, pipeline.prepare_pixels(pixels, plan), plan)
+
+
+def planned(runtime: ImageInferenceRuntime, sight: Sight | None = None, **framing: str) -> Plan:
+    spec = replace(runtime.spec, framing=Framing(**framing))  # type: ignore[arg-type]
+    return replace(runtime.plan, spec=spec, preparation=Preparation(spec), sight=sight)
+
+
+@pytest.mark.parametrize("tta", [(), ("original", "horizontal_flip")])
+def test_each_part_is_answered_as_a_picture_of_its_own(
+    runtime: ImageInferenceRuntime, scene: Pixels, tta: tuple[str, ...]
+) -> None:
+    plan = planned(runtime, Sight(CROPS))
+    plan = replace(plan, inference=load(None, overrides={"inference.tta": list(tta)}).inference)
+    alone = replace(plan, sight=None, preparation=Preparation(replace(plan.spec, framing=Framing("stretch"))))
+    found = seen(plan, runtime, scene)
+    assert isinstance(found.regions, list)
+    assert [each.name for each in found.regions] == ["door", "gate"]
+    for region, cut in zip(found.regions, (scene[:224, :224], scene[224:, 672:]), strict=True):
+        assert region.predictions == seen(alone, runtime, cut).predictions
+    assert (found.region, found.predictions[0].label) == ("gate", "espresso")
+    assert found.views == max(len(tta), 1)
+    assert seen(plan.of("another"), runtime, scene).regions == found.regions, "`of` is for who has not chosen"
+
+
+def test_two_parts_take_one_decode_at_the_scale_that_the_smaller_one_needs(
+    runtime: ImageInferenceRuntime, scene: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of 4480 x 2240 would do at an eighth; of a quarter of its width a fourth is needed, and so on."""
+    large = cv2.resize(scene, None, fx=5, fy=5)
+    data = cv2.imencode(".jpg", cv2.cvtColor(large, cv2.COLOR_RGB2BGR))[1].tobytes()
+    header, sizes = read_header(data), list[tuple[int, ...]]()
+    decodes = decode_and_judge
+
+    def counted(*given: Any, **more: Any) -> Decoded:
+        decoded = decodes(*given, **more)
+        sizes.append(decoded.pixels.shape[:2])
+        return decoded
+
+    monkeypatch.setattr(pipeline, "decode_and_judge", counted)
+    for crops in ({}, {"gate": GATE}, CROPS, {**CROPS, "knob": (0.1, 0.1, 0.2, 0.3)}):
+        pipeline.prepare(data, header, planned(runtime, Sight(crops) if crops else None))
+    assert sizes == [(280, 560), (560, 1120), (560, 1120), (1120, 2240)]
+
+
+@pytest.mark.parametrize(
+    ("size", "count"),
+    [
+        ((1920, 1080), 2),
+        ((1080, 1920), 2),
+        ((640, 480), 2),
+        ((500, 500), 1),
+        ((510, 500), 1),
+        ((2560, 1080), 3),
+    ],
+)
+def test_squares_cover_all_of_a_picture_and_are_no_more_than_that_takes(
+    size: tuple[int, int], count: int
+) -> None:
+    width, height = size
+    found, covered = squares(width, height, aspect=1.0), np.zeros((height, width), np.bool_)
+    for place in found:
+        covered[place] = True
+        rows, columns = covered[place].shape
+        assert abs(rows - columns) <= 1
+    assert len(found) == count
+    assert covered.mean() > 0.97
+
+
+def test_what_is_at_the_edge_of_a_wide_picture_is_found_where_squares_cover_it(
+    runtime: ImageInferenceRuntime,
+) -> None:
+    """The central crop sees only gray."""
+    yard = np.full((448, 896, 3), 110, np.uint8)
+    yard[112:336, 660:884] = photo("coffee.jpg")
+    assert seen(planned(runtime), runtime, yard).predictions[0].label != "espresso"
+    covered = seen(planned(runtime, resize="cover"), runtime, yard)
+    assert (covered.predictions[0].label, covered.views, covered.regions) == ("espresso", 1, covered.region)
+
+
+def test_squares_are_joined_by_the_largest_of_each_class_and_sum_up_as_one_does(
+    runtime: ImageInferenceRuntime,
+) -> None:
+    """By hand: of (0.7, 0.2, 0.1) and (0.1, 0.2, 0.7) the largest are (0.7, 0.2, 0.7), 1.6 in all."""
+    shares = np.array([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7]], np.float32)
+    floats = replace(runtime.spec, activation="softmax", output=TensorSpec("o", (1, 3), np.dtype(np.float32)))
+    logits = replace(floats, activation="none")
+    several = replace(floats, activation="logistic", thresholds=(0.5, 0.5, 0.5))
+    expected = [[0.4375, 0.125, 0.4375]]
+    np.testing.assert_allclose(joined(shares, floats, 2), expected, rtol=1e-6)
+    merged = joined(np.log(shares) + 5, logits, 2)
+    np.testing.assert_allclose(probabilities(merged, logits, 1.0), expected, rtol=1e-6)
+    np.testing.assert_allclose(joined(shares, several, 2), [[0.7, 0.2, 0.7]], rtol=1e-6)
+    low = (shares / 2).astype(
+        np.float32
+    )  # as of an integer model, whose probabilities may sum up to less than 1
+    np.testing.assert_allclose(joined(low, floats, 2), [[0.21875, 0.0625, 0.21875]], rtol=1e-6)
+    views = np.concatenate(
+        [shares, shares[:, ::-1]]
+    )  # two squares of two views each: by square, then by view
+    np.testing.assert_allclose(joined(views[[0, 2, 1, 3]], floats, 2), expected * 2, rtol=1e-6)
+
+
+def test_a_batch_of_pictures_of_several_shapes_is_what_each_of_them_is_alone(scene: Pixels) -> None:
+    """One has two squares, the next has one."""
+    with ImageInferenceRuntime(resize="cover", threads=1) as covering:
+        given = [scene, scene[:, 224:672], scene[:224]]
+        plan = covering.plan
+        prepared = [pipeline.prepare_pixels(each, plan) for each in given]
+        assert [each.squares for each in prepared] == [(2,), (1,), (4,)]
+        with covering.interpreter() as model:
+            together = pipeline.predict_many(model, prepared, plan)
+        alone = [covering.predict(each).predictions for each in given]
+        assert [each.predictions for each in together if isinstance(each, pipeline.Answer)] == alone
+        (_, merged), *_ = covering.scores([scene])
+        assert isinstance(merged, np.ndarray)
+        best = probabilities(merged[np.newaxis], covering.spec, 1.0)[0]
+        assert round(float(best.max()), 6) == alone[0][0].confidence
+
+
+def test_gray_models_and_those_with_channels_first_see_parts_and_squares_too(scene: Pixels) -> None:
+    with ImageInferenceRuntime(threads=1) as opened:
+        gray = TensorSpec("i", (1, 1, 64, 64), np.dtype(np.float32))
+        spec: ModelSpec = replace(opened.spec, input=gray, layout="NCHW", framing=Framing("cover"))
+    made = Preparation(spec).batch_of(scene, ("original", "vertical_flip"), (DOOR, (0.0, 0.0, 1.0, 1.0)))
+    assert (made.batch.shape, made.squares) == ((6, 1, 64, 64), (1, 2))
+    np.testing.assert_array_equal(made.batch[0, 0], made.batch[1, 0, ::-1])
+    door = Preparation(spec).batch_of(scene[:224, :224], ("original",)).batch
+    np.testing.assert_array_equal(made.batch[:1], door)
+
+
+def test_what_is_painted_over_has_the_mean_colour_of_the_rest(runtime: ImageInferenceRuntime) -> None:
+    """Whatever shows there, the answer is the same."""
+    mask = Mask(np.array([[True, False]]))
+    one, other = np.full((10, 20, 3), 40, np.uint8), np.full((10, 20, 3), 40, np.uint8)
+    one[:, :10], other[:, :10] = 250, 7
+    one[:, 15:], other[:, 15:] = 80, 80
+    np.testing.assert_array_equal(mask.over(one), mask.over(other))
+    np.testing.assert_array_equal(mask.over(one)[:, :10], np.full((10, 10, 3), 60))
+    np.testing.assert_array_equal(mask.over(one)[:, 10:], one[:, 10:])
+    assert one[0, 0, 0] == 250, "the picture itself is left for people to see"
+    plan = planned(runtime, Sight({}, mask), resize="stretch")
+    assert seen(plan, runtime, one).predictions == seen(plan, runtime, other).predictions
+    np.testing.assert_array_equal(Mask.unpacked(mask.packed()).painted, mask.painted)
+
+
+def test_painted_is_what_is_not_transparent_or_else_what_is_not_black(tmp_path: Path) -> None:
+    alpha = np.zeros((40, 80, 4), np.uint8)
+    alpha[:, 40:] = (0, 0, 0, 90)  # a half-transparent black brush
+    black = np.zeros((40, 80, 3), np.uint8)
+    black[:, 40:] = (200, 0, 0)
+    opaque = np.dstack([black, np.full((40, 80), 255, np.uint8)])
+    for name, picture in (("alpha", alpha), ("black", black), ("opaque", opaque), ("gray", black[:, :, 0])):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
+        painted = read_mask(tmp_path / f"{name}.png").painted
+        assert painted[:, 40:].all(), name
+        assert not painted[:, :40].any(), name
+
+
+@pytest.mark.parametrize(
+    ("picture", "fault"),
+    [
+        (np.zeros((8, 8, 3), np.uint8), "paints nothing"),
+        (np.full((8, 8, 3), 255, np.uint8), "paints all of a picture"),
+        (None, "is no picture that can be read"),
+    ],
+)
+def test_a_mask_that_cannot_be_meant_is_one_line_with_its_key(
+    tmp_path: Path, picture: Pixels | None, fault: str
+) -> None:
+    mask, file = tmp_path / "m.png", tmp_path / "dropsight.yaml"
+    file.write_text("cameras: {front: {mask: m.png}}")
+    with pytest.raises(ConfigError, match=r"^cameras\.front\.mask: .*m\.png cannot be read: No such file"):
+        sights_of(load(file))
+    mask.write_bytes(b"no picture") if picture is None else cv2.imwrite(str(mask), picture)
+    with pytest.raises(ConfigError, match=rf"^cameras\.front\.mask: {mask} {fault}"):
+        sights_of(load(file))
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("blck: true", "cameras.blck: unknown key; did you mean cameras.black?"),
+        ("front: true", "cameras.front: unknown key; did you mean cameras.frozen?"),
+        ("front: {crop: {}}", "cameras.front.crop: unknown key; did you mean cameras.front.crops?"),
+        ("front: {crops: {door: [0, 0, 1]}}", "cameras.front.crops.door: cannot be a list; give [left, top,"),
+        ("front: {crops: {door: [0, 0, 1, 2]}}", "cameras.front.crops.door: cannot be a list; give [left,"),
+        ("front: {crops: {door: [0.5, 0, 0.2, 1]}}", "cameras.front.crops.door: has its right at 0.2 and"),
+        ("front: {crops: {'': [0, 0, 1, 1]}}", "cameras.front.crops.: has no name to be told by"),
+        (
+            f"front: {{crops: {{{', '.join(f'n{number}: [0, 0, 1, 1]' for number in range(17))}}}}}",
+            "cameras.front.crops: has 17, each classified by itself; give at most 16",
+        ),
+    ],
+)
+def test_a_wrong_key_or_box_of_a_camera_is_one_line_that_says_what_is_wrong(
+    tmp_path: Path, text: str, fault: str
+) -> None:
+    file = tmp_path / "dropsight.yaml"
+    file.write_text(f"cameras: {{{text}}}")
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    (told,) = caught.value.faults
+    assert told.startswith(f"{file}: {fault}")
+
+
+def test_cameras_stand_beside_the_keys_of_their_section_in_file_environment_and_schema(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "dropsight.yaml"
+    file.write_text(
+        "cameras: {blur: false, front: {crops: {door: [0, 0.1, 0.5, 1]}}, by_name: {mask: m.png}}"
+    )
+    config = load(file, environ={"DROPSIGHT_CAMERAS__YARD__MASK": "y.png"})
+    named = config.cameras.by_name
+    assert (config.cameras.blur, list(named)) == (False, ["front", "by_name", "yard"])
+    assert named["front"].crops == {"door": (0.0, 0.1, 0.5, 1.0)}
+    assert named["by_name"].mask == tmp_path / "m.png"
+    file.write_text(dump(config))
+    assert load(file) == config
+    section = json.loads(json.dumps(schema()))["properties"]["cameras"]
+    assert set(section["additionalProperties"]["properties"]) == {"crops", "mask"}
+    assert "by_name" not in section["properties"]
+
+
+def test_frames_of_a_clip_are_looked_at_where_photos_are(
+    runtime: ImageInferenceRuntime, scene: Pixels, tmp_path: Path
+) -> None:
+    """The cup comes in the end, in one part alone; the mask hides it from whoever looks at all."""
+    empty = scene.copy()
+    empty[224:, 672:] = 110
+    clip = make_clip(tmp_path / "yard.mp4", [empty] * 6 + [scene] * 6, rate=2, gop=1)
+    gate = Mask(np.kron(np.array([[0, 0, 0, 0], [0, 0, 0, 1]]), np.ones((8, 8))).astype(np.bool_))
+    plan = planned(runtime, Sight(CROPS))
+    with runtime.interpreter() as model, ClipDecoder(ClipBounds()) as decoder, open_named(clip) as file:
+
+        def answer(plan: Plan) -> ClipAnswer:
+            return classify_clip(file, decoder, plan, ClipSettings(), lambda: nullcontext(model))
+
+        found = answer(plan)
+        hidden = answer(planned(runtime, Sight({"gate": GATE}, gate)))
+        (shown,) = seen_at(file, decoder, found.clip.peak.time, by=plan, region="gate")
+    assert [(each.name, each.label) for each in found.regions or []] == [
+        ("door", "Egyptian cat"),
+        ("gate", "espresso"),
+    ]
+    assert (found.region, found.clip.peak.label) == ("gate", "espresso")
+    assert found.clip.peak.time >= 3
+    assert hidden.predictions[0].label != "espresso"
+    np.testing.assert_allclose(shown, scene[224:, 672:], atol=60)
+
+
+def test_the_daemon_answers_each_part_of_its_camera_s_pictures_and_no_other_camera_s(
+    tmp_path: Path, scene: Pixels
+) -> None:
+    settings = {"cameras": {"front": {"crops": {name: list(box) for name, box in CROPS.items()}}}}
+    house = House(tmp_path, {**settings, "inference": {"workers": 1}})
+    for camera in ("front", "back"):
+        (house.inbox / camera).mkdir()
+        cv2.imwrite(str(house.inbox / camera / "yard.jpg"), cv2.cvtColor(scene, cv2.COLOR_RGB2BGR))
+    shutil.copy(SAMPLES / "coffee.jpg", house.inbox / "back" / "coffee.jpg")
+    house.spawn("--once")
+    assert house.ended() == 0
+    found = {record["image_path"]: record for record in house.records()}
+    front = found.pop("front/yard.jpg")
+    assert [(each["name"], each["box"], each["label"]) for each in front["regions"]] == [
+        ("door", list(DOOR), "Egyptian cat"),
+        ("gate", list(GATE), "espresso"),
+    ]
+    assert (front["region"], front["label"]) == ("gate", "espresso")
+    assert front["confidence"] == front["regions"][1]["confidence"] == front["predictions"][0]["confidence"]
+    assert not any({"region", "regions"} & set(record) for record in found.values())
