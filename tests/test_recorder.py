@@ -20,10 +20,13 @@ from brokers import wait_until
 from dropsight import crashpoints
 from dropsight.config import Watch
 from dropsight.errors import DamagedError, ErrorCode
+from dropsight.events.rule import Rule
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import InHand
 from dropsight.journal import durability, pacing
+from dropsight.journal.event_keeping import EventKeeper
+from dropsight.journal.event_table import EventReader
 from dropsight.journal.kept_files import News
 from dropsight.journal.loglines import LogLines
 from dropsight.journal.marks import History, Mark
@@ -59,6 +62,7 @@ class Desk:
         log_bytes: int = 10**6,
         marks: tuple[Mark, ...] = (),
         pause_seconds: float = FIRST_PAUSE_SECONDS,
+        rules: Sequence[Rule] = (),
     ) -> None:
         self.root, self.inbox = root, root / "inbox"
         self.inbox.mkdir(parents=True, exist_ok=True)
@@ -67,6 +71,11 @@ class Desk:
         self.backlog = Backlog()
         self.store = Journal(root / "state" / "journal.db")
         self.log = ResultLog(root / "r.jsonl", max_bytes=log_bytes, backups=9, compress=False)
+        supervision = Supervision(
+            troubles := Troubles(logging.getLogger()), first_pause_seconds=pause_seconds
+        )
+        self.events = EventReader(self.store.path)
+        keeper = EventKeeper(rules, self.events, device="d", contained=supervision.contained)
         self.recorder = Recorder(
             self.store,
             self.log,
@@ -74,10 +83,11 @@ class Desk:
             stats=Stats(window_seconds=60),
             history=History(1000, marks),
             in_hand=InHand(root / "state" / "in-hand"),
-            troubles=(troubles := Troubles(logging.getLogger())),
-            supervision=Supervision(troubles, first_pause_seconds=pause_seconds),
+            troubles=troubles,
+            supervision=supervision,
             rules=FilingRules(durable=True, max_copy_bytes=10**6),
             audience=Hearing(hear),
+            events=keeper if rules else None,
         )
 
     def arrival(self, name: str, *, error: ErrorCode | None = None, data: bytes = b"image") -> Finished:
@@ -103,6 +113,7 @@ class Desk:
 
     def close(self) -> None:
         self.log.close()
+        self.events.close()
         self.store.close()
 
     def lines(self, *, rolled: bool = False) -> list[str]:

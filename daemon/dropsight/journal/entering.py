@@ -11,7 +11,7 @@ import msgspec
 from dropsight.journal.event_messages import EventMessage
 from dropsight.journal.event_table import EventNews
 from dropsight.journal.mishaps import Made
-from dropsight.journal.recording import Durable, Told, durable, row_of, row_of_message
+from dropsight.journal.recording import Durable, Happened, durable, row_of, row_of_message
 from dropsight.journal.store import Journal, Row
 from dropsight.records import EventMark, Result, encode
 
@@ -54,7 +54,7 @@ class Entered(NamedTuple):
 
     seq: int | None
     made: Made
-    told: Sequence[Told]
+    told: Sequence[Happened]
 
     def durable(self) -> list[Durable]:
         if self.seq is None:
@@ -98,13 +98,13 @@ class Entries:
         """Return who stands where."""
         places = iter(seqs)
         return [
-            Entered(next(places), made, told_at(messages, list(islice(places, len(messages)))))
+            Entered(next(places), made, happened_at(messages, list(islice(places, len(messages)))))
             for made, messages in self.weighed
         ]
 
 
-def told_at(messages: Sequence[EventMessage], seqs: Sequence[int | None]) -> list[Told]:
-    return [Told.of(seq, message) for seq, message in zip(seqs, messages, strict=True) if seq is not None]
+def happened_at(messages: Sequence[EventMessage], seqs: Sequence[int | None]) -> list[Happened]:
+    return [Happened.of(seq, message) for seq, message in zip(seqs, messages, strict=True) if seq is not None]
 
 
 def _weighed(made: Made, keeper: Keeper) -> tuple[Made, Sequence[Happening]]:

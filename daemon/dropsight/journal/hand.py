@@ -8,7 +8,7 @@ import msgspec
 from dropsight.intake.backlog import Backlog
 from dropsight.journal.event_messages import message_in
 from dropsight.journal.mishaps import Made, make
-from dropsight.journal.recording import Durable, Outcome, Recorded, Told
+from dropsight.journal.recording import Durable, Happened, Outcome, Recorded
 from dropsight.journal.store import JournalReader
 from dropsight.records import decode
 from dropsight.status.supervision import Supervision
@@ -68,7 +68,7 @@ class Hand:
         """Find what is durable for all that, and not followed up; raises StoreError."""
         rows = self._reader.since(self._upto) if self._taken else []
         told = self._reader.told_since(self._upto) if rows else []
-        found: list[Durable] = [Told(each.seq, message_in(each.line), each.line) for each in told]
+        found: list[Durable] = [Happened(each.seq, message_in(each.line), each.line) for each in told]
         found += [
             Recorded(
                 row.seq,

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from dropsight import crashpoints
 from dropsight.errors import StoreError
-from dropsight.journal.entering import Keeper, told_at
+from dropsight.journal.entering import Keeper, happened_at
 from dropsight.journal.event_messages import EventMessage
 from dropsight.journal.event_table import EventNews
 from dropsight.journal.mishaps import tell_unless_damaged
-from dropsight.journal.recording import Told, row_of_message
+from dropsight.journal.recording import Happened, row_of_message
 from dropsight.journal.store import Journal
 from dropsight.status.troubles import Troubles
 
@@ -44,7 +44,7 @@ class Occurrences:
         due = max(due, self._again_at - time.monotonic(), 0.0)
         return due if most is None else min(due, most)
 
-    def commit(self) -> list[Told]:
+    def commit(self) -> list[Happened]:
         """Have what is due on disk, and return what is new there; on a full disk it goes on waiting."""
         waiting = list(self._waiting)
         if not (waiting or self.seconds_to_next(None) == 0.0):
@@ -68,4 +68,4 @@ class Occurrences:
             keeper.kept_ends()
         for _ in waiting:
             self._waiting.popleft()
-        return told_at(messages, seqs)
+        return happened_at(messages, seqs)

@@ -32,10 +32,10 @@ from dropsight.journal.recording import (
     Durable,
     FilingRules,
     Finished,
+    Happened,
     Listener,
     Outcome,
     Recorded,
-    Told,
     free_repeat,
     left_behind,
     records_in,
@@ -346,7 +346,7 @@ class Recorder:
         match entry:
             case Recorded():
                 return self._hand.holds(entry.finished.path)
-            case Told():
+            case Happened():
                 return entry.seq > self.newest
             case Concluded():
                 return True

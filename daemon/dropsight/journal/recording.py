@@ -87,7 +87,7 @@ class Concluded(msgspec.Struct, frozen=True):
     total_ms: float
 
 
-class Told(msgspec.Struct, frozen=True):
+class Happened(msgspec.Struct, frozen=True):
     """A durable message of an event."""
 
     seq: int
@@ -95,16 +95,16 @@ class Told(msgspec.Struct, frozen=True):
     line: bytes
 
     @classmethod
-    def of(cls, seq: int, message: EventMessage) -> "Told":
+    def of(cls, seq: int, message: EventMessage) -> "Happened":
         return cls(seq, message, encode_message(message))
 
 
-Durable: TypeAlias = Recorded | Concluded | Told
+Durable: TypeAlias = Recorded | Concluded | Happened
 
 
 def records_in(entries: Iterable[Durable]) -> list[Recorded | Concluded]:
     """Return what is not of an event."""
-    return [entry for entry in entries if not isinstance(entry, Told)]
+    return [entry for entry in entries if not isinstance(entry, Happened)]
 
 
 class Listener(Protocol):

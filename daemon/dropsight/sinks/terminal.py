@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dropsight.journal.event_messages import EventMessage
-from dropsight.journal.recording import Durable, Told
+from dropsight.journal.recording import Durable, Happened
 from dropsight.records import (
     ClipFacts,
     Expired,
@@ -81,7 +81,7 @@ class Terminal:
         self._write("\n".join([*lines, ""]))
 
     def _line(self, entry: Durable) -> str:
-        if isinstance(entry, Told):
+        if isinstance(entry, Happened):
             return self._painted(printable(told_words(entry.message)), _BOLD)
         record = entry.record
         before, verdict, after = self._table.cells(record, entry.total_ms)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from dropsight.journal.recording import Durable, Told
+from dropsight.journal.recording import Durable, Happened
 
 QUEUED_BATCHES = 32
 MOST_CLIENTS = 200
@@ -60,7 +60,7 @@ class StreamClient:
 
 
 def _of(entry: Durable) -> bytes:
-    return event(entry.seq, entry.line, name=HAPPENING if isinstance(entry, Told) else b"")
+    return event(entry.seq, entry.line, name=HAPPENING if isinstance(entry, Happened) else b"")
 
 
 class Hub:

@@ -1,0 +1,133 @@
+"""The rules of events, which see each record on its way into the journal and go on from what is durable."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import msgspec
+
+from dropsight.events.machine import Machine
+from dropsight.events.rule import Rule
+from dropsight.events.sighting import sighting_of
+from dropsight.events.state import Spell, State
+from dropsight.events.turn import Change
+from dropsight.journal.entering import Happening
+from dropsight.journal.event_messages import EventBest, EventMessage, event_type
+from dropsight.journal.event_table import EventReader
+from dropsight.records import Result, timestamp
+
+log = logging.getLogger(__name__)
+
+
+class EventKeeper:
+    """See `Keeper`: for the recorder's thread. A bug in here is no image's fault: it has no events then."""
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        reader: EventReader,
+        *,
+        device: str,
+        contained: Callable[[str], AbstractContextManager[None]],
+    ) -> None:
+        self._rules, self._device, self._contained = rules, device, contained
+        self._after = {rule.name: rule.end_after for rule in rules}
+        self._durable = self._encoded = reader.state() or b"{}"
+        self._machine = self._made()
+        self._kept_revision = self._machine.revision
+        self._is_first = True
+        known = {spell.id for _, spell in _open(self._machine.state)}
+        self._lost = [each for each in reader.going_on() if each.best.id and each.id not in known]
+
+    @property
+    def seconds_to_next(self) -> float | None:
+        """How long until an event may be over, None where none goes on."""
+        if self._is_first:  # what rules that are gone have left open is told by nobody else
+            return 0.0
+        now = time.time()
+        left = [
+            self._after.get(name, 0.0) - abs(now - spell.heard) for name, spell in _open(self._machine.state)
+        ]
+        return max(min(left), 0.0) if left else None
+
+    def begin(self) -> None:
+        if self._machine.revision != self._kept_revision:
+            self._machine = self._made()
+            self._kept_revision = self._machine.revision
+
+    def weigh(self, record: Result, *, arrived: float) -> Sequence[Happening]:
+        with self._contained("events"):
+            sighting = sighting_of(record)
+            changes = self._machine.step(sighting) if sighting else []
+            return [self._happening(change, arrived) for change in changes]
+        return ()
+
+    def over(self, now: float) -> Sequence[Happening]:
+        """Return the ends that are due, by the wall clock; those whose state is lost are over, too."""
+        with self._contained("events"):
+            ends = [self._happening(change, now) for change in self._machine.tick(now)]
+            return [*(_given_up(message, now) for message in self._lost), *ends]
+        return ()
+
+    def state(self) -> bytes | None:
+        if self._machine.revision == self._kept_revision:
+            return None
+        self._encoded = msgspec.json.encode(self._machine.state)
+        return self._encoded
+
+    def keep(self) -> None:
+        self._durable, self._kept_revision = self._encoded, self._machine.revision
+
+    def kept_ends(self) -> None:
+        """What `over` returned is durable."""
+        self.keep()
+        self._lost, self._is_first = [], False
+
+    def _made(self) -> Machine:
+        try:
+            return Machine(self._rules, msgspec.json.decode(self._durable, type=State))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            log.warning("what events went on from is not readable, so they begin anew: %s", error)
+            return Machine(self._rules)
+
+    def _happening(self, change: Change, at: float) -> Happening:
+        message = EventMessage(
+            event_type=event_type(change.name, change.phase),
+            id=change.id,
+            phase=change.phase,
+            name=change.name,
+            device=self._device,
+            camera=change.camera,
+            started=change.started,
+            ended=change.ended,
+            count=change.count,
+            best=EventBest(change.best.id, change.best.confidence, change.best.label),
+            region=change.region,
+            notify=list(change.notify),
+            time=timestamp(at),
+        )
+        return Happening(message, change.news)
+
+
+def _given_up(message: EventMessage, now: float) -> Happening:
+    ended = msgspec.structs.replace(
+        message,
+        event_type=event_type(message.name, "end"),
+        phase="end",
+        ended=message.time,
+        notify=[],
+        time=timestamp(now),
+    )
+    return Happening(ended, is_news=True)
+
+
+def _open(state: State) -> list[tuple[str, Spell]]:
+    """Return the events that go on, with the names of their rules."""
+    return [
+        (name, spell)
+        for streams in state.cameras.values()
+        for name, stream in streams.items()
+        for spell in stream.spells
+        if spell.id and not spell.ended
+    ]
