@@ -65,6 +65,11 @@ def network(*first: Any) -> Any:
     return keras.Sequential([keras.Input((32, 32, 3)), *first, *body, layers.Dense(3, "softmax")])
 
 
+def beginning() -> Any:
+    image = keras.Input((32, 32, 3))
+    return keras.Model(image, keras.layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(image))
+
+
 def nested(base: Any, *first: Any) -> Any:
     image = found = keras.Input((32, 32, 3))
     for each in first:
@@ -86,10 +91,7 @@ def networks() -> dict[str, tuple[Any, Normalization]]:
             PIXELS,
         ),
         "mobilenet_v3": (nested(known.MobileNetV3Small(alpha=0.35, minimalistic=True, **options)), PIXELS),
-        "preprocess_input": (
-            nested(known.MobileNetV2(alpha=0.35, **options), known.mobilenet_v2.preprocess_input),
-            PIXELS,
-        ),
+        "preprocess_input": (nested(beginning(), known.mobilenet_v2.preprocess_input), PIXELS),
     }
 
 
@@ -110,13 +112,14 @@ def write(model: Any, form: str, folder: Path) -> Path:
     return path
 
 
-NAMES = ("offset", "channels", "deviation", "both", "mobilenet_v3", "preprocess_input")
+NAMES = ("offset", "channels", "deviation", "both", "preprocess_input")
 
 
 @pytest.mark.parametrize(
     ("name", "form"),
     [
         *((name, form) for name in NAMES for form in ("keras", "tflite")),
+        ("mobilenet_v3", "tflite"),  # as .keras it is in the table of docs/models.md
         *((name, "saved_model") for name in ("offset", "deviation", "both")),
     ],
 )
