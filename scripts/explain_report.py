@@ -26,6 +26,7 @@ from dropsight.images.decoding import decode
 from dropsight.images.framing import CROP_FRACTION, Pixels, crop_size, frame
 from dropsight.images.header import read_header
 from dropsight.models.backends import open_model
+from dropsight.models.spec import Model
 
 SAMPLES = Path(dropsight.__file__).parent / "samples"
 BUILTIN = "builtin:efficientnet_lite0"
@@ -134,11 +135,11 @@ Reference: TypeAlias = dict[tuple[int, int], Heatmap]
 
 
 def evidence(
-    explainer: Explainer, found: Sequence[Scene], reference: Reference, *, curves: bool = True
+    explainer: Explainer, found: Sequence[Scene], reference: Reference, *, steps: int = STEPS
 ) -> Evidence:
     """Measure one method; `reference` gains its maps, or is what they are compared with.
 
-    The `curves` of deletion and insertion are most of the work for methods of few passes; NaN without.
+    The `steps` of deletion and insertion are most of the work for methods of few passes; 0 leaves them NaN.
     """
     rows: list[tuple[float, ...]] = []
     for number, scene in enumerate(found):
@@ -149,8 +150,8 @@ def evidence(
             share = float((heatmap * inside).sum() / max(float(heatmap.sum()), 1e-9))
             like = rank_correlation(heatmap, reference.setdefault((number, box.class_index), heatmap))
             means = (np.nan, np.nan)
-            if curves:
-                means = deletion_and_insertion(explainer, scene, heatmap, box.class_index)
+            if steps:
+                means = deletion_and_insertion(explainer, scene, heatmap, box.class_index, steps)
             rows.append((points_into(heatmap, inside), share, float(inside.mean()), *means, like))
     return Evidence(*(float(value) for value in np.mean(rows, axis=0)))
 
@@ -183,7 +184,7 @@ def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def deletion_and_insertion(
-    explainer: Explainer, scene: Scene, heatmap: Heatmap, class_index: int
+    explainer: Explainer, scene: Scene, heatmap: Heatmap, class_index: int, steps: int
 ) -> tuple[float, float]:
     """The mean confidence while pixels go gray, most important first; and while they come back to a blur."""
     order = np.argsort(-heatmap.ravel(), kind="stable")
@@ -191,19 +192,18 @@ def deletion_and_insertion(
     means = []
     for start, end in ((scene.pixels, np.full_like(scene.pixels, GRAY)), (blurred, scene.pixels)):
         shown = []
-        for step in range(STEPS + 1):
+        for step in range(steps + 1):
             picture = start.copy().reshape(-1, 3)
-            gone = order[: len(order) * step // STEPS]
+            gone = order[: len(order) * step // steps]
             picture[gone] = end.reshape(-1, 3)[gone]
             shown.append(picture.reshape(scene.pixels.shape))
         means.append(float(explainer.classify(np.stack(shown))[:, class_index].mean()))
     return means[0], means[1]
 
 
-def sanity(model: Path, method: Method, found: Sequence[Scene]) -> float:
+def sanity(model: Model, method: Method, found: Sequence[Scene]) -> float:
     """Return the mean rank correlation of a method's maps before and after the weights are shuffled."""
-    opened = open_model(model)
-    trained, shuffled = Explainer(opened, method), Explainer(opened, method)
+    trained, shuffled = Explainer(model, method), Explainer(model, method)
     shuffled.shuffle_weights(seed=1)
     values = []
     for scene in found:
@@ -255,7 +255,7 @@ def main() -> None:
     print("\nMaps before and after shuffling the weights:", flush=True)
     for method in args.methods:
         if method in SHUFFLED:
-            print(f"{method}: {sanity(args.model, method, list(scenes())):.2f}", flush=True)
+            print(f"{method}: {sanity(open_model(args.model), method, list(scenes())):.2f}", flush=True)
     if args.figures:
         figures(args.model, args.figures)
 

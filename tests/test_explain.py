@@ -226,7 +226,7 @@ def test_nothing_of_a_figure_with_long_labels_is_clipped(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_the_built_in_model_s_maps_lie_on_the_objects_of_whole_photos() -> None:
-    found = evidence(Explainer(open_model(BUILTIN), "occlusion"), list(single_scenes()), {})
+    found = evidence(Explainer(open_model(BUILTIN), "occlusion"), list(single_scenes()), {}, steps=7)
     assert found.pointing >= 0.7
     assert found.energy > found.chance + 0.1
     assert found.insertion > found.deletion
@@ -234,7 +234,7 @@ def test_the_built_in_model_s_maps_lie_on_the_objects_of_whole_photos() -> None:
 
 @pytest.mark.slow
 def test_rise_on_the_built_in_model_finds_both_photos_of_a_scene() -> None:
-    found = evidence(Explainer(open_model(BUILTIN), "rise"), list(scenes())[:1], {})
+    found = evidence(Explainer(open_model(BUILTIN), "rise"), list(scenes())[:1], {}, steps=7)
     assert found.pointing == 1.0
     assert found.energy > 0.5
     assert found.insertion > found.deletion
