@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clips import make_clip, number_of, numbered
-from daemons import PHOTOS
+from daemons import PHOTOS, ROOT
 from dropsight.errors import ImageError
 from dropsight.images.opening import open_named
 from dropsight.video.decoder import ClipBounds, ClipDecoder
@@ -61,3 +61,8 @@ def test_sound_with_a_cover_is_no_clip(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as found:
         parts_of(path)
     assert found.value.code == "not_an_image"
+
+
+def test_a_stream_that_the_header_does_not_name_costs_no_frame() -> None:
+    header, frames, end = parts_of(ROOT / "tests" / "corpus" / "clips" / "late-stream.flv")
+    assert (header.frames, end.frames_read, len(frames)) == (9, 2, 2)  # two of the nine are keyframes

@@ -211,6 +211,8 @@ def _demuxed(container: Any, *streams: Any) -> Iterator[Any]:  # noqa: ANN401 - 
             packet = next(packets)
         except (StopIteration, av.error.FFmpegError):  # cut off: what came before it is there
             return
+        except IndexError:  # PyAV's, past the last packet, of a stream that the header did not name
+            return
         if packet.size:
             yield packet
 
