@@ -213,7 +213,15 @@ COMMANDS = {
         "Test everything that `run` needs: config, folders, model, an image, the broker.",
         "-c /etc/dropsight/dropsight.yaml",
         "commands.check:check",
-        (_CONFIG,),
+        (
+            _CONFIG,
+            argument(
+                "--replay LOG",
+                "Say what the event rules would have told of these logs, and check nothing else.",
+                nargs="+",
+                type=Path,
+            ),
+        ),
     ),
     "init": Command(
         "Write a config file with every key, its default and what it does.",

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import msgspec
 from dropsight import installing
 from dropsight.classify.engine import open_engine
 from dropsight.classify.work import Engine
+from dropsight.commands.replaying import print_replay
 from dropsight.commands.runner import Runner, runner_of
 from dropsight.commands.settings import find_config, settings, system_file
 from dropsight.config import (
@@ -27,7 +28,8 @@ from dropsight.config import (
 )
 from dropsight.config.environment import unknown_variables
 from dropsight.config.rules import keys_without_effect
-from dropsight.errors import DropsightError, ModelError
+from dropsight.errors import ConfigError, DropsightError, ModelError
+from dropsight.events.compiling import findings, strangers
 from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
 from dropsight.intake.inboxes import ignored, passed_by, try_folders
@@ -45,7 +47,7 @@ from dropsight.web.extra import is_installed
 SAMPLE = Path(__file__).parent.parent / "samples" / "chelsea.jpg"
 
 
-def check(file: Path | None) -> int:
+def check(file: Path | None, replay: Sequence[Path] | None = None) -> int:
     """Print one line per finding; return 0 if all is well, 2 for the config or its folders, else 1.
 
     Root tests what `run` needs as the user who runs it; nothing is created.
@@ -62,14 +64,19 @@ def check(file: Path | None) -> int:
         told += f", checked as the user {runner.name}"
         config = settings(file)
     _say("ok", "config", told)
+    if replay:
+        for mark, text in findings(config):
+            _say(mark, "events", text)
+        print_replay(config, replay)
+        return 0
     for text in (*unknown_variables(os.environ), *keys_without_effect(config)):
         _say("warn", "config", text)
-    return _Check(config, runner, is_service=is_service).all(credential)
+    return _Check(file, config, runner, is_service=is_service).all(credential)
 
 
 class _Check:
-    def __init__(self, config: Config, runner: Runner, *, is_service: bool) -> None:
-        self._config, self._runner, self._is_service = config, runner, is_service
+    def __init__(self, file: Path | None, config: Config, runner: Runner, *, is_service: bool) -> None:
+        self._file, self._config, self._runner, self._is_service = file, config, runner, is_service
         self._code = 0
 
     def all(self, credential: str | None) -> int:
@@ -85,6 +92,9 @@ class _Check:
         engine: Engine | None = None
         with self._part("model"):
             engine = self._model()
+        if self._config.events:
+            with self._part("events"):
+                self._events(engine)
         if engine:
             with self._part("kernels"):
                 _kernels(engine)
@@ -157,6 +167,13 @@ class _Check:
         for reason in engine.instead_of:
             _say("warn", "model", f"a fallback, because {reason}")
         return engine
+
+    def _events(self, engine: Engine | None) -> None:
+        for mark, text in findings(self._config):
+            _say(mark, "events", text)
+        spec = engine.plan.spec if engine else None
+        if spec and (faults := list(strangers(self._config.events, spec.all_labels, groups=None))):
+            raise ConfigError([f"{self._file}: {fault}" for fault in faults])
 
     def _device(self, engine: Engine) -> None:
         device = engine.acceleration

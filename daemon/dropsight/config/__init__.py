@@ -12,6 +12,7 @@ from dropsight.config.credentials import (
     token,
 )
 from dropsight.config.effective import dump, effective, schema
+from dropsight.config.event_keys import EventRule, Location, Unless
 from dropsight.config.reading import load
 from dropsight.config.rules import hook_name
 from dropsight.config.sizes import format_size, parse_size
@@ -48,11 +49,13 @@ __all__ = [
     "Cameras",
     "Config",
     "Delegate",
+    "EventRule",
     "Explain",
     "Head",
     "Images",
     "Inference",
     "Limits",
+    "Location",
     "Log",
     "ModelSettings",
     "Mqtt",
@@ -62,6 +65,7 @@ __all__ = [
     "StatsSettings",
     "Store",
     "Tls",
+    "Unless",
     "Video",
     "View",
     "Watch",

@@ -79,7 +79,9 @@ def _form_schema(form: Form) -> dict[str, object]:
     if form.item and form.item.section:
         return {"type": "array", "items": _section_schema(form.item.section), "minItems": int(form.filled)}
     if form.entry:
-        return {"type": "object", "additionalProperties": _form_schema(form.entry)}
+        entry = _form_schema(form.entry)
+        entries: dict[str, object] = {"type": "object", "additionalProperties": entry}
+        return {"anyOf": [entries, entry]} if form.alone else entries
     if form.reads in _SAID:
         said = [*_SAID[form.reads], "null"] if form.nullable or form.reads == "host" else _SAID[form.reads]
         return {"type": said, "description": form.allowed}

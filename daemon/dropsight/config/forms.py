@@ -33,6 +33,7 @@ class Form:
     filled: bool  # an empty list will not do
     reads: str  # "size", "plain" or one of TEXTUAL
     choices: tuple[str, ...]
+    alone: str | None  # the key that a value without keys is meant for
     allowed: str
 
 
@@ -73,6 +74,7 @@ def _form(annotation: object, default: object = msgspec.NODEFAULT) -> Form:
         filled=isinstance(bare, kinds.VarTupleType) and bool(bare.min_length),
         reads=_reads(kind),
         choices=tuple(choice for part in parts for choice in _choices(part)),
+        alone=_alone(kind),
         allowed=_allowed(kind),
     )
 
@@ -88,7 +90,16 @@ def _item(annotation: object) -> object | None:
 
 
 def _entry(annotation: object) -> object | None:
-    return get_args(annotation)[1] if get_origin(annotation) is dict else None
+    bare = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    return get_args(bare)[1] if get_origin(bare) is dict else None
+
+
+def _alone(kind: kinds.Type) -> str | None:
+    match kind:
+        case kinds.Metadata(extra={"alone": str(name)}):
+            return name
+        case _:
+            return None
 
 
 def _choices(kind: kinds.Type) -> Iterator[str]:

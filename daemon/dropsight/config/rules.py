@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from dropsight.config.addresses import host_and_port, is_loopback
 from dropsight.config.crops import broken_crops
+from dropsight.config.event_rules import broken_events
 from dropsight.config.filters import broken_filters
 from dropsight.config.forms import spoken_list
 from dropsight.config.keys import Key, dotted
@@ -40,6 +41,7 @@ def broken_rules(config: Config) -> Iterator[Fault]:
         yield from _patterns(("video", "patterns"), config.video.patterns)
     yield from broken_filters(config)
     yield from broken_crops(config)
+    yield from broken_events(config)
     if config.model.normalization:
         yield from _normalization(config.model.normalization)
     if config.model.heads and config.model.output is not None:

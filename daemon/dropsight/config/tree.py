@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
+from dropsight.config.event_keys import EventRule, Location, Unless
 from dropsight.records import Aggregate, ColorOrder, Depth, Layout, Normalization, Resize, SampleBy
 
 KIB = 1024
@@ -331,6 +332,8 @@ class Config(Struct, frozen=True):
     video: Video | None = Video()
     queue: Queue = Queue()
     cameras: Cameras = Cameras()
+    location: Location | None = None
+    events: tuple[EventRule, ...] = ()
     explain: Explain | None = None
     log: Log = Log()
     store: Store = Store()
@@ -347,4 +350,4 @@ INSTEAD: Mapping[type[Struct], Mapping[str, tuple[str, str]]] = {Watch: {"path":
 OTHERS: Mapping[type[Struct], str] = {Cameras: "by_name"}
 
 # Sections that stand for one of their keys where they are given a value instead of keys.
-SHORT: Mapping[type[Struct], str] = {Head: "output", Delegate: "library"}
+SHORT: Mapping[type[Struct], str] = {Head: "output", Delegate: "library", Unless: "event"}

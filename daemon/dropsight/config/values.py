@@ -78,7 +78,8 @@ class Reading:
         if form.item:
             return self._items(form, form.item, said, key)
         if form.entry:
-            return self._entries(form.entry, said, key)
+            alone = form.alone is not None and isinstance(said, int | float | str)
+            return self._entries(form.entry, {form.alone: said} if alone else said, key)
         try:
             return _leaf(form, said, self._layers.origin(key).folder)
         except ValueError:

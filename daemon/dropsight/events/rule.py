@@ -44,22 +44,22 @@ class Rule(msgspec.Struct, frozen=True):
 
     def least(self, label: str) -> tuple[float, float] | None:
         """How sure a label must be to begin an event, and to go on with one; None for no label of it."""
-        if not any(_names(pattern, label) for pattern in self.labels):
+        if not any(names(pattern, label) for pattern in self.labels):
             return None
-        sure = self._confidence(label)
+        sure = self.sure(label)
         return sure, sure * KEPT_SHARE if self.keep is None else min(self.keep, sure)
 
-    def _confidence(self, label: str) -> float:
-        """By the label itself, else by the longest pattern that it matches."""
+    def sure(self, label: str) -> float:
+        """How sure it must be to begin an event: by itself, else by the longest pattern that it matches."""
         for pattern in sorted(
             self.confidence, key=lambda each: (each.casefold() != label.casefold(), -len(each))
         ):
-            if pattern == "*" or _names(pattern, label):
+            if pattern == "*" or names(pattern, label):
                 return self.confidence[pattern]
         return USUAL_CONFIDENCE
 
 
-def _names(pattern: str, label: str) -> bool:
+def names(pattern: str, label: str) -> bool:
     """Groups are meant only by patterns that say so."""
     if label.startswith(GROUP) and not pattern.startswith(GROUP):
         return False
@@ -67,7 +67,8 @@ def _names(pattern: str, label: str) -> bool:
 
 
 def _matches(text: str, pattern: str) -> bool:
-    return fnmatchcase(text.casefold(), pattern.casefold())
+    text, pattern = text.casefold(), pattern.casefold()
+    return text == pattern or fnmatchcase(text, pattern)
 
 
 def _said(value: Tag | None) -> str:

@@ -174,6 +174,12 @@ class ModelSpec:
         ]
 
     @property
+    def all_labels(self) -> list[str]:
+        """Return what its records may name, of heads behind the first as HEAD:LABEL."""
+        others = (f"{head.name}:{label}" for head in self.heads[1:] for label in head.labels)
+        return [*self.labels, *others]
+
+    @property
     def multi_label(self) -> bool:
         """Whether its classes do not exclude each other: each has a probability of its own."""
         return bool(self.thresholds)

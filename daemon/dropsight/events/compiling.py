@@ -1,0 +1,152 @@
+"""Rules out of the config, in words, and what of them the model does not know."""
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+
+from dropsight.config import Config, EventRule, Location
+from dropsight.config.active_times import days_in, spans_in
+from dropsight.config.event_rules import confirmed_by
+from dropsight.events.hours import Hours
+from dropsight.events.rule import Rule, names
+from dropsight.events.sighting import GROUP
+
+# There the longest day has no night, with the refraction of the air.
+_POLAR_CIRCLE = 65.7
+_FEW = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def compile_rules(config: Config) -> list[Rule]:
+    """Return what the config's checks have let through."""
+    return [_rule(each, config.location) for each in config.events]
+
+
+def _rule(said: EventRule, location: Location | None) -> Rule:
+    hours = None
+    if said.active or said.days:
+        days = days_in(said.days) if said.days else None
+        hours = Hours(spans_in(said.active) if said.active else (), days, location)
+    return Rule(
+        name=said.name,
+        labels=said.labels,
+        cameras=said.cameras,
+        confidence=said.confidence,
+        confirm=confirmed_by(said.confirm),
+        within=said.within_seconds,
+        keep=said.keep,
+        end_after=said.end_after_seconds,
+        cooldown=said.cooldown_seconds,
+        renotify_above=said.renotify_above,
+        active=hours,
+        tags=said.tags,
+        unless=(said.unless.event, said.unless.within_seconds) if said.unless else None,
+        notify=said.notify,
+        regions=said.regions,
+    )
+
+
+def strangers(
+    rules: Sequence[EventRule], labels: Sequence[str], *, groups: Sequence[str] | None
+) -> Iterator[str]:
+    """Yield a line for each label, pattern or group that nothing of the model is, by its key."""
+    known = [*labels, *(f"{GROUP}{name}" for name in groups or ())]
+    for index, rule in enumerate(rules):
+        for number, pattern in enumerate(rule.labels):
+            if pattern.startswith(GROUP) and groups is None:
+                continue
+            if not any(names(pattern, label) for label in known):
+                yield f"events.{index}.labels.{number}: {_stranger(pattern, known)}"
+
+
+def _stranger(pattern: str, known: Sequence[str]) -> str:
+    by_lower = {label.casefold(): label for label in known}
+    close = get_close_matches(pattern.casefold(), by_lower, n=1)
+    if close:
+        return f"the model has no label {pattern}; did you mean {by_lower[close[0]]}?"
+    kind = "group" if pattern.startswith(GROUP) else "label"
+    return f"the model has no {kind} {pattern.removeprefix(GROUP)}; `dropsight inspect` lists what it has"
+
+
+def findings(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield what there is to say of the rules, each with "ok" or "warn"."""
+    for rule in compile_rules(config):
+        yield "ok", f"{rule.name}: {in_words(rule)}"
+    if doubt := polar(config.location, config.events):
+        yield "warn", doubt
+
+
+def polar(location: Location | None, rules: Sequence[EventRule]) -> str | None:
+    """Say what rules that go by the sun do where it does not rise or set on some days."""
+    if location is None or abs(location.latitude) <= _POLAR_CIRCLE:
+        return None
+    if not any(span.needs_sun for rule in rules if rule.active for span in spans_in(rule.active)):
+        return None
+    return (
+        f"at latitude {location.latitude:g} there are days on which the sun does not rise or not set: "
+        "it then counts as risen and set at noon, or as risen half a day before noon and set half a day after"
+    )
+
+
+def in_words(rule: Rule) -> str:
+    """Say what a rule does, in a sentence."""
+    parts = [f"{_confirmed(rule)} {_what(rule)}{_where(rule)}", _goes_on(rule)]
+    if rule.active:
+        parts.append(f"begins only {rule.active}")
+    if rule.unless:
+        parts.append(f"does not begin within {spoken(rule.unless[1])} of {rule.unless[0]}")
+    return f"{'; '.join(parts)}; {_tells(rule)}"
+
+
+def _confirmed(rule: Rule) -> str:
+    wanted, answers = rule.confirm
+    if answers == 1:
+        return "one answer that says"
+    if wanted == answers:
+        return f"{_number(wanted)} answers in a row within {spoken(rule.within)} that say"
+    return f"{_number(wanted)} of {_number(answers)} answers within {spoken(rule.within)} that say"
+
+
+def _what(rule: Rule) -> str:
+    sure: dict[float, list[str]] = {}
+    others = [label for label in rule.confidence if label != "*" and label not in rule.labels]
+    for label in (*rule.labels, *others):
+        sure.setdefault(rule.sure(label), []).append(label)
+    return ", or ".join(f"{' or '.join(found)} ({least:g} or surer)" for least, found in sure.items())
+
+
+def _where(rule: Rule) -> str:
+    cameras = "each camera by itself" if rule.cameras == ("*",) else f"camera {' or '.join(rule.cameras)}"
+    where = f", {cameras}"
+    if rule.regions:
+        where += f", in {' or '.join(rule.regions)}"
+    if rule.tags:
+        where += f", with {' and '.join(f'{name} {value}' for name, value in rule.tags.items())}"
+    return where
+
+
+def _goes_on(rule: Rule) -> str:
+    kept = "three quarters of that" if rule.keep is None else f"{rule.keep:g}"
+    return f"goes on with {kept}, ends {spoken(rule.end_after)} after the last"
+
+
+def _tells(rule: Rule) -> str:
+    if not rule.notify:
+        return "nobody is told"
+    told = f"tells {', '.join(rule.notify)}"
+    if rule.cooldown:
+        told += f", not again within {spoken(rule.cooldown)}"
+    if rule.renotify_above:
+        told += f", but once more above {' and '.join(f'{each:g}' for each in sorted(rule.renotify_above))}"
+    return told
+
+
+def _number(number: int) -> str:
+    return _FEW[number] if number < len(_FEW) else str(number)
+
+
+def spoken(seconds: float) -> str:
+    """Write a length of time with one unit, where it comes out even."""
+    for unit, name in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= unit and not seconds % unit:
+            count = int(seconds // unit)
+            return f"a{'n' if name == 'hour' else ''} {name}" if count == 1 else f"{count} {name}s"
+    return f"{seconds:g} seconds" if seconds != 1 else "a second"
