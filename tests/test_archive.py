@@ -4,8 +4,10 @@ import csv
 import json
 import logging
 import os
+import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ from brokers import wait_until
 from daemons import PHOTOS, command, dropsight
 from disks import fill, small_disk
 from dropsight import crashpoints
+from dropsight.archive import headway
 from dropsight.archive.listing import Listed, files_of
 from dropsight.archive.local_engine import LocalEngine
 from dropsight.archive.manifest import read_facts, read_rows, write_manifest
@@ -30,7 +33,7 @@ from dropsight.archive.output_formats import FORMATS, PARQUET
 from dropsight.archive.ray_engine import ShardActor
 from dropsight.archive.running import run_archive
 from dropsight.archive.storage import Storage
-from dropsight.archive.tasks import ArchiveJob, Shard
+from dropsight.archive.tasks import ArchiveJob, Shard, shard_rows_for
 from dropsight.errors import ConfigError, DropsightError, StoreError
 from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.models.backends import locate
@@ -187,6 +190,7 @@ def test_another_model_is_refused_and_overwrite_begins_anew(
     [
         (crashpoints.VARIABLE, "SIGSEGV"),
         (crashpoints.RAISE_VARIABLE, "OverflowError: a test has this raised at in_decoding"),
+        (crashpoints.HANG_VARIABLE, "SIGALRM"),
     ],
 )
 def test_an_image_that_ends_its_worker_costs_itself_alone(
@@ -196,7 +200,7 @@ def test_an_image_that_ends_its_worker_costs_itself_alone(
         shutil.copy(PHOTOS[0], tmp_path / f"{name}.jpg")
     (tmp_path / "bad.jpg").write_bytes(PHOTOS[0].read_bytes() + b"poison")
     monkeypatch.setenv(variable, "in_decoding:poison")
-    job = run(tmp_path, tmp_path / "out", shard_rows=3)
+    job = run(tmp_path, tmp_path / "out", shard_rows=3, most_seconds=3)
     rows = by_name(tmp_path / "out")
     assert (job.state, job.ok, job.errors) == ("done", 4, {"unreadable": 1})
     assert rows["bad.jpg"]["error"] == f"it ends the worker that tries it: {how}"
@@ -310,6 +314,34 @@ def test_ctrl_c_finishes_the_shards_in_hand_and_the_same_command_goes_on(
     assert shown["images"] == len(content(out)) < len(files_in(source))
     assert run(source, out, shard_rows=2).state == "done"
     assert paths(out) == files_in(source)
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_stops_at_once_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    """Here in the midst of an image that hangs."""
+    for name, more in (("a", b""), ("b", b"poison"), ("c", b"")):
+        (tmp_path / f"{name}.jpg").write_bytes(PHOTOS[0].read_bytes() + more)
+    out = tmp_path / "out"
+    process = begin(
+        command("archive", str(tmp_path), "-o", str(out), "--shard", "1"),
+        stderr=subprocess.PIPE,
+        env={**os.environ, crashpoints.HANG_VARIABLE: "in_decoding:poison"},
+    )
+    try:
+        wait_until(lambda: len(parts(out)) == 2, what="all parts but that of the one that hangs")
+        process.send_signal(signal.SIGINT)
+        said = process.stderr
+        assert said
+        wait_until(lambda: b"Ctrl-C again stops at once" in said.readline(), what="it is said")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        said.close()
+    finally:
+        end(process)
+    assert json.loads((out / "job.json").read_text())["state"] == "stopped"
+    assert not (out / "job.lock").exists()
+    assert run(tmp_path, out, shard_rows=None).state == "done"
+    assert len(parts(out)) == 3
 
 
 def test_status_says_how_far_how_fast_and_what_failed(result: Path) -> None:
@@ -443,6 +475,10 @@ def test_a_full_disk_ends_the_job_in_one_line_and_once_there_is_room_it_goes_on(
         ballast = fill(disk)
         with pytest.raises(DropsightError, match="No space left on device"):
             run(source, out, overwrite=True)
+        assert paths(out) == [str(PHOTOS[0])]
+        os.truncate(ballast, ballast.stat().st_size - 28_000)
+        with pytest.raises(DropsightError, match="No space left on device"):
+            run(source, out, overwrite=True)
         there, wanted = paths(out), files_in(source)
         shards = [wanted[first : first + 6] for first in range(0, len(wanted), 6)]
         # Whichever were small enough, each whole.
@@ -459,6 +495,41 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "scandir", refused)
     with pytest.raises(StoreError, match=": cannot be read: access is refused"):
         run(tmp_path, tmp_path / "out")
+
+
+def test_overwrite_takes_nothing_away_before_the_new_listing_is_there(result: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(result, out)
+    before = sorted(file.name for file in out.iterdir())
+    (tmp_path / "empty").mkdir()
+    for source in (tmp_path / "empty", tmp_path / "gone"):
+        with pytest.raises(ConfigError):
+            run(source, out, overwrite=True)
+    assert sorted(file.name for file in out.iterdir()) == before
+
+
+@pytest.mark.parametrize(("images", "rows"), [(1, 4), (100, 4), (1000, 7), (20_000, 156), (1_000_000, 1000)])
+def test_shards_give_all_cores_work_also_of_a_few_images(images: int, rows: int) -> None:
+    assert shard_rows_for(images) == rows
+
+
+def test_progress_is_told_with_rate_and_time_left_where_there_is_no_terminal(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in the log of a job on a cluster, whatever its engine."""
+    monkeypatch.setattr(headway, "_LINE_SECONDS", 0.0)
+    run(source, tmp_path / "out", shard_rows=12)
+    assert re.search(r"12/23 \[\d\d:\d\d<\d\d:\d\d, +[\d.]+(img/s|s/img)\]", capsys.readouterr().err)
+
+
+def test_a_full_disk_for_temporary_files_is_named(tmp_path: Path) -> None:
+    def full() -> Iterator[Listed]:
+        yield Listed(b"a.jpg")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with pytest.raises(StoreError, match="temporary files: database or disk is full"):
+        write_manifest(Storage(str(tmp_path)), full(), ["x"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_is_gone_since_it_was_listed_is_a_row_with_its_error(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ COMMANDS = {
             argument("--engine NAME", "Where the work is done.", choices=("local", "ray"), default="local"),
             argument("--address ADDRESS", "Of the Ray cluster: auto, HOST:6379 or ray://HOST:10001."),
             _MODEL,
-            argument("--shard N", "Images in a part.", type=Number(int, 1, 100_000), default=1000),
+            argument("--shard N", "Images in a part; default: as fits.", type=Number(int, 1, 100_000)),
             _TTA,
             argument(
                 "--format LIST",

@@ -44,11 +44,10 @@ class ChangedAnswer(NamedTuple):
 
 
 class ChangedPairs:
-    """On disk as far as they have to be, and gone when closed."""
+    """In a scratch base."""
 
-    def __init__(self) -> None:
-        self._base = sqlite3.connect("")
-        self._base.execute("PRAGMA cache_size = -16384")
+    def __init__(self, base: sqlite3.Connection) -> None:
+        self._base = base
         self._base.execute(
             "CREATE TABLE pairs (id INTEGER PRIMARY KEY, a TEXT, b TEXT, n INTEGER, of_a REAL, of_b REAL, "
             "better INTEGER, worse INTEGER, UNIQUE (a, b))"
@@ -95,9 +94,6 @@ class ChangedPairs:
             )
             for pair, a, b, n, of_a, of_b, better, worse in found
         ]
-
-    def close(self) -> None:
-        self._base.close()
 
     def _begin(self, change: ChangedAnswer) -> int | None:
         begun = self._base.execute(

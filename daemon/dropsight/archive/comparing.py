@@ -1,13 +1,13 @@
 """What another model changes: two jobs' answers for the same files, counted."""
 
 from collections import Counter
-from contextlib import closing
 from functools import lru_cache
 
 import msgspec
 
 from dropsight.archive.changed_pairs import ChangedAnswer, ChangedPair, ChangedPairs
 from dropsight.archive.job_file import ModelCard
+from dropsight.archive.scratch import scratch
 from dropsight.archive.side_by_side import Answered, FinishedJob, side_by_side
 from dropsight.archive.truths import Truths
 from dropsight.errors import ConfigError
@@ -102,8 +102,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 def compare(a: FinishedJob, b: FinishedJob, truths: Truths | None = None) -> Comparison:
     """Read both once, a part at a time; raises ConfigError where they have no file in common, StoreError."""
-    with closing(ChangedPairs()) as changes:
-        counting = _Counting(a, b, truths, changes)
+    with scratch() as base:
+        counting = _Counting(a, b, truths, ChangedPairs(base))
         for one, other in side_by_side(a, b):
             counting.add(one, other)
         if not counting.counts["both"]:

@@ -1,4 +1,7 @@
-"""All shards, until each has its part: what is lost with a worker is done again, then image by image."""
+"""All shards, until each has its part: what is lost with a worker is done again, then image by image.
+
+One whose worker hung goes image by image at once: again, it would take as long again.
+"""
 
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -24,31 +27,32 @@ def drive(
 
     Raises DropsightError where a shard is lost again without those images that end a worker.
     """
-    left = list(shards)
+    left, hung = list(shards), list[Shard]()
     for _ in range(_MOST_TIMES):
-        left = yield from _round(engine, left, stopped)
-        if not left:
-            return
-    lethal = [_without_lethal(engine, shard, stopped) for shard in left if not stopped()]
-    left = yield from _round(engine, lethal, stopped)
-    if left and not stopped():
+        lost = yield from _round(engine, left, stopped)
+        hung += [shard for shard, how in lost if how.hung]
+        left = [shard for shard, how in lost if not how.hung]
+    lethal = [_without_lethal(engine, shard, stopped) for shard in (*hung, *left) if not stopped()]
+    lost = yield from _round(engine, lethal, stopped)
+    if lost and not stopped():
         raise DropsightError(
-            f"{left[0].part}: every worker that takes it ends, though no image of it alone ends one: look "
+            f"{lost[0][0].part}: every worker that takes it ends, though no image of it alone ends one: look "
             "after the workers' memory, then begin again: what is done stays done"
         )
 
 
 def _round(
     engine: ArchiveEngine, shards: Sequence[Shard], stopped: Callable[[], bool]
-) -> Generator[tuple[Shard, ShardDone], None, list[Shard]]:
+) -> Generator[tuple[Shard, ShardDone], None, list[tuple[Shard, ShardLost]]]:
     """Yield what gets done, return what is lost."""
-    lost: list[Shard] = []
+    lost: list[tuple[Shard, ShardLost]] = []
     for shard, answer in engine.map_unordered(takewhile(lambda _: not stopped(), shards)):
         if isinstance(answer, ShardDone):
             yield shard, answer
         else:
-            log.warning("images %d to %d: the worker ended by %s", shard.start, shard.stop - 1, answer.how)
-            lost.append(shard)
+            first, last = shard.start, shard.stop - 1
+            log.warning("images %d to %d: the worker ended by %s", first, last, answer.how)
+            lost.append((shard, answer))
     return lost
 
 

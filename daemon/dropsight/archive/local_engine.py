@@ -39,7 +39,8 @@ class _Child:
             answer: _Answer = _decoder.decode(self.connection.recv_bytes())
             return answer
         except (EOFError, OSError):
-            return ShardLost(_how(self.process.wait()))
+            code = self.process.wait()
+            return ShardLost(_how(code), hung=code == -signal.SIGALRM)
 
     def end(self) -> None:
         self.connection.close()

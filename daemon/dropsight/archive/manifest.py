@@ -1,9 +1,7 @@
 """The manifest: which files there are, listed once, in the order of their paths; what a job is held to."""
 
 import os
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from hashlib import blake2b
 from itertools import islice
 from typing import NamedTuple
@@ -13,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dropsight.archive.listing import Listed
+from dropsight.archive.scratch import scratch
 from dropsight.archive.storage import Storage, told
 from dropsight.errors import StoreError
 from dropsight.names import as_text
@@ -65,8 +64,7 @@ def write_manifest(storage: Storage, found: Iterable[Listed], sources: Sequence[
 
 
 def _sorted(found: Iterable[Listed]) -> Iterator[Listed]:
-    with closing(sqlite3.connect("")) as base:  # on disk as far as it has to be, and gone with us
-        base.execute("PRAGMA cache_size = -16384")
+    with scratch() as base:
         base.execute("CREATE TABLE files (path BLOB, size INTEGER, mtime_us INTEGER, etag TEXT)")
         base.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", found)
         yield from map(Listed._make, base.execute("SELECT * FROM files GROUP BY path ORDER BY path"))

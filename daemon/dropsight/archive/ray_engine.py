@@ -67,8 +67,10 @@ class _Actor:
         self.asked: Any = handle.begin.remote()
         self.shard: Shard | None = None
         self.ready = False
+        self.since = time.monotonic()
 
     def give(self, shard: Shard) -> None:
+        self.since = time.monotonic()
         self.shard, self.asked = shard, self.handle.do.remote(_encode(shard))
 
 
@@ -84,6 +86,7 @@ class RayEngine:
         import ray
 
         self._ray, self._most, self.workers = ray, most, 0
+        self._most_seconds = job.most_seconds
         self._ours = not ray.is_initialized()
         if self._ours:
             _connect(ray, address)
@@ -147,7 +150,9 @@ class RayEngine:
             answer: _Answer = _decoder.decode(self._ray.get(actor.asked))
             return answer
         except self._ray.exceptions.RayError as error:
-            return ShardLost(_first_line(error))
+            # Ray does not say by which signal; what was begun so long ago has probably hung.
+            hung = time.monotonic() - actor.since >= self._most_seconds
+            return ShardLost(_first_line(error), hung=hung)
 
     def _lose(self, actor: _Actor, lost: ShardLost) -> None:
         self._end(actor)

@@ -10,11 +10,12 @@ from dropsight.archive.driving import drive
 from dropsight.archive.engines import engine_named
 from dropsight.archive.headway import Headway, timestamp
 from dropsight.archive.job_file import JobFile, JobState, ModelCard, versions
+from dropsight.archive.job_lock import sole_driver
 from dropsight.archive.listing import Listed, files_of
 from dropsight.archive.manifest import ManifestFacts
 from dropsight.archive.output_formats import remove_formats
 from dropsight.archive.storage import Storage, absolute
-from dropsight.archive.tasks import ArchiveJob, Shard, shards_of
+from dropsight.archive.tasks import ArchiveJob, Shard, shard_rows_for, shards_of
 from dropsight.errors import ConfigError
 from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.models.backends import locate
@@ -30,9 +31,11 @@ class ArchiveOrder:
     model: str
     engine: str
     address: str | None
-    shard_rows: int
+    shard_rows: int | None
+    """None for what fits the number of images, or goes on with what is there."""
     tta: bool
     overwrite: bool
+    most_seconds: int = 300
 
 
 def run_archive(asked: ArchiveOrder, *, stopped: Callable[[], bool]) -> JobFile:
@@ -41,17 +44,23 @@ def run_archive(asked: ArchiveOrder, *, stopped: Callable[[], bool]) -> JobFile:
     with ImageInferenceRuntime(asked.model, threads=1) as runtime:
         spec = runtime.spec
     storage.make()
+    with sole_driver(storage, stopped=stopped) as driver:
+        ended = _gone_on(storage, asked, spec, lambda: stopped() or driver.lost)
+        driver.need()
+    return ended
+
+
+def _gone_on(storage: Storage, asked: ArchiveOrder, spec: ModelSpec, stopped: Callable[[], bool]) -> JobFile:
     storage.sweep()
-    if asked.overwrite:
-        storage.remove([name for name in storage.names() if _is_ours(name)])
-        remove_formats(storage)
-    facts = _listed(storage, [absolute(source) for source in asked.sources], stopped)
+    sources = [absolute(source) for source in asked.sources]
+    facts = (_listed_anew if asked.overwrite else _listed)(storage, sources, stopped)
     job = ArchiveJob(
         out=storage.place,
         manifest=facts.digest,
         model=spec.digest,
-        shard_rows=asked.shard_rows,
+        shard_rows=asked.shard_rows or _shard_rows(storage, facts),
         tta=asked.tta,
+        most_seconds=asked.most_seconds,
     )
     shards = shards_of(facts.rows, job.shard_rows)
     done = shard_parts.finished(job, shards)
@@ -61,9 +70,18 @@ def run_archive(asked: ArchiveOrder, *, stopped: Callable[[], bool]) -> JobFile:
         return _worked_off(job, asked, missing, headway, stopped)
 
 
-def _is_ours(name: str) -> bool:
-    """Whether a name in the target is one that a job writes."""
-    return name in {manifest.NAME, job_file.NAME} or shard_parts.is_part(name)
+def _shard_rows(storage: Storage, facts: ManifestFacts) -> int:
+    former = job_file.read_job(storage)
+    is_same = former is not None and former.manifest == facts.digest
+    return former.shard_rows if former and is_same else shard_rows_for(facts.rows)
+
+
+def _listed_anew(storage: Storage, sources: Sequence[str], stopped: Callable[[], bool]) -> ManifestFacts:
+    """List, and only then take away what former jobs have written."""
+    facts = manifest.write_manifest(storage, _found(sources, stopped), sources)
+    storage.remove([name for name in storage.names() if name == job_file.NAME or shard_parts.is_part(name)])
+    remove_formats(storage)
+    return facts
 
 
 def _worked_off(

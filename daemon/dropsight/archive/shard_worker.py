@@ -1,7 +1,8 @@
 """What a worker does: reads a shard's images itself, classifies them by the pipeline, writes the part."""
 
+import signal
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import file_digest, sha256
@@ -113,14 +114,24 @@ class ShardWorker:
         digest = sha256(found).hexdigest()
         header, plan = None, self._images.plan
         try:
-            header = pipeline.examine(found, plan)
-            return _Image(named, digest, header, pipeline.prepare(found, header, plan))
+            with self._within(1):
+                header = pipeline.examine(found, plan)
+                return _Image(named, digest, header, pipeline.prepare(found, header, plan))
         except ImageError as error:
             return self._failure(named, error, digest, header)
 
+    @contextmanager
+    def _within(self, steps: int, *, more: float = 0) -> Iterator[None]:
+        """Have the kernel end this process where this takes too long: native code hears nothing else."""
+        signal.alarm(self._job.most_seconds * steps + int(more))
+        try:
+            yield
+        finally:
+            signal.alarm(0)
+
     def _answers(self, prepared: Sequence[Prepared]) -> Sequence[Answer | ImageError]:
         plan = self._images.plan
-        with self._images.interpreter() as model:
+        with self._images.interpreter() as model, self._within(len(prepared)):
             if len(prepared) > 1:
                 return pipeline.predict_many(model, prepared, plan)
             try:
@@ -156,7 +167,8 @@ class ShardWorker:
             with fetched(named, most_bytes=ClipBounds().max_bytes) as path:
                 with open(path, "rb") as file:
                     digest = file_digest(file, "sha256").hexdigest()
-                found = self._clips.predict(path)
+                with self._within(1, more=ClipBounds().seconds):
+                    found = self._clips.predict(path)
         except ImageError as error:
             return self._failure(named, error, digest)
         except FileNotFoundError:

@@ -1,6 +1,7 @@
 """Where results go: a folder of this machine, or what fsspec knows; each file whole or not at all."""
 
 import contextlib
+import logging
 import os
 import secrets
 import tempfile
@@ -23,6 +24,8 @@ def need_extra() -> None:
     """Raise ConfigError where the libraries are missing that all of this room needs."""
     if missing := [name for name in ("pyarrow", "fsspec") if find_spec(name) is None]:
         raise ConfigError([f"archive needs {' and '.join(missing)}: {installing.with_extra('archive')}"])
+    for library in ("aiobotocore", "botocore"):  # which tell where they found the keys
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def is_url(place: str) -> bool:
@@ -160,6 +163,22 @@ class Storage:
             yield written
             _put(written, self.named(name))
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a small file that is not there yet; return whether it is ours now."""
+        with told(self.named(name), "written"):
+            if self.on_this_machine:
+                return _created(Path(self.named(name)), data)
+            system, path = system_of(self.named(name))
+            if system.exists(path):
+                return False
+            try:
+                system.pipe_file(path, data, mode="create")
+            except FileExistsError:
+                return False
+            except Exception:  # noqa: BLE001 - each library's own, where it knows no such condition
+                system.pipe_file(path, data)
+        return self.read(name) == data
+
     def sweep(self) -> None:
         """Take away what processes left that were killed while they wrote."""
         self.remove([name for name in self.names() if name.startswith(".") and name.endswith(_TEMPORARY)])
@@ -179,6 +198,18 @@ def _put(file: Path, url: str) -> None:
     temporary = f"{folder}/.{name}.{secrets.token_hex(4)}{_TEMPORARY}"
     system.put_file(str(file), temporary)
     system.mv(temporary, path)
+
+
+def _created(file: Path, data: bytes) -> bool:
+    try:
+        with file.open("xb") as opened:
+            opened.write(data)
+    except FileExistsError:
+        return False
+    except OSError:
+        file.unlink(missing_ok=True)
+        raise
+    return True
 
 
 def _sync(file: Path) -> None:

@@ -5,6 +5,11 @@ import msgspec
 from dropsight.archive.storage import Storage
 from dropsight.errors import ConfigError, DropsightError
 
+# So many at least, once there are images enough: at the end, some cores wait for the others' last shards.
+_SHARDS = 128
+# A part of its own costs a few milliseconds.
+_LEAST_ROWS, _MOST_ROWS = 4, 1000
+
 
 class ArchiveJob(msgspec.Struct, frozen=True, kw_only=True):
     """All that a worker needs to know; a part's footer bears what `mark` says."""
@@ -15,6 +20,8 @@ class ArchiveJob(msgspec.Struct, frozen=True, kw_only=True):
     """The digest of the model; where it lies is the engine's business."""
     shard_rows: int
     tta: bool = False
+    most_seconds: int = 300
+    """Of the clock, for a step of an image: what takes longer hangs."""
 
     @property
     def storage(self) -> Storage:
@@ -61,9 +68,10 @@ class ShardDone(msgspec.Struct, frozen=True, tag="done"):
 
 
 class ShardLost(msgspec.Struct, frozen=True, tag="lost"):
-    """Whoever worked on it has ended; `how` says by what."""
+    """Whoever worked on it has ended; `how` says by what, `hung` whether because an image took too long."""
 
     how: str
+    hung: bool = False
 
 
 class WorkerReady(msgspec.Struct, frozen=True, tag="ready"):
@@ -84,6 +92,11 @@ class WorkerFault(msgspec.Struct, frozen=True, tag="fault"):
         if self.exit_code == ConfigError.exit_code:
             return ConfigError(self.text.splitlines())
         return DropsightError(self.text)
+
+
+def shard_rows_for(rows: int) -> int:
+    """Return a size that gives each core of a large machine something to do, also of a few hundred images."""
+    return min(max(rows // _SHARDS, _LEAST_ROWS), _MOST_ROWS)
 
 
 def shards_of(rows: int, shard_rows: int) -> list[Shard]:

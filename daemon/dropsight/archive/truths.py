@@ -5,10 +5,11 @@ import io
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from dropsight.archive.manifest import Named
+from dropsight.archive.scratch import scratch
 from dropsight.archive.storage import Storage, absolute, told
 from dropsight.errors import ConfigError
 from dropsight.names import as_shown
@@ -48,7 +49,6 @@ class LabelsTable:
         self._base = base
         self._beginnings = [os.fsencode(source).rstrip(b"/") + b"/" for source in sources]
         self._found = 0
-        base.execute("PRAGMA cache_size = -16384")
         base.execute("CREATE TABLE labels (path BLOB, label TEXT)")
         base.executemany("INSERT INTO labels VALUES (?, ?)", _lines(place))
         base.execute("CREATE INDEX by_path ON labels (path)")
@@ -82,7 +82,7 @@ def truths_of(place: str, sources: Sequence[str]) -> Iterator[Truths]:
     if place == FOLDER_NAMES:
         yield FolderNames()
         return
-    with closing(sqlite3.connect("")) as base:  # on disk as far as it has to be, and gone with us
+    with scratch() as base:
         yield LabelsTable(place, base, sources)
 
 

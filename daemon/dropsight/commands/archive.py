@@ -16,6 +16,8 @@ from dropsight.commands.interrupts import stop_asked
 from dropsight.errors import ConfigError
 from dropsight.inference.runtime import DEFAULT_MODEL
 
+_STOPPING = "the shards in hand are finished first; Ctrl-C again stops at once"
+
 
 def archive(  # noqa: PLR0913 - its options
     sources: Sequence[str],
@@ -24,7 +26,7 @@ def archive(  # noqa: PLR0913 - its options
     engine: str,
     address: str | None,
     model: str | None,
-    shard: int,
+    shard: int | None,
     tta: bool,
     formats: str,
     deployments: Path | None,
@@ -50,7 +52,7 @@ def archive(  # noqa: PLR0913 - its options
         tta=tta,
         overwrite=overwrite,
     )
-    with stop_asked() as stop:
+    with stop_asked(_STOPPING) as stop:
         job = run_archive(asked, stopped=stop.is_set)
     storage = Storage(absolute(output))
     if job.state == "done":
