@@ -221,6 +221,7 @@ COMMANDS = {
                 nargs="+",
                 type=Path,
             ),
+            argument("--picture FILE", "Draw what the model sees of each camera's last picture.", type=Path),
         ),
     ),
     "init": Command(

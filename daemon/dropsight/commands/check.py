@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import msgspec
@@ -12,6 +12,8 @@ import msgspec
 from dropsight import installing
 from dropsight.classify.engine import open_engine
 from dropsight.classify.work import Engine
+from dropsight.commands import sightings
+from dropsight.commands.places import Reserved, reserved
 from dropsight.commands.replaying import print_replay
 from dropsight.commands.runner import Runner, runner_of
 from dropsight.commands.settings import find_config, settings, system_file
@@ -32,6 +34,7 @@ from dropsight.errors import ConfigError, DropsightError, ModelError
 from dropsight.events.compiling import findings, strangers
 from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
+from dropsight.inference.pipeline import Plan
 from dropsight.intake.inboxes import ignored, passed_by, try_folders
 from dropsight.models.guesses import guess_of
 from dropsight.models.spec import ModelSpec
@@ -47,11 +50,19 @@ from dropsight.web.extra import is_installed
 SAMPLE = Path(__file__).parent.parent / "samples" / "chelsea.jpg"
 
 
-def check(file: Path | None, replay: Sequence[Path] | None = None) -> int:
+def check(file: Path | None, *, picture: Path | None, replay: Sequence[Path] | None) -> int:
     """Print one line per finding; return 0 if all is well, 2 for the config or its folders, else 1.
 
-    Root tests what `run` needs as the user who runs it; nothing is created.
+    Root tests what `run` needs as the user who runs it; nothing is created but the picture of what is seen.
     """
+    # Who runs it may not write where root may.
+    if picture:
+        sightings.check_kind(picture)
+    with reserved(picture) if picture else nullcontext() as drawing:
+        return _check(file, drawing, replay)
+
+
+def _check(file: Path | None, drawing: Reserved | None, replay: Sequence[Path] | None) -> int:
     logging.disable(logging.WARNING)  # what is found is printed
     file = find_config(file)
     config = settings(file)
@@ -71,7 +82,7 @@ def check(file: Path | None, replay: Sequence[Path] | None = None) -> int:
         return 0
     for text in (*unknown_variables(os.environ), *keys_without_effect(config)):
         _say("warn", "config", text)
-    return _Check(file, config, runner, is_service=is_service).all(credential)
+    return _Check(file, config, runner, is_service=is_service).all(credential, drawing)
 
 
 class _Check:
@@ -79,7 +90,7 @@ class _Check:
         self._file, self._config, self._runner, self._is_service = file, config, runner, is_service
         self._code = 0
 
-    def all(self, credential: str | None) -> int:
+    def all(self, credential: str | None, drawing: Reserved | None) -> int:
         if self._is_service and not self._runner.is_me:
             who = self._runner.name
             _say(
@@ -102,6 +113,8 @@ class _Check:
                 self._device(engine)
             with self._part("image"):
                 _classify(engine)
+            with self._part("sees"):
+                self._sees(engine.plan, drawing)
         with self._part("broker"):
             self._broker(credential)
         if topics := {each.mqtt: each.path for each in self._config.watch if each.mqtt is not None}:
@@ -186,6 +199,18 @@ class _Check:
                 raise ModelError(str(device))
             device = theirs
         _say("ok", "runs on", str(device))
+
+    def _sees(self, plan: Plan, drawing: Reserved | None) -> None:
+        pictures = sightings.last_pictures(self._config)
+        for text in sightings.in_words(plan, pictures):
+            _say("ok", "sees", text)
+        for text in sightings.doubts(plan, pictures):
+            _say("warn", "sees", text)
+        if drawing and not pictures:
+            raise DropsightError(f"{drawing.path}: nothing to draw on: no camera's picture is on record yet")
+        if drawing:
+            drawing.write(sightings.draw(drawing.path, plan, pictures))
+            _say("ok", "sees", f"drawn in {drawing.path}")
 
     def _broker(self, credential: str | None) -> None:
         mqtt = self._config.mqtt

@@ -14,7 +14,7 @@ from dropsight.errors import DropsightError, reason
 from dropsight.journal.jsonlog import backup_files, lines_of
 from dropsight.journal.resultlog import path_apart
 from dropsight.records import Expired, Failure, Result, burst_in, decode, shown_confidence, shown_label
-from dropsight.sinks.terminal import clip_words
+from dropsight.sinks.terminal import clip_words, where_words
 
 LOOK_SECONDS = 0.25
 _GREEN, _YELLOW, _RED, _DIM, _PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[2m", "\033[0m"
@@ -28,7 +28,7 @@ def logs(file: Path | None, *, last: int, follow: bool, as_json: bool) -> None:
         print(f"failed images beyond their share of the log are in {path_apart(path)}", file=sys.stderr)
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     try:
-        for line in _lines(path, last=last, follow=follow):
+        for line in last_lines(path, last=last, follow=follow):
             if as_json:
                 sys.stdout.buffer.write(line + b"\n")
                 sys.stdout.buffer.flush()
@@ -48,7 +48,9 @@ def shown(line: bytes, *, coloured: bool) -> str:
             colour = _GREEN if shown_confidence(record) >= _SURE else _YELLOW
             what = f"{shown_confidence(record):6.1%}  {shown_label(record)}"
             if record.clip:
-                what += f" ({clip_words(record.clip)})"
+                what += f" ({where_words(record)}{clip_words(record.clip)})"
+            elif record.region:
+                what += f" ({record.region})"
         case Failure():
             colour, what = _RED, f"failed  {record.error.code}: {record.error.message}"
         case Expired():
@@ -61,7 +63,7 @@ def shown(line: bytes, *, coloured: bool) -> str:
     return f"{_DIM}{head}{_PLAIN}  {colour}{what}{_PLAIN}  {_DIM}{tail}{_PLAIN}"
 
 
-def _lines(path: Path, *, last: int, follow: bool) -> Iterator[bytes]:
+def last_lines(path: Path, *, last: int, follow: bool) -> Iterator[bytes]:
     """Yield so many of the newest lines, over all files of the log, then each that comes."""
     if not follow and not path.exists():
         raise DropsightError(f"{path}: there is no log yet; it is created with the first image")

@@ -42,6 +42,10 @@ class Mask:
         covered[painted] = np.rint(cv2.mean(pixels, mask=others)[:3])
         return covered
 
+    def at(self, width: int, height: int) -> NDArray[np.bool_]:
+        """Return which pixels of a picture of this size are painted over."""
+        return _stretched(self, height, width)[0]
+
     def packed(self) -> PackedMask:
         height, width = self.painted.shape
         return PackedMask(height, width, np.packbits(self.painted).tobytes())

@@ -211,10 +211,17 @@ def clip_words(clip: ClipFacts) -> str:
     return f"clip, {clip.duration:.1f} s, surest at {clip.peak.time:.1f} s"
 
 
+def where_words(record: Result) -> str:
+    """Say in which part of the picture it is, to be followed by more."""
+    return f"{record.region}; " if record.region else ""
+
+
 def _label(record: Record) -> str:
     match record:
         case Result(clip=ClipFacts() as clip):
-            return f"{shown_label(record)} ({clip_words(clip)})"
+            return f"{shown_label(record)} ({where_words(record)}{clip_words(clip)})"
+        case Result(region=str() as region):
+            return f"{shown_label(record)} ({region})"
         case Result():
             return shown_label(record)
         case Failure():

@@ -15,6 +15,7 @@ from dropsight.images.opening import Bounds, ImageFile, open_image
 from dropsight.images.thumbnail import thumbnail_of
 from dropsight.journal.store import Unfiled
 from dropsight.names import as_name
+from dropsight.records import Result
 
 # A record's image never changes; another image has another id.
 FOR_GOOD = "private, max-age=31536000, immutable"
@@ -74,6 +75,18 @@ def find_image(row: Unfiled, record_id: str, watches: Sequence[Watch]) -> ImageF
             return file
         os.close(file.fd)
     raise FileNotFoundError(row.path)
+
+
+def find_of_record(record: Result, watches: Sequence[Watch]) -> ImageFile:
+    """As `find_image`, by what the record itself says: of files of one name and size any will do."""
+    relative = as_name(record.image_path)
+    for watch in watches:
+        for top, name in _ways(os.fspath(watch.path / relative), record.id, [watch]):
+            if file := _open_below(top, name):
+                if file.stat.st_size == record.image.bytes:
+                    return file
+                os.close(file.fd)
+    raise FileNotFoundError(record.image_path)
 
 
 def _ways(path: str, record_id: str, watches: Sequence[Watch]) -> Iterator[tuple[Top, str]]:
