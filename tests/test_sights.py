@@ -1,6 +1,7 @@
 """Where to look: parts of a camera's pictures, what is painted over, and squares that cover a wide one."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -11,10 +12,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 from clips import make_clip
-from daemons import SAMPLES, House
+from daemons import SAMPLES, House, dropsight, running
 from dropsight import ImageInferenceRuntime
+from dropsight.commands.following import shown
 from dropsight.config import dump, load, schema
 from dropsight.errors import ConfigError
 from dropsight.images.decoding import decode_and_judge
@@ -30,12 +33,21 @@ from dropsight.inference.joining import joined
 from dropsight.inference.pipeline import Plan
 from dropsight.inference.preparing import Preparation
 from dropsight.inference.ranking import probabilities
+from dropsight.inference.seen import mask_misfit
 from dropsight.models.spec import ModelSpec, TensorSpec
-from dropsight.records import Box, Framing
+from dropsight.records import Box, Framing, decode
+from dropsight.sinks.mqtt.entities import of_camera
+from dropsight.sinks.mqtt.topics import Topics
+from dropsight.sinks.terminal import Table
 from dropsight.video.decoder import ClipBounds, ClipDecoder
+from dropsight.web.pictures import pixels_of
+from test_homeassistant import rendered
+from webs import ANY_PORT, address, ask
+from windows import Window
 
 DOOR: Box = (0.0, 0.0, 0.25, 0.5)
 GATE: Box = (0.75, 0.5, 1.0, 1.0)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CROPS = {"door": DOOR, "gate": GATE}
 
 
@@ -312,23 +324,99 @@ def test_frames_of_a_clip_are_looked_at_where_photos_are(
     np.testing.assert_allclose(shown, scene[224:, 672:], atol=60)
 
 
-def test_the_daemon_answers_each_part_of_its_camera_s_pictures_and_no_other_camera_s(
-    tmp_path: Path, scene: Pixels
-) -> None:
-    settings = {"cameras": {"front": {"crops": {name: list(box) for name, box in CROPS.items()}}}}
-    house = House(tmp_path, {**settings, "inference": {"workers": 1}})
-    for camera in ("front", "back"):
-        (house.inbox / camera).mkdir()
-        cv2.imwrite(str(house.inbox / camera / "yard.jpg"), cv2.cvtColor(scene, cv2.COLOR_RGB2BGR))
-    shutil.copy(SAMPLES / "coffee.jpg", house.inbox / "back" / "coffee.jpg")
-    house.spawn("--once")
-    assert house.ended() == 0
-    found = {record["image_path"]: record for record in house.records()}
-    front = found.pop("front/yard.jpg")
+@pytest.fixture(scope="module")
+def house(scene: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A daemon whose camera `front` has two crops and a mask, with a picture of it and two of another."""
+    root = tmp_path_factory.mktemp("house")
+    cv2.imwrite(str(root / "mask.png"), np.pad(np.full((8, 8), 255, np.uint8), ((0, 8), (16, 8))))
+    crops = {name: list(box) for name, box in CROPS.items()}
+    cameras = {"front": {"crops": crops, "mask": "mask.png"}, "garage": {"crops": crops}}
+    with running(root, cameras=cameras, inference={"workers": 1}, web=ANY_PORT) as found:
+        for camera in ("front", "back"):
+            (found.inbox / camera).mkdir()
+            whole = found.root / "yard.jpg"
+            cv2.imwrite(str(whole), cv2.cvtColor(scene, cv2.COLOR_RGB2BGR))
+            whole.rename(found.inbox / camera / "yard.jpg")
+        found.until(lambda: len(found.records()) == 2 and not found.waiting())
+        yield found
+
+
+def test_the_daemon_answers_each_part_of_its_camera_s_pictures_and_no_other_camera_s(house: House) -> None:
+    front, back = sorted(house.records(), key=lambda record: record["camera"] != "front")
     assert [(each["name"], each["box"], each["label"]) for each in front["regions"]] == [
         ("door", list(DOOR), "Egyptian cat"),
         ("gate", list(GATE), "espresso"),
     ]
     assert (front["region"], front["label"]) == ("gate", "espresso")
     assert front["confidence"] == front["regions"][1]["confidence"] == front["predictions"][0]["confidence"]
-    assert not any({"region", "regions"} & set(record) for record in found.values())
+    assert not {"region", "regions"} & set(back)
+
+
+def test_home_assistant_is_told_of_the_parts_and_a_terminal_of_the_surest(house: House) -> None:
+    front, back = sorted(house.records(), key=lambda record: record["camera"] != "front")
+    label = of_camera("front", Topics.of("dropsight", "test"), pictures=False)["label"]
+    said, nothing = (
+        json.loads(rendered(str(label["json_attributes_template"]), json.dumps(record).encode()))
+        for record in (front, back)
+    )
+    assert (said["region"], said["regions"]) == ("gate", front["regions"])
+    assert not {"region", "regions"} & set(nothing)
+    line = json.dumps(front).encode()
+    assert shown(line, coloured=False).endswith("espresso (gate)  front/yard.jpg")
+    assert "espresso (gate)" in Table().cells(decode(line), 1.0)[2]
+
+
+def test_check_says_and_draws_what_is_seen_of_each_camera_s_last_picture(house: House) -> None:
+    done = dropsight("check", "-c", str(house.config), "--picture", str(house.root / "seen.png"))
+    lines = [line.split(maxsplit=2)[::2] for line in done.stdout.splitlines() if " sees " in line]
+    central = "its central part (0.875 of its sides); model.resize: cover sees all of it"
+    nowhere = "no picture of such a camera among the newest results; there are pictures of back, front"
+    assert lines == [
+        ["ok", f"back (896 x 448): 38 % of the picture: {central}"],
+        ["ok", "front (896 x 448): 25 % of the picture, in 2 parts: door, gate; 12 % is painted over"],
+        ["warn", f"cameras.garage: {nowhere}"],
+        ["ok", f"drawn in {house.root / 'seen.png'}"],
+    ]
+    assert done.returncode == 0
+    drawing = np.asarray(cv2.imread(str(house.root / "seen.png")))
+    assert drawing.shape[1] == 2 * 960
+
+
+def test_a_mask_of_another_shape_than_the_pictures_is_told_of() -> None:
+    mask = Mask(np.ones((90, 160), np.bool_))
+    assert mask_misfit(mask, 1920, 1080) is None
+    told = "it is 1.78 times as wide as high, the pictures are 1.33 times: it is stretched"
+    assert mask_misfit(mask, 640, 480) == told
+
+
+def test_the_dashboard_draws_what_is_seen_over_an_image_of_the_camera(house: House, scene: Pixels) -> None:
+    """What is outside both parts is dark, what is in them is not."""
+    (front,) = (record for record in house.records() if record["camera"] == "front")
+    answer = ask(address(house), f"/api/images/{front['id']}/seen")
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/jpeg")
+    shown = pixels_of(answer.body)
+    assert shown.shape == scene.shape
+    assert shown[300:440, 20:600].max() < 60
+    np.testing.assert_allclose(shown[60:200, 20:200].mean(), scene[60:200, 20:200].mean(), atol=8)
+    assert ask(address(house), f"/api/images/{'0' * 32}/seen").status == 404
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_the_details_of_an_image_show_each_part_and_what_the_model_sees(house: House) -> None:
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        window = Window(browser.new_context(locale="en-GB", reduced_motion="reduce").new_page())
+        page = window.page
+        page.goto(address(house))
+        card = page.locator(".card", has_text="front, gate")
+        card.click()
+        titles = page.locator("#details .told section:has(.top5) h3")
+        expect(titles).to_have_text(["door", "gate"])
+        expect(page.locator("#details .facts")).to_contain_text("gate, the surest of 2")
+        page.get_by_role("button", name="Model's view").click()
+        expect(page.locator("#details .look img.there")).to_have_attribute("src", re.compile("/seen$"))
+        assert window.complaints == []
+        browser.close()

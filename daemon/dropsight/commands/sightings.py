@@ -11,9 +11,7 @@ import numpy as np
 from dropsight.commands.following import last_lines
 from dropsight.config import Config
 from dropsight.errors import ConfigError, DropsightError, ImageError
-from dropsight.images.decoding import decode
 from dropsight.images.framing import Pixels, resize
-from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds
 from dropsight.images.thumbnail import thumbnail_of
 from dropsight.inference.pipeline import Plan
@@ -21,7 +19,7 @@ from dropsight.inference.seen import drawn, mask_misfit, seen_in_words
 from dropsight.records import Result, burst_in
 from dropsight.records import decode as record_of
 from dropsight.video.decoder import ClipDecoder
-from dropsight.web.pictures import SIZES, find_of_record
+from dropsight.web.pictures import SIZES, find_of_record, pixels_of
 from dropsight.web.stills import STILL_BOUNDS, clip_of, surest
 
 LOOKED_AT = 2000
@@ -64,15 +62,7 @@ def _picture(record: Result, line: bytes, config: Config) -> LastPicture | None:
                 data = thumbnail_of(file, bounds, longest=SIZES["large"])
     except (ImageError, FileNotFoundError):
         return None
-    return LastPicture(record.camera, record.image.width, record.image.height, pixels_of_jpeg(data))
-
-
-def pixels_of_jpeg(data: bytes) -> Pixels:
-    """Decode a picture that was made for people."""
-    header = read_header(data)
-    check_bounds(header, Bounds(max_pixels=SIZES["large"] ** 2))
-    width, height = header.upright
-    return decode(data, header, at_least=(height, width), how="stretch")
+    return LastPicture(record.camera, record.image.width, record.image.height, pixels_of(data))
 
 
 def in_words(plan: Plan, pictures: Sequence[LastPicture]) -> Iterator[str]:

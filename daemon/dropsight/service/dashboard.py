@@ -74,6 +74,7 @@ def open_web(
         up=lambda: reporter.up,
         busy=reporter.busy,
         cameras=reporter.cameras,
+        plan=lambda: reporter.plan,
         labels=reporter.labels,
         obey=obey,
     )

@@ -12,6 +12,7 @@ from dropsight import crashpoints
 from dropsight.cameras.watch import CameraWatch
 from dropsight.classify.work import InForce
 from dropsight.config import Config
+from dropsight.inference.pipeline import Plan
 from dropsight.journal.recorder import Recorder
 from dropsight.names import as_json
 from dropsight.records import timestamp
@@ -53,6 +54,11 @@ class Reporter:
     def config(self) -> Config:
         """The one in force."""
         return self._in_force.config
+
+    @property
+    def plan(self) -> Plan:
+        """The one in force."""
+        return self._in_force.engine.plan
 
     def info(self) -> bytes:
         return info(self.config, self._in_force.engine, instance=self._instance, started=self._started)

@@ -11,7 +11,10 @@ from starlette.responses import JSONResponse, Response
 
 from dropsight.errors import DropsightError, ImageError, MachineError, StoreError
 from dropsight.images.opening import Bounds
+from dropsight.images.thumbnail import as_jpeg
+from dropsight.inference.seen import drawn
 from dropsight.journal.outbox import Delivery
+from dropsight.journal.store import Unfiled
 from dropsight.names import as_json
 from dropsight.records import Result, decode
 from dropsight.web.access import is_own_doing
@@ -21,7 +24,7 @@ from dropsight.web.health import Checks
 from dropsight.web.hub import StreamClient
 from dropsight.web.metrics import Metrics
 from dropsight.web.overview import Overviews
-from dropsight.web.pictures import FOR_GOOD, SIZES, make_thumbnail, read_explanation
+from dropsight.web.pictures import FOR_GOOD, LARGEST, SIZES, make_thumbnail, pixels_of, read_explanation
 from dropsight.web.ranges import HeldResponse
 from dropsight.web.results import QueryError, look_up, query_of, whole_number
 from dropsight.web.screening import Screening
@@ -141,16 +144,21 @@ class Api:
         headers = {"ETag": f'"{key}"', "Cache-Control": FOR_GOOD}
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
-        picture = self._cache.get(key)
-        if picture is None and (clip := clip_of(row.line)):
-            picture = await self.screening.surest(row, record_id, clip, size)
-        elif picture is None:
-            config = self._sources.config()
-            bounds = Bounds(config.limits.max_bytes, config.limits.max_pixels, depth=config.images.depth)
-            make = partial(make_thumbnail, row, record_id, config.watch, bounds, size)
-            picture = await self._background.paint(lambda: self._cache.get(key) or make())
-            self._cache.put(key, picture)
+        picture = await self._picture(row, record_id, size)
         return Response(picture, headers=headers, media_type="image/jpeg")
+
+    @answering
+    async def seen(self, request: Request) -> Response:
+        """Give the picture with what the model in force sees of it."""
+        record_id = request.path_params["id"]
+        row = await self._background.look_up(lambda journal: journal.find(record_id))
+        if row is None:
+            return fault(404, "no such record in the journal")
+        plan = self._sources.plan().of(decode(row.line).camera)
+        picture = await self._picture(row, record_id, "large")
+        shown = await self._background.paint(lambda: drawn(plan, pixels_of(picture)))
+        jpeg = as_jpeg(shown, longest=LARGEST)
+        return Response(jpeg, headers={"Cache-Control": "no-store"}, media_type="image/jpeg")
 
     @answering
     async def film(self, request: Request) -> Response:
@@ -194,6 +202,20 @@ class Api:
             return fault(404, f"no such command; known commands: {', '.join(COMMANDS)}")
         await self._background.order(lambda: self._obeyed(command=name))
         return JSONResponse({"ok": True})
+
+    async def _picture(self, row: Unfiled, record_id: str, size: str) -> bytes:
+        """Return a JPEG of it, of a clip's surest frame; raises ImageError, FileNotFoundError, BusyError."""
+        key = f"{record_id}-{size}"
+        if (picture := self._cache.get(key)) is not None:
+            return picture
+        if clip := clip_of(row.line):
+            return await self.screening.surest(row, record_id, clip, size)
+        config = self._sources.config()
+        bounds = Bounds(config.limits.max_bytes, config.limits.max_pixels, depth=config.images.depth)
+        make = partial(make_thumbnail, row, record_id, config.watch, bounds, size)
+        picture = await self._background.paint(lambda: self._cache.get(key) or make())
+        self._cache.put(key, picture)
+        return picture
 
     async def _explained(self, record_id: str) -> bytes:
         """Raises FileNotFoundError where there is no explanation (yet)."""

@@ -112,6 +112,7 @@ def _application(api: Api, access: Access, turns: AddressTurns) -> Starlette:
         Route("/api/results/stream", api.stream),
         Route(f"/api/records/{record}", api.record),
         Route(f"/api/images/{record}/thumbnail", api.thumbnail),
+        Route(f"/api/images/{record}/seen", api.seen),
         Route(f"/api/images/{record}/explanation", api.explanation),
         Route(f"/api/images/{record}/explanation", api.explain, methods=["POST"]),
         Route(f"/api/images/{record}/original", api.original),

@@ -11,6 +11,9 @@ from dropsight.config import Watch
 from dropsight.errors import ImageError
 from dropsight.files.beneath import Top
 from dropsight.files.original import other_name
+from dropsight.images.decoding import decode
+from dropsight.images.framing import Pixels
+from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds, ImageFile, open_image
 from dropsight.images.thumbnail import thumbnail_of
 from dropsight.journal.store import Unfiled
@@ -19,7 +22,8 @@ from dropsight.records import Result
 
 # A record's image never changes; another image has another id.
 FOR_GOOD = "private, max-age=31536000, immutable"
-SIZES = {"small": 320, "large": 1280}
+LARGEST = 1280
+SIZES = {"small": 320, "large": LARGEST}
 REMEMBERED_BYTES = 8 * 2**20
 EXPLANATION_BYTES = 8 * 2**20
 
@@ -53,6 +57,14 @@ def make_thumbnail(
     """Return a JPEG of a record's image; raises ImageError, FileNotFoundError where it is gone."""
     with find_image(row, record_id, watches) as file:
         return thumbnail_of(file, bounds, longest=SIZES[size])
+
+
+def pixels_of(picture: bytes) -> Pixels:
+    """Decode one that was made here, or by another process: as any stranger's, it may be a hostile clip's."""
+    header = read_header(picture)
+    check_bounds(header, Bounds(max_pixels=LARGEST**2))
+    width, height = header.upright
+    return decode(picture, header, at_least=(height, width), how="stretch")
 
 
 def read_explanation(path: str, watches: Sequence[Watch]) -> bytes:

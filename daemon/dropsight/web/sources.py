@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from dropsight.config import Config
+from dropsight.inference.pipeline import Plan
 from dropsight.sinks.reports import Status
 from dropsight.status.latency import Distribution
 
@@ -14,7 +15,8 @@ class Sources:
 
     `visible`: records up to this seq have their final line. `up`: the model is warm, the folders are watched.
     `busy`: an image is in hand, or waits and nothing is paused.
-    `cameras`: those that are known, of earlier lives, too. `labels`: the model's. `obey` may take minutes: a
+    `cameras`: those that are known, of earlier lives, too. `plan`: what is done to the next picture.
+    `labels`: the model's. `obey` may take minutes: a
     command, its answer.
     """
 
@@ -25,5 +27,6 @@ class Sources:
     up: Callable[[], bool]
     busy: Callable[[], bool]
     cameras: Callable[[], Collection[str]]
+    plan: Callable[[], Plan]
     labels: Callable[[], Collection[str]]
     obey: Callable[[bytes], bytes]

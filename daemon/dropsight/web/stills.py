@@ -7,9 +7,7 @@ import numpy as np
 
 from dropsight.config import Watch
 from dropsight.errors import ImageError
-from dropsight.images.decoding import decode
-from dropsight.images.framing import Pixels, resize
-from dropsight.images.header import check_bounds, read_header
+from dropsight.images.framing import resize
 from dropsight.images.opening import Bounds, ImageFile
 from dropsight.images.thumbnail import as_jpeg, shrink
 from dropsight.journal.store import Unfiled
@@ -17,7 +15,7 @@ from dropsight.records import Glance
 from dropsight.video.decoder import ClipBounds, ClipDecoder
 from dropsight.video.sampling import Sampling
 from dropsight.video.wire import ClipFrame, ClipOrder
-from dropsight.web.pictures import SIZES, find_image
+from dropsight.web.pictures import SIZES, find_image, pixels_of
 
 STRIP_FRAMES = 8
 TILE_PIXELS = 240
@@ -74,7 +72,7 @@ def strip(decoder: ClipDecoder, file: ImageFile, clip: ShownClip, *, max_pixels:
 def strip_of(frames: Mapping[float, bytes], clip: ShownClip) -> bytes:
     """Put frames, small JPEGs by their times, side by side."""
     nearest = [min(frames, key=lambda at, time=time: abs(at - time)) for time in clip.strip_times]  # type: ignore[misc]
-    tiles = {time: shrink(_picture(frames[time]), longest=TILE_PIXELS) for time in set(nearest)}
+    tiles = {time: shrink(pixels_of(frames[time]), longest=TILE_PIXELS) for time in set(nearest)}
     height, width = tiles[nearest[0]].shape[:2]
     row = np.hstack([resize(tiles[time], height=height, width=width) for time in nearest])
     return as_jpeg(row, longest=row.shape[1])
@@ -104,12 +102,3 @@ def _frames(
     if not found:
         raise ImageError("truncated", "not one frame of it can be decoded")
     return found
-
-
-def _picture(jpeg: bytes) -> Pixels:
-    """Decode as any stranger's what another process made: it may be a hostile clip's by now."""
-    bounds = Bounds(max_pixels=SIZES["small"] ** 2)
-    header = read_header(jpeg)
-    check_bounds(header, bounds)
-    width, height = header.upright
-    return decode(jpeg, header, at_least=(height, width), how="stretch")

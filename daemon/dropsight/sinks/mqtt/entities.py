@@ -48,10 +48,10 @@ _SAID = (
 _AT_TIMES = (
     "**dict({'duration': value_json.clip.duration, 'peak_time': value_json.clip.peak.time}"
     " if value_json.clip is defined else {},"
+    " **dict({'group': value_json.group, 'group_confidence': value_json.group_confidence}"
+    " if value_json.group is defined else {},"
     " **({'region': value_json.region, 'regions': value_json.regions}"
-    " if value_json.regions is defined else {}),"
-    " **({'group': value_json.group, 'group_confidence': value_json.group_confidence}"
-    " if value_json.group is defined else {}))"
+    " if value_json.regions is defined else {})))"
 )
 _ATTRIBUTES = f"{{{{ dict({{{_SAID}, 'top_5': value_json.predictions[:5]}}, {_AT_TIMES}) | tojson }}}}"
 # What is told again on a topic below is no event once more.

@@ -60,10 +60,11 @@ function look(record) {
   const views = {
     clip: () => clip.frame,
     image: () => picture(record, { size: "large", alt: `The image: ${name}`, none: "The image is no longer there, or cannot be shown." }),
+    seen: () => picture(record, { size: "", path: "seen", alt: `What the model sees: ${name}`, none: "The image is no longer there, or cannot be shown." }),
     why: () => explanation(record, `What the answer came from: ${name}`),
   };
   const first = clip ? "clip" : "image";
-  const explained = record.status === "ok" ? { [first]: clip ? "Clip" : "Image", why: "Explain" } : {};
+  const explained = record.status === "ok" ? { [first]: clip ? "Clip" : "Image", seen: "Model's view", why: "Explain" } : {};
   const buttons = Object.entries(explained).map(([key, text]) =>
     el("button", { class: "quiet", type: "button", data: { key }, onclick: () => turn(key) }, text),
   );
@@ -105,9 +106,10 @@ function told(record) {
 }
 
 function answer(record) {
+  if (record.regions) return el("div", { class: "several" }, ...record.regions.map((region) => answers(region.name, region)));
   const heads = Object.entries(record.heads ?? {});
   if (!heads.length) return answers("What it shows", record);
-  return el("div", {}, ...heads.map(([name, head]) => answers(name, head)));
+  return el("div", { class: "several" }, ...heads.map(([name, head]) => answers(name, head)));
 }
 
 function answers(title, { predictions, present }) {
@@ -129,6 +131,7 @@ function facts(record) {
   const { burst, image, model } = record;
   const found = [
     ["Camera", record.camera],
+    record.region && ["Region", `${record.region}, the surest of ${count(record.regions.length)}`],
     burst && ["Burst", `${count(burst.count)} photos in ${span(lasted(burst))}, one answer by ${burst.aggregate}`],
     [burst ? "Surest in" : "File", record.image_path],
     ["Recorded", fullTime(new Date(record.time))],

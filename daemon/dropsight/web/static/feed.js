@@ -165,7 +165,7 @@ function card(record) {
     el("span", { class: "frame" }, ...(answered ? [picture(record), ...(record.clip ? overlay(record) : [])] : [el("span", { class: "none" }, why(record))]), record.burst ? el("span", { class: "many" }, burstName(record)) : null),
     el("span", { class: "line" }, el("span", { class: "label" }, words), answered ? el("span", { class: "percent" }, percent(sureness(record))) : null),
     answered ? el("span", { class: "meter", "--share": sureness(record) }, el("i")) : null,
-    el("span", { class: "where" }, el("span", {}, record.camera), el("time", { dateTime: record.time }, moment(at))),
+    el("span", { class: "where" }, el("span", {}, record.region ? `${record.camera}, ${record.region}` : record.camera), el("time", { dateTime: record.time }, moment(at))),
   );
   return el("li", {}, button);
 }
