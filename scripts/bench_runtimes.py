@@ -30,7 +30,6 @@ TRIED = [
     ("compiled", 1, 2, 1),
     ("cached", 2, 1, 1),
 ]
-IMAGES = 240
 
 
 def _interpreter(content: bytes, threads: int, batch: int) -> Callable[[], object]:
@@ -74,7 +73,7 @@ def _compiled(content: bytes, threads: int, cache: str) -> Callable[[], object]:
     return invoke
 
 
-def one(model: Path, way: str, how_many: int, threads: int, batch: int) -> dict[str, float]:
+def one(model: Path, images: int, way: str, how_many: int, threads: int, batch: int) -> dict[str, float]:
     """Measure in this very process."""
     content = model.read_bytes()
     with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +91,7 @@ def one(model: Path, way: str, how_many: int, threads: int, batch: int) -> dict[
         loaded, after = time.perf_counter(), _resident_mib()
         made += [make() for _ in range(how_many - 1)]
         more = _resident_mib()
-        turns = max(IMAGES // (batch * how_many), 1)
+        turns = max(images // (batch * how_many), 1)
         spent = _all_at_once(made, turns)
     return {
         "load_and_first_ms": (loaded - began) * 1e3,
@@ -125,17 +124,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model", nargs="?", default="builtin:efficientnet_lite0")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=240, help="for each way and round")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     model = locate(args.model)
     if args.one:
         way, *numbers = args.one
-        print(json.dumps(one(model, way, *map(int, numbers))))
+        print(json.dumps(one(model, args.images, way, *map(int, numbers))))
         return
     found: dict[str, list[dict[str, float]]] = {}
     for _ in range(args.rounds):
         for tried in TRIED:
-            command = [sys.executable, __file__, str(model), "--one", *map(str, tried)]
+            command = [sys.executable, __file__, str(model), "--images", str(args.images)]
+            command += ["--one", *map(str, tried)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             name = "{} x{}, {} threads, batch {}".format(*tried)
             found.setdefault(name, []).append(json.loads(done.stdout.splitlines()[-1]))
