@@ -165,11 +165,11 @@ def test_however_many_cameras_and_events_there_are_the_state_is_bounded() -> Non
     changes = [
         change
         for number in range(MOST_CAMERAS + 10)
-        for at in (0, 10_000, 20_000, 5_000, 15_000, 3_000)
+        for at in (0, 20, 40, 60, 10, 30, 50, 70, 90, 80, 100)
         for change in machine.step(seen(at, camera=str(number)))
     ]
     assert len(machine.state.cameras) == MOST_CAMERAS
-    assert all(len(stream["any"].spells) <= 3 for stream in machine.state.cameras.values())
+    assert all(len(stream["any"].spells) <= 8 for stream in machine.state.cameras.values())
     begun, ended = ({each.id for each in changes if each.phase == phase} for phase in ("start", "end"))
     still_open = {
         spell.id

@@ -3,8 +3,8 @@
 import msgspec
 
 MOST_CAMERAS = 1_000
-MOST_SPELLS = 3
-MOST_TOLD = 4
+MOST_SPELLS = 8
+MOST_TOLD = 8
 
 
 class Best(msgspec.Struct, frozen=True, gc=False):
