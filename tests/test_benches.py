@@ -101,3 +101,10 @@ def test_a_profile_sets_each_librarys_share_beside_the_bare_machines() -> None:
     table = script("bench_profile.py", "640x480.jpg", "--images", "20", "60")
     assert "the interpreter (XNNPACK)" in table
     assert table.splitlines()[-1].startswith("together")
+
+
+def test_what_rules_cost_is_told_as_a_share_of_an_image() -> None:
+    few = json.loads(script("bench_events.py", "--records", "3000", "--images", "3"))
+    assert [run["rules"] for run in few["runs"]] == [0, 1, 20]
+    assert few["runs"][0]["changes"] == 0
+    assert few["image_us"] > 0
