@@ -317,7 +317,10 @@ def test_ctrl_c_finishes_the_shards_in_hand_and_the_same_command_goes_on(
 
 
 @pytest.mark.slow
-def test_a_second_ctrl_c_stops_at_once_and_the_same_command_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("last", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_ctrl_c_or_sigterm_stops_at_once_and_the_same_command_goes_on(
+    tmp_path: Path, last: signal.Signals
+) -> None:
     """Here in the midst of an image that hangs."""
     for name, more in (("a", b""), ("b", b"poison"), ("c", b"")):
         (tmp_path / f"{name}.jpg").write_bytes(PHOTOS[0].read_bytes() + more)
@@ -333,7 +336,7 @@ def test_a_second_ctrl_c_stops_at_once_and_the_same_command_goes_on(tmp_path: Pa
         said = process.stderr
         assert said
         wait_until(lambda: b"Ctrl-C again stops at once" in said.readline(), what="it is said")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(last)
         assert process.wait(60) == 130
         said.close()
     finally:

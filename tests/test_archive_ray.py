@@ -8,20 +8,37 @@ from itertools import islice
 from pathlib import Path
 
 import cv2
+import fsspec
 import pytest
 
 import hostile
-from archives import by_name, content, files_in, parts, paths, run, times
+from archives import content, files_in, parts, paths, run, times
 from brokers import wait_until
 from daemons import PHOTOS, command
+from dropsight.archive.shard_parts import read_all
+from dropsight.archive.storage import Storage
 from processes import begin, end
 from rays import ENVIRON, RayCluster, ray_cluster
+from stores import s3_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(240),
+    # Of botocore and aiohttp.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
+]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+def store() -> Iterator[str]:
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, store: str) -> Iterator[RayCluster]:
+    """Its nodes know of the store."""
+    assert store
     with ray_cluster(tmp_path_factory.mktemp("ray")) as made:
         wait_until(lambda: made.address is not None, what="the head node")
         made.join()
@@ -53,7 +70,9 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_photos(tmp_path_factory.mktemp("few") / "cards", 24)
 
 
-def driver(cluster: RayCluster, source: Path, out: Path, *, shard: int = 20) -> "subprocess.Popen[bytes]":
+def driver(
+    cluster: RayCluster, source: Path | str, out: Path | str, *, shard: int = 20
+) -> "subprocess.Popen[bytes]":
     asked = ["archive", str(source), "-o", str(out), "--shard", str(shard), "--engine", "ray"]
     return begin(
         command(*asked, "--address", str(cluster.address)),
@@ -83,14 +102,23 @@ def test_ray_gives_what_this_machine_gives_hostile_images_included(
     assert '"ray": "' in (tmp_path / "ray" / "job.json").read_text()
 
 
-def test_an_image_that_ends_its_actor_costs_itself_alone(cluster: RayCluster, tmp_path: Path) -> None:
+def test_an_image_that_ends_its_actor_costs_itself_alone_with_s3_as_source_and_target(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
     cards = small_photos(tmp_path / "cards", 4)
     (cards / "bad.jpg").write_bytes((cards / "0000.jpg").read_bytes() + b"poison")
-    code, said = ended(driver(cluster, cards, tmp_path / "out", shard=3))
+    system = fsspec.filesystem("s3")
+    for name in ("cards", "results"):
+        system.mkdir(name)
+    for photo in cards.iterdir():
+        system.put_file(str(photo), f"cards/2026/{photo.name}")
+    code, said = ended(driver(cluster, "s3://cards/2026", "s3://results/2026", shard=3))
     assert code == 0, said
-    rows = by_name(tmp_path / "out")
-    assert rows["bad.jpg"]["error"].startswith("it ends the worker that tries it: ")
-    assert [name for name, row in rows.items() if row["status"] == "failed"] == ["bad.jpg"]
+    assert "job.lock" not in Storage("s3://results/2026").names()
+    rows = {row.path.rpartition("/")[2]: row for row in read_all(Storage("s3://results/2026"))}
+    assert len(rows) == 5
+    assert (rows["bad.jpg"].error or "").startswith("it ends the worker that tries it: ")
+    assert [name for name, row in rows.items() if row.status == "failed"] == ["bad.jpg"]
 
 
 def test_a_driver_and_a_worker_that_are_killed_cost_no_row_and_double_none(

@@ -13,7 +13,6 @@ from pathlib import Path
 import fsspec
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 
 from archives import CHANGING, by_name, content, run
 from clips import make_clip, of_photos
@@ -23,6 +22,7 @@ from dropsight.archive.job_file import read_job
 from dropsight.archive.output_formats import FormatFacts, write_format
 from dropsight.archive.storage import Storage
 from dropsight.errors import ConfigError, StoreError
+from stores import s3_server
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -55,17 +55,8 @@ def named_by_file(rows: list[dict[str, object]]) -> list[dict[str, object]]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    moto = ThreadedMotoServer("127.0.0.1", port=0)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "tester")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        yield f"http://{host}:{port}"
-    moto.stop()
+    with s3_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +159,16 @@ def test_a_folder_of_a_web_server_is_a_source(
             thread.join()
     assert named_by_file(content(tmp_path / "out")) == expected
     assert by_name(tmp_path / "listed")["gone.jpg"]["error"] == "there is no such file"
+
+
+def test_a_store_that_knows_conditions_gives_a_lock_to_one_alone(bucket: str) -> None:
+    """Also where another one has come between the look and the write."""
+    target = Storage(f"{bucket}/locked")
+    assert [target.create("job.lock", name) for name in (b"first", b"second")] == [True, False]
+    system = fsspec.filesystem("s3")
+    with pytest.raises(FileExistsError):
+        system.pipe_file("cards/2026/locked/job.lock", b"third", mode="create")
+    assert target.read("job.lock") == b"first"
 
 
 def test_what_is_not_installed_for_a_store_is_named_with_the_way_out(tmp_path: Path) -> None:

@@ -151,8 +151,8 @@ class RayEngine:
             return answer
         except self._ray.exceptions.RayError as error:
             # Ray does not say by which signal; what was begun so long ago has probably hung.
-            hung = time.monotonic() - actor.since >= self._most_seconds
-            return ShardLost(_first_line(error), hung=hung)
+            seconds = time.monotonic() - actor.since
+            return ShardLost(f"{_first_line(error)} ({seconds:.0f} s)", hung=seconds >= self._most_seconds)
 
     def _lose(self, actor: _Actor, lost: ShardLost) -> None:
         self._end(actor)
