@@ -1,6 +1,7 @@
 """Rules as people write them: what is refused, what they mean in words, what they would have told."""
 
 import gzip
+import logging
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,8 @@ from textwrap import dedent
 import pytest
 
 from daemons import ROOT, dropsight
+from dropsight.classify.engine import open_engine
+from dropsight.commands.check import check
 from dropsight.commands.replaying import print_replay
 from dropsight.config import EventRule, Location, load
 from dropsight.config.active_times import days_in, spans_in
@@ -272,3 +275,18 @@ def test_a_replay_of_no_log_or_without_rules_is_one_line(tmp_path: Path) -> None
         print_replay(load(config), [])
     with pytest.raises(DropsightError, match=r"none.jsonl: there is no such log"):
         print_replay(load(written(tmp_path, RULES)), [tmp_path / "none.jsonl"])
+
+
+def test_check_refuses_a_label_that_the_model_does_not_have_and_run_warns_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A daemon on its fallback model is better than none."""
+    path = written(tmp_path, "events: [{name: fox, labels: ['red foks']}]\nmqtt: null\nweb: null")
+    open_engine(load(path, overrides={"inference.workers": 1}))
+    line = "events.0.labels.0: the model has no label red foks; did you mean red fox?"
+    assert line in caplog.messages
+    try:
+        assert check(path, picture=None, replay=None) == 2
+    finally:
+        logging.disable(logging.NOTSET)
+    assert f"FAIL  events   {path}: {line}" in capsys.readouterr().out

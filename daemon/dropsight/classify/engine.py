@@ -8,6 +8,7 @@ import numpy as np
 
 from dropsight.classify.proved import Proved
 from dropsight.classify.resources import available_bytes, cores
+from dropsight.classify.rule_labels import unknown_labels
 from dropsight.classify.work import Engine
 from dropsight.config import Config
 from dropsight.config.rules import MOST_THREADS
@@ -56,6 +57,8 @@ def open_engine(config: Config, known: Proved | None = None) -> Engine:
         log.warning("%s: %s", model.spec.path, fault)
     if guess := guess_of(model.spec):
         log.warning("%s: %s", model.spec.name, guess)
+    for text in unknown_labels(config, model.spec):
+        log.warning("%s", text)
     for name, found in (("kernels", model.spec.kernels), ("computed by", acceleration)):
         if found:
             log.log(

@@ -11,6 +11,7 @@ import msgspec
 
 from dropsight import installing
 from dropsight.classify.engine import open_engine
+from dropsight.classify.rule_labels import unknown_labels
 from dropsight.classify.work import Engine
 from dropsight.commands import sightings
 from dropsight.commands.places import Reserved, reserved
@@ -31,7 +32,7 @@ from dropsight.config import (
 from dropsight.config.environment import unknown_variables
 from dropsight.config.rules import keys_without_effect
 from dropsight.errors import ConfigError, DropsightError, ModelError
-from dropsight.events.compiling import findings, strangers
+from dropsight.events.compiling import findings
 from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Plan
@@ -184,8 +185,7 @@ class _Check:
     def _events(self, engine: Engine | None) -> None:
         for mark, text in findings(self._config):
             _say(mark, "events", text)
-        spec = engine.plan.spec if engine else None
-        if spec and (faults := list(strangers(self._config.events, spec.all_labels, groups=None))):
+        if engine and (faults := unknown_labels(self._config, engine.plan.spec)):
             raise ConfigError([f"{self._file}: {fault}" for fault in faults])
 
     def _device(self, engine: Engine) -> None:

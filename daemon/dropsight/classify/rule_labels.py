@@ -1,0 +1,14 @@
+"""What rules of events ask a model for that it does not know."""
+
+from dropsight.config import Config
+from dropsight.models.spec import ModelSpec
+
+
+def unknown_labels(config: Config, spec: ModelSpec) -> list[str]:
+    """Return a line for each label, with its key and the nearest that the model has."""
+    if not config.events:
+        return []
+    # A megabyte that few need.
+    from dropsight.events.compiling import strangers
+
+    return list(strangers(config.events, spec.all_labels, groups=None))
