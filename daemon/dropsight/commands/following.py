@@ -13,8 +13,18 @@ from dropsight.commands.settings import find_config, settings
 from dropsight.errors import DropsightError, reason
 from dropsight.journal.jsonlog import backup_files, lines_of
 from dropsight.journal.resultlog import path_apart
-from dropsight.records import Expired, Failure, Result, burst_in, decode, shown_confidence, shown_label
-from dropsight.sinks.terminal import clip_words, where_words
+from dropsight.records import (
+    EventMark,
+    Expired,
+    Failure,
+    Record,
+    Result,
+    burst_in,
+    decode,
+    shown_confidence,
+    shown_label,
+)
+from dropsight.sinks.terminal import clip_words, happens, where_words
 
 LOOK_SECONDS = 0.25
 _GREEN, _YELLOW, _RED, _DIM, _PLAIN = "\033[32m", "\033[33m", "\033[31m", "\033[2m", "\033[0m"
@@ -56,11 +66,17 @@ def shown(line: bytes, *, coloured: bool) -> str:
         case Expired():
             colour, what = _RED, f"expired after {record.age_seconds:.0f} s"
     burst = burst_in(record)
+    what += "".join(f"  [{happens(mark.name, mark.phase)}]" for mark in _begun_or_over(record))
     tail = f"{burst.name}, surest in {burst.peak.image_path}" if burst else record.image_path
     head = f"{record.time[:19]:<19}  {record.camera:<12}"
     if not coloured:
         return f"{head}  {what}  {tail}"
     return f"{_DIM}{head}{_PLAIN}  {colour}{what}{_PLAIN}  {_DIM}{tail}{_PLAIN}"
+
+
+def _begun_or_over(record: Record) -> list[EventMark]:
+    marks = record.events or [] if isinstance(record, Result) else []
+    return [mark for mark in marks if mark.phase != "update"]
 
 
 def last_lines(path: Path, *, last: int, follow: bool) -> Iterator[bytes]:

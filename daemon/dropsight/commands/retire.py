@@ -6,6 +6,7 @@ from dropsight.commands.settings import find_config, settings
 from dropsight.errors import SinkError
 from dropsight.service.camera_keeper import NAME, load
 from dropsight.sinks.mqtt.broker import Broker
+from dropsight.sinks.mqtt.event_names import EventNames
 from dropsight.sinks.mqtt.former_names import Name, Names
 from dropsight.sinks.mqtt.identity import guest_id
 from dropsight.sinks.mqtt.retiring import OnlineError
@@ -24,11 +25,12 @@ def retire(file: Path | None, *, device: str | None) -> None:
         return
     current = Name(device or config.device, mqtt.base_topic, mqtt.discovery_prefix)
     names = dict.fromkeys((current, *(() if device else Names(state).all())))
-    cameras = load(state / NAME)
+    cameras, events = load(state / NAME), EventNames((), current.topics, state).known()
     shown, faults = Broker.of(mqtt).shown, []
     for name in names:
         try:
-            taken = take_back(mqtt, name, client_id=guest_id(mqtt, state), cameras=cameras)
+            client_id = guest_id(mqtt, state)
+            taken = take_back(mqtt, name, client_id=client_id, cameras=cameras, events=events)
         except OnlineError as error:
             faults.append(str(error))
             continue

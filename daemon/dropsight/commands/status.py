@@ -14,7 +14,7 @@ from dropsight.sinks.reports import Status
 from dropsight.status.census import Lying
 from dropsight.status.control import ask
 from dropsight.status.latency import Percentiles
-from dropsight.status.stats import Following
+from dropsight.status.stats import EventCount, Following
 
 
 def show(file: Path | None, *, as_json: bool) -> None:
@@ -52,6 +52,8 @@ def _lines(status: Status) -> Iterator[str]:
         yield f"clips      {clips.done} done, {clips.failed} failed, {clips.waiting} waiting; {spent}"
     if stats.bursts:
         yield f"bursts     {stats.bursts} recorded, of images among these"
+    if stats.events:
+        yield f"events     {', '.join(map(_event, stats.events))}"
     yield f"folders    {_lying(stats.folders)}"
     yield from (f"linked     {line}" for line in stats.folders.ignored.lines_of_links())
     yield from (f"ignored    {line}" for line in stats.folders.ignored.lines())
@@ -72,6 +74,11 @@ def _lines(status: Status) -> Iterator[str]:
         if counts:
             most = sorted(counts.items(), key=lambda pair: -pair[1])[:8]
             yield f"{name:<10} {', '.join(f'{key} {count}' for key, count in most)}"
+
+
+def _event(each: EventCount) -> str:
+    going_on = f" ({each.going_on} going on)" if each.going_on else ""
+    return f"{each.name} {each.camera} {each.started}{going_on}"
 
 
 def _lying(folders: Lying) -> str:

@@ -4,6 +4,7 @@ import msgspec
 
 from dropsight.names import as_json
 from dropsight.records import SCHEMA, EventPhase, Glance
+from dropsight.status.stats import Stats
 
 
 class EventBest(msgspec.Struct, frozen=True):
@@ -52,6 +53,17 @@ def event_type(name: str, phase: EventPhase) -> str:
 
 def encode_message(message: EventMessage) -> bytes:
     return as_json(message)
+
+
+def count_event(stats: Stats, message: EventMessage, *, is_new: bool = True) -> None:
+    """Not `is_new`, it began in an earlier life."""
+    stats.happened(
+        message.name,
+        message.camera,
+        message.id,
+        started=is_new and message.phase == "start",
+        going_on=message.phase != "end",
+    )
 
 
 def message_in(line: bytes) -> EventMessage:

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -40,6 +41,13 @@ class EventNews(msgspec.Struct, frozen=True):
             db.execute("INSERT OR REPLACE INTO event_state VALUES (1, ?)", (self.state,))
 
 
+class EventRow(NamedTuple):
+    """`n` is its number, in the order in which events were told to begin."""
+
+    n: int
+    message: EventMessage
+
+
 class EventReader:
     """A reading connection, for one thread. Raises StoreError."""
 
@@ -58,6 +66,18 @@ class EventReader:
         with translated(self._path):
             rows = self._db.execute("SELECT line FROM event WHERE ended IS NULL ORDER BY n").fetchall()
         return [message_in(line) for (line,) in rows]
+
+    def latest(self, camera: str, name: str) -> tuple[bool, bytes | None]:
+        """Tell whether one goes on, and what is known of the newest."""
+        with translated(self._path):
+            place = (camera, name)
+            newest = self._db.execute(
+                "SELECT line FROM event WHERE camera = ? AND name = ? ORDER BY n DESC LIMIT 1", place
+            ).fetchone()
+            going_on = self._db.execute(
+                "SELECT 1 FROM event WHERE camera = ? AND name = ? AND ended IS NULL", place
+            ).fetchone()
+        return going_on is not None, None if newest is None else bytes(newest[0])
 
     def close(self) -> None:
         self._db.close()

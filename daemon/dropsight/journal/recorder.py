@@ -16,6 +16,7 @@ from dropsight.journal.committing import Committer
 from dropsight.journal.concluding import Conclusions
 from dropsight.journal.durability import Durability
 from dropsight.journal.entering import Keeper
+from dropsight.journal.event_messages import count_event
 from dropsight.journal.failure_share import Flood
 from dropsight.journal.filed import Filed
 from dropsight.journal.filer import NAME, Filer
@@ -333,6 +334,8 @@ class Recorder:
             self._log.append([entry.line for entry in recorded], newest=self.newest)
         with self._contained("stats"):
             self._stats.add([(entry.record, entry.total_ms) for entry in recorded])
+            for told in (entry.message for entry in entries if isinstance(entry, Happened)):
+                count_event(self._stats, told)
             crashpoints.reach("after_line")
         with self._contained("filing"):
             self._filer.file(images)

@@ -31,6 +31,7 @@ from dropsight.service.camera_keeper import Watching, open_watch
 from dropsight.service.explanations import Explanations
 from dropsight.service.housekeeping import Housekeeper
 from dropsight.service.lifecycle import Lifecycle
+from dropsight.service.opening_events import open_events
 from dropsight.service.outlets import Opening, Outlets
 from dropsight.service.parts import Ground, Intake, Recording, Vitals
 from dropsight.service.reloading import Reread, look_at_secrets
@@ -133,6 +134,7 @@ def _recording(config: Config, ground: Ground, vitals: Vitals, backlog: Backlog)
         supervision=vitals.supervision,
         rules=FilingRules(config.store.durable == "images", config.limits.max_bytes),
         audience=audience,
+        events=open_events(config, vitals),
     )
     recorder.recover(ground.folders)
     ledger = Ledger(

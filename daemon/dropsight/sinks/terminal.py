@@ -12,6 +12,7 @@ from dropsight.journal.event_messages import EventMessage
 from dropsight.journal.recording import Durable, Happened
 from dropsight.records import (
     ClipFacts,
+    EventPhase,
     Expired,
     Failure,
     Record,
@@ -202,9 +203,12 @@ def printable(text: str) -> str:
 def told_words(message: EventMessage) -> str:
     """Say what an event does, in a line."""
     best = f"{message.best.label} {message.best.confidence:.0%}" if message.best.id else message.best.label
-    happens = {"start": "begins", "update": "goes on", "end": "is over"}[message.phase]
     count = f", {message.count} answers" if message.best.id else ""
-    return f"{message.camera}: {message.name} {happens} ({best}{count})"
+    return f"{message.camera}: {happens(message.name, message.phase)} ({best}{count})"
+
+
+def happens(name: str, phase: EventPhase) -> str:
+    return f"{name} { ({'start': 'begins', 'update': 'goes on', 'end': 'is over'}[phase]) }"
 
 
 def clip_words(clip: ClipFacts) -> str:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -78,6 +79,15 @@ class Following(msgspec.Struct, frozen=True):
     trouble: str | None
 
 
+class EventCount(msgspec.Struct, frozen=True):
+    """Events of one name at one camera: those that began since the start, and those that go on."""
+
+    name: str
+    camera: str
+    started: int
+    going_on: int
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     time: str
     uptime_seconds: float
@@ -94,6 +104,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     errors: Mapping[str, int]
     bursts: int = 0
     """Beside the images that they are of, which are counted as ever."""
+    events: Sequence[EventCount] = ()
     dropped: int
     paused: bool
     troubles: Mapping[str, str]
@@ -101,6 +112,12 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Of cameras, by camera and kind."""
     temperature_celsius: float | None
     memory_bytes: int
+
+
+@dataclass(slots=True)
+class _Events:
+    started: int = 0
+    going_on: set[str] = field(default_factory=set)
 
 
 class Stats:
@@ -118,6 +135,7 @@ class Stats:
         self._errors: Counter[str] = Counter()
         self._clips = ClipCounts()
         self._bursts = 0
+        self._events: dict[tuple[str, str], _Events] = {}
 
     def add(self, records: Sequence[tuple[Record, float]]) -> None:
         """Count records, each with its total in milliseconds."""
@@ -142,6 +160,14 @@ class Stats:
                         self._stages[stage].add(getattr(record.latency_ms, stage), now=now)
                 elif isinstance(record, Failure):
                     self._errors[record.error.code] += 1
+
+    def happened(self, name: str, camera: str, event_id: str, *, started: bool, going_on: bool) -> None:
+        """Count what an event does."""
+        with self._lock:
+            if len(self._events) < MOST_CAMERAS or (name, camera) in self._events:
+                counts = self._events.setdefault((name, camera), _Events())
+                counts.started += started
+                (counts.going_on.add if going_on else counts.going_on.discard)(event_id)
 
     def distributions(self) -> dict[str, Distribution]:
         """Latencies per stage since the start."""
@@ -186,6 +212,10 @@ class Stats:
                 cameras=dict(self._cameras.most_common()),
                 errors=dict(self._errors.most_common()),
                 bursts=self._bursts,
+                events=[
+                    EventCount(name, camera, each.started, len(each.going_on))
+                    for (name, camera), each in sorted(self._events.items())
+                ],
                 dropped=dropped,
                 paused=paused,
                 troubles=troubles,

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial, wraps
 
 import msgspec
@@ -20,6 +20,7 @@ from dropsight.records import Result, decode
 from dropsight.web.access import is_own_doing
 from dropsight.web.background import BackgroundWork, BusyError
 from dropsight.web.downloads import Downloads
+from dropsight.web.event_cards import event_query_of, page_of
 from dropsight.web.health import Checks
 from dropsight.web.hub import StreamClient
 from dropsight.web.metrics import Metrics
@@ -30,7 +31,7 @@ from dropsight.web.results import QueryError, look_up, query_of, whole_number
 from dropsight.web.screening import Screening
 from dropsight.web.sources import Sources
 from dropsight.web.stills import clip_of
-from dropsight.web.streaming import events
+from dropsight.web.streaming import streamed
 
 COMMANDS = ("pause", "resume", "rescan")
 _STRANGER = "only the dashboard or a program may send this; programs add the header X-Dropsight: 1"
@@ -114,6 +115,12 @@ class Api:
         return _json(b'{"results":[%b],"before":%b,"last_event_id":%d}' % (lines, before, visible))
 
     @answering
+    async def events(self, request: Request) -> Response:
+        query = event_query_of(request.query_params)
+        rows = await self._background.look_up(lambda journal: journal.events(**asdict(query)))
+        return _json(page_of(rows, query))
+
+    @answering
     async def stream(self, request: Request) -> Response:
         hub = self._overviews.hub
         if hub.full:
@@ -121,7 +128,7 @@ class Api:
         client = StreamClient(request.state.hang_up, pulse="stats" in request.query_params)
         after = self._start_of(request)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        body = events(hub, client, read=self._missed, after=after)
+        body = streamed(hub, client, read=self._missed, after=after)
         with ExitStack() as held:
             held.enter_context(hub.place())
             return HeldResponse(body, "text/event-stream", headers, held.pop_all())

@@ -110,6 +110,7 @@ def _application(api: Api, access: Access, turns: AddressTurns) -> Starlette:
         Route("/api/stats", api.stats),
         Route("/api/results", api.results),
         Route("/api/results/stream", api.stream),
+        Route("/api/events", api.events),
         Route(f"/api/records/{record}", api.record),
         Route(f"/api/images/{record}/thumbnail", api.thumbnail),
         Route(f"/api/images/{record}/seen", api.seen),

@@ -1,6 +1,6 @@
 """The daemon's metrics in Prometheus format, collected on request."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias, get_args
 
 from prometheus_client import CollectorRegistry
@@ -20,7 +20,7 @@ from dropsight.errors import ErrorCode
 from dropsight.sinks.reports import Status
 from dropsight.status.ignored import HIDDEN, NO_SUFFIX, OTHERS
 from dropsight.status.latency import Distribution
-from dropsight.status.stats import ClipCounts, Following, Snapshot
+from dropsight.status.stats import ClipCounts, EventCount, Following, Snapshot
 from dropsight.status.troubles import PARTS
 from dropsight.web.overview import Overview, Overviews
 
@@ -55,6 +55,7 @@ class _Figures(Collector):
         seen = self._overviews.overview()
         yield from _of_images(seen.status.stats, self._overviews.sources.labels())
         yield from _of_clips(seen.status.stats.clips)
+        yield from _of_events(seen.status.stats.events)
         yield from _of_latency(self._overviews.sources.distributions())
         yield from _of_queues(seen.status.stats)
         yield from _of_sources(seen.status)
@@ -95,6 +96,19 @@ def _of_clips(clips: ClipCounts) -> Iterator[Metric]:
     yield _counter("clip_frames", "Frames of clips, decoded and invoked.", frames, "what")
     text = "Seconds for which frames of clips were decoded."
     yield _plain_counter("clip_decode_seconds", text, clips.decode_seconds)
+
+
+def _of_events(events: Sequence[EventCount]) -> Iterator[Metric]:
+    if not events:
+        return
+    labels = ["name", "camera"]
+    started = CounterMetricFamily("dropsight_events", "Events that began since the start.", labels=labels)
+    going_on = GaugeMetricFamily("dropsight_events_going_on", "Events that go on now.", labels=labels)
+    for each in events[:MOST_LABELS]:
+        started.add_metric([each.name, each.camera], each.started)
+        going_on.add_metric([each.name, each.camera], each.going_on)
+    yield started
+    yield going_on
 
 
 def _of_latency(stages: Mapping[str, Distribution]) -> Iterator[Metric]:

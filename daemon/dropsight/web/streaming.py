@@ -11,7 +11,7 @@ Read = Callable[[int, int], Awaitable[Sequence[Delivery]]]
 """Records with seq > the first argument, in order, as many as the second says at most."""
 
 
-async def events(hub: Hub, client: StreamClient, *, read: Read, after: int) -> AsyncIterator[bytes]:
+async def streamed(hub: Hub, client: StreamClient, *, read: Read, after: int) -> AsyncIterator[bytes]:
     """Yield all records after this seq, without a gap and none twice."""
     yield b"retry: 2000\n\n"
     # While there is much to catch up with, the queue would only run full.

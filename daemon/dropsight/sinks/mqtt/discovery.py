@@ -91,7 +91,7 @@ class Discovery:
         if self._born:
             self._born, self._leaving = False, set(self._gone)
             for topic in sorted(self._leaving):
-                yield Message(topic, farewell(topic), retain=False)
+                yield Message(topic, farewell(topic, self._entities.events_of), retain=False)
 
     def follow_up(self) -> Iterator[Message]:
         held, self._held = self._held, None

@@ -1,8 +1,10 @@
 """What Home Assistant shows of a device and of a camera: one component an entity, by its name in our ids."""
 
-from collections.abc import Mapping
-from typing import Final, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias, get_args
 
+from dropsight.journal.event_messages import event_type
+from dropsight.records import EventPhase
 from dropsight.sinks.mqtt.topics import Topics
 
 Component: TypeAlias = dict[str, object]
@@ -63,8 +65,10 @@ _EVENT = (
 )
 
 
-def of_camera(camera: str, topics: Topics, *, pictures: bool) -> dict[str, Component]:
-    """The first has no name of its own: it is what the camera is there for."""
+def of_camera(
+    camera: str, topics: Topics, *, pictures: bool, events: Sequence[str] = ()
+) -> dict[str, Component]:
+    """The first has no name of its own: it is what the camera is there for. `events` by name."""
     found = _answers(topics.state(camera)) | _problem(topics.problem(camera))
     found |= _events(topics.record("ok", camera))
     if pictures:
@@ -72,6 +76,56 @@ def of_camera(camera: str, topics: Topics, *, pictures: bool) -> dict[str, Compo
             "platform": "image",
             "name": "Picture",
             "image_topic": topics.thumbnail(camera),
+            "content_type": "image/jpeg",
+        }
+    if events:
+        found |= _happenings(camera, topics, events, pictures=pictures)
+    return found
+
+
+def of_events(names: Sequence[str]) -> dict[str, str]:
+    """Return the platforms of what is there for a camera's events."""
+    found = {"event": "event", "event_picture": "image"} if names else {}
+    for name in names:
+        found |= {f"event_{name}": "binary_sensor", f"seen_{name}": "sensor"}
+    return found
+
+
+def _happenings(
+    camera: str, topics: Topics, events: Sequence[str], *, pictures: bool
+) -> dict[str, Component]:
+    """Late ones are no news for who acts on them."""
+    found: dict[str, Component] = {
+        "event": {
+            "platform": "event",
+            "name": "Event",
+            "icon": "mdi:eye",
+            "event_types": [event_type(name, phase) for name in events for phase in get_args(EventPhase)],
+            "state_topic": topics.events(camera),
+            "value_template": "{% if not value_json.late %}{{ value_json | tojson }}{% endif %}",
+        }
+    }
+    for name in events:
+        end, shown = topics.place(camera, name), name.replace("_", " ").capitalize()
+        found[f"event_{name}"] = {
+            "platform": "binary_sensor",
+            "name": shown,
+            "device_class": "occupancy",
+            "state_topic": topics.active(end),
+            "json_attributes_topic": topics.seen(end),
+        }
+        found[f"seen_{name}"] = {
+            "platform": "sensor",
+            "name": f"{shown} last seen",
+            "device_class": "timestamp",
+            "state_topic": topics.seen(end),
+            "value_template": "{{ value_json.ended or value_json.time }}",
+        }
+    if pictures:
+        found["event_picture"] = {
+            "platform": "image",
+            "name": "Event picture",
+            "image_topic": topics.event_thumbnail(camera),
             "content_type": "image/jpeg",
         }
     return found

@@ -4,11 +4,12 @@ Source: the device discovery payload of Home Assistant's MQTT integration (since
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from dropsight.names import as_json
 from dropsight.sinks.mqtt import entities
 from dropsight.sinks.mqtt.entities import Component
+from dropsight.sinks.mqtt.event_names import EventNames
 from dropsight.sinks.mqtt.rivals import OFFLINE, ONLINE
 from dropsight.sinks.mqtt.topics import HOME_ASSISTANT, Topics, topic_part
 from dropsight.version import VERSION
@@ -33,14 +34,15 @@ def discovery_topic(device: str, part: str = "", *, prefix: str = HOME_ASSISTANT
     return f"{prefix}/device/{_identity(device)}{part and f'/{part}'}/config"
 
 
-def farewell(topic: str) -> bytes:
+def farewell(topic: str, events: Callable[[str], Sequence[str]] = lambda _: ()) -> bytes:
     """Describe all entities of this topic once more, no more than it takes: who knows them can drop them.
 
-    Home Assistant removes only what it was told of since its own start.
+    Home Assistant removes only what it was told of since its own start. `events` names those that a camera
+    had, by its part of a topic.
     """
     found = _TOPIC.fullmatch(topic)
     identity, part = (found["device"], found["part"] or "") if found else ("", "")
-    platforms = entities.OF_CAMERA if part else entities.OF_DEVICE
+    platforms = {**entities.OF_CAMERA, **entities.of_events(events(part))} if part else entities.OF_DEVICE
     before = f"{part}_" if part else ""
     components = {
         f"{before}{name}": {
@@ -68,7 +70,9 @@ class Entities:
         *,
         thumbnails: bool,
         dashboard: Callable[[], str | None] = lambda: None,
+        events: EventNames | None = None,
     ) -> None:
+        self._events = events
         self.topic = discovery_topic(device, prefix=topics.discovery)
         self.first_topic = discovery_topic(device)  # before there was a choice of prefix
         self._device, self._topics, self._thumbnails = device, topics, thumbnails
@@ -77,6 +81,10 @@ class Entities:
     def owns(self, topic: str) -> bool:
         """Whether it tells of this device, with whatever prefix."""
         return f"/device/{self._identity}/" in topic
+
+    def events_of(self, part: str) -> Sequence[str]:
+        """Return the names of events that a camera had or has, by its part of a topic."""
+        return self._events.ever_of(part) if self._events else ()
 
     def topic_of(self, camera: str) -> str:
         return discovery_topic(self._device, self._topics.parts.of(camera), prefix=self._topics.discovery)
@@ -103,9 +111,14 @@ class Entities:
 
     def of_camera(self, camera: str) -> bytes:
         part = self._topics.parts.of(camera)
-        found = entities.of_camera(camera, self._topics, pictures=self._thumbnails)
-        # An earlier life of ours may have told of pictures.
-        never: dict[str, Component] = {} if self._thumbnails else {f"{part}_picture": {"platform": "image"}}
+        names = self._events.of(camera) if self._events else ()
+        found = entities.of_camera(camera, self._topics, pictures=self._thumbnails, events=names)
+        # An earlier life of ours may have told of pictures, and of events.
+        once = entities.of_events(self.events_of(part))
+        once |= {} if self._thumbnails else {"picture": "image"}
+        never: dict[str, Component] = {
+            f"{part}_{name}": {"platform": platform} for name, platform in once.items() if name not in found
+        }
         device: Component = {
             "identifiers": [f"{self._identity}/{part}"],
             "name": f"{self._device} {camera}",

@@ -50,11 +50,17 @@ class _Heard(NamedTuple):
 
 
 def try_broker(
-    settings: Mqtt, device: str, *, state: Path, credential: str | None = None, bursts: bool = False
+    settings: Mqtt,
+    device: str,
+    *,
+    state: Path,
+    credential: str | None = None,
+    bursts: bool = False,
+    events: bool = False,
 ) -> Findings:
     """Publish one message of each kind, subscribe where the daemon does, disconnect; raises SinkError.
 
-    `bursts`: the daemon publishes these, too.
+    `bursts`, `events`: the daemon publishes these, too.
     The will goes where the daemon's does, which the broker may refuse, but says nothing: it is empty.
     """
     topics = Topics.of(settings.base_topic, device, settings.discovery_prefix)
@@ -71,6 +77,7 @@ def try_broker(
         statuses = (*_STATUSES, "burst") if bursts else _STATUSES
         kept = trial.kept(topics.info, topics.stats)
         words = list(_words(topics, settings, device, statuses=statuses, kept=kept))
+        words += _of_events(topics, settings) if events else ()
         refused = trial.say(words)
         doubts = [f"it denied the subscription to {topic}: {reason}" for topic, reason in deaf.items()]
         doubts += trial.doubts(len(words) - len(refused))
@@ -101,6 +108,15 @@ def _words(
     if settings.home_assistant:
         yield Word(topics.again(NOBODY), b"", retain=False)
         yield Word(discovery_topic(device, NOBODY, prefix=topics.discovery), b"", retain=True)
+
+
+def _of_events(topics: Topics, settings: Mqtt) -> Iterator[Word]:
+    end = topics.place(NOBODY, NOBODY)
+    yield Word(topics.event(end), b"", retain=False)
+    for topic in topics.retained_of_event(end):
+        yield Word(topic, b"", retain=True)
+    if settings.thumbnails:
+        yield Word(topics.event_thumbnail(NOBODY), b"", retain=True)
 
 
 class _Trial:

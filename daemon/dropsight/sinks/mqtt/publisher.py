@@ -4,18 +4,16 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Sequence
 
 import msgspec
 
 from dropsight import crashpoints
-from dropsight.cameras.watch import CameraWatch
 from dropsight.config import Config, Mqtt
 from dropsight.errors import DamagedError, DropsightError, SinkError, StoreError
 from dropsight.images.framing import Pixels
+from dropsight.journal.event_table import EventReader
 from dropsight.journal.marks import Mark
-from dropsight.journal.outbox import Outbox
 from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.mqtt.broker import Broker, Protocol
 from dropsight.sinks.mqtt.camera_session import CameraNews
@@ -23,11 +21,13 @@ from dropsight.sinks.mqtt.commands import Commander
 from dropsight.sinks.mqtt.connecting import connect, protocols
 from dropsight.sinks.mqtt.connection import Connection
 from dropsight.sinks.mqtt.discovery import Discovery
+from dropsight.sinks.mqtt.event_names import EventNames, NamedRule
+from dropsight.sinks.mqtt.event_session import EventTopics
 from dropsight.sinks.mqtt.evictions import Evictions
 from dropsight.sinks.mqtt.former_names import Name, Names
 from dropsight.sinks.mqtt.homeassistant import Entities
 from dropsight.sinks.mqtt.identity import own_id
-from dropsight.sinks.mqtt.publisher_parts import Announcements, Ending, Published, PublisherParts
+from dropsight.sinks.mqtt.publisher_parts import Ending, Published, PublisherParts
 from dropsight.sinks.mqtt.refusals import BrokerRefusedError
 from dropsight.sinks.mqtt.rivals import OFFLINE, Rivals
 from dropsight.sinks.mqtt.session import Session
@@ -36,7 +36,6 @@ from dropsight.sinks.mqtt.suspects import SuspectMessages
 from dropsight.sinks.mqtt.telling import Unpublished
 from dropsight.sinks.mqtt.thumbnails import Thumbnails
 from dropsight.sinks.sink import Standing, Surroundings, Wanted
-from dropsight.status.troubles import Troubles
 
 log = logging.getLogger(__name__)
 
@@ -63,22 +62,14 @@ class MqttStatus(msgspec.Struct, frozen=True):
 class Publisher:
     """`run` belongs on a thread of its own; everything else may be called from any."""
 
-    def __init__(
-        self,
-        settings: Mqtt,
-        *,
-        device: str,
-        state: Path,
-        outbox: Outbox,
-        announcements: Announcements,
-        troubles: Troubles,
-        obey: Callable[[bytes], bytes],
-        watch: CameraWatch,
-    ) -> None:
+    def __init__(self, settings: Mqtt, around: Surroundings, *, rules: Sequence[NamedRule] = ()) -> None:
+        troubles, announcements, watch = around.troubles, around.announcements, around.watch
+        device, journal = around.config.device, around.config.store.path
         self.troubles = troubles
         self.states = CameraStates()
         self.thumbnails = Thumbnails()
         self.connected = self.refused = self._gave_up = False
+        state = journal.parent
         self._broker, self._client_id = Broker.of(settings), own_id(settings, state)
         self._protocol: Protocol | None = None  # known once a connection was made
         self._connection: Connection | None = None
@@ -86,18 +77,18 @@ class Publisher:
         self._announcements = announcements
         name = Name(device, settings.base_topic, settings.discovery_prefix)
         topics = name.topics
-        names = Names(state)
+        names, events = Names(state), EventNames(rules, topics, state)
         suspects = SuspectMessages()
         self._failures = 0
         self._lacking = ""
-        self._commander = Commander(obey, topics, answered=self.wake)
+        self._commander = Commander(around.obey, topics, answered=self.wake)
         self._task = PublisherParts(
             settings=settings,
             name=name,
             names=names,
             topics=topics,
             commander=self._commander,
-            outbox=outbox,
+            outbox=around.outbox,
             announcements=announcements,
             cameras=CameraNews(
                 topics=topics,
@@ -106,7 +97,11 @@ class Publisher:
                 thumbnails=self.thumbnails,
                 discovery=Discovery(
                     Entities(
-                        device, topics, thumbnails=settings.thumbnails, dashboard=announcements.dashboard
+                        device,
+                        topics,
+                        thumbnails=settings.thumbnails,
+                        dashboard=announcements.dashboard,
+                        events=events,
                     ),
                     state,
                     wanted=settings.home_assistant,
@@ -114,6 +109,7 @@ class Publisher:
                 ),
                 pictures=settings.thumbnails,
             ),
+            events=EventTopics(topics, watch, events, EventReader(journal)),
             tally=Published(),
             ending=self._ending,
             suspects=suspects,
@@ -255,6 +251,15 @@ class Publisher:
         return self._task.topics.availability, OFFLINE
 
 
+def _rules(config: Config) -> Sequence[NamedRule]:
+    if not config.events:
+        return ()
+    # Only where there are rules.
+    from dropsight.events.compiling import compile_rules
+
+    return compile_rules(config)
+
+
 def followers(config: Config) -> list[Wanted]:
     """Of the registry: the publisher, where there is a broker."""
     mqtt = config.mqtt
@@ -262,15 +267,6 @@ def followers(config: Config) -> list[Wanted]:
         return []
 
     def make(around: Surroundings) -> Publisher:
-        return Publisher(
-            mqtt,
-            device=config.device,
-            state=config.store.path.parent,
-            outbox=around.outbox,
-            announcements=around.announcements,
-            troubles=around.troubles,
-            obey=around.obey,
-            watch=around.watch,
-        )
+        return Publisher(mqtt, around, rules=_rules(config))
 
     return [Wanted(Mark("mqtt", mqtt.max_backlog, who="the broker", bound="mqtt.max_backlog"), make)]

@@ -9,6 +9,7 @@ from dropsight.config import Mqtt
 from dropsight.journal.outbox import Outbox
 from dropsight.sinks.mqtt.camera_session import CameraNews
 from dropsight.sinks.mqtt.commands import Commander
+from dropsight.sinks.mqtt.event_session import EventTopics
 from dropsight.sinks.mqtt.evictions import Evictions
 from dropsight.sinks.mqtt.former_names import Name, Names
 from dropsight.sinks.mqtt.rivals import Rivals
@@ -71,6 +72,7 @@ class PublisherParts:
     outbox: Outbox
     announcements: Announcements
     cameras: CameraNews
+    events: EventTopics
     tally: Published
     ending: Ending
     commander: Commander

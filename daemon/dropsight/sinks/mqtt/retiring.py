@@ -39,17 +39,25 @@ class _Clearing(Protocol):
         """Return why the broker does not take these; raises SinkError."""
 
 
-def retire(settings: Mqtt, name: Name, *, client_id: str, cameras: Collection[str]) -> Taken:
+def retire(
+    settings: Mqtt, name: Name, *, client_id: str, cameras: Collection[str], events: Collection[str]
+) -> Taken:
     """Remove everything that this name retained from the broker.
 
     Raises SinkError, OnlineError while a dropsight of this name is at work.
     """
     with Visit(settings, client_id=client_id) as visit:
-        return _take_back(_OwnConnections(visit, name), name, cameras=cameras, discovery=True)
+        broker = _OwnConnections(visit, name)
+        return _take_back(broker, name, cameras=cameras, events=events, discovery=True)
 
 
 def retire_former(
-    connection: Connection, names: Names, current: Name, *, cameras: Collection[str]
+    connection: Connection,
+    names: Names,
+    current: Name,
+    *,
+    cameras: Collection[str],
+    events: Collection[str],
 ) -> Sequence[Name]:
     """Remove what former names retained; return those whose entities went with it.
 
@@ -64,6 +72,7 @@ def retire_former(
                 _SharedConnection(connection),
                 name,
                 cameras=cameras,
+                events=events,
                 discovery=discovery,
                 keep=current.topics.root,
             )
@@ -84,8 +93,15 @@ def retire_former(
 
 
 def _take_back(
-    broker: _Clearing, name: Name, *, cameras: Collection[str], discovery: bool, keep: str = ""
+    broker: _Clearing,
+    name: Name,
+    *,
+    cameras: Collection[str],
+    events: Collection[str],
+    discovery: bool,
+    keep: str = "",
 ) -> Taken:
+    """`events` are the ends of their topics."""
     topics = name.topics
     asked = [topics.availability, f"{topics.root}/#"]
     also: list[str] = []
@@ -109,6 +125,7 @@ def _take_back(
         for camera in sorted(cameras)
         for topic in (*topics.retained_of(camera), topics.record("ok", camera))
     ]
+    of_cameras += [topic for end in events for topic in topics.retained_of_event(end)]
     known = [*also, topics.info, topics.stats, *of_cameras, topics.availability]
     refused = dict(broker.clear(list(dict.fromkeys([*known, *found]))))
     left = ask()

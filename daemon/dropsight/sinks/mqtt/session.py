@@ -14,6 +14,7 @@ from dropsight.journal.outbox import Delivery
 from dropsight.sinks.mqtt import homeassistant
 from dropsight.sinks.mqtt.camera_session import SPARE_RECORD, CameraSession
 from dropsight.sinks.mqtt.connection import Connection, Incoming
+from dropsight.sinks.mqtt.event_session import EventSession
 from dropsight.sinks.mqtt.publisher_parts import PublisherParts
 from dropsight.sinks.mqtt.retiring import retire_former
 from dropsight.sinks.mqtt.rivals import OFFLINE, ONLINE
@@ -67,6 +68,7 @@ class Session:
         self._flight = Flight(task.suspects)
         self._teller = Teller(connection, task.topics, self._flight, task.untold, settle=self._settle)
         self._cameras = CameraSession(task.cameras, self._teller)
+        self._events = EventSession(task.events, self._teller)
         self._suspected_upto = task.suspects.last_record(self._acknowledged)
         self._passed = self._works = False
 
@@ -97,6 +99,7 @@ class Session:
             self._announce()
         while not self._is_over():
             self._publish_records()
+            self._events.publish()
             self._cameras.publish()
             self._announce_changes()
             self._answer_rivals()
@@ -142,7 +145,9 @@ class Session:
         """Everything retained, again on every connection: brokers lose it."""
         task = self._task
         cameras, discovery = task.cameras.watch.names, task.cameras.discovery
-        for name in retire_former(self._connection, task.names, task.name, cameras=cameras):
+        for name in retire_former(
+            self._connection, task.names, task.name, cameras=cameras, events=task.events.names.known()
+        ):
             discovery.retired(name, cameras)
         task.names.add(task.name)
         self._teller.listen(self._topics.command, task.commander.take)  # first: who hears that we are online
@@ -159,6 +164,7 @@ class Session:
         if not had_spoken:
             self._teller.listen(self._topics.info, task.rivals.hear_info, retained=True)
         self._cameras.announce()
+        self._events.announce()
 
     def _answer_rivals(self) -> None:
         rivals = self._task.rivals
@@ -204,20 +210,21 @@ class Session:
             self._publish(self._waiting.popleft())
 
     def _publish(self, delivery: Delivery) -> None:
-        topic = self._topics.record(delivery.status, delivery.camera)
         self._order.append(delivery.seq)
         if self._task.suspects.is_aside(delivery.seq):
             self._task.tally.set_aside += 1
             self._skip(delivery.seq)
             return
-        settings = self._task.settings
+        settings, is_event = self._task.settings, delivery.status == "event"
+        topic, line = self._events.of(delivery) if is_event else self._record(delivery)
         retain = settings.retain and delivery.status == "ok"
         room = self._connection.offers.room(topic)
-        line = delivery.line if room is None else fitted(delivery.line, room, SPARE_RECORD)
+        fitting = line if room is None else fitted(line, room, SPARE_RECORD)
         mid = None
-        if line is not None:
+        if fitting is not None:
+            qos = 1 if is_event else settings.qos
             with self._flight.departing(delivery.seq):
-                mid = self._connection.publish(topic, line, qos=settings.qos, retain=retain)
+                mid = self._connection.publish(topic, fitting, qos=qos, retain=retain)
         if mid is None:
             self._task.tally.oversized += 1
             fault = f"record {delivery.seq} is larger than the broker accepts (in the log, not on MQTT)"
@@ -226,6 +233,9 @@ class Session:
             return
         self._flight.began(mid, delivery.seq)
         crashpoints.reach("after_publish")
+
+    def _record(self, delivery: Delivery) -> tuple[str, bytes]:
+        return self._topics.record(delivery.status, delivery.camera), delivery.line
 
     def _skip(self, seq: int) -> None:
         self._settled.add(seq)
@@ -296,6 +306,7 @@ class Session:
     def _say_goodbye(self) -> None:
         """Offline in our own words: a clean DISCONNECT makes the broker forget the last will."""
         self._publish_answers()
+        self._events.publish()
         self._cameras.publish_last()
         self._next_stats = 0.0
         self._publish_stats()

@@ -101,12 +101,38 @@ class Topics:
     def thumbnail(self, camera: str) -> str:
         return f"{self.root}/thumbnail/{self.parts.of(camera)}"
 
+    def place(self, camera: str, name: str) -> str:
+        """Return the end of the topics of an event that a camera may have."""
+        return f"{self.parts.of(camera)}/{topic_part(name)}"
+
+    def events(self, camera: str) -> str:
+        """Return the filter for all that a camera's events say."""
+        return f"{self.root}/event/{self.parts.of(camera)}/+"
+
+    def event_thumbnail(self, camera: str) -> str:
+        """Where the best picture of a camera's newest event is."""
+        return f"{self.root}/event_thumbnail/{self.parts.of(camera)}"
+
+    def event(self, end: str) -> str:
+        return f"{self.root}/event/{end}"
+
+    def active(self, end: str) -> str:
+        return f"{self.root}/active/{end}"
+
+    def seen(self, end: str) -> str:
+        """Where stands what was told last."""
+        return f"{self.root}/seen/{end}"
+
+    def retained_of_event(self, end: str) -> tuple[str, ...]:
+        return self.active(end), self.seen(end)
+
     @property
     def all_thumbnails(self) -> str:
         return f"{self.root}/thumbnail/+"
 
     def retained_of(self, camera: str) -> tuple[str, ...]:
-        return self.state(camera), self.problem(camera), self.thumbnail(camera)
+        pictures = self.thumbnail(camera), self.event_thumbnail(camera)
+        return self.state(camera), self.problem(camera), *pictures
 
     def kind_of(self, topic: str) -> str:
         """Return the filter that holds the topic and all that a broker allows or forbids along with it."""

@@ -1,0 +1,29 @@
+"""The rules of events, made where the config has some."""
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from dropsight.config import Config
+from dropsight.journal.event_messages import count_event
+from dropsight.journal.event_table import EventReader
+from dropsight.service.parts import Vitals
+
+if TYPE_CHECKING:
+    from dropsight.journal.entering import Keeper
+
+
+def open_events(config: Config, vitals: Vitals) -> "Keeper | None":
+    """Go on from what is in the journal; None where there are no rules, and nothing that they left open."""
+    with closing(EventReader(config.store.path)) as reader:
+        going_on = reader.going_on()
+        for message in going_on:
+            count_event(vitals.stats, message, is_new=False)
+        if not (config.events or any(message.best.id for message in going_on)):
+            return None
+        # A megabyte that a daemon without rules does not need.
+        from dropsight.events.compiling import compile_rules
+        from dropsight.journal.event_keeping import EventKeeper
+
+        return EventKeeper(
+            compile_rules(config), reader, device=config.device, contained=vitals.supervision.contained
+        )
