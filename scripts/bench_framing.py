@@ -121,7 +121,7 @@ def measure(runtime: ImageInferenceRuntime, photos: Sequence[Photo]) -> None:
         invokes: dict[str, int] = {}
         for place, across in PLACES.items():
             for number, photo in enumerate(photos):
-                made = scene(photo.path, photos[number - 7].path, size=size, across=across)
+                made = scene(photo.path, photos[(number + 7) % len(photos)].path, size=size, across=across)
                 for way, plan in plans(runtime, made.box):
                     answer, invokes[way] = answered(runtime, made.jpeg, plan)
                     ranked = [each.class_index for each in answer.predictions]

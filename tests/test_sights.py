@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+import bench_framing
 from clips import make_clip
 from daemons import SAMPLES, House, dropsight, running
 from dropsight import ImageInferenceRuntime
@@ -150,6 +151,19 @@ def test_what_is_at_the_edge_of_a_wide_picture_is_found_where_squares_cover_it(
     assert seen(planned(runtime), runtime, yard).predictions[0].label != "espresso"
     covered = seen(planned(runtime, resize="cover"), runtime, yard)
     assert (covered.predictions[0].label, covered.views, covered.regions) == ("espresso", 1, covered.region)
+
+
+def test_the_bench_of_framing_finds_at_an_edge_what_the_central_crop_does_not(
+    runtime: ImageInferenceRuntime, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench_framing.measure(runtime, bench_framing.samples()[1:2])
+    rows = [
+        line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(("crop", "cover"))
+    ]
+    smallest = {row[0]: (row[1], row[5]) for row in rows[-3:]}
+    assert smallest["crop"] == ("0.0", "0.0")
+    assert smallest["crops"] == ("100.0", "100.0")
+    assert [row[-1] for row in rows[:3]] == ["1", "2", "1"]
 
 
 def test_squares_are_joined_by_the_largest_of_each_class_and_sum_up_as_one_does(
@@ -380,6 +394,24 @@ def test_check_says_and_draws_what_is_seen_of_each_camera_s_last_picture(house: 
     assert done.returncode == 0
     drawing = np.asarray(cv2.imread(str(house.root / "seen.png")))
     assert drawing.shape[1] == 2 * 960
+
+
+def test_classify_and_batch_say_of_a_camera_s_picture_what_the_daemon_said(house: House) -> None:
+    """The camera is told by the folder, or by name; filed away, a picture is still its camera's."""
+    front, back = sorted(house.records(), key=lambda record: record["camera"] != "front")
+    keys = ("predictions", "region", "regions")
+    output, config = house.root / "all.json", str(house.config)
+    done = dropsight("batch", "processed", "-o", str(output), "-c", config, cwd=house.root)
+    assert done.returncode == 0, done.stderr
+    for found, record in zip(json.loads(output.read_text())["results"], (back, front), strict=True):
+        assert [found.get(key) for key in keys] == [record.get(key) for key in keys]
+    elsewhere = str(house.root / "x.jpg")
+    shutil.copy(house.processed / "front" / "yard.jpg", elsewhere)
+    done = dropsight("classify", elsewhere, "-c", config, "--camera", "front", "--json")
+    assert json.loads(done.stdout)[0]["regions"] == front["regions"]
+    assert dropsight("classify", elsewhere, "--camera", "front").stderr == (
+        "dropsight: --camera: needs -c FILE, the config that it is in\n"
+    )
 
 
 def test_a_mask_of_another_shape_than_the_pictures_is_told_of() -> None:

@@ -150,7 +150,11 @@ def test_a_path_alone_is_one_image() -> None:
         ({"temperature": float("nan")}, ValueError, "temperature must be above 0"),
         ({"temperature": 0}, ValueError, "temperature must be above 0"),
         ({"tta_transforms": "original"}, ValueError, "tta_transforms: 1 to 5, or a list of names"),
-        ({"resize": "squash"}, ValueError, "resize must be one of crop, stretch, letterbox, not 'squash'"),
+        (
+            {"resize": "squash"},
+            ValueError,
+            "resize must be one of crop, stretch, letterbox, cover, not 'squash'",
+        ),
         ({"model_format": "kears"}, ValueError, "model_format must be one of auto, tflite, keras"),
         ({"preprocess_fn": 5}, TypeError, "preprocess_fn must be a function"),
     ],

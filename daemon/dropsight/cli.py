@@ -20,6 +20,15 @@ _CONFIG = argument("-c --config FILE", "Config file (YAML); all keys are optiona
 _MODEL = argument(
     "--model MODEL", "A .tflite, .onnx, .keras or .h5 file, a SavedModel folder, or builtin:NAME."
 )
+_AS_DAEMON = (
+    argument(
+        "-c --config FILE",
+        "Classify as the daemon of this config does; files in its folders are their camera's.",
+        type=Path,
+        dest="file",
+    ),
+    argument("--camera NAME", "With -c: which camera's crops and mask to apply to all files."),
+)
 _JSON = argument("--json", "Print JSON, for programs.", dest="as_json")
 _TTA = argument("--tta", "Average five views of each image.")
 _LABELLED = argument("folder DIR", "A sub-folder of photos for each class.", type=Path)
@@ -67,6 +76,7 @@ COMMANDS = {
         "commands.classify:classify",
         (
             argument("images IMAGE", "Image files and video clips.", nargs="+", type=Path),
+            *_AS_DAEMON,
             _MODEL,
             _TTA,
             argument("--top K", "How many classes to print.", type=Number(int, 1, 1000), default=1),
@@ -83,6 +93,7 @@ COMMANDS = {
         (
             argument("paths PATH", "Photos and clips, or folders of them.", nargs="+", type=Path),
             argument("-o --output FILE", "JSON file to write.", type=Path, required=True),
+            *_AS_DAEMON,
             _MODEL,
             _TTA,
             argument(

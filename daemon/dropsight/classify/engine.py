@@ -13,11 +13,10 @@ from dropsight.classify.work import Engine
 from dropsight.config import Config
 from dropsight.config.rules import MOST_THREADS
 from dropsight.errors import ConfigError, ImageError, ModelError
-from dropsight.images.opening import Bounds, open_image
-from dropsight.images.sights import sights_of
+from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Plan
-from dropsight.inference.preparing import Preparation
+from dropsight.inference.planning import plan_of
 from dropsight.models.backends import open_first
 from dropsight.models.guesses import guess_of
 from dropsight.models.overrides import ModelOverrides
@@ -67,7 +66,7 @@ def open_engine(config: Config, known: Proved | None = None) -> Engine:
     count = workers(config, model)
     _bound_threads(options.threads, count)
     models = [model, *(model.replicate() for _ in range(count - 1))]
-    plan = _plan(config, model)
+    plan = plan_of(config, model.spec)
     blank = np.zeros((max(len(config.inference.tta), 1), *plan.spec.input.shape[1:]), plan.spec.input.dtype)
     for each in models:
         each.scores(blank)
@@ -129,24 +128,6 @@ def _signature(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return stat.st_size, stat.st_mtime_ns
-
-
-def _plan(config: Config, model: Model) -> Plan:
-    return Plan(
-        device=config.device,
-        spec=model.spec,
-        preparation=Preparation(model.spec),
-        bounds=Bounds(
-            config.limits.max_bytes,
-            config.limits.max_pixels,
-            damaged_too=config.limits.damaged == "accept",
-            depth=config.images.depth,
-        ),
-        inference=config.inference,
-        looks=config.cameras.black or config.cameras.blur or config.cameras.frozen is not None,
-        thumbnails=config.mqtt is not None and config.mqtt.thumbnails,
-        sights=sights_of(config),
-    )
 
 
 def _prove(golden: Golden, model: Model, plan: Plan) -> None:

@@ -8,20 +8,23 @@ from typing import Unpack
 import msgspec
 
 from dropsight import names
-from dropsight.commands.mixed import Outcome, looks_like_a_clip, outcomes
+from dropsight.commands.as_daemon import Classifying
+from dropsight.commands.mixed import Outcome, looks_like_a_clip
 from dropsight.commands.places import need_images, need_place
 from dropsight.errors import ConfigError
 from dropsight.inference.demands import ClipOptions
 from dropsight.inference.results import ClipResult, ImageFailure
-from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
+from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.inference.video_runtime import VideoInferenceRuntime
 from dropsight.names import as_shown
-from dropsight.records import in_words
+from dropsight.records import in_words, shown_confidence, shown_label
 
 
-def classify(
+def classify(  # noqa: PLR0913 - each is an option of its own
     images: Sequence[Path],
     *,
+    file: Path | None,
+    camera: str | None,
     model: str | None,
     tta: bool,
     top: int,
@@ -33,9 +36,13 @@ def classify(
     """Print one line per image or clip as it is done; return 1 if any could not be read."""
     need_images(images, for_folders="dropsight batch FOLDER -o results.json takes the images in it")
     _need_a_clip(images, timeline=timeline, figure=figure)
-    runtime = ImageInferenceRuntime(model or DEFAULT_MODEL, use_tta=tta, top_k=max(top, 5))
+    classifying = Classifying(file, camera, model=model, tta=tta, top=max(top, 5))
     results: list[Outcome] = []
-    made = _drawn(images[0], runtime, figure, sampling) if figure else outcomes(images, runtime, **sampling)
+    made: Iterator[Outcome]
+    if figure:
+        made = _drawn(images[0], classifying.of(images[0]), figure, sampling)
+    else:
+        made = classifying.outcomes(images, **sampling)
     for result in made:
         results.append(result)
         if not as_json:
@@ -82,6 +89,8 @@ def _print(result: Outcome, top: int) -> None:
     if result.warnings:
         told = "; ".join(result.warnings)
         _tell(f"{as_shown(str(result.image_path))}: warning: {told}")
+    for region in result.regions or []:
+        print(f"{'':<30} {shown_confidence(region):7.1%}  {shown_label(region)} ({region.name})", flush=True)
     for head, answer in list((result.heads or {}).items())[1:]:
         told = in_words(answer.label, answer.present)
         print(f"{'':<30} {answer.confidence:7.1%}  {told} ({head})", flush=True)

@@ -1,0 +1,87 @@
+"""Files that are classified as a daemon's config has it, each as one of its camera's."""
+
+import os
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from itertools import groupby
+from pathlib import Path
+from typing import Unpack
+
+import msgspec
+
+from dropsight.commands.mixed import Outcome, outcomes
+from dropsight.commands.settings import settings
+from dropsight.config import Config
+from dropsight.errors import ConfigError
+from dropsight.inference.configured import ConfiguredRuntime
+from dropsight.inference.demands import ClipOptions, views_of
+from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
+from dropsight.intake.camera_names import naming
+
+
+class Classifying:
+    """How a command is to classify files: by a config, or by what is said on the command line alone."""
+
+    def __init__(
+        self, file: Path | None, camera: str | None, *, model: str | None, tta: bool, top: int = 5
+    ) -> None:
+        """Open the model; raises ConfigError, ModelError."""
+        if file is None and camera is not None:
+            raise ConfigError(["--camera: needs -c FILE, the config that it is in"])
+        self._camera, self._config = camera, _config(file, model, tta=tta, top=top) if file else None
+        self.runtime: ImageInferenceRuntime
+        if self._config:
+            self.runtime = ConfiguredRuntime.open(self._config)
+        else:
+            self.runtime = ImageInferenceRuntime(model or DEFAULT_MODEL, use_tta=tta, top_k=top)
+
+    def of(self, path: str | Path) -> ImageInferenceRuntime:
+        """Return the runtime for a file."""
+        return self._of_camera(self._camera_of(path))
+
+    def outcomes(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        batch_size: int = 32,
+        show_progress: bool = False,
+        **sampling: Unpack[ClipOptions],
+    ) -> Generator[Outcome, None, None]:
+        """Yield one result per file, as it is done; see `commands.mixed.outcomes`."""
+        for camera, group in groupby(paths, key=self._camera_of):
+            made = outcomes(
+                list(group),
+                self._of_camera(camera),
+                batch_size=batch_size,
+                show_progress=show_progress,
+                **sampling,
+            )
+            with closing(made):
+                yield from made
+
+    def _camera_of(self, path: str | Path) -> str | None:
+        return self._camera or (camera_of(path, self._config) if self._config else None)
+
+    def _of_camera(self, camera: str | None) -> ImageInferenceRuntime:
+        return self.runtime.of(camera) if isinstance(self.runtime, ConfiguredRuntime) else self.runtime
+
+
+def _config(file: Path, model: str | None, *, tta: bool, top: int) -> Config:
+    config = settings(file, overrides={"model.path": model} if model else {})
+    inference = msgspec.structs.replace(
+        config.inference,
+        top_k=max(config.inference.top_k, top),
+        tta=views_of(5) if tta else config.inference.tta,
+    )
+    return msgspec.structs.replace(config, inference=inference)
+
+
+def camera_of(path: str | Path, config: Config) -> str | None:
+    """Return whose picture a file is that lies in a folder of the config's, or was filed away there."""
+    absolute = os.path.normpath(Path.cwd() / path)
+    for watch in config.watch:
+        for folder in (watch.processed, watch.failed, watch.path):
+            below = os.fspath(folder) + os.sep
+            if absolute.startswith(below):
+                return naming(watch.camera)(absolute.removeprefix(below))
+    return None

@@ -1,0 +1,46 @@
+"""The runtime of a config: pictures are taken, and answered, as the daemon does those of one camera."""
+
+import logging
+import os
+from dataclasses import replace
+
+import msgspec
+
+from dropsight.config import Config
+from dropsight.inference.interpreters import Interpreters
+from dropsight.inference.pipeline import Plan
+from dropsight.inference.planning import plan_of
+from dropsight.inference.runtime import ImageInferenceRuntime
+from dropsight.models.backends import open_first
+from dropsight.models.guesses import guess_of
+from dropsight.models.overrides import ModelOverrides
+from dropsight.models.spec import ModelOptions
+
+log = logging.getLogger(__name__)
+
+
+class ConfiguredRuntime(ImageInferenceRuntime):
+    """As `ImageInferenceRuntime`, of a model that a config names, by its settings."""
+
+    def __init__(self, plan: Plan, interpreters: Interpreters, threads: int) -> None:
+        self.spec, self._plan, self._interpreters, self._threads = plan.spec, plan, interpreters, threads
+
+    @classmethod
+    def open(cls, config: Config) -> "ConfiguredRuntime":
+        """Open its model, or a fallback; raises ModelError, ConfigError."""
+        threads = len(os.sched_getaffinity(0))
+        options = msgspec.structs.replace(ModelOptions.of(config.model), threads=threads)
+        paths = (config.model.path, *config.model.fallback)
+        model, reasons, _ = open_first(paths, said=ModelOverrides.of(config.model), options=options)
+        told = (*reasons, *model.spec.faults, *filter(None, [guess_of(model.spec)]))
+        for text in told:
+            log.warning("%s: %s", model.spec.name, text)
+        # Nobody watches these cameras.
+        plan = replace(plan_of(config, model.spec), looks=False, thumbnails=False)
+        return cls(plan, Interpreters(model, threads), threads)
+
+    def of(self, camera: str | None) -> "ConfiguredRuntime":
+        """Return the runtime for pictures of this camera, which shares the model."""
+        if camera is None or camera not in self._plan.sights:
+            return self
+        return ConfiguredRuntime(self._plan.of(camera), self._opened(), self._threads)
