@@ -37,7 +37,7 @@ POISON = f"{VARIABLE}=in_decoding:poison".split("=")
 def test_kills_at_every_named_step_and_at_random_lose_nothing_and_repeat_only_what_was_in_flight(
     tmp_path: Path,
 ) -> None:
-    found = torture(tmp_path / "torture", kills=20, images=1000, seed=1)
+    found = torture(tmp_path / "torture", kills=20, images=500, seed=1)
     assert found.is_clean(), found.report()
     assert [how for how in found.ends if how != "killed"] == []
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from brokers import wait_until
-from daemons import PHOTOS, House, dropsight, faults, running
+from daemons import PHOTOS, House, dropsight, dropsight_in_here, faults, running
 from dropsight import ImageInferenceRuntime, ImageResult
 from dropsight.errors import ModelError
 from dropsight.models.backends import open_first, open_model
@@ -225,7 +225,7 @@ def test_a_keras_model_works_on_the_command_line(keras: Any, tmp_path: Path) -> 
     sequential(keras).save(tmp_path / "m.keras")
     (tmp_path / "m.yaml").write_text("labels: names.txt")
     (tmp_path / "names.txt").write_text("a\nb\nc")
-    done = dropsight("classify", "--json", "--model", str(tmp_path / "m.keras"), str(PHOTOS[0]))
+    done = dropsight_in_here("classify", "--json", "--model", "m.keras", str(PHOTOS[0]), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["label"] in {"a", "b", "c"}
 

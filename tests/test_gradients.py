@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clips import make_clip
-from daemons import SAMPLES, dropsight
+from daemons import SAMPLES, dropsight_in_here
 from dropsight import GradCAM, SaliencyMap, VideoInferenceRuntime
 from dropsight.commands.explain import explain
 from dropsight.errors import ModelError
@@ -138,9 +138,8 @@ def test_what_is_not_complete_in_the_most_steps_is_warned_of(
 def test_a_saved_model_is_explained_by_rise(keras: Any, builds: Any, tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
     builds.functional().export(tmp_path / "saved", verbose=False)
-    done = dropsight(
-        "explain", str(SAMPLES / "koala.jpg"), "--model", "saved", "--top", "2", "-o", "w.png", cwd=tmp_path
-    )
+    photo = str(SAMPLES / "koala.jpg")
+    done = dropsight_in_here("explain", photo, "--model", "saved", "--top", "2", "-o", "w.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [line.partition("by ")[2] for line in done.stdout.splitlines()] == ["rise: w.png"] * 2
 
@@ -158,7 +157,7 @@ def test_faults_at_the_command_line_are_one_line(
 ) -> None:
     builds.functional().save(tmp_path / "m.keras")
     photo = str(SAMPLES / "koala.jpg")
-    done = dropsight("explain", photo, "--model", "m.keras", "-o", "w.png", *arguments, cwd=tmp_path)
+    done = dropsight_in_here("explain", photo, "--model", "m.keras", "-o", "w.png", *arguments, cwd=tmp_path)
     assert done.returncode == 1
     said = [each for each in done.stderr.splitlines() if each.startswith("dropsight:")]
     assert len(said) == 1
