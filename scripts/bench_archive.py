@@ -119,6 +119,7 @@ def classifying(root: Path, count: int) -> None:
         address=None,
         shard_rows=1000,
         tta=False,
+        embeddings=False,
         overwrite=True,
     )
     began = time.monotonic()

@@ -50,6 +50,7 @@ def asked(source: Path | str, out: Path | str, **changes: Any) -> ArchiveOrder:
         "address": None,
         "shard_rows": 6,
         "tta": False,
+        "embeddings": False,
         "overwrite": False,
     }
     return ArchiveOrder(**{**how, **changes})

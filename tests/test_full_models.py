@@ -85,6 +85,22 @@ def test_every_format_says_what_keras_itself_says(keras: Any, tmp_path: Path, ma
     assert open_model(path).spec.activation == "softmax"
 
 
+@pytest.mark.parametrize("form", ["m.keras", "nested.keras", "exported"])
+def test_embeddings_are_what_the_dense_layer_is_given(keras: Any, tmp_path: Path, form: str) -> None:
+    model, path = functional(keras), tmp_path / form
+    whole = keras.Sequential([keras.Input((32, 32, 3)), model]) if form == "nested.keras" else model
+    if form == "exported":
+        whole.export(path, verbose=False)
+    else:
+        whole.save(path)
+    photo = np.full((32, 32, 3), (200, 51, 90), np.uint8)
+    expected = keras.Model(model.inputs, model.layers[-2].output)(photo[np.newaxis] / np.float32(255))
+    with ImageInferenceRuntime(path, embeddings=True) as runtime, ImageInferenceRuntime(path) as plain:
+        assert runtime.spec.features == 4
+        assert runtime.embed(photo) == pytest.approx(np.asarray(expected)[0], rel=1e-4)
+        assert runtime.predict(photo).confidence == pytest.approx(plain.predict(photo).confidence, abs=1e-5)
+
+
 def test_logits_are_softmaxed_once_and_probabilities_not_again(keras: Any, tmp_path: Path) -> None:
     sequential(keras, None).save(tmp_path / "logits.keras")
     sequential(keras).save(tmp_path / "soft.keras")

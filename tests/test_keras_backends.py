@@ -66,6 +66,15 @@ models = {
     "mean": (network(layers.Rescaling(1.0, offset=less), last=[dense("softmax")]), 1, "softmax"),
     "ahead": (keras.Sequential([keras.Input((32, 32, 3)), *ending([dense("softmax")])]), 255, "softmax"),
 }
+nested = keras.Sequential([keras.Input((32, 32, 3)), models["logits"][0]])
+nested.save(f"{folder}/nested.keras")
+
+def features(model, pictures):
+    (pool,) = [each for each in model.layers if isinstance(each, layers.GlobalAveragePooling2D)]
+    return np.asarray(keras.Model(model.inputs, pool.output)(pictures, training=False))
+
+wanted = {name: features(models[name][0], pictures) for name in ("softmax", "labels")}
+np.savez(f"{folder}/features.npz", **wanted)
 told = {}
 for name, (model, std, activation) in models.items():
     for form in ("keras", "h5") if name in {"softmax", "ahead"} else ("keras",):
@@ -80,9 +89,10 @@ json.dump(told, open(f"{folder}/told.json", "w"))
 ASKED = """
 import json, sys
 import numpy as np
-from dropsight.errors import ModelError
+from dropsight.errors import DropsightError
 from dropsight.explain.explaining import Explainer, default_method
 from dropsight.models.backends import open_model
+from dropsight.models.spec import ModelOptions
 
 folder, pictures = sys.argv[1], np.load(sys.argv[2])
 answers = {}
@@ -92,8 +102,15 @@ for path in json.load(open(f"{folder}/told.json")):
     batch = (pictures / np.float32(spec.normalization.std[0])).astype(np.float32)
     facts = [spec.backend, spec.format, spec.normalization.std[0], spec.normalization_from, spec.activation]
     answers[path] = *facts, model.scores(batch).tolist(), default_method(spec)
+wanted = ModelOptions(embeddings=True)
+for name, expected in np.load(f"{folder}/features.npz").items():
+    model = open_model(f"{folder}/{name}.keras", options=wanted)
+    scores = model.scores(pictures.astype(np.float32))
+    assert (model.spec.columns, model.spec.features, scores.shape) == (3, 4, (3, 7)), name
+    assert np.allclose(scores[:, 3:], expected, rtol=1e-4), name
 refusals = []
 for attempt in (
+    lambda: open_model(f"{folder}/nested.keras", options=wanted),
     lambda: open_model(f"{folder}/lambda.keras"),
     lambda: open_model(f"{folder}/lambda.h5"),
     lambda: Explainer(open_model(f"{folder}/softmax.keras"), "gradcam"),
@@ -101,7 +118,7 @@ for attempt in (
     try:
         attempt()
         refusals.append("none")
-    except ModelError as error:
+    except DropsightError as error:
         refusals.append(str(error))
 maps = Explainer(open_model(f"{folder}/softmax.keras"), "occlusion").explain(pictures[0])
 shape = maps[0].heatmap.shape
@@ -161,8 +178,14 @@ def test_without_tensorflow_maps_by_gradients_say_what_they_need_and_others_work
     assert shape == [32, 32]
 
 
+def test_without_tensorflow_embeddings_are_of_the_layer_before_the_last_or_refused(answered: Any) -> None:
+    """What they are is compared within the process that asks."""
+    _, (of_nested, *_), _, _ = answered
+    assert "gives no embeddings: it classifies in a model within, where only TensorFlow finds" in of_nested
+
+
 def test_lambda_layers_are_run_by_no_backend(answered: Any) -> None:
-    _, (of_keras, of_h5, _), _, _ = answered
+    _, (_, of_keras, of_h5, _), _, _ = answered
     assert "Lambda" in of_keras
     assert "Lambda" in of_h5
 

@@ -120,6 +120,42 @@ def test_timm_s_export_is_taken_with_imagenets_normalization_and_says_that_this_
     assert "normalization is a guess" in (guesses.guess_of(model.spec) or "")
 
 
+@pytest.mark.parametrize("ending", [[], softmax()])
+def test_an_embedding_is_what_the_last_layer_with_weights_is_given(
+    tmp_path: Path, ending: list[Node]
+) -> None:
+    path = classifier(tmp_path / "timm.onnx", after=ending)
+    with ImageInferenceRuntime(path, embeddings=True) as runtime, ImageInferenceRuntime(path) as plain:
+        assert runtime.spec.features == 8
+        for photo in PHOTOS[:3]:
+            found = runtime.embed(photo)
+            logits = found @ DENSE
+            expected = np.exp(logits) / np.exp(logits).sum()
+            answer = runtime.predict(photo)
+            for each in answer.predictions:
+                assert each.confidence == pytest.approx(expected[each.class_index], abs=1e-5)
+            assert answer.predictions == plain.predict(photo).predictions
+        with pytest.raises(ValueError, match="embeddings=True"):
+            plain.embed(PHOTOS[0])
+
+
+def test_maps_before_a_convolution_that_classifies_are_pooled(tmp_path: Path) -> None:
+    """As SqueezeNet has it: the pooling comes after the classes."""
+    weights = random.normal(size=(CLASSES, 8, 1, 1)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["relu", "last"], ["maps"]),
+        helper.make_node("GlobalAveragePool", ["maps"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["output"]),
+    ]
+    path = classifier(tmp_path / "squeeze.onnx", after=nodes, constants=[constant("last", weights)])
+    with ImageInferenceRuntime(path, embeddings=True, top_k=CLASSES) as runtime:
+        found = runtime.embed(PHOTOS[0])
+        logits = weights[:, :, 0, 0] @ found
+        (best, *_) = runtime.predict(PHOTOS[0]).predictions
+        assert best.class_index == int(np.argmax(logits))
+        assert best.confidence == pytest.approx(float(np.exp(logits).max() / np.exp(logits).sum()), abs=1e-5)
+
+
 def test_ultralytics_export_is_taken_with_its_own_names_and_range(tmp_path: Path) -> None:
     model = check(ultralytics(tmp_path / "yolo.onnx"), mean=0, std=255, softmaxed=True)
     assert model.spec.labels[1] == "ant's nest"

@@ -121,6 +121,7 @@ COMMANDS = {
             _MODEL,
             argument("--shard N", "Images in a part; default: as fits.", type=Number(int, 1, 100_000)),
             _TTA,
+            argument("--embeddings", "Also a column of features: what the model's last layer sees."),
             argument(
                 "--format LIST",
                 "Also written in the end: jsonl, csv, megadetector, camtrap-dp, speciesnet.",

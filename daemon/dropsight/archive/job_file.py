@@ -42,6 +42,8 @@ class JobFile(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     shard_rows: int
     tta: bool
+    embeddings: int = 0
+    """Their length, 0 where they are not wanted."""
     sources: tuple[str, ...]
     manifest: str
     model: ModelCard

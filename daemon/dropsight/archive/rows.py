@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
+import numpy as np
 import pyarrow as pa
+
+from dropsight.models.features import Features
 
 
 class ClipColumns(msgspec.Struct, frozen=True):
@@ -19,7 +22,10 @@ class ClipColumns(msgspec.Struct, frozen=True):
 
 
 class ArchiveRow(msgspec.Struct, frozen=True, kw_only=True):
-    """`path` as in the manifest; `captured` by the camera, else the file's time; `clip` for clips only."""
+    """`path` as in the manifest; `captured` by the camera, else the file's time; `clip` for clips only.
+
+    `embedding`, in float16, is in the part of a job that wants it, not in rows that are read again.
+    """
 
     path: str
     status: str
@@ -37,6 +43,7 @@ class ArchiveRow(msgspec.Struct, frozen=True, kw_only=True):
     model_digest: str
     latency_ms: float | None = None
     clip: ClipColumns | None = None
+    embedding: bytes | None = None
 
 
 SCHEMA = pa.schema(
@@ -74,10 +81,28 @@ SCHEMA = pa.schema(
 """Explicit: of a column that is empty throughout, Arrow would guess a type of no values."""
 
 
-def as_table(rows: Sequence[ArchiveRow]) -> pa.Table:
-    columns = {name: [getattr(row, name) for row in rows] for name in ArchiveRow.__struct_fields__}
+EMBEDDING = "embedding"
+_FLOAT16 = np.dtype("<f2")
+
+
+def as_table(rows: Sequence[ArchiveRow], *, features: int = 0) -> pa.Table:
+    """Make the columns; with `features`, also the last one, of embeddings of this length."""
+    columns = {name: [getattr(row, name) for row in rows] for name in SCHEMA.names}
     columns["clip"] = [clip and msgspec.structs.asdict(clip) for clip in columns["clip"]]
-    return pa.table(columns, SCHEMA)
+    table = pa.table(columns, SCHEMA)
+    if not features:
+        return table
+    none = bytes(features * _FLOAT16.itemsize)
+    values = np.frombuffer(b"".join(row.embedding or none for row in rows), _FLOAT16)
+    without = pa.array([row.embedding is None for row in rows])
+    made = pa.FixedSizeListArray.from_arrays(pa.array(values), features, mask=without)
+    return table.append_column(pa.field(EMBEDDING, made.type), made)
+
+
+def packed(features: Features) -> bytes:
+    """Return an embedding as a row has it: what float16 cannot hold is the most that it can."""
+    most = np.finfo(_FLOAT16).max
+    return np.clip(features, -most, most).astype(_FLOAT16).tobytes()
 
 
 def rows_of(table: pa.Table) -> list[ArchiveRow]:

@@ -34,6 +34,7 @@ class ArchiveOrder:
     shard_rows: int | None
     """None for what fits the number of images, or goes on with what is there."""
     tta: bool
+    embeddings: bool
     overwrite: bool
     most_seconds: int = 300
 
@@ -41,7 +42,7 @@ class ArchiveOrder:
 def run_archive(asked: ArchiveOrder, *, stopped: Callable[[], bool]) -> JobFile:
     """Do what is missing, all of it or until `stopped`; raises DropsightError, and leaves what can go on."""
     storage = Storage(absolute(asked.out))
-    with ImageInferenceRuntime(asked.model, threads=1) as runtime:
+    with ImageInferenceRuntime(asked.model, threads=1, embeddings=asked.embeddings) as runtime:
         spec = runtime.spec
     storage.make()
     with sole_driver(storage, stopped=stopped) as driver:
@@ -61,6 +62,7 @@ def _gone_on(storage: Storage, asked: ArchiveOrder, spec: ModelSpec, stopped: Ca
         shard_rows=asked.shard_rows or _shard_rows(storage, facts),
         tta=asked.tta,
         most_seconds=asked.most_seconds,
+        embeddings=asked.embeddings,
     )
     shards = shards_of(facts.rows, job.shard_rows)
     done = shard_parts.finished(job, shards)
@@ -154,6 +156,7 @@ def _begun(job: ArchiveJob, facts: ManifestFacts, spec: ModelSpec, asked: Archiv
         workers=0,
         shard_rows=job.shard_rows,
         tta=job.tta,
+        embeddings=spec.features,
         sources=facts.sources,
         manifest=facts.digest,
         model=ModelCard(spec.name, spec.digest, spec.format, spec.quantization, spec.labels),

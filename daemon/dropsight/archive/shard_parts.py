@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pyarrow.parquet as pq
 
-from dropsight.archive.rows import ArchiveRow, as_table, rows_of
+from dropsight.archive.rows import SCHEMA, ArchiveRow, as_table, rows_of
 from dropsight.archive.storage import Storage, told
 from dropsight.archive.tasks import ArchiveJob, JobMark, Shard
 from dropsight.errors import ConfigError
@@ -30,15 +30,17 @@ class PartFacts(msgspec.Struct, frozen=True):
     version: str
 
 
-def write_part(job: ArchiveJob, shard: Shard, rows: Sequence[ArchiveRow]) -> dict[str, int]:
-    """Write it and return the counts."""
+def write_part(
+    job: ArchiveJob, shard: Shard, rows: Sequence[ArchiveRow], *, features: int = 0
+) -> dict[str, int]:
+    """Write it and return the counts; `features` is the length of embeddings."""
     counts: dict[str, int] = {}
     for row in rows:
         key = row.error_code or row.status
         counts[key] = counts.get(key, 0) + 1
     now = datetime.now(UTC).isoformat(timespec="seconds")
     facts = PartFacts(job.mark(), shard.start, shard.stop, counts, now, VERSION)
-    table = as_table(rows).replace_schema_metadata({_FACTS: msgspec.json.encode(facts)})
+    table = as_table(rows, features=features).replace_schema_metadata({_FACTS: msgspec.json.encode(facts)})
     with job.storage.whole(shard.part) as file:
         pq.write_table(table, file, compression="zstd")
     return counts
@@ -79,6 +81,7 @@ def _need_ours(job: ArchiveJob, part: str, found: JobMark) -> None:
         ("model", f"of another model, {found.model}"),
         ("shard_rows", f"of shards of {found.shard_rows}"),
         ("tta", f"made {'with' if found.tta else 'without'} --tta"),
+        ("embeddings", f"made {'with' if found.embeddings else 'without'} --embeddings"),
     ):
         if getattr(found, name) != getattr(wanted, name):
             raise _another(job, part, what)
@@ -91,10 +94,10 @@ def _another(job: ArchiveJob, part: str, what: str) -> ConfigError:
 
 
 def read_all(storage: Storage) -> Iterator[ArchiveRow]:
-    """Yield the rows of all parts in the manifest's order, a part in memory at a time."""
+    """Yield the rows of all parts in the manifest's order, a part in memory at a time, without embeddings."""
     for name in filter(is_part, storage.names()):
         with told(storage.named(name), "read"), storage.reading(name) as file:
-            table = pq.ParquetFile(file).read()
+            table = pq.ParquetFile(file).read(columns=SCHEMA.names)
         yield from rows_of(table)
 
 

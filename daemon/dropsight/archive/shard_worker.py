@@ -14,7 +14,7 @@ import msgspec
 
 from dropsight.archive.fetching import REFUSED, contents, fetched
 from dropsight.archive.manifest import Named, read_rows
-from dropsight.archive.rows import ArchiveRow, ClipColumns, time_of
+from dropsight.archive.rows import ArchiveRow, ClipColumns, packed, time_of
 from dropsight.archive.shard_parts import write_part
 from dropsight.archive.storage import is_url
 from dropsight.archive.tasks import ArchiveJob, Shard, ShardDone
@@ -56,7 +56,7 @@ class ShardWorker:
         """Open the model; raises ModelError where it cannot be opened here, or is another than the job's."""
         cv2.setNumThreads(1)
         self._job = job
-        self._images = ImageInferenceRuntime(model, use_tta=job.tta, threads=1)
+        self._images = ImageInferenceRuntime(model, use_tta=job.tta, threads=1, embeddings=job.embeddings)
         if self._images.spec.digest != job.model:
             raise ModelError(f"{model}: it is not the model that the job began with: leave it as it was")
         with self._images.interpreter() as opened:
@@ -68,7 +68,9 @@ class ShardWorker:
         rows = list(self._rows(read_rows(self._job.storage, shard.start, shard.stop), shard))
         if len(rows) > 1 and all((row.error or "").startswith(REFUSED) for row in rows):
             raise StoreError(f"{rows[0].path} and all others of a shard: {rows[0].error}")
-        return ShardDone({} if shard.trial else write_part(self._job, shard, rows))
+        if shard.trial:
+            return ShardDone({})
+        return ShardDone(write_part(self._job, shard, rows, features=self._images.spec.features))
 
     def close(self) -> None:
         self._clips.close()
@@ -157,9 +159,12 @@ class ShardWorker:
         prepared = image.prepared
         spent = prepared.decode_ms + prepared.preprocess_ms + answer.inference_ms + answer.postprocess_ms
         captured = time_of(image.header.captured) if image.header.captured else _mtime(image.named)
-        return self._ok(
+        row = self._ok(
             image.named, answer.predictions, width, height, captured, image.sha256, latency_ms=spent
         )
+        if answer.features is None:
+            return row
+        return msgspec.structs.replace(row, embedding=packed(answer.features))
 
     def _clip(self, named: Named) -> ArchiveRow:
         digest = None

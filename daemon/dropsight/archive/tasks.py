@@ -22,13 +22,14 @@ class ArchiveJob(msgspec.Struct, frozen=True, kw_only=True):
     tta: bool = False
     most_seconds: int = 300
     """Of the clock, for a step of an image: what takes longer hangs."""
+    embeddings: bool = False
 
     @property
     def storage(self) -> Storage:
         return Storage(self.out)
 
     def mark(self) -> "JobMark":
-        return JobMark(self.manifest, self.model, self.shard_rows, self.tta)
+        return JobMark(self.manifest, self.model, self.shard_rows, self.tta, self.embeddings)
 
 
 class JobMark(msgspec.Struct, frozen=True):
@@ -38,6 +39,7 @@ class JobMark(msgspec.Struct, frozen=True):
     model: str
     shard_rows: int
     tta: bool
+    embeddings: bool = False
 
 
 class Shard(msgspec.Struct, frozen=True):

@@ -28,6 +28,7 @@ def archive(  # noqa: PLR0913 - its options
     model: str | None,
     shard: int | None,
     tta: bool,
+    embeddings: bool,
     formats: str,
     deployments: Path | None,
     overwrite: bool,
@@ -50,6 +51,7 @@ def archive(  # noqa: PLR0913 - its options
         address=address,
         shard_rows=shard,
         tta=tta,
+        embeddings=embeddings,
         overwrite=overwrite,
     )
     with stop_asked(_STOPPING) as stop:

@@ -28,6 +28,7 @@ from dropsight.images.thumbnail import shrink
 from dropsight.inference.joining import joined
 from dropsight.inference.preparing import ONE_SQUARE, PartsBatch, Preparation
 from dropsight.inference.ranking import merge, predictions, present, probabilities
+from dropsight.models.features import Features
 from dropsight.models.spec import Batch, Model, ModelSpec, Scores
 from dropsight.records import Box, HeadAnswer, Heads, Prediction, Present, Region, Regions
 
@@ -56,7 +57,8 @@ class Plan:
     parts: Parts = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", tuple(self.spec.parts) or (("", slice(None), self.spec),))
+        whole = ("", self.spec.answer, replace(self.spec, features=0))
+        object.__setattr__(self, "parts", tuple(self.spec.parts) or (whole,))
 
     def in_a_hurry(self) -> "Plan":
         """The same without test-time augmentation."""
@@ -134,10 +136,13 @@ class Found(msgspec.Struct, frozen=True):
 
 class Answer(Found, frozen=True, kw_only=True):
     """`views` are how many the predictions are merged from."""
+class Answer(Ranking, frozen=True):
+    """`views` are how many the predictions are merged from, and the features, if the model gives any."""
 
     inference_ms: float
     postprocess_ms: float
     views: int
+    features: Features | None = None
 
 
 def read(file: ImageFile, plan: Plan) -> tuple[bytes, Header]:
@@ -271,6 +276,26 @@ def answer(invoked: Invoked, plan: Plan) -> Answer:
 def views_of(invoked: Invoked) -> int:
     """Return how many there are of each square."""
     return len(invoked.scores) // sum(invoked.squares)
+        found.predictions,
+        found.present,
+        found.heads,
+        invoked.inference_ms,
+        postprocess_ms,
+        views=len(invoked.scores),
+        features=features_of(invoked.scores, plan.spec),
+    )
+
+
+def features_of(scores: Scores, spec: ModelSpec) -> Features | None:
+    """Return the views' mean; None of a model that was opened without."""
+    if not spec.features:
+        return None
+    found: Features = scores[:, spec.columns :].mean(axis=0)
+    return found
+
+
+def merged(scores: Scores, plan: Plan) -> NDArray[np.float32]:
+    """Return the views' probabilities, merged, of shape (classes,), of several heads one behind the other.
 
 
 def merged(invoked: Invoked, plan: Plan) -> NDArray[np.float32]:

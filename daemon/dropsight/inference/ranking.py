@@ -38,7 +38,7 @@ def main_scores(scores: Scores, spec: ModelSpec) -> Scores:
 
     A lone score is made those of two classes: of a logit x (0, x), whose softmax is its logistic.
     """
-    main = scores[..., slice(*spec.heads[0].columns)] if spec.heads else scores
+    main = scores[..., spec.answer]
     if spec.activation == "softmax" or main.shape[-1] != 1:
         return main
     if spec.activation == "logistic":

@@ -36,6 +36,7 @@ from dropsight.inference.results import (
     result_of,
 )
 from dropsight.models.backends import open_model
+from dropsight.models.features import Features, no_features
 from dropsight.models.guesses import guess_of
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import Model, ModelOptions
@@ -86,6 +87,7 @@ class ImageInferenceRuntime:
         thresholds: Mapping[str, float] | None = None,
         top_k: int = 5,
         threads: int | None = None,
+        embeddings: bool = False,
     ) -> None:
         """Open the model; raises ModelError, TypeError or ValueError for an invalid setting.
 
@@ -96,7 +98,7 @@ class ImageInferenceRuntime:
         model leaves them open. `output`, by name or number, is which of several to use; `heads`, by names of
         your own, which several, the main answer first. `thresholds`, by label, number or "*" for all others:
         from which probability on each class is `present`, where several may be at once. `threads`: cores to
-        use, all by default.
+        use, all by default. `embeddings`: `embed` is wanted, too; ConfigError for a model that has none.
         """
         check_settings(
             model_format=model_format,
@@ -117,8 +119,11 @@ class ImageInferenceRuntime:
             thresholds=dict(thresholds or {}),
         )
         self._threads = threads or len(os.sched_getaffinity(0))
-        model = open_model(os.fspath(model_path), said=said, options=ModelOptions(self._threads))
+        options = ModelOptions(self._threads, embeddings=embeddings)
+        model = open_model(os.fspath(model_path), said=said, options=options)
         self.spec = model.spec
+        if embeddings and not self.spec.features:
+            raise no_features(self.spec.path, f"the backend of {self.spec.format} has no way to them")
         if self.spec.kernels and self.spec.kernels.fault:
             log.warning("%s: %s", self.spec.name, self.spec.kernels.fault)
         if guess := guess_of(self.spec):
@@ -147,6 +152,20 @@ class ImageInferenceRuntime:
             answer = pipeline.predict(model, prepared, self._plan)
         total_ms = (time.perf_counter() - started) * 1e3
         return result_of(path_of(image), prepared, answer, self._plan, total_ms=total_ms)
+
+    def embed(self, image: Image) -> Features:
+        """Return its embedding, float32 of shape (spec.features,): what the last layer with weights is given.
+
+        Maps are pooled to a mean a channel, views to their mean; it is of any length, not normalised. For
+        runtimes with `embeddings`; raises as `predict` does.
+        """
+        self._opened()
+        prepared = self._prepare(image)
+        with self.interpreter() as model:
+            found = pipeline.features_of(pipeline.invoke(model, prepared).scores, self.spec)
+        if found is None:
+            raise ValueError("for embeddings open the model with ImageInferenceRuntime(..., embeddings=True)")
+        return found
 
     def predict_batch(
         self, image_paths: Images, batch_size: int = 32, *, show_progress: bool = False

@@ -3,7 +3,8 @@
 Field numbers are the order of declaration in schema.fbs and metadata_schema.fbs of TensorFlow Lite.
 """
 
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -90,6 +91,16 @@ class Fields:
         """Return where a vector of bytes ends; 0 where it is absent."""
         offset = self._offset(field)
         return int(self._table.Vector(offset) + self._table.VectorLen(offset)) if offset else 0
+
+    @_of_a_file
+    def with_integers(self, field: int, values: Sequence[int]) -> bytes:
+        """Return the whole file with other numbers in a vector that is there: behind all else."""
+        place = self._offset(field) + self._table.Pos
+        data = bytes(self._table.Bytes)
+        data += bytes(-len(data) % 4)
+        end = struct.pack("<I", len(data) - place)
+        vector = struct.pack(f"<I{len(values)}i", len(values), *values)
+        return data[:place] + end + data[place + len(end) :] + vector
 
     @_of_a_file
     def _elements(self, field: int, size: int) -> range:

@@ -1,7 +1,7 @@
 """The graph of a TensorFlow function: what it does to its input first, and what its answers come from."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from dropsight.errors import ModelError
+from dropsight.models.features import NO_LAST_LAYER, NO_LAYER_BEFORE
 from dropsight.models.scaling import Arithmetic, Step
-from dropsight.models.spec import Activation
+from dropsight.models.spec import Activation, Batch
 
 _ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "Sigmoid": "logistic"}
 _ARITHMETIC: dict[str, Arithmetic] = {
@@ -30,6 +31,9 @@ _PLACING = {
     *("Transpose", "ExpandDims", "StridedSlice", "ReverseV2"),
     *("ResizeBilinear", "ResizeNearestNeighbor"),
 }
+_WEIGHTED = {"MatMul", "BatchMatMulV2", "Conv2D", "DepthwiseConv2dNative"}
+# What a last layer's answer goes through.
+_AFTER_WEIGHTED = {*_ACTIVATIONS, "BiasAdd", "Add", "AddV2", "Mean", "AvgPool", "Relu", "Relu6"}
 # A constant on the input has a value for all channels, or one for each.
 _MOST_VALUES = 4
 _LONGEST_WAY = 32
@@ -66,6 +70,27 @@ class FrozenGraph:
                 break
             operator = operator.inputs[0].op
         return found
+
+    def featured(self, output: int) -> Callable[[Batch], Sequence[Any]]:
+        """Return what gives all outputs and, last, what the last layer with weights before one is given.
+
+        Raises ValueError where no other layer with weights is before it.
+        """
+        operator = self._frozen.outputs[output].op
+        while operator.type in _KEEPING | _AFTER_WEIGHTED:
+            operator = next((each.op for each in operator.inputs if not _is_constant(each.op)), None)
+            if operator is None:
+                break
+        if operator is None or operator.type not in _WEIGHTED:
+            raise ValueError(NO_LAST_LAYER)
+        tensor = operator.inputs[0]
+        while tensor.op.type in _KEEPING and tensor.op.inputs:
+            tensor = tensor.op.inputs[0]
+        if not _has_weights(tensor.op):
+            raise ValueError(NO_LAYER_BEFORE)
+        pruned = self._frozen.prune(self._frozen.inputs, [*self._frozen.outputs, tensor])
+        constant = import_module("tensorflow").constant
+        return lambda batch: pruned(constant(batch))
 
     def first_steps(self) -> Iterator[Step]:
         """Follow the input as long as there is one way on, and constants alone meet it."""
@@ -113,4 +138,16 @@ def _is_constant(operator: Any) -> bool:  # noqa: ANN401
         if operator.type == "Placeholder":
             return False
         waiting += [each.op for each in operator.inputs]
+    return False
+
+
+def _has_weights(operator: Any) -> bool:  # noqa: ANN401
+    """Whether it comes from a layer with weights."""
+    waiting, seen = [operator], set[str]()
+    while waiting:
+        operator = waiting.pop()
+        if operator.type in _WEIGHTED:
+            return True
+        waiting += [each.op for each in operator.inputs if each.op.name not in seen]
+        seen.update(each.op.name for each in operator.inputs)
     return False

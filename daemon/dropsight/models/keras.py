@@ -16,6 +16,7 @@ from dropsight.models.legacy_keras import load_legacy
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import ModelOptions, TensorSpec
 from dropsight.models.tf_graph import (
+    Function,
     TensorFlowModel,
     build,
     tensor_spec,
@@ -31,7 +32,7 @@ def open_keras(
     path: Path,
     *,
     said: ModelOverrides,
-    options: ModelOptions,  # noqa: ARG001 - it has its own threads
+    options: ModelOptions,
     agree: Callable[[], None],
 ) -> TensorFlowModel:
     """Load a classifier, sequential, functional or subclassed; raises ModelError."""
@@ -42,7 +43,7 @@ def open_keras(
         model = load_legacy(path) or keras.models.load_model(path, compile=False)
         agree()
         if backend != "tensorflow":
-            return _without_tensorflow(path, keras, model, backend, said)
+            return _without_tensorflow(path, keras, model, said, options)
         tf = tensorflow(path)
         wanted = tf.TensorSpec(*_input(model))
         function = tf.function(lambda batch: model(batch, training=False))
@@ -50,16 +51,18 @@ def open_keras(
     except unloadable() as error:
         reason = " ".join(str(error).split()).rpartition("Exception encountered: ")[2]
         raise ModelError(f"{path}: Keras cannot load it: {reason[:500]}") from error
+    graph = FrozenGraph(path, concrete)
     found = tf.nest.flatten(concrete.structured_outputs)
     names = _output_names(model, concrete.structured_outputs, len(found))
     return build(
         path,
         kind="keras",
         function=lambda batch: tf.nest.flatten(concrete(tf.constant(batch))),
-        graph=FrozenGraph(path, concrete),
+        graph=graph,
         tensor=tensor_spec(str(model.name), wanted),
         outputs=[tensor_spec(name, tensor) for name, tensor in zip(names, found, strict=True)],
         said=said,
+        featured=graph.featured if options.embeddings else None,
     )
 
 
@@ -67,10 +70,14 @@ def _without_tensorflow(
     path: Path,
     keras: Any,  # noqa: ANN401 - Keras ships no types
     model: Any,  # noqa: ANN401
-    backend: str,
     said: ModelOverrides,
+    options: ModelOptions,
 ) -> TensorFlowModel:
-    graph = KerasGraph(model)
+    graph, backend = KerasGraph(model), str(keras.backend.backend())
+
+    def featured(output: int) -> Function:
+        return function_of(keras, graph.with_features(keras, output), backend)
+
     shape, dtype = _input(model)
     answer = model.compute_output_spec(keras.KerasTensor(shape, dtype))
     found = keras.tree.flatten(answer)
@@ -84,6 +91,7 @@ def _without_tensorflow(
         tensor=_spec(str(model.name), shape, dtype),
         outputs=[_spec(name, each.shape, each.dtype) for name, each in zip(names, found, strict=True)],
         said=said,
+        featured=featured if options.embeddings else None,
     )
 
 

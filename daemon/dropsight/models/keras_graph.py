@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dropsight.models.features import NO_LAST_LAYER, NO_LAYER_BEFORE
 from dropsight.models.scaling import Arithmetic, Step
 from dropsight.models.spec import Activation
 
 _ACTIVATIONS: dict[str, Activation] = {"softmax": "softmax", "sigmoid": "logistic"}
 _ENDS = {"Dense": "dense", "GlobalAveragePooling2D": "mean", "Mean": "mean"}
+_WEIGHTED = {"Dense", "Conv2D"}
 _KEEPING = {"Identity", "Cast", "Reshape", "Squeeze", "Flatten", "Dropout", "Activation"}
 _PLACING = {"Resizing", "CenterCrop", "Permute", "Transpose"}
 _ARITHMETIC: dict[str, Arithmetic] = {
@@ -60,6 +62,25 @@ class KerasGraph:
                 found.append(_ENDS.get(kind, "other"))
         return found
 
+    def with_features(self, keras: Any, output: int) -> Any:  # noqa: ANN401
+        """Return a model that also gives, last, what the last layer with weights before an output is given.
+
+        Raises ValueError where no other layer with weights is before it.
+        """
+        tensor, found = self._model.outputs[output], False
+        while not found:
+            operation, (given, *others) = _made_by(tensor)
+            found = type(operation).__name__ in _WEIGHTED
+            if others or not (found or _keeps(operation) or _activation_of(operation)):
+                raise ValueError(NO_LAST_LAYER)
+            tensor = given
+        while type(_made_by(tensor)[0]).__name__ in _KEEPING - {"Activation"}:
+            tensor = _made_by(tensor)[1][0]
+        inner = keras.Model(self._model.inputs, tensor)
+        if not any(len(weight.shape) > 1 for weight in inner.weights):
+            raise ValueError(NO_LAYER_BEFORE)
+        return keras.Model(self._model.inputs, [*self._model.outputs, tensor])
+
     def first_steps(self) -> Iterator[Step]:
         """Follow the input as long as there is one way on, and constants alone meet it."""
         place: _Place | None = _Place(self._model, self._model.inputs[0])
@@ -102,6 +123,17 @@ def _makers(tensor: Any) -> Iterator[Any]:  # noqa: ANN401
         if len(given) != 1:
             return
         tensor = given[0]
+
+
+def _made_by(tensor: Any) -> tuple[Any, list[Any]]:  # noqa: ANN401
+    """Return the operation that made it, and of what."""
+    operation, number, _ = tensor._keras_history  # noqa: SLF001 - as above
+    node = operation._inbound_nodes[number]  # noqa: SLF001
+    if node.is_input:
+        raise ValueError(NO_LAYER_BEFORE)
+    if getattr(operation, "outputs", None):
+        raise ValueError("it classifies in a model within, where only TensorFlow finds what leads there")
+    return operation, node.input_tensors
 
 
 def _users(model: Any, tensor: Any) -> list[Any]:  # noqa: ANN401

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dropsight.bounded import MODEL_BYTES, read_bounded
 from dropsight.errors import ModelError
 from dropsight.models.describing import FileFacts, OwnFacts, specify
+from dropsight.models.features import count_features, no_features, pooled
 from dropsight.models.image_input import image_input
 from dropsight.models.operators import (
     compiled_activation,
@@ -48,6 +49,7 @@ class LiteRTModel:
         self._batch = max(spec.taken[0], 1)
         self._any_batch = spec.taken[0] == -1
         tensors = [head.output for head in spec.heads] or [spec.output]
+        self._features = (whole(found[-1]["index"]), tensor_of(found[-1])) if spec.features else None
         self._answers = [
             (whole(found[number]["index"]), tensor, values_of(tensor))
             for number, tensor in zip(self.outputs, tensors, strict=True)
@@ -72,7 +74,11 @@ class LiteRTModel:
     def _invoke(self, batch: Batch) -> Scores:
         self._interpreter.set_tensor(self._input, batch.reshape(self._batch, *self.spec.taken[1:]))
         self._interpreter.invoke()
-        return joined([self._answer(*each) for each in self._answers])
+        answers = [self._answer(*each) for each in self._answers]
+        if self._features:
+            index, tensor = self._features
+            answers.append(pooled(dequantize(self._interpreter.get_tensor(index), tensor), self._batch))
+        return joined(answers)
 
     def _answer(self, index: int, tensor: TensorSpec, values: Scores | None) -> Scores:
         # get_tensor copies: nothing may look into the interpreter's memory across an invoke.
@@ -138,7 +144,21 @@ def open_tflite(
         kernels=None if flex else source.kernels(interpreter, elsewhere=_taken(acceleration)),
         acceleration=acceleration,
     )
-    return LiteRTModel(source, spec, interpreter, numbers)
+    model = LiteRTModel(source, spec, interpreter, numbers)
+    return _with_features(model, source) if options.embeddings else model
+
+
+def _with_features(model: LiteRTModel, source: TFLiteSource) -> LiteRTModel:
+    """Open it again with one more output, which costs nothing; to keep all tensors costs their memory."""
+    path, graph = source.path, TFLiteGraph(source.content)
+    try:
+        content = graph.with_output(graph.features(model.outputs[0]))
+    except DAMAGE as error:
+        raise no_features(path, str(error)) from error
+    source = replace(source, content=content)
+    interpreter = source.open(lambda _: model.spec.taken)
+    count = count_features(LiteRTModel(source, replace(model.spec, features=1), interpreter, model.outputs))
+    return LiteRTModel(source, replace(model.spec, features=count), interpreter, model.outputs)
 
 
 def _only_input(path: Path, interpreter: Interpreter) -> TensorSpec:

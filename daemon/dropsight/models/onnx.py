@@ -1,6 +1,7 @@
 """ONNX models, by ONNX Runtime on the CPU."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -13,8 +14,9 @@ from dropsight import installing
 from dropsight.bounded import MODEL_BYTES, read_bounded
 from dropsight.errors import ModelError
 from dropsight.models.describing import UNIT_RANGE, FileFacts, OwnFacts, specify
+from dropsight.models.features import count_features, no_features, pooled
 from dropsight.models.image_input import image_input
-from dropsight.models.onnx_file import ONNXFile
+from dropsight.models.onnx_file import ONNXFile, with_output
 from dropsight.models.outputs import Output, in_own_batches, joined
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.quantization import dequantize
@@ -41,30 +43,35 @@ class ONNXModel:
 
     def __init__(self, content: bytes, spec: ModelSpec, session: Any, outputs: Sequence[int]) -> None:  # noqa: ANN401 - no types
         self.spec, self.outputs = spec, tuple(outputs)
-        self._content, self._session = content, session
+        self._content, self.session = content, session
         self._input = session.get_inputs()[0].name
         names = [each.name for each in session.get_outputs()]
         self._names = [names[number] for number in self.outputs]
         self._tensors = [head.output for head in spec.heads] or [spec.output]
+        if spec.features:
+            self._names.append(names[-1])
 
     def scores(self, batch: Batch) -> Scores:
         """See Model.scores; a batch of fixed size is filled up with its last image."""
         return in_own_batches(batch, self.spec.taken[0], self._run)
 
     def replicate(self, *, threads: int | None = None) -> "ONNXModel":
-        session = _session(self.spec.path, self._content, threads or _threads(self._session))
+        session = _session(self.spec.path, self._content, threads or _threads(self.session))
         return ONNXModel(self._content, self.spec, session, self.outputs)
 
     def _run(self, batch: Batch) -> Scores:
         taken = batch.reshape(len(batch), *self.spec.taken[1:])
         try:
-            found = self._session.run(self._names, {self._input: taken})
+            found = self.session.run(self._names, {self._input: taken})
         except Exception as error:
             raise ModelError(f"{self.spec.path}: {_reason(error)}") from error
         answers = [
             dequantize(np.asarray(each).reshape(len(batch), -1), tensor)
-            for each, tensor in zip(found, self._tensors, strict=True)
+            for each, tensor in zip(found, self._tensors, strict=not self.spec.features)
         ]
+        if self.spec.features:
+            maps = np.asarray(found[-1], np.float32)
+            answers.append(pooled(maps, len(batch), channels=1 if maps.ndim == 4 else -1))
         return joined(answers)
 
 
@@ -86,7 +93,8 @@ def open_onnx(
                 'onnx.save(onnx.load("MODEL"), "whole.onnx")'
             )
         _check_task(path, file.metadata.get("task", "classify"))
-        return _model(path, content, file, said, _session(path, content, options.threads))
+        model = _model(path, content, file, said, _session(path, content, options.threads))
+        return _with_features(model, content, file) if options.embeddings else model
     except ValueError as error:
         raise ModelError(f"{path}: the file is damaged or truncated: {error}") from error
 
@@ -117,6 +125,20 @@ def _model(path: Path, content: bytes, file: ONNXFile, said: ModelOverrides, ses
         ),
     )
     return ONNXModel(content, spec, session, numbers)
+
+
+def _with_features(model: ONNXModel, content: bytes, file: ONNXFile) -> ONNXModel:
+    """Open it again with one more output, and see what that gives."""
+    spec, session = model.spec, model.session
+    outputs = [each.name for each in session.get_outputs()]
+    try:
+        tensor = file.features(outputs[model.outputs[0]], session.get_inputs()[0].name)
+    except ValueError as error:
+        raise no_features(spec.path, str(error)) from error
+    content = with_output(content, tensor)
+    session = _session(spec.path, content, _threads(session))
+    count = count_features(ONNXModel(content, replace(spec, features=1), session, model.outputs))
+    return ONNXModel(content, replace(spec, features=count), session, model.outputs)
 
 
 def _runtime(path: Path) -> ModuleType:

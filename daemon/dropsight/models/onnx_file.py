@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dropsight.models.protobuf import ProtoMessage
+from dropsight.models.features import NO_LAST_LAYER, NO_LAYER_BEFORE
+from dropsight.models.protobuf import ProtoMessage, field_of_bytes
 from dropsight.models.scaling import Arithmetic, Step, wanted_by
 from dropsight.models.spec import Activation
 from dropsight.records import Normalization
@@ -20,6 +21,7 @@ _GRAPH, _PRODUCER, _METADATA, _TRAINING, _FUNCTION = 7, 2, 14, 20, 25
 _TRAINING_GRAPHS = (1, 2)
 _NODE, _INITIALIZER, _SPARSE_INITIALIZER = 1, 5, 15
 _FUNCTION_NODE, _FUNCTION_ATTRIBUTE = 7, 11
+_GRAPH_OUTPUT, _VALUE_NAME = 12, 1
 _NODE_INPUT, _NODE_OUTPUT, _OP_TYPE, _ATTRIBUTE = 1, 2, 4, 5
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 5, 10, 6, 11
 _ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES = 22, 23
@@ -41,6 +43,13 @@ _UNREADABLE = (KeyError, ValueError, SyntaxError, TypeError, OverflowError, Memo
 
 _ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "Sigmoid": "logistic"}
 _SHAPING = {"Identity", "Cast", "Reshape", "Squeeze", "Flatten", "Unsqueeze", "Transpose"}
+_WEIGHTED = {"Gemm", "MatMul", "Conv"}
+# What a last layer's answer goes through.
+_AFTER_WEIGHTED = {
+    *_ACTIVATIONS,
+    *_SHAPING,
+    *("Add", "Relu", "GlobalAveragePool", "AveragePool", "ReduceMean", "QuantizeLinear", "DequantizeLinear"),
+}
 _QUANTIZING = {"QuantizeLinear", "DequantizeLinear"}
 _DYNAMIC = {"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}
 _ARITHMETIC: dict[str, Arithmetic] = {"Mul": "multiply", "Div": "divide", "Add": "add", "Sub": "subtract"}
@@ -113,6 +122,30 @@ class ONNXFile:
         makers = {output: node for node in self._nodes for output in node.outputs}
         return [_activation(makers, output) for output in outputs]
 
+    def features(self, output: str, image: str) -> str:
+        """Return the tensor that the last layer with weights before an output is given, not yet flattened.
+
+        Raises ValueError where no other layer with weights is between it and the image.
+        """
+        depths = {image: 0}
+        for node in self._nodes:
+            if before := [depths[name] for name in node.inputs if name in depths]:
+                depths |= dict.fromkeys(node.outputs, max(before) + (node.kind in _WEIGHTED))
+        makers = {name: node for node in self._nodes for name in node.outputs}
+        current, kind = output, ""
+        while current in makers and kind not in _WEIGHTED:
+            kind, inputs, _ = makers[current]
+            if kind not in _WEIGHTED | _AFTER_WEIGHTED:
+                break
+            current = next((name for name in inputs if name in depths), "")
+        if kind not in _WEIGHTED:
+            raise ValueError(NO_LAST_LAYER)
+        while current in makers and makers[current].kind in _SHAPING:
+            current = makers[current].inputs[0]
+        if not depths.get(current):
+            raise ValueError(NO_LAYER_BEFORE)
+        return current
+
     def normalization(self, tensor: str) -> Normalization | None:
         """Return what pixels have to be made into, where the graph does the rest; None where it does not."""
         try:
@@ -141,6 +174,12 @@ class ONNXFile:
                 named += [(name, each) for name in node.texts(_NODE_OUTPUT) for each in held]
         values = ((name, _values(tensor)) for name, tensor in named)
         return {name: value for name, value in values if value is not None}
+
+
+def with_output(data: bytes, tensor: str) -> bytes:
+    """Return the file with one more output, the last: a message that comes twice is put together as one."""
+    named = field_of_bytes(_VALUE_NAME, tensor.encode())
+    return data + field_of_bytes(_GRAPH, field_of_bytes(_GRAPH_OUTPUT, named))
 
 
 def _activation(makers: Mapping[str, _Node], output: str) -> Activation:

@@ -1,6 +1,5 @@
 """Which of a model's outputs are its answer: the only one, one that the user names, or several heads."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from dropsight.config import Head
 from dropsight.errors import ModelError
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import NamedOutput, Sidecar, sidecar_path
-from dropsight.models.spec import Activation, Batch, Scores, TensorSpec
+from dropsight.models.spec import Activation, Batch, Scores, TensorSpec, classes_in
 from dropsight.names import as_shown
 
 LONGEST_NAME = 255
@@ -71,11 +70,6 @@ def choose(
     for each in chosen:
         _check(path, each, outputs)
     return chosen
-
-
-def classes_in(tensor: TensorSpec) -> int:
-    """Return how many numbers there are for an image, of an output that is [batch, classes] or alike."""
-    return max(tensor.shape, default=1) if len(tensor.shape) < 2 else math.prod(tensor.shape[1:])
 
 
 def in_own_batches(batch: Batch, size: int, run: Callable[[Batch], Scores]) -> Scores:

@@ -67,6 +67,19 @@ class ProtoMessage:
         return list(struct.unpack(f"<{len(data) // 4}f", data))
 
 
+def field_of_bytes(field: int, content: bytes) -> bytes:
+    """Return a field as it is written: text, bytes or a message."""
+    return _as_varint(field << 3 | _BYTES) + _as_varint(len(content)) + content
+
+
+def _as_varint(value: int) -> bytes:
+    written = bytearray()
+    while value >= 0x80:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*written, value])
+
+
 def _value(data: memoryview, place: int, kind: int) -> tuple[int | memoryview, int]:
     if kind == _VARINT:
         return _varint(data, place)

@@ -24,7 +24,7 @@ def open_saved_model(
     path: Path,
     *,
     said: ModelOverrides,
-    options: ModelOptions,  # noqa: ARG001 - TensorFlow has its own threads
+    options: ModelOptions,
     agree: Callable[[], None],
 ) -> TensorFlowModel:
     """Load a classifier; raises ModelError."""
@@ -50,14 +50,16 @@ def open_saved_model(
         found = loaded and signature(**{name: tf.constant(batch)})
         return [found[answer] for answer in answers]
 
+    graph = FrozenGraph(path, signature)
     return build(
         path,
         kind="saved_model",
         function=function,
-        graph=FrozenGraph(path, signature),
+        graph=graph,
         tensor=tensor_spec(name, wanted),
         outputs=[tensor_spec(answer, outputs[answer]) for answer in answers],
         said=said,
+        featured=graph.featured if options.embeddings else None,
     )
 
 

@@ -1,5 +1,6 @@
 """What the rest of the house knows of a model."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, Self, TypeAlias
@@ -14,6 +15,7 @@ from dropsight.records import USUAL_FRAMING, ColorOrder, Framing, Layout, Normal
 
 Batch: TypeAlias = NDArray[np.generic]  # (n, *input.shape[1:]), in the input tensor's dtype and layout
 Scores: TypeAlias = NDArray[np.float32]  # (n, classes), dequantized; of several heads one beside the other
+# Behind them stand the features, where they are asked for.
 Activation: TypeAlias = Literal["softmax", "logistic", "none"]
 
 
@@ -23,6 +25,7 @@ class ModelOptions(msgspec.Struct, frozen=True):
     threads: int = 1
     delegate: Delegate | None = None
     accelerator: Literal["cpu", "gpu"] = "cpu"
+    embeddings: bool = False
 
     @classmethod
     def of(cls, settings: ModelSettings) -> "ModelOptions":
@@ -32,7 +35,7 @@ class ModelOptions(msgspec.Struct, frozen=True):
 
     @property
     def on_the_cpu(self) -> "ModelOptions":
-        return ModelOptions(self.threads)
+        return ModelOptions(self.threads, embeddings=self.embeddings)
 
     @property
     def device(self) -> str | None:
@@ -58,6 +61,11 @@ class TensorSpec:
     @property
     def quantized(self) -> bool:
         return self.scale != 0.0
+
+
+def classes_in(tensor: TensorSpec) -> int:
+    """Return how many numbers there are for an image, of an output that is [batch, classes] or alike."""
+    return max(tensor.shape, default=1) if len(tensor.shape) < 2 else math.prod(tensor.shape[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +135,7 @@ class ModelSpec:
     `color_order` is that of its channels, also in `normalization`.
     `framing` is how a picture becomes one of its size.
     `layout` is the input's order: (n, height, width, channels) or (n, channels, height, width).
+    `features` are how many numbers of an embedding stand behind the scores, where the options ask for them.
     `faults` say what the model brings along that cannot be read, and was done without, or that costs much.
     `kernels` is None where the backend has no choice of them, or does not tell; `acceleration`, where
     the CPU alone computes it.
@@ -161,6 +170,19 @@ class ModelSpec:
     color_order_from: str = "default"
     framing: Framing = USUAL_FRAMING
     framing_from: str = "default"
+    features: int = 0
+
+    @property
+    def columns(self) -> int:
+        """How many scores there are, all heads' together, before any features."""
+        return self.heads[-1].columns[1] if self.heads else classes_in(self.output)
+
+    @property
+    def answer(self) -> slice:
+        """Which of the scores are the main answer's."""
+        if self.heads:
+            return slice(*self.heads[0].columns)
+        return slice(self.columns if self.features else None)
 
     @property
     def parts(self) -> list[tuple[str, slice, "ModelSpec"]]:
@@ -169,7 +191,11 @@ class ModelSpec:
         The model was calibrated to its temperature by the main answer.
         """
         return [
-            (head.name, slice(*head.columns), _of(head, self) if head.columns[0] else replace(self, heads=()))
+            (
+                head.name,
+                slice(*head.columns),
+                _of(head, self) if head.columns[0] else replace(self, heads=(), features=0),
+            )
             for head in self.heads
         ]
 
@@ -207,6 +233,7 @@ def _of(head: HeadSpec, main: ModelSpec) -> ModelSpec:
         labels_from=head.labels_from,
         temperature=1.0,
         thresholds=head.thresholds,
+        features=0,
     )
 
 

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from dropsight import installing
 from dropsight.errors import ModelError
 from dropsight.models.describing import FileFacts, OwnFacts, specify
+from dropsight.models.features import count_features, no_features, pooled
 from dropsight.models.image_input import image_input
 from dropsight.models.outputs import Output, in_own_batches, joined
 from dropsight.models.overrides import ModelOverrides
@@ -90,13 +92,15 @@ class TensorFlowModel:
         except _UNCOMPUTABLE + _of_tensorflow() as error:
             raise ModelError(f"{self.spec.path}: {' '.join(str(error).split())}") from error
         answers = [np.asarray(found[number], np.float32).reshape(len(batch), -1) for number in self.outputs]
+        if self.spec.features:
+            answers.append(pooled(np.asarray(found[-1], np.float32), len(batch)))
         return joined(answers)
 
     def replicate(self, *, threads: int | None = None) -> "TensorFlowModel":  # noqa: ARG002 - its own
         return self
 
 
-def build(
+def build(  # noqa: PLR0913 - what a model is made of
     path: Path,
     *,
     kind: str,
@@ -106,8 +110,13 @@ def build(
     outputs: Sequence[TensorSpec],
     said: ModelOverrides,
     backend: str = "tensorflow",
+    featured: Callable[[int], Function] | None = None,
 ) -> TensorFlowModel:
-    """Put a model together from its function; `outputs` are in the order in which that returns them."""
+    """Put a model together from its function; `outputs` are in the order in which that returns them.
+
+    `featured`, where an embedding is wanted, returns the function that gives features, too, by an output's
+    number, and raises ValueError where there are none.
+    """
     image = image_input(path, said, tensor)
     answers = [
         Output(output, activation, (output.name,))
@@ -121,7 +130,14 @@ def build(
         outputs=answers,
         own=_own_facts(graph, tensor.name if kind == "saved_model" else None),
     )
-    return TensorFlowModel(spec, function, numbers)
+    if featured is None:
+        return TensorFlowModel(spec, function, numbers)
+    try:
+        function = featured(numbers[0])
+    except ValueError as error:
+        raise no_features(path, str(error)) from error
+    count = count_features(TensorFlowModel(replace(spec, features=1), function, numbers))
+    return TensorFlowModel(replace(spec, features=count), function, numbers)
 
 
 def _own_facts(graph: Graph, input_name: str | None) -> OwnFacts:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from dropsight.models.features import NO_LAST_LAYER, NO_LAYER_BEFORE
 from dropsight.models.flatbuffer import Fields
 from dropsight.models.scaling import Arithmetic, Step
 
@@ -17,6 +18,11 @@ _SHAPE, _TYPE, _BUFFER, _NAME, _QUANTIZATION = 0, 1, 2, 3, 4
 _SCALES, _ZERO_POINTS = 2, 3
 # BuiltinOperator in schema.fbs.
 _ARITHMETIC: dict[int, Arithmetic] = {0: "add", 18: "multiply", 41: "subtract", 42: "divide"}
+# CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, BATCH_MATMUL.
+_WEIGHTED = {3, 4, 9, 126}
+# ADD, AVERAGE_POOL_2D, LOGISTIC, RELU, SOFTMAX, MEAN: what a last layer's answer goes through.
+_AFTER_WEIGHTED = {0, 1, 14, 19, 25, 40}
+_FLATTENING = {22, 43}
 _ENDS = {9: "dense", 25: "softmax", 40: "mean"}
 # DEQUANTIZE, RESHAPE, SQUEEZE, CAST, QUANTIZE: they change how values are kept.
 _KEEPING = {6, 22, 43, 53, 114}
@@ -105,6 +111,35 @@ class TFLiteGraph:
                 found.append(_ENDS.get(kind, "other"))
             current = inputs[0]
         return found
+
+    def features(self, output: int) -> int:
+        """Return the tensor that the last layer with weights before an output is given, not yet flattened.
+
+        Raises ValueError where no other layer with weights is before it.
+        """
+        (current,), depths = self._subgraph.integers(_INPUTS), {}
+        depths[current] = 0
+        for kind, inputs, outputs in self._operators:
+            if before := [depths[tensor] for tensor in inputs if tensor in depths]:
+                depths |= dict.fromkeys(outputs, max(before) + (kind in _WEIGHTED))
+        makers = {tensor: (kind, inputs) for kind, inputs, outputs in self._operators for tensor in outputs}
+        current = self._subgraph.integers(_OUTPUTS)[output]
+        for _ in range(_LONGEST_WAY):
+            kind, inputs = makers.get(current, (-1, [-1]))
+            current = next((tensor for tensor in inputs if tensor in depths), -1)
+            if kind in _WEIGHTED or kind not in _KEEPING | _AFTER_WEIGHTED:
+                break
+        if kind not in _WEIGHTED:
+            raise ValueError(NO_LAST_LAYER)
+        while makers.get(current, (-1,))[0] in _FLATTENING:
+            current = makers[current][1][0]
+        if not depths.get(current):
+            raise ValueError(NO_LAYER_BEFORE)
+        return current
+
+    def with_output(self, tensor: int) -> bytes:
+        """Return the file with one more output, the last."""
+        return self._subgraph.with_integers(_OUTPUTS, [*self._subgraph.integers(_OUTPUTS), tensor])
 
     def _step(self, kind: Arithmetic, inputs: list[int], current: int) -> Step | None:
         if len(inputs) != 2 or (kind in {"subtract", "divide"} and inputs[0] != current):
