@@ -2,9 +2,9 @@
 
 import json
 import logging
-import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -283,19 +283,21 @@ def test_a_label_says_what_is_in_the_picture(label: str, kind: str, scientific: 
     assert naming_of(label) == (kind, scientific)
 
 
-def test_any_number_of_rows_is_written_with_flat_memory(tmp_path: Path) -> None:
-    """A part and a row are in memory, never the list."""
+@pytest.mark.parametrize("name", FORMATS)
+def test_rows_are_written_as_they_come_never_gathered(tmp_path: Path, name: str) -> None:
+    (tmp_path / "cameras.csv").write_text(TABLE)
+    made = FORMATS[name]
+    files = [tmp_path / each for each in made.names]
+    module, _, function = made.by.partition(":")
 
-    def many(count: int) -> Iterator[ArchiveRow]:
-        return (row(f"{SOURCE}/cam1/{number:07}.jpg") for number in range(count))
+    def many() -> Iterator[ArchiveRow]:
+        for number in range(2_000):
+            written = sum(file.stat().st_size for file in files if file.exists())
+            assert written > 100 * (number - 500), "rows are held back"
+            yield row(f"{SOURCE}/cam1/{number:07}.jpg")
 
-    peaks = []
-    for count in (2_000, 8_000):
-        tracemalloc.start()
-        write_megadetector(many(count), FormatFacts(job()), tmp_path / f"{count}.json")
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert peaks[1] < 2 * peaks[0] < 4e6
+    facts = FormatFacts(job(), read_deployments(tmp_path / "cameras.csv"))
+    getattr(import_module(module), function)(many(), facts, *files)
 
 
 def test_overwrite_takes_away_what_the_formats_wrote_and_nothing_else(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def layer_of(photo: Path) -> NDArray[np.float32]:
         )
     interpreter.allocate_tensors()
     with ImageInferenceRuntime(MODEL, threads=1) as runtime:
-        batch = runtime.plan.preparation.batch_of(_pixels(photo), ("original",))
+        batch = runtime.plan.preparation.batch_of(_pixels(photo), ("original",)).batch
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], batch)
     interpreter.invoke()
     operators = interpreter._get_ops_details()  # noqa: SLF001 - no other way tells

@@ -135,8 +135,6 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Answer(Found, frozen=True, kw_only=True):
-    """`views` are how many the predictions are merged from."""
-class Answer(Ranking, frozen=True):
     """`views` are how many the predictions are merged from, and the features, if the model gives any."""
 
     inference_ms: float
@@ -270,32 +268,21 @@ def answer(invoked: Invoked, plan: Plan) -> Answer:
         inference_ms=invoked.inference_ms,
         postprocess_ms=(time.perf_counter() - started) * 1e3,
         views=views_of(invoked),
+        features=features_of(invoked, plan.spec),
     )
+
+
+def features_of(invoked: Invoked, spec: ModelSpec) -> Features | None:
+    """Return the mean of all views and squares; None of a model that was opened without."""
+    if not spec.features:
+        return None
+    found: Features = invoked.scores[:, spec.columns :].mean(axis=0)
+    return found
 
 
 def views_of(invoked: Invoked) -> int:
     """Return how many there are of each square."""
     return len(invoked.scores) // sum(invoked.squares)
-        found.predictions,
-        found.present,
-        found.heads,
-        invoked.inference_ms,
-        postprocess_ms,
-        views=len(invoked.scores),
-        features=features_of(invoked.scores, plan.spec),
-    )
-
-
-def features_of(scores: Scores, spec: ModelSpec) -> Features | None:
-    """Return the views' mean; None of a model that was opened without."""
-    if not spec.features:
-        return None
-    found: Features = scores[:, spec.columns :].mean(axis=0)
-    return found
-
-
-def merged(scores: Scores, plan: Plan) -> NDArray[np.float32]:
-    """Return the views' probabilities, merged, of shape (classes,), of several heads one behind the other.
 
 
 def merged(invoked: Invoked, plan: Plan) -> NDArray[np.float32]:

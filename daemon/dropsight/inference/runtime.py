@@ -162,7 +162,7 @@ class ImageInferenceRuntime:
         self._opened()
         prepared = self._prepare(image)
         with self.interpreter() as model:
-            found = pipeline.features_of(pipeline.invoke(model, prepared).scores, self.spec)
+            found = pipeline.features_of(pipeline.invoke(model, prepared), self.spec)
         if found is None:
             raise ValueError("for embeddings open the model with ImageInferenceRuntime(..., embeddings=True)")
         return found
