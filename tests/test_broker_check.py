@@ -16,6 +16,8 @@ from proxies import hanging_up
 
 pytestmark = pytest.mark.broker
 
+OF_EVENTS = ("event/#", "active/#", "seen/#")
+RULES = [{"name": "any", "labels": ["*"]}]
 PROTOCOLS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 PLUGIN = next(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so"), None)
 ROOT = "dropsight/test"
@@ -34,7 +36,7 @@ def about(done: subprocess.CompletedProcess[str], mark: str) -> str:
 
 def rules(folder: Path, *, without: str) -> str:
     """A broker that takes all of ours but one kind, and lets everybody listen."""
-    kinds = [f"{ROOT}/{kind}" for kind in KINDS]
+    kinds = [f"{ROOT}/{kind}" for kind in (*KINDS, *OF_EVENTS)]
     lines = [f"topic write {kind}\n" for kind in (*kinds, DISCOVERY) if kind != without]
     (folder / "acl").write_text("".join(["topic read #\n", *lines]))
     # Mosquitto 2.0.11 hangs up on who is refused a message where any number may wait.
@@ -43,7 +45,7 @@ def rules(folder: Path, *, without: str) -> str:
 
 def tried(folder: Path, url: str, protocol: Literal["5", "3.1.1"]) -> Findings:
     """What `check` finds out, without its looking at all else."""
-    return try_broker(Mqtt(url=url, protocol=protocol, thumbnails=True), "test", state=folder)
+    return try_broker(Mqtt(url=url, protocol=protocol, thumbnails=True), "test", state=folder, events=True)
 
 
 def retained(broker: Mosquitto) -> dict[str, bytes]:
@@ -61,7 +63,7 @@ def test_check_says_all_that_run_says_and_nobody_takes_it_for_news(tmp_path: Pat
     with (
         mosquitto(tmp_path) as broker,
         Subscriber(broker.port) as first,
-        running(tmp_path, mqtt={"url": broker.url, **mqtt}, stats=stats) as house,
+        running(tmp_path, mqtt={"url": broker.url, **mqtt}, stats=stats, events=RULES) as house,
     ):
         (house.inbox / "front").mkdir()
         shutil.copy(PHOTOS[0], house.inbox / "front")
@@ -76,7 +78,7 @@ def test_check_says_all_that_run_says_and_nobody_takes_it_for_news(tmp_path: Pat
             assert not about(done, "warn")
             said = {topic: payload for topic, payload, kept in list(heard.messages) if not kept}
         assert {topic.split("/")[2] for topic in said if topic.startswith(ROOT)} == {
-            kind.split("/")[0] for kind in KINDS
+            kind.split("/")[0] for kind in (*KINDS, *OF_EVENTS)
         }
         assert any(topic.startswith("homeassistant/device/dropsight_test/") for topic in said)
         for topic, payload in said.items():
@@ -89,7 +91,7 @@ def test_check_says_all_that_run_says_and_nobody_takes_it_for_news(tmp_path: Pat
         assert not {"mqtt", "name", "records"} & house.status()["troubles"].keys()
 
 
-@pytest.mark.parametrize("kind", [*(f"{ROOT}/{kind}" for kind in KINDS), DISCOVERY])
+@pytest.mark.parametrize("kind", [*(f"{ROOT}/{kind}" for kind in (*KINDS, *OF_EVENTS)), DISCOVERY])
 def test_each_topic_that_a_broker_refuses_is_named_with_the_reason(tmp_path: Path, kind: str) -> None:
     with mosquitto(tmp_path, extra=rules(tmp_path, without=kind)) as broker:
         lines = tried(tmp_path, broker.url, "5").refused
@@ -103,10 +105,10 @@ def test_of_a_broker_that_refuses_all_check_names_each_topic(tmp_path: Path) -> 
     (tmp_path / "acl").write_text("topic read #\n")
     extra = f"allow_anonymous true\nacl_file {tmp_path / 'acl'}\n"
     with mosquitto(tmp_path, extra=extra) as broker:
-        house = House(tmp_path, {"mqtt": {"url": broker.url, "thumbnails": True}})
+        house = House(tmp_path, {"mqtt": {"url": broker.url, "thumbnails": True}, "events": RULES})
         done = dropsight("check", "-c", str(house.config))
     assert done.returncode == 1
-    assert about(done, "FAIL").count("Not authorized") == len(KINDS) + 2
+    assert about(done, "FAIL").count("Not authorized") == len(KINDS) + len(OF_EVENTS) + 2
 
 
 @pytest.mark.parametrize("without", [f"{ROOT}/state/#", "all"])

@@ -35,6 +35,12 @@ CONTRACT: Mapping[str, tuple[int, bool | None]] = {
     f"{BASE}/failure/{PART}": (1, False),
     f"{BASE}/expired/{PART}": (1, False),
     f"{BASE}/burst/{PART}": (1, False),
+    **{f"{BASE}/event/{part}/any_thing": (1, False) for part in (PART, "default")},
+    **{
+        f"{BASE}/{kind}/{part}/any_thing": (1, True)
+        for kind in ("active", "seen")
+        for part in (PART, "default")
+    },
     f"{BASE}/stats": (0, True),
     f"{BASE}/info": (1, True),
     f"{BASE}/command/response": (1, False),
@@ -53,7 +59,8 @@ class Life:
         with mosquitto(root) as broker, Subscriber(broker.port, "#", as_published=True) as self.heard:
             mqtt = {"url": broker.url, "retain": retain, "thumbnails": True}
             watch = {"path": "inbox", "burst_seconds": 2}
-            self._house = House(root, {"mqtt": mqtt, "watch": [watch]})
+            rule = {"name": "any_thing", "labels": ["*"], "confidence": 0.01, "confirm": "1 of 1"}
+            self._house = House(root, {"mqtt": mqtt, "watch": [watch], "events": [rule]})
             try:
                 self._live_well()
                 self._live_in_haste()
@@ -133,7 +140,8 @@ def test_the_page_on_mqtt_names_every_topic(life: Life) -> None:
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `dropsight/<device>/")]
     named = {name for row in rows for name in re.findall(r"`(?:dropsight/<device>/)?([^`]+)`", row)}
     told = {topic.removeprefix(f"{BASE}/") for topic in life.heard.sent if topic.startswith(f"{BASE}/")}
-    kinds = {re.sub(f"/({PART}|default)(?=/again$|$)", "/<camera>", topic) for topic in told}
+    kinds = {re.sub(f"/({PART}|default)(?=/|$)", "/<camera>", topic) for topic in told}
+    kinds = {re.sub("/any_thing$", "/<name>", topic) for topic in kinds}
     assert named == kinds - {"command/response"}
 
 

@@ -223,6 +223,7 @@ class _Check:
                 self._config.device,
                 state=self._config.store.path.parent,
                 credential=credential,
+                events=bool(self._config.events),
                 bursts=any(each.burst_seconds for each in self._config.watch),
             )
         except BrokerRefusedError as error:

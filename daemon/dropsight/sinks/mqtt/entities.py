@@ -79,21 +79,19 @@ def of_camera(
             "content_type": "image/jpeg",
         }
     if events:
-        found |= _happenings(camera, topics, events, pictures=pictures)
+        found |= _happenings(camera, topics, events)
     return found
 
 
 def of_events(names: Sequence[str]) -> dict[str, str]:
     """Return the platforms of what is there for a camera's events."""
-    found = {"event": "event", "event_picture": "image"} if names else {}
+    found = {"event": "event"} if names else {}
     for name in names:
         found |= {f"event_{name}": "binary_sensor", f"seen_{name}": "sensor"}
     return found
 
 
-def _happenings(
-    camera: str, topics: Topics, events: Sequence[str], *, pictures: bool
-) -> dict[str, Component]:
+def _happenings(camera: str, topics: Topics, events: Sequence[str]) -> dict[str, Component]:
     """Late ones are no news for who acts on them."""
     found: dict[str, Component] = {
         "event": {
@@ -120,13 +118,6 @@ def _happenings(
             "device_class": "timestamp",
             "state_topic": topics.seen(end),
             "value_template": "{{ value_json.ended or value_json.time }}",
-        }
-    if pictures:
-        found["event_picture"] = {
-            "platform": "image",
-            "name": "Event picture",
-            "image_topic": topics.event_thumbnail(camera),
-            "content_type": "image/jpeg",
         }
     return found
 
