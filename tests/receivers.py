@@ -29,13 +29,19 @@ class Turn(NamedTuple):
 class Receiver:
     """Answers each request by the next turn, as soon as there is none left by the last of them."""
 
-    def __init__(self, turns: Sequence[Turn] = (Turn(),), *, tls: tuple[Path, Path] | None = None) -> None:
+    def __init__(
+        self,
+        turns: Sequence[Turn] = (Turn(),),
+        *,
+        tls: tuple[Path, Path] | None = None,
+        read: Callable[[bytes], Any] = json.loads,
+    ) -> None:
         self.asked: list[Request] = []
         """All that came."""
         self.taken: list[Any] = []
         """The bodies of those that were answered by 200."""
         self.judge: Callable[[Request], Turn] | None = None
-        self._turns = list(turns)
+        self._turns, self._read = list(turns), read
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
@@ -72,7 +78,7 @@ class Receiver:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                body = receiver._read(self.rfile.read(int(self.headers["Content-Length"])))
                 turn = receiver._turn(Request(self.path, dict(self.headers), body))
                 if turn.status == 200:
                     receiver.taken.append(body)

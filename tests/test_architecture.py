@@ -15,6 +15,7 @@ from brokers import wait_until
 from clip_houses import file_away, gray_clip
 from daemons import PHOTOS, ROOT, House
 from pages import PACKAGE, rooms, rows
+from receivers import secret_file
 from supervisors import Supervisor
 from webs import ANY_PORT, address, ask
 
@@ -88,6 +89,7 @@ def as_named(thread: str, root: Path) -> str:
         (re.escape(str(root / "inbox")) + "(-mqtt)?$", "FOLDER"),
         (r"^worker-\d+$", "worker-N"),
         (r"^webhook:.*", "webhook:NAME"),
+        (r"^notify:.*", "notify:NAME"),
         (r"^paho-mqtt-client-.*", "paho-mqtt-client-ID"),
         (r"^(web-\w+)_0$", r"\1"),
         (r"^asyncio_\d+$", "asyncio_N"),
@@ -105,6 +107,7 @@ def test_the_threads_are_those_of_the_page(tmp_path: Path, supervisor: Superviso
         "watch": [{"path": "inbox", "burst_seconds": 3}, {"mqtt": "cameras/+/image"}],
         "mqtt": {"url": f"mqtt://127.0.0.1:{mute.getsockname()[1]}"},
         "webhooks": [{"url": "http://127.0.0.1:1/", "name": "hub"}],
+        "notify": {"phone": {"targets_file": str(secret_file(tmp_path / "phone", "json://127.0.0.1:1/"))}},
         "web": ANY_PORT,
         "explain": {"below_confidence": 0.0},
         "log": {"max_bytes": 1000},

@@ -274,6 +274,22 @@ COMMANDS = {
     "status": Command(
         "Show what the running daemon is doing.", "--json", "commands.status:show", (_CONFIG, _JSON)
     ),
+    "notify": Command(
+        "Send a test notification to the targets of the config, and say which were reached.",
+        "--test phone",
+        "commands.notify:notify",
+        (
+            _CONFIG,
+            argument(
+                "--test TARGET",
+                "Name of a target; without it, all of them.",
+                nargs="?",
+                const="",
+                required=True,
+                dest="name",
+            ),
+        ),
+    ),
     "retire": Command(
         "Remove this device's retained messages, and Home Assistant's device, from the broker.",
         "-c /etc/dropsight/dropsight.yaml",

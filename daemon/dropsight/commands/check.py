@@ -27,6 +27,7 @@ from dropsight.config import (
     open_to_all,
     password,
     stored_password,
+    stored_urls,
     token,
 )
 from dropsight.config.environment import unknown_variables
@@ -69,6 +70,7 @@ def _check(file: Path | None, drawing: Reserved | None, replay: Sequence[Path] |
     config = settings(file)
     is_service = file is not None and file.absolute() == system_file().absolute()
     credential = stored_password() if is_service else None
+    urls = {name: stored_urls(name) for name in config.notify} if is_service else {}
     runner = runner_of(config.store.path.parent, is_service=is_service)
     told = str(file or "defaults")
     if os.geteuid() == 0 and not runner.is_me:
@@ -83,12 +85,21 @@ def _check(file: Path | None, drawing: Reserved | None, replay: Sequence[Path] |
         return 0
     for text in (*unknown_variables(os.environ), *keys_without_effect(config)):
         _say("warn", "config", text)
-    return _Check(file, config, runner, is_service=is_service).all(credential, drawing)
+    return _Check(file, config, runner, urls, is_service=is_service).all(credential, drawing)
 
 
 class _Check:
-    def __init__(self, file: Path | None, config: Config, runner: Runner, *, is_service: bool) -> None:
+    def __init__(
+        self,
+        file: Path | None,
+        config: Config,
+        runner: Runner,
+        urls: Mapping[str, str | None],
+        *,
+        is_service: bool,
+    ) -> None:
         self._file, self._config, self._runner, self._is_service = file, config, runner, is_service
+        self._urls = urls
         self._code = 0
 
     def all(self, credential: str | None, drawing: Reserved | None) -> int:
@@ -121,10 +132,12 @@ class _Check:
         if topics := {each.mqtt: each.path for each in self._config.watch if each.mqtt is not None}:
             with self._part("arrivals"):
                 self._arrivals(topics, credential)
-        for each in wanted(self._config):
+        for each in wanted(msgspec.structs.replace(self._config, notify={})):
             if each.check:
                 with self._part(each.mark.name):
                     _say("ok", each.mark.name, each.check())
+        with self._part("notify"):
+            self._notify()
         with self._part("web"):
             self._web()
         if self._config.video:
@@ -254,6 +267,15 @@ class _Check:
         if not self._is_service or os.geteuid() == 0 or credential or password(mqtt):
             return ""
         return "; a password in systemd's credential store is readable by root only: sudo dropsight check"
+
+    def _notify(self) -> None:
+        if not self._config.notify:
+            return
+        from dropsight.sinks.notify.wanting import checks
+
+        for look in checks(self._config, self._urls):
+            with self._part("notify"):
+                _say("ok", "notify", look())
 
     def _web(self) -> None:
         web = self._config.web

@@ -4,11 +4,13 @@ from dropsight.config.addresses import host_and_port, is_loopback
 from dropsight.config.credentials import (
     has_password,
     hook_headers,
+    notify_urls,
     open_to_all,
     password,
     redacted_hook,
     redacted_url,
     stored_password,
+    stored_urls,
     token,
 )
 from dropsight.config.effective import dump, effective, schema
@@ -30,6 +32,7 @@ from dropsight.config.tree import (
     Log,
     ModelSettings,
     Mqtt,
+    Notify,
     OutputName,
     Queue,
     Retention,
@@ -59,6 +62,7 @@ __all__ = [
     "Log",
     "ModelSettings",
     "Mqtt",
+    "Notify",
     "OutputName",
     "Queue",
     "Retention",
@@ -80,6 +84,7 @@ __all__ = [
     "host_and_port",
     "is_loopback",
     "load",
+    "notify_urls",
     "open_to_all",
     "parse_size",
     "password",
@@ -87,5 +92,6 @@ __all__ = [
     "redacted_url",
     "schema",
     "stored_password",
+    "stored_urls",
     "token",
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dropsight.bounded import SECRET_BYTES, read_bounded
-from dropsight.config.tree import Config, Mqtt, Web, Webhook
+from dropsight.config.tree import Config, Mqtt, Notify, Web, Webhook
 from dropsight.errors import ConfigError
 
 LEAST_TOKEN = 16
@@ -21,6 +21,7 @@ _USER_INFO = re.compile(r"(?<=://)([^:@/]*):.*@", re.DOTALL)
 
 # systemd names the folder of a unit's credentials in the first variable (systemd.exec, LoadCredential=).
 CREDENTIALS, CREDENTIAL = "CREDENTIALS_DIRECTORY", "dropsight.mqtt-password"
+NOTIFY_CREDENTIAL = "dropsight.notify-"
 # Where it looks for a credential of the unit that is given by its name alone.
 STORES = ("/etc/credstore", "/run/credstore", "/usr/local/lib/credstore", "/usr/lib/credstore")
 
@@ -30,7 +31,7 @@ def password(mqtt: Mqtt, environ: Mapping[str, str] = os.environ) -> str | None:
 
     Raises ConfigError.
     """
-    path = mqtt.password_file or _credential(environ)
+    path = mqtt.password_file or _credential(CREDENTIAL, environ)
     if path is None:
         return None
     return _secret("mqtt.password_file", path, "password")
@@ -38,10 +39,46 @@ def password(mqtt: Mqtt, environ: Mapping[str, str] = os.environ) -> str | None:
 
 def stored_password() -> str | None:
     """What systemd would hand to the unit, None where there is none, or where only root may look for it."""
+    return _stored(CREDENTIAL)
+
+
+def stored_urls(name: str) -> str | None:
+    """The same of a target of notifications."""
+    return _stored(NOTIFY_CREDENTIAL + name)
+
+
+def _stored(credential: str) -> str | None:
     for store in STORES:
         with suppress(OSError):
-            return _read(Path(store) / CREDENTIAL)
+            return _read(Path(store) / credential)
     return None
+
+
+def notify_urls(
+    name: str, settings: Notify, *, credential: str | None = None, environ: Mapping[str, str] = os.environ
+) -> list[str]:
+    """The URLs of a target's file, else of its credential: one a line, but for empty ones and # comments.
+
+    `credential` is its text where that is known already. Raises ConfigError, which quotes none.
+    """
+    key = f"notify.{name}.targets_file"
+    path = settings.targets_file or _credential(NOTIFY_CREDENTIAL + name, environ)
+    if path is None and credential is None:
+        way_out = f"name a file with its Apprise URLs, or store the credential {NOTIFY_CREDENTIAL}{name}"
+        raise ConfigError([f"{key}: is not given; {way_out}"])
+    text = _secret(key, path, "Apprise URLs") if path else credential or ""
+    lines = [line.strip() for line in text.splitlines()]
+    urls = [line for line in lines if line and not line.startswith("#")]
+    if not urls:
+        raise ConfigError([f"{key}: {path or 'the credential'} contains no URL; write one a line"])
+    if fault := next(
+        (number for number, line in enumerate(lines, 1) if line in urls and "://" not in line), 0
+    ):
+        text = (
+            f"line {fault} of {path or 'the credential'} is no URL; write it as Apprise does, SERVICE://..."
+        )
+        raise ConfigError([f"{key}: {text}"])
+    return urls
 
 
 def token(web: Web) -> str | None:
@@ -64,6 +101,7 @@ def open_to_all(config: Config) -> list[str]:
     if mqtt:
         files += [("mqtt.password_file", mqtt.password_file), ("mqtt.tls.key", mqtt.tls.key)]
     files += [(HEADERS, hook.headers_file) for hook in config.webhooks]
+    files += [(f"notify.{name}.targets_file", each.targets_file) for name, each in config.notify.items()]
     found = []
     for key, path in files:
         with suppress(OSError):
@@ -72,9 +110,9 @@ def open_to_all(config: Config) -> list[str]:
     return found
 
 
-def _credential(environ: Mapping[str, str]) -> Path | None:
+def _credential(name: str, environ: Mapping[str, str]) -> Path | None:
     folder = environ.get(CREDENTIALS)
-    path = Path(folder) / CREDENTIAL if folder else None
+    path = Path(folder) / name if folder else None
     return path if path and path.exists() else None
 
 

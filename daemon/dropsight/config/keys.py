@@ -45,6 +45,8 @@ def known_keys(
         elif form.item and form.item.section:
             yield (*key, index)
             yield from known_keys(form.item.section, (*key, index), index=index, named=named)
+        elif form.entry and form.entry.section and named is not None:
+            yield from known_keys(form.entry.section, (*key, named), index=index, named=named)
     others = form_of_others(section)
     if others and others.section and named is not None:
         yield from known_keys(others.section, (*above, named), index=index, named=named)

@@ -1,7 +1,7 @@
 """Rules across values: addresses, total threads, folders that must not contain each other."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import permutations, product
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from dropsight.config.filters import broken_filters
 from dropsight.config.forms import spoken_list
 from dropsight.config.keys import Key, dotted
 from dropsight.config.layers import Fault
-from dropsight.config.tree import Config, Mqtt, Watch, Web, Webhook
+from dropsight.config.tree import Config, Mqtt, Notify, Watch, Web, Webhook
 from dropsight.records import Normalization
 
 _ETC = Path("/etc")
@@ -21,6 +21,7 @@ _ETC = Path("/etc")
 MOST_THREADS = 512
 MOST_WATCHES = 256
 SCHEMES = ("mqtt", "mqtts", "ws", "wss", "mqtt+unix")
+_TARGET_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UNQUOTED = "has a /, ? or # in its password; write it as %2F, %3F or %23, or use mqtt.password_file"
 _BROKEN_URL = "has an invalid host or port; give it as mqtt://HOST:PORT, the port from 1 to 65535"
 
@@ -54,6 +55,7 @@ def broken_rules(config: Config) -> Iterator[Fault]:
     if config.mqtt:
         yield from _mqtt(config.mqtt)
     yield from _webhooks(config.webhooks)
+    yield from _notify(config.notify)
     if config.web:
         yield from _web(config.web)
 
@@ -231,6 +233,15 @@ def _hook_fault(url: str) -> str | None:
     if parts.scheme not in {"http", "https"}:
         return "has an unknown scheme; start it with https:// or http://"
     return None
+
+
+def _notify(targets: Mapping[str, Notify]) -> Iterator[Fault]:
+    for name, target in targets.items():
+        if not _TARGET_NAME.fullmatch(name):
+            yield Fault(("notify", name), "is not a name: letters, digits and ._- alone, at most 64")
+        if target.quiet and len(set(target.quiet.split("-"))) == 1:
+            text = "begins when it ends; give hours such as 22:00-07:00, or leave the target out of the rules"
+            yield Fault(("notify", name, "quiet"), text)
 
 
 def _web(web: Web) -> Iterator[Fault]:

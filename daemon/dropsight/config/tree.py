@@ -303,6 +303,23 @@ class Webhook(Struct, frozen=True):
     max_backlog: Count = 100_000
 
 
+class Notify(Struct, frozen=True):
+    """Whom rules may tell: the Apprise URLs of a file, else of systemd's credential dropsight.notify-NAME."""
+
+    targets_file: Path | None = None
+    quiet: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
+                description='hours such as "22:00-07:00"',
+            ),
+        ]
+        | None
+    ) = None
+    pictures: bool = True
+
+
 class Web(Struct, frozen=True):
     listen: str = "127.0.0.1:8080"
     token_file: Path | None = None
@@ -339,6 +356,7 @@ class Config(Struct, frozen=True):
     store: Store = Store()
     mqtt: Mqtt | None = Mqtt()
     webhooks: Annotated[tuple[Webhook, ...], Meta(description="a list, each item with a url")] = ()
+    notify: dict[str, Notify] = {}
     web: Web | None = Web()
     stats: StatsSettings = StatsSettings()
 

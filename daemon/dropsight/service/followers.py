@@ -9,7 +9,7 @@ from dropsight.journal.marks import Mark
 from dropsight.journal.recording import Durable
 from dropsight.sinks.mqtt.publisher import Publisher
 from dropsight.sinks.mqtt.session import GOODBYE_SECONDS
-from dropsight.sinks.sink import Surroundings, Wanted
+from dropsight.sinks.sink import Follower, Surroundings, Wanted
 from dropsight.status.stats import Following
 from dropsight.status.supervision import Supervision
 
@@ -40,15 +40,7 @@ class Followers:
         return any(each.refused for each in self._all)
 
     def standings(self, newest: int) -> Mapping[str, Following]:
-        return {
-            mark.name: Following(
-                *follower.standing(),
-                waiting=mark.outstanding(newest),
-                dropped=mark.dropped,
-                trouble=follower.troubles.current().get(mark.name),
-            )
-            for mark, follower in self._marked
-        }
+        return {mark.name: _following(mark, follower, newest) for mark, follower in self._marked}
 
     def troubles(self) -> dict[str, str]:
         return {part: text for each in self._all for part, text in each.troubles.current().items()}
@@ -93,3 +85,9 @@ class Followers:
     def _stop(self, drain_seconds: float) -> None:
         for follower in self._all:
             follower.stop(drain_seconds=drain_seconds)
+
+
+def _following(mark: Mark, follower: Follower, newest: int) -> Following:
+    to, delivered, set_aside, held = follower.standing()
+    waiting, trouble = mark.outstanding(newest) + held, follower.troubles.current().get(mark.name)
+    return Following(to, delivered, set_aside, waiting, mark.dropped, trouble)

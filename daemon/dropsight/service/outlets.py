@@ -21,6 +21,7 @@ from dropsight.service.explanations import Explanations
 from dropsight.service.followers import Followers
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.parts import Ground, Intake, Recording, Vitals
+from dropsight.service.record_pictures import picture_of
 from dropsight.service.reloading import Reloader, Reread
 from dropsight.service.remote import CommandHandler, Remote
 from dropsight.service.reporter import Reporter
@@ -125,7 +126,11 @@ class Opening:
             troubles=Troubles(log, changed=self.vitals.changes),
             obey=obey,
             watch=self.watch,
+            picture=self._picture,
         )
+
+    def _picture(self, record_id: str, longest: int) -> bytes:
+        return picture_of(record_id, self.in_force.config, longest=longest)
 
     def _watching(self, cameras: Changes, followers: Followers, web: "WebServer | None") -> Watching:
         folders, backlog, journal = self.ground.folders, self.intake.backlog, self.config.store.path

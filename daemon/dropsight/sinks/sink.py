@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 
 
 class Standing(NamedTuple):
-    """`to` is the other side's address, fit for a log; records that it took, and that it does not take."""
+    """`to` is the other side's address, fit for a log; records that it took, and that it does not take.
+
+    `held`: what waits for it elsewhere than in the journal.
+    """
 
     to: str
     delivered: int
     set_aside: int
+    held: int = 0
 
 
 class Follower(Protocol):
@@ -56,7 +60,11 @@ class Follower(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the daemon has to offer; `troubles` and `outbox` are the follower's own."""
+    """What the daemon has to offer; `troubles` and `outbox` are the follower's own.
+
+    `picture` returns a JPEG of a record's image, by the record's id, with its longer side as given; raises
+    DropsightError, FileNotFoundError.
+    """
 
     config: Config
     outbox: Outbox
@@ -64,6 +72,7 @@ class Surroundings:
     announcements: "Announcements"
     obey: Callable[[bytes], bytes]
     watch: CameraWatch
+    picture: Callable[[str, int], bytes]
 
 
 class Wanted(NamedTuple):

@@ -79,11 +79,17 @@ def strip_of(frames: Mapping[float, bytes], clip: ShownClip) -> bytes:
 
 
 def make_still(
-    row: Unfiled, record_id: str, clip: ShownClip, watches: Sequence[Watch], bounds: Bounds
+    row: Unfiled,
+    record_id: str,
+    clip: ShownClip,
+    watches: Sequence[Watch],
+    bounds: Bounds,
+    *,
+    longest: int = SIZES["small"],
 ) -> bytes:
     """Return a small JPEG of the peak frame of a record's clip; raises as `find_image` and `surest`."""
     with find_image(row, record_id, watches) as file, ClipDecoder(_BRIEF_BOUNDS) as decoder:
-        return surest(decoder, file, clip, longest=SIZES["small"], max_pixels=bounds.max_pixels)
+        return surest(decoder, file, clip, longest=longest, max_pixels=bounds.max_pixels)
 
 
 def _frames(

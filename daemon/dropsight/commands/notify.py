@@ -1,0 +1,67 @@
+"""`dropsight notify`."""
+
+import os
+import secrets
+from contextlib import closing
+from pathlib import Path
+
+from dropsight.commands.runner import runner_of
+from dropsight.commands.settings import find_config, settings, system_file
+from dropsight.config import Config, stored_urls
+from dropsight.errors import ConfigError, SinkError
+from dropsight.images.opening import Bounds
+from dropsight.images.thumbnail import thumbnail
+from dropsight.names import as_shown
+from dropsight.sinks.notify.courier import Courier
+from dropsight.sinks.notify.errand import Errand
+from dropsight.sinks.notify.notifier import LONGEST_SIDE
+from dropsight.sinks.notify.targets import Target, targets_of
+
+SAMPLE = Path(__file__).parent.parent / "samples" / "chelsea.jpg"
+
+
+def notify(file: Path | None, *, name: str) -> int:
+    """Print a line for each target; return 0 if all were reached, else 1. Raises ConfigError.
+
+    Root sends as the user who runs the daemon, with that user's right to read the files.
+    """
+    file = find_config(file)
+    config = settings(file)
+    names = _wanted(config, name)
+    is_service = file is not None and file.absolute() == system_file().absolute()
+    credentials = {each: stored_urls(each) for each in names} if is_service else {}
+    runner = runner_of(config.store.path.parent, is_service=is_service)
+    if os.geteuid() == 0 and not runner.is_me:
+        runner.become()
+    targets = [target for each in names for target in targets_of(config, each, credentials=credentials)]
+    return _try(targets, config)
+
+
+def _wanted(config: Config, name: str) -> list[str]:
+    if not config.notify:
+        raise ConfigError(["notify: the config names no target; docs/notifications.md shows how"])
+    if name and name not in config.notify:
+        raise ConfigError([f"notify: no target {name}; there are: {', '.join(config.notify)}"])
+    return [name] if name else list(config.notify)
+
+
+def _try(targets: list[Target], config: Config) -> int:
+    picture, courier, code = thumbnail(str(SAMPLE), Bounds(), longest=LONGEST_SIDE), Courier(), 0
+    with closing(courier):
+        for target in targets:
+            try:
+                said = _send(courier, target, config, picture if target.settings.pictures else None)
+            except SinkError as error:
+                said, code = f"not reached: {error}", 1
+            print(as_shown(f"{target.label:<12} {target.shown:<16} {said}"), flush=True)
+    return code
+
+
+def _send(courier: Courier, target: Target, config: Config, picture: bytes | None) -> str:
+    body = f"A test: events are told to {target.label} like this."
+    sender = f"dropsight on {config.device}"
+    errand = Errand(target.url, f"Test from {config.device}", body, secrets.token_hex(8), sender, "test.jpg")
+    receipt = courier.carry(errand, picture, stopping=lambda: False)
+    if receipt.fault:
+        raise SinkError(receipt.fault)
+    return f"reached, but without the picture: {receipt.plain}" if receipt.plain else "reached"

@@ -1,0 +1,161 @@
+"""The daemon's side of the process that notifies: begun with the first notification, ended at rest."""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import msgspec
+
+from dropsight import children, installing
+from dropsight.errors import SinkError
+from dropsight.sinks.notify.errand import MESSAGE_BYTES, Errand, Receipt
+
+REST_SECONDS = 60.0
+# A service may take several requests, each with pauses and timeouts of its own.
+LONGEST_SECONDS = 120.0
+_LOOK_SECONDS = 0.25
+_DEATH_SECONDS = 10.0
+_MEMORY_BYTES = 384 * 2**20
+
+
+class Courier:
+    """Thread-safe: one process for all targets, in which each errand has a thread of its own."""
+
+    def __init__(
+        self, *, rest_seconds: float = REST_SECONDS, longest_seconds: float = LONGEST_SECONDS
+    ) -> None:
+        self._rest_seconds, self.longest_seconds = rest_seconds, longest_seconds
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._door: socket.socket | None = None
+        self._busy, self._used_at = 0, 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, None where there is none."""
+        process = self._process
+        return process.pid if process else None
+
+    def carry(self, errand: Errand, picture: bytes | None, *, stopping: Callable[[], bool]) -> Receipt:
+        """Have it told; raises SinkError where that is not known, soon after it is `stopping`, too.
+
+        Should the process have been about to end, another one does it.
+        """
+        for _ in range(2):
+            process = self._enter()
+            try:
+                if receipt := self._ask(errand, picture, stopping):
+                    return receipt
+            finally:
+                self._leave()
+            death = self._death(process)
+        raise SinkError(f"the process that notifies {death}")
+
+    def seconds_to_rest(self) -> float | None:
+        """Return when the process is to be looked after again, None where there is none; end it at rest."""
+        with self._lock:
+            if self._process is None:
+                return None
+            left = self._used_at + self._rest_seconds - time.monotonic()
+            if self._busy or left > 0:
+                return max(left, 1.0)
+            self._end()
+        return None
+
+    def close(self) -> None:
+        with self._lock:
+            self._end()
+
+    def _enter(self) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._process and self._process.poll() is not None:
+                self._end()
+            if self._process is None:
+                self._begin()
+            assert self._process  # noqa: S101 - begun
+            self._busy += 1
+            return self._process
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._busy -= 1
+            self._used_at = time.monotonic()
+
+    def _begin(self) -> None:
+        if find_spec("apprise") is None:
+            raise SinkError(lack())
+        try:
+            self._process, self._door = children.begin("dropsight.sinks.notify.messenger", str(_MEMORY_BYTES))
+        except OSError as error:
+            raise SinkError(f"no process to notify: {error.strerror}") from error
+
+    def _end(self) -> None:
+        if self._door:
+            self._door.close()
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+        self._process = self._door = None
+
+    def _ask(self, errand: Errand, picture: bytes | None, stopping: Callable[[], bool]) -> Receipt | None:
+        """Return the receipt, None where the process ended before it gave one."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours:
+            try:
+                with theirs, self._lock:
+                    if self._door is None:
+                        return None
+                    socket.send_fds(self._door, [b"!"], [theirs.fileno()])
+                _send(ours, errand, picture)
+                return self._hear(ours, stopping)
+            except (BrokenPipeError, ConnectionResetError):
+                return None
+
+    def _hear(self, ours: socket.socket, stopping: Callable[[], bool]) -> Receipt | None:
+        until = time.monotonic() + self.longest_seconds
+        ours.settimeout(_LOOK_SECONDS)
+        while True:
+            try:
+                message = ours.recv(MESSAGE_BYTES)
+            except TimeoutError:
+                if stopping():
+                    raise SinkError("stopped") from None
+                if time.monotonic() >= until:
+                    self.close()
+                    text = (
+                        f"no answer within {self.longest_seconds:g} s; the process that notifies was ended"
+                    )
+                    raise SinkError(text) from None
+                continue
+            return msgspec.msgpack.decode(message, type=Receipt) if message else None
+
+    def _death(self, process: subprocess.Popen[bytes]) -> str:
+        try:
+            code = process.wait(_DEATH_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "hangs up without an receipt"
+        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+
+def lack() -> str:
+    """Say what to do where Apprise is not installed."""
+    return f"notifications need Apprise: {installing.with_extra('notify')}"
+
+
+def _send(ours: socket.socket, errand: Errand, picture: bytes | None) -> None:
+    message = msgspec.msgpack.encode(errand)
+    if picture is None:
+        ours.sendall(message)
+        return
+    held = os.memfd_create("picture", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(held), "wb") as file:
+            file.write(picture)
+        socket.send_fds(ours, [message], [held])
+    finally:
+        os.close(held)

@@ -1,0 +1,239 @@
+"""The follower of the journal that tells one target of events, and retries for a day."""
+
+import logging
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from hashlib import blake2b
+
+from dropsight import crashpoints
+from dropsight.errors import DamagedError, DropsightError, SinkError, StoreError
+from dropsight.journal.event_messages import EventMessage, message_in
+from dropsight.journal.outbox import Outbox
+from dropsight.sinks.backoff import pause_seconds
+from dropsight.sinks.notify import words
+from dropsight.sinks.notify.desk import Desk
+from dropsight.sinks.notify.errand import Errand
+from dropsight.sinks.notify.pile import Held
+from dropsight.sinks.notify.quiet import quiet_until
+from dropsight.sinks.notify.targets import Target
+from dropsight.sinks.sink import Standing
+from dropsight.status.troubles import Troubles
+
+log = logging.getLogger(__name__)
+
+GIVE_UP_SECONDS = 86_400.0
+LONGEST_SIDE = 640
+_PAGE = 200
+_MOST_AT_ONCE = 1_000
+
+
+class Notifier:
+    """What waits together for any reason goes out together, as a digest."""
+
+    def __init__(
+        self,
+        target: Target,
+        read: Callable[[], Target],
+        outbox: Outbox,
+        troubles: Troubles,
+        desk: Desk,
+        *,
+        picture: Callable[[str, int], bytes],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = f"notify:{target.label}"
+        self.troubles, self.tried, self.refused = troubles, False, False
+        self._target, self._read, self._next = target, read, target
+        self._outbox, self._desk, self._picture_of, self._clock = outbox, desk, picture, clock
+        self._news = threading.Condition()
+        self._woken = self._asked = self._lost = False
+        self._deadline = math.inf
+        self._place = self._outbox.acknowledged()
+        self._waiting = desk.pile.count(self.name)
+        self._behind = self._waiting > 1
+        """Whether what waits has waited: then it goes out as one."""
+        self._batch: Sequence[Held] = ()
+        """What the last attempt was about, and so will be the next."""
+        self._delivered = self._set_aside = self._failures = 0
+        self._failed_at, self._retry_at = 0.0, -math.inf
+        self._plain: str | None = None
+        self._chance = random.Random()  # noqa: S311 - jitter
+
+    def standing(self) -> Standing:
+        return Standing(self._target.shown, self._delivered, self._set_aside, self._waiting)
+
+    def read_secrets(self) -> None:
+        self._next = self._read()
+        self.wake()
+
+    def wake(self) -> None:
+        with self._news:
+            self._woken = True
+            self._news.notify()
+
+    def stop(self, *, drain_seconds: float) -> None:
+        with self._news:
+            self._asked, self._deadline = True, time.monotonic() + drain_seconds
+            self._news.notify()
+
+    def run(self) -> None:
+        while not self._is_over():
+            self._woken = False
+            pause = self._turn()
+            self.tried = True
+            if pause == 0:
+                continue
+            if self._asked:
+                break
+            self._rest(pause)
+        self._desk.leave()
+
+    def _is_over(self) -> bool:
+        return self._asked and (self._lost or time.monotonic() >= self._deadline)
+
+    def _rest(self, seconds: float) -> None:
+        """For so long, or until there is news; and see to the process that notifies meanwhile."""
+        until = time.monotonic() + seconds
+        while True:
+            resting = self._desk.courier.seconds_to_rest()
+            left = min(until - time.monotonic(), math.inf if resting is None else resting)
+            with self._news:
+                news = self._news.wait_for(lambda: self._woken or self._asked, self._bounded(left))
+            if news or time.monotonic() >= until:
+                return
+
+    @staticmethod
+    def _bounded(seconds: float) -> float | None:
+        return None if seconds == math.inf else min(max(seconds, 0.0), threading.TIMEOUT_MAX)
+
+    def _turn(self) -> float:
+        """Do what is to be done now; return how long to rest, where there is no news."""
+        try:
+            self._collect()
+            return self._tell()
+        except DamagedError:
+            raise
+        except StoreError as error:
+            return self._fail(error)
+
+    def _collect(self) -> None:
+        """Take over from the journal what is for this target."""
+        start = self._place
+        while group := self._outbox.pending(self._place, _PAGE):
+            found = [message_in(each.line) for each in group if each.status == "event"]
+            if mine := [each for each in found if self._target.name in each.notify]:
+                crashpoints.reach("before_holding")
+                if gone := self._desk.pile.add(self.name, mine):
+                    self._give_up(gone, "too many wait")
+                self._waiting = self._desk.pile.count(self.name)
+            self._place = group[-1].seq
+        if self._place > start:
+            self._outbox.acknowledge(self._place)
+
+    def _tell(self) -> float:
+        if self._next is not self._target:
+            self._target, self._retry_at = self._next, -math.inf
+        if not self._waiting:
+            self._behind = False
+            return math.inf
+        if (left := self._retry_at - time.monotonic()) > 0:
+            return left
+        now = self._clock()
+        here = datetime.fromtimestamp(now).astimezone()
+        if end := quiet_until(self._target.settings.quiet, here.replace(tzinfo=None)):
+            self._behind = self._waiting > 1
+            return max(end.astimezone().timestamp() - now, 1.0)
+        if seconds := self._desk.allowance.take(now):
+            self._behind = self._waiting > 1
+            return max(seconds, 1.0)
+        return self._send(now, here)
+
+    def _send(self, now: float, here: datetime) -> float:
+        if not self._batch:
+            most = _MOST_AT_ONCE if self._behind else 1
+            self._batch = self._desk.pile.waiting(self.name, most)
+        messages = [held.message for held in self._batch]
+        try:
+            crashpoints.reach("before_telling")
+            plain = self._carry(messages, here)
+            crashpoints.reach("after_telling")
+            self._desk.pile.told(self._batch, now)
+        except DropsightError as error:
+            self._desk.allowance.give_back(now)
+            if isinstance(error, SinkError | StoreError) and not isinstance(error, DamagedError):
+                return self._fail(error)
+            raise
+        self._succeed(plain)
+        return 0
+
+    def _carry(self, messages: Sequence[EventMessage], here: datetime) -> str | None:
+        """Return why it was told without its picture, None where it had it or is to have none."""
+        best = max(messages, key=lambda each: each.best.confidence)
+        picture, why = self._picture(best)
+        errand = self._errand(messages, best, here)
+        receipt = self._desk.courier.carry(errand, picture, stopping=self._is_over)
+        if receipt.fault:
+            raise SinkError(receipt.fault)
+        return why or receipt.plain
+
+    def _errand(self, messages: Sequence[EventMessage], best: EventMessage, here: datetime) -> Errand:
+        if len(messages) == 1:
+            title, body, key = words.title_of(best), words.body_of(best, now=here), best.message_id
+        else:
+            title, body = words.digest(messages, now=here)
+            ids = "".join(each.message_id for each in messages)
+            key = blake2b(ids.encode(), digest_size=16).hexdigest()
+        if self._desk.allowance.is_used_up:
+            body += "\n(many within an hour: what comes next comes together, later)"
+        name = f"{best.camera}-{best.best.id[:12]}.jpg"
+        return Errand(self._target.url, title, body, key, f"dropsight on {best.device}", name)
+
+    def _picture(self, message: EventMessage) -> tuple[bytes | None, str | None]:
+        if not self._target.settings.pictures:
+            return None, None
+        try:
+            return self._picture_of(message.best.id, LONGEST_SIDE), None
+        except FileNotFoundError:
+            return None, "its file is gone"
+        except (DropsightError, OSError) as error:
+            if isinstance(error, DamagedError):
+                raise
+            return None, str(error)
+
+    def _succeed(self, plain: str | None) -> None:
+        if plain and plain != self._plain:
+            log.warning("%s: told without the picture: %s", self.name, plain)
+        self._plain = plain
+        self._delivered += len(self._batch)
+        self._batch = ()
+        self._waiting = self._desk.pile.count(self.name)
+        self._failures, self._lost = 0, False
+        self.troubles.cleared(self.name)
+
+    def _fail(self, error: SinkError | StoreError) -> float:
+        if self._is_over():
+            return math.inf
+        now = time.monotonic()
+        spent = now - self._failed_at if self._failures else 0.0
+        self._failures, self._failed_at, self._lost = self._failures + 1, now, True
+        self._behind = True
+        fault = SinkError(f"{self.name} ({self._target.shown}) is not told: {error}")
+        self.troubles.raised(self.name, error if isinstance(error, StoreError) else fault)
+        if isinstance(error, SinkError) and (
+            gone := self._desk.pile.tried(self.name, spent, most=GIVE_UP_SECONDS)
+        ):
+            self._batch = ()
+            self._waiting = self._desk.pile.count(self.name)
+            self._give_up(len(gone), f"tried for a day: {error}")
+        pause = pause_seconds(self._failures, self._chance)
+        self._retry_at = now + pause
+        return pause
+
+    def _give_up(self, count: int, why: str) -> None:
+        self._set_aside += count
+        text = f"{self.name} ({self._target.shown}): {count} notifications are given up; {why}"
+        self.troubles.raised(self.name, SinkError(text))

@@ -1,0 +1,133 @@
+"""What is still to be told, by target, and when something was: kept over restarts and losses of power."""
+
+import contextlib
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from dropsight.errors import StoreError
+from dropsight.journal.event_messages import EventMessage, encode_message, message_in
+from dropsight.sinks.notify.allowance import SECONDS
+
+log = logging.getLogger(__name__)
+
+FILE = "notifications.db"
+# Of one target: rules that tell more than this in a day tell nothing.
+MOST = 10_000
+_TABLES = """
+CREATE TABLE IF NOT EXISTS waiting (
+    n INTEGER PRIMARY KEY,
+    target TEXT NOT NULL,
+    id TEXT NOT NULL,
+    line BLOB NOT NULL,
+    tried_seconds REAL NOT NULL DEFAULT 0,
+    UNIQUE (target, id)
+) STRICT;
+CREATE TABLE IF NOT EXISTS sent (at REAL NOT NULL) STRICT;
+"""
+
+
+class Held(NamedTuple):
+    n: int
+    message: EventMessage
+
+
+class Pile:
+    """Thread-safe; durable once a method returns. Raises StoreError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, threading.Lock()
+        with _translated(path):
+            try:
+                self._db = _opened(path)
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+                aside = path.with_name(f"{path.name}.damaged")
+                path.replace(aside)
+                log.warning("%s is damaged (%s): what was still to be told is in %s", path, error, aside)
+                self._db = _opened(path)
+
+    def add(self, target: str, messages: Iterable[EventMessage]) -> int:
+        """Return how many went for these, beyond the bound; what is there already stays as it is."""
+        rows = [(target, message.message_id, encode_message(message)) for message in messages]
+        with self._transaction() as db:
+            db.executemany("INSERT OR IGNORE INTO waiting (target, id, line) VALUES (?, ?, ?)", rows)
+            done = db.execute(
+                "DELETE FROM waiting WHERE target = ? AND n <= (SELECT n FROM waiting WHERE target = ?"
+                " ORDER BY n DESC LIMIT 1 OFFSET ?)",
+                (target, target, MOST),
+            )
+            return done.rowcount
+
+    def waiting(self, target: str, most: int) -> list[Held]:
+        """The oldest first."""
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT n, line FROM waiting WHERE target = ? ORDER BY n LIMIT ?", (target, most)
+            )
+            return [Held(n, message_in(line)) for n, line in rows]
+
+    def count(self, target: str) -> int:
+        with self._transaction() as db:
+            return int(db.execute("SELECT count(*) FROM waiting WHERE target = ?", (target,)).fetchone()[0])
+
+    def told(self, told: Sequence[Held], at: float) -> None:
+        with self._transaction() as db:
+            db.executemany("DELETE FROM waiting WHERE n = ?", [(each.n,) for each in told])
+            db.execute("DELETE FROM sent WHERE at <= ?", (at - SECONDS,))
+            db.execute("INSERT INTO sent VALUES (?)", (at,))
+
+    def tried(self, target: str, seconds: float, *, most: float) -> list[Held]:
+        """Note that this target was tried in vain for so long; return what is given up, beyond `most`."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE waiting SET tried_seconds = tried_seconds + ? WHERE target = ?", (seconds, target)
+            )
+            rows = db.execute(
+                "DELETE FROM waiting WHERE target = ? AND tried_seconds >= ? RETURNING n, line",
+                (target, most),
+            )
+            return [Held(n, message_in(line)) for n, line in rows]
+
+    def sent(self) -> list[float]:
+        """When something was told in the last hour."""
+        with self._transaction() as db:
+            rows = db.execute("SELECT at FROM sent WHERE at > ?", (time.time() - SECONDS,))
+            return [at for (at,) in rows]
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, _translated(self._path), self._db:
+            yield self._db
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=30, check_same_thread=False)
+    with contextlib.ExitStack() as stack:
+        stack.callback(db.close)
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA cache_size = -64")
+        db.executescript(_TABLES)
+        (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
+        stack.pop_all()
+    return db
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: notifications cannot be kept: {error}") from error

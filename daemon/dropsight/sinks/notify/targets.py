@@ -1,0 +1,33 @@
+"""Who is told: the lines of a file are its targets, each on its own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dropsight.config import Config, Notify, notify_urls
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`name` is the config's, `place` the URL's among the lines, from 1 on; it is a secret as a whole."""
+
+    name: str
+    settings: Notify
+    place: int
+    url: str
+
+    @property
+    def label(self) -> str:
+        return self.name if self.place == 1 else f"{self.name}/{self.place}"
+
+    @property
+    def shown(self) -> str:
+        """As much of the URL as is no secret: of many services, what stands for the host is a key."""
+        scheme, _, _ = self.url.partition("://")
+        return f"{scheme}://***"
+
+
+def targets_of(config: Config, name: str, *, credentials: Mapping[str, str | None] = {}) -> list[Target]:
+    """Read them; raises ConfigError. `credentials` are those that are known already."""
+    settings = config.notify[name]
+    urls = notify_urls(name, settings, credential=credentials.get(name))
+    return [Target(name, settings, place, url) for place, url in enumerate(urls, start=1)]

@@ -1,0 +1,82 @@
+"""What the config's section `notify` asks for: a follower of the journal for each target."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, partial
+from importlib.util import find_spec
+from pathlib import Path
+
+from dropsight import installing
+from dropsight.config import Config
+from dropsight.errors import ConfigError, DropsightError
+from dropsight.journal.marks import Mark
+from dropsight.sinks.notify.courier import Courier, lack
+from dropsight.sinks.notify.desk import Desk
+from dropsight.sinks.notify.errand import Errand
+from dropsight.sinks.notify.notifier import Notifier
+from dropsight.sinks.notify.targets import Target, targets_of
+from dropsight.sinks.sink import Surroundings, Wanted
+
+MAX_BACKLOG = 100_000
+
+
+def followers(config: Config) -> list[Wanted]:
+    """Of the registry: one for each URL of a target's file; raises ConfigError."""
+    shared = _Shared(config.store.path.parent)
+    targets = {name: targets_of(config, name) for name in config.notify}
+    return [_wanted(config, each, len(found), shared) for found in targets.values() for each in found]
+
+
+def checks(config: Config, credentials: Mapping[str, str | None]) -> Iterator[Callable[[], str]]:
+    """Yield for each name of the config what says how its targets stand, which raises DropsightError."""
+    for name in config.notify:
+        yield partial(_check, config, name, credentials)
+
+
+def _check(config: Config, name: str, credentials: Mapping[str, str | None]) -> str:
+    targets = targets_of(config, name, credentials=credentials)
+    known = ", ".join(look_at(target) for target in targets)
+    return f"{name}: {known}; nothing was sent; to try it: {installing.program()} notify --test {name}"
+
+
+class _Shared:
+    def __init__(self, state: Path) -> None:
+        self._state = state
+
+    @cached_property
+    def desk(self) -> Desk:
+        """Opened only when a daemon runs."""
+        return Desk(self._state)
+
+
+def _wanted(config: Config, target: Target, count: int, shared: _Shared) -> Wanted:
+    def read() -> Target:
+        found = targets_of(config, target.name)
+        if len(found) != count:
+            fault = f"notify.{target.name}: has {len(found)} targets now instead of {count}"
+            raise ConfigError([f"{fault}; restart dropsight for that"])
+        return found[target.place - 1]
+
+    def make(around: Surroundings) -> Notifier:
+        desk = shared.desk.enter()
+        return Notifier(target, read, around.outbox, around.troubles, desk, picture=around.picture)
+
+    return Wanted(_mark(target.label), make)
+
+
+def _mark(label: str) -> Mark:
+    return Mark(f"notify:{label}", MAX_BACKLOG, who=f"notifications to {label}", bound="100,000 records")
+
+
+def look_at(target: Target) -> str:
+    """Return it as it is shown where Apprise knows it; tells it nothing; raises DropsightError."""
+    if find_spec("apprise") is None:
+        raise DropsightError(f"{target.shown}: {lack()}")
+    courier = Courier()
+    try:
+        receipt = courier.carry(Errand(target.url, "", "", "", send=False), None, stopping=lambda: False)
+    finally:
+        courier.close()
+    if receipt.fault:
+        where = target.settings.targets_file or "the credential"
+        raise DropsightError(f"{target.shown} ({where}, URL {target.place}): {receipt.fault}")
+    return target.shown

@@ -1,0 +1,47 @@
+"""What people read: of one event, and of several at once."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, tzinfo
+
+from dropsight.journal.event_messages import EventMessage
+
+LINES = 20
+
+
+def title_of(message: EventMessage) -> str:
+    """As in: fox at front (door)."""
+    return f"{message.name} at {message.camera}{f' ({message.region})' if message.region else ''}"
+
+
+def body_of(message: EventMessage, *, now: datetime, zone: tzinfo | None = None) -> str:
+    """As in: red fox 93 %, 3 photos since 21:10."""
+    began = clock(message.started, now, zone)
+    said = f"{message.best.label.removeprefix('group:')} {100 * message.best.confidence:.0f} %"
+    photos = f"{message.count} photo{'s' * (message.count != 1)}"
+    if message.phase == "end":
+        ended = clock(message.ended or message.started, now, zone)
+        return f"over: {said}, {photos}, {began}{'' if ended == began else f' to {ended}'}"
+    return f"{said}, {photos} {'at' if message.count == 1 else 'since'} {began}"
+
+
+def digest(messages: Sequence[EventMessage], *, now: datetime, zone: tzinfo | None = None) -> tuple[str, str]:
+    """Return title and body: a line an event, as the last message of each has it, in order."""
+    last = {message.id: message for message in messages}
+    title = f"{len(last)} event{'s' * (len(last) != 1)}"
+    shown = list(last.values())
+    body = [f"{title_of(each)}: {body_of(each, now=now, zone=zone)}" for each in shown[:LINES]]
+    if rest := Counter(title_of(each) for each in shown[LINES:]):
+        body.append(
+            f"and {rest.total()} more: {', '.join(f'{what} {n}' for what, n in rest.most_common(LINES))}"
+        )
+    return title, "\n".join(body)
+
+
+def clock(text: str, now: datetime, zone: tzinfo | None = None) -> str:
+    """The time of day here, with the date where it is not today's."""
+    try:
+        at = datetime.fromisoformat(text).astimezone(zone)
+    except ValueError:
+        return text
+    return f"{at:%H:%M}" if at.date() == now.date() else f"{at.day} {at:%b %H:%M}"

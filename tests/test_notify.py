@@ -1,0 +1,345 @@
+"""Notifications: real receivers get text and picture, at least once, whatever becomes of them or of us."""
+
+import base64
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import cv2
+import numpy as np
+import pytest
+
+from brokers import free_port, wait_until
+from dropsight.config import Notify
+from dropsight.crashpoints import VARIABLE
+from dropsight.journal.event_messages import EventBest
+from dropsight.sinks.notify import notifier, words
+from dropsight.sinks.notify.allowance import MOST, HourlyAllowance
+from dropsight.sinks.notify.courier import Courier
+from dropsight.sinks.notify.errand import Errand
+from dropsight.sinks.notify.pile import FILE, Pile
+from dropsight.sinks.notify.quiet import quiet_until
+from notified import Events, MailServer, SharedCourier, Told, message, own_courier
+from receivers import Receiver, Turn
+
+JPEG = "image/jpeg"
+
+
+@pytest.fixture(scope="module")
+def courier() -> Iterator[SharedCourier]:
+    shared = SharedCourier()
+    yield shared
+    shared.end()
+
+
+def raw(**how: Any) -> Receiver:
+    return Receiver(**how, read=bytes)
+
+
+def ntfy(receiver: Receiver) -> str:
+    return f"ntfy://127.0.0.1:{receiver.port}/t0pic-5ecret"
+
+
+def hook(receiver: Receiver) -> str:
+    return f"json://127.0.0.1:{receiver.port}/path-5ecret"
+
+
+def longer_side(jpeg: bytes) -> int:
+    found = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert found is not None
+    return int(max(found.shape))
+
+
+def titles(receiver: Receiver) -> list[str]:
+    return [body["title"] for body in receiver.taken]
+
+
+def test_phone_webhook_and_mail_get_the_words_and_the_picture_as_a_jpeg_of_640_pixels(
+    tmp_path: Path, courier: Courier
+) -> None:
+    told = message(10, best=EventBest("record1", 0.93, "red fox"), count=3)
+    with raw() as phone, Receiver() as web, MailServer() as mail, Told(tmp_path, courier) as people:
+        for place, url in enumerate((ntfy(phone), hook(web), mail.url), 1):
+            people.by(Events([message(1, notify=["cellar"]), told, message(2, notify=[])]), url, place)
+        wait_until(lambda: bool(phone.taken and web.taken and mail.taken))
+    since = datetime.fromisoformat(told.started).astimezone()
+    text = f"red fox 93 %, 3 photos since {words.clock(told.started, datetime.now(since.tzinfo))}"
+    (asked,) = phone.asked
+    said = parse_qs(urlsplit(asked.path).query)
+    assert (said["title"], said["message"]) == (["fox at front"], [text])
+    assert said["filename"] == ["front-record1.jpg"]
+    assert longer_side(asked.body) == 640
+    (body,) = web.taken
+    (attached,) = body["attachments"]
+    assert (body["title"], body["message"]) == ("fox at front", text)
+    assert (attached["mimetype"], attached["filename"]) == (JPEG, "front-record1.jpg")
+    assert longer_side(base64.b64decode(attached["base64"])) == 640
+    assert web.asked[0].headers["X-Dropsight-Id"] == told.message_id
+    (mailed,) = mail.taken
+    (part,) = mailed.iter_attachments()
+    assert (mailed["subject"], part.get_content_type()) == ("fox at front", JPEG)
+    assert (mailed["x-dropsight-id"], part.get_filename()) == (told.message_id, "front-record1.jpg")
+    text_part = mailed.get_body(("plain",))
+    assert text_part
+    assert text_part.get_content().strip() == text
+    assert longer_side(part.get_content()) == 640
+
+
+def reset(handler: BaseHTTPRequestHandler) -> None:
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.connection.close()
+
+
+def test_a_receiver_that_is_down_refuses_drops_or_hangs_gets_it_later_and_holds_up_no_other(
+    tmp_path: Path, courier: Courier
+) -> None:
+    """With the same id. Of what hangs, the URL says how long that is waited for."""
+    ways = (Turn(503), Turn(0, instead=reset), Turn(0, instead=lambda handler: handler.connection.recv(1)))
+    found = [Receiver([turn, Turn()]) for turn in ways]
+    told = message(1)
+    with Told(tmp_path, courier) as people, Receiver() as well:
+        down = people.by(Events([told]), f"json://127.0.0.1:{free_port()}/path-5ecret")
+        wait_until(down.troubles.any)
+        fault = "notify:phone (json://***) is not told: it cannot be reached (Connection refused)"
+        assert down.troubles.current() == {"notify:phone": fault}
+        for place, receiver in enumerate(found, 2):
+            receiver.__enter__()
+            people.by(Events([told]), f"{hook(receiver)}?rto=0.5", place)
+        people.by(Events([told]), hook(well), 9)
+        wait_until(lambda: bool(well.taken))
+        wait_until(lambda: all(receiver.taken for receiver in found))
+        for receiver in found:
+            receiver.__exit__()
+            assert {asked.headers["X-Dropsight-Id"] for asked in receiver.asked} == {told.message_id}
+            assert len(receiver.taken) == 1
+        assert down.standing().held == 1
+
+
+def test_what_refuses_the_picture_gets_the_text_alone(tmp_path: Path, courier: Courier) -> None:
+    with Receiver() as web, MailServer() as mail, Told(tmp_path, courier) as people:
+        web.judge = lambda asked: Turn(413 if asked.body["attachments"] else 200)
+        mail.says = lambda said: "552 too large" if list(said.iter_attachments()) else "250 taken"
+        people.by(Events([message(1)]), hook(web))
+        people.by(Events([message(1)]), mail.url, 2)
+        wait_until(lambda: bool(web.taken and mail.taken))
+    assert len(web.asked) == 2
+    assert titles(web) == [mail.taken[0]["subject"]] == ["fox at front"]
+
+
+def test_where_the_picture_is_gone_or_not_wanted_the_text_goes_alone(
+    tmp_path: Path, courier: Courier
+) -> None:
+    with Receiver() as web, Told(tmp_path, courier, settings=Notify(pictures=False)) as people:
+        people.by(Events([message(1)]), hook(web))
+        wait_until(lambda: bool(web.taken))
+    assert web.taken[0]["attachments"] == []
+
+
+SECRETS = (
+    "ntfy://user-5ecret:pass-5ecret@127.0.0.1:1/topic-5ecret",
+    "ntfys://127.0.0.1:{port}/topic-5ecret",
+    "json://127.0.0.1:{port}/path-5ecret?token=t-5ecret",
+    "mailto://127.0.0.1:1?user=u5ecret&pass=p5ecret&mode=insecure&from=a5ecret@x.org&to=b5ecret@x.org",
+    "tgram://123456789:abc5ecret_hijklmnop/12315544",
+    "jsons://host5ecret.invalid/path-5ecret",
+    "nonsense://5ecret",
+)
+
+
+def test_no_word_about_a_fault_has_anything_of_the_url_in_it(courier: SharedCourier) -> None:
+    """Nor has the process that gets it, where others may look."""
+    with Receiver([Turn(403, {"X": "5ecret"})]) as receiver:
+        for url in SECRETS:
+            errand = Errand(url.format(port=receiver.port), "5", "5", "id")
+            fault = courier.carry(errand, None, stopping=lambda: False).fault
+            assert fault
+            assert "5ecret" not in fault
+            assert "127.0.0.1" not in fault
+    for name in ("cmdline", "environ"):
+        assert b"5ecret" not in Path(f"/proc/{courier.pid}/{name}").read_bytes()
+
+
+def test_a_process_that_dies_is_begun_anew_and_one_that_hangs_is_ended_and_said(tmp_path: Path) -> None:
+    with own_courier() as courier, Receiver() as web, Told(tmp_path, courier) as people:
+        events = Events([message(1)])
+        teller = people.by(events, hook(web))
+        wait_until(lambda: len(web.taken) == 1)
+        assert courier.pid
+        os.kill(courier.pid, signal.SIGKILL)
+        events.add(message(2))
+        teller.wake()
+        wait_until(lambda: len(web.taken) == 2)
+        hung = courier.pid
+        assert hung
+        os.kill(hung, signal.SIGSTOP)
+        courier.longest_seconds = 0.5
+        events.add(message(3))
+        teller.wake()
+        wait_until(lambda: "the process that notifies was ended" in str(teller.troubles.current()))
+        courier.longest_seconds = 120.0
+        wait_until(lambda: len(web.taken) == 3 and not teller.troubles.any())
+        assert not Path(f"/proc/{hung}").exists()
+
+
+def test_the_process_that_notifies_ends_at_rest(tmp_path: Path) -> None:
+    with own_courier(rest_seconds=0.0) as courier, Receiver() as web, Told(tmp_path, courier) as people:
+        people.by(Events([message(1)]), hook(web))
+        wait_until(lambda: bool(web.taken))
+        wait_until(lambda: courier.pid is None)
+
+
+def test_beyond_thirty_in_an_hour_the_rest_comes_as_one(tmp_path: Path, courier: Courier) -> None:
+    """Of all targets together: what one takes, another does not have."""
+    events = Events([message(number) for number in range(MOST + 5)])
+    with Receiver() as web, Told(tmp_path, courier, settings=Notify(pictures=False)) as people:
+        teller = people.by(events, hook(web))
+        wait_until(lambda: len(web.taken) == MOST and teller.standing().held == 5)
+        other = people.by(Events([message(90)]), hook(web), 2)
+        wait_until(lambda: other.tried and other.standing().held == 1)
+        assert "what comes next comes together" in web.taken[-1]["message"]
+        assert len(web.taken) == MOST
+        people.now[0] += 3600
+        teller.wake()
+        other.wake()
+        wait_until(lambda: len(web.taken) == MOST + 2)
+    assert sorted(titles(web)[MOST:]) == ["5 events", "fox at front"]
+    (digest,) = [body["message"] for body in web.taken if body["title"] == "5 events"]
+    assert len(digest.splitlines()) == 5
+
+
+def test_what_happens_in_quiet_hours_is_told_at_their_end_together(tmp_path: Path, courier: Courier) -> None:
+    here = datetime.fromtimestamp(1_795_900_000).astimezone()
+    begin, end = (f"{here + timedelta(hours=by):%H:%M}" for by in (-1, 1))
+    settings = Notify(quiet=f"{begin}-{end}", pictures=False)
+    with Receiver() as web, Told(tmp_path, courier, settings=settings) as people:
+        events = Events([message(1), message(2, name="cat", camera="back")])
+        teller = people.by(events, hook(web))
+        wait_until(lambda: teller.standing().held == 2)
+        assert not web.asked
+        people.now[0] += 3 * 3600
+        teller.wake()
+        wait_until(lambda: bool(web.taken))
+        events.add(message(3))
+        teller.wake()
+        wait_until(lambda: len(web.taken) == 2)
+    assert titles(web) == ["2 events", "fox at front"]
+    assert [line.partition(":")[0] for line in web.taken[0]["message"].splitlines()] == [
+        "fox at front",
+        "cat at back",
+    ]
+
+
+def test_after_a_day_in_vain_it_is_given_up_with_a_line(
+    tmp_path: Path, courier: Courier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tried for a day: what was off meanwhile, or in quiet hours, does not count."""
+    monkeypatch.setattr(notifier, "GIVE_UP_SECONDS", 0.5)
+    with Told(tmp_path, courier) as people:
+        teller = people.by(Events([message(1), message(2)]), f"json://127.0.0.1:{free_port()}/")
+        wait_until(lambda: teller.standing().set_aside == 2)
+        assert "2 notifications are given up; tried for a day" in str(teller.troubles.current())
+        assert teller.standing().held == 0
+
+
+TELL = """
+import sys, threading
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from dropsight.sinks.notify.courier import Courier
+from notified import Events, Told, message
+
+events = Events([message(number) for number in range(3)], Path(sys.argv[1], "mark"))
+with Told(Path(sys.argv[1]), Courier()) as people:
+    teller = people.by(events, sys.argv[2])
+    while not teller.tried or teller.standing().held:
+        threading.Event().wait(0.01)
+people.desk.courier.close()
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_point_between_event_and_delivery_loses_none(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with Receiver() as web:
+        for point in ("before_holding", "before_telling:2", "after_telling", ""):
+            arguments = [
+                sys.executable,
+                "-c",
+                TELL,
+                str(tmp_path / "a"),
+                hook(web),
+                str(Path(__file__).parent),
+            ]
+            done = subprocess.run(arguments, env={**os.environ, VARIABLE: point}, check=False, timeout=120)
+            assert done.returncode == (-signal.SIGKILL if point else 0)
+    ids = [asked.headers["X-Dropsight-Id"] for asked in web.asked]
+    assert titles(web) == ["fox at front", "2 events", "2 events"]
+    assert ids[0] == message(0).message_id
+    assert ids[1] == ids[2]
+
+
+def test_what_waits_is_kept_once_within_a_bound_and_over_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("dropsight.sinks.notify.pile.MOST", 3)
+    pile = Pile(tmp_path / FILE)
+    assert pile.add("phone", [message(number) for number in (1, 2, 2, 3)]) == 0
+    assert pile.add("phone", [message(4)]) == 1
+    assert pile.add("mail", [message(1)]) == 0
+    pile.close()
+    pile = Pile(tmp_path / FILE)
+    kept = pile.waiting("phone", 10)
+    assert [held.message for held in kept] == [message(2), message(3), message(4)]
+    pile.told(kept[:1], time.time())
+    assert (pile.count("phone"), pile.count("mail"), len(pile.sent())) == (2, 1, 1)
+    pile.close()
+    (tmp_path / FILE).write_bytes(b"no database" * 100)
+    assert Pile(tmp_path / FILE).waiting("phone", 10) == []
+    assert f"{tmp_path / FILE} is damaged" in caplog.text
+    assert (tmp_path / f"{FILE}.damaged").exists()
+
+
+def test_thirty_an_hour_is_counted_over_restarts_and_a_clock_that_was_set_back_frees_them() -> None:
+    allowance = HourlyAllowance(float(second) for second in range(29))
+    assert allowance.take(100.0) == 0
+    assert allowance.is_used_up
+    assert allowance.take(100.0) == 3500.0
+    allowance.give_back(100.0)
+    assert allowance.take(200.0) == 0
+    assert allowance.take(50.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("at", "until"),
+    [("21:59", None), ("22:00", "2026-11-29T07:00"), ("06:59", "2026-11-28T07:00"), ("07:00", None)],
+)
+def test_quiet_hours_go_over_midnight(at: str, until: str | None) -> None:
+    end = datetime.fromisoformat(until) if until else None
+    assert quiet_until("22:00-07:00", datetime.fromisoformat(f"2026-11-28T{at}")) == end
+    noon, end = (datetime.fromisoformat(f"2026-11-28T{hour}:00") for hour in (13, 14))
+    assert quiet_until("12:00-14:00", noon) == end
+    assert quiet_until(None, noon) is None
+
+
+def test_an_event_is_told_in_plain_words() -> None:
+    zone = UTC
+    now = datetime(2026, 11, 28, 22, tzinfo=zone)
+    one = message(10, count=1, region="door", best=EventBest("r", 0.987, "group:cat"))
+    assert words.title_of(one) == "fox at front (door)"
+    assert words.body_of(one, now=now, zone=zone) == "cat 99 %, 1 photo at 21:10"
+    over = message(10, phase="end", ended="2026-11-28T21:14:00Z")
+    assert words.body_of(over, now=now, zone=zone) == "over: red fox 51 %, 2 photos, 21:10 to 21:14"
+    assert words.body_of(one, now=now + timedelta(days=1), zone=zone).endswith("at 28 Nov 21:10")
+    title, body = words.digest([message(n % 25) for n in range(50)], now=now, zone=zone)
+    assert title == "25 events"
+    assert body.splitlines()[-1] == "and 5 more: fox at front 5"
