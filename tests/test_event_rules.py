@@ -26,6 +26,7 @@ from sightings import EPOCH
 BERLIN = Location(52.52, 13.405, "Europe/Berlin")
 FOX = 'labels: ["red fox"]'
 RULES = """
+notify: {phone: {targets_file: phone}}
 location: {latitude: 52.52, longitude: 13.405, time_zone: Europe/Berlin}
 events:
   - name: fox

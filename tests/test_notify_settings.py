@@ -126,3 +126,10 @@ def test_check_names_a_url_that_apprise_does_not_know_by_its_file_and_number(tmp
         f"notify.phone.targets_file: {file} is readable by every user of this machine; chmod o= {file}"
     ]
     assert checked.returncode == 1
+
+
+def test_a_rule_that_tells_somebody_unknown_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("events: [{name: fox, labels: ['red fox'], notify: [fone]}]\nnotify: {phone: {}}\n")
+    with pytest.raises(ConfigError, match=r"events\.0\.notify: names fone, .* did you mean phone\?"):
+        load(file)

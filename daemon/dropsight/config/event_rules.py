@@ -47,6 +47,7 @@ def broken_events(config: Config) -> Iterator[Fault]:
         yield from _labels(above, rule)
         yield from _regions(above, rule, config)
         yield from _times(above, rule, config.location)
+        yield from _told(above, rule, config)
     yield from _unless(rules)
     if config.location and config.location.time_zone is not None:
         yield from _time_zone(config.location.time_zone)
@@ -96,6 +97,15 @@ def _times(above: Key, rule: EventRule, location: Location | None) -> Iterator[F
     if rule.active and location is None and ("sunrise" in rule.active or "sunset" in rule.active):
         text = "goes by the sun, which rises and sets by where one is; give location.latitude and longitude"
         yield Fault((*above, "active"), text, also=(("location",),))
+
+
+def _told(above: Key, rule: EventRule, config: Config) -> Iterator[Fault]:
+    for name in rule.notify:
+        if name in config.notify:
+            continue
+        close = get_close_matches(name, config.notify, n=1)
+        way_out = f"did you mean {close[0]}?" if close else f"give notify.{name}.targets_file"
+        yield Fault((*above, "notify"), f"names {name}, which notify has not; {way_out}", also=(("notify",),))
 
 
 def _unless(rules: Sequence[EventRule]) -> Iterator[Fault]:

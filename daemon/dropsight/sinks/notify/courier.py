@@ -127,9 +127,7 @@ class Courier:
                     raise SinkError("stopped") from None
                 if time.monotonic() >= until:
                     self.close()
-                    text = (
-                        f"no answer within {self.longest_seconds:g} s; the process that notifies was ended"
-                    )
+                    text = f"no answer within {self.longest_seconds:g} s; the process that notifies was ended"
                     raise SinkError(text) from None
                 continue
             return msgspec.msgpack.decode(message, type=Receipt) if message else None

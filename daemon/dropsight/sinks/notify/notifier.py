@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from hashlib import blake2b
 
 from dropsight import crashpoints
@@ -29,6 +29,7 @@ GIVE_UP_SECONDS = 86_400.0
 LONGEST_SIDE = 640
 _PAGE = 200
 _MOST_AT_ONCE = 1_000
+_LOOK_SECONDS = 60.0
 
 
 class Notifier:
@@ -43,12 +44,14 @@ class Notifier:
         desk: Desk,
         *,
         picture: Callable[[str, int], bytes],
+        zone: tzinfo | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = f"notify:{target.label}"
         self.troubles, self.tried, self.refused = troubles, False, False
         self._target, self._read, self._next = target, read, target
-        self._outbox, self._desk, self._picture_of, self._clock = outbox, desk, picture, clock
+        self._outbox, self._desk, self._picture_of = outbox, desk, picture
+        self._zone, self._clock = zone, clock
         self._news = threading.Condition()
         self._woken = self._asked = self._lost = False
         self._deadline = math.inf
@@ -143,13 +146,13 @@ class Notifier:
         if (left := self._retry_at - time.monotonic()) > 0:
             return left
         now = self._clock()
-        here = datetime.fromtimestamp(now).astimezone()
+        here = datetime.fromtimestamp(now).astimezone(self._zone)
         if end := quiet_until(self._target.settings.quiet, here.replace(tzinfo=None)):
             self._behind = self._waiting > 1
-            return max(end.astimezone().timestamp() - now, 1.0)
+            return _held_for((end - here.replace(tzinfo=None)).total_seconds())
         if seconds := self._desk.allowance.take(now):
             self._behind = self._waiting > 1
-            return max(seconds, 1.0)
+            return _held_for(seconds)
         return self._send(now, here)
 
     def _send(self, now: float, here: datetime) -> float:
@@ -182,9 +185,13 @@ class Notifier:
 
     def _errand(self, messages: Sequence[EventMessage], best: EventMessage, here: datetime) -> Errand:
         if len(messages) == 1:
-            title, body, key = words.title_of(best), words.body_of(best, now=here), best.message_id
+            title, body, key = (
+                words.title_of(best),
+                words.body_of(best, now=here, zone=self._zone),
+                best.message_id,
+            )
         else:
-            title, body = words.digest(messages, now=here)
+            title, body = words.digest(messages, now=here, zone=self._zone)
             ids = "".join(each.message_id for each in messages)
             key = blake2b(ids.encode(), digest_size=16).hexdigest()
         if self._desk.allowance.is_used_up:
@@ -237,3 +244,8 @@ class Notifier:
         self._set_aside += count
         text = f"{self.name} ({self._target.shown}): {count} notifications are given up; {why}"
         self.troubles.raised(self.name, SinkError(text))
+
+
+def _held_for(seconds: float) -> float:
+    """Look again before: a wall clock may be set."""
+    return min(max(seconds, 1.0), _LOOK_SECONDS)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from dropsight import installing
 from dropsight.config import Config
@@ -58,9 +59,16 @@ def _wanted(config: Config, target: Target, count: int, shared: _Shared) -> Want
 
     def make(around: Surroundings) -> Notifier:
         desk = shared.desk.enter()
-        return Notifier(target, read, around.outbox, around.troubles, desk, picture=around.picture)
+        return Notifier(
+            target, read, around.outbox, around.troubles, desk, picture=around.picture, zone=_zone(config)
+        )
 
     return Wanted(_mark(target.label), make)
+
+
+def _zone(config: Config) -> ZoneInfo | None:
+    name = config.location.time_zone if config.location else None
+    return ZoneInfo(name) if name else None
 
 
 def _mark(label: str) -> Mark:
