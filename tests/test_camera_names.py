@@ -64,11 +64,13 @@ def test_images_of_a_date_tree_are_of_one_camera_by_folder_by_number_and_by_name
         ),
         ('camera: "(?:a)"', "watch.0.camera: has no group; put what is the name in brackets"),
         ("camera: a/b", "watch.0.camera: is not a name; give one without /"),
+        ('name_pattern: "(a"', "watch.0.name_pattern: is not a valid pattern: missing )"),
+        ('name_pattern: "(a)"', "watch.0.name_pattern: has no named group; the name is the tag's"),
         ('ignore: ["a/b"]', "watch.0.ignore.0: matches no folder: give a name alone"),
         ('ignore: [".git"]', "watch.0.ignore.0: matches no folder: give a name alone"),
     ],
 )
-def test_what_names_no_camera_and_matches_no_folder_is_refused(tmp_path: Path, said: str, fault: str) -> None:
+def test_what_names_no_camera_no_tag_and_no_folder_is_refused(tmp_path: Path, said: str, fault: str) -> None:
     (tmp_path / "c.yaml").write_text(f"watch: [{{{said}}}]\n")
     done = dropsight("check", "-c", str(tmp_path / "c.yaml"))
     assert done.returncode == 2

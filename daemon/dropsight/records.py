@@ -129,6 +129,10 @@ class Region(msgspec.Struct, frozen=True, gc=False):
 Regions = list[Region] | msgspec.UnsetType
 """In the order of the config; unset where a picture is seen as one."""
 
+Tag = str | int | float | bool
+Tags = dict[str, Tag] | msgspec.UnsetType
+"""What is said of a file beside its content: by its name, or in a file beside it."""
+
 Depth = Literal["scale", "percentile"]
 
 EventPhase = Literal["start", "update", "end"]
@@ -296,6 +300,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag=
     device: str
     camera: str
     image_path: str
+    tags: Tags = msgspec.UNSET
     kind: Kind = "image"
     predicted_class: int
     label: str
@@ -345,6 +350,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag
     device: str
     camera: str
     image_path: str
+    tags: Tags = msgspec.UNSET
     kind: Kind = "image"
     error: ErrorFacts
     image: ImageFacts | None = None
@@ -361,6 +367,7 @@ class Expired(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag
     device: str
     camera: str
     image_path: str
+    tags: Tags = msgspec.UNSET
     kind: Kind = "image"
     age_seconds: float
     max_age_seconds: float

@@ -38,6 +38,8 @@ def broken_rules(config: Config) -> Iterator[Fault]:
         yield from _patterns(_watch_key(index, "patterns"), watch.patterns)
         yield from _ignored(index, watch)
         yield from _camera(index, watch)
+        if watch.name_pattern is not None:
+            yield from _name_pattern(_watch_key(index, "name_pattern"), watch.name_pattern)
     if config.video:
         yield from _patterns(("video", "patterns"), config.video.patterns)
     yield from broken_filters(config)
@@ -103,6 +105,19 @@ def _ignored(index: int, watch: Watch) -> Iterator[Fault]:
         if "/" in pattern or pattern.startswith(".") or not pattern:
             text = "matches no folder: give a name alone; hidden folders are skipped anyway"
             yield Fault((*_watch_key(index, "ignore"), str(number)), text)
+
+
+def _name_pattern(key: Key, pattern: str) -> Iterator[Fault]:
+    try:
+        names = re.compile(pattern).groupindex
+    except re.error as error:
+        yield Fault(key, f"is not a valid pattern: {error}")
+    else:
+        if not names:
+            text = (
+                "has no named group; the name is the tag's, as in (?P<serial>[0-9]+)_(?P<captured>[0-9]{14})"
+            )
+            yield Fault(key, text)
 
 
 def _camera(index: int, watch: Watch) -> Iterator[Fault]:

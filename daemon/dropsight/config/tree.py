@@ -78,6 +78,8 @@ class Watch(Struct, frozen=True):
     burst_seconds: (
         Annotated[float, Meta(gt=0, le=600, description="a number of seconds above 0, at most 600")] | None
     ) = None
+    name_pattern: Annotated[str, Meta(description="a regular expression with named groups")] | None = None
+    sidecar_wait_seconds: Annotated[float, Meta(ge=0, le=3600)] | None = None
     camera: Annotated[str, Meta(description="a name, a pattern with a group")] | int | None = None
     cameras: Annotated[tuple[str, ...], Meta(description='a list of names such as ["front"]')] = ()
 

@@ -5,7 +5,8 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from dropsight.events.sighting import GROUP, Sighting, Tag
+from dropsight.events.sighting import GROUP, Sighting
+from dropsight.records import Tag
 
 USUAL_CONFIDENCE = 0.6
 KEPT_SHARE = 0.75

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from dropsight.names import as_text
-from dropsight.records import NO_CLASS, ClipFacts, Region, Result, captured_at, seconds_at
+from dropsight.records import NO_CLASS, ClipFacts, Region, Result, Tag, captured_at, seconds_at
 
-Tag = str | int | float | bool
 GROUP = "group:"
 """How the label of a group of classes begins."""
 _NO_TAGS: Mapping[str, Tag] = {}
@@ -47,7 +46,7 @@ def sighting_of(record: Result, seq: int | None = None) -> Sighting | None:
         at += record.clip.peak.time - record.clip.duration
     heard = seconds_at(record.time)
     answers = tuple(_of_clip(record, record.clip) if record.clip else _claims(record))
-    tags = getattr(record, "tags", None) or _NO_TAGS
+    tags = record.tags or _NO_TAGS
     return Sighting(seq, record.id, at, at if heard is None else heard, as_text(record.camera), answers, tags)
 
 

@@ -12,6 +12,8 @@ from dropsight.files.filesystems import REMOTE, file_systems
 Identity = tuple[int, int, int, int]  # device, inode, size, mtime_ns
 PART_SUFFIX = ".dropsight-part"
 REASON_SUFFIX = ".reason.json"
+# Of a sidecar, filed beside its image.
+TAGS_SUFFIX = ".tags.json"
 NAME_BYTES = 255
 LONGEST_SUFFIX = 16
 

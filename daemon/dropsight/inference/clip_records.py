@@ -20,14 +20,14 @@ def result(
     It stays below its bound: short segments, and every second row of the timeline, are left out.
     """
     clip = answer.clip
-    captured = timestamp(drop.stat.st_mtime)
+    captured = drop.tagged.captured or timestamp(drop.stat.st_mtime)
     facts = ImageFacts(clip.width, clip.height, drop.stat.st_size, clip.codec, captured)
     spent = msgspec.structs.replace(answer.latency, wait=round(drop.wait_ms, 3))
     made = image_records.answered(drop, facts, answer, plan, views=answer.views, at=at, spent=spent)
     made = msgspec.structs.replace(
         made,
         clip=clip,
-        warnings=list(answer.warnings) or msgspec.UNSET,
+        warnings=[*answer.warnings, *drop.tagged.warnings] or msgspec.UNSET,
         explanation=explanation or msgspec.UNSET,
     )
     while len(encode(made)) > MOST_BYTES and max(len(clip.segments), len(clip.timeline)) > 1:

@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,9 +20,21 @@ from dropsight.records import (
     Latency,
     ModelFacts,
     Result,
+    Tag,
     drop_id,
     timestamp,
 )
+
+
+class Tagged(NamedTuple):
+    """What is said of a file beside its content; `captured`, ISO 8601 in UTC, takes the place of EXIF's."""
+
+    tags: Mapping[str, Tag] = {}
+    captured: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+UNTAGGED = Tagged()
 
 
 class Drop(msgspec.Struct, frozen=True):
@@ -35,6 +49,7 @@ class Drop(msgspec.Struct, frozen=True):
     stat: os.stat_result
     wait_ms: float
     kind: Kind = "image"
+    tagged: Tagged = UNTAGGED
 
     @classmethod
     def of(
@@ -46,14 +61,19 @@ class Drop(msgspec.Struct, frozen=True):
         device: str,
         wait_ms: float,
         kind: Kind = "image",
+        tagged: Tagged = UNTAGGED,
     ) -> "Drop":
         record_id = drop_id(device, relative, stat.st_size, stat.st_mtime_ns)
-        return cls(record_id, relative, camera, stat, wait_ms, kind)
+        return cls(record_id, relative, camera, stat, wait_ms, kind, tagged)
 
     @property
     def image_path(self) -> str:
         r"""The path as text; bytes that are not UTF-8 stand as \xNN."""
         return self.relative.decode("utf-8", "backslashreplace")
+
+    @property
+    def tags(self) -> dict[str, Tag] | msgspec.UnsetType:
+        return dict(self.tagged.tags) or msgspec.UNSET
 
 
 def result(
@@ -68,11 +88,11 @@ def result(
 ) -> Result:
     """Make the record of an image that was answered `at`, in seconds since the epoch."""
     spent = latency(prepared, answer, wait_ms=drop.wait_ms)
-    facts = _image_facts(header, drop.stat, plan)
+    facts = _image_facts(header, drop, plan)
     made = answered(drop, facts, answer, plan, views=answer.views, at=at, spent=spent)
     return msgspec.structs.replace(
         made,
-        warnings=list(prepared.warnings) or msgspec.UNSET,
+        warnings=[*prepared.warnings, *drop.tagged.warnings] or msgspec.UNSET,
         explanation=explanation or msgspec.UNSET,
     )
 
@@ -88,6 +108,7 @@ def answered(
         device=plan.device,
         camera=drop.camera,
         image_path=drop.image_path,
+        tags=drop.tags,
         kind=drop.kind,
         predicted_class=best.class_index,
         label=best.label,
@@ -115,6 +136,7 @@ def failure(drop: Drop, error: ImageError, plan: Plan) -> Failure:
         device=plan.device,
         camera=drop.camera,
         image_path=drop.image_path,
+        tags=drop.tags,
         kind=drop.kind,
         error=ErrorFacts(error.code, str(error)),
         model=model_facts(plan.spec),
@@ -129,6 +151,7 @@ def expired(drop: Drop, plan: Plan, *, age_seconds: float, max_age_seconds: floa
         device=plan.device,
         camera=drop.camera,
         image_path=drop.image_path,
+        tags=drop.tags,
         kind=drop.kind,
         age_seconds=round(age_seconds, 3),
         max_age_seconds=max_age_seconds,
@@ -151,11 +174,11 @@ def latency(prepared: Prepared, answer: Answer, *, wait_ms: float) -> Latency:
     )
 
 
-def _image_facts(header: Header, stat: os.stat_result, plan: Plan) -> ImageFacts:
+def _image_facts(header: Header, drop: Drop, plan: Plan) -> ImageFacts:
     width, height = header.upright
-    captured = header.captured or timestamp(stat.st_mtime)
+    captured = drop.tagged.captured or header.captured or timestamp(drop.stat.st_mtime)
     depth = plan.bounds.depth if header.deep else msgspec.UNSET
-    return ImageFacts(width, height, stat.st_size, header.format, captured, depth)
+    return ImageFacts(width, height, drop.stat.st_size, header.format, captured, depth)
 
 
 def _rounded(milliseconds: float) -> float:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.postponed import Line
+from dropsight.intake.tagging import TagFile
 
 _PIECE_BYTES = 2**20
 
@@ -44,6 +45,8 @@ class Candidate:
     since: float = 0.0
     digest: bytes | None = None
     """Of its content as it was read, where the file stays where it is."""
+    sidecar: TagFile | None = None
+    """What lies beside it, where `watch[].sidecar_wait_seconds` asks for that."""
     counted: bool = True
     """Not so where an earlier life recorded it, and only filing it away is left."""
 

@@ -23,11 +23,13 @@ from dropsight.intake.in_hand import InHand, Suspect, Verdict
 from dropsight.intake.readiness import (
     Age,
     seconds_to_next_part,
+    seconds_to_sidecar,
     seconds_to_wait,
     seconds_young,
     still_seconds,
     wait_for_next_part,
 )
+from dropsight.intake.tagging import tags_of
 from dropsight.names import as_text
 from dropsight.records import Expired, Failure, Kind
 from dropsight.status.heartbeats import Heartbeats
@@ -180,7 +182,8 @@ class Examiner(Generic[Taken]):
 
     def _examine_open(self, candidate: Candidate, file: ImageFile, plan: Plan) -> Taken | Refused | None:
         self._refusals.opened(candidate.path)
-        if wait := self.seconds_to_wait(candidate, file) or seconds_to_next_part(candidate):
+        wait = self.seconds_to_wait(candidate, file) or seconds_to_next_part(candidate)
+        if wait := wait or seconds_to_sidecar(candidate, file.stat, self._age_of):
             self._backlog.postpone(candidate, seconds=wait)
             return None
         candidate.digest = None
@@ -295,4 +298,5 @@ def drop_of(candidate: Candidate, stat: os.stat_result, device: str) -> Drop:
     camera = as_text(candidate.camera)
     kind: Kind = "clip" if candidate.is_clip else "image"
     relative = os.fsencode(candidate.relative)
-    return Drop.of(relative, camera, stat, device=device, wait_ms=wait_ms, kind=kind)
+    tagged = tags_of(candidate.relative, candidate.sidecar, candidate.folder.settings.name_pattern)
+    return Drop.of(relative, camera, stat, device=device, wait_ms=wait_ms, kind=kind, tagged=tagged)

@@ -19,6 +19,7 @@ from dropsight.intake.links import Links, Round
 from dropsight.names import as_text
 from dropsight.status.ignored import Tally
 
+SIDECAR_SUFFIX = ".json"
 # As `Landing` names what arrives: the name is ours, so no pattern of the config chooses by it.
 ARRIVED = f"{'[0-9]' * 8}T{'[0-9]' * 6}-{'[0-9]' * 6}-*.*"
 # Below a watched folder; a camera's dates take three or four.
@@ -126,6 +127,10 @@ class DropFolder:
         """Whether a file of this name waits in the lane of clips; what it is, its content tells."""
         return self._clip_pattern is not None and bool(self._clip_pattern.match(os.path.basename(path)))
 
+    def names_sidecar(self, name: str) -> bool:
+        """Whether a file of this name may be an image's sidecar."""
+        return self.settings.sidecar_wait_seconds is not None and name.endswith(SIDECAR_SUFFIX)
+
     def reaches(self, folder: str) -> bool:
         """Whether files directly inside this folder count."""
         if folder == self.root:
@@ -231,7 +236,7 @@ class DropFolder:
                 yield path, entry
             elif walk.follows and self.reaches(path) and walk.waits(path, entry):
                 continue
-            elif tally:
+            elif tally and not self.names_sidecar(entry.name):
                 tally.file(path, entry)
 
 

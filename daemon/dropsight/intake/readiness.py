@@ -8,9 +8,12 @@ from typing import Literal, TypeAlias
 
 from dropsight.errors import ImageError
 from dropsight.intake.candidate import Candidate
+from dropsight.intake.tagging import read_sidecar_of
 
 Age: TypeAlias = Callable[[float], float]
 Writer = Literal["none", "present", "unknown"]
+# Between two looks for a sidecar that is yet to come.
+_SIDECAR_SECONDS = 0.25
 
 
 def writer(fd: int) -> Writer:
@@ -90,3 +93,18 @@ def wait_for_next_part(
     candidate.broken_off = candidate.signature
     candidate.patient_until = time.monotonic() + candidate.folder.settings.patience_seconds - still
     return seconds_to_next_part(candidate)
+
+
+def seconds_to_sidecar(candidate: Candidate, stat: os.stat_result, age_of: Age) -> float:
+    """Read the sidecar where one is wanted; return 0, or after how long to look for it again.
+
+    It is waited for since the image came to be, or came here; one that is not whole yet is, too.
+    """
+    wait = candidate.folder.settings.sidecar_wait_seconds
+    if wait is None:
+        return 0.0
+    candidate.sidecar = read_sidecar_of(candidate.folder, candidate.path)
+    if candidate.sidecar and candidate.sidecar.is_whole:
+        return 0.0
+    waited = max(time.monotonic() - candidate.since, age_of(stat.st_ctime))
+    return max(min(wait - waited, _SIDECAR_SECONDS), 0.0)

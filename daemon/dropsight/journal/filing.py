@@ -23,6 +23,7 @@ from dropsight.files.original import (
 from dropsight.intake.closed_folders import FolderError, closed_to_us
 from dropsight.intake.folder import DropFolder
 from dropsight.journal.copying import Copying, CopyLaterError, copy_across, is_copy, needs_copy
+from dropsight.journal.sidecars import delete_along, move_along
 from dropsight.records import Failure, Record, Result
 
 PATH_BYTES = 4095
@@ -74,6 +75,8 @@ def file_away(filing: Filing) -> None:
                 _move(original, filing, folder.failed if failed else folder.processed)
             else:
                 original.delete()
+                if _has_sidecars(folder):
+                    delete_along(original)
     except OSError as error:
         if _is_gone(filing):
             return  # somebody was faster; the record stands
@@ -125,6 +128,10 @@ def _part(record: Record) -> str:
     return record.id + PART_SUFFIX
 
 
+def _has_sidecars(folder: DropFolder) -> bool:
+    return folder.settings.sidecar_wait_seconds is not None
+
+
 def _is_gone(filing: Filing) -> bool:
     try:
         filing.folder.look(filing.path)
@@ -165,13 +172,16 @@ def _put(original: Original, filing: Filing, fd: int, name: str) -> None:
         raise CopyLaterError
     reason = None if isinstance(filing.record, Result) else filing.line
     target = name
-    # A reason must have room beside its image.
-    fits = reason is None or len(os.fsencode(name)) + len(REASON_SUFFIX) <= NAME_BYTES
+    # A reason or a sidecar must have room beside its image.
+    alone = reason is None and not _has_sidecars(filing.folder)
+    fits = alone or len(os.fsencode(name)) + len(REASON_SUFFIX) <= NAME_BYTES
     if not fits or look(fd, name):
         target = other_name(name, filing.record.id)
         if is_copy(original, fd, name) or is_copy(original, fd, target):
             original.delete()
             return
+    if _has_sidecars(filing.folder):
+        move_along(original, fd, target, part=_part(filing.record))
     put_as(original, fd, target, reason=reason, part=_part(filing.record), copying=filing.copying)
 
 

@@ -12,7 +12,7 @@ from stat import S_ISDIR
 from dropsight.config import Retention
 from dropsight.errors import is_passing
 from dropsight.files.beneath import Top, look
-from dropsight.files.original import PART_SUFFIX
+from dropsight.files.original import PART_SUFFIX, TAGS_SUFFIX
 from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
 from dropsight.journal.filed import FiledImages, is_ours
@@ -112,10 +112,10 @@ class Sweeper:
         count = 0
         for name in _files(place):
             if _PART.fullmatch(os.path.basename(name).decode(errors="replace")):
-                stat = _look(place, name)
+                stat = _look(place, name).get(name)
                 if stat and self.clock.age_seconds(stat.st_ctime) > ABANDONED_SECONDS:
                     _unlink(place, name)
-            elif place.path not in self._told and (stat := _look(place, name)):
+            elif place.path not in self._told and (stat := _look(place, name).get(name)):
                 count += self._is_noted(stat)
         return count
 
@@ -140,29 +140,33 @@ def _shrink(place: Top, shelf: FiledImages, pile: _Pile, retention: Retention, g
 
 
 def _there(place: Top, row: Shelved) -> dict[bytes, os.stat_result]:
-    """What is there of the image and of what lies beside it."""
-    there = {}
-    if (stat := _look(place, row.name)) and is_ours(stat, row):
-        there[row.name] = stat
-    if row.beside and (stat := _look(place, row.beside)):
-        there[row.beside] = stat
-    return there
+    """What is there of the image and of what lies beside it: a sidecar, and a reason or an overlay."""
+    there = _look(place, row.name, row.name + os.fsencode(TAGS_SUFFIX))
+    if row.name not in there or not is_ours(there[row.name], row):
+        there.clear()
+    return there | (_look(place, row.beside) if row.beside else {})
 
 
 def _folder_of(place: Top, name: bytes) -> AbstractContextManager[int]:
     return place.inside(os.fsdecode(os.path.dirname(name)))
 
 
-def _look(place: Top, name: bytes) -> os.stat_result | None:
-    """None where nothing is there, a folder, or a link on the way; raises OSError of a disk's fault."""
+def _look(place: Top, *names: bytes) -> dict[bytes, os.stat_result]:
+    """Return what is there of these in one folder, but for folders, and through no link.
+
+    Raises OSError of a disk's fault.
+    """
+    there = {}
     try:
-        with _folder_of(place, name) as fd:
-            found = look(fd, os.fsdecode(os.path.basename(name)))
+        with _folder_of(place, names[0]) as fd:
+            for name in names:
+                found = look(fd, os.fsdecode(os.path.basename(name)))
+                if found and not S_ISDIR(found.st_mode):
+                    there[name] = found
     except OSError as error:
         if is_passing(error):
             raise
-        return None
-    return None if found is None or S_ISDIR(found.st_mode) else found
+    return there
 
 
 def _remove(place: Top, row: Shelved, there: dict[bytes, os.stat_result], gone: list[Shelved]) -> int:

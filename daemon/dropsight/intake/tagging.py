@@ -1,0 +1,146 @@
+"""Tags: what an image's name says of it, and a JSON file beside it."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from dropsight.errors import ImageError, MachineError
+from dropsight.images.opening import Bounds
+from dropsight.inference.image_records import UNTAGGED, Tagged
+from dropsight.intake.folder import SIDECAR_SUFFIX, DropFolder
+from dropsight.names import as_text
+from dropsight.records import Tag
+
+CAPTURED = "captured"
+SIDECAR = Bounds(max_bytes=16 * 1024)
+MOST_TAGS, LONGEST_NAME, LONGEST_TEXT = 64, 64, 256
+_DIGITS = {10: 1.0, 13: 1e3}  # of seconds and milliseconds since 1970
+_LAYOUTS = {12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 17: "%Y%m%d%H%M%S%f"}
+
+
+class TagFile(NamedTuple):
+    """What lies beside an image; `fault` is why it cannot be read."""
+
+    name: str
+    data: bytes = b""
+    fault: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        try:
+            msgspec.json.decode(self.data)
+        except (msgspec.DecodeError, RecursionError):
+            return False
+        return True
+
+    def tags(self) -> Mapping[str, object]:
+        """Return what it says; raises ValueError."""
+        if self.fault:
+            raise ValueError(self.fault)
+        try:
+            found: Any = msgspec.json.decode(self.data)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise ValueError(f"no JSON: {error}") from error
+        if not isinstance(found, dict):
+            raise ValueError("no object, as {} is")  # noqa: TRY004 - a file's
+        return found
+
+
+def sidecar_names(name: str) -> tuple[str, str]:
+    """Return the names that an image's sidecar may have, the first that is there being it."""
+    return name + SIDECAR_SUFFIX, os.path.splitext(name)[0] + SIDECAR_SUFFIX
+
+
+def tags_of(relative: str, sidecar: TagFile | None, pattern: str | None) -> Tagged:
+    """Return what an image's name below its inbox says, and what its sidecar says on top of it."""
+    if pattern is None and sidecar is None:
+        return UNTAGGED
+    told, faults = dict[str, object](), list[str]()
+    if pattern is not None:
+        found = re.search(pattern, relative)
+        told.update(found.groupdict() if found else {})
+        if not found:
+            faults.append("its name is not one that watch.name_pattern describes")
+    if sidecar is not None:
+        try:
+            told.update(sidecar.tags())
+        except ValueError as error:
+            faults.append(f"{sidecar.name}: {error}")
+    tags = dict(_flat(told, faults))
+    captured = _captured(tags, faults)
+    return Tagged(tags, captured, tuple(faults))
+
+
+def read_sidecar_of(folder: DropFolder, path: str) -> TagFile | None:
+    """Return what lies beside an image, or None."""
+    for name in sidecar_names(os.path.basename(path)):
+        try:
+            with folder.open_image(os.path.join(os.path.dirname(path), name)) as file:
+                return TagFile(as_text(name), file.read(SIDECAR))
+        except FileNotFoundError:
+            continue
+        except (ImageError, MachineError) as error:
+            return TagFile(as_text(name), fault=str(error))
+    return None
+
+
+def _flat(told: Mapping[str, object], faults: list[str]) -> Iterator[tuple[str, Tag]]:
+    """Yield what is a text, a number or true or false; null is as if it were not there."""
+    given = {as_text(name): value for name, value in told.items() if value is not None}
+    for count, (name, value) in enumerate(given.items()):
+        if count == MOST_TAGS:
+            faults.append(f"it has {len(given)} tags, of which {MOST_TAGS} are taken")
+            return
+        if len(name) > LONGEST_NAME:
+            faults.append(f"the name of a tag is longer than {LONGEST_NAME} characters: {name[:20]}...")
+        elif isinstance(value, str) or (isinstance(value, int) and abs(value) >= 2**63):
+            text = as_text(str(value)[: LONGEST_TEXT + 1])
+            if len(text) > LONGEST_TEXT:
+                faults.append(f"its tag {name} is cut to {LONGEST_TEXT} characters")
+            yield name, text[:LONGEST_TEXT]
+        elif isinstance(value, int | float):
+            yield name, value
+        else:
+            faults.append(f"its tag {name} is no text, number, true or false, and is left out")
+
+
+def _captured(tags: Mapping[str, Tag], faults: list[str]) -> str | None:
+    said = tags.get(CAPTURED)
+    if said is None:
+        return None
+    if (when := time_of(said)) is None:
+        faults.append(f"its tag {CAPTURED} is no date with a time: {said}")
+    return when
+
+
+def time_of(said: Tag) -> str | None:
+    """Read a date with a time, ISO 8601 or digits in that order, or seconds since 1970; give ISO 8601 in UTC.
+
+    Without an offset it is the machine's local time, as in EXIF. None where it is nothing of the kind.
+    """
+    try:
+        if isinstance(said, bool):
+            return None
+        when = datetime.fromtimestamp(said, UTC) if isinstance(said, int | float) else _when(said.strip())
+        when = when.astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return when.isoformat(timespec="microseconds" if when.microsecond else "seconds")[:-6] + "Z"
+
+
+def _when(text: str) -> datetime:
+    digits = "".join(re.findall("[0-9]", text))
+    if text.isdigit() and len(text) in _DIGITS:
+        return datetime.fromtimestamp(int(text) / _DIGITS[len(text)], UTC)
+    if len(digits) > len("20261128"):
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            pass
+    if len(digits) not in _LAYOUTS:
+        raise ValueError(text)
+    return datetime.strptime(digits, _LAYOUTS[len(digits)])  # noqa: DTZ007 - local time

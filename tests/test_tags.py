@@ -1,0 +1,134 @@
+"""Tags: what an image's name says of it, and a JSON file beside it, stands in its record and goes along."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brokers import wait_until
+from daemons import PHOTOS, House, running
+from dropsight.crashpoints import VARIABLE
+from dropsight.intake.tagging import LONGEST_TEXT, MOST_TAGS, TagFile, tags_of, time_of
+from dropsight.names import as_json
+
+PATTERN = r"(?P<station>[a-z]+)/(?P<serial>[0-9A-F]+)_(?P<captured>[0-9]{14})"
+
+
+def test_named_groups_of_a_name_are_tags_and_its_time_is_when_it_was_captured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "UTC-2")
+    found = tags_of("north/A7F_20261128101530.jpg", None, PATTERN)
+    assert found.tags == {"station": "north", "serial": "A7F", "captured": "20261128101530"}
+    assert (found.captured, found.warnings) == (time_of("2026-11-28T10:15:30"), ())
+    other = tags_of("north/holiday.jpg", None, PATTERN)
+    assert (other.tags, other.warnings) == ({}, ("its name is not one that watch.name_pattern describes",))
+
+
+@pytest.mark.parametrize(
+    ("said", "when"),
+    [
+        ("2026-11-28T10:15:30+02:00", "2026-11-28T08:15:30Z"),
+        ("2026-11-28 10:15:30.250Z", "2026-11-28T10:15:30.250000Z"),
+        ("1764324930", "2025-11-28T10:15:30Z"),
+        (1764324930.5, "2025-11-28T10:15:30.500000Z"),
+        ("1764324930500", "2025-11-28T10:15:30.500000Z"),
+        *[(said, None) for said in ("20261128", "tomorrow", "20261399101530", "", 1e300, True)],
+    ],
+)
+def test_a_time_is_iso_8601_digits_or_seconds_since_1970(said: str | float, when: str | None) -> None:
+    assert time_of(said) == when
+
+
+def test_what_a_sidecar_says_counts_before_the_name_and_what_is_no_tag_is_left_out_with_a_warning() -> None:
+    said = {"serial": "B", "n": 3, "ok": True, "t": 2.5, "none": None, "list": [1], "long": "x" * 300}
+    found = tags_of("north/A_20261128101530.jpg", TagFile("x.json", json.dumps(said).encode()), PATTERN)
+    assert found.tags["serial"] == "B"
+    assert [found.tags[name] for name in ("station", "n", "ok", "t")] == ["north", 3, True, 2.5]
+    assert found.tags["long"] == "x" * LONGEST_TEXT
+    assert not {"none", "list"} & found.tags.keys()
+    assert found.warnings == (
+        "its tag list is no text, number, true or false, and is left out",
+        f"its tag long is cut to {LONGEST_TEXT} characters",
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [(b"{", "no JSON"), (b"[1]", "no object"), (b"[" * 10_000, "no JSON"), (b"", "no JSON")],
+)
+def test_a_sidecar_that_is_none_is_a_warning(data: bytes, fault: str) -> None:
+    found = tags_of("a.jpg", TagFile("a.json", data), None)
+    assert not found.tags
+    assert fault in found.warnings[0]
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=300)
+sidecars = st.dictionaries(st.text(max_size=80), scalars | st.lists(scalars, max_size=2), max_size=80)
+
+
+@given(sidecars.map(lambda said: json.dumps(said).encode()) | st.binary(max_size=200), st.text(max_size=80))
+def test_whatever_a_sidecar_holds_its_tags_are_few_flat_and_can_be_written(data: bytes, name: str) -> None:
+    found = tags_of(name, TagFile("a.json", data), "(?P<name>.*)")
+    assert len(found.tags) <= MOST_TAGS
+    assert all(isinstance(value, str | int | float) for value in found.tags.values())
+    assert json.loads(as_json(found.tags)) is not None
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def watches(**more: object) -> list[dict[str, object]]:
+    common = {"sidecar_wait_seconds": 3600, **more}
+    return [{"path": "inbox", **common}, {"path": "spent", "after": "delete", **common}]
+
+
+def test_a_sidecar_that_comes_after_its_image_is_waited_for_and_goes_where_the_image_goes(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "spent").mkdir()
+    with running(tmp_path, watch=watches(name_pattern="(?P<number>[0-9]+)")) as house:
+        shutil.copy(PHOTOS[0], house.inbox / "x1.jpg")
+        shutil.copy(PHOTOS[0], tmp_path / "spent" / "y2.jpg")
+        (house.inbox / "z3.jpg").write_bytes(b"no picture")
+        wait_until(lambda: house.counters()["waiting"] == 3)
+        assert not house.records()
+        (house.inbox / "x1.jpg.json").write_text('{"half')
+        (house.inbox / "x1.json").write_text('{"zone": "old"}')
+        (tmp_path / "spent" / "y2.json").write_text('{"zone": "south", "captured": "2024-02-03T04:05:06Z"}')
+        (house.inbox / "z3.jpg.json").write_text('{"zone": 7}')
+        (house.inbox / "x1.jpg.json").write_text('{"zone": "north"}')
+        house.until(lambda: len(house.records()) == 3 and house.waiting() == [house.inbox / "x1.json"])
+        records = {record["image_path"]: record for record in house.records()}
+        ignored = house.status()["stats"]["folders"].get("ignored", {"files": {}})
+    assert {path: record["tags"] for path, record in records.items()} == {
+        "x1.jpg": {"number": "1", "zone": "north"},
+        "y2.jpg": {"number": "2", "zone": "south", "captured": "2024-02-03T04:05:06Z"},
+        "z3.jpg": {"number": "3", "zone": 7},
+    }
+    assert records["y2.jpg"]["image"]["captured"] == "2024-02-03T04:05:06Z"
+    assert not list((tmp_path / "spent").iterdir())
+    assert names(house.processed) == ["x1.jpg", "x1.jpg.tags.json"]
+    assert names(house.failed) == ["z3.jpg", "z3.jpg.reason.json", "z3.jpg.tags.json"]
+    assert not ignored["files"]
+
+
+def test_a_sidecar_is_filed_once_with_its_image_whenever_the_daemon_is_killed(tmp_path: Path) -> None:
+    house = House(tmp_path, {"watch": [{"path": "inbox", "sidecar_wait_seconds": 0}]})
+    shutil.copy(PHOTOS[0], house.inbox / "a.jpg")
+    (house.inbox / "a.json").write_text('{"zone": "north"}')
+    try:
+        house.spawn("--once", **{VARIABLE: "in_filing"})
+        assert house.ended() != 0
+        house.spawn("--once")
+        assert house.ended() == 0
+    finally:
+        house.kill()
+    (record,) = house.records()
+    assert record["tags"] == {"zone": "north"}
+    assert names(house.processed) == ["a.jpg", "a.jpg.tags.json"]
+    assert not house.waiting()
