@@ -105,6 +105,29 @@ def test_the_submitted_job_has_a_runtime_environment_of_json_and_a_command() -> 
     assert cli.read(shlex.split(command)).given["engine"] == "ray"
 
 
+def test_the_times_of_n_machines_are_those_of_the_rates_that_are_named() -> None:
+    rates = re.search(r"a machine does (\d+) images/s from a disk, (\d+) from S3", PAGE)
+    listing = re.search(r"([\d,]+) files/s from a local disk.*are assumed, ([\d,]+) files/s", PAGE, re.DOTALL)
+    start = re.search(r"takes (\d+) s: Ray", PAGE)
+    assert rates
+    assert listing
+    assert start
+    rows = re.findall(r"^\| (\d+) \| (.*) \| ([\d.]+) GB/s \|$", PAGE, re.MULTILINE)
+    assert [row[0] for row in rows] == ["1", "4", "16", "64"]
+    for machines, times, gigabytes in rows:
+        cells = iter(times.split(" | "))
+        for rate, names in zip(rates.groups(), listing.groups(), strict=True):
+            for images in (1e6, 1e7, 1e8):
+                work = images / (int(rate) * int(machines)) + images / int(names.replace(",", ""))
+                assert seconds(next(cells)) == pytest.approx(int(start[1]) + work, rel=0.05)
+        assert float(gigabytes) == pytest.approx(int(rates[1]) * int(machines) * 326e3 / 1e9, rel=0.1)
+
+
+def seconds(cell: str) -> float:
+    number, unit = cell.split()
+    return float(number) * {"min": 60, "h": 3600}[unit]
+
+
 def test_the_columns_and_the_formats_are_those_of_the_page() -> None:
     assert all(f"`{name}`" in PAGE for name in SCHEMA.names)
     assert all(f"`{each.shown}`" in PAGE and f"`{name}`" in PAGE for name, each in FORMATS.items())

@@ -112,6 +112,14 @@ def sole_driver(storage: Storage, *, stopped: Callable[[], bool]) -> Iterator[So
         driver.close()
 
 
+def told_of_driver(storage: Storage) -> str:
+    """Say who is at work there, as far as it can be told at once; raises StoreError."""
+    holder = _decoded(storage.read(NAME))
+    if holder is None or (holder.system == _system() and not _is_alive(holder)):
+        return "no driver is at work: the same command goes on"
+    return f"its driver is {holder.shown}"
+
+
 def _wait_for_end(storage: Storage, stopped: Callable[[], bool]) -> None:
     """Remove a lock whose holder has ended; raises InUseError where it lives."""
     found = storage.read(NAME)
@@ -119,7 +127,7 @@ def _wait_for_end(storage: Storage, stopped: Callable[[], bool]) -> None:
         return
     holder = _decoded(found)
     if holder and holder.system and holder.system == _system():
-        is_alive = _started(holder.pid) == holder.started
+        is_alive = _is_alive(holder)
     else:
         is_alive = _is_beating(storage, found, holder, stopped)
     if is_alive:
@@ -144,6 +152,10 @@ def _is_beating(storage: Storage, found: bytes, holder: Holder | None, stopped: 
         if now != found:
             return now is not None
     return False
+
+
+def _is_alive(holder: Holder) -> bool:
+    return _started(holder.pid) == holder.started
 
 
 def _decoded(data: bytes | None) -> Holder | None:

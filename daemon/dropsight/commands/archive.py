@@ -8,6 +8,7 @@ import msgspec
 
 from dropsight.archive.deployments import NEEDS_DEPLOYMENTS, Deployments, read_deployments
 from dropsight.archive.job_file import JobFile, read_job
+from dropsight.archive.job_lock import told_of_driver
 from dropsight.archive.output_formats import CAMTRAP_DP, FORMATS, PARQUET, FormatFacts, write_format
 from dropsight.archive.running import ArchiveOrder, run_archive
 from dropsight.archive.storage import Storage, absolute, need_extra
@@ -87,13 +88,16 @@ def _deployments(file: Path | None, formats: Sequence[str]) -> Deployments | Non
 def _show(sources: Sequence[str], output: str | None, *, as_json: bool) -> int:
     if output is not None or len(sources) != 1:
         raise ConfigError(["archive --status: name the folder of the results, and nothing else"])
-    job = read_job(Storage(absolute(sources[0])))
+    storage = Storage(absolute(sources[0]))
+    job = read_job(storage)
     if job is None:
         raise ConfigError([f"{sources[0]}: there is no job.json: no archive was written there"])
     if as_json:
         print(msgspec.json.encode(job).decode())
         return 0
     print(f"{job.state}, as of {job.updated}: {job.model.name} by {job.engine}, {job.workers} workers")
+    if job.state == "running":
+        print(told_of_driver(storage))
     _tell(job, sources[0])
     return 0
 
