@@ -1,5 +1,6 @@
 """Where to look: parts of a camera's pictures, what is painted over, and squares that cover a wide one."""
 
+import base64
 import json
 import re
 import shutil
@@ -15,12 +16,15 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 import bench_framing
+from brokers import wait_until
 from clips import make_clip
 from daemons import SAMPLES, House, dropsight, running
 from dropsight import ImageInferenceRuntime
 from dropsight.commands.following import shown
+from dropsight.commands.inspect import inspect
 from dropsight.config import dump, load, schema
 from dropsight.errors import ConfigError
+from dropsight.explain.explaining import Explainer
 from dropsight.images.decoding import decode_and_judge
 from dropsight.images.framing import Pixels, squares
 from dropsight.images.header import read_header
@@ -345,7 +349,8 @@ def house(scene: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Iterator[H
     cv2.imwrite(str(root / "mask.png"), np.pad(np.full((8, 8), 255, np.uint8), ((0, 8), (16, 8))))
     crops = {name: list(box) for name, box in CROPS.items()}
     cameras = {"front": {"crops": crops, "mask": "mask.png"}, "garage": {"crops": crops}}
-    with running(root, cameras=cameras, inference={"workers": 1}, web=ANY_PORT) as found:
+    settings = {"inference": {"workers": 1}, "explain": {"every": 1}, "web": ANY_PORT}
+    with running(root, cameras=cameras, **settings) as found:
         for camera in ("front", "back"):
             (found.inbox / camera).mkdir()
             whole = found.root / "yard.jpg"
@@ -394,6 +399,40 @@ def test_check_says_and_draws_what_is_seen_of_each_camera_s_last_picture(house: 
     assert done.returncode == 0
     drawing = np.asarray(cv2.imread(str(house.root / "seen.png")))
     assert drawing.shape[1] == 2 * 960
+
+
+def test_overlays_lie_over_the_part_that_decided(house: House, scene: Pixels) -> None:
+    """The one beside the image is of what was prepared, the one that is asked for of the image."""
+    (front,) = (record for record in house.records() if record["camera"] == "front")
+    made = Path(front["explanation"])
+    wait_until(made.exists, what="the overlay")
+    asked = house.ask("explain", id=front["id"])["result"]["image_jpeg_base64"]
+    for jpeg in (made.read_bytes(), base64.b64decode(asked)):
+        gray = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+        small = cv2.resize(np.asarray(gray), (32, 32), interpolation=cv2.INTER_AREA).ravel()
+        door, gate = (
+            cv2.resize(cv2.cvtColor(cut, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA).ravel()
+            for cut in (scene[:224, :224], scene[224:, 672:])
+        )
+        assert np.corrcoef(small, gate)[0, 1] > 0.6 > np.corrcoef(small, door)[0, 1]
+
+
+def test_of_several_squares_the_one_is_explained_that_shows_the_class_most_surely(scene: Pixels) -> None:
+    with ImageInferenceRuntime(resize="cover", threads=1) as covering, covering.interpreter() as model:
+        left, right = covering.plan.preparation.pictures(scene)[0]
+        explainer = Explainer(model)
+        np.testing.assert_array_equal(explainer.surest([left, right], 967), right)
+        np.testing.assert_array_equal(explainer.surest([left, right], 285), left)
+
+
+def test_inspect_says_that_squares_cover_a_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "dropsight.yaml"
+    file.write_text("model: {resize: cover}")
+    inspect(None, photos=None, write=False, file=file, as_json=False)
+    told = "the whole picture, in overlapping squares (two of 16:9), by the surest of each class, from config"
+    assert told in capsys.readouterr().out
 
 
 def test_classify_and_batch_say_of_a_camera_s_picture_what_the_daemon_said(house: House) -> None:

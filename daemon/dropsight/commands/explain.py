@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, Unpack
 
 import msgspec
+import numpy as np
 
 from dropsight import names
 from dropsight.commands.mixed import looks_like_a_clip
@@ -15,13 +16,14 @@ from dropsight.errors import ConfigError, DropsightError, ImageError
 from dropsight.explain.explaining import METHODS, Explainer, Explanation, Method
 from dropsight.explain.figures import check_figure, side_by_side
 from dropsight.images.decoding import decode
-from dropsight.images.framing import Pixels, crop_box
+from dropsight.images.framing import Pixels, Place
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds, open_named
 from dropsight.inference.clips import ClipSettings, classify_clip, frame_at
 from dropsight.inference.demands import ClipOptions
 from dropsight.inference.pipeline import Plan
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
+from dropsight.inference.seen import seen_parts
 from dropsight.inference.video_runtime import checked
 from dropsight.models.spec import Model, ModelSpec
 from dropsight.records import Kind
@@ -81,7 +83,8 @@ def explain(
         found = explainer.explain(subject.pixels, classes=classes, top=top)
     moment = "" if subject.seconds is None else f" at {subject.seconds:.1f} s"
     title = f"{image.name}{moment}, {runtime.spec.name}"
-    side_by_side(output, found, title=title, photo=(subject.pixels, _seen(subject.pixels, runtime.spec)))
+    seen = _seen(subject.pixels, found[0].pixels, runtime.plan)
+    side_by_side(output, found, title=title, photo=(subject.pixels, seen))
     if as_json:
         said = _explained(image, subject, runtime.spec, found, output)
         sys.stdout.buffer.write(msgspec.json.format(names.as_json(said), indent=2) + b"\n")
@@ -111,11 +114,15 @@ def _method(name: str | None) -> Method | None:
     return known[name] if name else None
 
 
-def _seen(pixels: Pixels, spec: ModelSpec) -> tuple[slice, slice]:
-    """Return the rows and columns that the model sees."""
-    if spec.framing.resize != "crop":
-        return slice(0, pixels.shape[0]), slice(0, pixels.shape[1])
-    return crop_box(pixels, aspect=spec.width / spec.height, fraction=spec.framing.central)
+def _seen(pixels: Pixels, explained: Pixels, plan: Plan) -> Place:
+    """Return the rows and columns that the model sees, of several squares those that were explained."""
+    (part,) = seen_parts(plan, pixels.shape[1], pixels.shape[0])
+    (squares,) = plan.preparation.pictures(pixels)
+    return next(
+        place
+        for place, square in zip(part.squares, squares, strict=True)
+        if np.array_equal(square, explained)
+    )
 
 
 def _subject(path: Path, model: Model, plan: Plan, class_index: int | None, sampling: ClipOptions) -> Subject:

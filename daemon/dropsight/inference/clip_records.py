@@ -17,7 +17,8 @@ def result(
 ) -> Result:
     """Make the record of a clip that was answered `at`, in seconds since the epoch.
 
-    It stays below its bound: short segments, and every second row of the timeline, are left out.
+    It stays below its bound: short segments, every second row of the timeline, and in the end all but the
+    best answer of each region, are left out.
     """
     clip = answer.clip
     captured = drop.tagged.captured or timestamp(drop.stat.st_mtime)
@@ -37,4 +38,7 @@ def result(
         else:
             clip = msgspec.structs.replace(clip, timeline=clip.timeline[::2])
         made = msgspec.structs.replace(made, clip=clip)
+    if made.regions and len(encode(made)) > MOST_BYTES:
+        best = [msgspec.structs.replace(each, predictions=each.predictions[:1]) for each in made.regions]
+        made = msgspec.structs.replace(made, regions=best)
     return made

@@ -53,6 +53,7 @@ class _Row(msgspec.Struct):
     group: str = ""
     group_confidence: float | None = None
     would_be: str = ""
+    region: str = ""
 
 
 _row = Glance(_Row)

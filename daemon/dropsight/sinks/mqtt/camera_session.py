@@ -26,7 +26,7 @@ SPARE_RECORD = (
         "model",
         "latency_ms",
     ),
-    *("clip.segments", "burst.segments", "heads", "burst.photos", "clip", "burst", "present"),
+    *("clip.segments", "burst.segments", "heads", "regions", "burst.photos", "clip", "burst", "present"),
 )
 
 
