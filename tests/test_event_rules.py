@@ -264,8 +264,8 @@ def test_a_replay_of_rotated_logs_says_what_would_have_been_told(tmp_path: Path)
         ["40", "seconds", "3", "red", "fox", "85%", "phone"],
     ]
     assert said[-3:] == [
-        "fox: 3 events, told 2 times",
-        "person: 0 events, told 0 times",
+        "fox: 11 answers sure enough, 3 events, told 2 times",
+        "person: 0 answers sure enough, 0 events, told 0 times",
         "12 records (1 of them failed, expired or of bursts): 3 events, told 2 times",
     ]
 

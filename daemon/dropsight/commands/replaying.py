@@ -7,10 +7,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from dropsight.config import Config
 from dropsight.errors import ConfigError, DropsightError, reason
 from dropsight.events.compiling import compile_rules, spoken
 from dropsight.events.machine import Machine
+from dropsight.events.rule import Rule
 from dropsight.events.sighting import sighting_of
 from dropsight.events.turn import Change
 from dropsight.journal.jsonlog import backup_files, lines_of
@@ -25,8 +28,10 @@ def print_replay(config: Config, logs: Sequence[Path]) -> None:
     """Print a table of events and its totals; raises DropsightError where a log cannot be read."""
     if not config.events:
         raise ConfigError(["events: there are none to replay; docs/events.md shows some"])
-    machine = Machine(compile_rules(config))
+    rules = compile_rules(config)
+    machine, alone = Machine(rules), Machine([_of_one_answer(rule) for rule in rules])
     changes: list[Change] = []
+    sure: Counter[str] = Counter()
     read: Counter[str] = Counter()
     heard = 0.0
     for line in _lines(logs):
@@ -35,6 +40,7 @@ def print_replay(config: Config, logs: Sequence[Path]) -> None:
         if isinstance(record, Result) and (sighting := sighting_of(record)):
             heard = max(heard, sighting.heard)
             changes += machine.step(sighting)
+            sure.update(each.name for each in alone.step(sighting) if each.phase != "end")
         else:
             read["others"] += 1
     changes += machine.tick(heard)
@@ -42,8 +48,13 @@ def print_replay(config: Config, logs: Sequence[Path]) -> None:
     for change in changes:
         by_id.setdefault(change.id, []).append(change)
     _print_table([_row(each) for each in by_id.values()])
-    for total in _totals(config, list(by_id.values()), read):
+    for total in _totals(sure, list(by_id.values()), read, [rule.name for rule in rules]):
         print(total)
+
+
+def _of_one_answer(rule: Rule) -> Rule:
+    """Return a rule by which each answer that is sure enough is an event of its own."""
+    return replace(rule, confirm=(1, 1), keep=1.0, end_after=1e-6, active=None, unless=None)
 
 
 def _row(changes: Sequence[Change]) -> tuple[str, ...]:
@@ -74,11 +85,14 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
         print("  ".join(cells).rstrip())
 
 
-def _totals(config: Config, events: Sequence[Sequence[Change]], read: Counter[str]) -> Iterator[str]:
+def _totals(
+    sure: Counter[str], events: Sequence[Sequence[Change]], read: Counter[str], names: Sequence[str]
+) -> Iterator[str]:
     begun = Counter(each[0].name for each in events)
     told = Counter(change.name for each in events for change in each if change.notify)
-    for rule in config.events:
-        yield f"{rule.name}: {_counted(begun[rule.name], 'event')}, told {_counted(told[rule.name], 'time')}"
+    for name in names:
+        made = f"{_counted(begun[name], 'event')}, told {_counted(told[name], 'time')}"
+        yield f"{name}: {_counted(sure[name], 'answer')} sure enough, {made}"
     others = f" ({read['others']} of them failed, expired or of bursts)" if read["others"] else ""
     yield (
         f"{_counted(read['records'], 'record')}{others}: "

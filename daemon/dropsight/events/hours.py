@@ -23,7 +23,7 @@ class Hours:
         self._days, self._location = days, location
         zone = location.time_zone if location else None
         self._zone: tzinfo | None = ZoneInfo(zone) if zone is not None else None
-        self._stretches = lru_cache(maxsize=8)(self._stretches_of)
+        self._stretches = lru_cache(maxsize=64)(self._stretches_of)
 
     def __call__(self, at: float) -> bool:
         try:

@@ -29,6 +29,7 @@ class Machine:
         self._rules = {rule.name: rule for rule in in_order(rules)}
         self._linger = {rule.name: _linger(rule, rules) for rule in rules}
         self._watched: dict[str, _Watched] = {}
+        self._alike: dict[tuple[str, ...], _Watched] = {}
         self._is_new = True
 
     def step(self, sighting: Sighting) -> list[Change]:
@@ -69,7 +70,9 @@ class Machine:
         if watched is None:
             if len(self._watched) >= MOST_CAMERAS:
                 self._watched.clear()
-            watched = _Watched([rule for rule in self._rules.values() if rule.watches(camera)])
+                self._alike.clear()
+            rules = [rule for rule in self._rules.values() if rule.watches(camera)]
+            watched = self._alike.setdefault(tuple(rule.name for rule in rules), _Watched(rules))
             self._watched[camera] = watched
         return watched
 

@@ -11,6 +11,7 @@ from dropsight.records import Tag
 USUAL_CONFIDENCE = 0.6
 KEPT_SHARE = 0.75
 """Of the confidence that begins an event, what it goes on with, where a rule does not say."""
+_WILD = frozenset("*?[")
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -69,7 +70,7 @@ def names(pattern: str, label: str) -> bool:
 
 def _matches(text: str, pattern: str) -> bool:
     text, pattern = text.casefold(), pattern.casefold()
-    return text == pattern or fnmatchcase(text, pattern)
+    return text == pattern or (not _WILD.isdisjoint(pattern) and fnmatchcase(text, pattern))
 
 
 def _said(value: Tag | None) -> str:
