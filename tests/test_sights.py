@@ -401,6 +401,7 @@ def test_check_says_and_draws_what_is_seen_of_each_camera_s_last_picture(house: 
     assert drawing.shape[1] == 2 * 960
 
 
+@pytest.mark.slow
 def test_overlays_lie_over_the_part_that_decided(house: House, scene: Pixels) -> None:
     """The one beside the image is of what was prepared, the one that is asked for of the image."""
     (front,) = (record for record in house.records() if record["camera"] == "front")
