@@ -98,25 +98,23 @@ def test_a_daemon_that_cannot_see_its_processor_says_so_everywhere(
 
 @hides
 @pytest.mark.broker
-@pytest.mark.tensorflow
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # Keras and TensorFlow warn of each other
 def test_the_trouble_ends_with_a_reload_to_a_model_that_has_its_fast_kernels(
     hidden_house: House, broker: Mosquitto
 ) -> None:
-    """Within one process XNNPACK does not start a second time; Keras needs none."""
-    pytest.importorskip("keras")
-    from builds import sequential
+    """Within one process XNNPACK does not start a second time; ONNX needs none."""
+    pytest.importorskip("onnx")
+    from test_onnx import classifier
 
-    sequential().save(hidden_house.root / "m.keras")
+    classifier(hidden_house.root / "m.onnx")
     mqtt = {"url": broker.url}
-    settings = {"device": "test", "mqtt": mqtt, "web": None, "model": {"path": "m.keras"}}
+    settings = {"device": "test", "mqtt": mqtt, "web": None, "model": {"path": "m.onnx"}}
     hidden_house.config.write_text(json.dumps(settings))
     assert hidden_house.ask("reload")["ok"]
     # It has another number of workers, so that the daemon restarts.
     wait_until(lambda: "restarting with the new config" in hidden_house.daemon_log())
     wait_until(lambda: hidden_house.daemon_log().count("ready: ") == 2 and hidden_house.answers())
-    assert hidden_house.status()["model"]["format"] == "keras"
+    assert hidden_house.status()["model"]["format"] == "onnx"
     assert "kernels" not in hidden_house.status()["troubles"]
 
 
