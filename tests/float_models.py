@@ -39,10 +39,14 @@ def dequantized() -> Any:
     return model
 
 
-def wanting(mean: Sequence[float], std: Sequence[float], color_order: str = "RGB") -> bytes:
+def wanting(
+    mean: Sequence[float], std: Sequence[float], color_order: str = "RGB", *, any_size: bool = False
+) -> bytes:
     """Return the model whose first weights take (pixel - mean) / std of the channels in this order."""
     model = dequantized()
     graph = model.subgraphs[0]
+    if any_size:
+        graph.tensors[graph.inputs[0]].shapeSignature = [1, -1, -1, 3]
     first = next(each for each in graph.operators if graph.inputs[0] in each.inputs)
     weights, bias = (graph.tensors[number] for number in first.inputs[1:3])
     filters, offsets = (
@@ -63,7 +67,7 @@ def _fill(buffer: Any, floats: NDArray[np.floating]) -> None:
     buffer.data = np.frombuffer(floats.astype(np.float32).tobytes(), np.uint8)
 
 
-def float_model(folder: Path, name: str, *facts: object) -> Path:
+def float_model(folder: Path, name: str, *facts: object, any_size: bool = False) -> Path:
     path = folder / f"{name}.tflite"
-    path.write_bytes(wanting(*facts))  # type: ignore[arg-type] # as there
+    path.write_bytes(wanting(*facts, any_size=any_size))  # type: ignore[arg-type] # as there
     return path

@@ -30,6 +30,15 @@ MEANS = {
 CAFFE = ((103.939, 116.779, 123.68), (1.0,), "BGR")
 
 
+SMALL = "input_size: [160, 160]\n"
+"""Half the pixels that the model was trained with take half the time."""
+
+
+def small_model(folder: Path, *facts: object) -> Path:
+    (folder / "m.yaml").write_text(SMALL)
+    return float_model(folder, "m", *facts, any_size=True)
+
+
 def some(folder: Path, count: int) -> Path:
     photos = folder / "photos"
     photos.mkdir()
@@ -45,18 +54,16 @@ def test_of_the_same_weights_the_normalization_that_each_was_made_for_is_found(
 ) -> None:
     """By eight photos of which nobody said what they show; ImageNet's, close to [-1, 1], by fourteen."""
     photos = some(tmp_path, len(PHOTOS) if "ImageNet" in name else 8)
-    model = open_model(float_model(tmp_path, "m", *MEANS[name]), options=ModelOptions(2))
+    model = open_model(small_model(tmp_path, *MEANS[name]), options=ModelOptions(2))
     probe(model, photos, write=False, as_json=True)
     report = json.loads(capsys.readouterr().out)
     best = report["tried"][0]
     assert (best["name"], best["color_order"], report["doubt"]) == (name, "RGB", None)
     assert [best["mean"], best["std"]] == [list(each) for each in MEANS[name]]
     # The frame cannot be told by such photos: the model's comes first, then the others.
-    assert [(each["resize"], each["central"]) for each in report["tried"][:3]] == [
-        ("crop", 0.875),
-        ("crop", 1.0),
-        ("stretch", 0.875),
-    ]
+    first, *others = [(each["resize"], each["central"]) for each in report["tried"][:3]]
+    assert first == ("crop", 0.875)
+    assert set(others) == {("crop", 1.0), ("stretch", 0.875)}
     assert not report["frame_known"]
     assert len(report["tried"]) == 12
 
@@ -64,16 +71,16 @@ def test_of_the_same_weights_the_normalization_that_each_was_made_for_is_found(
 @pytest.mark.slow
 def test_what_was_found_is_written_beside_what_stood_in_the_sidecar(tmp_path: Path) -> None:
     """Of a model in Caffe's manner: blue first."""
-    model = float_model(tmp_path, "m", *CAFFE)
+    model = small_model(tmp_path, *CAFFE)
     sidecar = tmp_path / "m.yaml"
-    sidecar.write_text("# of 2015\ntemperature: 1.1  # measured\n")
+    sidecar.write_text(f"# of 2015\n{SMALL}temperature: 1.1  # measured\n")
     done = dropsight("inspect", str(model), "--photos", str(SAMPLES), "--write")
     assert done.returncode == 0, done.stderr
     assert (
         f"best, by 14 photos: ImageNet's mean (Caffe), BGR, crop 0.875; written to {sidecar}" in done.stdout
     )
     assert sidecar.read_text() == (
-        "# of 2015\ntemperature: 1.1  # measured\n"
+        f"# of 2015\n{SMALL}temperature: 1.1  # measured\n"
         "normalization: {mean: [103.939, 116.779, 123.68], std: [1.0]}\ncolor_order: BGR\n"
     )
     shown = dropsight("inspect", str(model)).stdout
