@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from archives import MODEL, asked, by_name, content, files_in, make_archive, parts, paths, run, times
+from archives import MODEL, asked, by_name, content, files_in, make_archive, parts, paths, run, table, times
 from brokers import wait_until
 from daemons import PHOTOS, command, dropsight
 from disks import fill, small_disk
@@ -129,6 +129,7 @@ def test_parts_have_the_schema_that_is_promised_and_are_packed_by_zstd(result: P
         assert dict(zip(schema.names[:-1], schema.types[:-1], strict=True)) == expected
         assert schema.names[-1] == "clip"
         assert pq.read_metadata(part).row_group(0).column(0).compression == "ZSTD"
+    assert pq.read_table(sorted(map(str, parts(result)))).num_rows == table(result).num_rows
 
 
 def test_a_part_that_is_missing_is_done_and_no_other(source: Path, result: Path, begun: Path) -> None:

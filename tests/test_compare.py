@@ -200,17 +200,24 @@ class _Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-def test_the_page_stands_alone_with_names_escaped_and_says_which_pictures_are_missing(tmp_path: Path) -> None:
-    """Of local files and of a store's; strangers name files and write labels."""
+def test_the_page_stands_alone_with_names_escaped_and_says_which_pictures_are_missing() -> None:
+    """All of it in a store; strangers name files and write labels."""
     store = fsspec.filesystem("memory")
     store.pipe_file("/cards/1.jpg", PHOTOS[0].read_bytes())
     store.pipe_file('/cards/<img src=x>".jpg', PHOTOS[1].read_bytes())
     names = ["1.jpg", '<img src=x>".jpg', "gone.jpg"]
     labels = ("<script>alert(1)</script>", "dog")
     source = "memory://cards"
-    a = make_results(tmp_path / "a", dict.fromkeys(names, (labels[0], 0.5)), labels=labels, source=source)
-    b = make_results(tmp_path / "b", dict.fromkeys(names, ("dog", 0.5)), labels=labels, source=source)
-    page = page_of(compared(a, b))
+    a, b = (
+        make_results(
+            f"memory://results/{len(label)}", dict.fromkeys(names, (label, 0.5)), labels=labels, source=source
+        )
+        for label in labels
+    )
+    store.pipe_file("/told/labels.csv", b"path,label\n1.jpg,dog\n")
+    command(a, b, labels="memory://told/labels.csv", html="memory://told/page.html", as_json=True)
+    page = store.cat_file("/told/page.html").decode()
+    assert "is dog</small>" in page
     elements = _Elements(page).found
     pictures = [attributes for tag, attributes in elements if tag == "img"]
     assert len(pictures) == 2
