@@ -18,6 +18,13 @@ from onnx import TensorProto, helper
 from clips import make_clip, of_photos
 from daemons import SAMPLES, dropsight
 from dropsight.inference.calibration import fit_temperature, nll, trust
+from dropsight.inference.guarantees import (
+    binomial_bounds,
+    confidence_for,
+    known_up_to,
+    least_in_set,
+    set_sizes,
+)
 from dropsight.inference.ranking import softmax
 from dropsight.models.backends import locate
 
@@ -70,6 +77,57 @@ def test_no_images_have_no_temperature() -> None:
     with pytest.raises(ValueError, match="no images"):
         fit_temperature(np.zeros((0, 3)), np.zeros(0, np.int64))
     assert nll(np.array([[1000.0, 0.0]]), np.array([1]), 1.0) == pytest.approx(1000.0)
+
+
+def test_the_bounds_of_a_share_are_clopper_s_and_pearson_s() -> None:
+    """Of 10 trials by their table; none and all of n have bounds in closed form, 1 - 0.025^(1/n)."""
+    assert binomial_bounds(8, 10) == pytest.approx((0.4439, 0.9748), abs=1e-4)
+    assert binomial_bounds(0, 20) == pytest.approx((0.0, 1 - 0.025 ** (1 / 20)))
+    assert binomial_bounds(20, 20) == pytest.approx((0.025 ** (1 / 20), 1.0))
+    assert binomial_bounds(9_800, 10_000) == pytest.approx((0.9771, 0.9827), abs=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 10), st.booleans()), min_size=1, max_size=40), st.floats(0.1, 0.99))
+def test_the_confidence_for_a_precision_is_the_least_that_keeps_it(
+    answers: list[tuple[int, bool]], wanted: float
+) -> None:
+    sure = np.array([level / 10 for level, _ in answers])
+    right = np.array([hit for _, hit in answers])
+    kept = [level for level in set(sure) if right[sure >= level].mean() >= wanted]
+    found = confidence_for(sure, right, wanted)
+    assert (found.threshold if found else None) == min(kept, default=None)
+    if found:
+        answered = sure >= found.threshold
+        assert (found.answered, found.share) == (answered.sum(), answered.mean())
+        assert found.precision == right[answered].mean() >= wanted
+        assert found.low <= found.precision <= found.high
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.5, 0.95), st.integers(60, 200))
+def test_sets_cover_a_new_picture_as_often_as_promised(coverage: float, photos: int) -> None:
+    """Whatever the model: each of n + 1 exchangeable scores is the new one's with the same chance."""
+    scores = np.random.default_rng(photos).random(photos + 1).round(2)
+    covered = [
+        scores[one] >= (least_in_set(np.delete(scores, one), coverage) or 0.0) for one in range(photos + 1)
+    ]
+    assert np.mean(covered) >= coverage
+    assert np.mean([_is_known(scores, one, coverage) for one in range(photos + 1)]) >= coverage
+
+
+def _is_known(scores: NDArray[np.float64], one: int, share: float) -> bool:
+    limit = known_up_to(np.delete(scores, one), share)
+    return limit is None or scores[one] <= limit
+
+
+def test_too_few_photos_promise_nothing_and_a_set_holds_one_class_at_least() -> None:
+    assert least_in_set(np.full(8, 0.5), 0.9) is None
+    assert least_in_set(np.linspace(0.1, 0.9, 9), 0.9) == pytest.approx(0.1)
+    assert known_up_to(np.full(48, 0.5)) is None
+    assert known_up_to(np.linspace(0.01, 0.49, 49)) == pytest.approx(0.49)
+    assert set_sizes(np.array([[0.2, 0.3, 0.5], [0.4, 0.4, 0.2]]), 0.4).tolist() == [1, 2]
+    assert set_sizes(np.array([[0.3, 0.3, 0.4]]), 0.9).tolist() == [1]
 
 
 @pytest.fixture

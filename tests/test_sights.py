@@ -381,8 +381,8 @@ def test_home_assistant_is_told_of_the_parts_and_a_terminal_of_the_surest(house:
     assert (said["region"], said["regions"]) == ("gate", front["regions"])
     assert not {"region", "regions"} & set(nothing)
     line = json.dumps(front).encode()
-    assert shown(line, coloured=False).endswith("espresso (gate)  front/yard.jpg")
-    assert "espresso (gate)" in Table().cells(decode(line), 1.0)[2]
+    assert shown(line, coloured=False).endswith("cup (gate)  front/yard.jpg")
+    assert "cup (gate)" in Table().cells(decode(line), 1.0)[2]
 
 
 def test_check_says_and_draws_what_is_seen_of_each_camera_s_last_picture(house: House) -> None:

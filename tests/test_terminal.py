@@ -107,7 +107,7 @@ def test_in_a_terminal_each_image_is_a_line_that_fits_and_the_end_is_summed_up(
     rows, end = lines[: lines.index("")], lines[lines.index("") + 1 :]
     assert all(columns(row) < width for row in rows), rows
     assert any("koala" in row and "1.jpg" in row for row in rows)
-    assert any("espresso" in row and "a?[2Jb.jpg" in row for row in rows)
+    assert any("cup" in row and "a?[2Jb.jpg" in row for row in rows)
     assert any("failed" in row and "bad.jpg" in row for row in rows)
     assert "\033[2J" not in shown.text
     assert end[0].startswith("2 classified, 1 failed in ")

@@ -161,13 +161,23 @@ COMMANDS = {
         ),
     ),
     "calibrate": Command(
-        "Fit the temperature that makes confidences accurate, and write it beside the model.",
-        "photos/ --model model.tflite",
+        "Fit how far answers can be trusted (temperature, unknown, sets), and write it beside the model.",
+        "photos/ --model model.tflite --precision 0.98 --coverage 0.9",
         "commands.calibrate:calibrate",
         (
             _LABELLED,
             _MODEL,
             argument("-o --output FILE", "Sidecar file to write; default: beside the model.", type=Path),
+            argument(
+                "--precision P",
+                "Also print from which confidence on so many answers are right.",
+                type=Number(float, 0.001, 0.9999),
+            ),
+            argument(
+                "--coverage C",
+                "Also fit sets of classes that hold the right one so often.",
+                type=Number(float, 0.001, 0.9999),
+            ),
         ),
     ),
     "explain": Command(

@@ -51,7 +51,7 @@ Those below LEAST_OF_GROUP are left out.
 LEAST_OF_GROUP = 0.01
 
 
-class Told(Protocol):
+class Readable(Protocol):
     """What people read of an answer, be it a record's, a result's or a region's."""
 
     @property
@@ -64,17 +64,17 @@ class Told(Protocol):
     def group_confidence(self) -> Share: ...
 
 
-def shown_labels(answer: Told) -> list[str]:
+def shown_labels(answer: Readable) -> list[str]:
     """Return what people read, each by itself, of classes that may be there at once."""
     return [answer.group] if answer.group else shown(answer.label, getattr(answer, "present", msgspec.UNSET))
 
 
-def shown_label(answer: Told) -> str:
+def shown_label(answer: Readable) -> str:
     """Return what people read: the group where there is one, else the label, or all that are there."""
     return ", ".join(shown_labels(answer)) or "nothing"
 
 
-def shown_confidence(answer: Told) -> float:
+def shown_confidence(answer: Readable) -> float:
     """Return how sure that is."""
     return answer.group_confidence or answer.confidence
 
@@ -124,6 +124,7 @@ class Region(msgspec.Struct, frozen=True, gc=False):
     group_confidence: Share = msgspec.UNSET
     groups: Groups = msgspec.UNSET
     would_be: str | msgspec.UnsetType = msgspec.UNSET
+    prediction_set: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 Regions = list[Region] | msgspec.UnsetType

@@ -17,6 +17,7 @@ from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Plan
 from dropsight.inference.planning import plan_of
+from dropsight.inference.wording import without_effect
 from dropsight.models.backends import open_first
 from dropsight.models.guesses import guess_of
 from dropsight.models.overrides import ModelOverrides
@@ -46,7 +47,7 @@ def open_engine(config: Config, known: Proved | None = None) -> Engine:
     """
     settings = config.model
     options = ModelOptions.of(settings)
-    said = ModelOverrides.of(settings)
+    said = ModelOverrides.of(settings, config.groups)
     known = known or Proved(None)
     paths = (settings.path, *settings.fallback)
     model, reasons, acceleration = open_first(paths, said=said, options=options, trial=known.trial(said))
@@ -58,6 +59,8 @@ def open_engine(config: Config, known: Proved | None = None) -> Engine:
         log.warning("%s: %s", model.spec.name, guess)
     for text in unknown_labels(config, model.spec):
         log.warning("%s", text)
+    if idle := without_effect(model.spec, config.inference):
+        log.warning("%s: %s", model.spec.name, idle)
     for name, found in (("kernels", model.spec.kernels), ("computed by", acceleration)):
         if found:
             log.log(

@@ -11,4 +11,4 @@ def unknown_labels(config: Config, spec: ModelSpec) -> list[str]:
     # A megabyte that few need.
     from dropsight.events.compiling import strangers
 
-    return list(strangers(config.events, spec.all_labels, groups=None))
+    return list(strangers(config.events, spec.all_labels, groups=[group.name for group in spec.groups]))

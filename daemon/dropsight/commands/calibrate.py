@@ -1,27 +1,42 @@
 """`dropsight calibrate`."""
 
 import sys
+from dataclasses import replace
+from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dropsight.commands.measuring import LABELLED, measure
+from dropsight.commands.measuring import LABELLED, Measured, measure
 from dropsight.commands.places import need_folder, need_place
 from dropsight.config.editing import with_keys
 from dropsight.errors import ConfigError, DropsightError, ModelError, reason
 from dropsight.inference.calibration import Trust, fit_temperature, trust
 from dropsight.inference.figures import reliability_diagram
+from dropsight.inference.guarantees import KNOWN, confidence_for, known_up_to, least_in_set, set_sizes
 from dropsight.inference.labelled import CLIPS
-from dropsight.inference.ranking import logits_of
+from dropsight.inference.ranking import logits_of, probabilities
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
+from dropsight.inference.wording import flatness
 from dropsight.models.sidecar import Sidecar, read_sidecar, sidecar_path
+from dropsight.models.spec import ModelSpec
 
 FEW = 100
 """Fewer photos than that hold hardly any wrong answer, of which a temperature is learned."""
+LEAST_IN_SET = 0.005
+"""Of a set's classes: 200 of them at most, which is many for a record."""
 
 
-def calibrate(folder: Path, *, model: str | None, output: Path | None) -> None:
-    """Fit the temperature, write the sidecar and the diagram beside it; raises DropsightError."""
+def calibrate(
+    folder: Path,
+    *,
+    model: str | None,
+    output: Path | None,
+    precision: float | None = None,
+    coverage: float | None = None,
+) -> None:
+    """Fit what the sidecar is to hold, write it and the diagram beside it; raises DropsightError."""
     need_folder(folder, LABELLED)
     if output is not None:
         need_place(output)
@@ -36,42 +51,103 @@ def calibrate(folder: Path, *, model: str | None, output: Path | None) -> None:
             "cannot calibrate; set model.thresholds, and see dropsight evaluate for what they give"
         )
     if clips := sum(each.suffix.lower() in CLIPS for each in folder.rglob("*")):
-        told = f"{clips} clips are passed over: a temperature is fitted to photos, and holds for frames, too"
-        print(f"dropsight: {told}", file=sys.stderr)
+        _tell(f"{clips} clips are passed over: a temperature is fitted to photos, and holds for frames, too")
     measured = measure(runtime, folder)
-    logits = logits_of(measured.scores, spec)
-    if spec.activation == "logistic":  # of two classes -x and x, twice as far apart as softmax has them
-        logits = logits / 2
-    temperature = fit_temperature(logits, measured.truth)
-    before, after = (
-        trust(logits, measured.truth, spec.temperature),
-        trust(logits, measured.truth, temperature),
-    )
-    count = len(measured.truth)
-    print(f"{count} photos, {len(np.unique(measured.truth))} classes")
-    if count < FEW:
-        few = f"{count} photos are few: the temperature fits these better than others; give {FEW} or more"
-        print(f"dropsight: {few}", file=sys.stderr)
-    print(f"{'':<8}{'T':>8}{'NLL':>9}{'ECE':>9}{'Brier':>9}")
-    _print("before", before)
-    _print("after", after)
-    _write(target, spec.path, round(temperature, 4))
+    print(f"{len(measured.truth)} photos, {len(np.unique(measured.truth))} classes")
+    before, after = _temperature(measured, spec)
+    values: dict[str, object] = {"temperature": round(after.temperature, 4)}
+    calibrated = replace(spec, temperature=round(after.temperature, 4))
+    found = probabilities(measured.scores, calibrated, 1.0).astype(np.float64)
+    values |= _unknown(found)
+    if precision is not None:
+        _precision(found, measured.truth, precision)
+    if coverage := coverage or (spec.sets.coverage if spec.sets else None):
+        values |= _sets(found, measured.truth, coverage)
+    _write(target, spec.path, values)
     print(f"written to {target}")
     try:
         reliability_diagram(target.with_suffix(".reliability.png"), before, after)
         print(f"diagram in {target.with_suffix('.reliability.png')}")
     except DropsightError as error:
-        print(f"dropsight: {error}", file=sys.stderr)
+        _tell(str(error))
+
+
+def _temperature(measured: Measured, spec: ModelSpec) -> tuple[Trust, Trust]:
+    """Return how far confidences can be trusted as it is, and by the temperature that fits these photos."""
+    logits = logits_of(measured.scores, spec)
+    if spec.activation == "logistic":  # of two classes -x and x, twice as far apart as softmax has them
+        logits = logits / 2
+    before = trust(logits, measured.truth, spec.temperature)
+    after = trust(logits, measured.truth, fit_temperature(logits, measured.truth))
+    if (count := len(measured.truth)) < FEW:
+        _tell(f"{count} photos are few: the temperature fits these better than others; give {FEW} or more")
+    print(f"{'':<8}{'T':>8}{'NLL':>9}{'ECE':>9}{'Brier':>9}")
+    _print("before", before)
+    _print("after", after)
+    return before, after
+
+
+def _unknown(found: NDArray[np.float64]) -> dict[str, object]:
+    flat = np.array([flatness(row) for row in found])
+    threshold = known_up_to(flat)
+    if threshold is None:
+        least = ceil(KNOWN / (1 - KNOWN))
+        _tell(f"no threshold for unknown: {len(flat)} photos are too few for it; give {least} or more")
+        return {}
+    written = min(ceil(threshold * 1e4) / 1e4, 1.0)
+    print(
+        f"unknown: an answer flatter than {written:.4f}, as {(flat > written).mean():.1%} of these are; "
+        "inference.unknown: auto uses it"
+    )
+    return {"unknown": written}
+
+
+def _precision(found: NDArray[np.float64], truth: NDArray[np.int64], wanted: float) -> None:
+    right = found.argmax(axis=1) == truth
+    chosen = confidence_for(found.max(axis=1), right, wanted)
+    if chosen is None:
+        surest = right[found.max(axis=1) == found.max()].mean()
+        print(f"precision {wanted:g}: no confidence is enough; of the surest answers {surest:.1%} are right")
+        return
+    print(
+        f"precision {wanted:g}: from a confidence of {chosen.threshold:.4f} on, {chosen.precision:.1%} of "
+        f"answers are right (of others like these {chosen.low:.1%} to {chosen.high:.1%}, with 95 % "
+        f"certainty), and {chosen.share:.1%} of photos are answered"
+    )
+
+
+def _sets(found: NDArray[np.float64], truth: NDArray[np.int64], coverage: float) -> dict[str, object]:
+    of_truth = found[np.arange(len(truth)), truth]
+    least = least_in_set(of_truth, coverage)
+    if least is None:
+        enough = ceil(coverage / (1 - coverage))
+        raise ModelError(f"--coverage {coverage:g}: {len(truth)} photos are too few; give {enough} or more")
+    written = floor(least * 1e6) / 1e6
+    if written < LEAST_IN_SET:
+        raise ModelError(
+            f"--coverage {coverage:g}: sets would have to hold classes of a probability of {written:g}, "
+            "hundreds of them; give a lower coverage"
+        )
+    sizes = set_sizes(found, written)
+    print(
+        f"prediction sets: classes from a probability of {written:.4f} on; of these photos "
+        f"{(of_truth >= written).mean():.1%} are covered, by {sizes.mean():.2f} classes on average, "
+        f"{sizes.max()} at most; in records as prediction_set"
+    )
+    return {"prediction_set": {"coverage": coverage, "least": written}}
 
 
 def _print(name: str, found: Trust) -> None:
     print(f"{name:<8}{found.temperature:>8.3f}{found.nll:>9.4f}{found.ece:>9.4f}{found.brier:>9.4f}")
 
 
-def _write(target: Path, model: Path, temperature: float) -> None:
+def _tell(text: str) -> None:
+    print(f"dropsight: {text}", file=sys.stderr)
+
+
+def _write(target: Path, model: Path, values: dict[str, object]) -> None:
     """Keep what the model's sidecar says already."""
     known, beside = read_sidecar(model) or Sidecar(), sidecar_path(model)
-    values: dict[str, object] = {"temperature": temperature}
     elsewhere = target.parent.resolve() != model.parent.resolve()
     if known.labels is not None and elsewhere and not known.labels.startswith("builtin:"):
         values["labels"] = str((model.parent / known.labels).resolve())

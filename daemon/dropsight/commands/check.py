@@ -37,6 +37,7 @@ from dropsight.events.compiling import findings
 from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
 from dropsight.inference.pipeline import Plan
+from dropsight.inference.wording import without_effect
 from dropsight.intake.inboxes import ignored, passed_by, try_folders
 from dropsight.models.guesses import guess_of
 from dropsight.models.spec import ModelSpec
@@ -123,6 +124,8 @@ class _Check:
                 _kernels(engine)
             with self._part("runs on"):
                 self._device(engine)
+            if idle := without_effect(engine.plan.spec, self._config.inference):
+                _say("warn", "unknown", idle)
             with self._part("image"):
                 _classify(engine)
             with self._part("sees"):
@@ -318,7 +321,8 @@ def _say(mark: str, name: str, text: str) -> None:
 
 def _classes(spec: ModelSpec) -> str:
     if not spec.heads:
-        return f"{len(spec.labels)} classes"
+        groups = f" in {len(spec.groups)} groups" if spec.groups else ""
+        return f"{len(spec.labels)} classes{groups}"
     return f"classes: {', '.join(f'{len(head.labels)} of {head.name}' for head in spec.heads)}"
 
 
@@ -340,6 +344,10 @@ def _classify(engine: Engine) -> None:
     began = time.perf_counter()
     with open_image(SAMPLE) as file:
         prepared = pipeline.prepare(*pipeline.read(file, engine.plan), engine.plan)
-    best = pipeline.predict(engine.models[0], prepared, engine.plan).predictions[0]
+    answer = pipeline.predict(engine.models[0], prepared, engine.plan)
+    best = answer.predictions[0]
     spent_ms = (time.perf_counter() - began) * 1e3
-    _say("ok", "image", f"a cat is {best.label} ({best.confidence:.1%}) in {spent_ms:.1f} ms")
+    wording = answer.best.wording
+    among = f", {wording.group} ({wording.group_confidence:.1%})" if wording.group else ""
+    named = f"{best.label} ({best.confidence:.1%}){among}{' or unknown' if wording.would_be else ''}"
+    _say("ok", "image", f"a cat is {named} in {spent_ms:.1f} ms")

@@ -13,7 +13,7 @@ from dropsight.commands.mixed import Outcome, looks_like_a_clip
 from dropsight.commands.places import need_images, need_place
 from dropsight.errors import ConfigError
 from dropsight.inference.demands import ClipOptions
-from dropsight.inference.results import ClipResult, ImageFailure
+from dropsight.inference.results import ClipResult, ImageFailure, ImageResult
 from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.inference.video_runtime import VideoInferenceRuntime
 from dropsight.names import as_shown
@@ -79,13 +79,9 @@ def _print(result: Outcome, top: int) -> None:
     if isinstance(result, ImageFailure):
         _tell(f"{as_shown(str(result.image_path))}: {as_shown(result.error.message)}")
         return
-    likely, there = result.predictions[:top], result.present or []
-    rows = [*likely, *(each for each in there if each not in likely)]
-    shown = [each for each in rows if round(each.confidence, 3) > 0]
-    for number, each in enumerate(shown or result.predictions[:1]):
+    for number, (sure, text) in enumerate(_lines(result, top)):
         name = as_shown(str(result.image_path)) if number == 0 else ""
-        mark = "  present" if each in there else ""
-        print(f"{name:<30} {each.confidence:7.1%}  {each.label}{mark}", flush=True)
+        print(f"{name:<30} {sure:7.1%}  {text}", flush=True)
     if result.warnings:
         told = "; ".join(result.warnings)
         _tell(f"{as_shown(str(result.image_path))}: warning: {told}")
@@ -94,6 +90,18 @@ def _print(result: Outcome, top: int) -> None:
     for head, answer in list((result.heads or {}).items())[1:]:
         told = in_words(answer.label, answer.present)
         print(f"{'':<30} {answer.confidence:7.1%}  {told} ({head})", flush=True)
+
+
+def _lines(result: ImageResult, top: int) -> list[tuple[float, str]]:
+    """Return how sure it is of what: of a group first, then of classes."""
+    likely, there = result.predictions[:top], result.present or []
+    rows = [*likely, *(each for each in there if each not in likely)]
+    shown = [each for each in rows if round(each.confidence, 3) > 0] or result.predictions[:1]
+    classes = [(each.confidence, f"{each.label}{'  present' if each in there else ''}") for each in shown]
+    if result.group or result.would_be:
+        named = (shown_confidence(result), shown_label(result))
+        return [named, *((sure, f"  {text}") for sure, text in classes)]
+    return classes
 
 
 def _tell(text: str) -> None:

@@ -16,6 +16,8 @@ from dropsight.commands.presence import PresenceReport, presence_of, show
 from dropsight.inference.calibration import calibration_error
 from dropsight.inference.demands import ClipOptions
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
+from dropsight.inference.wording import flatness
+from dropsight.models.spec import Group, ModelSpec
 
 CONFUSIONS = 10
 
@@ -47,8 +49,24 @@ class KindReport(msgspec.Struct, frozen=True):
     calibration_error: float
 
 
+class UnknownReport(msgspec.Struct, frozen=True):
+    """Files whose answer is flatter than the model's threshold, and how right the others' answers are.
+
+    `would_be_right` is the share of them whose best class is the right one all the same.
+    """
+
+    threshold: float
+    files: int
+    would_be_right: float | None
+    top_1_of_others: float | None
+
+
 class Report(msgspec.Struct, frozen=True):
-    """`kinds` has a line for `photos` and for `clips`, where there are any."""
+    """`kinds` has a line for `photos` and for `clips`, where there are any.
+
+    `group_top_1` is how often the group of the best class is right, of a model that has groups; `unknown`,
+    of one that has a threshold for it, counts apart: top_1 and all the rest are of best classes.
+    """
 
     photos: int
     clips: int
@@ -57,6 +75,8 @@ class Report(msgspec.Struct, frozen=True):
     kinds: dict[str, KindReport]
     classes: list[ClassReport]
     confusions: list[Confusion]
+    group_top_1: float | None = None
+    unknown: UnknownReport | None = None
 
 
 def evaluate(folder: Path, *, model: str | None, as_json: bool, **sampling: Unpack[ClipOptions]) -> None:
@@ -64,7 +84,7 @@ def evaluate(folder: Path, *, model: str | None, as_json: bool, **sampling: Unpa
     need_folder(folder, LABELLED)
     runtime = ImageInferenceRuntime(model or DEFAULT_MODEL)
     spec, measured = runtime.spec, measure_all(runtime, folder, sampling)
-    report = presence_of(measured, spec) if spec.multi_label else report_of(measured, spec.labels)
+    report = presence_of(measured, spec) if spec.multi_label else report_of(measured, spec)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     elif isinstance(report, PresenceReport):
@@ -82,6 +102,11 @@ def _print(report: Report, aggregate: str) -> None:
         )
     if len(report.kinds) > 1:
         print(f"together: top-1 {report.top_1:.1%}, top-5 {report.top_5:.1%}")
+    if report.group_top_1 is not None:
+        print(f"by group: {report.group_top_1:.1%} right")
+    if unknown := report.unknown:
+        others = "-" if unknown.top_1_of_others is None else f"{unknown.top_1_of_others:.1%}"
+        print(f"flatter than {unknown.threshold:g}, unknown: {unknown.files}; of the others top-1 {others}")
     print(f"\n{'class':<32}{'photos':>8}{'clips':>8}{'recall':>9}{'precision':>11}")
     for each in report.classes:
         precision = "-" if each.precision is None else f"{each.precision:.1%}"
@@ -93,9 +118,9 @@ def _print(report: Report, aggregate: str) -> None:
         print(f"{pair.photos + pair.clips:>6}  {pair.truth} for {pair.answer}")
 
 
-def report_of(measured: Measured, labels: Sequence[str]) -> Report:
+def report_of(measured: Measured, spec: ModelSpec) -> Report:
     """Rank by score, the lower class first among equals."""
-    truth, clips = measured.truth, measured.clips
+    truth, clips, labels = measured.truth, measured.clips, spec.labels
     ranked = np.argsort(-measured.scores, axis=1, kind="stable")[:, :5]
     answers = ranked[:, 0]
     kinds = {
@@ -111,6 +136,28 @@ def report_of(measured: Measured, labels: Sequence[str]) -> Report:
         kinds=kinds,
         classes=[_class(int(number), measured, answers, labels) for number in np.unique(truth)],
         confusions=_confusions(measured, answers, labels),
+        group_top_1=_by_group(answers, truth, spec.groups),
+        unknown=None if spec.unknown is None else _unknown(measured, answers == truth, spec.unknown),
+    )
+
+
+def _by_group(answers: NDArray[np.intp], truth: NDArray[np.int64], groups: Sequence[Group]) -> float | None:
+    """Return how often a group that holds the answer holds the right class, too."""
+    if not groups:
+        return None
+    members = np.zeros((len(groups), max(int(answers.max()), int(truth.max())) + 1), np.bool_)
+    for row, group in zip(members, groups, strict=True):
+        row[[each for each in group.classes if each < len(row)]] = True
+    return float((members[:, answers] & members[:, truth]).any(axis=0).mean())
+
+
+def _unknown(measured: Measured, right: NDArray[np.bool_], threshold: float) -> UnknownReport:
+    flat = np.array([flatness(row) for row in measured.scores]) > threshold
+    return UnknownReport(
+        threshold,
+        int(flat.sum()),
+        float(right[flat].mean()) if flat.any() else None,
+        float(right[~flat].mean()) if not flat.all() else None,
     )
 
 

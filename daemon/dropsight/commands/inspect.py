@@ -37,8 +37,9 @@ def inspect(model: str | None, *, photos: Path | None, write: bool, file: Path |
 def _opened(model: str | None, file: Path | None, *, threads: int | None) -> Model:
     """Open it as it is tried, and say on stderr what is not as wished."""
     if model is None:
-        wanted = settings(find_config(file)).model
-        said = ModelOverrides.of(wanted)
+        config = settings(find_config(file))
+        wanted = config.model
+        said = ModelOverrides.of(wanted, config.groups)
         options = ModelOptions.of(wanted)
         paths: tuple[str, ...] = (wanted.path, *wanted.fallback)
     else:
@@ -81,6 +82,9 @@ def _facts(spec: ModelSpec) -> list[tuple[str, str]]:
         ("color order", f"{spec.color_order} from {spec.color_order_from}" if spec.channels == 3 else "gray"),
         ("framing", _framing(spec)),
         ("temperature", f"{spec.temperature:g}"),
+        ("groups", _groups(spec)),
+        *([("unknown", f"above a flatness of {spec.unknown:g}")] if spec.unknown else []),
+        *([("sets", f"cover {spec.sets.coverage:g} from {spec.sets.least:g} on")] if spec.sets else []),
         *_heads(spec),
         *([("kernels", str(spec.kernels))] if spec.kernels else []),
         *([("guess", guess)] if (guess := guess_of(spec)) else []),
@@ -102,6 +106,11 @@ def _framing(spec: ModelSpec) -> str:
         "cover": "the whole picture, in overlapping squares (two of 16:9), by the surest of each class",
     }
     return f"{how[spec.framing.resize]}, from {spec.framing_from}"
+
+
+def _groups(spec: ModelSpec) -> str:
+    names = ", ".join(group.name for group in spec.groups)
+    return f"{len(spec.groups)} from {spec.groups_from}: {names}" if spec.groups else "none"
 
 
 def _heads(spec: ModelSpec) -> list[tuple[str, str]]:

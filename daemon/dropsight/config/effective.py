@@ -81,7 +81,10 @@ def _form_schema(form: Form) -> dict[str, object]:
     if form.entry:
         entry = _form_schema(form.entry)
         entries: dict[str, object] = {"type": "object", "additionalProperties": entry}
-        return {"anyOf": [entries, entry]} if form.alone else entries
+        words: list[dict[str, object]] = [{"enum": [*form.choices]}] if form.choices else []
+        null: list[dict[str, object]] = [{"type": "null"}] if form.nullable else []
+        ways = [entries, *([entry] if form.alone else []), *words, *null]
+        return {"anyOf": ways} if len(ways) > 1 else entries
     if form.reads in _SAID:
         said = [*_SAID[form.reads], "null"] if form.nullable or form.reads == "host" else _SAID[form.reads]
         return {"type": said, "description": form.allowed}

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, get_args, get_origin
+from types import MappingProxyType, UnionType
+from typing import Annotated, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -90,8 +90,10 @@ def _item(annotation: object) -> object | None:
 
 
 def _entry(annotation: object) -> object | None:
+    """Also of what may be one of a few words instead."""
     bare = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-    return get_args(bare)[1] if get_origin(bare) is dict else None
+    ways = get_args(bare) if get_origin(bare) in {Union, UnionType} else (bare,)
+    return next((get_args(each)[1] for each in ways if get_origin(each) is dict), None)
 
 
 def _alone(kind: kinds.Type) -> str | None:

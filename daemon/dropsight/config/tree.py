@@ -131,11 +131,22 @@ class ModelSettings(Struct, frozen=True):
     accelerator: Literal["cpu", "gpu"] = "cpu"
 
 
+Members: TypeAlias = (
+    tuple[Annotated[str, Meta(description="a label")] | int, ...]
+    | Annotated[str, Meta(description='a list of labels, or of ranges of classes such as "151-268"')]
+    | int
+)
+"""Of a group of classes: labels, wildcards allowed, numbers, ranges of numbers, or one of them."""
+
+
 class Inference(Struct, frozen=True):
     top_k: Annotated[int, Meta(ge=1, le=1000)] = 5
     temperature: Annotated[float, Meta(gt=0)] = 1.0
     tta: tuple[View, ...] = ()
     min_confidence: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    unknown: (
+        Literal["auto", "off"] | Annotated[float, Meta(gt=0, le=1, description="a number above 0, at most 1")]
+    ) = "off"
     workers: Threads | Auto = "auto"
     decoders: Threads | Auto | None = None
     """No longer has an effect: each worker decodes for itself."""
@@ -345,6 +356,7 @@ class Config(Struct, frozen=True):
         Watch(),
     )
     model: ModelSettings = ModelSettings()
+    groups: dict[str, Members] | Literal["auto", "off"] | None = "auto"
     inference: Inference = Inference()
     limits: Limits = Limits()
     images: Images = Images()

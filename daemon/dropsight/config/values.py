@@ -77,7 +77,7 @@ class Reading:
             return self.section(form.section, said, key)
         if form.item:
             return self._items(form, form.item, said, key)
-        if form.entry:
+        if form.entry and (isinstance(said, dict) or not form.choices):
             alone = form.alone is not None and isinstance(said, int | float | str)
             return self._entries(form.entry, {form.alone: said} if alone else said, key)
         try:
@@ -107,6 +107,8 @@ class Reading:
 def _leaf(form: Form, said: object, folder: Path) -> object:
     """Raises ValueError, of which msgspec's ValidationError is one."""
     plain = os.fspath(said) if isinstance(said, Path) else said
+    if plain is False and "off" in form.choices:  # what YAML 1.1 takes a bare off for
+        plain = "off"
     if form.reads == "plain" and isinstance(plain, str) and _EXPONENT.fullmatch(plain):
         plain = _number(plain)
     if isinstance(plain, int | float) and str(plain) in form.choices:

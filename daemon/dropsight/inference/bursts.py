@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 
 from dropsight.inference.aggregating import aggregate, segments
 from dropsight.inference.ranking import predictions
+from dropsight.inference.wording import Wording, groups_in_words
 from dropsight.records import (
+    NO_CLASS,
+    UNKNOWN,
     Aggregate,
     BurstFacts,
     BurstPeak,
@@ -169,6 +172,7 @@ def result_of(burst: Burst, *, how: Aggregate, top_k_photos: int, at: float) -> 
         for seconds, record in zip(times, records, strict=True)
     ]
     labels = {record.predicted_class: record.label for record in records}
+    wording = _wording(times, records, best, how, top_k_photos)
     facts = BurstFacts(
         count=len(records),
         begin=timestamp(burst.begins),
@@ -184,8 +188,7 @@ def result_of(burst: Burst, *, how: Aggregate, top_k_photos: int, at: float) -> 
         kind="burst",
         id=burst_id(facts.photos),
         time=timestamp(at),
-        predicted_class=best.class_index,
-        label=best.label,
+        **msgspec.structs.asdict(wording),
         confidence=best.confidence,
         top_5_predictions={str(each.class_index): each.confidence for each in likely[:5]},
         predictions=likely,
@@ -212,6 +215,28 @@ def _merged(
     found = aggregate(times, rows, how, top_k_frames=top_k_frames)
     ranked = predictions(found, [labels[each] for each in classes], max(map(len, parts)))
     return [msgspec.structs.replace(each, class_index=classes[each.class_index]) for each in ranked]
+
+
+def _wording(
+    times: NDArray[np.float64], records: Sequence[Result], best: Prediction, how: Aggregate, top_k_frames: int
+) -> Wording:
+    """Name a burst by what its photos are called: unknown where all of them are, else by their groups.
+
+    Which group the best class is in, one of the photos has told whose best it is, too.
+    """
+    if all(record.would_be for record in records):
+        return Wording(NO_CLASS, UNKNOWN, would_be=best.label)
+    named = [record.groups or {} for record in records]
+    names = sorted({name for each in named for name in each})
+    if not names:
+        return Wording(best.class_index, best.label)
+    rows = np.array([[each.get(name, 0.0) for name in names] for each in named], np.float32)
+    sums = aggregate(times, rows, how, top_k_frames=top_k_frames)
+    groups = groups_in_words(zip(names, sums.tolist(), strict=True))
+    first = next(iter(groups), "")
+    if not any(each.group == first and each.predicted_class == best.class_index for each in records):
+        return Wording(best.class_index, best.label, groups=groups)
+    return Wording(best.class_index, best.label, first, groups[first], groups)
 
 
 def _heads(

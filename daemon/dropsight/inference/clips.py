@@ -139,7 +139,8 @@ def classify_clip(
     began = time.perf_counter()
     of_regions = np.stack(seen.rows, axis=1)
     merged = np.stack([_aggregated(seen.times, rows, plan, settings) for rows in of_regions])
-    found = pipeline.judged(merged, plan)
+    sums = [_group_sums(np.array(seen.times), rows, plan, settings) for rows in of_regions]
+    found = pipeline.judged(merged, plan, sums)
     surest = plan.place_of(found.region)
     main = of_regions[surest, :, : len(plan.spec.labels)]
     facts = _facts(header, end, seen, main, found.predictions[0], plan.spec.labels, settings)
@@ -177,6 +178,16 @@ def _aggregated(
             for of_head in np.split(rows, np.cumsum(widths)[:-1], axis=1)
         ]
     )
+
+
+def _group_sums(
+    times: NDArray[np.float64], rows: NDArray[np.float32], plan: Plan, settings: ClipSettings
+) -> NDArray[np.float32] | None:
+    """Add up frame by frame: a cat that is first a tabby, then a tiger cat, is no surer a cat for that."""
+    if plan.namer.sums is None:
+        return None
+    sums = plan.namer.sums.of(rows)
+    return aggregate(times, sums, settings.aggregate, top_k_frames=settings.top_k_frames)
 
 
 def frame_at(file: ImageFile, decoder: ClipDecoder, seconds: float) -> Pixels:

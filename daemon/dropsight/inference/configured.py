@@ -31,7 +31,9 @@ class ConfiguredRuntime(ImageInferenceRuntime):
         threads = len(os.sched_getaffinity(0))
         options = msgspec.structs.replace(ModelOptions.of(config.model), threads=threads)
         paths = (config.model.path, *config.model.fallback)
-        model, reasons, _ = open_first(paths, said=ModelOverrides.of(config.model), options=options)
+        model, reasons, _ = open_first(
+            paths, said=ModelOverrides.of(config.model, config.groups), options=options
+        )
         told = (*reasons, *model.spec.faults, *filter(None, [guess_of(model.spec)]))
         for text in told:
             log.warning("%s: %s", model.spec.name, text)

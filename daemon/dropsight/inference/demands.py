@@ -3,9 +3,9 @@
 import os
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import TypedDict, get_args
+from typing import Literal, TypedDict, get_args
 
-from dropsight.config import View
+from dropsight.config import Members, View
 from dropsight.inference.preparing import PreprocessFn
 from dropsight.models.registry import BACKENDS, offered
 from dropsight.records import Aggregate, Normalization, Resize, SampleBy
@@ -25,6 +25,8 @@ class RuntimeOptions(TypedDict, total=False):
     output: str | int | None
     heads: Mapping[str, str | int] | None
     thresholds: Mapping[str, float] | None
+    groups: Mapping[str, Members] | Literal["auto", "off"]
+    unknown: float | Literal["auto", "off"]
     top_k: int
     threads: int | None
 
@@ -47,6 +49,8 @@ def check_settings(
     temperature: object,
     preprocess_fn: object,
     resize: object,
+    groups: object,
+    unknown: object,
     top_k: object,
     threads: object,
 ) -> None:
@@ -57,6 +61,12 @@ def check_settings(
     _check_choice("model_format", model_format, formats)
     if resize is not None:
         _check_choice("resize", resize, get_args(Resize))
+    if not isinstance(groups, Mapping):
+        _check_choice("groups", groups, ("auto", "off"))
+    if isinstance(unknown, str | bool) or not isinstance(unknown, Real):
+        _check_choice("unknown", unknown, ("auto", "off"))
+    elif not 0 < float(unknown) <= 1:
+        raise ValueError(f"unknown must be above 0 and at most 1, not {unknown!r}")
     check_whole("top_k", top_k)
     if threads is not None:
         check_whole("threads", threads)

@@ -101,7 +101,6 @@ def answered(
     drop: Drop, facts: ImageFacts, answer: Found, plan: Plan, *, views: int, at: float, spent: Latency
 ) -> Result:
     """Make the record of an image or a clip; `views` are how many the predictions are merged from."""
-    best = answer.predictions[0]
     return Result(
         id=drop.id,
         time=timestamp(at),
@@ -110,14 +109,13 @@ def answered(
         image_path=drop.image_path,
         tags=drop.tags,
         kind=drop.kind,
-        predicted_class=best.class_index,
-        label=best.label,
-        confidence=best.confidence,
+        confidence=answer.predictions[0].confidence,
         top_5_predictions={str(entry.class_index): entry.confidence for entry in answer.predictions[:5]},
         predictions=list(answer.predictions),
         multi_label=plan.spec.multi_label or msgspec.UNSET,
         present=answer.best.present,
         heads=answer.best.heads,
+        **msgspec.structs.asdict(answer.best.wording),
         region=answer.region,
         regions=answer.regions,
         image=facts,

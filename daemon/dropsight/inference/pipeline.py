@@ -28,6 +28,7 @@ from dropsight.images.thumbnail import shrink
 from dropsight.inference.joining import joined
 from dropsight.inference.preparing import ONE_SQUARE, PartsBatch, Preparation
 from dropsight.inference.ranking import merge, predictions, present, probabilities
+from dropsight.inference.wording import UNNAMED, Namer, Wording
 from dropsight.models.features import Features
 from dropsight.models.spec import Batch, Model, ModelSpec, Scores
 from dropsight.records import Box, HeadAnswer, Heads, Prediction, Present, Region, Regions
@@ -54,11 +55,14 @@ class Plan:
     thumbnails: bool = False
     sights: Mapping[str, Sight] = field(default_factory=dict, repr=False)
     sight: Sight | None = None
+    namer: Namer = field(default=UNNAMED, repr=False, compare=False)
     parts: Parts = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         whole = ("", self.spec.answer, replace(self.spec, features=0))
         object.__setattr__(self, "parts", tuple(self.spec.parts) or (whole,))
+        if self.namer is UNNAMED:
+            object.__setattr__(self, "namer", Namer.of(self.parts[0][2], self.inference))
 
     def in_a_hurry(self) -> "Plan":
         """The same without test-time augmentation."""
@@ -115,11 +119,15 @@ class Invoked(msgspec.Struct, frozen=True):
 
 
 class Ranking(msgspec.Struct, frozen=True):
-    """The best of the main answer, which of its classes are there, and the same of each head."""
+    """The best of the main answer, which of its classes are there, and the same of each head.
+
+    `wording` is what the main answer is called.
+    """
 
     predictions: Sequence[Prediction]
     present: Present
     heads: Heads
+    wording: Wording
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -310,39 +318,47 @@ def _merged(scores: Scores, squares: int, plan: Plan) -> NDArray[np.float32]:
     return found
 
 
-def judged(rows: NDArray[np.float32], plan: Plan) -> Found:
-    """Rank what `merged` returned; the surest region is the first of those, the ones that say what it is."""
+def judged(rows: NDArray[np.float32], plan: Plan, sums: Sequence[NDArray[np.float32] | None] = ()) -> Found:
+    """Rank what `merged` returned; the surest region is the first of those, the ones that say what it is.
+
+    `sums`, one a region, are those of the groups, where they are not the rows' own.
+    """
+    sums = sums or [None] * len(rows)
     if plan.sight is None or not plan.sight.crops:
-        return Found(ranked(rows[0], plan))
-    found = {name: ranked(row, plan) for name, row in zip(plan.sight.crops, rows, strict=True)}
+        return Found(ranked(rows[0], plan, sums[0]))
+    found = {
+        name: ranked(row, plan, own) for name, row, own in zip(plan.sight.crops, rows, sums, strict=True)
+    }
     regions = [_region(name, plan.sight.crops[name], each) for name, each in found.items()]
     surest = max(regions, key=lambda each: (each.would_be is msgspec.UNSET, each.confidence))
     return Found(found[surest.name], surest.name, regions)
 
 
 def _region(name: str, box: Box, found: Ranking) -> Region:
-    best = found.predictions[0]
     return Region(
-        name,
-        box,
-        best.class_index,
-        best.label,
-        best.confidence,
-        list(found.predictions),
+        name=name,
+        box=box,
+        confidence=found.predictions[0].confidence,
+        predictions=list(found.predictions),
         present=found.present,
         heads=found.heads,
+        **msgspec.structs.asdict(found.wording),
     )
 
 
-def ranked(merged: NDArray[np.float32], plan: Plan) -> Ranking:
-    """Return the best of the main answer, and what else is likely enough; the same of each head."""
+def ranked(merged: NDArray[np.float32], plan: Plan, sums: NDArray[np.float32] | None = None) -> Ranking:
+    """Return the best of the main answer, and what else is likely enough; the same of each head.
+
+    `sums` are those of the groups, where they are not the merged ones'.
+    """
     start, found = 0, {}
     for name, _, spec in plan.parts:
         end = start + len(spec.labels)
         found[name] = _answer_of(merged[start:end], spec, plan)
         start = end
     main = next(iter(found.values()))
-    return Ranking(main.predictions, main.present, found if plan.spec.heads else msgspec.UNSET)
+    wording = plan.namer.name(merged[: len(plan.spec.labels)], main.predictions[0], sums)
+    return Ranking(main.predictions, main.present, found if plan.spec.heads else msgspec.UNSET, wording)
 
 
 def _answer_of(merged: NDArray[np.float32], spec: ModelSpec, plan: Plan) -> HeadAnswer:

@@ -113,8 +113,7 @@ def _answered(
     best = answer.predictions[0]
     return {
         "image_path": path,
-        "predicted_class": best.class_index,
-        "label": best.label,
+        **msgspec.structs.asdict(answer.best.wording),
         "confidence": best.confidence,
         "top_5_predictions": {str(each.class_index): each.confidence for each in answer.predictions[:5]},
         "predictions": list(answer.predictions),

@@ -9,13 +9,13 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Event
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dropsight.config import Head, Inference
+from dropsight.config import Head, Inference, Members
 from dropsight.errors import ImageError, ModelError
 from dropsight.images.opening import Bounds
 from dropsight.inference import pipeline
@@ -35,6 +35,7 @@ from dropsight.inference.results import (
     outcome_of,
     result_of,
 )
+from dropsight.inference.wording import without_effect
 from dropsight.models.backends import open_model
 from dropsight.models.features import Features, no_features
 from dropsight.models.guesses import guess_of
@@ -85,6 +86,8 @@ class ImageInferenceRuntime:
         output: str | int | None = None,
         heads: Mapping[str, str | int] | None = None,
         thresholds: Mapping[str, float] | None = None,
+        groups: Mapping[str, Members] | Literal["auto", "off"] = "auto",
+        unknown: float | Literal["auto", "off"] = "off",
         top_k: int = 5,
         threads: int | None = None,
         embeddings: bool = False,
@@ -97,14 +100,19 @@ class ImageInferenceRuntime:
         with `use_tta` is the mean of the views' probabilities. `input_size`: height and width, where the
         model leaves them open. `output`, by name or number, is which of several to use; `heads`, by names of
         your own, which several, the main answer first. `thresholds`, by label, number or "*" for all others:
-        from which probability on each class is `present`, where several may be at once. `threads`: cores to
-        use, all by default. `embeddings`: `embed` is wanted, too; ConfigError for a model that has none.
+        from which probability on each class is `present`, where several may be at once. `groups`, by names of
+        your own, are labels (wildcards allowed), numbers or ranges ("151-268") whose confidences add up; auto
+        takes the model's own. `unknown` is the flatness above which an answer is none, auto the model's own.
+        `threads`: cores to use, all by default. `embeddings`: `embed` is wanted, too; ConfigError for a model
+        that has none.
         """
         check_settings(
             model_format=model_format,
             temperature=temperature,
             preprocess_fn=preprocess_fn,
             resize=resize,
+            groups=groups,
+            unknown=unknown,
             top_k=top_k,
             threads=threads,
         )
@@ -117,6 +125,7 @@ class ImageInferenceRuntime:
             output=output,
             heads={name: Head(number) for name, number in (heads or {}).items()},
             thresholds=dict(thresholds or {}),
+            groups=dict(groups) if isinstance(groups, Mapping) else groups,
         )
         self._threads = threads or len(os.sched_getaffinity(0))
         options = ModelOptions(self._threads, embeddings=embeddings)
@@ -135,8 +144,12 @@ class ImageInferenceRuntime:
             spec=self.spec,
             preparation=Preparation(self.spec, preprocess_fn=preprocess_fn),
             bounds=Bounds(),
-            inference=Inference(top_k=top_k, temperature=temperature, tta=views if use_tta else ()),
+            inference=Inference(
+                top_k=top_k, temperature=temperature, tta=views if use_tta else (), unknown=unknown
+            ),
         )
+        if idle := without_effect(self.spec, self._plan.inference):
+            log.warning("%s: %s", self.spec.name, idle)
         self._interpreters: Interpreters | None = Interpreters(model, self._threads)
 
     def predict(self, image: Image) -> ImageResult:

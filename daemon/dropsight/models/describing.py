@@ -8,8 +8,9 @@ import msgspec
 import numpy as np
 
 from dropsight.errors import ModelError
+from dropsight.models.groups import find_groups
 from dropsight.models.image_input import ImageInput, image_input
-from dropsight.models.label_files import find_labels, labels_in, unnamed
+from dropsight.models.label_files import FoundLabels, find_labels, labels_in, unnamed
 from dropsight.models.outputs import Chosen, Output, choose, refuse_embedding
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import Golden, Sidecar, check_normalization, read_sidecar, sidecar_path
@@ -73,9 +74,7 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    labels: tuple[str, ...]
-    labels_from: str
-    faults: tuple[str, ...]
+    names: FoundLabels
     normalization: Normalization
     normalization_from: str
     temperature: float
@@ -86,6 +85,14 @@ class Description:
     color_order_from: str
     framing: Framing
     framing_from: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.names.names
+
+    @property
+    def labels_from(self) -> str:
+        return self.names.source
 
 
 def describe(
@@ -115,9 +122,7 @@ def describe(
         )
     framing, framing_from = _framing(path, said, sidecar, own)
     return Description(
-        labels=labels.names,
-        labels_from=labels.source,
-        faults=labels.faults,
+        names=labels,
         normalization=normalization,
         normalization_from=normalization_from,
         temperature=sidecar.temperature,
@@ -161,6 +166,7 @@ def specify(
     wanted = {str(name): least for name, least in sidecar.thresholds.items()} | said.thresholds
     answers = [(each.output, names) for each, names in zip(chosen, labels, strict=True)]
     thresholds, without_effect = thresholds_of(path, wanted, answers)
+    groups = find_groups(path, said, sidecar, found.names, multi_label=bool(thresholds[0]))
     spec = ModelSpec(
         name=path.stem,
         path=path,
@@ -177,7 +183,7 @@ def specify(
         normalization_from=found.normalization_from,
         temperature=found.temperature,
         golden=found.golden,
-        faults=(*found.faults, *without_effect),
+        faults=(*found.names.faults, *without_effect, *groups.faults),
         layout=image.layout,
         layout_from=image.layout_from,
         taken=image.taken,
@@ -185,6 +191,10 @@ def specify(
         outputs=len(outputs),
         heads=tuple(replace(head, thresholds=each) for head, each in zip(heads, thresholds, strict=False)),
         thresholds=thresholds[0],
+        groups=groups.groups,
+        groups_from=groups.source,
+        unknown=sidecar.unknown,
+        sets=sidecar.prediction_set,
         color_order=found.color_order,
         color_order_from=found.color_order_from,
         framing=found.framing,

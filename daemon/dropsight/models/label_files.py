@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dropsight.bounded import LABELS_BYTES, read_bounded
 from dropsight.errors import ModelError
-from dropsight.models.labels import BACKGROUND, decoded, read_labels
+from dropsight.models.labels import BACKGROUND, decoded, read_groups, read_labels
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import Sidecar, sidecar_path
 
@@ -27,10 +27,11 @@ _WITH_BACKGROUND = 1001
 
 @dataclass(frozen=True, slots=True)
 class FoundLabels:
-    """`faults` say which files beside the model were passed over."""
+    """`faults` say which files beside the model were passed over; `groups` are one a class, "" for none."""
 
     names: tuple[str, ...]
     source: str
+    groups: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
 
 
@@ -39,20 +40,25 @@ def find_labels(
 ) -> FoundLabels:
     """Raise ModelError where they are named, or in labels.txt, and do not fit the classes."""
     if said.labels is not None:
-        return FoundLabels(labels_in(said.labels, classes), str(said.labels))
+        return _in_file(said.labels, classes)
     if metadata is not None:
         return FoundLabels(_fitting(metadata, classes, f"{path} (metadata)"), "metadata")
     if sidecar.labels:
-        file = path.parent / sidecar.labels
-        return FoundLabels(labels_in(file, classes), str(file))
+        return _in_file(path.parent / sidecar.labels, classes)
     return _beside(path, classes)
 
 
 def labels_in(file: Path, classes: int) -> tuple[str, ...]:
     """Read a file of so many names, or those that IMAGENET stands for; raises ModelError."""
+    return _in_file(file, classes).names
+
+
+def _in_file(file: Path, classes: int) -> FoundLabels:
     if file.name == IMAGENET:
-        return _of_imagenet(classes)
-    return _fitting(_text(file), classes, str(file))
+        return FoundLabels(_of_imagenet(classes), str(file))
+    text = _text(file)
+    names = _fitting(text, classes, str(file))
+    return FoundLabels(names, str(file), read_groups(text))
 
 
 def unnamed(classes: int) -> tuple[str, ...]:
@@ -61,36 +67,41 @@ def unnamed(classes: int) -> tuple[str, ...]:
 
 def _beside(path: Path, classes: int) -> FoundLabels:
     """Take the file whose names are as many as the classes, if there is but one such list of names."""
-    fitting: dict[tuple[str, ...], Path] = {}
+    fitting: dict[tuple[str, ...], FoundLabels] = {}
     misfits: dict[Path, ModelError] = {}
     places = (path.parent, path, path / "assets") if path.is_dir() else (path.parent,)
     files = (place / name.format(model=path.stem) for place in places for name in BESIDE)
     for file in filter(Path.is_file, files):
         try:
-            fitting.setdefault(labels_in(file, classes), file)
+            found = _in_file(file, classes)
+            fitting.setdefault(found.names, found)
         except ModelError as error:
             misfits[file] = error
     way_out = f"name this model's in model.labels or in {sidecar_path(path)}"
     if len(fitting) > 1:
-        listed = " and ".join(map(str, fitting.values()))
+        listed = " and ".join(found.source for found in fitting.values())
         raise ModelError(f"labels {listed}: each has {classes} names, and they differ; {way_out}")
     if fitting:
-        ((names, file),) = fitting.items()
-        return FoundLabels(names, str(file))
+        (only,) = fitting.values()
+        return only
     if first := misfits.get(path.parent / BESIDE[0]):
         raise ModelError(f"{first}; if they are another model's, {way_out}") from first
     passed_over = tuple(f"{error}: not used" for error in misfits.values())
     if classes == _WITH_BACKGROUND:
-        return FoundLabels(_of_imagenet(classes), IMAGENET, passed_over)
-    return FoundLabels(unnamed(classes), "default", passed_over)
+        return FoundLabels(_of_imagenet(classes), IMAGENET, faults=passed_over)
+    return FoundLabels(unnamed(classes), "default", faults=passed_over)
 
 
 def _of_imagenet(classes: int) -> tuple[str, ...]:
     """Return ImageNet's 1,000 names, after that of the background where there are 1,001."""
-    names = read_labels(_text(Path(__file__).parent / "builtin" / "imagenet_labels.txt"))
+    names = imagenet_names()
     if classes not in {len(names), len(names) + 1}:
         raise ModelError(f"labels {IMAGENET}: for models of 1,000 or 1,001 classes, not of {classes}")
     return names if classes == len(names) else (BACKGROUND, *names)
+
+
+def imagenet_names() -> tuple[str, ...]:
+    return read_labels(_text(Path(__file__).parent / "builtin" / "imagenet_labels.txt"))
 
 
 def _text(file: Path) -> str:

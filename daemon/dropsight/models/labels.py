@@ -23,6 +23,7 @@ _ITEM_NAMES = tuple(
 _INDEX_HEADINGS = {"index", "idx", "id", "class_id", "class_index", "label_id", "number", "class", "label"}
 _NAME_HEADINGS = ("display_name", "class_name", "label_name", "name", "label", "labels", "class", "category")
 _OTHER_HEADINGS = {"mid", "synset", "wnid", "color"}
+_GROUP = "group"
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
@@ -64,7 +65,8 @@ def read_labels(text: str) -> tuple[str, ...]:
     """Read one name per line, in class order or by the index before each ("0 cat", "1: dog"), or a table.
 
     Tables are JSON (["cat", "dog"], {"0": "cat"}, {"cat": 0}), TensorFlow's label maps
-    (item { id: 1 name: "cat" }; class 0 is the background), and CSV with headings. Numbers with no more
+    (item { id: 1 name: "cat" }; class 0 is the background), and CSV with headings, one of which may be
+    `group`: see `read_groups`. Numbers with no more
     than a space behind them, that are no such indices, belong to the names ("7 up"). Signs that would
     act on a terminal stand as escapes.
     Raises ValueError for indices of which one is missing or there twice.
@@ -73,6 +75,16 @@ def read_labels(text: str) -> tuple[str, ...]:
     readers: tuple[Callable[[str], Sequence[str] | None], ...] = (_of_json, _of_items, _of_table)
     found = next((names for reader in readers if (names := reader(text)) is not None), None)
     return tuple(map(as_shown, _of_lines(text) if found is None else found))
+
+
+def read_groups(text: str) -> tuple[str, ...]:
+    """Read the group of each class, "" for none, of a table with such a column; else nothing."""
+    columns = _columns(text.lstrip("\ufeff"))
+    if not columns or _GROUP not in columns:
+        return ()
+    groups = [name.strip() for name in columns[_GROUP]]
+    indices = _indices(columns)
+    return tuple(map(as_shown, groups if indices is None else _in_order(zip(indices, groups, strict=True))))
 
 
 def _of_json(text: str) -> Sequence[str] | None:
@@ -138,13 +150,26 @@ def _of_items(text: str) -> Sequence[str] | None:
 
 
 def _of_table(text: str) -> Sequence[str] | None:
+    columns = _columns(text)
+    if columns is None:
+        return None
+    indices = _indices(columns)
+    names = next((columns[heading] for heading in _NAME_HEADINGS if heading in columns), None)
+    if names is None:
+        return None
+    stripped = [name.strip() for name in names]
+    return stripped if indices is None else _in_order(zip(indices, stripped, strict=True))
+
+
+def _columns(text: str) -> dict[str, Sequence[str]] | None:
+    """Return the columns of a table by their headings: with groups, also others than those that we know."""
     lines = [line for line in text.splitlines() if line.strip()]
     mark = next((mark for mark in ",;\t" if lines and mark in lines[0]), None)
     if mark is None:
         return None
     headings = [heading.strip().strip('"').lower().replace(" ", "_") for heading in lines[0].split(mark)]
     known = {*_INDEX_HEADINGS, *_NAME_HEADINGS, *_OTHER_HEADINGS}
-    if not set(headings) & set(_NAME_HEADINGS) or not set(headings) <= known:
+    if not set(headings) & set(_NAME_HEADINGS) or not (set(headings) <= known or _GROUP in headings):
         return None
     try:
         rows = list(csv.reader(lines[1:], delimiter=mark))
@@ -152,20 +177,15 @@ def _of_table(text: str) -> Sequence[str] | None:
         return None
     if any(len(row) != len(headings) for row in rows):
         return None
-    columns = dict(zip(headings, zip(*rows, strict=True), strict=True)) if rows else {}
-    indices = next(
-        (
-            columns.pop(heading)
-            for heading in headings
-            if heading in _INDEX_HEADINGS and heading in columns and all(map(_is_index, columns[heading]))
-        ),
-        None,
+    return dict(zip(headings, zip(*rows, strict=True), strict=True)) if rows else {}
+
+
+def _indices(columns: dict[str, Sequence[str]]) -> list[int] | None:
+    """Take the column of indices out, where there is one."""
+    heading = next(
+        (each for each in columns if each in _INDEX_HEADINGS and all(map(_is_index, columns[each]))), None
     )
-    names = next((columns[heading] for heading in _NAME_HEADINGS if heading in columns), None)
-    if names is None:
-        return None
-    stripped = [name.strip() for name in names]
-    return stripped if indices is None else _in_order(zip(map(int, indices), stripped, strict=True))
+    return None if heading is None else [int(each) for each in columns.pop(heading)]
 
 
 def _is_index(text: str) -> bool:

@@ -3,10 +3,11 @@
 import json
 import os
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
-from dropsight.config import Head, ModelSettings
+from dropsight.config import Head, Members, ModelSettings
 from dropsight.records import ColorOrder, Layout, Normalization, Resize
 
 
@@ -23,10 +24,14 @@ class ModelOverrides(msgspec.Struct, frozen=True):
     output: str | int | None = None
     heads: dict[str, Head] = {}
     thresholds: dict[str, float] = {}
+    groups: dict[str, Members] | Literal["auto", "off"] | None = "auto"
 
     @classmethod
-    def of(cls, settings: ModelSettings) -> "ModelOverrides":
-        return cls(**{name: getattr(settings, name) for name in cls.__struct_fields__})
+    def of(
+        cls, settings: ModelSettings, groups: dict[str, Members] | Literal["auto", "off"] | None = "auto"
+    ) -> "ModelOverrides":
+        of_model = {name: getattr(settings, name) for name in cls.__struct_fields__ if name != "groups"}
+        return cls(**of_model, groups=groups)
 
     def encode(self) -> str:
         """Write it as JSON, which `decode` reads in another process."""

@@ -4,6 +4,9 @@ labels: labels.txt            # beside the sidecar, one line per class
 normalization: {mean: [127.5], std: [127.5]}
 temperature: 1.3
 thresholds: {cat: 0.3, "*": 0.6}  # of classes that may be there at once; * stands for all others, else 0.5
+groups: {cat: [tabby, "*cat"], dog: "151-268"}   # classes that add up to one answer, by label or number
+unknown: 0.65                 # the flatness (entropy, 0 to 1) above which an answer is none
+prediction_set: {coverage: 0.9, least: 0.31}     # as dropsight calibrate --coverage fits it
 input_size: [224, 224]        # height and width, where the model does not fix them
 layout: NCHW                  # channels first; only where the input's shape leaves it open
 output: probs                 # of several outputs the one to use, by name or number
@@ -23,7 +26,7 @@ import msgspec
 import yaml
 
 from dropsight.bounded import SIDECAR_BYTES, read_bounded
-from dropsight.config import OutputName
+from dropsight.config import Members, OutputName
 from dropsight.errors import ModelError
 from dropsight.records import ColorOrder, Layout, Normalization, Resize
 
@@ -46,11 +49,21 @@ class NamedOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: str | None = None
 
 
+class SetSizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Classes of at least this probability hold the right one in so large a share of pictures."""
+
+    coverage: Annotated[float, msgspec.Meta(gt=0, lt=1)]
+    least: Annotated[float, msgspec.Meta(gt=0, le=1)]
+
+
 class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: str | None = None
     normalization: Normalization | None = None
     temperature: float = 1.0
     thresholds: dict[str | int, Annotated[float, msgspec.Meta(ge=0, le=1)]] = {}
+    groups: dict[str | int, Members] = {}
+    unknown: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    prediction_set: SetSizes | None = None
     input_size: tuple[Side, Side] | None = None
     layout: Layout | None = None
     output: OutputName | None = None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropsight.config import Delegate, ModelSettings
-from dropsight.models.sidecar import Golden
+from dropsight.models.sidecar import Golden, SetSizes
 from dropsight.records import USUAL_FRAMING, ColorOrder, Framing, Layout, Normalization
 
 Batch: TypeAlias = NDArray[np.generic]  # (n, *input.shape[1:]), in the input tensor's dtype and layout
@@ -104,6 +104,14 @@ class HeadSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """Classes that people call by one name; their numbers in order."""
+
+    name: str
+    classes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Acceleration:
     """A device that is to compute a model, and how many of its operators it has taken; None: not told.
 
@@ -132,6 +140,8 @@ class ModelSpec:
     `input` is a batch of images of a fixed size; `taken` is the shape in which the model itself takes them.
     `thresholds`, one a class, are from which probability on it is there, where several may be there at once.
     `outputs` are how many the model has, `heads` those that are used where they are several.
+    `groups` are of its main answer's classes, each of which may be in several or in none. `unknown` is the
+    flatness above which an answer is none; `sets`, from which probability on a class is in the set.
     `color_order` is that of its channels, also in `normalization`.
     `framing` is how a picture becomes one of its size.
     `layout` is the input's order: (n, height, width, channels) or (n, channels, height, width).
@@ -166,6 +176,10 @@ class ModelSpec:
     outputs: int = 1
     heads: tuple[HeadSpec, ...] = ()
     thresholds: tuple[float, ...] = ()
+    groups: tuple[Group, ...] = ()
+    groups_from: str = "none"
+    unknown: float | None = None
+    sets: SetSizes | None = None
     color_order: ColorOrder = "RGB"
     color_order_from: str = "default"
     framing: Framing = USUAL_FRAMING
@@ -234,6 +248,9 @@ def _of(head: HeadSpec, main: ModelSpec) -> ModelSpec:
         temperature=1.0,
         thresholds=head.thresholds,
         features=0,
+        groups=(),
+        unknown=None,
+        sets=None,
     )
 
 

@@ -100,5 +100,7 @@ class Reloader:
 def only_the_model_differs(config: Config, mine: Config) -> bool:
     # What arrives by a source has the limits that this was made with.
     limits = config.limits if any(each.mqtt is not None for each in config.watch) else mine.limits
-    same = msgspec.structs.replace(config, model=mine.model, inference=mine.inference, limits=limits)
+    same = msgspec.structs.replace(
+        config, model=mine.model, groups=mine.groups, inference=mine.inference, limits=limits
+    )
     return same == mine

@@ -1,0 +1,125 @@
+"""Groups of classes by a name of their own, as people speak: cat for tabby, tiger cat, Persian cat."""
+
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from dropsight.config import Members
+from dropsight.errors import ModelError
+from dropsight.models.label_files import FoundLabels, imagenet_names
+from dropsight.models.labels import BACKGROUND, class_named, numbers_by_name, plain
+from dropsight.models.overrides import ModelOverrides
+from dropsight.models.sidecar import Sidecar, sidecar_path
+from dropsight.models.spec import Group
+from dropsight.names import as_shown
+
+_RANGE = re.compile(r"\s*([0-9]{1,9})\s*-\s*([0-9]{1,9})\s*", re.ASCII)
+_LONGEST_NAME = 64
+_NO_NAME = "a group's name is 1 to 64 signs, without , and : and what acts on a terminal"
+_WITHOUT_EFFECT = "groups: they have no effect, as its classes do not exclude each other"
+
+
+class FoundGroups(NamedTuple):
+    """`faults` say why groups that are given have no effect."""
+
+    groups: tuple[Group, ...] = ()
+    source: str = "none"
+    faults: tuple[str, ...] = ()
+
+
+def find_groups(
+    path: Path, said: ModelOverrides, sidecar: Sidecar, labels: FoundLabels, *, multi_label: bool
+) -> FoundGroups:
+    """Return those of the config, the sidecar, the labels' file, or ImageNet's; raises ModelError.
+
+    The confidences of a group are added up, which says nothing where classes do not exclude each other.
+    """
+    if said.groups is None or said.groups == "off":
+        return FoundGroups(source="config")
+    wanted, source = _wanted(path, said, sidecar, labels)
+    if multi_label:
+        return FoundGroups(faults=(_WITHOUT_EFFECT,) if wanted else ())
+    if wanted:
+        return FoundGroups(_resolved(wanted, labels.names, source), source)
+    return _of_imagenet(labels.names)
+
+
+def _wanted(
+    path: Path, said: ModelOverrides, sidecar: Sidecar, labels: FoundLabels
+) -> tuple[Mapping[str, Members], str]:
+    if isinstance(said.groups, dict):
+        return said.groups, "config"
+    if sidecar.groups:
+        return {str(name): each for name, each in sidecar.groups.items()}, str(sidecar_path(path))
+    members: dict[str, list[str | int]] = {}
+    for number, name in enumerate(labels.groups):
+        if name:
+            members.setdefault(name, []).append(number)
+    return {name: tuple(each) for name, each in members.items()}, labels.source
+
+
+def _of_imagenet(labels: Sequence[str]) -> FoundGroups:
+    """Return ours where the names are ImageNet's, also behind that of the background."""
+    if len(labels) not in {1000, 1001}:
+        return FoundGroups()
+    first = len(labels) - 1000
+    if tuple(labels[first:]) != imagenet_names() or (first and plain(labels[0]) != BACKGROUND):
+        return FoundGroups()
+    file = Path(__file__).parent / "builtin" / "imagenet_groups.yaml"
+    wanted = yaml.safe_load(file.read_text(encoding="utf-8"))
+    numbers = range(1000)
+    found = [
+        Group(name, tuple(first + each for each in _numbers(str(members), numbers)))
+        for name, members in wanted.items()
+    ]
+    return FoundGroups(tuple(found), "builtin:imagenet")
+
+
+def _numbers(text: str, classes: range) -> list[int]:
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        found += classes[int(first) : int(last or first) + 1]
+    return found
+
+
+def _resolved(wanted: Mapping[str, Members], labels: Sequence[str], where: str) -> tuple[Group, ...]:
+    numbers = numbers_by_name(labels)
+    found: list[Group] = []
+    for name, members in wanted.items():
+        if not 0 < len(name) <= _LONGEST_NAME or as_shown(name) != name or set(name) & {",", ":"}:
+            raise ModelError(f"{where}: groups: {as_shown(name)[:_LONGEST_NAME]!r}: {_NO_NAME}")
+        each = (members,) if isinstance(members, str | int) else members
+        classes = {number for member in each for number in _classes(member, numbers, labels, where, name)}
+        if not classes:
+            raise ModelError(f"{where}: groups.{name}: names no class; give labels or ranges of numbers")
+        found.append(Group(name, tuple(sorted(classes))))
+    return tuple(found)
+
+
+def _classes(
+    member: str | int, numbers: Mapping[str, int], labels: Sequence[str], where: str, group: str
+) -> Sequence[int]:
+    """Return those of a label, a number, a range of numbers, or a pattern of labels."""
+    text = str(member)
+    known = class_named(text, numbers, len(labels))
+    if known is not None:
+        return (known,)
+    if span := _RANGE.fullmatch(text):
+        first, last = int(span[1]), int(span[2])
+        if first <= last < len(labels):
+            return range(first, last + 1)
+        fault = f"{text}: its classes are 0 to {len(labels) - 1}, the lower number first"
+        raise ModelError(f"{where}: groups.{group}: {fault}")
+    if any(sign in text for sign in "*?["):
+        pattern = plain(text)
+        if found := [number for number, label in enumerate(labels) if fnmatchcase(plain(label), pattern)]:
+            return found
+    close = get_close_matches(plain(text), numbers, n=1)
+    way_out = f"did you mean {labels[numbers[close[0]]]}?" if close else "give a label, a number or a range"
+    raise ModelError(f"{where}: groups.{group}: the model has no class {as_shown(text)}; {way_out}")
