@@ -58,8 +58,9 @@ def claims(record: Result) -> list[tuple[str, float, str | None, int]]:
 
 
 def test_an_image_says_its_classes_at_the_time_when_it_was_captured() -> None:
-    sighting = sighting_of(answered(), 7)
+    sighting = sighting_of(answered(tags={"station": "north"}), 7)
     assert sighting
+    assert sighting.tags == {"station": "north"}
     assert (sighting.seq, sighting.id, sighting.camera) == (7, "r", "front")
     assert (sighting.at, sighting.heard) == (EPOCH, EPOCH + 3600)
     assert sighting.answers == (Claim("red fox", 0.7), Claim("tabby", 0.2))
