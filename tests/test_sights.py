@@ -13,6 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from playwright.sync_api import expect, sync_playwright
 
 import bench_framing
@@ -26,7 +28,7 @@ from dropsight.config import dump, load, schema
 from dropsight.errors import ConfigError
 from dropsight.explain.explaining import Explainer
 from dropsight.images.decoding import decode_and_judge
-from dropsight.images.framing import Pixels, squares
+from dropsight.images.framing import Pixels, place_of, places, squares
 from dropsight.images.header import read_header
 from dropsight.images.jpeg import Decoded
 from dropsight.images.masks import Mask, read_mask
@@ -40,7 +42,7 @@ from dropsight.inference.preparing import Preparation
 from dropsight.inference.ranking import probabilities
 from dropsight.inference.seen import mask_misfit
 from dropsight.models.spec import ModelSpec, TensorSpec
-from dropsight.records import Box, Framing, decode
+from dropsight.records import Box, Framing, Resize, decode
 from dropsight.sinks.mqtt.entities import of_camera
 from dropsight.sinks.mqtt.topics import Topics
 from dropsight.sinks.terminal import Table
@@ -144,6 +146,31 @@ def test_squares_cover_all_of_a_picture_and_are_no_more_than_that_takes(
         assert abs(rows - columns) <= 1
     assert len(found) == count
     assert covered.mean() > 0.97
+
+
+SIDES = st.integers(1, 3000)
+
+
+@given(SIDES, SIDES, st.sampled_from([(224, 224), (96, 160)]), st.tuples(*[st.floats(0, 1)] * 4))
+@settings(max_examples=60)
+def test_whatever_the_size_parts_and_squares_lie_within_the_picture(
+    width: int, height: int, to: tuple[int, int], sides: tuple[float, float, float, float]
+) -> None:
+    """A box may be as small as it likes: it is a pixel at least."""
+    left, right, top, bottom = *sorted(sides[:2]), *sorted(sides[2:])
+    rows, columns = place_of((left, top, right, bottom), width, height)
+    assert 0 <= rows.start < rows.stop <= height
+    assert 0 <= columns.start < columns.stop <= width
+    how: Resize
+    for how in ("crop", "stretch", "cover"):
+        found = places(width, height, to=to, how=how, fraction=1.0)
+        assert all(0 <= down.start < down.stop <= height for down, _ in found)
+        assert all(0 <= across.start < across.stop <= width for _, across in found)
+    assert len(found) <= 8
+    aspect = to[1] / to[0]
+    if 1 / 6 < width / height / aspect < 6 and min(width, height) > 50:
+        seen = sum((down.stop - down.start) * (across.stop - across.start) for down, across in found)
+        assert seen > 0.94 * width * height
 
 
 def test_what_is_at_the_edge_of_a_wide_picture_is_found_where_squares_cover_it(
@@ -349,8 +376,8 @@ def house(scene: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Iterator[H
     cv2.imwrite(str(root / "mask.png"), np.pad(np.full((8, 8), 255, np.uint8), ((0, 8), (16, 8))))
     crops = {name: list(box) for name, box in CROPS.items()}
     cameras = {"front": {"crops": crops, "mask": "mask.png"}, "garage": {"crops": crops}}
-    settings = {"inference": {"workers": 1}, "explain": {"every": 1}, "web": ANY_PORT}
-    with running(root, cameras=cameras, **settings) as found:
+    more = {"inference": {"workers": 1}, "explain": {"every": 1}, "web": ANY_PORT}
+    with running(root, cameras=cameras, **more) as found:
         for camera in ("front", "back"):
             (found.inbox / camera).mkdir()
             whole = found.root / "yard.jpg"

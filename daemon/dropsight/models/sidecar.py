@@ -12,7 +12,7 @@ layout: NCHW                  # channels first; only where the input's shape lea
 output: probs                 # of several outputs the one to use, by name or number
 heads: {species: 0, sex: {output: 1, labels: sexes.txt}}   # or several in one record, the main one first
 color_order: BGR              # blue first, also in the normalization
-resize: crop                  # or stretch, letterbox
+resize: crop                  # or stretch, letterbox, cover
 central: 1.0                  # how much of the picture's central part a crop keeps, 0.875 by default
 golden:                       # images beside the sidecar that the model must get right before it is used
   - {image: cat.jpg, class: tabby, confidence: 0.9, tolerance: 0.1}
