@@ -25,6 +25,7 @@ from daemons import PHOTOS, command, dropsight
 from disks import fill, small_disk
 from dropsight import crashpoints
 from dropsight.archive import headway
+from dropsight.archive.job_file import JobFile, read_job
 from dropsight.archive.listing import Listed, files_of
 from dropsight.archive.local_engine import LocalEngine
 from dropsight.archive.manifest import read_facts, read_rows, write_manifest
@@ -520,9 +521,17 @@ def test_shards_give_all_cores_work_also_of_a_few_images(images: int, rows: int)
 def test_progress_is_told_with_rate_and_time_left_where_there_is_no_terminal(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As in the log of a job on a cluster, whatever its engine."""
+    """As in the log of a job on a cluster, whatever its engine; job.json knows of its workers meanwhile."""
     monkeypatch.setattr(headway, "_LINE_SECONDS", 0.0)
-    run(source, tmp_path / "out", shard_rows=12)
+    monkeypatch.setattr(headway, "_FILE_SECONDS", 0.0)
+    storage, seen = Storage(str(tmp_path / "out")), list[JobFile | None]()
+
+    def look() -> bool:
+        seen.append(read_job(storage))
+        return False
+
+    run_archive(asked(source, tmp_path / "out", shard_rows=12), stopped=look)
+    assert {(job.state, job.workers > 0) for job in seen if job} >= {("running", True)}
     assert re.search(r"12/23 \[\d\d:\d\d<\d\d:\d\d, +[\d.]+(img/s|s/img)\]", capsys.readouterr().err)
 
 

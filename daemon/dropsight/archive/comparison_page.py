@@ -91,7 +91,7 @@ def _shift(found: Comparison) -> Iterator[str]:
         bar = f'x="{step * 20 + 2}" y="{98 - height:.1f}" width="16" height="{height:.1f}"'
         yield f'<rect class="{kind}" {bar}><title>{said}</title></rect>'
     for step in range(0, STEPS, 5):
-        yield f'<text x="{step * 20 + 10}" y="113">{(step - middle) / 10:+.2g}</text>'
+        yield f'<text x="{step * 20 + 10}" y="113">{(step - middle) / 10:g}</text>'
     agreed, changed = found.confidence_agreed, found.confidence_changed
     yield (
         f"</svg><p>{_part(agreed.a)} → {_part(agreed.b)} on average where both agree, "

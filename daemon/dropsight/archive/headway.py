@@ -43,7 +43,7 @@ class Headway:
     def seconds(self) -> float:
         return time.monotonic() - self._started
 
-    def add(self, counts: Mapping[str, int]) -> None:
+    def add(self, counts: Mapping[str, int], *, workers: int) -> None:
         self.counts.update(counts)
         self._bar.update(sum(counts.values()))
         now = time.monotonic()
@@ -52,7 +52,7 @@ class Headway:
             print(self._line(), file=sys.stderr, flush=True)
         if now - self._last_file >= _FILE_SECONDS:
             self._last_file = now
-            self.write("running")
+            self.write("running", workers=workers)
 
     def write(self, state: JobState, **facts: object) -> JobFile:
         """Write job.json and return what is in it."""

@@ -104,7 +104,7 @@ def _worked_off(
     with closing(make(job, model, address=asked.address, most=len(missing))) as engine:
         try:
             for _, done in drive(engine, missing, stopped=stopped):
-                headway.add(done.counts)
+                headway.add(done.counts, workers=engine.workers)
             state = "stopped" if stopped() else "done"
         except KeyboardInterrupt:
             state = "stopped"
