@@ -16,7 +16,7 @@ from proxies import hanging_up
 
 pytestmark = pytest.mark.broker
 
-OF_EVENTS = ("event/#", "active/#", "seen/#")
+OF_EVENTS = ("event/#", "active/#", "seen/#", "event_thumbnail/#")
 RULES = [{"name": "any", "labels": ["*"]}]
 PROTOCOLS = pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 PLUGIN = next(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so"), None)

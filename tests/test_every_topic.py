@@ -41,6 +41,7 @@ CONTRACT: Mapping[str, tuple[int, bool | None]] = {
         for kind in ("active", "seen")
         for part in (PART, "default")
     },
+    **{f"{BASE}/event_thumbnail/{part}": (1, True) for part in (PART, "default")},
     f"{BASE}/stats": (0, True),
     f"{BASE}/info": (1, True),
     f"{BASE}/command/response": (1, False),
@@ -105,7 +106,7 @@ class Life:
         house.kill()
 
     def pictures(self) -> Iterator[str]:
-        return (topic for topic in CONTRACT if "/thumbnail/" in topic)
+        return (topic for topic in CONTRACT if "thumbnail/" in topic)
 
     def last(self, name: str) -> bytes:
         return self.heard.topics(f"{BASE}/{name}")[-1]

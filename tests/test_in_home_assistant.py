@@ -111,6 +111,26 @@ def test_a_camera_is_a_device_with_its_answers_and_the_daemon_the_one_behind_it(
         assert ("classified", "image") in {(each["type"], each.get("subtype")) for each in triggers}
 
 
+def test_an_event_is_a_sensor_of_its_own_and_begins_as_an_event(
+    tmp_path: Path, broker: Mosquitto, home: HomeAssistant
+) -> None:
+    rule = {"name": "any_thing", "labels": ["*"], "confidence": 0.01, "confirm": "1 of 1"}
+    mqtt = {"url": broker.url, "thumbnails": True}
+    with running(tmp_path, mqtt=mqtt, events=[{**rule, "end_after_seconds": 3}]) as house:
+        drop(house, "front", "a.jpg")
+        active, event = "dropsight_test_front_event_any_thing", "dropsight_test_front_event"
+        wait_until(lambda: home.shows(active, "off"), what="the first is over")
+        wait_until(lambda: is_there(home, "dropsight_test_front_event_picture"))
+        wait_until(lambda: bool(home.state(event)))
+        before = home.state(event)["state"]
+        drop(house, "front", "b.jpg")
+        wait_until(lambda: home.state(event)["state"] != before)
+        seen = home.state("dropsight_test_front_seen_any_thing")
+        assert seen["attributes"]["device_class"] == "timestamp"
+        assert home.state(event)["attributes"]["event_type"] in {"any_thing", "any_thing_end"}
+        assert home.state(event)["attributes"]["name"] == "any_thing"
+
+
 def test_the_same_label_once_more_is_an_event(
     tmp_path: Path, broker: Mosquitto, home: HomeAssistant, device: str
 ) -> None:

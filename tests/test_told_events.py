@@ -3,17 +3,33 @@
 import http.client
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
+import jinja2
+import msgspec
 import pytest
 import yaml
 
 from brokers import Mosquitto, Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight
+from dropsight.cameras.watch import CameraWatch
+from dropsight.config import Cameras
+from dropsight.journal.event_messages import encode_message
+from dropsight.journal.event_table import EventReader
+from dropsight.journal.outbox import Delivery
+from dropsight.journal.store import Journal
+from dropsight.records import timestamp
+from dropsight.sinks.mqtt.entities import of_camera
+from dropsight.sinks.mqtt.event_names import EventNames
+from dropsight.sinks.mqtt.event_session import EventSession, EventTopics
+from dropsight.sinks.mqtt.telling import Teller
+from dropsight.sinks.mqtt.topics import Topics
 from receivers import Receiver
+from test_event_rows import message
 from webs import ANY_PORT, Events, address, ask
 
 pytestmark = pytest.mark.broker
@@ -124,12 +140,43 @@ def test_a_broker_keeps_whether_an_event_goes_on_and_what_was_told_of_it_last(da
     assert day.heard.sent[f"{BASE}/seen/front/anything"] == {(1, True)}
 
 
+def test_a_broker_keeps_the_best_picture_of_a_camera_s_newest_event(day: Day) -> None:
+    (picture,) = day.heard.topics("/event_thumbnail/front")
+    assert picture.startswith(b"\xff\xd8")
+    assert day.heard.sent[f"{BASE}/event_thumbnail/front"] == {(1, True)}
+    # What the broker still has is not told again.
+    assert day.since("event_thumbnail/front") == []
+
+
 def test_of_an_event_whose_rule_is_gone_the_broker_keeps_nothing(day: Day) -> None:
     assert day.since("active/front/anything") == [b"OFF", b""]
     assert {each for each in day.since("seen/front/anything") if each} == set()
     gone = day.stubs()[-1]
     assert gone["front_event_anything"] == {"platform": "binary_sensor"}
     assert gone["front_event"] == {"platform": "event"}
+
+
+@pytest.mark.parametrize(("age", "late"), [(1.0, False), (121.0, True)])
+def test_a_message_that_comes_after_an_outage_says_that_it_is_late(
+    tmp_path: Path,
+    age: float,
+    late: bool,  # noqa: FBT001
+) -> None:
+    """Who acts on events, as Home Assistant does, passes by what is no news any more."""
+    topics = Topics.of("dropsight", "test")
+    store = Journal(tmp_path / "journal.db")
+    watch = CameraWatch(Cameras(), {}, changed=lambda: None)
+    shared = EventTopics(topics, watch, EventNames((), topics, tmp_path), EventReader(store.path), None)
+    told = msgspec.structs.replace(message(), time=timestamp(time.time() - age))
+    session = EventSession(shared, cast("Teller", None))
+    topic, line = session.of(Delivery(1, "garden", "event", encode_message(told)))
+    assert topic == f"{BASE}/event/garden/fox"
+    assert json.loads(line).get("late", False) is late
+    template = of_camera("garden", topics, pictures=False, events=["fox"])["event"]["value_template"]
+    shown = jinja2.Environment().from_string(str(template)).render(value_json=json.loads(line))  # noqa: S701
+    assert bool(shown) is not late
+    shared.reader.close()
+    store.close()
 
 
 def test_a_receiver_gets_events_if_it_asks_for_them_and_else_none(day: Day) -> None:

@@ -1,7 +1,7 @@
 """Events in the journal: a row each with what is known of it, and the state that their rules go on from."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,6 +78,13 @@ class EventReader:
                 "SELECT 1 FROM event WHERE camera = ? AND name = ? AND ended IS NULL", place
             ).fetchone()
         return going_on is not None, None if newest is None else bytes(newest[0])
+
+    def newest(self, cameras: Collection[str]) -> list[EventMessage]:
+        """Return what is known of each camera's newest event."""
+        of_camera = "SELECT line FROM event WHERE camera = ? ORDER BY n DESC LIMIT 1"
+        with translated(self._path):
+            rows = [self._db.execute(of_camera, (camera,)).fetchone() for camera in sorted(cameras)]
+        return [message_in(row[0]) for row in rows if row]
 
     def close(self) -> None:
         self._db.close()

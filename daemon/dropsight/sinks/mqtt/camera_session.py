@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dropsight.cameras.watch import CameraWatch, Kind, Problem
 from dropsight.names import as_json
 from dropsight.sinks.mqtt.discovery import Discovery, Message
+from dropsight.sinks.mqtt.picture_session import PictureSession
 from dropsight.sinks.mqtt.states import STATE_SECONDS, CameraStates
 from dropsight.sinks.mqtt.telling import Teller
 from dropsight.sinks.mqtt.thumbnails import Thumbnails
@@ -53,7 +54,9 @@ class CameraSession:
         self._told: frozenset[str] | None = None
         self._told_at = -ENTITIES_SECONDS
         self._follow_up_at = float("inf")
-        self._picture_in_flight: int | None = None
+        self._pictures = PictureSession(
+            cameras.thumbnails, teller, topic=self._topics.thumbnail, everything=self._topics.all_thumbnails
+        )
         self._newcomers: set[str] = set()
         self._again_at = float("inf")
 
@@ -66,7 +69,7 @@ class CameraSession:
         self._publish_states(cameras.states.everything())
         self._publish_problems(problems)
         if cameras.pictures:
-            self._show_pictures_that_are_lost()
+            self._pictures.show_those_that_are_lost()
         elif not cameras.thumbnails.cleared:
             cameras.thumbnails.cleared = True
             for camera in problems:
@@ -74,13 +77,13 @@ class CameraSession:
         self.publish()
 
     def publish(self) -> None:
-        """Whatever is due; of thumbnails one at a time, so that no record waits long for its turn."""
+        """Whatever is due."""
         self._publish_states(self._cameras.states.due())
         self._publish_problems(self._cameras.watch.news())
         self._clear_gone()
         self._publish_entities()
         self._publish_again()
-        self._publish_thumbnail()
+        self._pictures.publish()
 
     def publish_last(self) -> None:
         """All that is to be told, due or not: nobody will tell it later."""
@@ -90,12 +93,11 @@ class CameraSession:
         self._publish_entities()
         if self._cameras.discovery.has_more:
             self._tell_all(self._cameras.discovery.follow_up())
-        while self._publish_thumbnail(at_once=True):
+        while self._pictures.publish(at_once=True):
             pass
 
     def settle(self, mids: Sequence[int]) -> None:
-        if self._picture_in_flight in mids:
-            self._picture_in_flight = None
+        self._pictures.settle(mids)
 
     def seconds_to_next(self) -> float:
         """How long until something is due, infinity where nothing is known to be."""
@@ -105,10 +107,7 @@ class CameraSession:
             waits.append(max(self._follow_up_at - time.monotonic(), 0.0))
         elif self._told is None or self._told != self._cameras.watch.names:
             waits.append(max(self._told_at + ENTITIES_SECONDS - time.monotonic(), 0.0))
-        picture = self._cameras.thumbnails.seconds_to_next()
-        if picture is not None and self._picture_in_flight is None:
-            waits.append(picture)
-        return min(waits, default=float("inf"))
+        return min(*waits, self._pictures.seconds_to_next())
 
     def tell_entities_again(self) -> None:
         """From any thread."""
@@ -163,20 +162,3 @@ class CameraSession:
     def _tell_all(self, messages: Iterable[Message]) -> None:
         for topic, payload, retain in messages:
             self._teller.tell(topic, payload, retain=retain)
-
-    def _show_pictures_that_are_lost(self) -> None:
-        """Of those that the broker still has, each would be news to who acts on a new picture."""
-        thumbnails = self._cameras.thumbnails
-        topics = {self._topics.thumbnail(camera): camera for camera in thumbnails.sent}
-        if topics:
-            kept = self._teller.retained(self._topics.all_thumbnails, expected=topics.keys())
-            thumbnails.show_again({topics[topic]: jpeg for topic, jpeg in kept.items() if topic in topics})
-
-    def _publish_thumbnail(self, *, at_once: bool = False) -> bool:
-        if self._picture_in_flight is not None and not at_once:
-            return False
-        taken = self._cameras.thumbnails.take(at_once=at_once)
-        if taken is None:
-            return False
-        self._picture_in_flight = self._teller.tell(self._topics.thumbnail(taken[0]), taken[1])
-        return True

@@ -79,19 +79,21 @@ def of_camera(
             "content_type": "image/jpeg",
         }
     if events:
-        found |= _happenings(camera, topics, events)
+        found |= _happenings(camera, topics, events, pictures=pictures)
     return found
 
 
 def of_events(names: Sequence[str]) -> dict[str, str]:
     """Return the platforms of what is there for a camera's events."""
-    found = {"event": "event"} if names else {}
+    found = {"event": "event", "event_picture": "image"} if names else {}
     for name in names:
         found |= {f"event_{name}": "binary_sensor", f"seen_{name}": "sensor"}
     return found
 
 
-def _happenings(camera: str, topics: Topics, events: Sequence[str]) -> dict[str, Component]:
+def _happenings(
+    camera: str, topics: Topics, events: Sequence[str], *, pictures: bool
+) -> dict[str, Component]:
     """Late ones are no news for who acts on them."""
     found: dict[str, Component] = {
         "event": {
@@ -100,9 +102,16 @@ def _happenings(camera: str, topics: Topics, events: Sequence[str]) -> dict[str,
             "icon": "mdi:eye",
             "event_types": [event_type(name, phase) for name in events for phase in get_args(EventPhase)],
             "state_topic": topics.events(camera),
-            "value_template": "{% if not value_json.late %}{{ value_json | tojson }}{% endif %}",
+            "value_template": "{% if value_json.late is not defined %}{{ value_json | tojson }}{% endif %}",
         }
     }
+    if pictures:
+        found["event_picture"] = {
+            "platform": "image",
+            "name": "Event picture",
+            "image_topic": topics.event_thumbnail(camera),
+            "content_type": "image/jpeg",
+        }
     for name in events:
         end, shown = topics.place(camera, name), name.replace("_", " ").capitalize()
         found[f"event_{name}"] = {

@@ -1,18 +1,22 @@
 """What a connection tells of events beside their messages: whether they go on, and what they are at."""
 
 import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
 from dropsight.cameras.watch import CameraWatch
-from dropsight.journal.event_messages import message_in
+from dropsight.journal.event_messages import EventMessage, message_in
 from dropsight.journal.event_table import EventReader
 from dropsight.journal.outbox import Delivery
 from dropsight.names import as_json
 from dropsight.records import seconds_at
 from dropsight.sinks.mqtt.event_names import EventNames, Place
+from dropsight.sinks.mqtt.picture_session import PictureSession
 from dropsight.sinks.mqtt.telling import Teller
+from dropsight.sinks.mqtt.thumbnails import LONGEST_SIDE, Thumbnails
 from dropsight.sinks.mqtt.topics import Topics
 
 ON, OFF = b"ON", b"OFF"
@@ -20,7 +24,7 @@ ON, OFF = b"ON", b"OFF"
 LATE_SECONDS = 120.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EventTopics:
     """What the connections of one publisher have in common."""
 
@@ -28,6 +32,33 @@ class EventTopics:
     watch: CameraWatch
     names: EventNames
     reader: EventReader
+    pictures: "EventPictures | None"
+    """None where none are published."""
+    cleared: bool = False
+    """Whether the broker was told to drop those of an earlier life, where there are to be none."""
+
+
+class EventPictures:
+    """The best picture of each camera's newest event; `make` returns a record's, of so many pixels."""
+
+    def __init__(self, make: Callable[[str, int], bytes]) -> None:
+        self.thumbnails = Thumbnails()
+        self._make = make
+        self._of: dict[str, str] = {}
+
+    def show(self, message: EventMessage, *, is_known: bool = False) -> None:
+        """Have it published; one that the broker is known to have, only if it has forgotten it."""
+        record_id = message.best.id
+        if record_id and self._of.get(message.camera) != record_id:
+            self._of[message.camera] = record_id
+            make = partial(self._make, record_id, LONGEST_SIDE)
+            (self.thumbnails.recall if is_known else self.thumbnails.show)(message.camera, make)
+
+    def keep(self, cameras: Collection[str]) -> None:
+        """Forget all others."""
+        for camera in self._of.keys() - cameras:
+            del self._of[camera]
+            self.thumbnails.forget(camera)
 
 
 class EventSession:
@@ -35,16 +66,25 @@ class EventSession:
 
     def __init__(self, events: EventTopics, teller: Teller) -> None:
         self._events, self._teller, self._topics = events, teller, events.topics
-        self._cameras: frozenset[str] | None = None
+        self._cameras: frozenset[str] = frozenset()
         self._places: dict[str, Place] = {}
         self._stale: set[str] = set()
+        self._pictures: PictureSession | None = None
+        if events.pictures:
+            self._pictures = PictureSession(
+                events.pictures.thumbnails,
+                teller,
+                topic=self._topics.event_thumbnail,
+                everything=self._topics.all_event_thumbnails,
+            )
 
     def of(self, delivery: Delivery) -> tuple[str, bytes]:
         """Return the topic of a message, and what it says; what becomes of the event by it is to be told."""
         message = message_in(delivery.line)
         end = self._topics.place(message.camera, message.name)
         self._stale.add(end)
-        self._places.setdefault(end, Place(message.camera, message.name))
+        if self._events.pictures:
+            self._events.pictures.show(message)
         at = seconds_at(message.time)
         if at is None or time.time() - at <= LATE_SECONDS:
             return self._topics.event(end), delivery.line
@@ -52,11 +92,32 @@ class EventSession:
 
     def announce(self) -> None:
         """Everything retained, again on every connection: brokers lose it."""
-        self._cameras, self._stale = None, set(self._places)
+        self._stale = set(self._places)
+        self._look_for_places()
+        if self._pictures:
+            self._pictures.show_those_that_are_lost()
+        elif self._events.names.concerns and not self._events.cleared:
+            self._events.cleared = True
+            for camera in sorted(self._cameras):
+                self._teller.tell(self._topics.event_thumbnail(camera), b"")
         self.publish()
 
+    def settle(self, mids: Sequence[int]) -> None:
+        if self._pictures:
+            self._pictures.settle(mids)
+
+    def seconds_to_next(self) -> float:
+        """How long until something is due, infinity where nothing is known to be."""
+        return self._pictures.seconds_to_next() if self._pictures else float("inf")
+
+    def publish_last(self) -> None:
+        """All that is to be told, due or not."""
+        self.publish()
+        while self._pictures and self._pictures.publish(at_once=True):
+            pass
+
     def publish(self) -> None:
-        if self._cameras is not self._events.watch.names and self._events.names.concerns:
+        if self._cameras is not self._events.watch.names:
             self._look_for_places()
         stale, self._stale = self._stale, set()
         for end in sorted(stale & self._places.keys()):
@@ -65,9 +126,17 @@ class EventSession:
             self._teller.tell(self._topics.active(end), ON if is_going_on else OFF)
             if line is not None:
                 self._teller.tell(self._topics.seen(end), line)
+        if self._pictures:
+            self._pictures.publish()
 
     def _look_for_places(self) -> None:
         self._cameras = self._events.watch.names
+        if not self._events.names.concerns:
+            return
+        if self._events.pictures:
+            self._events.pictures.keep(self._cameras)
+            for message in self._events.reader.newest(self._cameras):
+                self._events.pictures.show(message, is_known=True)
         places = self._events.names.places(self._cameras)
         for end in self._events.names.told(places):
             self._teller.tell(self._topics.active(end), OFF)

@@ -77,7 +77,7 @@ def try_broker(
         statuses = (*_STATUSES, "burst") if bursts else _STATUSES
         kept = trial.kept(topics.info, topics.stats)
         words = list(_words(topics, settings, device, statuses=statuses, kept=kept))
-        words += _of_events(topics) if events else ()
+        words += _of_events(topics, settings) if events else ()
         refused = trial.say(words)
         doubts = [f"it denied the subscription to {topic}: {reason}" for topic, reason in deaf.items()]
         doubts += trial.doubts(len(words) - len(refused))
@@ -110,11 +110,13 @@ def _words(
         yield Word(discovery_topic(device, NOBODY, prefix=topics.discovery), b"", retain=True)
 
 
-def _of_events(topics: Topics) -> Iterator[Word]:
+def _of_events(topics: Topics, settings: Mqtt) -> Iterator[Word]:
     end = topics.place(NOBODY, NOBODY)
     yield Word(topics.event(end), b"", retain=False)
     for topic in topics.retained_of_event(end):
         yield Word(topic, b"", retain=True)
+    if settings.thumbnails:
+        yield Word(topics.event_thumbnail(NOBODY), b"", retain=True)
 
 
 class _Trial:

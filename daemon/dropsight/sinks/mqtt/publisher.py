@@ -22,7 +22,7 @@ from dropsight.sinks.mqtt.connecting import connect, protocols
 from dropsight.sinks.mqtt.connection import Connection
 from dropsight.sinks.mqtt.discovery import Discovery
 from dropsight.sinks.mqtt.event_names import EventNames, NamedRule
-from dropsight.sinks.mqtt.event_session import EventTopics
+from dropsight.sinks.mqtt.event_session import EventPictures, EventTopics
 from dropsight.sinks.mqtt.evictions import Evictions
 from dropsight.sinks.mqtt.former_names import Name, Names
 from dropsight.sinks.mqtt.homeassistant import Entities
@@ -109,7 +109,13 @@ class Publisher:
                 ),
                 pictures=settings.thumbnails,
             ),
-            events=EventTopics(topics, watch, events, EventReader(journal)),
+            events=EventTopics(
+                topics,
+                watch,
+                events,
+                EventReader(journal),
+                EventPictures(around.picture) if settings.thumbnails else None,
+            ),
             tally=Published(),
             ending=self._ending,
             suspects=suspects,

@@ -245,6 +245,7 @@ class Session:
     def _settle(self, mids: Sequence[int]) -> None:
         """Raises SinkError where the broker takes no records of ours; the rest is not worth a stop."""
         self._cameras.settle(mids)
+        self._events.settle(mids)
         landed = self._flight.ended(mids, refused=self._connection.refused)
         for mid, key in landed.items():
             reason = self._connection.refused.pop(mid, None)
@@ -301,12 +302,13 @@ class Session:
         until = min(self._next_stats, self._task.ending.deadline) - time.monotonic()
         if not self._works:
             until = min(until, self._task.evictions.seconds_to_last() or until)
-        return min(until, self._cameras.seconds_to_next(), self._task.rivals.seconds_to_next())
+        others = (self._cameras, self._events, self._task.rivals)
+        return min(until, *(each.seconds_to_next() for each in others))
 
     def _say_goodbye(self) -> None:
         """Offline in our own words: a clean DISCONNECT makes the broker forget the last will."""
         self._publish_answers()
-        self._events.publish()
+        self._events.publish_last()
         self._cameras.publish_last()
         self._next_stats = 0.0
         self._publish_stats()

@@ -30,7 +30,8 @@ class Thumbnails:
     _sent_at: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def show(self, camera: str, picture: Pixels | bytes) -> None:
+    def show(self, camera: str, picture: Pixels | bytes | Callable[[], bytes]) -> None:
+        """A picture, or what makes it: raises DropsightError, or OSError where it is gone."""
         with self._lock:
             if camera not in self._waiting and len(self._waiting) >= MOST_CAMERAS:
                 del self._waiting[next(iter(self._waiting))]

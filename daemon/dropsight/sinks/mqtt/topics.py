@@ -130,6 +130,10 @@ class Topics:
     def all_thumbnails(self) -> str:
         return f"{self.root}/thumbnail/+"
 
+    @property
+    def all_event_thumbnails(self) -> str:
+        return f"{self.root}/event_thumbnail/+"
+
     def retained_of(self, camera: str) -> tuple[str, ...]:
         pictures = self.thumbnail(camera), self.event_thumbnail(camera)
         return self.state(camera), self.problem(camera), *pictures
