@@ -113,7 +113,8 @@ def test_a_label_of_its_own_confidence_is_asked_for_that(confidence: float, *, b
 def test_a_group_is_meant_only_by_its_name() -> None:
     rule, group = Rule("all", ("*",)), Rule("fox", ("group:f*",))
     sightings = [seen(at, "group:fox") for at in (0, 1)]
-    assert told(played([rule, group], sightings)) == ["start fox"]
+    (change,) = played([rule, group], sightings)
+    assert (change.name, change.best.label) == ("fox", "fox"), "as people read it"
 
 
 def test_an_event_does_not_begin_while_the_other_one_is_seen() -> None:

@@ -44,15 +44,11 @@ def _rule(said: EventRule, location: Location | None) -> Rule:
     )
 
 
-def strangers(
-    rules: Sequence[EventRule], labels: Sequence[str], *, groups: Sequence[str] | None
-) -> Iterator[str]:
+def strangers(rules: Sequence[EventRule], labels: Sequence[str], *, groups: Sequence[str]) -> Iterator[str]:
     """Yield a line for each label, pattern or group that nothing of the model is, by its key."""
-    known = [*labels, *(f"{GROUP}{name}" for name in groups or ())]
+    known = [*labels, *(f"{GROUP}{name}" for name in groups)]
     for index, rule in enumerate(rules):
         for number, pattern in enumerate(rule.labels):
-            if pattern.startswith(GROUP) and groups is None:
-                continue
             if not any(names(pattern, label) for label in known):
                 yield f"events.{index}.labels.{number}: {_stranger(pattern, known)}"
 

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from dropsight.events.rule import Rule
-from dropsight.events.sighting import Match, Sighting
+from dropsight.events.sighting import GROUP, Claim, Match, Sighting
 from dropsight.events.state import MOST_SPELLS, MOST_TOLD, Best, Hit, Notice, Spell, Stream
 from dropsight.records import timestamp
 
@@ -55,8 +55,9 @@ def take(
     spell.answers += 1
     spell.heard = seen.heard
     if hit:
-        best = Best(seen.id, hit.claim.confidence, hit.claim.label)
-        spell.hits.append(Hit(seen.at, best, hit.claim.region, spell.answers, hit.claim.times))
+        spell.hits.append(
+            Hit(seen.at, _best(seen, hit.claim), hit.claim.region, spell.answers, hit.claim.times)
+        )
     spell.hits = [each for each in spell.hits if each.nth > spell.answers - rule.confirm[1]]
     if hits := _confirming(rule, spell.hits):
         yield _begun(rule, stream, spell, seen, hits)
@@ -138,7 +139,7 @@ def _gone_on(rule: Rule, stream: Stream, spell: Spell, seen: Sighting, match: Ma
     spell.started, spell.last = min(spell.started, seen.at), max(spell.last, seen.at)
     spell.heard, spell.count = seen.heard, spell.count + 1
     if before is None or claim.confidence > before.confidence:
-        spell.best, spell.region = Best(seen.id, claim.confidence, claim.label), claim.region
+        spell.best, spell.region = _best(seen, claim), claim.region
     crossed = spell.notified is not None and any(
         spell.notified < each <= claim.confidence for each in rule.renotify_above
     )
@@ -148,6 +149,11 @@ def _gone_on(rule: Rule, stream: Stream, spell: Spell, seen: Sighting, match: Ma
         spell.worth = max(spell.worth, claim.confidence)
     spell.ended = False
     return _change(rule.name, seen.camera, spell, "update", notify, news=news)
+
+
+def _best(seen: Sighting, claim: Claim) -> Best:
+    """Groups go by the name that people read."""
+    return Best(seen.id, claim.confidence, claim.label.removeprefix(GROUP))
 
 
 def _told(rule: Rule, stream: Stream, spell: Spell, seen: Sighting) -> tuple[str, ...]:
