@@ -42,7 +42,7 @@ def test_the_demo_drops_a_clip_among_its_photos(tmp_path: Path) -> None:
         assert demo.stdout
         with demo.stdout as told:
             line = next(line for line in told if b"-clip." in line)
-            assert b"giant panda (clip, 9.0 s" in line
+            assert b"bear (clip, 9.0 s" in line
             demo.send_signal(signal.SIGINT)
             assert demo.wait(60) == 0
     finally:

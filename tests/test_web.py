@@ -347,7 +347,7 @@ def test_the_last_day_is_known_after_a_restart(tmp_path: Path) -> None:
         assert house.stop() == 0
         house.start()
         url = address(house)
-        wait_until(lambda: ask(url, "/api/stats").json()["day"]["classes"] == {"espresso": 1})
+        wait_until(lambda: ask(url, "/api/stats").json()["day"]["classes"] == {"cup": 1})
         assert list(ask(url, "/api/stats").json()["cameras"]) == ["front"]
 
 
