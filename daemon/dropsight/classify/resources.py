@@ -17,6 +17,7 @@ _M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1
 # Between a picture of 1920x1080 decoded whole and larger ones.
 _LARGE_BYTES = 8 * 2**20
 _KEPT_BYTES = 16 * 2**20
+_TRIMMED_BYTES = 64 * 2**10
 _MOST_DESCRIPTORS = 65_536
 
 
@@ -73,11 +74,19 @@ def share_memory() -> None:
 
 
 def give_memory_back() -> None:
-    """Let go of what is used no more: freed in the midst of a heap, it would stay with the process."""
+    """Let go of what is used no more: freed in the midst of a heap, it would stay with the process.
+
+    Of the heap's end, malloc_trim lets go only where it is the main thread's; whoever frees a large block of
+    another one has it look whether that end is long.
+    """
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim:
+    libc = ctypes.CDLL(None)
+    trim, mallopt = getattr(libc, "malloc_trim", None), getattr(libc, "mallopt", None)
+    if trim and mallopt:
         trim(0)
+        mallopt(_M_TRIM_THRESHOLD, _TRIMMED_BYTES)
+        bytes(2 * _TRIMMED_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def raise_descriptor_limit() -> None:

@@ -3,6 +3,7 @@
 import logging
 import math
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from datetime import datetime, tzinfo
 from hashlib import blake2b
 
 from dropsight import crashpoints
+from dropsight.classify.resources import give_memory_back
 from dropsight.errors import DamagedError, DropsightError, SinkError, StoreError
 from dropsight.journal.event_messages import EventMessage, message_in
 from dropsight.journal.outbox import Outbox
@@ -30,6 +32,7 @@ LONGEST_SIDE = 640
 _PAGE = 200
 _MOST_AT_ONCE = 1_000
 _LOOK_SECONDS = 60.0
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class Notifier:
@@ -185,18 +188,15 @@ class Notifier:
 
     def _errand(self, messages: Sequence[EventMessage], best: EventMessage, here: datetime) -> Errand:
         if len(messages) == 1:
-            title, body, key = (
-                words.title_of(best),
-                words.body_of(best, now=here, zone=self._zone),
-                best.message_id,
-            )
+            title, key = words.title_of(best), best.message_id
+            body = words.body_of(best, now=here, zone=self._zone)
         else:
             title, body = words.digest(messages, now=here, zone=self._zone)
             ids = "".join(each.message_id for each in messages)
             key = blake2b(ids.encode(), digest_size=16).hexdigest()
         if self._desk.allowance.is_used_up:
             body += "\n(many within an hour: what comes next comes together, later)"
-        name = f"{best.camera}-{best.best.id[:12]}.jpg"
+        name = f"{_NOT_IN_NAMES.sub('_', best.camera)}-{best.best.id[:12]}.jpg"
         return Errand(self._target.url, title, body, key, f"dropsight on {best.device}", name)
 
     def _picture(self, message: EventMessage) -> tuple[bytes | None, str | None]:
@@ -210,6 +210,8 @@ class Notifier:
             if isinstance(error, DamagedError):
                 raise
             return None, str(error)
+        finally:
+            give_memory_back()  # a large picture decoded leaves 8 MB behind
 
     def _succeed(self, plain: str | None) -> None:
         if plain and plain != self._plain:
