@@ -125,15 +125,18 @@ class Told:
         self._state, self._settings = state, settings
         self._stack = ExitStack()
 
-    def by(self, events: Events, url: str, place: int = 1) -> Notifier:
-        target = Target("phone", self._settings, place, url)
+    def by(self, events: Events, url: str, place: int = 1, *, then: str | None = None) -> Notifier:
+        """Have it told through this URL, after a reload through another; a record `gone` has no picture."""
+        target, later = (Target("phone", self._settings, place, each) for each in (url, then or url))
 
-        def picture(_: str, longest: int) -> bytes:
+        def picture(record: str, longest: int) -> bytes:
+            if record == "gone":
+                raise FileNotFoundError(record)
             return thumbnail(str(large_photo(self._state)), Bounds(), longest=longest)
 
         notifier = Notifier(
             target,
-            lambda: target,
+            lambda: later,
             events,
             Troubles(logging.getLogger("dropsight.test")),
             self.desk.enter(),

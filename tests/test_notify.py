@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import signal
 import socket
 import struct
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 
 from brokers import free_port, wait_until
+from daemons import PHOTOS, House, dropsight
 from dropsight.config import Notify
 from dropsight.crashpoints import VARIABLE
 from dropsight.journal.event_messages import EventBest
@@ -30,7 +32,8 @@ from dropsight.sinks.notify.errand import Errand
 from dropsight.sinks.notify.pile import FILE, Pile
 from dropsight.sinks.notify.quiet import quiet_until
 from notified import Events, MailServer, SharedCourier, Told, message, own_courier
-from receivers import Receiver, Turn
+from receivers import Receiver, Turn, secret_file
+from webs import ANY_PORT, address, ask
 
 JPEG = "image/jpeg"
 
@@ -136,13 +139,26 @@ def test_what_refuses_the_picture_gets_the_text_alone(tmp_path: Path, courier: C
     assert titles(web) == [mail.taken[0]["subject"]] == ["fox at front"]
 
 
+def test_after_a_reload_the_new_url_is_tried_at_once(tmp_path: Path, courier: Courier) -> None:
+    with Receiver() as web, Told(tmp_path, courier) as people:
+        teller = people.by(Events([message(1)]), f"json://127.0.0.1:{free_port()}/", then=hook(web))
+        wait_until(teller.troubles.any)
+        teller.read_secrets()
+        wait_until(lambda: bool(web.taken) and not teller.troubles.any())
+
+
 def test_where_the_picture_is_gone_or_not_wanted_the_text_goes_alone(
     tmp_path: Path, courier: Courier
 ) -> None:
-    with Receiver() as web, Told(tmp_path, courier, settings=Notify(pictures=False)) as people:
-        people.by(Events([message(1)]), hook(web))
-        wait_until(lambda: bool(web.taken))
-    assert web.taken[0]["attachments"] == []
+    gone = message(1, best=EventBest("gone", 0.9, "red fox"))
+    with Receiver() as web, Receiver() as other:
+        with Told(tmp_path, courier) as people:
+            people.by(Events([gone]), hook(web))
+            wait_until(lambda: bool(web.taken))
+        with Told(tmp_path, courier, settings=Notify(pictures=False)) as people:
+            people.by(Events([message(2)]), hook(other), 2)
+            wait_until(lambda: bool(other.taken))
+    assert web.taken[0]["attachments"] == other.taken[0]["attachments"] == []
 
 
 SECRETS = (
@@ -173,12 +189,12 @@ def test_a_process_that_dies_is_begun_anew_and_one_that_hangs_is_ended_and_said(
     with own_courier() as courier, Receiver() as web, Told(tmp_path, courier) as people:
         events = Events([message(1)])
         teller = people.by(events, hook(web))
-        wait_until(lambda: len(web.taken) == 1)
+        wait_until(lambda: teller.standing().delivered == 1)
         assert courier.pid
         os.kill(courier.pid, signal.SIGKILL)
         events.add(message(2))
         teller.wake()
-        wait_until(lambda: len(web.taken) == 2)
+        wait_until(lambda: teller.standing().delivered == 2)
         hung = courier.pid
         assert hung
         os.kill(hung, signal.SIGSTOP)
@@ -187,7 +203,10 @@ def test_a_process_that_dies_is_begun_anew_and_one_that_hangs_is_ended_and_said(
         teller.wake()
         wait_until(lambda: "the process that notifies was ended" in str(teller.troubles.current()))
         courier.longest_seconds = 120.0
-        wait_until(lambda: len(web.taken) == 3 and not teller.troubles.any())
+        wait_until(lambda: teller.standing().delivered == 3 and not teller.troubles.any())
+        assert {each.headers["X-Dropsight-Id"] for each in web.asked} == {
+            message(number).message_id for number in (1, 2, 3)
+        }
         assert not Path(f"/proc/{hung}").exists()
 
 
@@ -343,3 +362,83 @@ def test_an_event_is_told_in_plain_words() -> None:
     title, body = words.digest([message(n % 25) for n in range(50)], now=now, zone=zone)
     assert title == "25 events"
     assert body.splitlines()[-1] == "and 5 more: fox at front 5"
+
+
+RULE = {"name": "any", "labels": ["*"], "confidence": 0.01, "confirm": "1 of 1", "notify": ["phone"]}
+
+
+def drop_photo(house: House, camera: str) -> None:
+    (house.inbox / camera).mkdir()
+    photo = cv2.imread(str(PHOTOS[0]))
+    assert photo is not None
+    cv2.imwrite(str(house.root / "photo.jpg"), cv2.resize(photo, (1600, 1200)))
+    (house.root / "photo.jpg").rename(house.inbox / camera / "1.jpg")
+
+
+@pytest.mark.slow
+def test_the_daemon_tells_of_every_event_over_kills_and_shows_whom_it_does_not_reach(tmp_path: Path) -> None:
+    """One target is away all the time. What is shown has nothing of a URL."""
+    with Receiver() as web:
+        urls = f"{hook(web)}\njson://127.0.0.1:{free_port()}/away-5ecret\n"
+        targets = secret_file(tmp_path / "phone", urls)
+        settings = {"events": [RULE], "notify": {"phone": {"targets_file": str(targets)}}, "web": ANY_PORT}
+        house = House(tmp_path, settings)
+        try:
+            for number, point in enumerate(("before_holding", "before_telling", "after_telling")):
+                drop_photo(house, f"camera{number}")
+                house.spawn(**{VARIABLE: point})
+                assert house.ended() == -signal.SIGKILL, house.daemon_log()
+            house.start()
+            wait_until(lambda: house.status()["stats"]["followers"]["notify:phone"]["waiting"] == 0)
+            trouble = "notify:phone/2 (json://***) is not told: it cannot be reached (Connection refused)"
+            wait_until(lambda: house.status()["troubles"].get("notify:phone/2") == trouble)
+            shown = dropsight("status", "-c", str(house.config)).stdout
+            figures = ask(address(house), "/metrics").body.decode()
+            dumped = dropsight("config", "-c", str(house.config)).stdout
+        finally:
+            house.kill()
+    said = "\n".join(f"{body['title']}: {body['message']}" for body in web.taken)
+    assert all(f"any at camera{number}" in said for number in range(3))
+    picture = base64.b64decode(web.taken[0]["attachments"][0]["base64"])
+    assert longer_side(picture) == 640
+    assert re.search(r"follower +notify:phone/2, json://\*\*\*, 0 delivered, 3 waiting", shown)
+    assert 'dropsight_follower_waiting{follower="notify:phone/2"} 3.0' in figures
+    for text in (shown, figures, dumped, house.daemon_log()):
+        assert "5ecret" not in text
+
+
+PICTURES = """
+import sys, threading
+import dropsight.service.record_pictures
+from dropsight.classify.resources import give_memory_back, share_memory
+from dropsight.images.opening import Bounds
+from dropsight.images.thumbnail import thumbnail
+
+def own():
+    lines = open("/proc/self/smaps_rollup").read().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+def work():
+    for _ in range(3):
+        thumbnail(sys.argv[1], Bounds(), longest=640)
+        give_memory_back()
+
+share_memory()
+give_memory_back()
+before = own()
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+print(own() - before)
+"""
+
+
+def test_pictures_of_twelve_megapixels_leave_the_daemon_no_larger(tmp_path: Path) -> None:
+    """Apprise is never in the daemon; with all the rest, notifications cost it less than 1 MB."""
+    photo, small = tmp_path / "large.jpg", cv2.imread(str(PHOTOS[0]))
+    assert small is not None
+    cv2.imwrite(str(photo), cv2.resize(small, (4000, 3000)))
+    done = subprocess.run(
+        [sys.executable, "-c", PICTURES, str(photo)], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 2000
