@@ -28,7 +28,7 @@ from dropsight.journal.event_messages import EventBest
 from dropsight.sinks.notify import notifier, words
 from dropsight.sinks.notify.allowance import MOST, HourlyAllowance
 from dropsight.sinks.notify.courier import Courier
-from dropsight.sinks.notify.errand import Errand
+from dropsight.sinks.notify.errand import Errand, Receipt
 from dropsight.sinks.notify.pile import FILE, Pile
 from dropsight.sinks.notify.quiet import quiet_until
 from notified import Events, MailServer, SharedCourier, Told, message, own_courier
@@ -137,6 +137,18 @@ def test_what_refuses_the_picture_gets_the_text_alone(tmp_path: Path, courier: C
         wait_until(lambda: bool(web.taken and mail.taken))
     assert len(web.asked) == 2
     assert titles(web) == [mail.taken[0]["subject"]] == ["fox at front"]
+
+
+def test_what_is_longer_than_a_service_takes_comes_in_parts(courier: Courier) -> None:
+    lines = [f"event {number}: {'x' * 200}" for number in range(30)]
+    with Receiver() as chat:
+        errand = Errand(
+            f"mmost://127.0.0.1:{chat.port}/t0ken-5ecret0123", "30 events", "\n".join(lines), "id"
+        )
+        assert courier.carry(errand, None, stopping=lambda: False) == Receipt()
+    texts = [body["text"] for body in chat.taken]
+    assert len(texts) == 2
+    assert all(f"event {number}:" in "".join(texts) for number in range(30))
 
 
 def test_after_a_reload_the_new_url_is_tried_at_once(tmp_path: Path, courier: Courier) -> None:

@@ -20,7 +20,7 @@ REST_SECONDS = 60.0
 LONGEST_SECONDS = 120.0
 _LOOK_SECONDS = 0.25
 _DEATH_SECONDS = 10.0
-_MEMORY_BYTES = 384 * 2**20
+MEMORY_BYTES = 384 * 2**20
 
 
 class Courier:
@@ -90,7 +90,7 @@ class Courier:
         if find_spec("apprise") is None:
             raise SinkError(lack())
         try:
-            self._process, self._door = children.begin("dropsight.sinks.notify.messenger", str(_MEMORY_BYTES))
+            self._process, self._door = children.begin("dropsight.sinks.notify.messenger", str(MEMORY_BYTES))
         except OSError as error:
             raise SinkError(f"no process to notify: {error.strerror}") from error
 

@@ -128,6 +128,8 @@ def main(arguments: list[str]) -> int:
     descriptor, memory = map(int, arguments)
     children.confine(memory)
     porter = Porter(listen())
+    # Unless the URL says otherwise; of what is longer than a service takes, some would take nothing.
+    apprise.NotifyBase.overflow_mode = apprise.OverflowMode.SPLIT
     apprise.URLBase.socket_connect_timeout = CONNECT_SECONDS
     apprise.URLBase.socket_read_timeout = READ_SECONDS
     apprise.Apprise.instantiate("json://localhost")  # imports the services, before several threads do
