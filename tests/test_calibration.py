@@ -17,6 +17,11 @@ from onnx import TensorProto, helper
 
 from clips import make_clip, of_photos
 from daemons import SAMPLES, dropsight
+from dropsight import ImageInferenceRuntime
+from dropsight.commands.calibrate import calibrate
+from dropsight.commands.evaluate import report_of
+from dropsight.commands.measuring import Measured
+from dropsight.errors import ModelError
 from dropsight.inference.calibration import fit_temperature, nll, trust
 from dropsight.inference.guarantees import (
     binomial_bounds,
@@ -26,7 +31,7 @@ from dropsight.inference.guarantees import (
     set_sizes,
 )
 from dropsight.inference.ranking import softmax
-from dropsight.models.backends import locate
+from dropsight.models.backends import locate, open_model
 
 Synthetic = tuple[NDArray[np.float64], NDArray[np.int64]]
 CLASSES = {"giant panda": "panda", "88": "scarlet_macaw", "Koala": "koala", "tabby": "chelsea"}
@@ -179,6 +184,33 @@ def test_evaluate_measures_labelled_clips_among_photos_by_the_sampling_that_is_a
     assert told[2] == "together: top-1 80.0%, top-5 100.0%"
 
 
+def test_evaluate_counts_what_is_unknown_apart_and_says_how_often_the_group_is_right() -> None:
+    report = report_of(
+        Measured(
+            np.array(
+                [row(281, 0.4, 282, 0.5), row(388, 0.9), np.full(1000, 1e-3), row(88, 0.3, 87, 0.6)],
+                np.float32,
+            ),
+            np.array([281, 388, 105, 88]),
+            np.zeros(4, np.bool_),
+            np.array(["a", "b", "c", "d"]),
+        ),
+        open_model("builtin:efficientnet_lite0").spec,
+    )
+    assert report.top_1 == 0.25  # as ever: of best classes
+    assert report.group_top_1 == 0.75
+    assert report.unknown is not None
+    assert (report.unknown.files, report.unknown.would_be_right) == (1, 0.0)
+    assert report.unknown.top_1_of_others == pytest.approx(1 / 3)
+
+
+def row(*classes_and_shares: float) -> NDArray[np.float64]:
+    found = np.zeros(1000)
+    for number, share in zip(classes_and_shares[::2], classes_and_shares[1::2], strict=True):
+        found[int(number)] = share
+    return found
+
+
 def test_calibrate_says_that_clips_are_passed_over(photos: Path, tmp_path: Path) -> None:
     make_clip(photos / "giant panda" / "clip.mp4", of_photos([SAMPLES / "panda.jpg"]) * 5)
     done = dropsight("calibrate", str(photos), "-o", str(tmp_path / "out.yaml"))
@@ -285,3 +317,31 @@ def test_a_folder_that_names_no_class_is_a_fault(photos: Path) -> None:
         "panda: not a class of the model; did you mean giant panda? name it after a label or a number"
         in known
     )
+
+
+def test_calibrate_prints_the_confidence_for_a_precision_and_writes_what_records_are_made_by(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten of the sixty dark pictures are so bright that the model gets them wrong, and vice versa."""
+    model, photos = brightness(tmp_path / "m.onnx"), tmp_path / "photos"
+    levels = {"dark": [*range(40, 115, 3)] * 2 + [130] * 10, "bright": [*range(140, 215, 3)] * 2 + [125] * 10}
+    for name, grays in levels.items():
+        (photos / name).mkdir(parents=True)
+        for number, gray in enumerate(grays):
+            cv2.imwrite(str(photos / name / f"{number}.png"), np.full((8, 8, 3), gray, np.uint8))
+    calibrate(photos, model=str(model), output=None, precision=0.95, coverage=0.9)
+    told = capsys.readouterr().out
+    assert "precision 0.95: from a confidence of 0." in told
+    assert "certainty), and" in told
+    said = yaml.safe_load(model.with_suffix(".yaml").read_text())
+    assert list(said) == ["labels", "normalization", "temperature", "unknown", "prediction_set"]
+    assert said["prediction_set"]["coverage"] == 0.9
+    with ImageInferenceRuntime(model, unknown="auto") as runtime:
+        gray, black = (runtime.predict(np.full((8, 8, 3), level, np.uint8)) for level in (128, 0))
+    assert (gray.label, black.label) == ("unknown", "dark")
+    assert black.prediction_set == ["dark"]
+    calibrate(photos, model=str(model), output=None)  # the sets are fitted again: they go by the temperature
+    assert "prediction sets" in capsys.readouterr().out
+    assert yaml.safe_load(model.with_suffix(".yaml").read_text()) == said
+    with pytest.raises(ModelError, match=r"--coverage 0.999: 120 photos are too few; give 999 or more"):
+        calibrate(photos, model=str(model), output=None, coverage=0.999)

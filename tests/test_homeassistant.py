@@ -251,8 +251,9 @@ def test_every_template_makes_of_a_real_message_what_is_shown(tmp_path: Path) ->
             if "json_attributes_topic" in component:
                 payload = messages(subscriber, component["json_attributes_topic"])[-1]
                 attributes[name] = json.loads(rendered(component["json_attributes_template"], payload))
-    assert shown["front_label"] == record["label"]
-    assert float(shown["front_confidence"]) == pytest.approx(record["confidence"] * 100, abs=0.06)
+    assert (shown["front_label"], record["label"]) == ("bear", "ice bear")
+    assert float(shown["front_confidence"]) == pytest.approx(record["group_confidence"] * 100, abs=0.06)
+    assert attributes["front_label"]["labels"] == ["ice bear"]
     assert shown["front_problem"] == "OFF"
     assert shown["pause"] == "OFF"
     assert shown["processed"] == "1"

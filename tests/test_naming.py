@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from daemons import SAMPLES
 from dropsight import ImageInferenceRuntime
-from dropsight.config import Inference, load
+from dropsight.config import Config, Inference, load
 from dropsight.errors import ConfigError, ModelError
 from dropsight.inference import pipeline
 from dropsight.inference.bursts import Burst, Photo, result_of
@@ -27,6 +27,7 @@ from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import SetSizes
 from dropsight.models.spec import Group
 from dropsight.records import Result, decode, encode, shown_confidence, shown_label
+from dropsight.service.reloading import only_the_model_differs
 from test_words import answered
 
 SPEC = open_model("builtin:efficientnet_lite0").spec
@@ -270,3 +271,11 @@ def test_off_may_be_written_bare_and_what_is_neither_is_refused(tmp_path: Path) 
         load(file)
     assert "groups: cannot be 7; give keys of its own, auto or off or null" in str(caught.value)
     assert "unknown: cannot be 2; give auto or off or a number above 0, at most 1" in str(caught.value)
+
+
+def test_other_groups_and_another_threshold_are_swapped_in_as_another_model_is() -> None:
+    mine = Config()
+    other = msgspec.structs.replace(mine, groups={"cat": "281-285"}, inference=Inference(unknown="auto"))
+    assert only_the_model_differs(other, mine)
+    said = ModelOverrides.of(other.model, other.groups)
+    assert ModelOverrides.decode(said.encode()) == said  # as it is told to the process that tries the model

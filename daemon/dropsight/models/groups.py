@@ -7,11 +7,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
 from dropsight.config import Members
 from dropsight.errors import ModelError
-from dropsight.models.label_files import FoundLabels, imagenet_names
+from dropsight.models.label_files import IMAGENET, FoundLabels, imagenet_names
 from dropsight.models.labels import BACKGROUND, class_named, numbers_by_name, plain
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import Sidecar, sidecar_path
@@ -70,22 +68,19 @@ def _of_imagenet(labels: Sequence[str]) -> FoundGroups:
     first = len(labels) - 1000
     if tuple(labels[first:]) != imagenet_names() or (first and plain(labels[0]) != BACKGROUND):
         return FoundGroups()
-    file = Path(__file__).parent / "builtin" / "imagenet_groups.yaml"
-    wanted = yaml.safe_load(file.read_text(encoding="utf-8"))
-    numbers = range(1000)
-    found = [
-        Group(name, tuple(first + each for each in _numbers(str(members), numbers)))
-        for name, members in wanted.items()
-    ]
-    return FoundGroups(tuple(found), "builtin:imagenet")
+    file = Path(__file__).parent / "builtin" / "imagenet_groups.txt"
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line[0] != "#"]
+    return FoundGroups(tuple(_group(line, first) for line in lines), IMAGENET)
 
 
-def _numbers(text: str, classes: range) -> list[int]:
-    found: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        found += classes[int(first) : int(last or first) + 1]
-    return found
+def _group(line: str, first: int) -> Group:
+    """Read "squirrel: 335, 336" or "dog: 151-268", the first class being of this number."""
+    name, _, members = line.partition(": ")
+    classes: list[int] = []
+    for part in members.split(", "):
+        low, _, high = part.partition("-")
+        classes += range(first + int(low), first + int(high or low) + 1)
+    return Group(name, tuple(classes))
 
 
 def _resolved(wanted: Mapping[str, Members], labels: Sequence[str], where: str) -> tuple[Group, ...]:

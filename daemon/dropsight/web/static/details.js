@@ -130,6 +130,9 @@ function answers(title, { predictions, present }) {
 function facts(record) {
   const { burst, image, model } = record;
   const found = [
+    record.group && ["Group", `${record.group}, ${percent(record.group_confidence)}`],
+    record.would_be && ["Would be", `${record.would_be}, ${percent(record.confidence)}`],
+    record.prediction_set && ["One of", record.prediction_set.join(", ")],
     ["Camera", record.camera],
     record.region && ["Region", `${record.region}, the surest of ${count(record.regions.length)}`],
     burst && ["Burst", `${count(burst.count)} photos in ${span(lasted(burst))}, one answer by ${burst.aggregate}`],
