@@ -74,13 +74,23 @@ def test_nothing_is_told_without_the_token(tmp_path: Path, token_file: str) -> N
         shutil.copy(PHOTOS[0], house.inbox)
         wait_until(lambda: len(house.records()) == 1)
         image = f"/api/images/{house.records()[0]['id']}/thumbnail"
-        for path in ("/", "/metrics", "/readyz", "/api/stats", "/api/results", "/api/results/stream", image):
+        for path in (
+            "/",
+            "/events",
+            "/metrics",
+            "/readyz",
+            "/api/stats",
+            "/api/results",
+            "/api/results/stream",
+            image,
+        ):
             assert ask(url, path).status == 401, path
             assert ask(url, path, headers={"Authorization": "Bearer wrong"}).status == 401, path
             if not path.endswith("stream"):
                 assert ask(url, path, headers=BEARER).status == 200, path
         assert ask(url, "/healthz").json() == {"alive": True}
-        assert ask(url, "/", headers=HTML).headers["location"] == "/login"
+        for page in ("/", "/events"):
+            assert ask(url, page, headers=HTML).headers["location"] == "/login"
         assert TOKEN not in ask(url, "/api/stats", headers=BEARER).body.decode()
         assert TOKEN not in house.daemon_log()
 

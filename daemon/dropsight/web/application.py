@@ -93,6 +93,9 @@ def _application(api: Api, access: Access, turns: AddressTurns) -> Starlette:
     async def dashboard(request: Request) -> Response:
         return pages["index.html"].answer(request)
 
+    async def events(request: Request) -> Response:
+        return pages["events.html"].answer(request)
+
     async def static(request: Request) -> Response:
         page = pages.get(request.path_params["name"])
         return page.answer(request) if page else fault(404, "no such file")
@@ -100,6 +103,7 @@ def _application(api: Api, access: Access, turns: AddressTurns) -> Starlette:
     record = "{id:str}"
     routes = [
         Route("/", dashboard),
+        Route("/events", events),
         Route("/static/{name}", static),
         Route("/login", signin.show),
         Route("/login", signin.enter, methods=["POST"]),

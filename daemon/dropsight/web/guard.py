@@ -64,7 +64,7 @@ class Guard:
             return _error(413, "the request is too large")
         if scope["path"].startswith(_OPEN) or self._access.admits(headers):
             return None
-        if scope["path"] == "/" and "text/html" in headers.get("accept", ""):
+        if scope["path"] in {"/", "/events"} and "text/html" in headers.get("accept", ""):
             return RedirectResponse("/login", status_code=303)
         return _error(401, "a token is needed: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
 

@@ -5,8 +5,8 @@ const PAUSES_MS = [500, 1_000, 2_000, 4_000, 8_000];
 
 export class Stream {
   /** `begin` fetches what there is and returns the id to go on from; it is called after every loss. */
-  constructor({ begin, onRecord, onStats, onState }) {
-    Object.assign(this, { begin, onRecord, onStats, onState });
+  constructor({ begin, onRecord, onStats, onState, onEvent }) {
+    Object.assign(this, { begin, onRecord, onStats, onState, onEvent });
     this.failures = 0;
     this.source = null;
     this.heard = 0;
@@ -41,6 +41,7 @@ export class Stream {
       this.hear();
       this.onStats(JSON.parse(event.data));
     });
+    if (this.onEvent) source.addEventListener("event", (event) => this.onEvent(JSON.parse(event.data)));
     // Not left to the browser: after a long absence it would be sent all that it missed.
     source.addEventListener("error", () => source === this.source && this.lose());
   }
