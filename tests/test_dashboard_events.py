@@ -85,7 +85,7 @@ def test_a_day_has_its_lanes_and_a_card_for_each_event_and_what_happens_now_appe
         page.locator("[name=name]").select_option("coffee")
         expect(cards).to_have_count(2)
         bars.first.click()
-        expect(page.locator("#details-title")).to_have_text("espresso")
+        expect(page.locator("#details-title")).to_have_text("cup")
         page.keyboard.press("Escape")
         page.locator("[name=name]").select_option("")
         page.locator("[data-days='1']").click()
