@@ -93,7 +93,9 @@ def test_a_camera_is_a_device_with_its_answers_and_the_daemon_the_one_behind_it(
         drop(house, "front_door", "a.jpg")
         wait_until(lambda: is_there(home, f"dropsight_{device}_front_door_label"))
         record = house.records()[0]
-        wait_until(lambda: home.shows(f"dropsight_{device}_front_door_label", record["label"]))
+        wait_until(
+            lambda: home.shows(f"dropsight_{device}_front_door_label", record.get("group", record["label"]))
+        )
         wait_until(lambda: home.shows(f"dropsight_{device}_front_door_problem", "off"))
         last = home.state(f"dropsight_{device}_front_door_last_image")
         assert last["state"] == f"{record['time'][:19]}+00:00"
