@@ -143,7 +143,11 @@ def _component(name: str, component: Mapping[str, Any], device: str) -> Iterator
         yield f"{name}: a {platform} cannot be {category}"
     for key, value in component.items():
         # An event's may be a filter, of a whole branch.
-        plain = value.removesuffix("/#") if platform == "event" and key == "state_topic" else value
+        plain = (
+            value.removesuffix("/#").removesuffix("/+")
+            if platform == "event" and key == "state_topic"
+            else value
+        )
         if key.endswith("_topic") and (not value or re.search(r"[+#\0]", plain)):
             yield f"{name}: {key} {value!r}"
         if key.endswith("_template") and value.count("{{") != value.count("}}"):

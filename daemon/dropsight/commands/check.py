@@ -239,7 +239,7 @@ class _Check:
                 self._config.device,
                 state=self._config.store.path.parent,
                 credential=credential,
-                events=bool(self._config.events),
+                events=bool(self._config.events or self._config.problem_events),
                 bursts=any(each.burst_seconds for each in self._config.watch),
             )
         except BrokerRefusedError as error:

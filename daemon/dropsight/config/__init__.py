@@ -14,7 +14,7 @@ from dropsight.config.credentials import (
     token,
 )
 from dropsight.config.effective import dump, effective, schema
-from dropsight.config.event_keys import EventRule, Location, Unless
+from dropsight.config.event_keys import EventRule, Location, ProblemEvents, Unless
 from dropsight.config.reading import load
 from dropsight.config.rules import hook_name
 from dropsight.config.sizes import format_size, parse_size
@@ -66,6 +66,7 @@ __all__ = [
     "Mqtt",
     "Notify",
     "OutputName",
+    "ProblemEvents",
     "Queue",
     "Retention",
     "StatsSettings",

@@ -1,6 +1,6 @@
 """The keys of event rules, and where on earth the cameras are."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -47,4 +47,14 @@ class EventRule(Struct, frozen=True):
     active: Annotated[str, Meta(description='times of day such as "22:00-06:00"')] | None = None
     days: Annotated[str, Meta(description='days such as "mon..fri"')] | None = None
     unless: Unless | None = None
+    notify: Annotated[tuple[str, ...], Meta(description='a list of targets such as ["phone"]')] = ()
+
+
+class ProblemEvents(Struct, frozen=True):
+    """What is wrong with cameras, broker or disk, as events."""
+
+    of: Annotated[
+        tuple[Literal["camera", "broker", "disk"], ...],
+        Meta(min_length=1, description='a list such as ["camera", "disk"]'),
+    ] = ("camera", "broker", "disk")
     notify: Annotated[tuple[str, ...], Meta(description='a list of targets such as ["phone"]')] = ()

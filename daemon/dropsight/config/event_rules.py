@@ -13,6 +13,8 @@ from dropsight.config.tree import Config
 
 MOST_EVENTS = 200
 MOST_ANSWERS = 50
+PROBLEMS, CAMERA_PROBLEM = ("broker", "disk"), "camera_"
+"""What events of `problem_events` are called; those of cameras begin so."""
 _CONFIRM = re.compile(r"([0-9]{1,9}) +of +([0-9]{1,9})")
 
 
@@ -47,8 +49,9 @@ def broken_events(config: Config) -> Iterator[Fault]:
         yield from _labels(above, rule)
         yield from _regions(above, rule, config)
         yield from _times(above, rule, config.location)
-        yield from _told(above, rule, config)
+        yield from _told(above, rule.notify, config)
     yield from _unless(rules)
+    yield from _problems(config)
     if config.location and config.location.time_zone is not None:
         yield from _time_zone(config.location.time_zone)
 
@@ -99,13 +102,23 @@ def _times(above: Key, rule: EventRule, location: Location | None) -> Iterator[F
         yield Fault((*above, "active"), text, also=(("location",),))
 
 
-def _told(above: Key, rule: EventRule, config: Config) -> Iterator[Fault]:
-    for name in rule.notify:
+def _told(above: Key, names: Sequence[str], config: Config) -> Iterator[Fault]:
+    for name in names:
         if name in config.notify:
             continue
         close = get_close_matches(name, config.notify, n=1)
         way_out = f"did you mean {close[0]}?" if close else f"give notify.{name}.targets_file"
         yield Fault((*above, "notify"), f"names {name}, which notify has not; {way_out}", also=(("notify",),))
+
+
+def _problems(config: Config) -> Iterator[Fault]:
+    if config.problem_events is None:
+        return
+    yield from _told(("problem_events",), config.problem_events.notify, config)
+    for index, rule in enumerate(config.events):
+        if rule and (rule.name in PROBLEMS or rule.name.startswith(CAMERA_PROBLEM)):
+            text = f"is {rule.name}, which is what an event of problem_events is called; give another"
+            yield Fault(("events", str(index), "name"), text, also=(("problem_events",),))
 
 
 def _unless(rules: Sequence[EventRule]) -> Iterator[Fault]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-from dropsight.config.event_keys import EventRule, Location, Unless
+from dropsight.config.event_keys import EventRule, Location, ProblemEvents, Unless
 from dropsight.records import Aggregate, ColorOrder, Depth, Layout, Normalization, Resize, SampleBy
 
 KIB = 1024
@@ -365,6 +365,7 @@ class Config(Struct, frozen=True):
     cameras: Cameras = Cameras()
     location: Location | None = None
     events: tuple[EventRule, ...] = ()
+    problem_events: ProblemEvents | None = None
     explain: Explain | None = None
     log: Log = Log()
     store: Store = Store()

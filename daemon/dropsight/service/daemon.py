@@ -96,6 +96,8 @@ class Daemon:
         while not lifecycle.wait(min(max(next_line - time.monotonic(), 0.0), LOOK_SECONDS)):
             vitals.in_hand.settle(lasted=vitals.starts.look())
             vitals.supervision.look()
+            with vitals.supervision.contained("events"):
+                self._outlets.problems.look()
             self._tell_of_slow()
             if lifecycle.take_reload():
                 # What is wrong with the config or the model is told as a trouble.

@@ -3,13 +3,32 @@
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from dropsight.cameras.watch import CameraWatch
 from dropsight.config import Config
 from dropsight.journal.event_messages import count_event
 from dropsight.journal.event_table import EventReader
+from dropsight.journal.recorder import Recorder
 from dropsight.service.parts import Vitals
+from dropsight.service.problem_source import ProblemSource
+from dropsight.service.reporter import Reporter
 
 if TYPE_CHECKING:
     from dropsight.journal.entering import Keeper
+
+
+def open_problems(
+    config: Config, recorder: Recorder, watch: CameraWatch, reporter: Reporter
+) -> ProblemSource:
+    """Go on from those that went on when the last life ended, asked for or not."""
+    with closing(EventReader(config.store.path)) as reader:
+        going_on = [message for message in reader.going_on() if not message.best.id]
+    return ProblemSource(
+        config,
+        recorder.occurrences.put,
+        cameras=watch.problems,
+        troubles=reporter.troubles,
+        going_on=going_on,
+    )
 
 
 def open_events(config: Config, vitals: Vitals) -> "Keeper | None":

@@ -20,7 +20,9 @@ from dropsight.service.dashboard import address_for_others, open_web
 from dropsight.service.explanations import Explanations
 from dropsight.service.followers import Followers
 from dropsight.service.lifecycle import Lifecycle
+from dropsight.service.opening_events import open_problems
 from dropsight.service.parts import Ground, Intake, Recording, Vitals
+from dropsight.service.problem_source import ProblemSource
 from dropsight.service.record_pictures import picture_of
 from dropsight.service.reloading import Reloader, Reread
 from dropsight.service.remote import CommandHandler, Remote
@@ -45,6 +47,7 @@ class Outlets:
     web: "WebServer | None"
     reloader: Reloader
     control: ControlServer
+    problems: ProblemSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,8 @@ class Opening:
         answers = {"status": lambda: as_json(reporter.status(roots))}
         control = ControlServer(config.store.path.parent, answers, otherwise=remote.obey)
         stack.callback(control.close)
-        return Outlets(followers, reporter, watching, web, reloader, control)
+        problems = open_problems(config, recorder, self.watch, reporter)
+        return Outlets(followers, reporter, watching, web, reloader, control, problems)
 
     def _commands(
         self, reporter: Callable[[], Reporter], reloader: Callable[[], Reloader]

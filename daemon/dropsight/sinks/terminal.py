@@ -202,9 +202,10 @@ def printable(text: str) -> str:
 
 def told_words(message: EventMessage) -> str:
     """Say what an event does, in a line."""
-    best = f"{message.best.label} {message.best.confidence:.0%}" if message.best.id else message.best.label
-    count = f", {message.count} answers" if message.best.id else ""
-    return f"{message.camera}: {happens(message.name, message.phase)} ({best}{count})"
+    said = message.best.label.removeprefix("group:")
+    if message.best.id:  # else it is a problem, whose label says what is wrong
+        said = f"{said} {message.best.confidence:.0%}, {message.count} answers"
+    return f"{message.camera}: {happens(message.name, message.phase)} ({said})"
 
 
 def happens(name: str, phase: EventPhase) -> str:

@@ -66,9 +66,17 @@ _EVENT = (
 
 
 def of_camera(
-    camera: str, topics: Topics, *, pictures: bool, events: Sequence[str] = ()
+    camera: str,
+    topics: Topics,
+    *,
+    pictures: bool,
+    events: Sequence[str] = (),
+    problems: Sequence[str] = (),
 ) -> dict[str, Component]:
-    """The first has no name of its own: it is what the camera is there for. `events` by name."""
+    """The first has no name of its own: it is what the camera is there for.
+
+    `events` by name; `problems` are such, too, and have an entity already.
+    """
     found = _answers(topics.state(camera)) | _problem(topics.problem(camera))
     found |= _events(topics.record("ok", camera))
     if pictures:
@@ -78,8 +86,17 @@ def of_camera(
             "image_topic": topics.thumbnail(camera),
             "content_type": "image/jpeg",
         }
-    if events:
-        found |= _happenings(camera, topics, events, pictures=pictures)
+    if events or problems:
+        found["event"] = _happening(topics.events(camera), [*events, *problems])
+    for name in events:
+        found |= _of_event(name, topics, topics.place(camera, name))
+    if events and pictures:
+        found["event_picture"] = {
+            "platform": "image",
+            "name": "Event picture",
+            "image_topic": topics.event_thumbnail(camera),
+            "content_type": "image/jpeg",
+        }
     return found
 
 
@@ -91,44 +108,36 @@ def of_events(names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _happenings(
-    camera: str, topics: Topics, events: Sequence[str], *, pictures: bool
-) -> dict[str, Component]:
+def _happening(topics: str, names: Sequence[str]) -> Component:
     """Late ones are no news for who acts on them."""
-    found: dict[str, Component] = {
-        "event": {
-            "platform": "event",
-            "name": "Event",
-            "icon": "mdi:eye",
-            "event_types": [event_type(name, phase) for name in events for phase in get_args(EventPhase)],
-            "state_topic": topics.events(camera),
-            "value_template": "{% if value_json.late is not defined %}{{ value_json | tojson }}{% endif %}",
-        }
+    return {
+        "platform": "event",
+        "name": "Event",
+        "icon": "mdi:eye",
+        "event_types": [event_type(name, phase) for name in names for phase in get_args(EventPhase)],
+        "state_topic": topics,
+        "value_template": "{% if value_json.late is not defined %}{{ value_json | tojson }}{% endif %}",
     }
-    if pictures:
-        found["event_picture"] = {
-            "platform": "image",
-            "name": "Event picture",
-            "image_topic": topics.event_thumbnail(camera),
-            "content_type": "image/jpeg",
-        }
-    for name in events:
-        end, shown = topics.place(camera, name), name.replace("_", " ").capitalize()
-        found[f"event_{name}"] = {
+
+
+def _of_event(name: str, topics: Topics, end: str) -> dict[str, Component]:
+    shown = name.replace("_", " ").capitalize()
+    return {
+        f"event_{name}": {
             "platform": "binary_sensor",
             "name": shown,
             "device_class": "occupancy",
             "state_topic": topics.active(end),
             "json_attributes_topic": topics.seen(end),
-        }
-        found[f"seen_{name}"] = {
+        },
+        f"seen_{name}": {
             "platform": "sensor",
             "name": f"{shown} last seen",
             "device_class": "timestamp",
             "state_topic": topics.seen(end),
             "value_template": "{{ value_json.ended or value_json.time }}",
-        }
-    return found
+        },
+    }
 
 
 def of_device(topics: Topics) -> dict[str, Component]:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from dropsight.cameras.problem_names import ProblemName
 from dropsight.files.disk import write_whole
 from dropsight.sinks.mqtt.topics import Topics
 
@@ -43,7 +44,15 @@ class _Noted(msgspec.Struct):
 class EventNames:
     """For the publisher's thread."""
 
-    def __init__(self, rules: Sequence[NamedRule], topics: Topics, state: Path) -> None:
+    def __init__(
+        self,
+        rules: Sequence[NamedRule],
+        topics: Topics,
+        state: Path,
+        *,
+        problems: Sequence[ProblemName] = (),
+    ) -> None:
+        self._problems = problems
         self._rules, self._topics, self._path = rules, topics, state / NAME
         self._noted = _load(self._path)
         self._warned = False
@@ -51,14 +60,20 @@ class EventNames:
     @property
     def concerns(self) -> bool:
         """Whether there is anything to tell, or to take back."""
-        return bool(self._rules or self._noted.told)
+        return bool(self._rules or self._problems or self._noted.told)
 
     def of(self, camera: str) -> list[str]:
+        """Return the names of events that rules make of what a camera sees."""
         return [rule.name for rule in self._rules if rule.watches(camera)]
+
+    def problems_of(self, camera: str) -> list[str]:
+        return [problem.name for problem in self._problems if problem.watches(camera)]
 
     def places(self, cameras: Collection[str]) -> dict[str, Place]:
         """Return what may happen, by the end of its topic."""
-        found = [Place(camera, name) for camera in sorted(cameras) for name in self.of(camera)]
+        found = [Place(each.camera, each.name) for each in self._problems if each.camera is not None]
+        for camera in sorted(cameras):
+            found += [Place(camera, name) for name in (*self.of(camera), *self.problems_of(camera))]
         if len(found) > MOST_PLACES and not self._warned:
             self._warned = True
             log.warning("%d events of cameras are possible: only %d have entities", len(found), MOST_PLACES)
@@ -80,7 +95,9 @@ class EventNames:
 
     def ever_of(self, part: str) -> list[str]:
         """Return the names of events that a camera had or has, by its part of a topic."""
-        return [name for end in self.known() for camera, _, name in [end.partition("/")] if camera == part]
+        names = (name for end in self.known() for camera, _, name in [end.partition("/")] if camera == part)
+        problems = {problem.name for problem in self._problems}
+        return [name for name in names if name not in problems]
 
     def _save(self) -> None:
         try:

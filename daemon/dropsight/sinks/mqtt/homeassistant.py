@@ -112,7 +112,10 @@ class Entities:
     def of_camera(self, camera: str) -> bytes:
         part = self._topics.parts.of(camera)
         names = self._events.of(camera) if self._events else ()
-        found = entities.of_camera(camera, self._topics, pictures=self._thumbnails, events=names)
+        problems = self._events.problems_of(camera) if self._events else ()
+        found = entities.of_camera(
+            camera, self._topics, pictures=self._thumbnails, events=names, problems=problems
+        )
         # An earlier life of ours may have told of pictures, and of events.
         once = entities.of_events(self.events_of(part))
         once |= {} if self._thumbnails else {"picture": "image"}

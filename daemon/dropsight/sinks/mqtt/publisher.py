@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from dropsight import crashpoints
+from dropsight.cameras.problem_names import problem_names
 from dropsight.config import Config, Mqtt
 from dropsight.errors import DamagedError, DropsightError, SinkError, StoreError
 from dropsight.images.framing import Pixels
@@ -77,7 +78,7 @@ class Publisher:
         self._announcements = announcements
         name = Name(device, settings.base_topic, settings.discovery_prefix)
         topics = name.topics
-        names, events = Names(state), EventNames(rules, topics, state)
+        names, events = Names(state), EventNames(rules, topics, state, problems=problem_names(around.config))
         suspects = SuspectMessages()
         self._failures = 0
         self._lacking = ""

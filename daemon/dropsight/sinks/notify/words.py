@@ -17,6 +17,8 @@ def title_of(message: EventMessage) -> str:
 def body_of(message: EventMessage, *, now: datetime, zone: tzinfo | None = None) -> str:
     """As in: red fox 93 %, 3 photos since 21:10."""
     began = clock(message.started, now, zone)
+    if not message.best.id:  # a problem, whose label says what is wrong
+        return f"{'over: ' if message.phase == 'end' else ''}{message.best.label}, since {began}"
     said = f"{message.best.label.removeprefix('group:')} {100 * message.best.confidence:.0f} %"
     photos = f"{message.count} photo{'s' * (message.count != 1)}"
     if message.phase == "end":
