@@ -24,6 +24,7 @@ from brokers import free_port, wait_until
 from daemons import PHOTOS, House, dropsight
 from dropsight.config import Notify
 from dropsight.crashpoints import VARIABLE
+from dropsight.errors import SinkError
 from dropsight.journal.event_messages import EventBest
 from dropsight.sinks.notify import notifier, words
 from dropsight.sinks.notify.allowance import MOST, HourlyAllowance
@@ -197,6 +198,7 @@ def test_no_word_about_a_fault_has_anything_of_the_url_in_it(courier: SharedCour
         assert b"5ecret" not in Path(f"/proc/{courier.pid}/{name}").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_begun_anew_and_one_that_hangs_is_ended_and_said(tmp_path: Path) -> None:
     with own_courier() as courier, Receiver() as web, Told(tmp_path, courier) as people:
         events = Events([message(1)])
@@ -222,6 +224,12 @@ def test_a_process_that_dies_is_begun_anew_and_one_that_hangs_is_ended_and_said(
         assert not Path(f"/proc/{hung}").exists()
 
 
+def test_without_apprise_the_command_that_installs_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dropsight.sinks.notify.courier.find_spec", lambda _: None)
+    with own_courier() as courier, pytest.raises(SinkError, match=r"need Apprise: .*pip install .*notify"):
+        courier.carry(Errand("json://x", "", "", ""), None, stopping=lambda: False)
+
+
 def test_the_process_that_notifies_ends_at_rest(tmp_path: Path) -> None:
     with own_courier(rest_seconds=0.0) as courier, Receiver() as web, Told(tmp_path, courier) as people:
         people.by(Events([message(1)]), hook(web))
@@ -236,7 +244,7 @@ def test_beyond_thirty_in_an_hour_the_rest_comes_as_one(tmp_path: Path, courier:
         teller = people.by(events, hook(web))
         wait_until(lambda: len(web.taken) == MOST and teller.standing().held == 5)
         other = people.by(Events([message(90)]), hook(web), 2)
-        wait_until(lambda: other.tried and other.standing().held == 1)
+        wait_until(lambda: other.standing().to == "json://*** (30 an hour were told)")
         assert "what comes next comes together" in web.taken[-1]["message"]
         assert len(web.taken) == MOST
         people.now[0] += 3600
@@ -255,7 +263,8 @@ def test_what_happens_in_quiet_hours_is_told_at_their_end_together(tmp_path: Pat
     with Receiver() as web, Told(tmp_path, courier, settings=settings) as people:
         events = Events([message(1), message(2, name="cat", camera="back")])
         teller = people.by(events, hook(web))
-        wait_until(lambda: teller.standing().held == 2)
+        wait_until(lambda: teller.standing().to == f"json://*** (quiet until {end})")
+        assert teller.standing().held == 2
         assert not web.asked
         people.now[0] += 3 * 3600
         teller.wake()

@@ -7,7 +7,7 @@ import pytest
 
 from brokers import free_port
 from daemons import ROOT, dropsight
-from dropsight.config import Notify, dump, load, notify_urls, open_to_all
+from dropsight.config import Notify, dump, load, notify_urls
 from dropsight.config.credentials import CREDENTIALS, NOTIFY_CREDENTIAL
 from dropsight.errors import ConfigError
 from receivers import Receiver, Turn, secret_file
@@ -86,8 +86,10 @@ def test_test_says_of_each_target_whether_it_was_reached_and_why_not(tmp_path: P
         lines.append(f"ntfy://127.0.0.1:{free_port()}/t0pic-5ecret")
         phone = secret_file(tmp_path / "phone", "\n".join(lines))
         mail = secret_file(tmp_path / "mail", f"json://127.0.0.1:{web.port}/mail-5ecret")
+        odd = secret_file(tmp_path / "odd", "nonsense://5ecret")
+        odd.chmod(0o644)
         config = tmp_path / "c.yaml"
-        targets = f"phone: {{targets_file: {phone}}}, mail: {{targets_file: {mail}}}"
+        targets = ", ".join(f"{file.name}: {{targets_file: {file}}}" for file in (phone, mail, odd))
         config.write_text(f"mqtt: null\nweb: null\nnotify: {{{targets}}}")
         all_of_them = dropsight("notify", "--test", "-c", str(config))
         one = dropsight("notify", "--test", "mail", "-c", str(config))
@@ -99,33 +101,21 @@ def test_test_says_of_each_target_whether_it_was_reached_and_why_not(tmp_path: P
         ["phone/2", "json://***", "not reached: it answers 404 Not Found"],
         ["phone/3", "ntfy://***", "not reached: it cannot be reached (Connection refused)"],
         ["mail", "json://***", "reached"],
+        ["odd", "nonsense://***", "not reached: it is no URL that Apprise knows"],
     ]
     assert (all_of_them.returncode, one.returncode, none.returncode) == (1, 0, 2)
     assert one.stdout.split() == ["mail", "json://***", "reached"]
-    assert "no target fone; there are: phone, mail" in none.stderr
+    assert "no target fone; there are: phone, mail, odd" in none.stderr
     (attached,) = web.taken[0]["attachments"]
     assert attached["mimetype"] == "image/jpeg"
     assert re.search(
         r"^ok +notify +phone: json://\*\*\*, json://\*\*\*, ntfy://\*\*\*;", checked.stdout, re.MULTILINE
     )
+    assert f"FAIL  notify   nonsense://*** ({odd}, URL 1): it is no URL that Apprise knows" in checked.stdout
+    assert f"notify.odd.targets_file: {odd} is readable by every user of this machine" in checked.stdout
+    assert checked.returncode == 1
     for done in (all_of_them, one, none, checked):
         assert "5ecret" not in done.stdout + done.stderr
-
-
-@pytest.mark.slow
-def test_check_names_a_url_that_apprise_does_not_know_by_its_file_and_number(tmp_path: Path) -> None:
-    file = tmp_path / "phone"
-    file.write_text("nonsense://5ecret")
-    file.chmod(0o644)
-    config = tmp_path / "c.yaml"
-    config.write_text(f"mqtt: null\nweb: null\nnotify: {{phone: {{targets_file: {file}}}}}")
-    checked = dropsight("check", "-c", str(config))
-    fault = f"nonsense://*** ({file}, URL 1): it is no URL that Apprise knows"
-    assert f"FAIL  notify   {fault}" in checked.stdout
-    assert open_to_all(load(config)) == [
-        f"notify.phone.targets_file: {file} is readable by every user of this machine; chmod o= {file}"
-    ]
-    assert checked.returncode == 1
 
 
 def test_a_rule_that_tells_somebody_unknown_is_refused(tmp_path: Path) -> None:

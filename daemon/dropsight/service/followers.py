@@ -75,8 +75,8 @@ class Followers:
             thread.join(max(deadline - time.monotonic(), 0.0))
 
     def say_what_waits(self, *, newest: int) -> None:
-        for mark, _ in self._marked:
-            if waiting := mark.outstanding(newest):
+        for mark, follower in self._marked:
+            if waiting := mark.outstanding(newest) + follower.standing().held:
                 log.warning("%d records are queued in the outbox for %s", waiting, mark.who)
 
     def _any_at_work(self) -> bool:

@@ -17,6 +17,7 @@ from dropsight.journal.event_messages import EventMessage, message_in
 from dropsight.journal.outbox import Outbox
 from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.notify import words
+from dropsight.sinks.notify.allowance import MOST
 from dropsight.sinks.notify.desk import Desk
 from dropsight.sinks.notify.errand import Errand
 from dropsight.sinks.notify.pile import Held
@@ -62,6 +63,8 @@ class Notifier:
         self._waiting = desk.pile.count(self.name)
         self._behind = self._waiting > 1
         """Whether what waits has waited: then it goes out as one."""
+        self._hold: str | None = None
+        """Why what waits is not sent now, where that is no trouble."""
         self._batch: Sequence[Held] = ()
         """What the last attempt was about, and so will be the next."""
         self._delivered = self._set_aside = self._failures = 0
@@ -70,7 +73,8 @@ class Notifier:
         self._chance = random.Random()  # noqa: S311 - jitter
 
     def standing(self) -> Standing:
-        return Standing(self._target.shown, self._delivered, self._set_aside, self._waiting)
+        to = self._target.shown + (f" ({self._hold})" if self._hold and self._waiting else "")
+        return Standing(to, self._delivered, self._set_aside, self._waiting)
 
     def read_secrets(self) -> None:
         self._next = self._read()
@@ -151,11 +155,12 @@ class Notifier:
         now = self._clock()
         here = datetime.fromtimestamp(now).astimezone(self._zone)
         if end := quiet_until(self._target.settings.quiet, here.replace(tzinfo=None)):
-            self._behind = self._waiting > 1
+            self._behind, self._hold = self._waiting > 1, f"quiet until {end:%H:%M}"
             return _held_for((end - here.replace(tzinfo=None)).total_seconds())
         if seconds := self._desk.allowance.take(now):
-            self._behind = self._waiting > 1
+            self._behind, self._hold = self._waiting > 1, f"{MOST} an hour were told"
             return _held_for(seconds)
+        self._hold = None
         return self._send(now, here)
 
     def _send(self, now: float, here: datetime) -> float:
