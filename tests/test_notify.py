@@ -140,6 +140,20 @@ def test_what_refuses_the_picture_gets_the_text_alone(tmp_path: Path, courier: C
     assert titles(web) == [mail.taken[0]["subject"]] == ["fox at front"]
 
 
+def test_names_that_strangers_give_are_text_and_nothing_else(tmp_path: Path, courier: Courier) -> None:
+    """Whoever uploads makes folders, which are cameras."""
+    evil = "<b>x</b>\r\nBcc: eve@example.org\u202e"
+    told = message(1, camera=evil, best=EventBest("r", 0.9, "<img src=//eve>\n**x**"))
+    with MailServer() as mail, Told(tmp_path, courier) as people:
+        people.by(Events([told, told]), mail.url)
+        wait_until(lambda: bool(mail.taken))
+    (mailed,) = mail.taken
+    kinds = [part.get_content_type() for part in mailed.walk() if not part.is_multipart()]
+    assert kinds == ["text/plain", JPEG]
+    assert mailed["bcc"] is None
+    assert mailed["subject"] == r"fox at <b>x</b>\r\nBcc: eve@example.org\u202e"
+
+
 def test_what_is_longer_than_a_service_takes_comes_in_parts(courier: Courier) -> None:
     lines = [f"event {number}: {'x' * 200}" for number in range(30)]
     with Receiver() as chat:

@@ -75,7 +75,9 @@ class Porter:
             path = f"/proc/self/fd/{picture}"  # many a plugin opens it by its path
             held = AttachFile(path, name=errand.picture, mimetype="image/jpeg", asset=plugin.asset)  # type: ignore[no-untyped-call]
             attached.add(held)
-        return service.notify(body=errand.body, title=errand.title, attach=attached)
+        return service.notify(
+            body=errand.body, title=errand.title, attach=attached, body_format=apprise.NotifyFormat.TEXT
+        )
 
 
 def _asset(sender: str) -> apprise.AppriseAsset:

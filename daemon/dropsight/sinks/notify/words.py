@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from datetime import datetime, tzinfo
 
 from dropsight.journal.event_messages import EventMessage
+from dropsight.names import as_shown
 
 LINES = 20
 
 
 def title_of(message: EventMessage) -> str:
     """As in: fox at front (door)."""
-    return f"{message.name} at {message.camera}{f' ({message.region})' if message.region else ''}"
+    return as_shown(f"{message.name} at {message.camera}{f' ({message.region})' if message.region else ''}")
 
 
 def body_of(message: EventMessage, *, now: datetime, zone: tzinfo | None = None) -> str:
@@ -19,7 +20,7 @@ def body_of(message: EventMessage, *, now: datetime, zone: tzinfo | None = None)
     began = clock(message.started, now, zone)
     if not message.best.id:  # a problem, whose label says what is wrong
         return f"{'over: ' if message.phase == 'end' else ''}{message.best.label}, since {began}"
-    said = f"{message.best.label.removeprefix('group:')} {100 * message.best.confidence:.0f} %"
+    said = f"{as_shown(message.best.label.removeprefix('group:'))} {100 * message.best.confidence:.0f} %"
     photos = f"{message.count} photo{'s' * (message.count != 1)}"
     if message.phase == "end":
         ended = clock(message.ended or message.started, now, zone)
