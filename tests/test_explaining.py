@@ -57,12 +57,15 @@ def test_every_second_image_is_explained_where_the_config_says_so(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_the_command_explain_answers_with_an_overlay_of_a_recorded_image(tmp_path: Path) -> None:
-    with running(tmp_path) as house:
+def test_the_command_explain_answers_with_an_overlay_of_what_a_recorded_image_is_or_would_be(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, inference={"unknown": 0.001}) as house:
         shutil.copy(SAMPLES / "coffee.jpg", house.inbox)
         wait_until(lambda: house.finished() == 1)
-        record_id = house.records()[0]["id"]
-        answer = house.ask("explain", id=record_id)
+        (record,) = house.records()
+        assert (record["label"], record["predicted_class"], record["would_be"]) == ("unknown", -1, "espresso")
+        answer = house.ask("explain", id=record["id"])
         assert answer["ok"], answer
         assert answer["result"]["label"] == "espresso"
         data = np.frombuffer(base64.b64decode(answer["result"]["image_jpeg_base64"]), np.uint8)
