@@ -446,8 +446,9 @@ def test_classify_prints_a_clip_as_a_photo_and_its_timeline(
     panda = next(photo for photo in PHOTOS if photo.stem == "panda")
     clip = make_clip(tmp_path / "clip.mp4", of_photos([panda]) * 20)
     told = dropsight("classify", str(panda), str(clip), "--timeline").stdout
-    photo, line, facts, segment = told.splitlines()
-    assert photo.split()[2:] == line.split()[2:] == ["giant", "panda"]
+    group, photo, of_clip, line, facts, segment = told.splitlines()
+    assert group.split()[2:] == of_clip.split()[2:] == ["bear"]
+    assert photo.split()[1:] == line.split()[1:] == ["giant", "panda"]
     assert "2.0 s of h264 320x240; frames classified: 1" in facts
     assert segment.split()[:4] == ["0.0", "to", "2.0", "s"]
 

@@ -130,7 +130,7 @@ def test_home_assistant_shows_a_clip_as_it_does_a_photo_and_names_what_it_is(hea
     found, record = told(heard.subscriber), heard.record
     label, event = found["front_label"], found["front_image"]
     state = messages(heard.subscriber, label["state_topic"])[-1]
-    assert rendered(label["value_template"], state) == record["label"]
+    assert rendered(label["value_template"], state) == record["group"]
     attributes = json.loads(rendered(label["json_attributes_template"], state))
     fired = json.loads(rendered(event["value_template"], heard.subscriber.topics("/result/front")[0]))
     for said in (attributes, fired):
@@ -157,7 +157,7 @@ def test_clips_their_frames_and_the_seconds_of_decoding_are_counted(heard: Heard
 
 def test_a_terminal_is_told_how_long_a_clip_is_and_where_it_is_surest(heard: Heard) -> None:
     facts, record = heard.record["clip"], heard.record
-    words = f"{record['label']} (clip, {facts['duration']:.1f} s, surest at {facts['peak']['time']:.1f} s)"
+    words = f"{record['group']} (clip, {facts['duration']:.1f} s, surest at {facts['peak']['time']:.1f} s)"
     assert f"{words}  front/clip.mp4" in heard.logs
     found = decode(json.dumps(record).encode())
     assert isinstance(found, Result)
