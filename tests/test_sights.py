@@ -42,7 +42,7 @@ from dropsight.inference.preparing import Preparation
 from dropsight.inference.ranking import probabilities
 from dropsight.inference.seen import mask_misfit
 from dropsight.models.spec import ModelSpec, TensorSpec
-from dropsight.records import Box, Framing, Resize, decode
+from dropsight.records import Box, Framing, Resize, Result, decode, shown_label
 from dropsight.sinks.mqtt.entities import of_camera
 from dropsight.sinks.mqtt.topics import Topics
 from dropsight.sinks.terminal import Table
@@ -504,6 +504,8 @@ def test_the_dashboard_draws_what_is_seen_over_an_image_of_the_camera(house: Hou
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_the_details_of_an_image_show_each_part_and_what_the_model_sees(house: House) -> None:
+    (back,) = (decode(json.dumps(each).encode()) for each in house.records() if each["camera"] == "back")
+    assert isinstance(back, Result)
     with sync_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
@@ -517,5 +519,10 @@ def test_the_details_of_an_image_show_each_part_and_what_the_model_sees(house: H
         expect(page.locator("#details .facts")).to_contain_text("gate, the surest of 2")
         page.get_by_role("button", name="Model's view").click()
         expect(page.locator("#details .look img.there")).to_have_attribute("src", re.compile("/seen$"))
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="What the model sees of back").click()
+        expect(page.locator("#details-title")).to_have_text(shown_label(back))
+        expect(page.locator("#details .look img.there")).to_have_attribute("src", re.compile("/seen$"))
+        page.keyboard.press("Escape")
         assert window.complaints == []
         browser.close()

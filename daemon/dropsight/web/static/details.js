@@ -31,10 +31,11 @@ export class Details {
     return this.dialog.open;
   }
 
-  show(record) {
+  /** `view` is what of it to show first, where there is that. */
+  show(record, view) {
     this.record = record;
     byId("details-title").textContent = shows(record) ?? (record.status === "expired" ? "Expired" : "Failed");
-    this.dialog.querySelector(".body").replaceChildren(look(record), told(record));
+    this.dialog.querySelector(".body").replaceChildren(look(record, view), told(record));
     this.renew();
     if (!this.dialog.open) this.dialog.showModal();
   }
@@ -53,7 +54,7 @@ export class Details {
   }
 }
 
-function look(record) {
+function look(record, view) {
   const clip = record.clip && player(record);
   const frame = el("div", { class: "frame" });
   const name = record.label ? `${shows(record)}, from ${record.camera}` : `from ${record.camera}`;
@@ -76,7 +77,7 @@ function look(record) {
   }
   if (record.status === "failed" && !record.image) {
     frame.append(el("span", { class: "none" }, "It contains no picture."));
-  } else turn(first);
+  } else turn(view in explained ? view : first);
   return el("div", { class: "look" }, frame, ...(clip?.rest ?? []), el("div", { class: "views" }, ...buttons, record.image && download(record)));
 }
 

@@ -27,7 +27,7 @@ const details = new Details({
   neighbour: (id, step) => feed.neighbour(id, step),
   onClosed: (record) => feed.buttonOf(record.id)?.focus(),
 });
-const panels = new Panels({ filters, onOpen: (record) => details.show(record) });
+const panels = new Panels({ filters, onOpen: (record) => details.show(record), onSees: (camera) => void showSeen(camera).catch(() => stream.lose()) });
 const speed = new Chart(byId("speed"), {
   title: "Images a second",
   series: [{ name: "", of: (point) => point.images_per_second }],
@@ -94,6 +94,12 @@ async function begin() {
 }
 
 /** Ask for what fits the filters; return the id of the newest event. */
+/** The newest image of a camera, as the model sees it. */
+async function showSeen(camera) {
+  const { results } = await fetchJson(`/api/results?${new URLSearchParams({ camera, status: "ok", limit: 1 })}`);
+  if (results.length) details.show(results[0], "seen");
+}
+
 async function ask() {
   const question = ++asked;
   byId("cards").setAttribute("aria-busy", "true");

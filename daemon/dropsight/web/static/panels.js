@@ -1,6 +1,6 @@
 // The figures around the images: vitals, classes, cameras, failures, system, troubles.
 
-import { byId, el, reconcile, say } from "./dom.js";
+import { byId, el, reconcile, say, svg } from "./dom.js";
 import { ago, bytes, count, fullTime, ms, moment, rate, span } from "./format.js";
 import { why } from "./feed.js";
 
@@ -68,9 +68,15 @@ function rows(section, items, { key, make, update, none }) {
   });
 }
 
+function eye() {
+  const drawn = svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" });
+  drawn.append(svg("path", { d: "M1 8c2-3.4 4.3-5 7-5s5 1.6 7 5c-2 3.4-4.3 5-7 5s-5-1.6-7-5z" }), svg("circle", { cx: 8, cy: 8, r: 2.2 }));
+  return drawn;
+}
+
 export class Panels {
-  constructor({ filters, onOpen }) {
-    Object.assign(this, { filters, onOpen });
+  constructor({ filters, onOpen, onSees }) {
+    Object.assign(this, { filters, onOpen, onSees });
     this.failures = [];
   }
 
@@ -115,7 +121,7 @@ export class Panels {
       make: ([name]) =>
         el(
           "li",
-          {},
+          { class: "camera" },
           el(
             "button",
             { type: "button", onclick: () => this.filters.toggle("camera", name) },
@@ -124,6 +130,7 @@ export class Panels {
             el("span", { class: "figure number" }),
             el("span", { class: "figure when" }),
           ),
+          el("button", { type: "button", class: "eye", title: "What the model sees", "aria-label": `What the model sees of ${name}`, onclick: () => this.onSees(name) }, eye()),
         ),
       update(button, [name, { last, images }]) {
         const words = Object.values(problems[name] ?? {}).join("; ");
