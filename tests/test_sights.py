@@ -466,12 +466,14 @@ def test_inspect_says_that_squares_cover_a_picture(
 def test_classify_and_batch_say_of_a_camera_s_picture_what_the_daemon_said(house: House) -> None:
     """The camera is told by the folder, or by name; filed away, a picture is still its camera's."""
     front, back = sorted(house.records(), key=lambda record: record["camera"] != "front")
-    keys = ("predictions", "region", "regions")
+    keys = ("predictions", "group", "would_be", "region", "regions")
     output, config = house.root / "all.json", str(house.config)
     done = dropsight("batch", "processed", "-o", str(output), "-c", config, cwd=house.root)
     assert done.returncode == 0, done.stderr
-    for found, record in zip(json.loads(output.read_text())["results"], (back, front), strict=True):
-        assert [found.get(key) for key in keys] == [record.get(key) for key in keys]
+    found = {each["image_path"]: each for each in json.loads(output.read_text())["results"]}
+    for record in (front, back):
+        result = found[f"processed/{record['image_path']}"]
+        assert [result.get(key) for key in keys] == [record.get(key) for key in keys]
     elsewhere = str(house.root / "x.jpg")
     shutil.copy(house.processed / "front" / "yard.jpg", elsewhere)
     done = dropsight("classify", elsewhere, "-c", config, "--camera", "front", "--json")
