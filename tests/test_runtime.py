@@ -104,15 +104,26 @@ def test_what_is_wrong_is_said(runtime: ImageInferenceRuntime) -> None:
 SQUARES = arrays(np.uint8, (24, 24, 3))
 
 
+@pytest.fixture(scope="module")
+def of_five_views() -> ImageInferenceRuntime:
+    return ImageInferenceRuntime(use_tta=True, top_k=1000, resize="stretch")
+
+
+@pytest.fixture(scope="module")
+def of_one() -> ImageInferenceRuntime:
+    return ImageInferenceRuntime(top_k=1000, resize="stretch")
+
+
 @pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(SQUARES)
-def test_the_mean_of_five_views_is_the_mean_of_five_single_calls(square: NDArray[np.uint8]) -> None:
+def test_the_mean_of_five_views_is_the_mean_of_five_single_calls(
+    of_five_views: ImageInferenceRuntime, of_one: ImageInferenceRuntime, square: NDArray[np.uint8]
+) -> None:
     """In float: views of a square are squares, so each may be framed first or turned first."""
     pixels = cv2.resize(square, (256, 256), interpolation=cv2.INTER_NEAREST).astype(np.uint8)
-    together = ImageInferenceRuntime(use_tta=True, top_k=1000, resize="stretch").predict(pixels)
-    plain = ImageInferenceRuntime(top_k=1000, resize="stretch")
-    singles = [plain.predict(view) for view in views(pixels, list(VIEWS))]
+    together = of_five_views.predict(pixels)
+    singles = [of_one.predict(view) for view in views(pixels, list(VIEWS))]
     by_class = [{each.class_index: each.confidence for each in single.predictions} for single in singles]
     for each in together.predictions:
         mean = sum(known.get(each.class_index, 0.0) for known in by_class) / 5
