@@ -118,14 +118,14 @@ def test_a_receiver_that_is_down_refuses_drops_or_hangs_gets_it_later_and_holds_
         assert down.troubles.current() == {"notify:phone": fault}
         for place, receiver in enumerate(found, 2):
             receiver.__enter__()
-            people.by(Events([told]), f"{hook(receiver)}?rto=0.5", place)
+            people.by(Events([told]), f"{hook(receiver)}?rto=1", place)
         people.by(Events([told]), hook(well), 9)
         wait_until(lambda: bool(well.taken))
         wait_until(lambda: all(receiver.taken for receiver in found))
         for receiver in found:
             receiver.__exit__()
             assert {asked.headers["X-Dropsight-Id"] for asked in receiver.asked} == {told.message_id}
-            assert len(receiver.taken) == 1
+            assert len(receiver.asked) > len(receiver.taken)
         assert down.standing().held == 1
 
 
