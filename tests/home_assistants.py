@@ -5,6 +5,7 @@ import hmac
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -33,7 +34,9 @@ AS_OF = "2026-01-01T00:00:00+00:00"
 class HomeAssistant:
     """One with nothing but MQTT; `start` and `stop` as often as a test likes: it remembers."""
 
-    def __init__(self, folder: Path, *, broker: int, prefix: str = "homeassistant") -> None:
+    def __init__(
+        self, folder: Path, *, broker: int, prefix: str = "homeassistant", automations: str = ""
+    ) -> None:
         self.port, self._folder = free_port(), folder
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: ClientConnection | None = None
@@ -42,8 +45,9 @@ class HomeAssistant:
         (folder / ".storage").mkdir(parents=True)
         (folder / "configuration.yaml").write_text(
             f"http:\n  server_host: 127.0.0.1\n  server_port: {self.port}\n"
-            "api:\nconfig:\nlogger:\n  default: warning\n"
+            f"api:\nconfig:\nlogger:\n  default: warning\n{automations}"
         )
+        shutil.copytree(ROOT / "docs" / "blueprints", folder / "blueprints" / "automation" / "dropsight")
         self._store("auth", _owner())
         self._store("onboarding", {"done": ["user", "core_config", "analytics", "integration"]}, version=4)
         data = {"broker": "127.0.0.1", "port": broker, "discovery_prefix": prefix}
@@ -142,8 +146,10 @@ class HomeAssistant:
 
 
 @contextmanager
-def home_assistant(folder: Path, *, broker: int, prefix: str = "homeassistant") -> Iterator[HomeAssistant]:
-    found = HomeAssistant(folder / "home-assistant", broker=broker, prefix=prefix)
+def home_assistant(
+    folder: Path, *, broker: int, prefix: str = "homeassistant", automations: str = ""
+) -> Iterator[HomeAssistant]:
+    found = HomeAssistant(folder / "home-assistant", broker=broker, prefix=prefix, automations=automations)
     try:
         found.start()
         yield found

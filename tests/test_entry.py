@@ -116,6 +116,7 @@ def test_the_daemon_imports_nothing_that_it_may_never_use() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = set(done.stdout.split())
     seldom = {"typer", "click", "shtab", "tqdm", "asyncio", "dropsight.web.serving", "dropsight.explain"}
+    seldom |= {"dropsight.events", "dropsight.journal.event_keeping"}
     assert not seldom & imported
     commands = {name for name in imported if name.startswith("dropsight.commands.")}
     assert commands == {f"dropsight.commands.{name}" for name in ("run", "settings", "logs", "faults")}

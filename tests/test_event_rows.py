@@ -4,8 +4,10 @@ import logging
 import sqlite3
 from collections.abc import Collection, Sequence
 from contextlib import closing
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from brokers import wait_until
@@ -23,6 +25,8 @@ from dropsight.records import RECORDS, EventPhase, Status
 from dropsight.sinks.feeder import Feeder, id_of
 from dropsight.sinks.terminal import told_words
 from dropsight.status.troubles import Troubles
+from dropsight.web.event_cards import EventQuery, event_query_of, page_of
+from dropsight.web.results import QueryError
 from test_recorder import Desk
 
 
@@ -148,6 +152,27 @@ def test_of_ended_events_the_newest_are_kept_and_open_ones_all(tmp_path: Path) -
         ids = [found for (found,) in db.execute("SELECT id FROM event ORDER BY n LIMIT 2")]
         assert ids == ["3", "7"]
     store.close()
+
+
+def test_events_are_paged_from_the_newest_on_as_they_began(tmp_path: Path) -> None:
+    store = Journal(tmp_path / "journal.db")
+    began = [msgspec.structs.replace(message(), id=f"e{n}", camera=f"c{n % 2}") for n in range(5)]
+    store.add([], EventNews(began))
+    found = list[list[str]]()
+    query: EventQuery | None = event_query_of({"limit": "2", "camera": "c0"})
+    with closing(JournalBrowser(store.path)) as browser:
+        while query:
+            page = msgspec.json.decode(page_of(browser.events(**asdict(query)), query))
+            found.append([each["id"] for each in page["events"]])
+            query = replace(query, before=page["before"]) if page["before"] else None
+    assert found == [["e4", "e2"], ["e0"]]
+    store.close()
+
+
+@pytest.mark.parametrize("params", [{"who": "x"}, {"limit": "501"}, {"since": "yesterday"}, {"before": "-1"}])
+def test_a_query_for_events_that_makes_no_sense_is_refused(params: dict[str, str]) -> None:
+    with pytest.raises(QueryError, match=next(iter(params))):
+        event_query_of(params)
 
 
 def test_a_rescue_saves_events_and_what_their_rules_go_on_from(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from paho.mqtt import publish
 
-from brokers import Mosquitto, mosquitto, wait_until
+from brokers import Mosquitto, Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, running
 from home_assistants import IS_THERE, MISSING, HomeAssistant, home_assistant
 from processes import none_left
@@ -25,6 +25,20 @@ pytestmark = [
 
 
 _numbers = count()
+ACTING = "acting"
+AUTOMATIONS = f"""
+automation:
+  - id: told
+    alias: told
+    use_blueprint:
+      path: dropsight/event.yaml
+      input:
+        event: event.{ACTING}_front_event
+        name: any_thing
+        then:
+          - action: mqtt.publish
+            data: {{topic: acted/upon, payload: "{{{{ what }}}} {{{{ camera }}}}"}}
+"""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -42,7 +56,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
 
 @pytest.fixture(scope="module")
 def only_home(tmp_path_factory: pytest.TempPathFactory, broker: Mosquitto) -> Iterator[HomeAssistant]:
-    with home_assistant(tmp_path_factory.mktemp("home"), broker=broker.port) as found:
+    with home_assistant(
+        tmp_path_factory.mktemp("home"), broker=broker.port, automations=AUTOMATIONS
+    ) as found:
         yield found
 
 
@@ -113,24 +129,25 @@ def test_a_camera_is_a_device_with_its_answers_and_the_daemon_the_one_behind_it(
         assert ("classified", "image") in {(each["type"], each.get("subtype")) for each in triggers}
 
 
-def test_an_event_is_a_sensor_of_its_own_and_begins_as_an_event(
+def test_an_event_is_a_sensor_of_its_own_and_what_an_automation_by_the_blueprint_acts_on(
     tmp_path: Path, broker: Mosquitto, home: HomeAssistant
 ) -> None:
     rule = {"name": "any_thing", "labels": ["*"], "confidence": 0.01, "confirm": "1 of 1"}
-    mqtt = {"url": broker.url, "thumbnails": True}
-    with running(tmp_path, mqtt=mqtt, events=[{**rule, "end_after_seconds": 3}]) as house:
+    settings = {"mqtt": {"url": broker.url, "thumbnails": True}, "events": [{**rule, "end_after_seconds": 3}]}
+    active, event = (f"dropsight_{ACTING}_front_{name}" for name in ("event_any_thing", "event"))
+    with running(tmp_path, device=ACTING, **settings) as house, Subscriber(broker.port, "acted/#") as acted:
         drop(house, "front", "a.jpg")
-        active, event = "dropsight_test_front_event_any_thing", "dropsight_test_front_event"
         wait_until(lambda: home.shows(active, "off"), what="the first is over")
-        wait_until(lambda: is_there(home, "dropsight_test_front_event_picture"))
+        wait_until(lambda: is_there(home, f"dropsight_{ACTING}_front_event_picture"))
         wait_until(lambda: bool(home.state(event)))
-        before = home.state(event)["state"]
+        before, acts = home.state(event)["state"], len(acted.messages)
         drop(house, "front", "b.jpg")
         wait_until(lambda: home.state(event)["state"] != before)
-        seen = home.state("dropsight_test_front_seen_any_thing")
-        assert seen["attributes"]["device_class"] == "timestamp"
+        wait_until(lambda: len(acted.messages) > acts)
+        assert acted.messages[-1][1] == b"any_thing front"
         assert home.state(event)["attributes"]["event_type"] in {"any_thing", "any_thing_end"}
-        assert home.state(event)["attributes"]["name"] == "any_thing"
+        seen = home.state(f"dropsight_{ACTING}_front_seen_any_thing")
+        assert seen["attributes"]["device_class"] == "timestamp"
 
 
 def test_the_same_label_once_more_is_an_event(

@@ -53,10 +53,16 @@ def rename(house: House, **changes: object) -> None:
 
 @pytest.mark.slow
 def test_after_a_reload_with_another_device_nothing_of_the_former_one_is_left(tmp_path: Path) -> None:
-    with mosquitto(tmp_path) as broker, running(tmp_path, mqtt=settings(broker)) as house:
+    rule = {"name": "any_thing", "labels": ["*"], "confidence": 0.01, "confirm": "1 of 1"}
+    with (
+        mosquitto(tmp_path) as broker,
+        running(tmp_path, mqtt=settings(broker), events=[rule]) as house,
+    ):
         announce(broker)
         drop(house)
         shown(broker)
+        of_events = {f"dropsight/test/{kind}/front/any_thing" for kind in ("active", "seen")}
+        wait_until(lambda: of_events <= retained(broker))
         rename(house, device="porch")
         assert house.process
         with Subscriber(broker.port, "#") as subscriber:
@@ -70,7 +76,7 @@ def test_after_a_reload_with_another_device_nothing_of_the_former_one_is_left(tm
         assert DISCOVERY not in left
         assert NEIGHBOUR in left
         assert house.stop() == 0
-    assert "removed 8 retained messages of dropsight/test" in house.daemon_log()
+    assert "removed 10 retained messages of dropsight/test" in house.daemon_log()
 
 
 @pytest.mark.slow
