@@ -72,7 +72,12 @@ def _zone(config: Config) -> ZoneInfo | None:
 
 
 def _mark(label: str) -> Mark:
-    return Mark(f"notify:{label}", MAX_BACKLOG, who=f"notifications to {label}", bound="100,000 records")
+    return Mark(
+        f"notify:{label}",
+        MAX_BACKLOG,
+        who=f"notifications to {label}",
+        bound="more than 100,000 were waiting",
+    )
 
 
 def look_at(target: Target) -> str:
