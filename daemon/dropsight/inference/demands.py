@@ -29,6 +29,7 @@ class RuntimeOptions(TypedDict, total=False):
     unknown: float | Literal["auto", "off"]
     top_k: int
     threads: int | None
+    embeddings: bool
 
 
 class ClipOptions(TypedDict, total=False):
