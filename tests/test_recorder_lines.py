@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from brokers import wait_until
-from dropsight.journal import committing, hand, recorder
+from dropsight.events.rule import Rule
+from dropsight.journal import committing, entering, event_keeping, hand, occurrences, recorder
 from dropsight.journal.event_table import EventNews
 from dropsight.journal.recording import Finished
 from dropsight.journal.store import Row
@@ -23,6 +24,9 @@ from test_recorder import Desk
 
 # What is done before the recorder's thread runs, and on other threads.
 ELSEWHERE = {"__init__", "recover", "put", "drain", "stop"}
+# Of each image, one event that is over at once.
+RULES = (Rule("any", ("*",), confirm=(1, 1), confidence={"*": 0.1}, end_after=0.01),)
+MODULES = (recorder, hand, committing, entering, occurrences, event_keeping)
 DROPS = ["again.jpg", "odd.jpg", "other.jpg"]
 
 
@@ -70,7 +74,7 @@ class House:
     """A desk, and a journal that takes no answer for odd.jpg."""
 
     def __init__(self, root: Path) -> None:
-        self.desk = Desk(root, pause_seconds=0.001)
+        self.desk = Desk(root, pause_seconds=0.001, rules=RULES)
         self._add, self.desk.store.add = self.desk.store.add, self._without_odd  # type: ignore[method-assign]
 
     def _without_odd(self, rows: Sequence[Row], events: EventNews | None = None) -> list[int | None]:
@@ -101,14 +105,18 @@ class House:
             desk.recorder.put(each)
         return not paths
 
+    def newest(self) -> int:
+        with closing(sqlite3.connect(self.desk.store.path)) as db:
+            return int(db.execute("SELECT max(seq) FROM record").fetchone()[0])
+
     def records(self) -> list[tuple[str, str, int]]:
         with closing(sqlite3.connect(self.desk.store.path)) as db:
-            rows = db.execute("SELECT CAST(path AS TEXT), status, filed FROM record")
+            rows = db.execute("SELECT CAST(path AS TEXT), status, filed FROM record WHERE status != 'event'")
             return sorted((Path(path).name, status, filed) for path, status, filed in rows)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", [recorder, hand, committing], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_an_exception_at_any_line_of_the_recorder_costs_no_record_and_ends_nothing(
     tmp_path: Path, module: ModuleType
 ) -> None:
@@ -136,5 +144,6 @@ def test_an_exception_at_any_line_of_the_recorder_costs_no_record_and_ends_nothi
         assert others.count("failed") <= fault.done, where
         assert sorted(house.desk.lines()) == ["again.jpg", *DROPS], where
         assert not thread.is_alive(), where
+        assert house.desk.recorder.visible == house.newest(), where
         house.desk.close()
     assert reached

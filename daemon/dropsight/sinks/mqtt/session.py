@@ -35,6 +35,7 @@ SPARE_INFO = ("labels", "heads", "config", "model")
 SPARE_STATS = (
     "followers",
     "classes",
+    "events",
     "cameras",
     "problems",
     "errors",
