@@ -101,7 +101,12 @@ def test_each_part_is_answered_as_a_picture_of_its_own(
         assert region.predictions == seen(alone, runtime, cut).predictions
     assert (found.region, found.predictions[0].label) == ("gate", "espresso")
     assert found.views == max(len(tta), 1)
-    assert seen(plan.of("another"), runtime, scene).regions == found.regions, "`of` is for who has not chosen"
+
+
+def test_a_camera_without_crops_and_mask_costs_no_plan_of_its_own(runtime: ImageInferenceRuntime) -> None:
+    plan = replace(planned(runtime), sights={"front": Sight(CROPS)})
+    assert plan.of("back") is plan
+    assert plan.of("front").boxes == (DOOR, GATE)
 
 
 def test_two_parts_take_one_decode_at_the_scale_that_the_smaller_one_needs(

@@ -32,7 +32,7 @@ from dropsight.config import (
 )
 from dropsight.config.environment import unknown_variables
 from dropsight.config.rules import keys_without_effect
-from dropsight.errors import ConfigError, DropsightError, ModelError
+from dropsight.errors import ConfigError, DropsightError, ModelError, reason
 from dropsight.events.compiling import findings
 from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
@@ -194,8 +194,8 @@ class _Check:
             _say("warn", "model", fault)
         if guess := guess_of(spec):
             _say("warn", "model", guess)
-        for reason in engine.instead_of:
-            _say("warn", "model", f"a fallback, because {reason}")
+        for why in engine.instead_of:
+            _say("warn", "model", f"a fallback, because {why}")
         return engine
 
     def _events(self, engine: Engine | None) -> None:
@@ -217,7 +217,11 @@ class _Check:
         _say("ok", "runs on", str(device))
 
     def _sees(self, plan: Plan, drawing: Reserved | None) -> None:
-        pictures = sightings.last_pictures(self._config)
+        try:
+            pictures = sightings.last_pictures(self._config)
+        except OSError as error:
+            _say("warn", "sees", f"{self._config.log.path}: cannot be read: {reason(error)}")
+            return
         for text in sightings.in_words(plan, pictures):
             _say("ok", "sees", text)
         for text in sightings.doubts(plan, pictures):
