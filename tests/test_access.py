@@ -221,6 +221,7 @@ def refuse(_: object) -> object:
     raise DropsightError("not now")
 
 
+@pytest.mark.slow
 @given(
     st.binary(max_size=600)
     | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(repr).map(str.encode)

@@ -157,6 +157,7 @@ def test_evaluate_reports_accuracy_classes_and_confusions(photos: Path) -> None:
     assert "giant panda" in dropsight("evaluate", str(photos)).stdout
 
 
+@pytest.mark.slow
 def test_evaluate_measures_labelled_clips_among_photos_by_the_sampling_that_is_asked_for(
     photos: Path,
 ) -> None:
@@ -283,6 +284,7 @@ def brightness(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_model_of_one_sigmoid_is_evaluated_and_calibrated_as_one_of_two_classes(tmp_path: Path) -> None:
     """NLL by hand: logits of -10 to 10 by the mean of the pixels, and a truth that they get wrong once."""
     model, photos = brightness(tmp_path / "m.onnx"), tmp_path / "photos"

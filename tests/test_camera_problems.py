@@ -34,6 +34,7 @@ def problems(subscriber: Subscriber, camera: str) -> list[list[str]]:
     return [sorted(json.loads(each)["problems"]) for each in subscriber.topics(f"/problem/{camera}")]
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_problems_are_retained_on_mqtt_and_stand_in_status_stats_and_log_once(tmp_path: Path) -> None:
     with (

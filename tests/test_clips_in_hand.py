@@ -55,6 +55,7 @@ def kinds(house: House) -> list[tuple[str, str]]:
     return [(record["kind"], record["status"]) for record in house.records()]
 
 
+@pytest.mark.slow
 def test_images_overtake_a_clip_that_is_being_read_and_those_that_wait(house: House, clip: Path) -> None:
     house.start()
     with house.clip_in_hand(clip, "first.mkv"):
@@ -68,6 +69,7 @@ def test_images_overtake_a_clip_that_is_being_read_and_those_that_wait(house: Ho
     house.until(lambda: len(house.records()) == 10, what="a record of each clip")
 
 
+@pytest.mark.slow
 def test_a_stop_leaves_the_clip_in_the_inbox_and_the_next_start_takes_it(house: House, clip: Path) -> None:
     house.start()
     with house.clip_in_hand(clip, "clip.mkv") as decoder:
@@ -78,6 +80,7 @@ def test_a_stop_leaves_the_clip_in_the_inbox_and_the_next_start_takes_it(house: 
     wait_until(lambda: kinds(house) == [("clip", "ok")] * 2)
 
 
+@pytest.mark.slow
 def test_kills_of_daemon_and_decoder_in_mid_clip_cost_no_record_and_repeat_none(
     house: House, clip: Path
 ) -> None:
@@ -130,6 +133,7 @@ def test_a_reload_in_mid_clip_lets_it_be_finished_by_the_model_that_began_it(
     assert [len(record["predictions"]) for record in house.records()] == [5, 5, 2]
 
 
+@pytest.mark.slow
 def test_other_settings_of_clips_restart_the_daemon_and_the_clip_is_read_by_these(
     house: House, clip: Path
 ) -> None:

@@ -107,6 +107,7 @@ def test_config_prints_what_a_config_file_may_hold(tmp_path: Path) -> None:
     assert "mqtt" in schema["properties"]
 
 
+@pytest.mark.slow
 def test_status_shows_counts_latencies_and_queues(tmp_path: Path) -> None:
     with running(tmp_path, stats={"interval_seconds": 0.2}) as house:
         shutil.copy(PHOTOS[0], house.inbox / "a.jpg")
@@ -121,6 +122,7 @@ def test_status_shows_counts_latencies_and_queues(tmp_path: Path) -> None:
         wait_until(lambda: "1 done" in house.daemon_log(), what="the periodic line")
 
 
+@pytest.mark.slow
 def test_the_demo_classifies_photos_and_ends_by_itself() -> None:
     done = dropsight("demo", "--seconds", "2")
     assert done.returncode == 0, done.stderr
@@ -145,6 +147,7 @@ def test_a_batch_that_is_written_as_it_comes_is_the_file_that_python_writes_whol
     assert streamed.failed == (count > 1)
 
 
+@pytest.mark.slow
 def test_batch_stopped_by_ctrl_c_leaves_a_valid_file_with_what_was_done(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for number in range(3000):

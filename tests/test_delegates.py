@@ -216,6 +216,7 @@ def test_a_gpu_computes_the_model_as_the_cpu_does(tmp_path: Path) -> None:
     assert abs(float(sure.rstrip("%)")) - float(certain.rstrip("%)"))) <= 0.8  # two steps of the output
 
 
+@pytest.mark.slow
 def test_where_there_is_no_gpu_the_cpu_computes_and_inspect_says_so(tmp_path: Path) -> None:
     said = gpu("inspect", tmp_path, tmp_path / "no_icd.json")
     assert "runs on the CPU, not the GPU: " in said

@@ -14,6 +14,7 @@ from dropsight.demo.show import _drop_clip
 from processes import begin, end
 
 
+@pytest.mark.slow
 def test_the_clip_of_the_demo_shows_a_panda_crossing_a_scene(tmp_path: Path) -> None:
     with ClipMaker(tmp_path) as maker, VideoInferenceRuntime() as runtime:
         made = maker.clip()

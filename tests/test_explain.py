@@ -138,6 +138,7 @@ def test_what_would_fail_in_the_end_fails_before_the_work(
     assert line in only
 
 
+@pytest.mark.slow
 def test_of_a_clip_the_surest_frame_is_explained_or_that_of_the_class_that_is_asked_for(
     tmp_path: Path,
 ) -> None:

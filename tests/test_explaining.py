@@ -100,6 +100,7 @@ def test_of_an_unsure_clip_the_surest_frame_is_explained_beside_it_and_on_comman
         assert house.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.broker
 def test_the_command_explain_is_answered_over_mqtt(tmp_path: Path) -> None:
     with (

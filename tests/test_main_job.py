@@ -166,6 +166,7 @@ def test_a_stop_in_the_middle_loses_nothing_and_the_next_start_goes_on(tmp_path:
     assert len(lines) == len({line["id"] for line in lines}) == 200
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_leaves_exactly_one_line_an_image(tmp_path: Path) -> None:
     with running(tmp_path) as house:
         copy_in(house, PHOTOS)
