@@ -44,21 +44,30 @@ class EventPictures:
     def __init__(self, make: Callable[[str, int], bytes]) -> None:
         self.thumbnails = Thumbnails()
         self._make = make
-        self._of: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
 
-    def show(self, message: EventMessage, *, is_known: bool = False) -> None:
-        """Have it published; one that the broker is known to have, only if it has forgotten it."""
-        record_id = message.best.id
-        if record_id and self._of.get(message.camera) != record_id:
-            self._of[message.camera] = record_id
-            make = partial(self._make, record_id, LONGEST_SIDE)
-            (self.thumbnails.recall if is_known else self.thumbnails.show)(message.camera, make)
+    def show(self, message: EventMessage) -> None:
+        """Have it published, if it is another than before."""
+        if self._is_other(message):
+            self._shown[message.camera] = message.best.id
+            self.thumbnails.show(message.camera, self._making(message))
+
+    def recall(self, message: EventMessage) -> None:
+        """Know one of an earlier life, or of a message that is on its way: it may be at the broker."""
+        if self._is_other(message):
+            self.thumbnails.recall(message.camera, self._making(message))
 
     def keep(self, cameras: Collection[str]) -> None:
         """Forget all others."""
-        for camera in self._of.keys() - cameras:
-            del self._of[camera]
+        for camera in self._shown.keys() - cameras:
+            del self._shown[camera]
             self.thumbnails.forget(camera)
+
+    def _is_other(self, message: EventMessage) -> bool:
+        return bool(message.best.id) and self._shown.get(message.camera) != message.best.id
+
+    def _making(self, message: EventMessage) -> Callable[[], bytes]:
+        return partial(self._make, message.best.id, LONGEST_SIDE)
 
 
 class EventSession:
@@ -83,7 +92,7 @@ class EventSession:
         message = message_in(delivery.line)
         end = self._topics.place(message.camera, message.name)
         self._stale.add(end)
-        if self._events.pictures:
+        if self._events.pictures and message.phase != "end":  # which has the picture of before
             self._events.pictures.show(message)
         at = seconds_at(message.time)
         if at is None or time.time() - at <= LATE_SECONDS:
@@ -136,7 +145,7 @@ class EventSession:
         if self._events.pictures:
             self._events.pictures.keep(self._cameras)
             for message in self._events.reader.newest(self._cameras):
-                self._events.pictures.show(message, is_known=True)
+                self._events.pictures.recall(message)
         places = self._events.names.places(self._cameras)
         for end in self._events.names.told(places):
             self._teller.tell(self._topics.active(end), OFF)
