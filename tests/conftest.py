@@ -1,9 +1,10 @@
 """Fixtures that several files use, and the order in which several processes share the files."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,6 +12,9 @@ from hypothesis import HealthCheck, settings
 from brokers import MOSQUITTO
 from processes import none_left
 from supervisors import Supervisor
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Files that share a process, which imports TensorFlow once: that alone takes five seconds.
 SHARING = {
@@ -67,6 +71,21 @@ def _place(name: str) -> int:
 def _no_process_is_left() -> Iterator[None]:
     with none_left():
         yield
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Chromium without a window; with a session's scope no other test could run an event loop."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("needs Chromium (apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        found = playwright.chromium.launch(executable_path=chromium, args=flags)
+        yield found
+        found.close()
 
 
 @pytest.fixture

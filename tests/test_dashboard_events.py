@@ -4,19 +4,17 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from brokers import wait_until
 from daemons import SAMPLES, House, running
 from webs import ANY_PORT, address, ask
 from windows import Window
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 BRIEF = {"confidence": 0.3, "confirm": "1 of 1", "end_after_seconds": 1}
 RULES = [
     {**BRIEF, "name": "coffee", "labels": ["espresso"]},
@@ -25,17 +23,7 @@ RULES = [
 ]
 DAY = 86_400
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        assert CHROMIUM
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield found
-        found.close()
+pytestmark = pytest.mark.browser
 
 
 def drop(house: House, name: str, sample: str, *, at: float) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 import bench_framing
 from brokers import wait_until
@@ -54,7 +54,6 @@ from windows import Window
 
 DOOR: Box = (0.0, 0.0, 0.25, 0.5)
 GATE: Box = (0.75, 0.5, 1.0, 1.0)
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CROPS = {"door": DOOR, "gate": GATE}
 
 
@@ -509,27 +508,24 @@ def test_the_dashboard_draws_what_is_seen_over_an_image_of_the_camera(house: Hou
 
 @pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-def test_the_details_of_an_image_show_each_part_and_what_the_model_sees(house: House) -> None:
+def test_the_details_of_an_image_show_each_part_and_what_the_model_sees(
+    house: House, browser: Browser
+) -> None:
     (back,) = (decode(json.dumps(each).encode()) for each in house.records() if each["camera"] == "back")
     assert isinstance(back, Result)
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        window = Window(browser.new_context(locale="en-GB", reduced_motion="reduce").new_page())
-        page = window.page
-        page.goto(address(house))
-        card = page.locator(".card", has_text="front, gate")
-        card.click()
-        titles = page.locator("#details .told section:has(.top5) h3")
-        expect(titles).to_have_text(["door", "gate"])
-        expect(page.locator("#details .facts")).to_contain_text("gate, the surest of 2")
-        page.get_by_role("button", name="Model's view").click()
-        expect(page.locator("#details .look img.there")).to_have_attribute("src", re.compile("/seen$"))
-        page.keyboard.press("Escape")
-        page.get_by_role("button", name="What the model sees of back").click()
-        expect(page.locator("#details-title")).to_have_text(shown_label(back))
-        expect(page.locator("#details .look img.there")).to_have_attribute("src", re.compile("/seen$"))
-        page.keyboard.press("Escape")
-        assert window.complaints == []
-        browser.close()
+    window = Window(browser.new_context(locale="en-GB", reduced_motion="reduce").new_page())
+    page = window.page
+    page.goto(address(house))
+    card = page.locator(".card", has_text="front, gate")
+    card.click()
+    titles = page.locator("#details .told section:has(.top5) h3")
+    expect(titles).to_have_text(["door", "gate"])
+    expect(page.locator("#details .facts")).to_contain_text("gate, the surest of 2")
+    page.get_by_role("button", name="Model's view").click()
+    expect(page.locator("#details .look img.there")).to_have_attribute("src", re.compile("/seen$"))
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="What the model sees of back").click()
+    expect(page.locator("#details-title")).to_have_text(shown_label(back))
+    expect(page.locator("#details .look img.there")).to_have_attribute("src", re.compile("/seen$"))
+    page.keyboard.press("Escape")
+    assert window.complaints == []
