@@ -1,0 +1,145 @@
+"""Alarms of camera days: what people would be told without rules, and by rules."""
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from camera_pictures import Picture
+from dropsight.config.event_rules import confirmed_by
+from dropsight.events.machine import Machine
+from dropsight.events.rule import Rule
+from dropsight.events.sighting import GROUP, sighting_of
+from dropsight.models.spec import ModelSpec
+from dropsight.records import Result
+
+PLACES = frozenset({"building", "landscape", "street"})
+"""Groups that nobody visits: their photos are scenes, and answers that say so are no alarm."""
+PHONE = ("phone",)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Of all rules; `unknown` as `inference.unknown`."""
+
+    confidence: float = 0.6
+    confirm: str = "2 of 3"
+    within: float = 60.0
+    keep: float | None = None
+    end_after: float = 120.0
+    cooldown: float = 300.0
+    unknown: str = "off"
+
+
+GRID = tuple(
+    Settings(confidence=confidence, confirm=confirm, unknown=unknown)
+    for confidence, confirm, unknown in itertools.product(
+        (0.4, 0.5, 0.6, 0.7, 0.8), ("1 of 1", "2 of 2", "2 of 3", "2 of 4", "3 of 5"), ("off", "auto")
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A picture of a camera, without its pixels, and its record by what `unknown` is."""
+
+    camera: str
+    picture: Picture
+    records: dict[str, Result]
+
+
+@dataclass(slots=True)
+class Counts:
+    """Alarms of what is not there, by the kind of picture; of what was told already; visits told of."""
+
+    false: Counter[str] = field(default_factory=Counter)
+    repeats: int = 0
+    told: set[int] = field(default_factory=set)
+
+    def alarm(self, picture: Picture, thing: str) -> None:
+        if picture.visit is None or picture.thing != thing:
+            self.false[picture.kind] += 1
+        elif picture.visit in self.told:
+            self.repeats += 1
+        else:
+            self.told.add(picture.visit)
+
+
+class World:
+    """What people call the classes of the model, and what they want to hear of."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        self._groups = {number: group.name for group in spec.groups for number in group.classes}
+
+    def thing(self, number: int) -> str:
+        return self._groups.get(number, self._spec.labels[number])
+
+    def things(self) -> list[str]:
+        """All but places; each has a rule."""
+        names = {self.thing(number) for number in range(len(self._spec.labels))}
+        return sorted(names - PLACES)
+
+    def rule(self, thing: str, said: Settings) -> Rule:
+        grouped = thing in self._groups.values()
+        return Rule(
+            thing,
+            (f"{GROUP}{thing}" if grouped else thing,),
+            confidence={"*": said.confidence},
+            confirm=confirmed_by(said.confirm),
+            within=said.within,
+            keep=said.keep,
+            end_after=said.end_after,
+            cooldown=said.cooldown,
+            notify=PHONE,
+        )
+
+
+def without_rules(seen: Sequence[Seen], world: World, confidence: float) -> Counts:
+    """Count each answer as an alarm whose best class is that sure, and not of a place."""
+    counts = Counts()
+    for each in seen:
+        best = each.records["off"].predictions[0]
+        thing = world.thing(best.class_index)
+        if best.confidence >= confidence and thing not in PLACES:
+            counts.alarm(each.picture, thing)
+    return counts
+
+
+def with_rules(seen: Sequence[Seen], world: World, said: Settings) -> Counts:
+    """Count what people are told; a visit that went on under an event that they were told of is no miss."""
+    machine = Machine([world.rule(thing, said) for thing in world.things()])
+    counts = Counts()
+    for each in seen:
+        sighting = sighting_of(each.records[said.unknown])
+        for change in machine.step(sighting) if sighting else ():
+            if change.notify:
+                counts.alarm(each.picture, change.name)
+            elif (
+                each.picture.visit is not None and each.picture.thing == change.name and change.phase != "end"
+            ):
+                counts.told.add(each.picture.visit)
+    return counts
+
+
+def cut(off: Counts, on: Counts) -> float:
+    return off.false.total() / max(on.false.total(), 1)
+
+
+def lost(first: Counts, second: Counts, visits: int) -> float:
+    return len(first.told - second.told) / visits
+
+
+def chosen(seen: Sequence[Seen], world: World, visits: int) -> Settings:
+    """Return what misses least of all that cut false alarms tenfold; print all."""
+    off = without_rules(seen, world, Settings().confidence)
+    found: list[tuple[bool, int, Settings]] = []
+    for each in GRID:
+        on = with_rules(seen, world, each)
+        found.append((cut(off, on) < 10, visits - len(on.told), each))
+        print(
+            f"  confidence {each.confidence:.1f}, confirm {each.confirm}, unknown {each.unknown:<4}: "
+            f"{cut(off, on):6.1f} times fewer, {(visits - len(on.told)) / visits:.1%} missed, "
+            f"{on.repeats / visits:.2f} repeats"
+        )
+    return min(found, key=lambda each: each[:2])[2]

@@ -1,0 +1,201 @@
+"""Play camera days, and count alarms with rules off and on.
+
+    python scripts/camera_days.py                  # of the package's sample photos
+    python scripts/camera_days.py PHOTOS           # a folder with a sub-folder of photos for each class
+    python scripts/camera_days.py PHOTOS --halves  # choose settings on one half, and measure on the other
+
+Instead of sub-folders, an expected.csv may say each file's class (file, expected_id). Photos of places become
+the cameras' empty scenes, all others are visits: three to ten pictures, nearer and farther, aside, in other
+light, partly out of the picture, one in ten of something else. In between cameras take what they should not:
+clouds, leaves, night, fog, blur, in runs, and single wrong pictures, of something that is not there. The
+built-in model looks at all. Rules off: each answer whose best class is sure enough is an alarm, but for
+places. Rules on: a rule for each thing, by its group, and each time that somebody is told is one.
+"""
+
+import argparse
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from tqdm import tqdm
+
+import dropsight
+from camera_alarms import PLACES, Counts, Seen, Settings, World, chosen, cut, lost, with_rules, without_rules
+from camera_pictures import (
+    EMPTY,
+    HEIGHT,
+    WIDTH,
+    WRONG,
+    Chance,
+    Photo,
+    Picture,
+    a_day,
+    drawn_scene,
+    read_photo,
+)
+from dropsight import ImageInferenceRuntime
+from dropsight.classify.resources import cores
+from dropsight.config import Inference
+from dropsight.errors import ImageError
+from dropsight.inference import pipeline
+from dropsight.inference.image_records import model_facts
+from dropsight.inference.labelled import Labelled, labelled
+from dropsight.inference.ranking import probabilities
+from dropsight.inference.wording import Namer
+from dropsight.models.spec import ModelSpec
+from dropsight.records import ImageFacts, Latency, Result, timestamp
+
+DAY = 86_400.0
+EPOCH = 1_800_000_000.0
+SAMPLES = Path(dropsight.__file__).parent / "samples"
+
+
+def listed(folder: Path, labels: Sequence[str]) -> list[Labelled]:
+    """As an expected.csv says it, where there is one, else by sub-folders."""
+    table = folder / "expected.csv"
+    if not table.is_file():
+        return labelled(folder, labels)
+    with table.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["expected_id"]]
+    return [Labelled(str(folder / row["file"]), int(row["expected_id"])) for row in rows]
+
+
+def camera_days(
+    chance: Chance, photos: list[Photo], scenes: list[Photo], said: argparse.Namespace
+) -> Iterator[tuple[str, list[Picture]]]:
+    """Yield each camera's day, in the order in which its pictures are taken; a photo is a visit or more."""
+    wanted = max(said.visits or 0, len(photos))
+    visits = [photos[number % len(photos)] for number in chance.permutation(wanted)]
+    count = max(round(wanted / said.visits_a_day), 1)
+    begun = 0
+    for number, chunk in enumerate(np.array_split(np.arange(wanted), count)):
+        place = number % said.cameras
+        usable = [each.pixels for each in scenes[place :: said.cameras]] or [drawn_scene(chance)]
+        scene = usable[number // said.cameras % len(usable)]
+        today = a_day(
+            chance, [visits[each] for each in chunk], photos, scene, empty=said.empty, wrong=said.wrong
+        )
+        base = EPOCH + number // said.cameras * DAY
+        taken = [
+            replace(each, at=base + each.at, visit=None if each.visit is None else begun + each.visit)
+            for each in sorted(today, key=lambda each: each.at)
+        ]
+        yield f"camera-{place + 1}", taken
+        begun += len(chunk)
+
+
+def look(runtime: ImageInferenceRuntime, days: Iterator[tuple[str, list[Picture]]]) -> tuple[list[Seen], int]:
+    """Ask the runtime of each picture, once; returns them in order, and how many camera days there were."""
+    plan, spec = runtime.plan, runtime.spec
+    plans = {
+        unknown: replace(plan, namer=Namer.of(spec, Inference(unknown=unknown)))
+        for unknown in ("off", "auto")
+    }
+    seen: list[Seen] = []
+    count = 0
+    for camera, taken in tqdm(days, unit=" camera days"):
+        count += 1
+        scores = runtime.scores([each.pixels for each in taken])
+        for picture, (_, row) in zip(taken, scores, strict=True):
+            if isinstance(row, ImageError):
+                raise row
+            likely = probabilities(row[np.newaxis], spec, 1.0)[0]
+            bare = replace(picture, pixels=np.empty((0, 0, 3), np.uint8))
+            name = f"{len(seen):032x}"
+            records = {
+                key: _record(name, camera, bare, pipeline.ranked(likely, each), spec)
+                for key, each in plans.items()
+            }
+            seen.append(Seen(camera, bare, records))
+    return sorted(seen, key=lambda each: each.picture.at), count
+
+
+def _record(name: str, camera: str, picture: Picture, answer: pipeline.Ranking, spec: ModelSpec) -> Result:
+    at = timestamp(picture.at)
+    return Result(
+        id=name,
+        time=at,
+        device="days",
+        camera=camera,
+        image_path="x.jpg",
+        confidence=answer.predictions[0].confidence,
+        top_5_predictions={},
+        predictions=list(answer.predictions),
+        **msgspec.structs.asdict(answer.wording),
+        image=ImageFacts(WIDTH, HEIGHT, 1, "jpeg", at),
+        model=model_facts(spec),
+        tta=1,
+        temperature=1.0,
+        latency_ms=Latency(),
+    )
+
+
+def tell(off: Counts, on: Counts, *, visits: int, camera_days: int) -> None:
+    hours = camera_days * 24
+    print(f"{'false alarms an hour and camera':<34}{'rules off':>10}{'rules on':>10}")
+    for kind in [*(each.__name__ for each in EMPTY), "visit", WRONG]:
+        name = "a visit, of another thing" if kind == "visit" else kind
+        print(f"  {name:<32}{off.false[kind] / hours:>10.3f}{on.false[kind] / hours:>10.3f}")
+    print(f"  {'together':<32}{off.false.total() / hours:>10.3f}{on.false.total() / hours:>10.3f}")
+    print(f"{'repeats a visit':<34}{off.repeats / visits:>10.2f}{on.repeats / visits:>10.2f}")
+    missed = [(visits - len(each.told)) / visits for each in (off, on)]
+    print(f"{'visits missed':<34}{missed[0]:>10.1%}{missed[1]:>10.1%}")
+    print(f"{off.false.total()} false alarms become {on.false.total()}: {cut(off, on):.1f} times fewer")
+    print(f"rules find {lost(on, off, visits):.1%} of visits that are not found without them,")
+    print(f"and lose {lost(off, on, visits):.1%} that are")
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("photos", type=Path, nargs="?", default=SAMPLES)
+    parser.add_argument("--halves", action="store_true", help="choose settings on one, measure on the other")
+    parser.add_argument("--cameras", type=int, default=4)
+    parser.add_argument("--visits", type=int, default=96, help="at least; each photo is one or more")
+    parser.add_argument("--visits-a-day", type=int, default=24, help="of one camera")
+    parser.add_argument(
+        "--empty", type=int, default=240, help="pictures of a camera's day with nothing there"
+    )
+    parser.add_argument("--wrong", type=int, default=24, help="single wrong pictures of a camera's day")
+    parser.add_argument("--confidence", type=float, default=0.6)
+    parser.add_argument("--confirm", default="2 of 3")
+    parser.add_argument("--keep", type=float)
+    parser.add_argument("--unknown", choices=("off", "auto"), default="off")
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+def main() -> None:
+    said = options()
+    chance = np.random.default_rng(said.seed)
+    settings = Settings(said.confidence, said.confirm, keep=said.keep, unknown=said.unknown)
+    with ImageInferenceRuntime(threads=cores()) as runtime:
+        world = World(runtime.spec)
+        files = listed(said.photos, runtime.spec.labels)
+        photos = [Photo(read_photo(each.path), world.thing(each.class_index)) for each in files]
+        photos = [photos[number] for number in chance.permutation(len(photos))]
+        scenes = [each for each in photos if each.thing in PLACES]
+        things = [each for each in photos if each.thing not in PLACES]
+        if said.halves:
+            half = len(things) // 2
+            seen, _ = look(runtime, camera_days(chance, things[:half], scenes[::2], said))
+            visits = max(said.visits, half)
+            settings = chosen(seen, world, visits)
+            print(f"chosen: {settings}")
+            things, scenes = things[half:], scenes[1::2]
+        seen, days = look(runtime, camera_days(chance, things, scenes, said))
+    visits = max(said.visits, len(things))
+    pictures = Counter(each.picture.kind for each in seen)
+    print(f"{visits} visits of {len(things)} photos in {days} camera days, {len(seen):,} pictures:")
+    print(", ".join(f"{count} {kind}" for kind, count in pictures.items()))
+    off, on = without_rules(seen, world, settings.confidence), with_rules(seen, world, settings)
+    tell(off, on, visits=visits, camera_days=days)
+
+
+if __name__ == "__main__":
+    main()
