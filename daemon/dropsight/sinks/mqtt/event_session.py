@@ -92,7 +92,8 @@ class EventSession:
         message = message_in(delivery.line)
         end = self._topics.place(message.camera, message.name)
         self._stale.add(end)
-        if self._events.pictures and message.phase != "end":  # which has the picture of before
+        is_wanted = message.phase != "end" and message.name in self._events.names.of(message.camera)
+        if self._events.pictures and is_wanted:
             self._events.pictures.show(message)
         at = seconds_at(message.time)
         if at is None or time.time() - at <= LATE_SECONDS:
@@ -142,15 +143,17 @@ class EventSession:
         self._cameras = self._events.watch.names
         if not self._events.names.concerns:
             return
-        if self._events.pictures:
-            self._events.pictures.keep(self._cameras)
-            for message in self._events.reader.newest(self._cameras):
-                self._events.pictures.recall(message)
         places = self._events.names.places(self._cameras)
-        for end in self._events.names.told(places):
+        if self._events.pictures:
+            cameras = {place.camera for place in places.values()}
+            self._events.pictures.keep(cameras)
+            for message in self._events.reader.newest(cameras):
+                self._events.pictures.recall(message)
+        gone = self._events.names.told(places)
+        for end in gone:
             self._teller.tell(self._topics.active(end), OFF)
-            for topic in self._topics.retained_of_event(end):
-                self._teller.tell(topic, b"")
-            self._stale.discard(end)
+        for topic in self._topics.retained_of_events(gone, kept=places):
+            self._teller.tell(topic, b"")
+        self._stale.difference_update(gone)
         self._stale |= places.keys() - self._places.keys()
         self._places = places

@@ -113,7 +113,7 @@ def _words(
 def _of_events(topics: Topics, settings: Mqtt) -> Iterator[Word]:
     end = topics.place(NOBODY, NOBODY)
     yield Word(topics.event(end), b"", retain=False)
-    for topic in topics.retained_of_event(end):
+    for topic in (topics.active(end), topics.seen(end)):
         yield Word(topic, b"", retain=True)
     if settings.thumbnails:
         yield Word(topics.event_thumbnail(NOBODY), b"", retain=True)

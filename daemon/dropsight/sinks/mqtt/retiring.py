@@ -125,7 +125,7 @@ def _take_back(
         for camera in sorted(cameras)
         for topic in (*topics.retained_of(camera), topics.record("ok", camera))
     ]
-    of_cameras += [topic for end in events for topic in topics.retained_of_event(end)]
+    of_cameras += topics.retained_of_events(events)
     known = [*also, topics.info, topics.stats, *of_cameras, topics.availability]
     refused = dict(broker.clear(list(dict.fromkeys([*known, *found]))))
     left = ask()

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -123,8 +124,11 @@ class Topics:
         """Where stands what was told last."""
         return f"{self.root}/seen/{end}"
 
-    def retained_of_event(self, end: str) -> tuple[str, ...]:
-        return self.active(end), self.seen(end)
+    def retained_of_events(self, ends: Collection[str], *, kept: Collection[str] = ()) -> list[str]:
+        """Return what is retained of these, but for what belongs to those that are kept, too."""
+        topics = [topic for end in ends for topic in (self.active(end), self.seen(end))]
+        cameras = {end.partition("/")[0] for end in ends} - {end.partition("/")[0] for end in kept}
+        return topics + [f"{self.root}/event_thumbnail/{camera}" for camera in sorted(cameras)]
 
     @property
     def all_thumbnails(self) -> str:
@@ -135,8 +139,7 @@ class Topics:
         return f"{self.root}/event_thumbnail/+"
 
     def retained_of(self, camera: str) -> tuple[str, ...]:
-        pictures = self.thumbnail(camera), self.event_thumbnail(camera)
-        return self.state(camera), self.problem(camera), *pictures
+        return self.state(camera), self.problem(camera), self.thumbnail(camera)
 
     def kind_of(self, topic: str) -> str:
         """Return the filter that holds the topic and all that a broker allows or forbids along with it."""
