@@ -22,6 +22,8 @@ from dropsight.sinks.mqtt.topics import Topics
 ON, OFF = b"ON", b"OFF"
 # What is told so much later than it happened is no news any more, for who acts on it.
 LATE_SECONDS = 120.0
+# No closer: anybody may have a camera made with each image.
+CAMERAS_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -77,6 +79,7 @@ class EventSession:
         self._events, self._teller, self._topics = events, teller, events.topics
         self._cameras: frozenset[str] = frozenset()
         self._places: dict[str, Place] = {}
+        self._looked_at = -CAMERAS_SECONDS
         self._stale: set[str] = set()
         self._pictures: PictureSession | None = None
         if events.pictures:
@@ -118,16 +121,21 @@ class EventSession:
 
     def seconds_to_next(self) -> float:
         """How long until something is due, infinity where nothing is known to be."""
-        return self._pictures.seconds_to_next() if self._pictures else float("inf")
+        pictures = self._pictures.seconds_to_next() if self._pictures else float("inf")
+        if self._cameras is self._events.watch.names:
+            return pictures
+        return min(pictures, max(self._looked_at + CAMERAS_SECONDS - time.monotonic(), 0.0))
 
     def publish_last(self) -> None:
         """All that is to be told, due or not."""
+        self._looked_at = -CAMERAS_SECONDS
         self.publish()
         while self._pictures and self._pictures.publish(at_once=True):
             pass
 
     def publish(self) -> None:
-        if self._cameras is not self._events.watch.names:
+        is_due = time.monotonic() - self._looked_at >= CAMERAS_SECONDS
+        if self._cameras is not self._events.watch.names and is_due:
             self._look_for_places()
         stale, self._stale = self._stale, set()
         for end in sorted(stale & self._places.keys()):
@@ -140,14 +148,15 @@ class EventSession:
             self._pictures.publish()
 
     def _look_for_places(self) -> None:
-        self._cameras = self._events.watch.names
+        self._cameras, self._looked_at = self._events.watch.names, time.monotonic()
         if not self._events.names.concerns:
             return
         places = self._events.names.places(self._cameras)
         if self._events.pictures:
             cameras = {place.camera for place in places.values()}
             self._events.pictures.keep(cameras)
-            for message in self._events.reader.newest(cameras):
+            known = {place.camera for place in self._places.values()}
+            for message in self._events.reader.newest(cameras - known):
                 self._events.pictures.recall(message)
         gone = self._events.names.told(places)
         for end in gone:
