@@ -7,7 +7,7 @@ import pytest
 
 from bench_backlog import fill
 from daemons import running
-from tiny_tflite import tiny
+from tiny_tflite import quick
 from torture import log_lines, small_pictures
 
 
@@ -15,9 +15,7 @@ from torture import log_lines, small_pictures
 def test_a_burst_beside_a_full_queue_is_worked_off_whole_in_flat_memory(tmp_path: Path) -> None:
     (tmp_path / "inbox").mkdir()
     fill(tmp_path / "inbox", 1000)
-    model = tmp_path / "m.tflite"
-    model.write_bytes(tiny([("uint8", (1, 224, 224, 3))], [("float32", (1, 1000))]))
-    with running(tmp_path, model={"path": str(model)}) as house:
+    with running(tmp_path, model={"path": str(quick(tmp_path))}) as house:
         house.until(lambda: house.finished() >= 500)
         early = house.status()["stats"]["memory_bytes"]
         burst = house.inbox / "burst"

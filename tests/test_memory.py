@@ -11,7 +11,7 @@ import pytest
 from brokers import mosquitto
 from daemons import PHOTOS, House, command, running
 from processes import begin
-from tiny_tflite import tiny
+from tiny_tflite import quick
 
 MIB = 2**20
 
@@ -39,8 +39,7 @@ def test_500_images_leave_at_most_130_mb_resident_and_500_more_add_nothing(tmp_p
 
 def peak_of_batch(folder: Path, photos: int) -> int:
     """Peak resident bytes of `dropsight batch` over so many photos, by a model that takes no time."""
-    model = folder / "m.tflite"
-    model.write_bytes(tiny([("uint8", (1, 224, 224, 3))], [("float32", (1, 1000))]))
+    model = quick(folder)
     inbox = folder / str(photos)
     inbox.mkdir()
     for number in range(photos):

@@ -14,6 +14,7 @@ from daemons import PHOTOS, House, running
 from disks import fill, small_disk
 from dropsight.intake.backlog import Backlog
 from test_closed_folders import OTHERS, UNPRIVILEGED
+from tiny_tflite import quick
 
 MANY = Backlog().capacity + 88
 DATA = PHOTOS[0].read_bytes()
@@ -40,7 +41,7 @@ def greedy_files(house: House) -> list[Path]:
 def test_files_that_are_held_open_leave_their_places_to_others_and_are_taken_when_they_are_whole(
     tmp_path: Path,
 ) -> None:
-    with running(tmp_path) as house:
+    with running(tmp_path, model={"path": str(quick(tmp_path))}) as house:
         with ExitStack() as stack:
             for path in greedy_files(house):
                 file = stack.enter_context(path.open("wb", buffering=0))
@@ -78,7 +79,8 @@ def touched_again_and_again(paths: list[Path]) -> Iterator[None]:
 
 @pytest.mark.slow
 def test_files_that_are_touched_again_and_again_leave_their_turns_to_others(tmp_path: Path) -> None:
-    with running(tmp_path, watch=[{"path": "inbox", "settle_seconds": 10.0}]) as house:
+    watch, model = [{"path": "inbox", "settle_seconds": 10.0}], {"path": str(quick(tmp_path))}
+    with running(tmp_path, watch=watch, model=model) as house:
         with touched_again_and_again(greedy_files(house)):
             wait_until(lambda: bool(crowd(house)))
             assert all(is_served(house, f"{number}.jpg") for number in range(3))
