@@ -126,6 +126,11 @@ def cut(off: Counts, on: Counts) -> float:
     return off.false.total() / max(on.false.total(), 1)
 
 
+def visits_of_known(seen: Sequence[Seen]) -> set[int]:
+    """Return the visits of photos that the model is sure of: what else is missed is not the rules' doing."""
+    return {each.picture.visit for each in seen if each.picture.visit is not None and each.picture.known}
+
+
 def lost(first: Counts, second: Counts, visits: int) -> float:
     return len(first.told - second.told) / visits
 

@@ -24,7 +24,19 @@ import numpy as np
 from tqdm import tqdm
 
 import dropsight
-from camera_alarms import PLACES, Counts, Seen, Settings, World, chosen, cut, lost, with_rules, without_rules
+from camera_alarms import (
+    PLACES,
+    Counts,
+    Seen,
+    Settings,
+    World,
+    chosen,
+    cut,
+    lost,
+    visits_of_known,
+    with_rules,
+    without_rules,
+)
 from camera_pictures import (
     EMPTY,
     HEIGHT,
@@ -47,7 +59,7 @@ from dropsight.inference.labelled import Labelled, labelled
 from dropsight.inference.ranking import probabilities
 from dropsight.inference.wording import Namer
 from dropsight.models.spec import ModelSpec
-from dropsight.records import ImageFacts, Latency, Result, timestamp
+from dropsight.records import ImageFacts, Latency, Result, shown_confidence, timestamp
 
 DAY = 86_400.0
 EPOCH = 1_800_000_000.0
@@ -134,8 +146,8 @@ def _record(name: str, camera: str, picture: Picture, answer: pipeline.Ranking, 
     )
 
 
-def tell(off: Counts, on: Counts, *, visits: int, camera_days: int) -> None:
-    hours = camera_days * 24
+def tell(seen: Sequence[Seen], off: Counts, on: Counts, *, visits: int, camera_days: int) -> None:
+    hours, known = camera_days * 24, visits_of_known(seen)
     print(f"{'false alarms an hour and camera':<34}{'rules off':>10}{'rules on':>10}")
     for kind in [*(each.__name__ for each in EMPTY), "visit", WRONG]:
         name = "a visit, of another thing" if kind == "visit" else kind
@@ -144,9 +156,22 @@ def tell(off: Counts, on: Counts, *, visits: int, camera_days: int) -> None:
     print(f"{'repeats a visit':<34}{off.repeats / visits:>10.2f}{on.repeats / visits:>10.2f}")
     missed = [(visits - len(each.told)) / visits for each in (off, on)]
     print(f"{'visits missed':<34}{missed[0]:>10.1%}{missed[1]:>10.1%}")
+    missed = [len(known - each.told) / max(len(known), 1) for each in (off, on)]
+    print(f"{f'of {len(known)} that the model knows':<34}{missed[0]:>10.1%}{missed[1]:>10.1%}")
     print(f"{off.false.total()} false alarms become {on.false.total()}: {cut(off, on):.1f} times fewer")
     print(f"rules find {lost(on, off, visits):.1%} of visits that are not found without them,")
     print(f"and lose {lost(off, on, visits):.1%} that are")
+
+
+def known(runtime: ImageInferenceRuntime, world: World, photos: list[Photo], sure: float) -> list[Photo]:
+    """Tell of each whether the model is sure of what it shows, as it is."""
+    results = (runtime.predict(each.pixels) for each in photos)
+    return [
+        replace(
+            photo, known=world.thing(found.predicted_class) == photo.thing and shown_confidence(found) >= sure
+        )
+        for photo, found in zip(photos, results, strict=True)
+    ]
 
 
 def options() -> argparse.Namespace:
@@ -173,7 +198,6 @@ def options() -> argparse.Namespace:
 def main() -> None:
     said = options()
     chance = np.random.default_rng(said.seed)
-    settings = Settings(said.confidence, said.confirm, keep=said.keep, unknown=said.unknown)
     with ImageInferenceRuntime(threads=cores()) as runtime:
         world = World(runtime.spec)
         files = listed(said.photos, runtime.spec.labels)
@@ -181,20 +205,22 @@ def main() -> None:
         photos = [photos[number] for number in chance.permutation(len(photos))]
         scenes = [each for each in photos if each.thing in PLACES]
         things = [each for each in photos if each.thing not in PLACES]
+        settings = [Settings(said.confidence, said.confirm, keep=said.keep, unknown=said.unknown)]
+        things = known(runtime, world, things, said.confidence)
         if said.halves:
             half = len(things) // 2
             seen, _ = look(runtime, camera_days(chance, things[:half], scenes[::2], said))
-            visits = max(said.visits, half)
-            settings = chosen(seen, world, visits)
-            print(f"chosen: {settings}")
+            settings.append(chosen(seen, world, max(said.visits, half)))
             things, scenes = things[half:], scenes[1::2]
         seen, days = look(runtime, camera_days(chance, things, scenes, said))
     visits = max(said.visits, len(things))
     pictures = Counter(each.picture.kind for each in seen)
     print(f"{visits} visits of {len(things)} photos in {days} camera days, {len(seen):,} pictures:")
     print(", ".join(f"{count} {kind}" for kind, count in pictures.items()))
-    off, on = without_rules(seen, world, settings.confidence), with_rules(seen, world, settings)
-    tell(off, on, visits=visits, camera_days=days)
+    off = without_rules(seen, world, said.confidence)
+    for each in settings:
+        print(f"\n{each}, rules off: {said.confidence:g}")
+        tell(seen, off, with_rules(seen, world, each), visits=visits, camera_days=days)
 
 
 if __name__ == "__main__":

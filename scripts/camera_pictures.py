@@ -16,21 +16,26 @@ _MIDDLE = (WIDTH / 2, HEIGHT / 2)
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A labelled one; `thing` is what people call it."""
+    """A labelled one; `thing` is what people call it, `known` whether the model is sure of it as it is."""
 
     pixels: Pixels = field(repr=False)
     thing: str
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a camera takes `at`, in seconds; `visit` is the number of the one that it is of, of a `thing`."""
+    """What a camera takes `at`, in seconds; `visit` is the number of the one that it is of, of a `thing`.
+
+    `known` as of its photo.
+    """
 
     at: float
     kind: str
     pixels: Pixels = field(repr=False)
     visit: int | None = None
     thing: str = ""
+    known: bool = False
 
 
 def read_photo(path: str) -> Pixels:
@@ -150,7 +155,7 @@ def _visit(
             yield _wrong(chance, at, others, scene, visit=number)
         else:
             pixels = view(chance, photo.pixels, scene, leaving=leaving)
-            yield Picture(at, "visit", pixels, number, photo.thing)
+            yield Picture(at, "visit", pixels, number, photo.thing, photo.known)
 
 
 def _run(chance: Chance, length: int, others: list[Photo], scene: Pixels) -> Iterator[Picture]:
