@@ -51,21 +51,18 @@ def read_photo(path: str) -> Pixels:
 
 
 def view(chance: Chance, photo: Pixels, scene: Pixels, *, leaving: bool) -> Pixels:
-    """Show it nearer or farther, aside, mirrored, in other light; partly out of the picture if `leaving`."""
+    """Show it nearer or farther, aside, mirrored, in other light, in its own surroundings.
+
+    If `leaving`, partly out of the picture, and the scene beside it.
+    """
     turn = cv2.getRotationMatrix2D(_MIDDLE, float(chance.normal(0, 3)), float(chance.uniform(0.65, 1.1)))
     aside = chance.choice((-1, 1)) * chance.uniform(0.3, 0.6) if leaving else chance.uniform(-0.12, 0.12)
     turn[0, 2] += aside * WIDTH
     turn[1, 2] += chance.uniform(-0.1, 0.1) * HEIGHT
     shown = photo[:, ::-1] if chance.random() < 0.5 else photo
-    made: Pixels = np.asarray(
-        cv2.warpAffine(
-            np.ascontiguousarray(shown),
-            turn,
-            (WIDTH, HEIGHT),
-            dst=scene.copy(),
-            borderMode=cv2.BORDER_TRANSPARENT,
-        ),
-        np.uint8,
+    border = cv2.BORDER_TRANSPARENT if leaving else cv2.BORDER_REFLECT_101
+    made = cv2.warpAffine(
+        np.ascontiguousarray(shown), turn, (WIDTH, HEIGHT), dst=scene.copy(), borderMode=border
     )
     return _lit(chance, made)
 
