@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from brokers import wait_until
 from daemons import PHOTOS, House, running
+from dropsight.config.name_patterns import LONGEST_SEARCHED, too_slow
 from dropsight.crashpoints import VARIABLE
 from dropsight.intake.tagging import LONGEST_TEXT, MOST_TAGS, TagFile, tags_of, time_of
 from dropsight.names import as_json
@@ -26,6 +27,21 @@ def test_named_groups_of_a_name_are_tags_and_its_time_is_when_it_was_captured(
     assert (found.captured, found.warnings) == (time_of("2026-11-28T10:15:30"), ())
     other = tags_of("north/holiday.jpg", None, PATTERN)
     assert (other.tags, other.warnings) == ({}, ("its name is not one that watch.name_pattern describes",))
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(?:a|ab)+(?P<n>x)", "(?P<n>(?:a?b?)*)", "(?P<n>.*.*.*.*)", "(?>(?P<n>a+)+b)"]
+)
+def test_a_pattern_that_a_name_keeps_busy_for_hours_is_told(pattern: str) -> None:
+    assert too_slow(pattern)
+    assert too_slow(PATTERN) is None
+    assert too_slow("(?P<n>(?:[a-z]++_)+)(?:[0-9]{1,2}/){3}(?:x|yz)?") is None
+
+
+def test_no_pattern_is_searched_for_in_a_path_that_is_too_long() -> None:
+    worst = "(?P<a>.*)_(?P<b>.*)_(?P<c>.*)z"
+    found = tags_of("_" * (LONGEST_SEARCHED + 1), None, worst)
+    assert found.warnings == ("its name is not one that watch.name_pattern describes",)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from dropsight.config.filters import broken_filters
 from dropsight.config.forms import spoken_list
 from dropsight.config.keys import Key, dotted
 from dropsight.config.layers import Fault
+from dropsight.config.name_patterns import too_slow
 from dropsight.config.tree import Config, Mqtt, Notify, Watch, Web, Webhook
 from dropsight.records import Normalization
 
@@ -118,6 +119,12 @@ def _name_pattern(key: Key, pattern: str) -> Iterator[Fault]:
                 "has no named group; the name is the tag's, as in (?P<serial>[0-9]+)_(?P<captured>[0-9]{14})"
             )
             yield Fault(key, text)
+        yield from _slow(key, pattern)
+
+
+def _slow(key: Key, pattern: str) -> Iterator[Fault]:
+    if slow := too_slow(pattern):
+        yield Fault(key, f"{slow}; write ++ for + and *+ for * where the next character ends it")
 
 
 def _camera(index: int, watch: Watch) -> Iterator[Fault]:
@@ -133,6 +140,7 @@ def _camera(index: int, watch: Watch) -> Iterator[Fault]:
         else:
             if not groups:
                 yield Fault(key, "has no group; put what is the name in brackets, as in ([^/]+)_[0-9]+")
+            yield from _slow(key, said)
     elif said is not None and (not said.strip() or "/" in said):
         yield Fault(
             key, "is not a name; give one without /, the number of a folder, or a pattern with a group"

@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from dropsight.config.name_patterns import LONGEST_SEARCHED
+
 DEFAULT_CAMERA = "default"
 Naming: TypeAlias = Callable[[str], str]
 # As cameras and FTP servers name folders: 2026, 202611, 20261127, 2026-11-27, 2026_11, 20261127_12, and
@@ -25,7 +27,7 @@ def naming(said: str | int | None) -> Naming:
     pattern = re.compile(said)
 
     def named(below: str) -> str:
-        found = pattern.search(below)
+        found = pattern.search(below) if len(below) <= LONGEST_SEARCHED else None
         return (found and found[1]) or DEFAULT_CAMERA
 
     return named

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from dropsight.config.name_patterns import LONGEST_SEARCHED
 from dropsight.errors import ImageError, MachineError
 from dropsight.images.opening import Bounds
 from dropsight.inference.image_records import UNTAGGED, Tagged
@@ -61,7 +62,7 @@ def tags_of(relative: str, sidecar: TagFile | None, pattern: str | None) -> Tagg
         return UNTAGGED
     told, faults = dict[str, object](), list[str]()
     if pattern is not None:
-        found = re.search(pattern, relative)
+        found = re.search(pattern, relative) if len(relative) <= LONGEST_SEARCHED else None
         told.update(found.groupdict() if found else {})
         if not found:
             faults.append("its name is not one that watch.name_pattern describes")
