@@ -12,7 +12,7 @@ from brokers import wait_until
 from daemons import PHOTOS, House, running
 from dropsight.config.name_patterns import LONGEST_SEARCHED, too_slow
 from dropsight.crashpoints import VARIABLE
-from dropsight.intake.tagging import LONGEST_TEXT, MOST_TAGS, TagFile, tags_of, time_of
+from dropsight.intake.tagging import LONGEST_TEXT, MOST_TAGS, TagFile, sidecar_names, tags_of, time_of
 from dropsight.names import as_json
 
 PATTERN = r"(?P<station>[a-z]+)/(?P<serial>[0-9A-F]+)_(?P<captured>[0-9]{14})"
@@ -36,6 +36,11 @@ def test_a_pattern_that_a_name_keeps_busy_for_hours_is_told(pattern: str) -> Non
     assert too_slow(pattern)
     assert too_slow(PATTERN) is None
     assert too_slow("(?P<n>(?:[a-z]++_)+)(?:[0-9]{1,2}/){3}(?:x|yz)?") is None
+
+
+def test_an_image_whose_name_has_no_room_for_a_sidecar_beside_it_is_looked_for_under_none() -> None:
+    assert sidecar_names("a" * 250 + ".jpg") == ("a" * 250 + ".json",)
+    assert sidecar_names("\u00e4" * 125 + "a.jpg") == ()
 
 
 def test_no_pattern_is_searched_for_in_a_path_that_is_too_long() -> None:

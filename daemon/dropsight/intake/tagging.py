@@ -10,6 +10,7 @@ import msgspec
 
 from dropsight.config.name_patterns import LONGEST_SEARCHED
 from dropsight.errors import ImageError, MachineError
+from dropsight.files.original import NAME_BYTES
 from dropsight.images.opening import Bounds
 from dropsight.inference.image_records import UNTAGGED, Tagged
 from dropsight.intake.folder import SIDECAR_SUFFIX, DropFolder
@@ -51,9 +52,10 @@ class TagFile(NamedTuple):
         return found
 
 
-def sidecar_names(name: str) -> tuple[str, str]:
+def sidecar_names(name: str) -> tuple[str, ...]:
     """Return the names that an image's sidecar may have, the first that is there being it."""
-    return name + SIDECAR_SUFFIX, os.path.splitext(name)[0] + SIDECAR_SUFFIX
+    names = name + SIDECAR_SUFFIX, os.path.splitext(name)[0] + SIDECAR_SUFFIX
+    return tuple(each for each in names if len(os.fsencode(each)) <= NAME_BYTES)
 
 
 def tags_of(relative: str, sidecar: TagFile | None, pattern: str | None) -> Tagged:
