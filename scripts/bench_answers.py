@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from dropsight import ImageInferenceRuntime
 from dropsight.errors import ImageError
 from dropsight.images.framing import Pixels
-from dropsight.inference import pipeline
 from dropsight.inference.calibration import fit_temperature
 from dropsight.inference.guarantees import (
     KNOWN,
@@ -29,6 +28,7 @@ from dropsight.inference.guarantees import (
     least_in_set,
     set_sizes,
 )
+from dropsight.inference.judging import ranked
 from dropsight.inference.labelled import labelled
 from dropsight.inference.ranking import logits_of, probabilities
 from dropsight.inference.wording import GroupSums, Namer, flatness
@@ -163,7 +163,7 @@ def tell_of_promises(
 def tell_of_cost(runtime: ImageInferenceRuntime, photos: Rows, image: str) -> None:
     """Take the least of several rounds: what else the machine does is not meant."""
     plan = runtime.plan
-    answers = [(row, pipeline.ranked(row, plan).predictions[0]) for row in photos[:200]]
+    answers = [(row, ranked(row, plan).predictions[0]) for row in photos[:200]]
     namers = {
         "neither": replace(plan.namer, sums=None),
         "groups": plan.namer,

@@ -28,7 +28,8 @@ from dropsight.images.framing import Pixels, resize
 from dropsight.images.sights import Sight
 from dropsight.inference import pipeline
 from dropsight.inference.labelled import labelled
-from dropsight.inference.pipeline import Answer, Plan
+from dropsight.inference.pipeline import Answer
+from dropsight.inference.planning import Plan
 from dropsight.inference.preparing import Preparation
 from dropsight.records import Box, Framing, Resize
 

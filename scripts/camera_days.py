@@ -53,8 +53,8 @@ from dropsight import ImageInferenceRuntime
 from dropsight.classify.resources import cores
 from dropsight.config import Inference
 from dropsight.errors import ImageError
-from dropsight.inference import pipeline
 from dropsight.inference.image_records import model_facts
+from dropsight.inference.judging import Ranking, ranked
 from dropsight.inference.labelled import Labelled, labelled
 from dropsight.inference.ranking import probabilities
 from dropsight.inference.wording import Namer
@@ -119,14 +119,13 @@ def look(runtime: ImageInferenceRuntime, days: Iterator[tuple[str, list[Picture]
             bare = replace(picture, pixels=np.empty((0, 0, 3), np.uint8))
             name = f"{len(seen):032x}"
             records = {
-                key: _record(name, camera, bare, pipeline.ranked(likely, each), spec)
-                for key, each in plans.items()
+                key: _record(name, camera, bare, ranked(likely, each), spec) for key, each in plans.items()
             }
             seen.append(Seen(camera, bare, records))
     return sorted(seen, key=lambda each: each.picture.at), count
 
 
-def _record(name: str, camera: str, picture: Picture, answer: pipeline.Ranking, spec: ModelSpec) -> Result:
+def _record(name: str, camera: str, picture: Picture, answer: Ranking, spec: ModelSpec) -> Result:
     at = timestamp(picture.at)
     return Result(
         id=name,

@@ -16,9 +16,9 @@ from daemons import SAMPLES
 from dropsight import ImageInferenceRuntime
 from dropsight.config import Config, Inference, load
 from dropsight.errors import ConfigError, ModelError
-from dropsight.inference import pipeline
 from dropsight.inference.bursts import Burst, Photo, result_of
 from dropsight.inference.clips import ClipSettings, _group_sums
+from dropsight.inference.planning import Plan
 from dropsight.inference.ranking import predictions
 from dropsight.inference.wording import GroupSums, Namer, Wording, flatness, without_effect
 from dropsight.models.backends import locate, open_model
@@ -158,7 +158,7 @@ def test_noise_is_unknown_and_a_cat_is_none_the_less() -> None:
 
 def test_of_a_clip_groups_are_added_up_frame_by_frame() -> None:
     """A tabby, then a tiger cat, each at 0.9: a cat at 0.9, not at 1.8."""
-    plan = pipeline.Plan("", OURS, None, None, Inference())  # type: ignore[arg-type] # not prepared, not bounded
+    plan = Plan("", OURS, None, None, Inference())  # type: ignore[arg-type] # not prepared, not bounded
     rows = np.array([[0.9, 0, 0, 0, 0.1], [0, 0.9, 0, 0, 0.1]], np.float32)
     for how, cat in (("max", 0.9), ("mean", 0.9), ("vote", 1.0)):
         sums = _group_sums(np.array([0.0, 1.0]), rows, plan, ClipSettings(aggregate=how))  # type: ignore[arg-type] # one of the three

@@ -37,7 +37,7 @@ from dropsight.images.sights import Sight, sights_of
 from dropsight.inference import pipeline
 from dropsight.inference.clips import ClipAnswer, ClipSettings, classify_clip, seen_at
 from dropsight.inference.joining import joined
-from dropsight.inference.pipeline import Plan
+from dropsight.inference.planning import Plan
 from dropsight.inference.preparing import Preparation
 from dropsight.inference.ranking import probabilities
 from dropsight.inference.seen import mask_misfit

@@ -15,7 +15,7 @@ from dropsight.config import Config
 from dropsight.errors import ImageError, MachineError, MemoryShortError, ModelError
 from dropsight.inference import clip_records, image_records
 from dropsight.inference.clips import ClipAnswer, ClipSettings, classify_clip, seen_at
-from dropsight.inference.pipeline import Plan
+from dropsight.inference.planning import Plan
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.clip_examiner import ClipExaminer, ExaminedClip

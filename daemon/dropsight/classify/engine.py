@@ -15,8 +15,7 @@ from dropsight.config.rules import MOST_THREADS
 from dropsight.errors import ConfigError, ImageError, ModelError
 from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
-from dropsight.inference.pipeline import Plan
-from dropsight.inference.planning import plan_of
+from dropsight.inference.planning import Plan, plan_of
 from dropsight.inference.wording import without_effect
 from dropsight.models.backends import open_first
 from dropsight.models.guesses import guess_of

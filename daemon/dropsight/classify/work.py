@@ -16,7 +16,8 @@ from dropsight.images.opening import ImageFile
 from dropsight.inference import image_records, pipeline
 from dropsight.inference.clips import ClipAnswer
 from dropsight.inference.image_records import Drop
-from dropsight.inference.pipeline import Plan, Prepared
+from dropsight.inference.pipeline import Prepared
+from dropsight.inference.planning import Plan
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.examiner import OnRecord, Trial
 from dropsight.intake.readiness import Age

@@ -11,7 +11,7 @@ from dropsight.errors import ImageError, ModelError
 from dropsight.images.decoding import is_large
 from dropsight.inference import image_records, pipeline
 from dropsight.inference.image_records import Drop
-from dropsight.inference.pipeline import Plan
+from dropsight.inference.planning import Plan
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.examiner import Examined, ExaminerParts, ImageExaminer, Refused

@@ -6,7 +6,7 @@ from functools import partial
 from dropsight.classify.clip_worker import NAME, ClipWorker
 from dropsight.classify.work import Engine, InForce, Neighbours
 from dropsight.classify.worker import Worker, WorkerParts
-from dropsight.inference.pipeline import Plan
+from dropsight.inference.planning import Plan
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.examiner import ExaminerParts, Suspects
 from dropsight.intake.in_hand import InHand

@@ -36,7 +36,7 @@ from dropsight.errors import ConfigError, DropsightError, ModelError, reason
 from dropsight.events.compiling import findings
 from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
-from dropsight.inference.pipeline import Plan
+from dropsight.inference.planning import Plan
 from dropsight.inference.wording import without_effect
 from dropsight.intake.inboxes import ignored, passed_by, try_folders
 from dropsight.models.guesses import guess_of

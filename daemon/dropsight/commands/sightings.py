@@ -14,7 +14,7 @@ from dropsight.errors import ConfigError, DropsightError, ImageError
 from dropsight.images.framing import Pixels, resize
 from dropsight.images.opening import Bounds
 from dropsight.images.thumbnail import thumbnail_of
-from dropsight.inference.pipeline import Plan
+from dropsight.inference.planning import Plan
 from dropsight.inference.seen import drawn, mask_misfit, seen_in_words
 from dropsight.records import Result, burst_in
 from dropsight.records import decode as record_of

@@ -6,7 +6,7 @@ from dropsight.inference import image_records
 from dropsight.inference.aggregating import longest
 from dropsight.inference.clips import ClipAnswer
 from dropsight.inference.image_records import Drop
-from dropsight.inference.pipeline import Plan
+from dropsight.inference.planning import Plan
 from dropsight.records import ImageFacts, Result, encode, timestamp
 
 MOST_BYTES = 8_000

@@ -16,7 +16,8 @@ from dropsight.images.framing import Pixels
 from dropsight.images.opening import ImageFile
 from dropsight.inference import pipeline
 from dropsight.inference.aggregating import aggregate, segments
-from dropsight.inference.pipeline import Found, Plan
+from dropsight.inference.judging import Found, judged
+from dropsight.inference.planning import Plan
 from dropsight.models.spec import Model
 from dropsight.records import Aggregate, ClipFacts, Latency, Peak, Prediction, SampleBy
 from dropsight.video.decoder import ClipDecoder
@@ -140,7 +141,7 @@ def classify_clip(
     of_regions = np.stack(seen.rows, axis=1)
     merged = np.stack([_aggregated(seen.times, rows, plan, settings) for rows in of_regions])
     sums = [_group_sums(np.array(seen.times), rows, plan, settings) for rows in of_regions]
-    found = pipeline.judged(merged, plan, sums)
+    found = judged(merged, plan, sums)
     surest = plan.place_of(found.region)
     main = of_regions[surest, :, : len(plan.spec.labels)]
     facts = _facts(header, end, seen, main, found.predictions[0], plan.spec.labels, settings)

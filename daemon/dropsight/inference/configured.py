@@ -8,8 +8,7 @@ import msgspec
 
 from dropsight.config import Config
 from dropsight.inference.interpreters import Interpreters
-from dropsight.inference.pipeline import Plan
-from dropsight.inference.planning import plan_of
+from dropsight.inference.planning import Plan, plan_of
 from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.models.backends import open_first
 from dropsight.models.guesses import guess_of

@@ -9,7 +9,9 @@ import msgspec
 
 from dropsight.errors import ImageError
 from dropsight.images.header import Header
-from dropsight.inference.pipeline import Answer, Found, Plan, Prepared
+from dropsight.inference.judging import Found
+from dropsight.inference.pipeline import Answer, Prepared
+from dropsight.inference.planning import Plan
 from dropsight.models.spec import ModelSpec
 from dropsight.records import (
     ErrorFacts,

@@ -6,91 +6,30 @@ the record that is made of the answer in image_records.py.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from dropsight import crashpoints
-from dropsight.config import Inference
 from dropsight.errors import ImageError
 from dropsight.images.decoding import decode_and_judge
 from dropsight.images.framing import Pixels
 from dropsight.images.header import Header, check_bounds, read_header
 from dropsight.images.jpeg import MOST_MISSING, Decoded
 from dropsight.images.looks import Look, look_at
-from dropsight.images.opening import Bounds, ImageFile
-from dropsight.images.sights import Sight
+from dropsight.images.opening import ImageFile
 from dropsight.images.thumbnail import shrink
 from dropsight.inference.joining import joined
-from dropsight.inference.preparing import ONE_SQUARE, PartsBatch, Preparation
-from dropsight.inference.ranking import merge, predictions, present, probabilities
-from dropsight.inference.wording import UNNAMED, Namer, Wording
+from dropsight.inference.judging import Found, judged
+from dropsight.inference.planning import Plan
+from dropsight.inference.preparing import ONE_SQUARE, PartsBatch
+from dropsight.inference.ranking import merge, probabilities
 from dropsight.models.features import Features
 from dropsight.models.spec import Batch, Model, ModelSpec, Scores
-from dropsight.records import Box, HeadAnswer, Heads, Prediction, Present, Region, Regions
 
 THUMBNAIL_PIXELS = 320
-Parts: TypeAlias = tuple[tuple[str, slice, ModelSpec], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All that the steps need to know besides the image, fixed while one model is in force.
-
-    `parts` are the model's heads, of which one that has but one answer is the only one. `sights` are by
-    camera, `sight` is that of the image in question, None where all of it is seen.
-    """
-
-    device: str
-    spec: ModelSpec
-    preparation: Preparation
-    bounds: Bounds
-    inference: Inference
-    hurried: bool = False
-    looks: bool = False
-    thumbnails: bool = False
-    sights: Mapping[str, Sight] = field(default_factory=dict, repr=False)
-    sight: Sight | None = None
-    namer: Namer = field(default=UNNAMED, repr=False, compare=False)
-    parts: Parts = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        whole = ("", self.spec.answer, replace(self.spec, features=0))
-        object.__setattr__(self, "parts", tuple(self.spec.parts) or (whole,))
-        if self.namer is UNNAMED:
-            object.__setattr__(self, "namer", Namer.of(self.parts[0][2], self.inference))
-
-    def in_a_hurry(self) -> "Plan":
-        """The same without test-time augmentation."""
-        return replace(self, inference=msgspec.structs.replace(self.inference, tta=()), hurried=True)
-
-    def of(self, camera: str) -> "Plan":
-        """The same for a picture of this camera."""
-        sight = self.sights.get(camera)
-        return replace(self, sight=sight) if sight else self
-
-    @property
-    def boxes(self) -> tuple[Box, ...]:
-        """Of the parts that are seen each by itself, none where the whole is."""
-        return self.sight.boxes if self.sight else ()
-
-    def place_of(self, region: str | msgspec.UnsetType) -> int:
-        """Return which of the parts it is that are seen; the first for one that is no longer there."""
-        names = list(self.sight.crops) if self.sight else []
-        return names.index(region) if region in names else 0
-
-    @property
-    def views(self) -> Sequence[str]:
-        return self.inference.tta or ("original",)
-
-    @property
-    def temperature(self) -> float:
-        """The config's times the one that the model was calibrated to."""
-        return self.inference.temperature * self.spec.temperature
 
 
 class Prepared(msgspec.Struct):
@@ -116,30 +55,6 @@ class Invoked(msgspec.Struct, frozen=True):
     inference_ms: float
     at: float
     squares: tuple[int, ...] = ONE_SQUARE
-
-
-class Ranking(msgspec.Struct, frozen=True):
-    """The best of the main answer, which of its classes are there, and the same of each head.
-
-    `wording` is what the main answer is called.
-    """
-
-    predictions: Sequence[Prediction]
-    present: Present
-    heads: Heads
-    wording: Wording
-
-
-class Found(msgspec.Struct, frozen=True):
-    """What a picture shows: of several regions, `best` is the answer of the surest, which `region` names."""
-
-    best: Ranking
-    region: str | msgspec.UnsetType = msgspec.UNSET
-    regions: Regions = msgspec.UNSET
-
-    @property
-    def predictions(self) -> Sequence[Prediction]:
-        return self.best.predictions
 
 
 class Answer(Found, frozen=True, kw_only=True):
@@ -316,56 +231,3 @@ def _merged(scores: Scores, squares: int, plan: Plan) -> NDArray[np.float32]:
     if not np.isfinite(found).all():
         raise ImageError("model_error", "the model's answer is not a number: NaN or infinite")
     return found
-
-
-def judged(rows: NDArray[np.float32], plan: Plan, sums: Sequence[NDArray[np.float32] | None] = ()) -> Found:
-    """Rank what `merged` returned; the surest region is the first of those, the ones that say what it is.
-
-    `sums`, one a region, are those of the groups, where they are not the rows' own.
-    """
-    sums = sums or [None] * len(rows)
-    if plan.sight is None or not plan.sight.crops:
-        return Found(ranked(rows[0], plan, sums[0]))
-    found = {
-        name: ranked(row, plan, own) for name, row, own in zip(plan.sight.crops, rows, sums, strict=True)
-    }
-    regions = [_region(name, plan.sight.crops[name], each) for name, each in found.items()]
-    surest = max(regions, key=lambda each: (each.would_be is msgspec.UNSET, each.confidence))
-    return Found(found[surest.name], surest.name, regions)
-
-
-def _region(name: str, box: Box, found: Ranking) -> Region:
-    return Region(
-        name=name,
-        box=box,
-        confidence=found.predictions[0].confidence,
-        predictions=list(found.predictions),
-        present=found.present,
-        heads=found.heads,
-        **msgspec.structs.asdict(found.wording),
-    )
-
-
-def ranked(merged: NDArray[np.float32], plan: Plan, sums: NDArray[np.float32] | None = None) -> Ranking:
-    """Return the best of the main answer, and what else is likely enough; the same of each head.
-
-    `sums` are those of the groups, where they are not the merged ones'.
-    """
-    start, found = 0, {}
-    for name, _, spec in plan.parts:
-        end = start + len(spec.labels)
-        found[name] = _answer_of(merged[start:end], spec, plan)
-        start = end
-    main = next(iter(found.values()))
-    wording = plan.namer.name(merged[: len(plan.spec.labels)], main.predictions[0], sums)
-    return Ranking(main.predictions, main.present, found if plan.spec.heads else msgspec.UNSET, wording)
-
-
-def _answer_of(merged: NDArray[np.float32], spec: ModelSpec, plan: Plan) -> HeadAnswer:
-    likely = _likely(predictions(merged, spec.labels, plan.inference.top_k), plan)
-    return HeadAnswer.of(likely, present(merged, spec) if spec.multi_label else msgspec.UNSET)
-
-
-def _likely(ranked: list[Prediction], plan: Plan) -> list[Prediction]:
-    best, *others = ranked
-    return [best, *(entry for entry in others if entry.confidence >= plan.inference.min_confidence)]

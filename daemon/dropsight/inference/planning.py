@@ -1,11 +1,76 @@
 """What a config has done to each image."""
 
-from dropsight.config import Config
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import msgspec
+
+from dropsight.config import Config, Inference
 from dropsight.images.opening import Bounds
-from dropsight.images.sights import sights_of
-from dropsight.inference.pipeline import Plan
+from dropsight.images.sights import Sight, sights_of
 from dropsight.inference.preparing import Preparation
+from dropsight.inference.wording import UNNAMED, Namer
 from dropsight.models.spec import ModelSpec
+from dropsight.records import Box
+
+Parts: TypeAlias = tuple[tuple[str, slice, ModelSpec], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that the steps need to know besides the image, fixed while one model is in force.
+
+    `parts` are the model's heads, of which one that has but one answer is the only one. `sights` are by
+    camera, `sight` is that of the image in question, None where all of it is seen.
+    """
+
+    device: str
+    spec: ModelSpec
+    preparation: Preparation
+    bounds: Bounds
+    inference: Inference
+    hurried: bool = False
+    looks: bool = False
+    thumbnails: bool = False
+    sights: Mapping[str, Sight] = field(default_factory=dict, repr=False)
+    sight: Sight | None = None
+    namer: Namer = field(default=UNNAMED, repr=False, compare=False)
+    parts: Parts = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        whole = ("", self.spec.answer, replace(self.spec, features=0))
+        object.__setattr__(self, "parts", tuple(self.spec.parts) or (whole,))
+        if self.namer is UNNAMED:
+            object.__setattr__(self, "namer", Namer.of(self.parts[0][2], self.inference))
+
+    def in_a_hurry(self) -> "Plan":
+        """The same without test-time augmentation."""
+        return replace(self, inference=msgspec.structs.replace(self.inference, tta=()), hurried=True)
+
+    def of(self, camera: str) -> "Plan":
+        """The same for a picture of this camera."""
+        sight = self.sights.get(camera)
+        return replace(self, sight=sight) if sight else self
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """Of the parts that are seen each by itself, none where the whole is."""
+        return self.sight.boxes if self.sight else ()
+
+    def place_of(self, region: str | msgspec.UnsetType) -> int:
+        """Return which of the parts it is that are seen; the first for one that is no longer there."""
+        names = list(self.sight.crops) if self.sight else []
+        return names.index(region) if region in names else 0
+
+    @property
+    def views(self) -> Sequence[str]:
+        return self.inference.tta or ("original",)
+
+    @property
+    def temperature(self) -> float:
+        """The config's times the one that the model was calibrated to."""
+        return self.inference.temperature * self.spec.temperature
 
 
 def plan_of(config: Config, spec: ModelSpec) -> Plan:

@@ -9,7 +9,8 @@ import msgspec
 from dropsight.errors import ImageError
 from dropsight.inference import image_records
 from dropsight.inference.clips import ClipAnswer
-from dropsight.inference.pipeline import Answer, Plan, Prepared
+from dropsight.inference.pipeline import Answer, Prepared
+from dropsight.inference.planning import Plan
 from dropsight.names import as_json
 from dropsight.records import (
     ClipFacts,

@@ -24,7 +24,8 @@ from dropsight.inference.given import Image, Images, contents, path_of, several
 from dropsight.inference.interpreters import Interpreters
 from dropsight.inference.joining import joined
 from dropsight.inference.lookahead import look_ahead
-from dropsight.inference.pipeline import Plan, Prepared
+from dropsight.inference.pipeline import Prepared
+from dropsight.inference.planning import Plan
 from dropsight.inference.preparing import Preparation, PreprocessFn
 from dropsight.inference.results import (
     BatchResults,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dropsight.images.framing import Pixels, Place, place_of, places
 from dropsight.images.masks import Mask
-from dropsight.inference.pipeline import Plan
+from dropsight.inference.planning import Plan
 
 Canvas = NDArray[np.bool_]
 # As finely as shares are told.

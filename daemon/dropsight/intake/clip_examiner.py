@@ -8,7 +8,7 @@ import msgspec
 from dropsight.errors import ImageError
 from dropsight.images.opening import ImageFile
 from dropsight.inference.image_records import Drop
-from dropsight.inference.pipeline import Plan
+from dropsight.inference.planning import Plan
 from dropsight.intake.candidate import Candidate, digest_of_open
 from dropsight.intake.examiner import Examiner, NotMineError
 from dropsight.video.completeness import is_whole

@@ -15,7 +15,7 @@ from dropsight.images.header import Header
 from dropsight.images.opening import ImageFile
 from dropsight.inference import image_records, pipeline
 from dropsight.inference.image_records import Drop
-from dropsight.inference.pipeline import Plan
+from dropsight.inference.planning import Plan
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate, digest_of
 from dropsight.intake.closed_folders import Refusals

@@ -16,7 +16,7 @@ from dropsight.errors import (
 )
 from dropsight.inference import image_records
 from dropsight.inference.image_records import Drop
-from dropsight.inference.pipeline import Plan
+from dropsight.inference.planning import Plan
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.examiner import drop_of

@@ -12,7 +12,7 @@ from dropsight import crashpoints
 from dropsight.cameras.watch import CameraWatch
 from dropsight.classify.work import InForce
 from dropsight.config import Config
-from dropsight.inference.pipeline import Plan
+from dropsight.inference.planning import Plan
 from dropsight.journal.recorder import Recorder
 from dropsight.names import as_json
 from dropsight.records import timestamp

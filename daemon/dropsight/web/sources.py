@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from dropsight.config import Config
-from dropsight.inference.pipeline import Plan
+from dropsight.inference.planning import Plan
 from dropsight.sinks.reports import Status
 from dropsight.status.latency import Distribution
 
