@@ -2,22 +2,22 @@
 
 import logging
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
 
 from dropsight import installing
-from dropsight.classify.engine import open_engine
-from dropsight.classify.rule_labels import unknown_labels
 from dropsight.classify.work import Engine
 from dropsight.commands import sightings
+from dropsight.commands.event_checks import check_events, check_notify
+from dropsight.commands.model_checks import check_device, check_image, check_kernels, open_model
 from dropsight.commands.places import Reserved, reserved
 from dropsight.commands.replaying import print_replay
 from dropsight.commands.runner import Runner, runner_of
 from dropsight.commands.settings import find_config, settings, system_file
+from dropsight.commands.verdicts import Verdict, running_status, say
 from dropsight.config import (
     Config,
     Mqtt,
@@ -32,25 +32,17 @@ from dropsight.config import (
 )
 from dropsight.config.environment import unknown_variables
 from dropsight.config.rules import keys_without_effect
-from dropsight.errors import ConfigError, DropsightError, ModelError, reason
+from dropsight.errors import DropsightError, reason
 from dropsight.events.compiling import findings
-from dropsight.images.opening import open_image
-from dropsight.inference import pipeline
 from dropsight.inference.planning import Plan
 from dropsight.inference.wording import without_effect
 from dropsight.intake.inboxes import ignored, passed_by, try_folders
-from dropsight.models.guesses import guess_of
-from dropsight.models.spec import ModelSpec
 from dropsight.sinks.mqtt.permissions import try_broker
 from dropsight.sinks.mqtt.refusals import BrokerRefusedError
-from dropsight.sinks.reports import Status
 from dropsight.sinks.sections import wanted
 from dropsight.sources.asking import try_topics
-from dropsight.status.control import ask
 from dropsight.video.decoder import lacks_pyav
 from dropsight.web.extra import is_installed
-
-SAMPLE = Path(__file__).parent.parent / "samples" / "chelsea.jpg"
 
 
 def check(file: Path | None, *, picture: Path | None, replay: Sequence[Path] | None) -> int:
@@ -78,14 +70,14 @@ def _check(file: Path | None, drawing: Reserved | None, replay: Sequence[Path] |
         runner.become()
         told += f", checked as the user {runner.name}"
         config = settings(file)
-    _say("ok", "config", told)
+    say("ok", "config", told)
     if replay:
         for mark, text in findings(config):
-            _say(mark, "events", text)
+            say(mark, "events", text)
         print_replay(config, replay)
         return 0
     for text in (*unknown_variables(os.environ), *keys_without_effect(config)):
-        _say("warn", "config", text)
+        say("warn", "config", text)
     return _Check(file, config, runner, urls, is_service=is_service).all(credential, drawing)
 
 
@@ -101,63 +93,54 @@ class _Check:
     ) -> None:
         self._file, self._config, self._runner, self._is_service = file, config, runner, is_service
         self._urls = urls
-        self._code = 0
+        self._verdict = Verdict()
 
     def all(self, credential: str | None, drawing: Reserved | None) -> int:
         if self._is_service and not self._runner.is_me:
             who = self._runner.name
-            _say(
+            say(
                 "warn",
                 "user",
                 f"the rest is not checked as the user {who} of the service: sudo dropsight check",
             )
-        with self._part("folders"):
+        with self._verdict.part("folders"):
             self._folders()
         engine: Engine | None = None
-        with self._part("model"):
-            engine = self._model()
+        with self._verdict.part("model"):
+            engine = open_model(self._config)
         if self._config.events:
-            with self._part("events"):
-                self._events(engine)
+            with self._verdict.part("events"):
+                check_events(self._file, self._config, engine)
         if engine:
-            with self._part("kernels"):
-                _kernels(engine)
-            with self._part("runs on"):
-                self._device(engine)
+            with self._verdict.part("kernels"):
+                check_kernels(engine)
+            with self._verdict.part("runs on"):
+                check_device(self._config, engine)
             if idle := without_effect(engine.plan.spec, self._config.inference):
-                _say("warn", "unknown", idle)
-            with self._part("image"):
-                _classify(engine)
-            with self._part("sees"):
+                say("warn", "unknown", idle)
+            with self._verdict.part("image"):
+                check_image(engine)
+            with self._verdict.part("sees"):
                 self._sees(engine.plan, drawing)
-        with self._part("broker"):
+        with self._verdict.part("broker"):
             self._broker(credential)
         if topics := {each.mqtt: each.path for each in self._config.watch if each.mqtt is not None}:
-            with self._part("arrivals"):
+            with self._verdict.part("arrivals"):
                 self._arrivals(topics, credential)
         for each in wanted(msgspec.structs.replace(self._config, notify={})):
             if each.check:
-                with self._part(each.mark.name):
-                    _say("ok", each.mark.name, each.check())
-        with self._part("notify"):
-            self._notify()
-        with self._part("web"):
+                with self._verdict.part(each.mark.name):
+                    say("ok", each.mark.name, each.check())
+        with self._verdict.part("notify"):
+            check_notify(self._config, self._urls, self._verdict)
+        with self._verdict.part("web"):
             self._web()
         if self._config.video:
             lack = lacks_pyav()
-            _say("warn" if lack else "ok", "clips", lack or "read by PyAV")
+            say("warn" if lack else "ok", "clips", lack or "read by PyAV")
         for fault in open_to_all(self._config):
-            _say("warn", "secrets", fault)
-        return self._code
-
-    @contextmanager
-    def _part(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except DropsightError as error:
-            for line in str(error).splitlines():
-                _say("FAIL", name, line)
-            self._code = max(self._code, error.exit_code)
+            say("warn", "secrets", fault)
+        return self._verdict.code
 
     def _folders(self) -> None:
         missing, awaited = try_folders(self._config)
@@ -166,76 +149,44 @@ class _Check:
         told = [", ".join(there)] if (there := [str(path) for path in inboxes if path not in awaited]) else []
         told += [f"run creates {', '.join(made)}"] if made else []
         if told:
-            _say("ok", "folders", "; ".join(told))
+            say("ok", "folders", "; ".join(told))
         for text in passed_by(self._config):
-            _say("ok", "folders", text)
+            say("ok", "folders", text)
         found = ignored(self._config)
         for text in found.lines_of_links():
-            _say("ok", "folders", text)
+            say("ok", "folders", text)
         for text in found.lines():
-            _say("warn", "folders", text)
+            say("warn", "folders", text)
         for watch in self._config.watch:
             if watch.burst_seconds:
-                _say("ok", "folders", _bursts(watch, top_k=self._config.inference.top_k))
+                say("ok", "folders", _bursts(watch, top_k=self._config.inference.top_k))
         for fault in awaited.values():
             text = "run waits for its disk to be mounted, or for permission"
-            _say("warn", "folders", f"{fault}; {text}")
+            say("warn", "folders", f"{fault}; {text}")
         for inbox in inboxes:
             if inbox in missing:
-                _say("warn", "folders", f"{inbox} does not exist: run creates it ({missing[inbox]})")
-
-    def _model(self) -> Engine:
-        one = msgspec.structs.replace(self._config.inference, workers=1)
-        engine = open_engine(msgspec.structs.replace(self._config, inference=one))
-        spec = engine.plan.spec
-        proved = f", {len(spec.golden)} golden images correct" if spec.golden else ""
-        _say("ok", "model", f"{spec.name}, {spec.quantization}, {_classes(spec)}{proved}")
-        for fault in spec.faults:
-            _say("warn", "model", fault)
-        if guess := guess_of(spec):
-            _say("warn", "model", guess)
-        for why in engine.instead_of:
-            _say("warn", "model", f"a fallback, because {why}")
-        return engine
-
-    def _events(self, engine: Engine | None) -> None:
-        for mark, text in findings(self._config):
-            _say(mark, "events", text)
-        if engine and (faults := unknown_labels(self._config, engine.plan.spec)):
-            raise ConfigError([f"{self._file}: {fault}" for fault in faults])
-
-    def _device(self, engine: Engine) -> None:
-        device = engine.acceleration
-        if device is None:
-            return
-        if device.fault:
-            running = self._running()
-            theirs = running.model.acceleration if running else None
-            if theirs is None or theirs.fault or theirs.device != device.device:
-                raise ModelError(str(device))
-            device = theirs
-        _say("ok", "runs on", str(device))
+                say("warn", "folders", f"{inbox} does not exist: run creates it ({missing[inbox]})")
 
     def _sees(self, plan: Plan, drawing: Reserved | None) -> None:
         try:
             pictures = sightings.last_pictures(self._config)
         except OSError as error:
-            _say("warn", "sees", f"{self._config.log.path}: cannot be read: {reason(error)}")
+            say("warn", "sees", f"{self._config.log.path}: cannot be read: {reason(error)}")
             return
         for text in sightings.in_words(plan, pictures):
-            _say("ok", "sees", text)
+            say("ok", "sees", text)
         for text in sightings.doubts(plan, pictures):
-            _say("warn", "sees", text)
+            say("warn", "sees", text)
         if drawing and not pictures:
             raise DropsightError(f"{drawing.path}: nothing to draw on: no camera's picture is on record yet")
         if drawing:
             drawing.write(sightings.draw(drawing.path, plan, pictures))
-            _say("ok", "sees", f"drawn in {drawing.path}")
+            say("ok", "sees", f"drawn in {drawing.path}")
 
     def _broker(self, credential: str | None) -> None:
         mqtt = self._config.mqtt
         if mqtt is None:
-            _say("ok", "broker", "none: mqtt is null")
+            say("ok", "broker", "none: mqtt is null")
             return
         try:
             found = try_broker(
@@ -249,10 +200,10 @@ class _Check:
         except BrokerRefusedError as error:
             raise DropsightError(f"{error}{self._hint(mqtt, credential)}") from error
         for doubt in found.doubts:
-            _say("warn", "broker", doubt)
+            say("warn", "broker", doubt)
         if found.refused:
             raise DropsightError("\n".join(found.refused))
-        _say("ok", "broker", found.spoken)
+        say("ok", "broker", found.spoken)
 
     def _arrivals(self, inboxes: Mapping[str, Path], credential: str | None) -> None:
         """Images over MQTT; rules by client id may yet differ for the daemon's own."""
@@ -264,7 +215,7 @@ class _Check:
         for topics, inbox in inboxes.items():
             if found[topics] is None:
                 folder = inbox.joinpath(*(level for level in topics.split("/") if level == "+"))
-                _say("ok", "arrivals", f"images on {topics} go into {folder}/")
+                say("ok", "arrivals", f"images on {topics} go into {folder}/")
         if refused := [
             f"the broker denied the subscription to {each}: {no}" for each, no in found.items() if no
         ]:
@@ -275,26 +226,17 @@ class _Check:
             return ""
         return "; a password in systemd's credential store is readable by root only: sudo dropsight check"
 
-    def _notify(self) -> None:
-        if not self._config.notify:
-            return
-        from dropsight.sinks.notify.wanting import checks
-
-        for look in checks(self._config, self._urls):
-            with self._part("notify"):
-                _say("ok", "notify", look())
-
     def _web(self) -> None:
         web = self._config.web
         if web is None:
-            _say("ok", "web", "none: web is null")
+            say("ok", "web", "none: web is null")
             return
         asks = "requires the token" if token(web) else "requires no token"
         if not is_installed():
             told = f"none: {installing.with_extra('web')}"
             if web != Web():
                 raise DropsightError(f"{web.listen}: {told}, or web: null")
-            _say("ok", "web", told)
+            say("ok", "web", told)
             return
         # It takes asyncio along.
         from dropsight.web.serving import try_address
@@ -305,53 +247,16 @@ class _Check:
             if not self._is_ours(web):
                 raise
             asks = f"where the running dropsight listens, {asks}"
-        _say("ok", "web", f"{web.listen}, {asks}")
+        say("ok", "web", f"{web.listen}, {asks}")
 
     def _is_ours(self, web: Web) -> bool:
         """Whether it is the running daemon that has the address."""
-        running = self._running()
+        running = running_status(self._config)
         _, port = host_and_port(web.listen)
         return bool(running and running.dashboard and running.dashboard.endswith(f":{port}/"))
-
-    def _running(self) -> Status | None:
-        with suppress(DropsightError):
-            return msgspec.json.decode(ask(self._config.store.path.parent, "status"), type=Status)
-        return None
-
-
-def _say(mark: str, name: str, text: str) -> None:
-    print(f"{mark:<5} {name:<8} {text}")
-
-
-def _classes(spec: ModelSpec) -> str:
-    if not spec.heads:
-        groups = f" in {len(spec.groups)} groups" if spec.groups else ""
-        return f"{len(spec.labels)} classes{groups}"
-    return f"classes: {', '.join(f'{len(head.labels)} of {head.name}' for head in spec.heads)}"
 
 
 def _bursts(watch: Watch, *, top_k: int) -> str:
     close = f"photos of a camera that follow one another within {watch.burst_seconds:g} s"
     made = "get one more record together, when as long has passed since the last of them"
     return f"{watch.path}: {close} {made}; it is made from the {top_k} classes that each record names"
-
-
-def _kernels(engine: Engine) -> None:
-    kernels = engine.plan.spec.kernels
-    if kernels and kernels.fault:
-        raise ModelError(str(kernels))
-    if kernels:
-        _say("ok", "kernels", str(kernels))
-
-
-def _classify(engine: Engine) -> None:
-    began = time.perf_counter()
-    with open_image(SAMPLE) as file:
-        prepared = pipeline.prepare(*pipeline.read(file, engine.plan), engine.plan)
-    answer = pipeline.predict(engine.models[0], prepared, engine.plan)
-    best = answer.predictions[0]
-    spent_ms = (time.perf_counter() - began) * 1e3
-    wording = answer.best.wording
-    among = f", {wording.group} ({wording.group_confidence:.1%})" if wording.group else ""
-    named = f"{best.label} ({best.confidence:.1%}){among}{' or unknown' if wording.would_be else ''}"
-    _say("ok", "image", f"a cat is {named} in {spent_ms:.1f} ms")

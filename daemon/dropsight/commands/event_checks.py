@@ -1,0 +1,28 @@
+"""What `dropsight check` tries of the events and of who is told of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from dropsight.classify.rule_labels import unknown_labels
+from dropsight.classify.work import Engine
+from dropsight.commands.verdicts import Verdict, say
+from dropsight.config import Config
+from dropsight.errors import ConfigError
+from dropsight.events.compiling import findings
+
+
+def check_events(file: Path | None, config: Config, engine: Engine | None) -> None:
+    for mark, text in findings(config):
+        say(mark, "events", text)
+    if engine and (faults := unknown_labels(config, engine.plan.spec)):
+        raise ConfigError([f"{file}: {fault}" for fault in faults])
+
+
+def check_notify(config: Config, urls: Mapping[str, str | None], verdict: Verdict) -> None:
+    if not config.notify:
+        return
+    from dropsight.sinks.notify.wanting import checks
+
+    for look in checks(config, urls):
+        with verdict.part("notify"):
+            say("ok", "notify", look())
