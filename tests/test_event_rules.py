@@ -61,6 +61,8 @@ def written(folder: Path, text: str) -> Path:
         (f"name: fox, {FOX}, active: sunset..6:00", "events.0.active: goes by the sun"),
         (f"name: fox, {FOX}, days: mon..sub", "events.0.days: has 'sub', which is no day"),
         (f"name: fox, {FOX}, keep: 0.7, confidence: 0.6", "events.0.keep: is 0.7, above the confidence"),
+        (f"name: fox, {FOX}, keep: 0.7", "events.0.keep: is 0.7, above the confidence"),
+        (f"name: fox, {FOX}, confirm: 2", "events.0.confirm: cannot be 2; give how many of how many"),
         (
             f"name: fox, {FOX}, confidence: {{red fix: 1}}",
             "confidence.red fix: is none of the labels of this",
@@ -92,13 +94,19 @@ def test_what_is_wrong_between_rules_is_told_too(tmp_path: Path) -> None:
 
 
 def test_a_label_that_the_model_does_not_know_is_told_with_the_nearest(tmp_path: Path) -> None:
-    rules = load(written(tmp_path, "events: [{name: a, labels: [redfox, '*hound', 'group:cats', zebu]}]"))
+    rules = load(
+        written(tmp_path, "events: [{name: a, labels: [redfox, '*hound', 'group:cats', zebu, Cat]}]")
+    )
     found = list(strangers(rules.events, ["Red Fox", "basset hound"], groups=["cat", "dog"]))
     assert found == [
         "events.0.labels.0: the model has no label redfox; did you mean Red Fox?",
         "events.0.labels.2: the model has no label group:cats; did you mean group:cat?",
         "events.0.labels.3: the model has no label zebu; `dropsight inspect` lists what it has",
+        "events.0.labels.4: the model has no label Cat; did you mean group:cat?",
     ]
+    rules = load(written(tmp_path, "events: [{name: a, labels: ['group:cat']}]"))
+    (line,) = strangers(rules.events, ["cat"], groups=[])
+    assert "no group:cat: the config turns groups off, or the model has none" in line
 
 
 def test_each_rule_is_said_in_words(tmp_path: Path) -> None:
@@ -276,6 +284,8 @@ def test_a_replay_of_no_log_or_without_rules_is_one_line(tmp_path: Path) -> None
         print_replay(load(config), [])
     with pytest.raises(DropsightError, match=r"none.jsonl: there is no such log"):
         print_replay(load(written(tmp_path, RULES)), [tmp_path / "none.jsonl"])
+    with pytest.raises(DropsightError, match=r"dropsight.yaml: holds no records"):
+        print_replay(load(config), [config])
 
 
 def test_check_refuses_a_label_that_the_model_does_not_have_and_run_warns_of_it(

@@ -27,7 +27,7 @@ _TO_THE_RIGHT = {"duration", "answers"}
 def print_replay(config: Config, logs: Sequence[Path]) -> None:
     """Print a table of events and its totals; raises DropsightError where a log cannot be read."""
     if not config.events:
-        raise ConfigError(["events: there are none to replay; docs/events.md shows some"])
+        raise ConfigError(["events: there are none to replay; -c names the config that has them"])
     rules = compile_rules(config)
     machine, alone = Machine(rules), Machine([_of_one_answer(rule) for rule in rules])
     changes: list[Change] = []
@@ -35,6 +35,9 @@ def print_replay(config: Config, logs: Sequence[Path]) -> None:
     read: Counter[str] = Counter()
     heard = 0.0
     for line in _lines(logs):
+        if not line.startswith(b"{"):
+            read["strange"] += 1
+            continue
         record = decode(line)
         read["records"] += 1
         if isinstance(record, Result) and (sighting := sighting_of(record)):
@@ -43,6 +46,8 @@ def print_replay(config: Config, logs: Sequence[Path]) -> None:
             sure.update(each.name for each in alone.step(sighting) if each.phase != "end")
         else:
             read["others"] += 1
+    if read["strange"] and not read["records"]:
+        raise DropsightError(f"{logs[0]}: holds no records; name the JSON log, such as logs/results.jsonl")
     changes += machine.tick(heard)
     by_id: dict[str, list[Change]] = {}
     for change in changes:
@@ -108,7 +113,7 @@ def _lines(logs: Sequence[Path]) -> Iterator[bytes]:
     for log in _in_order(logs):
         print(f"dropsight: reading {log}", file=sys.stderr)
         try:
-            yield from (line for line in lines_of(log) if line.startswith(b"{"))
+            yield from lines_of(log)
         except OSError as error:
             raise DropsightError(f"{log}: cannot be read: {reason(error)}") from error
 

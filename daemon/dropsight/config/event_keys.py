@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+USUAL_CONFIDENCE = 0.6
+"""What an answer needs where a rule does not say."""
 _Share = Annotated[float, Meta(ge=0, le=1)]
 _Tag = Annotated[str, Meta(description="a text")] | bool | int | float
 

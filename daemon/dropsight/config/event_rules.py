@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from dropsight.config.active_times import days_in, spans_in
-from dropsight.config.event_keys import EventRule, Location
+from dropsight.config.event_keys import USUAL_CONFIDENCE, EventRule, Location
 from dropsight.config.keys import Key, dotted
 from dropsight.config.layers import Fault
 from dropsight.config.tree import Config
@@ -73,7 +73,7 @@ def _labels(above: Key, rule: EventRule) -> Iterator[Fault]:
             close = get_close_matches(pattern, rule.labels, n=1)
             way_out = f"did you mean {close[0]}?" if close else "give one of them, or * for all others"
             yield Fault((*above, "confidence", pattern), f"is none of the labels of this event; {way_out}")
-    if rule.keep is not None and rule.keep > max(rule.confidence.values(), default=1.0):
+    if rule.keep is not None and rule.keep > max({"*": USUAL_CONFIDENCE, **rule.confidence}.values()):
         yield Fault(
             (*above, "keep"), f"is {rule.keep:g}, above the confidence that begins it; give at most that"
         )

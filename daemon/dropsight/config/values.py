@@ -170,7 +170,8 @@ def _unknown(key: Key, known: tuple[str, ...]) -> str:
 
 def _refusal(form: Form, said: object) -> str:
     if form.reads in TEXTUAL and said is not None and not isinstance(said, str | list | dict):
-        return f"cannot be {shown(said)}; put it in quotes"
+        quoted = '"' in form.allowed  # an example shows how, and what a number alone lacks
+        return f"cannot be {shown(said)}; {f'give {form.allowed}' if quoted else 'put it in quotes'}"
     close = get_close_matches(said.lower(), form.choices, n=1) if isinstance(said, str) else []
     way_out = f"did you mean {close[0]}?" if close else f"give {form.allowed}"
     return f"cannot be {shown(said)}; {way_out}"

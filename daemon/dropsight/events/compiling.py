@@ -50,14 +50,17 @@ def strangers(rules: Sequence[EventRule], labels: Sequence[str], *, groups: Sequ
     for index, rule in enumerate(rules):
         for number, pattern in enumerate(rule.labels):
             if not any(names(pattern, label) for label in known):
-                yield f"events.{index}.labels.{number}: {_stranger(pattern, known)}"
+                yield f"events.{index}.labels.{number}: {_stranger(pattern, labels, groups)}"
 
 
-def _stranger(pattern: str, known: Sequence[str]) -> str:
-    by_lower = {label.casefold(): label for label in known}
-    close = get_close_matches(pattern.casefold(), by_lower, n=1)
+def _stranger(pattern: str, labels: Sequence[str], groups: Sequence[str]) -> str:
+    if pattern.startswith(GROUP) and not groups:
+        return f"there is no {pattern}: the config turns groups off, or the model has none"
+    meant = {name.casefold(): f"{GROUP}{name}" for name in groups}
+    meant |= {label.casefold(): label for label in (*labels, *meant.values())}
+    close = get_close_matches(pattern.casefold(), meant, n=1)
     if close:
-        return f"the model has no label {pattern}; did you mean {by_lower[close[0]]}?"
+        return f"the model has no label {pattern}; did you mean {meant[close[0]]}?"
     kind = "group" if pattern.startswith(GROUP) else "label"
     return f"the model has no {kind} {pattern.removeprefix(GROUP)}; `dropsight inspect` lists what it has"
 

@@ -5,10 +5,10 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
+from dropsight.config.event_keys import USUAL_CONFIDENCE
 from dropsight.events.sighting import GROUP, Sighting
 from dropsight.records import Tag
 
-USUAL_CONFIDENCE = 0.6
 KEPT_SHARE = 0.75
 """Of the confidence that begins an event, what it goes on with, where a rule does not say."""
 _WILD = frozenset("*?[")
