@@ -17,7 +17,7 @@ def too_slow(pattern: str) -> str | None:
     if any(nested for nested, _ in found):
         return "repeats what is itself repeated or a choice, for which some names take hours"
     if sum(is_open for _, is_open in found) > _MOST_OPEN:
-        return f"repeats more than {_MOST_OPEN} times without giving back, for which some names take minutes"
+        return f"has more than {_MOST_OPEN} open repetitions, for which some names take minutes"
     return None
 
 
