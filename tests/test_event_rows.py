@@ -195,4 +195,5 @@ def test_messages_of_one_event_are_told_apart_and_repeats_of_one_are_not() -> No
 
 def test_a_terminal_says_in_a_line_what_an_event_does() -> None:
     assert told_words(message()) == "garden: fox begins (red fox 91%, 2 answers)"
+    assert told_words(message(count=1)).endswith("(red fox 91%, 1 answer)")
     assert told_words(message("end", count=5)) == "garden: fox is over (red fox 91%, 5 answers)"

@@ -391,6 +391,8 @@ def test_an_event_is_told_in_plain_words() -> None:
     one = message(10, count=1, region="door", best=EventBest("r", 0.987, "group:cat"))
     assert words.title_of(one) == "fox at front (door)"
     assert words.body_of(one, now=now, zone=zone) == "cat 99 %, 1 photo at 21:10"
+    sure = message(10, best=EventBest("r", 0.99971, "fox"))
+    assert words.body_of(sure, now=now, zone=zone).startswith("fox 99.9 %, ")
     over = message(10, phase="end", ended="2026-11-28T21:14:00Z")
     assert words.body_of(over, now=now, zone=zone) == "over: red fox 51 %, 2 photos, 21:10 to 21:14"
     assert words.body_of(one, now=now + timedelta(days=1), zone=zone).endswith("at 28 Nov 21:10")

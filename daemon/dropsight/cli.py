@@ -292,7 +292,7 @@ COMMANDS = {
             _CONFIG,
             argument(
                 "--test TARGET",
-                "Name of a target; without it, all of them.",
+                "Which of the targets; all of them if none is named behind it.",
                 nargs="?",
                 const="",
                 required=True,

@@ -24,8 +24,12 @@ def packages(*requirements: str) -> str:
     return " ".join((_pip(), *map(_quoted, requirements)))
 
 
-def program() -> str:
-    """Return how `dropsight` is called here."""
+def program(*words: str) -> str:
+    """Return how `dropsight` is called here, with these words."""
+    return " ".join((_program(), *map(_quoted, words)))
+
+
+def _program() -> str:
     own = Path(sys.executable).with_name("dropsight")
     found = shutil.which("dropsight")
     if found is not None and own.exists() and Path(found).samefile(own):

@@ -132,7 +132,7 @@ class _Check:
                 with self._verdict.part(each.mark.name):
                     say("ok", each.mark.name, each.check())
         with self._verdict.part("notify"):
-            check_notify(self._config, self._urls, self._verdict)
+            check_notify(self._config, self._urls, self._verdict, file=self._file)
         with self._verdict.part("web"):
             self._web()
         if self._config.video:

@@ -18,11 +18,13 @@ def check_events(file: Path | None, config: Config, engine: Engine | None) -> No
         raise ConfigError([f"{file}: {fault}" for fault in faults])
 
 
-def check_notify(config: Config, urls: Mapping[str, str | None], verdict: Verdict) -> None:
+def check_notify(
+    config: Config, urls: Mapping[str, str | None], verdict: Verdict, *, file: Path | None
+) -> None:
     if not config.notify:
         return
     from dropsight.sinks.notify.wanting import checks
 
-    for look in checks(config, urls):
+    for look in checks(config, urls, file=file):
         with verdict.part("notify"):
             say("ok", "notify", look())

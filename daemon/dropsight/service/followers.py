@@ -77,7 +77,8 @@ class Followers:
     def say_what_waits(self, *, newest: int) -> None:
         for mark, follower in self._marked:
             if waiting := mark.outstanding(newest) + follower.standing().held:
-                log.warning("%d records are queued in the outbox for %s", waiting, mark.who)
+                what = "1 record is" if waiting == 1 else f"{waiting} records are"
+                log.warning("%s queued in the outbox for %s", what, mark.who)
 
     def _any_at_work(self) -> bool:
         return any(thread.is_alive() for thread in self._threads)

@@ -204,7 +204,8 @@ def told_words(message: EventMessage) -> str:
     """Say what an event does, in a line."""
     said = message.best.label.removeprefix("group:")
     if message.best.id:  # else it is a problem, whose label says what is wrong
-        said = f"{said} {message.best.confidence:.0%}, {message.count} answers"
+        answers = f"{message.count} answer{'s' * (message.count != 1)}"
+        said = f"{said} {message.best.confidence:.0%}, {answers}"
     return f"{message.camera}: {happens(message.name, message.phase)} ({said})"
 
 

@@ -27,16 +27,23 @@ def followers(config: Config) -> list[Wanted]:
     return [_wanted(config, each, len(found), shared) for found in targets.values() for each in found]
 
 
-def checks(config: Config, credentials: Mapping[str, str | None]) -> Iterator[Callable[[], str]]:
-    """Yield for each name of the config what says how its targets stand, which raises DropsightError."""
+def checks(
+    config: Config, credentials: Mapping[str, str | None], *, file: Path | None
+) -> Iterator[Callable[[], str]]:
+    """Yield for each name of the config what says how its targets stand, which raises DropsightError.
+
+    `file` is where the config was read from.
+    """
+    where = ("-c", str(file)) if file else ()
     for name in config.notify:
-        yield partial(_check, config, name, credentials)
+        trial = installing.program("notify", "--test", name, *where)
+        yield partial(_check, config, name, credentials, trial)
 
 
-def _check(config: Config, name: str, credentials: Mapping[str, str | None]) -> str:
+def _check(config: Config, name: str, credentials: Mapping[str, str | None], trial: str) -> str:
     targets = targets_of(config, name, credentials=credentials)
     known = ", ".join(look_at(target) for target in targets)
-    return f"{name}: {known}; nothing was sent; to try it: {installing.program()} notify --test {name}"
+    return f"{name}: {known}; nothing was sent; to try it: {trial}"
 
 
 class _Shared:

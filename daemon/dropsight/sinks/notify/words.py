@@ -20,12 +20,18 @@ def body_of(message: EventMessage, *, now: datetime, zone: tzinfo | None = None)
     began = clock(message.started, now, zone)
     if not message.best.id:  # a problem, whose label says what is wrong
         return f"{'over: ' if message.phase == 'end' else ''}{message.best.label}, since {began}"
-    said = f"{as_shown(message.best.label.removeprefix('group:'))} {100 * message.best.confidence:.0f} %"
+    said = f"{as_shown(message.best.label.removeprefix('group:'))} {_percent(message.best.confidence)}"
     photos = f"{message.count} photo{'s' * (message.count != 1)}"
     if message.phase == "end":
         ended = clock(message.ended or message.started, now, zone)
         return f"over: {said}, {photos}, {began}{'' if ended == began else f' to {ended}'}"
     return f"{said}, {photos} {'at' if message.count == 1 else 'since'} {began}"
+
+
+def _percent(share: float) -> str:
+    """Nothing is rounded to certainty; the dashboard writes it the same way."""
+    percent = 100 * share
+    return f"{min(percent, 99.9):.1f} %" if 99.5 < percent < 100 else f"{percent:.0f} %"
 
 
 def digest(messages: Sequence[EventMessage], *, now: datetime, zone: tzinfo | None = None) -> tuple[str, str]:
