@@ -21,7 +21,7 @@ from dropsight import ImageInferenceRuntime
 from dropsight.commands.calibrate import calibrate
 from dropsight.commands.evaluate import report_of
 from dropsight.commands.measuring import Measured
-from dropsight.errors import ModelError
+from dropsight.errors import ConfigError, ModelError
 from dropsight.inference.calibration import fit_temperature, nll, trust
 from dropsight.inference.guarantees import (
     binomial_bounds,
@@ -30,8 +30,10 @@ from dropsight.inference.guarantees import (
     least_in_set,
     set_sizes,
 )
+from dropsight.inference.labelled import labelled
 from dropsight.inference.ranking import softmax
 from dropsight.models.backends import locate, open_model
+from dropsight.models.label_files import unnamed
 
 Synthetic = tuple[NDArray[np.float64], NDArray[np.int64]]
 CLASSES = {"giant panda": "panda", "88": "scarlet_macaw", "Koala": "koala", "tabby": "chelsea"}
@@ -215,8 +217,10 @@ def row(*classes_and_shares: float) -> NDArray[np.float64]:
 def test_calibrate_says_that_clips_are_passed_over(photos: Path, tmp_path: Path) -> None:
     make_clip(photos / "giant panda" / "clip.mp4", of_photos([SAMPLES / "panda.jpg"]) * 5)
     done = dropsight("calibrate", str(photos), "-o", str(tmp_path / "out.yaml"))
-    assert "1 clips are passed over: a temperature is fitted to photos" in done.stderr
+    assert "1 clip is passed over: a temperature is fitted to photos" in done.stderr
     assert done.stdout.startswith("4 photos")
+    model, beside = locate("builtin:efficientnet_lite0"), tmp_path / "out.tflite"
+    assert f"it is read with a model beside it: cp {model} {beside}\n" in done.stdout
 
 
 @pytest.mark.slow
@@ -253,6 +257,17 @@ def test_calibrating_on_the_sample_photos_lowers_their_calibration_error(tmp_pat
     found = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()[2:4]}
     before, after = ([float(number) for number in found[name]] for name in ("before", "after"))
     assert all(mine < theirs for mine, theirs in zip(after[1:], before[1:], strict=True))
+
+
+def test_folders_named_after_labels_that_the_model_has_not_is_one_line_with_the_way_out(
+    tmp_path: Path,
+) -> None:
+    for name in ("1", "cat", "dog"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(ConfigError) as caught:
+        labelled(tmp_path, unnamed(3))
+    (line,) = caught.value.faults
+    assert line.startswith(f"{tmp_path / 'cat'}: nothing says what the model's classes are called; put their")
 
 
 def test_calibrate_does_not_change_the_built_in_model(photos: Path) -> None:

@@ -1,5 +1,6 @@
 """`dropsight calibrate`."""
 
+import shlex
 import sys
 from dataclasses import replace
 from math import ceil, floor
@@ -51,7 +52,8 @@ def calibrate(
             "cannot calibrate; set model.thresholds, and see dropsight evaluate for what they give"
         )
     if clips := sum(each.suffix.lower() in CLIPS for each in folder.rglob("*")):
-        _tell(f"{clips} clips are passed over: a temperature is fitted to photos, and holds for frames, too")
+        what = "1 clip is" if clips == 1 else f"{clips} clips are"
+        _tell(f"{what} passed over: a temperature is fitted to photos, and holds for frames, too")
     measured = measure(runtime, folder)
     print(f"{len(measured.truth)} photos, {len(np.unique(measured.truth))} classes")
     before, after = _temperature(measured, spec)
@@ -65,6 +67,11 @@ def calibrate(
         values |= _sets(found, measured.truth, coverage)
     _write(target, spec.path, values)
     print(f"written to {target}")
+    if target.resolve() != sidecar_path(spec.path).resolve():
+        beside = target.with_suffix(spec.path.suffix)
+        print(
+            f"it is read with a model beside it: cp {shlex.quote(str(spec.path))} {shlex.quote(str(beside))}"
+        )
     try:
         reliability_diagram(target.with_suffix(".reliability.png"), before, after)
         print(f"diagram in {target.with_suffix('.reliability.png')}")

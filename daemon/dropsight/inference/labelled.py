@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dropsight.config import Video, Watch
 from dropsight.errors import ConfigError
+from dropsight.models.label_files import unnamed
 from dropsight.models.labels import class_named, numbers_by_name, plain
 
 PHOTOS = frozenset(pattern.removeprefix("*") for pattern in Watch().patterns)
@@ -29,6 +30,9 @@ def labelled(folder: Path, labels: Sequence[str], suffixes: AbstractSet[str] = P
     numbers = numbers_by_name(labels)
     unknown = [group.name for group in groups if class_named(group.name, numbers, len(labels)) is None]
     if unknown:
+        if tuple(labels) == unnamed(len(labels)):
+            fault = "nothing says what the model's classes are called; put their names into labels.txt"
+            raise ConfigError([f"{folder / unknown[0]}: {fault} beside it, or call the folders 0, 1, 2, ..."])
         raise ConfigError(
             [f"{folder / name}: not a class of the model; {_way_out(name, numbers)}" for name in unknown]
         )
