@@ -241,7 +241,9 @@ def test_the_page_has_a_bounded_number_of_pictures_and_says_what_is_left_out(tmp
     )
     found = compared(a, b)
     assert (found.pairs, len(found.changed)) == (MOST_PAIRS + 2, MOST_PAIRS)
-    assert "2 images of 2 rarer kinds are not shown" in page_of(found)
+    page = page_of(found)
+    assert "2 images of 2 rarer kinds are not shown" in page
+    assert f"<h1>{found.a.place} to {found.b.place}</h1>" in page  # the models have one name
 
 
 def test_the_command_prints_a_table_and_writes_the_page(both: tuple[str, str], tmp_path: Path) -> None:

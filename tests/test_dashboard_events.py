@@ -53,7 +53,7 @@ def test_a_day_has_its_lanes_and_a_card_for_each_event_and_what_happens_now_appe
         drop(house, "front/d.jpg", "panda.jpg", at=noon + 80)
         drop(house, "back/e.jpg", "coffee.jpg", at=noon + 3600)  # the panda has gone
         wait_until(lambda: all(each["ended"] for each in events(house)), what="what went on then has ended")
-        context = browser.new_context(locale="en-GB", timezone_id="UTC", reduced_motion="reduce")
+        context = browser.new_context(locale="en-US", timezone_id="UTC", reduced_motion="reduce")
         window = Window(context.new_page())
         page = window.page
         page.goto(address(house))
@@ -68,6 +68,9 @@ def test_a_day_has_its_lanes_and_a_card_for_each_event_and_what_happens_now_appe
         expect(cards.nth(1).locator("img.there")).to_have_count(1)
         expect(page.locator(".lane .who")).to_have_text(["back", "front"])
         expect(bars).to_have_count(3)
+        page.set_viewport_size({"width": 390, "height": 844})
+        is_cut = "[...document.querySelectorAll('.card span')].some((it) => it.scrollWidth > it.clientWidth)"
+        assert not page.evaluate(is_cut)
         page.reload()  # the day is in the address
         expect(bars).to_have_count(3)
         page.locator("[name=name]").select_option("coffee")
@@ -79,6 +82,7 @@ def test_a_day_has_its_lanes_and_a_card_for_each_event_and_what_happens_now_appe
         page.locator("[data-days='1']").click()
         page.locator("[data-days='1']").click()
         expect(cards).to_have_count(0)
+        expect(page.locator("#empty")).not_to_contain_text("Rules make them")  # there are some
         drop(house, "garden/f.jpg", "koala.jpg", at=time.time())
         expect(cards).to_have_count(1)
         expect(cards).to_contain_text("garden")

@@ -25,7 +25,7 @@ def page_of(found: Comparison) -> str:
 
 def _page(found: Comparison, pictures: Pictures) -> Iterator[str]:
     style = (files("dropsight.archive") / "comparison.css").read_text("utf-8")
-    title = f"{found.a.model} to {found.b.model}"
+    title = _title(found.a, found.b)
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
     yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -39,6 +39,11 @@ def _page(found: Comparison, pictures: Pictures) -> Iterator[str]:
         yield from _truths(found.truths)
     yield from _changed(found, pictures)
     yield "</body>\n</html>"
+
+
+def _title(a: Side, b: Side) -> str:
+    names = (a.model, b.model) if a.model != b.model else (a.described, b.described)
+    return " to ".join(names if names[0] != names[1] else (a.place, b.place))
 
 
 def _figures(found: Comparison) -> Iterator[str]:
@@ -81,7 +86,7 @@ def _sides(a: Side, b: Side) -> Iterator[str]:
 def _shift(found: Comparison) -> Iterator[str]:
     """Draw how many images B is surer of, and less sure of: a bar a tenth."""
     most, middle = max(*found.shifts, 1), STEPS // 2
-    yield "<section><h2>Confidence of B less that of A</h2>"
+    yield "<section><h2>Confidence of B minus that of A</h2>"
     size = f'viewBox="-8 0 {STEPS * 20 + 16} 118"'
     yield f'<svg {size} role="img" aria-label="Images by the shift of confidence">'
     for step, images in enumerate(found.shifts):
@@ -111,7 +116,7 @@ def _truths(found: AgainstTruths) -> Iterator[str]:
             _share(each.right_a, each.images),
             _share(each.right_b, each.images),
         )
-        gained = f'<td class="better">{each.better:,}</td><td class="worse">{each.worse:,}</td>'
+        gained = _gain("td", each.better, "better") + _gain("td", each.worse, "worse")
         yield f"<tr><td>{_text(each.label)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}{gained}</tr>"
     yield "</table></div></section>"
 
@@ -146,12 +151,13 @@ def _changed(found: Comparison, pictures: Pictures) -> Iterator[str]:
 
 
 def _pair(pair: ChangedPair, pictures: Pictures, *, judged: bool) -> Iterator[str]:
-    gained = (
-        f' <span class="better">{pair.better:,} better</span> <span class="worse">{pair.worse:,} worse</span>'
+    better, worse = (
+        _gain("span", pair.better, "better", said=True),
+        _gain("span", pair.worse, "worse", said=True),
     )
     yield f"<article><h3>{_text(pair.label_a)} → {_text(pair.label_b)}</h3>"
     sure = f"{_part(pair.confidence_a)} → {_part(pair.confidence_b)}"
-    yield f"<p>{_images(pair.images)}, {sure}{gained if judged else ''}</p><ul>"
+    yield f"<p>{_images(pair.images)}, {sure}{f', {better}, {worse}' if judged else ''}</p><ul>"
     for each in pair.examples:
         yield f"<li>{_picture(each, pictures[each.path])}{_caption(each)}</li>"
     yield "</ul></article>"
@@ -169,6 +175,12 @@ def _caption(example: ChangeExample) -> str:
     last = example.path.rstrip("/").rpartition("/")[2]
     sure = f"{_part(example.confidence_a)} → {_part(example.confidence_b)}"
     return f'<span class="name">{_text(last)}</span><small>{sure}{truth}</small>'
+
+
+def _gain(tag: str, count: int, kind: str, *, said: bool = False) -> str:
+    """Write how many are better or worse, in that colour where there are any."""
+    shade = f' class="{kind}"' if count else ""
+    return f"<{tag}{shade}>{count:,}{f' {kind}' if said else ''}</{tag}>"
 
 
 def _text(text: str) -> str:

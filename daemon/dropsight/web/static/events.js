@@ -113,6 +113,7 @@ function onStats(overview) {
   names = [...new Set([...known.map((each) => each.name), ...cards.map((each) => each.name)])].sort();
   choose(fields.name, names, fields.name.value);
   choose(fields.camera, known.map((each) => each.camera), fields.camera.value);
+  if (!byId("empty").hidden) show();
 }
 
 function onState(state) {
@@ -129,7 +130,8 @@ function show() {
   empty.hidden = cards.length > 0;
   if (!cards.length) {
     const filtered = fields.name.value || fields.camera.value;
-    const why = filtered ? "None of this event and camera." : "Rules make them: events: in the config file.";
+    const unheard = names.length ? "" : "Rules make them: events: in the config file.";
+    const why = filtered ? "None of this event and camera." : unheard;
     empty.replaceChildren(el("b", {}, "No events this day"), why);
   }
   byId("course").replaceChildren(...lanes());
