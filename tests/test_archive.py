@@ -349,7 +349,7 @@ def test_a_second_ctrl_c_or_sigterm_stops_at_once_and_the_same_command_goes_on(
     assert len(parts(out)) == 3
 
 
-def test_status_says_how_far_how_fast_and_what_failed(result: Path) -> None:
+def test_status_says_how_far_how_fast_and_what_failed(result: Path, tmp_path: Path) -> None:
     shown = dropsight("archive", str(result), "--status")
     assert shown.returncode == 0
     assert "done, as of" in shown.stdout
@@ -359,6 +359,10 @@ def test_status_says_how_far_how_fast_and_what_failed(result: Path) -> None:
     assert job["errors"]
     assert (job["engine"], job["workers"] > 0, job["images_per_second"] > 0) == ("local", True, True)
     assert {"dropsight", "python", "pyarrow"} <= set(job["versions"])
+    (tmp_path / "job.json").write_text(json.dumps({**job, "state": "running"}))
+    shown = dropsight("archive", str(tmp_path), "--status")
+    assert shown.stdout.startswith("interrupted, as of")
+    assert "no driver is at work: the same command goes on\n" in shown.stdout
     nothing = dropsight("archive", str(result.parent), "--status")
     assert (nothing.returncode, nothing.stderr.count("\n")) == (2, 1)
 

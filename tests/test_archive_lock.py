@@ -11,7 +11,7 @@ from archives import run
 from brokers import wait_until
 from daemons import PHOTOS
 from dropsight.archive import job_lock
-from dropsight.archive.job_lock import NAME, Holder, sole_driver, told_of_driver
+from dropsight.archive.job_lock import NAME, Holder, driver_at, sole_driver
 from dropsight.archive.storage import Storage
 from dropsight.errors import InUseError
 
@@ -45,7 +45,9 @@ def test_a_second_driver_is_turned_away_and_told_who_is_at_work(storage: Storage
         with pytest.raises(InUseError, match=r"another driver is at work there, process \d+ on ") as refused:
             run(PHOTOS[0], storage.place)
         assert refused.value.exit_code == 1
-        assert told_of_driver(storage) == f"its driver is {Holder.ourselves().shown}"
+        driver = driver_at(storage)
+        assert driver is not None
+        assert driver.shown == Holder.ourselves().shown
     assert storage.names() == []
     assert run(PHOTOS[0], storage.place).state == "done"
 
@@ -63,7 +65,7 @@ def test_what_a_killed_driver_of_this_machine_has_left_holds_nobody_up(
         msgspec.structs.replace(Holder.ourselves(), started="0"),
     ):
         assert storage.create(NAME, msgspec.json.encode(holder))
-        assert told_of_driver(storage) == "no driver is at work: the same command goes on"
+        assert driver_at(storage) is None
         with sole_driver(storage, stopped=never):
             pass
 

@@ -112,12 +112,10 @@ def sole_driver(storage: Storage, *, stopped: Callable[[], bool]) -> Iterator[So
         driver.close()
 
 
-def told_of_driver(storage: Storage) -> str:
-    """Say who is at work there, as far as it can be told at once; raises StoreError."""
+def driver_at(storage: Storage) -> Holder | None:
+    """Return who is at work there, as far as it can be told at once; raises StoreError."""
     holder = _decoded(storage.read(NAME))
-    if holder is None or (holder.system == _system() and not _is_alive(holder)):
-        return "no driver is at work: the same command goes on"
-    return f"its driver is {holder.shown}"
+    return None if holder and holder.system == _system() and not _is_alive(holder) else holder
 
 
 def _wait_for_end(storage: Storage, stopped: Callable[[], bool]) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from dropsight.archive.deployments import NEEDS_DEPLOYMENTS, Deployments, read_deployments
 from dropsight.archive.job_file import JobFile, read_job
-from dropsight.archive.job_lock import told_of_driver
+from dropsight.archive.job_lock import driver_at
 from dropsight.archive.output_formats import CAMTRAP_DP, FORMATS, PARQUET, FormatFacts, write_format
 from dropsight.archive.running import ArchiveOrder, run_archive
 from dropsight.archive.storage import Storage, absolute, need_extra
@@ -95,9 +95,13 @@ def _show(sources: Sequence[str], output: str | None, *, as_json: bool) -> int:
     if as_json:
         print(msgspec.json.encode(job).decode())
         return 0
-    print(f"{job.state}, as of {job.updated}: {job.model.name} by {job.engine}, {job.workers} workers")
-    if job.state == "running":
-        print(told_of_driver(storage))
+    driver = driver_at(storage) if job.state == "running" else None
+    state = "interrupted" if job.state == "running" and driver is None else job.state
+    print(f"{state}, as of {job.updated}: {job.model.name} by {job.engine}, {job.workers} workers")
+    if driver:
+        print(f"its driver is {driver.shown}")
+    elif state == "interrupted":
+        print("no driver is at work: the same command goes on")
     _tell(job, sources[0])
     return 0
 
