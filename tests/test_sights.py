@@ -482,6 +482,9 @@ def test_classify_and_batch_say_of_a_camera_s_picture_what_the_daemon_said(house
     shutil.copy(house.processed / "front" / "yard.jpg", elsewhere)
     done = dropsight("classify", elsewhere, "-c", config, "--camera", "front", "--json")
     assert json.loads(done.stdout)[0]["regions"] == front["regions"]
+    assert dropsight("classify", elsewhere, "-c", config, "--camera", "fron").stderr == (
+        "dropsight: --camera fron: the config has no crops and no mask of it; did you mean front?\n"
+    )
     assert dropsight("classify", elsewhere, "--camera", "front").stderr == (
         "dropsight: --camera: needs -c FILE, the config that it is in\n"
     )

@@ -1,8 +1,10 @@
 """Files that are classified as a daemon's config has it, each as one of its camera's."""
 
 import os
+import sys
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from difflib import get_close_matches
 from itertools import groupby
 from pathlib import Path
 from typing import Unpack
@@ -29,6 +31,8 @@ class Classifying:
         if file is None and camera is not None:
             raise ConfigError(["--camera: needs -c FILE, the config that it is in"])
         self._camera, self._config = camera, _config(file, model, tta=tta, top=top) if file else None
+        if camera is not None and self._config:
+            _warn_of(camera, self._config)
         self.runtime: ImageInferenceRuntime
         if self._config:
             self.runtime = ConfiguredRuntime.open(self._config)
@@ -74,6 +78,16 @@ def _config(file: Path, model: str | None, *, tta: bool, top: int) -> Config:
         tta=views_of(5) if tta else config.inference.tta,
     )
     return msgspec.structs.replace(config, inference=inference)
+
+
+def _warn_of(camera: str, config: Config) -> None:
+    known = config.cameras.by_name
+    if camera not in known:
+        close = get_close_matches(camera, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        print(
+            f"dropsight: --camera {camera}: the config has no crops and no mask of it{hint}", file=sys.stderr
+        )
 
 
 def camera_of(path: str | Path, config: Config) -> str | None:
