@@ -40,6 +40,9 @@ events:
 """
 
 
+OFF = "mqtt: null\nweb: null"
+
+
 def written(folder: Path, text: str) -> Path:
     path = folder / "dropsight.yaml"
     path.write_text(text)
@@ -292,7 +295,9 @@ def test_check_refuses_a_label_that_the_model_does_not_have_and_run_warns_of_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A daemon on its fallback model is better than none."""
-    path = written(tmp_path, "events: [{name: fox, labels: ['red foks']}]\nmqtt: null\nweb: null")
+    path = written(
+        tmp_path, "events: [{name: fox, labels: ['red foks']}]\nproblem_events: {of: [disk]}\n" + OFF
+    )
     open_engine(load(path, overrides={"inference.workers": 1}))
     line = "events.0.labels.0: the model has no label red foks; did you mean red fox?"
     assert line in caplog.messages
@@ -300,4 +305,6 @@ def test_check_refuses_a_label_that_the_model_does_not_have_and_run_warns_of_it(
         assert check(path, picture=None, replay=None) == 2
     finally:
         logging.disable(logging.NOTSET)
-    assert f"FAIL  events   {path}: {line}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"FAIL  events   {path}: {line}" in said
+    assert "ok    events   problems of disk: nobody is told\n" in said

@@ -108,7 +108,7 @@ class _Check:
         engine: Engine | None = None
         with self._verdict.part("model"):
             engine = open_model(self._config)
-        if self._config.events:
+        if self._config.events or self._config.problem_events:
             with self._verdict.part("events"):
                 check_events(self._file, self._config, engine)
         if engine:
@@ -178,7 +178,8 @@ class _Check:
         for text in sightings.doubts(plan, pictures):
             say("warn", "sees", text)
         if drawing and not pictures:
-            raise DropsightError(f"{drawing.path}: nothing to draw on: no camera's picture is on record yet")
+            none = "no camera's picture is on record yet; drop one, and dropsight run --once"
+            raise DropsightError(f"{drawing.path}: nothing to draw on: {none}")
         if drawing:
             drawing.write(sightings.draw(drawing.path, plan, pictures))
             say("ok", "sees", f"drawn in {drawing.path}")

@@ -14,6 +14,9 @@ from dropsight.events.compiling import findings
 def check_events(file: Path | None, config: Config, engine: Engine | None) -> None:
     for mark, text in findings(config):
         say(mark, "events", text)
+    if problems := config.problem_events:
+        told = f"tells {', '.join(problems.notify)}" if problems.notify else "nobody is told"
+        say("ok", "events", f"problems of {', '.join(problems.of)}: {told}")
     if engine and (faults := unknown_labels(config, engine.plan.spec)):
         raise ConfigError([f"{file}: {fault}" for fault in faults])
 
