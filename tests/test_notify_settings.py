@@ -72,7 +72,7 @@ def test_the_page_shows_a_config_that_is_one_and_names_every_key(tmp_path: Path)
     file = tmp_path / "c.yaml"
     file.write_text(sample)
     config = load(file)
-    assert list(config.notify) == ["phone", "mail"]
+    assert list(config.notify) == ["phone"]
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(Notify.__struct_fields__)
     assert load(secret_file(tmp_path / "d.yaml", dump(config))) == config
 
@@ -111,6 +111,7 @@ def test_test_says_of_each_target_whether_it_was_reached_and_why_not(tmp_path: P
     assert re.search(
         r"^ok +notify +phone: json://\*\*\*, json://\*\*\*, ntfy://\*\*\*;", checked.stdout, re.MULTILINE
     )
+    assert f" notify --test phone -c {config}\n" in checked.stdout
     assert f"FAIL  notify   nonsense://*** ({odd}, URL 1): it is no URL that Apprise knows" in checked.stdout
     assert f"notify.odd.targets_file: {odd} is readable by every user of this machine" in checked.stdout
     assert checked.returncode == 1
