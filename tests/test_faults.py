@@ -82,7 +82,7 @@ def test_once_without_a_broker_logs_everything_and_says_what_waits(tmp_path: Pat
     shutil.copy(PHOTOS[0], tmp_path / "inbox")
     done = dropsight("run", "--mqtt", f"mqtt://127.0.0.1:{free_port()}", "--once", cwd=tmp_path)
     assert done.returncode == 0
-    assert "1 records are queued in the outbox" in done.stderr
+    assert "1 record is queued in the outbox" in done.stderr
     assert "cannot be reached: Connection refused" in done.stderr
 
 

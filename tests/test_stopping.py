@@ -66,7 +66,7 @@ def test_a_broker_that_takes_connections_and_says_nothing_does_not_hold_up_a_sto
             assert house.ended() == 0
         finally:
             house.kill()
-    assert "1 records are queued in the outbox" in house.daemon_log()
+    assert "1 record is queued in the outbox" in house.daemon_log()
 
 
 @pytest.mark.slow
