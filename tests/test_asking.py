@@ -14,7 +14,7 @@ import pytest
 
 from daemons import dropsight, running
 from dropsight.errors import DropsightError
-from dropsight.status.control import NAME, ControlServer, NotRunningError, ask
+from dropsight.status.control import NAME, ControlServer, ControlSocket, NotRunningError, ask
 from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
 
@@ -125,7 +125,9 @@ def server(folder: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     before = os.umask(getattr(request, "param", 0o027))
     try:
         state.mkdir()
-        server = ControlServer(state, {"status": lambda: b'{"ok":true}'}, otherwise=lambda _: b"obeyed")
+        control = ControlSocket()
+        answers = {"status": lambda: b'{"ok":true}'}
+        server = ControlServer(control.open(state), answers, otherwise=lambda _: b"obeyed")
     finally:
         os.umask(before)
     os.chown(state, -1, GROUP)
@@ -133,6 +135,7 @@ def server(folder: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     server.start(Supervision(Troubles(logging.getLogger(__name__))))
     yield state
     server.close()
+    control.close()
 
 
 @needs_root

@@ -107,6 +107,18 @@ def test_a_model_that_does_not_prove_itself_is_refused_and_the_old_one_stays(
         assert drop(house, "a.jpg")["model"]["name"] == MODEL.stem
 
 
+def answers_as(house: House, device: str) -> bool:
+    return bool(house.status()["device"] == device)
+
+
+def test_status_right_after_a_reload_that_restarts_is_that_of_the_daemon_that_comes(tmp_path: Path) -> None:
+    with running(tmp_path) as house:
+        for number in range(3):
+            rewrite(house, device=f"porch{number}")
+            assert "restarting with the new config" in house.ask("reload")["result"]
+            wait_until(partial(answers_as, house, f"porch{number}"))
+
+
 DAMAGES = {
     "a name that is no UTF-8": {4707454: 255},
     "an abort of the process": {4706145: 127},
@@ -325,6 +337,7 @@ def held(house: House) -> tuple[int, int, int]:
 def test_24_reloads_with_other_models_brokers_and_web_ports_leave_nothing_behind(tmp_path: Path) -> None:
     models = [bundle(tmp_path / "a"), bundle(tmp_path / "b", temperature=2.0)]
     with mosquitto(tmp_path) as broker, running(tmp_path) as house:
+        wait_until(lambda: "ready: model" in house.daemon_log())
 
         def reload(number: int) -> None:
             begun = house.daemon_log().count("ready: model")

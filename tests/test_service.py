@@ -23,7 +23,7 @@ from dropsight.intake.candidate import Candidate
 from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.readiness import seconds_to_wait, writer
-from dropsight.status.control import AT_ONCE, NAME, ControlServer, NotRunningError, ask
+from dropsight.status.control import AT_ONCE, NAME, ControlServer, ControlSocket, NotRunningError, ask
 from dropsight.status.latency import SLOTS, LatencyHistogram
 from dropsight.status.supervision import Supervision
 from dropsight.status.systemd import notify
@@ -129,18 +129,23 @@ def test_a_file_written_whole_is_on_disk_before_it_has_its_name(tmp_path: Path) 
 def test_the_control_socket_answers_known_commands_and_refuses_others(tmp_path: Path) -> None:
     deep = tmp_path / ("x" * 120)  # beyond the kernel's limit for a socket's path
     deep.mkdir()
-    server = ControlServer(deep, {"status": lambda: b'{"fine":true}'}, otherwise=lambda _: b"what?")
+    control = ControlSocket()
+    server = ControlServer(
+        control.open(deep), {"status": lambda: b'{"fine":true}'}, otherwise=lambda _: b"what?"
+    )
     server.start(Supervision(Troubles(logging.getLogger(__name__))))
     assert ask(deep, "status") == b'{"fine":true}'
     assert ask(deep, "dance") == b"what?"
     server.close()
+    control.close()
     with pytest.raises(NotRunningError):
         ask(deep, "status")
     wait_until(lambda: not list(deep.iterdir()))
 
 
 def test_who_asks_slowly_or_nonsense_keeps_nobody_else_waiting(tmp_path: Path) -> None:
-    server = ControlServer(tmp_path, {"status": lambda: b"{}"}, otherwise=lambda _: b"what?")
+    control = ControlSocket()
+    server = ControlServer(control.open(tmp_path), {"status": lambda: b"{}"}, otherwise=lambda _: b"what?")
     server.start(Supervision(Troubles(logging.getLogger(__name__))))
     with contextlib.ExitStack() as stack:
         for sent in (b"", b'{"x":' + b"[" * 3000 + b"\n", b"\xff\n", b"{"):
@@ -149,10 +154,36 @@ def test_who_asks_slowly_or_nonsense_keeps_nobody_else_waiting(tmp_path: Path) -
             idle.sendall(sent)
         assert ask(tmp_path, "status") == b"{}"
     server.close()
+    control.close()
+
+
+def test_who_asks_while_one_server_follows_another_is_answered_by_the_next(tmp_path: Path) -> None:
+    control, supervision = ControlSocket(), Supervision(Troubles(logging.getLogger(__name__)))
+    former = ControlServer(control.open(tmp_path), {"status": lambda: b"former"}, otherwise=lambda _: b"")
+    former.start(supervision)
+    assert ask(tmp_path, "status") == b"former"
+    former.close()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.settimeout(60)
+        asking.connect(str(tmp_path / NAME))
+        asking.sendall(b'{"command":"status"}\n')
+        server = ControlServer(control.open(tmp_path), {"status": lambda: b"next"}, otherwise=lambda _: b"")
+        server.start(supervision)
+        assert asking.recv(100) == b"next\n"
+    (tmp_path / NAME).unlink()  # by whoever clears the folder: a reload makes another
+    server.close()
+    server = ControlServer(control.open(tmp_path), {"status": lambda: b"third"}, otherwise=lambda _: b"")
+    server.start(supervision)
+    assert ask(tmp_path, "status") == b"third"
+    server.close()
+    control.close()
 
 
 def test_who_asks_byte_by_byte_holds_no_place_for_longer_than_a_question_has(tmp_path: Path) -> None:
-    server = ControlServer(tmp_path, {"status": lambda: b"{}"}, otherwise=lambda _: b"what?", seconds=1.0)
+    control = ControlSocket()
+    server = ControlServer(
+        control.open(tmp_path), {"status": lambda: b"{}"}, otherwise=lambda _: b"what?", seconds=1.0
+    )
     server.start(Supervision(Troubles(logging.getLogger(__name__))))
     over, asked = threading.Event(), threading.Barrier(AT_ONCE + 1)
 
@@ -174,6 +205,7 @@ def test_who_asks_byte_by_byte_holds_no_place_for_longer_than_a_question_has(tmp
         for each in slow_ones:
             each.join()
         server.close()
+        control.close()
 
 
 def test_a_status_for_systemd_is_one_line_whatever_it_quotes(

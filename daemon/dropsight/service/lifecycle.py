@@ -14,6 +14,7 @@ from typing import Self
 
 from dropsight.config import Config
 from dropsight.errors import DropsightError
+from dropsight.status.control import ControlSocket
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ class Lifecycle:
         self._signalled_at: float | None = None
         self._reload_asked = False
         self.successor: Config | None = None
+        self.control = ControlSocket()
+        """Stays over a reload, and is closed with the last daemon."""
         self.failure: BaseException | None = None
         self._on_lost: Callable[[str, BaseException], None] | None = None
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -57,6 +60,7 @@ class Lifecycle:
         for number, handler in self._former.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(-1)
+        self.control.close()
         os.close(self._wake_reader)
         os.close(self._wake_writer)
 

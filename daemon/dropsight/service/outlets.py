@@ -97,7 +97,8 @@ class Opening:
         stack.callback(watching.save)
         roots = [folder.root for folder in self.ground.folders]
         answers = {"status": lambda: as_json(reporter.status(roots))}
-        control = ControlServer(config.store.path.parent, answers, otherwise=remote.obey)
+        listener = lifecycle.control.open(config.store.path.parent)
+        control = ControlServer(listener, answers, otherwise=remote.obey)
         stack.callback(control.close)
         problems = open_problems(config, recorder, self.watch, reporter)
         return Outlets(followers, reporter, watching, web, reloader, control, problems)

@@ -4,6 +4,7 @@ import contextlib
 import grp
 import logging
 import os
+import select
 import socket
 import stat
 import threading
@@ -35,6 +36,54 @@ class NotRunningError(DropsightError):
     pass
 
 
+class ControlSocket:
+    """The listening socket in the state folder: it may stay over a reload, while one server follows another.
+
+    Whoever asks in between waits for the daemon that comes.
+    """
+
+    def __init__(self) -> None:
+        self._listener: socket.socket | None = None
+        self._folder = Path()
+        self._file: os.stat_result | None = None
+
+    def open(self, folder: Path) -> socket.socket:
+        """Return the listener, the former one where that is in this folder; raises StoreError."""
+        if self._listener and folder == self._folder and self._lies_there():
+            return self._listener
+        self.close()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                (folder / NAME).unlink()
+            with _address(folder) as address:
+                listener.bind(address)
+                _open_to_the_group(address)
+            self._file = (folder / NAME).stat()
+        except OSError as error:
+            listener.close()
+            raise StoreError(f"{folder / NAME} cannot be made: {error.strerror}") from error
+        listener.setblocking(False)
+        self._listener, self._folder = listener, folder
+        return listener
+
+    def close(self) -> None:
+        if self._listener is None:
+            return
+        with contextlib.suppress(OSError):  # the disk may be gone; the next start makes room for its own
+            if self._lies_there():
+                (self._folder / NAME).unlink()
+        self._listener.close()
+        self._listener = None
+
+    def _lies_there(self) -> bool:
+        try:
+            there = (self._folder / NAME).stat()
+        except OSError:
+            return False
+        return self._file is not None and os.path.samestat(there, self._file)
+
+
 class ControlServer:
     """Answers one request per connection; unknown requests go to `otherwise`.
 
@@ -44,24 +93,15 @@ class ControlServer:
 
     def __init__(
         self,
-        folder: Path,
+        listener: socket.socket,
         answers: Mapping[str, Callable[[], bytes]],
         *,
         otherwise: Callable[[bytes], bytes],
         seconds: float = TIMEOUT_SECONDS,
     ) -> None:
-        self._seconds = seconds
-        self._folder, self._answers, self._otherwise = folder, answers, otherwise
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                (folder / NAME).unlink()
-            with _address(folder) as address:
-                self._listener.bind(address)
-                _open_to_the_group(address)
-        except OSError as error:
-            self._listener.close()
-            raise StoreError(f"{folder / NAME} cannot be made: {error.strerror}") from error
+        self._listener, self._seconds = listener, seconds
+        self._answers, self._otherwise = answers, otherwise
+        self._stop_reader, self._stop_writer = os.pipe2(os.O_CLOEXEC)
         self._thread: threading.Thread | None = None
         self._free = threading.BoundedSemaphore(AT_ONCE)
 
@@ -70,24 +110,26 @@ class ControlServer:
         self._thread = supervision.start("control", self._run)
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
+        """Take no further question; the listener stays open."""
+        os.close(self._stop_writer)
         if self._thread:
             self._thread.join(TIMEOUT_SECONDS)
-        self._listener.close()
-        with contextlib.suppress(OSError):  # the disk may be gone; the next start makes room for its own
-            (self._folder / NAME).unlink()
+            if self._thread.is_alive():  # it waits for who is answered; then it sees that this is over
+                return
+        os.close(self._stop_reader)
 
     def _run(self) -> None:
-        while True:
+        while self._asked():
             crashpoints.reach("in_control")
             try:
                 connection, _ = self._listener.accept()
+            except BlockingIOError:  # whoever it was has gone
+                continue
             except OSError as error:
-                if machine_error(error):  # no descriptor is left: whoever asks waits
-                    time.sleep(RETRY_SECONDS)
-                    continue
-                return  # closed
+                if not machine_error(error):
+                    raise
+                time.sleep(RETRY_SECONDS)  # no descriptor is left: whoever asks waits
+                continue
             self._free.acquire()
             try:
                 threading.Thread(target=self._serve, args=(connection,), name="control", daemon=True).start()
@@ -95,6 +137,13 @@ class ControlServer:
                 log.warning("control socket: request not answered: %s", error)
                 connection.close()
                 self._free.release()
+
+    def _asked(self) -> bool:
+        """Wait for somebody who asks; False when closed."""
+        poll = select.poll()
+        poll.register(self._listener, select.POLLIN)
+        poll.register(self._stop_reader, select.POLLIN)
+        return self._stop_reader not in {descriptor for descriptor, _ in poll.poll()}
 
     def _serve(self, connection: socket.socket) -> None:
         try:
