@@ -260,7 +260,7 @@ def postpone_all(backlog: Backlog) -> None:
 
 def test_what_is_postponed_leaves_its_room_to_others_and_a_camera_has_a_quarter_of_the_places() -> None:
     backlog, told = Backlog(capacity=8), list[str]()
-    backlog.gave_way = lambda: told.append("gave way")
+    backlog.overflow.walk_soon = lambda: told.append("gave way")
     for camera in ("flood", "flood too"):
         put(backlog, camera, 8)
         postpone_all(backlog)
@@ -272,7 +272,7 @@ def test_what_is_postponed_leaves_its_room_to_others_and_a_camera_has_a_quarter_
         f"{camera}: 2 files are held open by their writers, still change, or are large and wait"
         for camera in ("flood", "flood too")
     ]
-    assert backlog.take_let_go() == {FOLDER: True}
+    assert backlog.overflow.take() == {FOLDER: True}
     (path,) = put(backlog, "other", 1)
     candidate = backlog.take()
     assert candidate

@@ -77,13 +77,13 @@ def test_any_number_of_clips_hides_no_image_from_a_walk_and_is_not_walked_for_ag
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dropsight.intake.scanner.CHUNK", 20)
-    monkeypatch.setattr("dropsight.intake.scanner.CLIPS", 4)
-    monkeypatch.setattr("dropsight.intake.backlog.CLIPS", 4)
+    monkeypatch.setattr("dropsight.intake.scanner.MOST_CLIPS", 4)
+    monkeypatch.setattr("dropsight.intake.clip_lane.MOST_CLIPS", 4)
     walks: list[str] = []
     for number in range(30):
         (tmp_path / f"{number:03}.mkv").touch()
     inbox = Inbox(tmp_path, 5, at_file=lambda _: None)
-    inbox.backlog.gave_way = lambda: walks.append("again")
+    inbox.backlog.overflow.walk_soon = lambda: walks.append("again")
     inbox.scanner.walk(inbox.folder)
     assert inbox.backlog.depth() == 5
     assert inbox.backlog.counters().queued == 9
@@ -93,7 +93,7 @@ def test_any_number_of_clips_hides_no_image_from_a_walk_and_is_not_walked_for_ag
         assert inbox.backlog.take_clip() is not None
         assert inbox.backlog.counters().queued == 5 + left
     assert walks == ["again"]
-    assert inbox.backlog.take_let_go() == {inbox.folder: True}
+    assert inbox.backlog.overflow.take() == {inbox.folder: True}
 
 
 def test_what_lies_there_is_at_least_so_much_while_it_is_counted_and_less_with_each_that_is_finished(

@@ -8,57 +8,47 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from dropsight.intake.aside import MOST_ASIDE, Aside
 from dropsight.intake.candidate import Candidate
+from dropsight.intake.clip_lane import ClipLane
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.lineup import ByAge, Fair, Lineup, Order
-from dropsight.intake.postponed import Line, Postponed
+from dropsight.intake.overflow import Overflow
+from dropsight.intake.postponed import Postponed
 from dropsight.intake.turns import OneLarge, Turns
 from dropsight.records import Status
 from dropsight.status.stats import Counters
 
 CAPACITY = 512
-CLIPS = 256
 ROOM_SECONDS = 0.25
 # So many wait for whoever comes next, before anybody takes more than one.
 LEFT_FOR_OTHERS = 32
-# A clip that may have ended the daemon waits so long for a moment at which no image does.
-SUSPECT_SECONDS = 60.0
 # One for which there is no place in the line of large ones is met again after so long.
 LARGE_SECONDS = 5.0
-# Images of a camera that are on record, but cannot be filed away for now.
-MOST_ASIDE = 1_024
 
 
 @dataclass(slots=True)
 class Backlog:
     """Thread-safe. Holds at most `capacity` paths; what does not fit waits in its folder for a scan.
 
-    Those that are postponed or set aside are held beside them; postponed ones without a place of their own
-    are let go, and `gave_way` is called. Clips wait in a lane of their own, so that they delay no image.
+    Those that are postponed or set aside are held beside them; for postponed ones without a place of their
+    own there is the overflow, as for clips beyond those in their lane.
     """
 
     capacity: int = CAPACITY
     order: Order = "oldest"
     exists: Callable[[str], bool] = os.path.lexists
-    gave_way: Callable[[], None] = lambda: None
     turns: Turns[Candidate] = field(default_factory=Turns)
+    overflow: Overflow = field(default_factory=Overflow)
     _known: dict[str, Candidate] = field(default_factory=dict)
     _queue: Lineup[Candidate] = field(init=False)
-    _clips: Lineup[Candidate] = field(init=False)
-    _outside: set[DropFolder] = field(default_factory=set)
-    """Folders of clips for which there was no room."""
+    _clips: ClipLane = field(init=False)
     _large: OneLarge[Candidate] = field(init=False)
     _postponed: Postponed[Candidate] = field(init=False)
-    _let_go: dict[DropFolder, bool] = field(default_factory=dict)
-    """Folders of those without a place, and whether any was not held by its writer."""
-    _squeezed: set[Line] = field(default_factory=set)
-    """Cameras of those without a place."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _work: threading.Condition = field(init=False)
-    _clip_work: threading.Condition = field(init=False)
     _room: threading.Condition = field(init=False)
-    _aside: Counter[Line] = field(default_factory=Counter)
-    _all_aside: int = 0
+    _aside: Aside = field(default_factory=Aside)
     _seen: int = 0
     _finished: Counter[Status] = field(default_factory=Counter)
     _finished_in: Counter[DropFolder] = field(default_factory=Counter)
@@ -69,9 +59,8 @@ class Backlog:
     def __post_init__(self) -> None:
         self._postponed = Postponed(self.capacity)
         self._queue, self._large = self._lineup(), OneLarge(self._lineup())
-        self._clips = self._lineup()
-        self._work, self._clip_work = threading.Condition(self._lock), threading.Condition(self._lock)
-        self._room = threading.Condition(self._lock)
+        self._work, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
+        self._clips = ClipLane(self._lineup(), self.turns, threading.Condition(self._lock))
 
     def hint(self, folder: DropFolder, path: str, *, closed: bool, renamed: bool = False) -> bool:
         """Something happened to this path. Never blocks; False when something had to stay outside."""
@@ -125,16 +114,11 @@ class Backlog:
                 if len(self._clips) and not (self._paused or self.turns.closed):
                     if (candidate := self._pop_clip()) is not None:
                         return candidate
-                    self._clip_work.wait(1.0)
+                    self._clips.work.wait(1.0)
                     continue
                 due = (self._seconds_to_next_due(), None if until is None else until - time.monotonic())
-                self._clip_work.wait(min((each for each in due if each is not None), default=None))
+                self._clips.work.wait(min((each for each in due if each is not None), default=None))
             return None
-
-    def leave_clips(self, folder: DropFolder) -> None:
-        """There are more clips than there is room for: have them be looked for once there is."""
-        with self._lock:
-            self._outside.add(folder)
 
     def other_lane(self, candidate: Candidate) -> None:
         """Its content tells that it is no clip, or that it is one: have it wait there."""
@@ -173,7 +157,7 @@ class Backlog:
             if self._postponed.add(candidate, seconds=seconds):
                 candidate.place = "postponed"
             else:
-                self._give_way(candidate)
+                self._let_go(candidate)
             self._work.notify()
             self._tell_of_room()
 
@@ -245,32 +229,19 @@ class Backlog:
 
     def aside_of(self, folder: DropFolder, camera: str) -> int:
         """How many of a camera are set aside."""
-        return self._aside[folder, camera]
+        return self._aside.of((folder, camera))
 
     def crowded(self) -> list[str]:
         """Tell of the cameras that have used up their share of places."""
         share = self._postponed.share
         with self._lock:
             cameras = sorted(camera for _, camera in self._postponed.crowded())
-            full = sorted(camera for (_, camera), count in self._aside.items() if count >= MOST_ASIDE)
+            full = sorted(camera for _, camera in self._aside.crowded())
         told = [
             f"{camera}: {share} files are held open by their writers, still change, or are large and wait"
             for camera in cameras
         ]
         return told + [f"{camera}: {MOST_ASIDE} images on record wait to be filed away" for camera in full]
-
-    def take_let_go(self) -> dict[DropFolder, bool]:
-        """Name the folders of what was let go since, and whether any was not held by its writer."""
-        with self._lock:
-            taken, self._let_go = self._let_go, {}
-            return taken
-
-    def take_squeezed(self, folder: DropFolder) -> set[str]:
-        """Name the cameras of this folder of which some were let go since."""
-        with self._lock:
-            taken = {line for line in self._squeezed if line[0] is folder}
-            self._squeezed -= taken
-        return {camera for _, camera in taken}
 
     def finished_in(self, folder: DropFolder) -> int:
         return self._finished_in[folder]
@@ -304,8 +275,7 @@ class Backlog:
             self._leave(candidate)
             if candidate.place != "aside":
                 candidate.place = "aside"
-                self._aside[candidate.line] += 1
-                self._all_aside += 1
+                self._aside.add(candidate.line)
                 self._room.notify()
 
     def let_pass(self, candidate: Candidate) -> None:
@@ -332,14 +302,14 @@ class Backlog:
                 expired=self._finished["expired"],
                 queued=queued,
                 postponed=postponed,
-                in_hand=waiting - queued - postponed - self._all_aside,
+                in_hand=waiting - queued - postponed - len(self._aside),
             )
 
     def at_rest(self, *, settle_seconds: float) -> bool:
         """Whether nothing is left but files that a writer has held open, unchanged, for the settle time."""
         now = time.monotonic()
         with self._lock:
-            return not any(self._let_go.values()) and all(
+            return not self.overflow.is_worth_a_walk() and all(
                 known.place == "postponed"
                 and known.held_by_writer
                 and now - known.still_since > settle_seconds
@@ -360,27 +330,20 @@ class Backlog:
 
     def _wake_all(self) -> None:
         self._work.notify_all()
-        self._clip_work.notify_all()
+        self._clips.work.notify_all()
 
     def _bring_due(self) -> None:
         for candidate in self._postponed.due():
             self._enqueue(candidate, closed=False)
 
     def _line_of(self, candidate: Candidate) -> Lineup[Candidate]:
-        return self._clips if candidate.is_clip else self._queue
+        return self._clips.line if candidate.is_clip else self._queue
 
     def _pop_clip(self) -> Candidate | None:
-        """Take the next clip; None where it is a suspect that had better not run beside images."""
-        candidate = self._clips.pop()
-        waited = time.monotonic() - candidate.ready_at
-        if self.turns.suspects(candidate.path) and len(self._queue) and waited < SUSPECT_SECONDS:
-            self._clips.push(candidate)
-            return None
-        candidate.place = "in_hand"
-        if self._outside and len(self._clips) <= CLIPS // 4:
-            self._let_go |= dict.fromkeys(self._outside, True)
-            self._outside.clear()
-            self.gave_way()
+        """Take the next clip, if it may be taken now."""
+        candidate = self._clips.pop(images_wait=len(self._queue) > 0)
+        if candidate and self._clips.is_spacious:
+            self.overflow.call_clips()
         return candidate
 
     def _lineup(self) -> Lineup[Candidate]:
@@ -400,7 +363,7 @@ class Backlog:
         return candidate
 
     def _add(self, candidate: Candidate) -> bool:
-        room = CLIPS - len(self._clips) if candidate.is_clip else self.room()
+        room = self._clips.room if candidate.is_clip else self.room()
         if room <= 0 or self._stopped:
             return False
         self._known[candidate.path] = candidate
@@ -420,7 +383,7 @@ class Backlog:
             self._seen -= 1
             self._add(candidate)
         if candidate.is_clip:
-            self._outside.add(candidate.folder)
+            self.overflow.add_clips(candidate.folder)
         return candidate.is_clip
 
     def _enqueue(self, candidate: Candidate, *, closed: bool) -> None:
@@ -439,30 +402,23 @@ class Backlog:
     def _push(self, candidate: Candidate, *, turn: float | None = None) -> None:
         if candidate.is_clip:
             self._clips.push(candidate, turn=turn)
-            self._clip_work.notify()
             return
         if not len(self._queue):
             self._served_at = time.monotonic()
         self._queue.push(candidate, turn=turn)
         self._work.notify()
 
-    def _give_way(self, candidate: Candidate) -> None:
+    def _let_go(self, candidate: Candidate) -> None:
         del self._known[candidate.path]
         self._seen -= 1
-        self._squeezed.add(candidate.line)
-        first = not self._let_go
-        self._let_go[candidate.folder] = (
-            self._let_go.get(candidate.folder, False) or not candidate.held_by_writer
-        )
-        if first:
-            self.gave_way()
+        self.overflow.add(candidate)
 
     def _seconds_to_next_due(self) -> float | None:
         due = self._postponed.first_due
         return None if due is None else max(due - time.monotonic(), 0.0)
 
     def _held(self) -> int:
-        return len(self._known) - self._all_aside - len(self._postponed) - len(self._clips)
+        return len(self._known) - len(self._aside) - len(self._postponed) - len(self._clips)
 
     def _tell_of_room(self) -> None:
         """One that waits for room is woken for many, not for each."""
@@ -480,10 +436,7 @@ class Backlog:
         self.turns.alone_next(candidate.path, alone=False)
         del self._known[candidate.path]
         if candidate.place == "aside":
-            self._all_aside -= 1
-            self._aside[candidate.line] -= 1
-            if not self._aside[candidate.line]:
-                del self._aside[candidate.line]
+            self._aside.remove(candidate.line)
         if again or candidate.again:  # or heard of since it was looked for
             closed, renamed = candidate.closed_again, candidate.renamed
             self.hint(candidate.folder, candidate.path, closed=closed, renamed=renamed)

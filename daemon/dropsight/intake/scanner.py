@@ -14,7 +14,8 @@ import msgspec
 
 from dropsight import crashpoints
 from dropsight.errors import ConfigError, MachineError, StoreError, reason
-from dropsight.intake.backlog import CLIPS, Backlog
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.clip_lane import MOST_CLIPS
 from dropsight.intake.clock import Clock
 from dropsight.intake.closed_folders import Refusals, TooDeep
 from dropsight.intake.finding import Finding
@@ -78,7 +79,7 @@ class Scanner:
         self._left: set[DropFolder] = set()
         """Folders with files that were left where they are, behind those of other cameras."""
         self._due = threading.Event()
-        backlog.gave_way = self._due.set
+        backlog.overflow.walk_soon = self._due.set
         self._everything = threading.Event()
         self._stopped = False
         self._unwatched = set(folders)
@@ -168,7 +169,7 @@ class Scanner:
     def _look_sooner(self) -> None:
         """Where files gave way in the backlog, which is told of."""
         left, self._left = self._left, set()
-        for folder in left.union(self._backlog.take_let_go()):
+        for folder in left.union(self._backlog.overflow.take()):
             pause = max(GAVE_WAY_SECONDS, PAUSES * self._walk_seconds[folder])
             self._next_walk[folder] = min(self._next_walk[folder], time.monotonic() + pause)
         if told := self._backlog.crowded():
@@ -186,9 +187,9 @@ class Scanner:
         Clips, which wait in a lane of their own, are chosen for themselves.
         Return the folders that are closed to us.
         """
-        squeezed = self._backlog.take_squeezed(folder) if start is None else set[str]()
+        squeezed = self._backlog.overflow.take_cameras(folder) if start is None else set[str]()
         choice = Choice(self._backlog.order, limit=CHUNK, camera_of=folder.camera, behind=squeezed)
-        clips = Choice(self._backlog.order, limit=CLIPS, camera_of=folder.camera)
+        clips = Choice(self._backlog.order, limit=MOST_CLIPS, camera_of=folder.camera)
         closed: list[str] = []
         try:
             self._claim(folder)  # another disk may be there by now
@@ -205,9 +206,9 @@ class Scanner:
             )
         else:
             self._away.pop(folder, None)
-            self._offer(folder, clips.take(CLIPS))
+            self._offer(folder, clips.take(MOST_CLIPS))
             if clips.left_out:
-                self._backlog.leave_clips(folder)
+                self._backlog.overflow.add_clips(folder)
             self._offer(folder, choice.take(CHUNK))
             if choice.left_out:
                 self.rescan()

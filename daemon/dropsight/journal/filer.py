@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dropsight import crashpoints
 from dropsight.errors import StoreError
 from dropsight.files.original import identity
-from dropsight.intake.backlog import MOST_ASIDE, Backlog
+from dropsight.intake.aside import MOST_ASIDE
+from dropsight.intake.backlog import Backlog
 from dropsight.intake.closed_folders import FolderError, Refusals, closed_to_us
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import FILING, InHand

@@ -29,7 +29,7 @@ def work_once(
             seen = backlog.counters().seen
             scanner.walk_all()
             continue
-        if any(backlog.take_let_go().values()):  # they have no place in the backlog, and are not held open
+        if any(backlog.overflow.take().values()):  # they have no place in the backlog, and are not held open
             scanner.walk_all()
         trouble_since = (trouble_since or time.monotonic()) if troubles.any() else None
         if trouble_since and time.monotonic() - trouble_since > PATIENCE_SECONDS:

@@ -1,0 +1,46 @@
+"""Clips wait in a lane of their own, so that they delay no image."""
+
+import threading
+import time
+
+from dropsight.intake.candidate import Candidate
+from dropsight.intake.lineup import Lineup
+from dropsight.intake.turns import Turns
+
+MOST_CLIPS = 256
+# A clip that may have ended the daemon waits so long for a moment at which no image does.
+SUSPECT_SECONDS = 60.0
+
+
+class ClipLane:
+    """Not thread-safe: the backlog's lock guards it, and `work` is a condition of that lock."""
+
+    def __init__(self, line: Lineup[Candidate], turns: Turns[Candidate], work: threading.Condition) -> None:
+        self.line, self.work = line, work
+        self._turns = turns
+
+    @property
+    def room(self) -> int:
+        return MOST_CLIPS - len(self.line)
+
+    @property
+    def is_spacious(self) -> bool:
+        """Whether there is room for so many that it is worth a walk."""
+        return len(self.line) <= MOST_CLIPS // 4
+
+    def push(self, candidate: Candidate, *, turn: float | None) -> None:
+        self.line.push(candidate, turn=turn)
+        self.work.notify()
+
+    def pop(self, *, images_wait: bool) -> Candidate | None:
+        """Take the next; None where it is a suspect that had better not run beside images."""
+        candidate = self.line.pop()
+        waited = time.monotonic() - candidate.ready_at
+        if self._turns.suspects(candidate.path) and images_wait and waited < SUSPECT_SECONDS:
+            self.line.push(candidate)
+            return None
+        candidate.place = "in_hand"
+        return candidate
+
+    def __len__(self) -> int:
+        return len(self.line)

@@ -1,0 +1,61 @@
+"""What the backlog had no place for: it waits in its folder until a walk finds it again."""
+
+import threading
+from collections.abc import Callable
+
+from dropsight.intake.candidate import Candidate
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.postponed import Line
+
+
+class Overflow:
+    """Thread-safe. `walk_soon` is called when there is something to be walked for after there was nothing."""
+
+    def __init__(self) -> None:
+        self.walk_soon: Callable[[], None] = lambda: None
+        self._lock = threading.Lock()
+        self._folders: dict[DropFolder, bool] = {}
+        """And whether anything there was not held open by its writer."""
+        self._cameras: set[Line] = set()
+        self._clips: set[DropFolder] = set()
+
+    def add(self, candidate: Candidate) -> None:
+        with self._lock:
+            first = not self._folders
+            held = candidate.held_by_writer
+            self._folders[candidate.folder] = self._folders.get(candidate.folder, False) or not held
+            self._cameras.add(candidate.line)
+        if first:
+            self.walk_soon()
+
+    def add_clips(self, folder: DropFolder) -> None:
+        """There are more clips than there is room for: have them be looked for once there is."""
+        with self._lock:
+            self._clips.add(folder)
+
+    def call_clips(self) -> None:
+        """There is room for clips again."""
+        with self._lock:
+            if not self._clips:
+                return
+            self._folders |= dict.fromkeys(self._clips, True)
+            self._clips.clear()
+        self.walk_soon()
+
+    def is_worth_a_walk(self) -> bool:
+        """Whether anything is there that was not held open by its writer."""
+        with self._lock:
+            return any(self._folders.values())
+
+    def take(self) -> dict[DropFolder, bool]:
+        """Name the folders since the last time, and whether anything there was not held by its writer."""
+        with self._lock:
+            taken, self._folders = self._folders, {}
+            return taken
+
+    def take_cameras(self, folder: DropFolder) -> set[str]:
+        """Name the cameras of this folder since the last time."""
+        with self._lock:
+            taken = {line for line in self._cameras if line[0] is folder}
+            self._cameras -= taken
+        return {camera for _, camera in taken}
