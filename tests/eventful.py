@@ -15,8 +15,8 @@ from dropsight.events.machine import Machine
 from dropsight.events.rule import Rule
 from dropsight.events.sighting import sighting_of
 from dropsight.journal.event_messages import EventMessage, message_in
+from dropsight.journal.reader import JournalReader
 from dropsight.journal.recording import Finished
-from dropsight.journal.store import JournalReader
 from dropsight.records import Prediction, Result, decode, timestamp
 from records import result
 from test_recorder import Desk

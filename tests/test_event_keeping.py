@@ -12,7 +12,7 @@ import pytest
 import eventful
 from brokers import wait_until
 from dropsight.crashpoints import VARIABLE
-from dropsight.journal.store import JournalReader
+from dropsight.journal.reader import JournalReader
 from dropsight.records import timestamp
 from eventful import BASE, RULES, STEP_SECONDS, STORY, drop, live, marks, messages, picture, replayed, told
 from test_recorder import Desk

@@ -18,9 +18,10 @@ from dropsight.journal.event_table import MOST_EVENTS, EventNews, EventReader
 from dropsight.journal.feed import JournalOutbox
 from dropsight.journal.marks import Mark
 from dropsight.journal.outbox import Delivery
+from dropsight.journal.reader import JournalReader
 from dropsight.journal.recording import Durable, Happened
 from dropsight.journal.rescue import rescue
-from dropsight.journal.store import Journal, JournalReader
+from dropsight.journal.store import Journal
 from dropsight.records import RECORDS, EventPhase, Status
 from dropsight.sinks.feeder import Feeder, id_of
 from dropsight.sinks.terminal import told_words

@@ -16,8 +16,9 @@ from dropsight.crashpoints import VARIABLE
 from dropsight.errors import SinkError
 from dropsight.journal.failure_share import TELL_SECONDS, Flood
 from dropsight.journal.jsonlog import backup_files, lines_of
+from dropsight.journal.reader import JournalReader
 from dropsight.journal.resultlog import ResultLog, path_apart
-from dropsight.journal.store import Journal, JournalReader, Row
+from dropsight.journal.store import Journal, Row
 from dropsight.status.troubles import Troubles
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from dropsight.journal.failure_share import Flood
 from dropsight.journal.marks import History, Mark
 from dropsight.journal.pruning import Pruner
-from dropsight.journal.store import Journal, JournalReader, Row
+from dropsight.journal.reader import JournalReader
+from dropsight.journal.store import Journal, Row
 from dropsight.status.troubles import Troubles
 
 

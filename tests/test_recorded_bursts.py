@@ -14,7 +14,8 @@ from arriving import sending
 from brokers import Mosquitto, Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
 from dropsight.crashpoints import RAISE_VARIABLE, VARIABLE
-from dropsight.journal.store import Journal, JournalReader, Row
+from dropsight.journal.reader import JournalReader
+from dropsight.journal.store import Journal, Row
 from dropsight.records import burst_id
 from receivers import Receiver
 from webs import ANY_PORT, address, ask

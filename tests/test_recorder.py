@@ -31,11 +31,12 @@ from dropsight.journal.kept_files import News
 from dropsight.journal.loglines import LogLines
 from dropsight.journal.marks import History, Mark
 from dropsight.journal.pacing import GROUP_RECORDS, GROUP_SECONDS, company_seconds
+from dropsight.journal.reader import JournalReader
 from dropsight.journal.recorder import Recorder
 from dropsight.journal.recording import Durable, FilingRules, Finished, repeated, row_of
 from dropsight.journal.rescue import needs_rescue
 from dropsight.journal.resultlog import ResultLog
-from dropsight.journal.store import Journal, JournalReader, Row
+from dropsight.journal.store import Journal, Row
 from dropsight.records import encode
 from dropsight.status.stats import Stats
 from dropsight.status.supervision import FIRST_PAUSE_SECONDS, Supervision

@@ -9,9 +9,10 @@ import pytest
 from brokers import wait_until
 from daemons import PHOTOS, House, dropsight
 from dropsight.crashpoints import VARIABLE
+from dropsight.journal.reader import JournalReader
 from dropsight.journal.rescue import DAMAGED_KEPT, needs_rescue, rescue
 from dropsight.journal.schema import mark_damaged
-from dropsight.journal.store import Journal, JournalReader, Row
+from dropsight.journal.store import Journal, Row
 from dropsight.records import encode
 from records import result
 

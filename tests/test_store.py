@@ -8,7 +8,8 @@ import pytest
 
 from dropsight.errors import ConfigError, InUseError, StoreError
 from dropsight.journal.kept_files import Kept, KeptReader, News
-from dropsight.journal.store import Journal, JournalReader, Row
+from dropsight.journal.reader import JournalReader
+from dropsight.journal.store import Journal, Row
 
 
 @pytest.fixture

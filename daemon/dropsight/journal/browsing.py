@@ -3,8 +3,8 @@
 from dropsight.journal.event_messages import message_in
 from dropsight.journal.event_table import EventRow
 from dropsight.journal.outbox import Delivery
+from dropsight.journal.reader import JournalReader, final_line
 from dropsight.journal.schema import translated
-from dropsight.journal.store import JournalReader, final_line
 
 
 class JournalBrowser(JournalReader):

@@ -2,8 +2,8 @@
 
 from dropsight.journal.marks import Mark
 from dropsight.journal.outbox import Delivery
+from dropsight.journal.reader import JournalReader
 from dropsight.journal.recorder import Recorder
-from dropsight.journal.store import JournalReader
 
 
 class JournalOutbox:

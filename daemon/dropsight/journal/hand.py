@@ -8,8 +8,8 @@ import msgspec
 from dropsight.intake.backlog import Backlog
 from dropsight.journal.event_messages import message_in
 from dropsight.journal.mishaps import Made, make
+from dropsight.journal.reader import JournalReader
 from dropsight.journal.recording import Durable, Happened, Outcome, Recorded
-from dropsight.journal.store import JournalReader
 from dropsight.records import decode
 from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles

@@ -8,7 +8,7 @@ import msgspec
 
 from dropsight import crashpoints
 from dropsight.errors import DamagedError, SinkError, StoreError
-from dropsight.journal.store import JournalReader
+from dropsight.journal.reader import JournalReader
 from dropsight.records import Glance
 from dropsight.status.troubles import Troubles
 

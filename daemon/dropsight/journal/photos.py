@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 
 from dropsight.inference.bursts import Burst, Grouping, Photo
 from dropsight.intake.folder import DropFolder
+from dropsight.journal.reader import JournalReader
 from dropsight.journal.schema import translated
-from dropsight.journal.store import JournalReader
 from dropsight.records import Result, Status, burst_in, captured_at, decode
 
 PAGE = 500

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from dropsight.journal.failure_share import Flood
 from dropsight.journal.marks import History, Mark
-from dropsight.journal.store import Journal, JournalReader, Pruned
+from dropsight.journal.reader import JournalReader
+from dropsight.journal.store import Journal, Pruned
 
 log = logging.getLogger(__name__)
 

@@ -28,6 +28,7 @@ from dropsight.journal.marks import History, Mark
 from dropsight.journal.mishaps import Made
 from dropsight.journal.occurrences import Occurrences
 from dropsight.journal.pruning import Pruner
+from dropsight.journal.reader import JournalReader
 from dropsight.journal.recording import (
     Concluded,
     Durable,
@@ -44,7 +45,7 @@ from dropsight.journal.recording import (
     row_of,
 )
 from dropsight.journal.settling import Settler
-from dropsight.journal.store import Journal, JournalReader
+from dropsight.journal.store import Journal
 from dropsight.status.heartbeats import Heartbeats
 from dropsight.status.stats import Stats
 from dropsight.status.supervision import Chores, Supervision

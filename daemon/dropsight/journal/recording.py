@@ -16,7 +16,8 @@ from dropsight.journal.event_messages import EventMessage, encode_message
 from dropsight.journal.filed import Filed
 from dropsight.journal.filing import clear_up
 from dropsight.journal.kept_files import Kept
-from dropsight.journal.store import JournalReader, Row, Unfiled
+from dropsight.journal.reader import JournalReader, RecordedFile
+from dropsight.journal.store import Row
 from dropsight.records import (
     ErrorFacts,
     Expired,
@@ -241,7 +242,7 @@ def returned(finished: Finished, repeat: int, reader: JournalReader, *, upto: in
     return Recorded(row.seq, again, row.line, 0.0)
 
 
-def left_behind(row: Unfiled, folders: Sequence[DropFolder], backlog: Backlog) -> Recorded | None:
+def left_behind(row: RecordedFile, folders: Sequence[DropFolder], backlog: Backlog) -> Recorded | None:
     """Take in hand what is still to be filed away: the very file that the record was made from."""
     path = os.fsdecode(row.path)
     folder = next((folder for folder in folders if folder.wants(path)), None)

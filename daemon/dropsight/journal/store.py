@@ -5,10 +5,8 @@ it is found out again from the folder, the log and the broker.
 """
 
 import os
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -19,10 +17,10 @@ from dropsight.errors import DamagedError, DropsightError
 from dropsight.files.locks import sole_user
 from dropsight.journal.event_table import EventNews
 from dropsight.journal.kept_files import KEEP, KEPT_SCHEMA, Kept, News
-from dropsight.journal.outbox import Delivery
+from dropsight.journal.reader import RECORDED_FILES, RecordedFile
 from dropsight.journal.rescue import gone, save_open
 from dropsight.journal.schema import SHELVE, Shelved, connect, migrate, storable, translated
-from dropsight.records import Status, with_total
+from dropsight.records import Status
 
 _INSERT = (
     "INSERT OR IGNORE INTO record (id, path, size, mtime_ns, inode, changed_ns, camera, status, line, filed)"
@@ -64,32 +62,6 @@ class Pruned(NamedTuple):
 
 class UnfitError(DropsightError):
     """A row that the journal cannot hold, whatever the disk is like: its record's fault alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unfiled:
-    seq: int
-    path: bytes
-    size: int
-    mtime_ns: int
-    line: bytes
-    inode: int | None
-    changed_ns: int | None
-
-    def is_of(self, stat: os.stat_result) -> bool:
-        """Whether the record was made from this file, by size and time."""
-        return (stat.st_size, storable(stat.st_mtime_ns)) == (self.size, self.mtime_ns)
-
-    def is_of_the_very(self, stat: os.stat_result) -> bool:
-        """Whether it is the file itself, neither copied nor renamed since: as before a rename undone."""
-        return (storable(stat.st_ino), storable(stat.st_ctime_ns)) == (self.inode, self.changed_ns)
-
-    def is_untouched_at(self, path: str, stat: os.stat_result) -> bool:
-        there = self.changed_ns in (None, storable(stat.st_ctime_ns))
-        return there and os.fsencode(path) == self.path
-
-
-_UNFILED = "SELECT seq, path, size, mtime_ns, line, inode, changed_ns FROM record"
 
 
 class Journal:
@@ -142,14 +114,15 @@ class Journal:
             found = self._db.execute("SELECT 1 FROM record WHERE id = ?", (record_id,)).fetchone()
         return found is not None
 
-    def unfiled(self) -> list[Unfiled]:
+    def unfiled(self) -> list[RecordedFile]:
         with translated(self.path):
-            rows = self._db.execute(f"{_UNFILED} WHERE filed = 0 ORDER BY seq")
-            return [Unfiled(*row) for row in rows]
+            rows = self._db.execute(f"{RECORDED_FILES} WHERE filed = 0 ORDER BY seq")
+            return [RecordedFile(*row) for row in rows]
 
     def cursor(self, name: str) -> int:
         with translated(self.path):
-            return _cursor(self._db, name)
+            row = self._db.execute("SELECT seq FROM cursor WHERE name = ?", (name,)).fetchone()
+            return 0 if row is None else int(row[0])
 
     def start_cursor(self, name: str) -> None:
         """A reader that is new here begins with what comes, not with the history."""
@@ -248,78 +221,6 @@ class Journal:
         self.save_if_gone()
 
 
-class JournalReader:
-    """A reading connection, for one thread."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with translated(path):
-            self._db = connect(path)
-
-    def pending(self, after: int, limit: int, *, events: bool = True) -> list[Delivery]:
-        """Durable records with seq > after, in order, what is told of events among them or not."""
-        only = "" if events else " AND status != 'event'"
-        with translated(self.path):
-            rows = self._db.execute(
-                f"SELECT seq, camera, status, line, total_ms FROM record WHERE seq > ?{only}"  # noqa: S608 - ours
-                " ORDER BY seq LIMIT ?",
-                (after, limit),
-            )
-            return [
-                Delivery(seq, camera, status, final_line(line, total))
-                for seq, camera, status, line, total in rows
-            ]
-
-    def find(self, record_id: str) -> Unfiled | None:
-        with translated(self.path):
-            row = self._db.execute(f"{_UNFILED} WHERE id = ?", (record_id,)).fetchone()
-            return None if row is None else Unfiled(*row)
-
-    def since(self, seq: int) -> list[Unfiled]:
-        """Return what was recorded after this one, in order."""
-        with translated(self.path):
-            rows = self._db.execute(f"{_UNFILED} WHERE seq > ? ORDER BY seq", (seq,))
-            return [Unfiled(*row) for row in rows]
-
-    def told_since(self, seq: int) -> list[Delivery]:
-        """Return the messages of events with a later seq, in order."""
-        with translated(self.path):
-            rows = self._db.execute(
-                "SELECT seq, camera, status, line FROM record WHERE seq > ? AND status = 'event'"
-                " ORDER BY seq",
-                (seq,),
-            )
-            return [Delivery(*row) for row in rows]
-
-    def newest(self) -> int:
-        with translated(self.path):
-            row = self._db.execute("SELECT max(seq) FROM record").fetchone()
-            return int(row[0] or 0)
-
-    def oldest(self, *, after: int) -> int:
-        """Return the first seq beyond this one, the next one's where there is none yet."""
-        with translated(self.path):
-            row = self._db.execute("SELECT min(seq) FROM record WHERE seq > ?", (after,)).fetchone()
-            return int(row[0] or after + 1)
-
-    def latest(self, camera: str) -> bytes | None:
-        """Return the newest answer for this camera, at the cost of a look into an index."""
-        with translated(self.path):
-            row = self._db.execute(
-                "SELECT line, total_ms FROM record WHERE camera = ? AND status = 'ok'"
-                " ORDER BY seq DESC LIMIT 1",
-                (camera,),
-            ).fetchone()
-            return None if row is None else final_line(*row)
-
-    def close(self) -> None:
-        self._db.close()
-
-
-def final_line(line: bytes, total_ms: float | None) -> bytes:
-    return line if total_ms is None else with_total(line, total_ms)
-
-
 def _files(journal: Path) -> dict[str, tuple[int, int]]:
     """Name the files that SQLite has open by now, with device and inode."""
     names = [name for suffix in ("", "-wal", "-shm") if os.path.exists(name := f"{journal}{suffix}")]
@@ -337,8 +238,3 @@ def _is_gone(file: str, known: tuple[int, int]) -> bool:
 
 def _identity(found: os.stat_result) -> tuple[int, int]:
     return (found.st_dev, found.st_ino)
-
-
-def _cursor(db: sqlite3.Connection, name: str) -> int:
-    row = db.execute("SELECT seq FROM cursor WHERE name = ?", (name,)).fetchone()
-    return 0 if row is None else int(row[0])

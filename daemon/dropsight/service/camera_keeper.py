@@ -22,8 +22,8 @@ from dropsight.inference.pipeline import Prepared
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.camera_names import DEFAULT_CAMERA
 from dropsight.intake.folder import DropFolder
+from dropsight.journal.reader import JournalReader
 from dropsight.journal.recording import Durable, Recorded
-from dropsight.journal.store import JournalReader
 from dropsight.names import as_json, as_text
 from dropsight.records import Result, decode
 from dropsight.sinks.mqtt.publisher import Publisher

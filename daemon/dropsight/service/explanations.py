@@ -28,7 +28,7 @@ from dropsight.inference.clips import seen_at
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.journal.filed import overlay_beside
-from dropsight.journal.store import JournalReader, Unfiled
+from dropsight.journal.reader import JournalReader, RecordedFile
 from dropsight.names import as_text
 from dropsight.records import Prediction, Result, decode
 from dropsight.status.supervision import Supervision
@@ -179,7 +179,9 @@ class Explanations:
         return pixels, OcclusionMap(classify, square=SQUARE, step=STEP).compute_heatmap(pixels, class_index)
 
 
-def _picture(found: Unfiled, record: Result, watches: Sequence[Watch], engine: Engine) -> Sequence[Pixels]:
+def _picture(
+    found: RecordedFile, record: Result, watches: Sequence[Watch], engine: Engine
+) -> Sequence[Pixels]:
     try:
         with find_image(found, record.id, watches) as file:
             if not record.clip:

@@ -13,7 +13,7 @@ from dropsight.config import Config
 from dropsight.images.opening import Bounds
 from dropsight.journal.feed import JournalOutbox
 from dropsight.journal.marks import Mark
-from dropsight.journal.store import JournalReader
+from dropsight.journal.reader import JournalReader
 from dropsight.names import as_json
 from dropsight.service.camera_keeper import Watching
 from dropsight.service.dashboard import address_for_others, open_web

@@ -5,7 +5,7 @@ from contextlib import closing
 from dropsight.config import Config
 from dropsight.images.opening import Bounds
 from dropsight.images.thumbnail import thumbnail_of
-from dropsight.journal.store import JournalReader
+from dropsight.journal.reader import JournalReader
 from dropsight.web.pictures import find_image
 from dropsight.web.stills import clip_of, make_still
 

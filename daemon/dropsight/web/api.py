@@ -14,7 +14,7 @@ from dropsight.images.opening import Bounds
 from dropsight.images.thumbnail import as_jpeg
 from dropsight.inference.seen import drawn
 from dropsight.journal.outbox import Delivery
-from dropsight.journal.store import Unfiled
+from dropsight.journal.reader import RecordedFile
 from dropsight.names import as_json
 from dropsight.records import Result, decode
 from dropsight.web.access import is_own_doing
@@ -210,7 +210,7 @@ class Api:
         await self._background.order(lambda: self._obeyed(command=name))
         return JSONResponse({"ok": True})
 
-    async def _picture(self, row: Unfiled, record_id: str, size: str) -> bytes:
+    async def _picture(self, row: RecordedFile, record_id: str, size: str) -> bytes:
         """Return a JPEG of it, of a clip's surest frame; raises ImageError, FileNotFoundError, BusyError."""
         key = f"{record_id}-{size}"
         if (picture := self._cache.get(key)) is not None:

@@ -16,7 +16,7 @@ from dropsight.images.framing import Pixels
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds, ImageFile, open_image
 from dropsight.images.thumbnail import thumbnail_of
-from dropsight.journal.store import Unfiled
+from dropsight.journal.reader import RecordedFile
 from dropsight.names import as_name
 from dropsight.records import Result
 
@@ -52,7 +52,7 @@ class PictureFiles:
 
 
 def make_thumbnail(
-    row: Unfiled, record_id: str, watches: Sequence[Watch], bounds: Bounds, size: str
+    row: RecordedFile, record_id: str, watches: Sequence[Watch], bounds: Bounds, size: str
 ) -> bytes:
     """Return a JPEG of a record's image; raises ImageError, FileNotFoundError where it is gone."""
     with find_image(row, record_id, watches) as file:
@@ -77,7 +77,7 @@ def read_explanation(path: str, watches: Sequence[Watch]) -> bytes:
     raise FileNotFoundError(path)
 
 
-def find_image(row: Unfiled, record_id: str, watches: Sequence[Watch]) -> ImageFile:
+def find_image(row: RecordedFile, record_id: str, watches: Sequence[Watch]) -> ImageFile:
     """Open the very file that the record was made of, or a copy that still has its size and time."""
     for top, relative in _ways(os.fsdecode(row.path), record_id, watches):
         file = _open_below(top, relative)

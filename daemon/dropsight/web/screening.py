@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from dropsight.errors import ImageError
 from dropsight.images.opening import ImageFile
-from dropsight.journal.store import Unfiled
+from dropsight.journal.reader import RecordedFile
 from dropsight.video.decoder import ClipDecoder
 from dropsight.video.sniffing import HEAD_BYTES, is_clip, media_type
 from dropsight.web.background import BackgroundWork
@@ -30,7 +30,7 @@ class Screening:
         self._sources, self._background, self._downloads, self._cache = sources, background, downloads, cache
         self._pictures = ClipPictures()
 
-    async def surest(self, row: Unfiled, record_id: str, clip: ShownClip, size: str) -> bytes:
+    async def surest(self, row: RecordedFile, record_id: str, clip: ShownClip, size: str) -> bytes:
         """Return a JPEG of the peak frame; raises as `find_image` and `ClipPictures.make` do."""
         return await self._kept(
             row,
@@ -71,7 +71,7 @@ class Screening:
 
     async def _kept(
         self,
-        row: Unfiled,
+        row: RecordedFile,
         record_id: str,
         name: str,
         make: Callable[[ClipDecoder, ImageFile, int], bytes],

@@ -10,7 +10,7 @@ from dropsight.errors import ImageError
 from dropsight.images.framing import resize
 from dropsight.images.opening import Bounds, ImageFile
 from dropsight.images.thumbnail import as_jpeg, shrink
-from dropsight.journal.store import Unfiled
+from dropsight.journal.reader import RecordedFile
 from dropsight.records import Glance
 from dropsight.video.decoder import ClipBounds, ClipDecoder
 from dropsight.video.sampling import Sampling
@@ -79,7 +79,7 @@ def strip_of(frames: Mapping[float, bytes], clip: ShownClip) -> bytes:
 
 
 def make_still(
-    row: Unfiled,
+    row: RecordedFile,
     record_id: str,
     clip: ShownClip,
     watches: Sequence[Watch],

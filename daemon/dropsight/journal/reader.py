@@ -1,0 +1,108 @@
+"""Reading the journal, from any thread, each by a connection of its own."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dropsight.journal.outbox import Delivery
+from dropsight.journal.schema import connect, storable, translated
+from dropsight.records import with_total
+
+RECORDED_FILES = "SELECT seq, path, size, mtime_ns, line, inode, changed_ns FROM record"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFile:
+    """A record, and by which file it was made."""
+
+    seq: int
+    path: bytes
+    size: int
+    mtime_ns: int
+    line: bytes
+    inode: int | None
+    changed_ns: int | None
+
+    def is_of(self, stat: os.stat_result) -> bool:
+        """Whether the record was made from this file, by size and time."""
+        return (stat.st_size, storable(stat.st_mtime_ns)) == (self.size, self.mtime_ns)
+
+    def is_of_the_very(self, stat: os.stat_result) -> bool:
+        """Whether it is the file itself, neither copied nor renamed since: as before a rename undone."""
+        return (storable(stat.st_ino), storable(stat.st_ctime_ns)) == (self.inode, self.changed_ns)
+
+    def is_untouched_at(self, path: str, stat: os.stat_result) -> bool:
+        there = self.changed_ns in (None, storable(stat.st_ctime_ns))
+        return there and os.fsencode(path) == self.path
+
+
+class JournalReader:
+    """A reading connection, for one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with translated(path):
+            self._db = connect(path)
+
+    def pending(self, after: int, limit: int, *, events: bool = True) -> list[Delivery]:
+        """Durable records with seq > after, in order, what is told of events among them or not."""
+        only = "" if events else " AND status != 'event'"
+        with translated(self.path):
+            rows = self._db.execute(
+                f"SELECT seq, camera, status, line, total_ms FROM record WHERE seq > ?{only}"  # noqa: S608 - ours
+                " ORDER BY seq LIMIT ?",
+                (after, limit),
+            )
+            return [
+                Delivery(seq, camera, status, final_line(line, total))
+                for seq, camera, status, line, total in rows
+            ]
+
+    def find(self, record_id: str) -> RecordedFile | None:
+        with translated(self.path):
+            row = self._db.execute(f"{RECORDED_FILES} WHERE id = ?", (record_id,)).fetchone()
+            return None if row is None else RecordedFile(*row)
+
+    def since(self, seq: int) -> list[RecordedFile]:
+        """Return what was recorded after this one, in order."""
+        with translated(self.path):
+            rows = self._db.execute(f"{RECORDED_FILES} WHERE seq > ? ORDER BY seq", (seq,))
+            return [RecordedFile(*row) for row in rows]
+
+    def told_since(self, seq: int) -> list[Delivery]:
+        """Return the messages of events with a later seq, in order."""
+        with translated(self.path):
+            rows = self._db.execute(
+                "SELECT seq, camera, status, line FROM record WHERE seq > ? AND status = 'event'"
+                " ORDER BY seq",
+                (seq,),
+            )
+            return [Delivery(*row) for row in rows]
+
+    def newest(self) -> int:
+        with translated(self.path):
+            row = self._db.execute("SELECT max(seq) FROM record").fetchone()
+            return int(row[0] or 0)
+
+    def oldest(self, *, after: int) -> int:
+        """Return the first seq beyond this one, the next one's where there is none yet."""
+        with translated(self.path):
+            row = self._db.execute("SELECT min(seq) FROM record WHERE seq > ?", (after,)).fetchone()
+            return int(row[0] or after + 1)
+
+    def latest(self, camera: str) -> bytes | None:
+        """Return the newest answer for this camera, at the cost of a look into an index."""
+        with translated(self.path):
+            row = self._db.execute(
+                "SELECT line, total_ms FROM record WHERE camera = ? AND status = 'ok'"
+                " ORDER BY seq DESC LIMIT 1",
+                (camera,),
+            ).fetchone()
+            return None if row is None else final_line(*row)
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def final_line(line: bytes, total_ms: float | None) -> bytes:
+    return line if total_ms is None else with_total(line, total_ms)
