@@ -17,6 +17,7 @@ from dropsight.config import Config
 from dropsight.errors import ConfigError
 from dropsight.inference.configured import ConfiguredRuntime
 from dropsight.inference.demands import ClipOptions, views_of
+from dropsight.inference.predictor import Predictor
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
 from dropsight.intake.camera_names import naming
 
@@ -33,13 +34,13 @@ class Classifying:
         self._camera, self._config = camera, _config(file, model, tta=tta, top=top) if file else None
         if camera is not None and self._config:
             _warn_of(camera, self._config)
-        self.runtime: ImageInferenceRuntime
+        self.runtime: Predictor
         if self._config:
             self.runtime = ConfiguredRuntime.open(self._config)
         else:
             self.runtime = ImageInferenceRuntime(model or DEFAULT_MODEL, use_tta=tta, top_k=top)
 
-    def of(self, path: str | Path) -> ImageInferenceRuntime:
+    def of(self, path: str | Path) -> Predictor:
         """Return the runtime for a file."""
         return self._of_camera(self._camera_of(path))
 
@@ -66,7 +67,7 @@ class Classifying:
     def _camera_of(self, path: str | Path) -> str | None:
         return self._camera or (camera_of(path, self._config) if self._config else None)
 
-    def _of_camera(self, camera: str | None) -> ImageInferenceRuntime:
+    def _of_camera(self, camera: str | None) -> Predictor:
         return self.runtime.of(camera) if isinstance(self.runtime, ConfiguredRuntime) else self.runtime
 
 

@@ -13,8 +13,8 @@ from dropsight.commands.mixed import Outcome, looks_like_a_clip
 from dropsight.commands.places import need_images, need_place
 from dropsight.errors import ConfigError
 from dropsight.inference.demands import ClipOptions
+from dropsight.inference.predictor import Predictor
 from dropsight.inference.results import ClipResult, ImageFailure, ImageResult
-from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.inference.video_runtime import VideoInferenceRuntime
 from dropsight.names import as_shown
 from dropsight.records import in_words, shown_confidence, shown_label
@@ -64,9 +64,7 @@ def _need_a_clip(images: Sequence[Path], *, timeline: bool, figure: Path | None)
         need_place(figure)
 
 
-def _drawn(
-    clip: Path, runtime: ImageInferenceRuntime, figure: Path, sampling: ClipOptions
-) -> Iterator[ClipResult]:
+def _drawn(clip: Path, runtime: Predictor, figure: Path, sampling: ClipOptions) -> Iterator[ClipResult]:
     from dropsight.explain.timeline import draw
 
     with VideoInferenceRuntime(images=runtime, **sampling) as videos:

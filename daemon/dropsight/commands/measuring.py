@@ -14,8 +14,8 @@ from dropsight.commands.mixed import looks_like_a_clip
 from dropsight.errors import ConfigError, ImageError
 from dropsight.inference.demands import ClipOptions
 from dropsight.inference.labelled import CLIPS, PHOTOS, Labelled, labelled
+from dropsight.inference.predictor import Predictor
 from dropsight.inference.ranking import probabilities
-from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.inference.video_runtime import VideoInferenceRuntime
 
 LABELLED = "with a sub-folder of photos for each class"
@@ -31,7 +31,7 @@ class Measured:
     paths: NDArray[np.str_]
 
 
-def measure(runtime: ImageInferenceRuntime, folder: Path) -> Measured:
+def measure(runtime: Predictor, folder: Path) -> Measured:
     """Return the model's own scores of every photo, before any temperature.
 
     What cannot be read is named on stderr; raises ConfigError if nothing can.
@@ -40,7 +40,7 @@ def measure(runtime: ImageInferenceRuntime, folder: Path) -> Measured:
     return _measured(folder, photos, _photos(runtime, photos))
 
 
-def measure_all(runtime: ImageInferenceRuntime, folder: Path, sampling: ClipOptions) -> Measured:
+def measure_all(runtime: Predictor, folder: Path, sampling: ClipOptions) -> Measured:
     """Return the probabilities of every photo and every clip; what cannot be read is told as by `measure`."""
     files = labelled(folder, runtime.spec.labels, PHOTOS | CLIPS)
     return _measured(folder, files, _photos_and_clips(runtime, files, sampling))
@@ -61,9 +61,7 @@ def _measured(folder: Path, files: Sequence[Labelled], found: _Found) -> Measure
     return Measured(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
-def _photos_and_clips(
-    runtime: ImageInferenceRuntime, files: Sequence[Labelled], sampling: ClipOptions
-) -> _Found:
+def _photos_and_clips(runtime: Predictor, files: Sequence[Labelled], sampling: ClipOptions) -> _Found:
     with VideoInferenceRuntime(images=runtime, **sampling) as videos:
         for are_clips, group in groupby(files, key=lambda each: looks_like_a_clip(each.path)):
             if are_clips:
@@ -76,7 +74,7 @@ def _photos_and_clips(
                     yield False, probabilities(found[np.newaxis], runtime.spec, 1.0)[0]
 
 
-def _photos(runtime: ImageInferenceRuntime, files: Sequence[Labelled]) -> _Found:
+def _photos(runtime: Predictor, files: Sequence[Labelled]) -> _Found:
     found = runtime.scores([each.path for each in files], show_progress=sys.stderr.isatty())
     return ((False, outcome) for _, outcome in found)
 

@@ -8,8 +8,8 @@ from typing import Unpack
 from dropsight.errors import DropsightError
 from dropsight.images.opening import open_named
 from dropsight.inference.demands import ClipOptions
+from dropsight.inference.predictor import Predictor
 from dropsight.inference.results import ClipResult, ImageFailure, ImageResult
-from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.inference.video_runtime import VideoInferenceRuntime
 from dropsight.video.sniffing import HEAD_BYTES, is_clip
 
@@ -18,7 +18,7 @@ Outcome = ImageResult | ClipResult | ImageFailure
 
 def outcomes(
     paths: Sequence[str | Path],
-    images: ImageInferenceRuntime,
+    images: Predictor,
     *,
     batch_size: int = 32,
     show_progress: bool = False,

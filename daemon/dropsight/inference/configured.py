@@ -8,8 +8,8 @@ import msgspec
 
 from dropsight.config import Config
 from dropsight.inference.interpreters import Interpreters
-from dropsight.inference.planning import Plan, plan_of
-from dropsight.inference.runtime import ImageInferenceRuntime
+from dropsight.inference.planning import plan_of
+from dropsight.inference.predictor import Predictor
 from dropsight.models.backends import open_first
 from dropsight.models.guesses import guess_of
 from dropsight.models.overrides import ModelOverrides
@@ -18,11 +18,8 @@ from dropsight.models.spec import ModelOptions
 log = logging.getLogger(__name__)
 
 
-class ConfiguredRuntime(ImageInferenceRuntime):
-    """As `ImageInferenceRuntime`, of a model that a config names, by its settings."""
-
-    def __init__(self, plan: Plan, interpreters: Interpreters, threads: int) -> None:
-        self.spec, self._plan, self._interpreters, self._threads = plan.spec, plan, interpreters, threads
+class ConfiguredRuntime(Predictor):
+    """Of a model that a config names, by its settings."""
 
     @classmethod
     def open(cls, config: Config) -> "ConfiguredRuntime":

@@ -16,8 +16,9 @@ from dropsight.images.framing import Pixels
 from dropsight.images.opening import ImageFile, open_named
 from dropsight.inference.clips import ClipAnswer, ClipSettings, FilmFrame, classify_clip, frame_at
 from dropsight.inference.demands import ClipOptions, RuntimeOptions
+from dropsight.inference.predictor import Predictor, in_thread
 from dropsight.inference.results import BatchResults, ClipResult, ImageFailure, clip_result_of, failure_of
-from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime, in_thread
+from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
 from dropsight.records import Aggregate, SampleBy
 from dropsight.video.decoder import ClipBounds, ClipDecoder
 
@@ -45,7 +46,7 @@ class VideoInferenceRuntime:
         top_k_frames: int = 3,
         skip_still: bool = True,
         max_seconds: float = 14400.0,
-        images: ImageInferenceRuntime | None = None,
+        images: Predictor | None = None,
         **of_images: Unpack[RuntimeOptions],
     ) -> None:
         """Open the model, unless `images` brings one; raises as `ImageInferenceRuntime` does.
@@ -60,7 +61,7 @@ class VideoInferenceRuntime:
         )
         if images and of_images:
             raise TypeError(f"{', '.join(of_images)}: of the model, which `images` brings; give them to that")
-        self._images = images or ImageInferenceRuntime(model_path, model_format, **of_images)
+        self._images: Predictor = images or ImageInferenceRuntime(model_path, model_format, **of_images)
         self._own_images = images is None
         self.spec = self._images.spec
         self._decoder, self._closed = ClipDecoder(ClipBounds()), False
