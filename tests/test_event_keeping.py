@@ -2,18 +2,23 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import eventful
 from brokers import wait_until
 from dropsight.crashpoints import VARIABLE
+from dropsight.journal.event_keeping import EventKeeper
+from dropsight.journal.event_table import EventNews, EventReader
 from dropsight.journal.reader import JournalReader
-from dropsight.records import timestamp
+from dropsight.journal.store import Journal
+from dropsight.records import Result, decode, timestamp
 from eventful import BASE, RULES, STEP_SECONDS, STORY, drop, live, marks, messages, picture, replayed, told
 from test_recorder import Desk
 
@@ -106,11 +111,55 @@ def test_events_whose_state_is_lost_end_and_the_rules_begin_anew(
         assert desk.recorder.drain(seconds=30)
         wait_until(lambda: bool(desk.events.going_on()))
     with desk.store._transaction(synchronous="FULL"):  # noqa: SLF001 - as damage would have it
-        desk.store._db.execute("UPDATE event_state SET state = x'ff'")  # noqa: SLF001
+        desk.store._db.execute("UPDATE event_stream SET state = x'ff'")  # noqa: SLF001
     desk.close()
     desk = Desk(tmp_path, rules=RULES)
     with desk.running():
         wait_until(lambda: not desk.events.going_on())
-    assert "so they begin anew" in caplog.text
+    assert "what events of camera garden went on from is not readable, so they begin anew" in caplog.text
+    assert "what these events went on from is lost, so they end: fox of garden" in caplog.text
     assert [each.phase for each in messages(desk.store.path)] == ["start", "end"]
     desk.close()
+
+
+def test_a_commit_writes_the_state_of_its_own_camera_alone(tmp_path: Path) -> None:
+    """However many cameras have events."""
+    drop(tmp_path, 3)
+    desk = Desk(tmp_path, rules=RULES)
+    with desk.running():
+        for number, camera in enumerate(("a", "b", "a")):
+            desk.recorder.put(picture(desk, number, "f", camera=camera))
+            assert desk.recorder.drain(seconds=30)
+    before = desk.events.states()
+    assert list(before) == ["b", "a"]
+    keeper = EventKeeper(RULES, desk.events, device="d", contained=lambda _: nullcontext())
+    with closing(JournalReader(desk.store.path)) as reader:
+        record = decode(reader.pending(0, 1)[0].line)
+    assert isinstance(record, Result)
+    keeper.weigh(msgspec.structs.replace(record, camera="b", id="another"), arrived=BASE)
+    (changed,) = keeper.states()
+    desk.store.add([], EventNews((), [changed]))
+    assert changed.camera == "b"
+    assert list(desk.events.states().items()) == [("a", before["a"]), ("b", changed.state)]
+    desk.close()
+
+
+def test_a_journal_with_the_state_of_all_cameras_in_one_row_goes_on_from_it(tmp_path: Path) -> None:
+    """As journals of before have it."""
+    drop(tmp_path, 2)
+    desk = Desk(tmp_path, rules=RULES)
+    with desk.running():
+        desk.recorder.put(picture(desk, 0, "f", camera='an "odd" \N{SNOWMAN}'))
+        desk.recorder.put(picture(desk, 1, "f", camera="b"))
+        assert desk.recorder.drain(seconds=30)
+    rows = desk.events.states()
+    desk.close()
+    cameras = {camera: msgspec.Raw(row) for camera, row in rows.items()}
+    old = msgspec.json.encode({"cameras": cameras})
+    for state, expected in ((old, rows), (b"\xff", {})):
+        with closing(sqlite3.connect(desk.store.path)) as db, db:
+            db.execute("CREATE TABLE event_state (one INTEGER PRIMARY KEY, state BLOB NOT NULL) STRICT")
+            db.execute("INSERT INTO event_state VALUES (1, ?)", (state,))
+        Journal(desk.store.path).close()
+        with closing(EventReader(desk.store.path)) as reader:
+            assert list(reader.states().items()) == list(expected.items())

@@ -14,7 +14,7 @@ from brokers import wait_until
 from dropsight.errors import StoreError
 from dropsight.journal.browsing import JournalBrowser
 from dropsight.journal.event_messages import EventBest, EventMessage, encode_message, event_type, message_in
-from dropsight.journal.event_table import MOST_EVENTS, EventNews, EventReader
+from dropsight.journal.event_table import MOST_EVENTS, CameraState, EventNews, EventReader
 from dropsight.journal.feed import JournalOutbox
 from dropsight.journal.marks import Mark
 from dropsight.journal.outbox import Delivery
@@ -131,11 +131,11 @@ def test_a_message_that_a_full_disk_does_not_take_is_told_later_and_once(
 def test_an_event_is_one_row_with_what_was_told_of_it_last(tmp_path: Path) -> None:
     store = Journal(tmp_path / "journal.db")
     for each in (message(), message("end", count=5), message("update", count=6)):
-        store.add([], EventNews([each], b"{}"))
+        store.add([], EventNews([each], [CameraState("garden", b"{}")]))
     with closing(EventReader(store.path)) as reader:
         # More of it came than its end: it goes on.
         assert [(each.phase, each.count) for each in reader.going_on()] == [("update", 6)]
-        assert reader.state() == b"{}"
+        assert reader.states() == {"garden": b"{}"}
     store.add([], EventNews([message("end", count=6)]))
     with closing(EventReader(store.path)) as reader:
         assert not reader.going_on()
@@ -179,13 +179,13 @@ def test_a_query_for_events_that_makes_no_sense_is_refused(params: dict[str, str
 def test_a_rescue_saves_events_and_what_their_rules_go_on_from(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     store = Journal(path)
-    store.add([], EventNews([message()], b'{"cameras":{}}'))
+    store.add([], EventNews([message()], [CameraState("b", b"1"), CameraState("a", b"2")]))
     store.close()
     rescue(path)
     Journal(path).close()
     with closing(EventReader(path)) as reader:
         assert reader.going_on() == [message()]
-        assert reader.state() == b'{"cameras":{}}'
+        assert list(reader.states().items()) == [("b", b"1"), ("a", b"2")]
 
 
 def test_messages_of_one_event_are_told_apart_and_repeats_of_one_are_not() -> None:

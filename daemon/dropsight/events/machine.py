@@ -24,8 +24,11 @@ class Machine:
 
     def __init__(self, rules: Sequence[Rule], state: State | None = None) -> None:
         self.state = state or State()
-        self.revision = 0
-        """Goes up wherever `state` changes."""
+        self.changed: dict[str, bool] = {}
+        """The cameras whose part of `state` is another since this was last cleared.
+
+        Those that now stand behind all others are true, and in this order.
+        """
         self._rules = {rule.name: rule for rule in in_order(rules)}
         self._linger = {rule.name: _linger(rule, rules) for rule in rules}
         self._watched: dict[str, _Watched] = {}
@@ -61,8 +64,10 @@ class Machine:
         for camera, streams in self.state.cameras.items():
             for name, stream in streams.items():
                 after = self._rules[name].end_after
-                ends += [end_of(name, camera, each) for each in _open(stream) if abs(at - each.heard) > after]
-        self.revision += bool(ends)
+                over = [each for each in _open(stream) if abs(at - each.heard) > after]
+                ends += [end_of(name, camera, each) for each in over]
+                if over:
+                    self.changed.setdefault(camera, False)
         return ends
 
     def _watched_at(self, camera: str) -> "_Watched":
@@ -77,7 +82,8 @@ class Machine:
         return watched
 
     def _keep(self, camera: str, streams: dict[str, Stream]) -> None:
-        self.revision += 1
+        self.changed.pop(camera, None)
+        self.changed[camera] = True
         self.state.cameras.pop(camera, None)
         if left := {name: each for name, each in streams.items() if each.spells or each.told}:
             self.state.cameras[camera] = left
@@ -86,6 +92,7 @@ class Machine:
         """However many cameras there are, so many are remembered."""
         while len(self.state.cameras) > MOST_CAMERAS:
             camera = next(iter(self.state.cameras))
+            self.changed[camera] = True
             for name, stream in self.state.cameras.pop(camera).items():
                 yield from (end_of(name, camera, each) for each in _open(stream))
 

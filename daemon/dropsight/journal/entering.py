@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from dropsight.journal.event_messages import EventMessage
-from dropsight.journal.event_table import EventNews
+from dropsight.journal.event_table import CameraState, EventNews
 from dropsight.journal.mishaps import Made
 from dropsight.journal.recording import Durable, Happened, durable, row_of, row_of_message
 from dropsight.journal.store import Journal, Row
@@ -35,8 +35,8 @@ class Keeper(Protocol):
     def over(self, now: float) -> Sequence[Happening]:
         """Return the events that have ended without a record, by the wall clock."""
 
-    def state(self) -> bytes | None:
-        """Return what the rules go on from, None where it is as it was."""
+    def states(self) -> Sequence[CameraState]:
+        """Return what the rules go on from, of cameras where it is another now."""
 
     def keep(self) -> None:
         """What was weighed since it began is durable."""
@@ -88,7 +88,7 @@ class Entries:
             happened += found
             weighed.append((marked, news))
             rows += [row_of(marked.finished, marked.line), *map(row_of_message, news)]
-        return cls(rows, EventNews([each.message for each in happened], keeper.state()), weighed, keeper)
+        return cls(rows, EventNews([each.message for each in happened], keeper.states()), weighed, keeper)
 
     def keep(self) -> None:
         if self.keeper:

@@ -10,14 +10,15 @@ import msgspec
 from dropsight.events.machine import Machine
 from dropsight.events.rule import Rule
 from dropsight.events.sighting import sighting_of
-from dropsight.events.state import Spell, State
+from dropsight.events.state import Spell, State, Stream
 from dropsight.events.turn import Change
 from dropsight.journal.entering import Happening
 from dropsight.journal.event_messages import EventBest, EventMessage, event_type
-from dropsight.journal.event_table import EventReader
+from dropsight.journal.event_table import CameraState, EventReader
 from dropsight.records import Result, timestamp
 
 log = logging.getLogger(__name__)
+_decode = msgspec.json.Decoder(dict[str, Stream]).decode
 
 
 class EventKeeper:
@@ -33,12 +34,16 @@ class EventKeeper:
     ) -> None:
         self._rules, self._device, self._contained = rules, device, contained
         self._after = {rule.name: rule.end_after for rule in rules}
-        self._durable = self._encoded = reader.state() or b"{}"
+        self._durable = reader.states()
+        self._pending: Sequence[CameraState] = ()
         self._machine = self._made()
-        self._kept_revision = self._machine.revision
         self._is_first = True
         known = {spell.id for _, spell in _open(self._machine.state)}
         self._lost = [each for each in reader.going_on() if each.best.id and each.id not in known]
+        if self._lost:
+            log.warning(
+                "what these events went on from is lost, so they end: %s", ", ".join(self._names_lost())
+            )
 
     @property
     def seconds_to_next(self) -> float | None:
@@ -52,9 +57,8 @@ class EventKeeper:
         return max(min(left), 0.0) if left else None
 
     def begin(self) -> None:
-        if self._machine.revision != self._kept_revision:
+        if self._machine.changed:
             self._machine = self._made()
-            self._kept_revision = self._machine.revision
 
     def weigh(self, record: Result, *, arrived: float) -> Sequence[Happening]:
         with self._contained("events"):
@@ -70,14 +74,22 @@ class EventKeeper:
             return [*(_given_up(message, now) for message in self._lost), *ends]
         return ()
 
-    def state(self) -> bytes | None:
-        if self._machine.revision == self._kept_revision:
-            return None
-        self._encoded = msgspec.json.encode(self._machine.state)
-        return self._encoded
+    def states(self) -> Sequence[CameraState]:
+        cameras = self._machine.state.cameras
+        self._pending = [
+            CameraState(camera, msgspec.json.encode(cameras[camera]) if camera in cameras else None, is_last)
+            for camera, is_last in self._machine.changed.items()
+        ]
+        return self._pending
 
     def keep(self) -> None:
-        self._durable, self._kept_revision = self._encoded, self._machine.revision
+        for camera, state, is_last in self._pending:
+            if state is None or is_last:
+                self._durable.pop(camera, None)
+            if state is not None:
+                self._durable[camera] = state
+        self._pending = ()
+        self._machine.changed.clear()
 
     def kept_ends(self) -> None:
         """What `over` returned is durable."""
@@ -85,11 +97,17 @@ class EventKeeper:
         self._lost, self._is_first = [], False
 
     def _made(self) -> Machine:
-        try:
-            return Machine(self._rules, msgspec.json.decode(self._durable, type=State))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            log.warning("what events went on from is not readable, so they begin anew: %s", error)
-            return Machine(self._rules)
+        state = State()
+        for camera, encoded in self._durable.items():
+            try:
+                state.cameras[camera] = _decode(encoded)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                text = "what events of camera %s went on from is not readable, so they begin anew: %s"
+                log.warning(text, camera, error)
+        return Machine(self._rules, state)
+
+    def _names_lost(self) -> list[str]:
+        return sorted({f"{each.name} of {each.camera}" for each in self._lost})
 
     def _happening(self, change: Change, at: float) -> Happening:
         message = EventMessage(

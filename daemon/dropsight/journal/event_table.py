@@ -18,14 +18,34 @@ _WRITE = (
 )
 
 
+_PUT_LAST = "INSERT OR REPLACE INTO event_stream (camera, state) VALUES (?, ?)"
+_PUT = "UPDATE event_stream SET state = ? WHERE camera = ?"
+
+
+class CameraState(NamedTuple):
+    """What the rules go on from at one camera, None for no more; `is_last`: it goes behind all others."""
+
+    camera: str
+    state: bytes | None
+    is_last: bool = True
+
+    def write(self, db: sqlite3.Connection) -> None:
+        if self.state is None:
+            db.execute("DELETE FROM event_stream WHERE camera = ?", (self.camera,))
+        elif self.is_last:
+            db.execute(_PUT_LAST, (self.camera, self.state))
+        else:
+            db.execute(_PUT, (self.state, self.camera))
+
+
 class EventNews(msgspec.Struct, frozen=True):
-    """What becomes of events along with records; `state` is None where it stays as it was."""
+    """What becomes of events along with records; `states` are those of cameras where it is another now."""
 
     messages: Sequence[EventMessage] = ()
-    state: bytes | None = None
+    states: Sequence[CameraState] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.messages) or self.state is not None
+        return bool(self.messages or self.states)
 
     def write(self, db: sqlite3.Connection) -> None:
         """Within a transaction."""
@@ -37,8 +57,8 @@ class EventNews(msgspec.Struct, frozen=True):
                 "DELETE FROM event WHERE ended IS NOT NULL AND n <= (SELECT max(n) FROM event) - ?",
                 (MOST_EVENTS,),
             )
-        if self.state is not None:
-            db.execute("INSERT OR REPLACE INTO event_state VALUES (1, ?)", (self.state,))
+        for each in self.states:
+            each.write(db)
 
 
 class EventRow(NamedTuple):
@@ -56,10 +76,10 @@ class EventReader:
         with translated(journal):
             self._db = connect(journal)
 
-    def state(self) -> bytes | None:
+    def states(self) -> dict[str, bytes]:
+        """Return what the rules go on from, by camera; the one that was last heard of comes last."""
         with translated(self._path):
-            row = self._db.execute("SELECT state FROM event_state").fetchone()
-        return None if row is None else bytes(row[0])
+            return dict(self._db.execute("SELECT camera, state FROM event_stream ORDER BY n"))
 
     def going_on(self) -> list[EventMessage]:
         """Return what was told last of those that have not ended."""

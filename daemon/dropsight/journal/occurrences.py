@@ -55,7 +55,7 @@ class Occurrences:
             keeper.begin()
             ends = [each.message for each in keeper.over(time.time())]
         messages = [*waiting, *ends]
-        news = EventNews(messages, keeper.state() if keeper else None)
+        news = EventNews(messages, keeper.states() if keeper else ())
         crashpoints.reach("before_occurrence")
         try:
             seqs = self._store.add(list(map(row_of_message, messages)), news) if news else []

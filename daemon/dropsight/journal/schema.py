@@ -61,7 +61,21 @@ CREATE TABLE IF NOT EXISTS event (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS events_by_place ON event (camera, name, n);
 CREATE INDEX IF NOT EXISTS open_events ON event (n) WHERE ended IS NULL;
-CREATE TABLE IF NOT EXISTS event_state (one INTEGER PRIMARY KEY CHECK (one = 1), state BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS event_stream (
+    n INTEGER PRIMARY KEY,
+    camera TEXT NOT NULL UNIQUE,
+    state BLOB NOT NULL
+) STRICT;
+"""
+# Journals of before may have the states of all cameras in one row, which is newer than rows of their own.
+_SPREAD = """
+BEGIN;
+DELETE FROM event_stream;
+INSERT INTO event_stream (camera, state) SELECT key, CAST(value AS BLOB) FROM
+    (SELECT CAST(state AS TEXT) AS state FROM event_state),
+    json_each(CASE WHEN json_valid(state) THEN state ELSE '{}' END, '$.cameras');
+DROP TABLE event_state;
+COMMIT;
 """
 SHELVE = "INSERT OR REPLACE INTO shelf VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -134,6 +148,8 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
     if version == VERSION:
         _add_later_columns(db)
         db.executescript(LATER)
+        if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'event_state'").fetchone():
+            db.executescript(_SPREAD)
         return
     if version > VERSION:
         raise ConfigError(
