@@ -83,7 +83,7 @@ class Publisher:
         self._failures = 0
         self._lacking = ""
         self._commander = Commander(around.obey, topics, answered=self.wake)
-        self._task = PublisherParts(
+        self._parts = PublisherParts(
             settings=settings,
             name=name,
             names=names,
@@ -133,7 +133,7 @@ class Publisher:
         return self.connected or self._gave_up
 
     def status(self) -> MqttStatus:
-        tally = self._task.tally
+        tally = self._parts.tally
         return MqttStatus(
             url=self._broker.shown,
             connected=self.connected,
@@ -142,17 +142,17 @@ class Publisher:
             oversized=tally.oversized,
             trouble=self.troubles.current().get("mqtt"),
             set_aside=tally.set_aside,
-            untold=self._task.untold.count,
-            reasons=self._task.untold.reasons,
+            untold=self._parts.untold.count,
+            reasons=self._parts.untold.reasons,
         )
 
     def standing(self) -> Standing:
-        tally = self._task.tally
+        tally = self._parts.tally
         return Standing(self._broker.shown, tally.published, tally.oversized + tally.set_aside)
 
     def read_secrets(self) -> None:
         """Read it again, for the next connection; raises ConfigError, and then the former one stays."""
-        self._broker = Broker.of(self._task.settings)
+        self._broker = Broker.of(self._parts.settings)
 
     def wake(self) -> None:
         """There is something to publish."""
@@ -162,7 +162,7 @@ class Publisher:
 
     def show_thumbnail(self, camera: str, picture: Pixels | bytes) -> None:
         """Publish pixels or a JPEG when its time has come, if any are; `wake` comes with the record."""
-        if self._task.settings.thumbnails:
+        if self._parts.settings.thumbnails:
             self.thumbnails.show(camera, picture)
 
     def announce_again(self) -> None:
@@ -190,7 +190,7 @@ class Publisher:
     def _keep_serving(self) -> None:
         chance = random.Random()  # noqa: S311 - jitter
         while not self._ending.asked.is_set():
-            began, aside = time.monotonic(), self._task.suspects.aside
+            began, aside = time.monotonic(), self._parts.suspects.aside
             try:
                 self._serve()
             except DamagedError:
@@ -199,25 +199,25 @@ class Publisher:
                 self.refused = isinstance(error, BrokerRefusedError)
                 self.troubles.raised("mqtt", self._explained(error))
             self._gave_up = True
-            is_news = time.monotonic() - began > GOOD_SECONDS or self._task.suspects.aside != aside
+            is_news = time.monotonic() - began > GOOD_SECONDS or self._parts.suspects.aside != aside
             self._failures = 1 if is_news else self._failures + 1
             self._ending.asked.wait(pause_seconds(self._failures, chance))
 
     def _serve(self) -> None:
         """Return when it is time to end; raises SinkError when there is no connection, or no longer one."""
-        spoken = (self._protocol,) if self._protocol else protocols(self._task.settings.protocol)
+        spoken = (self._protocol,) if self._protocol else protocols(self._parts.settings.protocol)
         try:
             connection, self._protocol = connect(
                 self._broker,
                 spoken,
                 client_id=self._client_id,
                 will=self._will,
-                keepalive=self._task.settings.keepalive,
+                keepalive=self._parts.settings.keepalive,
             )
         except SinkError:
-            self._task.evictions.not_let_in()
+            self._parts.evictions.not_let_in()
             raise
-        self._task.evictions.logged_in()
+        self._parts.evictions.logged_in()
         if self._ending.is_over:  # and nobody waits for us any more: another may be online by now
             connection.close()
             return
@@ -226,22 +226,22 @@ class Publisher:
         self._say_what_lacks(connection.offers.lacking)
         try:
             crashpoints.reach("in_publishing")
-            Session(self._task, connection).run()
+            Session(self._parts, connection).run()
         finally:
             self._connection, self.connected = None, False
             connection.close()
 
     def _works(self) -> bool:
         """Records get through: before that, to be let in says little, and no more while another ends it."""
-        if self._task.evictions.seconds_to_last():
+        if self._parts.evictions.seconds_to_last():
             return False
-        if not self._task.rivals.are_heard:
+        if not self._parts.rivals.are_heard:
             self._failures = 0
         self.troubles.cleared("mqtt")
         return True
 
     def _explained(self, error: DropsightError) -> DropsightError:
-        if not (isinstance(error, SinkError) and self._task.evictions.suspected):
+        if not (isinstance(error, SinkError) and self._parts.evictions.suspected):
             return error
         return SinkError(
             f"{error}; this happens soon after each login: another client probably uses the client id"
@@ -255,7 +255,7 @@ class Publisher:
 
     @property
     def _will(self) -> tuple[str, bytes]:
-        return self._task.topics.availability, OFFLINE
+        return self._parts.topics.availability, OFFLINE
 
 
 def _rules(config: Config) -> Sequence[NamedRule]:

@@ -1,0 +1,132 @@
+"""What a connection publishes of the outbox, and the mark that moves on as PUBACKs arrive."""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from dropsight import crashpoints
+from dropsight.errors import SinkError
+from dropsight.journal.outbox import Delivery
+from dropsight.sinks.mqtt.camera_session import SPARE_RECORD
+from dropsight.sinks.mqtt.connection import Connection
+from dropsight.sinks.mqtt.event_session import EventSession
+from dropsight.sinks.mqtt.publisher_parts import PublisherParts
+from dropsight.sinks.mqtt.suspects import Flight
+from dropsight.sinks.mqtt.telling import fitted
+
+BATCH = 64
+ACKNOWLEDGE_SECONDS = 0.05
+RECORDS = "records"
+
+
+class NotTakenError(SinkError):
+    """The broker says of a record that it does not take it, and why."""
+
+
+class RecordSession:
+    """For the session's thread. A PUBACK settles a record in flight, and the mark follows in order.
+
+    Those in flight stand in `_order`. `passed` is whether the broker took one on this connection.
+    """
+
+    def __init__(
+        self, parts: PublisherParts, connection: Connection, flight: Flight, events: EventSession
+    ) -> None:
+        self._parts, self._connection, self._topics = parts, connection, parts.topics
+        self._flight, self._events = flight, events
+        self._acknowledged = self._read_upto = parts.outbox.acknowledged()
+        self._noted_at = 0.0
+        self._waiting: deque[Delivery] = deque()
+        self._order: deque[int] = deque()
+        self._settled: set[int] = set()
+        self._suspected_upto = parts.suspects.last_record(self._acknowledged)
+        self.passed = False
+
+    @property
+    def are_on_the_way(self) -> bool:
+        return bool(self._order or self._waiting)
+
+    def are_outstanding(self) -> bool:
+        """Whether any are on the way, or in the outbox."""
+        return self.are_on_the_way or bool(self._parts.outbox.pending(self._read_upto, 1))
+
+    @property
+    def need_not_be_alone(self) -> bool:
+        """Whether one is through, and each that a connection may have been lost over; or there are none."""
+        return not self._order or (self.passed and self._order[0] > self._suspected_upto)
+
+    def publish(self) -> None:
+        while len(self._flight) < self._connection.offers.window:
+            if not self._waiting:
+                self._waiting.extend(self._parts.outbox.pending(self._read_upto, BATCH))
+                if not self._waiting:
+                    return
+                self._read_upto = self._waiting[-1].seq
+            first = self._order[0] if self._order else self._waiting[0].seq
+            if first <= self._suspected_upto and self._flight:
+                return
+            self._publish(self._waiting.popleft())
+
+    def _publish(self, delivery: Delivery) -> None:
+        self._order.append(delivery.seq)
+        if self._parts.suspects.is_aside(delivery.seq):
+            self._parts.tally.set_aside += 1
+            self._skip(delivery.seq)
+            return
+        settings, is_event = self._parts.settings, delivery.status == "event"
+        topic, line = self._events.of(delivery) if is_event else self._record(delivery)
+        retain = settings.retain and delivery.status == "ok"
+        room = self._connection.offers.room(topic)
+        fitting = line if room is None else fitted(line, room, SPARE_RECORD)
+        mid = None
+        if fitting is not None:
+            qos = 1 if is_event else settings.qos
+            with self._flight.departing(delivery.seq):
+                mid = self._connection.publish(topic, fitting, qos=qos, retain=retain)
+        if mid is None:
+            self._parts.tally.oversized += 1
+            fault = f"record {delivery.seq} is larger than the broker accepts (in the log, not on MQTT)"
+            self._parts.troubles.raised(RECORDS, SinkError(fault))
+            self._skip(delivery.seq)
+            return
+        self._flight.began(mid, delivery.seq)
+        crashpoints.reach("after_publish")
+
+    def _record(self, delivery: Delivery) -> tuple[str, bytes]:
+        return self._topics.record(delivery.status, delivery.camera), delivery.line
+
+    def _skip(self, seq: int) -> None:
+        self._settled.add(seq)
+        if self._order[0] == seq:
+            self._move_on()
+
+    def settle(self, seqs: Sequence[int]) -> None:
+        """The broker has these."""
+        if seqs:
+            self.passed = True
+            self._parts.troubles.cleared(RECORDS)
+            self._parts.tally.published += len(seqs)
+            self._settled.update(seqs)
+        self._move_on()
+
+    def refuse(self, seq: int, reason: str) -> None:
+        """A no counts as a hanging up, which some brokers do after it; raises SinkError."""
+        if self._parts.suspects.lost([seq]):
+            self.say_aside(seq, f"the broker rejected it: {reason}")
+        raise NotTakenError(f"the broker rejects our records: {reason}")
+
+    def say_aside(self, seq: int, reason: str) -> None:
+        fault = f"record {seq} is set aside (in the log, not on MQTT): {reason}"
+        self._parts.troubles.raised(RECORDS, SinkError(fault))
+
+    def _move_on(self) -> None:
+        while self._order and self._order[0] in self._settled:
+            self._acknowledged = self._order.popleft()
+            self._settled.discard(self._acknowledged)
+        if not self._order or time.monotonic() - self._noted_at >= ACKNOWLEDGE_SECONDS:
+            self.note()
+
+    def note(self) -> None:
+        self._noted_at = time.monotonic()
+        if self._acknowledged > self._parts.outbox.acknowledged():
+            self._parts.outbox.acknowledge(self._acknowledged)
