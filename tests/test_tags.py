@@ -1,6 +1,8 @@
 """Tags: what an image's name says of it, and a JSON file beside it, stands in its record and goes along."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +14,17 @@ from brokers import wait_until
 from daemons import PHOTOS, House, running
 from dropsight.config.name_patterns import LONGEST_SEARCHED, too_slow
 from dropsight.crashpoints import VARIABLE
-from dropsight.intake.tagging import LONGEST_TEXT, MOST_TAGS, TagFile, sidecar_names, tags_of, time_of
+from dropsight.files.original import Original
+from dropsight.intake.tagging import (
+    LONGEST_TEXT,
+    MOST_TAGS,
+    SIDECAR,
+    TagFile,
+    sidecar_names,
+    tags_of,
+    time_of,
+)
+from dropsight.journal.sidecars import move_along
 from dropsight.names import as_json
 
 PATTERN = r"(?P<station>[a-z]+)/(?P<serial>[0-9A-F]+)_(?P<captured>[0-9]{14})"
@@ -79,11 +91,15 @@ def test_what_a_sidecar_says_counts_before_the_name_and_what_is_no_tag_is_left_o
 
 @pytest.mark.parametrize(
     ("data", "fault"),
-    [(b"{", "no JSON"), (b"[1]", "no object"), (b"[" * 10_000, "no JSON"), (b"", "no JSON")],
+    [
+        *[(data, "no JSON") for data in (b"{", b"[" * 10_000, b"", b'{"a": "\xe9"}', b'{"\xed\xa0\x80": 1}')],
+        (b"[1]", "no object"),
+    ],
 )
 def test_a_sidecar_that_is_none_is_a_warning(data: bytes, fault: str) -> None:
-    found = tags_of("a.jpg", TagFile("a.json", data), None)
-    assert not found.tags
+    sidecar = TagFile("a.json", data)
+    found = tags_of("a.jpg", sidecar, None)
+    assert (dict(found.tags), sidecar.is_whole) == ({}, data == b"[1]")
     assert fault in found.warnings[0]
 
 
@@ -97,6 +113,38 @@ def test_whatever_a_sidecar_holds_its_tags_are_few_flat_and_can_be_written(data:
     assert len(found.tags) <= MOST_TAGS
     assert all(isinstance(value, str | int | float) for value in found.tags.values())
     assert json.loads(as_json(found.tags)) is not None
+
+
+@pytest.mark.parametrize("lying", ["empty", "link", "pipe", "folder", "gone", "grown"])
+def test_whatever_lies_beside_an_image_when_it_is_filed_holds_it_up_for_no_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lying: str
+) -> None:
+    """Of two names, so that it is copied; exchanged after it was looked at, but for the empty one."""
+    sidecar, other, place = tmp_path / "a.json", tmp_path / "other", tmp_path / "place"
+    sidecar.touch()
+    place.mkdir()
+    other.hardlink_to(sidecar)
+
+    def move(_: Original, fd: int, target: str) -> bool:
+        if lying != "empty":
+            sidecar.unlink()
+        {
+            "link": lambda: sidecar.symlink_to(other),
+            "pipe": lambda: os.mkfifo(sidecar),
+            "folder": sidecar.mkdir,
+            "grown": lambda: sidecar.write_bytes(bytes(SIDECAR.max_bytes + 1)),
+        }.get(lying, lambda: None)()
+        raise OSError(errno.EXDEV, f"{target} is elsewhere", fd)
+
+    monkeypatch.setattr(Original, "move", move)
+    fds = [os.open(folder, os.O_PATH) for folder in (tmp_path, place)]
+    try:
+        image = Original(fds[0], "a.jpg", sidecar.stat(), "0" * 32, str(tmp_path))
+        move_along(image, fds[1], "a.jpg", part="part")
+    finally:
+        for fd in fds:
+            os.close(fd)
+    assert names(place) == (["a.jpg.tags.json"] if lying == "empty" else [])
 
 
 def names(folder: Path) -> list[str]:

@@ -63,7 +63,7 @@ def read_job(storage: Storage) -> JobFile | None:
         return None
     try:
         return msgspec.json.decode(data, type=JobFile)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{storage.named(NAME)}: not a job of this dropsight's: {error}") from error
 
 

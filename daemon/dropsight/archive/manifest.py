@@ -97,7 +97,7 @@ def read_facts(storage: Storage) -> ManifestFacts | None:
             return None
     try:
         return msgspec.json.decode(metadata[_FACTS], type=ManifestFacts)
-    except (KeyError, msgspec.DecodeError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise StoreError(f"{storage.named(NAME)}: not a manifest of dropsight's") from error
 
 

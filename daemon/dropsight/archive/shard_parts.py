@@ -68,7 +68,7 @@ def _facts_of(job: ArchiveJob, part: str) -> PartFacts:
         metadata = pq.read_metadata(file).metadata or {}
     try:
         facts = msgspec.json.decode(metadata[_FACTS], type=PartFacts)
-    except (KeyError, msgspec.DecodeError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise _another(job, part, "not a part of dropsight's") from error
     _need_ours(job, part, facts.job)
     return facts

@@ -25,7 +25,7 @@ def show(file: Path | None, *, as_json: bool) -> None:
         return
     try:
         status = msgspec.json.decode(answer, type=Status)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DropsightError(f"the daemon's answer is not valid: {error}") from error
     print("\n".join(map(as_shown, _lines(status))))
 

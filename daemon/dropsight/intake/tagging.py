@@ -35,7 +35,7 @@ class TagFile(NamedTuple):
     def is_whole(self) -> bool:
         try:
             msgspec.json.decode(self.data)
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return False
         return True
 
@@ -45,7 +45,7 @@ class TagFile(NamedTuple):
             raise ValueError(self.fault)
         try:
             found: Any = msgspec.json.decode(self.data)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"no JSON: {error}") from error
         if not isinstance(found, dict):
             raise ValueError("no object, as {} is")  # noqa: TRY004 - a file's

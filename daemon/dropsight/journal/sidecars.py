@@ -2,8 +2,10 @@
 
 import errno
 from collections.abc import Iterator
+from contextlib import suppress
 from stat import S_ISREG
 
+from dropsight.errors import ImageError, MachineError, StoreError
 from dropsight.files.beneath import look, remove, write
 from dropsight.files.original import TAGS_SUFFIX, Original, identity
 from dropsight.images.opening import open_image
@@ -16,14 +18,8 @@ _COPY = {errno.EXDEV, errno.EEXIST}
 def move_along(image: Original, fd: int, target: str, *, part: str) -> None:
     """Have what lies beside an image lie beside its target in another folder; raises OSError."""
     for sidecar in _sidecars(image):
-        try:
-            sidecar.move(fd, target + TAGS_SUFFIX)
-        except OSError as error:
-            if error.errno not in _COPY:
-                raise
-            with open_image(sidecar.name, dir_fd=sidecar.fd) as file:
-                write(fd, target + TAGS_SUFFIX, file.read(SIDECAR), part=part)
-            _remove(sidecar)
+        with suppress(FileNotFoundError):  # taken away meanwhile
+            _move(sidecar, fd, target + TAGS_SUFFIX, part=part)
         return
 
 
@@ -32,6 +28,29 @@ def delete_along(image: Original) -> None:
     for sidecar in _sidecars(image):
         _remove(sidecar)
         return
+
+
+def _move(sidecar: Original, fd: int, target: str, *, part: str) -> None:
+    try:
+        sidecar.move(fd, target)
+    except OSError as error:
+        if error.errno not in _COPY:
+            raise
+    else:
+        return
+    try:
+        write(fd, target, _content(sidecar), part=part)
+    except ImageError:  # a link, a pipe or too much by now: it holds up no image
+        return
+    _remove(sidecar)
+
+
+def _content(sidecar: Original) -> bytes:
+    try:
+        with open_image(sidecar.name, dir_fd=sidecar.fd) as file:
+            return file.read(SIDECAR) if file.stat.st_size else b""
+    except MachineError as error:
+        raise StoreError(str(error)) from error
 
 
 def _sidecars(image: Original) -> Iterator[Original]:

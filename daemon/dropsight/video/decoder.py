@@ -144,7 +144,7 @@ class ClipDecoder:
                     )
             answer: Answer = _decoder.decode(self._answers.recv_bytes(MESSAGE_BYTES))
             return answer
-        except (EOFError, OSError, msgspec.DecodeError) as error:  # an OSError where it died amid a message
+        except (EOFError, OSError, ValueError) as error:  # an OSError where it died amid a message
             raise self._death() from error
 
     def _death(self) -> ImageError | MachineError:
