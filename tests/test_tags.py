@@ -128,12 +128,15 @@ def test_whatever_lies_beside_an_image_when_it_is_filed_holds_it_up_for_no_momen
     def move(_: Original, fd: int, target: str) -> bool:
         if lying != "empty":
             sidecar.unlink()
-        {
-            "link": lambda: sidecar.symlink_to(other),
-            "pipe": lambda: os.mkfifo(sidecar),
-            "folder": sidecar.mkdir,
-            "grown": lambda: sidecar.write_bytes(bytes(SIDECAR.max_bytes + 1)),
-        }.get(lying, lambda: None)()
+        match lying:
+            case "link":
+                sidecar.symlink_to(other)
+            case "pipe":
+                os.mkfifo(sidecar)
+            case "folder":
+                sidecar.mkdir()
+            case "grown":
+                sidecar.write_bytes(bytes(SIDECAR.max_bytes + 1))
         raise OSError(errno.EXDEV, f"{target} is elsewhere", fd)
 
     monkeypatch.setattr(Original, "move", move)
