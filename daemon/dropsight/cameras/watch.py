@@ -100,6 +100,10 @@ class CameraWatch:
         self._full = False
         self._lock = threading.RLock()
 
+    def remembers(self, name: str) -> bool:
+        """Whether anything is kept of this camera, or will be."""
+        return name in self.names or len(self.names) < MOST_CAMERAS
+
     def saw(self, name: str, look: Look) -> None:
         """Judge a picture of a camera."""
         with self._lock:

@@ -29,6 +29,7 @@ _INSERT = (
 
 # The first of these is the index's own condition.
 UNANSWERED = " AND status != 'ok' AND status != 'burst' AND status != 'event'"
+_OF_EVENTS = " AND status != 'ok' AND status = 'event'"
 
 # Of cursors, those that are no follower's.
 OWN = ("log", "shelf")
@@ -144,17 +145,22 @@ class Journal:
     def prune(self, *, after: int, upto: int, keep: int) -> Pruned:
         """Have no more than `keep` records beyond `after`, by deleting filed ones up to `upto`.
 
-        The oldest go first; but those without an answer, where they are more than their half: anybody can
-        have as many of them made as he likes.
+        The oldest go first; but those without an answer, and what was told of events, where either is more
+        than half: anybody can have as many of them made as he likes.
         """
         with translated(self.path):
             excess = self._count("record", after) - keep
-            unanswered = self._count("record INDEXED BY unanswered", after, UNANSWERED)
-            early = max(min(excess, unanswered - keep // 2), 0)
+            early = self._beyond_half(after, keep, excess, UNANSWERED)
+            of_events = self._beyond_half(after, keep, excess - early, _OF_EVENTS)
             gone_early = self._prune(after, upto, early, UNANSWERED)
             # Such as cannot go yet go the next time, and nothing in their place.
-            gone = gone_early + self._prune(after, upto, excess - early)
+            gone = gone_early + self._prune(after, upto, of_events, _OF_EVENTS)
+            gone += self._prune(after, upto, excess - early - of_events)
             return Pruned(gone, gone_early, left=max(excess - gone, 0))
+
+    def _beyond_half(self, after: int, keep: int, excess: int, condition: str) -> int:
+        found = self._count("record INDEXED BY unanswered", after, condition) if excess > 0 else 0
+        return max(min(excess, found - keep // 2), 0)
 
     def _count(self, table: str, after: int, condition: str = "") -> int:
         beyond = "" if not after and not condition else f" WHERE seq > {after:d}{condition}"

@@ -16,6 +16,7 @@ from dropsight.cameras.watch import LONGEST_LIST, CameraWatch, Memory
 from dropsight.config import Cameras
 from dropsight.errors import StoreError
 from dropsight.files.disk import write_whole
+from dropsight.images.framing import Pixels
 from dropsight.images.opening import Bounds
 from dropsight.inference.clips import ClipAnswer
 from dropsight.inference.pipeline import Prepared
@@ -108,15 +109,19 @@ class Watching:
         """Take note of a picture that a worker has decoded."""
         if prepared.look is not None:
             self._watch.saw(camera, prepared.look)
-        if prepared.thumbnail is not None and self._publisher:
-            self._publisher.show_thumbnail(camera, prepared.thumbnail)
+        if prepared.thumbnail is not None:
+            self._show(camera, prepared.thumbnail)
 
     def saw_clip(self, record: Result, answer: ClipAnswer) -> None:
         """Show frames of a clip where pictures are shown."""
-        if self._publisher:
-            self._publisher.show_thumbnail(record.camera, answer.surest)
+        self._show(record.camera, answer.surest)
         if self._keep_film:
             self._keep_film(record, answer.surest, dict(answer.film))
+
+    def _show(self, camera: str, picture: Pixels | bytes) -> None:
+        """Publish what is taken back once the camera is forgotten."""
+        if self._publisher and self._watch.remembers(camera):
+            self._publisher.show_thumbnail(camera, picture)
 
     def hear(self, recorded: Sequence[Durable], /) -> None:
         """Take note of what is on record now, before others hear of it."""

@@ -35,7 +35,7 @@ SPARE_RECORD = (
 class CameraNews:
     """What the connections of one publisher have in common.
 
-    `pictures` is whether to publish thumbnails.
+    `pictures` is whether to publish thumbnails, `records` whether records are retained.
     """
 
     topics: Topics
@@ -44,6 +44,7 @@ class CameraNews:
     thumbnails: Thumbnails
     discovery: Discovery
     pictures: bool
+    records: bool
 
 
 class CameraSession:
@@ -124,7 +125,8 @@ class CameraSession:
 
     def _clear_gone(self) -> None:
         for camera in self._cameras.watch.gone():
-            for topic in self._topics.retained_of(camera):
+            of_records = [self._topics.record("ok", camera)] if self._cameras.records else []
+            for topic in (*self._topics.retained_of(camera), *of_records):
                 self._teller.tell(topic, b"")
             self._topics.parts.forget(camera)
             self._cameras.states.forget(camera)

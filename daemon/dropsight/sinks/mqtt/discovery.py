@@ -79,7 +79,7 @@ class Discovery:
         found = self._found(cameras) if self._wanted else {}
         gone = self._known - found.keys()
         if self._wanted:
-            self._newcomers |= {each for each in _first(cameras) if self._is_new(each)}
+            self._newcomers |= {each for each in self._chosen(cameras) if self._is_new(each)}
         if self._known != found.keys():
             self._gone = set(sorted((self._gone | gone) - found.keys())[-MOST_CAMERAS:])
             # Before anything is sent, so that it is known for sure to whom there is something to take back.
@@ -113,6 +113,12 @@ class Discovery:
         self._gone = set(sorted(self._gone | told)[-MOST_CAMERAS:])
         self._save(self._known)
 
+    def _chosen(self, cameras: Collection[str]) -> list[str]:
+        """Where they are too many, those that were told of stay: no flood of others takes their places."""
+        if len(cameras) <= MOST_CAMERAS:
+            return sorted(cameras)
+        return sorted(cameras, key=lambda camera: (self._is_new(camera), camera))[:MOST_CAMERAS]
+
     def _is_new(self, camera: str) -> bool:
         return self._entities.topic_of(camera) not in self._known
 
@@ -121,7 +127,7 @@ class Discovery:
     ) -> Iterator[Message]:
         if self._in_one and self._wanted:
             self._in_one = False
-            yield Message(self._entities.topic, self._entities.of_device(taking_back=_first(cameras)))
+            yield Message(self._entities.topic, self._entities.of_device(taking_back=self._chosen(cameras)))
         for topic in sorted(gone):
             yield Message(topic, b"")
         for topic, payload in found.items():
@@ -133,7 +139,7 @@ class Discovery:
             self._warned = True
             log.warning("Home Assistant is sent only %d of %d cameras", MOST_CAMERAS, len(cameras))
         found = {self._entities.topic: self._entities.of_device()}
-        for camera in _first(cameras):
+        for camera in self._chosen(cameras):
             found[self._entities.topic_of(camera)] = self._entities.of_camera(camera)
         return found
 
@@ -173,7 +179,3 @@ class Discovery:
             write_whole(self._path, msgspec.json.encode(note))
         except OSError as error:
             log.warning("%s cannot be written: %s", self._path, error.strerror)
-
-
-def _first(cameras: Collection[str]) -> list[str]:
-    return sorted(cameras)[:MOST_CAMERAS]

@@ -16,7 +16,7 @@ from dropsight.records import seconds_at
 from dropsight.sinks.mqtt.event_names import EventNames, Place
 from dropsight.sinks.mqtt.picture_session import PictureSession
 from dropsight.sinks.mqtt.telling import Teller
-from dropsight.sinks.mqtt.thumbnails import LONGEST_SIDE, Thumbnails
+from dropsight.sinks.mqtt.thumbnails import LONGEST_SIDE, MOST_CAMERAS, Thumbnails
 from dropsight.sinks.mqtt.topics import Topics
 
 ON, OFF = b"ON", b"OFF"
@@ -81,6 +81,7 @@ class EventSession:
         self._places: dict[str, Place] = {}
         self._looked_at = -CAMERAS_SECONDS
         self._stale: set[str] = set()
+        self._to_show: dict[str, EventMessage] = {}
         self._pictures: PictureSession | None = None
         if events.pictures:
             self._pictures = PictureSession(
@@ -97,7 +98,7 @@ class EventSession:
         self._stale.add(end)
         is_wanted = message.phase != "end" and message.name in self._events.names.of(message.camera)
         if self._events.pictures and is_wanted:
-            self._events.pictures.show(message)
+            self._to_show[message.camera] = message
         at = seconds_at(message.time)
         if at is None or time.time() - at <= LATE_SECONDS:
             return self._topics.event(end), delivery.line
@@ -144,8 +145,20 @@ class EventSession:
             self._teller.tell(self._topics.active(end), ON if is_going_on else OFF)
             if line is not None:
                 self._teller.tell(self._topics.seen(end), line)
+        self._show(self._places)
         if self._pictures:
             self._pictures.publish()
+
+    def _show(self, places: Collection[str]) -> None:
+        """Have pictures published where they are taken back one day; a new camera's once it is known."""
+        if not self._to_show or self._events.pictures is None:
+            return
+        waiting = list(self._to_show.items())[-MOST_CAMERAS:]
+        self._to_show = {camera: message for camera, message in waiting if camera not in self._cameras}
+        for camera, message in waiting:
+            if self._topics.place(camera, message.name) in places:
+                self._events.pictures.show(message)
+                self._to_show.pop(camera, None)
 
     def _look_for_places(self) -> None:
         self._cameras, self._looked_at = self._events.watch.names, time.monotonic()
@@ -155,6 +168,7 @@ class EventSession:
         if self._events.pictures:
             cameras = {place.camera for place in places.values()}
             self._events.pictures.keep(cameras)
+            self._show(places)
             known = {place.camera for place in self._places.values()}
             for message in self._events.reader.newest(cameras - known):
                 self._events.pictures.recall(message)

@@ -109,6 +109,7 @@ class Publisher:
                     told_before=names.knows(topics.root),
                 ),
                 pictures=settings.thumbnails,
+                records=settings.retain,
             ),
             events=EventTopics(
                 topics,

@@ -75,7 +75,8 @@ class RecordSession:
             return
         settings, is_event = self._parts.settings, delivery.status == "event"
         topic, line = self._events.of(delivery) if is_event else self._record(delivery)
-        retain = settings.retain and delivery.status == "ok"
+        is_kept = delivery.status == "ok" and self._parts.cameras.watch.remembers(delivery.camera)
+        retain = settings.retain and is_kept
         room = self._connection.offers.room(topic)
         fitting = line if room is None else fitted(line, room, SPARE_RECORD)
         mid = None

@@ -15,6 +15,8 @@ _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 LONGEST_TOPIC_BYTES = 256
 # Of one topic; further ones of the same are not told of.
 MOST_NAMED = 8
+# Cameras that are known to have a topic; more than are remembered.
+MOST_KNOWN = 10_000
 HOME_ASSISTANT = "homeassistant"
 """Below which Home Assistant looks for devices, where nobody told it otherwise."""
 
@@ -29,28 +31,39 @@ class CameraParts:
     """A topic part for each camera, no two the same. For one thread.
 
     Of cameras that would share one, such as `a b` and `a_b`, the one named exactly so has it, else the first
-    by name; the others get a digest of their name behind it. So it does not matter who came first.
+    by name; the others get a digest of their name behind it. So it does not matter who came first. Of more
+    cameras than are known, all do.
     """
 
     _sharing: dict[str, set[str]] = field(default_factory=dict)
+    _known: int = 0
 
     def of(self, camera: str) -> str:
         plain = topic_part(camera)
-        sharing = self._sharing.setdefault(plain, set())
+        sharing = self._sharing.get(plain, set())
         if camera not in sharing:
+            if self._known >= MOST_KNOWN:
+                return _digested(plain, camera)
+            self._sharing[plain] = sharing
+            self._known += 1
             sharing.add(camera)
             if 1 < len(sharing) <= MOST_NAMED:
                 others = ", ".join(sorted(sharing - {plain}))
                 log.warning("cameras %s map to the same topic as %s: a digest is appended", others, plain)
         owner = plain if plain in sharing else min(sharing)
-        return plain if camera == owner else f"{plain}_{blake2b(camera.encode(), digest_size=4).hexdigest()}"
+        return plain if camera == owner else _digested(plain, camera)
 
     def forget(self, camera: str) -> None:
         plain = topic_part(camera)
         sharing = self._sharing.get(plain, set())
+        self._known -= camera in sharing
         sharing.discard(camera)
         if not sharing:
             self._sharing.pop(plain, None)
+
+
+def _digested(part: str, camera: str) -> str:
+    return f"{part}_{blake2b(camera.encode(), digest_size=4).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)

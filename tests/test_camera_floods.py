@@ -1,0 +1,171 @@
+"""Whoever may make folders makes cameras: what that costs others, and what stays at the broker."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import msgspec
+import pytest
+
+from dropsight.cameras.watch import MOST_CAMERAS, CameraWatch, Memory
+from dropsight.config import Cameras
+from dropsight.events.rule import Rule
+from dropsight.journal.event_messages import EventBest, encode_message
+from dropsight.journal.event_table import EventNews, EventReader
+from dropsight.journal.outbox import Delivery
+from dropsight.journal.reader import JournalReader
+from dropsight.journal.store import Journal, Row
+from dropsight.sinks.mqtt.camera_session import CameraNews, CameraSession
+from dropsight.sinks.mqtt.discovery import Discovery
+from dropsight.sinks.mqtt.event_names import MOST_PLACES, EventNames
+from dropsight.sinks.mqtt.event_session import EventPictures, EventSession, EventTopics
+from dropsight.sinks.mqtt.homeassistant import Entities
+from dropsight.sinks.mqtt.states import CameraStates
+from dropsight.sinks.mqtt.telling import Teller
+from dropsight.sinks.mqtt.thumbnails import Thumbnails
+from dropsight.sinks.mqtt.topics import MOST_KNOWN, CameraParts, Topics
+from test_event_rows import message
+
+ANYTHING = Rule("fox", ("*",))
+FLOOD = [f"a{number:04}" for number in range(MOST_PLACES + 100)]
+
+
+@dataclass
+class Told:
+    """What the broker would have been told, in the place of a connection."""
+
+    messages: list[tuple[str, bytes]] = field(default_factory=list)
+
+    def tell(self, topic: str, payload: bytes, **_: object) -> int:
+        self.messages.append((topic, payload))
+        return len(self.messages)
+
+    def of(self, part: str) -> list[str]:
+        return [topic for topic, _ in self.messages if part in topic]
+
+
+@pytest.fixture
+def topics() -> Topics:
+    return Topics.of("dropsight", "test")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Journal]:
+    with closing(Journal(tmp_path / "journal.db")) as found:
+        yield found
+
+
+def watching(*names: str) -> CameraWatch:
+    return CameraWatch(Cameras(), {name: Memory() for name in names}, changed=lambda: None)
+
+
+def discovery(state: Path, topics: Topics) -> Discovery:
+    return Discovery(Entities("test", topics, thumbnails=False), state, wanted=True, told_before=False)
+
+
+def test_no_flood_of_cameras_takes_the_entities_of_one_that_was_told_of(
+    tmp_path: Path, topics: Topics
+) -> None:
+    """Also after a restart: what was told of is known."""
+    list(discovery(tmp_path, topics).messages(["zdoor"], again=True))
+    later = discovery(tmp_path, topics)
+    for again in (True, False):
+        told = {topic: payload for topic, payload, _ in later.messages(["zdoor", *FLOOD], again=again)}
+        assert told.get("homeassistant/device/dropsight_test/zdoor/config") != b""
+
+
+def test_no_flood_of_cameras_takes_the_events_topics_of_one_that_was_told_of(
+    tmp_path: Path, topics: Topics
+) -> None:
+    names = EventNames([ANYTHING], topics, tmp_path)
+    names.told(names.places({"zdoor"}))
+    for known in (names, EventNames([ANYTHING], topics, tmp_path)):
+        places = known.places({"zdoor", *FLOOD})
+        assert len(places) == MOST_PLACES
+        assert "zdoor/fox" in places
+        assert known.told(places) == []
+
+
+def test_of_events_without_topics_of_their_own_no_picture_is_left_at_the_broker(
+    tmp_path: Path, topics: Topics, store: Journal
+) -> None:
+    """They would never be taken back."""
+    watch, told, reader = watching(*FLOOD), Told(), EventReader(store.path)
+    pictures = EventPictures(lambda record, _side: record.encode())
+    shared = EventTopics(topics, watch, EventNames([ANYTHING], topics, tmp_path), reader, pictures)
+    session = EventSession(shared, cast("Teller", told))
+    session.publish()
+    for camera in (FLOOD[0], FLOOD[-1], "new"):
+        one = msgspec.structs.replace(message(), id=camera, camera=camera, best=EventBest(camera, 0.9, "fox"))
+        store.add([], EventNews([one]))
+        session.of(Delivery(1, camera, "event", encode_message(one)))
+    session.publish_last()
+    assert told.of("event_thumbnail") == [f"dropsight/test/event_thumbnail/{FLOOD[0]}"]
+    reader.close()
+
+
+def test_a_camera_that_has_just_come_has_the_picture_of_its_event_once_it_is_known(
+    tmp_path: Path, topics: Topics, store: Journal
+) -> None:
+    watch, told, reader = watching(), Told(), EventReader(store.path)
+    pictures = EventPictures(lambda record, _side: record.encode())
+    shared = EventTopics(topics, watch, EventNames([ANYTHING], topics, tmp_path), reader, pictures)
+    session = EventSession(shared, cast("Teller", told))
+    one = message()
+    store.add([], EventNews([one]))
+    session.of(Delivery(1, one.camera, "event", encode_message(one)))
+    session.publish_last()
+    assert told.of("event_thumbnail") == []
+    watch.recorded(one.camera, folder="", arrived=0.0)
+    session.publish_last()
+    assert ("dropsight/test/event_thumbnail/garden", b"r1") in told.messages
+    reader.close()
+
+
+@pytest.mark.parametrize("retained", [True, False])
+def test_a_forgotten_camera_s_record_is_taken_back_where_records_are_retained(
+    tmp_path: Path, topics: Topics, *, retained: bool
+) -> None:
+    watch, told = watching("gone", "front"), Told()
+    known = discovery(tmp_path, topics)
+    news = CameraNews(topics, watch, CameraStates(), Thumbnails(), known, pictures=True, records=retained)
+    session = CameraSession(news, cast("Teller", told))
+    watch.forget(["gone"])
+    session.publish()
+    assert (("dropsight/test/result/gone", b"") in told.messages) is retained
+    assert ("dropsight/test/state/gone", b"") in told.messages
+    assert told.of("result/front") == []
+
+
+def test_of_cameras_that_are_too_many_to_remember_nothing_is_retained() -> None:
+    watch = watching(*(str(number) for number in range(MOST_CAMERAS - 1)))
+    assert watch.remembers("new")
+    watch.recorded("new", folder="", arrived=0.0)
+    assert watch.remembers("new")
+    assert not watch.remembers("newer")
+
+
+def test_any_number_of_cameras_have_topics_of_their_own_and_a_bounded_number_is_remembered() -> None:
+    parts = CameraParts()
+    known = [f"camera-{number}" for number in range(MOST_KNOWN)]
+    assert [parts.of(camera) for camera in known] == known
+    assert parts.of("another") == parts.of("another") != "another"
+    parts.forget("another")
+    parts.forget(known[0])
+    assert parts.of("another") == "another"
+
+
+def test_what_was_told_of_events_leaves_the_journal_first_beyond_its_half(store: Journal) -> None:
+    """A picture whose time jumps makes two messages for each rule."""
+    statuses = ["ok"] * 40 + ["event"] * 100 + ["ok"] * 10
+    rows = [
+        Row(str(number), b"", 0, 0, "c", status, b"{}")  # type: ignore[arg-type]
+        for number, status in enumerate(statuses)
+    ]
+    store.add(rows)
+    assert store.prune(after=0, upto=150, keep=80) == (70, 0, 0)
+    with closing(JournalReader(store.path)) as reader:
+        left = [entry.status for entry in reader.pending(0, 1_000)]
+    assert left == ["ok"] * 30 + ["event"] * 40 + ["ok"] * 10
