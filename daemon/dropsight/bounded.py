@@ -1,6 +1,7 @@
 """Files that people name in a config, read to a bound: a wrong name may lead to a disk or to /dev/zero."""
 
 import errno
+import os
 from pathlib import Path
 
 CONFIG_BYTES = 2**20
@@ -14,7 +15,7 @@ _PIECE_BYTES = 2**20
 
 def read_bounded(path: Path, most: int) -> bytes:
     """Read it whole; raises OSError, for more bytes than `most` as well."""
-    with path.open("rb") as file:
+    with open(path, "rb", opener=_not_waiting) as file:
         # What says its size is not read in vain; what does not, as a pipe, is read to see.
         size = file.seek(0, 2) if file.seekable() else 0
         if size > most:
@@ -28,6 +29,13 @@ def read_bounded(path: Path, most: int) -> bytes:
     if len(data) > most:
         raise _too_large(path, most)
     return data
+
+
+def _not_waiting(name: str, flags: int) -> int:
+    """Open it; of a pipe that nobody writes to there is nothing, and whoever does is listened to."""
+    descriptor = os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def _too_large(path: Path, most: int) -> OSError:

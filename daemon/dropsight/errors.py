@@ -18,6 +18,11 @@ import errno
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
+from dropsight.names import as_shown
+
+LONGEST_LINE = 2000
+"""Of an error about a model."""
+
 ErrorCode: TypeAlias = Literal[
     "not_an_image",
     "truncated",
@@ -73,7 +78,14 @@ class SinkError(DropsightError):
 
 
 class ModelError(DropsightError):
-    pass
+    """Its text quotes what strangers wrote into models: none of it acts on a terminal, no line is long."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(_cut(as_shown(line)) for line in lines))
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 4]} ..."
 
 
 class NoSuchModelError(ModelError):

@@ -20,7 +20,7 @@ from dropsight.inference.wording import without_effect
 from dropsight.models.backends import open_first
 from dropsight.models.guesses import guess_of
 from dropsight.models.overrides import ModelOverrides
-from dropsight.models.sidecar import Golden
+from dropsight.models.sidecar import Golden, beside
 from dropsight.models.spec import Model, ModelOptions
 
 log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def _signature(path: str) -> tuple[int, int] | None:
 
 
 def _prove(golden: Golden, model: Model, plan: Plan) -> None:
-    path = model.spec.path.parent / golden.image
+    path = beside(model.spec.path, golden.image)
     where = f"{model.spec.path}: golden image {path}"
     try:
         with open_image(path) as file:

@@ -15,6 +15,7 @@ from dropsight.models.guesses import guess_of
 from dropsight.models.isolated import try_model
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import HeadSpec, Model, ModelOptions, ModelSpec, TensorSpec
+from dropsight.names import as_shown
 
 
 def inspect(model: str | None, *, photos: Path | None, write: bool, file: Path | None, as_json: bool) -> None:
@@ -31,7 +32,7 @@ def inspect(model: str | None, *, photos: Path | None, write: bool, file: Path |
         sys.stdout.buffer.write(msgspec.json.format(encoded, indent=2) + b"\n")
         return
     for name, value in _facts(spec):
-        print(f"{name:<14} {value}")
+        print(f"{name:<14} {as_shown(value)}")
 
 
 def _opened(model: str | None, file: Path | None, *, threads: int | None) -> Model:
@@ -54,7 +55,7 @@ def _opened(model: str | None, file: Path | None, *, threads: int | None) -> Mod
     for reason in reasons:
         print(f"dropsight: falling back to {spec.path}, because {reason}", file=sys.stderr)
     for fault in spec.faults:
-        print(f"dropsight: {spec.path}: {fault}", file=sys.stderr)
+        print(as_shown(f"dropsight: {spec.path}: {fault}"), file=sys.stderr)
     if acceleration and acceleration.fault:
         print(f"dropsight: {spec.path}: runs on {acceleration}", file=sys.stderr)
     return opened

@@ -7,6 +7,7 @@ import msgspec
 
 from dropsight.config import Config
 from dropsight.errors import DropsightError
+from dropsight.names import as_shown
 from dropsight.sinks.reports import Status
 from dropsight.status.control import ask
 
@@ -28,7 +29,7 @@ class Verdict:
 
 
 def say(mark: str, name: str, text: str) -> None:
-    print(f"{mark:<5} {name:<8} {text}")
+    print(f"{mark:<5} {name:<8} {as_shown(text)}")
 
 
 def running_status(config: Config) -> Status | None:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dropsight.errors import ModelError, NoSuchModelError
+from dropsight.models.onnx_weights import ENDINGS
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.registry import format_of
+from dropsight.models.sidecar import sidecar_path
 from dropsight.models.spec import Acceleration, Model, ModelOptions
 
 BUILTIN = "builtin:"
@@ -63,7 +65,7 @@ def open_first(
         except ModelError as error:
             refusals.append(error)
     none_exists = all(isinstance(error, NoSuchModelError) for error in refusals)
-    raise (NoSuchModelError if none_exists else ModelError)("\n".join(map(str, refusals)))
+    raise (NoSuchModelError if none_exists else ModelError)(*map(str, refusals))
 
 
 def _on_its_device(
@@ -103,8 +105,10 @@ def _refuse_another(model: Path, tried: list[str]) -> None:
 
 
 def signatures(model: Path) -> list[str]:
-    """Return what changes with every write to a model, one line per file."""
-    files = sorted(each for each in model.rglob("*") if each.is_file()) if model.is_dir() else [model]
+    """Return what changes with every write to a model, its sidecar, weights beside it: a line per file."""
+    within = model.rglob("*") if model.is_dir() else model.resolve().parent.glob("*")
+    parts = (each for each in within if model.is_dir() or each.name.endswith(ENDINGS))
+    files = [model, sidecar_path(model), *sorted(each for each in parts if each.is_file())]
     return [signature(file) for file in files]
 
 

@@ -57,6 +57,12 @@ class Fields:
         offset = self._offset(field)
         return Fields(self._table.Bytes, self._table.Indirect(offset + self._table.Pos)) if offset else None
 
+    @_of_a_file
+    def count(self, field: int) -> int:
+        """Return how many elements of 4 bytes a vector has, whether or not these lie in the file."""
+        offset = self._offset(field)
+        return int(self._table.VectorLen(offset)) if offset else 0
+
     def tables(self, field: int) -> Iterator["Fields"]:
         """Yield the tables of a vector."""
         for place in self._elements(field, 4):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ from dropsight.names import as_shown
 
 _RANGE = re.compile(r"\s*([0-9]{1,9})\s*-\s*([0-9]{1,9})\s*", re.ASCII)
 _LONGEST_NAME = 64
+# A pattern looks at every label; 1,000 of them for 1,000 classes take half a second.
+MOST_LOOKS = 2_000_000
 _NO_NAME = "a group's name is 1 to 64 signs, without , and : and what acts on a terminal"
 _WITHOUT_EFFECT = "groups: they have no effect, as its classes do not exclude each other"
 
@@ -84,37 +86,56 @@ def _group(line: str, first: int) -> Group:
 
 
 def _resolved(wanted: Mapping[str, Members], labels: Sequence[str], where: str) -> tuple[Group, ...]:
-    numbers = numbers_by_name(labels)
+    naming = _Naming(labels, where)
     found: list[Group] = []
     for name, members in wanted.items():
         if not 0 < len(name) <= _LONGEST_NAME or as_shown(name) != name or set(name) & {",", ":"}:
             raise ModelError(f"{where}: groups: {as_shown(name)[:_LONGEST_NAME]!r}: {_NO_NAME}")
         each = (members,) if isinstance(members, str | int) else members
-        classes = {number for member in each for number in _classes(member, numbers, labels, where, name)}
+        classes = {number for member in each for number in naming.classes(member, name)}
         if not classes:
             raise ModelError(f"{where}: groups.{name}: names no class; give labels or ranges of numbers")
         found.append(Group(name, tuple(sorted(classes))))
     return tuple(found)
 
 
-def _classes(
-    member: str | int, numbers: Mapping[str, int], labels: Sequence[str], where: str, group: str
-) -> Sequence[int]:
-    """Return those of a label, a number, a range of numbers, or a pattern of labels."""
-    text = str(member)
-    known = class_named(text, numbers, len(labels))
-    if known is not None:
-        return (known,)
-    if span := _RANGE.fullmatch(text):
-        first, last = int(span[1]), int(span[2])
-        if first <= last < len(labels):
-            return range(first, last + 1)
-        fault = f"{text}: its classes are 0 to {len(labels) - 1}, the lower number first"
-        raise ModelError(f"{where}: groups.{group}: {fault}")
-    if any(sign in text for sign in "*?["):
-        pattern = plain(text)
-        if found := [number for number, label in enumerate(labels) if fnmatchcase(plain(label), pattern)]:
-            return found
-    close = get_close_matches(plain(text), numbers, n=1)
-    way_out = f"did you mean {labels[numbers[close[0]]]}?" if close else "give a label, a number or a range"
-    raise ModelError(f"{where}: groups.{group}: the model has no class {as_shown(text)}; {way_out}")
+class _Naming:
+    """What members of groups stand for; of all together there is a bound, whoever has written them."""
+
+    def __init__(self, labels: Sequence[str], where: str) -> None:
+        self._labels, self._where = labels, where
+        self._numbers, self._plain = numbers_by_name(labels), [plain(label) for label in labels]
+        self._spent = 0
+
+    def classes(self, member: str | int, group: str) -> Sequence[int]:
+        """Return those of a label, a number, a range of numbers, or a pattern of labels."""
+        text = str(member)
+        known = class_named(text, self._numbers, len(self._labels))
+        if known is not None:
+            self._spend(1)
+            return (known,)
+        if span := _RANGE.fullmatch(text):
+            first, last = int(span[1]), int(span[2])
+            if first <= last < len(self._labels):
+                self._spend(last - first)
+                return range(first, last + 1)
+            fault = f"{text}: its classes are 0 to {len(self._labels) - 1}, the lower number first"
+            raise ModelError(f"{self._where}: groups.{group}: {fault}")
+        if any(sign in text for sign in "*?["):
+            self._spend(len(self._labels))
+            fits = re.compile(translate(plain(text))).match
+            if found := [number for number, label in enumerate(self._plain) if fits(label)]:
+                return found
+        close = get_close_matches(plain(text), self._numbers, n=1)
+        way_out = (
+            f"did you mean {self._labels[self._numbers[close[0]]]}?"
+            if close
+            else "give a label, a number or a range"
+        )
+        raise ModelError(f"{self._where}: groups.{group}: the model has no class {text}; {way_out}")
+
+    def _spend(self, classes: int) -> None:
+        self._spent += classes
+        if self._spent > MOST_LOOKS:
+            text = f"groups: their members stand for more than {MOST_LOOKS:,} classes together"
+            raise ModelError(f"{self._where}: {text}; name fewer, or ranges of numbers")

@@ -11,6 +11,9 @@ from dropsight.models.sidecar import read_sidecar, sidecar_path
 from dropsight.models.spec import TensorSpec
 from dropsight.records import Layout
 
+MOST_PIXELS = 4096 * 4096
+"""Of a model's input: so many numbers are made of each image, whatever its size."""
+
 DEFAULT_SIZE = (224, 224)
 """Of a model that fixes none: what most classifiers were trained on."""
 
@@ -61,12 +64,20 @@ def image_input(
                 found = _of_rows(path, tensor, wishes)
             case _:
                 pass
+    if found and math.prod(_sides(found)) > MOST_PIXELS:
+        raise ModelError(
+            f"{path}: its pictures would have {_by(_sides(found))} pixels, more than {MOST_PIXELS:,} in all"
+        )
     if found is None:
         raise ModelError(
             f"{path}: not an image classifier: its input is {list(tensor.shape)}, not [batch, height, width, "
             f"1 or 3 channels] nor [batch, 1 or 3 channels, height, width]{_likeness(tensor)}"
         )
     return found
+
+
+def _sides(found: ImageInput) -> _Size:
+    return tuple(found.tensor.shape[found.layout.index(side)] for side in "HW")
 
 
 def _wishes(path: Path, said: ModelOverrides) -> _Wishes:

@@ -7,7 +7,7 @@ from dropsight.bounded import LABELS_BYTES, read_bounded
 from dropsight.errors import ModelError
 from dropsight.models.labels import BACKGROUND, decoded, read_groups, read_labels
 from dropsight.models.overrides import ModelOverrides
-from dropsight.models.sidecar import Sidecar, sidecar_path
+from dropsight.models.sidecar import Sidecar, beside, sidecar_path
 
 BESIDE = (
     *("labels.txt", "labels_1001.txt", "labelmap.txt", "label_map.txt", "classes.txt", "class_names.txt"),
@@ -44,7 +44,7 @@ def find_labels(
     if metadata is not None:
         return FoundLabels(_fitting(metadata, classes, f"{path} (metadata)"), "metadata")
     if sidecar.labels:
-        return _in_file(path.parent / sidecar.labels, classes)
+        return _in_file(beside(path, sidecar.labels), classes)
     return _beside(path, classes)
 
 

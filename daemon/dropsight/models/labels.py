@@ -12,6 +12,10 @@ from dropsight.names import as_shown
 Numbered: TypeAlias = tuple[int, str]
 
 BACKGROUND = "background"
+MOST_CLASSES = 200_000
+"""Of a model, and names in a text: twice as many as the largest that are known."""
+LONGEST_LABEL = 255
+"""In characters: labels stand in every record."""
 _NAMED = re.compile(r"(?P<index>\d{1,9})(?P<mark>\s*[:,\t]|\s)\s*(?P<name>.*\S)\s*", re.ASCII)
 _ITEMS = re.compile(r"\s*(?:#[^\n]*\n\s*)*item\s*(?::\s*)?\{")
 _ITEM = re.compile(r"\bitem\s*(?::\s*)?\{([^{}]*)\}")
@@ -24,6 +28,7 @@ _INDEX_HEADINGS = {"index", "idx", "id", "class_id", "class_index", "label_id", 
 _NAME_HEADINGS = ("display_name", "class_name", "label_name", "name", "label", "labels", "class", "category")
 _OTHER_HEADINGS = {"mid", "synset", "wnid", "color"}
 _GROUP = "group"
+_TOO_MANY = f"it has more than {MOST_CLASSES:,} names"
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
@@ -51,7 +56,7 @@ def numbers_by_name(labels: Sequence[str]) -> dict[str, int]:
 def class_named(name: str, numbers: Mapping[str, int], classes: int) -> int | None:
     """Return the class that a person calls so, by its label or its number."""
     known = numbers.get(plain(name))
-    if known is None and name.isascii() and name.isdigit() and int(name) < classes:
+    if known is None and _is_index(name) and int(name) < classes:
         return int(name)
     return known
 
@@ -69,12 +74,20 @@ def read_labels(text: str) -> tuple[str, ...]:
     `group`: see `read_groups`. Numbers with no more
     than a space behind them, that are no such indices, belong to the names ("7 up"). Signs that would
     act on a terminal stand as escapes.
-    Raises ValueError for indices of which one is missing or there twice.
+    Raises ValueError for indices of which one is missing or there twice, and for too many or too long names.
     """
     text = text.lstrip("\ufeff")
+    if text.count("\n") > 8 * MOST_CLASSES:  # no form has more lines for a name
+        raise ValueError(_TOO_MANY)
     readers: tuple[Callable[[str], Sequence[str] | None], ...] = (_of_json, _of_items, _of_table)
     found = next((names for reader in readers if (names := reader(text)) is not None), None)
-    return tuple(map(as_shown, _of_lines(text) if found is None else found))
+    names = tuple(map(as_shown, _of_lines(text) if found is None else found))
+    if len(names) > MOST_CLASSES:
+        raise ValueError(_TOO_MANY)
+    for number, name in enumerate(names):
+        if len(name) > LONGEST_LABEL:
+            raise ValueError(f"the name of class {number} has more than {LONGEST_LABEL} characters")
+    return names
 
 
 def read_groups(text: str) -> tuple[str, ...]:

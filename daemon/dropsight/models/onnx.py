@@ -17,6 +17,7 @@ from dropsight.models.describing import UNIT_RANGE, FileFacts, OwnFacts, specify
 from dropsight.models.features import count_features, no_features, pooled
 from dropsight.models.image_input import image_input
 from dropsight.models.onnx_file import ONNXFile, with_output
+from dropsight.models.onnx_weights import INTO_ONE, with_its_weights
 from dropsight.models.outputs import Output, in_own_batches, joined
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.quantization import dequantize
@@ -84,14 +85,12 @@ def open_onnx(
         content = read_bounded(path, MODEL_BYTES)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
-    agree()
     try:
+        content = with_its_weights(path, content)
+        agree()
         file = ONNXFile(content)
         if file.weights_elsewhere:
-            raise ModelError(
-                f"{path}: its weights are in another file beside it; write both into one: "
-                'onnx.save(onnx.load("MODEL"), "whole.onnx")'
-            )
+            raise ModelError(f"{path}: weights within its operators are in another file; {INTO_ONE}")
         _check_task(path, file.metadata.get("task", "classify"))
         model = _model(path, content, file, said, _session(path, content, options.threads))
         return _with_features(model, content, file) if options.embeddings else model

@@ -7,6 +7,7 @@ from dropsight import installing
 from dropsight.errors import ModelError
 from dropsight.models.flatbuffer import Fields
 from dropsight.models.spec import Activation, TensorSpec
+from dropsight.names import as_shown
 
 # Fields by number in schema.fbs, and the BuiltinOperator of custom ones.
 _OPERATOR_CODES, _DEPRECATED_CODE, _CUSTOM_NAME, _CODE = 1, 0, 1, 3
@@ -24,7 +25,7 @@ def custom_operators(content: bytes) -> list[str]:
     """Return the names of those that are not TFLite's own."""
     codes = Fields.root(content).tables(_OPERATOR_CODES)
     return [
-        code.text(_CUSTOM_NAME)
+        as_shown(code.text(_CUSTOM_NAME))
         for code in codes
         if max(code.number(_DEPRECATED_CODE, byte=True), code.number(_CODE)) == _CUSTOM
     ]

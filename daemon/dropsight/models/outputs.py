@@ -8,8 +8,9 @@ import numpy as np
 
 from dropsight.config import Head
 from dropsight.errors import ModelError
+from dropsight.models.labels import MOST_CLASSES
 from dropsight.models.overrides import ModelOverrides
-from dropsight.models.sidecar import NamedOutput, Sidecar, sidecar_path
+from dropsight.models.sidecar import NamedOutput, Sidecar, beside, sidecar_path
 from dropsight.models.spec import Activation, Batch, Scores, TensorSpec, classes_in
 from dropsight.names import as_shown
 
@@ -59,8 +60,8 @@ def choose(
     elif said.output is not None:
         chosen = (Chosen(*_find(path, said.output, "model.output", outputs)),)
     elif sidecar.heads:
-        beside = {name: _beside(head, path) for name, head in sidecar.heads.items()}
-        chosen = _heads(path, beside, f"{sidecar_path(path)}: heads", outputs)
+        named = {name: _of_sidecar(head, path) for name, head in sidecar.heads.items()}
+        chosen = _heads(path, named, f"{sidecar_path(path)}: heads", outputs)
     elif sidecar.output is not None:
         chosen = (Chosen(*_find(path, sidecar.output, f"{sidecar_path(path)}: output", outputs)),)
     elif len(outputs) == 1:
@@ -69,6 +70,10 @@ def choose(
         raise ModelError(_which(path, outputs))
     for each in chosen:
         _check(path, each, outputs)
+    if (count := sum(each.output.columns for each in chosen)) > MOST_CLASSES:
+        raise ModelError(
+            f"{path}: not an image classifier: it answers with {count:,} numbers, more than {MOST_CLASSES:,}"
+        )
     return chosen
 
 
@@ -86,10 +91,10 @@ def joined(answers: Sequence[Scores]) -> Scores:
     return answers[0] if len(answers) == 1 else np.concatenate(answers, axis=1)
 
 
-def _beside(head: NamedOutput | str | int, path: Path) -> Head:
+def _of_sidecar(head: NamedOutput | str | int, path: Path) -> Head:
     if not isinstance(head, NamedOutput):
         return Head(head)
-    return Head(head.output, path.parent / head.labels if head.labels else None)
+    return Head(head.output, beside(path, head.labels) if head.labels else None)
 
 
 def _heads(

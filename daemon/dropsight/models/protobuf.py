@@ -19,13 +19,8 @@ class ProtoMessage:
 
     def __init__(self, data: memoryview) -> None:
         self._fields: dict[int, list[int | memoryview]] = {}
-        place = 0
-        while place < len(data):
-            key, place = _varint(data, place)
-            if key >= 2**32:  # protobuf's own reader takes the lower 32 bits, and finds another field
-                raise ValueError("a field has no such number")
-            value, place = _value(data, place, key & 7)
-            self._fields.setdefault(key >> 3, []).append(value)
+        for number, value, _ in fields(data):
+            self._fields.setdefault(number, []).append(value)
 
     def numbers(self, field: int) -> list[int]:
         """Return whole numbers, packed or not."""
@@ -65,6 +60,18 @@ class ProtoMessage:
         if len(data) % 4:
             raise ValueError("a list of floats ends within one")
         return list(struct.unpack(f"<{len(data) // 4}f", data))
+
+
+def fields(data: memoryview) -> Iterator[tuple[int, int | memoryview, memoryview]]:
+    """Yield each field of a message: its number, what it holds, and how both are written."""
+    place = 0
+    while place < len(data):
+        start = place
+        key, place = _varint(data, place)
+        if key >= 2**32:  # protobuf's own reader takes the lower 32 bits, and finds another field
+            raise ValueError("a field has no such number")
+        value, place = _value(data, place, key & 7)
+        yield key >> 3, value, data[start:place]
 
 
 def field_of_bytes(field: int, content: bytes) -> bytes:

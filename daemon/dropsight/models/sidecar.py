@@ -19,6 +19,7 @@ golden:                       # images beside the sidecar that the model must ge
 """
 
 import math
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -29,6 +30,9 @@ from dropsight.bounded import SIDECAR_BYTES, read_bounded
 from dropsight.config import Members, OutputName
 from dropsight.errors import ModelError
 from dropsight.records import ColorOrder, Layout, Normalization, Resize
+
+MOST_GOLDEN = 100
+"""Images that are classified before a model is used, while nothing else is."""
 
 Side: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 
@@ -71,8 +75,11 @@ class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     color_order: ColorOrder | None = None
     resize: Resize | None = None
     central: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
-    golden: tuple[Golden, ...] = ()
+    golden: Annotated[tuple[Golden, ...], msgspec.Meta(max_length=MOST_GOLDEN)] = ()
 
+
+# Of a mean or std: a pixel that is divided by less than its inverse would become an infinite number.
+_LARGEST = 1e9
 
 # YAML's own constructors trip over values such as `!!int ""` and 2026-13-45, and over depth.
 _UNREADABLE = (
@@ -84,15 +91,31 @@ def sidecar_path(model: Path) -> Path:
     return model.with_suffix(".yaml")
 
 
+def beside(model: Path, name: str) -> Path:
+    """Return the file that a sidecar names; raises ModelError for one that is not in its own folder.
+
+    A sidecar may come from a stranger, and labels are told to everybody.
+    """
+    if name.startswith("/") or "\0" in name or ".." in name.split("/"):
+        fault = "a sidecar names files of its own folder only; name it in the config"
+        raise ModelError(f"{sidecar_path(model)}: {name}: {fault}")
+    return model.parent / name
+
+
 def read_sidecar(model: Path) -> Sidecar | None:
     """Read the sidecar of a model, None where there is none; raises ModelError for a faulty one."""
     path = sidecar_path(model)
     try:
-        values = yaml.safe_load(read_bounded(path, SIDECAR_BYTES).decode("utf-8"))
+        return _sidecar(path, read_bounded(path, SIDECAR_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except _UNREADABLE as error:
         raise ModelError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+
+
+@lru_cache(maxsize=1)  # a model is asked about it several times while it is opened
+def _sidecar(path: Path, content: bytes) -> Sidecar:
+    values = yaml.safe_load(content.decode("utf-8"))
     try:
         sidecar = msgspec.convert(values or {}, Sidecar)
     except msgspec.ValidationError as error:
@@ -109,8 +132,8 @@ def read_sidecar(model: Path) -> Sidecar | None:
 def check_normalization(normalization: Normalization, where: str) -> None:
     """Raise ModelError unless there is one finite value, or one a channel, and every std is above 0."""
     mean, std = normalization.mean, normalization.std
-    sound = {len(mean), len(std)} <= {1, 3} and all(map(math.isfinite, (*mean, *std)))
-    if not (sound and min(std) > 0):
+    sound = {len(mean), len(std)} <= {1, 3} and all(abs(each) <= _LARGEST for each in (*mean, *std))
+    if not (sound and min(std) >= 1 / _LARGEST):
         raise ModelError(
             f"{where}: normalization needs 1 or 3 finite numbers in mean and in std, std above 0"
         )

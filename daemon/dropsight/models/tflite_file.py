@@ -12,12 +12,13 @@ from dropsight.models.flatbuffer import Fields
 from dropsight.models.labels import decoded
 from dropsight.models.operators import custom_operators
 from dropsight.models.spec import Activation
+from dropsight.names import as_shown
 from dropsight.records import Normalization
 
 # Fields by number in schema.fbs.
 _OPERATOR_CODES, _SUBGRAPHS, _BUFFERS, _METADATA, _SIGNATURES = 1, 2, 4, 6, 7
 _SIGNATURE_OUTPUTS, _TENSOR_NAME, _TENSOR_INDEX = 1, 0, 1
-_OPERATORS, _SUBGRAPH_OUTPUTS = 3, 2
+_TENSORS, _OPERATORS, _SUBGRAPH_OUTPUTS = 0, 3, 2
 _OPCODE_INDEX, _OP_INPUTS, _OP_OUTPUTS = 0, 1, 2
 _DEPRECATED_CODE, _CODE = 0, 3
 # BuiltinOperator in schema.fbs.
@@ -28,6 +29,9 @@ _SUBGRAPH_METADATA, _INPUT_METADATA, _OUTPUT_METADATA = 3, 2, 3
 _PROCESS_UNITS, _ASSOCIATED_FILES = 4, 6
 _OPTIONS_TYPE, _OPTIONS, _NORMALIZATION_OPTIONS = 0, 1, 1
 _FILE_NAME, _FILE_TYPE, _AXIS_LABELS, _VALUE_LABELS = 0, 2, 2, 3
+
+MOST_PARTS = 100_000
+"""Tensors and operators of all graphs, and parts of any other kind: large models have some thousands."""
 
 DAMAGE = (struct.error, IndexError, ValueError, OverflowError, StopIteration, RuntimeError)
 """What reading a damaged file raises, here and in the interpreters, whose names need not be UTF-8."""
@@ -75,13 +79,20 @@ def read_tflite(data: bytes) -> TFLiteFile:
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether the graph can be read and all weights lie within the file.
+    """Whether the graph can be read, in a time that no part of it prolongs, and all weights lie in the file.
 
     Interpreters of 2023 do not look, and a download cut short would end the process.
     """
     try:
         model = Fields.root(data)
+        if (
+            max(map(model.count, (_OPERATOR_CODES, _SUBGRAPHS, _BUFFERS, _METADATA, _SIGNATURES)))
+            > MOST_PARTS
+        ):
+            return False
         subgraphs = list(model.tables(_SUBGRAPHS))
+        if sum(graph.count(each) for graph in subgraphs for each in (_TENSORS, _OPERATORS)) > MOST_PARTS:
+            return False
         custom_operators(data)
         operators = [list(subgraph.tables(_OPERATORS)) for subgraph in subgraphs]
         for operator in (each for graph in operators for each in graph):
@@ -135,7 +146,8 @@ def _described(model: Fields, data: bytes) -> tuple[Normalization | None, str | 
     try:
         return normalization, _labels(names, data) if names else None, ()
     except _NO_ZIP as error:
-        return normalization, None, (f"{names[0]}, the labels in its metadata, cannot be read: {error}",)
+        fault = as_shown(f"{names[0]}, the labels in its metadata, cannot be read: {error}")
+        return normalization, None, (fault,)
 
 
 def _metadata(model: Fields) -> Fields | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from dropsight.errors import ModelError
+from dropsight.models.outputs import LONGEST_NAME
 from dropsight.models.quantization import dequantize
 from dropsight.models.spec import Scores, TensorSpec
 from dropsight.models.tflite_file import TFLiteFile
@@ -18,7 +19,7 @@ def tensor_of(details: Details) -> TensorSpec:
         shape = details["shape"]
     quantization: tuple[float, int] = details["quantization"]  # type: ignore[assignment] # in all three
     return TensorSpec(
-        name=str(details["name"]),
+        name=str(details["name"])[:LONGEST_NAME],
         shape=tuple(int(size) for size in shape),  # type: ignore[attr-defined] # an array
         dtype=np.dtype(details["dtype"]),  # type: ignore[call-overload] # a scalar type
         scale=float(quantization[0]),
