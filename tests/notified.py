@@ -24,6 +24,7 @@ from dropsight.journal.event_messages import EventBest, EventMessage, encode_mes
 from dropsight.journal.outbox import Delivery
 from dropsight.sinks.notify.courier import Courier
 from dropsight.sinks.notify.desk import Desk
+from dropsight.sinks.notify.errand import Errand, Receipt
 from dropsight.sinks.notify.notifier import Notifier
 from dropsight.sinks.notify.targets import Target
 from dropsight.status.troubles import Troubles
@@ -54,6 +55,18 @@ class MailServer:
 
     def __exit__(self, *_: object) -> None:
         self._controller.stop()
+
+
+class NotedCourier(Courier):
+    """Begins no process: notes what it would have had told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errands: list[Errand] = []
+
+    def carry(self, errand: Errand, *_: object, **__: object) -> Receipt:
+        self.errands.append(errand)
+        return Receipt()
 
 
 class SharedCourier(Courier):
@@ -125,11 +138,19 @@ class Told:
         self._state, self._settings = state, settings
         self._stack = ExitStack()
 
-    def by(self, events: Events, url: str, place: int = 1, *, then: str | None = None) -> Notifier:
+    def by(
+        self,
+        events: Events,
+        url: str,
+        place: int = 1,
+        *,
+        then: str | None = None,
+        picture: Callable[[str, int], bytes] | None = None,
+    ) -> Notifier:
         """Have it told through this URL, after a reload through another; a record `gone` has no picture."""
         target, later = (Target("phone", self._settings, place, each) for each in (url, then or url))
 
-        def picture(record: str, longest: int) -> bytes:
+        def photo(record: str, longest: int) -> bytes:
             if record == "gone":
                 raise FileNotFoundError(record)
             return thumbnail(str(large_photo(self._state)), Bounds(), longest=longest)
@@ -140,7 +161,7 @@ class Told:
             events,
             Troubles(logging.getLogger("dropsight.test")),
             self.desk.enter(),
-            picture=picture,
+            picture=picture or photo,
             clock=lambda: self.now[0],
         )
         thread = threading.Thread(target=notifier.run)

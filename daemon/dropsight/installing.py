@@ -24,6 +24,11 @@ def packages(*requirements: str) -> str:
     return " ".join((_pip(), *map(_quoted, requirements)))
 
 
+def opening() -> str:
+    """Return the command that opens to everybody what was installed here with a umask that closed it."""
+    return f"{_root()}chmod -R a+rX {_quoted(sysconfig.get_path('purelib'))}"
+
+
 def program(*words: str) -> str:
     """Return how `dropsight` is called here, with these words."""
     return " ".join((_program(), *map(_quoted, words)))
@@ -41,8 +46,11 @@ def _pip() -> str:
     """The pip of this environment: another one would install where we do not look."""
     pip = Path(sys.executable).with_name("pip")
     command = _quoted(_as_typed(pip)) if pip.exists() else f"{_quoted(_as_typed(sys.executable))} -m pip"
-    ours = os.access(sysconfig.get_path("purelib"), os.W_OK)
-    return f"{'' if ours else 'sudo '}{command} install"
+    return f"{_root()}{command} install"
+
+
+def _root() -> str:
+    return "" if os.access(sysconfig.get_path("purelib"), os.W_OK) else "sudo "
 
 
 def _requirements(name: str) -> list[str]:

@@ -12,6 +12,7 @@ from dropsight.errors import ConfigError, SinkError
 from dropsight.images.opening import Bounds
 from dropsight.images.thumbnail import thumbnail
 from dropsight.names import as_shown
+from dropsight.sinks.notify import words
 from dropsight.sinks.notify.courier import Courier
 from dropsight.sinks.notify.errand import Errand
 from dropsight.sinks.notify.notifier import LONGEST_SIDE
@@ -59,8 +60,8 @@ def _try(targets: list[Target], config: Config) -> int:
 
 def _send(courier: Courier, target: Target, config: Config, picture: bytes | None) -> str:
     body = f"A test: events are told to {target.label} like this."
-    sender = f"dropsight on {config.device}"
-    errand = Errand(target.url, f"Test from {config.device}", body, secrets.token_hex(8), sender, "test.jpg")
+    title, sender = f"Test from {as_shown(config.device)}", words.sender(config.device)
+    errand = Errand(target.url, title, body, secrets.token_hex(8), sender, "test.jpg")
     receipt = courier.carry(errand, picture, stopping=lambda: False)
     if receipt.fault:
         raise SinkError(receipt.fault)

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +21,8 @@ REST_SECONDS = 60.0
 LONGEST_SECONDS = 120.0
 _LOOK_SECONDS = 0.25
 _DEATH_SECONDS = 10.0
-MEMORY_BYTES = 384 * 2**20
+_SOUND = '"import apprise.attachment.file"'
+MEMORY_BYTES = 256 * 2**20
 
 
 class Courier:
@@ -87,8 +89,8 @@ class Courier:
             self._used_at = time.monotonic()
 
     def _begin(self) -> None:
-        if find_spec("apprise") is None:
-            raise SinkError(lack())
+        if fault := lack():
+            raise SinkError(fault)
         try:
             self._process, self._door = children.begin("dropsight.sinks.notify.messenger", str(MEMORY_BYTES))
         except OSError as error:
@@ -115,6 +117,9 @@ class Courier:
                 return self._hear(ours, stopping)
             except (BrokenPipeError, ConnectionResetError):
                 return None
+            except OSError as error:
+                text = f"it cannot be handed to the process that notifies: {error.strerror}"
+                raise SinkError(text) from error
 
     def _hear(self, ours: socket.socket, stopping: Callable[[], bool]) -> Receipt | None:
         until = time.monotonic() + self.longest_seconds
@@ -130,19 +135,33 @@ class Courier:
                     text = f"no answer within {self.longest_seconds:g} s; the process that notifies was ended"
                     raise SinkError(text) from None
                 continue
-            return msgspec.msgpack.decode(message, type=Receipt) if message else None
+            return _read(message) if message else None
 
     def _death(self, process: subprocess.Popen[bytes]) -> str:
         try:
             code = process.wait(_DEATH_SECONDS)
         except subprocess.TimeoutExpired:
-            return "hangs up without an receipt"
-        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+            return "hangs up without a receipt"
+        if code < 0:
+            return f"was ended by {signal.Signals(-code).name}"
+        return f"ended with code {code}; whether Apprise is sound says {sys.executable} -c {_SOUND}"
 
 
-def lack() -> str:
-    """Say what to do where Apprise is not installed."""
-    return f"notifications need Apprise: {installing.with_extra('notify')}"
+def lack() -> str | None:
+    """Say what to do where Apprise is not installed, or for others alone; None where it is there."""
+    spec = find_spec("apprise")
+    if spec is None:
+        return f"notifications need Apprise: {installing.with_extra('notify')}"
+    if spec.origin is None:  # a folder into which we may not look, as root's umask has made it
+        return f"Apprise is installed, but not for this user to read: {installing.opening()}"
+    return None
+
+
+def _read(message: bytes) -> Receipt:
+    try:
+        return msgspec.msgpack.decode(message, type=Receipt)
+    except msgspec.DecodeError as error:
+        raise SinkError("the process that notifies says what nobody understands") from error
 
 
 def _send(ours: socket.socket, errand: Errand, picture: bytes | None) -> None:

@@ -2,7 +2,8 @@
 
 import msgspec
 
-MESSAGE_BYTES = 2**16
+# A URL is no longer than its file, the words are bounded, and so is what a socket takes at once.
+MESSAGE_BYTES = 2**17
 
 
 class Errand(msgspec.Struct, frozen=True):

@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from dropsight.sinks.notify.answers import EndlessAnswerError
+
 _STATUS = re.compile(
     r"\berror=(\d{3})\d{0,2}\b"
 )  # some services have five digits, the first three are HTTP's
@@ -90,6 +92,8 @@ _WORDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str],
     (ssl.SSLError, "TLS fails"),
     (socket.gaierror, "its host name is not known"),
     (TimeoutError, _LATE),
+    (EndlessAnswerError, "its answer has no end"),
+    (MemoryError, "Apprise needs more memory for it than it may have"),
 )
 
 

@@ -19,12 +19,14 @@ import msgspec
 from apprise.attachment.file import AttachFile
 
 from dropsight import children
+from dropsight.sinks.notify.answers import bound_answers
 from dropsight.sinks.notify.errand import MESSAGE_BYTES, Errand, Receipt
 from dropsight.sinks.notify.hearing import Ear, Heard, spoken
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 20.0
 # Between the requests of one notification; the next is hours or minutes away.
 MOST_PAUSE_SECONDS = 1.0
+STACK_BYTES = 2**20
 UNKNOWN = "it is no URL that Apprise knows"
 
 
@@ -59,10 +61,7 @@ class Porter:
     def _fault(self, plugin: apprise.NotifyBase, errand: Errand, picture: int | None) -> Heard | None:
         """Return None where it was taken."""
         heard = self.ear.listen()
-        result = self._notify(plugin, errand, picture)
-        if result.status is apprise.AppriseResultStatus.TIMEOUT:
-            heard.error = TimeoutError()
-        return None if result else heard
+        return None if self._notify(plugin, errand, picture) else heard
 
     def _notify(
         self, plugin: apprise.NotifyBase, errand: Errand, picture: int | None
@@ -88,6 +87,10 @@ def _asset(sender: str) -> apprise.AppriseAsset:
         image_url_mask="",
         image_url_logo="",
         storage_mode=apprise.PersistentStoreMode.MEMORY,
+        # Unless the URL asks for it (redirect=yes): a receiver is not to choose whom the picture goes to.
+        http_redirects=False,
+        # What is given up goes on in a thread of a few for all; the daemon ends this process instead.
+        service_timeout=0,
     )
 
 
@@ -129,6 +132,8 @@ def listen() -> Ear:
 def main(arguments: list[str]) -> int:
     descriptor, memory = map(int, arguments)
     children.confine(memory)
+    bound_answers()
+    threading.stack_size(STACK_BYTES)  # they count as memory, one for each target
     porter = Porter(listen())
     # Unless the URL says otherwise; of what is longer than a service takes, some would take nothing.
     apprise.NotifyBase.overflow_mode = apprise.OverflowMode.SPLIT

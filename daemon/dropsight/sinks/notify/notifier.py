@@ -16,7 +16,7 @@ from dropsight.errors import DamagedError, DropsightError, SinkError, StoreError
 from dropsight.journal.event_messages import EventMessage, message_in
 from dropsight.journal.outbox import Outbox
 from dropsight.sinks.backoff import pause_seconds
-from dropsight.sinks.notify import words
+from dropsight.sinks.notify import pile, words
 from dropsight.sinks.notify.allowance import MOST
 from dropsight.sinks.notify.desk import Desk
 from dropsight.sinks.notify.errand import Errand
@@ -138,7 +138,7 @@ class Notifier:
             if mine := [each for each in found if self._target.name in each.notify]:
                 crashpoints.reach("before_holding")
                 if gone := self._desk.pile.add(self.name, mine):
-                    self._give_up(gone, "too many wait")
+                    self._give_up(gone, "the oldest notifications", f"more than {pile.MOST:,} wait")
                 self._waiting = self._desk.pile.count(self.name)
             self._place = group[-1].seq
         if self._place > start:
@@ -201,8 +201,8 @@ class Notifier:
             key = blake2b(ids.encode(), digest_size=16).hexdigest()
         if self._desk.allowance.is_used_up:
             body += "\n(many within an hour: what comes next comes together, later)"
-        name = f"{_NOT_IN_NAMES.sub('_', best.camera)}-{best.best.id[:12]}.jpg"
-        return Errand(self._target.url, title, body, key, f"dropsight on {best.device}", name)
+        name = f"{_NOT_IN_NAMES.sub('_', best.camera[: words.NAME_LETTERS])}-{best.best.id[:12]}.jpg"
+        return Errand(self._target.url, title, body, key, words.sender(best.device), name)
 
     def _picture(self, message: EventMessage) -> tuple[bytes | None, str | None]:
         if not self._target.settings.pictures:
@@ -242,14 +242,16 @@ class Notifier:
         ):
             self._batch = ()
             self._waiting = self._desk.pile.count(self.name)
-            self._give_up(len(gone), f"tried for a day: {error}")
+            what = f"{len(gone)} notification{'s' * (len(gone) != 1)}"
+            self._give_up(len(gone), what, f"tried for a day: {error}")
         pause = pause_seconds(self._failures, self._chance)
         self._retry_at = now + pause
         return pause
 
-    def _give_up(self, count: int, why: str) -> None:
+    def _give_up(self, count: int, what: str, why: str) -> None:
+        """`what` has no number where it would change with every event of a flood: each change is a line."""
         self._set_aside += count
-        text = f"{self.name} ({self._target.shown}): {count} notifications are given up; {why}"
+        text = f"{self.name} ({self._target.shown}): given up: {what}; {why}"
         self.troubles.raised(self.name, SinkError(text))
 
 

@@ -1,7 +1,7 @@
 """Who is told: the lines of a file are its targets, each on its own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dropsight.config import Config, Notify, notify_urls
 
@@ -13,7 +13,7 @@ class Target:
     name: str
     settings: Notify
     place: int
-    url: str
+    url: str = field(repr=False)
 
     @property
     def label(self) -> str:

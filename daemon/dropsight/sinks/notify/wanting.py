@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
-from importlib.util import find_spec
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -89,8 +88,8 @@ def _mark(label: str) -> Mark:
 
 def look_at(target: Target) -> str:
     """Return it as it is shown where Apprise knows it; tells it nothing; raises DropsightError."""
-    if find_spec("apprise") is None:
-        raise DropsightError(f"{target.shown}: {lack()}")
+    if fault := lack():
+        raise DropsightError(f"{target.shown}: {fault}")
     courier = Courier()
     try:
         receipt = courier.carry(Errand(target.url, "", "", "", send=False), None, stopping=lambda: False)

@@ -3,29 +3,42 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
+from unicodedata import normalize
 
 from dropsight.journal.event_messages import EventMessage
 from dropsight.names import as_shown
 
 LINES = 20
+# Of a name that an uploader chose, or a model brought; of a problem, more.
+NAME_LETTERS, PROBLEM_LETTERS = 60, 300
+# Who may name a folder would else call everybody in a chat: in other letters it looks the same.
+_CALLS = str.maketrans({"@": "\uff20"})
 
 
 def title_of(message: EventMessage) -> str:
     """As in: fox at front (door)."""
-    return as_shown(f"{message.name} at {message.camera}{f' ({message.region})' if message.region else ''}")
+    where = f" ({_said(message.region)})" if message.region else ""
+    return f"{_said(message.name)} at {_said(message.camera)}{where}"
 
 
 def body_of(message: EventMessage, *, now: datetime, zone: tzinfo | None = None) -> str:
     """As in: red fox 93 %, 3 photos since 21:10."""
     began = clock(message.started, now, zone)
     if not message.best.id:  # a problem, whose label says what is wrong
-        return f"{'over: ' if message.phase == 'end' else ''}{message.best.label}, since {began}"
-    said = f"{as_shown(message.best.label.removeprefix('group:'))} {_percent(message.best.confidence)}"
+        problem = _said(message.best.label, PROBLEM_LETTERS)
+        return f"{'over: ' if message.phase == 'end' else ''}{problem}, since {began}"
+    said = f"{_said(message.best.label.removeprefix('group:'))} {_percent(message.best.confidence)}"
     photos = f"{message.count} photo{'s' * (message.count != 1)}"
     if message.phase == "end":
         ended = clock(message.ended or message.started, now, zone)
         return f"over: {said}, {photos}, {began}{'' if ended == began else f' to {ended}'}"
     return f"{said}, {photos} {'at' if message.count == 1 else 'since'} {began}"
+
+
+def _said(text: str, most: int = NAME_LETTERS) -> str:
+    """Text that does nothing where it is shown, and is not long."""
+    shown = as_shown(text[: most + 1]).translate(_CALLS)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
 def _percent(share: float) -> str:
@@ -45,6 +58,12 @@ def digest(messages: Sequence[EventMessage], *, now: datetime, zone: tzinfo | No
             f"and {rest.total()} more: {', '.join(f'{what} {n}' for what, n in rest.most_common(LINES))}"
         )
     return title, "\n".join(body)
+
+
+def sender(device: str) -> str:
+    """Who tells it: this stands in headers, which have no other signs than ASCII's."""
+    name = normalize("NFKD", as_shown(device)).encode("ascii", "ignore").decode().strip()
+    return f"dropsight on {name}" if name else "dropsight"
 
 
 def clock(text: str, now: datetime, zone: tzinfo | None = None) -> str:

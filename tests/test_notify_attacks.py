@@ -1,0 +1,139 @@
+"""Notifications under attack: by who names folders, by who floods, and by receivers that mean harm."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from brokers import wait_until
+from dropsight.bounded import SECRET_BYTES
+from dropsight.config import Notify
+from dropsight.errors import SinkError
+from dropsight.journal.event_messages import EventBest
+from dropsight.sinks.notify import words
+from dropsight.sinks.notify.allowance import HourlyAllowance
+from dropsight.sinks.notify.answers import MOST_BYTES
+from dropsight.sinks.notify.courier import MEMORY_BYTES, Courier
+from dropsight.sinks.notify.errand import MESSAGE_BYTES, Errand, Receipt
+from dropsight.sinks.notify.targets import Target
+from notified import Events, NotedCourier, SharedCourier, Told, message
+from receivers import Receiver, Turn
+
+NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def courier() -> Iterator[SharedCourier]:
+    shared = SharedCourier()
+    yield shared
+    shared.end()
+
+
+def told(courier: Courier, url: str, *, sender: str = "dropsight") -> Receipt:
+    errand = Errand(url, "fox at front", "red fox 93 %", "id", sender, "fox.jpg")
+    return courier.carry(errand, b"\xff\xd8 a picture", stopping=lambda: False)
+
+
+def hook(receiver: Receiver) -> str:
+    return f"json://127.0.0.1:{receiver.port}/"
+
+
+def endless(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    piece = b"100000\r\n" + bytes(2**20) + b"\r\n"
+    try:
+        while True:
+            handler.wfile.write(piece)
+    except OSError:
+        return
+
+
+def test_an_answer_without_an_end_is_hung_up_on_and_takes_no_memory(courier: SharedCourier) -> None:
+    with Receiver([Turn(0, instead=endless)]) as stream:
+        assert told(courier, hook(stream)).fault == "its answer has no end"
+    status = Path(f"/proc/{courier.pid}/status").read_text()
+    (peak,) = [int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")]
+    assert peak < MEMORY_BYTES / 2
+    assert MOST_BYTES < MEMORY_BYTES / 16
+
+
+def test_a_receiver_does_not_choose_whom_the_picture_goes_to(courier: Courier) -> None:
+    with Receiver() as other, Receiver([Turn(307, {"Location": other.url})]) as sly:
+        assert told(courier, hook(sly)).fault == "it answers 307 Temporary Redirect"
+        assert not other.asked
+        assert told(courier, f"{hook(sly)}?redirect=yes").fault is None
+        assert len(other.taken) == 1
+
+
+def test_a_device_of_any_name_tells(courier: Courier) -> None:
+    """HTTP's headers have no other signs than ASCII's."""
+    assert words.sender("Küche\r\nX: 厨房") == r"dropsight on Kuche\r\nX:"
+    assert words.sender("厨房") == "dropsight"
+    with Receiver() as web:
+        assert told(courier, hook(web), sender=words.sender("Küche\r\nX: 厨房")).fault is None
+
+
+def test_names_call_nobody_and_are_cut() -> None:
+    """A chat would wake everybody for a folder that is called @everyone."""
+    evil = message(1, name="fox", camera="@everyone", best=EventBest("r", 0.9, "\x1b@here" + "x" * 10_000))
+    assert words.title_of(evil) == "fox at \uff20everyone"
+    said = f"{words.title_of(evil)}: {words.body_of(evil, now=NOON)}"
+    assert "@" not in said
+    assert r"\x1b" in said
+    assert len(said) < 200
+    broken = message(2, camera="a" * 10_000, best=EventBest("", 0.0, "\x1b" * 10_000))
+    assert len(words.title_of(broken)) < 100
+    assert len(words.body_of(broken, now=NOON)) < 400
+
+
+def test_a_flood_of_events_of_made_up_cameras_is_a_few_messages_and_one_that_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("dropsight.sinks.notify.pile.MOST", 100)
+    flood = [message(number, camera=f"{number:05}" + "\u202e" * 250) for number in range(300)]
+    noted = NotedCourier()
+    with Told(tmp_path, noted) as people:
+        people.desk.allowance = HourlyAllowance(most=5)
+        teller = people.by(Events(flood), "json://127.0.0.1/", picture=lambda *_: b"")
+        wait_until(lambda: "an hour were told" in teller.standing().to)
+        assert len(noted.errands) == 5
+        assert teller.standing()[1:] == (5, 200, 95)  # delivered, given up, held
+        assert caplog.text.count("given up: the oldest notifications; more than 100 wait") == 1
+        people.now[0] += 3600
+        teller.wake()
+        wait_until(lambda: teller.standing().held == 0)
+    (rest,) = noted.errands[5:]
+    assert rest.title == "95 events"
+    assert "and 75 more" in rest.body
+    longest = msgspec.structs.replace(rest, url="x" * SECRET_BYTES)
+    assert len(rest.body.encode()) < MESSAGE_BYTES / 8
+    assert len(msgspec.msgpack.encode(longest)) < MESSAGE_BYTES
+
+
+def test_what_cannot_be_handed_over_is_a_fault_that_is_tried_again(
+    courier: Courier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SinkError, match="cannot be handed to the process that notifies: Message too long"):
+        courier.carry(Errand("x" * 2**20, "", "", ""), None, stopping=lambda: False)
+    monkeypatch.setattr("dropsight.sinks.notify.courier.Receipt", int)
+    with Receiver() as web, pytest.raises(SinkError, match="says what nobody understands"):
+        told(courier, hook(web))
+
+
+def test_an_apprise_that_only_root_may_read_is_said_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As root's umask of 077 leaves it: found, without anything in it."""
+    monkeypatch.setattr("dropsight.sinks.notify.courier.find_spec", lambda name: ModuleSpec(name, None))
+    with pytest.raises(SinkError, match=r"not for this user to read: .*chmod -R a\+rX .*site-packages"):
+        told(Courier(), "json://127.0.0.1/")
+
+
+def test_a_target_shows_nobody_its_url() -> None:
+    assert "5ecret" not in repr(Target("phone", Notify(), 1, "ntfy://127.0.0.1/5ecret"))
