@@ -21,7 +21,7 @@ import yaml
 
 from brokers import wait_until, wait_while_it_gets_on
 from dropsight.classify.engine import open_engine
-from dropsight.classify.proved import Proved
+from dropsight.classify.proved_models import ProvedModels
 from dropsight.cli import read
 from dropsight.commands.faults import told_plainly
 from dropsight.config import Config
@@ -88,7 +88,7 @@ def _proof() -> str:
     """Return what is noted once the built-in model has been opened: no daemon need try it first again."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "proved-models"
-        open_engine(Config(), Proved(file))
+        open_engine(Config(), ProvedModels(file))
         return file.read_text()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from daemons import PHOTOS, House, dropsight, faults
-from dropsight.classify.proved import Proved
+from dropsight.classify.proved_models import ProvedModels
 from dropsight.errors import ModelError
 from dropsight.models.backends import open_first
 from dropsight.models.overrides import ModelOverrides
@@ -219,7 +219,7 @@ def test_a_model_is_tried_anew_after_its_package_was_upgraded(
     site = Path(shutil.copytree(EXAMPLE, tmp_path / "site"))
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("PYTHONPATH", str(site))
-    proved = Proved(tmp_path / "proved")
+    proved = ProvedModels(tmp_path / "proved")
 
     def key_after_a_trial() -> str:
         proved.trial(ModelOverrides())(model, ModelOptions())

@@ -8,8 +8,8 @@ import pytest
 
 from brokers import Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
-from dropsight.sinks.mqtt.suspects import RECORD_LOSSES, Flight, SuspectMessages
-from dropsight.sinks.mqtt.telling import fitted
+from dropsight.sinks.mqtt.announcing import fitted
+from dropsight.sinks.mqtt.suspects import RECORD_LOSSES, InFlight, SuspectMessages
 from proxies import hanging_up
 
 pytestmark = pytest.mark.broker
@@ -211,8 +211,8 @@ def test_a_message_is_made_to_fit_and_says_what_it_leaves_out(
     assert (found and json.loads(found)) == left
 
 
-def flight(suspects: SuspectMessages, *keys: str | int) -> Flight:
-    found = Flight(suspects)
+def flight(suspects: SuspectMessages, *keys: str | int) -> InFlight:
+    found = InFlight(suspects)
     for number, key in enumerate(keys):
         found.began(number, key)
     return found

@@ -24,7 +24,7 @@ from dropsight.inference.bursts import (
 )
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.folder import DropFolder
-from dropsight.journal.photos import Gathering, Seen
+from dropsight.journal.photos import Gathering, PhotoRow
 from dropsight.journal.recording import failure_instead
 from dropsight.records import (
     BurstFacts,
@@ -43,8 +43,8 @@ from dropsight.records import (
     status_of,
     timestamp,
 )
+from dropsight.sinks.mqtt.announcing import fitted
 from dropsight.sinks.mqtt.camera_session import SPARE_RECORD
-from dropsight.sinks.mqtt.telling import fitted
 from records import MODEL
 
 WITHIN = 5.0
@@ -246,7 +246,7 @@ class Books:
 
     def __init__(self, inbox: Path) -> None:
         self.folder = DropFolder.open(Watch(path=inbox, burst_seconds=WITHIN))
-        self.rows: list[Seen] = []
+        self.rows: list[PhotoRow] = []
         self.put: list[Result] = []
         self.mark = self.kept_mark = 0
         self.begin()
@@ -263,7 +263,7 @@ class Books:
 
     def record(self, record: Record) -> None:
         path = "" if burst_in(record) else f"{self.folder.root}/{record.image_path}"
-        self.rows.append(Seen(len(self.rows) + 1, path, status_of(record), encode(record)))
+        self.rows.append(PhotoRow(len(self.rows) + 1, path, status_of(record), encode(record)))
 
     def look(self, now: float, *, close: bool = False) -> None:
         for burst in self.gathering.over(now, close=close):
@@ -284,7 +284,7 @@ class Books:
         self.look(0.0)
         assert self.mark == len(self.rows)
 
-    def after(self, seq: int, limit: int) -> list[Seen]:
+    def after(self, seq: int, limit: int) -> list[PhotoRow]:
         return self.rows[seq : seq + limit]
 
     def in_bursts(self, *, after: int) -> set[str]:
@@ -352,7 +352,7 @@ def test_no_photo_is_in_two_bursts_and_none_is_lost_wherever_the_daemon_is_kille
     assert len(found) <= len(known)
 
 
-def facts_of(seen: Seen) -> list[str]:
+def facts_of(seen: PhotoRow) -> list[str]:
     found = burst_in(decode(seen.line))
     return found.photos if found else []
 

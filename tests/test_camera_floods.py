@@ -17,15 +17,15 @@ from dropsight.journal.event_table import EventNews, EventReader
 from dropsight.journal.outbox import Delivery
 from dropsight.journal.reader import JournalReader
 from dropsight.journal.store import Journal, Row
-from dropsight.sinks.mqtt.camera_session import CameraNews, CameraSession
+from dropsight.sinks.mqtt.announcing import Announcer
+from dropsight.sinks.mqtt.camera_session import CameraSession, CameraSessionParts
 from dropsight.sinks.mqtt.discovery import Discovery
 from dropsight.sinks.mqtt.event_names import MOST_PLACES, EventNames
-from dropsight.sinks.mqtt.event_session import EventPictures, EventSession, EventTopics
+from dropsight.sinks.mqtt.event_session import EventPictures, EventSession, EventSessionParts
 from dropsight.sinks.mqtt.homeassistant import Entities
 from dropsight.sinks.mqtt.states import CameraStates
-from dropsight.sinks.mqtt.telling import Teller
 from dropsight.sinks.mqtt.thumbnails import Thumbnails
-from dropsight.sinks.mqtt.topics import MOST_KNOWN, CameraParts, Topics
+from dropsight.sinks.mqtt.topics import MOST_KNOWN, CameraTopicParts, Topics
 from test_event_rows import message
 
 ANYTHING = Rule("fox", ("*",))
@@ -94,8 +94,8 @@ def test_of_events_without_topics_of_their_own_no_picture_is_left_at_the_broker(
     """They would never be taken back."""
     watch, told, reader = watching(*FLOOD), Told(), EventReader(store.path)
     pictures = EventPictures(lambda record, _side: record.encode())
-    shared = EventTopics(topics, watch, EventNames([ANYTHING], topics, tmp_path), reader, pictures)
-    session = EventSession(shared, cast("Teller", told))
+    shared = EventSessionParts(topics, watch, EventNames([ANYTHING], topics, tmp_path), reader, pictures)
+    session = EventSession(shared, cast("Announcer", told))
     session.publish()
     for camera in (FLOOD[0], FLOOD[-1], "new"):
         one = msgspec.structs.replace(message(), id=camera, camera=camera, best=EventBest(camera, 0.9, "fox"))
@@ -111,8 +111,8 @@ def test_a_camera_that_has_just_come_has_the_picture_of_its_event_once_it_is_kno
 ) -> None:
     watch, told, reader = watching(), Told(), EventReader(store.path)
     pictures = EventPictures(lambda record, _side: record.encode())
-    shared = EventTopics(topics, watch, EventNames([ANYTHING], topics, tmp_path), reader, pictures)
-    session = EventSession(shared, cast("Teller", told))
+    shared = EventSessionParts(topics, watch, EventNames([ANYTHING], topics, tmp_path), reader, pictures)
+    session = EventSession(shared, cast("Announcer", told))
     one = message()
     store.add([], EventNews([one]))
     session.of(Delivery(1, one.camera, "event", encode_message(one)))
@@ -130,8 +130,10 @@ def test_a_forgotten_camera_s_record_is_taken_back_where_records_are_retained(
 ) -> None:
     watch, told = watching("gone", "front"), Told()
     known = discovery(tmp_path, topics)
-    news = CameraNews(topics, watch, CameraStates(), Thumbnails(), known, pictures=True, records=retained)
-    session = CameraSession(news, cast("Teller", told))
+    news = CameraSessionParts(
+        topics, watch, CameraStates(), Thumbnails(), known, pictures=True, records=retained
+    )
+    session = CameraSession(news, cast("Announcer", told))
     watch.forget(["gone"])
     session.publish()
     assert (("dropsight/test/result/gone", b"") in told.messages) is retained
@@ -148,7 +150,7 @@ def test_of_cameras_that_are_too_many_to_remember_nothing_is_retained() -> None:
 
 
 def test_any_number_of_cameras_have_topics_of_their_own_and_a_bounded_number_is_remembered() -> None:
-    parts = CameraParts()
+    parts = CameraTopicParts()
     known = [f"camera-{number}" for number in range(MOST_KNOWN)]
     assert [parts.of(camera) for camera in known] == known
     assert parts.of("another") == parts.of("another") != "another"

@@ -162,10 +162,10 @@ def test_too_many_cameras_throw_out_none_and_newcomers_are_not_remembered(
     assert caplog.text.count("no state is kept") == 1
 
 
-def watching_over(folder: DropFolder, backlog: Backlog) -> watching.Watching:
+def watching_over(folder: DropFolder, backlog: Backlog) -> watching.CameraKeeper:
     journal, changes = Path(folder.root) / "journal.db", Changes()
     watch = watching.open_watch(Cameras(), [folder], journal, changed=changes)
-    return watching.Watching(watch, changes, [folder], journal, backlog)
+    return watching.CameraKeeper(watch, changes, [folder], journal, backlog)
 
 
 def test_in_a_catch_up_a_cameras_pictures_are_looked_at_in_pairs_now_and_then(

@@ -20,11 +20,11 @@ from dropsight.crashpoints import VARIABLE
 from dropsight.errors import DropsightError
 from dropsight.intake.backlog import LEFT_FOR_OTHERS, Backlog
 from dropsight.intake.candidate import Candidate
-from dropsight.intake.finding import Finding
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import InHand, Stage, Suspect
 from dropsight.intake.starts import DEATHS
 from dropsight.intake.turns import Turns
+from dropsight.intake.walk_guard import WalkGuard
 from dropsight.status.troubles import Troubles
 from torture import torture
 
@@ -150,7 +150,7 @@ def test_what_is_passed_by_is_tried_once_more_in_a_life_that_has_lasted(tmp_path
     for has_lasted, is_looked_at in ((False, False), (True, True), (True, False)):
         in_hand = InHand(note)
         in_hand.settle(lasted=has_lasted)
-        finding = Finding(in_hand, Troubles(logging.getLogger()), cautious=lambda: False)
+        finding = WalkGuard(in_hand, Troubles(logging.getLogger()), cautious=lambda: False)
         assert finding.begin("a.jpg") is is_looked_at
         # And there it ends.
 

@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema_of
 from brokers import wait_until
 from daemons import House, command, dropsight
 from dropsight.classify.engine import open_engine
-from dropsight.classify.proved import Proved
+from dropsight.classify.proved_models import ProvedModels
 from dropsight.config import Config, Delegate, Inference, ModelSettings, dump, load, schema
 from dropsight.errors import ConfigError, ModelError
 from dropsight.models.backends import locate, open_first
@@ -147,13 +147,13 @@ def test_what_ended_the_daemon_after_its_trial_is_left_alone_at_the_next_start_o
     """Else it would crash at every start."""
     options = ModelOptions(delegate=Delegate(library))
     file = tmp_path / "proved"
-    Proved(file).trial(ModelOverrides())(BUILTIN, options)
+    ProvedModels(file).trial(ModelOverrides())(BUILTIN, options)
     with pytest.raises(ModelError, match="the daemon ended while it opened the model there"):
-        Proved(file).trial(ModelOverrides())(BUILTIN, options)
-    third = Proved(file)
+        ProvedModels(file).trial(ModelOverrides())(BUILTIN, options)
+    third = ProvedModels(file)
     third.trial(ModelOverrides())(BUILTIN, options)
     third.passed()
-    Proved(file).trial(ModelOverrides())(BUILTIN, options)
+    ProvedModels(file).trial(ModelOverrides())(BUILTIN, options)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import pytest
 
 from daemons import PHOTOS, House, command, dropsight, faults
-from dropsight.cli import COMMANDS, Order, read
+from dropsight.cli import COMMANDS, Invocation, read
 from dropsight.errors import ConfigError
 
 Given: TypeAlias = dict[str, object]
@@ -77,7 +77,7 @@ def test_what_a_command_takes_is_what_carries_it_out(name: str) -> None:
     given = [
         takes.how.get("dest", takes.names[-1].lstrip("-").replace("-", "_")) for takes in command.arguments
     ]
-    carried_out = Order(name, {}, debug=False).load()
+    carried_out = Invocation(name, {}, debug=False).load()
     assert isinstance(carried_out, partial)
     inspect.signature(carried_out.func).bind(**dict.fromkeys([*given, *command.always]))
 

@@ -19,7 +19,7 @@ from dropsight.journal.feed import JournalOutbox
 from dropsight.journal.marks import Mark
 from dropsight.journal.outbox import Delivery
 from dropsight.journal.reader import JournalReader
-from dropsight.journal.recording import Durable, Happened
+from dropsight.journal.recording import Durable, RecordedEvent
 from dropsight.journal.rescue import rescue
 from dropsight.journal.store import Journal
 from dropsight.records import RECORDS, EventPhase, Status
@@ -89,7 +89,7 @@ def test_who_follows_the_journal_gets_messages_of_events_in_their_place_if_he_as
     assert [each.seq for each in of_records] == [1, 3]
     (told,) = of_events
     assert (told.seq, told.camera, message_in(told.line)) == (2, "garden", message())
-    assert [entry.message.phase for entry in heard if isinstance(entry, Happened)] == ["start"]
+    assert [entry.message.phase for entry in heard if isinstance(entry, RecordedEvent)] == ["start"]
     assert desk.lines() == ["a.jpg", "b.jpg"]
     with closing(JournalBrowser(desk.store.path)) as browser:
         assert [each.seq for each in browser.before(9, 9)] == [3, 1]

@@ -16,9 +16,9 @@ from daemons import PHOTOS, House, dropsight, running
 from discovery import faults
 from dropsight.config import Web
 from dropsight.service.dashboard import address_for_others
-from dropsight.sinks.mqtt.discovery import MOST_CAMERAS, Discovery, Message
+from dropsight.sinks.mqtt.discovery import MOST_CAMERAS, Discovery, DiscoveryMessage
 from dropsight.sinks.mqtt.homeassistant import Entities, farewell
-from dropsight.sinks.mqtt.topics import CameraParts, Topics
+from dropsight.sinks.mqtt.topics import CameraTopicParts, Topics
 
 TOPIC = "homeassistant/device/dropsight_test/config"
 
@@ -114,13 +114,13 @@ def test_any_number_of_cameras_of_one_topic_are_few_lines_and_leave_nothing_behi
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Names without a Latin letter share one, and whoever uploads gives as many as he likes."""
-    parts = CameraParts()
+    parts = CameraTopicParts()
     cameras = [chr(0x4E00 + number) for number in range(1_000)]
     assert len({parts.of(camera) for camera in cameras}) == len(cameras)
     assert len(caplog.text) < 2_000
     for camera in cameras:
         parts.forget(camera)
-    assert parts == CameraParts()
+    assert parts == CameraTopicParts()
 
 
 def discovery(state: Path, *, wanted: bool = True, told_before: bool = False) -> Discovery:
@@ -133,14 +133,16 @@ FRONT = "homeassistant/device/dropsight_porch_pi/front/config"
 def test_a_camera_that_vanishes_is_taken_back_also_after_a_restart(tmp_path: Path) -> None:
     list(discovery(tmp_path).messages(["front", "back"], again=True))
     later = discovery(tmp_path)
-    assert Message(FRONT, b"") in list(later.messages(["back"], again=True))
+    assert DiscoveryMessage(FRONT, b"") in list(later.messages(["back"], again=True))
     assert not any(message.topic == FRONT for message in later.messages(["back"], again=True))
 
 
 def test_what_an_interrupted_life_did_not_take_back_the_next_does(tmp_path: Path) -> None:
     list(discovery(tmp_path).messages(["front"], again=True))
-    assert next(discovery(tmp_path).messages([], again=True)) == Message(FRONT, b"")  # and no further
-    assert Message(FRONT, b"") in list(discovery(tmp_path).messages([], again=True))
+    assert next(discovery(tmp_path).messages([], again=True)) == DiscoveryMessage(
+        FRONT, b""
+    )  # and no further
+    assert DiscoveryMessage(FRONT, b"") in list(discovery(tmp_path).messages([], again=True))
 
 
 def test_what_went_while_home_assistant_was_away_it_is_told_to_drop_when_it_comes(tmp_path: Path) -> None:
@@ -158,7 +160,7 @@ def test_what_went_while_home_assistant_was_away_it_is_told_to_drop_when_it_come
     known = components(entities(thumbnails=True).of_camera("front")).values()
     assert ids == {each["unique_id"] for each in known if "unique_id" in each}
     assert later.has_more
-    assert list(later.follow_up()) == [Message(FRONT, b"")]
+    assert list(later.follow_up()) == [DiscoveryMessage(FRONT, b"")]
     last = discovery(tmp_path)
     last.on_birth()
     assert not any(message.topic == FRONT for message in last.messages(["back"], again=True))
@@ -200,7 +202,9 @@ def test_entities_that_an_earlier_version_told_of_in_one_message_move_to_their_o
     known = discovery(tmp_path, told_before=True)
     moving = list(known.messages(["front"], again=True))
     assert moving == [
-        Message("homeassistant/device/dropsight_porch_pi/config", b'{"migrate_discovery":true}', retain=False)
+        DiscoveryMessage(
+            "homeassistant/device/dropsight_porch_pi/config", b'{"migrate_discovery":true}', retain=False
+        )
     ]
     assert known.has_more
     (first, payload, _), *others = known.follow_up()

@@ -14,7 +14,7 @@ from dropsight.config import Watch
 from dropsight.intake.candidate import digest_of
 from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
-from dropsight.journal.kept_files import Kept, News
+from dropsight.journal.kept_files import Kept, KeptChanges
 from dropsight.journal.ledger import Ledger
 from dropsight.journal.store import Journal, Row
 from dropsight.records import drop_id
@@ -33,11 +33,11 @@ class Reading:
     """A ledger over a journal, and what it has to tell of."""
 
     def __init__(self, store: Journal, *, device: str = "d") -> None:
-        self.told = News()
+        self.told = KeptChanges()
         self.ledger = Ledger(store.path, device=device, note=self._note)
 
-    def _note(self, news: News) -> None:
-        self.told = News.merged([self.told, news])
+    def _note(self, news: KeptChanges) -> None:
+        self.told = KeptChanges.merged([self.told, news])
 
 
 def record(store: Journal, path: Path, content: bytes = b"x") -> Path:

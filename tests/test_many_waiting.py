@@ -17,11 +17,11 @@ from dropsight.config import Watch
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.clock import Clock
 from dropsight.intake.closed_folders import Refusals
-from dropsight.intake.finding import Finding
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import InHand
-from dropsight.intake.lineup import Choice, Order
+from dropsight.intake.lineup import FirstInLine, Order
 from dropsight.intake.scanner import CHUNK, Scanner
+from dropsight.intake.walk_guard import WalkGuard
 from dropsight.status.census import Census, lying
 from dropsight.status.troubles import Troubles
 
@@ -43,7 +43,7 @@ class Inbox:
             refusals=Refusals(root, troubles),
             troubles=troubles,
             clock=Clock(),
-            finding=Finding(InHand(root / "in-hand"), troubles, cautious=lambda: False),
+            finding=WalkGuard(InHand(root / "in-hand"), troubles, cautious=lambda: False),
         )
         self.scanner.look_seconds = 0.0
 
@@ -151,7 +151,7 @@ def test_how_long_it_takes_is_told_by_the_speed_of_late_and_not_where_there_is_n
 def test_a_choice_is_the_first_of_all_and_says_whether_any_was_left_out(
     ages: list[float], order: Order, limit: int
 ) -> None:
-    choice: Choice[str] = Choice(order, limit=limit, camera_of=lambda _: "cam")
+    choice: FirstInLine[str] = FirstInLine(order, limit=limit, camera_of=lambda _: "cam")
     for age in ages:
         choice.add(age, "image")
     assert [since for since, _ in choice.take(limit)] == sorted(ages, reverse=order == "newest")[:limit]
@@ -160,7 +160,7 @@ def test_a_choice_is_the_first_of_all_and_says_whether_any_was_left_out(
 
 def test_cameras_that_are_behind_come_after_all_others_and_take_turns() -> None:
     behind = {"greedy", "unlucky"}
-    choice: Choice[str] = Choice("oldest", limit=4, camera_of=lambda item: item[:-1], behind=behind)
+    choice: FirstInLine[str] = FirstInLine("oldest", limit=4, camera_of=lambda item: item[:-1], behind=behind)
     for age, item in enumerate(("greedy1", "greedy2", "greedy3", "unlucky1", "cam1", "cam2")):
         choice.add(float(age), item)
     assert not choice.left_out

@@ -20,7 +20,7 @@ from disks import fill, small_disk
 from dropsight.config import Watch
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.landing import Landing, UnwelcomeError
-from dropsight.sources.inflow import Room
+from dropsight.sources.image_connection import MessageMemory
 
 pytestmark = pytest.mark.broker
 
@@ -116,7 +116,7 @@ def most_bytes_of(process: int) -> int:
 
 def test_a_large_image_does_not_wait_for_as_long_as_small_ones_come() -> None:
     """Whoever publishes to one inbox could hold up another else."""
-    room, order = Room(10), []
+    room, order = MessageMemory(10), []
     room.take(8, unless=bool)
 
     def take(size: int) -> None:

@@ -30,7 +30,7 @@ from dropsight.intake.landing import LONGEST_NAME_BYTES, PART, folder_name
 from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sources import image_session
 from dropsight.sources.arrivals import session_id
-from dropsight.sources.inflow import Arrival, Inflow, Room
+from dropsight.sources.image_connection import Arrival, ImageConnection, MessageMemory
 from test_closed_folders import immutable
 from webs import address, ask
 
@@ -302,12 +302,12 @@ def test_what_was_written_before_the_connection_was_lost_is_not_written_twice(
     """The broker, which has not heard of it, sends it again; a camera may send the same picture, too."""
     settings: dict[str, Any] = {"mqtt": "again/+/image", "client_id": "again"}
     with taking(tmp_path, broker, **settings) as found:
-        inflow = Inflow(
+        inflow = ImageConnection(
             Broker.of(Mqtt(url=broker.url)),
             "5",
             client_id="x",
             keepalive=60,
-            room=Room(9),
+            room=MessageMemory(9),
             lasting=False,
         )
         first = Arrival("again/front/image", b"one", 3, number=1, qos=1, again=False, retained=False)

@@ -22,7 +22,7 @@ from dropsight.errors import ModelError
 from dropsight.models.backends import open_model
 from dropsight.models.overrides import ModelOverrides
 from dropsight.records import decode
-from dropsight.web.history import Days
+from dropsight.web.history import DayHistory
 from tiny_tflite import Tensor, tiny
 from webs import ANY_PORT, address, ask
 
@@ -221,7 +221,7 @@ def test_the_terminal_says_nothing_where_none_of_the_classes_is_present(tmp_path
 
 
 def test_a_day_counts_a_picture_once_and_each_class_that_it_shows() -> None:
-    days = Days()
+    days = DayHistory()
     found = [{"class": number, "label": label, "confidence": 0.9} for number, label in enumerate(TAGS[:2])]
     line = {"status": "ok", "camera": "a", "label": "cat", "present": found}
     days.add([decode(json.dumps(line).encode())])

@@ -18,7 +18,7 @@ from dropsight.config import Watch
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
-from dropsight.intake.lineup import ByAge, Fair, Order, first
+from dropsight.intake.lineup import FairLineup, LineupByAge, Order, first
 
 FOLDER = DropFolder.open(Watch(path=Path("/in")))
 DAY = 86_400.0
@@ -36,7 +36,7 @@ IMAGES = st.lists(st.builds(Image, st.sampled_from("abc"), st.floats(0, 1e6)), m
 @given(IMAGES)
 def test_a_lineup_by_age_hands_out_the_oldest_or_the_newest_first(images: list[Image]) -> None:
     for newest in (False, True):
-        line: ByAge[Image] = ByAge(newest=newest)
+        line: LineupByAge[Image] = LineupByAge(newest=newest)
         for image in images:
             line.push(image)
         taken = [line.pop().since for _ in images]
@@ -45,7 +45,7 @@ def test_a_lineup_by_age_hands_out_the_oldest_or_the_newest_first(images: list[I
 
 @given(IMAGES)
 def test_fair_cameras_take_turns_each_with_its_oldest(images: list[Image]) -> None:
-    line: Fair[Image] = Fair()
+    line: FairLineup[Image] = FairLineup()
     for image in images:
         line.push(image)
     taken = [line.pop() for _ in images]

@@ -27,7 +27,7 @@ from dropsight.intake.in_hand import InHand
 from dropsight.journal import durability, pacing
 from dropsight.journal.event_keeping import EventKeeper
 from dropsight.journal.event_table import EventReader
-from dropsight.journal.kept_files import News
+from dropsight.journal.kept_files import KeptChanges
 from dropsight.journal.loglines import LogLines
 from dropsight.journal.marks import History, Mark
 from dropsight.journal.pacing import GROUP_RECORDS, GROUP_SECONDS, company_seconds
@@ -345,7 +345,7 @@ def test_damage_found_while_noting_what_was_filed_needs_rescue_and_ends_the_reco
     """Else the flags would pile up in memory for ever, and no record be published."""
     desk = Desk(tmp_path)
     desk.store.add([row_of(finished, encode(finished.record)) for finished in [desk.arrival("a.jpg")]])
-    desk.recorder.note_kept(News(gone=[b"/in/1.jpg"]))
+    desk.recorder.note_kept(KeptChanges(gone=[b"/in/1.jpg"]))
     damage(desk.store.path)
     with pytest.raises(DamagedError):
         desk.recorder.run()

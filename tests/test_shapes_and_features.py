@@ -11,7 +11,7 @@ import yaml
 from daemons import PHOTOS
 from dropsight import ImageInferenceRuntime
 from dropsight.classify.engine import open_engine
-from dropsight.classify.proved import Proved
+from dropsight.classify.proved_models import ProvedModels
 from dropsight.commands.evaluate import evaluate
 from dropsight.config import Config, ModelSettings
 from dropsight.errors import ModelError
@@ -92,10 +92,10 @@ def test_a_model_of_this_shape_is_taken_only_if_it_gets_its_golden_images_right(
     for expected in (best, best + 1):
         beside.write_text(yaml.safe_dump({**said, "golden": [{"image": "golden.jpg", "class": expected}]}))
         if expected == best:
-            open_engine(config, Proved(tmp_path / "proved"))
+            open_engine(config, ProvedModels(tmp_path / "proved"))
         else:
             with pytest.raises(ModelError, match="classified as"):
-                open_engine(config, Proved(tmp_path / "proved"))
+                open_engine(config, ProvedModels(tmp_path / "proved"))
 
 
 @pytest.mark.parametrize("name", ["m.keras", "m.h5", "m.onnx", "m.tflite", "m.bin", "m"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dropsight.errors import ConfigError, InUseError, StoreError
-from dropsight.journal.kept_files import Kept, KeptReader, News
+from dropsight.journal.kept_files import Kept, KeptChanges, KeptReader
 from dropsight.journal.reader import JournalReader
 from dropsight.journal.store import Journal, Row
 
@@ -71,7 +71,7 @@ def test_the_ledger_of_kept_files_outlives_pruning(store: Journal) -> None:
     store.prune(after=0, upto=1, keep=0)
     reader = KeptReader(store.path)
     assert reader.at("/in/1.jpg")
-    store.note_kept(News(gone=[b"/in/1.jpg"]))
+    store.note_kept(KeptChanges(gone=[b"/in/1.jpg"]))
     assert not reader.at("/in/1.jpg")
     reader.close()
 

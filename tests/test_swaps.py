@@ -16,7 +16,7 @@ import pytest
 from brokers import wait_until
 from daemons import PHOTOS
 from dropsight.classify.engine import open_engine
-from dropsight.classify.work import Engine, InForce, Neighbours
+from dropsight.classify.work import Engine, InForce, WorkerServices
 from dropsight.classify.workers import HURRY_DEPTH, Workers
 from dropsight.config import Config, Inference, Watch
 from dropsight.errors import ModelError
@@ -121,7 +121,7 @@ class Floor:
             backlog=self.backlog,
             recorder=cast("Recorder", self.notes),
             in_hand=InHand(self.root / "in-hand"),
-            neighbours=Neighbours(
+            services=WorkerServices(
                 ledger=Around(),
                 trial=Around(),
                 onlooker=Around(self.at_look),

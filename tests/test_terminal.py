@@ -28,7 +28,7 @@ from dropsight.intake.folder import DropFolder
 from dropsight.journal.recording import Finished, Recorded
 from dropsight.records import Record
 from dropsight.sinks.terminal import QUEUED_GROUPS, Table, Terminal, columns
-from dropsight.status.census import Lying
+from dropsight.status.census import UnprocessedImages
 from dropsight.status.stats import MOST_CAMERAS, Snapshot, Stats, summary
 from processes import begin
 from records import failure, result
@@ -239,7 +239,14 @@ def test_a_camera_an_image_fills_neither_memory_nor_what_is_told_of_it() -> None
 def _snapshot(stats: Stats) -> Snapshot:
     counters = Backlog().counters()
     return stats.snapshot(
-        counters, folders=Lying(), queues={}, dropped=0, paused=False, troubles={}, problems={}, clock="2026"
+        counters,
+        folders=UnprocessedImages(),
+        queues={},
+        dropped=0,
+        paused=False,
+        troubles={},
+        problems={},
+        clock="2026",
     )
 
 

@@ -24,10 +24,10 @@ from dropsight.journal.event_table import EventReader
 from dropsight.journal.outbox import Delivery
 from dropsight.journal.store import Journal
 from dropsight.records import timestamp
+from dropsight.sinks.mqtt.announcing import Announcer
 from dropsight.sinks.mqtt.entities import of_camera
 from dropsight.sinks.mqtt.event_names import EventNames
-from dropsight.sinks.mqtt.event_session import EventSession, EventTopics
-from dropsight.sinks.mqtt.telling import Teller
+from dropsight.sinks.mqtt.event_session import EventSession, EventSessionParts
 from dropsight.sinks.mqtt.topics import Topics
 from receivers import Receiver
 from test_event_rows import message
@@ -176,9 +176,9 @@ def test_a_message_that_comes_after_an_outage_says_that_it_is_late(
     topics = Topics.of("dropsight", "test")
     store = Journal(tmp_path / "journal.db")
     watch = CameraWatch(Cameras(), {}, changed=lambda: None)
-    shared = EventTopics(topics, watch, EventNames((), topics, tmp_path), EventReader(store.path), None)
+    shared = EventSessionParts(topics, watch, EventNames((), topics, tmp_path), EventReader(store.path), None)
     told = msgspec.structs.replace(message(), time=timestamp(time.time() - age))
-    session = EventSession(shared, cast("Teller", None))
+    session = EventSession(shared, cast("Announcer", None))
     topic, line = session.of(Delivery(1, "garden", "event", encode_message(told)))
     assert topic == f"{BASE}/event/garden/fox"
     assert json.loads(line).get("late", False) is late

@@ -8,7 +8,7 @@ from dropsight.errors import StoreError
 from dropsight.status.troubles import Troubles
 
 
-class Days:
+class DayHistory:
     """A clock that is set by hand, and what was logged since it was last asked."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -28,7 +28,7 @@ class Days:
 def test_closed_folders_that_change_without_an_end_are_a_line_a_minute_with_a_count(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    days = Days(caplog)
+    days = DayHistory(caplog)
     for number in range(1_000):
         days.raised("folders", f"{number} are closed")
     assert days.said() == ["0 are closed"]
@@ -42,7 +42,7 @@ def test_closed_folders_that_change_without_an_end_are_a_line_a_minute_with_a_co
 def test_closed_folders_that_come_and_go_are_said_to_be_over_as_often_as_they_were_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    days = Days(caplog)
+    days = DayHistory(caplog)
     for _ in range(1_000):
         days.raised("folders", "one is closed")
         days.troubles.cleared("folders")
@@ -57,7 +57,7 @@ def test_closed_folders_that_come_and_go_are_said_to_be_over_as_often_as_they_we
 
 
 def test_what_changed_within_the_minute_and_lasts_is_said_after_it(caplog: pytest.LogCaptureFixture) -> None:
-    days = Days(caplog)
+    days = DayHistory(caplog)
     days.raised("depth", "one")
     days.raised("depth", "two")
     days.now = 60
@@ -69,7 +69,7 @@ def test_what_changed_within_the_minute_and_lasts_is_said_after_it(caplog: pytes
 def test_what_is_not_for_strangers_to_change_is_said_at_once_and_every_five_minutes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    days = Days(caplog)
+    days = DayHistory(caplog)
     for text in ("refused", "no route", "no route"):
         days.raised("mqtt", text)
     days.troubles.cleared("mqtt")

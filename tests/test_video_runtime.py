@@ -25,7 +25,7 @@ from dropsight.errors import ImageError
 from dropsight.explain.inputs import photo
 from dropsight.images.framing import Pixels
 from dropsight.inference.clips import ClipSettings
-from dropsight.inference.demands import ClipOptions, RuntimeOptions
+from dropsight.inference.runtime_options import ClipOptions, RuntimeOptions
 from tiny_tflite import Tensor, tiny
 
 IMAGE: Tensor = ("float32", (1, 32, 32, 3))

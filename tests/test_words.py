@@ -34,7 +34,7 @@ from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.mqtt.entities import of_camera
 from dropsight.sinks.mqtt.states import CameraStates
 from dropsight.sinks.mqtt.topics import Topics, topic_part
-from dropsight.web.history import Days
+from dropsight.web.history import DayHistory
 from dropsight.web.results import Query
 
 DROPS = st.tuples(st.text(max_size=9), st.binary(max_size=9), st.integers(0, 2**40), st.integers(0, 2**62))
@@ -124,7 +124,7 @@ def test_the_dashboard_finds_a_record_by_its_group_and_by_its_class_as_sure_as_i
     assert Query(label="tiger").fits(delivery)
     assert not Query(label="dog").fits(delivery)
     assert not Query(label="cat", min_confidence=0.95).fits(delivery)
-    days = Days()
+    days = DayHistory()
     days.add([answered(**CAT), answered()])
     assert days.day().classes == {"cat": 1, "tiger cat": 1}
 
@@ -196,7 +196,7 @@ def test_of_images_that_wait_together_the_one_taken_last_is_the_newest_however_t
 
 
 def test_a_clock_of_ours_that_was_ahead_does_not_freeze_when_the_dashboard_last_saw_a_camera() -> None:
-    days, ahead = Days(), encode(picture_of("2026-01-01", recorded="2999-01-01T00:00:00Z"))
+    days, ahead = DayHistory(), encode(picture_of("2026-01-01", recorded="2999-01-01T00:00:00Z"))
     days.recall([Delivery(1, "a", "ok", ahead)])
     days.add([picture_of("2026-01-01")])
     assert days.cameras()["a"].last <= time.time()

@@ -315,7 +315,7 @@ COMMANDS = {
 }
 
 
-class Order(NamedTuple):
+class Invocation(NamedTuple):
     """What was asked for."""
 
     command: str
@@ -328,7 +328,7 @@ class Order(NamedTuple):
         return partial(getattr(import_module(f"dropsight.{module}"), function), **self.given)
 
 
-def read(words: Sequence[str]) -> Order:
+def read(words: Sequence[str]) -> Invocation:
     """Return what is asked for; a page that is asked for is shown, and the process ends."""
     place = next((place for place, word in enumerate(words) if not word.startswith("-")), len(words))
     if place == len(words):
@@ -338,7 +338,7 @@ def read(words: Sequence[str]) -> Order:
     if name not in COMMANDS:
         _top().error(f"no such command: {name}{near(name, COMMANDS)}")
     given = parser_of(name).read(words[place + 1 :])
-    return Order(name, {**COMMANDS[name].always, **given}, debug)
+    return Invocation(name, {**COMMANDS[name].always, **given}, debug)
 
 
 def parser_of(name: str) -> Parser:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
-from dropsight.classify.work import Engine, Explains, Onlooker, Unsure
+from dropsight.classify.work import CameraListener, Engine, Explains, UnsureAnswer
 from dropsight.config import Config
 from dropsight.errors import ImageError, MachineError, MemoryShortError, ModelError
 from dropsight.inference import clip_records, image_records
@@ -54,7 +54,7 @@ class ClipWorker:
         examining: ExaminerParts,
         recorder: Recorder,
         mishaps: Mishaps,
-        onlooker: Onlooker,
+        onlooker: CameraListener,
         explanations: Explains | None,
     ) -> None:
         assert config.video  # noqa: S101 - else there is no such thread
@@ -152,7 +152,7 @@ class ClipWorker:
         except ImageError as error:
             log.warning("%s: no explanation: %s", clip.drop.image_path, error)
             return None
-        unsure = Unsure(engine, clip.candidate, clip.drop, best.class_index, lambda: pixels)
+        unsure = UnsureAnswer(engine, clip.candidate, clip.drop, best.class_index, lambda: pixels)
         return self._explanations.promise(unsure)
 
     @contextmanager

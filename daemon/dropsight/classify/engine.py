@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dropsight.classify.proved import Proved
+from dropsight.classify.proved_models import ProvedModels
 from dropsight.classify.resources import available_bytes, cores
 from dropsight.classify.rule_labels import unknown_labels
 from dropsight.classify.work import Engine
@@ -32,11 +32,11 @@ LOOK_SECONDS = 0.1
 LONGEST_ARRIVAL_SECONDS = 60.0
 
 
-def proved(config: Config) -> Proved:
-    return Proved(config.store.path.with_name("proved-models"))
+def proved(config: Config) -> ProvedModels:
+    return ProvedModels(config.store.path.with_name("proved-models"))
 
 
-def open_engine(config: Config, known: Proved | None = None) -> Engine:
+def open_engine(config: Config, known: ProvedModels | None = None) -> Engine:
     """Open one interpreter per worker, and invoke each once: the first invoke takes longer than all others.
 
     An unknown model is tested in a separate process first.
@@ -47,7 +47,7 @@ def open_engine(config: Config, known: Proved | None = None) -> Engine:
     settings = config.model
     options = ModelOptions.of(settings)
     said = ModelOverrides.of(settings, config.groups)
-    known = known or Proved(None)
+    known = known or ProvedModels(None)
     paths = (settings.path, *settings.fallback)
     model, reasons, acceleration = open_first(paths, said=said, options=options, trial=known.trial(said))
     if reasons:

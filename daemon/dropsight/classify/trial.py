@@ -21,7 +21,7 @@ TRIAL_SECONDS = 120.0
 _LEAST_BYTES = 512 * 2**20
 
 
-class OwnProcess:
+class TrialProcess:
     """Tries images with the model in force."""
 
     def __init__(self, in_force: InForce) -> None:

@@ -88,7 +88,7 @@ class Work(msgspec.Struct, frozen=True):
         ]
 
 
-class Onlooker(Protocol):
+class CameraListener(Protocol):
     """Watches what cameras show."""
 
     def wants_look(self, camera: str) -> bool:
@@ -101,7 +101,7 @@ class Onlooker(Protocol):
         """Take note of a clip that was classified."""
 
 
-class Unsure(msgspec.Struct, frozen=True):
+class UnsureAnswer(msgspec.Struct, frozen=True):
     """An answer to be explained: of which file, which class, and what the model saw, asked for later.
 
     Of several squares it is the one that shows this class most surely.
@@ -118,17 +118,17 @@ class Explains(Protocol):
     def wants(self, candidate: Candidate, best: Prediction) -> bool:
         """Whether this answer is to be explained, and there is time."""
 
-    def promise(self, unsure: Unsure) -> str:
+    def promise(self, unsure: UnsureAnswer) -> str:
         """Return where the explanation is going to lie."""
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbours:
+class WorkerServices:
     """Whom the workers ask; `age_of` tells how many seconds ago a file's time was."""
 
     ledger: OnRecord
     trial: Trial
-    onlooker: Onlooker
+    onlooker: CameraListener
     explanations: Explains | None
     age_of: Age
 
@@ -159,7 +159,7 @@ class Scored(msgspec.Struct, frozen=True):
         best, why = answer.predictions[0], None
         if self.explanations and self.explanations.wants(work.candidate, best):
             pixels = partial(work.pixels, answer.region)
-            unsure = Unsure(work.engine, work.candidate, work.drop, best.class_index, pixels)
+            unsure = UnsureAnswer(work.engine, work.candidate, work.drop, best.class_index, pixels)
             why = self.explanations.promise(unsure)
         record = image_records.result(
             work.drop, work.header, work.prepared, answer, work.plan, at=self.scores.at, explanation=why

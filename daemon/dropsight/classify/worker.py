@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dropsight.classify.scheduling import keep_the_core
-from dropsight.classify.work import Engine, Explains, Onlooker, Scored, Work
+from dropsight.classify.work import CameraListener, Engine, Explains, Scored, Work
 from dropsight.errors import ImageError, ModelError
 from dropsight.images.decoding import is_large
 from dropsight.inference import image_records, pipeline
@@ -38,7 +38,7 @@ class WorkerParts:
     in_hand: InHand
     mishaps: Mishaps
     heartbeats: Heartbeats
-    onlooker: Onlooker
+    onlooker: CameraListener
     explanations: Explains | None
 
 

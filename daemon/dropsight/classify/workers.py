@@ -4,7 +4,7 @@ import threading
 from functools import partial
 
 from dropsight.classify.clip_worker import NAME, ClipWorker
-from dropsight.classify.work import Engine, InForce, Neighbours
+from dropsight.classify.work import Engine, InForce, WorkerServices
 from dropsight.classify.worker import Worker, WorkerParts
 from dropsight.inference.planning import Plan
 from dropsight.intake.backlog import Backlog
@@ -32,7 +32,7 @@ class Workers:
         backlog: Backlog,
         recorder: Recorder,
         in_hand: InHand,
-        neighbours: Neighbours,
+        services: WorkerServices,
         supervision: Supervision,
     ) -> None:
         self._in_force, self._backlog, self._once = in_force, backlog, once
@@ -41,11 +41,11 @@ class Workers:
         examining = ExaminerParts(
             backlog=backlog,
             in_hand=in_hand,
-            suspects=Suspects(in_hand, neighbours.trial),
+            suspects=Suspects(in_hand, services.trial),
             refusals=recorder.refusals,
-            ledger=neighbours.ledger,
+            ledger=services.ledger,
             heartbeats=self.heartbeats,
-            age_of=neighbours.age_of,
+            age_of=services.age_of,
             max_age=in_force.config.queue.max_age,
             once=once,
             clips=in_force.config.video is not None,
@@ -58,8 +58,8 @@ class Workers:
             in_hand=in_hand,
             mishaps=mishaps,
             heartbeats=self.heartbeats,
-            onlooker=neighbours.onlooker,
-            explanations=neighbours.explanations,
+            onlooker=services.onlooker,
+            explanations=services.explanations,
         )
         self._bodies = [Worker(number, parts) for number in range(len(in_force.engine.models))]
         self._clips: ClipWorker | None = None
@@ -70,8 +70,8 @@ class Workers:
                 examining=examining,
                 recorder=recorder,
                 mishaps=mishaps,
-                onlooker=neighbours.onlooker,
-                explanations=neighbours.explanations,
+                onlooker=services.onlooker,
+                explanations=services.explanations,
             )
         self._threads: list[threading.Thread] = []
         self._supervision = supervision

@@ -16,9 +16,9 @@ from dropsight.commands.settings import settings
 from dropsight.config import Config
 from dropsight.errors import ConfigError
 from dropsight.inference.configured import ConfiguredRuntime
-from dropsight.inference.demands import ClipOptions, views_of
 from dropsight.inference.predictor import Predictor
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
+from dropsight.inference.runtime_options import ClipOptions, views_of
 from dropsight.intake.camera_names import naming
 
 

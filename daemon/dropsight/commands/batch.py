@@ -13,7 +13,7 @@ from dropsight.commands.places import need_place, need_there
 from dropsight.config import Watch
 from dropsight.errors import ConfigError, DropsightError, reason
 from dropsight.inference.batch_file import BatchFile
-from dropsight.inference.demands import ClipOptions
+from dropsight.inference.runtime_options import ClipOptions
 from dropsight.intake.folder import DropFolder
 from dropsight.video.sniffing import CLIP_PATTERNS
 

@@ -13,7 +13,7 @@ from dropsight.commands.measuring import LABELLED, Measured, measure
 from dropsight.commands.places import need_folder, need_place
 from dropsight.config.editing import with_keys
 from dropsight.errors import ConfigError, DropsightError, ModelError, reason
-from dropsight.inference.calibration import Trust, fit_temperature, trust
+from dropsight.inference.calibration import CalibrationMetrics, fit_temperature, trust
 from dropsight.inference.figures import reliability_diagram
 from dropsight.inference.guarantees import KNOWN, confidence_for, known_up_to, least_in_set, set_sizes
 from dropsight.inference.labelled import CLIPS
@@ -79,7 +79,7 @@ def calibrate(
         _tell(str(error))
 
 
-def _temperature(measured: Measured, spec: ModelSpec) -> tuple[Trust, Trust]:
+def _temperature(measured: Measured, spec: ModelSpec) -> tuple[CalibrationMetrics, CalibrationMetrics]:
     """Return how far confidences can be trusted as it is, and by the temperature that fits these photos."""
     logits = logits_of(measured.scores, spec)
     if spec.activation == "logistic":  # of two classes -x and x, twice as far apart as softmax has them
@@ -144,7 +144,7 @@ def _sets(found: NDArray[np.float64], truth: NDArray[np.int64], coverage: float)
     return {"prediction_set": {"coverage": coverage, "least": written}}
 
 
-def _print(name: str, found: Trust) -> None:
+def _print(name: str, found: CalibrationMetrics) -> None:
     print(f"{name:<8}{found.temperature:>8.3f}{found.nll:>9.4f}{found.ece:>9.4f}{found.brier:>9.4f}")
 
 

@@ -12,9 +12,9 @@ from dropsight.commands.as_daemon import Classifying
 from dropsight.commands.mixed import Outcome, looks_like_a_clip
 from dropsight.commands.places import need_images, need_place
 from dropsight.errors import ConfigError
-from dropsight.inference.demands import ClipOptions
 from dropsight.inference.predictor import Predictor
 from dropsight.inference.results import ClipResult, ImageFailure, ImageResult
+from dropsight.inference.runtime_options import ClipOptions
 from dropsight.inference.video_runtime import VideoInferenceRuntime
 from dropsight.names import as_shown
 from dropsight.records import in_words, shown_confidence, shown_label

@@ -14,8 +14,8 @@ from dropsight.commands.measuring import LABELLED, Measured, measure_all
 from dropsight.commands.places import need_folder
 from dropsight.commands.presence import PresenceReport, presence_of, show
 from dropsight.inference.calibration import calibration_error
-from dropsight.inference.demands import ClipOptions
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
+from dropsight.inference.runtime_options import ClipOptions
 from dropsight.inference.wording import flatness
 from dropsight.models.spec import Group, ModelSpec
 

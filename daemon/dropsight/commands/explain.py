@@ -20,9 +20,9 @@ from dropsight.images.framing import Pixels, Place
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds, open_named
 from dropsight.inference.clips import ClipSettings, classify_clip, frame_at
-from dropsight.inference.demands import ClipOptions
 from dropsight.inference.planning import Plan
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
+from dropsight.inference.runtime_options import ClipOptions
 from dropsight.inference.seen import seen_parts
 from dropsight.inference.video_runtime import checked
 from dropsight.models.spec import Model, ModelSpec

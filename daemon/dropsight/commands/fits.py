@@ -19,7 +19,7 @@ from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds, open_named
 from dropsight.inference.fitting import Fit, Truth, doubt_of, fit_of
 from dropsight.inference.labelled import PHOTOS, labelled
-from dropsight.inference.probing import Answers, Way, answers, candidates, framed_otherwise
+from dropsight.inference.probing import Answers, PreparationVariant, answers, candidates, framed_otherwise
 from dropsight.models.guesses import DEFAULT
 from dropsight.models.sidecar import sidecar_path
 from dropsight.models.spec import Model, ModelSpec
@@ -28,7 +28,7 @@ MOST_PHOTOS = 50
 _HOLDS = "of photos, best in a sub-folder for each class"
 
 
-class TriedWay(msgspec.Struct, frozen=True):
+class TriedVariant(msgspec.Struct, frozen=True):
     """A way that was tried; `right` is None where no classes are known."""
 
     name: str
@@ -52,7 +52,7 @@ class ProbeReport(msgspec.Struct, frozen=True):
     model: str
     photos: int
     labelled: bool
-    tried: list[TriedWay]
+    tried: list[TriedVariant]
     doubt: str | None
     frame_known: bool
     written: str | None = None
@@ -66,7 +66,7 @@ class _Photos:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    candidate: Way
+    candidate: PreparationVariant
     answers: Answers
     fit: Fit
 
@@ -124,7 +124,9 @@ def _tried(model: Model, photos: _Photos) -> tuple[list[_Trial], str, bool]:
     return [ranked[0], *others, *ranked[1:]], doubt, False
 
 
-def _ranked(model: Model, ways: list[Way], photos: _Photos, done: Callable[[], object]) -> list[_Trial]:
+def _ranked(
+    model: Model, ways: list[PreparationVariant], photos: _Photos, done: Callable[[], object]
+) -> list[_Trial]:
     trials = []
     for way in ways:
         found = answers(model, way, photos.pixels, done=done)
@@ -175,9 +177,9 @@ def _read(path: str, spec: ModelSpec) -> Pixels:
     return decode(data, header, at_least=(spec.height, spec.width), how="crop")
 
 
-def _row(trial: _Trial) -> TriedWay:
+def _row(trial: _Trial) -> TriedVariant:
     way, fit = trial.candidate, trial.fit
-    return TriedWay(
+    return TriedVariant(
         name=way.name,
         mean=way.normalization.mean,
         std=way.normalization.std,
@@ -218,15 +220,15 @@ def _verdict(report: ProbeReport, spec: ModelSpec) -> str:
     return f"{told}\nits frame is left as it is: {why}"
 
 
-def _named(row: TriedWay) -> str:
+def _named(row: TriedVariant) -> str:
     return f"{row.name}, {row.color_order}, {_frame(row)}"
 
 
-def _frame(row: TriedWay) -> str:
+def _frame(row: TriedVariant) -> str:
     return f"crop {row.central:g}" if row.resize == "crop" else row.resize
 
 
-def _write(best: Way, spec: ModelSpec, *, framing: bool) -> str:
+def _write(best: PreparationVariant, spec: ModelSpec, *, framing: bool) -> str:
     """Leave all else in the sidecar as it is; return its path."""
     target = sidecar_path(spec.path)
     mean, std = best.normalization.mean, best.normalization.std

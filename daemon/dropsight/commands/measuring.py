@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from dropsight.commands.mixed import looks_like_a_clip
 from dropsight.errors import ConfigError, ImageError
-from dropsight.inference.demands import ClipOptions
 from dropsight.inference.labelled import CLIPS, PHOTOS, Labelled, labelled
 from dropsight.inference.predictor import Predictor
 from dropsight.inference.ranking import probabilities
+from dropsight.inference.runtime_options import ClipOptions
 from dropsight.inference.video_runtime import VideoInferenceRuntime
 
 LABELLED = "with a sub-folder of photos for each class"

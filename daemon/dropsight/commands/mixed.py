@@ -7,9 +7,9 @@ from typing import Unpack
 
 from dropsight.errors import DropsightError
 from dropsight.images.opening import open_named
-from dropsight.inference.demands import ClipOptions
 from dropsight.inference.predictor import Predictor
 from dropsight.inference.results import ClipResult, ImageFailure, ImageResult
+from dropsight.inference.runtime_options import ClipOptions
 from dropsight.inference.video_runtime import VideoInferenceRuntime
 from dropsight.video.sniffing import HEAD_BYTES, is_clip
 

@@ -7,7 +7,7 @@ from dropsight.errors import SinkError
 from dropsight.service.camera_keeper import NAME, load
 from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sinks.mqtt.event_names import EventNames
-from dropsight.sinks.mqtt.former_names import Name, Names
+from dropsight.sinks.mqtt.former_names import FormerName, FormerNames
 from dropsight.sinks.mqtt.identity import guest_id
 from dropsight.sinks.mqtt.retiring import OnlineError
 from dropsight.sinks.mqtt.retiring import retire as take_back
@@ -23,8 +23,8 @@ def retire(file: Path | None, *, device: str | None) -> None:
     if mqtt is None:
         print("mqtt is null, so there is no broker; to name a former one: DROPSIGHT_MQTT__URL=mqtt://HOST")
         return
-    current = Name(device or config.device, mqtt.base_topic, mqtt.discovery_prefix)
-    names = dict.fromkeys((current, *(() if device else Names(state).all())))
+    current = FormerName(device or config.device, mqtt.base_topic, mqtt.discovery_prefix)
+    names = dict.fromkeys((current, *(() if device else FormerNames(state).all())))
     cameras, events = load(state / NAME), EventNames((), current.topics, state).known()
     shown, faults = Broker.of(mqtt).shown, []
     for name in names:

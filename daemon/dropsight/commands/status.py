@@ -11,10 +11,10 @@ from dropsight.errors import DropsightError
 from dropsight.intake.source import SourceStatus
 from dropsight.names import as_shown
 from dropsight.sinks.reports import Status
-from dropsight.status.census import Lying
+from dropsight.status.census import UnprocessedImages
 from dropsight.status.control import ask
 from dropsight.status.latency import Percentiles
-from dropsight.status.stats import EventCount, Following
+from dropsight.status.stats import EventCount, FollowerStats
 
 
 def show(file: Path | None, *, as_json: bool) -> None:
@@ -81,7 +81,7 @@ def _event(each: EventCount) -> str:
     return f"{each.name} {each.camera} {each.started}{going_on}"
 
 
-def _lying(folders: Lying) -> str:
+def _lying(folders: UnprocessedImages) -> str:
     more = "at least " if folders.counting else ""
     span = "" if folders.seconds_left is None else f", about {_span(folders.seconds_left)} for them"
     return f"{more}{folders.images:,} images in them{span}{', still counting' if folders.counting else ''}"
@@ -103,7 +103,7 @@ def _broker(status: Status) -> str:
     return f"{mqtt.url}, {state}, {mqtt.published} published, {status.dropped} dropped{lost}"
 
 
-def _following(each: Following) -> str:
+def _following(each: FollowerStats) -> str:
     counts = {"dropped": each.dropped, "set aside": each.set_aside}
     lost = "".join(f", {count} {what}" for what, count in counts.items() if count)
     return f"{each.to}, {each.delivered} delivered, {each.waiting} waiting{lost}"

@@ -27,7 +27,7 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
+class CalibrationMetrics:
     """How well probabilities fit the truth; lower is better in all three.
 
     nll: mean negative log-likelihood. ece: expected calibration error over 15 bins (Guo et al. 2017,
@@ -66,14 +66,14 @@ def fit_temperature(logits: Logits, truth: Classes) -> float:
     return float(np.exp((low + high) / 2))
 
 
-def trust(logits: Logits, truth: Classes, temperature: float) -> Trust:
+def trust(logits: Logits, truth: Classes, temperature: float) -> CalibrationMetrics:
     """Measure the probabilities softmax(logits / T) against the truth."""
     probabilities = softmax(np.asarray(logits, np.float64) / temperature).astype(np.float64)
     confidence = probabilities.max(axis=1)
     right = (probabilities.argmax(axis=1) == truth).astype(np.float64)
     bins = _bins(confidence, right)
     distance = (probabilities**2).sum(axis=1) - 2 * probabilities[np.arange(len(truth)), truth] + 1
-    return Trust(
+    return CalibrationMetrics(
         temperature=temperature,
         nll=nll(logits, truth, temperature),
         ece=_gap(bins),

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from dropsight import installing
 from dropsight.errors import DropsightError
-from dropsight.inference.calibration import Trust
+from dropsight.inference.calibration import CalibrationMetrics
 
 
-def reliability_diagram(path: Path, before: Trust, after: Trust) -> None:
+def reliability_diagram(path: Path, before: CalibrationMetrics, after: CalibrationMetrics) -> None:
     """Draw accuracy against confidence, before and after; raises DropsightError without matplotlib."""
     try:
         from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ def reliability_diagram(path: Path, before: Trust, after: Trust) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _draw(axis: object, title: str, found: Trust) -> None:
+def _draw(axis: object, title: str, found: CalibrationMetrics) -> None:
     bins = [each for each in found.bins if each.count]
     most = max(each.count for each in bins)
     middles = [(each.low + each.high) / 2 for each in bins]

@@ -14,8 +14,7 @@ from tqdm import tqdm
 
 from dropsight.errors import ImageError
 from dropsight.inference import pipeline
-from dropsight.inference.demands import check_whole
-from dropsight.inference.given import Image, Images, contents, path_of, several
+from dropsight.inference.accepted_images import Image, Images, contents, path_of, several
 from dropsight.inference.interpreters import Interpreters
 from dropsight.inference.joining import joined
 from dropsight.inference.lookahead import look_ahead
@@ -30,6 +29,7 @@ from dropsight.inference.results import (
     outcome_of,
     result_of,
 )
+from dropsight.inference.runtime_options import check_whole
 from dropsight.models.features import Features
 from dropsight.models.spec import Model
 

@@ -25,7 +25,7 @@ _FRAMINGS = (Framing("crop", 0.875), Framing("crop", 1.0), Framing("stretch"))
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class PreparationVariant:
     """One way to prepare pictures; the normalization's channels are in the order of `color_order`."""
 
     name: str
@@ -39,7 +39,7 @@ class Way:
         )
 
 
-def candidates(spec: ModelSpec) -> list[Way]:
+def candidates(spec: ModelSpec) -> list[PreparationVariant]:
     """Return the usual normalizations in either order of colors, framed as the model says.
 
     What is in force is among them, whatever it is.
@@ -49,13 +49,13 @@ def candidates(spec: ModelSpec) -> list[Way]:
         usual = {"as it is now": spec.normalization, **usual}
     found = []
     for name, normalization in usual.items():
-        found.append(Way(name, normalization, "RGB", spec.framing))
+        found.append(PreparationVariant(name, normalization, "RGB", spec.framing))
         if spec.channels == 3:
-            found.append(Way(name, _turned(normalization), "BGR", spec.framing))
+            found.append(PreparationVariant(name, _turned(normalization), "BGR", spec.framing))
     return found
 
 
-def framed_otherwise(candidate: Way) -> list[Way]:
+def framed_otherwise(candidate: PreparationVariant) -> list[PreparationVariant]:
     """Return the same with the other usual framings."""
     return [replace(candidate, framing=each) for each in _FRAMINGS if each != candidate.framing]
 
@@ -65,7 +65,11 @@ def _turned(normalization: Normalization) -> Normalization:
 
 
 def answers(
-    model: Model, candidate: Way, photos: Sequence[Pixels], *, done: Callable[[], object] = lambda: None
+    model: Model,
+    candidate: PreparationVariant,
+    photos: Sequence[Pixels],
+    *,
+    done: Callable[[], object] = lambda: None,
 ) -> Answers:
     """Ask the model for each photo in all views; `done` is called after each photo."""
     spec = candidate.of(model.spec)

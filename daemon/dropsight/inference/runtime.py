@@ -9,8 +9,7 @@ from typing import Literal
 from dropsight.config import Head, Inference, Members
 from dropsight.errors import ModelError
 from dropsight.images.opening import Bounds
-from dropsight.inference.demands import check_settings, views_of
-from dropsight.inference.given import Images
+from dropsight.inference.accepted_images import Images
 from dropsight.inference.interpreters import Interpreters
 from dropsight.inference.planning import Plan
 from dropsight.inference.predictor import Predictor
@@ -18,6 +17,7 @@ from dropsight.inference.preparing import Preparation, PreprocessFn
 from dropsight.inference.results import (
     BatchResults,
 )
+from dropsight.inference.runtime_options import check_settings, views_of
 from dropsight.inference.wording import without_effect
 from dropsight.models.backends import open_model
 from dropsight.models.features import no_features

@@ -15,10 +15,10 @@ from dropsight.errors import ImageError
 from dropsight.images.framing import Pixels
 from dropsight.images.opening import ImageFile, open_named
 from dropsight.inference.clips import ClipAnswer, ClipSettings, FilmFrame, classify_clip, frame_at
-from dropsight.inference.demands import ClipOptions, RuntimeOptions
 from dropsight.inference.predictor import Predictor, in_thread
 from dropsight.inference.results import BatchResults, ClipResult, ImageFailure, clip_result_of, failure_of
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
+from dropsight.inference.runtime_options import ClipOptions, RuntimeOptions
 from dropsight.records import Aggregate, SampleBy
 from dropsight.video.decoder import ClipBounds, ClipDecoder
 

@@ -12,7 +12,7 @@ from dropsight.intake.aside import MOST_ASIDE, Aside
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.clip_lane import ClipLane
 from dropsight.intake.folder import DropFolder
-from dropsight.intake.lineup import ByAge, Fair, Lineup, Order
+from dropsight.intake.lineup import FairLineup, Lineup, LineupByAge, Order
 from dropsight.intake.overflow import Overflow
 from dropsight.intake.postponed import Postponed
 from dropsight.intake.turns import OneLarge, Turns
@@ -347,7 +347,7 @@ class Backlog:
         return candidate
 
     def _lineup(self) -> Lineup[Candidate]:
-        return Fair() if self.order == "fair" else ByAge(newest=self.order == "newest")
+        return FairLineup() if self.order == "fair" else LineupByAge(newest=self.order == "newest")
 
     @property
     def _has_next(self) -> bool:

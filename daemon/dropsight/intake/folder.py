@@ -15,7 +15,7 @@ from dropsight.errors import refusal
 from dropsight.files.beneath import Listing, Top, listed, open_folder
 from dropsight.images.opening import ImageFile, open_image
 from dropsight.intake.camera_names import Naming, is_date, naming
-from dropsight.intake.links import Links, Round
+from dropsight.intake.links import Links, Walk
 from dropsight.names import as_text
 from dropsight.status.ignored import Tally
 
@@ -201,7 +201,7 @@ class DropFolder:
         with self.inbox.inside():
             pending = [start or self.root]
         links = self.links if self.settings.follow_links else None
-        walk = Round(links, self._ours, whole=start is None)
+        walk = Walk(links, self._ours, whole=start is None)
         while folder := pending.pop() if pending else walk.next_link(tally):
             if not self.reaches(folder):
                 self._pass_by(folder, told, tally)
@@ -225,7 +225,7 @@ class DropFolder:
             tally.folder(folder)
 
     def _sort(
-        self, folder: str, entries: Listing, pending: list[str], walk: Round, tally: Tally | None
+        self, folder: str, entries: Listing, pending: list[str], walk: Walk, tally: Tally | None
     ) -> Iterator[Found]:
         """Yield the images; have folders, and links to some, wait for their turn."""
         for entry in entries:

@@ -28,7 +28,7 @@ LOOK_SECONDS = 5.0
 _OF_DISKS = tuple(map(Path, ("/media", "/mnt", "/run/media")))
 
 
-class Awaited:
+class AwaitedInboxes:
     """Inboxes whose disk may yet be mounted: each is tried, and made, until it can be used."""
 
     def __init__(self, needed: Iterable["_Needed"]) -> None:
@@ -42,7 +42,7 @@ class Awaited:
         self._needed.pop(folder.root, None)
 
 
-def open_folders(config: Config) -> tuple[list[DropFolder], Awaited]:
+def open_folders(config: Config) -> tuple[list[DropFolder], AwaitedInboxes]:
     """Make what is missing, and say so; raises ConfigError with a line for each folder that cannot be used.
 
     Not so for one within an inbox, whose writers could keep us from ever starting: images wait until it can.
@@ -59,7 +59,7 @@ def open_folders(config: Config) -> tuple[list[DropFolder], Awaited]:
     for text in passed_by(config):
         log.info("%s", text)
     inboxes = {watch.path for watch in config.watch}
-    return _opened(config), Awaited(folder for folder in late if folder.path in inboxes)
+    return _opened(config), AwaitedInboxes(folder for folder in late if folder.path in inboxes)
 
 
 def _late(config: Config, trial: Callable[["_Needed"], None]) -> dict["_Needed", str]:
@@ -88,20 +88,20 @@ def _may_come(folder: "_Needed", error: OSError) -> bool:
         return False
 
 
-class Tried(NamedTuple):
+class InboxForecast(NamedTuple):
     """What `run` would make, with the keys; and what it would wait for, with the faults."""
 
     missing: Mapping[Path, str]
     awaited: Mapping[Path, str]
 
 
-def try_folders(config: Config) -> Tried:
+def try_folders(config: Config) -> InboxForecast:
     """As `open_folders`, but make nothing."""
     late = _late(config, _try)
     _refuse(fault for key, path in _files(config) if (fault := _fault(_Needed(key, path, True), _try_file)))
     awaited = {folder.path: fault for folder, fault in late.items()}
     missing = _missing(_needed(config))
-    return Tried({path: key for path, key in missing.items() if path not in awaited}, awaited)
+    return InboxForecast({path: key for path, key in missing.items() if path not in awaited}, awaited)
 
 
 def passed_by(config: Config) -> list[str]:

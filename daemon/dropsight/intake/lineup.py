@@ -35,7 +35,7 @@ class Lineup(Protocol[W]):
     def __len__(self) -> int: ...
 
 
-class ByAge(Lineup[W]):
+class LineupByAge(Lineup[W]):
     def __init__(self, *, newest: bool) -> None:
         self._sign = -1 if newest else 1
         self._heap: list[tuple[float, int, W]] = []
@@ -62,14 +62,14 @@ class ByAge(Lineup[W]):
         return len(self._heap)
 
 
-class Fair(Lineup[W]):
+class FairLineup(Lineup[W]):
     """Cameras take turns; each hands in its oldest image first."""
 
     def __init__(self) -> None:
-        self._cameras: dict[str, ByAge[W]] = {}  # in the order of their turns
+        self._cameras: dict[str, LineupByAge[W]] = {}  # in the order of their turns
 
     def push(self, candidate: W, *, turn: float | None = None) -> None:
-        self._cameras.setdefault(candidate.camera, ByAge(newest=False)).push(candidate, turn=turn)
+        self._cameras.setdefault(candidate.camera, LineupByAge(newest=False)).push(candidate, turn=turn)
 
     def pop(self) -> W:
         camera, line = next(iter(self._cameras.items()))
@@ -96,7 +96,7 @@ class Fair(Lineup[W]):
         return sum(map(len, self._cameras.values()))
 
 
-class Choice(Generic[Item]):
+class FirstInLine(Generic[Item]):
     """The first in line of however many are added, in bounded memory.
 
     Those of the cameras `behind` come after all others, and take turns.
@@ -112,7 +112,7 @@ class Choice(Generic[Item]):
     ) -> None:
         self._order, self._limit, self._camera_of, self._behind = order, limit, camera_of, behind
         self._chosen: list[tuple[float, Item]] = []
-        self._after = Choice("fair", limit=limit, camera_of=camera_of) if behind else None
+        self._after = FirstInLine("fair", limit=limit, camera_of=camera_of) if behind else None
         self.left_out = False
         """Whether any was that is not of those behind."""
 

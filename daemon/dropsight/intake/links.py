@@ -58,7 +58,7 @@ class Links:
         self._places = {other: place for other, place in self._places.items() if other != path}
 
 
-class Round:
+class Walk:
     """One walk. Each folder is looked into once: by the name that it had before, else the shortest way.
 
     A round of the `whole` inbox finds links; others look into those that are known.

@@ -18,13 +18,13 @@ from dropsight.intake.backlog import Backlog
 from dropsight.intake.clip_lane import MOST_CLIPS
 from dropsight.intake.clock import Clock
 from dropsight.intake.closed_folders import Refusals, TooDeep
-from dropsight.intake.finding import Finding
 from dropsight.intake.folder import DropFolder
-from dropsight.intake.lineup import Choice
+from dropsight.intake.lineup import FirstInLine
 from dropsight.intake.source import SourceStatus
+from dropsight.intake.walk_guard import WalkGuard
 from dropsight.intake.watcher import Watcher
 from dropsight.names import as_text
-from dropsight.status.census import Census, Lying, lying
+from dropsight.status.census import Census, UnprocessedImages, lying
 from dropsight.status.heartbeats import Heartbeats
 from dropsight.status.ignored import Ignored, Tally, together
 from dropsight.status.supervision import Supervision
@@ -61,7 +61,7 @@ class Scanner:
         refusals: Refusals,
         troubles: Troubles,
         clock: Clock,
-        finding: Finding,
+        finding: WalkGuard,
         claim: Callable[[DropFolder], None] = lambda _: None,
     ) -> None:
         self.look_seconds = LOOK_SECONDS
@@ -188,8 +188,8 @@ class Scanner:
         Return the folders that are closed to us.
         """
         squeezed = self._backlog.overflow.take_cameras(folder) if start is None else set[str]()
-        choice = Choice(self._backlog.order, limit=CHUNK, camera_of=folder.camera, behind=squeezed)
-        clips = Choice(self._backlog.order, limit=MOST_CLIPS, camera_of=folder.camera)
+        choice = FirstInLine(self._backlog.order, limit=CHUNK, camera_of=folder.camera, behind=squeezed)
+        clips = FirstInLine(self._backlog.order, limit=MOST_CLIPS, camera_of=folder.camera)
         closed: list[str] = []
         try:
             self._claim(folder)  # another disk may be there by now
@@ -216,14 +216,14 @@ class Scanner:
                 self._left.add(folder)
         return closed
 
-    def lying(self) -> Lying:
+    def lying(self) -> UnprocessedImages:
         """How much lies in the folders. From any thread."""
         found = lying(self._censuses.values(), waiting=self._backlog.counters().waiting)
         return msgspec.structs.replace(found, ignored=together(list(self._ignored.values())))
 
     def _choose(
         self,
-        choices: tuple[Choice[str], Choice[str]],
+        choices: tuple[FirstInLine[str], FirstInLine[str]],
         folder: DropFolder,
         start: str | None,
         closed: list[str],

@@ -12,7 +12,7 @@ from dropsight.intake.in_hand import RECORDING, InHand
 from dropsight.journal.durability import Durability
 from dropsight.journal.entering import Entered, Entries, Keeper
 from dropsight.journal.filer import NAME
-from dropsight.journal.mishaps import Made, tell_unless_damaged
+from dropsight.journal.mishaps import EncodedRecord, tell_unless_damaged
 from dropsight.journal.pacing import GROUP_RECORDS, Pace
 from dropsight.journal.recording import Durable, Finished, repeated
 from dropsight.journal.store import Journal
@@ -49,7 +49,7 @@ class Committer:
         self.held_up = False
         """The journal takes nothing for now: whoever waits for the recorder does so rightly."""
 
-    def commit(self, group: Sequence[Made]) -> list[Entered] | None:
+    def commit(self, group: Sequence[EncodedRecord]) -> list[Entered] | None:
         """Return the place of each, none for one that is on record; None when it takes nothing at the end."""
         entries = Entries.of(group, self._events, self._store)
         began = time.monotonic()
@@ -83,7 +83,7 @@ class Committer:
         """Commit a drop of its own of a file just like an earlier one, by the first ordinal that is free."""
         for repeat in itertools.count(free):
             again = repeated(finished, repeat)
-            entered = self.commit([Made(again, encode(again.record))])
+            entered = self.commit([EncodedRecord(again, encode(again.record))])
             if entered is None:
                 break
             if found := entered[0].durable():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dropsight import crashpoints
 from dropsight.errors import StoreError
 from dropsight.journal.mishaps import tell_unless_damaged
-from dropsight.journal.recording import Concluded
+from dropsight.journal.recording import RecordedBurst
 from dropsight.journal.store import Journal, Row
 from dropsight.records import Result, encode, status_of, with_total
 from dropsight.status.troubles import Troubles
@@ -29,7 +29,7 @@ class Conclusions:
         self._waiting.append((record, time.monotonic()))
         self._nudge()
 
-    def commit(self) -> list[Concluded]:
+    def commit(self) -> list[RecordedBurst]:
         """Have what was put on disk, and return what is new there; on a full disk it goes on waiting.
 
         What a bug strikes here is put again in another life: it is nowhere but in the memory of who put it.
@@ -57,6 +57,6 @@ def _row(record: Result, line: bytes) -> Row:
     return Row(record.id, b"", 0, 0, record.camera, status_of(record), line)
 
 
-def _concluded(seq: int, record: Result, line: bytes, since: float) -> Concluded:
+def _concluded(seq: int, record: Result, line: bytes, since: float) -> RecordedBurst:
     total_ms = (time.monotonic() - since) * 1e3
-    return Concluded(seq, record, with_total(line, total_ms), total_ms)
+    return RecordedBurst(seq, record, with_total(line, total_ms), total_ms)

@@ -14,7 +14,7 @@ EMPTY_SECONDS = 86_400
 MOST_CAMERAS = 1_024
 
 
-class Passed:
+class PassedFolders:
     """Date folders that a camera is done with: its next image has come into a later one beside them.
 
     Used by the recorder's thread. What is not empty just then, what is of a camera that was seen to go back,

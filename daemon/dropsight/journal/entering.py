@@ -10,13 +10,13 @@ import msgspec
 
 from dropsight.journal.event_messages import EventMessage
 from dropsight.journal.event_table import CameraState, EventNews
-from dropsight.journal.mishaps import Made
-from dropsight.journal.recording import Durable, Happened, durable, row_of, row_of_message
+from dropsight.journal.mishaps import EncodedRecord
+from dropsight.journal.recording import Durable, RecordedEvent, durable, row_of, row_of_message
 from dropsight.journal.store import Journal, Row
 from dropsight.records import EventMark, Result, encode
 
 
-class Happening(NamedTuple):
+class EventStep(NamedTuple):
     """What an event does; `is_news`: it is worth a message of its own."""
 
     message: EventMessage
@@ -29,10 +29,10 @@ class Keeper(Protocol):
     def begin(self) -> None:
         """Go on from what is durable, whatever was weighed since."""
 
-    def weigh(self, record: Result, *, arrived: float) -> Sequence[Happening]:
+    def weigh(self, record: Result, *, arrived: float) -> Sequence[EventStep]:
         """Return what this record, the next in their order, has events do; `arrived` by the wall clock."""
 
-    def over(self, now: float) -> Sequence[Happening]:
+    def over(self, now: float) -> Sequence[EventStep]:
         """Return the events that have ended without a record, by the wall clock."""
 
     def states(self) -> Sequence[CameraState]:
@@ -53,8 +53,8 @@ class Entered(NamedTuple):
     """Where a record stands, None for one whose id is on record; and what is told along with it."""
 
     seq: int | None
-    made: Made
-    told: Sequence[Happened]
+    made: EncodedRecord
+    told: Sequence[RecordedEvent]
 
     def durable(self) -> list[Durable]:
         if self.seq is None:
@@ -68,17 +68,17 @@ class Entries:
 
     rows: Sequence[Row]
     news: EventNews
-    weighed: Sequence[tuple[Made, Sequence[EventMessage]]]
+    weighed: Sequence[tuple[EncodedRecord, Sequence[EventMessage]]]
     keeper: Keeper | None
 
     @classmethod
-    def of(cls, group: Sequence[Made], keeper: Keeper | None, store: Journal) -> "Entries":
+    def of(cls, group: Sequence[EncodedRecord], keeper: Keeper | None, store: Journal) -> "Entries":
         if keeper is None:
             rows = [row_of(made.finished, made.line) for made in group]
             return cls(rows, EventNews(), [(made, ()) for made in group], None)
         keeper.begin()
-        weighed = list[tuple[Made, Sequence[EventMessage]]]()
-        happened, rows, ids = list[Happening](), list[Row](), set[str]()
+        weighed = list[tuple[EncodedRecord, Sequence[EventMessage]]]()
+        happened, rows, ids = list[EventStep](), list[Row](), set[str]()
         for made in group:
             record_id = made.finished.record.id
             is_new = record_id not in ids and not store.has(record_id)
@@ -103,11 +103,13 @@ class Entries:
         ]
 
 
-def happened_at(messages: Sequence[EventMessage], seqs: Sequence[int | None]) -> list[Happened]:
-    return [Happened.of(seq, message) for seq, message in zip(seqs, messages, strict=True) if seq is not None]
+def happened_at(messages: Sequence[EventMessage], seqs: Sequence[int | None]) -> list[RecordedEvent]:
+    return [
+        RecordedEvent.of(seq, message) for seq, message in zip(seqs, messages, strict=True) if seq is not None
+    ]
 
 
-def _weighed(made: Made, keeper: Keeper) -> tuple[Made, Sequence[Happening]]:
+def _weighed(made: EncodedRecord, keeper: Keeper) -> tuple[EncodedRecord, Sequence[EventStep]]:
     record = made.finished.record
     if not isinstance(record, Result):
         return made, ()
@@ -116,4 +118,4 @@ def _weighed(made: Made, keeper: Keeper) -> tuple[Made, Sequence[Happening]]:
         return made, ()
     marks = [EventMark(message.id, message.name, message.phase) for message, _ in happened]
     marked = msgspec.structs.replace(record, events=marks)
-    return Made(msgspec.structs.replace(made.finished, record=marked), encode(marked)), happened
+    return EncodedRecord(msgspec.structs.replace(made.finished, record=marked), encode(marked)), happened

@@ -12,7 +12,7 @@ from dropsight.events.rule import Rule
 from dropsight.events.sighting import sighting_of
 from dropsight.events.state import Spell, State, Stream
 from dropsight.events.turn import Change
-from dropsight.journal.entering import Happening
+from dropsight.journal.entering import EventStep
 from dropsight.journal.event_messages import EventBest, EventMessage, event_type
 from dropsight.journal.event_table import CameraState, EventReader
 from dropsight.records import Result, timestamp
@@ -60,14 +60,14 @@ class EventKeeper:
         if self._machine.changed:
             self._machine = self._made()
 
-    def weigh(self, record: Result, *, arrived: float) -> Sequence[Happening]:
+    def weigh(self, record: Result, *, arrived: float) -> Sequence[EventStep]:
         with self._contained("events"):
             sighting = sighting_of(record)
             changes = self._machine.step(sighting) if sighting else []
             return [self._happening(change, arrived) for change in changes]
         return ()
 
-    def over(self, now: float) -> Sequence[Happening]:
+    def over(self, now: float) -> Sequence[EventStep]:
         """Return the ends that are due, by the wall clock; those whose state is lost are over, too."""
         with self._contained("events"):
             ends = [self._happening(change, now) for change in self._machine.tick(now)]
@@ -109,7 +109,7 @@ class EventKeeper:
     def _names_lost(self) -> list[str]:
         return sorted({f"{each.name} of {each.camera}" for each in self._lost})
 
-    def _happening(self, change: Change, at: float) -> Happening:
+    def _happening(self, change: Change, at: float) -> EventStep:
         message = EventMessage(
             event_type=event_type(change.name, change.phase),
             id=change.id,
@@ -125,10 +125,10 @@ class EventKeeper:
             notify=list(change.notify),
             time=timestamp(at),
         )
-        return Happening(message, change.news)
+        return EventStep(message, change.news)
 
 
-def _given_up(message: EventMessage, now: float) -> Happening:
+def _given_up(message: EventMessage, now: float) -> EventStep:
     ended = msgspec.structs.replace(
         message,
         event_type=event_type(message.name, "end"),
@@ -137,7 +137,7 @@ def _given_up(message: EventMessage, now: float) -> Happening:
         notify=[],
         time=timestamp(now),
     )
-    return Happening(ended, is_news=True)
+    return EventStep(ended, is_news=True)
 
 
 def _open(state: State) -> list[tuple[str, Spell]]:

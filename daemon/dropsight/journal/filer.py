@@ -18,7 +18,7 @@ from dropsight.journal.copier import NAME as COPIER
 from dropsight.journal.copier import Attempt, Copier
 from dropsight.journal.copying import Copying, CopyLaterError, TooLargeToCopyError
 from dropsight.journal.durability import Durability
-from dropsight.journal.empty_folders import Passed
+from dropsight.journal.empty_folders import PassedFolders
 from dropsight.journal.filed import Filed, lies_at
 from dropsight.journal.filing import Filing, PlaceError, file_away
 from dropsight.journal.kept_files import Kept
@@ -76,7 +76,7 @@ class Filer:
         self.shelved: list[Shelved] = []
         """Where they lie now; the journal has yet to hear of it."""
         self._left: list[Recorded] = []
-        self._passed = Passed()
+        self._passed = PassedFolders()
 
     @property
     def at_rest(self) -> bool:

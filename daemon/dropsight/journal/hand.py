@@ -7,15 +7,15 @@ import msgspec
 
 from dropsight.intake.backlog import Backlog
 from dropsight.journal.event_messages import message_in
-from dropsight.journal.mishaps import Made, make
+from dropsight.journal.mishaps import EncodedRecord, make
 from dropsight.journal.reader import JournalReader
-from dropsight.journal.recording import Durable, Happened, Outcome, Recorded
+from dropsight.journal.recording import Durable, Outcome, Recorded, RecordedEvent
 from dropsight.records import decode
 from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
 
 
-class Hand:
+class OutcomesInHand:
     """For the recorder's thread. What of it is on record, the journal says, wherever a bug has struck."""
 
     def __init__(
@@ -25,7 +25,7 @@ class Hand:
         self._contained, self._troubles = supervision.contained, troubles
         self._upto = 0
         self._taken: dict[str, Outcome] = {}
-        self._made: dict[str, Made] = {}
+        self._made: dict[str, EncodedRecord] = {}
 
     def begin(self, *, newest: int) -> None:
         """Take from here on, with nothing in hand; `newest` is the last record that was followed up."""
@@ -38,7 +38,7 @@ class Hand:
     def paths(self) -> Sequence[str]:
         return list(self._taken)
 
-    def made(self) -> list[Made]:
+    def made(self) -> list[EncodedRecord]:
         """Make the records; of which not even that of a failure can be made, is let go."""
         for path, outcome in list(self._taken.items()):
             with self._contained("recording"):
@@ -68,7 +68,7 @@ class Hand:
         """Find what is durable for all that, and not followed up; raises StoreError."""
         rows = self._reader.since(self._upto) if self._taken else []
         told = self._reader.told_since(self._upto) if rows else []
-        found: list[Durable] = [Happened(each.seq, message_in(each.line), each.line) for each in told]
+        found: list[Durable] = [RecordedEvent(each.seq, message_in(each.line), each.line) for each in told]
         found += [
             Recorded(
                 row.seq,

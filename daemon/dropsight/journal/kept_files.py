@@ -96,7 +96,7 @@ class KeptReader:
         self._db.close()
 
 
-class News(msgspec.Struct):
+class KeptChanges(msgspec.Struct):
     """What the journal has yet to hear: files that are known, paths and former ids that nobody asks for."""
 
     known: list[Kept] = []
@@ -107,7 +107,7 @@ class News(msgspec.Struct):
         return bool(self.known or self.gone or self.former)
 
     @classmethod
-    def merged(cls, several: Sequence["News"]) -> "News":
+    def merged(cls, several: Sequence["KeptChanges"]) -> "KeptChanges":
         return cls(
             known=[kept for news in several for kept in news.known],
             gone=[path for news in several for path in news.gone],

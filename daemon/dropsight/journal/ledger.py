@@ -11,7 +11,7 @@ import msgspec
 from dropsight.errors import DamagedError, ImageError, MachineError, StoreError
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
-from dropsight.journal.kept_files import Kept, KeptReader, News, digest_of_file
+from dropsight.journal.kept_files import Kept, KeptChanges, KeptReader, digest_of_file
 from dropsight.records import drop_id
 
 
@@ -28,7 +28,7 @@ class Ledger:
         journal: Path,
         *,
         device: str,
-        note: Callable[[News], None],
+        note: Callable[[KeptChanges], None],
         refuses: Callable[[DropFolder, str], bool] = lambda *_: False,
         max_bytes: int = sys.maxsize,
     ) -> None:
@@ -51,13 +51,13 @@ class Ledger:
         except OSError:
             return False
 
-    def news(self, folders: Sequence[DropFolder]) -> News:
+    def news(self, folders: Sequence[DropFolder]) -> KeptChanges:
         """Find files that are no longer there, of which nobody will ask again.
 
         A folder with nothing in it at all may be a disk that is not mounted: then they stay. What an earlier
         version recorded is known without the device's name from now on.
         """
-        news = News()
+        news = KeptChanges()
         if not all(_has_images(folder) for folder in folders if folder.settings.after == "keep"):
             return news
         news.gone.extend(kept.path for kept in self._reader().all() if _is_gone(kept.path, folders))
@@ -107,7 +107,7 @@ class Ledger:
         except (OSError, ImageError, MachineError):  # whoever takes the image finds out
             return False
         if same:
-            self._note(News(known=[Kept.of(path, stat, kept.digest)]))
+            self._note(KeptChanges(known=[Kept.of(path, stat, kept.digest)]))
         return same
 
     def _former_id(self, folder: DropFolder, path: str, stat: os.stat_result) -> str:

@@ -46,30 +46,30 @@ def tell_unless_damaged(error: StoreError, troubles: Troubles) -> None:
     troubles.raised("journal", error)
 
 
-class Made(msgspec.Struct, frozen=True):
+class EncodedRecord(msgspec.Struct, frozen=True):
     """A record and its line."""
 
     finished: Finished
     line: bytes
 
-    def failed(self, error: BaseException, troubles: Troubles) -> "Made":
+    def failed(self, error: BaseException, troubles: Troubles) -> "EncodedRecord":
         """Return the record of its failure instead."""
         finished = self.finished.failed(internal_error(error, self.finished.path, troubles))
-        return Made(finished, encode(finished.record))
+        return EncodedRecord(finished, encode(finished.record))
 
 
-def make(outcome: Outcome, troubles: Troubles) -> Made:
+def make(outcome: Outcome, troubles: Troubles) -> EncodedRecord:
     """Make the record of an image, or that of its failure where making it goes wrong."""
     while True:
         try:
             finished = outcome.finish()
-            return Made(finished, encode(finished.record))
+            return EncodedRecord(finished, encode(finished.record))
         except MemoryError as error:
             troubles.raised(MACHINE, machine_error(error) or MachineError(str(error)))
             time.sleep(RETRY_SECONDS)
         except Exception as error:  # noqa: BLE001 - one image's, whatever it is
             finished = outcome.failed(internal_error(error, outcome.path, troubles))
-            return Made(finished, encode(finished.record))
+            return EncodedRecord(finished, encode(finished.record))
 
 
 class Mishaps:

@@ -10,7 +10,7 @@ from dropsight.journal.entering import Keeper, happened_at
 from dropsight.journal.event_messages import EventMessage
 from dropsight.journal.event_table import EventNews
 from dropsight.journal.mishaps import tell_unless_damaged
-from dropsight.journal.recording import Happened, row_of_message
+from dropsight.journal.recording import RecordedEvent, row_of_message
 from dropsight.journal.store import Journal
 from dropsight.status.troubles import Troubles
 
@@ -44,7 +44,7 @@ class Occurrences:
         due = max(due, self._again_at - time.monotonic(), 0.0)
         return due if most is None else min(due, most)
 
-    def commit(self) -> list[Happened]:
+    def commit(self) -> list[RecordedEvent]:
         """Have what is due on disk, and return what is new there; on a full disk it goes on waiting."""
         waiting = list(self._waiting)
         if not (waiting or self.seconds_to_next(None) == 0.0):

@@ -14,7 +14,7 @@ from dropsight.records import Result, Status, burst_in, captured_at, decode
 PAGE = 500
 
 
-class Seen(NamedTuple):
+class PhotoRow(NamedTuple):
     """A durable record; `path` is its image's, empty for a burst."""
 
     seq: int
@@ -26,7 +26,7 @@ class Seen(NamedTuple):
 class Photos(Protocol):
     """The part of the journal that is asked; raises StoreError."""
 
-    def after(self, seq: int, limit: int) -> Sequence[Seen]:
+    def after(self, seq: int, limit: int) -> Sequence[PhotoRow]:
         """Durable records with a later seq, in order, whether others may see them yet or not."""
 
     def in_bursts(self, *, after: int) -> set[str]:
@@ -36,12 +36,12 @@ class Photos(Protocol):
 class PhotoReader(JournalReader):
     """A reading connection, for one thread; see `Photos`."""
 
-    def after(self, seq: int, limit: int) -> list[Seen]:
+    def after(self, seq: int, limit: int) -> list[PhotoRow]:
         with translated(self.path):
             rows = self._db.execute(
                 "SELECT seq, path, status, line FROM record WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit)
             )
-            return [Seen(number, os.fsdecode(path), status, line) for number, path, status, line in rows]
+            return [PhotoRow(number, os.fsdecode(path), status, line) for number, path, status, line in rows]
 
     def in_bursts(self, *, after: int) -> set[str]:
         with translated(self.path):
@@ -98,7 +98,7 @@ class Gathering:
                     self._group(seen, now)
             self._place = page[-1].seq
 
-    def _group(self, seen: Seen, now: float) -> None:
+    def _group(self, seen: PhotoRow, now: float) -> None:
         folder = next((each for each in self._folders if each.wants(seen.path)), None)
         within = folder and folder.settings.burst_seconds
         record = decode(seen.line) if within else None

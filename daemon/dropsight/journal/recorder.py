@@ -20,24 +20,24 @@ from dropsight.journal.event_messages import count_event
 from dropsight.journal.failure_share import Flood
 from dropsight.journal.filed import Filed
 from dropsight.journal.filer import NAME, Filer
-from dropsight.journal.hand import Hand
+from dropsight.journal.hand import OutcomesInHand
 from dropsight.journal.inbound import Inbound
-from dropsight.journal.kept_files import News
+from dropsight.journal.kept_files import KeptChanges
 from dropsight.journal.loglines import SYNC_SECONDS, LineLog, LogLines
 from dropsight.journal.marks import History, Mark
-from dropsight.journal.mishaps import Made
+from dropsight.journal.mishaps import EncodedRecord
 from dropsight.journal.occurrences import Occurrences
 from dropsight.journal.pruning import Pruner
 from dropsight.journal.reader import JournalReader
 from dropsight.journal.recording import (
-    Concluded,
     Durable,
     FilingRules,
     Finished,
-    Happened,
     Listener,
     Outcome,
     Recorded,
+    RecordedBurst,
+    RecordedEvent,
     free_repeat,
     left_behind,
     records_in,
@@ -99,7 +99,7 @@ class Recorder:
             nudge=self._inbound.nudge,
             max_copy_bytes=rules.max_copy_bytes,
         )
-        self._hand = Hand(self._reader, backlog, supervision=supervision, troubles=troubles)
+        self._hand = OutcomesInHand(self._reader, backlog, supervision=supervision, troubles=troubles)
         self._newest_before = self._reader.newest()
         self.conclusions = Conclusions(store, troubles, nudge=self._inbound.nudge)
         self.occurrences = Occurrences(store, events, troubles, nudge=self._inbound.nudge)
@@ -177,7 +177,7 @@ class Recorder:
         self._inbound.nudge(hurry=True)
         return self._drained.wait(seconds)
 
-    def note_kept(self, news: News) -> None:
+    def note_kept(self, news: KeptChanges) -> None:
         """Of files that stay where they are. From any thread."""
         self._settler.note_kept(news)
         self._inbound.nudge()
@@ -270,7 +270,7 @@ class Recorder:
         parts = (self._log, self._filer, self._durability, self._settler, self.conclusions, self.occurrences)
         return all(part.at_rest for part in parts)
 
-    def _record(self, group: Sequence[Made]) -> bool:
+    def _record(self, group: Sequence[EncodedRecord]) -> bool:
         """Take a group all the way; False when the journal takes nothing and it is time to stop."""
         if not group:
             return True
@@ -297,7 +297,7 @@ class Recorder:
         self._follow_up(sorted(recorded, key=lambda entry: entry.seq))
         return True
 
-    def _record_singly(self, group: Sequence[Made], error: Exception) -> bool:
+    def _record_singly(self, group: Sequence[EncodedRecord], error: Exception) -> bool:
         """Find whose fault it is among those that are not on record for all that."""
         self._follow_up(self._hand.on_record())
         left = [made for made in group if self._hand.holds(made.finished.path)]
@@ -305,7 +305,7 @@ class Recorder:
             return all(self._record([each]) for each in left)
         return all(self._record_failure(each, error.__cause__ or error) for each in left)
 
-    def _record_failure(self, made: Made, error: BaseException) -> bool:
+    def _record_failure(self, made: EncodedRecord, error: BaseException) -> bool:
         instead = made.failed(error, self.troubles)
         if made.finished.record == instead.finished.record:  # not even that it failed can be recorded
             self._hand.let_go(made.finished.path)
@@ -319,7 +319,7 @@ class Recorder:
             self._hand.followed(finished.path)
             self._filer.file([known])
             if kept := row_of(finished, known.line).kept:
-                self.note_kept(News(known=[kept]))
+                self.note_kept(KeptChanges(known=[kept]))
             return ()
         return self._committer.commit_again(finished, free)
 
@@ -335,7 +335,7 @@ class Recorder:
             self._log.append([entry.line for entry in recorded], newest=self.newest)
         with self._contained("stats"):
             self._stats.add([(entry.record, entry.total_ms) for entry in recorded])
-            for told in (entry.message for entry in entries if isinstance(entry, Happened)):
+            for told in (entry.message for entry in entries if isinstance(entry, RecordedEvent)):
                 count_event(self._stats, told)
             crashpoints.reach("after_line")
         with self._contained("filing"):
@@ -350,9 +350,9 @@ class Recorder:
         match entry:
             case Recorded():
                 return self._hand.holds(entry.finished.path)
-            case Happened():
+            case RecordedEvent():
                 return entry.seq > self.newest
-            case Concluded():
+            case RecordedBurst():
                 return True
 
     def _keep_house(self) -> None:

@@ -79,7 +79,7 @@ class Recorded(msgspec.Struct, frozen=True):
         return self.finished.record
 
 
-class Concluded(msgspec.Struct, frozen=True):
+class RecordedBurst(msgspec.Struct, frozen=True):
     """A durable record of no file of its own, as of a burst; the rest as above."""
 
     seq: int
@@ -88,7 +88,7 @@ class Concluded(msgspec.Struct, frozen=True):
     total_ms: float
 
 
-class Happened(msgspec.Struct, frozen=True):
+class RecordedEvent(msgspec.Struct, frozen=True):
     """A durable message of an event."""
 
     seq: int
@@ -96,16 +96,16 @@ class Happened(msgspec.Struct, frozen=True):
     line: bytes
 
     @classmethod
-    def of(cls, seq: int, message: EventMessage) -> "Happened":
+    def of(cls, seq: int, message: EventMessage) -> "RecordedEvent":
         return cls(seq, message, encode_message(message))
 
 
-Durable: TypeAlias = Recorded | Concluded | Happened
+Durable: TypeAlias = Recorded | RecordedBurst | RecordedEvent
 
 
-def records_in(entries: Iterable[Durable]) -> list[Recorded | Concluded]:
+def records_in(entries: Iterable[Durable]) -> list[Recorded | RecordedBurst]:
     """Return what is not of an event."""
-    return [entry for entry in entries if not isinstance(entry, Happened)]
+    return [entry for entry in entries if not isinstance(entry, RecordedEvent)]
 
 
 class Listener(Protocol):

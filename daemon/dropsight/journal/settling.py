@@ -6,7 +6,7 @@ from dropsight import crashpoints
 from dropsight.errors import StoreError
 from dropsight.journal.durability import Durability
 from dropsight.journal.filer import Filer
-from dropsight.journal.kept_files import News
+from dropsight.journal.kept_files import KeptChanges
 from dropsight.journal.loglines import LogLines
 from dropsight.journal.marks import History
 from dropsight.journal.mishaps import tell_unless_damaged
@@ -42,7 +42,7 @@ class Settler:
         self._troubles, self._contained, self._audience = troubles, supervision.contained, audience
         self._totals: list[tuple[float, int]] = []
         self._untold: list[Durable] = []
-        self._kept: list[News] = []
+        self._kept: list[KeptChanges] = []
         self._log_noted = lines.synced
         self.newest = newest
         self.visible = 0
@@ -58,7 +58,7 @@ class Settler:
     def _all_is_noted(self) -> bool:
         return not (self._totals or self._kept or self._untold)
 
-    def note_kept(self, news: News) -> None:
+    def note_kept(self, news: KeptChanges) -> None:
         """Of files that stay where they are. From any thread."""
         self._kept.append(news)
 
@@ -85,7 +85,7 @@ class Settler:
                 shelved=self._filer.shelved,
                 left=self._filer.left,
             )
-            self._store.note_kept(News.merged(kept))
+            self._store.note_kept(KeptChanges.merged(kept))
         except StoreError as error:
             tell_unless_damaged(error, self._troubles)
             return

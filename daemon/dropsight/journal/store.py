@@ -16,7 +16,7 @@ from dropsight import crashpoints
 from dropsight.errors import DamagedError, DropsightError
 from dropsight.files.locks import sole_user
 from dropsight.journal.event_table import EventNews
-from dropsight.journal.kept_files import KEEP, KEPT_SCHEMA, Kept, News
+from dropsight.journal.kept_files import KEEP, KEPT_SCHEMA, Kept, KeptChanges
 from dropsight.journal.reader import RECORDED_FILES, RecordedFile
 from dropsight.journal.rescue import gone, save_open
 from dropsight.journal.schema import SHELVE, Shelved, connect, migrate, storable, translated
@@ -181,7 +181,7 @@ class Journal:
             gone += done.rowcount
         return gone
 
-    def note_kept(self, news: News) -> None:
+    def note_kept(self, news: KeptChanges) -> None:
         if not news:
             return
         with self._transaction(synchronous="NORMAL"):

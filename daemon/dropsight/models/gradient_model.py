@@ -31,7 +31,7 @@ class _Call:
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class _FirstRun:
     """What a model's first run told: its last layer, the last convolution's, and its answer's kind."""
 
     ending: Any
@@ -54,7 +54,7 @@ class KerasGradients:
         if (backend := self._keras.backend.backend()) != "tensorflow":
             raise ModelError(f"{name}: gradients need TensorFlow, and Keras runs on {backend} here")
         self._model, self._name = model, name
-        self._known_way: _Way | None = None
+        self._known_way: _FirstRun | None = None
 
     @classmethod
     def open(cls, path: Path) -> "KerasGradients":
@@ -162,7 +162,7 @@ class KerasGradients:
             raise ModelError(f"{self._name}: no convolution layer; name a layer, or try saliency")
         return found
 
-    def _way(self, batch: Floats) -> _Way:
+    def _way(self, batch: Floats) -> _FirstRun:
         """Find the ends by running the model once; the order of its calls is the only one to be trusted."""
         if self._known_way is None:
             calls = self._calls(batch[:1])
@@ -170,7 +170,7 @@ class KerasGradients:
             with _without_activation(ending, self._keras):
                 answer = np.asarray(self._run(batch[:1]), np.float64)
             certain = answer.size > 1 and bool(answer.min() >= 0) and abs(float(answer.sum()) - 1) < 1e-2
-            self._known_way = _Way(ending, _last_maps(calls), certain)
+            self._known_way = _FirstRun(ending, _last_maps(calls), certain)
         return self._known_way
 
     def _calls(self, batch: Floats) -> list[_Call]:

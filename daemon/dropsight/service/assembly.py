@@ -6,34 +6,34 @@ from dataclasses import dataclass
 
 from dropsight.classify.engine import open_engine, proved
 from dropsight.classify.resources import open_log, share_memory
-from dropsight.classify.trial import OwnProcess
-from dropsight.classify.work import InForce, Neighbours
+from dropsight.classify.trial import TrialProcess
+from dropsight.classify.work import InForce, WorkerServices
 from dropsight.classify.workers import Workers
 from dropsight.config import Config, Video
 from dropsight.files.locks import InboxLock, sole_user
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.clock import Clock
-from dropsight.intake.finding import Finding
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import InHand
 from dropsight.intake.inboxes import open_folders
 from dropsight.intake.scanner import Scanner
 from dropsight.intake.starts import Starts
 from dropsight.intake.turns import Turns
+from dropsight.intake.walk_guard import WalkGuard
 from dropsight.journal.ledger import Ledger
 from dropsight.journal.marks import History
 from dropsight.journal.recorder import Recorder
 from dropsight.journal.recording import Audience, FilingRules
 from dropsight.journal.store import Journal
 from dropsight.service.burst_watch import Bursts, mark_of
-from dropsight.service.camera_keeper import Watching, open_watch
+from dropsight.service.camera_keeper import CameraKeeper, open_watch
 from dropsight.service.explanations import Explanations
 from dropsight.service.housekeeping import Housekeeper
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.opening_events import open_events
-from dropsight.service.outlets import Opening, Outlets
-from dropsight.service.parts import Ground, Intake, Recording, Vitals
+from dropsight.service.outlets import Outlets, OutletsMaker
+from dropsight.service.parts import ExclusiveParts, Intake, Monitoring, Recording
 from dropsight.service.reloading import Reread, look_at_secrets
 from dropsight.sinks.sections import wanted
 from dropsight.sinks.terminal import Terminal
@@ -50,8 +50,8 @@ log = logging.getLogger(__name__)
 class Assembly:
     """`stack` closes what holds something."""
 
-    ground: Ground
-    vitals: Vitals
+    exclusive: ExclusiveParts
+    monitoring: Monitoring
     intake: Intake
     recording: Recording
     in_force: InForce
@@ -66,29 +66,33 @@ def assemble(
     """Make and try everything; raises ConfigError, ModelError or StoreError, and then nothing is held."""
     share_memory()
     with ExitStack() as stack:
-        ground = _take(config, stack)
-        vitals = _vitals(config, stack)
-        starts, in_hand = vitals.starts, vitals.in_hand
+        exclusive = _take(config, stack)
+        monitoring = _monitoring(config, stack)
+        starts, in_hand = monitoring.starts, monitoring.in_hand
         turns: Turns[Candidate] = Turns(in_hand, one_by_one=lambda: starts.one_by_one)
         backlog = Backlog(order=config.queue.order, turns=turns)
-        look_at_secrets(config, vitals.troubles)
-        cameras = Changes(vitals.urgent)
-        watch = open_watch(config.cameras, ground.folders, config.store.path, changed=cameras)
-        recording = _recording(config, ground, vitals, backlog)
-        intake = _intake(config, ground, vitals, backlog, recording)
-        in_force = InForce(config, ground.engine)
+        look_at_secrets(config, monitoring.troubles)
+        cameras = Changes(monitoring.urgent)
+        watch = open_watch(config.cameras, exclusive.folders, config.store.path, changed=cameras)
+        recording = _recording(config, exclusive, monitoring, backlog)
+        intake = _intake(config, exclusive, monitoring, backlog, recording)
+        in_force = InForce(config, exclusive.engine)
         explanations = Explanations(
-            config.explain, in_force=in_force, backlog=backlog, supervision=vitals.supervision
+            config.explain, in_force=in_force, backlog=backlog, supervision=monitoring.supervision
         )
         stack.callback(explanations.stop)
-        opening = Opening(config, ground, vitals, recording, intake, in_force, watch, explanations)
+        opening = OutletsMaker(
+            config, exclusive, monitoring, recording, intake, in_force, watch, explanations
+        )
         outlets = opening.outlets(cameras, lifecycle, reread, stack)
         recording.audience.admit(outlets.watching, outlets.followers, outlets.web, terminal)
-        workers = _workers(in_force, vitals, recording, backlog, outlets.watching, explanations, once=once)
-        return Assembly(ground, vitals, intake, recording, in_force, workers, outlets, stack.pop_all())
+        workers = _workers(
+            in_force, monitoring, recording, backlog, outlets.watching, explanations, once=once
+        )
+        return Assembly(exclusive, monitoring, intake, recording, in_force, workers, outlets, stack.pop_all())
 
 
-def _take(config: Config, stack: ExitStack) -> Ground:
+def _take(config: Config, stack: ExitStack) -> ExclusiveParts:
     folders, awaited = open_folders(config)
     store = Journal(config.store.path)
     stack.callback(store.close)
@@ -105,38 +109,40 @@ def _take(config: Config, stack: ExitStack) -> Ground:
     stack.enter_context(sole_user(config.log.path, "log.path"))
     lines = open_log(config)
     stack.callback(lines.close)
-    return Ground(folders, claim, store, lines, engine)
+    return ExclusiveParts(folders, claim, store, lines, engine)
 
 
-def _vitals(config: Config, stack: ExitStack) -> Vitals:
+def _monitoring(config: Config, stack: ExitStack) -> Monitoring:
     state, changes = config.store.path.parent, Changes()
     clock, stats = Clock.open(state), Stats(window_seconds=config.stats.window_seconds)
     troubles = Troubles(log, changed=changes)
     in_hand = InHand(state / "in-hand")
     stack.callback(in_hand.close)
     starts = stack.enter_context(Starts(state, troubles))
-    return Vitals(clock, stats, changes, Changes(), troubles, Supervision(troubles), in_hand, starts)
+    return Monitoring(clock, stats, changes, Changes(), troubles, Supervision(troubles), in_hand, starts)
 
 
-def _recording(config: Config, ground: Ground, vitals: Vitals, backlog: Backlog) -> Recording:
+def _recording(
+    config: Config, exclusive: ExclusiveParts, monitoring: Monitoring, backlog: Backlog
+) -> Recording:
     followers, journal, audience = wanted(config), config.store.path, Audience()
     of_bursts = mark_of(config)
     marks = (*(each.mark for each in followers), *filter(None, [of_bursts]))
-    ground.store.follow([mark.name for mark in marks])
+    exclusive.store.follow([mark.name for mark in marks])
     recorder = Recorder(
-        ground.store,
-        ground.lines,
+        exclusive.store,
+        exclusive.lines,
         backlog=backlog,
-        stats=vitals.stats,
-        in_hand=vitals.in_hand,
+        stats=monitoring.stats,
+        in_hand=monitoring.in_hand,
         history=History(config.store.max_records, marks),
-        troubles=vitals.troubles,
-        supervision=vitals.supervision,
+        troubles=monitoring.troubles,
+        supervision=monitoring.supervision,
         rules=FilingRules(config.store.durable == "images", config.limits.max_bytes),
         audience=audience,
-        events=open_events(config, vitals),
+        events=open_events(config, monitoring),
     )
-    recorder.recover(ground.folders)
+    recorder.recover(exclusive.folders)
     ledger = Ledger(
         journal,
         device=config.device,
@@ -145,44 +151,51 @@ def _recording(config: Config, ground: Ground, vitals: Vitals, backlog: Backlog)
         max_bytes=config.limits.max_bytes,
     )
     housekeeper = Housekeeper(
-        ground.folders, vitals.clock, ledger, recorder, journal=journal, remembers=config.store.max_records
+        exclusive.folders,
+        monitoring.clock,
+        ledger,
+        recorder,
+        journal=journal,
+        remembers=config.store.max_records,
     )
     bursts = None
     if of_bursts:
         bursts = Bursts(
             of_bursts,
-            ground.folders,
+            exclusive.folders,
             recorder,
             backlog,
             settings=config.video or Video(),
             journal=journal,
-            supervision=vitals.supervision,
+            supervision=monitoring.supervision,
         )
         audience.admit(bursts)
     return Recording(audience, recorder, ledger, housekeeper, followers, bursts)
 
 
-def _intake(config: Config, ground: Ground, vitals: Vitals, backlog: Backlog, recording: Recording) -> Intake:
-    starts, troubles = vitals.starts, vitals.troubles
+def _intake(
+    config: Config, exclusive: ExclusiveParts, monitoring: Monitoring, backlog: Backlog, recording: Recording
+) -> Intake:
+    starts, troubles = monitoring.starts, monitoring.troubles
     scanner = Scanner(
-        ground.folders,
+        exclusive.folders,
         backlog,
         skip=recording.ledger.skips,
         refusals=recording.recorder.refusals,
         troubles=troubles,
-        claim=ground.claim,
-        clock=vitals.clock,
-        finding=Finding(vitals.in_hand, troubles, cautious=lambda: starts.one_by_one),
+        claim=exclusive.claim,
+        clock=monitoring.clock,
+        finding=WalkGuard(monitoring.in_hand, troubles, cautious=lambda: starts.one_by_one),
     )
-    return Intake(backlog, scanner, (scanner, *open_sources(config, ground.folders, troubles)))
+    return Intake(backlog, scanner, (scanner, *open_sources(config, exclusive.folders, troubles)))
 
 
 def _workers(
     in_force: InForce,
-    vitals: Vitals,
+    monitoring: Monitoring,
     recording: Recording,
     backlog: Backlog,
-    watching: Watching,
+    watching: CameraKeeper,
     explanations: Explanations,
     *,
     once: bool,
@@ -192,13 +205,13 @@ def _workers(
         once=once,
         backlog=backlog,
         recorder=recording.recorder,
-        in_hand=vitals.in_hand,
-        neighbours=Neighbours(
+        in_hand=monitoring.in_hand,
+        services=WorkerServices(
             ledger=recording.ledger,
-            trial=OwnProcess(in_force),
+            trial=TrialProcess(in_force),
             onlooker=watching,
             explanations=explanations if in_force.config.explain else None,
-            age_of=vitals.clock.age_seconds,
+            age_of=monitoring.clock.age_seconds,
         ),
-        supervision=vitals.supervision,
+        supervision=monitoring.supervision,
     )

@@ -60,7 +60,7 @@ def open_watch(
     return CameraWatch(settings, load(journal.with_name(NAME)), expected=expected, changed=changed)
 
 
-class Watching:
+class CameraKeeper:
     """`run` belongs on a thread of its own, everything else may be called from any.
 
     `changes` are those of the cameras; a publisher is shown their newest pictures and answers. `keep_film`

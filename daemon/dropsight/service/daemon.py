@@ -40,7 +40,7 @@ class Daemon:
     ) -> None:
         self._lifecycle, self._once, self._terminal = lifecycle, once, terminal
         parts = assemble(config, lifecycle, reread or (lambda: config), once=once, terminal=terminal)
-        self._ground, self._vitals, self._intake = parts.ground, parts.vitals, parts.intake
+        self._exclusive, self._monitoring, self._intake = parts.exclusive, parts.monitoring, parts.intake
         self._recording, self._workers, self._outlets = parts.recording, parts.workers, parts.outlets
         self._in_force, self._stack = parts.in_force, parts.stack
         sources = self._intake.sources
@@ -70,49 +70,49 @@ class Daemon:
 
     def _start(self) -> tuple[Sequence[Thread], Thread, Watchdog]:
         """Bring it up from those who follow to the folders; return the finders, recorder and watchdog."""
-        outlets, vitals = self._outlets, self._vitals
-        vitals.changes.tell(outlets.reporter.tell_supervisor)
-        vitals.changes.tell(vitals.urgent)
+        outlets, monitoring = self._outlets, self._monitoring
+        monitoring.changes.tell(outlets.reporter.tell_supervisor)
+        monitoring.changes.tell(monitoring.urgent)
         recorder = start("recorder", self._recording.recorder.run)
-        outlets.followers.start(vitals.supervision)
+        outlets.followers.start(monitoring.supervision)
         if self._recording.bursts:
             self._recording.bursts.start()
         self._workers.start()
-        outlets.control.start(vitals.supervision)
+        outlets.control.start(monitoring.supervision)
         watchdog = Watchdog(self._progress.hung)
         self._lifecycle.go_on_without(None if self._once else self._on_lost)
         finders = self._work_once() if self._once else self._watch()
-        roots = ", ".join(folder.root for folder in self._ground.folders)
+        roots = ", ".join(folder.root for folder in self._exclusive.folders)
         log.info("ready: model %s is loaded; watching %s", self._in_force.engine.plan.spec.name, roots)
         outlets.reporter.ready()
         if outlets.web and not self._once:
-            outlets.web.start(vitals.supervision)
+            outlets.web.start(monitoring.supervision)
         return finders, recorder, watchdog
 
     def _wait(self) -> None:
         interval = self.config.stats.interval_seconds
         next_line = time.monotonic() + interval
-        vitals, lifecycle = self._vitals, self._lifecycle
+        monitoring, lifecycle = self._monitoring, self._lifecycle
         while not lifecycle.wait(min(max(next_line - time.monotonic(), 0.0), LOOK_SECONDS)):
-            vitals.in_hand.settle(lasted=vitals.starts.look())
-            vitals.supervision.look()
-            with vitals.supervision.contained("events"):
+            monitoring.in_hand.settle(lasted=monitoring.starts.look())
+            monitoring.supervision.look()
+            with monitoring.supervision.contained("events"):
                 self._outlets.problems.look()
             self._tell_of_slow()
             if lifecycle.take_reload():
                 # What is wrong with the config or the model is told as a trouble.
-                with vitals.supervision.contained("reload"), contextlib.suppress(ConfigError, ModelError):
+                with monitoring.supervision.contained("reload"), contextlib.suppress(ConfigError, ModelError):
                     self._outlets.reloader.reload()
             if time.monotonic() >= next_line:
-                vitals.clock.look()
-                with vitals.supervision.contained("the report"):
+                monitoring.clock.look()
+                with monitoring.supervision.contained("the report"):
                     self._outlets.reporter.tell_news(aloud=self._terminal is None)
                 next_line += interval
 
     def _give_up(self) -> None:
         """A thread is gone, and with it the order of things; the folder and the journal are whole."""
         try:
-            self._ground.store.save_if_gone()
+            self._exclusive.store.save_if_gone()
         except StoreError as error:
             log.error("%s", error)  # noqa: TRY400 - a line, no traceback
         os._exit(1)
@@ -122,7 +122,7 @@ class Daemon:
         if self._lifecycle.successor is None:  # systemd would wait for the process to end
             notify(STOPPING="1")
         watchdog.stop()
-        self._vitals.supervision.stop()
+        self._monitoring.supervision.stop()
         self._housekeeping.set()
         for source in self._intake.sources:
             source.stop()
@@ -146,14 +146,14 @@ class Daemon:
         self._stack.close()
 
     def _work_once(self) -> list[Thread]:
-        settle_seconds = max(folder.settings.settle_seconds for folder in self._ground.folders)
+        settle_seconds = max(folder.settings.settle_seconds for folder in self._exclusive.folders)
         for source in self._intake.sources[1:]:
             log.info("%s is not used: with --once, only images already in the folders are taken", source.name)
-        parts = (self._lifecycle, self._intake.backlog, self._intake.scanner, self._vitals.troubles)
+        parts = (self._lifecycle, self._intake.backlog, self._intake.scanner, self._monitoring.troubles)
         return [start("scan", lambda: work_once(*parts, settle_seconds=settle_seconds))]
 
     def _watch(self) -> list[Thread]:
-        supervision = self._vitals.supervision
+        supervision = self._monitoring.supervision
         supervision.start("housekeeping", partial(self._recording.housekeeper.run, self._housekeeping))
         supervision.start("cameras", partial(self._outlets.watching.run, self._housekeeping))
         finders = [source.start(supervision) for source in self._intake.sources]
@@ -164,18 +164,18 @@ class Daemon:
     def _tell_of_slow(self) -> None:
         if slow := self._progress.slow():
             text = f"{slow} has been in progress for {SLOW_SECONDS:g} s"
-            self._vitals.troubles.raised("slow", MachineError(text))
+            self._monitoring.troubles.raised("slow", MachineError(text))
         else:
-            self._vitals.troubles.cleared("slow")
+            self._monitoring.troubles.cleared("slow")
 
     def _on_lost(self, name: str, error: BaseException) -> None:
         """A thread is gone that is not ours to begin again; a walk finds out whether a watch has ended."""
-        if self._vitals.supervision.fell(name, error) <= LOST_OFTEN_SECONDS:
+        if self._monitoring.supervision.fell(name, error) <= LOST_OFTEN_SECONDS:
             self._intake.scanner.rescan()
 
     def _exit_code(self) -> int:
         if self._lifecycle.failure:
             return 1
         refused = self._outlets.followers.refused
-        stuck = not self._lifecycle.signalled and self._vitals.troubles.any()
+        stuck = not self._lifecycle.signalled and self._monitoring.troubles.any()
         return 1 if self._once and (refused or stuck) else 0

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropsight import crashpoints
-from dropsight.classify.work import Engine, InForce, Unsure
+from dropsight.classify.work import Engine, InForce, UnsureAnswer
 from dropsight.config import Explain, Watch
 from dropsight.errors import DropsightError, ModelError
 from dropsight.files.beneath import Top, write
@@ -83,7 +83,7 @@ class Explanations:
         unsure = nth or best.confidence < settings.below_confidence
         return bool(unsure) and self._jobs.qsize() < LONGEST_QUEUE
 
-    def promise(self, unsure: Unsure) -> str:
+    def promise(self, unsure: UnsureAnswer) -> str:
         """See `Explains`."""
         relative = overlay_beside(os.fsdecode(unsure.drop.relative), unsure.drop.id)
         self._put(PROMISED, partial(self._overlay, unsure, relative))
@@ -150,7 +150,7 @@ class Explanations:
             crashpoints.reach("in_explaining")
             job()
 
-    def _overlay(self, unsure: Unsure, relative: str) -> None:
+    def _overlay(self, unsure: UnsureAnswer, relative: str) -> None:
         pixels = unsure.pixels()
         try:
             overlay = _jpeg(*self._heatmap(unsure.engine, pixels, unsure.class_index))

@@ -10,7 +10,7 @@ from dropsight.journal.recording import Durable
 from dropsight.sinks.mqtt.publisher import Publisher
 from dropsight.sinks.mqtt.session import GOODBYE_SECONDS
 from dropsight.sinks.sink import Follower, Surroundings, Wanted
-from dropsight.status.stats import Following
+from dropsight.status.stats import FollowerStats
 from dropsight.status.supervision import Supervision
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Followers:
         """Whether another side has turned one away, the last time."""
         return any(each.refused for each in self._all)
 
-    def standings(self, newest: int) -> Mapping[str, Following]:
+    def standings(self, newest: int) -> Mapping[str, FollowerStats]:
         return {mark.name: _following(mark, follower, newest) for mark, follower in self._marked}
 
     def troubles(self) -> dict[str, str]:
@@ -88,7 +88,7 @@ class Followers:
             follower.stop(drain_seconds=drain_seconds)
 
 
-def _following(mark: Mark, follower: Follower, newest: int) -> Following:
+def _following(mark: Mark, follower: Follower, newest: int) -> FollowerStats:
     to, delivered, set_aside, held = follower.standing()
     waiting, trouble = mark.outstanding(newest) + held, follower.troubles.current().get(mark.name)
-    return Following(to, delivered, set_aside, waiting, mark.dropped, trouble)
+    return FollowerStats(to, delivered, set_aside, waiting, mark.dropped, trouble)

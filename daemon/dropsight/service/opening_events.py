@@ -8,7 +8,7 @@ from dropsight.config import Config
 from dropsight.journal.event_messages import count_event
 from dropsight.journal.event_table import EventReader
 from dropsight.journal.recorder import Recorder
-from dropsight.service.parts import Vitals
+from dropsight.service.parts import Monitoring
 from dropsight.service.problem_source import ProblemSource
 from dropsight.service.reporter import Reporter
 
@@ -31,12 +31,12 @@ def open_problems(
     )
 
 
-def open_events(config: Config, vitals: Vitals) -> "Keeper | None":
+def open_events(config: Config, monitoring: Monitoring) -> "Keeper | None":
     """Go on from what is in the journal; None where there are no rules, and nothing that they left open."""
     with closing(EventReader(config.store.path)) as reader:
         going_on = reader.going_on()
         for message in going_on:
-            count_event(vitals.stats, message, is_new=False)
+            count_event(monitoring.stats, message, is_new=False)
         if not (config.events or any(message.best.id for message in going_on)):
             return None
         # A megabyte that a daemon without rules does not need.
@@ -44,5 +44,5 @@ def open_events(config: Config, vitals: Vitals) -> "Keeper | None":
         from dropsight.journal.event_keeping import EventKeeper
 
         return EventKeeper(
-            compile_rules(config), reader, device=config.device, contained=vitals.supervision.contained
+            compile_rules(config), reader, device=config.device, contained=monitoring.supervision.contained
         )

@@ -15,13 +15,13 @@ from dropsight.journal.feed import JournalOutbox
 from dropsight.journal.marks import Mark
 from dropsight.journal.reader import JournalReader
 from dropsight.names import as_json
-from dropsight.service.camera_keeper import Watching
+from dropsight.service.camera_keeper import CameraKeeper
 from dropsight.service.dashboard import address_for_others, open_web
 from dropsight.service.explanations import Explanations
 from dropsight.service.followers import Followers
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.opening_events import open_problems
-from dropsight.service.parts import Ground, Intake, Recording, Vitals
+from dropsight.service.parts import ExclusiveParts, Intake, Monitoring, Recording
 from dropsight.service.problem_source import ProblemSource
 from dropsight.service.record_pictures import picture_of
 from dropsight.service.reloading import Reloader, Reread
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 class Outlets:
     followers: Followers
     reporter: Reporter
-    watching: Watching
+    watching: CameraKeeper
     web: "WebServer | None"
     reloader: Reloader
     control: ControlServer
@@ -51,12 +51,12 @@ class Outlets:
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class OutletsMaker:
     """Makes what speaks with others: they hear of each other, by what is asked only once all are there."""
 
     config: Config
-    ground: Ground
-    vitals: Vitals
+    exclusive: ExclusiveParts
+    monitoring: Monitoring
     recording: Recording
     intake: Intake
     in_force: InForce
@@ -67,8 +67,8 @@ class Opening:
         reporter: Reporter
         reloader: Reloader
         web: WebServer | None
-        config, recorder, troubles = self.config, self.recording.recorder, self.vitals.troubles
-        of_web = Troubles(log, changed=self.vitals.changes)
+        config, recorder, troubles = self.config, self.recording.recorder, self.monitoring.troubles
+        of_web = Troubles(log, changed=self.monitoring.changes)
         remote = Remote(self._commands(lambda: reporter, lambda: reloader))
         announcements = partial(
             Announcements,
@@ -81,7 +81,7 @@ class Opening:
         followers = Followers(self.recording.wanted, partial(self._around, announcements, remote.obey))
         reporter = Reporter(
             self.in_force,
-            stats=self.vitals.stats,
+            stats=self.monitoring.stats,
             intake=self.intake,
             recorder=recorder,
             watch=self.watch,
@@ -89,13 +89,13 @@ class Opening:
             dashboard=lambda: web.address if web else None,
             web=of_web,
         )
-        web = open_web(config, reporter, recorder, self.vitals.stats, obey=remote.obey, troubles=of_web)
+        web = open_web(config, reporter, recorder, self.monitoring.stats, obey=remote.obey, troubles=of_web)
         reloader = Reloader(
             self.in_force, reread, lifecycle=lifecycle, troubles=troubles, followers=followers, web=web
         )
         watching = self._watching(cameras, followers, web)
         stack.callback(watching.save)
-        roots = [folder.root for folder in self.ground.folders]
+        roots = [folder.root for folder in self.exclusive.folders]
         answers = {"status": lambda: as_json(reporter.status(roots))}
         listener = lifecycle.control.open(config.store.path.parent)
         control = ControlServer(listener, answers, otherwise=remote.obey)
@@ -118,7 +118,7 @@ class Opening:
 
     def _pause(self, *, paused: bool) -> None:
         self.intake.backlog.pause(paused=paused)
-        self.vitals.urgent()
+        self.monitoring.urgent()
         log.info("%s", "paused: images wait in their folders" if paused else "resumed")
 
     def _around(
@@ -128,7 +128,7 @@ class Opening:
             config=self.config,
             outbox=JournalOutbox(JournalReader(self.config.store.path), self.recording.recorder, mark),
             announcements=announcements(),
-            troubles=Troubles(log, changed=self.vitals.changes),
+            troubles=Troubles(log, changed=self.monitoring.changes),
             obey=obey,
             watch=self.watch,
             picture=self._picture,
@@ -137,10 +137,10 @@ class Opening:
     def _picture(self, record_id: str, longest: int) -> bytes:
         return picture_of(record_id, self.in_force.config, longest=longest)
 
-    def _watching(self, cameras: Changes, followers: Followers, web: "WebServer | None") -> Watching:
-        folders, backlog, journal = self.ground.folders, self.intake.backlog, self.config.store.path
+    def _watching(self, cameras: Changes, followers: Followers, web: "WebServer | None") -> CameraKeeper:
+        folders, backlog, journal = self.exclusive.folders, self.intake.backlog, self.config.store.path
         publisher, mqtt, limits = followers.publisher, self.config.mqtt, self.config.limits
-        watching = Watching(
+        watching = CameraKeeper(
             self.watch,
             cameras,
             folders,
@@ -150,7 +150,7 @@ class Opening:
             keep_film=web.keep_film if web else None,
         )
         if publisher:
-            self.vitals.urgent.tell(publisher.announce_stats)
+            self.monitoring.urgent.tell(publisher.announce_stats)
             bounds = Bounds(limits.max_bytes, limits.max_pixels, depth=self.config.images.depth)
             with closing(JournalReader(journal)) as reader:
                 watching.recall(reader, pictures=bounds if mqtt and mqtt.thumbnails else None)

@@ -26,7 +26,7 @@ from dropsight.status.troubles import Troubles
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class ExclusiveParts:
     """What one daemon alone may have; `claim` raises where an inbox is not there yet, or somebody else's."""
 
     folders: Sequence[DropFolder]
@@ -37,7 +37,7 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
+class Monitoring:
     """How it goes. `changes` are those of troubles; what is `urgent`, the broker hears of at once."""
 
     clock: Clock

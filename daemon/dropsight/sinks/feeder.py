@@ -15,7 +15,7 @@ from dropsight.journal.event_messages import message_in
 from dropsight.journal.outbox import Delivery, Outbox
 from dropsight.records import RECORDS, Status
 from dropsight.sinks.backoff import pause_seconds
-from dropsight.sinks.sink import Standing
+from dropsight.sinks.sink import FollowerStatus
 from dropsight.status.troubles import Troubles
 
 # So often a receiver is asked to take a record that it has refused.
@@ -97,8 +97,8 @@ class Feeder:
         self._failures = self._declined = self._one_by_one_upto = 0
         self._chance = random.Random()  # noqa: S311 - jitter
 
-    def standing(self) -> Standing:
-        return Standing(self._to, self._delivered, self._set_aside)
+    def standing(self) -> FollowerStatus:
+        return FollowerStatus(self._to, self._delivered, self._set_aside)
 
     def read_secrets(self) -> None:
         self._next = self._make()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dropsight.sinks.mqtt.publisher_parts import Announcements
 
 
-class Standing(NamedTuple):
+class FollowerStatus(NamedTuple):
     """`to` is the other side's address, fit for a log; records that it took, and that it does not take.
 
     `held`: what waits for it elsewhere than in the journal.
@@ -54,7 +54,7 @@ class Follower(Protocol):
     def stop(self, *, drain_seconds: float) -> None:
         """Hand on what is left, for so long at most and only while it is taken; then `run` ends."""
 
-    def standing(self) -> Standing:
+    def standing(self) -> FollowerStatus:
         """What it has done since the start."""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dropsight.journal.event_messages import EventMessage
-from dropsight.journal.recording import Durable, Happened
+from dropsight.journal.recording import Durable, RecordedEvent
 from dropsight.records import (
     ClipFacts,
     EventPhase,
@@ -82,7 +82,7 @@ class Terminal:
         self._write("\n".join([*lines, ""]))
 
     def _line(self, entry: Durable) -> str:
-        if isinstance(entry, Happened):
+        if isinstance(entry, RecordedEvent):
             return self._painted(printable(told_words(entry.message)), _BOLD)
         record = entry.record
         before, verdict, after = self._table.cells(record, entry.total_ms)

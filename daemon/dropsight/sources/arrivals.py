@@ -13,9 +13,9 @@ from dropsight.intake.landing import Landing
 from dropsight.intake.source import SourceStatus
 from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sinks.mqtt.identity import own_id
+from dropsight.sources.image_connection import MessageMemory
 from dropsight.sources.image_session import REASONS, ImageSession
-from dropsight.sources.inflow import Room
-from dropsight.sources.subscriptions import Leftovers
+from dropsight.sources.subscriptions import FormerSessions
 from dropsight.status.heartbeats import Heartbeats
 from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
@@ -56,7 +56,7 @@ class MqttSource:
         self._settings, self._troubles = settings, troubles
         self._faults: dict[str, str] = {}
         self._lock = threading.Lock()
-        own, room = own_id(settings, state), Room(most_bytes)
+        own, room = own_id(settings, state), MessageMemory(most_bytes)
         self.sessions = [
             ImageSession(
                 settings,
@@ -70,7 +70,7 @@ class MqttSource:
             )
             for topics, inbox in inboxes.items()
         ]
-        self._leftovers = Leftovers(settings, state, {session.name for session in self.sessions})
+        self._leftovers = FormerSessions(settings, state, {session.name for session in self.sessions})
 
     @property
     def name(self) -> str:

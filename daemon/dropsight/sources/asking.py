@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from dropsight.config import Mqtt
+from dropsight.sinks.mqtt.brief_connection import BriefConnection
 from dropsight.sinks.mqtt.connection import Incoming
 from dropsight.sinks.mqtt.identity import guest_id
-from dropsight.sinks.mqtt.visit import Visit
 from dropsight.sources.arrivals import SUFFIX
 
 
@@ -19,7 +19,7 @@ def try_topics(
     """
     # By the very name, our clean session would take the place of the daemon's, with what waits in it.
     client_id = f"{guest_id(settings, state)}{SUFFIX}-check"
-    with Visit(settings, client_id=client_id, credential=credential) as visit:
+    with BriefConnection(settings, client_id=client_id, credential=credential) as visit:
         return {each: visit.listen(each, _no_matter) for each in topics}
 
 

@@ -23,7 +23,7 @@ from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.mqtt.broker import Broker, Protocol
 from dropsight.sinks.mqtt.connecting import protocols
 from dropsight.sinks.mqtt.refusals import UnsupportedVersionError
-from dropsight.sources.inflow import Arrival, Inflow, Room
+from dropsight.sources.image_connection import Arrival, ImageConnection, MessageMemory
 from dropsight.sources.subscriptions import Subscription
 from dropsight.status.heartbeats import Heartbeats
 from dropsight.status.troubles import REMIND_SECONDS
@@ -63,7 +63,7 @@ class ImageSession:
         inbox: Landing,
         *,
         client_id: str,
-        room: Room,
+        room: MessageMemory,
         state: Path,
         heartbeats: Heartbeats,
         fault: Fault,
@@ -75,7 +75,7 @@ class ImageSession:
         self.subscription = Subscription(state, client_id)
         self._heartbeats, self._tell = heartbeats, fault
         self._stopped = threading.Event()
-        self._inflow: Inflow | None = None
+        self._inflow: ImageConnection | None = None
         self._protocol: Protocol | None = None  # known once a connection was made
         self.received = 0
         self.refused: Counter[str] = Counter()
@@ -123,7 +123,7 @@ class ImageSession:
             self._inflow = None
             inflow.close()
 
-    def _take_next(self, inflow: Inflow) -> None:
+    def _take_next(self, inflow: ImageConnection) -> None:
         arrival = inflow.next(timeout=min(max(self._ask_at - time.monotonic(), 0.0), IDLE_SECONDS))
         self._hear(inflow)
         if arrival is not None and self._take(arrival, inflow):
@@ -131,12 +131,12 @@ class ImageSession:
             inflow.acknowledge(arrival)
             crashpoints.reach("after_arrival_ack")
 
-    def _connect(self) -> Inflow:
+    def _connect(self) -> ImageConnection:
         """Connect by the first version of MQTT that the broker speaks; the password is read anew."""
         self._broker = Broker.of(self._settings)
         spoken = (self._protocol,) if self._protocol else protocols(self._settings.protocol)
         for protocol in spoken:
-            inflow = Inflow(
+            inflow = ImageConnection(
                 self._broker,
                 protocol,
                 client_id=self.name,
@@ -154,7 +154,7 @@ class ImageSession:
                 return inflow
         raise SinkError("no MQTT version left to try")
 
-    def _begin(self, inflow: Inflow) -> None:
+    def _begin(self, inflow: ImageConnection) -> None:
         """Ask for what this session does not have yet: then the broker sends what it retained, too.
 
         In MQTT 5, ask always: what a broker has of our session may be of another time, or another's work.
@@ -163,12 +163,12 @@ class ImageSession:
             self.subscription.lost()
         self._ask(inflow, had=self.subscription.had and not inflow.asks_anew)
 
-    def _ask(self, inflow: Inflow, *, had: bool) -> None:
+    def _ask(self, inflow: ImageConnection, *, had: bool) -> None:
         if not had:
             inflow.subscribe(self.topics)
         self._ask_at = float("inf") if had else time.monotonic() + ASK_AGAIN_SECONDS
 
-    def _hear(self, inflow: Inflow) -> None:
+    def _hear(self, inflow: ImageConnection) -> None:
         """Take note of what the broker says to what was asked for; ask again where it refused."""
         for code in inflow.answers():
             self._fault("subscription", self._answer(code))
@@ -189,7 +189,7 @@ class ImageSession:
             )
         return None
 
-    def _take(self, arrival: Arrival, inflow: Inflow) -> bool:
+    def _take(self, arrival: Arrival, inflow: ImageConnection) -> bool:
         """Return whether it may be acknowledged: it is in the inbox by now, or never will be."""
         try:
             names = self._place(arrival)

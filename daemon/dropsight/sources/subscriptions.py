@@ -14,7 +14,7 @@ from dropsight.names import as_json
 from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sinks.mqtt.connecting import protocols
 from dropsight.sinks.mqtt.refusals import UnsupportedVersionError
-from dropsight.sources.inflow import Inflow, Room
+from dropsight.sources.image_connection import ImageConnection, MessageMemory
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Subscription:
         _remove(self._path)
 
 
-class Leftovers:
+class FormerSessions:
     """Sessions of filters that are in the config no more: a broker would go on keeping images for them."""
 
     def __init__(self, settings: Mqtt, state: Path, ours: Collection[str]) -> None:
@@ -69,12 +69,12 @@ class Leftovers:
     def _end(self, client_id: str) -> None:
         """Log in with a clean session of this name."""
         for protocol in protocols(self._settings.protocol):
-            inflow = Inflow(
+            inflow = ImageConnection(
                 Broker.of(self._settings),
                 protocol,
                 client_id=client_id,
                 keepalive=KEEPALIVE_SECONDS,
-                room=Room(0),
+                room=MessageMemory(0),
                 lasting=False,
             )
             try:

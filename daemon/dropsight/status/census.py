@@ -7,7 +7,7 @@ import msgspec
 from dropsight.status.ignored import Ignored
 
 
-class Lying(msgspec.Struct, frozen=True):
+class UnprocessedImages(msgspec.Struct, frozen=True):
     """What lies in the watched folders and is not on record, as of the last walk and what was finished since.
 
     `counting`: the first walk is not over, there may be more. `seconds_left` is at the speed of late, None
@@ -19,7 +19,7 @@ class Lying(msgspec.Struct, frozen=True):
     seconds_left: float | None = None
     ignored: Ignored = Ignored()
 
-    def at(self, images_per_second: float) -> "Lying":
+    def at(self, images_per_second: float) -> "UnprocessedImages":
         """Return the same with the time that it takes at this speed; 0 where none is known."""
         if not (self.images and images_per_second):
             return self
@@ -50,8 +50,10 @@ class Census:
         return max(0, *(found - (finished - before) for found, before in (self._last, self._current)))
 
 
-def lying(censuses: Iterable[Census], *, waiting: int) -> Lying:
+def lying(censuses: Iterable[Census], *, waiting: int) -> UnprocessedImages:
     """Take them together; `waiting` are known, be they from a walk or from an event since."""
     all_of_them = list(censuses)
     images = sum(census.images() for census in all_of_them)
-    return Lying(max(images, waiting), counting=not all(census.complete for census in all_of_them))
+    return UnprocessedImages(
+        max(images, waiting), counting=not all(census.complete for census in all_of_them)
+    )

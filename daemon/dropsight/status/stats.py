@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from dropsight.records import Failure, Latency, Record, Result, burst_in
-from dropsight.status.census import Lying
+from dropsight.status.census import UnprocessedImages
 from dropsight.status.latency import SLOTS, Distribution, LatencyHistogram, Percentiles
 
 STAGES = Latency.__struct_fields__
@@ -65,7 +65,7 @@ class Latencies(msgspec.Struct, frozen=True):
     since_start: Mapping[str, Percentiles]
 
 
-class Following(msgspec.Struct, frozen=True):
+class FollowerStats(msgspec.Struct, frozen=True):
     """How a follower of the journal is doing: records that the other side has, refuses, and is yet to get.
 
     `to` is its address, fit for a log; `dropped` are beyond the bound; `trouble` is why it gets none now.
@@ -94,9 +94,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     window_seconds: float
     counters: Counters
     clips: ClipCounts = ClipCounts()
-    folders: Lying = Lying()
+    folders: UnprocessedImages = UnprocessedImages()
     queues: Mapping[str, int]
-    followers: Mapping[str, Following] = {}
+    followers: Mapping[str, FollowerStats] = {}
     images_per_second: Throughput
     latency_ms: Latencies
     classes: Mapping[str, int]
@@ -178,7 +178,7 @@ class Stats:
         self,
         counters: Counters,
         *,
-        folders: Lying,
+        folders: UnprocessedImages,
         queues: Mapping[str, int],
         dropped: int,
         paused: bool,

@@ -26,7 +26,7 @@ def start(name: str, target: Callable[[], None], *, daemon: bool = False) -> thr
     return thread
 
 
-class _Fall(msgspec.Struct):
+class _Crash(msgspec.Struct):
     """How a piece of work ended last, in monotonic seconds, and how often in a row."""
 
     text: str
@@ -39,7 +39,7 @@ class Supervision:
 
     def __init__(self, troubles: Troubles, *, first_pause_seconds: float = FIRST_PAUSE_SECONDS) -> None:
         self._troubles, self._first_pause = troubles, first_pause_seconds
-        self._falls: dict[str, _Fall] = {}
+        self._falls: dict[str, _Crash] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
 
@@ -68,7 +68,7 @@ class Supervision:
             pause = min(self._first_pause * float(2 ** min(times - 1, 16)), LONGEST_PAUSE_SECONDS)
             text = as_text(f"{name}: internal error, see the log: {type(error).__name__}: {error}")
             again = f" (for the {times}th time in a row)" if times > 3 else ""
-            self._falls[name] = _Fall(f"{text}; restarted after {pause:g} s{again}", time.monotonic(), times)
+            self._falls[name] = _Crash(f"{text}; restarted after {pause:g} s{again}", time.monotonic(), times)
         self._tell()
         return pause
 

@@ -23,7 +23,7 @@ MOST_ENDED = 1_000
 _BEARER = "bearer "
 
 
-class Ended(msgspec.Struct):
+class EndedSessions(msgspec.Struct):
     """Cookies that are good no more: all of another era, and by name those signed out in this one."""
 
     era: str = ""
@@ -39,7 +39,7 @@ class Access:
 
     token: str | None
     state: Path
-    ended: Ended = field(init=False)
+    ended: EndedSessions = field(init=False)
 
     def __post_init__(self) -> None:
         self.ended = _load(self.state / NAME)
@@ -89,9 +89,9 @@ class Access:
         now = time.time()
         kept = {each: end for each, end in self.ended.until.items() if end > now}
         if len(kept) < MOST_ENDED:
-            self.ended = Ended(self.ended.era, {**kept, name: int(until)})
+            self.ended = EndedSessions(self.ended.era, {**kept, name: int(until)})
         else:
-            self.ended = Ended(secrets.token_hex(8))
+            self.ended = EndedSessions(secrets.token_hex(8))
         try:
             write_whole(self.state / NAME, msgspec.json.encode(self.ended))
         except OSError as error:
@@ -125,14 +125,14 @@ def is_same_site(headers: Mapping[str, str]) -> bool:
     return origin is None or origin.partition("://")[2] == headers.get("host")
 
 
-def _load(path: Path) -> Ended:
+def _load(path: Path) -> EndedSessions:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Ended)
+        return msgspec.json.decode(path.read_bytes(), type=EndedSessions)
     except FileNotFoundError:
-        return Ended()
+        return EndedSessions()
     except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         log.warning("%s is not readable, so everybody has to sign in again: %s", path, error)
-        return Ended(secrets.token_hex(8))
+        return EndedSessions(secrets.token_hex(8))
 
 
 def _same(one: str, other: str) -> bool:

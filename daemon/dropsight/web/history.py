@@ -67,7 +67,7 @@ def _seconds(time: str) -> float | None:
         return None
 
 
-class Days:
+class DayHistory:
     """Thread-safe."""
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ class Days:
             self._failed.pop(hour, None)
 
 
-class Course:
+class QuarterHour:
     """Points five seconds apart, a quarter of an hour back; not thread-safe."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from dropsight.journal.recording import Durable, Happened
+from dropsight.journal.recording import Durable, RecordedEvent
 
 QUEUED_BATCHES = 32
 MOST_CLIENTS = 200
@@ -60,7 +60,7 @@ class StreamClient:
 
 
 def _of(entry: Durable) -> bytes:
-    return event(entry.seq, entry.line, name=HAPPENING if isinstance(entry, Happened) else b"")
+    return event(entry.seq, entry.line, name=HAPPENING if isinstance(entry, RecordedEvent) else b"")
 
 
 class Hub:

@@ -20,7 +20,7 @@ from dropsight.errors import ErrorCode
 from dropsight.sinks.reports import Status
 from dropsight.status.ignored import HIDDEN, NO_SUFFIX, OTHERS
 from dropsight.status.latency import Distribution
-from dropsight.status.stats import ClipCounts, EventCount, Following, Snapshot
+from dropsight.status.stats import ClipCounts, EventCount, FollowerStats, Snapshot
 from dropsight.status.troubles import PARTS
 from dropsight.web.overview import Overview, Overviews
 
@@ -163,8 +163,8 @@ def _of_broker(status: Status) -> Iterator[Metric]:
     )
 
 
-def _of_followers(followers: Mapping[str, Following]) -> Iterator[Metric]:
-    def of_each(value: Callable[[Following], int]) -> dict[str, float]:
+def _of_followers(followers: Mapping[str, FollowerStats]) -> Iterator[Metric]:
+    def of_each(value: Callable[[FollowerStats], int]) -> dict[str, float]:
         return {name: float(value(each)) for name, each in followers.items()}
 
     text = "Records not yet delivered to a follower of the journal."

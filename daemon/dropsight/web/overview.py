@@ -7,7 +7,7 @@ import msgspec
 
 from dropsight.names import as_json
 from dropsight.sinks.reports import Status
-from dropsight.web.history import POINT_SECONDS, Camera, Course, DayCounts, Days, Point
+from dropsight.web.history import POINT_SECONDS, Camera, DayCounts, DayHistory, Point, QuarterHour
 from dropsight.web.hub import Hub
 from dropsight.web.pictures import PictureFiles
 from dropsight.web.sources import Sources
@@ -44,7 +44,7 @@ class Overviews:
     """
 
     def __init__(self, sources: Sources, *, protected: bool, newest: int) -> None:
-        self.sources, self.days, self.course = sources, Days(), Course()
+        self.sources, self.days, self.course = sources, DayHistory(), QuarterHour()
         self.hub = Hub(self.pulse)
         self.cache = PictureFiles()
         self.recalled_from: int | None = newest + 1

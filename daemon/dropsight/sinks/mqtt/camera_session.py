@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from dropsight.cameras.watch import CameraWatch, Kind, Problem
 from dropsight.names import as_json
-from dropsight.sinks.mqtt.discovery import Discovery, Message
+from dropsight.sinks.mqtt.announcing import Announcer
+from dropsight.sinks.mqtt.discovery import Discovery, DiscoveryMessage
 from dropsight.sinks.mqtt.picture_session import PictureSession
 from dropsight.sinks.mqtt.states import STATE_SECONDS, CameraStates
-from dropsight.sinks.mqtt.telling import Teller
 from dropsight.sinks.mqtt.thumbnails import Thumbnails
 from dropsight.sinks.mqtt.topics import Topics
 
@@ -32,7 +32,7 @@ SPARE_RECORD = (
 
 
 @dataclass(frozen=True, slots=True)
-class CameraNews:
+class CameraSessionParts:
     """What the connections of one publisher have in common.
 
     `pictures` is whether to publish thumbnails, `records` whether records are retained.
@@ -50,7 +50,7 @@ class CameraNews:
 class CameraSession:
     """For the session's thread, but for `tell_entities_again`."""
 
-    def __init__(self, cameras: CameraNews, teller: Teller) -> None:
+    def __init__(self, cameras: CameraSessionParts, teller: Announcer) -> None:
         self._cameras, self._teller, self._topics = cameras, teller, cameras.topics
         self._told: frozenset[str] | None = None
         self._told_at = -ENTITIES_SECONDS
@@ -161,6 +161,6 @@ class CameraSession:
             if line is not None:
                 self._teller.tell(self._topics.again(camera), line, retain=False, spare=SPARE_RECORD)
 
-    def _tell_all(self, messages: Iterable[Message]) -> None:
+    def _tell_all(self, messages: Iterable[DiscoveryMessage]) -> None:
         for topic, payload, retain in messages:
             self._teller.tell(topic, payload, retain=retain)

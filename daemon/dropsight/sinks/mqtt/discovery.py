@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from dropsight.files.disk import write_whole
-from dropsight.sinks.mqtt.former_names import Name
+from dropsight.sinks.mqtt.former_names import FormerName
 from dropsight.sinks.mqtt.homeassistant import MOVING, Entities, farewell
 
 log = logging.getLogger(__name__)
@@ -18,13 +18,13 @@ NAME = "discovery.json"
 MOST_CAMERAS = 256
 
 
-class Message(NamedTuple):
+class DiscoveryMessage(NamedTuple):
     topic: str
     payload: bytes
     retain: bool = True
 
 
-class Note(msgspec.Struct):
+class DiscoveryNote(msgspec.Struct):
     """`topics` are retained; `gone` are no more, and Home Assistant may have been away when they went."""
 
     topics: list[str]
@@ -69,11 +69,11 @@ class Discovery:
         """Home Assistant has come, and knows again what it had when it went: from any thread."""
         self._born = True
 
-    def messages(self, cameras: Collection[str], *, again: bool) -> Iterator[Message]:
+    def messages(self, cameras: Collection[str], *, again: bool) -> Iterator[DiscoveryMessage]:
         """Yield what is news, or with `again` all."""
         if self._wanted and self._moving:
             for topic in self._moving:
-                yield Message(topic, MOVING, retain=False)
+                yield DiscoveryMessage(topic, MOVING, retain=False)
             self._moving, self._held = [], cameras
             return
         found = self._found(cameras) if self._wanted else {}
@@ -91,20 +91,20 @@ class Discovery:
         if self._born:
             self._born, self._leaving = False, set(self._gone)
             for topic in sorted(self._leaving):
-                yield Message(topic, farewell(topic, self._entities.events_of), retain=False)
+                yield DiscoveryMessage(topic, farewell(topic, self._entities.events_of), retain=False)
 
-    def follow_up(self) -> Iterator[Message]:
+    def follow_up(self) -> Iterator[DiscoveryMessage]:
         held, self._held = self._held, None
         if held is not None:
             yield from self.messages(held, again=True)
         for topic in sorted(self._leaving - self._known):
-            yield Message(topic, b"")
+            yield DiscoveryMessage(topic, b"")
         if self._leaving:
             self._gone -= self._leaving
             self._leaving = set()
             self._save(self._known)
 
-    def retired(self, name: Name, cameras: Collection[str]) -> None:
+    def retired(self, name: FormerName, cameras: Collection[str]) -> None:
         """All that this former name retained has been taken back."""
         main = name.discovery_topic()
         told = {topic for topic in self._former if topic.startswith(main.removesuffix("config"))}
@@ -124,15 +124,17 @@ class Discovery:
 
     def _news(
         self, found: dict[str, bytes], gone: Collection[str], cameras: Collection[str], *, again: bool
-    ) -> Iterator[Message]:
+    ) -> Iterator[DiscoveryMessage]:
         if self._in_one and self._wanted:
             self._in_one = False
-            yield Message(self._entities.topic, self._entities.of_device(taking_back=self._chosen(cameras)))
+            yield DiscoveryMessage(
+                self._entities.topic, self._entities.of_device(taking_back=self._chosen(cameras))
+            )
         for topic in sorted(gone):
-            yield Message(topic, b"")
+            yield DiscoveryMessage(topic, b"")
         for topic, payload in found.items():
             if again or self._told.get(topic) != payload:
-                yield Message(topic, payload)
+                yield DiscoveryMessage(topic, payload)
 
     def _found(self, cameras: Collection[str]) -> dict[str, bytes]:
         if len(cameras) > MOST_CAMERAS and not self._warned:
@@ -149,7 +151,7 @@ class Discovery:
         A note that is a mere list is of one that told of cameras as parts of the one device.
         """
         try:
-            noted = msgspec.json.decode(self._path.read_bytes(), type=Note | list[str])
+            noted = msgspec.json.decode(self._path.read_bytes(), type=DiscoveryNote | list[str])
         except FileNotFoundError:
             self._in_one = told_before
             if told_before:
@@ -163,18 +165,18 @@ class Discovery:
                 "%s is not readable, so what Home Assistant was sent is unknown: %s", self._path, error
             )
             return
-        topics = set(noted.topics if isinstance(noted, Note) else noted)
+        topics = set(noted.topics if isinstance(noted, DiscoveryNote) else noted)
         # What a former name has told is taken back with all else of it, if it is not in use elsewhere.
         self._known = {topic for topic in topics if self._entities.owns(topic)}
         self._former = topics - self._known
-        if isinstance(noted, Note):
+        if isinstance(noted, DiscoveryNote):
             self._gone = set(noted.gone)
         else:
             self._moving = sorted(self._known - {self._entities.topic})
 
     def _save(self, topics: Collection[str]) -> None:
         self._known = set(topics)
-        note = Note(sorted(self._known | self._former), sorted(self._gone))
+        note = DiscoveryNote(sorted(self._known | self._former), sorted(self._gone))
         try:
             write_whole(self._path, msgspec.json.encode(note))
         except OSError as error:

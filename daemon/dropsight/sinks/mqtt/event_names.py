@@ -29,7 +29,7 @@ class NamedRule(Protocol):
     def watches(self, camera: str) -> bool: ...
 
 
-class Place(NamedTuple):
+class CameraEvent(NamedTuple):
     """An event that a camera may have."""
 
     camera: str
@@ -80,15 +80,15 @@ class EventNames:
     def problems_of(self, camera: str) -> list[str]:
         return [problem.name for problem in self._problems if problem.watches(camera)]
 
-    def places(self, cameras: Collection[str]) -> dict[str, Place]:
+    def places(self, cameras: Collection[str]) -> dict[str, CameraEvent]:
         """Return what may happen, by the end of its topic.
 
         Where that is too much, cameras that were told of stay: no flood of others takes theirs away.
         """
-        found = [Place(each.camera, each.name) for each in self._problems if each.camera is not None]
+        found = [CameraEvent(each.camera, each.name) for each in self._problems if each.camera is not None]
         told = _by_camera(self._noted.told)
         for camera in sorted(cameras, key=lambda each: (self._topics.parts.of(each) not in told, each)):
-            found += [Place(camera, name) for name in (*self.of(camera), *self.problems_of(camera))]
+            found += [CameraEvent(camera, name) for name in (*self.of(camera), *self.problems_of(camera))]
             if len(found) > MOST_PLACES:
                 self._warn()
                 break

@@ -13,9 +13,9 @@ from dropsight.journal.event_table import EventReader
 from dropsight.journal.outbox import Delivery
 from dropsight.names import as_json
 from dropsight.records import seconds_at
-from dropsight.sinks.mqtt.event_names import EventNames, Place
+from dropsight.sinks.mqtt.announcing import Announcer
+from dropsight.sinks.mqtt.event_names import CameraEvent, EventNames
 from dropsight.sinks.mqtt.picture_session import PictureSession
-from dropsight.sinks.mqtt.telling import Teller
 from dropsight.sinks.mqtt.thumbnails import LONGEST_SIDE, MOST_CAMERAS, Thumbnails
 from dropsight.sinks.mqtt.topics import Topics
 
@@ -27,7 +27,7 @@ CAMERAS_SECONDS = 1.0
 
 
 @dataclass(slots=True)
-class EventTopics:
+class EventSessionParts:
     """What the connections of one publisher have in common."""
 
     topics: Topics
@@ -75,10 +75,10 @@ class EventPictures:
 class EventSession:
     """For the session's thread. What is retained says how it is now, whatever is still on its way."""
 
-    def __init__(self, events: EventTopics, teller: Teller) -> None:
+    def __init__(self, events: EventSessionParts, teller: Announcer) -> None:
         self._events, self._teller, self._topics = events, teller, events.topics
         self._cameras: frozenset[str] = frozenset()
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, CameraEvent] = {}
         self._looked_at = -CAMERAS_SECONDS
         self._stale: set[str] = set()
         self._to_show: dict[str, EventMessage] = {}

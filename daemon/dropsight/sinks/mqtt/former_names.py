@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 NAME = "announced.json"
 
 
-class Name(msgspec.Struct, frozen=True):
+class FormerName(msgspec.Struct, frozen=True):
     """What the config's `device`, `mqtt.base_topic` and `mqtt.discovery_prefix` were."""
 
     device: str
@@ -29,22 +29,22 @@ class Name(msgspec.Struct, frozen=True):
         return discovery_topic(self.device, part, prefix=self.discovery_prefix)
 
 
-class Names:
+class FormerNames:
     """For one thread. What cannot be kept is said: it is no reason to publish nothing."""
 
     def __init__(self, state: Path) -> None:
         self._path = state / NAME
         self._names = _load(self._path)
-        self._tried: set[Name] = set()
-        self._within: set[Name] = set()
+        self._tried: set[FormerName] = set()
+        self._within: set[FormerName] = set()
 
-    def all(self) -> tuple[Name, ...]:
+    def all(self) -> tuple[FormerName, ...]:
         return tuple(self._names)
 
     def knows(self, root: str) -> bool:
         return any(name.topics.root == root for name in self._names)
 
-    def former(self, current: Name) -> list[Name]:
+    def former(self, current: FormerName) -> list[FormerName]:
         """Name those to take back now: each is tried once, as a broker may hang up on who tries it."""
         found = [
             name
@@ -54,23 +54,23 @@ class Names:
         self._tried.update(found)
         return found
 
-    def lost_over(self, name: Name) -> None:
+    def lost_over(self, name: FormerName) -> None:
         """Have it tried once more, within what is our own: the connection was lost over it."""
         if self.may_reach(name):
             self._within.add(name)
             self._tried.discard(name)
 
-    def may_reach(self, name: Name) -> bool:
+    def may_reach(self, name: FormerName) -> bool:
         """Whether what is not below our own base topic may be taken back with it."""
         return name not in self._within
 
-    def add(self, name: Name) -> None:
+    def add(self, name: FormerName) -> None:
         if name not in self._names:
             others = [each for each in self._names if each.topics.root != name.topics.root]
             self._names = [*others, name]
             self._save()
 
-    def remove(self, name: Name) -> None:
+    def remove(self, name: FormerName) -> None:
         if name in self._names:
             self._names.remove(name)
             self._save()
@@ -86,9 +86,9 @@ class Names:
             )
 
 
-def _load(path: Path) -> list[Name]:
+def _load(path: Path) -> list[FormerName]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=list[Name])
+        return msgspec.json.decode(path.read_bytes(), type=list[FormerName])
     except FileNotFoundError:
         return []
     except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors

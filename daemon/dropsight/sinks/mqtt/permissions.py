@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from dropsight.config import Mqtt
 from dropsight.records import Status
+from dropsight.sinks.mqtt.brief_connection import HANGS_UP, BriefConnection
 from dropsight.sinks.mqtt.connection import Incoming
 from dropsight.sinks.mqtt.homeassistant import birth_topics, discovery_topic
 from dropsight.sinks.mqtt.identity import guest_id
 from dropsight.sinks.mqtt.offers import Offers
 from dropsight.sinks.mqtt.topics import Topics
-from dropsight.sinks.mqtt.visit import HANGS_UP, Visit
 
 # A camera that nobody has: what is said of it is nobody's picture, and fires nobody's automation.
 NOBODY = "dropsight-check"
@@ -37,7 +37,7 @@ class Findings(NamedTuple):
     doubts: list[str]
 
 
-class Word(NamedTuple):
+class TrialMessage(NamedTuple):
     topic: str
     payload: bytes
     retain: bool
@@ -66,7 +66,7 @@ def try_broker(
     topics = Topics.of(settings.base_topic, device, settings.discovery_prefix)
     client_id = guest_id(settings, state)
     will = (topics.availability, b"")
-    with Visit(settings, client_id=client_id, will=will, credential=credential) as visit:
+    with BriefConnection(settings, client_id=client_id, will=will, credential=credential) as visit:
         spoken = f"MQTT {visit.protocol}"
         if settings.client_id not in {None, client_id}:
             return Findings(spoken, [], [_NOT_TRIED])
@@ -90,44 +90,44 @@ def try_broker(
 
 def _words(
     topics: Topics, settings: Mqtt, device: str, *, statuses: Sequence[Status], kept: Mapping[str, bytes]
-) -> Iterator[Word]:
+) -> Iterator[TrialMessage]:
     """Yield one for each kind of topic: of nobody's camera, or what is no news to who listens.
 
     Empty and retained, it is what is said of a camera that is gone; empty and not retained, nothing at all.
     """
     for status in statuses:
-        yield Word(topics.record(status, NOBODY), b"", settings.retain and status == "ok")
-    yield Word(topics.availability, b"", retain=False)
+        yield TrialMessage(topics.record(status, NOBODY), b"", settings.retain and status == "ok")
+    yield TrialMessage(topics.availability, b"", retain=False)
     for topic in (topics.info, topics.stats):
-        yield Word(topic, kept.get(topic, b""), retain=False)
+        yield TrialMessage(topic, kept.get(topic, b""), retain=False)
     for topic in (topics.state(NOBODY), topics.problem(NOBODY)):
-        yield Word(topic, b"", retain=True)
+        yield TrialMessage(topic, b"", retain=True)
     if settings.thumbnails:
-        yield Word(topics.thumbnail(NOBODY), b"", retain=True)
-    yield Word(topics.response, b'{"command":"check","ok":true}', retain=False)
+        yield TrialMessage(topics.thumbnail(NOBODY), b"", retain=True)
+    yield TrialMessage(topics.response, b'{"command":"check","ok":true}', retain=False)
     if settings.home_assistant:
-        yield Word(topics.again(NOBODY), b"", retain=False)
-        yield Word(discovery_topic(device, NOBODY, prefix=topics.discovery), b"", retain=True)
+        yield TrialMessage(topics.again(NOBODY), b"", retain=False)
+        yield TrialMessage(discovery_topic(device, NOBODY, prefix=topics.discovery), b"", retain=True)
 
 
-def _of_events(topics: Topics, settings: Mqtt) -> Iterator[Word]:
+def _of_events(topics: Topics, settings: Mqtt) -> Iterator[TrialMessage]:
     end = topics.place(NOBODY, NOBODY)
-    yield Word(topics.event(end), b"", retain=False)
+    yield TrialMessage(topics.event(end), b"", retain=False)
     for topic in (topics.active(end), topics.seen(end)):
-        yield Word(topic, b"", retain=True)
+        yield TrialMessage(topic, b"", retain=True)
     if settings.thumbnails:
-        yield Word(topics.event_thumbnail(NOBODY), b"", retain=True)
+        yield TrialMessage(topics.event_thumbnail(NOBODY), b"", retain=True)
 
 
 class _Trial:
     """For one thread. In MQTT 3.1.1 what is thrown away is acknowledged, too: we listen for our own words."""
 
-    def __init__(self, visit: Visit) -> None:
+    def __init__(self, visit: BriefConnection) -> None:
         self._visit = visit
         self._messages: SimpleQueue[_Heard] = SimpleQueue()
         self._heard: list[_Heard] = []
-        self._on_the_way: list[Word] = []
-        self._unsure: list[Word] = []
+        self._on_the_way: list[TrialMessage] = []
+        self._unsure: list[TrialMessage] = []
         self._lacking = visit.offers.lacking
 
     def listen(self, *topics: str) -> Mapping[str, str]:
@@ -144,10 +144,10 @@ class _Trial:
         self._hear(lambda: len(found()) == len(topics), seconds=KEPT_SECONDS)
         return found()
 
-    def say(self, words: Iterable[Word]) -> Mapping[str, str]:
+    def say(self, words: Iterable[TrialMessage]) -> Mapping[str, str]:
         """Return what the broker does not take, and why."""
         refused: dict[str, str] = {}
-        waiting, again, unkept = deque(words), set[Word](), set[Word]()
+        waiting, again, unkept = deque(words), set[TrialMessage](), set[TrialMessage]()
         while waiting:
             word = waiting.popleft()
             echoes = self._visit.protocol == "3.1.1"
@@ -169,7 +169,7 @@ class _Trial:
                 (self._unsure if is_deaf else self._on_the_way).append(word)
         return refused
 
-    def _lost(self) -> list[Word]:
+    def _lost(self) -> list[TrialMessage]:
         """Return what was on its way back to us on the connection that is no more."""
         self._hear(lambda: not self._unheard(), seconds=0.0)
         lost = self._unheard()
@@ -189,7 +189,7 @@ class _Trial:
             told = "it" if len(self._unsure) == said else ", ".join(word.topic for word in self._unsure)
             yield f"whether it discards what it acknowledges is unknown: we may not subscribe to {told}"
 
-    def _unheard(self) -> list[Word]:
+    def _unheard(self) -> list[TrialMessage]:
         heard = {(each.topic, each.payload) for each in self._heard if not each.is_kept}
         return [word for word in self._on_the_way if (word.topic, word.payload) not in heard]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from dropsight.sinks.mqtt.telling import Teller
+from dropsight.sinks.mqtt.announcing import Announcer
 from dropsight.sinks.mqtt.thumbnails import Thumbnails
 
 
@@ -10,7 +10,7 @@ class PictureSession:
     """For the session's thread. `topic` is where a camera's is, `everything` the filter for all of them."""
 
     def __init__(
-        self, pictures: Thumbnails, teller: Teller, *, topic: Callable[[str], str], everything: str
+        self, pictures: Thumbnails, teller: Announcer, *, topic: Callable[[str], str], everything: str
     ) -> None:
         self._pictures, self._teller, self._topic, self._all = pictures, teller, topic, everything
         self._in_flight: int | None = None

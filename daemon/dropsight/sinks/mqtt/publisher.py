@@ -16,16 +16,17 @@ from dropsight.images.framing import Pixels
 from dropsight.journal.event_table import EventReader
 from dropsight.journal.marks import Mark
 from dropsight.sinks.backoff import pause_seconds
+from dropsight.sinks.mqtt.announcing import Unpublished
 from dropsight.sinks.mqtt.broker import Broker, Protocol
-from dropsight.sinks.mqtt.camera_session import CameraNews
+from dropsight.sinks.mqtt.camera_session import CameraSessionParts
 from dropsight.sinks.mqtt.commands import Commander
 from dropsight.sinks.mqtt.connecting import connect, protocols
 from dropsight.sinks.mqtt.connection import Connection
 from dropsight.sinks.mqtt.discovery import Discovery
 from dropsight.sinks.mqtt.event_names import EventNames, NamedRule
-from dropsight.sinks.mqtt.event_session import EventPictures, EventTopics
+from dropsight.sinks.mqtt.event_session import EventPictures, EventSessionParts
 from dropsight.sinks.mqtt.evictions import Evictions
-from dropsight.sinks.mqtt.former_names import Name, Names
+from dropsight.sinks.mqtt.former_names import FormerName, FormerNames
 from dropsight.sinks.mqtt.homeassistant import Entities
 from dropsight.sinks.mqtt.identity import own_id
 from dropsight.sinks.mqtt.publisher_parts import Ending, Published, PublisherParts
@@ -34,9 +35,8 @@ from dropsight.sinks.mqtt.rivals import OFFLINE, Rivals
 from dropsight.sinks.mqtt.session import Session
 from dropsight.sinks.mqtt.states import CameraStates
 from dropsight.sinks.mqtt.suspects import SuspectMessages
-from dropsight.sinks.mqtt.telling import Unpublished
 from dropsight.sinks.mqtt.thumbnails import Thumbnails
-from dropsight.sinks.sink import Standing, Surroundings, Wanted
+from dropsight.sinks.sink import FollowerStatus, Surroundings, Wanted
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +76,12 @@ class Publisher:
         self._connection: Connection | None = None
         self._ending = Ending()
         self._announcements = announcements
-        name = Name(device, settings.base_topic, settings.discovery_prefix)
+        name = FormerName(device, settings.base_topic, settings.discovery_prefix)
         topics = name.topics
-        names, events = Names(state), EventNames(rules, topics, state, problems=problem_names(around.config))
+        names, events = (
+            FormerNames(state),
+            EventNames(rules, topics, state, problems=problem_names(around.config)),
+        )
         suspects = SuspectMessages()
         self._failures = 0
         self._lacking = ""
@@ -91,7 +94,7 @@ class Publisher:
             commander=self._commander,
             outbox=around.outbox,
             announcements=announcements,
-            cameras=CameraNews(
+            cameras=CameraSessionParts(
                 topics=topics,
                 watch=watch,
                 states=self.states,
@@ -111,7 +114,7 @@ class Publisher:
                 pictures=settings.thumbnails,
                 records=settings.retain,
             ),
-            events=EventTopics(
+            events=EventSessionParts(
                 topics,
                 watch,
                 events,
@@ -147,9 +150,9 @@ class Publisher:
             reasons=self._parts.untold.reasons,
         )
 
-    def standing(self) -> Standing:
+    def standing(self) -> FollowerStatus:
         tally = self._parts.tally
-        return Standing(self._broker.shown, tally.published, tally.oversized + tally.set_aside)
+        return FollowerStatus(self._broker.shown, tally.published, tally.oversized + tally.set_aside)
 
     def read_secrets(self) -> None:
         """Read it again, for the next connection; raises ConfigError, and then the former one stays."""

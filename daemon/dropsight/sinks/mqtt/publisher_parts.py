@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from dropsight.config import Mqtt
 from dropsight.journal.outbox import Outbox
-from dropsight.sinks.mqtt.camera_session import CameraNews
+from dropsight.sinks.mqtt.announcing import Unpublished
+from dropsight.sinks.mqtt.camera_session import CameraSessionParts
 from dropsight.sinks.mqtt.commands import Commander
-from dropsight.sinks.mqtt.event_session import EventTopics
+from dropsight.sinks.mqtt.event_session import EventSessionParts
 from dropsight.sinks.mqtt.evictions import Evictions
-from dropsight.sinks.mqtt.former_names import Name, Names
+from dropsight.sinks.mqtt.former_names import FormerName, FormerNames
 from dropsight.sinks.mqtt.rivals import Rivals
 from dropsight.sinks.mqtt.suspects import SuspectMessages
-from dropsight.sinks.mqtt.telling import Unpublished
 from dropsight.sinks.mqtt.topics import Topics
 from dropsight.status.troubles import Troubles
 
@@ -66,13 +66,13 @@ class PublisherParts:
     """`works` is called when the broker takes all; it returns whether that is more than a moment."""
 
     settings: Mqtt
-    name: Name
-    names: Names
+    name: FormerName
+    names: FormerNames
     topics: Topics
     outbox: Outbox
     announcements: Announcements
-    cameras: CameraNews
-    events: EventTopics
+    cameras: CameraSessionParts
+    events: EventSessionParts
     tally: Published
     ending: Ending
     commander: Commander

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dropsight import crashpoints
 from dropsight.errors import SinkError
 from dropsight.journal.outbox import Delivery
+from dropsight.sinks.mqtt.announcing import fitted
 from dropsight.sinks.mqtt.camera_session import SPARE_RECORD
 from dropsight.sinks.mqtt.connection import Connection
 from dropsight.sinks.mqtt.event_session import EventSession
 from dropsight.sinks.mqtt.publisher_parts import PublisherParts
-from dropsight.sinks.mqtt.suspects import Flight
-from dropsight.sinks.mqtt.telling import fitted
+from dropsight.sinks.mqtt.suspects import InFlight
 
 BATCH = 64
 ACKNOWLEDGE_SECONDS = 0.05
@@ -30,7 +30,7 @@ class RecordSession:
     """
 
     def __init__(
-        self, parts: PublisherParts, connection: Connection, flight: Flight, events: EventSession
+        self, parts: PublisherParts, connection: Connection, flight: InFlight, events: EventSession
     ) -> None:
         self._parts, self._connection, self._topics = parts, connection, parts.topics
         self._flight, self._events = flight, events

@@ -7,10 +7,10 @@ from typing import NamedTuple, Protocol
 
 from dropsight.config import Mqtt
 from dropsight.errors import SinkError
+from dropsight.sinks.mqtt.brief_connection import BriefConnection
 from dropsight.sinks.mqtt.connection import Connection
-from dropsight.sinks.mqtt.former_names import Name, Names
+from dropsight.sinks.mqtt.former_names import FormerName, FormerNames
 from dropsight.sinks.mqtt.rivals import ONLINE
-from dropsight.sinks.mqtt.visit import Visit
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class OnlineError(SinkError):
     """Somebody is at work under this name: what is retained is theirs."""
 
 
-class Taken(NamedTuple):
+class RetireReport(NamedTuple):
     """`left` is what the broker keeps, `refused` where we may not write and see nothing; with its reason."""
 
     messages: int
@@ -40,30 +40,30 @@ class _Clearing(Protocol):
 
 
 def retire(
-    settings: Mqtt, name: Name, *, client_id: str, cameras: Collection[str], events: Collection[str]
-) -> Taken:
+    settings: Mqtt, name: FormerName, *, client_id: str, cameras: Collection[str], events: Collection[str]
+) -> RetireReport:
     """Remove everything that this name retained from the broker.
 
     Raises SinkError, OnlineError while a dropsight of this name is at work.
     """
-    with Visit(settings, client_id=client_id) as visit:
+    with BriefConnection(settings, client_id=client_id) as visit:
         broker = _OwnConnections(visit, name)
         return _take_back(broker, name, cameras=cameras, events=events, discovery=True)
 
 
 def retire_former(
     connection: Connection,
-    names: Names,
-    current: Name,
+    names: FormerNames,
+    current: FormerName,
     *,
     cameras: Collection[str],
     events: Collection[str],
-) -> Sequence[Name]:
+) -> Sequence[FormerName]:
     """Remove what former names retained; return those whose entities went with it.
 
     What cannot be taken back is said, and is no reason to publish nothing.
     """
-    gone: list[Name] = []
+    gone: list[FormerName] = []
     for name in names.former(current):
         discovery = names.may_reach(name) and name.discovery_topic() != current.discovery_topic()
         root = name.topics.root
@@ -94,13 +94,13 @@ def retire_former(
 
 def _take_back(
     broker: _Clearing,
-    name: Name,
+    name: FormerName,
     *,
     cameras: Collection[str],
     events: Collection[str],
     discovery: bool,
     keep: str = "",
-) -> Taken:
+) -> RetireReport:
     """`events` are the ends of their topics."""
     topics = name.topics
     asked = [topics.availability, f"{topics.root}/#"]
@@ -137,7 +137,7 @@ def _take_back(
         left = ask()
     reasons = {topic: refused.get(topic, _KEEPS) for topic in left}
     kinds = {topics.kind_of(topic): reason for topic, reason in refused.items() if topic not in left}
-    return Taken(len(found.keys() - left.keys()), reasons, kinds)
+    return RetireReport(len(found.keys() - left.keys()), reasons, kinds)
 
 
 class _SharedConnection:
@@ -156,7 +156,7 @@ class _SharedConnection:
 class _OwnConnections:
     """On connections of its own: one more wherever the broker has hung up."""
 
-    def __init__(self, visit: Visit, name: Name) -> None:
+    def __init__(self, visit: BriefConnection, name: FormerName) -> None:
         self._visit, self._topics = visit, name.topics
 
     def retained(self, *filters: str) -> Mapping[str, bytes]:

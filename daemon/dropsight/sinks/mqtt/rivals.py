@@ -23,7 +23,7 @@ A_SECOND, AT_ONCE = 1 / 60, 8.0
 Name = Annotated[str, msgspec.Meta(max_length=255)]
 
 
-class Speaker(msgspec.Struct, frozen=True):
+class InfoSender(msgspec.Struct, frozen=True):
     """What an `info` says of who sent it; `instance` is another at each start."""
 
     instance: Name = ""
@@ -40,7 +40,7 @@ class Rivals:
         self.contradicted = threading.Event()
         """We were called offline, and are not."""
         self._own, self._topics, self._troubles, self._wake = own, topics, troubles, wake
-        self._us = Speaker()
+        self._us = InfoSender()
         self._pace = Rate(A_SECOND, AT_ONCE)
         self._heard_at = self._told_at = 0.0
         self._lock = threading.Lock()
@@ -59,7 +59,7 @@ class Rivals:
         """Return our `info`, which is told now."""
         payload = self._own()
         with self._lock:
-            self._us, self._told_at = msgspec.json.decode(payload, type=Speaker), time.monotonic()
+            self._us, self._told_at = msgspec.json.decode(payload, type=InfoSender), time.monotonic()
         return payload
 
     def hear_availability(self, asked: Incoming) -> None:
@@ -73,7 +73,7 @@ class Rivals:
 
     def hear_info(self, asked: Incoming) -> None:
         try:
-            other = msgspec.json.decode(asked.payload, type=Speaker)
+            other = msgspec.json.decode(asked.payload, type=InfoSender)
         except (ValueError, RecursionError):  # msgspec's errors are ValueErrors; empty, it was taken back
             return
         with self._lock:

@@ -9,6 +9,7 @@ import msgspec
 
 from dropsight.errors import SinkError
 from dropsight.sinks.mqtt import homeassistant
+from dropsight.sinks.mqtt.announcing import Announcer
 from dropsight.sinks.mqtt.camera_session import CameraSession
 from dropsight.sinks.mqtt.connection import Connection, Incoming
 from dropsight.sinks.mqtt.event_session import EventSession
@@ -16,8 +17,7 @@ from dropsight.sinks.mqtt.publisher_parts import PublisherParts
 from dropsight.sinks.mqtt.record_session import NotTakenError, RecordSession
 from dropsight.sinks.mqtt.retiring import retire_former
 from dropsight.sinks.mqtt.rivals import OFFLINE, ONLINE
-from dropsight.sinks.mqtt.suspects import Flight
-from dropsight.sinks.mqtt.telling import Teller
+from dropsight.sinks.mqtt.suspects import InFlight
 from dropsight.status.troubles import REMIND_SECONDS
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ class Session:
         self._next_stats = self._calm_at = 0.0
         self._told_busy = False
         self._warned_at = -REMIND_SECONDS
-        self._flight = Flight(parts.suspects)
-        self._teller = Teller(connection, parts.topics, self._flight, parts.untold, settle=self._settle)
+        self._flight = InFlight(parts.suspects)
+        self._teller = Announcer(connection, parts.topics, self._flight, parts.untold, settle=self._settle)
         self._cameras = CameraSession(parts.cameras, self._teller)
         self._events = EventSession(parts.events, self._teller)
         self._records = RecordSession(parts, connection, self._flight, self._events)

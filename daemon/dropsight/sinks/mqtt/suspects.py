@@ -83,7 +83,7 @@ class SuspectMessages:
             del self._aside[oldest], self._rests[oldest]
 
 
-class Flight:
+class InFlight:
     """What is on the way on one connection, by the number that its acknowledgement will have.
 
     What is silent (QoS 0) has none: it has passed once something that was sent after it has. It is not

@@ -27,7 +27,7 @@ def topic_part(name: str) -> str:
 
 
 @dataclass(slots=True)
-class CameraParts:
+class CameraTopicParts:
     """A topic part for each camera, no two the same. For one thread.
 
     Of cameras that would share one, such as `a b` and `a_b`, the one named exactly so has it, else the first
@@ -71,7 +71,7 @@ class Topics:
     """`discovery` is what Home Assistant's topics begin with."""
 
     root: str
-    parts: CameraParts = field(default_factory=CameraParts, compare=False)
+    parts: CameraTopicParts = field(default_factory=CameraTopicParts, compare=False)
     discovery: str = HOME_ASSISTANT
 
     @classmethod

@@ -23,7 +23,7 @@ from dropsight.sinks.notify.errand import Errand
 from dropsight.sinks.notify.pile import Held
 from dropsight.sinks.notify.quiet import quiet_until
 from dropsight.sinks.notify.targets import Target
-from dropsight.sinks.sink import Standing
+from dropsight.sinks.sink import FollowerStatus
 from dropsight.status.troubles import Troubles
 
 log = logging.getLogger(__name__)
@@ -72,9 +72,9 @@ class Notifier:
         self._plain: str | None = None
         self._chance = random.Random()  # noqa: S311 - jitter
 
-    def standing(self) -> Standing:
+    def standing(self) -> FollowerStatus:
         to = self._target.shown + (f" ({self._hold})" if self._hold and self._waiting else "")
-        return Standing(to, self._delivered, self._set_aside, self._waiting)
+        return FollowerStatus(to, self._delivered, self._set_aside, self._waiting)
 
     def read_secrets(self) -> None:
         self._next = self._read()

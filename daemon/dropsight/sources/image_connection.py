@@ -92,7 +92,7 @@ class ImageClient(FrugalClient):
             self.leave_room()
 
 
-class Room:
+class MessageMemory:
     """Thread-safe. What all messages in memory may take together, of `most_bytes` each at most.
 
     Who asks first has it first, or a large one would wait for as long as small ones come.
@@ -122,7 +122,7 @@ class Room:
             self._changed.notify_all()
 
 
-class Inflow(Connection):
+class ImageConnection(Connection):
     """`next` hands over one after the other, of which the caller keeps none when it asks for another.
 
     While there is no room for what comes, nothing is read.
@@ -135,7 +135,7 @@ class Inflow(Connection):
         *,
         client_id: str,
         keepalive: int,
-        room: Room,
+        room: MessageMemory,
         lasting: bool,
     ) -> None:
         self._most_bytes, self._room, self._lasting = room.most_bytes, room, lasting

@@ -10,7 +10,7 @@ import msgspec
 from dropsight.errors import SinkError
 from dropsight.names import as_json
 from dropsight.sinks.mqtt.connection import Connection, Incoming
-from dropsight.sinks.mqtt.suspects import Flight, SuspectMessages
+from dropsight.sinks.mqtt.suspects import InFlight, SuspectMessages
 from dropsight.sinks.mqtt.topics import Topics
 from dropsight.status.troubles import Troubles
 
@@ -51,14 +51,14 @@ class Unpublished:
         return sorted(self.too_large.items())
 
 
-class Teller:
+class Announcer:
     """For the session's thread. `settle` takes note of acknowledgements while one is waited for."""
 
     def __init__(
         self,
         connection: Connection,
         topics: Topics,
-        flight: Flight,
+        flight: InFlight,
         untold: Unpublished,
         *,
         settle: Callable[[Sequence[int]], None],

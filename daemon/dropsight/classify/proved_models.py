@@ -22,7 +22,7 @@ _MOST = 32
 _EXTENSION_USEC = str(int((TRIAL_SECONDS + 20) * 1e6))
 
 
-class Proved:
+class ProvedModels:
     """One line per model in a file; without one, every model is tried.
 
     A model's line is away while it is opened: one that ends the process is tried at the next start. With

@@ -10,7 +10,7 @@ from dropsight.status.troubles import Troubles
 PART = "internal"
 
 
-class Finding:
+class WalkGuard:
     """Used by the thread that walks."""
 
     def __init__(self, in_hand: InHand, troubles: Troubles, *, cautious: Callable[[], bool]) -> None:

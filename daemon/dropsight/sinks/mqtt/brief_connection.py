@@ -14,7 +14,7 @@ HANGS_UP = "it disconnects on this"
 ANSWER_SECONDS = 10.0
 
 
-class Visit:
+class BriefConnection:
     """For one thread; logs in again where the broker has hung up."""
 
     def __init__(
