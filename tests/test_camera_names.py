@@ -67,7 +67,7 @@ def test_images_of_a_date_tree_are_of_one_camera_by_folder_by_number_and_by_name
         ('name_pattern: "(a"', "watch.0.name_pattern: is not a valid pattern: missing )"),
         ('name_pattern: "(a)"', "watch.0.name_pattern: has no named group; the name is the tag's"),
         ('name_pattern: "(?P<a>(x+)+)y"', "watch.0.name_pattern: repeats what is itself repeated"),
-        ('camera: "(.*)_.*_.*_.*"', "watch.0.camera: has more than 3 open repetitions"),
+        ('camera: "(.*)_.*_.*_.*_.*z"', "watch.0.camera: leaves open in too many ways where its parts end"),
         ('ignore: ["a/b"]', "watch.0.ignore.0: matches no folder: give a name alone"),
         ('ignore: [".git"]', "watch.0.ignore.0: matches no folder: give a name alone"),
     ],

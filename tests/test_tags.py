@@ -3,16 +3,17 @@
 import errno
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brokers import wait_until
 from daemons import PHOTOS, House, running
-from dropsight.config.name_patterns import LONGEST_SEARCHED, too_slow
+from dropsight.config.name_patterns import LONGEST_SEARCHED, TooSlowError, name_pattern
 from dropsight.crashpoints import VARIABLE
 from dropsight.files.original import Original
 from dropsight.intake.tagging import (
@@ -42,12 +43,62 @@ def test_named_groups_of_a_name_are_tags_and_its_time_is_when_it_was_captured(
 
 
 @pytest.mark.parametrize(
-    "pattern", ["(?:a|ab)+(?P<n>x)", "(?P<n>(?:a?b?)*)", "(?P<n>.*.*.*.*)", "(?>(?P<n>a+)+b)"]
+    "pattern",
+    [
+        *("(?:a|aa)+(?P<n>x)", "(?P<n>(?:a?b?)*)", "(?P<n>.*.*.*.*.*z)", "(?>(?P<n>a+)+b)"),
+        *(f"{'a?' * 25}{'a' * 25}(?P<n>x)", f"{'(?:a|.)' * 25}(?P<n>x)"),
+        *("(?P<n>a)?(?(n).*.*.*.*.*z|b)", "(?P<n>.*)(?=.*.*.*.*x)", "(?P<n>a*)(?P=n)*.*.*.*.*z"),
+    ],
 )
-def test_a_pattern_that_a_name_keeps_busy_for_hours_is_told(pattern: str) -> None:
-    assert too_slow(pattern)
-    assert too_slow(PATTERN) is None
-    assert too_slow("(?P<n>(?:[a-z]++_)+)(?:[0-9]{1,2}/){3}(?:x|yz)?") is None
+def test_a_pattern_that_a_name_keeps_busy_for_long_is_told(pattern: str) -> None:
+    with pytest.raises(TooSlowError):
+        name_pattern(pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "longest"),
+    [
+        (PATTERN, LONGEST_SEARCHED),
+        ("(?P<n>(?:[a-z]++_)+)(?:[0-9]{1,2}/){3}(?:x|yz)?", LONGEST_SEARCHED),
+        (r"(?P<site>[^_]*)_(?P<camera>[^_]*)_(?P<n>\d+)_\d\d\.jpe?g$", LONGEST_SEARCHED),
+        ("(?P<site>.*)_(?P<camera>.*)z", LONGEST_SEARCHED),
+        ("(?P<site>.*)_(?P<camera>.*)_(?P<n>.*)z", 179),
+        ("x(?P<site>.*)_(?P<camera>.*)_(?P<n>.*)z", 67),
+    ],
+)
+def test_the_more_a_pattern_leaves_open_the_shorter_are_the_paths_it_is_searched_for_in(
+    pattern: str, longest: int
+) -> None:
+    assert name_pattern(pattern).longest == longest
+
+
+_PIECES = (
+    ".*",
+    ".+?",
+    "[^_]*",
+    "[a-z_]+",
+    "[0-9]{1,3}",
+    "a?",
+    "(?:a|ab)",
+    "(?:[a-z]+_)*",
+    "(?=.*x)",
+    "(?>a*_)",
+)
+
+
+@given(st.lists(st.sampled_from((*_PIECES, "a", "_", "(?:a|)", "(?:aa)*", "(?i:A*)")), max_size=8), st.data())
+@settings(max_examples=40)
+def test_a_pattern_that_is_searched_for_finds_what_it_would_find_otherwise(
+    pieces: list[str], data: st.DataObject
+) -> None:
+    pattern = "".join(pieces)
+    try:
+        searched = name_pattern(pattern)
+    except TooSlowError:
+        return
+    path = data.draw(st.text("aAb_x0", max_size=12))
+    found, wanted = searched.find(path), re.search(pattern, path)
+    assert (found and found.span()) == (wanted and wanted.span())
 
 
 def test_an_image_whose_name_has_no_room_for_a_sidecar_beside_it_is_looked_for_under_none() -> None:
@@ -57,8 +108,9 @@ def test_an_image_whose_name_has_no_room_for_a_sidecar_beside_it_is_looked_for_u
 
 def test_no_pattern_is_searched_for_in_a_path_that_is_too_long() -> None:
     worst = "(?P<a>.*)_(?P<b>.*)_(?P<c>.*)z"
-    found = tags_of("_" * (LONGEST_SEARCHED + 1), None, worst)
-    assert found.warnings == ("its name is not one that watch.name_pattern describes",)
+    found = tags_of("_" * 180, None, worst)
+    (told,) = found.warnings
+    assert told == "its path has 180 characters, and watch.name_pattern is searched for in up to 179"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from dropsight.config.filters import broken_filters
 from dropsight.config.forms import spoken_list
 from dropsight.config.keys import Key, dotted
 from dropsight.config.layers import Fault
-from dropsight.config.name_patterns import too_slow
+from dropsight.config.name_patterns import TooSlowError, name_pattern
 from dropsight.config.tree import Config, Mqtt, Notify, Watch, Web, Webhook
 from dropsight.records import Normalization
 
@@ -123,8 +123,10 @@ def _name_pattern(key: Key, pattern: str) -> Iterator[Fault]:
 
 
 def _slow(key: Key, pattern: str) -> Iterator[Fault]:
-    if slow := too_slow(pattern):
-        yield Fault(key, f"{slow}; write ++ for + and *+ for * where the next character ends it")
+    try:
+        name_pattern(pattern)
+    except TooSlowError as error:
+        yield Fault(key, f"{error}; write ++ for + and *+ for * where the next character ends it")
 
 
 def _camera(index: int, watch: Watch) -> Iterator[Fault]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from dropsight.config.name_patterns import LONGEST_SEARCHED
+from dropsight.config.name_patterns import name_pattern
 
 DEFAULT_CAMERA = "default"
 Naming: TypeAlias = Callable[[str], str]
@@ -24,10 +24,10 @@ def naming(said: str | int | None) -> Naming:
         return lambda below: _first(below.split(os.sep)[said - 1 : -1])
     if "(" not in said:
         return lambda _: said
-    pattern = re.compile(said)
+    pattern = name_pattern(said)
 
     def named(below: str) -> str:
-        found = pattern.search(below) if len(below) <= LONGEST_SEARCHED else None
+        found = pattern.find(below)
         return (found and found[1]) or DEFAULT_CAMERA
 
     return named

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from dropsight.config.name_patterns import LONGEST_SEARCHED
+from dropsight.config.name_patterns import name_pattern
 from dropsight.errors import ImageError, MachineError
 from dropsight.files.original import NAME_BYTES
 from dropsight.images.opening import Bounds
@@ -18,7 +18,8 @@ from dropsight.names import as_text
 from dropsight.records import Tag
 
 CAPTURED = "captured"
-SIDECAR = Bounds(max_bytes=16 * 1024)
+SIDECAR_BYTES = 16 * 1024
+SIDECAR = Bounds(max_bytes=SIDECAR_BYTES)
 MOST_TAGS, LONGEST_NAME, LONGEST_TEXT = 64, 64, 256
 _DIGITS = {10: 1.0, 13: 1e3}  # of seconds and milliseconds since 1970
 _LAYOUTS = {12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 17: "%Y%m%d%H%M%S%f"}
@@ -64,9 +65,13 @@ def tags_of(relative: str, sidecar: TagFile | None, pattern: str | None) -> Tagg
         return UNTAGGED
     told, faults = dict[str, object](), list[str]()
     if pattern is not None:
-        found = re.search(pattern, relative) if len(relative) <= LONGEST_SEARCHED else None
-        told.update(found.groupdict() if found else {})
-        if not found:
+        searched = name_pattern(pattern)
+        if found := searched.find(relative):
+            told.update(found.groupdict())
+        elif len(relative) > searched.longest:
+            text = f"its path has {len(relative)} characters, and watch.name_pattern is searched for in up to"
+            faults.append(f"{text} {searched.longest}")
+        else:
             faults.append("its name is not one that watch.name_pattern describes")
     if sidecar is not None:
         try:
