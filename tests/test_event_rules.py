@@ -1,6 +1,7 @@
 """Rules as people write them: what is refused, what they mean in words, what they would have told."""
 
 import gzip
+import json
 import logging
 import re
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from dropsight.commands.replaying import print_replay
 from dropsight.config import EventRule, Location, load
 from dropsight.config.active_times import days_in, spans_in
 from dropsight.errors import ConfigError, DropsightError
-from dropsight.events.compiling import compile_rules, in_words, polar, strangers
+from dropsight.events.compiling import compile_rules, doubts, in_words, polar, strangers
 from dropsight.events.hours import Hours
 from dropsight.events.sun import rise_and_set
 from dropsight.records import ImageFacts, Latency, Prediction, Result, encode, timestamp
@@ -279,6 +280,17 @@ def test_a_replay_of_rotated_logs_says_what_would_have_been_told(tmp_path: Path)
         "person: 0 answers sure enough, 0 events, told 0 times",
         "12 records (1 of them failed, expired or of bursts): 3 events, told 2 times",
     ]
+    done = dropsight("check", "-c", str(tmp_path / "dropsight.yaml"), "--replay", str(log), "--json")
+    found = json.loads(done.stdout)
+    assert (found["records"], found["without_answers"], found["told"], found["warnings"]) == (12, 1, 2, [])
+    assert [each["name"] for each in found["rules"]] == ["fox", "person"]
+    assert [found["rules"][0][key] for key in ("sure_answers", "events", "told")] == [11, 3, 2]
+    first = found["events"][0]
+    assert first["best"] == {"id": "front-0", "confidence": 0.85, "label": "red fox"}
+    assert [first[key] for key in ("name", "camera", "started", "ended", "duration_seconds", "count")] == [
+        *("fox", "front", timestamp(EPOCH), timestamp(EPOCH + 40), 40.0, 3)
+    ]
+    assert [each["told"] for each in found["events"]] == [{"phone": 1}, {}, {"phone": 1}]
 
 
 def test_a_replay_of_no_log_or_without_rules_is_one_line(tmp_path: Path) -> None:
@@ -287,6 +299,8 @@ def test_a_replay_of_no_log_or_without_rules_is_one_line(tmp_path: Path) -> None
         print_replay(load(config), [])
     with pytest.raises(DropsightError, match=r"none.jsonl: there is no such log"):
         print_replay(load(written(tmp_path, RULES)), [tmp_path / "none.jsonl"])
+    with pytest.raises(ConfigError, match="--json needs --replay LOG"):
+        check(config, picture=None, replay=None, as_json=True)
     with pytest.raises(DropsightError, match=r"dropsight.yaml: holds no records"):
         print_replay(load(config), [config])
 
@@ -308,3 +322,18 @@ def test_check_refuses_a_label_that_the_model_does_not_have_and_run_warns_of_it(
     said = capsys.readouterr().out
     assert f"FAIL  events   {path}: {line}" in said
     assert "ok    events   problems of disk: nobody is told\n" in said
+
+
+def test_what_a_rule_waits_for_in_vain_is_told_as_far_as_the_config_tells(tmp_path: Path) -> None:
+    """Sidecars may bring any tag; a name brings those that its pattern names."""
+    rule = "{name: fox, labels: [fox], cameras: [front], tags: {staton: north}, regions: [gate, door]}"
+    cameras = "cameras: {front: {crops: {door: [0, 0, 1, 1]}}, back: {crops: {gate: [0, 0, 1, 1]}}}"
+    watch = 'watch: [{name_pattern: "(?P<station>[a-z]+)"}]'
+    said = list(doubts(load(written(tmp_path, f"events: [{rule}]\n{cameras}\n{watch}"))))
+    assert [line.split(": ")[0] for line in said] == ["events.0.tags.staton", "events.0.regions.0"]
+    assert said[0].endswith("so this event never begins; did you mean station?")
+    assert "no camera that this event looks at has a region gate; see to its cameras" in said[1]
+    sidecars = watch.replace("[{", "[{sidecar_wait_seconds: 5, ")
+    rule = rule.replace("gate, ", "")
+    config = load(written(tmp_path, f"events: [{rule}]\n{cameras}\n{sidecars}"))
+    assert list(doubts(config)) == []

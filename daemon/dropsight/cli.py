@@ -244,6 +244,7 @@ COMMANDS = {
                 type=Path,
             ),
             argument("--picture FILE", "Draw what the model sees of each camera's last picture.", type=Path),
+            argument("--json", "With --replay: print JSON, for programs.", dest="as_json"),
         ),
     ),
     "init": Command(

@@ -8,7 +8,7 @@ import numpy as np
 
 from dropsight.classify.proved_models import ProvedModels
 from dropsight.classify.resources import available_bytes, cores
-from dropsight.classify.rule_labels import unknown_labels
+from dropsight.classify.rule_labels import doubts_of_rules, unknown_labels
 from dropsight.classify.work import Engine
 from dropsight.config import Config
 from dropsight.config.rules import MOST_THREADS
@@ -56,7 +56,7 @@ def open_engine(config: Config, known: ProvedModels | None = None) -> Engine:
         log.warning("%s: %s", model.spec.path, fault)
     if guess := guess_of(model.spec):
         log.warning("%s: %s", model.spec.name, guess)
-    for text in unknown_labels(config, model.spec):
+    for text in (*unknown_labels(config, model.spec), *doubts_of_rules(config)):
         log.warning("%s", text)
     if idle := without_effect(model.spec, config.inference):
         log.warning("%s: %s", model.spec.name, idle)

@@ -1,4 +1,4 @@
-"""What rules of events ask a model for that it does not know."""
+"""What rules of events ask for in vain: of a model, of names, of cameras."""
 
 from dropsight.config import Config
 from dropsight.models.spec import ModelSpec
@@ -12,3 +12,12 @@ def unknown_labels(config: Config, spec: ModelSpec) -> list[str]:
     from dropsight.events.compiling import strangers
 
     return list(strangers(config.events, spec.all_labels, groups=[group.name for group in spec.groups]))
+
+
+def doubts_of_rules(config: Config) -> list[str]:
+    """Return a line for each other thing that a rule waits for in vain."""
+    if not config.events:
+        return []
+    from dropsight.events.compiling import doubts
+
+    return list(doubts(config))

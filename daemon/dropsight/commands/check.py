@@ -11,7 +11,7 @@ import msgspec
 from dropsight import installing
 from dropsight.classify.work import Engine
 from dropsight.commands import sightings
-from dropsight.commands.event_checks import check_events, check_notify
+from dropsight.commands.event_checks import check_events, check_notify, say_rules
 from dropsight.commands.model_checks import check_device, check_image, check_kernels, open_model
 from dropsight.commands.places import Reserved, reserved
 from dropsight.commands.replaying import print_replay
@@ -32,8 +32,7 @@ from dropsight.config import (
 )
 from dropsight.config.environment import unknown_variables
 from dropsight.config.rules import keys_without_effect
-from dropsight.errors import DropsightError, reason
-from dropsight.events.compiling import findings
+from dropsight.errors import ConfigError, DropsightError, reason
 from dropsight.inference.planning import Plan
 from dropsight.inference.wording import without_effect
 from dropsight.intake.inboxes import ignored, passed_by, try_folders
@@ -45,19 +44,25 @@ from dropsight.video.decoder import lacks_pyav
 from dropsight.web.extra import is_installed
 
 
-def check(file: Path | None, *, picture: Path | None, replay: Sequence[Path] | None) -> int:
+def check(
+    file: Path | None, *, picture: Path | None, replay: Sequence[Path] | None, as_json: bool = False
+) -> int:
     """Print one line per finding; return 0 if all is well, 2 for the config or its folders, else 1.
 
     Root tests what `run` needs as the user who runs it; nothing is created but the picture of what is seen.
     """
+    if as_json and not replay:
+        raise ConfigError(["--json needs --replay LOG: the other findings are lines"])
     # Who runs it may not write where root may.
     if picture:
         sightings.check_kind(picture)
     with reserved(picture) if picture else nullcontext() as drawing:
-        return _check(file, drawing, replay)
+        return _check(file, drawing, replay, as_json=as_json)
 
 
-def _check(file: Path | None, drawing: Reserved | None, replay: Sequence[Path] | None) -> int:
+def _check(
+    file: Path | None, drawing: Reserved | None, replay: Sequence[Path] | None, *, as_json: bool
+) -> int:
     logging.disable(logging.WARNING)  # what is found is printed
     file = find_config(file)
     config = settings(file)
@@ -70,12 +75,13 @@ def _check(file: Path | None, drawing: Reserved | None, replay: Sequence[Path] |
         runner.become()
         told += f", checked as the user {runner.name}"
         config = settings(file)
-    say("ok", "config", told)
     if replay:
-        for mark, text in findings(config):
-            say(mark, "events", text)
-        print_replay(config, replay)
+        if not as_json:
+            say("ok", "config", told)
+            say_rules(config)
+        print_replay(config, replay, as_json=as_json)
         return 0
+    say("ok", "config", told)
     for text in (*unknown_variables(os.environ), *keys_without_effect(config)):
         say("warn", "config", text)
     return _Check(file, config, runner, urls, is_service=is_service).all(credential, drawing)

@@ -11,9 +11,13 @@ from dropsight.errors import ConfigError
 from dropsight.events.compiling import findings
 
 
-def check_events(file: Path | None, config: Config, engine: Engine | None) -> None:
+def say_rules(config: Config) -> None:
     for mark, text in findings(config):
         say(mark, "events", text)
+
+
+def check_events(file: Path | None, config: Config, engine: Engine | None) -> None:
+    say_rules(config)
     if problems := config.problem_events:
         told = f"tells {', '.join(problems.notify)}" if problems.notify else "nobody is told"
         say("ok", "events", f"problems of {', '.join(problems.of)}: {told}")

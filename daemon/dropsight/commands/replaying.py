@@ -6,15 +6,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from dropsight.config import Config
 from dropsight.errors import ConfigError, DropsightError, reason
-from dropsight.events.compiling import compile_rules, spoken
+from dropsight.events.compiling import compile_rules, doubts, in_words, spoken
 from dropsight.events.machine import Machine
 from dropsight.events.rule import Rule
 from dropsight.events.sighting import sighting_of
+from dropsight.events.state import Best
 from dropsight.events.turn import Change
 from dropsight.journal.jsonlog import backup_files, lines_of
 from dropsight.records import Result, decode
@@ -24,15 +27,90 @@ _HEADINGS = ("event", "camera", "start", "duration", "answers", "best", "told")
 _TO_THE_RIGHT = {"duration", "answers"}
 
 
-def print_replay(config: Config, logs: Sequence[Path]) -> None:
-    """Print a table of events and its totals; raises DropsightError where a log cannot be read."""
+class ReplayedEvent(msgspec.Struct, frozen=True):
+    """`told` is how often each target was."""
+
+    id: str
+    name: str
+    camera: str
+    started: str
+    ended: str | None
+    duration_seconds: float | None
+    count: int
+    best: Best
+    region: str | None
+    told: dict[str, int]
+
+
+class ReplayedRule(msgspec.Struct, frozen=True):
+    """`sure_answers` are those that may begin an event; `told` is how often people were."""
+
+    name: str
+    in_words: str
+    sure_answers: int
+    events: int
+    told: int
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """`without_answers` are the records that failed, expired or are of bursts; `warnings` are about rules."""
+
+    events: list[ReplayedEvent]
+    rules: list[ReplayedRule]
+    records: int
+    without_answers: int
+    told: int
+    warnings: list[str]
+
+
+def print_replay(config: Config, logs: Sequence[Path], *, as_json: bool = False) -> None:
+    """Print the events of these logs and totals; raises DropsightError where a log cannot be read."""
     if not config.events:
         raise ConfigError(["events: there are none to replay; -c names the config that has them"])
+    found = replay(config, logs)
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+        return
+    _print_table([_row(each) for each in found.events])
+    for total in _totals(found):
+        print(total)
+
+
+def replay(config: Config, logs: Sequence[Path]) -> Replay:
     rules = compile_rules(config)
+    seen = _seen(rules, logs)
+    by_id: dict[str, list[Change]] = {}
+    for change in seen.changes:
+        by_id.setdefault(change.id, []).append(change)
+    begun = Counter(each[0].name for each in by_id.values())
+    told = Counter(change.name for change in seen.changes if change.notify)
+    return Replay(
+        events=[_event(each) for each in by_id.values()],
+        rules=[
+            ReplayedRule(each.name, in_words(each), seen.sure[each.name], begun[each.name], told[each.name])
+            for each in rules
+        ],
+        records=seen.records,
+        without_answers=seen.without_answers,
+        told=told.total(),
+        warnings=list(doubts(config)),
+    )
+
+
+class _Seen(NamedTuple):
+    """`sure` are the answers that are sure enough, by rule."""
+
+    changes: list[Change]
+    sure: Counter[str]
+    records: int
+    without_answers: int
+
+
+def _seen(rules: Sequence[Rule], logs: Sequence[Path]) -> _Seen:
+    """Have rules see what these logs say."""
     machine, alone = Machine(rules), Machine([_of_one_answer(rule) for rule in rules])
     changes: list[Change] = []
-    sure: Counter[str] = Counter()
-    read: Counter[str] = Counter()
+    sure, read = Counter[str](), Counter[str]()
     heard = 0.0
     for line in _lines(logs):
         if not line.startswith(b"{"):
@@ -45,16 +123,10 @@ def print_replay(config: Config, logs: Sequence[Path]) -> None:
             changes += machine.step(sighting)
             sure.update(each.name for each in alone.step(sighting) if each.phase != "end")
         else:
-            read["others"] += 1
+            read["without_answers"] += 1
     if read["strange"] and not read["records"]:
         raise DropsightError(f"{logs[0]}: holds no records; name the JSON log, such as logs/results.jsonl")
-    changes += machine.tick(heard)
-    by_id: dict[str, list[Change]] = {}
-    for change in changes:
-        by_id.setdefault(change.id, []).append(change)
-    _print_table([_row(each) for each in by_id.values()])
-    for total in _totals(sure, list(by_id.values()), read, [rule.name for rule in rules]):
-        print(total)
+    return _Seen([*changes, *machine.tick(heard)], sure, read["records"], read["without_answers"])
 
 
 def _of_one_answer(rule: Rule) -> Rule:
@@ -62,20 +134,34 @@ def _of_one_answer(rule: Rule) -> Rule:
     return replace(rule, confirm=(1, 1), keep=1.0, end_after=1e-6, active=None, unless=None)
 
 
-def _row(changes: Sequence[Change]) -> tuple[str, ...]:
+def _event(changes: Sequence[Change]) -> ReplayedEvent:
     last = changes[-1]
-    started, ended = min(each.started for each in changes), last.ended
-    begin = datetime.fromisoformat(started)
-    seconds = (datetime.fromisoformat(ended) - begin).total_seconds() if ended else None
-    told = Counter(target for each in changes for target in each.notify)
+    started = min(each.started for each in changes)
+    duration = datetime.fromisoformat(last.ended) - datetime.fromisoformat(started) if last.ended else None
+    return ReplayedEvent(
+        id=last.id,
+        name=last.name,
+        camera=last.camera,
+        started=started,
+        ended=last.ended,
+        duration_seconds=duration.total_seconds() if duration is not None else None,
+        count=last.count,
+        best=last.best,
+        region=last.region,
+        told=dict(Counter(target for each in changes for target in each.notify)),
+    )
+
+
+def _row(event: ReplayedEvent) -> tuple[str, ...]:
+    seconds, told = event.duration_seconds, event.told.items()
     return (
-        last.name,
-        last.camera,
-        f"{begin.astimezone():%Y-%m-%d %H:%M:%S}",
+        event.name,
+        event.camera,
+        f"{datetime.fromisoformat(event.started).astimezone():%Y-%m-%d %H:%M:%S}",
         "goes on" if seconds is None else spoken(round(seconds)),
-        str(last.count),
-        f"{last.best.label} {last.best.confidence:.0%}",
-        ", ".join(target if times == 1 else f"{target} {times} times" for target, times in told.items()),
+        str(event.count),
+        f"{event.best.label} {event.best.confidence:.0%}",
+        ", ".join(target if times == 1 else f"{target} {times} times" for target, times in told),
     )
 
 
@@ -90,18 +176,15 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
         print("  ".join(cells).rstrip())
 
 
-def _totals(
-    sure: Counter[str], events: Sequence[Sequence[Change]], read: Counter[str], names: Sequence[str]
-) -> Iterator[str]:
-    begun = Counter(each[0].name for each in events)
-    told = Counter(change.name for each in events for change in each if change.notify)
-    for name in names:
-        made = f"{_counted(begun[name], 'event')}, told {_counted(told[name], 'time')}"
-        yield f"{name}: {_counted(sure[name], 'answer')} sure enough, {made}"
-    others = f" ({read['others']} of them failed, expired or of bursts)" if read["others"] else ""
+def _totals(found: Replay) -> Iterator[str]:
+    for rule in found.rules:
+        made = f"{_counted(rule.events, 'event')}, told {_counted(rule.told, 'time')}"
+        yield f"{rule.name}: {_counted(rule.sure_answers, 'answer')} sure enough, {made}"
+    count = found.without_answers
+    others = f" ({count} of them failed, expired or of bursts)" if count else ""
     yield (
-        f"{_counted(read['records'], 'record')}{others}: "
-        f"{_counted(begun.total(), 'event')}, told {_counted(told.total(), 'time')}"
+        f"{_counted(found.records, 'record')}{others}: "
+        f"{_counted(len(found.events), 'event')}, told {_counted(found.told, 'time')}"
     )
 
 

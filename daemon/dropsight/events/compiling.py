@@ -1,6 +1,7 @@
 """Rules out of the config, in words, and what of them the model does not know."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
 from dropsight.config import Config, EventRule, Location
@@ -69,8 +70,37 @@ def findings(config: Config) -> Iterator[tuple[str, str]]:
     """Yield what there is to say of the rules, each with "ok" or "warn"."""
     for rule in compile_rules(config):
         yield "ok", f"{rule.name}: {in_words(rule)}"
-    if doubt := polar(config.location, config.events):
+    for doubt in doubts(config):
         yield "warn", doubt
+
+
+def doubts(config: Config) -> Iterator[str]:
+    """Yield a line for what rules wait for in vain, as far as the config tells, and for polar days."""
+    known = _tags_known(config)
+    for index, rule in enumerate(compile_rules(config)):
+        for tag in () if known is None else sorted(rule.tags.keys() - known):
+            yield f"events.{index}.tags.{tag}: {_no_such_tag(tag, known or ())}"
+        watched = [sight for name, sight in config.cameras.by_name.items() if rule.watches(name)]
+        for number, region in enumerate(rule.regions):
+            if not any(region in sight.crops for sight in watched):
+                text = f"no camera that this event looks at has a region {region}"
+                yield f"events.{index}.regions.{number}: {text}; see to its cameras, or to cameras.NAME.crops"
+    if doubt := polar(config.location, config.events):
+        yield doubt
+
+
+def _tags_known(config: Config) -> frozenset[str] | None:
+    """Return those that names may bring; None where sidecars may bring any."""
+    if any(watch.sidecar_wait_seconds is not None for watch in config.watch):
+        return None
+    patterns = (watch.name_pattern for watch in config.watch)
+    return frozenset(name for each in patterns if each is not None for name in re.compile(each).groupindex)
+
+
+def _no_such_tag(tag: str, known: Iterable[str]) -> str:
+    close = get_close_matches(tag, known, n=1)
+    way_out = f"did you mean {close[0]}?" if close else "give one, or sidecar_wait_seconds for sidecars"
+    return f"no group of a watch[].name_pattern is called so, so this event never begins; {way_out}"
 
 
 def polar(location: Location | None, rules: Sequence[EventRule]) -> str | None:
