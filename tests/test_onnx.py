@@ -19,7 +19,7 @@ from daemons import PHOTOS, House, dropsight
 from dropsight import ImageInferenceRuntime
 from dropsight.errors import ModelError
 from dropsight.explain.explaining import Explainer
-from dropsight.models import backends, guesses
+from dropsight.models import backends, guesses, onnx_file
 from dropsight.models.detecting import is_onnx
 from dropsight.models.onnx_file import ONNXFile
 from dropsight.models.registry import HEAD_BYTES
@@ -338,6 +338,14 @@ def test_operators_that_nobody_has_are_named(tmp_path: Path) -> None:
     path = classifier(tmp_path / "m.onnx", before=odd, start="start")
     with pytest.raises(ModelError, match="Fancy"):
         backends.open_model(path)
+
+
+def test_a_graph_of_more_operators_than_any_has_is_not_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_file, "MOST_NODES", 3)
+    with pytest.raises(ModelError, match="its graph has more than 3 operators"):
+        backends.open_model(classifier(tmp_path / "m.onnx"))
 
 
 def test_what_is_no_onnx_is_not_taken_for_it(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 from daemons import House, dropsight
 from dropsight.classify import engine as engine_module
 from dropsight.classify.engine import PACKED, TENSORS_BYTES, open_engine, workers
-from dropsight.config import Config, load
+from dropsight.config import Config, ModelSettings, load
 from dropsight.models.backends import locate, open_model
+from tiny_tflite import tiny
 
 BUILTIN = locate("builtin:efficientnet_lite0")
 SAID = "inference.decoders: has no effect, each worker decodes for itself; remove it"
@@ -34,6 +35,19 @@ def test_of_a_model_that_is_large_beside_the_memory_there_are_fewer_interpreters
     monkeypatch.setattr(engine_module, "available_bytes", lambda: room)
     assert workers(config_with(tmp_path), open_model(BUILTIN)) == count
     assert workers(config_with(tmp_path, workers=3), open_model(BUILTIN)) == 3
+
+
+def test_tensors_count_too_whatever_the_size_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A model of 2 kB took 50 MB in each of 8 workers, and the kernel ended the daemon, again and again."""
+    (model := tmp_path / "m.tflite").write_bytes(
+        tiny([("float32", (1, 2048, 2048, 3))], [("float32", (1, 3))])
+    )
+    monkeypatch.setattr(engine_module, "cores", lambda: 8)
+    monkeypatch.setattr(engine_module, "available_bytes", lambda: 60 * 2**20)
+    assert len(open_engine(Config(model=ModelSettings(path=str(model)))).models) == 1
+    assert "1 of 4 workers: there is no memory for more, m takes" in caplog.text
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from dropsight.models.backends import open_first
 from dropsight.models.guesses import guess_of
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import Golden, beside
-from dropsight.models.spec import Model, ModelOptions
+from dropsight.models.spec import Batch, Model, ModelOptions
+from dropsight.status.stats import memory_bytes
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ def open_engine(config: Config, known: ProvedModels | None = None) -> Engine:
     said = ModelOverrides.of(settings, config.groups)
     known = known or ProvedModels(None)
     paths = (settings.path, *settings.fallback)
+    before = memory_bytes()
     model, reasons, acceleration = open_first(paths, said=said, options=options, trial=known.trial(said))
     if reasons:
         log.warning("falling back to %s, because %s", model.spec.path, "; ".join(reasons))
@@ -67,15 +70,31 @@ def open_engine(config: Config, known: ProvedModels | None = None) -> Engine:
             )
     count = workers(config, model)
     _bound_threads(options.threads, count)
-    models = [model, *(model.replicate() for _ in range(count - 1))]
     plan = plan_of(config, model.spec)
     blank = np.zeros((max(len(config.inference.tta), 1), *plan.spec.input.shape[1:]), plan.spec.input.dtype)
-    for each in models:
-        each.scores(blank)
+    model.scores(blank)
+    models = [model, *_replicas(config, model, blank, count - 1, took=memory_bytes() - before)]
     known.passed()
     for golden in plan.spec.golden:
         _prove(golden, model, plan)
     return Engine(plan, plan.in_a_hurry(), models, reasons, acceleration)
+
+
+def _replicas(config: Config, model: Model, blank: Batch, count: int, *, took: int) -> Iterator[Model]:
+    """Yield so many more, or as many as leave half of the memory that is free; the first one took so much.
+
+    Its file says little of what a model's tensors take; whoever says how many workers there are, knows.
+    """
+    for number in range(1, count + 1):
+        if config.inference.workers == "auto" and took > available_bytes() // 2:
+            text = "%d of %d workers: there is no memory for more, %s takes %d MiB for each"
+            log.warning(text, number, count + 1, model.spec.name, took // 2**20)
+            return
+        before = memory_bytes()
+        another = model.replicate()
+        another.scores(blank)
+        took = memory_bytes() - before
+        yield another
 
 
 def _bound_threads(each: int, count: int) -> None:

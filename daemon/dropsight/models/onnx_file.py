@@ -6,6 +6,7 @@ Field numbers and data types are those of onnx.proto3.
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ _DTYPES: dict[int, np.dtype[Any]] = {
     _FLOAT16: np.dtype("<f2"),
     _DOUBLE: np.dtype("<f8"),
 }
+MOST_NODES = 50_000
 _DEEPEST = 16
 _LARGEST_SIDE = 8192
 # A constant on the input has a value for all channels, or one for each.
@@ -72,8 +74,10 @@ class ONNXFile:
         self._graph = graphs[0]
         self._nodes = [
             _Node(each.text(_OP_TYPE), each.texts(_NODE_INPUT), each.texts(_NODE_OUTPUT))
-            for each in self._graph.messages(_NODE)
+            for each in islice(self._graph.messages(_NODE), MOST_NODES + 1)
         ]
+        if len(self._nodes) > MOST_NODES:
+            raise ValueError(f"its graph has more than {MOST_NODES:,} operators")
 
     @property
     def producer(self) -> str:
