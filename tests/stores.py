@@ -1,12 +1,17 @@
-"""An S3 server of a test's own, to whom all processes find that are begun meanwhile."""
+"""Servers of a test's own, to whom all processes find that are begun meanwhile."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from moto.core.base_backend import BackendDict
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
+
+from processes import begin, end
 
 
 @contextmanager
@@ -26,3 +31,15 @@ def s3_server() -> Iterator[str]:
         yield f"http://{host}:{port}"
     S3FileSystem.clear_instance_cache()
     moto.stop()
+
+
+@contextmanager
+def sftp_server(user: str, password: str) -> Iterator[str]:
+    """Serve all files from a process of its own; give the beginning of URLs."""
+    script = Path(__file__).with_name("sftp_server.py")
+    process = begin([sys.executable, str(script), user, password], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout
+        yield f"sftp://{user}@127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        end(process)

@@ -144,8 +144,9 @@ def test_a_part_that_is_missing_is_done_and_no_other(source: Path, result: Path,
 
 def test_a_job_that_is_done_is_not_done_again(source: Path, result: Path) -> None:
     before = list(times(parts(result)))
-    done = dropsight("archive", str(source), "-o", str(result), "--shard", "6")
+    done = dropsight("archive", str(source), "-o", str(result), "--shard", "6", "--json")
     assert done.returncode == 0
+    assert json.loads(done.stdout) == json.loads((result / "job.json").read_text())
     assert list(times(parts(result))) == before
 
 
@@ -340,6 +341,7 @@ def test_a_second_ctrl_c_or_sigterm_stops_at_once_and_the_same_command_goes_on(
         wait_until(lambda: b"Ctrl-C again stops at once" in said.readline(), what="it is said")
         process.send_signal(last)
         assert process.wait(60) == 130
+        assert said.read() == b"stopped: the same command goes on from here\n"
         said.close()
     finally:
         end(process)
@@ -363,6 +365,8 @@ def test_status_says_how_far_how_fast_and_what_failed(result: Path, tmp_path: Pa
     shown = dropsight("archive", str(tmp_path), "--status")
     assert shown.stdout.startswith("interrupted, as of")
     assert "no driver is at work: the same command goes on\n" in shown.stdout
+    shown = dropsight("archive", str(tmp_path), "--status", "--json")
+    assert json.loads(shown.stdout) == {**job, "state": "interrupted"}
     nothing = dropsight("archive", str(result.parent), "--status")
     assert (nothing.returncode, nothing.stderr.count("\n")) == (2, 1)
 
@@ -410,6 +414,13 @@ def test_a_source_is_a_folder_a_file_a_glob_or_a_list_of_these(source: Path) -> 
     (source.parent / "list.txt").write_text(f"# the first card\n{source.name}/card0\n\n{PHOTOS[0]}\n")
     card = [name for name in files_in(source) if "/card0/" in name]
     assert listed(source.parent / "list.txt") == sorted([*card, str(PHOTOS[0])])
+
+
+def test_a_link_that_leads_nowhere_is_passed_by_in_a_folder_and_in_a_glob(tmp_path: Path) -> None:
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "elsewhere.jpg")
+    (tmp_path / "there.jpg").symlink_to(PHOTOS[0])
+    for source in (tmp_path, tmp_path / "*.jpg"):
+        assert listed(source) == [str(tmp_path / "there.jpg")]
 
 
 def test_the_manifest_has_each_path_once_in_order_and_names_that_are_no_text(tmp_path: Path) -> None:

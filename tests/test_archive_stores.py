@@ -16,13 +16,13 @@ import pytest
 
 from archives import CHANGING, by_name, content, run
 from clips import make_clip, of_photos
-from daemons import PHOTOS
+from daemons import PHOTOS, dropsight
 from dropsight.archive.deployments import read_deployments
 from dropsight.archive.job_file import read_job
 from dropsight.archive.output_formats import FormatFacts, write_format
 from dropsight.archive.storage import Storage
 from dropsight.errors import ConfigError, StoreError
-from stores import s3_server
+from stores import s3_server, sftp_server
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -159,6 +159,33 @@ def test_a_folder_of_a_web_server_is_a_source(
             thread.join()
     assert named_by_file(content(tmp_path / "out")) == expected
     assert by_name(tmp_path / "listed")["gone.jpg"]["error"] == "there is no such file"
+
+
+@pytest.mark.slow
+def test_a_folder_of_an_ssh_server_is_source_and_target(
+    source: Path, tmp_path: Path, expected: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest names the host, which fsspec's own paths of such servers do not."""
+    with sftp_server("camera", "secret") as host:
+        monkeypatch.setenv("FSSPEC_SFTP_PASSWORD", "secret")
+        done = dropsight("archive", f"{host}{source}", "-o", f"{host}{tmp_path}/out", "--shard", "9")
+    assert done.returncode == 0, done.stderr
+    rows = content(tmp_path / "out")
+    assert named_by_file(rows) == expected
+    assert {str(row["path"]).rpartition("/")[0] for row in rows} == {f"{host}{source}"}
+
+
+def test_a_password_in_a_url_is_refused_as_all_results_would_bear_it(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("sftp://camera:secret@host/cards/a.jpg\n")
+    for cards, out in (
+        ("sftp://camera:secret@host/cards", tmp_path / "out"),
+        (tmp_path / "list.txt", tmp_path / "out"),
+        (PHOTOS[0], "sftp://camera:secret@host/out"),
+    ):
+        with pytest.raises(ConfigError, match="sftp://camera@host: a password") as refused:
+            run(cards, out)
+        assert "secret" not in str(refused.value)
+    assert not list((tmp_path / "out").glob("*"))
 
 
 def test_a_store_that_knows_conditions_gives_a_lock_to_one_alone(bucket: str) -> None:

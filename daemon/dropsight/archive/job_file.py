@@ -12,7 +12,8 @@ from dropsight.errors import StoreError
 from dropsight.version import VERSION
 
 NAME = "job.json"
-JobState: TypeAlias = Literal["running", "stopped", "failed", "done"]
+JobState: TypeAlias = Literal["running", "interrupted", "stopped", "failed", "done"]
+"""What is running in the file, and has no driver, is shown as interrupted."""
 
 
 class ModelCard(msgspec.Struct, frozen=True):

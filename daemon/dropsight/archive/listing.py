@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
-from dropsight.archive.storage import is_url, system_of, told
+from dropsight.archive.storage import absolute, is_url, system_of, told
 from dropsight.config import Watch
 from dropsight.errors import ConfigError
 from dropsight.video.sniffing import CLIP_PATTERNS
@@ -72,7 +73,7 @@ def _of_pattern(pattern: str) -> Iterator[Listed]:
         if os.path.isdir(path):
             if not pattern.rstrip("/").endswith("**"):
                 yield from _walked(path)
-        elif _WANTED.match(os.path.basename(path)):
+        elif _WANTED.match(os.path.basename(path)) and os.path.isfile(path):
             yield _at(path)
     if not found:
         raise ConfigError([f"{pattern}: nothing matches it"])
@@ -88,14 +89,15 @@ def _of_list(path: str) -> Iterator[Listed]:
                 yield from _of_line(named if is_url(named) else os.path.join(beside, named))
 
 
-def _of_line(named: str) -> Iterator[Listed]:
+def _of_line(line: str) -> Iterator[Listed]:
     """What names an image is taken as it stands: if it is not there, that is one row's error."""
+    named = absolute(line)
     if _GLOB.search(named) or not _WANTED.match(named.rpartition("/")[2]):
         yield from files_of(named)
     elif is_url(named) or not os.path.exists(named):
         yield Listed(os.fsencode(named))
     else:
-        yield _at(os.path.abspath(named))
+        yield _at(named)
 
 
 def _at(path: str) -> Listed:
@@ -113,26 +115,46 @@ def _of_url(url: str) -> Iterator[Listed]:
         return
     with told(url, "read"):
         system, path = system_of(url)
+        there = _Remote(system, url)
         if _GLOB.search(path) and not url.startswith("http"):
             found = system.glob(path, detail=True)
-            yield from (_object(system, name, info) for name, info in found.items() if _is_wanted(name, info))
+            yield from (there.file(name, info) for name, info in found.items() if _is_wanted(name, info))
             return
         if not (url.endswith("/") or system.isdir(path)):
             if not system.exists(path):
                 raise ConfigError([f"{url}: there is no such file or folder"])
-            yield _object(system, path, system.info(path))
+            yield there.file(path, system.info(path))
             return
-        yield from _walked_there(system, path)
+        yield from there.walked(path)
 
 
-def _walked_there(system: Any, top: str) -> Iterator[Listed]:  # noqa: ANN401 - fsspec's
-    for folder, folders, files in system.walk(top, detail=True, on_error="raise", topdown=True):
-        for name in [name for name in folders if name.startswith(".")]:
-            del folders[name]
-        for name, info in files.items():
-            if _is_wanted(name, info):
-                yield _object(system, info.get("name") or f"{folder}/{name}", info)
-        system.invalidate_cache()
+class _Remote:
+    """What fsspec lists, by URLs that any process opens."""
+
+    def __init__(self, system: Any, url: str) -> None:  # noqa: ANN401 - fsspec's
+        self._system = system
+        # Of these (sftp, ftp, smb), fsspec takes the host for a setting, and its paths are without it.
+        has_host = "host" in system._get_kwargs_from_urls(url)  # noqa: SLF001 - there is no other way
+        self._host = "{0.scheme}://{0.netloc}".format(urlsplit(url)) if has_host else None
+
+    def walked(self, top: str) -> Iterator[Listed]:
+        for folder, folders, files in self._system.walk(top, detail=True, on_error="raise", topdown=True):
+            for name in [name for name in folders if name.startswith(".")]:
+                del folders[name]
+            for name, info in files.items():
+                if _is_wanted(name, info):
+                    yield self.file(info.get("name") or f"{folder}/{name}", info)
+            self._system.invalidate_cache()
+
+    def file(self, path: str, info: Mapping[str, Any]) -> Listed:
+        tag = next((info[key] for key in _TAGS if isinstance(info.get(key), str)), None)
+        size = info.get("size")
+        return Listed(self._url_of(path).encode(), None if size is None else int(size), _time_us(info), tag)
+
+    def _url_of(self, path: str) -> str:
+        if self._host is None:
+            return str(self._system.unstrip_protocol(path))
+        return f"{self._host}/{path.lstrip('/')}"
 
 
 def _of_listed_urls(url: str) -> Iterator[Listed]:
@@ -147,14 +169,6 @@ def _of_listed_urls(url: str) -> Iterator[Listed]:
 def _is_wanted(name: str, info: Mapping[str, Any]) -> bool:
     last = name.rpartition("/")[2]
     return info.get("type") != "directory" and not last.startswith(".") and bool(_WANTED.match(last))
-
-
-def _object(system: Any, path: str, info: Mapping[str, Any]) -> Listed:  # noqa: ANN401 - fsspec's
-    tag = next((info[key] for key in _TAGS if isinstance(info.get(key), str)), None)
-    size = info.get("size")
-    return Listed(
-        system.unstrip_protocol(path).encode(), None if size is None else int(size), _time_us(info), tag
-    )
 
 
 def _time_us(info: Mapping[str, Any]) -> int | None:

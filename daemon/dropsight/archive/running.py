@@ -41,19 +41,25 @@ class ArchiveOrder:
 
 def run_archive(asked: ArchiveOrder, *, stopped: Callable[[], bool]) -> JobFile:
     """Do what is missing, all of it or until `stopped`; raises DropsightError, and leaves what can go on."""
-    storage = Storage(absolute(asked.out))
+    storage, sources = Storage(absolute(asked.out)), [absolute(source) for source in asked.sources]
     with ImageInferenceRuntime(asked.model, threads=1, embeddings=asked.embeddings) as runtime:
         spec = runtime.spec
     storage.make()
     with sole_driver(storage, stopped=stopped) as driver:
-        ended = _gone_on(storage, asked, spec, lambda: stopped() or driver.lost)
+        ended = _gone_on(storage, sources, asked, spec, stopped=lambda: stopped() or driver.lost)
         driver.need()
     return ended
 
 
-def _gone_on(storage: Storage, asked: ArchiveOrder, spec: ModelSpec, stopped: Callable[[], bool]) -> JobFile:
+def _gone_on(
+    storage: Storage,
+    sources: Sequence[str],
+    asked: ArchiveOrder,
+    spec: ModelSpec,
+    *,
+    stopped: Callable[[], bool],
+) -> JobFile:
     storage.sweep()
-    sources = [absolute(source) for source in asked.sources]
     facts = (_listed_anew if asked.overwrite else _listed)(storage, sources, stopped)
     job = ArchiveJob(
         out=storage.place,

@@ -24,7 +24,7 @@ def need_extra() -> None:
     """Raise ConfigError where the libraries are missing that all of this room needs."""
     if missing := [name for name in ("pyarrow", "fsspec") if find_spec(name) is None]:
         raise ConfigError([f"archive needs {' and '.join(missing)}: {installing.with_extra('archive')}"])
-    for library in ("aiobotocore", "botocore"):  # which tell where they found the keys
+    for library in ("aiobotocore", "asyncssh", "botocore", "paramiko"):  # which tell of keys and connections
         logging.getLogger(library).setLevel(logging.WARNING)
 
 
@@ -33,8 +33,16 @@ def is_url(place: str) -> bool:
 
 
 def absolute(place: str) -> str:
-    """Return a place as any process finds it."""
-    return place if is_url(place) else os.path.abspath(place.removeprefix("file://"))
+    """Return a place as any process finds it; raises ConfigError where all results would bear a password."""
+    if not is_url(place):
+        return os.path.abspath(place.removeprefix("file://"))
+    protocol, _, rest = place.partition("://")
+    user, _, there = rest.partition("/")[0].rpartition("@")
+    if ":" in user:
+        shown = f"{protocol}://{user.partition(':')[0]}@{there}"
+        way_out = f"FSSPEC_{protocol.upper()}_PASSWORD, ~/.config/fsspec, or a key of SSH"
+        raise ConfigError([f"{shown}: a password in a URL would stand in each row: give it by {way_out}"])
+    return place
 
 
 def system_of(url: str) -> tuple[Any, str]:
@@ -67,16 +75,18 @@ def told(place: str, verb: str) -> Iterator[None]:
 
 _LIBRARIES = (
     *("fsspec", "s3fs", "botocore", "aiobotocore", "gcsfs", "google", "adlfs", "azure", "aiohttp"),
-    *("paramiko", "sshfs", "requests", "urllib3", "pyarrow"),
+    *("paramiko", "sshfs", "asyncssh", "requests", "urllib3", "pyarrow"),
 )
 
 
 def _said(error: BaseException) -> str:
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) or type(error).__name__ == "AuthenticationException":
         return f"access is refused ({_short(error)}): look after the credentials and the rights"
     if type(error).__name__ in {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}:
         return f"no credentials ({_short(error)}): set them as this store's own tools take them"
-    return reason(error) if isinstance(error, OSError) and error.strerror else _short(error)
+    if isinstance(error, OSError) and error.strerror:
+        return reason(error)
+    return "there is no such file or folder" if isinstance(error, FileNotFoundError) else _short(error)
 
 
 def _short(error: BaseException) -> str:

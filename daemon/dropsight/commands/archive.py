@@ -18,6 +18,7 @@ from dropsight.errors import ConfigError
 from dropsight.inference.runtime import DEFAULT_MODEL
 
 _STOPPING = "the shards in hand are finished first; Ctrl-C again stops at once"
+_STOPPED = "stopped: the same command goes on from here"
 
 
 def archive(  # noqa: PLR0913 - its options
@@ -55,15 +56,19 @@ def archive(  # noqa: PLR0913 - its options
         embeddings=embeddings,
         overwrite=overwrite,
     )
-    with stop_asked(_STOPPING) as stop:
-        job = run_archive(asked, stopped=stop.is_set)
+    try:
+        with stop_asked(_STOPPING) as stop:
+            job = run_archive(asked, stopped=stop.is_set)
+    except KeyboardInterrupt:
+        print(_STOPPED, file=sys.stderr)
+        return INTERRUPTED
     storage = Storage(absolute(output))
     if job.state == "done":
         for name in wanted:
             print(f"written: {write_format(name, storage, FormatFacts(job, placements))}", file=sys.stderr)
-    _tell(job, output)
+    _say(job, output, as_json=as_json)
     if job.state == "stopped":
-        print("stopped: the same command goes on from here", file=sys.stderr)
+        print(_STOPPED, file=sys.stderr)
         return INTERRUPTED
     return int(job.ok == 0)
 
@@ -92,21 +97,23 @@ def _show(sources: Sequence[str], output: str | None, *, as_json: bool) -> int:
     job = read_job(storage)
     if job is None:
         raise ConfigError([f"{sources[0]}: there is no job.json: no archive was written there"])
-    if as_json:
-        print(msgspec.json.encode(job).decode())
-        return 0
     driver = driver_at(storage) if job.state == "running" else None
-    state = "interrupted" if job.state == "running" and driver is None else job.state
-    print(f"{state}, as of {job.updated}: {job.model.name} by {job.engine}, {job.workers} workers")
-    if driver:
-        print(f"its driver is {driver.shown}")
-    elif state == "interrupted":
-        print("no driver is at work: the same command goes on")
-    _tell(job, sources[0])
+    if job.state == "running" and driver is None:
+        job = msgspec.structs.replace(job, state="interrupted")
+    if not as_json:
+        print(f"{job.state}, as of {job.updated}: {job.model.name} by {job.engine}, {job.workers} workers")
+        if driver:
+            print(f"its driver is {driver.shown}")
+        elif job.state == "interrupted":
+            print("no driver is at work: the same command goes on")
+    _say(job, sources[0], as_json=as_json)
     return 0
 
 
-def _tell(job: JobFile, output: str) -> None:
+def _say(job: JobFile, output: str, *, as_json: bool) -> None:
+    if as_json:
+        print(msgspec.json.encode(job).decode())
+        return
     failed = sum(job.errors.values())
     codes = ", ".join(f"{code} {count}" for code, count in job.errors.items())
     print(

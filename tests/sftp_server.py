@@ -1,0 +1,29 @@
+"""An SFTP server of this machine's files, for one user by password: `sftp_server.py USER PASSWORD`."""
+
+import asyncio
+import sys
+
+import asyncssh
+
+USER, PASSWORD = sys.argv[1:]
+
+
+class OneUser(asyncssh.SSHServer):
+    def password_auth_supported(self) -> bool:
+        return True
+
+    def validate_password(self, username: str, password: str) -> bool:
+        return (username, password) == (USER, PASSWORD)
+
+
+async def main() -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    server = await asyncssh.listen(
+        "127.0.0.1", 0, server_host_keys=[key], server_factory=OneUser, sftp_factory=asyncssh.SFTPServer
+    )
+    print(server.get_port(), flush=True)
+    await server.wait_closed()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
