@@ -22,10 +22,10 @@ from dropsight.images.opening import Bounds
 from dropsight.images.thumbnail import thumbnail
 from dropsight.journal.event_messages import EventBest, EventMessage, encode_message
 from dropsight.journal.outbox import Delivery
-from dropsight.sinks.notify.courier import Courier
-from dropsight.sinks.notify.desk import Desk
-from dropsight.sinks.notify.errand import Errand, Receipt
+from dropsight.sinks.notify.dispatcher import Dispatcher
+from dropsight.sinks.notify.notification import Notification, Receipt
 from dropsight.sinks.notify.notifier import Notifier
+from dropsight.sinks.notify.notifier_parts import NotifierParts
 from dropsight.sinks.notify.targets import Target
 from dropsight.status.troubles import Troubles
 
@@ -57,19 +57,19 @@ class MailServer:
         self._controller.stop()
 
 
-class NotedCourier(Courier):
+class NotedDispatcher(Dispatcher):
     """Begins no process: notes what it would have had told."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.errands: list[Errand] = []
+        self.notifications: list[Notification] = []
 
-    def carry(self, errand: Errand, *_: object, **__: object) -> Receipt:
-        self.errands.append(errand)
+    def carry(self, notification: Notification, *_: object, **__: object) -> Receipt:
+        self.notifications.append(notification)
         return Receipt()
 
 
-class SharedCourier(Courier):
+class SharedDispatcher(Dispatcher):
     """One process for many tests: those who leave do not end it."""
 
     def close(self) -> None:
@@ -130,10 +130,10 @@ def large_photo(folder: Path) -> Path:
 
 
 class Told:
-    """Notifiers for these URLs, each on a thread of its own, with a desk in `state`."""
+    """Notifiers for these URLs, each on a thread of its own, with parts in `state`."""
 
-    def __init__(self, state: Path, courier: Courier, *, settings: Notify = Notify()) -> None:  # noqa: B008
-        self.desk = Desk(state, courier)
+    def __init__(self, state: Path, dispatcher: Dispatcher, *, settings: Notify = Notify()) -> None:  # noqa: B008
+        self.parts = NotifierParts(state, dispatcher)
         self.now = [1_795_900_000.0]
         self._state, self._settings = state, settings
         self._stack = ExitStack()
@@ -160,7 +160,7 @@ class Told:
             lambda: later,
             events,
             Troubles(logging.getLogger("dropsight.test")),
-            self.desk.enter(),
+            self.parts.enter(),
             picture=picture or photo,
             clock=lambda: self.now[0],
         )
@@ -178,9 +178,9 @@ class Told:
 
 
 @contextmanager
-def own_courier(**how: float) -> Iterator[Courier]:
-    courier = Courier(**how)
+def own_dispatcher(**how: float) -> Iterator[Dispatcher]:
+    dispatcher = Dispatcher(**how)
     try:
-        yield courier
+        yield dispatcher
     finally:
-        courier.close()
+        dispatcher.close()

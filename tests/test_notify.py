@@ -28,11 +28,11 @@ from dropsight.errors import SinkError
 from dropsight.journal.event_messages import EventBest
 from dropsight.sinks.notify import notifier, words
 from dropsight.sinks.notify.allowance import MOST, HourlyAllowance
-from dropsight.sinks.notify.courier import Courier
-from dropsight.sinks.notify.errand import Errand, Receipt
-from dropsight.sinks.notify.pile import FILE, Pile
+from dropsight.sinks.notify.dispatcher import Dispatcher
+from dropsight.sinks.notify.notification import Notification, Receipt
+from dropsight.sinks.notify.notification_queue import FILE, NotificationQueue
 from dropsight.sinks.notify.quiet import quiet_until
-from notified import Events, MailServer, SharedCourier, Told, message, own_courier
+from notified import Events, MailServer, SharedDispatcher, Told, message, own_dispatcher
 from receivers import Receiver, Turn, secret_file
 from webs import ANY_PORT, address, ask
 
@@ -40,8 +40,8 @@ JPEG = "image/jpeg"
 
 
 @pytest.fixture(scope="module")
-def courier() -> Iterator[SharedCourier]:
-    shared = SharedCourier()
+def dispatcher() -> Iterator[SharedDispatcher]:
+    shared = SharedDispatcher()
     yield shared
     shared.end()
 
@@ -69,10 +69,10 @@ def titles(receiver: Receiver) -> list[str]:
 
 
 def test_phone_webhook_and_mail_get_the_words_and_the_picture_as_a_jpeg_of_640_pixels(
-    tmp_path: Path, courier: Courier
+    tmp_path: Path, dispatcher: Dispatcher
 ) -> None:
     told = message(10, best=EventBest("record1", 0.93, "red fox"), count=3)
-    with raw() as phone, Receiver() as web, MailServer() as mail, Told(tmp_path, courier) as people:
+    with raw() as phone, Receiver() as web, MailServer() as mail, Told(tmp_path, dispatcher) as people:
         for place, url in enumerate((ntfy(phone), hook(web), mail.url), 1):
             people.by(Events([message(1, notify=["cellar"]), told, message(2, notify=[])]), url, place)
         wait_until(lambda: bool(phone.taken and web.taken and mail.taken))
@@ -105,13 +105,13 @@ def reset(handler: BaseHTTPRequestHandler) -> None:
 
 
 def test_a_receiver_that_is_down_refuses_drops_or_hangs_gets_it_later_and_holds_up_no_other(
-    tmp_path: Path, courier: Courier
+    tmp_path: Path, dispatcher: Dispatcher
 ) -> None:
     """With the same id. Of what hangs, the URL says how long that is waited for."""
     ways = (Turn(503), Turn(0, instead=reset), Turn(0, instead=lambda handler: handler.connection.recv(1)))
     found = [Receiver([turn, Turn()]) for turn in ways]
     told = message(1)
-    with Told(tmp_path, courier) as people, Receiver() as well:
+    with Told(tmp_path, dispatcher) as people, Receiver() as well:
         down = people.by(Events([told]), f"json://127.0.0.1:{free_port()}/path-5ecret")
         wait_until(down.troubles.any)
         fault = "notify:phone (json://***) is not told: it cannot be reached (Connection refused)"
@@ -129,8 +129,8 @@ def test_a_receiver_that_is_down_refuses_drops_or_hangs_gets_it_later_and_holds_
         assert down.standing().held == 1
 
 
-def test_what_refuses_the_picture_gets_the_text_alone(tmp_path: Path, courier: Courier) -> None:
-    with Receiver() as web, MailServer() as mail, Told(tmp_path, courier) as people:
+def test_what_refuses_the_picture_gets_the_text_alone(tmp_path: Path, dispatcher: Dispatcher) -> None:
+    with Receiver() as web, MailServer() as mail, Told(tmp_path, dispatcher) as people:
         web.judge = lambda asked: Turn(413 if asked.body["attachments"] else 200)
         mail.says = lambda said: "552 too large" if list(said.iter_attachments()) else "250 taken"
         people.by(Events([message(1)]), hook(web))
@@ -140,11 +140,11 @@ def test_what_refuses_the_picture_gets_the_text_alone(tmp_path: Path, courier: C
     assert titles(web) == [mail.taken[0]["subject"]] == ["fox at front"]
 
 
-def test_names_that_strangers_give_are_text_and_nothing_else(tmp_path: Path, courier: Courier) -> None:
+def test_names_that_strangers_give_are_text_and_nothing_else(tmp_path: Path, dispatcher: Dispatcher) -> None:
     """Whoever uploads makes folders, which are cameras."""
     evil = "<b>x</b>\r\nBcc: eve@example.org\u202e"
     told = message(1, camera=evil, best=EventBest("r", 0.9, "<img src=//eve>\n**x**"))
-    with MailServer() as mail, Told(tmp_path, courier) as people:
+    with MailServer() as mail, Told(tmp_path, dispatcher) as people:
         people.by(Events([told, told]), mail.url)
         wait_until(lambda: bool(mail.taken))
     (mailed,) = mail.taken
@@ -154,20 +154,20 @@ def test_names_that_strangers_give_are_text_and_nothing_else(tmp_path: Path, cou
     assert mailed["subject"] == "fox at <b>x</b>\\r\\nBcc: eve\uff20example.org\\u202e"
 
 
-def test_what_is_longer_than_a_service_takes_comes_in_parts(courier: Courier) -> None:
+def test_what_is_longer_than_a_service_takes_comes_in_parts(dispatcher: Dispatcher) -> None:
     lines = [f"event {number}: {'x' * 200}" for number in range(30)]
     with Receiver() as chat:
-        errand = Errand(
+        notification = Notification(
             f"mmost://127.0.0.1:{chat.port}/t0ken-5ecret0123", "30 events", "\n".join(lines), "id"
         )
-        assert courier.carry(errand, None, stopping=lambda: False) == Receipt()
+        assert dispatcher.carry(notification, None, stopping=lambda: False) == Receipt()
     texts = [body["text"] for body in chat.taken]
     assert len(texts) == 2
     assert all(f"event {number}:" in "".join(texts) for number in range(30))
 
 
-def test_after_a_reload_the_new_url_is_tried_at_once(tmp_path: Path, courier: Courier) -> None:
-    with Receiver() as web, Told(tmp_path, courier) as people:
+def test_after_a_reload_the_new_url_is_tried_at_once(tmp_path: Path, dispatcher: Dispatcher) -> None:
+    with Receiver() as web, Told(tmp_path, dispatcher) as people:
         teller = people.by(Events([message(1)]), f"json://127.0.0.1:{free_port()}/", then=hook(web))
         wait_until(teller.troubles.any)
         teller.read_secrets()
@@ -175,14 +175,14 @@ def test_after_a_reload_the_new_url_is_tried_at_once(tmp_path: Path, courier: Co
 
 
 def test_where_the_picture_is_gone_or_not_wanted_the_text_goes_alone(
-    tmp_path: Path, courier: Courier
+    tmp_path: Path, dispatcher: Dispatcher
 ) -> None:
     gone = message(1, best=EventBest("gone", 0.9, "red fox"))
     with Receiver() as web, Receiver() as other:
-        with Told(tmp_path, courier) as people:
+        with Told(tmp_path, dispatcher) as people:
             people.by(Events([gone]), hook(web))
             wait_until(lambda: bool(web.taken))
-        with Told(tmp_path, courier, settings=Notify(pictures=False)) as people:
+        with Told(tmp_path, dispatcher, settings=Notify(pictures=False)) as people:
             people.by(Events([message(2)]), hook(other), 2)
             wait_until(lambda: bool(other.taken))
     assert web.taken[0]["attachments"] == other.taken[0]["attachments"] == []
@@ -199,38 +199,38 @@ SECRETS = (
 )
 
 
-def test_no_word_about_a_fault_has_anything_of_the_url_in_it(courier: SharedCourier) -> None:
+def test_no_word_about_a_fault_has_anything_of_the_url_in_it(dispatcher: SharedDispatcher) -> None:
     """Nor has the process that gets it, where others may look."""
     with Receiver([Turn(403, {"X": "5ecret"})]) as receiver:
         for url in SECRETS:
-            errand = Errand(url.format(port=receiver.port), "5", "5", "id")
-            fault = courier.carry(errand, None, stopping=lambda: False).fault
+            notification = Notification(url.format(port=receiver.port), "5", "5", "id")
+            fault = dispatcher.carry(notification, None, stopping=lambda: False).fault
             assert fault
             assert "5ecret" not in fault
             assert "127.0.0.1" not in fault
     for name in ("cmdline", "environ"):
-        assert b"5ecret" not in Path(f"/proc/{courier.pid}/{name}").read_bytes()
+        assert b"5ecret" not in Path(f"/proc/{dispatcher.pid}/{name}").read_bytes()
 
 
 @pytest.mark.slow
 def test_a_process_that_dies_is_begun_anew_and_one_that_hangs_is_ended_and_said(tmp_path: Path) -> None:
-    with own_courier() as courier, Receiver() as web, Told(tmp_path, courier) as people:
+    with own_dispatcher() as dispatcher, Receiver() as web, Told(tmp_path, dispatcher) as people:
         events = Events([message(1)])
         teller = people.by(events, hook(web))
         wait_until(lambda: teller.standing().delivered == 1)
-        assert courier.pid
-        os.kill(courier.pid, signal.SIGKILL)
+        assert dispatcher.pid
+        os.kill(dispatcher.pid, signal.SIGKILL)
         events.add(message(2))
         teller.wake()
         wait_until(lambda: teller.standing().delivered == 2)
-        hung = courier.pid
+        hung = dispatcher.pid
         assert hung
         os.kill(hung, signal.SIGSTOP)
-        courier.longest_seconds = 0.5
+        dispatcher.longest_seconds = 0.5
         events.add(message(3))
         teller.wake()
         wait_until(lambda: "the process that notifies was ended" in str(teller.troubles.current()))
-        courier.longest_seconds = 120.0
+        dispatcher.longest_seconds = 120.0
         wait_until(lambda: teller.standing().delivered == 3 and not teller.troubles.any())
         assert {each.headers["X-Dropsight-Id"] for each in web.asked} == {
             message(number).message_id for number in (1, 2, 3)
@@ -239,22 +239,29 @@ def test_a_process_that_dies_is_begun_anew_and_one_that_hangs_is_ended_and_said(
 
 
 def test_without_apprise_the_command_that_installs_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dropsight.sinks.notify.courier.find_spec", lambda _: None)
-    with own_courier() as courier, pytest.raises(SinkError, match=r"need Apprise: .*pip install .*notify"):
-        courier.carry(Errand("json://x", "", "", ""), None, stopping=lambda: False)
+    monkeypatch.setattr("dropsight.sinks.notify.dispatcher.find_spec", lambda _: None)
+    with (
+        own_dispatcher() as dispatcher,
+        pytest.raises(SinkError, match=r"need Apprise: .*pip install .*notify"),
+    ):
+        dispatcher.carry(Notification("json://x", "", "", ""), None, stopping=lambda: False)
 
 
 def test_the_process_that_notifies_ends_at_rest(tmp_path: Path) -> None:
-    with own_courier(rest_seconds=0.0) as courier, Receiver() as web, Told(tmp_path, courier) as people:
+    with (
+        own_dispatcher(rest_seconds=0.0) as dispatcher,
+        Receiver() as web,
+        Told(tmp_path, dispatcher) as people,
+    ):
         people.by(Events([message(1)]), hook(web))
         wait_until(lambda: bool(web.taken))
-        wait_until(lambda: courier.pid is None)
+        wait_until(lambda: dispatcher.pid is None)
 
 
-def test_beyond_thirty_in_an_hour_the_rest_comes_as_one(tmp_path: Path, courier: Courier) -> None:
+def test_beyond_thirty_in_an_hour_the_rest_comes_as_one(tmp_path: Path, dispatcher: Dispatcher) -> None:
     """Of all targets together: what one takes, another does not have."""
     events = Events([message(number) for number in range(MOST + 5)])
-    with Receiver() as web, Told(tmp_path, courier, settings=Notify(pictures=False)) as people:
+    with Receiver() as web, Told(tmp_path, dispatcher, settings=Notify(pictures=False)) as people:
         teller = people.by(events, hook(web))
         wait_until(lambda: len(web.taken) == MOST and teller.standing().held == 5)
         other = people.by(Events([message(90)]), hook(web), 2)
@@ -270,11 +277,13 @@ def test_beyond_thirty_in_an_hour_the_rest_comes_as_one(tmp_path: Path, courier:
     assert len(digest.splitlines()) == 5
 
 
-def test_what_happens_in_quiet_hours_is_told_at_their_end_together(tmp_path: Path, courier: Courier) -> None:
+def test_what_happens_in_quiet_hours_is_told_at_their_end_together(
+    tmp_path: Path, dispatcher: Dispatcher
+) -> None:
     here = datetime.fromtimestamp(1_795_900_000).astimezone()
     begin, end = (f"{here + timedelta(hours=by):%H:%M}" for by in (-1, 1))
     settings = Notify(quiet=f"{begin}-{end}", pictures=False)
-    with Receiver() as web, Told(tmp_path, courier, settings=settings) as people:
+    with Receiver() as web, Told(tmp_path, dispatcher, settings=settings) as people:
         events = Events([message(1), message(2, name="cat", camera="back")])
         teller = people.by(events, hook(web))
         wait_until(lambda: teller.standing().to == f"json://*** (quiet until {end})")
@@ -294,11 +303,11 @@ def test_what_happens_in_quiet_hours_is_told_at_their_end_together(tmp_path: Pat
 
 
 def test_after_a_day_in_vain_it_is_given_up_with_a_line(
-    tmp_path: Path, courier: Courier, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tried for a day: what was off meanwhile, or in quiet hours, does not count."""
     monkeypatch.setattr(notifier, "GIVE_UP_SECONDS", 0.5)
-    with Told(tmp_path, courier) as people:
+    with Told(tmp_path, dispatcher) as people:
         teller = people.by(Events([message(1), message(2)]), f"json://127.0.0.1:{free_port()}/")
         wait_until(lambda: teller.standing().set_aside == 2)
         assert "given up: 2 notifications; tried for a day" in str(teller.troubles.current())
@@ -309,15 +318,15 @@ TELL = """
 import sys, threading
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from dropsight.sinks.notify.courier import Courier
+from dropsight.sinks.notify.dispatcher import Dispatcher
 from notified import Events, Told, message
 
 events = Events([message(number) for number in range(3)], Path(sys.argv[1], "mark"))
-with Told(Path(sys.argv[1]), Courier()) as people:
+with Told(Path(sys.argv[1]), Dispatcher()) as people:
     teller = people.by(events, sys.argv[2])
     while not teller.tried or teller.standing().held:
         threading.Event().wait(0.01)
-people.desk.courier.close()
+people.parts.dispatcher.close()
 """
 
 
@@ -345,20 +354,20 @@ def test_a_kill_at_any_point_between_event_and_delivery_loses_none(tmp_path: Pat
 def test_what_waits_is_kept_once_within_a_bound_and_over_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("dropsight.sinks.notify.pile.MOST", 3)
-    pile = Pile(tmp_path / FILE)
-    assert pile.add("phone", [message(number) for number in (1, 2, 2, 3)]) == 0
-    assert pile.add("phone", [message(4)]) == 1
-    assert pile.add("mail", [message(1)]) == 0
-    pile.close()
-    pile = Pile(tmp_path / FILE)
-    kept = pile.waiting("phone", 10)
+    monkeypatch.setattr("dropsight.sinks.notify.notification_queue.MOST", 3)
+    queue = NotificationQueue(tmp_path / FILE)
+    assert queue.add("phone", [message(number) for number in (1, 2, 2, 3)]) == 0
+    assert queue.add("phone", [message(4)]) == 1
+    assert queue.add("mail", [message(1)]) == 0
+    queue.close()
+    queue = NotificationQueue(tmp_path / FILE)
+    kept = queue.waiting("phone", 10)
     assert [held.message for held in kept] == [message(2), message(3), message(4)]
-    pile.told(kept[:1], time.time())
-    assert (pile.count("phone"), pile.count("mail"), len(pile.sent())) == (2, 1, 1)
-    pile.close()
+    queue.told(kept[:1], time.time())
+    assert (queue.count("phone"), queue.count("mail"), len(queue.sent())) == (2, 1, 1)
+    queue.close()
     (tmp_path / FILE).write_bytes(b"no database" * 100)
-    assert Pile(tmp_path / FILE).waiting("phone", 10) == []
+    assert NotificationQueue(tmp_path / FILE).waiting("phone", 10) == []
     assert f"{tmp_path / FILE} is damaged" in caplog.text
     assert (tmp_path / f"{FILE}.damaged").exists()
 

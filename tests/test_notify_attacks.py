@@ -16,26 +16,26 @@ from dropsight.errors import SinkError
 from dropsight.journal.event_messages import EventBest
 from dropsight.sinks.notify import words
 from dropsight.sinks.notify.allowance import HourlyAllowance
-from dropsight.sinks.notify.answers import MOST_BYTES
-from dropsight.sinks.notify.courier import MEMORY_BYTES, Courier
-from dropsight.sinks.notify.errand import MESSAGE_BYTES, Errand, Receipt
+from dropsight.sinks.notify.answer_bounds import MOST_BYTES
+from dropsight.sinks.notify.dispatcher import MEMORY_BYTES, Dispatcher
+from dropsight.sinks.notify.notification import MESSAGE_BYTES, Notification, Receipt
 from dropsight.sinks.notify.targets import Target
-from notified import Events, NotedCourier, SharedCourier, Told, message
+from notified import Events, NotedDispatcher, SharedDispatcher, Told, message
 from receivers import Receiver, Turn
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def courier() -> Iterator[SharedCourier]:
-    shared = SharedCourier()
+def dispatcher() -> Iterator[SharedDispatcher]:
+    shared = SharedDispatcher()
     yield shared
     shared.end()
 
 
-def told(courier: Courier, url: str, *, sender: str = "dropsight") -> Receipt:
-    errand = Errand(url, "fox at front", "red fox 93 %", "id", sender, "fox.jpg")
-    return courier.carry(errand, b"\xff\xd8 a picture", stopping=lambda: False)
+def told(dispatcher: Dispatcher, url: str, *, sender: str = "dropsight") -> Receipt:
+    notification = Notification(url, "fox at front", "red fox 93 %", "id", sender, "fox.jpg")
+    return dispatcher.carry(notification, b"\xff\xd8 a picture", stopping=lambda: False)
 
 
 def hook(receiver: Receiver) -> str:
@@ -54,29 +54,29 @@ def endless(handler: BaseHTTPRequestHandler) -> None:
         return
 
 
-def test_an_answer_without_an_end_is_hung_up_on_and_takes_no_memory(courier: SharedCourier) -> None:
+def test_an_answer_without_an_end_is_hung_up_on_and_takes_no_memory(dispatcher: SharedDispatcher) -> None:
     with Receiver([Turn(0, instead=endless)]) as stream:
-        assert told(courier, hook(stream)).fault == "its answer has no end"
-    status = Path(f"/proc/{courier.pid}/status").read_text()
+        assert told(dispatcher, hook(stream)).fault == "its answer has no end"
+    status = Path(f"/proc/{dispatcher.pid}/status").read_text()
     (peak,) = [int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")]
     assert peak < MEMORY_BYTES / 2
     assert MOST_BYTES < MEMORY_BYTES / 16
 
 
-def test_a_receiver_does_not_choose_whom_the_picture_goes_to(courier: Courier) -> None:
+def test_a_receiver_does_not_choose_whom_the_picture_goes_to(dispatcher: Dispatcher) -> None:
     with Receiver() as other, Receiver([Turn(307, {"Location": other.url})]) as sly:
-        assert told(courier, hook(sly)).fault == "it answers 307 Temporary Redirect"
+        assert told(dispatcher, hook(sly)).fault == "it answers 307 Temporary Redirect"
         assert not other.asked
-        assert told(courier, f"{hook(sly)}?redirect=yes").fault is None
+        assert told(dispatcher, f"{hook(sly)}?redirect=yes").fault is None
         assert len(other.taken) == 1
 
 
-def test_a_device_of_any_name_tells(courier: Courier) -> None:
+def test_a_device_of_any_name_tells(dispatcher: Dispatcher) -> None:
     """HTTP's headers have no other signs than ASCII's."""
     assert words.sender("Küche\r\nX: 厨房") == r"dropsight on Kuche\r\nX:"
     assert words.sender("厨房") == "dropsight"
     with Receiver() as web:
-        assert told(courier, hook(web), sender=words.sender("Küche\r\nX: 厨房")).fault is None
+        assert told(dispatcher, hook(web), sender=words.sender("Küche\r\nX: 厨房")).fault is None
 
 
 def test_names_call_nobody_and_are_cut() -> None:
@@ -95,20 +95,20 @@ def test_names_call_nobody_and_are_cut() -> None:
 def test_a_flood_of_events_of_made_up_cameras_is_a_few_messages_and_one_that_fits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("dropsight.sinks.notify.pile.MOST", 100)
+    monkeypatch.setattr("dropsight.sinks.notify.notification_queue.MOST", 100)
     flood = [message(number, camera=f"{number:05}" + "\u202e" * 250) for number in range(300)]
-    noted = NotedCourier()
+    noted = NotedDispatcher()
     with Told(tmp_path, noted) as people:
-        people.desk.allowance = HourlyAllowance(most=5)
+        people.parts.allowance = HourlyAllowance(most=5)
         teller = people.by(Events(flood), "json://127.0.0.1/", picture=lambda *_: b"")
         wait_until(lambda: "an hour were told" in teller.standing().to)
-        assert len(noted.errands) == 5
+        assert len(noted.notifications) == 5
         assert teller.standing()[1:] == (5, 200, 95)  # delivered, given up, held
         assert caplog.text.count("given up: the oldest notifications; more than 100 wait") == 1
         people.now[0] += 3600
         teller.wake()
         wait_until(lambda: teller.standing().held == 0)
-    (rest,) = noted.errands[5:]
+    (rest,) = noted.notifications[5:]
     assert rest.title == "95 events"
     assert "and 75 more" in rest.body
     longest = msgspec.structs.replace(rest, url="x" * SECRET_BYTES)
@@ -117,22 +117,22 @@ def test_a_flood_of_events_of_made_up_cameras_is_a_few_messages_and_one_that_fit
 
 
 def test_what_cannot_be_handed_over_is_a_fault_that_is_tried_again(
-    courier: Courier, monkeypatch: pytest.MonkeyPatch
+    dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(SinkError, match="cannot be handed to the process that notifies: Message too long"):
-        courier.carry(Errand("x" * 2**20, "", "", ""), None, stopping=lambda: False)
-    monkeypatch.setattr("dropsight.sinks.notify.courier.Receipt", int)
+        dispatcher.carry(Notification("x" * 2**20, "", "", ""), None, stopping=lambda: False)
+    monkeypatch.setattr("dropsight.sinks.notify.dispatcher.Receipt", int)
     with Receiver() as web, pytest.raises(SinkError, match="says what nobody understands"):
-        told(courier, hook(web))
+        told(dispatcher, hook(web))
 
 
 def test_an_apprise_that_only_root_may_read_is_said_with_the_way_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As root's umask of 077 leaves it: found, without anything in it."""
-    monkeypatch.setattr("dropsight.sinks.notify.courier.find_spec", lambda name: ModuleSpec(name, None))
+    monkeypatch.setattr("dropsight.sinks.notify.dispatcher.find_spec", lambda name: ModuleSpec(name, None))
     with pytest.raises(SinkError, match=r"not for this user to read: .*chmod -R a\+rX .*site-packages"):
-        told(Courier(), "json://127.0.0.1/")
+        told(Dispatcher(), "json://127.0.0.1/")
 
 
 def test_a_target_shows_nobody_its_url() -> None:

@@ -30,7 +30,7 @@ def check_notify(
 ) -> None:
     if not config.notify:
         return
-    from dropsight.sinks.notify.wanting import checks
+    from dropsight.sinks.notify.target_followers import checks
 
     for look in checks(config, urls, file=file):
         with verdict.part("notify"):

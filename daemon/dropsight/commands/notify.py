@@ -13,8 +13,8 @@ from dropsight.images.opening import Bounds
 from dropsight.images.thumbnail import thumbnail
 from dropsight.names import as_shown
 from dropsight.sinks.notify import words
-from dropsight.sinks.notify.courier import Courier
-from dropsight.sinks.notify.errand import Errand
+from dropsight.sinks.notify.dispatcher import Dispatcher
+from dropsight.sinks.notify.notification import Notification
 from dropsight.sinks.notify.notifier import LONGEST_SIDE
 from dropsight.sinks.notify.targets import Target, targets_of
 
@@ -47,22 +47,22 @@ def _wanted(config: Config, name: str) -> list[str]:
 
 
 def _try(targets: list[Target], config: Config) -> int:
-    picture, courier, code = thumbnail(str(SAMPLE), Bounds(), longest=LONGEST_SIDE), Courier(), 0
-    with closing(courier):
+    picture, dispatcher, code = thumbnail(str(SAMPLE), Bounds(), longest=LONGEST_SIDE), Dispatcher(), 0
+    with closing(dispatcher):
         for target in targets:
             try:
-                said = _send(courier, target, config, picture if target.settings.pictures else None)
+                said = _send(dispatcher, target, config, picture if target.settings.pictures else None)
             except SinkError as error:
                 said, code = f"not reached: {error}", 1
             print(as_shown(f"{target.label:<12} {target.shown:<16} {said}"), flush=True)
     return code
 
 
-def _send(courier: Courier, target: Target, config: Config, picture: bytes | None) -> str:
+def _send(dispatcher: Dispatcher, target: Target, config: Config, picture: bytes | None) -> str:
     body = f"A test: events are told to {target.label} like this."
     title, sender = f"Test from {as_shown(config.device)}", words.sender(config.device)
-    errand = Errand(target.url, title, body, secrets.token_hex(8), sender, "test.jpg")
-    receipt = courier.carry(errand, picture, stopping=lambda: False)
+    notification = Notification(target.url, title, body, secrets.token_hex(8), sender, "test.jpg")
+    receipt = dispatcher.carry(notification, picture, stopping=lambda: False)
     if receipt.fault:
         raise SinkError(receipt.fault)
     return f"reached, but without the picture: {receipt.plain}" if receipt.plain else "reached"

@@ -9,7 +9,7 @@ from dropsight.sinks.sink import Wanted, Wants
 FOLLOWERS: dict[str, str] = {
     "mqtt": "dropsight.sinks.mqtt.publisher:followers",
     "webhooks": "dropsight.sinks.webhook:followers",
-    "notify": "dropsight.sinks.notify.wanting:followers",
+    "notify": "dropsight.sinks.notify.target_followers:followers",
 }
 """Section to "module:function", which is given the config; a new sink is one file and one line."""
 

@@ -16,11 +16,11 @@ from dropsight.errors import DamagedError, DropsightError, SinkError, StoreError
 from dropsight.journal.event_messages import EventMessage, message_in
 from dropsight.journal.outbox import Outbox
 from dropsight.sinks.backoff import pause_seconds
-from dropsight.sinks.notify import pile, words
+from dropsight.sinks.notify import notification_queue, words
 from dropsight.sinks.notify.allowance import MOST
-from dropsight.sinks.notify.desk import Desk
-from dropsight.sinks.notify.errand import Errand
-from dropsight.sinks.notify.pile import Held
+from dropsight.sinks.notify.notification import Notification
+from dropsight.sinks.notify.notification_queue import QueuedMessage
+from dropsight.sinks.notify.notifier_parts import NotifierParts
 from dropsight.sinks.notify.quiet import quiet_until
 from dropsight.sinks.notify.targets import Target
 from dropsight.sinks.sink import FollowerStatus
@@ -45,7 +45,7 @@ class Notifier:
         read: Callable[[], Target],
         outbox: Outbox,
         troubles: Troubles,
-        desk: Desk,
+        parts: NotifierParts,
         *,
         picture: Callable[[str, int], bytes],
         zone: tzinfo | None = None,
@@ -54,18 +54,18 @@ class Notifier:
         self.name = f"notify:{target.label}"
         self.troubles, self.tried, self.refused = troubles, False, False
         self._target, self._read, self._next = target, read, target
-        self._outbox, self._desk, self._picture_of = outbox, desk, picture
+        self._outbox, self._parts, self._picture_of = outbox, parts, picture
         self._zone, self._clock = zone, clock
         self._news = threading.Condition()
         self._woken = self._asked = self._lost = False
         self._deadline = math.inf
         self._place = self._outbox.acknowledged()
-        self._waiting = desk.pile.count(self.name)
+        self._waiting = parts.queue.count(self.name)
         self._behind = self._waiting > 1
         """Whether what waits has waited: then it goes out as one."""
         self._hold: str | None = None
         """Why what waits is not sent now, where that is no trouble."""
-        self._batch: Sequence[Held] = ()
+        self._batch: Sequence[QueuedMessage] = ()
         """What the last attempt was about, and so will be the next."""
         self._delivered = self._set_aside = self._failures = 0
         self._failed_at, self._retry_at = 0.0, -math.inf
@@ -100,7 +100,7 @@ class Notifier:
             if self._asked:
                 break
             self._rest(pause)
-        self._desk.leave()
+        self._parts.leave()
 
     def _is_over(self) -> bool:
         return self._asked and (self._lost or time.monotonic() >= self._deadline)
@@ -109,7 +109,7 @@ class Notifier:
         """For so long, or until there is news; and see to the process that notifies meanwhile."""
         until = time.monotonic() + seconds
         while True:
-            resting = self._desk.courier.seconds_to_rest()
+            resting = self._parts.dispatcher.seconds_to_rest()
             left = min(until - time.monotonic(), math.inf if resting is None else resting)
             with self._news:
                 news = self._news.wait_for(lambda: self._woken or self._asked, self._bounded(left))
@@ -137,9 +137,11 @@ class Notifier:
             found = [message_in(each.line) for each in group if each.status == "event"]
             if mine := [each for each in found if self._target.name in each.notify]:
                 crashpoints.reach("before_holding")
-                if gone := self._desk.pile.add(self.name, mine):
-                    self._give_up(gone, "the oldest notifications", f"more than {pile.MOST:,} wait")
-                self._waiting = self._desk.pile.count(self.name)
+                if gone := self._parts.queue.add(self.name, mine):
+                    self._give_up(
+                        gone, "the oldest notifications", f"more than {notification_queue.MOST:,} wait"
+                    )
+                self._waiting = self._parts.queue.count(self.name)
             self._place = group[-1].seq
         if self._place > start:
             self._outbox.acknowledge(self._place)
@@ -157,7 +159,7 @@ class Notifier:
         if end := quiet_until(self._target.settings.quiet, here.replace(tzinfo=None)):
             self._behind, self._hold = self._waiting > 1, f"quiet until {end:%H:%M}"
             return _held_for((end - here.replace(tzinfo=None)).total_seconds())
-        if seconds := self._desk.allowance.take(now):
+        if seconds := self._parts.allowance.take(now):
             self._behind, self._hold = self._waiting > 1, f"{MOST} an hour were told"
             return _held_for(seconds)
         self._hold = None
@@ -166,15 +168,15 @@ class Notifier:
     def _send(self, now: float, here: datetime) -> float:
         if not self._batch:
             most = _MOST_AT_ONCE if self._behind else 1
-            self._batch = self._desk.pile.waiting(self.name, most)
+            self._batch = self._parts.queue.waiting(self.name, most)
         messages = [held.message for held in self._batch]
         try:
             crashpoints.reach("before_telling")
             plain = self._carry(messages, here)
             crashpoints.reach("after_telling")
-            self._desk.pile.told(self._batch, now)
+            self._parts.queue.told(self._batch, now)
         except DropsightError as error:
-            self._desk.allowance.give_back(now)
+            self._parts.allowance.give_back(now)
             if isinstance(error, SinkError | StoreError) and not isinstance(error, DamagedError):
                 return self._fail(error)
             raise
@@ -185,13 +187,15 @@ class Notifier:
         """Return why it was told without its picture, None where it had it or is to have none."""
         best = max(messages, key=lambda each: each.best.confidence)
         picture, why = self._picture(best)
-        errand = self._errand(messages, best, here)
-        receipt = self._desk.courier.carry(errand, picture, stopping=self._is_over)
+        notification = self._notification(messages, best, here)
+        receipt = self._parts.dispatcher.carry(notification, picture, stopping=self._is_over)
         if receipt.fault:
             raise SinkError(receipt.fault)
         return why or receipt.plain
 
-    def _errand(self, messages: Sequence[EventMessage], best: EventMessage, here: datetime) -> Errand:
+    def _notification(
+        self, messages: Sequence[EventMessage], best: EventMessage, here: datetime
+    ) -> Notification:
         if len(messages) == 1:
             title, key = words.title_of(best), best.message_id
             body = words.body_of(best, now=here, zone=self._zone)
@@ -199,10 +203,10 @@ class Notifier:
             title, body = words.digest(messages, now=here, zone=self._zone)
             ids = "".join(each.message_id for each in messages)
             key = blake2b(ids.encode(), digest_size=16).hexdigest()
-        if self._desk.allowance.is_used_up:
+        if self._parts.allowance.is_used_up:
             body += "\n(many within an hour: what comes next comes together, later)"
         name = f"{_NOT_IN_NAMES.sub('_', best.camera[: words.NAME_LETTERS])}-{best.best.id[:12]}.jpg"
-        return Errand(self._target.url, title, body, key, words.sender(best.device), name)
+        return Notification(self._target.url, title, body, key, words.sender(best.device), name)
 
     def _picture(self, message: EventMessage) -> tuple[bytes | None, str | None]:
         if not self._target.settings.pictures:
@@ -224,7 +228,7 @@ class Notifier:
         self._plain = plain
         self._delivered += len(self._batch)
         self._batch = ()
-        self._waiting = self._desk.pile.count(self.name)
+        self._waiting = self._parts.queue.count(self.name)
         self._failures, self._lost = 0, False
         self.troubles.cleared(self.name)
 
@@ -238,10 +242,10 @@ class Notifier:
         fault = SinkError(f"{self.name} ({self._target.shown}) is not told: {error}")
         self.troubles.raised(self.name, error if isinstance(error, StoreError) else fault)
         if isinstance(error, SinkError) and (
-            gone := self._desk.pile.tried(self.name, spent, most=GIVE_UP_SECONDS)
+            gone := self._parts.queue.tried(self.name, spent, most=GIVE_UP_SECONDS)
         ):
             self._batch = ()
-            self._waiting = self._desk.pile.count(self.name)
+            self._waiting = self._parts.queue.count(self.name)
             what = f"{len(gone)} notification{'s' * (len(gone) != 1)}"
             self._give_up(len(gone), what, f"tried for a day: {error}")
         pause = pause_seconds(self._failures, self._chance)

@@ -4,20 +4,20 @@ import threading
 from pathlib import Path
 
 from dropsight.sinks.notify.allowance import HourlyAllowance
-from dropsight.sinks.notify.courier import Courier
-from dropsight.sinks.notify.pile import FILE, Pile
+from dropsight.sinks.notify.dispatcher import Dispatcher
+from dropsight.sinks.notify.notification_queue import FILE, NotificationQueue
 
 
-class Desk:
+class NotifierParts:
     """Opened for so many notifiers; when the last of them has left, it is closed."""
 
-    def __init__(self, state: Path, courier: Courier | None = None) -> None:
-        self.courier = courier or Courier()
-        self.pile = Pile(state / FILE)
-        self.allowance = HourlyAllowance(self.pile.sent())
+    def __init__(self, state: Path, dispatcher: Dispatcher | None = None) -> None:
+        self.dispatcher = dispatcher or Dispatcher()
+        self.queue = NotificationQueue(state / FILE)
+        self.allowance = HourlyAllowance(self.queue.sent())
         self._lock, self._inside = threading.Lock(), 0
 
-    def enter(self) -> "Desk":
+    def enter(self) -> "NotifierParts":
         with self._lock:
             self._inside += 1
         return self
@@ -27,5 +27,5 @@ class Desk:
             self._inside -= 1
             is_last = not self._inside
         if is_last:
-            self.courier.close()
-            self.pile.close()
+            self.dispatcher.close()
+            self.queue.close()

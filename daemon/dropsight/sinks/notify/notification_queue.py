@@ -32,12 +32,12 @@ CREATE TABLE IF NOT EXISTS sent (at REAL NOT NULL) STRICT;
 """
 
 
-class Held(NamedTuple):
+class QueuedMessage(NamedTuple):
     n: int
     message: EventMessage
 
 
-class Pile:
+class NotificationQueue:
     """Thread-safe; durable once a method returns. Raises StoreError."""
 
     def __init__(self, path: Path) -> None:
@@ -65,25 +65,25 @@ class Pile:
             )
             return done.rowcount
 
-    def waiting(self, target: str, most: int) -> list[Held]:
+    def waiting(self, target: str, most: int) -> list[QueuedMessage]:
         """The oldest first."""
         with self._transaction() as db:
             rows = db.execute(
                 "SELECT n, line FROM waiting WHERE target = ? ORDER BY n LIMIT ?", (target, most)
             )
-            return [Held(n, message_in(line)) for n, line in rows]
+            return [QueuedMessage(n, message_in(line)) for n, line in rows]
 
     def count(self, target: str) -> int:
         with self._transaction() as db:
             return int(db.execute("SELECT count(*) FROM waiting WHERE target = ?", (target,)).fetchone()[0])
 
-    def told(self, told: Sequence[Held], at: float) -> None:
+    def told(self, told: Sequence[QueuedMessage], at: float) -> None:
         with self._transaction() as db:
             db.executemany("DELETE FROM waiting WHERE n = ?", [(each.n,) for each in told])
             db.execute("DELETE FROM sent WHERE at <= ?", (at - SECONDS,))
             db.execute("INSERT INTO sent VALUES (?)", (at,))
 
-    def tried(self, target: str, seconds: float, *, most: float) -> list[Held]:
+    def tried(self, target: str, seconds: float, *, most: float) -> list[QueuedMessage]:
         """Note that this target was tried in vain for so long; return what is given up, beyond `most`."""
         with self._transaction() as db:
             db.execute(
@@ -93,7 +93,7 @@ class Pile:
                 "DELETE FROM waiting WHERE target = ? AND tried_seconds >= ? RETURNING n, line",
                 (target, most),
             )
-            return [Held(n, message_in(line)) for n, line in rows]
+            return [QueuedMessage(n, message_in(line)) for n, line in rows]
 
     def sent(self) -> list[float]:
         """When something was told in the last hour."""

@@ -1,9 +1,9 @@
 """The process that notifies: Apprise takes 50 MB, and any of its services may hang or die.
 
-    python -P -m dropsight.sinks.notify.messenger SOCKET-DESCRIPTOR MEMORY-BYTES
+    python -P -m dropsight.sinks.notify.apprise_process SOCKET-DESCRIPTOR MEMORY-BYTES
 
-Each message on the socket brings another socket, on which one errand comes in and one receipt goes out; so a
-target that is slow holds up no other. URLs come in by no other way.
+Each message on the socket brings another socket, on which one notification comes in and one receipt goes out;
+so a target that is slow holds up no other. URLs come in by no other way.
 """
 
 import logging
@@ -19,9 +19,9 @@ import msgspec
 from apprise.attachment.file import AttachFile
 
 from dropsight import children
-from dropsight.sinks.notify.answers import bound_answers
-from dropsight.sinks.notify.errand import MESSAGE_BYTES, Errand, Receipt
-from dropsight.sinks.notify.hearing import Ear, Heard, spoken
+from dropsight.sinks.notify.answer_bounds import bound_answers
+from dropsight.sinks.notify.apprise_faults import CapturedWarning, WarningCapture, spoken
+from dropsight.sinks.notify.notification import MESSAGE_BYTES, Notification, Receipt
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 20.0
 # Between the requests of one notification; the next is hours or minutes away.
@@ -31,40 +31,42 @@ UNKNOWN = "it is no URL that Apprise knows"
 
 
 @dataclass(frozen=True, slots=True)
-class Porter:
-    """Carries orders out. Thread-safe."""
+class AppriseSender:
+    """Sends by Apprise, and says what became of it. Thread-safe."""
 
-    ear: Ear
+    warnings: WarningCapture
 
-    def receipt(self, errand: Errand, picture: int | None) -> Receipt:
+    def receipt(self, notification: Notification, picture: int | None) -> Receipt:
         """`picture` is the descriptor of a JPEG."""
         plugin = apprise.Apprise.instantiate(
-            errand.url, asset=_asset(errand.sender), suppress_exceptions=True
+            notification.url, asset=_asset(notification.sender), suppress_exceptions=True
         )
         if not isinstance(plugin, apprise.NotifyBase):
             return Receipt(UNKNOWN)
-        if not errand.send:
+        if not notification.send:
             return Receipt()
         plugin.request_rate_per_sec = min(plugin.request_rate_per_sec, MOST_PAUSE_SECONDS)
         headers = getattr(plugin, "headers", None)
         if isinstance(headers, dict):  # where the protocol has such: a receiver knows what comes twice
-            headers["X-Dropsight-Id"] = errand.id
+            headers["X-Dropsight-Id"] = notification.id
         plain = None
         if picture is not None and plugin.attachment_support:
-            fault = self._fault(plugin, errand, picture)
+            fault = self._fault(plugin, notification, picture)
             if fault is None or not fault.blames_picture:
                 return Receipt(fault.spoken() if fault else None)
             plain = fault.spoken()
-        fault = self._fault(plugin, errand, None)
+        fault = self._fault(plugin, notification, None)
         return Receipt(fault.spoken()) if fault else Receipt(plain=plain)
 
-    def _fault(self, plugin: apprise.NotifyBase, errand: Errand, picture: int | None) -> Heard | None:
+    def _fault(
+        self, plugin: apprise.NotifyBase, notification: Notification, picture: int | None
+    ) -> CapturedWarning | None:
         """Return None where it was taken."""
-        heard = self.ear.listen()
-        return None if self._notify(plugin, errand, picture) else heard
+        captured = self.warnings.listen()
+        return None if self._notify(plugin, notification, picture) else captured
 
     def _notify(
-        self, plugin: apprise.NotifyBase, errand: Errand, picture: int | None
+        self, plugin: apprise.NotifyBase, notification: Notification, picture: int | None
     ) -> apprise.AppriseResult:
         service = apprise.Apprise(asset=plugin.asset)
         service.add(plugin)
@@ -72,10 +74,13 @@ class Porter:
         if picture is not None:
             attached = apprise.AppriseAttachment(asset=plugin.asset)
             path = f"/proc/self/fd/{picture}"  # many a plugin opens it by its path
-            held = AttachFile(path, name=errand.picture, mimetype="image/jpeg", asset=plugin.asset)  # type: ignore[no-untyped-call]
+            held = AttachFile(path, name=notification.picture, mimetype="image/jpeg", asset=plugin.asset)  # type: ignore[no-untyped-call]
             attached.add(held)
         return service.notify(
-            body=errand.body, title=errand.title, attach=attached, body_format=apprise.NotifyFormat.TEXT
+            body=notification.body,
+            title=notification.title,
+            attach=attached,
+            body_format=apprise.NotifyFormat.TEXT,
         )
 
 
@@ -94,25 +99,25 @@ def _asset(sender: str) -> apprise.AppriseAsset:
     )
 
 
-def serve(door: socket.socket, porter: Porter) -> None:
+def serve(door: socket.socket, sender: AppriseSender) -> None:
     """Until the other side hangs up: then nobody hears a receipt."""
     while True:
         message, descriptors, _, _ = socket.recv_fds(door, 1, 1)
         for descriptor in descriptors:
             visit = socket.socket(fileno=descriptor)
-            threading.Thread(target=_receive, args=(visit, porter), daemon=True).start()
+            threading.Thread(target=_receive, args=(visit, sender), daemon=True).start()
         if not message:
             return
 
 
-def _receive(visit: socket.socket, porter: Porter) -> None:
+def _receive(visit: socket.socket, sender: AppriseSender) -> None:
     with closing(visit), suppress(BrokenPipeError, ConnectionResetError):
         message, descriptors, _, _ = socket.recv_fds(visit, MESSAGE_BYTES, 1)
         if not message:
             return
         try:
-            errand = msgspec.msgpack.decode(message, type=Errand)
-            receipt = porter.receipt(errand, descriptors[0] if descriptors else None)
+            notification = msgspec.msgpack.decode(message, type=Notification)
+            receipt = sender.receipt(notification, descriptors[0] if descriptors else None)
         except Exception as error:  # noqa: BLE001 - of one of a hundred and forty services
             receipt = Receipt(spoken(error))
         finally:
@@ -121,12 +126,12 @@ def _receive(visit: socket.socket, porter: Porter) -> None:
         visit.sendall(msgspec.msgpack.encode(receipt))
 
 
-def listen() -> Ear:
+def listen() -> WarningCapture:
     """Have Apprise's log heard by nobody else: it may name what is secret."""
-    ear, log = Ear(), logging.getLogger("apprise")
-    log.handlers, log.propagate = [ear], False
+    warnings, log = WarningCapture(), logging.getLogger("apprise")
+    log.handlers, log.propagate = [warnings], False
     log.setLevel(logging.WARNING)
-    return ear
+    return warnings
 
 
 def main(arguments: list[str]) -> int:
@@ -134,14 +139,14 @@ def main(arguments: list[str]) -> int:
     children.confine(memory)
     bound_answers()
     threading.stack_size(STACK_BYTES)  # they count as memory, one for each target
-    porter = Porter(listen())
+    sender = AppriseSender(listen())
     # Unless the URL says otherwise; of what is longer than a service takes, some would take nothing.
     apprise.NotifyBase.overflow_mode = apprise.OverflowMode.SPLIT
     apprise.URLBase.socket_connect_timeout = CONNECT_SECONDS
     apprise.URLBase.socket_read_timeout = READ_SECONDS
     apprise.Apprise.instantiate("json://localhost")  # imports the services, before several threads do
     with socket.socket(fileno=descriptor) as door, suppress(ConnectionResetError):
-        serve(door, porter)
+        serve(door, sender)
     os._exit(0)  # whatever a service waits for
 
 

@@ -6,7 +6,7 @@ import msgspec
 MESSAGE_BYTES = 2**17
 
 
-class Errand(msgspec.Struct, frozen=True):
+class Notification(msgspec.Struct, frozen=True):
     """A notification for one target; its picture, a JPEG, travels beside it as a descriptor.
 
     `send` False: only say whether the URL is one that Apprise knows.

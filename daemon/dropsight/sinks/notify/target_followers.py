@@ -9,10 +9,10 @@ from dropsight import installing
 from dropsight.config import Config
 from dropsight.errors import ConfigError, DropsightError
 from dropsight.journal.marks import Mark
-from dropsight.sinks.notify.courier import Courier, lack
-from dropsight.sinks.notify.desk import Desk
-from dropsight.sinks.notify.errand import Errand
+from dropsight.sinks.notify.dispatcher import Dispatcher, lack
+from dropsight.sinks.notify.notification import Notification
 from dropsight.sinks.notify.notifier import Notifier
+from dropsight.sinks.notify.notifier_parts import NotifierParts
 from dropsight.sinks.notify.targets import Target, targets_of
 from dropsight.sinks.sink import Surroundings, Wanted
 
@@ -50,9 +50,9 @@ class _Shared:
         self._state = state
 
     @cached_property
-    def desk(self) -> Desk:
+    def parts(self) -> NotifierParts:
         """Opened only when a daemon runs."""
-        return Desk(self._state)
+        return NotifierParts(self._state)
 
 
 def _wanted(config: Config, target: Target, count: int, shared: _Shared) -> Wanted:
@@ -64,9 +64,9 @@ def _wanted(config: Config, target: Target, count: int, shared: _Shared) -> Want
         return found[target.place - 1]
 
     def make(around: Surroundings) -> Notifier:
-        desk = shared.desk.enter()
+        parts = shared.parts.enter()
         return Notifier(
-            target, read, around.outbox, around.troubles, desk, picture=around.picture, zone=_zone(config)
+            target, read, around.outbox, around.troubles, parts, picture=around.picture, zone=_zone(config)
         )
 
     return Wanted(_mark(target.label), make)
@@ -90,11 +90,13 @@ def look_at(target: Target) -> str:
     """Return it as it is shown where Apprise knows it; tells it nothing; raises DropsightError."""
     if fault := lack():
         raise DropsightError(f"{target.shown}: {fault}")
-    courier = Courier()
+    dispatcher = Dispatcher()
     try:
-        receipt = courier.carry(Errand(target.url, "", "", "", send=False), None, stopping=lambda: False)
+        receipt = dispatcher.carry(
+            Notification(target.url, "", "", "", send=False), None, stopping=lambda: False
+        )
     finally:
-        courier.close()
+        dispatcher.close()
     if receipt.fault:
         where = target.settings.targets_file or "the credential"
         raise DropsightError(f"{target.shown} ({where}, URL {target.place}): {receipt.fault}")

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from dropsight.sinks.notify.answers import EndlessAnswerError
+from dropsight.sinks.notify.answer_bounds import EndlessAnswerError
 
 _STATUS = re.compile(
     r"\berror=(\d{3})\d{0,2}\b"
@@ -25,7 +25,7 @@ _CLOSED, _LATE = "it closes the connection", "no answer in time"
 
 
 @dataclass(slots=True)
-class Heard:
+class CapturedWarning:
     """What Apprise has warned of: the exception at work, and the status of HTTP."""
 
     error: BaseException | None = None
@@ -44,26 +44,26 @@ class Heard:
         return spoken(self.error) if self.error else "it does not take it, and Apprise does not say why"
 
 
-class Ear(logging.Handler):
+class WarningCapture(logging.Handler):
     """Hears what Apprise warns of, for each notification apart: the threads that it uses inherit `_hears`."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._hears: ContextVar[Heard] = ContextVar("hears")
+        self._hears: ContextVar[CapturedWarning] = ContextVar("hears")
 
-    def listen(self) -> Heard:
+    def listen(self) -> CapturedWarning:
         """Return what is heard from here on."""
-        heard = Heard()
-        self._hears.set(heard)
-        return heard
+        captured = CapturedWarning()
+        self._hears.set(captured)
+        return captured
 
     def emit(self, record: logging.LogRecord) -> None:
-        heard = self._hears.get(None)
-        if heard is None:
+        captured = self._hears.get(None)
+        if captured is None:
             return
-        heard.error = sys.exc_info()[1] or heard.error
+        captured.error = sys.exc_info()[1] or captured.error
         if found := _STATUS.search(record.getMessage()):
-            heard.status = int(found[1])
+            captured.status = int(found[1])
 
 
 def _status(code: int) -> str:

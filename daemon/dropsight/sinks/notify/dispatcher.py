@@ -14,7 +14,7 @@ import msgspec
 
 from dropsight import children, installing
 from dropsight.errors import SinkError
-from dropsight.sinks.notify.errand import MESSAGE_BYTES, Errand, Receipt
+from dropsight.sinks.notify.notification import MESSAGE_BYTES, Notification, Receipt
 
 REST_SECONDS = 60.0
 # A service may take several requests, each with pauses and timeouts of its own.
@@ -25,8 +25,8 @@ _SOUND = '"import apprise.attachment.file"'
 MEMORY_BYTES = 256 * 2**20
 
 
-class Courier:
-    """Thread-safe: one process for all targets, in which each errand has a thread of its own."""
+class Dispatcher:
+    """Thread-safe: one process for all targets, in which each notification has a thread of its own."""
 
     def __init__(
         self, *, rest_seconds: float = REST_SECONDS, longest_seconds: float = LONGEST_SECONDS
@@ -43,7 +43,9 @@ class Courier:
         process = self._process
         return process.pid if process else None
 
-    def carry(self, errand: Errand, picture: bytes | None, *, stopping: Callable[[], bool]) -> Receipt:
+    def carry(
+        self, notification: Notification, picture: bytes | None, *, stopping: Callable[[], bool]
+    ) -> Receipt:
         """Have it told; raises SinkError where that is not known, soon after it is `stopping`, too.
 
         Should the process have been about to end, another one does it.
@@ -51,7 +53,7 @@ class Courier:
         for _ in range(2):
             process = self._enter()
             try:
-                if receipt := self._ask(errand, picture, stopping):
+                if receipt := self._ask(notification, picture, stopping):
                     return receipt
             finally:
                 self._leave()
@@ -92,7 +94,9 @@ class Courier:
         if fault := lack():
             raise SinkError(fault)
         try:
-            self._process, self._door = children.begin("dropsight.sinks.notify.messenger", str(MEMORY_BYTES))
+            self._process, self._door = children.begin(
+                "dropsight.sinks.notify.apprise_process", str(MEMORY_BYTES)
+            )
         except OSError as error:
             raise SinkError(f"no process to notify: {error.strerror}") from error
 
@@ -104,7 +108,9 @@ class Courier:
             self._process.wait()
         self._process = self._door = None
 
-    def _ask(self, errand: Errand, picture: bytes | None, stopping: Callable[[], bool]) -> Receipt | None:
+    def _ask(
+        self, notification: Notification, picture: bytes | None, stopping: Callable[[], bool]
+    ) -> Receipt | None:
         """Return the receipt, None where the process ended before it gave one."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:
@@ -113,7 +119,7 @@ class Courier:
                     if self._door is None:
                         return None
                     socket.send_fds(self._door, [b"!"], [theirs.fileno()])
-                _send(ours, errand, picture)
+                _send(ours, notification, picture)
                 return self._hear(ours, stopping)
             except (BrokenPipeError, ConnectionResetError):
                 return None
@@ -164,8 +170,8 @@ def _read(message: bytes) -> Receipt:
         raise SinkError("the process that notifies says what nobody understands") from error
 
 
-def _send(ours: socket.socket, errand: Errand, picture: bytes | None) -> None:
-    message = msgspec.msgpack.encode(errand)
+def _send(ours: socket.socket, notification: Notification, picture: bytes | None) -> None:
+    message = msgspec.msgpack.encode(notification)
     if picture is None:
         ours.sendall(message)
         return
