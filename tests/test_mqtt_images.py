@@ -302,7 +302,7 @@ def test_what_was_written_before_the_connection_was_lost_is_not_written_twice(
     """The broker, which has not heard of it, sends it again; a camera may send the same picture, too."""
     settings: dict[str, Any] = {"mqtt": "again/+/image", "client_id": "again"}
     with taking(tmp_path, broker, **settings) as found:
-        inflow = ImageConnection(
+        connection = ImageConnection(
             Broker.of(Mqtt(url=broker.url)),
             "5",
             client_id="x",
@@ -312,7 +312,7 @@ def test_what_was_written_before_the_connection_was_lost_is_not_written_twice(
         )
         first = Arrival("again/front/image", b"one", 3, number=1, qos=1, again=False, retained=False)
         for arrival, files in ((first, 1), (first._replace(again=True), 1), (first, 2)):
-            assert found.source.sessions[0]._take(arrival, inflow)  # noqa: SLF001 - no broker can be made to
+            assert found.source.sessions[0]._take(arrival, connection)  # noqa: SLF001 - no broker can be made to
             assert len(found.files()) == files
 
 

@@ -100,14 +100,14 @@ def test_a_flood_of_events_of_made_up_cameras_is_a_few_messages_and_one_that_fit
     noted = NotedDispatcher()
     with Told(tmp_path, noted) as people:
         people.parts.allowance = HourlyAllowance(most=5)
-        teller = people.by(Events(flood), "json://127.0.0.1/", picture=lambda *_: b"")
-        wait_until(lambda: "an hour were told" in teller.standing().to)
+        announcer = people.by(Events(flood), "json://127.0.0.1/", picture=lambda *_: b"")
+        wait_until(lambda: "an hour were told" in announcer.standing().to)
         assert len(noted.notifications) == 5
-        assert teller.standing()[1:] == (5, 200, 95)  # delivered, given up, held
+        assert announcer.standing()[1:] == (5, 200, 95)  # delivered, given up, held
         assert caplog.text.count("given up: the oldest notifications; more than 100 wait") == 1
         people.now[0] += 3600
-        teller.wake()
-        wait_until(lambda: teller.standing().held == 0)
+        announcer.wake()
+        wait_until(lambda: announcer.standing().held == 0)
     (rest,) = noted.notifications[5:]
     assert rest.title == "95 events"
     assert "and 75 more" in rest.body

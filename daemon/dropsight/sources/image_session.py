@@ -75,7 +75,7 @@ class ImageSession:
         self.subscription = Subscription(state, client_id)
         self._heartbeats, self._tell = heartbeats, fault
         self._stopped = threading.Event()
-        self._inflow: ImageConnection | None = None
+        self._connection: ImageConnection | None = None
         self._protocol: Protocol | None = None  # known once a connection was made
         self.received = 0
         self.refused: Counter[str] = Counter()
@@ -85,12 +85,12 @@ class ImageSession:
 
     @property
     def connected(self) -> bool:
-        return self._inflow is not None
+        return self._connection is not None
 
     def stop(self) -> None:
         self._stopped.set()
-        if (inflow := self._inflow) is not None:
-            inflow.wake()
+        if (connection := self._connection) is not None:
+            connection.wake()
 
     def run(self) -> None:
         """Take in until stopped, over any number of connections."""
@@ -111,24 +111,24 @@ class ImageSession:
 
     def _serve(self) -> None:
         """Return when stopped; raises SinkError when there is no connection, or no longer one."""
-        inflow = self._connect()
+        connection = self._connect()
         try:
             log.info("images over MQTT: connected to %s (MQTT %s)", self._broker.shown, self._protocol)
             self._fault("connection", None)
-            self._begin(inflow)
-            self._inflow = inflow
+            self._begin(connection)
+            self._connection = connection
             while not self._stopped.is_set():
-                self._take_next(inflow)
+                self._take_next(connection)
         finally:
-            self._inflow = None
-            inflow.close()
+            self._connection = None
+            connection.close()
 
-    def _take_next(self, inflow: ImageConnection) -> None:
-        arrival = inflow.next(timeout=min(max(self._ask_at - time.monotonic(), 0.0), IDLE_SECONDS))
-        self._hear(inflow)
-        if arrival is not None and self._take(arrival, inflow):
+    def _take_next(self, connection: ImageConnection) -> None:
+        arrival = connection.next(timeout=min(max(self._ask_at - time.monotonic(), 0.0), IDLE_SECONDS))
+        self._hear(connection)
+        if arrival is not None and self._take(arrival, connection):
             crashpoints.reach("before_arrival_ack")
-            inflow.acknowledge(arrival)
+            connection.acknowledge(arrival)
             crashpoints.reach("after_arrival_ack")
 
     def _connect(self) -> ImageConnection:
@@ -136,7 +136,7 @@ class ImageSession:
         self._broker = Broker.of(self._settings)
         spoken = (self._protocol,) if self._protocol else protocols(self._settings.protocol)
         for protocol in spoken:
-            inflow = ImageConnection(
+            connection = ImageConnection(
                 self._broker,
                 protocol,
                 client_id=self.name,
@@ -145,35 +145,35 @@ class ImageSession:
                 lasting=True,
             )
             try:
-                inflow.open()
+                connection.open()
             except UnsupportedVersionError:
                 if protocol == spoken[-1]:
                     raise
             else:
                 self._protocol = protocol
-                return inflow
+                return connection
         raise SinkError("no MQTT version left to try")
 
-    def _begin(self, inflow: ImageConnection) -> None:
+    def _begin(self, connection: ImageConnection) -> None:
         """Ask for what this session does not have yet: then the broker sends what it retained, too.
 
         In MQTT 5, ask always: what a broker has of our session may be of another time, or another's work.
         """
-        if not inflow.had_session:
+        if not connection.had_session:
             self.subscription.lost()
-        self._ask(inflow, had=self.subscription.had and not inflow.asks_anew)
+        self._ask(connection, had=self.subscription.had and not connection.asks_anew)
 
-    def _ask(self, inflow: ImageConnection, *, had: bool) -> None:
+    def _ask(self, connection: ImageConnection, *, had: bool) -> None:
         if not had:
-            inflow.subscribe(self.topics)
+            connection.subscribe(self.topics)
         self._ask_at = float("inf") if had else time.monotonic() + ASK_AGAIN_SECONDS
 
-    def _hear(self, inflow: ImageConnection) -> None:
+    def _hear(self, connection: ImageConnection) -> None:
         """Take note of what the broker says to what was asked for; ask again where it refused."""
-        for code in inflow.answers():
+        for code in connection.answers():
             self._fault("subscription", self._answer(code))
         if time.monotonic() >= self._ask_at:
-            self._ask(inflow, had=self.subscription.had)
+            self._ask(connection, had=self.subscription.had)
 
     def _answer(self, code: ReasonCode) -> str | None:
         """Return what is wrong with the answer, if anything is."""
@@ -189,7 +189,7 @@ class ImageSession:
             )
         return None
 
-    def _take(self, arrival: Arrival, inflow: ImageConnection) -> bool:
+    def _take(self, arrival: Arrival, connection: ImageConnection) -> bool:
         """Return whether it may be acknowledged: it is in the inbox by now, or never will be."""
         try:
             names = self._place(arrival)
@@ -200,7 +200,7 @@ class ImageSession:
         if not arrival.payload or (known and (arrival.again or arrival.retained)):
             return True
         deadline = time.monotonic() + HELD_SECONDS
-        while not self._stopped.is_set() and not (arrival.qos and inflow.is_lost):
+        while not self._stopped.is_set() and not (arrival.qos and connection.is_lost):
             try:
                 with self._heartbeats.at_work(self.name):
                     self._inbox.land(names, arrival.payload)

@@ -69,7 +69,7 @@ class FormerSessions:
     def _end(self, client_id: str) -> None:
         """Log in with a clean session of this name."""
         for protocol in protocols(self._settings.protocol):
-            inflow = ImageConnection(
+            connection = ImageConnection(
                 Broker.of(self._settings),
                 protocol,
                 client_id=client_id,
@@ -78,12 +78,12 @@ class FormerSessions:
                 lasting=False,
             )
             try:
-                inflow.open()
+                connection.open()
             except UnsupportedVersionError:
                 if protocol == "5" and self._settings.protocol == "auto":
                     continue
                 raise
-            inflow.close()
+            connection.close()
             return
 
 

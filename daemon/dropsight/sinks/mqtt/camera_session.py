@@ -50,13 +50,16 @@ class CameraSessionParts:
 class CameraSession:
     """For the session's thread, but for `tell_entities_again`."""
 
-    def __init__(self, cameras: CameraSessionParts, teller: Announcer) -> None:
-        self._cameras, self._teller, self._topics = cameras, teller, cameras.topics
+    def __init__(self, cameras: CameraSessionParts, announcer: Announcer) -> None:
+        self._cameras, self._announcer, self._topics = cameras, announcer, cameras.topics
         self._told: frozenset[str] | None = None
         self._told_at = -ENTITIES_SECONDS
         self._follow_up_at = float("inf")
         self._pictures = PictureSession(
-            cameras.thumbnails, teller, topic=self._topics.thumbnail, everything=self._topics.all_thumbnails
+            cameras.thumbnails,
+            announcer,
+            topic=self._topics.thumbnail,
+            everything=self._topics.all_thumbnails,
         )
         self._newcomers: set[str] = set()
         self._again_at = float("inf")
@@ -74,7 +77,7 @@ class CameraSession:
         elif not cameras.thumbnails.cleared:
             cameras.thumbnails.cleared = True
             for camera in problems:
-                self._teller.tell(self._topics.thumbnail(camera), b"")
+                self._announcer.tell(self._topics.thumbnail(camera), b"")
         self.publish()
 
     def publish(self) -> None:
@@ -116,18 +119,18 @@ class CameraSession:
 
     def _publish_states(self, states: Mapping[str, bytes]) -> None:
         for camera, line in states.items():
-            self._teller.tell(self._topics.state(camera), line, spare=SPARE_RECORD)
+            self._announcer.tell(self._topics.state(camera), line, spare=SPARE_RECORD)
 
     def _publish_problems(self, problems: Mapping[str, Mapping[Kind, Problem]]) -> None:
         for camera, found in problems.items():
             payload = as_json({"camera": camera, "problems": found})
-            self._teller.tell(self._topics.problem(camera), payload)
+            self._announcer.tell(self._topics.problem(camera), payload)
 
     def _clear_gone(self) -> None:
         for camera in self._cameras.watch.gone():
             of_records = [self._topics.record("ok", camera)] if self._cameras.records else []
             for topic in (*self._topics.retained_of(camera), *of_records):
-                self._teller.tell(topic, b"")
+                self._announcer.tell(topic, b"")
             self._topics.parts.forget(camera)
             self._cameras.states.forget(camera)
             self._cameras.thumbnails.forget(camera)
@@ -159,8 +162,8 @@ class CameraSession:
         for camera in sorted(newcomers):
             line = self._cameras.states.new(camera)
             if line is not None:
-                self._teller.tell(self._topics.again(camera), line, retain=False, spare=SPARE_RECORD)
+                self._announcer.tell(self._topics.again(camera), line, retain=False, spare=SPARE_RECORD)
 
     def _tell_all(self, messages: Iterable[DiscoveryMessage]) -> None:
         for topic, payload, retain in messages:
-            self._teller.tell(topic, payload, retain=retain)
+            self._announcer.tell(topic, payload, retain=retain)

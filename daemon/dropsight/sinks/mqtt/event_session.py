@@ -75,8 +75,8 @@ class EventPictures:
 class EventSession:
     """For the session's thread. What is retained says how it is now, whatever is still on its way."""
 
-    def __init__(self, events: EventSessionParts, teller: Announcer) -> None:
-        self._events, self._teller, self._topics = events, teller, events.topics
+    def __init__(self, events: EventSessionParts, announcer: Announcer) -> None:
+        self._events, self._announcer, self._topics = events, announcer, events.topics
         self._cameras: frozenset[str] = frozenset()
         self._places: dict[str, CameraEvent] = {}
         self._looked_at = -CAMERAS_SECONDS
@@ -86,7 +86,7 @@ class EventSession:
         if events.pictures:
             self._pictures = PictureSession(
                 events.pictures.thumbnails,
-                teller,
+                announcer,
                 topic=self._topics.event_thumbnail,
                 everything=self._topics.all_event_thumbnails,
             )
@@ -113,7 +113,7 @@ class EventSession:
         elif self._events.names.concerns and not self._events.cleared:
             self._events.cleared = True
             for camera in sorted(self._cameras):
-                self._teller.tell(self._topics.event_thumbnail(camera), b"")
+                self._announcer.tell(self._topics.event_thumbnail(camera), b"")
         self.publish()
 
     def settle(self, mids: Sequence[int]) -> None:
@@ -142,9 +142,9 @@ class EventSession:
         for end in sorted(stale & self._places.keys()):
             place = self._places[end]
             is_going_on, line = self._events.reader.latest(*place)
-            self._teller.tell(self._topics.active(end), ON if is_going_on else OFF)
+            self._announcer.tell(self._topics.active(end), ON if is_going_on else OFF)
             if line is not None:
-                self._teller.tell(self._topics.seen(end), line)
+                self._announcer.tell(self._topics.seen(end), line)
         self._show(self._places)
         if self._pictures:
             self._pictures.publish()
@@ -174,9 +174,9 @@ class EventSession:
                 self._events.pictures.recall(message)
         gone = self._events.names.told(places)
         for end in gone:
-            self._teller.tell(self._topics.active(end), OFF)
+            self._announcer.tell(self._topics.active(end), OFF)
         for topic in self._topics.retained_of_events(gone, kept=places):
-            self._teller.tell(topic, b"")
+            self._announcer.tell(topic, b"")
         self._stale.difference_update(gone)
         self._stale |= places.keys() - self._places.keys()
         self._places = places

@@ -10,16 +10,16 @@ class PictureSession:
     """For the session's thread. `topic` is where a camera's is, `everything` the filter for all of them."""
 
     def __init__(
-        self, pictures: Thumbnails, teller: Announcer, *, topic: Callable[[str], str], everything: str
+        self, pictures: Thumbnails, announcer: Announcer, *, topic: Callable[[str], str], everything: str
     ) -> None:
-        self._pictures, self._teller, self._topic, self._all = pictures, teller, topic, everything
+        self._pictures, self._announcer, self._topic, self._all = pictures, announcer, topic, everything
         self._in_flight: int | None = None
 
     def show_those_that_are_lost(self) -> None:
         """Of those that the broker still has, each would be news to who acts on a new picture."""
         topics = {self._topic(camera): camera for camera in self._pictures.sent}
         if topics:
-            kept = self._teller.retained(self._all, expected=topics.keys())
+            kept = self._announcer.retained(self._all, expected=topics.keys())
             known = {topics[topic]: jpeg for topic, jpeg in kept.items() if topic in topics}
             self._pictures.show_again(known)
 
@@ -30,7 +30,7 @@ class PictureSession:
         taken = self._pictures.take(at_once=at_once)
         if taken is None:
             return False
-        self._in_flight = self._teller.tell(self._topic(taken[0]), taken[1])
+        self._in_flight = self._announcer.tell(self._topic(taken[0]), taken[1])
         return True
 
     def settle(self, mids: Sequence[int]) -> None:

@@ -50,9 +50,9 @@ class Session:
         self._told_busy = False
         self._warned_at = -REMIND_SECONDS
         self._flight = InFlight(parts.suspects)
-        self._teller = Announcer(connection, parts.topics, self._flight, parts.untold, settle=self._settle)
-        self._cameras = CameraSession(parts.cameras, self._teller)
-        self._events = EventSession(parts.events, self._teller)
+        self._announcer = Announcer(connection, parts.topics, self._flight, parts.untold, settle=self._settle)
+        self._cameras = CameraSession(parts.cameras, self._announcer)
+        self._events = EventSession(parts.events, self._announcer)
         self._records = RecordSession(parts, connection, self._flight, self._events)
         self._works = False
 
@@ -132,19 +132,21 @@ class Session:
         ):
             discovery.retired(name, cameras)
         parts.names.add(parts.name)
-        self._teller.listen(self._topics.command, parts.commander.take)  # first: who hears that we are online
+        self._announcer.listen(
+            self._topics.command, parts.commander.take
+        )  # first: who hears that we are online
         if discovery.concerns:  # who may send a command at once
             for topic in homeassistant.birth_topics(self._topics.discovery):
-                self._teller.listen(topic, self._on_birth)
-        self._teller.tell(self._topics.availability, ONLINE)
+                self._announcer.listen(topic, self._on_birth)
+        self._announcer.tell(self._topics.availability, ONLINE)
         # From here on, so that nothing escapes us between what the broker keeps and what comes.
-        self._teller.listen(self._topics.availability, parts.rivals.hear_availability, retained=True)
+        self._announcer.listen(self._topics.availability, parts.rivals.hear_availability, retained=True)
         had_spoken = parts.rivals.has_spoken
         if had_spoken:  # then another's is from while we were away
-            self._teller.listen(self._topics.info, parts.rivals.hear_info, retained=True)
+            self._announcer.listen(self._topics.info, parts.rivals.hear_info, retained=True)
         self._publish_info()
         if not had_spoken:
-            self._teller.listen(self._topics.info, parts.rivals.hear_info, retained=True)
+            self._announcer.listen(self._topics.info, parts.rivals.hear_info, retained=True)
         self._cameras.announce()
         self._events.announce()
 
@@ -152,7 +154,7 @@ class Session:
         rivals = self._parts.rivals
         if rivals.contradicted.is_set():
             rivals.contradicted.clear()
-            self._teller.tell(self._topics.availability, ONLINE)
+            self._announcer.tell(self._topics.availability, ONLINE)
         if rivals.due():
             self._publish_info()
 
@@ -173,11 +175,11 @@ class Session:
             self._next_stats = 0.0
 
     def _publish_info(self) -> None:
-        self._teller.tell(self._topics.info, self._parts.rivals.info(), spare=SPARE_INFO)
+        self._announcer.tell(self._topics.info, self._parts.rivals.info(), spare=SPARE_INFO)
 
     def _publish_answers(self) -> None:
         for topic, payload, correlation in self._parts.commander.answers():
-            self._teller.tell(topic, payload, retain=False, correlation=correlation)
+            self._announcer.tell(topic, payload, retain=False, correlation=correlation)
 
     def _settle(self, mids: Sequence[int]) -> None:
         """Raises SinkError where the broker takes no records of ours; the rest is not worth a stop."""
@@ -200,7 +202,7 @@ class Session:
             self._calm_at = time.monotonic() + CALM_SECONDS
             stats = announcements.stats()
             self._told_busy = _tells_of_work(stats)
-            self._teller.tell(self._topics.stats, stats, qos=0, spare=SPARE_STATS)
+            self._announcer.tell(self._topics.stats, stats, qos=0, spare=SPARE_STATS)
 
     def _look_whether_all_is_done(self) -> None:
         """What waited when stats were told is told to be done at once, not only when they are due again."""
@@ -224,7 +226,7 @@ class Session:
         self._cameras.publish_last()
         self._next_stats = 0.0
         self._publish_stats()
-        last = self._teller.tell(self._topics.availability, OFFLINE)
+        last = self._announcer.tell(self._topics.availability, OFFLINE)
         deadline = time.monotonic() + GOODBYE_SECONDS
         while last is not None and last in self._flight and (left := deadline - time.monotonic()) > 0:
             self._settle(self._connection.acknowledged(timeout=left))
