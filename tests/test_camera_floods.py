@@ -1,5 +1,6 @@
 """Whoever may make folders makes cameras: what that costs others, and what stays at the broker."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ import msgspec
 import pytest
 
 from dropsight.cameras.watch import MOST_CAMERAS, CameraWatch, Memory
+from dropsight.commands import logs
+from dropsight.commands.logs import MOST_LINES, FewOfAKind
 from dropsight.config import Cameras
 from dropsight.events.rule import Rule
 from dropsight.journal.event_messages import EventBest, encode_message
@@ -171,3 +174,26 @@ def test_what_was_told_of_events_leaves_the_journal_first_beyond_its_half(store:
     with closing(JournalReader(store.path)) as reader:
         left = [entry.status for entry in reader.pending(0, 1_000)]
     assert left == ["ok"] * 30 + ["event"] * 40 + ["ok"] * 10
+
+
+def test_of_lines_of_a_kind_a_minute_has_few_and_says_how_many_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A camera costs its uploader two pictures, and so would a line."""
+    few, said = FewOfAKind(), list[str]()
+
+    def say(text: str, *names: object) -> None:
+        record = logging.LogRecord("dropsight", logging.WARNING, "", 1, text, names, None)
+        if few.filter(record):
+            said.append(record.getMessage())
+
+    for number in range(MOST_LINES + 40):
+        say("camera %s is %s", number, "black 100%s")
+        say("%s", f"trouble {number}")
+    cameras = [line for line in said if line.startswith("camera")]
+    assert len(said) == len(cameras) + MOST_LINES + 40
+    assert len(cameras) == MOST_LINES
+    assert cameras[-1].endswith("black 100%s (further lines like this one are left out for up to a minute)")
+    monkeypatch.setattr(logs, "MINUTE_SECONDS", 0.0)
+    say("camera %s is %s", "front", "black")
+    assert said[-1] == "camera front is black (before it, 40 lines like this one were left out)"

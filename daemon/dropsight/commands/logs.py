@@ -4,9 +4,50 @@ import io
 import logging
 import os
 import sys
+import threading
+import time
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from dropsight.names import as_shown
+
+# Of one kind; a kind of "%s" says something else each time, and its authors have a pace of their own.
+MOST_LINES, MINUTE_SECONDS = 60, 60.0
+_ANY_KIND = "%s"
+_MOST_KINDS = 1_000
+
+
+@dataclass(slots=True)
+class _Lines:
+    began: float
+    count: int = 0
+
+
+@dataclass(slots=True)
+class FewOfAKind:
+    """Lets so many lines of a kind by in a minute: who uploads can have any number made."""
+
+    _kinds: dict[str, _Lines] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind, now = str(record.msg), time.monotonic()
+        if kind == _ANY_KIND:
+            return True
+        with self._lock:
+            lines, left_out = self._kinds.get(kind), 0
+            if lines is None or now - lines.began >= MINUTE_SECONDS:
+                left_out = max(lines.count - MOST_LINES, 0) if lines else 0
+                if len(self._kinds) >= _MOST_KINDS:
+                    self._kinds.clear()
+                lines = self._kinds[kind] = _Lines(now)
+            lines.count += 1
+            count = lines.count
+        if left_out:
+            record.msg = f"{kind} (before it, {left_out} lines like this one were left out)"
+        elif count == MOST_LINES:
+            record.msg = f"{kind} (further lines like this one are left out for up to a minute)"
+        return count <= MOST_LINES
 
 
 class _OneLine(logging.Formatter):
@@ -30,6 +71,8 @@ def set_up(*, debug: bool) -> None:
         handler.setFormatter(_Priorities("%(message)s"))
     else:
         handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    if not debug:
+        handler.addFilter(FewOfAKind())
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
     if not debug:
         for noisy in ("amqtt", "transitions", "asyncio"):
