@@ -213,22 +213,43 @@ def test_a_saved_model_of_which_a_file_is_cut_off_at_any_sixteenth_is_refused(tm
         file.write_bytes(content)
 
 
-@all_of_them
-def test_a_saved_model_that_writes_files_is_refused_before_it_does(tmp_path: Path) -> None:
-    """What initializes it would run while it is loaded."""
-    import tensorflow as tf
+def write_a_file(path: str) -> None:
+    import_module("tensorflow").io.write_file(path, "x")
 
-    touched = tmp_path / "touched"
+
+def save_a_checkpoint(path: str) -> None:
+    raw = import_module("tensorflow").raw_ops
+    raw.SaveV2(prefix=path, tensor_names=["a"], shape_and_slices=[""], tensors=[1.0])
+
+
+@all_of_them
+@pytest.mark.parametrize(("write", "operator"), [(write_a_file, "WriteFile"), (save_a_checkpoint, "SaveV2")])
+def test_a_saved_model_that_writes_files_is_refused_before_it_does(
+    tmp_path: Path, write: Callable[[str], None], operator: str
+) -> None:
+    """What initializes it would run while it is loaded; what saves its own checkpoint is in each."""
+    import tensorflow as tf
 
     class Writing(tf.Module):  # type: ignore[misc] # TensorFlow ships no types
         @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3], tf.float32)])  # type: ignore[untyped-decorator]
         def __call__(self, batch: Any) -> Any:
-            tf.io.write_file(str(touched), "x")
+            write(str(tmp_path / "touched"))
             return tf.reduce_mean(batch, (1, 2))
 
     tf.saved_model.save(Writing(), str(tmp_path / "m"))
-    assert refusal(tmp_path / "m").startswith(f"{tmp_path / 'm'}: its WriteFile reaches out of the model")
-    assert not touched.exists()
+    assert refusal(tmp_path / "m").startswith(f"{tmp_path / 'm'}: its {operator} reaches out of the model")
+    assert not list(tmp_path.glob("touched*"))
+
+
+@pytest.mark.parametrize("name", ["FlexReadFile", "FlexPyFunc", "FlexCalibrationStatisticsSaver"])
+def test_an_operator_of_tensorflow_s_own_that_reaches_out_of_a_tflite_model_is_refused(
+    tmp_path: Path, name: str
+) -> None:
+    """TensorFlow before 2.19 would run it."""
+    (model := tmp_path / "m.tflite").write_bytes(
+        tiny([("float32", (1, 16, 16, 3))], [("float32", (1, 3))], custom=name)
+    )
+    assert f"its {name.removeprefix('Flex')} reaches out of the model" in refusal(model)
 
 
 @all_of_them

@@ -14,6 +14,7 @@ from typing import Any
 
 from dropsight.bounded import MODEL_BYTES, read_bounded
 from dropsight.errors import ModelError
+from dropsight.models.operators import outside_of_graph, reaches_out
 
 # What an archive may unpack to: Keras does not compress, and people who do get little from weights.
 _MOST_TIMES, _MOST_MORE, _MOST_ENTRIES = 8, 2**24, 10_000
@@ -31,14 +32,8 @@ _CODE = {
     "TFSMLayer": "TFSMLayer is a model in another file",
 }
 _KERAS = {"keras", "keras_hub", "keras_cv", "keras_nlp", "tf_keras", "tensorflow", "builtins"}
-_OPERATORS = {
-    *("WriteFile", "ReadFile", "MatchingFiles", "WholeFileReader", "WholeFileReaderV2", "PrintV2"),
-    *("PyFunc", "PyFuncStateless", "EagerPyFunc", "WriteSummary", "CreateSummaryFileWriter", "SaveSlices"),
-    *("TextLineReader", "TextLineReaderV2", "TextLineDataset", "TFRecordReader", "TFRecordReaderV2"),
-    *("TFRecordDataset", "FixedLengthRecordReader", "FixedLengthRecordReaderV2", "FixedLengthRecordDataset"),
-    *("DebugIdentity", "DebugIdentityV2", "DebugIdentityV3", "XlaLaunch", "RpcCall", "RpcClient"),
-}
-"""Those of TensorFlow that write and read files, or run what is not in the graph."""
+_CHECKPOINT = {"SaveV2", "MergeV2Checkpoints"}
+"""What writes, moves and deletes files where a SavedModel is saved: nothing else may come to it."""
 
 
 def refuse_layers(path: Path) -> None:
@@ -72,13 +67,35 @@ def refuse_operators(path: Path) -> None:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     except import_module("google.protobuf.message").DecodeError as error:
         raise ModelError(f"{path}: TensorFlow cannot load it: saved_model.pb is damaged") from error
-    graphs = [graph.graph_def for graph in model.meta_graphs]
-    nodes = [node.op for graph in graphs for node in graph.node]
-    inner = [node.op for graph in graphs for each in graph.library.function for node in each.node_def]
-    if found := sorted(_OPERATORS & {*nodes, *inner}):
-        raise ModelError(
-            f"{path}: its {', '.join(found)} reaches out of the model, to files or code: it is not loaded"
-        )
+    found = {each for graph in model.meta_graphs for each in _outside(graph)}
+    if found:
+        raise ModelError(reaches_out(path, sorted(found)))
+
+
+def _outside(meta_graph: Any) -> set[str]:  # noqa: ANN401 - of protobuf
+    """Return the operators that reach out of it, those of its checkpoint only where more than saving does."""
+    graph, saver = meta_graph.graph_def, meta_graph.saver_def
+    functions = {each.signature.name: each.node_def for each in graph.library.function}
+    nodes = [*graph.node, *(node for each in functions.values() for node in each)]
+    saving = {saver.save_tensor_name.partition(":")[0], saver.restore_op_name}
+    called = [name for node in graph.node if node.name not in saving for name in _called(node)]
+    called += meta_graph.object_graph_def.concrete_functions
+    reached: set[str] = set()
+    while called:
+        name = called.pop()
+        if name in functions and name not in reached:
+            reached.add(name)
+            called += [each for node in functions[name] for each in _called(node)]
+    writing = {node.op for name in reached for node in functions[name]} & _CHECKPOINT
+    return writing | set(outside_of_graph(node.op for node in nodes))
+
+
+def _called(node: Any) -> Iterator[str]:  # noqa: ANN401 - of protobuf
+    """Yield the functions that an operator names."""
+    yield node.op
+    for value in node.attr.values():
+        yield value.func.name
+        yield from (each.name for each in value.list.func)
 
 
 def _descriptions(path: Path) -> list[object]:

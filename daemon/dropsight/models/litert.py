@@ -21,6 +21,7 @@ from dropsight.models.operators import (
     flex_operators,
     refuse_compiled,
     refuse_detector,
+    refuse_outside,
 )
 from dropsight.models.outputs import Output, in_own_batches, joined
 from dropsight.models.overrides import ModelOverrides
@@ -114,6 +115,7 @@ def open_tflite(
     if options.delegate is None:
         refuse_compiled(path, operators)
     refuse_detector(path, operators)
+    refuse_outside(path, operators)
     runtime, interpreter_class = find_runtime(path, flex=flex_operators(operators))
     source = TFLiteSource(path, content, runtime, interpreter_class, options)
     found: list[Acceleration | None] = []

@@ -35,6 +35,7 @@ _DTYPES: dict[int, np.dtype[Any]] = {
     _DOUBLE: np.dtype("<f8"),
 }
 MOST_NODES = 50_000
+MOST_NAMES_BYTES = 2**22
 _DEEPEST = 16
 _LARGEST_SIDE = 8192
 # A constant on the input has a value for all channels, or one for each.
@@ -91,7 +92,7 @@ class ONNXFile:
     def names(self) -> tuple[str, ...] | None:
         """Return the labels that Ultralytics writes: a mapping from number to name, as Python shows it."""
         try:
-            found = ast.literal_eval(self.metadata["names"])
+            found = ast.literal_eval(self.metadata["names"][: MOST_NAMES_BYTES + 1])
             return tuple(str(found[number]) for number in range(len(found)))
         except _UNREADABLE:
             return None

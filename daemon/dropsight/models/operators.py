@@ -1,6 +1,7 @@
 """Operators of a .tflite that are no part of TFLite: whose they are, and what to do."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dropsight import installing
@@ -17,6 +18,14 @@ _COMPILED = {
     "edgetpu-custom-op": ("the Edge TPU", "the compiler"),
     "ethos-u": ("an Ethos-U processor", "Vela, its compiler"),
 }
+_OUTSIDE = re.compile(
+    r"(?!ShardedFile).*(File|Dataset|Reader|PyFunc|Rpc|Grpc|BigQuery).*"
+    r"|Debug(Identity|NanCount|NumericSummary)\w*|Write\w*Summary|CreateSummary\w+|PrintV2|DumpTensor"
+    r"|CalibrationStatisticsSaver|DistributedSave|RecordInput|Save|SaveSlices|Restore|RestoreSlice"
+    r"|ImmutableConst|LoadAndRemapMatrix|GenerateVocabRemapping|FixedUnigramCandidateSampler|Skipgram"
+    r"|RemoteCall|RemoteFusedGraphExecute|XlaLaunch\w*|XlaCustomCall\w*"
+)
+"""Those of TensorFlow that write and read files, ask other machines, or run what is not in the graph."""
 _LOWEST = {"uint8": 0, "int8": -128}
 _DETECTION = "TFLite_Detection_PostProcess"
 
@@ -34,6 +43,22 @@ def custom_operators(content: bytes) -> list[str]:
 def flex_operators(operators: Sequence[str]) -> list[str]:
     """Return those that TensorFlow itself computes."""
     return [name for name in operators if name.startswith(_FLEX)]
+
+
+def outside_of_graph(operators: Iterable[str]) -> list[str]:
+    """Return those of TensorFlow's that reach out of a model."""
+    return [name for name in operators if _OUTSIDE.fullmatch(name)]
+
+
+def reaches_out(path: Path, operators: Sequence[str]) -> str:
+    return f"{path}: its {', '.join(operators)} reaches out of the model, to files or code: it is not loaded"
+
+
+def refuse_outside(path: Path, operators: Sequence[str]) -> None:
+    """Raise ModelError for what TensorFlow's own interpreter would do beyond the model."""
+    flex = [name.removeprefix(_FLEX) for name in flex_operators(operators)]
+    if found := outside_of_graph(flex):
+        raise ModelError(reaches_out(path, found))
 
 
 def refuse_compiled(path: Path, operators: Sequence[str]) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED = {_FIXED64: 8, _FIXED32: 4}
 _LONGEST_VARINT = 10
+MOST_FIELDS = 500_000
+"""Of one message: numbers of a list count as one, as they are packed."""
 
 
 class ProtoMessage:
@@ -64,9 +66,11 @@ class ProtoMessage:
 
 def fields(data: memoryview) -> Iterator[tuple[int, int | memoryview, memoryview]]:
     """Yield each field of a message: its number, what it holds, and how both are written."""
-    place = 0
+    place = count = 0
     while place < len(data):
-        start = place
+        start, count = place, count + 1
+        if count > MOST_FIELDS:
+            raise ValueError(f"a message has more than {MOST_FIELDS:,} fields")
         key, place = _varint(data, place)
         if key >= 2**32:  # protobuf's own reader takes the lower 32 bits, and finds another field
             raise ValueError("a field has no such number")

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from dropsight import installing
+from dropsight.bounded import MODEL_BYTES, read_bounded
 from dropsight.errors import ModelError
 from dropsight.models.describing import FileFacts, OwnFacts, specify
 from dropsight.models.features import count_features, no_features, pooled
@@ -155,7 +156,9 @@ def tensor_spec(name: str, tensor: Any) -> TensorSpec:  # noqa: ANN401
 
 def _digest(path: Path) -> str:
     files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    digest = sha256()
+    digest, size = sha256(), sum(each.stat().st_size for each in files)
+    if size > MODEL_BYTES:
+        raise ModelError(f"{path}: it has {size:,} bytes, more than {MODEL_BYTES:,}")
     for file in files:
-        digest.update(file.read_bytes())
+        digest.update(read_bounded(file, MODEL_BYTES))
     return f"sha256:{digest.hexdigest()}"
