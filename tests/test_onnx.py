@@ -340,6 +340,12 @@ def test_operators_that_nobody_has_are_named(tmp_path: Path) -> None:
         backends.open_model(path)
 
 
+def test_megabytes_of_names_count_as_none(tmp_path: Path) -> None:
+    """Read as Python writes them, they would take hundreds of times as much memory."""
+    path = ultralytics(tmp_path / "m.onnx", names="[" + "'a'," * onnx_file.MOST_NAMES + "]")
+    assert backends.open_model(path).spec.labels_from == "default"
+
+
 def test_a_graph_of_more_operators_than_any_has_is_not_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,7 +35,8 @@ _DTYPES: dict[int, np.dtype[Any]] = {
     _DOUBLE: np.dtype("<f8"),
 }
 MOST_NODES = 50_000
-MOST_NAMES_BYTES = 2**22
+MOST_NAMES = 2**19
+"""Characters of a text that is read as Python writes it, which takes hundreds of bytes for each."""
 _DEEPEST = 16
 _LARGEST_SIDE = 8192
 # A constant on the input has a value for all channels, or one for each.
@@ -88,11 +89,11 @@ class ONNXFile:
     def metadata(self) -> Mapping[str, str]:
         return {each.text(1): each.text(2) for each in self._model.messages(_METADATA)}
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...] | None:
         """Return the labels that Ultralytics writes: a mapping from number to name, as Python shows it."""
         try:
-            found = ast.literal_eval(self.metadata["names"][: MOST_NAMES_BYTES + 1])
+            found = ast.literal_eval(self._short("names"))
             return tuple(str(found[number]) for number in range(len(found)))
         except _UNREADABLE:
             return None
@@ -101,10 +102,17 @@ class ONNXFile:
     def size(self) -> tuple[int, int] | None:
         """Return height and width of the images that Ultralytics trained with."""
         try:
-            height, width = map(int, ast.literal_eval(self.metadata["imgsz"]))
+            height, width = map(int, ast.literal_eval(self._short("imgsz")))
             return (height, width) if 0 < min(height, width) <= max(height, width) <= _LARGEST_SIDE else None
         except _UNREADABLE:
             return None
+
+    def _short(self, name: str) -> str:
+        """Raises ValueError for a text that is too long, KeyError where there is none."""
+        text = self.metadata[name]
+        if len(text) > MOST_NAMES:
+            raise ValueError(f"{name} has more than {MOST_NAMES:,} characters")
+        return text
 
     @property
     def weights_elsewhere(self) -> bool:
