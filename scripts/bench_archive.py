@@ -3,9 +3,10 @@
     python scripts/bench_archive.py --images 5000 --listed 1000000 --classified 100000
 
 In turns: the yardstick (one process a core that reads, decodes small and invokes, and nothing else), the
-local engine, the Ray engine on as many CPUs. Medians of rounds, and of the ratios within a round. The start
-of workers does not count: a rate is taken from the first part to the last. Then so many hard links are
-listed, and classified with a tiny model; the driver's peak of memory is told at a tenth of them and at all.
+local engine, the same with --embeddings, the Ray engine on as many CPUs. Medians of rounds, and of the
+ratios within a round. The start of workers does not count: a rate is taken from the first part to the last.
+What a row takes on disk is told of these images. Then so many hard links are listed, and classified with a
+tiny model; the driver's peak of memory is told at a tenth of them and at all.
 """
 
 import argparse
@@ -33,6 +34,8 @@ from machine import machine  # noqa: E402
 from tiny_tflite import tiny  # noqa: E402
 
 MODEL = "builtin:efficientnet_lite0"
+EMBEDDINGS = "embeddings"
+"""As if it were an engine: the local one, with these."""
 LINKS_A_FOLDER = 10_000
 ENVIRON = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
@@ -48,13 +51,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-archive-") as folder:
         root = Path(folder)
         generate(root / "images", "640x480.jpg", given.images)
-        engines = ["local"] if given.without_ray else ["local", "ray"]
+        engines = ["local", EMBEDDINGS] if given.without_ray else ["local", EMBEDDINGS, "ray"]
         rounds = [one_round(root, engines, given.images) for _ in range(given.rounds)]
         found = {
             "machine": machine(),
             "images": given.images,
             "images_per_second": {name: median(rounds, name) for name in ("yardstick", *engines)},
             "local_to_yardstick": ratio(rounds, "local", "yardstick"),
+            "embeddings_to_local": ratio(rounds, EMBEDDINGS, "local"),
+            "bytes_a_row": {name: bytes_of(root / f"out-{name}") // given.images for name in engines},
             **({} if given.without_ray else {"ray_to_local": ratio(rounds, "ray", "local")}),
             "listing": [apart("listing", root, count) for count in (given.listed // 10, given.listed)],
             "classifying": [
@@ -73,10 +78,11 @@ def one_round(root: Path, engines: Sequence[str], count: int) -> dict[str, float
 
 def rate_of(root: Path, engine: str, shard: int) -> float:
     """Return images a second from the first part to the last."""
-    out = root / "out"
+    out = root / f"out-{engine}"
     shutil.rmtree(out, ignore_errors=True)
     call = [sys.executable, "-m", "dropsight", "archive", str(root / "images"), "-o", str(out)]
-    options = ["--engine", engine, "--shard", str(shard)]
+    how = ["--embeddings"] if engine == EMBEDDINGS else ["--engine", engine]
+    options = [*how, "--shard", str(shard)]
     environ = {**os.environ, **ENVIRON}
     done = subprocess.run([*call, *options], env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -85,6 +91,10 @@ def rate_of(root: Path, engine: str, shard: int) -> float:
     # The first of each worker marks its begin.
     begin = len(os.sched_getaffinity(0))
     return (len(times) - begin) * shard / max(times[-1] - times[begin - 1], 1e-9)
+
+
+def bytes_of(out: Path) -> int:
+    return sum(part.stat().st_size for part in out.glob("part-*.parquet"))
 
 
 def apart(what: str, root: Path, count: int) -> dict[str, float]:

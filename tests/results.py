@@ -27,13 +27,16 @@ def make_results(
     model: str = "model",
     shard: int = 3,
     state: str = "done",
+    groups: Mapping[str, str] = {},
 ) -> str:
+    """`groups` are by label."""
     storage = Storage(str(out))
     storage.make()
     names = {f"{source}/{name}": said for name, said in answers.items()}
     facts = write_manifest(storage, (Listed(os.fsencode(name)) for name in names), [source])
-    job = ArchiveJob(out=str(out), manifest=facts.digest, model=f"sha256:{model}", shard_rows=shard)
-    rows = (_row(file.path, names[file.opens], labels) for file in read_all(storage))
+    has_groups, digest = bool(groups), f"sha256:{model}"
+    job = ArchiveJob(out=str(out), manifest=facts.digest, model=digest, shard_rows=shard, groups=has_groups)
+    rows = (_row(file.path, names[file.opens], labels, groups) for file in read_all(storage))
     counts = {"ok": 0, "unreadable": 0}
     for number, group in enumerate(_groups(rows, shard)):
         start = number * shard
@@ -51,9 +54,10 @@ def make_results(
         workers=1,
         shard_rows=shard,
         tta=False,
+        groups=has_groups,
         sources=(source,),
         manifest=facts.digest,
-        model=ModelCard(model, f"sha256:{model}", "tflite", "int8", tuple(labels)),
+        model=ModelCard(model, digest, "tflite", "int8", tuple(labels)),
         begun="2026-11-28T10:00:00+00:00",
         updated="2026-11-28T11:00:00+00:00",
         versions={},
@@ -61,7 +65,9 @@ def make_results(
     return str(out)
 
 
-def _row(path: str, said: tuple[str, float] | None, labels: Sequence[str]) -> ArchiveRow:
+def _row(
+    path: str, said: tuple[str, float] | None, labels: Sequence[str], groups: Mapping[str, str]
+) -> ArchiveRow:
     if said is None:
         return ArchiveRow(
             path=path, status="failed", error_code="unreadable", error="no", model_digest="sha256:m"
@@ -77,6 +83,7 @@ def _row(path: str, said: tuple[str, float] | None, labels: Sequence[str]) -> Ar
         top_classes=[number],
         top_confidences=[confidence],
         model_digest="sha256:m",
+        group=groups.get(label),
     )
 
 

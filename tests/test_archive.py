@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -19,23 +20,41 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from archives import MODEL, asked, by_name, content, files_in, make_archive, parts, paths, run, table, times
+from archives import (
+    CHANGING,
+    MODEL,
+    asked,
+    by_name,
+    content,
+    files_in,
+    make_archive,
+    parts,
+    paths,
+    run,
+    table,
+    times,
+)
 from brokers import wait_until
 from daemons import PHOTOS, command, dropsight
 from disks import fill, small_disk
 from dropsight import crashpoints
 from dropsight.archive import headway
+from dropsight.archive.answer_settings import settings_of
+from dropsight.archive.comparing import compare
 from dropsight.archive.job_file import JobFile, read_job
 from dropsight.archive.listing import Listed, files_of
 from dropsight.archive.local_engine import LocalEngine
 from dropsight.archive.manifest import read_facts, read_rows, write_manifest
 from dropsight.archive.model_files import pack
-from dropsight.archive.output_formats import FORMATS, PARQUET
+from dropsight.archive.output_formats import FORMATS, PARQUET, FormatFacts, write_format
 from dropsight.archive.ray_engine import ShardActor
 from dropsight.archive.running import run_archive
+from dropsight.archive.shard_parts import finished, write_part
+from dropsight.archive.shard_worker import ShardWorker
+from dropsight.archive.side_by_side import FinishedJob
 from dropsight.archive.storage import Storage
 from dropsight.archive.tasks import ArchiveJob, Shard, shard_rows_for
-from dropsight.errors import ConfigError, DropsightError, StoreError
+from dropsight.errors import ConfigError, DropsightError, ModelError, StoreError
 from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.models.backends import locate
 from dropsight.records import Failure, Result, decode
@@ -91,6 +110,10 @@ def test_each_image_is_one_row_in_the_order_of_the_paths_with_what_the_runtime_s
     assert (row["width"], row["height"], row["model_digest"]) == (512, 512, digest)
     assert row["captured"] is not None
     assert len(row["sha256"]) == 64
+    assert (row["group"], row["group_confidence"]) == (
+        expected.group,
+        pytest.approx(expected.group_confidence),
+    )
 
 
 def test_a_bad_image_is_a_row_with_its_error_and_a_clip_one_with_its_fields(result: Path) -> None:
@@ -127,8 +150,9 @@ def test_parts_have_the_schema_that_is_promised_and_are_packed_by_zstd(result: P
     }
     for part in parts(result):
         schema = pq.read_schema(part)
-        assert dict(zip(schema.names[:-1], schema.types[:-1], strict=True)) == expected
-        assert schema.names[-1] == "clip"
+        assert dict(zip(schema.names[:-3], schema.types[:-3], strict=True)) == expected
+        assert schema.names[-3:] == ["clip", "group", "group_confidence"]
+        assert schema.types[-2:] == [pa.string(), pa.float32()]
         assert pq.read_metadata(part).row_group(0).column(0).compression == "ZSTD"
     assert pq.read_table(sorted(map(str, parts(result)))).num_rows == table(result).num_rows
 
@@ -168,6 +192,63 @@ def test_what_goes_on_with_other_settings_or_sources_is_refused(
 
 
 @pytest.mark.slow
+def test_a_job_that_an_older_dropsight_began_goes_on_without_the_columns_of_groups(
+    source: Path, result: Path, begun: Path
+) -> None:
+    for part in parts(begun):
+        old = pq.read_table(part).drop_columns(["group", "group_confidence"])
+        facts = json.loads(old.schema.metadata[b"dropsight"])
+        facts["job"] = {key: facts["job"][key] for key in ("manifest", "model", "shard_rows", "tta")}
+        pq.write_table(old.replace_schema_metadata({"dropsight": json.dumps(facts)}), part)
+    former = json.loads((begun / "job.json").read_text())
+    del former["groups"], former["unknown"]
+    (begun / "job.json").write_text(json.dumps({**former, "state": "stopped"}))
+    assert run(source, begun).state == "done"
+    without = table(result).drop_columns(["group", "group_confidence", *CHANGING])
+    assert table(begun).drop_columns(list(CHANGING)).equals(without)
+    assert compare(FinishedJob.at(str(result)), FinishedJob.at(str(begun))).agreed_by_group is None
+    (begun / "job.json").unlink()
+    with pytest.raises(ConfigError, match=r"made without groups; .*--overwrite"):
+        run(source, begun)
+
+
+@pytest.mark.slow
+def test_an_answer_that_is_flatter_than_wanted_is_unknown_and_says_what_it_would_have_been(
+    tmp_path: Path,
+) -> None:
+    for name in ("coffee", "flower"):
+        shutil.copy(PHOTOS[0].with_name(f"{name}.jpg"), tmp_path)
+    job = run(tmp_path, tmp_path / "out", unknown=0.3)
+    rows = by_name(tmp_path / "out")
+    assert (rows["coffee.jpg"]["label"], rows["coffee.jpg"]["group"]) == ("espresso", "cup")
+    flat = rows["flower.jpg"]
+    assert (flat["predicted_class"], flat["label"], flat["group"]) == (-1, "unknown", None)
+    write_format("jsonl", Storage(str(tmp_path / "out")), FormatFacts(job))
+    record = decode((tmp_path / "out" / "results.jsonl").read_bytes().splitlines()[1])
+    assert isinstance(record, Result)
+    assert (record.label, record.would_be) == ("unknown", job.model.labels[flat["top_classes"][0]])
+    with pytest.raises(ConfigError, match=r"made with --unknown 0.3; .*--overwrite"):
+        run(tmp_path, tmp_path / "out")
+
+
+def test_a_model_whose_labels_or_settings_changed_is_another_one(tmp_path: Path) -> None:
+    """Its bytes are the same, its answers are not."""
+    with ImageInferenceRuntime(MODEL, threads=1) as runtime:
+        spec = runtime.spec
+    changed = {settings_of(each) for each in (spec, replace(spec, temperature=2.0), replace(spec, groups=()))}
+    assert len(changed) == 3
+    job = ArchiveJob(
+        out=str(tmp_path), manifest="m", model=spec.digest, shard_rows=5, settings=settings_of(spec)
+    )
+    write_part(job, Shard(0, 0, 0), [])
+    assert list(finished(job, [Shard(0, 0, 0)])) == [0]
+    with pytest.raises(ConfigError, match="made by other labels, groups or settings of the model"):
+        finished(msgspec.structs.replace(job, settings="others"), [Shard(0, 0, 0)])
+    with pytest.raises(ModelError, match="leave them as they were"):
+        ShardWorker(msgspec.structs.replace(job, settings="others"), str(spec.path))
+
+
+@pytest.mark.slow
 def test_another_model_is_refused_and_overwrite_begins_anew(
     source: Path, begun: Path, tmp_path: Path
 ) -> None:
@@ -183,7 +264,7 @@ def test_another_model_is_refused_and_overwrite_begins_anew(
     assert job.state == "done"
     assert {row["model_digest"] for row in content(begun)} == {job.model.digest}
     assert not (begun / "results.csv").exists()
-    assert not list((begun / "camtrap-dp").iterdir())
+    assert not (begun / "camtrap-dp").exists()
     assert (begun / "notes.txt").read_text() == "not ours"
 
 
@@ -379,13 +460,15 @@ def test_json_lines_are_records_and_csv_has_a_line_for_each_image(source: Path, 
         if isinstance(record, Result):
             assert (record.label, record.predicted_class) == (row["label"], row["predicted_class"])
             assert record.predictions[0].label == row["label"]
+            assert (record.group or None) == row["group"]
         else:
             assert isinstance(record, Failure)
             assert record.error.code == row["error_code"]
     with (result / "results.csv").open(newline="") as table_file:
         lines = list(csv.DictReader(table_file))
     assert [line["path"] for line in lines] == files_in(source)
-    assert [line["error_code"] for line in lines] == [row["error_code"] or "" for row in rows]
+    for name in ("error_code", "group"):
+        assert [line[name] for line in lines] == [row[name] or "" for row in rows]
 
 
 def test_what_other_programs_read_of_real_files_is_valid_by_their_own_validators(

@@ -309,6 +309,9 @@ def test_overwrite_takes_away_what_the_formats_wrote_and_nothing_else(tmp_path: 
     remove_formats(Storage(str(tmp_path)))
     assert not any(file.exists() for file in ours)
     assert all(file.exists() for file in others)
+    others[1].unlink()
+    remove_formats(Storage(str(tmp_path)))
+    assert not (tmp_path / "camtrap-dp").exists()
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ def test_archives_are_measured_beside_the_bare_machine_and_memory_by_their_size(
     found = json.loads(script("bench_archive.py", *sizes, "--without-ray"))
     assert found["images_per_second"]["local"] > 0
     assert found["local_to_yardstick"] > 0
+    assert found["embeddings_to_local"] > 0
+    assert 0 < found["bytes_a_row"]["local"] < found["bytes_a_row"]["embeddings"]
     assert [each["files"] for each in found["listing"]] == [20, 200]
     assert [each["files"] for each in found["classifying"]] == [10, 100]
     assert all(each["driver_peak_mib"] > 0 for each in found["listing"] + found["classifying"])

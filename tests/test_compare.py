@@ -57,6 +57,19 @@ def both(tmp_path: Path) -> tuple[str, str]:
     )
 
 
+def test_of_models_that_have_groups_it_is_said_how_many_files_are_of_the_same(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    groups = {"cat": "cat", "tiger cat": "cat", "dog": "dog"}
+    a, b = (make_results(tmp_path / name, each, groups=groups) for name, each in (("a", A), ("b", B)))
+    command(a, b, labels=None, html=None, as_json=False)
+    shown = capfd.readouterr().out
+    assert "agreement 25.0%: 1 of 4 images\nagreement by group 50.0%: 2 have the same class or group" in shown
+    found = compared(a, b)
+    assert found.agreed_by_group == 2
+    assert "agree by group</h2><strong>50.0%" in page_of(found)
+
+
 def labels_file(folder: Path, *lines: str) -> str:
     file = folder / "labels.csv"
     file.write_text("\n".join(("path,label", *lines)) + "\n")

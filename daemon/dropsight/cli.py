@@ -123,6 +123,10 @@ COMMANDS = {
             _TTA,
             argument("--embeddings", "Also a column of features: what the model's last layer sees."),
             argument(
+                "--unknown FLATNESS",
+                "Call flatter answers unknown: 0 to 1, or auto: from the model's own on.",
+            ),
+            argument(
                 "--format LIST",
                 "Also written in the end: jsonl, csv, megadetector, camtrap-dp, speciesnet.",
                 default="parquet",

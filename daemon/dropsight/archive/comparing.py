@@ -82,6 +82,7 @@ class AgainstTruths(msgspec.Struct, frozen=True, kw_only=True):
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """`compared` are the files that both have and both classified; `pairs` the different kinds of changes.
 
+    `agreed_by_group` counts those that agree, or are of the same group; None unless both models have groups.
     `shifts` counts the compared by how much surer B is, from -1 to 1 in steps of a tenth.
     """
 
@@ -91,6 +92,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     failed_both: int
     compared: int
     agreed: int
+    agreed_by_group: int | None
     confidence: Confidence
     confidence_agreed: Confidence
     confidence_changed: Confidence
@@ -189,6 +191,7 @@ class _Counting:
     def __init__(self, a: FinishedJob, b: FinishedJob, truths: Truths | None, changes: ChangedPairs) -> None:
         self._a, self._b, self._truths, self._changes = a, b, truths, changes
         self._judge = truths and _Judge(a.job.model, b.job.model, truths)
+        self._has_groups = bool(a.job.groups and b.job.groups)
         self._by_number = a.job.model.labels == b.job.model.labels
         self.counts = Counter[str]()
         self._all, self._agreed, self._changed = _Means(), _Means(), _Means()
@@ -210,6 +213,7 @@ class _Counting:
         if self._is_same(one, other):
             self._agreed.add(one.confidence, other.confidence)
             return
+        self.counts["of_a_group"] += one.group is not None and one.group == other.group
         self._changed.add(one.confidence, other.confidence)
         labels = _shown(one, other)
         self._changes.add(
@@ -224,6 +228,7 @@ class _Counting:
             failed_both=self.counts["failed_both"],
             compared=self._all.images,
             agreed=self._agreed.images,
+            agreed_by_group=self._agreed.images + self.counts["of_a_group"] if self._has_groups else None,
             confidence=self._all.found(),
             confidence_agreed=self._agreed.found(),
             confidence_changed=self._changed.found(),

@@ -49,6 +49,10 @@ def _title(a: Side, b: Side) -> str:
 def _figures(found: Comparison) -> Iterator[str]:
     yield '<section class="figures">'
     yield _figure("agree", _share(found.agreed, found.compared), f"{_images(found.compared)} compared")
+    if found.agreed_by_group is not None:
+        yield _figure(
+            "agree by group", _share(found.agreed_by_group, found.compared), "the same class or group"
+        )
     whole = found.confidence
     yield _figure("mean confidence", f"{_part(whole.a)} → {_part(whole.b)}", "A → B")
     if found.truths:

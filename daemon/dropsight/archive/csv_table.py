@@ -11,13 +11,16 @@ COLUMNS = (
     *("path", "status", "predicted_class", "label", "confidence", "width", "height", "captured"),
     *("error_code", "error", "sha256", "model_digest", "latency_ms"),
 )
+GROUP_COLUMNS = ("group", "group_confidence")
+"""Of a model that has groups."""
 
 
-def write_csv(rows: Iterator[ArchiveRow], _facts: FormatFacts, file: Path) -> None:
+def write_csv(rows: Iterator[ArchiveRow], facts: FormatFacts, file: Path) -> None:
+    columns = (*COLUMNS, *GROUP_COLUMNS) if facts.job.groups else COLUMNS
     with file.open("w", encoding="utf-8", newline="") as table:
         lines = csv.writer(table)
-        lines.writerow(COLUMNS)
-        lines.writerows([_cell(getattr(row, name)) for name in COLUMNS] for row in rows)
+        lines.writerow(columns)
+        lines.writerows([_cell(getattr(row, name)) for name in columns] for row in rows)
 
 
 def _cell(value: object) -> object:

@@ -45,6 +45,9 @@ class JobFile(msgspec.Struct, frozen=True, kw_only=True):
     tta: bool
     embeddings: int = 0
     """Their length, 0 where they are not wanted."""
+    groups: bool | None = None
+    """Whether its parts have their columns; None of a job that an older dropsight began, whose have none."""
+    unknown: float | None = None
     sources: tuple[str, ...]
     manifest: str
     model: ModelCard

@@ -9,7 +9,7 @@ import msgspec
 from dropsight.archive.job_file import ModelCard
 from dropsight.archive.output_formats import FormatFacts
 from dropsight.archive.rows import ArchiveRow
-from dropsight.records import SCHEMA
+from dropsight.records import NO_CLASS, SCHEMA
 
 _encode = msgspec.json.Encoder().encode
 
@@ -51,6 +51,11 @@ def _record(row: ArchiveRow, model: ModelCard) -> dict[str, object]:
 def _answer(row: ArchiveRow, model: ModelCard) -> dict[str, object]:
     likely = map(_six_digits, row.top_confidences or ())
     best = list(zip(row.top_classes or (), likely, strict=True))
+    words: dict[str, object] = {}
+    if row.group is not None and row.group_confidence is not None:
+        words = {"group": row.group, "group_confidence": _six_digits(row.group_confidence)}
+    elif row.predicted_class == NO_CLASS:
+        words = {"would_be": model.labels[best[0][0]]}
     return {
         "predicted_class": row.predicted_class,
         "label": row.label,
@@ -60,6 +65,7 @@ def _answer(row: ArchiveRow, model: ModelCard) -> dict[str, object]:
             {"class": index, "label": model.labels[index], "confidence": confidence}
             for index, confidence in best
         ],
+        **words,
     }
 
 

@@ -76,3 +76,5 @@ def remove_formats(results: Storage) -> None:
         storage = made.storage(results)
         there = storage.names()
         storage.remove([name for name in made.names if name in there])
+        if made.folder:
+            storage.unmake()

@@ -24,7 +24,9 @@ class ClipColumns(msgspec.Struct, frozen=True):
 class ArchiveRow(msgspec.Struct, frozen=True, kw_only=True):
     """`path` as in the manifest; `captured` by the camera, else the file's time; `clip` for clips only.
 
-    `embedding`, in float16, is in the part of a job that wants it, not in rows that are read again.
+    `group` and `group_confidence` are in the parts of a job whose model has groups. An answer that is too
+    flat to be one is the class -1, "unknown"; what it would have been are `top_classes`. `embedding`, in
+    float16, is in the part of a job that wants it, not in rows that are read again.
     """
 
     path: str
@@ -43,6 +45,8 @@ class ArchiveRow(msgspec.Struct, frozen=True, kw_only=True):
     model_digest: str
     latency_ms: float | None = None
     clip: ClipColumns | None = None
+    group: str | None = None
+    group_confidence: float | None = None
     embedding: bytes | None = None
 
 
@@ -79,17 +83,20 @@ SCHEMA = pa.schema(
     ]
 )
 """Explicit: of a column that is empty throughout, Arrow would guess a type of no values."""
+GROUPS = (pa.field("group", pa.string()), pa.field("group_confidence", pa.float32()))
+"""Behind these, of a model that has groups."""
 
 
 EMBEDDING = "embedding"
 _FLOAT16 = np.dtype("<f2")
 
 
-def as_table(rows: Sequence[ArchiveRow], *, features: int = 0) -> pa.Table:
+def as_table(rows: Sequence[ArchiveRow], *, groups: bool = False, features: int = 0) -> pa.Table:
     """Make the columns; with `features`, also the last one, of embeddings of this length."""
-    columns = {name: [getattr(row, name) for row in rows] for name in SCHEMA.names}
+    schema = pa.schema([*SCHEMA, *GROUPS]) if groups else SCHEMA
+    columns = {name: [getattr(row, name) for row in rows] for name in schema.names}
     columns["clip"] = [clip and msgspec.structs.asdict(clip) for clip in columns["clip"]]
-    table = pa.table(columns, SCHEMA)
+    table = pa.table(columns, schema)
     if not features:
         return table
     none = bytes(features * _FLOAT16.itemsize)

@@ -4,8 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Literal
 
 from dropsight.archive import job_file, manifest, shard_parts
+from dropsight.archive.answer_settings import settings_of
 from dropsight.archive.driving import drive
 from dropsight.archive.engines import engine_named
 from dropsight.archive.headway import Headway, timestamp
@@ -16,8 +18,10 @@ from dropsight.archive.manifest import ManifestFacts
 from dropsight.archive.output_formats import remove_formats
 from dropsight.archive.storage import Storage, absolute
 from dropsight.archive.tasks import ArchiveJob, Shard, shard_rows_for, shards_of
+from dropsight.config import Inference
 from dropsight.errors import ConfigError
 from dropsight.inference.runtime import ImageInferenceRuntime
+from dropsight.inference.wording import unknown_above, without_effect
 from dropsight.models.backends import locate
 from dropsight.models.spec import ModelSpec
 
@@ -35,6 +39,7 @@ class ArchiveOrder:
     """None for what fits the number of images, or goes on with what is there."""
     tta: bool
     embeddings: bool
+    unknown: float | Literal["auto"] | None = None
     overwrite: bool
     most_seconds: int = 300
 
@@ -61,14 +66,19 @@ def _gone_on(
 ) -> JobFile:
     storage.sweep()
     facts = (_listed_anew if asked.overwrite else _listed)(storage, sources, stopped)
+    former = job_file.read_job(storage)
+    former = former if former and former.manifest == facts.digest else None
     job = ArchiveJob(
         out=storage.place,
         manifest=facts.digest,
         model=spec.digest,
-        shard_rows=asked.shard_rows or _shard_rows(storage, facts),
+        shard_rows=asked.shard_rows or (former.shard_rows if former else shard_rows_for(facts.rows)),
         tta=asked.tta,
         most_seconds=asked.most_seconds,
         embeddings=asked.embeddings,
+        settings=settings_of(spec),
+        groups=bool(spec.groups) and not (former and former.groups is None),
+        unknown=_unknown(asked, spec),
     )
     shards = shards_of(facts.rows, job.shard_rows)
     done = shard_parts.finished(job, shards)
@@ -78,10 +88,12 @@ def _gone_on(
         return _worked_off(job, asked, missing, headway, stopped)
 
 
-def _shard_rows(storage: Storage, facts: ManifestFacts) -> int:
-    former = job_file.read_job(storage)
-    is_same = former is not None and former.manifest == facts.digest
-    return former.shard_rows if former and is_same else shard_rows_for(facts.rows)
+def _unknown(asked: ArchiveOrder, spec: ModelSpec) -> float | None:
+    """Return the flatness above which an answer is none; raises ConfigError where that has no effect."""
+    inference = Inference(unknown="off" if asked.unknown is None else asked.unknown)
+    if idle := without_effect(spec, inference):
+        raise ConfigError([idle.replace("inference.unknown: auto", "--unknown auto")])
+    return unknown_above(spec, inference)
 
 
 def _listed_anew(storage: Storage, sources: Sequence[str], stopped: Callable[[], bool]) -> ManifestFacts:
@@ -163,6 +175,8 @@ def _begun(job: ArchiveJob, facts: ManifestFacts, spec: ModelSpec, asked: Archiv
         shard_rows=job.shard_rows,
         tta=job.tta,
         embeddings=spec.features,
+        groups=job.groups,
+        unknown=job.unknown,
         sources=facts.sources,
         manifest=facts.digest,
         model=ModelCard(spec.name, spec.digest, spec.format, spec.quantization, spec.labels),

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pyarrow.parquet as pq
 
-from dropsight.archive.rows import SCHEMA, ArchiveRow, as_table, rows_of
+from dropsight.archive.rows import EMBEDDING, ArchiveRow, as_table, rows_of
 from dropsight.archive.storage import Storage, told
 from dropsight.archive.tasks import ArchiveJob, JobMark, Shard
 from dropsight.errors import ConfigError
@@ -40,7 +40,9 @@ def write_part(
         counts[key] = counts.get(key, 0) + 1
     now = datetime.now(UTC).isoformat(timespec="seconds")
     facts = PartFacts(job.mark(), shard.start, shard.stop, counts, now, VERSION)
-    table = as_table(rows, features=features).replace_schema_metadata({_FACTS: msgspec.json.encode(facts)})
+    table = as_table(rows, groups=job.groups, features=features).replace_schema_metadata(
+        {_FACTS: msgspec.json.encode(facts)}
+    )
     with job.storage.whole(shard.part) as file:
         pq.write_table(table, file, compression="zstd")
     return counts
@@ -82,9 +84,18 @@ def _need_ours(job: ArchiveJob, part: str, found: JobMark) -> None:
         ("shard_rows", f"of shards of {found.shard_rows}"),
         ("tta", f"made {'with' if found.tta else 'without'} --tta"),
         ("embeddings", f"made {'with' if found.embeddings else 'without'} --embeddings"),
+        ("unknown", f"made {'without' if found.unknown is None else 'with'} --unknown{_flat(found.unknown)}"),
+        ("groups", f"made {'with' if found.groups else 'without'} groups"),
+        ("settings", "made by other labels, groups or settings of the model"),
     ):
+        if name == "settings" and not found.settings:
+            continue
         if getattr(found, name) != getattr(wanted, name):
             raise _another(job, part, what)
+
+
+def _flat(unknown: float | None) -> str:
+    return "" if unknown is None else f" {unknown:g}"
 
 
 def _another(job: ArchiveJob, part: str, what: str) -> ConfigError:
@@ -97,7 +108,8 @@ def read_all(storage: Storage) -> Iterator[ArchiveRow]:
     """Yield the rows of all parts in the manifest's order, a part in memory at a time, without embeddings."""
     for name in filter(is_part, storage.names()):
         with told(storage.named(name), "read"), storage.reading(name) as file:
-            table = pq.ParquetFile(file).read(columns=SCHEMA.names)
+            part = pq.ParquetFile(file)
+            table = part.read(columns=[each for each in part.schema_arrow.names if each != EMBEDDING])
         yield from rows_of(table)
 
 

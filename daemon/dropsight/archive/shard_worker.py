@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from functools import partial
 from hashlib import file_digest, sha256
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import msgspec
 
+from dropsight.archive.answer_settings import settings_of
 from dropsight.archive.fetching import REFUSED, contents, fetched
 from dropsight.archive.manifest import Named, read_rows
 from dropsight.archive.rows import ArchiveRow, ClipColumns, packed, time_of
@@ -23,8 +24,10 @@ from dropsight.images.header import Header
 from dropsight.inference import pipeline
 from dropsight.inference.lookahead import look_ahead
 from dropsight.inference.pipeline import Answer, Prepared
+from dropsight.inference.results import ClipResult
 from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.inference.video_runtime import VideoInferenceRuntime
+from dropsight.inference.wording import Wording
 from dropsight.records import Prediction
 from dropsight.video.decoder import ClipBounds
 from dropsight.video.sniffing import HEAD_BYTES, is_clip
@@ -56,9 +59,18 @@ class ShardWorker:
         """Open the model; raises ModelError where it cannot be opened here, or is another than the job's."""
         cv2.setNumThreads(1)
         self._job = job
-        self._images = ImageInferenceRuntime(model, use_tta=job.tta, threads=1, embeddings=job.embeddings)
+        self._images = ImageInferenceRuntime(
+            model,
+            use_tta=job.tta,
+            threads=1,
+            embeddings=job.embeddings,
+            unknown="off" if job.unknown is None else job.unknown,
+        )
         if self._images.spec.digest != job.model:
             raise ModelError(f"{model}: it is not the model that the job began with: leave it as it was")
+        if settings_of(self._images.spec) != job.settings:
+            fault = "its labels, groups or settings are not those that the job began with"
+            raise ModelError(f"{model}: {fault}: leave them as they were")
         with self._images.interpreter() as opened:
             self._batch = _BATCH if opened.shared else 1
         self._clips = VideoInferenceRuntime(images=self._images)
@@ -159,9 +171,8 @@ class ShardWorker:
         prepared = image.prepared
         spent = prepared.decode_ms + prepared.preprocess_ms + answer.inference_ms + answer.postprocess_ms
         captured = time_of(image.header.captured) if image.header.captured else _mtime(image.named)
-        row = self._ok(
-            image.named, answer.predictions, width, height, captured, image.sha256, latency_ms=spent
-        )
+        answered = _answer_of(answer.best.wording, answer.predictions)
+        row = self._ok(image.named, answered, width, height, captured, image.sha256, latency_ms=spent)
         if answer.features is None:
             return row
         return msgspec.structs.replace(row, embedding=packed(answer.features))
@@ -184,7 +195,7 @@ class ShardWorker:
         )
         row = self._ok(
             named,
-            found.predictions,
+            _answer_of(found, found.predictions),
             clip.width,
             clip.height,
             _mtime(named),
@@ -196,7 +207,7 @@ class ShardWorker:
     def _ok(
         self,
         named: Named,
-        predictions: Sequence[Prediction],
+        answered: dict[str, Any],
         width: int,
         height: int,
         captured: datetime | None,
@@ -204,15 +215,10 @@ class ShardWorker:
         *,
         latency_ms: float,
     ) -> ArchiveRow:
-        best = predictions[0]
         return ArchiveRow(
             path=named.path,
             status="ok",
-            predicted_class=best.class_index,
-            label=best.label,
-            confidence=best.confidence,
-            top_classes=[each.class_index for each in predictions],
-            top_confidences=[each.confidence for each in predictions],
+            **answered,
             width=width,
             height=height,
             captured=captured,
@@ -236,6 +242,19 @@ class ShardWorker:
             sha256=digest,
             model_digest=self._job.model,
         )
+
+
+def _answer_of(words: Wording | ClipResult, predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Return a row's columns that say what a file shows."""
+    return {
+        "predicted_class": words.predicted_class,
+        "label": words.label,
+        "confidence": predictions[0].confidence,
+        "top_classes": [each.class_index for each in predictions],
+        "top_confidences": [each.confidence for each in predictions],
+        "group": words.group or None,
+        "group_confidence": None if words.group_confidence is msgspec.UNSET else words.group_confidence,
+    }
 
 
 def _mtime(named: Named) -> datetime | None:

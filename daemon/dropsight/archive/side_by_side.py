@@ -17,13 +17,17 @@ _COLUMNS = ("path", "predicted_class", "label", "confidence")
 
 
 class Answered(NamedTuple):
-    """What a job says of one file; no class where it failed. Files are the same where their `key` is."""
+    """What a job says of one file; no class where it failed. Files are the same where their `key` is.
+
+    `group` is that of a model that has groups, where the answer is in one.
+    """
 
     key: bytes
     file: Named
     class_index: int | None
     label: str | None
     confidence: float | None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class FinishedJob:
 
     def answers(self, beginning: bytes) -> Iterator[Answered]:
         """Yield them in the order of the paths; their keys are without this beginning of paths."""
-        rows = read_columns(self.storage, _COLUMNS)
+        rows = read_columns(self.storage, (*_COLUMNS, "group") if self.job.groups else _COLUMNS)
         for file, row in zip_longest(manifest.read_all(self.storage), rows):
             if file is None or row is None or row[0] != file.path:
                 raise StoreError(

@@ -116,6 +116,16 @@ class Storage:
             if not _is_object_store(system):
                 system.makedirs(path, exist_ok=True)
 
+    def unmake(self) -> None:
+        """Take the folder away if there is nothing in it; an object store has none."""
+        with contextlib.suppress(OSError):
+            if self.on_this_machine:
+                os.rmdir(self.place)
+                return
+            system, path = system_of(self.place)
+            if not _is_object_store(system) and not system.ls(path):
+                system.rmdir(path)
+
     def names(self) -> list[str]:
         """Return what is in it, nothing where there is no such folder."""
         with told(self.place, "read"), contextlib.suppress(FileNotFoundError):

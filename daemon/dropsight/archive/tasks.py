@@ -23,23 +23,40 @@ class ArchiveJob(msgspec.Struct, frozen=True, kw_only=True):
     most_seconds: int = 300
     """Of the clock, for a step of an image: what takes longer hangs."""
     embeddings: bool = False
+    settings: str = ""
+    """The digest of what else decides answers; see `answer_settings`."""
+    groups: bool = False
+    unknown: float | None = None
+    """The flatness above which an answer is none."""
 
     @property
     def storage(self) -> Storage:
         return Storage(self.out)
 
     def mark(self) -> "JobMark":
-        return JobMark(self.manifest, self.model, self.shard_rows, self.tta, self.embeddings)
+        return JobMark(
+            self.manifest,
+            self.model,
+            self.shard_rows,
+            self.tta,
+            self.embeddings,
+            self.settings,
+            self.groups,
+            self.unknown,
+        )
 
 
 class JobMark(msgspec.Struct, frozen=True):
-    """By what a part is known as one of this job's."""
+    """By what a part is known as one of this job's; an older dropsight told no settings."""
 
     manifest: str
     model: str
     shard_rows: int
     tta: bool
     embeddings: bool = False
+    settings: str = ""
+    groups: bool = False
+    unknown: float | None = None
 
 
 class Shard(msgspec.Struct, frozen=True):

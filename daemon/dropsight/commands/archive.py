@@ -1,8 +1,10 @@
 """`dropsight archive`."""
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -31,6 +33,7 @@ def archive(  # noqa: PLR0913 - its options
     shard: int | None,
     tta: bool,
     embeddings: bool,
+    unknown: str | None,
     formats: str,
     deployments: Path | None,
     overwrite: bool,
@@ -54,6 +57,7 @@ def archive(  # noqa: PLR0913 - its options
         shard_rows=shard,
         tta=tta,
         embeddings=embeddings,
+        unknown=None if unknown is None else _flatness(unknown),
         overwrite=overwrite,
     )
     try:
@@ -71,6 +75,15 @@ def archive(  # noqa: PLR0913 - its options
         print(_STOPPED, file=sys.stderr)
         return INTERRUPTED
     return int(job.ok == 0)
+
+
+def _flatness(text: str) -> float | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    with contextlib.suppress(ValueError):
+        if 0 < (flatness := float(text)) <= 1:
+            return flatness
+    raise ConfigError([f"--unknown {text}: give auto, or a number above 0, at most 1"])
 
 
 def _formats(text: str) -> list[str]:

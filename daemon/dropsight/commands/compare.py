@@ -53,6 +53,8 @@ def _lines(found: Comparison) -> Iterator[str]:
     if not found.compared:
         return
     yield f"agreement {found.agreed / found.compared:.1%}: {found.agreed} of {found.compared} images"
+    if (alike := found.agreed_by_group) is not None:
+        yield f"agreement by group {alike / found.compared:.1%}: {alike} have the same class or group"
     means = (
         f"{means.a:.1%} -> {means.b:.1%}{where}"
         for means, where in (

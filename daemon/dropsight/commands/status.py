@@ -65,7 +65,9 @@ def _lines(status: Status) -> Iterator[str]:
     )
     yield f"dashboard  {status.dashboard or 'none'}"
     yield f"memory     {stats.memory_bytes / 2**20:.0f} MiB"
-    yield from (f"trouble    {part}: {text}" for part, text in status.troubles.items())
+    yield from (
+        f"trouble    {part}: {text.removeprefix(f'{part} ')}" for part, text in status.troubles.items()
+    )
     for camera, problems in stats.problems.items():
         yield from (f"problem    {camera} is {kind}: {text}" for kind, text in problems.items())
     yield from _table(f"ms, last {stats.window_seconds:.0f} s", stats.latency_ms.window)

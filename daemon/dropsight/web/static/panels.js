@@ -198,7 +198,11 @@ function showSystem({ status, streams }) {
 
 /** What is wrong now; `lost` is when the daemon was last heard of, or null. */
 export function showNotices(troubles, lost) {
-  const notices = Object.entries(troubles).map(([part, text]) => ({ key: part, name: `${part}:`, text }));
+  const notices = Object.entries(troubles).map(([part, text]) => ({
+    key: part,
+    name: `${part}:`,
+    text: text.startsWith(`${part} `) ? text.slice(part.length + 1) : text,
+  }));
   if (lost) {
     const text = `Shown as of ${fullTime(lost)}. Reconnecting …`;
     notices.unshift({ key: `lost ${+lost}`, name: "The daemon does not answer.", text, bad: true });
