@@ -244,7 +244,7 @@ def test_a_model_whose_labels_or_settings_changed_is_another_one(tmp_path: Path)
     assert list(finished(job, [Shard(0, 0, 0)])) == [0]
     with pytest.raises(ConfigError, match="made by other labels, groups or settings of the model"):
         finished(msgspec.structs.replace(job, settings="others"), [Shard(0, 0, 0)])
-    with pytest.raises(ModelError, match="leave them as they were"):
+    with pytest.raises(ModelError, match="do not change them while the job runs"):
         ShardWorker(msgspec.structs.replace(job, settings="others"), str(spec.path))
 
 
@@ -287,7 +287,7 @@ def test_an_image_that_ends_its_worker_costs_itself_alone(
     job = run(tmp_path, tmp_path / "out", shard_rows=3, most_seconds=3)
     rows = by_name(tmp_path / "out")
     assert (job.state, job.ok, job.errors) == ("done", 4, {"unreadable": 1})
-    assert rows["bad.jpg"]["error"] == f"it ends the worker that tries it: {how}"
+    assert rows["bad.jpg"]["error"] == f"it kills the worker that tries it: {how}"
     assert [row["status"] for row in content(tmp_path / "out")] == ["ok", "ok", "failed", "ok", "ok"]
 
 
@@ -325,11 +325,11 @@ def test_a_model_that_does_not_load_on_a_worker_ends_the_job_in_one_line(tmp_pat
     model = locate(MODEL)
     files = pack(model)
     actor = ShardActor(msgspec.msgpack.encode(job), files, files.digest)
-    assert b"it is not the model that the job began with" in actor.begin()
+    assert b"not the model that the job was started with" in actor.begin()
     assert b"have changed on their way" in ShardActor(msgspec.msgpack.encode(job), files, "").begin()
     with closing(LocalEngine(job, str(model), most=1)) as engine, pytest.raises(DropsightError) as told:
         list(engine.map_unordered([Shard(0, 0, 1)]))
-    assert "it is not the model that the job began with" in str(told.value)
+    assert "not the model that the job was started with" in str(told.value)
 
 
 def test_a_model_goes_to_workers_with_the_files_that_say_what_it_is(tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ def test_ctrl_c_finishes_the_shards_in_hand_and_the_same_command_goes_on(
         assert process.returncode == 130
     finally:
         end(process)
-    assert b"goes on from here" in said
+    assert b"resumes from here" in said
     shown = json.loads(dropsight("archive", str(out), "--status", "--json").stdout)
     assert shown["state"] == "stopped"
     assert shown["images"] == len(content(out)) < len(files_in(source))
@@ -422,7 +422,7 @@ def test_a_second_ctrl_c_or_sigterm_stops_at_once_and_the_same_command_goes_on(
         wait_until(lambda: b"Ctrl-C again stops at once" in said.readline(), what="it is said")
         process.send_signal(last)
         assert process.wait(60) == 130
-        assert said.read() == b"stopped: the same command goes on from here\n"
+        assert said.read() == b"stopped: the same command resumes from here\n"
         said.close()
     finally:
         end(process)
@@ -445,7 +445,7 @@ def test_status_says_how_far_how_fast_and_what_failed(result: Path, tmp_path: Pa
     (tmp_path / "job.json").write_text(json.dumps({**job, "state": "running"}))
     shown = dropsight("archive", str(tmp_path), "--status")
     assert shown.stdout.startswith("interrupted, as of")
-    assert "no driver is at work: the same command goes on\n" in shown.stdout
+    assert "no driver is running: the same command resumes\n" in shown.stdout
     shown = dropsight("archive", str(tmp_path), "--status", "--json")
     assert json.loads(shown.stdout) == {**job, "state": "interrupted"}
     nothing = dropsight("archive", str(result.parent), "--status")
@@ -596,7 +596,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyt
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr(os, "scandir", refused)
-    with pytest.raises(StoreError, match=": cannot be read: access is refused"):
+    with pytest.raises(StoreError, match=": cannot be read: access denied"):
         run(tmp_path, tmp_path / "out")
 
 

@@ -213,7 +213,7 @@ def test_what_has_no_time_is_left_out_of_the_camtrap_package_and_said(
     write_format("camtrap-dp", results(tmp_path, [*ROWS, timeless]), known)
     assert "1 files are left out" in caplog.text
     assert len(check_camtrap_dp(tmp_path / "camtrap-dp")["media"]) == len(ROWS)
-    with pytest.raises(ConfigError, match="when it was taken"):
+    with pytest.raises(ConfigError, match="needs the time of capture"):
         write_format("camtrap-dp", results(tmp_path / "other", [timeless]), known)
 
 

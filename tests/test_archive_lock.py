@@ -42,7 +42,7 @@ def storage(tmp_path: Path) -> Storage:
 def test_a_second_driver_is_turned_away_and_told_who_is_at_work(storage: Storage) -> None:
     storage.make()
     with sole_driver(storage, stopped=never):
-        with pytest.raises(InUseError, match=r"another driver is at work there, process \d+ on ") as refused:
+        with pytest.raises(InUseError, match=r"another driver is running there, process \d+ on ") as refused:
             run(PHOTOS[0], storage.place)
         assert refused.value.exit_code == 1
         driver = driver_at(storage)
@@ -90,7 +90,7 @@ def test_a_driver_on_another_machine_that_still_beats_keeps_its_job(
     storage.make()
     with sole_driver(storage, stopped=never):
         monkeypatch.setattr(job_lock, "_system", lambda: "another boot")
-        with pytest.raises(InUseError, match="another driver is at work there"):
+        with pytest.raises(InUseError, match="another driver is running there"):
             run(PHOTOS[0], storage.place)
 
 

@@ -120,7 +120,7 @@ def test_wrong_credentials_end_it_in_one_line(
         ask_for_keys(server, after=0)
         S3FileSystem.clear_instance_cache()
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAWRONG")
-        with pytest.raises(StoreError, match=r"access is refused.*credentials"):
+        with pytest.raises(StoreError, match=r"access denied.*credentials"):
             run(bucket, tmp_path / "out")
     finally:
         ask_for_keys(server, after=10**9)

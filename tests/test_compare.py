@@ -240,7 +240,7 @@ def test_the_page_stands_alone_with_names_escaped_and_says_which_pictures_are_mi
     ]
     assert not {"script", "link", "iframe"} & {tag for tag, _ in elements}
     assert "&lt;script&gt;" in page
-    assert "1 of 3 pictures are not to be had: memory://cards/gone.jpg: there is no such file" in page
+    assert "1 of 3 pictures cannot be read: memory://cards/gone.jpg: there is no such file" in page
     assert ("name", "viewport") in [pair for _, attributes in elements for pair in attributes.items()]
     assert "prefers-color-scheme: dark" in page
 

@@ -116,8 +116,8 @@ def test_events_whose_state_is_lost_end_and_the_rules_begin_anew(
     desk = Desk(tmp_path, rules=RULES)
     with desk.running():
         wait_until(lambda: not desk.events.going_on())
-    assert "what events of camera garden went on from is not readable, so they begin anew" in caplog.text
-    assert "what these events went on from is lost, so they end: fox of garden" in caplog.text
+    assert "the state of events of camera garden is not readable, so it starts over" in caplog.text
+    assert "the state of these events is lost, so they end: fox of garden" in caplog.text
     assert [each.phase for each in messages(desk.store.path)] == ["start", "end"]
     desk.close()
 

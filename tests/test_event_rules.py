@@ -57,23 +57,26 @@ def written(folder: Path, text: str) -> Path:
         ("name: a b, labels: [a]", "events.0.name: cannot be"),
         ("name: a", "events.0.labels: is missing"),
         ("name: a, labels: ['']", "events.0.labels.0: is empty"),
-        (f"name: fox, {FOX}, confirm: 3 of 2", "events.0.confirm: asks for 3 of 2, which cannot be"),
+        (f"name: fox, {FOX}, confirm: 3 of 2", "events.0.confirm: asks for 3 of 2, which is impossible"),
         (f"name: fox, {FOX}, confirm: twice", "events.0.confirm: is 'twice'; give how many of how many"),
-        (f"name: fox, {FOX}, active: '25:00-06:00'", "events.0.active: has 25:00, which is no time of a day"),
+        (
+            f"name: fox, {FOX}, active: '25:00-06:00'",
+            "events.0.active: has 25:00, which is not a time of day",
+        ),
         (f"name: fox, {FOX}, active: '6:00-06:00'", "events.0.active: begins and ends at 06:00"),
-        (f"name: fox, {FOX}, active: dusk", "events.0.active: has 'dusk', which is no stretch of a day"),
-        (f"name: fox, {FOX}, active: sunset..6:00", "events.0.active: goes by the sun"),
-        (f"name: fox, {FOX}, days: mon..sub", "events.0.days: has 'sub', which is no day"),
+        (f"name: fox, {FOX}, active: dusk", "events.0.active: has 'dusk', which is not a span of time"),
+        (f"name: fox, {FOX}, active: sunset..6:00", "events.0.active: depends on sunrise or sunset"),
+        (f"name: fox, {FOX}, days: mon..sub", "events.0.days: has 'sub', which is not a day"),
         (f"name: fox, {FOX}, keep: 0.7, confidence: 0.6", "events.0.keep: is 0.7, above the confidence"),
         (f"name: fox, {FOX}, keep: 0.7", "events.0.keep: is 0.7, above the confidence"),
         (f"name: fox, {FOX}, confirm: 2", "events.0.confirm: cannot be 2; give how many of how many"),
         (
             f"name: fox, {FOX}, confidence: {{red fix: 1}}",
-            "confidence.red fix: is none of the labels of this",
+            "confidence.red fix: is not one of the labels of this",
         ),
         (f"name: fox, {FOX}, unless: fix", "events.0.unless.event: names no event; did you mean fox?"),
-        (f"name: fox, {FOX}, unless: fox", "events.0.unless.event: leads back to itself (fox, fox)"),
-        (f"name: fox, {FOX}, regions: [door]", "events.0.regions.0: door is no region of any camera"),
+        (f"name: fox, {FOX}, unless: fox", "events.0.unless.event: is circular (fox, fox)"),
+        (f"name: fox, {FOX}, regions: [door]", "events.0.regions.0: door is not a region of any camera"),
         (f"name: fox, {FOX}, cooldown: 3", "events.0.cooldown: unknown key; did you mean"),
     ],
 )
@@ -93,8 +96,8 @@ def test_what_is_wrong_between_rules_is_told_too(tmp_path: Path) -> None:
         load(path)
     lines = [line.removeprefix(f"{path}: ") for line in caught.value.faults]
     assert lines[0] == "events.2.name: is that of events.0.name; give each its own"
-    assert lines[1].startswith("events.0.unless.event: leads back to itself (a, b, a)")
-    assert "location.time_zone: 'Mars' is no time zone that this machine knows" in lines[-1]
+    assert lines[1].startswith("events.0.unless.event: is circular (a, b, a)")
+    assert "location.time_zone: 'Mars' is not a time zone that this machine knows" in lines[-1]
 
 
 def test_a_label_that_the_model_does_not_know_is_told_with_the_nearest(tmp_path: Path) -> None:
@@ -332,7 +335,7 @@ def test_what_a_rule_waits_for_in_vain_is_told_as_far_as_the_config_tells(tmp_pa
     said = list(doubts(load(written(tmp_path, f"events: [{rule}]\n{cameras}\n{watch}"))))
     assert [line.split(": ")[0] for line in said] == ["events.0.tags.staton", "events.0.regions.0"]
     assert said[0].endswith("so this event never begins; did you mean station?")
-    assert "no camera that this event looks at has a region gate; see to its cameras" in said[1]
+    assert "no camera that this event looks at has a region gate; check its cameras" in said[1]
     sidecars = watch.replace("[{", "[{sidecar_wait_seconds: 5, ")
     rule = rule.replace("gate, ", "")
     config = load(written(tmp_path, f"events: [{rule}]\n{cameras}\n{sidecars}"))

@@ -70,7 +70,7 @@ def test_a_threshold_of_a_class_that_there_is_not_is_refused_with_the_nearest(tm
 def test_thresholds_of_a_model_whose_classes_exclude_each_other_are_said_to_have_no_effect() -> None:
     spec = open_model("builtin:efficientnet_lite0", said=ModelOverrides(thresholds={"tabby": 0.3})).spec
     assert not spec.multi_label
-    told = "thresholds: they have no effect, as its classes exclude each other"
+    told = "thresholds: no effect, because its classes exclude each other"
     assert spec.faults == (told,)
 
 

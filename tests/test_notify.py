@@ -114,7 +114,7 @@ def test_a_receiver_that_is_down_refuses_drops_or_hangs_gets_it_later_and_holds_
     with Told(tmp_path, dispatcher) as people, Receiver() as well:
         down = people.by(Events([told]), f"json://127.0.0.1:{free_port()}/path-5ecret")
         wait_until(down.troubles.any)
-        fault = "notify:phone (json://***) is not told: it cannot be reached (Connection refused)"
+        fault = "notify:phone (json://***) was not notified: it cannot be reached (Connection refused)"
         assert down.troubles.current() == {"notify:phone": fault}
         for place, receiver in enumerate(found, 2):
             receiver.__enter__()
@@ -265,7 +265,7 @@ def test_beyond_thirty_in_an_hour_the_rest_comes_as_one(tmp_path: Path, dispatch
         announcer = people.by(events, hook(web))
         wait_until(lambda: len(web.taken) == MOST and announcer.standing().held == 5)
         other = people.by(Events([message(90)]), hook(web), 2)
-        wait_until(lambda: other.standing().to == "json://*** (30 an hour were told)")
+        wait_until(lambda: other.standing().to == "json://*** (30 were sent within the hour)")
         assert "what comes next comes together" in web.taken[-1]["message"]
         assert len(web.taken) == MOST
         people.now[0] += 3600
@@ -436,7 +436,9 @@ def test_the_daemon_tells_of_every_event_over_kills_and_shows_whom_it_does_not_r
                 assert house.ended() == -signal.SIGKILL, house.daemon_log()
             house.start()
             wait_until(lambda: house.status()["stats"]["followers"]["notify:phone"]["waiting"] == 0)
-            trouble = "notify:phone/2 (json://***) is not told: it cannot be reached (Connection refused)"
+            trouble = (
+                "notify:phone/2 (json://***) was not notified: it cannot be reached (Connection refused)"
+            )
             wait_until(lambda: house.status()["troubles"].get("notify:phone/2") == trouble)
             shown = dropsight("status", "-c", str(house.config)).stdout
             figures = ask(address(house), "/metrics").body.decode()

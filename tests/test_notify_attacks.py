@@ -101,7 +101,7 @@ def test_a_flood_of_events_of_made_up_cameras_is_a_few_messages_and_one_that_fit
     with Told(tmp_path, noted) as people:
         people.parts.allowance = HourlyAllowance(most=5)
         announcer = people.by(Events(flood), "json://127.0.0.1/", picture=lambda *_: b"")
-        wait_until(lambda: "an hour were told" in announcer.standing().to)
+        wait_until(lambda: "were sent within the hour" in announcer.standing().to)
         assert len(noted.notifications) == 5
         assert announcer.standing()[1:] == (5, 200, 95)  # delivered, given up, held
         assert caplog.text.count("given up: the oldest notifications; more than 100 wait") == 1
@@ -122,7 +122,7 @@ def test_what_cannot_be_handed_over_is_a_fault_that_is_tried_again(
     with pytest.raises(SinkError, match="cannot be handed to the process that notifies: Message too long"):
         dispatcher.carry(Notification("x" * 2**20, "", "", ""), None, stopping=lambda: False)
     monkeypatch.setattr("dropsight.sinks.notify.dispatcher.Receipt", int)
-    with Receiver() as web, pytest.raises(SinkError, match="says what nobody understands"):
+    with Receiver() as web, pytest.raises(SinkError, match="answered with invalid data"):
         told(dispatcher, hook(web))
 
 

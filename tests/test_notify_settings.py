@@ -101,7 +101,7 @@ def test_test_says_of_each_target_whether_it_was_reached_and_why_not(tmp_path: P
         ["phone/2", "json://***", "not reached: it answers 404 Not Found"],
         ["phone/3", "ntfy://***", "not reached: it cannot be reached (Connection refused)"],
         ["mail", "json://***", "reached"],
-        ["odd", "nonsense://***", "not reached: it is no URL that Apprise knows"],
+        ["odd", "nonsense://***", "not reached: not a URL that Apprise knows"],
     ]
     assert (all_of_them.returncode, one.returncode, none.returncode) == (1, 0, 2)
     assert one.stdout.split() == ["mail", "json://***", "reached"]
@@ -112,7 +112,7 @@ def test_test_says_of_each_target_whether_it_was_reached_and_why_not(tmp_path: P
         r"^ok +notify +phone: json://\*\*\*, json://\*\*\*, ntfy://\*\*\*;", checked.stdout, re.MULTILINE
     )
     assert f" notify --test phone -c {config}\n" in checked.stdout
-    assert f"FAIL  notify   nonsense://*** ({odd}, URL 1): it is no URL that Apprise knows" in checked.stdout
+    assert f"FAIL  notify   nonsense://*** ({odd}, URL 1): not a URL that Apprise knows" in checked.stdout
     assert f"notify.odd.targets_file: {odd} is readable by every user of this machine" in checked.stdout
     assert checked.returncode == 1
     for done in (all_of_them, one, none, checked):

@@ -129,10 +129,10 @@ def test_home_assistant_hears_of_problems_by_the_event_entity_alone(tmp_path: Pa
     ("text", "fault"),
     [
         ("problem_events: {of: [kitchen]}", "problem_events.of"),
-        ("problem_events: {notify: [phone]}", "names phone, which notify has not"),
+        ("problem_events: {notify: [phone]}", "names phone, which is not a target in notify"),
         (
             "problem_events: {}\nevents: [{name: broker, labels: [x]}]",
-            "which is what an event of",
+            "the name of a problem event",
         ),
     ],
 )

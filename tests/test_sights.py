@@ -283,9 +283,9 @@ def test_painted_is_what_is_not_transparent_or_else_what_is_not_black(tmp_path: 
 @pytest.mark.parametrize(
     ("picture", "fault"),
     [
-        (np.zeros((8, 8, 3), np.uint8), "paints nothing"),
-        (np.full((8, 8, 3), 255, np.uint8), "paints all of a picture"),
-        (None, "is no picture that can be read"),
+        (np.zeros((8, 8, 3), np.uint8), "covers nothing"),
+        (np.full((8, 8, 3), 255, np.uint8), "covers the whole picture"),
+        (None, "is not a readable picture"),
     ],
 )
 def test_a_mask_that_cannot_be_meant_is_one_line_with_its_key(

@@ -39,7 +39,7 @@ def test_named_groups_of_a_name_are_tags_and_its_time_is_when_it_was_captured(
     assert found.tags == {"station": "north", "serial": "A7F", "captured": "20261128101530"}
     assert (found.captured, found.warnings) == (time_of("2026-11-28T10:15:30"), ())
     other = tags_of("north/holiday.jpg", None, PATTERN)
-    assert (other.tags, other.warnings) == ({}, ("its name is not one that watch.name_pattern describes",))
+    assert (other.tags, other.warnings) == ({}, ("its name does not match watch.name_pattern",))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_what_a_sidecar_says_counts_before_the_name_and_what_is_no_tag_is_left_o
     assert found.tags["long"] == "x" * LONGEST_TEXT
     assert not {"none", "list"} & found.tags.keys()
     assert found.warnings == (
-        "its tag list is no text, number, true or false, and is left out",
+        "its tag list is not text, a number, true or false, and is left out",
         f"its tag long is cut to {LONGEST_TEXT} characters",
     )
 

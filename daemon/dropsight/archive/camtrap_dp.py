@@ -125,14 +125,12 @@ class _Package:
             )
             fault = f"{self._known.file}: no line for the folder {named}"
             raise ConfigError(
-                [f"{fault}: add it with its coordinates; the same command then goes on from here"]
+                [f"{fault}: add it with its coordinates; the same command then resumes from here"]
             )
         if not self.spans:
-            raise ConfigError(["camtrap-dp: of no picture it is known when it was taken, which it needs"])
+            raise ConfigError(["camtrap-dp: needs the time of capture, and no picture has one"])
         if self.timeless:
-            log.warning(
-                "camtrap-dp: %d files are left out: it is not known when they were taken", self.timeless
-            )
+            log.warning("camtrap-dp: %d files are left out: they have no time of capture", self.timeless)
 
     def lines(self) -> Iterator[dict[str, str]]:
         """Yield the deployments, of those without a time that of their first or last picture."""

@@ -147,7 +147,7 @@ def _changed(found: Comparison, pictures: Pictures) -> Iterator[str]:
         yield f'<p class="said">{rest}</p>'
     if missing := {path: why for path, why in pictures.items() if isinstance(why, str)}:
         path, why = next(iter(missing.items()))
-        said = f"{len(missing)} of {len(pictures)} pictures are not to be had: {path}: {why}"
+        said = f"{len(missing)} of {len(pictures)} pictures cannot be read: {path}: {why}"
         yield f'<p class="said">{_text(said)}</p>'
     for pair in found.changed:
         yield from _pair(pair, pictures, judged=found.truths is not None)

@@ -36,8 +36,8 @@ def drive(
     lost = yield from _round(engine, lethal, stopped)
     if lost and not stopped():
         raise DropsightError(
-            f"{lost[0][0].part}: every worker that takes it ends, though no image of it alone ends one: look "
-            "after the workers' memory, then begin again: what is done stays done"
+            f"{lost[0][0].part}: every worker that takes it dies, though no single image of it kills one: "
+            "check the workers' memory, then run it again: finished parts are kept"
         )
 
 
@@ -51,7 +51,7 @@ def _round(
             yield shard, answer
         else:
             first, last = shard.start, shard.stop - 1
-            log.warning("images %d to %d: the worker ended by %s", first, last, answer.how)
+            log.warning("images %d to %d: the worker was ended by %s", first, last, answer.how)
             lost.append((shard, answer))
     return lost
 
@@ -71,5 +71,5 @@ def _without_lethal(engine: ArchiveEngine, shard: Shard, stopped: Callable[[], b
         if not trials:
             break
     for row, by in how.items():
-        log.warning("image %d of the manifest ends every worker that tries it: %s", row, by)
+        log.warning("image %d of the manifest kills every worker that tries it: %s", row, by)
     return msgspec.structs.replace(shard, lethal=how)

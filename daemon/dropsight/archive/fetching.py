@@ -14,7 +14,7 @@ from dropsight.images.opening import Bounds, open_named
 
 T = TypeVar("T")
 
-REFUSED = "access is refused"
+REFUSED = "access denied"
 # A store that does not answer is asked again after so many seconds; its library has tried by itself before.
 _AGAIN_SECONDS = (1.0, 5.0)
 

@@ -104,7 +104,7 @@ def sole_driver(storage: Storage, *, stopped: Callable[[], bool]) -> Iterator[So
             break
         _wait_for_end(storage, stopped)
     else:
-        raise InUseError(f"{storage.named(NAME)}: others take it again and again")
+        raise InUseError(f"{storage.named(NAME)}: other drivers keep taking it")
     driver = SoleDriver(storage, ours)
     try:
         yield driver
@@ -130,14 +130,14 @@ def _wait_for_end(storage: Storage, stopped: Callable[[], bool]) -> None:
         is_alive = _is_beating(storage, found, holder, stopped)
     if is_alive:
         who = holder.shown if holder else "somebody"
-        raise InUseError(f"{storage.place}: another driver is at work there, {who}: wait for it, or end it")
+        raise InUseError(f"{storage.place}: another driver is running there, {who}: wait for it, or stop it")
     if storage.read(NAME) == found:
         storage.remove([NAME])
 
 
 def _is_beating(storage: Storage, found: bytes, holder: Holder | None, stopped: Callable[[], bool]) -> bool:
     """Watch it: clocks of two machines are not compared."""
-    who = f"of {holder.shown}" if holder else "of nobody known"
+    who = f"of {holder.shown}" if holder else "of an unknown owner"
     log.warning(
         "%s: a lock %s: waiting %.0f s for a sign of life", storage.named(NAME), who, _PATIENCE_SECONDS
     )

@@ -113,7 +113,7 @@ class LocalEngine:
         if not child.ready:
             self._false_starts += 1
             if self._false_starts >= _MOST_FALSE_STARTS:
-                raise DropsightError(f"workers end while they open the model: {lost.how}")
+                raise DropsightError(f"workers die while opening the model: {lost.how}")
         self._begin()
 
 

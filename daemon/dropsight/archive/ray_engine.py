@@ -160,7 +160,7 @@ class RayEngine:
         if not actor.ready:
             self._false_starts += 1
             if self._false_starts >= _MOST_FALSE_STARTS:
-                raise DropsightError(f"workers end while they open the model: {lost.how}")
+                raise DropsightError(f"workers die while opening the model: {lost.how}")
 
     def _end(self, actor: _Actor) -> None:
         with contextlib.suppress(self._ray.exceptions.RayError, ValueError):
@@ -176,7 +176,7 @@ class RayEngine:
         self._told_of_waiting = True
         has, free = self._ray.cluster_resources(), self._ray.available_resources()
         log.warning(
-            "no worker has begun for %.0f s: the cluster has %g CPUs, of which %g are free",
+            "no worker has started for %.0f s: the cluster has %g CPUs, of which %g are free",
             _PATIENCE_SECONDS,
             has.get("CPU", 0),
             free.get("CPU", 0),

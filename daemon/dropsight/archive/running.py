@@ -138,12 +138,12 @@ def _listed(storage: Storage, sources: Sequence[str], stopped: Callable[[], bool
     if facts is None:
         if strangers := [name for name in storage.names() if shard_parts.is_part(name)]:
             raise ConfigError(
-                [f"{storage.named(strangers[0])}: a part without its manifest; begin anew with --overwrite"]
+                [f"{storage.named(strangers[0])}: a part without its manifest; start over with --overwrite"]
             )
         facts = manifest.write_manifest(storage, _found(sources, stopped), sources)
     elif list(facts.sources) != list(sources):
         fault = f"{storage.named(manifest.NAME)}: the manifest of {', '.join(facts.sources)}"
-        raise ConfigError([f"{fault}; give these again, name another folder, or begin anew with --overwrite"])
+        raise ConfigError([f"{fault}; give these again, name another folder, or start over with --overwrite"])
     return facts
 
 

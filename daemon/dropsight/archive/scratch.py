@@ -16,5 +16,5 @@ def scratch() -> Iterator[sqlite3.Connection]:
             yield base
     except sqlite3.Error as error:
         raise StoreError(
-            f"the folder for temporary files: {error}; name one on another disk by TMPDIR"
+            f"the folder for temporary files: {error}; set TMPDIR to a folder on another disk"
         ) from error

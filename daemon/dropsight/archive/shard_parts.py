@@ -100,7 +100,7 @@ def _flat(unknown: float | None) -> str:
 
 def _another(job: ArchiveJob, part: str, what: str) -> ConfigError:
     return ConfigError(
-        [f"{job.storage.named(part)}: {what}; name another folder, or begin anew with --overwrite"]
+        [f"{job.storage.named(part)}: {what}; name another folder, or start over with --overwrite"]
     )
 
 

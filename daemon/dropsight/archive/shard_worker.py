@@ -67,10 +67,12 @@ class ShardWorker:
             unknown="off" if job.unknown is None else job.unknown,
         )
         if self._images.spec.digest != job.model:
-            raise ModelError(f"{model}: it is not the model that the job began with: leave it as it was")
+            raise ModelError(
+                f"{model}: not the model that the job was started with: do not change it while the job runs"
+            )
         if settings_of(self._images.spec) != job.settings:
-            fault = "its labels, groups or settings are not those that the job began with"
-            raise ModelError(f"{model}: {fault}: leave them as they were")
+            fault = "its labels, groups or settings are not those that the job was started with"
+            raise ModelError(f"{model}: {fault}: do not change them while the job runs")
         with self._images.interpreter() as opened:
             self._batch = _BATCH if opened.shared else 1
         self._clips = VideoInferenceRuntime(images=self._images)
@@ -106,7 +108,7 @@ class ShardWorker:
     def _read(self, named: Named, lethal: dict[Named, str]) -> _Read:
         if named in lethal:
             return _Read(
-                named, ImageError("unreadable", f"it ends the worker that tries it: {lethal[named]}")
+                named, ImageError("unreadable", f"it kills the worker that tries it: {lethal[named]}")
             )
         try:
             return _Read(named, self._clip_or_bytes(named))

@@ -46,7 +46,7 @@ class FinishedJob:
             raise ConfigError([f"{place}: there is no job.json: no archive was written there"])
         if job.state != "done":
             done = f"{job.images} of {job.total} images are done"
-            raise ConfigError([f"{place}: its job is {job.state}, {done}: have it done first"])
+            raise ConfigError([f"{place}: its job is {job.state}, {done}: finish it first"])
         return cls(storage, job)
 
     def answers(self, beginning: bytes) -> Iterator[Answered]:

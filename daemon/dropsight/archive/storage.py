@@ -41,7 +41,9 @@ def absolute(place: str) -> str:
     if ":" in user:
         shown = f"{protocol}://{user.partition(':')[0]}@{there}"
         way_out = f"FSSPEC_{protocol.upper()}_PASSWORD, ~/.config/fsspec, or a key of SSH"
-        raise ConfigError([f"{shown}: a password in a URL would stand in each row: give it by {way_out}"])
+        raise ConfigError(
+            [f"{shown}: a password in the URL would be written into every row: give it in {way_out}"]
+        )
     return place
 
 
@@ -81,7 +83,7 @@ _LIBRARIES = (
 
 def _said(error: BaseException) -> str:
     if isinstance(error, PermissionError) or type(error).__name__ == "AuthenticationException":
-        return f"access is refused ({_short(error)}): look after the credentials and the rights"
+        return f"access denied ({_short(error)}): check the credentials and permissions"
     if type(error).__name__ in {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}:
         return f"no credentials ({_short(error)}): set them as this store's own tools take them"
     if isinstance(error, OSError) and error.strerror:

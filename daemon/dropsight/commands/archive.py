@@ -20,7 +20,7 @@ from dropsight.errors import ConfigError
 from dropsight.inference.runtime import DEFAULT_MODEL
 
 _STOPPING = "the shards in hand are finished first; Ctrl-C again stops at once"
-_STOPPED = "stopped: the same command goes on from here"
+_STOPPED = "stopped: the same command resumes from here"
 
 
 def archive(  # noqa: PLR0913 - its options
@@ -118,7 +118,7 @@ def _show(sources: Sequence[str], output: str | None, *, as_json: bool) -> int:
         if driver:
             print(f"its driver is {driver.shown}")
         elif job.state == "interrupted":
-            print("no driver is at work: the same command goes on")
+            print("no driver is running: the same command resumes")
     _say(job, sources[0], as_json=as_json)
     return 0
 

@@ -61,7 +61,7 @@ def _span(text: str) -> Span:
     found = _SPAN.fullmatch(text)
     if not found:
         raise ValueError(
-            f'has {text!r}, which is no stretch of a day; give it as "22:00-06:00" or "sunset-30m..sunrise"'
+            f'has {text!r}, which is not a span of time; give it as "22:00-06:00" or "sunset-30m..sunrise"'
         )
     begin, end = _edge(*found.groups()[:6]), _edge(*found.groups()[6:])
     if begin == end:
@@ -80,7 +80,7 @@ def _edge(
     if sun is None:
         at = int(hour or 0) * 60 + int(minute or 0)
         if int(minute or 0) > 59 or at > _DAY_MINUTES:
-            raise ValueError(f"has {hour}:{minute}, which is no time of a day; give one from 00:00 to 24:00")
+            raise ValueError(f"has {hour}:{minute}, which is not a time of day; give one from 00:00 to 24:00")
         return Edge(at)
     if sign and not (hours or minutes):
         raise ValueError(f"has no number behind {sun}{sign}; give one such as {sun}{sign}30m")
@@ -98,4 +98,4 @@ def _day(text: str) -> int:
 
 
 def _no_days(text: str) -> str:
-    return f'has {text!r}, which is no day; give days as "mon..fri" or "sat, sun"'
+    return f'has {text!r}, which is not a day; give days as "mon..fri" or "sat, sun"'

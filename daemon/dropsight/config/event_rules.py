@@ -25,7 +25,7 @@ def confirmed_by(text: str) -> tuple[int, int]:
         raise ValueError(f'is {text!r}; give how many of how many answers, such as "2 of 3"')
     wanted, answers = int(found[1]), int(found[2])
     if not 1 <= wanted <= answers:
-        raise ValueError(f"asks for {wanted} of {answers}, which cannot be; give at least 1 of as many")
+        raise ValueError(f"asks for {wanted} of {answers}, which is impossible; give 1 or more of as many")
     if answers > MOST_ANSWERS:
         raise ValueError(f"looks at {answers} answers; give at most {MOST_ANSWERS}")
     return wanted, answers
@@ -72,7 +72,7 @@ def _labels(above: Key, rule: EventRule) -> Iterator[Fault]:
         if pattern != "*" and not any(_may_meet(pattern, label) for label in rule.labels):
             close = get_close_matches(pattern, rule.labels, n=1)
             way_out = f"did you mean {close[0]}?" if close else "give one of them, or * for all others"
-            yield Fault((*above, "confidence", pattern), f"is none of the labels of this event; {way_out}")
+            yield Fault((*above, "confidence", pattern), f"is not one of the labels of this event; {way_out}")
     if rule.keep is not None and rule.keep > max({"*": USUAL_CONFIDENCE, **rule.confidence}.values()):
         yield Fault(
             (*above, "keep"), f"is {rule.keep:g}, above the confidence that begins it; give at most that"
@@ -84,8 +84,8 @@ def _regions(above: Key, rule: EventRule, config: Config) -> Iterator[Fault]:
     for number, region in enumerate(rule.regions):
         if region not in known:
             close = get_close_matches(region, known, n=1)
-            way_out = f"did you mean {close[0]}?" if close else "give it its place by cameras.NAME.crops"
-            text = f"{region} is no region of any camera; {way_out}"
+            way_out = f"did you mean {close[0]}?" if close else "define it in cameras.NAME.crops"
+            text = f"{region} is not a region of any camera; {way_out}"
             yield Fault((*above, "regions", str(number)), text, also=(("cameras",),))
 
 
@@ -98,7 +98,7 @@ def _times(above: Key, rule: EventRule, location: Location | None) -> Iterator[F
     yield from _read((*above, "active"), spans_in, rule.active)
     yield from _read((*above, "days"), days_in, rule.days)
     if rule.active and location is None and ("sunrise" in rule.active or "sunset" in rule.active):
-        text = "goes by the sun, which rises and sets by where one is; give location.latitude and longitude"
+        text = "depends on sunrise or sunset; give location.latitude and location.longitude"
         yield Fault((*above, "active"), text, also=(("location",),))
 
 
@@ -108,7 +108,11 @@ def _told(above: Key, names: Sequence[str], config: Config) -> Iterator[Fault]:
             continue
         close = get_close_matches(name, config.notify, n=1)
         way_out = f"did you mean {close[0]}?" if close else f"give notify.{name}.targets_file"
-        yield Fault((*above, "notify"), f"names {name}, which notify has not; {way_out}", also=(("notify",),))
+        yield Fault(
+            (*above, "notify"),
+            f"names {name}, which is not a target in notify; {way_out}",
+            also=(("notify",),),
+        )
 
 
 def _problems(config: Config) -> Iterator[Fault]:
@@ -117,7 +121,7 @@ def _problems(config: Config) -> Iterator[Fault]:
     yield from _told(("problem_events",), config.problem_events.notify, config)
     for index, rule in enumerate(config.events):
         if rule and (rule.name in PROBLEMS or rule.name.startswith(CAMERA_PROBLEM)):
-            text = f"is {rule.name}, which is what an event of problem_events is called; give another"
+            text = f"is {rule.name}, the name of a problem event; give another"
             yield Fault(("events", str(index), "name"), text, also=(("problem_events",),))
 
 
@@ -134,7 +138,7 @@ def _unless(rules: Sequence[EventRule]) -> Iterator[Fault]:
             way_out = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
             yield Fault(key, f"names no event; {way_out}")
         elif (way := _way_from(rule.name, leads))[-1] == rule.name:
-            yield Fault(key, f"leads back to itself ({', '.join(way)}); leave one of them out")
+            yield Fault(key, f"is circular ({', '.join(way)}); leave one of them out")
 
 
 def _way_from(name: str, leads: dict[str, str]) -> list[str]:
@@ -154,4 +158,6 @@ def _time_zone(name: str) -> Iterator[Fault]:
     except (LookupError, ValueError, OSError):
         close = get_close_matches(name, available_timezones(), n=1)
         way_out = f"did you mean {close[0]}?" if close else "give one such as Europe/Berlin, or null"
-        yield Fault(("location", "time_zone"), f"{name!r} is no time zone that this machine knows; {way_out}")
+        yield Fault(
+            ("location", "time_zone"), f"{name!r} is not a time zone that this machine knows; {way_out}"
+        )

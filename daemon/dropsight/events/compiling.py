@@ -84,7 +84,7 @@ def doubts(config: Config) -> Iterator[str]:
         for number, region in enumerate(rule.regions):
             if not any(region in sight.crops for sight in watched):
                 text = f"no camera that this event looks at has a region {region}"
-                yield f"events.{index}.regions.{number}: {text}; see to its cameras, or to cameras.NAME.crops"
+                yield f"events.{index}.regions.{number}: {text}; check its cameras, and cameras.NAME.crops"
     if doubt := polar(config.location, config.events):
         yield doubt
 
@@ -100,7 +100,7 @@ def _tags_known(config: Config) -> frozenset[str] | None:
 def _no_such_tag(tag: str, known: Iterable[str]) -> str:
     close = get_close_matches(tag, known, n=1)
     way_out = f"did you mean {close[0]}?" if close else "give one, or sidecar_wait_seconds for sidecars"
-    return f"no group of a watch[].name_pattern is called so, so this event never begins; {way_out}"
+    return f"no watch[].name_pattern has a group of that name, so this event never begins; {way_out}"
 
 
 def polar(location: Location | None, rules: Sequence[EventRule]) -> str | None:

@@ -74,15 +74,15 @@ def read_mask(path: Path) -> Mask:
     except OSError as error:
         raise ConfigError([f"{path} cannot be read: {reason(error)}"]) from error
     except (DropsightError, cv2.error) as error:
-        raise ConfigError([f"{path} is no picture that can be read: {error}"]) from error
+        raise ConfigError([f"{path} is not a readable picture: {error}"]) from error
     if decoded is None or decoded.dtype not in {np.dtype(np.uint8), np.dtype(np.uint16)}:
-        raise ConfigError([f"{path} is no picture that can be read; give a PNG"])
+        raise ConfigError([f"{path} is not a readable picture; give a PNG"])
     painted = _reduced(_levels(decoded) >= _PAINTED)
     way_out = "paint what the model is not to see on a transparent or a black picture"
     if painted.all():
-        raise ConfigError([f"{path} paints all of a picture, so nothing would be seen; {way_out}"])
+        raise ConfigError([f"{path} covers the whole picture, so nothing would be seen; {way_out}"])
     if not painted.any():
-        raise ConfigError([f"{path} paints nothing; {way_out}"])
+        raise ConfigError([f"{path} covers nothing; {way_out}"])
     return Mask(painted)
 
 

@@ -72,7 +72,7 @@ def tags_of(relative: str, sidecar: TagFile | None, pattern: str | None) -> Tagg
             text = f"its path has {len(relative)} characters, and watch.name_pattern is searched for in up to"
             faults.append(f"{text} {searched.longest}")
         else:
-            faults.append("its name is not one that watch.name_pattern describes")
+            faults.append("its name does not match watch.name_pattern")
     if sidecar is not None:
         try:
             told.update(sidecar.tags())
@@ -113,7 +113,7 @@ def _flat(told: Mapping[str, object], faults: list[str]) -> Iterator[tuple[str, 
         elif isinstance(value, int | float):
             yield name, value
         else:
-            faults.append(f"its tag {name} is no text, number, true or false, and is left out")
+            faults.append(f"its tag {name} is not text, a number, true or false, and is left out")
 
 
 def _captured(tags: Mapping[str, Tag], faults: list[str]) -> str | None:
@@ -121,7 +121,7 @@ def _captured(tags: Mapping[str, Tag], faults: list[str]) -> str | None:
     if said is None:
         return None
     if (when := time_of(said)) is None:
-        faults.append(f"its tag {CAPTURED} is no date with a time: {said}")
+        faults.append(f"its tag {CAPTURED} is not a date with a time: {said}")
     return when
 
 

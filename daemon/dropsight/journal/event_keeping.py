@@ -41,9 +41,7 @@ class EventKeeper:
         known = {spell.id for _, spell in _open(self._machine.state)}
         self._lost = [each for each in reader.going_on() if each.best.id and each.id not in known]
         if self._lost:
-            log.warning(
-                "what these events went on from is lost, so they end: %s", ", ".join(self._names_lost())
-            )
+            log.warning("the state of these events is lost, so they end: %s", ", ".join(self._names_lost()))
 
     @property
     def seconds_to_next(self) -> float | None:
@@ -102,7 +100,7 @@ class EventKeeper:
             try:
                 state.cameras[camera] = _decode(encoded)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                text = "what events of camera %s went on from is not readable, so they begin anew: %s"
+                text = "the state of events of camera %s is not readable, so it starts over: %s"
                 log.warning(text, camera, error)
         return Machine(self._rules, state)
 

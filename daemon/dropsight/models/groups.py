@@ -21,7 +21,7 @@ _LONGEST_NAME = 64
 # A pattern looks at every label; 1,000 of them for 1,000 classes take half a second.
 MOST_LOOKS = 2_000_000
 _NO_NAME = "a group's name is 1 to 64 signs, without , and : and what acts on a terminal"
-_WITHOUT_EFFECT = "groups: they have no effect, as its classes do not exclude each other"
+_WITHOUT_EFFECT = "groups: no effect, because its classes do not exclude each other"
 
 
 class FoundGroups(NamedTuple):

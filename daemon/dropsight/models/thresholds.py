@@ -40,7 +40,7 @@ def thresholds_of(
         found.append(tuple(least.get(number, usual) for number in range(len(labels))))
     if unknown:
         raise ModelError(f"{path}: thresholds: {_unknown(min(unknown), answers)}")
-    text = "thresholds: they have no effect, as its classes exclude each other"
+    text = "thresholds: no effect, because its classes exclude each other"
     return found, (text,) if without_effect else ()
 
 

@@ -93,7 +93,7 @@ _WORDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str],
     (socket.gaierror, "its host name is not known"),
     (TimeoutError, _LATE),
     (EndlessAnswerError, "its answer has no end"),
-    (MemoryError, "Apprise needs more memory for it than it may have"),
+    (MemoryError, "Apprise needs more memory for it than its limit"),
 )
 
 

@@ -27,7 +27,7 @@ CONNECT_SECONDS, READ_SECONDS = 10.0, 20.0
 # Between the requests of one notification; the next is hours or minutes away.
 MOST_PAUSE_SECONDS = 1.0
 STACK_BYTES = 2**20
-UNKNOWN = "it is no URL that Apprise knows"
+UNKNOWN = "not a URL that Apprise knows"
 
 
 @dataclass(frozen=True, slots=True)

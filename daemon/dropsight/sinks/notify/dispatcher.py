@@ -98,7 +98,7 @@ class Dispatcher:
                 "dropsight.sinks.notify.apprise_process", str(MEMORY_BYTES)
             )
         except OSError as error:
-            raise SinkError(f"no process to notify: {error.strerror}") from error
+            raise SinkError(f"cannot start the process that notifies: {error.strerror}") from error
 
     def _end(self) -> None:
         if self._door:
@@ -147,7 +147,7 @@ class Dispatcher:
         try:
             code = process.wait(_DEATH_SECONDS)
         except subprocess.TimeoutExpired:
-            return "hangs up without a receipt"
+            return "closed the connection without an answer"
         if code < 0:
             return f"was ended by {signal.Signals(-code).name}"
         return f"ended with code {code}; whether Apprise is sound says {sys.executable} -c {_SOUND}"
@@ -167,7 +167,7 @@ def _read(message: bytes) -> Receipt:
     try:
         return msgspec.msgpack.decode(message, type=Receipt)
     except msgspec.DecodeError as error:
-        raise SinkError("the process that notifies says what nobody understands") from error
+        raise SinkError("the process that notifies answered with invalid data") from error
 
 
 def _send(ours: socket.socket, notification: Notification, picture: bytes | None) -> None:

@@ -50,7 +50,9 @@ class NotificationQueue:
                     raise
                 aside = path.with_name(f"{path.name}.damaged")
                 path.replace(aside)
-                log.warning("%s is damaged (%s): what was still to be told is in %s", path, error, aside)
+                log.warning(
+                    "%s is damaged (%s): notifications that were waiting are in %s", path, error, aside
+                )
                 self._db = _opened(path)
 
     def add(self, target: str, messages: Iterable[EventMessage]) -> int:

@@ -160,7 +160,7 @@ class Notifier:
             self._behind, self._hold = self._waiting > 1, f"quiet until {end:%H:%M}"
             return _held_for((end - here.replace(tzinfo=None)).total_seconds())
         if seconds := self._parts.allowance.take(now):
-            self._behind, self._hold = self._waiting > 1, f"{MOST} an hour were told"
+            self._behind, self._hold = self._waiting > 1, f"{MOST} were sent within the hour"
             return _held_for(seconds)
         self._hold = None
         return self._send(now, here)
@@ -224,7 +224,7 @@ class Notifier:
 
     def _succeed(self, plain: str | None) -> None:
         if plain and plain != self._plain:
-            log.warning("%s: told without the picture: %s", self.name, plain)
+            log.warning("%s: sent without the picture: %s", self.name, plain)
         self._plain = plain
         self._delivered += len(self._batch)
         self._batch = ()
@@ -239,7 +239,7 @@ class Notifier:
         spent = now - self._failed_at if self._failures else 0.0
         self._failures, self._failed_at, self._lost = self._failures + 1, now, True
         self._behind = True
-        fault = SinkError(f"{self.name} ({self._target.shown}) is not told: {error}")
+        fault = SinkError(f"{self.name} ({self._target.shown}) was not notified: {error}")
         self.troubles.raised(self.name, error if isinstance(error, StoreError) else fault)
         if isinstance(error, SinkError) and (
             gone := self._parts.queue.tried(self.name, spent, most=GIVE_UP_SECONDS)

@@ -60,7 +60,7 @@ def _wanted(config: Config, target: Target, count: int, shared: _Shared) -> Want
         found = targets_of(config, target.name)
         if len(found) != count:
             fault = f"notify.{target.name}: has {len(found)} targets now instead of {count}"
-            raise ConfigError([f"{fault}; restart dropsight for that"])
+            raise ConfigError([f"{fault}; restart dropsight to apply that"])
         return found[target.place - 1]
 
     def make(around: Surroundings) -> Notifier:
