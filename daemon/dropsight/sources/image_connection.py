@@ -13,15 +13,12 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from dropsight.sinks.mqtt.broker import Broker, Protocol
-from dropsight.sinks.mqtt.client import PUBLISH, FrugalClient, after_topic, properties_of
+from dropsight.sinks.mqtt.client import HEAD_BYTES, PUBLISH, FrugalClient, after_topic, properties_of
 from dropsight.sinks.mqtt.connection import VERSIONS, Connection
 
 # For so long the broker keeps what arrives while we are away, where it speaks MQTT 5.
 SESSION_SECONDS = 86_400
 WINDOW = 16
-# More than anything has before its payload: topic, numbers, properties.
-HEAD_BYTES = 70_000
-_CHUNK_BYTES = 65_536
 
 
 class Arrival(NamedTuple):
@@ -67,13 +64,7 @@ class ImageClient(FrugalClient):
             self.wait_for_room(
                 packet["remaining_length"] if packet["remaining_length"] <= most else HEAD_BYTES
             )
-        if packet["remaining_length"] <= most:
-            return super()._sock_recv(bufsize)
-        if kept < HEAD_BYTES:
-            return super()._sock_recv(min(bufsize, HEAD_BYTES - kept))
-        data = super()._sock_recv(min(bufsize, _CHUNK_BYTES))
-        packet["to_process"] -= max(len(data) - 1, 0)
-        return data[:1]
+        return super()._sock_recv(bufsize) if packet["remaining_length"] <= most else self._read_over(bufsize)
 
     def _handle_publish(self) -> MQTTErrorCode:
         packet, numbered = self._in_packet["packet"], bool(self._in_packet["command"] & 0x06)

@@ -13,7 +13,11 @@ LARGEST_BYTES = 2**20
 PROPERTY_BYTES = 1_024
 # Of all that is no message: answers to one subscription, reasons, a CONNACK's properties.
 OTHER_BYTES = 65_536
+# Of a message that is too large: more than anything has before its payload, topic, numbers and properties.
+HEAD_BYTES = 70_000
 PUBLISH = 0x30
+_QOS_2 = 0x04
+_CHUNK_BYTES = 65_536
 
 
 class FrugalClient(paho.Client):
@@ -45,7 +49,19 @@ class FrugalClient(paho.Client):
             raise ConnectionAbortedError
         return super()._sock_recv(bufsize)
 
+    def _read_over(self, bufsize: int) -> bytes:
+        """Keep of a message that is being read no more than its beginning."""
+        packet = self._in_packet
+        if (kept := len(packet["packet"])) < HEAD_BYTES:
+            return FrugalClient._sock_recv(self, min(bufsize, HEAD_BYTES - kept))
+        data = FrugalClient._sock_recv(self, min(bufsize, _CHUNK_BYTES))
+        packet["to_process"] -= max(len(data) - 1, 0)
+        return data[:1]
+
     def _handle_publish(self) -> MQTTErrorCode:
+        if self._in_packet["command"] & _QOS_2:
+            log.warning("disconnected from the broker: it sends at QoS 2, for which nobody asked")
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
         if self._protocol == MQTTProtocolVersion.MQTTv5:
             numbered = bool(self._in_packet["command"] & 0x06)
             packet = self._in_packet["packet"]
@@ -58,15 +74,16 @@ class FrugalClient(paho.Client):
 
 
 class BoundedClient(FrugalClient):
-    """Disconnects on a message that is too large for us, before memory is allocated for it.
+    """Keeps of a message that is too large no more than its beginning, which nobody understands.
 
-    In MQTT 5 brokers are asked not to send any; those of 3.1.1 cannot be.
+    In MQTT 5 brokers are asked not to send any; those of 3.1.1 cannot be. To hang up would be a disservice to
+    all that is on its way to the broker: whoever may publish where we listen could have us do so for ever.
     """
 
     def _sock_recv(self, bufsize: int) -> bytes:
-        if bufsize > LARGEST_BYTES:
-            log.warning("disconnected from the broker: it was sending a message of %d bytes", bufsize)
-            raise ConnectionAbortedError
+        packet = self._in_packet
+        if packet["command"] & 0xF0 == PUBLISH and packet["remaining_length"] > LARGEST_BYTES:
+            return self._read_over(bufsize)
         return super()._sock_recv(bufsize)
 
 

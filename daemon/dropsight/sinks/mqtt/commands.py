@@ -41,7 +41,7 @@ class Commander:
     def take(self, asked: Incoming) -> None:
         """Note a command; never waits."""
         if len(asked.payload) > LONGEST_COMMAND_BYTES:
-            self._refused.say(f"it had {len(asked.payload):,} bytes, more than {LONGEST_COMMAND_BYTES:,}")
+            self._refused.say(f"it had more than {LONGEST_COMMAND_BYTES:,} bytes")
         elif not self._pace.allows():
             self._refused.say(f"more than {A_SECOND:.0f} came per second")
         else:
