@@ -3,6 +3,7 @@
     python scripts/camera_days.py                  # of the package's sample photos
     python scripts/camera_days.py PHOTOS           # a folder with a sub-folder of photos for each class
     python scripts/camera_days.py PHOTOS --halves  # choose settings on one half, and measure on the other
+    python scripts/camera_days.py PHOTOS --halves --visits 1383  # so many each: firmer figures
 
 Instead of sub-folders, an expected.csv may say each file's class (file, expected_id). Photos of places become
 the cameras' empty scenes, all others are visits: three to ten pictures, nearer and farther, aside, in other
@@ -33,6 +34,7 @@ from camera_alarms import (
     chosen,
     cut,
     lost,
+    showing,
     visits_of_known,
     with_rules,
     without_rules,
@@ -53,6 +55,7 @@ from dropsight import ImageInferenceRuntime
 from dropsight.classify.resources import cores
 from dropsight.config import Inference
 from dropsight.errors import ImageError
+from dropsight.events.rule import KEPT_SHARE
 from dropsight.inference.image_records import model_facts
 from dropsight.inference.judging import Ranking, ranked
 from dropsight.inference.labelled import Labelled, labelled
@@ -158,8 +161,21 @@ def tell(seen: Sequence[Seen], off: Counts, on: Counts, *, visits: int, camera_d
     missed = [len(known - each.told) / max(len(known), 1) for each in (off, on)]
     print(f"{f'of {len(known)} that the model knows':<34}{missed[0]:>10.1%}{missed[1]:>10.1%}")
     print(f"{off.false.total()} false alarms become {on.false.total()}: {cut(off, on):.1f} times fewer")
-    print(f"rules find {lost(on, off, visits):.1%} of visits that are not found without them,")
-    print(f"and lose {lost(off, on, visits):.1%} that are")
+    gone = lost(off, on)
+    print(f"rules find {len(lost(on, off)) / visits:.1%} of visits that are not found without them,")
+    print(f"and lose {len(gone) / visits:.1%} that are ({len(gone)} of {len(off.told)})")
+
+
+def tell_lost(seen: Sequence[Seen], world: World, gone: set[int], least: float) -> None:
+    """Say what kind of visits these are."""
+    shown = showing(seen, world, least)
+    by_shown = Counter(min(shown[each], 3) for each in gone)
+    told = ", ".join(f"{by_shown[count]} in {name}" for count, name in ((1, "one"), (2, "two"), (3, "more")))
+    print(f"of these, pictures that show it with {least:.2f} or more: {told}")
+    taken = Counter(each.picture.visit for each in seen if each.picture.visit is not None)
+    for first, last in ((3, 4), (5, 7), (8, 10)):
+        those = {visit for visit, count in taken.items() if first <= count <= last}
+        print(f"  of visits of {first} to {last} pictures: {len(gone & those)} of {len(those)}")
 
 
 def known(runtime: ImageInferenceRuntime, world: World, photos: list[Photo], sure: float) -> list[Photo]:
@@ -219,7 +235,11 @@ def main() -> None:
     off = without_rules(seen, world, said.confidence)
     for each in settings:
         print(f"\n{each}, rules off: {said.confidence:g}")
-        tell(seen, off, with_rules(seen, world, each), visits=visits, camera_days=days)
+        on = with_rules(seen, world, each)
+        tell(seen, off, on, visits=visits, camera_days=days)
+        tell_lost(
+            seen, world, lost(off, on), each.confidence * KEPT_SHARE if each.keep is None else each.keep
+        )
 
 
 if __name__ == "__main__":

@@ -137,7 +137,8 @@ def test_phases_come_in_order_and_messages_are_worth_one(stream: list[Sighting])
 
 def expected(rule: Rule, stream: Sequence[Sighting]) -> list[tuple[str, str, int, bool]]:
     """Return (started, ended, count, whether told) of the events of one camera, its pictures in order."""
-    window: list[tuple[Sighting, bool]] = []
+    window: list[tuple[Sighting, float]] = []
+    keep = rule.keep or 0.45
     events: list[list[Sighting]] = []
     notices: list[float] = []
     told_of: list[bool] = []
@@ -147,14 +148,14 @@ def expected(rule: Rule, stream: Sequence[Sighting]) -> list[tuple[str, str, int
         if is_open and each.at - events[-1][-1].at > rule.end_after:
             is_open, window = False, []
         if is_open:
-            if sure >= (rule.keep or 0.45):
+            if sure >= keep:
                 events[-1].append(each)
             continue
-        window = [*window, (each, sure >= 0.6)][-rule.confirm[1] :]
-        hits = [seen for seen, is_hit in window if is_hit and each.at - seen.at <= rule.within]
-        if sure >= 0.6 and len(hits) >= rule.confirm[0]:
+        window = [*window, (each, sure)][-rule.confirm[1] :]
+        hits = [(seen, how) for seen, how in window if how >= keep and each.at - seen.at <= rule.within]
+        if len(hits) >= rule.confirm[0] and max(how for _, how in hits) >= 0.6:
             is_open = True
-            events.append(hits)
+            events.append([seen for seen, _ in hits])
             told_of.append(not any(each.at - at < rule.cooldown for at in notices))
             notices += [each.at] * told_of[-1]
     return [

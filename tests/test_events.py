@@ -33,6 +33,21 @@ def test_two_of_three_answers_make_an_event_and_one_wrong_frame_makes_none() -> 
     assert change.notify == ("phone",)
 
 
+@pytest.mark.parametrize("sure", [[0.7, 0.46], [0.46, 0.7], [0.46, 0.1, 0.46, 0.1, 0.7]])
+def test_one_sure_answer_is_confirmed_by_others_that_an_event_would_go_on_with(sure: list[float]) -> None:
+    """Three quarters of 0.6; a sure one that is alone begins nothing, nor does any number of unsure ones."""
+    rule = Rule("fox", ("red fox",), confirm=(2, 5))
+    visit = [seen(at, confidence=each) for at, each in enumerate(sure)]
+    (change,) = played(rule, visit)
+    assert (change.phase, change.started) == ("start", timestamp(EPOCH))
+    assert (change.best.confidence, change.count) == (0.7, sum(each > 0.45 for each in sure))
+    assert played(rule, [each for each in visit if each.answers[0].confidence < 0.6]) == []
+    assert played(rule, [seen(0, confidence=0.7), seen(1, confidence=0.44)]) == []
+    strict = Rule("fox", ("red fox",), confirm=(2, 5), keep=0.6)
+    assert played(strict, visit) == []
+    assert played(strict, [seen(0, confidence=0.7), seen(1, confidence=0.61)])
+
+
 def test_answers_that_are_too_far_apart_confirm_nothing() -> None:
     assert played(FOX, [seen(0), seen(61), seen(122), seen(183)]) == []
 

@@ -117,7 +117,8 @@ def polar(location: Location | None, rules: Sequence[EventRule]) -> str | None:
 
 def in_words(rule: Rule) -> str:
     """Say what a rule does, in a sentence."""
-    parts = [f"{_confirmed(rule)} {_what(rule)}{_where(rule)}", _goes_on(rule)]
+    others = _others(rule)
+    parts = [f"{_confirmed(rule)} {_what(rule)}{others}{_where(rule)}", _goes_on(rule, others)]
     if rule.active:
         parts.append(f"begins only {rule.active}")
     if rule.unless:
@@ -132,6 +133,14 @@ def _confirmed(rule: Rule) -> str:
     if wanted == answers:
         return f"{_number(wanted)} answers in a row within {spoken(rule.within)} that say"
     return f"{_number(wanted)} of {_number(answers)} answers within {spoken(rule.within)} that say"
+
+
+def _others(rule: Rule) -> str:
+    """Say what the answers need that only confirm."""
+    surest = max(rule.sure(label) for label in rule.labels)
+    if rule.confirm[0] == 1 or (rule.keep is not None and rule.keep >= surest):
+        return ""
+    return f", of which all but one need only {_kept(rule)}"
 
 
 def _what(rule: Rule) -> str:
@@ -152,9 +161,13 @@ def _where(rule: Rule) -> str:
     return where
 
 
-def _goes_on(rule: Rule) -> str:
-    kept = "three quarters of that" if rule.keep is None else f"{rule.keep:g}"
+def _goes_on(rule: Rule, others: str) -> str:
+    kept = "as much" if others else _kept(rule)
     return f"goes on with {kept}, ends {spoken(rule.end_after)} after the last"
+
+
+def _kept(rule: Rule) -> str:
+    return "three quarters of that" if rule.keep is None else f"{rule.keep:g}"
 
 
 def _tells(rule: Rule) -> str:

@@ -10,12 +10,14 @@ from dropsight.events.sighting import GROUP, Sighting
 from dropsight.records import Tag
 
 KEPT_SHARE = 0.75
-"""Of the confidence that begins an event, what it goes on with, where a rule does not say."""
+"""Of the confidence that an event needs once, what its other answers need, where a rule does not say."""
 _WILD = frozenset("*?[")
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """`confirm` is (2, 3) for two of three answers; `active` tells whether an event may begin then.
+    """`confirm` is (2, 3) for two of three answers, one as sure as `confidence`, the others as `keep`.
+
+    `active` tells whether an event may begin then.
 
     `unless` names another rule, and how many seconds before and after its events none of this one begins.
     """
@@ -45,14 +47,14 @@ class Rule(msgspec.Struct, frozen=True):
         return all(_matches(_said(found.get(name)), _said(value)) for name, value in self.tags.items())
 
     def least(self, label: str) -> tuple[float, float] | None:
-        """How sure a label must be to begin an event, and to go on with one; None for no label of it."""
+        """How sure a label must be once in an event, and otherwise; None for no label of it."""
         if not any(names(pattern, label) for pattern in self.labels):
             return None
         sure = self.sure(label)
         return sure, sure * KEPT_SHARE if self.keep is None else min(self.keep, sure)
 
     def sure(self, label: str) -> float:
-        """How sure it must be to begin an event: by itself, else by the longest pattern that it matches."""
+        """How sure it must be once in an event: by itself, else by the longest pattern that it matches."""
         for pattern in sorted(
             self.confidence, key=lambda each: (each.casefold() != label.casefold(), -len(each))
         ):

@@ -98,7 +98,7 @@ def _of_clip(record: Result, clip: ClipFacts) -> Iterator[Claim]:
 
 
 class Match(msgspec.Struct, frozen=True, gc=False):
-    """What of a sighting a rule takes; `sure` enough to begin an event, else enough to go on with one."""
+    """What of a sighting a rule takes; an event needs a `sure` one, others confirm it and keep it going."""
 
     sure: bool
     claim: Claim

@@ -16,13 +16,17 @@ class Best(msgspec.Struct, frozen=True, gc=False):
 
 
 class Hit(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """An answer that is sure enough; `nth` of those that came near it, in `times` pictures."""
+    """An answer that names it; `nth` of those that came near it, in `times` pictures.
+
+    Only a `sure` one confirms, together with others that need not be.
+    """
 
     at: float
     best: Best
     region: str | None
     nth: int
     times: int
+    sure: bool = True
 
 
 class Spell(msgspec.Struct, omit_defaults=True):

@@ -48,16 +48,13 @@ def take(
             yield _gone_on(rule, stream, spell, seen, match)
             _put_last(stream, spell)
         return
-    hit = match if match and match.sure else None
-    if not (spell or hit) or not _may_begin(rule, seen.at, others):
+    if not (spell or match) or not _may_begin(rule, seen.at, others):
         return
     spell = spell or Spell(seen.at, seen.at, seen.heard)
     spell.answers += 1
     spell.heard = seen.heard
-    if hit:
-        spell.hits.append(
-            Hit(seen.at, _best(seen, hit.claim), hit.claim.region, spell.answers, hit.claim.times)
-        )
+    if match:
+        spell.hits.append(_hit(seen, match, nth=spell.answers))
     spell.hits = [each for each in spell.hits if each.nth > spell.answers - rule.confirm[1]]
     if hits := _confirming(rule, spell.hits):
         yield _begun(rule, stream, spell, seen, hits)
@@ -114,12 +111,17 @@ def _may_begin(rule: Rule, at: float, others: Mapping[str, Stream]) -> bool:
     return not (stream and any(each.id and _distance(each, at) <= within for each in stream.spells))
 
 
+def _hit(seen: Sighting, match: Match, *, nth: int) -> Hit:
+    claim = match.claim
+    return Hit(seen.at, _best(seen, claim), claim.region, nth, claim.times, match.sure)
+
+
 def _confirming(rule: Rule, hits: Sequence[Hit]) -> list[Hit]:
-    """Return the hits that are close enough together, and together enough; else none."""
+    """Return the hits that are close enough together, and together enough, one of them sure; else none."""
     ordered = sorted(hits, key=lambda hit: (hit.at, hit.best.id))
     for first, hit in enumerate(ordered):
         close = [each for each in ordered[first:] if each.at - hit.at <= rule.within]
-        if sum(each.times for each in close) >= rule.confirm[0]:
+        if any(each.sure for each in close) and sum(each.times for each in close) >= rule.confirm[0]:
             return close
     return []
 
