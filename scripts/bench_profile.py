@@ -34,7 +34,8 @@ yardstick(Job(Path(sys.argv[1]), "{MODEL}", 0))
 """
 PARTS = {
     "libpywrap_litert_common.so": "the interpreter (XNNPACK)",
-    "cv2.abi3.so": "OpenCV",
+    "cv2.abi3.so": "OpenCV and libjpeg",
+    "_jpeg.": "OpenCV and libjpeg",
     "_multiarray_umath": "NumPy",
     "libpython": "Python",
     "python3": "Python",

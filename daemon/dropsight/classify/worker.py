@@ -106,7 +106,8 @@ class Worker:
         count = len(examined)
         while examined:
             engine, image = examined.popleft()
-            if is_large(image.header) and not self._backlog.may_decode_large(image.candidate):
+            large = is_large(image.header)
+            if large and not self._backlog.may_decode_large(image.candidate):
                 continue
             self._heartbeats.beat(self.name, at=image.candidate.path)
             try:
@@ -115,7 +116,8 @@ class Worker:
                 self._judge(error, image.candidate, image.plan, image.drop)
                 continue
             finally:
-                self._backlog.decoded(image.candidate)
+                if large:
+                    self._backlog.decoded(image.candidate)
             if work:
                 self._invoke(work)
         return count
@@ -124,13 +126,14 @@ class Worker:
         drop = image.drop
         self._in_hand.note(self._number, image.candidate.path, "decode")
         try:
-            look = self._onlooker.wants_look(drop.camera)
+            look = image.plan.looks and self._onlooker.wants_look(drop.camera)
             prepared = pipeline.prepare(image.data, image.header, image.plan, look=look)
         except ImageError as error:
             refused = self._examiner.refuse(image.candidate, drop, error, image.plan, young=image.young)
             self._record(refused)
             return None
-        self._onlooker.saw(drop.camera, prepared)
+        if prepared.is_shown:
+            self._onlooker.saw(drop.camera, prepared)
         return Work(engine, image.plan, image.candidate, drop, image.header, prepared)
 
     def _invoke(self, work: Work) -> None:
@@ -147,7 +150,6 @@ class Worker:
             if not self._explanations:
                 work.prepared.release()
             self._recorder.put(Scored(work, scores, self._explanations))
-        self._in_hand.clear(self._number)
 
     def _judge(self, error: Exception, candidate: Candidate, plan: Plan, drop: Drop | None) -> None:
         if failed := self._mishaps.judge(error, candidate, plan, drop):

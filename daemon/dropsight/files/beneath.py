@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from types import TracebackType
 from typing import TypeAlias
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -39,6 +40,23 @@ _libc.syscall.argtypes = (
 _libc.syscall.restype = ctypes.c_long
 
 
+class OpenFolder:
+    """For one `with`, which gives its descriptor and closes it."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __enter__(self) -> int:
+        return self._fd
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._fd)
+
+
 @dataclass(frozen=True, slots=True)
 class Top:
     """A folder of the config, and where it truly was at the start: a link put there later leads nowhere."""
@@ -57,14 +75,9 @@ class Top:
             return Top(named, self.true + named[len(self.path) :])
         return Top.at(named)
 
-    @contextmanager
-    def inside(self, relative: str = "", *, make: bool = False) -> Iterator[int]:
-        """Give a descriptor of the folder or of one below it; raises NotADirectoryError at a link."""
-        fd = open_folder(f"{self.true}/{relative}" if relative else self.true, make=make)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
+    def inside(self, relative: str = "", *, make: bool = False) -> OpenFolder:
+        """Open the folder or one below it; raises NotADirectoryError at a link."""
+        return OpenFolder(open_folder(f"{self.true}/{relative}" if relative else self.true, make=make))
 
     @contextmanager
     def listed(self, relative: str = "") -> Iterator[Listing]:

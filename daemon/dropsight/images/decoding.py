@@ -38,6 +38,7 @@ _NO_MEMORY = -4  # cv::Error::StsNoMem
 # Several threads decode; large pictures one at a time, so that memory has a bound.
 LARGE_BYTES = 2**25
 _one_large = threading.Lock()
+_ANY_PLACE = contextlib.nullcontext()
 # What turns a picture stored with each EXIF orientation upright: transpose first, then flip.
 _TRANSPOSED = frozenset({5, 6, 7, 8})
 # The hundredths of a picture are told by one pixel of so many each way.
@@ -117,7 +118,7 @@ def is_large(header: Header) -> bool:
 
 
 def _place_for(header: Header) -> contextlib.AbstractContextManager[object]:
-    return _one_large if is_large(header) else contextlib.nullcontext()
+    return _one_large if is_large(header) else _ANY_PLACE
 
 
 def _decode(data: bytes, header: Header, flags: int) -> Pixels:

@@ -122,9 +122,10 @@ def _frames(pixels: Pixels, height: int, width: int, how: Resize, fraction: floa
     ]
 
 
+@lru_cache(maxsize=64)  # a camera's pictures have one size
 def places(
     width: int, height: int, *, to: tuple[int, int], how: Resize, fraction: float = CROP_FRACTION
-) -> Sequence[Place]:
+) -> tuple[Place, ...]:
     """Return the places of a picture that framing to (height, width) makes pictures of."""
     aspect = to[1] / to[0]
     if how == "cover":
@@ -140,15 +141,23 @@ def resize(pixels: Pixels, *, height: int, width: int) -> Pixels:
     A linear sample is the mean over a box of one pixel, and the mean of two samples, half a step apart, that
     over a box of up to two. Where that is nearly the box to be shrunk by, it takes a third of the time.
     """
-    down, across = pixels.shape[0] / height, pixels.shape[1] / width
-    if down == across == 1:
-        return np.ascontiguousarray(pixels)
+    for size, method in _steps(pixels.shape[1], pixels.shape[0], width, height):
+        pixels = cv2.resize(pixels, size, interpolation=method).astype(np.uint8, copy=False)
+    return np.ascontiguousarray(pixels)
+
+
+@lru_cache(maxsize=64)  # a camera's pictures have one size
+def _steps(width: int, height: int, to_width: int, to_height: int) -> tuple[tuple[tuple[int, int], int], ...]:
+    """Return what to resize to one after the other, as (width, height), and how."""
+    across, down = width / to_width, height / to_height
     if max(down, across) <= 1:
-        return _resized(pixels, height, width, cv2.INTER_LINEAR)
-    rows, columns = _samples(down), _samples(across)
-    if rows and columns:
-        pixels = _resized(pixels, rows * height, columns * width, cv2.INTER_LINEAR)
-    return _resized(pixels, height, width, cv2.INTER_AREA)
+        wanted = [((to_width, to_height), cv2.INTER_LINEAR)]
+    else:
+        rows, columns = _samples(down), _samples(across)
+        sampled = [((columns * to_width, rows * to_height), cv2.INTER_LINEAR)] if rows and columns else []
+        wanted = [*sampled, ((to_width, to_height), cv2.INTER_AREA)]
+    sizes = [(width, height), *(size for size, _ in wanted)]
+    return tuple(step for step, before in zip(wanted, sizes, strict=False) if step[0] != before)
 
 
 def _samples(scale: float) -> int:
@@ -156,12 +165,6 @@ def _samples(scale: float) -> int:
     if 1 <= scale <= 1.1:
         return 1
     return 2 if 1.4 <= scale <= 2 else 0
-
-
-def _resized(pixels: Pixels, height: int, width: int, method: int) -> Pixels:
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    return cv2.resize(pixels, (width, height), interpolation=method).astype(np.uint8, copy=False)
 
 
 def crop_box(pixels: Pixels, *, aspect: float, fraction: float = CROP_FRACTION) -> Place:

@@ -20,6 +20,9 @@ VIEWS: dict[str, Turn] = {
 """By name, in their order; rotations are counter-clockwise."""
 
 
+AS_IT_IS = ("original",)
+
+
 def views(pixels: Pixels, names: Sequence[str]) -> list[Pixels]:
     """Return the named views, each contiguous; of a square picture all have its shape."""
     return [np.ascontiguousarray(VIEWS[name](pixels)) for name in names]

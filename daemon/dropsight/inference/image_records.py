@@ -92,11 +92,12 @@ def result(
     spent = latency(prepared, answer, wait_ms=drop.wait_ms)
     facts = _image_facts(header, drop, plan)
     made = answered(drop, facts, answer, plan, views=answer.views, at=at, spent=spent)
-    return msgspec.structs.replace(
-        made,
-        warnings=[*prepared.warnings, *drop.tagged.warnings] or msgspec.UNSET,
-        explanation=explanation or msgspec.UNSET,
-    )
+    warnings = [*prepared.warnings, *drop.tagged.warnings]
+    if warnings or explanation:
+        made = msgspec.structs.replace(
+            made, warnings=warnings or msgspec.UNSET, explanation=explanation or msgspec.UNSET
+        )
+    return made
 
 
 def answered(

@@ -87,4 +87,4 @@ def _answer_of(merged: NDArray[np.float32], spec: ModelSpec, plan: Plan) -> Head
 
 def _likely(ranked: list[Prediction], plan: Plan) -> list[Prediction]:
     best, *others = ranked
-    return [best, *(entry for entry in others if entry.confidence >= plan.inference.min_confidence)]
+    return [best, *[entry for entry in others if entry.confidence >= plan.inference.min_confidence]]

@@ -43,6 +43,11 @@ class Prepared(msgspec.Struct):
     thumbnail: Pixels | None = None
     warnings: tuple[str, ...] = ()
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is something of it for who watches the cameras."""
+        return self.look is not None or self.thumbnail is not None
+
     def release(self) -> None:
         """Give back the pixels: the model has seen them. What was measured stays."""
         self.batch, self.look, self.thumbnail = self.batch[:0].copy(), None, None
@@ -78,7 +83,7 @@ def examine(data: bytes, plan: Plan) -> Header:
     return header
 
 
-def prepare(data: bytes, header: Header, plan: Plan, *, look: bool = True) -> Prepared:
+def prepare(data: bytes, header: Header, plan: Plan, *, look: bool = False) -> Prepared:
     """Decode, upright and as small as the model allows; look, if wanted; then as `prepare_pixels`."""
     crashpoints.reach_image("in_decoding", data)
     started = time.perf_counter()
@@ -92,7 +97,7 @@ def prepare(data: bytes, header: Header, plan: Plan, *, look: bool = True) -> Pr
         preprocess_ms=(time.perf_counter() - decoded) * 1e3,
         squares=made.squares,
         decode_ms=(decoded - started) * 1e3,
-        look=look_at(pixels) if look and plan.looks else None,
+        look=look_at(pixels) if look else None,
         thumbnail=shrink(pixels, longest=THUMBNAIL_PIXELS) if plan.thumbnails else None,
         warnings=(*header.warnings, damage.text) if damage else header.warnings,
     )
@@ -103,7 +108,7 @@ def pixels_of(data: bytes, header: Header, plan: Plan) -> Decoded:
     return decode_and_judge(
         data,
         header,
-        at_least=(plan.spec.height, plan.spec.width),
+        at_least=plan.size,
         how=plan.spec.framing.resize,
         crop_fraction=plan.spec.framing.central,
         depth=plan.bounds.depth,

@@ -9,6 +9,7 @@ import msgspec
 from dropsight.config import Config, Inference
 from dropsight.images.opening import Bounds
 from dropsight.images.sights import Sight, sights_of
+from dropsight.images.views import AS_IT_IS
 from dropsight.inference.preparing import Preparation
 from dropsight.inference.wording import UNNAMED, Namer
 from dropsight.models.spec import ModelSpec
@@ -37,10 +38,13 @@ class Plan:
     sight: Sight | None = None
     namer: Namer = field(default=UNNAMED, repr=False, compare=False)
     parts: Parts = field(init=False, repr=False, compare=False)
+    size: tuple[int, int] = field(init=False, repr=False, compare=False)
+    """Height and width that the model takes."""
 
     def __post_init__(self) -> None:
         whole = ("", self.spec.answer, replace(self.spec, features=0))
         object.__setattr__(self, "parts", tuple(self.spec.parts) or (whole,))
+        object.__setattr__(self, "size", (self.spec.height, self.spec.width))
         if self.namer is UNNAMED:
             object.__setattr__(self, "namer", Namer.of(self.parts[0][2], self.inference))
 
@@ -65,7 +69,7 @@ class Plan:
 
     @property
     def views(self) -> Sequence[str]:
-        return self.inference.tta or ("original",)
+        return self.inference.tta or AS_IT_IS
 
     @property
     def temperature(self) -> float:

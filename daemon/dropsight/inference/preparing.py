@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropsight.images.framing import Pixels, frames
-from dropsight.images.views import VIEWS, views
+from dropsight.images.views import AS_IT_IS, VIEWS, views
 from dropsight.models.quantization import quantize
 from dropsight.models.spec import Batch, ModelSpec
 from dropsight.records import Box
@@ -37,6 +37,7 @@ class Preparation:
 
     def __init__(self, spec: ModelSpec, *, preprocess_fn: PreprocessFn | None = None) -> None:
         self._spec, self._preprocess = spec, preprocess_fn
+        self._height, self._width, self._is_gray = spec.height, spec.width, spec.channels == 1
         self._table = lookup_table(spec)
         self._shift = shift_of(self._table)
 
@@ -59,8 +60,10 @@ class Preparation:
     def batch_of_parts(self, parts: Sequence[Sequence[Pixels]], view_names: Sequence[str]) -> PartsBatch:
         """As `batch_of`, of what `pictures` returns."""
         framed = [self.channels(square) for part in parts for square in part]
-        batch = self.batch([view for each in framed for view in views(each, view_names)])
-        return PartsBatch(batch, tuple(map(len, parts)) if len(framed) > 1 else ONE_SQUARE)
+        if view_names != AS_IT_IS:
+            framed = [view for each in framed for view in views(each, view_names)]
+        batch = self.batch(framed)
+        return PartsBatch(batch, tuple(map(len, parts)) if len(batch) > 1 else ONE_SQUARE)
 
     def frame(self, pixels: Pixels) -> Framed:
         return self.channels(self.picture(pixels))
@@ -73,8 +76,8 @@ class Preparation:
         """Return what the model sees of each part, RGB of its size: one picture, or several squares."""
         return frames(
             pixels,
-            height=self._spec.height,
-            width=self._spec.width,
+            height=self._height,
+            width=self._width,
             how=self._spec.framing.resize,
             crop_fraction=self._spec.framing.central,
             boxes=boxes,
@@ -82,7 +85,7 @@ class Preparation:
 
     def channels(self, framed: Framed) -> Framed:
         """Return RGB of the model's size with as many channels as the model takes."""
-        if self._spec.channels == 1:
+        if self._is_gray:
             framed = cv2.cvtColor(framed, cv2.COLOR_RGB2GRAY)[:, :, np.newaxis].astype(np.uint8, copy=False)
         return framed
 

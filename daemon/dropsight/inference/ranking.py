@@ -89,8 +89,11 @@ def predictions(merged: NDArray[np.float32], labels: Sequence[str], top_k: int) 
     Classes that come to 0 are left out, but for the best: an INT8 model gives most of them nothing.
     """
     order = np.argsort(-merged, kind="stable")[:top_k]
-    ranked = [_prediction(merged, labels, int(place)) for place in order]
-    return [*ranked[:1], *(each for each in ranked[1:] if each.confidence > 0)]
+    best, *others = [
+        Prediction(place, labels[place], round(confidence, 6))
+        for place, confidence in zip(order.tolist(), merged[order].tolist(), strict=True)
+    ]
+    return [best, *[each for each in others if each.confidence > 0]]
 
 
 def present(merged: NDArray[np.float32], spec: ModelSpec) -> list[Prediction]:

@@ -137,10 +137,9 @@ class Backlog:
             more = min(most - 1, len(self._queue) - LEFT_FOR_OTHERS)
             while len(group) <= more and not self.turns.closed:
                 candidate = self._pop()
-                if self.turns.is_for_one(candidate.path):
+                if not self.turns.joins(candidate):
                     self._enqueue_again(candidate)
                     break
-                self.turns.enter(candidate)
                 group.append(candidate)
             return group
 

@@ -5,14 +5,13 @@ import fnmatch
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from dropsight.config import Watch
 from dropsight.errors import refusal
-from dropsight.files.beneath import Listing, Top, listed, open_folder
+from dropsight.files.beneath import Listing, OpenFolder, Top, listed, open_folder
 from dropsight.images.opening import ImageFile, open_image
 from dropsight.intake.camera_names import Naming, is_date, naming
 from dropsight.intake.links import Links, Walk
@@ -67,20 +66,15 @@ class DropFolder:
     def root(self) -> str:
         return self.inbox.path
 
-    @contextmanager
-    def folder_of(self, path: str) -> Iterator[int]:
-        """Give a descriptor of the folder that an image lies in, reached through no link.
+    def folder_of(self, path: str) -> OpenFolder:
+        """Open the folder that an image lies in, reached through no link.
 
         Raises FileNotFoundError where the folder is gone, or no folder any more, OSError where it is closed.
         """
         try:
-            fd = open_folder(self.links.true(os.path.dirname(path)))
+            return OpenFolder(open_folder(self.links.true(os.path.dirname(path))))
         except NotADirectoryError as error:
             raise FileNotFoundError(*error.args) from error
-        try:
-            yield fd
-        finally:
-            os.close(fd)
 
     def open_image(self, path: str) -> ImageFile:
         """Open an image of this folder; raises as `dropsight.images.opening.open_image`."""

@@ -61,6 +61,13 @@ class Turns(Generic[P]):
             self._in_hand.note(ALONE, candidate.path, "alone")
         return True
 
+    def joins(self, candidate: P) -> bool:
+        """Take in hand beside others; False for one that has to be alone."""
+        if self.is_for_one(candidate.path):
+            return False
+        self._held.add(candidate)
+        return True
+
     @property
     def is_alone(self) -> bool:
         return len(self._held) == 1

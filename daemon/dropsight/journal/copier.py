@@ -10,7 +10,9 @@ from dropsight.journal.filing import PlaceError
 from dropsight.journal.recording import Recorded, place_of
 
 NAME = "copier"
-Attempt = tuple[Recorded, StoreError | None]
+Placed = StoreError | str | None
+"""Why an image could not be filed away, or where it was put; None where it was put nowhere."""
+Attempt = tuple[Recorded, Placed]
 
 
 class Copier:
@@ -19,7 +21,7 @@ class Copier:
     `file` files away by copying, and is called on the thread of its own.
     """
 
-    def __init__(self, file: Callable[[Recorded], StoreError | None], *, done: Callable[[], None]) -> None:
+    def __init__(self, file: Callable[[Recorded], Placed], *, done: Callable[[], None]) -> None:
         self._file, self._done = file, done
         self._orders: queue.SimpleQueue[Recorded | None] = queue.SimpleQueue()
         self._copied: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
@@ -57,10 +59,10 @@ class Copier:
             if self.stopping:
                 return
             # Copying to a full disk costs as much as to an empty one: once for all that wait.
-            error = full.get(place_of(entry)) or self._file(entry)
-            if isinstance(error, PlaceError):
-                full[place_of(entry)] = error
-            self._copied.put((entry, error))
+            found = full.get(place_of(entry)) or self._file(entry)
+            if isinstance(found, PlaceError):
+                full[place_of(entry)] = found
+            self._copied.put((entry, found))
             if self._orders.empty():
                 full = {}
             self._done()

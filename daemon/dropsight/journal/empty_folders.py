@@ -28,16 +28,18 @@ class PassedFolders:
 
     def filed(self, candidate: Candidate) -> str | None:
         """Take note of an image that has left its folder; return what lay above the folders that are gone."""
-        now = (candidate.since, os.path.dirname(candidate.path))
-        before = self._latest.get(candidate.line, now)
+        now, line = (candidate.since, os.path.dirname(candidate.path)), candidate.line
+        before = self._latest.get(line, now)
         if len(self._latest) >= MOST_CAMERAS:
             self._latest.clear()
             self._went_back.clear()
         earlier, later = sorted((before, now))
-        self._latest[candidate.line] = later
+        self._latest[line] = later
+        if earlier[1] == later[1]:
+            return None
         if _is_later(candidate.folder, earlier[1], later[1]):
-            self._went_back.add(candidate.line)
-        if candidate.line in self._went_back or candidate.folder.settings.after == "keep":
+            self._went_back.add(line)
+        if line in self._went_back or candidate.folder.settings.after == "keep":
             return None
         return _remove_passed(candidate.folder, earlier[1], later[1])
 

@@ -1,9 +1,8 @@
 """A group of records as rows of the journal, with what they have events do."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -98,15 +97,15 @@ class Entries:
         """Return who stands where."""
         places = iter(seqs)
         return [
-            Entered(next(places), made, happened_at(messages, list(islice(places, len(messages)))))
+            Entered(next(places), made, happened_at(messages, places) if messages else ())
             for made, messages in self.weighed
         ]
 
 
-def happened_at(messages: Sequence[EventMessage], seqs: Sequence[int | None]) -> list[RecordedEvent]:
-    return [
-        RecordedEvent.of(seq, message) for seq, message in zip(seqs, messages, strict=True) if seq is not None
-    ]
+def happened_at(messages: Sequence[EventMessage], seqs: Iterator[int | None]) -> list[RecordedEvent]:
+    """Take as many of the places as there are messages."""
+    placed = [(next(seqs), message) for message in messages]
+    return [RecordedEvent.of(seq, message) for seq, message in placed if seq is not None]
 
 
 def _weighed(made: EncodedRecord, keeper: Keeper) -> tuple[EncodedRecord, Sequence[EventStep]]:

@@ -93,8 +93,13 @@ class FiledImages:
         self._db.close()
 
 
-def lies_at(folders: Sequence[DropFolder], filed: Filed) -> Shelved | None:
-    """Find where filing has put an image; None where it put it nowhere, or where it is no more."""
+def lies_at(folders: Sequence[DropFolder], filed: Filed, *, told: str | None = None) -> Shelved | None:
+    """Find where filing has put an image; None where it put it nowhere, or where it is no more.
+
+    Where filing has `told` its place, it is looked for there before anywhere else.
+    """
+    if told and (there := _lies_there(folders[0], filed, told)):
+        return there
     folder = next((folder for folder in folders if folder.wants(filed.path)), None)
     if folder is None or not (top := _place(folder, filed.record)):
         return None
@@ -102,14 +107,27 @@ def lies_at(folders: Sequence[DropFolder], filed: Filed) -> Shelved | None:
     other = other_name(wanted, filed.record.id)
     flat = os.path.join(top, os.path.basename(other))
     for target in (other, flat, wanted):  # a name with the id in it is of nobody else
-        found = _stat(target)
-        if found and (found.st_ino == filed.inode or is_as(found, filed.size, filed.mtime_ns)):
+        if found := _image_at(target, filed):
             return _row(top, target, found, filed, beside=_beside(wanted, target, filed.record))
     if not isinstance(filed.record, Result):  # of a pipe or a device, the reason may be all there is
         for target in (other, flat, wanted):
             if found := _stat(target + REASON_SUFFIX):
                 return _row(top, target + REASON_SUFFIX, found, filed, beside=None)
     return None
+
+
+def _lies_there(folder: DropFolder, filed: Filed, place: str) -> Shelved | None:
+    top, found = _place(folder, filed.record), _image_at(place, filed)
+    if top is None or found is None:
+        return None
+    wanted = f"{top}/{folder.relative(filed.path)}"
+    return _row(top, place, found, filed, beside=_beside(wanted, place, filed.record))
+
+
+def _image_at(place: str, filed: Filed) -> os.stat_result | None:
+    found = _stat(place)
+    is_it = found and (found.st_ino == filed.inode or is_as(found, filed.size, filed.mtime_ns))
+    return found if is_it else None
 
 
 def is_ours(there: os.stat_result, row: Shelved) -> bool:

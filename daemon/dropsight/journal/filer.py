@@ -15,7 +15,7 @@ from dropsight.intake.closed_folders import FolderError, Refusals, closed_to_us
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import FILING, InHand
 from dropsight.journal.copier import NAME as COPIER
-from dropsight.journal.copier import Attempt, Copier
+from dropsight.journal.copier import Attempt, Copier, Placed
 from dropsight.journal.copying import Copying, CopyLaterError, TooLargeToCopyError
 from dropsight.journal.durability import Durability
 from dropsight.journal.empty_folders import PassedFolders
@@ -104,10 +104,19 @@ class Filer:
         """File away at once what can be; the rest is stuck for now."""
         self._stuck.extend(self._sort(self._attempts(recorded), told=bool(self._stuck)))
 
-    def was_filed(self, filed: Filed, folders: Sequence[DropFolder], *, above: str | None = None) -> None:
-        """It is out of the inbox; `above` is what folders were in that are gone now."""
-        places = [os.path.dirname(filed.path), *filter(None, [above])]
-        if there := lies_at(folders, filed):
+    def was_filed(
+        self,
+        filed: Filed,
+        folders: Sequence[DropFolder],
+        *,
+        above: str | None = None,
+        told: str | None = None,
+    ) -> None:
+        """It is out of the inbox; `above` is what folders were in that are gone now, `told` its new place."""
+        places = [os.path.dirname(filed.path)]
+        if above:
+            places.append(above)
+        if there := lies_at(folders, filed, told=told):
             self.shelved.append(there)
             places.append(os.fsdecode(there.place))
         self._durability.moved(filed.seq, *places)
@@ -138,7 +147,8 @@ class Filer:
         """Try all once more; what is not copied by then is filed in the next life."""
         self.try_again(at_once=True)
         self._copier.finish(seconds=FINISH_SECONDS)
-        self._sort([entry for entry in self._copier.take() if entry[1] is None], told=True)
+        copied = [entry for entry in self._copier.take() if not isinstance(entry[1], StoreError)]
+        self._sort(copied, told=True)
 
     def _attempts(self, recorded: Sequence[Recorded]) -> Iterator[Attempt]:
         """Try each.
@@ -150,17 +160,17 @@ class Filer:
         for entry in recorded:
             self._heartbeats.beat(NAME)
             folder, place = os.path.dirname(entry.finished.path), place_of(entry)
-            error = self._closed.get(folder) or full.get(place) or self._try(entry)
-            if isinstance(error, PlaceError):
-                full[place] = error
-            yield entry, error
+            found = self._closed.get(folder) or full.get(place) or self._try(entry)
+            if isinstance(found, PlaceError):
+                full[place] = found
+            yield entry, found
 
     def _sort(self, attempts: Iterable[Attempt], *, told: bool) -> list[Recorded]:
         """Return what is stuck; the first refusal is told of, unless others are `told` of already."""
         stuck: list[Recorded] = []
-        for entry, error in attempts:
+        for entry, found in attempts:
             try:
-                is_stuck = self._is_stuck(entry, error, told=told or bool(stuck))
+                is_stuck = self._is_stuck(entry, found, told=told or bool(stuck))
             except Exception as bug:  # noqa: BLE001 - one image's, which is on record: it is tried again
                 internal_error(bug, entry.finished.path, self._troubles)
                 is_stuck = True
@@ -170,27 +180,28 @@ class Filer:
         self._refusals.found("filing", [error.folder for error in self._closed.values()])
         return stuck
 
-    def _is_stuck(self, entry: Recorded, error: StoreError | None, *, told: bool) -> bool:
+    def _is_stuck(self, entry: Recorded, found: Placed, *, told: bool) -> bool:
         crashpoints.reach("in_placing")
-        match error:
-            case None:
-                above = self._passed.filed(entry.finished.candidate)
-                self.was_filed(filed_of(entry), [entry.finished.candidate.folder], above=above)
+        match found:
+            case str() | None:
+                candidate = entry.finished.candidate
+                above = self._passed.filed(candidate)
+                self.was_filed(filed_of(entry), [candidate.folder], above=above, told=found)
                 self._finish(entry)
             case CopyLaterError():
                 self._backlog.let_pass(entry.finished.candidate)
                 self._copier.put(entry)
             case TooLargeToCopyError():
-                log.warning("%s is left in place: %s", as_text(entry.finished.path), error)
+                log.warning("%s is left in place: %s", as_text(entry.finished.path), found)
                 self._left.append(entry)
             case FolderError():
-                self._closed[os.path.dirname(entry.finished.path)] = error
+                self._closed[os.path.dirname(entry.finished.path)] = found
                 self._behind.append(entry)
                 self._backlog.set_aside(entry.finished.candidate)
             case _:
                 if not told:
-                    self._troubles.raised("filing", error)
-                if isinstance(error, PlaceError):
+                    self._troubles.raised("filing", found)
+                if isinstance(found, PlaceError):
                     self._full.add(entry.finished.candidate.folder)
                 self._backlog.set_aside(entry.finished.candidate)
                 return True
@@ -205,7 +216,7 @@ class Filer:
         else:
             self._backlog.drop(candidate)
 
-    def _copy(self, entry: Recorded) -> StoreError | None:
+    def _copy(self, entry: Recorded) -> Placed:
         """On the copier's thread.
 
         It is not noted as in hand: reading and writing ends no process, and of slow disks the same image
@@ -214,14 +225,14 @@ class Filer:
         with self._heartbeats.at_work(COPIER):
             is_clip = entry.finished.record.kind == "clip"
             most = MOST_BYTES if is_clip else self._max_copy_bytes
-            return self._refusal(entry, Copying(max_bytes=most, gets_on=self._copies))
+            return self._put(entry, Copying(max_bytes=most, gets_on=self._copies))
 
     def _copies(self) -> None:
         self._heartbeats.beat(COPIER)
         if self._copier.stopping:
             raise InterruptedError(errno.EINTR, "stopped")
 
-    def _try(self, entry: Recorded) -> StoreError | None:
+    def _try(self, entry: Recorded) -> Placed:
         """On the recorder's thread: all but copying."""
         path = entry.finished.path
         suspect = self._in_hand.suspect(path)
@@ -233,16 +244,17 @@ class Filer:
         ):
             return StoreError(f"{as_text(path)} is left in place: filing it away crashed the process twice")
         self._in_hand.note(FILING, path, "file")
-        return self._refusal(entry, Copying(here=False))
+        return self._put(entry, Copying(here=False))
 
-    def _refusal(self, entry: Recorded, copying: Copying) -> StoreError | None:
+    def _put(self, entry: Recorded, copying: Copying) -> Placed:
         candidate, stat, record = entry.finished.candidate, entry.finished.stat, entry.finished.record
         try:
             crashpoints.reach_path("in_filing_away", candidate.path)
-            file_away(Filing(candidate.folder, candidate.path, identity(stat), record, entry.line, copying))
+            return file_away(
+                Filing(candidate.folder, candidate.path, identity(stat), record, entry.line, copying)
+            )
         except StoreError as error:
             return error
         except Exception as error:  # noqa: BLE001 - one image's, which is on record: it is tried again
             failure = internal_error(error, candidate.path, self._troubles)
             return StoreError(f"{as_text(candidate.path)} cannot be filed away: {failure}")
-        return None

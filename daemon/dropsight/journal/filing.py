@@ -49,8 +49,10 @@ class Filing(msgspec.Struct, frozen=True):
     copying: Copying = Copying()
 
 
-def file_away(filing: Filing) -> None:
+def file_away(filing: Filing) -> str | None:
     """Move or delete the image as its folder's settings say; do nothing if it is gone or another by now.
+
+    Return where it was put, None where it was not.
 
     What is no regular file, a link above all, is deleted, and only its reason filed. Raises PlaceError,
     FolderError or StoreError where there is no room or no right to: the image stays, try again later;
@@ -58,7 +60,7 @@ def file_away(filing: Filing) -> None:
     """
     folder, settings = filing.folder, filing.folder.settings
     if settings.after == "keep":
-        return
+        return None
     failed = not isinstance(filing.record, Result)
     try:
         with folder.folder_of(filing.path) as fd:
@@ -70,22 +72,22 @@ def file_away(filing: Filing) -> None:
                 root=folder.links.true(os.path.dirname(filing.path)),
             )
             if original is None:
-                return
+                return None
             if failed or settings.after == "move":
-                _move(original, filing, folder.failed if failed else folder.processed)
-            else:
-                original.delete()
-                if _has_sidecars(folder):
-                    delete_along(original)
+                return _move(original, filing, folder.failed if failed else folder.processed)
+            original.delete()
+            if _has_sidecars(folder):
+                delete_along(original)
     except OSError as error:
         if _is_gone(filing):
-            return  # somebody was faster; the record stands
+            return None  # somebody was faster; the record stands
         place = folder.failed if failed else folder.processed
         if error.errno in _NO_RIGHT and (closed := closed_to_us(folder, filing.path)):
             raise FolderError(folder.links.true(closed)) from error
         if is_passing(error):
             raise PlaceError(f"{place.path} cannot store finished images: {error.strerror}") from error
         raise StoreError(f"{place.path} cannot store {filing.path}: {error.strerror}") from error
+    return None
 
 
 def clear_up(
@@ -140,18 +142,18 @@ def _is_gone(filing: Filing) -> bool:
     return False
 
 
-def _move(original: Original, filing: Filing, top: Top) -> None:
+def _move(original: Original, filing: Filing, top: Top) -> str:
     below, name = os.path.split(filing.folder.relative(filing.path))
-    if len(os.fsencode(os.path.join(top.path, below, name))) <= PATH_BYTES:  # nobody could open it
+    folder = f"{top.path}/{below}" if below else top.path
+    if len(os.fsencode(f"{folder}/{name}")) <= PATH_BYTES:  # nobody could open it
         try:
             with top.inside(below, make=True) as fd:
-                _put(original, filing, fd, name)
-            return
+                return f"{folder}/{_put(original, filing, fd, name)}"
         except OSError as error:
             if error.errno not in _NO_SUCH_PLACE:
                 raise
     with _at_the_top(top) as fd:
-        _put(original, filing, fd, other_name(name, filing.record.id))
+        return f"{top.path}/{_put(original, filing, fd, other_name(name, filing.record.id))}"
 
 
 @contextlib.contextmanager
@@ -166,8 +168,8 @@ def _at_the_top(top: Top) -> Iterator[int]:
         os.close(fd)
 
 
-def _put(original: Original, filing: Filing, fd: int, name: str) -> None:
-    """Give it a place in this folder, where an earlier image of the same name stays."""
+def _put(original: Original, filing: Filing, fd: int, name: str) -> str:
+    """Give it a place in this folder, where an earlier image of the same name stays; return its name."""
     if needs_copy(original, fd) and not filing.copying.here:
         raise CopyLaterError
     reason = None if isinstance(filing.record, Result) else filing.line
@@ -177,12 +179,14 @@ def _put(original: Original, filing: Filing, fd: int, name: str) -> None:
     fits = alone or len(os.fsencode(name)) + len(REASON_SUFFIX) <= NAME_BYTES
     if not fits or look(fd, name):
         target = other_name(name, filing.record.id)
-        if is_copy(original, fd, name) or is_copy(original, fd, target):
-            original.delete()
-            return
+        for copied in (name, target):
+            if is_copy(original, fd, copied):
+                original.delete()
+                return copied
     if _has_sidecars(filing.folder):
         move_along(original, fd, target, part=_part(filing.record))
     put_as(original, fd, target, reason=reason, part=_part(filing.record), copying=filing.copying)
+    return target
 
 
 def put_as(

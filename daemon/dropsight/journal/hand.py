@@ -40,8 +40,9 @@ class OutcomesInHand:
 
     def made(self) -> list[EncodedRecord]:
         """Make the records; of which not even that of a failure can be made, is let go."""
+        contained = self._contained("recording")
         for path, outcome in list(self._taken.items()):
-            with self._contained("recording"):
+            with contained:
                 self._made[path] = make(outcome, self._troubles)
             if path not in self._made:
                 self.let_go(path)

@@ -30,7 +30,7 @@ class Inbound:
             if self._queue.qsize() >= 2 * GROUP_RECORDS:
                 self._room.wait(min(left, PUT_SECONDS))
         self._queue.put(outcome)
-        if self._fills_a_group():
+        if self._fills_a_group() and not self._hurry.is_set():
             self._hurry.set()
 
     def end_within(self, *, seconds: float) -> None:

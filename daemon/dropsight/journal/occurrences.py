@@ -68,4 +68,4 @@ class Occurrences:
             keeper.kept_ends()
         for _ in waiting:
             self._waiting.popleft()
-        return happened_at(messages, seqs)
+        return happened_at(messages, iter(seqs))

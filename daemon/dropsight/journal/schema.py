@@ -96,9 +96,12 @@ class Shelved(msgspec.Struct, frozen=True):
     beside: bytes | None
 
 
+_LEAST, _MOST = -(2**63), 2**63 - 1
+
+
 def storable(number: int) -> int:
     """SQLite's integers have 63 bits and a sign: times end in 1677 and 2262 there, file systems go on."""
-    return min(max(number, -(2**63)), 2**63 - 1)
+    return number if _LEAST <= number <= _MOST else min(max(number, _LEAST), _MOST)
 
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}

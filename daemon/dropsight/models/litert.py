@@ -55,12 +55,15 @@ class LiteRTModel:
             (whole(found[number]["index"]), tensor, values_of(tensor))
             for number, tensor in zip(self.outputs, tensors, strict=True)
         ]
+        self._lone_answer = self._answers[0] if len(self._answers) == 1 and not spec.features else None
 
     def scores(self, batch: Batch) -> Scores:
         """See Model.scores; a batch of fixed size is filled up with its last image."""
         if len(batch) != self._batch and self._any_batch:
             self._resize(len(batch))
         try:
+            if len(batch) == self._batch:
+                return self._invoke(batch)
             return in_own_batches(batch, self._batch, self._invoke)
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"{self.spec.path}: {' '.join(str(error).split())}") from error
@@ -75,6 +78,8 @@ class LiteRTModel:
     def _invoke(self, batch: Batch) -> Scores:
         self._interpreter.set_tensor(self._input, batch.reshape(self._batch, *self.spec.taken[1:]))
         self._interpreter.invoke()
+        if self._lone_answer:
+            return self._answer(*self._lone_answer)
         answers = [self._answer(*each) for each in self._answers]
         if self._features:
             index, tensor = self._features

@@ -77,7 +77,8 @@ class LatencyHistogram:
 
     def add(self, milliseconds: float, *, now: float) -> None:
         """Count one value at monotonic time `now` in seconds."""
-        slot = self._advance(now) % SLOTS
+        epoch = int(now / self.slot_seconds)
+        slot = (self._epoch if epoch <= self._epoch else self._advance(now)) % SLOTS
         bucket = bucket_of(milliseconds)
         self._counts[slot][bucket] += 1
         self._counts[SLOTS][bucket] += 1

@@ -3,8 +3,9 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 import msgspec
 
@@ -49,15 +50,12 @@ class Supervision:
         thread.start()
         return thread
 
-    @contextmanager
-    def contained(self, name: str) -> Iterator[None]:
-        """Report an internal error in here and go on; a journal that cannot be trusted is none."""
-        try:
-            yield
-        except DamagedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - that of one piece of work, which has a next time
-            self.fell(name, error)
+    def contained(self, name: str) -> AbstractContextManager[None, bool]:
+        """Report an internal error in here and go on; a journal that cannot be trusted is none.
+
+        What it returns may be entered again and again: the work of one piece has a next time.
+        """
+        return _Contained(self, name)
 
     def fell(self, name: str, error: BaseException) -> float:
         """Report an internal error; return the seconds to wait before the work is restarted."""
@@ -105,6 +103,24 @@ class Supervision:
             self._troubles.raised(PART, DropsightError("; ".join(texts)))
         else:
             self._troubles.cleared(PART)
+
+
+class _Contained:
+    __slots__ = ("_name", "_supervision")
+
+    def __init__(self, supervision: Supervision, name: str) -> None:
+        self._supervision, self._name = supervision, name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is None or isinstance(error, DamagedError) or not isinstance(error, Exception):
+            return False
+        self._supervision.fell(self._name, error)
+        return True
 
 
 class Chores:
