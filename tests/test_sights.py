@@ -31,17 +31,18 @@ from dropsight.images.decoding import decode_and_judge
 from dropsight.images.framing import Pixels, place_of, places, squares
 from dropsight.images.header import read_header
 from dropsight.images.jpeg import Decoded
-from dropsight.images.masks import Mask, read_mask
+from dropsight.images.masks import Mask, kept, read_mask
 from dropsight.images.opening import open_named
 from dropsight.images.sights import Sight, sights_of
 from dropsight.inference import pipeline
 from dropsight.inference.clips import ClipAnswer, ClipSettings, classify_clip, seen_at
 from dropsight.inference.joining import joined
+from dropsight.inference.pipeline import AT_ONCE, Prepared
 from dropsight.inference.planning import Plan
 from dropsight.inference.preparing import Preparation
 from dropsight.inference.ranking import probabilities
 from dropsight.inference.seen import mask_misfit
-from dropsight.models.spec import ModelSpec, TensorSpec
+from dropsight.models.spec import Batch, ModelSpec, Scores, TensorSpec
 from dropsight.records import Box, Framing, Resize, Result, decode, shown_label
 from dropsight.sinks.mqtt.entities import of_camera
 from dropsight.sinks.mqtt.topics import Topics
@@ -250,6 +251,30 @@ def test_gray_models_and_those_with_channels_first_see_parts_and_squares_too(sce
     np.testing.assert_array_equal(made.batch[0, 0], made.batch[1, 0, ::-1])
     door = Preparation(spec).batch_of(scene[:224, :224], ("original",)).batch
     np.testing.assert_array_equal(made.batch[:1], door)
+
+
+def test_pictures_of_any_size_leave_nothing_in_memory_but_small_masks() -> None:
+    """An uploader who sent sixteen of 49 megapixels, none as large as another, had 1.5 GB kept of them."""
+    mask, before = Mask(np.array([[True, False]])), kept.cache_info().currsize
+    for width in (2**11 + 1, 2**11 + 2):
+        covered = mask.over(np.full((2**11, width, 3), 9, np.uint8))
+        assert (covered == 9).all()
+    assert kept.cache_info().currsize == before
+
+
+def test_the_many_parts_of_a_picture_are_not_computed_all_at_once() -> None:
+    """16 crops, 8 squares of each, 5 views: tensors for 640 took a gigabyte in each worker."""
+    numbers = np.arange(2 * AT_ONCE + 3, dtype=np.float32)[:, np.newaxis]
+    counts = []
+
+    class Counting:
+        def scores(self, batch: Batch) -> Scores:
+            counts.append(len(batch))
+            return batch.astype(np.float32)
+
+    invoked = pipeline.invoke(Counting(), Prepared(numbers, 0.0))  # type: ignore[arg-type] # as much as it needs
+    np.testing.assert_array_equal(invoked.scores, numbers)
+    assert counts == [AT_ONCE, AT_ONCE, 3]
 
 
 def test_what_is_painted_over_has_the_mean_colour_of_the_rest(runtime: ImageInferenceRuntime) -> None:

@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 import msgspec
@@ -19,6 +20,8 @@ MASK_BYTES = 64 * 2**20
 _PAINTED = 32
 # Nobody paints more finely than this, and the process that reads clips has to be told of it.
 _LONGEST = 320
+KEPT_PIXELS = 2**22
+_Parts: TypeAlias = tuple[NDArray[np.bool_], NDArray[np.uint8]]
 
 
 class PackedMask(msgspec.Struct, frozen=True):
@@ -57,9 +60,15 @@ class Mask:
         return cls(bits.reshape(packed.height, packed.width).astype(np.bool_))
 
 
-@lru_cache(maxsize=16)  # a camera's pictures have one size
-def _stretched(mask: Mask, height: int, width: int) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+def _stretched(mask: Mask, height: int, width: int) -> _Parts:
     """Return which pixels are painted, and, as OpenCV takes them, which are not."""
+    stretch = kept if height * width <= KEPT_PIXELS else kept.__wrapped__
+    return stretch(mask, height, width)
+
+
+@lru_cache(maxsize=8)  # a camera's pictures have one size
+def kept(mask: Mask, height: int, width: int) -> _Parts:
+    """As `_stretched`, for pictures that are not large: an uploader may send some of any size."""
     cells = mask.painted.astype(np.uint8)
     painted = cv2.resize(cells, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.bool_)
     return painted, (~painted).astype(np.uint8)

@@ -30,6 +30,8 @@ from dropsight.models.features import Features
 from dropsight.models.spec import Batch, Model, ModelSpec, Scores
 
 THUMBNAIL_PIXELS = 320
+AT_ONCE = 32
+"""Of an image's parts, squares and views, of which there may be hundreds: so many have tensors at once."""
 
 
 class Prepared(msgspec.Struct):
@@ -153,7 +155,12 @@ def predict(model: Model, prepared: Prepared, plan: Plan) -> Answer:
 def invoke(model: Model, prepared: Prepared) -> Invoked:
     """The model's part of `predict`, which `answer` completes."""
     started = time.perf_counter()
-    scores = _invoke(model, prepared.batch)
+    batch = prepared.batch
+    if len(batch) <= AT_ONCE:
+        scores = _invoke(model, batch)
+    else:
+        starts = range(0, len(batch), AT_ONCE)
+        scores = np.concatenate([_invoke(model, batch[start : start + AT_ONCE]) for start in starts])
     return Invoked(scores, (time.perf_counter() - started) * 1e3, time.time(), prepared.squares)
 
 
