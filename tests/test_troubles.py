@@ -25,17 +25,19 @@ class DayHistory:
         return lines
 
 
-def test_closed_folders_that_change_without_an_end_are_a_line_a_minute_with_a_count(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize("part", ["folders", "announcements", "records"])
+def test_what_uploaders_have_change_without_an_end_is_a_line_a_minute_with_a_count(
+    caplog: pytest.LogCaptureFixture, part: str
 ) -> None:
+    """Closed folders; images and cameras of which a broker of small packets is not to hear."""
     days = DayHistory(caplog)
     for number in range(1_000):
-        days.raised("folders", f"{number} are closed")
+        days.raised(part, f"{number} are closed")
     assert days.said() == ["0 are closed"]
-    assert days.troubles.current() == {"folders": "999 are closed"}
+    assert days.troubles.current() == {part: "999 are closed"}
     days.now = 60
-    days.raised("folders", "some are closed")
-    days.raised("folders", "others are closed")
+    days.raised(part, "some are closed")
+    days.raised(part, "others are closed")
     assert days.said() == ["some are closed (changed 1,000 times since it was last said)"]
 
 

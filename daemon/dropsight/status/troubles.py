@@ -27,8 +27,8 @@ PARTS = (
     *("housekeeping", "inbox", "internal", "journal", "kernels", "log", "machine", "model", "mqtt", "name"),
     *("records", "secrets", "slow", "start", "syncing", "threads", "watch", "web"),
 )
-# How often these change, and end, is up to whoever makes and moves folders.
-OF_WALKS = {"crowd", "depth", "folders", "watch"}
+# How often these change, and end, is up to whoever makes folders and drops images.
+OF_UPLOADERS = {"announcements", "crowd", "depth", "folders", "records", "watch"}
 
 
 @dataclass(slots=True)
@@ -69,7 +69,9 @@ class Troubles:
         if said:
             said.changes = changes
             is_said = said.text == text and not said.over
-            if now - said.at < (REMIND_SECONDS if is_said else CHANGED_SECONDS if part in OF_WALKS else 0.0):
+            if now - said.at < (
+                REMIND_SECONDS if is_said else CHANGED_SECONDS if part in OF_UPLOADERS else 0.0
+            ):
                 return None
         self._last_lines[part] = _LastLine(text, now)
         return f"{text} (changed {changes:,} times since it was last said)" if changes > 1 else text
@@ -80,7 +82,7 @@ class Troubles:
                 return
             said = self._last_lines[part]
             is_said, said.over = not said.over, True
-            if part not in OF_WALKS:
+            if part not in OF_UPLOADERS:
                 del self._last_lines[part]
         if is_said:
             self.log.info("%s: recovered", part)
