@@ -22,6 +22,7 @@ RULES = [
     {**BRIEF, "name": "koala", "labels": ["koala"], "end_after_seconds": 3600},
 ]
 DAY = 86_400
+STRANGE = "<img src=x onerror=alert(1)>"
 
 pytestmark = pytest.mark.browser
 
@@ -83,9 +84,11 @@ def test_a_day_has_its_lanes_and_a_card_for_each_event_and_what_happens_now_appe
         page.locator("[data-days='1']").click()
         expect(cards).to_have_count(0)
         expect(page.locator("#empty")).not_to_contain_text("Rules make them")  # there are some
-        drop(house, "garden/f.jpg", "koala.jpg", at=time.time())
+        drop(house, f"{STRANGE}/f.jpg", "koala.jpg", at=time.time())
         expect(cards).to_have_count(1)
-        expect(cards).to_contain_text("garden")
+        expect(cards).to_contain_text(STRANGE)
+        expect(page.locator(".lane .who")).to_have_text(STRANGE)
+        expect(page.locator("[name=camera]")).to_contain_text(STRANGE)
         expect(cards).to_contain_text("going on")
         assert window.complaints == []
         context.close()
