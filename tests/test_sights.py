@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -22,6 +23,10 @@ from brokers import wait_until
 from clips import make_clip
 from daemons import SAMPLES, House, dropsight, running
 from dropsight import ImageInferenceRuntime
+from dropsight.commands.as_daemon import Classifying
+from dropsight.commands.calibrate import calibrate
+from dropsight.commands.evaluate import evaluate
+from dropsight.commands.explain import explain
 from dropsight.commands.following import shown
 from dropsight.commands.inspect import inspect
 from dropsight.config import dump, load, schema
@@ -513,6 +518,37 @@ def test_classify_and_batch_say_of_a_camera_s_picture_what_the_daemon_said(house
     assert dropsight("classify", elsewhere, "--camera", "front").stderr == (
         "dropsight: --camera: needs -c FILE, the config that it is in\n"
     )
+
+
+@pytest.mark.slow
+def test_evaluate_calibrate_and_explain_see_of_a_photo_what_the_daemon_would(
+    tmp_path: Path, scene: Pixels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cup is in a part of the picture, which as a whole shows none."""
+    file, photo_file = tmp_path / "dropsight.yaml", tmp_path / "photos" / "espresso" / "yard.png"
+    crops = {name: list(box) for name, box in CROPS.items()}
+    file.write_text(json.dumps({"cameras": {"front": {"crops": crops}}, "inference": {"temperature": 2}}))
+    photo_file.parent.mkdir(parents=True)
+    cv2.imwrite(str(photo_file), scene[..., ::-1])
+    said = Classifying(file, "front", model=None, tta=False).of_all.predict(photo_file)
+    folder, front = tmp_path / "photos", dict[str, Any]({"file": file, "camera": "front"})
+
+    def evaluated(**how: Any) -> dict[str, Any]:
+        evaluate(folder, model=None, as_json=True, **how)
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    assert evaluated()["top_1"] == 0
+    found = evaluated(**front)
+    assert found["top_1"] == 1
+    assert found["kinds"]["photos"]["confidence"] == pytest.approx(said.confidence, abs=1e-6)
+    calibrate(folder, model=None, output=tmp_path / "m.yaml", **front)
+    before = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("before"))
+    assert before.split()[1:3] == ["2.000", f"{-math.log(said.confidence):.4f}"]
+    figure = tmp_path / "why.png"
+    how: dict[str, Any] = {"method": "occlusion", "layer": None, "class_index": None, "top": 1}
+    explain(photo_file, figure, model=None, as_json=False, **how, **front)
+    assert f"espresso (967) {said.confidence:.1%} by occlusion" in capsys.readouterr().out
 
 
 def test_a_mask_of_another_shape_than_the_pictures_is_told_of() -> None:

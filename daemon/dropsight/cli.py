@@ -29,6 +29,10 @@ _AS_DAEMON = (
     ),
     argument("--camera NAME", "With -c: which camera's crops and mask to apply to all files."),
 )
+_MEASURED_AS_DAEMON = (
+    argument("-c --config FILE", "Measure the answers of the daemon of this config.", type=Path, dest="file"),
+    _AS_DAEMON[1],
+)
 _JSON = argument("--json", "Print JSON, for programs.", dest="as_json")
 _TTA = argument("--tta", "Average five views of each image.")
 _LABELLED = argument("folder DIR", "A sub-folder of photos for each class.", type=Path)
@@ -168,6 +172,7 @@ COMMANDS = {
         "commands.evaluate:evaluate",
         (
             argument("folder DIR", "A sub-folder of photos and clips for each class.", type=Path),
+            *_MEASURED_AS_DAEMON,
             _MODEL,
             *_CLIPS,
             _JSON,
@@ -179,6 +184,7 @@ COMMANDS = {
         "commands.calibrate:calibrate",
         (
             _LABELLED,
+            *_MEASURED_AS_DAEMON,
             _MODEL,
             argument("-o --output FILE", "Sidecar file to write; default: beside the model.", type=Path),
             argument(
@@ -200,6 +206,7 @@ COMMANDS = {
         (
             argument("image IMAGE", "An image file, or a clip: its surest frame is explained.", type=Path),
             argument("-o --output FILE", "Figure to write (PNG).", type=Path, required=True),
+            *_AS_DAEMON,
             _MODEL,
             argument(
                 "--method METHOD",

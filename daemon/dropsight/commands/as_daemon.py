@@ -40,6 +40,11 @@ class Classifying:
         else:
             self.runtime = ImageInferenceRuntime(model or DEFAULT_MODEL, use_tta=tta, top_k=top)
 
+    @property
+    def of_all(self) -> Predictor:
+        """The runtime for files that lie anywhere: that of --camera, if it is given."""
+        return self._of_camera(self._camera)
+
     def of(self, path: str | Path) -> Predictor:
         """Return the runtime for a file."""
         return self._of_camera(self._camera_of(path))

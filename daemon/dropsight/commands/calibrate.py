@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dropsight.commands.as_daemon import Classifying
 from dropsight.commands.measuring import LABELLED, Measured, measure
 from dropsight.commands.places import need_folder, need_place
 from dropsight.config.editing import with_keys
@@ -18,8 +19,9 @@ from dropsight.inference.figures import reliability_diagram
 from dropsight.inference.guarantees import KNOWN, confidence_for, known_up_to, least_in_set, set_sizes
 from dropsight.inference.labelled import CLIPS
 from dropsight.inference.ranking import logits_of, probabilities
-from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
+from dropsight.inference.runtime import DEFAULT_MODEL
 from dropsight.inference.wording import flatness
+from dropsight.models.backends import locate
 from dropsight.models.sidecar import Sidecar, read_sidecar, sidecar_path
 from dropsight.models.spec import ModelSpec
 
@@ -32,6 +34,8 @@ LEAST_IN_SET = 0.005
 def calibrate(
     folder: Path,
     *,
+    file: Path | None = None,
+    camera: str | None = None,
     model: str | None,
     output: Path | None,
     precision: float | None = None,
@@ -41,10 +45,10 @@ def calibrate(
     need_folder(folder, LABELLED)
     if output is not None:
         need_place(output)
-    runtime = ImageInferenceRuntime(model or DEFAULT_MODEL)
-    spec = runtime.spec
+    runtime = Classifying(file, camera, model=model, tta=False).of_all
+    spec, times = runtime.spec, runtime.plan.inference.temperature
     target = output or sidecar_path(spec.path)
-    if output is None and (model or DEFAULT_MODEL).startswith("builtin:"):
+    if output is None and spec.path.parent == locate(DEFAULT_MODEL).parent:
         raise ConfigError(["the built-in model cannot be changed; name the sidecar to write: -o FILE.yaml"])
     if spec.multi_label:
         raise ModelError(
@@ -56,10 +60,11 @@ def calibrate(
         _tell(f"{what} passed over: a temperature is fitted to photos, and holds for frames, too")
     measured = measure(runtime, folder)
     print(f"{len(measured.truth)} photos, {len(np.unique(measured.truth))} classes")
-    before, after = _temperature(measured, spec)
-    values: dict[str, object] = {"temperature": round(after.temperature, 4)}
-    calibrated = replace(spec, temperature=round(after.temperature, 4))
-    found = probabilities(measured.scores, calibrated, 1.0).astype(np.float64)
+    before, after = _temperature(measured, spec, times)
+    # The config's own is multiplied with that of the sidecar.
+    values: dict[str, object] = {"temperature": round(after.temperature / times, 4)}
+    calibrated = replace(spec, temperature=round(after.temperature / times, 4))
+    found = probabilities(measured.scores, calibrated, times).astype(np.float64)
     values |= _unknown(found)
     if precision is not None:
         _precision(found, measured.truth, precision)
@@ -79,12 +84,14 @@ def calibrate(
         _tell(str(error))
 
 
-def _temperature(measured: Measured, spec: ModelSpec) -> tuple[CalibrationMetrics, CalibrationMetrics]:
+def _temperature(
+    measured: Measured, spec: ModelSpec, times: float
+) -> tuple[CalibrationMetrics, CalibrationMetrics]:
     """Return how far confidences can be trusted as it is, and by the temperature that fits these photos."""
     logits = logits_of(measured.scores, spec)
     if spec.activation == "logistic":  # of two classes -x and x, twice as far apart as softmax has them
         logits = logits / 2
-    before = trust(logits, measured.truth, spec.temperature)
+    before = trust(logits, measured.truth, spec.temperature * times)
     after = trust(logits, measured.truth, fit_temperature(logits, measured.truth))
     if (count := len(measured.truth)) < FEW:
         _tell(f"{count} photos are few: the temperature fits these better than others; give {FEW} or more")

@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
@@ -10,11 +11,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from dropsight.commands.as_daemon import Classifying
 from dropsight.commands.measuring import LABELLED, Measured, measure_all
 from dropsight.commands.places import need_folder
 from dropsight.commands.presence import PresenceReport, presence_of, show
 from dropsight.inference.calibration import calibration_error
-from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
 from dropsight.inference.runtime_options import ClipOptions
 from dropsight.inference.wording import flatness
 from dropsight.models.spec import Group, ModelSpec
@@ -79,11 +80,21 @@ class Report(msgspec.Struct, frozen=True):
     unknown: UnknownReport | None = None
 
 
-def evaluate(folder: Path, *, model: str | None, as_json: bool, **sampling: Unpack[ClipOptions]) -> None:
+def evaluate(
+    folder: Path,
+    *,
+    file: Path | None = None,
+    camera: str | None = None,
+    model: str | None,
+    as_json: bool,
+    **sampling: Unpack[ClipOptions],
+) -> None:
     """Print accuracy and calibration, one line per class, and the most frequent confusions."""
     need_folder(folder, LABELLED)
-    runtime = ImageInferenceRuntime(model or DEFAULT_MODEL)
-    spec, measured = runtime.spec, measure_all(runtime, folder, sampling)
+    runtime = Classifying(file, camera, model=model, tta=False).of_all
+    unknown = runtime.plan.namer.unknown
+    spec = runtime.spec if unknown is None else replace(runtime.spec, unknown=unknown)
+    measured = measure_all(runtime, folder, sampling)
     report = presence_of(measured, spec) if spec.multi_label else report_of(measured, spec)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")

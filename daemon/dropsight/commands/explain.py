@@ -7,21 +7,19 @@ from pathlib import Path
 from typing import NamedTuple, Unpack
 
 import msgspec
-import numpy as np
 
 from dropsight import names
+from dropsight.commands.as_daemon import Classifying
 from dropsight.commands.mixed import looks_like_a_clip
 from dropsight.commands.places import need_images, need_place
 from dropsight.errors import ConfigError, DropsightError, ImageError
 from dropsight.explain.explaining import METHODS, Explainer, Explanation, Method
 from dropsight.explain.figures import check_figure, side_by_side
-from dropsight.images.decoding import decode
 from dropsight.images.framing import Pixels, Place
-from dropsight.images.header import check_bounds, read_header
-from dropsight.images.opening import Bounds, open_named
+from dropsight.images.opening import open_named
 from dropsight.inference.clips import ClipSettings, classify_clip, frame_at
+from dropsight.inference.pipeline import parts_of, pixels_of, read
 from dropsight.inference.planning import Plan
-from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
 from dropsight.inference.runtime_options import ClipOptions
 from dropsight.inference.seen import seen_parts
 from dropsight.inference.video_runtime import checked
@@ -55,10 +53,12 @@ class Explained(msgspec.Struct, frozen=True):
     figure: str
 
 
-def explain(
+def explain(  # noqa: PLR0913 - each is an option of its own
     image: Path,
     output: Path,
     *,
+    file: Path | None = None,
+    camera: str | None = None,
     model: str | None,
     method: str | None,
     layer: str | None,
@@ -75,16 +75,25 @@ def explain(
     need_place(output)
     check_figure(output)
     classes = [] if class_index is None else [class_index]
-    runtime = ImageInferenceRuntime(model or DEFAULT_MODEL)
+    runtime = Classifying(file, camera, model=model, tta=False).of(image)
     with runtime.interpreter() as opened:
-        explainer = Explainer(opened, wanted, layer_name=layer, show_progress=sys.stderr.isatty())
+        explainer = Explainer(
+            opened,
+            wanted,
+            layer_name=layer,
+            temperature=runtime.plan.inference.temperature,
+            show_progress=sys.stderr.isatty(),
+        )
         explainer.check_classes(classes)
         subject = _subject(image, opened, runtime.plan, class_index, sampling)
-        found = explainer.explain(subject.pixels, classes=classes, top=top)
+        parts = parts_of(subject.pixels, runtime.plan)
+        framed = explainer.surest([square for part in parts for square in part], *classes[:1])
+        found = explainer.explain_framed(framed, classes, top=top)
     moment = "" if subject.seconds is None else f" at {subject.seconds:.1f} s"
     title = f"{image.name}{moment}, {runtime.spec.name}"
-    seen = _seen(subject.pixels, found[0].pixels, runtime.plan)
-    side_by_side(output, found, title=title, photo=(subject.pixels, seen))
+    seen = _seen(subject.pixels, parts, framed, runtime.plan)
+    shown = runtime.plan.sight.shown(subject.pixels) if runtime.plan.sight else subject.pixels
+    side_by_side(output, found, title=title, photo=(shown, seen))
     if as_json:
         said = _explained(image, subject, runtime.spec, found, output)
         sys.stdout.buffer.write(msgspec.json.format(names.as_json(said), indent=2) + b"\n")
@@ -114,14 +123,13 @@ def _method(name: str | None) -> Method | None:
     return known[name] if name else None
 
 
-def _seen(pixels: Pixels, explained: Pixels, plan: Plan) -> Place:
-    """Return the rows and columns that the model sees, of several squares those that were explained."""
-    (part,) = seen_parts(plan, pixels.shape[1], pixels.shape[0])
-    (squares,) = plan.preparation.pictures(pixels)
+def _seen(pixels: Pixels, parts: Sequence[Sequence[Pixels]], explained: Pixels, plan: Plan) -> Place:
+    """Return the rows and columns that the model sees, of several parts and squares those explained."""
     return next(
         place
+        for part, squares in zip(seen_parts(plan, pixels.shape[1], pixels.shape[0]), parts, strict=True)
         for place, square in zip(part.squares, squares, strict=True)
-        if np.array_equal(square, explained)
+        if square is explained
     )
 
 
@@ -129,7 +137,7 @@ def _subject(path: Path, model: Model, plan: Plan, class_index: int | None, samp
     try:
         if looks_like_a_clip(path):
             return _of_clip(path, model, plan, class_index, sampling)
-        return Subject(_of_photo(path, plan.spec))
+        return Subject(_of_photo(path, plan))
     except ImageError as error:
         raise DropsightError(f"{path}: {error}") from error
 
@@ -145,15 +153,7 @@ def _of_clip(path: Path, model: Model, plan: Plan, class_index: int | None, samp
         return Subject(frame_at(file, decoder, seconds), seconds)
 
 
-def _of_photo(path: Path, spec: ModelSpec) -> Pixels:
+def _of_photo(path: Path, plan: Plan) -> Pixels:
     with open_named(path) as file:
-        data = file.read(Bounds())
-    header = read_header(data)
-    check_bounds(header, Bounds())
-    return decode(
-        data,
-        header,
-        at_least=(spec.height, spec.width),
-        how=spec.framing.resize,
-        crop_fraction=spec.framing.central,
-    )
+        data, header = read(file, plan)
+    return pixels_of(data, header, plan).pixels

@@ -1,7 +1,7 @@
 """Scores of labelled photos and clips, for `calibrate` and `evaluate`."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +14,6 @@ from dropsight.commands.mixed import looks_like_a_clip
 from dropsight.errors import ConfigError, ImageError
 from dropsight.inference.labelled import CLIPS, PHOTOS, Labelled, labelled
 from dropsight.inference.predictor import Predictor
-from dropsight.inference.ranking import probabilities
 from dropsight.inference.runtime_options import ClipOptions
 from dropsight.inference.video_runtime import VideoInferenceRuntime
 
@@ -37,7 +36,7 @@ def measure(runtime: Predictor, folder: Path) -> Measured:
     What cannot be read is named on stderr; raises ConfigError if nothing can.
     """
     photos = labelled(folder, runtime.spec.labels)
-    return _measured(folder, photos, _photos(runtime, photos))
+    return _measured(folder, photos, _photos(runtime.scores, photos))
 
 
 def measure_all(runtime: Predictor, folder: Path, sampling: ClipOptions) -> Measured:
@@ -46,6 +45,7 @@ def measure_all(runtime: Predictor, folder: Path, sampling: ClipOptions) -> Meas
     return _measured(folder, files, _photos_and_clips(runtime, files, sampling))
 
 
+_Answers: TypeAlias = Iterable[tuple[object, NDArray[np.float32] | ImageError]]
 _Found: TypeAlias = Iterator[tuple[bool, NDArray[np.float32] | ImageError]]
 
 
@@ -67,15 +67,11 @@ def _photos_and_clips(runtime: Predictor, files: Sequence[Labelled], sampling: C
             if are_clips:
                 yield from ((True, _clip(videos, each.path)) for each in group)
                 continue
-            for _, found in _photos(runtime, list(group)):
-                if isinstance(found, ImageError):
-                    yield False, found
-                else:
-                    yield False, probabilities(found[np.newaxis], runtime.spec, 1.0)[0]
+            yield from _photos(runtime.probabilities, list(group))
 
 
-def _photos(runtime: Predictor, files: Sequence[Labelled]) -> _Found:
-    found = runtime.scores([each.path for each in files], show_progress=sys.stderr.isatty())
+def _photos(ask: Callable[..., _Answers], files: Sequence[Labelled]) -> _Found:
+    found = ask([each.path for each in files], show_progress=sys.stderr.isatty())
     return ((False, outcome) for _, outcome in found)
 
 

@@ -44,9 +44,11 @@ class Explainer:
         method: Method | None = None,
         *,
         layer_name: str | None = None,
+        temperature: float = 1.0,
         show_progress: bool = False,
     ) -> None:
-        self.model, self.spec = model, model.spec
+        """`temperature` is multiplied with the model's own."""
+        self.model, self.spec, self._temperature = model, model.spec, temperature
         self.method = method or default_method(self.spec)
         self._layer_name, self._show = layer_name, show_progress
         self._preparation = Preparation(self.spec)
@@ -113,7 +115,9 @@ class Explainer:
         """Return (n, classes) probabilities of framed pictures, (n, height, width, 3)."""
         framed = [self._preparation.channels(picture) for picture in batch]
         scores = self.model.scores(self._preparation.batch(framed))
-        return np.stack([merge(probabilities(row[np.newaxis], self.spec, 1.0)) for row in scores])
+        return np.stack(
+            [merge(probabilities(row[np.newaxis], self.spec, self._temperature)) for row in scores]
+        )
 
     def heatmap(self, framed: Pixels, class_index: int) -> Heatmap:
         return self.heatmaps(framed, [class_index])[0]

@@ -232,6 +232,26 @@ def merged(invoked: Invoked, plan: Plan) -> NDArray[np.float32]:
     return np.stack([_merged(scores, squares, plan) for scores, squares in regions])
 
 
+def probabilities_of(invoked: Invoked, plan: Plan) -> NDArray[np.float32]:
+    """Return those of the main answer's classes by which the picture is answered; raises ImageError."""
+    rows = merged(invoked, plan)
+    surest: NDArray[np.float32] = rows[_surest(rows, plan), : len(plan.spec.labels)]
+    return surest
+
+
+def scores_of(invoked: Invoked, plan: Plan) -> NDArray[np.float32]:
+    """Return the scores of the same classes and region, before any temperature; raises ImageError."""
+    place = _surest(merged(invoked, plan), plan)
+    ends = np.cumsum(invoked.squares) * views_of(invoked)
+    region = np.split(invoked.scores, ends[:-1])[place]
+    mean: NDArray[np.float32] = joined(region, plan.spec, invoked.squares[place]).mean(axis=0)
+    return mean
+
+
+def _surest(rows: NDArray[np.float32], plan: Plan) -> int:
+    return plan.place_of(judged(rows, plan).region)
+
+
 def _merged(scores: Scores, squares: int, plan: Plan) -> NDArray[np.float32]:
     temperature = plan.inference.temperature
     with np.errstate(all="ignore"):

@@ -16,7 +16,6 @@ from dropsight.errors import ImageError
 from dropsight.inference import pipeline
 from dropsight.inference.accepted_images import Image, Images, contents, path_of, several
 from dropsight.inference.interpreters import Interpreters
-from dropsight.inference.joining import joined
 from dropsight.inference.lookahead import look_ahead
 from dropsight.inference.pipeline import Prepared
 from dropsight.inference.planning import Plan
@@ -161,9 +160,28 @@ class Predictor:
     def scores(
         self, images: Sequence[Image], *, show_progress: bool = False
     ) -> Generator[tuple[Image, NDArray[np.float32] | ImageError], None, None]:
-        """Yield each image with the model's own scores of shape (classes,), before any temperature."""
+        """Yield each image with the model's own scores of shape (classes,), before any temperature.
+
+        Of several regions they are those of the surest, which is the picture's answer.
+        """
+        return self._of_each(images, pipeline.scores_of, show_progress=show_progress)
+
+    def probabilities(
+        self, images: Sequence[Image], *, show_progress: bool = False
+    ) -> Generator[tuple[Image, NDArray[np.float32] | ImageError], None, None]:
+        """Yield each image with the probabilities (classes,) by which `predict` answers it."""
+        return self._of_each(images, pipeline.probabilities_of, show_progress=show_progress)
+
+    def _of_each(
+        self,
+        images: Sequence[Image],
+        what: Callable[[pipeline.Invoked, Plan], NDArray[np.float32]],
+        *,
+        show_progress: bool,
+    ) -> Generator[tuple[Image, NDArray[np.float32] | ImageError], None, None]:
         self._opened()
-        made = look_ahead(self._scored, images, threads=self._threads, most=2 * self._threads)
+        work = partial(self._found, what=what)
+        made = look_ahead(work, images, threads=self._threads, most=2 * self._threads)
         return _shown(made, len(images), show_progress=show_progress)
 
     def _opened(self) -> Interpreters:
@@ -210,14 +228,18 @@ class Predictor:
                     else:
                         yield outcome_of(path, each, next(answers), self._plan)
 
-    def _scored(self, image: Image) -> tuple[Image, NDArray[np.float32] | ImageError]:
+    def _found(
+        self, image: Image, *, what: Callable[[pipeline.Invoked, Plan], NDArray[np.float32]]
+    ) -> tuple[Image, NDArray[np.float32] | ImageError]:
         prepared = self._try_to_prepare(image)
         if isinstance(prepared, ImageError):
             return image, prepared
         with self._opened().one() as model:
-            scores = joined(model.scores(prepared.batch), self.spec, sum(prepared.squares))
-        merged: NDArray[np.float32] = scores.mean(axis=0)
-        return image, merged
+            invoked = pipeline.invoke(model, prepared)
+        try:
+            return image, what(invoked, self._plan)
+        except ImageError as error:
+            return image, error
 
     def _try_to_prepare(self, image: Image) -> Prepared | ImageError:
         try:
