@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from types import TracebackType
 from typing import TypeAlias
 
@@ -30,6 +31,7 @@ class _How(ctypes.Structure):
 
 
 _HOW = _How(_FOLDER, 0, _NO_SYMLINKS)
+_HOW_AT, _HOW_BYTES = ctypes.byref(_HOW), ctypes.sizeof(_HOW)
 _libc.syscall.argtypes = (
     ctypes.c_long,
     ctypes.c_long,
@@ -104,9 +106,14 @@ def listed(path: str) -> Iterator[tuple[int, Listing]]:
         os.close(readable)
 
 
+@lru_cache(maxsize=64)  # the same few folders over and over
+def _encoded(folder: str) -> bytes:
+    return os.fsencode(folder)
+
+
 def open_folder(path: str, *, make: bool = False) -> int:
     """Open an absolute path through no link at all, making what is missing."""
-    fd = _libc.syscall(_OPENAT2, _HERE, os.fsencode(path), ctypes.byref(_HOW), ctypes.sizeof(_HOW))
+    fd = _libc.syscall(_OPENAT2, _HERE, _encoded(path), _HOW_AT, _HOW_BYTES)
     if fd >= 0:
         return int(fd)
     number = ctypes.get_errno()

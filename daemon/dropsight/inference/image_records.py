@@ -104,6 +104,7 @@ def answered(
     drop: Drop, facts: ImageFacts, answer: Found, plan: Plan, *, views: int, at: float, spent: Latency
 ) -> Result:
     """Make the record of an image or a clip; `views` are how many the predictions are merged from."""
+    best = answer.predictions
     return Result(
         id=drop.id,
         time=timestamp(at),
@@ -112,9 +113,9 @@ def answered(
         image_path=drop.image_path,
         tags=drop.tags,
         kind=drop.kind,
-        confidence=answer.predictions[0].confidence,
-        top_5_predictions={str(entry.class_index): entry.confidence for entry in answer.predictions[:5]},
-        predictions=list(answer.predictions),
+        confidence=best[0].confidence,
+        top_5_predictions={str(entry.class_index): entry.confidence for entry in best[:5]},
+        predictions=list(best),
         multi_label=plan.spec.multi_label or msgspec.UNSET,
         present=answer.best.present,
         heads=answer.best.heads,

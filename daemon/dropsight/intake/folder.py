@@ -119,7 +119,7 @@ class DropFolder:
 
     def names_clip(self, path: str) -> bool:
         """Whether a file of this name waits in the lane of clips; what it is, its content tells."""
-        return self._clip_pattern is not None and bool(self._clip_pattern.match(os.path.basename(path)))
+        return self._clip_pattern is not None and bool(self._clip_pattern.match(path.rpartition(os.sep)[2]))
 
     def names_sidecar(self, name: str) -> bool:
         """Whether a file of this name may be an image's sidecar."""

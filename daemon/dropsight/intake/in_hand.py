@@ -131,7 +131,7 @@ def _key(path: str) -> str:
 
 
 def _entry(stage: Stage, deaths: int, key: str) -> bytes:
-    return f"{stage} {deaths} {key}".encode().ljust(SLOT_BYTES - 1) + b"\n"
+    return f"{f'{stage} {deaths} {key}':<{SLOT_BYTES - 1}}\n".encode()
 
 
 def _suspects(content: bytes) -> dict[str, Suspect]:

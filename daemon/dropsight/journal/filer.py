@@ -159,10 +159,10 @@ class Filer:
         full: dict[object, PlaceError] = {}
         for entry in recorded:
             self._heartbeats.beat(NAME)
-            folder, place = os.path.dirname(entry.finished.path), place_of(entry)
-            found = self._closed.get(folder) or full.get(place) or self._try(entry)
+            closed = self._closed and self._closed.get(os.path.dirname(entry.finished.path))
+            found = closed or (full and full.get(place_of(entry))) or self._try(entry)
             if isinstance(found, PlaceError):
-                full[place] = found
+                full[place_of(entry)] = found
             yield entry, found
 
     def _sort(self, attempts: Iterable[Attempt], *, told: bool) -> list[Recorded]:

@@ -232,7 +232,7 @@ RECORDS: tuple[Status, ...] = ("ok", "failed", "expired", "burst")
 def status_of(record: Record) -> Status:
     match record:
         case Result():
-            return "burst" if burst_in(record) else "ok"
+            return "burst" if record.burst else "ok"
         case Failure():
             return "failed"
         case Expired():
