@@ -233,6 +233,10 @@ def test_what_has_no_time_is_left_out_of_the_camtrap_package_and_said(
             "deploymentID,latitude,longitude,deploymentStart\na,4,5,2026-05-01\n",
             "is not a time with its zone",
         ),
+        (
+            "deploymentID,latitude,longitude,deploymentStart\na,4,5,0001-01-01T00:00:00+0100\n",
+            "is not a time with its zone",
+        ),
         ("deploymentID,latitude,longitude,cameraDelay\na,4,5,1.5\n", "is not a whole number from 0 on"),
         ("deploymentID,latitude,longitude,featureType\na,4,5,lake\n", "lake is not one of burrow"),
         ("", "no column deploymentID, latitude, longitude"),

@@ -36,7 +36,7 @@ def _number(text: str, *, least: float, most: float = math.inf, whole: bool = Fa
 def _time(text: str) -> str | None:
     try:
         datetime.strptime(text, TIME_FORMAT).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):  # of the year 1, east of Greenwich
         return "a time with its zone, as 2026-05-30T02:57:37Z"
     return None
 

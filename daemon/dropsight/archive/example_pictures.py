@@ -1,10 +1,12 @@
 """Thumbnails of a few files of an archive, wherever they lie; each that cannot be had says why."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 
 from dropsight.archive.fetching import contents
 from dropsight.archive.manifest import Named
-from dropsight.errors import DropsightError, ImageError
+from dropsight.archive.storage import is_url
+from dropsight.errors import ConfigError, DropsightError, ImageError
 from dropsight.images.opening import Bounds
 from dropsight.images.thumbnail import thumbnail_of_data
 from dropsight.inference.lookahead import look_ahead
@@ -27,7 +29,7 @@ def pictures_of(paths: Sequence[str]) -> dict[str, bytes | str]:
             return gone[0]
         try:
             return _picture(path)
-        except ImageError as error:
+        except (ImageError, ConfigError, ValueError) as error:  # the last of an odd URL
             return str(error)
         except DropsightError as error:  # of the store: the next one would wait as long
             gone.append(str(error))
@@ -35,6 +37,17 @@ def pictures_of(paths: Sequence[str]) -> dict[str, bytes | str]:
 
     found = look_ahead(picture, paths, threads=_AT_A_TIME, most=_AT_A_TIME)
     return dict(zip(paths, found, strict=True))
+
+
+def homes_of(paths: Iterable[str]) -> list[str]:
+    """Return where these lie: the folder of those of this machine, and the stores of the others."""
+    urls, here = set[str](), list[str]()
+    for path in paths:
+        if is_url(path):
+            urls.add("/".join(path.split("/")[:3]))
+        else:
+            here.append(os.path.abspath(os.path.dirname(path)))
+    return [*([os.path.commonpath(here)] if here else []), *sorted(urls)]
 
 
 def _picture(path: str) -> bytes | str:

@@ -3,7 +3,7 @@
 import fnmatch
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from dropsight.video.sniffing import CLIP_PATTERNS
 LIST_SUFFIXES = (".txt", ".list")
 _WANTED = re.compile("|".join(map(fnmatch.translate, (*Watch().patterns, *CLIP_PATTERNS))), re.IGNORECASE)
 _GLOB = re.compile(r"[*?\[]")
+_LONGEST_LINE = 65_536
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified")
 _TAGS = ("ETag", "etag", "md5Hash", "content_settings")
 
@@ -60,15 +61,25 @@ def _walked(top: str) -> Iterator[Listed]:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(entry.path)
-                elif _WANTED.match(entry.name) and entry.is_file():
-                    yield _described(entry.path, entry.stat())
+                elif _WANTED.match(entry.name):
+                    yield from _found(entry)
+
+
+def _found(entry: os.DirEntry[str]) -> Iterator[Listed]:
+    """A file, or a link to one."""
+    try:
+        is_file = entry.is_file()
+    except OSError:
+        is_file = True
+    if is_file:
+        yield _at(entry.path)
 
 
 def _of_pattern(pattern: str) -> Iterator[Listed]:
     import glob
 
     found = False
-    for path in glob.iglob(pattern, recursive=True):
+    for path in _matching(pattern) if "**" in pattern.split("/") else glob.iglob(pattern):
         found = True
         if os.path.isdir(path):
             if not pattern.rstrip("/").endswith("**"):
@@ -79,19 +90,59 @@ def _of_pattern(pattern: str) -> Iterator[Listed]:
         raise ConfigError([f"{pattern}: nothing matches it"])
 
 
+def _matching(pattern: str) -> Iterator[str]:
+    """As glob's, but through no link to a folder: some lead back, without an end."""
+    named = pattern.split("/")
+    first = next(number for number, part in enumerate(named) if _GLOB.search(part))
+    top, parts = "/".join(named[:first]) or "/", named[first:]
+    pending = [(top, _places({0}, parts))] if os.path.isdir(top) else []
+    while pending:
+        folder, places = pending.pop()
+        with told(folder, "read"), os.scandir(folder) as entries:
+            for entry in entries:
+                here = {place for place in places if place < len(parts) and _fits(entry.name, parts[place])}
+                after = _places({place + (parts[place] != "**") for place in here}, parts)
+                if len(parts) in after:
+                    yield entry.path
+                if after and entry.is_dir(follow_symlinks=False):
+                    pending.append((entry.path, after))
+
+
+def _places(found: set[int], parts: Sequence[str]) -> set[int]:
+    """Add where a pattern may be gone on with, as ** stands for no folder, too."""
+    return {
+        after
+        for place in found
+        for after in range(place, len(parts) + 1)
+        if all(part == "**" for part in parts[place:after])
+    }
+
+
+def _fits(name: str, part: str) -> bool:
+    if name.startswith(".") and not part.startswith("."):
+        return False
+    return part == "**" or fnmatch.fnmatchcase(name, part)
+
+
 def _of_list(path: str) -> Iterator[Listed]:
     """One file, folder, glob or URL a line, from the list's own folder on."""
     beside = os.path.dirname(path)
+    if not os.path.isfile(path):
+        raise ConfigError([f"{path}: a list has to be a file"])
     with told(path, "read"), open(path, encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
+        while line := lines.readline(_LONGEST_LINE):
+            if len(line) == _LONGEST_LINE:
+                raise ConfigError([f"{path}: no list: a line has more than {_LONGEST_LINE:,} characters"])
             named = line.rstrip("\r\n")
             if named and not named.startswith("#"):
-                yield from _of_line(named if is_url(named) else os.path.join(beside, named))
+                yield from _of_line(path, named if is_url(named) else os.path.join(beside, named))
 
 
-def _of_line(line: str) -> Iterator[Listed]:
+def _of_line(of: str, line: str) -> Iterator[Listed]:
     """What names an image is taken as it stands: if it is not there, that is one row's error."""
     named = absolute(line)
+    if named.endswith(LIST_SUFFIXES):  # which may name this one, or many that name many
+        raise ConfigError([f"{of}: names another list, {named}: give both as sources"])
     if _GLOB.search(named) or not _WANTED.match(named.rpartition("/")[2]):
         yield from files_of(named)
     elif is_url(named) or not os.path.exists(named):
@@ -101,8 +152,10 @@ def _of_line(line: str) -> Iterator[Listed]:
 
 
 def _at(path: str) -> Listed:
-    with told(path, "read"):
+    try:
         return _described(path, os.stat(path))
+    except OSError:  # gone, or a link that leads in circles: one row's error
+        return Listed(os.fsencode(path))
 
 
 def _described(path: str, stat: os.stat_result) -> Listed:
@@ -163,7 +216,7 @@ def _of_listed_urls(url: str) -> Iterator[Listed]:
         lines = system.cat_file(path).decode("utf-8").splitlines()
     for line in lines:
         if line and not line.startswith("#"):
-            yield from _of_line(line if is_url(line) else f"{url.rpartition('/')[0]}/{line}")
+            yield from _of_line(url, line if is_url(line) else f"{url.rpartition('/')[0]}/{line}")
 
 
 def _is_wanted(name: str, info: Mapping[str, Any]) -> bool:

@@ -105,7 +105,11 @@ def read_rows(storage: Storage, start: int, stop: int) -> list[Named]:
     """Return some rows, of which only the groups are read that hold them."""
     with told(storage.named(NAME), "read"), storage.reading(NAME) as file, pq.ParquetFile(file) as manifest:
         first, last = start // _GROUP_ROWS, (stop - 1) // _GROUP_ROWS
-        table = manifest.read_row_groups(range(first, last + 1))
+        groups = range(first, last + 1)
+        if any(manifest.metadata.row_group(group).num_rows > _GROUP_ROWS for group in groups):
+            raise StoreError(f"{storage.named(NAME)}: not a manifest of dropsight's")
+        table = manifest.read_row_groups(groups)
+        table.validate(full=True)
     rows = table.slice(start - first * _GROUP_ROWS, stop - start)
     mtimes = rows["mtime"].cast(pa.int64()).to_pylist()
     columns = (rows["path"].to_pylist(), rows["path_bytes"].to_pylist(), rows["size"].to_pylist(), mtimes)

@@ -2,21 +2,25 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dropsight.archive.rows import EMBEDDING, ArchiveRow, as_table, rows_of
+from dropsight.archive.rows import GROUPS, SCHEMA, ArchiveRow, as_table, rows_of
 from dropsight.archive.storage import Storage, told
 from dropsight.archive.tasks import ArchiveJob, JobMark, Shard
-from dropsight.errors import ConfigError
+from dropsight.errors import ConfigError, StoreError
 from dropsight.version import VERSION
 
 _FACTS = b"dropsight"
 # A footer costs a round trip or two.
 _READERS = 16
+_BATCH_ROWS = 2_048
+_TYPES = {field.name: field.type for field in (*SCHEMA, *GROUPS)}
 
 
 class PartFacts(msgspec.Struct, frozen=True):
@@ -105,17 +109,42 @@ def _another(job: ArchiveJob, part: str, what: str) -> ConfigError:
 
 
 def read_all(storage: Storage) -> Iterator[ArchiveRow]:
-    """Yield the rows of all parts in the manifest's order, a part in memory at a time, without embeddings."""
-    for name in filter(is_part, storage.names()):
-        with told(storage.named(name), "read"), storage.reading(name) as file:
-            part = pq.ParquetFile(file)
-            table = part.read(columns=[each for each in part.schema_arrow.names if each != EMBEDDING])
-        yield from rows_of(table)
+    """Yield the rows of all parts in the manifest's order, some in memory at a time, without embeddings."""
+    for name, table in _tables(storage):
+        with _understood(storage.named(name)):
+            rows = rows_of(table)
+        yield from rows
 
 
 def read_columns(storage: Storage, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """Yield some columns of all parts as `read_all` does whole rows."""
+    for name, table in _tables(storage, columns):
+        with _understood(storage.named(name)):
+            found = [table[column].to_pylist() for column in columns]
+        yield from zip(*found, strict=True)
+
+
+def _tables(storage: Storage, columns: Sequence[str] = ()) -> Iterator[tuple[str, pa.Table]]:
+    """Yield pieces of all parts, which strangers may have made; raises StoreError."""
     for name in filter(is_part, storage.names()):
-        with told(storage.named(name), "read"), storage.reading(name) as file:
-            table = pq.ParquetFile(file).read(columns=list(columns))
-        yield from zip(*(table[column].to_pylist() for column in columns), strict=True)
+        place = storage.named(name)
+        with told(place, "read"), storage.reading(name) as file, pq.ParquetFile(file) as part:
+            found = part.schema_arrow
+            wanted = columns or [*SCHEMA.names, *(each.name for each in GROUPS if each.name in found.names)]
+            if not all(_is_ours(found, column) for column in wanted):
+                raise StoreError(f"{place}: not a part of dropsight's")
+            for batch in part.iter_batches(_BATCH_ROWS, columns=list(wanted)):
+                batch.validate(full=True)
+                yield name, pa.Table.from_batches([batch])
+
+
+def _is_ours(found: pa.Schema, column: str) -> bool:
+    return found.names.count(column) == 1 and bool(found.field(column).type == _TYPES[column])
+
+
+@contextmanager
+def _understood(place: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OverflowError) as error:  # nothing where something has to be; a time beyond any
+        raise StoreError(f"{place}: not a part of dropsight's: {error}") from error

@@ -12,7 +12,10 @@ from dropsight.archive.manifest import Named
 from dropsight.archive.shard_parts import read_columns
 from dropsight.archive.storage import Storage, absolute
 from dropsight.errors import ConfigError, StoreError
+from dropsight.names import as_shown
 
+# Rounded up.
+_SUREST = 1.001
 _COLUMNS = ("path", "predicted_class", "label", "confidence")
 
 
@@ -58,7 +61,12 @@ class FinishedJob:
                     f"{self.storage.place}: its parts are not those of its manifest: "
                     "call `dropsight archive` for it once more, which does what is missing"
                 )
-            yield Answered(os.fsencode(file.opens).removeprefix(beginning), file, *row[1:])
+            answered = Answered(os.fsencode(file.opens).removeprefix(beginning), file, *row[1:])
+            if answered.confidence is not None and not 0 <= answered.confidence <= _SUREST:
+                raise StoreError(
+                    f"{self.storage.place}: {as_shown(file.path)} has a confidence of {answered.confidence}"
+                )
+            yield answered
 
 
 def side_by_side(

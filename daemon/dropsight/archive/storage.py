@@ -53,10 +53,8 @@ def system_of(url: str) -> tuple[Any, str]:
 
     try:
         system, path = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        raise ConfigError([f"{url}: {error}"]) from error
-    except ValueError as error:  # what it says of a protocol that it does not know
-        raise ConfigError([f"{url}: {error}"]) from error
+    except Exception as error:  # each protocol's own, of what it cannot read from a URL or reach
+        raise ConfigError([f"{url}: {_said(error)}"]) from error
     return system, path
 
 

@@ -18,6 +18,7 @@ from dropsight.commands.faults import INTERRUPTED
 from dropsight.commands.interrupts import stop_asked
 from dropsight.errors import ConfigError
 from dropsight.inference.runtime import DEFAULT_MODEL
+from dropsight.names import as_shown
 
 _STOPPING = "the shards in hand are finished first; Ctrl-C again stops at once"
 _STOPPED = "stopped: the same command resumes from here"
@@ -114,9 +115,10 @@ def _show(sources: Sequence[str], output: str | None, *, as_json: bool) -> int:
     if job.state == "running" and driver is None:
         job = msgspec.structs.replace(job, state="interrupted")
     if not as_json:
-        print(f"{job.state}, as of {job.updated}: {job.model.name} by {job.engine}, {job.workers} workers")
+        at_work = f"{job.model.name} by {job.engine}, {job.workers} workers"
+        print(as_shown(f"{job.state}, as of {job.updated}: {at_work}"))
         if driver:
-            print(f"its driver is {driver.shown}")
+            print(as_shown(f"its driver is {driver.shown}"))
         elif job.state == "interrupted":
             print("no driver is running: the same command resumes")
     _say(job, sources[0], as_json=as_json)
@@ -129,7 +131,8 @@ def _say(job: JobFile, output: str, *, as_json: bool) -> None:
         return
     failed = sum(job.errors.values())
     codes = ", ".join(f"{code} {count}" for code, count in job.errors.items())
-    print(
+    told = (
         f"{job.images} of {job.total} images in {output}; {failed} failed{f' ({codes})' if codes else ''}; "
         f"{job.seconds:.1f} s, {job.images_per_second:.1f} images/s"
     )
+    print(as_shown(told))

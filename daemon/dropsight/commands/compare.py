@@ -11,6 +11,7 @@ from dropsight.archive.changed_pairs import ChangedPair
 from dropsight.archive.comparing import AgainstTruths, Comparison
 from dropsight.archive.comparing import compare as compared
 from dropsight.archive.comparison_page import page_of, said_of_truths
+from dropsight.archive.example_pictures import homes_of
 from dropsight.archive.side_by_side import FinishedJob
 from dropsight.archive.storage import Storage, absolute, need_extra
 from dropsight.archive.truths import truths_of
@@ -28,6 +29,8 @@ def compare(a: str, b: str, *, labels: str | None, html: str | None, as_json: bo
     with truths_of(labels, sources) if labels else nullcontext() as truths:
         found = compared(one, other, truths)
     if html:
+        if homes := homes_of(each.path for pair in found.changed for each in pair.examples):
+            print(as_shown(f"reading pictures of examples from {', '.join(homes)}"), file=sys.stderr)
         _write(page_of(found), html)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(encoded(found), indent=2) + b"\n")

@@ -94,6 +94,8 @@ def open_image(path: str | os.PathLike[str], *, dir_fd: int | None = None) -> Im
 
 def open_named(path: str | os.PathLike[str]) -> ImageFile:
     """Open as `open_image`, through links: a path that somebody named, not a stranger's."""
+    if "\0" in os.fspath(path):
+        raise ImageError("unreadable", "no file has such a name")
     return open_image(os.path.realpath(path))
 
 

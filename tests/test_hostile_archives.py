@@ -1,0 +1,125 @@
+"""Folders and results of strangers: what is listed, read and shown of them ends nothing and has an end."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dropsight.archive.comparing import compare
+from dropsight.archive.example_pictures import homes_of, pictures_of
+from dropsight.archive.job_file import read_job
+from dropsight.archive.listing import Listed, files_of
+from dropsight.archive.manifest import NAME, SCHEMA
+from dropsight.archive.shard_parts import read_all
+from dropsight.archive.side_by_side import FinishedJob
+from dropsight.archive.storage import Storage
+from dropsight.cli import read
+from dropsight.errors import ConfigError, StoreError
+from results import Answers, make_results
+
+ANSWERS: Answers = {"1.jpg": ("cat", 0.5), "2.jpg": ("dog", 0.5)}
+ESCAPE = "\x1b]0;\x07\n"
+
+
+def names(source: Path) -> set[str]:
+    return {Path(os.fsdecode(each.path)).name for each in files_of(str(source))}
+
+
+def test_links_that_lead_in_circles_end_no_listing_and_are_one_row_s_error(tmp_path: Path) -> None:
+    card = tmp_path / "card"
+    (card / "a" / ".hidden").mkdir(parents=True)
+    for photo in (card / "1.jpg", card / "a" / "2.jpg", card / "a" / ".hidden" / "3.jpg"):
+        photo.touch()
+    (card / "loop.jpg").symlink_to("loop.jpg")
+    for number in range(3):
+        (card / "a" / f"back{number}").symlink_to("..")
+    assert Listed(os.fsencode(card / "loop.jpg")) in list(files_of(str(card)))
+    for pattern in ("**/*.jpg", "**", "**/**/?.*"):
+        assert names(card / pattern) == {"1.jpg", "2.jpg"}
+    with pytest.raises(ConfigError, match="nothing matches"):
+        names(card / "none/**/*.jpg")
+
+
+@pytest.mark.parametrize("lines", ["list.txt\n", "other.txt\n", "a" * 70_000, None])
+def test_a_list_that_has_no_end_is_refused(tmp_path: Path, lines: str | None) -> None:
+    if lines is None:
+        os.mkfifo(tmp_path / "list.txt")
+    else:
+        (tmp_path / "list.txt").write_text(lines)
+    with pytest.raises(ConfigError, match="list"):
+        names(tmp_path / "list.txt")
+
+
+def test_of_what_a_list_or_a_result_names_no_url_and_no_name_is_more_than_its_own_error() -> None:
+    odd = ["/a\0b.jpg", "data://x.jpg", "nonesuch://x.jpg", "zip://x::file:///dev/null", "reference://x.jpg"]
+    assert {path: type(found) for path, found in pictures_of(odd).items()} == dict.fromkeys(odd, str)
+    assert homes_of(["/a/b/1.jpg", "/a/2.jpg", "s3://b/c/d.jpg"]) == ["/a", "s3://b"]
+
+
+def column(name: str, value: object, kind: pa.DataType | None = None) -> Callable[[pa.Table], pa.Table]:
+    def change(table: pa.Table) -> pa.Table:
+        values = pa.array([value] * len(table), kind or table.schema.field(name).type)
+        return table.set_column(table.schema.get_field_index(name), name, values)
+
+    return change
+
+
+def no_text(table: pa.Table) -> pa.Table:
+    raw = pa.array([b"\xff"] * len(table), pa.binary())
+    label = pa.StringArray.from_buffers(len(table), *raw.buffers()[1:])
+    return table.set_column(table.schema.get_field_index("label"), "label", label)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(column("confidence", value) for value in (float("nan"), float("inf"), -1.0)),
+        *(column("label", 7, pa.int64()), column("label", b"\xff", pa.binary()), no_text),
+        *(column("captured", 2**62), column("path", None), lambda table: table.drop_columns(["label"])),
+        lambda table: table.append_column(table.schema.field("label"), table["label"]),
+    ],
+)
+def test_parts_that_dropsight_has_not_written_are_refused(
+    tmp_path: Path, change: Callable[[pa.Table], pa.Table]
+) -> None:
+    """By whoever reads them: some faults are of columns that a comparison does not look at."""
+    here = make_results(tmp_path, ANSWERS)
+    (part,) = tmp_path.glob("part-*")
+    table = pq.read_table(part)
+    pq.write_table(change(table).replace_schema_metadata(table.schema.metadata), part)
+    job = FinishedJob.at(here)
+    with pytest.raises(StoreError):
+        assert list(read_all(job.storage)) and compare(job, job)  # noqa: PT018 - either
+
+
+def test_a_manifest_that_claims_more_than_a_group_holds_is_not_read_into_memory(tmp_path: Path) -> None:
+    here = make_results(tmp_path, ANSWERS)
+    facts = pq.read_metadata(tmp_path / NAME).metadata
+    paths = pa.array(["/x.jpg"] * 10_001)
+    table = pa.table({"path": paths, **{name: pa.nulls(10_001) for name in SCHEMA.names[1:]}}).cast(SCHEMA)
+    pq.write_table(table.replace_schema_metadata(facts), tmp_path / NAME)
+    job = FinishedJob.at(here)
+    with pytest.raises(StoreError, match="not a manifest"):
+        compare(job, job)
+
+
+def test_what_a_job_s_file_says_does_nothing_to_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = Storage(make_results(tmp_path, ANSWERS))
+    job = read_job(storage)
+    assert job
+    model = msgspec.structs.replace(job.model, name=ESCAPE)
+    msgspec.structs.replace(job, engine=ESCAPE, updated=ESCAPE, errors={ESCAPE: 1}, model=model).write(
+        storage
+    )
+    read(["archive", str(tmp_path), "--status"]).load()()
+    assert "\x1b" not in capsys.readouterr().out
+    for damaged in (b'{"a": "\xff"}', b'{"state":' * 5_000, b""):
+        (tmp_path / "job.json").write_bytes(damaged)
+        with pytest.raises(StoreError, match="not a job"):
+            read_job(storage)
