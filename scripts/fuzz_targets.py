@@ -38,11 +38,18 @@ from dropsight.images.header import check_bounds, read_header  # noqa: E402
 from dropsight.images.opening import Bounds, ImageFile  # noqa: E402
 from dropsight.images.tiff import read_exif  # noqa: E402
 from dropsight.models.backends import locate  # noqa: E402
+from dropsight.models.groups import find_groups  # noqa: E402
+from dropsight.models.label_files import FoundLabels, unnamed  # noqa: E402
 from dropsight.models.labels import decoded as decoded_text  # noqa: E402
 from dropsight.models.labels import read_labels  # noqa: E402
 from dropsight.models.onnx_file import ONNXFile  # noqa: E402
-from dropsight.models.sidecar import read_sidecar  # noqa: E402
+from dropsight.models.onnx_weights import with_its_weights  # noqa: E402
+from dropsight.models.outputs import Output, choose  # noqa: E402
+from dropsight.models.overrides import ModelOverrides  # noqa: E402
+from dropsight.models.sidecar import Sidecar, read_sidecar  # noqa: E402
+from dropsight.models.spec import TensorSpec  # noqa: E402
 from dropsight.models.tflite_file import is_whole, read_tflite  # noqa: E402
+from dropsight.models.thresholds import thresholds_of  # noqa: E402
 from dropsight.video import completeness  # noqa: E402
 from dropsight.video.decoder import ClipBounds, ClipDecoder  # noqa: E402
 from dropsight.video.sampling import Sampling  # noqa: E402
@@ -230,6 +237,25 @@ def read_onnx(data: bytes) -> None:
     _ = file.names, file.size, file.quantization, file.weights_elsewhere
 
 
+def parted() -> list[bytes]:
+    """Two tensors whose values lie in w.data."""
+
+    def place(**said: str) -> list[bytes]:
+        return [packed((1, [key.encode()]), (2, [value.encode()])) for key, value in said.items()]
+
+    one = b"\x08\x02\x10\x01" + packed((8, [b"s"]), (13, place(location="w.data", offset="8", length="8")))
+    other = b"\x08\x01\x10\x01" + packed((13, place(location="w.data")))
+    graph = packed((5, [one + b"\x70\x01", other + b"\x70\x01"]), (11, [b"x"]))
+    return [b"\x08\x08" + packed((2, [b"pytorch"]), (7, [graph]))]
+
+
+def weighed(path: Path) -> None:
+    """Put a model together; ONNXFile then reads what comes of it."""
+    path.with_name("w.data").write_bytes(bytes(range(64)))
+    with contextlib.suppress(ValueError):
+        read_onnx(with_its_weights(path, path.read_bytes()))
+
+
 def labels() -> list[bytes]:
     forms = (
         "cat\ndog\n",
@@ -242,7 +268,18 @@ def labels() -> list[bytes]:
 
 
 def a_sidecar() -> AbstractContextManager[Throw]:
-    return a_file("m.yaml", lambda path: read_sidecar(path.with_suffix(".tflite")), ModelError)
+    return a_file("m.yaml", described, ModelError)
+
+
+def described(path: Path) -> None:
+    """Read a sidecar, and what it says of a model of 50 classes."""
+    model, output = path.with_suffix(".tflite"), TensorSpec("out", (1, 50), np.dtype(np.float32))
+    sidecar = read_sidecar(model) or Sidecar()
+    labels = FoundLabels(unnamed(50), "default")
+    find_groups(model, ModelOverrides(), sidecar, labels, multi_label=False)
+    wanted = {str(name): least for name, least in sidecar.thresholds.items()}
+    thresholds_of(model, wanted, [(Output(output, "logistic"), labels.names)])
+    choose(model, ModelOverrides(), sidecar, [Output(output, "logistic", ("out",))])
 
 
 def sidecars() -> list[bytes]:
@@ -251,7 +288,8 @@ def sidecars() -> list[bytes]:
         "input_size: [224, 224]\nheads: {species: 0, sex: {output: 1, labels: sexes.txt}}\ncolor_order: BGR\n"
         "golden:\n  - {image: cat.jpg, class: tabby, confidence: 0.9, tolerance: 0.1}\n"
     )
-    return [whole.encode(), LAUGHS]
+    groups = "groups: {cat: [class 3, '*4*'], dog: 7-9, all: &a ['*', 0-49], none: *a}\nunknown: 0.6\n"
+    return [whole.encode(), LAUGHS, f"{groups}thresholds: {{class 3: 0.3, '*': 0.6}}\noutput: out\n".encode()]
 
 
 LAUGHS = b"a: &a [1, 2]\n" + b"".join(
@@ -425,6 +463,7 @@ TARGETS = {
         Target("clips", clips, the_clip_decoder, guided=False),
         Target("model", models, reader(read_model, ModelError)),
         Target("onnx", onnx_models, reader(read_onnx, ValueError)),
+        Target("weights", parted, lambda: a_file("m.onnx", weighed, ModelError)),
         Target("labels", labels, reader(lambda data: read_labels(decoded_text(data)), ValueError)),
         Target("sidecar", sidecars, a_sidecar),
         Target("config", configs, a_config),
