@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import frictionless
 import jsonschema
 import pytest
 
@@ -62,6 +61,8 @@ def check_camtrap_dp(folder: Path) -> dict[str, list[dict[str, str]]]:
             json.loads(Path(standard, name).read_text()) if standard else table_schema(resource["name"])
         )
         del resource["profile"]  # of frictionless 4; that of 5 calls it a type
+    import frictionless
+
     report = frictionless.Package.from_descriptor(described, basepath=str(folder)).validate()
     assert report.valid, report.flatten(["title", "rowNumber", "fieldName", "note"])
     tables = ("deployments", "media", "observations")

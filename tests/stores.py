@@ -7,15 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from moto.core.base_backend import BackendDict
-from moto.server import ThreadedMotoServer
-from s3fs import S3FileSystem
 
 from processes import begin, end
 
 
 @contextmanager
 def s3_server() -> Iterator[str]:
+    from moto.core.base_backend import BackendDict
+    from moto.server import ThreadedMotoServer
+    from s3fs import S3FileSystem
+
     moto = ThreadedMotoServer("127.0.0.1", port=0)
     moto.start()
     # Both keep what an earlier server of this process had.

@@ -27,7 +27,11 @@ SUFFIXES = st.sampled_from([b".jpg", b".JPG", b".png", b".webp", b".tiff", b".pa
 CONTENTS = st.one_of(
     st.binary(max_size=200),
     st.integers(0, len(PHOTO)).map(lambda size: PHOTO[:size]),
-    st.sampled_from([PHOTO, *(content for _, content, _ in hostile.contents() if len(content) < 100_000)]),
+    st.deferred(
+        lambda: st.sampled_from(
+            [PHOTO, *(content for _, content, _ in hostile.contents() if len(content) < 100_000)]
+        )
+    ),
 )
 KINDS = st.sampled_from(
     [

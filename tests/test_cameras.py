@@ -1,6 +1,7 @@
 """Which cameras count as blind or silent, and which do not."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,17 @@ class Watched:
 
 
 BLACK = look_at(np.full((300, 400, 3), 4, np.uint8))
-SHARP = [look_at(taken(photo(PHOTOS[9]), noise=1, seed=seed)) for seed in range(LEARNED_PICTURES)]
-BLURRED = [
-    look_at(taken(cv2.GaussianBlur(photo(PHOTOS[9]), (0, 0), 3.0).astype(float), noise=0.5, seed=seed))
-    for seed in range(IN_A_ROW)
-]
+
+
+@cache
+def sharp() -> list[Look]:
+    return [look_at(taken(photo(PHOTOS[9]), noise=1, seed=seed)) for seed in range(LEARNED_PICTURES)]
+
+
+@cache
+def blurred() -> list[Look]:
+    scene = cv2.GaussianBlur(photo(PHOTOS[9]), (0, 0), 3.0).astype(float)
+    return [look_at(taken(scene, noise=0.5, seed=seed)) for seed in range(IN_A_ROW)]
 
 
 def test_all_samples_again_and_again_in_any_order_are_no_problem() -> None:
@@ -60,9 +67,9 @@ def test_all_samples_again_and_again_in_any_order_are_no_problem() -> None:
 
 def test_black_pictures_in_a_row_are_a_problem_and_a_good_one_ends_it() -> None:
     watched = Watched()
-    assert watched.look(*[BLACK] * (IN_A_ROW - 1), SHARP[0], *[BLACK] * (IN_A_ROW - 1)) == []
+    assert watched.look(*[BLACK] * (IN_A_ROW - 1), sharp()[0], *[BLACK] * (IN_A_ROW - 1)) == []
     assert watched.look(BLACK) == ["black"]
-    assert watched.look(SHARP[0]) == []
+    assert watched.look(sharp()[0]) == []
 
 
 def test_at_dusk_a_camera_is_called_black_once() -> None:
@@ -74,31 +81,31 @@ def test_at_dusk_a_camera_is_called_black_once() -> None:
     assert watched.look(*[BLACK] * IN_A_ROW) == ["black"]
     for _ in range(5):
         assert watched.look(*dusk) == ["black"]
-    assert watched.look(SHARP[0]) == []
+    assert watched.look(sharp()[0]) == []
 
 
 def test_the_same_picture_so_many_times_as_the_config_says_is_frozen() -> None:
     watched = Watched(frozen=4)
-    assert watched.look(*[SHARP[0]] * 3) == []
-    assert watched.look(SHARP[0]) == ["frozen"]
-    assert watched.look(SHARP[1]) == []
+    assert watched.look(*[sharp()[0]] * 3) == []
+    assert watched.look(sharp()[0]) == ["frozen"]
+    assert watched.look(sharp()[1]) == []
 
 
 def test_a_still_scene_with_a_live_sensor_is_no_problem() -> None:
-    assert Watched().look(*SHARP) == []
+    assert Watched().look(*sharp()) == []
 
 
 def test_a_camera_out_of_focus_is_measured_by_itself_once_it_is_known() -> None:
-    assert BLURRED[0].sharpness > 0.015
-    assert Watched().look(*BLURRED) == []
+    assert blurred()[0].sharpness > 0.015
+    assert Watched().look(*blurred()) == []
     watched = Watched()
-    assert watched.look(*SHARP, *BLURRED) == ["blurred"]
-    assert watched.look(SHARP[0]) == []
+    assert watched.look(*sharp(), *blurred()) == ["blurred"]
+    assert watched.look(sharp()[0]) == []
 
 
 def test_what_the_config_turns_off_is_no_problem() -> None:
     watched = Watched(black=False, frozen=None, blur=False, learned_silence=False)
-    assert watched.look(*[BLACK] * 5, *[SHARP[0]] * 5, *SHARP, *BLURRED) == []
+    assert watched.look(*[BLACK] * 5, *[sharp()[0]] * 5, *sharp(), *blurred()) == []
 
 
 def test_silence_beyond_the_folders_limit_is_a_problem_until_the_next_image() -> None:
