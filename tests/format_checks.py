@@ -89,18 +89,52 @@ def _check_profile(described: dict[str, Any], name: str) -> None:
 
 
 def check_speciesnet(file: Path) -> dict[str, Any]:
-    """There is no validator: what the format's readers insist on."""
+    """There is no validator: by a schema of what its readers insist on, which refuse the keys of version 4.
+
+    MegaDetector's converter, which wants pandas, made valid results of such a file.
+    """
     found: dict[str, Any] = json.loads(file.read_text())
-    assert isinstance(found["info"]["format_version"], str)
-    for each in found["predictions"]:
-        assert not {"classifications", "prediction"} & set(each), "older formats are refused by these"
-        if "failures" in each:
-            assert each["failures"] == ["CLASSIFIER"]
-            continue
-        (whole,) = each["detections"]
-        assert (whole["category"], whole["label"]) == ("0", "whole_image_classification")
-        raw = whole["raw_classifications"]
-        assert len(raw["classes"]) == len(raw["scores"]) > 0
+    jsonschema.validate(found, _SPECIESNET)
+    for raw in (
+        each["detections"][0]["raw_classifications"] for each in found["predictions"] if "detections" in each
+    ):
+        assert len(raw["classes"]) == len(raw["scores"])
         assert raw["scores"] == sorted(raw["scores"], reverse=True)
-        assert all(len(name.split(";")) == 7 for name in raw["classes"])
     return found
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _list(of: Any, least: int, most: int) -> dict[str, Any]:
+    return {"type": "array", "items": of, "minItems": least, "maxItems": most}
+
+
+_SHARE = {"type": "number", "minimum": 0, "maximum": 1}
+_TAXON = {"type": "string", "pattern": "^[^;]*(;[^;]*){6}$"}
+_WHOLE = _object(
+    category={"const": "0"},
+    label={"const": "whole_image_classification"},
+    conf=_SHARE,
+    bbox={"const": [0, 0, 1, 1]},
+    raw_classifications=_object(classes=_list(_TAXON, 1, 5), scores=_list(_SHARE, 1, 5)),
+)
+_FILE = {"filepath": {"type": "string"}, "model_version": {"type": "string"}}
+_SPECIESNET = _object(
+    info=_object(format_version={"type": "string"}),
+    predictions={
+        "type": "array",
+        "items": {
+            "oneOf": [
+                _object(**_FILE, detections=_list(_WHOLE, 1, 1)),
+                _object(**_FILE, failures={"const": ["CLASSIFIER"]}),
+            ]
+        },
+    },
+)

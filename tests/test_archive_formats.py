@@ -150,7 +150,7 @@ def test_speciesnets_predictions_are_of_whole_pictures_with_labels_of_seven_part
     assert odd["raw_classifications"]["classes"][0] == ";;;;;;a,b"
     with caplog.at_level(logging.WARNING):
         write_format("speciesnet", Storage(str(written)), FormatFacts(job()))
-    assert "1 clips are left out" in caplog.text
+    assert "1 clip is left out" in caplog.text
 
 
 def test_frictionless_accepts_the_camtrap_package_with_machine_observations_by_folder(written: Path) -> None:
@@ -211,7 +211,7 @@ def test_what_has_no_time_is_left_out_of_the_camtrap_package_and_said(
     known = FormatFacts(job(), read_deployments(tmp_path / "cameras.csv"))
     timeless = row(f"{SOURCE}/cam2/z.jpg", captured=None)
     write_format("camtrap-dp", results(tmp_path, [*ROWS, timeless]), known)
-    assert "1 files are left out" in caplog.text
+    assert "1 file is left out" in caplog.text
     assert len(check_camtrap_dp(tmp_path / "camtrap-dp")["media"]) == len(ROWS)
     with pytest.raises(ConfigError, match="needs the time of capture"):
         write_format("camtrap-dp", results(tmp_path / "other", [timeless]), known)

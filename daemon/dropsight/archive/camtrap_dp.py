@@ -130,7 +130,8 @@ class _Package:
         if not self.spans:
             raise ConfigError(["camtrap-dp: needs the time of capture, and no picture has one"])
         if self.timeless:
-            log.warning("camtrap-dp: %d files are left out: they have no time of capture", self.timeless)
+            what = "1 file is" if self.timeless == 1 else f"{self.timeless} files are"
+            log.warning("camtrap-dp: %s left out: the time of capture is not known", what)
 
     def lines(self) -> Iterator[dict[str, str]]:
         """Yield the deployments, of those without a time that of their first or last picture."""

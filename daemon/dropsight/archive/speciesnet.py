@@ -30,7 +30,8 @@ def write_speciesnet(rows: Iterator[ArchiveRow], facts: FormatFacts, file: Path)
 
     write_object(file, {"info": {"format_version": _VERSION}}, "predictions", predictions())
     if clips:
-        log.warning("speciesnet: %d clips are left out: the format is of pictures only", clips)
+        what = "1 clip is" if clips == 1 else f"{clips} clips are"
+        log.warning("speciesnet: %s left out: the format is of pictures only", what)
 
 
 def _prediction(row: ArchiveRow, labels: list[str]) -> dict[str, object]:
