@@ -212,10 +212,13 @@ def test_root_runs_nothing_that_everybody_could_write(upgraded: Upgraded) -> Non
 
 
 @pytest.mark.slow
-def test_uninstalling_keeps_the_config_and_leaves_nothing_else(upgraded: Upgraded) -> None:
+def test_uninstalling_keeps_config_and_secrets_and_a_purge_leaves_nothing(upgraded: Upgraded) -> None:
     house = upgraded.house
-    assert uninstall(house.environ) == f"kept: {house.root}/etc/dropsight\n"
-    assert [path for path in house.root.rglob("*") if not path.is_dir()] == [house.config]
+    stored = house.root / "etc" / "credstore" / "dropsight.notify-phone"
+    stored.parent.mkdir()
+    stored.write_text("ntfys://ntfy.sh/porch")
+    assert uninstall(house.environ) == f"kept: {house.root}/etc/dropsight\nkept: {stored}\n"
+    assert {path for path in house.root.rglob("*") if not path.is_dir()} == {house.config, stored}
     assert uninstall(house.environ, "--purge") == ""
     assert [path for path in house.root.rglob("*") if not path.is_dir()] == []
 

@@ -112,20 +112,20 @@ class Dispatcher:
         self, notification: Notification, picture: bytes | None, stopping: Callable[[], bool]
     ) -> Receipt | None:
         """Return the receipt, None where the process ended before it gave one."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours:
-            try:
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with ours:
                 with theirs, self._lock:
                     if self._door is None:
                         return None
                     socket.send_fds(self._door, [b"!"], [theirs.fileno()])
                 _send(ours, notification, picture)
                 return self._hear(ours, stopping)
-            except (BrokenPipeError, ConnectionResetError):
-                return None
-            except OSError as error:
-                text = f"it cannot be handed to the process that notifies: {error.strerror}"
-                raise SinkError(text) from error
+        except (BrokenPipeError, ConnectionResetError):
+            return None
+        except OSError as error:
+            text = f"it cannot be handed to the process that notifies: {error.strerror}"
+            raise SinkError(text) from error
 
     def _hear(self, ours: socket.socket, stopping: Callable[[], bool]) -> Receipt | None:
         until = time.monotonic() + self.longest_seconds

@@ -209,7 +209,7 @@ class Notifier:
         return Notification(self._target.url, title, body, key, words.sender(best.device), name)
 
     def _picture(self, message: EventMessage) -> tuple[bytes | None, str | None]:
-        if not self._target.settings.pictures:
+        if not (self._target.settings.pictures and message.best.id):  # problems have none
             return None, None
         try:
             return self._picture_of(message.best.id, LONGEST_SIDE), None
