@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from zipfile import ZipFile
 
 import msgspec
 import pyarrow as pa
@@ -52,7 +53,7 @@ from dropsight.archive.running import run_archive
 from dropsight.archive.shard_parts import finished, write_part
 from dropsight.archive.shard_worker import ShardWorker
 from dropsight.archive.side_by_side import FinishedJob
-from dropsight.archive.storage import Storage
+from dropsight.archive.storage import Storage, system_of
 from dropsight.archive.tasks import ArchiveJob, Shard, shard_rows_for
 from dropsight.errors import ConfigError, DropsightError, ModelError, StoreError
 from dropsight.inference.runtime import ImageInferenceRuntime
@@ -60,6 +61,7 @@ from dropsight.models.backends import locate
 from dropsight.records import Failure, Result, decode
 from format_checks import check_camtrap_dp, check_megadetector, check_speciesnet
 from processes import begin, end
+from tiny_tflite import tiny
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -229,6 +231,11 @@ def test_an_answer_that_is_flatter_than_wanted_is_unknown_and_says_what_it_would
     assert (record.label, record.would_be) == ("unknown", job.model.labels[flat["top_classes"][0]])
     with pytest.raises(ConfigError, match=r"made with --unknown 0.3; .*--overwrite"):
         run(tmp_path, tmp_path / "out")
+    other = tmp_path / "other.tflite"
+    other.write_bytes(tiny([("float32", (1, 8, 8, 3))], [("float32", (1, 4))]))
+    with pytest.raises(ConfigError, match="--unknown: auto has no effect, as the model has no threshold"):
+        run(tmp_path, tmp_path / "none", model=str(other), unknown="auto")
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_model_whose_labels_or_settings_changed_is_another_one(tmp_path: Path) -> None:
@@ -252,8 +259,6 @@ def test_a_model_whose_labels_or_settings_changed_is_another_one(tmp_path: Path)
 def test_another_model_is_refused_and_overwrite_begins_anew(
     source: Path, begun: Path, tmp_path: Path
 ) -> None:
-    from tiny_tflite import tiny
-
     other = tmp_path / "other.tflite"
     other.write_bytes(tiny([("float32", (1, 8, 8, 3))], [("float32", (1, 4))]))
     refused = dropsight("archive", str(source), "-o", str(begun), "--shard", "6", "--model", str(other))
@@ -497,6 +502,14 @@ def test_a_source_is_a_folder_a_file_a_glob_or_a_list_of_these(source: Path) -> 
     (source.parent / "list.txt").write_text(f"# the first card\n{source.name}/card0\n\n{PHOTOS[0]}\n")
     card = [name for name in files_in(source) if "/card0/" in name]
     assert listed(source.parent / "list.txt") == sorted([*card, str(PHOTOS[0])])
+
+
+def test_pictures_in_a_zip_are_listed_by_urls_that_open_them(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "cards.zip", "w") as cards:
+        cards.write(PHOTOS[0], "2026/a.jpg")
+    (url,) = listed(f"zip://::{tmp_path}/cards.zip")
+    system, path = system_of(url)
+    assert system.cat_file(path) == PHOTOS[0].read_bytes()
 
 
 def test_a_link_that_leads_nowhere_is_passed_by_in_a_folder_and_in_a_glob(tmp_path: Path) -> None:

@@ -189,6 +189,8 @@ class _Remote:
         # Of these (sftp, ftp, smb), fsspec takes the host for a setting, and its paths are without it.
         has_host = "host" in system._get_kwargs_from_urls(url)  # noqa: SLF001 - there is no other way
         self._host = "{0.scheme}://{0.netloc}".format(urlsplit(url)) if has_host else None
+        # An archive file within another system: zip://a.jpg::s3://cards/2026.zip
+        self._within = "".join(url.partition("::")[1:])
 
     def walked(self, top: str) -> Iterator[Listed]:
         for folder, folders, files in self._system.walk(top, detail=True, on_error="raise", topdown=True):
@@ -206,7 +208,7 @@ class _Remote:
 
     def _url_of(self, path: str) -> str:
         if self._host is None:
-            return str(self._system.unstrip_protocol(path))
+            return f"{self._system.unstrip_protocol(path)}{self._within}"
         return f"{self._host}/{path.lstrip('/')}"
 
 

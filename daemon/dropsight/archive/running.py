@@ -49,6 +49,7 @@ def run_archive(asked: ArchiveOrder, *, stopped: Callable[[], bool]) -> JobFile:
     storage, sources = Storage(absolute(asked.out)), [absolute(source) for source in asked.sources]
     with ImageInferenceRuntime(asked.model, threads=1, embeddings=asked.embeddings) as runtime:
         spec = runtime.spec
+    _unknown(asked, spec)  # what it raises, before anything is made
     storage.make()
     with sole_driver(storage, stopped=stopped) as driver:
         ended = _gone_on(storage, sources, asked, spec, stopped=lambda: stopped() or driver.lost)
@@ -92,7 +93,7 @@ def _unknown(asked: ArchiveOrder, spec: ModelSpec) -> float | None:
     """Return the flatness above which an answer is none; raises ConfigError where that has no effect."""
     inference = Inference(unknown="off" if asked.unknown is None else asked.unknown)
     if idle := without_effect(spec, inference):
-        raise ConfigError([idle.replace("inference.unknown: auto", "--unknown auto")])
+        raise ConfigError([idle.replace("inference.unknown", "--unknown")])
     return unknown_above(spec, inference)
 
 
