@@ -1,6 +1,9 @@
 """Whoever may make folders makes cameras: what that costs others, and what stays at the broker."""
 
+import json
 import logging
+import os
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -10,16 +13,19 @@ from typing import cast
 import msgspec
 import pytest
 
-from dropsight.cameras.watch import MOST_CAMERAS, CameraWatch, Memory
+from dropsight.cameras.watch import LONGEST_LIST, MOST_CAMERAS, SECONDS_A_DAY, CameraWatch, Memory
 from dropsight.commands import logs
 from dropsight.commands.logs import MOST_LINES, FewOfAKind
-from dropsight.config import Cameras
+from dropsight.config import Cameras, Watch
 from dropsight.events.rule import Rule
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.folder import DropFolder
 from dropsight.journal.event_messages import EventBest, encode_message
 from dropsight.journal.event_table import EventNews, EventReader
 from dropsight.journal.outbox import Delivery
 from dropsight.journal.reader import JournalReader
 from dropsight.journal.store import Journal, Row
+from dropsight.service import camera_keeper
 from dropsight.sinks.mqtt.announcing import Announcer
 from dropsight.sinks.mqtt.camera_session import CameraSession, CameraSessionParts
 from dropsight.sinks.mqtt.discovery import Discovery
@@ -29,6 +35,7 @@ from dropsight.sinks.mqtt.homeassistant import Entities
 from dropsight.sinks.mqtt.states import CameraStates
 from dropsight.sinks.mqtt.thumbnails import Thumbnails
 from dropsight.sinks.mqtt.topics import MOST_KNOWN, CameraTopicParts, Topics
+from dropsight.status.changes import Changes
 from test_event_rows import message
 
 ANYTHING = Rule("fox", ("*",))
@@ -197,3 +204,26 @@ def test_of_lines_of_a_kind_a_minute_has_few_and_says_how_many_are_left_out(
     monkeypatch.setattr(logs, "MINUTE_SECONDS", 0.0)
     say("camera %s is %s", "front", "black")
     assert said[-1] == "camera front is black (before it, 40 lines like this one were left out)"
+
+
+@pytest.mark.parametrize("silence", [None, 3600.0])
+def test_very_many_cameras_that_are_named_after_files_are_forgotten_unless_they_are_missed(
+    tmp_path: Path, silence: float | None
+) -> None:
+    """Once there are as many as are remembered, no newcomer is, and no folder goes that would make room."""
+    today = int(time.time() // SECONDS_A_DAY)
+    days = [{"number": today - number, "longest": 3600, "total": 86_400, "gaps": 24} for number in range(9)]
+    unseen = {"folder": os.fspath(tmp_path), "silent_seconds": 2.0 * SECONDS_A_DAY}
+    known = dict.fromkeys((f"made up {number}" for number in range(LONGEST_LIST + 1)), unseen)
+    others = {
+        "porch": unseen | {"rhythm": {"days": days}},
+        "new": unseen | {"silent_seconds": 60.0},
+        "elsewhere": unseen | {"folder": "/elsewhere"},
+    }
+    (tmp_path / camera_keeper.NAME).write_text(json.dumps(known | others))
+    folder = DropFolder.open(Watch(path=tmp_path, camera="(?P<camera>.+)_.*", silence=silence))
+    journal, changes = tmp_path / "journal.db", Changes()
+    watch = camera_keeper.open_watch(Cameras(), [folder], journal, changed=changes)
+    keeper = camera_keeper.CameraKeeper(watch, changes, [folder], journal, Backlog())
+    keeper.look()
+    assert watch.names == (others.keys() | known.keys() if silence else others.keys())

@@ -199,6 +199,12 @@ class CameraWatch:
                 if each.seen < before and name not in self._expected
             ]
 
+    def unmissed(self, *, seconds: float) -> list[tuple[str, str]]:
+        """Return of those what nobody misses either: it is not known how long they are usually silent."""
+        with self._lock:
+            unseen = self.unseen(seconds=seconds)
+            return [each for each in unseen if self._cameras[each[0]].memory.rhythm.limit_seconds() is None]
+
     def forget(self, names: Collection[str]) -> None:
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         log.info("no longer exists, and forgotten: camera %s%s", ", ".join(sorted(names)[:NAMED]), more)

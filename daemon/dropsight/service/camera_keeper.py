@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -199,8 +199,23 @@ class CameraKeeper:
             names = {name for name, root in unseen if root == as_text(folder.root) and name != DEFAULT_CAMERA}
             there = folder.cameras() if names else set()
             gone.extend(names - there if there else ())
+        if is_crowded:
+            gone.extend(self._unmissed())
         if gone:
             self._watch.forget(gone)
+
+    def _unmissed(self) -> Iterator[str]:
+        """Yield cameras without folders of their own, where one inbox has very many that nobody misses.
+
+        Whoever names files can have any number made, and so does a pattern that is wrong.
+        """
+        unmissed = self._watch.unmissed(seconds=FORGET_SECONDS)
+        for folder in self._folders:
+            if folder.names_by_folder or folder.settings.silence is not None:
+                continue
+            names = [name for name, root in unmissed if root == as_text(folder.root)]
+            if len(names) > LONGEST_LIST:
+                yield from names
 
     def _on_change(self) -> None:
         self._has_news = True
