@@ -7,7 +7,7 @@ import pytest
 
 from brokers import free_port
 from daemons import ROOT, dropsight
-from dropsight.config import Notify, dump, load, notify_urls
+from dropsight.config import Notify, dump, has_other_urls, load, notify_urls
 from dropsight.config.credentials import CREDENTIALS, NOTIFY_CREDENTIAL
 from dropsight.errors import ConfigError
 from receivers import Receiver, Turn, secret_file
@@ -41,6 +41,29 @@ def test_urls_are_the_lines_of_a_file_or_of_the_credential_of_that_name(tmp_path
     secret_file(tmp_path / f"{NOTIFY_CREDENTIAL}phone", text)
     assert notify_urls("phone", Notify(), environ={CREDENTIALS: str(tmp_path)}) == urls
     assert notify_urls("phone", Notify(), credential="ntfy://hub/x", environ={}) == ["ntfy://hub/x"]
+
+
+def test_a_credential_that_was_changed_since_the_service_started_is_told_from_one_that_is_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is stored is tried, and the service would go on with the former one until it is restarted."""
+    monkeypatch.setattr("dropsight.config.credentials.RUNNING", str(tmp_path))
+    assert not has_other_urls("phone", "ntfy://hub/new")
+    secret_file(tmp_path / f"{NOTIFY_CREDENTIAL}phone", "ntfy://hub/old\n")
+    assert has_other_urls("phone", "ntfy://hub/new")
+    assert not has_other_urls("phone", "ntfy://hub/old")
+    assert not has_other_urls("phone", None)
+
+
+def test_who_may_not_look_for_a_credential_is_told_who_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dropsight.config.credentials.STORES", (str(tmp_path),))
+    monkeypatch.setattr("dropsight.config.credentials.os.access", lambda *_: False)
+    with pytest.raises(
+        ConfigError, match=r"dropsight\.notify-phone \(where it is stored, only root .*: sudo"
+    ):
+        notify_urls("phone", Notify(), environ={})
 
 
 @pytest.mark.parametrize(

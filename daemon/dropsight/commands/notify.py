@@ -2,12 +2,13 @@
 
 import os
 import secrets
+import sys
 from contextlib import closing
 from pathlib import Path
 
 from dropsight.commands.runner import runner_of
 from dropsight.commands.settings import find_config, settings, system_file
-from dropsight.config import Config, stored_urls
+from dropsight.config import Config, has_other_urls, stored_urls
 from dropsight.errors import ConfigError, SinkError
 from dropsight.images.opening import Bounds
 from dropsight.images.thumbnail import thumbnail
@@ -31,11 +32,16 @@ def notify(file: Path | None, *, name: str) -> int:
     names = _wanted(config, name)
     is_service = file is not None and file.absolute() == system_file().absolute()
     credentials = {each: stored_urls(each) for each in names} if is_service else {}
+    outdated = [each for each, stored in credentials.items() if has_other_urls(each, stored)]
     runner = runner_of(config.store.path.parent, is_service=is_service)
     if os.geteuid() == 0 and not runner.is_me:
         runner.become()
     targets = [target for each in names for target in targets_of(config, each, credentials=credentials)]
-    return _try(targets, config)
+    code = _try(targets, config)
+    for each in outdated:
+        text = "the running service has its former credential still: sudo systemctl restart dropsight"
+        print(f"dropsight: notify.{each}: {text}", file=sys.stderr)
+    return code
 
 
 def _wanted(config: Config, name: str) -> list[str]:

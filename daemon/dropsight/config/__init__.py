@@ -2,6 +2,7 @@
 
 from dropsight.config.addresses import host_and_port, is_loopback
 from dropsight.config.credentials import (
+    has_other_urls,
     has_password,
     hook_headers,
     notify_urls,
@@ -81,6 +82,7 @@ __all__ = [
     "dump",
     "effective",
     "format_size",
+    "has_other_urls",
     "has_password",
     "hook_headers",
     "hook_name",

@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,6 +24,8 @@ CREDENTIALS, CREDENTIAL = "CREDENTIALS_DIRECTORY", "dropsight.mqtt-password"
 NOTIFY_CREDENTIAL = "dropsight.notify-"
 # Where it looks for a credential of the unit that is given by its name alone.
 STORES = ("/etc/credstore", "/run/credstore", "/usr/local/lib/credstore", "/usr/lib/credstore")
+
+RUNNING = "/run/credentials/dropsight.service"
 
 
 def password(mqtt: Mqtt, environ: Mapping[str, str] = os.environ) -> str | None:
@@ -47,8 +49,18 @@ def stored_urls(name: str) -> str | None:
     return _stored(NOTIFY_CREDENTIAL + name)
 
 
+def has_other_urls(name: str, stored: str | None) -> bool:
+    """Whether the unit still runs with a credential other than is stored: it gets them at its start alone."""
+    running = _first(NOTIFY_CREDENTIAL + name, (RUNNING,))
+    return None not in (stored, running) and stored != running
+
+
 def _stored(credential: str) -> str | None:
-    for store in STORES:
+    return _first(credential, STORES)
+
+
+def _first(credential: str, stores: Sequence[str]) -> str | None:
+    for store in stores:
         with suppress(OSError):
             return _read(Path(store) / credential)
     return None
@@ -65,6 +77,8 @@ def notify_urls(
     path = settings.targets_file or _credential(NOTIFY_CREDENTIAL + name, environ)
     if path is None and credential is None:
         way_out = f"name a file with its Apprise URLs, or store the credential {NOTIFY_CREDENTIAL}{name}"
+        if any(Path(store).is_dir() and not os.access(store, os.X_OK) for store in STORES):
+            way_out += " (where it is stored, only root may read it: sudo)"
         raise ConfigError([f"{key}: is not given; {way_out}"])
     text = _secret(key, path, "Apprise URLs") if path else credential or ""
     lines = [line.strip() for line in text.splitlines()]
