@@ -25,6 +25,7 @@ from dropsight.images.opening import open_image
 from dropsight.inference import image_records, pipeline
 from dropsight.inference.image_records import Drop
 from dropsight.intake.folder import DropFolder
+from dropsight.names import as_shown
 from dropsight.records import encode
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -100,7 +101,7 @@ def _images(folder: Path | None) -> list[Path]:
             with open_image(path):
                 good.append(Path(path))
         except (ImageError, FileNotFoundError) as error:
-            print(f"dropsight: {path}: {error}", file=sys.stderr)
+            print(as_shown(f"dropsight: {path}: {error}"), file=sys.stderr)
     if not good:
         raise ConfigError([f"--images {folder}: no images there"])
     return good

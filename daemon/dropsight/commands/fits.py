@@ -23,6 +23,7 @@ from dropsight.inference.probing import Answers, PreparationVariant, answers, ca
 from dropsight.models.guesses import DEFAULT
 from dropsight.models.sidecar import sidecar_path
 from dropsight.models.spec import Model, ModelSpec
+from dropsight.names import as_shown
 
 MOST_PHOTOS = 50
 _HOLDS = "of photos, best in a sub-folder for each class"
@@ -149,7 +150,7 @@ def _photos(folder: Path, spec: ModelSpec) -> _Photos:
         known = {each.path: each.class_index for each in labelled(folder, spec.labels)}
     except ConfigError as error:
         if any(each.is_dir() for each in folder.iterdir()):
-            print(f"dropsight: its sub-folders are taken for no classes: {error}", file=sys.stderr)
+            print(as_shown(f"dropsight: its sub-folders are taken for no classes: {error}"), file=sys.stderr)
         paths = [str(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in PHOTOS]
     else:
         paths = list(known)
@@ -162,7 +163,7 @@ def _photos(folder: Path, spec: ModelSpec) -> _Photos:
             pixels.append(_read(path, spec))
             truth.append(known.get(path, 0))
         except (ImageError, OSError) as error:
-            print(f"dropsight: {path}: {error}", file=sys.stderr)
+            print(as_shown(f"dropsight: {path}: {error}"), file=sys.stderr)
     if not pixels:
         raise ConfigError([f"{folder}: none of its {len(places)} photos can be read"])
     return _Photos(pixels, np.array(truth, np.int64) if known else None)

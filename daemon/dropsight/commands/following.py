@@ -13,6 +13,7 @@ from dropsight.commands.settings import find_config, settings
 from dropsight.errors import DropsightError, reason
 from dropsight.journal.jsonlog import backup_files, lines_of
 from dropsight.journal.resultlog import path_apart
+from dropsight.names import as_shown
 from dropsight.records import (
     EventMark,
     Expired,
@@ -69,6 +70,7 @@ def shown(line: bytes, *, coloured: bool) -> str:
     what += "".join(f"  [{happens(mark.name, mark.phase)}]" for mark in _begun_or_over(record))
     tail = f"{burst.name}, surest in {burst.peak.image_path}" if burst else record.image_path
     head = f"{record.time[:19]:<19}  {record.camera:<12}"
+    head, what, tail = map(as_shown, (head, what, tail))
     if not coloured:
         return f"{head}  {what}  {tail}"
     return f"{_DIM}{head}{_PLAIN}  {colour}{what}{_PLAIN}  {_DIM}{tail}{_PLAIN}"

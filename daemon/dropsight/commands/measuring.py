@@ -16,6 +16,7 @@ from dropsight.inference.labelled import CLIPS, PHOTOS, Labelled, labelled
 from dropsight.inference.predictor import Predictor
 from dropsight.inference.runtime_options import ClipOptions
 from dropsight.inference.video_runtime import VideoInferenceRuntime
+from dropsight.names import as_shown
 
 LABELLED = "with a sub-folder of photos for each class"
 
@@ -53,7 +54,7 @@ def _measured(folder: Path, files: Sequence[Labelled], found: _Found) -> Measure
     rows = []
     for file, (is_clip, outcome) in zip(files, found, strict=True):
         if isinstance(outcome, ImageError):
-            print(f"dropsight: {file.path}: {outcome}", file=sys.stderr)
+            print(as_shown(f"dropsight: {file.path}: {outcome}"), file=sys.stderr)
         else:
             rows.append((outcome, file.class_index, is_clip, file.path))
     if not rows:

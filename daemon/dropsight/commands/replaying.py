@@ -20,6 +20,7 @@ from dropsight.events.sighting import sighting_of
 from dropsight.events.state import Best
 from dropsight.events.turn import Change
 from dropsight.journal.jsonlog import backup_files, lines_of
+from dropsight.names import as_shown
 from dropsight.records import Result, decode
 
 _ROTATED = re.compile(r"(.*)\.(\d+)(\.gz)?")
@@ -173,7 +174,7 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
             f"{cell:>{width}}" if heading in _TO_THE_RIGHT else f"{cell:<{width}}"
             for cell, width, heading in zip(row, widths, _HEADINGS, strict=True)
         )
-        print("  ".join(cells).rstrip())
+        print(as_shown("  ".join(cells).rstrip()))
 
 
 def _totals(found: Replay) -> Iterator[str]:

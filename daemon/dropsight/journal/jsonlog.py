@@ -18,6 +18,7 @@ from dropsight.files.disk import sync_folder
 log = logging.getLogger(__name__)
 
 _TAIL_BYTES = 65_536
+LONGEST_LINE = 2**24
 # How far back a line of an earlier life is looked for: far beyond what the cursor can be behind.
 _RECENT_BYTES = 2**21
 _RECENT_BACKUPS = 2
@@ -224,12 +225,13 @@ def backup_files(log: Path) -> list[tuple[int, Path]]:
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
-    """All lines of a file, as far as it can be read."""
+    """All lines of a file, as far as it can be read; one too long to be a record's comes in pieces."""
     with (
         contextlib.suppress(FileNotFoundError, EOFError, gzip.BadGzipFile, zlib.error),
         gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file,
     ):
-        yield from file
+        while line := file.readline(LONGEST_LINE):
+            yield line
 
 
 def _cut_own_half_line(fd: int) -> None:

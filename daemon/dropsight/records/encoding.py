@@ -42,7 +42,7 @@ def decode(line: bytes) -> Record:
     """
     try:
         return _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):  # no JSON, no text, or nested beyond any use
         found = _members(line)
         return _as_far_as_known(_KINDS.get(found.get("status"), Failure), found)
 
@@ -56,14 +56,14 @@ class Glance(Generic[S]):
     def at(self, line: bytes) -> S:
         try:
             return self._decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (ValueError, RecursionError):  # no JSON, no text, or nested beyond any use
             return _as_far_as_known(self._kind, _members(line))
 
 
 def _members(line: bytes) -> dict[str, object]:
     try:
         found = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):  # no JSON, no text, or nested beyond any use
         return {}
     return found if isinstance(found, dict) else {}
 
