@@ -185,7 +185,7 @@ def test_a_rescue_saves_events_and_what_their_rules_go_on_from(tmp_path: Path) -
     Journal(path).close()
     with closing(EventReader(path)) as reader:
         assert reader.going_on() == [message()]
-        assert list(reader.states().items()) == [("b", b"1"), ("a", b"2")]
+        assert reader.states() == {"b": b"1", "a": b"2"}
 
 
 def test_messages_of_one_event_are_told_apart_and_repeats_of_one_are_not() -> None:

@@ -98,18 +98,18 @@ def test_ticks_kills_and_reloads_in_between_change_no_event(
                 changes += machine.tick(each.heard + data.draw(st.sampled_from([0, 30, 10**6, -(10**6)])))
         changes += machine.step(each)
         keep(machine, kept)
-        whole = [(camera, msgspec.json.encode(streams)) for camera, streams in machine.state.cameras.items()]
-        assert list(kept.items()) == whole
+        cameras = machine.state.cameras
+        assert kept == {camera: msgspec.json.encode(streams) for camera, streams in cameras.items()}
     assert told([*changes, *machine.tick(9e9)]) == expected
 
 
 def keep(machine: Machine, kept: dict[str, bytes]) -> None:
     """As the journal does, a row a camera."""
-    for camera, is_last in machine.changed.items():
+    for camera in machine.changed:
         streams = machine.state.cameras.get(camera)
-        if streams is None or is_last:
+        if streams is None:
             kept.pop(camera, None)
-        if streams is not None:
+        else:
             kept[camera] = msgspec.json.encode(streams)
     machine.changed.clear()
 

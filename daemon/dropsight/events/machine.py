@@ -24,11 +24,8 @@ class Machine:
 
     def __init__(self, rules: Sequence[Rule], state: State | None = None) -> None:
         self.state = state or State()
-        self.changed: dict[str, bool] = {}
-        """The cameras whose part of `state` is another since this was last cleared.
-
-        Those that now stand behind all others are true, and in this order.
-        """
+        self.changed: set[str] = set()
+        """The cameras whose part of `state` may be another since this was last cleared."""
         self._rules = {rule.name: rule for rule in in_order(rules)}
         self._linger = {rule.name: _linger(rule, rules) for rule in rules}
         self._watched: dict[str, _Watched] = {}
@@ -52,7 +49,7 @@ class Machine:
                 changes += turn.pass_by(rule, stream, sighting, self._linger[rule.name])
                 changes += turn.take(rule, stream, sighting, match, streams)
         self._keep(camera, streams)
-        changes += self._without_the_oldest()
+        changes += self._without_the_oldest(camera)
         return changes
 
     def tick(self, at: float) -> list[Change]:
@@ -67,7 +64,7 @@ class Machine:
                 over = [each for each in _open(stream) if abs(at - each.heard) > after]
                 ends += [end_of(name, camera, each) for each in over]
                 if over:
-                    self.changed.setdefault(camera, False)
+                    self.changed.add(camera)
         return ends
 
     def _watched_at(self, camera: str) -> "_Watched":
@@ -82,17 +79,18 @@ class Machine:
         return watched
 
     def _keep(self, camera: str, streams: dict[str, Stream]) -> None:
-        self.changed.pop(camera, None)
-        self.changed[camera] = True
-        self.state.cameras.pop(camera, None)
+        self.changed.add(camera)
         if left := {name: each for name, each in streams.items() if each.spells or each.told}:
             self.state.cameras[camera] = left
+        else:
+            self.state.cameras.pop(camera, None)
 
-    def _without_the_oldest(self) -> Iterator[Change]:
+    def _without_the_oldest(self, spared: str) -> Iterator[Change]:
         """However many cameras there are, so many are remembered."""
         while len(self.state.cameras) > MOST_CAMERAS:
-            camera = next(iter(self.state.cameras))
-            self.changed[camera] = True
+            others = (each for each in self.state.cameras.items() if each[0] != spared)
+            camera, _ = min(others, key=lambda each: (_last_heard(each[1]), each[0]))
+            self.changed.add(camera)
             for name, stream in self.state.cameras.pop(camera).items():
                 yield from (end_of(name, camera, each) for each in _open(stream))
 
@@ -141,6 +139,12 @@ def _rank(match: Match) -> tuple[bool, float]:
 
 def _open(stream: Stream) -> list[Spell]:
     return [each for each in stream.spells if each.id and not each.ended]
+
+
+def _last_heard(streams: Mapping[str, Stream]) -> float:
+    found = [spell.heard for stream in streams.values() for spell in stream.spells]
+    found += [notice.heard for stream in streams.values() for notice in stream.told]
+    return max(found)
 
 
 def _linger(rule: Rule, rules: Sequence[Rule]) -> float:

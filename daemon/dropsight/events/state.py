@@ -70,6 +70,6 @@ class Stream(msgspec.Struct, omit_defaults=True):
 
 
 class State(msgspec.Struct):
-    """Streams by camera and rule; the camera that was last heard of comes last."""
+    """Streams by camera and rule, none without spells and notices."""
 
     cameras: dict[str, dict[str, Stream]] = {}

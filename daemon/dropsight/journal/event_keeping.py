@@ -74,17 +74,18 @@ class EventKeeper:
 
     def states(self) -> Sequence[CameraState]:
         cameras = self._machine.state.cameras
-        self._pending = [
-            CameraState(camera, msgspec.json.encode(cameras[camera]) if camera in cameras else None, is_last)
-            for camera, is_last in self._machine.changed.items()
-        ]
+        found = (
+            CameraState(camera, msgspec.json.encode(cameras[camera]) if camera in cameras else None)
+            for camera in self._machine.changed
+        )
+        self._pending = [each for each in found if each.state != self._durable.get(each.camera)]
         return self._pending
 
     def keep(self) -> None:
-        for camera, state, is_last in self._pending:
-            if state is None or is_last:
+        for camera, state in self._pending:
+            if state is None:
                 self._durable.pop(camera, None)
-            if state is not None:
+            else:
                 self._durable[camera] = state
         self._pending = ()
         self._machine.changed.clear()

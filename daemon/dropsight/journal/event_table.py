@@ -18,24 +18,23 @@ _WRITE = (
 )
 
 
-_PUT_LAST = "INSERT OR REPLACE INTO event_stream (camera, state) VALUES (?, ?)"
-_PUT = "UPDATE event_stream SET state = ? WHERE camera = ?"
+_PUT = (
+    "INSERT INTO event_stream (camera, state) VALUES (?, ?)"
+    " ON CONFLICT (camera) DO UPDATE SET state = excluded.state"
+)
 
 
 class CameraState(NamedTuple):
-    """What the rules go on from at one camera, None for no more; `is_last`: it goes behind all others."""
+    """What the rules go on from at one camera; None for nothing any more."""
 
     camera: str
     state: bytes | None
-    is_last: bool = True
 
     def write(self, db: sqlite3.Connection) -> None:
         if self.state is None:
             db.execute("DELETE FROM event_stream WHERE camera = ?", (self.camera,))
-        elif self.is_last:
-            db.execute(_PUT_LAST, (self.camera, self.state))
         else:
-            db.execute(_PUT, (self.state, self.camera))
+            db.execute(_PUT, (self.camera, self.state))
 
 
 class EventNews(msgspec.Struct, frozen=True):
@@ -77,9 +76,9 @@ class EventReader:
             self._db = connect(journal)
 
     def states(self) -> dict[str, bytes]:
-        """Return what the rules go on from, by camera; the one that was last heard of comes last."""
+        """Return what the rules go on from, by camera."""
         with translated(self._path):
-            return dict(self._db.execute("SELECT camera, state FROM event_stream ORDER BY n"))
+            return dict(self._db.execute("SELECT camera, state FROM event_stream"))
 
     def going_on(self) -> list[EventMessage]:
         """Return what was told last of those that have not ended."""

@@ -126,8 +126,8 @@ def _copy_what_is_readable(damaged: Path, fresh: Path, followers: Sequence[str])
             new.execute(SHELVE, row)
         for row in _readable(old, "SELECT * FROM event"):
             new.execute("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-        for row in _readable(old, "SELECT * FROM event_stream"):
-            new.execute("INSERT OR IGNORE INTO event_stream VALUES (?, ?, ?)", row)
+        for row in _readable(old, "SELECT camera, state FROM event_stream"):
+            new.execute("INSERT OR IGNORE INTO event_stream VALUES (?, ?)", row)
         # What was filed and cannot be read here is looked for once more.
         for row in _readable(old, "SELECT name, seq FROM cursor WHERE name != 'shelf'"):
             new.execute("INSERT OR IGNORE INTO cursor VALUES (?, ?)", row)

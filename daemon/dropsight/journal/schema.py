@@ -61,11 +61,7 @@ CREATE TABLE IF NOT EXISTS event (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS events_by_place ON event (camera, name, n);
 CREATE INDEX IF NOT EXISTS open_events ON event (n) WHERE ended IS NULL;
-CREATE TABLE IF NOT EXISTS event_stream (
-    n INTEGER PRIMARY KEY,
-    camera TEXT NOT NULL UNIQUE,
-    state BLOB NOT NULL
-) STRICT;
+CREATE TABLE IF NOT EXISTS event_stream (camera TEXT PRIMARY KEY NOT NULL, state BLOB NOT NULL) STRICT;
 """
 # Journals of before may have the states of all cameras in one row, which is newer than rows of their own.
 _SPREAD = """
