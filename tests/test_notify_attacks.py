@@ -1,5 +1,6 @@
 """Notifications under attack: by who names folders, by who floods, and by receivers that mean harm."""
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
@@ -61,6 +62,31 @@ def test_an_answer_without_an_end_is_hung_up_on_and_takes_no_memory(dispatcher: 
     (peak,) = [int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")]
     assert peak < MEMORY_BYTES / 2
     assert MOST_BYTES < MEMORY_BYTES / 16
+
+
+def test_any_number_of_notifications_that_trickle_hold_up_no_other(dispatcher: Dispatcher) -> None:
+    """Apprise has a few threads for all that have a limit of time, and does not get them back."""
+    over = threading.Event()
+
+    def trickle(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000000")
+        handler.end_headers()
+        while not over.wait(0.05):
+            handler.wfile.write(b"x")
+
+    with Receiver([Turn(0, instead=trickle)]) as slow, Receiver() as well:
+        waiting = [threading.Thread(target=told, args=(dispatcher, hook(slow))) for _ in range(12)]
+        for thread in waiting:
+            thread.start()
+        try:
+            wait_until(lambda: len(slow.asked) == len(waiting))
+            assert told(dispatcher, hook(well)).fault is None
+            assert all(thread.is_alive() for thread in waiting)
+        finally:
+            over.set()
+            for thread in waiting:
+                thread.join()
 
 
 def test_a_receiver_does_not_choose_whom_the_picture_goes_to(dispatcher: Dispatcher) -> None:
