@@ -6,19 +6,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from dropsight.commands.settings import is_there
 from dropsight.errors import ConfigError, reason
 
 
 def need_there(paths: Sequence[Path]) -> None:
     """Raise ConfigError with a line for each path that is not there."""
-    faults = [f"{path}: there is no such file or folder" for path in paths if not _is_there(path)]
+    faults = [f"{path}: there is no such file or folder" for path in paths if not is_there(path)]
     if faults:
         raise ConfigError(faults)
 
 
 def need_images(paths: Sequence[Path], *, for_folders: str) -> None:
     """Raise ConfigError with a line for each that is not there or a folder, for which there is a way out."""
-    faults = [f"{path}: there is no such file" for path in paths if not _is_there(path)]
+    faults = [f"{path}: there is no such file" for path in paths if not is_there(path)]
     faults += [f"{path}: a folder; {for_folders}" for path in paths if path.is_dir()]
     if faults:
         raise ConfigError(faults)
@@ -26,7 +27,7 @@ def need_images(paths: Sequence[Path], *, for_folders: str) -> None:
 
 def need_folder(path: Path, holds: str) -> None:
     """Raise ConfigError for what is no folder; `holds` says which one is wanted."""
-    if not _is_there(path):
+    if not is_there(path):
         raise ConfigError([f"{path}: there is no such folder"])
     if not path.is_dir():
         raise ConfigError([f"{path}: a file; give a folder {holds}"])
@@ -72,14 +73,3 @@ def reserved(path: Path) -> Iterator[Reserved]:
             if found.is_empty:
                 with suppress(OSError):
                     path.unlink()
-
-
-def _is_there(path: Path) -> bool:
-    """What cannot be looked at may well be there: opening it tells."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return True

@@ -34,9 +34,9 @@ def find_config(file: Path | None) -> Path | None:
     named, socket, system = os.environ.get(CONFIG_FILE), Store().path.parent / NAME, system_file()
     if named:
         return _taken(f"{named}, named by {CONFIG_FILE}", Path(named))
-    if _is_there(socket):
+    if is_there(socket):
         return _taken(f"none, as a dropsight without one has its socket here ({socket})", None)
-    if _is_there(system):
+    if is_there(system):
         return _taken(f"{system}, the installed service's", system)
     return None
 
@@ -57,8 +57,8 @@ def _taken(text: str, file: Path | None) -> Path | None:
     return file
 
 
-def _is_there(path: Path) -> bool:
-    """Also where it cannot be looked at: reading it tells why."""
+def is_there(path: Path) -> bool:
+    """Also where it cannot be looked at: opening it tells why."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
