@@ -168,10 +168,10 @@ def test_what_is_longer_than_a_service_takes_comes_in_parts(dispatcher: Dispatch
 
 def test_after_a_reload_the_new_url_is_tried_at_once(tmp_path: Path, dispatcher: Dispatcher) -> None:
     with Receiver() as web, Told(tmp_path, dispatcher) as people:
-        announcer = people.by(Events([message(1)]), f"json://127.0.0.1:{free_port()}/", then=hook(web))
-        wait_until(announcer.troubles.any)
-        announcer.read_secrets()
-        wait_until(lambda: bool(web.taken) and not announcer.troubles.any())
+        follower = people.by(Events([message(1)]), f"json://127.0.0.1:{free_port()}/", then=hook(web))
+        wait_until(follower.troubles.any)
+        follower.read_secrets()
+        wait_until(lambda: bool(web.taken) and not follower.troubles.any())
 
 
 def test_where_the_picture_is_gone_or_not_wanted_the_text_goes_alone(
@@ -216,22 +216,22 @@ def test_no_word_about_a_fault_has_anything_of_the_url_in_it(dispatcher: SharedD
 def test_a_process_that_dies_is_begun_anew_and_one_that_hangs_is_ended_and_said(tmp_path: Path) -> None:
     with own_dispatcher() as dispatcher, Receiver() as web, Told(tmp_path, dispatcher) as people:
         events = Events([message(1)])
-        announcer = people.by(events, hook(web))
-        wait_until(lambda: announcer.standing().delivered == 1)
+        follower = people.by(events, hook(web))
+        wait_until(lambda: follower.standing().delivered == 1)
         assert dispatcher.pid
         os.kill(dispatcher.pid, signal.SIGKILL)
         events.add(message(2))
-        announcer.wake()
-        wait_until(lambda: announcer.standing().delivered == 2)
+        follower.wake()
+        wait_until(lambda: follower.standing().delivered == 2)
         hung = dispatcher.pid
         assert hung
         os.kill(hung, signal.SIGSTOP)
         dispatcher.longest_seconds = 0.5
         events.add(message(3))
-        announcer.wake()
-        wait_until(lambda: "the process that notifies was ended" in str(announcer.troubles.current()))
+        follower.wake()
+        wait_until(lambda: "the process that notifies was ended" in str(follower.troubles.current()))
         dispatcher.longest_seconds = 120.0
-        wait_until(lambda: announcer.standing().delivered == 3 and not announcer.troubles.any())
+        wait_until(lambda: follower.standing().delivered == 3 and not follower.troubles.any())
         assert {each.headers["X-Dropsight-Id"] for each in web.asked} == {
             message(number).message_id for number in (1, 2, 3)
         }
@@ -262,14 +262,14 @@ def test_beyond_thirty_in_an_hour_the_rest_comes_as_one(tmp_path: Path, dispatch
     """Of all targets together: what one takes, another does not have."""
     events = Events([message(number) for number in range(MOST + 5)])
     with Receiver() as web, Told(tmp_path, dispatcher, settings=Notify(pictures=False)) as people:
-        announcer = people.by(events, hook(web))
-        wait_until(lambda: len(web.taken) == MOST and announcer.standing().held == 5)
+        follower = people.by(events, hook(web))
+        wait_until(lambda: len(web.taken) == MOST and follower.standing().held == 5)
         other = people.by(Events([message(90)]), hook(web), 2)
         wait_until(lambda: other.standing().to == "json://*** (30 were sent within the hour)")
         assert "what comes next comes together" in web.taken[-1]["message"]
         assert len(web.taken) == MOST
         people.now[0] += 3600
-        announcer.wake()
+        follower.wake()
         other.wake()
         wait_until(lambda: len(web.taken) == MOST + 2)
     assert sorted(titles(web)[MOST:]) == ["5 events", "fox at front"]
@@ -285,15 +285,15 @@ def test_what_happens_in_quiet_hours_is_told_at_their_end_together(
     settings = Notify(quiet=f"{begin}-{end}", pictures=False)
     with Receiver() as web, Told(tmp_path, dispatcher, settings=settings) as people:
         events = Events([message(1), message(2, name="cat", camera="back")])
-        announcer = people.by(events, hook(web))
-        wait_until(lambda: announcer.standing().to == f"json://*** (quiet until {end})")
-        assert announcer.standing().held == 2
+        follower = people.by(events, hook(web))
+        wait_until(lambda: follower.standing().to == f"json://*** (quiet until {end})")
+        assert follower.standing().held == 2
         assert not web.asked
         people.now[0] += 3 * 3600
-        announcer.wake()
+        follower.wake()
         wait_until(lambda: bool(web.taken))
         events.add(message(3))
-        announcer.wake()
+        follower.wake()
         wait_until(lambda: len(web.taken) == 2)
     assert titles(web) == ["2 events", "fox at front"]
     assert [line.partition(":")[0] for line in web.taken[0]["message"].splitlines()] == [
@@ -308,10 +308,10 @@ def test_after_a_day_in_vain_it_is_given_up_with_a_line(
     """Tried for a day: what was off meanwhile, or in quiet hours, does not count."""
     monkeypatch.setattr(notifier, "GIVE_UP_SECONDS", 0.5)
     with Told(tmp_path, dispatcher) as people:
-        announcer = people.by(Events([message(1), message(2)]), f"json://127.0.0.1:{free_port()}/")
-        wait_until(lambda: announcer.standing().set_aside == 2)
-        assert "given up: 2 notifications; tried for a day" in str(announcer.troubles.current())
-        assert announcer.standing().held == 0
+        follower = people.by(Events([message(1), message(2)]), f"json://127.0.0.1:{free_port()}/")
+        wait_until(lambda: follower.standing().set_aside == 2)
+        assert "given up: 2 notifications; tried for a day" in str(follower.troubles.current())
+        assert follower.standing().held == 0
 
 
 TELL = """
@@ -323,8 +323,8 @@ from notified import Events, Told, message
 
 events = Events([message(number) for number in range(3)], Path(sys.argv[1], "mark"))
 with Told(Path(sys.argv[1]), Dispatcher()) as people:
-    announcer = people.by(events, sys.argv[2])
-    while not announcer.tried or announcer.standing().held:
+    follower = people.by(events, sys.argv[2])
+    while not follower.tried or follower.standing().held:
         threading.Event().wait(0.01)
 people.parts.dispatcher.close()
 """

@@ -126,14 +126,14 @@ def test_a_flood_of_events_of_made_up_cameras_is_a_few_messages_and_one_that_fit
     noted = NotedDispatcher()
     with Told(tmp_path, noted) as people:
         people.parts.allowance = HourlyAllowance(most=5)
-        announcer = people.by(Events(flood), "json://127.0.0.1/", picture=lambda *_: b"")
-        wait_until(lambda: "were sent within the hour" in announcer.standing().to)
+        follower = people.by(Events(flood), "json://127.0.0.1/", picture=lambda *_: b"")
+        wait_until(lambda: "were sent within the hour" in follower.standing().to)
         assert len(noted.notifications) == 5
-        assert announcer.standing()[1:] == (5, 200, 95)  # delivered, given up, held
+        assert follower.standing()[1:] == (5, 200, 95)  # delivered, given up, held
         assert caplog.text.count("given up: the oldest notifications; more than 100 wait") == 1
         people.now[0] += 3600
-        announcer.wake()
-        wait_until(lambda: announcer.standing().held == 0)
+        follower.wake()
+        wait_until(lambda: follower.standing().held == 0)
     (rest,) = noted.notifications[5:]
     assert rest.title == "95 events"
     assert "and 75 more" in rest.body
