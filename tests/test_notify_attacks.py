@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -116,6 +117,15 @@ def test_names_call_nobody_and_are_cut() -> None:
     broken = message(2, camera="a" * 10_000, best=EventBest("", 0.0, "\x1b" * 10_000))
     assert len(words.title_of(broken)) < 100
     assert len(words.body_of(broken, now=NOON)) < 400
+
+
+@pytest.mark.parametrize(
+    ("taken", "place"), [("0001-01-01T00:00:00Z", "America/New_York"), ("9999-12-31T23:59:59Z", "Asia/Tokyo")]
+)
+def test_a_photo_that_says_that_it_is_of_any_year_stops_no_target(taken: str, place: str) -> None:
+    """That one would have been tried again for ever, and all others after it."""
+    said = words.body_of(message(1, started=taken), now=NOON, zone=ZoneInfo(place))
+    assert said.endswith(f"since {taken}")
 
 
 def test_a_flood_of_events_of_made_up_cameras_is_a_few_messages_and_one_that_fits(

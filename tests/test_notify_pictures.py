@@ -81,5 +81,16 @@ def test_a_problem_has_no_picture_and_nothing_is_said_of_that(
     assert "picture" not in caplog.text
 
 
+def test_a_picture_that_nothing_can_be_made_of_keeps_nobody_from_being_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    noted = NotedDispatcher()
+    with Told(tmp_path, noted) as people:
+        teller = people.by(Events([message(1)]), "json://127.0.0.1/", picture=lambda *_: bytes(-1))
+        wait_until(lambda: teller.standing().delivered == 1)
+    assert "internal error: no picture of record00000001" in caplog.text
+    assert "sent without the picture: negative count" in caplog.text
+
+
 def _picture(config: Config, record: str, longest: int) -> bytes:
     return picture_of(record, config, longest=longest)

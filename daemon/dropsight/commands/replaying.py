@@ -21,7 +21,7 @@ from dropsight.events.state import Best
 from dropsight.events.turn import Change
 from dropsight.journal.jsonlog import backup_files, lines_of
 from dropsight.names import as_shown
-from dropsight.records import Result, decode
+from dropsight.records import Result, decode, local_time
 
 _ROTATED = re.compile(r"(.*)\.(\d+)(\.gz)?")
 _HEADINGS = ("event", "camera", "start", "duration", "answers", "best", "told")
@@ -158,7 +158,7 @@ def _row(event: ReplayedEvent) -> tuple[str, ...]:
     return (
         event.name,
         event.camera,
-        f"{datetime.fromisoformat(event.started).astimezone():%Y-%m-%d %H:%M:%S}",
+        f"{started:%Y-%m-%d %H:%M:%S}" if (started := local_time(event.started)) else event.started,
         "goes on" if seconds is None else spoken(round(seconds)),
         str(event.count),
         f"{event.best.label} {event.best.confidence:.0%}",

@@ -69,6 +69,7 @@ from dropsight.records.record import (
 )
 from dropsight.records.times import (
     captured_at,
+    local_time,
     seconds_at,
     timestamp,
 )
@@ -126,6 +127,7 @@ __all__ = [
     "drop_id",
     "encode",
     "in_words",
+    "local_time",
     "seconds_at",
     "shown",
     "shown_confidence",

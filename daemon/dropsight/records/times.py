@@ -1,6 +1,6 @@
 """Times as records say them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 from dropsight.records.record import Result
 
@@ -30,5 +30,16 @@ def seconds_at(said: str) -> float | None:
     """Read ISO 8601 as seconds since 1970; None where it is none."""
     try:
         return datetime.fromisoformat(said).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def local_time(said: str, zone: tzinfo | None = None) -> datetime | None:
+    """Read ISO 8601 as the time of a zone, the machine's by default.
+
+    None where it is none, or beyond the calendar there: photos may say that they are of the year 1 or 9999.
+    """
+    try:
+        return datetime.fromisoformat(said).astimezone(zone)
     except (ValueError, OverflowError):
         return None

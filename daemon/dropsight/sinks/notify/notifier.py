@@ -215,9 +215,11 @@ class Notifier:
             return self._picture_of(message.best.id, LONGEST_SIDE), None
         except FileNotFoundError:
             return None, "its file is gone"
-        except (DropsightError, OSError) as error:
-            if isinstance(error, DamagedError):
-                raise
+        except DamagedError:
+            raise
+        except Exception as error:  # one picture of a stranger is not to keep all others from being told of
+            if not isinstance(error, DropsightError | OSError):
+                log.exception("internal error: no picture of %s", message.best.id)
             return None, str(error)
         finally:
             give_memory_back()  # a large picture decoded leaves 8 MB behind

@@ -7,6 +7,7 @@ from unicodedata import normalize
 
 from dropsight.journal.event_messages import EventMessage
 from dropsight.names import as_shown
+from dropsight.records import local_time
 
 LINES = 20
 # Of a name that an uploader chose, or a model brought; of a problem, more.
@@ -68,8 +69,7 @@ def sender(device: str) -> str:
 
 def clock(text: str, now: datetime, zone: tzinfo | None = None) -> str:
     """The time of day here, with the date where it is not today's."""
-    try:
-        at = datetime.fromisoformat(text).astimezone(zone)
-    except ValueError:
+    at = local_time(text, zone)
+    if at is None:
         return text
     return f"{at:%H:%M}" if at.date() == now.date() else f"{at.day} {at:%b %H:%M}"
