@@ -28,6 +28,7 @@ from dropsight.images.views import VIEWS, views
 from dropsight.records import Resize
 from hostile import (
     INTERLACING,
+    chunk,
     jpeg_with_empty_scans,
     large_progressive,
     photo,
@@ -325,6 +326,15 @@ def test_the_larger_a_progressive_jpeg_is_the_fewer_scans_it_may_have() -> None:
     assert read_header(large_progressive(8_000, scans=4)).width == 8_000
     with pytest.raises(ImageError, match="of this size and more than 22 scans"):
         read_header(large_progressive(8_000, scans=30))
+
+
+def test_a_png_s_profile_writes_no_line_into_our_log(capfd: pytest.CaptureFixture[str]) -> None:
+    """An uploader names it; libpng tells of one that is too short, by its name."""
+    whole = encoded(".png", gradient())
+    name = b"\x1b[31mX\n12:00:00 ERROR the disk is gone"
+    profiled = whole[:33] + chunk(b"iCCP", name + b"\0\0" + zlib.compress(bytes(100_000))) + whole[33:]
+    np.testing.assert_array_equal(full_size(profiled), full_size(whole))
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Whether a PNG holds more data than its picture: libpng inflates it all, for minutes after the last row."""
+"""What a PNG holds beside its picture: data that libpng inflates for minutes, names that it logs."""
 
 import contextlib
 import struct
@@ -31,6 +31,23 @@ def check_excess(data: bytes) -> None:
                 if left < 0:
                     raise ImageError("unreadable", "a PNG with more data than its picture has")
                 rest = inflater.unconsumed_tail
+
+
+def without_profile(data: bytes) -> bytes:
+    """Return a PNG without color profiles, which change no pixel here.
+
+    Where one is odd, libpng writes its name to stderr, with whatever lines and escapes are in it.
+    """
+    kept: list[bytes] = []
+    start, place = 0, 8
+    while place + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        end = place + 12 + length
+        if kind == b"iCCP":
+            kept.append(data[start:place])
+            start = end
+        place = end
+    return b"".join([*kept, data[start:]]) if kept else data
 
 
 def _most_bytes(data: bytes) -> int:

@@ -19,6 +19,7 @@ LONGEST_NAME = 255
 # What backbones end in: MobileNet, EfficientNet, ResNet, transformers.
 _FEATURES = {256, 384, 512, 576, 768, 960, 1024, 1280, 1408, 1536, 1792, 2048, 2304, 2560}
 _LEAST_FEATURES = 256
+_MOST_LISTED = 12
 _IMAGENET = {1000, 1001}
 
 
@@ -138,7 +139,8 @@ def _is_detector(outputs: Sequence[Output]) -> bool:
 
 
 def _listed(outputs: Sequence[Output]) -> str:
-    return "; ".join(f"{number} {_described(output)}" for number, output in enumerate(outputs))
+    told = [f"{number} {_described(output)}" for number, output in enumerate(outputs[:_MOST_LISTED])]
+    return "; ".join([*told, *(["and more"] if len(outputs) > _MOST_LISTED else [])])
 
 
 def _described(output: Output) -> str:
