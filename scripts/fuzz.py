@@ -2,11 +2,12 @@
 
     scripts/fuzz.py --seconds 600
 
-Image headers, TIFF and EXIF, decoding, clips, model files, the config; then the control socket, MQTT
-commands and the web API of a running daemon. Where atheris is installed it looks for new paths through the
-readers; elsewhere, and for clips and the daemon, a plain mutator works, the same inputs for the same seed.
-Each input has CALL_SECONDS and MEMORY_BYTES. Whatever ends otherwise than it should is kept in the folder of
-findings; exits 1 then. `scripts/fuzz.py --try FILE --target NAME` throws one again.
+Image headers, TIFF and EXIF, decoding, clips, model files, the config, rules, tags, patterns of names; then
+the control socket, MQTT commands and the web API of a running daemon. Where atheris is installed it looks
+for new paths through the readers; elsewhere, and for clips and the daemon, a plain mutator works, the same
+inputs for the same seed. Each input has CALL_SECONDS and MEMORY_BYTES. Whatever ends otherwise than it
+should is kept in the folder of findings; exits 1 then. `scripts/fuzz.py --try FILE --target NAME` throws one
+again.
 """
 
 import argparse

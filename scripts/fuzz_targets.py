@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import re
 import socket
 import struct
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
+from time import thread_time
 from urllib.parse import urlsplit
 
 import av
@@ -32,16 +34,21 @@ from brokers import Subscriber, mosquitto, wait_until  # noqa: E402
 from clips import make_clip, numbered  # noqa: E402
 from daemons import PHOTOS, House  # noqa: E402
 from dropsight import config  # noqa: E402
+from dropsight.config.name_patterns import TooSlowError, name_pattern  # noqa: E402
 from dropsight.errors import ConfigError, ImageError, ModelError  # noqa: E402
+from dropsight.events.compiling import compile_rules, in_words  # noqa: E402
+from dropsight.events.machine import Machine  # noqa: E402
+from dropsight.events.sighting import sighting_of  # noqa: E402
 from dropsight.images.decoding import decode  # noqa: E402
 from dropsight.images.header import check_bounds, read_header  # noqa: E402
 from dropsight.images.opening import Bounds, ImageFile  # noqa: E402
 from dropsight.images.tiff import read_exif  # noqa: E402
+from dropsight.intake.tagging import TagFile, tags_of  # noqa: E402
 from dropsight.models.backends import locate  # noqa: E402
 from dropsight.models.groups import find_groups  # noqa: E402
 from dropsight.models.label_files import FoundLabels, unnamed  # noqa: E402
 from dropsight.models.labels import decoded as decoded_text  # noqa: E402
-from dropsight.models.labels import read_labels  # noqa: E402
+from dropsight.models.labels import read_groups, read_labels  # noqa: E402
 from dropsight.models.onnx_file import ONNXFile  # noqa: E402
 from dropsight.models.onnx_weights import with_its_weights  # noqa: E402
 from dropsight.models.outputs import Output, choose  # noqa: E402
@@ -50,6 +57,9 @@ from dropsight.models.sidecar import Sidecar, read_sidecar  # noqa: E402
 from dropsight.models.spec import TensorSpec  # noqa: E402
 from dropsight.models.tflite_file import is_whole, read_tflite  # noqa: E402
 from dropsight.models.thresholds import thresholds_of  # noqa: E402
+from dropsight.names import as_json, as_text  # noqa: E402
+from dropsight.records import Result  # noqa: E402
+from dropsight.records import decode as decode_record  # noqa: E402
 from dropsight.video import completeness  # noqa: E402
 from dropsight.video.decoder import ClipBounds, ClipDecoder  # noqa: E402
 from dropsight.video.sampling import Sampling  # noqa: E402
@@ -263,8 +273,15 @@ def labels() -> list[bytes]:
         '{"0": "cat", "1": ["n02", "dog"]}',
         '[{"id": 0, "name": "cat"}]',
     )
+    grouped = "class;group\ncat;pet\nlynx;\n"
     table, items = 'index,name\n0,"cat, black"\n1,dog\n', "item { id: 1 display_name: 'cat' }\n"
-    return [*(form.encode() for form in (*forms, table, items)), "chäs\n".encode("utf-16")]
+    return [*(form.encode() for form in (*forms, table, items, grouped)), "chäs\n".encode("utf-16")]
+
+
+def read_names(data: bytes) -> None:
+    text = decoded_text(data)
+    read_labels(text)
+    read_groups(text)
 
 
 def a_sidecar() -> AbstractContextManager[Throw]:
@@ -295,6 +312,81 @@ def sidecars() -> list[bytes]:
 LAUGHS = b"a: &a [1, 2]\n" + b"".join(
     b"%c: &%c [%s]\n" % (name, name, b", ".join([b"*%c" % (name - 1)] * 9)) for name in b"bcdefghij"
 )
+
+
+def rules() -> list[bytes]:
+    whole = """
+    location: {latitude: 52.5, longitude: 13.4, time_zone: Europe/Berlin}
+    events:
+    - {name: fox, labels: [red fox, "h:*"], confidence: {"*": 0.1, red fox: 0.8}, confirm: 1 of 3}
+    - {name: dusk, labels: ["*"], active: "sunset-30m..sunrise+1h", days: "mon..fri", cooldown_seconds: 9}
+    - {name: rare, labels: ["*"], cameras: [f*], tags: {site: north, n: 3}, active: 22:00-6:30, unless: fox}
+    """
+    short = "events: [{name: a, labels: ['*'], confirm: 1 of 1, renotify_above: [0.9]}]"
+    return [whole.encode(), LAUGHS, short.encode()]
+
+
+RECORD = {
+    "status": "ok",
+    "id": "a",
+    "camera": "front",
+    "label": "red fox",
+    "predicted_class": 1,
+    "confidence": 0.9,
+    "predictions": [{"class": 1, "label": "red fox", "confidence": 0.9}],
+    "tags": {"site": "north", "n": 3},
+}
+
+
+def ruled(path: Path) -> None:
+    """Compile the rules of a config, say them, and have them see two records and the time pass."""
+    found = compile_rules(config.load(path))
+    machine = Machine(found)
+    for time in ("2026-11-28T22:00:00Z", "2026-11-28T22:00:01Z"):
+        record = decode_record(json.dumps({**RECORD, "time": time}).encode())
+        if isinstance(record, Result) and (sighting := sighting_of(record)):
+            machine.step(sighting)
+    machine.tick(2e9)
+    for rule in found:
+        in_words(rule)
+
+
+# -- names and what lies beside them ------------------------------------------------------------------------
+
+TAGS_OF = "(?P<site>[^/]+)/(?P<nr>[0-9]+)?_?(?P<captured>[^_]*)"
+PATTERN_SECONDS = 1.0
+
+
+def tagged() -> list[bytes]:
+    said = b'{"site": "north", "n": 3, "ok": true, "captured": "2026-11-28T10:15:30+02:00", "\\u001b": "\\n"}'
+    return [b"north/7_20261128101530.jpg\n" + said, b"a/b_1764324930500.jpg\n{}", b"\n[]", b"x\n" + b"[" * 99]
+
+
+def read_tags(data: bytes) -> None:
+    name, _, said = data.partition(b"\n")
+    sidecar = TagFile("x.json", said)
+    tags = tags_of(as_text(os.fsdecode(name)), sidecar if sidecar.is_whole else None, TAGS_OF)
+    json.loads(as_json([tags.tags, tags.captured, tags.warnings]))
+
+
+def patterns() -> list[bytes]:
+    forms = (
+        *(TAGS_OF, "(?P<a>.*)_(?P<b>.*)_(?P<c>[0-9]+)z", "(?i)^(\\w+)-(?:a|b?)(?=.*x)(?>y*)z*+$"),
+        *("(?P<q>a)?(?(q)b|c{2,4}?)(?P=q)", "(?:[a-z]+_)*(?:aa?|a.){1,2}[^_/]*?"),
+    )
+    return [form.encode() for form in forms]
+
+
+def search(data: bytes) -> None:
+    """A pattern that is taken is searched for in any path in no time."""
+    pattern = name_pattern(data[:200].decode(errors="replace"))
+    for piece in ("_", "a", "a_", "/a", "1", pattern.compiled.pattern or "x"):
+        path = (piece * pattern.longest)[: pattern.longest - 1]
+        for each in (path, path + "!"):
+            began = thread_time()
+            pattern.find(each)
+            if thread_time() - began > PATTERN_SECONDS:
+                raise Finding(f"{each!r} takes {thread_time() - began:.1f} s")
 
 
 def configs() -> list[bytes]:
@@ -464,9 +556,12 @@ TARGETS = {
         Target("model", models, reader(read_model, ModelError)),
         Target("onnx", onnx_models, reader(read_onnx, ValueError)),
         Target("weights", parted, lambda: a_file("m.onnx", weighed, ModelError)),
-        Target("labels", labels, reader(lambda data: read_labels(decoded_text(data)), ValueError)),
+        Target("labels", labels, reader(read_names, ValueError)),
         Target("sidecar", sidecars, a_sidecar),
         Target("config", configs, a_config),
+        Target("rules", rules, lambda: a_file("dropsight.yaml", ruled, ConfigError)),
+        Target("tags", tagged, reader(read_tags)),
+        Target("pattern", patterns, reader(search, re.error, TooSlowError, RecursionError, OverflowError)),
         Target("control", orders, the_control_socket, guided=False),
         Target("mqtt", orders, mqtt_commands, guided=False),
         Target("web", requests, the_web_part, guided=False),

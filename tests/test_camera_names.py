@@ -65,6 +65,7 @@ def test_images_of_a_date_tree_are_of_one_camera_by_folder_by_number_and_by_name
         ('camera: "(?:a)"', "watch.0.camera: has no group; put what is the name in brackets"),
         ("camera: a/b", "watch.0.camera: is not a name; give one without /"),
         ('name_pattern: "(a"', "watch.0.name_pattern: is not a valid pattern: missing )"),
+        (f'name_pattern: "{"(" * 3_000}a{")" * 3_000}"', "watch.0.name_pattern: is not a valid pattern"),
         ('name_pattern: "(a)"', "watch.0.name_pattern: has no named group; the name is the tag's"),
         ('name_pattern: "(?P<a>(x+)+)y"', "watch.0.name_pattern: repeats what is itself repeated"),
         ('camera: "(.*)_.*_.*_.*_.*z"', "watch.0.camera: leaves open in too many ways where its parts end"),

@@ -51,7 +51,10 @@ def name_pattern(text: str) -> NamePattern:
     compiled = re.compile(text)
     parts = list(import_module("re._parser").parse(text))
     ways = _Ways(compiled)
-    ways.follow(parts, _NONE, times=1)
+    try:
+        ways.follow(parts, _NONE, times=1)
+    except RecursionError as error:
+        raise TooSlowError("has too many brackets in one another") from error
     from_the_first = not ways.refers_back and _begins_with_anything(parts)
     depth = ways.depth + (not from_the_first and not _is_anchored(compiled, parts))
     lengths = range(LONGEST_SEARCHED, SHORTEST_SEARCHED - 1, -1)

@@ -22,6 +22,8 @@ _ETC = Path("/etc")
 MOST_THREADS = 512
 MOST_WATCHES = 256
 SCHEMES = ("mqtt", "mqtts", "ws", "wss", "mqtt+unix")
+# Also of more brackets in one another, or of more repetitions, than it takes.
+_NO_PATTERN = (re.error, RecursionError, OverflowError)
 _TARGET_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UNQUOTED = "has a /, ? or # in its password; write it as %2F, %3F or %23, or use mqtt.password_file"
 _BROKEN_URL = "has an invalid host or port; give it as mqtt://HOST:PORT, the port from 1 to 65535"
@@ -111,7 +113,7 @@ def _ignored(index: int, watch: Watch) -> Iterator[Fault]:
 def _name_pattern(key: Key, pattern: str) -> Iterator[Fault]:
     try:
         names = re.compile(pattern).groupindex
-    except re.error as error:
+    except _NO_PATTERN as error:
         yield Fault(key, f"is not a valid pattern: {error}")
     else:
         if not names:
@@ -137,7 +139,7 @@ def _camera(index: int, watch: Watch) -> Iterator[Fault]:
     elif said is not None and "(" in said:
         try:
             groups = re.compile(said).groups
-        except re.error as error:
+        except _NO_PATTERN as error:
             yield Fault(key, f"is not a valid pattern: {error}")
         else:
             if not groups:
