@@ -328,13 +328,24 @@ def test_the_larger_a_progressive_jpeg_is_the_fewer_scans_it_may_have() -> None:
         read_header(large_progressive(8_000, scans=30))
 
 
-def test_a_png_s_profile_writes_no_line_into_our_log(capfd: pytest.CaptureFixture[str]) -> None:
-    """An uploader names it; libpng tells of one that is too short, by its name."""
+def test_a_png_writes_no_line_into_our_log(capfd: pytest.CaptureFixture[str]) -> None:
+    """The decoder tells of each odd chunk, and of a profile that is too short by its own name."""
     whole = encoded(".png", gradient())
     name = b"\x1b[31mX\n12:00:00 ERROR the disk is gone"
     profiled = whole[:33] + chunk(b"iCCP", name + b"\0\0" + zlib.compress(bytes(100_000))) + whole[33:]
-    np.testing.assert_array_equal(full_size(profiled), full_size(whole))
+    odd = [b"\0\0\0\x03" + kind + bytes(7) for kind in (b"tEXt", b"gAMA", b"abCD", b"fdAT")]
+    crowded = whole[:33] + b"".join(odd) * 9 + whole[33:]
+    for each in (profiled, crowded):
+        np.testing.assert_array_equal(full_size(each), full_size(whole))
     assert capfd.readouterr().err == ""
+
+
+def test_what_a_png_needs_beside_its_data_is_kept() -> None:
+    for transparency in (None, bytes(range(256))):
+        indexed, extra = io.BytesIO(), {} if transparency is None else {"transparency": transparency}
+        Image.fromarray(gradient()).quantize(200).save(indexed, "PNG", dpi=(72, 72), **extra)
+        wanted = cv2.imdecode(np.frombuffer(indexed.getvalue(), np.uint8), cv2.IMREAD_COLOR)
+        np.testing.assert_array_equal(full_size(indexed.getvalue())[:, :, ::-1], np.asarray(wanted))
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import numpy as np
 from dropsight.errors import ImageError, MemoryShortError
 from dropsight.images import jpeg
 from dropsight.images.apart import decode_apart
-from dropsight.images.excess import check_excess, without_profile
+from dropsight.images.excess import check_excess, picture_alone
 from dropsight.images.framing import CROP_FRACTION, Pixels, Place, place_of, used_size
 from dropsight.images.gif import first_frame_alone
 from dropsight.images.header import Header
@@ -80,7 +80,7 @@ def decode_and_judge(
     """
     if header.format == "png":
         check_excess(data)
-        data = without_profile(data)
+        data = picture_alone(data)
     if header.format != "jpeg":
         _check_support(header)
         if header.format in {"heic", "jp2"}:

@@ -11,6 +11,8 @@ from dropsight.errors import ImageError
 MOST_EXCESS_BYTES = 2**24
 # Inflating so little takes a second at most.
 UNCHECKED_BYTES = 2**18
+_ANCILLARY = 0x20
+_ONCE = {b"PLTE", b"tRNS"}
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
@@ -33,19 +35,21 @@ def check_excess(data: bytes) -> None:
                 rest = inflater.unconsumed_tail
 
 
-def without_profile(data: bytes) -> bytes:
-    """Return a PNG without color profiles, which change no pixel here.
+def picture_alone(data: bytes) -> bytes:
+    """Return a PNG without what changes no pixel here: profiles, texts, times, an animation's other frames.
 
-    Where one is odd, libpng writes its name to stderr, with whatever lines and escapes are in it.
+    Of each that is odd libpng writes a line to stderr, in some of them what an uploader has put there.
     """
     kept: list[bytes] = []
+    seen: set[bytes] = set()
     start, place = 0, 8
     while place + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)
         end = place + 12 + length
-        if kind == b"iCCP":
+        if kind in seen or (kind[0] & _ANCILLARY and kind not in _ONCE):
             kept.append(data[start:place])
             start = end
+        seen |= {kind} & _ONCE
         place = end
     return b"".join([*kept, data[start:]]) if kept else data
 
