@@ -269,7 +269,7 @@ def test_what_is_postponed_leaves_its_room_to_others_and_a_camera_has_a_quarter_
     assert backlog.counters().postponed == 4
     assert told == ["gave way"]
     assert backlog.crowded() == [
-        f"{camera}: 2 files are held open by their writers, still change, or are large and wait"
+        f"{camera}: 2 files are held open by their writers, still change, are large, or wait for a sidecar"
         for camera in ("flood", "flood too")
     ]
     assert backlog.overflow.take() == {FOLDER: True}

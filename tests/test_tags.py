@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from brokers import wait_until
 from daemons import PHOTOS, House, running
+from dropsight.config import Watch
 from dropsight.config.name_patterns import LONGEST_SEARCHED, TooSlowError, name_pattern
 from dropsight.crashpoints import VARIABLE
 from dropsight.files.original import Original
+from dropsight.intake.folder import DropFolder
 from dropsight.intake.tagging import (
     LONGEST_TEXT,
     MOST_TAGS,
@@ -104,6 +106,13 @@ def test_a_pattern_that_is_searched_for_finds_what_it_would_find_otherwise(
 def test_an_image_whose_name_has_no_room_for_a_sidecar_beside_it_is_looked_for_under_none() -> None:
     assert sidecar_names("a" * 250 + ".jpg") == ("a" * 250 + ".json",)
     assert sidecar_names("\u00e4" * 125 + "a.jpg") == ()
+
+
+def test_a_sidecar_is_no_image_whatever_the_patterns_take() -> None:
+    for seconds, is_image in ((None, True), (0.0, False)):
+        folder = DropFolder.open(Watch(path=Path("/in"), patterns=("*",), sidecar_wait_seconds=seconds))
+        assert folder.wants("/in/x.jpg.json") is is_image
+        assert folder.wants("/in/x.jpg")
 
 
 def test_no_pattern_is_searched_for_in_a_path_that_is_too_long() -> None:

@@ -48,8 +48,8 @@ def test_files_that_are_held_open_leave_their_places_to_others_and_are_taken_whe
                 file.write(DATA)
             wait_until(lambda: bool(crowd(house)))
             assert crowd(house) == (
-                "greedy: 128 files are held open by their writers, still change, or are large and wait:"
-                " further ones of the same camera have to wait"
+                "greedy: 128 files are held open by their writers, still change, are large, or wait for a"
+                " sidecar: further ones of the same camera have to wait"
             )
             assert is_served(house, "meanwhile.jpg")
         house.until(lambda: not house.waiting())

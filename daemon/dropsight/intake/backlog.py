@@ -236,10 +236,8 @@ class Backlog:
         with self._lock:
             cameras = sorted(camera for _, camera in self._postponed.crowded())
             full = sorted(camera for _, camera in self._aside.crowded())
-        told = [
-            f"{camera}: {share} files are held open by their writers, still change, or are large and wait"
-            for camera in cameras
-        ]
+        why = "are held open by their writers, still change, are large, or wait for a sidecar"
+        told = [f"{camera}: {share} files {why}" for camera in cameras]
         return told + [f"{camera}: {MOST_ASIDE} images on record wait to be filed away" for camera in full]
 
     def finished_in(self, folder: DropFolder) -> int:

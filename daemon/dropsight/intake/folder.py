@@ -114,8 +114,10 @@ class DropFolder:
         return self.names_image(name) and self.reaches(folder)
 
     def names_image(self, name: str) -> bool:
-        """Whether a file of this name is an image to take, wherever it lies."""
-        return not name.startswith(".") and bool(self._name_pattern.match(name))
+        """Whether a file of this name is an image to take, wherever it lies; a sidecar is none."""
+        if name.startswith(".") or not self._name_pattern.match(name):
+            return False
+        return not self.names_sidecar(name)
 
     def names_clip(self, path: str) -> bool:
         """Whether a file of this name waits in the lane of clips; what it is, its content tells."""

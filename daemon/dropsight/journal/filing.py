@@ -75,8 +75,7 @@ def file_away(filing: Filing) -> str | None:
                 return None
             if failed or settings.after == "move":
                 return _move(original, filing, folder.failed if failed else folder.processed)
-            original.delete()
-            if _has_sidecars(folder):
+            if original.delete() and _has_sidecars(folder):
                 delete_along(original)
     except OSError as error:
         if _is_gone(filing):
