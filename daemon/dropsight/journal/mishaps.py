@@ -101,5 +101,5 @@ class Mishaps:
 
     def over(self) -> None:
         """An image got through: whatever the machine lacked is there."""
-        if MACHINE in self._troubles.current():
+        if self._troubles.holds(MACHINE):
             self._troubles.cleared(MACHINE)

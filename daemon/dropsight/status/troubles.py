@@ -76,6 +76,10 @@ class Troubles:
         self._last_lines[part] = _LastLine(text, now)
         return f"{text} (changed {changes:,} times since it was last said)" if changes > 1 else text
 
+    def holds(self, part: str) -> bool:
+        """Whether this one is in trouble, for who asks at every image: without the lock."""
+        return part in self._current
+
     def cleared(self, part: str) -> None:
         with self._lock:
             if self._current.pop(part, None) is None:
