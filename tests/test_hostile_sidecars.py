@@ -38,6 +38,8 @@ SIDECARS = {
         "golden:\n" + "- {image: x.jpg, class: 0}\n" * (MOST_GOLDEN + 1),
         f"length <= {MOST_GOLDEN}",
     ),
+    "a group twice": ("groups: {g: 1,\n  g: 2}", "groups.g: is given twice"),
+    "deep": ("[" * 32_000 + "]" * 32_000, "cannot be read"),
     "a tiny divisor": ("normalization: {mean: [0], std: [1.0e-320]}", "normalization needs 1 or 3 finite"),
     "a vast mean": ("normalization: {mean: [1.0e+308], std: [1]}", "normalization needs 1 or 3 finite"),
 }

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import msgspec
-import yaml
 
 from dropsight.bounded import SIDECAR_BYTES, read_bounded
 from dropsight.config import Members, OutputName
+from dropsight.config.document import UNREADABLE, parse
 from dropsight.errors import ModelError
 from dropsight.records import ColorOrder, Layout, Normalization, Resize
 
@@ -81,11 +81,6 @@ class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 # Of a mean or std: a pixel that is divided by less than its inverse would become an infinite number.
 _LARGEST = 1e9
 
-# YAML's own constructors trip over values such as `!!int ""` and 2026-13-45, and over depth.
-_UNREADABLE = (
-    *(OSError, yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError),
-)
-
 
 def sidecar_path(model: Path) -> Path:
     return model.with_suffix(".yaml")
@@ -109,13 +104,15 @@ def read_sidecar(model: Path) -> Sidecar | None:
         return _sidecar(path, read_bounded(path, SIDECAR_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except _UNREADABLE as error:
+    except (OSError, *UNREADABLE) as error:
         raise ModelError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
 
 
 @lru_cache(maxsize=1)  # a model is asked about it several times while it is opened
 def _sidecar(path: Path, content: bytes) -> Sidecar:
-    values = yaml.safe_load(content.decode("utf-8"))
+    values, doubled = parse(content.decode("utf-8-sig"))
+    if doubled:
+        raise ModelError(f"{path}: {'.'.join(doubled[0].key)}: {doubled[0].text}")
     try:
         sidecar = msgspec.convert(values or {}, Sidecar)
     except msgspec.ValidationError as error:
