@@ -20,6 +20,7 @@ from dropsight.files.original import Original
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.tagging import (
     LONGEST_TEXT,
+    MOST_TAG_BYTES,
     MOST_TAGS,
     SIDECAR,
     TagFile,
@@ -172,6 +173,7 @@ sidecars = st.dictionaries(st.text(max_size=80), scalars | st.lists(scalars, max
 def test_whatever_a_sidecar_holds_its_tags_are_few_flat_and_can_be_written(data: bytes, name: str) -> None:
     found = tags_of(name, TagFile("a.json", data), "(?P<name>.*)")
     assert len(found.tags) <= MOST_TAGS
+    assert len(as_json(found.tags)) <= MOST_TAG_BYTES
     assert all(isinstance(value, str | int | float) for value in found.tags.values())
     assert json.loads(as_json(found.tags)) is not None
 
@@ -209,6 +211,16 @@ def test_whatever_lies_beside_an_image_when_it_is_filed_holds_it_up_for_no_momen
         for fd in fds:
             os.close(fd)
     assert names(place) == (["a.jpg.tags.json"] if lying == "empty" else [])
+
+
+def test_the_tags_of_an_image_take_few_kilobytes_of_its_record() -> None:
+    said = {f"{number:02}": "\x1b" * 250 if number % 2 else [number] for number in range(64)}
+    found = tags_of("a.jpg", TagFile("a.json", json.dumps(said).encode()), None)
+    assert found.tags == dict.fromkeys(("01", "03"), "\x1b" * 250)
+    assert len(as_json((found.tags, found.warnings))) < MOST_TAG_BYTES
+    assert "more than 4,096 bytes, and 05 and others are left out" in found.warnings[-1]
+    odd = TagFile("a.json", json.dumps({str(number): [] for number in range(64)}).encode())
+    assert tags_of("a.jpg", odd, None).warnings[8:] == ("and 56 more of its tags",)
 
 
 def names(folder: Path) -> list[str]:

@@ -14,13 +14,16 @@ from dropsight.files.original import NAME_BYTES
 from dropsight.images.opening import Bounds
 from dropsight.inference.image_records import UNTAGGED, Tagged
 from dropsight.intake.folder import SIDECAR_SUFFIX, DropFolder
-from dropsight.names import as_text
+from dropsight.names import as_json, as_text
 from dropsight.records import Tag
 
 CAPTURED = "captured"
 SIDECAR_BYTES = 16 * 1024
 SIDECAR = Bounds(max_bytes=SIDECAR_BYTES)
 MOST_TAGS, LONGEST_NAME, LONGEST_TEXT = 64, 64, 256
+MOST_TAG_BYTES = 4_096
+"""Of all of them: a journal holds a hundred thousand records."""
+_MOST_FAULTS = 8
 _DIGITS = {10: 1.0, 13: 1e3}  # of seconds and milliseconds since 1970
 _LAYOUTS = {12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 17: "%Y%m%d%H%M%S%f"}
 
@@ -80,6 +83,8 @@ def tags_of(relative: str, sidecar: TagFile | None, pattern: str | None) -> Tagg
             faults.append(f"{sidecar.name}: {error}")
     tags = dict(_flat(told, faults))
     captured = _captured(tags, faults)
+    if len(faults) > _MOST_FAULTS:
+        faults[_MOST_FAULTS:] = [f"and {len(faults) - _MOST_FAULTS} more of its tags"]
     return Tagged(tags, captured, tuple(faults))
 
 
@@ -99,21 +104,35 @@ def read_sidecar_of(folder: DropFolder, path: str) -> TagFile | None:
 def _flat(told: Mapping[str, object], faults: list[str]) -> Iterator[tuple[str, Tag]]:
     """Yield what is a text, a number or true or false; null is as if it were not there."""
     given = {as_text(name): value for name, value in told.items() if value is not None}
+    room = MOST_TAG_BYTES
     for count, (name, value) in enumerate(given.items()):
         if count == MOST_TAGS:
             faults.append(f"it has {len(given)} tags, of which {MOST_TAGS} are taken")
             return
-        if len(name) > LONGEST_NAME:
-            faults.append(f"the name of a tag is longer than {LONGEST_NAME} characters: {name[:20]}...")
-        elif isinstance(value, str) or (isinstance(value, int) and abs(value) >= 2**63):
-            text = as_text(str(value)[: LONGEST_TEXT + 1])
-            if len(text) > LONGEST_TEXT:
-                faults.append(f"its tag {name} is cut to {LONGEST_TEXT} characters")
-            yield name, text[:LONGEST_TEXT]
-        elif isinstance(value, int | float):
-            yield name, value
-        else:
-            faults.append(f"its tag {name} is not text, a number, true or false, and is left out")
+        if (tag := _tag(name, value, faults)) is None:
+            continue
+        room -= len(as_json((name, tag)))
+        if room < 0:
+            faults.append(
+                f"its tags have more than {MOST_TAG_BYTES:,} bytes, and {name} and others are left out"
+            )
+            return
+        yield name, tag
+
+
+def _tag(name: str, value: object, faults: list[str]) -> Tag | None:
+    if len(name) > LONGEST_NAME:
+        faults.append(f"the name of a tag is longer than {LONGEST_NAME} characters: {name[:20]}...")
+        return None
+    if isinstance(value, str) or (isinstance(value, int) and abs(value) >= 2**63):
+        text = as_text(str(value)[: LONGEST_TEXT + 1])
+        if len(text) > LONGEST_TEXT:
+            faults.append(f"its tag {name} is cut to {LONGEST_TEXT} characters")
+        return text[:LONGEST_TEXT]
+    if isinstance(value, int | float):
+        return value
+    faults.append(f"its tag {name} is not text, a number, true or false, and is left out")
+    return None
 
 
 def _captured(tags: Mapping[str, Tag], faults: list[str]) -> str | None:
