@@ -96,6 +96,12 @@ def test_a_hundred_dashboards_are_weighed_against_none() -> None:
     assert "median ratio" in script("bench_web.py", "--rounds", "1", "--images", "10", "--streams", "4")
 
 
+def test_what_carries_an_image_is_counted_in_files_hops_and_calls() -> None:
+    found = script("bench_calls.py", "--images", "5", "25").split()
+    assert found[1:4:2] == ["files,", "hops"]
+    assert int(found[0]) < int(found[2]) < int(found[8])
+
+
 def test_a_profile_sets_each_librarys_share_beside_the_bare_machines() -> None:
     pytest.importorskip("ai_edge_litert")
     if shutil.which("perf") is None:

@@ -253,3 +253,30 @@ def test_an_image_that_cannot_be_moved_speaks_for_itself_only(tmp_path: Path) ->
         assert not isinstance(told.value, PlaceError)
     finally:
         subprocess.run(["chattr", "-i", str(path)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "ok", "taken", "lies_at"),
+    [
+        ("a.jpg", True, "", "processed/a.jpg"),
+        ("cam/a.jpg", True, "", "processed/cam/a.jpg"),
+        ("cam/a.jpg", False, "", "failed/cam/a.jpg"),
+        ("cam/a.jpg", True, "processed/cam/a.jpg", "processed/cam/a.*.jpg"),
+        ("cam/a.jpg", True, "processed/cam", "processed/a.*.jpg"),
+    ],
+)
+def test_filing_tells_where_it_has_put_an_image(
+    tmp_path: Path, *, name: str, ok: bool, taken: str, lies_at: str
+) -> None:
+    """What is filed is noted by this, and looked for nowhere else."""
+    shelf = Shelf(tmp_path)
+    shelf.put(name, b"this one")
+    if taken:
+        (tmp_path / taken).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / taken).write_bytes(b"an earlier one")
+    filing = shelf.filing(name, ok=ok)
+    told = file_away(filing)
+    assert told
+    assert Path(told).match(lies_at)
+    assert Path(told).read_bytes() == b"this one"
+    assert file_away(filing) is None, "it is gone from the inbox"
