@@ -226,7 +226,7 @@ def test_an_array_of_16_bits_gets_the_answer_of_a_png_of_it(
         (np.zeros((4, 4, 3), np.complex64), "an array of complex64; give uint8, uint16, or floats in 0..1"),
         (None, "None is not an image: give a path, the bytes of an encoded image"),
         (5, "an object of type int is not an image"),
-        ("a\0b.jpg", "not a file name"),
+        ("a\0b.jpg", "no file has such a name"),
         (b"", "its first bytes"),
     ],
     ids=str,
