@@ -96,13 +96,17 @@ def test_parts_that_dropsight_has_not_written_are_refused(
         assert list(read_all(job.storage)) and compare(job, job)  # noqa: PT018 - either
 
 
-def test_a_manifest_that_claims_more_than_a_group_holds_is_not_read_into_memory(tmp_path: Path) -> None:
-    here = make_results(tmp_path, ANSWERS)
-    facts = pq.read_metadata(tmp_path / NAME).metadata
-    paths = pa.array(["/x.jpg"] * 10_001)
-    table = pa.table({"path": paths, **{name: pa.nulls(10_001) for name in SCHEMA.names[1:]}}).cast(SCHEMA)
-    pq.write_table(table.replace_schema_metadata(facts), tmp_path / NAME)
-    job = FinishedJob.at(here)
+@pytest.mark.parametrize(("rows", "claimed"), [(10_001, 10_001), (2, 2**60), (2, -1)])
+def test_a_manifest_that_claims_more_than_it_holds_is_not_read(
+    tmp_path: Path, rows: int, claimed: int
+) -> None:
+    """The first has them in one group, which would be in memory at once."""
+    job = FinishedJob.at(make_results(tmp_path, ANSWERS))
+    facts = msgspec.json.decode(pq.read_metadata(tmp_path / NAME).metadata[b"dropsight"])
+    footer = {b"dropsight": msgspec.json.encode({**facts, "rows": claimed})}
+    empty = {name: pa.nulls(rows) for name in SCHEMA.names[1:]}
+    table = pa.table({"path": pa.array(["/x.jpg"] * rows), **empty}).cast(SCHEMA)
+    pq.write_table(table.replace_schema_metadata(footer), tmp_path / NAME)
     with pytest.raises(StoreError, match="not a manifest"):
         compare(job, job)
 
@@ -114,9 +118,10 @@ def test_what_a_job_s_file_says_does_nothing_to_a_terminal(
     job = read_job(storage)
     assert job
     model = msgspec.structs.replace(job.model, name=ESCAPE)
-    msgspec.structs.replace(job, engine=ESCAPE, updated=ESCAPE, errors={ESCAPE: 1}, model=model).write(
-        storage
-    )
+    msgspec.structs.replace(
+        job, engine=ESCAPE, updated=ESCAPE, state="running", errors={ESCAPE: 1}, model=model
+    ).write(storage)
+    (tmp_path / "job.lock").write_bytes(b'{"host": "\xff"}')
     read(["archive", str(tmp_path), "--status"]).load()()
     assert "\x1b" not in capsys.readouterr().out
     for damaged in (b'{"a": "\xff"}', b'{"state":' * 5_000, b""):

@@ -157,7 +157,7 @@ def _is_alive(holder: Holder) -> bool:
 
 
 def _decoded(data: bytes | None) -> Holder | None:
-    with contextlib.suppress(msgspec.DecodeError):
+    with contextlib.suppress(ValueError, RecursionError):
         return msgspec.json.decode(data or b"", type=Holder)
     return None
 

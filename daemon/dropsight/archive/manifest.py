@@ -92,23 +92,28 @@ def read_facts(storage: Storage) -> ManifestFacts | None:
     with told(storage.named(NAME), "read"):
         try:
             with storage.reading(NAME) as file:
-                metadata = pq.read_metadata(file).metadata or {}
+                footer = pq.read_metadata(file)
         except FileNotFoundError:
             return None
     try:
-        return msgspec.json.decode(metadata[_FACTS], type=ManifestFacts)
+        facts = msgspec.json.decode((footer.metadata or {})[_FACTS], type=ManifestFacts)
     except (KeyError, ValueError, RecursionError) as error:
-        raise StoreError(f"{storage.named(NAME)}: not a manifest of dropsight's") from error
+        raise _no_manifest(storage) from error
+    groups = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+    if facts.rows != sum(groups) or max(groups, default=0) > _GROUP_ROWS:  # however many it claims
+        raise _no_manifest(storage)
+    return facts
+
+
+def _no_manifest(storage: Storage) -> StoreError:
+    return StoreError(f"{storage.named(NAME)}: not a manifest of dropsight's")
 
 
 def read_rows(storage: Storage, start: int, stop: int) -> list[Named]:
     """Return some rows, of which only the groups are read that hold them."""
     with told(storage.named(NAME), "read"), storage.reading(NAME) as file, pq.ParquetFile(file) as manifest:
         first, last = start // _GROUP_ROWS, (stop - 1) // _GROUP_ROWS
-        groups = range(first, last + 1)
-        if any(manifest.metadata.row_group(group).num_rows > _GROUP_ROWS for group in groups):
-            raise StoreError(f"{storage.named(NAME)}: not a manifest of dropsight's")
-        table = manifest.read_row_groups(groups)
+        table = manifest.read_row_groups(range(first, last + 1))
         table.validate(full=True)
     rows = table.slice(start - first * _GROUP_ROWS, stop - start)
     mtimes = rows["mtime"].cast(pa.int64()).to_pylist()

@@ -73,7 +73,7 @@ def _gone_on(
         out=storage.place,
         manifest=facts.digest,
         model=spec.digest,
-        shard_rows=asked.shard_rows or (former.shard_rows if former else shard_rows_for(facts.rows)),
+        shard_rows=asked.shard_rows or (former and max(former.shard_rows, 1)) or shard_rows_for(facts.rows),
         tta=asked.tta,
         most_seconds=asked.most_seconds,
         embeddings=asked.embeddings,
