@@ -445,7 +445,7 @@ def test_the_daemon_tells_of_every_event_over_kills_and_shows_whom_it_does_not_r
             dumped = dropsight("config", "-c", str(house.config)).stdout
         finally:
             house.kill()
-    assert "trouble    notify:phone/2: (json://***) is not told: it cannot be reached" in shown
+    assert "trouble    notify:phone/2: (json://***) was not notified: it cannot be reached" in shown
     said = "\n".join(f"{body['title']}: {body['message']}" for body in web.taken)
     assert all(f"any at camera{number}" in said for number in range(3))
     picture = base64.b64decode(web.taken[0]["attachments"][0]["base64"])
