@@ -230,6 +230,12 @@ def test_a_query_in_a_websocket_url_reaches_the_broker(tmp_path: Path) -> None:
         assert process.wait(60) == 1
 
 
+LAUGHS = "a: &a [1]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
+    for before, name in zip("abcdefghij", "bcdefghijk", strict=True)
+)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "says"),
@@ -243,6 +249,7 @@ def test_a_query_in_a_websocket_url_reaches_the_broker(tmp_path: Path) -> None:
         ("limits: {max_bytes: " + "9" * 100_000 + "GiB}", "limits.max_bytes: cannot be"),
         ("watch: [" + "{path: a}, " * 10_000 + "]", "watch: names 10000 folders, at most 256 are watched"),
         ("a: &a [" + "x, " * 9 + "x]\ndevice: [" + "*a, " * 9 + "*a]", "device: cannot be a list"),
+        (f"{LAUGHS}device: {{*k : 1}}", "found unhashable key"),
         ("watch: &w [*w]", "watch.0: cannot be a list"),
         ('device: !!python/object/apply:os.system ["true"]', "could not determine a constructor"),
     ],

@@ -75,7 +75,9 @@ def _doubled(node: Node, key: Key, seen: set[int]) -> Iterator[Fault]:
     if isinstance(node, MappingNode):
         yield from _doubled_here(node, key)
         for name, value in node.value:
-            yield from _doubled(value, (*key, str(name.value)), seen)
+            # Of a key that is a list of lists of lists, the text may be of any length.
+            named = name.value if isinstance(name, ScalarNode) else "?"
+            yield from _doubled(value, (*key, named), seen)
 
 
 def _doubled_here(node: MappingNode, key: Key) -> Iterator[Fault]:
