@@ -165,7 +165,8 @@ def test_a_folder_of_a_web_server_is_a_source(
 def test_a_folder_of_an_ssh_server_is_source_and_target(
     source: Path, tmp_path: Path, expected: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The manifest names the host, which fsspec's own paths of such servers do not."""
+    """The manifest names the host, which fsspec's own paths do not; a # in a name is no setting."""
+    source = shutil.copytree(source, tmp_path / "cards #1")
     with sftp_server("camera", "secret") as host:
         monkeypatch.setenv("FSSPEC_SFTP_PASSWORD", "secret")
         done = dropsight("archive", f"{host}{source}", "-o", f"{host}{tmp_path}/out", "--shard", "9")
@@ -185,6 +186,9 @@ def test_a_password_in_a_url_is_refused_as_all_results_would_bear_it(tmp_path: P
         with pytest.raises(ConfigError, match="sftp://camera@host: a password") as refused:
             run(cards, out)
         assert "secret" not in str(refused.value)
+    for place in ("sftp://", "s3://"):
+        with pytest.raises(ConfigError, match="names no host and no bucket"):
+            run(place, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*"))
 
 

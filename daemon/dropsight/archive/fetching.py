@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dropsight.archive.manifest import Named
 from dropsight.archive.storage import is_url, system_of, told
@@ -39,9 +39,8 @@ def fetched(named: Named, *, most_bytes: int) -> Iterator[str]:
         return
     if (named.size or 0) > most_bytes:
         raise ImageError("too_large", f"{named.size} bytes, more than the limit of {most_bytes} bytes")
-    system, path = system_of(named.opens)
     with tempfile.NamedTemporaryFile(prefix="dropsight-clip-") as copy:
-        _patiently(named, lambda: system.get_file(path, copy.name))
+        _patiently(named, lambda system, path: system.get_file(path, copy.name))
         yield copy.name
 
 
@@ -58,15 +57,14 @@ def _of_this_machine(path: str, bounds: Bounds, is_wanted: Callable[[bytes], boo
 
 
 def _asked(named: Named, *, end: int | None = None) -> bytes:
-    system, path = system_of(named.opens)
-    return _patiently(named, lambda: bytes(system.cat_file(path, end=end)))
+    return _patiently(named, lambda system, path: bytes(system.cat_file(path, end=end)))
 
 
-def _patiently(named: Named, ask: Callable[[], T]) -> T:
+def _patiently(named: Named, ask: Callable[[Any, str], T]) -> T:
     for seconds in (*_AGAIN_SECONDS, None):
         try:
             with told(named.path, "read"):
-                return ask()
+                return ask(*system_of(named.opens))
         except StoreError as error:
             if fault := _fault_of_file(error.__cause__):
                 raise fault from error

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
-from dropsight.archive.storage import absolute, is_url, system_of, told
+from dropsight.archive.storage import absolute, host_of, is_url, system_of, told
 from dropsight.config import Watch
 from dropsight.errors import ConfigError
 from dropsight.video.sniffing import CLIP_PATTERNS
@@ -186,9 +185,7 @@ class _Remote:
 
     def __init__(self, system: Any, url: str) -> None:  # noqa: ANN401 - fsspec's
         self._system = system
-        # Of these (sftp, ftp, smb), fsspec takes the host for a setting, and its paths are without it.
-        has_host = "host" in system._get_kwargs_from_urls(url)  # noqa: SLF001 - there is no other way
-        self._host = "{0.scheme}://{0.netloc}".format(urlsplit(url)) if has_host else None
+        self._host = host_of(url)
         # An archive file within another system: zip://a.jpg::s3://cards/2026.zip
         self._within = "".join(url.partition("::")[1:])
 
@@ -207,9 +204,9 @@ class _Remote:
         return Listed(self._url_of(path).encode(), None if size is None else int(size), _time_us(info), tag)
 
     def _url_of(self, path: str) -> str:
-        if self._host is None:
-            return f"{self._system.unstrip_protocol(path)}{self._within}"
-        return f"{self._host}/{path.lstrip('/')}"
+        if self._host:
+            return f"{self._host}/{path.lstrip('/')}"
+        return f"{self._system.unstrip_protocol(path)}{self._within}"
 
 
 def _of_listed_urls(url: str) -> Iterator[Listed]:

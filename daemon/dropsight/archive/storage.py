@@ -33,10 +33,12 @@ def is_url(place: str) -> bool:
 
 
 def absolute(place: str) -> str:
-    """Return a place as any process finds it; raises ConfigError where all results would bear a password."""
+    """Return a place as any process finds it; raises ConfigError for one that names none, or a password."""
     if not is_url(place):
         return os.path.abspath(place.removeprefix("file://"))
     protocol, _, rest = place.partition("://")
+    if not rest.strip("/"):
+        raise ConfigError([f"{place}: names no host and no bucket"])
     user, _, there = rest.partition("/")[0].rpartition("@")
     if ":" in user:
         shown = f"{protocol}://{user.partition(':')[0]}@{there}"
@@ -47,15 +49,42 @@ def absolute(place: str) -> str:
     return place
 
 
+def host_of(url: str) -> str:
+    """Return sftp://user@host of systems whose paths are without the host, which is a setting to fsspec.
+
+    Empty for all others; raises as `system_of`.
+    """
+    import fsspec
+
+    protocol, _, rest = url.partition("://")
+    if "::" in protocol:
+        return ""
+    host = f"{protocol}://{rest.partition('/')[0]}"
+    with _understood(url):
+        kind = fsspec.get_filesystem_class(protocol)
+        return host if "host" in kind._get_kwargs_from_urls(host) else ""  # noqa: SLF001 - no other way
+
+
 def system_of(url: str) -> tuple[Any, str]:
     """Return fsspec's file system and the path in it; raises ConfigError for what is not installed."""
     import fsspec
 
-    try:
+    host = host_of(url)
+    with _understood(url):
+        if host:  # else a # or ? in a name would be a setting, too
+            return fsspec.core.url_to_fs(f"{host}/")[0], url.removeprefix(host) or "/"
         system, path = fsspec.core.url_to_fs(url)
-    except Exception as error:  # each protocol's own, of what it cannot read from a URL or reach
-        raise ConfigError([f"{url}: {_said(error)}"]) from error
-    return system, path
+        return system, path
+
+
+@contextmanager
+def _understood(url: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError([f"{url}: {error}"]) from error
+    except ValueError as error:  # what it says of a protocol that it does not know
+        raise ConfigError([f"{url}: {error}"]) from error
 
 
 @contextmanager
