@@ -18,6 +18,9 @@ from dropsight.journal.event_table import CameraState, EventReader
 from dropsight.records import Result, timestamp
 
 log = logging.getLogger(__name__)
+
+# To look when the next event ends takes time by how many go on: so many times that is left to other work.
+REST = 20
 _decode = msgspec.json.Decoder(dict[str, Stream]).decode
 
 
@@ -37,7 +40,8 @@ class EventKeeper:
         self._durable = reader.states()
         self._pending: Sequence[CameraState] = ()
         self._machine = self._made()
-        self._is_first = True
+        self._is_first = self._is_stale = True
+        self._look_at, self._due_at = 0.0, float("inf")
         known = {spell.id for _, spell in _open(self._machine.state)}
         self._lost = [each for each in reader.going_on() if each.best.id and each.id not in known]
         if self._lost:
@@ -48,17 +52,27 @@ class EventKeeper:
         """How long until an event may be over, None where none goes on."""
         if self._is_first:  # what rules that are gone have left open is told by nobody else
             return 0.0
+        now = time.monotonic()
+        if self._is_stale and now >= self._look_at:
+            self._is_stale, self._due_at = False, now + self._seconds_left()
+            looked = time.monotonic()
+            self._look_at = looked + REST * (looked - now)
+        next_look = self._look_at if self._is_stale else float("inf")
+        due = max(min(self._due_at, next_look) - now, 0.0)
+        return None if due == float("inf") else due
+
+    def _seconds_left(self) -> float:
         now = time.time()
-        left = [
-            self._after.get(name, 0.0) - abs(now - spell.heard) for name, spell in _open(self._machine.state)
-        ]
-        return max(min(left), 0.0) if left else None
+        opened = _open(self._machine.state)
+        left = (self._after.get(name, 0.0) - abs(now - spell.heard) for name, spell in opened)
+        return min(left, default=float("inf"))
 
     def begin(self) -> None:
         if self._machine.changed:
-            self._machine = self._made()
+            self._machine, self._is_stale = self._made(), True
 
     def weigh(self, record: Result, *, arrived: float) -> Sequence[EventStep]:
+        self._is_stale = True
         with self._contained("events"):
             sighting = sighting_of(record)
             changes = self._machine.step(sighting) if sighting else []
@@ -67,6 +81,7 @@ class EventKeeper:
 
     def over(self, now: float) -> Sequence[EventStep]:
         """Return the ends that are due, by the wall clock; those whose state is lost are over, too."""
+        self._is_stale, self._due_at = True, float("inf")
         with self._contained("events"):
             ends = [self._happening(change, now) for change in self._machine.tick(now)]
             return [*(_given_up(message, now) for message in self._lost), *ends]
