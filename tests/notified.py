@@ -137,6 +137,7 @@ class Told:
         self.now = [1_795_900_000.0]
         self._state, self._settings = state, settings
         self._stack = ExitStack()
+        self._drawing = threading.Lock()
 
     def by(
         self,
@@ -153,7 +154,9 @@ class Told:
         def photo(record: str, longest: int) -> bytes:
             if record == "gone":
                 raise FileNotFoundError(record)
-            return thumbnail(str(large_photo(self._state)), Bounds(), longest=longest)
+            with self._drawing:  # several are told at once
+                large = large_photo(self._state)
+            return thumbnail(str(large), Bounds(), longest=longest)
 
         notifier = Notifier(
             target,
