@@ -44,6 +44,14 @@ def test_what_is_spent_while_no_image_waits_is_not_held_against_who_comes_then()
     assert allowance.look(now=1.0, spent=100.0 + CREDIT_SECONDS, busy=True) == 0
 
 
+def test_nobody_looks_after_the_share_a_hundred_times_a_second_while_nobody_asks() -> None:
+    """Each look takes the interpreter from a worker, and wakes a device at rest."""
+    allowance = Allowance(RATE, now=0.0, spent=0.0)
+    assert allowance.lasts_seconds(cores=4) == CREDIT_SECONDS / 4
+    allowance.look(now=0.0, spent=CREDIT_SECONDS, busy=True)
+    assert allowance.lasts_seconds(cores=4) == 0, "from here on every moment counts"
+
+
 def test_a_flood_that_is_over_leaves_little_to_sleep_off() -> None:
     allowance = Allowance(RATE, now=0.0, spent=0.0)
     assert allowance.look(now=1.0, spent=1_000.0, busy=True) == pytest.approx(LONGEST_DEBT_SECONDS)

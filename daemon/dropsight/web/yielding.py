@@ -37,6 +37,10 @@ class Allowance:
         self._now, self._spent = now, spent
         return max(-self._left / self._rate, 0.0) if busy else 0.0
 
+    def lasts_seconds(self, *, cores: int) -> float:
+        """Return for how long there is something left at least, even if as many cores spend it."""
+        return max(self._left, 0.0) / cores
+
 
 class AddressTurns:
     """Requests that wait until there is time for them; addresses take turns. For the event loop's thread."""
@@ -96,9 +100,11 @@ async def step_aside(
     def spent() -> float:
         return time.thread_time() + helpers_spent()
 
-    allowance = Allowance(SHARE * len(os.sched_getaffinity(0)), now=time.monotonic(), spent=spent())
+    cores = len(os.sched_getaffinity(0))
+    allowance = Allowance(SHARE * cores, now=time.monotonic(), spent=spent())
     while True:
-        await asyncio.sleep(0 if turns.next() else LOOK_SECONDS)
+        # While nobody asks for anything there is nothing to look after: each look interrupts a worker.
+        await asyncio.sleep(0 if turns.next() else max(allowance.lasts_seconds(cores=cores), LOOK_SECONDS))
         wait = allowance.look(now=time.monotonic(), spent=spent(), busy=busy())
         turns.scarce = wait > 0
         if wait > 0:
