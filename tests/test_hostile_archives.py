@@ -55,7 +55,14 @@ def test_a_list_that_has_no_end_is_refused(tmp_path: Path, lines: str | None) ->
 
 
 def test_of_what_a_list_or_a_result_names_no_url_and_no_name_is_more_than_its_own_error() -> None:
-    odd = ["/a\0b.jpg", "data://x.jpg", "nonesuch://x.jpg", "zip://x::file:///dev/null", "reference://x.jpg"]
+    odd = [
+        "/a\0b.jpg",
+        "data://x.jpg",
+        "nonesuch://x.jpg",
+        "zip://x::file:///dev/null",
+        "reference://x.jpg",
+        "sftp://127.0.0.1:1/x.jpg",
+    ]
     assert {path: type(found) for path, found in pictures_of(odd).items()} == dict.fromkeys(odd, str)
     assert homes_of(["/a/b/1.jpg", "/a/2.jpg", "s3://b/c/d.jpg"]) == ["/a", "s3://b"]
 

@@ -81,9 +81,11 @@ def system_of(url: str) -> tuple[Any, str]:
 def _understood(url: str) -> Iterator[None]:
     try:
         yield
-    except ImportError as error:
-        raise ConfigError([f"{url}: {error}"]) from error
-    except ValueError as error:  # what it says of a protocol that it does not know
+    except (DropsightError, OSError):
+        raise
+    except Exception as error:  # each protocol's own, of what it cannot make of a URL
+        if type(error).__module__.startswith(_LIBRARIES):
+            raise
         raise ConfigError([f"{url}: {error}"]) from error
 
 
