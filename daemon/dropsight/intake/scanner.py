@@ -140,11 +140,9 @@ class Scanner:
         began = time.monotonic()
         if began >= self._next_walk[folder]:
             watcher.renew()
-            self._unwatched.discard(folder)
-            if not self._unwatched:
-                self.watching.set()
             self._refusals.look_again()
             self._refusals.found(f"scan of {folder.root}", self.walk(folder))
+            self._is_tried(folder)
             pause = folder.settings.poll_seconds if watcher.polling else RECONCILE_SECONDS
             self._next_walk[folder] = time.monotonic() + pause
             self._walk_seconds[folder] = time.monotonic() - began
@@ -165,6 +163,12 @@ class Scanner:
                 self._troubles.raised(part, MachineError("; ".join(texts)))
             else:
                 self._troubles.cleared(part)
+
+    def _is_tried(self, folder: DropFolder) -> None:
+        """It is watched by now, or cannot be."""
+        self._unwatched.discard(folder)
+        if not self._unwatched:
+            self.watching.set()
 
     def _look_sooner(self) -> None:
         """Where files gave way in the backlog, which is told of."""
@@ -262,6 +266,8 @@ class Scanner:
             nonlocal beyond, example
             if isinstance(found, int):
                 watcher.hear(path, found)
+                if path == folder.root:
+                    self._is_tried(folder)
             elif found.errno == errno.ENAMETOOLONG:
                 beyond, example = beyond + 1, path
             else:
