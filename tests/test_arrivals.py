@@ -240,6 +240,7 @@ def test_an_upload_in_parts_is_waited_for_between_them_and_one_that_was_renamed_
         write_part(upload, 2 * third)
         wait_until(lambda: len(house.records()) == 4)
         assert (house.records()[3]["image_path"], house.records()[3]["status"]) == ("upload.jpg", "ok")
+        wait_until((house.processed / "upload.jpg").exists)
         assert (house.processed / "upload.jpg").read_bytes() == DATA
 
 
