@@ -1,4 +1,7 @@
-"""An SFTP server of this machine's files, for one user by password: `sftp_server.py USER PASSWORD`."""
+"""An SFTP server of this machine's files, for one user by password: `sftp_server.py USER PASSWORD`.
+
+It says on which port, and what its key is.
+"""
 
 import asyncio
 import sys
@@ -21,7 +24,7 @@ async def main() -> None:
     server = await asyncssh.listen(
         "127.0.0.1", 0, server_host_keys=[key], server_factory=OneUser, sftp_factory=asyncssh.SFTPServer
     )
-    print(server.get_port(), flush=True)
+    print(server.get_port(), key.export_public_key().decode().strip(), flush=True)
     await server.wait_closed()
 
 

@@ -35,12 +35,14 @@ def s3_server() -> Iterator[str]:
 
 
 @contextmanager
-def sftp_server(user: str, password: str) -> Iterator[str]:
-    """Serve all files from a process of its own; give the beginning of URLs."""
+def sftp_server(user: str, password: str, known_hosts: Path) -> Iterator[str]:
+    """Serve all files from a process of its own; give the beginning of URLs, write the server's key down."""
     script = Path(__file__).with_name("sftp_server.py")
     process = begin([sys.executable, str(script), user, password], stdout=subprocess.PIPE)
     try:
         assert process.stdout
-        yield f"sftp://{user}@127.0.0.1:{int(process.stdout.readline())}"
+        port, key = process.stdout.readline().decode().split(maxsplit=1)
+        known_hosts.write_text(f"[127.0.0.1]:{port} {key}")
+        yield f"sftp://{user}@127.0.0.1:{port}"
     finally:
         end(process)

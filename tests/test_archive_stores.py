@@ -167,13 +167,40 @@ def test_a_folder_of_an_ssh_server_is_source_and_target(
 ) -> None:
     """The manifest names the host, which fsspec's own paths do not; a # in a name is no setting."""
     source = shutil.copytree(source, tmp_path / "cards #1")
-    with sftp_server("camera", "secret") as host:
+    with sftp_server("camera", "secret", tmp_path / "known") as host:
         monkeypatch.setenv("FSSPEC_SFTP_PASSWORD", "secret")
+        monkeypatch.setenv("FSSPEC_SFTP_KNOWN_HOSTS", str(tmp_path / "known"))
         done = dropsight("archive", f"{host}{source}", "-o", f"{host}{tmp_path}/out", "--shard", "9")
     assert done.returncode == 0, done.stderr
     rows = content(tmp_path / "out")
     assert named_by_file(rows) == expected
     assert {str(row["path"]).rpartition("/")[0] for row in rows} == {f"{host}{source}"}
+
+
+def test_a_server_whose_key_nobody_knows_gets_no_password(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sits between here and there would get it, and all results; ssh asks, and so have we to."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FSSPEC_SFTP_PASSWORD", "secret")
+    with sftp_server("camera", "secret", tmp_path / "known") as host:
+        for place in (f"{host}{source}", f"zip://*.jpg::{host}{source}/cards.zip"):
+            done = dropsight("archive", place, "-o", f"{tmp_path}/out")
+            assert done.returncode == 1
+            assert "not trusted" in done.stderr
+            assert "known_hosts" in done.stderr
+        (tmp_path / ".ssh").mkdir()
+        (tmp_path / "known").rename(tmp_path / ".ssh" / "known_hosts")
+        done = dropsight("archive", f"{host}{source}", "-o", f"{tmp_path}/out")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_url_that_says_what_to_read_elsewhere_is_not_opened(tmp_path: Path) -> None:
+    """Its templates are code to older versions of fsspec; a list of files may be a stranger's."""
+    (tmp_path / "list.txt").write_text("reference://a.jpg::https://example.org/refs.json\n")
+    for cards in ("reference://::/srv/refs.json", "simplecache::reference://x", tmp_path / "list.txt"):
+        with pytest.raises(ConfigError, match="reference:// says what to read elsewhere"):
+            run(cards, tmp_path / "out")
 
 
 def test_a_password_in_a_url_is_refused_as_all_results_would_bear_it(tmp_path: Path) -> None:
@@ -182,6 +209,7 @@ def test_a_password_in_a_url_is_refused_as_all_results_would_bear_it(tmp_path: P
         ("sftp://camera:secret@host/cards", tmp_path / "out"),
         (tmp_path / "list.txt", tmp_path / "out"),
         (PHOTOS[0], "sftp://camera:secret@host/out"),
+        ("zip://a.jpg::sftp://camera:secret@host/cards.zip", tmp_path / "out"),
     ):
         with pytest.raises(ConfigError, match="sftp://camera@host: a password") as refused:
             run(cards, out)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dropsight import installing
+from dropsight.archive.urls import check_url, know_servers
 from dropsight.errors import ConfigError, DropsightError, StoreError, reason
 
 # Here an object appears with the last byte of a PUT; elsewhere a file is there as soon as it is begun.
@@ -36,16 +37,9 @@ def absolute(place: str) -> str:
     """Return a place as any process finds it; raises ConfigError for one that names none, or a password."""
     if not is_url(place):
         return os.path.abspath(place.removeprefix("file://"))
-    protocol, _, rest = place.partition("://")
-    if not rest.strip("/"):
+    if not place.partition("://")[2].strip("/"):
         raise ConfigError([f"{place}: names no host and no bucket"])
-    user, _, there = rest.partition("/")[0].rpartition("@")
-    if ":" in user:
-        shown = f"{protocol}://{user.partition(':')[0]}@{there}"
-        way_out = f"FSSPEC_{protocol.upper()}_PASSWORD, ~/.config/fsspec, or a key of SSH"
-        raise ConfigError(
-            [f"{shown}: a password in the URL would be written into every row: give it in {way_out}"]
-        )
+    check_url(place)
     return place
 
 
@@ -66,9 +60,11 @@ def host_of(url: str) -> str:
 
 
 def system_of(url: str) -> tuple[Any, str]:
-    """Return fsspec's file system and the path in it; raises ConfigError for what is not installed."""
+    """Return fsspec's file system and the path in it; raises ConfigError for what is not to be had."""
     import fsspec
 
+    check_url(url)
+    know_servers(url)
     host = host_of(url)
     with _understood(url):
         if host:  # else a # or ? in a name would be a setting, too
@@ -113,6 +109,8 @@ _LIBRARIES = (
 def _said(error: BaseException) -> str:
     if isinstance(error, PermissionError) or type(error).__name__ == "AuthenticationException":
         return f"access denied ({_short(error)}): check the credentials and permissions"
+    if type(error).__name__ == "HostKeyNotVerifiable":
+        return f"{_short(error)}: see that it is the right one, by ssh, which adds it to ~/.ssh/known_hosts"
     if type(error).__name__ in {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}:
         return f"no credentials ({_short(error)}): set them as this store's own tools take them"
     if isinstance(error, OSError) and error.strerror:

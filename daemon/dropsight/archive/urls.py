@@ -1,0 +1,48 @@
+"""URLs that people and their lists name: which are not opened, and by what a server is known."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from dropsight import installing
+from dropsight.errors import ConfigError
+
+_HOSTS = ("sftp", "ssh")
+# Its file says what else to read, and has templates filled in, which older versions of fsspec run as code.
+_INDIRECT = "reference"
+
+
+def check_url(url: str) -> None:
+    """Raise ConfigError for one that has a password, or whose files say what to open elsewhere."""
+    for protocol, rest in _links(url):
+        if protocol == _INDIRECT:
+            raise ConfigError([f"{url}: reference:// says what to read elsewhere: name the files themselves"])
+        user, _, there = rest.partition("/")[0].rpartition("@")
+        if ":" in user:
+            shown = f"{protocol}://{user.partition(':')[0]}@{there}"
+            way_out = f"FSSPEC_{protocol.upper()}_PASSWORD, ~/.config/fsspec, or a key of SSH"
+            raise ConfigError(
+                [f"{shown}: a password in the URL would be written into every row: give it in {way_out}"]
+            )
+
+
+def know_servers(url: str) -> None:
+    """Have servers of SFTP known by their keys, as ssh does; raises ConfigError where that cannot be.
+
+    Who has set fsspec's own known_hosts for them is obeyed: a file, or null for any server.
+    """
+    import fsspec
+
+    if not any(protocol in _HOSTS for protocol, _ in _links(url)):
+        return
+    if find_spec("sshfs") is None:
+        needed = installing.packages("sshfs")
+        raise ConfigError([f"{url}: needs sshfs, which knows servers by their keys: {needed}"])
+    for name in _HOSTS:
+        fsspec.config.conf.setdefault(name, {}).setdefault("known_hosts", ())
+
+
+def _links(url: str) -> Iterator[tuple[str, str]]:
+    """Yield protocol and rest of each: an archive within another system is named zip://a.jpg::s3://b/c.zip."""
+    for link in url.split("::"):
+        protocol, _, rest = link.partition("://")
+        yield protocol, rest
