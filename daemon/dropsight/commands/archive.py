@@ -61,6 +61,18 @@ def archive(  # noqa: PLR0913 - its options
         unknown=None if unknown is None else _flatness(unknown),
         overwrite=overwrite,
     )
+    return _run(asked, output, wanted, placements, as_json=as_json)
+
+
+def _run(
+    asked: ArchiveOrder,
+    output: str,
+    wanted: Sequence[str],
+    placements: Deployments | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Classify, write the wanted formats once all is done, and say how it went."""
     try:
         with stop_asked(_STOPPING) as stop:
             job = run_archive(asked, stopped=stop.is_set)

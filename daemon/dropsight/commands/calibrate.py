@@ -47,14 +47,7 @@ def calibrate(
         need_place(output)
     runtime = Classifying(file, camera, model=model, tta=False).of_all
     spec, times = runtime.spec, runtime.plan.inference.temperature
-    target = output or sidecar_path(spec.path)
-    if output is None and spec.path.parent == locate(DEFAULT_MODEL).parent:
-        raise ConfigError(["the built-in model cannot be changed; name the sidecar to write: -o FILE.yaml"])
-    if spec.multi_label:
-        raise ModelError(
-            f"{spec.path}: several of its classes may be there at once (multi-label), which one temperature "
-            "cannot calibrate; set model.thresholds, and see dropsight evaluate for what they give"
-        )
+    target = _target(spec, output)
     if clips := sum(each.suffix.lower() in CLIPS for each in folder.rglob("*")):
         what = "1 clip is" if clips == 1 else f"{clips} clips are"
         _tell(f"{what} passed over: a temperature is fitted to photos, and holds for frames, too")
@@ -71,6 +64,25 @@ def calibrate(
     if coverage := coverage or (spec.sets.coverage if spec.sets else None):
         values |= _sets(found, measured.truth, coverage)
     _write(target, spec.path, values)
+    _tell_written(target, spec, before, after)
+
+
+def _target(spec: ModelSpec, output: Path | None) -> Path:
+    """Return the sidecar to write; raises DropsightError where the model can have none that helps."""
+    if output is None and spec.path.parent == locate(DEFAULT_MODEL).parent:
+        raise ConfigError(["the built-in model cannot be changed; name the sidecar to write: -o FILE.yaml"])
+    if spec.multi_label:
+        raise ModelError(
+            f"{spec.path}: several of its classes may be there at once (multi-label), which one temperature "
+            "cannot calibrate; set model.thresholds, and see dropsight evaluate for what they give"
+        )
+    return output or sidecar_path(spec.path)
+
+
+def _tell_written(
+    target: Path, spec: ModelSpec, before: CalibrationMetrics, after: CalibrationMetrics
+) -> None:
+    """Say where the sidecar is and how it takes effect, and draw the diagram beside it."""
     print(f"written to {target}")
     if target.resolve() != sidecar_path(spec.path).resolve():
         beside = target.with_suffix(spec.path.suffix)

@@ -95,11 +95,14 @@ def explain(  # noqa: PLR0913 - each is an option of its own
     shown = runtime.plan.sight.shown(subject.pixels) if runtime.plan.sight else subject.pixels
     side_by_side(output, found, title=title, photo=(shown, seen))
     if as_json:
-        said = _explained(image, subject, runtime.spec, found, output)
-        sys.stdout.buffer.write(msgspec.json.format(names.as_json(said), indent=2) + b"\n")
+        _print_json(_explained(image, subject, runtime.spec, found, output))
         return
     for each in found:
         print(f"{each.label} ({each.class_index}) {each.confidence:.1%} by {each.method}{moment}: {output}")
+
+
+def _print_json(said: Explained) -> None:
+    sys.stdout.buffer.write(msgspec.json.format(names.as_json(said), indent=2) + b"\n")
 
 
 def _explained(

@@ -164,27 +164,13 @@ def result_of(burst: Burst, *, how: Aggregate, top_k_photos: int, at: float) -> 
         return _merged(times, parts, how, top_k_photos)
 
     likely = merged([record.predictions for record in records])
-    best, sure = likely[0], [_confidence(record, likely[0].class_index) for record in records]
+    best = likely[0]
+    sure = [_confidence(record, best.class_index) for record in records]
     peak = int(np.argmax(sure))
-    first = records[peak]
-    timeline = [
-        (round(float(seconds), 3), record.predicted_class, round(record.confidence, 4))
-        for seconds, record in zip(times, records, strict=True)
-    ]
-    labels = {record.predicted_class: record.label for record in records}
+    facts = _facts(burst, times, records, how=how, peak=peak, best=best, confidence=sure[peak])
     wording = _wording(times, records, best, how, top_k_photos)
-    facts = BurstFacts(
-        count=len(records),
-        begin=timestamp(burst.begins),
-        end=timestamp(burst.ends),
-        aggregate=how,
-        peak=BurstPeak(first.id, first.image_path, timeline[peak][0], best.label, sure[peak]),
-        segments=segments(timeline, timeline[-1][0], labels),
-        photos=[record.id for record in records],
-        timeline=timeline,
-    )
     return msgspec.structs.replace(
-        first,
+        records[peak],
         kind="burst",
         id=burst_id(facts.photos),
         time=timestamp(at),
@@ -199,6 +185,35 @@ def result_of(burst: Burst, *, how: Aggregate, top_k_photos: int, at: float) -> 
         explanation=msgspec.UNSET,
         burst=facts,
         latency_ms=Latency(postprocess=round((time.perf_counter() - started) * 1e3, 3)),
+    )
+
+
+def _facts(
+    burst: Burst,
+    times: NDArray[np.float64],
+    records: Sequence[Result],
+    *,
+    how: Aggregate,
+    peak: int,
+    best: Prediction,
+    confidence: float,
+) -> BurstFacts:
+    """Put together what is said of the photos, of which number `peak` is surest of the best class."""
+    first = records[peak]
+    timeline = [
+        (round(float(seconds), 3), record.predicted_class, round(record.confidence, 4))
+        for seconds, record in zip(times, records, strict=True)
+    ]
+    labels = {record.predicted_class: record.label for record in records}
+    return BurstFacts(
+        count=len(records),
+        begin=timestamp(burst.begins),
+        end=timestamp(burst.ends),
+        aggregate=how,
+        peak=BurstPeak(first.id, first.image_path, timeline[peak][0], best.label, confidence),
+        segments=segments(timeline, timeline[-1][0], labels),
+        photos=[record.id for record in records],
+        timeline=timeline,
     )
 
 

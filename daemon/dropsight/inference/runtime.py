@@ -23,7 +23,7 @@ from dropsight.models.backends import open_model
 from dropsight.models.features import no_features
 from dropsight.models.guesses import guess_of
 from dropsight.models.overrides import ModelOverrides
-from dropsight.models.spec import ModelOptions
+from dropsight.models.spec import Model, ModelOptions
 from dropsight.records import Normalization, Resize
 
 log = logging.getLogger(__name__)
@@ -110,28 +110,29 @@ class ImageInferenceRuntime(Predictor):
         )
         threads = threads or len(os.sched_getaffinity(0))
         options = ModelOptions(threads, embeddings=embeddings)
-        model = open_model(os.fspath(model_path), said=said, options=options)
-        spec = model.spec
-        if embeddings and not spec.features:
-            raise no_features(spec.path, f"the backend of {spec.format} has no way to them")
-        if spec.kernels and spec.kernels.fault:
-            log.warning("%s: %s", spec.name, spec.kernels.fault)
-        if guess := guess_of(spec):
-            log.warning("%s: %s", spec.name, guess)
-        if model_format not in {"auto", spec.format}:
-            raise ModelError(f"{spec.path}: the model is {spec.format}, not {model_format}")
-        plan = Plan(
-            device="",
-            spec=spec,
-            preparation=Preparation(spec, preprocess_fn=preprocess_fn),
-            bounds=Bounds(),
-            inference=Inference(
-                top_k=top_k, temperature=temperature, tta=views if use_tta else (), unknown=unknown
-            ),
+        inference = Inference(
+            top_k=top_k, temperature=temperature, tta=views if use_tta else (), unknown=unknown
         )
-        if idle := without_effect(spec, plan.inference):
-            log.warning("%s: %s", spec.name, idle)
+        model = _opened(os.fspath(model_path), model_format, said, options, inference)
+        preparation = Preparation(model.spec, preprocess_fn=preprocess_fn)
+        plan = Plan(device="", spec=model.spec, preparation=preparation, bounds=Bounds(), inference=inference)
         super().__init__(plan, Interpreters(model, threads), threads)
+
+
+def _opened(
+    path: str, model_format: str, said: ModelOverrides, options: ModelOptions, inference: Inference
+) -> Model:
+    """Open it, and warn of what is slow, guessed or without effect."""
+    model = open_model(path, said=said, options=options)
+    spec = model.spec
+    if options.embeddings and not spec.features:
+        raise no_features(spec.path, f"the backend of {spec.format} has no way to them")
+    if model_format not in {"auto", spec.format}:
+        raise ModelError(f"{spec.path}: the model is {spec.format}, not {model_format}")
+    slow = spec.kernels.fault if spec.kernels else None
+    for fault in filter(None, (slow, guess_of(spec), without_effect(spec, inference))):
+        log.warning("%s: %s", spec.name, fault)
+    return model
 
 
 def run_image_inference(

@@ -109,20 +109,9 @@ def open_tflite(
     path: Path, *, said: ModelOverrides, options: ModelOptions, agree: Callable[[], None] = lambda: None
 ) -> LiteRTModel:
     """Load a .tflite classifier; raises ModelError."""
-    try:
-        content = read_bounded(path, MODEL_BYTES)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    content = _read(path)
     agree()
-    if not is_whole(content):
-        raise ModelError(f"{path}: the TFLite interpreter cannot load it: the file is damaged or truncated")
-    operators = custom_operators(content)
-    if options.delegate is None:
-        refuse_compiled(path, operators)
-    refuse_detector(path, operators)
-    refuse_outside(path, operators)
-    runtime, interpreter_class = find_runtime(path, flex=flex_operators(operators))
-    source = TFLiteSource(path, content, runtime, interpreter_class, options)
+    source, operators = _source(path, content, options)
     found: list[Acceleration | None] = []
     interpreter = source.open(
         lambda details: image_input(path, said, tensor_of(details)).taken,
@@ -153,6 +142,26 @@ def open_tflite(
     )
     model = LiteRTModel(source, spec, interpreter, numbers)
     return _with_features(model, source) if options.embeddings else model
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_bounded(path, MODEL_BYTES)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _source(path: Path, content: bytes, options: ModelOptions) -> tuple[TFLiteSource, list[str]]:
+    """Return what opens interpreters of it, and its custom operators; raises ModelError where none can."""
+    if not is_whole(content):
+        raise ModelError(f"{path}: the TFLite interpreter cannot load it: the file is damaged or truncated")
+    operators = custom_operators(content)
+    if options.delegate is None:
+        refuse_compiled(path, operators)
+    refuse_detector(path, operators)
+    refuse_outside(path, operators)
+    runtime, interpreter_class = find_runtime(path, flex=flex_operators(operators))
+    return TFLiteSource(path, content, runtime, interpreter_class, options), operators
 
 
 def _with_features(model: LiteRTModel, source: TFLiteSource) -> LiteRTModel:

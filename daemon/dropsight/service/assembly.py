@@ -22,7 +22,7 @@ from dropsight.intake.starts import Starts
 from dropsight.intake.turns import Turns
 from dropsight.intake.walk_guard import WalkGuard
 from dropsight.journal.ledger import Ledger
-from dropsight.journal.marks import History
+from dropsight.journal.marks import History, Mark
 from dropsight.journal.recorder import Recorder
 from dropsight.journal.recording import Audience, FilingRules
 from dropsight.journal.store import Journal
@@ -158,19 +158,31 @@ def _recording(
         journal=journal,
         remembers=config.store.max_records,
     )
-    bursts = None
-    if of_bursts:
-        bursts = Bursts(
-            of_bursts,
-            exclusive.folders,
-            recorder,
-            backlog,
-            settings=config.video or Video(),
-            journal=journal,
-            supervision=monitoring.supervision,
-        )
+    bursts = _bursts(of_bursts, config, exclusive, recorder, backlog, monitoring)
+    if bursts:
         audience.admit(bursts)
     return Recording(audience, recorder, ledger, housekeeper, followers, bursts)
+
+
+def _bursts(
+    mark: Mark | None,
+    config: Config,
+    exclusive: ExclusiveParts,
+    recorder: Recorder,
+    backlog: Backlog,
+    monitoring: Monitoring,
+) -> Bursts | None:
+    if mark is None:
+        return None
+    return Bursts(
+        mark,
+        exclusive.folders,
+        recorder,
+        backlog,
+        settings=config.video or Video(),
+        journal=config.store.path,
+        supervision=monitoring.supervision,
+    )
 
 
 def _intake(
