@@ -122,6 +122,21 @@ def test_the_daemon_imports_nothing_that_it_may_never_use() -> None:
     assert commands == {f"dropsight.commands.{name}" for name in ("run", "settings", "logs", "faults")}
 
 
+def test_a_daemon_without_a_broker_imports_nothing_of_mqtt(tmp_path: Path) -> None:
+    """Forty modules that would be read, kept, and never used."""
+    house = House(tmp_path, {})
+    shutil.copy(PHOTOS[0], house.inbox)
+    code = (
+        "import sys\nfrom dropsight.entry import main\n"
+        f"sys.argv = ['dropsight', 'run', '--once', '-c', {str(house.config)!r}]\n"
+        "try:\n    main()\nfinally:\n"
+        "    print([name for name in sys.modules if 'paho' in name or 'mqtt' in name])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+    assert len(house.records()) == 1
+
+
 def test_what_is_logged_while_an_interpreter_is_made_is_not_lost_with_the_runtime_s_own_lines() -> None:
     code = (
         "import logging, os\n"

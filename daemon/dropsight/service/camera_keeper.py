@@ -27,7 +27,7 @@ from dropsight.journal.reader import JournalReader
 from dropsight.journal.recording import Durable, Recorded
 from dropsight.names import as_json, as_text
 from dropsight.records import Result, decode
-from dropsight.sinks.mqtt.publisher import Publisher
+from dropsight.sinks.announcements import AnnouncingFollower
 from dropsight.status.changes import Changes
 from dropsight.status.troubles import Troubles
 from dropsight.web.pictures import make_thumbnail
@@ -75,7 +75,7 @@ class CameraKeeper:
         journal: Path,
         backlog: Backlog,
         *,
-        publisher: Publisher | None = None,
+        publisher: AnnouncingFollower | None = None,
         keep_film: Callable[[Result, bytes, Mapping[float, bytes]], None] | None = None,
     ) -> None:
         self._watch, self._publisher, self._keep_film = watch, publisher, keep_film

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dropsight.journal.marks import Mark
 from dropsight.journal.recording import Durable
-from dropsight.sinks.mqtt.publisher import Publisher
-from dropsight.sinks.mqtt.session import GOODBYE_SECONDS
-from dropsight.sinks.sink import Follower, Surroundings, Wanted
+from dropsight.sinks.announcements import GOODBYE_SECONDS, AnnouncingFollower
+from dropsight.sinks.sink import Follower, FollowerContext, FollowerSpec
 from dropsight.status.stats import FollowerStats
 from dropsight.status.supervision import Supervision
 
@@ -24,15 +23,12 @@ LOOK_SECONDS = 0.02
 class Followers:
     """Thread-safe but for `start` and `end`, which are for the main thread. Raises ConfigError when made."""
 
-    def __init__(self, wanted: Sequence[Wanted], around: Callable[[Mark], Surroundings]) -> None:
-        self._marked = [(each.mark, each.make(around(each.mark))) for each in wanted]
+    def __init__(self, wanted: Sequence[FollowerSpec], context: Callable[[Mark], FollowerContext]) -> None:
+        self._marked = [(each.mark, each.make(context(each.mark))) for each in wanted]
         self._all = [follower for _, follower in self._marked]
         self._threads: list[threading.Thread] = []
-
-    @property
-    def publisher(self) -> Publisher | None:
+        self.publisher = next((each for each in self._all if isinstance(each, AnnouncingFollower)), None)
         """The one that says more than records."""
-        return next((each for each in self._all if isinstance(each, Publisher)), None)
 
     @property
     def refused(self) -> bool:

@@ -27,8 +27,8 @@ from dropsight.service.record_pictures import picture_of
 from dropsight.service.reloading import Reloader, Reread
 from dropsight.service.remote import CommandHandler, Remote
 from dropsight.service.reporter import Reporter
-from dropsight.sinks.mqtt.publisher_parts import Announcements
-from dropsight.sinks.sink import Surroundings
+from dropsight.sinks.announcements import Announcements
+from dropsight.sinks.sink import FollowerContext
 from dropsight.status.changes import Changes
 from dropsight.status.control import ControlServer
 from dropsight.status.troubles import Troubles
@@ -78,7 +78,7 @@ class OutletsMaker:
             busy=lambda: reporter.busy(),  # noqa: PLW0108
             dashboard=lambda: address_for_others(config.web) if web else None,
         )
-        followers = Followers(self.recording.wanted, partial(self._around, announcements, remote.obey))
+        followers = Followers(self.recording.wanted, partial(self._context, announcements, remote.obey))
         reporter = Reporter(
             self.in_force,
             stats=self.monitoring.stats,
@@ -121,10 +121,10 @@ class OutletsMaker:
         self.monitoring.urgent()
         log.info("%s", "paused: images wait in their folders" if paused else "resumed")
 
-    def _around(
+    def _context(
         self, announcements: Callable[[], Announcements], obey: Callable[[bytes], bytes], mark: Mark
-    ) -> Surroundings:
-        return Surroundings(
+    ) -> FollowerContext:
+        return FollowerContext(
             config=self.config,
             outbox=JournalOutbox(JournalReader(self.config.store.path), self.recording.recorder, mark),
             announcements=announcements(),

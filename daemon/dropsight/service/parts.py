@@ -18,7 +18,7 @@ from dropsight.journal.resultlog import ResultLog
 from dropsight.journal.store import Journal
 from dropsight.service.burst_watch import Bursts
 from dropsight.service.housekeeping import Housekeeper
-from dropsight.sinks.sink import Wanted
+from dropsight.sinks.sink import FollowerSpec
 from dropsight.status.changes import Changes
 from dropsight.status.stats import Stats
 from dropsight.status.supervision import Supervision
@@ -58,7 +58,7 @@ class Recording:
     recorder: Recorder
     ledger: Ledger
     housekeeper: Housekeeper
-    wanted: Sequence[Wanted]
+    wanted: Sequence[FollowerSpec]
     bursts: Bursts | None
 
 

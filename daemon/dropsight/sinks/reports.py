@@ -13,7 +13,7 @@ from dropsight.models.guesses import guess_of
 from dropsight.models.spec import Acceleration, Kernels
 from dropsight.names import as_json
 from dropsight.records import timestamp
-from dropsight.sinks.mqtt.publisher import MqttStatus
+from dropsight.sinks.announcements import MqttStatus
 from dropsight.status.stats import Snapshot
 from dropsight.version import VERSION
 

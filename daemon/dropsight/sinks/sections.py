@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from importlib import import_module
 
 from dropsight.config import Config
-from dropsight.sinks.sink import Wanted, Wants
+from dropsight.sinks.sink import FollowerSpec, Section
 
 FOLLOWERS: dict[str, str] = {
     "mqtt": "dropsight.sinks.mqtt.publisher:followers",
@@ -14,13 +14,13 @@ FOLLOWERS: dict[str, str] = {
 """Section to "module:function", which is given the config; a new sink is one file and one line."""
 
 
-def wanted(config: Config) -> list[Wanted]:
+def wanted(config: Config) -> list[FollowerSpec]:
     return list(_wanted(config))
 
 
-def _wanted(config: Config) -> Iterator[Wanted]:
+def _wanted(config: Config) -> Iterator[FollowerSpec]:
     for section, entry in FOLLOWERS.items():
         if getattr(config, section):
             module, _, function = entry.partition(":")
-            followers: Wants = getattr(import_module(module), function)
+            followers: Section = getattr(import_module(module), function)
             yield from followers(config)

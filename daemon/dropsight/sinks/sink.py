@@ -11,7 +11,7 @@ from dropsight.journal.outbox import Outbox
 from dropsight.status.troubles import Troubles
 
 if TYPE_CHECKING:
-    from dropsight.sinks.mqtt.publisher_parts import Announcements
+    from dropsight.sinks.announcements import Announcements
 
 
 class FollowerStatus(NamedTuple):
@@ -59,8 +59,8 @@ class Follower(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the daemon has to offer; `troubles` and `outbox` are the follower's own.
+class FollowerContext:
+    """What the daemon gives a follower that it makes; `troubles` and `outbox` are the follower's own.
 
     `picture` returns a JPEG of a record's image, by the record's id, with its longer side as given; raises
     DropsightError, FileNotFoundError.
@@ -75,15 +75,15 @@ class Surroundings:
     picture: Callable[[str, int], bytes]
 
 
-class Wanted(NamedTuple):
+class FollowerSpec(NamedTuple):
     """A follower that the config asks for; `make` may raise ConfigError.
 
     `check` says in one line what `dropsight check` finds, raising DropsightError; None where it has its own.
     """
 
     mark: Mark
-    make: Callable[[Surroundings], Follower]
+    make: Callable[[FollowerContext], Follower]
     check: Callable[[], str] | None = None
 
 
-Wants = Callable[[Config], Sequence[Wanted]]
+Section = Callable[[Config], Sequence[FollowerSpec]]

@@ -16,7 +16,7 @@ from dropsight.errors import ConfigError, DropsightError, SinkError
 from dropsight.journal.marks import Mark
 from dropsight.journal.outbox import Delivery
 from dropsight.sinks.feeder import DeclinedError, Feeder, LaterError, TurnedAwayError, id_of
-from dropsight.sinks.sink import Surroundings, Wanted
+from dropsight.sinks.sink import FollowerContext, FollowerSpec
 from dropsight.version import VERSION
 
 if TYPE_CHECKING:
@@ -26,22 +26,22 @@ _AT_THE_DOOR = {HTTPStatus.UNAUTHORIZED, HTTPStatus.PROXY_AUTHENTICATION_REQUIRE
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
-def followers(config: Config) -> list[Wanted]:
+def followers(config: Config) -> list[FollowerSpec]:
     """Of the registry: one for each receiver."""
     return [_wanted(hook) for hook in config.webhooks]
 
 
-def _wanted(hook: Webhook) -> Wanted:
+def _wanted(hook: Webhook) -> FollowerSpec:
     name, shown = f"webhook:{hook_name(hook)}", redacted_hook(hook.url)
     mark = Mark(name, hook.max_backlog, who=shown, bound="webhooks.max_backlog")
 
-    def make(around: Surroundings) -> Feeder:
+    def make(context: FollowerContext) -> Feeder:
         receiver = partial(HttpReceiver, hook)
         return Feeder(
-            name, receiver, around.outbox, around.troubles, to=shown, group=hook.batch, statuses=hook.on
+            name, receiver, context.outbox, context.troubles, to=shown, group=hook.batch, statuses=hook.on
         )
 
-    return Wanted(mark, make, partial(_try, hook))
+    return FollowerSpec(mark, make, partial(_try, hook))
 
 
 def _try(hook: Webhook) -> str:

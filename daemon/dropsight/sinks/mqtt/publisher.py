@@ -6,8 +6,6 @@ import threading
 import time
 from collections.abc import Sequence
 
-import msgspec
-
 from dropsight import crashpoints
 from dropsight.cameras.problem_names import problem_names
 from dropsight.config import Config, Mqtt
@@ -15,6 +13,7 @@ from dropsight.errors import DamagedError, DropsightError, SinkError, StoreError
 from dropsight.images.framing import Pixels
 from dropsight.journal.event_table import EventReader
 from dropsight.journal.marks import Mark
+from dropsight.sinks.announcements import MqttStatus
 from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.mqtt.announcing import Unpublished
 from dropsight.sinks.mqtt.broker import Broker, Protocol
@@ -36,7 +35,7 @@ from dropsight.sinks.mqtt.session import Session
 from dropsight.sinks.mqtt.states import CameraStates
 from dropsight.sinks.mqtt.suspects import SuspectMessages
 from dropsight.sinks.mqtt.thumbnails import Thumbnails
-from dropsight.sinks.sink import FollowerStatus, Surroundings, Wanted
+from dropsight.sinks.sink import FollowerContext, FollowerSpec, FollowerStatus
 
 log = logging.getLogger(__name__)
 
@@ -44,28 +43,12 @@ log = logging.getLogger(__name__)
 GOOD_SECONDS = 60.0
 
 
-class MqttStatus(msgspec.Struct, frozen=True):
-    """`trouble` is why there is no connection, None while there is one."""
-
-    url: str
-    connected: bool
-    protocol: str | None
-    published: int
-    oversized: int
-    trouble: str | None
-    set_aside: int = 0
-    """Records that the broker hung up on; like those too large for it, they are in the log alone."""
-    untold: int = 0
-    """Announcements that the broker did not get; `reasons` say which it gets no more."""
-    reasons: list[str] = []
-
-
 class Publisher:
     """`run` belongs on a thread of its own; everything else may be called from any."""
 
-    def __init__(self, settings: Mqtt, around: Surroundings, *, rules: Sequence[NamedRule] = ()) -> None:
-        troubles, announcements, watch = around.troubles, around.announcements, around.watch
-        device, journal = around.config.device, around.config.store.path
+    def __init__(self, settings: Mqtt, context: FollowerContext, *, rules: Sequence[NamedRule] = ()) -> None:
+        troubles, announcements, watch = context.troubles, context.announcements, context.watch
+        device, journal = context.config.device, context.config.store.path
         self.troubles = troubles
         self.states = CameraStates()
         self.thumbnails = Thumbnails()
@@ -80,19 +63,19 @@ class Publisher:
         topics = name.topics
         names, events = (
             FormerNames(state),
-            EventNames(rules, topics, state, problems=problem_names(around.config)),
+            EventNames(rules, topics, state, problems=problem_names(context.config)),
         )
         suspects = SuspectMessages()
         self._failures = 0
         self._lacking = ""
-        self._commander = Commander(around.obey, topics, answered=self.wake)
+        self._commander = Commander(context.obey, topics, answered=self.wake)
         self._parts = PublisherParts(
             settings=settings,
             name=name,
             names=names,
             topics=topics,
             commander=self._commander,
-            outbox=around.outbox,
+            outbox=context.outbox,
             announcements=announcements,
             cameras=CameraSessionParts(
                 topics=topics,
@@ -119,7 +102,7 @@ class Publisher:
                 watch,
                 events,
                 EventReader(journal),
-                EventPictures(around.picture) if settings.thumbnails else None,
+                EventPictures(context.picture) if settings.thumbnails else None,
             ),
             tally=Published(),
             ending=self._ending,
@@ -271,13 +254,13 @@ def _rules(config: Config) -> Sequence[NamedRule]:
     return compile_rules(config)
 
 
-def followers(config: Config) -> list[Wanted]:
+def followers(config: Config) -> list[FollowerSpec]:
     """Of the registry: the publisher, where there is a broker."""
     mqtt = config.mqtt
     if mqtt is None:
         return []
 
-    def make(around: Surroundings) -> Publisher:
-        return Publisher(mqtt, around, rules=_rules(config))
+    def make(context: FollowerContext) -> Publisher:
+        return Publisher(mqtt, context, rules=_rules(config))
 
-    return [Wanted(Mark("mqtt", mqtt.max_backlog, who="the broker", bound="mqtt.max_backlog"), make)]
+    return [FollowerSpec(Mark("mqtt", mqtt.max_backlog, who="the broker", bound="mqtt.max_backlog"), make)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from dropsight.config import Mqtt
 from dropsight.journal.outbox import Outbox
+from dropsight.sinks.announcements import Announcements
 from dropsight.sinks.mqtt.announcing import Unpublished
 from dropsight.sinks.mqtt.camera_session import CameraSessionParts
 from dropsight.sinks.mqtt.commands import Commander
@@ -17,23 +18,6 @@ from dropsight.sinks.mqtt.rivals import Rivals
 from dropsight.sinks.mqtt.suspects import SuspectMessages
 from dropsight.sinks.mqtt.topics import Topics
 from dropsight.status.troubles import Troubles
-
-
-@dataclass(frozen=True, slots=True)
-class Announcements:
-    """What is published besides records; `info` and `stats` are asked for when they are due."""
-
-    info: Callable[[], bytes]
-    stats: Callable[[], bytes]
-    stats_seconds: float
-    busy: Callable[[], bool]
-    """Whether images wait."""
-    dashboard: Callable[[], str | None] = lambda: None
-    """Its address for other machines."""
-    again: threading.Event = field(default_factory=threading.Event)
-    """Set when `info` has changed: it is published at once, and the stats with it."""
-    stats_now: threading.Event = field(default_factory=threading.Event)
-    """Set when the stats have news that cannot wait for their time."""
 
 
 @dataclass(slots=True)

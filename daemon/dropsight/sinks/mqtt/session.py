@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from dropsight.errors import SinkError
+from dropsight.sinks.announcements import GOODBYE_SECONDS
 from dropsight.sinks.mqtt import homeassistant
 from dropsight.sinks.mqtt.announcing import Announcer
 from dropsight.sinks.mqtt.camera_session import CameraSession
@@ -22,7 +23,6 @@ from dropsight.status.troubles import REMIND_SECONDS
 
 log = logging.getLogger(__name__)
 
-GOODBYE_SECONDS = 2.0
 # Stats that tell of work are told again once it is done, but not sooner.
 CALM_SECONDS = 1.0
 # What goes without saying where a broker takes only short messages, the least needed first.

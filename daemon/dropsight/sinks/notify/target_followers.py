@@ -14,12 +14,12 @@ from dropsight.sinks.notify.notification import Notification
 from dropsight.sinks.notify.notifier import Notifier
 from dropsight.sinks.notify.notifier_parts import NotifierParts
 from dropsight.sinks.notify.targets import Target, targets_of
-from dropsight.sinks.sink import Surroundings, Wanted
+from dropsight.sinks.sink import FollowerContext, FollowerSpec
 
 MAX_BACKLOG = 100_000
 
 
-def followers(config: Config) -> list[Wanted]:
+def followers(config: Config) -> list[FollowerSpec]:
     """Of the registry: one for each URL of a target's file; raises ConfigError."""
     shared = _Shared(config.store.path.parent)
     targets = {name: targets_of(config, name) for name in config.notify}
@@ -55,7 +55,7 @@ class _Shared:
         return NotifierParts(self._state)
 
 
-def _wanted(config: Config, target: Target, count: int, shared: _Shared) -> Wanted:
+def _wanted(config: Config, target: Target, count: int, shared: _Shared) -> FollowerSpec:
     def read() -> Target:
         found = targets_of(config, target.name)
         if len(found) != count:
@@ -63,13 +63,13 @@ def _wanted(config: Config, target: Target, count: int, shared: _Shared) -> Want
             raise ConfigError([f"{fault}; restart dropsight to apply that"])
         return found[target.place - 1]
 
-    def make(around: Surroundings) -> Notifier:
+    def make(context: FollowerContext) -> Notifier:
         parts = shared.parts.enter()
         return Notifier(
-            target, read, around.outbox, around.troubles, parts, picture=around.picture, zone=_zone(config)
+            target, read, context.outbox, context.troubles, parts, picture=context.picture, zone=_zone(config)
         )
 
-    return Wanted(_mark(target.label), make)
+    return FollowerSpec(_mark(target.label), make)
 
 
 def _zone(config: Config) -> ZoneInfo | None:
