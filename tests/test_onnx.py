@@ -354,6 +354,13 @@ def test_a_graph_of_more_operators_than_any_has_is_not_computed(
         backends.open_model(classifier(tmp_path / "m.onnx"))
 
 
+def test_metadata_of_more_entries_than_any_has_is_not_read(tmp_path: Path) -> None:
+    """300,000 took 21 s of each reload."""
+    entries = {f"entry {number}": "" for number in range(onnx_file.MOST_METADATA + 1)}
+    with pytest.raises(ModelError, match="more than 1,000 entries of metadata"):
+        backends.open_model(classifier(tmp_path / "m.onnx", metadata=entries))
+
+
 def test_what_is_no_onnx_is_not_taken_for_it(tmp_path: Path) -> None:
     whole = classifier(tmp_path / "m.onnx").read_bytes()
     assert is_onnx(tmp_path, whole[:HEAD_BYTES])

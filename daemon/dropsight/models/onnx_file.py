@@ -35,6 +35,7 @@ _DTYPES: dict[int, np.dtype[Any]] = {
     _DOUBLE: np.dtype("<f8"),
 }
 MOST_NODES = 50_000
+MOST_METADATA = 1_000
 MOST_NAMES = 2**19
 """Characters of a text that is read as Python writes it, which takes hundreds of bytes for each."""
 _DEEPEST = 16
@@ -87,7 +88,10 @@ class ONNXFile:
 
     @cached_property
     def metadata(self) -> Mapping[str, str]:
-        return {each.text(1): each.text(2) for each in self._model.messages(_METADATA)}
+        found = list(islice(self._model.messages(_METADATA), MOST_METADATA + 1))
+        if len(found) > MOST_METADATA:
+            raise ValueError(f"it has more than {MOST_METADATA:,} entries of metadata")
+        return {each.text(1): each.text(2) for each in found}
 
     @cached_property
     def names(self) -> tuple[str, ...] | None:
