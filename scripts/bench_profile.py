@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from bench_pipeline import CASES, generate  # noqa: E402
 from brokers import mosquitto  # noqa: E402
+from contenders import fill  # noqa: E402
 from machine import environment  # noqa: E402
 
 MODEL = "builtin:efficientnet_lite0"
@@ -70,7 +71,7 @@ def spent_ms(command: Sequence[str], folder: Path) -> Counter[str]:
 
 def daemon(images: Path, folder: Path, port: int) -> Counter[str]:
     inbox = folder.with_name(f"{folder.name}-inbox")
-    shutil.copytree(images, inbox, copy_function=os.link)
+    fill(inbox, sorted(images.iterdir()))
     arguments = [
         "run",
         "--once",

@@ -6,6 +6,7 @@ The bare machine, dropsight, a loop of one's own, MediaPipe.
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -115,7 +116,7 @@ def run_once(job: Job) -> float:
     """`dropsight run --once`, journal, log, broker at QoS 1 and filing on."""
     with tempfile.TemporaryDirectory(prefix="bench-", dir=job.images.parent) as folder:
         root = Path(folder)
-        _fill(root / "inbox", job.paths)
+        fill(root / "inbox", job.paths)
         mqtt = f"mqtt://127.0.0.1:{job.port}" if job.port else "none"
         _call([sys.executable, "-m", "dropsight", "run", "--once", "--watch", str(root / "inbox"),
                "--model", job.model, "--mqtt", mqtt], root)  # fmt: skip
@@ -150,7 +151,7 @@ def user_loop(job: Job) -> float:
             assert loop.stdout  # noqa: S101 - a pipe was asked for
             if loop.stdout.readline().strip() != "ready":
                 raise SystemExit("scripts/user_loop.py does not start")
-            _fill(Path(folder), paths)
+            fill(Path(folder), paths)
             return _rate(loop.stdout.read())
         finally:
             loop.kill()
@@ -180,10 +181,20 @@ def why_no_mediapipe(python: str | None, model: str | None) -> str | None:
     return None if tried.returncode == 0 else tried.stderr.strip().splitlines()[-1]
 
 
-def _fill(folder: Path, paths: Sequence[Path]) -> None:
+def fill(folder: Path, paths: Sequence[Path]) -> None:
+    """Have them come as cameras' pictures do: whole, on disk, each a file of one name.
+
+    Of a second name (a hard link) dropsight would file a copy, on a thread of its own and with an fsync.
+    """
     folder.mkdir(exist_ok=True)
+    beside = folder.with_name(f"{folder.name}-coming")
+    beside.mkdir()
     for path in paths:
-        os.link(path, folder / path.name)
+        shutil.copyfile(path, beside / path.name)
+    os.sync()  # else a commit of the journal might have to wait for them
+    for path in paths:
+        (beside / path.name).rename(folder / path.name)
+    beside.rmdir()
 
 
 def _call(command: Sequence[str], cwd: Path) -> str:
