@@ -4,6 +4,7 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from brokers import wait_until
 from dropsight.config import Watch
 from dropsight.intake.backlog import LEFT_FOR_OTHERS, Backlog
 from dropsight.intake.candidate import Candidate, digest_of, digest_of_open
+from dropsight.intake.clip_lane import MOST_CLIPS
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.turns import MOST_LARGE
 
@@ -109,6 +111,29 @@ def test_a_large_image_for_which_the_line_has_no_place_holds_no_worker() -> None
     assert small.path == f"/in/{MOST_LARGE + 2}.jpg"
     backlog.decoded(first)
     assert backlog.take() is others[0]
+
+
+@pytest.mark.parametrize(("named", "in_truth"), [("jpg", "mp4"), ("mp4", "jpg")])
+def test_however_many_files_bear_names_of_the_other_kind_no_lane_has_more_than_its_places(
+    named: str, in_truth: str
+) -> None:
+    """Somebody with 30,000 clips named .jpg had 12,000 of them held in memory, before all clips of others."""
+    clips = DropFolder.open(Watch(path=Path("/in")), clips=["*.mp4"])
+    backlog, soon = Backlog(capacity=8), list[None]()
+    backlog.overflow.walk_soon = lambda: soon.append(None)
+    for number in range(3 * MOST_CLIPS):
+        backlog.hint(clips, f"/in/evil/{number}.{named}", closed=True)
+        candidate = backlog.take() if named == "jpg" else backlog.take_clip()
+        assert candidate
+        backlog.other_lane(candidate)
+        assert adds_up(backlog)
+    most = MOST_CLIPS if in_truth == "mp4" else backlog.capacity
+    assert backlog.counters().waiting == most
+    for _ in range(most):
+        candidate = backlog.take_clip() if in_truth == "mp4" else backlog.take()
+        assert candidate
+        backlog.finish(candidate, "ok")
+    assert soon  # those that had no place are looked for
 
 
 def test_a_sign_of_life_wakes_a_postponed_path() -> None:

@@ -121,11 +121,13 @@ class Backlog:
             return None
 
     def other_lane(self, candidate: Candidate) -> None:
-        """Its content tells that it is no clip, or that it is one: have it wait there."""
+        """It is no clip, or is one, as its content tells: have it wait there, where there is room."""
         with self._lock:
             self._leave(candidate)
+            self._forget(candidate)
             candidate.is_clip, candidate.place = not candidate.is_clip, "queued"
-            self._push(candidate)
+            if not (self._add(candidate) or self._add_instead(candidate)):
+                self.overflow.add(candidate)
 
     def take_group(self, most: int) -> list[Candidate]:
         """Wait for the next and bring along some after it while many wait; empty when it was stopped."""
@@ -376,8 +378,7 @@ class Backlog:
         line = self._line_of(candidate)
         if not self._stopped and (last := line.last(candidate)):
             line.remove(last)
-            del self._known[last.path]
-            self._seen -= 1
+            self._forget(last)
             self._add(candidate)
         if candidate.is_clip:
             self.overflow.add_clips(candidate.folder)
@@ -406,9 +407,13 @@ class Backlog:
         self._work.notify()
 
     def _let_go(self, candidate: Candidate) -> None:
+        self._forget(candidate)
+        self.overflow.add(candidate)
+
+    def _forget(self, candidate: Candidate) -> None:
+        """It waits in its folder, as if nobody had heard of it."""
         del self._known[candidate.path]
         self._seen -= 1
-        self.overflow.add(candidate)
 
     def _seconds_to_next_due(self) -> float | None:
         due = self._postponed.first_due
