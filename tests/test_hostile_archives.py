@@ -1,6 +1,7 @@
 """Folders and results of strangers: what is listed, read and shown of them ends nothing and has an end."""
 
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,16 +10,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from dropsight import children
 from dropsight.archive.comparing import compare
 from dropsight.archive.example_pictures import homes_of, pictures_of
 from dropsight.archive.job_file import read_job
 from dropsight.archive.listing import Listed, files_of
-from dropsight.archive.manifest import NAME, SCHEMA
-from dropsight.archive.shard_parts import read_all
+from dropsight.archive.manifest import NAME, SCHEMA, read_facts
+from dropsight.archive.shard_parts import finished, read_all
 from dropsight.archive.side_by_side import FinishedJob
 from dropsight.archive.storage import Storage
+from dropsight.archive.tasks import ArchiveJob, shards_of
 from dropsight.cli import read
-from dropsight.errors import ConfigError, StoreError
+from dropsight.errors import ConfigError, DropsightError, StoreError
 from results import Answers, make_results
 
 ANSWERS: Answers = {"1.jpg": ("cat", 0.5), "2.jpg": ("dog", 0.5)}
@@ -116,6 +119,62 @@ def test_a_manifest_that_claims_more_than_it_holds_is_not_read(
     pq.write_table(table.replace_schema_metadata(footer), tmp_path / NAME)
     with pytest.raises(StoreError, match="not a manifest"):
         compare(job, job)
+
+
+def test_results_that_unpack_to_gigabytes_end_in_a_line_and_not_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dictionary of one text of 8 MB, for 2,000 rows: 9 kB of a file become 16 GB."""
+    answers: Answers = {f"{number}.jpg": ("cat", 0.5) for number in range(2_000)}
+    here = make_results(tmp_path, answers, shard=len(answers))
+    (part,) = tmp_path.glob("part-*")
+    table = pq.read_table(part)
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * len(table), pa.int32()), pa.array(["x" * 2**23]))
+    changed = table.set_column(table.schema.get_field_index("label"), "label", long)
+    pq.write_table(changed.replace_schema_metadata(table.schema.metadata), part, store_schema=False)
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    pages = int(Path("/proc/self/statm").read_text().split()[5])
+    most = pages * resource.getpagesize() + 512 * 2**20
+    monkeypatch.setattr(children, "half_of_memory", lambda: most)
+    with pytest.raises(DropsightError, match=r"size|memory"):
+        read(["compare", here, here]).load()()
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+def test_a_pipe_in_the_place_of_a_file_of_results_is_not_waited_for(tmp_path: Path) -> None:
+    here = make_results(tmp_path, ANSWERS)
+    job = FinishedJob.at(here)
+    for name in (part.name for part in (*tmp_path.glob("part-*"), tmp_path / NAME)):
+        (tmp_path / name).rename(tmp_path / "kept")
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(StoreError, match="not a file"):
+            compare(job, job)
+        (tmp_path / "kept").replace(tmp_path / name)
+    (tmp_path / "job.json").unlink()
+    os.mkfifo(tmp_path / "job.json")
+    with pytest.raises(StoreError, match="not a job"):
+        read_job(job.storage)
+    (tmp_path / "job.json").unlink()
+    (tmp_path / "job.json").touch()
+    os.truncate(tmp_path / "job.json", 2**40)
+    with pytest.raises(StoreError, match="more than"):
+        read_job(job.storage)
+
+
+def test_a_part_of_more_rows_than_its_shard_is_not_gone_on_with(tmp_path: Path) -> None:
+    """Empty rows cost nothing in a part, and a line each in the formats that are made of it."""
+    storage = Storage(make_results(tmp_path, ANSWERS))
+    facts = read_facts(storage)
+    assert facts
+    job = ArchiveJob(out=storage.place, manifest=facts.digest, model="sha256:model", shard_rows=3)
+    shards = shards_of(facts.rows, 3)
+    assert set(finished(job, shards)) == {0}
+    (part,) = tmp_path.glob("part-*")
+    table = pq.read_table(part)
+    twice = pa.concat_tables([table, table]).replace_schema_metadata(table.schema.metadata)
+    pq.write_table(twice, part)
+    with pytest.raises(ConfigError, match="not the part of its rows"):
+        finished(job, shards)
 
 
 def test_what_a_job_s_file_says_does_nothing_to_a_terminal(

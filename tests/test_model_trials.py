@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from dropsight.children import LEAST_MEMORY_BYTES
 from dropsight.classify import engine
 from dropsight.config import Config, Inference, ModelSettings
 from dropsight.crashpoints import HANG_VARIABLE, RAISE_VARIABLE, VARIABLE
 from dropsight.errors import ConfigError, ModelError
 from dropsight.models.backends import locate, open_first
-from dropsight.models.isolated import LEAST_MEMORY_BYTES, REFUSED, try_model
+from dropsight.models.isolated import REFUSED, try_model
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import ModelOptions
 from tiny_tflite import tiny

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+LEAST_MEMORY_BYTES = 512 * 2**20
 # Of a process that nobody waits for any more: it is to end by itself, later than whoever waits gives up.
 _GRACE_SECONDS = 5
 
@@ -42,6 +43,11 @@ def begin(module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], socket
             ours.close()
             raise
     return process, ours
+
+
+def half_of_memory() -> int:
+    """Return half of what this machine has, in bytes, and what interpreters need in any case."""
+    return max(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2, LEAST_MEMORY_BYTES)
 
 
 def confine(

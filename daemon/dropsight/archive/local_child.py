@@ -44,7 +44,7 @@ def _listen(connection: Connection, orders: "SimpleQueue[Shard]") -> None:
 def main(arguments: list[str]) -> int:
     descriptor, model = int(arguments[0]), arguments[1]
     logging.disable(logging.WARNING)  # the driver has told of the model, once
-    children.confine(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), niceness=0)
+    children.confine(children.half_of_memory(), niceness=0)
     connection = Connection(descriptor)
     try:
         job = msgspec.msgpack.decode(connection.recv_bytes(), type=ArchiveJob)

@@ -61,22 +61,24 @@ def finished(job: ArchiveJob, shards: Sequence[Shard]) -> dict[int, PartFacts]:
     there = set(filter(is_part, job.storage.names()))
     wanted = [shard for shard in shards if shard.part in there]
     with ThreadPoolExecutor(_READERS) as pool:
-        facts = pool.map(lambda shard: _facts_of(job, shard.part), wanted)
+        facts = pool.map(lambda shard: _facts_of(job, shard), wanted)
         found = {shard.number: fact for shard, fact in zip(wanted, facts, strict=True)}
     if strangers := there - {shard.part for shard in wanted}:
         raise _another(job, min(strangers), "no part of this manifest")
     return found
 
 
-def _facts_of(job: ArchiveJob, part: str) -> PartFacts:
-    storage = job.storage
+def _facts_of(job: ArchiveJob, shard: Shard) -> PartFacts:
+    storage, part = job.storage, shard.part
     with told(storage.named(part), "read"), storage.reading(part) as file:
-        metadata = pq.read_metadata(file).metadata or {}
+        footer = pq.read_metadata(file)
     try:
-        facts = msgspec.json.decode(metadata[_FACTS], type=PartFacts)
+        facts = msgspec.json.decode((footer.metadata or {})[_FACTS], type=PartFacts)
     except (KeyError, ValueError, RecursionError) as error:
         raise _another(job, part, "not a part of dropsight's") from error
     _need_ours(job, part, facts.job)
+    if (facts.start, facts.stop, footer.num_rows) != (shard.start, shard.stop, shard.rows):
+        raise _another(job, part, "not the part of its rows")
     return facts
 
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +15,13 @@ from typing import Any
 
 from dropsight import installing
 from dropsight.archive.urls import check_url, know_servers
+from dropsight.bounded import read_bounded
 from dropsight.errors import ConfigError, DropsightError, StoreError, reason
 
 # Here an object appears with the last byte of a PUT; elsewhere a file is there as soon as it is begun.
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "r2", "memory"}
 _TEMPORARY = ".part"
+_SMALL_BYTES = 2**26
 
 
 def need_extra() -> None:
@@ -178,6 +181,8 @@ class Storage:
     def reading(self, name: str) -> Iterator[Any]:
         """Give what pyarrow reads from: a path, or an open file; raises FileNotFoundError as it is."""
         if self.on_this_machine:
+            if not stat.S_ISREG(os.stat(self.named(name)).st_mode):  # a pipe would be waited for
+                raise StoreError(f"{self.named(name)}: not a file")
             yield self.named(name)
             return
         system, path = system_of(self.named(name))
@@ -188,7 +193,7 @@ class Storage:
         """Return what is in a small file, None where there is none."""
         with told(self.named(name), "read"), contextlib.suppress(FileNotFoundError):
             if self.on_this_machine:
-                return Path(self.named(name)).read_bytes()
+                return read_bounded(Path(self.named(name)), _SMALL_BYTES)
             system, path = system_of(self.named(name))
             data: bytes = system.cat_file(path)
             return data

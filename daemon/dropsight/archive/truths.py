@@ -5,7 +5,7 @@ import io
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from dropsight.archive.manifest import Named
@@ -89,7 +89,7 @@ def truths_of(place: str, sources: Sequence[str]) -> Iterator[Truths]:
 def _lines(place: str) -> Iterator[tuple[bytes, str]]:
     folder, _, name = absolute(place).rpartition("/")
     try:
-        with told(place, "read"), Storage(folder or "/").reading(name) as source, _opened(source) as file:
+        with told(place, "read"), _opened(Storage(folder or "/"), name) as file:
             lines = csv.reader(io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline=""))
             columns = _columns(place, next(lines, []))
             for line in filter(None, lines):
@@ -103,8 +103,9 @@ def _lines(place: str) -> Iterator[tuple[bytes, str]]:
         raise ConfigError([f"{place}: no CSV: {error}"]) from error
 
 
-def _opened(source: Any) -> Any:  # noqa: ANN401 - a path, or fsspec's file
-    return open(source, "rb") if isinstance(source, str) else source
+def _opened(storage: Storage, name: str) -> AbstractContextManager[Any]:
+    """Open it, a pipe as well on this machine."""
+    return open(storage.named(name), "rb") if storage.on_this_machine else storage.reading(name)
 
 
 def _columns(place: str, first: Sequence[str]) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from dropsight.archive.running import ArchiveOrder, run_archive
 from dropsight.archive.storage import Storage, absolute, need_extra
 from dropsight.commands.faults import INTERRUPTED
 from dropsight.commands.interrupts import stop_asked
+from dropsight.commands.memory import bounded_memory
 from dropsight.errors import ConfigError
 from dropsight.inference.runtime import DEFAULT_MODEL
 from dropsight.names import as_shown
@@ -74,7 +75,7 @@ def _run(
 ) -> int:
     """Classify, write the wanted formats once all is done, and say how it went."""
     try:
-        with stop_asked(_STOPPING) as stop:
+        with stop_asked(_STOPPING) as stop, bounded_memory():
             job = run_archive(asked, stopped=stop.is_set)
     except KeyboardInterrupt:
         print(_STOPPED, file=sys.stderr)
@@ -82,7 +83,9 @@ def _run(
     storage = Storage(absolute(output))
     if job.state == "done":
         for name in wanted:
-            print(f"written: {write_format(name, storage, FormatFacts(job, placements))}", file=sys.stderr)
+            with bounded_memory():
+                written = write_format(name, storage, FormatFacts(job, placements))
+            print(f"written: {written}", file=sys.stderr)
     _say(job, output, as_json=as_json)
     if job.state == "stopped":
         print(_STOPPED, file=sys.stderr)

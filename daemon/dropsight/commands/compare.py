@@ -15,6 +15,7 @@ from dropsight.archive.example_pictures import homes_of
 from dropsight.archive.side_by_side import FinishedJob
 from dropsight.archive.storage import Storage, absolute, need_extra
 from dropsight.archive.truths import truths_of
+from dropsight.commands.memory import bounded_memory
 from dropsight.names import as_json as encoded
 from dropsight.names import as_shown
 
@@ -26,7 +27,7 @@ def compare(a: str, b: str, *, labels: str | None, html: str | None, as_json: bo
     need_extra()
     one, other = FinishedJob.at(a), FinishedJob.at(b)
     sources = [*one.job.sources, *other.job.sources]
-    with truths_of(labels, sources) if labels else nullcontext() as truths:
+    with bounded_memory(), truths_of(labels, sources) if labels else nullcontext() as truths:
         found = compared(one, other, truths)
     if html:
         if homes := homes_of(each.path for pair in found.changed for each in pair.examples):

@@ -17,7 +17,6 @@ from dropsight.models.registry import format_of
 from dropsight.models.spec import ModelOptions
 
 TRIAL_SECONDS = 100.0
-LEAST_MEMORY_BYTES = 512 * 2**20
 REFUSED = 3
 STARVED = (
     b"MemoryError",
@@ -40,7 +39,7 @@ def try_model(
 
     `memory` is what it may take, in bytes: half of the machine's unless given.
     """
-    memory = memory or _half_of_memory()
+    memory = memory or children.half_of_memory()
     whole = path.absolute()
     how = msgspec.json.encode(options).decode()
     arguments = [str(whole), how, f"{seconds:g}", str(memory), said.encode()]
@@ -78,11 +77,6 @@ def _end(tried: "subprocess.CompletedProcess[bytes]", memory: int, options: Mode
             return f"it crashes the process that opens it by {name}: {fault}"
     last = tried.stderr.decode(errors="backslashreplace").strip().splitlines()[-1:]
     return f"it cannot be opened: {' '.join(last) or f'exit code {tried.returncode}'}"
-
-
-def _half_of_memory() -> int:
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    return max(memory, LEAST_MEMORY_BYTES)
 
 
 def main(arguments: list[str]) -> int:
