@@ -71,3 +71,18 @@ def test_each_hostile_clip_has_one_record_and_the_daemon_goes_on(tmp_path: Path)
     assert codes["long.mkv"] == "too_large"
     assert {codes[name] for name in PLAYLISTS} <= {"not_an_image", "truncated"}
     assert {codes["link.mp4"], codes["pipe.mp4"]} == {"not_a_file"}
+
+
+def test_a_kept_clip_of_terabytes_of_holes_is_refused_without_being_read(tmp_path: Path) -> None:
+    """It took 4 kB of its uploader's disk, and all clips of other cameras waited for hours."""
+    good = make_clip(tmp_path / "good.mkv", numbered(3))
+    with running(tmp_path, watch=[{"path": "inbox", "after": "keep", "settle_seconds": 0.1}]) as house:
+        with (tmp_path / "part").open("wb") as file:
+            file.write(bytes.fromhex("00000010 66747970 69736f6d 00000200"))
+            file.truncate(2**41)
+        (tmp_path / "part").rename(house.inbox / "holes.mp4")
+        house.until(lambda: house.finished() == 1, what="a record of it")
+        good.rename(house.inbox / "good.mkv")
+        house.until(lambda: house.finished() == 2, what="a record of another")
+        assert [record["status"] for record in house.records()] == ["failed", "ok"]
+        assert house.records()[0]["error"]["code"] == "too_large"

@@ -4,14 +4,14 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from daemons import PHOTOS, House, dropsight
 from dropsight.config import Watch
-from dropsight.intake.candidate import digest_of
+from dropsight.intake.candidate import Candidate, digest_of
 from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
 from dropsight.journal.kept_files import Kept, KeptChanges
@@ -32,9 +32,15 @@ def store(tmp_path: Path) -> Iterator[Journal]:
 class Reading:
     """A ledger over a journal, and what it has to tell of."""
 
-    def __init__(self, store: Journal, *, device: str = "d") -> None:
+    def __init__(self, store: Journal, *, device: str = "d", max_bytes: int = 2**20) -> None:
         self.told = KeptChanges()
-        self.ledger = Ledger(store.path, device=device, note=self._note)
+        self.ledger = Ledger(store.path, device=device, note=self._note, max_bytes=max_bytes)
+
+    def holds(self, path: Path, *, as_clip: bool = False, gets_on: Callable[[], None] = lambda: None) -> bool:
+        """Ask of a file in the hand of those who look after images, or clips."""
+        candidate = Candidate(keeping(path.parent), str(path), closed=True, ready_at=0.0)
+        candidate.is_clip = as_clip
+        return self.ledger.holds(candidate, path.stat(), gets_on=gets_on)
 
     def _note(self, news: KeptChanges) -> None:
         self.told = KeptChanges.merged([self.told, news])
@@ -93,7 +99,7 @@ def test_a_file_written_anew_with_its_size_and_time_as_before_is_new(tmp_path: P
     times = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
     path.write_bytes(b"y")
     os.utime(path, ns=times)
-    assert not Reading(store).ledger.skips(keeping(tmp_path / "in"), str(path))
+    assert not Reading(store).holds(path)
 
 
 def test_a_file_with_other_permissions_or_on_another_disk_is_known_by_its_content_and_read_once(
@@ -106,9 +112,30 @@ def test_a_file_with_other_permissions_or_on_another_disk_is_known_by_its_conten
     path.chmod(0o600)
     shutil.copy2(path, tmp_path / "copy")
     (tmp_path / "copy").replace(path)
-    assert reading.ledger.skips(folder, str(path))
+    assert reading.holds(path)
     (known,) = reading.told.known
     assert known.untouched(path.stat())
+
+
+def test_a_walk_reads_no_file_to_know_it(tmp_path: Path, store: Journal) -> None:
+    """Who changes the rights of what lies there, again and again, held up the folders of all cameras."""
+    path, folder = record(store, tmp_path / "in" / "a.jpg"), keeping(tmp_path / "in")
+    reading = Reading(store)
+    assert reading.ledger.skips(folder, str(path))
+    path.chmod(0o600)
+    assert not reading.ledger.skips(folder, str(path))
+    assert not reading.told
+
+
+def test_what_is_too_large_for_an_image_is_read_as_a_clip_alone(tmp_path: Path, store: Journal) -> None:
+    """Clips of gigabytes, named as images, held up all images, time and again."""
+    path = record(store, tmp_path / "in" / "a.mp4", b"xy")
+    path.chmod(0o600)
+    reading = Reading(store, max_bytes=1)
+    assert not reading.holds(path)
+    pieces: list[None] = []
+    assert reading.holds(path, as_clip=True, gets_on=lambda: pieces.append(None))
+    assert len(pieces) == 1
 
 
 def test_what_an_earlier_version_recorded_is_known_and_from_then_on_without_the_device_s_name(

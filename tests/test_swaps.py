@@ -85,7 +85,10 @@ class Around:
 
     at_look: Callable[[], None] = lambda: None
 
-    def holds(self, _candidate: Candidate, _stat: os.stat_result) -> bool:
+    def holds(
+        self, _candidate: Candidate, _stat: os.stat_result, *, gets_on: Callable[[], None] = lambda: None
+    ) -> bool:
+        gets_on()
         return False
 
     def try_alone(self, _path: str) -> Verdict:

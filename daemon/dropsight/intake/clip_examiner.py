@@ -12,6 +12,7 @@ from dropsight.inference.planning import Plan
 from dropsight.intake.candidate import Candidate, digest_of_open
 from dropsight.intake.examiner import Examiner, NotMineError
 from dropsight.video.completeness import is_whole
+from dropsight.video.decoder import MOST_BYTES
 from dropsight.video.sniffing import HEAD_BYTES, is_clip
 
 # Of the settle time: so long stands still what does not tell where it ends.
@@ -51,9 +52,9 @@ class ClipExaminer(Examiner[ExaminedClip]):
             if file.stat.st_size > plan.bounds.max_bytes:
                 raise ImageError("not_an_image", "it is neither a clip nor an image")
             raise NotMineError
-        if candidate.folder.settings.after == "keep":
-            gets_on = partial(self._heartbeats.beat, self._name, at=candidate.path)
-            candidate.digest = digest_of_open(file.fd, gets_on=gets_on)
+        # One that is refused for its size, perhaps of nothing but holes, would take hours to read.
+        if candidate.folder.settings.after == "keep" and file.stat.st_size <= MOST_BYTES:
+            candidate.digest = digest_of_open(file.fd, gets_on=partial(self.gets_on, candidate))
         young = self.seconds_young(candidate, file)
         return ExaminedClip(
             plan.of(drop.camera), candidate, drop, ImageFile(os.dup(file.fd), file.stat), young

@@ -3,7 +3,9 @@
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from stat import S_ISDIR, S_ISLNK
 from typing import Generic, Protocol, TypeVar
 
@@ -43,8 +45,13 @@ MAYBE_CLIPS = {"not_an_image", "unsupported_format", "too_large"}
 
 
 class OnRecord(Protocol):
-    def holds(self, candidate: Candidate, stat: os.stat_result) -> bool:
-        """Whether this very file, which stays in its folder, is on record already."""
+    def holds(
+        self, candidate: Candidate, stat: os.stat_result, *, gets_on: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Whether this very file, which stays in its folder, is on record already.
+
+        `gets_on` is called with each piece that has to be read of it to tell.
+        """
 
 
 class Trial(Protocol):
@@ -189,7 +196,7 @@ class Examiner(Generic[Taken]):
         candidate.digest = None
         # Its writer may have written and gone since it was opened: the id and the filing go by what is read.
         file.look_again()
-        if self._ledger.holds(candidate, file.stat):
+        if self._ledger.holds(candidate, file.stat, gets_on=partial(self.gets_on, candidate)):
             self._backlog.drop(candidate)
             return None
         drop = drop_of(candidate, file.stat, plan.device)
@@ -206,6 +213,10 @@ class Examiner(Generic[Taken]):
             return None
         except ImageError as error:
             return self.refuse(candidate, drop, error, plan, young=self.seconds_young(candidate, file))
+
+    def gets_on(self, candidate: Candidate) -> None:
+        """It takes long, and is not hanging."""
+        self._heartbeats.beat(self._name, at=candidate.path)
 
     def seconds_young(self, candidate: Candidate, file: ImageFile) -> float:
         """Return for how long a file that does not decode is still given the benefit of the doubt."""

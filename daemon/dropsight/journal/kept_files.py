@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ class KeptChanges(msgspec.Struct):
         db.executemany("DELETE FROM kept WHERE id = ?", [(record_id,) for record_id in self.former])
 
 
-def digest_of_file(folder: DropFolder, path: str) -> bytes:
-    """Raises OSError, ImageError or MachineError."""
+def digest_of_file(folder: DropFolder, path: str, *, gets_on: Callable[[], None]) -> bytes:
+    """As `digest_of_open`; raises OSError, ImageError or MachineError."""
     with folder.open_image(path) as image:
-        return digest_of_open(image.fd)
+        return digest_of_open(image.fd, gets_on=gets_on)

@@ -36,18 +36,28 @@ class Ledger:
         self._max_bytes = max_bytes
         self._local = threading.local()
 
-    def holds(self, candidate: Candidate, stat: os.stat_result) -> bool:
+    def holds(
+        self, candidate: Candidate, stat: os.stat_result, *, gets_on: Callable[[], None] = lambda: None
+    ) -> bool:
+        """See `intake.examiner.OnRecord`; as an image, nothing is read that is too large for one."""
         folder, path = candidate.folder, candidate.path
-        return self._refuses(folder, path) or self._holds(folder, path, stat)
+        if self._refuses(folder, path):
+            return True
+        found = self._known(folder, path, stat)
+        if not isinstance(found, Kept):
+            return found
+        if stat.st_size > self._max_bytes and not candidate.is_clip:
+            return False
+        return self._is_the_same(folder, found, path, stat, gets_on)
 
     def skips(self, folder: DropFolder, path: str) -> bool:
-        """Whether a scan may pass by this path."""
+        """Whether a scan may pass by this path. It reads no file: other folders wait for its end."""
         if self._refuses(folder, path):
             return True
         if folder.settings.after != "keep":
             return False
         try:
-            return self._holds(folder, path, os.lstat(path))
+            return self._known(folder, path, os.lstat(path)) is True
         except OSError:
             return False
 
@@ -83,7 +93,8 @@ class Ledger:
             return None
         return msgspec.structs.replace(Kept.of(path, stat, None), changed_ns=None)
 
-    def _holds(self, folder: DropFolder, path: str, stat: os.stat_result) -> bool:
+    def _known(self, folder: DropFolder, path: str, stat: os.stat_result) -> bool | Kept:
+        """Whether it is on record; what is known of it where only its content can tell."""
         if folder.settings.after != "keep" and stat.st_size <= self._max_bytes:
             return False
         try:
@@ -96,14 +107,16 @@ class Ledger:
             return False
         if not kept.as_recorded(stat):
             return False
-        return kept.untouched(stat) or self._is_the_same(folder, kept, path, stat)
+        return kept.untouched(stat) or kept
 
-    def _is_the_same(self, folder: DropFolder, kept: Kept, path: str, stat: os.stat_result) -> bool:
+    def _is_the_same(
+        self, folder: DropFolder, kept: Kept, path: str, stat: os.stat_result, gets_on: Callable[[], None]
+    ) -> bool:
         """Whether the content is as it was: permissions or the disk may be others, as after a move."""
         if kept.digest is None:
             return False
         try:
-            same = digest_of_file(folder, path) == kept.digest
+            same = digest_of_file(folder, path, gets_on=gets_on) == kept.digest
         except (OSError, ImageError, MachineError):  # whoever takes the image finds out
             return False
         if same:
