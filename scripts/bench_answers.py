@@ -163,7 +163,7 @@ def tell_of_promises(
 def tell_of_cost(runtime: ImageInferenceRuntime, photos: Rows, image: str) -> None:
     """Take the least of several rounds: what else the machine does is not meant."""
     plan = runtime.plan
-    answers = [(row, ranked(row, plan).predictions[0]) for row in photos[:200]]
+    answers = [(row, ranked(row, plan).predictions) for row in photos[:200]]
     namers = {
         "neither": replace(plan.namer, sums=None),
         "groups": plan.namer,
@@ -183,9 +183,9 @@ def tell_of_cost(runtime: ImageInferenceRuntime, photos: Rows, image: str) -> No
     print(f"\none image on one core: {whole * 1e3:.2f} ms; of that, to name the answer, {told}")
 
 
-def _name(namer: Namer, answers: Sequence[tuple[Rows, Prediction]]) -> None:
-    for row, best in answers:
-        namer.name(row, best)
+def _name(namer: Namer, answers: Sequence[tuple[Rows, Sequence[Prediction]]]) -> None:
+    for row, likely in answers:
+        namer.name(row, likely)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from dropsight.inference.bursts import Burst, Photo, result_of
 from dropsight.inference.clips import ClipSettings, _group_sums
 from dropsight.inference.planning import Plan
 from dropsight.inference.ranking import predictions
-from dropsight.inference.wording import GroupSums, Namer, Wording, flatness, without_effect
+from dropsight.inference.wording import GroupSums, Namer, Wording, flatness, is_flatter, without_effect
 from dropsight.models.backends import locate, open_model
 from dropsight.models.labels import read_groups, read_labels
 from dropsight.models.overrides import ModelOverrides
@@ -44,7 +44,7 @@ def named(
 ) -> Wording:
     merged = np.array(shares, np.float32)
     namer = Namer(LABELS, GroupSums(groups) if groups else None, unknown, least)
-    return namer.name(merged, predictions(merged, LABELS, 5)[0])
+    return namer.name(merged, predictions(merged, LABELS, 5))
 
 
 def test_the_built_in_groups_hold_each_of_the_thousand_classes_once() -> None:
@@ -73,7 +73,7 @@ def test_a_photo_of_a_cat_reads_cat_by_all_its_classes_also_in_the_result_of_the
 
 def test_a_group_adds_up_classes_below_the_top_ones_too_and_the_surest_is_named() -> None:
     merged = np.array([0.3, 0.25, 0.2, 0.2, 0.05], np.float32)
-    best = predictions(merged, LABELS, 1)[0]
+    best = predictions(merged, LABELS, 1)
     found = Namer(LABELS, GroupSums(PETS), None, None).name(merged, best)
     assert (found.label, found.group, found.group_confidence) == ("tabby", "cat", 0.55)
     assert found.groups == {"cat": 0.55, "dog": 0.4}
@@ -128,6 +128,27 @@ def test_an_answer_that_is_too_flat_is_unknown_and_says_what_it_would_be() -> No
     assert named(0.9, 0.05, 0.05, 0, 0, unknown=0.9).label == "tabby"
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.integers(0, 256), min_size=2, max_size=40),
+    st.sampled_from([1, 64, 200, 256, 300]),
+    st.integers(0, 300),
+    st.integers(1, 50),
+    st.sampled_from([-1e-2, -1e-3, -1e-6, 0.0, 1e-6, 1e-3, 1e-2]),
+    st.sampled_from([0.0, 0.1]),
+)
+def test_whether_an_answer_is_too_flat_is_told_alike_by_a_few_classes_and_by_all(  # noqa: PLR0913, PLR0917
+    steps: list[int], scale: int, more: int, top_k: int, away: float, least: float
+) -> None:
+    """Sums below and above 1, as of integer models and clips; thresholds where it just is, and just is not."""
+    shares = np.array([*steps, *[min(steps)] * more], np.float32)
+    shares *= np.float32(scale / 256 / max(shares.sum(), 1))
+    best, *others = predictions(shares, [""] * len(shares), top_k)
+    likely = [best, *[each for each in others if each.confidence >= least]]
+    for threshold in (flatness(shares) + away, 0.3, 0.65):
+        assert is_flatter(shares, threshold, likely) == (flatness(shares) > threshold)
+
+
 def test_a_prediction_set_holds_what_is_likely_enough_and_the_best_always() -> None:
     assert named(0.3, 0.35, 0.25, 0.05, 0.05, least=0.3).prediction_set == ["tiger cat", "tabby"]
     assert named(0.3, 0.35, 0.25, 0.05, 0.05, least=0.5).prediction_set == ["tiger cat"]
@@ -169,7 +190,7 @@ def test_of_a_clip_groups_are_added_up_frame_by_frame() -> None:
 def photo(seq: int, *shares: float, unknown: float | None = None) -> Photo:
     merged = np.array(shares, np.float32)
     ranked = predictions(merged, LABELS, 5)
-    wording = Namer(LABELS, GroupSums(PETS), unknown, None).name(merged, ranked[0])
+    wording = Namer(LABELS, GroupSums(PETS), unknown, None).name(merged, ranked)
     record = answered(
         id=str(seq), predictions=ranked, confidence=ranked[0].confidence, **msgspec.structs.asdict(wording)
     )

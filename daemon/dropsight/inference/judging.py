@@ -76,7 +76,7 @@ def ranked(merged: NDArray[np.float32], plan: Plan, sums: NDArray[np.float32] | 
         found[name] = _answer_of(merged[start:end], spec, plan)
         start = end
     main = next(iter(found.values()))
-    wording = plan.namer.name(merged[: len(plan.spec.labels)], main.predictions[0], sums)
+    wording = plan.namer.name(merged[: len(plan.spec.labels)], main.predictions, sums)
     return Ranking(main.predictions, main.present, found if plan.spec.heads else msgspec.UNSET, wording)
 
 

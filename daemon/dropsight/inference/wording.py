@@ -1,6 +1,6 @@
 """What an answer is called: by its class, by its group, or not at all where it is too flat to be one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import log
 from operator import itemgetter
@@ -16,6 +16,11 @@ from dropsight.records import LEAST_OF_GROUP, NO_CLASS, UNKNOWN, Groups, Predict
 from dropsight.records import Group as GroupName
 
 Rows = NDArray[np.float32]  # (..., classes) or (..., groups)
+
+_FEW = 5
+_LEAST_REST = 1e-9
+# Of a prediction's rounding; and more of flatness than it takes or adds, of so few of them.
+_STEP, _ROUNDED = 1e-6, 1e-3
 
 
 class Wording(msgspec.Struct, frozen=True):
@@ -67,10 +72,14 @@ class Namer:
             spec.sets.least if spec.sets and not spec.multi_label else None,
         )
 
-    def name(self, merged: Rows, best: Prediction, sums: Rows | None = None) -> Wording:
-        """Name what is most likely of (classes,); `sums` are the groups', where they are not those of it."""
+    def name(self, merged: Rows, likely: Sequence[Prediction], sums: Rows | None = None) -> Wording:
+        """Name what is most likely of (classes,), of which `likely` are some, the best first.
+
+        `sums` are the groups', where they are not those of it.
+        """
+        best = likely[0]
         among = msgspec.UNSET if self.least is None else self._set(merged, best, self.least)
-        if self.unknown is not None and flatness(merged) > self.unknown:
+        if self.unknown is not None and is_flatter(merged, self.unknown, likely):
             return Wording(NO_CLASS, UNKNOWN, would_be=best.label, prediction_set=among)
         if self.sums is None:
             return Wording(best.class_index, best.label, prediction_set=among)
@@ -95,7 +104,7 @@ UNNAMED = Namer((), None, None, None)
 def groups_in_words(sums: Iterable[tuple[str, float]]) -> dict[str, float]:
     """Return those worth a word, the surest first."""
     worth = [(name, round(share, 6)) for name, share in sums if share >= LEAST_OF_GROUP]
-    return dict(sorted(worth, key=_share, reverse=True))
+    return dict(sorted(worth, key=_share, reverse=True) if len(worth) > 1 else worth)
 
 
 _share = itemgetter(1)
@@ -119,6 +128,25 @@ def flatness(probabilities: Rows) -> float:
     if rest:
         entropy -= rest * log(rest / zeros)
     return min(max(entropy / log(classes), 0.0), 1.0)
+
+
+def is_flatter(probabilities: Rows, least: float, likely: Sequence[Prediction]) -> bool:
+    """Return whether `flatness` is above this; `likely` are some of the classes, and mostly tell."""
+    return not _at_most(probabilities, least - _ROUNDED, likely) and flatness(probabilities) > least
+
+
+def _at_most(probabilities: Rows, most: float, likely: Sequence[Prediction]) -> bool:
+    """Return whether a few classes show that `flatness` is no more than this, whatever the others are.
+
+    It is most where the m others share what the few leave, r, alike: -sum p log p - r log(r / m).
+    """
+    total = max(float(probabilities.sum()), 1.0)
+    shares = [each.confidence / total for each in likely[:_FEW]]
+    others, rest = len(probabilities) - len(shares), max(1 - sum(shares), _LEAST_REST)
+    if others < 1 or not shares[-1] or (shares[-1] + _STEP) * others < rest:
+        return False
+    entropy = -sum([share * log(share) for share in shares]) - rest * log(rest / others)
+    return entropy <= most * log(len(probabilities))
 
 
 def unknown_above(spec: ModelSpec, inference: Inference) -> float | None:
