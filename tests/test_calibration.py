@@ -159,6 +159,19 @@ def test_evaluate_reports_accuracy_classes_and_confusions(photos: Path) -> None:
     assert "giant panda" in dropsight("evaluate", str(photos)).stdout
 
 
+def test_evaluate_measures_five_views_where_they_are_asked_for(photos: Path) -> None:
+    once, views = (
+        json.loads(dropsight("evaluate", str(photos), *more, "--json").stdout) for more in ([], ["--tta"])
+    )
+    assert views["kinds"]["photos"]["confidence"] == pytest.approx(_mean_confidence(photos), abs=1e-4)
+    assert views["kinds"]["photos"]["confidence"] != once["kinds"]["photos"]["confidence"]
+
+
+def _mean_confidence(photos: Path) -> float:
+    with ImageInferenceRuntime(use_tta=True) as runtime:
+        return float(np.mean([runtime.predict(path).confidence for path in sorted(photos.rglob("*.jpg"))]))
+
+
 @pytest.mark.slow
 def test_evaluate_measures_labelled_clips_among_photos_by_the_sampling_that_is_asked_for(
     photos: Path,

@@ -137,10 +137,10 @@ def test_an_answer_that_is_too_flat_is_unknown_and_says_what_it_would_be() -> No
     st.sampled_from([-1e-2, -1e-3, -1e-6, 0.0, 1e-6, 1e-3, 1e-2]),
     st.sampled_from([0.0, 0.1]),
 )
-def test_whether_an_answer_is_too_flat_is_told_alike_by_a_few_classes_and_by_all(  # noqa: PLR0913, PLR0917
+def test_whether_an_answer_is_too_flat_is_told_alike_by_a_few_classes_and_by_all(
     steps: list[int], scale: int, more: int, top_k: int, away: float, least: float
 ) -> None:
-    """Sums below and above 1, as of integer models and clips; thresholds where it just is, and just is not."""
+    """Sums below and above 1, as of integer models and clips; thresholds just above and below it."""
     shares = np.array([*steps, *[min(steps)] * more], np.float32)
     shares *= np.float32(scale / 256 / max(shares.sum(), 1))
     best, *others = predictions(shares, [""] * len(shares), top_k)

@@ -174,6 +174,7 @@ COMMANDS = {
             argument("folder DIR", "A sub-folder of photos and clips for each class.", type=Path),
             *_MEASURED_AS_DAEMON,
             _MODEL,
+            _TTA,
             *_CLIPS,
             _JSON,
         ),

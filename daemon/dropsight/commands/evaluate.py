@@ -86,12 +86,13 @@ def evaluate(
     file: Path | None = None,
     camera: str | None = None,
     model: str | None,
+    tta: bool,
     as_json: bool,
     **sampling: Unpack[ClipOptions],
 ) -> None:
     """Print accuracy and calibration, one line per class, and the most frequent confusions."""
     need_folder(folder, LABELLED)
-    runtime = Classifying(file, camera, model=model, tta=False).of_all
+    runtime = Classifying(file, camera, model=model, tta=tta).of_all
     unknown = runtime.plan.namer.unknown
     spec = runtime.spec if unknown is None else replace(runtime.spec, unknown=unknown)
     measured = measure_all(runtime, folder, sampling)
