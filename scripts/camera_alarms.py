@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from camera_pictures import Picture
@@ -24,7 +24,7 @@ class Settings:
     """Of all rules; `unknown` as `inference.unknown`."""
 
     confidence: float = 0.6
-    confirm: str = "2 of 3"
+    confirm: str = "2 of 3 on average"
     within: float = 60.0
     keep: float | None = None
     end_after: float = 120.0
@@ -32,14 +32,23 @@ class Settings:
     unknown: str = "off"
 
 
-GRID = tuple(
-    Settings(confidence=confidence, confirm=confirm, keep=keep)
-    for confidence, confirm, keep in itertools.product(
-        (0.5, 0.6, 0.7),
-        ("1 of 1", "2 of 2", "2 of 3", "2 of 4", "2 of 5", "3 of 5"),
-        (0.3, 0.35, 0.4, 0.45, 0.5, 0.6),
-    )
-    if keep <= confidence
+_SURE = (0.5, 0.6, 0.7)
+GRID = (
+    *(
+        Settings(confidence=confidence, confirm=confirm, keep=keep)
+        for confidence, confirm, keep in itertools.product(
+            _SURE,
+            ("1 of 1", "2 of 2", "2 of 3", "2 of 4", "2 of 5", "3 of 5"),
+            (0.3, 0.35, 0.4, 0.45, 0.5, 0.6),
+        )
+        if keep <= confidence
+    ),
+    *(
+        Settings(confidence=confidence, confirm=f"{confirm} on average")
+        for confidence, confirm in itertools.product(
+            (0.55, 0.625, 0.65, *_SURE), ("2 of 2", "2 of 3", "2 of 5", "2 of 8", "3 of 5")
+        )
+    ),
 )
 
 
@@ -84,18 +93,33 @@ class World:
         groups, classes = record.groups or {}, {each.label: each.confidence for each in record.predictions}
         return max(groups.get(thing, 0.0), classes.get(thing, 0.0))
 
+    def by_class(self, record: Result) -> tuple[str, float]:
+        """What a record's best class is called, and how sure it is."""
+        best = record.predictions[0]
+        return self.thing(best.class_index), best.confidence
+
+    def by_group(self, record: Result) -> tuple[str, float]:
+        """Return the group that is the surest, if there is one."""
+        return next(iter((record.groups or {}).items()), self.by_class(record))
+
+    def claims(self, record: Result) -> dict[str, float]:
+        """How sure a record is of all but places that it names."""
+        named = {self.thing(each.class_index) for each in record.predictions} | set(record.groups or {})
+        return {thing: self.sure(record, thing) for thing in named - PLACES}
+
     def things(self) -> list[str]:
         """All but places; each has a rule."""
         names = {self.thing(number) for number in range(len(self._spec.labels))}
         return sorted(names - PLACES)
 
     def rule(self, thing: str, said: Settings) -> Rule:
-        grouped = thing in self._groups.values()
+        grouped, confirm = thing in self._groups.values(), confirmed_by(said.confirm)
         return Rule(
             thing,
             (f"{GROUP}{thing}" if grouped else thing,),
             confidence={"*": said.confidence},
-            confirm=confirmed_by(said.confirm),
+            confirm=confirm[:2],
+            on_average=confirm.on_average,
             within=said.within,
             keep=said.keep,
             end_after=said.end_after,
@@ -104,13 +128,14 @@ class World:
         )
 
 
-def without_rules(seen: Sequence[Seen], world: World, confidence: float) -> Counts:
-    """Count each answer as an alarm whose best class is that sure, and not of a place."""
+def without_rules(
+    seen: Sequence[Seen], best: Callable[[Result], tuple[str, float]], confidence: float
+) -> Counts:
+    """Count each answer as an alarm whose best is that sure, and not of a place."""
     counts = Counts()
     for each in seen:
-        best = each.records["off"].predictions[0]
-        thing = world.thing(best.class_index)
-        if best.confidence >= confidence and thing not in PLACES:
+        thing, sure = best(each.records["off"])
+        if sure >= confidence and thing not in PLACES:
             counts.alarm(each.picture, thing)
     return counts
 
@@ -156,14 +181,14 @@ def showing(seen: Sequence[Seen], world: World, least: float) -> Counter[int]:
 
 def chosen(seen: Sequence[Seen], world: World, visits: int) -> Settings:
     """Return what misses least, then loses least, of all that cut false alarms tenfold; print all."""
-    off = without_rules(seen, world, Settings().confidence)
+    off = without_rules(seen, world.by_class, Settings().confidence)
     found: list[tuple[bool, int, int, Settings]] = []
     for each in GRID:
         on = with_rules(seen, world, each)
         missed, gone = visits - len(on.told), len(lost(off, on))
         found.append((cut(off, on) < TENFOLD, missed, gone, each))
         print(
-            f"  confidence {each.confidence:.1f}, confirm {each.confirm}, keep {each.keep:.2f}: "
+            f"  confidence {each.confidence:g}, confirm {each.confirm}, keep {each.keep or 'as is'}: "
             f"{cut(off, on):6.1f} times fewer, {gone / visits:.1%} lost, {missed / visits:.1%} missed, "
             f"{on.repeats / visits:.2f} repeats"
         )

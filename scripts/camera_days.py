@@ -15,10 +15,12 @@ places. Rules on: a rule for each thing, by its group, and each time that somebo
 
 import argparse
 import csv
+import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -27,6 +29,7 @@ from tqdm import tqdm
 import dropsight
 from camera_alarms import (
     PLACES,
+    TENFOLD,
     Counts,
     Seen,
     Settings,
@@ -39,6 +42,7 @@ from camera_alarms import (
     with_rules,
     without_rules,
 )
+from camera_bound import claims_of, least_lost, pairs_of_nothing, pairs_of_visits
 from camera_pictures import (
     EMPTY,
     HEIGHT,
@@ -67,6 +71,15 @@ from dropsight.records import ImageFacts, Latency, Result, shown_confidence, tim
 DAY = 86_400.0
 EPOCH = 1_800_000_000.0
 SAMPLES = Path(dropsight.__file__).parent / "samples"
+COLUMNS = ("rules off", "off, groups", "rules on")
+
+
+class Told(NamedTuple):
+    """What people are told: by the surest class of each answer, by its surest group, by rules."""
+
+    off: Counts
+    grouped: Counts
+    on: Counts
 
 
 def listed(folder: Path, labels: Sequence[str]) -> list[Labelled]:
@@ -148,22 +161,52 @@ def _record(name: str, camera: str, picture: Picture, answer: Ranking, spec: Mod
     )
 
 
-def tell(seen: Sequence[Seen], off: Counts, on: Counts, *, visits: int, camera_days: int) -> None:
+def tell(seen: Sequence[Seen], told: Told, *, visits: int, camera_days: int) -> None:
     hours, known = camera_days * 24, visits_of_known(seen)
-    print(f"{'false alarms an hour and camera':<34}{'rules off':>10}{'rules on':>10}")
+    _row("false alarms an hour and camera", COLUMNS)
     for kind in [*(each.__name__ for each in EMPTY), "visit", WRONG]:
         name = "a visit, of another thing" if kind == "visit" else kind
-        print(f"  {name:<32}{off.false[kind] / hours:>10.3f}{on.false[kind] / hours:>10.3f}")
-    print(f"  {'together':<32}{off.false.total() / hours:>10.3f}{on.false.total() / hours:>10.3f}")
-    print(f"{'repeats a visit':<34}{off.repeats / visits:>10.2f}{on.repeats / visits:>10.2f}")
-    missed = [(visits - len(each.told)) / visits for each in (off, on)]
-    print(f"{'visits missed':<34}{missed[0]:>10.1%}{missed[1]:>10.1%}")
-    missed = [len(known - each.told) / max(len(known), 1) for each in (off, on)]
-    print(f"{f'of {len(known)} that the model knows':<34}{missed[0]:>10.1%}{missed[1]:>10.1%}")
-    print(f"{off.false.total()} false alarms become {on.false.total()}: {cut(off, on):.1f} times fewer")
-    gone = lost(off, on)
-    print(f"rules find {len(lost(on, off)) / visits:.1%} of visits that are not found without them,")
-    print(f"and lose {len(gone) / visits:.1%} that are ({len(gone)} of {len(off.told)})")
+        _row(f"  {name}", [f"{each.false[kind] / hours:.3f}" for each in told])
+    _row("  together", [f"{each.false.total() / hours:.3f}" for each in told])
+    _row("repeats a visit", [f"{each.repeats / visits:.2f}" for each in told])
+    _row("visits missed", [f"{(visits - len(each.told)) / visits:.1%}" for each in told])
+    missed = [f"{len(known - each.told) / max(len(known), 1):.1%}" for each in told]
+    _row(f"of {len(known)} that the model knows", missed)
+    for off, name in ((told.off, "without them"), (told.grouped, "by single answers of groups")):
+        print(f"{off.false.total()} false alarms {name} become {told.on.false.total()}: ", end="")
+        print(f"{cut(off, told.on):.1f} times fewer")
+        gone, gained = lost(off, told.on), lost(told.on, off)
+        print(f"  rules find {len(gained) / visits:.1%} of visits that are not found {name},")
+        print(f"  and lose {len(gone) / visits:.1%} that are ({len(gone)} of {len(off.told)}): ", end="")
+        print(f"{(len(gone) - len(gained)) / visits:+.1%} missed")
+
+
+def _row(name: str, values: Iterable[str]) -> None:
+    print(f"{name:<34}{''.join(f'{each:>12}' for each in values)}")
+
+
+def tell_mixes(off: Counts, on: Counts, hours: int) -> None:
+    """Say what other cameras would have: alarms of a kind are as many as its pictures."""
+    print("single wrong pictures and empty ones, of those played: false alarms an hour and camera")
+    for wrong, empty in itertools.product((0.0, 0.25, 1.0, 4.0), (1.0, 3.0)):
+        before, after = (
+            sum(count * {"visit": 1.0, WRONG: wrong}.get(kind, empty) for kind, count in each.false.items())
+            for each in (off, on)
+        )
+        print(
+            f"  {wrong:4g} and {empty:g} times: {before / hours:.3f} become {after / hours:.3f}, "
+            f"{before / max(after, 1):.1f} times fewer"
+        )
+
+
+def tell_bound(seen: Sequence[Seen], world: World, off: Counts, visits: int) -> None:
+    """Say what no rule does better, by how many times fewer false alarms are wanted."""
+    claims = claims_of(seen, world)
+    there, nothing = pairs_of_visits(claims, off.told), pairs_of_nothing(claims, Settings())
+    print("whatever rule judges by the two surest answers within a minute, though chosen on these very days:")
+    for fewer in (5, 7, TENFOLD, 15):
+        gone = least_lost(there, nothing, alarms=off.false.total() // fewer)
+        print(f"  {fewer} times fewer false alarms: {gone / visits:.1%} lost or more ({gone})")
 
 
 def tell_lost(seen: Sequence[Seen], world: World, gone: set[int], least: float) -> None:
@@ -206,6 +249,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--confirm", default="2 of 3")
     parser.add_argument("--keep", type=float)
     parser.add_argument("--unknown", choices=("off", "auto"), default="off")
+    parser.add_argument("--bound", action="store_true", help="say what no rule of two answers does better")
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
 
@@ -232,14 +276,20 @@ def main() -> None:
     pictures = Counter(each.picture.kind for each in seen)
     print(f"{visits} visits of {len(things)} photos in {days} camera days, {len(seen):,} pictures:")
     print(", ".join(f"{count} {kind}" for kind, count in pictures.items()))
-    off = without_rules(seen, world, said.confidence)
+    off = without_rules(seen, world.by_class, said.confidence)
+    grouped = without_rules(seen, world.by_group, said.confidence)
     for each in settings:
         print(f"\n{each}, rules off: {said.confidence:g}")
-        on = with_rules(seen, world, each)
-        tell(seen, off, on, visits=visits, camera_days=days)
-        tell_lost(
-            seen, world, lost(off, on), each.confidence * KEPT_SHARE if each.keep is None else each.keep
-        )
+        told = Told(off, grouped, with_rules(seen, world, each))
+        tell(seen, told, visits=visits, camera_days=days)
+        tell_lost(seen, world, lost(off, told.on), _kept(each))
+        tell_mixes(off, told.on, days * 24)
+    if said.bound:
+        tell_bound(seen, world, off, visits)
+
+
+def _kept(said: Settings) -> float:
+    return said.confidence * KEPT_SHARE if said.keep is None else said.keep
 
 
 if __name__ == "__main__":

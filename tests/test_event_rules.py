@@ -119,10 +119,10 @@ def test_a_label_that_the_model_does_not_know_is_told_with_the_nearest(tmp_path:
 def test_each_rule_is_said_in_words(tmp_path: Path) -> None:
     fox, person = map(in_words, compile_rules(load(written(tmp_path, RULES))))
     assert fox == (
-        "two of three answers within a minute that say red fox (0.8 or surer), or grey fox or group:fox "
-        "(0.6 or surer), of which all but one need only three quarters of that, each camera by itself; "
-        "goes on with as much, ends 2 minutes after the last; begins only from 30 min before sunset to "
-        "30 min after sunrise; does not begin within a minute of person; tells phone, not again within "
+        "two of three answers within a minute that say red fox (0.8 or surer on average), or grey fox or "
+        "group:fox (0.6 or surer on average), none less than half of that, each camera by itself; goes on "
+        "with three quarters of that, ends 2 minutes after the last; begins only from 30 min before sunset "
+        "to 30 min after sunrise; does not begin within a minute of person; tells phone, not again within "
         "5 minutes, but once more above 0.9"
     )
     assert person == (
@@ -131,8 +131,27 @@ def test_each_rule_is_said_in_words(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        (
+            "confirm: 2 of 3",
+            "(0.6 or surer), of which all but one need only three quarters of that, each camera by itself",
+        ),
+        (
+            "confirm: 2 of 3 on  average, keep: 0.4",
+            "(0.6 or surer on average), none less than 0.4, each camera by itself; goes on with as much",
+        ),
+    ],
+)
+def test_how_answers_confirm_is_said_in_words(tmp_path: Path, keys: str, words: str) -> None:
+    rule = f"{{name: fox, labels: [fox], {keys}}}"
+    (said,) = map(in_words, compile_rules(load(written(tmp_path, f"events: [{rule}]"))))
+    assert said.startswith(f"two of three answers within a minute that say fox {words}")
+
+
 def test_a_rule_that_asks_all_answers_for_as_much_says_no_more_of_them(tmp_path: Path) -> None:
-    rule = "{name: fox, labels: [fox], keep: 0.6}"
+    rule = "{name: fox, labels: [fox], confirm: 2 of 3, keep: 0.6}"
     (said,) = map(in_words, compile_rules(load(written(tmp_path, f"events: [{rule}]"))))
     assert said.startswith(
         "two of three answers within a minute that say fox (0.6 or surer), each camera by itself; goes on"

@@ -30,6 +30,7 @@ RULES = [
     ),
     Rule("owl", ("owl", "fox"), confirm=(1, 1), keep=0.2, end_after=15, cooldown=0, notify=("hub",)),
     Rule("cat", ("cat",), cameras=("a",), confirm=(3, 4), within=50, active=lambda at: at % 200 < 150),
+    Rule("dog", ("dog", "fox"), confirm=(2, 4), on_average=True, within=30, end_after=40, notify=("phone",)),
 ]
 CLAIMS = st.lists(
     st.tuples(st.sampled_from(["fox", "owl", "cat", "dog"]), st.sampled_from([0.1, 0.3, 0.5, 0.65, 0.95])),
@@ -152,10 +153,10 @@ def expected(rule: Rule, stream: Sequence[Sighting]) -> list[tuple[str, str, int
                 events[-1].append(each)
             continue
         window = [*window, (each, sure)][-rule.confirm[1] :]
-        hits = [(seen, how) for seen, how in window if how >= keep and each.at - seen.at <= rule.within]
-        if len(hits) >= rule.confirm[0] and max(how for _, how in hits) >= 0.6:
+        hits = confirming(rule, [(seen, how) for seen, how in window if each.at - seen.at <= rule.within])
+        if hits:
             is_open = True
-            events.append([seen for seen, _ in hits])
+            events.append(hits)
             told_of.append(not any(each.at - at < rule.cooldown for at in notices))
             notices += [each.at] * told_of[-1]
     return [
@@ -164,8 +165,20 @@ def expected(rule: Rule, stream: Sequence[Sighting]) -> list[tuple[str, str, int
     ]
 
 
+def confirming(rule: Rule, seen: Sequence[tuple[Sighting, float]]) -> list[Sighting]:
+    """Return those of the last answers with which an event begins, if they are enough."""
+    surest = sorted((how for _, how in seen), reverse=True)[: rule.confirm[0]]
+    if len(surest) < rule.confirm[0]:
+        return []
+    if rule.on_average:
+        enough = sum(surest) > 0.6 * len(surest) - 1e-6 and surest[-1] >= 0.3
+    else:
+        enough = surest[0] >= 0.6 and surest[-1] >= (rule.keep or 0.45)
+    return [one for one, how in seen if enough and how >= min(rule.keep or 0.45, surest[-1])]
+
+
 @settings(max_examples=80)
-@given(streams(st.integers(0, 70)), st.sampled_from(RULES[:2]))
+@given(streams(st.integers(0, 70)), st.sampled_from([*RULES[:2], RULES[-1]]))
 def test_in_order_it_is_what_a_few_plain_lines_say(stream: list[Sighting], rule: Rule) -> None:
     rule = msgspec.structs.replace(rule, unless=None, renotify_above=())
     for camera in "ab":

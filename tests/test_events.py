@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 
 from dropsight.events.machine import Machine
 from dropsight.events.rule import Rule
 from dropsight.events.sighting import Claim, Sighting
-from dropsight.events.state import MOST_CAMERAS
+from dropsight.events.state import MOST_CAMERAS, State
 from dropsight.events.turn import Change
 from dropsight.records import timestamp
 from sightings import EPOCH, nothing, seen
@@ -46,6 +47,56 @@ def test_one_sure_answer_is_confirmed_by_others_that_an_event_would_go_on_with(s
     strict = Rule("fox", ("red fox",), confirm=(2, 5), keep=0.6)
     assert played(strict, visit) == []
     assert played(strict, [seen(0, confidence=0.7), seen(1, confidence=0.61)])
+
+
+@pytest.mark.parametrize(
+    ("sure", "begins"),
+    [
+        ([0.9, 0.3], True),
+        ([0.7, 0.5], True),
+        ([0.5, 0.1, 0.7], True),
+        ([0.6, 0.59], False),
+        ([0.95, 0.29], False),
+        ([0.99], False),
+        ([0.9, 0.1, 0.1, 0.5], False),
+        ([0.55, 0.59, 0.58], False),
+    ],
+)
+def test_of_answers_that_are_sure_enough_on_average_one_makes_up_for_what_the_other_lacks(
+    sure: list[float], *, begins: bool
+) -> None:
+    """Two of the last three at 0.6, none below half of that; in any order."""
+    rule = Rule("fox", ("red fox",), confirm=(2, 3), on_average=True)
+    for order in (sure, sure[::-1]):
+        visit = [seen(at, confidence=each) for at, each in enumerate(order)]
+        assert [each.phase for each in played(rule, visit)] == ["start"] * begins
+    assert not played(Rule("fox", ("red fox",)), [seen(0, confidence=0.9), seen(1, confidence=0.3)])
+
+
+def test_what_only_makes_up_an_average_neither_keeps_an_event_going_nor_counts_beside_surer_ones() -> None:
+    rule = Rule("fox", ("red fox",), confirm=(2, 5), on_average=True)
+    visit = [seen(at, confidence=each) for at, each in enumerate([0.3, 0.5, 0.7, 0.4])]
+    start, *others = played(rule, visit)
+    assert (start.phase, start.count, start.started, others) == ("start", 2, timestamp(EPOCH + 1), [])
+    for keep, begins in ((0.4, True), (0.5, False)):
+        rule = Rule("fox", ("red fox",), keep=keep, on_average=True)
+        assert bool(played(rule, [seen(0), seen(1, confidence=0.45)])) is begins
+
+
+def test_labels_of_their_own_confidence_are_on_average_as_sure_as_they_need() -> None:
+    rule = Rule("fox", ("*fox",), confidence={"*": 0.5, "red fox": 0.8}, confirm=(2, 3), on_average=True)
+    assert played(rule, [seen(0, "grey fox", 0.6), seen(5, "red fox", 0.65)])
+    assert not played(rule, [seen(0, "grey fox", 0.6), seen(5, "red fox", 0.6)])
+
+
+def test_answers_that_were_kept_before_there_was_an_average_count_by_what_they_were() -> None:
+    """A row of the journal from before the upgrade; one answer was sure, the other one just kept it going."""
+    for sure, begins in ((True, True), (False, False)):
+        hit = [EPOCH, {"id": "old", "confidence": 0.61, "label": "red fox"}, None, 1, 1, sure]
+        spell = {"started": EPOCH, "last": EPOCH, "heard": EPOCH, "hits": [hit], "answers": 1}
+        state = msgspec.convert({"cameras": {"front": {"fox": {"spells": [spell]}}}}, State)
+        machine = Machine([Rule("fox", ("red fox",), confirm=(2, 3), on_average=True)], state)
+        assert bool(machine.step(seen(5, confidence=0.62))) is begins
 
 
 def test_answers_that_are_too_far_apart_confirm_nothing() -> None:

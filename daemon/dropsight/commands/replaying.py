@@ -132,7 +132,7 @@ def _seen(rules: Sequence[Rule], logs: Sequence[Path]) -> _Seen:
 
 def _of_one_answer(rule: Rule) -> Rule:
     """Return a rule by which each answer that is sure enough is an event of its own."""
-    return replace(rule, confirm=(1, 1), keep=1.0, end_after=1e-6, active=None, unless=None)
+    return replace(rule, confirm=(1, 1), on_average=False, keep=1.0, end_after=1e-6, active=None, unless=None)
 
 
 def _event(changes: Sequence[Change]) -> ReplayedEvent:

@@ -40,7 +40,9 @@ class EventRule(Struct, frozen=True):
     regions: Annotated[tuple[str, ...], Meta(description='a list of regions such as ["door"]')] = ()
     tags: dict[str, _Tag] = {}
     confidence: Annotated[dict[str, _Share], Meta(extra={"alone": "*"})] = {}
-    confirm: Annotated[str, Meta(description='how many of how many answers, such as "2 of 3"')] = "2 of 3"
+    confirm: Annotated[
+        str, Meta(description='how many of how many answers, such as "2 of 3" or "2 of 3 on average"')
+    ] = "2 of 3 on average"
     within_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
     keep: _Share | None = None
     end_after_seconds: Annotated[float, Meta(gt=0, le=86_400)] = 120.0

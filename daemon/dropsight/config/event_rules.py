@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from dropsight.config.active_times import days_in, spans_in
 from dropsight.config.event_keys import USUAL_CONFIDENCE, EventRule, Location
@@ -15,11 +16,19 @@ MOST_EVENTS = 200
 MOST_ANSWERS = 50
 PROBLEMS, CAMERA_PROBLEM = ("broker", "disk"), "camera_"
 """What events of `problem_events` are called; those of cameras begin so."""
-_CONFIRM = re.compile(r"([0-9]{1,9}) +of +([0-9]{1,9})")
+_CONFIRM = re.compile(r"([0-9]{1,9}) +of +([0-9]{1,9})( +on +average)?")
 
 
-def confirmed_by(text: str) -> tuple[int, int]:
-    """Read "2 of 3"; raises ValueError that says what is wrong with it."""
+class Confirm(NamedTuple):
+    """So many of so many answers; as sure as it takes all together, or else one of them."""
+
+    wanted: int
+    answers: int
+    on_average: bool
+
+
+def confirmed_by(text: str) -> Confirm:
+    """Read "2 of 3" or "2 of 3 on average"; raises ValueError that says what is wrong with it."""
     found = _CONFIRM.fullmatch(text.strip())
     if not found:
         raise ValueError(f'is {text!r}; give how many of how many answers, such as "2 of 3"')
@@ -28,7 +37,7 @@ def confirmed_by(text: str) -> tuple[int, int]:
         raise ValueError(f"asks for {wanted} of {answers}, which is impossible; give 1 or more of as many")
     if answers > MOST_ANSWERS:
         raise ValueError(f"looks at {answers} answers; give at most {MOST_ANSWERS}")
-    return wanted, answers
+    return Confirm(wanted, answers, bool(found[3]))
 
 
 def broken_events(config: Config) -> Iterator[Fault]:

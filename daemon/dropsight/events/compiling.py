@@ -22,7 +22,7 @@ def compile_rules(config: Config) -> list[Rule]:
 
 
 def _rule(said: EventRule, location: Location | None) -> Rule:
-    hours = None
+    hours, confirm = None, confirmed_by(said.confirm)
     if said.active or said.days:
         days = days_in(said.days) if said.days else None
         hours = Hours(spans_in(said.active) if said.active else (), days, location)
@@ -31,7 +31,8 @@ def _rule(said: EventRule, location: Location | None) -> Rule:
         labels=said.labels,
         cameras=said.cameras,
         confidence=said.confidence,
-        confirm=confirmed_by(said.confirm),
+        confirm=confirm[:2],
+        on_average=confirm.on_average,
         within=said.within_seconds,
         keep=said.keep,
         end_after=said.end_after_seconds,
@@ -140,6 +141,8 @@ def _others(rule: Rule) -> str:
     surest = max(rule.sure(label) for label in rule.labels)
     if rule.confirm[0] == 1 or (rule.keep is not None and rule.keep >= surest):
         return ""
+    if rule.on_average:
+        return f", none less than {'half of that' if rule.keep is None else f'{rule.keep:g}'}"
     return f", of which all but one need only {_kept(rule)}"
 
 
@@ -148,7 +151,10 @@ def _what(rule: Rule) -> str:
     others = [label for label in rule.confidence if label != "*" and label not in rule.labels]
     for label in (*rule.labels, *others):
         sure.setdefault(rule.sure(label), []).append(label)
-    return ", or ".join(f"{' or '.join(found)} ({least:g} or surer)" for least, found in sure.items())
+    average = " on average" if rule.on_average and rule.confirm[0] > 1 else ""
+    return ", or ".join(
+        f"{' or '.join(found)} ({least:g} or surer{average})" for least, found in sure.items()
+    )
 
 
 def _where(rule: Rule) -> str:
@@ -162,7 +168,7 @@ def _where(rule: Rule) -> str:
 
 
 def _goes_on(rule: Rule, others: str) -> str:
-    kept = "as much" if others else _kept(rule)
+    kept = "as much" if others and not (rule.on_average and rule.keep is None) else _kept(rule)
     return f"goes on with {kept}, ends {spoken(rule.end_after)} after the last"
 
 

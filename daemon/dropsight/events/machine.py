@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from dropsight.events import turn
-from dropsight.events.rule import Rule, in_order
-from dropsight.events.sighting import Match, Sighting
+from dropsight.events.rule import Least, Rule, in_order
+from dropsight.events.sighting import Claim, Match, Sighting
 from dropsight.events.state import MOST_CAMERAS, Spell, State, Stream
 from dropsight.events.turn import Change, end_of
 
@@ -110,27 +110,31 @@ class _Watched:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = rules
-        self._by_label: dict[str, tuple[tuple[Rule, float, float], ...]] = {}
+        self._by_label: dict[str, tuple[tuple[Rule, Least], ...]] = {}
 
     def matches(self, sighting: Sighting) -> Mapping[str, Match]:
         """Return what each rule takes of it, by the rule's name."""
         found: dict[str, Match] = {}
         for claim in sighting.answers:
             takers = self._by_label.get(claim.label)
-            for rule, sure, kept in self._learn(claim.label) if takers is None else takers:
-                if claim.confidence >= kept and (not rule.regions or claim.region in rule.regions):
-                    match = Match(claim.confidence >= sure, claim)
+            for rule, least in self._learn(claim.label) if takers is None else takers:
+                if claim.confidence >= least.counted and (not rule.regions or claim.region in rule.regions):
+                    match = Match(_share(claim, least), claim.confidence >= least.kept, claim)
                     before = found.get(rule.name)
                     if before is None or _rank(match) > _rank(before):
                         found[rule.name] = match
         return found
 
-    def _learn(self, label: str) -> tuple[tuple[Rule, float, float], ...]:
+    def _learn(self, label: str) -> tuple[tuple[Rule, Least], ...]:
         if len(self._by_label) >= _MOST_KNOWN:
             self._by_label.clear()
-        takers = tuple((rule, *least) for rule in self.rules if (least := rule.least(label)))
+        takers = tuple((rule, least) for rule in self.rules if (least := rule.least(label)))
         self._by_label[label] = takers
         return takers
+
+
+def _share(claim: Claim, least: Least) -> float:
+    return claim.confidence / least.sure if least.sure else 1.0
 
 
 def _rank(match: Match) -> tuple[bool, float]:

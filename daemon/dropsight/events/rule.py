@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,11 +12,23 @@ from dropsight.records import Tag
 
 KEPT_SHARE = 0.75
 """Of the confidence that an event needs once, what its other answers need, where a rule does not say."""
+COUNTED_SHARE = 0.5
+"""Of the confidence that answers need on average, what each of them needs, where a rule does not say."""
 _WILD = frozenset("*?[")
+
+
+class Least(NamedTuple):
+    """How sure an answer must be: of its own, to keep an event going, and to count towards one at all."""
+
+    sure: float
+    kept: float
+    counted: float
 
 
 class Rule(msgspec.Struct, frozen=True):
     """`confirm` is (2, 3) for two of three answers, one as sure as `confidence`, the others as `keep`.
+
+    If `on_average`, these two are as sure as `confidence` together, whatever the one lacks.
 
     `active` tells whether an event may begin then.
 
@@ -27,6 +40,7 @@ class Rule(msgspec.Struct, frozen=True):
     cameras: tuple[str, ...] = ("*",)
     confidence: Mapping[str, float] = {}
     confirm: tuple[int, int] = (2, 3)
+    on_average: bool = False
     within: float = 60.0
     keep: float | None = None
     end_after: float = 120.0
@@ -46,12 +60,14 @@ class Rule(msgspec.Struct, frozen=True):
         found = sighting.tags
         return all(_matches(_said(found.get(name)), _said(value)) for name, value in self.tags.items())
 
-    def least(self, label: str) -> tuple[float, float] | None:
-        """How sure a label must be once in an event, and otherwise; None for no label of it."""
+    def least(self, label: str) -> Least | None:
+        """How sure a label must be; None for no label of it."""
         if not any(names(pattern, label) for pattern in self.labels):
             return None
         sure = self.sure(label)
-        return sure, sure * KEPT_SHARE if self.keep is None else min(self.keep, sure)
+        if self.keep is not None:
+            return Least(sure, min(self.keep, sure), min(self.keep, sure))
+        return Least(sure, sure * KEPT_SHARE, sure * (COUNTED_SHARE if self.on_average else KEPT_SHARE))
 
     def sure(self, label: str) -> float:
         """How sure it must be once in an event: by itself, else by the longest pattern that it matches."""

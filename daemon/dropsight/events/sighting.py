@@ -98,7 +98,15 @@ def _of_clip(record: Result, clip: ClipFacts) -> Iterator[Claim]:
 
 
 class Match(msgspec.Struct, frozen=True, gc=False):
-    """What of a sighting a rule takes; an event needs a `sure` one, others confirm it and keep it going."""
+    """What of a sighting a rule takes: what its label needs is `share` 1.
 
-    sure: bool
+    An event needs a `sure` one, or several that are so on average; it goes on with those that are `kept`.
+    """
+
+    share: float
+    kept: bool
     claim: Claim
+
+    @property
+    def sure(self) -> bool:
+        return self.share >= 1

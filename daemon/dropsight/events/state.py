@@ -18,7 +18,7 @@ class Best(msgspec.Struct, frozen=True, gc=False):
 class Hit(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """An answer that names it; `nth` of those that came near it, in `times` pictures.
 
-    Only a `sure` one confirms, together with others that need not be.
+    Only a `sure` one confirms, together with others that need not be; or several, `share` 1 on average.
     """
 
     at: float
@@ -27,6 +27,10 @@ class Hit(msgspec.Struct, frozen=True, gc=False, array_like=True):
     nth: int
     times: int
     sure: bool = True
+    share: float = 0.0
+    """Of what its label needs; 0 in what was kept before there was one."""
+    kept: bool = True
+    """Whether an event would go on with it."""
 
 
 class Spell(msgspec.Struct, omit_defaults=True):

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from dropsight.events.rule import Rule
+from dropsight.events.rule import KEPT_SHARE, Rule
 from dropsight.events.sighting import GROUP, Claim, Match, Sighting
 from dropsight.events.state import MOST_SPELLS, MOST_TOLD, Best, Hit, Notice, Spell, Stream
 from dropsight.records import timestamp
@@ -15,6 +15,8 @@ from dropsight.records import timestamp
 Phase = Literal["start", "update", "end"]
 # So much surer than before is worth a message.
 _SURER = 0.05
+# 0.7 and 0.5 are 0.6 on average, though not in binary.
+_TINY = 1e-9
 _at = attrgetter("at")
 
 
@@ -44,7 +46,7 @@ def take(
     """Add a sighting to a stream; `others` are those of the same camera, by rule."""
     spell = _nearest(rule, stream, seen.at)
     if spell and spell.id:
-        if match:
+        if match and match.kept:
             yield _gone_on(rule, stream, spell, seen, match)
             _put_last(stream, spell)
         return
@@ -113,17 +115,38 @@ def _may_begin(rule: Rule, at: float, others: Mapping[str, Stream]) -> bool:
 
 def _hit(seen: Sighting, match: Match, *, nth: int) -> Hit:
     claim = match.claim
-    return Hit(seen.at, _best(seen, claim), claim.region, nth, claim.times, match.sure)
+    best = _best(seen, claim)
+    return Hit(seen.at, best, claim.region, nth, claim.times, match.sure, match.share, match.kept)
 
 
 def _confirming(rule: Rule, hits: Sequence[Hit]) -> list[Hit]:
-    """Return the hits that are close enough together, and together enough, one of them sure; else none."""
+    """Return the hits that are close enough together, and together enough and sure enough; else none."""
+    confirming = _on_average if rule.on_average else _with_a_sure_one
     ordered = sorted(hits, key=lambda hit: (hit.at, hit.best.id))
     for first, hit in enumerate(ordered):
         close = [each for each in ordered[first:] if each.at - hit.at <= rule.within]
-        if any(each.sure for each in close) and sum(each.times for each in close) >= rule.confirm[0]:
-            return close
+        if found := confirming(close, rule.confirm[0]):
+            return found
     return []
+
+
+def _with_a_sure_one(hits: list[Hit], wanted: int) -> list[Hit]:
+    enough = any(each.sure for each in hits) and sum(each.times for each in hits) >= wanted
+    return hits if enough else []
+
+
+def _on_average(hits: list[Hit], wanted: int) -> list[Hit]:
+    """Return the surest that are wanted, if they are sure enough, and what an event would go on with."""
+    shares = sorted((_share(each) for each in hits for _ in range(min(each.times, wanted))), reverse=True)
+    surest = shares[:wanted]
+    if len(surest) < wanted or sum(surest) < wanted - _TINY:
+        return []
+    return [each for each in hits if each.kept or _share(each) >= surest[-1]]
+
+
+def _share(hit: Hit) -> float:
+    """Return that of what its label needs, as far as it was kept."""
+    return hit.share or (1.0 if hit.sure else KEPT_SHARE)
 
 
 def _begun(rule: Rule, stream: Stream, spell: Spell, seen: Sighting, hits: Sequence[Hit]) -> Change:
