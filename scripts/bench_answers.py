@@ -9,12 +9,12 @@ night. Thresholds are fitted on one half of the photos, drawn by chance, and tri
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from dropsight import ImageInferenceRuntime

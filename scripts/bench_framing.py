@@ -15,12 +15,12 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, get_args
 
 import cv2
 import numpy as np
+from msgspec.structs import replace
 
 import dropsight
 from dropsight import ImageInferenceRuntime

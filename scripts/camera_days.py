@@ -120,7 +120,7 @@ def look(runtime: ImageInferenceRuntime, days: Iterator[tuple[str, list[Picture]
     """Ask the runtime of each picture, once; returns them in order, and how many camera days there were."""
     plan, spec = runtime.plan, runtime.spec
     plans = {
-        unknown: replace(plan, namer=Namer.of(spec, Inference(unknown=unknown)))
+        unknown: msgspec.structs.replace(plan, namer=Namer.of(spec, Inference(unknown=unknown)))
         for unknown in ("off", "auto")
     }
     seen: list[Seen] = []

@@ -166,7 +166,7 @@ def detect(path, head):
 
 def open_it(path, **facts):
     model = colours.open_colours(path, **facts)
-    model.spec = dataclasses.replace(model.spec, format="mine")
+    model.spec = msgspec.structs.replace(model.spec, format="mine")
     {step}
     return model
 """

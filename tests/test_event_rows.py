@@ -4,11 +4,11 @@ import logging
 import sqlite3
 from collections.abc import Collection, Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import asdict, replace
 
 from brokers import wait_until
 from dropsight.errors import StoreError

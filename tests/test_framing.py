@@ -1,12 +1,12 @@
 """How much of a picture a model sees is a fact of the model, which config and sidecar may correct."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from dropsight import ImageInferenceRuntime
 from dropsight.config import load

@@ -3,11 +3,11 @@
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from brokers import Mosquitto, Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight
@@ -146,7 +146,7 @@ def test_a_model_of_blue_first_gets_it_first_with_the_normalization_in_that_orde
         spec,
         color_order="BGR",
         normalization=mean,
-        layout=layout,  # type: ignore[arg-type] # a Layout
+        layout=layout,
         input=replace(spec.input, shape=shape),
     )
     framed = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)

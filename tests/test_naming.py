@@ -1,7 +1,6 @@
 """Groups, answers that are none, and sets of classes: what an answer is called."""
 
 import shutil
-from dataclasses import replace
 from math import log
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from daemons import SAMPLES
 from dropsight import ImageInferenceRuntime

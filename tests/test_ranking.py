@@ -1,10 +1,10 @@
 """Scores to ranked predictions."""
 
-from dataclasses import replace
 from math import exp, sqrt
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from dropsight.inference.ranking import merge, predictions, probabilities, softmax
 from dropsight.models.backends import open_model

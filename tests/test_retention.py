@@ -1,6 +1,5 @@
 """Retention: of what dropsight filed, by age, by what the disk counts, and by number; of nothing else."""
 
-import dataclasses
 import os
 import shutil
 import sqlite3
@@ -45,7 +44,7 @@ class Cupboard:
 
     def sweep(self, retention: Retention, *, clock: Clock | None = None, remembered_from: int = 0) -> int:
         settings = msgspec.structs.replace(self.desk.folder.settings, retention=retention)
-        folder = dataclasses.replace(self.desk.folder, settings=settings)
+        folder = msgspec.structs.replace(self.desk.folder, settings=settings)
         return Sweeper(clock or Clock()).sweep(folder, self.shelf, remembered_from=remembered_from)
 
     def rows(self) -> list[Shelved]:

@@ -5,13 +5,14 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import cv2
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from brokers import wait_until
 from daemons import PHOTOS

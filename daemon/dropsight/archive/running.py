@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from dropsight.archive import job_file, manifest, shard_parts
 from dropsight.archive.answer_settings import settings_of
@@ -26,8 +27,7 @@ from dropsight.models.backends import locate
 from dropsight.models.spec import ModelSpec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveOrder:
+class ArchiveOrder(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be done."""
 
     sources: Sequence[str]

@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import NamedTuple
+
+import msgspec
 
 from dropsight.archive import manifest
 from dropsight.archive.job_file import JobFile, read_job
@@ -33,8 +34,7 @@ class Answered(NamedTuple):
     group: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedJob:
+class FinishedJob(msgspec.Struct, frozen=True):
     """A folder of results, and what its job.json says."""
 
     storage: Storage

@@ -8,10 +8,11 @@ import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from dropsight import installing
 from dropsight.archive.urls import check_url, know_servers
@@ -125,8 +126,7 @@ def _short(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-@dataclass(frozen=True, slots=True)
-class Storage:
+class Storage(msgspec.Struct, frozen=True):
     """A folder, by its path or URL."""
 
     place: str

@@ -6,7 +6,6 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 import msgspec
@@ -51,8 +50,7 @@ class Memory(msgspec.Struct, kw_only=True):
     has_sent: bool = False
 
 
-@dataclass(slots=True)
-class _Camera:
+class _Camera(msgspec.Struct):
     """In monotonic seconds: `arrived` is when its newest image came to be, `seen` when one was noted.
 
     `unlearned`: when others came to be, in order, before which more may still be noted.
@@ -61,9 +59,9 @@ class _Camera:
     memory: Memory
     seen: float
     arrived: float | None = None
-    unlearned: list[float] = field(default_factory=list)
+    unlearned: list[float] = msgspec.field(default_factory=list)
     last: Look | None = None
-    in_a_row: dict[Kind, int] = field(default_factory=dict)
+    in_a_row: dict[Kind, int] = msgspec.field(default_factory=dict)
 
     def learn(self, arrived: float) -> None:
         if self.arrived is not None and arrived > self.arrived:

@@ -7,8 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
+
+from msgspec.structs import replace
 
 from dropsight.classify.work import CameraListener, Engine, Explains, UnsureAnswer
 from dropsight.config import Config

@@ -1,7 +1,6 @@
 """What workers carry, what they work with, and what they ask the rest of the daemon."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -26,8 +25,7 @@ from dropsight.models.spec import Acceleration, Model
 from dropsight.records import Prediction, Result
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Engine:
+class Engine(msgspec.Struct, frozen=True, eq=False):
     """What is in force until the next is, and goes with an image from its examination to its record.
 
     The plan, the plan while many wait, one interpreter per worker, why not the models before, the device
@@ -122,8 +120,7 @@ class Explains(Protocol):
         """Return where the explanation is going to lie."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerServices:
+class WorkerServices(msgspec.Struct, frozen=True):
     """Whom the workers ask; `age_of` tells how many seconds ago a file's time was."""
 
     ledger: OnRecord

@@ -3,7 +3,8 @@
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from dropsight.classify.scheduling import keep_the_core
 from dropsight.classify.work import CameraListener, Engine, Explains, Scored, Work
@@ -27,8 +28,7 @@ GROUP_SECONDS = 0.25
 GROUP_BYTES = 4 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerParts:
+class WorkerParts(msgspec.Struct, frozen=True):
     """What all workers have in common; `chosen` is by what the next image is to be classified."""
 
     chosen: Callable[[], tuple[Engine, Plan]]

@@ -2,11 +2,11 @@
 
 import shlex
 import sys
-from dataclasses import replace
 from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from dropsight.commands.as_daemon import Classifying

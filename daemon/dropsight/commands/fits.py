@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -59,14 +58,12 @@ class ProbeReport(msgspec.Struct, frozen=True):
     written: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Photos:
+class _Photos(msgspec.Struct, frozen=True):
     pixels: list[Pixels]
     truth: Truth | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Trial:
+class _Trial(msgspec.Struct, frozen=True):
     candidate: PreparationVariant
     answers: Answers
     fit: Fit

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import msgspec
@@ -132,7 +131,7 @@ def _size(spec: ModelSpec) -> str:
 
 
 def _fields(spec: ModelSpec) -> dict[str, object]:
-    return {field.name: getattr(spec, field.name) for field in fields(spec)}
+    return msgspec.structs.asdict(spec)
 
 
 def _layout(spec: ModelSpec) -> str:

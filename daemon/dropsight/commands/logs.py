@@ -6,8 +6,9 @@ import os
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import TextIO
+
+import msgspec
 
 from dropsight.names import as_shown
 
@@ -17,18 +18,16 @@ _ANY_KIND = "%s"
 _MOST_KINDS = 1_000
 
 
-@dataclass(slots=True)
-class _Lines:
+class _Lines(msgspec.Struct):
     began: float
     count: int = 0
 
 
-@dataclass(slots=True)
-class FewOfAKind:
+class FewOfAKind(msgspec.Struct):
     """Lets so many lines of a kind by in a minute: who uploads can have any number made."""
 
-    _kinds: dict[str, _Lines] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _kinds: dict[str, _Lines] = msgspec.field(default_factory=dict)
+    _lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
     def filter(self, record: logging.LogRecord) -> bool:
         kind, now = str(record.msg), time.monotonic()

@@ -6,16 +6,16 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from dropsight.errors import ConfigError
 
 UNIT = "dropsight.service"
 
 
-@dataclass(frozen=True, slots=True)
-class Runner:
+class Runner(msgspec.Struct, frozen=True):
     name: str
     uid: int
     gid: int

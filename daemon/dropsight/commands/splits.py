@@ -6,11 +6,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from dropsight import children
@@ -18,8 +18,7 @@ from dropsight.config import Config, effective
 from dropsight.errors import DropsightError
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Split:
+class Split(msgspec.Struct, frozen=True, order=True):
     workers: int
     threads: int
     """Of the interpreter of each worker."""

@@ -1,7 +1,6 @@
 """What each key may hold, read off the tree's kinds."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType, UnionType
@@ -16,8 +15,7 @@ from dropsight.config.tree import OTHERS
 TEXTUAL = frozenset({"hook", "host", "library", "model", "path", "text", "url"})
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(msgspec.Struct, frozen=True):
     """`section`, `item` or `entry` says that more keys, a list or keys of any name are below.
 
     `allowed` is fit for a fault.

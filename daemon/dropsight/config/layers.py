@@ -1,14 +1,14 @@
 """Layers of settings: the file at the bottom, the environment above it, the command line on top."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from dropsight.config.keys import Key, dotted
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """`also` names the other keys that it is about."""
 
     key: Key
@@ -16,8 +16,7 @@ class Fault:
     also: tuple[Key, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Where a value was said; its relative paths start from `folder`."""
 
     name: str

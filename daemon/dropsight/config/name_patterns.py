@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module
 from itertools import combinations
 from math import comb
 from typing import Any, TypeAlias
+
+import msgspec
 
 LONGEST_SEARCHED = 255
 """Characters of a path."""
@@ -30,8 +31,7 @@ class TooSlowError(ValueError):
     """Its text says what of a pattern takes time without bounds for some names."""
 
 
-@dataclass(frozen=True, slots=True)
-class NamePattern:
+class NamePattern(msgspec.Struct, frozen=True):
     """Searched for in paths of up to `longest` characters, so that no name takes more than MOST_STEPS."""
 
     compiled: re.Pattern[str]

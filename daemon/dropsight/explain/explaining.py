@@ -1,9 +1,9 @@
 """One picture, one model of any format: which method, which classes, and the maps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,8 +23,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 GRADIENT_FREE = ("occlusion", "rise")
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(msgspec.Struct, frozen=True):
     """`pixels` is what the model was shown, (height, width, 3) RGB; the heatmap lies over it."""
 
     pixels: Pixels

@@ -5,10 +5,11 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
 from typing import TypeAlias
+
+import msgspec
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READABLE = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -59,8 +60,7 @@ class OpenFolder:
         os.close(self._fd)
 
 
-@dataclass(frozen=True, slots=True)
-class Top:
+class Top(msgspec.Struct, frozen=True):
     """A folder of the config, and where it truly was at the start: a link put there later leads nowhere."""
 
     path: str

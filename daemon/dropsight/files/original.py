@@ -3,7 +3,8 @@
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from dropsight import crashpoints
 from dropsight.files.beneath import look, remove, rename_new
@@ -22,8 +23,7 @@ def identity(stat: os.stat_result) -> Identity:
     return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class Original:
+class Original(msgspec.Struct, frozen=True):
     """`fd` is of the folder that it lies in; `root` is the inbox."""
 
     fd: int

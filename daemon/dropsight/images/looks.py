@@ -1,8 +1,7 @@
 """What a picture looks like to somebody who asks whether the camera can see: dark, sharp, the same again."""
 
-from dataclasses import dataclass
-
 import cv2
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,8 +20,7 @@ _DARKEST, _BRIGHTEST = 8, 247
 _FEWEST_LIVE, _SAME_SHARE = 64, 0.995
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Look:
+class Look(msgspec.Struct, frozen=True, eq=False):
     """`samples` are green pixels on a grid, at the scale of decoding: there, noise still shows.
 
     `level` and `spread` are of block means, which noise hardly touches. `sharpness` is the variance of the

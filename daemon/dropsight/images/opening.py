@@ -2,9 +2,10 @@
 
 import os
 import stat
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+
+import msgspec
 
 from dropsight.errors import ImageError, refusal
 from dropsight.records import Depth
@@ -13,8 +14,7 @@ from dropsight.records import Depth
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True):
     """What an image may cost: bytes to read, and width x height to decode; and how it is taken.
 
     `damaged_too`: whether one that is damaged is. `depth`: how 16 bits a channel become 8.

@@ -1,7 +1,8 @@
 """What of a camera's pictures a model is shown: parts of them by name, and what is painted over."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from dropsight.config import CameraSight, Config
 from dropsight.errors import ConfigError
@@ -10,8 +11,7 @@ from dropsight.images.masks import Mask, read_mask
 from dropsight.records import Box
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Sight:
+class Sight(msgspec.Struct, frozen=True, eq=False):
     """Without crops, the whole of a picture is seen as the model's framing has it."""
 
     crops: Mapping[str, Box]

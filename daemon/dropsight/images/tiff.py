@@ -3,7 +3,6 @@
 import contextlib
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
@@ -29,8 +28,7 @@ _MOST_VALUES: Mapping[int, int] = {
 Values = tuple[int, ...] | bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Directory:
+class Directory(msgspec.Struct, frozen=True):
     """Those tags of one directory that this module has names for."""
 
     tags: Mapping[int, Values]

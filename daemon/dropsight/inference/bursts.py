@@ -6,7 +6,6 @@ import time
 from bisect import bisect
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain, takewhile
 from operator import attrgetter
 
@@ -47,13 +46,12 @@ class Photo(msgspec.Struct, frozen=True):
     record: Result
 
 
-@dataclass(slots=True, eq=False)
-class Burst:
+class Burst(msgspec.Struct, eq=False):
     """`touched` is when the last of its photos came to be known, in monotonic seconds."""
 
     within: float
     touched: float
-    photos: list[Photo] = field(default_factory=list)
+    photos: list[Photo] = msgspec.field(default_factory=list)
     first: int = sys.maxsize
     """The place of the first of them in the journal."""
     begins: float = math.inf

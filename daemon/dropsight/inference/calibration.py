@@ -1,7 +1,6 @@
 """How far a model's confidence can be trusted, and the temperature that mends it."""
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,8 +14,7 @@ LOWEST, HIGHEST = 0.05, 20.0
 _GOLDEN = (5**0.5 - 1) / 2
 
 
-@dataclass(frozen=True, slots=True)
-class Bin:
+class Bin(msgspec.Struct, frozen=True):
     """Images whose confidence lies within (low, high]: how many, how sure, how right."""
 
     low: float
@@ -26,8 +24,7 @@ class Bin:
     accuracy: float
 
 
-@dataclass(frozen=True, slots=True)
-class CalibrationMetrics:
+class CalibrationMetrics(msgspec.Struct, frozen=True):
     """How well probabilities fit the truth; lower is better in all three.
 
     nll: mean negative log-likelihood. ece: expected calibration error over 15 bins (Guo et al. 2017,

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from dataclasses import replace
 
 import msgspec
 
@@ -34,7 +33,7 @@ class ConfiguredRuntime(Predictor):
         for text in told:
             log.warning("%s: %s", model.spec.name, text)
         # Nobody watches these cameras.
-        plan = replace(plan_of(config, model.spec), looks=False, thumbnails=False)
+        plan = msgspec.structs.replace(plan_of(config, model.spec), looks=False, thumbnails=False)
         return cls(plan, Interpreters(model, threads), threads)
 
     def of(self, camera: str | None) -> "ConfiguredRuntime":

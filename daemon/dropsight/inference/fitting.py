@@ -1,8 +1,8 @@
 """How well a way to prepare pictures fits a model, by its answers, and whether one is best for certain."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,8 +21,7 @@ _LEAST_STEADY = 0.5
 _UNSTEADY = "the answers change with the view of a photo, even for the best"
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
+class Fit(msgspec.Struct, frozen=True):
     """`sure` is the mean confidence, `steady` how many views agree with the original's answer.
 
     `right` is how many photos are, None where no classes are known; `score` is what it is ranked by.

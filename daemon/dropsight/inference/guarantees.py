@@ -1,9 +1,9 @@
 """Thresholds that keep a promise on pictures like those they were found on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import ceil, lgamma, log, log1p
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,8 +14,7 @@ KNOWN = 0.98
 _STEPS = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(msgspec.Struct, frozen=True):
     """Answers from a confidence on: how many, which share of all, how many of them are right.
 
     `low` and `high` bound what is right of others like them, for certain in 95 of 100 cases.

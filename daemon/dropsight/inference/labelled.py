@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+
+import msgspec
 
 from dropsight.config import Video, Watch
 from dropsight.errors import ConfigError
@@ -15,8 +16,7 @@ PHOTOS = frozenset(pattern.removeprefix("*") for pattern in Watch().patterns)
 CLIPS = frozenset(pattern.removeprefix("*") for pattern in Video().patterns)
 
 
-@dataclass(frozen=True, slots=True)
-class Labelled:
+class Labelled(msgspec.Struct, frozen=True):
     path: str
     class_index: int
 

@@ -1,7 +1,7 @@
 """What a config has done to each image."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeAlias
 
 import msgspec
@@ -18,8 +18,7 @@ from dropsight.records import Box
 Parts: TypeAlias = tuple[tuple[str, slice, ModelSpec], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, dict=True):
     """All that the steps need to know besides the image, fixed while one model is in force.
 
     `parts` are the model's heads, of which one that has but one answer is the only one. `sights` are by
@@ -34,28 +33,34 @@ class Plan:
     hurried: bool = False
     looks: bool = False
     thumbnails: bool = False
-    sights: Mapping[str, Sight] = field(default_factory=dict, repr=False)
+    sights: Mapping[str, Sight] = {}
     sight: Sight | None = None
-    namer: Namer = field(default=UNNAMED, repr=False, compare=False)
-    parts: Parts = field(init=False, repr=False, compare=False)
-    size: tuple[int, int] = field(init=False, repr=False, compare=False)
-    """Height and width that the model takes."""
+    namer: Namer = UNNAMED
 
     def __post_init__(self) -> None:
-        whole = ("", self.spec.answer, replace(self.spec, features=0))
-        object.__setattr__(self, "parts", tuple(self.spec.parts) or (whole,))
-        object.__setattr__(self, "size", (self.spec.height, self.spec.width))
         if self.namer is UNNAMED:
-            object.__setattr__(self, "namer", Namer.of(self.parts[0][2], self.inference))
+            msgspec.structs.force_setattr(self, "namer", Namer.of(self.parts[0][2], self.inference))
+
+    @cached_property
+    def parts(self) -> Parts:
+        whole = ("", self.spec.answer, msgspec.structs.replace(self.spec, features=0))
+        return tuple(self.spec.parts) or (whole,)
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Height and width that the model takes."""
+        return self.spec.height, self.spec.width
 
     def in_a_hurry(self) -> "Plan":
         """The same without test-time augmentation."""
-        return replace(self, inference=msgspec.structs.replace(self.inference, tta=()), hurried=True)
+        return msgspec.structs.replace(
+            self, inference=msgspec.structs.replace(self.inference, tta=()), hurried=True
+        )
 
     def of(self, camera: str) -> "Plan":
         """The same for a picture of this camera."""
         sight = self.sights.get(camera)
-        return replace(self, sight=sight) if sight else self
+        return msgspec.structs.replace(self, sight=sight) if sight else self
 
     @property
     def boxes(self) -> tuple[Box, ...]:

@@ -1,9 +1,10 @@
 """Trying the usual ways to prepare pictures on a model that does not say which is its own."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from dropsight.images.framing import Pixels, resize
@@ -24,8 +25,7 @@ _OF_COLORS = {"ImageNet's mean and deviation": _TORCHVISION, "ImageNet's mean (C
 _FRAMINGS = (Framing("crop", 0.875), Framing("crop", 1.0), Framing("stretch"))
 
 
-@dataclass(frozen=True, slots=True)
-class PreparationVariant:
+class PreparationVariant(msgspec.Struct, frozen=True):
     """One way to prepare pictures; the normalization's channels are in the order of `color_order`."""
 
     name: str

@@ -1,9 +1,9 @@
 """What of a camera's picture the model sees: as a share, in words, and drawn for people."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import cv2
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,8 +21,7 @@ _HATCH_PIXELS = 12
 _OTHER_SHAPE = 1.05
 
 
-@dataclass(frozen=True, slots=True)
-class SeenPart:
+class SeenPart(msgspec.Struct, frozen=True):
     """A part of a picture, or without a name all of it, and the places in it that the model is given."""
 
     name: str

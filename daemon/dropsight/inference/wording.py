@@ -1,7 +1,6 @@
 """What an answer is called: by its class, by its group, or not at all where it is too flat to be one."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import log
 from operator import itemgetter
 from typing import Self
@@ -53,8 +52,7 @@ class GroupSums:
         return class_index in self._classes[group]
 
 
-@dataclass(frozen=True, slots=True)
-class Namer:
+class Namer(msgspec.Struct, frozen=True):
     """`unknown` is the flatness above which an answer is none, `least` from where on a set holds a class."""
 
     labels: tuple[str, ...]

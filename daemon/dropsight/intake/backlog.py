@@ -6,7 +6,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from dropsight.intake.aside import MOST_ASIDE, Aside
 from dropsight.intake.candidate import Candidate
@@ -27,7 +26,6 @@ LEFT_FOR_OTHERS = 32
 LARGE_SECONDS = 5.0
 
 
-@dataclass(slots=True)
 class Backlog:
     """Thread-safe. Holds at most `capacity` paths; what does not fit waits in its folder for a scan.
 
@@ -35,32 +33,27 @@ class Backlog:
     own there is the overflow, as for clips beyond those in their lane.
     """
 
-    capacity: int = CAPACITY
-    order: Order = "oldest"
-    exists: Callable[[str], bool] = os.path.lexists
-    turns: Turns[Candidate] = field(default_factory=Turns)
-    overflow: Overflow = field(default_factory=Overflow)
-    _known: dict[str, Candidate] = field(default_factory=dict)
-    _queue: Lineup[Candidate] = field(init=False)
-    _clips: ClipLane = field(init=False)
-    _large: OneLarge[Candidate] = field(init=False)
-    _postponed: Postponed[Candidate] = field(init=False)
-    _lock: threading.RLock = field(default_factory=threading.RLock)
-    _work: threading.Condition = field(init=False)
-    _room: threading.Condition = field(init=False)
-    _aside: Aside = field(default_factory=Aside)
-    _seen: int = 0
-    _finished: Counter[Status] = field(default_factory=Counter)
-    _finished_in: Counter[DropFolder] = field(default_factory=Counter)
-    _stopped: bool = False
-    _paused: bool = False
-    _served_at: float = 0.0
-
-    def __post_init__(self) -> None:
-        self._postponed = Postponed(self.capacity)
+    def __init__(
+        self,
+        capacity: int = CAPACITY,
+        order: Order = "oldest",
+        exists: Callable[[str], bool] = os.path.lexists,
+        turns: Turns[Candidate] | None = None,
+    ) -> None:
+        self.capacity, self.order, self.exists = capacity, order, exists
+        self.turns: Turns[Candidate] = Turns() if turns is None else turns
+        self.overflow = Overflow()
+        self._known: dict[str, Candidate] = {}
+        self._postponed: Postponed[Candidate] = Postponed(capacity)
         self._queue, self._large = self._lineup(), OneLarge(self._lineup())
+        self._lock = threading.RLock()
         self._work, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
         self._clips = ClipLane(self._lineup(), self.turns, threading.Condition(self._lock))
+        self._aside = Aside()
+        self._seen = 0
+        self._finished, self._finished_in = Counter[Status](), Counter[DropFolder]()
+        self._stopped = self._paused = False
+        self._served_at = 0.0
 
     def hint(self, folder: DropFolder, path: str, *, closed: bool, renamed: bool = False) -> bool:
         """Something happened to this path. Never blocks; False when something had to stay outside."""

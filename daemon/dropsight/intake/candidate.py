@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal
+
+import msgspec
 
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.postponed import Line
@@ -16,8 +17,7 @@ Place = Literal["queued", "postponed", "in_hand", "aside"]
 Signature = tuple[int, int, int]  # inode, size, mtime_ns
 
 
-@dataclass(slots=True, eq=False)
-class Candidate:
+class Candidate(msgspec.Struct, eq=False):
     """A path that may be an image to take. Only the thread that has it in hand changes it.
 
     `closed`: a writer closed the file and no other sign has come since. `ready_at`: monotonic seconds.

@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -25,8 +24,7 @@ MOST_EPOCHS = 64
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
-@dataclass(frozen=True, slots=True)
-class _Epoch:
+class _Epoch(msgspec.Struct, frozen=True):
     """From and to in wall seconds; `offset` is wall less monotonic."""
 
     begin: float
@@ -51,26 +49,24 @@ class _Notes(msgspec.Struct, frozen=True):
     past: list[_Past]
 
 
-@dataclass(slots=True)
 class Clock:
     """Thread-safe. `look` must be called now and then, so that a jump is noticed while it matters."""
 
-    wall: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
-    kept: Path | None = None
-    boot: str = ""
-    _epochs: list[_Epoch] = field(default_factory=list)
-    _begin: float = field(init=False)
-    _offset: float = field(init=False)
-    _first: float = field(init=False)
-    _started: float = field(init=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __post_init__(self) -> None:
-        self._begin, self._started = self.wall(), self.monotonic()
+    def __init__(
+        self,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        kept: Path | None = None,
+        boot: str = "",
+    ) -> None:
+        self.wall, self.monotonic = wall, monotonic
+        self.kept, self.boot = kept, boot
+        self._lock = threading.Lock()
+        self._epochs: list[_Epoch] = []
+        self._begin, self._started = wall(), monotonic()
         self._first = self._offset = self._begin - self._started
-        if self.kept:
-            self._recall(self.kept)
+        if kept:
+            self._recall(kept)
             self._note()
 
     @classmethod

@@ -4,7 +4,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from stat import S_ISDIR, S_ISLNK
 from typing import Generic, Protocol, TypeVar
@@ -112,8 +111,7 @@ class Suspects:
             raise ImageError("unreadable", fault)
 
 
-@dataclass(frozen=True, slots=True)
-class ExaminerParts:
+class ExaminerParts(msgspec.Struct, frozen=True):
     """What all examiners have in common: `max_age` is in seconds; it may be over `once` all is done."""
 
     backlog: Backlog

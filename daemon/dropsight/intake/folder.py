@@ -5,9 +5,10 @@ import fnmatch
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
+
+import msgspec
 
 from dropsight.config import Watch
 from dropsight.errors import refusal
@@ -31,8 +32,7 @@ Found: TypeAlias = tuple[str, os.DirEntry[str]]
 Told: TypeAlias = Callable[[str, int | OSError], None]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DropFolder:
+class DropFolder(msgspec.Struct, frozen=True, eq=False):
     """`excluded` are folders below the root that are ours, never the cameras'."""
 
     inbox: Top
@@ -41,11 +41,11 @@ class DropFolder:
     settings: Watch
     excluded: tuple[str, ...]
     links: Links
-    _ours: tuple[str, ...] = field(repr=False)
-    _naming: Naming = field(repr=False)
-    _name_pattern: re.Pattern[str] = field(repr=False)
-    _ignored: re.Pattern[str] = field(repr=False)
-    _clip_pattern: re.Pattern[str] | None = field(repr=False)
+    _ours: tuple[str, ...]
+    _naming: Naming
+    _name_pattern: re.Pattern[str]
+    _ignored: re.Pattern[str]
+    _clip_pattern: re.Pattern[str] | None
 
     @classmethod
     def open(cls, settings: Watch, *, ours: Sequence[Path] = (), clips: Sequence[str] = ()) -> "DropFolder":

@@ -4,9 +4,10 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from io import FileIO
 from stat import S_ISREG
+
+import msgspec
 
 from dropsight import crashpoints
 from dropsight.errors import StoreError
@@ -25,8 +26,7 @@ class TooLargeToCopyError(StoreError):
     """It stays where it is for good."""
 
 
-@dataclass(frozen=True, slots=True)
-class Copying:
+class Copying(msgspec.Struct, frozen=True):
     """Whether to copy on this thread, and how much; `gets_on` is called for each piece."""
 
     here: bool = True

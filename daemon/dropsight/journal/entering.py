@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -61,8 +60,7 @@ class Entered(NamedTuple):
         return [durable(self.seq, self.made.finished, self.made.line), *self.told]
 
 
-@dataclass(frozen=True, slots=True)
-class Entries:
+class Entries(msgspec.Struct, frozen=True):
     """What goes into the journal in one transaction."""
 
     rows: Sequence[Row]

@@ -1,11 +1,11 @@
 """How far each follower of the journal has it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(slots=True)
-class Mark:
+class Mark(msgspec.Struct):
     """A follower's place: it has everything up to `seq`, which its thread moves; the rest is the recorder's.
 
     `who` names it in words, `bound` the setting of `max_backlog`: so many records are kept for it.
@@ -27,8 +27,7 @@ class Mark:
         return max(newest - max(self.seq, self.dropped_upto), 0)
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(msgspec.Struct, frozen=True):
     """How much the journal keeps: records in all, and for its followers."""
 
     max_records: int

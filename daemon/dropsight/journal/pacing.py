@@ -2,7 +2,8 @@
 
 import math
 import time
-from dataclasses import dataclass
+
+import msgspec
 
 GROUP_SECONDS = 0.05
 CATCH_UP_SECONDS = 0.25
@@ -22,8 +23,7 @@ def company_seconds(*, commit_seconds: float, waiting: int) -> float:
     return GROUP_SECONDS if waiting else min(COMMITS_APART * commit_seconds, GROUP_SECONDS)
 
 
-@dataclass(slots=True)
-class Pace:
+class Pace(msgspec.Struct):
     """What the latest commits took, in monotonic seconds."""
 
     _last: float = -math.inf

@@ -1,8 +1,9 @@
 """Reading the journal, from any thread, each by a connection of its own."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from dropsight.journal.outbox import Delivery
 from dropsight.journal.schema import connect, storable, translated
@@ -11,8 +12,7 @@ from dropsight.records import with_total
 RECORDED_FILES = "SELECT seq, path, size, mtime_ns, line, inode, changed_ns FROM record"
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedFile:
+class RecordedFile(msgspec.Struct, frozen=True):
     """A record, and by which file it was made."""
 
     seq: int

@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -129,8 +128,7 @@ class Audience:
             listener.hear(recorded)
 
 
-@dataclass(frozen=True, slots=True)
-class FilingRules:
+class FilingRules(msgspec.Struct, frozen=True):
     """`durable`: images are on disk before their records. Nothing larger than `max_copy_bytes` is copied."""
 
     durable: bool

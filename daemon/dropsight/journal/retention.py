@@ -6,8 +6,9 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from stat import S_ISDIR
+
+import msgspec
 
 from dropsight.config import Retention
 from dropsight.errors import is_passing
@@ -30,8 +31,7 @@ NOTED_SECONDS = 60
 _PART = re.compile(rf"[0-9a-f]{{32}}{re.escape(PART_SUFFIX)}")
 
 
-@dataclass(slots=True)
-class _Pile:
+class _Pile(msgspec.Struct):
     """What is kept: bytes as the disk counts them, files as inodes."""
 
     bytes: int = 0
@@ -43,12 +43,11 @@ class _Pile:
         return too_large or (retention.max_files is not None and self.files > retention.max_files)
 
 
-@dataclass(slots=True)
-class Sweeper:
+class Sweeper(msgspec.Struct):
     """Deletes what is too old, then the oldest of what is too much; memory does not depend on how much."""
 
     clock: Clock
-    _told: set[str] = field(default_factory=set)
+    _told: set[str] = msgspec.field(default_factory=set)
 
     def sweep(self, folder: DropFolder, shelf: FiledImages, *, remembered_from: int) -> int:
         """Sweep the watch's processed and failed folders; say how many files went."""

@@ -1,7 +1,6 @@
 """Labels and normalisation: from the config, else the model's metadata, its sidecar, a default."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -37,8 +36,7 @@ USUAL_RANGES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(msgspec.Struct, frozen=True):
     """What made a model, where its models show it, and what all of its models want."""
 
     name: str
@@ -46,8 +44,7 @@ class Tool:
     framing: Framing
 
 
-@dataclass(frozen=True, slots=True)
-class OwnFacts:
+class OwnFacts(msgspec.Struct, frozen=True):
     """What a model's file says: in its metadata `labels`, a text with a line per class, and `normalization`.
 
     `left_by_graph` is what remains to be done to pixels before what the graph does to its input, `usual` what
@@ -62,8 +59,10 @@ class OwnFacts:
     tool: Tool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FileFacts:
+_NOTHING_SAID = OwnFacts()
+
+
+class FileFacts(msgspec.Struct, frozen=True):
     """What a file is, and what computes it."""
 
     format: str
@@ -72,8 +71,7 @@ class FileFacts:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(msgspec.Struct, frozen=True):
     names: FoundLabels
     normalization: Normalization
     normalization_from: str
@@ -102,7 +100,7 @@ def describe(
     tensor: TensorSpec,
     classes: int,
     image: ImageInput | None = None,
-    own: OwnFacts = OwnFacts(),
+    own: OwnFacts = _NOTHING_SAID,
     answer: Output | None = None,
 ) -> Description:
     """Gather the facts; raises ModelError where they do not fit each other.
@@ -189,7 +187,10 @@ def specify(
         taken=image.taken,
         size_from=image.size_from,
         outputs=len(outputs),
-        heads=tuple(replace(head, thresholds=each) for head, each in zip(heads, thresholds, strict=False)),
+        heads=tuple(
+            msgspec.structs.replace(head, thresholds=each)
+            for head, each in zip(heads, thresholds, strict=False)
+        ),
         thresholds=thresholds[0],
         groups=groups.groups,
         groups_from=groups.source,

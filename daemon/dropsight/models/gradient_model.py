@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,8 +21,7 @@ _ENDINGS = {"softmax", "sigmoid"}
 _LEAST = 1e-30
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(msgspec.Struct, frozen=True):
     """One call of a layer that has none inside it."""
 
     layer: Any
@@ -30,8 +29,7 @@ class _Call:
     output: Any
 
 
-@dataclass(frozen=True, slots=True)
-class _FirstRun:
+class _FirstRun(msgspec.Struct, frozen=True):
     """What a model's first run told: its last layer, the last convolution's, and its answer's kind."""
 
     ending: Any

@@ -1,9 +1,11 @@
 """How a model takes an image: its size, its channels and their order, told from the shape of its input."""
 
 import math
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
+
+import msgspec
+from msgspec.structs import replace
 
 from dropsight.errors import ModelError
 from dropsight.models.overrides import ModelOverrides
@@ -24,8 +26,7 @@ _SECOND_OF_SOUND = 44_100
 _Size = tuple[int, ...]  # height, width
 
 
-@dataclass(frozen=True, slots=True)
-class ImageInput:
+class ImageInput(msgspec.Struct, frozen=True):
     """`tensor` has a size and a place for channels, as `layout` says; `taken` is the model's own shape.
 
     They differ where the model takes its pixels flattened, or gray ones without channels.
@@ -38,8 +39,7 @@ class ImageInput:
     size_from: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Wishes:
+class _Wishes(msgspec.Struct, frozen=True):
     """What config and sidecar say of the input, each with where."""
 
     size: _Size | None

@@ -1,7 +1,8 @@
 """Where the names of a model's classes come from: the config, its metadata, its sidecar, a file beside it."""
 
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from dropsight.bounded import LABELS_BYTES, read_bounded
 from dropsight.errors import ModelError
@@ -25,8 +26,7 @@ IMAGENET = "builtin:imagenet"
 _WITH_BACKGROUND = 1001
 
 
-@dataclass(frozen=True, slots=True)
-class FoundLabels:
+class FoundLabels(msgspec.Struct, frozen=True):
     """`faults` say which files beside the model were passed over; `groups` are one a class, "" for none."""
 
     names: tuple[str, ...]

@@ -1,7 +1,6 @@
 """TFLite models, by whichever interpreter is installed: LiteRT, tflite-runtime or TensorFlow's own."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -72,7 +71,7 @@ class LiteRTModel:
         options = msgspec.structs.replace(
             self._source.options, threads=threads or self._source.options.threads
         )
-        source = replace(self._source, options=options)
+        source = msgspec.structs.replace(self._source, options=options)
         return LiteRTModel(source, self.spec, self._opened(source), self.outputs)
 
     def _invoke(self, batch: Batch) -> Scores:
@@ -134,7 +133,7 @@ def open_tflite(
         own=own,
     )
     (acceleration,), flex = found, flex_operators(operators)
-    spec = replace(
+    spec = msgspec.structs.replace(
         spec,
         faults=(*file.faults, *spec.faults, *computed_by_tensorflow(flex)),
         kernels=None if flex else source.kernels(interpreter, elsewhere=_taken(acceleration)),
@@ -171,10 +170,14 @@ def _with_features(model: LiteRTModel, source: TFLiteSource) -> LiteRTModel:
         content = graph.with_output(graph.features(model.outputs[0]))
     except DAMAGE as error:
         raise no_features(path, str(error)) from error
-    source = replace(source, content=content)
+    source = msgspec.structs.replace(source, content=content)
     interpreter = source.open(lambda _: model.spec.taken)
-    count = count_features(LiteRTModel(source, replace(model.spec, features=1), interpreter, model.outputs))
-    return LiteRTModel(source, replace(model.spec, features=count), interpreter, model.outputs)
+    count = count_features(
+        LiteRTModel(source, msgspec.structs.replace(model.spec, features=1), interpreter, model.outputs)
+    )
+    return LiteRTModel(
+        source, msgspec.structs.replace(model.spec, features=count), interpreter, model.outputs
+    )
 
 
 def _only_input(path: Path, interpreter: Interpreter) -> TensorSpec:
@@ -216,4 +219,4 @@ def _as_allocated(details: Details) -> TensorSpec:
     if -1 not in tensor.shape[1:]:
         return tensor
     shape: NDArray[np.integer] = details["shape"]  # type: ignore[assignment] # in all three
-    return replace(tensor, shape=(tensor.shape[0], *map(int, shape[1:])))
+    return msgspec.structs.replace(tensor, shape=(tensor.shape[0], *map(int, shape[1:])))

@@ -1,7 +1,6 @@
 """ONNX models, by ONNX Runtime on the CPU."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -9,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from dropsight import installing
 from dropsight.bounded import MODEL_BYTES, read_bounded

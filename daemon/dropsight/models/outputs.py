@@ -1,9 +1,9 @@
 """Which of a model's outputs are its answer: the only one, one that the user names, or several heads."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from dropsight.config import Head
@@ -23,8 +23,7 @@ _MOST_LISTED = 12
 _IMAGENET = {1000, 1001}
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(msgspec.Struct, frozen=True):
     """`names`: by which it can be asked for, the best first."""
 
     tensor: TensorSpec
@@ -42,8 +41,7 @@ class Output:
         return 2 if self.columns == 1 and self.activation != "softmax" else self.columns
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(msgspec.Struct, frozen=True):
     """An output that is used: `name` is the head's; `labels` names the file of its own labels."""
 
     number: int

@@ -3,10 +3,11 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from dropsight.errors import DropsightError, ModelError, NoSuchModelError
 from dropsight.models.overrides import ModelOverrides
@@ -21,8 +22,7 @@ HEAD_BYTES = 64
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
-@dataclass(frozen=True, slots=True)
-class Backend:
+class Backend(msgspec.Struct, frozen=True):
     """Each "module:function", imported when it is needed: `detector` as Detector, `opener` as Opener."""
 
     detector: str
@@ -61,8 +61,7 @@ class Opener(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFormat:
+class ModelFormat(msgspec.Struct, frozen=True):
     """`package`, with its version, is whose the backend is; None for ours."""
 
     name: str

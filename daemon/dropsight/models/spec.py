@@ -1,12 +1,12 @@
 """What the rest of the house knows of a model."""
 
 import math
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, Self, TypeAlias
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from dropsight.config import Delegate, ModelSettings
@@ -45,8 +45,7 @@ class ModelOptions(msgspec.Struct, frozen=True):
         return "the GPU" if self.accelerator == "gpu" else None
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
+class TensorSpec(msgspec.Struct, frozen=True):
     """real = (quantized - zero_point) * scale; a scale of 0 says that the tensor is not quantized.
 
     `shape` is the declared one: -1 stands for a size that may be chosen.
@@ -68,8 +67,7 @@ def classes_in(tensor: TensorSpec) -> int:
     return max(tensor.shape, default=1) if len(tensor.shape) < 2 else math.prod(tensor.shape[1:])
 
 
-@dataclass(frozen=True, slots=True)
-class Kernels:
+class Kernels(msgspec.Struct, frozen=True):
     """How many of a TFLite model's operators XNNPACK computes, the others being slow.
 
     `fault`: why it does not work at all here, and the way out.
@@ -90,8 +88,7 @@ class Kernels:
         return f"XNNPACK, for {share} {self.operators} operators"
 
 
-@dataclass(frozen=True, slots=True)
-class HeadSpec:
+class HeadSpec(msgspec.Struct, frozen=True):
     """One of several answers; `columns` are where it stands in the scores."""
 
     name: str
@@ -103,16 +100,14 @@ class HeadSpec:
     thresholds: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """Classes that people call by one name; their numbers in order."""
 
     name: str
     classes: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Acceleration:
+class Acceleration(msgspec.Struct, frozen=True):
     """A device that is to compute a model, and how many of its operators it has taken; None: not told.
 
     `fault`: why the CPU computes it instead.
@@ -132,8 +127,7 @@ class Acceleration:
         return f"{self.device}, for {share} {self.operators} operators"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
+class ModelSpec(msgspec.Struct, frozen=True):
     """`activation` is the graph's last word: probabilities after softmax or logistic, logits after none.
 
     `temperature` comes from the model's sidecar; the `*_from` fields say where a fact was found.

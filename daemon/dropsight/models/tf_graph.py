@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import ModuleType
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+from msgspec.structs import replace
 
 from dropsight import installing
 from dropsight.bounded import MODEL_BYTES, read_bounded

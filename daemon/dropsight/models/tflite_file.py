@@ -5,7 +5,8 @@ import lzma
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
+
+import msgspec
 
 from dropsight.bounded import LABELS_BYTES
 from dropsight.models.flatbuffer import Fields
@@ -39,8 +40,7 @@ DAMAGE = (struct.error, IndexError, ValueError, OverflowError, StopIteration, Ru
 _NO_ZIP = (*DAMAGE, zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, lzma.LZMAError)
 
 
-@dataclass(frozen=True, slots=True)
-class TFLiteFile:
+class TFLiteFile(msgspec.Struct, frozen=True):
     """`activations` and `output_names`, which its signature has or not, go by the outputs' numbers.
 
     `normalization` and `labels`, the text, are the metadata's, None where it has none.

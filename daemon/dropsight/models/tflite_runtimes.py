@@ -5,13 +5,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from dropsight import installing
@@ -56,8 +57,7 @@ class InterpreterClass(Protocol):
     ) -> Interpreter: ...
 
 
-@dataclass(frozen=True, slots=True)
-class TFLiteSource:
+class TFLiteSource(msgspec.Struct, frozen=True):
     """The bytes are held in memory: a model file replaced in place must not pull the ground away."""
 
     path: Path

@@ -2,7 +2,8 @@
 
 import logging
 from contextlib import ExitStack
-from dataclasses import dataclass
+
+import msgspec
 
 from dropsight.classify.engine import open_engine, proved
 from dropsight.classify.resources import open_log, share_memory
@@ -46,8 +47,7 @@ from dropsight.status.troubles import Troubles
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Assembly:
+class Assembly(msgspec.Struct, frozen=True):
     """`stack` closes what holds something."""
 
     exclusive: ExclusiveParts

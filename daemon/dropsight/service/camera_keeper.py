@@ -5,7 +5,6 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -43,8 +42,7 @@ MANY_WAITING, CLOSEST_SECONDS = 32, 0.1
 FORGET_SECONDS = 86_400.0
 
 
-@dataclass(slots=True)
-class _Looked:
+class _Looked(msgspec.Struct):
     """When a camera's latest pair began, in monotonic seconds, on which thread; whether it is complete."""
 
     began: float

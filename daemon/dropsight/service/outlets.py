@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from dropsight.cameras.watch import CameraWatch
 from dropsight.classify.work import InForce
@@ -39,8 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Outlets:
+class Outlets(msgspec.Struct, frozen=True):
     followers: Followers
     reporter: Reporter
     watching: CameraKeeper
@@ -50,8 +50,7 @@ class Outlets:
     problems: ProblemSource
 
 
-@dataclass(frozen=True, slots=True)
-class OutletsMaker:
+class OutletsMaker(msgspec.Struct, frozen=True):
     """Makes what speaks with others: they hear of each other, by what is asked only once all are there."""
 
     config: Config

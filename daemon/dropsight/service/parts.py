@@ -1,7 +1,8 @@
 """What a daemon is made of, by who needs it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from dropsight.classify.work import Engine
 from dropsight.intake.backlog import Backlog
@@ -25,8 +26,7 @@ from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
 
 
-@dataclass(frozen=True, slots=True)
-class ExclusiveParts:
+class ExclusiveParts(msgspec.Struct, frozen=True):
     """What one daemon alone may have; `claim` raises where an inbox is not there yet, or somebody else's."""
 
     folders: Sequence[DropFolder]
@@ -36,8 +36,7 @@ class ExclusiveParts:
     engine: Engine
 
 
-@dataclass(frozen=True, slots=True)
-class Monitoring:
+class Monitoring(msgspec.Struct, frozen=True):
     """How it goes. `changes` are those of troubles; what is `urgent`, the broker hears of at once."""
 
     clock: Clock
@@ -50,8 +49,7 @@ class Monitoring:
     starts: Starts
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
+class Recording(msgspec.Struct, frozen=True):
     """Those who write the journal, and read in it what is on record. The audience hears of records."""
 
     audience: Audience
@@ -62,8 +60,7 @@ class Recording:
     bursts: Bursts | None
 
 
-@dataclass(frozen=True, slots=True)
-class Intake:
+class Intake(msgspec.Struct, frozen=True):
     backlog: Backlog
     scanner: Scanner
     sources: Sequence[Source]

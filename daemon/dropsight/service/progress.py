@@ -1,7 +1,8 @@
 """Whether images make progress: what the watchdog asks, for every stage of their way."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from dropsight.classify.workers import Workers
 from dropsight.intake.backlog import Backlog
@@ -12,8 +13,7 @@ from dropsight.journal.recorder import Recorder
 SLOW_SECONDS = 15.0
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True):
     backlog: Backlog
     sources: Sequence[Source]
     workers: Workers

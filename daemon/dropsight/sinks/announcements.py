@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
@@ -18,8 +17,7 @@ if TYPE_CHECKING:  # only where there is a broker
 GOODBYE_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Announcements:
+class Announcements(msgspec.Struct, frozen=True):
     """What is published besides records; `info` and `stats` are asked for when they are due."""
 
     info: Callable[[], bytes]
@@ -29,9 +27,9 @@ class Announcements:
     """Whether images wait."""
     dashboard: Callable[[], str | None] = lambda: None
     """Its address for other machines."""
-    again: threading.Event = field(default_factory=threading.Event)
+    again: threading.Event = msgspec.field(default_factory=threading.Event)
     """Set when `info` has changed: it is published at once, and the stats with it."""
-    stats_now: threading.Event = field(default_factory=threading.Event)
+    stats_now: threading.Event = msgspec.field(default_factory=threading.Event)
     """Set when the stats have news that cannot wait for their time."""
 
 

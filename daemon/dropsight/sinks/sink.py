@@ -1,8 +1,9 @@
 """The seam of durable sinks: what follows the journal, and what the daemon has to offer to it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
 
 from dropsight.cameras.watch import CameraWatch
 from dropsight.config import Config
@@ -58,8 +59,7 @@ class Follower(Protocol):
         """What it has done since the start."""
 
 
-@dataclass(frozen=True, slots=True)
-class FollowerContext:
+class FollowerContext(msgspec.Struct, frozen=True):
     """What the daemon gives a follower that it makes; `troubles` and `outbox` are the follower's own.
 
     `picture` returns a JPEG of a record's image, by the record's id, with its longer side as given; raises

@@ -5,7 +5,6 @@ right to 2.5 %; the maximum is exact. The window is a ring of slots, each a shar
 """
 
 import math
-from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
@@ -28,8 +27,7 @@ class Percentiles(msgspec.Struct, frozen=True):
     max: float
 
 
-@dataclass(frozen=True, slots=True)
-class Distribution:
+class Distribution(msgspec.Struct, frozen=True):
     """All values since the start: counts of shape (BUCKETS,), and the sum in milliseconds."""
 
     counts: NDArray[np.int64]
@@ -62,16 +60,17 @@ def percentiles(counts: NDArray[np.int64], largest_ms: float) -> Percentiles:
     return Percentiles(total, p50, p95, p99, round(largest_ms, 3))
 
 
-@dataclass(slots=True)
-class LatencyHistogram:
+class LatencyHistogram(msgspec.Struct):
     """Not thread-safe: one owner. The last slot counts since the start, the others ring.
 
     Plain lists: counting one value in an array takes three times as long.
     """
 
     slot_seconds: float
-    _counts: list[list[int]] = field(default_factory=lambda: [[0] * BUCKETS for _ in range(SLOTS + 1)])
-    _largest: list[float] = field(default_factory=lambda: [0.0] * (SLOTS + 1))
+    _counts: list[list[int]] = msgspec.field(
+        default_factory=lambda: [[0] * BUCKETS for _ in range(SLOTS + 1)]
+    )
+    _largest: list[float] = msgspec.field(default_factory=lambda: [0.0] * (SLOTS + 1))
     _epoch: int = 0
     total_ms: float = 0.0
 

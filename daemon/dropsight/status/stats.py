@@ -6,7 +6,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -114,10 +113,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
 
 
-@dataclass(slots=True)
-class _Events:
+class _Events(msgspec.Struct):
     started: int = 0
-    going_on: set[str] = field(default_factory=set)
+    going_on: set[str] = msgspec.field(default_factory=set)
 
 
 class Stats:

@@ -4,7 +4,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from dropsight.errors import DropsightError
 from dropsight.names import as_text
@@ -31,8 +32,7 @@ PARTS = (
 OF_UPLOADERS = {"announcements", "crowd", "depth", "folders", "records", "watch"}
 
 
-@dataclass(slots=True)
-class _LastLine:
+class _LastLine(msgspec.Struct):
     """The last line on a part. `over`: it is said that this has recovered."""
 
     text: str
@@ -41,16 +41,15 @@ class _LastLine:
     changes: int = 0
 
 
-@dataclass(slots=True)
-class Troubles:
+class Troubles(msgspec.Struct):
     """Thread-safe. Of what strangers can have change there is a line a minute, with the number of changes."""
 
     log: logging.Logger
     changed: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
-    _current: dict[str, str] = field(default_factory=dict)
-    _last_lines: dict[str, _LastLine] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _current: dict[str, str] = msgspec.field(default_factory=dict)
+    _last_lines: dict[str, _LastLine] = msgspec.field(default_factory=dict)
+    _lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
     def raised(self, part: str, error: DropsightError) -> None:
         text = as_text(str(error))

@@ -1,8 +1,9 @@
 """What readers of clips have in common."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from dropsight.errors import ImageError
 from dropsight.images.framing import Pixels
@@ -15,8 +16,7 @@ PROTOCOLS = "file"
 MOST_MISSING = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class DecodedFrame:
+class DecodedFrame(msgspec.Struct, frozen=True):
     """An upright frame; `index` counts the frames in the order of their times."""
 
     time: float

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -31,8 +30,7 @@ _DEATH_SECONDS = 10.0
 _decoder = msgspec.msgpack.Decoder(Answer)
 
 
-@dataclass(frozen=True, slots=True)
-class ClipBounds:
+class ClipBounds(msgspec.Struct, frozen=True):
     """What a clip may cost: bytes, pixels of a frame, seconds of processor and of clock to decode it."""
 
     max_bytes: int = MOST_BYTES

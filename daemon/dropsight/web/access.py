@@ -5,7 +5,6 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,19 +29,16 @@ class EndedSessions(msgspec.Struct):
     until: dict[str, int] = {}
 
 
-@dataclass(slots=True)
 class Access:
     """`token` is None where none is asked for, which is so on loopback only; another ends all cookies.
 
     Who has signed out stands in the `state` folder: a cookie ends with it, and stays so over a restart.
     """
 
-    token: str | None
-    state: Path
-    ended: EndedSessions = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.ended = _load(self.state / NAME)
+    def __init__(self, token: str | None, state: Path) -> None:
+        self.token = token
+        self.state = state
+        self.ended = _load(state / NAME)
 
     def admits(self, headers: Mapping[str, str]) -> bool:
         """Whether a request with these headers (names in lower case) shows the token or its cookie."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
 from functools import partial, wraps
 
 import msgspec
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -117,7 +117,7 @@ class Api:
     @answering
     async def events(self, request: Request) -> Response:
         query = event_query_of(request.query_params)
-        rows = await self._background.look_up(lambda journal: journal.events(**asdict(query)))
+        rows = await self._background.look_up(lambda journal: journal.events(**msgspec.structs.asdict(query)))
         return _json(page_of(rows, query))
 
     @answering

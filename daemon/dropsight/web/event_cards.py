@@ -1,7 +1,6 @@
 """Events as the dashboard shows them: queries for them, newest first, and a card each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -33,8 +32,7 @@ class EventCard(msgspec.Struct, frozen=True):
     picture: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class EventQuery:
+class EventQuery(msgspec.Struct, frozen=True):
     """What an event must be; `since` and `until` are times of which it had a part."""
 
     name: str | None = None

@@ -5,8 +5,9 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
+
+import msgspec
 
 from dropsight.journal.recording import Durable, RecordedEvent
 
@@ -26,8 +27,7 @@ def event(seq: int, line: bytes, *, name: bytes = b"") -> bytes:
     return b"%bid: %d\ndata: %b\n\n" % (name and b"event: %b\n" % name, seq, line)
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """By their seqs, in order, what goes to clients; `data` is made once for all of them."""
 
     entries: Sequence[tuple[int, bytes]]
@@ -50,13 +50,12 @@ class Batch:
 Item = Batch | bytes | None
 
 
-@dataclass(eq=False, slots=True)
-class StreamClient:
+class StreamClient(msgspec.Struct, eq=False):
     """`hang_up` ends its connection; `pulse`: it wants the figures, too. None in the queue is the end."""
 
     hang_up: Callable[[], None]
     pulse: bool
-    queue: asyncio.Queue[Item] = field(default_factory=lambda: asyncio.Queue(QUEUED_BATCHES))
+    queue: asyncio.Queue[Item] = msgspec.field(default_factory=lambda: asyncio.Queue(QUEUED_BATCHES))
 
 
 def _of(entry: Durable) -> bytes:

@@ -1,11 +1,11 @@
 """The dashboard's own files, read once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
 from importlib import resources
 from types import MappingProxyType
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,8 +18,7 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     data: bytes
     media_type: str
     etag: str

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -41,8 +40,7 @@ class _BriefRecord(msgspec.Struct):
 _brief = Glance(_BriefRecord)
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """What a record must be; None, "" and 0 ask for nothing. `label` is a part of it, in any case.
 
     Of a record with a group, that is asked for as the label is, and its confidence counts.
@@ -79,8 +77,7 @@ class Query:
         ) >= self.min_confidence
 
 
-@dataclass(frozen=True, slots=True)
-class ResultPage:
+class ResultPage(msgspec.Struct, frozen=True):
     """`before` is where to go on, None at the end of the journal."""
 
     found: list[Delivery]

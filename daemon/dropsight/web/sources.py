@@ -1,7 +1,8 @@
 """What the web part asks of the daemon."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from dropsight.config import Config
 from dropsight.inference.planning import Plan
@@ -9,8 +10,7 @@ from dropsight.sinks.reports import Status
 from dropsight.status.latency import Distribution
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(msgspec.Struct, frozen=True):
     """All of them quick, and good for any thread.
 
     `visible`: records up to this seq have their final line. `up`: the model is warm, the folders are watched.

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -22,14 +21,13 @@ ALONE_SECONDS = 10.0
 NAMED = 8
 
 
-@dataclass(slots=True)
-class Unpublished:
+class Unpublished(msgspec.Struct):
     """What the broker does not get, over all connections; `count` since the start. Read by any thread."""
 
     suspects: SuspectMessages
     troubles: Troubles
     count: int = 0
-    too_large: dict[str, int] = field(default_factory=dict)
+    too_large: dict[str, int] = msgspec.field(default_factory=dict)
 
     @property
     def reasons(self) -> list[str]:

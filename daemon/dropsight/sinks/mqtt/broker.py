@@ -1,9 +1,10 @@
 """The broker's address and credentials: the config's mqtt section, ready for use."""
 
 import ssl
-from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import unquote, urlsplit
+
+import msgspec
 
 from dropsight.config import Mqtt, Tls, password, redacted_url
 from dropsight.errors import ConfigError
@@ -19,8 +20,7 @@ _SCHEMES: dict[str, tuple[Transport, int, bool]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Broker:
+class Broker(msgspec.Struct, frozen=True):
     """`host` is the socket's path where the transport is unix; `shown` is fit for a log."""
 
     shown: str
@@ -29,8 +29,11 @@ class Broker:
     port: int
     path: str
     username: str | None
-    password: str | None = field(repr=False)
+    password: str | None
     tls: ssl.SSLContext | None
+
+    def __repr__(self) -> str:
+        return f"Broker({self.shown})"
 
     @classmethod
     def of(cls, mqtt: Mqtt, *, credential: str | None = None) -> "Broker":

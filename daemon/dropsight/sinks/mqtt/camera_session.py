@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from dropsight.cameras.watch import CameraWatch, Kind, Problem
 from dropsight.names import as_json
@@ -31,8 +32,7 @@ SPARE_RECORD = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class CameraSessionParts:
+class CameraSessionParts(msgspec.Struct, frozen=True):
     """What the connections of one publisher have in common.
 
     `pictures` is whether to publish thumbnails, `records` whether records are retained.

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import msgspec
@@ -26,8 +25,7 @@ LATE_SECONDS = 120.0
 CAMERAS_SECONDS = 1.0
 
 
-@dataclass(slots=True)
-class EventSessionParts:
+class EventSessionParts(msgspec.Struct):
     """What the connections of one publisher have in common."""
 
     topics: Topics

@@ -1,8 +1,9 @@
 """What a broker supports according to its CONNACK (MQTT 5, 3.2.2.3); MQTT 3.1.1 has no such information."""
 
-from dataclasses import dataclass, replace
 from typing import Final
 
+import msgspec
+from msgspec.structs import replace
 from paho.mqtt.properties import Properties
 
 WINDOW = 100
@@ -12,8 +13,7 @@ _OVERHEAD_BYTES = 16
 _NO_RETAIN, _NO_QOS = 0x9A, 0x9B
 
 
-@dataclass(frozen=True, slots=True)
-class Offers:
+class Offers(msgspec.Struct, frozen=True):
     """`window`: how many unacknowledged messages it takes; `largest_bytes`: its Maximum Packet Size."""
 
     window: int = WINDOW

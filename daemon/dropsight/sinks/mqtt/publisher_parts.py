@@ -3,7 +3,8 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from dropsight.config import Mqtt
 from dropsight.journal.outbox import Outbox
@@ -20,11 +21,10 @@ from dropsight.sinks.mqtt.topics import Topics
 from dropsight.status.troubles import Troubles
 
 
-@dataclass(slots=True)
-class Ending:
+class Ending(msgspec.Struct):
     """Asked for from any thread: publish what is left until the deadline, then end."""
 
-    asked: threading.Event = field(default_factory=threading.Event)
+    asked: threading.Event = msgspec.field(default_factory=threading.Event)
     deadline: float = float("inf")
 
     @property
@@ -36,8 +36,7 @@ class Ending:
         self.asked.set()
 
 
-@dataclass(slots=True)
-class Published:
+class Published(msgspec.Struct):
     """Since the start: records that the broker has, was too small for, and hung up on."""
 
     published: int = 0
@@ -45,8 +44,7 @@ class Published:
     set_aside: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PublisherParts:
+class PublisherParts(msgspec.Struct, frozen=True):
     """`works` is called when the broker takes all; it returns whether that is more than a moment."""
 
     settings: Mqtt

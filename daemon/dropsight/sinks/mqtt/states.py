@@ -4,8 +4,9 @@ import math
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import msgspec
 
 from dropsight.records import Result
 
@@ -21,20 +22,19 @@ class _Shown(NamedTuple):
     catch_up: float | None
 
 
-@dataclass(slots=True)
-class CameraStates:
+class CameraStates(msgspec.Struct):
     """Thread-safe. A camera's state is due at most once a second.
 
     What came last is the newest: cameras' clocks fall back. Only of images that wait together, as after an
     hour without power, the time of capture says it, since they may have come in any order.
     """
 
-    _newest: dict[str, _Shown] = field(default_factory=dict)
-    _shown_at: dict[str, float] = field(default_factory=dict)
-    _stale: set[str] = field(default_factory=set)
+    _newest: dict[str, _Shown] = msgspec.field(default_factory=dict)
+    _shown_at: dict[str, float] = msgspec.field(default_factory=dict)
+    _stale: set[str] = msgspec.field(default_factory=set)
     _catch_up: float = -math.inf
     _at_rest: bool = True
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
     def show(self, record: Result, line: bytes, *, arrived: float, at_rest: bool = True) -> None:
         """Make this the camera's state unless there is a newer one; not `at_rest`, other images wait.

@@ -4,7 +4,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from dropsight.errors import DropsightError
 from dropsight.images.framing import Pixels
@@ -18,17 +19,16 @@ LONGEST_SIDE = 320
 MOST_CAMERAS = 64
 
 
-@dataclass(slots=True)
-class Thumbnails:
+class Thumbnails(msgspec.Struct):
     """Thread-safe. A camera's is due at most once a second, and encoded only when it is."""
 
     cleared: bool = False
     """Whether the broker was told to drop those of an earlier life, where there are to be none."""
-    _waiting: dict[str, Pixels | bytes | Callable[[], bytes]] = field(default_factory=dict)
-    _recalled: dict[str, Callable[[], bytes]] = field(default_factory=dict)
-    _sent: dict[str, bytes] = field(default_factory=dict)
-    _sent_at: dict[str, float] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _waiting: dict[str, Pixels | bytes | Callable[[], bytes]] = msgspec.field(default_factory=dict)
+    _recalled: dict[str, Callable[[], bytes]] = msgspec.field(default_factory=dict)
+    _sent: dict[str, bytes] = msgspec.field(default_factory=dict)
+    _sent_at: dict[str, float] = msgspec.field(default_factory=dict)
+    _lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
     def show(self, camera: str, picture: Pixels | bytes | Callable[[], bytes]) -> None:
         """A picture, or what makes it: raises DropsightError, or OSError where it is gone."""

@@ -3,8 +3,9 @@
 import logging
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from hashlib import blake2b
+
+import msgspec
 
 from dropsight.records import Status
 
@@ -26,8 +27,7 @@ def topic_part(name: str) -> str:
     return _FOREIGN.sub("_", name) or "_"
 
 
-@dataclass(slots=True)
-class CameraTopicParts:
+class CameraTopicParts(msgspec.Struct):
     """A topic part for each camera, no two the same. For one thread.
 
     Of cameras that would share one, such as `a b` and `a_b`, the one named exactly so has it, else the first
@@ -35,7 +35,7 @@ class CameraTopicParts:
     cameras than are known, all do.
     """
 
-    _sharing: dict[str, set[str]] = field(default_factory=dict)
+    _sharing: dict[str, set[str]] = {}
     _known: int = 0
 
     def of(self, camera: str) -> str:
@@ -66,12 +66,11 @@ def _digested(part: str, camera: str) -> str:
     return f"{part}_{blake2b(camera.encode(), digest_size=4).hexdigest()}"
 
 
-@dataclass(frozen=True, slots=True)
-class Topics:
+class Topics(msgspec.Struct, frozen=True):
     """`discovery` is what Home Assistant's topics begin with."""
 
     root: str
-    parts: CameraTopicParts = field(default_factory=CameraTopicParts, compare=False)
+    parts: CameraTopicParts = msgspec.field(default_factory=CameraTopicParts)
     discovery: str = HOME_ASSISTANT
 
     @classmethod

@@ -10,8 +10,9 @@ import ssl
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
 from http import HTTPStatus
+
+import msgspec
 
 from dropsight.sinks.notify.answer_bounds import EndlessAnswerError
 
@@ -24,8 +25,7 @@ _LINKS = 32
 _CLOSED, _LATE = "it closes the connection", "no answer in time"
 
 
-@dataclass(slots=True)
-class CapturedWarning:
+class CapturedWarning(msgspec.Struct):
     """What Apprise has warned of: the exception at work, and the status of HTTP."""
 
     error: BaseException | None = None

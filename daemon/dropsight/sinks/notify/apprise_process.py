@@ -12,7 +12,6 @@ import socket
 import sys
 import threading
 from contextlib import closing, suppress
-from dataclasses import dataclass
 
 import apprise
 import msgspec
@@ -30,8 +29,7 @@ STACK_BYTES = 2**20
 UNKNOWN = "not a URL that Apprise knows"
 
 
-@dataclass(frozen=True, slots=True)
-class AppriseSender:
+class AppriseSender(msgspec.Struct, frozen=True):
     """Sends by Apprise, and says what became of it. Thread-safe."""
 
     warnings: WarningCapture

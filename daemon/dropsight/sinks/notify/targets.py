@@ -1,19 +1,22 @@
 """Who is told: the lines of a file are its targets, each on its own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from dropsight.config import Config, Notify, notify_urls
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """`name` is the config's, `place` the URL's among the lines, from 1 on; it is a secret as a whole."""
 
     name: str
     settings: Notify
     place: int
-    url: str = field(repr=False)
+    url: str
+
+    def __repr__(self) -> str:
+        return f"Target({self.label}, {self.shown})"
 
     @property
     def label(self) -> str:
