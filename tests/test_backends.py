@@ -156,7 +156,7 @@ def test_a_package_that_is_broken_is_named_by_all_who_open_models(
 
 
 BROKEN = """
-import colours, dataclasses
+import colours, msgspec
 from dropsight.models.registry import Backend
 
 BACKEND = Backend("broken:detect", "broken:open_it")
