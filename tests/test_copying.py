@@ -87,6 +87,29 @@ def test_holes_stay_holes(tmp_path: Path) -> None:
         assert (disk / "x.jpg").stat().st_blocks < 100
 
 
+def padded(photo: Path, size: int) -> bytes:
+    """A photo with so many bytes more, in comments."""
+    data, comment = photo.read_bytes(), b"\xff\xfe\xff\xff" + bytes(65_533)
+    return data[:2] + comment * (size // len(comment)) + data[2:]
+
+
+def test_any_number_of_names_of_one_file_fill_no_disk_and_hold_up_no_record(tmp_path: Path) -> None:
+    """Each is filed as a copy, of which its uploader has no byte: no quota of his is a bound."""
+    with small_disk(tmp_path / "house", size="48m") as disk, running(disk) as house:
+        for size, count in ((6 * 2**20, 12), (2**18, 30)):
+            mine = disk / f"mine-{size}"
+            mine.write_bytes(padded(PHOTOS[0], size))
+            for number in range(count):
+                os.link(mine, disk / "part")
+                (disk / "part").rename(house.inbox / f"{size}-{number}.jpg")
+        house.until(lambda: "filing" in house.status()["troubles"], what="too little room for them all")
+        shutil.copy(PHOTOS[1], disk / "part")
+        (disk / "part").rename(house.inbox / "other.jpg")
+        house.until((house.processed / "other.jpg").exists, what="another image is filed")
+        assert len(house.records()) == 43
+        assert shutil.disk_usage(disk).free > 2**20
+
+
 @pytest.mark.slow
 def test_a_disk_that_does_not_answer_holds_up_no_record_of_what_goes_elsewhere(tmp_path: Path) -> None:
     with failing_disk(tmp_path / "failed") as disk, running(tmp_path) as house:

@@ -15,9 +15,10 @@ from dropsight.config import Retention
 from dropsight.crashpoints import VARIABLE
 from dropsight.errors import ErrorCode
 from dropsight.files.beneath import open_folder
+from dropsight.files.disk import BLOCK_BYTES
 from dropsight.intake.clock import Clock
 from dropsight.journal.filed import FiledImages
-from dropsight.journal.retention import BLOCK_BYTES, Sweeper
+from dropsight.journal.retention import Sweeper
 from dropsight.journal.schema import Shelved, mark_damaged
 from test_recorder import Desk
 

@@ -1,8 +1,15 @@
-"""What it takes to have names, not only contents, survive a loss of power."""
+"""What it takes to have names, not only contents, survive a loss of power; and room left to others."""
 
 import ctypes
+import errno
 import os
 from pathlib import Path
+
+# So much of a disk stays free, or this share of a small one: without room for the journal, nothing would ever
+# be taken from the inbox.
+FREE_BYTES, FREE_FILES, FREE_SHARE = 64 * 2**20, 4_096, 0.05
+# Of which `stat` tells the number.
+BLOCK_BYTES = 512
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -46,3 +53,15 @@ def sync_file(path: str) -> None:
     finally:
         os.close(fd)
     sync_folder(os.path.dirname(path))
+
+
+def leave_room(fd: int, size: int) -> None:
+    """Raise OSError of a full disk where so many bytes more would leave too little for the journal.
+
+    In bytes and in files: small ones take up all inodes first. Some disks count none.
+    """
+    found = os.fstatvfs(fd)
+    left = found.f_bavail * found.f_frsize - size
+    few = left < min(FREE_BYTES, FREE_SHARE * found.f_blocks * found.f_frsize)
+    if few or found.f_favail < min(FREE_FILES, FREE_SHARE * found.f_files):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from dropsight import crashpoints
 from dropsight.files import beneath
+from dropsight.files.disk import leave_room
 from dropsight.images.header import suffix_of
 from dropsight.intake.folder import DropFolder
 
@@ -22,9 +23,6 @@ _MAGIC_BYTES = 64
 # What all file systems take, and no shell or terminal trips over; letters of all scripts are among it.
 _NOT_IN_NAMES = re.compile(r"[^\w .@~-]")
 MOST_FOLDERS = 1_024
-# So much of the disk stays free, or this share of a small one: without room for the journal, nothing would
-# ever be taken from the inbox.
-FREE_BYTES, FREE_FILES, FREE_SHARE = 64 * 2**20, 4_096, 0.05
 # One for each folder, in the place of what a crash has left.
 PART = ".arriving.part"
 Reason: TypeAlias = Literal["too_large", "too_many_folders", "no_folder"]
@@ -69,7 +67,7 @@ class Landing:
     def look_for_room(self, size: int) -> None:
         """Raise OSError where so many bytes cannot be taken."""
         with self._folder.inbox.inside() as fd:
-            _leave_room(fd, size)
+            leave_room(fd, size)
         if not self._is_writable():
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
@@ -138,7 +136,7 @@ class Landing:
         return count >= self._most_folders
 
     def _write(self, fd: int, data: bytes | bytearray) -> None:
-        _leave_room(fd, len(data))
+        leave_room(fd, len(data))
         part, new = _create(fd)
         try:
             with open(new, "wb") as file:
@@ -169,15 +167,6 @@ def _create(fd: int) -> tuple[str, int]:
     except (IsADirectoryError, PermissionError):  # what somebody has put there is not ours to take away
         part = f".arriving-{secrets.token_hex(_MARK_BYTES)}.part"
         return part, beneath.create(fd, part)
-
-
-def _leave_room(fd: int, size: int) -> None:
-    """For the journal, in bytes and in files: small ones take up all inodes first. Some disks count none."""
-    found = os.fstatvfs(fd)
-    left = found.f_bavail * found.f_frsize - size
-    few = left < min(FREE_BYTES, FREE_SHARE * found.f_blocks * found.f_frsize)
-    if few or found.f_favail < min(FREE_FILES, FREE_SHARE * found.f_files):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def folder_name(level: str) -> str:

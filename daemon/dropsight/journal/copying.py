@@ -12,6 +12,7 @@ import msgspec
 from dropsight import crashpoints
 from dropsight.errors import StoreError
 from dropsight.files.beneath import create, look, remove, rename_new, sync
+from dropsight.files.disk import BLOCK_BYTES, leave_room
 from dropsight.files.original import Original, identity
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -71,6 +72,8 @@ def _copy(original: Original, fd: int, part: str, gets_on: Callable[[], None]) -
         stat = os.fstat(source.fileno())
         if identity(stat) != identity(original.stat):
             return False
+        # Of one file, its uploader can have any number of names, and each is copied.
+        leave_room(fd, min(stat.st_size, stat.st_blocks * BLOCK_BYTES))
         with open(create(fd, part), "wb", buffering=0) as copy:
             _copy_data(source.fileno(), copy.fileno(), stat.st_size, gets_on)
             # It is ours from now on: what ran as its owner must not run as us.

@@ -13,6 +13,7 @@ import msgspec
 from dropsight.config import Retention
 from dropsight.errors import is_passing
 from dropsight.files.beneath import Top, look
+from dropsight.files.disk import BLOCK_BYTES
 from dropsight.files.original import PART_SUFFIX, TAGS_SUFFIX
 from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
@@ -23,7 +24,6 @@ log = logging.getLogger(__name__)
 
 SECONDS_A_DAY = 86_400
 # As stat counts, whatever the file system's own are.
-BLOCK_BYTES = 512
 # A copy grows, or its disk hangs.
 ABANDONED_SECONDS = 3_600
 # What was filed just now may not be noted yet.
