@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ DAY = 86_400.0
 class Image:
     camera: str
     since: float
+    folder: str = "inbox"
 
 
 IMAGES = st.lists(st.builds(Image, st.sampled_from("abc"), st.floats(0, 1e6)), max_size=40)
@@ -57,6 +59,32 @@ def test_fair_cameras_take_turns_each_with_its_oldest(images: list[Image]) -> No
     cameras = sum(1 for count in waiting.values() if count)
     for turn in range(fewest):
         assert len({image.camera for image in taken[turn * cameras : (turn + 1) * cameras]}) == cameras
+
+
+def test_any_number_of_made_up_cameras_have_no_more_turns_than_another_inbox() -> None:
+    line: FairLineup[Image] = FairLineup()
+    for number in range(1000):
+        line.push(Image(f"made-up-{number}", 0.0))
+    other = [Image("front", 1.0, "another"), Image("back", 2.0, "another")]
+    for image in other:
+        assert line.last(image) is not None  # there is always one to make room for it
+        line.push(image)
+    assert [image for image in (line.pop() for _ in range(4)) if image.folder == "another"] == other
+
+
+@given(st.lists(st.builds(Image, st.sampled_from("abc"), st.floats(0, 1e6), st.sampled_from("xy"))))
+def test_who_makes_room_is_of_the_line_with_the_most_and_can_be_taken_out(images: list[Image]) -> None:
+    line: FairLineup[Image] = FairLineup()
+    for image in images:
+        line.push(image)
+    left = list(images)
+    while last := line.last(Image("d", 0.0, "z")):
+        inboxes = Counter(image.folder for image in left)
+        assert inboxes[last.folder] == max(inboxes.values())
+        line.remove(last)
+        left.remove(last)
+        assert len(line) == len(left)
+    assert {id(line.pop()) for _ in left} == set(map(id, left))
 
 
 @given(IMAGES, st.sampled_from(["oldest", "newest"]), st.integers(1, 10))

@@ -2,17 +2,19 @@
 
 import heapq
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 
 Order: TypeAlias = Literal["oldest", "newest", "fair"]
 
 
 class InLine(Protocol):
-    """`since`: monotonic seconds at which the image came to be."""
+    """`since`: monotonic seconds at which the image came to be; `folder` is the inbox that it lies in."""
 
     since: float
 
+    @property
+    def folder(self) -> Hashable: ...
     @property
     def camera(self) -> str: ...
 
@@ -30,6 +32,9 @@ class Lineup(Protocol[W]):
     def pop(self) -> W: ...
     def last(self, newcomer: W) -> W | None:
         """Return who must make room for the newcomer, None where the newcomer itself would be last."""
+
+    def latest(self) -> W:
+        """Return who is taken after all others, as far as one can tell; there must be one."""
 
     def remove(self, candidate: W) -> None: ...
     def __len__(self) -> int: ...
@@ -54,6 +59,9 @@ class LineupByAge(Lineup[W]):
         rank, _, found = max(self._heap)
         return found if rank > self._sign * newcomer.since else None
 
+    def latest(self) -> W:
+        return max(self._heap)[2]
+
     def remove(self, candidate: W) -> None:
         self._heap = [entry for entry in self._heap if entry[2] is not candidate]
         heapq.heapify(self._heap)
@@ -62,38 +70,63 @@ class LineupByAge(Lineup[W]):
         return len(self._heap)
 
 
-class FairLineup(Lineup[W]):
-    """Cameras take turns; each hands in its oldest image first."""
+class _Turns(Lineup[W]):
+    """Has lines that take turns: one for each of what is `apart`."""
 
-    def __init__(self) -> None:
-        self._cameras: dict[str, LineupByAge[W]] = {}  # in the order of their turns
+    def __init__(self, apart: Callable[[W], Hashable], line: Callable[[], Lineup[W]]) -> None:
+        self._apart, self._line = apart, line
+        self._lines: dict[Hashable, Lineup[W]] = {}  # in the order of their turns
 
     def push(self, candidate: W, *, turn: float | None = None) -> None:
-        self._cameras.setdefault(candidate.camera, LineupByAge(newest=False)).push(candidate, turn=turn)
+        key = self._apart(candidate)
+        if (line := self._lines.get(key)) is None:
+            line = self._lines[key] = self._line()
+        line.push(candidate, turn=turn)
 
     def pop(self) -> W:
-        camera, line = next(iter(self._cameras.items()))
+        key, line = next(iter(self._lines.items()))
         candidate = line.pop()
-        del self._cameras[camera]
+        del self._lines[key]
         if len(line):
-            self._cameras[camera] = line
+            self._lines[key] = line
         return candidate
 
     def last(self, newcomer: W) -> W | None:
-        """The newest image of the camera with the most, if that has two more than the newcomer's."""
-        _, line = max(self._cameras.items(), key=lambda entry: len(entry[1]), default=("", None))
-        if line is None or len(line) < len(self._cameras.get(newcomer.camera, ())) + 2:
+        """Of the longest line, if that has two more than the newcomer's."""
+        if not self._lines:
             return None
-        return max(line._heap)[2]  # noqa: SLF001 - one file, one data structure
+        mine, longest = self._lines.get(self._apart(newcomer)), self._longest()
+        if longest is mine:
+            return longest.last(newcomer)
+        return longest.latest() if len(longest) >= (len(mine) if mine else 0) + 2 else None
+
+    def latest(self) -> W:
+        return self._longest().latest()
 
     def remove(self, candidate: W) -> None:
-        line = self._cameras[candidate.camera]
-        line.remove(candidate)
-        if not len(line):
-            del self._cameras[candidate.camera]
+        key = self._apart(candidate)
+        self._lines[key].remove(candidate)
+        if not len(self._lines[key]):
+            del self._lines[key]
+
+    def _longest(self) -> Lineup[W]:
+        return max(self._lines.values(), key=len)
 
     def __len__(self) -> int:
-        return sum(map(len, self._cameras.values()))
+        return sum(map(len, self._lines.values()))
+
+
+class FairLineup(_Turns[W]):
+    """Inboxes take turns, in each its cameras do; of a camera, its oldest image comes first.
+
+    Whoever may write to an inbox can make up any number of cameras there, and has one turn with them all.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            lambda each: each.folder,
+            lambda: _Turns(lambda each: each.camera, lambda: LineupByAge(newest=False)),
+        )
 
 
 class FirstInLine(Generic[Item]):
