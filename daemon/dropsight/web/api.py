@@ -31,7 +31,7 @@ from dropsight.web.results import QueryError, look_up, query_of, whole_number
 from dropsight.web.screening import Screening
 from dropsight.web.sources import Sources
 from dropsight.web.stills import clip_of
-from dropsight.web.streaming import streamed
+from dropsight.web.streaming import beginning, streamed
 
 COMMANDS = ("pause", "resume", "rescan")
 _STRANGER = "only the dashboard or a program may send this; programs add the header X-Dropsight: 1"
@@ -262,7 +262,7 @@ class Api:
         if after >= visible:
             return []
         page = await self._background.look_up(lambda journal: journal.pending(after, limit))
-        return [delivery for delivery in page if delivery.seq <= visible]
+        return beginning([delivery for delivery in page if delivery.seq <= visible])
 
 
 def _json(data: bytes, status: int = 200) -> Response:

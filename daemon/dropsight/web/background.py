@@ -15,6 +15,8 @@ from dropsight.journal.browsing import JournalBrowser
 LOWEST_PRIORITY = 19
 MOST_WAITING = 64
 MOST_ORDERS = 4
+# What is found waits for the event loop, which may be asleep: no more than this is found ahead.
+LOOKED_UP_AHEAD = 2
 
 Answer = TypeVar("Answer")
 
@@ -34,11 +36,13 @@ class BackgroundWork:
         self._orderly = ThreadPoolExecutor(1, "web-orders")
         self._clerk_thread: int | None = None
         self._waiting = self._orders = 0
+        self._desk = asyncio.Semaphore(LOOKED_UP_AHEAD)
 
     async def look_up(self, work: Callable[[JournalBrowser], Answer]) -> Answer:
         """Raises StoreError, and what `work` does. Quick, so all who may connect may wait for it."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._clerk, lambda: work(self._reader()))
+        async with self._desk:
+            return await loop.run_in_executor(self._clerk, lambda: work(self._reader()))
 
     async def paint(self, work: Callable[[], Answer]) -> Answer:
         """Raises BusyError where too much is waiting already, and what `work` does."""

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dropsight.web.access import Access
+from dropsight.web.unsent import UnsentAnswers
 from dropsight.web.yielding import AddressTurns
 
 BODY_BYTES = 4_096
@@ -35,6 +36,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, access: Access, turns: AddressTurns) -> None:
         self._app, self._access, self._turns = app, access, turns
+        self._unsent = UnsentAnswers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,7 +45,7 @@ class Guard:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 _seal(message)
-            await send(message)
+            await self._unsent.pass_on(message, scope, send)
 
         refusal = self._refusal(scope)
         if refusal and refusal.status_code == 401 and "authorization" in Headers(scope=scope):

@@ -11,6 +11,8 @@ from dropsight.journal.outbox import Delivery
 from dropsight.records import RECORDS, Glance, Group, Present, Share, Status, shown_confidence
 
 MOST_RESULTS = 500
+# Uploaders choose the names, and so the length, of records: more come with the next page.
+PAGE_BYTES = 2**20
 PAGE = 500
 MOST_LOOKED_AT = 20_000
 NEWEST = 2**63 - 1
@@ -129,14 +131,15 @@ def _share(text: str, name: str) -> float:
 def look_up(query: Query, before: Before) -> ResultPage:
     """Read until the answer is full, or so many records were looked at that others must have a turn."""
     found: list[Delivery] = []
-    at, looked_at = query.before, 0
+    at, looked_at, size = query.before, 0, 0
     while looked_at < MOST_LOOKED_AT:
         page = before(at, PAGE)
         for delivery in page:
             at = delivery.seq
             if query.fits(delivery):
                 found.append(delivery)
-                if len(found) == query.limit:
+                size += len(delivery.line)
+                if len(found) == query.limit or size >= PAGE_BYTES:
                     return ResultPage(found, at)
         looked_at += len(page)
         if len(page) < PAGE:

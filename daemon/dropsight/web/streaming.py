@@ -6,6 +6,8 @@ from dropsight.journal.outbox import Delivery
 from dropsight.web.hub import HAPPENING, Batch, Hub, StreamClient, event
 
 PAGE = 200
+# Uploaders choose the names, and so the length, of records.
+PAGE_BYTES = 2**20
 
 Read = Callable[[int, int], Awaitable[Sequence[Delivery]]]
 """Records with seq > the first argument, in order, as many as the second says at most."""
@@ -16,9 +18,9 @@ async def streamed(hub: Hub, client: StreamClient, *, read: Read, after: int) ->
     yield b"retry: 2000\n\n"
     # While there is much to catch up with, the queue would only run full.
     while page := await read(after, PAGE):
-        after = page[-1].seq
-        yield _encoded(page)
-        if len(page) < PAGE:
+        after, data = page[-1].seq, _encoded(page)
+        yield data
+        if len(page) < PAGE and len(data) < PAGE_BYTES:
             break
     hub.join(client)
     try:
@@ -33,6 +35,16 @@ async def streamed(hub: Hub, client: StreamClient, *, read: Read, after: int) ->
                 after = item.last
     finally:
         hub.leave(client)
+
+
+def beginning(page: Sequence[Delivery]) -> Sequence[Delivery]:
+    """Return as many of these as have so many bytes, one at least."""
+    size = 0
+    for count, each in enumerate(page, 1):
+        size += len(each.line)
+        if size >= PAGE_BYTES:
+            return page[:count]
+    return page
 
 
 def _encoded(page: Sequence[Delivery]) -> bytes:
