@@ -466,6 +466,25 @@ def test_what_fits_is_exported_as_lines_and_as_a_table_that_acts_on_nothing(tmp_
 
 
 @pytest.mark.slow
+def test_a_file_that_is_cut_while_it_is_downloaded_ends_the_connection_and_is_no_bug(tmp_path: Path) -> None:
+    """Whoever brought it may still write to it: a traceback in the log for each."""
+    with running(tmp_path, web=ANY_PORT) as house:
+        url = address(house)
+        (house.inbox / "large.jpg").write_bytes(COFFEE.read_bytes() + bytes(20_000_000))
+        wait_until(lambda: len(house.records()) == 1)
+        path = f"/api/images/{house.records()[0]['id']}/original"
+        with idle_client(url, path) as client:
+            assert client.recv(12) == b"HTTP/1.1 200"
+            os.truncate(house.processed / "large.jpg", 1_000)
+            client.settimeout(60)
+            with contextlib.suppress(ConnectionResetError):
+                while client.recv(65_536):
+                    pass
+        wait_until(lambda: is_up(url))
+        assert "Traceback" not in house.daemon_log()
+
+
+@pytest.mark.slow
 def test_downloads_that_nobody_reads_leave_room_again_once_they_are_hung_up(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house:
         url = address(house)

@@ -94,13 +94,23 @@ def file_response(
     if request.method == "HEAD":
         held.close()
         return Response(status_code=status, headers=headers, media_type=media_type)
-    return HeldResponse(_pieces(file, begin, end), media_type, headers, held, status=status)
+    return HeldResponse(_pieces(request, file, begin, end), media_type, headers, held, status=status)
 
 
-async def _pieces(file: ImageFile, begin: int, end: int) -> AsyncIterator[bytes]:
+async def _pieces(request: Request, file: ImageFile, begin: int, end: int) -> AsyncIterator[bytes]:
     while begin < end:
-        piece = await asyncio.to_thread(os.pread, file.fd, min(end - begin, CHUNK_BYTES), begin)
+        piece = await asyncio.to_thread(_piece, file, min(end - begin, CHUNK_BYTES), begin)
         if not piece:
+            request.state.hang_up()
+            await asyncio.wait([request.state.gone])  # before anybody misses the rest of the answer
             return
         begin += len(piece)
         yield piece
+
+
+def _piece(file: ImageFile, size: int, begin: int) -> bytes:
+    """Return nothing where its owner has cut it meanwhile, or its disk is gone: there is no way to say so."""
+    try:
+        return os.pread(file.fd, size, begin)
+    except OSError:
+        return b""
