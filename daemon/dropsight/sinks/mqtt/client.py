@@ -1,9 +1,15 @@
 """paho's client, with limits on incoming messages."""
 
 import logging
+from typing import TYPE_CHECKING
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+
+from dropsight.sinks.mqtt.web_socket import FrugalWebSocket
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import SocketLike
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +46,26 @@ class FrugalClient(paho.Client):
         except BaseException:
             # It is not the broker's doing, nor that of what was on the way: nobody keeps it alive.
             self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_KEEPALIVE)
+            raise
+
+    def _create_socket(self) -> "SocketLike":
+        if self._transport != "websockets":
+            return super()._create_socket()
+        plain = self._create_socket_connection()
+        if self._ssl:
+            plain = self._ssl_wrap_socket(plain)
+        try:
+            return FrugalWebSocket(
+                plain,
+                seconds=self.connect_timeout,
+                host=self._host,
+                port=self._port,
+                is_ssl=self._ssl,
+                path=self._websocket_path,
+                extra_headers=self._websocket_extra_headers,
+            )
+        except BaseException:
+            plain.close()
             raise
 
     def _sock_recv(self, bufsize: int) -> bytes:
