@@ -6,7 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS, House, dropsight, faults, running
+from dropsight.journal.reader import JournalReader
+from dropsight.journal.store import Journal
+from dropsight.sinks.notify.notification_queue import NotificationQueue
 from test_reload import hang_up, rewrite
 
 STRANGER = """
@@ -191,3 +194,23 @@ def test_the_locks_of_journal_and_log_are_for_nobody_else_to_open(tmp_path: Path
     with running(tmp_path):
         for lock in (earlier, tmp_path / "logs" / "results.jsonl.lock"):
             assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("earlier", [None, 0o644, 0o660], ids=["new", "readable", "the group's"])
+def test_the_databases_are_for_nobody_else_to_open_from_their_first_moment(
+    tmp_path: Path, earlier: int | None
+) -> None:
+    """Who may read one may lock it as SQLite does: no start, and no notification, came past that."""
+    journal, waiting = tmp_path / "journal.db", tmp_path / "notifications.db"
+    for path in (journal, waiting):
+        if earlier is not None:
+            path.touch()
+            path.chmod(earlier)
+    former = os.umask(0)
+    try:
+        with closing(Journal(journal)), closing(NotificationQueue(waiting)), closing(JournalReader(journal)):
+            found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    finally:
+        os.umask(former)
+    assert found.keys() >= {"journal.db", "journal.db-wal", "notifications.db"}
+    assert set(found.values()) == {0o600}

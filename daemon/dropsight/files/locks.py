@@ -1,6 +1,7 @@
 """What one dropsight alone may have at a time: locks that the kernel takes back however a process ends.
 
-Whoever may read a file may lock it, so journal and log have lock files that nobody else can open.
+Whoever may read a file may lock it, so journal and log have lock files that nobody else can open. What SQLite
+locks itself is nobody else's to open, either.
 """
 
 import fcntl
@@ -9,7 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dropsight.errors import ConfigError, InUseError, StoreError, is_passing, reason
@@ -46,6 +47,19 @@ def _open_lock(path: Path, key: str) -> int:
         text = f"{key}: {lock} cannot be written: {reason(error)}"
         raise (StoreError(text) if is_passing(error) else ConfigError([text])) from error
     return fd
+
+
+def keep_from_others(database: Path) -> None:
+    """Let nobody else open a database, which is made where there is none; what fails, SQLite says better.
+
+    By its name: to close a descriptor of it would give up the locks that SQLite has.
+    """
+    with suppress(OSError):
+        with suppress(FileExistsError):
+            os.close(os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        found = database.stat()
+        if found.st_uid == os.geteuid() and found.st_mode & 0o077:  # earlier versions let others read it
+            database.chmod(0o600)
 
 
 class InboxLock:

@@ -12,6 +12,7 @@ from pathlib import Path
 from dropsight import crashpoints
 from dropsight.errors import StoreError
 from dropsight.files.disk import sync_folder
+from dropsight.files.locks import keep_from_others
 from dropsight.journal.kept_files import KEEP, KEPT_SCHEMA
 from dropsight.journal.schema import MARK, SHELVE, create_schema, is_marked, open_alone
 
@@ -66,6 +67,7 @@ def save_open(db: sqlite3.Connection, journal: Path) -> None:
             return
         fresh.parent.mkdir(parents=True, exist_ok=True)
         part.unlink(missing_ok=True)
+        keep_from_others(part)
         with contextlib.closing(sqlite3.connect(part)) as copy:
             db.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from dropsight.errors import ConfigError, DamagedError, StoreError
+from dropsight.files.locks import keep_from_others
 
 VERSION = 1
 # Beside a journal that was once found damaged: it is rescued at the next start.
@@ -124,6 +125,7 @@ def open_alone(path: Path) -> sqlite3.Connection:
     The index of the write-ahead log then lies on the heap, not in mapped memory that whoever truncates its
     file would turn into the end of the process.
     """
+    keep_from_others(path)
     address = f"{path.absolute().as_uri()}?vfs=unix-excl"
     db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=30, check_same_thread=False)
     db.execute("PRAGMA mmap_size = 0")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dropsight.errors import StoreError
+from dropsight.files.locks import keep_from_others
 from dropsight.journal.event_messages import EventMessage, encode_message, message_in
 from dropsight.sinks.notify.allowance import SECONDS
 
@@ -114,6 +115,7 @@ class NotificationQueue:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
+    keep_from_others(path)
     db = sqlite3.connect(path, timeout=30, check_same_thread=False)
     with contextlib.ExitStack() as stack:
         stack.callback(db.close)
