@@ -2,10 +2,13 @@
 
 import base64
 import json
+import logging
 import shutil
+import threading
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn, cast
 
 import cv2
 import numpy as np
@@ -14,11 +17,17 @@ import pytest
 from brokers import Subscriber, mosquitto, wait_until
 from clips import make_clip, of_photos
 from daemons import SAMPLES, House, dropsight, running
-from dropsight.config import Retention
+from dropsight.classify.work import Engine, InForce
+from dropsight.config import Config, Retention, Watch
+from dropsight.errors import ImageError
 from dropsight.files.beneath import Top
+from dropsight.intake.backlog import Backlog
 from dropsight.intake.clock import Clock
 from dropsight.journal.filed import FiledImages
 from dropsight.journal.retention import Sweeper
+from dropsight.service.explanations import Explanations
+from dropsight.status.supervision import Supervision
+from dropsight.status.troubles import Troubles
 
 
 @pytest.mark.slow
@@ -133,6 +142,40 @@ def test_explanations_are_made_at_the_lowest_priority_by_whoever_asks(tmp_path: 
         spent.subtract(before)
         assert spent[19] > spent[0]
         assert house.stop() == 0
+
+
+class Onlooker:
+    """An engine that notes who has it look at a picture."""
+
+    def __init__(self) -> None:
+        self.asked_by: list[str] = []
+
+    def seen(self, *_: object) -> NoReturn:
+        self.asked_by.append(threading.current_thread().name)
+        raise ImageError("unreadable", "seen enough")
+
+
+@pytest.mark.slow
+def test_of_all_who_ask_for_an_explanation_one_has_a_picture_in_memory_at_a_time(tmp_path: Path) -> None:
+    """Eight at the control socket, each with one of 49 megapixels, took gigabytes."""
+    with running(tmp_path) as house:
+        shutil.copy(SAMPLES / "coffee.jpg", house.inbox)
+        wait_until(lambda: house.finished() == 1)
+        (record,) = house.records()
+    engine, troubles = Onlooker(), Troubles(logging.getLogger(__name__))
+    explanations = Explanations(
+        None,
+        in_force=InForce(Config(), cast("Engine", engine)),
+        backlog=Backlog(),
+        supervision=Supervision(troubles),
+    )
+    try:
+        watches = [Watch(path=house.inbox, processed=house.processed, failed=house.failed)]
+        with pytest.raises(ImageError, match="seen enough"):
+            explanations.of_record(record["id"], tmp_path / "state" / "journal.db", watches)
+    finally:
+        explanations.stop()
+    assert engine.asked_by == ["explain"]
 
 
 def ticks_by_niceness(house: House) -> Counter[int]:

@@ -107,10 +107,8 @@ class Explanations:
         record = decode(found.line)
         if not isinstance(record, Result) or not record.predictions:
             raise DropsightError(f"{record_id} has no prediction to explain: {record.image_path}")
-        engine = self._in_force.engine
-        pixels = _picture(found, record, watches, engine)
         best = record.predictions[0]  # also of an answer that was too flat to be one
-        shown = self._asked(partial(self._heatmap, engine, pixels, best.class_index))
+        shown = self._asked(partial(self._shown, found, record, watches))
         moment = {"seconds": record.clip.peak.time} if record.clip else {}
         return {
             "id": record.id,
@@ -120,6 +118,12 @@ class Explanations:
             "method": "occlusion",
             "image_jpeg_base64": base64.b64encode(_jpeg(*shown)).decode(),
         }
+
+    def _shown(self, found: RecordedFile, record: Result, watches: Sequence[Watch]) -> "Shown":
+        """Of all who ask, one has a picture in memory at a time: it may be as large as there are any."""
+        engine = self._in_force.engine
+        pixels = _picture(found, record, watches, engine)
+        return self._heatmap(engine, pixels, record.predictions[0].class_index)
 
     def _put(self, urgency: int, job: Job | None) -> None:
         self._jobs.put((urgency, next(self._turn), job))
