@@ -3,6 +3,7 @@
 import math
 from argparse import PARSER, Action, ArgumentParser, ArgumentTypeError, HelpFormatter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from dropsight.errors import ConfigError
@@ -26,6 +27,14 @@ def argument(spelt: str, text: str, **how: Any) -> Argument:  # noqa: ANN401 - w
     if last.isupper():
         return Argument(names, {"metavar": last, "help": text, **how})
     return Argument((*names, last), {"action": "store_true", "help": text, **how})
+
+
+# That many commands take.
+CONFIG = argument("-c --config FILE", "Config file (YAML); all keys are optional.", type=Path, dest="file")
+MODEL = argument(
+    "--model MODEL", "A .tflite, .onnx, .keras or .h5 file, a SavedModel folder, or builtin:NAME."
+)
+JSON = argument("--json", "Print JSON, for programs.", dest="as_json")
 
 
 class Number(NamedTuple):

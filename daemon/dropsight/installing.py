@@ -5,7 +5,6 @@ import re
 import shlex
 import shutil
 import sys
-import sysconfig
 from pathlib import Path
 
 from dropsight.errors import DropsightError
@@ -26,7 +25,7 @@ def packages(*requirements: str) -> str:
 
 def opening() -> str:
     """Return the command that opens to everybody what was installed here with a umask that closed it."""
-    return f"{_root()}chmod -R a+rX {_quoted(sysconfig.get_path('purelib'))}"
+    return f"{_root()}chmod -R a+rX {_quoted(_site())}"
 
 
 def program(*words: str) -> str:
@@ -50,7 +49,14 @@ def _pip() -> str:
 
 
 def _root() -> str:
-    return "" if os.access(sysconfig.get_path("purelib"), os.W_OK) else "sudo "
+    return "" if os.access(_site(), os.W_OK) else "sudo "
+
+
+def _site() -> str:
+    """Where packages lie that are installed here."""
+    import sysconfig  # no daemon needs it that has all that it needs
+
+    return sysconfig.get_path("purelib")
 
 
 def _requirements(name: str) -> list[str]:

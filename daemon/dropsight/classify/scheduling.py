@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 import os
 import struct
-import sysconfig
+import sys
 
 # The kernel's most, since 6.12; the usual 1 to 3 ms end within one image.
 LONGEST_SLICE_NS = 100_000_000
@@ -28,7 +28,8 @@ def keep_the_core() -> None:
 
 def _ask_for_slice(nanoseconds: int) -> None:
     """Kernels before 6.12 take no notice. The struct is sched_attr of sched_setattr(2)."""
-    number = _SCHED_SETATTR.get(sysconfig.get_config_var("MULTIARCH"))
+    # What sysconfig calls MULTIARCH, without the thousand variables that it would read for it.
+    number = _SCHED_SETATTR.get(getattr(sys.implementation, "_multiarch", ""))
     if number is None:
         return
     flags, priority, deadline, period = 0, 0, 0, 0

@@ -17,6 +17,7 @@ from dropsight.config.credentials import (
 from dropsight.config.effective import dump, effective, schema
 from dropsight.config.event_keys import EventRule, Location, ProblemEvents, Unless
 from dropsight.config.reading import load
+from dropsight.config.receivers import Mqtt, Notify, Tls, Web, Webhook
 from dropsight.config.rules import hook_name
 from dropsight.config.sizes import format_size, parse_size
 from dropsight.config.tree import (
@@ -33,19 +34,14 @@ from dropsight.config.tree import (
     Log,
     Members,
     ModelSettings,
-    Mqtt,
-    Notify,
     OutputName,
     Queue,
     Retention,
     StatsSettings,
     Store,
-    Tls,
     Video,
     View,
     Watch,
-    Web,
-    Webhook,
 )
 
 __all__ = [

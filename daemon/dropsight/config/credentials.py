@@ -9,7 +9,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dropsight.bounded import SECRET_BYTES, read_bounded
-from dropsight.config.tree import Config, Mqtt, Notify, Web, Webhook
+from dropsight.config.receivers import Mqtt, Notify, Web, Webhook
+from dropsight.config.tree import Config
 from dropsight.errors import ConfigError
 
 LEAST_TOKEN = 16

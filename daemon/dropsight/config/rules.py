@@ -14,7 +14,8 @@ from dropsight.config.forms import spoken_list
 from dropsight.config.keys import Key, dotted
 from dropsight.config.layers import Fault
 from dropsight.config.name_patterns import TooSlowError, name_pattern
-from dropsight.config.tree import Config, Mqtt, Notify, Watch, Web, Webhook
+from dropsight.config.receivers import Mqtt, Notify, Web, Webhook
+from dropsight.config.tree import Config, Watch
 from dropsight.records import Normalization
 
 _ETC = Path("/etc")

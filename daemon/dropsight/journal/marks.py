@@ -4,6 +4,10 @@ from collections.abc import Mapping
 
 import msgspec
 
+from dropsight.config import Config
+
+BURSTS = "bursts"
+
 
 class Mark(msgspec.Struct):
     """A follower's place: it has everything up to `seq`, which its thread moves; the rest is the recorder's.
@@ -47,3 +51,10 @@ class History(msgspec.Struct, frozen=True):
     def noted(self, places: Mapping[str, int]) -> None:
         for mark in self.marks:
             mark.noted = places[mark.name]
+
+
+def mark_of_bursts(config: Config) -> Mark | None:
+    """Where bursts stand in the journal, None where nobody wants any."""
+    if not any(watch.burst_seconds for watch in config.watch):
+        return None
+    return Mark(BURSTS, config.store.max_records, who="the grouping of bursts", bound="store.max_records")

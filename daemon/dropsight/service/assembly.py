@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,11 +24,10 @@ from dropsight.intake.starts import Starts
 from dropsight.intake.turns import Turns
 from dropsight.intake.walk_guard import WalkGuard
 from dropsight.journal.ledger import Ledger
-from dropsight.journal.marks import History, Mark
+from dropsight.journal.marks import History, Mark, mark_of_bursts
 from dropsight.journal.recorder import Recorder
 from dropsight.journal.recording import Audience, FilingRules
 from dropsight.journal.store import Journal
-from dropsight.service.burst_watch import Bursts, mark_of
 from dropsight.service.camera_keeper import CameraKeeper, open_watch
 from dropsight.service.explanations import Explanations
 from dropsight.service.housekeeping import Housekeeper
@@ -43,6 +43,9 @@ from dropsight.status.changes import Changes
 from dropsight.status.stats import Stats
 from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
+
+if TYPE_CHECKING:  # only where a folder has bursts
+    from dropsight.service.burst_watch import Bursts
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +129,7 @@ def _recording(
     config: Config, exclusive: ExclusiveParts, monitoring: Monitoring, backlog: Backlog
 ) -> Recording:
     followers, journal, audience = wanted(config), config.store.path, Audience()
-    of_bursts = mark_of(config)
+    of_bursts = mark_of_bursts(config)
     marks = (*(each.mark for each in followers), *filter(None, [of_bursts]))
     exclusive.store.follow([mark.name for mark in marks])
     recorder = Recorder(
@@ -171,9 +174,11 @@ def _bursts(
     recorder: Recorder,
     backlog: Backlog,
     monitoring: Monitoring,
-) -> Bursts | None:
+) -> "Bursts | None":
     if mark is None:
         return None
+    from dropsight.service.burst_watch import Bursts
+
     return Bursts(
         mark,
         exclusive.folders,

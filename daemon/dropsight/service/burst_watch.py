@@ -8,27 +8,19 @@ from pathlib import Path
 from threading import Event, Thread
 
 from dropsight import crashpoints
-from dropsight.config import Config, Video
+from dropsight.config import Video
 from dropsight.errors import DamagedError, StoreError
 from dropsight.inference.bursts import Burst, Photo, result_of
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.folder import DropFolder
-from dropsight.journal.marks import Mark
+from dropsight.journal.marks import BURSTS, Mark
 from dropsight.journal.photos import Gathering, PhotoReader
 from dropsight.journal.recorder import Recorder
 from dropsight.journal.recording import Durable
 from dropsight.status.supervision import Supervision
 
-NAME = "bursts"
 # A look costs more than a photo more in it: nobody waits for a burst by the half of a second.
 REST_SECONDS, RETRY_SECONDS = 0.5, 1.0
-
-
-def mark_of(config: Config) -> Mark | None:
-    """Where bursts stand in the journal, None where nobody wants any."""
-    if not any(watch.burst_seconds for watch in config.watch):
-        return None
-    return Mark(NAME, config.store.max_records, who="the grouping of bursts", bound="store.max_records")
 
 
 class Bursts:
@@ -61,7 +53,7 @@ class Bursts:
         self._news.set()
 
     def start(self) -> None:
-        self._thread = self._supervision.start(NAME, self._run)
+        self._thread = self._supervision.start(BURSTS, self._run)
 
     def end(self, *, close: bool) -> None:
         """Look once more. With `close`, what goes on is over; else it goes on in the next life."""
@@ -83,11 +75,11 @@ class Bursts:
                 except DamagedError:
                     raise
                 except StoreError as error:
-                    self._recorder.troubles.raised(NAME, error)
+                    self._recorder.troubles.raised(BURSTS, error)
                     self._ending.wait(RETRY_SECONDS)
                     self._news.set()
                 else:
-                    self._recorder.troubles.cleared(NAME)
+                    self._recorder.troubles.cleared(BURSTS)
                 if ending:
                     return
                 seconds = gathering.next_over - time.monotonic()

@@ -1,6 +1,7 @@
 """What a daemon is made of, by who needs it."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,13 +18,15 @@ from dropsight.journal.recorder import Recorder
 from dropsight.journal.recording import Audience
 from dropsight.journal.resultlog import ResultLog
 from dropsight.journal.store import Journal
-from dropsight.service.burst_watch import Bursts
 from dropsight.service.housekeeping import Housekeeper
 from dropsight.sinks.sink import FollowerSpec
 from dropsight.status.changes import Changes
 from dropsight.status.stats import Stats
 from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
+
+if TYPE_CHECKING:  # only where a folder has bursts
+    from dropsight.service.burst_watch import Bursts
 
 
 class ExclusiveParts(msgspec.Struct, frozen=True):
@@ -57,7 +60,7 @@ class Recording(msgspec.Struct, frozen=True):
     ledger: Ledger
     housekeeper: Housekeeper
     wanted: Sequence[FollowerSpec]
-    bursts: Bursts | None
+    bursts: "Bursts | None"
 
 
 class Intake(msgspec.Struct, frozen=True):
