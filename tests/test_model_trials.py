@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from daemons import PHOTOS, dropsight
 from dropsight.children import LEAST_MEMORY_BYTES
 from dropsight.classify import engine
 from dropsight.config import Config, Inference, ModelSettings
 from dropsight.crashpoints import HANG_VARIABLE, RAISE_VARIABLE, VARIABLE
 from dropsight.errors import ConfigError, ModelError
 from dropsight.models.backends import locate, open_first
-from dropsight.models.isolated import REFUSED, try_model
+from dropsight.models.isolated import REFUSED, try_in_a_copy, try_model
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import ModelOptions
 from tiny_tflite import tiny
@@ -111,6 +112,49 @@ def test_a_model_of_a_few_bytes_whose_tensors_want_gigabytes_is_refused(model: P
 
 def test_a_model_of_a_few_megabytes_has_room_on_a_machine_of_half_a_gigabyte(model: Path) -> None:
     try_model(model, said=ModelOverrides(), options=ModelOptions(), memory=LEAST_MEMORY_BYTES)
+
+
+@pytest.mark.parametrize("command", ["classify", "batch", "explain", "archive", "classify -c"])
+def test_a_model_that_crashes_its_process_ends_no_command_but_in_a_line(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """A copy of the command opens it first."""
+    monkeypatch.setenv(VARIABLE, "in_trial")
+    name, *of_config = command.split()
+    more = [] if name == "classify" else ["-o", f"{tmp_path}/out"]
+    if of_config:
+        (tmp_path / "c.yaml").write_text(f"model: {{path: {model}}}")
+        more += ["-c", f"{tmp_path}/c.yaml"]
+    else:
+        more += ["--model", str(model)]
+    done = dropsight(name, str(PHOTOS[0]), *more)
+    crashed = "it crashes the process that opens it by SIGSEGV: the file is damaged"
+    assert (done.returncode, done.stderr.splitlines()) == (1, [f"dropsight: {model}: {crashed}"])
+
+
+def test_a_command_s_copy_tells_what_it_refuses_and_what_its_memory_has_no_room_for(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> str:
+        with pytest.raises(ModelError) as error:
+            try_in_a_copy(model, ModelOptions(), said=ModelOverrides())
+        return str(error.value)
+
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    try_in_a_copy(model, ModelOptions(), said=ModelOverrides())
+    model.write_bytes(tiny([("float32", (90_000, 300, 300, 3))], [("float32", (90_000, 3))]))
+    assert refused().endswith("cannot load it: its tensors need more memory than a model may use here")
+    model.write_bytes(model.read_bytes()[:500])
+    assert "damaged" in refused()
+
+
+def test_a_tensor_s_name_that_is_no_text_is_damage_and_no_traceback(model: Path) -> None:
+    content = bytearray(model.read_bytes())
+    name = content.rindex(b"/Relu6;", GRAPH)
+    content[name] = 0xFF
+    model.write_bytes(content)
+    with pytest.raises(ModelError, match="the file is damaged"):
+        open_first([model])
 
 
 def test_a_trial_that_the_kernel_ends_for_want_of_memory_is_not_the_model_s_damage(

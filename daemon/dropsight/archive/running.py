@@ -24,7 +24,9 @@ from dropsight.errors import ConfigError
 from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.inference.wording import unknown_above, without_effect
 from dropsight.models.backends import locate
-from dropsight.models.spec import ModelSpec
+from dropsight.models.isolated import try_in_a_copy
+from dropsight.models.overrides import ModelOverrides
+from dropsight.models.spec import ModelOptions, ModelSpec
 
 
 class ArchiveOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +49,7 @@ class ArchiveOrder(msgspec.Struct, frozen=True, kw_only=True):
 def run_archive(asked: ArchiveOrder, *, stopped: Callable[[], bool]) -> JobFile:
     """Do what is missing, all of it or until `stopped`; raises DropsightError, and leaves what can go on."""
     storage, sources = Storage(absolute(asked.out)), [absolute(source) for source in asked.sources]
+    try_in_a_copy(asked.model, ModelOptions(), said=ModelOverrides())
     with ImageInferenceRuntime(asked.model, threads=1, embeddings=asked.embeddings) as runtime:
         spec = runtime.spec
     _unknown(asked, spec)  # what it raises, before anything is made

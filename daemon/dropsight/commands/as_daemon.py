@@ -20,6 +20,9 @@ from dropsight.inference.predictor import Predictor
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
 from dropsight.inference.runtime_options import ClipOptions, views_of
 from dropsight.intake.camera_names import naming
+from dropsight.models.isolated import try_in_a_copy
+from dropsight.models.overrides import ModelOverrides
+from dropsight.models.spec import ModelOptions
 
 
 class Classifying:
@@ -38,7 +41,9 @@ class Classifying:
         if self._config:
             self.runtime = ConfiguredRuntime.open(self._config)
         else:
-            self.runtime = ImageInferenceRuntime(model or DEFAULT_MODEL, use_tta=tta, top_k=top)
+            path = model or DEFAULT_MODEL
+            try_in_a_copy(path, ModelOptions(), said=ModelOverrides())
+            self.runtime = ImageInferenceRuntime(path, use_tta=tta, top_k=top)
 
     @property
     def of_all(self) -> Predictor:

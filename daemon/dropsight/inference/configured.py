@@ -2,6 +2,7 @@
 
 import logging
 import os
+from functools import partial
 
 import msgspec
 
@@ -11,6 +12,7 @@ from dropsight.inference.planning import plan_of
 from dropsight.inference.predictor import Predictor
 from dropsight.models.backends import open_first
 from dropsight.models.guesses import guess_of
+from dropsight.models.isolated import try_in_a_copy
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import ModelOptions
 
@@ -22,13 +24,13 @@ class ConfiguredRuntime(Predictor):
 
     @classmethod
     def open(cls, config: Config) -> "ConfiguredRuntime":
-        """Open its model, or a fallback; raises ModelError, ConfigError."""
+        """Open its model, or a fallback, in a copy of this process first; raises ModelError, ConfigError."""
         threads = len(os.sched_getaffinity(0))
         options = msgspec.structs.replace(ModelOptions.of(config.model), threads=threads)
         paths = (config.model.path, *config.model.fallback)
-        model, reasons, _ = open_first(
-            paths, said=ModelOverrides.of(config.model, config.groups), options=options
-        )
+        said = ModelOverrides.of(config.model, config.groups)
+        trial = partial(try_in_a_copy, said=said)
+        model, reasons, _ = open_first(paths, said=said, options=options, trial=trial)
         told = (*reasons, *model.spec.faults, *filter(None, [guess_of(model.spec)]))
         for text in told:
             log.warning("%s: %s", model.spec.name, text)

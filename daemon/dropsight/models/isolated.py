@@ -5,19 +5,29 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 import numpy as np
 
 from dropsight import children, crashpoints
-from dropsight.errors import ModelError
+from dropsight.errors import DropsightError, ModelError
+from dropsight.models.backends import BUILTIN, locate
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.registry import format_of
 from dropsight.models.spec import ModelOptions
+from dropsight.models.tflite_runtimes import find_runtime
+from dropsight.names import as_text
 
 TRIAL_SECONDS = 100.0
 REFUSED = 3
+_COPIED = {"tflite", "onnx"}
+_PRINTED_BYTES = 2**16
 STARVED = (
     b"MemoryError",
     b"OOM when allocating",
@@ -61,6 +71,71 @@ def try_model(
         raise ModelError(os.fsdecode(tried.stdout).strip().replace(str(whole), str(path)))
     if tried.returncode != 0:
         raise ModelError(f"{path}: {_end(tried, memory, options)}")
+
+
+def try_in_a_copy(path: str | Path, options: ModelOptions, *, said: ModelOverrides) -> None:
+    """Raise ModelError unless a copy of this process, which is about to open a model, survives it.
+
+    A fifth of the work of `try_model`, as nothing is imported anew; for commands that have no threads yet.
+    Those of TensorFlow, whose threads no copy has, and the built-in ones are not tried.
+    """
+    model = locate(path)
+    form = format_of(model).name
+    if str(path).startswith(BUILTIN) or form not in _COPIED or "tensorflow" in sys.modules:
+        return
+    with contextlib.suppress(ImportError, ModelError):  # else both would import it
+        find_runtime(model) if form == "tflite" else import_module("onnxruntime")
+    memory = children.half_of_memory()
+    with tempfile.TemporaryFile() as printed:
+        code = _ended(lambda: _open_as_copy(model, said, options, memory, printed.fileno()))
+        printed.seek(0)
+        tried = subprocess.CompletedProcess((), code, b"", printed.read(_PRINTED_BYTES))
+    if code == REFUSED:
+        raise ModelError(os.fsdecode(tried.stderr))
+    if code == -signal.SIGALRM:
+        raise ModelError(f"{model}: opening it takes longer than {TRIAL_SECONDS:g} s")
+    if code != 0:
+        raise ModelError(f"{model}: {_end(tried, memory, options)}")
+
+
+def _ended(act: Callable[[], NoReturn]) -> int:
+    """Have a copy of this process act, and return how it ended."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # NumPy's threads, which it stops for a fork
+        process = os.fork()
+    if not process:
+        act()
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    except BaseException:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        raise
+
+
+def _open_as_copy(
+    model: Path, said: ModelOverrides, options: ModelOptions, memory: int, printed: int
+) -> NoReturn:
+    """End this process, whatever comes: the stack above is another's."""
+    code, text = 0, ""
+    try:
+        os.dup2(printed, 2)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        children.confine(memory, seconds=TRIAL_SECONDS, niceness=0)
+        if crashpoints.is_set("in_trial"):
+            crashpoints.crash()
+        _open_and_invoke(model, said, options)
+    except ModelError as error:
+        code, text = REFUSED, str(error)
+    except DropsightError:
+        pass  # it is raised once more, where it is told
+    except Exception as error:  # noqa: BLE001 - told by who waits
+        code, text = 1, as_text(f"{type(error).__name__}: {error}")
+    finally:
+        if text:
+            os.ftruncate(printed, 0)
+            os.pwrite(printed, os.fsencode(text), 0)
+        os._exit(code)
 
 
 def _end(tried: "subprocess.CompletedProcess[bytes]", memory: int, options: ModelOptions) -> str:

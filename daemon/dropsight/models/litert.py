@@ -120,6 +120,8 @@ def open_tflite(
         tensor, file = _only_input(path, interpreter), read_tflite(content)
         answers, own = _outputs(interpreter, file, operators), _own_facts(content, file, tensor.name)
         quantization = quantization_of(tensor, file, interpreter)
+        (acceleration,), flex = found, flex_operators(operators)
+        kernels = None if flex else source.kernels(interpreter, elsewhere=_taken(acceleration))
     except DAMAGE as error:
         raise ModelError(f"{path}: the file is damaged: {' '.join(str(error).split())}") from error
     check_scales(path, tensor, *(each.tensor for each in answers))
@@ -132,11 +134,10 @@ def open_tflite(
         outputs=answers,
         own=own,
     )
-    (acceleration,), flex = found, flex_operators(operators)
     spec = msgspec.structs.replace(
         spec,
         faults=(*file.faults, *spec.faults, *computed_by_tensorflow(flex)),
-        kernels=None if flex else source.kernels(interpreter, elsewhere=_taken(acceleration)),
+        kernels=kernels,
         acceleration=acceleration,
     )
     model = LiteRTModel(source, spec, interpreter, numbers)
