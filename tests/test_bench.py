@@ -1,6 +1,7 @@
 """`dropsight bench`: what it measures, and that the config it writes is the same but for its keys."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from dropsight.commands.splits import candidates
 from dropsight.config import load
 from dropsight.config.editing import with_values
 from dropsight.errors import ConfigError
+from dropsight.files.disk import exchange
 
 KEYS: dict[tuple[str, ...], int | float | str] = {
     ("inference", "workers"): 3,
@@ -89,9 +91,37 @@ def test_bench_measures_stages_and_the_daemon_s_throughput() -> None:
 def test_tune_writes_the_best_split_into_the_config(tmp_path: Path) -> None:
     file = tmp_path / "dropsight.yaml"
     file.write_text("# mine\ndevice: me\nmqtt: null\n")
+    file.chmod(0o640)
     done = dropsight("bench", "-c", str(file), "--tune", "--seconds", "0.3", seconds=350)
     assert done.returncode == 0, done.stderr
     assert "best" in done.stdout
     assert file.read_text().startswith("# mine\ndevice: me\nmqtt: null\n")
     config = load(file)
     assert "auto" not in (config.inference.workers, config.model.threads)
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_config_that_is_tuned_keeps_its_owner_its_rights_and_the_link_that_leads_to_it(
+    tmp_path: Path,
+) -> None:
+    """It may hold the broker's password, for the service's group alone."""
+    kept, link, seen = tmp_path / "kept.yaml", tmp_path / "c.yaml", list[tuple[int, bytes]]()
+    kept.write_bytes(b"before")
+    kept.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(kept, 4711, 4712)
+    link.symlink_to(kept.name)
+    (tmp_path / "kept.yaml.part").symlink_to(tmp_path / "elsewhere")
+    was = kept.stat()
+    exchange(link, b"after", check=lambda part: seen.append((part.stat().st_mode & 0o777, part.read_bytes())))
+    now = kept.stat()
+    assert (link.is_symlink(), kept.read_bytes(), seen) == (True, b"after", [(0o640, b"after")])
+    assert (now.st_mode, now.st_uid, now.st_gid) == (was.st_mode, was.st_uid, was.st_gid)
+
+    def refuse(_: Path) -> None:
+        raise ConfigError(["no"])
+
+    with pytest.raises(ConfigError):
+        exchange(link, b"never", check=refuse)
+    assert kept.read_bytes() == b"after"
+    assert {each.name for each in tmp_path.iterdir()} == {"kept.yaml", "c.yaml"}

@@ -74,6 +74,20 @@ def test_the_write_ahead_log_of_a_damaged_journal_does_not_get_into_the_new_one(
     assert not (tmp_path / "journal.db-wal").exists()
 
 
+def test_a_view_without_an_end_in_a_records_place_holds_up_no_rescue(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.db"
+    filled(journal, 7)
+    database = sqlite3.connect(journal)
+    columns = [str(name) for (name,) in database.execute("SELECT name FROM pragma_table_info('record')")]
+    named = ", ".join(f"i AS {name}" for name in columns)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n)"
+    database.execute("DROP TABLE record")
+    database.execute(f"CREATE VIEW record AS {endless} SELECT {named} FROM n WHERE i > 1")  # noqa: S608
+    database.close()
+    rescue(journal)
+    assert count(journal) == 0
+
+
 @pytest.mark.parametrize("saved", [0, 4])
 def test_no_cursor_stands_beyond_what_was_saved(tmp_path: Path, saved: int) -> None:
     """New records get the numbers after it, and would count as logged and published."""

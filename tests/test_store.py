@@ -140,6 +140,23 @@ def test_a_journal_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         Journal(tmp_path / "journal.db")
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "CREATE TRIGGER x AFTER INSERT ON record BEGIN DELETE FROM record; END",
+        "CREATE VIEW y AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n",
+    ],
+)
+def test_a_journal_that_brings_code_is_not_opened(tmp_path: Path, code: str) -> None:
+    """A backup may be a stranger's; SQLite carries out what stands in it."""
+    Journal(tmp_path / "journal.db").close()
+    database = sqlite3.connect(tmp_path / "journal.db")
+    database.execute(code)
+    database.close()
+    with pytest.raises(ConfigError, match="triggers or views"):
+        Journal(tmp_path / "journal.db")
+
+
 def test_a_corrupt_journal_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "journal.db").write_bytes(b"this is no database at all" * 100)
     with pytest.raises(StoreError, match="cannot be used"):

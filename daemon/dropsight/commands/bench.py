@@ -20,7 +20,7 @@ from dropsight.config import Config, Watch
 from dropsight.config.editing import with_values
 from dropsight.config.keys import Key
 from dropsight.errors import ConfigError, ImageError
-from dropsight.files.disk import write_whole
+from dropsight.files.disk import exchange
 from dropsight.images.opening import open_image
 from dropsight.inference import image_records, pipeline
 from dropsight.inference.image_records import Drop
@@ -173,12 +173,5 @@ def _keep(file: Path | None, best: Split) -> None:
         print(f"no config file given (-c FILE) to write it into: {said}", file=sys.stderr)
         return
     before = file.read_text(encoding="utf-8")
-    part = file.with_name(file.name + ".part")
-    after = with_values(before, values).encode()
-    part.write_bytes(after)
-    try:
-        settings(part)
-        write_whole(file, after)
-    finally:
-        part.unlink(missing_ok=True)
+    exchange(file, with_values(before, values).encode(), check=settings)
     print(f"{file}: {best}", file=sys.stderr)

@@ -1,8 +1,11 @@
 """What it takes to have names, not only contents, survive a loss of power; and room left to others."""
 
+import contextlib
 import ctypes
 import errno
 import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 # So much of a disk stays free, or this share of a small one: without room for the journal, nothing would ever
@@ -22,6 +25,29 @@ def write_whole(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+    sync_folder(path.parent)
+
+
+def exchange(path: Path, data: bytes, *, check: Callable[[Path], object]) -> None:
+    """Replace somebody's file as `write_whole`, once `check` has passed the new one; raises OSError.
+
+    It has the owner and rights of the old one, which may hold a password; a link that leads to it stays.
+    """
+    path = path.resolve()
+    part, was = path.with_name(path.name + ".part"), path.stat()
+    part.unlink(missing_ok=True)
+    try:
+        with open(part, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            with contextlib.suppress(PermissionError):  # of somebody who is not its owner
+                os.fchown(file.fileno(), was.st_uid, was.st_gid)
+            os.fchmod(file.fileno(), stat.S_IMODE(was.st_mode))
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        check(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 

@@ -113,6 +113,7 @@ def _copy_what_is_readable(damaged: Path, fresh: Path, followers: Sequence[str])
         contextlib.closing(open_alone(damaged)) as old,
         contextlib.closing(open_alone(fresh)) as new,
     ):
+        old.set_authorizer(_no_views)
         create_schema(new)
         new.executescript(KEPT_SCHEMA)
         new.execute("BEGIN")
@@ -142,6 +143,11 @@ def _copy_what_is_readable(damaged: Path, fresh: Path, followers: Sequence[str])
         new.execute("UPDATE cursor SET seq = min(seq, ?)", (newest or 0,))
         new.execute("COMMIT")
     return int(saved)
+
+
+def _no_views(_: int, __: str | None, ___: str | None, ____: str | None, within: str | None) -> int:
+    """Refuse what a view or a trigger does: no journal of ours has one, and it may have no end."""
+    return sqlite3.SQLITE_DENY if within else sqlite3.SQLITE_OK
 
 
 def _columns(db: sqlite3.Connection) -> set[str]:

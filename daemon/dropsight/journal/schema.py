@@ -129,6 +129,8 @@ def open_alone(path: Path) -> sqlite3.Connection:
     address = f"{path.absolute().as_uri()}?vfs=unix-excl"
     db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=30, check_same_thread=False)
     db.execute("PRAGMA mmap_size = 0")
+    # A journal may be a stranger's backup: what its tables are made of calls nothing but plain functions.
+    db.execute("PRAGMA trusted_schema = OFF")
     return db
 
 
@@ -146,6 +148,10 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def migrate(db: sqlite3.Connection, path: Path) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE type IN ('trigger', 'view')").fetchone():
+        raise ConfigError(
+            [f"store.path: {path} has triggers or views, as no journal of dropsight's has; name another file"]
+        )
     if version == VERSION:
         _add_later_columns(db)
         db.executescript(LATER)
