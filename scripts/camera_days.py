@@ -60,13 +60,12 @@ from dropsight.classify.resources import cores
 from dropsight.config import Inference
 from dropsight.errors import ImageError
 from dropsight.events.rule import KEPT_SHARE
-from dropsight.inference.image_records import model_facts
 from dropsight.inference.judging import Ranking, ranked
 from dropsight.inference.labelled import Labelled, labelled
 from dropsight.inference.ranking import probabilities
 from dropsight.inference.wording import Namer
 from dropsight.models.spec import ModelSpec
-from dropsight.records import ImageFacts, Latency, Result, shown_confidence, timestamp
+from dropsight.records import ImageFacts, Latency, ModelFacts, Result, shown_confidence, timestamp
 
 DAY = 86_400.0
 EPOCH = 1_800_000_000.0
@@ -154,7 +153,7 @@ def _record(name: str, camera: str, picture: Picture, answer: Ranking, spec: Mod
         predictions=list(answer.predictions),
         **msgspec.structs.asdict(answer.wording),
         image=ImageFacts(WIDTH, HEIGHT, 1, "jpeg", at),
-        model=model_facts(spec),
+        model=ModelFacts(spec.name, spec.format, spec.quantization, spec.digest),
         tta=1,
         temperature=1.0,
         latency_ms=Latency(),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from contenders import fill
 from daemons import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.broker]
@@ -22,6 +23,14 @@ def script(name: str, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_what_a_benchmark_drops_are_files_of_one_name_each(tmp_path: Path) -> None:
+    """As a camera's; of hard links dropsight files copies, and that would be measured."""
+    (photo := tmp_path / "photo.jpg").write_bytes(b"a picture")
+    fill(inbox := tmp_path / "inbox", [photo])
+    (dropped,) = inbox.iterdir()
+    assert (dropped.read_bytes(), dropped.stat().st_nlink) == (b"a picture", 1)
 
 
 def test_throughput_is_compared_in_a_table_in_json_and_in_a_figure(tmp_path: Path) -> None:

@@ -277,6 +277,6 @@ def test_filing_tells_where_it_has_put_an_image(
     filing = shelf.filing(name, ok=ok)
     told = file_away(filing)
     assert told
-    assert Path(told).match(lies_at)
-    assert Path(told).read_bytes() == b"this one"
+    assert Path(told.path).match(lies_at)
+    assert Path(told.path).read_bytes() == b"this one"
     assert file_away(filing) is None, "it is gone from the inbox"

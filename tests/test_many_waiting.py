@@ -45,7 +45,7 @@ class Inbox:
             clock=Clock(),
             finding=WalkGuard(InHand(root / "in-hand"), troubles, cautious=lambda: False),
         )
-        self.scanner.look_seconds = 0.0
+        self.scanner.walker.look_seconds = 0.0
 
     def _skip(self, _folder: DropFolder, _path: str) -> bool:
         self._come_to += 1
@@ -127,7 +127,7 @@ def test_a_count_goes_by_the_last_walk_until_the_next_has_found_more() -> None:
     for there in (5, 9):
         census.begin()
         for _ in range(there):
-            census.count()
+            census.count(1)
             said.append(census.images())
         census.end()
         finished += 2
@@ -139,7 +139,7 @@ def test_a_count_goes_by_the_last_walk_until_the_next_has_found_more() -> None:
 def test_how_long_it_takes_is_told_by_the_speed_of_late_and_not_where_there_is_none() -> None:
     census = Census(lambda: 0)
     census.begin()
-    census.count()
+    census.count(1)
     census.end()
     there = lying([census], waiting=0)
     assert there.at(0.25).seconds_left == 4.0
@@ -180,7 +180,7 @@ def test_more_files_that_are_never_ready_than_a_walk_chooses_hide_no_other_camer
     time.sleep(0.05)  # of a kernel's clock
     (tmp_path / "other" / "late.jpg").touch()
     inbox = Inbox(tmp_path, 0, at_file=lambda _: None, capacity=Backlog().capacity)
-    inbox.scanner.look_seconds = 60.0
+    inbox.scanner.walker.look_seconds = 60.0
     backlog, found = inbox.backlog, threading.Event()
 
     def work() -> None:

@@ -36,7 +36,7 @@ DAY = 86_400
 def test_percentiles_are_right_to_two_and_a_half_percent_and_the_maximum_exactly(values: list[float]) -> None:
     histogram = LatencyHistogram(1.0)
     for value in values:
-        histogram.add(value, now=0.0)
+        histogram.add([value], now=0.0)
     found = histogram.since_start()
     assert found.count == len(values)
     assert found.max == pytest.approx(max(values), abs=0.001)
@@ -47,7 +47,7 @@ def test_percentiles_are_right_to_two_and_a_half_percent_and_the_maximum_exactly
 
 def test_the_window_forgets_and_the_start_does_not() -> None:
     histogram = LatencyHistogram(1.0)
-    histogram.add(5.0, now=0.0)
+    histogram.add([5.0], now=0.0)
     assert histogram.window(now=SLOTS - 1.0).count == 1
     assert histogram.window(now=SLOTS + 1.0).count == 0
     assert histogram.since_start().count == 1

@@ -13,8 +13,8 @@ from daemons import PHOTOS, running
 from dropsight.classify.trial import tried
 from dropsight.crashpoints import VARIABLE
 from dropsight.errors import ImageError, MachineError
-from dropsight.intake.examiner import TRIALS, Suspects
-from dropsight.intake.in_hand import InHand, Suspect, Verdict
+from dropsight.intake.in_hand import Suspect, Verdict
+from dropsight.intake.trying_alone import TRIALS, Suspects
 from dropsight.models.backends import open_model
 
 MIB = 2**20
@@ -75,9 +75,9 @@ class Starving:
         return "starved"
 
 
-def test_a_suspect_that_starves_its_trials_is_refused_in_the_end(tmp_path: Path) -> None:
+def test_a_suspect_that_starves_its_trials_is_refused_in_the_end() -> None:
     """Else the service would wait for ever for memory that it never gets."""
-    suspects = Suspects(InHand(tmp_path / "in-hand"), Starving())
+    suspects = Suspects(Starving())
     suspect = Suspect("decode", 1)
     for _ in range(TRIALS - 1):
         with pytest.raises(MachineError, match="more memory than there is"):

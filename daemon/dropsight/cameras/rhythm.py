@@ -30,7 +30,10 @@ class Rhythm(msgspec.Struct):
 
     def learn(self, gap_seconds: float, *, day: int) -> None:
         """Note that there was no image for so long; clocks may jump, so days may come in any order."""
-        today = next((known for known in self.days if known.number == day), None)
+        if self.days and self.days[-1].number == day:
+            today: Day | None = self.days[-1]
+        else:
+            today = next((known for known in self.days if known.number == day), None)
         if today is None:
             today = Day(day)
             self.days = [*self.days, today][-REMEMBERED_DAYS:]

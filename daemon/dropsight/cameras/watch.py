@@ -131,7 +131,8 @@ class CameraWatch:
                 camera.learn(camera.unlearned.pop(0))
             camera.seen = self._monotonic()
             self._newest = max(self._newest, arrived)
-            self._end(name, camera, "silent")
+            if camera.memory.problems:
+                self._end(name, camera, "silent")
 
     def judge_silence(self, limits: Mapping[str, float | None], *, at_rest: bool) -> None:
         """Look for cameras that have sent nothing for longer than their folder allows, or than is usual.

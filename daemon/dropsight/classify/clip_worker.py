@@ -20,8 +20,9 @@ from dropsight.inference.planning import Plan
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.clip_examiner import ClipExaminer, ExaminedClip
-from dropsight.intake.examiner import TRIALS, ExaminerParts, Refused
+from dropsight.intake.examiner import ExaminerParts, Refused
 from dropsight.intake.in_hand import CLIPS
+from dropsight.intake.trying_alone import TRIALS
 from dropsight.journal.mishaps import Mishaps
 from dropsight.journal.recorder import Recorder
 from dropsight.journal.recording import Finished

@@ -18,8 +18,9 @@ from dropsight.inference.image_records import Drop
 from dropsight.inference.pipeline import Prepared
 from dropsight.inference.planning import Plan
 from dropsight.intake.candidate import Candidate
-from dropsight.intake.examiner import OnRecord, Trial
+from dropsight.intake.examiner import OnRecord
 from dropsight.intake.readiness import Age
+from dropsight.intake.trying_alone import Trial
 from dropsight.journal.recording import Finished
 from dropsight.models.spec import Acceleration, Model
 from dropsight.records import Prediction, Result
@@ -148,12 +149,12 @@ class Scored(msgspec.Struct, frozen=True):
     def finish(self) -> Finished:
         """See `Outcome.finish`."""
         work = self.work
-        crashpoints.reach_path("in_recording", self.path)
+        crashpoints.reach_path("in_recording", work.candidate.path)
         try:
             answer = pipeline.answer(self.scores, work.plan)
         except ImageError as error:
             return self.failed(error)
-        best, why = answer.predictions[0], None
+        best, why = answer.best.predictions[0], None
         if self.explanations and self.explanations.wants(work.candidate, best):
             pixels = partial(work.pixels, answer.region)
             unsure = UnsureAnswer(work.engine, work.candidate, work.drop, best.class_index, pixels)

@@ -29,7 +29,7 @@ GROUP_BYTES = 4 * 2**20
 
 
 class WorkerParts(msgspec.Struct, frozen=True):
-    """What all workers have in common; `chosen` is by what the next image is to be classified."""
+    """What all workers have in common; `chosen` is by what the next images are to be classified."""
 
     chosen: Callable[[], tuple[Engine, Plan]]
     examining: ExaminerParts
@@ -76,9 +76,10 @@ class Worker:
         """Return how many got as far as being classified."""
         examined: deque[tuple[Engine, Examined]] = deque()
         held = classified = 0
+        engine, plan = self._chosen()
         for candidate in group:
             self._heartbeats.beat(self.name, at=candidate.path)
-            held += self._examine_into(examined, candidate)
+            held += self._examine_into(examined, candidate, engine, plan)
             if held >= GROUP_BYTES:
                 classified += self._classify_all(examined)
                 held = 0
@@ -87,9 +88,10 @@ class Worker:
         self._heartbeats.rest(self.name)
         return classified
 
-    def _examine_into(self, examined: deque[tuple[Engine, Examined]], candidate: Candidate) -> int:
+    def _examine_into(
+        self, examined: deque[tuple[Engine, Examined]], candidate: Candidate, engine: Engine, plan: Plan
+    ) -> int:
         """Return how many bytes there are more to hold."""
-        engine, plan = self._chosen()
         try:
             found = self._examiner.examine(candidate, plan)
         except Exception as error:  # noqa: BLE001 - one image's, whatever it is
@@ -129,7 +131,8 @@ class Worker:
             look = image.plan.looks and self._onlooker.wants_look(drop.camera)
             prepared = pipeline.prepare(image.data, image.header, image.plan, look=look)
         except ImageError as error:
-            refused = self._examiner.refuse(image.candidate, drop, error, image.plan, young=image.young)
+            young = self._examiner.was_young(image)
+            refused = self._examiner.refuse(image.candidate, drop, error, image.plan, young=young)
             self._record(refused)
             return None
         if prepared.is_shown:

@@ -8,8 +8,9 @@ from dropsight.classify.work import Engine, InForce, WorkerServices
 from dropsight.classify.worker import Worker, WorkerParts
 from dropsight.inference.planning import Plan
 from dropsight.intake.backlog import Backlog
-from dropsight.intake.examiner import ExaminerParts, Suspects
+from dropsight.intake.examiner import ExaminerParts
 from dropsight.intake.in_hand import InHand
+from dropsight.intake.trying_alone import Suspects
 from dropsight.journal.mishaps import Mishaps
 from dropsight.journal.recorder import Recorder
 from dropsight.status.heartbeats import Heartbeats
@@ -41,7 +42,7 @@ class Workers:
         examining = ExaminerParts(
             backlog=backlog,
             in_hand=in_hand,
-            suspects=Suspects(in_hand, services.trial),
+            suspects=Suspects(services.trial),
             refusals=recorder.refusals,
             ledger=services.ledger,
             heartbeats=self.heartbeats,

@@ -160,7 +160,9 @@ def look(fd: int, name: str) -> os.stat_result | None:
 
 def rename_new(name: str, target: str, *, fd: int, target_fd: int) -> None:
     """Rename from folder to folder; raises FileExistsError where something has that name already."""
-    if _libc.renameat2(fd, os.fsencode(name), target_fd, os.fsencode(target), _NO_REPLACE) == 0:
+    encoded = os.fsencode(name)
+    other = encoded if target == name else os.fsencode(target)
+    if _libc.renameat2(fd, encoded, target_fd, other, _NO_REPLACE) == 0:
         return
     number = ctypes.get_errno()
     if number not in _UNKNOWN:

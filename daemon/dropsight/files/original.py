@@ -3,6 +3,8 @@
 import errno
 import os
 from collections.abc import Callable
+from stat import S_ISREG
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,6 +21,13 @@ NAME_BYTES = 255
 LONGEST_SUFFIX = 16
 
 
+class FiledAt(NamedTuple):
+    """The name or path that an image was given, and as what it was found there right after, if it was."""
+
+    path: str
+    stat: os.stat_result | None = None
+
+
 def identity(stat: os.stat_result) -> Identity:
     return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
@@ -32,15 +41,20 @@ class Original(msgspec.Struct, frozen=True):
     record_id: str
     root: str
 
+    @property
+    def has_one_name(self) -> bool:
+        """Whether it is a regular file that nobody has a second name of: he could alter what is filed."""
+        return S_ISREG(self.stat.st_mode) and self.stat.st_nlink <= 1
+
     @classmethod
     def find(cls, fd: int, path: str, expected: Identity, record_id: str, *, root: str) -> "Original | None":
         """Return None where it is gone, or another by now."""
-        name = os.path.basename(path)
+        name = path.rpartition(os.sep)[2]
         stat = look(fd, name)
         return cls(fd, name, stat, record_id, root) if stat and identity(stat) == expected else None
 
-    def move(self, fd: int, target: str) -> bool:
-        """Rename into another folder, replacing nothing; False where it was another file after all.
+    def move(self, fd: int, target: str) -> FiledAt | None:
+        """Rename into another folder, replacing nothing; None where it was another file after all.
 
         Only what has been renamed can no longer be exchanged: it is looked at there, and goes back. Raises
         OSError EXDEV where only a copy will do, of what lies elsewhere or has got a second name.
@@ -48,14 +62,14 @@ class Original(msgspec.Struct, frozen=True):
         rename_new(self.name, target, fd=self.fd, target_fd=fd)
         stat = look(fd, target)
         if stat is None:
-            return True
+            return FiledAt(target)
         is_it = self._is_it(stat)
         if is_it and stat.st_nlink <= 1:
-            return True
+            return FiledAt(target, stat)
         _put_back(fd, target, self.fd, self.name, self.record_id)
         if is_it:
             raise OSError(errno.EXDEV, "it has a second hard link", self.name)
-        return False
+        return None
 
     def delete(self) -> bool:
         """As `move`, but to nowhere; False also where it is gone."""

@@ -98,13 +98,21 @@ def decode_and_judge(
         with _place_for(header):
             return Decoded(_decode(data, header, flags))
     scale = _reduction(*header.upright, at_least, how, crop_fraction, boxes)
-    with _place_for(header):
-        data = jpeg.whole(data, header)
-        decoded = jpeg.decode(data, header, scale)
-        if decoded:
-            return Decoded(upright(decoded.pixels, header.orientation), decoded.damage)
-        flags = _JPEG[scale] | cv2.IMREAD_IGNORE_ORIENTATION
-        return Decoded(_decode(data, header, flags & ~cv2.IMREAD_COLOR | _AS_RGB if _AS_RGB else flags))
+    if not is_large(header):
+        return _decode_jpeg(data, header, scale)
+    with _one_large:
+        return _decode_jpeg(data, header, scale)
+
+
+def _decode_jpeg(data: bytes, header: Header, scale: int) -> Decoded:
+    data = jpeg.whole(data, header)
+    decoded = jpeg.decode(data, header, scale)
+    if decoded and header.orientation == 1:
+        return decoded
+    if decoded:
+        return Decoded(upright(decoded.pixels, header.orientation), decoded.damage)
+    flags = _JPEG[scale] | cv2.IMREAD_IGNORE_ORIENTATION
+    return Decoded(_decode(data, header, flags & ~cv2.IMREAD_COLOR | _AS_RGB if _AS_RGB else flags))
 
 
 def _check_support(header: Header) -> None:

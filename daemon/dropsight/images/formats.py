@@ -86,12 +86,12 @@ def jpeg(data: bytes) -> Structure:
     place = 2
     for _ in range(_MAX_SEGMENTS):
         here = data[place : place + 2]
-        if len(here) < 2 or here[0] != 0xFF or here[1] in _NO_SEGMENT:
+        if not here[1:] or here[0] != 0xFF or here[1] in _NO_SEGMENT:
             place = _next_marker(data, place)
         marker = data[place + 1]
         if marker in (_SOS, _EOI):
             break
-        (length,) = struct.unpack_from(">H", data, place + 2)
+        length = data[place + 2] << 8 | data[place + 3]
         if marker in _START_OF_FRAME:
             frame = place
             height, width = struct.unpack_from(">HH", data, place + 5)

@@ -47,7 +47,10 @@ class ImageFile:
         if self.stat.st_size > bounds.max_bytes:
             raise _too_large(self.stat.st_size, bounds)
         try:
-            data = self._read_all(bounds.max_bytes + 1)
+            # One byte more than expected tells the end of the file without a second call.
+            data = os.read(self.fd, self.stat.st_size + 1)
+            if len(data) != self.stat.st_size:
+                data = self._read_on(data, bounds.max_bytes + 1)
         except OSError as error:
             raise refusal(error, "read") from error
         if not data:
@@ -56,11 +59,7 @@ class ImageFile:
             raise _too_large(len(data), bounds)
         return data
 
-    def _read_all(self, limit: int) -> bytes:
-        # One byte more than expected tells the end of the file without a second call.
-        data = os.read(self.fd, min(self.stat.st_size + 1, limit))
-        if len(data) == self.stat.st_size:
-            return data
+    def _read_on(self, data: bytes, limit: int) -> bytes:
         pieces = [data]
         left = limit - len(data)
         while left > 0 and (piece := os.read(self.fd, min(left, 2**20))):

@@ -12,7 +12,6 @@ from dropsight.images.header import Header
 from dropsight.inference.judging import Found
 from dropsight.inference.pipeline import Answer, Prepared
 from dropsight.inference.planning import Plan
-from dropsight.models.spec import ModelSpec
 from dropsight.records import (
     ErrorFacts,
     Expired,
@@ -20,7 +19,6 @@ from dropsight.records import (
     ImageFacts,
     Kind,
     Latency,
-    ModelFacts,
     Result,
     Tag,
     drop_id,
@@ -104,7 +102,7 @@ def answered(
     drop: Drop, facts: ImageFacts, answer: Found, plan: Plan, *, views: int, at: float, spent: Latency
 ) -> Result:
     """Make the record of an image or a clip; `views` are how many the predictions are merged from."""
-    best = answer.predictions
+    best = answer.best.predictions
     return Result(
         id=drop.id,
         time=timestamp(at),
@@ -123,7 +121,7 @@ def answered(
         region=answer.region,
         regions=answer.regions,
         image=facts,
-        model=model_facts(plan.spec),
+        model=plan.model,
         tta=views,
         temperature=plan.temperature,
         tta_stepped_aside=True if plan.hurried else msgspec.UNSET,
@@ -141,8 +139,8 @@ def failure(drop: Drop, error: ImageError, plan: Plan) -> Failure:
         tags=drop.tags,
         kind=drop.kind,
         error=ErrorFacts(error.code, str(error)),
-        model=model_facts(plan.spec),
-        latency_ms=Latency(wait=_rounded(drop.wait_ms)),
+        model=plan.model,
+        latency_ms=Latency(wait=round(drop.wait_ms, 3)),
     )
 
 
@@ -157,22 +155,18 @@ def expired(drop: Drop, plan: Plan, *, age_seconds: float, max_age_seconds: floa
         kind=drop.kind,
         age_seconds=round(age_seconds, 3),
         max_age_seconds=max_age_seconds,
-        latency_ms=Latency(wait=_rounded(drop.wait_ms)),
+        latency_ms=Latency(wait=round(drop.wait_ms, 3)),
     )
-
-
-def model_facts(spec: ModelSpec) -> ModelFacts:
-    return ModelFacts(spec.name, spec.format, spec.quantization, spec.digest)
 
 
 def latency(prepared: Prepared, answer: Answer, *, wait_ms: float) -> Latency:
     """All but the total, which is not over yet."""
     return Latency(
-        wait=_rounded(wait_ms),
-        decode=_rounded(prepared.decode_ms),
-        preprocess=_rounded(prepared.preprocess_ms),
-        inference=_rounded(answer.inference_ms),
-        postprocess=_rounded(answer.postprocess_ms),
+        wait=round(wait_ms, 3),
+        decode=round(prepared.decode_ms, 3),
+        preprocess=round(prepared.preprocess_ms, 3),
+        inference=round(answer.inference_ms, 3),
+        postprocess=round(answer.postprocess_ms, 3),
     )
 
 
@@ -181,7 +175,3 @@ def _image_facts(header: Header, drop: Drop, plan: Plan) -> ImageFacts:
     captured = drop.tagged.captured or header.captured or timestamp(drop.stat.st_mtime)
     depth = plan.bounds.depth if header.deep else msgspec.UNSET
     return ImageFacts(width, height, drop.stat.st_size, header.format, captured, depth)
-
-
-def _rounded(milliseconds: float) -> float:
-    return round(milliseconds, 3)

@@ -86,5 +86,7 @@ def _answer_of(merged: NDArray[np.float32], spec: ModelSpec, plan: Plan) -> Head
 
 
 def _likely(ranked: list[Prediction], plan: Plan) -> list[Prediction]:
+    if not plan.inference.min_confidence:
+        return ranked
     best, *others = ranked
     return [best, *[entry for entry in others if entry.confidence >= plan.inference.min_confidence]]

@@ -255,11 +255,12 @@ def _surest(rows: NDArray[np.float32], plan: Plan) -> int:
 def _merged(scores: Scores, squares: int, plan: Plan) -> NDArray[np.float32]:
     temperature = plan.inference.temperature
     with np.errstate(all="ignore"):
-        parts = [
-            merge(probabilities(joined(scores[:, columns], spec, squares), spec, temperature))
-            for _, columns, spec in plan.parts
-        ]
+        parts: list[NDArray[np.float32]] = []
+        for _, columns, spec in plan.parts:
+            own = scores[:, columns]
+            of_all = own if squares == 1 else joined(own, spec, squares)
+            parts.append(merge(probabilities(of_all, spec, temperature)))
     found = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    if not np.isfinite(found).all():
+    if not np.logical_and.reduce(np.isfinite(found)):
         raise ImageError("model_error", "the model's answer is not a number: NaN or infinite")
     return found

@@ -13,7 +13,7 @@ from dropsight.images.views import AS_IT_IS
 from dropsight.inference.preparing import Preparation
 from dropsight.inference.wording import UNNAMED, Namer
 from dropsight.models.spec import ModelSpec
-from dropsight.records import Box
+from dropsight.records import Box, ModelFacts
 
 Parts: TypeAlias = tuple[tuple[str, slice, ModelSpec], ...]
 
@@ -51,6 +51,24 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
         """Height and width that the model takes."""
         return self.spec.height, self.spec.width
 
+    @cached_property
+    def boxes(self) -> tuple[Box, ...]:
+        """Of the parts that are seen each by itself, none where the whole is."""
+        return self.sight.boxes if self.sight else ()
+
+    @cached_property
+    def views(self) -> Sequence[str]:
+        return self.inference.tta or AS_IT_IS
+
+    @cached_property
+    def temperature(self) -> float:
+        """The config's times the one that the model was calibrated to."""
+        return self.inference.temperature * self.spec.temperature
+
+    @cached_property
+    def model(self) -> ModelFacts:
+        return ModelFacts(self.spec.name, self.spec.format, self.spec.quantization, self.spec.digest)
+
     def in_a_hurry(self) -> "Plan":
         """The same without test-time augmentation."""
         return msgspec.structs.replace(
@@ -62,24 +80,10 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
         sight = self.sights.get(camera)
         return msgspec.structs.replace(self, sight=sight) if sight else self
 
-    @property
-    def boxes(self) -> tuple[Box, ...]:
-        """Of the parts that are seen each by itself, none where the whole is."""
-        return self.sight.boxes if self.sight else ()
-
     def place_of(self, region: str | msgspec.UnsetType) -> int:
         """Return which of the parts it is that are seen; the first for one that is no longer there."""
         names = list(self.sight.crops) if self.sight else []
         return names.index(region) if region in names else 0
-
-    @property
-    def views(self) -> Sequence[str]:
-        return self.inference.tta or AS_IT_IS
-
-    @property
-    def temperature(self) -> float:
-        """The config's times the one that the model was calibrated to."""
-        return self.inference.temperature * self.spec.temperature
 
 
 def plan_of(config: Config, spec: ModelSpec) -> Plan:

@@ -1,6 +1,7 @@
 """Upright pixels to the batch that a model's input tensor takes, by look-up table."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 import cv2
@@ -59,7 +60,9 @@ class Preparation:
 
     def batch_of_parts(self, parts: Sequence[Sequence[Pixels]], view_names: Sequence[str]) -> PartsBatch:
         """As `batch_of`, of what `pictures` returns."""
-        framed = [self.channels(square) for part in parts for square in part]
+        framed = list(chain.from_iterable(parts))
+        if self._is_gray:
+            framed = [self.channels(square) for square in framed]
         if view_names != AS_IT_IS:
             framed = [view for each in framed for view in views(each, view_names)]
         batch = self.batch(framed)

@@ -71,9 +71,10 @@ def _zeros(scores: Scores, scale: float) -> NDArray[np.float32]:
 
 def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> Probabilities:
     """exp(x / T) / sum exp(x / T) along the last axis, shifted first: so the largest is 0, whatever T is."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
+    shifted = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
     powers = np.exp(shifted.astype(np.float64) / temperature)
-    normalised: Probabilities = (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
+    sums = np.add.reduce(powers, axis=-1, keepdims=True)
+    normalised: Probabilities = (powers / sums).astype(np.float32)
     return normalised
 
 
@@ -88,7 +89,7 @@ def predictions(merged: NDArray[np.float32], labels: Sequence[str], top_k: int) 
 
     Classes that come to 0 are left out, but for the best: an INT8 model gives most of them nothing.
     """
-    order = np.argsort(-merged, kind="stable")[:top_k]
+    order = (-merged).argsort(kind="stable")[:top_k]
     best, *others = [
         Prediction(place, labels[place], round(confidence, 6))
         for place, confidence in zip(order.tolist(), merged[order].tolist(), strict=True)

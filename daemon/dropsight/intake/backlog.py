@@ -1,24 +1,13 @@
-"""The queue: every image and clip that is known and not yet finished, who has it, and since when."""
+"""The queue: how images and clips come into it, whose turn is next, and how they leave it."""
 
-import math
-import os
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable
 
-from dropsight.intake.aside import MOST_ASIDE, Aside
+from dropsight.intake.backlog_state import BacklogState
 from dropsight.intake.candidate import Candidate
-from dropsight.intake.clip_lane import ClipLane
 from dropsight.intake.folder import DropFolder
-from dropsight.intake.lineup import FairLineup, Lineup, LineupByAge, Order
-from dropsight.intake.overflow import Overflow
-from dropsight.intake.postponed import Postponed
-from dropsight.intake.turns import OneLarge, Turns
+from dropsight.intake.lineup import Lineup
 from dropsight.records import Status
-from dropsight.status.stats import Counters
 
-CAPACITY = 512
 ROOM_SECONDS = 0.25
 # So many wait for whoever comes next, before anybody takes more than one.
 LEFT_FOR_OTHERS = 32
@@ -26,34 +15,12 @@ LEFT_FOR_OTHERS = 32
 LARGE_SECONDS = 5.0
 
 
-class Backlog:
+class Backlog(BacklogState):
     """Thread-safe. Holds at most `capacity` paths; what does not fit waits in its folder for a scan.
 
     Those that are postponed or set aside are held beside them; for postponed ones without a place of their
     own there is the overflow, as for clips beyond those in their lane.
     """
-
-    def __init__(
-        self,
-        capacity: int = CAPACITY,
-        order: Order = "oldest",
-        exists: Callable[[str], bool] = os.path.lexists,
-        turns: Turns[Candidate] | None = None,
-    ) -> None:
-        self.capacity, self.order, self.exists = capacity, order, exists
-        self.turns: Turns[Candidate] = Turns() if turns is None else turns
-        self.overflow = Overflow()
-        self._known: dict[str, Candidate] = {}
-        self._postponed: Postponed[Candidate] = Postponed(capacity)
-        self._queue, self._large = self._lineup(), OneLarge(self._lineup())
-        self._lock = threading.RLock()
-        self._work, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
-        self._clips = ClipLane(self._lineup(), self.turns, threading.Condition(self._lock))
-        self._aside = Aside()
-        self._seen = 0
-        self._finished, self._finished_in = Counter[Status](), Counter[DropFolder]()
-        self._stopped = self._paused = False
-        self._served_at = 0.0
 
     def hint(self, folder: DropFolder, path: str, *, closed: bool, renamed: bool = False) -> bool:
         """Something happened to this path. Never blocks; False when something had to stay outside."""
@@ -85,6 +52,7 @@ class Backlog:
                 if self._stopped:
                     return False
                 # Beside many that are in hand for long, there is room before the notice of it.
+                self._wants_room = True
                 self._room.wait(ROOM_SECONDS)
             return not self._stopped
 
@@ -95,7 +63,9 @@ class Backlog:
                 self._bring_due()
                 if self._has_next and not (self._paused or self.turns.closed):
                     return self._pop_alone()
+                self._idle += 1
                 self._work.wait(self._seconds_to_next_due())
+                self._idle -= 1
             return None
 
     def take_clip(self, *, seconds: float | None = None) -> Candidate | None:
@@ -179,74 +149,15 @@ class Backlog:
             self._paused, self._served_at = paused, time.monotonic()
             self._wake_all()
 
-    @property
-    def paused(self) -> bool:
-        return self._paused
-
-    @property
-    def stopped(self) -> bool:
-        return self._stopped
-
-    def clips_waiting(self) -> int:
-        """How many clips are queued, put off or in hand."""
-        with self._lock:
-            return sum(known.is_clip and known.place != "aside" for known in self._known.values())
-
-    def unserved_seconds(self) -> float:
-        """For how long nobody has come to take what is there to be taken."""
-        with self._lock:
-            since = self._served_at if len(self._queue) else self._postponed.first_due
-            if since is None or self._paused or self._stopped:
-                return 0.0
-            return max(time.monotonic() - max(since, self._served_at), 0.0)
-
-    def depth(self) -> int:
-        with self._lock:
-            return len(self._queue)
-
-    def waiting_since(self) -> float:
-        """When the first image came of those that are to be classified, in monotonic seconds; else inf."""
-        with self._lock:
-            waiting = (each for each in self._known.values() if each.place in {"queued", "in_hand"})
-            images = (each for each in waiting if each.counted and not each.is_clip)
-            return min((each.since for each in images), default=math.inf)
-
-    def to_come(self) -> int:
-        """How many will soon be in hand beside those that are: none, where one has to be alone."""
-        with self._lock:
-            return 0 if self.turns.closed else len(self._queue)
-
-    def room(self) -> int:
-        """For how many more there is room at this moment."""
-        with self._lock:
-            return max(self.capacity - self._held(), 0)
-
-    def aside_of(self, folder: DropFolder, camera: str) -> int:
-        """How many of a camera are set aside."""
-        return self._aside.of((folder, camera))
-
-    def crowded(self) -> list[str]:
-        """Tell of the cameras that have used up their share of places."""
-        share = self._postponed.share
-        with self._lock:
-            cameras = sorted(camera for _, camera in self._postponed.crowded())
-            full = sorted(camera for _, camera in self._aside.crowded())
-        why = "are held open by their writers, still change, are large, or wait for a sidecar"
-        told = [f"{camera}: {share} files {why}" for camera in cameras]
-        return told + [f"{camera}: {MOST_ASIDE} images on record wait to be filed away" for camera in full]
-
-    def finished_in(self, folder: DropFolder) -> int:
-        return self._finished_in[folder]
-
     def drop(self, candidate: Candidate) -> None:
         """The file vanished before it was read, or is on record already: it was never ours to count."""
-        there = self._is_there_again(candidate)
+        there = candidate.again and self._is_there_again(candidate)
         with self._lock:
             self._seen -= 1
             self._release(candidate, again=there)
 
     def finish(self, candidate: Candidate, status: Status) -> None:
-        there = self._is_there_again(candidate)
+        there = candidate.again and self._is_there_again(candidate)
         with self._lock:
             self._finished[status] += 1
             self._finished_in[candidate.folder] += 1
@@ -282,38 +193,14 @@ class Backlog:
             self._wake_all()
             self._room.notify_all()
 
-    def counters(self) -> Counters:
-        with self._lock:
-            waiting, queued = len(self._known), self._queued()
-            postponed = len(self._postponed)
-            return Counters(
-                seen=self._seen,
-                done=self._finished["ok"],
-                failed=self._finished["failed"],
-                waiting=waiting,
-                expired=self._finished["expired"],
-                queued=queued,
-                postponed=postponed,
-                in_hand=waiting - queued - postponed - len(self._aside),
-            )
-
-    def at_rest(self, *, settle_seconds: float) -> bool:
-        """Whether nothing is left but files that a writer has held open, unchanged, for the settle time."""
-        now = time.monotonic()
-        with self._lock:
-            return not self.overflow.is_worth_a_walk() and all(
-                known.place == "postponed"
-                and known.held_by_writer
-                and now - known.still_since > settle_seconds
-                for known in self._known.values()
-            )
-
     def _pop_alone(self) -> Candidate | None:
         """Take the next; one that has to be alone waits until it is, or the backlog is stopped."""
         candidate = self._pop()
         if self.turns.enter(candidate):
             while not (self.turns.is_alone or self._stopped):
+                self._idle += 1
                 self._work.wait()
+                self._idle -= 1
         return None if self._stopped else candidate
 
     def _leave(self, candidate: Candidate) -> None:
@@ -338,16 +225,6 @@ class Backlog:
             self.overflow.call_clips()
         return candidate
 
-    def _lineup(self) -> Lineup[Candidate]:
-        return FairLineup() if self.order == "fair" else LineupByAge(newest=self.order == "newest")
-
-    @property
-    def _has_next(self) -> bool:
-        return len(self._queue) > 0 or self._large.has_next
-
-    def _queued(self) -> int:
-        return len(self._queue) + len(self._large) + len(self._clips)
-
     def _pop(self) -> Candidate:
         candidate = self._large.next() or self._queue.pop()
         self._served_at = time.monotonic()
@@ -355,13 +232,18 @@ class Backlog:
         return candidate
 
     def _add(self, candidate: Candidate) -> bool:
-        room = self._clips.room if candidate.is_clip else self.room()
-        if room <= 0 or self._stopped:
+        if self._stopped or not self._has_room_for(candidate):
             return False
         self._known[candidate.path] = candidate
         self._seen += 1
         self._push(candidate)
         return True
+
+    def _has_room_for(self, candidate: Candidate) -> bool:
+        if candidate.is_clip:
+            return self._clips.room > 0
+        # Among those that are known some may have places of their own.
+        return len(self._known) < self.capacity or self._held() < self.capacity
 
     def _add_instead(self, candidate: Candidate) -> bool:
         """Where another would be taken later than this one, that one waits in its folder for a scan.
@@ -397,7 +279,8 @@ class Backlog:
         if not len(self._queue):
             self._served_at = time.monotonic()
         self._queue.push(candidate, turn=turn)
-        self._work.notify()
+        if self._idle:
+            self._work.notify()
 
     def _let_go(self, candidate: Candidate) -> None:
         self._forget(candidate)
@@ -412,27 +295,30 @@ class Backlog:
         due = self._postponed.first_due
         return None if due is None else max(due - time.monotonic(), 0.0)
 
-    def _held(self) -> int:
-        return len(self._known) - len(self._aside) - len(self._postponed) - len(self._clips)
-
     def _tell_of_room(self) -> None:
         """One that waits for room is woken for many, not for each."""
         if self._held() <= self.capacity - max(self.capacity // 4, 1):
+            self._wants_room = False
             self._room.notify()
 
     def _is_there_again(self, candidate: Candidate) -> bool:
-        """Look, without the lock, whether there is a file to what was heard while it was in hand."""
+        """Look, without the lock, whether there is a file to what was heard while it was in hand.
+
+        What is heard from here on counts as heard of since.
+        """
         with self._lock:
-            heard, candidate.again = candidate.again, False
-        return heard and self.exists(candidate.path)
+            candidate.again = False
+        return self.exists(candidate.path)
 
     def _release(self, candidate: Candidate, *, again: bool) -> None:
         self._leave(candidate)
-        self.turns.alone_next(candidate.path, alone=False)
+        if self.turns.lonely:
+            self.turns.alone_next(candidate.path, alone=False)
         del self._known[candidate.path]
         if candidate.place == "aside":
             self._aside.remove(candidate.line)
         if again or candidate.again:  # or heard of since it was looked for
             closed, renamed = candidate.closed_again, candidate.renamed
             self.hint(candidate.folder, candidate.path, closed=closed, renamed=renamed)
-        self._tell_of_room()
+        if self._wants_room:
+            self._tell_of_room()

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 from dropsight.config.name_patterns import name_pattern
@@ -19,9 +20,9 @@ _TWO_DIGITS = re.compile(r"[0-5]\d")
 def naming(said: str | int | None) -> Naming:
     """Return what names the camera of a path below the inbox; see `watch[].camera`."""
     if said is None:
-        return lambda below: _first(_undated(below.split(os.sep)[:-1]))
+        return _by_folder(lambda folders: _first(_undated(folders)))
     if isinstance(said, int):
-        return lambda below: _first(below.split(os.sep)[said - 1 : -1])
+        return _by_folder(lambda folders: _first(folders[said - 1 :]))
     if "(" not in said:
         return lambda _: said
     pattern = name_pattern(said)
@@ -31,6 +32,16 @@ def naming(said: str | int | None) -> Naming:
         return (found and found[1]) or DEFAULT_CAMERA
 
     return named
+
+
+def _by_folder(name: Callable[[Sequence[str]], str]) -> Naming:
+    """All images of a folder have the same camera, and most come into the same few folders."""
+
+    @lru_cache(maxsize=256)
+    def named(folder: str) -> str:
+        return name(folder.split(os.sep) if folder else [])
+
+    return lambda below: named(below.rpartition(os.sep)[0])
 
 
 def is_date(folders: str) -> bool:

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from stat import S_ISDIR, S_ISLNK
@@ -11,16 +10,16 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from dropsight import crashpoints
-from dropsight.errors import ClosedError, ImageError, MachineError
+from dropsight.errors import ClosedError, ImageError
 from dropsight.images.header import Header
 from dropsight.images.opening import ImageFile
 from dropsight.inference import image_records, pipeline
-from dropsight.inference.image_records import Drop
+from dropsight.inference.image_records import UNTAGGED, Drop
 from dropsight.inference.planning import Plan
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate, digest_of
 from dropsight.intake.closed_folders import Refusals
-from dropsight.intake.in_hand import InHand, Suspect, Verdict
+from dropsight.intake.in_hand import InHand, Suspect
 from dropsight.intake.readiness import (
     Age,
     seconds_to_next_part,
@@ -31,6 +30,7 @@ from dropsight.intake.readiness import (
     wait_for_next_part,
 )
 from dropsight.intake.tagging import tags_of
+from dropsight.intake.trying_alone import TRIED_ALONE, Suspects, refusal
 from dropsight.names import as_text
 from dropsight.records import Expired, Failure, Kind
 from dropsight.status.heartbeats import Heartbeats
@@ -38,7 +38,6 @@ from dropsight.video.sniffing import HEAD_BYTES, is_clip
 
 # Between two looks at a file that we may not read.
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.25, 5.0
-TRIALS = 3
 # What a clip under an image's name is refused for.
 MAYBE_CLIPS = {"not_an_image", "unsupported_format", "too_large"}
 
@@ -53,15 +52,10 @@ class OnRecord(Protocol):
         """
 
 
-class Trial(Protocol):
-    def try_alone(self, path: str) -> Verdict:
-        """Tell whether a process of its own survives this image."""
-
-
 class Examined(msgspec.Struct, frozen=True):
     """An image that is whole, new and read, on its way to being decoded.
 
-    `young` is for how many seconds more it would have had the benefit of the doubt when it was read.
+    `read_at` is in monotonic seconds.
     """
 
     plan: Plan
@@ -69,7 +63,7 @@ class Examined(msgspec.Struct, frozen=True):
     drop: Drop
     data: bytes
     header: Header
-    young: float
+    read_at: float
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -78,37 +72,6 @@ class Refused(msgspec.Struct, frozen=True):
     candidate: Candidate
     stat: os.stat_result
     record: Failure | Expired
-
-
-class Suspects:
-    """Thread-safe: images that were in hand when the daemon died are tried in a process of their own."""
-
-    def __init__(self, in_hand: InHand, trial: Trial) -> None:
-        self._in_hand, self._trial = in_hand, trial
-        self._starved: Counter[str] = Counter()
-
-    def to_try(self, path: str) -> Suspect | None:
-        """Return it where decoding or invoking it may have ended the daemon."""
-        suspect = self._in_hand.suspect(path)
-        return suspect if suspect and suspect.stage in {"decode", "invoke"} else None
-
-    def try_alone(self, path: str, suspect: Suspect) -> None:
-        """Raises ImageError for an image that a process of its own does not survive, either.
-
-        MachineError where that process was given too little memory, until it was so too often.
-        """
-        verdict = self._trial.try_alone(path)
-        if verdict == "died":
-            raise refusal(suspect)
-        if verdict == "starved":
-            self._starved[path] += 1
-            if self._starved[path] < TRIALS:
-                raise MachineError(
-                    f"{as_text(path)} waits: processed alone, it needs more memory than there is"
-                )
-        if self._starved.pop(path, 0) >= TRIALS:
-            fault = f"it needs more memory than there is: processed alone {TRIALS} times"
-            raise ImageError("unreadable", fault)
 
 
 class ExaminerParts(msgspec.Struct, frozen=True):
@@ -152,7 +115,7 @@ class Examiner(Generic[Taken]):
         return seconds_to_wait(candidate, file.fd, file.stat, self._age_of)
 
     def examine(self, candidate: Candidate, plan: Plan) -> Taken | Refused | None:
-        suspect = self._in_hand.suspect(candidate.path)
+        suspect = self._in_hand.suspect(candidate.path) if self._in_hand.suspects else None
         if suspect and suspect.is_untouchable and not self._in_hand.has_another_try(suspect):
             self._backlog.drop(candidate)
             return None
@@ -171,7 +134,7 @@ class Examiner(Generic[Taken]):
             return self._refuse_unopened(candidate, error, plan)
         else:
             with file:
-                return self._examine_open(candidate, file, plan)
+                return self._examine_open(candidate, file, plan, suspect)
         return None
 
     def refuse(
@@ -185,7 +148,9 @@ class Examiner(Generic[Taken]):
             return None
         return Refused(candidate, drop.stat, image_records.failure(drop, error, plan))
 
-    def _examine_open(self, candidate: Candidate, file: ImageFile, plan: Plan) -> Taken | Refused | None:
+    def _examine_open(
+        self, candidate: Candidate, file: ImageFile, plan: Plan, suspect: Suspect | None
+    ) -> Taken | Refused | None:
         self._refusals.opened(candidate.path)
         wait = self.seconds_to_wait(candidate, file) or seconds_to_next_part(candidate)
         if wait := wait or seconds_to_sidecar(candidate, file.stat, self._age_of):
@@ -203,7 +168,8 @@ class Examiner(Generic[Taken]):
             record = image_records.expired(drop, plan, age_seconds=age_seconds, max_age_seconds=self._max_age)
             return Refused(candidate, file.stat, record)
         try:
-            self._try_alone(candidate)
+            if suspect and suspect.stage in TRIED_ALONE:
+                self._try_alone(candidate, suspect)
             self._in_hand.note(self._number, candidate.path, "decode")
             return self.take(candidate, file, drop, plan)
         except NotMineError:
@@ -224,10 +190,9 @@ class Examiner(Generic[Taken]):
         """Return for how long it has not changed."""
         return still_seconds(candidate, file.stat, self._age_of)
 
-    def _try_alone(self, candidate: Candidate) -> None:
+    def _try_alone(self, candidate: Candidate, suspect: Suspect) -> None:
         """Raises ImageError for an image that killed the daemon, and now a process of its own as well."""
-        suspect = self._suspects.to_try(candidate.path)
-        if suspect is None or candidate.is_clip:  # a process of its own decodes it anyway
+        if candidate.is_clip:  # a process of its own decodes it anyway
             return
         # It has a deadline of its own: to the watchdog, that restarts us, this is no hanging.
         self._heartbeats.excuse(self._name)
@@ -288,24 +253,21 @@ class ImageExaminer(Examiner[Examined]):
             if self._clips and error.code in MAYBE_CLIPS and is_clip(file.head(HEAD_BYTES)):
                 raise NotMineError from error
             raise
-        return Examined(
-            plan.of(drop.camera), candidate, drop, data, header, self.seconds_young(candidate, file)
-        )
+        return Examined(plan.of(drop.camera), candidate, drop, data, header, time.monotonic())
 
-
-def refusal(suspect: Suspect) -> ImageError:
-    """Return what to record of an image that ended the process twice."""
-    if suspect.stage == "decode":
-        return ImageError("unreadable", "decoding it crashed the process twice")
-    if suspect.stage == "invoke":
-        return ImageError("model_error", "the interpreter crashed the process on it twice")
-    return ImageError("internal_error", "the process crashed twice while processing it")
+    def was_young(self, image: Examined) -> float:
+        """Return for how long it had the benefit of the doubt, if any, as of when it was read."""
+        candidate, since = image.candidate, time.monotonic() - image.read_at
+        still = still_seconds(candidate, image.drop.stat, self._age_of) - since
+        return max(candidate.folder.settings.settle_seconds - still, 0.0)
 
 
 def drop_of(candidate: Candidate, stat: os.stat_result, device: str) -> Drop:
     wait_ms = (time.monotonic() - candidate.ready_at) * 1e3
     camera = as_text(candidate.camera)
     kind: Kind = "clip" if candidate.is_clip else "image"
-    relative = os.fsencode(candidate.relative)
-    tagged = tags_of(candidate.relative, candidate.sidecar, candidate.folder.settings.name_pattern)
+    below, pattern = candidate.relative, candidate.folder.settings.name_pattern
+    relative = os.fsencode(below)
+    untagged = pattern is None and candidate.sidecar is None
+    tagged = UNTAGGED if untagged else tags_of(below, candidate.sidecar, pattern)
     return Drop.of(relative, camera, stat, device=device, wait_ms=wait_ms, kind=kind, tagged=tagged)

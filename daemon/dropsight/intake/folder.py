@@ -41,6 +41,7 @@ class DropFolder(msgspec.Struct, frozen=True, eq=False):
     settings: Watch
     excluded: tuple[str, ...]
     links: Links
+    root: str
     _ours: tuple[str, ...]
     _naming: Naming
     _name_pattern: re.Pattern[str]
@@ -60,11 +61,12 @@ class DropFolder(msgspec.Struct, frozen=True, eq=False):
         named = _any_of((*settings.patterns, *arrived, *clips))
         patterns, clip = (named, _any_of((".*", *settings.ignore))), _any_of(clips) if clips else None
         links, camera = Links(inbox), naming(settings.camera)
-        return cls(inbox, *places, settings, below, links, mine, camera, *patterns, _clip_pattern=clip)
+        return cls(inbox, *places, settings, below, links, root, mine, camera, *patterns, _clip_pattern=clip)
 
-    @property
-    def root(self) -> str:
-        return self.inbox.path
+    def parent_of(self, path: str) -> tuple[str, str]:
+        """Return where the folder of an image truly is, and the image's name in it."""
+        folder, _, name = path.rpartition(os.sep)
+        return self.links.true(folder), name
 
     def folder_of(self, path: str) -> OpenFolder:
         """Open the folder that an image lies in, reached through no link.
@@ -72,15 +74,21 @@ class DropFolder(msgspec.Struct, frozen=True, eq=False):
         Raises FileNotFoundError where the folder is gone, or no folder any more, OSError where it is closed.
         """
         try:
-            return OpenFolder(open_folder(self.links.true(os.path.dirname(path))))
+            return OpenFolder(open_folder(self.parent_of(path)[0]))
         except NotADirectoryError as error:
             raise FileNotFoundError(*error.args) from error
 
     def open_image(self, path: str) -> ImageFile:
         """Open an image of this folder; raises as `dropsight.images.opening.open_image`."""
+        folder, name = self.parent_of(path)
         try:
-            with self.folder_of(path) as fd:
-                return open_image(os.path.basename(path), dir_fd=fd)
+            fd = open_folder(folder)
+            try:
+                return open_image(name, dir_fd=fd)
+            finally:
+                os.close(fd)
+        except NotADirectoryError as error:
+            raise FileNotFoundError(*error.args) from error
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -117,7 +125,7 @@ class DropFolder(msgspec.Struct, frozen=True, eq=False):
         """Whether a file of this name is an image to take, wherever it lies; a sidecar is none."""
         if name.startswith(".") or not self._name_pattern.match(name):
             return False
-        return not self.names_sidecar(name)
+        return not (name.endswith(SIDECAR_SUFFIX) and self.names_sidecar(name))
 
     def names_clip(self, path: str) -> bool:
         """Whether a file of this name waits in the lane of clips; what it is, its content tells."""
@@ -152,7 +160,7 @@ class DropFolder(msgspec.Struct, frozen=True, eq=False):
 
     def camera(self, path: str) -> str:
         """Name the camera of an image, by `watch[].camera`."""
-        return self._naming(self.relative(path))
+        return self._naming(path[len(self.root) + 1 :])
 
     @property
     def names_by_folder(self) -> bool:
@@ -226,7 +234,7 @@ class DropFolder(msgspec.Struct, frozen=True, eq=False):
         """Yield the images; have folders, and links to some, wait for their turn."""
         for entry in entries:
             path = f"{folder}/{entry.name}"
-            if _is_folder(entry):
+            if entry.is_dir(follow_symlinks=False):
                 pending.append(path)
             elif self.names_image(entry.name):
                 yield path, entry

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias, cast, get_args
 
 import msgspec
 
@@ -28,7 +28,10 @@ SLOTS = 512
 # Workers have the slots below, at most 64; suspects those from the middle on.
 CLIPS, RECORDING, ALONE, FINDING, FILING, _SUSPECTS = 127, 128, 192, 193, 194, 256
 _ENTRY = re.compile(rb"(find|examine|decode|invoke|record|file|alone) ([0-9]) ([0-9a-f]{32})")
-_EMPTY = b"-".ljust(SLOT_BYTES - 1) + b"\n"
+_ENTRY_OF = b"%%-%ds\n" % (SLOT_BYTES - 1)
+_EMPTY = _ENTRY_OF % b"-"
+_FRESH: dict[Stage, bytes] = {stage: b"%b 0 " % stage.encode() for stage in get_args(Stage)}
+"""How entries begin of what has ended no process yet."""
 
 
 Verdict: TypeAlias = Literal["survived", "died", "starved"]
@@ -54,7 +57,8 @@ class Suspect(msgspec.Struct, frozen=True):
 class InHand:
     """Suspects were in hand when an earlier life of the daemon ended, and have not got through since.
 
-    Threads have slots by number, counted from 0. Raises StoreError where the file cannot be had.
+    `suspects` are by key, and most often none. Threads have slots by number, counted from 0. Raises
+    StoreError where the file cannot be had.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +67,7 @@ class InHand:
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
-                self._suspects = _suspects(os.pread(self._fd, SLOTS * SLOT_BYTES, 0))
+                self.suspects = _suspects(os.pread(self._fd, SLOTS * SLOT_BYTES, 0))
                 os.ftruncate(self._fd, SLOTS * SLOT_BYTES)
                 os.pwrite(self._fd, self._content(), 0)
             except OSError:
@@ -71,20 +75,23 @@ class InHand:
                 raise
         except OSError as error:
             raise StoreError(f"{path} cannot be written: {error.strerror}") from error
-        self._places = {key: place for place, key in enumerate(self._suspects, _SUSPECTS)}
+        self._places = {key: place for place, key in enumerate(self.suspects, _SUSPECTS)}
 
     def note(self, slot: int, path: str, stage: Stage) -> None:
-        self._write(slot, _entry(stage, 0, _key(path)))
+        try:
+            os.pwrite(self._fd, _ENTRY_OF % (_FRESH[stage] + _key(path)), slot * SLOT_BYTES)
+        except OSError as error:
+            self._tell(error)
 
     def note_all(self, slot: int, paths: Sequence[str], stage: Stage) -> None:
         """Note images in the slots from this one on."""
-        self._write(slot, b"".join(_entry(stage, 0, _key(path)) for path in paths))
+        self._write(slot, b"".join([_ENTRY_OF % (_FRESH[stage] + _key(path)) for path in paths]))
 
     def clear(self, slot: int, count: int = 1) -> None:
         self._write(slot, _EMPTY * count)
 
     def suspect(self, path: str) -> Suspect | None:
-        return self._suspects.get(_key(path)) if self._suspects else None
+        return self.suspects.get(_key(path)) if self.suspects else None
 
     def settle(self, *, lasted: bool) -> None:
         """Note whether this life has lasted."""
@@ -100,9 +107,8 @@ class InHand:
 
     def acquit(self, path: str) -> None:
         """No longer a suspect: it got through, or is gone."""
-        key = _key(path) if self._suspects else ""
-        if key in self._suspects:
-            del self._suspects[key]
+        if self.suspects and (key := _key(path)) in self.suspects:
+            del self.suspects[key]
             self.clear(self._places.pop(key))
 
     def close(self) -> None:
@@ -111,38 +117,38 @@ class InHand:
         os.close(self._fd)
 
     def _content(self) -> bytes:
-        noted = [_entry(suspect.stage, suspect.deaths, key) for key, suspect in self._suspects.items()]
+        noted = [
+            _ENTRY_OF % (b"%b %d %b" % (suspect.stage.encode(), suspect.deaths, key))
+            for key, suspect in self.suspects.items()
+        ]
         return _EMPTY * _SUSPECTS + b"".join(noted) + _EMPTY * (SLOTS - _SUSPECTS - len(noted))
 
     def _write(self, slot: int, entries: bytes) -> None:
         try:
             os.pwrite(self._fd, entries, slot * SLOT_BYTES)
         except OSError as error:
-            if not self._told:
-                log.warning(
-                    "%s cannot be written, so images in progress are not noted: %s", self._path, error
-                )
-            self._told = True
+            self._tell(error)
+
+    def _tell(self, error: OSError) -> None:
+        if not self._told:
+            log.warning("%s cannot be written, so images in progress are not noted: %s", self._path, error)
+        self._told = True
 
 
 @lru_cache(maxsize=1024)
-def _key(path: str) -> str:
-    return hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest()
+def _key(path: str) -> bytes:
+    return hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest().encode()
 
 
-def _entry(stage: Stage, deaths: int, key: str) -> bytes:
-    return f"{f'{stage} {deaths} {key}':<{SLOT_BYTES - 1}}\n".encode()
-
-
-def _suspects(content: bytes) -> dict[str, Suspect]:
+def _suspects(content: bytes) -> dict[bytes, Suspect]:
     """Who is suspected now: of those in hand at the end, each has one death more."""
     middle = _SUSPECTS * SLOT_BYTES
-    found: dict[str, Suspect] = {}
+    found: dict[bytes, Suspect] = {}
     for entry in _ENTRY.finditer(content, middle):
-        found[entry[3].decode()] = Suspect(cast("Stage", entry[1].decode()), int(entry[2]))
+        found[entry[3]] = Suspect(cast("Stage", entry[1].decode()), int(entry[2]))
     before = dict(found)
     for entry in _ENTRY.finditer(content[:middle]):
-        key, stage = entry[3].decode(), cast("Stage", entry[1].decode())
+        key, stage = entry[3], cast("Stage", entry[1].decode())
         if stage == "alone" and key in found and found[key] is not before.get(key):
             continue  # its thread knew better how far it was
         deaths = min(before[key].deaths + 1, 9) if key in before else 1

@@ -3,6 +3,7 @@
 import heapq
 import itertools
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from operator import itemgetter
 from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 
 Order: TypeAlias = Literal["oldest", "newest", "fair"]
@@ -183,7 +184,7 @@ def first(
     """Return about the first `limit` of (since, item) by the order, in that order, in bounded memory."""
     if order != "fair":
         pick = heapq.nlargest if order == "newest" else heapq.nsmallest
-        yield from pick(limit, items, key=lambda entry: entry[0])
+        yield from pick(limit, items, key=itemgetter(0))
         return
     cameras: dict[str, list[tuple[float, int, Item]]] = {}
     ties = itertools.count()

@@ -34,7 +34,9 @@ class Links:
 
     def true(self, path: str) -> str:
         """Return where a path of the inbox truly is, but for links that are not among these."""
-        above = path if self._places else ""
+        if not self._places:
+            return self.inbox.true + path[len(self.inbox.path) :]
+        above = path
         while len(above) > len(self.inbox.path):
             if (place := self._places.get(above)) is not None:
                 return place + path[len(above) :]

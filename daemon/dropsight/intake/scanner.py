@@ -3,30 +3,26 @@
 import errno
 import logging
 import math
-import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-
-import msgspec
+from collections.abc import Callable, Sequence
 
 from dropsight import crashpoints
 from dropsight.errors import ConfigError, MachineError, StoreError, reason
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.clip_lane import MOST_CLIPS
 from dropsight.intake.clock import Clock
-from dropsight.intake.closed_folders import Refusals, TooDeep
+from dropsight.intake.closed_folders import Refusals
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.lineup import FirstInLine
 from dropsight.intake.source import SourceStatus
 from dropsight.intake.walk_guard import WalkGuard
+from dropsight.intake.walker import NAME, Walker
 from dropsight.intake.watcher import Watcher
 from dropsight.names import as_text
-from dropsight.status.census import Census, UnprocessedImages, lying
+from dropsight.status.census import UnprocessedImages
 from dropsight.status.heartbeats import Heartbeats
-from dropsight.status.ignored import Ignored, Tally, together
 from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
 
@@ -38,9 +34,7 @@ CHUNK = 8_192
 MOST_ARRIVED = 1_024
 # What gave way in the backlog is looked for again soon, and for a tenth of the time at the most.
 GAVE_WAY_SECONDS, PAUSES = 5.0, 10
-# A walk that takes longer begins with what it has found: of a million images that is seconds.
-LOOK_SECONDS = 0.25
-NAME, CROWD, WATCH, INBOX = "scan", "crowd", "watch", "inbox"
+CROWD, WATCH, INBOX = "crowd", "watch", "inbox"
 SHOWN = 3
 
 
@@ -64,17 +58,23 @@ class Scanner:
         finding: WalkGuard,
         claim: Callable[[DropFolder], None] = lambda _: None,
     ) -> None:
-        self.look_seconds = LOOK_SECONDS
-        self._censuses = {folder: Census(partial(backlog.finished_in, folder)) for folder in folders}
-        self._backlog, self._skip, self._refusals, self._clock = backlog, skip, refusals, clock
-        self._beyond, self._finding, self._claim = TooDeep(troubles), finding, claim
+        self._backlog, self._refusals, self._claim = backlog, refusals, claim
         self._troubles, self._walk_seconds = troubles, dict.fromkeys(folders, 0.0)
         self.heartbeats = Heartbeats()
         self._watchers = {folder: Watcher(folder, backlog, self, self.heartbeats) for folder in folders}
+        self.walker = Walker(
+            self._watchers,
+            backlog,
+            skip=skip,
+            clock=clock,
+            finding=finding,
+            troubles=troubles,
+            heartbeats=self.heartbeats,
+            entered=self._is_tried,
+        )
         self._next_walk = dict.fromkeys(folders, 0.0)
         self._next_try = dict.fromkeys(folders, math.inf)
         self._away: dict[DropFolder, str] = {}
-        self._ignored: dict[DropFolder, Ignored] = {}
         self._arrived: deque[tuple[DropFolder, str]] = deque()
         self._left: set[DropFolder] = set()
         """Folders with files that were left where they are, behind those of other cameras."""
@@ -107,7 +107,7 @@ class Scanner:
         return supervision.start(self.name, self.run, daemon=False)
 
     def stop(self) -> None:
-        self._stopped = True
+        self._stopped = self.walker.stopped = True
         self._due.set()
 
     def status(self) -> SourceStatus | None:
@@ -197,7 +197,7 @@ class Scanner:
         closed: list[str] = []
         try:
             self._claim(folder)  # another disk may be there by now
-            self._choose((choice, clips), folder, start, closed)
+            self.walker.choose((choice, clips), folder, start, closed)
         except (StoreError, ConfigError) as error:
             self._watchers[folder].missed(folder.root, OSError(errno.EBUSY, str(error)))
             self._away[folder] = str(error)
@@ -210,10 +210,10 @@ class Scanner:
             )
         else:
             self._away.pop(folder, None)
-            self._offer(folder, clips.take(MOST_CLIPS))
+            self.walker.offer(folder, clips.take(MOST_CLIPS))
             if clips.left_out:
                 self._backlog.overflow.add_clips(folder)
-            self._offer(folder, choice.take(CHUNK))
+            self.walker.offer(folder, choice.take(CHUNK))
             if choice.left_out:
                 self.rescan()
             elif choice.left_behind:
@@ -222,83 +222,7 @@ class Scanner:
 
     def lying(self) -> UnprocessedImages:
         """How much lies in the folders. From any thread."""
-        found = lying(self._censuses.values(), waiting=self._backlog.counters().waiting)
-        return msgspec.structs.replace(found, ignored=together(list(self._ignored.values())))
-
-    def _choose(
-        self,
-        choices: tuple[FirstInLine[str], FirstInLine[str]],
-        folder: DropFolder,
-        start: str | None,
-        closed: list[str],
-    ) -> None:
-        """Look at all that is there; a long walk begins with the first in line of what it has found.
-
-        The choices are of images and of clips.
-        """
-        census = self._censuses[folder] if start is None else Census(lambda: 0)
-        census.begin()
-        due = time.monotonic() + self.look_seconds
-        for since, path in self._aged(folder, start, closed):
-            if self._stopped:
-                return
-            choices[folder.names_clip(path)].add(since, path)
-            census.count()
-            if time.monotonic() >= due:
-                self._offer(folder, choices[0].take(self._backlog.room()))
-                due = time.monotonic() + self.look_seconds
-        census.end()
-
-    def _offer(self, folder: DropFolder, found: Sequence[tuple[float, str]]) -> None:
-        for since, path in found:
-            if self._stopped:
-                return
-            self.heartbeats.rest(NAME)  # it waits for room
-            self._backlog.offer(folder, path, since=since)
-            self.heartbeats.beat(NAME)
-
-    def _aged(self, folder: DropFolder, start: str | None, closed: list[str]) -> Iterator[tuple[float, str]]:
-        self._clock.look()
-        watcher = self._watchers[folder]
-        beyond, example = 0, ""
-
-        def told(path: str, found: int | OSError) -> None:
-            nonlocal beyond, example
-            if isinstance(found, int):
-                watcher.hear(path, found)
-                if path == folder.root:
-                    self._is_tried(folder)
-            elif found.errno == errno.ENAMETOOLONG:
-                beyond, example = beyond + 1, path
-            else:
-                watcher.missed(path, found)
-                if isinstance(found, PermissionError):
-                    closed.append(folder.links.true(path))
-
-        tally = Tally()
-        for path, entry in folder.entries(start, told=told, tally=tally):
-            self.heartbeats.beat(NAME)
-            crashpoints.reach("in_walk")
-            if (since := self._seen(folder, path, entry)) is not None:
-                yield since, path
-        if start is None:
-            self._beyond.found(folder, beyond, example)
-            self._ignored[folder] = tally.ignored()
-
-    def _seen(self, folder: DropFolder, path: str, entry: os.DirEntry[str]) -> float | None:
-        """Return since when it has been here, in monotonic seconds; None where it is to be passed by."""
-        if not self._finding.begin(path):
-            return None
-        try:
-            crashpoints.reach_path("in_find", path)
-            if (entry.is_symlink() and folder.leads_back(path)) or self._skip(folder, path):
-                return None
-            # When it came here, as against what a copy keeps of its original's times.
-            return self._clock.since(entry.stat(follow_symlinks=False).st_ctime)
-        except OSError:
-            return None
-        finally:
-            self._finding.end()
+        return self.walker.lying()
 
     def walk_all(self) -> None:
         for folder in self._watchers:

@@ -29,7 +29,8 @@ class Turns(Generic[P]):
     ) -> None:
         self._in_hand, self._one_by_one = in_hand, one_by_one
         self._held: set[P] = set()
-        self._lonely: set[str] = set()
+        self.lonely: set[str] = set()
+        """The paths of those that are to be alone in hand the next time."""
         self._sole: P | None = None
 
     @property
@@ -39,9 +40,10 @@ class Turns(Generic[P]):
 
     def is_for_one(self, path: str) -> bool:
         """Whether this image is to be alone in hand."""
-        if self._one_by_one() or path in self._lonely:
+        if self._one_by_one() or path in self.lonely:
             return True
-        return self.suspects(path)
+        in_hand = self._in_hand
+        return in_hand is not None and bool(in_hand.suspects) and in_hand.suspect(path) is not None
 
     def suspects(self, path: str) -> bool:
         """Whether this may have ended the process."""
@@ -49,7 +51,7 @@ class Turns(Generic[P]):
 
     def alone_next(self, path: str, *, alone: bool) -> None:
         """Have this image be alone in hand the next time, or no longer."""
-        (self._lonely.add if alone else self._lonely.discard)(path)
+        (self.lonely.add if alone else self.lonely.discard)(path)
 
     def enter(self, candidate: P) -> bool:
         """Take in hand; tell whether it has to be alone, and so to wait until it is."""
@@ -76,7 +78,7 @@ class Turns(Generic[P]):
         """It is in hand no longer; tell whether somebody may wait for this."""
         self._held.discard(candidate)
         if candidate is not self._sole:
-            return self.closed
+            return self._sole is not None
         self._sole = None
         if self._in_hand:
             self._in_hand.clear(ALONE)
@@ -90,7 +92,7 @@ class OneLarge(Generic[W]):
     """
 
     def __init__(self, line: Lineup[W]) -> None:
-        self._line = line
+        self._line, self._waiting = line, 0
         self._holder: W | None = None
 
     def takes_turn(self, candidate: W) -> bool:
@@ -101,27 +103,29 @@ class OneLarge(Generic[W]):
 
     def joins_line(self, candidate: W) -> bool:
         """Have it wait for its turn in line, where there is a place for it."""
-        if len(self._line) >= MOST_LARGE:
+        if self._waiting >= MOST_LARGE:
             return False
         self._line.push(candidate)
+        self._waiting += 1
         return True
 
     def next(self) -> W | None:
         """Take whose turn it is."""
-        if not self.has_next:
+        if self._holder is not None or not self._waiting:
             return None
+        self._waiting -= 1
         self._holder = self._line.pop()
         return self._holder
 
     @property
     def has_next(self) -> bool:
-        return self._holder is None and len(self._line) > 0
+        return self._holder is None and self._waiting > 0
 
     def leave(self, candidate: W) -> bool:
         """It is decoded, or will not be; tell whether another has its turn now."""
         if self._holder is candidate:
             self._holder = None
-        return self.has_next
+        return self._holder is None and self._waiting > 0
 
     def __len__(self) -> int:
-        return len(self._line)
+        return self._waiting

@@ -17,6 +17,11 @@ class WalkGuard:
         self._in_hand, self._troubles, self._cautious = in_hand, troubles, cautious
         self._noted = False
 
+    @property
+    def watches(self) -> bool:
+        """Whether there is anything to guard against: else `begin` need not be asked."""
+        return bool(self._in_hand.suspects) or self._cautious()
+
     def begin(self, path: str) -> bool:
         """Tell whether to look at this path."""
         suspect = self._in_hand.suspect(path)

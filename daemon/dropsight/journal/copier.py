@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 
 from dropsight.errors import StoreError
+from dropsight.files.original import FiledAt
 from dropsight.journal.filing import PlaceError
 from dropsight.journal.recording import Recorded, place_of
 
 NAME = "copier"
-Placed = StoreError | str | None
+Placed = StoreError | FiledAt | None
 """Why an image could not be filed away, or where it was put; None where it was put nowhere."""
 Attempt = tuple[Recorded, Placed]
 

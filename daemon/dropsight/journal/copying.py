@@ -35,6 +35,9 @@ class Copying(msgspec.Struct, frozen=True):
     gets_on: Callable[[], None] = lambda: None
 
 
+NO_COPYING = Copying(here=False)
+
+
 def needs_copy(original: Original, fd: int) -> bool:
     """Whether no rename brings it into this folder; that of another mount of a file system tells itself."""
     stat = original.stat

@@ -53,17 +53,17 @@ class Durability:
         if self._moved and time.monotonic() >= self._next_sync:
             self.sync()
 
-    def sync(self, images: Iterable[str] = ()) -> None:
+    def sync(self, images: Sequence[str] = ()) -> None:
         """Have these images on disk, and all that was moved.
 
         Where a disk cannot, that is told: records go on being made, but none of them counts as filed.
         """
-        paths = list(images)
-        if not self._images or (paths and _synced_each(paths)):
+        if not self._images or (images and _synced_each(images)):
             return
         self._next_sync = time.monotonic() + SYNC_SECONDS
         try:
-            for place in _one_a_file_system(self._places.union(map(os.path.dirname, paths))):
+            folders = {path.rpartition(os.sep)[0] for path in images}
+            for place in _one_a_file_system(self._places | folders):
                 with contextlib.suppress(FileNotFoundError):
                     sync_file_system(place)
         except OSError as error:

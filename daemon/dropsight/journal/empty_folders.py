@@ -28,7 +28,7 @@ class PassedFolders:
 
     def filed(self, candidate: Candidate) -> str | None:
         """Take note of an image that has left its folder; return what lay above the folders that are gone."""
-        now, line = (candidate.since, os.path.dirname(candidate.path)), candidate.line
+        now, line = (candidate.since, candidate.path.rpartition(os.sep)[0]), candidate.line
         before = self._latest.get(line, now)
         if len(self._latest) >= MOST_CAMERAS:
             self._latest.clear()

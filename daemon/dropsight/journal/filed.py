@@ -3,13 +3,14 @@
 import os
 import stat as kinds
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
 
-from dropsight.files.original import REASON_SUFFIX, other_name
+from dropsight.files.original import REASON_SUFFIX, FiledAt, other_name
 from dropsight.intake.folder import DropFolder
-from dropsight.journal.schema import SHELVE, Shelved, connect, storable, translated
+from dropsight.journal.schema import SHELVE, Shelved, all_storable, connect, storable, translated
 from dropsight.records import Record, Result, decode
 
 OVERLAY_SUFFIX = ".why.jpg"
@@ -93,7 +94,7 @@ class FiledImages:
         self._db.close()
 
 
-def lies_at(folders: Sequence[DropFolder], filed: Filed, *, told: str | None = None) -> Shelved | None:
+def lies_at(folders: Sequence[DropFolder], filed: Filed, *, told: FiledAt | None = None) -> Shelved | None:
     """Find where filing has put an image; None where it put it nowhere, or where it is no more.
 
     Where filing has `told` its place, it is looked for there before anywhere else.
@@ -116,12 +117,12 @@ def lies_at(folders: Sequence[DropFolder], filed: Filed, *, told: str | None = N
     return None
 
 
-def _lies_there(folder: DropFolder, filed: Filed, place: str) -> Shelved | None:
-    top, found = _place(folder, filed.record), _image_at(place, filed)
+def _lies_there(folder: DropFolder, filed: Filed, told: FiledAt) -> Shelved | None:
+    top, found = _place(folder, filed.record), told.stat or _image_at(told.path, filed)
     if top is None or found is None:
         return None
     wanted = f"{top}/{folder.relative(filed.path)}"
-    return _row(top, place, found, filed, beside=_beside(wanted, place, filed.record))
+    return _row(top, told.path, found, filed, beside=_beside(wanted, told.path, filed.record))
 
 
 def _image_at(place: str, filed: Filed) -> os.stat_result | None:
@@ -155,8 +156,8 @@ def _place(folder: DropFolder, record: Record) -> str | None:
     if settings.after == "keep":
         return None
     if not isinstance(record, Result):
-        return os.fspath(settings.failed)
-    return os.fspath(settings.processed) if settings.after == "move" else None
+        return folder.failed.path
+    return folder.processed.path if settings.after == "move" else None
 
 
 def _stat(path: str) -> os.stat_result | None:
@@ -174,16 +175,22 @@ def _beside(wanted: str, target: str, record: Record) -> str | None:
 
 
 def _row(top: str, target: str, found: os.stat_result, filed: Filed, *, beside: str | None) -> Shelved:
+    inode, mtime_ns = all_storable(found.st_ino, found.st_mtime_ns)
     return Shelved(
-        os.fsencode(top),
+        _encoded(top),
         filed.seq,
         _below(top, target),
-        storable(found.st_ino),
+        inode,
         found.st_size,
-        storable(found.st_mtime_ns),
+        mtime_ns,
         found.st_ctime,
         None if beside is None else _below(top, beside),
     )
+
+
+@lru_cache(maxsize=64)  # the same few folders over and over
+def _encoded(folder: str) -> bytes:
+    return os.fsencode(folder)
 
 
 def _below(top: str, path: str) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dropsight import crashpoints
 from dropsight.errors import StoreError
-from dropsight.files.original import identity
+from dropsight.files.original import FiledAt, identity
 from dropsight.intake.aside import MOST_ASIDE
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.closed_folders import FolderError, Refusals, closed_to_us
@@ -16,7 +16,7 @@ from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import FILING, InHand
 from dropsight.journal.copier import NAME as COPIER
 from dropsight.journal.copier import Attempt, Copier, Placed
-from dropsight.journal.copying import Copying, CopyLaterError, TooLargeToCopyError
+from dropsight.journal.copying import NO_COPYING, Copying, CopyLaterError, TooLargeToCopyError
 from dropsight.journal.durability import Durability
 from dropsight.journal.empty_folders import PassedFolders
 from dropsight.journal.filed import Filed, lies_at
@@ -89,9 +89,9 @@ class Filer:
 
     def refuses(self, folder: DropFolder, path: str) -> bool:
         """Whether to leave this image where it is: too many wait to be filed away. From any thread."""
-        waiting = len(self._stuck) + len(self._behind) + self._copier.busy
-        if not waiting:
+        if not (self._stuck or self._behind or self._copier.busy):
             return False
+        waiting = len(self._stuck) + len(self._behind) + self._copier.busy
         of_camera = self._backlog.aside_of(folder, folder.camera(path))
         if of_camera >= MOST_ASIDE:
             return True
@@ -110,10 +110,10 @@ class Filer:
         folders: Sequence[DropFolder],
         *,
         above: str | None = None,
-        told: str | None = None,
+        told: FiledAt | None = None,
     ) -> None:
         """It is out of the inbox; `above` is what folders were in that are gone now, `told` its new place."""
-        places = [os.path.dirname(filed.path)]
+        places = [filed.path.rpartition(os.sep)[0]]
         if above:
             places.append(above)
         if there := lies_at(folders, filed, told=told):
@@ -183,7 +183,7 @@ class Filer:
     def _is_stuck(self, entry: Recorded, found: Placed, *, told: bool) -> bool:
         crashpoints.reach("in_placing")
         match found:
-            case str() | None:
+            case FiledAt() | None:
                 candidate = entry.finished.candidate
                 above = self._passed.filed(candidate)
                 self.was_filed(filed_of(entry), [candidate.folder], above=above, told=found)
@@ -210,7 +210,8 @@ class Filer:
     def _finish(self, entry: Recorded) -> None:
         self._got_on = True
         candidate = entry.finished.candidate
-        self._in_hand.acquit(candidate.path)
+        if self._in_hand.suspects:
+            self._in_hand.acquit(candidate.path)
         if candidate.counted:
             self._backlog.finish(candidate, status_of(entry.finished.record))
         else:
@@ -234,8 +235,8 @@ class Filer:
 
     def _try(self, entry: Recorded) -> Placed:
         """On the recorder's thread: all but copying."""
-        path = entry.finished.path
-        suspect = self._in_hand.suspect(path)
+        path = entry.finished.candidate.path
+        suspect = self._in_hand.suspect(path) if self._in_hand.suspects else None
         if (
             suspect
             and suspect.is_guilty
@@ -244,7 +245,7 @@ class Filer:
         ):
             return StoreError(f"{as_text(path)} is left in place: filing it away crashed the process twice")
         self._in_hand.note(FILING, path, "file")
-        return self._put(entry, Copying(here=False))
+        return self._put(entry, NO_COPYING)
 
     def _put(self, entry: Recorded, copying: Copying) -> Placed:
         candidate, stat, record = entry.finished.candidate, entry.finished.stat, entry.finished.record

@@ -15,6 +15,7 @@ from dropsight.files.original import (
     NAME_BYTES,
     PART_SUFFIX,
     REASON_SUFFIX,
+    FiledAt,
     Identity,
     Original,
     other_name,
@@ -31,6 +32,8 @@ REASON_BYTES = 2**20
 # The place stands, but what the path asks of it cannot be: a link or a file where a folder is needed, too
 # long a path, a name that somebody takes in the last instant.
 _NO_SUCH_PLACE = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG}
+# Another file system, or a second name; the name is taken.
+_NOT_AT_ONCE = {errno.EXDEV, errno.EEXIST}
 _NO_RIGHT = {errno.EACCES, errno.EPERM}
 
 
@@ -49,7 +52,7 @@ class Filing(msgspec.Struct, frozen=True):
     copying: Copying = Copying()
 
 
-def file_away(filing: Filing) -> str | None:
+def file_away(filing: Filing) -> FiledAt | None:
     """Move or delete the image as its folder's settings say; do nothing if it is gone or another by now.
 
     Return where it was put, None where it was not.
@@ -62,21 +65,19 @@ def file_away(filing: Filing) -> str | None:
     if settings.after == "keep":
         return None
     failed = not isinstance(filing.record, Result)
+    root, _ = folder.parent_of(filing.path)
     try:
-        with folder.folder_of(filing.path) as fd:
-            original = Original.find(
-                fd,
-                filing.path,
-                filing.identity,
-                filing.record.id,
-                root=folder.links.true(os.path.dirname(filing.path)),
-            )
+        fd = open_folder(root)
+        try:
+            original = Original.find(fd, filing.path, filing.identity, filing.record.id, root=root)
             if original is None:
                 return None
             if failed or settings.after == "move":
                 return _move(original, filing, folder.failed if failed else folder.processed)
             if original.delete() and _has_sidecars(folder):
                 delete_along(original)
+        finally:
+            os.close(fd)
     except OSError as error:
         if _is_gone(filing):
             return None  # somebody was faster; the record stands
@@ -141,18 +142,26 @@ def _is_gone(filing: Filing) -> bool:
     return False
 
 
-def _move(original: Original, filing: Filing, top: Top) -> str:
-    below, name = os.path.split(filing.folder.relative(filing.path))
+def _move(original: Original, filing: Filing, top: Top) -> FiledAt:
+    below, _, name = filing.folder.relative(filing.path).rpartition(os.sep)
     folder = f"{top.path}/{below}" if below else top.path
-    if len(os.fsencode(f"{folder}/{name}")) <= PATH_BYTES:  # nobody could open it
+    path = f"{folder}/{name}"
+    if 4 * len(path) <= PATH_BYTES or len(os.fsencode(path)) <= PATH_BYTES:  # nobody could open a longer one
         try:
-            with top.inside(below, make=True) as fd:
-                return f"{folder}/{_put(original, filing, fd, name)}"
+            fd = open_folder(f"{top.true}/{below}" if below else top.true, make=True)
+            try:
+                return _below(folder, _put(original, filing, fd, name))
+            finally:
+                os.close(fd)
         except OSError as error:
             if error.errno not in _NO_SUCH_PLACE:
                 raise
     with _at_the_top(top) as fd:
-        return f"{top.path}/{_put(original, filing, fd, other_name(name, filing.record.id))}"
+        return _below(top.path, _put(original, filing, fd, other_name(name, filing.record.id)))
+
+
+def _below(folder: str, place: FiledAt) -> FiledAt:
+    return FiledAt(f"{folder}/{place.path}", place.stat)
 
 
 @contextlib.contextmanager
@@ -167,8 +176,20 @@ def _at_the_top(top: Top) -> Iterator[int]:
         os.close(fd)
 
 
-def _put(original: Original, filing: Filing, fd: int, name: str) -> str:
+def _put(original: Original, filing: Filing, fd: int, name: str) -> FiledAt:
     """Give it a place in this folder, where an earlier image of the same name stays; return its name."""
+    if original.has_one_name and isinstance(filing.record, Result) and not _has_sidecars(filing.folder):
+        crashpoints.reach("in_filing")
+        try:
+            return original.move(fd, name) or FiledAt(name)
+        except OSError as error:
+            if error.errno not in _NOT_AT_ONCE:
+                raise
+    return _put_with_care(original, filing, fd, name)
+
+
+def _put_with_care(original: Original, filing: Filing, fd: int, name: str) -> FiledAt:
+    """As `_put`, of what goes along with others, is to be copied, or whose name is taken."""
     if needs_copy(original, fd) and not filing.copying.here:
         raise CopyLaterError
     reason = None if isinstance(filing.record, Result) else filing.line
@@ -181,11 +202,11 @@ def _put(original: Original, filing: Filing, fd: int, name: str) -> str:
         for copied in (name, target):
             if is_copy(original, fd, copied):
                 original.delete()
-                return copied
+                return FiledAt(copied)
     if _has_sidecars(filing.folder):
         move_along(original, fd, target, part=_part(filing.record))
-    put_as(original, fd, target, reason=reason, part=_part(filing.record), copying=filing.copying)
-    return target
+    part = _part(filing.record)
+    return put_as(original, fd, target, reason=reason, part=part, copying=filing.copying) or FiledAt(target)
 
 
 def put_as(
@@ -196,14 +217,15 @@ def put_as(
     reason: bytes | None,
     part: str,
     copying: Copying = Copying(),  # noqa: B008 - frozen
-) -> None:
-    """Move, the reason first: it stays only with the image that it is of."""
-    moved = False
+) -> FiledAt | None:
+    """Move, the reason first: it stays only with the image that it is of. None where that was another."""
+    moved = None
     try:
         if reason is not None:
             write(fd, target + REASON_SUFFIX, msgspec.json.format(reason, indent=2) + b"\n", part=part)
         crashpoints.reach("in_filing")
         moved = _take(original, fd, target, part=part, copying=copying)
+        return moved
     finally:
         if reason is not None and not moved:
             with contextlib.suppress(OSError):
@@ -211,14 +233,14 @@ def put_as(
                     remove(fd, target + REASON_SUFFIX)
 
 
-def _take(original: Original, fd: int, target: str, *, part: str, copying: Copying) -> bool:
+def _take(original: Original, fd: int, target: str, *, part: str, copying: Copying) -> FiledAt | None:
     if not S_ISREG(original.stat.st_mode):
-        return original.delete()  # a link would lead those who follow it; in the others there is nothing
-    # Who has a second name of it could alter what is filed.
-    if original.stat.st_nlink <= 1:
+        # A link would lead those who follow it; in the others there is nothing.
+        return FiledAt(target) if original.delete() else None
+    if original.has_one_name:
         try:
             return original.move(fd, target)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-    return copy_across(original, fd, target, part=part, copying=copying)
+    return FiledAt(target) if copy_across(original, fd, target, part=part, copying=copying) else None

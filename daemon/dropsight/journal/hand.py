@@ -1,6 +1,7 @@
 """What the recorder has taken and not followed up yet: whatever goes wrong in between, none of it is lost."""
 
 import os
+from collections import deque
 from collections.abc import Sequence
 
 import msgspec
@@ -32,7 +33,7 @@ class OutcomesInHand:
         self._taken, self._made, self._upto = {}, {}, newest
 
     def take(self, *outcomes: Outcome | None) -> None:
-        self._taken |= {outcome.path: outcome for outcome in outcomes if outcome}
+        self._taken |= {outcome.candidate.path: outcome for outcome in outcomes if outcome}
 
     @property
     def paths(self) -> Sequence[str]:
@@ -40,12 +41,14 @@ class OutcomesInHand:
 
     def made(self) -> list[EncodedRecord]:
         """Make the records; of which not even that of a failure can be made, is let go."""
-        contained = self._contained("recording")
-        for path, outcome in list(self._taken.items()):
-            with contained:
-                self._made[path] = make(outcome, self._troubles)
-            if path not in self._made:
-                self.let_go(path)
+        contained, left = self._contained("recording"), deque(self._taken.items())
+        while left:
+            with contained:  # a bug is one record's: on with the next
+                while left:
+                    path, outcome = left.popleft()
+                    self._made[path] = make(outcome, self._troubles)
+        for path in self._taken.keys() - self._made.keys():
+            self.let_go(path)
         return list(self._made.values())
 
     def holds(self, path: str) -> bool:

@@ -14,35 +14,25 @@ from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import RECORDING, InHand
 from dropsight.journal.committing import Committer
 from dropsight.journal.concluding import Conclusions
+from dropsight.journal.consequences import Consequences
 from dropsight.journal.durability import Durability
 from dropsight.journal.entering import Keeper
-from dropsight.journal.event_messages import count_event
 from dropsight.journal.failure_share import Flood
 from dropsight.journal.filed import Filed
 from dropsight.journal.filer import NAME, Filer
+from dropsight.journal.group_recording import GroupRecording
 from dropsight.journal.hand import OutcomesInHand
 from dropsight.journal.inbound import Inbound
 from dropsight.journal.kept_files import KeptChanges
 from dropsight.journal.loglines import SYNC_SECONDS, LineLog, LogLines
 from dropsight.journal.marks import History, Mark
-from dropsight.journal.mishaps import EncodedRecord
 from dropsight.journal.occurrences import Occurrences
 from dropsight.journal.pruning import Pruner
 from dropsight.journal.reader import JournalReader
 from dropsight.journal.recording import (
-    Durable,
     FilingRules,
-    Finished,
     Listener,
-    Outcome,
-    Recorded,
-    RecordedBurst,
-    RecordedEvent,
-    free_repeat,
     left_behind,
-    records_in,
-    returned,
-    row_of,
 )
 from dropsight.journal.settling import Settler
 from dropsight.journal.store import Journal
@@ -55,8 +45,8 @@ from dropsight.status.troubles import Troubles
 class Recorder:
     """Owns the store and the line log; everything but the methods that say so runs on `run`'s thread.
 
-    Between an insert and its commit a bug is one image's failure, anywhere else nobody's: what was in hand is
-    followed up where the journal has it, else let go. Only a journal that cannot be trusted ends `run`.
+    What was in hand when a bug struck is followed up where the journal has it, else let go. Only a journal
+    that cannot be trusted ends `run`.
     """
 
     def __init__(  # noqa: PLR0913 - what it stands between
@@ -74,7 +64,7 @@ class Recorder:
         audience: Listener,
         events: Keeper | None = None,
     ) -> None:
-        self._store, self._backlog, self._stats = store, backlog, stats
+        self._store, self._backlog = store, backlog
         self._supervision, self._chores = supervision, Chores(supervision)
         self._contained = supervision.contained
         self.troubles, self._in_hand = troubles, in_hand
@@ -99,6 +89,10 @@ class Recorder:
             nudge=self._inbound.nudge,
             max_copy_bytes=rules.max_copy_bytes,
         )
+        self.put = self._inbound.put
+        """Hand over an image's outcome, from any thread; waits for the journal, at the end not for ever."""
+        self.refuses = self._filer.refuses
+        """Whether an image had better stay where it is for now. From any thread."""
         self._hand = OutcomesInHand(self._reader, backlog, supervision=supervision, troubles=troubles)
         self._newest_before = self._reader.newest()
         self.conclusions = Conclusions(store, troubles, nudge=self._inbound.nudge)
@@ -125,6 +119,25 @@ class Recorder:
             supervision=supervision,
             audience=audience,
         )
+        self._consequences = Consequences(
+            self._hand,
+            self._settler,
+            self._log,
+            stats,
+            self._filer,
+            chores=self._chores,
+            contained=supervision.contained,
+        )
+        self._groups = GroupRecording(
+            self._committer,
+            self._hand,
+            self._reader,
+            self._filer,
+            self._consequences,
+            troubles=troubles,
+            newest_before=self._newest_before,
+            note_kept=self.note_kept,
+        )
 
     @property
     def newest(self) -> int:
@@ -150,20 +163,12 @@ class Recorder:
         """From any thread."""
         self._settler.shelf_is_whole = True
 
-    def put(self, outcome: Outcome) -> None:
-        """Hand over an image's outcome, from any thread; waits for the journal, at the end not for ever."""
-        self._inbound.put(outcome)
-
     def end_within(self, *, seconds: float) -> None:
         """Have no `put` wait for longer than this: the journal may take nothing any more. From any thread."""
         self._inbound.end_within(seconds=seconds)
 
     def depth(self) -> int:
         return self._inbound.depth()
-
-    def refuses(self, folder: DropFolder, path: str) -> bool:
-        """Whether this image had better stay where it is for now. From any thread."""
-        return self._filer.refuses(folder, path)
 
     def acknowledge(self, mark: Mark, seq: int) -> None:
         """Note that a follower has everything up to here. From any thread."""
@@ -227,7 +232,7 @@ class Recorder:
         self._conclude()
         self._gather()
         with self._reserve.lent_where_short():
-            if not self._record(self._hand.made()):
+            if not self._groups.record(self._hand.made()):
                 return False
             self._keep_house()
         is_through = self.conclusions.at_rest and self.occurrences.at_rest and not self._inbound.depth()
@@ -237,15 +242,15 @@ class Recorder:
 
     def _make_good(self) -> None:
         """After a turn that a bug ended: follow up what is on record, let go of the rest."""
-        self._follow_up(self._hand.on_record())
+        self._consequences.follow(self._hand.on_record())
         self._hand.let_all_go()
         self._hand.begin(newest=self.newest)
 
     def _conclude(self) -> None:
         with self._contained("bursts"), self._reserve.lent_where_short():
-            self._follow_up(self.conclusions.commit())
+            self._consequences.follow(self.conclusions.commit())
         with self._contained("events"), self._reserve.lent_where_short():
-            self._follow_up(self.occurrences.commit())
+            self._consequences.follow(self.occurrences.commit())
 
     def _gather(self) -> None:
         """Wait for the first; then for company, but only when a commit was made just now."""
@@ -269,91 +274,6 @@ class Recorder:
             return False
         parts = (self._log, self._filer, self._durability, self._settler, self.conclusions, self.occurrences)
         return all(part.at_rest for part in parts)
-
-    def _record(self, group: Sequence[EncodedRecord]) -> bool:
-        """Take a group all the way; False when the journal takes nothing and it is time to stop."""
-        if not group:
-            return True
-        try:
-            entered = self._committer.commit(group)
-        except DamagedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one image's, whatever it is
-            return self._record_singly(group, error)
-        if entered is None:
-            return False
-        recorded: list[Durable] = []
-        for entry in entered:
-            if entry.seq is not None:
-                recorded += entry.durable()
-                continue
-            try:
-                recorded += self._record_again(entry.made.finished)
-            except DamagedError:
-                raise
-            except Exception as error:  # noqa: BLE001 - one image's, whatever it is
-                self._record_singly([entry.made], error)
-        # What was dropped a second time came into the journal after the others of its group.
-        self._follow_up(sorted(recorded, key=lambda entry: entry.seq))
-        return True
-
-    def _record_singly(self, group: Sequence[EncodedRecord], error: Exception) -> bool:
-        """Find whose fault it is among those that are not on record for all that."""
-        self._follow_up(self._hand.on_record())
-        left = [made for made in group if self._hand.holds(made.finished.path)]
-        if len(group) > 1:
-            return all(self._record([each]) for each in left)
-        return all(self._record_failure(each, error.__cause__ or error) for each in left)
-
-    def _record_failure(self, made: EncodedRecord, error: BaseException) -> bool:
-        instead = made.failed(error, self.troubles)
-        if made.finished.record == instead.finished.record:  # not even that it failed can be recorded
-            self._hand.let_go(made.finished.path)
-            return True
-        return self._record([instead])
-
-    def _record_again(self, finished: Finished) -> Sequence[Durable]:
-        """A file just like an earlier, finished one: a drop of its own, told apart by an ordinal."""
-        free = free_repeat(finished, self._reader)
-        if known := returned(finished, free - 1, self._reader, upto=self._newest_before):
-            self._hand.followed(finished.path)
-            self._filer.file([known])
-            if kept := row_of(finished, known.line).kept:
-                self.note_kept(KeptChanges(known=[kept]))
-            return ()
-        return self._committer.commit_again(finished, free)
-
-    def _follow_up(self, entries: Sequence[Durable]) -> None:
-        entries = [entry for entry in entries if self._is_left(entry)]
-        if not entries:
-            return
-        images = [entry for entry in entries if isinstance(entry, Recorded)]
-        recorded = records_in(entries)
-        self._settler.follow(entries)
-        self._hand.followed(*[entry.finished.path for entry in images])
-        with self._contained("the log"):
-            self._log.append([entry.line for entry in recorded], newest=self.newest)
-        with self._contained("stats"):
-            self._stats.add([(entry.record, entry.total_ms) for entry in recorded])
-            for told in (entry.message for entry in entries if isinstance(entry, RecordedEvent)):
-                count_event(self._stats, told)
-            crashpoints.reach("after_line")
-        with self._contained("filing"):
-            self._filer.file(images)
-            crashpoints.reach("after_filing")
-        self._chores.do("the journal", self._settler.settle)
-        with self._contained("the journal"):
-            crashpoints.reach("after_settle")
-
-    def _is_left(self, entry: Durable) -> bool:
-        """Whether nobody has followed it up yet: after a bug, what is on record is found once more."""
-        match entry:
-            case Recorded():
-                return self._hand.holds(entry.finished.path)
-            case RecordedEvent():
-                return entry.seq > self.newest
-            case RecordedBurst():
-                return True
 
     def _keep_house(self) -> None:
         """Whatever is due between two groups."""

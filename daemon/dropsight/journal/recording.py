@@ -216,7 +216,9 @@ def place_of(entry: Recorded) -> tuple[DropFolder, bool]:
 
 def filed_of(entry: Recorded) -> Filed:
     finished, stat = entry.finished, entry.finished.stat
-    return Filed(entry.seq, finished.path, stat.st_size, stat.st_mtime_ns, finished.record, stat.st_ino)
+    return Filed(
+        entry.seq, finished.candidate.path, stat.st_size, stat.st_mtime_ns, finished.record, stat.st_ino
+    )
 
 
 def returned(finished: Finished, repeat: int, reader: JournalReader, *, upto: int) -> Recorded | None:

@@ -101,6 +101,13 @@ def storable(number: int) -> int:
     return number if _LEAST <= number <= _MOST else min(max(number, _LEAST), _MOST)
 
 
+def all_storable(*numbers: int) -> tuple[int, ...]:
+    """Return each as `storable` does."""
+    if max(numbers) <= _MOST and min(numbers) >= _LEAST:
+        return numbers
+    return tuple(map(storable, numbers))
+
+
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 

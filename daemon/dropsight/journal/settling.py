@@ -65,7 +65,7 @@ class Settler:
     def follow(self, recorded: Sequence[Durable]) -> None:
         """These are durable: they are to be settled."""
         self.newest = max(self.newest, *[entry.seq for entry in recorded])
-        self._totals.extend((entry.total_ms, entry.seq) for entry in records_in(recorded))
+        self._totals += [(entry.total_ms, entry.seq) for entry in records_in(recorded)]
         self._untold.extend(recorded)
 
     def settle(self) -> None:

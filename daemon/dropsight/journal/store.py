@@ -19,7 +19,7 @@ from dropsight.journal.event_table import EventNews
 from dropsight.journal.kept_files import KEEP, KEPT_SCHEMA, Kept, KeptChanges
 from dropsight.journal.reader import RECORDED_FILES, RecordedFile
 from dropsight.journal.rescue import gone, save_open
-from dropsight.journal.schema import SHELVE, Shelved, connect, migrate, storable, translated
+from dropsight.journal.schema import SHELVE, Shelved, all_storable, connect, migrate, translated
 from dropsight.records import Status
 
 _INSERT = (
@@ -197,8 +197,8 @@ class Journal:
         self._open.close()
 
     def _insert(self, row: Row) -> int | None:
-        times = (storable(row.mtime_ns), storable(row.inode), storable(row.changed_ns))
-        values = (row.id, row.path, row.size, *times, row.camera, row.status, row.line, not row.path)
+        numbers = all_storable(row.mtime_ns, row.inode, row.changed_ns)
+        values = (row.id, row.path, row.size, *numbers, row.camera, row.status, row.line, not row.path)
         try:
             if crashpoints.is_set("in_row"):
                 crashpoints.reach_image("in_row", row.path + b" " + row.status.encode())

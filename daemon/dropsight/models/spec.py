@@ -1,6 +1,7 @@
 """What the rest of the house knows of a model."""
 
 import math
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol, Self, TypeAlias
 
@@ -127,7 +128,7 @@ class Acceleration(msgspec.Struct, frozen=True):
         return f"{self.device}, for {share} {self.operators} operators"
 
 
-class ModelSpec(msgspec.Struct, frozen=True):
+class ModelSpec(msgspec.Struct, frozen=True, dict=True):
     """`activation` is the graph's last word: probabilities after softmax or logistic, logits after none.
 
     `temperature` comes from the model's sidecar; the `*_from` fields say where a fact was found.
@@ -185,7 +186,7 @@ class ModelSpec(msgspec.Struct, frozen=True):
         """How many scores there are, all heads' together, before any features."""
         return self.heads[-1].columns[1] if self.heads else classes_in(self.output)
 
-    @property
+    @cached_property
     def answer(self) -> slice:
         """Which of the scores are the main answer's."""
         if self.heads:
@@ -213,7 +214,7 @@ class ModelSpec(msgspec.Struct, frozen=True):
         others = (f"{head.name}:{label}" for head in self.heads[1:] for label in head.labels)
         return [*self.labels, *others]
 
-    @property
+    @cached_property
     def multi_label(self) -> bool:
         """Whether its classes do not exclude each other: each has a probability of its own."""
         return bool(self.thresholds)

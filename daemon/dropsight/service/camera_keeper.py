@@ -83,7 +83,8 @@ class CameraKeeper:
         changes.tell(self._on_change)
         self._saved_names, self._has_news = self._watch.names, False
         self._looked: dict[str, _Looked] = {}
-        self._limits = {as_text(folder.root): folder.settings.silence for folder in folders}
+        self._names = {folder: as_text(folder.root) for folder in folders}
+        self._limits = {name: folder.settings.silence for folder, name in self._names.items()}
 
     def wants_look(self, camera: str) -> bool:
         """Whether to measure this camera's next picture: in a catch-up, some tell as much as all.
@@ -127,10 +128,9 @@ class CameraKeeper:
         for entry in recorded:
             if not isinstance(entry, Recorded):
                 continue  # a burst says nothing of its camera that its photos have not said
-            candidate, record = entry.finished.candidate, entry.record
-            self._watch.recorded(
-                record.camera, folder=as_text(candidate.folder.root), arrived=candidate.since, at_rest=at_rest
-            )
+            candidate, record = entry.finished.candidate, entry.finished.record
+            folder = self._names[candidate.folder]
+            self._watch.recorded(record.camera, folder=folder, arrived=candidate.since, at_rest=at_rest)
             if self._publisher and isinstance(record, Result) and record.camera in self._watch.names:
                 self._publisher.states.show(record, entry.line, arrived=candidate.since, at_rest=at_rest)
 

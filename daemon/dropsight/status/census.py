@@ -37,9 +37,9 @@ class Census:
     def begin(self) -> None:
         self._current = (0, self._finished())
 
-    def count(self) -> None:
+    def count(self, images: int) -> None:
         found, before = self._current
-        self._current = (found + 1, before)
+        self._current = (found + images, before)
 
     def end(self) -> None:
         self._last, self.complete = self._current, True

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import astuple
 
 from dropsight.records import Failure, Latency, Record, Result, burst_in
 from dropsight.status.census import UnprocessedImages
@@ -137,7 +138,7 @@ class Stats:
 
     def add(self, records: Sequence[tuple[Record, float]]) -> None:
         """Count records, each with its total in milliseconds."""
-        now = time.monotonic()
+        totals, answered = list[float](), list[tuple[float, ...]]()
         with self._lock:
             for record, total_ms in records:
                 if burst_in(record):
@@ -148,16 +149,18 @@ class Stats:
                 if record.kind == "clip":
                     self._clips = _with(self._clips, record)
                 else:
-                    self._rate.add(total_ms, now=now)
+                    totals.append(total_ms)
                 if isinstance(record, Result):
-                    self._classes.update(record.shows)
-                    if record.kind == "clip":
-                        continue
-                    self._stages["total"].add(total_ms, now=now)
-                    for stage in STAGES[:-1]:
-                        self._stages[stage].add(getattr(record.latency_ms, stage), now=now)
+                    for label in record.shows:
+                        self._classes[label] += 1
+                    if record.kind != "clip":
+                        answered.append((*astuple(record.latency_ms)[:-1], total_ms))
                 elif isinstance(record, Failure):
                     self._errors[record.error.code] += 1
+            now = time.monotonic()
+            self._rate.add(totals, now=now)
+            for histogram, spent in zip(self._stages.values(), zip(*answered, strict=True), strict=False):
+                histogram.add(spent, now=now)
 
     def happened(self, name: str, camera: str, event_id: str, *, started: bool, going_on: bool) -> None:
         """Count what an event does."""

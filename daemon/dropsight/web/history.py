@@ -128,7 +128,9 @@ class DayHistory:
     def _count(self, at: float, camera: str, labels: Sequence[str], *, failed: bool) -> None:
         hour = int(at // 3600)
         self._images[hour] += 1
-        self._hours[hour].update(labels)
+        labelled = self._hours[hour]
+        for label in labels:
+            labelled[label] += 1
         self._failed[hour] += failed
         if camera in self._last or len(self._last) < MOST_CAMERAS:
             self._last.setdefault(camera, at)

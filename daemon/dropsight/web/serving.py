@@ -66,7 +66,7 @@ class WebServer:
 
     def hear(self, recorded: Sequence[Durable], /) -> None:
         """Pass on what was recorded, on the recorder's thread: it must not take long."""
-        self._overviews.days.add(entry.record for entry in records_in(recorded))
+        self._overviews.days.add([entry.record for entry in records_in(recorded)])
         self._overviews.hub.show(recorded)
 
     def keep_film(self, record: Result, surest: bytes, frames: Mapping[float, bytes]) -> None:

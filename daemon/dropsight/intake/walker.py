@@ -1,0 +1,137 @@
+"""One walk through a watched folder: what is there and since when, offered to the backlog."""
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+import msgspec
+
+from dropsight import crashpoints
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.clock import Clock
+from dropsight.intake.closed_folders import TooDeep
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.lineup import FirstInLine
+from dropsight.intake.walk_guard import WalkGuard
+from dropsight.intake.watcher import Watcher
+from dropsight.status.census import Census, UnprocessedImages, lying
+from dropsight.status.heartbeats import Heartbeats
+from dropsight.status.ignored import Ignored, Tally, together
+from dropsight.status.troubles import Troubles
+
+NAME = "scan"
+# A walk that takes longer begins with what it has found: of a million images that is seconds.
+LOOK_SECONDS = 0.25
+
+
+class Walker:
+    """For the thread that walks; it ends once it is `stopped`.
+
+    Watchers hear which folders it comes by, `entered` when it is in a watched one. `skip` tells what is on
+    record already.
+    """
+
+    def __init__(
+        self,
+        watchers: Mapping[DropFolder, Watcher],
+        backlog: Backlog,
+        *,
+        skip: Callable[[DropFolder, str], bool],
+        clock: Clock,
+        finding: WalkGuard,
+        troubles: Troubles,
+        heartbeats: Heartbeats,
+        entered: Callable[[DropFolder], None],
+    ) -> None:
+        self.look_seconds, self.stopped = LOOK_SECONDS, False
+        self._watchers, self._backlog, self._skip, self._clock = watchers, backlog, skip, clock
+        self._finding, self._beyond = finding, TooDeep(troubles)
+        self._heartbeats, self._entered = heartbeats, entered
+        self._censuses = {folder: Census(partial(backlog.finished_in, folder)) for folder in watchers}
+        self._ignored: dict[DropFolder, Ignored] = {}
+
+    def lying(self) -> UnprocessedImages:
+        """How much lies in the folders. From any thread."""
+        found = lying(self._censuses.values(), waiting=self._backlog.counters().waiting)
+        return msgspec.structs.replace(found, ignored=together(list(self._ignored.values())))
+
+    def choose(
+        self,
+        choices: tuple[FirstInLine[str], FirstInLine[str]],
+        folder: DropFolder,
+        start: str | None,
+        closed: list[str],
+    ) -> None:
+        """Look at all that is there; a long walk begins with the first in line of what it has found.
+
+        The choices are of images and of clips.
+        """
+        census = self._censuses[folder] if start is None else Census(lambda: 0)
+        census.begin()
+        counted, due = 0, time.monotonic() + self.look_seconds
+        for since, path in self._aged(folder, start, closed):
+            if self.stopped:
+                return
+            choices[folder.names_clip(path)].add(since, path)
+            counted += 1
+            if time.monotonic() >= due:
+                census.count(counted)
+                self.offer(folder, choices[0].take(self._backlog.room()))
+                counted, due = 0, time.monotonic() + self.look_seconds
+        census.count(counted)
+        census.end()
+
+    def offer(self, folder: DropFolder, found: Sequence[tuple[float, str]]) -> None:
+        self._heartbeats.rest(NAME)  # it waits for room
+        for since, path in found:
+            if self.stopped:
+                return
+            self._backlog.offer(folder, path, since=since)
+        self._heartbeats.beat(NAME)
+
+    def _aged(self, folder: DropFolder, start: str | None, closed: list[str]) -> Iterator[tuple[float, str]]:
+        self._clock.look()
+        watcher = self._watchers[folder]
+        beyond, example = 0, ""
+
+        def told(path: str, found: int | OSError) -> None:
+            nonlocal beyond, example
+            if isinstance(found, int):
+                watcher.hear(path, found)
+                if path == folder.root:
+                    self._entered(folder)
+            elif found.errno == errno.ENAMETOOLONG:
+                beyond, example = beyond + 1, path
+            else:
+                watcher.missed(path, found)
+                if isinstance(found, PermissionError):
+                    closed.append(folder.links.true(path))
+
+        tally = Tally()
+        for path, entry in folder.entries(start, told=told, tally=tally):
+            self._heartbeats.beat(NAME)
+            crashpoints.reach("in_walk")
+            if (since := self._seen(folder, path, entry)) is not None:
+                yield since, path
+        if start is None:
+            self._beyond.found(folder, beyond, example)
+            self._ignored[folder] = tally.ignored()
+
+    def _seen(self, folder: DropFolder, path: str, entry: os.DirEntry[str]) -> float | None:
+        """Return since when it has been here, in monotonic seconds; None where it is to be passed by."""
+        guarded = self._finding.watches
+        if guarded and not self._finding.begin(path):
+            return None
+        try:
+            crashpoints.reach_path("in_find", path)
+            if (entry.is_symlink() and folder.leads_back(path)) or self._skip(folder, path):
+                return None
+            # When it came here, as against what a copy keeps of its original's times.
+            return self._clock.since(entry.stat(follow_symlinks=False).st_ctime)
+        except OSError:
+            return None
+        finally:
+            if guarded:
+                self._finding.end()

@@ -1,0 +1,91 @@
+"""A group of records all the way into the journal, whichever of them is at fault."""
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+
+from dropsight.errors import DamagedError
+from dropsight.journal.committing import Committer
+from dropsight.journal.consequences import Consequences
+from dropsight.journal.filer import Filer
+from dropsight.journal.hand import OutcomesInHand
+from dropsight.journal.kept_files import KeptChanges
+from dropsight.journal.mishaps import EncodedRecord
+from dropsight.journal.reader import JournalReader
+from dropsight.journal.recording import Durable, Finished, free_repeat, returned, row_of
+from dropsight.status.troubles import Troubles
+
+_by_seq = attrgetter("seq")
+
+
+class GroupRecording:
+    """For the recorder's thread. Between an insert and its commit a bug is one image's failure."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        hand: OutcomesInHand,
+        reader: JournalReader,
+        filer: Filer,
+        consequences: Consequences,
+        *,
+        troubles: Troubles,
+        newest_before: int,
+        note_kept: Callable[[KeptChanges], None],
+    ) -> None:
+        """`newest_before` is the newest record of earlier lives."""
+        self._committer, self._hand, self._reader, self._filer = committer, hand, reader, filer
+        self._consequences, self._troubles = consequences, troubles
+        self._newest_before, self._note_kept = newest_before, note_kept
+
+    def record(self, group: Sequence[EncodedRecord]) -> bool:
+        """Take a group all the way; False when the journal takes nothing and it is time to stop."""
+        if not group:
+            return True
+        try:
+            entered = self._committer.commit(group)
+        except DamagedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one image's, whatever it is
+            return self._record_singly(group, error)
+        if entered is None:
+            return False
+        recorded: list[Durable] = []
+        for entry in entered:
+            if entry.seq is not None:
+                recorded += entry.durable()
+                continue
+            try:
+                recorded += self._record_again(entry.made.finished)
+            except DamagedError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one image's, whatever it is
+                self._record_singly([entry.made], error)
+        # What was dropped a second time came into the journal after the others of its group.
+        self._consequences.follow(sorted(recorded, key=_by_seq))
+        return True
+
+    def _record_singly(self, group: Sequence[EncodedRecord], error: Exception) -> bool:
+        """Find whose fault it is among those that are not on record for all that."""
+        self._consequences.follow(self._hand.on_record())
+        left = [made for made in group if self._hand.holds(made.finished.path)]
+        if len(group) > 1:
+            return all(self.record([each]) for each in left)
+        return all(self._record_failure(each, error.__cause__ or error) for each in left)
+
+    def _record_failure(self, made: EncodedRecord, error: BaseException) -> bool:
+        instead = made.failed(error, self._troubles)
+        if made.finished.record == instead.finished.record:  # not even that it failed can be recorded
+            self._hand.let_go(made.finished.path)
+            return True
+        return self.record([instead])
+
+    def _record_again(self, finished: Finished) -> Sequence[Durable]:
+        """A file just like an earlier, finished one: a drop of its own, told apart by an ordinal."""
+        free = free_repeat(finished, self._reader)
+        if known := returned(finished, free - 1, self._reader, upto=self._newest_before):
+            self._hand.followed(finished.path)
+            self._filer.file([known])
+            if kept := row_of(finished, known.line).kept:
+                self._note_kept(KeptChanges(known=[kept]))
+            return ()
+        return self._committer.commit_again(finished, free)
