@@ -17,6 +17,7 @@ def seen(
     times: int = 1,
     heard: float | None = None,
     tags: dict[str, str | int | float | bool] | None = None,
+    is_clip: bool = False,
 ) -> Sighting:
     """Of one label, so many seconds after the epoch; the record's id says when and where."""
     return Sighting(
@@ -27,6 +28,7 @@ def seen(
         camera=camera,
         answers=(Claim(label, confidence, region, times),),
         tags=tags or {},
+        is_clip=is_clip,
     )
 
 

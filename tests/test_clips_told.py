@@ -13,6 +13,7 @@ import pytest
 from brokers import Subscriber, mosquitto, wait_until
 from clips import Picture, make_clip, of_photos
 from daemons import PHOTOS, House, dropsight, running
+from dropsight.events.sighting import sighting_of
 from dropsight.images.framing import frame
 from dropsight.records import ClipFacts, Result, decode
 from dropsight.sinks.terminal import Table
@@ -105,6 +106,11 @@ def shows(jpeg: bytes, picture: Picture) -> bool:
 
 def test_broker_and_webhook_get_the_record_of_the_log(heard: Heard) -> None:
     assert heard.record["kind"] == "clip"
+    record = decode(json.dumps(heard.record).encode())
+    assert isinstance(record, Result)
+    sighting = sighting_of(record)
+    assert sighting
+    assert sighting.is_clip
     assert json.loads(heard.subscriber.topics("/result/front")[0]) == heard.record
     assert json.loads(heard.subscriber.topics("/state/front")[-1]) == heard.record
     assert heard.posted == [heard.record]

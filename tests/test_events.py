@@ -196,6 +196,14 @@ def test_an_event_does_not_begin_while_the_other_one_is_seen() -> None:
     assert told(played(rules, sightings)) == ["start person"], "in one picture, whatever their order"
 
 
+def test_of_what_an_event_is_made_of_clips_are_counted_apart() -> None:
+    machine = Machine([FOX])
+    (begun,) = [*machine.step(seen(0, is_clip=True)), *machine.step(seen(5))]
+    assert (begun.count, begun.clips) == (2, 1)
+    (more,) = machine.step(seen(10, is_clip=True))
+    assert (more.count, more.clips) == (3, 2)
+
+
 def test_a_clip_in_which_it_is_seen_often_enough_confirms_by_itself() -> None:
     assert told(played(FOX, [seen(0, times=5)])) == ["start fox !"]
     assert played(FOX, [seen(0, times=1)]) == []

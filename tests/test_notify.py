@@ -400,6 +400,10 @@ def test_an_event_is_told_in_plain_words() -> None:
     one = message(10, count=1, region="door", best=EventBest("r", 0.987, "group:cat"))
     assert words.title_of(one) == "fox at front (door)"
     assert words.body_of(one, now=now, zone=zone) == "cat 99 %, 1 photo at 21:10"
+    clip = message(10, count=1, clips=1)
+    assert words.body_of(clip, now=now, zone=zone) == "red fox 51 %, 1 clip at 21:10"
+    both = message(10, count=4, clips=3)
+    assert words.body_of(both, now=now, zone=zone) == "red fox 51 %, 1 photo and 3 clips since 21:10"
     sure = message(10, best=EventBest("r", 0.99971, "fox"))
     assert words.body_of(sure, now=now, zone=zone).startswith("fox 99.9 %, ")
     over = message(10, phase="end", ended="2026-11-28T21:14:00Z")

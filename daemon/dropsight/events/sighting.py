@@ -35,6 +35,7 @@ class Sighting(msgspec.Struct, frozen=True):
     camera: str
     answers: tuple[Claim, ...]
     tags: Mapping[str, Tag] = _NO_TAGS
+    is_clip: bool = False
 
 
 def sighting_of(record: Result, seq: int | None = None) -> Sighting | None:
@@ -47,7 +48,8 @@ def sighting_of(record: Result, seq: int | None = None) -> Sighting | None:
     heard = seconds_at(record.time)
     answers = tuple(_of_clip(record, record.clip) if record.clip else _claims(record))
     tags = record.tags or _NO_TAGS
-    return Sighting(seq, record.id, at, at if heard is None else heard, as_text(record.camera), answers, tags)
+    when = at if heard is None else heard
+    return Sighting(seq, record.id, at, when, as_text(record.camera), answers, tags, bool(record.clip))
 
 
 def _claims(record: Result) -> Iterator[Claim]:

@@ -31,6 +31,7 @@ class Hit(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Of what its label needs; 0 in what was kept before there was one."""
     kept: bool = True
     """Whether an event would go on with it."""
+    is_clip: bool = False
 
 
 class Spell(msgspec.Struct, omit_defaults=True):
@@ -49,6 +50,8 @@ class Spell(msgspec.Struct, omit_defaults=True):
     """That came near it, until it is one."""
     id: str = ""
     count: int = 0
+    clips: int = 0
+    """So many of `count`."""
     best: Best | None = None
     region: str | None = None
     worth: float = 0.0

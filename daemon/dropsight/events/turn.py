@@ -34,6 +34,7 @@ class Change(msgspec.Struct, frozen=True):
     started: str
     ended: str | None
     count: int
+    clips: int
     best: Best
     region: str | None
     notify: tuple[str, ...] = ()
@@ -115,8 +116,17 @@ def _may_begin(rule: Rule, at: float, others: Mapping[str, Stream]) -> bool:
 
 def _hit(seen: Sighting, match: Match, *, nth: int) -> Hit:
     claim = match.claim
-    best = _best(seen, claim)
-    return Hit(seen.at, best, claim.region, nth, claim.times, match.sure, match.share, match.kept)
+    return Hit(
+        seen.at,
+        _best(seen, claim),
+        claim.region,
+        nth,
+        claim.times,
+        match.sure,
+        match.share,
+        match.kept,
+        is_clip=seen.is_clip,
+    )
 
 
 def _confirming(rule: Rule, hits: Sequence[Hit]) -> list[Hit]:
@@ -153,7 +163,8 @@ def _begun(rule: Rule, stream: Stream, spell: Spell, seen: Sighting, hits: Seque
     first, surest = hits[0], max(hits, key=lambda hit: hit.best.confidence)
     spell.id = _event_id(rule.name, seen.camera, first.best.id)
     spell.started, spell.last = first.at, hits[-1].at
-    spell.count, spell.best, spell.region = len(hits), surest.best, surest.region
+    spell.count, spell.clips = len(hits), sum(hit.is_clip for hit in hits)
+    spell.best, spell.region = surest.best, surest.region
     spell.worth, spell.hits, spell.answers = surest.best.confidence, [], 0
     notify = not any(abs(seen.at - each.at) < rule.cooldown for each in stream.told)
     return _change(rule.name, seen.camera, spell, "start", _told(rule, stream, spell, seen) if notify else ())
@@ -162,7 +173,7 @@ def _begun(rule: Rule, stream: Stream, spell: Spell, seen: Sighting, hits: Seque
 def _gone_on(rule: Rule, stream: Stream, spell: Spell, seen: Sighting, match: Match) -> Change:
     claim, before = match.claim, spell.best
     spell.started, spell.last = min(spell.started, seen.at), max(spell.last, seen.at)
-    spell.heard, spell.count = seen.heard, spell.count + 1
+    spell.heard, spell.count, spell.clips = seen.heard, spell.count + 1, spell.clips + seen.is_clip
     if before is None or claim.confidence > before.confidence:
         spell.best, spell.region = _best(seen, claim), claim.region
     crossed = spell.notified is not None and any(
@@ -214,6 +225,7 @@ def _change(
         started=timestamp(spell.started),
         ended=timestamp(spell.last) if phase == "end" else None,
         count=spell.count,
+        clips=spell.clips,
         best=spell.best or Best("", 0.0, ""),
         region=spell.region,
         notify=notify,

@@ -134,6 +134,7 @@ class EventKeeper:
             started=change.started,
             ended=change.ended,
             count=change.count,
+            clips=change.clips,
             best=EventBest(change.best.id, change.best.confidence, change.best.label),
             region=change.region,
             notify=list(change.notify),

@@ -19,7 +19,8 @@ class EventMessage(msgspec.Struct, frozen=True, kw_only=True):
     """The same event has the same `id` in all its messages, after any crash.
 
     `started` and `ended` are times of records, `time` is when this came to be known: when the image arrived
-    that decided it. `notify` names the targets that are to be told now.
+    that decided it. Of the `count` files that it is of, `clips` are clips. `notify` names the targets that
+    are to be told now.
     """
 
     schema: str = SCHEMA
@@ -32,6 +33,7 @@ class EventMessage(msgspec.Struct, frozen=True, kw_only=True):
     started: str
     ended: str | None = None
     count: int
+    clips: int = 0
     best: EventBest
     region: str | None = None
     notify: list[str] = []

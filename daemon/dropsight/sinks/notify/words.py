@@ -23,17 +23,22 @@ def title_of(message: EventMessage) -> str:
 
 
 def body_of(message: EventMessage, *, now: datetime, zone: tzinfo | None = None) -> str:
-    """As in: red fox 93 %, 3 photos since 21:10."""
+    """As in: red fox 93 %, 3 photos since 21:10; clips are called so."""
     began = clock(message.started, now, zone)
     if not message.best.id:  # a problem, whose label says what is wrong
         problem = _said(message.best.label, PROBLEM_LETTERS)
         return f"{'over: ' if message.phase == 'end' else ''}{problem}, since {began}"
     said = f"{_said(message.best.label.removeprefix('group:'))} {_percent(message.best.confidence)}"
-    photos = f"{message.count} photo{'s' * (message.count != 1)}"
+    files = _files(message.count - message.clips, message.clips)
     if message.phase == "end":
         ended = clock(message.ended or message.started, now, zone)
-        return f"over: {said}, {photos}, {began}{'' if ended == began else f' to {ended}'}"
-    return f"{said}, {photos} {'at' if message.count == 1 else 'since'} {began}"
+        return f"over: {said}, {files}, {began}{'' if ended == began else f' to {ended}'}"
+    return f"{said}, {files} {'at' if message.count == 1 else 'since'} {began}"
+
+
+def _files(photos: int, clips: int) -> str:
+    each = [(photos, "photo"), (clips, "clip")]
+    return " and ".join(f"{count} {what}{'s' * (count != 1)}" for count, what in each if count > 0)
 
 
 def _said(text: str, most: int = NAME_LETTERS) -> str:
