@@ -4,9 +4,10 @@ import gzip
 import json
 import logging
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from textwrap import dedent
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -248,6 +249,59 @@ def test_where_the_sun_does_not_set_night_never_comes_and_where_it_does_not_rise
     assert all(night(at("2026-12-21T00:00+01:00") + 1800 * step) for step in range(48))
     for nowhere in (-1e18, -6.3e10, 1e18):
         assert not night(nowhere)
+
+
+@pytest.mark.parametrize(
+    ("active", "night", "day"),
+    [
+        ("sunset-30m..sunrise+30m", 144, 6),
+        ("sunset+30m..sunrise-30m", 138, 0),
+        ("sunrise-30m..sunset+30m", 6, 144),
+        ("sunrise+30m..sunset-30m", 0, 138),
+    ],
+)
+def test_a_polar_night_is_night_and_a_polar_day_is_day_also_with_margins(
+    active: str, night: int, day: int
+) -> None:
+    """Sunset and sunrise are then both at noon, or both at midnight: only margins are left."""
+    hours = Hours(spans_in(active), None, Location(69.65, 18.96, "Europe/Oslo"))
+    of_winter, of_summer = (
+        sum(hours(at(noon) + 600 * step) for step in range(3 * 144)) / 3
+        for noon in ("2026-12-19T12:00+01:00", "2026-06-19T12:00+02:00")
+    )
+    assert [of_winter, of_summer] == pytest.approx([night, day], abs=1)
+
+
+@pytest.mark.parametrize(
+    ("active", "minutes"),
+    [
+        ("02:30-03:00", [30, 0, 30]),
+        ("22:00-06:00", [480, 420, 480]),
+        ("02:00-03:00", [60, 0, 60]),
+        ("03:00-02:30", [1410, 1380, 1410]),
+    ],
+)
+def test_where_the_clock_skips_an_hour_a_stretch_is_no_longer_for_it(active: str, minutes: list[int]) -> None:
+    """Of nights from Friday to Monday, over 28 March 2027 in Berlin, from noon to noon."""
+    hours = Hours(spans_in(active), None, Location(52.5, 13.4, "Europe/Berlin"))
+    noons = ["2027-03-26T12:00+01:00", "2027-03-27T12:00+01:00", "2027-03-28T12:00+02:00"]
+    ends = [*noons[1:], "2027-03-29T12:00+02:00"]
+    found = [
+        sum(hours(float(second)) for second in range(int(at(begin)), int(at(end)), 60))
+        for begin, end in zip(noons, ends, strict=True)
+    ]
+    assert found == minutes
+
+
+def test_a_week_of_nights_over_both_changes_of_the_clock_is_active_as_the_wall_clock_says() -> None:
+    for first in ("2027-03-25T12:00+01:00", "2026-10-22T12:00+02:00"):
+        hours = Hours(spans_in("22:00-06:00"), days_in("mon..fri"), Location(52.5, 13.4, "Europe/Berlin"))
+        for step in range(7 * 24 * 4):
+            second = at(first) + 900 * step
+            here = datetime.fromtimestamp(second, ZoneInfo("Europe/Berlin"))
+            night = here if here.hour >= 22 else here - timedelta(days=1)
+            is_night = here.hour >= 22 or here.hour < 6
+            assert hours(second) == (is_night and night.weekday() < 5), here
 
 
 def test_polar_days_are_told_of_where_a_rule_goes_by_the_sun(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ class Hours:
         found = []
         for span in self._spans:
             begin, end = self._instant(span.begin, day), self._instant(span.end, day)
-            if end <= begin:
+            if end <= begin if (over := _is_over_night(span)) is None else over:
                 end = self._instant(span.end, day + timedelta(days=1))
             found.append((begin, end))
         return found
@@ -64,3 +64,15 @@ class Hours:
         more, minute = divmod(minutes, 24 * 60)
         at = datetime.combine(day + timedelta(days=more), time(minute // 60, minute % 60), self._zone)
         return at.timestamp()
+
+
+def _is_over_night(span: Span) -> bool | None:
+    """Return whether it ends on the day after; None where that goes by when the sun rises or sets that day.
+
+    The order of instants does not tell of others: a clock may skip the hour in which a stretch begins, and
+    in a polar night, where the sun rises and sets at once, "sunset-30m" is before "sunrise+30m".
+    """
+    begin, end = span.begin, span.end
+    if begin.sun == end.sun:
+        return end.minutes <= begin.minutes
+    return begin.sun == "sunset" if begin.sun and end.sun else None
