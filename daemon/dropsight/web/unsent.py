@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
+import msgspec
 from starlette.types import Message, Scope, Send
 
 MOST_BYTES = 32 * 2**20
@@ -11,8 +11,7 @@ MOST_BYTES = 32 * 2**20
 PIECE_BYTES = 2**16
 
 
-@dataclass(eq=False, frozen=True, slots=True)
-class _Unsent:
+class _Unsent(msgspec.Struct, eq=False, frozen=True):
     body: bytes
     hang_up: Callable[[], None]
 
