@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import av
 import cv2
 import flatbuffers
+import msgspec
 import numpy as np
 import pillow_heif
 from ai_edge_litert import schema_py_generated as schema
@@ -34,8 +35,11 @@ from brokers import Subscriber, mosquitto, wait_until  # noqa: E402
 from clips import make_clip, numbered  # noqa: E402
 from daemons import PHOTOS, House  # noqa: E402
 from dropsight import config  # noqa: E402
+from dropsight.archive import job_file, manifest, shard_parts  # noqa: E402
+from dropsight.archive.storage import Storage  # noqa: E402
+from dropsight.commands.replaying import replay  # noqa: E402
 from dropsight.config.name_patterns import TooSlowError, name_pattern  # noqa: E402
-from dropsight.errors import ConfigError, ImageError, ModelError  # noqa: E402
+from dropsight.errors import ConfigError, DropsightError, ImageError, ModelError, StoreError  # noqa: E402
 from dropsight.events.compiling import compile_rules, in_words  # noqa: E402
 from dropsight.events.machine import Machine  # noqa: E402
 from dropsight.events.sighting import sighting_of  # noqa: E402
@@ -65,6 +69,7 @@ from dropsight.video.decoder import ClipBounds, ClipDecoder  # noqa: E402
 from dropsight.video.sampling import Sampling  # noqa: E402
 from dropsight.video.wire import ClipOrder, Frames  # noqa: E402
 from fuzz import Target, Throw  # noqa: E402
+from results import make_results  # noqa: E402
 from tflite_metadata import metadata, with_metadata  # noqa: E402
 from webs import ANY_PORT, address  # noqa: E402
 
@@ -412,6 +417,50 @@ def a_file(name: str, read: Callable[[Path], object], allowed: type[Exception]) 
         yield throw
 
 
+# -- what strangers send of archives, and logs ---------------------------------------------------------------
+
+
+def results() -> list[bytes]:
+    """A part, a manifest and a job's file."""
+    with tempfile.TemporaryDirectory() as folder:
+        make_results(folder, {f"{number}.jpg": ("cat", 0.5) for number in range(3)})
+        names = ("part-000000.parquet", manifest.NAME, job_file.NAME)
+        return [(Path(folder) / name).read_bytes() for name in names]
+
+
+@contextmanager
+def read_results() -> Iterator[Throw]:
+    """Each input in the place of each file, beside sound ones."""
+    with tempfile.TemporaryDirectory() as folder:
+        storage = Storage(make_results(folder, {f"{number}.jpg": ("cat", 0.5) for number in range(3)}))
+        reads: dict[str, Callable[[], object]] = {
+            "part-000000.parquet": lambda: list(shard_parts.read_all(storage)),
+            manifest.NAME: lambda: list(manifest.read_all(storage)),
+            job_file.NAME: lambda: job_file.read_job(storage),
+        }
+
+        def throw(data: bytes) -> None:
+            for name, read in reads.items():
+                (Path(folder) / name).write_bytes(data)
+                with contextlib.suppress(StoreError, MemoryError):
+                    read()
+
+        yield throw
+
+
+def logs() -> list[bytes]:
+    times = ("2026-11-28T22:00:00Z", "2026-11-28T22:00:01+01:00")
+    lines = [json.dumps({**RECORD, "time": time}).encode() for time in times]
+    return [b"\n".join(lines), b"[" * 99 + lines[0], lines[1] + b"\n{}\n{"]
+
+
+def replayed(path: Path) -> None:
+    replay(REPLAYING, [path])
+
+
+REPLAYING = msgspec.convert({"events": [{"name": "a", "labels": ["*"], "confirm": "1 of 1"}]}, config.Config)
+
+
 # -- a running daemon ---------------------------------------------------------------------------------------
 
 
@@ -560,6 +609,8 @@ TARGETS = {
         Target("sidecar", sidecars, a_sidecar),
         Target("config", configs, a_config),
         Target("rules", rules, lambda: a_file("dropsight.yaml", ruled, ConfigError)),
+        Target("results", results, read_results, guided=False),
+        Target("log", logs, lambda: a_file("results.jsonl", replayed, DropsightError)),
         Target("tags", tagged, reader(read_tags)),
         Target("pattern", patterns, reader(search, re.error, TooSlowError, RecursionError, OverflowError)),
         Target("control", orders, the_control_socket, guided=False),

@@ -25,6 +25,7 @@ from dropsight.errors import ConfigError, DropsightError, StoreError
 from results import Answers, make_results
 
 ANSWERS: Answers = {"1.jpg": ("cat", 0.5), "2.jpg": ("dog", 0.5)}
+CORPUS = Path(__file__).parent / "corpus"
 ESCAPE = "\x1b]0;\x07\n"
 
 
@@ -119,6 +120,33 @@ def test_a_manifest_that_claims_more_than_it_holds_is_not_read(
     pq.write_table(table.replace_schema_metadata(footer), tmp_path / NAME)
     with pytest.raises(StoreError, match="not a manifest"):
         compare(job, job)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.drop_columns(["path"]),
+        lambda table: table.rename_columns(["path\0", *SCHEMA.names[1:]]),
+        lambda table: table.set_column(0, "path", pa.nulls(len(table), pa.string())),
+    ],
+)
+def test_a_manifest_of_other_columns_is_refused(
+    tmp_path: Path, change: Callable[[pa.Table], pa.Table]
+) -> None:
+    """Found by scripts/fuzz.py, as was a name of a column that is no text (tests/corpus/results)."""
+    job = FinishedJob.at(make_results(tmp_path, ANSWERS))
+    table = pq.read_table(tmp_path / NAME)
+    pq.write_table(change(table).replace_schema_metadata(table.schema.metadata), tmp_path / NAME)
+    with pytest.raises(StoreError, match="not a manifest"):
+        compare(job, job)
+
+
+def test_a_column_whose_name_is_no_text_is_no_traceback(tmp_path: Path) -> None:
+    job = FinishedJob.at(make_results(tmp_path, ANSWERS))
+    (part,) = tmp_path.glob("part-*")
+    part.write_bytes((CORPUS / "results" / "column-name").read_bytes())
+    with pytest.raises(StoreError, match="cannot be read"):
+        list(read_all(job.storage))
 
 
 def test_results_that_unpack_to_gigabytes_end_in_a_line_and_not_the_machine(

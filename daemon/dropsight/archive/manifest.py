@@ -112,9 +112,13 @@ def _no_manifest(storage: Storage) -> StoreError:
 def read_rows(storage: Storage, start: int, stop: int) -> list[Named]:
     """Return some rows, of which only the groups are read that hold them."""
     with told(storage.named(NAME), "read"), storage.reading(NAME) as file, pq.ParquetFile(file) as manifest:
+        if _columns(manifest.schema_arrow) != _columns(SCHEMA):
+            raise _no_manifest(storage)
         first, last = start // _GROUP_ROWS, (stop - 1) // _GROUP_ROWS
         table = manifest.read_row_groups(range(first, last + 1))
         table.validate(full=True)
+    if table["path"].null_count:
+        raise _no_manifest(storage)
     rows = table.slice(start - first * _GROUP_ROWS, stop - start)
     mtimes = rows["mtime"].cast(pa.int64()).to_pylist()
     columns = (rows["path"].to_pylist(), rows["path_bytes"].to_pylist(), rows["size"].to_pylist(), mtimes)
@@ -122,6 +126,10 @@ def read_rows(storage: Storage, start: int, stop: int) -> list[Named]:
         Named(path, path if raw is None else os.fsdecode(raw), size, mtime)
         for path, raw, size, mtime in zip(*columns, strict=True)
     ]
+
+
+def _columns(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
+    return [(field.name, field.type) for field in schema]
 
 
 def read_all(storage: Storage) -> Iterator[Named]:
