@@ -108,7 +108,7 @@ def test_of_events_without_topics_of_their_own_no_picture_is_left_at_the_broker(
 ) -> None:
     """They would never be taken back."""
     watch, told, reader = watching(*FLOOD), Told(), EventReader(store.path)
-    pictures = EventPictures(lambda record, _side: record.encode())
+    pictures = EventPictures(lambda record, _side: record.encode(), wake=lambda: None)
     shared = EventSessionParts(topics, watch, EventNames([ANYTHING], topics, tmp_path), reader, pictures)
     session = EventSession(shared, cast("Announcer", told))
     session.publish()
@@ -125,7 +125,7 @@ def test_a_camera_that_has_just_come_has_the_picture_of_its_event_once_it_is_kno
     tmp_path: Path, topics: Topics, store: Journal
 ) -> None:
     watch, told, reader = watching(), Told(), EventReader(store.path)
-    pictures = EventPictures(lambda record, _side: record.encode())
+    pictures = EventPictures(lambda record, _side: record.encode(), wake=lambda: None)
     shared = EventSessionParts(topics, watch, EventNames([ANYTHING], topics, tmp_path), reader, pictures)
     session = EventSession(shared, cast("Announcer", told))
     one = message()
@@ -146,7 +146,7 @@ def test_a_forgotten_camera_s_record_is_taken_back_where_records_are_retained(
     watch, told = watching("gone", "front"), Told()
     known = discovery(tmp_path, topics)
     news = CameraSessionParts(
-        topics, watch, CameraStates(), Thumbnails(), known, pictures=True, records=retained
+        topics, watch, CameraStates(), Thumbnails(lambda: None), known, pictures=True, records=retained
     )
     session = CameraSession(news, cast("Announcer", told))
     watch.forget(["gone"])

@@ -41,8 +41,8 @@ class EventSessionParts(msgspec.Struct):
 class EventPictures:
     """The best picture of each camera's newest event; `make` returns a record's, of so many pixels."""
 
-    def __init__(self, make: Callable[[str, int], bytes]) -> None:
-        self.thumbnails = Thumbnails()
+    def __init__(self, make: Callable[[str, int], bytes], *, wake: Callable[[], None]) -> None:
+        self.thumbnails = Thumbnails(wake)
         self._make = make
         self._shown: dict[str, str] = {}
 

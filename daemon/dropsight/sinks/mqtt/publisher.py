@@ -51,7 +51,7 @@ class Publisher:
         device, journal = context.config.device, context.config.store.path
         self.troubles = troubles
         self.states = CameraStates()
-        self.thumbnails = Thumbnails()
+        self.thumbnails = Thumbnails(self.wake)
         self.connected = self.refused = self._gave_up = False
         state = journal.parent
         self._broker, self._client_id = Broker.of(settings), own_id(settings, state)
@@ -102,7 +102,7 @@ class Publisher:
                 watch,
                 events,
                 EventReader(journal),
-                EventPictures(context.picture) if settings.thumbnails else None,
+                EventPictures(context.picture, wake=self.wake) if settings.thumbnails else None,
             ),
             tally=Published(),
             ending=self._ending,

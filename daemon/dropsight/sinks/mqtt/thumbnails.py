@@ -20,12 +20,18 @@ MOST_CAMERAS = 64
 
 
 class Thumbnails(msgspec.Struct):
-    """Thread-safe. A camera's is due at most once a second, and encoded only when it is."""
+    """Thread-safe. A camera's is due at most once a second, and encoded only when it is.
 
+    What is made of a file, or of a clip in seconds, is made by a thread of its own; then `wake` is called.
+    """
+
+    wake: Callable[[], None]
     cleared: bool = False
     """Whether the broker was told to drop those of an earlier life, where there are to be none."""
     _waiting: dict[str, Pixels | bytes | Callable[[], bytes]] = msgspec.field(default_factory=dict)
     _recalled: dict[str, Callable[[], bytes]] = msgspec.field(default_factory=dict)
+    _to_make: dict[str, Callable[[], bytes]] = msgspec.field(default_factory=dict)
+    _maker: threading.Thread | None = None
     _sent: dict[str, bytes] = msgspec.field(default_factory=dict)
     _sent_at: dict[str, float] = msgspec.field(default_factory=dict)
     _lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
@@ -37,6 +43,7 @@ class Thumbnails(msgspec.Struct):
                 del self._waiting[next(iter(self._waiting))]
             self._waiting[camera] = picture
             self._recalled.pop(camera, None)
+            self._to_make.pop(camera, None)
 
     def recall(self, camera: str, make: Callable[[], bytes]) -> None:
         """Know a picture of an earlier life, which is made should the broker have forgotten it.
@@ -63,20 +70,25 @@ class Thumbnails(msgspec.Struct):
                 self._sent_at.pop(camera, None)
 
     def take(self, *, at_once: bool = False) -> tuple[str, bytes] | None:
-        """Return camera and JPEG of one that is due now, or of any."""
+        """Return camera and JPEG of one that is due now, or of any: then it waits for those to be made."""
         now = time.monotonic()
-        with self._lock:
-            due = next((name for name in self._waiting if at_once or self._due_at(name) <= now), None)
-            if due is None:
-                return None
-            picture = self._waiting.pop(due)
-        try:
-            jpeg = _as_jpeg(picture)
-        except (OSError, DropsightError) as error:
-            log.info("the last picture of camera %s cannot be published again: %s", due, error)
+        while True:
             with self._lock:
-                self._recalled.pop(due, None)
-            return self.take(at_once=at_once)
+                due = next((name for name in self._waiting if at_once or self._due_at(name) <= now), None)
+                if due is None and not (at_once and self._to_make):
+                    return None
+                if due is None:
+                    due = next(iter(self._to_make))
+                    self._waiting[due] = self._to_make.pop(due)
+                picture = self._waiting.pop(due)
+                if callable(picture) and not at_once:
+                    self._have_made(due, picture)
+                    continue
+            jpeg = self._made(due, picture) if callable(picture) else _as_jpeg(picture)
+            if jpeg is not None:
+                return self._taken(due, jpeg, now)
+
+    def _taken(self, due: str, jpeg: bytes, now: float) -> tuple[str, bytes]:
         with self._lock:
             for known in (self._sent, self._sent_at, self._recalled):
                 known.pop(due, None)
@@ -94,14 +106,51 @@ class Thumbnails(msgspec.Struct):
 
     def forget(self, camera: str) -> None:
         with self._lock:
-            for known in (self._waiting, self._recalled, self._sent, self._sent_at):
+            for known in (self._waiting, self._recalled, self._to_make, self._sent, self._sent_at):
                 known.pop(camera, None)
+
+    def _have_made(self, camera: str, make: Callable[[], bytes]) -> None:
+        """Under the lock."""
+        self._to_make[camera] = make
+        if self._maker is None or not self._maker.is_alive():
+            self._maker = threading.Thread(target=self._make_all, name="mqtt-pictures", daemon=True)
+            self._maker.start()
+
+    def _make_all(self) -> None:
+        while make := self._next_to_make():
+            jpeg = None
+            try:
+                jpeg = self._made(*make)
+            finally:
+                self._note_made(*make, jpeg)
+            self.wake()
+
+    def _next_to_make(self) -> tuple[str, Callable[[], bytes]] | None:
+        with self._lock:
+            make = next(iter(self._to_make.items()), None)
+            if make is None:
+                self._maker = None
+            return make
+
+    def _note_made(self, camera: str, make: Callable[[], bytes], jpeg: bytes | None) -> None:
+        with self._lock:
+            if self._to_make.get(camera) is make:  # else there is a newer one, or none is wanted
+                del self._to_make[camera]
+                if jpeg is not None:
+                    self._waiting[camera] = jpeg
+
+    def _made(self, camera: str, make: Callable[[], bytes]) -> bytes | None:
+        try:
+            return make()
+        except (OSError, DropsightError) as error:
+            log.info("the last picture of camera %s cannot be published again: %s", camera, error)
+            with self._lock:
+                self._recalled.pop(camera, None)
+            return None
 
     def _due_at(self, camera: str) -> float:
         return self._sent_at.get(camera, -THUMBNAIL_SECONDS) + THUMBNAIL_SECONDS
 
 
-def _as_jpeg(picture: Pixels | bytes | Callable[[], bytes]) -> bytes:
-    if isinstance(picture, bytes):
-        return picture
-    return picture() if callable(picture) else as_jpeg(picture, longest=LONGEST_SIDE)
+def _as_jpeg(picture: Pixels | bytes) -> bytes:
+    return picture if isinstance(picture, bytes) else as_jpeg(picture, longest=LONGEST_SIDE)
