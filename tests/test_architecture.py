@@ -90,7 +90,7 @@ def as_named(thread: str, root: Path) -> str:
         (r"^worker-\d+$", "worker-N"),
         (r"^webhook:.*", "webhook:NAME"),
         (r"^notify:.*", "notify:NAME"),
-        (r"^paho-mqtt-client-.*", "paho-mqtt-client-ID"),
+        (r"^mqtt-network-.*", "mqtt-network-ID"),
         (r"^(web-\w+)_0$", r"\1"),
         (r"^asyncio_\d+$", "asyncio_N"),
         (r"^Thread-\d+.*", "a timer"),

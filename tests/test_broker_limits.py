@@ -1,15 +1,18 @@
 """Brokers that take less than ours do: short messages, no retained ones, no acknowledged ones, few topics."""
 
 import json
+import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from brokers import Subscriber, mosquitto, wait_until
 from daemons import PHOTOS, House, dropsight, running
-from dropsight.sinks.mqtt.announcing import fitted
+from dropsight.sinks.mqtt.announcing import Unpublished, fitted
 from dropsight.sinks.mqtt.suspects import RECORD_LOSSES, InFlight, SuspectMessages
+from dropsight.status.troubles import Troubles
 from proxies import hanging_up
 
 pytestmark = pytest.mark.broker
@@ -209,6 +212,32 @@ def test_a_message_is_made_to_fit_and_says_what_it_leaves_out(
 ) -> None:
     found = fitted(payload, room, ["a.b", "b"])
     assert (found and json.loads(found)) == left
+
+
+class Looked(dict[str, int]):
+    """Counts how many of it were looked at."""
+
+    looks = 0
+
+    def items(self) -> Iterator[tuple[str, int]]:  # type: ignore[override]
+        for item in super().items():
+            self.looks += 1
+            yield item
+
+
+def test_what_ten_thousand_cameras_do_not_get_told_is_not_gone_through_at_each() -> None:
+    """A broker of tiny packets had it be sorted anew for every camera: minutes in all."""
+    troubles = Troubles(logging.getLogger("test"))
+    untold = Unpublished(SuspectMessages(), troubles, too_large=Looked())
+    for number in range(10_000):
+        untold.too_large[f"t/{number}"] = number
+        untold.say()
+    assert isinstance(untold.too_large, Looked)
+    assert untold.too_large.looks < 100_000
+    assert "; and 9992 more" in troubles.current()["announcements"]
+    untold.too_large.clear()
+    untold.say()
+    assert not troubles.any()
 
 
 def flight(suspects: SuspectMessages, *keys: str | int) -> InFlight:

@@ -17,8 +17,9 @@ from daemons import PHOTOS, House, dropsight, running
 from dropsight.config import Mqtt
 from dropsight.errors import SinkError
 from dropsight.sinks.mqtt.broker import Broker
-from dropsight.sinks.mqtt.connection import Connection, Incoming
+from dropsight.sinks.mqtt.connection import Connection
 from dropsight.sinks.mqtt.evictions import FEW, SOON_SECONDS, Evictions
+from dropsight.sinks.mqtt.incoming import Incoming
 from proxies import proxy, taking_over
 
 pytestmark = pytest.mark.broker
@@ -166,10 +167,11 @@ def is_lost(connection: Connection) -> bool:
     return False
 
 
-def test_a_bug_on_the_network_s_thread_ends_the_connection_that_it_reads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_bug_in_what_is_called_on_the_way_ends_the_connection_that_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, waits: bool
 ) -> None:
-    """Else it looks alive, and nobody hears what comes by it."""
+    """Else it looks alive, and nobody hears what comes by it; whoever reads hears of the bug."""
     bugs: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", bugs.append)
 
@@ -182,10 +184,16 @@ def test_a_bug_on_the_network_s_thread_ends_the_connection_that_it_reads(
         connection.open()
         connection.listen("to/me", stumble)
         connection.publish("to/me", b"", qos=1)
+        if waits:
+            with pytest.raises(RuntimeError):
+                connection.wait_for(lambda: False, seconds=60.0)
+        else:
+            connection.send()
+            wait_until(lambda: bool(bugs), what="the network's own thread has read it")
         wait_until(lambda: is_lost(connection))
         assert not connection.was_hung_up()
         connection.close()
-    assert [bug.exc_type for bug in bugs] == [RuntimeError]
+    assert [bug.exc_type for bug in bugs] == ([] if waits else [RuntimeError])
     bugs.clear()  # they hold on to the thread
 
 

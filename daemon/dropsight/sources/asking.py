@@ -5,8 +5,8 @@ from pathlib import Path
 
 from dropsight.config import Mqtt
 from dropsight.sinks.mqtt.brief_connection import BriefConnection
-from dropsight.sinks.mqtt.connection import Incoming
 from dropsight.sinks.mqtt.identity import guest_id
+from dropsight.sinks.mqtt.incoming import Incoming
 from dropsight.sources.arrivals import SUFFIX
 
 

@@ -119,6 +119,8 @@ class ImageConnection(Connection):
     While there is no room for what comes, nothing is read.
     """
 
+    _alone = True
+
     def __init__(
         self,
         broker: Broker,
@@ -175,6 +177,7 @@ class ImageConnection(Connection):
     def acknowledge(self, arrival: Arrival) -> None:
         if arrival.qos:
             self._client.ack(arrival.number, arrival.qos)
+            self.send()
 
     def subscribe(self, topics: str) -> None:
         """Ask for what arrives there; what the broker says to it is among the `answers`.
@@ -187,6 +190,7 @@ class ImageConnection(Connection):
             how = {"options": SubscribeOptions(qos, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)}
         with self._asking:  # the answer may be there before it is known what it answers
             self._asked_for[self._client.subscribe(topics, **how)[1]] = topics
+        self.send()
 
     def answers(self) -> Sequence[ReasonCode]:
         with self._changed:
@@ -214,7 +218,7 @@ class ImageConnection(Connection):
         properties.SessionExpiryInterval = SESSION_SECONDS if self._lasting else 0
         return properties
 
-    def _new_client(self) -> paho.Client:
+    def _new_client(self) -> ImageClient:
         client = ImageClient(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,

@@ -2,13 +2,15 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 import msgspec
 
 from dropsight.errors import SinkError
 from dropsight.names import as_json
-from dropsight.sinks.mqtt.connection import Connection, Incoming
+from dropsight.sinks.mqtt.connection import Connection
+from dropsight.sinks.mqtt.incoming import Incoming
 from dropsight.sinks.mqtt.suspects import InFlight, SuspectMessages
 from dropsight.sinks.mqtt.topics import Topics
 from dropsight.status.troubles import Troubles
@@ -32,21 +34,28 @@ class Unpublished(msgspec.Struct):
     @property
     def reasons(self) -> list[str]:
         """One line each."""
-        large = [f"{topic}: {size:,} bytes are more than it accepts" for topic, size in self._too_large()]
-        return [f"{topic}: it disconnects on this" for topic in self.suspects.aside] + large
+        return list(_reasons(self.suspects.aside, sorted(self.too_large.items())))
 
     def say(self) -> None:
-        """Have status and log name what stays untold at the moment."""
-        reasons = self.reasons
-        if not reasons:
+        """Have status and log name what stays untold at the moment: the first of it, and how much more.
+
+        It may be said of each of ten thousand cameras, one after the other, so nothing is sorted.
+        """
+        aside = self.suspects.aside
+        count = len(aside) + len(self.too_large)
+        if not count:
             self.troubles.cleared(PART)
             return
-        more = f"; and {len(reasons) - NAMED} more" if len(reasons) > NAMED else ""
-        told = "; ".join(reasons[:NAMED])
+        more = f"; and {count - NAMED} more" if count > NAMED else ""
+        told = "; ".join(islice(_reasons(aside, self.too_large.items()), NAMED))
         self.troubles.raised(PART, SinkError(f"the broker does not get all announcements: {told}{more}"))
 
-    def _too_large(self) -> list[tuple[str, int]]:
-        return sorted(self.too_large.items())
+
+def _reasons(aside: Iterable[str], too_large: Iterable[tuple[str, int]]) -> Iterator[str]:
+    for topic in aside:
+        yield f"{topic}: it disconnects on this"
+    for topic, size in too_large:
+        yield f"{topic}: {size:,} bytes are more than it accepts"
 
 
 class Announcer:

@@ -8,7 +8,8 @@ from dropsight.config import Mqtt
 from dropsight.errors import SinkError
 from dropsight.sinks.mqtt.broker import Broker, Protocol
 from dropsight.sinks.mqtt.connecting import connect, protocols
-from dropsight.sinks.mqtt.connection import Connection, Incoming
+from dropsight.sinks.mqtt.connection import Connection
+from dropsight.sinks.mqtt.incoming import Incoming
 
 HANGS_UP = "it disconnects on this"
 ANSWER_SECONDS = 10.0
@@ -53,6 +54,11 @@ class BriefConnection:
     def listen(self, topic: str, told: Callable[[Incoming], None]) -> str | None:
         """Return why the broker does not let us; raises SinkError for a loss that has other causes."""
         return self._alone(lambda: self.connection.listen(topic, told, retained=True))
+
+    def wait_for(self, is_so: Callable[[], bool], *, seconds: float) -> None:
+        """Wait until what is heard makes it so; on no connection, nothing is."""
+        if self._connection is not None:
+            self._connection.wait_for(is_so, seconds=seconds)
 
     def close(self) -> None:
         if self._connection is not None:

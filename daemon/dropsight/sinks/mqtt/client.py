@@ -1,11 +1,15 @@
-"""paho's client, with limits on incoming messages."""
+"""paho's client, with limits on incoming messages, and short ways for what comes and goes by the hundred."""
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
+from dropsight.sinks.mqtt.paho_socket import Wire
 from dropsight.sinks.mqtt.web_socket import FrugalWebSocket
 
 if TYPE_CHECKING:
@@ -24,6 +28,12 @@ HEAD_BYTES = 70_000
 PUBLISH = 0x30
 _QOS_2 = 0x04
 _CHUNK_BYTES = 65_536
+# Reasons of a PUBACK that are no refusal: it is there, or there and nobody listens (MQTT 5, 3.4.2.1).
+_TAKEN = (0x00, 0x10)
+_SUCCESS = ReasonCode(PacketTypes.PUBACK)
+_NO_PROPERTIES = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]
+# Acknowledgements of nothing that was sent: a broker that goes on with them has us work for nothing.
+MOST_STRAY = 1_000
 
 
 class FrugalClient(paho.Client):
@@ -33,22 +43,21 @@ class FrugalClient(paho.Client):
     """
 
     property_bytes = PROPERTY_BYTES
+    wire: Wire
+    """Its socket, once it is connected."""
     _said = False
+    _strays = 0
 
-    def loop_forever(
-        self,
-        timeout: float = 1.0,
-        retry_first_connection: bool = False,  # noqa: FBT001, FBT002 - paho's
-    ) -> MQTTErrorCode:
-        """End the connection with a bug in what is called on the way: nobody would hear what comes by it."""
-        try:
-            return super().loop_forever(timeout, retry_first_connection)
-        except BaseException:
-            # It is not the broker's doing, nor that of what was on the way: nobody keeps it alive.
-            self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_KEEPALIVE)
-            raise
+    def end(self) -> None:
+        """Let go of the connection, which is not the broker's doing, nor that of what was on the way."""
+        self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_KEEPALIVE)
 
-    def _create_socket(self) -> "SocketLike":
+    def _create_socket(self) -> Wire:
+        plain = self._transport != "websockets" and not self._ssl
+        self.wire = Wire(self._make_socket(), plain=plain)
+        return self.wire
+
+    def _make_socket(self) -> "SocketLike":
         if self._transport != "websockets":
             return super()._create_socket()
         plain = self._create_socket_connection()
@@ -69,11 +78,60 @@ class FrugalClient(paho.Client):
             raise
 
     def _sock_recv(self, bufsize: int) -> bytes:
-        packet = self._in_packet
-        if packet["have_remaining"] and packet["command"] & 0xF0 != PUBLISH and bufsize > OTHER_BYTES:
-            log.warning("disconnected from the broker: it was sending a packet of %d bytes", bufsize)
-            raise ConnectionAbortedError
-        return super()._sock_recv(bufsize)
+        if bufsize > OTHER_BYTES:
+            packet = self._in_packet
+            if packet["have_remaining"] and packet["command"] & 0xF0 != PUBLISH:
+                log.warning("disconnected from the broker: it was sending a packet of %d bytes", bufsize)
+                raise ConnectionAbortedError
+        return self.wire.recv(bufsize)
+
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        return self.wire.send(buf, more=self.want_write())  # the queue has those behind this one
+
+    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        """Hear of one that is taken; paho decodes the others, without their properties: nobody asks."""
+        packet = self._in_packet["packet"]
+        is_5 = self._protocol == MQTTProtocolVersion.MQTTv5
+        if cmd != "PUBACK" or len(packet) < 2 or (len(packet) > 2 and not is_5):
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        mid = packet[0] << 8 | packet[1]
+        if mid not in self._out_messages:
+            return self._note_stray()
+        if len(packet) == 2 or packet[2] in _TAKEN:
+            with self._out_message_mutex:
+                return self._do_on_publish(mid, _SUCCESS, _NO_PROPERTIES)
+        del packet[3:]
+        self._in_packet["remaining_length"] = len(packet)
+        return super()._handle_pubackcomp(cmd)
+
+    def _note_stray(self) -> MQTTErrorCode:
+        self._strays += 1
+        if self._strays <= MOST_STRAY:
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        log.warning("disconnected from the broker: it acknowledges what was not sent")
+        return MQTTErrorCode.MQTT_ERR_PROTOCOL
+
+    def _handle_suback(self) -> None:
+        self._leave_out_properties()
+        super()._handle_suback()
+
+    def _handle_unsuback(self) -> MQTTErrorCode:
+        self._leave_out_properties()
+        return super()._handle_unsuback()
+
+    def _handle_pubrec(self) -> MQTTErrorCode:
+        return MQTTErrorCode.MQTT_ERR_PROTOCOL  # of QoS 2, at which nothing is sent
+
+    def _handle_pubrel(self) -> MQTTErrorCode:
+        return MQTTErrorCode.MQTT_ERR_PROTOCOL
+
+    def _leave_out_properties(self) -> None:
+        """Of an answer that has a number alone before its properties."""
+        packet = self._in_packet["packet"]
+        if self._protocol == MQTTProtocolVersion.MQTTv5:
+            _, end = _property_size(packet, 2)
+            packet[2:end] = b"\0"
+            self._in_packet["remaining_length"] = len(packet)
 
     def _read_over(self, bufsize: int) -> bytes:
         """Keep of a message that is being read no more than its beginning."""
@@ -108,9 +166,9 @@ class BoundedClient(FrugalClient):
 
     def _sock_recv(self, bufsize: int) -> bytes:
         packet = self._in_packet
-        if packet["command"] & 0xF0 == PUBLISH and packet["remaining_length"] > LARGEST_BYTES:
+        if packet["remaining_length"] > LARGEST_BYTES and packet["command"] & 0xF0 == PUBLISH:
             return self._read_over(bufsize)
-        return super()._sock_recv(bufsize)
+        return super()._sock_recv(bufsize) if bufsize > OTHER_BYTES else self.wire.recv(bufsize)
 
 
 def _frugal(packet: bytearray, *, numbered: bool, most: int) -> bytearray:
@@ -122,12 +180,17 @@ def _frugal(packet: bytearray, *, numbered: bool, most: int) -> bytearray:
 def properties_of(packet: bytearray, *, numbered: bool) -> tuple[int, int, int]:
     """Return of a PUBLISH of MQTT 5 where the count of its properties begins, it, and where these end."""
     start = after_topic(packet, numbered=numbered)
+    return start, *_property_size(packet, start)
+
+
+def _property_size(packet: bytearray, start: int) -> tuple[int, int]:
+    """Return the count of the properties that stands there (MQTT 5, 2.2.2.1), and where these end."""
     size, end = 0, start
     for place, byte in enumerate(packet[start : start + 4]):
         size, end = size | (byte & 0x7F) << 7 * place, end + 1
         if not byte & 0x80:
             break
-    return start, size, end + size
+    return size, end + size
 
 
 def after_topic(packet: bytearray, *, numbered: bool) -> int:

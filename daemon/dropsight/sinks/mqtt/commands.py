@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from dropsight.sinks.mqtt.connection import Incoming
+from dropsight.sinks.mqtt.incoming import Incoming
 from dropsight.sinks.mqtt.topics import Topics
 
 log = logging.getLogger(__name__)

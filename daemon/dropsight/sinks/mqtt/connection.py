@@ -1,13 +1,11 @@
-"""One connection to a broker, from CONNECT to its loss; paho runs the protocol on its own thread."""
+"""One connection to a broker, from CONNECT to its loss."""
 
-import contextlib
 import logging
 import ssl
 import threading
-import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from queue import Empty, SimpleQueue
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -17,7 +15,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from dropsight.errors import SinkError
 from dropsight.sinks.mqtt.broker import Broker, Protocol
-from dropsight.sinks.mqtt.client import LARGEST_BYTES, BoundedClient
+from dropsight.sinks.mqtt.client import LARGEST_BYTES, BoundedClient, FrugalClient
+from dropsight.sinks.mqtt.incoming import Incoming, RetainedMessages
+from dropsight.sinks.mqtt.network import Network
 from dropsight.sinks.mqtt.offers import ALL, Offers
 from dropsight.sinks.mqtt.refusals import refusal
 from dropsight.sinks.mqtt.tls_errors import reason
@@ -29,27 +29,23 @@ CONNECT_SECONDS = 30.0
 CONNACK_SECONDS: Mapping[Protocol, float] = {"5": 8.0, "3.1.1": 30.0}
 QUIET_SECONDS = 2.0
 CLOSED_SECONDS = 1.0
-MOST_RETAINED, MOST_RETAINED_BYTES = 1_000, 2**24
+MOST_RETAINED = 1_000
 VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
-_UNSPECIFIED = 0x80
+_UNSPECIFIED = _FAILURE = 0x80
 # Reasons of a broker or a network for a goodbye that have nothing to do with what we said (MQTT 5, 3.14.2.1).
 _TAKEN_OVER = 0x8E
 _NO_FAULT_OF_OURS = {0x89, 0x8B, 0x8D, _TAKEN_OVER, 0x9C, 0x9D, 0xA0}
 
 
-class Incoming(NamedTuple):
-    """A message to us; response topic and correlation are of MQTT 5. `retained`: it was there before us."""
-
-    payload: bytes
-    response_topic: str | None
-    correlation: bytes | None
-    retained: bool = False
-
-
 class Connection:
-    """Thread-safe. All that is published goes out here, within what the broker `offers`."""
+    """Thread-safe. All that is published goes out here, within what the broker `offers`.
+
+    Whoever waits for it reads and writes meanwhile; see `Network` for the other times.
+    """
 
     _clean_start: bool | Literal[3] = paho.MQTT_CLEAN_START_FIRST_ONLY
+    _alone = False
+    """Whether a thread of its own reads and writes at all times."""
 
     def __init__(
         self,
@@ -69,13 +65,16 @@ class Connection:
         self._changed = threading.Condition()
         self._answer: tuple[int, str] | None = None
         self._closed: str | None = None
-        self._acknowledged: list[int] = []
+        self._acknowledged: deque[int] = deque()
         self.refused: dict[int, str] = {}
         self.unheard: dict[int, str] = {}
         self._woken = False
         self._asked_for: dict[int | None, str] = {}
         self._asking = threading.Lock()
         self._client = self._make_client(will)
+        self._network = Network(
+            self._client, name=client_id, keepalive=keepalive, changed=self._changed, alone=self._alone
+        )
 
     def open(self) -> None:
         """Connect and wait for the CONNACK; raises SinkError, or one of its kinds in refusals.py."""
@@ -86,12 +85,9 @@ class Connection:
             )
         except (OSError, ssl.SSLError, ValueError, paho.WebsocketConnectionError) as error:
             raise SinkError(f"{self._broker.shown} cannot be reached: {reason(error)}") from error
-        self._client.loop_start()
-        deadline = time.monotonic() + CONNACK_SECONDS[self._protocol]
-        with self._changed:
-            while self._answer is None and self._closed is None and time.monotonic() < deadline:
-                self._changed.wait(deadline - time.monotonic())
-            answer, closed = self._answer, self._closed
+        self._network.start()
+        self.wait_for(self._is_answered, seconds=CONNACK_SECONDS[self._protocol])
+        answer, closed = self._answer, self._closed
         if answer is not None and answer[0] == 0:
             return
         self.close()
@@ -100,9 +96,10 @@ class Connection:
     def publish(
         self, topic: str, payload: bytes, *, qos: int, retain: bool = False, correlation: bytes | None = None
     ) -> int | None:
-        """Hand a message to the network and return its number, None where it is too large for the broker.
+        """Queue a message and return its number, None where it is too large for the broker.
 
-        Raises SinkError once the connection is lost.
+        It goes out with the next `send`, or once something is waited for. Raises SinkError once the
+        connection is lost.
         """
         room = self.offers.room(topic)
         if room is not None and len(payload) + len(correlation or b"") > room:
@@ -117,19 +114,19 @@ class Connection:
             raise self._lost()
         return info.mid
 
+    def send(self) -> None:
+        """Send what is queued, before there is something else to do than to wait."""
+        self._network.send()
+
     def listen(self, topic: str, told: Callable[[Incoming], None], *, retained: bool = False) -> int | None:
         """Subscribe, and return the number that the answer will have among what is `acknowledged`.
 
-        `told` is called on the network's thread; of what the broker had `retained` only if asked for.
+        `told` is called by whoever reads; of what the broker had `retained` only if asked for.
         """
 
         def on_message(_client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-            if message.retain and not retained:
-                return
-            found = message.properties
-            response_topic = getattr(found, "ResponseTopic", None)
-            correlation = getattr(found, "CorrelationData", None)
-            told(Incoming(bytes(message.payload), response_topic, correlation, retained=message.retain))
+            if retained or not message.retain:
+                told(Incoming.of(message))
 
         self._client.message_callback_add(topic, on_message)
         return self._subscribe(topic, qos=1)
@@ -145,25 +142,18 @@ class Connection:
         No broker says when it has told all: it has when all that is `expected` is there, or nothing came for
         a while. `began` is called with the numbers that the answers will have among what is `acknowledged`.
         """
-        heard: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
-        left = MOST_RETAINED_BYTES  # whoever may publish there could have any number of a megabyte
-
-        def on_message(_client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-            nonlocal left
-            if message.retain and message.payload and left > 0:
-                left -= len(message.payload)
-                heard.put((message.topic, bytes(message.payload)))
-
+        heard = RetainedMessages()
         for topic in filters:
-            self._client.message_callback_add(topic, on_message)
+            self._client.message_callback_add(topic, heard.hear)
             mid = self._subscribe(topic, qos=0)
             if mid is not None:
                 began(mid)
         found: dict[str, bytes] = {}
-        with contextlib.suppress(Empty):
-            while len(found) < MOST_RETAINED and not (expected and found.keys() >= set(expected)):
-                topic, payload = heard.get(timeout=QUIET_SECONDS)
-                found[topic] = payload
+        while len(found) < MOST_RETAINED and not (expected and found.keys() >= set(expected)):
+            self.wait_for(lambda: bool(heard.waiting), seconds=QUIET_SECONDS)
+            if not heard.waiting:
+                break
+            found.update(heard.waiting.popleft() for _ in range(len(heard.waiting)))
         for topic in filters:
             self._client.unsubscribe(topic)
             self._client.message_callback_remove(topic)
@@ -181,35 +171,41 @@ class Connection:
         A negative PUBACK is among them, too: its reason is in `refused`. So are answers to `listen`, the
         reasons of negative ones in `unheard`.
         """
-        with self._changed:
-            if not (self._acknowledged or self._woken or self._closed):
-                self._changed.wait(max(timeout, 0.0))
-            mids, self._acknowledged, self._woken = self._acknowledged, [], False
-            if self._closed and not mids:
-                raise self._lost()
+        self._network.wait_for(
+            lambda: bool(self._acknowledged or self._woken or self._closed), seconds=timeout
+        )
+        self._woken = False
+        mids = self.heard()
+        if self._closed and not mids:
+            raise self._lost()
         return mids
 
     def heard(self) -> Sequence[int]:
         """Return what is `acknowledged` already, also of a connection that is lost."""
-        with self._changed:
-            mids, self._acknowledged = self._acknowledged, []
-        return mids
+        return [self._acknowledged.popleft() for _ in range(len(self._acknowledged))]
 
     def was_hung_up(self) -> bool:
         """Whether it was lost without a reason that has nothing to do with what was said on it."""
-        with self._changed:  # who writes may know of a loss before it is told
-            self._changed.wait_for(lambda: self._closed is not None, CLOSED_SECONDS)
-            return self._closed is not None and not self._blameless
+        self.wait_for(lambda: self._closed is not None, seconds=CLOSED_SECONDS)
+        return self._closed is not None and not self._blameless
+
+    def wait_for(self, is_so: Callable[[], bool], *, seconds: float) -> None:
+        """Wait until what is heard makes it so, or the connection is lost."""
+        self._network.wait_for(is_so, seconds=seconds)
 
     def wake(self) -> None:
         with self._changed:
             self._woken = True
             self._changed.notify_all()
+        self._network.wake()
 
     def close(self) -> None:
         """Say goodbye, without the last will, and give everything back."""
         self._client.disconnect()
-        self._client.loop_stop()
+        self._network.stop()
+
+    def _is_answered(self) -> bool:
+        return self._answer is not None or self._closed is not None
 
     def _demands(self) -> Properties | None:
         if self._protocol != "5":
@@ -218,7 +214,7 @@ class Connection:
         properties.MaximumPacketSize = LARGEST_BYTES
         return properties
 
-    def _new_client(self) -> paho.Client:
+    def _new_client(self) -> FrugalClient:
         return BoundedClient(
             CallbackAPIVersion.VERSION2,
             # Of an earlier connection that it may still have, the broker ends the session, last will and
@@ -229,7 +225,7 @@ class Connection:
             reconnect_on_failure=False,
         )
 
-    def _make_client(self, will: tuple[str, bytes] | None) -> paho.Client:
+    def _make_client(self, will: tuple[str, bytes] | None) -> FrugalClient:
         client = self._new_client()
         client.connect_timeout = CONNECT_SECONDS
         # No bound of paho's, for which it looks through all in flight at each PUBACK: `window` is ours.
@@ -271,11 +267,9 @@ class Connection:
     def _on_publish(
         self, _client: paho.Client, _data: object, mid: int, code: ReasonCode, _found: object
     ) -> None:
-        with self._changed:
-            if code.is_failure:
-                self.refused[mid] = _said(code)
-            self._acknowledged.append(mid)
-            self._changed.notify_all()
+        if code.value >= _FAILURE:
+            self.refused[mid] = _said(code)
+        self._acknowledged.append(mid)
 
     def _on_subscribe(
         self, _client: paho.Client, _data: object, mid: int, codes: Sequence[ReasonCode], _found: object
@@ -285,9 +279,7 @@ class Connection:
         for code in filter(lambda code: code.is_failure, codes):
             log.warning("the broker denied the subscription to %s: %s", topic, _said(code))
             self.unheard[mid] = _said(code)
-        with self._changed:
-            self._acknowledged.append(mid)
-            self._changed.notify_all()
+        self._acknowledged.append(mid)
 
     def _lost(self) -> SinkError:
         if self.taken_over:

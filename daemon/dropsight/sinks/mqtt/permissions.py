@@ -1,19 +1,16 @@
 """What a broker's access rules allow: tried as `run` does it, with messages that leave nothing behind."""
 
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from dropsight.config import Mqtt
 from dropsight.records import Status
 from dropsight.sinks.mqtt.brief_connection import HANGS_UP, BriefConnection
-from dropsight.sinks.mqtt.connection import Incoming
 from dropsight.sinks.mqtt.homeassistant import birth_topics, discovery_topic
 from dropsight.sinks.mqtt.identity import guest_id
+from dropsight.sinks.mqtt.incoming import Incoming
 from dropsight.sinks.mqtt.offers import Offers
 from dropsight.sinks.mqtt.topics import Topics
 
@@ -124,7 +121,6 @@ class _Trial:
 
     def __init__(self, visit: BriefConnection) -> None:
         self._visit = visit
-        self._messages: SimpleQueue[_Heard] = SimpleQueue()
         self._heard: list[_Heard] = []
         self._on_the_way: list[TrialMessage] = []
         self._unsure: list[TrialMessage] = []
@@ -141,7 +137,7 @@ class _Trial:
         def found() -> dict[str, bytes]:
             return {each.topic: each.payload for each in self._heard if each.is_kept and each.topic in topics}
 
-        self._hear(lambda: len(found()) == len(topics), seconds=KEPT_SECONDS)
+        self._visit.wait_for(lambda: len(found()) == len(topics), seconds=KEPT_SECONDS)
         return found()
 
     def say(self, words: Iterable[TrialMessage]) -> Mapping[str, str]:
@@ -171,7 +167,7 @@ class _Trial:
 
     def _lost(self) -> list[TrialMessage]:
         """Return what was on its way back to us on the connection that is no more."""
-        self._hear(lambda: not self._unheard(), seconds=0.0)
+        self._visit.wait_for(lambda: not self._unheard(), seconds=0.0)
         lost = self._unheard()
         self._on_the_way.clear()
         return lost
@@ -180,7 +176,7 @@ class _Trial:
         """Say what is done without, and what was acknowledged and may be thrown away all the same."""
         if self._lacking:
             yield f"it {self._lacking}: continuing without"
-        self._hear(lambda: not self._unheard(), seconds=ECHO_SECONDS)
+        self._visit.wait_for(lambda: not self._unheard(), seconds=ECHO_SECONDS)
         lost = [word.topic for word in self._unheard()]
         if lost:
             told = "anything" if len(lost) == said else ", ".join(lost)
@@ -195,12 +191,6 @@ class _Trial:
 
     def _listen(self, topic: str) -> str | None:
         def told(asked: Incoming) -> None:
-            self._messages.put(_Heard(topic, asked.payload, asked.retained))
+            self._heard.append(_Heard(topic, asked.payload, asked.retained))
 
         return self._visit.listen(topic, told)
-
-    def _hear(self, is_enough: Callable[[], bool], *, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        with suppress(Empty):
-            while not is_enough():
-                self._heard.append(self._messages.get(timeout=max(deadline - time.monotonic(), 0.0)))

@@ -9,7 +9,7 @@ import msgspec
 
 from dropsight.errors import SinkError
 from dropsight.sinks.mqtt.commands import Rate
-from dropsight.sinks.mqtt.connection import Incoming
+from dropsight.sinks.mqtt.incoming import Incoming
 from dropsight.sinks.mqtt.topics import Topics
 from dropsight.status.troubles import Troubles
 

@@ -12,8 +12,9 @@ from dropsight.sinks.announcements import GOODBYE_SECONDS
 from dropsight.sinks.mqtt import homeassistant
 from dropsight.sinks.mqtt.announcing import Announcer
 from dropsight.sinks.mqtt.camera_session import CameraSession
-from dropsight.sinks.mqtt.connection import Connection, Incoming
+from dropsight.sinks.mqtt.connection import Connection
 from dropsight.sinks.mqtt.event_session import EventSession
+from dropsight.sinks.mqtt.incoming import Incoming
 from dropsight.sinks.mqtt.publisher_parts import PublisherParts
 from dropsight.sinks.mqtt.record_session import NotTakenError, RecordSession
 from dropsight.sinks.mqtt.retiring import retire_former
@@ -83,6 +84,7 @@ class Session:
             self._announce()
         while not self._is_over():
             self._records.publish()
+            self._connection.send()  # a picture may take its time
             self._events.publish()
             self._cameras.publish()
             self._announce_changes()
