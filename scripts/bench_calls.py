@@ -3,8 +3,8 @@
     scripts/bench_calls.py [--images 100 300] [--broker]
 
 Counted in `run --once` over few photos and over many, so that what comes once cancels out: a model that
-answers at once, and no broker, or a Mosquitto. A hop is a call of a function of ours from another file; those that come less
-often than every second image, kill points and heartbeats are left out.
+answers at once, and no broker, or a Mosquitto. A hop is a call of a function of ours from another file; those
+that come less often than every second image, kill points and heartbeats are left out.
 """
 
 import argparse
