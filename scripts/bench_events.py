@@ -1,6 +1,7 @@
 """Measure what event rules cost: microseconds a record, as a share of what an image costs in all.
 
 scripts/bench_events.py --rules 0 1 20 100
+scripts/bench_events.py --answers              # what groups and unknown cost an answer, before its record
 scripts/bench_events.py --rounds 12            # the same of the daemon, with groups, unknown, and its journal
 
 The daemon runs `--once` over small pictures with a model that takes no time, in turns with and without: so
@@ -16,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -24,7 +26,7 @@ import numpy as np
 import yaml
 
 from dropsight.classify.engine import open_engine
-from dropsight.config import Config, Inference
+from dropsight.config import Config, Inference, load
 from dropsight.events.machine import Machine
 from dropsight.events.rule import Rule
 from dropsight.events.sighting import sighting_of
@@ -155,6 +157,27 @@ def write_model(folder: Path, labels: Sequence[str]) -> dict[str, str]:
     return {"path": str(folder / "model.tflite"), "labels": str(folder / "labels.txt")}
 
 
+def answers_us(labels: Sequence[str], *, turns: int = 50, answers: int = 200) -> dict[str, float]:
+    """Return processor time an answer from scores, in turns with and without: the least of them."""
+    made: dict[str, Callable[[], object]] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-events-") as folder:
+        file, model = Path(folder) / "c.yaml", write_model(Path(folder), labels)
+        for name, config in configs(labels, 0).items():
+            file.write_text(yaml.safe_dump({**config, "model": model, "mqtt": None, "web": None}))
+            engine = open_engine(load(file))
+            with open_image(SAMPLE) as image:
+                prepared = pipeline.prepare(*pipeline.read(image, engine.plan), engine.plan)
+            made[name] = partial(pipeline.answer, pipeline.invoke(engine.models[0], prepared), engine.plan)
+    found: dict[str, list[float]] = {name: [] for name in made}
+    for _ in range(turns):
+        for name, answer in made.items():
+            began = time.process_time()
+            for _ in range(answers):
+                answer()
+            found[name].append((time.process_time() - began) / answers * 1e6)
+    return {name: round(min(each), 1) for name, each in found.items() if name != "rules, too"}
+
+
 def once_us(model: Mapping[str, str], config: Mapping[str, object], images: int) -> float:
     """Return processor time an image, without that of a daemon's start and end."""
     few = images // FEW
@@ -208,6 +231,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=0, help="of the daemon")
+    parser.add_argument("--answers", action="store_true")
     parser.add_argument("--waiting", type=int, default=2000, help="images of each run")
     parser.add_argument("--records", type=int, default=60_000)
     parser.add_argument("--images", type=int, default=100)
@@ -221,6 +245,8 @@ def main() -> None:
         share = round(spent_us / an_image_us, 5)
         measured.append({"rules": count, "record_us": round(spent_us, 2), "share": share, "changes": changes})
     told = {"machine": machine(), "image_us": round(an_image_us, 1), "runs": measured}
+    if wanted.answers:
+        told["answer_us"] = answers_us(labels)
     if wanted.rounds:
         told["daemon"] = daemons_us(labels, max(wanted.rules), rounds=wanted.rounds, images=wanted.waiting)
     json.dump(told, sys.stdout, indent=2)
