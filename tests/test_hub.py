@@ -41,3 +41,5 @@ def test_a_server_that_begins_again_goes_on_sending() -> None:
     batch = asyncio.run(live())
     assert isinstance(batch, Batch)
     assert [seq for seq, _ in batch.entries] == [2]
+    assert batch.after(1) is batch.after(0), "made once for all clients"
+    assert batch.after(2) == b""

@@ -27,7 +27,7 @@ def event(seq: int, line: bytes, *, name: bytes = b"") -> bytes:
     return b"%bid: %d\ndata: %b\n\n" % (name and b"event: %b\n" % name, seq, line)
 
 
-class Batch(msgspec.Struct, frozen=True):
+class Batch(msgspec.Struct, frozen=True, dict=True):
     """By their seqs, in order, what goes to clients; `data` is made once for all of them."""
 
     entries: Sequence[tuple[int, bytes]]
