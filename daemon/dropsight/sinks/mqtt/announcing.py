@@ -134,8 +134,7 @@ class Announcer:
     def _send(self, key: str, send: Callable[[], int | None], *, qos: int = 1) -> int | None:
         alone = self._untold.suspects.suspects(key)
         self._wait(upto=0 if alone else self._connection.offers.window - 1)
-        with self._flight.departing(key):
-            mid = send()
+        mid = self._flight.depart(key, send)
         if mid is not None and self._connection.offers.qos:
             if not qos:
                 self._flight.began_silently(mid, key)

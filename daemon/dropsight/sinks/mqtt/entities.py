@@ -1,4 +1,4 @@
-"""What Home Assistant shows of a device and of a camera: one component an entity, by its name in our ids."""
+"""What Home Assistant shows of a camera: one component an entity, by its name in our ids."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias, get_args
@@ -17,12 +17,6 @@ OF_CAMERA_ONCE: Final = {
 }
 """What versions knew that told of everything in one message."""
 OF_CAMERA: Final = {**OF_CAMERA_ONCE, "last_image": "sensor", "image": "event"}
-OF_DEVICE: Final = {
-    **dict.fromkeys(("latency_p95", "waiting", "processed", "failed", "expired", "backlog"), "sensor"),
-    **dict.fromkeys(("trouble", "disk", "log", "fallback"), "binary_sensor"),
-    "rescan": "button",
-    "pause": "switch",
-}
 LEAST: Final[Mapping[str, Component]] = {
     "sensor": {"state_topic": "-"},
     "binary_sensor": {"state_topic": "-"},
@@ -34,8 +28,6 @@ LEAST: Final[Mapping[str, Component]] = {
 """What a platform cannot do without."""
 CLASSIFIED: Final = "classified"
 
-# Troubles that come of a disk that is full, broken or read-only.
-_OF_DISK = ["filing", "journal", "housekeeping", "syncing"]
 # What is there: of classes that exclude each other, the best one's label.
 _LABELS = "value_json.present | default([value_json]) | map(attribute='label') | list"
 # What people read, and how sure it is: the group of classes, where there is one.
@@ -140,10 +132,6 @@ def _of_event(name: str, topics: Topics, end: str) -> dict[str, Component]:
     }
 
 
-def of_device(topics: Topics) -> dict[str, Component]:
-    return _diagnostics(topics) | _troubles(topics) | _controls(topics)
-
-
 def _answers(state: str) -> dict[str, Component]:
     return {
         "label": {
@@ -210,95 +198,5 @@ def _events(topic: str) -> dict[str, Component]:
             "type": CLASSIFIED,
             "subtype": "image",
             "topic": topics,
-        },
-    }
-
-
-def _diagnostics(topics: Topics) -> dict[str, Component]:
-    figures: Mapping[str, tuple[str, str, Mapping[str, object]]] = {
-        "latency_p95": (
-            "Latency p95",
-            "latency_ms.window.total.p95",
-            {"unit_of_measurement": "ms", "device_class": "duration", "state_class": "measurement"},
-        ),
-        "waiting": ("Images waiting", "counters.waiting", {"state_class": "measurement"}),
-        "processed": ("Images processed", "counters.done", {"state_class": "total_increasing"}),
-        "failed": ("Images failed", "counters.failed", {"state_class": "total_increasing"}),
-        "expired": ("Images expired", "counters.expired", {"state_class": "total_increasing"}),
-        "backlog": ("Records for the broker", "queues.outbox", {"state_class": "measurement"}),
-    }
-    return {
-        name: {
-            "platform": "sensor",
-            "name": shown,
-            "entity_category": "diagnostic",
-            "state_topic": topics.stats,
-            "value_template": f"{{{{ value_json.{path} }}}}",
-            **more,
-        }
-        for name, (shown, path, more) in figures.items()
-    }
-
-
-def _troubles(topics: Topics) -> dict[str, Component]:
-    """What is wrong with the daemon itself, a camera's own problems aside."""
-    all_of_it = "value_json.troubles | default({}, true)"
-    of_disk = f"{all_of_it} | dictsort | selectattr(0, 'in', {_OF_DISK}) | list"
-    fallback = (
-        "{{ {'model': (value_json.model | default({})).name | default(none),"
-        " 'instead_of': (value_json.model | default({})).instead_of | default([])} | tojson }}"
-    )
-    return {
-        "trouble": _trouble(
-            "Trouble", topics.stats, all_of_it, f"{{{{ {{'troubles': {all_of_it}}} | tojson }}}}"
-        ),
-        "disk": _trouble(
-            "Disk", topics.stats, of_disk, f"{{{{ {{'troubles': dict({of_disk})}} | tojson }}}}"
-        ),
-        "log": _trouble(
-            "Log",
-            topics.stats,
-            f"({all_of_it}).log is defined",
-            f"{{{{ {{'trouble': ({all_of_it}).log | default(none)}} | tojson }}}}",
-        ),
-        "fallback": _trouble("Fallback model", topics.info, "value_json.fallback", fallback),
-    }
-
-
-def _trouble(name: str, topic: str, condition: str, attributes: str) -> Component:
-    return {
-        "platform": "binary_sensor",
-        "name": name,
-        "device_class": "problem",
-        "entity_category": "diagnostic",
-        "state_topic": topic,
-        "value_template": f"{{{{ 'ON' if {condition} else 'OFF' }}}}",
-        "json_attributes_topic": topic,
-        "json_attributes_template": attributes,
-    }
-
-
-def _controls(topics: Topics) -> dict[str, Component]:
-    return {
-        "rescan": {
-            "platform": "button",
-            "name": "Rescan",
-            "icon": "mdi:folder-refresh",
-            "entity_category": "config",
-            "command_topic": topics.command,
-            "payload_press": '{"command": "rescan"}',
-        },
-        "pause": {
-            "platform": "switch",
-            "name": "Pause",
-            "icon": "mdi:pause",
-            "entity_category": "config",
-            "command_topic": topics.command,
-            "payload_on": '{"command": "pause"}',
-            "payload_off": '{"command": "resume"}',
-            "state_topic": topics.stats,
-            "value_template": "{{ 'ON' if value_json.paused else 'OFF' }}",
-            "state_on": "ON",
-            "state_off": "OFF",
         },
     }

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from dropsight.names import as_json
-from dropsight.sinks.mqtt import entities
+from dropsight.sinks.mqtt import device_entities, entities
 from dropsight.sinks.mqtt.entities import Component
 from dropsight.sinks.mqtt.event_names import EventNames
 from dropsight.sinks.mqtt.rivals import OFFLINE, ONLINE
@@ -42,7 +42,9 @@ def farewell(topic: str, events: Callable[[str], Sequence[str]] = lambda _: ()) 
     """
     found = _TOPIC.fullmatch(topic)
     identity, part = (found["device"], found["part"] or "") if found else ("", "")
-    platforms = {**entities.OF_CAMERA, **entities.of_events(events(part))} if part else entities.OF_DEVICE
+    platforms = (
+        {**entities.OF_CAMERA, **entities.of_events(events(part))} if part else device_entities.OF_DEVICE
+    )
     before = f"{part}_" if part else ""
     components = {
         f"{before}{name}": {
@@ -107,7 +109,7 @@ class Entities:
         }
         if address := self._dashboard():
             device["configuration_url"] = address
-        return self._around(device, entities.of_device(self._topics), gone)
+        return self._around(device, device_entities.of_device(self._topics), gone)
 
     def of_camera(self, camera: str) -> bytes:
         part = self._topics.parts.of(camera)

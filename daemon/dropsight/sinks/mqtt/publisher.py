@@ -7,34 +7,21 @@ import time
 from collections.abc import Sequence
 
 from dropsight import crashpoints
-from dropsight.cameras.problem_names import problem_names
 from dropsight.config import Config, Mqtt
 from dropsight.errors import DamagedError, DropsightError, SinkError, StoreError
 from dropsight.images.framing import Pixels
-from dropsight.journal.event_table import EventReader
 from dropsight.journal.marks import Mark
 from dropsight.sinks.announcements import MqttStatus
 from dropsight.sinks.backoff import pause_seconds
-from dropsight.sinks.mqtt.announcing import Unpublished
 from dropsight.sinks.mqtt.broker import Broker, Protocol
-from dropsight.sinks.mqtt.camera_session import CameraSessionParts
-from dropsight.sinks.mqtt.commands import Commander
 from dropsight.sinks.mqtt.connecting import connect, protocols
 from dropsight.sinks.mqtt.connection import Connection
-from dropsight.sinks.mqtt.discovery import Discovery
-from dropsight.sinks.mqtt.event_names import EventNames, NamedRule
-from dropsight.sinks.mqtt.event_session import EventPictures, EventSessionParts
-from dropsight.sinks.mqtt.evictions import Evictions
-from dropsight.sinks.mqtt.former_names import FormerName, FormerNames
-from dropsight.sinks.mqtt.homeassistant import Entities
+from dropsight.sinks.mqtt.event_names import NamedRule
 from dropsight.sinks.mqtt.identity import own_id
-from dropsight.sinks.mqtt.publisher_parts import Ending, Published, PublisherParts
+from dropsight.sinks.mqtt.publisher_parts import parts_of
 from dropsight.sinks.mqtt.refusals import BrokerRefusedError
-from dropsight.sinks.mqtt.rivals import OFFLINE, Rivals
+from dropsight.sinks.mqtt.rivals import OFFLINE
 from dropsight.sinks.mqtt.session import Session
-from dropsight.sinks.mqtt.states import CameraStates
-from dropsight.sinks.mqtt.suspects import SuspectMessages
-from dropsight.sinks.mqtt.thumbnails import Thumbnails
 from dropsight.sinks.sink import FollowerContext, FollowerSpec, FollowerStatus
 
 log = logging.getLogger(__name__)
@@ -47,72 +34,15 @@ class Publisher:
     """`run` belongs on a thread of its own; everything else may be called from any."""
 
     def __init__(self, settings: Mqtt, context: FollowerContext, *, rules: Sequence[NamedRule] = ()) -> None:
-        troubles, announcements, watch = context.troubles, context.announcements, context.watch
-        device, journal = context.config.device, context.config.store.path
-        self.troubles = troubles
-        self.states = CameraStates()
-        self.thumbnails = Thumbnails(self.wake)
+        self._broker = Broker.of(settings)
+        self._client_id = own_id(settings, context.config.store.path.parent)
+        self._parts = parts_of(settings, context, rules=rules, wake=self.wake, works=self._works)
+        self.troubles, cameras = context.troubles, self._parts.cameras
+        self.states, self.thumbnails = cameras.states, cameras.thumbnails
         self.connected = self.refused = self._gave_up = False
-        state = journal.parent
-        self._broker, self._client_id = Broker.of(settings), own_id(settings, state)
         self._protocol: Protocol | None = None  # known once a connection was made
         self._connection: Connection | None = None
-        self._ending = Ending()
-        self._announcements = announcements
-        name = FormerName(device, settings.base_topic, settings.discovery_prefix)
-        topics = name.topics
-        names, events = (
-            FormerNames(state),
-            EventNames(rules, topics, state, problems=problem_names(context.config)),
-        )
-        suspects = SuspectMessages()
-        self._failures = 0
-        self._lacking = ""
-        self._commander = Commander(context.obey, topics, answered=self.wake)
-        self._parts = PublisherParts(
-            settings=settings,
-            name=name,
-            names=names,
-            topics=topics,
-            commander=self._commander,
-            outbox=context.outbox,
-            announcements=announcements,
-            cameras=CameraSessionParts(
-                topics=topics,
-                watch=watch,
-                states=self.states,
-                thumbnails=self.thumbnails,
-                discovery=Discovery(
-                    Entities(
-                        device,
-                        topics,
-                        thumbnails=settings.thumbnails,
-                        dashboard=announcements.dashboard,
-                        events=events,
-                    ),
-                    state,
-                    wanted=settings.home_assistant,
-                    told_before=names.knows(topics.root),
-                ),
-                pictures=settings.thumbnails,
-                records=settings.retain,
-            ),
-            events=EventSessionParts(
-                topics,
-                watch,
-                events,
-                EventReader(journal),
-                EventPictures(context.picture, wake=self.wake) if settings.thumbnails else None,
-            ),
-            tally=Published(),
-            ending=self._ending,
-            suspects=suspects,
-            evictions=Evictions(),
-            rivals=Rivals(announcements.info, topics, troubles, wake=self.wake),
-            untold=Unpublished(suspects, troubles),
-            troubles=troubles,
-            works=self._works,
-        )
+        self._failures, self._lacking = 0, ""
 
     @property
     def tried(self) -> bool:
@@ -154,29 +84,29 @@ class Publisher:
 
     def announce_again(self) -> None:
         """What `info` says has changed."""
-        self._announcements.again.set()
+        self._parts.announcements.again.set()
         self.wake()
 
     def announce_stats(self) -> None:
         """The stats have news that cannot wait."""
-        self._announcements.stats_now.set()
+        self._parts.announcements.stats_now.set()
         self.wake()
 
     def stop(self, *, drain_seconds: float) -> None:
         """Publish what the outbox holds, for so long at most and only while connected; then `run` ends."""
-        self._ending.ask(drain_seconds=drain_seconds)
+        self._parts.ending.ask(drain_seconds=drain_seconds)
         self.wake()
 
     def run(self) -> None:
-        threading.Thread(target=self._commander.run, name="mqtt-commands", daemon=True).start()
+        threading.Thread(target=self._parts.commander.run, name="mqtt-commands", daemon=True).start()
         try:
             self._keep_serving()
         finally:
-            self._commander.stop()
+            self._parts.commander.stop()
 
     def _keep_serving(self) -> None:
         chance = random.Random()  # noqa: S311 - jitter
-        while not self._ending.asked.is_set():
+        while not self._parts.ending.asked.is_set():
             began, aside = time.monotonic(), self._parts.suspects.aside
             try:
                 self._serve()
@@ -188,7 +118,7 @@ class Publisher:
             self._gave_up = True
             is_news = time.monotonic() - began > GOOD_SECONDS or self._parts.suspects.aside != aside
             self._failures = 1 if is_news else self._failures + 1
-            self._ending.asked.wait(pause_seconds(self._failures, chance))
+            self._parts.ending.asked.wait(pause_seconds(self._failures, chance))
 
     def _serve(self) -> None:
         """Return when it is time to end; raises SinkError when there is no connection, or no longer one."""
@@ -205,7 +135,7 @@ class Publisher:
             self._parts.evictions.not_let_in()
             raise
         self._parts.evictions.logged_in()
-        if self._ending.is_over:  # and nobody waits for us any more: another may be online by now
+        if self._parts.ending.is_over:  # and nobody waits for us any more: another may be online by now
             connection.close()
             return
         self._connection, self.connected, self.refused = connection, True, False

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 
 from dropsight import crashpoints
 from dropsight.errors import SinkError
@@ -75,15 +76,15 @@ class RecordSession:
             return
         settings, is_event = self._parts.settings, delivery.status == "event"
         topic, line = self._events.of(delivery) if is_event else self._record(delivery)
-        is_kept = delivery.status == "ok" and self._parts.cameras.watch.remembers(delivery.camera)
-        retain = settings.retain and is_kept
+        retain = settings.retain and delivery.status == "ok"
+        retain = retain and self._parts.cameras.watch.remembers(delivery.camera)
         room = self._connection.offers.room(topic)
         fitting = line if room is None else fitted(line, room, SPARE_RECORD)
         mid = None
         if fitting is not None:
             qos = 1 if is_event else settings.qos
-            with self._flight.departing(delivery.seq):
-                mid = self._connection.publish(topic, fitting, qos=qos, retain=retain)
+            send = partial(self._connection.publish, topic, fitting, qos=qos, retain=retain)
+            mid = self._flight.depart(delivery.seq, send)
         if mid is None:
             self._parts.tally.oversized += 1
             fault = f"record {delivery.seq} is larger than the broker accepts (in the log, not on MQTT)"

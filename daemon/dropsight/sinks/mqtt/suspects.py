@@ -5,8 +5,7 @@ says which message it was.
 """
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from dropsight.errors import SinkError
 
@@ -104,11 +103,10 @@ class InFlight:
     def began(self, mid: int, key: str | int) -> None:
         self._keys[mid] = key
 
-    @contextmanager
-    def departing(self, key: str | int) -> Iterator[None]:
-        """A broker may hang up so soon that the client takes it for not sent."""
+    def depart(self, key: str | int, send: Callable[[], int | None]) -> int | None:
+        """Send it; a broker may hang up so soon that the client takes it for not sent."""
         try:
-            yield
+            return send()
         except SinkError:
             self._keys[DEPARTING] = key
             raise

@@ -37,8 +37,13 @@ class CameraTopicParts(msgspec.Struct):
 
     _sharing: dict[str, set[str]] = {}
     _known: int = 0
+    _found: dict[str, str] = msgspec.field(default_factory=dict)
+    """As long as no camera comes or goes."""
 
     def of(self, camera: str) -> str:
+        return self._found.get(camera) or self._find(camera)
+
+    def _find(self, camera: str) -> str:
         plain = topic_part(camera)
         sharing = self._sharing.get(plain, set())
         if camera not in sharing:
@@ -46,14 +51,17 @@ class CameraTopicParts(msgspec.Struct):
                 return _digested(plain, camera)
             self._sharing[plain] = sharing
             self._known += 1
+            self._found.clear()
             sharing.add(camera)
             if 1 < len(sharing) <= MOST_NAMED:
                 others = ", ".join(sorted(sharing - {plain}))
                 log.warning("cameras %s map to the same topic as %s: a digest is appended", others, plain)
         owner = plain if plain in sharing else min(sharing)
-        return plain if camera == owner else _digested(plain, camera)
+        self._found[camera] = found = plain if camera == owner else _digested(plain, camera)
+        return found
 
     def forget(self, camera: str) -> None:
+        self._found.clear()
         plain = topic_part(camera)
         sharing = self._sharing.get(plain, set())
         self._known -= camera in sharing
