@@ -39,17 +39,14 @@ class Workers:
         self._in_force, self._backlog, self._once = in_force, backlog, once
         self.heartbeats = Heartbeats()
         mishaps = Mishaps(backlog, recorder.troubles)
-        examining = ExaminerParts(
+        examining = _examining(
+            in_force,
+            services,
+            recorder,
             backlog=backlog,
             in_hand=in_hand,
-            suspects=Suspects(services.trial),
-            refusals=recorder.refusals,
-            ledger=services.ledger,
-            heartbeats=self.heartbeats,
-            age_of=services.age_of,
-            max_age=in_force.config.queue.max_age,
             once=once,
-            clips=in_force.config.video is not None,
+            heartbeats=self.heartbeats,
         )
         parts = WorkerParts(
             chosen=self._chosen,
@@ -63,17 +60,7 @@ class Workers:
             explanations=services.explanations,
         )
         self._bodies = [Worker(number, parts) for number in range(len(in_force.engine.models))]
-        self._clips: ClipWorker | None = None
-        if examining.clips:
-            self._clips = ClipWorker(
-                in_force.config,
-                chosen=self._chosen,
-                examining=examining,
-                recorder=recorder,
-                mishaps=mishaps,
-                onlooker=services.onlooker,
-                explanations=services.explanations,
-            )
+        self._clips = _clip_worker(in_force, parts) if examining.clips else None
         self._threads: list[threading.Thread] = []
         self._supervision = supervision
 
@@ -99,3 +86,40 @@ class Workers:
         if hurry and len(engine.plan.inference.tta) > 1 and self._backlog.depth() >= HURRY_DEPTH:
             return engine, engine.hurried
         return engine, engine.plan
+
+
+def _examining(
+    in_force: InForce,
+    services: WorkerServices,
+    recorder: Recorder,
+    *,
+    backlog: Backlog,
+    in_hand: InHand,
+    once: bool,
+    heartbeats: Heartbeats,
+) -> ExaminerParts:
+    """What all workers have in common when they look whether an image is one."""
+    return ExaminerParts(
+        backlog=backlog,
+        in_hand=in_hand,
+        suspects=Suspects(services.trial),
+        refusals=recorder.refusals,
+        ledger=services.ledger,
+        heartbeats=heartbeats,
+        age_of=services.age_of,
+        max_age=in_force.config.queue.max_age,
+        once=once,
+        clips=in_force.config.video is not None,
+    )
+
+
+def _clip_worker(in_force: InForce, parts: WorkerParts) -> ClipWorker:
+    return ClipWorker(
+        in_force.config,
+        chosen=parts.chosen,
+        examining=parts.examining,
+        recorder=parts.recorder,
+        mishaps=parts.mishaps,
+        onlooker=parts.onlooker,
+        explanations=parts.explanations,
+    )
