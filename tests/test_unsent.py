@@ -151,7 +151,7 @@ def test_a_stream_catches_up_with_records_of_long_names_a_part_at_a_time() -> No
         async for part in streaming.streamed(
             hub, StreamClient(hang_up=lambda: None, pulse=False), read=read, after=0
         ):
-            assert len(part) < streaming.PAGE_BYTES + 200_000
+            assert len(part) < PAGE_BYTES + 200_000
             told.append(part)
 
     asyncio.run(live())

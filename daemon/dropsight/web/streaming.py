@@ -4,10 +4,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from dropsight.journal.outbox import Delivery
 from dropsight.web.hub import HAPPENING, Batch, Hub, StreamClient, event
+from dropsight.web.results import PAGE_BYTES
 
 PAGE = 200
-# Uploaders choose the names, and so the length, of records.
-PAGE_BYTES = 2**20
 
 Read = Callable[[int, int], Awaitable[Sequence[Delivery]]]
 """Records with seq > the first argument, in order, as many as the second says at most."""
