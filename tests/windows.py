@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from playwright.sync_api import ConsoleMessage, Page, Request
+from playwright.sync_api import ConsoleMessage, Page, Request, expect
+
+# Pictures have the lowest priority, on a machine that may be busy: the usual five seconds are few.
+expect.set_options(timeout=30_000)
 
 
 @dataclass
