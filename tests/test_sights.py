@@ -534,7 +534,7 @@ def test_evaluate_calibrate_and_explain_see_of_a_photo_what_the_daemon_would(
     folder, front = tmp_path / "photos", dict[str, Any]({"file": file, "camera": "front"})
 
     def evaluated(**how: Any) -> dict[str, Any]:
-        evaluate(folder, model=None, as_json=True, **how)
+        evaluate(folder, model=None, tta=False, as_json=True, **how)
         found: dict[str, Any] = json.loads(capsys.readouterr().out)
         return found
 
