@@ -114,6 +114,15 @@ def test_a_camera_without_crops_and_mask_costs_no_plan_of_its_own(runtime: Image
     assert plan.of("front").boxes == (DOOR, GATE)
 
 
+def test_the_plan_of_a_camera_with_crops_is_made_once_for_all_its_images(
+    runtime: ImageInferenceRuntime,
+) -> None:
+    """What a plan works out for all of its images (parts, size, views, temperature) it keeps."""
+    plan = replace(planned(runtime), sights={"front": Sight(CROPS)})
+    assert plan.of("front") is plan.of("front")
+    assert plan.in_a_hurry().of("front").hurried
+
+
 def test_two_parts_take_one_decode_at_the_scale_that_the_smaller_one_needs(
     runtime: ImageInferenceRuntime, scene: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:

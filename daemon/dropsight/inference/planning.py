@@ -69,6 +69,11 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
     def model(self) -> ModelFacts:
         return ModelFacts(self.spec.name, self.spec.format, self.spec.quantization, self.spec.digest)
 
+    @cached_property
+    def _by_camera(self) -> Mapping[str, "Plan"]:
+        """Made once: what a plan works out for its images, it keeps."""
+        return {camera: msgspec.structs.replace(self, sight=sight) for camera, sight in self.sights.items()}
+
     def in_a_hurry(self) -> "Plan":
         """The same without test-time augmentation."""
         return msgspec.structs.replace(
@@ -77,8 +82,7 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
 
     def of(self, camera: str) -> "Plan":
         """The same for a picture of this camera."""
-        sight = self.sights.get(camera)
-        return msgspec.structs.replace(self, sight=sight) if sight else self
+        return self._by_camera.get(camera, self)
 
     def place_of(self, region: str | msgspec.UnsetType) -> int:
         """Return which of the parts it is that are seen; the first for one that is no longer there."""
