@@ -1,6 +1,6 @@
 """A group of records all the way into the journal, whichever of them is at fault."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 
 from dropsight.errors import DamagedError
@@ -12,6 +12,7 @@ from dropsight.journal.kept_files import KeptChanges
 from dropsight.journal.mishaps import EncodedRecord
 from dropsight.journal.reader import JournalReader
 from dropsight.journal.recording import Durable, Finished, free_repeat, returned, row_of
+from dropsight.journal.settling import Settler
 from dropsight.status.troubles import Troubles
 
 _by_seq = attrgetter("seq")
@@ -26,16 +27,16 @@ class GroupRecording:
         hand: OutcomesInHand,
         reader: JournalReader,
         filer: Filer,
+        settler: Settler,
         consequences: Consequences,
         *,
         troubles: Troubles,
         newest_before: int,
-        note_kept: Callable[[KeptChanges], None],
     ) -> None:
         """`newest_before` is the newest record of earlier lives."""
         self._committer, self._hand, self._reader, self._filer = committer, hand, reader, filer
-        self._consequences, self._troubles = consequences, troubles
-        self._newest_before, self._note_kept = newest_before, note_kept
+        self._settler, self._consequences, self._troubles = settler, consequences, troubles
+        self._newest_before = newest_before
 
     def record(self, group: Sequence[EncodedRecord]) -> bool:
         """Take a group all the way; False when the journal takes nothing and it is time to stop."""
@@ -86,6 +87,6 @@ class GroupRecording:
             self._hand.followed(finished.path)
             self._filer.file([known])
             if kept := row_of(finished, known.line).kept:
-                self._note_kept(KeptChanges(known=[kept]))
+                self._settler.note_kept(KeptChanges(known=[kept]))
             return ()
         return self._committer.commit_again(finished, free)

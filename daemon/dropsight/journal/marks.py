@@ -1,6 +1,6 @@
 """How far each follower of the journal has it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -41,6 +41,11 @@ class History(msgspec.Struct, frozen=True):
     def prune_every(self) -> int:
         """Records between two prunings: rarely enough to cost nothing, often enough to keep the bounds."""
         return max(min([self.max_records, *(mark.max_backlog for mark in self.marks)]) // 10, 64)
+
+    def resume(self, place_of: Callable[[str], int]) -> None:
+        """Have each follower go on from where the journal says that it is."""
+        for mark in self.marks:
+            mark.seq = mark.noted = place_of(mark.name)
 
     def places(self) -> dict[str, int]:
         return {mark.name: mark.seq for mark in self.marks}

@@ -8,38 +8,17 @@ from collections.abc import Sequence
 from dropsight import crashpoints
 from dropsight.errors import DamagedError
 from dropsight.files.reserve import Reserve
-from dropsight.intake.backlog import Backlog
-from dropsight.intake.closed_folders import Refusals
 from dropsight.intake.folder import DropFolder
-from dropsight.intake.in_hand import RECORDING, InHand
-from dropsight.journal.committing import Committer
+from dropsight.intake.in_hand import RECORDING
 from dropsight.journal.concluding import Conclusions
-from dropsight.journal.consequences import Consequences
-from dropsight.journal.durability import Durability
-from dropsight.journal.entering import Keeper
-from dropsight.journal.failure_share import Flood
 from dropsight.journal.filed import Filed
-from dropsight.journal.filer import NAME, Filer
-from dropsight.journal.group_recording import GroupRecording
-from dropsight.journal.hand import OutcomesInHand
-from dropsight.journal.inbound import Inbound
+from dropsight.journal.filer import NAME
 from dropsight.journal.kept_files import KeptChanges
-from dropsight.journal.loglines import SYNC_SECONDS, LineLog, LogLines
-from dropsight.journal.marks import History, Mark
+from dropsight.journal.loglines import SYNC_SECONDS
+from dropsight.journal.marks import Mark
 from dropsight.journal.occurrences import Occurrences
-from dropsight.journal.pruning import Pruner
-from dropsight.journal.reader import JournalReader
-from dropsight.journal.recording import (
-    FilingRules,
-    Listener,
-    left_behind,
-)
-from dropsight.journal.settling import Settler
-from dropsight.journal.store import Journal
-from dropsight.status.heartbeats import Heartbeats
-from dropsight.status.stats import Stats
-from dropsight.status.supervision import Chores, Supervision
-from dropsight.status.troubles import Troubles
+from dropsight.journal.recorder_parts import RecorderParts, Surroundings
+from dropsight.journal.recording import left_behind
 
 
 class Recorder:
@@ -49,95 +28,26 @@ class Recorder:
     that cannot be trusted ends `run`.
     """
 
-    def __init__(  # noqa: PLR0913 - what it stands between
-        self,
-        store: Journal,
-        lines: LineLog,
-        *,
-        backlog: Backlog,
-        stats: Stats,
-        history: History,
-        in_hand: InHand,
-        troubles: Troubles,
-        supervision: Supervision,
-        rules: FilingRules,
-        audience: Listener,
-        events: Keeper | None = None,
-    ) -> None:
-        self._store, self._backlog = store, backlog
-        self._supervision, self._chores = supervision, Chores(supervision)
-        self._contained = supervision.contained
-        self.troubles, self._in_hand = troubles, in_hand
-        self.refusals = Refusals(store.path.parent, troubles)
-        self._reader = JournalReader(store.path)
-        self._log = LogLines(lines, self._reader, self.troubles, synced=store.cursor("log"))
-        self._flood = Flood(troubles)
-        self._inbound, self._reserve = Inbound(), Reserve()
-        self._stopping, self._drained = threading.Event(), threading.Event()
-        self._draining = False
-        self.heartbeats = Heartbeats()
-        for mark in history.marks:
-            mark.seq = mark.noted = store.cursor(mark.name)
-        self._durability = Durability(troubles, images=rules.durable)
-        self._filer = Filer(
-            backlog,
-            troubles,
-            self.refusals,
-            self._durability,
-            in_hand=in_hand,
-            heartbeats=self.heartbeats,
-            nudge=self._inbound.nudge,
-            max_copy_bytes=rules.max_copy_bytes,
-        )
+    def __init__(self, around: Surroundings) -> None:
+        parts = RecorderParts.of(around)
+        shared = parts.shared
+        self._store, self._backlog, self._in_hand = around.store, around.backlog, around.in_hand
+        self._supervision, self._contained = around.supervision, around.supervision.contained
+        self.troubles, self.refusals = around.troubles, shared.refusals
+        self.heartbeats, self._chores = shared.heartbeats, shared.chores
+        self._inbound, self._stopping, self._hand = shared.inbound, shared.stopping, shared.hand
+        self._reader, self._log, self._flood = shared.reader, shared.log, shared.flood
+        self._durability, self._filer, self._settler = shared.durability, parts.filer, parts.settler
+        self._committer, self._groups, self._consequences = parts.committer, parts.groups, parts.consequences
+        nudge = self._inbound.nudge
+        self.conclusions = Conclusions(around.store, around.troubles, nudge=nudge)
+        self.occurrences = Occurrences(around.store, around.events, around.troubles, nudge=nudge)
+        self._reserve = Reserve()
+        self._draining, self._drained = False, threading.Event()
         self.put = self._inbound.put
         """Hand over an image's outcome, from any thread; waits for the journal, at the end not for ever."""
         self.refuses = self._filer.refuses
         """Whether an image had better stay where it is for now. From any thread."""
-        self._hand = OutcomesInHand(self._reader, backlog, supervision=supervision, troubles=troubles)
-        self._newest_before = self._reader.newest()
-        self.conclusions = Conclusions(store, troubles, nudge=self._inbound.nudge)
-        self.occurrences = Occurrences(store, events, troubles, nudge=self._inbound.nudge)
-        self._committer = Committer(
-            store,
-            self._durability,
-            in_hand,
-            heartbeats=self.heartbeats,
-            troubles=troubles,
-            supervision=supervision,
-            stopping=self._stopping,
-            events=events,
-        )
-        self._settler = Settler(
-            store,
-            self._log,
-            self._filer,
-            self._durability,
-            history,
-            pruner=Pruner(store, self._reader, history, self._flood),
-            newest=self._newest_before,
-            troubles=troubles,
-            supervision=supervision,
-            audience=audience,
-        )
-        self._consequences = Consequences(
-            self._hand,
-            self._settler,
-            self._log,
-            stats,
-            self._filer,
-            chores=self._chores,
-            contained=supervision.contained,
-        )
-        self._groups = GroupRecording(
-            self._committer,
-            self._hand,
-            self._reader,
-            self._filer,
-            self._consequences,
-            troubles=troubles,
-            newest_before=self._newest_before,
-            note_kept=self.note_kept,
-        )
 
     @property
     def newest(self) -> int:

@@ -26,6 +26,7 @@ from dropsight.intake.walk_guard import WalkGuard
 from dropsight.journal.ledger import Ledger
 from dropsight.journal.marks import History, Mark, mark_of_bursts
 from dropsight.journal.recorder import Recorder
+from dropsight.journal.recorder_parts import Surroundings
 from dropsight.journal.recording import Audience, FilingRules
 from dropsight.journal.store import Journal
 from dropsight.service.camera_keeper import CameraKeeper, open_watch
@@ -132,19 +133,20 @@ def _recording(
     of_bursts = mark_of_bursts(config)
     marks = (*(each.mark for each in followers), *filter(None, [of_bursts]))
     exclusive.store.follow([mark.name for mark in marks])
-    recorder = Recorder(
+    surroundings = Surroundings(
         exclusive.store,
         exclusive.lines,
-        backlog=backlog,
-        stats=monitoring.stats,
-        in_hand=monitoring.in_hand,
+        backlog,
+        monitoring.stats,
         history=History(config.store.max_records, marks),
+        in_hand=monitoring.in_hand,
         troubles=monitoring.troubles,
         supervision=monitoring.supervision,
         rules=FilingRules(config.store.durable == "images", config.limits.max_bytes),
         audience=audience,
         events=open_events(config, monitoring),
     )
+    recorder = Recorder(surroundings)
     recorder.recover(exclusive.folders)
     ledger = Ledger(
         journal,
