@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -81,6 +82,17 @@ def test_the_library_imports_nothing_of_the_daemon(room: str) -> None:
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("dropsight.")
     }
     assert imported <= SHARED | set(LIBRARY)
+
+
+def test_every_room_but_its_own_is_kept_from_naming_what_is_foreign() -> None:
+    """A new room must not come to name paho because nobody has added it to a list."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    places = {room for line in contracts[0]["layers"] for room in re.split(r" [|:] ", line)}
+    for contract in contracts[1:]:
+        _, _, where = contract["name"].removesuffix(" only").partition(" named under ")
+        own = {place.partition(".")[0] for place in where.split(" and ")}
+        kept_out = {f"dropsight.{room}" for room in places - own - {"__main__"}}
+        assert set(contract["source_modules"]) == kept_out, contract["name"]
 
 
 def as_named(thread: str, root: Path) -> str:
