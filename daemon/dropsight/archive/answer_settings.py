@@ -7,8 +7,8 @@ import msgspec
 from dropsight.models.spec import ModelSpec
 
 
-def settings_of(spec: ModelSpec) -> str:
-    """Return a digest that is the same wherever these are."""
+def settings_of(spec: ModelSpec, *, sets: bool = False) -> str:
+    """Return a digest that is the same wherever these are; with `sets`, also those of prediction sets."""
     decisive = (
         spec.labels,
         spec.groups,
@@ -20,5 +20,6 @@ def settings_of(spec: ModelSpec) -> str:
         spec.framing,
         spec.layout,
         spec.input.shape,
+        *((spec.sets,) if sets else ()),
     )
     return blake2b(msgspec.json.encode(decisive, enc_hook=float), digest_size=8).hexdigest()

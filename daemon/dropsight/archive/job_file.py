@@ -47,6 +47,8 @@ class JobFile(msgspec.Struct, frozen=True, kw_only=True):
     """Their length, 0 where they are not wanted."""
     groups: bool | None = None
     """Whether its parts have their columns; None of a job that an older dropsight began, whose have none."""
+    further: tuple[str, ...] = ()
+    """Which of the columns `present`, `heads` and `prediction_set` its parts have."""
     unknown: float | None = None
     sources: tuple[str, ...]
     manifest: str

@@ -1,6 +1,6 @@
 """JSON lines: the keys of our own records, as far as an archive knows them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -8,8 +8,8 @@ import msgspec
 
 from dropsight.archive.job_file import ModelCard
 from dropsight.archive.output_formats import FormatFacts
-from dropsight.archive.rows import ArchiveRow
-from dropsight.records import NO_CLASS, SCHEMA
+from dropsight.archive.rows import ArchiveRow, HeadColumns
+from dropsight.records import NO_CLASS, SCHEMA, HeadAnswer, Prediction
 
 _encode = msgspec.json.Encoder().encode
 
@@ -66,7 +66,36 @@ def _answer(row: ArchiveRow, model: ModelCard) -> dict[str, object]:
             for index, confidence in best
         ],
         **words,
+        **_further(row),
     }
+
+
+def _further(row: ArchiveRow) -> dict[str, object]:
+    """Return the keys of a model that gives more than one answer."""
+    facts: dict[str, object] = {}
+    if row.present is not None:
+        facts |= {"multi_label": True, "present": _rounded(row.present)}
+    if row.heads is not None:
+        facts["heads"] = {head.name: _head(head) for head in row.heads}
+    if row.prediction_set is not None:
+        facts["prediction_set"] = row.prediction_set
+    return facts
+
+
+def _head(head: HeadColumns) -> HeadAnswer:
+    several = head.present is not None
+    return HeadAnswer(
+        head.predicted_class,
+        head.label,
+        _six_digits(head.confidence),
+        _rounded(head.predictions),
+        multi_label=several or msgspec.UNSET,
+        present=_rounded(head.present or []) if several else msgspec.UNSET,
+    )
+
+
+def _rounded(classes: Sequence[Prediction]) -> list[Prediction]:
+    return [msgspec.structs.replace(each, confidence=_six_digits(each.confidence)) for each in classes]
 
 
 def _text(captured: datetime | None) -> str | None:

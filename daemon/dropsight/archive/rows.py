@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from dropsight.models.features import Features
+from dropsight.models.spec import ModelSpec
+from dropsight.records import Prediction
 
 
 class ClipColumns(msgspec.Struct, frozen=True):
@@ -21,10 +23,22 @@ class ClipColumns(msgspec.Struct, frozen=True):
     peak_time: float
 
 
+class HeadColumns(msgspec.Struct, frozen=True):
+    """What one of a model's heads says; `present` of one whose classes may be there at once."""
+
+    name: str
+    predicted_class: int
+    label: str
+    confidence: float
+    predictions: list[Prediction]
+    present: list[Prediction] | None = None
+
+
 class ArchiveRow(msgspec.Struct, frozen=True, kw_only=True):
     """`path` as in the manifest; `captured` by the camera, else the file's time; `clip` for clips only.
 
-    `group` and `group_confidence` are in the parts of a job whose model has groups. An answer that is too
+    `group` and `group_confidence` are in the parts of a job whose model has groups; `present`, `heads` and
+    `prediction_set` in those of one whose model gives them, as its records have them. An answer that is too
     flat to be one is the class -1, "unknown"; what it would have been are `top_classes`. `embedding`, in
     float16, is in the part of a job that wants it, not in rows that are read again.
     """
@@ -47,6 +61,9 @@ class ArchiveRow(msgspec.Struct, frozen=True, kw_only=True):
     clip: ClipColumns | None = None
     group: str | None = None
     group_confidence: float | None = None
+    present: list[Prediction] | None = None
+    heads: list[HeadColumns] | None = None
+    prediction_set: list[str] | None = None
     embedding: bytes | None = None
 
 
@@ -85,17 +102,49 @@ SCHEMA = pa.schema(
 """Explicit: of a column that is empty throughout, Arrow would guess a type of no values."""
 GROUPS = (pa.field("group", pa.string()), pa.field("group_confidence", pa.float32()))
 """Behind these, of a model that has groups."""
-
+_CLASSES = pa.list_(
+    pa.struct(
+        [pa.field("class", pa.int32()), pa.field("label", pa.string()), pa.field("confidence", pa.float32())]
+    )
+)
+_HEAD = pa.struct(
+    [
+        pa.field("name", pa.string()),
+        pa.field("predicted_class", pa.int32()),
+        pa.field("label", pa.string()),
+        pa.field("confidence", pa.float32()),
+        pa.field("predictions", _CLASSES),
+        pa.field("present", _CLASSES),
+    ]
+)
+FURTHER = (
+    pa.field("present", _CLASSES),
+    pa.field("heads", pa.list_(_HEAD)),
+    pa.field("prediction_set", pa.list_(pa.string())),
+)
+"""Behind those, each of a model that gives it."""
+_NESTED = ("clip", "present", "heads")
 
 EMBEDDING = "embedding"
 _FLOAT16 = np.dtype("<f2")
 
 
-def as_table(rows: Sequence[ArchiveRow], *, groups: bool = False, features: int = 0) -> pa.Table:
+def further_of(spec: ModelSpec) -> tuple[str, ...]:
+    """Return which of FURTHER a model gives."""
+    sets = spec.sets is not None and not spec.multi_label
+    given = {"present": spec.multi_label, "heads": bool(spec.heads), "prediction_set": sets}
+    return tuple(each.name for each in FURTHER if given[each.name])
+
+
+def as_table(
+    rows: Sequence[ArchiveRow], *, groups: bool = False, further: Sequence[str] = (), features: int = 0
+) -> pa.Table:
     """Make the columns; with `features`, also the last one, of embeddings of this length."""
-    schema = pa.schema([*SCHEMA, *GROUPS]) if groups else SCHEMA
+    more = [each for each in FURTHER if each.name in further]
+    schema = pa.schema([*SCHEMA, *(GROUPS if groups else ()), *more])
     columns = {name: [getattr(row, name) for row in rows] for name in schema.names}
-    columns["clip"] = [clip and msgspec.structs.asdict(clip) for clip in columns["clip"]]
+    for name in columns.keys() & _NESTED:
+        columns[name] = msgspec.to_builtins(columns[name])
     table = pa.table(columns, schema)
     if not features:
         return table

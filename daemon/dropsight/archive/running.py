@@ -1,5 +1,6 @@
 """A job from its sources to its last part: listed once, begun or gone on with, told how far it is."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -17,6 +18,7 @@ from dropsight.archive.job_lock import sole_driver
 from dropsight.archive.listing import Listed, files_of
 from dropsight.archive.manifest import ManifestFacts
 from dropsight.archive.output_formats import remove_formats
+from dropsight.archive.rows import further_of
 from dropsight.archive.storage import Storage, absolute
 from dropsight.archive.tasks import ArchiveJob, Shard, shard_rows_for, shards_of
 from dropsight.config import Inference
@@ -27,6 +29,8 @@ from dropsight.models.backends import locate
 from dropsight.models.isolated import try_in_a_copy
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import ModelOptions, ModelSpec
+
+log = logging.getLogger(__name__)
 
 
 class ArchiveOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +76,8 @@ def _gone_on(
     facts = (_listed_anew if asked.overwrite else _listed)(storage, sources, stopped)
     former = job_file.read_job(storage)
     former = former if former and former.manifest == facts.digest else None
+    begun = former if any(map(shard_parts.is_part, storage.names())) else None
+    further = _further(storage, spec, begun)
     job = ArchiveJob(
         out=storage.place,
         manifest=facts.digest,
@@ -80,8 +86,9 @@ def _gone_on(
         tta=asked.tta,
         most_seconds=asked.most_seconds,
         embeddings=asked.embeddings,
-        settings=settings_of(spec),
-        groups=bool(spec.groups) and not (former and former.groups is None),
+        settings=settings_of(spec, sets="prediction_set" in further),
+        groups=bool(spec.groups) and (begun is None or bool(begun.groups)),
+        further=further,
         unknown=_unknown(asked, spec),
     )
     shards = shards_of(facts.rows, job.shard_rows)
@@ -90,6 +97,20 @@ def _gone_on(
     missing = [shard for shard in shards if shard.number not in done]
     with Headway(storage, _begun(job, facts, spec, asked), before) as headway:
         return _worked_off(job, asked, missing, headway, stopped)
+
+
+def _further(storage: Storage, spec: ModelSpec, begun: JobFile | None) -> tuple[str, ...]:
+    """Return which of the columns that not every model has there are to be; say which are missing."""
+    wanted = further_of(spec)
+    missing = [name for name in wanted if begun is not None and name not in begun.further]
+    if missing:
+        without = shard_parts.columns_named(missing)
+        log.warning(
+            "%s was begun without %s, and stays without; start over with --overwrite to have them",
+            storage.place,
+            without,
+        )
+    return tuple(name for name in wanted if name not in missing)
 
 
 def _unknown(asked: ArchiveOrder, spec: ModelSpec) -> float | None:
@@ -180,6 +201,7 @@ def _begun(job: ArchiveJob, facts: ManifestFacts, spec: ModelSpec, asked: Archiv
         tta=job.tta,
         embeddings=spec.features,
         groups=job.groups,
+        further=job.further,
         unknown=job.unknown,
         sources=facts.sources,
         manifest=facts.digest,

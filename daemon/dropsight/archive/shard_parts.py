@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dropsight.archive.rows import GROUPS, SCHEMA, ArchiveRow, as_table, rows_of
+from dropsight.archive.rows import FURTHER, GROUPS, SCHEMA, ArchiveRow, as_table, rows_of
 from dropsight.archive.storage import Storage, told
 from dropsight.archive.tasks import ArchiveJob, JobMark, Shard
 from dropsight.errors import ConfigError, StoreError
@@ -20,7 +20,7 @@ _FACTS = b"dropsight"
 # A footer costs a round trip or two.
 _READERS = 16
 _BATCH_ROWS = 2_048
-_TYPES = {field.name: field.type for field in (*SCHEMA, *GROUPS)}
+_TYPES = {field.name: field.type for field in (*SCHEMA, *GROUPS, *FURTHER)}
 
 
 class PartFacts(msgspec.Struct, frozen=True):
@@ -44,9 +44,8 @@ def write_part(
         counts[key] = counts.get(key, 0) + 1
     now = datetime.now(UTC).isoformat(timespec="seconds")
     facts = PartFacts(job.mark(), shard.start, shard.stop, counts, now, VERSION)
-    table = as_table(rows, groups=job.groups, features=features).replace_schema_metadata(
-        {_FACTS: msgspec.json.encode(facts)}
-    )
+    table = as_table(rows, groups=job.groups, further=job.further, features=features)
+    table = table.replace_schema_metadata({_FACTS: msgspec.json.encode(facts)})
     with job.storage.whole(shard.part) as file:
         pq.write_table(table, file, compression="zstd")
     return counts
@@ -92,6 +91,7 @@ def _need_ours(job: ArchiveJob, part: str, found: JobMark) -> None:
         ("embeddings", f"made {'with' if found.embeddings else 'without'} --embeddings"),
         ("unknown", f"made {'without' if found.unknown is None else 'with'} --unknown{_flat(found.unknown)}"),
         ("groups", f"made {'with' if found.groups else 'without'} groups"),
+        ("further", f"made {_columns(found.further, wanted.further)}"),
         ("settings", "made by other labels, groups or settings of the model"),
     ):
         if name == "settings" and not found.settings:
@@ -102,6 +102,17 @@ def _need_ours(job: ArchiveJob, part: str, found: JobMark) -> None:
 
 def _flat(unknown: float | None) -> str:
     return "" if unknown is None else f" {unknown:g}"
+
+
+def _columns(found: Sequence[str], wanted: Sequence[str]) -> str:
+    """Say which are there that are not wanted; else which are missing."""
+    more = [name for name in found if name not in wanted]
+    missing = [name for name in wanted if name not in found]
+    return f"{'with' if more else 'without'} {columns_named(more or missing)}"
+
+
+def columns_named(names: Sequence[str]) -> str:
+    return f"the column{'s' * (len(names) > 1)} {', '.join(names)}"
 
 
 def _another(job: ArchiveJob, part: str, what: str) -> ConfigError:
@@ -132,7 +143,8 @@ def _tables(storage: Storage, columns: Sequence[str] = ()) -> Iterator[tuple[str
         place = storage.named(name)
         with told(place, "read"), storage.reading(name) as file, pq.ParquetFile(file) as part:
             found = part.schema_arrow
-            wanted = columns or [*SCHEMA.names, *(each.name for each in GROUPS if each.name in found.names)]
+            more = [each.name for each in (*GROUPS, *FURTHER) if each.name in found.names]
+            wanted = columns or [*SCHEMA.names, *more]
             if not all(_is_ours(found, column) for column in wanted):
                 raise StoreError(f"{place}: not a part of dropsight's")
             for batch in part.iter_batches(_BATCH_ROWS, columns=list(wanted)):

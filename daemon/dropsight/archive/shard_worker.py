@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from hashlib import file_digest, sha256
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import msgspec
@@ -15,7 +15,7 @@ import msgspec
 from dropsight.archive.answer_settings import settings_of
 from dropsight.archive.fetching import REFUSED, contents, fetched
 from dropsight.archive.manifest import Named, read_rows
-from dropsight.archive.rows import ArchiveRow, ClipColumns, packed, time_of
+from dropsight.archive.rows import ArchiveRow, ClipColumns, HeadColumns, packed, time_of
 from dropsight.archive.shard_parts import write_part
 from dropsight.archive.storage import is_url
 from dropsight.archive.tasks import ArchiveJob, Shard, ShardDone
@@ -28,7 +28,7 @@ from dropsight.inference.results import ClipResult
 from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.inference.video_runtime import VideoInferenceRuntime
 from dropsight.inference.wording import Wording
-from dropsight.records import Prediction
+from dropsight.records import HeadAnswer, Heads, Prediction, Present
 from dropsight.video.decoder import ClipBounds
 from dropsight.video.sniffing import HEAD_BYTES, is_clip
 
@@ -36,6 +36,7 @@ from dropsight.video.sniffing import HEAD_BYTES, is_clip
 _READ_AHEAD = 8
 # Of a model that gains by it; one of TFLite does not.
 _BATCH = 32
+_T = TypeVar("_T")
 
 
 class _Read(NamedTuple):
@@ -70,7 +71,7 @@ class ShardWorker:
             raise ModelError(
                 f"{model}: not the model that the job was started with: do not change it while the job runs"
             )
-        if settings_of(self._images.spec) != job.settings:
+        if settings_of(self._images.spec, sets="prediction_set" in job.further) != job.settings:
             fault = "its labels, groups or settings are not those that the job was started with"
             raise ModelError(f"{model}: {fault}: do not change them while the job runs")
         with self._images.interpreter() as opened:
@@ -173,7 +174,8 @@ class ShardWorker:
         prepared = image.prepared
         spent = prepared.decode_ms + prepared.preprocess_ms + answer.inference_ms + answer.postprocess_ms
         captured = time_of(image.header.captured) if image.header.captured else _mtime(image.named)
-        answered = _answer_of(answer.best.wording, answer.predictions)
+        best = answer.best
+        answered = _answer_of(best.wording, best.predictions, best.present, best.heads)
         row = self._ok(image.named, answered, width, height, captured, image.sha256, latency_ms=spent)
         if answer.features is None:
             return row
@@ -197,7 +199,7 @@ class ShardWorker:
         )
         row = self._ok(
             named,
-            _answer_of(found, found.predictions),
+            _answer_of(found, found.predictions, found.present, found.heads),
             clip.width,
             clip.height,
             _mtime(named),
@@ -246,7 +248,9 @@ class ShardWorker:
         )
 
 
-def _answer_of(words: Wording | ClipResult, predictions: Sequence[Prediction]) -> dict[str, Any]:
+def _answer_of(
+    words: Wording | ClipResult, predictions: Sequence[Prediction], present: Present, heads: Heads
+) -> dict[str, Any]:
     """Return a row's columns that say what a file shows."""
     return {
         "predicted_class": words.predicted_class,
@@ -255,8 +259,21 @@ def _answer_of(words: Wording | ClipResult, predictions: Sequence[Prediction]) -
         "top_classes": [each.class_index for each in predictions],
         "top_confidences": [each.confidence for each in predictions],
         "group": words.group or None,
-        "group_confidence": None if words.group_confidence is msgspec.UNSET else words.group_confidence,
+        "group_confidence": _or_none(words.group_confidence),
+        "present": _or_none(present),
+        "heads": [_head(name, head) for name, head in (heads or {}).items()] or None,
+        "prediction_set": _or_none(words.prediction_set),
     }
+
+
+def _head(name: str, head: HeadAnswer) -> HeadColumns:
+    return HeadColumns(
+        name, head.predicted_class, head.label, head.confidence, head.predictions, _or_none(head.present)
+    )
+
+
+def _or_none(value: _T | msgspec.UnsetType) -> _T | None:
+    return None if isinstance(value, msgspec.UnsetType) else value
 
 
 def _mtime(named: Named) -> datetime | None:

@@ -26,6 +26,8 @@ class ArchiveJob(msgspec.Struct, frozen=True, kw_only=True):
     settings: str = ""
     """The digest of what else decides answers; see `answer_settings`."""
     groups: bool = False
+    further: tuple[str, ...] = ()
+    """Which columns of `rows.FURTHER` its parts have."""
     unknown: float | None = None
     """The flatness above which an answer is none."""
 
@@ -43,6 +45,7 @@ class ArchiveJob(msgspec.Struct, frozen=True, kw_only=True):
             self.settings,
             self.groups,
             self.unknown,
+            self.further,
         )
 
 
@@ -57,6 +60,7 @@ class JobMark(msgspec.Struct, frozen=True):
     settings: str = ""
     groups: bool = False
     unknown: float | None = None
+    further: tuple[str, ...] = ()
 
 
 class Shard(msgspec.Struct, frozen=True):
