@@ -27,7 +27,7 @@ from dropsight.crashpoints import VARIABLE
 from dropsight.errors import SinkError
 from dropsight.journal.event_messages import EventBest
 from dropsight.sinks.notify import notifier, words
-from dropsight.sinks.notify.allowance import MOST, HourlyAllowance
+from dropsight.sinks.notify.allowance import MOST, HourlyAllowance, Sent
 from dropsight.sinks.notify.dispatcher import Dispatcher
 from dropsight.sinks.notify.notification import Notification, Receipt
 from dropsight.sinks.notify.notification_queue import FILE, NotificationQueue
@@ -76,8 +76,8 @@ def test_phone_webhook_and_mail_get_the_words_and_the_picture_as_a_jpeg_of_640_p
         for place, url in enumerate((ntfy(phone), hook(web), mail.url), 1):
             people.by(Events([message(1, notify=["cellar"]), told, message(2, notify=[])]), url, place)
         wait_until(lambda: bool(phone.taken and web.taken and mail.taken))
-    since = datetime.fromisoformat(told.started).astimezone()
-    text = f"red fox 93 %, 3 photos since {words.clock(told.started, datetime.now(since.tzinfo))}"
+    now = datetime.fromtimestamp(people.now[0]).astimezone()
+    text = f"red fox 93 %, 3 photos since {words.clock(told.started, now)}"
     (asked,) = phone.asked
     said = parse_qs(urlsplit(asked.path).query)
     assert (said["title"], said["message"]) == (["fox at front"], [text])
@@ -363,7 +363,7 @@ def test_what_waits_is_kept_once_within_a_bound_and_over_damage(
     queue = NotificationQueue(tmp_path / FILE)
     kept = queue.waiting("phone", 10)
     assert [held.message for held in kept] == [message(2), message(3), message(4)]
-    queue.told(kept[:1], time.time())
+    queue.told(kept[:1], Sent(time.time(), "front"))
     assert (queue.count("phone"), queue.count("mail"), len(queue.sent())) == (2, 1, 1)
     queue.close()
     (tmp_path / FILE).write_bytes(b"no database" * 100)
@@ -373,13 +373,13 @@ def test_what_waits_is_kept_once_within_a_bound_and_over_damage(
 
 
 def test_thirty_an_hour_is_counted_over_restarts_and_a_clock_that_was_set_back_frees_them() -> None:
-    allowance = HourlyAllowance(float(second) for second in range(29))
-    assert allowance.take(100.0) == 0
+    allowance = HourlyAllowance(Sent(second) for second in range(29))
+    assert allowance.take(Sent(100.0)) == 0
     assert allowance.is_used_up
-    assert allowance.take(100.0) == 3500.0
-    allowance.give_back(100.0)
-    assert allowance.take(200.0) == 0
-    assert allowance.take(50.0) == 0
+    assert allowance.take(Sent(100.0)) == 3500.0
+    allowance.give_back(Sent(100.0))
+    assert allowance.take(Sent(200.0)) == 0
+    assert allowance.take(Sent(50.0)) == 0
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,16 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from dropsight.errors import StoreError
 from dropsight.files.locks import keep_from_others
 from dropsight.journal.event_messages import EventMessage, encode_message, message_in
-from dropsight.sinks.notify.allowance import SECONDS
+from dropsight.sinks.notify.allowance import KNOWN, KNOWN_SECONDS, SECONDS, Sent
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,16 @@ CREATE TABLE IF NOT EXISTS waiting (
     tried_seconds REAL NOT NULL DEFAULT 0,
     UNIQUE (target, id)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS told (n INTEGER PRIMARY KEY, at REAL NOT NULL, camera TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS sent (at REAL NOT NULL) STRICT;
+"""
+# An older dropsight wrote into `sent`, of no camera, and does so again after a step back.
+_FORGET = """
+DELETE FROM told WHERE at <= ? AND n NOT IN (
+    SELECT n FROM (
+        SELECT n, max(at) AS latest FROM told WHERE camera != '' GROUP BY camera ORDER BY latest DESC LIMIT ?
+    )
+)
 """
 
 
@@ -68,23 +78,25 @@ class NotificationQueue:
             )
             return done.rowcount
 
-    def waiting(self, target: str, most: int) -> list[QueuedMessage]:
+    def waiting(
+        self, target: str, most: int, *, wanted: Callable[[EventMessage], bool] = lambda _: True
+    ) -> list[QueuedMessage]:
         """The oldest first."""
         with self._transaction() as db:
-            rows = db.execute(
-                "SELECT n, line FROM waiting WHERE target = ? ORDER BY n LIMIT ?", (target, most)
-            )
-            return [QueuedMessage(n, message_in(line)) for n, line in rows]
+            rows = db.execute("SELECT n, line FROM waiting WHERE target = ? ORDER BY n", (target,))
+            held = (QueuedMessage(n, message_in(line)) for n, line in rows)
+            return list(islice((each for each in held if wanted(each.message)), most))
 
     def count(self, target: str) -> int:
         with self._transaction() as db:
             return int(db.execute("SELECT count(*) FROM waiting WHERE target = ?", (target,)).fetchone()[0])
 
-    def told(self, told: Sequence[QueuedMessage], at: float) -> None:
+    def told(self, told: Sequence[QueuedMessage], sent: Sent) -> None:
         with self._transaction() as db:
             db.executemany("DELETE FROM waiting WHERE n = ?", [(each.n,) for each in told])
-            db.execute("DELETE FROM sent WHERE at <= ?", (at - SECONDS,))
-            db.execute("INSERT INTO sent VALUES (?)", (at,))
+            db.execute("INSERT INTO told (at, camera) VALUES (?, ?)", sent)
+            db.execute(_FORGET, (sent.at - SECONDS, KNOWN))
+            db.execute("DELETE FROM sent WHERE at <= ?", (sent.at - SECONDS,))
 
     def tried(self, target: str, seconds: float, *, most: float) -> list[QueuedMessage]:
         """Note that this target was tried in vain for so long; return what is given up, beyond `most`."""
@@ -98,11 +110,15 @@ class NotificationQueue:
             )
             return [QueuedMessage(n, message_in(line)) for n, line in rows]
 
-    def sent(self) -> list[float]:
-        """When something was told in the last hour."""
+    def sent(self) -> list[Sent]:
+        """What was told in the last hour, and by what else cameras are known."""
+        now = time.time()
         with self._transaction() as db:
-            rows = db.execute("SELECT at FROM sent WHERE at > ?", (time.time() - SECONDS,))
-            return [at for (at,) in rows]
+            rows = db.execute(
+                "SELECT at, camera FROM told WHERE at > ? UNION ALL SELECT at, '' FROM sent WHERE at > ?",
+                (now - KNOWN_SECONDS, now - SECONDS),
+            )
+            return [Sent(at, camera) for at, camera in rows]
 
     def close(self) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, tzinfo
+from functools import partial
 from hashlib import blake2b
 
 from dropsight import crashpoints
@@ -17,11 +18,12 @@ from dropsight.journal.event_messages import EventMessage, message_in
 from dropsight.journal.outbox import Outbox
 from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.notify import notification_queue, words
-from dropsight.sinks.notify.allowance import MOST
+from dropsight.sinks.notify.allowance import MOST, Sent
 from dropsight.sinks.notify.notification import Notification
 from dropsight.sinks.notify.notification_queue import QueuedMessage
 from dropsight.sinks.notify.notifier_parts import NotifierParts
 from dropsight.sinks.notify.quiet import quiet_until
+from dropsight.sinks.notify.remarks import camera_of, remark
 from dropsight.sinks.notify.targets import Target
 from dropsight.sinks.sink import FollowerStatus
 from dropsight.status.troubles import Troubles
@@ -67,6 +69,8 @@ class Notifier:
         """Why what waits is not sent now, where that is no trouble."""
         self._batch: Sequence[QueuedMessage] = ()
         """What the last attempt was about, and so will be the next."""
+        self._late = set[str]()
+        """Cameras that have had their share: what waits of such a one goes out as one."""
         self._delivered = self._set_aside = self._failures = 0
         self._failed_at, self._retry_at = 0.0, -math.inf
         self._plain: str | None = None
@@ -159,24 +163,44 @@ class Notifier:
         if end := quiet_until(self._target.settings.quiet, here.replace(tzinfo=None)):
             self._behind, self._hold = self._waiting > 1, f"quiet until {end:%H:%M}"
             return _held_for((end - here.replace(tzinfo=None)).total_seconds())
-        if seconds := self._parts.allowance.take(now):
+        return self._take_and_send(now, here)
+
+    def _take_and_send(self, now: float, here: datetime) -> float:
+        """Send what is allowed within the hour."""
+        allowance = self._parts.allowance
+        batch = self._batch or self._chosen(now)
+        if not batch:
+            self._behind, self._hold = False, f"{allowance.share} of one camera were sent within the hour"
+            return _LOOK_SECONDS
+        sent = Sent(now, camera_of([each.message for each in batch]))
+        # What was tried before goes out as it is, with the id that it had.
+        if seconds := allowance.take(sent, beyond_share=bool(self._batch)):
+            if sent.camera in allowance.full(now) and not self._batch:  # another target took the last of them
+                return 0
             self._behind, self._hold = self._waiting > 1, f"{MOST} were sent within the hour"
             return _held_for(seconds)
-        self._hold = None
-        return self._send(now, here)
+        self._hold, self._batch = None, batch
+        return self._send(sent, here)
 
-    def _send(self, now: float, here: datetime) -> float:
-        if not self._batch:
-            most = _MOST_AT_ONCE if self._behind else 1
-            self._batch = self._parts.queue.waiting(self.name, most)
+    def _chosen(self, now: float) -> Sequence[QueuedMessage]:
+        """Return what is to go out now, but of no camera that has had its share."""
+        full = self._parts.allowance.full(now)
+        self._late |= full
+        waiting = partial(self._parts.queue.waiting, self.name)
+        found = waiting(_MOST_AT_ONCE if self._behind else 1, wanted=lambda each: each.camera not in full)
+        if len(found) == 1 and (camera := found[0].message.camera) in self._late:
+            found = waiting(_MOST_AT_ONCE, wanted=lambda each: each.camera == camera)
+        return found
+
+    def _send(self, sent: Sent, here: datetime) -> float:
         messages = [held.message for held in self._batch]
         try:
             crashpoints.reach("before_telling")
             plain = self._carry(messages, here)
             crashpoints.reach("after_telling")
-            self._parts.queue.told(self._batch, now)
+            self._parts.queue.told(self._batch, sent)
         except DropsightError as error:
-            self._parts.allowance.give_back(now)
+            self._parts.allowance.give_back(sent)
             if isinstance(error, SinkError | StoreError) and not isinstance(error, DamagedError):
                 return self._fail(error)
             raise
@@ -203,8 +227,7 @@ class Notifier:
             title, body = words.digest(messages, now=here, zone=self._zone)
             ids = "".join(each.message_id for each in messages)
             key = blake2b(ids.encode(), digest_size=16).hexdigest()
-        if self._parts.allowance.is_used_up:
-            body += "\n(many within an hour: what comes next comes together, later)"
+        body += remark(messages, self._parts.allowance, late=self._late, now=here.timestamp())
         name = f"{_NOT_IN_NAMES.sub('_', best.camera[: words.NAME_LETTERS])}-{best.best.id[:12]}.jpg"
         return Notification(self._target.url, title, body, key, words.sender(best.device), name)
 
@@ -229,6 +252,7 @@ class Notifier:
             log.warning("%s: sent without the picture: %s", self.name, plain)
         self._plain = plain
         self._delivered += len(self._batch)
+        self._late -= {each.message.camera for each in self._batch}
         self._batch = ()
         self._waiting = self._parts.queue.count(self.name)
         self._failures, self._lost = 0, False

@@ -1,0 +1,148 @@
+"""No camera uses up the notifications of an hour: what it has beyond its share waits, the others do not."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from brokers import wait_until
+from dropsight.config import Notify
+from dropsight.crashpoints import VARIABLE
+from dropsight.sinks.notify.allowance import KNOWN_SECONDS, MOST, SECONDS, HourlyAllowance, Sent
+from dropsight.sinks.notify.notification_queue import FILE, NotificationQueue
+from notified import Events, SharedDispatcher, Told, message
+from receivers import Receiver
+
+SHARE = MOST // 2
+WAITS = f"json://*** ({SHARE} of one camera were sent within the hour)"
+PLAIN = Notify(pictures=False)
+
+
+@pytest.fixture(scope="module")
+def dispatcher() -> Iterator[SharedDispatcher]:
+    shared = SharedDispatcher()
+    yield shared
+    shared.end()
+
+
+def hook(receiver: Receiver) -> str:
+    return f"json://127.0.0.1:{receiver.port}/hook"
+
+
+def titles(receiver: Receiver) -> list[str]:
+    return [body["title"] for body in receiver.taken]
+
+
+def test_a_camera_that_floods_has_half_of_the_hour_and_the_others_are_told_at_once(
+    tmp_path: Path, dispatcher: SharedDispatcher
+) -> None:
+    events = Events([message(100, camera="back"), *(message(number) for number in range(SHARE + 5))])
+    with Receiver() as web, Told(tmp_path, dispatcher, settings=PLAIN) as people:
+        follower = people.by(events, hook(web))
+        wait_until(lambda: follower.standing().to == WAITS)
+        assert titles(web) == ["fox at back", *["fox at front"] * SHARE]
+        assert web.taken[-1]["message"].endswith(
+            "\n(many of this camera within an hour: what comes next of it comes together, later)"
+        )
+        for number in (101, 102):
+            events.add(message(number, camera="back"))
+        follower.wake()
+        wait_until(lambda: len(web.taken) == SHARE + 3)
+        wait_until(lambda: follower.standing()[1:] == (SHARE + 3, 0, 5))
+        assert titles(web)[SHARE + 1 :] == ["fox at back", "fox at back"]
+        people.now[0] += SECONDS
+        follower.wake()
+        wait_until(lambda: follower.standing().held == 0)
+    assert titles(web)[SHARE + 3 :] == ["5 events"]
+    *lines, why = web.taken[-1]["message"].splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["fox at front"] * 5
+    assert why == f"(this camera had its share, {SHARE} within an hour: this came together)"
+
+
+TELL = """
+import sys, threading, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from dropsight.config import Notify
+from dropsight.sinks.notify.dispatcher import Dispatcher
+from notified import Events, Told, message
+
+told = [message(100, camera="back"), *map(message, range(20)), message(101, camera="back")]
+events = Events(told, Path(sys.argv[1], "mark"))
+with Told(Path(sys.argv[1]), Dispatcher(), settings=Notify(pictures=False)) as people:
+    people.now[0] = time.time()
+    follower = people.by(events, sys.argv[2])
+    while not follower.tried or follower.standing().held > 5:
+        threading.Event().wait(0.01)
+people.parts.dispatcher.close()
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_gives_no_camera_another_share(tmp_path: Path) -> None:
+    """The last that is tried before it is the other camera's second, after the whole share of the first."""
+    with Receiver() as web:
+        for point in (f"before_telling:{SHARE + 2}", ""):
+            tell = [sys.executable, "-c", TELL, str(tmp_path), hook(web), str(Path(__file__).parent)]
+            done = subprocess.run(tell, env={**os.environ, VARIABLE: point}, check=False, timeout=120)
+            assert done.returncode == (-signal.SIGKILL if point else 0)
+    assert titles(web) == ["fox at back", *["fox at front"] * SHARE, "fox at back"]
+
+
+def taken(allowance: HourlyAllowance, camera: str, at: float) -> int:
+    """How many there are of a camera at that time."""
+    count = 0
+    while not allowance.take(Sent(at, camera)):
+        count += 1
+    return count
+
+
+def test_the_only_camera_has_all_of_the_hour_and_two_have_half_each() -> None:
+    assert taken(HourlyAllowance(), "front", 0.0) == MOST
+    both = HourlyAllowance()
+    assert both.take(Sent(0.0, "back")) == 0
+    assert taken(both, "front", 1.0) == SHARE
+    assert both.full(1.0) == {"front"}
+    assert both.take(Sent(1.0, "front")) == SECONDS
+    assert taken(both, "back", 2.0) == SHARE - 1
+    assert both.is_used_up
+
+
+def test_a_camera_is_another_one_for_thirty_days() -> None:
+    for age, count in ((KNOWN_SECONDS - 1, SHARE), (KNOWN_SECONDS + 1, MOST)):
+        assert taken(HourlyAllowance([Sent(0.0, "back")]), "front", age) == count
+
+
+def test_what_was_tried_before_and_what_is_of_several_cameras_is_of_no_share() -> None:
+    allowance = HourlyAllowance([Sent(0.0, "back")])
+    assert taken(allowance, "front", 1.0) == SHARE
+    assert allowance.take(Sent(1.0, "front"), beyond_share=True) == 0
+    allowance.give_back(Sent(1.0, "front"))
+    assert taken(allowance, "", 1.0) == MOST - SHARE - 1
+
+
+def test_the_share_is_counted_over_restarts_and_two_cameras_are_known_long_after(tmp_path: Path) -> None:
+    """However many there were, as an uploader may make up names."""
+    now, queue = time.time(), NotificationQueue(tmp_path / FILE)
+    for number, camera in enumerate(["old", "front", "back", "front", ""]):
+        queue.told([], Sent(now - 3 * SECONDS + number, camera))
+    queue.told([], Sent(now - 1, "front"))
+    queue.close()
+    queue = NotificationQueue(tmp_path / FILE)
+    assert [each.camera for each in queue.sent()] == ["back", "front"]
+    assert taken(HourlyAllowance(queue.sent()), "front", now) == SHARE - 1
+
+
+def test_what_an_older_dropsight_sent_within_the_hour_counts(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / FILE) as db:
+        db.execute("CREATE TABLE sent (at REAL NOT NULL) STRICT")
+        db.execute("INSERT INTO sent VALUES (?)", (time.time(),))
+    db.close()
+    (sent,) = NotificationQueue(tmp_path / FILE).sent()
+    assert sent.camera == ""
