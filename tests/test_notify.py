@@ -229,7 +229,7 @@ def test_a_process_that_dies_is_begun_anew_and_one_that_hangs_is_ended_and_said(
         dispatcher.longest_seconds = 0.5
         events.add(message(3))
         follower.wake()
-        wait_until(lambda: "the process that notifies was ended" in str(follower.troubles.current()))
+        wait_until(lambda: "the notification process was ended" in str(follower.troubles.current()))
         dispatcher.longest_seconds = 120.0
         wait_until(lambda: follower.standing().delivered == 3 and not follower.troubles.any())
         assert {each.headers["X-Dropsight-Id"] for each in web.asked} == {
