@@ -1,31 +1,26 @@
 """Labels and normalisation: from the config, else the model's metadata, its sidecar, a default."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from dropsight.errors import ModelError
-from dropsight.models.groups import find_groups
 from dropsight.models.image_input import ImageInput, image_input
-from dropsight.models.label_files import FoundLabels, find_labels, labels_in, unnamed
-from dropsight.models.outputs import Chosen, Output, choose, refuse_embedding
+from dropsight.models.label_files import FoundLabels, find_labels
+from dropsight.models.outputs import Output, refuse_embedding
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import Golden, Sidecar, check_normalization, read_sidecar, sidecar_path
-from dropsight.models.spec import HeadSpec, ModelSpec, TensorSpec
-from dropsight.models.thresholds import thresholds_of
+from dropsight.models.spec import TensorSpec
 from dropsight.records import USUAL_FRAMING, ColorOrder, Framing, Layout, Normalization
 
 __all__ = [
     "UNIT_RANGE",
     "Description",
-    "FileFacts",
     "ModelOverrides",
     "OwnFacts",
     "Tool",
     "describe",
-    "specify",
 ]
 
 UNIT_RANGE = Normalization((0.0,), (255.0,))
@@ -60,15 +55,6 @@ class OwnFacts(msgspec.Struct, frozen=True):
 
 
 _NOTHING_SAID = OwnFacts()
-
-
-class FileFacts(msgspec.Struct, frozen=True):
-    """What a file is, and what computes it."""
-
-    format: str
-    backend: str
-    quantization: str
-    digest: str
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -132,105 +118,6 @@ def describe(
         framing=framing,
         framing_from=framing_from,
     )
-
-
-def specify(
-    path: Path,
-    said: ModelOverrides,
-    *,
-    file: FileFacts,
-    image: ImageInput,
-    outputs: Sequence[Output],
-    own: OwnFacts,
-) -> tuple[ModelSpec, list[int]]:
-    """Choose among the outputs and describe the model; return the numbers of those, the main answer's first.
-
-    Raises ModelError where the facts do not fit each other, or leave open what its answer is.
-    """
-    sidecar = read_sidecar(path) or Sidecar()
-    chosen = choose(path, said, sidecar, outputs)
-    main = chosen[0].output
-    found = describe(
-        path,
-        msgspec.structs.replace(said, labels=chosen[0].labels or said.labels),
-        tensor=image.tensor,
-        image=image,
-        classes=main.classes,
-        answer=main,
-        own=own,
-    )
-    heads = _heads_of(chosen, found)
-    labels = [head.labels for head in heads] or [found.labels]
-    wanted = {str(name): least for name, least in sidecar.thresholds.items()} | said.thresholds
-    answers = [(each.output, names) for each, names in zip(chosen, labels, strict=True)]
-    thresholds, without_effect = thresholds_of(path, wanted, answers)
-    groups = find_groups(path, said, sidecar, found.names, multi_label=bool(thresholds[0]))
-    spec = ModelSpec(
-        name=path.stem,
-        path=path,
-        format=file.format,
-        backend=file.backend,
-        quantization=file.quantization,
-        digest=file.digest,
-        input=image.tensor,
-        output=main.tensor,
-        activation=main.activation,
-        labels=found.labels,
-        labels_from=found.labels_from,
-        normalization=found.normalization,
-        normalization_from=found.normalization_from,
-        temperature=found.temperature,
-        golden=found.golden,
-        faults=(*found.names.faults, *without_effect, *groups.faults),
-        layout=image.layout,
-        layout_from=image.layout_from,
-        taken=image.taken,
-        size_from=image.size_from,
-        outputs=len(outputs),
-        heads=tuple(
-            msgspec.structs.replace(head, thresholds=each)
-            for head, each in zip(heads, thresholds, strict=False)
-        ),
-        thresholds=thresholds[0],
-        groups=groups.groups,
-        groups_from=groups.source,
-        unknown=sidecar.unknown,
-        sets=sidecar.prediction_set,
-        color_order=found.color_order,
-        color_order_from=found.color_order_from,
-        framing=found.framing,
-        framing_from=found.framing_from,
-    )
-    return spec, [each.number for each in chosen]
-
-
-def _heads_of(chosen: Sequence[Chosen], main: Description) -> tuple[HeadSpec, ...]:
-    """Describe each of several heads, the first of which is the main answer; none where there are none."""
-    heads: list[HeadSpec] = []
-    start = 0
-    for each in chosen if chosen[0].name else ():
-        labels, labels_from = main.labels, main.labels_from
-        if heads:
-            labels, labels_from = _labels_of_head(each)
-        stop = start + each.output.columns
-        heads.append(
-            HeadSpec(
-                name=each.name,
-                output=each.output.tensor,
-                activation=each.output.activation,
-                labels=labels,
-                labels_from=labels_from,
-                columns=(start, stop),
-            )
-        )
-        start = stop
-    return tuple(heads)
-
-
-def _labels_of_head(head: Chosen) -> tuple[tuple[str, ...], str]:
-    if head.labels is None:
-        return unnamed(head.output.classes), "default"
-    return labels_in(head.labels, head.output.classes), str(head.labels)
 
 
 def _normalization(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dropsight.bounded import MODEL_BYTES, read_bounded
 from dropsight.errors import ModelError
-from dropsight.models.describing import FileFacts, OwnFacts, specify
+from dropsight.models.describing import OwnFacts
 from dropsight.models.features import count_features, no_features, pooled
 from dropsight.models.image_input import image_input
 from dropsight.models.operators import (
@@ -27,6 +27,7 @@ from dropsight.models.overrides import ModelOverrides
 from dropsight.models.quantization import dequantize
 from dropsight.models.scaling import usual_for, wanted_by
 from dropsight.models.spec import Acceleration, Batch, ModelOptions, ModelSpec, Scores, TensorSpec
+from dropsight.models.specifying import FileFacts, specify
 from dropsight.models.teachable import TEACHABLE_MACHINE, made_by_teachable_machine
 from dropsight.models.tflite_file import DAMAGE, TFLiteFile, is_whole, read_tflite
 from dropsight.models.tflite_graph import TFLiteGraph

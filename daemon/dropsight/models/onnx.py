@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from dropsight import installing
 from dropsight.bounded import MODEL_BYTES, read_bounded
 from dropsight.errors import ModelError
-from dropsight.models.describing import UNIT_RANGE, FileFacts, OwnFacts, specify
+from dropsight.models.describing import UNIT_RANGE, OwnFacts
 from dropsight.models.features import count_features, no_features, pooled
 from dropsight.models.image_input import image_input
 from dropsight.models.onnx_file import ONNXFile, with_output
@@ -22,6 +22,7 @@ from dropsight.models.outputs import Output, in_own_batches, joined
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.quantization import dequantize
 from dropsight.models.spec import Batch, ModelOptions, ModelSpec, Scores, TensorSpec
+from dropsight.models.specifying import FileFacts, specify
 from dropsight.records import Framing, Normalization
 
 IMAGENET = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))

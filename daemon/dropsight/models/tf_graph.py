@@ -15,13 +15,14 @@ from msgspec.structs import replace
 from dropsight import installing
 from dropsight.bounded import MODEL_BYTES, read_bounded
 from dropsight.errors import ModelError
-from dropsight.models.describing import FileFacts, OwnFacts, specify
+from dropsight.models.describing import OwnFacts
 from dropsight.models.features import count_features, no_features, pooled
 from dropsight.models.image_input import image_input
 from dropsight.models.outputs import Output, in_own_batches, joined
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.scaling import Step, wanted_by
 from dropsight.models.spec import Activation, Batch, ModelSpec, Scores, TensorSpec
+from dropsight.models.specifying import FileFacts, specify
 from dropsight.models.teachable import TEACHABLE_MACHINE, made_by_teachable_machine
 
 _Errors: TypeAlias = tuple[type[Exception], ...]
