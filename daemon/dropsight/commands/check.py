@@ -111,23 +111,12 @@ class _Check:
             )
         with self._verdict.part("folders"):
             self._folders()
-        engine: Engine | None = None
-        with self._verdict.part("model"):
-            engine = open_model(self._config)
+        engine = self._opened()
         if self._config.events or self._config.problem_events:
             with self._verdict.part("events"):
                 check_events(self._file, self._config, engine)
         if engine:
-            with self._verdict.part("kernels"):
-                check_kernels(engine)
-            with self._verdict.part("runs on"):
-                check_device(self._config, engine)
-            if idle := without_effect(engine.plan.spec, self._config.inference):
-                say("warn", "unknown", idle)
-            with self._verdict.part("image"):
-                check_image(engine)
-            with self._verdict.part("sees"):
-                self._sees(engine.plan, drawing)
+            self._classifying(engine, drawing)
         with self._verdict.part("broker"):
             self._broker(credential)
         if topics := {each.mqtt: each.path for each in self._config.watch if each.mqtt is not None}:
@@ -147,6 +136,23 @@ class _Check:
         for fault in open_to_all(self._config):
             say("warn", "secrets", fault)
         return self._verdict.code
+
+    def _opened(self) -> Engine | None:
+        with self._verdict.part("model"):
+            return open_model(self._config)
+        return None
+
+    def _classifying(self, engine: Engine, drawing: Reserved | None) -> None:
+        with self._verdict.part("kernels"):
+            check_kernels(engine)
+        with self._verdict.part("runs on"):
+            check_device(self._config, engine)
+        if idle := without_effect(engine.plan.spec, self._config.inference):
+            say("warn", "unknown", idle)
+        with self._verdict.part("image"):
+            check_image(engine)
+        with self._verdict.part("sees"):
+            self._sees(engine.plan, drawing)
 
     def _folders(self) -> None:
         missing, awaited = try_folders(self._config)

@@ -191,13 +191,8 @@ class Stats:
         now = time.monotonic()
         uptime = now - self._started
         with self._lock:
-            window = {stage: histogram.window(now=now) for stage, histogram in self._stages.items()}
-            since_start = {stage: histogram.since_start() for stage, histogram in self._stages.items()}
             of_late = self._rate.window(now=now).count
-            speed = Throughput(
-                window=round(of_late / max(min(uptime, self._window_seconds), 1e-3), 3),
-                since_start=round(self._rate.since_start().count / max(uptime, 1e-3), 3),
-            )
+            speed = self._speed(of_late, uptime)
             telling = of_late >= TELLING_COUNT
             return Snapshot(
                 time=clock,
@@ -208,15 +203,12 @@ class Stats:
                 queues=queues,
                 folders=folders.at(speed.window if telling and not paused else 0.0),
                 images_per_second=speed,
-                latency_ms=Latencies(window=window, since_start=since_start),
+                latency_ms=self._latencies(now),
                 classes=dict(self._classes.most_common()),
                 cameras=dict(self._cameras.most_common()),
                 errors=dict(self._errors.most_common()),
                 bursts=self._bursts,
-                events=[
-                    EventCount(name, camera, each.started, len(each.going_on))
-                    for (name, camera), each in sorted(self._events.items())
-                ],
+                events=self._event_counts(),
                 dropped=dropped,
                 paused=paused,
                 troubles=troubles,
@@ -224,6 +216,25 @@ class Stats:
                 temperature_celsius=temperature_celsius(),
                 memory_bytes=memory_bytes(),
             )
+
+    def _speed(self, of_late: int, uptime: float) -> Throughput:
+        """`of_late`: images within the window."""
+        return Throughput(
+            window=round(of_late / max(min(uptime, self._window_seconds), 1e-3), 3),
+            since_start=round(self._rate.since_start().count / max(uptime, 1e-3), 3),
+        )
+
+    def _latencies(self, now: float) -> Latencies:
+        return Latencies(
+            window={stage: histogram.window(now=now) for stage, histogram in self._stages.items()},
+            since_start={stage: histogram.since_start() for stage, histogram in self._stages.items()},
+        )
+
+    def _event_counts(self) -> list[EventCount]:
+        return [
+            EventCount(name, camera, each.started, len(each.going_on))
+            for (name, camera), each in sorted(self._events.items())
+        ]
 
 
 def _with(counts: ClipCounts, record: Record) -> ClipCounts:
