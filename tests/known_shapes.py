@@ -102,7 +102,7 @@ def refused() -> Iterator[Refused]:
     clips = "it looks like a model for clips of several frames"
     yield Refused("MoViNet, clips", tiny([("float32", (1, 5, 64, 64, 3))], [classes]), clips)
     embedding = tiny([image], [("float32", (1, 1, 1, 1024))])
-    yield Refused("TF Hub feature vector", embedding, "looks like no classifier")
+    yield Refused("TF Hub feature vector", embedding, "looks like an embedding model")
 
 
 Fresh: TypeAlias = Callable[[], Path]

@@ -76,7 +76,7 @@ def test_an_embedding_without_labels_is_refused_with_the_way_out(
     """Its numbers are features; `class 417` of them says nothing."""
     layers = keras.layers
     path, _ = write(tmp_path, layers.Dense(shape[-1]), layers.Reshape(shape))
-    with pytest.raises(ModelError, match=r"looks like no classifier, but .* an embedding: .*model\.labels"):
+    with pytest.raises(ModelError, match=r"not an image classifier: .* an embedding model: .*model\.labels"):
         open_model(path)
     (tmp_path / "labels.txt").write_text("".join(f"species {number}\n" for number in range(shape[-1])))
     assert len(open_model(path).spec.labels) == shape[-1]

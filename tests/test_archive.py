@@ -292,7 +292,7 @@ def test_an_image_that_ends_its_worker_costs_itself_alone(
     job = run(tmp_path, tmp_path / "out", shard_rows=3, most_seconds=3)
     rows = by_name(tmp_path / "out")
     assert (job.state, job.ok, job.errors) == ("done", 4, {"unreadable": 1})
-    assert rows["bad.jpg"]["error"] == f"it kills the worker that tries it: {how}"
+    assert rows["bad.jpg"]["error"] == f"it crashes the worker that processes it: {how}"
     assert [row["status"] for row in content(tmp_path / "out")] == ["ok", "ok", "failed", "ok", "ok"]
 
 

@@ -102,7 +102,7 @@ def test_a_driver_that_lost_its_job_while_it_stood_still_ends_and_leaves_the_loc
     with sole_driver(storage, stopped=never) as driver:
         elsewhere(storage)
         wait_until(lambda: driver.lost, what="the loss is seen")
-        with pytest.raises(InUseError, match="another driver has gone on with this job"):
+        with pytest.raises(InUseError, match="another driver has taken over this job"):
             driver.need()
     assert storage.names() == [NAME]
 

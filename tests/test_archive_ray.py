@@ -117,7 +117,7 @@ def test_an_image_that_ends_its_actor_costs_itself_alone_with_s3_as_source_and_t
     assert "job.lock" not in Storage("s3://results/2026").names()
     rows = {row.path.rpartition("/")[2]: row for row in read_all(Storage("s3://results/2026"))}
     assert len(rows) == 5
-    assert (rows["bad.jpg"].error or "").startswith("it kills the worker that tries it: ")
+    assert (rows["bad.jpg"].error or "").startswith("it crashes the worker that processes it: ")
     assert [name for name, row in rows.items() if row.status == "failed"] == ["bad.jpg"]
 
 

@@ -406,7 +406,7 @@ def test_a_process_that_says_what_nobody_understands_is_ended_and_the_clip_refus
     monkeypatch.setattr(children, "command", lambda _, *given: [sys.executable, "-c", program, *given])
     monkeypatch.setattr(decoding, "_DEATH_SECONDS", 0.0)
     with ClipDecoder(ClipBounds()) as decoder, open_named(made["mp4"]) as file:
-        with pytest.raises(ImageError, match="nobody understands"):
+        with pytest.raises(ImageError, match="sent invalid data"):
             list(decoder.decode(file, order()))
         assert decoder.pid is None
 

@@ -164,6 +164,6 @@ def test_a_copy_that_is_stopped_in_the_middle_leaves_nothing_and_the_image_where
 def test_nothing_beyond_the_bound_is_copied(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x" * 1_001)
     original, place = original_of(tmp_path, "a.jpg")
-    with pytest.raises(TooLargeToCopyError, match="1001 bytes are too many to copy"):
+    with pytest.raises(TooLargeToCopyError, match="1001 bytes are more than is copied"):
         copy_across(original, place, "a.jpg", part="part", copying=Copying(max_bytes=1_000))
     assert not list((tmp_path / "place").iterdir())

@@ -69,7 +69,7 @@ def test_a_delegate_that_works_computes_what_it_has_taken_with_one_worker(
     [
         ("nothing", "Failed to load delegate"),
         ("unprepared", "delegate application failure"),
-        ("idle", "it takes none of the model's 61 operators"),
+        ("idle", "it supports none of the model's 61 operators"),
         ("crashes", "it crashes the process that opens it by SIGSEGV: the delegate"),
     ],
 )

@@ -208,7 +208,7 @@ def test_jpeg_2000_in_pieces_of_a_pixel_takes_the_memory_of_its_own_process_at_m
 def test_a_jpeg_2000_for_which_the_machine_has_no_memory_waits(
     monkeypatch: pytest.MonkeyPatch, *, free: bool
 ) -> None:
-    """OpenCV says that it makes no picture, as of a damaged one."""
+    """OpenCV says that it decodes to no picture, as of a damaged one."""
     program = "import sys; from dropsight.images import apart\n"
     if not free:
         program += "def none(*_): raise MemoryError\napart.np.empty = none\n"

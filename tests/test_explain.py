@@ -124,7 +124,7 @@ def test_what_cannot_be_explained_is_one_line(
     ("arguments", "line", "code"),
     [
         (["-o", "missing/w.png"], "there is no folder", 2),
-        (["-o", "w.txt"], "no picture of the kind txt", 2),
+        (["-o", "w.txt"], "unsupported picture format txt", 2),
         (["-o", "w.png", "--class", "1", "--top", "2"], "--class and --top: give one of them", 2),
         (["-o", "w.png", "--layer", "x"], "a layer is for gradcam, not for rise", 1),
     ],
@@ -164,7 +164,7 @@ def test_a_clip_is_not_decoded_for_a_class_that_there_is_not(tmp_path: Path) -> 
     assert "class 1000 is out of range: 0 to 999" in wrong.stderr
     broken = dropsight(*arguments, cwd=tmp_path)
     assert broken.returncode == 1
-    assert broken.stderr.startswith("dropsight: clip.mp4: no clip that can be read")
+    assert broken.stderr.startswith("dropsight: clip.mp4: the clip cannot be read")
 
 
 @pytest.mark.slow

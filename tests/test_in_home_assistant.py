@@ -290,7 +290,7 @@ def test_of_a_camera_that_is_forgotten_nothing_is_left(
         (house.inbox / "front").rmdir()
         house.start()
         if away:
-            wait_until(lambda: "forgotten: camera front" in house.daemon_log())
+            wait_until(lambda: "no longer exists: camera front" in house.daemon_log())
             home.start()
         wait_until(lambda: f"dropsight_{device}/front" not in home.devices())
         wait_until(lambda: not [name for name in ours(home, device) if "_front_" in name])

@@ -181,7 +181,10 @@ def test_without_tensorflow_maps_by_gradients_say_what_they_need_and_others_work
 def test_without_tensorflow_embeddings_are_of_the_layer_before_the_last_or_refused(answered: Any) -> None:
     """What they are is compared within the process that asks."""
     _, (of_nested, *_), _, _ = answered
-    assert "gives no embeddings: it classifies in a model within, where only TensorFlow finds" in of_nested
+    assert (
+        "gives no embeddings: its classifier is in a nested model, which can be traced with TensorFlow"
+        in of_nested
+    )
 
 
 def test_lambda_layers_are_run_by_no_backend(answered: Any) -> None:

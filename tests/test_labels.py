@@ -89,12 +89,12 @@ def test_what_might_be_one_form_or_another_is_not_shifted(text: str, names: tupl
             b"Background\na\nb\nc\n",
             "4 names for a model of 3 classes; the first, Background, is a class",
         ),
-        (b'{"0": "a", "0": "b"}', "its JSON has a key twice"),
+        (b'{"0": "a", "0": "b"}', "its JSON has a duplicate key"),
         (b'{"a": "b"}', "its JSON has neither a number for each name nor a name for each number"),
         (b'{"0": "a", "5": "b", "1": "c"}', "no name has index 2"),
         (b"item { id: 1 }", "one of its items has no id or no name"),
         (b"\xff\xfe\x00\xd8", "cannot be read: "),
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "cannot be read: it is no text"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "cannot be read: it is not a text file"),
     ],
 )
 def test_labels_that_do_not_fit_are_an_error_with_both_counts(model: Path, text: bytes, told: str) -> None:

@@ -155,10 +155,10 @@ def test_a_flood_of_events_of_made_up_cameras_is_a_few_messages_and_one_that_fit
 def test_what_cannot_be_handed_over_is_a_fault_that_is_tried_again(
     dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SinkError, match="cannot be handed to the process that notifies: Message too long"):
+    with pytest.raises(SinkError, match="cannot be handed to the notification process: Message too long"):
         dispatcher.carry(Notification("x" * 2**20, "", "", ""), None, stopping=lambda: False)
     monkeypatch.setattr("dropsight.sinks.notify.dispatcher.Receipt", int)
-    with Receiver() as web, pytest.raises(SinkError, match="answered with invalid data"):
+    with Receiver() as web, pytest.raises(SinkError, match="sent invalid data"):
         told(dispatcher, hook(web))
 
 

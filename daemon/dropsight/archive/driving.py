@@ -36,8 +36,9 @@ def drive(
     lost = yield from _round(engine, lethal, stopped)
     if lost and not stopped():
         raise DropsightError(
-            f"{lost[0][0].part}: every worker that takes it dies, though no single image of it kills one: "
-            "check the workers' memory, then run it again: finished parts are kept"
+            f"{lost[0][0].part}: every worker that processes it crashes, "
+            "although no single image of it does: check the workers' memory, "
+            "then run it again: finished parts are kept"
         )
 
 
@@ -71,5 +72,5 @@ def _without_lethal(engine: ArchiveEngine, shard: Shard, stopped: Callable[[], b
         if not trials:
             break
     for row, by in how.items():
-        log.warning("image %d of the manifest kills every worker that tries it: %s", row, by)
+        log.warning("image %d of the manifest crashes every worker: %s", row, by)
     return msgspec.structs.replace(shard, lethal=how)

@@ -70,7 +70,7 @@ def read_job(storage: Storage) -> JobFile | None:
     try:
         return msgspec.json.decode(data, type=JobFile)
     except (ValueError, RecursionError) as error:
-        raise StoreError(f"{storage.named(NAME)}: not a job of this dropsight's: {error}") from error
+        raise StoreError(f"{storage.named(NAME)}: not a job file of dropsight: {error}") from error
 
 
 def versions(libraries: Sequence[str] = ()) -> dict[str, str]:

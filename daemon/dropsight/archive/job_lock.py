@@ -65,7 +65,7 @@ class SoleDriver:
         """Raise InUseError where it is lost."""
         if self.lost:
             raise InUseError(
-                f"{self._storage.named(NAME)}: another driver has gone on with this job, as this one did not "
+                f"{self._storage.named(NAME)}: another driver has taken over this job, as this one did not "
                 "move for long"
             )
 
@@ -104,7 +104,7 @@ def sole_driver(storage: Storage, *, stopped: Callable[[], bool]) -> Iterator[So
             break
         _wait_for_end(storage, stopped)
     else:
-        raise InUseError(f"{storage.named(NAME)}: other drivers keep taking it")
+        raise InUseError(f"{storage.named(NAME)}: other drivers keep locking it")
     driver = SoleDriver(storage, ours)
     try:
         yield driver

@@ -88,7 +88,7 @@ class LocalEngine:
         try:
             self._children.append(_Child(self._job, self._model))
         except OSError as error:
-            raise MachineError(f"no process for a worker: {error.strerror}") from error
+            raise MachineError(f"cannot start a worker process: {error.strerror}") from error
 
     def _feed(self, child: _Child, waiting: Iterator[Shard]) -> None:
         if child.ready and (shard := next(waiting, None)):
@@ -113,7 +113,7 @@ class LocalEngine:
         if not child.ready:
             self._false_starts += 1
             if self._false_starts >= _MOST_FALSE_STARTS:
-                raise DropsightError(f"workers die while opening the model: {lost.how}")
+                raise DropsightError(f"workers crash while opening the model: {lost.how}")
         self._begin()
 
 

@@ -106,7 +106,7 @@ def read_facts(storage: Storage) -> ManifestFacts | None:
 
 
 def _no_manifest(storage: Storage) -> StoreError:
-    return StoreError(f"{storage.named(NAME)}: not a manifest of dropsight's")
+    return StoreError(f"{storage.named(NAME)}: not a manifest of dropsight")
 
 
 def read_rows(storage: Storage, start: int, stop: int) -> list[Named]:

@@ -160,7 +160,7 @@ class RayEngine:
         if not actor.ready:
             self._false_starts += 1
             if self._false_starts >= _MOST_FALSE_STARTS:
-                raise DropsightError(f"workers die while opening the model: {lost.how}")
+                raise DropsightError(f"workers crash while opening the model: {lost.how}")
 
     def _end(self, actor: _Actor) -> None:
         with contextlib.suppress(self._ray.exceptions.RayError, ValueError):

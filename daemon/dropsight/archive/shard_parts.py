@@ -74,7 +74,7 @@ def _facts_of(job: ArchiveJob, shard: Shard) -> PartFacts:
     try:
         facts = msgspec.json.decode((footer.metadata or {})[_FACTS], type=PartFacts)
     except (KeyError, ValueError, RecursionError) as error:
-        raise _another(job, part, "not a part of dropsight's") from error
+        raise _another(job, part, "not a part of a dropsight archive") from error
     _need_ours(job, part, facts.job)
     if (facts.start, facts.stop, footer.num_rows) != (shard.start, shard.stop, shard.rows):
         raise _another(job, part, "not the part of its rows")
@@ -146,7 +146,7 @@ def _tables(storage: Storage, columns: Sequence[str] = ()) -> Iterator[tuple[str
             more = [each.name for each in (*GROUPS, *FURTHER) if each.name in found.names]
             wanted = columns or [*SCHEMA.names, *more]
             if not all(_is_ours(found, column) for column in wanted):
-                raise StoreError(f"{place}: not a part of dropsight's")
+                raise StoreError(f"{place}: not a part of a dropsight archive")
             for batch in part.iter_batches(_BATCH_ROWS, columns=list(wanted)):
                 batch.validate(full=True)
                 yield name, pa.Table.from_batches([batch])
@@ -161,4 +161,4 @@ def _understood(place: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, OverflowError) as error:  # nothing where something has to be; a time beyond any
-        raise StoreError(f"{place}: not a part of dropsight's: {error}") from error
+        raise StoreError(f"{place}: not a part of a dropsight archive: {error}") from error

@@ -109,7 +109,7 @@ class ShardWorker:
     def _read(self, named: Named, lethal: dict[Named, str]) -> _Read:
         if named in lethal:
             return _Read(
-                named, ImageError("unreadable", f"it kills the worker that tries it: {lethal[named]}")
+                named, ImageError("unreadable", f"it crashes the worker that processes it: {lethal[named]}")
             )
         try:
             return _Read(named, self._clip_or_bytes(named))

@@ -206,7 +206,11 @@ class CameraWatch:
 
     def forget(self, names: Collection[str]) -> None:
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        log.info("no longer exists, and forgotten: camera %s%s", ", ".join(sorted(names)[:NAMED]), more)
+        log.info(
+            "removed, because the folder no longer exists: camera %s%s",
+            ", ".join(sorted(names)[:NAMED]),
+            more,
+        )
         with self._lock:
             for name in names:
                 self._cameras.pop(name)

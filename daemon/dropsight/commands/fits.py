@@ -97,7 +97,9 @@ def probe(model: Model, folder: Path, *, write: bool, as_json: bool) -> None:
     else:
         print("\n".join([*_table(report), "", _verdict(report, spec)]))
     if write and doubt:
-        raise DropsightError(f"nothing is written to {sidecar_path(spec.path)}, as it is not certain")
+        raise DropsightError(
+            f"nothing is written to {sidecar_path(spec.path)}, because the result is not certain"
+        )
 
 
 def _tried(model: Model, photos: _Photos) -> tuple[list[_Trial], str, bool]:
@@ -147,7 +149,7 @@ def _photos(folder: Path, spec: ModelSpec) -> _Photos:
         known = {each.path: each.class_index for each in labelled(folder, spec.labels)}
     except ConfigError as error:
         if any(each.is_dir() for each in folder.iterdir()):
-            print(as_shown(f"dropsight: its sub-folders are taken for no classes: {error}"), file=sys.stderr)
+            print(as_shown(f"dropsight: its sub-folders are not used as classes: {error}"), file=sys.stderr)
         paths = [str(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in PHOTOS]
     else:
         paths = list(known)

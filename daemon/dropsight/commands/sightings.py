@@ -89,7 +89,7 @@ def doubts(plan: Plan, pictures: Sequence[LastPicture]) -> Iterator[str]:
 def check_kind(file: Path) -> None:
     """Raise ConfigError for a file's name that tells no kind of picture."""
     if not file.suffix or not cv2.haveImageWriter(str(file)):
-        raise ConfigError([f"{file}: no kind of picture that can be written; name it .jpg or .png"])
+        raise ConfigError([f"{file}: not a supported picture format; name it .jpg or .png"])
 
 
 def draw(file: Path, plan: Plan, pictures: Sequence[LastPicture]) -> bytes:

@@ -54,14 +54,14 @@ def name_pattern(text: str) -> NamePattern:
     try:
         ways.follow(parts, _NONE, times=1)
     except RecursionError as error:
-        raise TooSlowError("has too many brackets in one another") from error
+        raise TooSlowError("has too many nested brackets") from error
     from_the_first = not ways.refers_back and _begins_with_anything(parts)
     depth = ways.depth + (not from_the_first and not _is_anchored(compiled, parts))
     lengths = range(LONGEST_SEARCHED, SHORTEST_SEARCHED - 1, -1)
     found = (length for length in lengths if ways.each * comb(length + depth, depth) <= MOST_STEPS)
     if longest := next(found, None):
         return NamePattern(compiled, longest, from_the_first)
-    raise TooSlowError("leaves open in too many ways where its parts end, which takes minutes for some names")
+    raise TooSlowError("is ambiguous about where its parts end, which takes minutes to match for some names")
 
 
 class _Ways:
@@ -168,7 +168,7 @@ class _Ways:
 
 
 def _nested() -> TooSlowError:
-    return TooSlowError("repeats what is itself repeated or a choice, which takes hours for some names")
+    return TooSlowError("has nested repetition, which takes hours to match for some names")
 
 
 def _told(kind: str, value: Any) -> Characters:  # noqa: ANN401 - as the parser has it

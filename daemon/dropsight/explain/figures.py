@@ -23,7 +23,9 @@ _KINDS = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff")
 def check_figure(path: Path) -> None:
     """Raise ConfigError now for what would fail after all the work."""
     if _kind(path) not in _KINDS:
-        raise ConfigError([f"{path}: no picture of the kind {_kind(path)}; there are {', '.join(_KINDS)}"])
+        raise ConfigError(
+            [f"{path}: unsupported picture format {_kind(path)}; supported are {', '.join(_KINDS)}"]
+        )
 
 
 def side_by_side(

@@ -61,7 +61,9 @@ def decode_apart(data: bytes, kind: Kind, *, pixels: int, scale: int = 1) -> Pix
     except subprocess.TimeoutExpired as error:
         raise ImageError("unreadable", f"decoding it takes more than {SECONDS:.0f} s") from error
     except OSError as error:
-        raise MachineError(f"images wait: no process to decode {kind}: {error.strerror}") from error
+        raise MachineError(
+            f"images wait: cannot start the process that decodes {kind}: {error.strerror}"
+        ) from error
     if done.returncode == _DAMAGED:
         raise ImageError(
             "unreadable", f"the {kind} data is damaged: {as_shown(done.stdout.decode(errors='replace'))}"
@@ -100,7 +102,7 @@ def _jpeg2000(data: bytes) -> Pixels:
         np.frombuffer(boxed(data), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     )
     if found is None:
-        raise ValueError("it makes no picture")
+        raise ValueError("it decodes to no picture")
     return found[:, :, ::-1].astype(np.uint8, copy=False)
 
 

@@ -136,7 +136,7 @@ def classify_clip(
         else:
             seen.add(part, plan, lend)
     if header is None or end is None or not seen.rows:
-        raise ImageError("truncated", "not one frame of it can be decoded")
+        raise ImageError("truncated", "none of its frames can be decoded")
     began = time.perf_counter()
     of_regions = np.stack(seen.rows, axis=1)
     merged = np.stack([_aggregated(seen.times, rows, plan, settings) for rows in of_regions])

@@ -51,7 +51,7 @@ def copy_across(original: Original, fd: int, target: str, *, part: str, copying:
     """
     size = original.stat.st_size
     if size > copying.max_bytes:
-        raise TooLargeToCopyError(f"renaming is impossible, and {size} bytes are too many to copy")
+        raise TooLargeToCopyError(f"renaming is impossible, and {size} bytes are more than is copied")
     if not copying.here:
         raise CopyLaterError
     try:

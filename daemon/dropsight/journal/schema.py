@@ -157,7 +157,7 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if db.execute("SELECT 1 FROM sqlite_schema WHERE type IN ('trigger', 'view')").fetchone():
         raise ConfigError(
-            [f"store.path: {path} has triggers or views, as no journal of dropsight's has; name another file"]
+            [f"store.path: {path} has triggers or views, so it is no dropsight journal; name another file"]
         )
     if version == VERSION:
         _add_later_columns(db)

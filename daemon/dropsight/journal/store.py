@@ -204,7 +204,7 @@ class Journal:
                 crashpoints.reach_image("in_row", row.path + b" " + row.status.encode())
             done = self._db.execute(_INSERT, values)
         except (OverflowError, ValueError, TypeError) as error:
-            raise UnfitError(f"the journal has no place for a value: {error}") from error
+            raise UnfitError(f"the journal cannot store a value: {error}") from error
         if done.rowcount == 0:
             return None
         if row.kept:

@@ -29,7 +29,9 @@ def load(delegate: Delegate, runtime: str) -> object:
     try:
         return loads(delegate.library, delegate.options)
     except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(" ".join(str(error).split()) or "it gives no delegate, and no reason") from error
+        raise ModelError(
+            " ".join(str(error).split()) or "it returned no delegate and no error message"
+        ) from error
 
 
 class OnGPU:
@@ -58,7 +60,7 @@ class OnGPU:
         """They are there since it was compiled."""
 
     def resize_tensor_input(self, _: int, tensor_size: Sequence[int]) -> None:
-        raise RuntimeError(f"the GPU's model cannot be made {list(tensor_size)}")
+        raise RuntimeError(f"the model cannot be resized on the GPU to {list(tensor_size)}")
 
     def set_tensor(self, tensor_index: int, value: NDArray[np.generic]) -> None:
         self._inputs[tensor_index][0].write(np.ascontiguousarray(value))

@@ -47,13 +47,13 @@ def refuse_layers(path: Path) -> None:
         name, module = str(layer["class_name"]), str(layer.get("module") or "keras")
         if name in _CODE:
             raise ModelError(
-                f"{path}: its {_CODE[name]}, which no model's file is trusted to bring: "
+                f"{path}: its {_CODE[name]}, which is not loaded from a model's file: "
                 "make it of layers that Keras has, or convert the model to TFLite"
             )
         if module.partition(".")[0] not in _KERAS and not _is_registered(layer.get("registered_name")):
             raise ModelError(
-                f"{path}: its {name} is code of the module {module}, which no model's file loads: "
-                "convert the model to TFLite"
+                f"{path}: its {name} is code of the module {module}, which is not loaded "
+                "from a model's file: convert the model to TFLite"
             )
 
 

@@ -116,7 +116,7 @@ class Fields:
         start = self._table.Vector(offset)
         end = start + size * self._table.VectorLen(offset)
         if end > len(self._table.Bytes):
-            raise IndexError("a vector ends beyond the end of the file")
+            raise IndexError("a vector extends past the end of the file")
         return range(start, end, size)
 
     def _offset(self, field: int) -> int:

@@ -20,7 +20,7 @@ _RANGE = re.compile(r"\s*([0-9]{1,9})\s*-\s*([0-9]{1,9})\s*", re.ASCII)
 _LONGEST_NAME = 64
 # A pattern looks at every label; 1,000 of them for 1,000 classes take half a second.
 MOST_LOOKS = 2_000_000
-_NO_NAME = "a group's name is 1 to 64 signs, without , and : and what acts on a terminal"
+_NO_NAME = "a group's name has 1 to 64 printable characters, without , and :"
 _WITHOUT_EFFECT = "groups: no effect, because its classes do not exclude each other"
 
 

@@ -41,7 +41,7 @@ class KerasGraph:
     def __init__(self, model: Any) -> None:  # noqa: ANN401 - Keras ships no types
         """Raise ValueError for a subclassed model, whose layers say nothing of how they are called."""
         if not getattr(model, "outputs", None):
-            raise ValueError("only with TensorFlow can be seen what a subclassed model ends in")
+            raise ValueError("the output of a subclassed model can be inspected with TensorFlow only")
         self._model = model
 
     @property
@@ -132,7 +132,7 @@ def _made_by(tensor: Any) -> tuple[Any, list[Any]]:  # noqa: ANN401
     if node.is_input:
         raise ValueError(NO_LAYER_BEFORE)
     if getattr(operation, "outputs", None):
-        raise ValueError("it classifies in a model within, where only TensorFlow finds what leads there")
+        raise ValueError("its classifier is in a nested model, which can be traced with TensorFlow only")
     return operation, node.input_tensors
 
 

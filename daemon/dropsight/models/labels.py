@@ -42,9 +42,9 @@ def decoded(data: bytes) -> str:
         except UnicodeDecodeError:
             text = data.decode("cp1252", "replace")
             if _CONTROLS.search(text):
-                raise ValueError("it is no text") from None
+                raise ValueError("it is not a text file") from None
     if "\0" in text:
-        raise ValueError("it is no text")
+        raise ValueError("it is not a text file")
     return text
 
 
@@ -131,7 +131,7 @@ def _of_list(values: list[object]) -> Sequence[str]:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("its JSON has a key twice")
+        raise ValueError("its JSON has a duplicate key")
     return found
 
 
@@ -142,7 +142,7 @@ def _json_name(value: object) -> str:
     if isinstance(value, dict):
         value = next((value[key] for key in _NAME_HEADINGS if key in value), None)
     if not isinstance(value, str | int | float):
-        raise ValueError("its JSON has something else than names")  # noqa: TRY004 - the file's fault
+        raise ValueError("its JSON has values that are not names")  # noqa: TRY004 - the file's fault
     return str(value).strip()
 
 

@@ -79,7 +79,7 @@ class _Beside:
             length = _number(said.get("length") or str(max(size - offset, 0)))
             if offset + length > size:
                 fault = "is cut off, or another model's"
-                raise ModelError(f"{self._path}: {name}, in which its weights are, {fault}: copy both again")
+                raise ModelError(f"{self._path}: {name}, the file with its weights, {fault}: copy both again")
             self._left -= length
             if self._left < 0:
                 raise ModelError(f"{self._path}: with its weights it has more than {MODEL_BYTES:,} bytes")
@@ -106,5 +106,5 @@ class _Beside:
 
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise ValueError(f"a place of weights is no number: {text[:20]}")
+        raise ValueError(f"an offset of weights is not a number: {text[:20]}")
     return int(text)

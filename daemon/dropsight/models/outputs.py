@@ -100,10 +100,8 @@ def _heads(
     path: Path, heads: Mapping[str, Head], where: str, outputs: Sequence[Output]
 ) -> tuple[Chosen, ...]:
     if odd := [name for name in heads if as_shown(name) != name or not 0 < len(name) <= LONGEST_NAME]:
-        text = (
-            f"{where}: {as_shown(odd[0])[:LONGEST_NAME]!r} is no name for a head: 1 to {LONGEST_NAME} signs"
-        )
-        raise ModelError(f"{path}: {text}, none of which acts on a terminal")
+        name = f"{where}: {as_shown(odd[0])[:LONGEST_NAME]!r}"
+        raise ModelError(f"{path}: {name} is no name for a head: 1 to {LONGEST_NAME} printable characters")
     return tuple(
         Chosen(*_find(path, head.output, f"{where}.{name}", outputs), name, head.labels)
         for name, head in heads.items()
@@ -152,7 +150,7 @@ def refuse_embedding(path: Path, output: Output) -> None:
     as_map = len(shape) == 4 and count >= _LEAST_FEATURES
     if output.activation == "none" and count not in _IMAGENET and (as_map or count in _FEATURES):
         raise ModelError(
-            f"{path}: it looks like no classifier, but like one that gives an embedding: {count} numbers "
+            f"{path}: not an image classifier: it looks like an embedding model: {count} numbers "
             "without an activation, and no labels; if these are classes, give their names in model.labels "
             "or in labels.txt beside the model"
         )

@@ -102,7 +102,7 @@ def _value(data: memoryview, place: int, kind: int) -> tuple[int | memoryview, i
     else:
         raise ValueError(f"there are no fields of kind {kind}")
     if end > len(data):
-        raise ValueError("a field reaches beyond the end")
+        raise ValueError("a field extends past the end")
     blob = data[place:end]
     return (blob if kind == _BYTES else int.from_bytes(blob, "little")), end
 
@@ -113,4 +113,4 @@ def _varint(data: memoryview, place: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << (7 * count)
         if byte < 0x80:
             return value & (2**64 - 1), place + count + 1
-    raise ValueError("a number has no end")
+    raise ValueError("a number is not terminated")

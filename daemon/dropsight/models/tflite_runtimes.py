@@ -138,7 +138,7 @@ class TFLiteSource(msgspec.Struct, frozen=True):
         if counts is None:
             return Acceleration(device)
         if not counts[0]:
-            raise ModelError(f"it takes none of the model's {counts[1]} operators")
+            raise ModelError(f"it supports none of the model's {counts[1]} operators")
         return Acceleration(device, *counts)
 
 

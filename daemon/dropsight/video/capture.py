@@ -77,7 +77,7 @@ class CaptureReader:
                         kept = kept[::2]
             self.frames_read += 1
         if not kept:
-            raise ImageError("truncated", "not one frame of it can be decoded")
+            raise ImageError("truncated", "none of its frames can be decoded")
         return kept, at + 1 / self._rate, timed
 
 
@@ -85,7 +85,7 @@ def _opened(path: str) -> cv2.VideoCapture:
     os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = _OPTIONS
     capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
     if not capture.isOpened():
-        raise ImageError("truncated", "no clip that can be read: it is cut off, damaged or no clip at all")
+        raise ImageError("truncated", "the clip cannot be read: it is truncated, damaged or not a video")
     return capture
 
 

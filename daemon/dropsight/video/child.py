@@ -64,7 +64,7 @@ def _frames(reader: ClipReader, order: ClipOrder) -> Iterator[ClipFrame]:
             last = glance
         yield _framed(decoded, order, mask, still=still)
     if last is None:
-        raise ImageError("truncated", "not one frame of it can be decoded")
+        raise ImageError("truncated", "none of its frames can be decoded")
 
 
 def _framed(decoded: DecodedFrame, order: ClipOrder, mask: Mask | None, *, still: bool) -> ClipFrame:

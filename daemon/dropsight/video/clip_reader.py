@@ -39,7 +39,7 @@ class ClipReader(Protocol):
 def check_size(width: int, height: int, max_pixels: int) -> None:
     """Raise ImageError unless a frame has as many pixels as are allowed."""
     if not (width > 0 and height > 0):
-        raise ImageError("unreadable", "its pictures have no size")
+        raise ImageError("unreadable", "its frames have no size")
     if width * height > max_pixels:
         raise ImageError(
             "too_many_pixels", f"{width} x {height} pixels, more than the limit of {max_pixels} pixels"

@@ -173,10 +173,10 @@ def _refusal(error: Exception, max_pixels: int) -> ImageError:
     if isinstance(error, av.error.MemoryError):
         raise MemoryError(text) from error  # noqa: TRY004 - the machine's
     if isinstance(error, av.error.ArgumentError) and "avcodec_open2" in text:
-        return ImageError("too_many_pixels", f"its pictures have more than the limit of {max_pixels} pixels")
+        return ImageError("too_many_pixels", f"its frames have more than the limit of {max_pixels} pixels")
     # FFmpeg calls it an I/O error, too, where a file ends before it should.
     if isinstance(error, av.error.InvalidDataError | av.error.EOFError | av.error.ArgumentError | OSError):
-        return ImageError("truncated", "no clip that can be read: it is cut off, damaged or no clip at all")
+        return ImageError("truncated", "the clip cannot be read: it is truncated, damaged or not a video")
     return ImageError("unreadable", f"it cannot be decoded: {text[:200]}")
 
 
@@ -184,9 +184,9 @@ def _video(container: Any) -> Any:  # noqa: ANN401 - PyAV's
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:  # the cover of a sound file
             if stream.codec_context is None:
-                raise ImageError("truncated", "it is cut off, or of a codec that nothing here decodes")
+                raise ImageError("truncated", "it is truncated, or its codec is not supported")
             return stream
-    raise ImageError("not_an_image", "there is no video in it")
+    raise ImageError("not_an_image", "it has no video stream")
 
 
 def _rate(stream: Any) -> float:  # noqa: ANN401 - PyAV's
@@ -232,7 +232,7 @@ def _packets_of(container: Any, stream: Any, rate: float) -> _Packets:  # noqa: 
             stamps.append(float(stamp * stream.time_base) if stamp is not None and timed else 0.0)
             keys.append(packet.is_keyframe)
     if not stamps:
-        raise ImageError("truncated", "not one frame is in it")
+        raise ImageError("truncated", "it has no frames")
     times = np.array(stamps) if timed else np.arange(len(stamps)) / rate
     return _Packets(times, np.array(keys), timed, end - float(times.min()))
 

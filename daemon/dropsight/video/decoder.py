@@ -127,7 +127,9 @@ class ClipDecoder:
             self._process, self._orders = children.begin("dropsight.video.child", str(self.bounds.memory))
             self._answers = Connection(os.dup(self._orders.fileno()))
         except OSError as error:
-            raise MachineError(f"clips wait: no process to decode them: {error.strerror}") from error
+            raise MachineError(
+                f"clips wait: cannot start the process that decodes them: {error.strerror}"
+            ) from error
         return self._orders
 
     def _next(self, until: float) -> Answer:
@@ -150,7 +152,7 @@ class ClipDecoder:
         try:
             code = self._process.wait(_DEATH_SECONDS)
         except subprocess.TimeoutExpired:
-            return ImageError("unreadable", "the process that decodes it says what nobody understands")
+            return ImageError("unreadable", "the process that decodes it sent invalid data")
         if code == -signal.SIGKILL:
             return MemoryShortError("clips wait: the process that decodes them was killed: too little memory")
         if code == -signal.SIGXCPU:
@@ -159,8 +161,8 @@ class ClipDecoder:
                 f"decoding it takes more than the limit of {self.bounds.cpu_seconds:g} s of processor time",
             )
         if code < 0:
-            return ImageError("unreadable", f"it crashes the process that decodes it by {_name(-code)}")
-        return ImageError("unreadable", f"it ends the process that decodes it with code {code}")
+            return ImageError("unreadable", f"it crashes the process that decodes it: {_name(-code)}")
+        return ImageError("unreadable", f"the process that decodes it exited with code {code}")
 
 
 def lacks_pyav() -> str | None:

@@ -106,5 +106,5 @@ def _frames(
     )
     found = [part for part in decoder.decode(file, order) if isinstance(part, ClipFrame)]
     if not found:
-        raise ImageError("truncated", "not one frame of it can be decoded")
+        raise ImageError("truncated", "none of its frames can be decoded")
     return found

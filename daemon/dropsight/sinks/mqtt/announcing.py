@@ -48,7 +48,7 @@ class Unpublished(msgspec.Struct):
             return
         more = f"; and {count - NAMED} more" if count > NAMED else ""
         told = "; ".join(islice(_reasons(aside, self.too_large.items()), NAMED))
-        self.troubles.raised(PART, SinkError(f"the broker does not get all announcements: {told}{more}"))
+        self.troubles.raised(PART, SinkError(f"the broker does not accept all announcements: {told}{more}"))
 
 
 def _reasons(aside: Iterable[str], too_large: Iterable[tuple[str, int]]) -> Iterator[str]:

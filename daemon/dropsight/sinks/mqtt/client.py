@@ -108,7 +108,7 @@ class FrugalClient(paho.Client):
         self._strays += 1
         if self._strays <= MOST_STRAY:
             return MQTTErrorCode.MQTT_ERR_SUCCESS
-        log.warning("disconnected from the broker: it acknowledges what was not sent")
+        log.warning("disconnected from the broker: it acknowledged a message that was never sent")
         return MQTTErrorCode.MQTT_ERR_PROTOCOL
 
     def _handle_suback(self) -> None:
@@ -144,7 +144,9 @@ class FrugalClient(paho.Client):
 
     def _handle_publish(self) -> MQTTErrorCode:
         if self._in_packet["command"] & _QOS_2:
-            log.warning("disconnected from the broker: it sends at QoS 2, for which nobody asked")
+            log.warning(
+                "disconnected from the broker: it sent a message at QoS 2, which was not subscribed to"
+            )
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
         if self._protocol == MQTTProtocolVersion.MQTTv5:
             numbered = bool(self._in_packet["command"] & 0x06)
@@ -152,7 +154,9 @@ class FrugalClient(paho.Client):
             frugal = _frugal(packet, numbered=numbered, most=self.property_bytes)
             if frugal is not packet and self.property_bytes and not self._said:
                 self._said = True
-                log.warning("left out a message's properties, of more than %d bytes", self.property_bytes)
+                log.warning(
+                    "ignored the properties of an MQTT message: more than %d bytes", self.property_bytes
+                )
             self._in_packet["packet"] = frugal
         return super()._handle_publish()
 

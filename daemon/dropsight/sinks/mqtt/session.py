@@ -116,7 +116,7 @@ class Session:
             if isinstance(key, int):
                 self._records.say_aside(key, "the broker disconnected on it")
             else:
-                log.warning("the broker disconnects on %s: set aside", key)
+                log.warning("the broker disconnects when it is sent %s: skipped from now on", key)
         self._parts.untold.say()
 
     def _is_over(self) -> bool:

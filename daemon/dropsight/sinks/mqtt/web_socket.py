@@ -92,7 +92,7 @@ class _Handshake:
 
     def recv(self, size: int) -> bytes:
         if not self._left:
-            raise WebsocketConnectionError("WebSocket handshake error, the answer has no end")
+            raise WebsocketConnectionError("WebSocket handshake error, the response header is too long")
         self._left -= 1
         self._plain.settimeout(max(self._deadline - time.monotonic(), 0.001))
         return self._plain.recv(size)

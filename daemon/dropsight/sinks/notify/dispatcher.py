@@ -58,7 +58,7 @@ class Dispatcher:
             finally:
                 self._leave()
             death = self._death(process)
-        raise SinkError(f"the process that notifies {death}")
+        raise SinkError(f"the notification process {death}")
 
     def seconds_to_rest(self) -> float | None:
         """Return when the process is to be looked after again, None where there is none; end it at rest."""
@@ -98,7 +98,7 @@ class Dispatcher:
                 "dropsight.sinks.notify.apprise_process", str(MEMORY_BYTES)
             )
         except OSError as error:
-            raise SinkError(f"cannot start the process that notifies: {error.strerror}") from error
+            raise SinkError(f"cannot start the notification process: {error.strerror}") from error
 
     def _end(self) -> None:
         if self._door:
@@ -124,7 +124,7 @@ class Dispatcher:
         except (BrokenPipeError, ConnectionResetError):
             return None
         except OSError as error:
-            text = f"it cannot be handed to the process that notifies: {error.strerror}"
+            text = f"it cannot be handed to the notification process: {error.strerror}"
             raise SinkError(text) from error
 
     def _hear(self, ours: socket.socket, stopping: Callable[[], bool]) -> Receipt | None:
@@ -138,7 +138,7 @@ class Dispatcher:
                     raise SinkError("stopped") from None
                 if time.monotonic() >= until:
                     self.close()
-                    text = f"no answer within {self.longest_seconds:g} s; the process that notifies was ended"
+                    text = f"no answer within {self.longest_seconds:g} s; the notification process was ended"
                     raise SinkError(text) from None
                 continue
             return _read(message) if message else None
@@ -167,7 +167,7 @@ def _read(message: bytes) -> Receipt:
     try:
         return msgspec.msgpack.decode(message, type=Receipt)
     except msgspec.DecodeError as error:
-        raise SinkError("the process that notifies answered with invalid data") from error
+        raise SinkError("the notification process sent invalid data") from error
 
 
 def _send(ours: socket.socket, notification: Notification, picture: bytes | None) -> None:
