@@ -22,7 +22,7 @@ from dropsight.intake.backlog import LEFT_FOR_OTHERS, Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import InHand, Stage, Suspect
-from dropsight.intake.starts import DEATHS
+from dropsight.intake.starts import DEATHS, Starts
 from dropsight.intake.turns import Turns
 from dropsight.intake.walk_guard import WalkGuard
 from dropsight.status.troubles import Troubles
@@ -150,7 +150,8 @@ def test_what_is_passed_by_is_tried_once_more_in_a_life_that_has_lasted(tmp_path
     for has_lasted, is_looked_at in ((False, False), (True, True), (True, False)):
         in_hand = InHand(note)
         in_hand.settle(lasted=has_lasted)
-        finding = WalkGuard(in_hand, Troubles(logging.getLogger()), cautious=lambda: False)
+        troubles = Troubles(logging.getLogger())
+        finding = WalkGuard(in_hand, troubles, Starts(tmp_path, troubles))
         assert finding.begin("a.jpg") is is_looked_at
         # And there it ends.
 
@@ -270,7 +271,9 @@ def test_after_three_kills_from_outside_all_images_are_classified_one_by_one(tmp
 
 def test_one_by_one_none_is_handed_out_before_the_one_before_it_is_done(tmp_path: Path) -> None:
     folder = DropFolder.open(Watch(path=tmp_path))
-    backlog = Backlog(turns=Turns(InHand(tmp_path / "in-hand"), one_by_one=lambda: True))
+    (tmp_path / "starts").write_text(str(DEATHS))
+    starts = Starts(tmp_path, Troubles(logging.getLogger()))
+    backlog = Backlog(turns=Turns(InHand(tmp_path / "in-hand"), starts))
     handed: queue.SimpleQueue[Candidate | None] = queue.SimpleQueue()
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         backlog.hint(folder, str(tmp_path / name), closed=True)

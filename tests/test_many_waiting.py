@@ -21,6 +21,7 @@ from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import InHand
 from dropsight.intake.lineup import FirstInLine, Order
 from dropsight.intake.scanner import CHUNK, Scanner
+from dropsight.intake.starts import Starts
 from dropsight.intake.walk_guard import WalkGuard
 from dropsight.status.census import Census, lying
 from dropsight.status.troubles import Troubles
@@ -43,7 +44,7 @@ class Inbox:
             refusals=Refusals(root, troubles),
             troubles=troubles,
             clock=Clock(),
-            finding=WalkGuard(InHand(root / "in-hand"), troubles, cautious=lambda: False),
+            finding=WalkGuard(InHand(root / "in-hand"), troubles, Starts(root, troubles)),
         )
         self.scanner.walker.look_seconds = 0.0
 

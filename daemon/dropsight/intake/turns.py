@@ -1,6 +1,5 @@
 """Who may be in hand together, and who only alone."""
 
-from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from dropsight.intake.in_hand import ALONE, InHand
@@ -12,6 +11,14 @@ class Pathed(Protocol):
     def path(self) -> str: ...
 
 
+class Caution(Protocol):
+    """What the last starts teach."""
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether images are taken one at a time, to find the one that crashes the process."""
+
+
 P = TypeVar("P", bound=Pathed)
 W = TypeVar("W", bound=InLine)
 # So many wait in line; further ones are put off.
@@ -21,13 +28,11 @@ MOST_LARGE = 128
 class Turns(Generic[P]):
     """Not thread-safe: the backlog's lock guards it.
 
-    Suspects are alone in hand, `one_by_one` all are: should the process die again, it is known on whom.
+    Suspects are alone in hand, out of `caution` all are: should the process die again, it is known on whom.
     """
 
-    def __init__(
-        self, in_hand: InHand | None = None, *, one_by_one: Callable[[], bool] = lambda: False
-    ) -> None:
-        self._in_hand, self._one_by_one = in_hand, one_by_one
+    def __init__(self, in_hand: InHand | None = None, caution: Caution | None = None) -> None:
+        self._in_hand, self._caution = in_hand, caution
         self._held: set[P] = set()
         self.lonely: set[str] = set()
         """The paths of those that are to be alone in hand the next time."""
@@ -40,7 +45,7 @@ class Turns(Generic[P]):
 
     def is_for_one(self, path: str) -> bool:
         """Whether this image is to be alone in hand."""
-        if self._one_by_one() or path in self.lonely:
+        if (self._caution and self._caution.one_by_one) or path in self.lonely:
             return True
         in_hand = self._in_hand
         return in_hand is not None and bool(in_hand.suspects) and in_hand.suspect(path) is not None

@@ -1,9 +1,8 @@
 """Notes what a scan looks at after crashed starts; what crashed the process twice is skipped."""
 
-from collections.abc import Callable
-
 from dropsight.errors import StoreError
 from dropsight.intake.in_hand import FINDING, InHand
+from dropsight.intake.turns import Caution
 from dropsight.names import as_text
 from dropsight.status.troubles import Troubles
 
@@ -13,14 +12,14 @@ PART = "internal"
 class WalkGuard:
     """Used by the thread that walks."""
 
-    def __init__(self, in_hand: InHand, troubles: Troubles, *, cautious: Callable[[], bool]) -> None:
-        self._in_hand, self._troubles, self._cautious = in_hand, troubles, cautious
+    def __init__(self, in_hand: InHand, troubles: Troubles, caution: Caution) -> None:
+        self._in_hand, self._troubles, self._caution = in_hand, troubles, caution
         self._noted = False
 
     @property
     def watches(self) -> bool:
         """Whether there is anything to guard against: else `begin` need not be asked."""
-        return bool(self._in_hand.suspects) or self._cautious()
+        return bool(self._in_hand.suspects) or self._caution.one_by_one
 
     def begin(self, path: str) -> bool:
         """Tell whether to look at this path."""
@@ -29,7 +28,7 @@ class WalkGuard:
             fault = f"{as_text(path)} is skipped: the process crashed on it {suspect.deaths} times"
             self._troubles.raised(PART, StoreError(fault))
             return False
-        if suspect or self._cautious():
+        if suspect or self._caution.one_by_one:
             self._in_hand.note(FINDING, path, "find")
             self._noted = True
         return True

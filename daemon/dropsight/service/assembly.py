@@ -72,8 +72,7 @@ def assemble(
     with ExitStack() as stack:
         exclusive = _take(config, stack)
         monitoring = _monitoring(config, stack)
-        starts, in_hand = monitoring.starts, monitoring.in_hand
-        turns: Turns[Candidate] = Turns(in_hand, one_by_one=lambda: starts.one_by_one)
+        turns: Turns[Candidate] = Turns(monitoring.in_hand, monitoring.starts)
         backlog = Backlog(order=config.queue.order, turns=turns)
         look_at_secrets(config, monitoring.troubles)
         cameras = Changes(monitoring.urgent)
@@ -195,7 +194,7 @@ def _bursts(
 def _intake(
     config: Config, exclusive: ExclusiveParts, monitoring: Monitoring, backlog: Backlog, recording: Recording
 ) -> Intake:
-    starts, troubles = monitoring.starts, monitoring.troubles
+    troubles = monitoring.troubles
     scanner = Scanner(
         exclusive.folders,
         backlog,
@@ -204,7 +203,7 @@ def _intake(
         troubles=troubles,
         claim=exclusive.claim,
         clock=monitoring.clock,
-        finding=WalkGuard(monitoring.in_hand, troubles, cautious=lambda: starts.one_by_one),
+        finding=WalkGuard(monitoring.in_hand, troubles, monitoring.starts),
     )
     return Intake(backlog, scanner, (scanner, *open_sources(config, exclusive.folders, troubles)))
 
