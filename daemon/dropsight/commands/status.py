@@ -31,32 +31,10 @@ def show(file: Path | None, *, as_json: bool) -> None:
 
 
 def _lines(status: Status) -> Iterator[str]:
+    yield from _in_use(status)
+    yield from _counted(status)
     stats = status.stats
-    counters, speed = stats.counters, stats.images_per_second
-    yield f"dropsight {status.version} on {status.device}, pid {status.pid}, up {_span(stats.uptime_seconds)}"
-    yield f"watching   {', '.join(status.watch)}"
-    yield from (f"source     {_source(source)}" for source in status.sources)
-    model = status.model
-    yield f"model      {model.name} ({model.quantization}, {model.classes} classes, {model.backend})"
-    if model.guess:
-        yield f"guess      {model.guess}"
-    if model.kernels:
-        yield f"kernels    {model.kernels}"
-    if model.acceleration:
-        yield f"runs on    {model.acceleration}"
-    yield from (f"fallback   because {reason}" for reason in model.instead_of)
-    yield f"images     {counters.done} done, {counters.failed} failed, {counters.waiting} waiting"
-    clips = stats.clips
-    if clips.done or clips.failed or clips.waiting:
-        spent = f"{clips.frames_classified} frames classified, {clips.decode_seconds:.1f} s decoded"
-        yield f"clips      {clips.done} done, {clips.failed} failed, {clips.waiting} waiting; {spent}"
-    if stats.bursts:
-        yield f"bursts     {stats.bursts} recorded, of images among these"
-    if stats.events:
-        yield f"events     {', '.join(map(_event, stats.events))}"
-    yield f"folders    {_lying(stats.folders)}"
-    yield from (f"linked     {line}" for line in stats.folders.ignored.lines_of_links())
-    yield from (f"ignored    {line}" for line in stats.folders.ignored.lines())
+    speed = stats.images_per_second
     yield f"speed      {speed.window:.2f} images/s recently, {speed.since_start:.2f} since the start"
     yield f"queues     {', '.join(f'{name} {depth}' for name, depth in stats.queues.items())}"
     yield f"broker     {_broker(status)}"
@@ -76,6 +54,40 @@ def _lines(status: Status) -> Iterator[str]:
         if counts:
             most = sorted(counts.items(), key=lambda pair: -pair[1])[:8]
             yield f"{name:<10} {', '.join(f'{key} {count}' for key, count in most)}"
+
+
+def _in_use(status: Status) -> Iterator[str]:
+    """Which daemon, folders and model."""
+    up = _span(status.stats.uptime_seconds)
+    yield f"dropsight {status.version} on {status.device}, pid {status.pid}, up {up}"
+    yield f"watching   {', '.join(status.watch)}"
+    yield from (f"source     {_source(source)}" for source in status.sources)
+    model = status.model
+    yield f"model      {model.name} ({model.quantization}, {model.classes} classes, {model.backend})"
+    if model.guess:
+        yield f"guess      {model.guess}"
+    if model.kernels:
+        yield f"kernels    {model.kernels}"
+    if model.acceleration:
+        yield f"runs on    {model.acceleration}"
+    yield from (f"fallback   because {reason}" for reason in model.instead_of)
+
+
+def _counted(status: Status) -> Iterator[str]:
+    """What came in, and what became of it."""
+    stats = status.stats
+    counters, clips = stats.counters, stats.clips
+    yield f"images     {counters.done} done, {counters.failed} failed, {counters.waiting} waiting"
+    if clips.done or clips.failed or clips.waiting:
+        spent = f"{clips.frames_classified} frames classified, {clips.decode_seconds:.1f} s decoded"
+        yield f"clips      {clips.done} done, {clips.failed} failed, {clips.waiting} waiting; {spent}"
+    if stats.bursts:
+        yield f"bursts     {stats.bursts} recorded, of images among these"
+    if stats.events:
+        yield f"events     {', '.join(map(_event, stats.events))}"
+    yield f"folders    {_lying(stats.folders)}"
+    yield from (f"linked     {line}" for line in stats.folders.ignored.lines_of_links())
+    yield from (f"ignored    {line}" for line in stats.folders.ignored.lines())
 
 
 def _event(each: EventCount) -> str:

@@ -11,6 +11,7 @@ from dropsight.sinks.mqtt.brief_connection import BriefConnection
 from dropsight.sinks.mqtt.connection import Connection
 from dropsight.sinks.mqtt.former_names import FormerName, FormerNames
 from dropsight.sinks.mqtt.rivals import ONLINE
+from dropsight.sinks.mqtt.topics import Topics
 
 log = logging.getLogger(__name__)
 
@@ -120,13 +121,7 @@ def _take_back(
         raise OnlineError(
             f"a dropsight is online as {topics.root}: stop it first, or wait until it is offline"
         )
-    of_cameras = [
-        topic
-        for camera in sorted(cameras)
-        for topic in (*topics.retained_of(camera), topics.record("ok", camera))
-    ]
-    of_cameras += topics.retained_of_events(events)
-    known = [*also, topics.info, topics.stats, *of_cameras, topics.availability]
+    known = [*also, *_retained_under(topics, cameras, events)]
     refused = dict(broker.clear(list(dict.fromkeys([*known, *found]))))
     left = ask()
     for _ in range(MOST_ROUNDS):
@@ -138,6 +133,17 @@ def _take_back(
     reasons = {topic: refused.get(topic, _KEEPS) for topic in left}
     kinds = {topics.kind_of(topic): reason for topic, reason in refused.items() if topic not in left}
     return RetireReport(len(found.keys() - left.keys()), reasons, kinds)
+
+
+def _retained_under(topics: Topics, cameras: Collection[str], events: Collection[str]) -> list[str]:
+    """Return what may be retained below a name, its availability last."""
+    of_cameras = [
+        topic
+        for camera in sorted(cameras)
+        for topic in (*topics.retained_of(camera), topics.record("ok", camera))
+    ]
+    of_events = topics.retained_of_events(events)
+    return [topics.info, topics.stats, *of_cameras, *of_events, topics.availability]
 
 
 class _SharedConnection:
