@@ -17,6 +17,7 @@ from dropsight.inference import pipeline
 from dropsight.inference.accepted_images import Image, Images, contents, path_of, several
 from dropsight.inference.interpreters import Interpreters
 from dropsight.inference.lookahead import look_ahead
+from dropsight.inference.option_checks import check_whole
 from dropsight.inference.pipeline import Prepared
 from dropsight.inference.planning import Plan
 from dropsight.inference.results import (
@@ -28,7 +29,6 @@ from dropsight.inference.results import (
     outcome_of,
     result_of,
 )
-from dropsight.inference.runtime_options import check_whole
 from dropsight.models.features import Features
 from dropsight.models.spec import Model
 

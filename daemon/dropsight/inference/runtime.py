@@ -11,13 +11,14 @@ from dropsight.errors import ModelError
 from dropsight.images.opening import Bounds
 from dropsight.inference.accepted_images import Images
 from dropsight.inference.interpreters import Interpreters
+from dropsight.inference.option_checks import OF_IMAGES, check_options
 from dropsight.inference.planning import Plan
 from dropsight.inference.predictor import Predictor
 from dropsight.inference.preparing import Preparation, PreprocessFn
 from dropsight.inference.results import (
     BatchResults,
 )
-from dropsight.inference.runtime_options import check_settings, views_of
+from dropsight.inference.runtime_options import views_of
 from dropsight.inference.wording import without_effect
 from dropsight.models.backends import open_model
 from dropsight.models.features import no_features
@@ -87,16 +88,8 @@ class ImageInferenceRuntime(Predictor):
         `threads`: cores to use, all by default. `embeddings`: `embed` is wanted, too; ConfigError for a model
         that has none.
         """
-        check_settings(
-            model_format=model_format,
-            temperature=temperature,
-            preprocess_fn=preprocess_fn,
-            resize=resize,
-            groups=groups,
-            unknown=unknown,
-            top_k=top_k,
-            threads=threads,
-        )
+        given = locals()
+        check_options(OF_IMAGES, {name: given[name] for name in OF_IMAGES})
         views = views_of(tta_transforms)
         said = ModelOverrides(
             None if labels is None else Path(labels),

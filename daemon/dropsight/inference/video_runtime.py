@@ -15,6 +15,7 @@ from dropsight.errors import ImageError
 from dropsight.images.framing import Pixels
 from dropsight.images.opening import ImageFile, open_named
 from dropsight.inference.clips import ClipAnswer, ClipSettings, FilmFrame, classify_clip, frame_at
+from dropsight.inference.option_checks import OF_CLIPS, check_options
 from dropsight.inference.predictor import Predictor, in_thread
 from dropsight.inference.results import BatchResults, ClipResult, ImageFailure, clip_result_of, failure_of
 from dropsight.inference.runtime import DEFAULT_MODEL, ImageInferenceRuntime
@@ -59,6 +60,8 @@ class VideoInferenceRuntime:
         self._settings = checked(
             ClipSettings(sample, every_seconds, max_frames, aggregate, top_k_frames, skip_still, max_seconds)
         )
+        if images is not None and not isinstance(images, Predictor):
+            raise TypeError(f"images must be an ImageInferenceRuntime, not {images!r}")
         if images and of_images:
             raise TypeError(f"{', '.join(of_images)}: of the model, which `images` brings; give them to that")
         self._images: Predictor = images or ImageInferenceRuntime(model_path, model_format, **of_images)
@@ -187,16 +190,8 @@ def _several(clips: Iterable[Clip] | Clip) -> Iterable[Clip]:
 
 
 def checked(settings: ClipSettings) -> ClipSettings:
-    """Raise ValueError for a setting that makes no sense, else return them."""
-    kinds = {each.name: each for each in msgspec.structs.fields(ClipSettings)}
-    for name in ("sample", "aggregate"):
-        try:
-            msgspec.convert(getattr(settings, name), kinds[name].type)
-        except msgspec.ValidationError as error:
-            raise ValueError(f"{name}: {error}") from error
-    for name in ("every_seconds", "max_frames", "top_k_frames", "max_seconds"):
-        if not getattr(settings, name) > 0:
-            raise ValueError(f"{name} must be above 0, not {getattr(settings, name)}")
+    """Raise TypeError or ValueError for a setting that makes no sense, else return them."""
+    check_options(OF_CLIPS, msgspec.structs.asdict(settings))
     return settings
 
 
