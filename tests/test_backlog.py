@@ -119,8 +119,7 @@ def test_however_many_files_bear_names_of_the_other_kind_no_lane_has_more_than_i
 ) -> None:
     """Somebody with 30,000 clips named .jpg had 12,000 of them held in memory, before all clips of others."""
     clips = DropFolder.open(Watch(path=Path("/in")), clips=["*.mp4"])
-    backlog, soon = Backlog(capacity=8), list[None]()
-    backlog.overflow.walk_soon = lambda: soon.append(None)
+    backlog = Backlog(capacity=8)
     for number in range(3 * MOST_CLIPS):
         backlog.hint(clips, f"/in/evil/{number}.{named}", closed=True)
         candidate = backlog.take() if named == "jpg" else backlog.take_clip()
@@ -133,7 +132,7 @@ def test_however_many_files_bear_names_of_the_other_kind_no_lane_has_more_than_i
         candidate = backlog.take_clip() if in_truth == "mp4" else backlog.take()
         assert candidate
         backlog.finish(candidate, "ok")
-    assert soon  # those that had no place are looked for
+    assert backlog.overflow.due.is_set()  # those that had no place are looked for
 
 
 def test_a_sign_of_life_wakes_a_postponed_path() -> None:
@@ -284,15 +283,14 @@ def postpone_all(backlog: Backlog) -> None:
 
 
 def test_what_is_postponed_leaves_its_room_to_others_and_a_camera_has_a_quarter_of_the_places() -> None:
-    backlog, told = Backlog(capacity=8), list[str]()
-    backlog.overflow.walk_soon = lambda: told.append("gave way")
+    backlog = Backlog(capacity=8)
     for camera in ("flood", "flood too"):
         put(backlog, camera, 8)
         postpone_all(backlog)
         assert backlog.room() == 8
         assert adds_up(backlog)
     assert backlog.counters().postponed == 4
-    assert told == ["gave way"]
+    assert backlog.overflow.due.is_set()
     assert backlog.crowded() == [
         f"{camera}: 2 files are held open by their writers, still change, are large, or wait for a sidecar"
         for camera in ("flood", "flood too")

@@ -80,20 +80,18 @@ def test_any_number_of_clips_hides_no_image_from_a_walk_and_is_not_walked_for_ag
     monkeypatch.setattr("dropsight.intake.scanner.CHUNK", 20)
     monkeypatch.setattr("dropsight.intake.scanner.MOST_CLIPS", 4)
     monkeypatch.setattr("dropsight.intake.clip_lane.MOST_CLIPS", 4)
-    walks: list[str] = []
     for number in range(30):
         (tmp_path / f"{number:03}.mkv").touch()
     inbox = Inbox(tmp_path, 5, at_file=lambda _: None)
-    inbox.backlog.overflow.walk_soon = lambda: walks.append("again")
     inbox.scanner.walk(inbox.folder)
     assert inbox.backlog.depth() == 5
     assert inbox.backlog.counters().queued == 9
     assert not inbox.scanner._everything.is_set()  # noqa: SLF001 - whether another walk follows at once
     for left in (3, 2, 1):
-        assert walks == []
+        assert not inbox.backlog.overflow.due.is_set()
         assert inbox.backlog.take_clip() is not None
         assert inbox.backlog.counters().queued == 5 + left
-    assert walks == ["again"]
+    assert inbox.backlog.overflow.due.is_set()
     assert inbox.backlog.overflow.take() == {inbox.folder: True}
 
 

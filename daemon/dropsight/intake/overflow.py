@@ -1,7 +1,6 @@
 """What the backlog had no place for: it waits in its folder until a walk finds it again."""
 
 import threading
-from collections.abc import Callable
 
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
@@ -9,10 +8,10 @@ from dropsight.intake.postponed import Line
 
 
 class Overflow:
-    """Thread-safe. `walk_soon` is called when there is something to be walked for after there was nothing."""
+    """Thread-safe. `due` is set when there is something to be walked for after there was nothing."""
 
     def __init__(self) -> None:
-        self.walk_soon: Callable[[], None] = lambda: None
+        self.due = threading.Event()
         self._lock = threading.Lock()
         self._folders: dict[DropFolder, bool] = {}
         """And whether anything there was not held open by its writer."""
@@ -26,7 +25,7 @@ class Overflow:
             self._folders[candidate.folder] = self._folders.get(candidate.folder, False) or not held
             self._cameras.add(candidate.line)
         if first:
-            self.walk_soon()
+            self.due.set()
 
     def add_clips(self, folder: DropFolder) -> None:
         """There are more clips than there is room for: have them be looked for once there is."""
@@ -40,7 +39,7 @@ class Overflow:
                 return
             self._folders |= dict.fromkeys(self._clips, True)
             self._clips.clear()
-        self.walk_soon()
+        self.due.set()
 
     def is_worth_a_walk(self) -> bool:
         """Whether anything is there that was not held open by its writer."""

@@ -78,8 +78,7 @@ class Scanner:
         self._arrived: deque[tuple[DropFolder, str]] = deque()
         self._left: set[DropFolder] = set()
         """Folders with files that were left where they are, behind those of other cameras."""
-        self._due = threading.Event()
-        backlog.overflow.walk_soon = self._due.set
+        self._due = backlog.overflow.due
         self._everything = threading.Event()
         self._stopped = False
         self._unwatched = set(folders)
