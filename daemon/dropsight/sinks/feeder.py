@@ -1,8 +1,6 @@
 """Delivers the journal's records to a receiver, in order, and retries with pauses until it has them."""
 
-import math
 import random
-import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
@@ -16,6 +14,7 @@ from dropsight.journal.outbox import Delivery, Outbox
 from dropsight.records import RECORDS, Status
 from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.sink import FollowerStatus
+from dropsight.sinks.summons import Summons
 from dropsight.status.troubles import Troubles
 
 # So often a receiver is asked to take a record that it has refused.
@@ -89,9 +88,7 @@ class Feeder:
         self._name, self._to, self._group, self._statuses = name, to, group, statuses
         self._make, self._receiver = receiver, receiver()
         self._next: Receiver | None = None
-        self._news = threading.Condition()
-        self._woken = self._asked = self._lost = False
-        self._deadline = math.inf
+        self._summons, self._lost = Summons(), False
         self._place, self._noted_at = outbox.acknowledged(), 0.0
         self._delivered = self._set_aside = 0
         self._failures = self._declined = self._one_by_one_upto = 0
@@ -105,28 +102,23 @@ class Feeder:
         self.wake()
 
     def wake(self) -> None:
-        with self._news:
-            self._woken = True
-            self._news.notify()
+        self._summons.wake()
 
     def stop(self, *, drain_seconds: float) -> None:
-        with self._news:
-            self._asked, self._deadline = True, time.monotonic() + drain_seconds
-            self._news.notify()
+        self._summons.stop(drain_seconds=drain_seconds)
 
     def run(self) -> None:
         while not self._is_over():
-            self._woken = False
+            self._summons.heard()
             if not self._hand_on():
-                if self._asked:
+                if self._summons.to_end:
                     break
-                with self._news:
-                    self._news.wait_for(lambda: self._woken or self._asked)
+                self._summons.wait()
         self._note()
         self._receiver.close()
 
     def _is_over(self) -> bool:
-        return self._asked and (self._lost or time.monotonic() >= self._deadline)
+        return self._summons.to_end and (self._lost or self._summons.is_late)
 
     def _hand_on(self) -> bool:
         """Tell whether there was anything."""
@@ -204,10 +196,4 @@ class Feeder:
 
     def _rest(self, seconds: float) -> None:
         """Unless it is time to end before, or there are other secrets to come in with."""
-        until = time.monotonic() + seconds
-        with self._news:
-            while not self._is_over() and self._next is None:
-                left = min(until, self._deadline) - time.monotonic()
-                if left <= 0:
-                    return
-                self._news.wait(left)
+        self._summons.rest(seconds, unless=lambda: self._is_over() or self._next is not None)

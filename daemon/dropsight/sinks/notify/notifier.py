@@ -26,6 +26,7 @@ from dropsight.sinks.notify.quiet import quiet_until
 from dropsight.sinks.notify.remarks import camera_of, remark
 from dropsight.sinks.notify.targets import Target
 from dropsight.sinks.sink import FollowerStatus
+from dropsight.sinks.summons import Summons
 from dropsight.status.troubles import Troubles
 
 log = logging.getLogger(__name__)
@@ -58,9 +59,7 @@ class Notifier:
         self._target, self._read, self._next = target, read, target
         self._outbox, self._parts, self._picture_of = outbox, parts, picture
         self._zone, self._clock = zone, clock
-        self._news = threading.Condition()
-        self._woken = self._asked = self._lost = False
-        self._deadline = math.inf
+        self._summons, self._lost = Summons(), False
         self._place = self._outbox.acknowledged()
         self._waiting = parts.queue.count(self.name)
         self._behind = self._waiting > 1
@@ -85,29 +84,25 @@ class Notifier:
         self.wake()
 
     def wake(self) -> None:
-        with self._news:
-            self._woken = True
-            self._news.notify()
+        self._summons.wake()
 
     def stop(self, *, drain_seconds: float) -> None:
-        with self._news:
-            self._asked, self._deadline = True, time.monotonic() + drain_seconds
-            self._news.notify()
+        self._summons.stop(drain_seconds=drain_seconds)
 
     def run(self) -> None:
         while not self._is_over():
-            self._woken = False
+            self._summons.heard()
             pause = self._turn()
             self.tried = True
             if pause == 0:
                 continue
-            if self._asked:
+            if self._summons.to_end:
                 break
             self._rest(pause)
         self._parts.leave()
 
     def _is_over(self) -> bool:
-        return self._asked and (self._lost or time.monotonic() >= self._deadline)
+        return self._summons.to_end and (self._lost or self._summons.is_late)
 
     def _rest(self, seconds: float) -> None:
         """For so long, or until there is news; and see to the process that notifies meanwhile."""
@@ -115,9 +110,7 @@ class Notifier:
         while True:
             resting = self._parts.dispatcher.seconds_to_rest()
             left = min(until - time.monotonic(), math.inf if resting is None else resting)
-            with self._news:
-                news = self._news.wait_for(lambda: self._woken or self._asked, self._bounded(left))
-            if news or time.monotonic() >= until:
+            if self._summons.wait(self._bounded(left)) or time.monotonic() >= until:
                 return
 
     @staticmethod
