@@ -154,7 +154,7 @@ def rob_session(broker: Mosquitto, client_id: str, topics: str) -> None:
 
 
 def publish_raw(broker: Mosquitto, topic: str, properties: bytes, payload: bytes) -> None:
-    """Publish with these properties, as many as no client makes in reasonable time."""
+    """Publish these properties and bytes, as many as no client makes or sends in reasonable time."""
     variable = len(topic).to_bytes(2) + topic.encode() + b"\0\1" + _length(properties)
     body = variable + properties + payload
     hello = b"\0\4MQTT\5\2\0\0\0\0\0"

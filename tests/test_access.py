@@ -279,9 +279,7 @@ def test_a_command_of_any_size_takes_no_memory_and_records_go_on(tmp_path: Path,
         wait_until(lambda: bool(subscriber.topics("/stats")))
         before = highest_memory_bytes(house)
         subscriber.leave()  # it would be sent all of it, too
-        publish.single(
-            "dropsight/test/command", bytes(100_000_000), qos=1, port=broker.port, hostname="127.0.0.1"
-        )
+        publish_raw(broker, "dropsight/test/command", b"", bytes(100_000_000))
         if protocol == "3.1.1":
             wait_until(lambda: "it had more than 4,096 bytes" in house.daemon_log())
         subscriber.come()

@@ -2,12 +2,14 @@
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 
 import pytest
 
 from daemons import ROOT
+from private_network import MOST_UNSENT_BYTES
 
 CODE = """
 import socket, sys
@@ -32,3 +34,15 @@ def test_the_tests_neither_reach_nor_miss_a_port_that_somebody_else_has() -> Non
         ]
         done = subprocess.run(launch, capture_output=True, text=True, check=False)
     assert (done.stdout.split(), done.stderr) == (["True", "True"], "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is sure to get a network of its own")
+def test_several_packets_may_be_unsent_so_that_none_waits_for_a_delayed_acknowledgement() -> None:
+    """A single one in flight waits 40 ms for its ACK, so that megabytes take seconds."""
+    code = "import socket, sys; sys.path.insert(0, sys.argv[1]); from private_network import *;"
+    code += "print(fcntl.ioctl(socket.socket(), 0x8921, struct.pack('16s16x', b'lo')).hex())"
+    scripts = str(ROOT / "scripts")
+    launch = [sys.executable, f"{scripts}/private_network.py", sys.executable, "-c", code, scripts]
+    done = subprocess.run(launch, capture_output=True, text=True, check=True)
+    (mtu,) = struct.unpack("16xi12x", bytes.fromhex(done.stdout))
+    assert 4 * mtu <= MOST_UNSENT_BYTES

@@ -1,6 +1,7 @@
 """The web side as an attacker finds it. docs/security.md names these tests."""
 
 import contextlib
+import http.client
 import os
 import re
 import shutil
@@ -490,6 +491,13 @@ def test_with_few_descriptors_a_flood_of_connections_costs_no_image(tmp_path: Pa
         house.kill()
 
 
+def is_healthy(url: str) -> bool:
+    """As far as one gets through: where all knock at once the kernel itself turns some away."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return ask(url, "/healthz").status == 200
+    return False
+
+
 @pytest.mark.slow
 def test_a_flood_of_all_kinds_at_once_ends_nothing_and_loses_no_image(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house:
@@ -498,7 +506,7 @@ def test_a_flood_of_all_kinds_at_once_ends_nothing_and_loses_no_image(tmp_path: 
             for number in range(60):
                 shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
             wait_until(lambda: len(house.records()) == 60)
-            assert ask(url, "/healthz").status == 200
+            wait_until(lambda: is_healthy(url))
         assert {record["status"] for record in house.records()} == {"ok"}
         wait_until(lambda: ask(url, "/api/results?limit=1").status == 200)
         assert "Traceback" not in house.daemon_log()
