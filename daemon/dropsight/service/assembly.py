@@ -132,21 +132,7 @@ def _recording(
     of_bursts = mark_of_bursts(config)
     marks = (*(each.mark for each in followers), *filter(None, [of_bursts]))
     exclusive.store.follow([mark.name for mark in marks])
-    surroundings = Surroundings(
-        exclusive.store,
-        exclusive.lines,
-        backlog,
-        monitoring.stats,
-        history=History(config.store.max_records, marks),
-        in_hand=monitoring.in_hand,
-        troubles=monitoring.troubles,
-        supervision=monitoring.supervision,
-        rules=FilingRules(config.store.durable == "images", config.limits.max_bytes),
-        audience=audience,
-        events=open_events(config, monitoring),
-    )
-    recorder = Recorder(surroundings)
-    recorder.recover(exclusive.folders)
+    recorder = _recorder(config, exclusive, monitoring, backlog, audience, marks)
     ledger = Ledger(
         journal,
         device=config.device,
@@ -166,6 +152,32 @@ def _recording(
     if bursts:
         audience.admit(bursts)
     return Recording(audience, recorder, ledger, housekeeper, followers, bursts)
+
+
+def _recorder(
+    config: Config,
+    exclusive: ExclusiveParts,
+    monitoring: Monitoring,
+    backlog: Backlog,
+    audience: Audience,
+    marks: tuple[Mark, ...],
+) -> Recorder:
+    surroundings = Surroundings(
+        exclusive.store,
+        exclusive.lines,
+        backlog,
+        monitoring.stats,
+        history=History(config.store.max_records, marks),
+        in_hand=monitoring.in_hand,
+        troubles=monitoring.troubles,
+        supervision=monitoring.supervision,
+        rules=FilingRules(config.store.durable == "images", config.limits.max_bytes),
+        audience=audience,
+        events=open_events(config, monitoring),
+    )
+    recorder = Recorder(surroundings)
+    recorder.recover(exclusive.folders)
+    return recorder
 
 
 def _bursts(
