@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from dropsight import installing
 from dropsight.config import Config, Web
 from dropsight.config.addresses import host_and_port, is_loopback
+from dropsight.inference.planning import Plan
 from dropsight.journal.recorder import Recorder
 from dropsight.service.reporter import Reporter
+from dropsight.sinks.reports import Status
 from dropsight.status.stats import Stats
 from dropsight.status.troubles import Troubles
 from dropsight.web.extra import is_installed
@@ -45,6 +47,46 @@ def _own_address() -> str:
         return socket.gethostname()
 
 
+class RunningDaemon:
+    """The daemon of this process as the web part sees it: a `ShownDaemon`."""
+
+    def __init__(
+        self,
+        config: Config,
+        reporter: Reporter,
+        recorder: Recorder,
+        stats: Stats,
+        *,
+        obey: Callable[[bytes], bytes],
+    ) -> None:
+        self._watched = [os.fspath(watch.path) for watch in config.watch]
+        self._reporter, self._recorder, self._obey = reporter, recorder, obey
+        self.busy, self.cameras, self.labels = reporter.busy, reporter.cameras, reporter.labels
+        self.distributions = stats.distributions
+
+    @property
+    def config(self) -> Config:
+        return self._reporter.config
+
+    @property
+    def plan(self) -> Plan:
+        return self._reporter.plan
+
+    @property
+    def visible(self) -> int:
+        return self._recorder.visible
+
+    @property
+    def up(self) -> bool:
+        return self._reporter.up
+
+    def status(self) -> Status:
+        return self._reporter.status(self._watched)
+
+    def obey(self, command: bytes, /) -> bytes:
+        return self._obey(command)
+
+
 def open_web(
     config: Config,
     reporter: Reporter,
@@ -63,19 +105,6 @@ def open_web(
         return None
     # asyncio and what serves take a tenth of the start.
     from dropsight.web.serving import WebServer
-    from dropsight.web.sources import Sources
 
-    watched = [os.fspath(watch.path) for watch in config.watch]
-    sources = Sources(
-        config=lambda: reporter.config,
-        status=lambda: reporter.status(watched),
-        distributions=stats.distributions,
-        visible=lambda: recorder.visible,
-        up=lambda: reporter.up,
-        busy=reporter.busy,
-        cameras=reporter.cameras,
-        plan=lambda: reporter.plan,
-        labels=reporter.labels,
-        obey=obey,
-    )
-    return WebServer(settings, sources, troubles, newest=recorder.newest)
+    daemon = RunningDaemon(config, reporter, recorder, stats, obey=obey)
+    return WebServer(settings, daemon, troubles, newest=recorder.newest)

@@ -29,7 +29,7 @@ from dropsight.web.pictures import FOR_GOOD, LARGEST, SIZES, make_thumbnail, pix
 from dropsight.web.ranges import HeldResponse
 from dropsight.web.results import QueryError, look_up, query_of, whole_number
 from dropsight.web.screening import Screening
-from dropsight.web.sources import Sources
+from dropsight.web.shown_daemon import ShownDaemon
 from dropsight.web.stills import clip_of
 from dropsight.web.streaming import beginning, streamed
 
@@ -80,12 +80,12 @@ def answering(endpoint: Endpoint) -> Endpoint:
 
 
 class Api:
-    def __init__(self, sources: Sources, overviews: Overviews, background: BackgroundWork) -> None:
-        self._sources, self._overviews, self._background = sources, overviews, background
-        self._checks, self._metrics = Checks(sources), Metrics(overviews)
+    def __init__(self, daemon: ShownDaemon, overviews: Overviews, background: BackgroundWork) -> None:
+        self._daemon, self._overviews, self._background = daemon, overviews, background
+        self._checks, self._metrics = Checks(daemon), Metrics(overviews)
         self._cache = overviews.cache
-        self._downloads = Downloads(sources, background)
-        self.screening = Screening(sources, background, self._downloads, self._cache)
+        self._downloads = Downloads(daemon, background)
+        self.screening = Screening(daemon, background, self._downloads, self._cache)
 
     async def healthz(self, _: Request) -> Response:
         return JSONResponse({"alive": True})
@@ -107,7 +107,7 @@ class Api:
     @answering
     async def results(self, request: Request) -> Response:
         query = query_of(request.query_params)
-        visible = self._sources.visible()
+        visible = self._daemon.visible
         query = replace(query, before=min(query.before, visible + 1))
         page = await self._background.look_up(lambda journal: look_up(query, journal.before))
         lines = b",".join(delivery.line for delivery in page.found)
@@ -161,7 +161,7 @@ class Api:
         row = await self._background.look_up(lambda journal: journal.find(record_id))
         if row is None:
             return fault(404, "no such record in the journal")
-        plan = self._sources.plan().of(decode(row.line).camera)
+        plan = self._daemon.plan.of(decode(row.line).camera)
         picture = await self._picture(row, record_id, "large")
         shown = await self._background.paint(lambda: drawn(plan, pixels_of(picture)))
         jpeg = as_jpeg(shown, longest=LARGEST)
@@ -217,7 +217,7 @@ class Api:
             return picture
         if clip := clip_of(row.line):
             return await self.screening.surest(row, record_id, clip, size)
-        config = self._sources.config()
+        config = self._daemon.config
         bounds = Bounds(config.limits.max_bytes, config.limits.max_pixels, depth=config.images.depth)
         make = partial(make_thumbnail, row, record_id, config.watch, bounds, size)
         picture = await self._background.paint(lambda: self._cache.get(key) or make())
@@ -232,7 +232,7 @@ class Api:
         record = decode(line) if line is not None else None
         if not isinstance(record, Result) or record.explanation is msgspec.UNSET:
             raise FileNotFoundError(record_id)
-        find = partial(read_explanation, record.explanation, self._sources.config().watch)
+        find = partial(read_explanation, record.explanation, self._daemon.config.watch)
         return await self._background.paint(find)
 
     def _make_explanation(self, record_id: str) -> None:
@@ -243,14 +243,14 @@ class Api:
         self._cache.put(f"{record_id}-why", picture)
 
     def _obeyed(self, **order: str) -> object:
-        answer = msgspec.json.decode(self._sources.obey(msgspec.json.encode(order)), type=_Obeyed)
+        answer = msgspec.json.decode(self._daemon.obey(msgspec.json.encode(order)), type=_Obeyed)
         if not answer.ok:
             raise CommandRefusedError(answer.error)
         return answer.result
 
     def _start_of(self, request: Request) -> int:
         """After which record a stream begins; one that is not there yet is another journal's."""
-        visible = self._sources.visible()
+        visible = self._daemon.visible
         said = request.headers.get("last-event-id") or request.query_params.get("after")
         after = whole_number(said, "after, the id of an event")
         if after is None:
@@ -258,7 +258,7 @@ class Api:
         return after if after <= visible else 0
 
     async def _missed(self, after: int, limit: int) -> Sequence[Delivery]:
-        visible = self._sources.visible()
+        visible = self._daemon.visible
         if after >= visible:
             return []
         page = await self._background.look_up(lambda journal: journal.pending(after, limit))

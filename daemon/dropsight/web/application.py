@@ -43,9 +43,9 @@ async def serve(
     on_started: Callable[[Callable[[], None]], None],
 ) -> None:
     """Serve until the function that `on_started` is given is called, from any thread."""
-    background = BackgroundWork(overviews.sources.config().store.path)
+    background = BackgroundWork(overviews.daemon.config.store.path)
     turns = AddressTurns()
-    api = Api(overviews.sources, overviews, background)
+    api = Api(overviews.daemon, overviews, background)
     app = _application(api, access, turns)
     server = uvicorn.Server(_settings(app))
     loop = asyncio.get_running_loop()
@@ -57,7 +57,7 @@ async def serve(
     overviews.hub.begin()
     on_started(lambda: _call(loop, end))
     jobs = (overviews.hub.keep_beating(), _note(overviews), _recall(overviews, background))
-    async with _beside(step_aside(turns, overviews.sources.busy, background.spent_seconds), *jobs):
+    async with _beside(step_aside(turns, overviews.daemon.busy, background.spent_seconds), *jobs):
         await server.serve(sockets=[listener])
     api.screening.close()
     background.close()

@@ -20,7 +20,7 @@ from dropsight.web.background import BackgroundWork, BusyError
 from dropsight.web.pictures import find_image
 from dropsight.web.ranges import HeldResponse, file_response
 from dropsight.web.results import MOST_RESULTS, Query, QueryError, look_up, query_of
-from dropsight.web.sources import Sources
+from dropsight.web.shown_daemon import ShownDaemon
 
 AT_ONCE = 8
 LONGEST_SECONDS = 600
@@ -62,8 +62,8 @@ _row = Glance(_Row)
 class Downloads:
     """So many at once, and each for so long, that slow readers hold neither files nor memory for good."""
 
-    def __init__(self, sources: Sources, background: BackgroundWork) -> None:
-        self._sources, self._background = sources, background
+    def __init__(self, daemon: ShownDaemon, background: BackgroundWork) -> None:
+        self._daemon, self._background = daemon, background
         self._open = 0
 
     async def original(self, request: Request) -> Response:
@@ -73,7 +73,7 @@ class Downloads:
         if row is None:
             raise FileNotFoundError(record_id)
         with self.place(request) as held:
-            find = partial(find_image, row, record_id, self._sources.config().watch)
+            find = partial(find_image, row, record_id, self._daemon.config.watch)
             file = held.enter_context(await self._background.paint(find))
             name = os.fsdecode(row.path).rpartition(os.sep)[2]
             headers = _attachment(name) | {"ETag": f'"{record_id}"'}
@@ -88,7 +88,7 @@ class Downloads:
         if "limit" in params:
             raise QueryError("limit: not for an export, which has all records that match")
         query = replace(query_of(params), limit=MOST_RESULTS)
-        query = replace(query, before=min(query.before, self._sources.visible() + 1))
+        query = replace(query, before=min(query.before, self._daemon.visible + 1))
         media_type, encode, head = _FORMS[form]
         with self.place(request) as held:
             pieces = self._records(query, encode, head)

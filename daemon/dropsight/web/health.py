@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from dropsight.web.sources import Sources
+from dropsight.web.shown_daemon import ShownDaemon
 
 CHECK_SECONDS = 5.0
 TRIAL = b"\0" * 4_096
@@ -28,8 +28,8 @@ class Health(msgspec.Struct, frozen=True):
 class Checks:
     """Looks at folders and disk every few seconds at most, however often it is asked."""
 
-    def __init__(self, sources: Sources) -> None:
-        self._sources = sources
+    def __init__(self, daemon: ShownDaemon) -> None:
+        self._daemon = daemon
         self._reasons: list[str] = []
         self._looked_at = 0.0
 
@@ -37,8 +37,8 @@ class Checks:
         now = time.monotonic()
         if not self._looked_at or now - self._looked_at > CHECK_SECONDS:
             self._reasons, self._looked_at = self._look(), now
-        status = self._sources.status()
-        reasons = [] if self._sources.up() else ["starting: the model is not ready yet"]
+        status = self._daemon.status()
+        reasons = [] if self._daemon.up else ["starting: the model is not ready yet"]
         reasons += self._reasons
         reasons += [text for part, text in status.troubles.items() if part in _OF_DISK]
         broker: BrokerState = "off"
@@ -47,7 +47,7 @@ class Checks:
         return Health(not reasons, reasons, broker)
 
     def _look(self) -> list[str]:
-        config = self._sources.config()
+        config = self._daemon.config
         unseen = [
             f"{watch.path} cannot be watched"
             for watch in config.watch

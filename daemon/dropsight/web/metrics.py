@@ -53,17 +53,17 @@ class _Figures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         seen = self._overviews.overview()
-        yield from _of_images(seen.status.stats, self._overviews.sources.labels())
+        yield from _of_images(seen.status.stats, self._overviews.daemon.labels())
         yield from _of_clips(seen.status.stats.clips)
         yield from _of_events(seen.status.stats.events)
-        yield from _of_latency(self._overviews.sources.distributions())
+        yield from _of_latency(self._overviews.daemon.distributions())
         yield from _of_queues(seen.status.stats)
         yield from _of_sources(seen.status)
         yield from _of_folders(seen.status.stats)
         yield from _of_broker(seen.status)
         yield from _of_followers(seen.status.stats.followers)
         yield from _of_model(seen.status)
-        yield from _of_cameras(seen, self._overviews.sources.cameras())
+        yield from _of_cameras(seen, self._overviews.daemon.cameras())
         yield from _of_machine(seen)
         yield from _of_web(seen)
 

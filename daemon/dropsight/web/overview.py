@@ -10,7 +10,7 @@ from dropsight.sinks.reports import Status
 from dropsight.web.history import POINT_SECONDS, Camera, DayCounts, DayHistory, Point, QuarterHour
 from dropsight.web.hub import Hub
 from dropsight.web.pictures import PictureFiles
-from dropsight.web.sources import Sources
+from dropsight.web.shown_daemon import ShownDaemon
 
 DISK_SECONDS = 10.0
 
@@ -43,8 +43,8 @@ class Overviews:
     `newest` was on record before.
     """
 
-    def __init__(self, sources: Sources, *, protected: bool, newest: int) -> None:
-        self.sources, self.days, self.course = sources, DayHistory(), QuarterHour()
+    def __init__(self, daemon: ShownDaemon, *, protected: bool, newest: int) -> None:
+        self.daemon, self.days, self.course = daemon, DayHistory(), QuarterHour()
         self.hub = Hub(self.pulse)
         self.cache = PictureFiles()
         self.recalled_from: int | None = newest + 1
@@ -53,15 +53,15 @@ class Overviews:
 
     def note(self) -> None:
         """Lengthen the course by a point; due every `POINT_SECONDS`."""
-        waiting = self.sources.status().stats.counters.waiting
-        self.course.add(self.sources.distributions()["total"], waiting=waiting)
+        waiting = self.daemon.status().stats.counters.waiting
+        self.course.add(self.daemon.distributions()["total"], waiting=waiting)
 
     def overview(self) -> Overview:
-        return self._overview(self.sources.status(), list(self.course.points))
+        return self._overview(self.daemon.status(), list(self.course.points))
 
     def pulse(self) -> bytes:
         """Return the event that keeps a dashboard up to date: the overview without what only grows."""
-        status = self.sources.status()
+        status = self.daemon.status()
         stats = msgspec.structs.replace(status.stats, classes={})
         seen = self._overview(msgspec.structs.replace(status, stats=stats), list(self.course.points)[-1:])
         return b"event: stats\ndata: %b\n\n" % as_json(seen)
@@ -82,7 +82,7 @@ class Overviews:
 
     def _look_at_disk(self) -> Disk:
         if time.monotonic() - self._disk_at > DISK_SECONDS:
-            found = os.statvfs(self.sources.config().store.path.parent)
+            found = os.statvfs(self.daemon.config.store.path.parent)
             self._disk = Disk(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
             self._disk_at = time.monotonic()
         return self._disk

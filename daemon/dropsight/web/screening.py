@@ -16,7 +16,7 @@ from dropsight.web.downloads import Downloads
 from dropsight.web.films import ClipPictures
 from dropsight.web.pictures import FOR_GOOD, SIZES, PictureFiles, find_image
 from dropsight.web.ranges import file_response
-from dropsight.web.sources import Sources
+from dropsight.web.shown_daemon import ShownDaemon
 from dropsight.web.stills import ShownClip, clip_of, strip, surest
 
 # Whatever a player asks for; what it does not play, it has not fetched.
@@ -25,9 +25,9 @@ PART_BYTES = 2**22
 
 class Screening:
     def __init__(
-        self, sources: Sources, background: BackgroundWork, downloads: Downloads, cache: PictureFiles
+        self, daemon: ShownDaemon, background: BackgroundWork, downloads: Downloads, cache: PictureFiles
     ) -> None:
-        self._sources, self._background, self._downloads, self._cache = sources, background, downloads, cache
+        self._daemon, self._background, self._downloads, self._cache = daemon, background, downloads, cache
         self._pictures = ClipPictures()
 
     async def surest(self, row: RecordedFile, record_id: str, clip: ShownClip, size: str) -> bytes:
@@ -58,7 +58,7 @@ class Screening:
         if row is None:
             raise FileNotFoundError(record_id)
         with self._downloads.place(request) as held:
-            find = partial(find_image, row, record_id, self._sources.config().watch)
+            find = partial(find_image, row, record_id, self._daemon.config.watch)
             file = held.enter_context(await self._background.paint(find))
             head = file.head(HEAD_BYTES)
             if not is_clip(head):  # shown as what it is not, it could be anything
@@ -79,7 +79,7 @@ class Screening:
         key = f"{record_id}-{name}"
         if kept := self._cache.get(key):
             return kept
-        config = self._sources.config()
+        config = self._daemon.config
 
         def work(decoder: ClipDecoder) -> bytes:
             if kept := self._cache.get(key):  # who asked before had it made

@@ -19,7 +19,7 @@ from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
 from dropsight.web.access import Access
 from dropsight.web.overview import Overviews
-from dropsight.web.sources import Sources
+from dropsight.web.shown_daemon import ShownDaemon
 from dropsight.web.stills import ShownClip, strip_of
 
 log = logging.getLogger(__name__)
@@ -36,12 +36,12 @@ _REASONS = {
 class WebServer:
     """Raises ConfigError on construction where the token cannot be read. What fails later is a trouble."""
 
-    def __init__(self, settings: Web, sources: Sources, troubles: Troubles, *, newest: int) -> None:
+    def __init__(self, settings: Web, daemon: ShownDaemon, troubles: Troubles, *, newest: int) -> None:
         self._troubles = troubles
         self.address: str | None = None
         self._settings = settings
-        self._access = Access(token(settings), sources.config().store.path.parent)
-        self._overviews = Overviews(sources, protected=self._access.token is not None, newest=newest)
+        self._access = Access(token(settings), daemon.config.store.path.parent)
+        self._overviews = Overviews(daemon, protected=self._access.token is not None, newest=newest)
         self._stopping = threading.Event()
         self._end: Callable[[], None] = lambda: None
         self._thread: threading.Thread | None = None

@@ -1,8 +1,7 @@
-"""What the web part asks of the daemon."""
+"""What the web part asks of the daemon that it shows."""
 
-from collections.abc import Callable, Collection, Mapping
-
-import msgspec
+from collections.abc import Collection, Mapping
+from typing import Protocol
 
 from dropsight.config import Config
 from dropsight.inference.planning import Plan
@@ -10,23 +9,37 @@ from dropsight.sinks.reports import Status
 from dropsight.status.latency import Distribution
 
 
-class Sources(msgspec.Struct, frozen=True):
-    """All of them quick, and good for any thread.
+class ShownDaemon(Protocol):
+    """All of it is quick but `obey`, and good for any thread."""
 
-    `visible`: records up to this seq have their final line. `up`: the model is warm, the folders are watched.
-    `busy`: an image is in hand, or waits and nothing is paused.
-    `cameras`: those that are known, of earlier lives, too. `plan`: what is done to the next picture.
-    `labels`: the model's. `obey` may take minutes: a
-    command, its answer.
-    """
+    @property
+    def config(self) -> Config: ...
 
-    config: Callable[[], Config]
-    status: Callable[[], Status]
-    distributions: Callable[[], Mapping[str, Distribution]]
-    visible: Callable[[], int]
-    up: Callable[[], bool]
-    busy: Callable[[], bool]
-    cameras: Callable[[], Collection[str]]
-    plan: Callable[[], Plan]
-    labels: Callable[[], Collection[str]]
-    obey: Callable[[bytes], bytes]
+    @property
+    def plan(self) -> Plan:
+        """What is done to the next picture."""
+
+    @property
+    def visible(self) -> int:
+        """Records up to this seq have their final line."""
+
+    @property
+    def up(self) -> bool:
+        """Whether the model is warm, and the folders are watched."""
+
+    def busy(self) -> bool:
+        """Whether an image is in hand, or waits and nothing is paused."""
+
+    def status(self) -> Status: ...
+
+    def distributions(self) -> Mapping[str, Distribution]:
+        """Latencies per stage since the start."""
+
+    def cameras(self) -> Collection[str]:
+        """Return those that are known, of earlier lives, too."""
+
+    def labels(self) -> Collection[str]:
+        """Return the model's."""
+
+    def obey(self, command: bytes, /) -> bytes:
+        """Return a command's answer, which may take minutes."""
