@@ -15,7 +15,7 @@ from dropsight.config import Config, ProblemEvents, load
 from dropsight.errors import ConfigError
 from dropsight.journal.event_messages import EventMessage
 from dropsight.journal.event_table import EventReader
-from dropsight.service.problem_source import LASTING_SECONDS, ProblemSource
+from dropsight.service.lasting_problems import LASTING_SECONDS, LastingProblems
 from dropsight.sinks.mqtt.event_names import EventNames
 from dropsight.sinks.mqtt.homeassistant import Entities
 from dropsight.sinks.mqtt.topics import Topics
@@ -26,14 +26,14 @@ CONFIG = Config(device="pi", problem_events=ProblemEvents(notify=("phone",)))
 
 
 class Surroundings:
-    """What may be wrong, and a source that looks at it."""
+    """What may be wrong, and who looks whether it lasts."""
 
     def __init__(self, config: Config = CONFIG, going_on: list[EventMessage] | None = None) -> None:
         self.cameras: dict[str, Mapping[str, str]] = {}
         self.troubles: dict[str, str] = {}
         self.now = 1000.0
         self.told: list[EventMessage] = []
-        self.source = ProblemSource(
+        self.lasting = LastingProblems(
             config,
             self.told.append,
             cameras=lambda: self.cameras,
@@ -46,7 +46,7 @@ class Surroundings:
         """What is told now."""
         self.now += after
         self.told.clear()
-        self.source.look()
+        self.lasting.look()
         return [(each.camera, each.name, each.phase) for each in self.told]
 
 
@@ -98,7 +98,7 @@ def test_only_what_is_asked_for_is_told_and_what_is_no_longer_asked_for_is_over(
 
 def test_a_problem_goes_the_way_of_all_events(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
-    source = ProblemSource(
+    lasting = LastingProblems(
         CONFIG,
         desk.recorder.occurrences.put,
         cameras=lambda: {"front": {"black": "it is black"}},
@@ -106,7 +106,7 @@ def test_a_problem_goes_the_way_of_all_events(tmp_path: Path) -> None:
         going_on=(),
     )
     with desk.running(), closing(EventReader(desk.store.path)) as reader:
-        source.look()
+        lasting.look()
         wait_until(lambda: bool(reader.going_on()))
         assert [(each.name, each.camera) for each in reader.going_on()] == [("camera_black", "front")]
     desk.close()

@@ -8,8 +8,8 @@ from dropsight.config import Config
 from dropsight.journal.event_messages import count_event
 from dropsight.journal.event_table import EventReader
 from dropsight.journal.recorder import Recorder
+from dropsight.service.lasting_problems import LastingProblems
 from dropsight.service.parts import Monitoring
-from dropsight.service.problem_source import ProblemSource
 from dropsight.service.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 def open_problems(
     config: Config, recorder: Recorder, watch: CameraWatch, reporter: Reporter
-) -> ProblemSource:
+) -> LastingProblems:
     """Go on from those that went on when the last life ended, asked for or not."""
     with closing(EventReader(config.store.path)) as reader:
         going_on = [message for message in reader.going_on() if not message.best.id]
-    return ProblemSource(
+    return LastingProblems(
         config,
         recorder.occurrences.put,
         cameras=watch.problems,

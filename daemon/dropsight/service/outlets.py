@@ -20,10 +20,10 @@ from dropsight.service.camera_keeper import CameraKeeper
 from dropsight.service.dashboard import address_for_others, open_web
 from dropsight.service.explanations import Explanations
 from dropsight.service.followers import Followers
+from dropsight.service.lasting_problems import LastingProblems
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.opening_events import open_problems
 from dropsight.service.parts import ExclusiveParts, Intake, Monitoring, Recording
-from dropsight.service.problem_source import ProblemSource
 from dropsight.service.record_pictures import picture_of
 from dropsight.service.reloading import Reloader, Reread
 from dropsight.service.remote import CommandHandler, Remote
@@ -47,7 +47,7 @@ class Outlets(msgspec.Struct, frozen=True):
     web: "WebServer | None"
     reloader: Reloader
     control: ControlServer
-    problems: ProblemSource
+    problems: LastingProblems
 
 
 class OutletsMaker(msgspec.Struct, frozen=True):

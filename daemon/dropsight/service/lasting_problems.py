@@ -1,4 +1,4 @@
-"""Has problems be events: of cameras, of the broker, of the disk."""
+"""Has problems that last be events: of cameras, of the broker, of the disk."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +20,7 @@ Key = tuple[str, str]
 """Name and camera."""
 
 
-class ProblemSource:
+class LastingProblems:
     """`look` is for one thread. `going_on` are those of earlier lives: they go on, or end."""
 
     def __init__(
