@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from dropsight.config import load
 from dropsight.config.active_times import spans_in
 from dropsight.config.event_keys import Location
+from dropsight.events.compiling import findings
 from dropsight.events.hours import Hours
 from dropsight.events.sun import rise_and_set
 
@@ -106,3 +109,16 @@ def test_it_is_said_on_how_many_days_there_is_none() -> None:
     )
     assert said("22:00..sunrise, sunset..6:00", BERLIN) == "from 22:00 to sunrise and from sunset to 06:00"
     assert said("08:00..sunset", BERLIN) == "from 08:00 to sunset"
+
+
+def test_check_says_so_of_a_rule(tmp_path: Path) -> None:
+    file = tmp_path / "dropsight.yaml"
+    file.write_text(
+        "location: {latitude: 60.2, longitude: 24.9, time_zone: Europe/Helsinki}\n"
+        'events: [{name: fox, labels: [fox], active: "sunset..22:00"}]\n'
+    )
+    ((mark, said),) = findings(load(file))
+    assert mark == "ok"
+    assert (
+        "begins only from sunset to 22:00 (not at all while 22:00 is before sunset, 68 days a year)" in said
+    )
