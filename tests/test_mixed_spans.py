@@ -119,6 +119,4 @@ def test_check_says_so_of_a_rule(tmp_path: Path) -> None:
     )
     ((mark, said),) = findings(load(file))
     assert mark == "ok"
-    assert (
-        "begins only from sunset to 22:00 (not at all while 22:00 is before sunset, 68 days a year)" in said
-    )
+    assert "begins only from sunset to 22:00 (not at all while 22:00 is before sunset, " in said
