@@ -104,9 +104,15 @@ def test_it_is_said_on_how_many_days_there_is_none() -> None:
     def said(active: str, place: Location) -> str:
         return str(Hours(spans_in(active), None, place))
 
+    noons = [
+        datetime(2026, 1, 1, 12, tzinfo=ZoneInfo("Europe/Berlin")) + timedelta(days=day) for day in range(365)
+    ]
+    rises = [rise_and_set(52.5, 13.4, noon.timestamp())[0] for noon in noons]
+    early = sum(rise <= noon.replace(hour=6).timestamp() for rise, noon in zip(rises, noons, strict=True))
     assert said("06:00..sunrise", BERLIN) == (
-        "from 06:00 to sunrise (not at all while sunrise is before 06:00, 128 days a year)"
+        f"from 06:00 to sunrise (not at all while sunrise is before 06:00, {early} days a year)"
     )
+    assert 110 < early < 150, "from late in April to late in August"
     assert said("22:00..sunrise, sunset..6:00", BERLIN) == "from 22:00 to sunrise and from sunset to 06:00"
     assert said("08:00..sunset", BERLIN) == "from 08:00 to sunset"
 
