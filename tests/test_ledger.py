@@ -1,5 +1,6 @@
 """Which files of a folder whose files are kept are on record."""
 
+import logging
 import os
 import shutil
 import sqlite3
@@ -10,15 +11,27 @@ from pathlib import Path
 import pytest
 
 from daemons import PHOTOS, House, dropsight
-from dropsight.config import Watch
+from dropsight.classify.engine import open_engine
+from dropsight.classify.trial import TrialProcess
+from dropsight.classify.work import InForce
+from dropsight.config import Config, Watch
+from dropsight.errors import MachineError
+from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate, digest_of
+from dropsight.intake.clip_examiner import ClipExaminer
 from dropsight.intake.clock import Clock
+from dropsight.intake.closed_folders import Refusals
+from dropsight.intake.examiner import ExaminerParts
 from dropsight.intake.folder import DropFolder
+from dropsight.intake.in_hand import CLIPS, InHand
+from dropsight.intake.trying_alone import Suspects
 from dropsight.journal.kept_files import Kept, KeptChanges
 from dropsight.journal.ledger import Ledger
 from dropsight.journal.store import Journal, Row
 from dropsight.records import drop_id
 from dropsight.service.housekeeping import Housekeeper
+from dropsight.status.heartbeats import Heartbeats
+from dropsight.status.troubles import Troubles
 from test_recorder import Desk
 
 
@@ -136,6 +149,52 @@ def test_what_is_too_large_for_an_image_is_read_as_a_clip_alone(tmp_path: Path, 
     pieces: list[None] = []
     assert reading.holds(path, as_clip=True, gets_on=lambda: pieces.append(None))
     assert len(pieces) == 1
+
+
+class Stopping(Heartbeats):
+    """Has the daemon asked to stop at the first beat."""
+
+    def __init__(self, backlog: Backlog) -> None:
+        super().__init__()
+        self._backlog, self.beats = backlog, 0
+
+    def beat(self, name: str, *, at: str = "") -> None:
+        super().beat(name, at=at)
+        self.beats += 1
+        self._backlog.stop()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_stop_waits_for_no_end_of_a_kept_clip_that_is_read_and_leaves_it_to_the_next_start(
+    tmp_path: Path, store: Journal, *, known: bool
+) -> None:
+    """Up to 4 GiB were read, and systemd waited."""
+    clip = bytes.fromhex("00000010 66747970 69736f6d 00000200") + bytes(4 * 2**20)
+    path = tmp_path / "in" / "a.mp4"
+    if known:
+        record(store, path, clip).chmod(0o600)
+    else:
+        path.parent.mkdir()
+        path.write_bytes(clip)
+    backlog, folder = Backlog(), DropFolder.open(Watch(path=path.parent, after="keep"), clips=["*.mp4"])
+    backlog.hint(folder, str(path), closed=True)
+    candidate, heartbeats = backlog.take_clip(seconds=10), Stopping(backlog)
+    assert candidate
+    engine = open_engine(Config())
+    parts = ExaminerParts(
+        backlog=backlog,
+        in_hand=InHand(tmp_path / "in-hand"),
+        suspects=Suspects(TrialProcess(InForce(Config(), engine))),
+        refusals=Refusals(tmp_path, Troubles(logging.getLogger(__name__))),
+        ledger=Reading(store).ledger,
+        heartbeats=heartbeats,
+        age_of=lambda _: 1000.0,
+        max_age=None,
+        once=True,
+    )
+    with pytest.raises(MachineError, match="stopped"):
+        ClipExaminer(CLIPS, "clips", parts).examine(candidate, engine.plan)
+    assert heartbeats.beats == 1
 
 
 def test_what_an_earlier_version_recorded_is_known_and_from_then_on_without_the_device_s_name(

@@ -5,7 +5,7 @@ from functools import partial
 
 import msgspec
 
-from dropsight.errors import ImageError
+from dropsight.errors import ImageError, MachineError
 from dropsight.images.opening import ImageFile
 from dropsight.inference.image_records import Drop
 from dropsight.inference.planning import Plan
@@ -43,6 +43,12 @@ class ClipExaminer(Examiner[ExaminedClip]):
         settings = candidate.folder.settings
         still = min(STILL_SETTLES * settings.settle_seconds, settings.patience_seconds)
         return max(still - self.seconds_still(candidate, file), 0.0)
+
+    def gets_on(self, candidate: Candidate) -> None:
+        """See Examiner; of gigabytes that are read to tell whether they are known, no stop sees the end."""
+        super().gets_on(candidate)
+        if self._backlog.stopped:
+            raise MachineError("clips wait: stopped")
 
     def take(self, candidate: Candidate, file: ImageFile, drop: Drop, plan: Plan) -> ExaminedClip:
         """See Examiner."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from dropsight.errors import DamagedError, ImageError, MachineError, StoreError
+from dropsight.errors import DamagedError, ImageError, StoreError
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
 from dropsight.journal.kept_files import Kept, KeptChanges, KeptReader, digest_of_file
@@ -117,7 +117,7 @@ class Ledger:
             return False
         try:
             same = digest_of_file(folder, path, gets_on=gets_on) == kept.digest
-        except (OSError, ImageError, MachineError):  # whoever takes the image finds out
+        except (OSError, ImageError):  # whoever takes the image finds out
             return False
         if same:
             self._note(KeptChanges(known=[Kept.of(path, stat, kept.digest)]))
