@@ -258,6 +258,29 @@ def test_calibrate_writes_a_sidecar_that_the_model_is_opened_with_and_draws_a_di
     assert picture.startswith(b"\x89PNG")
 
 
+def test_calibrate_writes_through_no_link_that_lies_beside_a_model(photos: Path, tmp_path: Path) -> None:
+    """A model's folder may be a stranger's: what its links led to was overwritten."""
+    pytest.importorskip("matplotlib")
+    model = locate("builtin:efficientnet_lite0")
+    mine, mine_too = tmp_path / "model" / model.name, tmp_path / "elsewhere"
+    for folder in (mine.parent, mine_too):
+        folder.mkdir()
+    for path in (model, model.parent / "imagenet_labels.txt"):
+        shutil.copy(path, mine.parent)
+    names = [mine.with_suffix(suffix) for suffix in (".yaml", ".yaml.part", ".reliability.png")]
+    for name in names:
+        elsewhere = mine_too / name.name
+        elsewhere.write_bytes(model.with_suffix(".yaml").read_bytes())
+        name.symlink_to(elsewhere)
+    before = {path: path.read_bytes() for path in mine_too.iterdir()}
+    done = dropsight("calibrate", str(photos), "--model", str(mine))
+    assert done.returncode == 0, done.stderr
+    assert {path: path.read_bytes() for path in mine_too.iterdir()} == before
+    assert yaml.safe_load(names[0].read_text())["temperature"]
+    assert names[2].read_bytes().startswith(b"\x89PNG")
+    assert not [path for path in mine.parent.iterdir() if path.is_symlink()]
+
+
 @pytest.mark.slow
 def test_calibrating_on_the_sample_photos_lowers_their_calibration_error(tmp_path: Path) -> None:
     with (SAMPLES / "expected.csv").open() as file:

@@ -14,6 +14,7 @@ from dropsight.commands.measuring import LABELLED, Measured, measure
 from dropsight.commands.places import need_folder, need_place
 from dropsight.config.editing import with_keys
 from dropsight.errors import ConfigError, DropsightError, ModelError, reason
+from dropsight.files.disk import exchange, put_at
 from dropsight.inference.calibration import CalibrationMetrics, fit_temperature, trust
 from dropsight.inference.figures import reliability_diagram
 from dropsight.inference.guarantees import KNOWN, confidence_for, known_up_to, least_in_set, set_sizes
@@ -179,7 +180,13 @@ def _write(target: Path, model: Path, values: dict[str, object]) -> None:
         values["labels"] = str((model.parent / known.labels).resolve())
     try:
         text = beside.read_text(encoding="utf-8") if beside.exists() else ""
-        target.write_text(with_keys(text, values), encoding="utf-8")
+        edited = with_keys(text, values).encode()
+        if target == beside:
+            put_at(target, edited)
+        elif target.exists() and not target.is_file():  # a pipe or a terminal
+            target.write_bytes(edited)
+        else:
+            exchange(target, edited)
     except ConfigError as error:
         raise ConfigError([f"{target}: {fault}" for fault in error.faults]) from error
     except OSError as error:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from dropsight.commands.places import need_folder
 from dropsight.config.editing import with_keys
 from dropsight.errors import ConfigError, DropsightError, ImageError, reason
+from dropsight.files.disk import put_at
 from dropsight.images.decoding import decode
 from dropsight.images.framing import Pixels
 from dropsight.images.header import check_bounds, read_header
@@ -239,7 +240,7 @@ def _write(best: PreparationVariant, spec: ModelSpec, *, framing: bool) -> str:
         values |= {"resize": best.framing.resize, "central": best.framing.central}
     try:
         text = target.read_text(encoding="utf-8") if target.exists() else ""
-        target.write_text(with_keys(text, values), encoding="utf-8")
+        put_at(target, with_keys(text, values).encode())
     except ConfigError as error:
         raise ConfigError([f"{target}: {fault}" for fault in error.faults]) from error
     except OSError as error:
@@ -249,5 +250,5 @@ def _write(best: PreparationVariant, spec: ModelSpec, *, framing: bool) -> str:
 
 def _need_writable(path: Path) -> None:
     """Raise DropsightError before all the work, where it would be for nothing."""
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    if not os.access(path.parent, os.W_OK):
         raise DropsightError(f"{path}: cannot be written: permission denied, or on a read-only disk")

@@ -28,19 +28,27 @@ def write_whole(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def exchange(path: Path, data: bytes, *, check: Callable[[Path], object]) -> None:
-    """Replace somebody's file as `write_whole`, once `check` has passed the new one; raises OSError.
+def exchange(path: Path, data: bytes, *, check: Callable[[Path], object] = lambda _: None) -> None:
+    """Replace somebody's file as `put_at`, wherever a link leads to it, which stays; raises OSError."""
+    put_at(path.resolve(), data, check=check)
 
-    It has the owner and rights of the old one, which may hold a password; a link that leads to it stays.
+
+def put_at(path: Path, data: bytes, *, check: Callable[[Path], object] = lambda _: None) -> None:
+    """Replace what has this name as `write_whole`, once `check` has passed the new file; raises OSError.
+
+    It has the owner and rights of a file that was there, which may hold a password. No link is followed: one
+    that is there, of a stranger's perhaps, goes.
     """
-    path = path.resolve()
-    part, was = path.with_name(path.name + ".part"), path.stat()
+    part, was = path.with_name(path.name + ".part"), _file_at(path)
     part.unlink(missing_ok=True)
     try:
-        with open(part, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            with contextlib.suppress(PermissionError):  # of somebody who is not its owner
-                os.fchown(file.fileno(), was.st_uid, was.st_gid)
-            os.fchmod(file.fileno(), stat.S_IMODE(was.st_mode))
+        with open(
+            part, "xb", opener=lambda name, flags: os.open(name, flags, 0o600 if was else 0o666)
+        ) as file:
+            if was:
+                with contextlib.suppress(PermissionError):  # of somebody who is not its owner
+                    os.fchown(file.fileno(), was.st_uid, was.st_gid)
+                os.fchmod(file.fileno(), stat.S_IMODE(was.st_mode))
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -49,6 +57,12 @@ def exchange(path: Path, data: bytes, *, check: Callable[[Path], object]) -> Non
     finally:
         part.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def _file_at(path: Path) -> os.stat_result | None:
+    """Return what is there where it is a regular file, no link."""
+    found = path.lstat() if os.path.lexists(path) else None
+    return found if found and stat.S_ISREG(found.st_mode) else None
 
 
 def sync_folder(path: str | os.PathLike[str]) -> None:

@@ -1,10 +1,12 @@
 """Pictures of results; needs matplotlib."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from dropsight import installing
-from dropsight.errors import DropsightError
+from dropsight.errors import DropsightError, reason
+from dropsight.files.disk import put_at
 from dropsight.inference.calibration import CalibrationMetrics
 
 
@@ -18,7 +20,12 @@ def reliability_diagram(path: Path, before: CalibrationMetrics, after: Calibrati
     axes: Sequence[object] = figure.subplots(1, 2, sharey=True)
     for axis, title, found in zip(axes, ("before", "after"), (before, after), strict=True):
         _draw(axis, f"{title}: T {found.temperature:.2f}, ECE {found.ece:.3f}", found)
-    figure.savefig(path, dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120)
+    try:
+        put_at(path, picture.getvalue())
+    except OSError as error:
+        raise DropsightError(f"{path}: cannot be written: {reason(error)}") from error
 
 
 def _draw(axis: object, title: str, found: CalibrationMetrics) -> None:
