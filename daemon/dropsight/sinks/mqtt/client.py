@@ -34,6 +34,8 @@ _SUCCESS = ReasonCode(PacketTypes.PUBACK)
 _NO_PROPERTIES = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]
 # Acknowledgements of nothing that was sent: a broker that goes on with them has us work for nothing.
 MOST_STRAY = 1_000
+# A broker may wait for no more acknowledgements than there are numbers (MQTT 5, 3.3.4).
+MOST_UNSENT = 65_535
 
 
 class FrugalClient(paho.Client):
@@ -109,6 +111,15 @@ class FrugalClient(paho.Client):
         if self._strays <= MOST_STRAY:
             return MQTTErrorCode.MQTT_ERR_SUCCESS
         log.warning("disconnected from the broker: it acknowledged a message that was never sent")
+        return MQTTErrorCode.MQTT_ERR_PROTOCOL
+
+    def _handle_pingreq(self) -> MQTTErrorCode:
+        return MQTTErrorCode.MQTT_ERR_PROTOCOL  # clients alone send it; answers nobody reads would pile up
+
+    def _send_puback(self, mid: int) -> MQTTErrorCode:
+        if len(self._out_packet) < MOST_UNSENT:
+            return super()._send_puback(mid)
+        log.warning("disconnected from the broker: it goes on sending, and reads no acknowledgement")
         return MQTTErrorCode.MQTT_ERR_PROTOCOL
 
     def _handle_suback(self) -> None:

@@ -275,8 +275,10 @@ class Connection:
         self, _client: paho.Client, _data: object, mid: int, codes: Sequence[ReasonCode], _found: object
     ) -> None:
         with self._asking:
-            topic = self._asked_for.pop(mid, "")
-        for code in filter(lambda code: code.is_failure, codes):
+            topic = self._asked_for.pop(mid, None)
+        if topic is None:  # of one to what nobody asked for, nothing is kept
+            return
+        for code in filter(lambda code: code.is_failure, codes[:1]):
             log.warning("the broker denied the subscription to %s: %s", topic, _said(code))
             self.unheard[mid] = _said(code)
         self._acknowledged.append(mid)

@@ -1,0 +1,75 @@
+"""Brokers that send without an end what none sends: nothing piles up, neither in memory nor in the log."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from dropsight.errors import SinkError
+from dropsight.sinks.mqtt.connection import Connection
+from test_broker_path import CONNACK_5, connection_to, opened
+
+PINGREQ = b"\xc0\0"
+MESSAGE = b"\x32\6\0\1t\0\1\0"
+REFUSALS = b"\x90\x84\x01\0\1\0" + b"\x87" * 129
+
+
+@contextmanager
+def flooding(says: bytes, *, count: int, asked: bool) -> Iterator[str]:
+    """A broker that says it so often and hangs up; it reads a CONNECT and, if `asked`, one word more."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            client, _ = listener.accept()
+            with client, suppress(OSError):
+                client.recv(4096)
+                client.sendall(CONNACK_5)
+                if asked:
+                    client.recv(4096)
+                group = says * min(count, 1_000)
+                for _ in range(count // 1_000 or 1):
+                    client.sendall(group)
+                client.shutdown(socket.SHUT_WR)
+                while asked and client.recv(4096):
+                    pass
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield f"mqtt://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            thread.join(60)
+
+
+def hear_all(connection: Connection) -> str:
+    """Listen until the connection is lost, and return why it is."""
+    try:
+        while True:
+            connection.acknowledged(timeout=60.0)
+    except SinkError as lost:
+        return str(lost)
+
+
+@pytest.mark.parametrize("says", [PINGREQ, MESSAGE], ids=["questions", "messages"])
+def test_a_broker_that_wants_answers_for_ever_and_reads_none_is_hung_up_on(says: bytes) -> None:
+    """They are kept until they are sent: 27 MB more a second, without a bound."""
+    with (
+        flooding(says, count=500_000, asked=False) as url,
+        opened(connection_to(url)) as connection,
+    ):
+        assert "Protocol error" in hear_all(connection)
+
+
+def test_a_broker_that_refuses_for_ever_what_was_asked_once_is_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It was a line for each reason in each answer, whether anything was asked or not."""
+    with flooding(REFUSALS, count=1_000, asked=True) as url, opened(connection_to(url)) as connection:
+        connection.listen("to/me", lambda _: None)
+        connection.send()
+        hear_all(connection)
+    assert [each for each in caplog.messages if "denied the subscription" in each] == [
+        "the broker denied the subscription to to/me: Not authorized"
+    ]
