@@ -38,7 +38,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def dropsight(
-    *arguments: str, cwd: Path | None = None, environ: Mapping[str, str] = {}, seconds: float = 120
+    *arguments: str, cwd: Path | None = None, environ: Mapping[str, str] = {}, seconds: float = 240
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     environment = {**os.environ, **environ}

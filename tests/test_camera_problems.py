@@ -157,11 +157,11 @@ def test_among_very_many_cameras_those_that_are_there_stay_and_all_others_go_in_
         with running(tmp_path, mqtt=mqtt, watch=[{"path": "inbox", "silence": 3_600.0}]) as house:
             drop(house, "newcomer", "a.jpg", PHOTOS[0].read_bytes())
             wait_until(lambda: bool(subscriber.topics("/state/newcomer")))
-            wait_until(lambda: "forgotten" in house.daemon_log())
+            wait_until(lambda: "no longer exists" in house.daemon_log())
             wait_until(lambda: len(subscriber.topics("/problem/date")) >= len(dates))
             drop(house, "newcomer", "b.jpg", PHOTOS[1].read_bytes())
             wait_until(lambda: len(subscriber.topics("/state/newcomer")) == 2)
-            assert house.daemon_log().count("forgotten") == 1
+            assert house.daemon_log().count("no longer exists") == 1
             assert b"" not in subscriber.topics("/problem/living") + subscriber.topics("/state/newcomer")
             assert house.stop() == 0
     names = json.loads((tmp_path / "state" / "cameras.json").read_bytes()).keys()
