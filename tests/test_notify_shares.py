@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from brokers import wait_until
 from dropsight.config import Notify
 from dropsight.crashpoints import VARIABLE
 from dropsight.sinks.notify.allowance import KNOWN_SECONDS, MOST, SECONDS, HourlyAllowance, Sent
-from dropsight.sinks.notify.notification_queue import FILE, NotificationQueue
+from dropsight.sinks.notify.notification_queue import FILE, NotificationQueue, QueuedMessage
 from notified import Events, SharedDispatcher, Told, message
 from receivers import Receiver
 
@@ -63,6 +64,33 @@ def test_a_camera_that_floods_has_half_of_the_hour_and_the_others_are_told_at_on
     *lines, why = web.taken[-1]["message"].splitlines()
     assert [line.partition(":")[0] for line in lines] == ["fox at front"] * 5
     assert why == f"(this camera had its share, {SHARE} within an hour: this came together)"
+
+
+def test_news_of_a_camera_beyond_its_share_has_nothing_read_that_waits(
+    tmp_path: Path, dispatcher: SharedDispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to 10,000 notifications were at each, 60 ms of a processor and as often as a flood has it."""
+    reads = list[str]()
+    read = NotificationQueue.waiting
+
+    def counted(queue: NotificationQueue, target: str, most: int, **wanted: Any) -> list[QueuedMessage]:
+        reads.append(target)
+        return read(queue, target, most, **wanted)
+
+    monkeypatch.setattr(NotificationQueue, "waiting", counted)
+    events = Events([message(100, camera="back"), *(message(number) for number in range(SHARE + 1))])
+    with Receiver() as web, Told(tmp_path, dispatcher, settings=PLAIN) as people:
+        follower = people.by(events, hook(web))
+        wait_until(lambda: follower.standing().to == WAITS)
+        before = len(reads)
+        for held in (2, 3, 4):  # once one is held, the turn of the one before is over
+            events.add(message(SHARE + held))
+            follower.wake()
+            wait_until(lambda held=held: follower.standing().held == held)  # type: ignore[misc]
+        assert len(reads) == before
+        events.add(message(101, camera="back"))
+        follower.wake()
+        wait_until(lambda: titles(web)[-1] == "fox at back")
 
 
 TELL = """

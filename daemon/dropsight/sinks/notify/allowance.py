@@ -35,8 +35,8 @@ class HourlyAllowance:
         with self._lock:
             now = sent.at
             self._forget(now)
-            if len(self._sent) >= self._most:
-                return self._sent[-self._most].at + SECONDS - now
+            if seconds := self._seconds_to_next(now):
+                return seconds
             if not beyond_share and sent.camera in self._full(now):
                 own = [each.at for each in self._sent if each.camera == sent.camera]
                 return own[-self.share] + SECONDS - now
@@ -44,6 +44,12 @@ class HourlyAllowance:
             if sent.camera:
                 self._known[sent.camera] = now
             return 0.0
+
+    def seconds_to_next(self, now: float) -> float:
+        """Return the seconds until there is one to be had, 0 where there is, of all cameras together."""
+        with self._lock:
+            self._forget(now)
+            return self._seconds_to_next(now)
 
     def give_back(self, taken: Sent) -> None:
         """It was not used."""
@@ -62,6 +68,9 @@ class HourlyAllowance:
         """Whether the one that was just taken was the last for now."""
         with self._lock:
             return len(self._sent) >= self._most
+
+    def _seconds_to_next(self, now: float) -> float:
+        return self._sent[-self._most].at + SECONDS - now if len(self._sent) >= self._most else 0.0
 
     def _forget(self, now: float) -> None:
         """A clock that was set back leaves times to come, which say nothing."""

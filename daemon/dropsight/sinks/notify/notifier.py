@@ -68,6 +68,8 @@ class Notifier:
         """Why what waits is not sent now, where that is no trouble."""
         self._batch: Sequence[QueuedMessage] = ()
         """What the last attempt was about, and so will be the next."""
+        self._idle_since = -math.inf
+        """When nothing waited but of cameras that have had their share; news of another one ends that."""
         self._late = set[str]()
         """Cameras that have had their share: what waits of such a one goes out as one."""
         self._delivered = self._set_aside = self._failures = 0
@@ -139,6 +141,9 @@ class Notifier:
                         gone, "the oldest notifications", f"more than {notification_queue.MOST:,} wait"
                     )
                 self._waiting = self._parts.queue.count(self.name)
+                full = self._parts.allowance.full(self._clock())
+                if any(each.camera not in full for each in mine):
+                    self._idle_since = -math.inf
             self._place = group[-1].seq
         if self._place > start:
             self._outbox.acknowledge(self._place)
@@ -161,17 +166,21 @@ class Notifier:
     def _take_and_send(self, now: float, here: datetime) -> float:
         """Send what is allowed within the hour."""
         allowance = self._parts.allowance
+        # Before what waits is read: of a flood, thousands at each news.
+        if seconds := allowance.seconds_to_next(now):
+            self._behind, self._hold = self._waiting > 1, f"{MOST} were sent within the hour"
+            return _held_for(seconds)
+        if self._idle_since <= now < self._idle_since + _LOOK_SECONDS:
+            return self._idle_since + _LOOK_SECONDS - now
         batch = self._batch or self._chosen(now)
         if not batch:
             self._behind, self._hold = False, f"{allowance.share} of one camera were sent within the hour"
+            self._idle_since = now
             return _LOOK_SECONDS
         sent = Sent(now, camera_of([each.message for each in batch]))
         # What was tried before goes out as it is, with the id that it had.
-        if seconds := allowance.take(sent, beyond_share=bool(self._batch)):
-            if sent.camera in allowance.full(now) and not self._batch:  # another target took the last of them
-                return 0
-            self._behind, self._hold = self._waiting > 1, f"{MOST} were sent within the hour"
-            return _held_for(seconds)
+        if allowance.take(sent, beyond_share=bool(self._batch)):
+            return 0  # another target took the last one
         self._hold, self._batch = None, batch
         return self._send(sent, here)
 
