@@ -25,7 +25,7 @@ from test_recorder import Desk
 CONFIG = Config(device="pi", problem_events=ProblemEvents(notify=("phone",)))
 
 
-class Surroundings:
+class RecorderContext:
     """What may be wrong, and who looks whether it lasts."""
 
     def __init__(self, config: Config = CONFIG, going_on: list[EventMessage] | None = None) -> None:
@@ -51,7 +51,7 @@ class Surroundings:
 
 
 def test_a_camera_s_problem_is_an_event_as_long_as_it_lasts() -> None:
-    around = Surroundings()
+    around = RecorderContext()
     assert around.look() == []
     around.cameras = {"front": {"silent": "no image for more than 2 h"}, "back": {"black": "it is black"}}
     assert around.look() == [("front", "camera_silent", "start"), ("back", "camera_black", "start")]
@@ -65,7 +65,7 @@ def test_a_camera_s_problem_is_an_event_as_long_as_it_lasts() -> None:
 
 
 def test_broker_and_disk_are_events_once_they_have_lasted() -> None:
-    around = Surroundings()
+    around = RecorderContext()
     around.troubles = {
         "mqtt": "connection refused",
         "journal": "no space left on device",
@@ -83,15 +83,15 @@ def test_broker_and_disk_are_events_once_they_have_lasted() -> None:
 
 
 def test_only_what_is_asked_for_is_told_and_what_is_no_longer_asked_for_is_over() -> None:
-    around = Surroundings()
+    around = RecorderContext()
     around.cameras = {"front": {"frozen": "the same again"}}
     around.look()
     (begun,) = around.told
     for config in (Config(device="pi"), Config(device="pi", problem_events=ProblemEvents(of=("disk",)))):
-        later = Surroundings(config, [begun])
+        later = RecorderContext(config, [begun])
         later.cameras = around.cameras
         assert later.look() == [("front", "camera_frozen", "end")]
-    again = Surroundings(going_on=[begun])
+    again = RecorderContext(going_on=[begun])
     again.cameras = around.cameras
     assert again.look() == []
 
@@ -143,7 +143,7 @@ def test_a_wrong_key_is_one_clear_line(tmp_path: Path, text: str, fault: str) ->
 
 
 def test_a_notification_of_a_problem_says_what_is_wrong() -> None:
-    around = Surroundings()
+    around = RecorderContext()
     around.cameras = {"front": {"silent": "no image for more than 2 h"}}
     around.look()
     message = msgspec.structs.replace(around.told[0], started="2026-11-28T06:00:00.000000Z")

@@ -33,7 +33,7 @@ from dropsight.journal.marks import History, Mark
 from dropsight.journal.pacing import GROUP_RECORDS, GROUP_SECONDS, company_seconds
 from dropsight.journal.reader import JournalReader
 from dropsight.journal.recorder import Recorder
-from dropsight.journal.recorder_parts import Surroundings
+from dropsight.journal.recorder_parts import RecorderContext
 from dropsight.journal.recording import Durable, FilingRules, Finished, repeated, row_of
 from dropsight.journal.rescue import needs_rescue
 from dropsight.journal.resultlog import ResultLog
@@ -78,7 +78,7 @@ class Desk:
         )
         self.events = EventReader(self.store.path)
         keeper = EventKeeper(rules, self.events, device="d", contained=supervision.contained)
-        surroundings = Surroundings(
+        context = RecorderContext(
             self.store,
             self.log,
             self.backlog,
@@ -91,7 +91,7 @@ class Desk:
             audience=Hearing(hear),
             events=keeper if rules else None,
         )
-        self.recorder = Recorder(surroundings)
+        self.recorder = Recorder(context)
 
     def arrival(self, name: str, *, error: ErrorCode | None = None, data: bytes = b"image") -> Finished:
         """A file in the inbox, taken by a worker, its record made."""

@@ -17,7 +17,7 @@ from dropsight.journal.kept_files import KeptChanges
 from dropsight.journal.loglines import SYNC_SECONDS
 from dropsight.journal.marks import Mark
 from dropsight.journal.occurrences import Occurrences
-from dropsight.journal.recorder_parts import RecorderParts, Surroundings
+from dropsight.journal.recorder_parts import RecorderContext, RecorderParts
 from dropsight.journal.recording import left_behind
 
 
@@ -28,20 +28,20 @@ class Recorder:
     that cannot be trusted ends `run`.
     """
 
-    def __init__(self, around: Surroundings) -> None:
-        parts = RecorderParts.of(around)
+    def __init__(self, context: RecorderContext) -> None:
+        parts = RecorderParts.of(context)
         shared = parts.shared
-        self._store, self._backlog, self._in_hand = around.store, around.backlog, around.in_hand
-        self._supervision, self._contained = around.supervision, around.supervision.contained
-        self.troubles, self.refusals = around.troubles, shared.refusals
+        self._store, self._backlog, self._in_hand = context.store, context.backlog, context.in_hand
+        self._supervision, self._contained = context.supervision, context.supervision.contained
+        self.troubles, self.refusals = context.troubles, shared.refusals
         self.heartbeats, self._chores = shared.heartbeats, shared.chores
         self._inbound, self._stopping, self._hand = shared.inbound, shared.stopping, shared.hand
         self._reader, self._log, self._flood = shared.reader, shared.log, shared.flood
         self._durability, self._filer, self._settler = shared.durability, parts.filer, parts.settler
         self._committer, self._groups, self._consequences = parts.committer, parts.groups, parts.consequences
         nudge = self._inbound.nudge
-        self.conclusions = Conclusions(around.store, around.troubles, nudge=nudge)
-        self.occurrences = Occurrences(around.store, around.events, around.troubles, nudge=nudge)
+        self.conclusions = Conclusions(context.store, context.troubles, nudge=nudge)
+        self.occurrences = Occurrences(context.store, context.events, context.troubles, nudge=nudge)
         self._reserve = Reserve()
         self._draining, self._drained = False, threading.Event()
         self.put = self._inbound.put

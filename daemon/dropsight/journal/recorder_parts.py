@@ -29,7 +29,7 @@ from dropsight.status.supervision import Chores, Supervision
 from dropsight.status.troubles import Troubles
 
 
-class Surroundings(msgspec.Struct, frozen=True):
+class RecorderContext(msgspec.Struct, frozen=True):
     """What a recorder is given: the store and the line log are its own from then on."""
 
     store: Journal
@@ -60,8 +60,8 @@ class SharedParts(msgspec.Struct, frozen=True):
     flood: Flood
 
     @classmethod
-    def of(cls, around: Surroundings) -> "SharedParts":
-        store, troubles, supervision = around.store, around.troubles, around.supervision
+    def of(cls, context: RecorderContext) -> "SharedParts":
+        store, troubles, supervision = context.store, context.troubles, context.supervision
         reader = JournalReader(store.path)
         return cls(
             inbound=Inbound(),
@@ -70,9 +70,9 @@ class SharedParts(msgspec.Struct, frozen=True):
             chores=Chores(supervision),
             reader=reader,
             refusals=Refusals(store.path.parent, troubles),
-            hand=OutcomesInHand(reader, around.backlog, supervision=supervision, troubles=troubles),
-            durability=Durability(troubles, images=around.rules.durable),
-            log=LogLines(around.lines, reader, troubles, synced=store.cursor("log")),
+            hand=OutcomesInHand(reader, context.backlog, supervision=supervision, troubles=troubles),
+            durability=Durability(troubles, images=context.rules.durable),
+            log=LogLines(context.lines, reader, troubles, synced=store.cursor("log")),
             flood=Flood(troubles),
         )
 
@@ -88,21 +88,21 @@ class RecorderParts(msgspec.Struct, frozen=True):
     groups: GroupRecording
 
     @classmethod
-    def of(cls, around: Surroundings) -> "RecorderParts":
+    def of(cls, context: RecorderContext) -> "RecorderParts":
         """Make them, in the order in which they need each other."""
-        around.history.resume(around.store.cursor)
-        shared = SharedParts.of(around)
+        context.history.resume(context.store.cursor)
+        shared = SharedParts.of(context)
         newest = shared.reader.newest()
-        committer, filer = _committer(around, shared), _filer(around, shared)
-        settler = _settler(around, shared, filer, newest=newest)
+        committer, filer = _committer(context, shared), _filer(context, shared)
+        settler = _settler(context, shared, filer, newest=newest)
         consequences = Consequences(
             shared.hand,
             settler,
             shared.log,
-            around.stats,
+            context.stats,
             filer,
             chores=shared.chores,
-            contained=around.supervision.contained,
+            contained=context.supervision.contained,
         )
         return cls(
             shared=shared,
@@ -117,48 +117,48 @@ class RecorderParts(msgspec.Struct, frozen=True):
                 filer,
                 settler,
                 consequences,
-                troubles=around.troubles,
+                troubles=context.troubles,
                 newest_before=newest,
             ),
         )
 
 
-def _committer(around: Surroundings, shared: SharedParts) -> Committer:
+def _committer(context: RecorderContext, shared: SharedParts) -> Committer:
     return Committer(
-        around.store,
+        context.store,
         shared.durability,
-        around.in_hand,
+        context.in_hand,
         heartbeats=shared.heartbeats,
-        troubles=around.troubles,
-        supervision=around.supervision,
+        troubles=context.troubles,
+        supervision=context.supervision,
         stopping=shared.stopping,
-        events=around.events,
+        events=context.events,
     )
 
 
-def _filer(around: Surroundings, shared: SharedParts) -> Filer:
+def _filer(context: RecorderContext, shared: SharedParts) -> Filer:
     return Filer(
-        around.backlog,
-        around.troubles,
+        context.backlog,
+        context.troubles,
         shared.refusals,
         shared.durability,
-        in_hand=around.in_hand,
+        in_hand=context.in_hand,
         heartbeats=shared.heartbeats,
         nudge=shared.inbound.nudge,
-        max_copy_bytes=around.rules.max_copy_bytes,
+        max_copy_bytes=context.rules.max_copy_bytes,
     )
 
 
-def _settler(around: Surroundings, shared: SharedParts, filer: Filer, *, newest: int) -> Settler:
+def _settler(context: RecorderContext, shared: SharedParts, filer: Filer, *, newest: int) -> Settler:
     return Settler(
-        around.store,
+        context.store,
         shared.log,
         filer,
         shared.durability,
-        around.history,
-        pruner=Pruner(around.store, shared.reader, around.history, shared.flood),
+        context.history,
+        pruner=Pruner(context.store, shared.reader, context.history, shared.flood),
         newest=newest,
-        troubles=around.troubles,
-        supervision=around.supervision,
-        audience=around.audience,
+        troubles=context.troubles,
+        supervision=context.supervision,
+        audience=context.audience,
     )

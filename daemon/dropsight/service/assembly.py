@@ -26,7 +26,7 @@ from dropsight.intake.walk_guard import WalkGuard
 from dropsight.journal.ledger import Ledger
 from dropsight.journal.marks import History, Mark, mark_of_bursts
 from dropsight.journal.recorder import Recorder
-from dropsight.journal.recorder_parts import Surroundings
+from dropsight.journal.recorder_parts import RecorderContext
 from dropsight.journal.recording import Audience, FilingRules
 from dropsight.journal.store import Journal
 from dropsight.service.camera_keeper import CameraKeeper, open_watch
@@ -162,7 +162,7 @@ def _recorder(
     audience: Audience,
     marks: tuple[Mark, ...],
 ) -> Recorder:
-    surroundings = Surroundings(
+    context = RecorderContext(
         exclusive.store,
         exclusive.lines,
         backlog,
@@ -175,7 +175,7 @@ def _recorder(
         audience=audience,
         events=open_events(config, monitoring),
     )
-    recorder = Recorder(surroundings)
+    recorder = Recorder(context)
     recorder.recover(exclusive.folders)
     return recorder
 
