@@ -14,7 +14,7 @@ from dropsight.commands.measuring import LABELLED, Measured, measure
 from dropsight.commands.places import need_folder, need_place
 from dropsight.config.editing import with_keys
 from dropsight.errors import ConfigError, DropsightError, ModelError, reason
-from dropsight.files.disk import exchange, put_at
+from dropsight.files.disk import put_at
 from dropsight.inference.calibration import CalibrationMetrics, fit_temperature, trust
 from dropsight.inference.figures import reliability_diagram
 from dropsight.inference.guarantees import KNOWN, confidence_for, known_up_to, least_in_set, set_sizes
@@ -90,11 +90,14 @@ def _tell_written(
         print(
             f"it is read with a model beside it: cp {shlex.quote(str(spec.path))} {shlex.quote(str(beside))}"
         )
+    diagram = target.with_suffix(".reliability.png")
     try:
-        reliability_diagram(target.with_suffix(".reliability.png"), before, after)
-        print(f"diagram in {target.with_suffix('.reliability.png')}")
+        put_at(diagram, reliability_diagram(before, after))
+        print(f"diagram in {diagram}")
     except DropsightError as error:
         _tell(str(error))
+    except OSError as error:
+        _tell(f"{diagram}: cannot be written: {reason(error)}")
 
 
 def _temperature(
@@ -183,10 +186,8 @@ def _write(target: Path, model: Path, values: dict[str, object]) -> None:
         edited = with_keys(text, values).encode()
         if target == beside:
             put_at(target, edited)
-        elif target.exists() and not target.is_file():  # a pipe or a terminal
-            target.write_bytes(edited)
         else:
-            exchange(target, edited)
+            target.write_bytes(edited)
     except ConfigError as error:
         raise ConfigError([f"{target}: {fault}" for fault in error.faults]) from error
     except OSError as error:

@@ -28,7 +28,7 @@ def write_whole(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def exchange(path: Path, data: bytes, *, check: Callable[[Path], object] = lambda _: None) -> None:
+def exchange(path: Path, data: bytes, *, check: Callable[[Path], object]) -> None:
     """Replace somebody's file as `put_at`, wherever a link leads to it, which stays; raises OSError."""
     put_at(path.resolve(), data, check=check)
 

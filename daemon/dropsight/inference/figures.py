@@ -2,16 +2,14 @@
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 from dropsight import installing
-from dropsight.errors import DropsightError, reason
-from dropsight.files.disk import put_at
+from dropsight.errors import DropsightError
 from dropsight.inference.calibration import CalibrationMetrics
 
 
-def reliability_diagram(path: Path, before: CalibrationMetrics, after: CalibrationMetrics) -> None:
-    """Draw accuracy against confidence, before and after; raises DropsightError without matplotlib."""
+def reliability_diagram(before: CalibrationMetrics, after: CalibrationMetrics) -> bytes:
+    """Draw accuracy against confidence, before and after: a PNG; raises DropsightError without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -22,10 +20,7 @@ def reliability_diagram(path: Path, before: CalibrationMetrics, after: Calibrati
         _draw(axis, f"{title}: T {found.temperature:.2f}, ECE {found.ece:.3f}", found)
     picture = io.BytesIO()
     figure.savefig(picture, dpi=120)
-    try:
-        put_at(path, picture.getvalue())
-    except OSError as error:
-        raise DropsightError(f"{path}: cannot be written: {reason(error)}") from error
+    return picture.getvalue()
 
 
 def _draw(axis: object, title: str, found: CalibrationMetrics) -> None:
