@@ -185,6 +185,7 @@ def test_records_reach_a_broker_over_web_sockets_and_its_commands_are_obeyed(tmp
     ):
         (house.inbox / "1.jpg").write_bytes(PHOTOS[0].read_bytes())
         wait_until(lambda: len(heard.topics("/result/")) == 1)
+        wait_until(lambda: bool(heard.topics("/stats")))  # records go out first, then it listens
         heard.publish("dropsight/test/command", b'{"command": "stats", "id": "%b"}' % (b"x" * 4_000))
         heard.publish("dropsight/test/command", b'{"command": "pause"}')
         wait_until(lambda: house.status()["stats"]["paused"])
