@@ -237,12 +237,12 @@ def test_a_sidecar_that_comes_after_its_image_is_waited_for_and_goes_where_the_i
 ) -> None:
     (tmp_path / "spent").mkdir()
     with running(tmp_path, watch=watches(name_pattern="(?P<number>[0-9]+)")) as house:
+        (house.inbox / "x1.jpg.json").write_text('{"half')
         shutil.copy(PHOTOS[0], house.inbox / "x1.jpg")
         shutil.copy(PHOTOS[0], tmp_path / "spent" / "y2.jpg")
         (house.inbox / "z3.jpg").write_bytes(b"no picture")
         wait_until(lambda: house.counters()["waiting"] == 3)
         assert not house.records()
-        (house.inbox / "x1.jpg.json").write_text('{"half')
         (house.inbox / "x1.json").write_text('{"zone": "old"}')
         (tmp_path / "spent" / "y2.json").write_text('{"zone": "south", "captured": "2024-02-03T04:05:06Z"}')
         (house.inbox / "z3.jpg.json").write_text('{"zone": 7}')

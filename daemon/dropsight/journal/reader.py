@@ -2,18 +2,21 @@
 
 import os
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
 from dropsight.journal.outbox import Delivery
 from dropsight.journal.schema import connect, storable, translated
-from dropsight.records import with_total
+from dropsight.records import Status, with_total
 
+# Of any status: a newer dropsight's journal may have others.
+_DELIVERIES = list[tuple[int, str, str, bytes, float | None]]
 RECORDED_FILES = "SELECT seq, path, size, mtime_ns, line, inode, changed_ns FROM record"
 
 
-class RecordedFile(msgspec.Struct, frozen=True):
-    """A record, and by which file it was made."""
+class RecordedFile(msgspec.Struct, frozen=True, array_like=True):
+    """A record, and by which file it was made; the journal's row."""
 
     seq: int
     path: bytes
@@ -52,22 +55,22 @@ class JournalReader:
                 f"SELECT seq, camera, status, line, total_ms FROM record WHERE seq > ?{only}"  # noqa: S608 - ours
                 " ORDER BY seq LIMIT ?",
                 (after, limit),
-            )
+            ).fetchall()
             return [
-                Delivery(seq, camera, status, final_line(line, total))
-                for seq, camera, status, line, total in rows
+                Delivery(seq, camera, cast(Status, status), final_line(line, total))
+                for seq, camera, status, line, total in msgspec.convert(rows, _DELIVERIES)
             ]
 
     def find(self, record_id: str) -> RecordedFile | None:
         with translated(self.path):
             row = self._db.execute(f"{RECORDED_FILES} WHERE id = ?", (record_id,)).fetchone()
-            return None if row is None else RecordedFile(*row)
+            return None if row is None else msgspec.convert(row, RecordedFile)
 
     def since(self, seq: int) -> list[RecordedFile]:
         """Return what was recorded after this one, in order."""
         with translated(self.path):
-            rows = self._db.execute(f"{RECORDED_FILES} WHERE seq > ? ORDER BY seq", (seq,))
-            return [RecordedFile(*row) for row in rows]
+            rows = self._db.execute(f"{RECORDED_FILES} WHERE seq > ? ORDER BY seq", (seq,)).fetchall()
+            return msgspec.convert(rows, list[RecordedFile])
 
     def told_since(self, seq: int) -> list[Delivery]:
         """Return the messages of events with a later seq, in order."""

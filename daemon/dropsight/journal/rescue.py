@@ -20,6 +20,15 @@ log = logging.getLogger(__name__)
 
 # Without its cursor, the log is compared with this many of the newest records.
 UNSURE_RECORDS = 200
+_OTHERS = {
+    "SELECT id, path FROM kept": "INSERT OR IGNORE INTO kept VALUES (?, ?)",
+    "SELECT * FROM ledger": KEEP,
+    "SELECT * FROM shelf": SHELVE,
+    "SELECT * FROM event": "INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    "SELECT camera, state FROM event_stream": "INSERT OR IGNORE INTO event_stream VALUES (?, ?)",
+    # What was filed and cannot be read here is looked for once more.
+    "SELECT name, seq FROM cursor WHERE name != 'shelf'": "INSERT OR IGNORE INTO cursor VALUES (?, ?)",
+}
 _RESCUED = ".rescued"
 DAMAGED_KEPT = 3
 
@@ -120,20 +129,10 @@ def _copy_what_is_readable(damaged: Path, fresh: Path, followers: Sequence[str])
         names = sorted(_columns(old) & _columns(new))
         insert = f"INSERT OR IGNORE INTO record ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608 - ours
         for row in _records(old, ", ".join(names)):
-            new.execute(insert, row)
-        for row in _readable(old, "SELECT id, path FROM kept"):
-            new.execute("INSERT OR IGNORE INTO kept VALUES (?, ?)", row)
-        for row in _readable(old, "SELECT * FROM ledger"):
-            new.execute(KEEP, row)
-        for row in _readable(old, "SELECT * FROM shelf"):
-            new.execute(SHELVE, row)
-        for row in _readable(old, "SELECT * FROM event"):
-            new.execute("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-        for row in _readable(old, "SELECT camera, state FROM event_stream"):
-            new.execute("INSERT OR IGNORE INTO event_stream VALUES (?, ?)", row)
-        # What was filed and cannot be read here is looked for once more.
-        for row in _readable(old, "SELECT name, seq FROM cursor WHERE name != 'shelf'"):
-            new.execute("INSERT OR IGNORE INTO cursor VALUES (?, ?)", row)
+            _save(new, insert, row)
+        for query, statement in _OTHERS.items():
+            for row in _readable(old, query):
+                _save(new, statement, row)
         lowest, newest, saved = new.execute("SELECT min(seq), max(seq), count(*) FROM record").fetchone()
         if saved:
             guesses = dict.fromkeys(followers, lowest - 1)
@@ -143,6 +142,12 @@ def _copy_what_is_readable(damaged: Path, fresh: Path, followers: Sequence[str])
         new.execute("UPDATE cursor SET seq = min(seq, ?)", (newest or 0,))
         new.execute("COMMIT")
     return int(saved)
+
+
+def _save(new: sqlite3.Connection, statement: str, row: tuple[object, ...]) -> None:
+    """Leave out a row of the wrong types: a torn page may have any."""
+    with contextlib.suppress(sqlite3.IntegrityError):
+        new.execute(statement, row)
 
 
 def _no_views(_: int, __: str | None, ___: str | None, ____: str | None, within: str | None) -> int:
@@ -161,5 +166,14 @@ def _records(old: sqlite3.Connection, names: str) -> Iterator[tuple[object, ...]
 
 
 def _readable(db: sqlite3.Connection, query: str) -> Iterator[tuple[object, ...]]:
+    """Yield rows up to what is damaged; a text that is not UTF-8 comes as bytes."""
+    db.text_factory = _text
     with contextlib.suppress(sqlite3.DatabaseError):
         yield from db.execute(query)
+
+
+def _text(content: bytes) -> str | bytes:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content

@@ -10,6 +10,7 @@ import msgspec
 
 from dropsight.errors import ConfigError, DamagedError, StoreError
 from dropsight.files.locks import keep_from_others
+from dropsight.names import as_shown
 
 VERSION = 1
 # Beside a journal that was once found damaged: it is rescued at the next start.
@@ -111,19 +112,32 @@ def all_storable(*numbers: int) -> tuple[int, ...]:
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
+def _is_damage(error: sqlite3.Error, code: int | None) -> bool:
+    """SQLite's codes say it; Python gives none where a text is not UTF-8, as only a torn page leaves one."""
+    return code in _DAMAGED if code is not None else isinstance(error, sqlite3.OperationalError)
+
+
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Raise StoreError; for damage, whoever meets it, DamagedError, and the next start is a rescue."""
+    """Raise StoreError; for damage, whoever meets it, DamagedError, and the next start is a rescue.
+
+    Damage is a row of the wrong types, too: SQLite looks at them when it writes, and not when it reads.
+    """
     try:
         yield
     except sqlite3.Error as error:
-        text = f"{path}: the journal cannot be used: {error}"
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+        text = f"{path}: the journal cannot be used: {as_shown(str(error))}"
+        extended: int | None = getattr(error, "sqlite_errorcode", None)
+        code = None if extended is None else extended & 0xFF
+        if code == sqlite3.SQLITE_BUSY:
             text += f"; another program has it open; to find it: fuser -v {path}"
-        if error.sqlite_errorcode & 0xFF not in _DAMAGED:
+        if not _is_damage(error, code):
             raise StoreError(text) from error
         mark_damaged(path)
         raise DamagedError(text) from error
+    except msgspec.ValidationError as error:
+        mark_damaged(path)
+        raise DamagedError(f"{path}: the journal cannot be used: a row of it has {error}") from error
 
 
 def open_alone(path: Path) -> sqlite3.Connection:

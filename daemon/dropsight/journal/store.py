@@ -117,8 +117,8 @@ class Journal:
 
     def unfiled(self) -> list[RecordedFile]:
         with translated(self.path):
-            rows = self._db.execute(f"{RECORDED_FILES} WHERE filed = 0 ORDER BY seq")
-            return [RecordedFile(*row) for row in rows]
+            rows = self._db.execute(f"{RECORDED_FILES} WHERE filed = 0 ORDER BY seq").fetchall()
+            return msgspec.convert(rows, list[RecordedFile])
 
     def cursor(self, name: str) -> int:
         with translated(self.path):
