@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -162,6 +163,24 @@ def test_failed_records_leave_the_journal_first_beyond_their_half_and_results_by
     reader = JournalReader(store.path)
     left = [entry.status for entry in reader.pending(0, 1_000)]
     assert left == ["ok"] * 30 + ["failed"] * 40 + ["ok"] * 10
+    reader.close()
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("flood", "left"), [(100, {"still": 20, "flood": 60}), (50, {"still": 20, "flood": 50})]
+)
+def test_a_camera_s_flood_leaves_the_journal_before_the_records_of_others(
+    tmp_path: Path, flood: int, left: dict[str, int]
+) -> None:
+    store = Journal(tmp_path / "journal.db")
+    cameras = ["still"] * 20 + ["flood"] * flood
+    store.add([Row(str(n), b"/in", 1, 1, camera, "ok", b"{}") for n, camera in enumerate(cameras)])
+    store.settle(totals=[], filed=range(1, len(cameras) + 1), cursors={})
+    store.prune(after=0, upto=len(cameras), keep=80)
+    reader = JournalReader(store.path)
+    assert Counter(entry.camera for entry in reader.pending(0, 1_000)) == left
+    assert reader.newest() == len(cameras)
     reader.close()
     store.close()
 

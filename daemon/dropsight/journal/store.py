@@ -30,6 +30,7 @@ _INSERT = (
 # The first of these is the index's own condition.
 UNANSWERED = " AND status != 'ok' AND status != 'burst' AND status != 'event'"
 _OF_EVENTS = " AND status != 'ok' AND status = 'event'"
+_OF_CAMERA = " AND status = 'ok' AND camera = ?"
 
 # Of cursors, those that are no follower's.
 OWN = ("log", "shelf")
@@ -145,35 +146,48 @@ class Journal:
     def prune(self, *, after: int, upto: int, keep: int) -> Pruned:
         """Have no more than `keep` records beyond `after`, by deleting filed ones up to `upto`.
 
-        The oldest go first; but those without an answer, and what was told of events, where either is more
-        than half: anybody can have as many of them made as he likes.
+        The oldest go first; but those without an answer, what was told of events, and the answers of one
+        camera, where any of these is more than half: anybody can have as many of them made as he likes.
         """
         with translated(self.path):
             excess = self._count("record", after) - keep
             early = self._beyond_half(after, keep, excess, UNANSWERED)
             of_events = self._beyond_half(after, keep, excess - early, _OF_EVENTS)
+            camera, of_camera = self._busiest_beyond_half(after, keep, excess - early - of_events)
             gone_early = self._prune(after, upto, early, UNANSWERED)
             # Such as cannot go yet go the next time, and nothing in their place.
             gone = gone_early + self._prune(after, upto, of_events, _OF_EVENTS)
-            gone += self._prune(after, upto, excess - early - of_events)
+            gone += self._prune(after, upto, of_camera, _OF_CAMERA, camera)
+            gone += self._prune(after, upto, excess - early - of_events - of_camera)
             return Pruned(gone, gone_early, left=max(excess - gone, 0))
 
     def _beyond_half(self, after: int, keep: int, excess: int, condition: str) -> int:
         found = self._count("record INDEXED BY unanswered", after, condition) if excess > 0 else 0
         return max(min(excess, found - keep // 2), 0)
 
+    def _busiest_beyond_half(self, after: int, keep: int, excess: int) -> tuple[str, int]:
+        """Name the camera with the most answers, and how many of them go before all others'."""
+        if excess <= 0:
+            return "", 0
+        camera, found = self._db.execute(
+            "SELECT camera, count(*) AS found FROM record INDEXED BY newest WHERE status = 'ok' AND seq > ?"
+            " GROUP BY camera UNION ALL SELECT '', 0 ORDER BY found DESC LIMIT 1",
+            (after,),
+        ).fetchone()
+        return camera, max(min(excess, found - keep // 2), 0)
+
     def _count(self, table: str, after: int, condition: str = "") -> int:
         beyond = "" if not after and not condition else f" WHERE seq > {after:d}{condition}"
         return int(self._db.execute(f"SELECT count(*) FROM {table}{beyond}").fetchone()[0])  # noqa: S608 - ours
 
-    def _prune(self, after: int, upto: int, most: int, condition: str = "") -> int:
+    def _prune(self, after: int, upto: int, most: int, condition: str = "", *values: str) -> int:
         """A batch a transaction."""
         gone = 0
         while most > gone:
             done = self._db.execute(
                 "DELETE FROM record WHERE seq IN (SELECT seq FROM record"  # noqa: S608 - ours
                 f" WHERE seq > ? AND seq <= ? AND filed = 1{condition} ORDER BY seq LIMIT ?)",
-                (after, upto, min(most - gone, 500)),
+                (after, upto, *values, min(most - gone, 500)),
             )
             crashpoints.reach("in_pruning")
             if not done.rowcount:
