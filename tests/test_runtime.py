@@ -115,7 +115,7 @@ def of_one() -> ImageInferenceRuntime:
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(SQUARES)
 def test_the_mean_of_five_views_is_the_mean_of_five_single_calls(
     of_five_views: ImageInferenceRuntime, of_one: ImageInferenceRuntime, square: NDArray[np.uint8]
