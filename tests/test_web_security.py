@@ -506,7 +506,7 @@ def test_a_flood_of_all_kinds_at_once_ends_nothing_and_loses_no_image(tmp_path: 
             for number in range(60):
                 shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
             wait_until(lambda: len(house.records()) == 60)
-            wait_until(lambda: is_healthy(url))
+            wait_until(lambda: is_healthy(url), seconds=400)  # each try takes up to half a minute
         assert {record["status"] for record in house.records()} == {"ok"}
         wait_until(lambda: ask(url, "/api/results?limit=1").status == 200)
         assert "Traceback" not in house.daemon_log()
