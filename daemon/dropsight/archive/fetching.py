@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from dropsight.archive.manifest import Named
 from dropsight.archive.storage import is_url, system_of, told
@@ -17,18 +17,17 @@ T = TypeVar("T")
 REFUSED = "access denied"
 # A store that does not answer is asked again after so many seconds; its library has tried by itself before.
 _AGAIN_SECONDS = (1.0, 5.0)
+_PIECE_BYTES, _HEAD_BYTES = 2**20, 1024
 
 
 def contents(named: Named, *, bounds: Bounds, is_wanted: Callable[[bytes], bool]) -> bytes | None:
     """Read it whole, None unless its beginning is wanted; raises ImageError, MachineError, StoreError."""
     if not is_url(named.opens):
         return _of_this_machine(named.opens, bounds, is_wanted)
-    if named.size is not None and named.size > bounds.max_bytes and is_wanted(_asked(named, end=1024)):
-        raise ImageError("too_large", f"{named.size} bytes, more than the limit of {bounds.max_bytes} bytes")
-    data = _asked(named)
-    if not data:
+    data = _patiently(named, lambda system, path: _wanted(system, path, named, bounds.max_bytes, is_wanted))
+    if data is not None and not data:
         raise ImageError("empty", "the file is empty")
-    return data if is_wanted(data) else None
+    return data
 
 
 @contextmanager
@@ -38,9 +37,9 @@ def fetched(named: Named, *, most_bytes: int) -> Iterator[str]:
         yield named.opens
         return
     if (named.size or 0) > most_bytes:
-        raise ImageError("too_large", f"{named.size} bytes, more than the limit of {most_bytes} bytes")
+        raise _too_large(most_bytes, named.size)
     with tempfile.NamedTemporaryFile(prefix="dropsight-clip-") as copy:
-        _patiently(named, lambda system, path: system.get_file(path, copy.name))
+        _patiently(named, lambda system, path: _copy(system, path, copy, named, most_bytes))
         yield copy.name
 
 
@@ -56,8 +55,62 @@ def _of_this_machine(path: str, bounds: Bounds, is_wanted: Callable[[bytes], boo
         raise
 
 
-def _asked(named: Named, *, end: int | None = None) -> bytes:
-    return _patiently(named, lambda system, path: bytes(system.cat_file(path, end=end)))
+def _wanted(
+    system: Any,  # noqa: ANN401 - fsspec's
+    path: str,
+    named: Named,
+    most: int,
+    is_wanted: Callable[[bytes], bool],
+) -> bytes | None:
+    if _is_told_truly(system, named) and (named.size or 0) <= most:
+        data = bytes(system.cat_file(path))
+        return data if is_wanted(data) else None
+    read = bytearray()
+    with _streaming(system, path) as pieces:
+        for piece in pieces:
+            read += piece
+            if not is_wanted(bytes(read[:_HEAD_BYTES])):
+                return None
+            if len(read) > most:
+                raise _too_large(most, named.size)
+    return bytes(read)
+
+
+def _copy(system: Any, path: str, to: IO[bytes], named: Named, most: int) -> None:  # noqa: ANN401 - fsspec's
+    if _is_told_truly(system, named):
+        system.get_file(path, to.name)
+        return
+    to.seek(0)
+    to.truncate()
+    with _streaming(system, path) as pieces:
+        for piece in pieces:
+            if to.tell() + len(piece) > most:
+                raise _too_large(most, named.size)
+            to.write(piece)
+    to.flush()
+
+
+def _is_told_truly(system: Any, named: Named) -> bool:  # noqa: ANN401 - fsspec's
+    """Whether a file has the size that it was listed with: a web server may send anything, without an end."""
+    return named.size is not None and not _is_web(system)
+
+
+def _is_web(system: Any) -> bool:  # noqa: ANN401 - fsspec's
+    return "https" in system.protocol
+
+
+@contextmanager
+def _streaming(system: Any, path: str) -> Iterator[Iterator[bytes]]:  # noqa: ANN401 - fsspec's
+    """Give what is in a file, in pieces as they come."""
+    # With a size a web server is asked once, and for all: it need not know of ranges.
+    how = {"block_size": 0, "size": 1} if _is_web(system) else {}
+    with system.open(path, "rb", **how) as file:
+        yield iter(lambda: file.read(_PIECE_BYTES), b"")
+
+
+def _too_large(most: int, size: int | None) -> ImageError:
+    said = "more than" if size is None or size <= most else f"{size} bytes, more than"
+    return ImageError("too_large", f"{said} the limit of {most} bytes")
 
 
 def _patiently(named: Named, ask: Callable[[Any, str], T]) -> T:
