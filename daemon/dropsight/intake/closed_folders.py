@@ -10,7 +10,10 @@ import os
 import shlex
 import string
 import threading
-from collections.abc import Iterable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 
 from dropsight.errors import StoreError
@@ -24,6 +27,10 @@ log = logging.getLogger(__name__)
 NAME = "closed-folders"
 PART, DEPTH = "folders", "depth"
 LONGEST_SHOWN = 200
+MOST_FOLDERS, MOST_FILES = 4_096, 16
+"""Closed folders that are noted, and images of each that may not be read: of further ones nothing is kept."""
+RESTS = 20
+"""It rests so many times as long as telling took."""
 _PLAIN = frozenset(string.ascii_letters + string.digits + " /._-+,:=@%")
 
 
@@ -46,55 +53,87 @@ class FolderError(StoreError):
 class Refusals:
     """Thread-safe. The note in the state folder has one line per closed folder; systemd may watch it.
 
-    Folders are told of by their paths through no link.
+    Folders are told of by their paths through no link. Who has very many of them come and go is told of after
+    rests, so that noting each takes no longer than the one before.
     """
 
-    def __init__(self, state: Path, troubles: Troubles) -> None:
-        self._note, self._troubles = state / NAME, troubles
+    def __init__(
+        self, state: Path, troubles: Troubles, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._note, self._troubles, self._clock = state / NAME, troubles, clock
         self._found: dict[str, frozenset[str]] = {}
         self._files: dict[str, str] = {}
         """Images that we may not read, and the folder of each."""
+        self._counts = Counter[str]()
+        """How many of them each folder has."""
+        self._told = frozenset[str]()
+        self._behind, self._rests_until = False, 0.0
         self._lock = threading.RLock()
 
     def closed(self, folder: DropFolder, path: str) -> None:
         """Note an image that we may not read; whoever opens its folder to us opens all in it."""
         with self._lock:
             if path not in self._files:
-                self._files[path] = folder.links.true(os.path.dirname(path))
-                self._tell_of_files()
+                self._add(path, folder.links.true(os.path.dirname(path)))
+            if self._behind:
+                self._tell()
 
     def opened(self, path: str) -> None:
         """It can be read, or is gone."""
         if path in self._files:
             with self._lock:
-                self._files.pop(path, None)
-                self._tell_of_files()
+                self._remove(path)
 
     def look_again(self) -> None:
         """Some of them may have been taken away while nobody had them in hand."""
         for path in [path for path in list(self._files) if not os.path.lexists(path)]:
             self.opened(path)
-
-    def _tell_of_files(self) -> None:
-        self.found("reading", self._files.values())
+        with self._lock:
+            if self._behind:
+                self._tell()
 
     def found(self, by: str, folders: Iterable[str]) -> None:
         """These are all that `by` knows to be closed at the moment."""
+        some = frozenset(islice(folders, MOST_FOLDERS))
         with self._lock:  # to the end: what is told last is what was found last
-            before = self._all()
-            self._found[by] = frozenset(folders)
-            now = self._all()
-            if now - before:
-                self._write(now)
-            if now:
-                first, more = min(now), len(now) - 1
-                others = f" (and {more} more: {self._note})" if more else ""
-                self._troubles.raised(PART, StoreError(f"{FolderError(first)}{others}"))
-            elif before:
-                self._troubles.cleared(PART)
+            self._found[by] = some
+            self._tell()
 
-    def _all(self) -> frozenset[str]:
-        return frozenset().union(*self._found.values())
+    def _add(self, path: str, where: str) -> None:
+        count = self._counts.get(where, 0)
+        if count >= MOST_FILES or (not count and len(self._counts) >= MOST_FOLDERS):
+            return
+        self._files[path] = where
+        self._counts[where] += 1
+        if not count:
+            self._tell()
+
+    def _remove(self, path: str) -> None:
+        where = self._files.pop(path, None)
+        if where is None:
+            return
+        self._counts[where] -= 1
+        if not self._counts[where]:
+            del self._counts[where]
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell what is new, or note that it is yet to be told; that all are open is told at once."""
+        began = self._clock()
+        some = self._counts or any(self._found.values())
+        self._behind = began < self._rests_until and bool(some)
+        if self._behind:
+            return
+        before, self._told = self._told, frozenset(self._counts).union(*self._found.values())
+        if self._told - before:
+            self._write(self._told)
+        if self._told:
+            first, more = min(self._told), len(self._told) - 1
+            others = f" (and {more} more: {self._note})" if more else ""
+            self._troubles.raised(PART, StoreError(f"{FolderError(first)}{others}"))
+        elif before:
+            self._troubles.cleared(PART)
+        self._rests_until = self._clock() + RESTS * (self._clock() - began)
 
     def _write(self, folders: Iterable[str]) -> None:
         try:
