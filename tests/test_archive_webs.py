@@ -12,8 +12,9 @@ import pytest
 from clips import make_clip, of_photos
 from daemons import PHOTOS
 from dropsight.archive.fetching import contents, fetched
+from dropsight.archive.listing import files_of
 from dropsight.archive.manifest import Named
-from dropsight.errors import ImageError
+from dropsight.errors import ConfigError, ImageError
 from dropsight.images.opening import Bounds
 from dropsight.video.sniffing import HEAD_BYTES, is_clip
 
@@ -53,9 +54,22 @@ class _Endless(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class _Maze(_Endless):
+    """Each folder has a file and two folders."""
+
+    def do_GET(self) -> None:
+        page = b'<a href="photo.jpg">one</a> <a href="a/">two</a> <a href="b/">three</a>'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+
 @contextmanager
-def web_server(files: dict[str, bytes]) -> Iterator[tuple[str, type[_Endless]]]:
-    handler = type("_Handler", (_Endless,), {"files": files})
+def web_server(
+    files: dict[str, bytes], kind: type[_Endless] = _Endless
+) -> Iterator[tuple[str, type[_Endless]]]:
+    handler = type("_Handler", (kind,), {"files": files})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
         thread = threading.Thread(target=web.serve_forever)
         thread.start()
@@ -109,3 +123,10 @@ def test_what_a_web_server_sends_without_its_length_is_read_whole(files: dict[st
             assert Path(path).read_bytes() == files["clip.mp4"]
         with pytest.raises(ImageError, match="the file is empty"):
             content(named(f"{url}/empty.jpg"))
+
+
+def test_folders_that_a_web_server_makes_up_are_walked_to_a_depth() -> None:
+    """Beyond a thousand the walk ended with a traceback."""
+    with web_server({}, _Maze) as (url, _), pytest.raises(ConfigError, match="deeper than 64 folders"):
+        for _ in files_of(f"{url}/top/"):
+            pass

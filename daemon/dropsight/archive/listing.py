@@ -16,6 +16,7 @@ LIST_SUFFIXES = (".txt", ".list")
 _WANTED = re.compile("|".join(map(fnmatch.translate, (*Watch().patterns, *CLIP_PATTERNS))), re.IGNORECASE)
 _GLOB = re.compile(r"[*?\[]")
 _LONGEST_LINE = 65_536
+DEEPEST, LONGEST_SHOWN = 64, 500
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified")
 _TAGS = ("ETag", "etag", "md5Hash", "content_settings")
 
@@ -191,6 +192,8 @@ class _Remote:
 
     def walked(self, top: str) -> Iterator[Listed]:
         for folder, folders, files in self._system.walk(top, detail=True, on_error="raise", topdown=True):
+            if folder.count("/") - top.count("/") > DEEPEST:  # as a web server has them that makes them up
+                raise ConfigError([f"{folder[:LONGEST_SHOWN]}: deeper than {DEEPEST} folders"])
             for name in [name for name in folders if name.startswith(".")]:
                 del folders[name]
             for name, info in files.items():
