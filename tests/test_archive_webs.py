@@ -2,19 +2,25 @@
 
 import contextlib
 import http.server
+import io
+import os
+import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from archives import content as content_of
 from clips import make_clip, of_photos
-from daemons import PHOTOS
+from daemons import PHOTOS, dropsight
 from dropsight.archive.fetching import contents, fetched
 from dropsight.archive.listing import files_of
 from dropsight.archive.manifest import Named
-from dropsight.errors import ConfigError, ImageError
+from dropsight.errors import ConfigError, ImageError, StoreError
 from dropsight.images.opening import Bounds
 from dropsight.video.sniffing import HEAD_BYTES, is_clip
 
@@ -52,6 +58,17 @@ class _Endless(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+class _Refusing(_Endless):
+    """Answers with the status that its path names; with 302 it leads in circles, with 307 to a file."""
+
+    def do_GET(self) -> None:
+        status = int(self.path.rpartition("/")[2].removesuffix(".jpg"))
+        self.send_response(status)
+        self.send_header("Location", "file:///etc/passwd" if status == 307 else self.path)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
 
 class _Maze(_Endless):
@@ -130,3 +147,60 @@ def test_folders_that_a_web_server_makes_up_are_walked_to_a_depth() -> None:
     with web_server({}, _Maze) as (url, _), pytest.raises(ConfigError, match="deeper than 64 folders"):
         for _ in files_of(f"{url}/top/"):
             pass
+
+
+@pytest.mark.parametrize("name", ["400.jpg", "416.jpg", "451.jpg", "302.jpg", "307.jpg"])
+def test_what_a_web_server_refuses_for_good_is_that_file_s_fault(name: str) -> None:
+    """One such URL of a list ended the job, and every further one that was to go on with it."""
+    with web_server({}, _Refusing) as (url, _), pytest.raises(ImageError, match="cannot be read"):
+        content(named(f"{url}/{name}"))
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999/a.jpg", "data://x;base64,/9j.jpg"])
+def test_a_url_that_is_none_ends_no_worker(url: str) -> None:
+    with pytest.raises(ImageError, match="cannot be read"):
+        content(named(url))
+
+
+def test_a_url_that_is_none_is_a_line_where_it_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("http://[::1.jpg\n")
+    with pytest.raises(StoreError, match="cannot be read: Invalid IPv6 URL"):
+        list(files_of(str(tmp_path / "list.txt")))
+
+
+def test_a_tar_file_of_odd_times_names_and_links_costs_its_odd_files_alone(tmp_path: Path) -> None:
+    """A time beyond the calendar, or a name that is no UTF-8, ended an archive with a traceback."""
+    photo, times = PHOTOS[0].read_bytes(), {"a.jpg": 2**60, "b.jpg": 10**12, "c.jpg": -(2**40), "d.jpg": 1}
+    with tarfile.open(tmp_path / "cards.tar", "w", format=tarfile.GNU_FORMAT) as made:
+        for name, at in {**times, "\udcff\n.jpg": 1}.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(photo), at
+            made.addfile(member, io.BytesIO(photo))
+        for name, kind in (("link.jpg", tarfile.SYMTYPE), ("pipe.jpg", tarfile.FIFOTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "/etc/passwd"
+            made.addfile(member)
+    source, out = f"tar://::{tmp_path}/cards.tar", tmp_path / "out"
+    assert dropsight("archive", source, "--output", str(out)).returncode == 0
+    rows = content_of(out)
+    assert [row["status"] for row in rows if "link" not in row["path"] and "pipe" not in row["path"]] == [
+        "ok"
+    ] * 5
+    refused = [row["error"] for row in rows if row["status"] == "failed"]
+    assert len(refused) == 2
+    assert all(error.startswith("cannot be read: ") for error in refused)
+    captured = {row["path"].removeprefix("tar://")[:5]: row["captured"] for row in rows}
+    assert captured["a.jpg"] is captured["b.jpg"] is captured["c.jpg"] is None
+    assert captured["d.jpg"] == datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+
+
+def test_a_file_of_a_time_beyond_the_calendar_has_none_in_a_manifest() -> None:
+    with TemporaryDirectory(dir="/dev/shm") as folder:  # ext4 knows no such times
+        for name, at in (("a.jpg", 2**40), ("b.jpg", -(2**40)), ("c.jpg", 1)):
+            Path(folder, name).touch()
+            os.utime(Path(folder, name), (at, at))
+        assert {each.path[-5:]: each.mtime_us for each in files_of(folder)} == {
+            b"a.jpg": None,
+            b"b.jpg": None,
+            b"c.jpg": 1_000_000,
+        }

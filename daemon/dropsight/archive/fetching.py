@@ -1,8 +1,11 @@
 """The bytes of one file of the manifest, from wherever it lies: its own fault, or the store's."""
 
 import errno
+import lzma
 import tempfile
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, TypeVar
@@ -17,6 +20,19 @@ T = TypeVar("T")
 REFUSED = "access denied"
 # A store that does not answer is asked again after so many seconds; its library has tried by itself before.
 _AGAIN_SECONDS = (1.0, 5.0)
+_PASSING = {407, 408, 425, 429}
+_NOWHERE = {"NonHttpUrlRedirectClientError", "InvalidUrlRedirectClientError"}
+# Of what archives have by a file's name, a link to nowhere or a password for example.
+_MISFIT = (
+    LookupError,
+    AttributeError,
+    RuntimeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+_LONGEST_SAID = 500
 _PIECE_BYTES, _HEAD_BYTES = 2**20, 1024
 
 
@@ -118,6 +134,8 @@ def _patiently(named: Named, ask: Callable[[Any, str], T]) -> T:
         try:
             with told(named.path, "read"):
                 return ask(*system_of(named.opens))
+        except _MISFIT as error:
+            raise ImageError("unreadable", f"cannot be read: {_short(error)}") from error
         except StoreError as error:
             if fault := _fault_of_file(error.__cause__):
                 raise fault from error
@@ -133,5 +151,13 @@ def _fault_of_file(error: BaseException | None) -> ImageError | None:
     if isinstance(error, FileNotFoundError) or status in {404, 410}:
         return ImageError("unreadable", "there is no such file")
     if isinstance(error, PermissionError) or status in {401, 403}:
-        return ImageError("unreadable", f"{REFUSED}: {' '.join(str(error).split())}")
+        return ImageError("unreadable", f"{REFUSED}: {_short(error)}")
+    # What no other try changes: redirects in a circle have the status 0, a URL that is none a ValueError.
+    for_good = status in range(500) and status not in _PASSING
+    if for_good or isinstance(error, ValueError) or type(error).__name__ in _NOWHERE:
+        return ImageError("unreadable", f"cannot be read: {_short(error)}")
     return None
+
+
+def _short(error: BaseException | None) -> str:
+    return " ".join(str(error).split())[:_LONGEST_SAID] or type(error).__name__

@@ -17,6 +17,8 @@ _WANTED = re.compile("|".join(map(fnmatch.translate, (*Watch().patterns, *CLIP_P
 _GLOB = re.compile(r"[*?\[]")
 _LONGEST_LINE = 65_536
 DEEPEST, LONGEST_SHOWN = 64, 500
+_NO_SIZE = 2**63
+_FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_000_000
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified")
 _TAGS = ("ETag", "etag", "md5Hash", "content_settings")
 
@@ -159,7 +161,7 @@ def _at(path: str) -> Listed:
 
 
 def _described(path: str, stat: os.stat_result) -> Listed:
-    return Listed(os.fsencode(path), stat.st_size, stat.st_mtime_ns // 1000)
+    return Listed(os.fsencode(path), stat.st_size, _on_calendar(stat.st_mtime_ns // 1000))
 
 
 def _of_url(url: str) -> Iterator[Listed]:
@@ -204,7 +206,8 @@ class _Remote:
     def file(self, path: str, info: Mapping[str, Any]) -> Listed:
         tag = next((info[key] for key in _TAGS if isinstance(info.get(key), str)), None)
         size = info.get("size")
-        return Listed(self._url_of(path).encode(), None if size is None else int(size), _time_us(info), tag)
+        known = None if size is None or not 0 <= int(size) < _NO_SIZE else int(size)
+        return Listed(os.fsencode(self._url_of(path)), known, _time_us(info), tag)
 
     def _url_of(self, path: str) -> str:
         if self._host:
@@ -237,5 +240,10 @@ def _time_us(info: Mapping[str, Any]) -> int | None:
         if isinstance(found, datetime):
             found = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
         if isinstance(found, int | float):
-            return int(found * 1e6)
+            return _on_calendar(found * 1e6)
     return None
+
+
+def _on_calendar(time_us: float) -> int | None:
+    """None for a time that no calendar has: file systems and tar files may say any."""
+    return int(time_us) if _FIRST_US <= time_us <= _LAST_US else None

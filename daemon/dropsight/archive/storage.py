@@ -96,7 +96,7 @@ def told(place: str, verb: str) -> Iterator[None]:
         yield
     except DropsightError:
         raise
-    except (OSError, UnicodeDecodeError) as error:  # the latter of pyarrow, for columns of odd names
+    except (OSError, ValueError) as error:  # the latter for URLs that are none, and columns of odd names
         raise StoreError(f"{place}: cannot be {verb}: {_said(error)}") from error
     except Exception as error:  # each store's library has errors of its own, of no common kind
         if not type(error).__module__.startswith(_LIBRARIES):
