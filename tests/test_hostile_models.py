@@ -222,8 +222,15 @@ def save_a_checkpoint(path: str) -> None:
     raw.SaveV2(prefix=path, tensor_names=["a"], shape_and_slices=[""], tensors=[1.0])
 
 
+def end_the_process(_: str) -> None:
+    import_module("tensorflow").raw_ops.Abort(exit_without_error=True)
+
+
 @all_of_them
-@pytest.mark.parametrize(("write", "operator"), [(write_a_file, "WriteFile"), (save_a_checkpoint, "SaveV2")])
+@pytest.mark.parametrize(
+    ("write", "operator"),
+    [(write_a_file, "WriteFile"), (save_a_checkpoint, "SaveV2"), (end_the_process, "Abort")],
+)
 def test_a_saved_model_that_writes_files_is_refused_before_it_does(
     tmp_path: Path, write: Callable[[str], None], operator: str
 ) -> None:
@@ -241,7 +248,17 @@ def test_a_saved_model_that_writes_files_is_refused_before_it_does(
     assert not list(tmp_path.glob("touched*"))
 
 
-@pytest.mark.parametrize("name", ["FlexReadFile", "FlexPyFunc", "FlexCalibrationStatisticsSaver"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "FlexReadFile",
+        "FlexPyFunc",
+        "FlexCalibrationStatisticsSaver",
+        "FlexAbort",
+        "FlexPrint",
+        "FlexDecodeProtoV2",
+    ],
+)
 def test_an_operator_of_tensorflow_s_own_that_reaches_out_of_a_tflite_model_is_refused(
     tmp_path: Path, name: str
 ) -> None:

@@ -20,12 +20,16 @@ _COMPILED = {
 }
 _OUTSIDE = re.compile(
     r"(?!ShardedFile).*(File|Dataset|Reader|PyFunc|Rpc|Grpc|BigQuery).*"
-    r"|Debug(Identity|NanCount|NumericSummary)\w*|Write\w*Summary|CreateSummary\w+|PrintV2|DumpTensor"
+    r"|Debug(Identity|NanCount|NumericSummary)\w*|Write\w*Summary|CreateSummary\w+|Print(V2)?|DumpTensor"
+    r"|Abort|(En|De)codeProto\w*|DTensorRestore\w*"
     r"|CalibrationStatisticsSaver|DistributedSave|RecordInput|Save|SaveSlices|Restore|RestoreSlice"
     r"|ImmutableConst|LoadAndRemapMatrix|GenerateVocabRemapping|FixedUnigramCandidateSampler|Skipgram"
     r"|RemoteCall|RemoteFusedGraphExecute|XlaLaunch\w*|XlaCustomCall\w*"
 )
-"""Those of TensorFlow that write and read files, ask other machines, or run what is not in the graph."""
+"""Those of TensorFlow that write and read files, ask other machines, or run what is not in the graph.
+
+Among them what ends the process, by its own wish and as if all was well.
+"""
 _LOWEST = {"uint8": 0, "int8": -128}
 _DETECTION = "TFLite_Detection_PostProcess"
 
