@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from importlib.machinery import ModuleSpec
@@ -63,6 +64,16 @@ def test_an_answer_without_an_end_is_hung_up_on_and_takes_no_memory(dispatcher: 
     (peak,) = [int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")]
     assert peak < MEMORY_BYTES / 2
     assert MOST_BYTES < MEMORY_BYTES / 16
+
+
+def test_a_receiver_that_only_says_to_go_on_is_hung_up_on(dispatcher: SharedDispatcher) -> None:
+    def going_on(handler: BaseHTTPRequestHandler) -> None:
+        with suppress(OSError):
+            while True:
+                handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000)
+
+    with Receiver([Turn(0, instead=going_on)]) as stream:
+        assert told(dispatcher, hook(stream)).fault == "it closes the connection"
 
 
 def test_any_number_of_notifications_that_trickle_hold_up_no_other(dispatcher: Dispatcher) -> None:

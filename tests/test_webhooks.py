@@ -298,6 +298,23 @@ def test_an_answer_without_an_end_is_an_answer() -> None:
     assert receiver.ids() == ["1", "2"]
 
 
+def going_on(handler: BaseHTTPRequestHandler) -> None:
+    try:
+        while True:
+            handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000)
+    except OSError:
+        pass
+
+
+def test_a_receiver_that_only_says_to_go_on_is_hung_up_on_at_once() -> None:
+    """Each is read where it comes from without a bound: a core for as long as an answer may take."""
+    with Receiver([Turn(0, instead=going_on)]) as receiver:
+        poster = Poster(urlsplit(receiver.url), context=None, timeout_seconds=600)
+        with pytest.raises(SinkError, match="its answer is not HTTP"):
+            poster.post(b"{}", {})
+        poster.close()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 def test_only_a_receiver_with_a_certificate_of_the_trusted_authority_gets_anything(tmp_path: Path) -> None:

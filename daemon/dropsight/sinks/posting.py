@@ -16,6 +16,7 @@ from urllib3.util import Retry
 
 from dropsight.errors import SinkError
 from dropsight.names import as_shown
+from dropsight.sinks.interim_answers import BoundedResponse
 
 # Of an answer, which is not looked at: more is not waited for, at the cost of the connection.
 ANSWER_BYTES = 2**16
@@ -43,6 +44,7 @@ class Poster:
             self._connection = HTTPConnection(host, port, timeout=timeout_seconds)
         else:
             self._connection = HTTPSConnection(host, port, timeout=timeout_seconds, ssl_context=context)
+        self._connection.response_class = BoundedResponse
 
     def connect(self) -> str:
         """Connect, and say how that is protected; raises SinkError."""

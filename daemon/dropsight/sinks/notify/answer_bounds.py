@@ -1,9 +1,12 @@
-"""A bound on what a receiver answers, which requests would read whole, however long it is."""
+"""Bounds on what a receiver answers, which requests would read whole, however long it is."""
 
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from typing import Any
 
 import requests
+
+from dropsight.sinks.interim_answers import BoundedResponse
 
 MOST_BYTES = 4 * 2**20
 
@@ -25,4 +28,5 @@ def bound_answers() -> None:
                 raise EndlessAnswerError
             yield piece
 
+    HTTPConnection.response_class = BoundedResponse
     requests.Response.iter_content = iter_content  # type: ignore[method-assign]
