@@ -100,8 +100,12 @@ def test_a_driver_that_lost_its_job_while_it_stood_still_ends_and_leaves_the_loc
 ) -> None:
     storage.make()
     with sole_driver(storage, stopped=never) as driver:
-        elsewhere(storage)
-        wait_until(lambda: driver.lost, what="the loss is seen")
+
+        def is_seen() -> bool:
+            elsewhere(storage)  # a beat that had looked before writes over it
+            return driver.lost
+
+        wait_until(is_seen, what="the loss is seen")
         with pytest.raises(InUseError, match="another driver has taken over this job"):
             driver.need()
     assert storage.names() == [NAME]
