@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 
 import msgspec
 
@@ -13,9 +14,10 @@ from dropsight.archive.comparing import compare as compared
 from dropsight.archive.comparison_page import page_of, said_of_truths
 from dropsight.archive.example_pictures import homes_of
 from dropsight.archive.side_by_side import FinishedJob
-from dropsight.archive.storage import Storage, absolute, need_extra
+from dropsight.archive.storage import Storage, absolute, is_url, need_extra
 from dropsight.archive.truths import truths_of
 from dropsight.commands.memory import bounded_memory
+from dropsight.inference.result_files import is_stream
 from dropsight.names import as_json as encoded
 from dropsight.names import as_shown
 
@@ -43,6 +45,9 @@ def compare(a: str, b: str, *, labels: str | None, html: str | None, as_json: bo
 def _write(page: str, place: str) -> None:
     folder, name = os.path.split(absolute(place))
     print(f"writing {place}", file=sys.stderr)
+    if not is_url(place) and is_stream(Path(place)):
+        Path(place).write_text(page, encoding="utf-8")
+        return
     with Storage(folder).whole(name) as file:
         file.write_text(page, encoding="utf-8")
 

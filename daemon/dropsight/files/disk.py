@@ -37,7 +37,7 @@ def put_at(path: Path, data: bytes, *, check: Callable[[Path], object] = lambda 
     """Replace what has this name as `write_whole`, once `check` has passed the new file; raises OSError.
 
     It has the owner and rights of a file that was there, which may hold a password. No link is followed: one
-    that is there, of a stranger's perhaps, goes.
+    that is there, of a stranger's perhaps, goes; a device or a pipe stays, and is an OSError.
     """
     part, was = path.with_name(path.name + ".part"), _file_at(path)
     part.unlink(missing_ok=True)
@@ -60,9 +60,13 @@ def put_at(path: Path, data: bytes, *, check: Callable[[Path], object] = lambda 
 
 
 def _file_at(path: Path) -> os.stat_result | None:
-    """Return what is there where it is a regular file, no link."""
+    """Return what is there where it is a regular file, no link; raises OSError for what is neither."""
     found = path.lstat() if os.path.lexists(path) else None
-    return found if found and stat.S_ISREG(found.st_mode) else None
+    if not found or stat.S_ISLNK(found.st_mode):
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        raise FileExistsError(errno.EEXIST, "not a file, which another could replace", str(path))
+    return found
 
 
 def sync_folder(path: str | os.PathLike[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Self
 
 import msgspec
 
+from dropsight.inference.result_files import is_stream, whole
 from dropsight.inference.results import BatchResults, ClipResult, ImageFailure, Outcome
 from dropsight.names import as_json
 
@@ -20,7 +21,8 @@ class BatchFile:
     def __init__(self, path: Path) -> None:
         """Begin; raises OSError, as all of it does."""
         self._path = path
-        self._body = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 - closed by `with`
+        beside = None if is_stream(path) else path.parent
+        self._body = tempfile.TemporaryFile(dir=beside)  # noqa: SIM115 - closed by `with`
         self.count = self.failed = 0
 
     def add(self, result: Outcome | ClipResult) -> None:
@@ -33,13 +35,11 @@ class BatchFile:
     def finish(self, summary: BatchResults) -> None:
         """Write `summary`, whose own results do not count, with those that were added."""
         head, _, end = summary.to_json().rpartition("[]")
-        part = self._path.with_name(self._path.name + ".part")
         self._body.seek(0)
-        with part.open("wb") as file:
+        with whole(self._path) as file:
             file.write(head.encode() + b"[")
             shutil.copyfileobj(self._body, file)
             file.write((b"\n  ]" if self.count else b"]") + end.encode() + b"\n")
-        part.replace(self._path)
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ from dropsight.inference import image_records
 from dropsight.inference.clips import ClipAnswer
 from dropsight.inference.pipeline import Answer, Prepared
 from dropsight.inference.planning import Plan
+from dropsight.inference.result_files import whole
 from dropsight.names import as_json
 from dropsight.records import (
     ClipFacts,
@@ -87,9 +88,8 @@ class BatchResults(msgspec.Struct, frozen=True, kw_only=True):
 
     def write(self, path: Path) -> None:
         """Write the JSON whole or not at all."""
-        part = path.with_name(path.name + ".part")
-        part.write_text(self.to_json() + "\n", encoding="utf-8")
-        part.replace(path)
+        with whole(path) as file:
+            file.write(self.to_json().encode() + b"\n")
 
 
 def result_of(
