@@ -102,6 +102,45 @@ def test_what_comes_in_frames_of_any_length_is_read_as_it_was_sent_and_pings_are
     assert bytes(byte ^ answered[2 + place % 4] for place, byte in enumerate(answered[6:])) == b"here?"
 
 
+class Narrow:
+    """A socket that takes so many bytes at a time, or none where there is a 0."""
+
+    def __init__(self, plain: socket.socket) -> None:
+        self._plain, self.takes, self.sent = plain, list[int](), bytearray()
+
+    def recv(self, size: int) -> bytes:
+        return self._plain.recv(size)
+
+    def send(self, data: bytes | bytearray) -> int:
+        count = min(self.takes.pop(0), len(data)) if self.takes else len(data)
+        if not count:
+            raise BlockingIOError
+        self.sent += data[:count]
+        return count
+
+
+@pytest.mark.parametrize("takes", [[3, 2], [0, 3], [3, 0]], ids=["in parts", "not yet", "then not"])
+def test_an_answer_to_a_ping_that_goes_out_in_part_is_ended_before_anything_else(takes: list[int]) -> None:
+    """What followed went out within it: the broker understood nothing any more."""
+
+    def serve(peer: socket.socket) -> None:
+        greet(peer)
+        peer.sendall(frame(PING, b"here?") + frame(BINARY, b"x"))
+
+    with speaking_to(serve) as plain:
+        web = spoken(plain)
+        narrow = Narrow(plain)
+        narrow.takes = takes
+        web._socket = narrow  # type: ignore[assignment]  # noqa: SLF001 - paho has no other way in
+        assert read(web, 1) == b"x"
+        for _ in range(3):
+            with contextlib.suppress(BlockingIOError):
+                if web.send(b"record"):
+                    break
+    assert [narrow.sent[0], narrow.sent[1] & 0x7F, narrow.sent[11]] == [0x80 | PONG, 5, 0x80 | BINARY]
+    assert len(narrow.sent) == 11 + 12
+
+
 def test_nothing_is_kept_of_a_frame_that_has_no_end() -> None:
     """It was kept until then, and all of it copied for each byte that was read."""
 

@@ -24,7 +24,7 @@ class FrugalWebSocket(_WebsocketWrapper):
 
     def __init__(self, plain: socket.socket | ssl.SSLSocket, *, seconds: float, **more: Any) -> None:  # noqa: ANN401 - paho's
         self._seconds = seconds
-        self._head, self._control = bytearray(), bytearray()
+        self._head, self._control, self._unsent = bytearray(), bytearray(), bytearray()
         self._opcode = self._left = 0
         super().__init__(plain, **more)
 
@@ -75,9 +75,19 @@ class FrugalWebSocket(_WebsocketWrapper):
         return data
 
     def _answer(self) -> None:
-        if self._opcode in {_CLOSE, _PING} and not self._sendbuffer:  # never within a frame of ours
+        if self._opcode in {_CLOSE, _PING} and not (self._sendbuffer or self._unsent):  # never within a frame
             opcode = _PONG if self._opcode == _PING else _CLOSE
-            self._socket.send(self._create_frame(opcode, self._control))
+            self._unsent = self._create_frame(opcode, self._control)
+            self._send_answer()
+
+    def _send_answer(self) -> None:
+        del self._unsent[: self._socket.send(self._unsent)]
+
+    def _send_impl(self, data: bytes | bytearray) -> int:
+        """Send what is left of an answer first: a frame within a frame is the end of all that follows."""
+        if self._unsent:
+            self._send_answer()
+        return 0 if self._unsent else super()._send_impl(data)
 
 
 class _Handshake:
