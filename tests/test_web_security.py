@@ -311,6 +311,21 @@ def test_a_sign_in_that_is_no_form_of_ours_is_refused_without_a_traceback(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("way", ["/login", "/api/stream"])
+def test_a_request_that_goes_on_as_garbage_is_refused_without_a_traceback(tmp_path: Path, way: str) -> None:
+    """The answer to its beginning could not be sent any more, which was 36 lines of the log each time."""
+    head = f"POST {way} HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    with running(tmp_path, web=ANY_PORT) as house:
+        url = urlsplit(address(house))
+        for end in (b"-5\r\n", b"0\n\nGET / HTTP/1.1\r\n\r\n", b"5;" + b"a" * 100_000 + b"\r\n"):
+            with socket.create_connection((url.hostname, url.port or 0), timeout=60) as client:
+                client.sendall(head + end)
+                with contextlib.suppress(ConnectionResetError):
+                    assert client.recv(4_096).startswith(b"HTTP/1.1 400 ")
+        assert house.stop() == 0
+        assert "Traceback" not in house.daemon_log()
+
+
 def test_there_are_as_many_streams_as_there_may_be_however_many_come_at_once(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house, contextlib.ExitStack() as opened:
         url = address(house)

@@ -69,6 +69,16 @@ class WebConnection(H11Protocol):
         self.gone.set_result(None)
         super().connection_lost(exc)
 
+    def send_400_response(self, msg: str) -> None:
+        """Whoever works on a request that turns out to be none has its answer go nowhere."""
+        if not self.is_idle:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if self.cycle.response_started:
+                self.transport.abort()
+                return
+        super().send_400_response(msg)
+
     @property
     def is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
