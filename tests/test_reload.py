@@ -80,6 +80,15 @@ def test_a_bad_config_is_refused_with_its_errors_and_the_old_one_goes_on(tmp_pat
         wait_until(lambda: "config" not in house.status()["troubles"])
 
 
+def test_an_empty_config_is_refused_and_the_old_one_goes_on(tmp_path: Path) -> None:
+    """As it is while it is written: with the defaults there would be a dashboard without a token."""
+    with running(tmp_path) as house:
+        house.config.write_text("# device: porch\n")
+        hang_up(house)
+        wait_until(lambda: "restart dropsight to run with" in house.status()["troubles"].get("config", ""))
+        assert drop(house, "a.jpg")["device"] == "test"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "why"),

@@ -40,15 +40,15 @@ def run(
     if mqtt is not None:
         overrides |= {"mqtt": None} if mqtt == "none" else {"mqtt.url": mqtt}
 
-    def read() -> Config:
-        return settings(file, overrides=overrides)
+    def reread() -> Config:
+        return settings(file, overrides=overrides, anew=True)
 
     # The watchdog ends a daemon that hangs by SIGABRT: this leaves every thread's place in the journal.
     faulthandler.enable()
     raise_descriptor_limit()
-    config = read()
+    config = settings(file, overrides=overrides)
     with Lifecycle() as lifecycle:
-        return serve(config, read, lifecycle, once=once, terminal=_terminal(verbose=verbose))
+        return serve(config, reread, lifecycle, once=once, terminal=_terminal(verbose=verbose))
 
 
 def _terminal(*, verbose: bool) -> Terminal | None:

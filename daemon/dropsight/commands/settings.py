@@ -16,11 +16,11 @@ FOLDER, SYSTEM_FOLDER = "CONFIGURATION_DIRECTORY", "/etc/dropsight"
 SYSTEM_FILE = "dropsight.yaml"
 
 
-def settings(file: Path | None, *, overrides: Mapping[str, object] = {}) -> Config:
-    """Read the config; raises ConfigError."""
+def settings(file: Path | None, *, overrides: Mapping[str, object] = {}, anew: bool = False) -> Config:
+    """Read the config, for the first time or `anew`; raises ConfigError."""
     flags = {"watch": "--watch", "watch.0.path": "--watch", "model.path": "--model", "log.path": "--log"}
     flags |= {"mqtt.url": "--mqtt", "mqtt": "--mqtt"}
-    return load(file, overrides=overrides, environ=os.environ, flags=flags)
+    return load(file, overrides=overrides, environ=os.environ, flags=flags, anew=anew)
 
 
 def find_config(file: Path | None) -> Path | None:

@@ -22,16 +22,20 @@ def load(
     overrides: Mapping[str, object] = {},
     environ: Mapping[str, str] = {},
     flags: Mapping[str, str] = {},
+    anew: bool = False,
 ) -> Config:
     """The settings, all paths absolute; raises ConfigError with one line per fault.
 
-    `overrides` go by dotted key; `flags` names the command line's flag for a dotted key, for the faults.
+    `overrides` go by dotted key; `flags` names the command line's flag for a dotted key, for the faults. When
+    it is read `anew`, a file is not to be empty, as it is for a moment while somebody writes it.
     """
     here = Path.cwd()
     if path is None and environ.get(CONFIG_FILE):
         path = Path(environ[CONFIG_FILE])
     folder = here / path.parent if path else here
     values, faults = read_document(path) if path else ({}, [])
+    if path and anew and not values:
+        raise ConfigError([f"{path}: contains no keys; restart dropsight to run with the defaults"])
     layers = Layers(Origin(name=str(path or ""), folder=folder), values)
     lines = lay_environment(layers, environ, folder=folder)
     for name, value in overrides.items():
