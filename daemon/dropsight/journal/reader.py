@@ -7,7 +7,7 @@ from typing import cast
 import msgspec
 
 from dropsight.journal.outbox import Delivery
-from dropsight.journal.schema import connect, storable, translated
+from dropsight.journal.schema import connect, storable, translated, typed
 from dropsight.records import Status, with_total
 
 # Of any status: a newer dropsight's journal may have others.
@@ -58,19 +58,19 @@ class JournalReader:
             ).fetchall()
             return [
                 Delivery(seq, camera, cast(Status, status), final_line(line, total))
-                for seq, camera, status, line, total in msgspec.convert(rows, _DELIVERIES)
+                for seq, camera, status, line, total in typed(self.path, rows, _DELIVERIES)
             ]
 
     def find(self, record_id: str) -> RecordedFile | None:
         with translated(self.path):
             row = self._db.execute(f"{RECORDED_FILES} WHERE id = ?", (record_id,)).fetchone()
-            return None if row is None else msgspec.convert(row, RecordedFile)
+            return None if row is None else typed(self.path, row, RecordedFile)
 
     def since(self, seq: int) -> list[RecordedFile]:
         """Return what was recorded after this one, in order."""
         with translated(self.path):
             rows = self._db.execute(f"{RECORDED_FILES} WHERE seq > ? ORDER BY seq", (seq,)).fetchall()
-            return msgspec.convert(rows, list[RecordedFile])
+            return typed(self.path, rows, list[RecordedFile])
 
     def told_since(self, seq: int) -> list[Delivery]:
         """Return the messages of events with a later seq, in order."""

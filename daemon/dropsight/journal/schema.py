@@ -5,12 +5,15 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from dropsight.errors import ConfigError, DamagedError, StoreError
 from dropsight.files.locks import keep_from_others
 from dropsight.names import as_shown
+
+T = TypeVar("T")
 
 VERSION = 1
 # Beside a journal that was once found damaged: it is rescued at the next start.
@@ -119,10 +122,7 @@ def _is_damage(error: sqlite3.Error, code: int | None) -> bool:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Raise StoreError; for damage, whoever meets it, DamagedError, and the next start is a rescue.
-
-    Damage is a row of the wrong types, too: SQLite looks at them when it writes, and not when it reads.
-    """
+    """Raise StoreError; for damage, whoever meets it, DamagedError, and the next start is a rescue."""
     try:
         yield
     except sqlite3.Error as error:
@@ -135,6 +135,16 @@ def translated(path: Path) -> Iterator[None]:
             raise StoreError(text) from error
         mark_damaged(path)
         raise DamagedError(text) from error
+
+
+def typed(path: Path, row: object, kind: type[T]) -> T:
+    """Return a row, or rows, as these; raises DamagedError, as `translated` does.
+
+    SQLite looks at types when it writes, not when it reads. What stands in a line is not looked at: it may be
+    a newer dropsight's.
+    """
+    try:
+        return msgspec.convert(row, kind)
     except msgspec.ValidationError as error:
         mark_damaged(path)
         raise DamagedError(f"{path}: the journal cannot be used: a row of it has {error}") from error

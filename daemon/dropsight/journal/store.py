@@ -19,7 +19,7 @@ from dropsight.journal.event_table import EventNews
 from dropsight.journal.kept_files import KEEP, KEPT_SCHEMA, Kept, KeptChanges
 from dropsight.journal.reader import RECORDED_FILES, RecordedFile
 from dropsight.journal.rescue import gone, save_open
-from dropsight.journal.schema import SHELVE, Shelved, all_storable, connect, migrate, translated
+from dropsight.journal.schema import SHELVE, Shelved, all_storable, connect, migrate, translated, typed
 from dropsight.records import Status
 
 _INSERT = (
@@ -119,7 +119,7 @@ class Journal:
     def unfiled(self) -> list[RecordedFile]:
         with translated(self.path):
             rows = self._db.execute(f"{RECORDED_FILES} WHERE filed = 0 ORDER BY seq").fetchall()
-            return msgspec.convert(rows, list[RecordedFile])
+            return typed(self.path, rows, list[RecordedFile])
 
     def cursor(self, name: str) -> int:
         with translated(self.path):
