@@ -157,7 +157,7 @@ def test_any_file_gets_exactly_one_record_or_a_named_reason_and_the_daemon_goes_
 
         drop()
         assert house.answers()
-        shutil.copy(PHOTOS[0], house.inbox / "last.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / "last.jpg")
         wait_until(lambda: bool(records.of("last.jpg")))
         wait_until(lambda: not house.counters()["waiting"])
         assert house.stop() == 0

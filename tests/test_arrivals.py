@@ -126,11 +126,11 @@ def test_what_lay_in_the_inbox_before_the_start_is_found(tmp_path: Path) -> None
 @pytest.mark.slow
 def test_a_file_of_a_keep_folder_is_recorded_once_across_restarts(tmp_path: Path) -> None:
     with running(tmp_path, watch=[{"after": "keep"}]) as house:
-        shutil.copy(PHOTO, house.inbox / "a.jpg")
+        shutil.copyfile(PHOTO, house.inbox / "a.jpg")
         wait_until(lambda: house.finished() == 1)
         house.stop()
         house.start()
-        shutil.copy(PHOTO, house.inbox / "b.jpg")
+        shutil.copyfile(PHOTO, house.inbox / "b.jpg")
         wait_until(lambda: house.finished() == 1)
         house.stop()
     assert [record["image_path"] for record in house.records()] == ["a.jpg", "b.jpg"]
@@ -139,7 +139,7 @@ def test_a_file_of_a_keep_folder_is_recorded_once_across_restarts(tmp_path: Path
 
 def test_delete_leaves_nothing_behind(tmp_path: Path) -> None:
     with running(tmp_path, watch=[{"after": "delete"}]) as house:
-        shutil.copy(PHOTO, house.inbox / "a.jpg")
+        shutil.copyfile(PHOTO, house.inbox / "a.jpg")
         wait_until(lambda: house.finished() == 1)
         house.until(lambda: not house.waiting())
     assert not list(house.processed.glob("*"))
@@ -198,7 +198,7 @@ def test_an_upload_that_is_staged_in_a_hidden_folder_is_left_alone_until_it_is_r
         staged.mkdir(parents=True)
         for number in range(3):
             shutil.copy(PHOTO, staged / f"{number}.jpg")
-        shutil.copy(PHOTO, house.inbox / "probe.jpg")
+        shutil.copyfile(PHOTO, house.inbox / "probe.jpg")
         house.ask("rescan")
         wait_until(lambda: house.finished() == 1)
         for path in sorted(staged.iterdir()):
@@ -228,7 +228,7 @@ def test_an_upload_in_parts_is_waited_for_between_them_and_one_that_was_renamed_
             write_part(upload, (number - 1) * third, number * third)
             wait_until(lambda: house.counters()["postponed"] == 1)
             house.ask("rescan")
-            shutil.copy(PHOTO, house.inbox / f"probe{number}.jpg")
+            shutil.copyfile(PHOTO, house.inbox / f"probe{number}.jpg")
             wait_until((house.processed / f"probe{number}.jpg").exists)
             assert upload.exists()
         (tmp_path / "half.jpg").write_bytes(DATA[:third])

@@ -238,7 +238,7 @@ def test_a_broker_whose_rules_name_client_ids_takes_the_one_that_is_given(tmp_pa
     with mosquitto(tmp_path, extra=extra) as broker, Subscriber(broker.port, "#") as heard:
         mqtt = {"url": broker.url, "client_id": "yard", "base_topic": "yard", "home_assistant": False}
         with running(tmp_path, mqtt=mqtt) as house:
-            shutil.copy(PHOTOS[0], house.inbox / "a.jpg")
+            shutil.copyfile(PHOTOS[0], house.inbox / "a.jpg")
             wait_until(lambda: bool(heard.topics("result/")))
             assert not (tmp_path / "state/mqtt-client-id").exists()
             checked = dropsight("check", "-c", str(house.config))
@@ -263,7 +263,7 @@ def quarrelling(tmp_path: Path, url: str, protocol: str) -> str:
             mqtt = {"url": url, "protocol": protocol, "client_id": "yard"}
             houses.append(stack.enter_context(running(tmp_path / name, device=name, mqtt=mqtt)))
         for house in houses:
-            shutil.copy(PHOTOS[0], house.inbox / "a.jpg")
+            shutil.copyfile(PHOTOS[0], house.inbox / "a.jpg")
         wait_until(lambda: not any(house.status()["stats"]["queues"]["outbox"] for house in houses))
         wait_until(lambda: any(OTHER in house.status()["troubles"].get("mqtt", "") for house in houses))
         said = next(log for log in (house.daemon_log() for house in houses) if OTHER in log)

@@ -98,7 +98,7 @@ def test_a_paused_daemon_calls_no_camera_silent(tmp_path: Path) -> None:
     with running(tmp_path, watch=[{"path": "inbox", "silence": 1.0}]) as house:
         drop(house, "front", "a.jpg", PHOTOS[0].read_bytes())
         house.ask("pause")
-        shutil.copy(PHOTOS[1], house.inbox / "back.jpg")
+        shutil.copyfile(PHOTOS[1], house.inbox / "back.jpg")
         wait_until(lambda: house.counters()["queued"] == 1)
         looked = house.status()["stats"]["uptime_seconds"] + 2.5
         wait_until(lambda: house.status()["stats"]["uptime_seconds"] > looked)

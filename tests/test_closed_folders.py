@@ -133,7 +133,7 @@ def test_a_folder_that_was_moved_in_is_named_with_the_way_out_and_stops_nothing_
         assert (house.root / "state" / "closed-folders").read_text() == f"{folder}\n"
         ready = ask(address(house), "/readyz")
         assert (ready.status, ready.json()["reasons"]) == (200, [])
-        shutil.copy(PHOTOS[0], house.inbox / "other.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / "other.jpg")
         wait_until((house.processed / "other.jpg").exists)
         do_as_told(house)
         wait_until((house.processed / "a trip" / "0.jpg").exists)
@@ -162,7 +162,7 @@ def test_more_images_than_the_backlog_holds_may_wait_in_a_closed_folder(tmp_path
         images = Backlog().capacity + 50
         move_in(house, "many", mode=0o755, images=images, data=b"no picture")
         wait_until(lambda: len(house.records()) == images)
-        shutil.copy(PHOTOS[0], house.inbox / "other.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / "other.jpg")
         wait_until((house.processed / "other.jpg").exists)
         do_as_told(house)
         house.until(lambda: not house.waiting())

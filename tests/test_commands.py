@@ -110,7 +110,7 @@ def test_config_prints_what_a_config_file_may_hold(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_status_shows_counts_latencies_and_queues(tmp_path: Path) -> None:
     with running(tmp_path, stats={"interval_seconds": 0.2}) as house:
-        shutil.copy(PHOTOS[0], house.inbox / "a.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / "a.jpg")
         wait_until(lambda: house.finished() == 1)
         shown = dropsight("status", "-c", str(house.config))
         assert shown.returncode == 0, shown.stderr

@@ -83,7 +83,7 @@ def test_a_sink_of_one_file_and_one_line_gets_every_record_in_order_over_kills(
     try:
         for number, point in enumerate(KILLS):
             for each in range(4):
-                shutil.copy(PHOTOS[each], house.inbox / f"{number}-{each}.jpg")
+                shutil.copyfile(PHOTOS[each], house.inbox / f"{number}-{each}.jpg")
             house.spawn(PYTHONPATH=str(source), **{VARIABLE: point})
             assert house.ended() == -9, house.daemon_log()
         house.spawn(PYTHONPATH=str(source))

@@ -47,11 +47,11 @@ def test_a_file_of_a_terabyte_is_recorded_once_stays_where_it_is_and_is_not_touc
         assert "x.jpg is left in place: renaming is impossible" in house.daemon_log()
         assert house.counters()["waiting"] == 0
         house.ask("rescan")
-        shutil.copy(PHOTOS[0], house.inbox / "a.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / "a.jpg")
         wait_until(lambda: house.finished() == 3)
         assert house.stop() == 0
         house.start()
-        shutil.copy(PHOTOS[0], house.inbox / "b.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / "b.jpg")
         wait_until(lambda: len(house.records()) == 4 and house.waiting() == [giant])
         assert sorted(path.name for path in disk.iterdir()) == ["bad.jpg", "bad.jpg.reason.json"]
         assert house.daemon_log().count("is left in place") == 1
@@ -118,7 +118,7 @@ def test_a_disk_that_does_not_answer_holds_up_no_record_of_what_goes_elsewhere(t
             (house.inbox / "bad.jpg").write_bytes(b"no picture")
             wait_until(lambda: len(house.records()) == 1)
             for number in range(70):
-                shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
+                shutil.copyfile(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
             wait_until(lambda: len(house.records()) == 71)
             wait_until(lambda: [path.name for path in house.waiting()] == ["bad.jpg"])
         finally:
@@ -134,7 +134,7 @@ def test_what_a_stop_leaves_uncopied_is_copied_in_the_next_life(tmp_path: Path) 
     house = House(tmp_path, {})
     with small_disk(tmp_path / "processed", size="64m"):
         for number in range(150):
-            shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
+            shutil.copyfile(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
         try:
             house.start()
             wait_until(lambda: len(house.records()) > 100)

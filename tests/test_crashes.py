@@ -257,7 +257,7 @@ def test_after_three_kills_from_outside_all_images_are_classified_one_by_one(tmp
             house.start()
             house.kill()
         for number in range(20):
-            shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
+            shutil.copyfile(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
         house.start()
         assert "one at a time" in house.status()["troubles"]["start"]
         house.until(lambda: len(house.records()) == 20 and not house.waiting())
@@ -319,14 +319,14 @@ def test_whoever_truncates_what_lies_in_the_state_folder_ends_nothing(tmp_path: 
     """Mapped memory would turn it into the end of the process, by SIGBUS."""
     with running(tmp_path) as house:
         assert house.process
-        shutil.copy(PHOTOS[0], house.inbox / "before.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / "before.jpg")
         wait_until(lambda: len(house.records()) == 1)
         state = tmp_path / "state"
         for name in ("in-hand", "journal.db-shm"):
             (state / name).open("ab").close()
             os.truncate(state / name, 0)
         for number, photo in enumerate(PHOTOS):
-            shutil.copy(photo, house.inbox / f"{number}.jpg")
+            shutil.copyfile(photo, house.inbox / f"{number}.jpg")
         house.until(lambda: len(house.records()) == 1 + len(PHOTOS) and not house.waiting())
         mapped = Path(f"/proc/{house.process.pid}/maps").read_text()
         assert str(state) not in mapped

@@ -19,7 +19,7 @@ from supervisors import Supervisor
 
 def drop(house: House, count: int, *, start: int = 0) -> None:
     for number in range(start, start + count):
-        shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number:03}.jpg")
+        shutil.copyfile(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number:03}.jpg")
 
 
 def names(house: House) -> list[str]:

@@ -77,7 +77,7 @@ class Life:
         self._drop("near.jpg")
         wait_until(lambda: house.finished() == 1)
         self._drop("good.jpg")
-        shutil.copy(PHOTOS[1], house.inbox / "root.jpg")
+        shutil.copyfile(PHOTOS[1], house.inbox / "root.jpg")
         (house.inbox / CAMERA / "bad.jpg").write_bytes(b"no picture")
         wait_until(lambda: house.finished() == 4)
         self.heard.publish(ASKED, b'{"command": "rescan"}')

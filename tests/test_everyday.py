@@ -55,7 +55,7 @@ def test_an_order_to_nobody_is_1(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_logs_shows_what_was_classified_and_colours_it_on_a_terminal_only(tmp_path: Path) -> None:
     with running(tmp_path) as house:
-        shutil.copy(PHOTOS[0], house.inbox / "a.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / "a.jpg")
         (house.inbox / "b.jpg").write_bytes(b"no picture")
         wait_until(lambda: len(house.records()) == 2)
     arguments = ["logs", "-c", str(house.config)]

@@ -58,7 +58,7 @@ def test_a_sure_answer_is_left_unexplained(tmp_path: Path) -> None:
 def test_every_second_image_is_explained_where_the_config_says_so(tmp_path: Path) -> None:
     house = House(tmp_path, {"explain": {"below_confidence": 0.0, "every": 2}})
     for number in range(4):
-        shutil.copy(SAMPLES / "coffee.jpg", house.inbox / f"{number}.jpg")
+        shutil.copyfile(SAMPLES / "coffee.jpg", house.inbox / f"{number}.jpg")
     assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
     named = [Path(record["explanation"]) for record in house.records() if "explanation" in record]
     assert len(named) == 2
@@ -196,7 +196,7 @@ def test_a_burst_is_classified_without_waiting_for_its_explanations(tmp_path: Pa
     watch = [{"path": "inbox"}]
     with running(tmp_path, watch=watch, explain={"below_confidence": 1.0, "every": 0}) as house:
         for number in range(60):
-            shutil.copy(SAMPLES / "coffee.jpg", house.inbox / f"{number}.jpg")
+            shutil.copyfile(SAMPLES / "coffee.jpg", house.inbox / f"{number}.jpg")
         house.until(lambda: house.finished() == 60)
         made = len(list(house.processed.glob("*.why.jpg")))
         named = [Path(record["explanation"]) for record in house.records() if "explanation" in record]

@@ -51,7 +51,7 @@ def flooded(tmp_path: Path) -> Iterator[House]:
     bounds = {"log": {"path": "logs/results.jsonl", "max_bytes": "40kB", "backups": 2}}
     with running(tmp_path, **bounds, store={"path": "state/journal.db", "max_records": 200}) as house:
         for number in range(10):
-            shutil.copy(PHOTOS[number], house.inbox / f"good{number}.jpg")
+            shutil.copyfile(PHOTOS[number], house.inbox / f"good{number}.jpg")
         house.until(lambda: house.finished() == 10)
         (house.inbox / "cam").mkdir()
         for number in range(1_000):
@@ -90,7 +90,7 @@ def test_every_record_has_one_line_in_one_of_the_two_files_across_a_kill_and_a_f
         for number in range(90):
             (house.inbox / f"bad{number}.jpg").write_bytes(b"no picture")
             if number < 30:
-                shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"good{number}.jpg")
+                shutil.copyfile(PHOTOS[number % len(PHOTOS)], house.inbox / f"good{number}.jpg")
         try:
             house.spawn(**{VARIABLE: "in_line:3"})
             house.ended()
@@ -98,7 +98,7 @@ def test_every_record_has_one_line_in_one_of_the_two_files_across_a_kill_and_a_f
             ballast = fill(disk)
             for number in range(40):
                 (house.inbox / f"late{number}.jpg").write_bytes(b"no picture")
-                shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"more{number}.jpg")
+                shutil.copyfile(PHOTOS[number % len(PHOTOS)], house.inbox / f"more{number}.jpg")
             wait_until(lambda: bool(house.status()["troubles"].get("log")))
             ballast.unlink()
             house.until(lambda: house.finished() >= 80 and not house.waiting())

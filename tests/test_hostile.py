@@ -48,7 +48,7 @@ def test_every_hostile_file_gets_the_right_outcome_and_the_next_good_image_is_un
                 file.write(noise)
         expected["noise.jpg"] = frozenset({"too_large"})
         wait_until(lambda: house.finished() == len(expected))
-        shutil.copy(PHOTOS[0], house.inbox / "good.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / "good.jpg")
         wait_until(lambda: house.finished() == len(expected) + 1)
         assert peak_kib(house) < MEMORY_BOUND_KIB
         assert [path.name for path in house.inbox.iterdir()] == ["folder.jpg"]
@@ -167,7 +167,7 @@ def test_files_that_vanish_or_change_under_the_daemon_s_hands_stop_nothing(tmp_p
         finally:
             ended.set()
             meddler.join()
-        shutil.copy(PHOTOS[0], house.inbox / "good.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / "good.jpg")
         wait_until(lambda: "good.jpg" in {record["image_path"] for record in house.records()})
         house.until(lambda: not house.waiting())
         assert house.stop() == 0

@@ -52,7 +52,7 @@ def test_each_hostile_clip_has_one_record_and_the_daemon_goes_on(tmp_path: Path)
         pid = house.process.pid
         for name in names:
             (made / name).rename(house.inbox / name)
-        shutil.copy(PHOTOS[0], house.inbox / "photo.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / "photo.jpg")
         good = make_clip(tmp_path / "good.mkv", of_photos(PHOTOS[:1]) * 10)
         house.until(lambda: house.finished() == len(names) + 1, what="a record of each")
         good.rename(house.inbox / "good.mkv")

@@ -100,7 +100,7 @@ def test_links_that_lead_to_links_without_an_end_hold_up_no_walk(tmp_path: Path)
     house = House(tmp_path, {})
     for number in range(1_500):
         (house.inbox / f"{number}.jpg").symlink_to(f"{number + 1}.jpg")
-    shutil.copy(PHOTOS[0], house.inbox / "there-before.jpg")
+    shutil.copyfile(PHOTOS[0], house.inbox / "there-before.jpg")
     try:
         house.start()
         wait_until(lambda: len(house.records()) == 1)

@@ -106,7 +106,7 @@ def test_records_of_an_outage_reach_the_broker_when_it_is_back(tmp_path: Path) -
             # By PUBACKs: a subscriber may come later than the daemon does.
             wait_until(lambda: house.status()["mqtt"]["published"] == len(PHOTOS))
             broker.kill()
-            shutil.copy(PHOTOS[0], house.inbox / "again.jpg")
+            shutil.copyfile(PHOTOS[0], house.inbox / "again.jpg")
             wait_until(lambda: house.finished() == len(PHOTOS) + 1)
             broker.start()
             wait_until(lambda: house.status()["mqtt"]["published"] == len(PHOTOS) + 1)

@@ -30,12 +30,12 @@ ONE_WORKER = {"inference": {"workers": 1}}
 
 def drop(house: House, count: int) -> None:
     for number, photo in enumerate(PHOTOS[:count]):
-        shutil.copy(photo, house.inbox / f"{number}.jpg")
+        shutil.copyfile(photo, house.inbox / f"{number}.jpg")
 
 
 def drop_more(house: House) -> None:
     for number, photo in enumerate(PHOTOS[:2]):
-        shutil.copy(photo, house.inbox / f"more-{number}.jpg")
+        shutil.copyfile(photo, house.inbox / f"more-{number}.jpg")
 
 
 @pytest.mark.slow

@@ -112,7 +112,7 @@ def test_folders_that_come_and_go_without_an_end_hold_up_no_stop_and_fill_no_mem
         try:
             for number in range(2):
                 churning.submit(churn, number)
-            shutil.copy(PHOTOS[0], house.inbox / "1.jpg")
+            shutil.copyfile(PHOTOS[0], house.inbox / "1.jpg")
             wait_until(lambda: len(house.records()) == 1)
             assert house.stop() == 0
         finally:

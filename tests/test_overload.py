@@ -186,7 +186,7 @@ def test_test_time_augmentation_steps_aside_under_pressure_and_the_record_says_s
 def test_a_single_run_keeps_all_views_however_much_waits(tmp_path: Path) -> None:
     house = House(tmp_path, {"inference": {"tta": ["original", "horizontal_flip"]}})
     for number in range(50):
-        shutil.copy(PHOTOS[0], house.inbox / f"{number}.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / f"{number}.jpg")
     assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
     assert {record["tta"] for record in house.records()} == {2}
 
@@ -312,7 +312,7 @@ def test_what_was_filed_by_a_wrong_clock_outlives_the_next_start(tmp_path: Path,
     try:
         wait_until(house.answers)
         for number in range(2):
-            shutil.copy(PHOTOS[number], house.inbox / f"{number}.jpg")
+            shutil.copyfile(PHOTOS[number], house.inbox / f"{number}.jpg")
             wait_until((house.processed / f"{number}.jpg").exists)
         assert house.stop() == 0
         if clock == "none":
@@ -338,7 +338,7 @@ def test_what_waits_is_not_too_old_since_the_clock_jumped_in_an_earlier_life(tmp
     try:
         wait_until(house.answers)
         house.ask("pause")
-        shutil.copy(PHOTOS[1], house.inbox / "waits.jpg")
+        shutil.copyfile(PHOTOS[1], house.inbox / "waits.jpg")
         assert house.stop() == 0
         stamp.write_text("+60d")
         house.spawn(**faking(stamp))
@@ -360,7 +360,7 @@ def test_a_daemon_whose_clock_jumps_a_year_ahead_and_back_goes_on_in_order(tmp_p
         wait_until(house.answers)
         for number, offset in enumerate(["+0d", "+365d", "-365d", "+0d"]):
             stamp.write_text(offset)
-            shutil.copy(PHOTOS[number], house.inbox / f"{number}.jpg")
+            shutil.copyfile(PHOTOS[number], house.inbox / f"{number}.jpg")
             wait_until(lambda number=number: len(house.records()) == number + 1)  # type: ignore[misc]
         records = house.records()
         assert [record["image_path"] for record in records] == [f"{number}.jpg" for number in range(4)]

@@ -103,7 +103,7 @@ def test_a_link_in_the_place_of_processed_takes_nothing_and_that_is_told(tmp_pat
     with secrets(tmp_path) as secret, running(tmp_path) as house:
         house.processed.rename(tmp_path / "away")
         house.processed.symlink_to(secret)
-        shutil.copy(PHOTOS[0], house.inbox / "x.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / "x.jpg")
         wait_until(lambda: "cannot store finished images: a link or a file is now" in trouble(house))
         assert house.counters()["waiting"] == 1
         house.processed.unlink()
@@ -147,7 +147,7 @@ def test_whatever_stands_where_failed_lies_in_the_inbox_keeps_no_start_from_work
     else:
         failed.symlink_to("failed" if kind == "loop" else "nowhere")
     (house.inbox / "x.jpg").write_bytes(BROKEN)
-    shutil.copy(PHOTOS[0], house.inbox / "good.jpg")
+    shutil.copyfile(PHOTOS[0], house.inbox / "good.jpg")
     house.start()
     try:
         wait_until((house.processed / "good.jpg").exists)
@@ -205,7 +205,7 @@ def test_a_camera_s_folder_that_became_a_link_while_its_file_was_open_leads_nowh
             folder.symlink_to(secret)
         house.ask("rescan")
         wait_until(lambda: house.counters()["waiting"] == 0)
-        shutil.copy(PHOTOS[0], house.inbox / "other.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / "other.jpg")
         wait_until(lambda: not (house.inbox / "other.jpg").exists())
         assert [record["image_path"] for record in house.records()] == ["other.jpg"]
         assert (secret / "a.jpg").read_bytes() == PHOTOS[0].read_bytes()
@@ -229,7 +229,7 @@ def test_a_camera_s_folder_that_became_a_link_before_the_filing_gives_nothing_aw
         folder.rename(tmp_path / "away")
         folder.symlink_to(tmp_path / "secret")
         house.start()
-        shutil.copy(PHOTOS[1], house.inbox / "other.jpg")
+        shutil.copyfile(PHOTOS[1], house.inbox / "other.jpg")
         wait_until(lambda: not (house.inbox / "other.jpg").exists())
         assert house.stop() == 0
     finally:
@@ -262,7 +262,7 @@ def test_an_image_with_a_second_name_is_filed_once_though_its_copying_was_killed
     tmp_path: Path, point: str
 ) -> None:
     house = House(tmp_path, {})
-    shutil.copy(PHOTOS[0], house.inbox / "x.jpg")
+    shutil.copyfile(PHOTOS[0], house.inbox / "x.jpg")
     os.link(house.inbox / "x.jpg", tmp_path / "mine.jpg")
     try:
         house.spawn(**{VARIABLE: point})
@@ -279,7 +279,7 @@ def test_an_image_with_a_second_name_is_filed_once_though_its_copying_was_killed
 @pytest.mark.slow
 def test_a_deletion_that_was_killed_is_finished_by_the_next_start(tmp_path: Path) -> None:
     house = House(tmp_path, {"watch": [{"path": "inbox", "after": "delete"}]})
-    shutil.copy(PHOTOS[0], house.inbox / "x.jpg")
+    shutil.copyfile(PHOTOS[0], house.inbox / "x.jpg")
     try:
         house.spawn(**{VARIABLE: "in_deleting"})
         assert house.ended() == -9
@@ -297,7 +297,7 @@ def test_a_deletion_that_was_killed_is_finished_by_the_next_start(tmp_path: Path
 def test_an_overlay_is_written_through_no_link(tmp_path: Path) -> None:
     house = House(tmp_path, {"explain": {"below_confidence": 1.0, "every": 0}})
     with secrets(tmp_path, "part") as secret:
-        shutil.copy(SAMPLES / "coffee.jpg", house.inbox / "x.jpg")
+        shutil.copyfile(SAMPLES / "coffee.jpg", house.inbox / "x.jpg")
         house.processed.mkdir()
         name = f"x.{id_of(house.inbox / 'x.jpg', 'x.jpg')[:12]}.why.jpg"
         (house.processed / f"{name}.part").symlink_to(secret / "part")

@@ -48,7 +48,7 @@ def test_a_daemon_killed_in_a_rescue_goes_on_with_it_at_the_next_start(tmp_path:
         assert house.ended() == -9
         assert not journal.exists()
         house.start()
-        shutil.copy(PHOTOS[0], house.inbox / "later.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / "later.jpg")
         wait_until(lambda: len(house.records()) == 6)
         assert not needs_rescue(journal)
         assert house.stop() == 0

@@ -76,7 +76,7 @@ def settings(**retention: object) -> dict[str, object]:
 
 def drop(house: House, count: int) -> None:
     for number in range(count):
-        shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
+        shutil.copyfile(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
 
 
 def lived(house: House, count: int) -> None:

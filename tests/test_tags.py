@@ -238,7 +238,7 @@ def test_a_sidecar_that_comes_after_its_image_is_waited_for_and_goes_where_the_i
     (tmp_path / "spent").mkdir()
     with running(tmp_path, watch=watches(name_pattern="(?P<number>[0-9]+)")) as house:
         (house.inbox / "x1.jpg.json").write_text('{"half')
-        shutil.copy(PHOTOS[0], house.inbox / "x1.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / "x1.jpg")
         shutil.copy(PHOTOS[0], tmp_path / "spent" / "y2.jpg")
         (house.inbox / "z3.jpg").write_bytes(b"no picture")
         wait_until(lambda: house.counters()["waiting"] == 3)
@@ -264,7 +264,7 @@ def test_a_sidecar_that_comes_after_its_image_is_waited_for_and_goes_where_the_i
 
 def test_a_sidecar_is_filed_once_with_its_image_whenever_the_daemon_is_killed(tmp_path: Path) -> None:
     house = House(tmp_path, {"watch": [{"path": "inbox", "sidecar_wait_seconds": 0}]})
-    shutil.copy(PHOTOS[0], house.inbox / "a.jpg")
+    shutil.copyfile(PHOTOS[0], house.inbox / "a.jpg")
     (house.inbox / "a.json").write_text('{"zone": "north"}')
     try:
         house.spawn("--once", **{VARIABLE: "in_filing"})

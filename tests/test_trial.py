@@ -92,7 +92,7 @@ def test_a_sound_picture_waits_for_memory_and_lets_others_pass(tmp_path: Path) -
     """It was once recorded as damaged."""
     with running(tmp_path, inference={"workers": 1}) as house:
         assert house.process
-        shutil.copy(PHOTOS[0], house.inbox / "first.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / "first.jpg")
         wait_until(lambda: len(house.records()) == 1)
         pid = house.process.pid
         facts = dict(line.split(":") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
@@ -100,7 +100,7 @@ def test_a_sound_picture_waits_for_memory_and_lets_others_pass(tmp_path: Path) -
         resource.prlimit(pid, resource.RLIMIT_DATA, (room, resource.RLIM_INFINITY))
         large_picture(tmp_path / "large.png").rename(house.inbox / "large.png")
         wait_until(lambda: "memory" in house.status()["troubles"].get("machine", ""))
-        shutil.copy(PHOTOS[1], house.inbox / "second.jpg")
+        shutil.copyfile(PHOTOS[1], house.inbox / "second.jpg")
         wait_until(lambda: len(house.records()) == 2)
         resource.prlimit(pid, resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         wait_until(lambda: len(house.records()) == 3)

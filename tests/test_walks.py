@@ -186,5 +186,5 @@ def test_nothing_outside_is_named_while_somebody_exchanges_a_folder_for_a_link_a
 def look(house: House, number: int) -> None:
     """Have it walk, and take an image meanwhile."""
     house.ask("rescan")
-    shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
+    shutil.copyfile(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
     wait_until(lambda: len(house.records()) > number)

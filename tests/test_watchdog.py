@@ -25,7 +25,7 @@ def test_the_watchdog_is_fed_while_idle_and_while_at_work(tmp_path: Path, superv
     try:
         wait_until(lambda: len(supervisor.lines("WATCHDOG")) >= 3)
         for number in range(50):
-            shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
+            shutil.copyfile(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
         before = len(supervisor.lines("WATCHDOG"))
         wait_until(lambda: len(house.records()) == 50)
         wait_until(lambda: len(supervisor.lines("WATCHDOG")) > before + 1)
@@ -104,7 +104,7 @@ def test_a_full_disk_is_no_hang(tmp_path: Path, supervisor: Supervisor) -> None:
             wait_until(lambda: bool(supervisor.lines("READY")))
             ballast = fill(disk)
             for number in range(300):
-                shutil.copy(PHOTOS[0], house.inbox / f"{number}.jpg")
+                shutil.copyfile(PHOTOS[0], house.inbox / f"{number}.jpg")
             wait_until(lambda: "journal" in supervisor.lines("STATUS")[-1])
             fed = len(supervisor.lines("WATCHDOG"))
             wait_until(lambda: len(supervisor.lines("WATCHDOG")) > fed + 8)
@@ -148,7 +148,7 @@ def test_a_slow_image_is_named_in_a_trouble_and_others_go_on(tmp_path: Path) -> 
         wait_until(house.answers)
         (house.inbox / "slow.jpg").write_bytes(PHOTOS[0].read_bytes() + b"slow")
         for number in range(3):
-            shutil.copy(PHOTOS[number], house.inbox / f"{number}.jpg")
+            shutil.copyfile(PHOTOS[number], house.inbox / f"{number}.jpg")
         wait_until(lambda: len(house.records()) == 3)
         wait_until(lambda: "slow.jpg has been in progress" in house.status()["troubles"].get("slow", ""))
     finally:
@@ -167,7 +167,7 @@ def test_large_images_that_take_long_have_one_worker_and_the_others_go_on(tmp_pa
             (house.inbox / f"slow-{number}.jpg").write_bytes(large + b"slow")
         wait_until(lambda: house.counters()["queued"] == 3)
         for number in range(3):
-            shutil.copy(PHOTOS[number], house.inbox / f"{number}.jpg")
+            shutil.copyfile(PHOTOS[number], house.inbox / f"{number}.jpg")
         wait_until(lambda: len(house.records()) == 3)
         wait_until(lambda: house.counters()["in_hand"] == 1)
     finally:
@@ -182,7 +182,7 @@ def test_large_images_are_all_classified_beside_small_ones(tmp_path: Path) -> No
         large = large_progressive(4_000, scans=0)
         for number in range(4):
             (house.inbox / f"large-{number}.jpg").write_bytes(large)
-            shutil.copy(PHOTOS[number], house.inbox / f"{number}.jpg")
+            shutil.copyfile(PHOTOS[number], house.inbox / f"{number}.jpg")
         wait_until(lambda: len(house.records()) == 8 and not house.waiting())
         assert {record["status"] for record in house.records()} == {"ok"}
         assert house.stop() == 0

@@ -167,7 +167,7 @@ def test_a_clip_that_gives_no_picture_is_asked_once_and_troubles_nobody(
         for path in ("thumbnail", "film", "film"):
             answer = ask(url, f"/api/images/{ids[name]}/{path}")
             assert (answer.status, "no picture" in answer.json()["error"]) == (404, True), name
-    shutil.copy(PHOTOS[0], house.inbox / "photo.jpg")
+    shutil.copyfile(PHOTOS[0], house.inbox / "photo.jpg")
     wait_until(lambda: house.finished() == 1)
     assert "Traceback" not in house.daemon_log()
 
@@ -193,7 +193,7 @@ def test_what_is_no_clip_of_a_record_is_not_played(house: House, url: str, ids: 
         lies.unlink()
         lies.write_bytes(data)
         os.utime(lies, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    shutil.copy(PHOTOS[1], house.inbox / "another.jpg")
+    shutil.copyfile(PHOTOS[1], house.inbox / "another.jpg")
     wait_until(lambda: any(each["image_path"] == "another.jpg" for each in house.records()))
     photo = next(each for each in house.records() if each["image_path"] == "another.jpg")
     for name in ("clip", "film"):

@@ -191,7 +191,7 @@ def test_a_link_that_a_camera_planted_leads_nowhere(tmp_path: Path) -> None:
 def test_another_file_of_the_same_name_is_not_the_record_s_image(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house:
         url = address(house)
-        shutil.copy(PHOTOS[0], house.inbox / "x.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / "x.jpg")
         wait_until((house.processed / "x.jpg").exists)
         wait_until(lambda: len(house.records()) == 1)
         shutil.copy(PHOTOS[1], house.processed / "x.jpg")
@@ -498,7 +498,7 @@ def test_with_few_descriptors_a_flood_of_connections_costs_no_image(tmp_path: Pa
                     socket.create_connection((parts.hostname, parts.port), source_address=source)
                 )
             for number, photo in enumerate(PHOTOS[:5]):
-                shutil.copy(photo, house.inbox / f"{number}.jpg")
+                shutil.copyfile(photo, house.inbox / f"{number}.jpg")
             wait_until(lambda: len(house.records()) == 5)
             assert {record["status"] for record in house.records()} == {"ok"}
             assert house.status()["troubles"] == {}
@@ -519,7 +519,7 @@ def test_a_flood_of_all_kinds_at_once_ends_nothing_and_loses_no_image(tmp_path: 
         url = address(house)
         with flood(url):
             for number in range(60):
-                shutil.copy(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
+                shutil.copyfile(PHOTOS[number % len(PHOTOS)], house.inbox / f"{number}.jpg")
             wait_until(lambda: len(house.records()) == 60)
             wait_until(lambda: is_healthy(url), seconds=400)  # each try takes up to half a minute
         assert {record["status"] for record in house.records()} == {"ok"}

@@ -129,7 +129,7 @@ def test_a_flood_gets_its_share_of_a_core_and_no_more_while_an_image_is_in_hand(
         house.spawn(**{HANG_VARIABLE: "in_decoding:"})
         wait_until(house.answers)
         url = address(house)
-        shutil.copy(PHOTOS[0], house.inbox / "1.jpg")
+        shutil.copyfile(PHOTOS[0], house.inbox / "1.jpg")
         wait_until(lambda: house.counters()["in_hand"] == 1)
         # A person's dashboard, before and beside all others.
         assert [ask(url, "/api/results").status for _ in range(100)] == [200] * 100
