@@ -214,7 +214,7 @@ def test_status_says_how_much_lies_in_the_folders_beside_what_waits(tmp_path: Pa
             (house.inbox / f"{number}.jpg").hardlink_to(_photo(tmp_path))
         house.ask("rescan")
         wait_until(lambda: house.status()["stats"]["folders"]["images"] == 600)
-        assert house.counters()["waiting"] == 512
+        wait_until(lambda: house.counters()["waiting"] == 512)
         assert not house.status()["stats"]["folders"]["counting"]
         said = dropsight("status", "-c", str(house.config)).stdout
         assert "folders    600 images in them" in said
