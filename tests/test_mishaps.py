@@ -214,7 +214,7 @@ def test_an_image_waits_for_descriptors_instead_of_failing(tmp_path: Path) -> No
 
 
 def have_classified(house: House, count: int) -> None:
-    """Of images that the journal has no room for: one that is being decoded is in hand, too, and needs files."""
+    """Of images that the journal has no room for. One in hand may yet have to be opened."""
     drop(house, 1)
     wait_until(lambda: "journal" in house.status()["troubles"])
     drop(house, count, first=1)

@@ -434,8 +434,8 @@ def test_a_receiver_that_was_away_gets_all_but_what_is_beyond_the_bound_and_secr
             for number in range(150):
                 (house.inbox / f"{number}.jpg").write_bytes(b"no picture %d" % number)
             wait_until(lambda: house.finished() == 150 and waiting(house, "webhook:batches") < 150)
+            wait_until(lambda: "webhook:single" in house.status()["troubles"])
             told = json.dumps(house.status())
-            assert "webhook:single" in house.status()["troubles"]
             secret_file(headers, "Authorization: Bearer right-5ecret\n")
             assert house.process
             house.process.send_signal(signal.SIGHUP)
