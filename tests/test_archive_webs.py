@@ -149,6 +149,24 @@ def test_folders_that_a_web_server_makes_up_are_walked_to_a_depth() -> None:
             pass
 
 
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [("page", "more than 16,777,216 bytes at once"), ("list.txt", "a line has more than 65,536 bytes")],
+)
+def test_a_web_server_s_list_without_an_end_is_hung_up_on(name: str, fault: str) -> None:
+    """Whoever is named by a stranger's list took all memory of who lists it."""
+    with web_server({name: b'<a href="photo.jpg">'}, _Endless) as (url, handler):
+        with pytest.raises((StoreError, ConfigError), match=fault):
+            list(files_of(f"{url}/endless-{name}"))
+        assert handler.sent < 64 * MOST
+
+
+def test_a_list_from_a_web_server_is_taken_line_by_line() -> None:
+    with web_server({"list.txt": b"a.jpg\r\n# none.jpg\n\nb/c\xff.jpg"}) as (url, _):
+        found = [each.path for each in files_of(f"{url}/list.txt")]
+        assert found == [f"{url}/a.jpg".encode(), url.encode() + b"/b/c\xff.jpg"]
+
+
 @pytest.mark.parametrize("name", ["400.jpg", "416.jpg", "451.jpg", "302.jpg", "307.jpg"])
 def test_what_a_web_server_refuses_for_good_is_that_file_s_fault(name: str) -> None:
     """One such URL of a list ended the job, and every further one that was to go on with it."""

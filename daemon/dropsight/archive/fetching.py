@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import IO, Any, TypeVar
 
 from dropsight.archive.manifest import Named
-from dropsight.archive.storage import is_url, system_of, told
+from dropsight.archive.storage import is_url, is_web, streaming, system_of, told
 from dropsight.errors import ImageError, MachineError, StoreError
 from dropsight.images.opening import Bounds, open_named
 
@@ -33,7 +33,7 @@ _MISFIT = (
     lzma.LZMAError,
 )
 _LONGEST_SAID = 500
-_PIECE_BYTES, _HEAD_BYTES = 2**20, 1024
+_HEAD_BYTES = 1024
 
 
 def contents(named: Named, *, bounds: Bounds, is_wanted: Callable[[bytes], bool]) -> bytes | None:
@@ -82,7 +82,7 @@ def _wanted(
         data = bytes(system.cat_file(path))
         return data if is_wanted(data) else None
     read = bytearray()
-    with _streaming(system, path) as pieces:
+    with streaming(system, path) as pieces:
         for piece in pieces:
             read += piece
             if not is_wanted(bytes(read[:_HEAD_BYTES])):
@@ -98,7 +98,7 @@ def _copy(system: Any, path: str, to: IO[bytes], named: Named, most: int) -> Non
         return
     to.seek(0)
     to.truncate()
-    with _streaming(system, path) as pieces:
+    with streaming(system, path) as pieces:
         for piece in pieces:
             if to.tell() + len(piece) > most:
                 raise _too_large(most, named.size)
@@ -108,20 +108,7 @@ def _copy(system: Any, path: str, to: IO[bytes], named: Named, most: int) -> Non
 
 def _is_told_truly(system: Any, named: Named) -> bool:  # noqa: ANN401 - fsspec's
     """Whether a file has the size that it was listed with: a web server may send anything, without an end."""
-    return named.size is not None and not _is_web(system)
-
-
-def _is_web(system: Any) -> bool:  # noqa: ANN401 - fsspec's
-    return "https" in system.protocol
-
-
-@contextmanager
-def _streaming(system: Any, path: str) -> Iterator[Iterator[bytes]]:  # noqa: ANN401 - fsspec's
-    """Give what is in a file, in pieces as they come."""
-    # With a size a web server is asked once, and for all: it need not know of ranges.
-    how = {"block_size": 0, "size": 1} if _is_web(system) else {}
-    with system.open(path, "rb", **how) as file:
-        yield iter(lambda: file.read(_PIECE_BYTES), b"")
+    return named.size is not None and not is_web(system)
 
 
 def _too_large(most: int, size: int | None) -> ImageError:

@@ -5,9 +5,10 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
-from dropsight.archive.storage import absolute, host_of, is_url, system_of, told
+from dropsight.archive.storage import absolute, host_of, is_url, streaming, system_of, told
 from dropsight.config import Watch
 from dropsight.errors import ConfigError
 from dropsight.video.sniffing import CLIP_PATTERNS
@@ -131,13 +132,26 @@ def _of_list(path: str) -> Iterator[Listed]:
     beside = os.path.dirname(path)
     if not os.path.isfile(path):
         raise ConfigError([f"{path}: a list has to be a file"])
-    with told(path, "read"), open(path, encoding="utf-8", errors="surrogateescape") as lines:
-        while line := lines.readline(_LONGEST_LINE):
-            if len(line) == _LONGEST_LINE:
-                raise ConfigError([f"{path}: no list: a line has more than {_LONGEST_LINE:,} characters"])
-            named = line.rstrip("\r\n")
-            if named and not named.startswith("#"):
-                yield from _of_line(path, named if is_url(named) else os.path.join(beside, named))
+    with told(path, "read"), open(path, "rb") as file:
+        for named in _lines(path, iter(partial(file.read, _LONGEST_LINE), b"")):
+            yield from _of_line(path, named if is_url(named) else os.path.join(beside, named))
+
+
+def _lines(of: str, pieces: Iterator[bytes]) -> Iterator[str]:
+    """Yield what a list names; raises ConfigError for what is none, whatever there is of it."""
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        if max(map(len, (*whole, rest))) > _LONGEST_LINE:
+            raise ConfigError([f"{of}: no list: a line has more than {_LONGEST_LINE:,} bytes"])
+        yield from _named(whole)
+    yield from _named([rest])
+
+
+def _named(lines: Sequence[bytes]) -> Iterator[str]:
+    for line in lines:
+        if (named := line.rstrip(b"\r")) and not named.startswith(b"#"):
+            yield os.fsdecode(named)
 
 
 def _of_line(of: str, line: str) -> Iterator[Listed]:
@@ -216,12 +230,12 @@ class _Remote:
 
 
 def _of_listed_urls(url: str) -> Iterator[Listed]:
+    beside = url.rpartition("/")[0]
     with told(url, "read"):
         system, path = system_of(url)
-        lines = system.cat_file(path).decode("utf-8").splitlines()
-    for line in lines:
-        if line and not line.startswith("#"):
-            yield from _of_line(url, line if is_url(line) else f"{url.rpartition('/')[0]}/{line}")
+        with streaming(system, path) as pieces:
+            for line in _lines(url, pieces):
+                yield from _of_line(url, line if is_url(line) else f"{beside}/{line}")
 
 
 def _is_wanted(name: str, info: Mapping[str, Any]) -> bool:

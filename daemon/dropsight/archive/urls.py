@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from dropsight import installing
+from dropsight.archive.web_answers import bound_answers
 from dropsight.errors import ConfigError
 
-_HOSTS = ("sftp", "ssh")
+_HOSTS, _WEB = {"sftp", "ssh"}, {"http", "https"}
 # Its file says what else to read, and has templates filled in, which older versions of fsspec run as code.
 _INDIRECT = "reference"
 
@@ -28,11 +29,15 @@ def check_url(url: str) -> None:
 def know_servers(url: str) -> None:
     """Have servers of SFTP known by their keys, as ssh does; raises ConfigError where that cannot be.
 
-    Who has set fsspec's own known_hosts for them is obeyed: a file, or null for any server.
+    Who has set fsspec's own known_hosts for them is obeyed: a file, or null for any server. What web servers
+    send is bounded.
     """
     import fsspec
 
-    if not any(protocol in _HOSTS for protocol, _ in _links(url)):
+    protocols = {protocol for protocol, _ in _links(url)}
+    if not protocols.isdisjoint(_WEB):
+        bound_answers()
+    if protocols.isdisjoint(_HOSTS):
         return
     if find_spec("sshfs") is None:
         needed = installing.packages("sshfs")

@@ -1,0 +1,36 @@
+"""Answers of web servers that are read whole: a server may send anything, without an end."""
+
+import errno
+from importlib.util import find_spec
+
+MOST_BYTES = 2**24
+"""Of a page that lists a folder: of the shortest links, their reading takes twenty times as much."""
+
+
+def bound_answers() -> None:
+    """Have what fsspec reads whole bounded; whoever reads by the piece, as of images, counts for himself."""
+    if find_spec("aiohttp") is None:
+        return
+    import fsspec
+
+    for name in ("http", "https"):
+        settings = fsspec.config.conf.setdefault(name, {})
+        settings.setdefault("client_kwargs", {}).setdefault("response_class", _bounded())
+
+
+def _bounded() -> type:
+    from aiohttp import ClientResponse
+
+    class BoundedAnswer(ClientResponse):
+        async def read(self) -> bytes:
+            if self._body is None:
+                read = bytearray()
+                async for piece in self.content.iter_any():
+                    read += piece
+                    if len(read) > MOST_BYTES:
+                        self.close()
+                        raise OSError(errno.EFBIG, f"more than {MOST_BYTES:,} bytes at once")
+                self._body = bytes(read)
+            return self._body
+
+    return BoundedAnswer
