@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, TypeVar
 
+from dropsight.archive.containers import forget, opened
 from dropsight.archive.manifest import Named
-from dropsight.archive.storage import is_url, is_web, streaming, system_of, told
+from dropsight.archive.storage import is_url, is_web, streaming, told
 from dropsight.errors import ImageError, MachineError, StoreError
 from dropsight.images.opening import Bounds, open_named
 
@@ -120,12 +121,13 @@ def _patiently(named: Named, ask: Callable[[Any, str], T]) -> T:
     for seconds in (*_AGAIN_SECONDS, None):
         try:
             with told(named.path, "read"):
-                return ask(*system_of(named.opens))
+                return ask(*opened(named.opens))
         except _MISFIT as error:
             raise ImageError("unreadable", f"cannot be read: {_short(error)}") from error
         except StoreError as error:
             if fault := _fault_of_file(error.__cause__):
                 raise fault from error
+            forget()
             if seconds is None:
                 raise
             time.sleep(seconds)

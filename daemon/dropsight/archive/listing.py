@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
+from dropsight.archive.containers import bounded_list
 from dropsight.archive.storage import absolute, host_of, is_url, streaming, system_of, told
 from dropsight.config import Watch
 from dropsight.errors import ConfigError
@@ -182,7 +183,7 @@ def _of_url(url: str) -> Iterator[Listed]:
     if url.endswith(LIST_SUFFIXES):
         yield from _of_listed_urls(url)
         return
-    with told(url, "read"):
+    with told(url, "read"), bounded_list(url):
         system, path = system_of(url)
         there = _Remote(system, url)
         if _GLOB.search(path) and not url.startswith("http"):

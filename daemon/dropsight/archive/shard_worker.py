@@ -13,6 +13,7 @@ import cv2
 import msgspec
 
 from dropsight.archive.answer_settings import settings_of
+from dropsight.archive.containers import is_within
 from dropsight.archive.fetching import REFUSED, contents, fetched
 from dropsight.archive.manifest import Named, read_rows
 from dropsight.archive.rows import ArchiveRow, ClipColumns, HeadColumns, packed, time_of
@@ -101,7 +102,7 @@ class ShardWorker:
 
     def _read_all(self, named: Sequence[Named], lethal: dict[Named, str]) -> Generator[_Read, None, None]:
         read = partial(self._read, lethal=lethal)
-        if any(is_url(each.opens) for each in named):
+        if any(is_url(each.opens) and not is_within(each.opens) for each in named):
             yield from look_ahead(read, named, threads=_READ_AHEAD, most=_READ_AHEAD)
         else:
             yield from map(read, named)

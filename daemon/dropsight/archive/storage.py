@@ -29,7 +29,8 @@ def need_extra() -> None:
     """Raise ConfigError where the libraries are missing that all of this room needs."""
     if missing := [name for name in ("pyarrow", "fsspec") if find_spec(name) is None]:
         raise ConfigError([f"archive needs {' and '.join(missing)}: {installing.with_extra('archive')}"])
-    for library in ("aiobotocore", "asyncssh", "botocore", "paramiko"):  # which tell of keys and connections
+    # Which tell of keys and connections.
+    for library in ("aiobotocore", "asyncssh", "botocore", "paramiko", "tar"):
         logging.getLogger(library).setLevel(logging.WARNING)
 
 
@@ -81,7 +82,7 @@ def system_of(url: str) -> tuple[Any, str]:
 def _understood(url: str) -> Iterator[None]:
     try:
         yield
-    except (DropsightError, OSError):
+    except (DropsightError, OSError, MemoryError):
         raise
     except Exception as error:  # each protocol's own, of what it cannot make of a URL
         if type(error).__module__.startswith(_LIBRARIES):

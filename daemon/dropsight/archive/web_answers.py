@@ -3,7 +3,8 @@
 import errno
 from importlib.util import find_spec
 
-MOST_BYTES = 2**24
+MOST_BYTES = 2**26
+PAGE_BYTES = 2**24
 """Of a page that lists a folder: of the shortest links, their reading takes twenty times as much."""
 
 
@@ -22,15 +23,21 @@ def _bounded() -> type:
     from aiohttp import ClientResponse
 
     class BoundedAnswer(ClientResponse):
+        most = MOST_BYTES
+
         async def read(self) -> bytes:
             if self._body is None:
                 read = bytearray()
                 async for piece in self.content.iter_any():
                     read += piece
-                    if len(read) > MOST_BYTES:
+                    if len(read) > self.most:
                         self.close()
-                        raise OSError(errno.EFBIG, f"more than {MOST_BYTES:,} bytes at once")
+                        raise OSError(errno.EFBIG, f"more than {self.most:,} bytes at once")
                 self._body = bytes(read)
             return self._body
+
+        async def text(self, encoding: str | None = None, errors: str = "strict") -> str:
+            self.most = PAGE_BYTES
+            return await super().text(encoding, errors)
 
     return BoundedAnswer

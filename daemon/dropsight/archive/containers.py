@@ -1,0 +1,70 @@
+"""Files that lie within another one, such as a zip or a tar file: its list is in memory while it is open."""
+
+import os
+import resource
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dropsight import children
+from dropsight.archive.storage import system_of
+from dropsight.errors import ConfigError
+
+LEAST_BYTES = 2**28
+_last = threading.local()
+
+
+def is_within(url: str) -> bool:
+    return "::" in url
+
+
+def opened(url: str) -> tuple[Any, str]:
+    """Return as `system_of` does; what lies within a file, from where this thread has it open already.
+
+    Else all of its list is read for each: of 20,000 photos in a tar file, for 20,000 of them.
+    """
+    import fsspec
+
+    if not is_within(url):
+        return system_of(url)
+    inner, _, outer = url.partition("::")
+    container = (inner.partition("://")[0], outer)
+    if getattr(_last, "container", None) != container:
+        forget()
+        _last.system, _ = system_of(url)
+        _last.container = container
+    return _last.system, fsspec.core.strip_protocol(inner)
+
+
+def forget() -> None:
+    """Have it opened anew by who asks for it next."""
+    vars(_last).clear()
+
+
+@contextmanager
+def bounded_list(url: str) -> Iterator[None]:
+    """Have the list of a file take no more memory than there is for each worker, which has it too.
+
+    Raises ConfigError beyond: of a tar file, what stands before the files may be of any size, and packed.
+    """
+    if not is_within(url):
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    share = max(children.half_of_memory() // (1 + len(os.sched_getaffinity(0))), LEAST_BYTES)
+    most = _taken_bytes() + share
+    soft = most if before[0] == resource.RLIM_INFINITY else min(most, before[0])
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, before[1]))
+    try:
+        yield
+    except MemoryError as error:
+        fault = f"a list of what is in it takes more than {share // 2**20:,} MiB of memory: unpack it"
+        raise ConfigError([f"{url}: {fault}"]) from error
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def _taken_bytes() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")

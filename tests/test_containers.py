@@ -1,0 +1,80 @@
+"""Photos within a zip or a tar file of an archive: its list is read once, and to a bound."""
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from daemons import PHOTOS
+from dropsight import children
+from dropsight.archive.containers import opened
+from dropsight.archive.fetching import contents
+from dropsight.archive.listing import files_of
+from dropsight.archive.manifest import Named
+from dropsight.errors import ConfigError, ImageError
+from dropsight.images.opening import Bounds
+
+NAMES = ("a.jpg", "b/c#d.jpg")
+
+
+@pytest.fixture(params=["tar", "zip"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    for number, file in enumerate(("cards", "others")):
+        _write(tmp_path / f"{file}.{request.param}", PHOTOS[number].read_bytes())
+    return f"{request.param}://::{tmp_path}/cards.{request.param}"
+
+
+def _write(to: Path, photo: bytes) -> None:
+    if to.suffix == ".zip":
+        with zipfile.ZipFile(to, "w") as packed:
+            for name in NAMES:
+                packed.writestr(name, photo)
+        return
+    with tarfile.open(to, "w") as made:
+        for name in NAMES:
+            member = tarfile.TarInfo(name)
+            member.size = len(photo)
+            made.addfile(member, io.BytesIO(photo))
+
+
+def content(url: str) -> bytes | None:
+    return contents(Named(url, url, None, None), bounds=Bounds(), is_wanted=lambda _: True)
+
+
+def test_the_list_of_a_file_is_read_once_for_all_that_is_in_it(source: str) -> None:
+    """Of 20,000 photos in a tar file it was read 20,000 times: of each second, one photo was classified."""
+    first, second = (each.path.decode() for each in files_of(source))
+    system, path = opened(first)
+    assert opened(first) == (system, path)
+    assert opened(second)[0] is system
+    for url in (first, second):
+        assert opened(url)[1] == fsspec.core.url_to_fs(url)[1]
+        assert content(url) == PHOTOS[0].read_bytes()
+    other = first.replace("cards", "others")
+    assert content(other) == PHOTOS[1].read_bytes()
+    assert content(second) == PHOTOS[0].read_bytes()
+
+
+def test_a_file_that_is_refused_is_opened_anew_by_the_next(source: str) -> None:
+    url = next(each.path.decode() for each in files_of(source))
+    with pytest.raises(ImageError):
+        content(url.replace("a.jpg", "none.jpg"))
+    assert content(url) == PHOTOS[0].read_bytes()
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_list_that_takes_more_memory_than_each_worker_has_is_refused(
+    tmp_path: Path, kind: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands before a file in a tar file, of any size: each worker would read it, too, for each file."""
+    monkeypatch.setattr(children, "half_of_memory", lambda: 0)
+    header = tarfile.TarInfo("header")
+    header.type, header.size = kind, 2**30
+    with (tmp_path / "cards.tar").open("wb") as file:
+        file.write(header.tobuf(tarfile.GNU_FORMAT))
+        file.truncate(2**30 + 2**20)
+    with pytest.raises(ConfigError, match="takes more than 256 MiB of memory: unpack it"):
+        list(files_of(f"tar://::{tmp_path}/cards.tar"))
