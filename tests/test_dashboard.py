@@ -254,6 +254,19 @@ def test_a_silent_line_is_a_lost_one(browser: Browser, house: House) -> None:
     context.close()
 
 
+def test_before_its_figures_come_a_page_shows_none(browser: Browser, house: House) -> None:
+    """The charts said "−NaN min"."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.route("**/api/**", lambda route: None)  # no answer comes
+    page.goto(address(house))
+    expect(page.get_by_text("Images a second")).to_be_visible()
+    page.set_viewport_size({"width": 900, "height": 700})  # has the charts drawn
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert "NaN" not in page.locator("body").inner_text()
+    context.close()
+
+
 def test_many_images_a_second_leave_the_page_small_and_quick(house: House, window: Window) -> None:
     page = window.page
     page.evaluate(

@@ -41,7 +41,7 @@ export class Chart {
   draw() {
     const { points, series } = this;
     const width = this.svg.clientWidth;
-    if (!width) return;
+    if (!width || !this.span) return;
     this.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     const foot = HEIGHT - FOOT;
     const busy = points.filter((point) => point.images_per_second > 0);
