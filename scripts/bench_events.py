@@ -5,8 +5,9 @@ scripts/bench_events.py --answers              # what groups and unknown cost an
 scripts/bench_events.py --rounds 12            # the same of the daemon, with groups, unknown, and its journal
 
 The daemon runs `--once` over small pictures with a model that takes no time, in turns with and without: so
-the difference, processor time an image, is not lost among what the built-in model needs. All answers say cat;
-at one of ten cameras an event goes on with each of them; the other rules look for other things.
+the difference, processor time an image, is not lost among what the built-in model needs; and on one core, or it
+would be lost among what threads on two take from each other. All answers say cat; at one of ten cameras an event
+goes on with each of them; the other rules look for other things.
 """
 
 import argparse
@@ -17,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -178,6 +180,17 @@ def answers_us(labels: Sequence[str], *, turns: int = 50, answers: int = 200) ->
     return {name: round(min(each), 1) for name, each in found.items() if name != "rules, too"}
 
 
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Whatever is started meanwhile stays there."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 def once_us(model: Mapping[str, str], config: Mapping[str, object], images: int) -> float:
     """Return processor time an image, without that of a daemon's start and end."""
     few = images // FEW
@@ -197,7 +210,7 @@ def _once(model: Mapping[str, str], config: Mapping[str, object], images: int) -
             yaml.safe_dump({**config, "model": dict(model), "mqtt": None, "web": None})
         )
         command = [sys.executable, "-m", "dropsight", "run", "--once", "-c", str(folder / "c.yaml")]
-        with (folder / "told").open("wb") as told:
+        with (folder / "told").open("wb") as told, on_one_core():
             daemon = subprocess.Popen(command, cwd=folder, stdout=told, stderr=told)
             _, status, spent = os.wait4(daemon.pid, 0)
         daemon.returncode = os.waitstatus_to_exitcode(status)
