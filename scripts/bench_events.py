@@ -5,9 +5,9 @@ scripts/bench_events.py --answers              # what groups and unknown cost an
 scripts/bench_events.py --rounds 12            # the same of the daemon, with groups, unknown, and its journal
 
 The daemon runs `--once` over small pictures with a model that takes no time, in turns with and without: so
-the difference, processor time an image, is not lost among what the built-in model needs; and on one core, or it
-would be lost among what threads on two take from each other. All answers say cat; at one of ten cameras an event
-goes on with each of them; the other rules look for other things.
+the difference, processor time an image, is not lost among what the built-in model needs; and on one core, or
+it would be lost among what threads on two take from each other. All answers say cat; at one of ten cameras an
+event goes on with each of them; the other rules look for other things.
 """
 
 import argparse
