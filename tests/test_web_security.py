@@ -326,6 +326,19 @@ def test_a_request_that_goes_on_as_garbage_is_refused_without_a_traceback(tmp_pa
         assert "Traceback" not in house.daemon_log()
 
 
+def test_metrics_asked_for_in_a_version_that_is_none_come_as_plain_text_without_a_traceback(
+    tmp_path: Path,
+) -> None:
+    """It was a 500, and 46 lines of the log each time."""
+    with running(tmp_path, web=ANY_PORT) as house:
+        url = address(house)
+        for version in ("new", "=", '1.0.0"', "\xb2.0.0", "1..0", "9" * 5_000):
+            for form in ("text/plain", "application/openmetrics-text"):
+                answer = ask(url, "/metrics", headers={"Accept": f"{form}; version={version}; escaping=;"})
+                assert (answer.status, answer.headers["content-type"][:10]) == (200, "text/plain")
+        assert "Traceback" not in house.daemon_log()
+
+
 def test_there_are_as_many_streams_as_there_may_be_however_many_come_at_once(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house, contextlib.ExitStack() as opened:
         url = address(house)

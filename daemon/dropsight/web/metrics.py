@@ -43,7 +43,10 @@ class Metrics:
 
     def encoded(self, accept: str) -> tuple[bytes, str]:
         """Return the text and its content type, OpenMetrics for those who accept it."""
-        encode, content_type = choose_encoder(accept)
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # of a version that is no number
+            encode, content_type = choose_encoder("")
         return encode(self._registry), content_type
 
 
