@@ -9,10 +9,11 @@ import pytest
 
 from dropsight.errors import SinkError
 from dropsight.sinks.mqtt.connection import Connection
-from test_broker_path import CONNACK_5, connection_to, opened
+from test_broker_path import CONNACK_5, PINGRESP, connection_to, opened
 
 PINGREQ = b"\xc0\0"
 MESSAGE = b"\x32\6\0\1t\0\1\0"
+NEVER_ASK = b"\x20\6\0\0\3\x13\0\0"  # a CONNACK with a Server Keep Alive of 0
 REFUSALS = b"\x90\x84\x01\0\1\0" + b"\x87" * 129
 
 
@@ -73,3 +74,45 @@ def test_a_broker_that_refuses_for_ever_what_was_asked_once_is_one_line(
     assert [each for each in caplog.messages if "denied the subscription" in each] == [
         "the broker denied the subscription to to/me: Not authorized"
     ]
+
+
+@contextmanager
+def hard_of_hearing(greeting: bytes, *, goes_on: bool) -> Iterator[str]:
+    """A broker that reads nothing after a CONNECT, and `goes_on` speaking until it is hung up on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            client, _ = listener.accept()
+            with client, suppress(OSError):
+                client.recv(4096)
+                client.sendall(greeting)
+                while goes_on and not is_over.wait(0.2):
+                    client.sendall(PINGRESP)
+                is_over.wait(60)
+
+        is_over = threading.Event()
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield f"mqtt://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            is_over.set()
+            thread.join(60)
+
+
+def test_a_broker_that_goes_on_speaking_and_reads_nothing_is_hung_up_on() -> None:
+    """Its connection stood for as long as it liked, and no other was tried."""
+    with (
+        hard_of_hearing(CONNACK_5, goes_on=True) as url,
+        opened(connection_to(url, keepalive=2)) as connection,
+    ):
+        connection.publish("of/us", bytes(10_000_000), qos=1)
+        assert "Keep alive" in hear_all(connection)
+
+
+def test_a_broker_that_wants_to_be_asked_never_is_asked_and_missed_when_it_is_gone() -> None:
+    with (
+        hard_of_hearing(NEVER_ASK, goes_on=False) as url,
+        opened(connection_to(url, keepalive=2)) as connection,
+    ):
+        assert "Keep alive" in hear_all(connection)

@@ -7,8 +7,10 @@ import pty
 import re
 import shutil
 import signal
+import socket
 import struct
 import termios
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 
 from brokers import mosquitto, wait_until
-from daemons import PHOTOS, SAMPLES, command, dropsight, running
+from daemons import PHOTOS, SAMPLES, House, command, dropsight, dropsight_in_here, running
 from dropsight.commands.batch import batch
 from dropsight.inference.batch_file import BatchFile
 from dropsight.inference.runtime import ImageInferenceRuntime
@@ -120,6 +122,33 @@ def test_status_shows_counts_latencies_and_queues(tmp_path: Path) -> None:
         assert status["stats"]["latency_ms"]["window"]["total"]["count"] == 1
         assert status["stats"]["cameras"] == {"default": 1}
         wait_until(lambda: "1 done" in house.daemon_log(), what="the periodic line")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"\xff\xfe{}", b"[" * 100_000, b'{"ok": true, "result": ' + b"[" * 100_000],
+    ids=["bytes", "deep", "within"],
+)
+def test_what_is_no_answer_of_the_daemon_is_a_line_and_exit_1(tmp_path: Path, said: bytes) -> None:
+    House(tmp_path, {})
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(tmp_path / "state" / "dropsight.sock"))
+        door.listen()
+
+        def serve() -> None:
+            for _ in range(3):
+                visitor, _ = door.accept()
+                with visitor:
+                    visitor.recv(4_096)
+                    visitor.sendall(said + b"\n")
+
+        threading.Thread(target=serve, daemon=True).start()
+        for question in (["status"], ["status", "--json"], ["resume"]):
+            done = dropsight_in_here(*question, "-c", "dropsight.yaml", cwd=tmp_path)
+            assert done.returncode == 1
+            assert [line[:40] for line in done.stderr.splitlines()] == [
+                "dropsight: the daemon's answer is not va"
+            ]
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ def order(file: Path | None, command: Order) -> None:
     answer = ask(state, command, patience=PATIENCE_SECONDS)
     try:
         told = msgspec.json.decode(answer, type=_Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DropsightError(f"the daemon's answer is not valid: {error}") from error
     if not told.ok:
         raise DropsightError(f"{command}: {told.error}")

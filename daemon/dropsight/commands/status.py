@@ -20,12 +20,12 @@ from dropsight.status.stats import EventCount, FollowerStats
 def show(file: Path | None, *, as_json: bool) -> None:
     """Ask the daemon; raises NotRunningError."""
     answer = ask(settings(find_config(file)).store.path.parent, "status")
-    if as_json:
-        sys.stdout.buffer.write(msgspec.json.format(answer, indent=2) + b"\n")
-        return
     try:
+        if as_json:
+            sys.stdout.buffer.write(msgspec.json.format(answer, indent=2) + b"\n")
+            return
         status = msgspec.json.decode(answer, type=Status)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DropsightError(f"the daemon's answer is not valid: {error}") from error
     print("\n".join(map(as_shown, _lines(status))))
 

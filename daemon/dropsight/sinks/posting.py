@@ -7,15 +7,16 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from urllib.parse import SplitResult
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, InvalidHeader, NameResolutionError
+from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
 from dropsight.errors import SinkError
 from dropsight.names import as_shown
+from dropsight.sinks.dialling import dial
 from dropsight.sinks.interim_answers import BoundedResponse
 
 # Of an answer, which is not looked at: more is not waited for, at the cost of the connection.
@@ -33,6 +34,22 @@ class Reply(NamedTuple):
     wait_seconds: float
 
 
+class _Plain(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _dialled(self)
+
+
+class _Encrypted(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _dialled(self)
+
+
+def _dialled(connection: HTTPConnection) -> socket.socket:
+    plain = dial(connection.host, connection.port, seconds=cast("float", connection.timeout))
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return plain
+
+
 class Poster:
     """For one thread. Neither redirects nor proxies are followed."""
 
@@ -41,9 +58,9 @@ class Poster:
         self._seconds = timeout_seconds
         self._target = (url.path or "/") + (f"?{url.query}" if url.query else "")
         if context is None:
-            self._connection = HTTPConnection(host, port, timeout=timeout_seconds)
+            self._connection: HTTPConnection = _Plain(host, port, timeout=timeout_seconds)
         else:
-            self._connection = HTTPSConnection(host, port, timeout=timeout_seconds, ssl_context=context)
+            self._connection = _Encrypted(host, port, timeout=timeout_seconds, ssl_context=context)
         self._connection.response_class = BoundedResponse
 
     def connect(self) -> str:
@@ -110,7 +127,7 @@ def _seconds(said: str | None) -> float:
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}; see webhooks.ca_file"
-    if isinstance(error, NameResolutionError):
+    if isinstance(error, socket.gaierror):
         return "unknown host; see webhooks.url"
     if isinstance(error, TimeoutError):
         return "no answer in time"

@@ -1,6 +1,7 @@
 """paho's client, with limits on incoming messages, and short ways for what comes and goes by the hundred."""
 
 import logging
+import socket
 from typing import TYPE_CHECKING, Literal
 
 import paho.mqtt.client as paho
@@ -9,6 +10,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from dropsight.sinks.dialling import dial
 from dropsight.sinks.mqtt.paho_socket import Wire
 from dropsight.sinks.mqtt.web_socket import FrugalWebSocket
 
@@ -79,6 +81,11 @@ class FrugalClient(paho.Client):
             plain.close()
             raise
 
+    def _create_socket_connection(self) -> socket.socket:
+        if self._get_proxy():
+            return super()._create_socket_connection()
+        return dial(self._host, self._port, seconds=self.connect_timeout)
+
     def _sock_recv(self, bufsize: int) -> bytes:
         if bufsize > OTHER_BYTES:
             packet = self._in_packet
@@ -89,6 +96,16 @@ class FrugalClient(paho.Client):
 
     def _sock_send(self, buf: bytes | bytearray) -> int:
         return self.wire.send(buf, more=self.want_write())  # the queue has those behind this one
+
+    def _handle_connack(self) -> MQTTErrorCode:
+        """Ask for life no less often than was set, whatever the broker would rather have.
+
+        It may say "never" (MQTT 5, 3.2.2.3.14): then nobody would find out that the connection is cut off.
+        """
+        wished = self._keepalive
+        code = super()._handle_connack()
+        self._keepalive = min(self._keepalive or wished, wished)
+        return code
 
     def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
         """Hear of one that is taken; paho decodes the others, without their properties: nobody asks."""

@@ -1,5 +1,6 @@
 """Who reads and writes a connection's socket: the thread that waits for it, or one that is there for it."""
 
+import logging
 import os
 import select
 import threading
@@ -8,11 +9,15 @@ from collections.abc import Callable
 
 from dropsight.sinks.mqtt.client import FrugalClient
 
+log = logging.getLogger(__name__)
+
 # So long a thread that waits for the connection may be busy with other things, before another reads for it.
 PATIENCE_SECONDS = 5.0
 # How often the keepalive is thought of.
 LOOK_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
+# So many keepalives a broker may take nothing of what we have for it, as it has with us (MQTT 5, 3.1.2.10).
+DEAF_KEEPALIVES = 1.5
 
 
 class Network:
@@ -29,6 +34,7 @@ class Network:
         self._client, self._changed, self._alone = client, changed, alone
         self._look = min(LOOK_SECONDS, keepalive / 8)
         self._patience = min(PATIENCE_SECONDS, keepalive / 8)
+        self._deaf = DEAF_KEEPALIVES * keepalive
         self._driving = threading.Lock()
         self._poll = select.poll()
         self._bell: int | None = None
@@ -171,5 +177,14 @@ class Network:
         now = time.monotonic()
         if now - self._looked_at >= self._look:
             self._looked_at = now
+            self._look_whether_it_reads(now)
             client.loop_misc()
         self._is_over = client.socket() is None
+
+    def _look_whether_it_reads(self, now: float) -> None:
+        """One that only speaks is alive to paho, whatever it is asked."""
+        client = self._client
+        is_unsent = client.socket() is not None and client.want_write()
+        if is_unsent and now - client.wire.sent_at >= self._deaf:
+            log.warning("disconnected from the broker: it reads nothing of what is sent")
+            client.end()

@@ -1,6 +1,7 @@
 """paho's socket with fewer system calls: read ahead of its single bytes, and written by the group."""
 
 import ssl
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -34,6 +35,8 @@ class Wire:
         self._pending: Callable[[], int] | None = getattr(sock, "pending", None)
         self._ahead, self._at, self._reads = b"", 0, READS
         self._group = bytearray()
+        self.sent_at = time.monotonic()
+        """When the other side took something, the last time."""
 
     def read_anew(self) -> None:
         """There may be something."""
@@ -90,6 +93,7 @@ class Wire:
             sent = self._sock.send(data)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
             raise BlockingIOError from error
+        self.sent_at = time.monotonic()
         if not sent:  # paho's own of websockets, where a frame is not through yet
             raise BlockingIOError
         return sent

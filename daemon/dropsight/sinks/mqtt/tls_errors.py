@@ -1,8 +1,8 @@
 """Why a TLS connection failed, with the way out."""
 
-import socket
 import ssl
 
+from dropsight.sinks.dialling import dial
 from dropsight.sinks.mqtt.broker import Broker
 
 ALERT_SECONDS = 3.0
@@ -50,7 +50,7 @@ def alert_of(broker: Broker) -> str | None:
         return None
     try:
         with (
-            socket.create_connection((broker.host, broker.port), timeout=ALERT_SECONDS) as plain,
+            dial(broker.host, broker.port, seconds=ALERT_SECONDS) as plain,
             broker.tls.wrap_socket(plain, server_hostname=broker.host) as encrypted,
         ):
             encrypted.recv(1)

@@ -1,0 +1,70 @@
+"""Names with any number of addresses, of which few answer or none."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Protocol
+
+import pytest
+
+from dropsight.config import Mqtt, Webhook
+from dropsight.errors import SinkError
+from dropsight.sinks import dialling
+from dropsight.sinks.mqtt import connection
+from dropsight.sinks.mqtt.broker import Broker
+from dropsight.sinks.webhook import HttpReceiver
+
+
+class Name(Protocol):
+    def __call__(self, silent: int, *, listener: bool = False) -> int: ...
+
+
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> Iterator[Name]:
+    """Give "house.example" so many addresses where nobody answers, and one more of a listener, if any.
+
+    Returns their port.
+    """
+    asked = socket.getaddrinfo
+    with ExitStack() as opened:
+
+        def name(silent: int, *, listener: bool = False) -> int:
+            full = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+            port: int = full.getsockname()[1]
+            for _ in range(8):  # a queue that is full answers nobody
+                waiting = opened.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(("127.0.0.1", port))
+            there = asked("127.0.0.1", port, type=socket.SOCK_STREAM) * silent
+            if listener:
+                opened.enter_context(socket.create_server(("127.0.0.2", port)))
+                there += asked("127.0.0.2", port, type=socket.SOCK_STREAM)
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: there)
+            return port
+
+        yield name
+
+
+def test_of_hundreds_of_addresses_that_hang_all_have_had_their_turn_within_one_time(named: Name) -> None:
+    """Each had the whole time for itself, so that nobody was told for hours that none answers."""
+    port = named(300)
+    with pytest.raises(TimeoutError):
+        dialling.dial("house.example", port, seconds=1)
+
+
+def test_a_broker_s_and_a_webhook_s_name_are_dialled_so(named: Name, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = named(300)
+    monkeypatch.setattr(connection, "CONNECT_SECONDS", 1.0)
+    broker = Broker.of(Mqtt(url=f"mqtt://house.example:{port}"))
+    with pytest.raises(SinkError, match="timed out"):
+        connection.Connection(broker, "5", client_id="x", will=None, keepalive=60).open()
+    with pytest.raises(SinkError, match="no answer"):
+        HttpReceiver(Webhook(url=f"http://house.example:{port}/x", timeout=1)).try_to_connect()
+
+
+def test_where_the_first_address_hangs_the_second_is_connected_to(named: Name) -> None:
+    """As with IPv6 that leads nowhere."""
+    port = named(1, listener=True)
+    with dialling.dial("house.example", port, seconds=4) as connected:
+        assert connected.getpeername() == ("127.0.0.2", port)
+        assert connected.gettimeout() == 4
