@@ -397,6 +397,37 @@ def test_other_machines_leave_an_eighth_of_the_connections_to_this_one(tmp_path:
         assert sum(1 for _ in descriptors.iterdir()) < before + MOST_CONNECTIONS * 7 // 8 + 16
 
 
+def test_strangers_of_any_number_of_addresses_leave_a_place_to_who_has_the_token(
+    tmp_path: Path, token_file: str
+) -> None:
+    """Sign-ins that trickle held all places: of IPv6, one machine has as many addresses as it likes."""
+    trickle = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40\r\n\r\ntoken="
+    watch = f"GET /api/results/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    house = House(tmp_path, {"web": {**ANY_PORT, "token_file": token_file}})
+    house.under = ["prlimit", "--nofile=256:256"]
+    house.start()
+    try:
+        url = address(house)
+        place = (urlsplit(url).hostname or "", urlsplit(url).port or 0)
+        with contextlib.ExitStack() as opened:
+            mine = opened.enter_context(socket.create_connection(place, timeout=120))
+            mine.sendall(watch.encode())
+            assert mine.recv(12) == b"HTTP/1.1 200"
+            for number in range(share(256) + 20):
+                source = (f"127.0.0.{2 + number % 8}", 0)
+                stranger = socket.create_connection(place, timeout=30, source_address=source)
+                with contextlib.suppress(ConnectionError):  # for whom there was no place any more
+                    opened.enter_context(stranger).sendall(trickle)
+            assert ask(url, "/api/stats", headers=BEARER).status == 200
+            (house.inbox / "x.jpg").write_bytes(b"")
+            told = b""
+            while b"x.jpg" not in told:
+                told += (more := mine.recv(65_536))
+                assert more
+    finally:
+        house.kill()
+
+
 @pytest.mark.slow
 def test_signing_out_ends_the_cookie_wherever_there_is_a_copy_and_over_a_restart(
     tmp_path: Path, token_file: str

@@ -32,23 +32,25 @@ def _is_local(address: str) -> bool:
 class WebConnection(H11Protocol):
     """A request's state has `hang_up`, which ends the connection at once, whatever is still to be sent.
 
-    And `gone`, which is done once the connection has ended.
+    And `gone`, which is done once the connection has ended, and `admit`, to be called for who may see it all.
 
-    Where all places are taken, who asks nothing for the longest time makes room for who comes. An address has
-    at most half of them, and an eighth is for this machine alone: whoever looks whether all is well gets in.
+    Where all places are taken, who asks nothing for the longest time makes room for who comes, and then who
+    was not admitted: any number of addresses may be one stranger's. An address has at most half of them, and
+    an eighth is for this machine alone: whoever looks whether all is well gets in.
     """
 
     most = share(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     _patience: asyncio.TimerHandle | None = None
     since = 0.0
     address = ""
-    is_local = False
+    is_local = is_admitted = False
     gone: asyncio.Future[None]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.gone = self.loop.create_future()
-        self.app_state = {**self.app_state, "hang_up": transport.abort, "gone": self.gone}
+        state = {"hang_up": transport.abort, "gone": self.gone, "admit": self._admit}
+        self.app_state = {**self.app_state, **state}
         self.since = self.loop.time()
         self.address = self.client[0] if self.client else ""
         self.is_local = _is_local(self.address)
@@ -99,10 +101,16 @@ class WebConnection(H11Protocol):
     def _makes_room(self, among: Collection["WebConnection"], most: int) -> bool:
         if len(among) <= most:
             return True
-        idle = [each for each in among if each in self.connections and each is not self and each.is_idle]
-        if idle:
-            min(idle, key=lambda each: each.since).leave()
-        return bool(idle)
+        others = [each for each in among if each in self.connections and each is not self]
+        giving_way = [each for each in others if each.is_idle] or [
+            each for each in others if not each.is_admitted
+        ]
+        if giving_way:
+            min(giving_way, key=lambda each: each.since).leave()
+        return bool(giving_way)
+
+    def _admit(self) -> None:
+        self.is_admitted = True
 
     def leave(self) -> None:
         self.connections.discard(self)  # at once: in a flood many are hung up on before one is gone

@@ -64,11 +64,17 @@ class Guard:
             return _error(414, "the address is too long")
         if _sends_too_much(scope["method"], headers):
             return _error(413, "the request is too large")
-        if scope["path"].startswith(_OPEN) or self._access.admits(headers):
+        if scope["path"].startswith(_OPEN) or self._is_admitted(scope, headers):
             return None
         if scope["path"] in {"/", "/events"} and "text/html" in headers.get("accept", ""):
             return RedirectResponse("/login", status_code=303)
         return _error(401, "a token is needed: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
+
+    def _is_admitted(self, scope: Scope, headers: Headers) -> bool:
+        if not self._access.admits(headers):
+            return False
+        scope["state"]["admit"]()
+        return True
 
 
 def _sends_too_much(method: str, headers: Headers) -> bool:
