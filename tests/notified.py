@@ -25,7 +25,7 @@ from dropsight.journal.outbox import Delivery
 from dropsight.sinks.notify.dispatcher import Dispatcher
 from dropsight.sinks.notify.notification import Notification, Receipt
 from dropsight.sinks.notify.notifier import Notifier
-from dropsight.sinks.notify.notifier_parts import NotifierParts
+from dropsight.sinks.notify.notifier_parts import EventRecords, NotifierParts
 from dropsight.sinks.notify.targets import Target
 from dropsight.status.troubles import Troubles
 
@@ -132,9 +132,17 @@ def large_photo(folder: Path) -> Path:
 class Told:
     """Notifiers for these URLs, each on a thread of its own, with parts in `state`."""
 
-    def __init__(self, state: Path, dispatcher: Dispatcher, *, settings: Notify = Notify()) -> None:  # noqa: B008
-        self.parts = NotifierParts(state, dispatcher)
-        self.now = [1_795_900_000.0]
+    def __init__(
+        self,
+        state: Path,
+        dispatcher: Dispatcher,
+        *,
+        settings: Notify = Notify(),  # noqa: B008
+        inboxes: int = 1,
+    ) -> None:
+        self.parts = NotifierParts(state, dispatcher, inboxes=inboxes)
+        self.now = [1_795_900_000.0000002]  # between two microseconds
+        self.inboxes = dict[str, str]()
         self._state, self._settings = state, settings
         self._stack = ExitStack()
         self._drawing = threading.Lock()
@@ -164,7 +172,9 @@ class Told:
             events,
             Troubles(logging.getLogger("dropsight.test")),
             self.parts.enter(),
-            picture=picture or photo,
+            on_record=EventRecords(
+                picture or photo, lambda told: [self.inboxes.get(each.camera, "") for each in told]
+            ),
             clock=lambda: self.now[0],
         )
         thread = threading.Thread(target=notifier.run)

@@ -27,7 +27,7 @@ from dropsight.crashpoints import VARIABLE
 from dropsight.errors import SinkError
 from dropsight.journal.event_messages import EventBest
 from dropsight.sinks.notify import notifier, words
-from dropsight.sinks.notify.allowance import MOST, HourlyAllowance, Sent
+from dropsight.sinks.notify.allowance import MOST, HourlyAllowance, Sent, ToldSource
 from dropsight.sinks.notify.dispatcher import Dispatcher
 from dropsight.sinks.notify.notification import Notification, Receipt
 from dropsight.sinks.notify.notification_queue import FILE, NotificationQueue
@@ -356,14 +356,14 @@ def test_what_waits_is_kept_once_within_a_bound_and_over_damage(
 ) -> None:
     monkeypatch.setattr("dropsight.sinks.notify.notification_queue.MOST", 3)
     queue = NotificationQueue(tmp_path / FILE)
-    assert queue.add("phone", [message(number) for number in (1, 2, 2, 3)]) == 0
-    assert queue.add("phone", [message(4)]) == 1
-    assert queue.add("mail", [message(1)]) == 0
+    assert queue.add("phone", [message(number) for number in (1, 2, 2, 3)], [""] * 4) == 0
+    assert queue.add("phone", [message(4)], [""]) == 1
+    assert queue.add("mail", [message(1)], [""]) == 0
     queue.close()
     queue = NotificationQueue(tmp_path / FILE)
     kept = queue.waiting("phone", 10)
     assert [held.message for held in kept] == [message(2), message(3), message(4)]
-    queue.told(kept[:1], Sent(time.time(), "front"))
+    queue.told(kept[:1], Sent(time.time(), ToldSource(camera="front")))
     assert (queue.count("phone"), queue.count("mail"), len(queue.sent())) == (2, 1, 1)
     queue.close()
     (tmp_path / FILE).write_bytes(b"no database" * 100)

@@ -18,6 +18,7 @@ from dropsight.journal.reader import JournalReader
 from dropsight.names import as_json
 from dropsight.service.camera_keeper import CameraKeeper
 from dropsight.service.dashboard import address_for_others, open_web
+from dropsight.service.event_inboxes import inboxes_of
 from dropsight.service.explanations import Explanations
 from dropsight.service.followers import Followers
 from dropsight.service.lasting_problems import LastingProblems
@@ -131,6 +132,7 @@ class OutletsMaker(msgspec.Struct, frozen=True):
             obey=obey,
             watch=self.watch,
             picture=self._picture,
+            inboxes=partial(inboxes_of, journal=self.config.store.path, watches=self.config.watch),
         )
 
     def _picture(self, record_id: str, longest: int) -> bytes:

@@ -7,6 +7,7 @@ import msgspec
 
 from dropsight.cameras.watch import CameraWatch
 from dropsight.config import Config
+from dropsight.journal.event_messages import EventMessage
 from dropsight.journal.marks import Mark
 from dropsight.journal.outbox import Outbox
 from dropsight.status.troubles import Troubles
@@ -63,7 +64,8 @@ class FollowerContext(msgspec.Struct, frozen=True):
     """What the daemon gives a follower that it makes; `troubles` and `outbox` are the follower's own.
 
     `picture` returns a JPEG of a record's image, by the record's id, with its longer side as given; raises
-    DropsightError, FileNotFoundError.
+    DropsightError, FileNotFoundError. `inboxes` returns the folders that messages of events are of, "" for
+    none; raises StoreError.
     """
 
     config: Config
@@ -73,6 +75,7 @@ class FollowerContext(msgspec.Struct, frozen=True):
     obey: Callable[[bytes], bytes]
     watch: CameraWatch
     picture: Callable[[str, int], bytes]
+    inboxes: Callable[[Sequence[EventMessage]], Sequence[str]]
 
 
 class FollowerSpec(NamedTuple):

@@ -1,8 +1,8 @@
-"""How many notifications there may be in an hour, of all targets together, and how many of one camera."""
+"""How many notifications there may be in an hour, of all targets together, and how many of one source."""
 
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 MOST = 30
@@ -12,22 +12,40 @@ KNOWN = 2
 """So many are enough to say of any camera whether there is another one."""
 
 
+Key = tuple[str, ...]
+
+
+class ToldSource(NamedTuple):
+    """An inbox and a camera of it; "" where there is none, or several."""
+
+    inbox: str = ""
+    camera: str = ""
+
+    @property
+    def keys(self) -> frozenset[Key]:
+        """Return by what its share is counted: the inbox, and the camera in it."""
+        inbox = {(self.inbox,)} if self.inbox else set[Key]()
+        return frozenset(inbox | {tuple(self)} if self.camera else inbox)
+
+
 class Sent(NamedTuple):
-    """When something was told, and of which camera; "" of several at once."""
+    """When something was told, and of what."""
 
     at: float
-    camera: str = ""
+    source: ToldSource = ToldSource()
 
 
 class HourlyAllowance:
     """Thread-safe. Times are of the wall clock: they are kept over restarts.
 
-    Where another camera was told of in the last thirty days, too, a camera has its share: half of them.
+    Of several inboxes, each has its share, half of them. Where another camera was told of in the last thirty
+    days, too, a camera has half of what its inbox has.
     """
 
-    def __init__(self, sent: Iterable[Sent] = (), *, most: int = MOST) -> None:
-        self._sent, self._most, self.share = sorted(sent), most, most // 2
-        self._known = {each.camera: each.at for each in self._sent if each.camera}
+    def __init__(self, sent: Iterable[Sent] = (), *, inboxes: int = 1, most: int = MOST) -> None:
+        self._sent, self._most = sorted(sent), most
+        self._of_inbox = most // 2 if inboxes > 1 else most
+        self._known = {each.source: each.at for each in self._sent if each.source.camera}
         self._lock = threading.Lock()
 
     def take(self, sent: Sent, *, beyond_share: bool = False) -> float:
@@ -37,12 +55,12 @@ class HourlyAllowance:
             self._forget(now)
             if seconds := self._seconds_to_next(now):
                 return seconds
-            if not beyond_share and sent.camera in self._full(now):
-                own = [each.at for each in self._sent if each.camera == sent.camera]
-                return own[-self.share] + SECONDS - now
+            if not beyond_share and (full := self._full(now).keys() & sent.source.keys):
+                own = [each.at for each in self._sent if full & each.source.keys]
+                return own[0] + SECONDS - now
             self._sent.append(sent)
-            if sent.camera:
-                self._known[sent.camera] = now
+            if sent.source.camera:
+                self._known[sent.source] = now
             return 0.0
 
     def seconds_to_next(self, now: float) -> float:
@@ -57,8 +75,8 @@ class HourlyAllowance:
             if taken in self._sent:
                 self._sent.remove(taken)
 
-    def full(self, now: float) -> set[str]:
-        """Return the cameras that have had their share."""
+    def full(self, now: float) -> Mapping[Key, int]:
+        """Return who has had his share, and how many that are."""
         with self._lock:
             self._forget(now)
             return self._full(now)
@@ -76,9 +94,16 @@ class HourlyAllowance:
         """A clock that was set back leaves times to come, which say nothing."""
         self._sent = [each for each in self._sent if now - SECONDS < each.at <= now]
         latest = sorted(self._known, key=self._known.__getitem__)[-KNOWN:]
-        self._known = {camera: self._known[camera] for camera in latest}
+        self._known = {source: self._known[source] for source in latest}
 
-    def _full(self, now: float) -> set[str]:
-        known = {camera for camera, at in self._known.items() if at > now - KNOWN_SECONDS}
-        told = Counter(each.camera for each in self._sent if each.camera)
-        return {camera for camera, count in told.items() if count >= self.share and known - {camera}}
+    def _full(self, now: float) -> dict[Key, int]:
+        told = Counter(key for each in self._sent for key in each.source.keys)
+        shares = {key: self._share(key, now) for key in told}
+        return {key: share for key, share in shares.items() if told[key] >= share < self._most}
+
+    def _share(self, key: Key, now: float) -> int:
+        if len(key) == 1:
+            return self._of_inbox
+        has = self._of_inbox if key[0] else self._most
+        others = (at for source, at in self._known.items() if source != key)
+        return has // 2 if any(at > now - KNOWN_SECONDS for at in others) else has

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from dropsight.errors import StoreError
 from dropsight.files.locks import keep_from_others
 from dropsight.journal.event_messages import EventMessage, encode_message, message_in
-from dropsight.sinks.notify.allowance import KNOWN, KNOWN_SECONDS, SECONDS, Sent
+from dropsight.sinks.notify.allowance import KNOWN, KNOWN_SECONDS, SECONDS, Sent, ToldSource
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +28,21 @@ CREATE TABLE IF NOT EXISTS waiting (
     id TEXT NOT NULL,
     line BLOB NOT NULL,
     tried_seconds REAL NOT NULL DEFAULT 0,
+    inbox TEXT NOT NULL DEFAULT '',
     UNIQUE (target, id)
 ) STRICT;
-CREATE TABLE IF NOT EXISTS told (n INTEGER PRIMARY KEY, at REAL NOT NULL, camera TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS told (
+    n INTEGER PRIMARY KEY, at REAL NOT NULL, camera TEXT NOT NULL, inbox TEXT NOT NULL DEFAULT ''
+) STRICT;
 CREATE TABLE IF NOT EXISTS sent (at REAL NOT NULL) STRICT;
 """
-# An older dropsight wrote into `sent`, of no camera, and does so again after a step back.
+# Of older dropsights, one has no inboxes, one wrote into `sent`; so they do again after a step back.
+_INBOX = "ALTER TABLE {} ADD COLUMN inbox TEXT NOT NULL DEFAULT ''"
 _FORGET = """
-DELETE FROM told WHERE at <= ? AND n NOT IN (
+DELETE FROM told WHERE at <= ?1 AND n NOT IN (
     SELECT n FROM (
-        SELECT n, max(at) AS latest FROM told WHERE camera != '' GROUP BY camera ORDER BY latest DESC LIMIT ?
+        SELECT n, max(at) AS latest FROM told WHERE camera != '' GROUP BY inbox, camera
+        ORDER BY latest DESC LIMIT ?2
     )
 )
 """
@@ -46,6 +51,11 @@ DELETE FROM told WHERE at <= ? AND n NOT IN (
 class QueuedMessage(NamedTuple):
     n: int
     message: EventMessage
+    inbox: str = ""
+
+    @property
+    def source(self) -> ToldSource:
+        return ToldSource(self.inbox, self.message.camera)
 
 
 class NotificationQueue:
@@ -66,11 +76,16 @@ class NotificationQueue:
                 )
                 self._db = _opened(path)
 
-    def add(self, target: str, messages: Iterable[EventMessage]) -> int:
+    def add(self, target: str, messages: Iterable[EventMessage], inboxes: Iterable[str]) -> int:
         """Return how many went for these, beyond the bound; what is there already stays as it is."""
-        rows = [(target, message.message_id, encode_message(message)) for message in messages]
+        rows = [
+            (target, message.message_id, encode_message(message), inbox)
+            for message, inbox in zip(messages, inboxes, strict=True)
+        ]
         with self._transaction() as db:
-            db.executemany("INSERT OR IGNORE INTO waiting (target, id, line) VALUES (?, ?, ?)", rows)
+            db.executemany(
+                "INSERT OR IGNORE INTO waiting (target, id, line, inbox) VALUES (?, ?, ?, ?)", rows
+            )
             done = db.execute(
                 "DELETE FROM waiting WHERE target = ? AND n <= (SELECT n FROM waiting WHERE target = ?"
                 " ORDER BY n DESC LIMIT 1 OFFSET ?)",
@@ -79,13 +94,13 @@ class NotificationQueue:
             return done.rowcount
 
     def waiting(
-        self, target: str, most: int, *, wanted: Callable[[EventMessage], bool] = lambda _: True
+        self, target: str, most: int, *, wanted: Callable[[QueuedMessage], bool] = lambda _: True
     ) -> list[QueuedMessage]:
         """The oldest first."""
         with self._transaction() as db:
-            rows = db.execute("SELECT n, line FROM waiting WHERE target = ? ORDER BY n", (target,))
-            held = (QueuedMessage(n, message_in(line)) for n, line in rows)
-            return list(islice((each for each in held if wanted(each.message)), most))
+            rows = db.execute("SELECT n, line, inbox FROM waiting WHERE target = ? ORDER BY n", (target,))
+            held = (QueuedMessage(n, message_in(line), inbox) for n, line, inbox in rows)
+            return list(islice(filter(wanted, held), most))
 
     def count(self, target: str) -> int:
         with self._transaction() as db:
@@ -94,7 +109,8 @@ class NotificationQueue:
     def told(self, told: Sequence[QueuedMessage], sent: Sent) -> None:
         with self._transaction() as db:
             db.executemany("DELETE FROM waiting WHERE n = ?", [(each.n,) for each in told])
-            db.execute("INSERT INTO told (at, camera) VALUES (?, ?)", sent)
+            row = (sent.at, sent.source.camera, sent.source.inbox)
+            db.execute("INSERT INTO told (at, camera, inbox) VALUES (?, ?, ?)", row)
             db.execute(_FORGET, (sent.at - SECONDS, KNOWN))
             db.execute("DELETE FROM sent WHERE at <= ?", (sent.at - SECONDS,))
 
@@ -115,10 +131,11 @@ class NotificationQueue:
         now = time.time()
         with self._transaction() as db:
             rows = db.execute(
-                "SELECT at, camera FROM told WHERE at > ? UNION ALL SELECT at, '' FROM sent WHERE at > ?",
+                "SELECT at, inbox, camera FROM told WHERE at > ?"
+                " UNION ALL SELECT at, '', '' FROM sent WHERE at > ?",
                 (now - KNOWN_SECONDS, now - SECONDS),
             )
-            return [Sent(at, camera) for at, camera in rows]
+            return [Sent(at, ToldSource(inbox, camera)) for at, inbox, camera in rows]
 
     def close(self) -> None:
         with self._lock:
@@ -138,6 +155,9 @@ def _opened(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA cache_size = -64")
         db.executescript(_TABLES)
+        for table in ("waiting", "told"):
+            if "inbox" not in {name for _, name, *_ in db.execute(f"PRAGMA table_info({table})")}:
+                db.execute(_INBOX.format(table))
         (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise sqlite3.DatabaseError(found)

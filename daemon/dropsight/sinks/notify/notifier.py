@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, tzinfo
-from functools import partial
 from hashlib import blake2b
 
 from dropsight import crashpoints
@@ -18,12 +17,12 @@ from dropsight.journal.event_messages import EventMessage, message_in
 from dropsight.journal.outbox import Outbox
 from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.notify import notification_queue, words
-from dropsight.sinks.notify.allowance import MOST, Sent
+from dropsight.sinks.notify.allowance import MOST, Key, Sent, ToldSource
 from dropsight.sinks.notify.notification import Notification
 from dropsight.sinks.notify.notification_queue import QueuedMessage
-from dropsight.sinks.notify.notifier_parts import NotifierParts
+from dropsight.sinks.notify.notifier_parts import EventRecords, NotifierParts
 from dropsight.sinks.notify.quiet import quiet_until
-from dropsight.sinks.notify.remarks import camera_of, remark
+from dropsight.sinks.notify.remarks import hold_of, remark, source_of
 from dropsight.sinks.notify.targets import Target
 from dropsight.sinks.sink import FollowerStatus
 from dropsight.sinks.summons import Summons
@@ -50,14 +49,14 @@ class Notifier:
         troubles: Troubles,
         parts: NotifierParts,
         *,
-        picture: Callable[[str, int], bytes],
+        on_record: EventRecords,
         zone: tzinfo | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.name = f"notify:{target.label}"
         self.troubles, self.tried, self.refused = troubles, False, False
         self._target, self._read, self._next = target, read, target
-        self._outbox, self._parts, self._picture_of = outbox, parts, picture
+        self._outbox, self._parts, self._on_record = outbox, parts, on_record
         self._zone, self._clock = zone, clock
         self._summons, self._lost = Summons(), False
         self._place = self._outbox.acknowledged()
@@ -69,9 +68,9 @@ class Notifier:
         self._batch: Sequence[QueuedMessage] = ()
         """What the last attempt was about, and so will be the next."""
         self._idle_since = -math.inf
-        """When nothing waited but of cameras that have had their share; news of another one ends that."""
-        self._late = set[str]()
-        """Cameras that have had their share: what waits of such a one goes out as one."""
+        """When nothing waited but of who has had his share; news of another one ends that."""
+        self._late = set[Key]()
+        """Who has had his share: what waits of such a one goes out as one."""
         self._delivered = self._set_aside = self._failures = 0
         self._failed_at, self._retry_at = 0.0, -math.inf
         self._plain: str | None = None
@@ -136,13 +135,15 @@ class Notifier:
             found = [message_in(each.line) for each in group if each.status == "event"]
             if mine := [each for each in found if self._target.name in each.notify]:
                 crashpoints.reach("before_holding")
-                if gone := self._parts.queue.add(self.name, mine):
+                inboxes = self._on_record.inboxes(mine)
+                if gone := self._parts.queue.add(self.name, mine, inboxes):
                     self._give_up(
                         gone, "the oldest notifications", f"more than {notification_queue.MOST:,} wait"
                     )
                 self._waiting = self._parts.queue.count(self.name)
-                full = self._parts.allowance.full(self._clock())
-                if any(each.camera not in full for each in mine):
+                full = self._parts.allowance.full(self._clock()).keys()
+                sources = (ToldSource(inbox, each.camera) for inbox, each in zip(inboxes, mine, strict=True))
+                if any(full.isdisjoint(each.keys) for each in sources):
                     self._idle_since = -math.inf
             self._place = group[-1].seq
         if self._place > start:
@@ -156,8 +157,8 @@ class Notifier:
             return math.inf
         if (left := self._retry_at - time.monotonic()) > 0:
             return left
-        now = self._clock()
-        here = datetime.fromtimestamp(now).astimezone(self._zone)
+        here = datetime.fromtimestamp(self._clock()).astimezone(self._zone)
+        now = here.timestamp()  # rounded as it is there: at an earlier one, what was sent is of times to come
         if end := quiet_until(self._target.settings.quiet, here.replace(tzinfo=None)):
             self._behind, self._hold = self._waiting > 1, f"quiet until {end:%H:%M}"
             return _held_for((end - here.replace(tzinfo=None)).total_seconds())
@@ -174,10 +175,10 @@ class Notifier:
             return self._idle_since + _LOOK_SECONDS - now
         batch = self._batch or self._chosen(now)
         if not batch:
-            self._behind, self._hold = False, f"{allowance.share} of one camera were sent within the hour"
+            self._behind, self._hold = False, hold_of(allowance, now)
             self._idle_since = now
             return _LOOK_SECONDS
-        sent = Sent(now, camera_of([each.message for each in batch]))
+        sent = Sent(now, source_of(batch))
         # What was tried before goes out as it is, with the id that it had.
         if allowance.take(sent, beyond_share=bool(self._batch)):
             return 0  # another target took the last one
@@ -185,13 +186,20 @@ class Notifier:
         return self._send(sent, here)
 
     def _chosen(self, now: float) -> Sequence[QueuedMessage]:
-        """Return what is to go out now, but of no camera that has had its share."""
-        full = self._parts.allowance.full(now)
+        """Return what is to go out now, but of nobody who has had his share."""
+        full = self._parts.allowance.full(now).keys()
         self._late |= full
-        waiting = partial(self._parts.queue.waiting, self.name)
-        found = waiting(_MOST_AT_ONCE if self._behind else 1, wanted=lambda each: each.camera not in full)
-        if len(found) == 1 and (camera := found[0].message.camera) in self._late:
-            found = waiting(_MOST_AT_ONCE, wanted=lambda each: each.camera == camera)
+
+        def waiting(most: int, of: Key | None = None) -> list[QueuedMessage]:
+            return self._parts.queue.waiting(
+                self.name,
+                most,
+                wanted=lambda each: full.isdisjoint(keys := each.source.keys) and (of is None or of in keys),
+            )
+
+        found = waiting(_MOST_AT_ONCE if self._behind else 1)
+        if len(found) == 1 and (late := self._late & found[0].source.keys):
+            found = waiting(_MOST_AT_ONCE, min(late, key=len))
         return found
 
     def _send(self, sent: Sent, here: datetime) -> float:
@@ -229,7 +237,7 @@ class Notifier:
             title, body = words.digest(messages, now=here, zone=self._zone)
             ids = "".join(each.message_id for each in messages)
             key = blake2b(ids.encode(), digest_size=16).hexdigest()
-        body += remark(messages, self._parts.allowance, late=self._late, now=here.timestamp())
+        body += remark(self._batch, self._parts.allowance, late=self._late, now=here.timestamp())
         name = f"{_NOT_IN_NAMES.sub('_', best.camera[: words.NAME_LETTERS])}-{best.best.id[:12]}.jpg"
         return Notification(self._target.url, title, body, key, words.sender(best.device), name)
 
@@ -237,7 +245,7 @@ class Notifier:
         if not (self._target.settings.pictures and message.best.id):  # problems have none
             return None, None
         try:
-            return self._picture_of(message.best.id, LONGEST_SIDE), None
+            return self._on_record.picture(message.best.id, LONGEST_SIDE), None
         except FileNotFoundError:
             return None, "its file is gone"
         except DamagedError:
@@ -254,7 +262,7 @@ class Notifier:
             log.warning("%s: sent without the picture: %s", self.name, plain)
         self._plain = plain
         self._delivered += len(self._batch)
-        self._late -= {each.message.camera for each in self._batch}
+        self._late -= {key for each in self._batch for key in each.source.keys}
         self._batch = ()
         self._waiting = self._parts.queue.count(self.name)
         self._failures, self._lost = 0, False

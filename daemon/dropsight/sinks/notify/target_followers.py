@@ -12,7 +12,7 @@ from dropsight.journal.marks import Mark
 from dropsight.sinks.notify.dispatcher import Dispatcher, lack
 from dropsight.sinks.notify.notification import Notification
 from dropsight.sinks.notify.notifier import Notifier
-from dropsight.sinks.notify.notifier_parts import NotifierParts
+from dropsight.sinks.notify.notifier_parts import EventRecords, NotifierParts
 from dropsight.sinks.notify.targets import Target, targets_of
 from dropsight.sinks.sink import FollowerContext, FollowerSpec
 
@@ -21,7 +21,7 @@ MAX_BACKLOG = 100_000
 
 def followers(config: Config) -> list[FollowerSpec]:
     """Of the registry: one for each URL of a target's file; raises ConfigError."""
-    shared = _Shared(config.store.path.parent)
+    shared = _Shared(config.store.path.parent, len(config.watch))
     targets = {name: targets_of(config, name) for name in config.notify}
     return [_wanted(config, each, len(found), shared) for found in targets.values() for each in found]
 
@@ -46,13 +46,13 @@ def _check(config: Config, name: str, credentials: Mapping[str, str | None], tri
 
 
 class _Shared:
-    def __init__(self, state: Path) -> None:
-        self._state = state
+    def __init__(self, state: Path, inboxes: int) -> None:
+        self._state, self._inboxes = state, inboxes
 
     @cached_property
     def parts(self) -> NotifierParts:
         """Opened only when a daemon runs."""
-        return NotifierParts(self._state)
+        return NotifierParts(self._state, inboxes=self._inboxes)
 
 
 def _wanted(config: Config, target: Target, count: int, shared: _Shared) -> FollowerSpec:
@@ -65,8 +65,9 @@ def _wanted(config: Config, target: Target, count: int, shared: _Shared) -> Foll
 
     def make(context: FollowerContext) -> Notifier:
         parts = shared.parts.enter()
+        on_record = EventRecords(context.picture, context.inboxes)
         return Notifier(
-            target, read, context.outbox, context.troubles, parts, picture=context.picture, zone=_zone(config)
+            target, read, context.outbox, context.troubles, parts, on_record=on_record, zone=_zone(config)
         )
 
     return FollowerSpec(_mark(target.label), make)
