@@ -112,6 +112,11 @@ def test_every_fault_is_told_at_once_with_its_file_and_key(tmp_path: Path) -> No
         ("mqtt: {url: 'mqtt://bob:pa/ss@hub'}", "has a /, ? or # in its password"),
         ("mqtt: {url: 'mqtt://bob:1?ss@hub'}", "has a /, ? or # in its password"),
         ("inference: {tta: [sideways]}", "inference.tta.0"),
+        ("web: off", "web: cannot be false; null turns it off"),
+        ("mqtt: false", "mqtt: cannot be false; null turns it off"),
+        ("web: {listen: 8080}", 'web.listen: cannot be 8080; give HOST:PORT, such as "127.0.0.1:8080"'),
+        ("mqtt: {broker: hub}", "mqtt.broker: unknown key; known here: url, "),
+        ("web: {workers: 2}", "web.workers: unknown key; did you mean inference.workers?"),
         (
             "model: {threads: 100000}",
             "model.threads: cannot be 100000; give a whole number from 1 to 64",

@@ -103,14 +103,18 @@ def test_what_is_wrong_between_rules_is_told_too(tmp_path: Path) -> None:
 
 def test_a_label_that_the_model_does_not_know_is_told_with_the_nearest(tmp_path: Path) -> None:
     rules = load(
-        written(tmp_path, "events: [{name: a, labels: [redfox, '*hound', 'group:cats', zebu, Cat]}]")
+        written(tmp_path, "events: [{name: a, labels: [redfox, '*hound', 'group:cats', zebu, Cat, raccoon, eagle]}]")
     )
-    found = list(strangers(rules.events, ["Red Fox", "basset hound"], groups=["cat", "dog"]))
+    labels = ["Red Fox", "basset hound", "accordion", "bald eagle"]
+    found = list(strangers(rules.events, labels, groups=["cat", "dog"]))
+    way_out = "`dropsight inspect` lists its groups, with --json its labels, too"
     assert found == [
         "events.0.labels.0: the model has no label redfox; did you mean Red Fox?",
-        "events.0.labels.2: the model has no label group:cats; did you mean group:cat?",
-        "events.0.labels.3: the model has no label zebu; `dropsight inspect` lists what it has",
+        "events.0.labels.2: the model has no group cats; did you mean group:cat?",
+        f"events.0.labels.3: the model has no label zebu; {way_out}",
         "events.0.labels.4: the model has no label Cat; did you mean group:cat?",
+        f"events.0.labels.5: the model has no label raccoon; {way_out}",
+        "events.0.labels.6: the model has no label eagle; did you mean bald eagle?",
     ]
     rules = load(written(tmp_path, "events: [{name: a, labels: ['group:cat']}]"))
     (line,) = strangers(rules.events, ["cat"], groups=[])

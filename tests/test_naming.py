@@ -256,6 +256,7 @@ def test_groups_come_from_the_config_the_sidecar_or_a_column_of_the_labels_in_th
     assert groups({}, other) == {}
     for faulty, told in (
         ({"cat": ["tabbi"]}, "groups.cat: the model has no class tabbi; did you mean tabby?"),
+        ({"cat": ["tbaby"]}, "groups.cat: the model has no class tbaby; did you mean tabby?"),
         ({"cat": "7-1000"}, "groups.cat: 7-1000: its classes are 0 to 999"),
         ({"a:b": "1"}, "a group's name has"),
         ({"none": []}, "groups.none: names no class"),

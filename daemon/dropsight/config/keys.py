@@ -79,8 +79,8 @@ def nearest_key(key: Key) -> Key | None:
     known = list(known_keys(index=_index_in(key), named=above[-1] if above else None))
     neighbours = {other[-1]: other for other in known if other[:-1] == tuple(above)}
     anywhere = {other[-1]: other for other in reversed(known) if not _is_index(other[-1])}
-    for names in (neighbours, anywhere):
-        if close := get_close_matches(name.lower(), names, n=1):
+    for names, cutoff in ((neighbours, 0.6), (anywhere, 0.8)):
+        if close := get_close_matches(name.lower(), names, n=1, cutoff=cutoff):
             return names[close[0]]
     return None
 

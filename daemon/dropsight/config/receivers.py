@@ -88,5 +88,5 @@ class Notify(Struct, frozen=True):
 
 
 class Web(Struct, frozen=True):
-    listen: str = "127.0.0.1:8080"
+    listen: Annotated[str, Meta(description='HOST:PORT, such as "127.0.0.1:8080"')] = "127.0.0.1:8080"
     token_file: Path | None = None

@@ -73,6 +73,9 @@ class Reading:
     def _value(self, form: Form, said: object, key: Key) -> object:
         if said is None and (form.nullable or form.reads == "host"):
             return None if form.nullable else form.default
+        if form.section and form.nullable and said is False:
+            self._refuse(key, "cannot be false; null turns it off")
+            return None
         if form.section:
             return self.section(form.section, said, key)
         if form.item:

@@ -10,6 +10,7 @@ from dropsight.config.event_rules import confirmed_by
 from dropsight.events.hours import Hours
 from dropsight.events.rule import Rule, names
 from dropsight.events.sighting import GROUP
+from dropsight.models.labels import nearest_name
 
 # There the longest day has no night, with the refraction of the air.
 _POLAR_CIRCLE = 65.7
@@ -58,13 +59,13 @@ def strangers(rules: Sequence[EventRule], labels: Sequence[str], *, groups: Sequ
 def _stranger(pattern: str, labels: Sequence[str], groups: Sequence[str]) -> str:
     if pattern.startswith(GROUP) and not groups:
         return f"there is no {pattern}: the config turns groups off, or the model has none"
-    meant = {name.casefold(): f"{GROUP}{name}" for name in groups}
-    meant |= {label.casefold(): label for label in (*labels, *meant.values())}
-    close = get_close_matches(pattern.casefold(), meant, n=1)
-    if close:
-        return f"the model has no label {pattern}; did you mean {meant[close[0]]}?"
-    kind = "group" if pattern.startswith(GROUP) else "label"
-    return f"the model has no {kind} {pattern.removeprefix(GROUP)}; `dropsight inspect` lists what it has"
+    name, is_group = pattern.removeprefix(GROUP), pattern.startswith(GROUP)
+    meant = {label.casefold(): label for label in (() if is_group else labels)}
+    meant |= {each.casefold(): f"{GROUP}{each}" for each in groups}
+    text = f"the model has no {'group' if is_group else 'label'} {name}"
+    if close := nearest_name(name.casefold(), sorted(meant, key=len)):
+        return f"{text}; did you mean {meant[close]}?"
+    return f"{text}; `dropsight inspect` lists its groups, with --json its labels, too"
 
 
 def findings(config: Config) -> Iterator[tuple[str, str]]:

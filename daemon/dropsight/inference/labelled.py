@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from difflib import get_close_matches
 from pathlib import Path
 
 import msgspec
@@ -10,7 +9,7 @@ import msgspec
 from dropsight.config import Video, Watch
 from dropsight.errors import ConfigError
 from dropsight.models.label_files import unnamed
-from dropsight.models.labels import class_named, numbers_by_name, plain
+from dropsight.models.labels import class_named, nearest_name, numbers_by_name, plain
 
 PHOTOS = frozenset(pattern.removeprefix("*") for pattern in Watch().patterns)
 CLIPS = frozenset(pattern.removeprefix("*") for pattern in Video().patterns)
@@ -43,10 +42,8 @@ def labelled(folder: Path, labels: Sequence[str], suffixes: AbstractSet[str] = P
 
 
 def _way_out(name: str, numbers: Mapping[str, int]) -> str:
-    words = set(plain(name).split())
-    nearest = [label for label in numbers if words and words <= set(label.split())]
-    nearest = nearest or get_close_matches(plain(name), numbers, n=1)
-    meant = f"did you mean {nearest[0]}? " if nearest else ""
+    nearest = nearest_name(plain(name), numbers)
+    meant = f"did you mean {nearest}? " if nearest else ""
     return f"{meant}name it after a label or a number"
 
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from fnmatch import translate
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from typing import NamedTuple
 from dropsight.config import Members
 from dropsight.errors import ModelError
 from dropsight.models.label_files import IMAGENET, FoundLabels, imagenet_names
-from dropsight.models.labels import BACKGROUND, class_named, numbers_by_name, plain
+from dropsight.models.labels import BACKGROUND, class_named, nearest_name, numbers_by_name, plain
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import Sidecar, sidecar_path
 from dropsight.models.spec import Group
@@ -126,11 +125,11 @@ class _Naming:
             fits = re.compile(translate(plain(text))).match
             if found := [number for number, label in enumerate(self._plain) if fits(label)]:
                 return found
-        close = get_close_matches(plain(text), self._numbers, n=1)
+        meant = nearest_name(plain(text), self._numbers)
         way_out = (
-            f"did you mean {self._labels[self._numbers[close[0]]]}?"
-            if close
-            else "give a label, a number or a range"
+            "give a label, a number or a range"
+            if meant is None
+            else f"did you mean {self._labels[self._numbers[meant]]}?"
         )
         raise ModelError(f"{self._where}: groups.{group}: the model has no class {text}; {way_out}")
 

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -64,6 +65,14 @@ def class_named(name: str, numbers: Mapping[str, int], classes: int) -> int | No
 def plain(label: str) -> str:
     """Case, spaces, hyphens and underscores are told apart by nobody."""
     return label.casefold().replace("_", " ").replace("-", " ").strip()
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return what was probably meant: that has all words of the name, all its letters, or nearly its spelling."""
+    names, words, letters = list(known), set(name.split()), sorted(name)
+    found = [each for each in names if words and words <= set(each.split())]
+    found = found or [each for each in names if sorted(each) == letters]
+    return next(iter(found or get_close_matches(name, names, n=1, cutoff=0.8)), None)
 
 
 def read_labels(text: str) -> tuple[str, ...]:

@@ -1,11 +1,10 @@
 """From which probability on each class is there, where several classes may be there at once."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from dropsight.errors import ModelError
-from dropsight.models.labels import class_named, numbers_by_name
+from dropsight.models.labels import class_named, nearest_name, numbers_by_name
 from dropsight.models.outputs import Output
 
 USUAL = 0.5
@@ -52,6 +51,6 @@ def _several_at_once(output: Output, *, said: bool) -> bool:
 
 def _unknown(name: str, answers: Sequence[tuple[Output, Sequence[str]]]) -> str:
     known = [label for _, labels in answers for label in labels]
-    close = get_close_matches(name, known, n=1)
-    way_out = f"did you mean {close[0]}?" if close else "give a label, a number, or * for all others"
+    meant = nearest_name(name, known)
+    way_out = f"did you mean {meant}?" if meant else "give a label, a number, or * for all others"
     return f"the model has no class {name}; {way_out}"

@@ -271,12 +271,13 @@ def memory_bytes() -> int:
 def summary(snapshot: Snapshot) -> str:
     """One line for the system journal."""
     counters, total = snapshot.counters, snapshot.latency_ms.window["total"]
+    seconds = min(snapshot.uptime_seconds, snapshot.window_seconds)
     latency = "\N{EN DASH}"
     if total.count:
         latency = f"p50 {total.p50:.1f}, p95 {total.p95:.1f}, p99 {total.p99:.1f}, max {total.max:.1f}"
     return (
         f"{counters.done} done, {counters.failed} failed, {counters.waiting} waiting; "
-        f"{snapshot.images_per_second.window:.2f} images/s over {snapshot.window_seconds:.0f} s; "
+        f"{snapshot.images_per_second.window:.2f} images/s over {seconds:.0f} s; "
         f"latency ms {latency}; "
         f"memory {snapshot.memory_bytes / 2**20:.0f} MiB"
     )
