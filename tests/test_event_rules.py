@@ -102,9 +102,8 @@ def test_what_is_wrong_between_rules_is_told_too(tmp_path: Path) -> None:
 
 
 def test_a_label_that_the_model_does_not_know_is_told_with_the_nearest(tmp_path: Path) -> None:
-    rules = load(
-        written(tmp_path, "events: [{name: a, labels: [redfox, '*hound', 'group:cats', zebu, Cat, raccoon, eagle]}]")
-    )
+    wanted = "redfox, '*hound', 'group:cats', zebu, Cat, raccoon, eagle"
+    rules = load(written(tmp_path, f"events: [{{name: a, labels: [{wanted}]}}]"))
     labels = ["Red Fox", "basset hound", "accordion", "bald eagle"]
     found = list(strangers(rules.events, labels, groups=["cat", "dog"]))
     way_out = "`dropsight inspect` lists its groups, with --json its labels, too"

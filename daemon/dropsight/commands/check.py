@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -32,7 +33,7 @@ from dropsight.config import (
 )
 from dropsight.config.environment import unknown_variables
 from dropsight.config.rules import keys_without_effect
-from dropsight.errors import ConfigError, DropsightError, reason
+from dropsight.errors import ConfigError, DropsightError, SinkError, reason
 from dropsight.inference.planning import Plan
 from dropsight.inference.wording import without_effect
 from dropsight.intake.inboxes import ignored, passed_by, try_folders
@@ -212,6 +213,11 @@ class _Check:
             )
         except BrokerRefusedError as error:
             raise DropsightError(f"{error}{self._hint(mqtt, credential)}") from error
+        except SinkError as error:
+            if not isinstance(error.__cause__, ConnectionRefusedError | socket.gaierror):
+                raise
+            way_out = "start the broker, name another in mqtt.url, or none: mqtt: null"
+            raise DropsightError(f"{error}; {way_out}") from error
         for doubt in found.doubts:
             say("warn", "broker", doubt)
         if found.refused:

@@ -31,7 +31,9 @@ class Reading:
         self.faults: list[Fault] = []
         self._layers = layers
 
-    def section(self, kind: type[Section], said: object, key: Key) -> Section | None:
+    def section(
+        self, kind: type[Section], said: object, key: Key, *, nullable: bool = False
+    ) -> Section | None:
         """The section, None where a required key is missing."""
         forms = forms_of(kind)
         if kind in SHORT and not isinstance(said, dict):
@@ -39,7 +41,9 @@ class Reading:
         if not isinstance(said, dict):
             # Not shown: somebody may write `mqtt: mqtt://bob:secret@host`.
             found = "a text" if isinstance(said, str) else shown(said)
-            self._refuse(key, f"cannot be {found}; give keys of its own, such as {next(iter(forms))}")
+            off = nullable and said is False
+            way_out = "null turns it off" if off else f"give keys of its own, such as {next(iter(forms))}"
+            self._refuse(key, f"cannot be {found}; {way_out}")
             said = {}
         values = {name: self._field(form, said, (*key, name)) for name, form in forms.items()}
         others = {name: each for name, each in said.items() if name not in forms}
@@ -73,11 +77,8 @@ class Reading:
     def _value(self, form: Form, said: object, key: Key) -> object:
         if said is None and (form.nullable or form.reads == "host"):
             return None if form.nullable else form.default
-        if form.section and form.nullable and said is False:
-            self._refuse(key, "cannot be false; null turns it off")
-            return None
         if form.section:
-            return self.section(form.section, said, key)
+            return self.section(form.section, said, key, nullable=form.nullable)
         if form.item:
             return self._items(form, form.item, said, key)
         if form.entry and (isinstance(said, dict) or not form.choices):

@@ -68,7 +68,7 @@ def plain(label: str) -> str:
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
-    """Return what was probably meant: that has all words of the name, all its letters, or nearly its spelling."""
+    """Return what was probably meant: what has all its words, its letters, or nearly its spelling."""
     names, words, letters = list(known), set(name.split()), sorted(name)
     found = [each for each in names if words and words <= set(each.split())]
     found = found or [each for each in names if sorted(each) == letters]
