@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -68,3 +69,16 @@ def test_where_the_first_address_hangs_the_second_is_connected_to(named: Name) -
     with dialling.dial("house.example", port, seconds=4) as connected:
         assert connected.getpeername() == ("127.0.0.2", port)
         assert connected.gettimeout() == 4
+
+
+def test_a_broker_s_socket_at_which_too_many_wait_is_no_broker_for_now(tmp_path: Path) -> None:
+    """To connect to one whose broker stands still had no end, and nobody was told."""
+    path = str(tmp_path / "broker")
+    with ExitStack() as opened:
+        listener = opened.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(path)
+        listener.listen(0)
+        opened.enter_context(socket.socket(socket.AF_UNIX)).connect(path)
+        broker = Broker.of(Mqtt(url=f"mqtt+unix://{path}"))
+        with pytest.raises(SinkError, match="Resource temporarily unavailable"):
+            connection.Connection(broker, "5", client_id="x", will=None, keepalive=60).open()

@@ -1,4 +1,4 @@
-"""Connections to a name with any number of addresses, within one time for all of them."""
+"""Connections that are made within a time or not at all, however many addresses a name has."""
 
 import socket
 import time
@@ -25,3 +25,15 @@ def dial(host: str, port: int, *, seconds: float) -> socket.socket:
         else:
             return plain
     raise fault
+
+
+def dial_unix(path: str, *, seconds: float) -> socket.socket:
+    """Connect to who listens there, unless too many wait for that already; raises OSError."""
+    plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        plain.settimeout(seconds)
+        plain.connect(path)
+    except OSError:
+        plain.close()
+        raise
+    return plain

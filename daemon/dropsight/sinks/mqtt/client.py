@@ -10,7 +10,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from dropsight.sinks.dialling import dial
+from dropsight.sinks.dialling import dial, dial_unix
 from dropsight.sinks.mqtt.paho_socket import Wire
 from dropsight.sinks.mqtt.web_socket import FrugalWebSocket
 
@@ -85,6 +85,9 @@ class FrugalClient(paho.Client):
         if self._get_proxy():
             return super()._create_socket_connection()
         return dial(self._host, self._port, seconds=self.connect_timeout)
+
+    def _create_unix_socket_connection(self) -> socket.socket:
+        return dial_unix(self._host, seconds=self.connect_timeout)
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if bufsize > OTHER_BYTES:
