@@ -58,6 +58,11 @@ def test_the_list_of_a_file_is_read_once_for_all_that_is_in_it(source: str) -> N
     assert content(second) == PHOTOS[0].read_bytes()
 
 
+def test_a_cache_before_a_url_is_no_file_that_others_lie_in(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(PHOTOS[0].read_bytes())
+    assert content(f"simplecache::file://{tmp_path}/photo.jpg") == PHOTOS[0].read_bytes()
+
+
 def test_a_file_that_is_refused_is_opened_anew_by_the_next(source: str) -> None:
     url = next(each.path.decode() for each in files_of(source))
     with pytest.raises(ImageError):

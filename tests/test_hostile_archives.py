@@ -20,6 +20,7 @@ from dropsight.archive.shard_parts import finished, read_all
 from dropsight.archive.side_by_side import FinishedJob
 from dropsight.archive.storage import Storage
 from dropsight.archive.tasks import ArchiveJob, shards_of
+from dropsight.archive.urls import check_listed
 from dropsight.cli import read
 from dropsight.errors import ConfigError, DropsightError, StoreError
 from results import Answers, make_results
@@ -58,6 +59,23 @@ def test_a_list_that_has_no_end_is_refused(tmp_path: Path, lines: str | None) ->
         names(tmp_path / "list.txt")
 
 
+@pytest.mark.parametrize(
+    "line", ["webhdfs://host/x.jpg", "simplecache::http://host/x.jpg", "zip://x.jpg::ftp://host/x.zip"]
+)
+def test_a_list_leads_to_no_server_whose_answers_have_no_bound(tmp_path: Path, line: str) -> None:
+    """Whoever made it could have each worker take half of the memory, or all of the disk."""
+    (tmp_path / "list.txt").write_text(f"{line}\n")
+    with pytest.raises(ConfigError, match=":// is opened only where it is given as a source"):
+        names(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://b/x.jpg", "https://host/x.jpg", "zip://x.jpg::s3://b/c.zip", "tar://x.jpg::/srv/c.tar"]
+)
+def test_a_list_may_name_stores_web_servers_and_what_lies_in_a_file(url: str) -> None:
+    check_listed(url)
+
+
 def test_of_what_a_list_or_a_result_names_no_url_and_no_name_is_more_than_its_own_error() -> None:
     odd = [
         "/a\0b.jpg",
@@ -66,6 +84,8 @@ def test_of_what_a_list_or_a_result_names_no_url_and_no_name_is_more_than_its_ow
         "zip://x::file:///dev/null",
         "reference://x.jpg",
         "sftp://127.0.0.1:1/x.jpg",
+        "webhdfs://127.0.0.1:1/x.jpg",
+        "simplecache::http://127.0.0.1:1/x.jpg",
     ]
     assert {path: type(found) for path, found in pictures_of(odd).items()} == dict.fromkeys(odd, str)
     assert homes_of(["/a/b/1.jpg", "/a/2.jpg", "s3://b/c/d.jpg"]) == ["/a", "s3://b"]

@@ -26,9 +26,9 @@ def opened(url: str) -> tuple[Any, str]:
     """
     import fsspec
 
-    if not is_within(url):
-        return system_of(url)
     inner, _, outer = url.partition("::")
+    if not (outer and "://" in inner):  # simplecache::s3://b/a.jpg lies in nothing
+        return system_of(url)
     container = (inner.partition("://")[0], outer)
     if getattr(_last, "container", None) != container:
         forget()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dropsight.archive.fetching import contents
 from dropsight.archive.manifest import Named
 from dropsight.archive.storage import is_url
+from dropsight.archive.urls import check_listed
 from dropsight.errors import ConfigError, DropsightError, ImageError
 from dropsight.images.opening import Bounds
 from dropsight.images.thumbnail import thumbnail_of_data
@@ -52,6 +53,8 @@ def homes_of(paths: Iterable[str]) -> list[str]:
 
 def _picture(path: str) -> bytes | str:
     bounds = Bounds(damaged_too=True)
+    if is_url(path):
+        check_listed(path)
     named = Named(path, as_name(path), None, None)
     data = contents(named, bounds=bounds, is_wanted=lambda head: not is_clip(head[:HEAD_BYTES]))
     return "a clip" if data is None else thumbnail_of_data(data, bounds, longest=_LONGEST)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from dropsight.archive.containers import bounded_list
 from dropsight.archive.storage import absolute, host_of, is_url, streaming, system_of, told
+from dropsight.archive.urls import check_listed
 from dropsight.config import Watch
 from dropsight.errors import ConfigError
 from dropsight.video.sniffing import CLIP_PATTERNS
@@ -158,6 +159,8 @@ def _named(lines: Sequence[bytes]) -> Iterator[str]:
 def _of_line(of: str, line: str) -> Iterator[Listed]:
     """What names an image is taken as it stands: if it is not there, that is one row's error."""
     named = absolute(line)
+    if is_url(named):
+        check_listed(named)
     if named.endswith(LIST_SUFFIXES):  # which may name this one, or many that name many
         raise ConfigError([f"{of}: names another list, {named}: give both as sources"])
     if _GLOB.search(named) or not _WANTED.match(named.rpartition("/")[2]):

@@ -8,6 +8,12 @@ from dropsight.archive.web_answers import bound_answers
 from dropsight.errors import ConfigError
 
 _HOSTS, _WEB = {"sftp", "ssh"}, {"http", "https"}
+# Stores that the user's own settings lead to, and servers whose answers are bounded.
+_LISTED = {
+    *("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "r2", "memory", "file", "zip", "tar"),
+    *_HOSTS,
+    *_WEB,
+}
 # Its file says what else to read, and has templates filled in, which older versions of fsspec run as code.
 _INDIRECT = "reference"
 
@@ -24,6 +30,17 @@ def check_url(url: str) -> None:
             raise ConfigError(
                 [f"{shown}: a password in the URL would be written into every row: give it in {way_out}"]
             )
+
+
+def check_listed(url: str) -> None:
+    """Raise ConfigError for a URL of a list or of results, perhaps a stranger's, that may lead to any server.
+
+    What answers is bounded for some; of others, all is kept in memory, or on the disk, as it comes.
+    """
+    *outer, last = url.split("::")
+    for link in (*outer, last if "://" in last else "file://"):
+        if (protocol := link.partition("://")[0]) not in _LISTED:
+            raise ConfigError([f"{url}: {protocol}:// is opened only where it is given as a source"])
 
 
 def know_servers(url: str) -> None:
