@@ -75,6 +75,9 @@ def test_without_another_package_an_unknown_file_is_what_it_always_was(tmp_path:
     (tmp_path / "m").write_bytes(b"GIF89a")
     with pytest.raises(ModelError, match=r"not a model: its first bytes belong to no known format$"):
         format_of(tmp_path / "m")
+    (tmp_path / "m").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"m: the file is empty$"):
+        format_of(tmp_path / "m")
 
 
 def test_the_backend_of_another_package_classifies_on_the_command_line(model: Path, green: Path) -> None:
@@ -94,7 +97,7 @@ def test_inspect_tries_the_backend_of_another_package_and_shows_it(model: Path) 
     assert done.returncode == 0, done.stderr
     shown = {line[:14].strip(): line[15:] for line in done.stdout.splitlines()}
     assert shown["format"] == shown["interpreter"] == "colours"
-    assert shown["labels"] == "3 (red, green, blue, ...) from metadata"
+    assert shown["labels"] == "3 (red, green, blue) from metadata"
     assert shown["layout"] == "NHWC: channels last, from shape"
     damaged = model.with_name("damaged")
     damaged.write_text("COLOURS 8 8\nred 255")

@@ -98,6 +98,7 @@ def test_every_fault_is_told_at_once_with_its_file_and_key(tmp_path: Path) -> No
     [
         ("a: [", "fix the YAML"),
         ("just words", "contains no keys"),
+        ("mqtt:\n\turl: mqtt://hübsch", ":2:1: is a tab, where YAML wants spaces; fix the YAML there"),
         ("device: a\ndevice: b", "given twice, in lines 1 and 2"),
         ("mqtt: {url: 'http://x'}", "unknown scheme"),
         ("watch: [{path: in}, {path: in/deep}]", "lies inside watch.0.path"),

@@ -57,7 +57,9 @@ def test_a_gigabyte_of_labels_or_sidecar_is_not_read(
 def test_a_model_cut_off_at_any_sixteenth_is_refused(tmp_path: Path) -> None:
     content = tiny([("float32", (1, 16, 16, 3))], [("float32", (1, 3))])
     for told in cut_off(tmp_path, content, "m.tflite"):
-        assert told.endswith(("damaged or truncated", "its first bytes belong to no known format"))
+        assert told.endswith(
+            ("damaged or truncated", "its first bytes belong to no known format", "the file is empty")
+        )
 
 
 def cut_off(folder: Path, content: bytes, name: str) -> Iterator[str]:

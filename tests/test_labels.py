@@ -89,6 +89,10 @@ def test_what_might_be_one_form_or_another_is_not_shifted(text: str, names: tupl
             b"Background\na\nb\nc\n",
             "4 names for a model of 3 classes; the first, Background, is a class",
         ),
+        (
+            b'{"a": 0,\n',
+            "1 names for a model of 3 classes; it begins as JSON, but is none (Expecting property",
+        ),
         (b'{"0": "a", "0": "b"}', "its JSON has a duplicate key"),
         (b'{"a": "b"}', "its JSON has neither a number for each name nor a name for each number"),
         (b'{"0": "a", "5": "b", "1": "c"}', "no name has index 2"),

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -63,7 +64,6 @@ def _opened(model: str | None, file: Path | None, *, threads: int | None) -> Mod
 def _facts(spec: ModelSpec) -> list[tuple[str, str]]:
     normalization = spec.normalization
     mean, std = (_numbers(values) for values in (normalization.mean, normalization.std))
-    examples = ", ".join(spec.labels[:3])
     return [
         ("model", spec.name),
         ("path", str(spec.path)),
@@ -77,7 +77,7 @@ def _facts(spec: ModelSpec) -> list[tuple[str, str]]:
         ("layout", _layout(spec)),
         ("output", _tensor(spec.output)),
         ("activation", _activation(spec)),
-        ("labels", f"{len(spec.labels)} ({examples}, ...) from {spec.labels_from}"),
+        ("labels", f"{len(spec.labels)} ({_examples(spec.labels)}) from {spec.labels_from}"),
         ("normalization", f"(pixel - {mean}) / {std} from {spec.normalization_from}"),
         ("color order", f"{spec.color_order} from {spec.color_order_from}" if spec.channels == 3 else "gray"),
         ("framing", _framing(spec)),
@@ -90,6 +90,10 @@ def _facts(spec: ModelSpec) -> list[tuple[str, str]]:
         *([("guess", guess)] if (guess := guess_of(spec)) else []),
         *([("runs on", str(spec.acceleration))] if spec.acceleration else []),
     ]
+
+
+def _examples(labels: Sequence[str]) -> str:
+    return ", ".join((*labels[:3], "...") if len(labels) > 3 else labels)
 
 
 def _activation(spec: ModelSpec) -> str:
@@ -118,7 +122,7 @@ def _heads(spec: ModelSpec) -> list[tuple[str, str]]:
 
 
 def _head(head: HeadSpec) -> str:
-    labels = f"{len(head.labels)} classes ({', '.join(head.labels[:3])}, ...) from {head.labels_from}"
+    labels = f"{len(head.labels)} classes ({_examples(head.labels)}) from {head.labels_from}"
     return f"{labels}; {head.activation}, {_tensor(head.output)}"
 
 

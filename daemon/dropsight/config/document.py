@@ -21,15 +21,17 @@ UNREADABLE = (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError
 
 def read_document(path: Path) -> tuple[dict[str, object], list[Fault]]:
     """The values of a file and its doubled keys; raises ConfigError where it holds no keys at all."""
+    text = ""
     try:
-        values, faults = parse(read_bounded(path, CONFIG_BYTES).decode("utf-8-sig"))
+        text = read_bounded(path, CONFIG_BYTES).decode("utf-8-sig")
+        values, faults = parse(text)
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError([f"{path}: cannot be read ({reason}); name a config file that is there"]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: is not a text file; name a YAML file, saved as UTF-8"]) from error
     except yaml.MarkedYAMLError as error:
-        raise ConfigError([f"{path}{_place(error)}: {_problem(error)}; fix the YAML there"]) from error
+        raise ConfigError([f"{path}{_place(error)}: {_problem(error, text)}; fix the YAML there"]) from error
     except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise ConfigError([f"{path}: is not valid YAML ({reason}); fix the YAML there"]) from error
@@ -96,5 +98,8 @@ def _place(error: yaml.MarkedYAMLError) -> str:
     return f":{mark.line + 1}:{mark.column + 1}" if mark else ""
 
 
-def _problem(error: yaml.MarkedYAMLError) -> str:
+def _problem(error: yaml.MarkedYAMLError, text: str) -> str:
+    mark = error.problem_mark
+    if mark and text[mark.index : mark.index + 1] == "\t":
+        return "is a tab, where YAML wants spaces"
     return " ".join((error.problem or "is not valid YAML").split())

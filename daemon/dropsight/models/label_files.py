@@ -1,5 +1,6 @@
 """Where the names of a model's classes come from: the config, its metadata, its sidecar, a file beside it."""
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -112,6 +113,19 @@ def _text(file: Path) -> str:
         raise ModelError(f"labels {file}: cannot be read: {reason}") from error
 
 
+def _fault_of_json(text: str) -> str:
+    """Say why what begins as JSON was read as lines."""
+    if not text.lstrip().startswith(("[", "{")):
+        return ""
+    try:
+        json.loads(text)
+    except ValueError as error:
+        return f"; it begins as JSON, but is none ({error})"
+    except RecursionError:
+        pass
+    return ""
+
+
 def _fitting(text: str, classes: int, where: str) -> tuple[str, ...]:
     try:
         labels = read_labels(text)
@@ -119,7 +133,7 @@ def _fitting(text: str, classes: int, where: str) -> tuple[str, ...]:
         raise ModelError(f"labels {where}: {error}") from error
     if len(labels) == classes:
         return labels
-    hint = ""
+    hint = _fault_of_json(text)
     if len(labels) == classes + 1 and labels[0].lower() == BACKGROUND:
         hint = f"; the first, {labels[0]}, is a class that this model does not have: take it out"
     elif len(labels) == classes - 1:

@@ -118,7 +118,7 @@ def format_of(path: Path) -> ModelFormat:
             return ModelFormat(entry.name, backend, package)
     told = "a folder without saved_model.pb is not a model"
     if not path.is_dir():
-        told = "not a model: its first bytes belong to no known format"
+        told = "not a model: its first bytes belong to no known format" if head else "the file is empty"
     raise ModelError("; ".join([f"{path}: {told}", *faults]))
 
 

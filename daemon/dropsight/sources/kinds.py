@@ -9,7 +9,9 @@ from dropsight.intake.folder import DropFolder
 from dropsight.intake.source import Source
 from dropsight.status.troubles import Troubles
 
-MAKERS: Mapping[str, str] = {"mqtt": "dropsight.sources.arrivals:make"}
+MAKERS: Mapping[str, str] = {
+    "mqtt": "dropsight.sources.arrivals:make",
+}
 """By the key of `watch`. A maker is called once, with the folders of all entries that have it."""
 
 Maker = Callable[[Config, Sequence[DropFolder], Path, Troubles], Source]
