@@ -176,6 +176,20 @@ def test_a_job_that_is_done_is_not_done_again(source: Path, result: Path) -> Non
     assert list(times(parts(result))) == before
 
 
+def test_a_job_that_was_done_before_says_how_files_that_came_since_are_taken(
+    source: Path, result: Path, tmp_path: Path
+) -> None:
+    """Who adds photos to a folder runs the same command again, and wonders."""
+    out = tmp_path / "out"
+    shutil.copytree(result, out)
+    job = json.loads((out / "job.json").read_text())
+    (out / "job.json").write_text(json.dumps({**job, "updated": "2026-01-01T00:00:00+00:00"}))
+    done = dropsight("archive", str(source), "-o", str(out), "--shard", "6")
+    assert f"{out}: was done before: for files that came since, name another folder, or list" in done.stderr
+    done = dropsight("archive", str(source), "-o", str(out), "--shard", "6", "--format", "csv")
+    assert "was done before" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

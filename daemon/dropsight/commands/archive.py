@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from dropsight.archive.deployments import NEEDS_DEPLOYMENTS, Deployments, read_deployments
+from dropsight.archive.headway import timestamp
 from dropsight.archive.job_file import JobFile, read_job
 from dropsight.archive.job_lock import driver_at
 from dropsight.archive.output_formats import CAMTRAP_DP, FORMATS, PARQUET, FormatFacts, write_format
@@ -23,6 +24,7 @@ from dropsight.names import as_shown
 
 _STOPPING = "the shards in hand are finished first; Ctrl-C again stops at once"
 _STOPPED = "stopped: the same command resumes from here"
+_WAS_DONE = "was done before: for files that came since, name another folder, or list anew with --overwrite"
 
 
 def archive(  # noqa: PLR0913 - its options
@@ -74,6 +76,7 @@ def _run(
     as_json: bool,
 ) -> int:
     """Classify, write the wanted formats once all is done, and say how it went."""
+    now = timestamp()
     try:
         with stop_asked(_STOPPING) as stop, bounded_memory():
             job = run_archive(asked, stopped=stop.is_set)
@@ -86,6 +89,8 @@ def _run(
             with bounded_memory():
                 written = write_format(name, storage, FormatFacts(job, placements))
             print(f"written: {written}", file=sys.stderr)
+    if job.updated < now and not wanted:
+        print(as_shown(f"{output}: {_WAS_DONE}"), file=sys.stderr)
     _say(job, output, as_json=as_json)
     if job.state == "stopped":
         print(_STOPPED, file=sys.stderr)
