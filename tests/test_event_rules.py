@@ -381,6 +381,20 @@ def test_a_replay_of_rotated_logs_says_what_would_have_been_told(tmp_path: Path)
     assert [each["told"] for each in found["events"]] == [{"phone": 1}, {}, {"phone": 1}]
 
 
+def test_a_replay_names_the_cameras_where_a_rule_is_of_none_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A camera that is misspelt is no fault of the config: it may come yet."""
+    log = tmp_path / "results.jsonl"
+    log.write_bytes(b"".join(encode(answered(0, "cat", 0.9, camera)) + b"\n" for camera in ("front", "back")))
+    rules = "{name: a, labels: [cat], cameras: [frnt, gate]}, {name: b, labels: [cat], cameras: ['f*']}"
+    print_replay(load(written(tmp_path, f"events: [{rules}]")), [log])
+    said = capsys.readouterr().out.splitlines()
+    warned = [line for line in said if line.startswith("warn")]
+    text = "events.0.cameras: no answer is of frnt or gate; the cameras of these logs: back, front"
+    assert warned == [f"warn  events   {text}"]
+
+
 def test_a_replay_of_no_log_or_without_rules_is_one_line(tmp_path: Path) -> None:
     config = written(tmp_path, "device: x")
     with pytest.raises(ConfigError, match="there are none to replay"):

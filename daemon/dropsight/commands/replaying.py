@@ -4,6 +4,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from dropsight.commands.verdicts import say
 from dropsight.config import Config
 from dropsight.errors import ConfigError, DropsightError, reason
 from dropsight.events.compiling import compile_rules, doubts, in_words, spoken
@@ -25,6 +27,7 @@ from dropsight.records import Result, decode, local_time
 
 _ROTATED = re.compile(r"(.*)\.(\d+)(\.gz)?")
 _HEADINGS = ("event", "camera", "start", "duration", "answers", "best", "told")
+_MOST_NAMED = 10
 _TO_THE_RIGHT = {"duration", "answers"}
 
 
@@ -72,6 +75,10 @@ def print_replay(config: Config, logs: Sequence[Path], *, as_json: bool = False)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
         return
+    said = set(doubts(config))
+    for warning in found.warnings:
+        if warning not in said:
+            say("warn", "events", warning)
     _print_table([_row(each) for each in found.events])
     for total in _totals(found):
         print(total)
@@ -94,24 +101,35 @@ def replay(config: Config, logs: Sequence[Path]) -> Replay:
         records=seen.records,
         without_answers=seen.without_answers,
         told=told.total(),
-        warnings=list(doubts(config)),
+        warnings=[*doubts(config), *_unwatched(rules, seen.cameras)],
     )
 
 
 class _Seen(NamedTuple):
-    """`sure` are the answers that are sure enough, by rule."""
+    """`sure` are the answers that are sure enough, by rule; `cameras` those that the answers are of."""
 
     changes: list[Change]
     sure: Counter[str]
     records: int
     without_answers: int
+    cameras: set[str]
+
+
+def _unwatched(rules: Sequence[Rule], cameras: AbstractSet[str]) -> Iterator[str]:
+    """Yield a line for each rule of cameras that no answer is of, as of one that is misspelt."""
+    for index, rule in enumerate(rules):
+        if cameras and not any(map(rule.watches, cameras)):
+            known = sorted(cameras)
+            there = ", ".join(known[:_MOST_NAMED]) + (", ..." if len(known) > _MOST_NAMED else "")
+            text = f"no answer is of {' or '.join(rule.cameras)}; the cameras of these logs: {there}"
+            yield f"events.{index}.cameras: {text}"
 
 
 def _seen(rules: Sequence[Rule], logs: Sequence[Path]) -> _Seen:
     """Have rules see what these logs say."""
     machine, alone = Machine(rules), Machine([_of_one_answer(rule) for rule in rules])
     changes: list[Change] = []
-    sure, read = Counter[str](), Counter[str]()
+    sure, read, cameras = Counter[str](), Counter[str](), set[str]()
     heard = 0.0
     for line in _lines(logs):
         if not line.startswith(b"{"):
@@ -121,13 +139,15 @@ def _seen(rules: Sequence[Rule], logs: Sequence[Path]) -> _Seen:
         read["records"] += 1
         if isinstance(record, Result) and (sighting := sighting_of(record)):
             heard = max(heard, sighting.heard)
+            cameras.add(record.camera)
             changes += machine.step(sighting)
             sure.update(each.name for each in alone.step(sighting) if each.phase != "end")
         else:
             read["without_answers"] += 1
     if read["strange"] and not read["records"]:
         raise DropsightError(f"{logs[0]}: holds no records; name the JSON log, such as logs/results.jsonl")
-    return _Seen([*changes, *machine.tick(heard)], sure, read["records"], read["without_answers"])
+    changes += machine.tick(heard)
+    return _Seen(changes, sure, read["records"], read["without_answers"], cameras)
 
 
 def _of_one_answer(rule: Rule) -> Rule:
