@@ -114,6 +114,10 @@ def test_every_fault_is_told_at_once_with_its_file_and_key(tmp_path: Path) -> No
         ("mqtt: {url: 'mqtt://bob:1?ss@hub'}", "has a /, ? or # in its password"),
         ("inference: {tta: [sideways]}", "inference.tta.0"),
         ("web: off", "web: cannot be false; null turns it off"),
+        (
+            "events: {name: fox}",
+            "events: cannot be a mapping; give a list of rules, each with name and labels",
+        ),
         ("mqtt: false", "mqtt: cannot be false; null turns it off"),
         ("web: {listen: 8080}", 'web.listen: cannot be 8080; give HOST:PORT, such as "127.0.0.1:8080"'),
         ("mqtt: {broker: hub}", "mqtt.broker: unknown key; known here: url, "),

@@ -279,7 +279,9 @@ class Config(Struct, frozen=True):
     queue: Queue = Queue()
     cameras: Cameras = Cameras()
     location: Location | None = None
-    events: tuple[EventRule, ...] = ()
+    events: Annotated[
+        tuple[EventRule, ...], Meta(description="a list of rules, each with name and labels")
+    ] = ()
     problem_events: ProblemEvents | None = None
     explain: Explain | None = None
     log: Log = Log()
