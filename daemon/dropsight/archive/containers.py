@@ -13,6 +13,7 @@ from dropsight.errors import ConfigError
 
 LEAST_BYTES = 2**28
 _last = threading.local()
+_listing = threading.RLock()
 
 
 def is_within(url: str) -> bool:
@@ -22,7 +23,8 @@ def is_within(url: str) -> bool:
 def opened(url: str) -> tuple[Any, str]:
     """Return as `system_of` does; what lies within a file, from where this thread has it open already.
 
-    Else all of its list is read for each: of 20,000 photos in a tar file, for 20,000 of them.
+    Else all of its list is read for each: of 20,000 photos in a tar file, for 20,000 of them. It may be
+    another than was listed, or one that only a line of a list names.
     """
     import fsspec
 
@@ -32,7 +34,8 @@ def opened(url: str) -> tuple[Any, str]:
     container = (inner.partition("://")[0], outer)
     if getattr(_last, "container", None) != container:
         forget()
-        _last.system, _ = system_of(url)
+        with bounded_list(url):
+            _last.system, _ = system_of(url)
         _last.container = container
     return _last.system, fsspec.core.strip_protocol(inner)
 
@@ -51,18 +54,19 @@ def bounded_list(url: str) -> Iterator[None]:
     if not is_within(url):
         yield
         return
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    share = max(children.half_of_memory() // (1 + len(os.sched_getaffinity(0))), LEAST_BYTES)
-    most = _taken_bytes() + share
-    soft = most if before[0] == resource.RLIM_INFINITY else min(most, before[0])
-    resource.setrlimit(resource.RLIMIT_DATA, (soft, before[1]))
-    try:
-        yield
-    except MemoryError as error:
-        fault = f"a list of what is in it takes more than {share // 2**20:,} MiB of memory: unpack it"
-        raise ConfigError([f"{url}: {fault}"]) from error
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, before)
+    with _listing:  # the bound is the whole process's
+        before = resource.getrlimit(resource.RLIMIT_DATA)
+        share = max(children.half_of_memory() // (1 + len(os.sched_getaffinity(0))), LEAST_BYTES)
+        most = _taken_bytes() + share
+        soft = most if before[0] == resource.RLIM_INFINITY else min(most, before[0])
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, before[1]))
+        try:
+            yield
+        except MemoryError as error:
+            fault = f"a list of what is in it takes more than {share // 2**20:,} MiB of memory: unpack it"
+            raise ConfigError([f"{url}: {fault}"]) from error
+        finally:
+            resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def _taken_bytes() -> int:

@@ -8,12 +8,13 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from gzip import BadGzipFile
 from typing import IO, Any, TypeVar
 
-from dropsight.archive.containers import forget, opened
+from dropsight.archive.containers import forget, is_within, opened
 from dropsight.archive.manifest import Named
 from dropsight.archive.storage import is_url, is_web, streaming, told
-from dropsight.errors import ImageError, MachineError, StoreError
+from dropsight.errors import ConfigError, ImageError, MachineError, StoreError
 from dropsight.images.opening import Bounds, open_named
 
 T = TypeVar("T")
@@ -108,8 +109,11 @@ def _copy(system: Any, path: str, to: IO[bytes], named: Named, most: int) -> Non
 
 
 def _is_told_truly(system: Any, named: Named) -> bool:  # noqa: ANN401 - fsspec's
-    """Whether a file has the size that it was listed with: a web server may send anything, without an end."""
-    return named.size is not None and not is_web(system)
+    """Whether a file has the size that it was listed with: a web server may send anything, without an end.
+
+    So may one that has the zip or tar file in which it lies: another one since it was listed.
+    """
+    return named.size is not None and not is_web(system) and not is_within(named.opens)
 
 
 def _too_large(most: int, size: int | None) -> ImageError:
@@ -123,6 +127,10 @@ def _patiently(named: Named, ask: Callable[[Any, str], T]) -> T:
             with told(named.path, "read"):
                 return ask(*opened(named.opens))
         except _MISFIT as error:
+            raise ImageError("unreadable", f"cannot be read: {_short(error)}") from error
+        except ConfigError as error:  # of what lies in a file: that is none of its kind
+            if not is_within(named.opens) or isinstance(error.__cause__, ImportError):
+                raise
             raise ImageError("unreadable", f"cannot be read: {_short(error)}") from error
         except StoreError as error:
             if fault := _fault_of_file(error.__cause__):
@@ -143,9 +151,19 @@ def _fault_of_file(error: BaseException | None) -> ImageError | None:
         return ImageError("unreadable", f"{REFUSED}: {_short(error)}")
     # What no other try changes: redirects in a circle have the status 0, a URL that is none a ValueError.
     for_good = status in range(500) and status not in _PASSING
-    if for_good or isinstance(error, ValueError) or type(error).__name__ in _NOWHERE:
+    refused = isinstance(error, ValueError) or type(error).__name__ in _NOWHERE
+    if for_good or refused or _is_of_data(error):
         return ImageError("unreadable", f"cannot be read: {_short(error)}")
     return None
+
+
+def _is_of_data(error: BaseException | None) -> bool:
+    """Whether it is an answer without an end, or what bz2 and gzip say of damage."""
+    if not isinstance(error, OSError):
+        return False
+    return error.errno == errno.EFBIG or (
+        type(error) in {OSError, BadGzipFile} and error.errno is None and bool(error.args)
+    )
 
 
 def _short(error: BaseException | None) -> str:

@@ -102,7 +102,8 @@ class ShardWorker:
 
     def _read_all(self, named: Sequence[Named], lethal: dict[Named, str]) -> Generator[_Read, None, None]:
         read = partial(self._read, lethal=lethal)
-        if any(is_url(each.opens) and not is_within(each.opens) for each in named):
+        stored = [each.opens for each in named if is_url(each.opens)]
+        if stored and not any(map(is_within, stored)):  # whose lists each thread would keep for itself
             yield from look_ahead(read, named, threads=_READ_AHEAD, most=_READ_AHEAD)
         else:
             yield from map(read, named)
