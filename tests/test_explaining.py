@@ -3,11 +3,15 @@
 import base64
 import json
 import logging
+import math
 import shutil
 import threading
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
+from types import SimpleNamespace
 from typing import NoReturn, cast
 
 import cv2
@@ -17,9 +21,9 @@ import pytest
 from brokers import Subscriber, mosquitto, wait_until
 from clips import make_clip, of_photos
 from daemons import SAMPLES, House, dropsight, running
-from dropsight.classify.work import Engine, InForce
-from dropsight.config import Config, Retention, Watch
-from dropsight.errors import ImageError
+from dropsight.classify.work import Engine, InForce, UnsureAnswer
+from dropsight.config import Config, Explain, Retention, Watch
+from dropsight.errors import ImageError, ModelError
 from dropsight.files.beneath import Top
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.clock import Clock
@@ -188,6 +192,66 @@ def ticks_by_niceness(house: House) -> Counter[int]:
             fields = (task / "stat").read_text().rpartition(")")[2].split()
             ticks[int(fields[16])] += int(fields[11]) + int(fields[12])
     return ticks
+
+
+class Opened(Thread):
+    """A thread that goes on once it is waited for."""
+
+    def __init__(self, run: Callable[[], None], waited_for: Event) -> None:
+        super().__init__(target=run)
+        self._waited_for = waited_for
+
+    def join(self, timeout: float | None = None) -> None:
+        self._waited_for.set()
+        super().join(timeout)
+
+
+class Starting:
+    """Who starts threads, as the daemon's supervision does."""
+
+    def __init__(self) -> None:
+        self.waited_for = Event()
+
+    def start(self, _: str, run: Callable[[], None], **_options: bool) -> Thread:
+        thread = Opened(run, self.waited_for)
+        thread.start()
+        return thread
+
+
+@pytest.mark.parametrize(("seconds", "looked_at"), [(-1.0, 1), (math.inf, 4)])
+def test_a_stop_gives_up_promised_explanations_that_take_too_long_and_run_once_makes_them_all(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, seconds: float, looked_at: int
+) -> None:
+    """At the lowest priority, on a busy machine, four took a stop beyond what systemd gives it."""
+    starting, begun, asked = Starting(), Event(), list[str]()
+    explanations = Explanations(
+        Explain(below_confidence=1.0, every=1),
+        in_force=InForce(Config(), cast("Engine", Onlooker())),
+        backlog=Backlog(),
+        supervision=cast("Supervision", starting),
+        stop_seconds=seconds,
+    )
+
+    def seen() -> NoReturn:
+        begun.set()
+        starting.waited_for.wait()
+        asked.append("seen")
+        raise ModelError("seen enough")
+
+    folder = SimpleNamespace(settings=Watch(path=tmp_path, processed=tmp_path, failed=tmp_path))
+    for number in range(4):
+        unsure = SimpleNamespace(
+            engine=None,
+            candidate=SimpleNamespace(folder=folder),
+            drop=SimpleNamespace(relative=b"%d.jpg" % number, id=f"{number}"),
+            class_index=0,
+            pixels=seen,
+        )
+        explanations.promise(cast("UnsureAnswer", unsure))
+    begun.wait()
+    explanations.stop()
+    assert len(asked) == looked_at
+    assert caplog.text.count("the daemon stops") == 4 - looked_at
 
 
 @pytest.mark.slow

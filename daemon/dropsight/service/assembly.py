@@ -1,6 +1,7 @@
 """The parts of a daemon: each is complete when made, in the order in which they need each other."""
 
 import logging
+import math
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ from dropsight.journal.recorder_parts import RecorderContext
 from dropsight.journal.recording import Audience, FilingRules
 from dropsight.journal.store import Journal
 from dropsight.service.camera_keeper import CameraKeeper, open_watch
-from dropsight.service.explanations import Explanations
+from dropsight.service.explanations import STOP_SECONDS, Explanations
 from dropsight.service.housekeeping import Housekeeper
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.opening_events import open_events
@@ -81,7 +82,11 @@ def assemble(
         intake = _intake(config, exclusive, monitoring, backlog, recording)
         in_force = InForce(config, exclusive.engine)
         explanations = Explanations(
-            config.explain, in_force=in_force, backlog=backlog, supervision=monitoring.supervision
+            config.explain,
+            in_force=in_force,
+            backlog=backlog,
+            supervision=monitoring.supervision,
+            stop_seconds=math.inf if once else STOP_SECONDS,
         )
         stack.callback(explanations.stop)
         opening = OutletsMaker(

@@ -3,6 +3,7 @@
 import base64
 import itertools
 import logging
+import math
 import os
 import queue
 import threading
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from dropsight import crashpoints
 from dropsight.classify.work import Engine, InForce, UnsureAnswer
 from dropsight.config import Explain, Watch
-from dropsight.errors import DropsightError, ModelError
+from dropsight.errors import DropsightError, MachineError, ModelError
 from dropsight.files.beneath import Top, write
 from dropsight.images.framing import Pixels
 from dropsight.inference.clips import seen_at
@@ -53,6 +54,7 @@ SHOWN_PIXELS = 448
 LOWEST_PRIORITY = 19
 BUSY_SECONDS = 0.05
 PATIENCE_SECONDS = 0.5  # a group of invokes
+STOP_SECONDS = 10.0  # at the lowest priority, one may take as long; a supervisor does not wait for ever
 
 
 class Explanations:
@@ -65,6 +67,7 @@ class Explanations:
         in_force: InForce,
         backlog: Backlog,
         supervision: Supervision,
+        stop_seconds: float = STOP_SECONDS,
     ) -> None:
         self._settings, self._in_force, self._backlog = settings, in_force, backlog
         self._jobs: queue.PriorityQueue[tuple[int, int, Job | None]] = queue.PriorityQueue()
@@ -72,6 +75,7 @@ class Explanations:
         self._made_for: Engine | None = None
         self._explainer: Explainer | None = None
         self._stopping = False
+        self._stop_seconds, self._ends_at = stop_seconds, math.inf
         self._thread = supervision.start("explain", self._run, daemon=False)
 
     def wants(self, candidate: Candidate, best: Prediction) -> bool:
@@ -90,8 +94,8 @@ class Explanations:
         return as_text(unsure.candidate.folder.settings.processed / relative)
 
     def stop(self) -> None:
-        """Finish what was promised in a record, without regard to what waits."""
-        self._stopping = True
+        """Finish what was promised in a record, without regard to what waits; give up what takes too long."""
+        self._stopping, self._ends_at = True, time.monotonic() + self._stop_seconds
         self._put(END, None)
         self._thread.join()
 
@@ -121,6 +125,7 @@ class Explanations:
 
     def _shown(self, found: RecordedFile, record: Result, watches: Sequence[Watch]) -> "Shown":
         """Of all who ask, one has a picture in memory at a time: it may be as large as there are any."""
+        self._in_time()
         engine = self._in_force.engine
         pixels = _picture(found, record, watches, engine)
         return self._heatmap(engine, pixels, record.predictions[0].class_index)
@@ -155,11 +160,12 @@ class Explanations:
             job()
 
     def _overlay(self, unsure: UnsureAnswer, relative: str) -> None:
-        pixels = unsure.pixels()
         try:
+            self._in_time()
+            pixels = unsure.pixels()
             overlay = _jpeg(*self._heatmap(unsure.engine, pixels, unsure.class_index))
             _write(unsure.candidate.folder.processed, relative, overlay)
-        except (ModelError, OSError) as error:
+        except (ModelError, MachineError, OSError) as error:
             log.warning("%s: no explanation: %s", as_text(relative), error)
 
     def _heatmap(self, engine: Engine, squares: Sequence[Pixels], class_index: int) -> "Shown":
@@ -177,10 +183,15 @@ class Explanations:
             deadline = time.monotonic() + PATIENCE_SECONDS
             while self._backlog.depth() and not self._stopping and time.monotonic() < deadline:
                 time.sleep(BUSY_SECONDS)
+            self._in_time()
             return explainer.classify(batch)
 
         pixels = squares[0] if len(squares) == 1 else explainer.surest(squares, class_index)
         return pixels, OcclusionMap(classify, square=SQUARE, step=STEP).compute_heatmap(pixels, class_index)
+
+    def _in_time(self) -> None:
+        if time.monotonic() > self._ends_at:
+            raise MachineError("the daemon stops, and it takes too long")
 
 
 def _picture(
