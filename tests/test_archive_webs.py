@@ -167,6 +167,16 @@ def test_a_list_from_a_web_server_is_taken_line_by_line() -> None:
         assert found == [f"{url}/a.jpg".encode(), url.encode() + b"/b/c\xff.jpg"]
 
 
+@pytest.mark.parametrize("line", ["zip://a.jpg::/srv/cards.zip", "tar://*.jpg::file:///srv/cards.tar"])
+def test_a_list_from_a_web_server_leads_to_no_file_of_this_machine(line: str) -> None:
+    """What a stranger wants to have looked at has no business in what lies here."""
+    with (
+        web_server({"list.txt": line.encode()}) as (url, _),
+        pytest.raises(ConfigError, match="this machine"),
+    ):
+        list(files_of(f"{url}/list.txt"))
+
+
 @pytest.mark.parametrize("name", ["400.jpg", "416.jpg", "451.jpg", "302.jpg", "307.jpg"])
 def test_what_a_web_server_refuses_for_good_is_that_file_s_fault(name: str) -> None:
     """One such URL of a list ended the job, and every further one that was to go on with it."""

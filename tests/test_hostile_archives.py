@@ -10,17 +10,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from archives import content, run
+from daemons import PHOTOS
 from dropsight import children
 from dropsight.archive.comparing import compare
 from dropsight.archive.example_pictures import homes_of, pictures_of
 from dropsight.archive.job_file import read_job
 from dropsight.archive.listing import Listed, files_of
-from dropsight.archive.manifest import NAME, SCHEMA, read_facts
+from dropsight.archive.manifest import NAME, SCHEMA, read_facts, write_manifest
 from dropsight.archive.shard_parts import finished, read_all
 from dropsight.archive.side_by_side import FinishedJob
 from dropsight.archive.storage import Storage
 from dropsight.archive.tasks import ArchiveJob, shards_of
-from dropsight.archive.urls import check_listed
+from dropsight.archive.urls import check_listed, protocols_of
 from dropsight.cli import read
 from dropsight.errors import ConfigError, DropsightError, StoreError
 from results import Answers, make_results
@@ -74,6 +76,28 @@ def test_a_list_leads_to_no_server_whose_answers_have_no_bound(tmp_path: Path, l
 )
 def test_a_list_may_name_stores_web_servers_and_what_lies_in_a_file(url: str) -> None:
     check_listed(url)
+
+
+def test_a_manifest_leads_by_no_protocol_that_its_sources_do_not_have(tmp_path: Path) -> None:
+    """Whoever may write to the results had them lead, for who goes on with the job, to any server."""
+    card, out = tmp_path / "card", Storage(str(tmp_path / "out"))
+    card.mkdir()
+    cached = f"simplecache::file://{PHOTOS[0]}"
+    out.make()
+    write_manifest(out, [Listed(cached.encode())], [str(card)])
+    run(card, out.place)
+    (row,) = content(Path(out.place))
+    assert row["error"] == f"{cached}: simplecache:// is opened only where it is given as a source"
+    out.remove([name for name in out.names() if name != NAME])
+    write_manifest(out, [Listed(cached.encode())], [f"simplecache::file://{card}"])
+    run(f"simplecache::file://{card}", out.place)
+    assert [row["status"] for row in content(Path(out.place))] == ["ok"]
+
+
+def test_by_what_a_source_is_opened_has_all_of_its_names() -> None:
+    assert {"webhdfs", "webHDFS", "zip"} <= set(
+        protocols_of(["zip://::webhdfs://host/c.zip", "/srv/list.txt"])
+    )
 
 
 def test_of_what_a_list_or_a_result_names_no_url_and_no_name_is_more_than_its_own_error() -> None:

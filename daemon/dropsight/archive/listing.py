@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from dropsight.archive.containers import bounded_list
 from dropsight.archive.storage import absolute, host_of, is_url, streaming, system_of, told
-from dropsight.archive.urls import check_listed
+from dropsight.archive.urls import check_from_elsewhere, check_listed
 from dropsight.config import Watch
 from dropsight.errors import ConfigError
 from dropsight.video.sniffing import CLIP_PATTERNS
@@ -239,6 +239,8 @@ def _of_listed_urls(url: str) -> Iterator[Listed]:
         system, path = system_of(url)
         with streaming(system, path) as pieces:
             for line in _lines(url, pieces):
+                if is_url(line):
+                    check_from_elsewhere(line)
                 yield from _of_line(url, line if is_url(line) else f"{beside}/{line}")
 
 

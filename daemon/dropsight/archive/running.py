@@ -21,6 +21,7 @@ from dropsight.archive.output_formats import remove_formats
 from dropsight.archive.rows import further_of
 from dropsight.archive.storage import Storage, absolute
 from dropsight.archive.tasks import ArchiveJob, Shard, shard_rows_for, shards_of
+from dropsight.archive.urls import protocols_of
 from dropsight.config import Inference
 from dropsight.errors import ConfigError
 from dropsight.inference.runtime import ImageInferenceRuntime
@@ -90,6 +91,7 @@ def _gone_on(
         groups=bool(spec.groups) and (begun is None or bool(begun.groups)),
         further=further,
         unknown=_unknown(asked, spec),
+        protocols=protocols_of(sources),
     )
     shards = shards_of(facts.rows, job.shard_rows)
     done = shard_parts.finished(job, shards)

@@ -20,7 +20,8 @@ from dropsight.archive.rows import ArchiveRow, ClipColumns, HeadColumns, packed,
 from dropsight.archive.shard_parts import write_part
 from dropsight.archive.storage import is_url
 from dropsight.archive.tasks import ArchiveJob, Shard, ShardDone
-from dropsight.errors import ImageError, ModelError, StoreError
+from dropsight.archive.urls import check_listed
+from dropsight.errors import ConfigError, ImageError, ModelError, StoreError
 from dropsight.images.header import Header
 from dropsight.inference import pipeline
 from dropsight.inference.lookahead import look_ahead
@@ -119,6 +120,11 @@ class ShardWorker:
             return _Read(named, error)
 
     def _clip_or_bytes(self, named: Named) -> bytes | str:
+        if is_url(named.opens):
+            try:
+                check_listed(named.opens, given=self._job.protocols)
+            except ConfigError as error:
+                raise ImageError("unreadable", str(error)) from error
         data = contents(
             named, bounds=self._images.plan.bounds, is_wanted=lambda head: not is_clip(head[:HEAD_BYTES])
         )

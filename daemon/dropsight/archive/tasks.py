@@ -30,6 +30,8 @@ class ArchiveJob(msgspec.Struct, frozen=True, kw_only=True):
     """Which columns of `rows.FURTHER` its parts have."""
     unknown: float | None = None
     """The flatness above which an answer is none."""
+    protocols: tuple[str, ...] = ()
+    """By which its sources are opened; a manifest, perhaps a stranger's, may name more."""
 
     @property
     def storage(self) -> Storage:

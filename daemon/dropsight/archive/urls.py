@@ -1,6 +1,7 @@
 """URLs that people and their lists name: which are not opened, and by what a server is known."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 
 from dropsight import installing
@@ -32,15 +33,37 @@ def check_url(url: str) -> None:
             )
 
 
-def check_listed(url: str) -> None:
+def check_listed(url: str, *, given: Collection[str] = ()) -> None:
     """Raise ConfigError for a URL of a list or of results, perhaps a stranger's, that may lead to any server.
 
-    What answers is bounded for some; of others, all is kept in memory, or on the disk, as it comes.
+    What answers is bounded for some; of others, all is kept in memory, or on the disk, as it comes. `given`
+    are the protocols of sources that a person named.
     """
     *outer, last = url.split("::")
     for link in (*outer, last if "://" in last else "file://"):
-        if (protocol := link.partition("://")[0]) not in _LISTED:
+        protocol = link.partition("://")[0]
+        if protocol not in _LISTED and protocol not in given:
             raise ConfigError([f"{url}: {protocol}:// is opened only where it is given as a source"])
+
+
+def check_from_elsewhere(url: str) -> None:
+    """Raise ConfigError for a URL of a list from a server that leads into a file of this machine."""
+    last = url.rpartition("::")[2]
+    if "://" not in last or last.startswith("file://"):
+        raise ConfigError([f"{url}: a list from elsewhere names a file of this machine"])
+
+
+def protocols_of(sources: Iterable[str]) -> tuple[str, ...]:
+    """Return by which protocols, and other names of them, what sources lead to is opened."""
+    import fsspec
+
+    found = set[str]()
+    for source in sources:
+        for protocol, _ in _links(source):
+            with suppress(ImportError, ValueError):  # of packages that are missing, and of paths
+                names = fsspec.get_filesystem_class(protocol).protocol
+                found |= {protocol, *([names] if isinstance(names, str) else names)}
+    return tuple(sorted(found))
 
 
 def know_servers(url: str) -> None:
