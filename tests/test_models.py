@@ -130,7 +130,7 @@ def test_a_labels_txt_beside_a_model_with_another_count_is_an_error_with_both_nu
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "not a model"),
+        (b"", "the file is empty"),
         (b"\x1c\0\0\0TFL3" + bytes(100), "cannot load"),
         (b"PK\x03\x04 no zip at all", "not a model"),
     ],

@@ -118,7 +118,8 @@ def format_of(path: Path) -> ModelFormat:
             return ModelFormat(entry.name, backend, package)
     told = "a folder without saved_model.pb is not a model"
     if not path.is_dir():
-        told = "not a model: its first bytes belong to no known format" if head else "the file is empty"
+        is_empty = path.is_file() and not head
+        told = "the file is empty" if is_empty else "not a model: its first bytes belong to no known format"
     raise ModelError("; ".join([f"{path}: {told}", *faults]))
 
 

@@ -184,7 +184,7 @@ class Network:
     def _look_whether_it_reads(self, now: float) -> None:
         """One that only speaks is alive to paho, whatever it is asked."""
         client = self._client
-        is_unsent = client.socket() is not None and client.want_write()
-        if is_unsent and now - client.wire.sent_at >= self._deaf:
+        since = None if client.socket() is None else client.wire.refused_since
+        if since is not None and now - since >= self._deaf:
             log.warning("disconnected from the broker: it reads nothing of what is sent")
             client.end()

@@ -35,8 +35,8 @@ class Wire:
         self._pending: Callable[[], int] | None = getattr(sock, "pending", None)
         self._ahead, self._at, self._reads = b"", 0, READS
         self._group = bytearray()
-        self.sent_at = time.monotonic()
-        """When the other side took something, the last time."""
+        self.refused_since: float | None = None
+        """When the other side began to take nothing of what there is for it; None while it does."""
 
     def read_anew(self) -> None:
         """There may be something."""
@@ -91,9 +91,11 @@ class Wire:
     def _send(self, data: bytes | bytearray) -> int:
         try:
             sent = self._sock.send(data)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
+            if self.refused_since is None:
+                self.refused_since = time.monotonic()
             raise BlockingIOError from error
-        self.sent_at = time.monotonic()
+        self.refused_since = None
         if not sent:  # paho's own of websockets, where a frame is not through yet
             raise BlockingIOError
         return sent
