@@ -266,8 +266,8 @@ def test_a_burst_is_classified_without_waiting_for_its_explanations(tmp_path: Pa
         named = [Path(record["explanation"]) for record in house.records() if "explanation" in record]
         assert made < 60
         assert 1 <= len(named) < 60
+        wait_until(lambda: all(path.exists() for path in named))
         assert house.stop() == 0
-        assert all(path.exists() for path in named)
 
 
 @pytest.mark.slow

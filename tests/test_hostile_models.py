@@ -187,7 +187,7 @@ def test_an_archive_that_unpacks_to_far_more_than_it_is_is_not_unpacked(
 @pytest.mark.parametrize("name", ["m.keras", "m.h5"])
 def test_a_keras_model_cut_off_at_any_sixteenth_is_refused(saved: Path, tmp_path: Path, name: str) -> None:
     for told in cut_off(tmp_path, (saved / name).read_bytes(), name):
-        assert "Keras cannot load it" in told or "no known format" in told
+        assert any(each in told for each in ("Keras cannot load it", "no known format", "the file is empty"))
 
 
 @all_of_them

@@ -337,7 +337,7 @@ def test_every_head_is_in_the_log_and_inspect_tells_of_them(made: Any, tmp_path:
     assert list(record["heads"]["b"]) == ["predicted_class", "label", "confidence", "predictions"]
     assert "classes: 4 of a, 2 of b" in dropsight("check", "-c", str(house.config)).stdout
     shown = dropsight("inspect", "-c", str(house.config)).stdout
-    assert "head b         2 classes (male, female, ...)" in shown
+    assert "head b         2 classes (male, female)" in shown
 
 
 def test_labels_of_a_head_that_do_not_fit_are_refused(made: Any, tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_a_house_a_camera_and_a_file_of_latin_1_names_go_through_every_output(tm
                     for path in ("/", "/api/stats", "/api/results", "/readyz", "/metrics"):
                         assert ask(url, path).status in {200, 503}
                     assert house.ask("stats")["ok"]
+                    wait_until(lambda: any(house.processed.rglob(f"{LATIN1}2.*.why.jpg")))
                     assert house.stop() == 0
             records = {record["image_path"]: record for record in house.records()}
             assert set(records) == {r"T\xfcr/T\xfcr.jpg", r"T\xfcr/T\xfcr2.jpg", r"T\xfcr.jpg", FORGED}

@@ -54,7 +54,7 @@ SHOWN_PIXELS = 448
 LOWEST_PRIORITY = 19
 BUSY_SECONDS = 0.05
 PATIENCE_SECONDS = 0.5  # a group of invokes
-STOP_SECONDS = 10.0  # at the lowest priority, one may take as long; a supervisor does not wait for ever
+STOP_SECONDS = 30.0  # at the lowest priority, one may take as long; systemd waits for 45 in all
 
 
 class Explanations:
