@@ -71,6 +71,18 @@ def test_where_the_first_address_hangs_the_second_is_connected_to(named: Name) -
         assert connected.gettimeout() == 4
 
 
+def test_an_address_of_a_kind_that_the_kernel_lacks_is_passed_by(
+    named: Name, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of IPv6 where that is turned off: they come first, and the others were never tried."""
+    port = named(0, listener=True)
+    there = socket.getaddrinfo("house.example", port)
+    lacking = (socket.AF_APPLETALK, socket.SOCK_STREAM, 0, "", ("::1", port, 0, 0))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [lacking, *there])
+    with dialling.dial("house.example", port, seconds=4) as connected:
+        assert connected.getpeername() == ("127.0.0.2", port)
+
+
 def test_a_broker_s_socket_at_which_too_many_wait_is_no_broker_for_now(tmp_path: Path) -> None:
     """To connect to one whose broker stands still had no end, and nobody was told."""
     path = str(tmp_path / "broker")

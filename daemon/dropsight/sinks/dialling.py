@@ -2,6 +2,7 @@
 
 import socket
 import time
+from contextlib import ExitStack
 
 
 def dial(host: str, port: int, *, seconds: float) -> socket.socket:
@@ -14,16 +15,17 @@ def dial(host: str, port: int, *, seconds: float) -> socket.socket:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     fault: OSError = OSError(f"{host} has no address")
     for left, (family, kind, number, _, address) in zip(range(len(found), 0, -1), found, strict=True):
-        plain = socket.socket(family, kind, number)
-        try:
-            plain.settimeout(max((deadline - time.monotonic()) / left, 0.001))
-            plain.connect(address)
-            plain.settimeout(seconds)
-        except OSError as error:
-            plain.close()
-            fault = error
-        else:
-            return plain
+        with ExitStack() as opened:
+            try:  # a kernel without IPv6 has no socket for its addresses
+                plain = opened.enter_context(socket.socket(family, kind, number))
+                plain.settimeout(max((deadline - time.monotonic()) / left, 0.001))
+                plain.connect(address)
+                plain.settimeout(seconds)
+            except OSError as error:
+                fault = error
+            else:
+                opened.pop_all()
+                return plain
     raise fault
 
 
