@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 LEAST_MEMORY_BYTES = 512 * 2**20
@@ -48,6 +49,21 @@ def begin(module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], socket
 def half_of_memory() -> int:
     """Return half of what this machine has, in bytes, and what interpreters need in any case."""
     return max(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2, LEAST_MEMORY_BYTES)
+
+
+@contextlib.contextmanager
+def bounded_to(memory: int) -> Iterator[int]:
+    """Bound this process to so much memory, in bytes, or to less where it was; yield the bound.
+
+    Beyond it is a MemoryError, in whichever thread.
+    """
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    soft = memory if before[0] == resource.RLIM_INFINITY else min(memory, before[0])
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, before[1]))
+    try:
+        yield soft
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def confine(

@@ -1,7 +1,6 @@
 """Files that lie within another one, such as a zip or a tar file: its list is in memory while it is open."""
 
 import os
-import resource
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,19 +53,13 @@ def bounded_list(url: str) -> Iterator[None]:
     if not is_within(url):
         yield
         return
-    with _listing:  # the bound is the whole process's
-        before = resource.getrlimit(resource.RLIMIT_DATA)
-        share = max(children.half_of_memory() // (1 + len(os.sched_getaffinity(0))), LEAST_BYTES)
-        most = _taken_bytes() + share
-        soft = most if before[0] == resource.RLIM_INFINITY else min(most, before[0])
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, before[1]))
-        try:
+    share = max(children.half_of_memory() // (1 + len(os.sched_getaffinity(0))), LEAST_BYTES)
+    try:
+        with _listing, children.bounded_to(_taken_bytes() + share):  # the bound is the whole process's
             yield
-        except MemoryError as error:
-            fault = f"a list of what is in it takes more than {share // 2**20:,} MiB of memory: unpack it"
-            raise ConfigError([f"{url}: {fault}"]) from error
-        finally:
-            resource.setrlimit(resource.RLIMIT_DATA, before)
+    except MemoryError as error:
+        fault = f"a list of what is in it takes more than {share // 2**20:,} MiB of memory: unpack it"
+        raise ConfigError([f"{url}: {fault}"]) from error
 
 
 def _taken_bytes() -> int:
