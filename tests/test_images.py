@@ -99,6 +99,27 @@ def test_alpha_is_dropped_and_the_colours_stay() -> None:
     assert np.array_equal(full_size(encoded(".png", colours)), gradient())
 
 
+def test_a_tiff_keeps_the_colours_that_are_not_multiplied_by_its_alpha() -> None:
+    into = io.BytesIO()
+    Image.fromarray(np.dstack([gradient(), np.full((40, 60), 200, np.uint8)])).save(into, "TIFF")
+    assert read_header(into.getvalue()).straight_alpha
+    found = full_size(into.getvalue())
+    assert found.shape == (40, 60, 3)
+    assert np.abs(found.astype(int) - gradient()).max() <= 1
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff", ".bmp"])
+def test_a_large_picture_comes_small_with_the_mean_of_the_pixels_of_each(suffix: str) -> None:
+    """Whatever its format: of large ones several would be in memory at once, whole."""
+    picture = gradient(3_001, 4_003)
+    data = encoded(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    found = decode(data, read_header(data), at_least=(224, 224), how="crop")
+    assert found.shape == (376, 501, 3)
+    means = picture[:3_000, :4_000].reshape(375, 8, 500, 8, 3).mean(axis=(1, 3))
+    assert np.abs(found[:375, :500] - means).max() <= 2
+    assert (full_size(data) == picture).all()
+
+
 def test_sixteen_bits_become_eight() -> None:
     deep = cv2.cvtColor(gradient(), cv2.COLOR_RGB2BGR).astype(np.uint16) * 257
     assert np.abs(full_size(encoded(".png", deep)).astype(int) - gradient()).max() <= 1

@@ -38,6 +38,8 @@ _NO_MEMORY = -4  # cv::Error::StsNoMem
 # Several threads decode; large pictures one at a time, so that memory has a bound.
 LARGE_BYTES = 2**25
 _one_large = threading.Lock()
+# Of a decoded picture, these rows at a time are made what is wanted; each scale divides it.
+_ROWS = 64
 _ANY_PLACE = contextlib.nullcontext()
 # What turns a picture stored with each EXIF orientation upright: transpose first, then flip.
 _TRANSPOSED = frozenset({5, 6, 7, 8})
@@ -73,18 +75,19 @@ def decode_and_judge(
 ) -> Decoded:
     """Decode a picture whose framing to `at_least` (height, width) will not have to enlarge it.
 
-    Where parts of it are framed, `boxes`, it is the smallest of them that counts. JPEGs, HEIC and JPEG 2000
-    come at the smallest of 1, 1/2, 1/4 and 1/8 that still allows this; the damage of JPEGs is told.
+    Where parts of it are framed, `boxes`, it is the smallest of them that counts. JPEGs, HEIC, JPEG 2000 and
+    whatever is large come at the smallest of 1, 1/2, 1/4 and 1/8 that still allows this; the damage of JPEGs
+    is told.
     Alpha is dropped; `depth` says how 16 bits a channel become 8. Raises ImageError `unreadable` for what
     makes no picture at all, and MachineError.
     """
     if header.format == "png":
         check_excess(data)
         data = picture_alone(data)
+    scale = _reduction(*header.upright, at_least, how, crop_fraction, boxes)
     if header.format != "jpeg":
         _check_support(header)
         if header.format in {"heic", "jp2"}:
-            scale = _reduction(*header.upright, at_least, how, crop_fraction, boxes)
             with _place_for(header):
                 count = header.width * header.height
                 return Decoded(decode_apart(data, header.format, pixels=count, scale=scale))
@@ -96,8 +99,7 @@ def decode_and_judge(
         elif header.deep and depth == "percentile":
             flags |= cv2.IMREAD_ANYDEPTH
         with _place_for(header):
-            return Decoded(_decode(data, header, flags))
-    scale = _reduction(*header.upright, at_least, how, crop_fraction, boxes)
+            return Decoded(_decode(data, header, flags, scale if is_large(header) else 1))
     if not is_large(header):
         return _decode_jpeg(data, header, scale)
     with _one_large:
@@ -112,7 +114,10 @@ def _decode_jpeg(data: bytes, header: Header, scale: int) -> Decoded:
     if decoded:
         return Decoded(upright(decoded.pixels, header.orientation), decoded.damage)
     flags = _JPEG[scale] | cv2.IMREAD_IGNORE_ORIENTATION
-    return Decoded(_decode(data, header, flags & ~cv2.IMREAD_COLOR | _AS_RGB if _AS_RGB else flags))
+    if not _AS_RGB:
+        return Decoded(upright(_rgb(_read(data, header, flags)), header.orientation))
+    pixels = _read(data, header, flags & ~cv2.IMREAD_COLOR | _AS_RGB).astype(np.uint8, copy=False)
+    return Decoded(upright(pixels, header.orientation))
 
 
 def _check_support(header: Header) -> None:
@@ -130,7 +135,12 @@ def _place_for(header: Header) -> contextlib.AbstractContextManager[object]:
     return _one_large if is_large(header) else _ANY_PLACE
 
 
-def _decode(data: bytes, header: Header, flags: int) -> Pixels:
+def _decode(data: bytes, header: Header, flags: int, scale: int) -> Pixels:
+    pixels = _rgb(_read(data, header, flags), scale)
+    return pixels if header.format in _TURNED else upright(pixels, header.orientation)
+
+
+def _read(data: bytes, header: Header, flags: int) -> cv2.typing.MatLike:
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
@@ -140,8 +150,7 @@ def _decode(data: bytes, header: Header, flags: int) -> Pixels:
     if decoded is None:
         _check_memory(header)
         raise ImageError("unreadable", f"the {header.format} data is damaged")
-    pixels = decoded.astype(np.uint8, copy=False) if _AS_RGB and flags & _AS_RGB else _rgb(decoded)
-    return pixels if header.format in _TURNED else upright(pixels, header.orientation)
+    return decoded
 
 
 def _check_memory(header: Header) -> None:
@@ -152,21 +161,31 @@ def _check_memory(header: Header) -> None:
         raise MemoryShortError("not enough memory to decode an image: images wait") from error
 
 
-def _rgb(decoded: cv2.typing.MatLike) -> Pixels:
-    if decoded.dtype == np.uint16 and decoded.shape[2] == 3:
-        decoded = _stretched(decoded)
-    if decoded.shape[2] == 4:
-        decoded = _without_alpha(decoded)
-    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+def _rgb(decoded: cv2.typing.MatLike, scale: int = 1) -> Pixels:
+    """Return the means of `scale` x `scale` pixels. Done whole, each step would take as much memory again."""
+    height, width, channels = decoded.shape
+    levels = _levels(decoded) if decoded.dtype == np.uint16 and channels == 3 else None
+    made = np.empty((-(-height // scale), -(-width // scale), 3), np.uint8)
+    for top in range(0, height, _ROWS):
+        part, into = decoded[top : top + _ROWS], made[top // scale : (top + _ROWS) // scale]
+        if levels is not None:
+            part = levels[part]
+        if channels == 4:
+            part = _without_alpha(part)
+        if scale == 1:
+            cv2.cvtColor(part, cv2.COLOR_BGR2RGB, dst=into)
+        else:
+            size = into.shape[1::-1]
+            cv2.resize(cv2.cvtColor(part, cv2.COLOR_BGR2RGB), size, dst=into, interpolation=cv2.INTER_AREA)
+    return made
 
 
-def _stretched(decoded: cv2.typing.MatLike) -> cv2.typing.MatLike:
-    """Make 8 bits of what lies between the darkest and the brightest hundredth of a picture of 16."""
+def _levels(decoded: cv2.typing.MatLike) -> Pixels:
+    """Return what 8 bits each of 16 becomes, between the darkest and the brightest hundredth of a picture."""
     low, high = np.percentile(decoded[::_EVERY, ::_EVERY], (1, 99))
     levels = (np.arange(2**16) - low) * (255 / max(high - low, 1))
-    table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
-    stretched: cv2.typing.MatLike = table[decoded]
-    return stretched
+    table: Pixels = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    return table
 
 
 def _without_alpha(decoded: cv2.typing.MatLike) -> Pixels:

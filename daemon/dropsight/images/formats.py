@@ -43,12 +43,11 @@ class Structure(msgspec.Struct, frozen=True):
     deep: bool = False
 
 
-# Measured: OpenCV has a decoded picture of three bytes a pixel twice; an animated PNG's canvas beside it.
-_DECODED, _CANVAS = 6, 4
+# Measured: OpenCV has a decoded picture of three bytes a pixel twice, of four three times in a TIFF; an
+# animated PNG's canvas beside it.
+_DECODED, _WITH_ALPHA, _CANVAS = 6, 12, 4
 # A picture of 16 bits takes twice as much.
 _DEEP = 2
-# Dividing colours by their alpha is done in floating-point numbers of eight bytes.
-_DIVIDED = 64
 # A real file has a few dozen segments before its first scan, an ICC profile of 16 MB included 256.
 _MAX_SEGMENTS = 10_000
 # Encoders write about ten; each costs a pass over all coefficients, however empty it is.
@@ -254,6 +253,6 @@ def tiff(data: bytes) -> Structure:
         height,
         exif=exif_of(file, first),
         straight_alpha=straight_alpha,
-        whole_bytes=pixels * (_DIVIDED if straight_alpha else _DECODED * (_DEEP if deep else 1)),
+        whole_bytes=pixels * (_WITH_ALPHA if straight_alpha else _DECODED) * (_DEEP if deep else 1),
         deep=deep,
     )
