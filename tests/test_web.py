@@ -341,6 +341,25 @@ def test_a_stop_waits_for_no_stream(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_stop_in_the_middle_of_pictures_is_no_traceback(tmp_path: Path) -> None:
+    rough = np.random.default_rng(0).integers(0, 255, (48, 50, 3), np.uint8)
+    with running(tmp_path, web=ANY_PORT) as house, contextlib.ExitStack() as connected:
+        url = address(house)
+        _, data = cv2.imencode(".png", cv2.resize(rough, (5_000, 4_800)))
+        for name in "abc":
+            (house.inbox / f"{name}.png").write_bytes(data.tobytes())
+        wait_until(lambda: len(results(url)) == 3)
+        clients = [
+            connected.enter_context(idle_client(url, f"/api/images/{result['id']}/thumbnail?size={size}"))
+            for size in ("small", "large")
+            for result in results(url)
+        ]
+        assert clients[0].recv(1)
+        assert house.stop() == 0
+        assert "Traceback" not in house.daemon_log()
+
+
+@pytest.mark.slow
 def test_the_last_day_is_known_after_a_restart(tmp_path: Path) -> None:
     with running(tmp_path, web=ANY_PORT) as house:
         drop(house, "front/coffee.jpg")

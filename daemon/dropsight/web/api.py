@@ -1,5 +1,6 @@
 """The API: what each address returns."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from functools import partial, wraps
@@ -73,7 +74,8 @@ def answering(endpoint: Endpoint) -> Endpoint:
             return fault(404, f"no picture available: {error}")
         except CommandRefusedError as error:
             return fault(409, str(error))
-        except (StoreError, MachineError, BusyError) as error:
+        except (StoreError, MachineError, BusyError, asyncio.CancelledError) as error:
+            # uvicorn cancels what a stop has waited for long enough, and would log a traceback of each
             return fault(503, str(error))
 
     return wrapped
