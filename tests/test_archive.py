@@ -579,6 +579,7 @@ def test_listing_takes_no_more_memory_for_ten_times_the_files(tmp_path: Path) ->
         (["{empty}/gone", "-o", "{out}"], 2, "there is no such file or folder"),
         (["{photo}"], 2, "-o is missing"),
         (["{photo}", "-o", "{out}", "--format", "xml"], 2, "no such format"),
+        (["{packed}", "-o", "{out}"], 2, "for what is in it give zip://::/"),
         (["nowhere://x", "-o", "{out}"], 2, "nowhere"),
         (["{photo}", "-o", "{photo}/out"], 1, "cannot be made"),
         (["{photo}", "-o", "{out}", "--model", "gone.tflite"], 2, "gone.tflite"),
@@ -589,7 +590,9 @@ def test_bad_input_ends_with_one_clear_line_and_nothing_that_looks_whole(
     tmp_path: Path, arguments: list[str], code: int, says: str
 ) -> None:
     (tmp_path / "empty").mkdir()
-    places = {"empty": tmp_path / "empty", "out": tmp_path / "out", "photo": PHOTOS[0]}
+    places = {name: tmp_path / name for name in ("empty", "out")}
+    places |= {"photo": PHOTOS[0], "packed": tmp_path / "Cards.ZIP"}
+    places["packed"].touch()
     done = dropsight("archive", *(word.format(**places) for word in arguments))
     assert done.returncode == code, done.stderr
     assert says in done.stderr

@@ -80,6 +80,11 @@ def test_what_might_be_one_form_or_another_is_not_shifted(text: str, names: tupl
         assert read_labels(text) == names
 
 
+def test_labels_that_are_not_there_are_an_error_that_knows_of_imagenet_s_own(model: Path) -> None:
+    with pytest.raises(ModelError, match=r"No such file or directory; ImageNet's own .* builtin:imagenet"):
+        open_model(model, said=ModelOverrides(labels=Path("imagenet")))
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -16,6 +16,7 @@ from dropsight.errors import ConfigError
 from dropsight.video.sniffing import CLIP_PATTERNS
 
 LIST_SUFFIXES = (".txt", ".list")
+_PACKED = {".zip": "zip", ".tar": "tar", ".tgz": "tar", ".tar.gz": "tar"}
 _WANTED = re.compile("|".join(map(fnmatch.translate, (*Watch().patterns, *CLIP_PATTERNS))), re.IGNORECASE)
 _GLOB = re.compile(r"[*?\[]")
 _LONGEST_LINE = 65_536
@@ -49,6 +50,8 @@ def _of_path(path: str) -> Iterator[Listed]:
     if os.path.isdir(path):
         yield from _walked(path)
     elif os.path.exists(path):
+        if protocol := next((_PACKED[end] for end in _PACKED if path.lower().endswith(end)), None):
+            raise ConfigError([f"{path}: for what is in it give {protocol}://::{path}"])
         yield from _of_list(path) if path.endswith(LIST_SUFFIXES) else [_at(path)]
     elif _GLOB.search(path):
         yield from _of_pattern(path)

@@ -110,7 +110,9 @@ def _text(file: Path) -> str:
         return decoded(read_bounded(file, LABELS_BYTES))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ModelError(f"labels {file}: cannot be read: {reason}") from error
+        ours = isinstance(error, FileNotFoundError) and "imagenet" in file.name.lower()
+        hint = f"; ImageNet's own come with dropsight: {IMAGENET}" if ours else ""
+        raise ModelError(f"labels {file}: cannot be read: {reason}{hint}") from error
 
 
 def _fault_of_json(text: str) -> str:
