@@ -30,6 +30,7 @@ SHARED = {
     "crashpoints",
     "errors",
     "installing",
+    "memory_left",
     "names",
     "records",
     "version",

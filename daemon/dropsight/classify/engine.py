@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dropsight.classify.proved_models import ProvedModels
-from dropsight.classify.resources import available_bytes, cores
+from dropsight.classify.resources import cores
 from dropsight.classify.rule_labels import doubts_of_rules, unknown_labels
 from dropsight.classify.work import Engine
 from dropsight.config import Config
@@ -18,6 +18,7 @@ from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
 from dropsight.inference.planning import Plan, plan_of
 from dropsight.inference.wording import without_effect
+from dropsight.memory_left import available_bytes
 from dropsight.models.backends import open_first
 from dropsight.models.guesses import guess_of
 from dropsight.models.overrides import ModelOverrides

@@ -4,8 +4,6 @@ import ctypes
 import gc
 import os
 import resource
-import sys
-from pathlib import Path
 
 import cv2
 
@@ -23,40 +21,6 @@ _MOST_DESCRIPTORS = 65_536
 
 def cores() -> int:
     return len(os.sched_getaffinity(0))
-
-
-def available_bytes() -> int:
-    """Return what memory there is for one more process: of the machine's, and of the service's share."""
-    return min(_left_of_machine(), _left_of_share())
-
-
-def _left_of_machine() -> int:
-    try:
-        facts = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    except OSError:
-        # Hidden, as by ProcSubset=pid: what is free, then, though the kernel would clear more.
-        return max(os.sysconf("SC_AVPHYS_PAGES"), 0) * os.sysconf("SC_PAGE_SIZE")
-    return int(facts["MemAvailable"].split()[0]) * 1024
-
-
-def _left_of_share() -> int:
-    """What the control group, and each that it lies in, leaves; as much as you like where it has no bound."""
-    left = sys.maxsize
-    try:
-        group = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip().strip("/")
-    except OSError:
-        return left
-    root = Path("/sys/fs/cgroup")
-    for folder in [root / group, *(root / group).parents]:
-        if not folder.is_relative_to(root):
-            break
-        try:
-            bound, used = (folder / "memory.max").read_text(), (folder / "memory.current").read_text()
-        except OSError:
-            continue
-        if bound.strip() != "max":
-            left = min(left, int(bound) - int(used))
-    return left
 
 
 def share_memory() -> None:

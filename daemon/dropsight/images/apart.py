@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Literal, TypeAlias
 
@@ -33,7 +34,7 @@ _MOST_BYTES = 2**30
 _SIZE = struct.Struct("<II")
 # What every machine has for it at times: were it more, a damaged picture would be tried for ever.
 _LEAST_BYTES = 256 * 2**20
-_DAMAGED, _SHORT, _MACHINE_SHORT = 3, 4, 5
+DAMAGED, _SHORT, MACHINE_SHORT = 3, 4, 5
 # What libraries of C and C++ say where Python would raise MemoryError.
 _STARVED = ("bad_alloc", "allocat", "not enough memory", "out of memory")
 
@@ -45,8 +46,25 @@ def decode_apart(data: bytes, kind: Kind, *, pixels: int, scale: int = 1) -> Pix
     """
     if kind == "heic" and find_spec("pillow_heif") is None:
         raise ImageError("unsupported_format", f"HEIC needs pillow-heif: {installing.with_extra('heif')}")
-    seconds = f"{_cpu_seconds(pixels):g}"
-    command = children.command("dropsight.images.apart", kind, str(pixels), seconds, str(scale))
+    command = children.command(
+        "dropsight.images.apart", kind, str(pixels), f"{cpu_seconds(pixels):g}", str(scale)
+    )
+    code, said = output_of(command, data, kind, cpu_seconds(pixels))
+    if code == DAMAGED:
+        raise ImageError(
+            "unreadable", f"the {kind} data is damaged: {as_shown(said.decode(errors='replace'))}"
+        )
+    if code == _SHORT:
+        raise ImageError("too_many_pixels", "decoding it takes more memory than its size allows for")
+    height, width = _SIZE.unpack_from(said)
+    return np.frombuffer(said, np.uint8, offset=_SIZE.size).reshape(height, width, 3)
+
+
+def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) -> tuple[int, bytes]:
+    """Return the exit code of a process that decodes this in so many seconds of a processor, and its output.
+
+    Raises ImageError where it crashes, or takes too long, and MachineError.
+    """
     try:
         done = subprocess.run(
             command,
@@ -64,24 +82,17 @@ def decode_apart(data: bytes, kind: Kind, *, pixels: int, scale: int = 1) -> Pix
         raise MachineError(
             f"images wait: cannot start the process that decodes {kind}: {error.strerror}"
         ) from error
-    if done.returncode == _DAMAGED:
-        raise ImageError(
-            "unreadable", f"the {kind} data is damaged: {as_shown(done.stdout.decode(errors='replace'))}"
-        )
-    if done.returncode == _SHORT:
-        raise ImageError("too_many_pixels", "decoding it takes more memory than its size allows for")
     if done.returncode == -signal.SIGXCPU:
-        text = f"decoding it takes more than {_cpu_seconds(pixels):.0f} s of a processor"
+        text = f"decoding it takes more than {seconds:.0f} s of a processor"
         raise ImageError("unreadable", text)
-    if done.returncode in {-signal.SIGKILL, _MACHINE_SHORT}:
+    if done.returncode in {-signal.SIGKILL, MACHINE_SHORT}:
         raise MemoryShortError("not enough memory to decode an image: images wait")
-    if done.returncode:
+    if done.returncode not in {0, DAMAGED, _SHORT}:
         raise ImageError("unreadable", f"the {kind} data crashes its decoder")
-    height, width = _SIZE.unpack_from(done.stdout)
-    return np.frombuffer(done.stdout, np.uint8, offset=_SIZE.size).reshape(height, width, 3)
+    return done.returncode, done.stdout
 
 
-def _cpu_seconds(pixels: int) -> float:
+def cpu_seconds(pixels: int) -> float:
     return CPU_SECONDS + CPU_SECONDS_A_MEGAPIXEL * pixels / 1e6
 
 
@@ -115,9 +126,9 @@ def _smaller(pixels: Pixels, scale: int) -> Pixels:
 
 
 def main(arguments: list[str]) -> int:
-    kind, pixels, cpu_seconds, scale = arguments[0], int(arguments[1]), float(arguments[2]), int(arguments[3])
+    kind, pixels, seconds, scale = arguments[0], int(arguments[1]), float(arguments[2]), int(arguments[3])
     memory = min(_OWN_BYTES + _A_PIXEL * pixels, _MOST_BYTES)
-    children.confine(memory, seconds=SECONDS, cpu_seconds=cpu_seconds, niceness=5)
+    children.confine(memory, seconds=SECONDS, cpu_seconds=seconds, niceness=5)
     try:
         found = (_heic if kind == "heic" else _jpeg2000)(sys.stdin.buffer.read())
         _check_size(found, pixels)
@@ -126,11 +137,11 @@ def main(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - of a codec, for one picture
         text = " ".join(str(error).split())
         if not _is_to_be_had(min(_A_PIXEL * pixels, _LEAST_BYTES)):
-            return _MACHINE_SHORT
+            return MACHINE_SHORT
         if isinstance(error, MemoryError) or any(word in text.lower() for word in _STARVED):
             return _SHORT
         sys.stdout.write(text[:200])
-        return _DAMAGED
+        return DAMAGED
     sys.stdout.buffer.write(_SIZE.pack(*found.shape[:2]))
     sys.stdout.buffer.write(np.ascontiguousarray(found).data)
     return 0

@@ -3,9 +3,9 @@
 import cv2
 
 from dropsight.errors import ImageError
-from dropsight.images.decoding import decode
 from dropsight.images.framing import Pixels, resize
 from dropsight.images.header import check_bounds, read_header
+from dropsight.images.large import decode_where_it_fits
 from dropsight.images.opening import Bounds, ImageFile, open_image
 
 JPEG_QUALITY = 80
@@ -30,8 +30,8 @@ def thumbnail_of_data(data: bytes, bounds: Bounds, *, longest: int) -> bytes:
     header = read_header(data)
     check_bounds(header, bounds)
     height, width = _fitting(header.upright[1], header.upright[0], longest)
-    pixels = decode(data, header, at_least=(height, width), how="stretch", depth=bounds.depth)
-    return as_jpeg(pixels, longest=longest)
+    found = decode_where_it_fits(data, header, at_least=(height, width), how="stretch", depth=bounds.depth)
+    return as_jpeg(found.pixels, longest=longest)
 
 
 def as_jpeg(pixels: Pixels, *, longest: int) -> bytes:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from dropsight import crashpoints
 from dropsight.errors import ImageError
-from dropsight.images.decoding import decode_and_judge
 from dropsight.images.framing import Pixels
 from dropsight.images.header import Header, check_bounds, read_header
 from dropsight.images.jpeg import MOST_MISSING, Decoded
+from dropsight.images.large import decode_where_it_fits
 from dropsight.images.looks import Look, look_at
 from dropsight.images.opening import ImageFile
 from dropsight.images.thumbnail import shrink
@@ -107,7 +107,7 @@ def prepare(data: bytes, header: Header, plan: Plan, *, look: bool = False) -> P
 
 def pixels_of(data: bytes, header: Header, plan: Plan) -> Decoded:
     """Decode, upright and as small as the model allows."""
-    return decode_and_judge(
+    return decode_where_it_fits(
         data,
         header,
         at_least=plan.size,

@@ -47,6 +47,8 @@ class Candidate(msgspec.Struct, eq=False):
     """Of its content as it was read, where the file stays where it is."""
     sidecar: TagFile | None = None
     """What lies beside it, where `watch[].sidecar_wait_seconds` asks for that."""
+    shortages: int = 0
+    """How often there was no memory for it."""
     counted: bool = True
     """Not so where an earlier life recorded it, and only filing it away is left."""
 

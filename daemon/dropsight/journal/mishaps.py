@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 MACHINE, INTERNAL = "machine", "internal"
 RETRY_SECONDS = 5.0
+# Of the pause before an image is tried again for which there is no memory: while it is, all others wait.
+MOST_DOUBLINGS = 7
 
 
 def internal_error(error: BaseException, path: str, troubles: Troubles) -> ImageError:
@@ -88,7 +90,9 @@ class Mishaps:
         if short := MachineError(str(error)) if isinstance(error, StoreError) else machine_error(error):
             self._troubles.raised(MACHINE, short)
             alone = isinstance(short, MemoryShortError)
-            self._backlog.postpone(candidate, seconds=RETRY_SECONDS, alone=alone)
+            seconds = RETRY_SECONDS * 2 ** min(candidate.shortages, MOST_DOUBLINGS)
+            candidate.shortages += alone
+            self._backlog.postpone(candidate, seconds=seconds, alone=alone)
             return None
         failure = internal_error(error, candidate.path, self._troubles)
         try:

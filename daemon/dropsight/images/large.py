@@ -1,0 +1,129 @@
+"""Large pictures where memory is short: in a process of its own, which the kernel ends before ours.
+
+    python -P -m dropsight.images.large ORDER < picture
+
+A line goes out, then pixels; of what is damaged, the line alone.
+"""
+
+import sys
+import threading
+
+import msgspec
+import numpy as np
+
+from dropsight import children
+from dropsight.errors import ErrorCode, ImageError, MachineError
+from dropsight.images.apart import DAMAGED, MACHINE_SHORT, SECONDS, cpu_seconds, output_of
+from dropsight.images.decoding import decode_and_judge, is_large
+from dropsight.images.framing import CROP_FRACTION
+from dropsight.images.header import Header, read_header
+from dropsight.images.jpeg import Damage, Decoded
+from dropsight.memory_left import available_bytes, most_bytes
+from dropsight.records import Box, Depth, Resize
+
+# Measured, of all formats: decoders hold up to an eighth more than the header tells, and a copy of the file.
+_PROGRAM_BYTES = 64 * 2**20
+# Address space is more than what is used of it.
+_ROOM_BYTES = 384 * 2**20
+# Of what it takes, for a picture to be decoded in this process.
+TIMES_FREE = 2
+_BY_ITSELF = {"heic", "jp2"}
+_one = threading.Lock()
+
+
+class _Order(msgspec.Struct):
+    at_least: tuple[int, int]
+    how: Resize
+    crop_fraction: float
+    depth: Depth
+    boxes: tuple[Box, ...]
+
+
+class _Answer(msgspec.Struct):
+    shape: tuple[int, int, int]
+    damage: Damage | None
+
+
+class _Fault(msgspec.Struct):
+    code: ErrorCode
+    text: str
+
+
+def decode_where_it_fits(
+    data: bytes,
+    header: Header,
+    *,
+    at_least: tuple[int, int],
+    how: Resize,
+    crop_fraction: float = CROP_FRACTION,
+    depth: Depth = "scale",
+    boxes: tuple[Box, ...] = (),
+) -> Decoded:
+    """Decode as `decode_and_judge` does; a large picture elsewhere, unless twice its memory is free here.
+
+    Raises ImageError `too_many_pixels` for what would not fit beside this process if it were alone.
+    """
+    order = _Order(at_least, how, crop_fraction, depth, boxes)
+    if (
+        not is_large(header)
+        or header.format in _BY_ITSELF
+        or TIMES_FREE * _needed(data, header) <= available_bytes()
+    ):
+        return _decode(data, header, order)
+    with _one:
+        return _decode_apart(data, header, order)
+
+
+def _needed(data: bytes, header: Header) -> int:
+    return header.whole_bytes + header.whole_bytes // 8 + len(data)
+
+
+def _decode(data: bytes, header: Header, order: _Order) -> Decoded:
+    return decode_and_judge(
+        data,
+        header,
+        at_least=order.at_least,
+        how=order.how,
+        crop_fraction=order.crop_fraction,
+        depth=order.depth,
+        boxes=order.boxes,
+    )
+
+
+def _decode_apart(data: bytes, header: Header, order: _Order) -> Decoded:
+    needed = _needed(data, header) + _PROGRAM_BYTES
+    if needed > (most := most_bytes()):
+        text = f"decoding it takes some {needed >> 20} MiB, and there are {most >> 20} MiB for it at most"
+        raise ImageError("too_many_pixels", text)
+    command = children.command("dropsight.images.large", msgspec.json.encode(order).decode())
+    seconds = cpu_seconds(header.width * header.height)
+    code, said = output_of(command, data, header.format, seconds)
+    line, _, pixels = said.partition(b"\n")
+    if code == DAMAGED:
+        fault = msgspec.json.decode(line, type=_Fault)
+        raise ImageError(fault.code, fault.text)
+    answer = msgspec.json.decode(line, type=_Answer)
+    return Decoded(np.frombuffer(pixels, np.uint8).reshape(answer.shape), answer.damage)
+
+
+def main(arguments: list[str]) -> int:
+    order = msgspec.json.decode(arguments[0], type=_Order)
+    data = sys.stdin.buffer.read()
+    header = read_header(data)
+    seconds = cpu_seconds(header.width * header.height)
+    children.confine(_ROOM_BYTES + _needed(data, header), seconds=SECONDS, cpu_seconds=seconds, niceness=5)
+    try:
+        found = _decode(data, header, order)
+    except ImageError as error:
+        sys.stdout.buffer.write(msgspec.json.encode(_Fault(error.code, str(error))) + b"\n")
+        return DAMAGED
+    except (MachineError, MemoryError):
+        return MACHINE_SHORT
+    answer = _Answer(found.pixels.shape, found.damage)
+    sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+    sys.stdout.buffer.write(np.ascontiguousarray(found.pixels).data)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

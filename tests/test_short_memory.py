@@ -1,0 +1,179 @@
+"""What a machine or a service with little memory does with large pictures."""
+
+import io
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dropsight import children, memory_left
+from dropsight.classify.engine import open_engine
+from dropsight.config import Config, Inference, Watch
+from dropsight.errors import ImageError, MemoryShortError
+from dropsight.images import large
+from dropsight.images.decoding import decode_and_judge
+from dropsight.images.header import read_header
+from dropsight.images.jpeg import Decoded
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.folder import DropFolder
+from dropsight.journal.mishaps import MOST_DOUBLINGS, RETRY_SECONDS, Mishaps
+from dropsight.status.troubles import Troubles
+from hostile import large_progressive
+
+MIB = 2**20
+Written = Callable[..., None]
+
+
+def png_of(side: int) -> bytes:
+    """A picture that only decodes whole, and takes more than small ones may beside each other."""
+    pixels = np.random.default_rng(7).integers(0, 256, (side // 40, side // 40, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).resize((side, side)).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def png() -> bytes:
+    return png_of(2600)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large, "available_bytes", lambda: 0)
+
+
+def decoded(data: bytes) -> Decoded:
+    return large.decode_where_it_fits(data, read_header(data), at_least=(224, 224), how="crop")
+
+
+@pytest.mark.usefixtures("short")
+def test_where_memory_is_short_a_large_picture_is_decoded_by_a_process_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, png: bytes
+) -> None:
+    """The kernel ended the daemon over it, again and again, and what was in hand was taken for the cause."""
+    began: list[str] = []
+    command = children.command
+
+    def noted(module: str, *arguments: str) -> list[str]:
+        began.append(module)
+        return command(module, *arguments)
+
+    monkeypatch.setattr(children, "command", noted)
+    progressive = large_progressive(3600, 0)
+    middle = len(progressive) // 2
+    damaged = progressive[:middle] + 300 * b"\x55" + progressive[middle + 300 :]
+    for data in (png, progressive, damaged):
+        here = decode_and_judge(data, read_header(data), at_least=(224, 224), how="crop")
+        there = decoded(data)
+        assert np.array_equal(here.pixels, there.pixels)
+        assert here.damage == there.damage
+    assert here.damage
+    assert began == 3 * ["dropsight.images.large"]
+
+
+def test_with_memory_for_two_of_it_a_large_picture_takes_no_process(
+    monkeypatch: pytest.MonkeyPatch, png: bytes
+) -> None:
+    monkeypatch.setattr(children, "command", lambda *_: 1 / 0)
+    monkeypatch.setattr(large, "available_bytes", lambda: 10 * read_header(png).whole_bytes)
+    assert decoded(png).pixels.size
+
+
+@pytest.mark.usefixtures("short")
+def test_a_damaged_one_is_told_of_as_ever(png: bytes) -> None:
+    with pytest.raises(ImageError, match="the png data is damaged") as found:
+        decoded(png[:20_000] + bytes(1000) + png[21_000:])
+    assert found.value.code == "unreadable"
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", "sys.exit(large.main(sys.argv[1:]))"])
+def test_the_image_of_a_process_for_which_there_was_too_little_memory_waits(
+    monkeypatch: pytest.MonkeyPatch, png: bytes, end: str
+) -> None:
+    """No image is to blame for what the machine lacks."""
+    program = "import os, sys; from dropsight.images import large\n"
+    program += f"def none(*_, **__): raise MemoryError\nlarge.decode_and_judge = none\n{end}"
+    monkeypatch.setattr(children, "command", lambda _, *more: [sys.executable, "-c", program, *more])
+    with pytest.raises(MemoryShortError):
+        decoded(png)
+
+
+@pytest.mark.usefixtures("short")
+def test_what_would_not_fit_if_it_were_alone_is_refused(monkeypatch: pytest.MonkeyPatch, png: bytes) -> None:
+    """It would be tried for ever."""
+    monkeypatch.setattr(large, "most_bytes", lambda: 90 * MIB)
+    with pytest.raises(ImageError, match="and there are 90 MiB for it at most") as found:
+        decoded(png)
+    assert found.value.code == "too_many_pixels"
+
+
+@pytest.fixture
+def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Written:
+    """Make files of a control group, in its folder or that of one that it lies in."""
+    (own := tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "meminfo").write_text(f"MemTotal: 900 kB\nMemAvailable: {2**22} kB\n")
+    monkeypatch.setattr(memory_left, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(memory_left, "_GROUPS", tmp_path / "groups")
+
+    def write(line: str, folder: str, **files: int | str) -> None:
+        (own / "cgroup").write_text(f"12:cpu:/elsewhere\n{line}\n")
+        (place := tmp_path / "groups" / folder).mkdir(parents=True)
+        for name, said in files.items():
+            (place / f"memory.{name}").write_text(f"{said}\n")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "files"),
+    [
+        ("0::/system.slice/d.service", "system.slice/d.service", {"max": 700 * MIB, "high": "max"}),
+        ("0::/system.slice/d.service", "system.slice/d.service", {"max": "max", "high": 700 * MIB}),
+        ("0::/system.slice/d.service", "system.slice", {"max": 700 * MIB, "high": "max"}),
+        ("0::/not/seen/from/here", "", {"max": 700 * MIB, "high": "max"}),
+    ],
+)
+def test_what_a_service_has_left_is_told_by_its_control_group(
+    group: Written, line: str, folder: str, files: dict[str, int | str]
+) -> None:
+    """What was read of files and is idle is none of its use: it had nothing left after some days."""
+    stat = f"anon {100 * MIB}\ninactive_file {500 * MIB}"
+    group(line, folder, **files, current=600 * MIB, stat=stat)
+    assert memory_left.available_bytes() == 600 * MIB
+    assert memory_left.most_bytes() == 572 * MIB
+
+
+def test_groups_of_the_first_version_count_as_well(group: Written) -> None:
+    files = {
+        "limit_in_bytes": 50 * MIB,
+        "usage_in_bytes": 40 * MIB,
+        "stat": f"total_inactive_file {10 * MIB}",
+    }
+    group("4:memory:/docker/1", "memory/docker/1", **files)
+    assert memory_left.available_bytes() == 20 * MIB
+
+
+def test_without_a_bound_it_is_what_the_machine_has(group: Written) -> None:
+    group("0::/", "", max="max", high="max", current=1, stat="")
+    assert memory_left.available_bytes() == 2**32
+
+
+def test_an_image_for_which_there_is_no_memory_is_tried_less_and_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is tried it is alone: pictures that never fit took half of the time of all others."""
+    pauses: list[float] = []
+    backlog = Backlog()
+    monkeypatch.setattr(backlog, "postpone", lambda _, *, seconds, alone: pauses.append(seconds * alone))
+    mishaps = Mishaps(backlog, Troubles(logging.getLogger()))
+    folder = DropFolder.open(Watch(path=tmp_path, processed=tmp_path / "done", failed=tmp_path / "failed"))
+    candidate = backlog.hold(folder, str(tmp_path / "1.png"))
+    plan = open_engine(Config(inference=Inference(workers=1))).plan
+    for _ in range(MOST_DOUBLINGS + 2):
+        assert mishaps.judge(MemoryShortError("images wait"), candidate, plan, None) is None
+    assert pauses == [RETRY_SECONDS * 2 ** min(times, MOST_DOUBLINGS) for times in range(len(pauses))]
