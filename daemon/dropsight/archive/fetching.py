@@ -13,7 +13,7 @@ from typing import IO, Any, TypeVar
 
 from dropsight.archive.containers import forget, is_within, opened
 from dropsight.archive.manifest import Named
-from dropsight.archive.storage import is_url, is_web, streaming, told
+from dropsight.archive.storage import is_object_store, is_url, streaming, told
 from dropsight.errors import ConfigError, ImageError, MachineError, StoreError
 from dropsight.images.opening import Bounds, open_named
 
@@ -80,9 +80,10 @@ def _wanted(
     most: int,
     is_wanted: Callable[[bytes], bool],
 ) -> bytes | None:
-    if _is_told_truly(system, named) and (named.size or 0) <= most:
-        data = bytes(system.cat_file(path))
-        return data if is_wanted(data) else None
+    if is_object_store(system) and 0 < (named.size or 0) <= most:
+        data = _at_once(system, path, named.size or 0)
+        if data is not None:
+            return data if is_wanted(data) else None
     read = bytearray()
     with streaming(system, path) as pieces:
         for piece in pieces:
@@ -95,9 +96,6 @@ def _wanted(
 
 
 def _copy(system: Any, path: str, to: IO[bytes], named: Named, most: int) -> None:  # noqa: ANN401 - fsspec's
-    if _is_told_truly(system, named):
-        system.get_file(path, to.name)
-        return
     to.seek(0)
     to.truncate()
     with streaming(system, path) as pieces:
@@ -108,12 +106,15 @@ def _copy(system: Any, path: str, to: IO[bytes], named: Named, most: int) -> Non
     to.flush()
 
 
-def _is_told_truly(system: Any, named: Named) -> bool:  # noqa: ANN401 - fsspec's
-    """Whether a file has the size that it was listed with: a web server may send anything, without an end.
-
-    So may one that has the zip or tar file in which it lies: another one since it was listed.
-    """
-    return named.size is not None and not is_web(system) and not is_within(named.opens)
+def _at_once(system: Any, path: str, size: int) -> bytes | None:  # noqa: ANN401 - fsspec's
+    """Read an object by one request, None where it is larger by now than it was listed."""
+    try:
+        data = bytes(system.cat_file(path, start=0, end=size + 1))
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # a store that knows of no bytes beyond its end
+            return None
+        raise
+    return data if len(data) <= size else None
 
 
 def _too_large(most: int, size: int | None) -> ImageError:

@@ -120,6 +120,8 @@ def _said(error: BaseException) -> str:
         return f"no credentials ({_short(error)}): set them as this store's own tools take them"
     if isinstance(error, OSError) and error.strerror:
         return reason(error)
+    if isinstance(error, TimeoutError) and not str(error):
+        return "no answer in time"
     return "there is no such file or folder" if isinstance(error, FileNotFoundError) else _short(error)
 
 
@@ -146,7 +148,7 @@ class Storage(msgspec.Struct, frozen=True):
                 os.makedirs(self.place, exist_ok=True)
                 return
             system, path = system_of(self.place)
-            if not _is_object_store(system):
+            if not is_object_store(system):
                 system.makedirs(path, exist_ok=True)
 
     def unmake(self) -> None:
@@ -156,7 +158,7 @@ class Storage(msgspec.Struct, frozen=True):
                 os.rmdir(self.place)
                 return
             system, path = system_of(self.place)
-            if not _is_object_store(system) and not system.ls(path):
+            if not is_object_store(system) and not system.ls(path):
                 system.rmdir(path)
 
     def names(self) -> list[str]:
@@ -252,14 +254,14 @@ def streaming(system: Any, path: str) -> Iterator[Iterator[bytes]]:  # noqa: ANN
         yield iter(lambda: file.read(_PIECE_BYTES), b"")
 
 
-def _is_object_store(system: Any) -> bool:  # noqa: ANN401 - fsspec's
+def is_object_store(system: Any) -> bool:  # noqa: ANN401 - fsspec's
     protocol = system.protocol
     return bool(_OBJECT_STORES & ({protocol} if isinstance(protocol, str) else set(protocol)))
 
 
 def _put(file: Path, url: str) -> None:
     system, path = system_of(url)
-    if _is_object_store(system):
+    if is_object_store(system):
         system.put_file(str(file), path)
         return
     folder, _, name = path.rpartition("/")

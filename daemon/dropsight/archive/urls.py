@@ -1,26 +1,30 @@
 """URLs that people and their lists name: which are not opened, and by what a server is known."""
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 
 from dropsight import installing
+from dropsight.archive.ssh_answers import bound_waiting
 from dropsight.archive.web_answers import bound_answers
 from dropsight.errors import ConfigError
 
-_HOSTS, _WEB = {"sftp", "ssh"}, {"http", "https"}
+_HOSTS, WEB = {"sftp", "ssh"}, {"http", "https"}
+# What ~/.ssh/config makes commands of, as ProxyCommand: they have no blanks, options and signs of a shell.
+_SSH_HOST = re.compile(r"([\w.+][\w.+@-]*@)?(\[[\w.:%]+\]|\w[\w.-]*)(:\d*)?")
 # Stores that the user's own settings lead to, and servers whose answers are bounded.
 _LISTED = {
     *("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "r2", "memory", "file", "zip", "tar"),
     *_HOSTS,
-    *_WEB,
+    *WEB,
 }
 # Its file says what else to read, and has templates filled in, which older versions of fsspec run as code.
 _INDIRECT = "reference"
 
 
 def check_url(url: str) -> None:
-    """Raise ConfigError for one that has a password, or whose files say what to open elsewhere."""
+    """Raise ConfigError for one with a password or an odd host, or whose files say what to open elsewhere."""
     for protocol, rest in _links(url):
         if protocol == _INDIRECT:
             raise ConfigError([f"{url}: reference:// says what to read elsewhere: name the files themselves"])
@@ -31,6 +35,8 @@ def check_url(url: str) -> None:
             raise ConfigError(
                 [f"{shown}: a password in the URL would be written into every row: give it in {way_out}"]
             )
+        if protocol in _HOSTS and not _SSH_HOST.fullmatch(rest.partition("/")[0]):
+            raise ConfigError([f"{url}: {rest.partition('/')[0]} is no user and host of a server"])
 
 
 def check_listed(url: str, *, given: Collection[str] = ()) -> None:
@@ -70,12 +76,12 @@ def know_servers(url: str) -> None:
     """Have servers of SFTP known by their keys, as ssh does; raises ConfigError where that cannot be.
 
     Who has set fsspec's own known_hosts for them is obeyed: a file, or null for any server. What web servers
-    send is bounded.
+    send is bounded, and so is how long is waited for what those of SFTP send.
     """
     import fsspec
 
     protocols = {protocol for protocol, _ in _links(url)}
-    if not protocols.isdisjoint(_WEB):
+    if not protocols.isdisjoint(WEB):
         bound_answers()
     if protocols.isdisjoint(_HOSTS):
         return
@@ -83,6 +89,7 @@ def know_servers(url: str) -> None:
         needed = installing.packages("sshfs")
         raise ConfigError([f"{url}: needs sshfs, which knows servers by their keys: {needed}"])
     for name in _HOSTS:
+        bound_waiting(name)
         fsspec.config.conf.setdefault(name, {}).setdefault("known_hosts", ())
 
 
