@@ -217,6 +217,24 @@ def test_what_has_no_time_is_left_out_of_the_camtrap_package_and_said(
         write_format("camtrap-dp", results(tmp_path / "other", [timeless]), known)
 
 
+@pytest.mark.parametrize("captured", [NOON.replace(year=500), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)])
+def test_a_camera_of_another_millennium_costs_the_camtrap_package_nothing(
+    tmp_path: Path, captured: datetime
+) -> None:
+    """One such time, of a picture or a clip among thousands, and there was no package, each time anew."""
+    (tmp_path / "cameras.csv").write_text(TABLE)
+    known = FormatFacts(job(), read_deployments(tmp_path / "cameras.csv"))
+    clip = ClipColumns(2.5, 29.97, "h264", 75, 5, 0.5)
+    odd = [
+        row(f"{SOURCE}/cam2/y.jpg", captured=captured),
+        row(f"{SOURCE}/cam2/z.mp4", captured=captured, clip=clip),
+    ]
+    write_format("camtrap-dp", results(tmp_path, [*ROWS, *odd]), known)
+    found = check_camtrap_dp(tmp_path / "camtrap-dp")["media"]
+    assert len(found) == len(ROWS) + 2
+    assert f"{captured.year:04}-" in (tmp_path / "camtrap-dp" / "media.csv").read_text()
+
+
 @pytest.mark.parametrize(
     ("table", "says"),
     [

@@ -98,7 +98,7 @@ class _Package:
             "deploymentID": deployment,
             "mediaID": medium,
             "eventStart": _time(captured),
-            "eventEnd": _time(captured + timedelta(seconds=seconds)),
+            "eventEnd": _time(_later(captured, seconds)),
             "observationLevel": "media",
             "observationType": "unclassified",
         }
@@ -225,8 +225,16 @@ def _resource(name: str) -> dict[str, str]:
     }
 
 
+def _later(when: datetime, seconds: float) -> datetime:
+    try:
+        return when + timedelta(seconds=seconds)
+    except (OverflowError, ValueError):  # of the year 9999, or of a clip that lasts for ages
+        return when
+
+
 def _time(when: datetime) -> str:
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Write the year in four digits, as cameras also tell the year 500."""
+    return when.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
 
 
 def _parsed(text: str) -> datetime:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from dropsight.archive.containers import bounded_list
+from dropsight.archive.patterns import GLOB, is_too_long, matching, matching_there
 from dropsight.archive.storage import absolute, host_of, is_url, streaming, system_of, told
 from dropsight.archive.urls import check_from_elsewhere, check_listed
 from dropsight.config import Watch
@@ -18,7 +19,6 @@ from dropsight.video.sniffing import CLIP_PATTERNS
 LIST_SUFFIXES = (".txt", ".list")
 _PACKED = {".zip": "zip", ".tar": "tar", ".tgz": "tar", ".tar.gz": "tar"}
 _WANTED = re.compile("|".join(map(fnmatch.translate, (*Watch().patterns, *CLIP_PATTERNS))), re.IGNORECASE)
-_GLOB = re.compile(r"[*?\[]")
 _LONGEST_LINE = 65_536
 DEEPEST, LONGEST_SHOWN = 64, 500
 _NO_SIZE = 2**63
@@ -53,7 +53,7 @@ def _of_path(path: str) -> Iterator[Listed]:
         if protocol := next((_PACKED[end] for end in _PACKED if path.lower().endswith(end)), None):
             raise ConfigError([f"{path}: for what is in it give {protocol}://::{path}"])
         yield from _of_list(path) if path.endswith(LIST_SUFFIXES) else [_at(path)]
-    elif _GLOB.search(path):
+    elif GLOB.search(path):
         yield from _of_pattern(path)
     else:
         raise ConfigError([f"{path}: there is no such file or folder"])
@@ -63,6 +63,9 @@ def _walked(top: str) -> Iterator[Listed]:
     pending = [top]
     while pending:
         folder = pending.pop()
+        if is_too_long(folder):  # one row's error
+            yield Listed(os.fsencode(folder))
+            continue
         with told(folder, "read"), os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
@@ -87,49 +90,17 @@ def _of_pattern(pattern: str) -> Iterator[Listed]:
     import glob
 
     found = False
-    for path in _matching(pattern) if "**" in pattern.split("/") else glob.iglob(pattern):
+    for path in matching(pattern) if "**" in pattern.split("/") else glob.iglob(pattern):
         found = True
-        if os.path.isdir(path):
+        if is_too_long(path):
+            yield Listed(os.fsencode(path))
+        elif os.path.isdir(path):
             if not pattern.rstrip("/").endswith("**"):
                 yield from _walked(path)
         elif _WANTED.match(os.path.basename(path)) and os.path.isfile(path):
             yield _at(path)
     if not found:
         raise ConfigError([f"{pattern}: nothing matches it"])
-
-
-def _matching(pattern: str) -> Iterator[str]:
-    """As glob's, but through no link to a folder: some lead back, without an end."""
-    named = pattern.split("/")
-    first = next(number for number, part in enumerate(named) if _GLOB.search(part))
-    top, parts = "/".join(named[:first]) or "/", named[first:]
-    pending = [(top, _places({0}, parts))] if os.path.isdir(top) else []
-    while pending:
-        folder, places = pending.pop()
-        with told(folder, "read"), os.scandir(folder) as entries:
-            for entry in entries:
-                here = {place for place in places if place < len(parts) and _fits(entry.name, parts[place])}
-                after = _places({place + (parts[place] != "**") for place in here}, parts)
-                if len(parts) in after:
-                    yield entry.path
-                if after and entry.is_dir(follow_symlinks=False):
-                    pending.append((entry.path, after))
-
-
-def _places(found: set[int], parts: Sequence[str]) -> set[int]:
-    """Add where a pattern may be gone on with, as ** stands for no folder, too."""
-    return {
-        after
-        for place in found
-        for after in range(place, len(parts) + 1)
-        if all(part == "**" for part in parts[place:after])
-    }
-
-
-def _fits(name: str, part: str) -> bool:
-    if name.startswith(".") and not part.startswith("."):
-        return False
-    return part == "**" or fnmatch.fnmatchcase(name, part)
 
 
 def _of_list(path: str) -> Iterator[Listed]:
@@ -166,7 +137,7 @@ def _of_line(of: str, line: str) -> Iterator[Listed]:
         check_listed(named)
     if named.endswith(LIST_SUFFIXES):  # which may name this one, or many that name many
         raise ConfigError([f"{of}: names another list, {named}: give both as sources"])
-    if _GLOB.search(named) or not _WANTED.match(named.rpartition("/")[2]):
+    if GLOB.search(named) or not _WANTED.match(named.rpartition("/")[2]):
         yield from files_of(named)
     elif is_url(named) or not os.path.exists(named):
         yield Listed(os.fsencode(named))
@@ -192,9 +163,9 @@ def _of_url(url: str) -> Iterator[Listed]:
     with told(url, "read"), bounded_list(url):
         system, path = system_of(url)
         there = _Remote(system, url)
-        if _GLOB.search(path) and not url.startswith("http"):
-            found = system.glob(path, detail=True)
-            yield from (there.file(name, info) for name, info in found.items() if _is_wanted(name, info))
+        if GLOB.search(path) and not url.startswith("http"):
+            found = matching_there(there.walk, path)
+            yield from (there.file(name, info) for name, info in found if _is_wanted(name, info))
             return
         if not (url.endswith("/") or system.isdir(path)):
             if not system.exists(path):
@@ -213,16 +184,29 @@ class _Remote:
         # An archive file within another system: zip://a.jpg::s3://cards/2026.zip
         self._within = "".join(url.partition("::")[1:])
 
-    def walked(self, top: str) -> Iterator[Listed]:
+    def walk(self, top: str) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
         for folder, folders, files in self._system.walk(top, detail=True, on_error="raise", topdown=True):
             if folder.count("/") - top.count("/") > DEEPEST:  # as a web server has them that makes them up
                 raise ConfigError([f"{folder[:LONGEST_SHOWN]}: deeper than {DEEPEST} folders"])
+            yield folder, folders, files
+            self._system.invalidate_cache()
+
+    def walked(self, top: str) -> Iterator[Listed]:
+        for folder, folders, files in self.walk(top):
             for name in [name for name in folders if name.startswith(".")]:
                 del folders[name]
+            if (nameless := files.pop("", None)) and nameless.get("type") == "directory":
+                yield from self._beneath_nameless(folder)
             for name, info in files.items():
                 if _is_wanted(name, info):
                     yield self.file(info.get("name") or f"{folder}/{name}", info)
-            self._system.invalidate_cache()
+
+    def _beneath_nameless(self, folder: str) -> Iterator[Listed]:
+        """What a store has as cards//a.jpg: fsspec goes into no folder without a name."""
+        for name, info in self._system.find(folder, detail=True, prefix="/").items():
+            below = name.removeprefix(folder).split("/")
+            if name.startswith(f"{folder}//") and _is_wanted(name, info) and not any(map(_is_hidden, below)):
+                yield self.file(name, info)
 
     def file(self, path: str, info: Mapping[str, Any]) -> Listed:
         tag = next((info[key] for key in _TAGS if isinstance(info.get(key), str)), None)
@@ -245,6 +229,10 @@ def _of_listed_urls(url: str) -> Iterator[Listed]:
                 if is_url(line):
                     check_from_elsewhere(line)
                 yield from _of_line(url, line if is_url(line) else f"{beside}/{line}")
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
 def _is_wanted(name: str, info: Mapping[str, Any]) -> bool:

@@ -37,7 +37,7 @@ class PartFacts(msgspec.Struct, frozen=True):
 def write_part(
     job: ArchiveJob, shard: Shard, rows: Sequence[ArchiveRow], *, features: int = 0
 ) -> dict[str, int]:
-    """Write it and return the counts; `features` is the length of embeddings."""
+    """Write it, unless it is a trial, and return the counts; `features` is the length of embeddings."""
     counts: dict[str, int] = {}
     for row in rows:
         key = row.error_code or row.status
@@ -46,6 +46,8 @@ def write_part(
     facts = PartFacts(job.mark(), shard.start, shard.stop, counts, now, VERSION)
     table = as_table(rows, groups=job.groups, further=job.further, features=features)
     table = table.replace_schema_metadata({_FACTS: msgspec.json.encode(facts)})
+    if shard.trial:  # what cannot be written is to be found as well
+        return {}
     with job.storage.whole(shard.part) as file:
         pq.write_table(table, file, compression="zstd")
     return counts

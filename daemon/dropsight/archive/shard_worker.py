@@ -20,7 +20,7 @@ from dropsight.archive.rows import ArchiveRow, ClipColumns, HeadColumns, packed,
 from dropsight.archive.shard_parts import write_part
 from dropsight.archive.storage import is_url
 from dropsight.archive.tasks import ArchiveJob, Shard, ShardDone
-from dropsight.archive.urls import check_listed
+from dropsight.archive.urls import WEB, check_listed
 from dropsight.errors import ConfigError, ImageError, ModelError, StoreError
 from dropsight.images.header import Header
 from dropsight.inference import pipeline
@@ -30,6 +30,7 @@ from dropsight.inference.results import ClipResult
 from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.inference.video_runtime import VideoInferenceRuntime
 from dropsight.inference.wording import Wording
+from dropsight.names import as_text
 from dropsight.records import HeadAnswer, Heads, Prediction, Present
 from dropsight.video.decoder import ClipBounds
 from dropsight.video.sniffing import HEAD_BYTES, is_clip
@@ -83,11 +84,15 @@ class ShardWorker:
     def do(self, shard: Shard) -> ShardDone:
         """Write the part, unless it is a trial; raises StoreError where a store does not do."""
         rows = list(self._rows(read_rows(self._job.storage, shard.start, shard.stop), shard))
-        if len(rows) > 1 and all((row.error or "").startswith(REFUSED) for row in rows):
+        refused = [row for row in rows if (row.error or "").startswith(REFUSED)]
+        if len(rows) > 1 and refused == rows and not all(map(self._is_of_any_web, rows)):
             raise StoreError(f"{rows[0].path} and all others of a shard: {rows[0].error}")
-        if shard.trial:
-            return ShardDone({})
         return ShardDone(write_part(self._job, shard, rows, features=self._images.spec.features))
+
+    def _is_of_any_web(self, row: ArchiveRow) -> bool:
+        """Whether a list names it, perhaps a stranger's, whose server may refuse what it likes."""
+        protocol = row.path.partition("://")[0]
+        return protocol in WEB and protocol not in self._job.protocols
 
     def close(self) -> None:
         self._clips.close()
@@ -250,7 +255,7 @@ class ShardWorker:
             height=height,
             captured=_mtime(named),
             error_code=error.code,
-            error=str(error),
+            error=as_text(str(error)),
             sha256=digest,
             model_digest=self._job.model,
         )

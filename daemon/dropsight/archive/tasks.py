@@ -4,6 +4,7 @@ import msgspec
 
 from dropsight.archive.storage import Storage
 from dropsight.errors import ConfigError, DropsightError
+from dropsight.names import as_text
 
 # So many at least, once there are images enough: at the end, some cores wait for the others' last shards.
 _SHARDS = 128
@@ -111,7 +112,7 @@ class WorkerFault(msgspec.Struct, frozen=True, tag="fault"):
 
     @classmethod
     def of(cls, error: DropsightError) -> "WorkerFault":
-        return cls(str(error), error.exit_code)
+        return cls(as_text(str(error)), error.exit_code)
 
     def error(self) -> DropsightError:
         if self.exit_code == ConfigError.exit_code:
