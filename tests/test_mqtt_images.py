@@ -299,7 +299,7 @@ def test_a_filter_that_is_in_the_config_no_more_leaves_no_session_with_the_broke
 def test_what_was_written_before_the_connection_was_lost_is_not_written_twice(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
-    """The broker, which has not heard of it, sends it again; a camera may send the same picture, too."""
+    """The broker, which has not heard of it, sends all again; a camera may send the same picture, too."""
     settings: dict[str, Any] = {"mqtt": "again/+/image", "client_id": "again"}
     with taking(tmp_path, broker, **settings) as found:
         connection = ImageConnection(
@@ -311,7 +311,11 @@ def test_what_was_written_before_the_connection_was_lost_is_not_written_twice(
             lasting=False,
         )
         first = Arrival("again/front/image", b"one", 3, number=1, qos=1, again=False, retained=False)
-        for arrival, files in ((first, 1), (first._replace(again=True), 1), (first, 2)):
+        other = first._replace(payload=b"two")
+        first_again, other_again = first._replace(again=True), other._replace(again=True)
+        steps = [(first, 1), (first_again, 1), (first, 2), (other, 3), (first_again, 3), (other_again, 3)]
+        kept = [(first._replace(retained=True), 4), (first._replace(retained=True), 4)]
+        for arrival, files in (*steps, *kept):
             assert found.source.sessions[0]._take(arrival, connection)  # noqa: SLF001 - no broker can be made to
             assert len(found.files()) == files
 

@@ -5,7 +5,7 @@ import logging
 import random
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +23,7 @@ from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.mqtt.broker import Broker, Protocol
 from dropsight.sinks.mqtt.connecting import protocols
 from dropsight.sinks.mqtt.refusals import UnsupportedVersionError
-from dropsight.sources.image_connection import Arrival, ImageConnection, MessageMemory
+from dropsight.sources.image_connection import WINDOW, Arrival, ImageConnection, MessageMemory
 from dropsight.sources.subscriptions import Subscription
 from dropsight.status.heartbeats import Heartbeats
 from dropsight.status.troubles import REMIND_SECONDS
@@ -80,7 +80,7 @@ class ImageSession:
         self.received = 0
         self.refused: Counter[str] = Counter()
         self._warned: dict[str, float] = {}
-        self._taken: dict[str, bytes] = {}
+        self._taken: dict[str, deque[bytes]] = {}  # the newest last
         self._ask_at = 0.0
 
     @property
@@ -196,8 +196,7 @@ class ImageSession:
         except UnwelcomeError as error:
             return self._refuse(error)
         mark = hashlib.blake2b(arrival.payload, digest_size=16).digest()
-        known = self._taken.get(arrival.topic or "") == mark
-        if not arrival.payload or (known and (arrival.again or arrival.retained)):
+        if not arrival.payload or self._is_known(arrival, mark):
             return True
         deadline = time.monotonic() + HELD_SECONDS
         while not self._stopped.is_set() and not (arrival.qos and connection.is_lost):
@@ -236,12 +235,17 @@ class ImageSession:
             raise UnwelcomeError("no_folder", f"a message on {arrival.topic}, to which nothing subscribed")
         return names
 
+    def _is_known(self, arrival: Arrival, mark: bytes) -> bool:
+        """Whether it is one that we had, and the broker has not heard so, or keeps it."""
+        taken = self._taken.get(arrival.topic or "", ())
+        return (arrival.again and mark in taken) or (arrival.retained and mark in tuple(taken)[-1:])
+
     def _note(self, topic: str, mark: bytes) -> None:
         self._fault("inbox", None)
         self.received += 1
         if len(self._taken) >= MOST_TOPICS:
             self._taken.clear()
-        self._taken[topic] = mark
+        self._taken.setdefault(topic, deque(maxlen=WINDOW)).append(mark)
 
     def _refuse(self, error: UnwelcomeError) -> bool:
         self.refused[error.reason] += 1
