@@ -23,8 +23,13 @@ def make_clip(
     pix_fmt: str = "yuv420p",
     container: str | None = None,
     container_options: dict[str, str] | None = None,
+    first: int = 0,
+    last_stays: int = 1,
 ) -> Path:
-    """Encode pictures of one size, `rate` a second, a keyframe every `gop`."""
+    """Encode pictures of one size, `rate` a second, a keyframe every `gop`.
+
+    The first one has the time of number `first`; the last is shown for as long as so many.
+    """
     options = {"g": str(gop), "keyint_min": str(gop), "sc_threshold": "0"} if codec != "ffv1" else {}
     with av.open(str(path), "w", format=container, options=container_options or {}) as made:
         stream: Any = made.add_stream(codec, rate=rate, options=options)
@@ -32,9 +37,13 @@ def make_clip(
             if number == 0:
                 stream.height, stream.width = picture.shape[:2]
                 stream.pix_fmt = pix_fmt
-            for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            if first:
+                frame.pts, frame.time_base = first + number, 1 / Fraction(rate)
+            for packet in stream.encode(frame):
                 made.mux(packet)
-        for packet in stream.encode():
+        for packet in (left := stream.encode()):
+            packet.duration *= last_stays if packet is left[-1] else 1
             made.mux(packet)
     return path
 

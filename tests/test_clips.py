@@ -299,6 +299,18 @@ def test_a_clip_that_lost_its_second_half_is_truncated_or_says_so(
     assert "of 6.0 s" in end.warnings[0]
 
 
+@pytest.mark.parametrize("odd", [{"first": 6_000}, {"last_stays": 600}])
+def test_a_clip_whose_times_begin_late_or_whose_last_picture_stays_is_whole(
+    decoder: ClipDecoder, tmp_path: Path, odd: dict[str, int]
+) -> None:
+    """As of a recording cut in pieces, or with subtitles that end after it: such were truncated."""
+    clip = make_clip(tmp_path / "odd.mkv", numbered(40), **odd)  # type: ignore[arg-type]
+    header, frames, end = seen(decoder, clip, order())
+    assert header.duration == pytest.approx(4.0)
+    assert frames
+    assert not end.warnings
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "avi", "ts"])
 def test_flipped_bits_end_in_an_error_or_an_answer(

@@ -26,7 +26,12 @@ class _Packets(NamedTuple):
     keys: NDArray[np.bool_]
     timed: bool
     end: float
-    """When the last packet of any stream begins, seconds after the first of the video."""
+    """When the last packet of any stream ends, a subtitle's among them, by the file's clock."""
+
+    @property
+    def seconds(self) -> float:
+        """From the first of the video to that end."""
+        return self.end - float(self.times.min())
 
 
 class ContainerReader:
@@ -49,7 +54,8 @@ class ContainerReader:
         times, keys = packets.times[self._in_time], packets.keys[self._in_time]
         duration = float(times[-1] - times[0]) + 1 / rate
         check_length(duration, order.sampling.max_seconds)
-        self._short = missing(max(duration, packets.end), claimed)
+        # Matroska counts from 0, however late the first packet is, as in pieces of a recording.
+        self._short = missing(max(duration, packets.seconds, packets.end), claimed)
         self._short = self._short or missing(duration, announced / len(times) * duration)
         if self._short and order.whole_only:
             raise ImageError("truncated", self._short)
@@ -226,7 +232,7 @@ def _packets_of(container: Any, stream: Any, rate: float) -> _Packets:  # noqa: 
             raise ImageError("too_large", f"more than {_MOST_PACKETS} packets")
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is not None and packet.time_base:
-            end = max(end, float(stamp * packet.time_base))
+            end = max(end, float((stamp + max(packet.duration or 0, 0)) * packet.time_base))
         if packet.stream is stream or packet.stream_index == stream.index:
             timed = timed and stamp is not None
             stamps.append(float(stamp * stream.time_base) if stamp is not None and timed else 0.0)
@@ -234,7 +240,7 @@ def _packets_of(container: Any, stream: Any, rate: float) -> _Packets:  # noqa: 
     if not stamps:
         raise ImageError("truncated", "it has no frames")
     times = np.array(stamps) if timed else np.arange(len(stamps)) / rate
-    return _Packets(times, np.array(keys), timed, end - float(times.min()))
+    return _Packets(times, np.array(keys), timed, end)
 
 
 def _upright(frame: Any, max_pixels: int) -> Pixels:  # noqa: ANN401 - PyAV's
