@@ -127,6 +127,16 @@ def test_retire_says_that_the_broker_is_away(tmp_path: Path) -> None:
     assert "cannot be reached" in done.stderr
 
 
+def test_retire_says_that_the_broker_hangs_up_on_who_asks_what_it_keeps(tmp_path: Path) -> None:
+    """It removed nothing then, and said so with exit code 0."""
+    with mosquitto(tmp_path) as broker, hanging_up(broker.port, b"dropsight/test/#") as middle:
+        house = House(tmp_path, {"mqtt": {"url": middle.url}})
+        done = dropsight("retire", "-c", str(house.config))
+        assert done.returncode == 1
+        assert "dropsight/test cannot be asked: the broker disconnects on that" in done.stderr
+        assert "removed" not in done.stdout
+
+
 @pytest.mark.slow
 def test_a_former_name_that_is_online_elsewhere_is_left_alone(tmp_path: Path) -> None:
     """The card of a Pi was copied for a second one, which got a name of its own."""

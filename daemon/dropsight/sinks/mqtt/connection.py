@@ -141,6 +141,7 @@ class Connection:
 
         No broker says when it has told all: it has when all that is `expected` is there, or nothing came for
         a while. `began` is called with the numbers that the answers will have among what is `acknowledged`.
+        Raises SinkError for a loss, after which nobody knows what else there is.
         """
         heard = RetainedMessages()
         for topic in filters:
@@ -154,6 +155,8 @@ class Connection:
             if not heard.waiting:
                 break
             found.update(heard.waiting.popleft() for _ in range(len(heard.waiting)))
+        if self._closed:
+            raise self._lost()
         for topic in filters:
             self._client.unsubscribe(topic)
             self._client.message_callback_remove(topic)

@@ -166,7 +166,26 @@ class _OwnConnections:
         self._visit, self._topics = visit, name.topics
 
     def retained(self, *filters: str) -> Mapping[str, bytes]:
-        return self._visit.connection.retained(*filters)
+        """One by one where the broker hangs up; raises SinkError where it does on our own."""
+        found = self._told(*filters)
+        if found is not None:
+            return found
+        each = {asked: self._told(asked) for asked in filters}
+        if each[f"{self._topics.root}/#"] is None:
+            text = "cannot be asked: the broker disconnects on that"
+            raise SinkError(f"what is retained below {self._topics.root} {text}")
+        return {topic: payload for told in each.values() if told for topic, payload in told.items()}
+
+    def _told(self, *filters: str) -> Mapping[str, bytes] | None:
+        """None where the broker hangs up."""
+        connection = self._visit.connection
+        try:
+            return connection.retained(*filters)
+        except SinkError:
+            if not connection.was_hung_up():
+                raise
+            self._visit.close()
+            return None
 
     def clear(self, topics: Sequence[str]) -> Mapping[str, str]:
         """All at once, until there is a no: then one by one, and of a kind no more than that."""
