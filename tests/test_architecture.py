@@ -30,7 +30,6 @@ SHARED = {
     "crashpoints",
     "errors",
     "installing",
-    "memory_left",
     "names",
     "records",
     "version",

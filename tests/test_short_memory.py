@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dropsight import children, memory_left
+from dropsight import children
 from dropsight.classify.engine import open_engine
 from dropsight.config import Config, Inference, Watch
 from dropsight.errors import ImageError, MemoryShortError
@@ -117,8 +117,8 @@ def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Written:
     """Make files of a control group, in its folder or that of one that it lies in."""
     (own := tmp_path / "proc" / "self").mkdir(parents=True)
     (tmp_path / "proc" / "meminfo").write_text(f"MemTotal: 900 kB\nMemAvailable: {2**22} kB\n")
-    monkeypatch.setattr(memory_left, "_PROC", tmp_path / "proc")
-    monkeypatch.setattr(memory_left, "_GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(children, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(children, "_GROUPS", tmp_path / "groups")
 
     def write(line: str, folder: str, **files: int | str) -> None:
         (own / "cgroup").write_text(f"12:cpu:/elsewhere\n{line}\n")
@@ -144,8 +144,8 @@ def test_what_a_service_has_left_is_told_by_its_control_group(
     """What was read of files and is idle is none of its use: it had nothing left after some days."""
     stat = f"anon {100 * MIB}\ninactive_file {500 * MIB}"
     group(line, folder, **files, current=600 * MIB, stat=stat)
-    assert memory_left.available_bytes() == 600 * MIB
-    assert memory_left.most_bytes() == 572 * MIB
+    assert children.available_bytes() == 600 * MIB
+    assert children.most_bytes() == 572 * MIB
 
 
 def test_groups_of_the_first_version_count_as_well(group: Written) -> None:
@@ -155,12 +155,12 @@ def test_groups_of_the_first_version_count_as_well(group: Written) -> None:
         "stat": f"total_inactive_file {10 * MIB}",
     }
     group("4:memory:/docker/1", "memory/docker/1", **files)
-    assert memory_left.available_bytes() == 20 * MIB
+    assert children.available_bytes() == 20 * MIB
 
 
 def test_without_a_bound_it_is_what_the_machine_has(group: Written) -> None:
     group("0::/", "", max="max", high="max", current=1, stat="")
-    assert memory_left.available_bytes() == 2**32
+    assert children.available_bytes() == 2**32
 
 
 def test_an_image_for_which_there_is_no_memory_is_tried_less_and_less_often(

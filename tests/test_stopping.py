@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,17 @@ def test_two_signals_within_a_moment_are_one_wish() -> None:
         [sys.executable, "-c", textwrap.dedent(said)], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+def test_who_wants_the_config_read_anew_while_the_daemon_ends_has_it_end_no_otherwise(tmp_path: Path) -> None:
+    """It died of SIGHUP, as it did just after it was begun: systemd takes that for meant, and starts none."""
+    with running(tmp_path) as house:
+        assert house.process
+        house.process.send_signal(signal.SIGTERM)
+        while house.process.poll() is None:
+            house.process.send_signal(signal.SIGHUP)
+            time.sleep(0.0005)
+        assert house.process.returncode == 0
 
 
 def _fail() -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 
 from dropsight import cli
@@ -21,6 +22,9 @@ def main() -> None:
         if order.command == "run":
             # NumPy's algebra, which the daemon does not use, would start one thread per core.
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+            # Who wants the config read anew wants no end, which systemd would take for meant: not before the
+            # daemon hears of it, nor after.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         # Modules and what is in them are there to stay: the collector need not walk them, now or ever after.
         gc.disable()
         carry_out = order.load()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dropsight.children import available_bytes
 from dropsight.classify.proved_models import ProvedModels
 from dropsight.classify.resources import cores
 from dropsight.classify.rule_labels import doubts_of_rules, unknown_labels
@@ -18,7 +19,6 @@ from dropsight.images.opening import open_image
 from dropsight.inference import pipeline
 from dropsight.inference.planning import Plan, plan_of
 from dropsight.inference.wording import without_effect
-from dropsight.memory_left import available_bytes
 from dropsight.models.backends import open_first
 from dropsight.models.guesses import guess_of
 from dropsight.models.overrides import ModelOverrides

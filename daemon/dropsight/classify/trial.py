@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 from dropsight import children
+from dropsight.children import available_bytes
 from dropsight.classify.work import InForce
 from dropsight.intake.in_hand import Verdict
-from dropsight.memory_left import available_bytes
 from dropsight.models.isolated import STARVED
 from dropsight.models.spec import ModelSpec
 from dropsight.status.systemd import interval_seconds

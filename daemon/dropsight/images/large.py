@@ -12,13 +12,13 @@ import msgspec
 import numpy as np
 
 from dropsight import children
+from dropsight.children import available_bytes, most_bytes
 from dropsight.errors import ErrorCode, ImageError, MachineError
 from dropsight.images.apart import DAMAGED, MACHINE_SHORT, SECONDS, cpu_seconds, output_of
 from dropsight.images.decoding import decode_and_judge, is_large
 from dropsight.images.framing import CROP_FRACTION
 from dropsight.images.header import Header, read_header
 from dropsight.images.jpeg import Damage, Decoded
-from dropsight.memory_left import available_bytes, most_bytes
 from dropsight.records import Box, Depth, Resize
 
 # Measured, of all formats: decoders hold up to an eighth more than the header tells, and a copy of the file.
