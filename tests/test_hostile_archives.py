@@ -224,8 +224,10 @@ def test_a_pipe_in_the_place_of_a_file_of_results_is_not_waited_for(tmp_path: Pa
         (tmp_path / "kept").replace(tmp_path / name)
     (tmp_path / "job.json").unlink()
     os.mkfifo(tmp_path / "job.json")
-    with pytest.raises(StoreError, match="not a job"):
+    held = os.open(tmp_path / "job.json", os.O_RDWR)  # by who never writes
+    with pytest.raises(StoreError, match="not a file"):
         read_job(job.storage)
+    os.close(held)
     (tmp_path / "job.json").unlink()
     (tmp_path / "job.json").touch()
     os.truncate(tmp_path / "job.json", 2**40)

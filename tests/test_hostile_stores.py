@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from archives import by_name, run
 from clips import make_clip, of_photos
 from daemons import PHOTOS
 from dropsight.archive import fetching, ssh_answers
-from dropsight.archive.fetching import contents, fetched
+from dropsight.archive.fetching import contents, fetched, sweep_copies
 from dropsight.archive.listing import files_of
 from dropsight.archive.manifest import Named
 from dropsight.archive.rows import ArchiveRow
@@ -166,6 +167,45 @@ def test_a_pattern_of_many_wildcards_takes_no_time(tmp_path: Path) -> None:
         packed.writestr("a" * 200 + ".jpg", b"")
     assert list(files_of(f"zip://{'*a' * 12}*b.jpg::{tmp_path}/cards.zip")) == []
     assert len(list(files_of(f"zip://{'*a' * 12}*.jpg::{tmp_path}/cards.zip"))) == 1
+
+
+def test_links_that_lead_back_through_many_wildcards_come_to_an_end(tmp_path: Path) -> None:
+    """Ten of them, and a line of a list with ten wildcards, and a listing had no end, nor heard of Ctrl-C."""
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / "1.jpg").touch()
+    (tmp_path / "elsewhere" / "card").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "card" / "2.jpg").touch()
+    for number in range(10):
+        (tmp_path / "cards" / f"back{number}").symlink_to(".")
+    (tmp_path / "cards" / "to").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "cards" / "loop").symlink_to("loop")
+    with pytest.raises(ConfigError, match="nothing matches"):
+        list(files_of(f"{tmp_path}/cards/{'*/' * 30}none.jpg"))
+    for pattern, wanted in (("*.jpg", 1), ("*/*/*.jpg", 2), ("to/*/*.jpg", 1), ("t?/*/*.jpg", 1)):
+        found = [os.fsdecode(each.path) for each in files_of(f"{tmp_path}/cards/{pattern}")]
+        assert len({os.path.realpath(path) for path in found}) == len(found) == wanted
+
+
+def test_copies_of_clips_that_killed_workers_left_are_taken_away_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may be of gigabytes, and each Ctrl-C left one for each core."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    store = fsspec.filesystem("memory")
+    store.pipe_file("/clip.mp4", bytes(2000))
+    with fetched(Named("", "memory:///clip.mp4", 2000, None), most_bytes=MOST) as copy:
+        left, young, other = (tmp_path / name for name in ("dropsight-clip-1", "dropsight-clip-2", "mine"))
+        for file in (left, young, other):
+            file.touch()
+        os.mkfifo(tmp_path / "dropsight-clip-pipe")
+        for old in (left, other, Path(copy)):
+            os.utime(old, (0, 0))
+        sweep_copies()
+        assert not left.exists()
+        assert young.exists()
+        assert other.exists()
+        assert Path(copy).read_bytes() == bytes(2000)
+    store.rm("/clip.mp4")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 """The bytes of one file of the manifest, from wherever it lies: its own fault, or the store's."""
 
+import contextlib
 import errno
+import fcntl
 import lzma
+import os
 import tempfile
 import time
 import zipfile
@@ -15,7 +18,7 @@ from dropsight.archive.containers import forget, is_within, opened
 from dropsight.archive.manifest import Named
 from dropsight.archive.storage import is_object_store, is_url, streaming, told
 from dropsight.errors import ConfigError, ImageError, MachineError, StoreError
-from dropsight.images.opening import Bounds, open_named
+from dropsight.images.opening import Bounds, open_image, open_named
 
 T = TypeVar("T")
 
@@ -24,10 +27,11 @@ REFUSED = "access denied"
 _AGAIN_SECONDS = (1.0, 5.0)
 _PASSING = {407, 408, 425, 429}
 _NOWHERE = {"NonHttpUrlRedirectClientError", "InvalidUrlRedirectClientError"}
-# Of what archives have by a file's name, a link to nowhere or a password for example.
+# Of what archives have by a file's name, a link to nowhere, a password or :: for example.
 _MISFIT = (
     LookupError,
     AttributeError,
+    TypeError,
     RuntimeError,
     EOFError,
     zipfile.BadZipFile,
@@ -35,6 +39,9 @@ _MISFIT = (
     lzma.LZMAError,
 )
 _LONGEST_SAID = 500
+_COPY = "dropsight-clip-"
+# Between the making of a copy and its lock.
+_FRESH_SECONDS = 60.0
 _HEAD_BYTES = 1024
 
 
@@ -56,9 +63,29 @@ def fetched(named: Named, *, most_bytes: int) -> Iterator[str]:
         return
     if (named.size or 0) > most_bytes:
         raise _too_large(most_bytes, named.size)
-    with tempfile.NamedTemporaryFile(prefix="dropsight-clip-") as copy:
+    with tempfile.NamedTemporaryFile(prefix=_COPY) as copy:
+        fcntl.flock(copy, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _patiently(named, lambda system, path: _copy(system, path, copy, named, most_bytes))
         yield copy.name
+
+
+def sweep_copies() -> None:
+    """Take away what processes left that were killed: each copy in use is locked by who made it."""
+    folder = tempfile.gettempdir()
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if name.startswith(_COPY):
+                _sweep(os.path.join(folder, name))
+
+
+def _sweep(copy: str) -> None:
+    with (
+        contextlib.suppress(OSError, ImageError, MachineError),
+        open_image(copy) as file,
+    ):  # OSError: in use, or gone
+        if file.stat.st_uid == os.geteuid() and time.time() - file.stat.st_mtime > _FRESH_SECONDS:
+            fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(copy)
 
 
 def _of_this_machine(path: str, bounds: Bounds, is_wanted: Callable[[bytes], bool]) -> bytes | None:

@@ -87,10 +87,8 @@ def _found(entry: os.DirEntry[str]) -> Iterator[Listed]:
 
 
 def _of_pattern(pattern: str) -> Iterator[Listed]:
-    import glob
-
     found = False
-    for path in matching(pattern) if "**" in pattern.split("/") else glob.iglob(pattern):
+    for path in matching(pattern):
         found = True
         if is_too_long(path):
             yield Listed(os.fsencode(path))

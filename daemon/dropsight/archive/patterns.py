@@ -3,6 +3,7 @@
 As one expression for whole paths, ten wildcards and a long name would take years.
 """
 
+import contextlib
 import fnmatch
 import os
 import re
@@ -13,29 +14,56 @@ from dropsight.archive.storage import told
 
 GLOB = re.compile(r"[*?\[]")
 _PATH_BYTES = 4096
+_Arrival: TypeAlias = tuple[int, int, frozenset[int]]
+"""At a folder, by its numbers, and at places of a pattern."""
 _Info: TypeAlias = Mapping[str, Any]
 _Walked: TypeAlias = tuple[str, dict[str, _Info], dict[str, _Info]]
 
 
 def matching(pattern: str) -> Iterator[str]:
-    """As glob's, but through no link to a folder: some lead back, without an end.
+    """As glob's, but links to folders, of which some lead back, are gone through to no folder twice.
 
-    A folder whose path is too long to be opened is yielded itself.
+    With ** they are not gone through at all. A folder whose path is too long to be opened is yielded itself.
     """
     top, parts = _split(pattern)
+    links = None if "**" in parts else set[_Arrival]()
     pending = [(top, _places({0}, parts))] if os.path.isdir(top) else []
     while pending:
         folder, places = pending.pop()
         if is_too_long(folder):
             yield folder
             continue
-        with told(folder, "read"), os.scandir(folder) as entries:
-            for entry in entries:
-                after = _after(entry.name, places, parts)
-                if len(parts) in after:
-                    yield entry.path
-                if after and entry.is_dir(follow_symlinks=False):
-                    pending.append((entry.path, after))
+        for entry in _entries(folder, closed_too=links is None):
+            after = _after(entry.name, places, parts)
+            if len(parts) in after:
+                yield entry.path
+            if after and _goes_on(entry, after, links):
+                pending.append((entry.path, after))
+
+
+def _entries(folder: str, *, closed_too: bool) -> Iterator[os.DirEntry[str]]:
+    with told(folder, "read"):
+        try:
+            opened = os.scandir(folder)
+        except PermissionError:
+            if closed_too:
+                raise
+            return  # as glob's, which does without other users' folders
+        with opened:
+            yield from opened
+
+
+def _goes_on(entry: os.DirEntry[str], after: set[int], links: set[_Arrival] | None) -> bool:
+    if entry.is_dir(follow_symlinks=False):
+        return True
+    with contextlib.suppress(OSError):  # a link that leads in circles
+        if links is not None and entry.is_dir():
+            there = entry.stat()
+            arrival = there.st_dev, there.st_ino, frozenset(after)
+            is_new = arrival not in links
+            links.add(arrival)
+            return is_new
+    return False
 
 
 def matching_there(walk: Callable[[str], Iterator[_Walked]], pattern: str) -> Iterator[tuple[str, _Info]]:

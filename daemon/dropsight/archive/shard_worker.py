@@ -14,7 +14,7 @@ import msgspec
 
 from dropsight.archive.answer_settings import settings_of
 from dropsight.archive.containers import is_within
-from dropsight.archive.fetching import REFUSED, contents, fetched
+from dropsight.archive.fetching import REFUSED, contents, fetched, sweep_copies
 from dropsight.archive.manifest import Named, read_rows
 from dropsight.archive.rows import ArchiveRow, ClipColumns, HeadColumns, packed, time_of
 from dropsight.archive.shard_parts import write_part
@@ -62,6 +62,7 @@ class ShardWorker:
     def __init__(self, job: ArchiveJob, model: str) -> None:
         """Open the model; raises ModelError where it cannot be opened here, or is another than the job's."""
         cv2.setNumThreads(1)
+        sweep_copies()
         self._job = job
         self._images = ImageInferenceRuntime(
             model,

@@ -184,9 +184,7 @@ class Storage(msgspec.Struct, frozen=True):
     def reading(self, name: str) -> Iterator[Any]:
         """Give what pyarrow reads from: a path, or an open file; raises FileNotFoundError as it is."""
         if self.on_this_machine:
-            if not stat.S_ISREG(os.stat(self.named(name)).st_mode):  # a pipe would be waited for
-                raise StoreError(f"{self.named(name)}: not a file")
-            yield self.named(name)
+            yield self._file(name)
             return
         system, path = system_of(self.named(name))
         with system.open(path, "rb") as file:
@@ -196,11 +194,17 @@ class Storage(msgspec.Struct, frozen=True):
         """Return what is in a small file, None where there is none."""
         with told(self.named(name), "read"), contextlib.suppress(FileNotFoundError):
             if self.on_this_machine:
-                return read_bounded(Path(self.named(name)), _SMALL_BYTES)
+                return read_bounded(Path(self._file(name)), _SMALL_BYTES)
             system, path = system_of(self.named(name))
             data: bytes = system.cat_file(path)
             return data
         return None
+
+    def _file(self, name: str) -> str:
+        """Return its path; raises StoreError for a pipe, which would be waited for."""
+        if not stat.S_ISREG(os.stat(self.named(name)).st_mode):
+            raise StoreError(f"{self.named(name)}: not a file")
+        return self.named(name)
 
     @contextmanager
     def whole(self, name: str) -> Iterator[Path]:
