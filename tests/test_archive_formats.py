@@ -24,7 +24,7 @@ from dropsight.archive.shard_parts import write_part
 from dropsight.archive.storage import Storage
 from dropsight.archive.tasks import ArchiveJob, Shard
 from dropsight.commands.archive import archive
-from dropsight.errors import ConfigError
+from dropsight.errors import ConfigError, StoreError
 from format_checks import check_camtrap_dp, check_megadetector, check_speciesnet
 
 SOURCE = "/srv/cards"
@@ -215,6 +215,25 @@ def test_what_has_no_time_is_left_out_of_the_camtrap_package_and_said(
     assert len(check_camtrap_dp(tmp_path / "camtrap-dp")["media"]) == len(ROWS)
     with pytest.raises(ConfigError, match="needs the time of capture"):
         write_format("camtrap-dp", results(tmp_path / "other", [timeless]), known)
+
+
+def test_a_link_in_the_place_of_a_format_s_folder_leads_nowhere(tmp_path: Path) -> None:
+    """Who may write to results had files of these names, and half-written ones, taken away anywhere."""
+    (tmp_path / "cameras.csv").write_text(TABLE)
+    facts = FormatFacts(job(), read_deployments(tmp_path / "cameras.csv"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("datapackage.json", "media.csv", ".download.part"):
+        (elsewhere / name).write_text("another's")
+    storage = results(tmp_path / "out")
+    (tmp_path / "out" / "camtrap-dp").symlink_to(elsewhere)
+    with pytest.raises(StoreError, match="a link: nothing is written"):
+        write_format("camtrap-dp", storage, facts)
+    with pytest.raises(StoreError, match="a link: nothing is written"):
+        remove_formats(storage)
+    assert {each.name: each.read_text() for each in elsewhere.iterdir()} == dict.fromkeys(
+        ("datapackage.json", "media.csv", ".download.part"), "another's"
+    )
 
 
 @pytest.mark.parametrize("captured", [NOON.replace(year=500), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)])

@@ -63,6 +63,7 @@ def write_format(name: str, results: Storage, facts: FormatFacts) -> str:
     write: Callable[..., None] = getattr(import_module(module), attribute)
     storage = made.storage(results)
     if made.folder:
+        storage.need_own()
         storage.make()
         storage.sweep()
         storage.remove([each for each in made.names[:1] if each in storage.names()])
@@ -74,6 +75,8 @@ def write_format(name: str, results: Storage, facts: FormatFacts) -> str:
 def remove_formats(results: Storage) -> None:
     for made in FORMATS.values():
         storage = made.storage(results)
+        if made.folder:
+            storage.need_own()
         there = storage.names()
         storage.remove([name for name in made.names if name in there])
         if made.folder:

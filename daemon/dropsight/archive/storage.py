@@ -151,6 +151,11 @@ class Storage(msgspec.Struct, frozen=True):
             if not is_object_store(system):
                 system.makedirs(path, exist_ok=True)
 
+    def need_own(self) -> None:
+        """Raise StoreError for a link, which leads elsewhere: whoever may write beside it made it."""
+        if self.on_this_machine and os.path.islink(self.place):
+            raise StoreError(f"{self.place}: a link: nothing is written or taken away behind it")
+
     def unmake(self) -> None:
         """Take the folder away if there is nothing in it; an object store has none."""
         with contextlib.suppress(OSError):
