@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -10,9 +11,13 @@ import pytest
 from archives import run
 from brokers import wait_until
 from daemons import PHOTOS
+from dropsight import cli
 from dropsight.archive import job_lock
+from dropsight.archive.job_file import JobFile
 from dropsight.archive.job_lock import NAME, Holder, driver_at, sole_driver
+from dropsight.archive.running import ArchiveOrder, run_archive
 from dropsight.archive.storage import Storage
+from dropsight.commands.archive import archive
 from dropsight.errors import InUseError
 
 
@@ -118,3 +123,31 @@ def test_waiting_for_a_sign_of_life_can_be_stopped(storage: Storage, monkeypatch
     elsewhere(storage)
     with pytest.raises(KeyboardInterrupt), sole_driver(storage, stopped=lambda: True):
         pass
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "says"),
+    [
+        ("begins", "another driver is running there"),
+        ("has done another", "another call has begun anew there"),
+    ],
+)
+def test_formats_are_of_the_job_that_was_just_done_or_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str, says: str
+) -> None:
+    """The lock was given back before, and a second call's rows went under the first one's labels."""
+    out = Storage(str(tmp_path / "out"))
+    order = cli.read(["archive", str(PHOTOS[0]), "-o", out.place, "--format", "csv"])
+
+    def done(asked: ArchiveOrder, *, stopped: Callable[[], bool]) -> JobFile:
+        job = run_archive(asked, stopped=stopped)
+        if meanwhile == "begins":
+            out.create(NAME, msgspec.json.encode(Holder.ourselves()))
+        else:
+            msgspec.structs.replace(job, manifest="another").write(out)
+        return job
+
+    monkeypatch.setattr("dropsight.commands.archive.run_archive", done)
+    with pytest.raises(InUseError, match=says):
+        archive(**order.given)  # type: ignore[arg-type] # as the command line gives them
+    assert "results.csv" not in out.names()

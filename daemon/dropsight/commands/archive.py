@@ -11,14 +11,14 @@ import msgspec
 from dropsight.archive.deployments import NEEDS_DEPLOYMENTS, Deployments, read_deployments
 from dropsight.archive.headway import timestamp
 from dropsight.archive.job_file import JobFile, read_job
-from dropsight.archive.job_lock import driver_at
+from dropsight.archive.job_lock import driver_at, sole_driver
 from dropsight.archive.output_formats import CAMTRAP_DP, FORMATS, PARQUET, FormatFacts, write_format
 from dropsight.archive.running import ArchiveOrder, run_archive
 from dropsight.archive.storage import Storage, absolute, need_extra
 from dropsight.commands.faults import INTERRUPTED
 from dropsight.commands.interrupts import stop_asked
 from dropsight.commands.memory import bounded_memory
-from dropsight.errors import ConfigError
+from dropsight.errors import ConfigError, InUseError
 from dropsight.inference.runtime import DEFAULT_MODEL
 from dropsight.names import as_shown
 
@@ -84,11 +84,8 @@ def _run(
         print(_STOPPED, file=sys.stderr)
         return INTERRUPTED
     storage = Storage(absolute(output))
-    if job.state == "done":
-        for name in wanted:
-            with bounded_memory():
-                written = write_format(name, storage, FormatFacts(job, placements))
-            print(f"written: {written}", file=sys.stderr)
+    if job.state == "done" and wanted:
+        _write(wanted, storage, FormatFacts(job, placements))
     if job.updated < now and not wanted:
         print(as_shown(f"{output}: {_WAS_DONE}"), file=sys.stderr)
     _say(job, output, as_json=as_json)
@@ -96,6 +93,17 @@ def _run(
         print(_STOPPED, file=sys.stderr)
         return INTERRUPTED
     return int(job.ok == 0)
+
+
+def _write(formats: Sequence[str], storage: Storage, facts: FormatFacts) -> None:
+    """Write them of the parts of this job, while nobody else may replace these."""
+    with sole_driver(storage, stopped=lambda: False) as driver, bounded_memory():
+        now, ours = read_job(storage), facts.job
+        if now is None or (now.manifest, now.model) != (ours.manifest, ours.model):
+            raise InUseError(f"{storage.place}: another call has begun anew there: no formats are written")
+        for name in formats:
+            print(f"written: {write_format(name, storage, facts)}", file=sys.stderr)
+        driver.need()
 
 
 def _flatness(text: str) -> float | Literal["auto"]:
