@@ -8,6 +8,8 @@ CONFIG_BYTES = 2**20
 SECRET_BYTES = 2**16
 LABELS_BYTES = 2**24
 SIDECAR_BYTES = 2**16
+# Of what the daemon itself has noted: a state folder may be brought from elsewhere, as any backup.
+STATE_BYTES = 2**26
 # The offsets of a flatbuffer reach no further.
 MODEL_BYTES = 2**31
 _PIECE_BYTES = 2**20

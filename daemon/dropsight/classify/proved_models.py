@@ -7,6 +7,7 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
+from dropsight.bounded import STATE_BYTES, read_bounded
 from dropsight.errors import ModelError
 from dropsight.models.backends import Trial, locate, signature, signatures
 from dropsight.models.isolated import TRIAL_SECONDS, try_model
@@ -73,9 +74,10 @@ class ProvedModels:
 
     def _lines(self) -> list[str]:
         try:
-            return self._file.read_text(errors="replace").split() if self._file else []
+            noted = read_bounded(self._file, STATE_BYTES) if self._file else b""
         except OSError:
             return []
+        return noted.decode("utf-8", "replace").split()
 
     def _write(self, lines: list[str]) -> None:
         if self._file is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from dropsight.bounded import STATE_BYTES, read_bounded
 from dropsight.files.disk import write_whole
 from dropsight.version import RELEASED
 
@@ -131,7 +132,7 @@ class Clock:
 
 def _load(path: Path) -> _Notes | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Notes)
+        return msgspec.json.decode(read_bounded(path, STATE_BYTES), type=_Notes)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors

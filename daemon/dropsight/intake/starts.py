@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from dropsight.bounded import STATE_BYTES, read_bounded
 from dropsight.errors import DropsightError, StoreError
 from dropsight.status.troubles import Troubles
 
@@ -30,6 +31,7 @@ class Starts:
         self.one_by_one = before >= DEATHS
         self._counts = True
         try:
+            self._note.unlink(missing_ok=True)  # whatever it is: not written to, nor through it
             self._note.write_bytes(b"%d\n" % (before + 1))
         except OSError as error:
             log.warning("%s cannot be written: %s", self._note, error.strerror)
@@ -65,6 +67,6 @@ class Starts:
 
 def _number(note: Path) -> int:
     try:
-        return int(note.read_bytes()[:8])
+        return int(read_bounded(note, STATE_BYTES)[:8])
     except (OSError, ValueError):
         return 0

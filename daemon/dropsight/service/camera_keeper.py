@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from dropsight import crashpoints
+from dropsight.bounded import STATE_BYTES, read_bounded
 from dropsight.cameras.watch import LONGEST_LIST, CameraWatch, Memory
 from dropsight.config import Cameras
 from dropsight.errors import StoreError
@@ -221,7 +222,7 @@ class CameraKeeper:
 
 def load(path: Path) -> dict[str, Memory]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Memory])
+        return msgspec.json.decode(read_bounded(path, STATE_BYTES), type=dict[str, Memory])
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors

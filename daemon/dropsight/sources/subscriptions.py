@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from dropsight.bounded import STATE_BYTES, read_bounded
 from dropsight.config import Mqtt
 from dropsight.errors import ConfigError, SinkError, reason
 from dropsight.files.disk import write_whole
@@ -89,7 +90,7 @@ class FormerSessions:
 
 def _read(path: Path) -> str | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Known).client_id
+        return msgspec.json.decode(read_bounded(path, STATE_BYTES), type=_Known).client_id
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from dropsight.bounded import STATE_BYTES, read_bounded
 from dropsight.config import is_loopback
 from dropsight.files.disk import write_whole
 
@@ -123,7 +124,7 @@ def is_same_site(headers: Mapping[str, str]) -> bool:
 
 def _load(path: Path) -> EndedSessions:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=EndedSessions)
+        return msgspec.json.decode(read_bounded(path, STATE_BYTES), type=EndedSessions)
     except FileNotFoundError:
         return EndedSessions()
     except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors

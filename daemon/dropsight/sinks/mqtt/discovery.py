@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from dropsight.bounded import STATE_BYTES, read_bounded
 from dropsight.files.disk import write_whole
 from dropsight.sinks.mqtt.former_names import FormerName
 from dropsight.sinks.mqtt.homeassistant import MOVING, Entities, farewell
@@ -151,7 +152,7 @@ class Discovery:
         A note that is a mere list is of one that told of cameras as parts of the one device.
         """
         try:
-            noted = msgspec.json.decode(self._path.read_bytes(), type=DiscoveryNote | list[str])
+            noted = msgspec.json.decode(read_bounded(self._path, STATE_BYTES), type=DiscoveryNote | list[str])
         except FileNotFoundError:
             self._in_one = told_before
             if told_before:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from dropsight.bounded import STATE_BYTES, read_bounded
 from dropsight.cameras.problem_names import ProblemName
 from dropsight.files.disk import write_whole
 from dropsight.sinks.mqtt.topics import Topics
@@ -139,7 +140,7 @@ def _by_camera(ends: Collection[str]) -> dict[str, list[str]]:
 
 def _load(path: Path) -> _Noted:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Noted)
+        return msgspec.json.decode(read_bounded(path, STATE_BYTES), type=_Noted)
     except FileNotFoundError:
         return _Noted()
     except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from dropsight.bounded import STATE_BYTES, read_bounded
 from dropsight.files.disk import write_whole
 from dropsight.sinks.mqtt.homeassistant import discovery_topic
 from dropsight.sinks.mqtt.topics import HOME_ASSISTANT, Topics
@@ -88,7 +89,7 @@ class FormerNames:
 
 def _load(path: Path) -> list[FormerName]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=list[FormerName])
+        return msgspec.json.decode(read_bounded(path, STATE_BYTES), type=list[FormerName])
     except FileNotFoundError:
         return []
     except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors

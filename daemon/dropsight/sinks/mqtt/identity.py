@@ -4,6 +4,7 @@ import logging
 import secrets
 from pathlib import Path
 
+from dropsight.bounded import STATE_BYTES, read_bounded
 from dropsight.config import Mqtt
 from dropsight.errors import DropsightError
 from dropsight.files.disk import write_whole
@@ -47,7 +48,7 @@ def guest_id(settings: Mqtt, state: Path) -> str:
 
 def _kept(state: Path) -> str:
     try:
-        found = (state / NAME).read_text("utf-8", "replace").strip()
+        found = read_bounded(state / NAME, STATE_BYTES).decode("utf-8", "replace").strip()
     except OSError:
         return ""
     return found if found.isprintable() and len(found) <= LONGEST else ""
