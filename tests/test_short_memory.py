@@ -15,6 +15,7 @@ from dropsight.classify.engine import open_engine
 from dropsight.config import Config, Inference, Watch
 from dropsight.errors import ImageError, MemoryShortError
 from dropsight.images import large
+from dropsight.images.apart import output_of
 from dropsight.images.decoding import decode_and_judge
 from dropsight.images.header import read_header
 from dropsight.images.jpeg import Decoded
@@ -101,6 +102,24 @@ def test_the_image_of_a_process_for_which_there_was_too_little_memory_waits(
     monkeypatch.setattr(children, "command", lambda _, *more: [sys.executable, "-c", program, *more])
     with pytest.raises(MemoryShortError):
         decoded(png)
+
+
+SCORE = "open('/proc/self/oom_score_adj').read()"
+
+
+def test_a_process_is_the_kernel_s_first_victim_before_a_line_of_ours_is_run_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those that were still starting took the last of the memory, and the daemon, which has most, ended."""
+    program = f"import sys; sys.stdin.read(); sys.stdout.write({SCORE})"
+    assert output_of([sys.executable, "-c", program], b"", "png", 1) == (0, b"1000\n")
+    program = "import socket, sys; ours = socket.socket(fileno=int(sys.argv[1])); ours.recv(1)\n"
+    program += f"ours.send({SCORE}.encode())"
+    monkeypatch.setattr(children, "command", lambda _, *more: [sys.executable, "-c", program, *more])
+    process, orders = children.begin("any")
+    with process, orders:
+        orders.send(b".")
+        assert orders.recv(100) == b"1000\n"
 
 
 @pytest.mark.usefixtures("short")

@@ -46,7 +46,17 @@ def begin(module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], socket
         except BaseException:
             ours.close()
             raise
+    give_up_first(process.pid)
     return process, ours
+
+
+def give_up_first(pid: int) -> None:
+    """Where the kernel runs short of memory, have it end this process before any other.
+
+    From its very beginning: while it is still starting, whoever has most would go, which is the daemon.
+    """
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def available_bytes() -> int:
@@ -144,7 +154,6 @@ def confine(
     for kind, most in bounds.items():
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(kind, most)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    give_up_first(os.getpid())
     with contextlib.suppress(OSError):
         os.nice(niceness)

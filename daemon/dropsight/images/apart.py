@@ -66,30 +66,35 @@ def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) ->
     Raises ImageError where it crashes, or takes too long, and MachineError.
     """
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
             cwd="/",
-            input=data,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # a codec may say any number of things
-            timeout=SECONDS,
-            check=False,
             process_group=0,
         )
-    except subprocess.TimeoutExpired as error:
-        raise ImageError("unreadable", f"decoding it takes more than {SECONDS:.0f} s") from error
     except OSError as error:
         raise MachineError(
             f"images wait: cannot start the process that decodes {kind}: {error.strerror}"
         ) from error
-    if done.returncode == -signal.SIGXCPU:
+    children.give_up_first(process.pid)
+    with process:
+        try:
+            said, _ = process.communicate(data, timeout=SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise ImageError("unreadable", f"decoding it takes more than {SECONDS:.0f} s") from error
+        finally:
+            process.kill()
+    code = process.returncode
+    if code == -signal.SIGXCPU:
         text = f"decoding it takes more than {seconds:.0f} s of a processor"
         raise ImageError("unreadable", text)
-    if done.returncode in {-signal.SIGKILL, MACHINE_SHORT}:
+    if code in {-signal.SIGKILL, MACHINE_SHORT}:
         raise MemoryShortError("not enough memory to decode an image: images wait")
-    if done.returncode not in {0, DAMAGED, _SHORT}:
+    if code not in {0, DAMAGED, _SHORT}:
         raise ImageError("unreadable", f"the {kind} data crashes its decoder")
-    return done.returncode, done.stdout
+    return code, said
 
 
 def cpu_seconds(pixels: int) -> float:
