@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from dropsight import installing
+from dropsight.archive.ftp_answers import sent
 from dropsight.archive.urls import check_url, know_servers
 from dropsight.bounded import read_bounded
 from dropsight.errors import ConfigError, DropsightError, StoreError, reason
@@ -107,7 +108,7 @@ def told(place: str, verb: str) -> Iterator[None]:
 
 _LIBRARIES = (
     *("fsspec", "s3fs", "botocore", "aiobotocore", "gcsfs", "google", "adlfs", "azure", "aiohttp"),
-    *("paramiko", "sshfs", "asyncssh", "requests", "urllib3", "pyarrow"),
+    *("ftplib", "paramiko", "sshfs", "asyncssh", "requests", "urllib3", "pyarrow"),
 )
 
 
@@ -250,15 +251,15 @@ class Storage(msgspec.Struct, frozen=True):
         self.remove([name for name in self.names() if name.startswith(".") and name.endswith(_TEMPORARY)])
 
 
-def is_web(system: Any) -> bool:  # noqa: ANN401 - fsspec's
-    return "https" in system.protocol
-
-
 @contextmanager
 def streaming(system: Any, path: str) -> Iterator[Iterator[bytes]]:  # noqa: ANN401 - fsspec's
     """Give what is in a file, in pieces as they come."""
+    if system.protocol == "ftp":
+        with sent(system, path) as pieces:
+            yield pieces
+        return
     # With a size a web server is asked once, and for all: it need not know of ranges.
-    how = {"block_size": 0, "size": 1} if is_web(system) else {}
+    how = {"block_size": 0, "size": 1} if "https" in system.protocol else {}
     with system.open(path, "rb", **how) as file:
         yield iter(lambda: file.read(_PIECE_BYTES), b"")
 
