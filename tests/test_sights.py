@@ -32,10 +32,10 @@ from dropsight.commands.inspect import inspect
 from dropsight.config import dump, load, schema
 from dropsight.errors import ConfigError
 from dropsight.explain.explaining import Explainer
-from dropsight.images.decoding import decode_and_judge
 from dropsight.images.framing import Pixels, place_of, places, squares
 from dropsight.images.header import read_header
 from dropsight.images.jpeg import Decoded
+from dropsight.images.large import decode_where_it_fits
 from dropsight.images.masks import Mask, kept, read_mask
 from dropsight.images.opening import open_named
 from dropsight.images.sights import Sight, sights_of
@@ -130,14 +130,14 @@ def test_two_parts_take_one_decode_at_the_scale_that_the_smaller_one_needs(
     large = cv2.resize(scene, None, fx=5, fy=5)
     data = cv2.imencode(".jpg", cv2.cvtColor(large, cv2.COLOR_RGB2BGR))[1].tobytes()
     header, sizes = read_header(data), list[tuple[int, ...]]()
-    decodes = decode_and_judge
+    decodes = decode_where_it_fits
 
     def counted(*given: Any, **more: Any) -> Decoded:
         decoded = decodes(*given, **more)
         sizes.append(decoded.pixels.shape[:2])
         return decoded
 
-    monkeypatch.setattr(pipeline, "decode_and_judge", counted)
+    monkeypatch.setattr(pipeline, "decode_where_it_fits", counted)
     for crops in ({}, {"gate": GATE}, CROPS, {**CROPS, "knob": (0.1, 0.1, 0.2, 0.3)}):
         pipeline.prepare(data, header, planned(runtime, Sight(crops) if crops else None))
     assert sizes == [(280, 560), (560, 1120), (560, 1120), (1120, 2240)]
