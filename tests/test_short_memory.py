@@ -160,7 +160,7 @@ def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Written:
 def test_what_a_service_has_left_is_told_by_its_control_group(
     group: Written, line: str, folder: str, files: dict[str, int | str]
 ) -> None:
-    """What was read of files and is idle is none of its use: it had nothing left after some days."""
+    """What was read of files and is idle is none of its use: else it would have nothing left some day."""
     stat = f"anon {100 * MIB}\ninactive_file {500 * MIB}"
     group(line, folder, **files, current=600 * MIB, stat=stat)
     assert children.available_bytes() == 600 * MIB
@@ -185,7 +185,7 @@ def test_without_a_bound_it_is_what_the_machine_has(group: Written) -> None:
 def test_an_image_for_which_there_is_no_memory_is_tried_less_and_less_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it is tried it is alone: pictures that never fit took half of the time of all others."""
+    """While it is tried it is alone, and a picture that never fits had all others wait every 5 s."""
     pauses: list[float] = []
     backlog = Backlog()
     monkeypatch.setattr(backlog, "postpone", lambda _, *, seconds, alone: pauses.append(seconds * alone))
