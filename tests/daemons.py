@@ -191,13 +191,13 @@ class House:
     def waiting(self) -> list[Path]:
         return [path for path in self.inbox.rglob("*") if path.is_file()]
 
-    def decoder(self) -> int | None:
-        """Return the process that decodes clips, None while there is none."""
+    def decoder(self, module: bytes = b"dropsight.video.child") -> int | None:
+        """Return the process that decodes clips, or pictures, None while there is none."""
         assert self.process
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
             with contextlib.suppress(FileNotFoundError):
                 for child in map(int, (task / "children").read_text().split()):
-                    if b"dropsight.video.child" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    if module in Path(f"/proc/{child}/cmdline").read_bytes():
                         return child
         return None
 

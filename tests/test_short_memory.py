@@ -2,21 +2,27 @@
 
 import io
 import logging
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from brokers import wait_until
+from daemons import running
 from dropsight import children
 from dropsight.classify.engine import open_engine
 from dropsight.config import Config, Inference, Watch
-from dropsight.errors import ImageError, MemoryShortError
+from dropsight.errors import ImageError, MemoryShortError, machine_error
 from dropsight.images import large
 from dropsight.images.apart import output_of
-from dropsight.images.decoding import decode_and_judge
+from dropsight.images.decoding import MOST_PIXELS, Wanted, bytes_of, decode_and_judge, scale_for
 from dropsight.images.header import read_header
 from dropsight.images.jpeg import Decoded
 from dropsight.intake.backlog import Backlog
@@ -26,6 +32,7 @@ from dropsight.status.troubles import Troubles
 from hostile import large_progressive
 
 MIB = 2**20
+AS_USUAL = Wanted((224, 224), "crop")
 Written = Callable[..., None]
 
 
@@ -48,7 +55,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def decoded(data: bytes) -> Decoded:
-    return large.decode_where_it_fits(data, read_header(data), at_least=(224, 224), how="crop")
+    return large.decode_where_it_fits(data, read_header(data), AS_USUAL)
 
 
 @pytest.mark.usefixtures("short")
@@ -68,7 +75,8 @@ def test_where_memory_is_short_a_large_picture_is_decoded_by_a_process_of_its_ow
     middle = len(progressive) // 2
     damaged = progressive[:middle] + 300 * b"\x55" + progressive[middle + 300 :]
     for data in (png, progressive, damaged):
-        here = decode_and_judge(data, read_header(data), at_least=(224, 224), how="crop")
+        header = read_header(data)
+        here = decode_and_judge(data, header, scale=scale_for(header, AS_USUAL))
         there = decoded(data)
         assert np.array_equal(here.pixels, there.pixels)
         assert here.damage == there.damage
@@ -102,6 +110,43 @@ def test_the_image_of_a_process_for_which_there_was_too_little_memory_waits(
     monkeypatch.setattr(children, "command", lambda _, *more: [sys.executable, "-c", program, *more])
     with pytest.raises(MemoryShortError):
         decoded(png)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_ribbon_as_narrow_as_the_model_s_picture_takes_no_more_memory_than_what_is_reckoned_with(
+    tmp_path: Path, orientation: int, *, cut: bool
+) -> None:
+    """Such JPEGs were held whole, five times over where they were cut off, and counted as nothing."""
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    Image.new("RGB", (511, 65_500), "teal").save(file, "JPEG", exif=exif)
+    data = file.getvalue()[: -10_000 if cut else None]
+    (tmp_path / "ribbon.jpg").write_bytes(data)
+    program = (
+        "import resource, sys\nfrom dropsight.images import large\nfrom dropsight.images.decoding import *\n"
+        "from dropsight.images.header import read_header\ndata = open(sys.argv[1], 'rb').read()\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "found = large.decode_where_it_fits(data, read_header(data), Wanted((224, 224), 'crop'))\n"
+        "taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before\n"
+        "print(taken * 1024, found.pixels.size // 3, bool(found.damage))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "ribbon.jpg")], capture_output=True, check=True
+    )
+    taken, pixels, damaged = done.stdout.split()
+    header = read_header(data)
+    scale = large.scale_within_bounds(header, AS_USUAL)
+    assert int(pixels) <= MOST_PIXELS
+    assert int(taken) < bytes_of(header, scale) * 5 // 4
+    assert damaged == (b"True" if cut else b"False")
+
+
+def test_what_opencv_lacks_memory_for_anywhere_is_the_machine_s_trouble() -> None:
+    error = cv2.error("Insufficient memory")
+    error.code = -4
+    assert isinstance(machine_error(error), MemoryShortError)
 
 
 SCORE = "open('/proc/self/oom_score_adj').read()"
@@ -196,3 +241,17 @@ def test_an_image_for_which_there_is_no_memory_is_tried_less_and_less_often(
     for _ in range(MOST_DOUBLINGS + 2):
         assert mishaps.judge(MemoryShortError("images wait"), candidate, plan, None) is None
     assert pauses == [RETRY_SECONDS * 2 ** min(times, MOST_DOUBLINGS) for times in range(len(pauses))]
+
+
+@pytest.mark.slow
+def test_a_stop_waits_for_no_decoder_that_hangs_and_its_image_comes_again(tmp_path: Path) -> None:
+    """The stop took a minute, which the unit does not give it, and the image was recorded as unreadable."""
+    pixels = np.random.default_rng(3).integers(0, 256, (1500, 1500, 3), np.uint8)
+    with running(tmp_path) as house:
+        Image.fromarray(pixels).save(tmp_path / "slow.jp2")
+        (tmp_path / "slow.jp2").rename(house.inbox / "slow.jp2")
+        wait_until(lambda: house.decoder(b"dropsight.images.apart") is not None)
+        os.kill(house.decoder(b"dropsight.images.apart") or 0, signal.SIGSTOP)
+        assert house.stop() == 0
+        assert house.waiting() == [house.inbox / "slow.jp2"]
+        assert not house.records()

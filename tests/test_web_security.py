@@ -321,7 +321,8 @@ def test_a_request_that_goes_on_as_garbage_is_refused_without_a_traceback(tmp_pa
             with socket.create_connection((url.hostname, url.port or 0), timeout=60) as client:
                 client.sendall(head + end)
                 with contextlib.suppress(ConnectionResetError):
-                    assert client.recv(4_096).startswith(b"HTTP/1.1 400 ")
+                    answer = client.recv(4_096)  # 413 where the end comes so late that it is a long body
+                    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 413 "))
         assert house.stop() == 0
         assert "Traceback" not in house.daemon_log()
 

@@ -115,6 +115,7 @@ def reason(error: OSError) -> str:
 
 
 # Descriptors, memory or a disk that does not answer: no fault of the file that was to be opened or read.
+_OPENCV_NO_MEMORY = -4  # the code of a cv2.error: cv::Error::StsNoMem
 _OF_THE_MACHINE = _PASSING - {errno.ENXIO} | {
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS),
     errno.EINTR,
@@ -139,7 +140,7 @@ def machine_error(error: BaseException) -> MachineError | None:
     """Return what to tell of an error that is the machine's trouble; None for any other."""
     if isinstance(error, MachineError):
         return error
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or getattr(error, "code", None) == _OPENCV_NO_MEMORY:
         return MemoryShortError("not enough memory: images wait")
     if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
         return MachineError(f"images wait: {error.strerror}")

@@ -9,7 +9,6 @@ import msgspec
 from dropsight.classify.scheduling import keep_the_core
 from dropsight.classify.work import CameraListener, Engine, Explains, Scored, Work
 from dropsight.errors import ImageError, ModelError
-from dropsight.images.decoding import is_large
 from dropsight.inference import image_records, pipeline
 from dropsight.inference.image_records import Drop
 from dropsight.inference.planning import Plan
@@ -108,7 +107,7 @@ class Worker:
         count = len(examined)
         while examined:
             engine, image = examined.popleft()
-            large = is_large(image.header)
+            large = image.plan.holds_up_others(image.header)
             if large and not self._backlog.may_decode_large(image.candidate):
                 continue
             self._heartbeats.beat(self.name, at=image.candidate.path)

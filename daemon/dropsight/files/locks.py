@@ -30,9 +30,7 @@ def sole_user(path: Path, key: str) -> Iterator[None]:
     fd = _open_lock(path, key)
     try:
         if not _lock(fd):
-            who = f"another dropsight{_number(os.pread(fd, 16, 0))}"
-            raise InUseError(f"{key}: {path} is in use by {who}: waiting for it to end")
-        _note_holder(fd)
+            raise InUseError(f"{key}: {path} is in use by another dropsight: waiting for it to end")
         yield
     finally:
         os.close(fd)
@@ -110,7 +108,7 @@ class InboxLock:
         if process == os.getpid():
             raise ConfigError([f"watch: {self._folder} is already watched under another name; watch it once"])
         if user in {0, os.geteuid(), stat.st_uid}:
-            who = f"another dropsight{_number(b'%d' % process)}"
+            who = f"another dropsight{f' (process {process})' if process > 0 else ''}"
             raise InUseError(f"watch: {self._folder} is already watched by {who}: waiting for it to end")
         stranger = "a user without write permission holds its lock, so another dropsight could watch it, too"
         log.warning("%s: %s", as_text(self._folder), stranger)
@@ -136,14 +134,3 @@ def _lock(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _note_holder(fd: int) -> None:
-    """Let who waits for it say whom it waits for: who holds it may be far from the terminal that asks."""
-    with suppress(OSError):  # a full disk
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, b"%d" % os.getpid(), 0)
-
-
-def _number(process: bytes) -> str:
-    return f" (process {int(process)})" if process.isdigit() and int(process) else ""

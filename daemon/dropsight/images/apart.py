@@ -10,7 +10,9 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Literal, TypeAlias
 
@@ -35,6 +37,8 @@ _SIZE = struct.Struct("<II")
 # What every machine has for it at times: were it more, a damaged picture would be tried for ever.
 _LEAST_BYTES = 256 * 2**20
 DAMAGED, _SHORT, MACHINE_SHORT = 3, 4, 5
+_AGAIN_SECONDS = 0.5
+_running: set[subprocess.Popen[bytes]] = set()
 # What libraries of C and C++ say where Python would raise MemoryError.
 _STARVED = ("bad_alloc", "allocat", "not enough memory", "out of memory")
 
@@ -79,6 +83,7 @@ def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) ->
             f"images wait: cannot start the process that decodes {kind}: {error.strerror}"
         ) from error
     children.give_up_first(process.pid)
+    _running.add(process)
     with process:
         try:
             said, _ = process.communicate(data, timeout=SECONDS)
@@ -86,6 +91,10 @@ def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) ->
             raise ImageError("unreadable", f"decoding it takes more than {SECONDS:.0f} s") from error
         finally:
             process.kill()
+            given_up = process not in _running
+            _running.discard(process)
+    if given_up:
+        raise MachineError("images wait: a stop leaves no time to decode them")
     code = process.returncode
     if code == -signal.SIGXCPU:
         text = f"decoding it takes more than {seconds:.0f} s of a processor"
@@ -95,6 +104,28 @@ def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) ->
     if code not in {0, DAMAGED, _SHORT}:
         raise ImageError("unreadable", f"the {kind} data crashes its decoder")
     return code, said
+
+
+@contextmanager
+def hurrying(*, after_seconds: float) -> Iterator[None]:
+    """Have nobody wait for a picture from then on, until this ends: each is told that it was the machine."""
+    done = threading.Event()
+
+    def end_all() -> None:
+        patience = after_seconds
+        while not done.wait(patience):
+            for process in list(_running):
+                _running.discard(process)
+                process.kill()
+            patience = _AGAIN_SECONDS
+
+    hurry = threading.Thread(target=end_all, name="hurry", daemon=True)
+    hurry.start()
+    try:
+        yield
+    finally:
+        done.set()
+        hurry.join()
 
 
 def cpu_seconds(pixels: int) -> float:

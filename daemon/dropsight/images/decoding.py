@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -37,15 +38,29 @@ _OPTIONAL = {"gif": ".gif", "jp2": ".jp2", "avif": ".avif"}
 _NO_MEMORY = -4  # cv::Error::StsNoMem
 # Several threads decode; large pictures one at a time, so that memory has a bound.
 LARGE_BYTES = 2**25
+# A JPEG is there twice where it is turned upright, or where OpenCV decodes it.
+_TWICE = 2
+# Of a ribbon that is as narrow as a model's picture, more would be held than of any camera's.
+MOST_PIXELS = 2**24
 _one_large = threading.Lock()
 # Of a decoded picture, these rows at a time are made what is wanted; each scale divides it.
 _ROWS = 64
+MOST_SCALE = 8
 _ANY_PLACE = contextlib.nullcontext()
 # What turns a picture stored with each EXIF orientation upright: transpose first, then flip.
 _TRANSPOSED = frozenset({5, 6, 7, 8})
 # The hundredths of a picture are told by one pixel of so many each way.
 _EVERY = 4
 _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
+
+
+class Wanted(NamedTuple):
+    """What becomes of a picture: framed to `at_least` (height, width), or each of its parts, `boxes`."""
+
+    at_least: tuple[int, int]
+    how: Resize
+    crop_fraction: float = CROP_FRACTION
+    boxes: tuple[Box, ...] = ()
 
 
 def decode(
@@ -57,40 +72,54 @@ def decode(
     crop_fraction: float = CROP_FRACTION,
     depth: Depth = "scale",
 ) -> Pixels:
-    """Decode as `decode_and_judge` does, whatever is missing."""
-    return decode_and_judge(
-        data, header, at_least=at_least, how=how, crop_fraction=crop_fraction, depth=depth
-    ).pixels
-
-
-def decode_and_judge(
-    data: bytes,
-    header: Header,
-    *,
-    at_least: tuple[int, int],
-    how: Resize,
-    crop_fraction: float = CROP_FRACTION,
-    depth: Depth = "scale",
-    boxes: tuple[Box, ...] = (),
-) -> Decoded:
     """Decode a picture whose framing to `at_least` (height, width) will not have to enlarge it.
 
-    Where parts of it are framed, `boxes`, it is the smallest of them that counts. JPEGs, HEIC, JPEG 2000 and
-    whatever is large come at the smallest of 1, 1/2, 1/4 and 1/8 that still allows this; the damage of JPEGs
-    is told.
+    Raises ImageError `unreadable` for what makes no picture at all, whatever is missing, and MachineError.
+    """
+    scale = scale_for(header, Wanted(at_least, how, crop_fraction))
+    return decode_and_judge(data, header, scale=scale, depth=depth).pixels
+
+
+def scale_for(header: Header, wanted: Wanted, *, most_pixels: int | None = None) -> int:
+    """Return by which of 1, 2, 4 and 8 a picture may be made small, so that nothing of it has to be enlarged.
+
+    Where parts of it are framed it is the smallest of them that counts. Beyond `most_pixels` it is made
+    smaller all the same.
+    """
+    scale = _reduction(*header.upright, wanted.at_least, wanted.how, wanted.crop_fraction, wanted.boxes)
+    while most_pixels and scale < MOST_SCALE and header.width * header.height > most_pixels * scale**2:
+        scale *= 2
+    return scale
+
+
+def bytes_of(header: Header, scale: int) -> int:
+    """Return what decoding it at 1/`scale` takes at once."""
+    if header.format != "jpeg":
+        return header.whole_bytes
+    return header.whole_bytes + _TWICE * 3 * -(-header.width // scale) * -(-header.height // scale)
+
+
+def is_large(header: Header, scale: int) -> bool:
+    """Whether it is decoded only while no other large one is; some have a process, however small they are."""
+    return header.format in {"heic", "jp2"} or bytes_of(header, scale) > LARGE_BYTES
+
+
+def decode_and_judge(data: bytes, header: Header, *, scale: int, depth: Depth = "scale") -> Decoded:
+    """Decode, upright, at 1/`scale` what is a JPEG, HEIC, JPEG 2000 or large; the damage of JPEGs is told.
+
     Alpha is dropped; `depth` says how 16 bits a channel become 8. Raises ImageError `unreadable` for what
     makes no picture at all, and MachineError.
     """
-    if header.format == "png":
-        check_excess(data)
-        data = picture_alone(data)
-    scale = _reduction(*header.upright, at_least, how, crop_fraction, boxes)
-    if header.format != "jpeg":
+    with _one_large if is_large(header, scale) else _ANY_PLACE:
+        if header.format == "jpeg":
+            return _decode_jpeg(data, header, scale)
+        if header.format == "png":
+            check_excess(data)
+            data = picture_alone(data)
         _check_support(header)
         if header.format in {"heic", "jp2"}:
-            with _place_for(header):
-                count = header.width * header.height
-                return Decoded(decode_apart(data, header.format, pixels=count, scale=scale))
+            count = header.width * header.height
+            return Decoded(decode_apart(data, header.format, pixels=count, scale=scale))
         if header.format == "gif":
             data = first_frame_alone(data)
         flags = _PLAIN
@@ -98,12 +127,7 @@ def decode_and_judge(
             flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
         elif header.deep and depth == "percentile":
             flags |= cv2.IMREAD_ANYDEPTH
-        with _place_for(header):
-            return Decoded(_decode(data, header, flags, scale if is_large(header) else 1))
-    if not is_large(header):
-        return _decode_jpeg(data, header, scale)
-    with _one_large:
-        return _decode_jpeg(data, header, scale)
+        return Decoded(_decode(data, header, flags, scale if is_large(header, scale) else 1))
 
 
 def _decode_jpeg(data: bytes, header: Header, scale: int) -> Decoded:
@@ -124,15 +148,6 @@ def _check_support(header: Header) -> None:
     suffix = _OPTIONAL.get(header.format)
     if suffix and not cv2.haveImageWriter(f"x{suffix}"):
         raise ImageError("unsupported_format", f"this OpenCV ({cv2.__version__}) cannot decode {suffix[1:]}")
-
-
-def is_large(header: Header) -> bool:
-    """Whether it is decoded only while no other large one is; some have a process, however small they are."""
-    return header.format in {"heic", "jp2"} or header.whole_bytes > LARGE_BYTES
-
-
-def _place_for(header: Header) -> contextlib.AbstractContextManager[object]:
-    return _one_large if is_large(header) else _ANY_PLACE
 
 
 def _decode(data: bytes, header: Header, flags: int, scale: int) -> Pixels:
@@ -198,10 +213,11 @@ def _without_alpha(decoded: cv2.typing.MatLike) -> Pixels:
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:
     """Turn pixels stored with this EXIF orientation as a person sees them."""
+    into = None
     if orientation in _TRANSPOSED:
-        pixels = cv2.transpose(pixels).astype(np.uint8, copy=False)
+        pixels = into = cv2.transpose(pixels).astype(np.uint8, copy=False)  # ours, to be turned in place
     if orientation in _FLIPS:
-        pixels = cv2.flip(pixels, _FLIPS[orientation]).astype(np.uint8, copy=False)
+        pixels = cv2.flip(pixels, _FLIPS[orientation], dst=into).astype(np.uint8, copy=False)
     return pixels
 
 

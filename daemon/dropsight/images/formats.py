@@ -248,6 +248,8 @@ def tiff(data: bytes) -> Structure:
     # A decoder takes its tiles whole, however little of them is in the picture.
     pixels = max(width * height, (first.number(TILE_WIDTH) or 0) * (first.number(TILE_HEIGHT) or 0))
     straight_alpha = first.number(PHOTOMETRIC) == 2 and 2 in first.numbers(EXTRA_SAMPLES)
+    if straight_alpha and first.numbers(SAMPLE_BITS) not in {(8,) * 4, (16,) * 4}:
+        raise ImageError("unsupported_format", "a TIFF with alpha that has not four samples of 8 or 16 bits")
     return Structure(
         width,
         height,

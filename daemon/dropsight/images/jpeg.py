@@ -133,11 +133,12 @@ def _plain(complaint: str) -> str:
 
 def _gray_share(pixels: Pixels, scale: int) -> float:
     """Follow the gray from the bottom up, in bands of blocks, each from its right end."""
-    gray = np.abs(pixels.astype(np.int16) - _GRAY).max(axis=2) <= 1
     height, width = pixels.shape[:2]
     missing, bottom, step = 0, height, max(8 // scale, 1)
     while bottom > 0:
-        full = np.flatnonzero(gray[max(bottom - step, 0) : bottom].mean(axis=0) < _MOSTLY)
+        band = pixels[max(bottom - step, 0) : bottom].astype(np.int16)
+        gray = np.abs(band - _GRAY).max(axis=2) <= 1
+        full = np.flatnonzero(gray.mean(axis=0) < _MOSTLY)
         run = width - 1 - int(full[-1]) if len(full) else width
         if run == 0:
             break

@@ -8,18 +8,18 @@ A line goes out, then pixels; of what is damaged, the line alone.
 import sys
 import threading
 
+import cv2
 import msgspec
 import numpy as np
 
 from dropsight import children
 from dropsight.children import available_bytes, most_bytes
-from dropsight.errors import ErrorCode, ImageError, MachineError
+from dropsight.errors import ErrorCode, ImageError, MachineError, machine_error
 from dropsight.images.apart import DAMAGED, MACHINE_SHORT, SECONDS, cpu_seconds, output_of
-from dropsight.images.decoding import decode_and_judge, is_large
-from dropsight.images.framing import CROP_FRACTION
+from dropsight.images.decoding import MOST_PIXELS, Wanted, bytes_of, decode_and_judge, is_large, scale_for
 from dropsight.images.header import Header, read_header
 from dropsight.images.jpeg import Damage, Decoded
-from dropsight.records import Box, Depth, Resize
+from dropsight.records import Depth
 
 # Measured, of all formats: decoders hold up to an eighth more than the header tells, and a copy of the file.
 _PROGRAM_BYTES = 64 * 2**20
@@ -32,11 +32,8 @@ _one = threading.Lock()
 
 
 class _Order(msgspec.Struct):
-    at_least: tuple[int, int]
-    how: Resize
-    crop_fraction: float
+    scale: int
     depth: Depth
-    boxes: tuple[Box, ...]
 
 
 class _Answer(msgspec.Struct):
@@ -49,49 +46,35 @@ class _Fault(msgspec.Struct):
     text: str
 
 
-def decode_where_it_fits(
-    data: bytes,
-    header: Header,
-    *,
-    at_least: tuple[int, int],
-    how: Resize,
-    crop_fraction: float = CROP_FRACTION,
-    depth: Depth = "scale",
-    boxes: tuple[Box, ...] = (),
-) -> Decoded:
+def decode_where_it_fits(data: bytes, header: Header, wanted: Wanted, *, depth: Depth = "scale") -> Decoded:
     """Decode as `decode_and_judge` does; a large picture elsewhere, unless twice its memory is free here.
 
-    Raises ImageError `too_many_pixels` for what would not fit beside this process if it were alone.
+    As small as what is wanted allows, and ribbons smaller. Raises ImageError `too_many_pixels` for what would
+    not fit beside this process if it were alone.
     """
-    order = _Order(at_least, how, crop_fraction, depth, boxes)
+    scale = scale_within_bounds(header, wanted)
     if (
-        not is_large(header)
+        not is_large(header, scale)
         or header.format in _BY_ITSELF
-        or TIMES_FREE * _needed(data, header) <= available_bytes()
+        or TIMES_FREE * _needed(data, header, scale) <= available_bytes()
     ):
-        return _decode(data, header, order)
+        return decode_and_judge(data, header, scale=scale, depth=depth)
     with _one:
-        return _decode_apart(data, header, order)
+        return _decode_apart(data, header, _Order(scale, depth))
 
 
-def _needed(data: bytes, header: Header) -> int:
-    return header.whole_bytes + header.whole_bytes // 8 + len(data)
+def scale_within_bounds(header: Header, wanted: Wanted) -> int:
+    """Return as `scale_for` does, and more where a picture would still be larger than any camera's."""
+    return scale_for(header, wanted, most_pixels=MOST_PIXELS)
 
 
-def _decode(data: bytes, header: Header, order: _Order) -> Decoded:
-    return decode_and_judge(
-        data,
-        header,
-        at_least=order.at_least,
-        how=order.how,
-        crop_fraction=order.crop_fraction,
-        depth=order.depth,
-        boxes=order.boxes,
-    )
+def _needed(data: bytes, header: Header, scale: int) -> int:
+    needed = bytes_of(header, scale)
+    return needed + needed // 8 + len(data)
 
 
 def _decode_apart(data: bytes, header: Header, order: _Order) -> Decoded:
-    needed = _needed(data, header) + _PROGRAM_BYTES
+    needed = _needed(data, header, order.scale) + _PROGRAM_BYTES
     if needed > (most := most_bytes()):
         text = f"decoding it takes some {needed >> 20} MiB, and there are {most >> 20} MiB for it at most"
         raise ImageError("too_many_pixels", text)
@@ -111,13 +94,17 @@ def main(arguments: list[str]) -> int:
     data = sys.stdin.buffer.read()
     header = read_header(data)
     seconds = cpu_seconds(header.width * header.height)
-    children.confine(_ROOM_BYTES + _needed(data, header), seconds=SECONDS, cpu_seconds=seconds, niceness=5)
+    children.confine(
+        _ROOM_BYTES + _needed(data, header, order.scale), seconds=SECONDS, cpu_seconds=seconds, niceness=5
+    )
     try:
-        found = _decode(data, header, order)
+        found = decode_and_judge(data, header, scale=order.scale, depth=order.depth)
     except ImageError as error:
         sys.stdout.buffer.write(msgspec.json.encode(_Fault(error.code, str(error))) + b"\n")
         return DAMAGED
-    except (MachineError, MemoryError):
+    except (MachineError, MemoryError, cv2.error) as error:
+        if machine_error(error) is None:
+            raise
         return MACHINE_SHORT
     answer = _Answer(found.pixels.shape, found.damage)
     sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")

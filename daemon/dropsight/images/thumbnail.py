@@ -3,6 +3,7 @@
 import cv2
 
 from dropsight.errors import ImageError
+from dropsight.images.decoding import Wanted
 from dropsight.images.framing import Pixels, resize
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.large import decode_where_it_fits
@@ -30,7 +31,7 @@ def thumbnail_of_data(data: bytes, bounds: Bounds, *, longest: int) -> bytes:
     header = read_header(data)
     check_bounds(header, bounds)
     height, width = _fitting(header.upright[1], header.upright[0], longest)
-    found = decode_where_it_fits(data, header, at_least=(height, width), how="stretch", depth=bounds.depth)
+    found = decode_where_it_fits(data, header, Wanted((height, width), "stretch"), depth=bounds.depth)
     return as_jpeg(found.pixels, longest=longest)
 
 

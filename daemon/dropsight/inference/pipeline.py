@@ -107,15 +107,7 @@ def prepare(data: bytes, header: Header, plan: Plan, *, look: bool = False) -> P
 
 def pixels_of(data: bytes, header: Header, plan: Plan) -> Decoded:
     """Decode, upright and as small as the model allows."""
-    return decode_where_it_fits(
-        data,
-        header,
-        at_least=plan.size,
-        how=plan.spec.framing.resize,
-        crop_fraction=plan.spec.framing.central,
-        depth=plan.bounds.depth,
-        boxes=plan.boxes,
-    )
+    return decode_where_it_fits(data, header, plan.wanted, depth=plan.bounds.depth)
 
 
 def prepare_pixels(pixels: Pixels, plan: Plan) -> Prepared:

@@ -7,6 +7,9 @@ from typing import TypeAlias
 import msgspec
 
 from dropsight.config import Config, Inference
+from dropsight.images.decoding import Wanted, is_large
+from dropsight.images.header import Header
+from dropsight.images.large import scale_within_bounds
 from dropsight.images.opening import Bounds
 from dropsight.images.sights import Sight, sights_of
 from dropsight.images.views import AS_IT_IS
@@ -50,6 +53,15 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
     def size(self) -> tuple[int, int]:
         """Height and width that the model takes."""
         return self.spec.height, self.spec.width
+
+    @cached_property
+    def wanted(self) -> Wanted:
+        framing = self.spec.framing
+        return Wanted(self.size, framing.resize, framing.central, self.boxes)
+
+    def holds_up_others(self, header: Header) -> bool:
+        """Whether such a picture is decoded only while no other large one is."""
+        return is_large(header, scale_within_bounds(header, self.wanted))
 
     @cached_property
     def boxes(self) -> tuple[Box, ...]:

@@ -6,10 +6,11 @@ import os
 import time
 from collections.abc import Sequence
 from functools import partial
-from threading import Event, Thread
+from threading import TIMEOUT_MAX, Event, Thread
 
 from dropsight.config import Config
 from dropsight.errors import ConfigError, MachineError, ModelError, StoreError
+from dropsight.images import apart
 from dropsight.service.assembly import assemble
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.once import PATIENCE_SECONDS, work_once
@@ -131,7 +132,8 @@ class Daemon:
             finder.join(PATIENCE_SECONDS)
         records, web = self._recording.recorder, self._outlets.web
         records.end_within(seconds=PATIENCE_SECONDS)
-        self._workers.finish()
+        with apart.hurrying(after_seconds=TIMEOUT_MAX if self._once else PATIENCE_SECONDS):
+            self._workers.finish()
         records.drain(seconds=PATIENCE_SECONDS)
         if self._recording.bursts:
             self._recording.bursts.end(close=self._once)
