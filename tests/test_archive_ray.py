@@ -129,7 +129,7 @@ def test_a_driver_and_a_worker_that_are_killed_cost_no_row_and_double_none(
     wait_until(lambda: bool(parts(out)), what="a first part")
     first.kill()
     ended(first)
-    before = list(times(parts(out)[:1]))
+    before = set(times(parts(out)))
     second = driver(cluster, few, out, shard=1)
     done = len(parts(out))
     wait_until(lambda: second.poll() is not None or len(parts(out)) > done, what="another part")
@@ -137,7 +137,7 @@ def test_a_driver_and_a_worker_that_are_killed_cost_no_row_and_double_none(
         os.kill(pid, signal.SIGKILL)
     code, said = ended(second)
     assert code == 0, said
-    assert list(times(parts(out)[:1])) == before
+    assert before <= set(times(parts(out)))  # whichever was done first
     assert paths(out) == files_in(few)
 
 
