@@ -114,8 +114,8 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-# Descriptors, memory or a disk that does not answer: no fault of the file that was to be opened or read.
 _OPENCV_NO_MEMORY = -4  # the code of a cv2.error: cv::Error::StsNoMem
+# Descriptors, memory or a disk that does not answer: no fault of the file that was to be opened or read.
 _OF_THE_MACHINE = _PASSING - {errno.ENXIO} | {
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS),
     errno.EINTR,
