@@ -19,7 +19,7 @@ from daemons import SAMPLES
 from dropsight.errors import ImageError
 from dropsight.images import decoding, jpeg
 from dropsight.images.decoding import decode, decode_and_judge, upright
-from dropsight.images.excess import check_excess
+from dropsight.images.excess import inflated_once
 from dropsight.images.framing import CROP_FRACTION, Pixels, crop_size, frame, resize
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.jpeg import MOST_MISSING, Decoded
@@ -402,7 +402,40 @@ def test_no_sound_png_has_more_data_than_its_picture(colours: int, bits: int) ->
         for parts in ([(width, height)], [size for size in sizes if min(size) > 0]):
             length = sum((1 + -(-across * widths // 8)) * down for across, down in parts)
             data = png_of(width, height, zlib.compress(os.urandom(length), 0), interlaced=len(parts) > 1)
-            check_excess(data[:24] + bytes([bits, colours]) + data[26:])
+            data = data[:24] + bytes([bits, colours]) + data[26:]
+            assert len(inflated_once(data, room=2**24)) > length
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_a_png_that_is_stored_after_its_check_has_the_same_pixels(mode: str) -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (700, 900, 4), np.uint8)
+    picture = Image.fromarray(pixels).convert("L" if mode == "I;16" else mode)
+    if mode == "I;16":
+        picture = Image.fromarray(pixels[:, :, :2].copy().view(np.uint16)[:, :, 0])
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    data = file.getvalue()
+    stored = inflated_once(data, room=2**24)
+    assert len(stored) > len(picture.tobytes())
+    wanted, found = (
+        np.asarray(cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_UNCHANGED))
+        for each in (data, stored)
+    )
+    np.testing.assert_array_equal(found, wanted)
+    for each, room in ((data[:-4_000], 2**24), (data, 2**19)):
+        assert inflated_once(each, room=room) is each
+
+
+def test_of_a_png_nothing_behind_the_end_of_its_data_is_looked_at() -> None:
+    """Kept by the inflater and copied at each further chunk, it took minutes, in which no thread went on."""
+    rows = b"".join(b"\0" + os.urandom(1_200) for _ in range(400))
+    whole = png_of(400, 400, zlib.compress(rows, 0))
+    data = whole[:-12] + chunk(b"IDAT", bytes(3_200)) * 500 + whole[-12:]
+    tracemalloc.start()
+    assert inflated_once(data, room=0) is data
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+    assert len(inflated_once(data, room=2**20)) < len(whole) + 4_000
 
 
 def test_tiles_and_canvases_count_as_much_as_the_picture_in_them() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from dropsight.errors import ImageError, MemoryShortError
 from dropsight.images import jpeg
 from dropsight.images.apart import decode_apart
-from dropsight.images.excess import check_excess, picture_alone
+from dropsight.images.excess import inflated_once, picture_alone
 from dropsight.images.framing import CROP_FRACTION, Pixels, Place, place_of, used_size
 from dropsight.images.gif import first_frame_alone
 from dropsight.images.header import Header
@@ -110,24 +110,20 @@ def decode_and_judge(data: bytes, header: Header, *, scale: int, depth: Depth = 
     Alpha is dropped; `depth` says how 16 bits a channel become 8. Raises ImageError `unreadable` for what
     makes no picture at all, and MachineError.
     """
-    with _one_large if is_large(header, scale) else _ANY_PLACE:
+    large = is_large(header, scale)
+    with _one_large if large else _ANY_PLACE:
         if header.format == "jpeg":
             return _decode_jpeg(data, header, scale)
-        if header.format == "png":
-            check_excess(data)
-            data = picture_alone(data)
         _check_support(header)
         if header.format in {"heic", "jp2"}:
             count = header.width * header.height
             return Decoded(decode_apart(data, header.format, pixels=count, scale=scale))
-        if header.format == "gif":
-            data = first_frame_alone(data)
         flags = _PLAIN
         if header.straight_alpha:
             flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
         elif header.deep and depth == "percentile":
             flags |= cv2.IMREAD_ANYDEPTH
-        return Decoded(_decode(data, header, flags, scale if is_large(header, scale) else 1))
+        return Decoded(_decode(_picture(data, header), header, flags, scale if large else 1))
 
 
 def _decode_jpeg(data: bytes, header: Header, scale: int) -> Decoded:
@@ -144,18 +140,24 @@ def _decode_jpeg(data: bytes, header: Header, scale: int) -> Decoded:
     return Decoded(upright(pixels, header.orientation))
 
 
+def _picture(data: bytes, header: Header) -> bytes | bytearray:
+    if header.format == "png":
+        return inflated_once(picture_alone(data), room=LARGE_BYTES - header.whole_bytes)
+    return first_frame_alone(data) if header.format == "gif" else data
+
+
 def _check_support(header: Header) -> None:
     suffix = _OPTIONAL.get(header.format)
     if suffix and not cv2.haveImageWriter(f"x{suffix}"):
         raise ImageError("unsupported_format", f"this OpenCV ({cv2.__version__}) cannot decode {suffix[1:]}")
 
 
-def _decode(data: bytes, header: Header, flags: int, scale: int) -> Pixels:
+def _decode(data: bytes | bytearray, header: Header, flags: int, scale: int) -> Pixels:
     pixels = _rgb(_read(data, header, flags), scale)
     return pixels if header.format in _TURNED else upright(pixels, header.orientation)
 
 
-def _read(data: bytes, header: Header, flags: int) -> cv2.typing.MatLike:
+def _read(data: bytes | bytearray, header: Header, flags: int) -> cv2.typing.MatLike:
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:

@@ -3,7 +3,7 @@
 import contextlib
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from dropsight.errors import ImageError
 
@@ -11,28 +11,43 @@ from dropsight.errors import ImageError
 MOST_EXCESS_BYTES = 2**24
 # Inflating so little takes a second at most.
 UNCHECKED_BYTES = 2**18
+# A stored block of deflate (RFC 1951, 3.2.4) holds no more.
+_BLOCK_BYTES = 2**16 - 1
+# What a call leaves over is copied for the next.
+_STEP_BYTES = 2**14
+_ZLIB_HEADER = b"\x78\x01"
+_LAST_BLOCK = struct.pack("<BHH", 1, 0, 0xFFFF)
 _ANCILLARY = 0x20
 _ONCE = {b"PLTE", b"tRNS"}
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
-def check_excess(data: bytes) -> None:
-    """Inflate a PNG within its bounds for its length alone, which takes a third of what decoding does.
+def inflated_once(data: bytes, *, room: int) -> bytes | bytearray:
+    """Inflate a PNG within its bounds, and store its picture as it is where that fits into `room` bytes.
 
-    Raises ImageError `unreadable`.
+    The decoder has nothing to inflate then, which is most of its work. What does not fit or is damaged is
+    returned as it came. Raises ImageError `unreadable`.
     """
-    parts = list(_image_data(data))
-    if sum(map(len, parts)) <= UNCHECKED_BYTES:
-        return
-    inflater, left = zlib.decompressobj(), _most_bytes(data)
+    places = list(_image_data(data))
+    if sum(end - place for place, end in places) <= UNCHECKED_BYTES:
+        return data
+    # Joined from its pieces, all would be there twice for a moment.
+    made = bytearray(data[: places[0][0] - 8])
+    _add_chunk(made, _ZLIB_HEADER)
+    inflater, adler, fits = zlib.decompressobj(), 1, True
     with contextlib.suppress(zlib.error):  # the decoder tells of it
-        for part in parts:
-            rest: bytes | memoryview = part
-            while rest:
-                left -= len(inflater.decompress(rest, 2**20))
-                if left < 0:
-                    raise ImageError("unreadable", "a PNG with more data than its picture has")
-                rest = inflater.unconsumed_tail
+        for block in _blocks(data, places, inflater):
+            fits = fits and len(made) + len(block) <= room
+            if fits:
+                adler = zlib.adler32(block, adler)
+                _add_chunk(made, struct.pack("<BHH", 0, len(block), len(block) ^ 0xFFFF), block)
+            else:
+                made.clear()
+    if not (fits and inflater.eof):
+        return data
+    _add_chunk(made, _LAST_BLOCK, struct.pack(">I", adler))
+    made += data[places[-1][1] + 4 :]
+    return made
 
 
 def picture_alone(data: bytes) -> bytes:
@@ -42,16 +57,28 @@ def picture_alone(data: bytes) -> bytes:
     """
     kept: list[bytes] = []
     seen: set[bytes] = set()
-    start, place = 0, 8
-    while place + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, place)
-        end = place + 12 + length
+    start = 8
+    for kind, place, end in _chunks(data):
         if kind in seen or (kind[0] & _ANCILLARY and kind not in _ONCE):
-            kept.append(data[start:place])
-            start = end
+            kept.append(data[start : place - 8])
+            start = end + 4
         seen |= {kind} & _ONCE
-        place = end
-    return b"".join([*kept, data[start:]]) if kept else data
+    return b"".join([data[:8], *kept, data[start:]]) if kept else data
+
+
+def _blocks(data: bytes, places: Sequence[tuple[int, int]], inflater: "zlib._Decompress") -> Iterator[bytes]:
+    """Yield what a PNG's picture inflates to, and look at nothing behind its end."""
+    whole, left = memoryview(data), _most_bytes(data)
+    for place, end in places:
+        for start in range(place, end, _STEP_BYTES):
+            rest: bytes | memoryview = whole[start : min(start + _STEP_BYTES, end)]
+            while rest and not inflater.eof:
+                block = inflater.decompress(rest, _BLOCK_BYTES)
+                left -= len(block)
+                if left < 0:
+                    raise ImageError("unreadable", "a PNG with more data than its picture has")
+                yield block
+                rest = inflater.unconsumed_tail
 
 
 def _most_bytes(data: bytes) -> int:
@@ -62,10 +89,23 @@ def _most_bytes(data: bytes) -> int:
     return most
 
 
-def _image_data(data: bytes) -> Iterator[memoryview]:
-    place, whole = 8, memoryview(data)
-    while place + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, place)
-        if kind == b"IDAT":
-            yield whole[place + 8 : place + 8 + length]
-        place += 12 + length
+def _image_data(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where the contents of each of its chunks begin and end."""
+    return ((place, end) for kind, place, end in _chunks(data) if kind == b"IDAT")
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    place = 16
+    while place <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place - 8)
+        yield kind, place, min(place + length, len(data))
+        place += length + 12
+
+
+def _add_chunk(made: bytearray, *contents: bytes) -> None:
+    made += struct.pack(">I4s", sum(map(len, contents)), b"IDAT")
+    check = zlib.crc32(b"IDAT")
+    for piece in contents:
+        made += piece
+        check = zlib.crc32(piece, check)
+    made += struct.pack(">I", check)
