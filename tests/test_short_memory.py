@@ -19,7 +19,7 @@ from daemons import running
 from dropsight import children
 from dropsight.classify.engine import open_engine
 from dropsight.config import Config, Inference, Watch
-from dropsight.errors import ImageError, MemoryShortError, machine_error
+from dropsight.errors import ImageError, MachineError, MemoryShortError, machine_error
 from dropsight.images import large
 from dropsight.images.apart import output_of
 from dropsight.images.decoding import MOST_PIXELS, Wanted, bytes_of, decode_and_judge, scale_for
@@ -29,7 +29,7 @@ from dropsight.intake.backlog import Backlog
 from dropsight.intake.folder import DropFolder
 from dropsight.journal.mishaps import MOST_DOUBLINGS, RETRY_SECONDS, Mishaps
 from dropsight.status.troubles import Troubles
-from hostile import large_progressive
+from hostile import encoded, large_progressive
 
 MIB = 2**20
 AS_USUAL = Wanted((224, 224), "crop")
@@ -157,7 +157,7 @@ def test_a_process_is_the_kernel_s_first_victim_before_a_line_of_ours_is_run_in_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Those that were still starting took the last of the memory, and the daemon, which has most, ended."""
-    program = f"import sys; sys.stdin.read(); sys.stdout.write({SCORE})"
+    program = f"import sys; sys.stdin.read(); print('ready'); sys.stdout.write({SCORE})"
     assert output_of([sys.executable, "-c", program], b"", "png", 1) == (0, b"1000\n")
     program = "import socket, sys; ours = socket.socket(fileno=int(sys.argv[1])); ours.recv(1)\n"
     program += f"ours.send({SCORE}.encode())"
@@ -256,3 +256,17 @@ def test_a_stop_waits_for_no_decoder_that_hangs_and_its_image_comes_again(tmp_pa
         assert house.stop() == 0
         assert house.waiting() == [house.inbox / "slow.jp2"]
         assert not house.records()
+
+
+@pytest.mark.parametrize("kind", ["jp2", "png"])
+def test_no_picture_is_blamed_for_a_decoder_that_had_no_memory_to_start(kind: str, png: bytes) -> None:
+    """Where none is promised that is not there (vm.overcommit_memory=2), libraries end as they load."""
+    if kind == "png":
+        data, command = png, children.command("dropsight.images.large", '{"scale":1,"depth":"scale"}')
+    else:
+        data, command = encoded(".jp2"), children.command("dropsight.images.apart", kind, "20000", "9", "1")
+    for kilobytes in (10_000, 40_000, 100_000, 160_000):
+        starved = ["sh", "-c", f'ulimit -v {kilobytes} && exec "$@"', "sh", *command]
+        with pytest.raises(MachineError):
+            output_of(starved, data, kind, 10)
+    assert output_of(command, data, kind, 10)[0] == 0

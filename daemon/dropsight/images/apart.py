@@ -2,8 +2,8 @@
 
     python -P -m dropsight.images.apart FORMAT PIXELS CPU-SECONDS SCALE < picture
 
-Pixels go out behind their height and width, each the mean of SCALE x SCALE, or an exit code that says what
-failed.
+A mark goes out when it is ready, then pixels behind their height and width, each the mean of SCALE x SCALE,
+or an exit code that says what failed.
 """
 
 import signal
@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Literal, TypeAlias
 
@@ -26,6 +27,7 @@ from dropsight.names import as_shown
 
 Kind: TypeAlias = Literal["heic", "jp2"]
 
+_CODECS = {"heic": "pillow_heif", "jp2": "cv2"}
 SECONDS = 60.0
 # Of a processor; the smallest machines take half a second for a megapixel.
 CPU_SECONDS, CPU_SECONDS_A_MEGAPIXEL = 10.0, 1.0
@@ -38,6 +40,8 @@ _SIZE = struct.Struct("<II")
 _LEAST_BYTES = 256 * 2**20
 DAMAGED, _SHORT, MACHINE_SHORT = 3, 4, 5
 _AGAIN_SECONDS = 0.5
+# What ends before this goes out was not the picture's doing.
+_READY = b"ready\n"
 _running: set[subprocess.Popen[bytes]] = set()
 # What libraries of C and C++ say where Python would raise MemoryError.
 _STARVED = ("bad_alloc", "allocat", "not enough memory", "out of memory")
@@ -101,9 +105,17 @@ def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) ->
         raise ImageError("unreadable", text)
     if code in {-signal.SIGKILL, MACHINE_SHORT}:
         raise MemoryShortError("not enough memory to decode an image: images wait")
+    if not said.startswith(_READY):
+        raise MachineError(f"images wait: the process that decodes {kind} ended at its start ({code})")
     if code not in {0, DAMAGED, _SHORT}:
         raise ImageError("unreadable", f"the {kind} data crashes its decoder")
-    return code, said
+    return code, said[len(_READY) :]
+
+
+def say_ready() -> None:
+    """Have whoever waits for this process know that what ends it from now on is its picture."""
+    sys.stdout.buffer.write(_READY)
+    sys.stdout.buffer.flush()
 
 
 @contextmanager
@@ -165,6 +177,8 @@ def main(arguments: list[str]) -> int:
     kind, pixels, seconds, scale = arguments[0], int(arguments[1]), float(arguments[2]), int(arguments[3])
     memory = min(_OWN_BYTES + _A_PIXEL * pixels, _MOST_BYTES)
     children.confine(memory, seconds=SECONDS, cpu_seconds=seconds, niceness=5)
+    import_module(_CODECS[kind])
+    say_ready()
     try:
         found = (_heic if kind == "heic" else _jpeg2000)(sys.stdin.buffer.read())
         _check_size(found, pixels)

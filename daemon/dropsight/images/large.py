@@ -2,7 +2,7 @@
 
     python -P -m dropsight.images.large ORDER < picture
 
-A line goes out, then pixels; of what is damaged, the line alone.
+A mark goes out when it is ready, then a line, then pixels; of what is damaged, the line alone.
 """
 
 import sys
@@ -15,7 +15,7 @@ import numpy as np
 from dropsight import children
 from dropsight.children import available_bytes, most_bytes
 from dropsight.errors import ErrorCode, ImageError, MachineError, machine_error
-from dropsight.images.apart import DAMAGED, MACHINE_SHORT, SECONDS, cpu_seconds, output_of
+from dropsight.images.apart import DAMAGED, MACHINE_SHORT, SECONDS, cpu_seconds, output_of, say_ready
 from dropsight.images.decoding import MOST_PIXELS, Wanted, bytes_of, decode_and_judge, is_large, scale_for
 from dropsight.images.header import Header, read_header
 from dropsight.images.jpeg import Damage, Decoded
@@ -97,6 +97,7 @@ def main(arguments: list[str]) -> int:
     children.confine(
         _ROOM_BYTES + _needed(data, header, order.scale), seconds=SECONDS, cpu_seconds=seconds, niceness=5
     )
+    say_ready()
     try:
         found = decode_and_judge(data, header, scale=order.scale, depth=order.depth)
     except ImageError as error:
