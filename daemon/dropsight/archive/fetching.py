@@ -12,12 +12,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from gzip import BadGzipFile
+from hashlib import sha256
 from typing import IO, Any, TypeVar
 
 from dropsight.archive.containers import forget, is_within, opened
 from dropsight.archive.manifest import Named
 from dropsight.archive.storage import is_object_store, is_url, streaming, told
-from dropsight.errors import ConfigError, ImageError, MachineError, StoreError
+from dropsight.errors import ConfigError, ImageError, MachineError, StoreError, refusal
 from dropsight.images.opening import Bounds, open_image, open_named
 
 T = TypeVar("T")
@@ -38,11 +39,16 @@ _MISFIT = (
     zlib.error,
     lzma.LZMAError,
 )
+# Of a file of this machine: all others would be read no better, but perhaps in a moment.
+_OF_ALL = {
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ESTALE, errno.ENOTCONN, errno.ENODEV),
+    *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT),
+}
 _LONGEST_SAID = 500
 _COPY = "dropsight-clip-"
 # Between the making of a copy and its lock.
 _FRESH_SECONDS = 60.0
-_HEAD_BYTES = 1024
+_HEAD_BYTES, _PIECE_BYTES = 1024, 2**20
 
 
 def contents(named: Named, *, bounds: Bounds, is_wanted: Callable[[bytes], bool]) -> bytes | None:
@@ -88,16 +94,43 @@ def _sweep(copy: str) -> None:
             os.unlink(copy)
 
 
+def digest_of_clip(path: str, *, most_bytes: int) -> str:
+    """Return its SHA-256, of one that grows to where it ended at first; raises as `open_named`."""
+    with open_named(path) as file:
+        left = file.stat.st_size
+        if left > most_bytes:
+            raise _too_large(most_bytes, left)
+        digest = sha256()
+        try:
+            while left > 0 and (piece := os.read(file.fd, min(left, _PIECE_BYTES))):
+                digest.update(piece)
+                left -= len(piece)
+        except OSError as error:
+            raise refusal(error, "read") from error
+    return digest.hexdigest()
+
+
 def _of_this_machine(path: str, bounds: Bounds, is_wanted: Callable[[bytes], bool]) -> bytes | None:
-    try:
-        with open_named(path) as file:
-            return file.read(bounds) if is_wanted(file.head(1024)) else None
-    except FileNotFoundError as error:
-        raise ImageError("unreadable", "there is no such file") from error
-    except MachineError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EIO:
-            raise ImageError("unreadable", f"cannot be read: {error.__cause__.strerror}") from error
-        raise
+    """Read it; what is neither the machine's trouble nor its disk's is this file's, whatever it is."""
+    for seconds in (*_AGAIN_SECONDS, None):
+        try:
+            with open_named(path) as file:
+                return file.read(bounds) if is_wanted(file.head(_HEAD_BYTES)) else None
+        except FileNotFoundError as error:
+            raise ImageError("unreadable", "there is no such file") from error
+        except (MachineError, OSError) as error:
+            found = error if isinstance(error, OSError) else error.__cause__
+            if not isinstance(found, OSError):
+                raise
+            said = f"cannot be read: {found.strerror}"
+            if found.errno not in {*_OF_ALL, errno.EAGAIN}:
+                raise ImageError("unreadable", said) from error
+            if seconds is None and found.errno != errno.EAGAIN:  # which is a lease that its owner keeps
+                raise MachineError(f"{path}: {said}") from error
+            if seconds is None:
+                raise ImageError("unreadable", said) from error
+            time.sleep(seconds)
+    raise AssertionError
 
 
 def _wanted(

@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,7 +14,7 @@ import msgspec
 
 from dropsight.archive.answer_settings import settings_of
 from dropsight.archive.containers import is_within
-from dropsight.archive.fetching import REFUSED, contents, fetched, sweep_copies
+from dropsight.archive.fetching import REFUSED, contents, digest_of_clip, fetched, sweep_copies
 from dropsight.archive.manifest import Named, read_rows
 from dropsight.archive.rows import ArchiveRow, ClipColumns, HeadColumns, packed, time_of
 from dropsight.archive.shard_parts import write_part
@@ -199,8 +199,7 @@ class ShardWorker:
         digest = None
         try:
             with fetched(named, most_bytes=ClipBounds().max_bytes) as path:
-                with open(path, "rb") as file:
-                    digest = file_digest(file, "sha256").hexdigest()
+                digest = digest_of_clip(path, most_bytes=ClipBounds().max_bytes)
                 with self._within(1, more=ClipBounds().seconds):
                     found = self._clips.predict(path)
         except ImageError as error:
