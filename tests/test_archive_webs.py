@@ -184,14 +184,16 @@ def test_what_a_web_server_refuses_for_good_is_that_file_s_fault(name: str) -> N
         content(named(f"{url}/{name}"))
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:99999/a.jpg", "data://x;base64,/9j.jpg"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:99999/a.jpg", "http://[::1.jpg", "data://x;base64,/9j.jpg"]
+)
 def test_a_url_that_is_none_ends_no_worker(url: str) -> None:
     with pytest.raises(ImageError, match="cannot be read"):
         content(named(url))
 
 
 def test_a_url_that_is_none_is_a_line_where_it_is_listed(tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text("http://[::1.jpg\n")
+    (tmp_path / "list.txt").write_text("http://[::1/\n")
     with pytest.raises(StoreError, match="cannot be read: Invalid IPv6 URL"):
         list(files_of(str(tmp_path / "list.txt")))
 

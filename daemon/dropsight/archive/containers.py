@@ -25,8 +25,6 @@ def opened(url: str) -> tuple[Any, str]:
     Else all of its list is read for each: of 20,000 photos in a tar file, for 20,000 of them. It may be
     another than was listed, or one that only a line of a list names.
     """
-    import fsspec
-
     inner, _, outer = url.partition("::")
     if not (outer and "://" in inner):  # simplecache::s3://b/a.jpg lies in nothing
         return system_of(url)
@@ -36,7 +34,7 @@ def opened(url: str) -> tuple[Any, str]:
         with bounded_list(url):
             _last.system, _ = system_of(url)
         _last.container = container
-    return _last.system, fsspec.core.strip_protocol(inner)
+    return _last.system, inner.partition("://")[2]
 
 
 def forget() -> None:

@@ -17,7 +17,8 @@ from typing import IO, Any, TypeVar
 
 from dropsight.archive.containers import forget, is_within, opened
 from dropsight.archive.manifest import Named
-from dropsight.archive.storage import is_object_store, is_url, streaming, told
+from dropsight.archive.storage import is_object_store, is_url, told
+from dropsight.archive.streams import streaming
 from dropsight.errors import ConfigError, ImageError, MachineError, StoreError, refusal
 from dropsight.images.opening import Bounds, open_image, open_named
 
@@ -27,7 +28,11 @@ REFUSED = "access denied"
 # A store that does not answer is asked again after so many seconds; its library has tried by itself before.
 _AGAIN_SECONDS = (1.0, 5.0)
 _PASSING = {407, 408, 425, 429}
-_NOWHERE = {"NonHttpUrlRedirectClientError", "InvalidUrlRedirectClientError"}
+# Redirects to what is no address, and names that no bucket has.
+_NOWHERE = {"NonHttpUrlRedirectClientError", "InvalidUrlRedirectClientError", "ParamValidationError"}
+# What a server of SSH says is of the file that it was asked for, unless it says nothing any more.
+_SFTP, _SFTP_GONE = "SFTP", {"SFTPConnectionLost", "SFTPNoConnection"}
+_OF_THE_FILE = {errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL}
 # Of what archives have by a file's name, a link to nowhere, a password or :: for example.
 _MISFIT = (
     LookupError,
@@ -212,7 +217,10 @@ def _fault_of_file(error: BaseException | None) -> ImageError | None:
         return ImageError("unreadable", f"{REFUSED}: {_short(error)}")
     # What no other try changes: redirects in a circle have the status 0, a URL that is none a ValueError.
     for_good = status in range(500) and status not in _PASSING
-    refused = isinstance(error, ValueError) or type(error).__name__ in _NOWHERE
+    kind = type(error).__name__
+    refused = isinstance(error, ValueError) or kind in _NOWHERE
+    refused = refused or getattr(error, "errno", None) in _OF_THE_FILE
+    refused = refused or (kind.startswith(_SFTP) and kind not in _SFTP_GONE)
     if for_good or refused or _is_of_data(error):
         return ImageError("unreadable", f"cannot be read: {_short(error)}")
     return None

@@ -1,11 +1,43 @@
-"""What an FTP server sends of a file: fsspec's reads on to its end, although it has what it wanted."""
+"""What an FTP server sends: files that fsspec reads on to their end, and names that are any bytes."""
 
+import codecs
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ftplib import error_perm
 from typing import Any
 
 _PIECE_BYTES = 2**20
+_NAMES = "dropsight_names"
+
+
+def names_encoding() -> str:
+    """Return the name of UTF-8 with other bytes as Python has them in names: ftplib can be told no more."""
+    return _NAMES
+
+
+class _Encoder(codecs.IncrementalEncoder):
+    def encode(self, text: str, final: bool = False) -> bytes:  # noqa: FBT001, FBT002, ARG002 - codecs'
+        return text.encode(errors="surrogateescape")
+
+
+class _Decoder(codecs.BufferedIncrementalDecoder):
+    def _buffer_decode(self, data: Any, errors: str, final: bool) -> tuple[str, int]:  # noqa: ANN401, FBT001, ARG002
+        return codecs.utf_8_decode(data, "surrogateescape", final)
+
+
+def _codec(name: str) -> codecs.CodecInfo | None:
+    if name != _NAMES:
+        return None
+    return codecs.CodecInfo(
+        lambda text, _="": (text.encode(errors="surrogateescape"), len(text)),
+        lambda data, _="": (bytes(data).decode(errors="surrogateescape"), len(data)),
+        incrementalencoder=_Encoder,
+        incrementaldecoder=_Decoder,
+        name=_NAMES,
+    )
+
+
+codecs.register(_codec)
 
 
 @contextmanager

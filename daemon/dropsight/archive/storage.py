@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from dropsight import installing
-from dropsight.archive.ftp_answers import sent
 from dropsight.archive.urls import check_url, know_servers
 from dropsight.bounded import read_bounded
 from dropsight.errors import ConfigError, DropsightError, StoreError, reason
@@ -23,7 +22,7 @@ from dropsight.errors import ConfigError, DropsightError, StoreError, reason
 # Here an object appears with the last byte of a PUT; elsewhere a file is there as soon as it is begun.
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "r2", "memory"}
 _TEMPORARY = ".part"
-_SMALL_BYTES, _PIECE_BYTES = 2**26, 2**20
+_SMALL_BYTES = 2**26
 
 
 def need_extra() -> None:
@@ -249,19 +248,6 @@ class Storage(msgspec.Struct, frozen=True):
     def sweep(self) -> None:
         """Take away what processes left that were killed while they wrote."""
         self.remove([name for name in self.names() if name.startswith(".") and name.endswith(_TEMPORARY)])
-
-
-@contextmanager
-def streaming(system: Any, path: str) -> Iterator[Iterator[bytes]]:  # noqa: ANN401 - fsspec's
-    """Give what is in a file, in pieces as they come."""
-    if system.protocol == "ftp":
-        with sent(system, path) as pieces:
-            yield pieces
-        return
-    # With a size a web server is asked once, and for all: it need not know of ranges.
-    how = {"block_size": 0, "size": 1} if "https" in system.protocol else {}
-    with system.open(path, "rb", **how) as file:
-        yield iter(lambda: file.read(_PIECE_BYTES), b"")
 
 
 def is_object_store(system: Any) -> bool:  # noqa: ANN401 - fsspec's

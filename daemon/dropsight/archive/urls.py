@@ -6,6 +6,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 
 from dropsight import installing
+from dropsight.archive.ftp_answers import names_encoding
 from dropsight.archive.ssh_answers import bound_waiting
 from dropsight.archive.web_answers import bound_answers
 from dropsight.errors import ConfigError
@@ -48,7 +49,8 @@ def check_listed(url: str, *, given: Collection[str] = ()) -> None:
     *outer, last = url.split("::")
     for link in (*outer, last if "://" in last else "file://"):
         protocol = link.partition("://")[0]
-        if protocol not in _LISTED and protocol not in given:
+        is_arn = "://arn:" in link  # of anybody's account, at a host of its name
+        if (protocol not in _LISTED or is_arn) and protocol not in given:
             raise ConfigError([f"{url}: {protocol}:// is opened only where it is given as a source"])
 
 
@@ -83,6 +85,8 @@ def know_servers(url: str) -> None:
     protocols = {protocol for protocol, _ in _links(url)}
     if not protocols.isdisjoint(WEB):
         bound_answers()
+    if "ftp" in protocols:
+        fsspec.config.conf.setdefault("ftp", {}).setdefault("encoding", names_encoding())
     if protocols.isdisjoint(_HOSTS):
         return
     if find_spec("sshfs") is None:
@@ -90,6 +94,9 @@ def know_servers(url: str) -> None:
         raise ConfigError([f"{url}: needs sshfs, which knows servers by their keys: {needed}"])
     for name in _HOSTS:
         bound_waiting(name)
+        # A name of other bytes than UTF-8 would end the list of all that lies beside it.
+        any_bytes = {"path_errors": "surrogateescape"}
+        fsspec.config.conf.setdefault(name, {}).setdefault("sftp_client_kwargs", any_bytes)
         fsspec.config.conf.setdefault(name, {}).setdefault("known_hosts", ())
 
 
