@@ -5,6 +5,7 @@ import logging
 import os
 import queue
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,12 +45,15 @@ class Terminal:
         self._table = Table()
         self._groups: queue.Queue[Sequence[Durable] | None] = queue.Queue(QUEUED_GROUPS)
         self._missed = 0
+        self._names: Counter[str] = Counter()
         self._told = False
         self._thread = threading.Thread(target=self._run, name="terminal", daemon=True)
         self._thread.start()
 
     def hear(self, recorded: Sequence[Durable], /) -> None:
         """Pass on what was recorded, on the recorder's thread."""
+        results = (each.record for each in recorded if not isinstance(each, RecordedEvent))
+        self._names.update(shown_label(each) for each in results if isinstance(each, Result))
         try:
             self._groups.put_nowait(recorded)
         except queue.Full:
@@ -62,7 +66,8 @@ class Terminal:
         self._thread.join(END_SECONDS)
         if not self._thread.is_alive():
             with contextlib.suppress(OSError):
-                self._write("\n".join(["", *closing(snapshot, None if self._passing else results), ""]))
+                lines = closing(snapshot, self._names, None if self._passing else results)
+                self._write("\n".join(["", *lines, ""]))
 
     def _run(self) -> None:
         try:
@@ -164,7 +169,7 @@ def open_terminal(*, passing: bool = False) -> Terminal:
     return Terminal(STDOUT, colour=not plain, passing=passing)
 
 
-def closing(snapshot: Snapshot, results: Path | None) -> list[str]:
+def closing(snapshot: Snapshot, names: Counter[str], results: Path | None) -> list[str]:
     """What a person wants to know at the end."""
     counters, total = snapshot.counters, snapshot.latency_ms.since_start["total"]
     counts = {"classified": counters.done, "failed": counters.failed, "expired": counters.expired}
@@ -175,9 +180,9 @@ def closing(snapshot: Snapshot, results: Path | None) -> list[str]:
     if total.count:
         line += f"; half took at most {total.p50:.0f} ms, 95 % at most {total.p95:.0f} ms"
     lines = [line]
-    if snapshot.classes:
-        most = list(snapshot.classes.items())[:5]
-        lines.append(f"Most seen: {', '.join(f'{printable(label)} {count}' for label, count in most)}")
+    if names:
+        most = (f"{printable(name)} {count}" for name, count in names.most_common(5))
+        lines.append(f"Most seen: {', '.join(most)}")
     if results and counters.done + counters.failed + counters.expired:
         lines.append(f"The results are in {results}")
     return lines
