@@ -1,5 +1,6 @@
 """Fixtures that several files use, and the order in which several processes share the files."""
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,9 +17,9 @@ from supervisors import Supervisor
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-# Files that share a process, which imports TensorFlow once: that alone takes five seconds.
+# Files that share a process, which imports TensorFlow once, in five seconds, and keeps the maps of pictures.
 SHARING = {
-    "gradients": {"test_explain_report", "test_gradients", "test_hostile_models"},
+    "gradients": {"test_explain", "test_explain_report", "test_gradients", "test_hostile_models"},
     "conversions": {"test_build_models", "test_digits", "test_full_models", "test_kernels"},
     "layouts": {"test_export", "test_layouts", "test_model_shapes"},
     "scaling": {"test_answers", "test_model_table", "test_scaling", "test_teachable_machine"},
@@ -26,8 +27,8 @@ SHARING = {
 # Those that take longest come first: about a minute or more.
 LONGEST = (
     *("test_machines", "test_explain_report", "test_build_models", "test_in_home_assistant", "test_crashes"),
-    *("test_model_shapes", "test_model_table", "test_upgrading", "test_probing", "test_explaining"),
-    *("test_benches", "test_broker_words", "test_explain", "test_dashboard", "test_keras_backends"),
+    *("test_explain", "test_model_shapes", "test_model_table", "test_upgrading", "test_probing"),
+    *("test_explaining", "test_benches", "test_broker_words", "test_dashboard", "test_keras_backends"),
     *("test_clips_in_hand", "test_disk", "test_uploaders", "test_mishaps", "test_fuzz", "test_web"),
     *("test_web_security", "test_planted", "test_retire", "test_load", "test_webhooks", "test_reload"),
 )
@@ -48,6 +49,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("broker"):
                 item.add_marker(pytest.mark.skip(reason="needs mosquitto (apt-get install mosquitto)"))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: looking through it for garbage takes a tenth of the time of some files."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
 
 
 @pytest.hookimpl(optionalhook=True)
