@@ -26,7 +26,6 @@ from dropsight.images.decoding import decode
 from dropsight.images.framing import CROP_FRACTION, Pixels, crop_size, frame
 from dropsight.images.header import read_header
 from dropsight.models.backends import open_model
-from dropsight.models.spec import Model
 
 SAMPLES = Path(dropsight.__file__).parent / "samples"
 BUILTIN = "builtin:efficientnet_lite0"
@@ -201,9 +200,9 @@ def deletion_and_insertion(
     return means[0], means[1]
 
 
-def sanity(model: Model, method: Method, found: Sequence[Scene]) -> float:
+def sanity(trained: Explainer, found: Sequence[Scene]) -> float:
     """Return the mean rank correlation of a method's maps before and after the weights are shuffled."""
-    trained, shuffled = Explainer(model, method), Explainer(model, method)
+    shuffled = Explainer(trained.model, trained.method)
     shuffled.shuffle_weights(seed=1)
     values = []
     for scene in found:
@@ -255,7 +254,7 @@ def main() -> None:
     print("\nMaps before and after shuffling the weights:", flush=True)
     for method in args.methods:
         if method in SHUFFLED:
-            print(f"{method}: {sanity(open_model(args.model), method, list(scenes())):.2f}", flush=True)
+            print(f"{method}: {sanity(explainer_of(args.model, method), list(scenes())):.2f}", flush=True)
     if args.figures:
         figures(args.model, args.figures)
 

@@ -23,8 +23,8 @@ from dropsight.explain.perturbation import OcclusionMap, RiseMap
 from dropsight.inference.preparing import Preparation
 from dropsight.models.backends import open_model
 from explain_report import evidence, scenes, single_scenes
+from kept_maps import BUILTIN, of_builtin
 
-BUILTIN = "builtin:efficientnet_lite0"
 SIZE = 64
 
 
@@ -227,7 +227,7 @@ def test_nothing_of_a_figure_with_long_labels_is_clipped(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_the_built_in_model_s_maps_lie_on_the_objects_of_whole_photos() -> None:
-    found = evidence(Explainer(open_model(BUILTIN), "occlusion"), list(single_scenes()), {}, steps=7)
+    found = evidence(of_builtin("occlusion"), list(single_scenes()), {}, steps=7)
     assert found.pointing >= 0.7
     assert found.energy > found.chance + 0.1
     assert found.insertion > found.deletion
@@ -235,7 +235,7 @@ def test_the_built_in_model_s_maps_lie_on_the_objects_of_whole_photos() -> None:
 
 @pytest.mark.slow
 def test_rise_on_the_built_in_model_finds_both_photos_of_a_scene() -> None:
-    found = evidence(Explainer(open_model(BUILTIN), "rise"), list(scenes())[:1], {}, steps=7)
+    found = evidence(of_builtin("rise"), list(scenes())[:1], {}, steps=7)
     assert found.pointing == 1.0
     assert found.energy > 0.5
     assert found.insertion > found.deletion

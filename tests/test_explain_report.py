@@ -7,19 +7,17 @@ import numpy as np
 import pytest
 
 from daemons import SAMPLES, dropsight
-from dropsight.explain.explaining import Explainer, Method
-from dropsight.models.backends import open_model
-from dropsight.models.spec import Model
+from dropsight.explain.explaining import Method
 from explain_report import (
     Reference,
     Scene,
     evidence,
-    explainer_of,
     rank_correlation,
     sanity,
     scenes,
     single_scenes,
 )
+from kept_maps import explainer_of
 
 pytestmark = pytest.mark.tensorflow
 STEPS = 7
@@ -39,31 +37,26 @@ def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def opened(lite0: Path) -> Model:
-    return open_model(lite0)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "pairs", "pointing", "energy"),
     [("gradcam", 2, 0.8, 0.6), ("saliency", 3, 0.2, 0.35), ("smoothgrad", 1, 0.8, 0.35)],
 )
 def test_maps_by_gradients_lie_on_the_right_one_of_two_photos(
-    opened: Model, method: Method, pairs: int, pointing: float, energy: float
+    lite0: Path, method: Method, pairs: int, pointing: float, energy: float
 ) -> None:
     """Chance is 0.25 for both; docs/explain.md has what all six pairs give."""
-    found = evidence(Explainer(opened, method), list(scenes())[:pairs], {}, steps=STEPS)
+    found = evidence(explainer_of(lite0, method), list(scenes())[:pairs], {}, steps=STEPS)
     assert found.pointing >= pointing
     assert found.energy > energy
     assert found.insertion > found.deletion
 
 
 @pytest.mark.slow
-def test_integrated_gradients_have_their_mass_on_the_right_one_of_two_photos(opened: Model) -> None:
+def test_integrated_gradients_have_their_mass_on_the_right_one_of_two_photos(lite0: Path) -> None:
     """Of the photo that takes the fewest steps: others take hundreds of passes a map."""
     pixels, boxes = list(scenes())[3]
-    found = evidence(Explainer(opened, "integrated"), [Scene(pixels, boxes[:1])], {}, steps=STEPS)
+    found = evidence(explainer_of(lite0, "integrated"), [Scene(pixels, boxes[:1])], {}, steps=STEPS)
     assert found.energy > 0.5
     assert found.insertion > found.deletion
 
@@ -78,19 +71,19 @@ def test_occlusion_of_the_int8_model_lies_on_the_right_one_of_two_photos(lite0: 
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "photos"), [("gradcam", 7), ("smoothgrad", 1)])
 def test_maps_by_gradients_lie_on_the_objects_of_whole_photos(
-    opened: Model, method: Method, photos: int
+    lite0: Path, method: Method, photos: int
 ) -> None:
-    explainer = Explainer(opened, method)
+    explainer = explainer_of(lite0, method)
     found = evidence(explainer, list(single_scenes())[:photos], {}, steps=0)
     assert found.pointing >= 0.7
     assert found.energy > found.chance + 0.08
 
 
 @pytest.mark.slow
-def test_maps_of_the_int8_model_agree_with_grad_cam_of_its_float_ancestor(lite0: Path, opened: Model) -> None:
+def test_maps_of_the_int8_model_agree_with_grad_cam_of_its_float_ancestor(lite0: Path) -> None:
     found: list[Scene] = list(scenes())[:1]
     reference: Reference = {}
-    evidence(Explainer(opened, "gradcam"), found, reference, steps=0)
+    evidence(explainer_of(lite0, "gradcam"), found, reference, steps=0)
     limits: list[tuple[Method, float]] = [("rise", 0.4), ("occlusion", 0.2)]
     for method, least in limits:
         like = evidence(explainer_of(lite0, method), found, reference, steps=0).like_gradcam
@@ -99,8 +92,8 @@ def test_maps_of_the_int8_model_agree_with_grad_cam_of_its_float_ancestor(lite0:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "pairs"), [("gradcam", 2), ("saliency", 2), ("smoothgrad", 1)])
-def test_shuffled_weights_make_another_map(opened: Model, method: Method, pairs: int) -> None:
-    assert sanity(opened, method, list(scenes())[:pairs]) < 0.4
+def test_shuffled_weights_make_another_map(lite0: Path, method: Method, pairs: int) -> None:
+    assert sanity(explainer_of(lite0, method), list(scenes())[:pairs]) < 0.4
 
 
 @pytest.mark.slow
