@@ -175,3 +175,24 @@ def test_it_runs_with_streams_that_are_closed_full_or_broken(tmp_path: Path, str
     done = subprocess.run(["bash", "-c", f"{line} {streams}"], check=False, timeout=120, capture_output=True)
     assert done.returncode == 0
     assert [record["status"] for record in house.records()] == ["ok"]
+
+
+def test_without_any_extra_each_command_is_there_or_names_the_extra_that_it_needs() -> None:
+    extras = ["amqtt", "apprise", "av", "fsspec", "jax", "keras", "matplotlib", "onnxruntime", "pillow_heif"]
+    extras += ["prometheus_client", "pyarrow", "ray", "starlette", "tensorflow", "urllib3", "uvicorn"]
+    code = (
+        "import sys\n"
+        f"sys.modules |= dict.fromkeys({extras})\n"
+        "from dropsight.cli import COMMANDS, Invocation\n"
+        "from dropsight.errors import ConfigError\n"
+        "for name in COMMANDS:\n"
+        "    try:\n        Invocation(name, {}, False).load()\n"
+        "    except ConfigError as error:\n        print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    assert [line.partition(": ")[0] for line in said] == [
+        f"{name} needs pyarrow and fsspec" for name in ("archive", "compare")
+    ]
+    assert all("[archive]" in line for line in said), said

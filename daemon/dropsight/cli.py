@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from dropsight.errors import ConfigError
-from dropsight.grammar import CONFIG, JSON, MODEL, PROGRAM, Command, Number, Parser, argument, near
+from dropsight.grammar import CONFIG, JSON, MODEL, PROGRAM, Command, Needs, Number, Parser, argument, near
 from dropsight.picture_commands import OVER_PICTURES
 from dropsight.version import VERSION
 
@@ -133,9 +133,25 @@ class Invocation(NamedTuple):
     debug: bool
 
     def load(self) -> Callable[[], int | None]:
-        """Import what carries it out, and returns the exit code, where None is 0."""
-        module, _, function = COMMANDS[self.command].by.partition(":")
+        """Import what carries it out, and returns the exit code, where None is 0.
+
+        Raises ConfigError where an extra is not installed that it needs.
+        """
+        command = COMMANDS[self.command]
+        if command.needs:
+            _check_installed(self.command, command.needs)
+        module, _, function = command.by.partition(":")
         return partial(getattr(import_module(f"dropsight.{module}"), function), **self.given)
+
+
+def _check_installed(command: str, needs: Needs) -> None:
+    from importlib.util import find_spec  # few commands need any
+
+    from dropsight import installing
+
+    if missing := [package for package in needs.packages if find_spec(package) is None]:
+        way_out = installing.with_extra(needs.extra)
+        raise ConfigError([f"{command} needs {' and '.join(missing)}: {way_out}"])
 
 
 def read(words: Sequence[str]) -> Invocation:

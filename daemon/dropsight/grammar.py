@@ -57,6 +57,13 @@ class Number(NamedTuple):
         return f"{self.least} or more" if self.most == math.inf else f"{self.least} to {self.most}"
 
 
+class Needs(NamedTuple):
+    """What has to be installed for a command: packages, and the extra that brings them."""
+
+    extra: str
+    packages: tuple[str, ...]
+
+
 class Command(NamedTuple):
     does: str
     example: str
@@ -64,6 +71,7 @@ class Command(NamedTuple):
     """ "module:function", which takes the arguments by their names."""
     arguments: Sequence[Argument] = ()
     always: Mapping[str, object] = {}
+    needs: Needs | None = None
 
 
 class HelpPage(HelpFormatter):

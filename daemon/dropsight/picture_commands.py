@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dropsight.grammar import CONFIG, JSON, MODEL, Command, Number, argument
+from dropsight.grammar import CONFIG, JSON, MODEL, Command, Needs, Number, argument
 
 _AS_DAEMON = (
     argument(
@@ -18,6 +18,7 @@ _MEASURED_AS_DAEMON = (
     _AS_DAEMON[1],
 )
 _TTA = argument("--tta", "Average five views of each image.")
+_ARCHIVES = Needs("archive", ("pyarrow", "fsspec"))
 _LABELLED = argument("folder DIR", "A sub-folder of photos for each class.", type=Path)
 _CLIPS = (
     argument(
@@ -113,6 +114,7 @@ OVER_PICTURES = {
             argument("--status", "Show the progress of the job that writes to PATH."),
             JSON,
         ),
+        needs=_ARCHIVES,
     ),
     "compare": Command(
         "Compare the results of two models on the same archive.",
@@ -128,6 +130,7 @@ OVER_PICTURES = {
             argument("--html PAGE", "Write one page with thumbnails of the images that changed."),
             JSON,
         ),
+        needs=_ARCHIVES,
     ),
     "evaluate": Command(
         "Measure a model on labelled photos and clips: top-1, top-5, calibration, classes, confusions.",

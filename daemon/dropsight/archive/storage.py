@@ -8,13 +8,11 @@ import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from dropsight import installing
 from dropsight.archive.urls import check_url, know_servers
 from dropsight.bounded import read_bounded
 from dropsight.errors import ConfigError, DropsightError, StoreError, reason
@@ -25,11 +23,8 @@ _TEMPORARY = ".part"
 _SMALL_BYTES = 2**26
 
 
-def need_extra() -> None:
-    """Raise ConfigError where the libraries are missing that all of this room needs."""
-    if missing := [name for name in ("pyarrow", "fsspec") if find_spec(name) is None]:
-        raise ConfigError([f"archive needs {' and '.join(missing)}: {installing.with_extra('archive')}"])
-    # Which tell of keys and connections.
+def keep_quiet() -> None:
+    """Have libraries tell of no keys and connections."""
     for library in ("aiobotocore", "asyncssh", "botocore", "paramiko", "tar"):
         logging.getLogger(library).setLevel(logging.WARNING)
 

@@ -14,7 +14,7 @@ from dropsight.archive.job_file import JobFile, read_job
 from dropsight.archive.job_lock import driver_at, sole_driver
 from dropsight.archive.output_formats import CAMTRAP_DP, FORMATS, PARQUET, FormatFacts, write_format
 from dropsight.archive.running import ArchiveOrder, run_archive
-from dropsight.archive.storage import Storage, absolute, need_extra
+from dropsight.archive.storage import Storage, absolute, keep_quiet
 from dropsight.commands.faults import INTERRUPTED
 from dropsight.commands.interrupts import stop_asked
 from dropsight.commands.memory import bounded_memory
@@ -45,7 +45,7 @@ def archive(  # noqa: PLR0913 - its options
     as_json: bool,
 ) -> int:
     """Classify what is missing; return 1 if every image failed, 130 after Ctrl-C."""
-    need_extra()
+    keep_quiet()
     if status:
         return _show(sources, output, as_json=as_json)
     if output is None:

@@ -14,7 +14,7 @@ from dropsight.archive.comparing import compare as compared
 from dropsight.archive.comparison_page import page_of, said_of_truths
 from dropsight.archive.example_pictures import homes_of
 from dropsight.archive.side_by_side import FinishedJob
-from dropsight.archive.storage import Storage, absolute, is_url, need_extra
+from dropsight.archive.storage import Storage, absolute, is_url, keep_quiet
 from dropsight.archive.truths import truths_of
 from dropsight.commands.memory import bounded_memory
 from dropsight.inference.result_files import is_stream
@@ -26,7 +26,7 @@ _PAIRS, _CLASSES = 20, 20
 
 def compare(a: str, b: str, *, labels: str | None, html: str | None, as_json: bool) -> None:
     """Print what B's model changes of A's answers; write the page where one is asked for."""
-    need_extra()
+    keep_quiet()
     one, other = FinishedJob.at(a), FinishedJob.at(b)
     sources = [*one.job.sources, *other.job.sources]
     with bounded_memory(), truths_of(labels, sources) if labels else nullcontext() as truths:
