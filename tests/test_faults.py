@@ -9,14 +9,22 @@ from brokers import free_port, mosquitto, wait_until
 from daemons import PHOTOS, dropsight, running
 
 
-def test_an_unknown_config_key_is_one_line_with_the_nearest_key_and_exit_2(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "key", "meant"),
+    [
+        ("mqtt: {prot: 5}", "mqtt.prot", "mqtt.protocol"),
+        ("mqtt: {host: broker}", "mqtt.host", "mqtt.url"),
+        ("notify: {phone: {url: 'ntfy://x'}}", "notify.phone.url", "notify.phone.targets_file"),
+    ],
+)
+def test_an_unknown_config_key_is_one_line_with_the_key_that_is_meant_and_exit_2(
+    tmp_path: Path, text: str, key: str, meant: str
+) -> None:
     config = tmp_path / "dropsight.yaml"
-    config.write_text("mqtt: {prot: 5}\n")
+    config.write_text(text)
     done = dropsight("run", "-c", str(config))
     assert done.returncode == 2
-    assert done.stderr.splitlines() == [
-        f"dropsight: {config}: mqtt.prot: unknown key; did you mean mqtt.protocol?"
-    ]
+    assert done.stderr == f"dropsight: {config}: {key}: unknown key; did you mean {meant}?\n"
 
 
 def test_a_missing_model_is_one_line_and_exit_2(tmp_path: Path) -> None:

@@ -73,10 +73,20 @@ def _is_index(part: str) -> bool:
     return part.isascii() and part.isdigit()
 
 
+# What other programs call it, by the section that it stands in.
+_ALIASES = {
+    "mqtt": dict.fromkeys(("address", "broker", "host", "hostname", "port", "server"), "url"),
+    "notify": dict.fromkeys(("target", "targets", "url", "urls"), "targets_file"),
+}
+
+
 def nearest_key(key: Key) -> Key | None:
-    """Look among the neighbours first, then for a key of that name anywhere."""
+    """Look for what others call so, then among the neighbours, then for a key of that name anywhere."""
     *above, name = key
     known = list(known_keys(index=_index_in(key), named=above[-1] if above else None))
+    alias = (*above, _ALIASES.get(key[0], {}).get(name.lower(), name))
+    if alias in known:
+        return alias
     neighbours = {other[-1]: other for other in known if other[:-1] == tuple(above)}
     anywhere = {other[-1]: other for other in reversed(known) if not _is_index(other[-1])}
     for names, cutoff in ((neighbours, 0.6), (anywhere, 0.8)):
