@@ -120,7 +120,8 @@ def test_every_fault_is_told_at_once_with_its_file_and_key(tmp_path: Path) -> No
         ),
         ("mqtt: false", "mqtt: cannot be false; null turns it off"),
         ("web: {listen: 8080}", 'web.listen: cannot be 8080; give HOST:PORT, such as "127.0.0.1:8080"'),
-        ("mqtt: {broker: hub}", "mqtt.broker: unknown key; known here: url, "),
+        ("mqtt: {broker: hub}", "mqtt.broker: unknown key; did you mean mqtt.url?"),
+        ("mqtt: {colour: red}", "mqtt.colour: unknown key; known here: url, "),
         ("web: {workers: 2}", "web.workers: unknown key; did you mean inference.workers?"),
         (
             "model: {threads: 100000}",
