@@ -1,7 +1,9 @@
 """Servers of a test's own, to whom all processes find that are begun meanwhile."""
 
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,3 +48,29 @@ def sftp_server(user: str, password: str, known_hosts: Path) -> Iterator[str]:
         yield f"sftp://{user}@127.0.0.1:{port}"
     finally:
         end(process)
+
+
+@contextmanager
+def answering(answer: bytes, asked: list[bytes] | None = None) -> Iterator[str]:
+    """Give the URL of a server that says this to everybody; what it is asked is noted."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    question = connection.recv(65_536)
+                    if asked is not None:
+                        asked.append(question)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()

@@ -1,12 +1,8 @@
 """Stores, servers and names of strangers that would end a job without its results, or never."""
 
 import os
-import socket
 import tempfile
-import threading
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
@@ -26,7 +22,7 @@ from dropsight.archive.storage import absolute
 from dropsight.archive.tasks import ArchiveJob, Shard
 from dropsight.errors import ConfigError, ImageError, StoreError
 from dropsight.images.opening import Bounds
-from stores import s3_server, sftp_server
+from stores import answering, s3_server, sftp_server
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -34,30 +30,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
 ]
 MOST = 2**20
-
-
-@contextmanager
-def answering(answer: bytes) -> Iterator[str]:
-    """Give the URL of a server that says this to everybody."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.recv(65_536)
-                    connection.sendall(answer)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.getsockname()[1]}"
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join()
 
 
 def listed(tmp_path: Path, *lines: str) -> Path:

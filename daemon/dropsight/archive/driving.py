@@ -1,6 +1,8 @@
 """All shards, until each has its part: what is lost with a worker is done again, then image by image.
 
-One whose worker hung goes image by image at once: again, it would take as long again.
+One whose worker hung goes image by image at once: again, it would take as long again. What is suspected is
+tried alone in the end: of two that have not enough memory together, or of whom the kernel ends one, none is
+guilty. Those whose server does not answer come again when all others are done.
 """
 
 import logging
@@ -17,7 +19,6 @@ log = logging.getLogger(__name__)
 
 # A machine may fail, or run short of memory, and take along a shard that is sound.
 _MOST_TIMES = 3
-_MOST_TRIALS = 2
 
 
 def drive(
@@ -27,13 +28,20 @@ def drive(
 
     Raises DropsightError where a shard is lost again without those images that end a worker.
     """
-    left, hung = list(shards), list[Shard]()
+    left, hung, unanswered = list(shards), list[Shard](), list[Shard]()
     for _ in range(_MOST_TIMES):
         lost = yield from _round(engine, left, stopped)
         hung += [shard for shard, how in lost if how.hung]
-        left = [shard for shard, how in lost if not how.hung]
-    lethal = [_without_lethal(engine, shard, stopped) for shard in (*hung, *left) if not stopped()]
+        unanswered += [shard for shard, how in lost if how.unanswered]
+        left = [shard for shard, how in lost if not (how.hung or how.unanswered)]
+    last = [msgspec.structs.replace(shard, last=True) for shard in unanswered]
+    lost = yield from _round(engine, last, stopped)
+    suspects = [*hung, *left, *(shard for shard, _ in lost)]
+    lethal = [_without_lethal(engine, shard, stopped) for shard in suspects if not stopped()]
     lost = yield from _round(engine, lethal, stopped)
+    if lost and not stopped():
+        with engine.alone():
+            lost = yield from _round(engine, [shard for shard, _ in lost], stopped)
     if lost and not stopped():
         raise DropsightError(
             f"{lost[0][0].part}: every worker that processes it crashes, "
@@ -52,25 +60,29 @@ def _round(
             yield shard, answer
         else:
             first, last = shard.start, shard.stop - 1
-            log.warning("images %d to %d: the worker was ended by %s", first, last, answer.how)
+            log.warning("images %d to %d: %s", first, last, answer.said)
             lost.append((shard, answer))
     return lost
 
 
 def _without_lethal(engine: ArchiveEngine, shard: Shard, stopped: Callable[[], bool]) -> Shard:
-    """Try each image for itself, and name those that end a worker."""
-    trials = [Shard(shard.number, row, row + 1, trial=True) for row in range(shard.start, shard.stop)]
-    how: dict[int, str] = {}
-    for _ in range(_MOST_TRIALS):
-        lost = [
-            (trial, answer)
-            for trial, answer in engine.map_unordered(takewhile(lambda _: not stopped(), trials))
-            if isinstance(answer, ShardLost)
-        ]
-        trials = [trial for trial, _ in lost]
-        how = {trial.start: answer.how for trial, answer in lost}
-        if not trials:
-            break
+    """Try each image for itself, and name those that end a worker: twice, the second time alone."""
+    rows = range(shard.start, shard.stop)
+    lost = _tried(engine, [Shard(shard.number, row, row + 1, trial=True, last=True) for row in rows], stopped)
+    hung = _tried(engine, [trial for trial, answer in lost if answer.hung], stopped)
+    others = [trial for trial, answer in lost if not answer.hung]
+    if others:
+        with engine.alone():
+            hung += _tried(engine, others, stopped)
+    how = {trial.start: answer.how for trial, answer in hung}
     for row, by in how.items():
         log.warning("image %d of the manifest crashes every worker: %s", row, by)
-    return msgspec.structs.replace(shard, lethal=how)
+    return msgspec.structs.replace(shard, lethal=how, last=True)
+
+
+def _tried(
+    engine: ArchiveEngine, trials: Sequence[Shard], stopped: Callable[[], bool]
+) -> list[tuple[Shard, ShardLost]]:
+    """Return those that were lost."""
+    answers = engine.map_unordered(takewhile(lambda _: not stopped(), trials)) if trials else ()
+    return [(trial, answer) for trial, answer in answers if isinstance(answer, ShardLost)]

@@ -1,6 +1,7 @@
 """Engines: who has workers do shards. A third one is one file and one line here."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Protocol, TypeAlias
 
@@ -23,6 +24,9 @@ class ArchiveEngine(Protocol):
         A shard is taken from `shards` only when a worker is free for it. One whose worker ended with it is
         ShardLost, and another worker takes the place; raises DropsightError for what would end all.
         """
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Have one worker at a time, with all the memory: each that there was is ended before, and after."""
 
     def close(self) -> None:
         """End the workers at once."""

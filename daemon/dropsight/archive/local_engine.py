@@ -79,6 +79,16 @@ class LocalEngine:
                 if child in self._children:
                     self._feed(child, waiting)
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        self.close()
+        workers, self.workers = self.workers, 1
+        try:
+            yield
+        finally:
+            self.close()
+            self.workers = workers
+
     def close(self) -> None:
         for child in self._children:
             child.end()
@@ -99,7 +109,7 @@ class LocalEngine:
         answer, shard = child.answer(), child.shard
         if isinstance(answer, WorkerFault):
             raise answer.error()
-        if isinstance(answer, ShardLost):
+        if isinstance(answer, ShardLost) and not answer.unanswered:
             self._replace(child, answer)
         else:
             child.ready, child.shard, self._false_starts = True, None, 0

@@ -22,7 +22,7 @@ from dropsight.errors import ConfigError, DropsightError, ModelError, reason
 
 log = logging.getLogger(__name__)
 
-_Answer = WorkerReady | ShardDone | WorkerFault
+_Answer = WorkerReady | ShardDone | ShardLost | WorkerFault
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(_Answer)
 _MOST_FALSE_STARTS = 3
@@ -112,12 +112,25 @@ class RayEngine:
                 return
             yield from self._hear(busy)
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        self._end_all()
+        most, self._most = self._most, 1
+        try:
+            yield
+        finally:
+            self._end_all()
+            self._most = most
+
     def close(self) -> None:
+        self._end_all()
+        if self._ours:
+            self._ray.shutdown()
+
+    def _end_all(self) -> None:
         for actor in self._actors:
             self._end(actor)
         self._actors.clear()
-        if self._ours:
-            self._ray.shutdown()
 
     def _grow(self) -> None:
         cpus = int(self._ray.cluster_resources().get("CPU", 0))
@@ -137,7 +150,7 @@ class RayEngine:
             answer, shard = self._answer(actor), actor.shard
             if isinstance(answer, WorkerFault):
                 raise answer.error()
-            if isinstance(answer, ShardLost):
+            if isinstance(answer, ShardLost) and not answer.unanswered:
                 self._lose(actor, answer)
             else:
                 actor.ready, actor.shard, self._false_starts = True, None, 0
@@ -145,7 +158,7 @@ class RayEngine:
             if shard and not isinstance(answer, WorkerReady):
                 yield shard, answer
 
-    def _answer(self, actor: _Actor) -> _Answer | ShardLost:
+    def _answer(self, actor: _Actor) -> _Answer:
         try:
             answer: _Answer = _decoder.decode(self._ray.get(actor.asked))
             return answer

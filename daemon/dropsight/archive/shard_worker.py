@@ -7,31 +7,30 @@ from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import cv2
 import msgspec
 
+from dropsight.archive.answer_columns import answer_of
 from dropsight.archive.answer_settings import settings_of
 from dropsight.archive.containers import is_within
 from dropsight.archive.fetching import REFUSED, contents, digest_of_clip, fetched, sweep_copies
 from dropsight.archive.manifest import Named, read_rows
-from dropsight.archive.rows import ArchiveRow, ClipColumns, HeadColumns, packed, time_of
+from dropsight.archive.rows import ArchiveRow, ClipColumns, packed, time_of
 from dropsight.archive.shard_parts import write_part
+from dropsight.archive.silent_servers import SilentServers
 from dropsight.archive.storage import is_url
-from dropsight.archive.tasks import ArchiveJob, Shard, ShardDone
-from dropsight.archive.urls import WEB, check_listed
-from dropsight.errors import ConfigError, ImageError, ModelError, StoreError
+from dropsight.archive.tasks import ArchiveJob, Shard, ShardDone, ShardLost
+from dropsight.archive.urls import check_listed, is_of_any_server
+from dropsight.errors import ConfigError, ImageError, MemoryShortError, ModelError, StoreError
 from dropsight.images.header import Header
 from dropsight.inference import pipeline
 from dropsight.inference.lookahead import look_ahead
 from dropsight.inference.pipeline import Answer, Prepared
-from dropsight.inference.results import ClipResult
 from dropsight.inference.runtime import ImageInferenceRuntime
 from dropsight.inference.video_runtime import VideoInferenceRuntime
-from dropsight.inference.wording import Wording
 from dropsight.names import as_text
-from dropsight.records import HeadAnswer, Heads, Prediction, Present
 from dropsight.video.decoder import ClipBounds
 from dropsight.video.sniffing import HEAD_BYTES, is_clip
 
@@ -39,7 +38,6 @@ from dropsight.video.sniffing import HEAD_BYTES, is_clip
 _READ_AHEAD = 8
 # Of a model that gains by it; one of TFLite does not.
 _BATCH = 32
-_T = TypeVar("_T")
 
 
 class _Read(NamedTuple):
@@ -56,6 +54,10 @@ class _Image(NamedTuple):
     prepared: Prepared
 
 
+class _UnansweredError(Exception):
+    pass
+
+
 class ShardWorker:
     """One model of one thread; one shard at a time."""
 
@@ -63,7 +65,7 @@ class ShardWorker:
         """Open the model; raises ModelError where it cannot be opened here, or is another than the job's."""
         cv2.setNumThreads(1)
         sweep_copies()
-        self._job = job
+        self._job, self._waits, self._silent = job, True, SilentServers()
         self._images = ImageInferenceRuntime(
             model,
             use_tta=job.tta,
@@ -82,18 +84,46 @@ class ShardWorker:
             self._batch = _BATCH if opened.shared else 1
         self._clips = VideoInferenceRuntime(images=self._images)
 
-    def do(self, shard: Shard) -> ShardDone:
-        """Write the part, unless it is a trial; raises StoreError where a store does not do."""
-        rows = list(self._rows(read_rows(self._job.storage, shard.start, shard.stop), shard))
+    def do(self, shard: Shard) -> ShardDone | ShardLost:
+        """Write the part, unless it is a trial; raises StoreError where a store does not do.
+
+        It is lost where memory lacks, as others may have it that moment, and where a server of a list's does
+        not answer that may do so later.
+        """
+        self._waits = not shard.last
+        try:
+            rows = list(self._rows(read_rows(self._job.storage, shard.start, shard.stop), shard))
+        except MemoryShortError:
+            return ShardLost("want of memory")
+        except _UnansweredError as error:
+            return ShardLost(as_text(str(error)), unanswered=True)
         refused = [row for row in rows if (row.error or "").startswith(REFUSED)]
-        if len(rows) > 1 and refused == rows and not all(map(self._is_of_any_web, rows)):
+        if len(rows) > 1 and refused == rows and not all(self._is_of_any_server(row.path) for row in rows):
             raise StoreError(f"{rows[0].path} and all others of a shard: {rows[0].error}")
         return ShardDone(write_part(self._job, shard, rows, features=self._images.spec.features))
 
-    def _is_of_any_web(self, row: ArchiveRow) -> bool:
-        """Whether a list names it, perhaps a stranger's, whose server may refuse what it likes."""
-        protocol = row.path.partition("://")[0]
-        return protocol in WEB and protocol not in self._job.protocols
+    def _is_of_any_server(self, path: str) -> bool:
+        """Whether a list names it, perhaps a stranger's, whose server may refuse it, or be gone."""
+        return is_of_any_server(path, given=self._job.protocols)
+
+    @contextmanager
+    def _answering(self, named: Named) -> Iterator[None]:
+        """Have it that file's fault, in the end, where a server does not answer that only a list names."""
+        url = named.opens
+        if not self._is_of_any_server(url):
+            yield
+            return
+        if self._silent.is_silent(url, once=self._waits):
+            raise self._unanswered("its server did not answer before")
+        try:
+            yield
+        except StoreError as error:
+            self._silent.note(url, answered=False)
+            raise self._unanswered(str(error)) from error
+        self._silent.note(url, answered=True)
+
+    def _unanswered(self, how: str) -> Exception:
+        return _UnansweredError(how) if self._waits else ImageError("unreadable", f"no answer: {how}")
 
     def close(self) -> None:
         self._clips.close()
@@ -121,7 +151,8 @@ class ShardWorker:
                 named, ImageError("unreadable", f"it crashes the worker that processes it: {lethal[named]}")
             )
         try:
-            return _Read(named, self._clip_or_bytes(named))
+            with self._answering(named):
+                return _Read(named, self._clip_or_bytes(named))
         except ImageError as error:
             return _Read(named, error)
 
@@ -189,7 +220,7 @@ class ShardWorker:
         spent = prepared.decode_ms + prepared.preprocess_ms + answer.inference_ms + answer.postprocess_ms
         captured = time_of(image.header.captured) if image.header.captured else _mtime(image.named)
         best = answer.best
-        answered = _answer_of(best.wording, best.predictions, best.present, best.heads)
+        answered = answer_of(best.wording, best.predictions, best.present, best.heads)
         row = self._ok(image.named, answered, width, height, captured, image.sha256, latency_ms=spent)
         if answer.features is None:
             return row
@@ -198,7 +229,7 @@ class ShardWorker:
     def _clip(self, named: Named) -> ArchiveRow:
         digest = None
         try:
-            with fetched(named, most_bytes=ClipBounds().max_bytes) as path:
+            with self._answering(named), fetched(named, most_bytes=ClipBounds().max_bytes) as path:
                 digest = digest_of_clip(path, most_bytes=ClipBounds().max_bytes)
                 with self._within(1, more=ClipBounds().seconds):
                     found = self._clips.predict(path)
@@ -212,7 +243,7 @@ class ShardWorker:
         )
         row = self._ok(
             named,
-            _answer_of(found, found.predictions, found.present, found.heads),
+            answer_of(found, found.predictions, found.present, found.heads),
             clip.width,
             clip.height,
             _mtime(named),
@@ -259,34 +290,6 @@ class ShardWorker:
             sha256=digest,
             model_digest=self._job.model,
         )
-
-
-def _answer_of(
-    words: Wording | ClipResult, predictions: Sequence[Prediction], present: Present, heads: Heads
-) -> dict[str, Any]:
-    """Return a row's columns that say what a file shows."""
-    return {
-        "predicted_class": words.predicted_class,
-        "label": words.label,
-        "confidence": predictions[0].confidence,
-        "top_classes": [each.class_index for each in predictions],
-        "top_confidences": [each.confidence for each in predictions],
-        "group": words.group or None,
-        "group_confidence": _or_none(words.group_confidence),
-        "present": _or_none(present),
-        "heads": [_head(name, head) for name, head in (heads or {}).items()] or None,
-        "prediction_set": _or_none(words.prediction_set),
-    }
-
-
-def _head(name: str, head: HeadAnswer) -> HeadColumns:
-    return HeadColumns(
-        name, head.predicted_class, head.label, head.confidence, head.predictions, _or_none(head.present)
-    )
-
-
-def _or_none(value: _T | msgspec.UnsetType) -> _T | None:
-    return None if isinstance(value, msgspec.UnsetType) else value
 
 
 def _mtime(named: Named) -> datetime | None:

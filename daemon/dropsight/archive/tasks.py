@@ -69,7 +69,8 @@ class JobMark(msgspec.Struct, frozen=True):
 class Shard(msgspec.Struct, frozen=True):
     """Rows of the manifest that become one part; `lethal` are those that end whoever tries them, and why.
 
-    With `trial` nothing is written: it is to be seen which row ends the worker.
+    With `trial` nothing is written: it is to be seen which row ends the worker. With `last` nobody waits any
+    longer for servers that do not answer.
     """
 
     number: int
@@ -77,6 +78,7 @@ class Shard(msgspec.Struct, frozen=True):
     stop: int
     lethal: dict[int, str] = {}
     trial: bool = False
+    last: bool = False
 
     @property
     def rows(self) -> int:
@@ -94,10 +96,18 @@ class ShardDone(msgspec.Struct, frozen=True, tag="done"):
 
 
 class ShardLost(msgspec.Struct, frozen=True, tag="lost"):
-    """Whoever worked on it has ended; `how` says by what, `hung` whether because an image took too long."""
+    """Whoever worked on it has ended; `how` says by what, `hung` whether because an image took too long.
+
+    `unanswered` where a server that only a list names did not answer: it may, once all others are done.
+    """
 
     how: str
     hung: bool = False
+    unanswered: bool = False
+
+    @property
+    def said(self) -> str:
+        return f"{self.how}: later again" if self.unanswered else f"the worker was ended by {self.how}"
 
 
 class WorkerReady(msgspec.Struct, frozen=True, tag="ready"):

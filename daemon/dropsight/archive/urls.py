@@ -54,6 +54,12 @@ def check_listed(url: str, *, given: Collection[str] = ()) -> None:
             raise ConfigError([f"{url}: {protocol}:// is opened only where it is given as a source"])
 
 
+def is_of_any_server(url: str, *, given: Collection[str]) -> bool:
+    """Whether it lies on a server that whoever wrote its URL has chosen, by none of the protocols `given`."""
+    protocol = url.rpartition("::")[2].partition("://")[0]
+    return protocol in WEB | _HOSTS and protocol not in given
+
+
 def check_from_elsewhere(url: str) -> None:
     """Raise ConfigError for a URL of a list from a server that leads into a file of this machine."""
     last = url.rpartition("::")[2]

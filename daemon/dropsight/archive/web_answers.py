@@ -3,20 +3,27 @@
 import errno
 from importlib.util import find_spec
 
+_MOST_SECONDS, _SILENT_SECONDS = 300.0, 60.0
 MOST_BYTES = 2**26
 PAGE_BYTES = 2**24
 """Of a page that lists a folder: of the shortest links, their reading takes twenty times as much."""
 
 
 def bound_answers() -> None:
-    """Have what fsspec reads whole bounded; whoever reads by the piece, as of images, counts for himself."""
+    """Have what fsspec reads whole bounded; whoever reads by the piece, as of images, counts for himself.
+
+    Of all of it, the time.
+    """
     if find_spec("aiohttp") is None:
         return
     import fsspec
+    from aiohttp import ClientTimeout
 
+    patience = ClientTimeout(total=_MOST_SECONDS, sock_connect=30, sock_read=_SILENT_SECONDS)
     for name in ("http", "https"):
-        settings = fsspec.config.conf.setdefault(name, {})
-        settings.setdefault("client_kwargs", {}).setdefault("response_class", _bounded())
+        client = fsspec.config.conf.setdefault(name, {}).setdefault("client_kwargs", {})
+        client.setdefault("response_class", _bounded())
+        client.setdefault("timeout", patience)
 
 
 def _bounded() -> type:
