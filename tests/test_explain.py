@@ -21,11 +21,19 @@ from dropsight.explain.figures import side_by_side
 from dropsight.explain.heatmap import coloured, normalized, overlay
 from dropsight.explain.perturbation import OcclusionMap, RiseMap
 from dropsight.inference.preparing import Preparation
-from dropsight.models.backends import open_model
+from dropsight.models.backends import locate, open_model
 from explain_report import evidence, scenes, single_scenes
 from kept_maps import BUILTIN, of_builtin
+from tiny_tflite import of_any_size
 
 SIZE = 64
+SMALLER = ("--model", "smaller.tflite", "--method", "occlusion")
+
+
+def smaller(folder: Path) -> None:
+    """Write the built-in model for a quarter of the width, where what is answered does not matter."""
+    (folder / "smaller.tflite").write_bytes(of_any_size(locate(BUILTIN)))
+    (folder / "smaller.yaml").write_text("input_size: [56, 56]\n")
 
 
 def bright_share(box: tuple[slice, slice]) -> Callable[[NDArray[np.uint8]], NDArray[np.floating]]:
@@ -170,9 +178,10 @@ def test_a_clip_is_not_decoded_for_a_class_that_there_is_not(tmp_path: Path) -> 
 @pytest.mark.slow
 def test_what_explain_draws_needs_no_matplotlib(tmp_path: Path) -> None:
     """Neither the demo nor the installed service has it."""
+    smaller(tmp_path)
     (tmp_path / "matplotlib.py").write_text("raise ImportError")
     paths = os.pathsep.join([str(tmp_path), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-    arguments = ("explain", str(PHOTOS[0]), "--method", "occlusion", "-o", "w.jpg")
+    arguments = ("explain", str(PHOTOS[0]), *SMALLER, "-o", "w.jpg")
     done = dropsight(*arguments, cwd=tmp_path, environ={"PYTHONPATH": paths})
     assert done.returncode == 0, done.stderr
     figure = cv2.imread(str(tmp_path / "w.jpg"))
@@ -183,6 +192,7 @@ def test_what_explain_draws_needs_no_matplotlib(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_photo_turned_by_exif_is_explained_upright(tmp_path: Path) -> None:
     """Orientation 6: stored lying on its side; the figure and the answer are those of the upright one."""
+    smaller(tmp_path)
     upright = Image.open(SAMPLES / "koala.jpg")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -190,9 +200,7 @@ def test_a_photo_turned_by_exif_is_explained_upright(tmp_path: Path) -> None:
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "lying.png", exif=exif)
     figures = []
     for name in ("upright", "lying"):
-        explained = dropsight(
-            "explain", f"{name}.png", "--method", "occlusion", "-o", "w.bmp.png", cwd=tmp_path
-        )
+        explained = dropsight("explain", f"{name}.png", *SMALLER, "-o", "w.bmp.png", cwd=tmp_path)
         assert explained.returncode == 0, explained.stderr
         figures.append(cv2.imread(str(tmp_path / "w.bmp.png")))
     first, second = (np.asarray(figure)[60:] for figure in figures)  # below the file's name
@@ -202,9 +210,10 @@ def test_a_photo_turned_by_exif_is_explained_upright(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1), (6000, 40), (40, 6000)])
 def test_a_picture_of_any_shape_is_explained(tmp_path: Path, shape: tuple[int, int]) -> None:
+    smaller(tmp_path)
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "p.png"), noise)
-    done = dropsight("explain", "p.png", "--method", "occlusion", "-o", "w.png", cwd=tmp_path)
+    done = dropsight("explain", "p.png", *SMALLER, "-o", "w.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert cv2.imread(str(tmp_path / "w.png")) is not None
 

@@ -55,6 +55,16 @@ def quick(folder: Path) -> Path:
     return path
 
 
+def of_any_size(path: Path) -> bytes:
+    """Return a model as it is, but that it leaves height and width of its pictures open."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
+    (graph,) = model.subgraphs
+    graph.tensors[graph.inputs[0]].shapeSignature = [1, -1, -1, 3]
+    builder = flatbuffers.Builder(path.stat().st_size)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
 def _tensor(name: str, described: Tensor) -> schema.TensorT:
     kind, shape = described
     tensor = schema.TensorT()
