@@ -25,12 +25,14 @@ def read_bounded(path: Path, most: int) -> bytes:
         if file.seekable():
             file.seek(0)
         # As much is set aside as is asked for: where memory is bounded, `most` would not be there.
-        data = file.read(size + 1)
-        while len(data) <= most and (piece := file.read(min(_PIECE_BYTES, most + 1 - len(data)))):
-            data += piece
-    if len(data) > most:
+        pieces = [file.read(size + 1)]
+        length = len(pieces[0])
+        while length <= most and (piece := file.read(min(_PIECE_BYTES, most + 1 - length))):
+            pieces.append(piece)
+            length += len(piece)
+    if length > most:
         raise _too_large(path, most)
-    return data
+    return b"".join(pieces)
 
 
 def _not_waiting(name: str, flags: int) -> int:
