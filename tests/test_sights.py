@@ -5,6 +5,7 @@ import json
 import math
 import re
 import shutil
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -36,7 +37,7 @@ from dropsight.images.framing import Pixels, place_of, places, squares
 from dropsight.images.header import read_header
 from dropsight.images.jpeg import Decoded
 from dropsight.images.large import decode_where_it_fits
-from dropsight.images.masks import Mask, kept, read_mask
+from dropsight.images.masks import Mask, kept, read_mask, stretched
 from dropsight.images.opening import open_named
 from dropsight.images.sights import Sight, sights_of
 from dropsight.inference import pipeline
@@ -274,6 +275,28 @@ def test_pictures_of_any_size_leave_nothing_in_memory_but_small_masks() -> None:
         covered = mask.over(np.full((2**11, width, 3), 9, np.uint8))
         assert (covered == 9).all()
     assert kept.cache_info().currsize == before
+
+
+@pytest.mark.parametrize("shape", [(4_096, 4_096), (40_000, 400), (1, 6_000_000)], ids=str)
+def test_painting_over_takes_the_memory_of_one_copy(shape: tuple[int, int]) -> None:
+    """Seven times as much, for ribbons of an uploader, ended the daemon where memory is short."""
+    mask, picture = Mask(np.array([[True], [True], [True]])), np.full((*shape, 3), 9, np.uint8)
+    tracemalloc.start()
+    try:
+        mask.over(picture)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < picture.nbytes + 32 * 2**20
+
+
+def test_a_mask_is_stretched_in_pieces_as_it_is_whole() -> None:
+    cells = np.random.default_rng(3).random((213, 320)) < 0.5
+    mask, picture = Mask(cells), np.full((2_003, 2_311, 3), 7, np.uint8)
+    picture[stretched(mask, 2_003, 2_311)] = 200
+    np.testing.assert_array_equal(mask.over(picture), np.full_like(picture, 7))
+    whole = cv2.resize(cells.astype(np.uint8), (2_311, 2_003), interpolation=cv2.INTER_NEAREST)
+    np.testing.assert_array_equal(stretched(mask, 2_003, 2_311), whole.astype(np.bool_))
 
 
 def test_the_many_parts_of_a_picture_are_not_computed_all_at_once() -> None:

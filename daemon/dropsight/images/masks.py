@@ -1,5 +1,7 @@
 """What is painted over in a camera's pictures."""
 
+import itertools
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 
 from dropsight.bounded import read_bounded
 from dropsight.errors import ConfigError, DropsightError, reason
-from dropsight.images.framing import Pixels
+from dropsight.images.framing import Pixels, Place
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds
 
@@ -21,7 +23,10 @@ _PAINTED = 32
 # Nobody paints more finely than this, and the process that reads clips has to be told of it.
 _LONGEST = 320
 KEPT_PIXELS = 2**22
-_Parts: TypeAlias = tuple[NDArray[np.bool_], NDArray[np.uint8]]
+# What is looked at at once; a painted pixel takes 16 bytes then.
+_PIECE_PIXELS = 2**18
+_ALL: Place = slice(None), slice(None)
+Painted: TypeAlias = NDArray[np.bool_]
 
 
 class PackedMask(msgspec.Struct, frozen=True):
@@ -39,15 +44,32 @@ class Mask:
         self.painted = painted
 
     def over(self, pixels: Pixels) -> Pixels:
-        """Return a copy whose painted places have the mean colour of the others, which has few edges."""
-        painted, others = _stretched(self, *pixels.shape[:2])
-        covered = pixels.copy()
-        covered[painted] = np.rint(cv2.mean(pixels, mask=others)[:3])
+        """Return a copy whose painted places have the mean colour of the others, which has few edges.
+
+        Piece by piece: done whole, it takes seven times the memory of the picture.
+        """
+        total, count = np.zeros(3), 0
+        for place, painted in self._pieces(*pixels.shape[:2]):
+            others = int(painted.size - np.count_nonzero(painted))
+            total += np.multiply(cv2.mean(pixels[place], mask=(~painted).view(np.uint8))[:3], others)
+            count += others
+        covered, colour = pixels.copy(), np.rint(total / max(count, 1))
+        for place, painted in self._pieces(*pixels.shape[:2]):
+            covered[place][painted] = colour
         return covered
 
-    def at(self, width: int, height: int) -> NDArray[np.bool_]:
+    def at(self, width: int, height: int) -> Painted:
         """Return which pixels of a picture of this size are painted over."""
-        return _stretched(self, height, width)[0]
+        return stretched(self, height, width)
+
+    def _pieces(self, height: int, width: int) -> Iterator[tuple[Place, Painted]]:
+        """Yield the places that make up a picture, and what of each is painted over."""
+        whole = kept(self, height, width) if height * width <= KEPT_PIXELS else None
+        across = min(width, _PIECE_PIXELS)
+        down = max(_PIECE_PIXELS // across, 1)
+        for top, left in itertools.product(range(0, height, down), range(0, width, across)):
+            place = slice(top, min(top + down, height)), slice(left, min(left + across, width))
+            yield place, stretched(self, height, width, place) if whole is None else whole[place]
 
     def packed(self) -> PackedMask:
         height, width = self.painted.shape
@@ -60,18 +82,20 @@ class Mask:
         return cls(bits.reshape(packed.height, packed.width).astype(np.bool_))
 
 
-def _stretched(mask: Mask, height: int, width: int) -> _Parts:
-    """Return which pixels are painted, and, as OpenCV takes them, which are not."""
-    stretch = kept if height * width <= KEPT_PIXELS else kept.__wrapped__
-    return stretch(mask, height, width)
+def stretched(mask: Mask, height: int, width: int, place: Place = _ALL) -> Painted:
+    """Return which pixels of a picture of this size are painted over, in a place of it."""
+    rows, columns = (
+        np.arange(*part.indices(size)) * cells // size
+        for size, part, cells in zip((height, width), place, mask.painted.shape, strict=True)
+    )
+    painted: Painted = mask.painted[rows][:, columns]
+    return painted
 
 
 @lru_cache(maxsize=8)  # a camera's pictures have one size
-def kept(mask: Mask, height: int, width: int) -> _Parts:
-    """As `_stretched`, for pictures that are not large: an uploader may send some of any size."""
-    cells = mask.painted.astype(np.uint8)
-    painted = cv2.resize(cells, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.bool_)
-    return painted, (~painted).astype(np.uint8)
+def kept(mask: Mask, height: int, width: int) -> Painted:
+    """As `stretched`, for pictures that are not large: an uploader may send some of any size."""
+    return stretched(mask, height, width)
 
 
 def read_mask(path: Path) -> Mask:
