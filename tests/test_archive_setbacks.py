@@ -4,9 +4,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any, ClassVar
 
+import fsspec
 import msgspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from archives import MODEL
 from daemons import PHOTOS
@@ -19,6 +22,7 @@ from dropsight.archive.manifest import write_manifest
 from dropsight.archive.shard_worker import ShardWorker
 from dropsight.archive.storage import Storage
 from dropsight.archive.tasks import ArchiveJob, Shard, ShardDone, ShardLost, shards_of
+from dropsight.errors import StoreError
 from dropsight.inference.runtime import ImageInferenceRuntime
 from stores import answering
 
@@ -85,7 +89,7 @@ def test_shards_whose_server_does_not_answer_come_once_more_when_all_others_are_
     ]
 
 
-def worker_of(lines: list[str], folder: Path) -> tuple[ShardWorker, Shard]:
+def worker_of(lines: list[str], folder: Path, protocols: tuple[str, ...] = ()) -> tuple[ShardWorker, Shard]:
     storage = Storage(str(folder))
     storage.make()
     facts = write_manifest(storage, [Listed(os.fsencode(line)) for line in lines], ["list.txt"])
@@ -96,6 +100,7 @@ def worker_of(lines: list[str], folder: Path) -> tuple[ShardWorker, Shard]:
             model=runtime.spec.digest,
             shard_rows=facts.rows,
             settings=settings_of(runtime.spec, sets=False),
+            protocols=protocols,
         )
     return ShardWorker(job, MODEL), Shard(0, 0, facts.rows)
 
@@ -146,3 +151,37 @@ def test_a_server_that_does_not_answer_is_not_waited_for_with_each_of_its_files(
     assert isinstance(done, ShardDone)
     assert done.counts == {"unreadable": 100}
     assert len(asked) < 30
+
+
+class Guarded(MemoryFileSystem):  # type: ignore[misc]  # of a package without types
+    """A store that refuses what is called after its owner's secrets."""
+
+    protocol = "guarded"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+
+    def _open(self, path: str, *of: object, **how: object) -> Any:
+        if "secret" in path:
+            raise PermissionError(path)
+        return super()._open(path, *of, **how)
+
+
+@pytest.fixture
+def guarded() -> Iterator[Guarded]:
+    fsspec.register_implementation("guarded", Guarded, clobber=True)
+    yield fsspec.filesystem("guarded")
+    Guarded.store.clear()
+
+
+def test_files_of_a_store_that_it_refuses_end_no_job_where_it_gives_others(
+    tmp_path: Path, guarded: Guarded
+) -> None:
+    """Four in a row that an uploader had closed, or that lie in a glacier, ended each run of it."""
+    lines = [f"guarded:///cards/secret{number}.jpg" for number in range(4)]
+    worker, shard = worker_of([*lines, "guarded:///cards/z.jpg"], tmp_path / "out", ("guarded",))
+    refused = msgspec.structs.replace(shard, stop=4)
+    with closing(worker):
+        with pytest.raises(StoreError, match="and all others of a shard: access denied"):
+            worker.do(refused)
+        guarded.pipe_file("guarded:///cards/z.jpg", PHOTOS[0].read_bytes())
+        assert worker.do(refused) == ShardDone({"unreadable": 4})

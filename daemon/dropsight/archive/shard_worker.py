@@ -17,6 +17,7 @@ from dropsight.archive.answer_settings import settings_of
 from dropsight.archive.containers import is_within
 from dropsight.archive.fetching import REFUSED, contents, digest_of_clip, fetched, sweep_copies
 from dropsight.archive.manifest import Named, read_rows
+from dropsight.archive.refusals import lets_in
 from dropsight.archive.rows import ArchiveRow, ClipColumns, packed, time_of
 from dropsight.archive.shard_parts import write_part
 from dropsight.archive.silent_servers import SilentServers
@@ -91,14 +92,16 @@ class ShardWorker:
         not answer that may do so later.
         """
         self._waits = not shard.last
+        named = read_rows(self._job.storage, shard.start, shard.stop)
         try:
-            rows = list(self._rows(read_rows(self._job.storage, shard.start, shard.stop), shard))
+            rows = list(self._rows(named, shard))
         except MemoryShortError:
             return ShardLost("want of memory")
         except _UnansweredError as error:
             return ShardLost(as_text(str(error)), unanswered=True)
         refused = [row for row in rows if (row.error or "").startswith(REFUSED)]
-        if len(rows) > 1 and refused == rows and not all(self._is_of_any_server(row.path) for row in rows):
+        known = [each for each in named if not self._is_of_any_server(each.opens)]
+        if len(rows) > 1 and refused == rows and known and not lets_in(self._job.storage, known):
             raise StoreError(f"{rows[0].path} and all others of a shard: {rows[0].error}")
         return ShardDone(write_part(self._job, shard, rows, features=self._images.spec.features))
 

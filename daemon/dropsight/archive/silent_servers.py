@@ -13,14 +13,15 @@ class SilentServers:
 
     def is_silent(self, url: str, *, once: bool) -> bool:
         """Whether it did not answer the last time, or so often that nobody asks again."""
-        return self._times[_server(url)] >= (1 if once else _MOST_TIMES)
+        return self._times[server_of(url)] >= (1 if once else _MOST_TIMES)
 
     def note(self, url: str, *, answered: bool) -> None:
         if answered:
-            self._times.pop(_server(url), None)
+            self._times.pop(server_of(url), None)
         else:
-            self._times[_server(url)] += 1
+            self._times[server_of(url)] += 1
 
 
-def _server(url: str) -> str:
+def server_of(url: str) -> str:
+    """Return s3://bucket of all that lies there, also within files."""
     return "/".join(url.rpartition("::")[2].split("/")[:3])
