@@ -277,10 +277,10 @@ def test_pictures_of_any_size_leave_nothing_in_memory_but_small_masks() -> None:
     assert kept.cache_info().currsize == before
 
 
-@pytest.mark.parametrize("shape", [(4_096, 4_096), (40_000, 400), (1, 6_000_000)], ids=str)
+@pytest.mark.parametrize("shape", [(4_096, 4_096), (40_000, 400), (1, 6_000_000), (1_000_000, 1)], ids=str)
 def test_painting_over_takes_the_memory_of_one_copy(shape: tuple[int, int]) -> None:
     """Seven times as much, for ribbons of an uploader, ended the daemon where memory is short."""
-    mask, picture = Mask(np.array([[True], [True], [True]])), np.full((*shape, 3), 9, np.uint8)
+    mask, picture = Mask(np.ones((320, 320), np.bool_)), np.full((*shape, 3), 9, np.uint8)
     tracemalloc.start()
     try:
         mask.over(picture)

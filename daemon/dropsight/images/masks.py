@@ -88,8 +88,7 @@ def stretched(mask: Mask, height: int, width: int, place: Place = _ALL) -> Paint
         np.arange(*part.indices(size)) * cells // size
         for size, part, cells in zip((height, width), place, mask.painted.shape, strict=True)
     )
-    painted: Painted = mask.painted[rows][:, columns]
-    return painted
+    return mask.painted[np.ix_(rows, columns)]
 
 
 @lru_cache(maxsize=8)  # a camera's pictures have one size
