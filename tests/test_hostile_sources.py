@@ -10,7 +10,8 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from xml.etree.ElementTree import ParseError
 
 import fsspec
 import pytest
@@ -224,13 +225,22 @@ class Talker(MemoryFileSystem):  # type: ignore[misc]  # of a package without ty
     """A system of a server that says what nobody expects."""
 
     protocol = "talker"
+    fault: ClassVar[Exception] = KeyError("type")
 
     def ls(self, *_: object, **__: object) -> list[Any]:
-        raise KeyError("type")
+        raise self.fault
 
 
-def test_what_a_server_says_that_nobody_expects_is_a_line_and_no_traceback() -> None:
-    """An FTP server's list without types ended an archive with one."""
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [(KeyError("type"), "cannot be listed: KeyError: 'type'"), (ParseError("no element"), "no element")],
+    ids=["FTP", "WebDAV"],
+)
+def test_what_a_server_says_that_nobody_expects_is_a_line_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception, said: str
+) -> None:
+    """An FTP server's list without types ended an archive so, or a WebDAV server's answer without XML."""
     fsspec.register_implementation("talker", Talker, clobber=True)
-    with pytest.raises(StoreError, match=r"cannot be listed: KeyError: 'type'"):
+    monkeypatch.setattr(Talker, "fault", fault)
+    with pytest.raises(StoreError, match=said):
         list(files_of("talker://host/cards/"))

@@ -103,6 +103,7 @@ def told(place: str, verb: str) -> Iterator[None]:
 _LIBRARIES = (
     *("fsspec", "s3fs", "botocore", "aiobotocore", "gcsfs", "google", "adlfs", "azure", "aiohttp"),
     *("ftplib", "paramiko", "sshfs", "asyncssh", "requests", "urllib3", "pyarrow"),
+    *("webdav4", "httpx", "httpcore", "xml"),
 )
 
 
