@@ -210,7 +210,7 @@ def test_what_a_service_has_left_is_told_by_its_control_group(
     stat = f"anon {100 * MIB}\ninactive_file {500 * MIB}"
     group(line, folder, **files, current=600 * MIB, stat=stat)
     assert children.available_bytes() == 600 * MIB
-    assert children.most_bytes() == 572 * MIB
+    assert children.most_bytes() == 508 * MIB  # beside a daemon that shows pictures, which takes 181
 
 
 def test_groups_of_the_first_version_count_as_well(group: Written) -> None:
