@@ -14,10 +14,10 @@ import msgspec
 
 from dropsight.archive.answer_columns import answer_of
 from dropsight.archive.answer_settings import settings_of
+from dropsight.archive.closed_stores import lets_in
 from dropsight.archive.containers import is_within
 from dropsight.archive.fetching import REFUSED, contents, digest_of_clip, fetched, sweep_copies
 from dropsight.archive.manifest import Named, read_rows
-from dropsight.archive.refusals import lets_in
 from dropsight.archive.rows import ArchiveRow, ClipColumns, packed, time_of
 from dropsight.archive.shard_parts import write_part
 from dropsight.archive.silent_servers import SilentServers
