@@ -290,6 +290,18 @@ def test_painting_over_takes_the_memory_of_one_copy(shape: tuple[int, int]) -> N
     assert peak < picture.nbytes + 32 * 2**20
 
 
+@pytest.mark.parametrize("shape", [(2_003, 2_311), (1, 500_000), (500_000, 1), (60_001, 90)], ids=str)
+def test_a_picture_of_any_shape_is_painted_over_in_pieces_as_it_would_be_whole(
+    shape: tuple[int, int],
+) -> None:
+    numbers = np.random.default_rng(3)
+    mask = Mask(numbers.random((213, 320)) < 0.5)
+    picture = numbers.integers(0, 256, (*shape, 3), np.uint8)
+    painted, wanted = stretched(mask, *shape), picture.copy()
+    wanted[painted] = np.rint(picture[~painted].mean(axis=0))
+    np.testing.assert_array_equal(mask.over(picture), wanted)
+
+
 def test_a_mask_is_stretched_in_pieces_as_it_is_whole() -> None:
     cells = np.random.default_rng(3).random((213, 320)) < 0.5
     mask, picture = Mask(cells), np.full((2_003, 2_311, 3), 7, np.uint8)

@@ -53,9 +53,11 @@ class Mask:
             others = int(painted.size - np.count_nonzero(painted))
             total += np.multiply(cv2.mean(pixels[place], mask=(~painted).view(np.uint8))[:3], others)
             count += others
-        covered, colour = pixels.copy(), np.rint(total / max(count, 1))
+        covered, paint = pixels.copy(), np.empty((0, 0, 3), np.uint8)
         for place, painted in self._pieces(*pixels.shape[:2]):
-            covered[place][painted] = colour
+            if paint.shape[:2] != painted.shape:
+                paint = np.full((*painted.shape, 3), np.rint(total / max(count, 1)), np.uint8)
+            cv2.copyTo(paint, painted.view(np.uint8), covered[place])
         return covered
 
     def at(self, width: int, height: int) -> Painted:
