@@ -438,6 +438,14 @@ def test_of_a_png_nothing_behind_the_end_of_its_data_is_looked_at() -> None:
     assert len(inflated_once(data, room=2**20)) < len(whole) + 4_000
 
 
+def test_a_side_that_no_decoder_takes_is_said_before_one_is_asked(capfd: pytest.CaptureFixture[str]) -> None:
+    longest, beyond = (png_of(1, side, zlib.compress(bytes(4 * side))) for side in (1_000_000, 1_000_001))
+    assert full_size(longest).shape == (1_000_000, 1, 3)
+    with pytest.raises(ImageError, match="1 x 1000001 pixels: decoders take 1,000,000 a side at most"):
+        check_bounds(read_header(beyond), Bounds())
+    assert capfd.readouterr().err == ""
+
+
 def test_tiles_and_canvases_count_as_much_as_the_picture_in_them() -> None:
     """A decoder makes room for them whole: a gigabyte, for 64 x 64 pixels in a kilobyte."""
     for data in (tiff_with_a_tile(15_008), tiff_with_a_tile(15_008, 16), webp_with_a_canvas(7_000)):

@@ -17,6 +17,8 @@ from dropsight.images.opening import Bounds
 
 # What cannot be decoded small may have this many bytes for each pixel of the limit: half as many pixels.
 WHOLE_BYTES_A_PIXEL = 3
+# Libpng takes no more, and writes a line to stderr; OpenCV hardly any more.
+LONGEST_SIDE = 1_000_000
 
 Format: TypeAlias = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "jp2", "avif", "heic"]
 
@@ -144,6 +146,8 @@ def check_bounds(header: Header, bounds: Bounds) -> None:
     size = f"{header.width} x {header.height}"
     if header.width * header.height > bounds.max_pixels:
         raise ImageError("too_many_pixels", f"{size} pixels, more than the limit of {bounds.max_pixels}")
+    if max(header.width, header.height) > LONGEST_SIDE:
+        raise ImageError("too_many_pixels", f"{size} pixels: decoders take {LONGEST_SIDE:,} a side at most")
     if header.whole_bytes > WHOLE_BYTES_A_PIXEL * bounds.max_pixels:
         kind = f"{size} pixels of a {header.format} that cannot be decoded small"
         limit = f"{WHOLE_BYTES_A_PIXEL} for each of the limit of {bounds.max_pixels}"
