@@ -13,8 +13,8 @@ MOST_EXCESS_BYTES = 2**24
 UNCHECKED_BYTES = 2**18
 # A stored block of deflate (RFC 1951, 3.2.4) holds no more.
 _BLOCK_BYTES = 2**16 - 1
-# What a call leaves over is copied for the next.
-_STEP_BYTES = 2**14
+# At a time, each way; what a call leaves of what goes in is copied for the next.
+_IN_BYTES, _OUT_BYTES = 2**16, 2**19
 _ZLIB_HEADER = b"\x78\x01"
 _LAST_BLOCK = struct.pack("<BHH", 1, 0, 0xFFFF)
 _ANCILLARY = 0x20
@@ -36,11 +36,11 @@ def inflated_once(data: bytes, *, room: int) -> bytes | bytearray:
     _add_chunk(made, _ZLIB_HEADER)
     inflater, adler, fits = zlib.decompressobj(), 1, True
     with contextlib.suppress(zlib.error):  # the decoder tells of it
-        for block in _blocks(data, places, inflater):
-            fits = fits and len(made) + len(block) <= room
+        for piece in _pieces(data, places, inflater):
+            fits = fits and len(made) + len(piece) <= room
             if fits:
-                adler = zlib.adler32(block, adler)
-                _add_chunk(made, struct.pack("<BHH", 0, len(block), len(block) ^ 0xFFFF), block)
+                adler = zlib.adler32(piece, adler)
+                _add_chunk(made, *_stored(piece))
             else:
                 made.clear()
     if not (fits and inflater.eof):
@@ -66,18 +66,18 @@ def picture_alone(data: bytes) -> bytes:
     return b"".join([data[:8], *kept, data[start:]]) if kept else data
 
 
-def _blocks(data: bytes, places: Sequence[tuple[int, int]], inflater: "zlib._Decompress") -> Iterator[bytes]:
+def _pieces(data: bytes, places: Sequence[tuple[int, int]], inflater: "zlib._Decompress") -> Iterator[bytes]:
     """Yield what a PNG's picture inflates to, and look at nothing behind its end."""
     whole, left = memoryview(data), _most_bytes(data)
     for place, end in places:
-        for start in range(place, end, _STEP_BYTES):
-            rest: bytes | memoryview = whole[start : min(start + _STEP_BYTES, end)]
+        for start in range(place, end, _IN_BYTES):
+            rest: bytes | memoryview = whole[start : min(start + _IN_BYTES, end)]
             while rest and not inflater.eof:
-                block = inflater.decompress(rest, _BLOCK_BYTES)
-                left -= len(block)
+                piece = inflater.decompress(rest, _OUT_BYTES)
+                left -= len(piece)
                 if left < 0:
                     raise ImageError("unreadable", "a PNG with more data than its picture has")
-                yield block
+                yield piece
                 rest = inflater.unconsumed_tail
 
 
@@ -102,10 +102,21 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         place += length + 12
 
 
-def _add_chunk(made: bytearray, *contents: bytes) -> None:
-    made += struct.pack(">I4s", sum(map(len, contents)), b"IDAT")
-    check = zlib.crc32(b"IDAT")
-    for piece in contents:
-        made += piece
-        check = zlib.crc32(piece, check)
+def _stored(piece: bytes) -> Iterator[bytes | memoryview]:
+    """Yield blocks that hold it as it is, each behind its length."""
+    whole = memoryview(piece)
+    for start in range(0, len(piece), _BLOCK_BYTES):
+        block = whole[start : start + _BLOCK_BYTES]
+        yield struct.pack("<BHH", 0, len(block), len(block) ^ 0xFFFF)
+        yield block
+
+
+def _add_chunk(made: bytearray, *contents: bytes | memoryview) -> None:
+    made += struct.pack(">I", sum(map(len, contents)))
+    start = len(made)
+    made += b"IDAT"
+    for each in contents:
+        made += each
+    with memoryview(made) as whole:
+        check = zlib.crc32(whole[start:])
     made += struct.pack(">I", check)
