@@ -1,5 +1,6 @@
 """The pictures of records: found again wherever they were filed, made small, remembered."""
 
+import errno
 import itertools
 import os
 import threading
@@ -59,6 +60,10 @@ def make_thumbnail(
         return thumbnail_of(file, bounds, longest=SIZES[size])
 
 
+def _gone(path: str) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+
 def pixels_of(picture: bytes) -> Pixels:
     """Decode one that was made here, or by another process: as any stranger's, it may be a hostile clip's."""
     header = read_header(picture)
@@ -74,7 +79,7 @@ def read_explanation(path: str, watches: Sequence[Watch]) -> bytes:
         if named.startswith(below) and (file := _open_below(_places(watch)[0], named.removeprefix(below))):
             with file:
                 return file.read(Bounds(EXPLANATION_BYTES))
-    raise FileNotFoundError(path)
+    raise _gone(path)
 
 
 def find_image(row: RecordedFile, record_id: str, watches: Sequence[Watch]) -> ImageFile:
@@ -86,7 +91,7 @@ def find_image(row: RecordedFile, record_id: str, watches: Sequence[Watch]) -> I
         if row.is_of(file.stat):
             return file
         os.close(file.fd)
-    raise FileNotFoundError(row.path)
+    raise _gone(os.fsdecode(row.path))
 
 
 def find_of_record(record: Result, watches: Sequence[Watch]) -> ImageFile:
@@ -98,7 +103,7 @@ def find_of_record(record: Result, watches: Sequence[Watch]) -> ImageFile:
                 if file.stat.st_size == record.image.bytes:
                     return file
                 os.close(file.fd)
-    raise FileNotFoundError(record.image_path)
+    raise _gone(record.image_path)
 
 
 def _ways(path: str, record_id: str, watches: Sequence[Watch]) -> Iterator[tuple[Top, str]]:

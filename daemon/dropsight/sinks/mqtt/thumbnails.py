@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
-from dropsight.errors import DropsightError
+from dropsight.errors import DropsightError, reason
 from dropsight.images.framing import Pixels
 from dropsight.images.thumbnail import as_jpeg
 
@@ -143,7 +143,8 @@ class Thumbnails(msgspec.Struct):
         try:
             return make()
         except (OSError, DropsightError) as error:
-            log.info("the last picture of camera %s cannot be published again: %s", camera, error)
+            said = reason(error) if isinstance(error, OSError) else error
+            log.info("the last picture of camera %s cannot be published again: %s", camera, said)
             with self._lock:
                 self._recalled.pop(camera, None)
             return None
