@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,20 @@ def test_every_name_has_a_text_and_its_text_leads_back() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="making a file immutable needs root")
+def test_a_name_is_shown_where_no_descriptor_is_left(tmp_path: Path) -> None:
+    """Codecs are files that are opened when first asked for: lines of the log were lost to tracebacks."""
+    program = """if True:
+        import resource
+        from dropsight.names import as_shown
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+        print(as_shown("a\\n\\x1b\\u2028b"))
+    """
+    said = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (said.stdout, said.stderr) == ("a\\n\\x1b\\u2028b\n", "")
+
+
 def test_a_house_a_camera_and_a_file_of_latin_1_names_go_through_every_output(tmp_path: Path) -> None:
     """A file that cannot be moved, too: its name is in a trouble."""
     root = tmp_path / LATIN1

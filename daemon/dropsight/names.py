@@ -29,7 +29,7 @@ def as_name(text: str) -> str:
 
 def as_shown(text: str) -> str:
     """Return one line for a terminal or a log, without control characters."""
-    return _FOR_NO_EYES.sub(lambda sign: sign[0].encode("unicode_escape").decode(), as_text(text))
+    return _FOR_NO_EYES.sub(lambda sign: ascii(sign[0])[1:-1], as_text(text))
 
 
 def as_json(value: object) -> bytes:
