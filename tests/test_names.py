@@ -26,8 +26,6 @@ def test_every_name_has_a_text_and_its_text_leads_back() -> None:
     assert json.loads(as_json({LATIN1: [LATIN1, 1.5, None]})) == {r"T\xfcr": [r"T\xfcr", 1.5, None]}
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() != 0, reason="making a file immutable needs root")
 def test_a_name_is_shown_where_no_descriptor_is_left(tmp_path: Path) -> None:
     """Codecs are files that are opened when first asked for: lines of the log were lost to tracebacks."""
     program = """if True:
@@ -42,6 +40,8 @@ def test_a_name_is_shown_where_no_descriptor_is_left(tmp_path: Path) -> None:
     assert (said.stdout, said.stderr) == ("a\\n\\x1b\\u2028b\n", "")
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="making a file immutable needs root")
 def test_a_house_a_camera_and_a_file_of_latin_1_names_go_through_every_output(tmp_path: Path) -> None:
     """A file that cannot be moved, too: its name is in a trouble."""
     root = tmp_path / LATIN1
