@@ -25,7 +25,7 @@ from dropsight.demo.show import RELOAD_SECONDS
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
-from dropsight.journal.recording import Finished, Recorded
+from dropsight.journal.recording import Finished, Recorded, RecordedBurst
 from dropsight.records import Record
 from dropsight.sinks.terminal import QUEUED_GROUPS, Table, Terminal, columns
 from dropsight.status.census import UnprocessedImages
@@ -248,6 +248,17 @@ def _snapshot(stats: Stats) -> Snapshot:
         problems={},
         clock="2026",
     )
+
+
+def test_the_end_counts_each_photo_and_not_once_more_what_a_burst_of_them_shows(tmp_path: Path) -> None:
+    entry = _recorded(one := result("a.jpg", Path(__file__).stat()))
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as shown:
+        terminal = Terminal(writer, colour=False, passing=True)
+        terminal.hear([entry, entry, RecordedBurst(3, one, b"{}", 1.0)])
+        terminal.end(_snapshot(Stats(window_seconds=60)), results=tmp_path)
+        os.close(writer)
+        assert "Most seen: x 2\n" in shown.read()
 
 
 def _recorded(record: Record) -> Recorded:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dropsight.journal.event_messages import EventMessage
-from dropsight.journal.recording import Durable, RecordedEvent
+from dropsight.journal.recording import Durable, Recorded, RecordedEvent
 from dropsight.records import (
     ClipFacts,
     EventPhase,
@@ -52,7 +52,7 @@ class Terminal:
 
     def hear(self, recorded: Sequence[Durable], /) -> None:
         """Pass on what was recorded, on the recorder's thread."""
-        results = (each.record for each in recorded if not isinstance(each, RecordedEvent))
+        results = (each.record for each in recorded if isinstance(each, Recorded))
         self._names.update(shown_label(each) for each in results if isinstance(each, Result))
         try:
             self._groups.put_nowait(recorded)
