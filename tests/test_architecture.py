@@ -32,6 +32,7 @@ SHARED = {
     "installing",
     "names",
     "records",
+    "threads",
     "version",
 }
 # Each thread's name as it starts: some live for a moment only.

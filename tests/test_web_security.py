@@ -523,7 +523,7 @@ def test_who_says_nothing_makes_room_so_that_health_is_answered_to_everybody(tmp
 
 
 @pytest.mark.parametrize(
-    ("descriptors", "connections"), [(64, 32), (256, 128), (1_024, 512), (524_288, 512), (-1, 512)]
+    ("descriptors", "connections"), [(64, 8), (128, 32), (256, 128), (1_024, 512), (524_288, 512), (-1, 512)]
 )
 def test_connections_have_half_of_the_descriptors_at_most(descriptors: int, connections: int) -> None:
     assert share(descriptors) == connections

@@ -24,6 +24,7 @@ from dropsight.errors import ImageError, MachineError, MemoryShortError
 from dropsight.images.framing import Pixels
 from dropsight.images.jpeg2000 import boxed
 from dropsight.names import as_shown
+from dropsight.threads import begins
 
 Kind: TypeAlias = Literal["heic", "jp2"]
 
@@ -132,12 +133,13 @@ def hurrying(*, after_seconds: float) -> Iterator[None]:
             patience = _AGAIN_SECONDS
 
     hurry = threading.Thread(target=end_all, name="hurry", daemon=True)
-    hurry.start()
+    hurries = begins(hurry)
     try:
         yield
     finally:
         done.set()
-        hurry.join()
+        if hurries:
+            hurry.join()
 
 
 def cpu_seconds(pixels: int) -> float:

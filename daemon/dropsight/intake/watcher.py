@@ -21,6 +21,7 @@ from dropsight.intake.hints import Emitter, Hints, Rescans, event_of
 from dropsight.intake.inotify import Event, Inotify
 from dropsight.names import as_text
 from dropsight.status.heartbeats import Heartbeats
+from dropsight.threads import LIMITS, begins
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ class Watcher:
         self._inotify: Inotify | None = None
         self._observer: BaseObserver | None = None
         self._wake = -1
-        self._refused: OSError | None = None
+        self._refused = ""
+        """Why there are no events, though some are wanted."""
         self._said = ""
         self._lock = threading.RLock()
         self._watches: dict[str, int] = {}
@@ -76,9 +78,9 @@ class Watcher:
         try:
             heard = Inotify()
         except OSError as error:
-            self._refused = error
+            self._refused = f"no inotify instance is left ({error.strerror}): {_raise('max_user_instances')}"
             return
-        self._refused, self._inotify = None, heard
+        self._inotify = heard
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         listen = partial(self._listen, heard)
         emitter = partial(Emitter, wake=self._wake, listen=listen, failed=self._rescans.rescan)
@@ -87,19 +89,23 @@ class Watcher:
         self._observer.name = f"events in {self._folder.root}"
         for each in self._observer.emitters:
             each.name = f"watch on {self._folder.root}"
-        self._observer.start()
-        self._say("watched")
+        if begins(self._observer):
+            self._say("watched")
+        else:  # each walk tries it again
+            self.stop()
+            self._refused = f"no thread can be started: too many already ({LIMITS})"
 
     def stop(self) -> None:
         if self._observer:
             self._observer.stop()
-            self._observer.join()
+            if self._observer.ident is not None:
+                self._observer.join()
             self._observer = None
         if self._inotify:
             self._inotify.close()
             os.close(self._wake)
         with self._lock:
-            self._inotify = self._refused = None
+            self._inotify, self._refused = None, ""
             for known in (self._watches, self._paths, self._unheard):
                 known.clear()
 
@@ -165,8 +171,7 @@ class Watcher:
         """Say what is not heard, and how to have it heard; closed folders are told of elsewhere."""
         root, pause = as_text(self._folder.root), f"{self._folder.settings.poll_seconds:g} s"
         if self._refused:
-            text = f"{root} is polled every {pause}, as no inotify instance is left"
-            return f"{text} ({self._refused.strerror}): {_raise('max_user_instances')}"
+            return f"{root} is polled every {pause}, as {self._refused}"
         with self._lock:
             missed = [number for path, number in self._unheard.items() if path != self._folder.root]
             missed = [number for number in missed if number not in _EXPECTED]

@@ -9,6 +9,7 @@ from dropsight.errors import StoreError
 from dropsight.files.original import FiledAt
 from dropsight.journal.filing import PlaceError
 from dropsight.journal.recording import Recorded, place_of
+from dropsight.threads import begins
 
 NAME = "copier"
 Placed = StoreError | FiledAt | None
@@ -32,14 +33,14 @@ class Copier:
         self.stopping = False
 
     def put(self, entry: Recorded) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=NAME)
-            self._thread.start()
         self.busy += 1
         self._orders.put(entry)
+        self._begin()
 
     def take(self) -> list[Attempt]:
         """Return what was tried since."""
+        if self.busy:
+            self._begin()
         taken = [self._copied.get() for _ in range(self._copied.qsize())]
         self.busy -= len(taken)
         return taken
@@ -53,6 +54,12 @@ class Copier:
         self._orders.put(None)
         if self._thread:
             self._thread.join()
+
+    def _begin(self) -> None:
+        """The first to be copied begins it, once the machine has room for one more thread."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name=NAME)
+            self._thread = thread if begins(thread) else None
 
     def _run(self) -> None:
         full: dict[object, PlaceError] = {}

@@ -14,6 +14,7 @@ from pathlib import Path
 from dropsight import crashpoints
 from dropsight.errors import SinkError, reason
 from dropsight.files.disk import sync_folder
+from dropsight.threads import begins
 
 log = logging.getLogger(__name__)
 
@@ -163,8 +164,9 @@ class JsonLog:
 
     def _start_compressor(self) -> None:
         if self._compress and self._backups:
-            self._compressor = threading.Thread(target=self._compress_backups, name="log-gzip")
-            self._compressor.start()
+            compressor = threading.Thread(target=self._compress_backups, name="log-gzip")
+            # Without room for one more thread the next rotation compresses what this one leaves.
+            self._compressor = compressor if begins(compressor) else None
 
     def _shift(self) -> None:
         for number, path in sorted(backup_files(self._path), reverse=True):

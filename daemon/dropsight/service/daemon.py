@@ -7,9 +7,10 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from threading import TIMEOUT_MAX, Event, Thread
+from typing import NoReturn
 
 from dropsight.config import Config
-from dropsight.errors import ConfigError, MachineError, ModelError, StoreError
+from dropsight.errors import ConfigError, DropsightError, MachineError, ModelError, StoreError
 from dropsight.images import apart
 from dropsight.service.assembly import assemble
 from dropsight.service.lifecycle import Lifecycle
@@ -59,7 +60,10 @@ class Daemon:
 
     def run(self) -> int:
         """Work until asked to stop, or until everything is done; return the exit code."""
-        finders, recorder, watchdog = self._start()
+        try:
+            finders, recorder, watchdog = self._start()
+        except Exception as error:  # noqa: BLE001 - whatever it is, what has begun would go on for ever
+            self._end_at_start(error)
         try:
             self._wait()
             if self._lifecycle.failure:
@@ -86,8 +90,7 @@ class Daemon:
         roots = ", ".join(folder.root for folder in self._exclusive.folders)
         log.info("ready: model %s is loaded; watching %s", self._in_force.engine.plan.spec.name, roots)
         outlets.reporter.ready()
-        if outlets.web and not self._once:
-            outlets.web.start(monitoring.supervision)
+        self._serve_web()
         return finders, recorder, watchdog
 
     def _wait(self) -> None:
@@ -100,6 +103,7 @@ class Daemon:
             with monitoring.supervision.contained("events"):
                 self._outlets.problems.look()
             self._tell_of_slow()
+            self._serve_web()
             if lifecycle.take_reload():
                 # What is wrong with the config or the model is told as a trouble.
                 with monitoring.supervision.contained("reload"), contextlib.suppress(ConfigError, ModelError):
@@ -116,6 +120,14 @@ class Daemon:
             self._exclusive.store.save_if_gone()
         except StoreError as error:
             log.error("%s", error)  # noqa: TRY400 - a line, no traceback
+        os._exit(1)
+
+    def _end_at_start(self, error: Exception) -> NoReturn:
+        """The folder is the state: whoever starts us again finds all in it."""
+        if isinstance(error, DropsightError):
+            log.error("%s", error)
+        else:
+            log.critical("internal error at the start", exc_info=error)
         os._exit(1)
 
     def _end(self, finders: Sequence[Thread], recorder: Thread, watchdog: Watchdog) -> None:
@@ -162,6 +174,10 @@ class Daemon:
         # An inbox that is away, or a long walk, makes nobody wait for the others to be ready.
         self._intake.scanner.watching.wait(WATCHED_SECONDS)
         return finders
+
+    def _serve_web(self) -> None:
+        if self._outlets.web and not self._once:
+            self._outlets.web.start(self._monitoring.supervision)
 
     def _tell_of_slow(self) -> None:
         if slow := self._progress.slow():

@@ -23,6 +23,7 @@ from dropsight.records import (
     shown_label,
 )
 from dropsight.status.stats import Snapshot
+from dropsight.threads import begin
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +48,7 @@ class Terminal:
         self._missed = 0
         self._names: Counter[str] = Counter()
         self._told = False
-        self._thread = threading.Thread(target=self._run, name="terminal", daemon=True)
-        self._thread.start()
+        self._thread = begin(threading.Thread(target=self._run, name="terminal", daemon=True))
 
     def hear(self, recorded: Sequence[Durable], /) -> None:
         """Pass on what was recorded, on the recorder's thread."""

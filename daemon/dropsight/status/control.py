@@ -17,6 +17,7 @@ import msgspec
 from dropsight import crashpoints
 from dropsight.errors import DropsightError, StoreError, machine_error
 from dropsight.status.supervision import Supervision
+from dropsight.threads import begins
 
 log = logging.getLogger(__name__)
 
@@ -131,10 +132,9 @@ class ControlServer:
                 time.sleep(RETRY_SECONDS)  # no descriptor is left: whoever asks waits
                 continue
             self._free.acquire()
-            try:
-                threading.Thread(target=self._serve, args=(connection,), name="control", daemon=True).start()
-            except RuntimeError as error:  # no thread is left: whoever asks may do so again
-                log.warning("control socket: request not answered: %s", error)
+            thread = threading.Thread(target=self._serve, args=(connection,), name="control", daemon=True)
+            if not begins(thread):  # whoever asks may do so again
+                log.warning("control socket: request not answered: no thread can be started")
                 connection.close()
                 self._free.release()
 

@@ -9,9 +9,10 @@ from types import TracebackType
 
 import msgspec
 
-from dropsight.errors import DamagedError, DropsightError
+from dropsight.errors import DamagedError, DropsightError, MachineError
 from dropsight.names import as_text
 from dropsight.status.troubles import Troubles
+from dropsight.threads import PATIENCE_SECONDS, begin
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +23,7 @@ GOOD_SECONDS = 120.0
 
 
 def start(name: str, target: Callable[[], None], *, daemon: bool = False) -> threading.Thread:
-    thread = threading.Thread(target=target, name=name, daemon=daemon)
-    thread.start()
-    return thread
+    return begin(threading.Thread(target=target, name=name, daemon=daemon))
 
 
 class _Crash(msgspec.Struct):
@@ -44,11 +43,20 @@ class Supervision:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
 
-    def start(self, name: str, work: Callable[[], None], *, daemon: bool = True) -> threading.Thread:
-        """Run this on its own thread until it returns; restart it after every internal error."""
+    def start(
+        self,
+        name: str,
+        work: Callable[[], None],
+        *,
+        daemon: bool = True,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> threading.Thread:
+        """Run this on its own thread until it returns; restart it after every internal error.
+
+        Raises MachineError where no thread can be started for so long.
+        """
         thread = threading.Thread(target=self._keep_at, args=(name, work), name=name, daemon=daemon)
-        thread.start()
-        return thread
+        return begin(thread, patience_seconds=patience_seconds)
 
     def contained(self, name: str) -> AbstractContextManager[None, bool]:
         """Report an internal error in here and go on; a journal that cannot be trusted is none.
@@ -59,12 +67,17 @@ class Supervision:
 
     def fell(self, name: str, error: BaseException) -> float:
         """Report an internal error; return the seconds to wait before the work is restarted."""
-        log.error("internal error in %s", name, exc_info=error)
+        short = isinstance(error, MachineError)
+        if short:
+            log.error("%s", error)
+        else:
+            log.error("internal error in %s", name, exc_info=error)
         with self._lock:
             before = self._falls.get(name)
             times = before.times + 1 if before else 1
             pause = min(self._first_pause * float(2 ** min(times - 1, 16)), LONGEST_PAUSE_SECONDS)
-            text = as_text(f"{name}: internal error, see the log: {type(error).__name__}: {error}")
+            what = str(error) if short else f"internal error, see the log: {type(error).__name__}: {error}"
+            text = as_text(f"{name}: {what}")
             again = f" (for the {times}th time in a row)" if times > 3 else ""
             self._falls[name] = _Crash(f"{text}; restarted after {pause:g} s{again}", time.monotonic(), times)
         self._tell()

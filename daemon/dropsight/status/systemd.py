@@ -7,6 +7,8 @@ import socket
 import threading
 from collections.abc import Callable
 
+from dropsight.threads import begin
+
 log = logging.getLogger(__name__)
 
 
@@ -45,7 +47,7 @@ class Watchdog:
         self._hung = hung
         self._stopped = threading.Event()
         if interval_seconds() > 0:
-            threading.Thread(target=self._run, name="watchdog", daemon=True).start()
+            begin(threading.Thread(target=self._run, name="watchdog", daemon=True))
 
     def stop(self) -> None:
         self._stopped.set()

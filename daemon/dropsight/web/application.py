@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import logging
+import math
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -14,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from dropsight.errors import machine_error
 from dropsight.journal.browsing import JournalBrowser
 from dropsight.journal.outbox import Delivery
 from dropsight.web.access import Access
@@ -27,11 +31,14 @@ from dropsight.web.pages import read_pages
 from dropsight.web.signin import SignIn
 from dropsight.web.yielding import AddressTurns, step_aside
 
+log = logging.getLogger(__name__)
+
 HEAD_BYTES = 16_384
 IDLE_SECONDS = 30
 # So many are let in before the first of them is looked at, whatever the bound of connections.
 ACCEPTED_AT_ONCE = 32
 GRACE_SECONDS = 1
+TOLD_SECONDS = 60
 RECALLED_AT_ONCE = 500
 
 
@@ -49,6 +56,7 @@ async def serve(
     app = _application(api, access, turns)
     server = uvicorn.Server(_settings(app))
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_told_briefly())
 
     def end() -> None:
         overviews.hub.end()
@@ -61,6 +69,22 @@ async def serve(
         await server.serve(sockets=[listener])
     api.screening.close()
     background.close()
+
+
+def _told_briefly() -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+    """Have a shortage of the machine be a line a minute: asyncio logs up to 32 tracebacks a second of one."""
+    told_at = -math.inf
+
+    def tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal told_at
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and machine_error(error)):
+            loop.default_exception_handler(context)
+        elif loop.time() - told_at >= TOLD_SECONDS:
+            told_at = loop.time()
+            log.warning("the dashboard lets nobody in for now: %s", error.strerror)
+
+    return tell
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:

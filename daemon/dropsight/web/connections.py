@@ -9,17 +9,19 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 10.0
 MOST_CONNECTIONS = 512
-LEAST_CONNECTIONS = 32
+LEAST_CONNECTIONS = 8
+# What images, the journal, the log and the connections to others have open at once.
+OTHERS_DESCRIPTORS = 96
 
 
 def share(descriptors: int) -> int:
     """How many connections there may be where the process may have so many descriptors (-1: any number).
 
-    The other half is for images, the journal and the log.
+    The other half is for images, the journal and the log, and as many as those take if that is more.
     """
     if descriptors < 0:
         return MOST_CONNECTIONS
-    return max(min(MOST_CONNECTIONS, descriptors // 2), LEAST_CONNECTIONS)
+    return max(min(MOST_CONNECTIONS, descriptors // 2, descriptors - OTHERS_DESCRIPTORS), LEAST_CONNECTIONS)
 
 
 def _is_local(address: str) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 
 from dropsight import crashpoints, installing
 from dropsight.config import Web, host_and_port, token
-from dropsight.errors import DropsightError, ImageError
+from dropsight.errors import DropsightError, ImageError, MachineError
 from dropsight.journal.recording import Durable, records_in
 from dropsight.records import Result
 from dropsight.status.supervision import Supervision
@@ -47,7 +47,12 @@ class WebServer:
         self._thread: threading.Thread | None = None
 
     def start(self, supervision: Supervision) -> None:
-        self._thread = supervision.start("web", self._run)
+        """Unless it has: where no thread can be started that is a trouble, and this is to be called again."""
+        if self._thread is None:
+            try:
+                self._thread = supervision.start("web", self._run, patience_seconds=0)
+            except MachineError as error:
+                self._troubles.raised("web", error)
 
     @property
     def watchers(self) -> int:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from dropsight.sinks.mqtt.client import FrugalClient
+from dropsight.threads import begin
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Network:
         self._poll.register(self._bell, select.POLLIN)
         self._poll.register(self._client.wire.fileno(), select.POLLIN)
         self._came_at = self._looked_at = time.monotonic()
-        self._thread.start()
+        begin(self._thread)
 
     def wait_for(self, is_so: Callable[[], bool], *, seconds: float) -> None:
         """Return once it is so, after the time, or when the connection is over; send and read what there is.

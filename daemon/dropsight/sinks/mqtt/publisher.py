@@ -23,6 +23,7 @@ from dropsight.sinks.mqtt.refusals import BrokerRefusedError
 from dropsight.sinks.mqtt.rivals import OFFLINE
 from dropsight.sinks.mqtt.session import Session
 from dropsight.sinks.sink import FollowerContext, FollowerSpec, FollowerStatus
+from dropsight.threads import begin
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class Publisher:
         self.wake()
 
     def run(self) -> None:
-        threading.Thread(target=self._parts.commander.run, name="mqtt-commands", daemon=True).start()
+        begin(threading.Thread(target=self._parts.commander.run, name="mqtt-commands", daemon=True))
         try:
             self._keep_serving()
         finally:

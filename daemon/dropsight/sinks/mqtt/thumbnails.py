@@ -10,6 +10,7 @@ import msgspec
 from dropsight.errors import DropsightError, reason
 from dropsight.images.framing import Pixels
 from dropsight.images.thumbnail import as_jpeg
+from dropsight.threads import begins
 
 log = logging.getLogger(__name__)
 
@@ -113,8 +114,9 @@ class Thumbnails(msgspec.Struct):
         """Under the lock."""
         self._to_make[camera] = make
         if self._maker is None or not self._maker.is_alive():
-            self._maker = threading.Thread(target=self._make_all, name="mqtt-pictures", daemon=True)
-            self._maker.start()
+            maker = threading.Thread(target=self._make_all, name="mqtt-pictures", daemon=True)
+            # Without room for one more thread it waits for the next picture.
+            self._maker = maker if begins(maker) else None
 
     def _make_all(self) -> None:
         while make := self._next_to_make():

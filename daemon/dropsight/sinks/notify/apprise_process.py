@@ -21,6 +21,7 @@ from dropsight import children
 from dropsight.sinks.notify.answer_bounds import bound_answers
 from dropsight.sinks.notify.apprise_faults import CapturedWarning, WarningCapture, spoken
 from dropsight.sinks.notify.notification import MESSAGE_BYTES, Notification, Receipt
+from dropsight.threads import begins
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 20.0
 # Between the requests of one notification; the next is hours or minutes away.
@@ -103,7 +104,8 @@ def serve(door: socket.socket, sender: AppriseSender) -> None:
         message, descriptors, _, _ = socket.recv_fds(door, 1, 1)
         for descriptor in descriptors:
             visit = socket.socket(fileno=descriptor)
-            threading.Thread(target=_receive, args=(visit, sender), daemon=True).start()
+            if not begins(threading.Thread(target=_receive, args=(visit, sender), daemon=True)):
+                _receive(visit, sender)  # who comes meanwhile waits
         if not message:
             return
 
