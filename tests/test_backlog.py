@@ -113,6 +113,33 @@ def test_a_large_image_for_which_the_line_has_no_place_holds_no_worker() -> None
     assert backlog.take() is others[0]
 
 
+def test_whoever_fills_the_line_of_large_ones_keeps_no_other_inbox_out_of_it() -> None:
+    """Of 10 slow ones of another inbox, two were put off again and again, for more than 80 s."""
+    backlog = Backlog(order="fair")
+    other = DropFolder.open(Watch(path=Path("/other")))
+    for number in range(MOST_LARGE + 10):
+        backlog.hint(FOLDER, f"/in/{number}.jpg", closed=True)
+    held, *others = (backlog.take() for _ in range(MOST_LARGE + 10))
+    assert held
+    assert backlog.may_decode_large(held)
+    assert not any(backlog.may_decode_large(each) for each in others if each)
+    backlog.hint(other, "/other/1.jpg", closed=True)
+    newcomer = backlog.take()
+    assert newcomer
+    assert not backlog.may_decode_large(newcomer)
+    assert backlog.counters().postponed == 10  # nine that had no place, and one that had to go
+    assert adds_up(backlog)
+    backlog.finish(held, "ok")
+    taken = [backlog.take()]
+    for _ in range(2):
+        last = taken[-1]
+        assert last
+        backlog.finish(last, "ok")
+        taken.append(backlog.take())
+    assert newcomer in taken
+    assert adds_up(backlog)
+
+
 @pytest.mark.parametrize(("named", "in_truth"), [("jpg", "mp4"), ("mp4", "jpg")])
 def test_however_many_files_bear_names_of_the_other_kind_no_lane_has_more_than_its_places(
     named: str, in_truth: str

@@ -130,11 +130,12 @@ class Backlog(BacklogState):
         with self._lock:
             if self._large.takes_turn(candidate):
                 return True
-            if self._large.joins_line(candidate):
+            left_out = self._large.line_up(candidate)
+            if left_out is not candidate:
                 candidate.place = "queued"
                 self._leave(candidate)
-            else:
-                self.postpone(candidate, seconds=LARGE_SECONDS)
+            if left_out is not None:
+                self.postpone(left_out, seconds=LARGE_SECONDS)
             return False
 
     def decoded(self, candidate: Candidate) -> None:

@@ -106,13 +106,21 @@ class OneLarge(Generic[W]):
             self._holder = candidate
         return self._holder is candidate
 
-    def joins_line(self, candidate: W) -> bool:
-        """Have it wait for its turn in line, where there is a place for it."""
+    def line_up(self, candidate: W) -> W | None:
+        """Have it wait for its turn in line; return for whom there is no place, if that is so for anybody.
+
+        Whoever would be taken after this one has to go: else whoever fills the line keeps all others out.
+        """
+        last = None
         if self._waiting >= MOST_LARGE:
-            return False
+            last = self._line.last(candidate)
+            if last is None:
+                return candidate
+            self._line.remove(last)
+            self._waiting -= 1
         self._line.push(candidate)
         self._waiting += 1
-        return True
+        return last
 
     def next(self) -> W | None:
         """Take whose turn it is."""
