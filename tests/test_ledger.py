@@ -25,6 +25,7 @@ from dropsight.intake.examiner import ExaminerParts
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import CLIPS, InHand
 from dropsight.intake.trying_alone import Suspects
+from dropsight.journal import ledger as ledger_module
 from dropsight.journal.kept_files import Kept, KeptChanges
 from dropsight.journal.ledger import Ledger
 from dropsight.journal.store import Journal, Row
@@ -89,7 +90,20 @@ def keeping(root: Path) -> DropFolder:
 def test_what_is_gone_from_a_kept_folder_is_forgotten(tmp_path: Path, store: Journal) -> None:
     gone, _ = (record(store, tmp_path / "in" / name) for name in ("a.jpg", "b.jpg"))
     gone.unlink()
-    assert Reading(store).ledger.news([keeping(tmp_path / "in")]).gone == [os.fsencode(gone)]
+    news = KeptChanges.merged(list(Reading(store).ledger.news([keeping(tmp_path / "in")])))
+    assert news.gone == [os.fsencode(gone)]
+
+
+def test_however_many_are_gone_the_journal_is_told_in_pieces(
+    tmp_path: Path, store: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "BATCH", 2)
+    *gone, _ = (record(store, tmp_path / "in" / f"{number}.jpg") for number in range(6))
+    for path in gone:
+        path.unlink()
+    pieces = [news.gone for news in Reading(store).ledger.news([keeping(tmp_path / "in")])]
+    assert [len(piece) for piece in pieces] == [2, 2, 1]
+    assert {path for piece in pieces for path in piece} == set(map(os.fsencode, gone))
 
 
 def test_a_new_name_of_the_device_makes_no_image_new(tmp_path: Path, store: Journal) -> None:
@@ -204,7 +218,7 @@ def test_what_an_earlier_version_recorded_is_known_and_from_then_on_without_the_
     former = as_before(store, path)
     reading = Reading(store)
     assert reading.ledger.skips(folder, str(path))
-    news = reading.ledger.news([folder])
+    news = KeptChanges.merged(list(reading.ledger.news([folder])))
     assert news.former == [former]
     store.note_kept(news)
     assert Reading(store, device="another").ledger.skips(folder, str(path))
@@ -282,6 +296,6 @@ def test_a_kept_folder_that_is_empty_all_at_once_is_not_forgotten(tmp_path: Path
     record(store, tmp_path / "in" / "a.jpg")
     (tmp_path / "in" / "a.jpg").unlink()
     ledger = Reading(store).ledger
-    assert not ledger.news([folder])
+    assert not list(ledger.news([folder]))
     (tmp_path / "in").rmdir()
-    assert not ledger.news([folder])
+    assert not list(ledger.news([folder]))

@@ -4,6 +4,7 @@ import os
 from contextlib import suppress
 
 from dropsight.files.beneath import Top
+from dropsight.files.descent import Descent
 from dropsight.intake.camera_names import is_later
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.clock import Clock
@@ -77,31 +78,25 @@ def remove_empty(folder: DropFolder, clock: Clock) -> int:
 
 
 def _remove_in(place: Top, clock: Clock, *, reaches: DropFolder, is_camera: bool) -> int:
-    found: list[tuple[str, float]] = []
-    pending = [""]
-    while pending:
-        inner = pending.pop()
-        for name, changed in _folders_in(place, inner):
-            below = os.path.join(inner, name)
-            path = os.path.join(place.path, below)
-            if place in (reaches.processed, reaches.failed) or reaches.reaches(path):
-                pending.append(below)
-                if inner or is_camera:
-                    found.append((below, changed))
-    # The deepest first, and each by its age before what was in it went.
-    old = (name for name, changed in reversed(found) if clock.age_seconds(changed) > EMPTY_SECONDS)
-    return sum(_remove(place, name) for name in old)
+    removed = 0
 
+    def leave(inner: str, changed: float) -> None:
+        """Each by its age before what was in it went."""
+        nonlocal removed
+        if (is_camera or os.sep in inner) and clock.age_seconds(changed) > EMPTY_SECONDS:
+            removed += _remove(place, inner)
 
-def _folders_in(place: Top, inner: str) -> list[tuple[str, float]]:
-    """Names, and when each last changed; by ctime, as copies keep their originals' other times."""
-    with suppress(OSError), place.listed(inner) as entries:
-        return [
-            (entry.name, entry.stat(follow_symlinks=False).st_ctime)
-            for entry in entries
-            if entry.is_dir(follow_symlinks=False)
-        ]
-    return []
+    descent = Descent(leave)
+    while (inner := descent.next()) is not None:
+        with suppress(OSError), place.listed(inner) as entries:
+            for entry in entries:
+                path = os.path.join(place.path, inner, entry.name)
+                if entry.is_dir(follow_symlinks=False) and (
+                    place in (reaches.processed, reaches.failed) or reaches.reaches(path)
+                ):
+                    # By ctime, as copies keep their originals' other times.
+                    descent.found(entry.name, entry.stat(follow_symlinks=False).st_ctime)
+    return removed
 
 
 def _remove(place: Top, name: str) -> bool:

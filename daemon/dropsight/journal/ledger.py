@@ -3,7 +3,8 @@
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from dropsight.errors import DamagedError, ImageError, StoreError
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
-from dropsight.journal.kept_files import Kept, KeptChanges, KeptReader, digest_of_file
+from dropsight.journal.kept_files import BATCH, Kept, KeptChanges, KeptReader, digest_of_file
 from dropsight.records import drop_id
 
 
@@ -61,17 +62,24 @@ class Ledger:
         except OSError:
             return False
 
-    def news(self, folders: Sequence[DropFolder]) -> KeptChanges:
-        """Find files that are no longer there, of which nobody will ask again.
+    def news(self, folders: Sequence[DropFolder]) -> Iterator[KeptChanges]:
+        """Find files that are no longer there, of which nobody will ask again; some hundreds at a time.
 
         A folder with nothing in it at all may be a disk that is not mounted: then they stay. What an earlier
         version recorded is known without the device's name from now on.
         """
-        news = KeptChanges()
         if not all(_has_images(folder) for folder in folders if folder.settings.after == "keep"):
-            return news
-        news.gone.extend(kept.path for kept in self._reader().all() if _is_gone(kept.path, folders))
-        for record_id, path in self._reader().former():
+            return
+        gone = (kept.path for kept in self._reader().all() if _is_gone(kept.path, folders))
+        while some := list(islice(gone, BATCH)):
+            yield KeptChanges(gone=some)
+        former = self._reader().former()
+        while rows := list(islice(former, BATCH)):
+            yield self._of_former(rows, folders)
+
+    def _of_former(self, rows: Sequence[tuple[str, bytes]], folders: Sequence[DropFolder]) -> KeptChanges:
+        news = KeptChanges()
+        for record_id, path in rows:
             try:
                 kept = self._former_at(record_id, os.fsdecode(path), folders)
             except OSError:  # a share that does not answer

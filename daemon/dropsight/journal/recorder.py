@@ -97,6 +97,11 @@ class Recorder:
         self._settler.note_kept(news)
         self._inbound.nudge()
 
+    @property
+    def has_kept_to_note(self) -> bool:
+        """Whether the journal has yet to hear some of what `note_kept` was told."""
+        return self._settler.has_kept_to_note
+
     def stop(self) -> None:
         """Record what was put, then let `run` return. From any thread."""
         self._stopping.set()

@@ -7,17 +7,20 @@ import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from stat import S_ISDIR
+from types import TracebackType
+from typing import Self
 
 import msgspec
 
 from dropsight.config import Retention
 from dropsight.errors import is_passing
 from dropsight.files.beneath import Top, look
+from dropsight.files.descent import Descent
 from dropsight.files.disk import BLOCK_BYTES
 from dropsight.files.original import PART_SUFFIX, TAGS_SUFFIX
 from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
-from dropsight.journal.filed import FiledImages, is_ours
+from dropsight.journal.filed import BATCH, FiledImages, is_ours
 from dropsight.journal.schema import Shelved
 
 log = logging.getLogger(__name__)
@@ -41,6 +44,31 @@ class _Pile(msgspec.Struct):
     def exceeds(self, retention: Retention) -> bool:
         too_large = retention.max_bytes is not None and self.bytes > retention.max_bytes
         return too_large or (retention.max_files is not None and self.files > retention.max_files)
+
+
+class _Gone:
+    """What the shelf has yet to forget: at the end, and whenever it is many."""
+
+    def __init__(self, shelf: FiledImages) -> None:
+        self._shelf, self._rows = shelf, list[Shelved]()
+
+    def add(self, row: Shelved) -> None:
+        self._rows.append(row)
+        if len(self._rows) >= BATCH:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._shelf.forget(self._rows)
+        self._rows.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._forget()
 
 
 class Sweeper(msgspec.Struct):
@@ -78,18 +106,18 @@ class Sweeper(msgspec.Struct):
             return 0
 
     def _sweep(self, place: Top, retention: Retention, shelf: FiledImages, remembered_from: int) -> int:
-        pile, gone, removed = _Pile(), list[Shelved](), 0
+        pile, removed = _Pile(), 0
         strangers = self._clear_parts(place)
-        for row in shelf.rows(os.fsencode(place.path)):
-            there = _there(place, row)
-            if there and self._is_too_old(row, retention):
-                removed += _remove(place, row, there, gone)
-            elif there:
-                self._weigh(there, pile)
-            elif row.seq < remembered_from:
-                gone.append(row)
-        removed += _shrink(place, shelf, pile, retention, gone)
-        shelf.forget(gone)
+        with _Gone(shelf) as gone:
+            for row in shelf.rows(os.fsencode(place.path)):
+                there = _there(place, row)
+                if there and self._is_too_old(row, retention):
+                    removed += _remove(place, row, there, gone)
+                elif there:
+                    self._weigh(there, pile)
+                elif row.seq < remembered_from:
+                    gone.add(row)
+            removed += _shrink(place, shelf, pile, retention, gone)
         self._tell(place.path, strangers=strangers - pile.noted_files, removed=removed)
         return removed
 
@@ -126,7 +154,7 @@ class Sweeper(msgspec.Struct):
         self._told.add(folder)
 
 
-def _shrink(place: Top, shelf: FiledImages, pile: _Pile, retention: Retention, gone: list[Shelved]) -> int:
+def _shrink(place: Top, shelf: FiledImages, pile: _Pile, retention: Retention, gone: _Gone) -> int:
     removed = 0
     rows = shelf.rows(os.fsencode(place.path))
     while pile.exceeds(retention) and (row := next(rows, None)):
@@ -168,10 +196,10 @@ def _look(place: Top, *names: bytes) -> dict[bytes, os.stat_result]:
     return there
 
 
-def _remove(place: Top, row: Shelved, there: dict[bytes, os.stat_result], gone: list[Shelved]) -> int:
+def _remove(place: Top, row: Shelved, there: dict[bytes, os.stat_result], gone: _Gone) -> int:
     count = sum(_unlink(place, name) for name in there)
     if count == len(there):
-        gone.append(row)
+        gone.add(row)
     return count
 
 
@@ -187,17 +215,12 @@ def _unlink(place: Top, name: bytes) -> bool:
 
 
 def _files(place: Top) -> Iterator[bytes]:
-    """All but folders, by their names below this one; no link is followed.
-
-    Without recursion, which os.walk needs up to Python 3.11: folders may be nested beyond its bound.
-    """
-    pending = [""]
-    while pending:
-        inner = pending.pop()
+    """All but folders, by their names below this one; no link is followed."""
+    descent = Descent()
+    while (inner := descent.next()) is not None:
         with contextlib.suppress(OSError), place.listed(inner) as entries:
             for entry in entries:
-                name = os.path.join(inner, entry.name)
                 if entry.is_dir(follow_symlinks=False):
-                    pending.append(name)
-                else:
-                    yield os.fsencode(name)
+                    descent.found(entry.name)
+                elif not descent.again:
+                    yield os.fsencode(os.path.join(inner, entry.name))

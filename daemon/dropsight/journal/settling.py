@@ -62,6 +62,10 @@ class Settler:
         """Of files that stay where they are. From any thread."""
         self._kept.append(news)
 
+    @property
+    def has_kept_to_note(self) -> bool:
+        return bool(self._kept)
+
     def follow(self, recorded: Sequence[Durable]) -> None:
         """These are durable: they are to be settled."""
         self.newest = max(self.newest, *[entry.seq for entry in recorded])

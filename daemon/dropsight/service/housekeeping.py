@@ -1,6 +1,7 @@
 """Every ten minutes: deletes old images, empty folders, and ledger entries of files that are gone."""
 
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +18,9 @@ from dropsight.journal.retention import Sweeper
 
 NAME = "housekeeping"
 HOUSEKEEPING_SECONDS = 600.0
+# Where the journal's disk is full there is a next time; meanwhile, retention may make room.
+NOTED_SECONDS = 10.0
+LOOK_SECONDS = 0.02
 
 
 class Housekeeper:
@@ -48,13 +52,24 @@ class Housekeeper:
         crashpoints.reach("in_housekeeping")
         try:
             self._sweep(stopped)
-            self._recorder.note_kept(self._ledger.news(self._folders))
+            for news in self._ledger.news(self._folders):
+                self._recorder.note_kept(news)
+                if not self._is_noted(stopped):
+                    break
         except DamagedError:
             raise
         except StoreError as error:
             self._recorder.troubles.raised(NAME, error)
         else:
             self._recorder.troubles.cleared(NAME)
+
+    def _is_noted(self, stopped: threading.Event) -> bool:
+        """Wait until the journal has heard of it, so that there is never more of it than that."""
+        until = time.monotonic() + NOTED_SECONDS
+        while self._recorder.has_kept_to_note:
+            if time.monotonic() >= until or stopped.wait(LOOK_SECONDS):
+                return False
+        return True
 
     def _sweep(self, stopped: threading.Event) -> None:
         with closing(FiledImages(self._journal)) as shelf:
