@@ -3,6 +3,8 @@
 import base64
 import json
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from clips import make_clip, numbered
 from dropsight.config import Config, load
 from dropsight.journal.event_messages import EventBest
 from dropsight.journal.store import Journal, Row
-from dropsight.service.record_pictures import picture_of
+from dropsight.service.record_pictures import MOST_KEPT, RecordPictures, picture_of
 from notified import Events, NotedDispatcher, Told, message, own_dispatcher
 from receivers import Receiver
 
@@ -94,3 +96,27 @@ def test_a_picture_that_nothing_can_be_made_of_keeps_nobody_from_being_told(
 
 def _picture(config: Config, record: str, longest: int) -> bytes:
     return picture_of(record, config, longest=longest)
+
+
+def test_for_however_many_targets_a_picture_is_made_once_and_one_at_a_time() -> None:
+    """Two dozen of them decoded a large one beside each other, and the kernel ended the daemon over it."""
+    made, at_once, most = list[str](), 0, 0
+
+    def make(record_id: str, longest: int) -> bytes:
+        nonlocal at_once, most
+        at_once, most = at_once + 1, max(most, at_once + 1)
+        made.append(record_id)
+        time.sleep(0)  # whoever else is at it gets on
+        at_once -= 1
+        return f"{record_id} {longest}".encode()
+
+    pictures = RecordPictures(make)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: pictures.picture(f"{number % 2}", 640), range(48)))
+    assert set(found) == {b"0 640", b"1 640"}
+    assert sorted(made) == ["0", "1"]
+    assert most == 1
+    for number in range(2, 2 + MOST_KEPT):
+        pictures.picture(str(number), 640)
+    pictures.picture("0", 640)
+    assert made.count("0") == 2

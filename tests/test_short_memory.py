@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -90,6 +93,32 @@ def test_with_memory_for_two_of_it_a_large_picture_takes_no_process(
     monkeypatch.setattr(children, "command", lambda *_: 1 / 0)
     monkeypatch.setattr(large, "available_bytes", lambda: 10 * read_header(png).whole_bytes)
     assert decoded(png).pixels.size
+
+
+def test_with_memory_for_two_of_it_two_large_ones_are_not_decoded_in_here_at_once(
+    monkeypatch: pytest.MonkeyPatch, png: bytes
+) -> None:
+    """Each of two dozen threads found enough memory free, and the kernel ended the daemon."""
+    header, began, may_go_on = read_header(png), threading.Semaphore(0), threading.Event()
+    needed = header.whole_bytes + header.whole_bytes // 8 + len(png)
+    monkeypatch.setattr(large, "available_bytes", lambda: 2 * needed)
+    here = list[str]()
+
+    def slowly(*arguments: Any, **options: Any) -> Decoded:
+        here.append(threading.current_thread().name)
+        began.release()
+        assert may_go_on.wait(60)
+        return decode_and_judge(*arguments, **options)
+
+    monkeypatch.setattr(large, "decode_and_judge", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(decoded, png)
+        began.acquire()
+        second = pool.submit(decoded, png)
+        assert second.result(60).pixels.size
+        may_go_on.set()
+        assert np.array_equal(first.result(60).pixels, second.result().pixels)
+    assert len(here) == 1
 
 
 @pytest.mark.usefixtures("short")

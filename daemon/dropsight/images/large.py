@@ -7,6 +7,8 @@ A mark goes out when it is ready, then a line, then pixels; of what is damaged, 
 
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import cv2
 import msgspec
@@ -53,14 +55,35 @@ def decode_where_it_fits(data: bytes, header: Header, wanted: Wanted, *, depth: 
     not fit beside this process if it were alone.
     """
     scale = scale_within_bounds(header, wanted)
-    if (
-        not is_large(header, scale)
-        or header.format in _BY_ITSELF
-        or TIMES_FREE * _needed(data, header, scale) <= available_bytes()
-    ):
+    if not is_large(header, scale) or header.format in _BY_ITSELF:
         return decode_and_judge(data, header, scale=scale, depth=depth)
+    with _taken.beside(_needed(data, header, scale)) as fits:
+        if fits:
+            return decode_and_judge(data, header, scale=scale, depth=depth)
     with _one:
         return _decode_apart(data, header, _Order(scale, depth))
+
+
+class _Taken:
+    """What large pictures take that are decoded in this process now: not all of it may be in use yet."""
+
+    def __init__(self) -> None:
+        self._lock, self._bytes = threading.Lock(), 0
+
+    @contextmanager
+    def beside(self, needed: int) -> Iterator[bool]:
+        """Tell whether there is memory for one more; if so it is taken until this ends."""
+        with self._lock:
+            fits = TIMES_FREE * (self._bytes + needed) <= available_bytes()
+            self._bytes += needed if fits else 0
+        try:
+            yield fits
+        finally:
+            with self._lock:
+                self._bytes -= needed if fits else 0
+
+
+_taken = _Taken()
 
 
 def scale_within_bounds(header: Header, wanted: Wanted) -> int:

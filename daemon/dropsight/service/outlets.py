@@ -25,7 +25,7 @@ from dropsight.service.lasting_problems import LastingProblems
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.opening_events import open_problems
 from dropsight.service.parts import ExclusiveParts, Intake, Monitoring, Recording
-from dropsight.service.record_pictures import picture_of
+from dropsight.service.record_pictures import RecordPictures, picture_of
 from dropsight.service.reloading import Reloader, Reread
 from dropsight.service.remote import CommandHandler, Remote
 from dropsight.service.reporter import Reporter
@@ -78,7 +78,10 @@ class OutletsMaker(msgspec.Struct, frozen=True):
             busy=lambda: reporter.busy(),  # noqa: PLW0108
             dashboard=lambda: address_for_others(config.web) if web else None,
         )
-        followers = Followers(self.recording.wanted, partial(self._context, announcements, remote.obey))
+        pictures = RecordPictures(self._picture)
+        followers = Followers(
+            self.recording.wanted, partial(self._context, announcements, remote.obey, pictures)
+        )
         reporter = Reporter(
             self.in_force,
             stats=self.monitoring.stats,
@@ -122,7 +125,11 @@ class OutletsMaker(msgspec.Struct, frozen=True):
         log.info("%s", "paused: images wait in their folders" if paused else "resumed")
 
     def _context(
-        self, announcements: Callable[[], Announcements], obey: Callable[[bytes], bytes], mark: Mark
+        self,
+        announcements: Callable[[], Announcements],
+        obey: Callable[[bytes], bytes],
+        pictures: RecordPictures,
+        mark: Mark,
     ) -> FollowerContext:
         return FollowerContext(
             config=self.config,
@@ -131,7 +138,7 @@ class OutletsMaker(msgspec.Struct, frozen=True):
             troubles=Troubles(log, changed=self.monitoring.changes),
             obey=obey,
             watch=self.watch,
-            picture=self._picture,
+            picture=pictures.picture,
             inboxes=partial(inboxes_of, journal=self.config.store.path, watches=self.config.watch),
         )
 

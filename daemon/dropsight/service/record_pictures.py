@@ -1,5 +1,9 @@
 """A small picture of a record, for those who are told of it: of its image, or of its clip's surest frame."""
 
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import closing
 
 from dropsight.config import Config
@@ -8,6 +12,32 @@ from dropsight.images.thumbnail import thumbnail_of
 from dropsight.journal.reader import JournalReader
 from dropsight.web.pictures import find_image
 from dropsight.web.stills import clip_of, make_still
+
+MOST_KEPT = 8
+KEPT_SECONDS = 60.0
+
+
+class RecordPictures:
+    """For all who tell people, each on its thread: a picture is made once for them all, and one at a time.
+
+    Two dozen of them would decode it beside each other, in as many times its memory.
+    """
+
+    def __init__(self, make: Callable[[str, int], bytes]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._kept: OrderedDict[tuple[str, int], tuple[float, bytes]] = OrderedDict()
+
+    def picture(self, record_id: str, longest: int) -> bytes:
+        """Return a JPEG; raises as `picture_of`."""
+        key = record_id, longest
+        with self._lock:
+            made_at, found = self._kept.get(key, (0.0, b""))
+            if not found or time.monotonic() - made_at > KEPT_SECONDS:
+                found = self._make(record_id, longest)
+                self._kept[key] = time.monotonic(), found
+                if len(self._kept) > MOST_KEPT:
+                    self._kept.popitem(last=False)
+            return found
 
 
 def picture_of(record_id: str, config: Config, *, longest: int) -> bytes:
