@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Self
@@ -123,7 +123,7 @@ class Script:
 
     def _serve(self) -> None:
         client, _ = self._listener.accept()
-        with client:
+        with client, suppress(ConnectionError):  # who has what it waited for hangs up
             client.recv(4096)
             client.sendall(self._says)
             if not self._reads:
