@@ -17,6 +17,14 @@ _PROC, _GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 _NO_BOUND = sys.maxsize
 # Measured, where the dashboard is asked for all pictures: 181 MB, of which 128 at rest.
 _DAEMON_BYTES = 192 * 2**20
+# What a process is ended by for its own doing. Any other signal is somebody's: systemd's, which tells all
+# processes of a service of a stop, or an alarm of ours.
+_CRASHES = {
+    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP),
+    *(signal.SIGSYS, signal.SIGXCPU, signal.SIGXFSZ),
+}
+# Of the time for which it was waited for, a process that had less of a processor had no chance.
+_LEAST_SHARE = 0.25
 
 
 def command(module: str, *arguments: str) -> list[str]:
@@ -58,6 +66,21 @@ def give_up_first(pid: int) -> None:
     """
     with contextlib.suppress(OSError):
         Path(f"/proc/{pid}/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def was_ended(code: int) -> bool:
+    """Whether a process with this exit code was ended by a signal that tells nothing of what it did."""
+    return code < 0 and -code not in _CRASHES
+
+
+def had_a_processor(pid: int, *, seconds: float) -> bool:
+    """Whether a process that was waited for so long has worked; not so where it, or all, stood still."""
+    try:
+        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return True
+    # utime and stime, the 14th and 15th of all (proc_pid_stat(5))
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") >= _LEAST_SHARE * seconds
 
 
 def available_bytes() -> int:

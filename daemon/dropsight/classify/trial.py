@@ -9,6 +9,7 @@ from pathlib import Path
 from dropsight import children
 from dropsight.children import available_bytes
 from dropsight.classify.work import InForce
+from dropsight.errors import MachineError
 from dropsight.intake.in_hand import Verdict
 from dropsight.models.isolated import STARVED
 from dropsight.models.spec import ModelSpec
@@ -35,6 +36,7 @@ def tried(path: str, spec: ModelSpec, *, room: int | None = None) -> Verdict:
     """Tell how a process ends that classifies this image: by itself, well or badly, and in time, or not.
 
     It has what memory there is at the moment and no more; where the kernel runs short, it is the first to go.
+    Raises MachineError where somebody has ended it, as a stop does, or it had no processor.
     """
     log.warning("%s was being processed when the daemon crashed: trying it alone first", path)
     places = (str(Path(spec.path).absolute()), str(Path(path).absolute()))
@@ -45,11 +47,18 @@ def tried(path: str, spec: ModelSpec, *, room: int | None = None) -> Verdict:
         _bound(process.pid, room or max(available_bytes(), _LEAST_BYTES))
         try:
             _, said = process.communicate(timeout=_seconds())
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired as error:
+            worked = children.had_a_processor(process.pid, seconds=_seconds())
             process.kill()
+            if not worked:
+                raise MachineError(
+                    "images wait: the process that tries one alone had no processor"
+                ) from error
             return "died"
     if process.returncode == -signal.SIGKILL or any(word in said for word in STARVED):
         return "starved"
+    if children.was_ended(process.returncode):
+        raise MachineError(f"images wait: the process that tries one alone was ended ({process.returncode})")
     return "died" if process.returncode < 0 else "survived"
 
 

@@ -93,6 +93,10 @@ def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) ->
         try:
             said, _ = process.communicate(data, timeout=SECONDS)
         except subprocess.TimeoutExpired as error:
+            if not children.had_a_processor(process.pid, seconds=SECONDS):
+                raise MachineError(
+                    f"images wait: the process that decodes {kind} had no processor"
+                ) from error
             raise ImageError("unreadable", f"decoding it takes more than {SECONDS:.0f} s") from error
         finally:
             process.kill()
@@ -106,6 +110,8 @@ def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) ->
         raise ImageError("unreadable", text)
     if code in {-signal.SIGKILL, MACHINE_SHORT}:
         raise MemoryShortError("not enough memory to decode an image: images wait")
+    if children.was_ended(code):
+        raise MachineError(f"images wait: the process that decodes {kind} was ended ({code})")
     if not said.startswith(_READY):
         raise MachineError(f"images wait: the process that decodes {kind} ended at its start ({code})")
     if code not in {0, DAMAGED, _SHORT}:

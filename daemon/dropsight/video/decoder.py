@@ -160,6 +160,8 @@ class ClipDecoder:
                 "too_large",
                 f"decoding it takes more than the limit of {self.bounds.cpu_seconds:g} s of processor time",
             )
+        if children.was_ended(code):
+            return MachineError(f"clips wait: the process that decodes them was ended by {_name(-code)}")
         if code < 0:
             return ImageError("unreadable", f"it crashes the process that decodes it: {_name(-code)}")
         return ImageError("unreadable", f"the process that decodes it exited with code {code}")

@@ -1,0 +1,109 @@
+"""Processes of ours that somebody ends, or that get no processor: no picture is to blame for that."""
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from brokers import wait_until
+from clips import make_clip, numbered
+from daemons import PHOTOS
+from dropsight import children
+from dropsight.classify import trial
+from dropsight.errors import ImageError, MachineError, MemoryShortError
+from dropsight.images import apart
+from dropsight.images.apart import output_of
+from dropsight.images.opening import open_named
+from dropsight.models.backends import open_model
+from dropsight.video.decoder import ClipBounds, ClipDecoder
+from dropsight.video.sampling import Sampling
+from dropsight.video.wire import ClipOrder, Frames
+
+ENDED_BY_SOMEBODY = [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGALRM]
+CRASHES = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL]
+
+
+def ends_by(number: int) -> list[str]:
+    return ["sh", "-c", f"echo ready; kill -{number} $$; sleep 60"]
+
+
+@pytest.mark.parametrize("number", ENDED_BY_SOMEBODY)
+def test_a_picture_waits_whose_decoder_somebody_has_ended(number: int) -> None:
+    """At a stop systemd tells every process of the service: each HEIC in hand then was called damaged."""
+    with pytest.raises(MachineError, match="images wait"):
+        output_of(ends_by(number), b"", "heic", 10)
+
+
+@pytest.mark.parametrize("number", CRASHES)
+def test_a_picture_that_crashes_its_decoder_is_to_blame(number: int) -> None:
+    with pytest.raises(ImageError, match="crashes its decoder"):
+        output_of(ends_by(number), b"", "heic", 10)
+
+
+def test_a_picture_waits_whose_decoder_had_no_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the service may have been frozen, or the machine."""
+    monkeypatch.setattr(apart, "SECONDS", 1.0)
+    with pytest.raises(MachineError, match="no processor"):
+        output_of(["sleep", "60"], b"", "heic", 10)
+    with pytest.raises(ImageError, match="takes more than 1 s"):
+        output_of([sys.executable, "-c", "while True: pass"], b"", "heic", 10)
+
+
+def test_what_a_process_that_is_gone_has_worked_nobody_knows() -> None:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    assert children.had_a_processor(process.pid, seconds=60)
+
+
+def test_a_clip_waits_whose_decoder_somebody_has_ended(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mkv", numbered(200))
+    with ClipDecoder(ClipBounds()) as decoder, open_named(clip) as file:
+        order = ClipOrder(
+            Sampling(skip_still=False), Frames(None, "crop", 0.875), 10**8, 60.0, whole_only=True
+        )
+        parts = decoder.decode(file, order)
+        next(parts)
+        assert decoder.pid
+        os.kill(decoder.pid, signal.SIGSTOP)  # it has not sent all of it yet
+        os.kill(decoder.pid, signal.SIGTERM)
+        os.kill(decoder.pid, signal.SIGCONT)
+        with pytest.raises(MachineError, match="ended by SIGTERM") as waits:
+            list(parts)
+        assert not isinstance(waits.value, MemoryShortError)
+
+
+def child_about(path: Path) -> int | None:
+    """The process that has been given this path."""
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.fsencode(path) in (each / "cmdline").read_bytes():
+                return int(each.name)
+        except OSError:
+            continue
+    return None
+
+
+@pytest.mark.parametrize(
+    ("number", "seconds"), [(signal.SIGTERM, 120.0), (signal.SIGSTOP, 1.0)], ids=["ended", "stopped"]
+)
+def test_a_suspect_waits_whose_trial_somebody_has_ended_or_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, seconds: float
+) -> None:
+    """It was refused for good at a stop, as if it had ended that process, too."""
+    monkeypatch.setattr(trial, "TRIAL_SECONDS", seconds)
+    photo, spec = tmp_path / "suspect.jpg", open_model("builtin:efficientnet_lite0").spec
+    photo.write_bytes(PHOTOS[0].read_bytes())
+    with ThreadPoolExecutor(1) as pool:
+        verdict = pool.submit(trial.tried, str(photo), spec)
+        wait_until(lambda: (found := child_about(photo)) is not None and _signal(found, number))
+        with pytest.raises(MachineError, match="images wait"):
+            verdict.result()
+
+
+def _signal(process: int, number: int) -> bool:
+    os.kill(process, number)
+    return True
