@@ -55,6 +55,7 @@ def test_each_folder_is_listed_first_once_and_left_after_all_below_it(
 
 def test_of_many_folders_a_bounded_number_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_NAMES", 100)
+    monkeypatch.setattr(module, "LEAST_NAMES", 50)
     tree = Tree({(f"{number:05}",) for number in range(5_000)})
     first, most = tree.seen_by(Descent())
     assert len(first) == 5_001

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 # So many names are remembered of folders that wait, and of each folder's some at least.
 MOST_NAMES = 16_384
-LEAST_NAMES = 64
+LEAST_NAMES = 512
 
 
 class _Level:

@@ -5,6 +5,8 @@ import fnmatch
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,6 +15,7 @@ import msgspec
 from dropsight.config import Watch
 from dropsight.errors import refusal
 from dropsight.files.beneath import Listing, OpenFolder, Top, listed, open_folder
+from dropsight.files.descent import Descent
 from dropsight.images.opening import ImageFile, open_image
 from dropsight.intake.camera_names import Naming, is_date, naming
 from dropsight.intake.links import Links, Walk
@@ -167,24 +170,19 @@ class DropFolder(msgspec.Struct, frozen=True, eq=False):
         """Whether cameras have folders of their own, and go with these."""
         return self.settings.camera is None or self.settings.camera == 1
 
-    def cameras(self) -> set[str]:
-        """Name the cameras that have a folder here; empty where the root is away or not mounted."""
-        found: set[str] = set()
-        pending = [self.root]
-        while pending:
-            folder = pending.pop()
-            try:
-                with listed(self.links.true(folder)) as (_, entries):
-                    below = [f"{folder}/{each.name}" for each in entries if _is_folder(each)]
-            except OSError:
-                continue
-            linked = (path for path in self.links.places if os.path.dirname(path) == folder)
-            for path in filter(self.reaches, (*below, *linked)):
-                if self.settings.camera is None and is_date(self.relative(path)):
-                    pending.append(path)
-                else:
-                    found.add(as_text(self.camera(os.path.join(path, ""))))
-        return found
+    def cameras(self) -> Iterator[str]:
+        """Name the cameras that have a folder here, some several times; none where the root is away."""
+        descent = Descent()
+        while (inner := descent.next()) is not None:
+            folder = f"{self.root}/{inner}" if inner else self.root
+            linked = [path for path in self.links.places if os.path.dirname(path) == folder]
+            with suppress(OSError), listed(self.links.true(folder)) as (_, entries):
+                below = (f"{folder}/{each.name}" for each in entries if _is_folder(each))
+                for path in filter(self.reaches, chain(below, linked)):
+                    if self.settings.camera is None and is_date(self.relative(path)):
+                        descent.found(os.path.basename(path))
+                    elif not descent.again:
+                        yield as_text(self.camera(os.path.join(path, "")))
 
     def images(self) -> Iterator[str]:
         return (path for path, _ in self.entries())
@@ -203,24 +201,34 @@ class DropFolder(msgspec.Struct, frozen=True, eq=False):
         none. What is passed by is counted by `tally`.
         """
         with self.inbox.inside():
-            pending = [start or self.root]
+            top: str | None = start or self.root
         links = self.links if self.settings.follow_links else None
         walk = Walk(links, self._ours, whole=start is None)
-        while folder := pending.pop() if pending else walk.next_link(tally):
+        while top:
+            yield from self._entries_below(top, walk, told, tally)
+            top = walk.next_link(tally)
+        for path in walk.end():
+            told(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+
+    def _entries_below(self, top: str, walk: Walk, told: Told, tally: Tally | None) -> Iterator[Found]:
+        """Walk one folder and all below it, in memory that does not depend on how many folders there are."""
+        descent = Descent()
+        while (inner := descent.next()) is not None:
+            folder = f"{top}/{inner}" if inner else top
             if not self.reaches(folder):
                 self._pass_by(folder, told, tally)
                 continue
             try:
                 with listed(self.links.true(folder)) as (fd, entries):
-                    if walk.enters(folder, fd, tally):
+                    if descent.again:
+                        _find_folders(entries, descent)
+                    elif walk.enters(folder, fd, tally):
                         told(folder, fd)
-                        yield from self._sort(folder, entries, pending, walk, tally)
+                        yield from self._sort(folder, entries, descent, walk, tally)
             except OSError as error:
                 if folder == self.root:
                     raise
                 told(folder, error)
-        for path in walk.end():
-            told(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
 
     def _pass_by(self, folder: str, told: Told, tally: Tally | None) -> None:
         if self.is_beyond(folder):
@@ -229,14 +237,15 @@ class DropFolder(msgspec.Struct, frozen=True, eq=False):
             tally.folder(folder)
 
     def _sort(
-        self, folder: str, entries: Listing, pending: list[str], walk: Walk, tally: Tally | None
+        self, folder: str, entries: Listing, descent: Descent, walk: Walk, tally: Tally | None
     ) -> Iterator[Found]:
         """Yield the images; have folders, and links to some, wait for their turn."""
         for entry in entries:
+            if _is_folder(entry):
+                descent.found(entry.name)
+                continue
             path = f"{folder}/{entry.name}"
-            if entry.is_dir(follow_symlinks=False):
-                pending.append(path)
-            elif self.names_image(entry.name):
+            if self.names_image(entry.name):
                 yield path, entry
             elif walk.follows and self.reaches(path) and walk.waits(path, entry):
                 continue
@@ -246,6 +255,12 @@ class DropFolder(msgspec.Struct, frozen=True, eq=False):
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir(follow_symlinks=False)
+
+
+def _find_folders(entries: Listing, descent: Descent) -> None:
+    for entry in entries:
+        if _is_folder(entry):
+            descent.found(entry.name)
 
 
 def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # As many as the kernel itself keeps for us.
 MOST_EVENTS = 16_384
+# Beyond so much, by the length of the newest, there may be fewer.
+MOST_EVENT_BYTES = 2**24
 
 
 class Rescans(Protocol):
@@ -63,7 +65,8 @@ class Emitter(EventEmitter):
 
     def _tell(self, event: FileSystemEvent) -> None:
         """Where events come faster than anybody can hear, a walk is to find what they are about."""
-        if self._event_queue.qsize() < MOST_EVENTS:
+        waiting = self._event_queue.qsize()
+        if waiting < MOST_EVENTS and waiting * len(event.dest_path or event.src_path) < MOST_EVENT_BYTES:
             self.queue_event(event)
         else:
             self._failed()

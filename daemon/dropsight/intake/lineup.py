@@ -22,6 +22,8 @@ class InLine(Protocol):
 
 W = TypeVar("W", bound=InLine)
 Item = TypeVar("Item")
+# What those first in line may take together; of longer paths there are fewer.
+MOST_BYTES = 2**23
 
 
 class Lineup(Protocol[W]):
@@ -143,10 +145,14 @@ class FirstInLine(Generic[Item]):
         limit: int,
         camera_of: Callable[[Item], str],
         behind: Collection[str] = (),
+        bytes_of: Callable[[Item], int] = lambda _: 0,
     ) -> None:
         self._order, self._limit, self._camera_of, self._behind = order, limit, camera_of, behind
+        self._bytes_of, self._bytes = bytes_of, 0
         self._chosen: list[tuple[float, Item]] = []
-        self._after = FirstInLine("fair", limit=limit, camera_of=camera_of) if behind else None
+        self._after = (
+            FirstInLine("fair", limit=limit, camera_of=camera_of, bytes_of=bytes_of) if behind else None
+        )
         self.left_out = False
         """Whether any was that is not of those behind."""
 
@@ -160,7 +166,8 @@ class FirstInLine(Generic[Item]):
             self._after.add(since, item)
             return
         self._chosen.append((since, item))
-        if len(self._chosen) >= 2 * self._limit:
+        self._bytes += self._bytes_of(item)
+        if len(self._chosen) >= 2 * self._limit or self._bytes >= 2 * MOST_BYTES:
             self._shorten()
 
     def take(self, most: int) -> list[tuple[float, Item]]:
@@ -174,7 +181,14 @@ class FirstInLine(Generic[Item]):
 
     def _shorten(self) -> None:
         before = len(self._chosen)
-        self._chosen = list(first(self._chosen, self._order, limit=self._limit, camera_of=self._camera_of))
+        chosen = first(self._chosen, self._order, limit=self._limit, camera_of=self._camera_of)
+        self._chosen, self._bytes = [], 0
+        for since, item in chosen:
+            size = self._bytes_of(item)
+            if self._bytes + size > MOST_BYTES:
+                break
+            self._bytes += size
+            self._chosen.append((since, item))
         self.left_out |= len(self._chosen) < before
 
 

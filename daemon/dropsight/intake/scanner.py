@@ -3,6 +3,7 @@
 import errno
 import logging
 import math
+import sys
 import threading
 import time
 from collections import deque
@@ -191,8 +192,12 @@ class Scanner:
         Return the folders that are closed to us.
         """
         squeezed = self._backlog.overflow.take_cameras(folder) if start is None else set[str]()
-        choice = FirstInLine(self._backlog.order, limit=CHUNK, camera_of=folder.camera, behind=squeezed)
-        clips = FirstInLine(self._backlog.order, limit=MOST_CLIPS, camera_of=folder.camera)
+        choice = FirstInLine(
+            self._backlog.order, limit=CHUNK, camera_of=folder.camera, behind=squeezed, bytes_of=sys.getsizeof
+        )
+        clips = FirstInLine(
+            self._backlog.order, limit=MOST_CLIPS, camera_of=folder.camera, bytes_of=sys.getsizeof
+        )
         closed: list[str] = []
         try:
             self._claim(folder)  # another disk may be there by now

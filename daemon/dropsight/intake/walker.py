@@ -11,7 +11,7 @@ import msgspec
 from dropsight import crashpoints
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.clock import Clock
-from dropsight.intake.closed_folders import TooDeep
+from dropsight.intake.closed_folders import MOST_FOLDERS, TooDeep
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.lineup import FirstInLine
 from dropsight.intake.walk_guard import WalkGuard
@@ -98,6 +98,7 @@ class Walker:
 
         def told(path: str, found: int | OSError) -> None:
             nonlocal beyond, example
+            self._heartbeats.beat(NAME)  # there may be any number of folders without an image
             if isinstance(found, int):
                 watcher.hear(path, found)
                 if path == folder.root:
@@ -106,7 +107,7 @@ class Walker:
                 beyond, example = beyond + 1, path
             else:
                 watcher.missed(path, found)
-                if isinstance(found, PermissionError):
+                if isinstance(found, PermissionError) and len(closed) < MOST_FOLDERS:
                     closed.append(folder.links.true(path))
 
         tally = Tally()

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import select
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -28,6 +29,10 @@ log = logging.getLogger(__name__)
 _LIMITS = Path("/proc/sys/fs/inotify")
 # Closed folders are told of elsewhere, and of network shares nobody expects events.
 _EXPECTED = {errno.EACCES, errno.EREMOTE}
+# What the paths of folders that are known may take, of one inbox; of further ones nothing is heard.
+MOST_BYTES = 32 * 2**20
+_BYTES_BESIDE = 256
+"""Of each, for its places in two tables."""
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
@@ -54,6 +59,7 @@ class Watcher:
         self._paths: dict[int, str] = {}
         self._unheard: dict[str, int] = {}
         """Folders without a watch, and the error number that says why."""
+        self._bytes, self._left_out = 0, False
 
     @property
     def polling(self) -> bool:
@@ -62,6 +68,7 @@ class Watcher:
 
     def renew(self) -> None:
         """Have what it takes to hear: at the start, and again where it was lost or the disks have changed."""
+        self._left_out = False
         kind = self._folder.settings.observer
         if kind == "polling" or (kind == "auto" and file_systems(self._folder.root) & REMOTE):
             self.stop()
@@ -108,12 +115,13 @@ class Watcher:
             self._inotify, self._refused = None, ""
             for known in (self._watches, self._paths, self._unheard):
                 known.clear()
+            self._bytes = 0
 
     def hear(self, path: str, fd: int) -> None:
         """Hear of the folder that was opened by this path, and is about to be looked at."""
         with self._lock:
-            self._unheard.pop(path, None)
-            if self._inotify is None:
+            self._drop_unheard(path)
+            if self._inotify is None or not (path in self._watches or self._has_room_for(path)):
                 return
             try:
                 self._expect_events(path)
@@ -134,15 +142,28 @@ class Watcher:
                 self._inotify.remove(before)
             self._forget(watch)  # known by the name that it had before
             self._watches[path], self._paths[watch] = watch, path
+            self._bytes += _bytes_for(path)
 
     def missed(self, path: str, error: OSError) -> None:
         """Note a folder that could not be looked at; while it is there, it is tried again and again."""
         with self._lock:
             if error.errno in _GONE and path != self._folder.root:
-                self._unheard.pop(path, None)
+                self._drop_unheard(path)
                 self._lose(self._below(path) if path in self._watches else [])
-            else:
+            elif path in self._unheard or self._has_room_for(path):
+                self._drop_unheard(path)
                 self._unheard[path] = error.errno or errno.EIO
+                self._bytes += _bytes_for(path)
+
+    def _drop_unheard(self, path: str) -> None:
+        if self._unheard.pop(path, None) is not None:
+            self._bytes -= _bytes_for(path)
+
+    def _has_room_for(self, path: str) -> bool:
+        """Whether one more may be known; who makes very many long ones has walks find what is in them."""
+        has_room = self._bytes + _bytes_for(path) <= MOST_BYTES
+        self._left_out |= not has_room
+        return has_room
 
     def _is_still(self, path: str, fd: int) -> bool:
         try:
@@ -162,7 +183,7 @@ class Watcher:
         """Return the topmost folders of which nothing is heard."""
         tops: list[str] = []
         with self._lock:
-            for path in sorted(self._unheard, key=lambda path: path.split(os.sep)):
+            for path in sorted(self._unheard, key=lambda path: path.replace(os.sep, "\0")):
                 if not (tops and path.startswith(tops[-1] + os.sep)):
                     tops.append(path)
         return tops
@@ -180,6 +201,9 @@ class Watcher:
         if full:
             text = f"{full} of {known} folders in {root} are polled every {pause}"
             return f"{text}, as no inotify watches are left: {_raise('max_user_watches')}"
+        if self._left_out:
+            text = f"{known} folders in {root} are watched, and further ones looked into once a minute"
+            return f"{text}: their paths take more than {MOST_BYTES >> 20} MiB"
         if others := missed:
             why = os.strerror(others[0])
             return f"{len(others)} of {known} folders in {root} cannot be watched and are retried: {why}"
@@ -239,13 +263,18 @@ class Watcher:
             self._rescans.rescan()
 
     def _forget(self, watch: int) -> None:
-        if (path := self._paths.pop(watch, None)) is not None:
-            self._watches.pop(path, None)
+        path = self._paths.pop(watch, None)
+        if path is not None and self._watches.pop(path, None) is not None:
+            self._bytes -= _bytes_for(path)
 
     def _say(self, text: str) -> None:
         if text != self._said:
             log.info("%s: %s", self._folder.root, text)
             self._said = text
+
+
+def _bytes_for(path: str) -> int:
+    return sys.getsizeof(path) + _BYTES_BESIDE
 
 
 def _raise(limit: str) -> str:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -144,8 +145,9 @@ class CameraKeeper:
         if publisher is None:
             return
         watches = [folder.settings for folder in self._folders]
-        known = self._watch.names.union({DEFAULT_CAMERA}, *(folder.cameras() for folder in self._folders))
-        for camera in known:
+        known = self._watch.names | {DEFAULT_CAMERA}
+        others = chain.from_iterable(folder.cameras() for folder in self._folders)
+        for camera in chain(known, (name for name in others if name not in known)):
             line = reader.latest(camera)
             record = None if line is None else decode(line)
             if line is not None and isinstance(record, Result):
@@ -196,8 +198,7 @@ class CameraKeeper:
         gone: list[str] = []
         for folder in filter(lambda folder: folder.names_by_folder, self._folders):
             names = {name for name, root in unseen if root == as_text(folder.root) and name != DEFAULT_CAMERA}
-            there = folder.cameras() if names else set()
-            gone.extend(names - there if there else ())
+            gone.extend(_without_folder(names, folder) if names else ())
         if is_crowded:
             gone.extend(self._unmissed())
         if gone:
@@ -218,6 +219,15 @@ class CameraKeeper:
 
     def _on_change(self) -> None:
         self._has_news = True
+
+
+def _without_folder(names: set[str], folder: DropFolder) -> set[str]:
+    """Return the cameras that have no folder any more; none where none at all has: a disk may be away."""
+    gone, any_there = set(names), False
+    for camera in folder.cameras():
+        any_there = True
+        gone.discard(camera)
+    return gone if any_there else set()
 
 
 def load(path: Path) -> dict[str, Memory]:
