@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from brokers import mosquitto
+from brokers import mosquitto, wait_until
 from daemons import PHOTOS, House, command, running
 from processes import begin
 from tiny_tflite import quick
@@ -55,6 +55,49 @@ def peak_of_batch(folder: Path, photos: int) -> int:
 def test_batch_over_2000_photos_takes_little_more_memory_than_over_200(tmp_path: Path) -> None:
     """Results are on disk as they come; what grows is the list of paths."""
     assert peak_of_batch(tmp_path, 2000) <= peak_of_batch(tmp_path, 200) + 8 * MIB
+
+
+# Notes each time that memory is given back.
+NOTING = """
+import sys
+
+from dropsight.service import daemon
+
+give_back = daemon.give_memory_back
+
+def noted():
+    give_back()
+    print("given back", file=open("given", "a"))
+
+daemon.give_memory_back = noted
+sys.argv = ["dropsight", *sys.argv[4:]]
+from dropsight.entry import main
+
+sys.exit(main())
+"""
+
+
+def test_after_a_busy_while_what_lies_unused_goes_back_once(tmp_path: Path) -> None:
+    """After a flood of large pictures 388 MiB stayed with an idle daemon, of which 230 were in use."""
+    house = House(tmp_path, {"stats": {"interval_seconds": 1}})
+    (tmp_path / "launcher.py").write_text(NOTING)
+    house.under = ["env", "-C", str(tmp_path), sys.executable, str(tmp_path / "launcher.py")]
+    given = tmp_path / "given"
+
+    def times() -> int:
+        return given.read_text().count("given back") if given.exists() else 0
+
+    try:
+        house.start()
+        feed(house, 3, batch="first")
+        wait_until(lambda: times() > 0)
+        before = times()
+        wait_until(lambda: house.status()["stats"]["uptime_seconds"] > 4)
+        assert times() == before
+        feed(house, 3, batch="second")
+        wait_until(lambda: times() > before)
+    finally:
+        house.kill()
 
 
 FAULTS = """

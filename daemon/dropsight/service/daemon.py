@@ -9,6 +9,7 @@ from functools import partial
 from threading import TIMEOUT_MAX, Event, Thread
 from typing import NoReturn
 
+from dropsight.classify.resources import give_memory_back
 from dropsight.config import Config
 from dropsight.errors import ConfigError, DropsightError, MachineError, ModelError, StoreError
 from dropsight.images import apart
@@ -48,6 +49,7 @@ class Daemon:
         sources = self._intake.sources
         self._progress = Progress(self._intake.backlog, sources, self._workers, self._recording.recorder)
         self._housekeeping = Event()
+        self._seen = 0
 
     @property
     def config(self) -> Config:
@@ -112,6 +114,7 @@ class Daemon:
                 monitoring.clock.look()
                 with monitoring.supervision.contained("the report"):
                     self._outlets.reporter.tell_news(aloud=self._terminal is None)
+                self._give_memory_back()
                 next_line += interval
 
     def _give_up(self) -> None:
@@ -178,6 +181,13 @@ class Daemon:
     def _serve_web(self) -> None:
         if self._outlets.web and not self._once:
             self._outlets.web.start(self._monitoring.supervision)
+
+    def _give_memory_back(self) -> None:
+        """After a busy while: what lies unused between what is used would stay with the process for good."""
+        found = self._intake.backlog.counters()
+        if found.seen != self._seen and not (found.queued or found.in_hand):
+            self._seen = found.seen
+            give_memory_back()
 
     def _tell_of_slow(self) -> None:
         if slow := self._progress.slow():
