@@ -16,6 +16,7 @@ from brokers import wait_until
 from clip_houses import RATE, clip_record
 from clips import make_clip, numbered
 from dropsight.config import Config, load
+from dropsight.errors import ImageError
 from dropsight.journal.event_messages import EventBest
 from dropsight.journal.store import Journal, Row
 from dropsight.service.record_pictures import MOST_KEPT, RecordPictures, picture_of
@@ -120,3 +121,18 @@ def test_for_however_many_targets_a_picture_is_made_once_and_one_at_a_time() -> 
         pictures.picture(str(number), 640)
     pictures.picture("0", 640)
     assert made.count("0") == 2
+
+
+def test_a_picture_that_cannot_be_made_is_not_tried_for_each_target() -> None:
+    """It may take a minute to fail, and two dozen targets would wait for each other's."""
+    tries = list[str]()
+
+    def make(record_id: str, _: int) -> bytes:
+        tries.append(record_id)
+        raise ImageError("unreadable", "decoding it takes more than 60 s")
+
+    pictures = RecordPictures(make)
+    for _ in range(24):
+        with pytest.raises(ImageError, match="more than 60 s"):
+            pictures.picture("slow", 640)
+    assert tries == ["slow"]
