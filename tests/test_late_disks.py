@@ -73,14 +73,34 @@ def test_an_inbox_that_cannot_be_used_on_a_disk_that_is_there_ends_the_start(hou
     assert house.ended() == 2
 
 
-def test_a_share_whose_server_has_died_is_waited_for(tmp_path: Path) -> None:
-    house = House(tmp_path, {})
+def mute_share(place: Path) -> int:
+    """Mount what answers nobody, until the descriptor that this returns is closed: then it is dead."""
     server = os.open("/dev/fuse", os.O_RDWR)
     options = f"fd={server},rootmode=40000,user_id=0,group_id=0".encode()
-    failed = ctypes.CDLL(None).mount(b"test", os.fsencode(house.inbox), b"fuse", 0, options)
-    os.close(server)
-    if failed:
+    if ctypes.CDLL(None).mount(b"test", os.fsencode(place), b"fuse", 0, options):
+        os.close(server)
         pytest.skip("no FUSE here")
+    return server
+
+
+@pytest.mark.slow
+def test_that_a_start_waits_for_a_share_which_does_not_answer_is_said(tmp_path: Path) -> None:
+    house = House(tmp_path, {})
+    server = mute_share(house.inbox)
+    try:
+        house.spawn()
+        wait_until(lambda: f"{house.inbox} has not answered for 10 s" in house.daemon_log())
+        os.close(server)
+        subprocess.run(["umount", "--lazy", house.inbox], check=True)
+        is_taken(drop(house.inbox))
+    finally:
+        house.kill()
+        subprocess.run(["umount", "--lazy", house.inbox], check=False, capture_output=True)
+
+
+def test_a_share_whose_server_has_died_is_waited_for(tmp_path: Path) -> None:
+    house = House(tmp_path, {})
+    os.close(mute_share(house.inbox))
     try:
         house.start()
         wait_until(lambda: os.strerror(errno.ENOTCONN) in trouble(house, "inbox"))

@@ -6,6 +6,7 @@ import glob
 import logging
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
@@ -18,10 +19,12 @@ from dropsight.intake.folder import DropFolder
 from dropsight.intake.links import inode
 from dropsight.names import as_text
 from dropsight.status.ignored import Ignored, Tally, together
+from dropsight.threads import begins
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
+HANGS_SECONDS = 10.0
 
 
 # Where disks are mounted by whoever plugs them in.
@@ -212,7 +215,12 @@ def _files(config: Config) -> Iterator[tuple[str, Path]]:
 
 
 def _missing(needed: Iterable[_Needed]) -> dict[Path, str]:
-    return {folder.path: folder.key for folder in needed if not os.path.lexists(folder.path)}
+    missing = {}
+    for folder in needed:
+        with _said_while_it_hangs(folder):
+            if not os.path.lexists(folder.path):
+                missing[folder.path] = folder.key
+    return missing
 
 
 def _refuse(found: Iterable[tuple[str, OSError]]) -> None:
@@ -225,11 +233,25 @@ def _refuse(found: Iterable[tuple[str, OSError]]) -> None:
 
 def _fault(folder: _Needed, trial: Callable[[_Needed], None]) -> tuple[str, OSError] | None:
     try:
-        trial(folder)
+        with _said_while_it_hangs(folder):
+            trial(folder)
     except OSError as error:
         verb = "written" if folder.writes else "read"
         return f"{folder.key}: {folder.path} cannot be {verb}: {reason(error)}", error
     return None
+
+
+@contextlib.contextmanager
+def _said_while_it_hangs(folder: _Needed) -> Iterator[None]:
+    """A share whose server is gone may keep whoever looks at it waiting, for good; nobody can end that."""
+    text = "%s: %s has not answered for %g s: nothing starts until it does, or is unmounted"
+    word = threading.Timer(HANGS_SECONDS, log.warning, (text, folder.key, folder.path, HANGS_SECONDS))
+    word.daemon = True
+    begins(word)
+    try:
+        yield
+    finally:
+        word.cancel()
 
 
 def _make_and_try(folder: _Needed) -> None:
