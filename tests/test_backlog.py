@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from dropsight.intake.backlog import LEFT_FOR_OTHERS, Backlog
 from dropsight.intake.candidate import Candidate, digest_of, digest_of_open
 from dropsight.intake.clip_lane import MOST_CLIPS
 from dropsight.intake.folder import DropFolder
-from dropsight.intake.turns import MOST_LARGE
+from dropsight.intake.turns import MOST_LARGE, RESTS
 
 FOLDER = DropFolder.open(Watch(path=Path("/in")))
 STEPS = st.lists(
@@ -345,6 +346,28 @@ def test_what_has_no_place_among_the_postponed_is_taken_anew_when_it_is_heard_of
     assert backlog.crowded() == []
     backlog.postpone(candidate, seconds=1000)
     assert backlog.counters().postponed == 1
+
+
+def test_what_has_no_memory_though_it_is_alone_keeps_others_waiting_for_a_small_share_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 300 HEIC that never fit one was alone half of the time: another inbox's images came ever later."""
+    now, alone = 0.0, 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    backlog = Backlog()
+    hostile, other = (DropFolder.open(Watch(path=tmp_path / name)) for name in ("hostile", "other"))
+    for number in range(600):
+        for large in range(300):  # as walks find what has no place among the postponed
+            backlog.hint(hostile, f"{hostile.root}/cam/{large}.heic", closed=True)
+        backlog.hint(other, f"{other.root}/cam/{number}.jpg", closed=True)
+        while (candidate := backlog.take()) and candidate.folder is hostile:
+            now += 1
+            alone += backlog.turns.closed
+            backlog.postpone(candidate, seconds=5, alone=True)
+        assert candidate
+        now += 1
+        backlog.finish(candidate, "ok")
+    assert 0 < alone <= now / RESTS
 
 
 def test_a_file_that_was_not_ready_at_its_turn_goes_behind_those_that_wait() -> None:

@@ -62,7 +62,9 @@ class Backlog(BacklogState):
             while not self._stopped:
                 self._bring_due()
                 if self._has_next and not (self._paused or self.turns.closed):
-                    return self._pop_alone()
+                    if (candidate := self._pop_alone()) is not None:
+                        return candidate
+                    continue
                 self._idle += 1
                 self._work.wait(self._seconds_to_next_due())
                 self._idle -= 1
@@ -111,6 +113,8 @@ class Backlog(BacklogState):
     def postpone(self, candidate: Candidate, *, seconds: float, alone: bool = False) -> None:
         """Not ready yet: look again after a while, or at the next sign of life; then alone, if so told."""
         with self._lock:
+            if alone:
+                self.turns.was_alone_in_vain(candidate)
             self._leave(candidate)
             self.turns.alone_next(candidate.path, alone=alone)
             if candidate.again:
@@ -195,8 +199,14 @@ class Backlog(BacklogState):
             self._room.notify_all()
 
     def _pop_alone(self) -> Candidate | None:
-        """Take the next; one that has to be alone waits until it is, or the backlog is stopped."""
+        """Take the next; one that has to be alone waits until it is, or the backlog is stopped.
+
+        None where its inbox has kept all others waiting too much already: then it is put off.
+        """
         candidate = self._pop()
+        if rest := self.turns.seconds_of_rest(candidate):
+            self.postpone(candidate, seconds=rest, alone=True)
+            return None
         if self.turns.enter(candidate):
             while not (self.turns.is_alone or self._stopped):
                 self._idle += 1
@@ -313,8 +323,7 @@ class Backlog(BacklogState):
 
     def _release(self, candidate: Candidate, *, again: bool) -> None:
         self._leave(candidate)
-        if self.turns.lonely:
-            self.turns.alone_next(candidate.path, alone=False)
+        self.turns.alone_next(candidate.path, alone=False)
         del self._known[candidate.path]
         if candidate.place == "aside":
             self._aside.remove(candidate.line)

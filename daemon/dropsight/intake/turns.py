@@ -1,5 +1,7 @@
 """Who may be in hand together, and who only alone."""
 
+import time
+from collections.abc import Hashable
 from typing import Generic, Protocol, TypeVar
 
 from dropsight.intake.in_hand import ALONE, InHand
@@ -7,8 +9,12 @@ from dropsight.intake.lineup import InLine, Lineup
 
 
 class Pathed(Protocol):
+    """`folder` is the inbox that it lies in."""
+
     @property
     def path(self) -> str: ...
+    @property
+    def folder(self) -> Hashable: ...
 
 
 class Caution(Protocol):
@@ -23,6 +29,11 @@ P = TypeVar("P", bound=Pathed)
 W = TypeVar("W", bound=InLine)
 # So many wait in line; further ones are put off.
 MOST_LARGE = 128
+# One for which there is no memory though it is alone keeps all others waiting; so many times as long none of
+# its inbox does.
+RESTS = 10
+# So many such are remembered.
+MOST_LONELY = 16_384
 
 
 class Turns(Generic[P]):
@@ -34,9 +45,12 @@ class Turns(Generic[P]):
     def __init__(self, in_hand: InHand | None = None, caution: Caution | None = None) -> None:
         self._in_hand, self._caution = in_hand, caution
         self._held: set[P] = set()
-        self.lonely: set[str] = set()
-        """The paths of those that are to be alone in hand the next time."""
+        self._lonely: dict[int, None] = {}
+        """By path, as a number: those that are to be alone in hand the next time."""
         self._sole: P | None = None
+        self._sole_since = 0.0
+        self._rested: dict[Hashable, float] = {}
+        """When an inbox may have one of these in hand again, in monotonic seconds."""
 
     @property
     def closed(self) -> bool:
@@ -45,7 +59,7 @@ class Turns(Generic[P]):
 
     def is_for_one(self, path: str) -> bool:
         """Whether this image is to be alone in hand."""
-        if (self._caution and self._caution.one_by_one) or path in self.lonely:
+        if (self._caution and self._caution.one_by_one) or self._is_lonely(path):
             return True
         in_hand = self._in_hand
         return in_hand is not None and bool(in_hand.suspects) and in_hand.suspect(path) is not None
@@ -56,14 +70,33 @@ class Turns(Generic[P]):
 
     def alone_next(self, path: str, *, alone: bool) -> None:
         """Have this image be alone in hand the next time, or no longer."""
-        (self.lonely.add if alone else self.lonely.discard)(path)
+        self._lonely.pop(hash(path), None)
+        if alone:
+            self._lonely[hash(path)] = None
+            if len(self._lonely) > MOST_LONELY:
+                del self._lonely[next(iter(self._lonely))]
+
+    def was_alone_in_vain(self, candidate: P) -> None:
+        """If it is alone in hand, and so kept all others waiting: have those of its inbox let these by."""
+        if candidate is self._sole:
+            now = time.monotonic()
+            self._rested[candidate.folder] = now + RESTS * (now - self._sole_since)
+
+    def seconds_of_rest(self, candidate: P) -> float:
+        """Return for how long one that is to be alone lets others by, as did those of its inbox before it."""
+        if not self._is_lonely(candidate.path):
+            return 0.0
+        return max(self._rested.get(candidate.folder, 0.0) - time.monotonic(), 0.0)
+
+    def _is_lonely(self, path: str) -> bool:
+        return bool(self._lonely) and hash(path) in self._lonely
 
     def enter(self, candidate: P) -> bool:
         """Take in hand; tell whether it has to be alone, and so to wait until it is."""
         self._held.add(candidate)
         if not self.is_for_one(candidate.path):
             return False
-        self._sole = candidate
+        self._sole, self._sole_since = candidate, time.monotonic()
         if self._in_hand:
             self._in_hand.note(ALONE, candidate.path, "alone")
         return True
