@@ -10,9 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from brokers import wait_until
+from brokers import mosquitto, wait_until
 from daemons import PHOTOS, House
 from disks import small_disk
 from webs import ANY_PORT
@@ -24,6 +26,24 @@ pytestmark = [
 USER = 1_000_000 + os.getpid()
 RIGHTS = "+dac_override,+dac_read_search,+fowner,+chown"
 MANY = 4_096
+
+
+# While an image is in hand, no further thread is to be had: none has so large a stack.
+LATE = """
+import sys, threading, time
+from dropsight import entry, threads
+from dropsight.service.daemon import Daemon
+
+def serve_web(self):
+    while not self._intake.backlog.counters().in_hand:
+        time.sleep(0.001)
+    threading.stack_size(2**46)
+    threads.begin(threading.Thread(target=print, name="one more"), patience_seconds=0)
+
+Daemon._serve_web = serve_web
+sys.argv = ["dropsight", *sys.argv[4:]]
+entry.main()
+"""
 
 
 def as_a_user_of_its_own(*, threads: int = MANY) -> list[str]:
@@ -87,6 +107,55 @@ def test_a_start_that_stays_without_threads_ends_with_a_line(tmp_path: Path) -> 
         assert house.ended() == 1
         assert "no thread can be started" in house.daemon_log()
         assert "Traceback" not in house.daemon_log()
+
+
+def test_no_image_is_suspected_of_what_a_lack_of_threads_ended(tmp_path: Path) -> None:
+    """Each such end counted as a crash: after three, images came one at a time; what was in hand was blamed."""
+    (tmp_path / "late.py").write_text(LATE)
+    house = House(tmp_path, {})
+    house.under = [sys.executable, str(tmp_path / "late.py")]
+    pixels = np.random.default_rng(3).integers(0, 256, (1500, 1500, 3), np.uint8)
+    Image.fromarray(pixels).save(house.inbox / "slow.jp2")
+    try:
+        house.spawn()
+        assert house.ended() == 1
+        assert "no thread can be started for one more" in house.daemon_log()
+        assert house.waiting() == [house.inbox / "slow.jp2"]
+        assert not (tmp_path / "state" / "starts").exists()
+        house.under = ()
+        house.start()
+        house.until(lambda: len(house.records()) == 1)
+        assert house.records()[0]["status"] == "ok"
+        assert "crashed" not in house.daemon_log()
+    finally:
+        house.kill()
+
+
+def test_a_connection_for_which_there_is_no_thread_leaves_nothing_open(tmp_path: Path) -> None:
+    """Each attempt left a descriptor, until none was left."""
+    code = (
+        "import os, sys, threading\n"
+        "from dropsight import threads\n"
+        "from dropsight.config import Mqtt\n"
+        "from dropsight.errors import MachineError\n"
+        "from dropsight.sinks.mqtt.broker import Broker\n"
+        "from dropsight.sinks.mqtt.connection import Connection\n"
+        "threads.begin.__kwdefaults__['patience_seconds'] = 0\n"
+        "threading.stack_size(2**46)\n"
+        "for _ in range(6):\n"
+        "    broker = Broker.of(Mqtt(url=sys.argv[1]))\n"
+        "    one = Connection(broker, '5', client_id='few', will=None, keepalive=60)\n"
+        "    try:\n"
+        "        one.open()\n"
+        "    except MachineError:\n"
+        "        print(len(os.listdir('/proc/self/fd')))\n"
+    )
+    with mosquitto(tmp_path) as broker:
+        done = subprocess.run(
+            [sys.executable, "-c", code, broker.url], capture_output=True, text=True, check=True
+        )
+    first, *others = map(int, done.stdout.split())
+    assert others == 5 * [first]
 
 
 def test_images_are_recorded_and_the_log_rolled_while_no_thread_can_be_started(tmp_path: Path) -> None:

@@ -111,9 +111,12 @@ class InHand:
             del self.suspects[key]
             self.clear(self._places.pop(key))
 
-    def close(self) -> None:
-        """Whatever is still noted did not end the process."""
+    def acquit_all(self) -> None:
+        """Whatever is still noted does not end the process."""
         self.clear(0, _SUSPECTS)
+
+    def close(self) -> None:
+        self.acquit_all()
         os.close(self._fd)
 
     def _content(self) -> bytes:

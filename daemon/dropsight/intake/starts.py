@@ -47,6 +47,10 @@ class Starts:
             self._forget()
         return not self._counts
 
+    def forgive(self) -> None:
+        """Have this life count for no crash, however short it was."""
+        self._forget()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

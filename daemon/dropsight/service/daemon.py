@@ -126,7 +126,13 @@ class Daemon:
         os._exit(1)
 
     def _end_at_start(self, error: Exception) -> NoReturn:
-        """The folder is the state: whoever starts us again finds all in it."""
+        """The folder is the state: whoever starts us again finds all in it.
+
+        Where it is the machine's trouble, no image that is in hand by now has ended us, nor was it a crash.
+        """
+        if isinstance(error, MachineError):
+            self._monitoring.in_hand.acquit_all()
+            self._monitoring.starts.forgive()
         if isinstance(error, DropsightError):
             log.error("%s", error)
         else:

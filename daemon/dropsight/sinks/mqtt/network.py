@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from dropsight.errors import MachineError
 from dropsight.sinks.mqtt.client import FrugalClient
 from dropsight.threads import begin
 
@@ -53,7 +54,14 @@ class Network:
         self._poll.register(self._bell, select.POLLIN)
         self._poll.register(self._client.wire.fileno(), select.POLLIN)
         self._came_at = self._looked_at = time.monotonic()
-        begin(self._thread)
+        try:
+            begin(self._thread)
+        except MachineError:  # nobody has what to close it by
+            self._is_over = True
+            self._client.end()
+            os.close(self._bell)
+            self._bell = None
+            raise
 
     def wait_for(self, is_so: Callable[[], bool], *, seconds: float) -> None:
         """Return once it is so, after the time, or when the connection is over; send and read what there is.
