@@ -110,7 +110,7 @@ def test_a_start_that_stays_without_threads_ends_with_a_line(tmp_path: Path) -> 
 
 
 def test_no_image_is_suspected_of_what_a_lack_of_threads_ended(tmp_path: Path) -> None:
-    """Each such end counted as a crash: after three, images came one at a time; what was in hand was blamed."""
+    """Each such end was a crash: after three, images came one by one; what was in hand was blamed."""
     (tmp_path / "late.py").write_text(LATE)
     house = House(tmp_path, {})
     house.under = [sys.executable, str(tmp_path / "late.py")]

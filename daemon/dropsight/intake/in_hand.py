@@ -10,6 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias, cast, get_args
@@ -63,7 +64,7 @@ class InHand:
 
     def __init__(self, path: Path) -> None:
         self._path, self._told = path, False
-        self._settled = False
+        self._settled = self._over = False
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
@@ -78,6 +79,8 @@ class InHand:
         self._places = {key: place for place, key in enumerate(self.suspects, _SUSPECTS)}
 
     def note(self, slot: int, path: str, stage: Stage) -> None:
+        if self._over:
+            return
         try:
             os.pwrite(self._fd, _ENTRY_OF % (_FRESH[stage] + _key(path)), slot * SLOT_BYTES)
         except OSError as error:
@@ -112,11 +115,14 @@ class InHand:
             self.clear(self._places.pop(key))
 
     def acquit_all(self) -> None:
-        """Whatever is still noted does not end the process."""
-        self.clear(0, _SUSPECTS)
+        """Whatever is noted, and will be while workers go on, does not end the process."""
+        self._over = True
+        with suppress(OSError):
+            os.pwrite(self._fd, _EMPTY * _SUSPECTS, 0)
 
     def close(self) -> None:
-        self.acquit_all()
+        """Whatever is still noted did not end the process."""
+        self.clear(0, _SUSPECTS)
         os.close(self._fd)
 
     def _content(self) -> bytes:
@@ -127,6 +133,8 @@ class InHand:
         return _EMPTY * _SUSPECTS + b"".join(noted) + _EMPTY * (SLOTS - _SUSPECTS - len(noted))
 
     def _write(self, slot: int, entries: bytes) -> None:
+        if self._over:
+            return
         try:
             os.pwrite(self._fd, entries, slot * SLOT_BYTES)
         except OSError as error:
