@@ -98,6 +98,23 @@ def test_that_a_start_waits_for_a_share_which_does_not_answer_is_said(tmp_path: 
         subprocess.run(["umount", "--lazy", house.inbox], check=False, capture_output=True)
 
 
+@pytest.mark.slow
+def test_that_records_wait_for_a_share_which_does_not_answer_is_a_trouble(tmp_path: Path) -> None:
+    """Nothing was said, while all of them waited to be filed there, or behind the one that was."""
+    house = House(tmp_path, {})
+    house.start()
+    server = mute_share(house.processed)
+    try:
+        drop(house.inbox)
+        wait_until(lambda: "recorder has been in progress for 15 s" in trouble(house, "slow"))
+        os.close(server)
+        subprocess.run(["umount", "--lazy", house.processed], check=True)
+        wait_until(lambda: not trouble(house, "slow") and not list(house.inbox.iterdir()))
+    finally:
+        house.kill()
+        subprocess.run(["umount", "--lazy", house.processed], check=False, capture_output=True)
+
+
 def test_a_share_whose_server_has_died_is_waited_for(tmp_path: Path) -> None:
     house = House(tmp_path, {})
     os.close(mute_share(house.inbox))
