@@ -48,15 +48,29 @@ def test_a_picture_waits_whose_decoder_had_no_processor(monkeypatch: pytest.Monk
     """All of the service may have been frozen, or the machine."""
     monkeypatch.setattr(apart, "SECONDS", 1.0)
     with pytest.raises(MachineError, match="no processor"):
-        output_of(["sleep", "60"], b"", "heic", 10)
+        output_of(["sh", "-c", "kill -STOP $$"], b"", "heic", 10)
+
+
+@pytest.mark.parametrize("program", ["while True: pass", "import time; time.sleep(60)"])
+def test_a_picture_is_to_blame_over_which_its_decoder_works_or_sleeps_for_too_long(
+    monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    """One that had waited for itself was tried again and again, and a suspect never refused."""
+    monkeypatch.setattr(apart, "SECONDS", 1.0)
     with pytest.raises(ImageError, match="takes more than 1 s"):
-        output_of([sys.executable, "-c", "while True: pass"], b"", "heic", 10)
+        output_of([sys.executable, "-c", program], b"", "heic", 10)
 
 
-def test_what_a_process_that_is_gone_has_worked_nobody_knows() -> None:
-    with subprocess.Popen(["true"]) as process:
-        process.wait()
-    assert children.had_a_processor(process.pid, seconds=60)
+def test_what_went_to_and_fro_before_it_was_looked_at_is_not_lost() -> None:
+    program = "import sys, time; data = sys.stdin.buffer.read(); print(len(data)); sys.stdout.flush(); "
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{program}time.sleep(1.5); print('end')"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with process:
+        said, _ = children.communicated(process, bytes(1_000_000), seconds=60)
+    assert said == b"1000000\nend\n"
 
 
 def test_a_clip_waits_whose_decoder_somebody_has_ended(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,8 +24,13 @@ _CRASHES = {
     *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP),
     *(signal.SIGSYS, signal.SIGXCPU, signal.SIGXFSZ),
 }
-# Of the time for which it was waited for, a process that had less of a processor had no chance.
+# With so much of a processor it has worked all the time; with less, as much less.
 _LEAST_SHARE = 0.25
+_LOOK_SECONDS = 1.0
+
+
+class StoodStillError(Exception):
+    """A process of ours had no processor to work with."""
 
 
 def command(module: str, *arguments: str) -> list[str]:
@@ -73,14 +79,43 @@ def was_ended(code: int) -> bool:
     return code < 0 and -code not in _CRASHES
 
 
-def had_a_processor(pid: int, *, seconds: float) -> bool:
-    """Whether a process that was waited for so long has worked; not so where it, or all, stood still."""
-    try:
-        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return True
-    # utime and stime, the 14th and 15th of all (proc_pid_stat(5))
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") >= _LEAST_SHARE * seconds
+def communicated(
+    process: subprocess.Popen[bytes], data: bytes | None, *, seconds: float
+) -> tuple[bytes, bytes]:
+    """Give it this, wait until it ends, and return what it has written to its pipes.
+
+    Raises subprocess.TimeoutExpired where it has worked, or slept, for so long; StoodStillError where it was
+    stopped, or had no processor, for as long: it, or all of us with it.
+    """
+    worked, before = 0.0, 0.0
+    began = time.monotonic()
+    while True:
+        looked_at = time.monotonic()
+        try:
+            said, told = process.communicate(data, timeout=min(_LOOK_SECONDS, seconds))
+            return said or b"", told or b""
+        except subprocess.TimeoutExpired:
+            data = None
+            used, is_asleep = _used(process.pid)
+            share = 1.0 if is_asleep else (used - before) / _LEAST_SHARE
+            worked += min(share, _LOOK_SECONDS, time.monotonic() - looked_at)
+            before = used
+            if worked >= seconds:
+                raise
+            if time.monotonic() - began - worked >= seconds:
+                raise StoodStillError from None
+
+
+def _used(pid: int) -> tuple[float, bool]:
+    """Return the seconds of a processor that it has had, and whether all of it sleeps of its own accord."""
+    ticks, states = 0, set[str]()
+    with contextlib.suppress(OSError):
+        for task in (_PROC / str(pid) / "task").iterdir():
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            # The state, utime and stime: the 3rd, 14th and 15th of all (proc_pid_stat(5)).
+            states.add(fields[0])
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK"), states <= {"S"}
 
 
 def available_bytes() -> int:

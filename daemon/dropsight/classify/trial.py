@@ -46,15 +46,13 @@ def tried(path: str, spec: ModelSpec, *, room: int | None = None) -> Verdict:
     ) as process:
         _bound(process.pid, room or max(available_bytes(), _LEAST_BYTES))
         try:
-            _, said = process.communicate(timeout=_seconds())
-        except subprocess.TimeoutExpired as error:
-            worked = children.had_a_processor(process.pid, seconds=_seconds())
-            process.kill()
-            if not worked:
-                raise MachineError(
-                    "images wait: the process that tries one alone had no processor"
-                ) from error
+            _, said = children.communicated(process, None, seconds=_seconds())
+        except children.StoodStillError as error:
+            raise MachineError("images wait: the process that tries one alone had no processor") from error
+        except subprocess.TimeoutExpired:
             return "died"
+        finally:
+            process.kill()
     if process.returncode == -signal.SIGKILL or any(word in said for word in STARVED):
         return "starved"
     if children.was_ended(process.returncode):

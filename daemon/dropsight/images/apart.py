@@ -91,12 +91,10 @@ def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) ->
     _running.add(process)
     with process:
         try:
-            said, _ = process.communicate(data, timeout=SECONDS)
+            said, _ = children.communicated(process, data, seconds=SECONDS)
+        except children.StoodStillError as error:
+            raise MachineError(f"images wait: the process that decodes {kind} had no processor") from error
         except subprocess.TimeoutExpired as error:
-            if not children.had_a_processor(process.pid, seconds=SECONDS):
-                raise MachineError(
-                    f"images wait: the process that decodes {kind} had no processor"
-                ) from error
             raise ImageError("unreadable", f"decoding it takes more than {SECONDS:.0f} s") from error
         finally:
             process.kill()
