@@ -351,6 +351,18 @@ def test_a_kill_at_any_point_between_event_and_delivery_loses_none(tmp_path: Pat
     assert ids[1] == ids[2]
 
 
+def test_whoever_has_most_notifications_waiting_has_nobody_else_s_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a night of quiet, 10,000 events of cameras that an uploader made up took the fox's place."""
+    monkeypatch.setattr("dropsight.sinks.notify.notification_queue.MOST", 3)
+    queue = NotificationQueue(tmp_path / FILE)
+    queue.add("phone", [message(0)], ["garden"])
+    gone = sum(queue.add("phone", [message(number)], ["street"]) for number in range(1, 9))
+    assert gone == 6
+    assert [held.message for held in queue.waiting("phone", 10)] == [message(0), message(7), message(8)]
+
+
 def test_what_waits_is_kept_once_within_a_bound_and_over_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -46,6 +46,15 @@ DELETE FROM told WHERE at <= ?1 AND n NOT IN (
     )
 )
 """
+# Of whom most wait, so that nobody has those of another inbox given up.
+_GIVE_UP = """
+DELETE FROM waiting WHERE n IN (
+    SELECT n FROM waiting WHERE target = ?1 AND inbox = (
+        SELECT inbox FROM waiting WHERE target = ?1 GROUP BY inbox ORDER BY count(*) DESC LIMIT 1
+    ) ORDER BY n LIMIT ?2
+)
+"""
+_COUNT = "SELECT count(*) FROM waiting WHERE target = ?"
 
 
 class QueuedMessage(NamedTuple):
@@ -86,12 +95,10 @@ class NotificationQueue:
             db.executemany(
                 "INSERT OR IGNORE INTO waiting (target, id, line, inbox) VALUES (?, ?, ?, ?)", rows
             )
-            done = db.execute(
-                "DELETE FROM waiting WHERE target = ? AND n <= (SELECT n FROM waiting WHERE target = ?"
-                " ORDER BY n DESC LIMIT 1 OFFSET ?)",
-                (target, target, MOST),
-            )
-            return done.rowcount
+            gone = 0
+            while (beyond := int(db.execute(_COUNT, (target,)).fetchone()[0]) - MOST) > 0:
+                gone += db.execute(_GIVE_UP, (target, beyond)).rowcount
+            return gone
 
     def waiting(
         self, target: str, most: int, *, wanted: Callable[[QueuedMessage], bool] = lambda _: True
@@ -104,7 +111,7 @@ class NotificationQueue:
 
     def count(self, target: str) -> int:
         with self._transaction() as db:
-            return int(db.execute("SELECT count(*) FROM waiting WHERE target = ?", (target,)).fetchone()[0])
+            return int(db.execute(_COUNT, (target,)).fetchone()[0])
 
     def told(self, told: Sequence[QueuedMessage], sent: Sent) -> None:
         with self._transaction() as db:
