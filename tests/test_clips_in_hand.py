@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -22,6 +23,7 @@ from dropsight.images.opening import open_named
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import InHand
+from dropsight.intake.trying_alone import TRIALS
 from dropsight.intake.turns import Turns
 from dropsight.video.decoder import ClipBounds, ClipDecoder
 from dropsight.video.sampling import Sampling
@@ -118,6 +120,36 @@ def test_a_clip_whose_decoder_is_killed_again_and_again_fails_and_the_next_is_re
     shutil.copy(clip, house.inbox / "good.mkv")
     wait_until(lambda: len(house.records()) == 3)
     assert kinds(house)[2] == ("clip", "ok")
+
+
+@pytest.mark.slow
+def test_a_clip_whose_decoder_is_killed_beside_that_of_a_large_picture_waits(
+    house: House, clip: Path
+) -> None:
+    """The kernel ends the larger one: an inbox's HEIC that never fit had another's clip of 6K fail."""
+    pixels = np.random.default_rng(3).integers(0, 256, (1500, 1500, 3), np.uint8)
+    house.start()
+    with house.clip_in_hand(clip, "clip.mkv"):
+        (house.inbox / "noise.jp2").write_bytes(cv2.imencode(".jp2", pixels)[1].tobytes())
+        beside = stopped(house, b"dropsight.images.apart")
+        for killed in range(TRIALS + 1):
+            wait_until(lambda: house.decoder() is not None, what=f"a decoder after {killed} kills")
+            decoder = house.decoder()
+            assert decoder
+            os.kill(decoder, signal.SIGKILL)
+            wait_until(partial(_is_gone, Path(f"/proc/{decoder}")))
+    os.kill(beside, signal.SIGCONT)
+    wait_until(lambda: len(house.records()) == 3, what="a record of each")
+    assert [record["status"] for record in house.records()] == ["ok"] * 3
+
+
+def stopped(house: House, module: bytes) -> int:
+    """Have a process of this kind stand still as soon as there is one, and return it."""
+    wait_until(lambda: house.decoder(module) is not None)
+    found = house.decoder(module)
+    assert found
+    os.kill(found, signal.SIGSTOP)
+    return found
 
 
 def test_a_reload_in_mid_clip_lets_it_be_finished_by_the_model_that_began_it(

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from dropsight.classify.work import CameraListener, Engine, Explains, UnsureAnswer
 from dropsight.config import Config
 from dropsight.errors import ImageError, MachineError, MemoryShortError, ModelError
+from dropsight.images.company import COMPANY
 from dropsight.inference import clip_records, image_records
 from dropsight.inference.clips import ClipAnswer, ClipSettings, classify_clip, seen_at
 from dropsight.inference.planning import Plan
@@ -74,6 +75,8 @@ class ClipWorker:
         self._opened: tuple[Engine, Model] | None = None
         self._killed: Counter[str] = Counter()
         self._told, self._patience = False, 0.0
+        self._began = 0
+        """The mark in the company of large pictures as of the clip in hand."""
 
     def run(self) -> None:
         # Interpreters' own threads are started by this one, and inherit it.
@@ -119,6 +122,7 @@ class ClipWorker:
     def _classify(self, engine: Engine, clip: ExaminedClip) -> None:
         candidate, drop, plan = clip.candidate, clip.drop, clip.plan
         self._tell_of_reader()
+        self._began = COMPANY.mark()
         self._patience = CLIP_PATIENCE_SECONDS
         self.heartbeats.rest(NAME)  # the other process has deadlines of its own
         try:
@@ -190,15 +194,25 @@ class ClipWorker:
             self._backlog.let_pass(candidate)
             return
         if isinstance(error, MemoryShortError) and found:
-            self._killed[candidate.path] += 1
-            if self._killed[candidate.path] >= TRIALS:
-                del self._killed[candidate.path]
-                text = f"it needs more memory than there is: its decoder was killed {TRIALS} times"
-                failure = image_records.failure(found.drop, ImageError("unreadable", text), plan)
-                self._recorder.put(Finished(candidate, found.drop.stat, failure))
+            if COMPANY.had_since(self._began):
+                # The kernel ends the largest process, whoever it was that needed too much.
+                error = MachineError(str(error))
+            elif self._is_killed_too_often(found):
                 return
         if failed := self._mishaps.judge(error, candidate, plan, found.drop if found else None):
             self._recorder.put(failed)
+
+    def _is_killed_too_often(self, clip: ExaminedClip) -> bool:
+        """Count that it was killed, though nothing else was large; record its failure at the last time."""
+        path = clip.candidate.path
+        self._killed[path] += 1
+        if self._killed[path] < TRIALS:
+            return False
+        del self._killed[path]
+        text = f"it needs more memory than there is: its decoder was killed {TRIALS} times"
+        failure = image_records.failure(clip.drop, ImageError("unreadable", text), clip.plan)
+        self._recorder.put(Finished(clip.candidate, clip.drop.stat, failure))
+        return True
 
     def _record(self, refused: Refused | None) -> None:
         if refused:

@@ -21,6 +21,7 @@ import numpy as np
 
 from dropsight import children, installing
 from dropsight.errors import ImageError, MachineError, MemoryShortError
+from dropsight.images.company import COMPANY
 from dropsight.images.framing import Pixels
 from dropsight.images.jpeg2000 import boxed
 from dropsight.names import as_shown
@@ -89,7 +90,7 @@ def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) ->
         ) from error
     children.give_up_first(process.pid)
     _running.add(process)
-    with process:
+    with COMPANY.joined(), process:
         try:
             said, _ = children.communicated(process, data, seconds=SECONDS)
         except children.StoodStillError as error:

@@ -18,6 +18,7 @@ from dropsight import children
 from dropsight.children import available_bytes, most_bytes
 from dropsight.errors import ErrorCode, ImageError, MachineError, machine_error
 from dropsight.images.apart import DAMAGED, MACHINE_SHORT, SECONDS, cpu_seconds, output_of, say_ready
+from dropsight.images.company import COMPANY
 from dropsight.images.decoding import MOST_PIXELS, Wanted, bytes_of, decode_and_judge, is_large, scale_for
 from dropsight.images.header import Header, read_header
 from dropsight.images.jpeg import Damage, Decoded
@@ -59,7 +60,8 @@ def decode_where_it_fits(data: bytes, header: Header, wanted: Wanted, *, depth: 
         return decode_and_judge(data, header, scale=scale, depth=depth)
     with _taken.beside(_needed(data, header, scale)) as fits:
         if fits:
-            return decode_and_judge(data, header, scale=scale, depth=depth)
+            with COMPANY.joined():
+                return decode_and_judge(data, header, scale=scale, depth=depth)
     with _one:
         return _decode_apart(data, header, _Order(scale, depth))
 
