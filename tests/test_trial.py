@@ -12,7 +12,8 @@ from brokers import wait_until
 from daemons import PHOTOS, running
 from dropsight.classify.trial import tried
 from dropsight.crashpoints import VARIABLE
-from dropsight.errors import ImageError, MachineError
+from dropsight.errors import ImageError, MachineError, MemoryShortError
+from dropsight.images.company import COMPANY
 from dropsight.intake.in_hand import Suspect, Verdict
 from dropsight.intake.trying_alone import TRIALS, Suspects
 from dropsight.models.backends import open_model
@@ -85,6 +86,15 @@ def test_a_suspect_that_starves_its_trials_is_refused_in_the_end() -> None:
     with pytest.raises(ImageError, match="more memory than there is") as refused:
         suspects.try_alone("a.jpg", suspect)
     assert refused.value.code == "unreadable"
+
+
+def test_a_trial_that_starves_while_a_clip_is_decoded_says_nothing_of_the_image() -> None:
+    suspects = Suspects(Starving())
+    for _ in range(TRIALS + 1):
+        with COMPANY.joined(), pytest.raises(MemoryShortError, match="waits"):
+            suspects.try_alone("a.jpg", Suspect("decode", 1))
+    with pytest.raises(MachineError, match="more memory than there is"):
+        suspects.try_alone("a.jpg", Suspect("decode", 1))
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ class ClipWorker:
         self._killed: Counter[str] = Counter()
         self._told, self._patience = False, 0.0
         self._began = 0
-        """The mark in the company of large pictures as of the clip in hand."""
+        """The mark in the company of what is large, as of the clip in hand."""
 
     def run(self) -> None:
         # Interpreters' own threads are started by this one, and inherit it.
@@ -122,14 +122,14 @@ class ClipWorker:
     def _classify(self, engine: Engine, clip: ExaminedClip) -> None:
         candidate, drop, plan = clip.candidate, clip.drop, clip.plan
         self._tell_of_reader()
-        self._began = COMPANY.mark()
         self._patience = CLIP_PATIENCE_SECONDS
         self.heartbeats.rest(NAME)  # the other process has deadlines of its own
         try:
             lend = partial(self._lend, engine, candidate.path)
-            answer: ClipAnswer | ImageError = classify_clip(
-                clip.file, self._decoder, plan, self._settings, lend
-            )
+            with COMPANY.joined() as self._began:
+                answer: ClipAnswer | ImageError = classify_clip(
+                    clip.file, self._decoder, plan, self._settings, lend
+                )
         except ModelError as error:
             answer = ImageError("model_error", str(error))
         except ImageError as error:

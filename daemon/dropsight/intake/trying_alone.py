@@ -3,7 +3,8 @@
 from collections import Counter
 from typing import Protocol
 
-from dropsight.errors import ImageError, MachineError
+from dropsight.errors import ImageError, MachineError, MemoryShortError
+from dropsight.images.company import COMPANY
 from dropsight.intake.in_hand import Suspect, Verdict
 from dropsight.names import as_text
 
@@ -29,10 +30,13 @@ class Suspects:
 
         MachineError where that process was given too little memory, until it was so too often.
         """
-        verdict = self._trial.try_alone(path)
+        with COMPANY.joined() as mark:
+            verdict = self._trial.try_alone(path)
         if verdict == "died":
             raise refusal(suspect)
         if verdict == "starved":
+            if COMPANY.had_since(mark):  # a clip, or a picture for the dashboard, may have had that memory
+                raise MemoryShortError(f"{as_text(path)} waits: there was too little memory to try it alone")
             self._starved[path] += 1
             if self._starved[path] < TRIALS:
                 raise MachineError(
