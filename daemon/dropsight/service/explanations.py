@@ -24,6 +24,7 @@ from dropsight.classify.work import Engine, InForce, UnsureAnswer
 from dropsight.config import Explain, Watch
 from dropsight.errors import DropsightError, MachineError, ModelError
 from dropsight.files.beneath import Top, write
+from dropsight.images.company import COMPANY
 from dropsight.images.framing import Pixels
 from dropsight.inference.clips import seen_at
 from dropsight.intake.backlog import Backlog
@@ -202,7 +203,7 @@ def _picture(
             if not record.clip:
                 return engine.seen(file, record)
             bounds = replace(STILL_BOUNDS, max_pixels=engine.plan.bounds.max_pixels)
-            with ClipDecoder(bounds) as decoder:
+            with COMPANY.joined(), ClipDecoder(bounds) as decoder:
                 plan = engine.plan.of(record.camera)
                 return seen_at(file, decoder, record.clip.peak.time, by=plan, region=record.region)
     except FileNotFoundError as error:

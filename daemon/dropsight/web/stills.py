@@ -7,6 +7,7 @@ import numpy as np
 
 from dropsight.config import Watch
 from dropsight.errors import ImageError
+from dropsight.images.company import COMPANY
 from dropsight.images.framing import resize
 from dropsight.images.opening import Bounds, ImageFile
 from dropsight.images.thumbnail import as_jpeg, shrink
@@ -104,7 +105,8 @@ def _frames(
         at=tuple(at),
         thumbnail=longest,
     )
-    found = [part for part in decoder.decode(file, order) if isinstance(part, ClipFrame)]
+    with COMPANY.joined():
+        found = [part for part in decoder.decode(file, order) if isinstance(part, ClipFrame)]
     if not found:
         raise ImageError("truncated", "none of its frames can be decoded")
     return found
