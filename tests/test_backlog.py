@@ -370,6 +370,29 @@ def test_what_has_no_memory_though_it_is_alone_keeps_others_waiting_for_a_small_
     assert 0 < alone <= now / RESTS
 
 
+def test_another_inbox_s_image_finds_a_place_though_those_that_were_put_off_have_come_back(
+    tmp_path: Path,
+) -> None:
+    """One of the hostile ones went for it, and it was refused all the same, as there were still too many."""
+    backlog = Backlog(capacity=4, order="fair")
+    hostile, other = (DropFolder.open(Watch(path=tmp_path / name)) for name in ("hostile", "other"))
+    for number in range(4):
+        backlog.hint(hostile, f"{hostile.root}/{number}/a.jpg", closed=True)
+    for _ in range(4):
+        candidate = backlog.take()
+        assert candidate
+        backlog.postpone(candidate, seconds=1000)
+    for number in range(4, 8):
+        backlog.hint(hostile, f"{hostile.root}/{number}/a.jpg", closed=True)
+    for number in range(4):  # each comes back at a sign of life, as when it is due
+        backlog.hint(hostile, f"{hostile.root}/{number}/a.jpg", closed=True)
+    assert backlog.depth() == 8
+    backlog.hint(other, f"{other.root}/cam/a.jpg", closed=True)
+    assert backlog.depth() == 8
+    taken = [backlog.take() for _ in range(2)]
+    assert f"{other.root}/cam/a.jpg" in [each.path for each in taken if each]
+
+
 def test_a_file_that_was_not_ready_at_its_turn_goes_behind_those_that_wait() -> None:
     """One that is touched again and again would always be the oldest."""
     backlog = Backlog()

@@ -245,10 +245,13 @@ class Backlog(BacklogState):
     def _add(self, candidate: Candidate) -> bool:
         if self._stopped or not self._has_room_for(candidate):
             return False
+        self._take_in(candidate)
+        return True
+
+    def _take_in(self, candidate: Candidate) -> None:
         self._known[candidate.path] = candidate
         self._seen += 1
         self._push(candidate)
-        return True
 
     def _has_room_for(self, candidate: Candidate) -> bool:
         if candidate.is_clip:
@@ -265,7 +268,8 @@ class Backlog(BacklogState):
         if not self._stopped and (last := line.last(candidate)):
             line.remove(last)
             self._forget(last)
-            self._add(candidate)
+            # One for one: with those that were put off and came back there may be more than have room.
+            self._take_in(candidate)
         if candidate.is_clip:
             self.overflow.add_clips(candidate.folder)
         return candidate.is_clip
