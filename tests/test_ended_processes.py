@@ -90,6 +90,25 @@ def test_a_clip_waits_whose_decoder_somebody_has_ended(tmp_path: Path) -> None:
         assert not isinstance(waits.value, MemoryShortError)
 
 
+ABORTED = """
+import os, signal, sys
+from dropsight import children
+children.confine(2**31)
+print("ready", flush=True)
+os.kill(os.getpid(), signal.SIGABRT)
+"""
+
+
+def test_no_picture_is_to_blame_for_the_abort_that_a_watchdog_sends_to_all_of_the_service() -> None:
+    """The daemon is to end by it; until it has, its decoders' ends were called crashes."""
+    assert output_of([sys.executable, "-c", ABORTED], b"", "heic", 10) == (0, b"")
+
+
+def test_a_decoder_that_aborts_is_to_blame() -> None:
+    with pytest.raises(ImageError, match="crashes its decoder"):
+        output_of([sys.executable, "-c", f"{ABORTED}os.abort()"], b"", "heic", 10)
+
+
 def child_about(path: Path) -> int | None:
     """The process that has been given this path."""
     for each in Path("/proc").glob("[0-9]*"):

@@ -202,8 +202,10 @@ def confine(
 ) -> None:
     """Have memory, in bytes, and time end this process before they trouble others; never leave a core file.
 
-    Where the kernel runs short of memory, this is the first to go.
+    Where the kernel runs short of memory, this is the first to go. A SIGABRT of somebody's is not heeded: systemd's
+    watchdog sends it to all of a service, and the picture in hand would be to blame. abort() ends this all the same.
     """
+    signal.signal(signal.SIGABRT, signal.SIG_IGN)
     if seconds is not None:
         signal.alarm(int(seconds) + _GRACE_SECONDS)
     bounds = {resource.RLIMIT_DATA: (memory, memory), resource.RLIMIT_CORE: (0, 0)}
