@@ -21,8 +21,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     """Two inboxes, one of them on a disk that is not mounted yet; the daemon may not write to its place."""
-    (usb := tmp_path / "usb").mkdir()
-    os.chown(usb, OTHERS, OTHERS)
+    (usb := tmp_path / "usb").mkdir(0o555)
     house = House(tmp_path, {"web": ANY_PORT, "watch": [{"path": "usb/inbox"}, {"path": "inbox"}]})
     house.under = UNPRIVILEGED
     yield house
@@ -71,6 +70,36 @@ def test_an_inbox_that_cannot_be_used_on_a_disk_that_is_there_ends_the_start(hou
     (house.root / "usb" / "something").touch()
     house.spawn()
     assert house.ended() == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["closed", "moved away", "exchanged for a file"])
+def test_an_uploader_whose_inbox_it_is_keeps_the_daemon_from_no_start(house: House, way: str) -> None:
+    """It ended with exit code 2, which systemd does not start again: no other inbox was read after a reboot."""
+    home, inbox = house.root / "usb", house.root / "usb" / "inbox"
+    home.chmod(0o755)
+    inbox.mkdir(0o770)
+    for path in (home, inbox):
+        os.chown(path, OTHERS, OTHERS if way != "closed" else 0)
+    if way == "closed":
+        inbox.chmod(0o700)
+    else:
+        inbox.rename(home / "mine")
+    if way == "exchanged for a file":
+        inbox.touch()
+        os.chown(inbox, OTHERS, OTHERS)
+    house.start()
+    is_taken(drop(house.inbox))
+    assert "usb/inbox" in trouble(house, "inbox")
+    assert ask(address(house), "/readyz").status == 503
+    if inbox.is_file():
+        inbox.unlink()
+    if not inbox.exists():
+        (home / "mine").rename(inbox)
+    os.chown(inbox, 0, 0)
+    inbox.chmod(0o770)
+    is_taken(drop(inbox))
+    wait_until(lambda: not trouble(house, "inbox"))
 
 
 def mute_share(place: Path) -> int:

@@ -5,6 +5,7 @@ import errno
 import glob
 import logging
 import os
+import stat
 import tempfile
 import threading
 import time
@@ -79,16 +80,27 @@ def _late(config: Config, trial: Callable[["_Needed"], None]) -> dict["_Needed",
 
 
 def _may_come(folder: "_Needed", error: OSError) -> bool:
-    """Whether a disk may yet be mounted there: where one goes, nobody but root may write."""
+    """Whether a disk may yet be mounted there: where one goes, nobody but root may write. Or it is others' doing."""
     if is_passing(error):
         return True
-    if not isinstance(error, PermissionError):
-        return False
     there = next(path for path in (folder.path, *folder.path.parents) if os.path.lexists(path))
     try:
+        if _is_up_to_others(there):
+            return True
+        if not isinstance(error, PermissionError):
+            return False
         return not any(there.iterdir()) or any(top in (there, *there.parents) for top in _OF_DISKS)
     except OSError:
         return False
+
+
+def _is_up_to_others(there: Path) -> bool:
+    """Whether an uploader may have closed, moved or exchanged it: that must not keep us from all other inboxes."""
+    return any(
+        status.st_uid not in {0, os.geteuid()}
+        or (stat.S_ISDIR(status.st_mode) and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+        for status in (there.lstat(), there.parent.lstat())
+    )
 
 
 class InboxForecast(NamedTuple):
