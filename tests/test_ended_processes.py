@@ -90,23 +90,23 @@ def test_a_clip_waits_whose_decoder_somebody_has_ended(tmp_path: Path) -> None:
         assert not isinstance(waits.value, MemoryShortError)
 
 
-ABORTED = """
-import os, signal, sys
-from dropsight import children
-children.confine(2**31)
-print("ready", flush=True)
-os.kill(os.getpid(), signal.SIGABRT)
-"""
+def aborted(folder: Path, then: str) -> list[str]:
+    """A decoder of ours to which somebody sends SIGABRT."""
+    sent = "import os\nprint('ready', flush=True)\nos.kill(os.getpid(), 6)\n"
+    (folder / "decoder_of_a_test.py").write_text(sent + then)
+    return ["env", f"PYTHONPATH={folder}", *children.command("decoder_of_a_test")]
 
 
-def test_no_picture_is_to_blame_for_the_abort_that_a_watchdog_sends_to_all_of_the_service() -> None:
+def test_no_picture_is_to_blame_for_the_abort_that_a_watchdog_sends_to_all_of_a_service(
+    tmp_path: Path,
+) -> None:
     """The daemon is to end by it; until it has, its decoders' ends were called crashes."""
-    assert output_of([sys.executable, "-c", ABORTED], b"", "heic", 10) == (0, b"")
+    assert output_of(aborted(tmp_path, "print('done')"), b"", "heic", 10) == (0, b"done\n")
 
 
-def test_a_decoder_that_aborts_is_to_blame() -> None:
+def test_a_decoder_that_aborts_is_to_blame(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="crashes its decoder"):
-        output_of([sys.executable, "-c", f"{ABORTED}os.abort()"], b"", "heic", 10)
+        output_of(aborted(tmp_path, "os.abort()"), b"", "heic", 10)
 
 
 def child_about(path: Path) -> int | None:

@@ -179,11 +179,6 @@ def test_the_kernel_s_end_of_one_process_is_not_the_service_s() -> None:
     assert directives()["OOMPolicy"] == ["continue"]
 
 
-def test_what_ends_the_service_is_said_to_the_daemon_alone() -> None:
-    """Else the watchdog's SIGABRT ends decoders before the daemon, which then takes it for their pictures' doing."""
-    assert "KillMode=mixed" in UNIT.read_text().splitlines()
-
-
 def test_only_the_service_puts_anything_beside_the_inbox() -> None:
     """Root and the service come by there; whoever brings images passes through."""
     mode = directives()["StateDirectoryMode"][0]

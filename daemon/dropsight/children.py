@@ -24,6 +24,12 @@ _CRASHES = {
     *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP),
     *(signal.SIGSYS, signal.SIGXCPU, signal.SIGXFSZ),
 }
+# systemd's watchdog sends SIGABRT to all processes of a service. While the daemon still says where it hangs, this
+# ended decoders, and their pictures were to blame. abort() ends a process that ignores it all the same.
+_START = (
+    "import runpy, signal, sys; signal.signal(signal.SIGABRT, signal.SIG_IGN); "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
 # With so much of a processor it has worked all the time; with less, as much less.
 _LEAST_SHARE = 0.25
 _LOOK_SECONDS = 1.0
@@ -34,11 +40,11 @@ class StoodStillError(Exception):
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs a module; to be begun in /.
+    """Return the command that runs a module, and ends by no SIGABRT but its own; to be begun in /.
 
     Others may write where the daemon works: no module is imported from there (-P), nor anything else found.
     """
-    return [sys.executable, "-P", "-m", module, *arguments]
+    return [sys.executable, "-P", "-c", _START, module, *arguments]
 
 
 def begin(module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], socket.socket]:
@@ -202,10 +208,8 @@ def confine(
 ) -> None:
     """Have memory, in bytes, and time end this process before they trouble others; never leave a core file.
 
-    Where the kernel runs short of memory, this is the first to go. A SIGABRT of somebody's is not heeded: systemd's
-    watchdog sends it to all of a service, and the picture in hand would be to blame. abort() ends this all the same.
+    Where the kernel runs short of memory, this is the first to go.
     """
-    signal.signal(signal.SIGABRT, signal.SIG_IGN)
     if seconds is not None:
         signal.alarm(int(seconds) + _GRACE_SECONDS)
     bounds = {resource.RLIMIT_DATA: (memory, memory), resource.RLIMIT_CORE: (0, 0)}
