@@ -75,7 +75,7 @@ def test_an_inbox_that_cannot_be_used_on_a_disk_that_is_there_ends_the_start(hou
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["closed", "moved away", "exchanged for a file"])
 def test_an_uploader_whose_inbox_it_is_keeps_the_daemon_from_no_start(house: House, way: str) -> None:
-    """It ended with exit code 2, which systemd does not start again: no other inbox was read after a reboot."""
+    """It ended with exit code 2, never to be started again: no other inbox was read after a reboot."""
     home, inbox = house.root / "usb", house.root / "usb" / "inbox"
     home.chmod(0o755)
     inbox.mkdir(0o770)

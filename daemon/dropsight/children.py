@@ -24,8 +24,8 @@ _CRASHES = {
     *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP),
     *(signal.SIGSYS, signal.SIGXCPU, signal.SIGXFSZ),
 }
-# systemd's watchdog sends SIGABRT to all processes of a service. While the daemon still says where it hangs, this
-# ended decoders, and their pictures were to blame. abort() ends a process that ignores it all the same.
+# systemd's watchdog sends SIGABRT to all processes of a service. While the daemon still says where it hangs,
+# this ended decoders, and their pictures were to blame. abort() ends a process that ignores it all the same.
 _START = (
     "import runpy, signal, sys; signal.signal(signal.SIGABRT, signal.SIG_IGN); "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"

@@ -80,7 +80,7 @@ def _late(config: Config, trial: Callable[["_Needed"], None]) -> dict["_Needed",
 
 
 def _may_come(folder: "_Needed", error: OSError) -> bool:
-    """Whether a disk may yet be mounted there: where one goes, nobody but root may write. Or it is others' doing."""
+    """Whether a disk may yet come there, where nobody but root may write; or it is others' doing."""
     if is_passing(error):
         return True
     there = next(path for path in (folder.path, *folder.path.parents) if os.path.lexists(path))
@@ -95,7 +95,7 @@ def _may_come(folder: "_Needed", error: OSError) -> bool:
 
 
 def _is_up_to_others(there: Path) -> bool:
-    """Whether an uploader may have closed, moved or exchanged it: that must not keep us from all other inboxes."""
+    """Whether an uploader may have closed, moved or exchanged it, which must keep us from no other inbox."""
     return any(
         status.st_uid not in {0, os.geteuid()}
         or (stat.S_ISDIR(status.st_mode) and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
