@@ -232,3 +232,4 @@ class Scanner:
         for folder in self._watchers:
             self._refusals.found(f"scan of {folder.root}", self.walk(folder))
         self._tell_of_unheard()
+        self.heartbeats.rest(NAME)

@@ -210,6 +210,7 @@ class Daemon:
     def _exit_code(self) -> int:
         if self._lifecycle.failure:
             return 1
+        self._tell_of_slow()  # what took long has ended, too
         refused = self._outlets.followers.refused
         stuck = not self._lifecycle.signalled and self._monitoring.troubles.any()
         return 1 if self._once and (refused or stuck) else 0
