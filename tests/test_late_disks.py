@@ -132,10 +132,11 @@ def test_that_records_wait_for_a_share_which_does_not_answer_is_a_trouble(tmp_pa
     """Nothing was said, while all of them waited to be filed there, or behind the one that was."""
     house = House(tmp_path, {})
     house.start()
+    is_taken(drop(house.inbox))  # it has begun to look by now
     server = mute_share(house.processed)
     try:
-        drop(house.inbox)
-        wait_until(lambda: "recorder has been in progress for 15 s" in trouble(house, "slow"))
+        drop(house.inbox, 1)
+        wait_until(lambda: "has been in progress for 15 s" in trouble(house, "slow"))
         os.close(server)
         subprocess.run(["umount", "--lazy", house.processed], check=True)
         wait_until(lambda: not trouble(house, "slow") and not list(house.inbox.iterdir()))
