@@ -103,8 +103,8 @@ def communicated(
         except subprocess.TimeoutExpired:
             data = None
             used, is_asleep = _used(process.pid)
-            share = 1.0 if is_asleep else (used - before) / _LEAST_SHARE
-            worked += min(share, _LOOK_SECONDS, time.monotonic() - looked_at)
+            busy = _LOOK_SECONDS if is_asleep else (used - before) / _LEAST_SHARE
+            worked += min(busy, _LOOK_SECONDS, time.monotonic() - looked_at)
             before = used
             if worked >= seconds:
                 raise

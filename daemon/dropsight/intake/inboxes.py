@@ -256,7 +256,7 @@ def _fault(folder: _Needed, trial: Callable[[_Needed], None]) -> tuple[str, OSEr
 @contextlib.contextmanager
 def _said_while_it_hangs(folder: _Needed) -> Iterator[None]:
     """A share whose server is gone may keep whoever looks at it waiting, for good; nobody can end that."""
-    text = "%s: %s has not answered for %g s: nothing starts until it does, or is unmounted"
+    text = "%s: %s has not answered for %g s: whoever looks at it waits until it does, or is unmounted"
     word = threading.Timer(HANGS_SECONDS, log.warning, (text, folder.key, folder.path, HANGS_SECONDS))
     word.daemon = True
     begins(word)

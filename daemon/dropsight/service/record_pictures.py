@@ -3,7 +3,6 @@
 import math
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import closing
 
@@ -28,7 +27,7 @@ class RecordPictures:
 
     def __init__(self, make: Callable[[str, int], bytes]) -> None:
         self._make, self._lock = make, threading.Lock()
-        self._kept: OrderedDict[tuple[str, int], tuple[float, bytes | Exception]] = OrderedDict()
+        self._kept: dict[tuple[str, int], tuple[float, bytes | Exception]] = {}
 
     def picture(self, record_id: str, longest: int) -> bytes:
         """Return a JPEG; raises as `picture_of`."""
@@ -37,9 +36,10 @@ class RecordPictures:
             made_at, found = self._kept.get(key, (-math.inf, b""))
             if time.monotonic() - made_at > KEPT_SECONDS:
                 found = self._made(record_id, longest)
+                self._kept.pop(key, None)  # those made last are last
                 self._kept[key] = time.monotonic(), found
                 if len(self._kept) > MOST_KEPT:
-                    self._kept.popitem(last=False)
+                    del self._kept[next(iter(self._kept))]
         if isinstance(found, Exception):
             raise found.with_traceback(None)
         return found

@@ -68,9 +68,7 @@ class Supervision:
     def fell(self, name: str, error: BaseException) -> float:
         """Report an internal error; return the seconds to wait before the work is restarted."""
         short = isinstance(error, MachineError)
-        if short:
-            log.error("%s", error)
-        else:
+        if not short:  # what is short is told whole by the trouble
             log.error("internal error in %s", name, exc_info=error)
         with self._lock:
             before = self._falls.get(name)
