@@ -39,14 +39,11 @@ def cost(root: Path, images: int, *, flooded: bool) -> tuple[float, float]:
     house.start()
     try:
         with flood(address(house), only_burning=not flooded):
+            began, spent = time.monotonic(), processor_seconds(house)
             (root / "coming").rename(house.inbox / "camera")
-            while house.finished() < images // 10:
-                time.sleep(LOOK_SECONDS)
-            began, spent, at_first = time.monotonic(), processor_seconds(house), house.finished()
             while house.finished() < images:
                 time.sleep(LOOK_SECONDS)
-            count = images - at_first
-            return (time.monotonic() - began) / count, (processor_seconds(house) - spent) / count
+            return (time.monotonic() - began) / images, (processor_seconds(house) - spent) / images
     finally:
         house.kill()
         os.sched_setaffinity(0, {mine, *others})
