@@ -81,6 +81,13 @@ class Mosquitto:
         self._config.write_text(common + extra)
         self._process: subprocess.Popen[bytes] | None = None
 
+    def configured(self) -> str:
+        return self._config.read_text()
+
+    def configure(self, text: str) -> None:
+        """For the next start."""
+        self._config.write_text(text)
+
     def start(self) -> None:
         if MOSQUITTO is None:
             raise FileNotFoundError("mosquitto")

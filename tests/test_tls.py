@@ -85,6 +85,35 @@ def test_records_reach_an_encrypted_broker_by_a_client_certificate(tmp_path: Pat
         broker.kill()
 
 
+@pytest.mark.slow
+def test_renewed_certificates_are_used_at_the_next_connection_without_a_reload(tmp_path: Path) -> None:
+    """Whoever renews them by a timer tells nobody: the daemon stayed away from its broker."""
+    former, renewed = Authority(tmp_path / "former"), Authority(tmp_path / "renewed")
+    names = ("ca", "cert", "key")
+    files = {name: tmp_path / f"{name}.pem" for name in names}
+
+    def hand_out(authority: Authority) -> tuple[Path, Path]:
+        for name, made in zip(names, (authority.cert, *authority.issue("client")), strict=True):
+            shutil.copy(made, files[name])
+        return authority.issue("server")
+
+    broker = listening(tmp_path, former, *hand_out(former), clients=True)
+    broker.start()
+    try:
+        tls = {name: str(path) for name, path in files.items()}
+        with running(tmp_path, mqtt={"url": broker.url, "tls": tls}) as house:
+            wait_until(lambda: house.status()["mqtt"]["connected"], what="it is connected")
+            broker.kill()
+            files["key"].write_text("half written")
+            wait_until(lambda: not house.status()["mqtt"]["connected"], what="it has lost its broker")
+            hand_out(renewed)
+            broker.configure(broker.configured().replace(str(former.folder), str(renewed.folder)))
+            broker.start()
+            wait_until(lambda: house.status()["mqtt"]["connected"], what="it is connected once more")
+    finally:
+        broker.kill()
+
+
 TLS_FAULTS = {
     "wrong authority": "certificate chain; name the authority that signed it in mqtt.tls.ca",
     "no authority": "name the authority that signed it in mqtt.tls.ca",

@@ -336,6 +336,29 @@ def test_only_a_receiver_with_a_certificate_of_the_trusted_authority_gets_anythi
         assert (len(receiver.asked), impostor.asked) == (known, [])
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_a_renewed_authority_and_token_are_used_at_the_next_attempt_without_a_reload(tmp_path: Path) -> None:
+    former, renewed = Authority(tmp_path / "former"), Authority(tmp_path / "renewed")
+    trusted, headers = tmp_path / "trusted.pem", tmp_path / "headers"
+    shutil.copy(former.cert, trusted)
+    headers.write_text("Authorization: Bearer former\n")
+    with Receiver(tls=renewed.issue("server")) as receiver:
+        receiver.judge = lambda request: Turn(
+            200 if request.headers["Authorization"] == "Bearer renewed" else 401
+        )
+        records = Records(FIRST)
+        with feeding(records, Webhook(receiver.url, ca_file=trusted, headers_file=headers)) as feeder:
+            wait_until(feeder.troubles.any)
+            trusted.write_text("half written")
+            assert "certificate is not trusted" in feeder.troubles.current()["hook"]
+            shutil.copy(renewed.cert, trusted)
+            wait_until(lambda: feeder.refused)
+            headers.write_text("Authorization: Bearer renewed\n")
+            wait_until(records.done)
+        assert receiver.ids() == FIRST
+
+
 def in_order_of_first(ids: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(ids))
 

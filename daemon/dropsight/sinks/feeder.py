@@ -3,12 +3,13 @@
 import random
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
 
 from dropsight import crashpoints
-from dropsight.errors import DamagedError, SinkError, StoreError
+from dropsight.errors import ConfigError, DamagedError, SinkError, StoreError
 from dropsight.journal.event_messages import message_in
 from dropsight.journal.outbox import Delivery, Outbox
 from dropsight.records import RECORDS, Status
@@ -122,9 +123,7 @@ class Feeder:
 
     def _hand_on(self) -> bool:
         """Tell whether there was anything."""
-        if self._next:
-            self._receiver.close()
-            self._receiver, self._next = self._next, None
+        self._renew()
         group, wanted = list[Delivery](), list[Delivery]()
         try:
             group = self._pending()
@@ -149,6 +148,15 @@ class Feeder:
         if not group or time.monotonic() - self._noted_at >= NOTE_SECONDS:
             self._note()
         return bool(group) or self._lost
+
+    def _renew(self) -> None:
+        """Come back with what its files hold by now: who renews a certificate or a token need not tell us."""
+        if self._lost and self._next is None:
+            with suppress(ConfigError):  # of files that are just being renewed, the former content serves
+                self._next = self._make()
+        if self._next:
+            self._receiver.close()
+            self._receiver, self._next = self._next, None
 
     def _note(self) -> None:
         self._noted_at = time.monotonic()

@@ -5,10 +5,11 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from dropsight import crashpoints
 from dropsight.config import Config, Mqtt
-from dropsight.errors import DamagedError, DropsightError, SinkError, StoreError
+from dropsight.errors import ConfigError, DamagedError, DropsightError, SinkError, StoreError
 from dropsight.images.framing import Pixels
 from dropsight.journal.marks import Mark
 from dropsight.sinks.announcements import MqttStatus
@@ -69,7 +70,7 @@ class Publisher:
         return FollowerStatus(self._broker.shown, tally.published, tally.oversized + tally.set_aside)
 
     def read_secrets(self) -> None:
-        """Read it again, for the next connection; raises ConfigError, and then the former one stays."""
+        """Read password and certificates again, as each connection does; raises ConfigError."""
         self._broker = Broker.of(self._parts.settings)
 
     def wake(self) -> None:
@@ -123,6 +124,8 @@ class Publisher:
 
     def _serve(self) -> None:
         """Return when it is time to end; raises SinkError when there is no connection, or no longer one."""
+        with suppress(ConfigError):  # of files that are just being renewed, the former content serves
+            self.read_secrets()
         spoken = (self._protocol,) if self._protocol else protocols(self._parts.settings.protocol)
         try:
             connection, self._protocol = connect(
