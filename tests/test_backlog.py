@@ -15,8 +15,10 @@ from dropsight.intake.backlog import LEFT_FOR_OTHERS, Backlog
 from dropsight.intake.candidate import Candidate, digest_of, digest_of_open
 from dropsight.intake.clip_lane import MOST_CLIPS
 from dropsight.intake.folder import DropFolder
+from dropsight.intake.lineup import Order
 from dropsight.intake.turns import MOST_LARGE, RESTS
 
+ORDERS: tuple[Order, ...] = ("oldest", "newest", "fair")
 FOLDER = DropFolder.open(Watch(path=Path("/in")))
 STEPS = st.lists(
     st.tuples(st.sampled_from(["hint", "take", "postpone", "done", "failed", "drop"]), st.integers(0, 4))
@@ -94,6 +96,21 @@ def test_large_images_take_turns_and_whoever_meets_a_second_one_takes_another() 
     assert adds_up(backlog)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_flood_of_older_images_in_one_inbox_keeps_no_other_waiting_whatever_the_order(order: Order) -> None:
+    """With `oldest` it was worked off first, for minutes; what had no place in the queue waited longer."""
+    backlog = Backlog(capacity=64, order=order)
+    other = DropFolder.open(Watch(path=Path("/other")))
+    for number in range(64):
+        assert backlog.hint(FOLDER, f"/in/cam/{number}.jpg", closed=True)
+    late = [f"/other/cam/{number}.jpg" for number in range(8)]
+    for path in late:
+        backlog.hint(other, path, closed=True)
+    taken = [candidate.path for _ in range(17) if (candidate := backlog.take())]
+    assert set(late) <= set(taken)
+    assert adds_up(backlog)
+
+
 def test_a_large_image_for_which_the_line_has_no_place_holds_no_worker() -> None:
     """It used to wait for its turn with one: many of them, and no image was taken any more."""
     backlog = Backlog()
@@ -114,9 +131,10 @@ def test_a_large_image_for_which_the_line_has_no_place_holds_no_worker() -> None
     assert backlog.take() is others[0]
 
 
-def test_whoever_fills_the_line_of_large_ones_keeps_no_other_inbox_out_of_it() -> None:
+@pytest.mark.parametrize("order", ORDERS)
+def test_whoever_fills_the_line_of_large_ones_keeps_no_other_inbox_out_of_it(order: Order) -> None:
     """Of 10 slow ones of another inbox, two were put off again and again, for more than 80 s."""
-    backlog = Backlog(order="fair")
+    backlog = Backlog(order=order)
     other = DropFolder.open(Watch(path=Path("/other")))
     for number in range(MOST_LARGE + 10):
         backlog.hint(FOLDER, f"/in/{number}.jpg", closed=True)

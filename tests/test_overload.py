@@ -19,7 +19,7 @@ from dropsight.config import Watch
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
-from dropsight.intake.lineup import FairLineup, LineupByAge, Order, first
+from dropsight.intake.lineup import Lineup, LineupByAge, Order, first, lineup
 
 FOLDER = DropFolder.open(Watch(path=Path("/in")))
 DAY = 86_400.0
@@ -47,7 +47,7 @@ def test_a_lineup_by_age_hands_out_the_oldest_or_the_newest_first(images: list[I
 
 @given(IMAGES)
 def test_fair_cameras_take_turns_each_with_its_oldest(images: list[Image]) -> None:
-    line: FairLineup[Image] = FairLineup()
+    line: Lineup[Image] = lineup("fair")
     for image in images:
         line.push(image)
     taken = [line.pop() for _ in images]
@@ -62,7 +62,7 @@ def test_fair_cameras_take_turns_each_with_its_oldest(images: list[Image]) -> No
 
 
 def test_any_number_of_made_up_cameras_have_no_more_turns_than_another_inbox() -> None:
-    line: FairLineup[Image] = FairLineup()
+    line: Lineup[Image] = lineup("fair")
     for number in range(1000):
         line.push(Image(f"made-up-{number}", 0.0))
     other = [Image("front", 1.0, "another"), Image("back", 2.0, "another")]
@@ -74,7 +74,7 @@ def test_any_number_of_made_up_cameras_have_no_more_turns_than_another_inbox() -
 
 @given(st.lists(st.builds(Image, st.sampled_from("abc"), st.floats(0, 1e6), st.sampled_from("xy"))))
 def test_who_makes_room_is_of_the_line_with_the_most_and_can_be_taken_out(images: list[Image]) -> None:
-    line: FairLineup[Image] = FairLineup()
+    line: Lineup[Image] = lineup("fair")
     for image in images:
         line.push(image)
     left = list(images)

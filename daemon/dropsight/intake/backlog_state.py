@@ -11,7 +11,7 @@ from dropsight.intake.aside import MOST_ASIDE, Aside
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.clip_lane import ClipLane
 from dropsight.intake.folder import DropFolder
-from dropsight.intake.lineup import FairLineup, Lineup, LineupByAge, Order
+from dropsight.intake.lineup import Lineup, Order, lineup
 from dropsight.intake.overflow import Overflow
 from dropsight.intake.postponed import Postponed
 from dropsight.intake.turns import OneLarge, Turns
@@ -36,10 +36,11 @@ class BacklogState:
         self.overflow = Overflow()
         self._known: dict[str, Candidate] = {}
         self._postponed: Postponed[Candidate] = Postponed(capacity)
-        self._queue, self._large = self._lineup(), OneLarge(self._lineup())
+        self._queue: Lineup[Candidate] = lineup(order)
+        self._large: OneLarge[Candidate] = OneLarge(lineup(order))
         self._lock = threading.RLock()
         self._work, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
-        self._clips = ClipLane(self._lineup(), self.turns, threading.Condition(self._lock))
+        self._clips = ClipLane(lineup(order), self.turns, threading.Condition(self._lock))
         self._aside = Aside()
         self._seen = 0
         self._finished, self._finished_in = Counter[Status](), Counter[DropFolder]()
@@ -142,6 +143,3 @@ class BacklogState:
 
     def _held(self) -> int:
         return len(self._known) - len(self._aside) - len(self._postponed) - len(self._clips)
-
-    def _lineup(self) -> Lineup[Candidate]:
-        return FairLineup() if self.order == "fair" else LineupByAge(newest=self.order == "newest")

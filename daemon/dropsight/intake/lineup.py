@@ -119,17 +119,19 @@ class _Turns(Lineup[W]):
         return sum(map(len, self._lines.values()))
 
 
-class FairLineup(_Turns[W]):
-    """Inboxes take turns, in each its cameras do; of a camera, its oldest image comes first.
+def lineup(order: Order) -> Lineup[W]:
+    """Inboxes take turns, whatever the order of what lies in each: else who floods one holds up all others.
 
-    Whoever may write to an inbox can make up any number of cameras there, and has one turn with them all.
+    With `fair`, cameras of an inbox do, too, each with its oldest first. Whoever may write to an inbox can
+    make up any number of cameras there, and has one turn with them all.
     """
 
-    def __init__(self) -> None:
-        super().__init__(
-            lambda each: each.folder,
-            lambda: _Turns(lambda each: each.camera, lambda: LineupByAge(newest=False)),
-        )
+    def of_an_inbox() -> Lineup[W]:
+        if order == "fair":
+            return _Turns(lambda each: each.camera, lambda: LineupByAge(newest=False))
+        return LineupByAge(newest=order == "newest")
+
+    return _Turns(lambda each: each.folder, of_an_inbox)
 
 
 class FirstInLine(Generic[Item]):
