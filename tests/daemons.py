@@ -83,6 +83,19 @@ def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"device": "test", "mqtt": None, "web": None, **settings, "watch": watches}
 
 
+_HASTE = """
+import runpy, sys
+from dropsight.intake import starts
+starts.GOOD_SECONDS = 1.0
+from dropsight.service import daemon
+daemon.LOOK_SECONDS = 0.1
+sys.argv = sys.argv[3:]
+runpy.run_module("dropsight", run_name="__main__", alter_sys=True)
+"""
+HASTILY = [sys.executable, "-c", _HASTE]
+"""Runs a daemon whose starts have lasted after a second, and not after a minute."""
+
+
 @cache
 def _proof() -> str:
     """Return what is noted once the built-in model has been opened: no daemon need try it first again."""

@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 
 from brokers import wait_until
-from daemons import PHOTOS, House, dropsight, running
+from daemons import HASTILY, PHOTOS, House, dropsight, running
 from dropsight.config import Watch
 from dropsight.crashpoints import VARIABLE
 from dropsight.errors import DropsightError
+from dropsight.intake import in_hand as notes
 from dropsight.intake.backlog import LEFT_FOR_OTHERS, Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
-from dropsight.intake.in_hand import InHand, Stage, Suspect
+from dropsight.intake.in_hand import CONVICTED, CONVICTED_BY_REBOOTS, InHand, Stage, Suspect
 from dropsight.intake.starts import DEATHS, Starts
 from dropsight.intake.turns import Turns
 from dropsight.intake.walk_guard import WalkGuard
@@ -106,11 +107,11 @@ def test_an_image_that_kills_the_interpreter_is_refused_as_the_model_s_error(tmp
 
 @pytest.mark.slow
 def test_an_innocent_image_that_was_in_hand_at_two_deaths_is_classified(tmp_path: Path) -> None:
-    """Each time the process was killed for another reason; the trial between them acquits it."""
+    """Each time the process was killed for another reason; the trial acquits it."""
     house = House(tmp_path, {})
     shutil.copy(PHOTOS[0], house.inbox)
-    (tmp_path / "state").mkdir(exist_ok=True)
-    dies_with(tmp_path / "state" / "in-hand", house.inbox / PHOTOS[0].name, "invoke")
+    for _ in range(2):
+        dies_with(tmp_path / "state" / "in-hand", house.inbox / PHOTOS[0].name, "invoke")
     done = dropsight("run", "-c", str(house.config), "--once")
     assert done.returncode == 0
     assert "trying it alone first" in done.stderr
@@ -143,12 +144,77 @@ def test_a_suspect_stays_one_across_lives_until_it_is_acquitted(tmp_path: Path) 
     assert InHand(note).suspect("a.jpg") is None
 
 
-@pytest.mark.parametrize("stage", ["find", "record"])
-def test_what_is_passed_by_is_tried_once_more_in_a_life_that_has_lasted(tmp_path: Path, stage: Stage) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["decode", "record"])
+def test_a_good_image_that_was_in_hand_at_two_kills_is_classified_once_a_start_has_lasted(
+    tmp_path: Path, stage: Stage
+) -> None:
+    """It was refused for good, whoever had ended the daemon: a failing power supply, somebody, a watchdog."""
+    house = House(tmp_path, {})
+    house.under = HASTILY
+    shutil.copy(PHOTOS[0], house.inbox / "good.jpg")
+    shutil.copy(PHOTOS[1], house.inbox / "other.jpg")
+    for _ in range(2):
+        dies_with(tmp_path / "state" / "in-hand", house.inbox / "good.jpg", stage)
+    try:
+        house.start()
+        house.until(lambda: len(house.records()) == 2)
+        assert house.stop() == 0
+    finally:
+        house.kill()
+    assert [(each["image_path"], each["status"]) for each in house.records()] == [
+        ("other.jpg", "ok"),
+        ("good.jpg", "ok"),
+    ]
+    assert "good.jpg was in hand at 2 ends of the daemon: it waits" in house.daemon_log()
+
+
+def test_what_the_machine_s_reboots_had_in_hand_is_blamed_after_many_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Power that fails is nobody's fault; an image that hangs a machine is to have an end all the same."""
+    note, boot = tmp_path / "in-hand", tmp_path / "boot_id"
+    monkeypatch.setattr(notes, "BOOT_ID", boot)
+    for number in range(CONVICTED_BY_REBOOTS):
+        boot.write_text(f"boot {number}\n")
+        dies_with(note, Path("a.jpg"), "decode")
+        boot.write_text(f"boot {number + 1}\n")
+        in_hand = InHand(note)
+        suspect = in_hand.suspect("a.jpg")
+        assert suspect == Suspect("decode", 0, number + 1)
+        assert suspect.is_guilty is (number + 1 == CONVICTED_BY_REBOOTS)
+        assert in_hand.may_try(suspect) is (number == 0)
+        in_hand.settle(lasted=True)
+        assert in_hand.may_try(suspect)
+        in_hand.close()
+
+
+def test_deaths_of_the_daemon_and_of_the_machine_are_told_apart_and_notes_of_before_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note, boot = tmp_path / "in-hand", tmp_path / "boot_id"
+    monkeypatch.setattr(notes, "BOOT_ID", boot)
+    key = notes._key("a.jpg")  # noqa: SLF001
+    note.write_bytes((b"decode 1 " + key).ljust(63) + b"\n")  # nobody noted the boot
+    boot.write_text("one\n")
+    assert InHand(note).suspect("a.jpg") == Suspect("decode", 1)
+    dies_with(note, Path("a.jpg"), "invoke")
+    assert InHand(note).suspect("a.jpg") == Suspect("invoke", 2)
+    dies_with(note, Path("a.jpg"), "invoke")
+    boot.write_text("two\n")
+    assert InHand(note).suspect("a.jpg") == Suspect("invoke", 2, 1)
+    boot.unlink()  # hidden: it may have been anything
+    dies_with(note, Path("a.jpg"), "record")
+    assert InHand(note).suspect("a.jpg") == Suspect("record", 3, 1)
+
+
+def test_what_ended_walks_is_passed_by_until_a_life_has_lasted_and_for_good_after_four_deaths(
+    tmp_path: Path,
+) -> None:
     """Somebody else may have ended the lives before, and it would lie there for ever."""
     note = tmp_path / "in-hand"
-    for _ in range(2 if stage == "find" else 3):
-        dies_with(note, Path("a.jpg"), stage)
+    for _ in range(CONVICTED - 1):
+        dies_with(note, Path("a.jpg"), "find")
     for has_lasted, is_looked_at in ((False, False), (True, True), (True, False)):
         in_hand = InHand(note)
         in_hand.settle(lasted=has_lasted)
@@ -198,15 +264,19 @@ def names(paths: Sequence[Path]) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", ["in_examining", "in_recording"])
-def test_an_image_that_kills_the_process_at_whatever_stage_is_refused_at_the_third_start(
+def test_an_image_that_kills_the_process_at_whatever_stage_is_refused_after_four_deaths(
     tmp_path: Path, point: str
 ) -> None:
-    """Of those in hand beside it, each is alone in hand the next time, and so beyond suspicion."""
+    """Of those in hand beside it, each is alone in hand the next time, and so beyond suspicion.
+
+    The last two deaths are in starts that have lasted: what ends start after start is no image's fault.
+    """
     house = House(tmp_path, {"inference": {"workers": 2}})
+    house.under = HASTILY
     for name in ("1.jpg", "2.jpg", "bad.jpg", "4.jpg"):
         shutil.copy(PHOTOS[0], house.inbox / name)
     try:
-        assert until_it_lives(house, f"{point}:bad.jpg", left=[]) == 2
+        assert until_it_lives(house, f"{point}:bad.jpg", left=[]) == CONVICTED
         assert house.stop() == 0
     finally:
         house.kill()
@@ -214,7 +284,7 @@ def test_an_image_that_kills_the_process_at_whatever_stage_is_refused_at_the_thi
     assert len(house.records()) == len(by_name) == 4
     assert [name for name, record in by_name.items() if record["status"] == "failed"] == ["bad.jpg"]
     assert by_name["bad.jpg"]["error"]["code"] == "internal_error"
-    assert "twice" in by_name["bad.jpg"]["error"]["message"]
+    assert f"{CONVICTED} times" in by_name["bad.jpg"]["error"]["message"]
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def test_a_trial_finds_an_image_that_was_named_from_where_the_daemon_works(
     (tmp_path / "cat.jpg").write_bytes(PHOTOS[0].read_bytes())
     monkeypatch.chdir(tmp_path)
     assert tried("cat.jpg", open_model("builtin:efficientnet_lite0").spec) == "survived"
-    assert "cat.jpg was being processed" in caplog.text
+    assert "cat.jpg was in hand" in caplog.text
 
 
 def large_picture(path: Path) -> Path:

@@ -38,7 +38,7 @@ def tried(path: str, spec: ModelSpec, *, room: int | None = None) -> Verdict:
     It has what memory there is at the moment and no more; where the kernel runs short, it is the first to go.
     Raises MachineError where somebody has ended it, as a stop does, or it had no processor.
     """
-    log.warning("%s was being processed when the daemon crashed: trying it alone first", path)
+    log.warning("%s was in hand when the daemon ended: trying it alone first", path)
     places = (str(Path(spec.path).absolute()), str(Path(path).absolute()))
     command = children.command("dropsight", "classify", "--model", *places)
     with subprocess.Popen(

@@ -1,5 +1,6 @@
 """From a path to an image that is whole, new and read; or to why not, or to when to look again."""
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -35,6 +36,8 @@ from dropsight.names import as_text
 from dropsight.records import Expired, Failure, Kind
 from dropsight.status.heartbeats import Heartbeats
 from dropsight.video.sniffing import HEAD_BYTES, is_clip
+
+log = logging.getLogger(__name__)
 
 # Between two looks at a file that we may not read.
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.25, 5.0
@@ -116,11 +119,10 @@ class Examiner(Generic[Taken]):
 
     def examine(self, candidate: Candidate, plan: Plan) -> Taken | Refused | None:
         suspect = self._in_hand.suspect(candidate.path) if self._in_hand.suspects else None
-        if suspect and suspect.is_untouchable and not self._in_hand.has_another_try(suspect):
-            self._backlog.drop(candidate)
+        if suspect and self._is_put_off(candidate, suspect):
             return None
         if suspect and suspect.is_guilty:
-            return self._refuse_unopened(candidate, refusal(suspect), plan)
+            return self._refuse_unopened(candidate, refusal(suspect, suspect.ends), plan)
         self._in_hand.note(self._number, candidate.path, "examine")
         crashpoints.reach_path("in_examining", candidate.path)
         try:
@@ -189,6 +191,22 @@ class Examiner(Generic[Taken]):
     def seconds_still(self, candidate: Candidate, file: ImageFile) -> float:
         """Return for how long it has not changed."""
         return still_seconds(candidate, file.stat, self._age_of)
+
+    def _is_put_off(self, candidate: Candidate, suspect: Suspect) -> bool:
+        """What was in hand at two deaths waits until this life has lasted: they may have been others' doing.
+
+        A single run is begun by somebody, or by a clock, and never lasts.
+        """
+        if suspect.is_untouchable:
+            self._backlog.drop(candidate)
+            return True
+        if self._once or self._in_hand.may_try(suspect):
+            return False
+        seconds = self._in_hand.seconds_of_rest()
+        text = "%s was in hand at %d ends of the daemon: it waits for %.0f s, until this start has lasted"
+        log.warning(text, as_text(candidate.path), suspect.ends, seconds)
+        self._backlog.postpone(candidate, seconds=seconds)
+        return True
 
     def _try_alone(self, candidate: Candidate, suspect: Suspect) -> None:
         """Raises ImageError for an image that killed the daemon, and now a process of its own as well."""

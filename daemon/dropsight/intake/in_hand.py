@@ -2,13 +2,15 @@
 
 One slot per thread: noting an image is one write of a few bytes to the page cache. It is no mapped memory,
 which whoever truncates the file would turn into the end of the process. When the process dies, what its slots
-held is what may have killed it.
+held is what may have killed it. Whoever ends the process, or the machine, leaves the same notes: they are a
+reason to try an image with care, and blame it only where it was in hand again and again.
 """
 
 import hashlib
 import logging
 import os
 import re
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -18,17 +20,22 @@ from typing import Literal, TypeAlias, cast, get_args
 import msgspec
 
 from dropsight.errors import StoreError
+from dropsight.intake.starts import GOOD_SECONDS
 
 log = logging.getLogger(__name__)
 
 Stage: TypeAlias = Literal["find", "examine", "decode", "invoke", "record", "file", "alone"]
 
-CONVICTED = 2  # deaths
+# Deaths, whoever has caused them: so many are only in a life that has lasted, where it was alone in hand.
+CAUTIOUS, CONVICTED = 2, 4
+# Those of the machine among them: power fails again and again, and an image that ends a machine is rare.
+CONVICTED_BY_REBOOTS = 9
 SLOT_BYTES = 64
 SLOTS = 512
 # Workers have the slots below, at most 64; suspects those from the middle on.
-CLIPS, RECORDING, ALONE, FINDING, FILING, _SUSPECTS = 127, 128, 192, 193, 194, 256
-_ENTRY = re.compile(rb"(find|examine|decode|invoke|record|file|alone) ([0-9]) ([0-9a-f]{32})")
+CLIPS, RECORDING, ALONE, FINDING, FILING, _BOOT, _SUSPECTS = 127, 128, 192, 193, 194, 255, 256
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_ENTRY = re.compile(rb"(find|examine|decode|invoke|record|file|alone) ([0-9])([0-9]?) ([0-9a-f]{32})")
 _ENTRY_OF = b"%%-%ds\n" % (SLOT_BYTES - 1)
 _EMPTY = _ENTRY_OF % b"-"
 _FRESH: dict[Stage, bytes] = {stage: b"%b 0 " % stage.encode() for stage in get_args(Stage)}
@@ -40,19 +47,35 @@ Verdict: TypeAlias = Literal["survived", "died", "starved"]
 
 
 class Suspect(msgspec.Struct, frozen=True):
-    """An image that was in hand, at this stage last, when the process died so many times."""
+    """An image that was in hand, at this stage last, when the process died so many times.
+
+    `reboots` are deaths that the machine did not survive either.
+    """
 
     stage: Stage
     deaths: int
+    reboots: int = 0
+
+    @property
+    def ends(self) -> int:
+        """Of either kind."""
+        return self.deaths + self.reboots
+
+    @property
+    def needs_a_lasting_life(self) -> bool:
+        """Until it is tried again: what ends start after start has no chance at it there."""
+        return self.ends >= CAUTIOUS
 
     @property
     def is_guilty(self) -> bool:
-        return self.deaths >= CONVICTED
+        return self.deaths >= CONVICTED or self.ends >= CONVICTED_BY_REBOOTS
 
     @property
     def is_untouchable(self) -> bool:
-        """Even to say that it failed ended the process, or to find it."""
-        return self.deaths > CONVICTED or (self.is_guilty and self.stage == "find")
+        """Even to say that it failed ended the process, or to find or file it."""
+        return self.is_guilty and (
+            self.stage in {"find", "file"} or self.deaths > CONVICTED or self.ends > CONVICTED_BY_REBOOTS
+        )
 
 
 class InHand:
@@ -65,10 +88,11 @@ class InHand:
     def __init__(self, path: Path) -> None:
         self._path, self._told = path, False
         self._settled = self._over = False
+        self._began, self._boot = time.monotonic(), _boot_id()
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
-                self.suspects = _suspects(os.pread(self._fd, SLOTS * SLOT_BYTES, 0))
+                self.suspects = _suspects(os.pread(self._fd, SLOTS * SLOT_BYTES, 0), self._boot)
                 os.ftruncate(self._fd, SLOTS * SLOT_BYTES)
                 os.pwrite(self._fd, self._content(), 0)
             except OSError:
@@ -100,13 +124,13 @@ class InHand:
         """Note whether this life has lasted."""
         self._settled = lasted
 
-    def has_another_try(self, suspect: Suspect) -> bool:
-        """Whether a life that has lasted may try what ended others, which somebody else may have done.
+    def may_try(self, suspect: Suspect) -> bool:
+        """Whether it may be tried now, or refused; never what is untouchable."""
+        return not suspect.is_untouchable and (self._settled or not suspect.needs_a_lasting_life)
 
-        Once what is passed by for it, and at each further stage: else it would lie there for ever.
-        """
-        allowed = CONVICTED if suspect.stage in {"find", "file"} else CONVICTED + 1
-        return self._settled and suspect.deaths <= allowed
+    def seconds_of_rest(self) -> float:
+        """Return after how long to ask again whether this life has lasted."""
+        return max(GOOD_SECONDS - (time.monotonic() - self._began), 1.0)
 
     def acquit(self, path: str) -> None:
         """No longer a suspect: it got through, or is gone."""
@@ -127,10 +151,11 @@ class InHand:
 
     def _content(self) -> bytes:
         noted = [
-            _ENTRY_OF % (b"%b %d %b" % (suspect.stage.encode(), suspect.deaths, key))
+            _ENTRY_OF % (b"%b %d%d %b" % (suspect.stage.encode(), suspect.deaths, suspect.reboots, key))
             for key, suspect in self.suspects.items()
         ]
-        return _EMPTY * _SUSPECTS + b"".join(noted) + _EMPTY * (SLOTS - _SUSPECTS - len(noted))
+        unused = _EMPTY * (SLOTS - _SUSPECTS - len(noted))
+        return _EMPTY * _BOOT + _ENTRY_OF % self._boot + b"".join(noted) + unused
 
     def _write(self, slot: int, entries: bytes) -> None:
         if self._over:
@@ -151,18 +176,31 @@ def _key(path: str) -> bytes:
     return hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest().encode()
 
 
-def _suspects(content: bytes) -> dict[bytes, Suspect]:
+def _boot_id() -> bytes:
+    try:
+        return BOOT_ID.read_bytes().strip()[: SLOT_BYTES - 1] or b"-"
+    except OSError:
+        return b"-"
+
+
+def _suspects(content: bytes, boot: bytes) -> dict[bytes, Suspect]:
     """Who is suspected now: of those in hand at the end, each has one death more."""
     middle = _SUSPECTS * SLOT_BYTES
+    noted_boot = content[_BOOT * SLOT_BYTES : middle].strip()
+    rebooted = not {noted_boot, boot} & {b"", b"-"} and noted_boot != boot
     found: dict[bytes, Suspect] = {}
     for entry in _ENTRY.finditer(content, middle):
-        found[entry[3]] = Suspect(cast("Stage", entry[1].decode()), int(entry[2]))
+        found[entry[4]] = Suspect(cast("Stage", entry[1].decode()), int(entry[2]), int(entry[3] or 0))
     before = dict(found)
     for entry in _ENTRY.finditer(content[:middle]):
-        key, stage = entry[3], cast("Stage", entry[1].decode())
+        key, stage = entry[4], cast("Stage", entry[1].decode())
         if stage == "alone" and key in found and found[key] is not before.get(key):
             continue  # its thread knew better how far it was
-        deaths = min(before[key].deaths + 1, 9) if key in before else 1
         found.pop(key, None)
-        found[key] = Suspect(stage, deaths)
+        found[key] = _once_more(before.get(key), stage, rebooted=rebooted)
     return dict(list(found.items())[-(SLOTS - _SUSPECTS) :])
+
+
+def _once_more(before: Suspect | None, stage: Stage, *, rebooted: bool) -> Suspect:
+    deaths, reboots = (before.deaths, before.reboots) if before else (0, 0)
+    return Suspect(stage, min(deaths + (not rebooted), 9), min(reboots + rebooted, 9))

@@ -33,7 +33,7 @@ class Suspects:
         with COMPANY.joined() as mark:
             verdict = self._trial.try_alone(path)
         if verdict == "died":
-            raise refusal(suspect)
+            raise refusal(suspect, suspect.ends + 1)
         if verdict == "starved":
             if COMPANY.had_since(mark):  # a clip, or a picture for the dashboard, may have had that memory
                 raise MemoryShortError(f"{as_text(path)} waits: there was too little memory to try it alone")
@@ -47,10 +47,11 @@ class Suspects:
             raise ImageError("unreadable", fault)
 
 
-def refusal(suspect: Suspect) -> ImageError:
-    """Return what to record of an image that ended the process twice."""
+def refusal(suspect: Suspect, times: int) -> ImageError:
+    """Return what to record of an image that ended the process so many times."""
+    often = "twice" if times == 2 else f"{times} times"
     if suspect.stage == "decode":
-        return ImageError("unreadable", "decoding it crashed the process twice")
+        return ImageError("unreadable", f"decoding it crashed the process {often}")
     if suspect.stage == "invoke":
-        return ImageError("model_error", "the interpreter crashed the process on it twice")
-    return ImageError("internal_error", "the process crashed twice while processing it")
+        return ImageError("model_error", f"the interpreter crashed the process on it {often}")
+    return ImageError("internal_error", f"the process crashed {often} while processing it")

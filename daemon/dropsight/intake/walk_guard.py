@@ -1,7 +1,7 @@
-"""Notes what a scan looks at after crashed starts; what crashed the process twice is skipped."""
+"""Notes what a scan looks at after crashed starts; what crashed the process on being found is skipped."""
 
 from dropsight.errors import StoreError
-from dropsight.intake.in_hand import FINDING, InHand
+from dropsight.intake.in_hand import FINDING, InHand, Suspect
 from dropsight.intake.turns import Caution
 from dropsight.names import as_text
 from dropsight.status.troubles import Troubles
@@ -24,14 +24,18 @@ class WalkGuard:
     def begin(self, path: str) -> bool:
         """Tell whether to look at this path."""
         suspect = self._in_hand.suspect(path)
-        if suspect and suspect.is_untouchable and not self._in_hand.has_another_try(suspect):
-            fault = f"{as_text(path)} is skipped: the process crashed on it {suspect.deaths} times"
+        if suspect and self._is_skipped(suspect):
+            fault = f"{as_text(path)} is skipped: the process crashed on it {suspect.ends} times"
             self._troubles.raised(PART, StoreError(fault))
             return False
         if suspect or self._caution.one_by_one:
             self._in_hand.note(FINDING, path, "find")
             self._noted = True
         return True
+
+    def _is_skipped(self, suspect: Suspect) -> bool:
+        # To find another one is no danger: whoever examines it has it wait.
+        return suspect.is_untouchable or (suspect.stage == "find" and not self._in_hand.may_try(suspect))
 
     def end(self) -> None:
         if self._noted:

@@ -237,13 +237,9 @@ class Filer:
         """On the recorder's thread: all but copying."""
         path = entry.finished.candidate.path
         suspect = self._in_hand.suspect(path) if self._in_hand.suspects else None
-        if (
-            suspect
-            and suspect.is_guilty
-            and suspect.stage == "file"
-            and not self._in_hand.has_another_try(suspect)
-        ):
-            return StoreError(f"{as_text(path)} is left in place: filing it away crashed the process twice")
+        if suspect and suspect.stage == "file" and not self._in_hand.may_try(suspect):
+            fault = f"filing it away crashed the process {suspect.ends} times"
+            return StoreError(f"{as_text(path)} is left in place: {fault}")
         self._in_hand.note(FILING, path, "file")
         return self._put(entry, NO_COPYING)
 
