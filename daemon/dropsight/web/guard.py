@@ -58,7 +58,8 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
-        if not self._access.answers_to(headers.get("host", "")):
+        # Browsers always name one; programs of HTTP/1.0 need not, as proxies that look whether we are well.
+        if "host" in headers and not self._access.answers_to(headers["host"]):
             return _error(421, "unknown host name; use localhost, or set web.token_file")
         if len(scope["raw_path"]) + len(scope["query_string"]) > TARGET_BYTES:
             return _error(414, "the address is too long")

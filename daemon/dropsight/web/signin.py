@@ -12,6 +12,10 @@ from dropsight.web.guard import BODY_BYTES, WRONG_SECONDS
 from dropsight.web.pages import Page
 
 BODY_SECONDS = 5.0
+_NOT_OURS = (
+    "The form must come from this page. A proxy before it has to pass on the Host header as the browser"
+    " sends it (nginx: proxy_set_header Host $http_host)."
+)
 
 
 class SignIn:
@@ -26,7 +30,7 @@ class SignIn:
     async def enter(self, request: Request) -> Response:
         """Give the browser its cookie where the token is right; a wrong one takes a second."""
         if not is_same_site(request.headers):
-            return PlainTextResponse("The form must come from this page.", 403)
+            return PlainTextResponse(_NOT_OURS, 403)
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await _body(request)
@@ -52,7 +56,7 @@ class SignIn:
 
     async def leave(self, request: Request) -> Response:
         if not is_same_site(request.headers):
-            return PlainTextResponse("The form must come from this page.", 403)
+            return PlainTextResponse(_NOT_OURS, 403)
         await asyncio.to_thread(self._access.end, request.headers)
         answer = RedirectResponse("/login", status_code=303)
         answer.delete_cookie(self._access.cookie_name, httponly=True, samesite="strict")
