@@ -203,11 +203,17 @@ def test_a_hint_for_a_path_in_hand_is_looked_at_afterwards_if_the_file_is_there(
     assert backlog.counters().queued == 1
 
 
+def wait_and_offer(backlog: Backlog, path: str) -> None:
+    while not (backlog.offer(FOLDER, path, since=0.0) or backlog.stopped):
+        backlog.wait_for_room()
+
+
 def test_a_full_backlog_refuses_hints_and_lets_scans_wait_for_room() -> None:
     backlog = Backlog(capacity=1)
     assert backlog.hint(FOLDER, "/in/a.jpg", closed=True)
     assert not backlog.hint(FOLDER, "/in/b.jpg", closed=True)
-    scan = threading.Thread(target=backlog.offer, args=(FOLDER, "/in/b.jpg"), kwargs={"since": 0.0})
+    assert backlog.overflow.called() == {FOLDER}
+    scan = threading.Thread(target=wait_and_offer, args=(backlog, "/in/b.jpg"))
     scan.start()
     candidate = backlog.take()
     assert candidate
@@ -219,21 +225,32 @@ def test_a_full_backlog_refuses_hints_and_lets_scans_wait_for_room() -> None:
 def test_stop_ends_every_wait() -> None:
     backlog = Backlog(capacity=1)
     backlog.hint(FOLDER, "/in/a.jpg", closed=True)
-    answers: list[object] = []
-    scan = threading.Thread(target=lambda: answers.append(backlog.offer(FOLDER, "/in/b.jpg", since=0.0)))
+    scan = threading.Thread(target=wait_and_offer, args=(backlog, "/in/b.jpg"))
     scan.start()
     backlog.stop()
     scan.join(60)
-    assert answers == [False]
+    assert not scan.is_alive()
     assert backlog.take() is None
     wait_until(lambda: adds_up(backlog))
+
+
+def test_what_a_walk_finds_has_a_place_beside_another_inbox_that_has_filled_the_queue() -> None:
+    backlog = Backlog(capacity=8)
+    for number in range(8):
+        assert backlog.hint(FOLDER, f"/in/{number}.jpg", closed=True)
+    other = DropFolder.open(Watch(path=Path("/other")))
+    assert backlog.offer(other, "/other/1.jpg", since=0.0)
+    assert backlog.overflow.called() == {FOLDER}
+    assert not backlog.offer(FOLDER, "/in/8.jpg", since=0.0)
+    assert backlog.counters().queued == 8
+    assert adds_up(backlog)
 
 
 def test_a_scan_that_waits_for_room_is_woken_for_a_quarter_of_it_and_gets_less_all_the_same() -> None:
     backlog = Backlog(capacity=8)
     for number in range(8):
         assert backlog.hint(FOLDER, f"/in/{number}.jpg", closed=True)
-    scan = threading.Thread(target=backlog.offer, args=(FOLDER, "/in/late.jpg"), kwargs={"since": 0.0})
+    scan = threading.Thread(target=wait_and_offer, args=(backlog, "/in/late.jpg"))
     scan.start()
     taken = [backlog.take(), backlog.take()]
     for candidate in taken:
@@ -242,7 +259,7 @@ def test_a_scan_that_waits_for_room_is_woken_for_a_quarter_of_it_and_gets_less_a
     scan.join(60)
     assert backlog.counters().queued == 7
     assert backlog.hint(FOLDER, "/in/8.jpg", closed=True)
-    again = threading.Thread(target=backlog.offer, args=(FOLDER, "/in/later.jpg"), kwargs={"since": 0.0})
+    again = threading.Thread(target=wait_and_offer, args=(backlog, "/in/later.jpg"))
     again.start()
     # The rest is held by its writers: no quarter of it will ever be free.
     while backlog.counters().queued > 1:

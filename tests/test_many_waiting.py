@@ -93,7 +93,7 @@ def test_any_number_of_clips_hides_no_image_from_a_walk_and_is_not_walked_for_ag
     inbox.scanner.walk(inbox.folder)
     assert inbox.backlog.depth() == 5
     assert inbox.backlog.counters().queued == 9
-    assert not inbox.scanner._everything.is_set()  # noqa: SLF001 - whether another walk follows at once
+    assert not inbox.backlog.overflow.called()  # whether another walk follows at once
     for left in (3, 2, 1):
         assert not inbox.backlog.overflow.due.is_set()
         assert inbox.backlog.take_clip() is not None
@@ -204,6 +204,29 @@ def test_more_files_that_are_never_ready_than_a_walk_chooses_hide_no_other_camer
     finally:
         backlog.stop()
         worker.join()
+
+
+@pytest.mark.parametrize("observer", ["auto", "polling"])
+def test_what_waits_for_room_in_one_inbox_keeps_no_walk_of_another_waiting(
+    tmp_path: Path, observer: str
+) -> None:
+    """Folders that came into another were looked into once the queue had had room for all of it: 46 s."""
+    flooded, other = tmp_path / "inbox", tmp_path / "other"
+    for folder in (flooded, other):
+        folder.mkdir()
+    (tmp_path / "a.jpg").write_bytes(PHOTOS[0].read_bytes())
+    for number in range(5_000):
+        (flooded / f"{number}.jpg").hardlink_to(tmp_path / "a.jpg")
+    watch = [
+        {"path": "inbox"},
+        {"path": "other", "processed": "processed-2", "failed": "failed-2"}
+        | {"observer": observer, "poll_seconds": 0.5},
+    ]
+    with running(tmp_path, watch=watch, queue={"order": "fair"}, inference={"workers": 1}) as house:
+        (other / "cam" / "new").mkdir(parents=True)
+        shutil.copy(PHOTOS[0], other / "cam" / "new")
+        wait_until(lambda: not any(path.is_file() for path in other.rglob("*")))
+        assert house.counters()["done"] < 2_500
 
 
 def test_a_stop_ends_a_walk_wherever_it_is(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class Backlog(BacklogState):
     """
 
     def hint(self, folder: DropFolder, path: str, *, closed: bool, renamed: bool = False) -> bool:
-        """Something happened to this path. Never blocks; False when something had to stay outside."""
+        """Something happened to this path. Never blocks; False when something has to wait for a walk."""
         with self._lock:
             known = self._known.get(path)
             if known is None:
@@ -40,21 +40,27 @@ class Backlog(BacklogState):
             return True
 
     def offer(self, folder: DropFolder, path: str, *, since: float) -> bool:
-        """A scan found this path, there `since` then. False when the backlog was stopped.
+        """A scan found this path, there `since` then. False when there is no room for it.
 
-        Waits for room; a clip for which there is none waits in its folder for another scan.
+        A clip for which there is none waits in its folder for another scan.
         """
         with self._lock:
-            while path not in self._known:
-                candidate = Candidate(folder, path, closed=False, ready_at=time.monotonic(), since=since)
-                if self._add(candidate) or (candidate.is_clip and self._add_instead(candidate)):
-                    break
-                if self._stopped:
-                    return False
-                # Beside many that are in hand for long, there is room before the notice of it.
+            if path in self._known:
+                return True
+            candidate = Candidate(folder, path, closed=False, ready_at=time.monotonic(), since=since)
+            if candidate.is_clip:
+                return self._add(candidate) or self._add_instead(candidate)
+            return self._add(candidate) or self._add_beside_another_inbox(candidate)
+
+    def wait_for_room(self) -> None:
+        """Wait until there is room for many more, but not for long.
+
+        Beside many that are in hand for long, there is room before the notice of it.
+        """
+        with self._lock:
+            if not self._stopped:
                 self._wants_room = True
                 self._room.wait(ROOM_SECONDS)
-            return not self._stopped
 
     def take(self) -> Candidate | None:
         """Wait for the next candidate; None when the backlog was stopped."""
@@ -264,15 +270,30 @@ class Backlog(BacklogState):
 
         False where the scan is to be soon; for clips it is when there is room.
         """
-        line = self._line_of(candidate)
-        if not self._stopped and (last := line.last(candidate)):
-            line.remove(last)
-            self._forget(last)
-            # One for one: with those that were put off and came back there may be more than have room.
-            self._take_in(candidate)
+        last = None if self._stopped else self._line_of(candidate).last(candidate)
+        if last:
+            self._exchange(last, candidate)
+        outside = last or candidate
         if candidate.is_clip:
-            self.overflow.add_clips(candidate.folder)
+            self.overflow.add_clips(outside.folder)
+        else:
+            self.overflow.call(outside.folder)
         return candidate.is_clip
+
+    def _add_beside_another_inbox(self, candidate: Candidate) -> bool:
+        """Where another inbox has more in line, its last one waits in its folder for a scan."""
+        last = None if self._stopped else self._line_of(candidate).last(candidate)
+        if last is None or last.folder is candidate.folder:
+            return False
+        self._exchange(last, candidate)
+        self.overflow.call(last.folder)
+        return True
+
+    def _exchange(self, last: Candidate, candidate: Candidate) -> None:
+        """One for one: with those that were put off and came back there may be more than have room."""
+        self._line_of(last).remove(last)
+        self._forget(last)
+        self._take_in(candidate)
 
     def _enqueue(self, candidate: Candidate, *, closed: bool) -> None:
         now = time.monotonic()

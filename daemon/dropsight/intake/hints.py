@@ -96,8 +96,7 @@ class Hints(FileSystemEventHandler):
             self._rescans.look_into(self._folder, path)
         elif self._folder.wants(path):
             closed, renamed = isinstance(event, FileClosedEvent), isinstance(event, FileMovedEvent)
-            if not self._backlog.hint(self._folder, path, closed=closed, renamed=renamed):
-                self._rescans.rescan()
+            self._backlog.hint(self._folder, path, closed=closed, renamed=renamed)
         elif self._folder.settings.follow_links and os.path.islink(path):
             self._rescans.rescan()
 

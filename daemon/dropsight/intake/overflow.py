@@ -17,6 +17,19 @@ class Overflow:
         """And whether anything there was not held open by its writer."""
         self._cameras: set[Line] = set()
         self._clips: set[DropFolder] = set()
+        self._called: set[DropFolder] = set()
+
+    def call(self, folder: DropFolder) -> None:
+        """Have a walk look for what has no place in the queue, once what the last one found has some."""
+        with self._lock:
+            self._called.add(folder)
+        self.due.set()
+
+    def called(self) -> set[DropFolder]:
+        """Name the folders that have been called since the last time."""
+        with self._lock:
+            called, self._called = self._called, set()
+            return called
 
     def add(self, candidate: Candidate) -> None:
         with self._lock:

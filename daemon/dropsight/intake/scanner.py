@@ -15,6 +15,7 @@ from dropsight.intake.backlog import Backlog
 from dropsight.intake.clip_lane import MOST_CLIPS
 from dropsight.intake.clock import Clock
 from dropsight.intake.closed_folders import Refusals
+from dropsight.intake.finds import Finds
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.lineup import FirstInLine
 from dropsight.intake.source import SourceStatus
@@ -42,7 +43,7 @@ SHOWN = 3
 class Scanner:
     """Walks the watched folders: at the start, when something may have been missed, every minute.
 
-    The source of what is dropped. It alone waits for room in the backlog. `skip` tells what is on record
+    The source of what is dropped. What it finds waits for room in the backlog. `skip` tells what is on record
     already, for folders whose files are kept; `claim` raises StoreError or ConfigError where the folder is
     somebody else's to watch.
     """
@@ -60,6 +61,7 @@ class Scanner:
         claim: Callable[[DropFolder], None] = lambda _: None,
     ) -> None:
         self._backlog, self._refusals, self._claim = backlog, refusals, claim
+        self._finds = Finds(backlog)
         self._troubles, self._walk_seconds = troubles, dict.fromkeys(folders, 0.0)
         self.heartbeats = Heartbeats()
         self._watchers = {folder: Watcher(folder, backlog, self, self.heartbeats) for folder in folders}
@@ -97,7 +99,7 @@ class Scanner:
             self._arrived.append((folder, path))
             self._due.set()
         else:  # one walk finds all of them
-            self.rescan()
+            self._backlog.overflow.call(folder)
 
     @property
     def name(self) -> str:
@@ -118,22 +120,37 @@ class Scanner:
         while not self._stopped:
             self.heartbeats.beat(NAME)
             crashpoints.reach("in_scanning")
-            while self._arrived and not self._stopped:
-                folder, path = self._arrived.popleft()
-                self.walk(folder, path)
-            if self._everything.is_set():
-                self._everything.clear()
-                self._next_walk = dict.fromkeys(self._watchers, 0.0)
+            self._look_into_arrived()
+            everything = self._everything.is_set()
+            self._everything.clear()
+            for folder in self._backlog.overflow.called().union(self._watchers if everything else ()):
+                self._next_walk[folder] = 0.0
             for folder, watcher in self._watchers.items():
-                self._look(folder, watcher)
+                if not self._finds.wait_of(folder):
+                    self._look(folder, watcher)
+                    self._finds.hand_over()
             self._tell_of_unheard()
             self._look_sooner()
+            waits = self._finds.hand_over()
             self.heartbeats.rest(NAME)
-            due = min((*self._next_walk.values(), *self._next_try.values()))
-            self._due.wait(max(due - time.monotonic(), 0.0))
+            if waits:
+                self._backlog.wait_for_room()
+            elif not self._arrived:
+                due = min((*self._next_walk.values(), *self._next_try.values()))
+                self._due.wait(max(due - time.monotonic(), 0.0))
             self._due.clear()
         for watcher in self._watchers.values():
             watcher.stop()
+
+    def _look_into_arrived(self) -> None:
+        """But for those of inboxes of which some wait: else what waits had no bound."""
+        for _ in range(len(self._arrived)):
+            folder, path = self._arrived.popleft()
+            if self._finds.wait_of(folder):
+                self._arrived.append((folder, path))
+            elif not self._stopped:
+                self._find(folder, path)
+                self._finds.hand_over()
 
     def _look(self, folder: DropFolder, watcher: Watcher) -> None:
         """Walk all of it, or into what nothing is heard of, where it is time to."""
@@ -141,14 +158,14 @@ class Scanner:
         if began >= self._next_walk[folder]:
             watcher.renew()
             self._refusals.look_again()
-            self._refusals.found(f"scan of {folder.root}", self.walk(folder))
+            self._refusals.found(f"scan of {folder.root}", self._find(folder))
             self._is_tried(folder)
             pause = folder.settings.poll_seconds if watcher.polling else RECONCILE_SECONDS
             self._next_walk[folder] = time.monotonic() + pause
             self._walk_seconds[folder] = time.monotonic() - began
         elif began >= self._next_try[folder]:
             # What is closed by now was not just on its way to those that it is for.
-            closed = [path for top in watcher.unheard() for path in self.walk(folder, top)]
+            closed = [path for top in watcher.unheard() for path in self._find(folder, top)]
             self._refusals.found(f"scan of {folder.root}", closed)
         elif self._next_try[folder] < math.inf:
             return
@@ -184,7 +201,18 @@ class Scanner:
             self._troubles.cleared(CROWD)
 
     def walk(self, folder: DropFolder, start: str | None = None) -> list[str]:
-        """Offer the images at or below `start` to the backlog, the first in line first, waiting for room.
+        """Find the images at or below `start`, and wait until the backlog has room for them."""
+        closed = self._find(folder, start)
+        self._wait_for_room()
+        return closed
+
+    def _wait_for_room(self) -> None:
+        while self._finds.hand_over() and not self._stopped:
+            self.heartbeats.rest(NAME)
+            self._backlog.wait_for_room()
+
+    def _find(self, folder: DropFolder, start: str | None = None) -> list[str]:
+        """Find the images at or below `start` for the backlog, the first in line first.
 
         Memory is bounded however many there are: what is not among the first is for another walk, soon.
         Cameras of which some had no place come last, so that any number that is never ready hides nobody's.
@@ -214,12 +242,12 @@ class Scanner:
             )
         else:
             self._away.pop(folder, None)
-            self.walker.offer(folder, clips.take(MOST_CLIPS))
+            self._finds.add(folder, clips.take(MOST_CLIPS))
             if clips.left_out:
                 self._backlog.overflow.add_clips(folder)
-            self.walker.offer(folder, choice.take(CHUNK))
+            self._finds.add(folder, choice.take(CHUNK))
             if choice.left_out:
-                self.rescan()
+                self._backlog.overflow.call(folder)
             elif choice.left_behind:
                 self._left.add(folder)
         return closed
@@ -230,6 +258,7 @@ class Scanner:
 
     def walk_all(self) -> None:
         for folder in self._watchers:
-            self._refusals.found(f"scan of {folder.root}", self.walk(folder))
+            self._refusals.found(f"scan of {folder.root}", self._find(folder))
+        self._wait_for_room()
         self._tell_of_unheard()
         self.heartbeats.rest(NAME)

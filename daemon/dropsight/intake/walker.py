@@ -3,7 +3,7 @@
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import msgspec
@@ -78,18 +78,15 @@ class Walker:
             counted += 1
             if time.monotonic() >= due:
                 census.count(counted)
-                self.offer(folder, choices[0].take(self._backlog.room()))
+                self._begin_with(choices[0], folder)
                 counted, due = 0, time.monotonic() + self.look_seconds
         census.count(counted)
         census.end()
 
-    def offer(self, folder: DropFolder, found: Sequence[tuple[float, str]]) -> None:
-        self._heartbeats.rest(NAME)  # it waits for room
-        for since, path in found:
-            if self.stopped:
-                return
-            self._backlog.offer(folder, path, since=since)
-        self._heartbeats.beat(NAME)
+    def _begin_with(self, choice: FirstInLine[str], folder: DropFolder) -> None:
+        for since, path in choice.take(self._backlog.room()):
+            if not self._backlog.offer(folder, path, since=since):
+                choice.add(since, path)
 
     def _aged(self, folder: DropFolder, start: str | None, closed: list[str]) -> Iterator[tuple[float, str]]:
         self._clock.look()
