@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from brokers import wait_until
-from daemons import House, command
+from daemons import HASTILY, House, command
 from test_closed_folders import OTHERS, UNPRIVILEGED
 from test_watch import SOON, drop, is_taken, mount, trouble
 from webs import ANY_PORT, address, ask
@@ -112,19 +112,69 @@ def mute_share(place: Path) -> int:
     return server
 
 
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[House]:
+    """Two inboxes, one of them on a share that is to be mounted, with all that belongs to it."""
+    (tmp_path / "share").mkdir()
+    ours = {"path": "share/inbox", "processed": "share/processed", "failed": "share/failed"}
+    house = House(tmp_path, {"web": ANY_PORT, "watch": [ours, {"path": "inbox"}]})
+    house.under = HASTILY
+    yield house
+    house.kill()
+    subprocess.run(["umount", "--lazy", tmp_path / "share"], check=False, capture_output=True)
+
+
 @pytest.mark.slow
-def test_that_a_start_waits_for_a_share_which_does_not_answer_is_said(tmp_path: Path) -> None:
-    house = House(tmp_path, {})
-    server = mute_share(house.inbox)
+def test_a_start_goes_on_without_an_inbox_on_a_share_that_does_not_answer_until_it_does(
+    shared: House,
+) -> None:
+    """It waited, and all other inboxes with it, for as long as the share's server was gone."""
+    server = mute_share(shared.root / "share")
+    shared.start()
+    is_taken(drop(shared.inbox))
+    assert f"{shared.root}/share/inbox did not answer" in trouble(shared, "share")
+    assert ask(address(shared), "/readyz").status == 503
+    assert "is in use" in shared.ask("reload")["result"]
+    is_taken(drop(shared.inbox, 1))
+    os.close(server)
+    subprocess.run(["umount", "--lazy", shared.root / "share"], check=True)
+    wait_until((shared.root / "share" / "inbox").is_dir, seconds=SOON)
+    is_taken(drop(shared.root / "share" / "inbox"))
+    wait_until(lambda: not trouble(shared, "share"))
+    wait_until(lambda: ask(address(shared), "/readyz").status == 200)
+    is_taken(drop(shared.inbox, 2))
+    wait_until(lambda: len(shared.records()) == 4)
+    assert {each["status"] for each in shared.records()} == {"ok"}
+
+
+@pytest.mark.slow
+def test_where_the_only_inbox_does_not_answer_that_is_said_and_waited_for_until_it_does_or_a_stop(
+    shared: House,
+) -> None:
+    shared.configure({"watch": [{"path": "share/inbox"}]})
+    server = mute_share(shared.root / "share")
+    shared.spawn()
+    wait_until(lambda: "share/inbox did not answer" in shared.daemon_log())
+    assert shared.stop() == 0
+    shared.spawn()
+    wait_until(lambda: shared.daemon_log().count("share/inbox did not answer") > 1)
+    os.close(server)
+    subprocess.run(["umount", "--lazy", shared.root / "share"], check=True)
+    wait_until((shared.root / "share" / "inbox").is_dir, seconds=SOON)
+    is_taken(drop(shared.root / "share" / "inbox"))
+
+
+@pytest.mark.slow
+def test_a_single_run_says_that_it_left_out_what_does_not_answer(shared: House) -> None:
+    server = mute_share(shared.root / "share")
     try:
-        house.spawn()
-        wait_until(lambda: f"{house.inbox} has not answered for 10 s" in house.daemon_log())
-        os.close(server)
-        subprocess.run(["umount", "--lazy", house.inbox], check=True)
-        is_taken(drop(house.inbox))
+        image = drop(shared.inbox)
+        shared.spawn("--once")
+        assert shared.ended() == 1
+        assert "share/inbox did not answer" in shared.daemon_log()
+        assert not image.exists()
     finally:
-        house.kill()
-        subprocess.run(["umount", "--lazy", house.inbox], check=False, capture_output=True)
+        os.close(server)
 
 
 @pytest.mark.slow

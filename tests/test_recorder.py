@@ -461,6 +461,23 @@ def test_an_image_that_a_loss_of_power_brought_back_is_filed_again_without_a_sec
     desk.close()
 
 
+def test_what_is_to_be_filed_in_an_inbox_that_is_away_is_filed_at_the_start_at_which_it_is_there(
+    tmp_path: Path,
+) -> None:
+    """Else it counted as filed, and had a second record as soon as it was there."""
+    desk = Desk(tmp_path)
+    finished = desk.arrival("a.jpg")
+    desk.store.add([row_of(finished, encode(finished.record))])
+    desk.close()
+    for is_away in (True, False):
+        desk = Desk(tmp_path)
+        away = [os.fsencode(finished.candidate.path)] if is_away else []
+        desk.recorder.recover([] if is_away else [desk.folder], is_away=away.__contains__)
+        desk.close()
+        assert (tmp_path / "processed" / "a.jpg").exists() is not is_away
+    assert desk.lines() == ["a.jpg"]
+
+
 def test_a_file_that_was_copied_back_after_a_restart_is_a_drop_of_its_own(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     with desk.running():

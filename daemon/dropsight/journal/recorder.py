@@ -3,7 +3,7 @@
 import contextlib
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dropsight import crashpoints
 from dropsight.errors import DamagedError
@@ -107,10 +107,17 @@ class Recorder:
         self._stopping.set()
         self._inbound.nudge(hurry=True)
 
-    def recover(self, folders: Sequence[DropFolder]) -> None:
-        """Mend what a crash may have left between a commit and its consequences; before `run`."""
+    def recover(
+        self, folders: Sequence[DropFolder], *, is_away: Callable[[bytes], bool] = lambda _: False
+    ) -> None:
+        """Mend what a crash may have left between a commit and its consequences; before `run`.
+
+        What lies in an inbox that is away stays to be filed, for a start at which it is there.
+        """
         self._log.recover(upto=self.newest)
         for row in self._store.unfiled():
+            if is_away(row.path):
+                continue
             if entry := left_behind(row, folders, self._backlog):
                 self._filer.file([entry])
             else:

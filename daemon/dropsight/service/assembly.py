@@ -20,6 +20,7 @@ from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import InHand
 from dropsight.intake.inboxes import open_folders
+from dropsight.intake.mute_inboxes import MuteInboxes
 from dropsight.intake.scanner import Scanner
 from dropsight.intake.starts import Starts
 from dropsight.intake.turns import Turns
@@ -66,12 +67,18 @@ class Assembly(msgspec.Struct, frozen=True):
 
 
 def assemble(
-    config: Config, lifecycle: Lifecycle, reread: Reread, *, once: bool, terminal: Terminal | None
+    config: Config,
+    lifecycle: Lifecycle,
+    reread: Reread,
+    mute: MuteInboxes,
+    *,
+    once: bool,
+    terminal: Terminal | None,
 ) -> Assembly:
     """Make and try everything; raises ConfigError, ModelError or StoreError, and then nothing is held."""
     share_memory()
     with ExitStack() as stack:
-        exclusive = _take(config, stack)
+        exclusive = _take(config, mute, stack)
         monitoring = _monitoring(config, stack)
         turns: Turns[Candidate] = Turns(monitoring.in_hand, monitoring.starts)
         backlog = Backlog(order=config.queue.order, turns=turns)
@@ -100,7 +107,7 @@ def assemble(
         return Assembly(exclusive, monitoring, intake, recording, in_force, workers, outlets, stack.pop_all())
 
 
-def _take(config: Config, stack: ExitStack) -> ExclusiveParts:
+def _take(config: Config, mute: MuteInboxes, stack: ExitStack) -> ExclusiveParts:
     folders, awaited = open_folders(config)
     store = Journal(config.store.path)
     stack.callback(store.close)
@@ -117,7 +124,7 @@ def _take(config: Config, stack: ExitStack) -> ExclusiveParts:
     stack.enter_context(sole_user(config.log.path, "log.path"))
     lines = open_log(config)
     stack.callback(lines.close)
-    return ExclusiveParts(folders, claim, store, lines, engine)
+    return ExclusiveParts(folders, mute, claim, store, lines, engine)
 
 
 def _monitoring(config: Config, stack: ExitStack) -> Monitoring:
@@ -152,6 +159,7 @@ def _recording(
         recorder,
         journal=journal,
         remembers=config.store.max_records,
+        all_there=not exclusive.mute.any,
     )
     bursts = _bursts(of_bursts, config, exclusive, recorder, backlog, monitoring)
     if bursts:
@@ -181,7 +189,7 @@ def _recorder(
         events=open_events(config, monitoring),
     )
     recorder = Recorder(context)
-    recorder.recover(exclusive.folders)
+    recorder.recover(exclusive.folders, is_away=exclusive.mute.holds)
     return recorder
 
 

@@ -13,6 +13,7 @@ from dropsight.classify.resources import give_memory_back
 from dropsight.config import Config
 from dropsight.errors import ConfigError, DropsightError, MachineError, ModelError, StoreError
 from dropsight.images import apart
+from dropsight.intake.mute_inboxes import PART, MuteInboxes
 from dropsight.service.assembly import assemble
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.once import PATIENCE_SECONDS, work_once
@@ -40,9 +41,13 @@ class Daemon:
         once: bool = False,
         reread: Reread | None = None,
         terminal: Terminal | None = None,
+        mute: MuteInboxes | None = None,
     ) -> None:
         self._lifecycle, self._once, self._terminal = lifecycle, once, terminal
-        parts = assemble(config, lifecycle, reread or (lambda: config), once=once, terminal=terminal)
+        self._mute = mute or MuteInboxes()
+        parts = assemble(
+            config, lifecycle, reread or (lambda: config), self._mute, once=once, terminal=terminal
+        )
         self._exclusive, self._monitoring, self._intake = parts.exclusive, parts.monitoring, parts.intake
         self._recording, self._workers, self._outlets = parts.recording, parts.workers, parts.outlets
         self._in_force, self._stack = parts.in_force, parts.stack
@@ -86,6 +91,7 @@ class Daemon:
             self._recording.bursts.start()
         self._workers.start()
         outlets.control.start(monitoring.supervision)
+        self._look_at_mute()
         watchdog = Watchdog(self._progress.hung)
         self._lifecycle.go_on_without(None if self._once else self._on_lost)
         finders = self._work_once() if self._once else self._watch()
@@ -105,6 +111,7 @@ class Daemon:
             with monitoring.supervision.contained("events"):
                 self._outlets.problems.look()
             self._tell_of_slow()
+            self._look_at_mute()
             self._serve_web()
             if lifecycle.take_reload():
                 # What is wrong with the config or the model is told as a trouble.
@@ -201,6 +208,16 @@ class Daemon:
             self._monitoring.troubles.raised("slow", MachineError(text))
         else:
             self._monitoring.troubles.cleared("slow")
+
+    def _look_at_mute(self) -> None:
+        """Begin again, with all inboxes, once one that was left out answers."""
+        if not self._mute.any:
+            self._monitoring.troubles.cleared(PART)
+        elif not self._mute.answers or self._once:
+            self._monitoring.troubles.raised(PART, StoreError(str(self._mute)))
+        elif self._lifecycle.successor is None:
+            log.info("an inbox that was left out answers: beginning again with it")
+            self._lifecycle.request_restart(self._mute.asked)
 
     def _on_lost(self, name: str, error: BaseException) -> None:
         """A thread is gone that is not ours to begin again; a walk finds out whether a watch has ended."""

@@ -24,7 +24,10 @@ LOOK_SECONDS = 0.02
 
 
 class Housekeeper:
-    """`run` belongs on a thread of its own. `remembers`: so many records stay in the journal."""
+    """`run` belongs on a thread of its own. `remembers`: so many records stay in the journal.
+
+    Where not `all_there` are, as an inbox on a share does not answer, nothing is forgotten of any.
+    """
 
     def __init__(
         self,
@@ -35,10 +38,11 @@ class Housekeeper:
         *,
         journal: Path,
         remembers: int,
+        all_there: bool = True,
     ) -> None:
         self._folders, self._ledger, self._recorder = folders, ledger, recorder
         self._journal, self._remembers = journal, remembers
-        self._clock, self._sweeper = clock, Sweeper(clock)
+        self._clock, self._sweeper, self._all_there = clock, Sweeper(clock), all_there
         self._upto = recorder.newest
         """What was filed from here on, the recorder notes."""
 
@@ -52,7 +56,7 @@ class Housekeeper:
         crashpoints.reach("in_housekeeping")
         try:
             self._sweep(stopped)
-            for news in self._ledger.news(self._folders):
+            for news in self._ledger.news(self._folders) if self._all_there else ():
                 self._recorder.note_kept(news)
                 if not self._is_noted(stopped):
                     break
@@ -73,7 +77,7 @@ class Housekeeper:
 
     def _sweep(self, stopped: threading.Event) -> None:
         with closing(FiledImages(self._journal)) as shelf:
-            whole = self._recorder.shelf_is_whole
+            whole = self._recorder.shelf_is_whole or not self._all_there
             if not whole and shelf.adopt(self._folders, upto=self._upto, stopped=stopped.is_set):
                 self._recorder.note_whole_shelf()
             remembered_from = self._recorder.newest - self._remembers

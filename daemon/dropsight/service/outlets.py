@@ -94,7 +94,13 @@ class OutletsMaker(msgspec.Struct, frozen=True):
         )
         web = open_web(config, reporter, recorder, self.monitoring.stats, obey=remote.obey, troubles=of_web)
         reloader = Reloader(
-            self.in_force, reread, lifecycle=lifecycle, troubles=troubles, followers=followers, web=web
+            self.in_force,
+            reread,
+            lifecycle=lifecycle,
+            troubles=troubles,
+            followers=followers,
+            web=web,
+            mute=self.exclusive.mute,
         )
         watching = self._watching(cameras, followers, web)
         stack.callback(watching.save)

@@ -10,6 +10,7 @@ from dropsight.intake.backlog import Backlog
 from dropsight.intake.clock import Clock
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import InHand
+from dropsight.intake.mute_inboxes import MuteInboxes
 from dropsight.intake.scanner import Scanner
 from dropsight.intake.source import Source
 from dropsight.intake.starts import Starts
@@ -33,6 +34,7 @@ class ExclusiveParts(msgspec.Struct, frozen=True):
     """What one daemon alone may have; `claim` raises where an inbox is not there yet, or somebody else's."""
 
     folders: Sequence[DropFolder]
+    mute: MuteInboxes
     claim: Callable[[DropFolder], None]
     store: Journal
     lines: ResultLog

@@ -12,6 +12,7 @@ from dropsight.classify.engine import open_engine_when_whole
 from dropsight.classify.work import InForce
 from dropsight.config import Config, open_to_all
 from dropsight.errors import ConfigError, DropsightError, ModelError
+from dropsight.intake.mute_inboxes import MuteInboxes
 from dropsight.service.followers import Followers
 from dropsight.service.lifecycle import Lifecycle
 from dropsight.status.systemd import notify
@@ -48,10 +49,11 @@ class Reloader:
         troubles: Troubles,
         followers: Followers,
         web: "WebServer | None",
+        mute: MuteInboxes,
     ) -> None:
         self._in_force, self._reread = in_force, reread
         self._lifecycle, self._troubles = lifecycle, troubles
-        self._followers, self._web = followers, web
+        self._followers, self._web, self._mute = followers, web, mute
         self._lock = threading.Lock()
 
     def reload(self) -> str:
@@ -74,7 +76,8 @@ class Reloader:
             return done
 
     def _reload(self) -> str:
-        config = self._reread()
+        wanted = self._reread()
+        config = self._mute.without(wanted)
         engine = open_engine_when_whole(config)
         as_many = len(engine.models) == len(self._in_force.engine.models)
         # Many a device is for one process: while this one has it, the trial's does not get it.
@@ -83,11 +86,12 @@ class Reloader:
         if as_many and not is_taken and only_the_model_differs(config, self._in_force.config):
             self._read_secrets()
             look_at_secrets(config, self._troubles)
+            self._mute.adopt(wanted)
             self._in_force.swap(config, engine)
             if publisher := self._followers.publisher:
                 publisher.announce_again()
             return f"model {engine.plan.spec.name} is in use"
-        self._lifecycle.request_restart(config)
+        self._lifecycle.request_restart(wanted)
         return "restarting with the new config"
 
     def _read_secrets(self) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from dropsight.classify.resources import give_memory_back
 from dropsight.config import Config
 from dropsight.errors import ConfigError, DamagedError, InUseError, ModelError, StoreError
+from dropsight.intake.mute_inboxes import MuteInboxes
 from dropsight.journal.rescue import needs_rescue, rescue
 from dropsight.service.daemon import Daemon
 from dropsight.service.lifecycle import Lifecycle
@@ -26,10 +27,17 @@ def serve(
 ) -> int:
     """Run the daemon, and another after it for each config that a reload brings; return the exit code."""
     former: Config | None = None
+    mute = MuteInboxes()
     while True:
         try:
             daemon = open_daemon(
-                config, reread, lifecycle, once=once, reloaded=former is not None, terminal=terminal
+                config,
+                reread,
+                lifecycle,
+                mute,
+                once=once,
+                reloaded=former is not None,
+                terminal=terminal,
             )
         except (ConfigError, ModelError, InUseError) as error:
             if former is None:
@@ -41,7 +49,7 @@ def serve(
         successor = lifecycle.begin_again()
         if successor is None or daemon is None:
             return code
-        config, former = successor, daemon.config
+        config, former = successor, mute.asked
         # Its parts hold each other: connections and interpreters would stay until the collector comes.
         del daemon
         give_memory_back()
@@ -51,6 +59,7 @@ def open_daemon(
     config: Config,
     reread: Reread,
     lifecycle: Lifecycle,
+    mute: MuteInboxes,
     *,
     once: bool,
     reloaded: bool,
@@ -64,7 +73,8 @@ def open_daemon(
     pause = 1.0
     while True:
         try:
-            daemon = _open(config, reread, lifecycle, once=once, terminal=terminal)
+            answering = mute.answering(config)
+            daemon = _open(answering, reread, lifecycle, mute, once=once, terminal=terminal)
             troubles.cleared("start")
             return daemon
         except StoreError as error:
@@ -91,10 +101,16 @@ def _reread(config: Config, reread: Reread, troubles: Troubles) -> Config:
 
 
 def _open(
-    config: Config, reread: Reread, lifecycle: Lifecycle, *, once: bool, terminal: Terminal | None
+    config: Config,
+    reread: Reread,
+    lifecycle: Lifecycle,
+    mute: MuteInboxes,
+    *,
+    once: bool,
+    terminal: Terminal | None,
 ) -> Daemon:
     journal, followers = config.store.path, [each.mark.name for each in wanted(config)]
-    made = partial(Daemon, config, lifecycle, once=once, reread=reread, terminal=terminal)
+    made = partial(Daemon, config, lifecycle, once=once, reread=reread, terminal=terminal, mute=mute)
     if needs_rescue(journal):
         rescue(journal, followers=followers)
     try:

@@ -26,7 +26,7 @@ PARTS = (
         "folders",
     ),
     *("housekeeping", "inbox", "internal", "journal", "kernels", "log", "machine", "model", "mqtt", "name"),
-    *("records", "secrets", "slow", "start", "syncing", "threads", "watch", "web"),
+    *("records", "secrets", "share", "slow", "start", "syncing", "threads", "watch", "web"),
 )
 # How often these change, and end, is up to whoever makes folders and drops images.
 OF_UPLOADERS = {"announcements", "crowd", "depth", "folders", "records", "watch"}

@@ -12,7 +12,7 @@ from dropsight.web.shown_daemon import ShownDaemon
 
 CHECK_SECONDS = 5.0
 TRIAL = b"\0" * 4_096
-_OF_DISK = ("journal", "log", "filing", "syncing")
+_OF_DISK = ("journal", "log", "filing", "share", "syncing")
 
 BrokerState = Literal["connected", "away", "off"]
 
