@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from onnx import helper
 from clips import make_clip, number_of, numbered, of_photos
 from daemons import PHOTOS, dropsight
 from dropsight import ClipResult, ImageFailure, ImageInferenceRuntime, VideoInferenceRuntime, children
+from dropsight.commands.mixed import outcomes
 from dropsight.errors import ImageError, MachineError, MemoryShortError
 from dropsight.images.opening import open_named
 from dropsight.video import decoder as decoding
@@ -492,6 +494,18 @@ def test_batch_takes_photos_and_clips_of_a_folder_alike(
     entries = json.loads((tmp_path / "results.json").read_text())["results"]
     assert [each.get("kind") for each in entries] == [None, "clip", None]
     assert entries[2]["error"]["code"] in {"not_an_image", "unsupported_format"}
+
+
+def test_of_many_files_the_first_answer_waits_for_none_of_the_last(
+    images: ImageInferenceRuntime, made: dict[str, Path], tmp_path: Path
+) -> None:
+    paths = [*(PHOTOS[number % len(PHOTOS)] for number in range(60)), tmp_path / "last.mp4"]
+    found = outcomes(paths, images)
+    next(found)
+    shutil.copyfile(made["mp4"], paths[-1])
+    *between, last = found
+    assert [each.image_path for each in between] == list(map(str, paths[1:-1]))
+    assert isinstance(last, ClipResult)
 
 
 @pytest.mark.slow

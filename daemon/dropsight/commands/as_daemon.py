@@ -9,7 +9,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Unpack
 
+import cv2
 import msgspec
+from tqdm import tqdm
 
 from dropsight.commands.mixed import Outcome, outcomes
 from dropsight.commands.settings import settings
@@ -34,6 +36,8 @@ class Classifying:
         """Open the model; raises ConfigError, ModelError."""
         if file is None and camera is not None:
             raise ConfigError(["--camera: needs -c FILE, the config that it is in"])
+        # Each image has a thread of ours: OpenCV's own beside them would only take their cores.
+        cv2.setNumThreads(1)
         self._camera, self._config = camera, _config(file, model, tta=tta, top=top) if file else None
         if camera is not None and self._config:
             _warn_of(camera, self._config)
@@ -63,16 +67,13 @@ class Classifying:
         **sampling: Unpack[ClipOptions],
     ) -> Generator[Outcome, None, None]:
         """Yield one result per file, as it is done; see `commands.mixed.outcomes`."""
-        for camera, group in groupby(paths, key=self._camera_of):
-            made = outcomes(
-                list(group),
-                self._of_camera(camera),
-                batch_size=batch_size,
-                show_progress=show_progress,
-                **sampling,
-            )
-            with closing(made):
-                yield from made
+        with tqdm(total=len(paths), unit="file", disable=not show_progress) as progress:
+            for camera, group in groupby(paths, key=self._camera_of):
+                made = outcomes(list(group), self._of_camera(camera), batch_size=batch_size, **sampling)
+                with closing(made):
+                    for each in made:
+                        progress.update()
+                        yield each
 
     def _camera_of(self, path: str | Path) -> str | None:
         return self._camera or (camera_of(path, self._config) if self._config else None)

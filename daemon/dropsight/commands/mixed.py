@@ -21,17 +21,14 @@ def outcomes(
     images: Predictor,
     *,
     batch_size: int = 32,
-    show_progress: bool = False,
     **sampling: Unpack[ClipOptions],
 ) -> Generator[Outcome, None, None]:
     """Yield one result per file, as it is done; what cannot be read is left to the images' runtime to say."""
     with VideoInferenceRuntime(images=images, **sampling) as videos:
+        # Of many files the heads are read as their turns come: the first answer waits for none of the others.
         for of_clips, group in groupby(paths, key=looks_like_a_clip):
-            files = list(group)
-            if of_clips:
-                yield from videos.results(files, show_progress=show_progress)
-            else:
-                yield from images.results(files, batch_size, show_progress=show_progress)
+            files = paths if len(paths) == 1 else group
+            yield from videos.results(files) if of_clips else images.results(files, batch_size)
 
 
 def looks_like_a_clip(path: str | Path) -> bool:

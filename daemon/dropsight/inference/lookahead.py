@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,10 +18,15 @@ def look_ahead(
     taken in, so that one is never further behind a slow stream than by an item.
     """
     waiting: deque[Future[R]] = deque()
+    # Woken for each result, this thread would take a core from the others as often: it sleeps until they have
+    # done half of what they need not wait for.
+    spare = max(most - threads, 0) // 2
     with ThreadPoolExecutor(threads) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
+                if len(waiting) >= most:
+                    wait((waiting[spare],))
                 while waiting and (len(waiting) >= most or waiting[0].done()):
                     yield waiting.popleft().result()
             while waiting:
