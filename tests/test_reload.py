@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -126,6 +127,39 @@ def test_status_right_after_a_reload_that_restarts_is_that_of_the_daemon_that_co
             rewrite(house, device=f"porch{number}")
             assert "restarting with the new config" in house.ask("reload")["result"]
             wait_until(partial(answers_as, house, f"porch{number}"))
+
+
+SHORT_OF_MEMORY = """
+import pathlib, runpy, sys
+from dropsight.classify import engine
+short = pathlib.Path(sys.argv[-1]).with_name("short-of-memory")
+engine.available_bytes = lambda: 0 if short.exists() else 2**40
+engine.cores = lambda: 2
+sys.argv = sys.argv[3:]
+runpy.run_module("dropsight", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_a_reload_of_what_has_not_changed_is_no_new_start_where_memory_is_short_for_as_many_workers(
+    tmp_path: Path,
+) -> None:
+    """A broker that asked for it again and again had all images wait for 21 starts in 90 s."""
+    model = bundle(tmp_path / "models")
+    house = House(tmp_path, {"model": {"path": str(model)}})
+    house.under = [sys.executable, "-c", SHORT_OF_MEMORY]
+    try:
+        house.start()
+        (tmp_path / "short-of-memory").touch()
+        for _ in range(3):
+            assert "nothing has changed" in house.ask("reload")["result"]
+        bundle(tmp_path / "models", temperature=2.0)
+        assert "restarting" in house.ask("reload")["result"]
+        wait_until(lambda: house.daemon_log().count("ready: model") == 2)
+        assert drop(house, "a.jpg")["temperature"] == 2.0
+        assert house.daemon_log().count("ready: model") == 2
+        assert house.stop() == 0
+    finally:
+        house.kill()
 
 
 DAMAGES = {

@@ -39,6 +39,10 @@ class Engine(msgspec.Struct, frozen=True, eq=False):
     instead_of: Sequence[str]
     acceleration: Acceleration | None = None
 
+    def is_like(self, other: "Engine") -> bool:
+        """Whether both say the same of every picture, whatever computes them."""
+        return self.plan.is_like(other.plan)
+
     def seen(self, file: ImageFile, record: Result) -> Sequence[Pixels]:
         """Return what the model sees of a record's image: one picture, or several squares; or ImageError."""
         plan = self.plan.of(record.camera)

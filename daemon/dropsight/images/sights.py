@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import msgspec
+import numpy as np
 
 from dropsight.config import CameraSight, Config
 from dropsight.errors import ConfigError
@@ -16,6 +17,12 @@ class Sight(msgspec.Struct, frozen=True, eq=False):
 
     crops: Mapping[str, Box]
     mask: Mask | None = None
+
+    def is_like(self, other: "Sight") -> bool:
+        """Whether both let the same be seen."""
+        if self.mask is None or other.mask is None:
+            return self.mask is other.mask and self.crops == other.crops
+        return self.crops == other.crops and np.array_equal(self.mask.painted, other.mask.painted)
 
     @property
     def boxes(self) -> tuple[Box, ...]:

@@ -96,6 +96,17 @@ class Plan(msgspec.Struct, frozen=True, dict=True):
         """The same for a picture of this camera."""
         return self._by_camera.get(camera, self)
 
+    def is_like(self, other: "Plan") -> bool:
+        """Whether both have the same done to every picture, by whatever device."""
+        mine, theirs = (
+            msgspec.structs.replace(each.spec, kernels=None, acceleration=None, faults=(), backend="")
+            for each in (self, other)
+        )
+        same_sights = self.sights.keys() == other.sights.keys() and all(
+            sight.is_like(other.sights[camera]) for camera, sight in self.sights.items()
+        )
+        return mine == theirs and self.inference == other.inference and same_sights
+
     def place_of(self, region: str | msgspec.UnsetType) -> int:
         """Return which of the parts it is that are seen; the first for one that is no longer there."""
         names = list(self.sight.crops) if self.sight else []

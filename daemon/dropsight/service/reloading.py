@@ -83,6 +83,12 @@ class Reloader:
         # Many a device is for one process: while this one has it, the trial's does not get it.
         mine, theirs = self._in_force.engine.acceleration, engine.acceleration
         is_taken = bool(mine and not mine.fault and theirs and theirs.fault and theirs.device == mine.device)
+        fewer = len(engine.models) < len(self._in_force.engine.models)
+        if (fewer or is_taken) and config == self._in_force.config and engine.is_like(self._in_force.engine):
+            # Beside the one in force there is no room, or device, for as much of it as it has itself.
+            self._read_secrets()
+            look_at_secrets(config, self._troubles)
+            return f"nothing has changed: model {engine.plan.spec.name} stays in use"
         if as_many and not is_taken and only_the_model_differs(config, self._in_force.config):
             self._read_secrets()
             look_at_secrets(config, self._troubles)
