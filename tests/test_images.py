@@ -9,15 +9,18 @@ import zlib
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from daemons import SAMPLES
 from dropsight.errors import ImageError
-from dropsight.images import decoding, jpeg
+from dropsight.images import decoding, excess, jpeg
 from dropsight.images.decoding import decode, decode_and_judge, upright
 from dropsight.images.excess import inflated_once
 from dropsight.images.framing import CROP_FRACTION, Pixels, crop_size, frame, resize
@@ -424,6 +427,37 @@ def test_a_png_that_is_stored_after_its_check_has_the_same_pixels(mode: str) -> 
     np.testing.assert_array_equal(found, wanted)
     for each, room in ((data[:-4_000], 2**24), (data, 2**19)):
         assert inflated_once(each, room=room) is each
+
+
+@given(
+    seed=st.integers(0, 9),
+    level=st.integers(0, 9),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=5),
+    length=st.floats(0.5, 1),
+)
+@settings(max_examples=60)
+def test_the_faster_inflater_takes_what_zlib_takes_and_no_more(
+    seed: int, level: int, changes: list[tuple[float, int]], length: float
+) -> None:
+    """What it alone refused would come to libpng unbounded; what it alone took, whole though it is not."""
+    rows = b"".join(b"\0" + bytes(row) for row in np.random.default_rng(seed).integers(0, 99, (700, 3 * 300)))
+    compressed = bytearray(zlib.compress(rows, level))
+    for place, value in changes:
+        compressed[int(place * len(compressed))] = value
+    data = png_of(300, 700, bytes(compressed[: int(length * len(compressed))]))
+    with pytest.MonkeyPatch.context() as patch:
+        found = [inflated_once(data, room=2**24)]
+        patch.setattr(excess, "fastest", zlib)
+        found.append(inflated_once(data, room=2**24))
+    assert [bytes(each) for each in found] == [bytes(found[0])] * 2
+
+
+def test_what_the_faster_inflater_refuses_is_checked_by_zlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    picky = ModuleType("picky")
+    vars(picky).update(vars(zlib) | {"error": ArithmeticError, "decompressobj": lambda: 1 / 0})
+    monkeypatch.setattr(excess, "fastest", picky)
+    with pytest.raises(ImageError, match="more data than its picture has"):
+        inflated_once(png_with_excess(1_000), room=2**24)
 
 
 def test_of_a_png_nothing_behind_the_end_of_its_data_is_looked_at() -> None:

@@ -4,8 +4,15 @@ import contextlib
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from types import ModuleType
 
 from dropsight.errors import ImageError
+
+fastest: ModuleType = zlib
+with contextlib.suppress(ImportError):  # 32-bit systems have no wheel of it
+    from isal import isal_zlib
+
+    fastest = isal_zlib
 
 # Some encoders write a little more than there are rows.
 MOST_EXCESS_BYTES = 2**24
@@ -31,18 +38,27 @@ def inflated_once(data: bytes, *, room: int) -> bytes | bytearray:
     places = list(_image_data(data))
     if sum(end - place for place, end in places) <= UNCHECKED_BYTES:
         return data
+    # What the faster one does not take is not for it to judge: libpng may go on where it has stopped.
+    for library in dict.fromkeys((fastest, zlib)):
+        with contextlib.suppress(library.error):
+            return _stored_whole(data, places, library, room)
+    return data  # the decoder tells of it
+
+
+def _stored_whole(
+    data: bytes, places: Sequence[tuple[int, int]], library: ModuleType, room: int
+) -> bytes | bytearray:
     # Joined from its pieces, all would be there twice for a moment.
     made = bytearray(data[: places[0][0] - 8])
     _add_chunk(made, _ZLIB_HEADER)
-    inflater, adler, fits = zlib.decompressobj(), 1, True
-    with contextlib.suppress(zlib.error):  # the decoder tells of it
-        for piece in _pieces(data, places, inflater):
-            fits = fits and len(made) + len(piece) <= room
-            if fits:
-                adler = zlib.adler32(piece, adler)
-                _add_chunk(made, *_stored(piece))
-            else:
-                made.clear()
+    inflater, adler, fits = library.decompressobj(), 1, True
+    for piece in _pieces(data, places, inflater):
+        fits = fits and len(made) + len(piece) <= room
+        if fits:
+            adler = fastest.adler32(piece, adler)
+            _add_chunk(made, *_stored(piece))
+        else:
+            made.clear()
     if not (fits and inflater.eof):
         return data
     _add_chunk(made, _LAST_BLOCK, struct.pack(">I", adler))
@@ -118,5 +134,5 @@ def _add_chunk(made: bytearray, *contents: bytes | memoryview) -> None:
     for each in contents:
         made += each
     with memoryview(made) as whole:
-        check = zlib.crc32(whole[start:])
+        check = fastest.crc32(whole[start:])
     made += struct.pack(">I", check)
