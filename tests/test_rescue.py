@@ -1,5 +1,6 @@
 """Setting a damaged journal aside, killed at any instant."""
 
+import contextlib
 import shutil
 import sqlite3
 from pathlib import Path
@@ -119,3 +120,25 @@ def test_a_journal_with_a_damaged_page_is_copied_around_it(tmp_path: Path) -> No
         file.write(b"\xff" * 8192)
     rescue(journal)
     assert 1000 < count(journal) < 2000
+
+
+def test_a_journal_that_sqlite_s_own_tools_wrote_anew_is_gone_on_with(tmp_path: Path) -> None:
+    """`.dump` and `.recover` leave the version out: the daemon waited for ever, and took no image."""
+    house = House(tmp_path, {})
+    shutil.copy(PHOTOS[0], house.inbox)
+    assert dropsight("run", "-c", str(house.config), "--once").returncode == 0
+    journal, again = tmp_path / "state" / "journal.db", tmp_path / "state" / "again.db"
+    with (
+        contextlib.closing(sqlite3.connect(journal)) as old,
+        contextlib.closing(sqlite3.connect(again)) as new,
+    ):
+        new.executescript("\n".join(old.iterdump()))
+    again.replace(journal)
+    try:
+        house.start()
+        shutil.copy(PHOTOS[1], house.inbox)
+        wait_until(lambda: len(house.records()) == 2)
+        assert house.stop() == 0
+        assert count(journal) == 2
+    finally:
+        house.kill()

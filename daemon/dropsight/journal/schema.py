@@ -193,6 +193,10 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
         raise ConfigError(
             [f"store.path: {path} was written by a newer dropsight (version {version}); upgrade this one"]
         )
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'record'").fetchone():
+        # As `sqlite3 .dump` and `.recover` write one, perhaps not all of it: a rescue takes what there is.
+        mark_damaged(path)
+        raise DamagedError(f"{path}: the journal cannot be used: it has records, but no version")
     create_schema(db)
 
 

@@ -32,6 +32,9 @@ UNANSWERED = " AND status != 'ok' AND status != 'burst' AND status != 'event'"
 _OF_EVENTS = " AND status != 'ok' AND status = 'event'"
 _OF_CAMERA = " AND status = 'ok' AND camera = ?"
 
+# Where `store.max_records` is lowered, half a million may be too many at once: 15 s on a PC.
+MOST_PRUNED = 5_000
+
 # Of cursors, those that are no follower's.
 OWN = ("log", "shelf")
 
@@ -148,9 +151,11 @@ class Journal:
 
         The oldest go first; but those without an answer, what was told of events, and the answers of one
         camera, where any of these is more than half: anybody can have as many of them made as he likes.
+        No more than `MOST_PRUNED` go at once: records wait meanwhile.
         """
         with translated(self.path):
-            excess = self._count("record", after) - keep
+            beyond = self._count("record", after) - keep
+            excess = min(beyond, MOST_PRUNED)
             early = self._beyond_half(after, keep, excess, UNANSWERED)
             of_events = self._beyond_half(after, keep, excess - early, _OF_EVENTS)
             camera, of_camera = self._busiest_beyond_half(after, keep, excess - early - of_events)
@@ -159,7 +164,7 @@ class Journal:
             gone = gone_early + self._prune(after, upto, of_events, _OF_EVENTS)
             gone += self._prune(after, upto, of_camera, _OF_CAMERA, camera)
             gone += self._prune(after, upto, excess - early - of_events - of_camera)
-            return Pruned(gone, gone_early, left=max(excess - gone, 0))
+            return Pruned(gone, gone_early, left=max(beyond - gone, 0))
 
     def _beyond_half(self, after: int, keep: int, excess: int, condition: str) -> int:
         found = self._count("record INDEXED BY unanswered", after, condition) if excess > 0 else 0
