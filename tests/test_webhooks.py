@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import shutil
 import signal
@@ -334,6 +335,42 @@ def test_only_a_receiver_with_a_certificate_of_the_trusted_authority_gets_anythi
                 wait_until(feeder.troubles.any)
                 assert "certificate is not trusted" in feeder.troubles.current()["hook"]
         assert (len(receiver.asked), impostor.asked) == (known, [])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_a_certificate_that_is_out_of_date_is_told_with_the_way_out(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    with Receiver(tls=authority.issue("server", days=-1)) as receiver:
+        with feeding(Records(FIRST), Webhook(receiver.url, ca_file=authority.cert)) as feeder:
+            wait_until(feeder.troubles.any)
+        told = feeder.troubles.current()["hook"]
+        assert told.endswith("expired; renew it there, or set the clock of this machine")
+
+
+SAID = {
+    "30": 30,
+    "9" * 4_200: math.inf,
+    "-5": 0,
+    "soon": 0,
+    "Sat, 29 Feb 2020 12:00:40 GMT": 40,
+    "Sat, 29 Feb 2020 11:00:00 GMT": 0,
+    "Sat, 29 Feb 2020 12:00:40 -0000": 0,
+}
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_a_date_to_come_again_at_is_taken_by_the_receiver_s_clock(said: str) -> None:
+    """Ours may be of 1970 until the network gives the time: 40 s were an hour then."""
+
+    def busy(handler: BaseHTTPRequestHandler) -> None:
+        head = f"HTTP/1.1 503 Busy\r\nDate: Sat, 29 Feb 2020 12:00:00 GMT\r\nRetry-After: {said}\r\n"
+        handler.wfile.write(f"{head}Content-Length: 0\r\n\r\n".encode())
+
+    with Receiver([Turn(0, instead=busy)]) as receiver:
+        poster = Poster(urlsplit(receiver.url), context=None, timeout_seconds=60)
+        assert poster.post(b"{}", {}).wait_seconds == SAID[said]
+        poster.close()
 
 
 @pytest.mark.slow

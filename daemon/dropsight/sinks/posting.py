@@ -6,13 +6,15 @@ import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from typing import NamedTuple, cast
 from urllib.parse import SplitResult
 
+from urllib3 import disable_warnings
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, InvalidHeader
-from urllib3.util import Retry
+from urllib3.exceptions import HTTPError, SystemTimeWarning
 
 from dropsight.errors import SinkError
 from dropsight.names import as_shown
@@ -24,6 +26,9 @@ ANSWER_BYTES = 2**16
 REASON_LETTERS = 80
 # It would quote the URL, and many have their secret in it.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+disable_warnings(SystemTimeWarning)  # at each attempt, beside the log, of what the error says
+# X509_V_ERR numbers of OpenSSL (x509_vfy.h): not yet valid, and expired.
+_WAYS_OUT = {9: "set the clock of this machine", 10: "renew it there, or set the clock of this machine"}
 
 
 class Reply(NamedTuple):
@@ -90,7 +95,7 @@ class Poster:
         if not whole:
             connection.close()
         reason = as_shown((response.reason or "")[:REASON_LETTERS])
-        return Reply(response.status, reason, _seconds(response.headers.get("Retry-After")))
+        return Reply(response.status, reason, _wait_seconds(response.headers))
 
     def close(self) -> None:
         self._connection.close()
@@ -118,15 +123,21 @@ class Poster:
             socket.socket.shutdown(self._connection.sock, socket.SHUT_RDWR)
 
 
-def _seconds(said: str | None) -> float:
-    with suppress(InvalidHeader, OverflowError, ValueError):
-        return Retry().parse_retry_after(said) if said else 0.0
+def _wait_seconds(headers: Mapping[str, str]) -> float:
+    """Take a date by the clock of who says it: ours may be of 1970, and about to be set."""
+    said = headers.get("Retry-After", "").strip()
+    if said.isdecimal():
+        return float(said)
+    with suppress(ValueError, TypeError):
+        now = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
+        return max((parsedate_to_datetime(said) - now).total_seconds(), 0.0)
     return 0.0
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}; see webhooks.ca_file"
+        way_out = _WAYS_OUT.get(error.verify_code, "see webhooks.ca_file")
+        return f"its certificate is not trusted: {error.verify_message}; {way_out}"
     if isinstance(error, socket.gaierror):
         return "unknown host; see webhooks.url"
     if isinstance(error, TimeoutError):
