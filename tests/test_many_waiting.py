@@ -4,7 +4,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,21 @@ from dropsight.status.census import Census, lying
 from dropsight.status.troubles import Troubles
 
 
+def scanner_of(
+    folders: Sequence[DropFolder], backlog: Backlog, skip: Callable[[DropFolder, str], bool], state: Path
+) -> Scanner:
+    troubles = Troubles(logging.getLogger(__name__))
+    return Scanner(
+        folders,
+        backlog,
+        skip=skip,
+        refusals=Refusals(state, troubles),
+        troubles=troubles,
+        clock=Clock(),
+        finding=WalkGuard(InHand(state / "in-hand"), troubles, Starts(state, troubles)),
+    )
+
+
 class Inbox:
     """A folder of empty files, a backlog, and a scanner that tells of each file that it comes to."""
 
@@ -36,16 +51,7 @@ class Inbox:
         self.folder = DropFolder.open(Watch(path=root), clips=["*.mkv"])
         self.backlog = Backlog(capacity=capacity)
         self._at_file, self._come_to = at_file, 0
-        troubles = Troubles(logging.getLogger(__name__))
-        self.scanner = Scanner(
-            [self.folder],
-            self.backlog,
-            skip=self._skip,
-            refusals=Refusals(root, troubles),
-            troubles=troubles,
-            clock=Clock(),
-            finding=WalkGuard(InHand(root / "in-hand"), troubles, Starts(root, troubles)),
-        )
+        self.scanner = scanner_of([self.folder], self.backlog, self._skip, root)
         self.scanner.walker.look_seconds = 0.0
 
     def _skip(self, _folder: DropFolder, _path: str) -> bool:
@@ -227,6 +233,35 @@ def test_what_waits_for_room_in_one_inbox_keeps_no_walk_of_another_waiting(
         shutil.copy(PHOTOS[0], other / "cam" / "new")
         wait_until(lambda: not any(path.is_file() for path in other.rglob("*")))
         assert house.counters()["done"] < 2_500
+
+
+def test_a_long_walk_of_one_inbox_keeps_no_walk_of_another_waiting(tmp_path: Path) -> None:
+    """Of a million files it takes seconds, of a slow disk minutes: folders that came into others waited."""
+    slow, other = (DropFolder.open(Watch(path=tmp_path / name)) for name in ("slow", "other"))
+    found, met = threading.Event(), list[str]()
+
+    def skip(folder: DropFolder, path: str) -> bool:
+        met.append(path)
+        if folder is other:
+            found.set()
+        else:
+            found.wait(0.5)  # so slow is the disk
+        return False
+
+    for folder, count in ((slow, 20), (other, 1)):
+        Path(folder.root).mkdir()
+        for number in range(count):
+            (Path(folder.root) / f"{number}.jpg").touch()
+    backlog = Backlog()
+    scanner = scanner_of([slow, other], backlog, skip, tmp_path)
+    scan = threading.Thread(target=scanner.run)
+    scan.start()
+    try:
+        wait_until(lambda: backlog.depth() == 21)
+        assert met.index(f"{other.root}/0.jpg") < 20
+    finally:
+        scanner.stop()
+        scan.join(60)
 
 
 def test_a_stop_ends_a_walk_wherever_it_is(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ CHUNK = 8_192
 MOST_ARRIVED = 1_024
 # What gave way in the backlog is looked for again soon, and for a tenth of the time at the most.
 GAVE_WAY_SECONDS, PAUSES = 5.0, 10
+# So many inboxes are walked at once, the next one in the midst of the one before.
+MOST_WALKED = 8
 CROWD, WATCH, INBOX = "crowd", "watch", "inbox"
 SHOWN = 3
 
@@ -75,6 +77,8 @@ class Scanner:
             heartbeats=self.heartbeats,
             entered=self._is_tried,
         )
+        self._walked: list[DropFolder] = []
+        """Inboxes that are being walked: each but the first in the midst of the walk of the one before."""
         self._next_walk = dict.fromkeys(folders, 0.0)
         self._next_try = dict.fromkeys(folders, math.inf)
         self._away: dict[DropFolder, str] = {}
@@ -117,18 +121,11 @@ class Scanner:
 
     def run(self) -> None:
         """Walk whenever there is reason to, until stopped."""
+        self.walker.meanwhile = self._look_meanwhile
         while not self._stopped:
             self.heartbeats.beat(NAME)
             crashpoints.reach("in_scanning")
-            self._look_into_arrived()
-            everything = self._everything.is_set()
-            self._everything.clear()
-            for folder in self._backlog.overflow.called().union(self._watchers if everything else ()):
-                self._next_walk[folder] = 0.0
-            for folder, watcher in self._watchers.items():
-                if not self._finds.wait_of(folder):
-                    self._look(folder, watcher)
-                    self._finds.hand_over()
+            self._look_everywhere()
             self._tell_of_unheard()
             self._look_sooner()
             waits = self._finds.hand_over()
@@ -142,36 +139,64 @@ class Scanner:
         for watcher in self._watchers.values():
             watcher.stop()
 
-    def _look_into_arrived(self) -> None:
-        """But for those of inboxes of which some wait: else what waits had no bound."""
+    def _look_everywhere(self) -> None:
+        """Look where there is reason to, but for inboxes that are busy."""
         for _ in range(len(self._arrived)):
             folder, path = self._arrived.popleft()
-            if self._finds.wait_of(folder):
+            if self._is_busy(folder):
                 self._arrived.append((folder, path))
             elif not self._stopped:
                 self._find(folder, path)
                 self._finds.hand_over()
+        everything = self._everything.is_set()
+        self._everything.clear()
+        for folder in self._backlog.overflow.called().union(self._watchers if everything else ()):
+            self._next_walk[folder] = 0.0
+        for folder, watcher in self._watchers.items():
+            if not self._is_busy(folder):
+                self._look(folder, watcher)
+                self._finds.hand_over()
+
+    def _look_meanwhile(self) -> None:
+        """In the midst of a walk, which may be long: look elsewhere."""
+        if len(self._walked) < MOST_WALKED and not self._stopped:
+            self._look_everywhere()
+
+    def _is_busy(self, folder: DropFolder) -> bool:
+        """Whether it is being walked, or some of it wait for room: else what waits had no bound."""
+        return folder in self._walked or self._finds.wait_of(folder)
 
     def _look(self, folder: DropFolder, watcher: Watcher) -> None:
         """Walk all of it, or into what nothing is heard of, where it is time to."""
         began = time.monotonic()
         if began >= self._next_walk[folder]:
+            self._next_walk[folder] = began + RECONCILE_SECONDS
             watcher.renew()
             self._refusals.look_again()
             self._refusals.found(f"scan of {folder.root}", self._find(folder))
             self._is_tried(folder)
             pause = folder.settings.poll_seconds if watcher.polling else RECONCILE_SECONDS
-            self._next_walk[folder] = time.monotonic() + pause
+            if self._next_walk[folder]:  # else another has been called for meanwhile
+                self._next_walk[folder] = time.monotonic() + pause
             self._walk_seconds[folder] = time.monotonic() - began
         elif began >= self._next_try[folder]:
             # What is closed by now was not just on its way to those that it is for.
-            closed = [path for top in watcher.unheard() for path in self._find(folder, top)]
-            self._refusals.found(f"scan of {folder.root}", closed)
+            self._refusals.found(f"scan of {folder.root}", self._find_unheard(folder, watcher))
         elif self._next_try[folder] < math.inf:
             return
         pause = max(folder.settings.poll_seconds, PAUSES * (time.monotonic() - began))
         tries = watcher.unheard() and not watcher.polling
         self._next_try[folder] = time.monotonic() + pause if tries else math.inf
+
+    def _find_unheard(self, folder: DropFolder, watcher: Watcher) -> list[str]:
+        """Return the folders that are closed to us. Once some wait for room, the others do for a walk."""
+        closed: list[str] = []
+        for top in watcher.unheard():
+            closed += self._find(folder, top)
+            self._finds.hand_over()
+            if self._finds.wait_of(folder):
+                break
+        return closed
 
     def _tell_of_unheard(self) -> None:
         faults = [fault for watcher in self._watchers.values() if (fault := watcher.fault())]
@@ -227,6 +252,7 @@ class Scanner:
             self._backlog.order, limit=MOST_CLIPS, camera_of=folder.camera, bytes_of=sys.getsizeof
         )
         closed: list[str] = []
+        self._walked.append(folder)
         try:
             self._claim(folder)  # another disk may be there by now
             self.walker.choose((choice, clips), folder, start, closed)
@@ -250,6 +276,8 @@ class Scanner:
                 self._backlog.overflow.call(folder)
             elif choice.left_behind:
                 self._left.add(folder)
+        finally:
+            self._walked.pop()
         return closed
 
     def lying(self) -> UnprocessedImages:

@@ -30,7 +30,7 @@ class Walker:
     """For the thread that walks; it ends once it is `stopped`.
 
     Watchers hear which folders it comes by, `entered` when it is in a watched one. `skip` tells what is on
-    record already.
+    record already. `meanwhile` is called again and again in the midst of a walk.
     """
 
     def __init__(
@@ -49,6 +49,8 @@ class Walker:
         self._watchers, self._backlog, self._skip, self._clock = watchers, backlog, skip, clock
         self._finding, self._beyond = finding, TooDeep(troubles)
         self._heartbeats, self._entered = heartbeats, entered
+        self.meanwhile: Callable[[], None] = lambda: None
+        self._meanwhile_at = 0.0
         self._censuses = {folder: Census(partial(backlog.finished_in, folder)) for folder in watchers}
         self._ignored: dict[DropFolder, Ignored] = {}
 
@@ -95,7 +97,7 @@ class Walker:
 
         def told(path: str, found: int | OSError) -> None:
             nonlocal beyond, example
-            self._heartbeats.beat(NAME)  # there may be any number of folders without an image
+            self._get_on()  # there may be any number of folders without an image
             if isinstance(found, int):
                 watcher.hear(path, found)
                 if path == folder.root:
@@ -109,13 +111,19 @@ class Walker:
 
         tally = Tally()
         for path, entry in folder.entries(start, told=told, tally=tally):
-            self._heartbeats.beat(NAME)
+            self._get_on()
             crashpoints.reach("in_walk")
             if (since := self._seen(folder, path, entry)) is not None:
                 yield since, path
         if start is None:
             self._beyond.found(folder, beyond, example)
             self._ignored[folder] = tally.ignored()
+
+    def _get_on(self) -> None:
+        self._heartbeats.beat(NAME)
+        if (now := time.monotonic()) >= self._meanwhile_at:
+            self._meanwhile_at = now + LOOK_SECONDS
+            self.meanwhile()
 
     def _seen(self, folder: DropFolder, path: str, entry: os.DirEntry[str]) -> float | None:
         """Return since when it has been here, in monotonic seconds; None where it is to be passed by."""
