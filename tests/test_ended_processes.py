@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from dropsight.video.wire import ClipOrder, Frames
 
 ENDED_BY_SOMEBODY = [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGALRM]
 CRASHES = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL]
+
+EVERY_FRAME = ClipOrder(Sampling(skip_still=False), Frames(None, "crop", 0.875), 10**8, 60.0, whole_only=True)
 
 
 def ends_by(number: int) -> list[str]:
@@ -78,10 +81,7 @@ def test_what_went_to_and_fro_before_it_was_looked_at_is_not_lost() -> None:
 def test_a_clip_waits_whose_decoder_somebody_has_ended(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mkv", numbered(200))
     with ClipDecoder(ClipBounds()) as decoder, open_named(clip) as file:
-        order = ClipOrder(
-            Sampling(skip_still=False), Frames(None, "crop", 0.875), 10**8, 60.0, whole_only=True
-        )
-        parts = decoder.decode(file, order)
+        parts = decoder.decode(file, EVERY_FRAME)
         next(parts)
         assert decoder.pid
         os.kill(decoder.pid, signal.SIGSTOP)  # it has not sent all of it yet
@@ -90,6 +90,46 @@ def test_a_clip_waits_whose_decoder_somebody_has_ended(tmp_path: Path) -> None:
         with pytest.raises(MachineError, match="ended by SIGTERM") as waits:
             list(parts)
         assert not isinstance(waits.value, MemoryShortError)
+
+
+def test_a_clip_waits_whose_decoder_had_no_processor(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mkv", numbered(200))
+    with ClipDecoder(ClipBounds(seconds=4.0)) as decoder, open_named(clip) as file:
+        parts = decoder.decode(file, EVERY_FRAME)
+        next(parts)
+        assert decoder.pid
+        os.kill(decoder.pid, signal.SIGSTOP)
+        with pytest.raises(MachineError, match="no processor"):
+            list(parts)
+
+
+DECODES = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_ended_processes import EVERY_FRAME, ClipBounds, ClipDecoder, open_named
+with ClipDecoder(ClipBounds(seconds=4.0)) as decoder, open_named(sys.argv[1]) as file:
+    for part in decoder.decode(file, EVERY_FRAME):
+        print(decoder.pid, type(part).__name__, flush=True)
+        sys.stdin.readline()
+"""
+
+
+def test_no_clip_takes_too_long_because_all_of_us_stood_still(tmp_path: Path) -> None:
+    """As a frozen service does, or its container: what was in hand failed for good, once it went on."""
+    clip = make_clip(tmp_path / "clip.mkv", numbered(4))
+    asks = [sys.executable, "-c", DECODES, str(clip)]
+    with subprocess.Popen(asks, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        both = process.pid, int(process.stdout.readline().split()[0])
+        for each in both:
+            os.kill(each, signal.SIGSTOP)
+        time.sleep(5.0)  # what it is about
+        for each in both:
+            os.kill(each, signal.SIGCONT)
+        said, _ = process.communicate("\n" * 100)
+    assert said.splitlines()[-1].endswith("ClipEnd")
+    assert process.returncode == 0
 
 
 def aborted(folder: Path, then: str) -> list[str]:

@@ -33,6 +33,8 @@ _START = (
 # With so much of a processor it has worked all the time; with less, as much less.
 _LEAST_SHARE = 0.25
 _LOOK_SECONDS = 1.0
+# Whoever works on a piece of what it has made takes no longer, unless all stand still.
+_LONGEST_STEP_SECONDS = 10.0
 
 
 class StoodStillError(Exception):
@@ -85,6 +87,42 @@ def was_ended(code: int) -> bool:
     return code < 0 and -code not in _CRASHES
 
 
+class WorkingTime:
+    """How long a process of ours has worked, or slept of its own accord, which has a bound in seconds.
+
+    Time in which it was stopped, or had no processor, counts apart: it, or all of us with it.
+    """
+
+    def __init__(self, pid: int, seconds: float) -> None:
+        self._pid, self._seconds = pid, seconds
+        self._worked = self._stood = 0.0
+        self._used, self._looked_at = _used(pid)[0], time.monotonic()
+
+    @property
+    def is_spent(self) -> bool:
+        return self._worked >= self._seconds
+
+    @property
+    def stood_still(self) -> bool:
+        """Whether it has stood still for as long as it might have worked."""
+        return self._stood >= self._seconds
+
+    def waited(self) -> None:
+        """Note what it has done since the last time, while it was waited for."""
+        elapsed, (used, is_asleep) = self._elapsed(), _used(self._pid)
+        busy = elapsed if is_asleep else (used - self._used) / _LEAST_SHARE
+        worked = min(busy, elapsed, _LOOK_SECONDS)
+        self._worked, self._stood, self._used = self._worked + worked, self._stood + elapsed - worked, used
+
+    def made_wait(self) -> None:
+        """Note that it, or its work, was kept waiting since the last time, by who has asked for it."""
+        self._worked += min(self._elapsed(), _LONGEST_STEP_SECONDS)
+
+    def _elapsed(self) -> float:
+        before, self._looked_at = self._looked_at, time.monotonic()
+        return self._looked_at - before
+
+
 def communicated(
     process: subprocess.Popen[bytes], data: bytes | None, *, seconds: float
 ) -> tuple[bytes, bytes]:
@@ -93,22 +131,17 @@ def communicated(
     Raises subprocess.TimeoutExpired where it has worked, or slept, for so long; StoodStillError where it was
     stopped, or had no processor, for as long: it, or all of us with it.
     """
-    worked, before = 0.0, 0.0
-    began = time.monotonic()
+    working = WorkingTime(process.pid, seconds)
     while True:
-        looked_at = time.monotonic()
         try:
             said, told = process.communicate(data, timeout=min(_LOOK_SECONDS, seconds))
             return said or b"", told or b""
         except subprocess.TimeoutExpired:
             data = None
-            used, is_asleep = _used(process.pid)
-            busy = _LOOK_SECONDS if is_asleep else (used - before) / _LEAST_SHARE
-            worked += min(busy, _LOOK_SECONDS, time.monotonic() - looked_at)
-            before = used
-            if worked >= seconds:
+            working.waited()
+            if working.is_spent:
                 raise
-            if time.monotonic() - began - worked >= seconds:
+            if working.stood_still:
                 raise StoodStillError from None
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from types import TracebackType
@@ -71,12 +70,11 @@ class ClipDecoder:
                 "too_large",
                 f"{file.stat.st_size} bytes, more than the limit of {self.bounds.max_bytes} bytes",
             )
-        until = time.monotonic() + self.bounds.seconds
-        answer = self._begin(file, order, until)
+        answer, working = self._begin(file, order)
         try:
             while not isinstance(answer, ClipEnd | ClipFault):
                 yield answer
-                answer = self._next(until)
+                answer = self._next(working)
         finally:
             if not isinstance(answer, ClipEnd | ClipFault):
                 self.close()
@@ -102,13 +100,18 @@ class ClipDecoder:
     ) -> None:
         self.close()
 
-    def _begin(self, file: ImageFile, order: ClipOrder, until: float) -> Answer:
-        """Return the first answer. Of a process killed between two clips, another takes the place."""
+    def _begin(self, file: ImageFile, order: ClipOrder) -> tuple[Answer, children.WorkingTime]:
+        """Return the first answer, and the time that it takes from then on.
+
+        Of a process killed between two clips, another takes the place.
+        """
         was_there = self._process is not None
         try:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 socket.send_fds(self._begun(), [msgspec.msgpack.encode(order)], [file.fd])
-            return self._next(until)
+            assert self._process  # noqa: S101 - it was begun
+            working = children.WorkingTime(self._process.pid, self.bounds.seconds)
+            return self._next(working), working
         except MachineError:
             self.close()
             if not was_there or self._stopping():
@@ -116,7 +119,7 @@ class ClipDecoder:
         except BaseException:
             self.close()
             raise
-        return self._begin(file, order, until)
+        return self._begin(file, order)
 
     def _begun(self) -> socket.socket:
         if self._orders:
@@ -132,16 +135,21 @@ class ClipDecoder:
             ) from error
         return self._orders
 
-    def _next(self, until: float) -> Answer:
+    def _next(self, working: children.WorkingTime) -> Answer:
         assert self._answers  # noqa: S101 - an order was given
+        working.made_wait()
         try:
-            while not self._answers.poll(min(max(until - time.monotonic(), 0), _LOOK_SECONDS)):
+            while not self._answers.poll(_LOOK_SECONDS):
                 if self._stopping():
                     raise MachineError("clips wait: stopped")
-                if time.monotonic() >= until:
+                working.waited()
+                if working.is_spent:
                     raise ImageError(
                         "too_large", f"decoding it takes more than the limit of {self.bounds.seconds:g} s"
                     )
+                if working.stood_still:
+                    raise MachineError("clips wait: the process that decodes them had no processor")
+            working.waited()
             answer: Answer = _decoder.decode(self._answers.recv_bytes(MESSAGE_BYTES))
             return answer
         except (EOFError, OSError, ValueError) as error:  # an OSError where it died amid a message
