@@ -9,10 +9,12 @@ import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS, House, running
-from disks import failing_disk, small_disk
-from dropsight.files.beneath import Top
+from disks import failing_disk, may_not_mark_files, small_disk
+from dropsight.crashpoints import VARIABLE
+from dropsight.files.beneath import Top, sync
+from dropsight.files.disk import sync_file, sync_folder
 from dropsight.files.original import Original, identity
-from dropsight.journal.copying import Copying, TooLargeToCopyError, copy_across
+from dropsight.journal.copying import COARSEST_NS, Copying, TooLargeToCopyError, copy_across
 
 
 def original_of(folder: Path, name: str) -> tuple[Original, int]:
@@ -167,3 +169,48 @@ def test_nothing_beyond_the_bound_is_copied(tmp_path: Path) -> None:
     with pytest.raises(TooLargeToCopyError, match="1001 bytes are more than is copied"):
         copy_across(original, place, "a.jpg", part="part", copying=Copying(max_bytes=1_000))
     assert not list((tmp_path / "place").iterdir())
+
+
+@pytest.mark.slow
+def test_a_disk_whose_files_are_another_user_s_gets_copies(tmp_path: Path) -> None:
+    """On a stick with exFAT, or a share, mounted for all, rights and times are not ours to change."""
+    house = House(tmp_path, {})
+    house.under = may_not_mark_files()
+    with small_disk(tmp_path / "processed", size="8m") as disk:
+        shutil.copyfile(PHOTOS[0], house.inbox / "x.jpg")
+        try:
+            house.start()
+            wait_until(lambda: not house.waiting(), what="the image is filed")
+            assert house.status()["troubles"] == {}
+            assert house.stop() == 0
+        finally:
+            house.kill()
+        assert (disk / "x.jpg").read_bytes() == PHOTOS[0].read_bytes()
+
+
+@pytest.mark.slow
+def test_a_copy_on_a_disk_of_coarse_times_is_known_after_a_kill(tmp_path: Path) -> None:
+    """FAT keeps them to two seconds: a second copy was made, and at the next kill none could be."""
+    house = House(tmp_path, {})
+    with small_disk(tmp_path / "processed", size="8m") as disk:
+        shutil.copyfile(PHOTOS[0], house.inbox / "x.jpg")
+        try:
+            house.spawn(**{VARIABLE: "in_copying"})
+            assert house.ended() == -9
+            coarse = (disk / "x.jpg").stat().st_mtime_ns // COARSEST_NS * COARSEST_NS
+            os.utime(disk / "x.jpg", ns=(coarse, coarse))
+            house.start()
+            wait_until(lambda: not house.waiting(), what="the image is filed")
+            assert house.stop() == 0
+        finally:
+            house.kill()
+        assert [path.name for path in disk.iterdir()] == ["x.jpg"]
+
+
+def test_names_in_a_folder_that_cannot_be_synced_are_left_to_its_file_system() -> None:
+    """VirtualBox's shared folders have no such call; nothing could be filed there."""
+    with pytest.raises(OSError, match="Invalid argument"):
+        sync_file("/proc/version")
+    sync_folder("/proc")
+    with Top.at("/proc").inside() as fd:
+        sync(fd)

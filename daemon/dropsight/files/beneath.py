@@ -11,6 +11,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from dropsight.files.disk import sync_names
+
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READABLE = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -202,6 +204,6 @@ def sync(fd: int) -> None:
     """Have the names in this folder on disk."""
     readable = os.open(".", _READABLE, dir_fd=fd)
     try:
-        os.fsync(readable)
+        sync_names(readable)
     finally:
         os.close(readable)

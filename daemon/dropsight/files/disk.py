@@ -73,9 +73,21 @@ def sync_folder(path: str | os.PathLike[str]) -> None:
     """Have the names in this folder on disk; raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        sync_names(fd)
     finally:
         os.close(fd)
+
+
+def sync_names(fd: int) -> None:
+    """As `sync_folder`, of one that is open for reading; raises OSError.
+
+    Some file systems, such as VirtualBox's shared folders, have no such call: EINVAL, now and later.
+    """
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
 
 
 def sync_file_system(folder: str) -> None:

@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from io import FileIO
 from stat import S_ISREG
 
@@ -17,6 +18,8 @@ from dropsight.files.original import Original, identity
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 PIECE_BYTES = 2**20
+# FAT keeps times to two seconds.
+COARSEST_NS = 2 * 10**9
 
 
 class CopyLaterError(StoreError):
@@ -79,11 +82,21 @@ def _copy(original: Original, fd: int, part: str, gets_on: Callable[[], None]) -
         leave_room(fd, min(stat.st_size, stat.st_blocks * BLOCK_BYTES))
         with open(create(fd, part), "wb", buffering=0) as copy:
             _copy_data(source.fileno(), copy.fileno(), stat.st_size, gets_on)
-            # It is ours from now on: what ran as its owner must not run as us.
-            os.fchmod(copy.fileno(), stat.st_mode & 0o666)
-            os.utime(copy.fileno(), ns=(stat.st_atime_ns, stat.st_mtime_ns))
+            _mark(copy.fileno(), stat)
             os.fsync(copy.fileno())
     return True
+
+
+def _mark(copy: int, stat: os.stat_result) -> None:
+    """It is ours from now on: what ran as its owner must not run as us.
+
+    On FAT, exFAT or a share that was mounted for another user, everything is that user's, with rights and
+    times that we may not change.
+    """
+    with suppress(PermissionError):
+        os.fchmod(copy, stat.st_mode & 0o666)
+    with suppress(PermissionError):
+        os.utime(copy, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def _copy_data(source: int, copy: int, size: int, gets_on: Callable[[], None]) -> None:
@@ -114,7 +127,9 @@ def _data(fd: int, size: int) -> Iterator[tuple[int, int]]:
 def is_copy(original: Original, fd: int, target: str) -> bool:
     """Whether a crash came between the copying and the deletion of the original."""
     there, mine = look(fd, target), original.stat
-    if there is None or (there.st_size, there.st_mtime_ns) != (mine.st_size, mine.st_mtime_ns):
+    if there is None or there.st_size != mine.st_size:
+        return False
+    if abs(there.st_mtime_ns - mine.st_mtime_ns) > COARSEST_NS:
         return False
     if not (S_ISREG(there.st_mode) and S_ISREG(mine.st_mode)) or os.path.samestat(there, mine):
         return False

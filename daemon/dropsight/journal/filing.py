@@ -10,7 +10,7 @@ import msgspec
 
 from dropsight import crashpoints
 from dropsight.errors import StoreError, is_passing
-from dropsight.files.beneath import Top, look, open_folder, remove, write
+from dropsight.files.beneath import Top, look, open_folder, remove, sync, write
 from dropsight.files.original import (
     NAME_BYTES,
     PART_SUFFIX,
@@ -201,6 +201,7 @@ def _put_with_care(original: Original, filing: Filing, fd: int, name: str) -> Fi
         target = other_name(name, filing.record.id)
         for copied in (name, target):
             if is_copy(original, fd, copied):
+                sync(fd)
                 original.delete()
                 return FiledAt(copied)
     if _has_sidecars(filing.folder):
