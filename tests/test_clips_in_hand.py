@@ -20,6 +20,7 @@ from dropsight.config import Watch
 from dropsight.crashpoints import VARIABLE
 from dropsight.errors import MachineError
 from dropsight.images.opening import open_named
+from dropsight.intake import clip_lane
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import CONVICTED, InHand
@@ -213,6 +214,29 @@ def test_a_clip_that_may_have_ended_the_process_waits_while_images_do(tmp_path: 
     found = backlog.take_clip(seconds=10)
     assert found is not None
     assert found.path == bad
+    backlog.stop()
+
+
+def test_a_clip_that_may_have_ended_the_process_waits_for_images_in_the_first_minute_of_a_life_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waited for a minute more after each rest: 150 s after a few ends by a watchdog."""
+    monkeypatch.setattr(clip_lane, "SUSPECT_SECONDS", 3.0)
+    folder = DropFolder.open(Watch(path=tmp_path), clips=["*.mkv"])
+    bad = str(tmp_path / "bad.mkv")
+    in_hand = InHand(tmp_path / "in-hand")
+    in_hand.note(0, bad, "invoke")
+    os.close(in_hand._fd)  # noqa: SLF001 - as its process ends
+    backlog = Backlog(turns=Turns(InHand(tmp_path / "in-hand")))
+    backlog.hint(folder, bad, closed=True)
+    backlog.hint(folder, str(tmp_path / "image.jpg"), closed=True)
+    assert backlog.take_clip(seconds=0.1) is None
+    for _ in range(2):
+        began = time.monotonic()
+        clip = backlog.take_clip(seconds=60)
+        assert clip
+        backlog.postpone(clip, seconds=0.0)
+    assert time.monotonic() - began < 3.0
     backlog.stop()
 
 
