@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +12,10 @@ import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS, House, dropsight, running
+from dropsight.config import Watch
+from dropsight.intake.folder import DropFolder
 from dropsight.intake.links import destination
+from dropsight.status.ignored import Ignored, Tally
 from test_watch import mount, unmount
 
 STRANGER = 12_345
@@ -121,6 +125,57 @@ def test_loops_end_and_a_folder_with_two_links_is_looked_into_once(tmp_path: Pat
         assert len(house.records()) == 4
         assert cameras(house) == ["again", "again", "default", "yard"]
         assert all(photo.exists() for photo in photos)
+
+
+def walked(root: Path) -> tuple[int, int, Ignored]:
+    """Return how many images a walk finds, the bytes that it takes at most, and what it passes by."""
+    folder, tally = DropFolder.open(Watch(path=root / "inbox", follow_links=True)), Tally()
+    for _ in range(2):  # what is compiled and cached at the first is left out
+        tracemalloc.start()
+        count = sum(1 for _ in folder.entries(tally=tally))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return count, peak, tally.ignored()
+
+
+def test_any_number_of_folders_behind_links_and_beside_them_takes_a_bounded_memory(tmp_path: Path) -> None:
+    """Each was remembered, to end loops: 150 bytes without a bound."""
+    porch = linked(tmp_path, "porch")
+    peaks = []
+    for count in range(0, 2000, 1000):
+        for number in range(count, count + 1000):
+            (porch / str(number)).mkdir()
+            (tmp_path / "inbox" / str(number)).mkdir()
+        peaks.append(walked(tmp_path)[1])
+    names = 1000 * 150  # of one descent, up to its bound
+    assert peaks[1] - peaks[0] < names
+
+
+def test_what_lies_within_the_folder_of_another_link_is_read_there_but_for_what_is_passed_by(
+    tmp_path: Path,
+) -> None:
+    porch = linked(tmp_path, "porch", "deep", ".hidden")
+    for folder in (porch, porch / "deep", porch / ".hidden"):
+        drop(folder)
+    (tmp_path / "inbox" / "within").symlink_to(porch / "deep")
+    (tmp_path / "inbox" / "zone").symlink_to(porch / ".hidden")
+    count, _, passed = walked(tmp_path)
+    assert count == 3
+    assert list(passed.unfollowed) == [f"{tmp_path}/inbox/within"]
+
+
+def test_so_many_links_are_followed_and_those_of_strangers_take_nobody_s_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dropsight.intake.links.MOST_FOLLOWED", 2)
+    for name in ("porch", "yard", "shed"):
+        drop(linked(tmp_path, name))
+    if os.geteuid() == 0:
+        for number in range(4):
+            stranger_links(tmp_path / "inbox" / f"a{number}", tmp_path / "elsewhere" / "porch")
+    count, _, passed = walked(tmp_path)
+    assert count == 2
+    assert sum("2 links are followed already" in why for why in passed.unfollowed.values()) == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give links to others")

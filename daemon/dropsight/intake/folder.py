@@ -203,7 +203,7 @@ class DropFolder(msgspec.Struct, frozen=True, eq=False):
         with self.inbox.inside():
             top: str | None = start or self.root
         links = self.links if self.settings.follow_links else None
-        walk = Walk(links, self._ours, whole=start is None)
+        walk = Walk(links, self._ours, reaches=self.reaches, whole=start is None)
         while top:
             yield from self._entries_below(top, walk, told, tally)
             top = walk.next_link(tally)
@@ -247,7 +247,7 @@ class DropFolder(msgspec.Struct, frozen=True, eq=False):
             path = f"{folder}/{entry.name}"
             if self.names_image(entry.name):
                 yield path, entry
-            elif walk.follows and self.reaches(path) and walk.waits(path, entry):
+            elif walk.follows and self.reaches(path) and walk.waits(path, entry, tally):
                 continue
             elif tally and not self.names_sidecar(entry.name):
                 tally.file(path, entry)

@@ -4,7 +4,7 @@ import errno
 import heapq
 import os
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from stat import S_ISDIR, S_ISLNK
 
@@ -14,6 +14,9 @@ from dropsight.status.ignored import Tally
 _HERE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 # As many as the kernel follows.
 _MOST = 40
+# Each is looked for anew in each walk, and has its places in memory.
+MOST_FOLLOWED = 1_024
+_TWICE = "it is already read under another name"
 _STRANGER = "only links owned by root or dropsight's user are followed (sudo chown -h root makes one root's)"
 
 
@@ -63,24 +66,41 @@ class Links:
 class Walk:
     """One walk. Each folder is looked into once: by the name that it had before, else the shortest way.
 
-    A round of the `whole` inbox finds links; others look into those that are known.
+    A round of the `whole` inbox finds links; others look into those that are known. Only what links lead to
+    is remembered: every loop comes by there.
     """
 
-    def __init__(self, links: Links | None, ours: Sequence[str], *, whole: bool) -> None:
+    def __init__(
+        self, links: Links | None, ours: Sequence[str], *, reaches: Callable[[str], bool], whole: bool
+    ) -> None:
         self.follows = links is not None
-        self._links, self._whole = links, whole
+        self._links, self._whole, self._reaches = links, whole, reaches
         self._paths = ours
         self._ours = set(filter(None, map(inode, ours)))
-        self._entered: set[tuple[int, int]] = set()
+        self._tops: set[tuple[int, int]] = set()
         self._waiting: list[tuple[bool, int, str]] = []
         self._followed: set[str] = set()
 
-    def waits(self, path: str, entry: os.DirEntry[str]) -> bool:
+    def waits(self, path: str, entry: os.DirEntry[str], tally: Tally | None) -> bool:
         """Whether this is a link, to a folder or to nothing yet: its turn comes after all that is no link."""
         if self._links is None or not entry.is_symlink() or _leads_to_file(entry):
             return False
-        heapq.heappush(self._waiting, (path not in self._links.places, path.count(os.sep), path))
+        is_new = path not in self._links.places
+        if is_new and (fault := self._fault_at_once(entry)):
+            if tally:
+                tally.unfollowed(path, fault)
+        else:
+            heapq.heappush(self._waiting, (is_new, path.count(os.sep), path))
         return True
+
+    def _fault_at_once(self, link: os.DirEntry[str]) -> str | None:
+        """Those of strangers, of whom there may be any number, take no place."""
+        with suppress(OSError):
+            if link.stat(follow_symlinks=False).st_uid not in _trusted():
+                return _STRANGER
+        if len(self._waiting) + len(self._followed) >= MOST_FOLLOWED:
+            return f"{MOST_FOLLOWED:,} links are followed already, or wait for it"
+        return None
 
     def next_link(self, tally: Tally | None) -> str | None:
         """Return a link to look into; those that are not followed are told of."""
@@ -103,13 +123,15 @@ class Walk:
         found = stat.st_dev, stat.st_ino
         if self._links is None:
             return found not in self._ours
-        is_new = found not in self._entered and found not in self._ours
-        self._entered.add(found)
-        if not is_new and folder in self._followed:
+        is_new = found not in self._tops and found not in self._ours
+        is_linked = folder in self._followed
+        if is_linked or not self._tops:
+            self._tops.add(found)
+        if not is_new and is_linked:
             self._followed.discard(folder)
             self._links.forget(folder)
             if tally:
-                tally.unfollowed(folder, "it is already read under another name")
+                tally.unfollowed(folder, _TWICE)
         return is_new
 
     def end(self) -> Iterable[str]:
@@ -126,7 +148,12 @@ class Walk:
             links.look(path, ours=self._paths)
         except OSError as error:
             return error.strerror or str(error)
-        return None
+        return _TWICE if self._is_read_by_another(links.places, links.places[path]) else None
+
+    def _is_read_by_another(self, places: Mapping[str, str], place: str) -> bool:
+        """Whether a folder lies within what another link leads to, and is looked into there."""
+        tops = ((link, places[link]) for link in self._followed if _is_within(place, places[link]))
+        return any(self._reaches(link + place[len(top) :]) for link, top in tops)
 
 
 def _leads_to_file(link: os.DirEntry[str]) -> bool:
@@ -167,13 +194,17 @@ def destination(path: str) -> str:
 def _read_link(fd: int, kind: os.stat_result, count: int) -> str:
     """Read the very link whose owner is known, and close it."""
     try:
-        if kind.st_uid not in {0, os.geteuid()}:
+        if kind.st_uid not in _trusted():
             raise PermissionError(errno.EPERM, _STRANGER)
         if count > _MOST:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         return os.readlink("", dir_fd=fd)
     finally:
         os.close(fd)
+
+
+def _trusted() -> set[int]:
+    return {0, os.geteuid()}
 
 
 def inode(path: str) -> tuple[int, int] | None:
