@@ -8,7 +8,7 @@ from dropsight.intake.lineup import Lineup
 from dropsight.intake.turns import Turns
 
 MOST_CLIPS = 256
-# A clip that may have ended the daemon waits so long for a moment at which no image does.
+# A clip that may have ended the daemon waits, for so long of a life, for a moment at which no image does.
 SUSPECT_SECONDS = 60.0
 
 
@@ -17,7 +17,7 @@ class ClipLane:
 
     def __init__(self, line: Lineup[Candidate], turns: Turns[Candidate], work: threading.Condition) -> None:
         self.line, self.work = line, work
-        self._turns = turns
+        self._turns, self._began = turns, time.monotonic()
 
     @property
     def room(self) -> int:
@@ -35,8 +35,9 @@ class ClipLane:
     def pop(self, *, images_wait: bool) -> Candidate | None:
         """Take the next; None where it is a suspect that had better not run beside images."""
         candidate = self.line.pop()
-        waited = time.monotonic() - candidate.ready_at
-        if self._turns.suspects(candidate.path) and images_wait and waited < SUSPECT_SECONDS:
+        # Not since it came into the line: it comes again after each rest.
+        waits = images_wait and time.monotonic() - self._began < SUSPECT_SECONDS
+        if waits and self._turns.suspects(candidate.path):
             self.line.push(candidate)
             return None
         candidate.place = "in_hand"
