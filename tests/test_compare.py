@@ -70,6 +70,20 @@ def test_of_models_that_have_groups_it_is_said_how_many_files_are_of_the_same(
     assert "agree by group</h2><strong>50.0%" in page_of(found)
 
 
+def test_what_answers_have_beside_one_class_is_said_not_to_be_compared(
+    both: tuple[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Heads that all differ were an agreement of 100 %, without a word."""
+    job = Path(both[1]) / "job.json"
+    job.write_text(
+        json.dumps(json.loads(job.read_text()) | {"further": ["present", "heads", "prediction_set"]})
+    )
+    command(*both, labels=None, html=None, as_json=False)
+    told = "compared by the first class of each alone: not by present and heads"
+    assert told in capfd.readouterr().out
+    assert "not compared</h2><strong>present and heads" in page_of(compared(*both))
+
+
 def labels_file(folder: Path, *lines: str) -> str:
     file = folder / "labels.csv"
     file.write_text("\n".join(("path,label", *lines)) + "\n")

@@ -88,7 +88,7 @@ def test_labels_that_are_not_there_are_an_error_that_knows_of_imagenet_s_own(mod
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (b"cat\n", "1 names for a model of 3 classes"),
+        (b"cat\n", "1 name for a model of 3 classes"),
         (b"a\nb\n", "2 names for a model of 3 classes; if class 0 of the model is the background, put that"),
         (
             b"Background\na\nb\nc\n",
@@ -96,7 +96,7 @@ def test_labels_that_are_not_there_are_an_error_that_knows_of_imagenet_s_own(mod
         ),
         (
             b'{"a": 0,\n',
-            "1 names for a model of 3 classes; it begins as JSON, but is none (Expecting property",
+            "1 name for a model of 3 classes; it begins as JSON, but is none (Expecting property",
         ),
         (b'{"0": "a", "0": "b"}', "its JSON has a duplicate key"),
         (b'{"a": "b"}', "its JSON has neither a number for each name nor a name for each number"),

@@ -66,7 +66,7 @@ def test_a_second_dropsight_on_an_inbox_waits_until_the_first_ends(tmp_path: Pat
     second.spawn()
     try:
         who = f"another dropsight (process {first.process.pid if first.process else None})"
-        says = f"watch: {first.inbox} is already watched by {who}: waiting for it to end"
+        says = f"watch: {first.inbox} is already watched by {who}, which has to end first"
         wait_until(lambda: says in second.daemon_log())
         shutil.copy(PHOTOS[0], first.inbox)
         wait_until(lambda: first.finished() == 1)
@@ -133,7 +133,7 @@ def test_a_single_run_beside_a_dropsight_ends_with_one_line(tmp_path: Path) -> N
         assert done.returncode == 1
         journal = tmp_path / "state" / "journal.db"
         assert faults(done) == [
-            f"dropsight: store.path: {journal} is in use by another dropsight: waiting for it to end"
+            f"dropsight: store.path: {journal} is in use by another dropsight, which has to end first"
         ]
 
 

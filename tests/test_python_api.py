@@ -260,6 +260,13 @@ def test_a_link_is_followed_and_one_to_nowhere_is_a_file_that_is_not_there(
         runtime.predict(tmp_path / "nowhere.jpg")
 
 
+def test_an_empty_path_names_no_file_nor_the_folder_that_we_are_in(
+    runtime: ImageInferenceRuntime,
+) -> None:
+    with pytest.raises(FileNotFoundError):
+        runtime.predict("")
+
+
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 COLOURS = np.dstack([RAMP, RAMP.T, 255 - RAMP])
 GRAY = np.dstack([RAMP] * 3)

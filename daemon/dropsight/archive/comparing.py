@@ -100,6 +100,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     pairs: int
     changed: list[ChangedPair]
     truths: AgainstTruths | None
+    not_compared: tuple[str, ...]
+    """What either has beside one class for each file: `present`, where several may be there, and `heads`."""
 
 
 def compare(a: FinishedJob, b: FinishedJob, truths: Truths | None = None) -> Comparison:
@@ -236,6 +238,9 @@ class _Counting:
             pairs=self._changes.kinds,
             changed=self._changes.most(MOST_PAIRS, examples=EXAMPLES),
             truths=self._judge.against() if self._judge else None,
+            not_compared=tuple(
+                name for name in ("present", "heads") if name in self._a.job.further + self._b.job.further
+            ),
         )
 
     def _is_same(self, one: Answered, other: Answered) -> bool:

@@ -53,6 +53,8 @@ def _figures(found: Comparison) -> Iterator[str]:
         yield _figure(
             "agree by group", _share(found.agreed_by_group, found.compared), "the same class or group"
         )
+    if found.not_compared:
+        yield _figure("not compared", " and ".join(found.not_compared), "the first class of each is")
     whole = found.confidence
     yield _figure("mean confidence", f"{_part(whole.a)} → {_part(whole.b)}", "A → B")
     if found.truths:

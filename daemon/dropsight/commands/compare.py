@@ -64,6 +64,8 @@ def _lines(found: Comparison) -> Iterator[str]:
     yield f"agreement {found.agreed / found.compared:.1%}: {found.agreed} of {found.compared} images"
     if (alike := found.agreed_by_group) is not None:
         yield f"agreement by group {alike / found.compared:.1%}: {alike} have the same class or group"
+    if found.not_compared:
+        yield f"compared by the first class of each alone: not by {' and '.join(found.not_compared)}"
     means = (
         f"{means.a:.1%} -> {means.b:.1%}{where}"
         for means, where in (

@@ -30,7 +30,7 @@ def sole_user(path: Path, key: str) -> Iterator[None]:
     fd = _open_lock(path, key)
     try:
         if not _lock(fd):
-            raise InUseError(f"{key}: {path} is in use by another dropsight: waiting for it to end")
+            raise InUseError(f"{key}: {path} is in use by another dropsight, which has to end first")
         yield
     finally:
         os.close(fd)
@@ -109,7 +109,7 @@ class InboxLock:
             raise ConfigError([f"watch: {self._folder} is already watched under another name; watch it once"])
         if user in {0, os.geteuid(), stat.st_uid}:
             who = f"another dropsight{f' (process {process})' if process > 0 else ''}"
-            raise InUseError(f"watch: {self._folder} is already watched by {who}: waiting for it to end")
+            raise InUseError(f"watch: {self._folder} is already watched by {who}, which has to end first")
         stranger = "a user without write permission holds its lock, so another dropsight could watch it, too"
         log.warning("%s: %s", as_text(self._folder), stranger)
 

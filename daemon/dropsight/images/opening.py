@@ -1,5 +1,6 @@
 """Opening a path that strangers can write to: regular files only, no links followed, never blocking."""
 
+import errno
 import os
 import stat
 from types import TracebackType
@@ -93,6 +94,8 @@ def open_image(path: str | os.PathLike[str], *, dir_fd: int | None = None) -> Im
 
 def open_named(path: str | os.PathLike[str]) -> ImageFile:
     """Open as `open_image`, through links: a path that somebody named, not a stranger's."""
+    if not os.fspath(path):  # which else is the folder that we are in
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "")
     if "\0" in os.fspath(path):
         raise ImageError("unreadable", "no file has such a name")
     return open_image(os.path.realpath(path))

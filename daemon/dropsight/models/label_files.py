@@ -140,4 +140,5 @@ def _fitting(text: str, classes: int, where: str) -> tuple[str, ...]:
         hint = f"; the first, {labels[0]}, is a class that this model does not have: take it out"
     elif len(labels) == classes - 1:
         hint = f"; if class 0 of the model is the {BACKGROUND}, put that name first"
-    raise ModelError(f"labels {where}: {len(labels)} names for a model of {classes} classes{hint}")
+    names = "1 name" if len(labels) == 1 else f"{len(labels)} names"
+    raise ModelError(f"labels {where}: {names} for a model of {classes} classes{hint}")
