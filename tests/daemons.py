@@ -98,6 +98,17 @@ HASTILY = [sys.executable, "-c", _HASTE]
 """Runs a daemon whose starts have lasted after a second, and that waits for shares as long."""
 
 
+def bounded_by(module: str, **bounds: float) -> list[str]:
+    """Return a command that runs a daemon with these bounds in a module of it."""
+    code = (
+        "import importlib, runpy, sys\n"
+        f"vars(importlib.import_module({module!r})).update({bounds!r})\n"
+        "sys.argv = sys.argv[3:]\n"
+        "runpy.run_module('dropsight', run_name='__main__', alter_sys=True)\n"
+    )
+    return [sys.executable, "-c", code]
+
+
 @cache
 def _proof() -> str:
     """Return what is noted once the built-in model has been opened: no daemon need try it first again."""

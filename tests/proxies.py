@@ -117,6 +117,35 @@ class HangingUp(Proxy):
                         out.sendall(packet)
 
 
+class Unacknowledging(Proxy):
+    """Lets no PUBACK through to a client while it is `silent`: all else is as ever."""
+
+    silent = True
+
+    def _pass_on(self, client: socket.socket, out: socket.socket, number: int) -> None:
+        said = b""
+        while not (self._closed or self.refusing or number <= self._cut_upto):
+            for side in select.select([client, out], [], [], 0.05)[0]:
+                data = side.recv(65_536)
+                if not data:
+                    return
+                if side is client:
+                    out.sendall(data)
+                    continue
+                packets, said = _whole_packets(said + data)
+                heard = [each for each in packets if not (self.silent and each[0] & 0xF0 == 0x40)]
+                client.sendall(b"".join(heard))
+
+
+@contextmanager
+def unacknowledging(target_port: int) -> Iterator[Unacknowledging]:
+    running = Unacknowledging(target_port)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
 class TakingOver(Proxy):
     """Says to a client that another has logged in (MQTT 5: DISCONNECT, 0x8E), and hangs up on it."""
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from brokers import Mosquitto, Subscriber, free_port, mosquitto, wait_until
-from daemons import PHOTOS, House, running
-from proxies import proxy
+from daemons import PHOTOS, House, bounded_by, running
+from proxies import proxy, unacknowledging
 
 pytestmark = pytest.mark.broker
 
@@ -213,3 +213,31 @@ def test_what_is_beyond_max_backlog_is_dropped_counted_and_said_and_the_newest_a
         finally:
             broker.kill()
         assert len(logged(house)) == 300
+
+
+@pytest.mark.slow
+@PROTOCOLS
+def test_a_broker_that_acknowledges_no_record_is_told_of_and_asked_on_another_connection(
+    tmp_path: Path, protocol: str
+) -> None:
+    """It answers pings: the records waited for ever, and nobody was told."""
+    with (
+        mosquitto(tmp_path) as broker,
+        unacknowledging(broker.port) as lossy,
+        Subscriber(broker.port) as subscriber,
+    ):
+        house = House(tmp_path, {"mqtt": {"url": lossy.url, "protocol": protocol}})
+        house.under = bounded_by("dropsight.sinks.mqtt.record_session", TOLD_SECONDS=0.5, LOST_SECONDS=3.0)
+        try:
+            house.start()
+            wait_until(lambda: house.status()["mqtt"]["connected"])
+            drop(house, 3)
+            wait_until(lambda: "acknowledges no record" in house.status()["troubles"].get("records", ""))
+            assert house.status()["mqtt"]["connected"]
+            wait_until(lambda: "acknowledged no record" in house.status()["troubles"].get("mqtt", ""))
+            lossy.silent = False
+            all_delivered_in_order(house, subscriber, 3)
+            wait_until(lambda: not house.status()["troubles"])
+            assert house.status()["mqtt"]["set_aside"] == 0
+        finally:
+            house.kill()

@@ -1,5 +1,6 @@
 """What a connection publishes of the outbox, and the mark that moves on as PUBACKs arrive."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from dropsight.sinks.mqtt.suspects import InFlight
 BATCH = 64
 ACKNOWLEDGE_SECONDS = 0.05
 RECORDS = "records"
+# So long a broker may acknowledge none of the records in flight before that is a trouble, and then a loss.
+TOLD_SECONDS, LOST_SECONDS = 60.0, 600.0
 
 
 class NotTakenError(SinkError):
@@ -41,6 +44,8 @@ class RecordSession:
         self._order: deque[int] = deque()
         self._settled: set[int] = set()
         self._suspected_upto = parts.suspects.last_record(self._acknowledged)
+        self._answered_at = math.inf
+        """Since when none was acknowledged of those in flight."""
         self.passed = False
 
     @property
@@ -68,7 +73,25 @@ class RecordSession:
                 return
             self._publish(self._waiting.popleft())
 
+    def look_whether_it_answers(self) -> None:
+        """Raises SinkError where the broker acknowledges nothing for long, though it answers our pings.
+
+        It may have lost what it was sent, which nobody would send again on this connection.
+        """
+        silent = time.monotonic() - self._answered_at
+        if silent >= LOST_SECONDS:
+            raise SinkError(f"the broker has acknowledged no record for {LOST_SECONDS:.0f} s")
+        if silent >= TOLD_SECONDS:
+            fault = f"the broker acknowledges no record, the oldest for more than {TOLD_SECONDS:.0f} s"
+            self._parts.troubles.raised(RECORDS, SinkError(fault))
+
+    def seconds_to_look(self) -> float:
+        silent = time.monotonic() - self._answered_at
+        return max((TOLD_SECONDS if silent < TOLD_SECONDS else LOST_SECONDS) - silent, 0.0)
+
     def _publish(self, delivery: Delivery) -> None:
+        if not self._order:
+            self._answered_at = time.monotonic()
         self._order.append(delivery.seq)
         if self._parts.suspects.is_aside(delivery.seq):
             self._parts.tally.set_aside += 1
@@ -109,6 +132,7 @@ class RecordSession:
             self._parts.troubles.cleared(RECORDS)
             self._parts.tally.published += len(seqs)
             self._settled.update(seqs)
+            self._answered_at = time.monotonic()
         self._move_on()
 
     def refuse(self, seq: int, reason: str) -> None:
@@ -125,6 +149,8 @@ class RecordSession:
         while self._order and self._order[0] in self._settled:
             self._acknowledged = self._order.popleft()
             self._settled.discard(self._acknowledged)
+        if not self._order:
+            self._answered_at = math.inf
         if not self._order or time.monotonic() - self._noted_at >= ACKNOWLEDGE_SECONDS:
             self.note()
 

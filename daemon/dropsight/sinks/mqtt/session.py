@@ -84,6 +84,7 @@ class Session:
             self._announce()
         while not self._is_over():
             self._records.publish()
+            self._records.look_whether_it_answers()
             self._connection.send()  # a picture may take its time
             self._events.publish()
             self._cameras.publish()
@@ -103,7 +104,9 @@ class Session:
             self._records.publish()
             if self._records.need_not_be_alone:
                 return
-            timeout = min(self._parts.ending.deadline - time.monotonic(), REMIND_SECONDS)
+            self._records.look_whether_it_answers()
+            until_end = self._parts.ending.deadline - time.monotonic()
+            timeout = min(until_end, REMIND_SECONDS, self._records.seconds_to_look())
             self._settle(self._connection.acknowledged(timeout=timeout))
 
     def _look_whether_it_works(self) -> None:
@@ -216,6 +219,7 @@ class Session:
 
     def _seconds_to_wait(self) -> float:
         until = min(self._next_stats, self._parts.ending.deadline) - time.monotonic()
+        until = min(until, self._records.seconds_to_look())
         if not self._works:
             until = min(until, self._parts.evictions.seconds_to_last() or until)
         others = (self._cameras, self._events, self._parts.rivals)
