@@ -1,5 +1,6 @@
 """Images over MQTT beyond what is usual: floods of them, large ones, and folders that somebody takes away."""
 
+import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -52,6 +53,27 @@ def taken_away(camera: Path) -> Iterator[None]:
     finally:
         over.set()
         taker.join()
+
+
+def test_a_broker_that_keeps_nothing_while_nobody_is_connected_is_told_of_once(tmp_path: Path) -> None:
+    """It may grant shorter sessions than we ask for (MQTT 5, 3.2.2.3.2): what goes then, nobody hears of."""
+
+    class Forgetful(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            self.request.sendall(
+                b"\x20\x08\0\0\x05\x11\0\0\0\x3c"
+            )  # a CONNACK with a Session Expiry Interval
+            while self.request.recv(4096):
+                pass
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Forgetful) as forgetful:
+        threading.Thread(target=forgetful.serve_forever, args=(0.02,), daemon=True).start()
+        watch = {"path": "inbox", "mqtt": TOPICS}
+        url = f"mqtt://127.0.0.1:{forgetful.server_address[1]}"
+        with running(tmp_path, mqtt={"url": url}, watch=[watch]) as house:
+            wait_until(lambda: f"keeps {TOPICS} for 60 s" in house.daemon_log())
+        forgetful.shutdown()
 
 
 def test_who_takes_away_what_is_being_written_to_a_camera_s_folder_holds_up_no_other(tmp_path: Path) -> None:

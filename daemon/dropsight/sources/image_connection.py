@@ -135,6 +135,8 @@ class ImageConnection(Connection):
         if protocol == "5":
             self._clean_start = not lasting
         self.had_session = False
+        self.kept_seconds = SESSION_SECONDS
+        """For so long the broker keeps what arrives while we are away, as far as it says."""
         self._arrived: deque[Arrival] = deque()
         # Of the message that is being read, of those that wait, and of the one that the caller has.
         self._reading = self._waiting = self._last = 0
@@ -242,6 +244,7 @@ class ImageConnection(Connection):
         found: Properties | None,
     ) -> None:
         self.had_session = bool(getattr(flags, "session_present", False))
+        self.kept_seconds = getattr(found, "SessionExpiryInterval", SESSION_SECONDS)
         super()._on_connect(client, data, flags, code, found)
 
     def _on_subscribe(

@@ -23,7 +23,13 @@ from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.mqtt.broker import Broker, Protocol
 from dropsight.sinks.mqtt.connecting import protocols
 from dropsight.sinks.mqtt.refusals import UnsupportedVersionError
-from dropsight.sources.image_connection import WINDOW, Arrival, ImageConnection, MessageMemory
+from dropsight.sources.image_connection import (
+    SESSION_SECONDS,
+    WINDOW,
+    Arrival,
+    ImageConnection,
+    MessageMemory,
+)
 from dropsight.sources.subscriptions import Subscription
 from dropsight.status.heartbeats import Heartbeats
 from dropsight.status.troubles import REMIND_SECONDS
@@ -82,6 +88,7 @@ class ImageSession:
         self._warned: dict[str, float] = {}
         self._taken: dict[str, deque[bytes]] = {}  # the newest last
         self._ask_at = 0.0
+        self._kept_seconds = SESSION_SECONDS
 
     @property
     def connected(self) -> bool:
@@ -115,6 +122,7 @@ class ImageSession:
         try:
             log.info("images over MQTT: connected to %s (MQTT %s)", self._broker.shown, self._protocol)
             self._fault("connection", None)
+            self._say_what_is_kept(connection.kept_seconds)
             self._begin(connection)
             self._connection = connection
             while not self._stopped.is_set():
@@ -122,6 +130,17 @@ class ImageSession:
         finally:
             self._connection = None
             connection.close()
+
+    def _say_what_is_kept(self, seconds: int) -> None:
+        """Of what a broker throws away while we are elsewhere, nobody else would hear."""
+        if seconds < SESSION_SECONDS and seconds != self._kept_seconds:
+            log.warning(
+                "images over MQTT: %s keeps %s for %d s while nobody is connected: what comes later is lost",
+                self._broker.shown,
+                self.topics,
+                seconds,
+            )
+        self._kept_seconds = seconds
 
     def _take_next(self, connection: ImageConnection) -> None:
         arrival = connection.next(timeout=min(max(self._ask_at - time.monotonic(), 0.0), IDLE_SECONDS))
