@@ -17,7 +17,7 @@ from PIL import Image
 from brokers import mosquitto, wait_until
 from daemons import PHOTOS, House
 from disks import small_disk
-from webs import ANY_PORT
+from webs import ANY_PORT, address, ask
 
 pytestmark = [
     pytest.mark.slow,
@@ -125,7 +125,7 @@ def test_no_image_is_suspected_of_what_a_lack_of_threads_ended(tmp_path: Path) -
         house.under = ()
         house.start()
         house.until(lambda: len(house.records()) == 1)
-        assert house.records()[0]["status"] == "ok"
+        assert house.records()[0]["status"] == "ok", house.records()
         assert "crashed" not in house.daemon_log()
     finally:
         house.kill()
@@ -177,6 +177,28 @@ def test_images_are_recorded_and_the_log_rolled_while_no_thread_can_be_started(t
         wait_until(lambda: house.status()["stats"]["counters"]["done"] == 6)
         assert len(list(house.processed.rglob("*.jpg"))) == 6
         assert "Traceback" not in house.daemon_log()
+        assert house.stop() == 0
+
+
+def test_a_dashboard_for_which_there_is_no_thread_says_so_once_and_answers_again_when_there_is(
+    tmp_path: Path,
+) -> None:
+    """Each request was answered with a 500, and had a traceback in the log."""
+    with house_of_a_user(tmp_path) as house:
+        house.under = as_a_user_of_its_own()
+        house.start()
+        bring(house, "a.jpg")
+        wait_until(lambda: len(house.records()) == 1)
+        path, place = f"/api/images/{house.records()[0]['id']}/thumbnail", address(house)
+        bound(house, 1)
+        for _ in range(3):
+            refused = ask(place, path)
+            assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+            assert b"no thread can be started" in refused.body
+        assert house.daemon_log().count("refuses what needs a thread") == 1
+        assert "Traceback" not in house.daemon_log()
+        bound(house, MANY)
+        wait_until(lambda: ask(place, path).status == 200)
         assert house.stop() == 0
 
 

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dropsight.errors import machine_error
+from dropsight.errors import MachineError, machine_error
 from dropsight.journal.browsing import JournalBrowser
 from dropsight.journal.outbox import Delivery
 from dropsight.web.access import Access
@@ -40,6 +40,8 @@ ACCEPTED_AT_ONCE = 32
 GRACE_SECONDS = 1
 TOLD_SECONDS = 60
 RECALLED_AT_ONCE = 500
+# Until what was recorded before is looked up again, where there is no thread for it.
+RECALL_SECONDS = 5.0
 
 
 async def serve(
@@ -174,7 +176,11 @@ async def _recall(overviews: Overviews, background: BackgroundWork) -> None:
     """Count what an earlier life of the daemon recorded within the last day."""
     before, overviews.recalled_from = overviews.recalled_from, None  # once, also where served again
     while before is not None:
-        page = await background.look_up(partial(_page, before=before))
+        try:
+            page = await background.look_up(partial(_page, before=before))
+        except MachineError:
+            await asyncio.sleep(RECALL_SECONDS)
+            continue
         going_on = overviews.days.recall(page) and len(page) == RECALLED_AT_ONCE
         before = page[-1].seq if going_on else None
 

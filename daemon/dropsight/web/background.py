@@ -5,12 +5,12 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from dropsight.errors import DropsightError
 from dropsight.journal.browsing import JournalBrowser
+from dropsight.web.spare_threads import OneThread
 
 LOWEST_PRIORITY = 19
 MOST_WAITING = 64
@@ -26,14 +26,17 @@ class BusyError(DropsightError):
 
 
 class BackgroundWork:
-    """One thread for each kind of work; pictures step aside for what is to be classified."""
+    """One thread for each kind of work; pictures step aside for what is to be classified.
+
+    All raise MachineError where the machine has no room for that thread.
+    """
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal
         self._browser: JournalBrowser | None = None
-        self._clerk = ThreadPoolExecutor(1, "web-journal")
-        self._painter = ThreadPoolExecutor(1, "web-pictures", initializer=_step_aside)
-        self._orderly = ThreadPoolExecutor(1, "web-orders")
+        self._clerk = OneThread("web-journal")
+        self._painter = OneThread("web-pictures", initializer=_step_aside)
+        self._orderly = OneThread("web-orders")
         self._clerk_thread: int | None = None
         self._waiting = self._orders = 0
         self._desk = asyncio.Semaphore(LOOKED_UP_AHEAD)

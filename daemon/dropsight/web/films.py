@@ -6,11 +6,11 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from dropsight.errors import ImageError
 from dropsight.video.decoder import ClipBounds, ClipDecoder
 from dropsight.web.background import LOWEST_PRIORITY, BusyError
+from dropsight.web.spare_threads import OneThread
 from dropsight.web.stills import STILL_BOUNDS
 
 MOST_WAITING = 64
@@ -23,7 +23,7 @@ class ClipPictures:
     """For the event loop's thread. The process ends when nobody waits: it takes much memory."""
 
     def __init__(self, bounds: ClipBounds = STILL_BOUNDS) -> None:
-        self._thread = ThreadPoolExecutor(1, "web-clips", initializer=_step_aside)
+        self._thread = OneThread("web-clips", initializer=_step_aside)
         self._closing = threading.Event()
         self._decoder = ClipDecoder(bounds, stopping=self._closing.is_set)
         self._faults: OrderedDict[str, tuple[float, ImageError]] = OrderedDict()

@@ -10,7 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from dropsight.errors import MachineError
 from dropsight.images.opening import ImageFile
+from dropsight.web.spare_threads import aside
 
 CHUNK_BYTES = 2**18
 _RANGE = re.compile(r"bytes=\s*([0-9]{0,19})-([0-9]{0,19})\s*", re.ASCII | re.IGNORECASE)
@@ -99,7 +101,10 @@ def file_response(
 
 async def _pieces(request: Request, file: ImageFile, begin: int, end: int) -> AsyncIterator[bytes]:
     while begin < end:
-        piece = await asyncio.to_thread(_piece, file, min(end - begin, CHUNK_BYTES), begin)
+        try:
+            piece = await aside(_piece, file, min(end - begin, CHUNK_BYTES), begin)
+        except MachineError:
+            piece = b""
         if not piece:
             request.state.hang_up()
             await asyncio.wait([request.state.gone])  # before anybody misses the rest of the answer

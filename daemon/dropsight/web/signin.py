@@ -7,9 +7,11 @@ from urllib.parse import parse_qs
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from dropsight.errors import MachineError
 from dropsight.web.access import COOKIE_SECONDS, Access, is_same_site
 from dropsight.web.guard import BODY_BYTES, WRONG_SECONDS
 from dropsight.web.pages import Page
+from dropsight.web.spare_threads import aside
 
 BODY_SECONDS = 5.0
 _NOT_OURS = (
@@ -57,7 +59,10 @@ class SignIn:
     async def leave(self, request: Request) -> Response:
         if not is_same_site(request.headers):
             return PlainTextResponse(_NOT_OURS, 403)
-        await asyncio.to_thread(self._access.end, request.headers)
+        try:
+            await aside(self._access.end, request.headers)
+        except MachineError as error:
+            return PlainTextResponse(f"You are still signed in: {error}", 503)
         answer = RedirectResponse("/login", status_code=303)
         answer.delete_cookie(self._access.cookie_name, httponly=True, samesite="strict")
         return answer
