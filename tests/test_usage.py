@@ -107,7 +107,10 @@ def test_an_empty_list_is_called_one(key: str, said: object, sentence: str) -> N
 
 
 @pytest.mark.parametrize("key", ["watch.0.path", "watch.0.failed", "store.path", "log.path"])
-def test_a_file_in_the_place_of_a_folder_is_called_that(key: str, tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_a_folder_is_called_that(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where all other folders are made
     (tmp_path / "file").touch()
     below = {"store.path": "file/journal.db", "log.path": "file/results.jsonl"}.get(key, "file")
     with pytest.raises(ConfigError) as raised:
