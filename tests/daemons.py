@@ -98,7 +98,7 @@ HASTILY = [sys.executable, "-c", _HASTE]
 """Runs a daemon whose starts have lasted after a second, and that waits for shares as long."""
 
 
-def bounded_by(module: str, **bounds: float) -> list[str]:
+def bounded_by(module: str, **bounds: object) -> list[str]:
     """Return a command that runs a daemon with these bounds in a module of it."""
     code = (
         "import importlib, runpy, sys\n"

@@ -146,6 +146,27 @@ def unacknowledging(target_port: int) -> Iterator[Unacknowledging]:
         running.close()
 
 
+class OfAnEarlierVersion(Proxy):
+    """Refuses MQTT 5 while it is `old`, as a broker of 3.1.1 does: by the reason that this version has."""
+
+    old = False
+
+    def _pass_on(self, client: socket.socket, out: socket.socket, number: int) -> None:
+        if self.old and client.recv(4_096, socket.MSG_PEEK)[8:9] == b"\5":
+            client.sendall(b"\x20\2\0\1")
+            return
+        super()._pass_on(client, out, number)
+
+
+@contextmanager
+def of_an_earlier_version(target_port: int) -> Iterator[OfAnEarlierVersion]:
+    running = OfAnEarlierVersion(target_port)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
 class TakingOver(Proxy):
     """Says to a client that another has logged in (MQTT 5: DISCONNECT, 0x8E), and hangs up on it."""
 

@@ -12,7 +12,7 @@ import pytest
 
 from brokers import Mosquitto, Subscriber, free_port, mosquitto, wait_until
 from daemons import PHOTOS, House, bounded_by, running
-from proxies import proxy, unacknowledging
+from proxies import of_an_earlier_version, proxy, unacknowledging
 
 pytestmark = pytest.mark.broker
 
@@ -239,5 +239,49 @@ def test_a_broker_that_acknowledges_no_record_is_told_of_and_asked_on_another_co
             all_delivered_in_order(house, subscriber, 3)
             wait_until(lambda: not house.status()["troubles"])
             assert house.status()["mqtt"]["set_aside"] == 0
+        finally:
+            house.kill()
+
+
+@pytest.mark.slow
+def test_where_a_broker_of_an_earlier_version_takes_another_s_place_it_is_spoken_to_by_that(
+    tmp_path: Path,
+) -> None:
+    """What one broker spoke was kept for as long as the daemon ran, whatever stood there later."""
+    with mosquitto(tmp_path) as broker, of_an_earlier_version(broker.port) as place:
+        watch = [{"path": "inbox", "mqtt": "cams/+"}]
+        with running(tmp_path, mqtt={"url": place.url}, watch=watch) as house:
+
+            def all_connected(version: str) -> bool:
+                found = house.status()
+                return bool(
+                    (found["mqtt"]["connected"], found["mqtt"]["protocol"]) == (True, version)
+                    and not found["troubles"]
+                    and f"images over MQTT: connected to {place.url} (MQTT {version})" in house.daemon_log()
+                )
+
+            wait_until(lambda: all_connected("5"))
+            place.old = place.refusing = True
+            wait_until(lambda: not house.status()["mqtt"]["connected"])
+            place.refusing = False
+            drop(house, 1)
+            wait_until(lambda: all_connected("3.1.1") and outbox(house) == 0)
+
+
+@pytest.mark.slow
+def test_a_broker_that_does_not_answer_any_more_is_not_said_to_be_of_another_version(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker, proxy(broker.port) as way:
+        house = House(tmp_path, {"mqtt": {"url": way.url}})
+        house.under = bounded_by("dropsight.sinks.mqtt.connection", CONNACK_SECONDS={"5": 1.0, "3.1.1": 1.0})
+        try:
+            house.start()
+            wait_until(lambda: house.status()["mqtt"]["connected"])
+            broker.signal(signal.SIGSTOP)
+            way.cut()
+            wait_until(lambda: "no CONNACK" in house.status()["troubles"].get("mqtt", ""))
+            broker.signal(signal.SIGCONT)
+            wait_until(lambda: house.status()["mqtt"]["connected"] and not house.status()["troubles"])
+            assert house.status()["mqtt"]["protocol"] == "5"
+            assert "does not support" not in house.daemon_log()
         finally:
             house.kill()

@@ -22,7 +22,7 @@ from dropsight.names import as_text
 from dropsight.sinks.backoff import pause_seconds
 from dropsight.sinks.mqtt.broker import Broker, Protocol
 from dropsight.sinks.mqtt.connecting import protocols
-from dropsight.sinks.mqtt.refusals import UnsupportedVersionError
+from dropsight.sinks.mqtt.refusals import UnsupportedVersionError, may_be_another
 from dropsight.sources.image_connection import (
     SESSION_SECONDS,
     WINDOW,
@@ -165,7 +165,9 @@ class ImageSession:
             )
             try:
                 connection.open()
-            except UnsupportedVersionError:
+            except UnsupportedVersionError as error:
+                if may_be_another(error):
+                    self._protocol = None
                 if protocol == spoken[-1]:
                     raise
             else:

@@ -20,7 +20,7 @@ from dropsight.sinks.mqtt.connection import Connection
 from dropsight.sinks.mqtt.event_names import NamedRule
 from dropsight.sinks.mqtt.identity import own_id
 from dropsight.sinks.mqtt.publisher_parts import parts_of
-from dropsight.sinks.mqtt.refusals import BrokerRefusedError
+from dropsight.sinks.mqtt.refusals import BrokerRefusedError, may_be_another
 from dropsight.sinks.mqtt.rivals import OFFLINE
 from dropsight.sinks.mqtt.session import Session
 from dropsight.sinks.sink import FollowerContext, FollowerSpec, FollowerStatus
@@ -135,8 +135,10 @@ class Publisher:
                 will=self._will,
                 keepalive=self._parts.settings.keepalive,
             )
-        except SinkError:
+        except SinkError as error:
             self._parts.evictions.not_let_in()
+            if may_be_another(error):
+                self._protocol = None
             raise
         self._parts.evictions.logged_in()
         if self._parts.ending.is_over:  # and nobody waits for us any more: another may be online by now

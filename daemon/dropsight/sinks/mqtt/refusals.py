@@ -15,7 +15,11 @@ class BrokerRefusedError(SinkError):
 
 
 class UnsupportedVersionError(SinkError):
-    """The broker does not support this version of MQTT."""
+    """The broker does not support this version of MQTT, or may not: silence says little."""
+
+    def __init__(self, text: str, *, is_silent: bool) -> None:
+        super().__init__(text)
+        self.is_silent = is_silent
 
 
 class HungUpError(SinkError):
@@ -43,10 +47,17 @@ def refusal(
         return BrokerRefusedError(
             f"{shown} refuses the login: {answer[1]}; see mqtt.username and mqtt.password_file"
         )
-    if protocol == "5" and (answer is None or answer[0] == _UNSUPPORTED_VERSION):
-        return UnsupportedVersionError(f"{shown} does not support MQTT 5")
+    if protocol == "5" and answer and answer[0] == _UNSUPPORTED_VERSION:
+        return UnsupportedVersionError(f"{shown} does not support MQTT 5", is_silent=False)
     if answer:
         fault = f"refuses the connection: {answer[1]}"
     else:
         fault = f"does not answer: {HUNG_UP if closed else 'no CONNACK'}"
+    if protocol == "5" and not answer:
+        return UnsupportedVersionError(f"{shown} {fault}", is_silent=not closed)
     return (HungUpError if closed and not answer else SinkError)(f"{shown} {fault}")
+
+
+def may_be_another(error: SinkError) -> bool:
+    """Whether another broker may stand there by now, of a version that is to be found out again."""
+    return isinstance(error, UnsupportedVersionError) and not error.is_silent
