@@ -207,3 +207,22 @@ def test_a_share_whose_server_has_died_is_waited_for(tmp_path: Path) -> None:
     finally:
         house.kill()
         subprocess.run(["umount", "--lazy", house.inbox], check=False, capture_output=True)
+
+
+@pytest.mark.slow
+def test_a_journal_on_a_share_whose_server_is_gone_is_waited_for(tmp_path: Path) -> None:
+    """It was a traceback every five seconds, and each a crash, of which images were suspected."""
+    house = House(tmp_path, {})
+    state = tmp_path / "state"
+    os.close(mute_share(state))
+    try:
+        house.spawn()
+        wait_until(lambda: f"{state}/journal.db cannot be looked at" in house.daemon_log())
+        subprocess.run(["umount", "--lazy", state], check=True)
+        wait_until(house.answers)
+        is_taken(drop(house.inbox))
+        assert house.stop() == 0
+    finally:
+        house.kill()
+        subprocess.run(["umount", "--lazy", state], check=False, capture_output=True)
+    assert "crashed" not in house.daemon_log()
