@@ -24,7 +24,7 @@ from dropsight.images import decoding, excess, jpeg
 from dropsight.images.decoding import decode, decode_and_judge, upright
 from dropsight.images.excess import inflated_once
 from dropsight.images.framing import CROP_FRACTION, Pixels, crop_size, frame, resize
-from dropsight.images.header import check_bounds, read_header
+from dropsight.images.header import LITTER_BYTES, check_bounds, read_header
 from dropsight.images.jpeg import MOST_MISSING, Decoded
 from dropsight.images.opening import Bounds, open_image
 from dropsight.images.views import VIEWS, views
@@ -218,6 +218,7 @@ def test_a_jpeg_of_which_data_is_missing_or_wrong_is_told_by_its_decoder(
         (b"\r\n" + photo_jpeg(), ("2 bytes before the picture",)),
         (b"\0\x80\xfe" + photo_jpeg(), ("3 bytes before the picture",)),
         (b"Content-Type: image/jpeg\r\n\r\n" + photo_jpeg(), ("28 bytes before the picture",)),
+        (b"\n" * LITTER_BYTES + photo_jpeg(), ("1024 bytes before the picture",)),
         (photo_jpeg() + b"trailer" * 50, ()),
         (photo_jpeg()[:-2] + bytes(9) + b"\xff\xd9", ()),
     ],

@@ -156,7 +156,7 @@ def check_bounds(header: Header, bounds: Bounds) -> None:
 
 def _start_of_jpeg(data: bytes) -> int:
     """Return where the picture begins behind a camera's HTTP header, or an empty line."""
-    head = data[:LITTER_BYTES]
+    head = data[: LITTER_BYTES + len(_JPEG_START)]
     start = head.find(_JPEG_START, 1)
     few = 0 < start <= FEW_BYTES and not _is_known(data)
     return start if few or (start > 0 and head[:start].translate(None, _TEXT) == b"") else 0
