@@ -78,6 +78,22 @@ def test_what_went_to_and_fro_before_it_was_looked_at_is_not_lost() -> None:
     assert said == b"1000000\nend\n"
 
 
+def test_a_process_that_is_slow_to_start_is_given_all_of_a_picture() -> None:
+    """It got what a pipe holds, and waited for the rest until it was taken to hang: the picture failed."""
+    program = "import sys, time; time.sleep(2.5); print(len(sys.stdin.buffer.read()))"
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        said, told = children.communicated(process, bytes(1_000_000), seconds=60)
+    assert (bytes(said), bytes(told)) == (b"1000000\n", b"")
+
+
+def test_a_process_that_ends_before_it_has_read_all_has_said_what_it_said() -> None:
+    command = [sys.executable, "-c", "print('no')"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        said, _ = children.communicated(process, bytes(10_000_000), seconds=60)
+    assert (bytes(said), process.returncode) == (b"no\n", 0)
+
+
 def test_a_clip_waits_whose_decoder_somebody_has_ended(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mkv", numbered(200))
     with ClipDecoder(ClipBounds()) as decoder, open_named(clip) as file:
@@ -143,7 +159,7 @@ def test_no_picture_is_to_blame_for_the_abort_that_a_watchdog_sends_to_all_of_a_
     tmp_path: Path,
 ) -> None:
     """The daemon is to end by it; until it has, its decoders' ends were called crashes."""
-    assert output_of(aborted(tmp_path, "print('done')"), b"", "heic", 10) == (0, b"done\n")
+    assert output_of(aborted(tmp_path, "print('done')"), b"", "heic", 10) == (0, bytearray(b"done\n"))
 
 
 def test_a_decoder_that_aborts_is_to_blame(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def test_a_process_is_the_kernel_s_first_victim_before_a_line_of_ours_is_run_in_
 ) -> None:
     """Those that were still starting took the last of the memory, and the daemon, which has most, ended."""
     program = f"import sys; sys.stdin.read(); print('ready'); sys.stdout.write({SCORE})"
-    assert output_of([sys.executable, "-c", program], b"", "png", 1) == (0, b"1000\n")
+    assert output_of([sys.executable, "-c", program], b"", "png", 1) == (0, bytearray(b"1000\n"))
     program = "import socket, sys; ours = socket.socket(fileno=int(sys.argv[1])); ours.recv(1)\n"
     program += f"ours.send({SCORE}.encode())"
     monkeypatch.setattr(children, "command", lambda _, *more: [sys.executable, "-c", program, *more])

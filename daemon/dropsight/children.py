@@ -3,13 +3,16 @@
 import contextlib
 import os
 import resource
+import selectors
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 LEAST_MEMORY_BYTES = 512 * 2**20
 # Of a process that nobody waits for any more: it is to end by itself, later than whoever waits gives up.
@@ -33,6 +36,8 @@ _START = (
 # With so much of a processor it has worked all the time; with less, as much less.
 _LEAST_SHARE = 0.25
 _LOOK_SECONDS = 1.0
+# Of what goes to a process or comes from it, at a time: as much as a pipe holds.
+_PIECE_BYTES = 2**16
 # Whoever works on a piece of what it has made takes no longer, unless all stand still.
 _LONGEST_STEP_SECONDS = 10.0
 
@@ -125,24 +130,73 @@ class WorkingTime:
 
 def communicated(
     process: subprocess.Popen[bytes], data: bytes | None, *, seconds: float
-) -> tuple[bytes, bytes]:
+) -> tuple[bytearray, bytearray]:
     """Give it this, wait until it ends, and return what it has written to its pipes.
 
     Raises subprocess.TimeoutExpired where it has worked, or slept, for so long; StoodStillError where it was
     stopped, or had no processor, for as long: it, or all of us with it.
     """
-    working = WorkingTime(process.pid, seconds)
-    while True:
+    working, pipes = WorkingTime(process.pid, seconds), _Pipes(process, data)
+    look_at = time.monotonic() + _LOOK_SECONDS
+    while not pipes.are_done(min(_LOOK_SECONDS, seconds)):
+        if time.monotonic() < look_at:
+            continue
+        look_at = time.monotonic() + _LOOK_SECONDS
+        working.waited()
+        if working.is_spent:
+            raise subprocess.TimeoutExpired(process.args, seconds)
+        if working.stood_still:
+            raise StoodStillError
+    return pipes.said, pipes.told
+
+
+class _Pipes:
+    """What goes to a process and comes from it, in pieces.
+
+    `Popen.communicate`, called again after a timeout, does not go on with what it has not written yet: a
+    process that takes a second to start would wait for the rest of its input for ever.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], data: bytes | None) -> None:
+        self.said, self.told = bytearray(), bytearray()
+        self._process, self._left = process, memoryview(data or b"")
+        self._open = selectors.PollSelector()  # it takes no descriptor
+        for pipe, read in ((process.stdout, self.said), (process.stderr, self.told)):
+            if pipe:
+                self._open.register(pipe, selectors.EVENT_READ, (pipe, partial(_take, pipe, read)))
+        if process.stdin:
+            os.set_blocking(process.stdin.fileno(), False)
+            self._open.register(
+                process.stdin, selectors.EVENT_WRITE, (process.stdin, partial(self._give, process.stdin))
+            )
+
+    def are_done(self, seconds: float) -> bool:
+        """Go on, and wait for no longer than this; tell whether all is read and the process has ended."""
+        if not self._open.get_map():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+            return self._process.returncode is not None
+        for key, _ in self._open.select(seconds):
+            pipe, goes_on = key.data
+            if not goes_on():
+                self._open.unregister(pipe)
+                pipe.close()
+        return False
+
+    def _give(self, pipe: IO[bytes]) -> bool:
         try:
-            said, told = process.communicate(data, timeout=min(_LOOK_SECONDS, seconds))
-            return said or b"", told or b""
-        except subprocess.TimeoutExpired:
-            data = None
-            working.waited()
-            if working.is_spent:
-                raise
-            if working.stood_still:
-                raise StoodStillError from None
+            self._left = self._left[os.write(pipe.fileno(), self._left[:_PIECE_BYTES]) :]
+        except BlockingIOError:
+            return True
+        except BrokenPipeError:  # it has ended, or wants no more
+            return False
+        return bool(self._left)
+
+
+def _take(pipe: IO[bytes], read: bytearray) -> bool:
+    piece = os.read(pipe.fileno(), _PIECE_BYTES)
+    read += piece
+    return bool(piece)
 
 
 def _used(pid: int) -> tuple[float, bool]:

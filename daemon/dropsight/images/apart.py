@@ -70,7 +70,7 @@ def decode_apart(data: bytes, kind: Kind, *, pixels: int, scale: int = 1) -> Pix
     return np.frombuffer(said, np.uint8, offset=_SIZE.size).reshape(height, width, 3)
 
 
-def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) -> tuple[int, bytes]:
+def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) -> tuple[int, bytearray]:
     """Return the exit code of a process that decodes this in so many seconds of a processor, and its output.
 
     Raises ImageError where it crashes, or takes too long, and MachineError.
@@ -115,7 +115,8 @@ def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) ->
         raise MachineError(f"images wait: the process that decodes {kind} ended at its start ({code})")
     if code not in {0, DAMAGED, _SHORT}:
         raise ImageError("unreadable", f"the {kind} data crashes its decoder")
-    return code, said[len(_READY) :]
+    del said[: len(_READY)]  # without a copy of a large picture
+    return code, said
 
 
 def say_ready() -> None:

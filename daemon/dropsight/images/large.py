@@ -106,12 +106,13 @@ def _decode_apart(data: bytes, header: Header, order: _Order) -> Decoded:
     command = children.command("dropsight.images.large", msgspec.json.encode(order).decode())
     seconds = cpu_seconds(header.width * header.height)
     code, said = output_of(command, data, header.format, seconds)
-    line, _, pixels = said.partition(b"\n")
+    end = said.find(b"\n")
+    line = said[:end]
     if code == DAMAGED:
         fault = msgspec.json.decode(line, type=_Fault)
         raise ImageError(fault.code, fault.text)
     answer = msgspec.json.decode(line, type=_Answer)
-    return Decoded(np.frombuffer(pixels, np.uint8).reshape(answer.shape), answer.damage)
+    return Decoded(np.frombuffer(said, np.uint8, offset=end + 1).reshape(answer.shape), answer.damage)
 
 
 def main(arguments: list[str]) -> int:
