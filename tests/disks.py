@@ -142,3 +142,20 @@ os.execvp(sys.argv[1], sys.argv[1:])
 def may_not_mark_files() -> list[str]:
     """Return a command that runs another, which may change neither rights nor times of its files."""
     return [sys.executable, "-c", _REFUSING]
+
+
+def may_not_read(count: int) -> list[str]:
+    """Return a command that runs another, whose every attempt to read so many bytes is refused: EACCES."""
+    steps = f"""steps = [
+    (0x20, 0, 0, 0),  # the call's number
+    (0x15, 0, 2, {{"x86_64": 0, "aarch64": 63}}[platform.machine()]),
+    (0x20, 0, 0, 32),  # its third argument
+    (0x15, 1, 0, {count}),
+    (0x06, 0, 0, 0x7FFF0000),  # goes on
+    (0x06, 0, 0, 0x0005000D),  # EACCES
+]
+code"""
+    program = (
+        _REFUSING[: _REFUSING.index("fchmod, ")] + steps + _REFUSING[_REFUSING.index(" = ctypes.create") :]
+    )
+    return [sys.executable, "-c", program]

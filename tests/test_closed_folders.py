@@ -14,6 +14,7 @@ import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS, House
+from disks import may_not_read
 from dropsight.errors import DropsightError
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.closed_folders import FolderError, Refusals, remedy
@@ -298,3 +299,24 @@ def test_the_way_out_leads_through_no_link_that_stands_there_when_it_is_typed(
     assert open_up(tmp_path / "link" / "sub") != 0
     assert open_up(tmp_path / "inbox") == 0
     assert [mode_and_group(path) for path in (outside, outside.parent)] == [("0o700", OTHERS)] * 2
+
+
+@pytest.mark.slow
+def test_an_image_that_a_share_refuses_at_reading_waits_for_the_right(tmp_path: Path) -> None:
+    """NFS asks for it, or for a ticket, once a file is open: a good image failed for good."""
+    house = House(tmp_path, {})
+    image = house.inbox / "x.jpg"
+    image.write_bytes(PHOTOS[0].read_bytes().ljust(77_776, b"\0"))
+    assert image.stat().st_size == 77_776
+    house.under = may_not_read(77_777)
+    try:
+        house.start()
+        wait_until(lambda: "folders" in house.status()["troubles"])
+        assert house.records() == []
+        assert house.stop() == 0
+        house.under = ()
+        house.start()
+        wait_until(lambda: [record["status"] for record in house.records()] == ["ok"])
+        assert house.stop() == 0
+    finally:
+        house.kill()

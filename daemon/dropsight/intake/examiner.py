@@ -143,6 +143,9 @@ class Examiner(Generic[Taken]):
         self, candidate: Candidate, drop: Drop, error: ImageError, plan: Plan, *, young: float
     ) -> Refused | None:
         """Return the record of an image that cannot be used; None where it may yet be gone on with."""
+        if isinstance(error, ClosedError):  # a share may ask for a right at reading only
+            self._wait_for_a_right(candidate)
+            return None
         # What was touched just before it was read may be half of what is to come.
         wait = wait_for_next_part(candidate, drop.stat, self._age_of, error, once=self._once)
         if (young := max(young, wait)) > 0:
