@@ -264,6 +264,48 @@ def test_a_long_walk_of_one_inbox_keeps_no_walk_of_another_waiting(tmp_path: Pat
         scan.join(60)
 
 
+def test_folders_that_come_in_the_midst_of_a_walk_into_another_are_looked_into_once_and_end_no_scan(
+    tmp_path: Path,
+) -> None:
+    """Whoever brings a large folder again and again would have all walks pause for up to a minute."""
+    slow, other = (DropFolder.open(Watch(path=tmp_path / name)) for name in ("slow", "other"))
+    found, met = threading.Event(), list[str]()
+
+    def skip(folder: DropFolder, path: str) -> bool:
+        met.append(path)
+        if folder is other:
+            found.set()
+        else:
+            found.wait(0.5)
+        return False
+
+    for folder, count in ((slow, 20), (other, 1)):
+        (Path(folder.root) / "come").mkdir(parents=True)
+        for number in range(count):
+            (Path(folder.root) / "come" / f"{number}.jpg").touch()
+    backlog = Backlog()
+    scanner = scanner_of([slow, other], backlog, skip, tmp_path)
+    for folder in (slow, other):
+        scanner.look_into(folder, f"{folder.root}/come")
+    faults = list[BaseException]()
+
+    def run() -> None:
+        try:
+            scanner.run()
+        except IndexError as error:
+            faults.append(error)
+
+    scan = threading.Thread(target=run)
+    scan.start()
+    try:
+        wait_until(lambda: backlog.depth() == 21 or bool(faults))
+        assert met.index(f"{other.root}/come/0.jpg") < 20
+    finally:
+        scanner.stop()
+        scan.join(60)
+    assert not faults
+
+
 def test_a_stop_ends_a_walk_wherever_it_is(tmp_path: Path) -> None:
     inbox = Inbox(tmp_path, 50, at_file=lambda number: inbox.scanner.stop() if number == 2 else None)
     inbox.scanner.walk(inbox.folder)

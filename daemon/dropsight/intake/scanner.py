@@ -142,6 +142,8 @@ class Scanner:
     def _look_everywhere(self) -> None:
         """Look where there is reason to, but for inboxes that are busy."""
         for _ in range(len(self._arrived)):
+            if not self._arrived:  # the last of them were looked into in the midst of a walk
+                break
             folder, path = self._arrived.popleft()
             if self._is_busy(folder):
                 self._arrived.append((folder, path))
