@@ -4,6 +4,8 @@ import ctypes
 import errno
 import os
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,9 @@ import pytest
 
 from brokers import wait_until
 from daemons import HASTILY, House, command
+from dropsight.config import Config, Watch
+from dropsight.intake import mute_inboxes
+from dropsight.intake.mute_inboxes import MuteInboxes
 from test_closed_folders import OTHERS, UNPRIVILEGED
 from test_watch import SOON, drop, is_taken, mount, trouble
 from webs import ANY_PORT, address, ask
@@ -145,6 +150,64 @@ def test_a_start_goes_on_without_an_inbox_on_a_share_that_does_not_answer_until_
     is_taken(drop(shared.inbox, 2))
     wait_until(lambda: len(shared.records()) == 4)
     assert {each["status"] for each in shared.records()} == {"ok"}
+
+
+def unmounted(place: Path, server: int) -> None:
+    os.close(server)
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+class SlowShare:
+    """One of two inboxes: of each mount of it, the first look is answered after so long."""
+
+    def __init__(self, root: Path) -> None:
+        self._place, inbox = root / "share", root / "inbox"
+        self._config = Config(watch=tuple(Watch(path=each, after="keep") for each in (self._place, inbox)))
+        self._place.mkdir()
+        inbox.mkdir()
+        self.mute = MuteInboxes()
+
+    def is_there(self, *, after_seconds: float) -> bool:
+        """Look as a start does, and tell whether that goes on with both inboxes."""
+        server = mute_share(self._place)
+        answer = threading.Timer(after_seconds, self._answer, (server,))
+        answer.start()
+        try:
+            return self.mute.answering(self._config) == self._config
+        finally:
+            answer.join()
+
+    def _answer(self, server: int) -> None:
+        os.close(server)
+        subprocess.run(["umount", "--lazy", self._place], check=True)
+
+
+@pytest.fixture
+def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SlowShare:
+    monkeypatch.setattr(mute_inboxes, "PATIENCE_SECONDS", 0.3)
+    return SlowShare(tmp_path)
+
+
+def test_an_inbox_that_is_slow_is_waited_for_at_the_start_after_the_one_that_it_missed(
+    slow: SlowShare,
+) -> None:
+    """One start followed another for ever, with 10 s in each that all inboxes waited; it was never read."""
+    assert not slow.is_there(after_seconds=1.0)
+    wait_until(lambda: slow.mute.answers)
+    assert slow.is_there(after_seconds=1.0)
+
+
+def test_a_share_that_answers_too_late_each_time_has_the_daemon_begin_again_less_and_less_often(
+    slow: SlowShare,
+) -> None:
+    pauses = []
+    for seconds in (0.4, 1.2, 3.0):
+        began = time.monotonic()
+        assert not slow.is_there(after_seconds=seconds)
+        wait_until(lambda: slow.mute.answers)
+        pauses.append(time.monotonic() - began - seconds)
+    assert pauses[0] < pauses[1] < pauses[2]
+    assert pauses[2] > 0.5
 
 
 @pytest.mark.slow

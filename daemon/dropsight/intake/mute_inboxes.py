@@ -1,9 +1,10 @@
 """Inboxes that do not answer, as those on a share whose server is gone: a start goes on without them."""
 
+import math
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from dropsight.names import as_text
 from dropsight.threads import begins
 
 PATIENCE_SECONDS = 10.0
+# What answers late is waited for at the next start for twice as long as it took, and for so long at most.
+LONGEST_PATIENCE_SECONDS = 30.0
+# Where that was in vain, the start after it comes later each time.
+LONGEST_PAUSE_SECONDS = 3600.0
 PART = "share"
 
 _Places = tuple[Path, ...]
@@ -29,18 +34,18 @@ class MuteInboxes:
 
     def __init__(self) -> None:
         self.asked = Config()
-        self._looks: Mapping[_Places, threading.Thread] = {}
+        self._looks: Mapping[_Places, _Look] = {}
+        """Those at what was left out of the last start."""
         self._left_out: tuple[Watch, ...] = ()
 
     def answering(self, config: Config) -> Config:
         """Return the config without the inboxes that do not answer; raises StoreError where none does."""
         wanted = {_places(watch): watch for watch in config.watch}
-        hanging = {places: look for places, look in self._looks.items() if look.is_alive()}
-        begun = {places: _look(places) for places in wanted if places not in hanging}
-        until = time.monotonic() + PATIENCE_SECONDS
-        for look in filter(None, begun.values()):
-            look.join(max(until - time.monotonic(), 0.0))
-        mute = {places: look for places, look in begun.items() if look and look.is_alive()}
+        hanging = {places: look for places, look in self._looks.items() if look.hangs}
+        begun = {places: _Look(places, self._looks.get(places)) for places in wanted if places not in hanging}
+        for look in begun.values():
+            look.wait()
+        mute = {places: look for places, look in begun.items() if look.hangs}
         self._looks = hanging | mute
         self.adopt(config)
         found = self.without(config)
@@ -70,13 +75,51 @@ class MuteInboxes:
 
     @property
     def answers(self) -> bool:
-        """Whether one that was left out has answered since."""
-        return any(not self._looks[_places(watch)].is_alive() for watch in self._left_out)
+        """Whether one that was left out has answered since, and is to be looked at again."""
+        return any(self._looks[_places(watch)].is_over for watch in self._left_out)
 
     def __str__(self) -> str:
         names = ", ".join(as_text(os.fspath(watch.path)) for watch in self._left_out)
-        text = f"{names} did not answer for {PATIENCE_SECONDS:g} s"
+        longest = max((self._looks[_places(watch)].patience for watch in self._left_out), default=0.0)
+        text = f"{names} did not answer for {longest:.0f} s"
         return f"{text}: left out until it does, or its share is unmounted"
+
+
+class _Look:
+    """A look at the places of an inbox, on a thread of its own; `late` is the last one, if it came back late.
+
+    `pause` is for how many seconds, beyond its `patience`, nobody looks again.
+    """
+
+    def __init__(self, places: _Places, late: "_Look | None") -> None:
+        self._places, self.took_seconds = places, math.inf
+        self.patience, self.pause = PATIENCE_SECONDS, 0.0
+        if late:
+            self.patience = min(max(2 * late.took_seconds, PATIENCE_SECONDS), LONGEST_PATIENCE_SECONDS)
+            self.pause = min(2 * max(late.pause, PATIENCE_SECONDS), LONGEST_PAUSE_SECONDS)
+        name = f"look at {as_text(os.fspath(places[0]))}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._began = time.monotonic()
+        begins(self._thread)  # where there is no thread to be had, others tell of it
+
+    @property
+    def hangs(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has come back, and it is time for another."""
+        return not self.hangs and time.monotonic() - self._began >= self.patience + self.pause
+
+    def wait(self) -> None:
+        if self.hangs:
+            self._thread.join(max(self._began + self.patience - time.monotonic(), 0.0))
+
+    def _run(self) -> None:
+        for place in self._places:
+            with suppress(OSError), os.scandir(place) as entries:
+                next(entries, None)
+        self.took_seconds = time.monotonic() - self._began
 
 
 def _places(watch: Watch) -> _Places:
@@ -84,16 +127,3 @@ def _places(watch: Watch) -> _Places:
         return (watch.path,)
     filed = (watch.failed, watch.processed) if watch.after == "move" else (watch.failed,)
     return (watch.path, *filed)
-
-
-def _look(places: _Places) -> threading.Thread | None:
-    """Begin to look at them; None where there is no thread to be had, which others tell of."""
-    name = f"look at {as_text(os.fspath(places[0]))}"
-    look = threading.Thread(target=_look_at, args=(places,), name=name, daemon=True)
-    return look if begins(look) else None
-
-
-def _look_at(places: Iterable[Path]) -> None:
-    for place in places:
-        with suppress(OSError), os.scandir(place) as entries:
-            next(entries, None)
