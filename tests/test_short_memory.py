@@ -22,7 +22,7 @@ from daemons import running
 from dropsight import children
 from dropsight.classify.engine import open_engine
 from dropsight.config import Config, Inference, Watch
-from dropsight.errors import ImageError, MachineError, MemoryShortError, machine_error
+from dropsight.errors import ImageError, MachineError, MemoryShortError, ProcessorShortError, machine_error
 from dropsight.images import large
 from dropsight.images.apart import output_of
 from dropsight.images.decoding import MOST_PIXELS, Wanted, bytes_of, decode_and_judge, scale_for
@@ -257,19 +257,20 @@ def test_without_a_bound_it_is_what_the_machine_has(group: Written) -> None:
     assert children.available_bytes() == 2**32
 
 
-def test_an_image_for_which_there_is_no_memory_is_tried_less_and_less_often(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [MemoryShortError("images wait"), ProcessorShortError("images wait")])
+def test_an_image_that_lacks_memory_or_a_processor_is_tried_less_and_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: MachineError
 ) -> None:
-    """While it is tried it is alone, and a picture that never fits had all others wait every 5 s."""
+    """One that never fits had all others wait each 5 s; one without a processor takes a minute."""
     pauses: list[float] = []
     backlog = Backlog()
-    monkeypatch.setattr(backlog, "postpone", lambda _, *, seconds, alone: pauses.append(seconds * alone))
+    monkeypatch.setattr(backlog, "postpone", lambda _, *, seconds, **_how: pauses.append(seconds))
     mishaps = Mishaps(backlog, Troubles(logging.getLogger()))
     folder = DropFolder.open(Watch(path=tmp_path, processed=tmp_path / "done", failed=tmp_path / "failed"))
     candidate = backlog.hold(folder, str(tmp_path / "1.png"))
     plan = open_engine(Config(inference=Inference(workers=1))).plan
     for _ in range(MOST_DOUBLINGS + 2):
-        assert mishaps.judge(MemoryShortError("images wait"), candidate, plan, None) is None
+        assert mishaps.judge(error, candidate, plan, None) is None
     assert pauses == [RETRY_SECONDS * 2 ** min(times, MOST_DOUBLINGS) for times in range(len(pauses))]
 
 

@@ -33,7 +33,6 @@ _START = (
     "import runpy, signal, sys; signal.signal(signal.SIGABRT, signal.SIG_IGN); "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
-# With so much of a processor it has worked all the time; with less, as much less.
 _LEAST_SHARE = 0.25
 _LOOK_SECONDS = 1.0
 # Of what goes to a process or comes from it, at a time: as much as a pipe holds.
@@ -95,11 +94,12 @@ def was_ended(code: int) -> bool:
 class WorkingTime:
     """How long a process of ours has worked, or slept of its own accord, which has a bound in seconds.
 
-    Time in which it was stopped, or had no processor, counts apart: it, or all of us with it.
+    Time in which it was stopped, or had no processor, counts apart: it, or all of us with it. With
+    `least_share` of a processor it counts as having worked all the time; with less, as much less.
     """
 
-    def __init__(self, pid: int, seconds: float) -> None:
-        self._pid, self._seconds = pid, seconds
+    def __init__(self, pid: int, seconds: float, *, least_share: float = _LEAST_SHARE) -> None:
+        self._pid, self._seconds, self._least_share = pid, seconds, least_share
         self._worked = self._stood = 0.0
         self._used, self._looked_at = _used(pid)[0], time.monotonic()
 
@@ -115,7 +115,7 @@ class WorkingTime:
     def waited(self) -> None:
         """Note what it has done since the last time, while it was waited for."""
         elapsed, (used, is_asleep) = self._elapsed(), _used(self._pid)
-        busy = elapsed if is_asleep else (used - self._used) / _LEAST_SHARE
+        busy = elapsed if is_asleep else (used - self._used) / self._least_share
         worked = min(busy, elapsed, _LOOK_SECONDS)
         self._worked, self._stood, self._used = self._worked + worked, self._stood + elapsed - worked, used
 
@@ -129,14 +129,19 @@ class WorkingTime:
 
 
 def communicated(
-    process: subprocess.Popen[bytes], data: bytes | None, *, seconds: float
+    process: subprocess.Popen[bytes],
+    data: bytes | None,
+    *,
+    seconds: float,
+    least_share: float = _LEAST_SHARE,
 ) -> tuple[bytearray, bytearray]:
     """Give it this, wait until it ends, and return what it has written to its pipes.
 
     Raises subprocess.TimeoutExpired where it has worked, or slept, for so long; StoodStillError where it was
     stopped, or had no processor, for as long: it, or all of us with it.
     """
-    working, pipes = WorkingTime(process.pid, seconds), _Pipes(process, data)
+    working = WorkingTime(process.pid, seconds, least_share=least_share)
+    pipes = _Pipes(process, data)
     look_at = time.monotonic() + _LOOK_SECONDS
     while not pipes.are_done(min(_LOOK_SECONDS, seconds)):
         if time.monotonic() < look_at:

@@ -4,7 +4,8 @@ DropsightError
 ├── ImageError     this image's fault for ever: it is filed under failed/
 │   └── ClosedError    we may not read it: the daemon waits until it may
 ├── MachineError   the machine lacks something for now: keep the image, wait, try again
-│   └── MemoryShortError   the same, and nothing else is to be in hand then
+│   ├── MemoryShortError   the same, and nothing else is to be in hand then
+│   └── ProcessorShortError   the same, and ever longer, for trying takes a minute
 ├── StoreError     the disk's or the journal's: keep the image, wait, try again
 │   ├── InUseError     another dropsight has it: wait for that one to end
 │   └── DamagedError   the journal can no longer be trusted: end, rescue it at the next start
@@ -58,6 +59,10 @@ class MachineError(DropsightError):
 
 
 class MemoryShortError(MachineError):
+    pass
+
+
+class ProcessorShortError(MachineError):
     pass
 
 

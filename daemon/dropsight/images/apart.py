@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from dropsight import children, installing
-from dropsight.errors import ImageError, MachineError, MemoryShortError
+from dropsight.errors import ImageError, MachineError, MemoryShortError, ProcessorShortError
 from dropsight.images.company import COMPANY
 from dropsight.images.framing import Pixels
 from dropsight.images.jpeg2000 import boxed
@@ -42,6 +42,9 @@ _SIZE = struct.Struct("<II")
 _LEAST_BYTES = 256 * 2**20
 DAMAGED, _SHORT, MACHINE_SHORT = 3, 4, 5
 _AGAIN_SECONDS = 0.5
+# What it works counts by the processor: beside busy neighbours a good picture takes three times as long.
+_WHOLE = 1.0
+_STARVES = "images wait: the process that decodes {} had no processor, or too little of it"
 # What ends before this goes out was not the picture's doing.
 _READY = b"ready\n"
 _running: set[subprocess.Popen[bytes]] = set()
@@ -92,9 +95,9 @@ def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) ->
     _running.add(process)
     with COMPANY.joined(), process:
         try:
-            said, _ = children.communicated(process, data, seconds=SECONDS)
+            said, _ = children.communicated(process, data, seconds=SECONDS, least_share=_WHOLE)
         except children.StoodStillError as error:
-            raise MachineError(f"images wait: the process that decodes {kind} had no processor") from error
+            raise ProcessorShortError(_STARVES.format(kind)) from error
         except subprocess.TimeoutExpired as error:
             raise ImageError("unreadable", f"decoding it takes more than {SECONDS:.0f} s") from error
         finally:
@@ -104,19 +107,26 @@ def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) ->
     if given_up:
         raise MachineError("images wait: a stop leaves no time to decode them")
     code = process.returncode
-    if code == -signal.SIGXCPU:
-        text = f"decoding it takes more than {seconds:.0f} s of a processor"
-        raise ImageError("unreadable", text)
-    if code in {-signal.SIGKILL, MACHINE_SHORT}:
-        raise MemoryShortError("not enough memory to decode an image: images wait")
-    if children.was_ended(code):
-        raise MachineError(f"images wait: the process that decodes {kind} was ended ({code})")
+    _check_end(code, kind, seconds)
     if not said.startswith(_READY):
         raise MachineError(f"images wait: the process that decodes {kind} ended at its start ({code})")
     if code not in {0, DAMAGED, _SHORT}:
         raise ImageError("unreadable", f"the {kind} data crashes its decoder")
     del said[: len(_READY)]  # without a copy of a large picture
     return code, said
+
+
+def _check_end(code: int, kind: str, seconds: float) -> None:
+    """Raise what a process that was ended tells of its picture, or of the machine."""
+    if code == -signal.SIGXCPU:
+        text = f"decoding it takes more than {seconds:.0f} s of a processor"
+        raise ImageError("unreadable", text)
+    if code in {-signal.SIGKILL, MACHINE_SHORT}:
+        raise MemoryShortError("not enough memory to decode an image: images wait")
+    if code == -signal.SIGALRM:  # of its own; it has neither worked nor slept for so long
+        raise ProcessorShortError(_STARVES.format(kind))
+    if children.was_ended(code):
+        raise MachineError(f"images wait: the process that decodes {kind} was ended ({code})")
 
 
 def say_ready() -> None:

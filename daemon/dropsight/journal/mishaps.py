@@ -11,6 +11,7 @@ from dropsight.errors import (
     ImageError,
     MachineError,
     MemoryShortError,
+    ProcessorShortError,
     StoreError,
     machine_error,
 )
@@ -29,7 +30,8 @@ log = logging.getLogger(__name__)
 
 MACHINE, INTERNAL = "machine", "internal"
 RETRY_SECONDS = 5.0
-# Of the pause before an image is tried again for which there is no memory: while it is, all others wait.
+# Of the pause before an image is tried again for which there is no memory, or too little of a processor:
+# while it is, others wait.
 MOST_DOUBLINGS = 7
 
 
@@ -91,7 +93,7 @@ class Mishaps:
             self._troubles.raised(MACHINE, short)
             alone = isinstance(short, MemoryShortError)
             seconds = RETRY_SECONDS * 2 ** min(candidate.shortages, MOST_DOUBLINGS)
-            candidate.shortages += alone
+            candidate.shortages += alone or isinstance(short, ProcessorShortError)
             self._backlog.postpone(candidate, seconds=seconds, alone=alone)
             return None
         failure = internal_error(error, candidate.path, self._troubles)
