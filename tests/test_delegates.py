@@ -178,6 +178,11 @@ def test_everybody_hears_of_the_device_and_a_reload_takes_another(library: str, 
         assert house.status()["model"]["acceleration"]["taken"] == 1
         told = "ok    runs on  the delegate"
         assert told in dropsight("check", "-c", str(house.config)).stdout
+        assert "nothing has changed" in house.ask("reload")["result"]
+        assert house.status()["model"]["acceleration"]["fault"] is None
+        house.configure(
+            settings | {"model": delegate(device=str(tmp_path / "device")), "queue": {"order": "fair"}}
+        )
         assert "restarting" in house.ask("reload")["result"]
         wait_until(lambda: house.daemon_log().count("ready: ") == 2 and house.answers())
         assert house.status()["model"]["acceleration"]["fault"] is None
