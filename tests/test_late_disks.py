@@ -152,11 +152,6 @@ def test_a_start_goes_on_without_an_inbox_on_a_share_that_does_not_answer_until_
     assert {each["status"] for each in shared.records()} == {"ok"}
 
 
-def unmounted(place: Path, server: int) -> None:
-    os.close(server)
-    subprocess.run(["umount", "--lazy", place], check=True)
-
-
 class SlowShare:
     """One of two inboxes: of each mount of it, the first look is answered after so long."""
 
