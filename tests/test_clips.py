@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -430,6 +431,16 @@ def test_a_clip_that_takes_too_long_is_refused_and_its_process_ended(made: dict[
         with pytest.raises(ImageError, match="more than the limit of 0 s"):
             list(decoder.decode(file, order()))
         assert decoder.pid is None
+
+
+def test_a_clip_whose_every_frame_comes_in_time_is_refused_once_all_of_them_take_too_long(
+    made: dict[str, Path],
+) -> None:
+    """Only a frame that took a second was looked at, and a clip could go on for hours."""
+    with ClipDecoder(ClipBounds(seconds=0.5)) as decoder, open_named(made["mp4"]) as file:
+        slow = (part for part in decoder.decode(file, order()) if not time.sleep(0.2))  # type: ignore[func-returns-value] # it waits
+        with pytest.raises(ImageError, match=r"more than the limit of 0\.5 s"):
+            list(slow)
 
 
 def test_who_stops_early_ends_the_process(made: dict[str, Path]) -> None:

@@ -147,7 +147,8 @@ def test_a_clip_waits_whose_decoder_had_no_processor(tmp_path: Path) -> None:
 DECODES = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_ended_processes import EVERY_FRAME, ClipBounds, ClipDecoder, open_named
+from test_ended_processes import EVERY_FRAME, ClipBounds, ClipDecoder, children, open_named
+children._LONGEST_STEP_SECONDS = 1.0
 with ClipDecoder(ClipBounds(seconds=4.0)) as decoder, open_named(sys.argv[1]) as file:
     for part in decoder.decode(file, EVERY_FRAME):
         print(decoder.pid, type(part).__name__, flush=True)

@@ -245,6 +245,15 @@ def test_drain_returns_when_everything_is_durable(tmp_path: Path) -> None:
     desk.close()
 
 
+def test_a_recorder_that_has_ended_is_at_no_work(tmp_path: Path) -> None:
+    """Where explanations took 15 s more, a run called it slow, and ended with 1 though all was done."""
+    desk = Desk(tmp_path)
+    with desk.running():
+        desk.recorder.put(desk.arrival("a.jpg"))
+    assert not desk.recorder.heartbeats.any()
+    desk.close()
+
+
 def test_slow_disks_and_waiting_images_get_long_groups_and_fast_disks_keep_nobody_waiting() -> None:
     """An SD card wears out by commits; a record that images queue behind gains nothing by haste."""
     assert company_seconds(commit_seconds=0.02, waiting=0) == GROUP_SECONDS

@@ -34,7 +34,7 @@ _START = (
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
 _LEAST_SHARE = 0.25
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS, _SHORTEST_SECONDS = 1.0, 0.1
 # Of what goes to a process or comes from it, at a time: as much as a pipe holds.
 _PIECE_BYTES = 2**16
 # Whoever works on a piece of what it has made takes no longer, unless all stand still.
@@ -113,7 +113,9 @@ class WorkingTime:
         return self._stood >= self._seconds
 
     def waited(self) -> None:
-        """Note what it has done since the last time, while it was waited for."""
+        """Note what it has done since the last time, while it was waited for; short waits count as work."""
+        if time.monotonic() - self._looked_at < _SHORTEST_SECONDS:
+            return  # the kernel counts in ticks: of a hundredth, none may have been its own
         elapsed, (used, is_asleep) = self._elapsed(), _used(self._pid)
         busy = elapsed if is_asleep else (used - self._used) / self._least_share
         worked = min(busy, elapsed, _LOOK_SECONDS)

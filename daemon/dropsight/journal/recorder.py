@@ -146,6 +146,7 @@ class Recorder:
         ):
             with self._contained(name):
                 last()
+        self.heartbeats.rest(NAME)
 
     def _turn(self) -> bool:
         """Take a group all the way and keep house; False when nothing is taken and it is time to stop."""

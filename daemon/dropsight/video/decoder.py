@@ -139,17 +139,18 @@ class ClipDecoder:
         assert self._answers  # noqa: S101 - an order was given
         working.made_wait()
         try:
-            while not self._answers.poll(_LOOK_SECONDS):
-                if self._stopping():
+            is_there = False
+            while not is_there:
+                is_there = self._answers.poll(_LOOK_SECONDS)
+                if not is_there and self._stopping():
                     raise MachineError("clips wait: stopped")
                 working.waited()
-                if working.is_spent:
+                if working.is_spent:  # also where it answers in time each time
                     raise ImageError(
                         "too_large", f"decoding it takes more than the limit of {self.bounds.seconds:g} s"
                     )
                 if working.stood_still:
                     raise MachineError("clips wait: the process that decodes them had no processor")
-            working.waited()
             answer: Answer = _decoder.decode(self._answers.recv_bytes(MESSAGE_BYTES))
             return answer
         except (EOFError, OSError, ValueError) as error:  # an OSError where it died amid a message
