@@ -143,9 +143,12 @@ class Recorder:
             ("the journal", self._settler.settle),
             ("the journal", self._reader.close),
             ("descriptors", self._reserve.close),
+            ("heartbeats", self._rest),
         ):
             with self._contained(name):
                 last()
+
+    def _rest(self) -> None:
         self.heartbeats.rest(NAME)
 
     def _turn(self) -> bool:
