@@ -284,3 +284,22 @@ def test_a_journal_on_a_share_whose_server_is_gone_is_waited_for(tmp_path: Path)
         house.kill()
         subprocess.run(["umount", "--lazy", state], check=False, capture_output=True)
     assert "crashed" not in house.daemon_log()
+
+
+@pytest.mark.slow
+def test_a_state_folder_that_somebody_else_owns_is_waited_for_until_it_is_given_back(tmp_path: Path) -> None:
+    """The service ended with exit code 2, after which systemd starts none, also once it was mended."""
+    house = House(tmp_path, {})
+    house.under = UNPRIVILEGED
+    state = tmp_path / "state"
+    state.chmod(0o700)
+    os.chown(state, OTHERS, OTHERS)
+    try:
+        house.spawn()
+        wait_until(lambda: "journal.db cannot be looked at: Permission denied" in house.daemon_log())
+        os.chown(state, 0, 0)
+        wait_until(house.answers)
+        is_taken(drop(house.inbox))
+        assert house.stop() == 0
+    finally:
+        house.kill()

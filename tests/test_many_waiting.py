@@ -235,9 +235,18 @@ def test_what_waits_for_room_in_one_inbox_keeps_no_walk_of_another_waiting(
         assert house.counters()["done"] < 2_500
 
 
-def test_a_long_walk_of_one_inbox_keeps_no_walk_of_another_waiting(tmp_path: Path) -> None:
-    """Of a million files it takes seconds, of a slow disk minutes: folders that came into others waited."""
-    slow, other = (DropFolder.open(Watch(path=tmp_path / name)) for name in ("slow", "other"))
+def inboxes_on_a_slow_disk(root: Path) -> tuple[DropFolder, DropFolder]:
+    """One with twenty images in a folder, and one with a single image."""
+    slow, other = (DropFolder.open(Watch(path=root / name)) for name in ("slow", "other"))
+    for folder, count in ((slow, 20), (other, 1)):
+        (Path(folder.root) / "come").mkdir(parents=True)
+        for number in range(count):
+            (Path(folder.root) / "come" / f"{number}.jpg").touch()
+    return slow, other
+
+
+def walks_on_a_slow_disk(other: DropFolder) -> tuple[list[str], Callable[[DropFolder, str], bool]]:
+    """Return the paths that walks meet, and what waits at each until `other` is met."""
     found, met = threading.Event(), list[str]()
 
     def skip(folder: DropFolder, path: str) -> bool:
@@ -248,17 +257,20 @@ def test_a_long_walk_of_one_inbox_keeps_no_walk_of_another_waiting(tmp_path: Pat
             found.wait(0.5)  # so slow is the disk
         return False
 
-    for folder, count in ((slow, 20), (other, 1)):
-        Path(folder.root).mkdir()
-        for number in range(count):
-            (Path(folder.root) / f"{number}.jpg").touch()
+    return met, skip
+
+
+def test_a_long_walk_of_one_inbox_keeps_no_walk_of_another_waiting(tmp_path: Path) -> None:
+    """Of a million files it takes seconds, of a slow disk minutes: folders that came into others waited."""
+    slow, other = inboxes_on_a_slow_disk(tmp_path)
+    met, skip = walks_on_a_slow_disk(other)
     backlog = Backlog()
     scanner = scanner_of([slow, other], backlog, skip, tmp_path)
     scan = threading.Thread(target=scanner.run)
     scan.start()
     try:
         wait_until(lambda: backlog.depth() == 21)
-        assert met.index(f"{other.root}/0.jpg") < 20
+        assert met.index(f"{other.root}/come/0.jpg") < 20
     finally:
         scanner.stop()
         scan.join(60)
@@ -268,21 +280,8 @@ def test_folders_that_come_in_the_midst_of_a_walk_into_another_are_looked_into_o
     tmp_path: Path,
 ) -> None:
     """Whoever brings a large folder again and again would have all walks pause for up to a minute."""
-    slow, other = (DropFolder.open(Watch(path=tmp_path / name)) for name in ("slow", "other"))
-    found, met = threading.Event(), list[str]()
-
-    def skip(folder: DropFolder, path: str) -> bool:
-        met.append(path)
-        if folder is other:
-            found.set()
-        else:
-            found.wait(0.5)
-        return False
-
-    for folder, count in ((slow, 20), (other, 1)):
-        (Path(folder.root) / "come").mkdir(parents=True)
-        for number in range(count):
-            (Path(folder.root) / "come" / f"{number}.jpg").touch()
+    slow, other = inboxes_on_a_slow_disk(tmp_path)
+    met, skip = walks_on_a_slow_disk(other)
     backlog = Backlog()
     scanner = scanner_of([slow, other], backlog, skip, tmp_path)
     for folder in (slow, other):

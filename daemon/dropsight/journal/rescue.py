@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dropsight import crashpoints
-from dropsight.errors import ConfigError, StoreError
+from dropsight.errors import StoreError
 from dropsight.files.disk import sync_folder
 from dropsight.files.locks import keep_from_others
 from dropsight.journal.kept_files import KEEP, KEPT_SCHEMA
@@ -38,14 +38,9 @@ def gone(journal: Path) -> str:
 
 
 def needs_rescue(journal: Path) -> bool:
-    """Whether damage was found, or a rescue came to no end.
-
-    Raises StoreError where its disk does not say, ConfigError where it may not be asked.
-    """
+    """Whether damage was found, or a rescue came to no end; raises StoreError where that cannot be told."""
     try:
         return is_marked(journal) or journal.with_name(journal.name + _RESCUED).exists()
-    except PermissionError as error:
-        raise ConfigError([f"store.path: {journal} cannot be looked at: {error.strerror}"]) from error
     except OSError as error:
         raise StoreError(f"{journal} cannot be looked at: {error.strerror}") from error
 
