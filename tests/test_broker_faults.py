@@ -252,6 +252,9 @@ def test_where_a_broker_of_an_earlier_version_takes_another_s_place_it_is_spoken
         watch = [{"path": "inbox", "mqtt": "cams/+"}]
         with running(tmp_path, mqtt={"url": place.url}, watch=watch) as house:
 
+            def connections(found: dict[str, Any]) -> list[dict[str, Any]]:
+                return [found["mqtt"], *found["sources"]]
+
             def all_connected(version: str) -> bool:
                 found = house.status()
                 return bool(
@@ -262,7 +265,7 @@ def test_where_a_broker_of_an_earlier_version_takes_another_s_place_it_is_spoken
 
             wait_until(lambda: all_connected("5"))
             place.old = place.refusing = True
-            wait_until(lambda: not house.status()["mqtt"]["connected"])
+            wait_until(lambda: not any(each["connected"] for each in connections(house.status())))
             place.refusing = False
             drop(house, 1)
             wait_until(lambda: all_connected("3.1.1") and outbox(house) == 0)
