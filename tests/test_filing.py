@@ -12,7 +12,7 @@ import pytest
 from disks import small_disk
 from dropsight.config import Watch
 from dropsight.errors import StoreError
-from dropsight.files.original import Original, identity, settle_private
+from dropsight.files.original import FiledAt, Original, identity, settle_private
 from dropsight.intake.folder import DropFolder
 from dropsight.journal.filing import Filing, PlaceError, clear_up, file_away, put_as
 from records import failure, result
@@ -276,7 +276,7 @@ def test_filing_tells_where_it_has_put_an_image(
         (tmp_path / taken).write_bytes(b"an earlier one")
     filing = shelf.filing(name, ok=ok)
     told = file_away(filing)
-    assert told
+    assert isinstance(told, FiledAt)
     assert Path(told.path).match(lies_at)
     assert Path(told.path).read_bytes() == b"this one"
-    assert file_away(filing) is None, "it is gone from the inbox"
+    assert file_away(filing) == "gone"

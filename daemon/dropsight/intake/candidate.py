@@ -52,6 +52,9 @@ class Candidate(msgspec.Struct, eq=False):
     counted: bool = True
     """Not so where an earlier life recorded it, and only filing it away is left."""
 
+    inbox: tuple[int, int] | None = None
+    """Device and inode of the inbox that it was found in, where that is known."""
+
     is_clip: bool = False
     """Whether it is in the lane of clips: by its name, until its content tells otherwise."""
 

@@ -21,6 +21,7 @@ from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate, digest_of
 from dropsight.intake.closed_folders import Refusals
 from dropsight.intake.in_hand import InHand, Suspect
+from dropsight.intake.links import inode
 from dropsight.intake.readiness import (
     Age,
     seconds_to_next_part,
@@ -124,6 +125,7 @@ class Examiner(Generic[Taken]):
         if suspect and suspect.is_guilty:
             return self._refuse_unopened(candidate, refusal(suspect, suspect.ends), plan)
         self._in_hand.note(self._number, candidate.path, "examine")
+        candidate.inbox = inode(candidate.folder.inbox.true)
         crashpoints.reach_path("in_examining", candidate.path)
         try:
             file = candidate.folder.open_image(candidate.path)

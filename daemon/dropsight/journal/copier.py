@@ -4,6 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from dropsight.errors import StoreError
 from dropsight.files.original import FiledAt
@@ -12,7 +13,7 @@ from dropsight.journal.recording import Recorded, place_of
 from dropsight.threads import begins
 
 NAME = "copier"
-Placed = StoreError | FiledAt | None
+Placed = StoreError | FiledAt | Literal["gone"] | None
 """Why an image could not be filed away, or where it was put; None where it was put nowhere."""
 Attempt = tuple[Recorded, Placed]
 

@@ -21,6 +21,7 @@ from dropsight.journal.durability import Durability
 from dropsight.journal.empty_folders import PassedFolders
 from dropsight.journal.filed import Filed, lies_at
 from dropsight.journal.filing import Filing, PlaceError, file_away
+from dropsight.journal.gone_images import GoneImages
 from dropsight.journal.kept_files import Kept
 from dropsight.journal.mishaps import internal_error
 from dropsight.journal.recording import Recorded, filed_of, place_of, stays_as
@@ -77,6 +78,7 @@ class Filer:
         """Where they lie now; the journal has yet to hear of it."""
         self._left: list[Recorded] = []
         self._passed = PassedFolders()
+        self.gone = GoneImages()
 
     @property
     def at_rest(self) -> bool:
@@ -183,6 +185,10 @@ class Filer:
     def _is_stuck(self, entry: Recorded, found: Placed, *, told: bool) -> bool:
         crashpoints.reach("in_placing")
         match found:
+            case "gone":
+                if not self.gone.note(entry):
+                    self.was_filed(filed_of(entry), [entry.finished.candidate.folder])
+                self._finish(entry)
             case FiledAt() | None:
                 candidate = entry.finished.candidate
                 above = self._passed.filed(candidate)

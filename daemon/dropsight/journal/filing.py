@@ -5,6 +5,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from stat import S_ISREG
+from typing import Literal
 
 import msgspec
 
@@ -52,10 +53,10 @@ class Filing(msgspec.Struct, frozen=True):
     copying: Copying = Copying()
 
 
-def file_away(filing: Filing) -> FiledAt | None:
+def file_away(filing: Filing) -> FiledAt | Literal["gone"] | None:
     """Move or delete the image as its folder's settings say; do nothing if it is gone or another by now.
 
-    Return where it was put, None where it was not.
+    Return where it was put, None where it was put nowhere.
 
     What is no regular file, a link above all, is deleted, and only its reason filed. Raises PlaceError,
     FolderError or StoreError where there is no room or no right to: the image stays, try again later;
@@ -71,7 +72,7 @@ def file_away(filing: Filing) -> FiledAt | None:
         try:
             original = Original.find(fd, filing.path, filing.identity, filing.record.id, root=root)
             if original is None:
-                return None
+                return "gone"
             if failed or settings.after == "move":
                 return _move(original, filing, folder.failed if failed else folder.processed)
             if original.delete() and _has_sidecars(folder):
@@ -80,7 +81,7 @@ def file_away(filing: Filing) -> FiledAt | None:
             os.close(fd)
     except OSError as error:
         if _is_gone(filing):
-            return None  # somebody was faster; the record stands
+            return "gone"  # with its inbox, or somebody was faster; the record stands
         place = folder.failed if failed else folder.processed
         if error.errno in _NO_RIGHT and (closed := closed_to_us(folder, filing.path)):
             raise FolderError(folder.links.true(closed)) from error

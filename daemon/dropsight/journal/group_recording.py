@@ -83,7 +83,8 @@ class GroupRecording:
     def _record_again(self, finished: Finished) -> Sequence[Durable]:
         """A file just like an earlier, finished one: a drop of its own, told apart by an ordinal."""
         free = free_repeat(finished, self._reader)
-        if known := returned(finished, free - 1, self._reader, upto=self._newest_before):
+        gone, upto = self._filer.gone, self._newest_before
+        if known := returned(finished, free - 1, self._reader, upto=upto, is_back=gone.is_back):
             self._hand.followed(finished.path)
             self._filer.file([known])
             if kept := row_of(finished, known.line).kept:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -11,6 +11,7 @@ from dropsight.errors import DamagedError, ImageError, StoreError
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
+from dropsight.intake.links import inode
 from dropsight.journal.event_messages import EventMessage, encode_message
 from dropsight.journal.filed import Filed
 from dropsight.journal.filing import clear_up
@@ -221,12 +222,20 @@ def filed_of(entry: Recorded) -> Filed:
     )
 
 
-def returned(finished: Finished, repeat: int, reader: JournalReader, *, upto: int) -> Recorded | None:
+def returned(
+    finished: Finished,
+    repeat: int,
+    reader: JournalReader,
+    *,
+    upto: int,
+    is_back: Callable[[RecordedFile, DropFolder, os.stat_result], bool],
+) -> Recorded | None:
     """Recognize a file that is on record: a loss of power brought it back from where it had been filed.
 
-    Only up to the records of earlier lives: on file systems that keep no time of a renaming, a file that
-    somebody moved back looks the same. One that stays where it is, in a folder that was away for so long
-    that the ledger forgot it, is known by its place and the time of its latest change.
+    Or its inbox was away when it was to be filed, and `is_back`. Else only up to the records of earlier
+    lives: on file systems that keep no time of a renaming, a file that somebody moved back looks the same.
+    One that stays where it is, in a folder that was away for so long that the ledger forgot it, is known by
+    its place and the time of its latest change.
     """
     row = reader.find(repeated(finished, repeat).record.id)
     if row is None:
@@ -234,7 +243,8 @@ def returned(finished: Finished, repeat: int, reader: JournalReader, *, upto: in
     if finished.candidate.folder.settings.after == "keep":
         known = row.is_untouched_at(finished.path, finished.stat)
     else:
-        known = row.seq <= upto and row.is_of_the_very(finished.stat)
+        known = is_back(row, finished.candidate.folder, finished.stat)
+        known = known or (row.seq <= upto and row.is_of_the_very(finished.stat))
     if not known:
         return None
     finished.candidate.counted = False
@@ -252,7 +262,9 @@ def left_behind(row: RecordedFile, folders: Sequence[DropFolder], backlog: Backl
     if stat is None or not row.is_of(stat):
         clear_up(folder, path, record, is_of=row.is_of)
         return None
-    return Recorded(row.seq, Finished(backlog.hold(folder, path), stat, record), row.line, 0.0)
+    candidate = backlog.hold(folder, path)
+    candidate.inbox = inode(folder.inbox.true)
+    return Recorded(row.seq, Finished(candidate, stat, record), row.line, 0.0)
 
 
 def _look(folder: DropFolder, path: str) -> os.stat_result | None:

@@ -1,0 +1,50 @@
+"""Images that were gone when they were to be filed away: one that comes back is on record."""
+
+import logging
+import os
+
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.links import inode
+from dropsight.journal.reader import RecordedFile
+from dropsight.journal.recording import Recorded
+from dropsight.names import as_text
+
+log = logging.getLogger(__name__)
+
+# In all inboxes; the oldest are forgotten first, and would be recorded again.
+MOST_GONE = 16_384
+
+
+class GoneImages:
+    """For the recorder's thread. Of an earlier life's, the next start thinks by itself."""
+
+    def __init__(self) -> None:
+        self._away: dict[int, bool] = {}
+        """By seq, whether its whole inbox was away."""
+        self._told: set[DropFolder] = set()
+
+    def note(self, entry: Recorded) -> bool:
+        """Return whether its inbox is away, or another in its place: then it stays to be filed."""
+        candidate = entry.finished.candidate
+        folder = candidate.folder
+        is_away = candidate.inbox not in {None, inode(folder.inbox.true)}
+        self._away[entry.seq] = is_away
+        if len(self._away) > MOST_GONE:
+            del self._away[next(iter(self._away))]
+        if is_away and folder not in self._told:
+            self._told.add(folder)
+            text = "%s is away, or another folder is there: images on record are filed once they are back"
+            log.warning(text, as_text(folder.root))
+        return is_away
+
+    def is_back(self, row: RecordedFile, folder: DropFolder, stat: os.stat_result) -> bool:
+        """Whether this is such an image; it is forgotten then, as it is filed away.
+
+        Where its inbox was away it may have come back by another mount, which may number files anew: its
+        path, size and time do. Else somebody may have dropped one just like it.
+        """
+        if row.seq not in self._away or not (self._away[row.seq] or row.is_of_the_very(stat)):
+            return False
+        del self._away[row.seq]
+        self._told.discard(folder)
+        return True

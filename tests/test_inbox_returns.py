@@ -1,0 +1,98 @@
+"""An inbox that goes away while its images wait to be filed, and comes back with them."""
+
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from brokers import wait_until
+from daemons import PHOTOS, House, bounded_by
+from disks import small_disk, write_protect
+from test_watch import SOON, trouble
+
+COUNT = 12
+
+
+def mount(*arguments: str | Path) -> None:
+    subprocess.run(["mount", *arguments], check=True)
+
+
+def unmount(place: Path) -> None:
+    subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """A daemon that walks every second, with its inbox and `processed` on disks of their own."""
+    with small_disk(tmp_path / "disk"), small_disk(tmp_path / "processed"):
+        house = House(tmp_path, {})
+        house.under = bounded_by("dropsight.intake.scanner", RECONCILE_SECONDS=1.0)
+        mount("--bind", tmp_path / "disk", house.inbox)
+        try:
+            house.start()
+            yield house
+        finally:
+            house.kill()
+            unmount(house.inbox)
+
+
+def take_away(house: House, way: str) -> None:
+    unmount(house.inbox)
+    if way.startswith("the folder"):
+        house.inbox.rmdir()
+    if way == "another disk":
+        mount("-t", "tmpfs", "tmpfs", house.inbox)
+
+
+def bring_back(house: House, way: str) -> None:
+    house.inbox.mkdir(exist_ok=True)
+    if way == "another disk":
+        unmount(house.inbox)
+    if way == "numbered anew":
+        mount("-t", "tmpfs", "tmpfs", house.inbox)
+        subprocess.run(["cp", "--archive", f"{house.root}/disk/.", house.inbox], check=True)
+    else:
+        mount("--bind", house.root / "disk", house.inbox)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["unmounted", "the folder as well", "another disk", "numbered anew"])
+def test_images_that_wait_to_be_filed_are_on_record_once_though_their_inbox_was_away(
+    house: House, way: str
+) -> None:
+    """What was not there counted as taken by somebody, and was recorded anew when it was back."""
+    (house.inbox / "cam").mkdir()
+    write_protect(house.processed, on=True)
+    for number in range(COUNT):
+        shutil.copy(PHOTOS[0], house.inbox / "cam" / f"{number}.jpg")
+    wait_until(lambda: len(house.records()) == COUNT)
+    wait_until(lambda: "Read-only" in trouble(house, "filing"))
+    take_away(house, way)
+    wait_until(lambda: not trouble(house, "filing"), seconds=SOON)
+    bring_back(house, way)
+    write_protect(house.processed, on=False)
+    wait_until(lambda: not any(house.waiting()), seconds=SOON)
+    counts = Counter(record["image_path"] for record in house.records())
+    assert counts == dict.fromkeys([f"cam/{number}.jpg" for number in range(COUNT)], 1)
+    assert f"{house.inbox} is away" in house.daemon_log()
+    assert len(list((house.processed / "cam").iterdir())) == COUNT
+
+
+@pytest.mark.slow
+def test_an_image_that_was_taken_away_is_recorded_anew_where_one_just_like_it_is_dropped(
+    house: House,
+) -> None:
+    """Nobody's drop may be taken for one that is on record."""
+    write_protect(house.processed, on=True)
+    image = Path(shutil.copy2(PHOTOS[0], house.inbox / "a.jpg"))
+    wait_until(lambda: "Read-only" in trouble(house, "filing"))
+    image.unlink()
+    wait_until(lambda: not trouble(house, "filing"), seconds=SOON)
+    shutil.copy2(PHOTOS[0], image)
+    wait_until(lambda: len(house.records()) == 2)
+    write_protect(house.processed, on=False)
+    wait_until(lambda: not any(house.waiting()), seconds=SOON)
+    assert len({record["id"] for record in house.records()}) == 2
