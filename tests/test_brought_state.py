@@ -41,7 +41,7 @@ def test_whatever_lies_in_the_place_of_a_note_the_daemon_starts_and_works(
         house.until(lambda: len(house.records()) == 1 and not house.waiting())
         assert house.stop() == 0
         notes = {path.name for path in (tmp_path / "state").iterdir() if not path.name.startswith(OURS_ALONE)}
-        for name in notes | {"starts", "cameras.json", "clock.json", "discovery.json"}:
+        for name in notes | {"starts", "cameras.json", "clock.json", "discovery.json", "crash"}:
             (tmp_path / "state" / name).unlink(missing_ok=True)
             put(tmp_path / "state" / name)
         house.start()

@@ -15,7 +15,7 @@ import pytest
 
 from brokers import wait_until
 from clips import make_clip, of_photos
-from daemons import HASTILY, PHOTOS, House
+from daemons import PHOTOS, House
 from dropsight.config import Watch
 from dropsight.crashpoints import VARIABLE
 from dropsight.errors import MachineError
@@ -23,7 +23,7 @@ from dropsight.images.opening import open_named
 from dropsight.intake import clip_lane
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.folder import DropFolder
-from dropsight.intake.in_hand import CONVICTED, InHand
+from dropsight.intake.in_hand import CONVICTED_BY_CRASHES, InHand
 from dropsight.intake.trying_alone import TRIALS
 from dropsight.intake.turns import Turns
 from dropsight.video.decoder import ClipBounds, ClipDecoder
@@ -180,13 +180,12 @@ def test_other_settings_of_clips_restart_the_daemon_and_the_clip_is_read_by_thes
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", ["in_examining:bad.mkv", "in_invoking", "in_filing_away:bad.mkv"])
-def test_a_clip_that_ends_the_process_four_times_is_refused_at_the_fifth_start(
+def test_a_clip_that_crashes_the_process_twice_is_refused_at_the_third_start(
     house: House, clip: Path, point: str
 ) -> None:
     """The frames of the bad one are of one colour, at which `in_invoking` crashes."""
-    house.under = HASTILY
     make_clip(house.inbox / "bad.mkv", [np.full((64, 96, 3), 99, np.uint8)] * 20)
-    for _ in range(CONVICTED):
+    for _ in range(CONVICTED_BY_CRASHES):
         house.spawn(**{VARIABLE: point})
         assert house.ended() == -signal.SIGSEGV
     shutil.copy(clip, house.inbox / "good.mkv")

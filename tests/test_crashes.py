@@ -5,6 +5,8 @@ import os
 import queue
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +24,15 @@ from dropsight.intake import in_hand as notes
 from dropsight.intake.backlog import LEFT_FOR_OTHERS, Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
-from dropsight.intake.in_hand import CONVICTED, CONVICTED_BY_REBOOTS, InHand, Stage, Suspect
-from dropsight.intake.starts import DEATHS, Starts
+from dropsight.intake.in_hand import (
+    CONVICTED,
+    CONVICTED_BY_CRASHES,
+    CONVICTED_BY_REBOOTS,
+    InHand,
+    Stage,
+    Suspect,
+)
+from dropsight.intake.starts import DEATHS, CrashNote, Starts
 from dropsight.intake.turns import Turns
 from dropsight.intake.walk_guard import WalkGuard
 from dropsight.status.troubles import Troubles
@@ -208,6 +217,48 @@ def test_deaths_of_the_daemon_and_of_the_machine_are_told_apart_and_notes_of_bef
     assert InHand(note).suspect("a.jpg") == Suspect("record", 3, 1)
 
 
+@pytest.mark.parametrize(
+    ("number", "is_its_own"),
+    [(signal.SIGSEGV, True), (signal.SIGFPE, True), (signal.SIGILL, True), (signal.SIGABRT, False)],
+)
+def test_a_fault_of_the_process_s_own_is_told_from_a_kill_and_from_the_watchdog(
+    tmp_path: Path, *, number: signal.Signals, is_its_own: bool
+) -> None:
+    code = f"""
+import os
+from dropsight.intake.starts import CrashNote
+with CrashNote(__import__("pathlib").Path({str(tmp_path)!r})):
+    os.kill(os.getpid(), {int(number)})
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -number
+    with CrashNote(tmp_path) as note:
+        assert note.of_its_own is is_its_own
+    assert not list(tmp_path.iterdir())
+    with CrashNote(tmp_path) as note:
+        assert not note.of_its_own
+
+
+def test_two_crashes_of_the_process_s_own_blame_the_image_at_once_and_kills_in_between_do_not_count(
+    tmp_path: Path,
+) -> None:
+    note = tmp_path / "in-hand"
+    dies_with(note, Path("a.jpg"), "examine")
+    for crashes, is_guilty in ((1, False), (2, True)):
+        content = InHand(note)
+        content.note(3, "a.jpg", "examine")
+        left = note.read_bytes()
+        content.close()
+        note.write_bytes(left)
+        after = InHand(note, crashed=True)
+        suspect = after.suspect("a.jpg")
+        assert suspect == Suspect("examine", crashes + 1, crashes=crashes)
+        assert (suspect.is_guilty, after.may_try(suspect), suspect.is_untouchable) == (
+            is_guilty,
+            is_guilty,
+            False,
+        )
+
+
 def test_what_ended_walks_is_passed_by_until_a_life_has_lasted_and_for_good_after_four_deaths(
     tmp_path: Path,
 ) -> None:
@@ -264,19 +315,15 @@ def names(paths: Sequence[Path]) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", ["in_examining", "in_recording"])
-def test_an_image_that_kills_the_process_at_whatever_stage_is_refused_after_four_deaths(
+def test_an_image_that_crashes_the_process_at_whatever_stage_is_refused_at_the_third_start(
     tmp_path: Path, point: str
 ) -> None:
-    """Of those in hand beside it, each is alone in hand the next time, and so beyond suspicion.
-
-    The last two deaths are in starts that have lasted: what ends start after start is no image's fault.
-    """
+    """Of those in hand beside it, each is alone in hand the next time, and so beyond suspicion."""
     house = House(tmp_path, {"inference": {"workers": 2}})
-    house.under = HASTILY
     for name in ("1.jpg", "2.jpg", "bad.jpg", "4.jpg"):
         shutil.copy(PHOTOS[0], house.inbox / name)
     try:
-        assert until_it_lives(house, f"{point}:bad.jpg", left=[]) == CONVICTED
+        assert until_it_lives(house, f"{point}:bad.jpg", left=[]) == CONVICTED_BY_CRASHES
         assert house.stop() == 0
     finally:
         house.kill()
@@ -284,7 +331,9 @@ def test_an_image_that_kills_the_process_at_whatever_stage_is_refused_after_four
     assert len(house.records()) == len(by_name) == 4
     assert [name for name, record in by_name.items() if record["status"] == "failed"] == ["bad.jpg"]
     assert by_name["bad.jpg"]["error"]["code"] == "internal_error"
-    assert f"{CONVICTED} times" in by_name["bad.jpg"]["error"]["message"]
+    assert "twice" in by_name["bad.jpg"]["error"]["message"]
+    assert "Segmentation fault" in house.daemon_log()
+    assert "most recent call first" in house.daemon_log()
 
 
 @pytest.mark.slow

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 Stage: TypeAlias = Literal["find", "examine", "decode", "invoke", "record", "file", "alone"]
 
+# Deaths by a fault of the process's own, as native code crashes.
+CONVICTED_BY_CRASHES = 2
 # Deaths, whoever has caused them: so many are only in a life that has lasted, where it was alone in hand.
 CAUTIOUS, CONVICTED = 2, 4
 # Those of the machine among them: power fails again and again, and an image that ends a machine is rare.
@@ -35,7 +37,7 @@ SLOTS = 512
 # Workers have the slots below, at most 64; suspects those from the middle on.
 CLIPS, RECORDING, ALONE, FINDING, FILING, _BOOT, _SUSPECTS = 127, 128, 192, 193, 194, 255, 256
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_ENTRY = re.compile(rb"(find|examine|decode|invoke|record|file|alone) ([0-9])([0-9]?) ([0-9a-f]{32})")
+_ENTRY = re.compile(rb"(find|examine|decode|invoke|record|file|alone) ([0-9])([0-9]?)([0-9]?) ([0-9a-f]{32})")
 _ENTRY_OF = b"%%-%ds\n" % (SLOT_BYTES - 1)
 _EMPTY = _ENTRY_OF % b"-"
 _FRESH: dict[Stage, bytes] = {stage: b"%b 0 " % stage.encode() for stage in get_args(Stage)}
@@ -49,50 +51,60 @@ Verdict: TypeAlias = Literal["survived", "died", "starved"]
 class Suspect(msgspec.Struct, frozen=True):
     """An image that was in hand, at this stage last, when the process died so many times.
 
-    `reboots` are deaths that the machine did not survive either.
+    `reboots` are deaths that the machine did not survive either, `crashes` those of the `deaths` that were a
+    fault of the process's own.
     """
 
     stage: Stage
     deaths: int
     reboots: int = 0
+    crashes: int = 0
 
     @property
     def ends(self) -> int:
-        """Of either kind."""
+        """Of any kind."""
         return self.deaths + self.reboots
 
     @property
     def needs_a_lasting_life(self) -> bool:
         """Until it is tried again: what ends start after start has no chance at it there."""
-        return self.ends >= CAUTIOUS
+        return self.ends >= CAUTIOUS and self.crashes < CONVICTED_BY_CRASHES
 
     @property
     def is_guilty(self) -> bool:
-        return self.deaths >= CONVICTED or self.ends >= CONVICTED_BY_REBOOTS
+        return self._excess(0)
 
     @property
     def is_untouchable(self) -> bool:
         """Even to say that it failed ended the process, or to find or file it."""
-        return self.is_guilty and (
-            self.stage in {"find", "file"} or self.deaths > CONVICTED or self.ends > CONVICTED_BY_REBOOTS
+        return self._excess(0 if self.stage in {"find", "file"} else 1)
+
+    def _excess(self, more: int) -> bool:
+        """Whether there were so many more than it takes to be blamed."""
+        return (
+            self.crashes >= CONVICTED_BY_CRASHES + more
+            or self.deaths >= CONVICTED + more
+            or self.ends >= CONVICTED_BY_REBOOTS + more
         )
 
 
 class InHand:
     """Suspects were in hand when an earlier life of the daemon ended, and have not got through since.
 
-    `suspects` are by key, and most often none. Threads have slots by number, counted from 0. Raises
-    StoreError where the file cannot be had.
+    `suspects` are by key, and most often none. Threads have slots by number, counted from 0. `crashed`: the
+    last life has ended by a fault of its own. Raises StoreError where the file cannot be had.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, crashed: bool = False) -> None:
         self._path, self._told = path, False
         self._settled = self._over = False
         self._began, self._boot = time.monotonic(), _boot_id()
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
-                self.suspects = _suspects(os.pread(self._fd, SLOTS * SLOT_BYTES, 0), self._boot)
+                self.suspects = _suspects(
+                    os.pread(self._fd, SLOTS * SLOT_BYTES, 0), self._boot, crashed=crashed
+                )
                 os.ftruncate(self._fd, SLOTS * SLOT_BYTES)
                 os.pwrite(self._fd, self._content(), 0)
             except OSError:
@@ -151,8 +163,9 @@ class InHand:
 
     def _content(self) -> bytes:
         noted = [
-            _ENTRY_OF % (b"%b %d%d %b" % (suspect.stage.encode(), suspect.deaths, suspect.reboots, key))
-            for key, suspect in self.suspects.items()
+            _ENTRY_OF
+            % (b"%b %d%d%d %b" % (each.stage.encode(), each.deaths, each.reboots, each.crashes, key))
+            for key, each in self.suspects.items()
         ]
         unused = _EMPTY * (SLOTS - _SUSPECTS - len(noted))
         return _EMPTY * _BOOT + _ENTRY_OF % self._boot + b"".join(noted) + unused
@@ -183,24 +196,30 @@ def _boot_id() -> bytes:
         return b"-"
 
 
-def _suspects(content: bytes, boot: bytes) -> dict[bytes, Suspect]:
+def _suspects(content: bytes, boot: bytes, *, crashed: bool) -> dict[bytes, Suspect]:
     """Who is suspected now: of those in hand at the end, each has one death more."""
     middle = _SUSPECTS * SLOT_BYTES
     noted_boot = content[_BOOT * SLOT_BYTES : middle].strip()
-    rebooted = not {noted_boot, boot} & {b"", b"-"} and noted_boot != boot
+    rebooted = not crashed and not {noted_boot, boot} & {b"", b"-"} and noted_boot != boot
     found: dict[bytes, Suspect] = {}
     for entry in _ENTRY.finditer(content, middle):
-        found[entry[4]] = Suspect(cast("Stage", entry[1].decode()), int(entry[2]), int(entry[3] or 0))
+        stage, counts = cast("Stage", entry[1].decode()), [int(count or 0) for count in entry.groups()[1:4]]
+        found[entry[5]] = Suspect(stage, *counts)
     before = dict(found)
     for entry in _ENTRY.finditer(content[:middle]):
-        key, stage = entry[4], cast("Stage", entry[1].decode())
+        key, stage = entry[5], cast("Stage", entry[1].decode())
         if stage == "alone" and key in found and found[key] is not before.get(key):
             continue  # its thread knew better how far it was
         found.pop(key, None)
-        found[key] = _once_more(before.get(key), stage, rebooted=rebooted)
+        found[key] = _once_more(before.get(key), stage, rebooted=rebooted, crashed=crashed)
     return dict(list(found.items())[-(SLOTS - _SUSPECTS) :])
 
 
-def _once_more(before: Suspect | None, stage: Stage, *, rebooted: bool) -> Suspect:
-    deaths, reboots = (before.deaths, before.reboots) if before else (0, 0)
-    return Suspect(stage, min(deaths + (not rebooted), 9), min(reboots + rebooted, 9))
+def _once_more(before: Suspect | None, stage: Stage, *, rebooted: bool, crashed: bool) -> Suspect:
+    before = before or Suspect(stage, 0)
+    return Suspect(
+        stage,
+        deaths=min(before.deaths + (not rebooted), 9),
+        reboots=min(before.reboots + rebooted, 9),
+        crashes=min(before.crashes + crashed, 9),
+    )

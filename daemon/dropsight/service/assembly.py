@@ -22,7 +22,7 @@ from dropsight.intake.in_hand import InHand
 from dropsight.intake.inboxes import open_folders
 from dropsight.intake.mute_inboxes import MuteInboxes
 from dropsight.intake.scanner import Scanner
-from dropsight.intake.starts import Starts
+from dropsight.intake.starts import CrashNote, Starts
 from dropsight.intake.turns import Turns
 from dropsight.intake.walk_guard import WalkGuard
 from dropsight.journal.ledger import Ledger
@@ -131,7 +131,8 @@ def _monitoring(config: Config, stack: ExitStack) -> Monitoring:
     state, changes = config.store.path.parent, Changes()
     clock, stats = Clock.open(state), Stats(window_seconds=config.stats.window_seconds)
     troubles = Troubles(log, changed=changes)
-    in_hand = InHand(state / "in-hand")
+    crash_note = stack.enter_context(CrashNote(state))
+    in_hand = InHand(state / "in-hand", crashed=crash_note.of_its_own)
     stack.callback(in_hand.close)
     starts = stack.enter_context(Starts(state, troubles))
     return Monitoring(clock, stats, changes, Changes(), troubles, Supervision(troubles), in_hand, starts)
