@@ -1,5 +1,6 @@
 """Processes that tests start: none outlives its test, however that ends."""
 
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,3 +32,14 @@ def none_left() -> Iterator[None]:
     finally:
         for process in _begun - before:
             end(process)
+
+
+def child_about(path: Path) -> int | None:
+    """The process that has been given this path."""
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.fsencode(path) in (each / "cmdline").read_bytes():
+                return int(each.name)
+        except OSError:
+            continue
+    return None

@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from clips import make_clip, numbered
 from daemons import PHOTOS
 from dropsight import children
 from dropsight.classify import trial
-from dropsight.errors import ImageError, MachineError, MemoryShortError
+from dropsight.errors import ImageError, MachineError, MemoryShortError, ProcessorShortError
 from dropsight.images import apart
 from dropsight.images.apart import output_of
 from dropsight.images.opening import open_named
@@ -23,6 +25,7 @@ from dropsight.models.backends import open_model
 from dropsight.video.decoder import ClipBounds, ClipDecoder
 from dropsight.video.sampling import Sampling
 from dropsight.video.wire import ClipOrder, Frames
+from processes import begin, child_about, end
 
 ENDED_BY_SOMEBODY = [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGALRM]
 CRASHES = [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL]
@@ -193,17 +196,6 @@ def test_a_decoder_that_aborts_is_to_blame(tmp_path: Path) -> None:
         output_of(aborted(tmp_path, "os.abort()"), b"", "heic", 10)
 
 
-def child_about(path: Path) -> int | None:
-    """The process that has been given this path."""
-    for each in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.fsencode(path) in (each / "cmdline").read_bytes():
-                return int(each.name)
-        except OSError:
-            continue
-    return None
-
-
 @pytest.mark.parametrize(
     ("number", "seconds"), [(signal.SIGTERM, 120.0), (signal.SIGSTOP, 1.0)], ids=["ended", "stopped"]
 )
@@ -224,3 +216,28 @@ def test_a_suspect_waits_whose_trial_somebody_has_ended_or_stopped(
 def _signal(process: int, number: int) -> bool:
     os.kill(process, number)
     return True
+
+
+@contextmanager
+def busy_neighbours(count: int) -> Iterator[None]:
+    """Have this thread, and what it begins, share one processor with so many that never rest."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    neighbours = [begin([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for each in neighbours:
+            end(each)
+        os.sched_setaffinity(0, before)
+
+
+def test_a_suspect_waits_whose_trial_busy_neighbours_leave_a_quarter_of_a_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter counted as all of one: what TensorFlow works for half a minute was refused for good."""
+    monkeypatch.setattr(trial, "TRIAL_SECONDS", 1.0)
+    photo, spec = tmp_path / "suspect.jpg", open_model("builtin:efficientnet_lite0").spec
+    photo.write_bytes(PHOTOS[0].read_bytes())
+    with busy_neighbours(3), pytest.raises(ProcessorShortError, match="too little of it"):
+        trial.tried(str(photo), spec)

@@ -7,10 +7,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from brokers import wait_until
 from daemons import PHOTOS, dropsight
 from dropsight.children import LEAST_MEMORY_BYTES
 from dropsight.classify import engine
@@ -21,6 +26,10 @@ from dropsight.models.backends import locate, open_first
 from dropsight.models.isolated import REFUSED, try_in_a_copy, try_model
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.spec import ModelOptions
+from dropsight.status import systemd
+from dropsight.status.systemd import LongStart
+from processes import child_about
+from supervisors import Supervisor
 from tiny_tflite import tiny
 
 BUILTIN = locate("builtin:efficientnet_lite0")
@@ -101,6 +110,83 @@ def test_a_model_that_raises_what_nobody_expects_is_refused_with_its_words(
 def test_a_model_that_takes_too_long_to_open_is_refused(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(HANG_VARIABLE, "in_trial")
     assert refusal(model, seconds=1) == f"{model}: opening it takes longer than 1 s"
+
+
+@contextmanager
+def trial_of(model: Path, **bounds: float) -> Iterator[Future[None]]:
+    """A trial whose process gets no processor, until this goes on."""
+    with ThreadPoolExecutor(1) as pool:
+        trial = pool.submit(
+            try_model,
+            model,
+            said=ModelOverrides(),
+            options=ModelOptions(),
+            **bounds,  # type: ignore[arg-type] # seconds
+        )
+        yield trial
+        trial.result()
+
+
+def test_a_good_model_passes_however_slow_the_clock_says_that_its_trial_is(model: Path) -> None:
+    """TensorFlow alone takes minutes where others leave a tenth of a core: 100 s of the clock refused it."""
+    with trial_of(model, seconds=4.0) as trial:
+        child = stopped(model)
+        time.sleep(5.0)  # what it is about
+        assert not trial.done()
+        os.kill(child, signal.SIGCONT)
+
+
+def test_a_model_whose_trial_gets_no_processor_for_very_long_is_refused_for_that(model: Path) -> None:
+    refused = pytest.raises(ModelError, match=r"had a processor for \d s of \d, others leave none")
+    with refused, trial_of(model, seconds=4.0, patience=2.0):
+        stopped(model)
+
+
+def test_a_start_whose_model_takes_long_is_said_once_and_systemd_waits_for_it(
+    model: Path,
+    supervisor: Supervisor,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each word to systemd reaches for two minutes, and the next has to come in time."""
+    monkeypatch.setenv("NOTIFY_SOCKET", supervisor.path)
+    monkeypatch.setattr(systemd, "LONG_SECONDS", 1.5)
+    monkeypatch.setattr(systemd, "_NOTIFY_SECONDS", 0.5)
+    config = Config(model=ModelSettings(path=str(model)), inference=Inference(workers=1))
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(engine.open_engine, config)
+        child = stopped(model)
+        wait_until(lambda: len(supervisor.lines("EXTEND_TIMEOUT_USEC")) > 2)
+        assert set(supervisor.lines("WATCHDOG")) == {"1"}
+        wait_until(lambda: "takes long" in caplog.text)
+        os.kill(child, signal.SIGCONT)
+        opening.result()
+    told = [text for text in caplog.messages if "takes long" in text]
+    assert len(told) == 1
+    assert told[0].startswith(f"opening the model {model} takes long: it had a processor for 0 s of ")
+
+
+def test_systemd_does_not_wait_for_a_start_that_hangs(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which sleeps, or works without an end, in the daemon itself."""
+    monkeypatch.setenv("NOTIFY_SOCKET", supervisor.path)
+    monkeypatch.setattr(systemd, "_NOTIFY_SECONDS", 0.0)
+    with LongStart("a start", work_seconds=2.0):
+        wait_until(lambda: len(supervisor.lines("WATCHDOG")) > 1)
+        time.sleep(4.0)  # what it is about
+        said = len(supervisor.lines("WATCHDOG"))
+        time.sleep(2.5)  # two looks
+        assert len(supervisor.lines("WATCHDOG")) == said
+
+
+def stopped(model: Path) -> int:
+    """Stop the process that tries it, as soon as there is one; return its number."""
+    wait_until(lambda: child_about(model) is not None)
+    child = child_about(model)
+    assert child
+    os.kill(child, signal.SIGSTOP)
+    return child
 
 
 @pytest.mark.parametrize("images", [5_000, 90_000])

@@ -8,8 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -95,11 +96,21 @@ class WorkingTime:
     """How long a process of ours has worked, or slept of its own accord, which has a bound in seconds.
 
     Time in which it was stopped, or had no processor, counts apart: it, or all of us with it. With
-    `least_share` of a processor it counts as having worked all the time; with less, as much less.
+    `least_share` of a processor it counts as having worked all the time; with less, as much less. It may
+    stand still for as long as it may work, or for `patience` seconds. Of this very process, the thread that
+    asks does not count.
     """
 
-    def __init__(self, pid: int, seconds: float, *, least_share: float = _LEAST_SHARE) -> None:
+    def __init__(
+        self,
+        pid: int,
+        seconds: float,
+        *,
+        least_share: float = _LEAST_SHARE,
+        patience: float | None = None,
+    ) -> None:
         self._pid, self._seconds, self._least_share = pid, seconds, least_share
+        self._patience = seconds if patience is None else patience
         self._worked = self._stood = 0.0
         self._used, self._looked_at = _used(pid)[0], time.monotonic()
 
@@ -109,8 +120,20 @@ class WorkingTime:
 
     @property
     def stood_still(self) -> bool:
-        """Whether it has stood still for as long as it might have worked."""
-        return self._stood >= self._seconds
+        """Whether it has stood still for as long as it may."""
+        return self._stood >= self._patience
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """For how long it has been looked at, and for how long of these it has worked, or slept."""
+        return self._worked + self._stood, self._worked
+
+    def check(self) -> None:
+        """Raise subprocess.TimeoutExpired where it is spent, StoodStillError where it stood still."""
+        if self.is_spent:
+            raise subprocess.TimeoutExpired(str(self._pid), self._seconds)
+        if self.stood_still:
+            raise StoodStillError
 
     def waited(self) -> None:
         """Note what it has done since the last time, while it was waited for; short waits count as work."""
@@ -143,18 +166,37 @@ def communicated(
     stopped, or had no processor, for as long: it, or all of us with it.
     """
     working = WorkingTime(process.pid, seconds, least_share=least_share)
+    return communicated_within(working, process, data)
+
+
+def communicated_within(
+    working: WorkingTime,
+    process: subprocess.Popen[bytes],
+    data: bytes | None,
+    *,
+    looked: Callable[[WorkingTime], None] = lambda _: None,
+) -> tuple[bytearray, bytearray]:
+    """Do as `communicated`, by this measure of its time; call `looked` each second meanwhile."""
     pipes = _Pipes(process, data)
+    wait_within(working, pipes.are_done, looked=looked)
+    return pipes.said, pipes.told
+
+
+def wait_within(
+    working: WorkingTime,
+    is_done: Callable[[float], bool],
+    *,
+    looked: Callable[[WorkingTime], None] = lambda _: None,
+) -> None:
+    """Wait until this is done, which waits for so many seconds itself; raises as `communicated` does."""
     look_at = time.monotonic() + _LOOK_SECONDS
-    while not pipes.are_done(min(_LOOK_SECONDS, seconds)):
+    while not is_done(_LOOK_SECONDS):
         if time.monotonic() < look_at:
             continue
         look_at = time.monotonic() + _LOOK_SECONDS
         working.waited()
-        if working.is_spent:
-            raise subprocess.TimeoutExpired(process.args, seconds)
-        if working.stood_still:
-            raise StoodStillError
-    return pipes.said, pipes.told
+        looked(working)
+        working.check()
 
 
 class _Pipes:
@@ -210,12 +252,16 @@ def _used(pid: int) -> tuple[float, bool]:
     """Return the seconds of a processor that it has had, and whether all of it sleeps of its own accord."""
     ticks, states = 0, set[str]()
     with contextlib.suppress(OSError):
-        for task in (_PROC / str(pid) / "task").iterdir():
-            fields = (task / "stat").read_text().rpartition(")")[2].split()
-            # The state, utime and stime: the 3rd, 14th and 15th of all (proc_pid_stat(5)).
-            states.add(fields[0])
-            ticks += int(fields[11]) + int(fields[12])
+        # The state, utime and stime: the 3rd, 14th and 15th of all (proc_pid_stat(5)).
+        fields = _fields(_PROC / str(pid))
+        ticks = int(fields[11]) + int(fields[12])  # of threads that have ended, too
+        tasks = (_PROC / str(pid) / "task").iterdir()
+        states = {_fields(task)[0] for task in tasks if task.name != str(threading.get_native_id())}
     return ticks / os.sysconf("SC_CLK_TCK"), states <= {"S"}
+
+
+def _fields(process: Path) -> list[str]:
+    return (process / "stat").read_text().rpartition(")")[2].split()
 
 
 def available_bytes() -> int:

@@ -24,7 +24,9 @@ from dropsight.models.guesses import guess_of
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.sidecar import Golden, beside
 from dropsight.models.spec import Batch, Model, ModelOptions
+from dropsight.names import as_text
 from dropsight.status.stats import memory_bytes
+from dropsight.status.systemd import LongStart
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +49,18 @@ def open_engine(config: Config, known: ProvedModels | None = None) -> Engine:
     Raises ModelError if no model can be loaded or its golden images are misclassified; ConfigError for
     more threads in all than the service may have.
     """
+    with LongStart(f"opening the model {as_text(config.model.path)}") as long_start:
+        return _opened(config, known or ProvedModels(None), long_start)
+
+
+def _opened(config: Config, known: ProvedModels, long_start: LongStart) -> Engine:
     settings = config.model
     options = ModelOptions.of(settings)
     said = ModelOverrides.of(settings, config.groups)
-    known = known or ProvedModels(None)
     paths = (settings.path, *settings.fallback)
     before = memory_bytes()
-    model, reasons, acceleration = open_first(paths, said=said, options=options, trial=known.trial(said))
+    trial = known.trial(said, looked=long_start.looked)
+    model, reasons, acceleration = open_first(paths, said=said, options=options, trial=trial)
     if reasons:
         log.warning("falling back to %s, because %s", model.spec.path, "; ".join(reasons))
     for fault in model.spec.faults:

@@ -3,24 +3,24 @@
 import contextlib
 import logging
 import os
+from collections.abc import Callable
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
 from dropsight.bounded import STATE_BYTES, read_bounded
+from dropsight.children import WorkingTime
 from dropsight.errors import ModelError
 from dropsight.models.backends import Trial, locate, signature, signatures
-from dropsight.models.isolated import TRIAL_SECONDS, try_model
+from dropsight.models.isolated import try_model
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.registry import format_of
 from dropsight.models.spec import ModelOptions
-from dropsight.status.systemd import notify
 
 log = logging.getLogger(__name__)
 
 _RUNTIMES = ("ai_edge_litert", "tflite_runtime", "tensorflow", "keras", "numpy")
 _MOST = 32
-_EXTENSION_USEC = str(int((TRIAL_SECONDS + 20) * 1e6))
 
 
 class ProvedModels:
@@ -36,8 +36,11 @@ class ProvedModels:
         self._opening: str | None = None
         self._begun: str | None = None
 
-    def trial(self, said: ModelOverrides) -> Trial:
-        """Return what is to be called before a model is opened; raises ModelError."""
+    def trial(self, said: ModelOverrides, *, looked: Callable[[WorkingTime], None] = lambda _: None) -> Trial:
+        """Return what is to be called before a model is opened; raises ModelError.
+
+        `looked` is called each second while a separate process tries one.
+        """
 
         def tried(path: str | Path, options: ModelOptions) -> None:
             model = locate(path)
@@ -49,10 +52,8 @@ class ProvedModels:
             if known and options.device:
                 raise ModelError("the daemon ended while it opened the model there; restart it to try again")
             if not known:
-                # Neither the start nor, after a reload, the watchdog is to run out over it.
-                notify(EXTEND_TIMEOUT_USEC=_EXTENSION_USEC, WATCHDOG="1")
                 log.debug("%s is tested in a separate process first", model)
-                try_model(model, said=said, options=options)
+                try_model(model, said=said, options=options, looked=looked)
             if options.device:
                 self._begun = key
                 self._write([*self._lines(), key])

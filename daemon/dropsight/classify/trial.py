@@ -9,7 +9,7 @@ from pathlib import Path
 from dropsight import children
 from dropsight.children import available_bytes
 from dropsight.classify.work import InForce
-from dropsight.errors import MachineError
+from dropsight.errors import MachineError, ProcessorShortError
 from dropsight.intake.in_hand import Verdict
 from dropsight.models.isolated import STARVED
 from dropsight.models.spec import ModelSpec
@@ -18,6 +18,8 @@ from dropsight.status.systemd import interval_seconds
 log = logging.getLogger(__name__)
 
 TRIAL_SECONDS = 120.0
+# What it works counts by the processor: a good image has to have as much of it beside busy neighbours.
+_WHOLE = 1.0
 # What an interpreter of Python and a model take without any picture.
 _LEAST_BYTES = 512 * 2**20
 
@@ -46,9 +48,10 @@ def tried(path: str, spec: ModelSpec, *, room: int | None = None) -> Verdict:
     ) as process:
         _bound(process.pid, room or max(available_bytes(), _LEAST_BYTES))
         try:
-            _, said = children.communicated(process, None, seconds=_seconds())
+            _, said = children.communicated(process, None, seconds=_seconds(), least_share=_WHOLE)
         except children.StoodStillError as error:
-            raise MachineError("images wait: the process that tries one alone had no processor") from error
+            text = "images wait: the process that tries one alone had no processor, or too little of it"
+            raise ProcessorShortError(text) from error
         except subprocess.TimeoutExpired:
             return "died"
         finally:

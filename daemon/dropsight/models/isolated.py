@@ -2,12 +2,13 @@
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -24,8 +25,12 @@ from dropsight.models.spec import ModelOptions
 from dropsight.models.tflite_runtimes import find_runtime
 from dropsight.names import as_text
 
+# For which it works, or sleeps: TensorFlow alone takes minutes of the clock where others leave it little.
 TRIAL_SECONDS = 100.0
+# For which it lacks a processor.
+PATIENCE_SECONDS = 3600.0
 REFUSED = 3
+_WHOLE = 1.0
 _COPIED = {"tflite", "onnx"}
 _PRINTED_BYTES = 2**16
 STARVED = (
@@ -43,34 +48,55 @@ def try_model(
     said: ModelOverrides,
     options: ModelOptions,
     seconds: float = TRIAL_SECONDS,
+    patience: float = PATIENCE_SECONDS,
     memory: int | None = None,
+    looked: Callable[[children.WorkingTime], None] = lambda _: None,
 ) -> None:
     """Return if the model survives; raises ModelError with what went wrong otherwise.
 
     `memory` is what it may take, in bytes: half of the machine's unless given.
+    `looked` is called each second meanwhile.
     """
     memory = memory or children.half_of_memory()
     whole = path.absolute()
     how = msgspec.json.encode(options).decode()
-    arguments = [str(whole), how, f"{seconds:g}", str(memory), said.encode()]
+    arguments = [str(whole), how, f"{seconds + patience:g}", str(memory), said.encode()]
     try:
-        tried = subprocess.run(
+        process = subprocess.Popen(
             children.command("dropsight.models.isolated", *arguments),
             cwd="/",
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=seconds,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             process_group=0,
         )
-    except subprocess.TimeoutExpired as error:
-        raise ModelError(f"{path}: opening it takes longer than {seconds:g} s") from error
     except OSError as error:
         raise ModelError(f"{path}: cannot be tested before it is used: {error.strerror}") from error
+    working = children.WorkingTime(process.pid, seconds, least_share=_WHOLE, patience=patience)
+    with process:
+        try:
+            with _told(path, working):
+                said_of_it, printed = children.communicated_within(working, process, None, looked=looked)
+        finally:
+            process.kill()
+    tried = subprocess.CompletedProcess((), process.returncode, bytes(said_of_it), bytes(printed))
     if tried.returncode == REFUSED:
         raise ModelError(os.fsdecode(tried.stdout).strip().replace(str(whole), str(path)))
     if tried.returncode != 0:
         raise ModelError(f"{path}: {_end(tried, memory, options)}")
+
+
+@contextlib.contextmanager
+def _told(path: Path, working: children.WorkingTime) -> Iterator[None]:
+    """Raise ModelError where its time is spent."""
+    try:
+        yield
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"{path}: opening it takes longer than {error.timeout:g} s") from error
+    except children.StoodStillError as error:
+        elapsed, worked = working.seconds
+        had = f"its process had a processor for {worked:.0f} s of {elapsed:.0f}"
+        raise ModelError(f"{path}: cannot be tested before it is used: {had}, others leave none") from error
 
 
 def try_in_a_copy(path: str | Path, options: ModelOptions, *, said: ModelOverrides) -> None:
@@ -87,25 +113,30 @@ def try_in_a_copy(path: str | Path, options: ModelOptions, *, said: ModelOverrid
         find_runtime(model) if form == "tflite" else import_module("onnxruntime")
     memory = children.half_of_memory()
     with tempfile.TemporaryFile() as printed:
-        code = _ended(lambda: _open_as_copy(model, said, options, memory, printed.fileno()))
+        code = _ended(model, lambda: _open_as_copy(model, said, options, memory, printed.fileno()))
         printed.seek(0)
         tried = subprocess.CompletedProcess((), code, b"", printed.read(_PRINTED_BYTES))
     if code == REFUSED:
         raise ModelError(os.fsdecode(tried.stderr))
-    if code == -signal.SIGALRM:
-        raise ModelError(f"{model}: opening it takes longer than {TRIAL_SECONDS:g} s")
     if code != 0:
         raise ModelError(f"{model}: {_end(tried, memory, options)}")
 
 
-def _ended(act: Callable[[], NoReturn]) -> int:
-    """Have a copy of this process act, and return how it ended."""
+def _ended(model: Path, act: Callable[[], NoReturn]) -> int:
+    """Have a copy of this process act, and return how it ended; raises ModelError where it takes too long."""
+    here, there = os.pipe()  # the copy has the other end until it ends
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # NumPy's threads, which it stops for a fork
         process = os.fork()
     if not process:
         act()
+    os.close(there)
+    working = children.WorkingTime(process, TRIAL_SECONDS, least_share=_WHOLE, patience=PATIENCE_SECONDS)
+    end = select.poll()
+    end.register(here)
     try:
+        with os.fdopen(here, "rb"), _told(model, working):
+            children.wait_within(working, lambda seconds: bool(end.poll(1000 * seconds)))
         return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     except BaseException:
         os.kill(process, signal.SIGKILL)
@@ -121,7 +152,7 @@ def _open_as_copy(
     try:
         os.dup2(printed, 2)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        children.confine(memory, seconds=TRIAL_SECONDS, niceness=0)
+        children.confine(memory, seconds=TRIAL_SECONDS + PATIENCE_SECONDS, niceness=0)
         if crashpoints.is_set("in_trial"):
             crashpoints.crash()
         _open_and_invoke(model, said, options)

@@ -13,13 +13,12 @@ from dropsight.service.lifecycle import Lifecycle
 from dropsight.service.reloading import Reread
 from dropsight.sinks.sections import wanted
 from dropsight.sinks.terminal import Terminal
-from dropsight.status.systemd import notify
+from dropsight.status.systemd import EXTENSION_USEC, notify
 from dropsight.status.troubles import Troubles
 
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE_SECONDS = 30.0
-EXTENSION_USEC = str(120_000_000)
 
 
 def serve(

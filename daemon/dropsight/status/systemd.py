@@ -1,15 +1,26 @@
-"""The word to systemd (sd_notify), and feeding its watchdog while the work makes progress."""
+"""The word to systemd (sd_notify): while a start takes long, and while the work makes progress."""
 
 import contextlib
 import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
-from dropsight.threads import begin
+from dropsight.children import WorkingTime
+from dropsight.threads import begin, begins
 
 log = logging.getLogger(__name__)
+
+EXTENSION_USEC = str(120_000_000)
+"""For which a start that says so may go on; further ones have to follow in time."""
+LONG_SECONDS = 60.0
+# A model that was tried before opens; what works or sleeps for so long hangs, and systemd is to begin anew.
+WORK_SECONDS, PATIENCE_SECONDS = 300.0, 3600.0
+_LOOK_SECONDS, _NOTIFY_SECONDS = 1.0, 10.0
 
 
 def notify(**fields: str) -> None:
@@ -65,3 +76,59 @@ class Watchdog:
             else:
                 log.error("%s has made no progress for %g s", what, patience_seconds())
             before = what
+
+
+class LongStart:
+    """A start that takes long, as others have the processor; use as a context manager.
+
+    Neither the start nor, after a reload, the watchdog runs out meanwhile, until this process has worked, or
+    slept, for too long. What it waits for has a bound of its own, and tells of itself by `looked`.
+    """
+
+    def __init__(self, what: str, *, work_seconds: float = WORK_SECONDS) -> None:
+        self._what, self._work_seconds = what, work_seconds
+        self._own = self._anew()
+        self._notified_at, self._told = float("-inf"), False
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="long start", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._extend()
+        begins(self._thread)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def looked(self, working: WorkingTime) -> None:
+        """Somebody waits for this process, which is still at work."""
+        self._own = self._anew()
+        self._go_on(working)
+
+    def _anew(self) -> WorkingTime:
+        return WorkingTime(os.getpid(), self._work_seconds, least_share=1.0, patience=PATIENCE_SECONDS)
+
+    def _run(self) -> None:
+        while not self._over.wait(_LOOK_SECONDS):
+            own = self._own
+            own.waited()
+            if not (own.is_spent or own.stood_still):
+                self._go_on(own)
+
+    def _go_on(self, working: WorkingTime) -> None:
+        elapsed, worked = working.seconds
+        if elapsed > LONG_SECONDS and not self._told:
+            self._told = True
+            had = f"it had a processor for {worked:.0f} s of {elapsed:.0f}, other programs have the rest"
+            log.warning("%s takes long: %s; it goes on", self._what, had)
+            notify(STATUS=f"{self._what} takes long: {had}")
+        if time.monotonic() - self._notified_at > _NOTIFY_SECONDS:
+            self._extend()
+
+    def _extend(self) -> None:
+        self._notified_at = time.monotonic()
+        notify(EXTEND_TIMEOUT_USEC=EXTENSION_USEC, WATCHDOG="1")
