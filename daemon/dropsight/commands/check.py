@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from dropsight import installing
+from dropsight.children import available_bytes
 from dropsight.classify.work import Engine
 from dropsight.commands import sightings
 from dropsight.commands.event_checks import check_events, check_notify, say_rules
@@ -36,13 +37,15 @@ from dropsight.config.rules import keys_without_effect
 from dropsight.errors import ConfigError, DropsightError, SinkError, reason
 from dropsight.inference.planning import Plan
 from dropsight.inference.wording import without_effect
-from dropsight.intake.inboxes import ignored, passed_by, try_folders
+from dropsight.intake.inboxes import ignored, passed_by, too_large_for_memory, try_folders
 from dropsight.sinks.mqtt.permissions import try_broker
 from dropsight.sinks.mqtt.refusals import BrokerRefusedError
 from dropsight.sinks.sections import wanted
 from dropsight.sources.asking import try_topics
 from dropsight.video.decoder import lacks_pyav
 from dropsight.web.extra import is_installed
+
+_SERVICE_SHARE = 0.6
 
 
 def check(
@@ -168,7 +171,9 @@ class _Check:
         found = ignored(self._config)
         for text in found.lines_of_links():
             say("ok", "folders", text)
-        for text in found.lines():
+        # The unit's MemoryHigh, of what is left to whoever checks.
+        memory = int(available_bytes() * _SERVICE_SHARE) if self._is_service else available_bytes()
+        for text in (*too_large_for_memory(self._config, memory), *found.lines()):
             say("warn", "folders", text)
         for watch in self._config.watch:
             if watch.burst_seconds:

@@ -8,9 +8,13 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from dropsight.children import available_bytes
+from dropsight.files.filesystems import lies_in_memory
+
 # So much of a disk stays free, or this share of a small one: without room for the journal, nothing would ever
 # be taken from the inbox.
 FREE_BYTES, FREE_FILES, FREE_SHARE = 64 * 2**20, 4_096, 0.05
+_IN_MEMORY = "it lies in memory, of which too little is left (give its tmpfs a smaller size=)"
 # Of which `stat` tells the number.
 BLOCK_BYTES = 512
 
@@ -114,10 +118,13 @@ def sync_file(path: str) -> None:
 def leave_room(fd: int, size: int) -> None:
     """Raise OSError of a full disk where so many bytes more would leave too little for the journal.
 
-    In bytes and in files: small ones take up all inodes first. Some disks count none.
+    In bytes and in files: small ones take up all inodes first. Some disks count none. Where it lies in memory
+    there must be so much left of that, too: beyond its bound the kernel ends the service.
     """
     found = os.fstatvfs(fd)
     left = found.f_bavail * found.f_frsize - size
     few = left < min(FREE_BYTES, FREE_SHARE * found.f_blocks * found.f_frsize)
     if few or found.f_favail < min(FREE_FILES, FREE_SHARE * found.f_files):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if lies_in_memory(fd) and available_bytes() < size + FREE_BYTES:
+        raise OSError(errno.ENOSPC, _IN_MEMORY)

@@ -1,7 +1,9 @@
 """Which file systems a folder lies on."""
 
+import ctypes
 import os
 import re
+import sys
 from pathlib import Path
 
 # File systems on which what another machine does raises no event here.
@@ -21,6 +23,31 @@ REMOTE = {
 }
 
 MOUNTS = Path("/proc/self/mountinfo")
+# By the numbers of statfs(2): tmpfs, ramfs.
+_IN_MEMORY = {0x01021994, 0x858458F6}
+_STATFS_BYTES = 256
+
+_libc = ctypes.CDLL(None)
+
+
+def lies_in_memory(fd: int) -> bool:
+    """Whether what is written to this folder or file stays in memory, and counts as the writer's."""
+    found = ctypes.create_string_buffer(_STATFS_BYTES)
+    if _libc.fstatfs(fd, found):
+        return False
+    kind = int.from_bytes(found.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)
+    return kind & 0xFFFFFFFF in _IN_MEMORY
+
+
+def room_in_memory(folder: Path) -> int:
+    """Return how many bytes a folder, there or yet to be made, can take of the memory; raises OSError."""
+    there = next(path for path in (folder, *folder.parents) if path.is_dir())
+    fd = os.open(there, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = os.fstatvfs(fd)
+        return found.f_bavail * found.f_frsize if lies_in_memory(fd) else 0
+    finally:
+        os.close(fd)
 
 
 def mounts_about(folder: str) -> frozenset[bytes]:

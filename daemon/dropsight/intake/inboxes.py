@@ -14,8 +14,11 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
+from dropsight.children import available_bytes
 from dropsight.config import Config, Watch
 from dropsight.errors import ConfigError, StoreError, is_passing, reason
+from dropsight.files.disk import FREE_BYTES
+from dropsight.files.filesystems import room_in_memory
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.links import inode
 from dropsight.names import as_text
@@ -62,6 +65,8 @@ def open_folders(config: Config) -> tuple[list[DropFolder], AwaitedInboxes]:
         log.warning("%s; waiting for its disk to be mounted, or for permission", fault)
     for text in passed_by(config):
         log.info("%s", text)
+    for text in too_large_for_memory(config, available_bytes()):
+        log.warning("%s", text)
     inboxes = {watch.path for watch in config.watch}
     return _opened(config), AwaitedInboxes(folder for folder in late if folder.path in inboxes)
 
@@ -129,6 +134,21 @@ def passed_by(config: Config) -> list[str]:
         for folder in folders
         for path in folder.excluded
     ]
+
+
+def too_large_for_memory(config: Config, memory: int) -> list[str]:
+    """Name the folders that we write to and that lie in memory, with more room there than is left of it."""
+    inboxes = {watch.path for watch in config.watch if watch.mqtt is None}
+    faults = []
+    for folder in _needed(config):
+        with contextlib.suppress(OSError):
+            room = room_in_memory(folder.path) if folder.path not in inboxes else 0
+            if room and room + FREE_BYTES > memory:
+                sizes = f"may take {room >> 20:,} MiB, of which {memory >> 20:,} are left"
+                faults.append(
+                    f"{folder.key}: {folder.path} lies in memory (tmpfs), {sizes}: give it a smaller size="
+                )
+    return faults
 
 
 def ignored(config: Config) -> Ignored:
