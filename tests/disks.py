@@ -144,6 +144,11 @@ def may_not_mark_files() -> list[str]:
     return [sys.executable, "-c", _REFUSING]
 
 
+def _refusing(steps: str) -> list[str]:
+    start, end = _REFUSING.index("fchmod, "), _REFUSING.index(" = ctypes.create")
+    return [sys.executable, "-c", _REFUSING[:start] + steps + _REFUSING[end:]]
+
+
 def may_not_read(count: int) -> list[str]:
     """Return a command that runs another, whose every attempt to read so many bytes is refused: EACCES."""
     steps = f"""steps = [
@@ -155,7 +160,16 @@ def may_not_read(count: int) -> list[str]:
     (0x06, 0, 0, 0x0005000D),  # EACCES
 ]
 code"""
-    program = (
-        _REFUSING[: _REFUSING.index("fchmod, ")] + steps + _REFUSING[_REFUSING.index(" = ctypes.create") :]
-    )
-    return [sys.executable, "-c", program]
+    return _refusing(steps)
+
+
+def may_not_unlink() -> list[str]:
+    """Return a command that runs another, whose every `unlinkat` is an error of the disk: EIO."""
+    steps = """steps = [
+    (0x20, 0, 0, 0),  # the call's number
+    (0x15, 0, 1, {"x86_64": 263, "aarch64": 35}[platform.machine()]),
+    (0x06, 0, 0, 0x00050005),  # EIO
+    (0x06, 0, 0, 0x7FFF0000),  # goes on
+]
+code"""
+    return _refusing(steps)

@@ -12,7 +12,7 @@ import pytest
 
 from brokers import wait_until
 from daemons import PHOTOS, House, running
-from disks import failing_disk, fill, small_disk, write_protect
+from disks import failing_disk, fill, may_not_unlink, small_disk, write_protect
 from dropsight.crashpoints import VARIABLE
 from supervisors import Supervisor
 
@@ -275,3 +275,24 @@ def test_processed_on_another_disk_gets_each_file_once_though_the_copying_was_ki
         for path in disk.iterdir():
             assert path.read_bytes() == PHOTOS[int(path.stem)].read_bytes()
     assert len(house.records()) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_an_image_that_cannot_be_deleted_waits_under_its_name_and_goes_once_it_can(tmp_path: Path) -> None:
+    """It stayed for ever, hidden, and counted as deleted."""
+    house = House(tmp_path, {"watch": [{"path": "inbox", "after": "delete"}]})
+    house.under = may_not_unlink()
+    try:
+        house.start()
+        drop(house, 3)
+        wait_until(lambda: len(house.records()) == 3)
+        wait_until(lambda: "Input/output error" in trouble(house, "filing"))
+        assert house.stop() == 0
+        assert sorted(path.name for path in house.waiting()) == names(house)
+        house.under = ()
+        house.start()
+        wait_until(lambda: not house.waiting())
+        assert names(house) == ["000.jpg", "001.jpg", "002.jpg"]
+    finally:
+        house.kill()

@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from stat import S_ISREG
 from typing import NamedTuple
 
@@ -102,11 +103,19 @@ def private_name(record_id: str) -> str:
 
 
 def settle_private(fd: int, name: str, record_id: str, is_it: Callable[[os.stat_result], bool]) -> bool:
-    """Delete what was about to go, also in an earlier life; a stranger's file goes back to its name."""
+    """Delete what was about to go, also in an earlier life; a stranger's file goes back to its name.
+
+    So does what cannot be deleted, which raises OSError.
+    """
     private = private_name(record_id)
     stat = look(fd, private)
     if stat is None or is_it(stat):
-        remove(fd, private)
+        try:
+            remove(fd, private)
+        except OSError:  # hidden, it would lie there for ever
+            with suppress(OSError):
+                rename_new(private, name, fd=fd, target_fd=fd)
+            raise
         return True
     _put_back(fd, private, fd, name, record_id)
     return False
