@@ -23,6 +23,7 @@ from dropsight.intake.folder import DropFolder
 from dropsight.sources.arrivals import MqttSource, make
 from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
+from proxies import Proxy
 
 TOPICS = "cameras/+/image"
 # Saved at each change, as nobody does with a real disk under it.
@@ -60,7 +61,7 @@ def sending(broker: Mosquitto) -> Iterator[Sender]:
 class Taking:
     """A source at work, its inbox, and what is told of it."""
 
-    def __init__(self, root: Path, broker: Mosquitto, settings: dict[str, Any]) -> None:
+    def __init__(self, root: Path, broker: Mosquitto | Proxy, settings: dict[str, Any]) -> None:
         state = root / "state"
         watch = {"path": root / "inbox", "processed": root / "done", "failed": root / "bad", "mqtt": TOPICS}
         kept = {key: settings.pop(key) for key in ("protocol", "client_id") if key in settings}
@@ -97,7 +98,7 @@ class Taking:
 
 
 @contextmanager
-def taking(root: Path, broker: Mosquitto, **settings: Any) -> Iterator[Taking]:
+def taking(root: Path, broker: Mosquitto | Proxy, **settings: Any) -> Iterator[Taking]:
     found = Taking(root, broker, settings)
     try:
         yield found

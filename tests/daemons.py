@@ -98,11 +98,12 @@ HASTILY = [sys.executable, "-c", _HASTE]
 """Runs a daemon whose starts have lasted after a second, and that waits for shares as long."""
 
 
-def bounded_by(module: str, **bounds: object) -> list[str]:
-    """Return a command that runs a daemon with these bounds in a module of it."""
+def bounded_by(module: str, *also: tuple[str, Mapping[str, object]], **bounds: object) -> list[str]:
+    """Return a command that runs a daemon with these bounds in a module of it, and in others."""
     code = (
         "import importlib, runpy, sys\n"
-        f"vars(importlib.import_module({module!r})).update({bounds!r})\n"
+        f"for module, bounds in {[(module, bounds), *also]!r}:\n"
+        "    vars(importlib.import_module(module)).update(bounds)\n"
         "sys.argv = sys.argv[3:]\n"
         "runpy.run_module('dropsight', run_name='__main__', alter_sys=True)\n"
     )

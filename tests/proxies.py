@@ -5,8 +5,10 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+
+PUBACK, SUBACK = 0x40, 0x90
 
 
 class Proxy:
@@ -118,28 +120,47 @@ class HangingUp(Proxy):
 
 
 class Unacknowledging(Proxy):
-    """Lets no PUBACK through to a client while it is `silent`: all else is as ever."""
+    """Lets no PUBACK through to a client while it is `silent`: all else is as ever.
+
+    `but_on`: those of what is published on topics with this are let through. `kind`: what it is of packets.
+    """
 
     silent = True
 
+    def __init__(self, target_port: int, *, but_on: bytes = b"", kind: int = PUBACK) -> None:
+        self._but_on, self._kind = but_on, kind
+        super().__init__(target_port)
+
     def _pass_on(self, client: socket.socket, out: socket.socket, number: int) -> None:
-        said = b""
+        said = asked = b""
+        wanted = set[bytes]()
         while not (self._closed or self.refusing or number <= self._cut_upto):
             for side in select.select([client, out], [], [], 0.05)[0]:
                 data = side.recv(65_536)
                 if not data:
                     return
                 if side is client:
+                    packets, asked = _whole_packets(asked + data)
+                    topics = ((each, _spoken_of(each)) for each in packets if each[0] & 0xF6 == 0x32)
+                    wanted |= {_number(each, topic) for each, topic in topics if self._is_let_through(topic)}
                     out.sendall(data)
                     continue
                 packets, said = _whole_packets(said + data)
-                heard = [each for each in packets if not (self.silent and each[0] & 0xF0 == 0x40)]
+                heard = [each for each in packets if not self._withholds(each, wanted)]
                 client.sendall(b"".join(heard))
+
+    def _is_let_through(self, topic: bytes) -> bool:
+        return bool(self._but_on) and self._but_on in topic
+
+    def _withholds(self, packet: bytes, wanted: Collection[bytes]) -> bool:
+        return self.silent and packet[0] & 0xF0 == self._kind and packet[2:4] not in wanted
 
 
 @contextmanager
-def unacknowledging(target_port: int) -> Iterator[Unacknowledging]:
-    running = Unacknowledging(target_port)
+def unacknowledging(
+    target_port: int, *, but_on: bytes = b"", kind: int = PUBACK
+) -> Iterator[Unacknowledging]:
+    running = Unacknowledging(target_port, but_on=but_on, kind=kind)
     try:
         yield running
     finally:
@@ -199,6 +220,12 @@ def _spoken_of(packet: bytes) -> bytes:
         at = next(at for at in range(1, 5) if packet[at] < 128) + 1
         return packet[at + 2 : at + 2 + int.from_bytes(packet[at : at + 2])]
     return packet if kind == 0x80 else b""
+
+
+def _number(packet: bytes, topic: bytes) -> bytes:
+    """Return the number of a PUBLISH at QoS 1."""
+    at = packet.index(topic) + len(topic)
+    return packet[at : at + 2]
 
 
 def _whole_packets(data: bytes) -> tuple[list[bytes], bytes]:

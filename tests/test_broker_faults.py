@@ -243,6 +243,33 @@ def test_a_broker_that_acknowledges_no_record_is_told_of_and_asked_on_another_co
             house.kill()
 
 
+def test_a_broker_that_acknowledges_no_announcement_is_told_of_and_asked_on_another_connection(
+    tmp_path: Path,
+) -> None:
+    """Of few places for what is on the way, these have all: no record was sent, for ever and unsaid."""
+    with (
+        mosquitto(tmp_path, extra="allow_anonymous true\nmax_inflight_messages 1\n") as broker,
+        unacknowledging(broker.port, but_on=b"/result/") as lossy,
+        Subscriber(broker.port) as subscriber,
+    ):
+        house = House(tmp_path, {"mqtt": {"url": lossy.url, "protocol": "5"}})
+        hasty = ("dropsight.sinks.mqtt.announcing", {"ALONE_SECONDS": 0.2})
+        patience = {"TOLD_SECONDS": 0.3, "LOST_SECONDS": 2.0}
+        house.under = bounded_by("dropsight.sinks.mqtt.record_session", hasty, **patience)
+        try:
+            house.start()
+            wait_until(lambda: house.status()["mqtt"]["connected"])
+            wait_until(lambda: bool(subscriber.topics("/availability")))  # it has the only place
+            drop(house, 3)
+            wait_until(lambda: "acknowledges nothing" in house.status()["troubles"].get("records", ""))
+            wait_until(lambda: len(published(subscriber)) == 3, what="another connection begins with records")
+            lossy.silent = False
+            all_delivered_in_order(house, subscriber, 3)
+            wait_until(lambda: not house.status()["troubles"])
+        finally:
+            house.kill()
+
+
 @pytest.mark.slow
 def test_where_a_broker_of_an_earlier_version_takes_another_s_place_it_is_spoken_to_by_that(
     tmp_path: Path,

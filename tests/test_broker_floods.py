@@ -8,11 +8,13 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from dropsight.errors import SinkError
+from dropsight.sinks.mqtt import incoming
 from dropsight.sinks.mqtt.connection import Connection
 from test_broker_path import CONNACK_5, PINGRESP, connection_to, opened
 
 PINGREQ = b"\xc0\0"
 MESSAGE = b"\x32\6\0\1t\0\1\0"
+RETAINED = b"\x31\5\0\1t\0j"
 NEVER_ASK = b"\x20\6\0\0\3\x13\0\0"  # a CONNACK with a Server Keep Alive of 0
 REFUSALS = b"\x90\x84\x01\0\1\0" + b"\x87" * 129
 
@@ -76,9 +78,16 @@ def test_a_broker_that_refuses_for_ever_what_was_asked_once_is_one_line(
     ]
 
 
+def test_a_broker_that_tells_for_ever_what_it_retains_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same topic again and again: neither topics nor bytes came to their bounds, and records waited."""
+    monkeypatch.setattr(incoming, "RETAINED_SECONDS", 0.5)
+    with hard_of_hearing(CONNACK_5, goes_on=RETAINED) as url, opened(connection_to(url)) as connection:
+        assert connection.retained("t") == {"t": b"j"}
+
+
 @contextmanager
-def hard_of_hearing(greeting: bytes, *, goes_on: bool) -> Iterator[str]:
-    """A broker that reads nothing after a CONNECT, and `goes_on` speaking until it is hung up on."""
+def hard_of_hearing(greeting: bytes, *, goes_on: bytes) -> Iterator[str]:
+    """A broker that reads nothing after a CONNECT, and `goes_on` with this until it is hung up on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -87,7 +96,7 @@ def hard_of_hearing(greeting: bytes, *, goes_on: bool) -> Iterator[str]:
                 client.recv(4096)
                 client.sendall(greeting)
                 while goes_on and not is_over.wait(0.2):
-                    client.sendall(PINGRESP)
+                    client.sendall(goes_on)
                 is_over.wait(60)
 
         is_over = threading.Event()
@@ -103,7 +112,7 @@ def hard_of_hearing(greeting: bytes, *, goes_on: bool) -> Iterator[str]:
 def test_a_broker_that_goes_on_speaking_and_reads_nothing_is_hung_up_on() -> None:
     """Its connection stood for as long as it liked, and no other was tried."""
     with (
-        hard_of_hearing(CONNACK_5, goes_on=True) as url,
+        hard_of_hearing(CONNACK_5, goes_on=PINGRESP) as url,
         opened(connection_to(url, keepalive=2)) as connection,
     ):
         connection.publish("of/us", bytes(10_000_000), qos=1)
@@ -112,7 +121,7 @@ def test_a_broker_that_goes_on_speaking_and_reads_nothing_is_hung_up_on() -> Non
 
 def test_a_broker_that_wants_to_be_asked_never_is_asked_and_missed_when_it_is_gone() -> None:
     with (
-        hard_of_hearing(NEVER_ASK, goes_on=False) as url,
+        hard_of_hearing(NEVER_ASK, goes_on=b"") as url,
         opened(connection_to(url, keepalive=2)) as connection,
     ):
         assert "Keep alive" in hear_all(connection)

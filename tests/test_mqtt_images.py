@@ -31,6 +31,7 @@ from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sources import image_session
 from dropsight.sources.arrivals import session_id
 from dropsight.sources.image_connection import Arrival, ImageConnection, MessageMemory
+from proxies import SUBACK, unacknowledging
 from test_closed_folders import immutable
 from webs import address, ask
 
@@ -405,6 +406,22 @@ def test_a_camera_s_folder_that_somebody_has_closed_holds_up_no_other(
             sender.send("closed/side/image", b"side")
             wait_until(found.troubles.any)
         wait_until(lambda: found.source.status().received == 2)
+
+
+@PROTOCOLS
+def test_a_broker_that_does_not_answer_the_subscription_is_a_trouble_until_it_does(
+    tmp_path: Path, broker: Mosquitto, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of images that do not come, nobody was told."""
+    monkeypatch.setattr(image_session, "ASK_AGAIN_SECONDS", 0.5)
+    with (
+        unacknowledging(broker.port, kind=SUBACK) as mute,
+        taking(tmp_path, mute, protocol=protocol) as found,
+    ):
+        wait_until(found.troubles.any)
+        assert f"has not answered the subscription to {TOPICS}" in found.troubles.current()["arrivals"]
+        mute.silent = False
+        wait_until(lambda: not found.troubles.any())
 
 
 @pytest.mark.slow

@@ -128,7 +128,7 @@ def _wait_seconds(headers: Mapping[str, str]) -> float:
     said = headers.get("Retry-After", "").strip()
     if said.isdecimal():
         return float(said)
-    with suppress(ValueError, TypeError):
+    with suppress(ValueError, TypeError, OverflowError):  # the last of years beyond any number
         now = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
         return max((parsedate_to_datetime(said) - now).total_seconds(), 0.0)
     return 0.0

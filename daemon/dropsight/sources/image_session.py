@@ -88,6 +88,7 @@ class ImageSession:
         self._warned: dict[str, float] = {}
         self._taken: dict[str, deque[bytes]] = {}  # the newest last
         self._ask_at = 0.0
+        self._is_answered = False
         self._kept_seconds = SESSION_SECONDS
 
     @property
@@ -180,6 +181,7 @@ class ImageSession:
 
         In MQTT 5, ask always: what a broker has of our session may be of another time, or another's work.
         """
+        self._is_answered = False
         if not connection.had_session:
             self.subscription.lost()
         self._ask(connection, had=self.subscription.had and not connection.asks_anew)
@@ -190,11 +192,18 @@ class ImageSession:
         self._ask_at = float("inf") if had else time.monotonic() + ASK_AGAIN_SECONDS
 
     def _hear(self, connection: ImageConnection) -> None:
-        """Take note of what the broker says to what was asked for; ask again where it refused."""
+        """Note what the broker says to what was asked for; ask again where it refused, or was silent."""
         for code in connection.answers():
+            self._is_answered = True
             self._fault("subscription", self._answer(code))
         if time.monotonic() >= self._ask_at:
+            if not self._is_answered:
+                self._fault("subscription", self._unanswered())
             self._ask(connection, had=self.subscription.had)
+
+    def _unanswered(self) -> str:
+        seconds = f"{ASK_AGAIN_SECONDS:.0f} s"
+        return f"{self._broker.shown} has not answered the subscription to {self.topics} for {seconds}"
 
     def _answer(self, code: ReasonCode) -> str | None:
         """Return what is wrong with the answer, if anything is."""

@@ -1,11 +1,14 @@
 """What comes from the broker: messages to us, and what it has retained."""
 
+import time
 from collections import deque
 from typing import NamedTuple, Self
 
 import paho.mqtt.client as paho
 
 MOST_RETAINED_BYTES = 2**24
+# So long a broker may take to tell: all else waits for one that never comes to an end.
+RETAINED_SECONDS = 30.0
 
 
 class Incoming(NamedTuple):
@@ -30,8 +33,10 @@ class RetainedMessages:
     def __init__(self) -> None:
         self.waiting: deque[tuple[str, bytes]] = deque()
         self._left = MOST_RETAINED_BYTES
+        self._until = time.monotonic() + RETAINED_SECONDS
 
     def hear(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-        if message.retain and message.payload and self._left > 0:
+        is_wanted = self._left > 0 and time.monotonic() < self._until
+        if message.retain and message.payload and is_wanted:
             self._left -= len(message.payload)
             self.waiting.append((message.topic, bytes(message.payload)))

@@ -45,7 +45,7 @@ class RecordSession:
         self._settled: set[int] = set()
         self._suspected_upto = parts.suspects.last_record(self._acknowledged)
         self._answered_at = math.inf
-        """Since when none was acknowledged of those in flight."""
+        """Since when none was acknowledged, while there are any."""
         self.passed = False
 
     @property
@@ -76,13 +76,19 @@ class RecordSession:
     def look_whether_it_answers(self) -> None:
         """Raises SinkError where the broker acknowledges nothing for long, though it answers our pings.
 
-        It may have lost what it was sent, which nobody would send again on this connection.
+        It may have lost what it was sent, which nobody would send again on this connection. So may it have
+        announcements, which have all the places that it grants, and no record is sent.
         """
+        if not self.are_outstanding():
+            self._answered_at = math.inf
+            return
+        self._answered_at = min(self._answered_at, time.monotonic())
         silent = time.monotonic() - self._answered_at
         if silent >= LOST_SECONDS:
             raise SinkError(f"the broker has acknowledged no record for {LOST_SECONDS:.0f} s")
         if silent >= TOLD_SECONDS:
-            fault = f"the broker acknowledges no record, the oldest for more than {TOLD_SECONDS:.0f} s"
+            what = "no record, the oldest" if self._order else "nothing that was sent before the next record,"
+            fault = f"the broker acknowledges {what} for more than {TOLD_SECONDS:.0f} s"
             self._parts.troubles.raised(RECORDS, SinkError(fault))
 
     def seconds_to_look(self) -> float:
@@ -125,14 +131,15 @@ class RecordSession:
         if self._order[0] == seq:
             self._move_on()
 
-    def settle(self, seqs: Sequence[int]) -> None:
-        """The broker has these."""
+    def settle(self, seqs: Sequence[int], *, others: bool) -> None:
+        """The broker has these, and `others` that may have been before them."""
         if seqs:
             self.passed = True
             self._parts.troubles.cleared(RECORDS)
             self._parts.tally.published += len(seqs)
             self._settled.update(seqs)
-            self._answered_at = time.monotonic()
+        if seqs or (others and not self._order):
+            self._answered_at = math.inf
         self._move_on()
 
     def refuse(self, seq: int, reason: str) -> None:
@@ -149,8 +156,6 @@ class RecordSession:
         while self._order and self._order[0] in self._settled:
             self._acknowledged = self._order.popleft()
             self._settled.discard(self._acknowledged)
-        if not self._order:
-            self._answered_at = math.inf
         if not self._order or time.monotonic() - self._noted_at >= ACKNOWLEDGE_SECONDS:
             self.note()
 

@@ -84,7 +84,6 @@ class Session:
             self._announce()
         while not self._is_over():
             self._records.publish()
-            self._records.look_whether_it_answers()
             self._connection.send()  # a picture may take its time
             self._events.publish()
             self._cameras.publish()
@@ -104,7 +103,6 @@ class Session:
             self._records.publish()
             if self._records.need_not_be_alone:
                 return
-            self._records.look_whether_it_answers()
             until_end = self._parts.ending.deadline - time.monotonic()
             timeout = min(until_end, REMIND_SECONDS, self._records.seconds_to_look())
             self._settle(self._connection.acknowledged(timeout=timeout))
@@ -187,7 +185,10 @@ class Session:
             self._announcer.tell(topic, payload, retain=False, correlation=correlation)
 
     def _settle(self, mids: Sequence[int]) -> None:
-        """Raises SinkError where the broker takes no records of ours; the rest is not worth a stop."""
+        """Raises SinkError where the broker takes no records of ours; the rest is not worth a stop.
+
+        So it does where the broker acknowledges nothing for too long, whatever is waited for.
+        """
         self._cameras.settle(mids)
         self._events.settle(mids)
         landed = self._flight.ended(mids, refused=self._connection.refused)
@@ -198,7 +199,9 @@ class Session:
             if reason and time.monotonic() - self._warned_at > REMIND_SECONDS:
                 self._warned_at = time.monotonic()
                 log.warning("the broker rejected an announcement: %s: %s", key, reason)
-        self._records.settle([key for key in landed.values() if isinstance(key, int)])
+        records = [key for key in landed.values() if isinstance(key, int)]
+        self._records.settle(records, others=len(landed) > len(records))
+        self._records.look_whether_it_answers()
 
     def _publish_stats(self) -> None:
         if time.monotonic() >= self._next_stats:
