@@ -268,6 +268,23 @@ def test_an_upload_that_failed_where_it_stays_is_taken_again_once_it_grows(tmp_p
         assert house.records()[0]["error"]["code"] == "truncated"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("after", ["move", "delete", "keep"])
+@pytest.mark.parametrize("before", [b"", b"\0" * len(DATA)], ids=["empty", "preallocated"])
+def test_an_upload_whose_file_was_made_and_closed_long_before_is_recorded_once_it_is_written(
+    tmp_path: Path, before: bytes, after: str
+) -> None:
+    """What it was by then has failed; what is written by its name is an image of its own."""
+    watch = {"path": "inbox", "after": after, "settle_seconds": 0.1, "patience_seconds": 0.1}
+    with running(tmp_path, watch=[watch]) as house:
+        (house.inbox / "upload.jpg").write_bytes(before)
+        wait_until(lambda: [record["status"] for record in house.records()] == ["failed"])
+        wait_until(lambda: after == "keep" or not house.waiting())
+        write_part(house.inbox / "upload.jpg", 0)
+        wait_until(lambda: len(house.records()) == 2)
+        assert (house.records()[1]["status"], house.records()[1]["image_path"]) == ("ok", "upload.jpg")
+
+
 def test_a_camera_that_leaves_out_the_end_marker_is_not_taken_for_an_upload(tmp_path: Path) -> None:
     with running(tmp_path, watch=[{"path": "inbox", "patience_seconds": 1000}]) as house:
         for number in range(3):
