@@ -17,9 +17,15 @@ from clips import make_clip, numbered
 from daemons import PHOTOS
 from dropsight import children
 from dropsight.classify import trial
-from dropsight.errors import ImageError, MachineError, MemoryShortError, ProcessorShortError
-from dropsight.images import apart
-from dropsight.images.apart import output_of
+from dropsight.errors import (
+    ImageError,
+    MachineError,
+    MemoryShortError,
+    ProcessorShortError,
+    StillDecodingError,
+)
+from dropsight.images import decoders
+from dropsight.images.decoders import output_of
 from dropsight.images.opening import open_named
 from dropsight.models.backends import open_model
 from dropsight.video.decoder import ClipBounds, ClipDecoder
@@ -54,7 +60,7 @@ def test_a_picture_that_crashes_its_decoder_is_to_blame(number: int) -> None:
 
 def test_a_picture_waits_whose_decoder_had_no_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of the service may have been frozen, or the machine."""
-    monkeypatch.setattr(apart, "SECONDS", 1.0)
+    monkeypatch.setattr(decoders, "SECONDS", 1.0)
     with pytest.raises(MachineError, match="no processor"):
         output_of(["sh", "-c", "kill -STOP $$"], b"", "heic", 10)
 
@@ -63,7 +69,7 @@ def test_a_picture_is_to_blame_over_which_its_decoder_sleeps_for_too_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One that had waited for itself was tried again and again, and a suspect never refused."""
-    monkeypatch.setattr(apart, "SECONDS", 1.0)
+    monkeypatch.setattr(decoders, "SECONDS", 1.0)
     with pytest.raises(ImageError, match="takes more than 1 s"):
         output_of([sys.executable, "-c", "import time; time.sleep(60)"], b"", "heic", 10)
 
@@ -89,9 +95,61 @@ def test_a_picture_is_not_to_blame_that_a_busy_neighbour_leaves_half_a_processor
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One of 48 megapixels works for 24 s on a small machine: with a third of that, it failed for good."""
-    monkeypatch.setattr(apart, "SECONDS", 2.0)
+    monkeypatch.setattr(decoders, "SECONDS", 2.0)
     with pytest.raises(MachineError, match="images wait"):
         output_of([sys.executable, "-c", WORKS_BESIDE_A_NEIGHBOUR], b"", "heic", 10)
+
+
+STOPS_ITSELF = ["sh", "-c", "kill -STOP $$; cat >/dev/null; echo ready; echo of $0"]
+
+
+def still_decodes(name: str, data: bytes) -> bool:
+    try:
+        with decoders.coming_again():
+            return output_of([*STOPS_ITSELF, name], data, "heic", 10) != (
+                0,
+                bytearray(f"of {name}\n".encode()),
+            )
+    except StillDecodingError:
+        return True
+
+
+def test_a_decoder_without_a_processor_goes_on_until_its_picture_comes_again() -> None:
+    """It held its worker for a minute, and began anew: with a tenth of a core it never got done."""
+    picture = os.urandom(1_000_000)  # more than a pipe holds
+    with decoders.hurrying(after_seconds=600):
+        assert still_decodes("one", picture)
+        assert still_decodes("one", picture)  # at once
+        (child,) = stopped_children()
+        os.kill(child, signal.SIGCONT)
+        wait_until(lambda: not still_decodes("one", picture))
+
+
+def test_of_pictures_without_a_processor_as_many_are_decoded_as_have_room_and_none_is_left_at_a_stop() -> (
+    None
+):
+    with decoders.hurrying(after_seconds=600):
+        for name in ("one", "two"):
+            with pytest.raises(StillDecodingError), decoders.coming_again():
+                output_of([*STOPS_ITSELF, name], b"", "heic", 60 - 20 * (name == "two"))
+        with pytest.raises(ProcessorShortError) as waits, decoders.coming_again():
+            output_of([*STOPS_ITSELF, "three"], b"", "heic", 10)
+        assert not isinstance(waits.value, StillDecodingError)
+        assert stopped_children()
+    wait_until(lambda: not stopped_children())
+
+
+def stopped_children() -> list[int]:
+    """Those that were begun to stop themselves."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((each / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and b"kill -STOP" in (each / "cmdline").read_bytes():
+                found.append(int(each.name))
+        except OSError:
+            continue
+    return found
 
 
 def test_what_went_to_and_fro_before_it_was_looked_at_is_not_lost() -> None:
@@ -223,7 +281,12 @@ def busy_neighbours(count: int) -> Iterator[None]:
     """Have this thread, and what it begins, share one processor with so many that never rest."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
-    neighbours = [begin([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    program = "print(flush=True)\nwhile True: pass"
+    neighbours = [begin([sys.executable, "-c", program], stdout=subprocess.PIPE) for _ in range(count)]
+    for each in neighbours:
+        assert each.stdout
+        with each.stdout:
+            each.stdout.readline()
     try:
         yield
     finally:
@@ -232,12 +295,12 @@ def busy_neighbours(count: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def test_a_suspect_waits_whose_trial_busy_neighbours_leave_a_quarter_of_a_processor(
+def test_a_suspect_waits_whose_trial_busy_neighbours_leave_little_of_a_processor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A quarter counted as all of one: what TensorFlow works for half a minute was refused for good."""
-    monkeypatch.setattr(trial, "TRIAL_SECONDS", 1.0)
+    monkeypatch.setattr(trial, "TRIAL_SECONDS", 0.5)
     photo, spec = tmp_path / "suspect.jpg", open_model("builtin:efficientnet_lite0").spec
     photo.write_bytes(PHOTOS[0].read_bytes())
-    with busy_neighbours(3), pytest.raises(ProcessorShortError, match="too little of it"):
+    with busy_neighbours(4), pytest.raises(ProcessorShortError, match="too little of it"):
         trial.tried(str(photo), spec)

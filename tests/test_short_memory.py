@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,13 +19,13 @@ import pytest
 from PIL import Image
 
 from brokers import wait_until
-from daemons import running
+from daemons import PHOTOS, running
 from dropsight import children
 from dropsight.classify.engine import open_engine
 from dropsight.config import Config, Inference, Watch
 from dropsight.errors import ImageError, MachineError, MemoryShortError, ProcessorShortError, machine_error
 from dropsight.images import large
-from dropsight.images.apart import output_of
+from dropsight.images.decoders import output_of
 from dropsight.images.decoding import MOST_PIXELS, Wanted, bytes_of, decode_and_judge, scale_for
 from dropsight.images.header import read_header
 from dropsight.images.jpeg import Decoded
@@ -286,6 +287,29 @@ def test_a_stop_waits_for_no_decoder_that_hangs_and_its_image_comes_again(tmp_pa
         assert house.stop() == 0
         assert house.waiting() == [house.inbox / "slow.jp2"]
         assert not house.records()
+
+
+@pytest.mark.slow
+def test_others_do_not_wait_for_a_picture_whose_decoder_has_no_processor_and_its_trouble_stays(
+    tmp_path: Path,
+) -> None:
+    """It held a worker for 65 s at each try, and the next image of anybody took its trouble away."""
+    pixels = np.random.default_rng(3).integers(0, 256, (900, 900, 3), np.uint8)
+    with running(tmp_path, inference={"workers": 1}) as house:
+        Image.fromarray(pixels).save(tmp_path / "slow.jp2")
+        (tmp_path / "slow.jp2").rename(house.inbox / "slow.jp2")
+        wait_until(lambda: house.decoder(b"dropsight.images.apart") is not None)
+        decoder = house.decoder(b"dropsight.images.apart") or 0
+        os.kill(decoder, signal.SIGSTOP)
+        for photo in PHOTOS[:3]:
+            shutil.copy(photo, house.inbox)
+        wait_until(lambda: len(house.records()) == 3, seconds=30)
+        assert "had no processor" in house.status()["troubles"]["machine"]
+        os.kill(decoder, signal.SIGCONT)
+        wait_until(lambda: len(house.records()) == 4)
+        assert {record["status"] for record in house.records()} == {"ok"}
+        wait_until(lambda: "machine" not in house.status()["troubles"])
+        assert house.stop() == 0
 
 
 @pytest.mark.parametrize("kind", ["jp2", "png"])

@@ -177,7 +177,7 @@ def communicated_within(
     looked: Callable[[WorkingTime], None] = lambda _: None,
 ) -> tuple[bytearray, bytearray]:
     """Do as `communicated`, by this measure of its time; call `looked` each second meanwhile."""
-    pipes = _Pipes(process, data)
+    pipes = Pipes(process, data)
     wait_within(working, pipes.are_done, looked=looked)
     return pipes.said, pipes.told
 
@@ -199,7 +199,7 @@ def wait_within(
         working.check()
 
 
-class _Pipes:
+class Pipes:
     """What goes to a process and comes from it, in pieces.
 
     `Popen.communicate`, called again after a timeout, does not go on with what it has not written yet: a

@@ -6,6 +6,7 @@ DropsightError
 ├── MachineError   the machine lacks something for now: keep the image, wait, try again
 │   ├── MemoryShortError   the same, and nothing else is to be in hand then
 │   └── ProcessorShortError   the same, and ever longer, for trying takes a minute
+│       └── StillDecodingError   the same, and not longer: its decoder goes on meanwhile
 ├── StoreError     the disk's or the journal's: keep the image, wait, try again
 │   ├── InUseError     another dropsight has it: wait for that one to end
 │   └── DamagedError   the journal can no longer be trusted: end, rescue it at the next start
@@ -63,6 +64,10 @@ class MemoryShortError(MachineError):
 
 
 class ProcessorShortError(MachineError):
+    pass
+
+
+class StillDecodingError(ProcessorShortError):
     pass
 
 

@@ -112,6 +112,7 @@ class ClipWorker:
                 with found.file:
                     self._classify(engine, found)
             else:
+                self._mishaps.settled(candidate)
                 self._record(found)
         except Exception as error:  # noqa: BLE001 - one clip's, whatever it is
             self._judge(error, candidate, plan, found if isinstance(found, ExaminedClip) else None)
@@ -139,13 +140,15 @@ class ClipWorker:
         if _changed(drop.stat, clip.file.stat):  # its writer has gone on with it
             self._backlog.postpone(candidate, seconds=candidate.folder.settings.settle_seconds)
         elif isinstance(answer, ClipAnswer):
-            self._mishaps.over()
+            self._mishaps.over(candidate)
             why = self._explanation(engine, clip, answer)
             record = clip_records.result(drop, answer, plan, at=time.time(), explanation=why)
             self._onlooker.saw_clip(record, answer)
             self._recorder.put(Finished(candidate, drop.stat, record))
         else:
-            self._record(self._examiner.refuse(candidate, drop, answer, plan, young=clip.young))
+            refused = self._examiner.refuse(candidate, drop, answer, plan, young=clip.young)
+            self._mishaps.settled(candidate)
+            self._record(refused)
 
     def _explanation(self, engine: Engine, clip: ExaminedClip, answer: ClipAnswer) -> str | None:
         """Return where that of the surest frame is going to lie; it is read now, while the clip is here."""

@@ -9,6 +9,7 @@ import msgspec
 from dropsight.classify.scheduling import keep_the_core
 from dropsight.classify.work import CameraListener, Engine, Explains, Scored, Work
 from dropsight.errors import ImageError, ModelError
+from dropsight.images.decoders import coming_again
 from dropsight.inference import image_records, pipeline
 from dropsight.inference.image_records import Drop
 from dropsight.inference.planning import Plan
@@ -97,6 +98,7 @@ class Worker:
             self._judge(error, candidate, plan, None)
             return 0
         if not isinstance(found, Examined):
+            self._mishaps.settled(candidate)
             self._record(found)
             return 0
         examined.append((engine, found))
@@ -128,10 +130,12 @@ class Worker:
         self._in_hand.note(self._number, image.candidate.path, "decode")
         try:
             look = image.plan.looks and self._onlooker.wants_look(drop.camera)
-            prepared = pipeline.prepare(image.data, image.header, image.plan, look=look)
+            with coming_again():
+                prepared = pipeline.prepare(image.data, image.header, image.plan, look=look)
         except ImageError as error:
             young = self._examiner.was_young(image)
             refused = self._examiner.refuse(image.candidate, drop, error, image.plan, young=young)
+            self._mishaps.settled(image.candidate)
             self._record(refused)
             return None
         if prepared.is_shown:
@@ -148,13 +152,14 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - one image's, whatever it is
             self._judge(error, work.candidate, work.plan, work.drop)
         else:
-            self._mishaps.over()
+            self._mishaps.over(work.candidate)
             if not self._explanations:
                 work.prepared.release()
             self._recorder.put(Scored(work, scores, self._explanations))
 
     def _judge(self, error: Exception, candidate: Candidate, plan: Plan, drop: Drop | None) -> None:
         if failed := self._mishaps.judge(error, candidate, plan, drop):
+            self._mishaps.settled(candidate)
             self._recorder.put(failed)
 
     def _record(self, refused: Refused | None) -> None:

@@ -6,13 +6,8 @@ A mark goes out when it is ready, then pixels behind their height and width, eac
 or an exit code that says what failed.
 """
 
-import signal
 import struct
-import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Literal, TypeAlias
@@ -20,17 +15,15 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from dropsight import children, installing
-from dropsight.errors import ImageError, MachineError, MemoryShortError, ProcessorShortError
-from dropsight.images.company import COMPANY
+from dropsight.errors import ImageError
+from dropsight.images.decoders import DAMAGED, MACHINE_SHORT, PARKED_SECONDS, SHORT, output_of, say_ready
 from dropsight.images.framing import Pixels
 from dropsight.images.jpeg2000 import boxed
 from dropsight.names import as_shown
-from dropsight.threads import begins
 
 Kind: TypeAlias = Literal["heic", "jp2"]
 
 _CODECS = {"heic": "pillow_heif", "jp2": "cv2"}
-SECONDS = 60.0
 # Of a processor; the smallest machines take half a second for a megapixel.
 CPU_SECONDS, CPU_SECONDS_A_MEGAPIXEL = 10.0, 1.0
 # The program itself, and what codecs hold of a pixel: planes, a tile's reference frames, RGB twice.
@@ -40,14 +33,6 @@ _MOST_BYTES = 2**30
 _SIZE = struct.Struct("<II")
 # What every machine has for it at times: were it more, a damaged picture would be tried for ever.
 _LEAST_BYTES = 256 * 2**20
-DAMAGED, _SHORT, MACHINE_SHORT = 3, 4, 5
-_AGAIN_SECONDS = 0.5
-# What it works counts by the processor: beside busy neighbours a good picture takes three times as long.
-_WHOLE = 1.0
-_STARVES = "images wait: the process that decodes {} had no processor, or too little of it"
-# What ends before this goes out was not the picture's doing.
-_READY = b"ready\n"
-_running: set[subprocess.Popen[bytes]] = set()
 # What libraries of C and C++ say where Python would raise MemoryError.
 _STARVED = ("bad_alloc", "allocat", "not enough memory", "out of memory")
 
@@ -67,95 +52,10 @@ def decode_apart(data: bytes, kind: Kind, *, pixels: int, scale: int = 1) -> Pix
         raise ImageError(
             "unreadable", f"the {kind} data is damaged: {as_shown(said.decode(errors='replace'))}"
         )
-    if code == _SHORT:
+    if code == SHORT:
         raise ImageError("too_many_pixels", "decoding it takes more memory than its size allows for")
     height, width = _SIZE.unpack_from(said)
     return np.frombuffer(said, np.uint8, offset=_SIZE.size).reshape(height, width, 3)
-
-
-def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) -> tuple[int, bytearray]:
-    """Return the exit code of a process that decodes this in so many seconds of a processor, and its output.
-
-    Raises ImageError where it crashes, or takes too long, and MachineError.
-    """
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd="/",
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # a codec may say any number of things
-            process_group=0,
-        )
-    except OSError as error:
-        raise MachineError(
-            f"images wait: cannot start the process that decodes {kind}: {error.strerror}"
-        ) from error
-    children.give_up_first(process.pid)
-    _running.add(process)
-    with COMPANY.joined(), process:
-        try:
-            said, _ = children.communicated(process, data, seconds=SECONDS, least_share=_WHOLE)
-        except children.StoodStillError as error:
-            raise ProcessorShortError(_STARVES.format(kind)) from error
-        except subprocess.TimeoutExpired as error:
-            raise ImageError("unreadable", f"decoding it takes more than {SECONDS:.0f} s") from error
-        finally:
-            process.kill()
-            given_up = process not in _running
-            _running.discard(process)
-    if given_up:
-        raise MachineError("images wait: a stop leaves no time to decode them")
-    code = process.returncode
-    _check_end(code, kind, seconds)
-    if not said.startswith(_READY):
-        raise MachineError(f"images wait: the process that decodes {kind} ended at its start ({code})")
-    if code not in {0, DAMAGED, _SHORT}:
-        raise ImageError("unreadable", f"the {kind} data crashes its decoder")
-    del said[: len(_READY)]  # without a copy of a large picture
-    return code, said
-
-
-def _check_end(code: int, kind: str, seconds: float) -> None:
-    """Raise what a process that was ended tells of its picture, or of the machine."""
-    if code == -signal.SIGXCPU:
-        text = f"decoding it takes more than {seconds:.0f} s of a processor"
-        raise ImageError("unreadable", text)
-    if code in {-signal.SIGKILL, MACHINE_SHORT}:
-        raise MemoryShortError("not enough memory to decode an image: images wait")
-    if code == -signal.SIGALRM:  # of its own; it has neither worked nor slept for so long
-        raise ProcessorShortError(_STARVES.format(kind))
-    if children.was_ended(code):
-        raise MachineError(f"images wait: the process that decodes {kind} was ended ({code})")
-
-
-def say_ready() -> None:
-    """Have whoever waits for this process know that what ends it from now on is its picture."""
-    sys.stdout.buffer.write(_READY)
-    sys.stdout.buffer.flush()
-
-
-@contextmanager
-def hurrying(*, after_seconds: float) -> Iterator[None]:
-    """Have nobody wait for a picture from then on, until this ends: each is told that it was the machine."""
-    done = threading.Event()
-
-    def end_all() -> None:
-        patience = after_seconds
-        while not done.wait(patience):
-            for process in list(_running):
-                _running.discard(process)
-                process.kill()
-            patience = _AGAIN_SECONDS
-
-    hurry = threading.Thread(target=end_all, name="hurry", daemon=True)
-    hurries = begins(hurry)
-    try:
-        yield
-    finally:
-        done.set()
-        if hurries:
-            hurry.join()
 
 
 def cpu_seconds(pixels: int) -> float:
@@ -194,7 +94,7 @@ def _smaller(pixels: Pixels, scale: int) -> Pixels:
 def main(arguments: list[str]) -> int:
     kind, pixels, seconds, scale = arguments[0], int(arguments[1]), float(arguments[2]), int(arguments[3])
     memory = min(_OWN_BYTES + _A_PIXEL * pixels, _MOST_BYTES)
-    children.confine(memory, seconds=SECONDS, cpu_seconds=seconds, niceness=5)
+    children.confine(memory, seconds=PARKED_SECONDS, cpu_seconds=seconds, niceness=5)
     import_module(_CODECS[kind])
     say_ready()
     try:
@@ -207,7 +107,7 @@ def main(arguments: list[str]) -> int:
         if not _is_to_be_had(min(_A_PIXEL * pixels, _LEAST_BYTES)):
             return MACHINE_SHORT
         if isinstance(error, MemoryError) or any(word in text.lower() for word in _STARVED):
-            return _SHORT
+            return SHORT
         sys.stdout.write(text[:200])
         return DAMAGED
     sys.stdout.buffer.write(_SIZE.pack(*found.shape[:2]))

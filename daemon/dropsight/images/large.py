@@ -17,8 +17,9 @@ import numpy as np
 from dropsight import children
 from dropsight.children import available_bytes, most_bytes
 from dropsight.errors import ErrorCode, ImageError, MachineError, machine_error
-from dropsight.images.apart import DAMAGED, MACHINE_SHORT, SECONDS, cpu_seconds, output_of, say_ready
+from dropsight.images.apart import cpu_seconds
 from dropsight.images.company import COMPANY
+from dropsight.images.decoders import DAMAGED, MACHINE_SHORT, PARKED_SECONDS, output_of, say_ready
 from dropsight.images.decoding import MOST_PIXELS, Wanted, bytes_of, decode_and_judge, is_large, scale_for
 from dropsight.images.header import Header, read_header
 from dropsight.images.jpeg import Damage, Decoded
@@ -120,9 +121,8 @@ def main(arguments: list[str]) -> int:
     data = sys.stdin.buffer.read()
     header = read_header(data)
     seconds = cpu_seconds(header.width * header.height)
-    children.confine(
-        _ROOM_BYTES + _needed(data, header, order.scale), seconds=SECONDS, cpu_seconds=seconds, niceness=5
-    )
+    memory = _ROOM_BYTES + _needed(data, header, order.scale)
+    children.confine(memory, seconds=PARKED_SECONDS, cpu_seconds=seconds, niceness=5)
     say_ready()
     try:
         found = decode_and_judge(data, header, scale=order.scale, depth=order.depth)

@@ -62,6 +62,11 @@ class BacklogState:
         with self._lock:
             return sum(known.is_clip and known.place != "aside" for known in self._known.values())
 
+    def lacks(self) -> bool:
+        """Whether one waits for what the machine lacked when it was tried last."""
+        with self._lock:
+            return any(known.lacks for known in self._known.values())
+
     def unserved_seconds(self) -> float:
         """For how long nobody has come to take what is there to be taken."""
         with self._lock:

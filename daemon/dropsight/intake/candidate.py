@@ -49,6 +49,8 @@ class Candidate(msgspec.Struct, eq=False):
     """What lies beside it, where `watch[].sidecar_wait_seconds` asks for that."""
     shortages: int = 0
     """How often there was no memory for it."""
+    lacks: bool = False
+    """Whether it waits for what the machine lacked when it was tried last."""
     counted: bool = True
     """Not so where an earlier life recorded it, and only filing it away is left."""
 

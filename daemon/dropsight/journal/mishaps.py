@@ -12,6 +12,7 @@ from dropsight.errors import (
     MachineError,
     MemoryShortError,
     ProcessorShortError,
+    StillDecodingError,
     StoreError,
     machine_error,
 )
@@ -91,10 +92,8 @@ class Mishaps:
             raise error
         if short := MachineError(str(error)) if isinstance(error, StoreError) else machine_error(error):
             self._troubles.raised(MACHINE, short)
-            alone = isinstance(short, MemoryShortError)
-            seconds = RETRY_SECONDS * 2 ** min(candidate.shortages, MOST_DOUBLINGS)
-            candidate.shortages += alone or isinstance(short, ProcessorShortError)
-            self._backlog.postpone(candidate, seconds=seconds, alone=alone)
+            candidate.lacks = True
+            self._put_off(candidate, short)
             return None
         failure = internal_error(error, candidate.path, self._troubles)
         try:
@@ -105,7 +104,22 @@ class Mishaps:
         drop = drop or drop_of(candidate, stat, plan.device)
         return Finished(candidate, stat, image_records.failure(drop, failure, plan))
 
-    def over(self) -> None:
-        """An image got through: whatever the machine lacked is there."""
-        if self._troubles.holds(MACHINE):
+    def over(self, candidate: Candidate) -> None:
+        """It got through: whatever the machine lacked is there, unless another waits for it yet."""
+        candidate.lacks = False
+        if self._troubles.holds(MACHINE) and not self._backlog.lacks():
             self._troubles.cleared(MACHINE)
+
+    def settled(self, candidate: Candidate) -> None:
+        """If it is refused, or gone, it waits for nothing any longer."""
+        if candidate.lacks and candidate.place == "in_hand":
+            self.over(candidate)
+
+    def _put_off(self, candidate: Candidate, short: MachineError) -> None:
+        alone = isinstance(short, MemoryShortError)
+        if isinstance(short, StillDecodingError):
+            self._backlog.postpone(candidate, seconds=RETRY_SECONDS)
+            return
+        seconds = RETRY_SECONDS * 2 ** min(candidate.shortages, MOST_DOUBLINGS)
+        candidate.shortages += alone or isinstance(short, ProcessorShortError)
+        self._backlog.postpone(candidate, seconds=seconds, alone=alone)

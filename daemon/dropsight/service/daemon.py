@@ -12,7 +12,7 @@ from typing import NoReturn
 from dropsight.classify.resources import give_memory_back
 from dropsight.config import Config
 from dropsight.errors import ConfigError, DropsightError, MachineError, ModelError, StoreError
-from dropsight.images import apart
+from dropsight.images import decoders
 from dropsight.intake.mute_inboxes import PART, MuteInboxes
 from dropsight.service.assembly import assemble
 from dropsight.service.lifecycle import Lifecycle
@@ -160,7 +160,7 @@ class Daemon:
             finder.join(PATIENCE_SECONDS)
         records, web = self._recording.recorder, self._outlets.web
         records.end_within(seconds=PATIENCE_SECONDS)
-        with apart.hurrying(after_seconds=TIMEOUT_MAX if self._once else PATIENCE_SECONDS):
+        with decoders.hurrying(after_seconds=TIMEOUT_MAX if self._once else PATIENCE_SECONDS):
             self._workers.finish()
         records.drain(seconds=PATIENCE_SECONDS)
         if self._recording.bursts:
