@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 
 from daemons import PHOTOS, House, dropsight
 from dropsight.errors import ImageError
+from dropsight.images.apart import decode_apart
 from dropsight.images.decoding import decode, is_large
 from dropsight.images.header import check_bounds, read_header
 from dropsight.images.opening import Bounds
@@ -193,3 +194,28 @@ def test_batch_takes_a_folder_of_them(photo: Image.Image, tmp_path: Path) -> Non
     results = json.loads((tmp_path / "results.json").read_text())["results"]
     assert len(results) == len(KINDS)
     assert all("label" in each for each in results)
+
+
+def in_one_piece(data: bytes, more: int) -> bytes:
+    """The same HEIC whose only piece is longer by so many bytes, which mean nothing (cabac_zero_words)."""
+    place = data.index(b"mdat") + 4
+    length, made = len(data) - place, bytearray(data)
+    unit = place
+    while (after := unit + 4 + struct.unpack_from(">I", data, unit)[0]) < len(data):
+        unit = after
+    for found in (data.index(struct.pack(">I", length)), place - 8, unit):
+        struct.pack_into(">I", made, found, struct.unpack_from(">I", data, found)[0] + more)
+    return bytes(made) + b"\0\0\3" * (more // 3)
+
+
+def test_a_heic_in_one_piece_that_is_too_long_for_its_decoder_is_not_called_damaged(
+    photo: Image.Image,
+) -> None:
+    """One of 48 megapixels and 19 MB was: libde265 throws such units away, and says nothing."""
+    data = encoded("heic", photo)
+    header = read_header(data)
+    fits = decode_apart(in_one_piece(data, 3 * 2**20), "heic", pixels=header.width * header.height)
+    assert fits.shape[:2] == (header.height, header.width)
+    with pytest.raises(ImageError, match=r"in one piece of 18\.. MiB: its decoder takes 16 MiB") as refused:
+        decode_apart(in_one_piece(data, 18 * 2**20), "heic", pixels=header.width * header.height)
+    assert refused.value.code == "too_large"

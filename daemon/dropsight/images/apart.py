@@ -18,6 +18,7 @@ from dropsight import children, installing
 from dropsight.errors import ImageError
 from dropsight.images.decoders import DAMAGED, MACHINE_SHORT, PARKED_SECONDS, SHORT, output_of, say_ready
 from dropsight.images.framing import Pixels
+from dropsight.images.heif import longest_piece
 from dropsight.images.jpeg2000 import boxed
 from dropsight.names import as_shown
 
@@ -33,6 +34,8 @@ _MOST_BYTES = 2**30
 _SIZE = struct.Struct("<II")
 # What every machine has for it at times: were it more, a damaged picture would be tried for ever.
 _LEAST_BYTES = 256 * 2**20
+# libde265, from 1.1 on, throws longer ones away; libheif says no more than that nothing came.
+LONGEST_PIECE_BYTES, _NOTHING = 16 * 2**20, b"did not give a decompressed image"
 # What libraries of C and C++ say where Python would raise MemoryError.
 _STARVED = ("bad_alloc", "allocat", "not enough memory", "out of memory")
 
@@ -49,13 +52,19 @@ def decode_apart(data: bytes, kind: Kind, *, pixels: int, scale: int = 1) -> Pix
     )
     code, said = output_of(command, data, kind, cpu_seconds(pixels))
     if code == DAMAGED:
-        raise ImageError(
-            "unreadable", f"the {kind} data is damaged: {as_shown(said.decode(errors='replace'))}"
-        )
+        raise _fault(data, kind, said)
     if code == SHORT:
         raise ImageError("too_many_pixels", "decoding it takes more memory than its size allows for")
     height, width = _SIZE.unpack_from(said)
     return np.frombuffer(said, np.uint8, offset=_SIZE.size).reshape(height, width, 3)
+
+
+def _fault(data: bytes, kind: Kind, said: bytearray) -> ImageError:
+    """Return what it means that it did not decode, and this was said of it."""
+    if _NOTHING in said and (piece := longest_piece(data)) > LONGEST_PIECE_BYTES:
+        text = f"a HEIC coded in one piece of {piece / 2**20:.1f} MiB: its decoder takes 16 MiB at most"
+        return ImageError("too_large", f"{text}; save it in tiles, or at a lower quality")
+    return ImageError("unreadable", f"the {kind} data is damaged: {as_shown(said.decode(errors='replace'))}")
 
 
 def cpu_seconds(pixels: int) -> float:

@@ -70,6 +70,16 @@ def heif(data: bytes, codec: Codec) -> Structure:
     return Structure(width, height, exif, whole_bytes=_BYTES_A_PIXEL[codec] * pixels)
 
 
+def longest_piece(data: bytes) -> int:
+    """Return of how many bytes the longest of the coded pictures in a HEIC is, a tile or a whole picture."""
+    meta = next(box for box in _boxes(data, 0, len(data)) if box.kind == b"meta")
+    parts = {box.kind: box for box in _boxes(data, meta.start + 4, meta.end)}
+    items = _items(data, parts[b"iinf"], parts[b"iloc"], parts.get(b"idat")).values()
+    return max(
+        sum(length for _, length in item.extents) for item in items if _CODECS.get(item.kind) == "heic"
+    )
+
+
 def _boxes(data: bytes, place: int, end: int) -> Iterator[_Box]:
     for _ in range(_MOST):
         if place + 8 > end:
