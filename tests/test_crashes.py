@@ -1,5 +1,6 @@
 """The first three promises, across kills at any instant; and images that do the killing."""
 
+import gzip
 import logging
 import os
 import queue
@@ -452,3 +453,28 @@ def test_whoever_truncates_what_lies_in_the_state_folder_ends_nothing(tmp_path: 
         mapped = Path(f"/proc/{house.process.pid}/maps").read_text()
         assert str(state) not in mapped
         assert house.stop() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("copy", ["results.jsonl.1", "results.jsonl-20261130", "results-20261130.jsonl.gz"])
+def test_lines_that_logrotate_copied_away_before_a_crash_are_not_written_again(
+    tmp_path: Path, copy: str
+) -> None:
+    """It was not looked for where `dateext` has them, and came twice."""
+    house = House(tmp_path, {})
+    try:
+        shutil.copyfile(PHOTOS[0], house.inbox / "a.jpg")
+        house.spawn(**{VARIABLE: "after_line"})
+        assert house.ended() == -signal.SIGKILL
+        log = tmp_path / "logs" / "results.jsonl"
+        before = log.read_bytes()
+        assert before.count(b"\n") == 1
+        (log.with_name(copy)).write_bytes(gzip.compress(before) if copy.endswith(".gz") else before)
+        os.truncate(log, 0)
+        house.start()
+        wait_until(lambda: not house.waiting())
+        shutil.copyfile(PHOTOS[1], house.inbox / "b.jpg")
+        wait_until(lambda: bool(house.records()))
+        assert [record["image_path"] for record in house.records()] == ["b.jpg"]
+    finally:
+        house.kill()

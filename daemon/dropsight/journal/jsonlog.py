@@ -101,6 +101,8 @@ class JsonLog:
             for line in lines_of(path):
                 left -= len(line)
                 yield line
+        for path in _copies_by_date(self._path)[:_RECENT_BACKUPS]:
+            yield from lines_of(path)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -224,6 +226,14 @@ def backup_files(log: Path) -> list[tuple[int, Path]]:
     pattern = re.compile(re.escape(log.name) + r"\.(\d+)(\.gz)?")
     found = ((pattern.fullmatch(path.name), path) for path in log.parent.iterdir())
     return [(int(match[1]), path) for match, path in found if match]
+
+
+def _copies_by_date(log: Path) -> list[Path]:
+    """Name what logrotate's `dateext` calls its copies, `copytruncate` above all; the newest first."""
+    stem, suffix = re.escape(log.stem), re.escape(log.suffix)
+    pattern = re.compile(rf"{stem}({suffix})?[-.]\d{{4}}[-\d.]*({suffix})?(\.gz)?")
+    found = ((path.stat().st_mtime, path) for path in log.parent.iterdir() if pattern.fullmatch(path.name))
+    return [path for _, path in sorted(found, reverse=True)]
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
