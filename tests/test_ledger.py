@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from daemons import PHOTOS, House, dropsight
+from brokers import wait_until
+from daemons import PHOTOS, House, dropsight, running
 from dropsight.classify.engine import open_engine
 from dropsight.classify.trial import TrialProcess
 from dropsight.classify.work import InForce
@@ -26,6 +27,7 @@ from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import CLIPS, InHand
 from dropsight.intake.trying_alone import Suspects
 from dropsight.journal import ledger as ledger_module
+from dropsight.journal.jsonlog import lines_of
 from dropsight.journal.kept_files import Kept, KeptChanges
 from dropsight.journal.ledger import Ledger
 from dropsight.journal.store import Journal, Row
@@ -299,3 +301,37 @@ def test_a_kept_folder_that_is_empty_all_at_once_is_not_forgotten(tmp_path: Path
     assert not list(ledger.news([folder]))
     (tmp_path / "in").rmdir()
     assert not list(ledger.news([folder]))
+
+
+@pytest.mark.slow
+def test_after_a_restored_journal_what_the_log_has_of_kept_images_is_not_recorded_again(
+    tmp_path: Path,
+) -> None:
+    """All that had come since the backup was recorded a second time."""
+    settings = {"watch": [{"path": "inbox", "after": "keep"}], "log": {"max_bytes": 4_096, "compress": True}}
+    with running(tmp_path, **settings) as house:
+
+        def drop(*numbers: int) -> None:
+            (house.inbox / "cam").mkdir(exist_ok=True)
+            before = house.finished()
+            for number in numbers:
+                shutil.copyfile(PHOTOS[0], house.inbox / "cam" / f"{number:02}.jpg")
+            wait_until(lambda: house.finished() >= before + len(numbers))
+            assert house.stop() == 0
+
+        drop(0, 1)
+        shutil.copytree(tmp_path / "state", tmp_path / "backup", ignore=lambda *_: ["dropsight.sock"])
+        house.start()
+        drop(*range(10, 20))
+        assert list((tmp_path / "logs").glob("results.jsonl.*")), "some of it lies in backups"
+        (house.inbox / "cam" / "19.jpg").write_bytes(PHOTOS[1].read_bytes())
+        shutil.rmtree(tmp_path / "state")
+        shutil.copytree(tmp_path / "backup", tmp_path / "state")
+        house.start()
+        wait_until(lambda: house.finished() == 1, what="the one that is another by now")
+        drop(20)
+        house.start()
+        drop(30)
+    lines = [line for file in (tmp_path / "logs").iterdir() for line in lines_of(file)]
+    assert len(lines) == 2 + 10 + 1 + 1 + 1
+    assert "9 kept images are on record by the log" in house.daemon_log()

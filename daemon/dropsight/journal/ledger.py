@@ -89,17 +89,8 @@ class Ledger:
         return news
 
     def _former_at(self, record_id: str, path: str, folders: Sequence[DropFolder]) -> Kept | None:
-        """Return what is known of a file, None where it is gone or another by now; raises OSError."""
         folder = next((folder for folder in folders if folder.wants(path)), None)
-        if folder is None:
-            return None
-        try:
-            stat = os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        if self._former_id(folder, path, stat) != record_id:
-            return None
-        return msgspec.structs.replace(Kept.of(path, stat, None), changed_ns=None)
+        return former_at(folder, path, record_id, device=self._device) if folder else None
 
     def _known(self, folder: DropFolder, path: str, stat: os.stat_result) -> bool | Kept:
         """Whether it is on record; what is known of it where only its content can tell."""
@@ -132,13 +123,31 @@ class Ledger:
         return same
 
     def _former_id(self, folder: DropFolder, path: str, stat: os.stat_result) -> str:
-        return drop_id(self._device, os.fsencode(folder.relative(path)), stat.st_size, stat.st_mtime_ns)
+        return _id_of(folder, path, stat, device=self._device)
 
     def _reader(self) -> KeptReader:
         if not hasattr(self._local, "reader"):
             self._local.reader = KeptReader(self._journal)
         reader: KeptReader = self._local.reader
         return reader
+
+
+def former_at(folder: DropFolder, path: str, record_id: str, *, device: str) -> Kept | None:
+    """Return what is known of a file by its record's id; None where it is gone or another by now.
+
+    Raises OSError where that cannot be told.
+    """
+    try:
+        stat = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if _id_of(folder, path, stat, device=device) != record_id:
+        return None
+    return msgspec.structs.replace(Kept.of(path, stat, None), changed_ns=None)
+
+
+def _id_of(folder: DropFolder, path: str, stat: os.stat_result, *, device: str) -> str:
+    return drop_id(device, os.fsencode(folder.relative(path)), stat.st_size, stat.st_mtime_ns)
 
 
 def _is_gone(path: bytes, folders: Sequence[DropFolder]) -> bool:

@@ -30,6 +30,7 @@ from dropsight.journal.marks import History, Mark, mark_of_bursts
 from dropsight.journal.recorder import Recorder
 from dropsight.journal.recorder_parts import RecorderContext
 from dropsight.journal.recording import Audience, FilingRules
+from dropsight.journal.restored import note_logged
 from dropsight.journal.store import Journal
 from dropsight.service.camera_keeper import CameraKeeper, open_watch
 from dropsight.service.explanations import STOP_SECONDS, Explanations
@@ -190,6 +191,8 @@ def _recorder(
         events=open_events(config, monitoring),
     )
     recorder = Recorder(context)
+    if recorder.newest:  # else somebody has taken it away, to have all recorded anew
+        note_logged(exclusive.store, config.log.path, exclusive.folders, device=config.device)
     recorder.recover(exclusive.folders, is_away=exclusive.mute.holds)
     return recorder
 

@@ -1,0 +1,80 @@
+"""A journal that is older than the log, as one from a backup: the log knows more of the kept images."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from dropsight.intake.folder import DropFolder
+from dropsight.journal.jsonlog import backup_files, lines_of
+from dropsight.journal.kept_files import BATCH, Kept, KeptChanges
+from dropsight.journal.ledger import former_at
+from dropsight.journal.resultlog import path_apart
+from dropsight.journal.store import Journal
+from dropsight.records import Glance
+
+log = logging.getLogger(__name__)
+
+_TAIL_BYTES = 65_536
+
+
+class _Logged(msgspec.Struct):
+    id: str = ""
+    image_path: str = ""
+
+
+_logged = Glance(_Logged)
+
+
+def note_logged(store: Journal, path: Path, folders: Sequence[DropFolder], *, device: str) -> None:
+    """Note the files that stay in their folders and are on record by the log alone; raises StoreError.
+
+    Of the newest files of the log, as far as they have no record of the journal's in them.
+    """
+    keeping = [folder for folder in folders if folder.settings.after == "keep"]
+    noted = 0
+    for each in (path, path_apart(path)) if keeping else ():
+        found = _kept(each, store, keeping, device)
+        while some := list(islice(found, BATCH)):
+            store.note_kept(KeptChanges(known=some))
+            noted += len(some)
+    if noted:
+        log.warning("the journal is older than the log: %d kept images are on record by the log", noted)
+
+
+def _kept(path: Path, store: Journal, folders: Sequence[DropFolder], device: str) -> Iterator[Kept]:
+    if (last := _last_line(path)) and store.has(_logged.at(last).id):
+        return
+    for file in _newest_first(path):
+        is_known = False
+        for logged in map(_logged.at, lines_of(file)):
+            if store.has(logged.id):
+                is_known = True
+            elif logged.image_path:
+                yield from _kept_at(logged, folders, device)
+        if is_known:
+            return
+
+
+def _kept_at(logged: _Logged, folders: Sequence[DropFolder], device: str) -> Iterator[Kept]:
+    for folder in folders:
+        with suppress(OSError, ValueError):
+            if kept := former_at(folder, f"{folder.root}/{logged.image_path}", logged.id, device=device):
+                yield kept
+
+
+def _newest_first(path: Path) -> list[Path]:
+    with suppress(OSError):
+        return [path, *(backup for _, backup in sorted(backup_files(path)))]
+    return []
+
+
+def _last_line(path: Path) -> bytes:
+    with suppress(OSError), path.open("rb") as file:
+        file.seek(max(os.fstat(file.fileno()).st_size - _TAIL_BYTES, 0))
+        return file.read().rstrip(b"\n").rpartition(b"\n")[2]
+    return b""
