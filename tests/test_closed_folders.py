@@ -19,6 +19,7 @@ from dropsight.errors import DropsightError
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.closed_folders import FolderError, Refusals, remedy
 from dropsight.intake.in_hand import FILING, InHand
+from dropsight.intake.slow_inboxes import SlowInboxes
 from dropsight.journal import filer as filer_module
 from dropsight.journal.durability import Durability
 from dropsight.journal.filer import Filer
@@ -82,7 +83,7 @@ def arrived(shelf: Shelf, backlog: Backlog, number: int) -> Recorded:
 
 
 def not_durable() -> Durability:
-    return Durability(Troubles(logging.getLogger()), images=False)
+    return Durability(Troubles(logging.getLogger()), SlowInboxes(), images=False)
 
 
 def filer_of(root: Path, backlog: Backlog, durability: Durability, hand: InHand) -> Filer:

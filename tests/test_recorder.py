@@ -24,6 +24,7 @@ from dropsight.events.rule import Rule
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import InHand
+from dropsight.intake.slow_inboxes import SlowInboxes
 from dropsight.journal import durability, pacing
 from dropsight.journal.event_keeping import EventKeeper
 from dropsight.journal.event_table import EventReader
@@ -533,7 +534,7 @@ def test_many_images_are_synced_by_one_call_and_few_without_waiting_for_others(
     calls: list[str] = []
     monkeypatch.setattr(durability, "sync_file", calls.append)
     monkeypatch.setattr(durability, "sync_file_system", calls.append)
-    kept = durability.Durability(Troubles(logging.getLogger()), images=True)
+    kept = durability.Durability(Troubles(logging.getLogger()), SlowInboxes(), images=True)
     images = [str(tmp_path / f"{number}.jpg") for number in range(64)]
     kept.sync(images[:2])
     assert calls == images[:2]
@@ -545,7 +546,7 @@ def test_many_images_are_synced_by_one_call_and_few_without_waiting_for_others(
 def test_what_is_no_regular_file_is_synced_with_its_file_system(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     troubles = Troubles(logging.getLogger())
-    kept = durability.Durability(troubles, images=True)
+    kept = durability.Durability(troubles, SlowInboxes(), images=True)
     kept.moved(1, str(tmp_path))
     kept.sync([str(tmp_path / "pipe.jpg")])
     assert kept.filed == [1]
@@ -559,7 +560,7 @@ def test_what_comes_into_a_folder_s_place_after_its_image_was_filed_holds_up_no_
     """None would count as filed, so none would leave the journal, for as long as it stood there."""
     (tmp_path / "other").mkdir()
     troubles = Troubles(logging.getLogger())
-    kept = durability.Durability(troubles, images=True)
+    kept = durability.Durability(troubles, SlowInboxes(), images=True)
     kept.moved(1, str(tmp_path / "cam"))
     put(tmp_path / "cam")
     kept.moved(2, str(tmp_path / "other"))

@@ -84,6 +84,8 @@ class Worker:
                 classified += self._classify_all(examined)
                 held = 0
         classified += self._classify_all(examined)
+        for candidate in group:
+            self._backlog.is_through(candidate)
         self._in_hand.clear(self._number)
         self._heartbeats.rest(self.name)
         return classified
@@ -93,7 +95,8 @@ class Worker:
     ) -> int:
         """Return how many bytes there are more to hold."""
         try:
-            found = self._examiner.examine(candidate, plan)
+            with self._backlog.slow.at_work(candidate.folder):
+                found = self._examiner.examine(candidate, plan)
         except Exception as error:  # noqa: BLE001 - one image's, whatever it is
             self._judge(error, candidate, plan, None)
             return 0

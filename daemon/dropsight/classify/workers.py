@@ -37,6 +37,7 @@ class Workers:
         supervision: Supervision,
     ) -> None:
         self._in_force, self._backlog, self._once = in_force, backlog, once
+        backlog.share_among(len(in_force.engine.models))
         self.heartbeats = Heartbeats()
         mishaps = Mishaps(backlog, recorder.troubles)
         examining = _examining(

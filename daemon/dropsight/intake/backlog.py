@@ -91,6 +91,16 @@ class Backlog(BacklogState):
                 self._clips.work.wait(min((each for each in due if each is not None), default=None))
             return None
 
+    def share_among(self, workers: int) -> None:
+        """Of several workers, one is left to inboxes whose disks are quick."""
+        self._slow_turns.most = max(workers - 1, 1)
+
+    def is_through(self, candidate: Candidate) -> None:
+        """Its worker is done with it, whatever is still to follow."""
+        with self._lock:
+            if self._slow_turns.leave(candidate):
+                self._wake_all()
+
     def other_lane(self, candidate: Candidate) -> None:
         """It is no clip, or is one, as its content tells: have it wait there, where there is room."""
         with self._lock:
@@ -108,9 +118,10 @@ class Backlog(BacklogState):
                 return []
             group = [first]
             more = min(most - 1, len(self._queue) - LEFT_FOR_OTHERS)
-            while len(group) <= more and not self.turns.closed:
-                candidate = self._pop()
-                if not self.turns.joins(candidate):
+            if self.slow.holds(first.folder):
+                return group
+            while len(group) <= more and not self.turns.closed and (candidate := self._pop()):
+                if self.slow.holds(candidate.folder) or not self.turns.joins(candidate):
                     self._enqueue_again(candidate)
                     break
                 group.append(candidate)
@@ -210,6 +221,8 @@ class Backlog(BacklogState):
         None where its inbox has kept all others waiting too much already: then it is put off.
         """
         candidate = self._pop()
+        if candidate is None:  # its disk has got slow just now
+            return None
         if rest := self.turns.seconds_of_rest(candidate):
             self.postpone(candidate, seconds=rest, alone=True)
             return None
@@ -221,7 +234,8 @@ class Backlog(BacklogState):
         return None if self._stopped else candidate
 
     def _leave(self, candidate: Candidate) -> None:
-        if self.turns.leave(candidate) | self._large.leave(candidate):
+        left = self.turns.leave(candidate) | self._large.leave(candidate)
+        if left | self._slow_turns.leave(candidate):
             self._wake_all()
 
     def _wake_all(self) -> None:
@@ -242,8 +256,13 @@ class Backlog(BacklogState):
             self.overflow.call_clips()
         return candidate
 
-    def _pop(self) -> Candidate:
-        candidate = self._large.next() or self._queue.pop()
+    def _pop(self) -> Candidate | None:
+        """Take the next that may be taken."""
+        slow = self._slow_turns
+        candidate = self._large.next() or self._queue.pop_but(slow.puts_off) or self._queue.pop_but(slow.bars)
+        if candidate is None:
+            return None
+        slow.enter(candidate)
         self._served_at = time.monotonic()
         candidate.place = "in_hand"
         return candidate
@@ -305,6 +324,7 @@ class Backlog(BacklogState):
         self._push(candidate, turn=None if self.order == "newest" else now)
 
     def _enqueue_again(self, candidate: Candidate) -> None:
+        self._slow_turns.leave(candidate)
         candidate.place = "queued"
         self._push(candidate)
 

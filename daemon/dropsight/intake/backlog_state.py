@@ -11,9 +11,10 @@ from dropsight.intake.aside import MOST_ASIDE, Aside
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.clip_lane import ClipLane
 from dropsight.intake.folder import DropFolder
-from dropsight.intake.lineup import Lineup, Order, lineup
+from dropsight.intake.lineup import Lines, Order, lineup
 from dropsight.intake.overflow import Overflow
 from dropsight.intake.postponed import Postponed
+from dropsight.intake.slow_inboxes import SlowInboxes, SlowTurns
 from dropsight.intake.turns import OneLarge, Turns
 from dropsight.records import Status
 from dropsight.status.stats import Counters
@@ -30,13 +31,16 @@ class BacklogState:
         order: Order = "oldest",
         exists: Callable[[str], bool] = os.path.lexists,
         turns: Turns[Candidate] | None = None,
+        slow: SlowInboxes | None = None,
     ) -> None:
         self.capacity, self.order, self.exists = capacity, order, exists
         self.turns: Turns[Candidate] = Turns() if turns is None else turns
         self.overflow = Overflow()
         self._known: dict[str, Candidate] = {}
         self._postponed: Postponed[Candidate] = Postponed(capacity)
-        self._queue: Lineup[Candidate] = lineup(order)
+        self.slow = SlowInboxes() if slow is None else slow
+        self._slow_turns: SlowTurns[Candidate] = SlowTurns(self.slow)
+        self._queue: Lines[Candidate] = lineup(order)
         self._large: OneLarge[Candidate] = OneLarge(lineup(order))
         self._lock = threading.RLock()
         self._work, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
@@ -141,7 +145,7 @@ class BacklogState:
 
     @property
     def _has_next(self) -> bool:
-        return len(self._queue) > 0 or self._large.has_next
+        return self._queue.has_but(self._slow_turns.bars) or self._large.has_next
 
     def _queued(self) -> int:
         return len(self._queue) + len(self._large) + len(self._clips)

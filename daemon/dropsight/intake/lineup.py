@@ -4,7 +4,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from operator import itemgetter
-from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 Order: TypeAlias = Literal["oldest", "newest", "fair"]
 
@@ -73,7 +73,7 @@ class LineupByAge(Lineup[W]):
         return len(self._heap)
 
 
-class _Turns(Lineup[W]):
+class Lines(Lineup[W]):
     """Has lines that take turns: one for each of what is `apart`."""
 
     def __init__(self, apart: Callable[[W], Hashable], line: Callable[[], Lineup[W]]) -> None:
@@ -87,7 +87,19 @@ class _Turns(Lineup[W]):
         line.push(candidate, turn=turn)
 
     def pop(self) -> W:
-        key, line = next(iter(self._lines.items()))
+        return self._pop(next(iter(self._lines)))
+
+    def pop_but(self, barred: Callable[[Any], bool]) -> W | None:
+        """Take the next of whose line is not `barred`."""
+        key = next((key for key in self._lines if not barred(key)), None)
+        return None if key is None else self._pop(key)
+
+    def has_but(self, barred: Callable[[Any], bool]) -> bool:
+        """Whether there is one to be taken so."""
+        return any(not barred(key) for key in self._lines)
+
+    def _pop(self, key: Hashable) -> W:
+        line = self._lines[key]
         candidate = line.pop()
         del self._lines[key]
         if len(line):
@@ -119,7 +131,7 @@ class _Turns(Lineup[W]):
         return sum(map(len, self._lines.values()))
 
 
-def lineup(order: Order) -> Lineup[W]:
+def lineup(order: Order) -> Lines[W]:
     """Inboxes take turns, whatever the order of what lies in each: else who floods one holds up all others.
 
     With `fair`, cameras of an inbox do, too, each with its oldest first. Whoever may write to an inbox can
@@ -128,10 +140,10 @@ def lineup(order: Order) -> Lineup[W]:
 
     def of_an_inbox() -> Lineup[W]:
         if order == "fair":
-            return _Turns(lambda each: each.camera, lambda: LineupByAge(newest=False))
+            return Lines(lambda each: each.camera, lambda: LineupByAge(newest=False))
         return LineupByAge(newest=order == "newest")
 
-    return _Turns(lambda each: each.folder, of_an_inbox)
+    return Lines(lambda each: each.folder, of_an_inbox)
 
 
 class FirstInLine(Generic[Item]):

@@ -155,6 +155,8 @@ class Scanner:
         for folder in self._backlog.overflow.called().union(self._watchers if everything else ()):
             self._next_walk[folder] = 0.0
         for folder, watcher in self._watchers.items():
+            if self._stopped:
+                break
             if not self._is_busy(folder):
                 self._look(folder, watcher)
                 self._finds.hand_over()
@@ -196,7 +198,7 @@ class Scanner:
         for top in watcher.unheard():
             closed += self._find(folder, top)
             self._finds.hand_over()
-            if self._finds.wait_of(folder):
+            if self._finds.wait_of(folder) or self._stopped:
                 break
         return closed
 

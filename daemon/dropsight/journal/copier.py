@@ -8,8 +8,12 @@ from typing import Literal
 
 from dropsight.errors import StoreError
 from dropsight.files.original import FiledAt
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.slow_inboxes import SlowInboxes
 from dropsight.journal.filing import PlaceError
 from dropsight.journal.recording import Recorded, place_of
+from dropsight.names import as_text
+from dropsight.status.heartbeats import Heartbeats
 from dropsight.threads import begins
 
 NAME = "copier"
@@ -18,20 +22,70 @@ Placed = StoreError | FiledAt | Literal["gone"] | None
 Attempt = tuple[Recorded, Placed]
 
 
+class Copiers:
+    """For the recorder's thread: one copier for all inboxes, and one for each on a slow disk."""
+
+    def __init__(
+        self,
+        slow: SlowInboxes,
+        file: Callable[[Recorded], Placed],
+        *,
+        done: Callable[[], None],
+        heartbeats: Heartbeats,
+    ) -> None:
+        self._slow, self._file, self._done, self._heartbeats = slow, file, done, heartbeats
+        self._copiers: dict[DropFolder | None, Copier] = {}
+        self.stopping = False
+
+    @property
+    def busy(self) -> int:
+        """How many were put and not taken back yet."""
+        return sum(copier.busy for copier in self._copiers.values())
+
+    def put(self, entry: Recorded) -> None:
+        """Have it filed on a thread of its own."""
+        folder = entry.finished.candidate.folder
+        key = folder if self._slow.holds(folder) else None
+        if key not in self._copiers:
+            name = f"{NAME} of {as_text(folder.root)}" if key else NAME
+            self._copiers[key] = Copier(name, self._file, done=self._done, heartbeats=self._heartbeats)
+        self._copiers[key].put(entry)
+
+    def take(self) -> list[Attempt]:
+        """Return what was tried since."""
+        return [attempt for copier in self._copiers.values() for attempt in copier.take()]
+
+    def finish(self, *, seconds: float) -> None:
+        """Wait so long for what was put, then stop in the middle: what is not done has its next start."""
+        until = time.monotonic() + seconds
+        for copier in self._copiers.values():
+            copier.wait(until=until)
+        self.stopping = True
+        for copier in self._copiers.values():
+            copier.finish()
+
+
 class Copier:
-    """For the recorder's thread, which hears of each by `take`; what is in hand bounds how many there are.
+    """For the recorder's thread, which hears of each by `take`; what is set aside bounds how many there are.
 
     `file` files away by copying, and is called on the thread of its own.
     """
 
-    def __init__(self, file: Callable[[Recorded], Placed], *, done: Callable[[], None]) -> None:
-        self._file, self._done = file, done
+    def __init__(
+        self,
+        name: str,
+        file: Callable[[Recorded], Placed],
+        *,
+        done: Callable[[], None],
+        heartbeats: Heartbeats,
+    ) -> None:
+        self._name, self._file, self._done, self._heartbeats = name, file, done, heartbeats
         self._orders: queue.SimpleQueue[Recorded | None] = queue.SimpleQueue()
         self._copied: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self.busy = 0
         """Put and not taken back yet."""
-        self.stopping = False
+        self._stopping = False
 
     def put(self, entry: Recorded) -> None:
         self.busy += 1
@@ -46,12 +100,12 @@ class Copier:
         self.busy -= len(taken)
         return taken
 
-    def finish(self, *, seconds: float) -> None:
-        """Wait so long for what was put, then stop in the middle: what is not done has its next start."""
-        until = time.monotonic() + seconds
+    def wait(self, *, until: float) -> None:
         while self._thread and self._copied.qsize() < self.busy and time.monotonic() < until:
             time.sleep(0.01)
-        self.stopping = True
+
+    def finish(self) -> None:
+        self._stopping = True
         self._orders.put(None)
         if self._thread:
             self._thread.join()
@@ -59,16 +113,17 @@ class Copier:
     def _begin(self) -> None:
         """The first to be copied begins it, once the machine has room for one more thread."""
         if self._thread is None:
-            thread = threading.Thread(target=self._run, name=NAME)
+            thread = threading.Thread(target=self._run, name=self._name)
             self._thread = thread if begins(thread) else None
 
     def _run(self) -> None:
         full: dict[object, PlaceError] = {}
         while entry := self._orders.get():
-            if self.stopping:
+            if self._stopping:
                 return
             # Copying to a full disk costs as much as to an empty one: once for all that wait.
-            found = full.get(place_of(entry)) or self._file(entry)
+            with self._heartbeats.at_work(self._name):
+                found = full.get(place_of(entry)) or self._file(entry)
             if isinstance(found, PlaceError):
                 full[place_of(entry)] = found
             self._copied.put((entry, found))

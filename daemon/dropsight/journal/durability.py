@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from dropsight.errors import StoreError, reason
 from dropsight.files.disk import sync_file, sync_file_system
+from dropsight.intake.candidate import Candidate
+from dropsight.intake.slow_inboxes import SlowInboxes
 from dropsight.status.troubles import Troubles
 
 SYNC_SECONDS = 1.0
@@ -19,16 +21,17 @@ _OF_THE_PLACE = {errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EN
 
 
 class Durability:
-    """Used by the recorder's thread alone.
+    """Used by the recorder's thread alone, but for `sync_ahead`.
 
     For a group of records a file system is synced as a whole: file by file, each image costs a disk two
     flushes. One or two images are synced by themselves, and wait for nobody else's writing. What was moved
     is on disk with the images of the next group, or within a second. Where `images` is
     false nothing of this is done, and a loss of power may empty or bring back what was recorded before it.
+    Images on `slow` disks are synced by whoever brings them, so that no others wait for that.
     """
 
-    def __init__(self, troubles: Troubles, *, images: bool) -> None:
-        self._troubles, self._images = troubles, images
+    def __init__(self, troubles: Troubles, slow: SlowInboxes, *, images: bool) -> None:
+        self._troubles, self._slow, self._images = troubles, slow, images
         self._moved: list[int] = []
         self._places: set[str] = set()
         self._next_sync = 0.0
@@ -49,9 +52,31 @@ class Durability:
         else:
             self.filed.append(seq)
 
+    def on_disk(self, seq: int) -> None:
+        """As `moved`, where the image's new place is on disk already."""
+        self.filed.append(seq)
+
+    def sync_ahead(self, candidate: Candidate) -> None:
+        """Have an image on a slow disk there before the recorder has it in hand. From any thread."""
+        candidate.is_synced = False
+        if self._images and self._slow.holds(candidate.folder):
+            with contextlib.suppress(OSError), self._slow.at_work(candidate.folder):
+                sync_file(candidate.path)
+                candidate.is_synced = True
+
     def sync_if_due(self) -> None:
         if self._moved and time.monotonic() >= self._next_sync:
             self.sync()
+
+    def sync_images(self, images: Sequence[Candidate]) -> None:
+        """Have these on disk, as `sync`, whose disks are seen to be slow by how long that takes."""
+        left = [each for each in images if not each.is_synced]
+        if not left or not self._images:
+            return
+        with contextlib.ExitStack() as stack:
+            for folder in {each.folder for each in left}:
+                stack.enter_context(self._slow.at_work(folder))
+            self.sync([each.path for each in left])
 
     def sync(self, images: Sequence[str] = ()) -> None:
         """Have these images on disk, and all that was moved.

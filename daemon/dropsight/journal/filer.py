@@ -1,21 +1,25 @@
 """Files away what is on record; what cannot be filed yet is retried, less and less often."""
 
+import contextlib
 import errno
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from dropsight import crashpoints
 from dropsight.errors import StoreError
+from dropsight.files.disk import sync_folder
 from dropsight.files.original import FiledAt, identity
 from dropsight.intake.aside import MOST_ASIDE
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.closed_folders import FolderError, Refusals, closed_to_us
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import FILING, InHand
-from dropsight.journal.copier import NAME as COPIER
-from dropsight.journal.copier import Attempt, Copier, Placed
+from dropsight.intake.slow_inboxes import SLOW_SECONDS
+from dropsight.journal.copier import Attempt, Copiers, Placed
 from dropsight.journal.copying import NO_COPYING, Copying, CopyLaterError, TooLargeToCopyError
 from dropsight.journal.durability import Durability
 from dropsight.journal.empty_folders import PassedFolders
@@ -65,7 +69,10 @@ class Filer:
         self._backlog, self._troubles, self._refusals = backlog, troubles, refusals
         self._durability, self._in_hand, self._heartbeats = durability, in_hand, heartbeats
         self._max_copy_bytes = max_copy_bytes
-        self._copier = Copier(self._copy, done=nudge)
+        self._slow = backlog.slow
+        self._copier = Copiers(backlog.slow, self._copy, done=nudge, heartbeats=heartbeats)
+        self._on_disk: set[int] = set()
+        """Filed on a slow disk, and synced there."""
         self._stuck: list[Recorded] = []
         self._behind: list[Recorded] = []
         """Images in folders that are closed to us."""
@@ -115,6 +122,12 @@ class Filer:
         told: FiledAt | None = None,
     ) -> None:
         """It is out of the inbox; `above` is what folders were in that are gone now, `told` its new place."""
+        if filed.seq in self._on_disk:
+            self._on_disk.remove(filed.seq)
+            if there := lies_at(folders, filed, told=told):
+                self.shelved.append(there)
+            self._durability.on_disk(filed.seq)
+            return
         places = [filed.path.rpartition(os.sep)[0]]
         if above:
             places.append(above)
@@ -159,10 +172,11 @@ class Filer:
         folder is closed, for all in it, and for nothing else.
         """
         full: dict[object, PlaceError] = {}
+        until = time.monotonic() + SLOW_SECONDS
         for entry in recorded:
             self._heartbeats.beat(NAME)
             closed = self._closed and self._closed.get(os.path.dirname(entry.finished.path))
-            found = closed or (full and full.get(place_of(entry))) or self._try(entry)
+            found = closed or (full and full.get(place_of(entry))) or self._try(entry, until=until)
             if isinstance(found, PlaceError):
                 full[place_of(entry)] = found
             yield entry, found
@@ -191,11 +205,11 @@ class Filer:
                 self._finish(entry)
             case FiledAt() | None:
                 candidate = entry.finished.candidate
-                above = self._passed.filed(candidate)
+                above = None if self._slow.holds(candidate.folder) else self._passed.filed(candidate)
                 self.was_filed(filed_of(entry), [candidate.folder], above=above, told=found)
                 self._finish(entry)
             case CopyLaterError():
-                self._backlog.let_pass(entry.finished.candidate)
+                self._backlog.set_aside(entry.finished.candidate)
                 self._copier.put(entry)
             case TooLargeToCopyError():
                 log.warning("%s is left in place: %s", as_text(entry.finished.path), found)
@@ -229,25 +243,36 @@ class Filer:
         It is not noted as in hand: reading and writing ends no process, and of slow disks the same image
         would be in hand at each of several deaths from outside.
         """
-        with self._heartbeats.at_work(COPIER):
-            is_clip = entry.finished.record.kind == "clip"
-            most = MOST_BYTES if is_clip else self._max_copy_bytes
-            return self._put(entry, Copying(max_bytes=most, gets_on=self._copies))
+        folder, name = entry.finished.candidate.folder, threading.current_thread().name
+        is_clip = entry.finished.record.kind == "clip"
+        most = MOST_BYTES if is_clip else self._max_copy_bytes
+        found = self._put(entry, Copying(max_bytes=most, gets_on=partial(self._copies, name)))
+        if isinstance(found, FiledAt) and self._slow.holds(folder):
+            with contextlib.suppress(OSError):  # the recorder will try
+                for path in (entry.finished.path, found.path):
+                    sync_folder(os.path.dirname(path))
+                self._on_disk.add(entry.seq)
+                return found._replace(stat=found.stat or os.lstat(found.path))
+        return found
 
-    def _copies(self) -> None:
-        self._heartbeats.beat(COPIER)
+    def _copies(self, name: str) -> None:
+        self._heartbeats.beat(name)
         if self._copier.stopping:
             raise InterruptedError(errno.EINTR, "stopped")
 
-    def _try(self, entry: Recorded) -> Placed:
-        """On the recorder's thread: all but copying."""
-        path = entry.finished.candidate.path
+    def _try(self, entry: Recorded, *, until: float) -> Placed:
+        """On the recorder's thread: all but copying, what is slow, and what lies elsewhere after so long."""
+        candidate, path = entry.finished.candidate, entry.finished.path
         suspect = self._in_hand.suspect(path) if self._in_hand.suspects else None
         if suspect and suspect.stage == "file" and not self._in_hand.may_try(suspect):
             fault = f"filing it away crashed the process {suspect.ends} times"
             return StoreError(f"{as_text(path)} is left in place: {fault}")
+        is_late = time.monotonic() > until and not self._slow.is_own(entry.finished.stat)
+        if is_late or self._slow.holds(candidate.folder):
+            return CopyLaterError()
         self._in_hand.note(FILING, path, "file")
-        return self._put(entry, NO_COPYING)
+        with self._slow.at_work(candidate.folder):
+            return self._put(entry, NO_COPYING)
 
     def _put(self, entry: Recorded, copying: Copying) -> Placed:
         candidate, stat, record = entry.finished.candidate, entry.finished.stat, entry.finished.record

@@ -18,7 +18,7 @@ from dropsight.journal.loglines import SYNC_SECONDS
 from dropsight.journal.marks import Mark
 from dropsight.journal.occurrences import Occurrences
 from dropsight.journal.recorder_parts import RecorderContext, RecorderParts
-from dropsight.journal.recording import left_behind
+from dropsight.journal.recording import Outcome, left_behind
 
 
 class Recorder:
@@ -44,10 +44,13 @@ class Recorder:
         self.occurrences = Occurrences(context.store, context.events, context.troubles, nudge=nudge)
         self._reserve = Reserve()
         self._draining, self._drained = False, threading.Event()
-        self.put = self._inbound.put
-        """Hand over an image's outcome, from any thread; waits for the journal, at the end not for ever."""
         self.refuses = self._filer.refuses
         """Whether an image had better stay where it is for now. From any thread."""
+
+    def put(self, outcome: Outcome) -> None:
+        """Hand over an image's outcome, from any thread; waits for the journal, at the end not for ever."""
+        self._durability.sync_ahead(outcome.candidate)
+        self._inbound.put(outcome)
 
     @property
     def newest(self) -> int:

@@ -71,7 +71,7 @@ class SharedParts(msgspec.Struct, frozen=True):
             reader=reader,
             refusals=Refusals(store.path.parent, troubles),
             hand=OutcomesInHand(reader, context.backlog, supervision=supervision, troubles=troubles),
-            durability=Durability(troubles, images=context.rules.durable),
+            durability=Durability(troubles, context.backlog.slow, images=context.rules.durable),
             log=LogLines(context.lines, reader, troubles, synced=store.cursor("log")),
             flood=Flood(troubles),
         )

@@ -22,6 +22,7 @@ from dropsight.intake.in_hand import InHand
 from dropsight.intake.inboxes import open_folders
 from dropsight.intake.mute_inboxes import MuteInboxes
 from dropsight.intake.scanner import Scanner
+from dropsight.intake.slow_inboxes import SlowInboxes
 from dropsight.intake.starts import CrashNote, Starts
 from dropsight.intake.turns import Turns
 from dropsight.intake.walk_guard import WalkGuard
@@ -82,7 +83,8 @@ def assemble(
         exclusive = _take(config, mute, stack)
         monitoring = _monitoring(config, stack)
         turns: Turns[Candidate] = Turns(monitoring.in_hand, monitoring.starts)
-        backlog = Backlog(order=config.queue.order, turns=turns)
+        slow = SlowInboxes(config.store.path.parent)
+        backlog = Backlog(order=config.queue.order, turns=turns, slow=slow)
         look_at_secrets(config, monitoring.troubles)
         cameras = Changes(monitoring.urgent)
         watch = open_watch(config.cameras, exclusive.folders, config.store.path, changed=cameras)

@@ -1,0 +1,110 @@
+"""Inboxes on disks that take long to answer, as shares may: what touches them keeps nobody else waiting."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+# For one image's opening and reading, or the filing of a group.
+SLOW_SECONDS = 1.0
+# So long after it was slow, it counts as slow, however quick it was in between.
+REMEMBERED_SECONDS = 600.0
+
+
+class Rooted(Protocol):
+    """An inbox."""
+
+    @property
+    def root(self) -> str: ...
+
+
+class InInbox(Protocol):
+    """An image of an inbox."""
+
+    @property
+    def folder(self) -> Rooted: ...
+
+
+P = TypeVar("P", bound=InInbox)
+
+
+class SlowInboxes:
+    """Thread-safe. An inbox on the disk of `state` is never slow: all else waits for that disk, too."""
+
+    def __init__(self, state: Path | None = None) -> None:
+        self._device = None if state is None else os.stat(state).st_dev
+        self._until: dict[Rooted, float] = {}
+        self._quick: set[Rooted] = set()
+        self._at_work: dict[object, tuple[Rooted, float]] = {}
+
+    def holds(self, folder: Rooted) -> bool:
+        """Whether it was slow lately, or is at this moment."""
+        now = time.monotonic()
+        return self._until.get(folder, 0.0) > now or any(
+            each is folder and now - began > SLOW_SECONDS for each, began in list(self._at_work.values())
+        )
+
+    def may_hold(self, folder: Rooted) -> bool:
+        """As `holds`, and of an inbox of which nothing is known yet."""
+        return folder not in self._quick or self.holds(folder)
+
+    @contextmanager
+    def at_work(self, folder: Rooted) -> Iterator[None]:
+        """Somebody touches a file of it, or two."""
+        mine, began = object(), time.monotonic()
+        self._at_work[mine] = folder, began
+        try:
+            yield
+        finally:
+            del self._at_work[mine]
+            self.took(folder, time.monotonic() - began)
+
+    def took(self, folder: Rooted, seconds: float) -> None:
+        """Take note of how long that was."""
+        if seconds < SLOW_SECONDS or not self._is_apart(folder):
+            self._quick.add(folder)
+        else:
+            self._until[folder] = time.monotonic() + REMEMBERED_SECONDS
+
+    def is_own(self, stat: os.stat_result) -> bool:
+        """Whether this lies on the disk of `state`."""
+        return stat.st_dev == self._device
+
+    def _is_apart(self, folder: Rooted) -> bool:
+        try:
+            return not self.is_own(os.stat(folder.root))
+        except OSError:
+            return True
+
+
+class SlowTurns(Generic[P]):
+    """One worker, of several, is left to inboxes that are known to be quick. The backlog's lock guards it."""
+
+    def __init__(self, slow: SlowInboxes) -> None:
+        self._slow, self._held = slow, dict[P, float]()
+        self._rests_until = 0.0
+        self.most = 2**16
+        """So many of them may be in hand at once."""
+
+    def bars(self, folder: Rooted) -> bool:
+        """Whether none of this inbox may be taken now."""
+        return len(self._held) >= self.most and self._slow.may_hold(folder)
+
+    def puts_off(self, folder: Rooted) -> bool:
+        """Whether those of others come first: a lone worker gives these half of its time at the most."""
+        return self.bars(folder) or (time.monotonic() < self._rests_until and self._slow.may_hold(folder))
+
+    def enter(self, candidate: P) -> None:
+        """It is taken."""
+        if self._slow.may_hold(candidate.folder):
+            self._held[candidate] = time.monotonic()
+
+    def leave(self, candidate: P) -> bool:
+        """No worker has it any more; tell whether it was one of them."""
+        began = self._held.pop(candidate, None)
+        if began is None:
+            return False
+        self._rests_until = 2 * time.monotonic() - began
+        return True

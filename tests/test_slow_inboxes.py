@@ -1,0 +1,151 @@
+"""Inboxes on disks and shares that take long to answer, beside others."""
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from brokers import wait_until
+from daemons import House, bounded_by
+from disks import FailingDisk, failing_disk
+from dropsight.config import Watch
+from dropsight.intake.backlog import Backlog
+from dropsight.intake.folder import DropFolder
+from dropsight.intake.slow_inboxes import SlowInboxes
+from test_late_disks import mute_share
+from test_watch import drop, is_taken
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+AT_ONCE = bounded_by("dropsight.intake.slow_inboxes", SLOW_SECONDS=0.0)
+"""Runs a daemon that takes any disk but its own for slow, once it has seen an image of it."""
+
+
+def two_inboxes(root: Path, **more: object) -> House:
+    ours = {"path": "disk/inbox", "processed": "disk/processed", "failed": "disk/failed"}
+    return House(root, {"watch": [ours, {"path": "inbox"}], **more})
+
+
+def pause(house: House, *, on: bool) -> None:
+    assert house.ask("pause" if on else "resume")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[FailingDisk]:
+    with failing_disk(tmp_path / "disk") as disk:
+        yield disk
+
+
+@pytest.mark.slow
+@AS_ROOT
+def test_a_disk_that_takes_long_to_file_and_to_sync_holds_up_no_record(disk: FailingDisk) -> None:
+    """Those of all inboxes waited, a group at a time, for each rename on a slow share."""
+    house = two_inboxes(disk.place.parent)
+    house.under = AT_ONCE
+    try:
+        house.start()
+        for inbox in (house.inbox, disk.place / "inbox"):
+            is_taken(drop(inbox))
+        pause(house, on=True)
+        waiting = [drop(disk.place / "inbox", number) for number in (1, 2, 3)]
+        disk.freeze(on=True)
+        try:
+            pause(house, on=False)
+            wait_until(lambda: len(house.records()) == 5)
+            for number in (1, 2, 3):
+                is_taken(drop(house.inbox, number))
+            assert all(image.exists() for image in waiting)
+        finally:
+            disk.freeze(on=False)
+        for image in waiting:
+            is_taken(image)
+        assert len(house.records()) == 8
+        names = {image.name for image in (disk.place / "processed").iterdir()}
+        assert names >= {image.name for image in waiting}
+    finally:
+        house.kill()
+
+
+@pytest.mark.slow
+@AS_ROOT
+def test_a_share_that_answers_no_reading_leaves_a_worker_to_other_inboxes(tmp_path: Path) -> None:
+    """Each worker stood before it, and all inboxes waited."""
+    house = two_inboxes(tmp_path, inference={"workers": 2})
+    camera = tmp_path / "disk" / "inbox" / "cam"
+    with ExitStack() as stack:
+        stack.callback(house.kill)
+        house.start()
+        is_taken(drop(house.inbox))
+        camera.mkdir()
+        pause(house, on=True)
+        for number in range(4):
+            drop(camera, number)
+        wait_until(lambda: house.counters()["waiting"] == 4)
+        server = mute_share(camera)
+        stack.callback(lambda: subprocess.run(["umount", "--lazy", camera], check=False))
+        stack.callback(os.close, server)
+        pause(house, on=False)
+        for number in range(6):
+            is_taken(drop(house.inbox, number))
+
+
+def test_of_several_workers_one_is_left_to_inboxes_that_are_known_to_be_quick(tmp_path: Path) -> None:
+    slow, quick = (DropFolder.open(Watch(path=tmp_path / name)) for name in ("slow", "quick"))
+    inboxes = SlowInboxes()
+    backlog = Backlog(slow=inboxes)
+    backlog.share_among(3)
+    inboxes.took(slow, 2.0)
+    inboxes.took(quick, 0.0)
+    for number in range(4):
+        backlog.hint(slow, f"{tmp_path}/slow/{number}.jpg", closed=True)
+    first, second = backlog.take(), backlog.take()
+    assert first
+    assert second
+    assert {first.folder, second.folder} == {slow}
+    backlog.hint(quick, f"{tmp_path}/quick/0.jpg", closed=True)
+    third = backlog.take()
+    assert third
+    assert third.folder is quick
+    taken = []
+    thread = threading.Thread(target=lambda: taken.append(backlog.take()))
+    thread.start()
+    backlog.is_through(first)  # of which it is heard
+    thread.join(10.0)
+    assert [each and each.folder for each in taken] == [slow]
+
+
+def test_a_lone_worker_gives_half_of_its_time_to_slow_inboxes_while_others_wait(tmp_path: Path) -> None:
+    slow, quick = (DropFolder.open(Watch(path=tmp_path / name)) for name in ("slow", "quick"))
+    inboxes = SlowInboxes()
+    backlog = Backlog(slow=inboxes)
+    backlog.share_among(1)
+    inboxes.took(slow, 2.0)
+    inboxes.took(quick, 0.0)
+    for number in range(2):
+        backlog.hint(slow, f"{tmp_path}/slow/{number}.jpg", closed=True)
+    first = backlog.take()
+    assert first
+    assert first.folder is slow
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() > began + 0.3)
+    for number in range(3):
+        backlog.hint(quick, f"{tmp_path}/quick/{number}.jpg", closed=True)
+    backlog.is_through(first)
+    taken = []
+    for _ in range(3):
+        candidate = backlog.take()
+        assert candidate
+        taken.append(candidate.folder)
+        backlog.is_through(candidate)
+    assert taken == [quick] * 3
+
+
+def test_an_inbox_on_the_journal_s_own_disk_is_never_slow(tmp_path: Path) -> None:
+    folder = DropFolder.open(Watch(path=tmp_path))
+    inboxes = SlowInboxes(tmp_path)
+    inboxes.took(folder, 60.0)
+    assert not inboxes.holds(folder)
