@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from brokers import wait_until
-from daemons import HASTILY, House, command
+from daemons import HASTILY, House, command, dropsight
 from dropsight.config import Config, Watch
 from dropsight.intake import mute_inboxes
 from dropsight.intake.mute_inboxes import MuteInboxes
@@ -233,6 +233,28 @@ def test_a_single_run_says_that_it_left_out_what_does_not_answer(shared: House) 
         assert not image.exists()
     finally:
         os.close(server)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mute", ["share", "inbox/cam", "state"])
+def test_check_says_what_does_not_answer_and_ends(shared: House, mute: str) -> None:
+    """It hung, without a word, in the very case in which somebody asks it what is the matter."""
+    place = shared.root / mute
+    place.mkdir(exist_ok=True)
+    server = mute_share(place)
+    try:
+        done = dropsight("check", "-c", str(shared.config), seconds=60)
+    finally:
+        os.close(server)
+        subprocess.run(["umount", "--lazy", place], check=True)
+    told = {
+        "share": f"FAIL  folders  {place}/inbox did not answer for 10 s: left out until it does",
+        "inbox/cam": "FAIL  folders  a folder in an inbox does not answer: nothing came for 10 s",
+        "state": f"dropsight: {place}: no answer for 10 s: run waits until there is one",
+    }
+    assert done.returncode == 1
+    assert told[mute] in done.stdout + done.stderr
+    assert mute == "state" or "ok    model" in done.stdout  # all else is tested, too
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from dropsight.classify.work import Engine
 from dropsight.commands import sightings
 from dropsight.commands.event_checks import check_events, check_notify, say_rules
 from dropsight.commands.model_checks import check_device, check_image, check_kernels, open_model
+from dropsight.commands.mute_places import answered, places_of, refuse_mute
 from dropsight.commands.places import Reserved, reserved
 from dropsight.commands.replaying import print_replay
 from dropsight.commands.runner import Runner, runner_of
@@ -34,10 +36,11 @@ from dropsight.config import (
 )
 from dropsight.config.environment import unknown_variables
 from dropsight.config.rules import keys_without_effect
-from dropsight.errors import ConfigError, DropsightError, SinkError, reason
+from dropsight.errors import ConfigError, DropsightError, SinkError, StoreError, reason
 from dropsight.inference.planning import Plan
 from dropsight.inference.wording import without_effect
 from dropsight.intake.inboxes import ignored, passed_by, too_large_for_memory, try_folders
+from dropsight.intake.mute_inboxes import MuteInboxes
 from dropsight.sinks.mqtt.permissions import try_broker
 from dropsight.sinks.mqtt.refusals import BrokerRefusedError
 from dropsight.sinks.sections import wanted
@@ -73,6 +76,7 @@ def _check(
     is_service = file is not None and file.absolute() == system_file().absolute()
     credential = stored_password() if is_service else None
     urls = {name: stored_urls(name) for name in config.notify} if is_service else {}
+    refuse_mute([config.store.path.parent])
     runner = runner_of(config.store.path.parent, is_service=is_service)
     told = str(file or "defaults")
     if os.geteuid() == 0 and not runner.is_me:
@@ -113,8 +117,14 @@ class _Check:
                 "user",
                 f"the rest is not checked as the user {who} of the service: sudo dropsight check",
             )
+        refuse_mute(places_of(self._config))
+        mute = MuteInboxes()
+        self._config = mute.answering(self._config)
         with self._verdict.part("folders"):
-            self._folders()
+            answered(self._folders, what="a folder in an inbox")
+        with self._verdict.part("folders"):
+            if mute.any:
+                raise StoreError(str(mute))
         engine = self._opened()
         if self._config.events or self._config.problem_events:
             with self._verdict.part("events"):
@@ -187,7 +197,8 @@ class _Check:
 
     def _sees(self, plan: Plan, drawing: Reserved | None) -> None:
         try:
-            pictures = sightings.last_pictures(self._config)
+            last = partial(sightings.last_pictures, self._config)
+            pictures = answered(last, what="a camera's last picture")
         except OSError as error:
             say("warn", "sees", f"{self._config.log.path}: cannot be read: {reason(error)}")
             return

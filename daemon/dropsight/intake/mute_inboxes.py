@@ -34,7 +34,7 @@ class MuteInboxes:
 
     def __init__(self) -> None:
         self.asked = Config()
-        self._looks: Mapping[_Places, _Look] = {}
+        self._looks: Mapping[_Places, PlacesLook] = {}
         """Those at what was left out of the last start."""
         self._left_out: tuple[Watch, ...] = ()
 
@@ -42,7 +42,9 @@ class MuteInboxes:
         """Return the config without the inboxes that do not answer; raises StoreError where none does."""
         wanted = {_places(watch): watch for watch in config.watch}
         hanging = {places: look for places, look in self._looks.items() if look.hangs}
-        begun = {places: _Look(places, self._looks.get(places)) for places in wanted if places not in hanging}
+        begun = {
+            places: PlacesLook(places, self._looks.get(places)) for places in wanted if places not in hanging
+        }
         for look in begun.values():
             look.wait()
         mute = {places: look for places, look in begun.items() if look.hangs}
@@ -85,13 +87,13 @@ class MuteInboxes:
         return f"{text}: left out until it does, or its share is unmounted"
 
 
-class _Look:
+class PlacesLook:
     """A look at the places of an inbox, on a thread of its own; `late` is the last one, if it came back late.
 
     `pause` is for how many seconds, beyond its `patience`, nobody looks again.
     """
 
-    def __init__(self, places: _Places, late: "_Look | None") -> None:
+    def __init__(self, places: _Places, late: "PlacesLook | None" = None) -> None:
         self._places, self.took_seconds = places, math.inf
         self.patience, self.pause = PATIENCE_SECONDS, 0.0
         if late:
