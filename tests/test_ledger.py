@@ -110,7 +110,7 @@ def test_however_many_are_gone_the_journal_is_told_in_pieces(
 
 def test_a_new_name_of_the_device_makes_no_image_new(tmp_path: Path, store: Journal) -> None:
     path = record(store, tmp_path / "in" / "a.jpg")
-    assert Reading(store, device="another").ledger.skips(keeping(tmp_path / "in"), str(path))
+    assert Reading(store, device="another").ledger.skips(keeping(tmp_path / "in"), str(path), path.lstat())
 
 
 def test_a_file_of_the_same_name_size_and_time_in_another_folder_is_new(
@@ -120,7 +120,7 @@ def test_a_file_of_the_same_name_size_and_time_in_another_folder_is_new(
     other = tmp_path / "in2" / "a.jpg"
     other.parent.mkdir()
     shutil.copy2(path, other)
-    assert not Reading(store).ledger.skips(keeping(tmp_path / "in2"), str(other))
+    assert not Reading(store).ledger.skips(keeping(tmp_path / "in2"), str(other), other.lstat())
 
 
 def test_a_file_written_anew_with_its_size_and_time_as_before_is_new(tmp_path: Path, store: Journal) -> None:
@@ -136,7 +136,7 @@ def test_a_file_with_other_permissions_or_on_another_disk_is_known_by_its_conten
 ) -> None:
     path, folder = record(store, tmp_path / "in" / "a.jpg"), keeping(tmp_path / "in")
     reading = Reading(store)
-    assert reading.ledger.skips(folder, str(path))
+    assert reading.ledger.skips(folder, str(path), path.lstat())
     assert not reading.told
     path.chmod(0o600)
     shutil.copy2(path, tmp_path / "copy")
@@ -150,9 +150,9 @@ def test_a_walk_reads_no_file_to_know_it(tmp_path: Path, store: Journal) -> None
     """Who changes the rights of what lies there, again and again, held up the folders of all cameras."""
     path, folder = record(store, tmp_path / "in" / "a.jpg"), keeping(tmp_path / "in")
     reading = Reading(store)
-    assert reading.ledger.skips(folder, str(path))
+    assert reading.ledger.skips(folder, str(path), path.lstat())
     path.chmod(0o600)
-    assert not reading.ledger.skips(folder, str(path))
+    assert not reading.ledger.skips(folder, str(path), path.lstat())
     assert not reading.told
 
 
@@ -219,11 +219,11 @@ def test_what_an_earlier_version_recorded_is_known_and_from_then_on_without_the_
     path, folder = record(store, tmp_path / "in" / "a.jpg"), keeping(tmp_path / "in")
     former = as_before(store, path)
     reading = Reading(store)
-    assert reading.ledger.skips(folder, str(path))
+    assert reading.ledger.skips(folder, str(path), path.lstat())
     news = KeptChanges.merged(list(reading.ledger.news([folder])))
     assert news.former == [former]
     store.note_kept(news)
-    assert Reading(store, device="another").ledger.skips(folder, str(path))
+    assert Reading(store, device="another").ledger.skips(folder, str(path), path.lstat())
 
 
 def test_records_of_an_earlier_version_tell_the_ledger_of_their_files_at_the_next_start(
@@ -238,7 +238,7 @@ def test_records_of_an_earlier_version_tell_the_ledger_of_their_files_at_the_nex
         db.execute("UPDATE record SET inode = NULL, changed_ns = NULL")
     db.close()
     store = Journal(store.path)
-    assert Reading(store, device="another").ledger.skips(keeping(tmp_path / "in"), str(path))
+    assert Reading(store, device="another").ledger.skips(keeping(tmp_path / "in"), str(path), path.lstat())
     store.close()
 
 

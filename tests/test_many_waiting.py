@@ -1,11 +1,13 @@
 """A million files in the folders: begun with at once, counted, and looked through in flat memory."""
 
 import logging
+import os
 import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from hypothesis import given
@@ -26,9 +28,14 @@ from dropsight.intake.walk_guard import WalkGuard
 from dropsight.status.census import Census, lying
 from dropsight.status.troubles import Troubles
 
+Skip: TypeAlias = Callable[[DropFolder, str, os.stat_result], bool]
+
 
 def scanner_of(
-    folders: Sequence[DropFolder], backlog: Backlog, skip: Callable[[DropFolder, str], bool], state: Path
+    folders: Sequence[DropFolder],
+    backlog: Backlog,
+    skip: Skip,
+    state: Path,
 ) -> Scanner:
     troubles = Troubles(logging.getLogger(__name__))
     return Scanner(
@@ -54,7 +61,7 @@ class Inbox:
         self.scanner = scanner_of([self.folder], self.backlog, self._skip, root)
         self.scanner.walker.look_seconds = 0.0
 
-    def _skip(self, _folder: DropFolder, _path: str) -> bool:
+    def _skip(self, _folder: DropFolder, _path: str, _stat: os.stat_result) -> bool:
         self._come_to += 1
         self._at_file(self._come_to)
         return False
@@ -245,11 +252,11 @@ def inboxes_on_a_slow_disk(root: Path) -> tuple[DropFolder, DropFolder]:
     return slow, other
 
 
-def walks_on_a_slow_disk(other: DropFolder) -> tuple[list[str], Callable[[DropFolder, str], bool]]:
+def walks_on_a_slow_disk(other: DropFolder) -> tuple[list[str], Skip]:
     """Return the paths that walks meet, and what waits at each until `other` is met."""
     found, met = threading.Event(), list[str]()
 
-    def skip(folder: DropFolder, path: str) -> bool:
+    def skip(folder: DropFolder, path: str, _: os.stat_result) -> bool:
         met.append(path)
         if folder is other:
             found.set()

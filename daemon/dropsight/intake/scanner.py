@@ -3,6 +3,7 @@
 import errno
 import logging
 import math
+import os
 import sys
 import threading
 import time
@@ -55,7 +56,7 @@ class Scanner:
         folders: Sequence[DropFolder],
         backlog: Backlog,
         *,
-        skip: Callable[[DropFolder, str], bool],
+        skip: Callable[[DropFolder, str, os.stat_result], bool],
         refusals: Refusals,
         troubles: Troubles,
         clock: Clock,

@@ -38,7 +38,7 @@ class Walker:
         watchers: Mapping[DropFolder, Watcher],
         backlog: Backlog,
         *,
-        skip: Callable[[DropFolder, str], bool],
+        skip: Callable[[DropFolder, str, os.stat_result], bool],
         clock: Clock,
         finding: WalkGuard,
         troubles: Troubles,
@@ -132,10 +132,11 @@ class Walker:
             return None
         try:
             crashpoints.reach_path("in_find", path)
-            if (entry.is_symlink() and folder.leads_back(path)) or self._skip(folder, path):
+            stat = entry.stat(follow_symlinks=False)
+            if (entry.is_symlink() and folder.leads_back(path)) or self._skip(folder, path, stat):
                 return None
             # When it came here, as against what a copy keeps of its original's times.
-            return self._clock.since(entry.stat(follow_symlinks=False).st_ctime)
+            return self._clock.since(stat.st_ctime)
         except OSError:
             return None
         finally:

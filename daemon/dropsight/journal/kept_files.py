@@ -29,6 +29,8 @@ DELETE FROM kept WHERE id IN (SELECT id FROM record);
 """
 KEEP = "INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?, ?)"
 
+_AT = "SELECT path, size, mtime_ns, changed_ns, digest FROM ledger WHERE path = ?"
+
 
 class Kept(msgspec.Struct, frozen=True):
     """A file on record that stays where it is, in the file system's own bytes.
@@ -66,8 +68,11 @@ class KeptReader:
             self._db = connect(journal)
 
     def at(self, path: str) -> Kept | None:
-        with translated(self._path):
-            row = self._db.execute("SELECT * FROM ledger WHERE path = ?", (os.fsencode(path),)).fetchone()
+        try:
+            row = self._db.execute(_AT, (os.fsencode(path),)).fetchone()
+        except sqlite3.Error:  # walks ask for each file: what costs nothing where nothing is wrong
+            with translated(self._path):
+                raise
         return None if row is None else Kept(*row)
 
     def all(self) -> Iterator[Kept]:

@@ -51,16 +51,11 @@ class Ledger:
             return False
         return self._is_the_same(folder, found, path, stat, gets_on)
 
-    def skips(self, folder: DropFolder, path: str) -> bool:
+    def skips(self, folder: DropFolder, path: str, stat: os.stat_result) -> bool:
         """Whether a scan may pass by this path. It reads no file: other folders wait for its end."""
         if self._refuses(folder, path):
             return True
-        if folder.settings.after != "keep":
-            return False
-        try:
-            return self._known(folder, path, os.lstat(path)) is True
-        except OSError:
-            return False
+        return folder.settings.after == "keep" and self._known(folder, path, stat) is True
 
     def news(self, folders: Sequence[DropFolder]) -> Iterator[KeptChanges]:
         """Find files that are no longer there, of which nobody will ask again; some hundreds at a time.
