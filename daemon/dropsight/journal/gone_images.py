@@ -2,12 +2,14 @@
 
 import logging
 import os
+import time
 
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.links import inode
 from dropsight.journal.reader import RecordedFile
 from dropsight.journal.recording import Recorded
 from dropsight.names import as_text
+from dropsight.status.troubles import CHANGED_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +23,7 @@ class GoneImages:
     def __init__(self) -> None:
         self._away: dict[int, bool] = {}
         """By seq, whether its whole inbox was away."""
-        self._told: set[DropFolder] = set()
+        self._next_line: dict[DropFolder, float] = {}
 
     def note(self, entry: Recorded) -> bool:
         """Return whether its inbox is away, or another in its place: then it stays to be filed."""
@@ -31,13 +33,13 @@ class GoneImages:
         self._away[entry.seq] = is_away
         if len(self._away) > MOST_GONE:
             del self._away[next(iter(self._away))]
-        if is_away and folder not in self._told:
-            self._told.add(folder)
+        if is_away and (now := time.monotonic()) >= self._next_line.get(folder, 0.0):
+            self._next_line[folder] = now + CHANGED_SECONDS
             text = "%s is away, or another folder is there: images on record are filed once they are back"
             log.warning(text, as_text(folder.root))
         return is_away
 
-    def is_back(self, row: RecordedFile, folder: DropFolder, stat: os.stat_result) -> bool:
+    def is_back(self, row: RecordedFile, stat: os.stat_result) -> bool:
         """Whether this is such an image; it is forgotten then, as it is filed away.
 
         Where its inbox was away it may have come back by another mount, which may number files anew: its
@@ -46,5 +48,4 @@ class GoneImages:
         if row.seq not in self._away or not (self._away[row.seq] or row.is_of_the_very(stat)):
             return False
         del self._away[row.seq]
-        self._told.discard(folder)
         return True

@@ -228,7 +228,7 @@ def returned(
     reader: JournalReader,
     *,
     upto: int,
-    is_back: Callable[[RecordedFile, DropFolder, os.stat_result], bool],
+    is_back: Callable[[RecordedFile, os.stat_result], bool],
 ) -> Recorded | None:
     """Recognize a file that is on record: a loss of power brought it back from where it had been filed.
 
@@ -243,7 +243,7 @@ def returned(
     if finished.candidate.folder.settings.after == "keep":
         known = row.is_untouched_at(finished.path, finished.stat)
     else:
-        known = is_back(row, finished.candidate.folder, finished.stat)
+        known = is_back(row, finished.stat)
         known = known or (row.seq <= upto and row.is_of_the_very(finished.stat))
     if not known:
         return None
