@@ -122,13 +122,16 @@ class HangingUp(Proxy):
 class Unacknowledging(Proxy):
     """Lets no PUBACK through to a client while it is `silent`: all else is as ever.
 
-    `but_on`: those of what is published on topics with this are let through. `kind`: what it is of packets.
+    `but_on`: those of what is published on topics with this are let through. `kind`: what it withholds,
+    where that is not PUBACKs. `instead`: a reason to give for each, where it is not to say nothing.
     """
 
     silent = True
 
-    def __init__(self, target_port: int, *, but_on: bytes = b"", kind: int = PUBACK) -> None:
-        self._but_on, self._kind = but_on, kind
+    def __init__(
+        self, target_port: int, *, but_on: bytes = b"", kind: int = PUBACK, instead: int | None = None
+    ) -> None:
+        self._but_on, self._kind, self._instead = but_on, kind, instead
         super().__init__(target_port)
 
     def _pass_on(self, client: socket.socket, out: socket.socket, number: int) -> None:
@@ -146,21 +149,22 @@ class Unacknowledging(Proxy):
                     out.sendall(data)
                     continue
                 packets, said = _whole_packets(said + data)
-                heard = [each for each in packets if not self._withholds(each, wanted)]
-                client.sendall(b"".join(heard))
+                client.sendall(b"".join(self._heard(each, wanted) for each in packets))
 
     def _is_let_through(self, topic: bytes) -> bool:
         return bool(self._but_on) and self._but_on in topic
 
-    def _withholds(self, packet: bytes, wanted: Collection[bytes]) -> bool:
-        return self.silent and packet[0] & 0xF0 == self._kind and packet[2:4] not in wanted
+    def _heard(self, packet: bytes, wanted: Collection[bytes]) -> bytes:
+        if not self.silent or packet[0] & 0xF0 != self._kind or packet[2:4] in wanted:
+            return packet
+        return b"" if self._instead is None else bytes([packet[0], 3, *packet[2:4], self._instead])
 
 
 @contextmanager
 def unacknowledging(
-    target_port: int, *, but_on: bytes = b"", kind: int = PUBACK
+    target_port: int, *, but_on: bytes = b"", kind: int = PUBACK, instead: int | None = None
 ) -> Iterator[Unacknowledging]:
-    running = Unacknowledging(target_port, but_on=but_on, kind=kind)
+    running = Unacknowledging(target_port, but_on=but_on, kind=kind, instead=instead)
     try:
         yield running
     finally:

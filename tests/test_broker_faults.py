@@ -234,7 +234,7 @@ def test_a_broker_that_acknowledges_no_record_is_told_of_and_asked_on_another_co
             drop(house, 3)
             wait_until(lambda: "acknowledges no record" in house.status()["troubles"].get("records", ""))
             assert house.status()["mqtt"]["connected"]
-            wait_until(lambda: "acknowledged no record" in house.status()["troubles"].get("mqtt", ""))
+            wait_until(lambda: "acknowledges no record" in house.status()["troubles"].get("mqtt", ""))
             lossy.silent = False
             all_delivered_in_order(house, subscriber, 3)
             wait_until(lambda: not house.status()["troubles"])
@@ -266,6 +266,81 @@ def test_a_broker_that_acknowledges_no_announcement_is_told_of_and_asked_on_anot
             lossy.silent = False
             all_delivered_in_order(house, subscriber, 3)
             wait_until(lambda: not house.status()["troubles"])
+        finally:
+            house.kill()
+
+
+def unanswering_house(root: Path, url: str) -> House:
+    house = House(root, {"mqtt": {"url": url}})
+    patience = {"TOLD_SECONDS": 0.3, "LOST_SECONDS": 1.5}
+    house.under = bounded_by("dropsight.sinks.mqtt.record_session", **patience)
+    return house
+
+
+def drop_one_first(house: House, count: int) -> None:
+    drop(house, 1)
+    house.until(lambda: len(logged(house)) == 1)
+    drop(house, count - 1, start=1)
+
+
+def test_a_record_that_a_broker_loses_while_it_acknowledges_others_is_told_of_and_sent_again(
+    tmp_path: Path,
+) -> None:
+    """As brokers do that limit the rate: it was sent again when the connection was lost, perhaps in weeks."""
+    with (
+        mosquitto(tmp_path) as broker,
+        unacknowledging(broker.port, but_on=b"/result/yard") as lossy,
+        Subscriber(broker.port) as subscriber,
+    ):
+        house = unanswering_house(tmp_path, lossy.url)
+        try:
+            house.start()
+            drop_one_first(house, 4)
+            wait_until(lambda: "but not record 1" in house.status()["troubles"].get("records", ""))
+            lossy.silent = False
+            all_delivered_in_order(house, subscriber, 4)
+            wait_until(lambda: not house.status()["troubles"])
+            assert house.status()["mqtt"]["set_aside"] == 0
+        finally:
+            house.kill()
+
+
+def test_a_record_that_a_broker_never_acknowledges_is_set_aside_and_named(tmp_path: Path) -> None:
+    """All those behind it came again with each connection, without an end."""
+    with (
+        mosquitto(tmp_path) as broker,
+        unacknowledging(broker.port, but_on=b"/result/yard") as lossy,
+    ):
+        house = unanswering_house(tmp_path, lossy.url)
+        try:
+            house.start()
+            drop_one_first(house, 2)
+            wait_until(lambda: house.status()["mqtt"]["set_aside"] == 1)
+            wait_until(lambda: outbox(house) == 0)
+            assert lossy.connections == 4
+        finally:
+            house.kill()
+
+
+@pytest.mark.parametrize("reason", [0x97, 0x9F], ids=["quota", "rate"])
+def test_what_a_broker_does_not_take_for_now_waits_until_it_does(tmp_path: Path, reason: int) -> None:
+    """It was set aside after three tries, record after record, for as long as the quota was used up."""
+    with (
+        mosquitto(tmp_path) as broker,
+        unacknowledging(broker.port, instead=reason) as full,
+        Subscriber(broker.port) as subscriber,
+    ):
+        house = House(tmp_path, {"mqtt": {"url": full.url}})
+        house.under = bounded_by("dropsight.sinks.backoff", LONGEST_SECONDS=0.2)
+        try:
+            house.start()
+            drop(house, 3)
+            wait_until(lambda: "no records for now: Quota" in house.status()["troubles"].get("mqtt", ""))
+            tries = full.connections
+            wait_until(lambda: full.connections >= tries + 5)
+            full.silent = False
+            all_delivered_in_order(house, subscriber, 3)
+            assert house.status()["mqtt"]["set_aside"] == 0
         finally:
             house.kill()
 

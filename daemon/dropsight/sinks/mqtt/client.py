@@ -32,6 +32,8 @@ _QOS_2 = 0x04
 _CHUNK_BYTES = 65_536
 # Reasons of a PUBACK that are no refusal: it is there, or there and nobody listens (MQTT 5, 3.4.2.1).
 _TAKEN = (0x00, 0x10)
+# EMQX says the former, which MQTT 5 has for connections alone: paho does not know it there.
+_RATE_EXCEEDED, _QUOTA_EXCEEDED = 0x9F, 0x97
 _SUCCESS = ReasonCode(PacketTypes.PUBACK)
 _NO_PROPERTIES = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]
 # Acknowledgements of nothing that was sent: a broker that goes on with them has us work for nothing.
@@ -122,6 +124,8 @@ class FrugalClient(paho.Client):
         if len(packet) == 2 or packet[2] in _TAKEN:
             with self._out_message_mutex:
                 return self._do_on_publish(mid, _SUCCESS, _NO_PROPERTIES)
+        if packet[2] == _RATE_EXCEEDED:
+            packet[2] = _QUOTA_EXCEEDED
         del packet[3:]
         self._in_packet["remaining_length"] = len(packet)
         return super()._handle_pubackcomp(cmd)

@@ -19,7 +19,7 @@ from dropsight.sinks.mqtt.client import LARGEST_BYTES, BoundedClient, FrugalClie
 from dropsight.sinks.mqtt.incoming import Incoming, RetainedMessages
 from dropsight.sinks.mqtt.network import Network
 from dropsight.sinks.mqtt.offers import ALL, Offers
-from dropsight.sinks.mqtt.refusals import refusal
+from dropsight.sinks.mqtt.refusals import reason_of, refusal
 from dropsight.sinks.mqtt.tls_errors import reason
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ QUIET_SECONDS = 2.0
 CLOSED_SECONDS = 1.0
 MOST_RETAINED = 1_000
 VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
-_UNSPECIFIED = _FAILURE = 0x80
+_FAILURE = 0x80
 # Reasons of a broker or a network for a goodbye that have nothing to do with what we said (MQTT 5, 3.14.2.1).
 _TAKEN_OVER = 0x8E
 _NO_FAULT_OF_OURS = {0x89, 0x8B, 0x8D, _TAKEN_OVER, 0x9C, 0x9D, 0xA0}
@@ -254,7 +254,7 @@ class Connection:
         self, _client: paho.Client, _data: object, _flags: object, code: ReasonCode, found: Properties | None
     ) -> None:
         with self._changed:
-            self._answer = (int(code.value) if code.is_failure else 0, _said(code))
+            self._answer = (int(code.value) if code.is_failure else 0, reason_of(code))
             if not code.is_failure:
                 self.offers = self.offers.told(found)
             self._changed.notify_all()
@@ -263,7 +263,7 @@ class Connection:
         self, _client: paho.Client, _data: object, _flags: object, code: ReasonCode, _found: object
     ) -> None:
         with self._changed:
-            self._closed, self._blameless = _said(code), code.value in _NO_FAULT_OF_OURS
+            self._closed, self._blameless = reason_of(code), code.value in _NO_FAULT_OF_OURS
             self.taken_over = code.value == _TAKEN_OVER
             self._changed.notify_all()
 
@@ -271,7 +271,7 @@ class Connection:
         self, _client: paho.Client, _data: object, mid: int, code: ReasonCode, _found: object
     ) -> None:
         if code.value >= _FAILURE:
-            self.refused[mid] = _said(code)
+            self.refused[mid] = reason_of(code)
         self._acknowledged.append(mid)
 
     def _on_subscribe(
@@ -282,8 +282,8 @@ class Connection:
         if topic is None:  # of one to what nobody asked for, nothing is kept
             return
         for code in filter(lambda code: code.is_failure, codes[:1]):
-            log.warning("the broker denied the subscription to %s: %s", topic, _said(code))
-            self.unheard[mid] = _said(code)
+            log.warning("the broker denied the subscription to %s: %s", topic, reason_of(code))
+            self.unheard[mid] = reason_of(code)
         self._acknowledged.append(mid)
 
     def _lost(self) -> SinkError:
@@ -293,8 +293,3 @@ class Connection:
                 " broker closed our connection"
             )
         return SinkError(f"{self._broker.shown}: connection lost: {self._closed or 'closed'}")
-
-
-def _said(code: ReasonCode) -> str:
-    """Give the broker's reason; where it gave none, paho makes one up."""
-    return "no reason was given" if code.value == _UNSPECIFIED else str(code)

@@ -14,6 +14,7 @@ from dropsight.sinks.mqtt.camera_session import SPARE_RECORD
 from dropsight.sinks.mqtt.connection import Connection
 from dropsight.sinks.mqtt.event_session import EventSession
 from dropsight.sinks.mqtt.publisher_parts import PublisherParts
+from dropsight.sinks.mqtt.refusals import PassingReason
 from dropsight.sinks.mqtt.suspects import InFlight
 
 BATCH = 64
@@ -45,7 +46,7 @@ class RecordSession:
         self._settled: set[int] = set()
         self._suspected_upto = parts.suspects.last_record(self._acknowledged)
         self._answered_at = math.inf
-        """Since when none was acknowledged, while there are any."""
+        """Since when the oldest was not acknowledged, while there are any."""
         self.passed = False
 
     @property
@@ -74,10 +75,11 @@ class RecordSession:
             self._publish(self._waiting.popleft())
 
     def look_whether_it_answers(self) -> None:
-        """Raises SinkError where the broker acknowledges nothing for long, though it answers our pings.
+        """Raises SinkError where a broker that answers pings does not acknowledge the oldest for long.
 
-        It may have lost what it was sent, which nobody would send again on this connection. So may it have
-        announcements, which have all the places that it grants, and no record is sent.
+        It may have lost what it was sent, or thrown it away beyond a rate, which nobody would send again on
+        this connection. So may it have announcements, which have all the places that it grants, and no
+        record is sent. One that it never acknowledges, but later ones, is set aside in the end.
         """
         if not self.are_outstanding():
             self._answered_at = math.inf
@@ -85,11 +87,20 @@ class RecordSession:
         self._answered_at = min(self._answered_at, time.monotonic())
         silent = time.monotonic() - self._answered_at
         if silent >= LOST_SECONDS:
-            raise SinkError(f"the broker has acknowledged no record for {LOST_SECONDS:.0f} s")
+            self._answered_at = math.inf  # once
+            if self._settled and self._parts.suspects.unanswered(self._order[0]):
+                self.say_aside(self._order[0], "the broker never acknowledges it")
+            raise SinkError(f"the broker acknowledges {self._unanswered()} for {LOST_SECONDS:.0f} s")
         if silent >= TOLD_SECONDS:
-            what = "no record, the oldest" if self._order else "nothing that was sent before the next record,"
-            fault = f"the broker acknowledges {what} for more than {TOLD_SECONDS:.0f} s"
+            fault = f"the broker acknowledges {self._unanswered()} for more than {TOLD_SECONDS:.0f} s"
             self._parts.troubles.raised(RECORDS, SinkError(fault))
+
+    def _unanswered(self) -> str:
+        if not self._order:
+            return "nothing that was sent before the next record,"
+        return (
+            f"later records, but not record {self._order[0]}," if self._settled else "no record, the oldest"
+        )
 
     def seconds_to_look(self) -> float:
         silent = time.monotonic() - self._answered_at
@@ -135,15 +146,20 @@ class RecordSession:
         """The broker has these, and `others` that may have been before them."""
         if seqs:
             self.passed = True
-            self._parts.troubles.cleared(RECORDS)
             self._parts.tally.published += len(seqs)
             self._settled.update(seqs)
-        if seqs or (others and not self._order):
+        if self._move_on() and seqs:
+            self._parts.troubles.cleared(RECORDS)
+        if others and not self._order:
             self._answered_at = math.inf
-        self._move_on()
 
     def refuse(self, seq: int, reason: str) -> None:
-        """A no counts as a hanging up, which some brokers do after it; raises SinkError."""
+        """A no counts as a hanging up, which some brokers do after it; raises SinkError.
+
+        One for now, as of a broker that limits the rate, has all wait: the record is as good as others.
+        """
+        if isinstance(reason, PassingReason):
+            raise NotTakenError(f"the broker takes no records for now: {reason}")
         if self._parts.suspects.lost([seq]):
             self.say_aside(seq, f"the broker rejected it: {reason}")
         raise NotTakenError(f"the broker rejects our records: {reason}")
@@ -152,12 +168,17 @@ class RecordSession:
         fault = f"record {seq} is set aside (in the log, not on MQTT): {reason}"
         self._parts.troubles.raised(RECORDS, SinkError(fault))
 
-    def _move_on(self) -> None:
+    def _move_on(self) -> bool:
+        """Tell whether the oldest is another one now."""
+        before = self._acknowledged
         while self._order and self._order[0] in self._settled:
             self._acknowledged = self._order.popleft()
             self._settled.discard(self._acknowledged)
+        if has_moved := self._acknowledged > before:
+            self._answered_at = math.inf
         if not self._order or time.monotonic() - self._noted_at >= ACKNOWLEDGE_SECONDS:
             self.note()
+        return has_moved
 
     def note(self) -> None:
         self._noted_at = time.monotonic()

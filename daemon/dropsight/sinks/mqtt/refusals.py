@@ -1,5 +1,7 @@
 """How a broker refuses us, with the way out: each kind of refusal has another next step."""
 
+from paho.mqtt.reasoncodes import ReasonCode
+
 from dropsight.errors import SinkError
 from dropsight.sinks.mqtt.broker import Broker, Protocol
 from dropsight.sinks.mqtt.offers import Offers
@@ -8,6 +10,13 @@ from dropsight.sinks.mqtt.tls_errors import HUNG_UP, alert_of
 # CONNACK reasons (MQTT 5, table 3-1) that say who we are is not good enough.
 _NOT_WELCOME = {0x85, 0x86, 0x87, 0x8A, 0x8C}
 _UNSUPPORTED_VERSION = 0x84
+_UNSPECIFIED, _QUOTA_EXCEEDED = 0x80, 0x97
+
+
+class PassingReason(str):
+    """Why a broker takes a message not now: it may take the very same later."""
+
+    __slots__ = ()
 
 
 class BrokerRefusedError(SinkError):
@@ -61,3 +70,10 @@ def refusal(
 def may_be_another(error: SinkError) -> bool:
     """Whether another broker may stand there by now, of a version that is to be found out again."""
     return isinstance(error, UnsupportedVersionError) and not error.is_silent
+
+
+def reason_of(code: ReasonCode) -> str:
+    """Give the broker's reason; where it gave none, paho makes one up."""
+    if code.value == _QUOTA_EXCEEDED:
+        return PassingReason(code)
+    return "no reason was given" if code.value == _UNSPECIFIED else str(code)

@@ -24,6 +24,15 @@ class SuspectMessages:
         self._aside: dict[str, float] = {}
         self._rests: dict[str, float] = {}
         self._records_aside: set[int] = set()
+        self._unanswered: dict[int, int] = {}
+
+    def unanswered(self, seq: int) -> bool:
+        """Take note of a record that alone was not acknowledged; tell whether it is set aside now."""
+        self._unanswered[seq] = self._unanswered.get(seq, 0) + 1
+        if self._unanswered[seq] < RECORD_LOSSES:
+            return False
+        self._records_aside.add(seq)
+        return True
 
     def lost(self, in_flight: Collection[str | int]) -> Sequence[str | int]:
         """Take note of what a connection was lost with; return what is set aside now.
@@ -65,6 +74,7 @@ class SuspectMessages:
         for key in [key for key in self._losses if isinstance(key, int) and key <= upto]:
             del self._losses[key]
         self._records_aside = {seq for seq in self._records_aside if seq > upto}
+        self._unanswered = {seq: times for seq, times in self._unanswered.items() if seq > upto}
         return max((key for key in self._losses if isinstance(key, int)), default=0)
 
     @property
