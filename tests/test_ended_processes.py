@@ -91,6 +91,13 @@ while os.getpid() != ours and os.getppid() == ours or os.getpid() == ours and ti
 """
 
 
+def test_a_process_that_a_busy_neighbour_leaves_half_a_processor_has_all_of_its_time() -> None:
+    """A quarter counted as all of one: a clip had 450 s of the 600 that it may take, and failed for good."""
+    with subprocess.Popen([sys.executable, "-c", WORKS_BESIDE_A_NEIGHBOUR]) as process:
+        working = children.WorkingTime(process.pid, 2.5, patience=100.0)
+        children.communicated_within(working, process, None)
+
+
 def test_a_picture_is_not_to_blame_that_a_busy_neighbour_leaves_half_a_processor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -196,7 +203,7 @@ def test_a_clip_waits_whose_decoder_somebody_has_ended(tmp_path: Path) -> None:
 
 def test_a_clip_waits_whose_decoder_had_no_processor(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mkv", numbered(200))
-    with ClipDecoder(ClipBounds(seconds=4.0)) as decoder, open_named(clip) as file:
+    with ClipDecoder(ClipBounds(patience=4.0)) as decoder, open_named(clip) as file:
         parts = decoder.decode(file, EVERY_FRAME)
         next(parts)
         assert decoder.pid

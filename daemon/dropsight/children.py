@@ -34,7 +34,6 @@ _START = (
     "import runpy, signal, sys; signal.signal(signal.SIGABRT, signal.SIG_IGN); "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
-_LEAST_SHARE = 0.25
 _LOOK_SECONDS, _SHORTEST_SECONDS = 1.0, 0.1
 # Of what goes to a process or comes from it, at a time: as much as a pipe holds.
 _PIECE_BYTES = 2**16
@@ -95,10 +94,8 @@ def was_ended(code: int) -> bool:
 class WorkingTime:
     """How long a process of ours has worked, or slept of its own accord, which has a bound in seconds.
 
-    Time in which it was stopped, or had no processor, counts apart: it, or all of us with it. With
-    `least_share` of a processor it counts as having worked all the time; with less, as much less. It may
-    stand still for as long as it may work, or for `patience` seconds. Of this very process, the thread that
-    asks does not count.
+    Time in which it was stopped, or had no processor, counts apart: it, or all of us with it; it may be as
+    long, or `patience` seconds. Of this very process, the thread that asks does not count.
     """
 
     def __init__(
@@ -106,10 +103,9 @@ class WorkingTime:
         pid: int,
         seconds: float,
         *,
-        least_share: float = _LEAST_SHARE,
         patience: float | None = None,
     ) -> None:
-        self._pid, self._seconds, self._least_share = pid, seconds, least_share
+        self._pid, self._seconds = pid, seconds
         self._patience = seconds if patience is None else patience
         self._worked = self._stood = 0.0
         self._used, self._looked_at = _used(pid)[0], time.monotonic()
@@ -140,7 +136,7 @@ class WorkingTime:
         if time.monotonic() - self._looked_at < _SHORTEST_SECONDS:
             return  # the kernel counts in ticks: of a hundredth, none may have been its own
         elapsed, (used, is_asleep) = self._elapsed(), _used(self._pid)
-        busy = elapsed if is_asleep else (used - self._used) / self._least_share
+        busy = elapsed if is_asleep else used - self._used
         worked = min(busy, elapsed, _LOOK_SECONDS)
         self._worked, self._stood, self._used = self._worked + worked, self._stood + elapsed - worked, used
 
@@ -158,15 +154,13 @@ def communicated(
     data: bytes | None,
     *,
     seconds: float,
-    least_share: float = _LEAST_SHARE,
 ) -> tuple[bytearray, bytearray]:
     """Give it this, wait until it ends, and return what it has written to its pipes.
 
     Raises subprocess.TimeoutExpired where it has worked, or slept, for so long; StoodStillError where it was
     stopped, or had no processor, for as long: it, or all of us with it.
     """
-    working = WorkingTime(process.pid, seconds, least_share=least_share)
-    return communicated_within(working, process, data)
+    return communicated_within(WorkingTime(process.pid, seconds), process, data)
 
 
 def communicated_within(

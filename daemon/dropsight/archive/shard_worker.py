@@ -234,7 +234,7 @@ class ShardWorker:
         try:
             with self._answering(named), fetched(named, most_bytes=ClipBounds().max_bytes) as path:
                 digest = digest_of_clip(path, most_bytes=ClipBounds().max_bytes)
-                with self._within(1, more=ClipBounds().seconds):
+                with self._within(1, more=ClipBounds().seconds + ClipBounds().patience):
                     found = self._clips.predict(path)
         except ImageError as error:
             return self._failure(named, error, digest)

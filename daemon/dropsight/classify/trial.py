@@ -18,8 +18,6 @@ from dropsight.status.systemd import interval_seconds
 log = logging.getLogger(__name__)
 
 TRIAL_SECONDS = 120.0
-# What it works counts by the processor: a good image has to have as much of it beside busy neighbours.
-_WHOLE = 1.0
 # What an interpreter of Python and a model take without any picture.
 _LEAST_BYTES = 512 * 2**20
 
@@ -48,7 +46,7 @@ def tried(path: str, spec: ModelSpec, *, room: int | None = None) -> Verdict:
     ) as process:
         _bound(process.pid, room or max(available_bytes(), _LEAST_BYTES))
         try:
-            _, said = children.communicated(process, None, seconds=_seconds(), least_share=_WHOLE)
+            _, said = children.communicated(process, None, seconds=_seconds())
         except children.StoodStillError as error:
             text = "images wait: the process that tries one alone had no processor, or too little of it"
             raise ProcessorShortError(text) from error

@@ -26,8 +26,6 @@ SECONDS = 60.0
 # Exit codes.
 DAMAGED, SHORT, MACHINE_SHORT = 3, 4, 5
 _AGAIN_SECONDS = 0.5
-# What it works counts by the processor: beside busy neighbours a good picture takes three times as long.
-_WHOLE = 1.0
 _STARVES = "images wait: the process that decodes them had no processor, or too little of it"
 # A worker has others to see to: it waits for a decoder until that has stood still for so long.
 PARK_SECONDS = 3.0
@@ -101,9 +99,7 @@ class _Decoding:
         self._stack.enter_context(COMPANY.joined())
         self._stack.enter_context(self._process)
         self._pipes = children.Pipes(self._process, data)
-        self._working = children.WorkingTime(
-            self._process.pid, SECONDS, least_share=_WHOLE, patience=patience
-        )
+        self._working = children.WorkingTime(self._process.pid, SECONDS, patience=patience)
 
     def output(
         self, *, looked: Callable[[children.WorkingTime], None] = lambda _: None

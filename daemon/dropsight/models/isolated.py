@@ -30,7 +30,6 @@ TRIAL_SECONDS = 100.0
 # For which it lacks a processor.
 PATIENCE_SECONDS = 3600.0
 REFUSED = 3
-_WHOLE = 1.0
 _COPIED = {"tflite", "onnx"}
 _PRINTED_BYTES = 2**16
 STARVED = (
@@ -72,7 +71,7 @@ def try_model(
         )
     except OSError as error:
         raise ModelError(f"{path}: cannot be tested before it is used: {error.strerror}") from error
-    working = children.WorkingTime(process.pid, seconds, least_share=_WHOLE, patience=patience)
+    working = children.WorkingTime(process.pid, seconds, patience=patience)
     with process:
         try:
             with _told(path, working):
@@ -131,7 +130,7 @@ def _ended(model: Path, act: Callable[[], NoReturn]) -> int:
     if not process:
         act()
     os.close(there)
-    working = children.WorkingTime(process, TRIAL_SECONDS, least_share=_WHOLE, patience=PATIENCE_SECONDS)
+    working = children.WorkingTime(process, TRIAL_SECONDS, patience=PATIENCE_SECONDS)
     end = select.poll()
     end.register(here)
     try:

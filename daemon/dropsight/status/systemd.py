@@ -110,7 +110,7 @@ class LongStart:
         self._go_on(working)
 
     def _anew(self) -> WorkingTime:
-        return WorkingTime(os.getpid(), self._work_seconds, least_share=1.0, patience=PATIENCE_SECONDS)
+        return WorkingTime(os.getpid(), self._work_seconds, patience=PATIENCE_SECONDS)
 
     def _run(self) -> None:
         while not self._over.wait(_LOOK_SECONDS):

@@ -30,12 +30,16 @@ _decoder = msgspec.msgpack.Decoder(Answer)
 
 
 class ClipBounds(msgspec.Struct, frozen=True):
-    """What a clip may cost: bytes, pixels of a frame, seconds of processor and of clock to decode it."""
+    """What a clip may cost: bytes, pixels of a frame, seconds of processor to decode it.
+
+    And seconds for which its process works or sleeps, and for which it has no processor.
+    """
 
     max_bytes: int = MOST_BYTES
     max_pixels: int = 100_000_000
     cpu_seconds: float = 600.0
     seconds: float = 1800.0
+    patience: float = 7200.0
     memory: int = _MEMORY_BYTES
     damaged_too: bool = False
 
@@ -110,7 +114,8 @@ class ClipDecoder:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 socket.send_fds(self._begun(), [msgspec.msgpack.encode(order)], [file.fd])
             assert self._process  # noqa: S101 - it was begun
-            working = children.WorkingTime(self._process.pid, self.bounds.seconds)
+            bounds = self.bounds
+            working = children.WorkingTime(self._process.pid, bounds.seconds, patience=bounds.patience)
             return self._next(working), working
         except MachineError:
             self.close()

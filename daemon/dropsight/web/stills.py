@@ -21,9 +21,9 @@ from dropsight.web.pictures import SIZES, find_image, pixels_of
 STRIP_FRAMES = 8
 TILE_PIXELS = 240
 # Of a picture for people: a clip that takes more than this is shown without.
-STILL_BOUNDS = ClipBounds(cpu_seconds=60.0, seconds=120.0, damaged_too=True)
+STILL_BOUNDS = ClipBounds(cpu_seconds=60.0, seconds=120.0, patience=120.0, damaged_too=True)
 # Where somebody else waits meanwhile.
-_BRIEF_BOUNDS = ClipBounds(cpu_seconds=10.0, seconds=20.0, damaged_too=True)
+_BRIEF_BOUNDS = ClipBounds(cpu_seconds=10.0, seconds=20.0, patience=20.0, damaged_too=True)
 
 
 class _Peak(msgspec.Struct):
