@@ -18,6 +18,7 @@ from dropsight.intake.backlog import Backlog
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.slow_inboxes import SlowInboxes
 from test_late_disks import mute_share
+from test_many_waiting import scanner_of
 from test_watch import drop, is_taken
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -149,3 +150,34 @@ def test_an_inbox_on_the_journal_s_own_disk_is_never_slow(tmp_path: Path) -> Non
     inboxes = SlowInboxes(tmp_path)
     inboxes.took(folder, 60.0)
     assert not inboxes.holds(folder)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_walk_of_a_quick_inbox_waits_for_no_slow_one(tmp_path: Path, *, known: bool) -> None:
+    """With twenty slow shares, 3 of 65 images of an inbox that is polled were found within a minute."""
+    quick, slow = (DropFolder.open(Watch(path=tmp_path / name)) for name in ("quick", "slow"))
+    for folder, count in ((quick, 1), (slow, 50)):
+        Path(folder.root).mkdir()
+        for number in range(count):
+            (Path(folder.root) / f"{number}.jpg").touch()
+    backlog, never, met = Backlog(), threading.Event(), list[bool]()
+    if known:
+        backlog.slow.took(slow, 2.0)
+
+    def skip(folder: DropFolder, _path: str, _stat: os.stat_result) -> bool:
+        if folder is slow:
+            met.append(backlog.depth() > 0)
+            if not met[-1]:
+                never.wait(1.0)  # so slow is the disk
+        return False
+
+    scanner = scanner_of([quick, slow], backlog, skip, tmp_path)
+    scanner.walker.look_seconds = 60.0
+    thread = threading.Thread(target=scanner.run)
+    thread.start()
+    try:
+        wait_until(lambda: backlog.depth() == 51)
+    finally:
+        scanner.stop()
+        thread.join()
+    assert met.count(False) <= (0 if known else 10)

@@ -21,6 +21,7 @@ from dropsight.intake.folder import DropFolder
 from dropsight.intake.lineup import FirstInLine
 from dropsight.intake.source import SourceStatus
 from dropsight.intake.walk_guard import WalkGuard
+from dropsight.intake.walk_turns import PutOffError, WalkTurns
 from dropsight.intake.walker import NAME, Walker
 from dropsight.intake.watcher import Watcher
 from dropsight.names import as_text
@@ -37,8 +38,6 @@ CHUNK = 8_192
 MOST_ARRIVED = 1_024
 # What gave way in the backlog is looked for again soon, and for a tenth of the time at the most.
 GAVE_WAY_SECONDS, PAUSES = 5.0, 10
-# So many inboxes are walked at once, the next one in the midst of the one before.
-MOST_WALKED = 8
 CROWD, WATCH, INBOX = "crowd", "watch", "inbox"
 SHOWN = 3
 
@@ -78,8 +77,7 @@ class Scanner:
             heartbeats=self.heartbeats,
             entered=self._is_tried,
         )
-        self._walked: list[DropFolder] = []
-        """Inboxes that are being walked: each but the first in the midst of the walk of the one before."""
+        self._turns = WalkTurns(backlog.slow)
         self._next_walk = dict.fromkeys(folders, 0.0)
         self._next_try = dict.fromkeys(folders, math.inf)
         self._away: dict[DropFolder, str] = {}
@@ -164,12 +162,13 @@ class Scanner:
 
     def _look_meanwhile(self) -> None:
         """In the midst of a walk, which may be long: look elsewhere."""
-        if len(self._walked) < MOST_WALKED and not self._stopped:
-            self._look_everywhere()
+        with self._turns.meanwhile() as has_room:
+            if has_room and not self._stopped:
+                self._look_everywhere()
 
     def _is_busy(self, folder: DropFolder) -> bool:
-        """Whether it is being walked, or some of it wait for room: else what waits had no bound."""
-        return folder in self._walked or self._finds.wait_of(folder)
+        """Whether it has to wait for another walk, or some of it for room: else what waits had no bound."""
+        return not self._turns.may_begin(folder) or self._finds.wait_of(folder)
 
     def _look(self, folder: DropFolder, watcher: Watcher) -> None:
         """Walk all of it, or into what nothing is heard of, where it is time to."""
@@ -257,10 +256,12 @@ class Scanner:
             self._backlog.order, limit=MOST_CLIPS, camera_of=folder.camera, bytes_of=sys.getsizeof
         )
         closed: list[str] = []
-        self._walked.append(folder)
         try:
-            self._claim(folder)  # another disk may be there by now
-            self.walker.choose((choice, clips), folder, start, closed)
+            with self._turns.walking(folder):
+                self._claim(folder)  # another disk may be there by now
+                self.walker.choose((choice, clips), folder, start, closed)
+        except PutOffError:
+            self._next_walk[folder] = 0.0
         except (StoreError, ConfigError) as error:
             self._watchers[folder].missed(folder.root, OSError(errno.EBUSY, str(error)))
             self._away[folder] = str(error)
@@ -281,8 +282,6 @@ class Scanner:
                 self._backlog.overflow.call(folder)
             elif choice.left_behind:
                 self._left.add(folder)
-        finally:
-            self._walked.pop()
         return closed
 
     def lying(self) -> UnprocessedImages:
