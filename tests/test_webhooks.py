@@ -165,7 +165,40 @@ def test_a_record_that_is_refused_is_set_aside_and_counted_and_stops_no_other(ba
     assert taken == ["1", "3", "4", "5"]
     assert feeder.standing()[1:3] == (4, 1)
     alone = [body for _, _, body in receiver.asked if body in ({"id": "2"}, [{"id": "2"}])]
-    assert len(alone) == ATTEMPTS
+    assert len(alone) == ATTEMPTS + 1  # once more after it has taken another
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_receiver_that_refuses_all_for_a_while_gets_all_later_each_once(status: int) -> None:
+    """As behind a proxy that says so while the receiver starts anew: no record is at fault."""
+    records, is_back = Records(FIRST), threading.Event()
+    with Receiver() as receiver, feeding(records, Webhook(receiver.url)) as feeder:
+        receiver.judge = lambda _request: Turn(200 if is_back.is_set() else status)
+        wait_until(lambda: len(receiver.asked) > ATTEMPTS)
+        assert (records.place, feeder.standing().set_aside) == (0, 0)
+        assert str(status) in feeder.troubles.current()["hook"]
+        is_back.set()
+        wait_until(records.done)
+        assert not feeder.troubles.any()
+    assert sorted(receiver.ids()) == FIRST
+    assert feeder.standing()[1:3] == (len(FIRST), 0)
+
+
+def test_records_in_a_row_that_are_refused_stop_no_other() -> None:
+    """Each is offered once more after another was taken, which comes before its turn, and once."""
+    with Receiver() as receiver:
+        receiver.judge = lambda request: Turn(404 if request.body["id"] in ("1", "2") else 200)
+        feeder = feed(Records(FIRST), Webhook(receiver.url))
+    assert receiver.ids() == ["3", "4", "5"]
+    assert feeder.standing()[1:3] == (3, 2)
+
+
+def test_a_last_record_that_is_refused_waits_for_another_and_holds_up_no_end() -> None:
+    records = Records(["1"])
+    with Receiver([Turn(404)]) as receiver, feeding(records, Webhook(receiver.url)) as feeder:
+        feeder.stop(drain_seconds=3600)
+        wait_until(lambda: len(receiver.asked) >= ATTEMPTS)
+    assert (records.place, feeder.standing().set_aside) == (0, 0)
 
 
 def test_a_wrong_password_sets_no_record_aside() -> None:

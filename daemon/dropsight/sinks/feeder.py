@@ -18,8 +18,12 @@ from dropsight.sinks.sink import FollowerStatus
 from dropsight.sinks.summons import Summons
 from dropsight.status.troubles import Troubles
 
-# So often a receiver is asked to take a record that it has refused.
+# So often a receiver is asked to take a record that it has refused, before it is asked for another.
 ATTEMPTS = 3
+# Of a pause between them, as a number of failures: who refuses one is there, and others wait behind it.
+LONGEST_PAUSE = 5
+# So many records are looked at for another one.
+OTHERS = 64
 LONGEST_WAIT_SECONDS = 3600.0
 # While more is there to hand on, the journal notes the place so often.
 NOTE_SECONDS = 0.05
@@ -59,8 +63,8 @@ class Receiver(Protocol):
         """Return once it has them for good; raises SinkError, and is asked again.
 
         What it has taken may come once more after a loss of power or connection, with the same id. Raises
-        DeclinedError for records to set aside, if it does so again, and LaterError to be left alone for a
-        while.
+        DeclinedError for records to set aside, if it does so again and takes others, and LaterError to be
+        left alone for a while.
         """
 
     def close(self) -> None:
@@ -92,7 +96,10 @@ class Feeder:
         self._summons, self._lost = Summons(), False
         self._place, self._noted_at = outbox.acknowledged(), 0.0
         self._delivered = self._set_aside = 0
-        self._failures = self._declined = self._one_by_one_upto = 0
+        self._failures = self._declined = self._one_by_one_upto = self._others_upto = 0
+        self._takes_others = False
+        self._ahead = set[int]()
+        """What it has taken before it was its turn."""
         self._chance = random.Random()  # noqa: S311 - jitter
 
     def standing(self) -> FollowerStatus:
@@ -127,7 +134,7 @@ class Feeder:
         group, wanted = list[Delivery](), list[Delivery]()
         try:
             group = self._pending()
-            wanted = [delivery for delivery in group if delivery.status in self._statuses]
+            wanted = self._wanted(group)
             if wanted:
                 crashpoints.reach("before_delivery")
                 self._receiver.take(wanted)
@@ -166,9 +173,13 @@ class Feeder:
     def _pending(self) -> list[Delivery]:
         return self._outbox.pending(self._place, 1 if self._place < self._one_by_one_upto else self._group)
 
+    def _wanted(self, group: Sequence[Delivery]) -> list[Delivery]:
+        return [each for each in group if each.status in self._statuses and each.seq not in self._ahead]
+
     def _move_on(self, group: Sequence[Delivery]) -> None:
-        self._declined = 0
+        self._declined, self._takes_others = 0, False
         self._place = group[-1].seq
+        self._ahead = {seq for seq in self._ahead if seq > self._place}
 
     def _succeed(self, count: int) -> None:
         self._delivered += count
@@ -176,26 +187,47 @@ class Feeder:
         self.troubles.cleared(self._name)
 
     def _decline(self, group: Sequence[Delivery], wanted: Sequence[Delivery], error: DeclinedError) -> None:
-        """Have one record stop no other: find it in its group, and leave it out if it is refused again."""
+        """Have one record stop no other: find it in its group, and leave it out if it alone is refused."""
         self._lost = False
         if len(wanted) > 1:
             self._one_by_one_upto = group[-1].seq
             return
         self.refused = True
         self._declined += 1
-        if self._declined < ATTEMPTS:
+        if not self._takes_others:
             self.troubles.raised(self._name, error)
             self._note()
-            self._rest(pause_seconds(self._declined, self._chance))
+            self._ask_for_another(group[-1].seq)
             return
         self._set_aside += 1
         fault = f"record {id_of(wanted[0])} is set aside (it is in the log, and not delivered): {error}"
         self.troubles.raised(self._name, SinkError(fault))
         self._move_on(group)
 
+    def _ask_for_another(self, after: int) -> None:
+        """Find out whether it refuses all, as a proxy may whose receiver starts anew; rest if it may."""
+        if self._declined >= ATTEMPTS:
+            self._takes_others = self._takes_one_behind(after)
+            self._lost = not self._takes_others
+        if not self._takes_others:
+            self._rest(pause_seconds(min(self._declined, LONGEST_PAUSE), self._chance))
+
+    def _takes_one_behind(self, place: int) -> bool:
+        """Offer one, each time the next of those that are there."""
+        with suppress(SinkError, StoreError):  # which are told of when the one before is offered again
+            some = self._outbox.pending(max(place, self._others_upto), OTHERS)
+            others = self._wanted(some)[:1]
+            self._others_upto = (others or some)[-1].seq if some else 0
+            if others:
+                self._receiver.take(others)
+                self._ahead.add(others[0].seq)
+                self._delivered += 1
+                return True
+        return False
+
     def _fail(self, error: SinkError | StoreError) -> None:
         self._failures += 1
-        self._lost = not isinstance(error, LaterError)
+        self._lost, self._takes_others = not isinstance(error, LaterError), False
         self.refused = isinstance(error, TurnedAwayError)
         self.troubles.raised(self._name, error)
         self._note()
