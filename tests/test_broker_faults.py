@@ -12,6 +12,7 @@ import pytest
 
 from brokers import Mosquitto, Subscriber, free_port, mosquitto, wait_until
 from daemons import PHOTOS, House, bounded_by, running
+from dropsight.sinks.mqtt.suspects import RECORD_LOSSES
 from proxies import of_an_earlier_version, proxy, unacknowledging
 
 pytestmark = pytest.mark.broker
@@ -273,7 +274,8 @@ def test_a_broker_that_acknowledges_no_announcement_is_told_of_and_asked_on_anot
 def unanswering_house(root: Path, url: str) -> House:
     house = House(root, {"mqtt": {"url": url}})
     patience = {"TOLD_SECONDS": 0.3, "LOST_SECONDS": 1.5}
-    house.under = bounded_by("dropsight.sinks.mqtt.record_session", **patience)
+    hasty = ("dropsight.sinks.backoff", {"LONGEST_SECONDS": 0.2})
+    house.under = bounded_by("dropsight.sinks.mqtt.record_session", hasty, **patience)
     return house
 
 
@@ -318,6 +320,30 @@ def test_a_record_that_a_broker_never_acknowledges_is_set_aside_and_named(tmp_pa
             wait_until(lambda: house.status()["mqtt"]["set_aside"] == 1)
             wait_until(lambda: outbox(house) == 0)
             assert lossy.connections == 4
+        finally:
+            house.kill()
+
+
+def test_a_record_is_not_set_aside_where_those_behind_it_were_only_too_large(tmp_path: Path) -> None:
+    """Of these the broker acknowledges none either: it may acknowledge nothing for an hour."""
+    with (
+        mosquitto(tmp_path, extra="allow_anonymous true\nmax_packet_size 1000\n") as broker,
+        unacknowledging(broker.port) as lossy,
+    ):
+        house = unanswering_house(tmp_path, lossy.url)
+        try:
+            house.start()
+            drop_one_first(house, 1)
+            large = house.inbox.joinpath(*["yard" * 60] * 5, "large.jpg")
+            large.parent.mkdir(parents=True)
+            shutil.copy(PHOTOS[1], large)
+            wait_until(lambda: house.status()["mqtt"]["oversized"] >= RECORD_LOSSES)
+            tries = lossy.connections
+            wait_until(lambda: lossy.connections >= tries + 2)
+            lossy.silent = False
+            wait_until(lambda: outbox(house) == 0)
+            mqtt = house.status()["mqtt"]
+            assert (mqtt["published"], mqtt["set_aside"]) == (1, 0)
         finally:
             house.kill()
 

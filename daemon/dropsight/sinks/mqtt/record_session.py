@@ -44,6 +44,8 @@ class RecordSession:
         self._waiting: deque[Delivery] = deque()
         self._order: deque[int] = deque()
         self._settled: set[int] = set()
+        self._newest = 0
+        """The last of those that the broker has acknowledged: others are settled as they are not for it."""
         self._suspected_upto = parts.suspects.last_record(self._acknowledged)
         self._answered_at = math.inf
         """Since when the oldest was not acknowledged, while there are any."""
@@ -88,7 +90,7 @@ class RecordSession:
         silent = time.monotonic() - self._answered_at
         if silent >= LOST_SECONDS:
             self._answered_at = math.inf  # once
-            if self._settled and self._parts.suspects.unanswered(self._order[0]):
+            if self._is_overtaken() and self._parts.suspects.unanswered(self._order[0]):
                 self.say_aside(self._order[0], "the broker never acknowledges it")
             raise SinkError(f"the broker acknowledges {self._unanswered()} for {LOST_SECONDS:.0f} s")
         if silent >= TOLD_SECONDS:
@@ -98,9 +100,12 @@ class RecordSession:
     def _unanswered(self) -> str:
         if not self._order:
             return "nothing that was sent before the next record,"
-        return (
-            f"later records, but not record {self._order[0]}," if self._settled else "no record, the oldest"
-        )
+        if not self._is_overtaken():
+            return "no record, the oldest"
+        return f"later records, but not record {self._order[0]},"
+
+    def _is_overtaken(self) -> bool:
+        return bool(self._order) and self._newest > self._order[0]
 
     def seconds_to_look(self) -> float:
         silent = time.monotonic() - self._answered_at
@@ -148,6 +153,7 @@ class RecordSession:
             self.passed = True
             self._parts.tally.published += len(seqs)
             self._settled.update(seqs)
+            self._newest = max(self._newest, *seqs)
         if self._move_on() and seqs:
             self._parts.troubles.cleared(RECORDS)
         if others and not self._order:
