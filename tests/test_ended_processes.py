@@ -112,7 +112,7 @@ STOPS_ITSELF = ["sh", "-c", "kill -STOP $$; cat >/dev/null; echo ready; echo of 
 
 def still_decodes(name: str, data: bytes) -> bool:
     try:
-        with decoders.coming_again():
+        with decoders.coming_again("inbox"):
             return output_of([*STOPS_ITSELF, name], data, "heic", 10) != (
                 0,
                 bytearray(f"of {name}\n".encode()),
@@ -137,12 +137,27 @@ def test_of_pictures_without_a_processor_as_many_are_decoded_as_have_room_and_no
 ):
     with decoders.hurrying(after_seconds=600):
         for name in ("one", "two"):
-            with pytest.raises(StillDecodingError), decoders.coming_again():
+            with pytest.raises(StillDecodingError), decoders.coming_again("inbox"):
                 output_of([*STOPS_ITSELF, name], b"", "heic", 60 - 20 * (name == "two"))
-        with pytest.raises(ProcessorShortError) as waits, decoders.coming_again():
+        with pytest.raises(ProcessorShortError) as waits, decoders.coming_again("inbox"):
             output_of([*STOPS_ITSELF, "three"], b"", "heic", 10)
         assert not isinstance(waits.value, StillDecodingError)
         assert stopped_children()
+    wait_until(lambda: not stopped_children())
+
+
+def test_whoever_fills_one_inbox_leaves_room_for_a_picture_of_another_that_lacks_a_processor() -> None:
+    """Four of 15 megapixels in one inbox had each picture of others wait, twice as long each time."""
+    with decoders.hurrying(after_seconds=600):
+        for name in ("one", "two", "three", "four"):
+            with pytest.raises(StillDecodingError), decoders.coming_again("filled"):
+                output_of([*STOPS_ITSELF, name], b"", "heic", 25)
+        with pytest.raises(StillDecodingError), decoders.coming_again("other"):
+            output_of([*STOPS_ITSELF, "five"], b"", "heic", 10)
+        with pytest.raises(ProcessorShortError) as waits, decoders.coming_again("other"):
+            output_of([*STOPS_ITSELF, "six"], b"", "heic", 10)
+        assert not isinstance(waits.value, StillDecodingError)
+        assert len(stopped_children()) == 5
     wait_until(lambda: not stopped_children())
 
 

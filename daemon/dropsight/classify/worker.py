@@ -133,7 +133,7 @@ class Worker:
         self._in_hand.note(self._number, image.candidate.path, "decode")
         try:
             look = image.plan.looks and self._onlooker.wants_look(drop.camera)
-            with coming_again():
+            with coming_again(image.candidate.folder):
                 prepared = pipeline.prepare(image.data, image.header, image.plan, look=look)
         except ImageError as error:
             young = self._examiner.was_young(image)

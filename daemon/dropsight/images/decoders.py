@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
@@ -31,6 +31,8 @@ _STARVES = "images wait: the process that decodes them had no processor, or too 
 PARK_SECONDS = 3.0
 # Of the clock, and of a processor for all together: four pictures of 12 megapixels, or one that is larger.
 PARKED_SECONDS, MOST_PARKED_SECONDS = 3600.0, 100.0
+# An inbox that has none among them has room for one all the same, while fewer inboxes than this have any.
+MOST_INBOXES = 8
 # Who comes again does so after seconds; what has come of it is kept no longer, for files are taken away.
 KEPT_SECONDS = 60.0
 # What ends before this goes out was not the picture's doing.
@@ -44,10 +46,11 @@ def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) ->
 
     Raises ImageError where it crashes, or takes too long, and MachineError.
     """
-    if getattr(_waiting, "comes_again", False):
-        code, said = _parked.output(command, data, kind, seconds)
-    else:
+    inbox: Hashable = getattr(_waiting, "inbox", None)
+    if inbox is None:
         code, said = _Decoding(command, data, kind).output()
+    else:
+        code, said = _parked.output(command, data, kind, seconds, inbox)
     _check_end(code, kind, seconds)
     if not said.startswith(READY):
         raise MachineError(f"images wait: the process that decodes {kind} ended at its start ({code})")
@@ -58,16 +61,16 @@ def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) ->
 
 
 @contextmanager
-def coming_again() -> Iterator[None]:
+def coming_again(inbox: Hashable) -> Iterator[None]:
     """Have this thread wait for no decoder that lacks a processor: StillDecodingError, and that goes on.
 
-    Whoever comes again with the same picture takes what has come of it.
+    Whoever comes again with the same picture takes what has come of it. It is of this `inbox`.
     """
-    _waiting.comes_again = True
+    _waiting.inbox = inbox
     try:
         yield
     finally:
-        _waiting.comes_again = False
+        _waiting.inbox = None
 
 
 class _StarvesError(Exception):
@@ -137,8 +140,8 @@ class _Decoding:
 class _GoingOn:
     """A decoder that nobody waits for; `seconds` of a processor it may take in all."""
 
-    def __init__(self, decoding: _Decoding, seconds: float) -> None:
-        self.decoding, self.seconds, self.ended_at = decoding, seconds, math.inf
+    def __init__(self, decoding: _Decoding, seconds: float, inbox: Hashable) -> None:
+        self.decoding, self.seconds, self.inbox, self.ended_at = decoding, seconds, inbox, math.inf
         self.future: Future[tuple[int, bytearray]] = Future()
 
     def begins(self) -> bool:
@@ -156,14 +159,17 @@ class _GoingOn:
 class _Parked:
     """Thread-safe: decoders that lack a processor, and go on while nobody waits for them.
 
-    They have `MOST_PARKED_SECONDS` of a processor together, or one alone has more.
+    They have `MOST_PARKED_SECONDS` of a processor together, or one alone has more. Whoever fills one inbox
+    uses up no other's room.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._all: dict[bytes, _GoingOn] = {}
 
-    def output(self, command: Sequence[str], data: bytes, kind: str, seconds: float) -> tuple[int, bytearray]:
+    def output(
+        self, command: Sequence[str], data: bytes, kind: str, seconds: float, inbox: Hashable
+    ) -> tuple[int, bytearray]:
         found = blake2b(repr(command).encode())
         found.update(data)
         key = found.digest()
@@ -173,12 +179,12 @@ class _Parked:
                     raise StillDecodingError(_STARVES)
                 del self._all[key]
                 return parked.future.result()
-            self._check_room(seconds)
+            self._check_room(seconds, inbox)
         decoding = _Decoding(command, data, kind, patience=PARKED_SECONDS)
         try:
             return decoding.output(looked=_leave_if_it_starves)
         except _StarvesError:
-            self._park(key, _GoingOn(decoding, seconds))
+            self._park(key, _GoingOn(decoding, seconds, inbox))
         raise StillDecodingError(_STARVES)
 
     def end(self) -> None:
@@ -188,11 +194,14 @@ class _Parked:
                 each.decoding.give_up()
             self._all.clear()
 
-    def _check_room(self, seconds: float) -> None:
+    def _check_room(self, seconds: float, inbox: Hashable) -> None:
         """Raise ProcessorShortError where others use up what there is; forget those whose files are gone."""
         now = time.monotonic()
         self._all = {key: each for key, each in self._all.items() if now - each.ended_at < KEPT_SECONDS}
-        if self._all and seconds + sum(each.seconds for each in self._all.values()) > MOST_PARKED_SECONDS:
+        inboxes = {each.inbox for each in self._all.values()}
+        if inbox not in inboxes and len(inboxes) < MOST_INBOXES:
+            return
+        if seconds + sum(each.seconds for each in self._all.values()) > MOST_PARKED_SECONDS:
             raise ProcessorShortError(_STARVES)
 
     def _park(self, key: bytes, parked: _GoingOn) -> None:
