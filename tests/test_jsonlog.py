@@ -117,6 +117,16 @@ def test_a_damaged_backup_stops_no_start(tmp_path: Path) -> None:
         log.close()
 
 
+def test_a_copy_by_date_that_cannot_be_read_stops_no_start(tmp_path: Path) -> None:
+    """As root's own copy of the log cannot, or one that is taken away just then."""
+    log = log_at(tmp_path)
+    log.append([line(0)])
+    (tmp_path / "r.jsonl-20261130").mkdir()
+    (tmp_path / "r.jsonl-20261129").symlink_to("nowhere")
+    assert log.recent_ids({f"{0:032}", f"{1:032}"}) == {f"{0:032}"}
+    log.close()
+
+
 def test_it_follows_a_file_that_somebody_renamed(tmp_path: Path) -> None:
     log = log_at(tmp_path)
     log.append([line(0)])

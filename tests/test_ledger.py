@@ -335,3 +335,30 @@ def test_after_a_restored_journal_what_the_log_has_of_kept_images_is_not_recorde
     lines = [line for file in (tmp_path / "logs").iterdir() for line in lines_of(file)]
     assert len(lines) == 2 + 10 + 1 + 1 + 1
     assert "9 kept images are on record by the log" in house.daemon_log()
+
+
+@pytest.mark.slow
+def test_after_a_restored_journal_a_file_just_like_one_of_another_inbox_is_recorded(tmp_path: Path) -> None:
+    """It was taken for the one whose line the log has, and never recorded."""
+    other = tmp_path / "other"
+    watch = [{"path": path, "after": "keep"} for path in ("inbox", "other")]
+    with running(tmp_path, watch=watch) as house:
+        shutil.copyfile(PHOTOS[0], house.inbox / "before.jpg")
+        wait_until(lambda: len(house.records()) == 1)
+        assert house.stop() == 0
+        shutil.copytree(tmp_path / "state", tmp_path / "backup", ignore=lambda *_: ["dropsight.sock"])
+        house.start()
+        for name in ("both.jpg", "later.jpg"):
+            shutil.copyfile(PHOTOS[0], house.inbox / name)
+        shutil.copy2(house.inbox / "both.jpg", other)
+        wait_until(lambda: len(house.records()) == 4)
+        assert house.stop() == 0
+        shutil.rmtree(tmp_path / "state")
+        shutil.copytree(tmp_path / "backup", tmp_path / "state")
+        shutil.copy2(house.inbox / "later.jpg", other)
+        house.start()
+        wait_until(lambda: len(house.records()) == 5)
+        shutil.copyfile(PHOTOS[0], house.inbox / "end.jpg")
+        wait_until(lambda: house.records()[-1]["image_path"] == "end.jpg")
+    names = sorted(record["image_path"] for record in house.records())
+    assert names == ["before.jpg", *2 * ["both.jpg"], "end.jpg", *2 * ["later.jpg"]]

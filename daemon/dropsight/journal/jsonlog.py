@@ -102,7 +102,7 @@ class JsonLog:
                 left -= len(line)
                 yield line
         for path in _copies_by_date(self._path)[:_RECENT_BACKUPS]:
-            yield from lines_of(path)
+            yield from readable_lines(path)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -232,7 +232,11 @@ def _copies_by_date(log: Path) -> list[Path]:
     """Name what logrotate's `dateext` calls its copies, `copytruncate` above all; the newest first."""
     stem, suffix = re.escape(log.stem), re.escape(log.suffix)
     pattern = re.compile(rf"{stem}({suffix})?[-.]\d{{4}}[-\d.]*({suffix})?(\.gz)?")
-    found = ((path.stat().st_mtime, path) for path in log.parent.iterdir() if pattern.fullmatch(path.name))
+    found = []
+    for path in log.parent.iterdir():
+        if pattern.fullmatch(path.name):
+            with contextlib.suppress(OSError):  # taken away just now
+                found.append((path.stat().st_mtime, path))
     return [path for _, path in sorted(found, reverse=True)]
 
 
@@ -244,6 +248,12 @@ def lines_of(path: Path) -> Iterator[bytes]:
     ):
         while line := file.readline(LONGEST_LINE):
             yield line
+
+
+def readable_lines(path: Path) -> Iterator[bytes]:
+    """As `lines_of`, but none of what is closed to us, as root's copies are."""
+    with contextlib.suppress(OSError):
+        yield from lines_of(path)
 
 
 def _cut_own_half_line(fd: int) -> None:

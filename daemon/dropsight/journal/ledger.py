@@ -127,7 +127,7 @@ class Ledger:
         return reader
 
 
-def former_at(folder: DropFolder, path: str, record_id: str, *, device: str) -> Kept | None:
+def former_at(folder: DropFolder, path: str, record_id: str, *, device: str, repeat: int = 0) -> Kept | None:
     """Return what is known of a file by its record's id; None where it is gone or another by now.
 
     Raises OSError where that cannot be told.
@@ -136,13 +136,14 @@ def former_at(folder: DropFolder, path: str, record_id: str, *, device: str) -> 
         stat = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if _id_of(folder, path, stat, device=device) != record_id:
+    if _id_of(folder, path, stat, device=device, repeat=repeat) != record_id:
         return None
     return msgspec.structs.replace(Kept.of(path, stat, None), changed_ns=None)
 
 
-def _id_of(folder: DropFolder, path: str, stat: os.stat_result, *, device: str) -> str:
-    return drop_id(device, os.fsencode(folder.relative(path)), stat.st_size, stat.st_mtime_ns)
+def _id_of(folder: DropFolder, path: str, stat: os.stat_result, *, device: str, repeat: int = 0) -> str:
+    relative = os.fsencode(folder.relative(path))
+    return drop_id(device, relative, stat.st_size, stat.st_mtime_ns, repeat=repeat)
 
 
 def _is_gone(path: bytes, folders: Sequence[DropFolder]) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from dropsight.intake.folder import DropFolder
-from dropsight.journal.jsonlog import backup_files, lines_of
+from dropsight.journal.jsonlog import backup_files, readable_lines
 from dropsight.journal.kept_files import BATCH, Kept, KeptChanges
 from dropsight.journal.ledger import former_at
 from dropsight.journal.resultlog import path_apart
@@ -51,7 +51,7 @@ def _kept(path: Path, store: Journal, folders: Sequence[DropFolder], device: str
         return
     for file in _newest_first(path):
         is_known = False
-        for logged in map(_logged.at, lines_of(file)):
+        for logged in map(_logged.at, readable_lines(file)):
             if store.has(logged.id):
                 is_known = True
             elif logged.image_path:
@@ -61,10 +61,18 @@ def _kept(path: Path, store: Journal, folders: Sequence[DropFolder], device: str
 
 
 def _kept_at(logged: _Logged, folders: Sequence[DropFolder], device: str) -> Iterator[Kept]:
-    for folder in folders:
-        with suppress(OSError, ValueError):
-            if kept := former_at(folder, f"{folder.root}/{logged.image_path}", logged.id, device=device):
-                yield kept
+    """Yield its file. Of files just alike in several inboxes no more are on record than there are lines."""
+    paths = [(folder, f"{folder.root}/{logged.image_path}") for folder in folders]
+    there = [(folder, path) for folder, path in paths if os.path.lexists(path)]
+    for repeat in range(len(there)):
+        alike: list[Kept] = []
+        for folder, path in there:
+            with suppress(OSError, ValueError):
+                if kept := former_at(folder, path, logged.id, device=device, repeat=repeat):
+                    alike.append(kept)
+        if alike:
+            yield from alike[repeat : repeat + 1]
+            return
 
 
 def _newest_first(path: Path) -> list[Path]:
