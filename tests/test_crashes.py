@@ -305,6 +305,14 @@ def until_it_lives(house: House, crash: str, *, left: Sequence[str], trouble: st
     raise AssertionError(house.daemon_log())
 
 
+def stopped(house: House, module: bytes) -> int:
+    """Have the process that runs this stand still, once it is there."""
+    wait_until(lambda: house.decoder(module) is not None)
+    found = house.decoder(module) or 0
+    os.kill(found, signal.SIGSTOP)
+    return found
+
+
 def dead(house: House) -> bool:
     assert house.process
     return house.process.poll() is not None
@@ -335,6 +343,28 @@ def test_an_image_that_crashes_the_process_at_whatever_stage_is_refused_at_the_t
     assert "twice" in by_name["bad.jpg"]["error"]["message"]
     assert "Segmentation fault" in house.daemon_log()
     assert "most recent call first" in house.daemon_log()
+
+
+@pytest.mark.slow
+def test_a_picture_that_another_process_has_is_not_to_blame_for_crashes_of_ours(tmp_path: Path) -> None:
+    """A HEIC that was in hand at two of them, whoever caused these, was refused for good."""
+    house = House(tmp_path, {"inference": {"workers": 1}})
+    house.under = HASTILY
+    pixels = np.random.default_rng(3).integers(0, 256, (900, 900, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "good.jp2"), pixels)
+    shutil.move(tmp_path / "good.jp2", house.inbox)
+    try:
+        for module in (b"dropsight.images.apart", b"\0classify\0"):
+            house.spawn()
+            other = stopped(house, module)
+            assert house.stop(signal.SIGSEGV) == -signal.SIGSEGV
+            os.kill(other, signal.SIGKILL)
+        house.start()
+        wait_until(lambda: not house.waiting())
+        assert house.stop() == 0
+    finally:
+        house.kill()
+    assert [record["status"] for record in house.records()] == ["ok"]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import msgspec
 from dropsight.classify.scheduling import keep_the_core
 from dropsight.classify.work import CameraListener, Engine, Explains, Scored, Work
 from dropsight.errors import ImageError, ModelError
+from dropsight.images.apart import KINDS
 from dropsight.images.decoders import coming_again
 from dropsight.inference import image_records, pipeline
 from dropsight.inference.image_records import Drop
@@ -16,7 +17,7 @@ from dropsight.inference.planning import Plan
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.candidate import Candidate
 from dropsight.intake.examiner import Examined, ExaminerParts, ImageExaminer, Refused
-from dropsight.intake.in_hand import InHand
+from dropsight.intake.in_hand import InHand, Stage
 from dropsight.journal.mishaps import Mishaps
 from dropsight.journal.recorder import Recorder
 from dropsight.journal.recording import Finished
@@ -130,7 +131,8 @@ class Worker:
 
     def _prepare(self, engine: Engine, image: Examined) -> Work | None:
         drop = image.drop
-        self._in_hand.note(self._number, image.candidate.path, "decode")
+        stage: Stage = "apart" if image.header.format in KINDS else "decode"
+        self._in_hand.note(self._number, image.candidate.path, stage)
         try:
             look = image.plan.looks and self._onlooker.wants_look(drop.camera)
             with coming_again(image.candidate.folder):

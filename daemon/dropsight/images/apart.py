@@ -10,7 +10,7 @@ import struct
 import sys
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from dropsight.images.jpeg2000 import boxed
 from dropsight.names import as_shown
 
 Kind: TypeAlias = Literal["heic", "jp2"]
+KINDS: frozenset[str] = frozenset(get_args(Kind))
 
 _CODECS = {"heic": "pillow_heif", "jp2": "cv2"}
 # Of a processor; the smallest machines take half a second for a megapixel.

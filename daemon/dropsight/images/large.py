@@ -17,7 +17,7 @@ import numpy as np
 from dropsight import children
 from dropsight.children import available_bytes, most_bytes
 from dropsight.errors import ErrorCode, ImageError, MachineError, machine_error
-from dropsight.images.apart import cpu_seconds
+from dropsight.images.apart import KINDS, cpu_seconds
 from dropsight.images.company import COMPANY
 from dropsight.images.decoders import DAMAGED, MACHINE_SHORT, PARKED_SECONDS, output_of, say_ready
 from dropsight.images.decoding import MOST_PIXELS, Wanted, bytes_of, decode_and_judge, is_large, scale_for
@@ -31,7 +31,6 @@ _PROGRAM_BYTES = 64 * 2**20
 _ROOM_BYTES = 384 * 2**20
 # Of what it takes, for a picture to be decoded in this process.
 TIMES_FREE = 2
-_BY_ITSELF = {"heic", "jp2"}
 _one = threading.Lock()
 
 
@@ -57,7 +56,7 @@ def decode_where_it_fits(data: bytes, header: Header, wanted: Wanted, *, depth: 
     not fit beside this process if it were alone.
     """
     scale = scale_within_bounds(header, wanted)
-    if not is_large(header, scale) or header.format in _BY_ITSELF:
+    if not is_large(header, scale) or header.format in KINDS:
         return decode_and_judge(data, header, scale=scale, depth=depth)
     with _taken.beside(_needed(data, header, scale)) as fits:
         if fits:

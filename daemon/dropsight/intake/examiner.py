@@ -176,6 +176,7 @@ class Examiner(Generic[Taken]):
             return Refused(candidate, file.stat, record)
         try:
             if suspect and suspect.stage in TRIED_ALONE:
+                self._in_hand.note(self._number, candidate.path, "apart")
                 self._try_alone(candidate, suspect)
             self._in_hand.note(self._number, candidate.path, "decode")
             return self.take(candidate, file, drop, plan)

@@ -24,7 +24,8 @@ from dropsight.intake.starts import GOOD_SECONDS
 
 log = logging.getLogger(__name__)
 
-Stage: TypeAlias = Literal["find", "examine", "decode", "invoke", "record", "file", "alone"]
+Stage: TypeAlias = Literal["find", "examine", "decode", "apart", "invoke", "record", "file", "alone"]
+"""Apart: another process has it, and this one waits for that, or does what any picture has done."""
 
 # Deaths by a fault of the process's own, as native code crashes.
 CONVICTED_BY_CRASHES = 2
@@ -37,7 +38,9 @@ SLOTS = 512
 # Workers have the slots below, at most 64; suspects those from the middle on.
 CLIPS, RECORDING, ALONE, FINDING, FILING, _BOOT, _SUSPECTS = 127, 128, 192, 193, 194, 255, 256
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_ENTRY = re.compile(rb"(find|examine|decode|invoke|record|file|alone) ([0-9])([0-9]?)([0-9]?) ([0-9a-f]{32})")
+_ENTRY = re.compile(
+    rb"(find|examine|decode|apart|invoke|record|file|alone) ([0-9])([0-9]?)([0-9]?) ([0-9a-f]{32})"
+)
 _ENTRY_OF = b"%%-%ds\n" % (SLOT_BYTES - 1)
 _EMPTY = _ENTRY_OF % b"-"
 _FRESH: dict[Stage, bytes] = {stage: b"%b 0 " % stage.encode() for stage in get_args(Stage)}
@@ -221,5 +224,5 @@ def _once_more(before: Suspect | None, stage: Stage, *, rebooted: bool, crashed:
         stage,
         deaths=min(before.deaths + (not rebooted), 9),
         reboots=min(before.reboots + rebooted, 9),
-        crashes=min(before.crashes + crashed, 9),
+        crashes=min(before.crashes + (crashed and stage != "apart"), 9),
     )

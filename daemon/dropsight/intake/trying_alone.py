@@ -10,7 +10,7 @@ from dropsight.names import as_text
 
 TRIALS = 3
 # The stages at which native code may have ended the process.
-TRIED_ALONE = {"decode", "invoke"}
+TRIED_ALONE = {"decode", "apart", "invoke"}
 
 
 class Trial(Protocol):
@@ -50,7 +50,7 @@ class Suspects:
 def refusal(suspect: Suspect, times: int) -> ImageError:
     """Return what to record of an image that ended the process so many times."""
     often = "twice" if times == 2 else f"{times} times"
-    if suspect.stage == "decode":
+    if suspect.stage in {"decode", "apart"}:
         return ImageError("unreadable", f"decoding it crashed the process {often}")
     if suspect.stage == "invoke":
         return ImageError("model_error", f"the interpreter crashed the process on it {often}")
