@@ -4,12 +4,16 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
+from brokers import mosquitto
 from dropsight.errors import SinkError
+from dropsight.sinks.mqtt import connection as connecting
 from dropsight.sinks.mqtt import incoming
 from dropsight.sinks.mqtt.connection import Connection
+from proxies import proxy
 from test_broker_path import CONNACK_5, PINGRESP, connection_to, opened
 
 PINGREQ = b"\xc0\0"
@@ -83,6 +87,20 @@ def test_a_broker_that_tells_for_ever_what_it_retains_has_its_time(monkeypatch: 
     monkeypatch.setattr(incoming, "RETAINED_SECONDS", 0.5)
     with hard_of_hearing(CONNACK_5, goes_on=RETAINED) as url, opened(connection_to(url)) as connection:
         assert connection.retained("t") == {"t": b"j"}
+
+
+def test_what_a_broker_retains_is_heard_by_a_link_that_is_slower_than_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nothing would be there: no former name of ours, nor that another is at work under it."""
+    monkeypatch.setattr(connecting, "QUIET_SECONDS", 1.0)
+    with mosquitto(tmp_path) as broker, proxy(broker.port) as link:
+        with opened(connection_to(broker.url)) as near:
+            near.publish("t", b"j", qos=1, retain=True)
+            assert near.acknowledged(timeout=60.0)
+        with opened(connection_to(link.url)) as connection:
+            link.delay_seconds = 0.7
+            assert connection.retained("t") == {"t": b"j"}
 
 
 @contextmanager

@@ -28,6 +28,8 @@ CONNECT_SECONDS = 30.0
 # Brokers of 3.1.1 may meet a CONNECT of MQTT 5 with silence.
 CONNACK_SECONDS: Mapping[Protocol, float] = {"5": 8.0, "3.1.1": 30.0}
 QUIET_SECONDS = 2.0
+# So long the answer to a question may take, by a slow link: only then is silence one.
+ANSWER_SECONDS = 10.0
 CLOSED_SECONDS = 1.0
 MOST_RETAINED = 1_000
 VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
@@ -140,15 +142,20 @@ class Connection:
         """Ask what is retained under these topics, or a part of it where it is much.
 
         No broker says when it has told all: it has when all that is `expected` is there, or nothing came for
-        a while. `began` is called with the numbers that the answers will have among what is `acknowledged`.
-        Raises SinkError for a loss, after which nobody knows what else there is.
+        a while after it has answered. `began` is called with the numbers that the answers will have among
+        what is `acknowledged`. Raises SinkError for a loss, after which nobody knows what else there is.
         """
-        heard = RetainedMessages()
+        heard, asked = RetainedMessages(), list[int]()
         for topic in filters:
             self._client.message_callback_add(topic, heard.hear)
             mid = self._subscribe(topic, qos=0)
             if mid is not None:
+                asked.append(mid)
                 began(mid)
+        self.wait_for(
+            lambda: bool(heard.waiting) or not any(mid in self._asked_for for mid in asked),
+            seconds=ANSWER_SECONDS,
+        )
         found: dict[str, bytes] = {}
         while len(found) < MOST_RETAINED and not (expected and found.keys() >= set(expected)):
             self.wait_for(lambda: bool(heard.waiting), seconds=QUIET_SECONDS)
