@@ -76,9 +76,12 @@ def test_a_picture_is_to_blame_over_which_its_decoder_sleeps_for_too_long(
 
 def test_a_process_that_works_for_too_long_is_waited_for_no_longer() -> None:
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
-        with pytest.raises(subprocess.TimeoutExpired):
-            children.communicated(process, None, seconds=1.0)
-        process.kill()
+        working = children.WorkingTime(process.pid, 1.0, patience=600.0)
+        try:
+            with pytest.raises(subprocess.TimeoutExpired):
+                children.communicated_within(working, process, None)
+        finally:
+            process.kill()
 
 
 WORKS_BESIDE_A_NEIGHBOUR = """
