@@ -324,8 +324,8 @@ def test_a_suspect_waits_whose_trial_busy_neighbours_leave_little_of_a_processor
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A quarter counted as all of one: what TensorFlow works for half a minute was refused for good."""
-    monkeypatch.setattr(trial, "TRIAL_SECONDS", 0.5)
+    monkeypatch.setattr(trial, "TRIAL_SECONDS", 1.0)
     photo, spec = tmp_path / "suspect.jpg", open_model("builtin:efficientnet_lite0").spec
     photo.write_bytes(PHOTOS[0].read_bytes())
-    with busy_neighbours(4), pytest.raises(ProcessorShortError, match="too little of it"):
+    with busy_neighbours(9), pytest.raises(ProcessorShortError, match="too little of it"):
         trial.tried(str(photo), spec)
