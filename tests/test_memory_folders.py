@@ -83,7 +83,7 @@ def test_filing_into_memory_stops_before_the_kernel_ends_the_service_and_goes_on
     group.bound(900 * MIB)
     wait_until(lambda: not house.waiting(), seconds=SOON)
     assert len(house.records()) == COUNT + 1
-    assert not trouble(house, "filing")
+    wait_until(lambda: not trouble(house, "filing"))
 
 
 def test_check_says_which_folders_can_take_more_memory_than_there_is(tmp_path: Path) -> None:
