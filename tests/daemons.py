@@ -228,6 +228,20 @@ class House:
                         return child
         return None
 
+    def stopped_decoder(self, module: bytes) -> int:
+        """Have that process stand still, as soon as there is one, and return it."""
+        found: list[int] = []
+
+        def stops() -> bool:
+            if decoder := self.decoder(module):
+                with contextlib.suppress(ProcessLookupError):  # it was done
+                    os.kill(decoder, signal.SIGSTOP)
+                    found.append(decoder)
+            return bool(found)
+
+        wait_until(stops)
+        return found[0]
+
     @contextmanager
     def clip_in_hand(self, clip: Path, path: str) -> Iterator[int]:
         """Have this clip in the midst of being decoded, by a process that stands still meanwhile."""

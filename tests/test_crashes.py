@@ -305,14 +305,6 @@ def until_it_lives(house: House, crash: str, *, left: Sequence[str], trouble: st
     raise AssertionError(house.daemon_log())
 
 
-def stopped(house: House, module: bytes) -> int:
-    """Have the process that runs this stand still, once it is there."""
-    wait_until(lambda: house.decoder(module) is not None)
-    found = house.decoder(module) or 0
-    os.kill(found, signal.SIGSTOP)
-    return found
-
-
 def dead(house: House) -> bool:
     assert house.process
     return house.process.poll() is not None
@@ -356,7 +348,7 @@ def test_a_picture_that_another_process_has_is_not_to_blame_for_crashes_of_ours(
     try:
         for module in (b"dropsight.images.apart", b"\0classify\0"):
             house.spawn()
-            other = stopped(house, module)
+            other = house.stopped_decoder(module)
             assert house.stop(signal.SIGSEGV) == -signal.SIGSEGV
             os.kill(other, signal.SIGKILL)
         house.start()

@@ -298,9 +298,7 @@ def test_others_do_not_wait_for_a_picture_whose_decoder_has_no_processor_and_its
     with running(tmp_path, inference={"workers": 1}) as house:
         Image.fromarray(pixels).save(tmp_path / "slow.jp2")
         (tmp_path / "slow.jp2").rename(house.inbox / "slow.jp2")
-        wait_until(lambda: house.decoder(b"dropsight.images.apart") is not None)
-        decoder = house.decoder(b"dropsight.images.apart") or 0
-        os.kill(decoder, signal.SIGSTOP)
+        decoder = house.stopped_decoder(b"dropsight.images.apart")
         for photo in PHOTOS[:3]:
             shutil.copy(photo, house.inbox)
         wait_until(lambda: len(house.records()) == 3, seconds=30)
