@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from brokers import wait_until
@@ -30,6 +31,7 @@ from dropsight.journal import ledger as ledger_module
 from dropsight.journal.jsonlog import lines_of
 from dropsight.journal.kept_files import Kept, KeptChanges
 from dropsight.journal.ledger import Ledger
+from dropsight.journal.restored import note_logged
 from dropsight.journal.store import Journal, Row
 from dropsight.records import drop_id
 from dropsight.service.housekeeping import Housekeeper
@@ -335,6 +337,24 @@ def test_after_a_restored_journal_what_the_log_has_of_kept_images_is_not_recorde
     lines = [line for file in (tmp_path / "logs").iterdir() for line in lines_of(file)]
     assert len(lines) == 2 + 10 + 1 + 1 + 1
     assert "9 kept images are on record by the log" in house.daemon_log()
+
+
+def test_failed_images_of_long_ago_that_the_journal_has_forgotten_make_it_no_older_one(
+    tmp_path: Path, store: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their log was read at each start, and the journal called older than it."""
+
+    def logged(record_id: str, name: str, *, year: int) -> bytes:
+        return msgspec.json.encode({"id": record_id, "image_path": name, "time": f"{year}-11-30T10:00:00Z"})
+
+    old = record(store, tmp_path / "in" / "old.jpg")
+    failed = logged(as_before(store, old), "old.jpg", year=2025)
+    (tmp_path / "results.failed.jsonl").write_bytes(failed + b"\n")
+    newest = logged("a" * 32, "new.jpg", year=2026)
+    (tmp_path / "results.jsonl").write_bytes(newest + b"\n")
+    store.add([Row("a" * 32, b"new.jpg", 1, 1, "c", "ok", newest)])
+    note_logged(store, tmp_path / "results.jsonl", [keeping(tmp_path / "in")], device="d")
+    assert not caplog.messages
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ _TAIL_BYTES = 65_536
 class _Logged(msgspec.Struct):
     id: str = ""
     image_path: str = ""
+    time: str = ""
 
 
 _logged = Glance(_Logged)
@@ -47,7 +48,9 @@ def note_logged(store: Journal, path: Path, folders: Sequence[DropFolder], *, de
 
 
 def _kept(path: Path, store: Journal, folders: Sequence[DropFolder], device: str) -> Iterator[Kept]:
-    if (last := _last_line(path)) and store.has(_logged.at(last).id):
+    last, newest = _logged.at(_last_line(path)), _logged.at(store.newest_line())
+    # Of failed images beyond their share, the last may have been long ago: forgotten, and not to come.
+    if last.id and (store.has(last.id) or last.time <= newest.time):
         return
     for file in _newest_first(path):
         is_known = False

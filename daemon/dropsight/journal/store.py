@@ -119,6 +119,12 @@ class Journal:
             found = self._db.execute("SELECT 1 FROM record WHERE id = ?", (record_id,)).fetchone()
         return found is not None
 
+    def newest_line(self) -> bytes:
+        """Return the newest record, without a total; empty where there is none."""
+        with translated(self.path):
+            found = self._db.execute("SELECT line FROM record ORDER BY seq DESC LIMIT 1").fetchone()
+        return b"" if found is None else bytes(found[0])
+
     def unfiled(self) -> list[RecordedFile]:
         with translated(self.path):
             rows = self._db.execute(f"{RECORDED_FILES} WHERE filed = 0 ORDER BY seq").fetchall()
