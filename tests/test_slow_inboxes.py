@@ -94,15 +94,23 @@ def test_a_share_that_answers_no_reading_leaves_a_worker_to_other_inboxes(tmp_pa
             is_taken(drop(house.inbox, number))
 
 
-def test_of_several_workers_one_is_left_to_inboxes_that_are_known_to_be_quick(tmp_path: Path) -> None:
+def shared_backlog(
+    tmp_path: Path, *, workers: int, of_the_slow: int
+) -> tuple[Backlog, DropFolder, DropFolder]:
+    """A backlog with so many images of a slow inbox, that one and a quick one."""
     slow, quick = (DropFolder.open(Watch(path=tmp_path / name)) for name in ("slow", "quick"))
     inboxes = SlowInboxes()
-    backlog = Backlog(slow=inboxes)
-    backlog.share_among(3)
     inboxes.took(slow, 2.0)
     inboxes.took(quick, 0.0)
-    for number in range(4):
-        backlog.hint(slow, f"{tmp_path}/slow/{number}.jpg", closed=True)
+    backlog = Backlog(slow=inboxes)
+    backlog.share_among(workers)
+    for number in range(of_the_slow):
+        backlog.hint(slow, f"{slow.root}/{number}.jpg", closed=True)
+    return backlog, slow, quick
+
+
+def test_of_several_workers_one_is_left_to_inboxes_that_are_known_to_be_quick(tmp_path: Path) -> None:
+    backlog, slow, quick = shared_backlog(tmp_path, workers=3, of_the_slow=4)
     first, second = backlog.take(), backlog.take()
     assert first
     assert second
@@ -120,19 +128,12 @@ def test_of_several_workers_one_is_left_to_inboxes_that_are_known_to_be_quick(tm
 
 
 def test_a_lone_worker_gives_half_of_its_time_to_slow_inboxes_while_others_wait(tmp_path: Path) -> None:
-    slow, quick = (DropFolder.open(Watch(path=tmp_path / name)) for name in ("slow", "quick"))
-    inboxes = SlowInboxes()
-    backlog = Backlog(slow=inboxes)
-    backlog.share_among(1)
-    inboxes.took(slow, 2.0)
-    inboxes.took(quick, 0.0)
-    for number in range(2):
-        backlog.hint(slow, f"{tmp_path}/slow/{number}.jpg", closed=True)
+    backlog, slow, quick = shared_backlog(tmp_path, workers=1, of_the_slow=2)
     first = backlog.take()
     assert first
     assert first.folder is slow
     began = time.monotonic()
-    wait_until(lambda: time.monotonic() > began + 0.3)
+    wait_until(lambda: time.monotonic() > began + 2.0)  # others have as long
     for number in range(3):
         backlog.hint(quick, f"{tmp_path}/quick/{number}.jpg", closed=True)
     backlog.is_through(first)
