@@ -15,6 +15,7 @@ from dropsight.names import as_json, as_name, as_shown, as_text
 from webs import ANY_PORT, address, ask
 
 LATIN1 = os.fsdecode("Tür".encode("latin-1"))
+LINE_ENDS = "\x85\x9b\u061c\u2028\u2029\u202e"
 FORGED = "x\n12:00:00 ERROR forged \x1b[2J\u202e.jpg"
 
 
@@ -24,6 +25,52 @@ def test_every_name_has_a_text_and_its_text_leads_back() -> None:
     assert as_text("Tür") == as_name("Tür") == "Tür"
     assert as_shown(FORGED) == r"x\n12:00:00 ERROR forged \x1b[2J\u202e.jpg"
     assert json.loads(as_json({LATIN1: [LATIN1, 1.5, None]})) == {r"T\xfcr": [r"T\xfcr", 1.5, None]}
+
+
+def test_no_sign_of_a_name_makes_two_lines_of_a_record_or_orders_a_terminal(tmp_path: Path) -> None:
+    """Viewers, and Python's `splitlines`, end a line at six signs that JSON need not escape."""
+    names = [f"{number}{sign}12:00:00 ERROR forged" for number, sign in enumerate(LINE_ENDS)]
+    house = House(tmp_path, {})
+    try:
+        for name in names:
+            (house.inbox / name).mkdir()
+            (house.inbox / name / f"{name}.jpg").write_bytes(b"no picture")
+        house.start()
+        house.until(lambda: house.finished() == len(names))
+        log = (tmp_path / "logs" / "results.jsonl").read_text()
+        shown = dropsight("logs", "--json", "-c", str(house.config)).stdout
+        for text in (log, shown):
+            assert not set(LINE_ENDS) & set(text)
+            paths = {json.loads(line)["image_path"] for line in text.splitlines()}
+            assert paths == {f"{name}/{name}.jpg" for name in names}
+    finally:
+        house.kill()
+
+
+def test_an_error_about_a_name_of_several_lines_is_told_in_one(tmp_path: Path) -> None:
+    name = f"x{LINE_ENDS}ERROR forged.tflite"
+    (tmp_path / name).write_bytes(b"no model")
+    for arguments in (["inspect", name], ["check", "-c", f"{name}.yaml"]):
+        said = dropsight(*arguments, cwd=tmp_path)
+        assert said.returncode
+        assert not set(LINE_ENDS) & set(said.stderr + said.stdout)
+        assert not [line for line in said.stderr.splitlines() if "forged" in line and r"\u2028" not in line]
+
+
+def test_a_name_of_several_lines_in_a_traceback_is_in_one(tmp_path: Path) -> None:
+    program = """if True:
+        import logging
+        from dropsight.commands import logs
+        logs.set_up(debug=False)
+        try:
+            raise ValueError("a\\u2028b\\x1bc")
+        except ValueError:
+            logging.exception("an error")
+    """
+    said = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert said.stderr.splitlines()[-1] == r"ValueError: a\u2028b\x1bc"
 
 
 def test_a_name_is_shown_where_no_descriptor_is_left(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 r"""File system names on their way out: names are bytes, and what is said of them is text.
 
 Bytes that are not UTF-8 stand as \xNN in all that is written, and so does, for the eyes of people, what would
-move a cursor, end a line or turn the writing round.
+move a cursor, end a line or turn the writing round. In JSON, that stands as \uNNNN: it is the same text.
 """
 
 import codecs
@@ -11,7 +11,9 @@ import sys
 
 import msgspec
 
-_FOR_NO_EYES = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_FOR_NO_EYES = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_IN_JSON = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
+"""The same in UTF-8, but for what JSON always escapes."""
 _ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
 _HANDLER = "names"
 
@@ -35,9 +37,16 @@ def as_shown(text: str) -> str:
 def as_json(value: object) -> bytes:
     """Encode; of names that are not UTF-8, the text."""
     try:
-        return msgspec.json.encode(value)
+        return as_one_line(msgspec.json.encode(value))
     except UnicodeEncodeError:
-        return msgspec.json.encode(_texts(msgspec.to_builtins(value)))
+        return as_one_line(msgspec.json.encode(_texts(msgspec.to_builtins(value))))
+
+
+def as_one_line(encoded: bytes) -> bytes:
+    """Return the same JSON, of which no viewer or reader of lines makes several, nor a terminal orders."""
+    if encoded.isascii() and b"\x7f" not in encoded:
+        return encoded
+    return _IN_JSON.sub(lambda sign: b"\\u%04x" % ord(sign[0].decode()), encoded)
 
 
 def show_all() -> None:

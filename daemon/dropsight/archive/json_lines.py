@@ -9,6 +9,7 @@ import msgspec
 from dropsight.archive.job_file import ModelCard
 from dropsight.archive.output_formats import FormatFacts
 from dropsight.archive.rows import ArchiveRow, HeadColumns
+from dropsight.names import as_one_line
 from dropsight.records import NO_CLASS, SCHEMA, HeadAnswer, Prediction
 
 _encode = msgspec.json.Encoder().encode
@@ -17,7 +18,7 @@ _encode = msgspec.json.Encoder().encode
 def write_json_lines(rows: Iterator[ArchiveRow], facts: FormatFacts, file: Path) -> None:
     with file.open("wb") as lines:
         for row in rows:
-            lines.write(_encode(_record(row, facts.job.model)) + b"\n")
+            lines.write(as_one_line(_encode(_record(row, facts.job.model))) + b"\n")
 
 
 def _record(row: ArchiveRow, model: ModelCard) -> dict[str, object]:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import msgspec
 
+from dropsight.names import as_one_line
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -14,6 +16,6 @@ def write_object(file: Path, facts: Mapping[str, object], name: str, items: Iter
         out.write(_encode(facts)[:-1] + b"," + _encode(name) + b":[")
         between = b"\n"
         for item in items:
-            out.write(between + _encode(item))
+            out.write(between + as_one_line(_encode(item)))
             between = b",\n"
         out.write(b"\n]}\n")

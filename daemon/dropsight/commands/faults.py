@@ -19,7 +19,7 @@ def told_plainly(*, debug: bool) -> Iterator[None]:
     except DropsightError as error:
         if debug:
             raise
-        for line in str(error).splitlines():
+        for line in str(error).split("\n"):
             print(logs.mark(as_shown(f"dropsight: {line}")), file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # `| head` has seen enough

@@ -13,7 +13,7 @@ from dropsight.commands.settings import find_config, settings
 from dropsight.errors import DropsightError, reason
 from dropsight.journal.jsonlog import backup_files, lines_of
 from dropsight.journal.resultlog import path_apart
-from dropsight.names import as_shown
+from dropsight.names import as_one_line, as_shown
 from dropsight.records import (
     EventMark,
     Expired,
@@ -41,7 +41,7 @@ def logs(file: Path | None, *, last: int, follow: bool, as_json: bool) -> None:
     try:
         for line in last_lines(path, last=last, follow=follow):
             if as_json:
-                sys.stdout.buffer.write(line + b"\n")
+                sys.stdout.buffer.write(as_one_line(line) + b"\n")
                 sys.stdout.buffer.flush()
             else:
                 print(shown(line, coloured=coloured), flush=True)

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 import msgspec
 
@@ -56,6 +56,9 @@ class _OneLine(logging.Formatter):
         record.message = as_shown(record.message)
         return super().formatMessage(record)
 
+    def formatException(self, ei: Any) -> str:  # noqa: N802, ANN401 - logging's name, and its type
+        return "\n".join(map(as_shown, super().formatException(ei).split("\n")))
+
 
 class _Priorities(_OneLine):
     """Each line with its priority in front, as journald reads it; it has times of its own."""
@@ -91,7 +94,7 @@ def mark(text: str, level: int = logging.ERROR) -> str:
         return text
     # syslog: 2 critical, 3 error, 4 warning, 6 informational, 7 debug
     priority = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6}.get(level, 7)
-    return "\n".join(f"<{priority}>{line}" for line in text.splitlines())
+    return "\n".join(f"<{priority}>{line}" for line in text.split("\n"))
 
 
 def _is_journal() -> bool:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from dropsight.commands.settings import find_config, settings
 from dropsight.errors import SinkError
+from dropsight.names import as_shown
 from dropsight.service.camera_keeper import NAME, load
 from dropsight.sinks.mqtt.broker import Broker
 from dropsight.sinks.mqtt.event_names import EventNames
@@ -36,7 +37,7 @@ def retire(file: Path | None, *, device: str | None) -> None:
             continue
         print(f"removed {taken.messages} retained messages of {name.topics.root} from {shown}")
         for topic, reason in taken.refused.items():
-            print(f"may not publish to {topic}, and sees no retained message there: {reason}")
+            print(as_shown(f"may not publish to {topic}, and sees no retained message there: {reason}"))
         faults += [
             f"the broker did not remove the retained message {topic}: {why}"
             for topic, why in taken.left.items()

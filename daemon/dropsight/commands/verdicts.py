@@ -23,7 +23,7 @@ class Verdict:
         try:
             yield
         except DropsightError as error:
-            for line in str(error).splitlines():
+            for line in str(error).split("\n"):
                 say("FAIL", name, line)
             self.code = max(self.code, error.exit_code)
 

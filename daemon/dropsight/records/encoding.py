@@ -6,7 +6,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
-from dropsight.names import as_json
+from dropsight.names import as_json, as_one_line
 from dropsight.records.record import Expired, Failure, Record, Result
 
 _NUMBER_AT_THE_END = re.compile(rb"[-+.0-9eE]+}}")
@@ -30,7 +30,7 @@ def with_total(line: bytes, total_ms: float) -> bytes:
 
 def encode(record: Record) -> bytes:
     try:
-        return _encoder.encode(record)
+        return as_one_line(_encoder.encode(record))
     except UnicodeEncodeError:  # a name in it that is not UTF-8
         return as_json(record)
 
