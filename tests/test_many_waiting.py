@@ -91,7 +91,7 @@ def test_a_walk_of_a_single_run_that_is_over_is_not_taken_for_one_that_stands_st
     """It was the trouble `slow` while slow images were classified, and such a run ended with 1."""
     inbox = Inbox(tmp_path, 5, at_file=lambda _: None)
     inbox.scanner.walk_all()
-    assert inbox.scanner.heartbeats.overdue(-1.0) is None
+    assert not inbox.scanner.heartbeats.overdue(-1.0)
 
 
 def test_any_number_of_clips_hides_no_image_from_a_walk_and_is_not_walked_for_again_until_there_is_room(

@@ -1,7 +1,11 @@
 """The watchdog: fed while images get on or none is there, triggered by whatever hangs."""
 
+import os
 import shutil
 import signal
+import subprocess
+import sys
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -33,14 +37,51 @@ def test_the_watchdog_is_fed_while_idle_and_while_at_work(tmp_path: Path, superv
         house.kill()
 
 
-def test_the_watchdog_is_triggered_by_what_hangs_for_two_looks_and_forgives_one(
-    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+def test_what_is_overdue_for_as_long_again_is_given_to_the_watchdog_and_what_gets_on_is_not(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", supervisor.path)
-    monkeypatch.setenv("WATCHDOG_USEC", "40000")
-    answers = iter(["worker-0", None, "worker-0", "worker-0"])
+    monkeypatch.setenv("WATCHDOG_USEC", "400000")
+    answers = chain([["worker-0"], [], ["worker-0"], []], repeat(["worker-1", "scan"]))
     Watchdog(lambda _: next(answers))
-    wait_until(lambda: supervisor.lines("WATCHDOG") == ["1", "trigger"])
+    wait_until(lambda: "trigger" in supervisor.lines("WATCHDOG"))
+    assert set(supervisor.lines("WATCHDOG")[:-1]) == {"1"}
+    assert caplog.messages[-1].startswith("worker-1 still makes no progress")
+
+
+WORKS_BESIDE_NEIGHBOURS = """
+import os, sys, time
+from dropsight.status.systemd import Watchdog
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+ours, neighbours, until = os.getpid(), int(sys.argv[1]), time.process_time() + float(sys.argv[2])
+for _ in range(neighbours):
+    if os.fork() == 0:
+        while os.getppid() == ours:
+            pass
+        os._exit(0)
+os.nice(10)
+Watchdog(lambda _: ["a step"])
+while time.process_time() < until:
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "seconds", "triggered"),
+    [pytest.param(2, "0.4", False, marks=pytest.mark.slow), (0, "600", True)],
+)
+def test_a_step_that_lacks_a_processor_is_not_taken_for_a_hang_and_one_without_an_end_is(
+    supervisor: Supervisor, neighbours: int, seconds: str, *, triggered: bool
+) -> None:
+    """With a twentieth of a core, a large picture had the daemon ended, and again at the next start."""
+    environ = {**os.environ, "NOTIFY_SOCKET": supervisor.path, "WATCHDOG_USEC": "2000000"}
+    command = [sys.executable, "-c", WORKS_BESIDE_NEIGHBOURS, str(neighbours), seconds]
+    with subprocess.Popen(command, env=environ) as process:
+        try:
+            wait_until(lambda: process.poll() is not None or "trigger" in supervisor.lines("WATCHDOG"))
+        finally:
+            process.kill()
+    assert ("trigger" in supervisor.lines("WATCHDOG")) is triggered
 
 
 @pytest.mark.slow

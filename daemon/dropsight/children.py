@@ -95,7 +95,8 @@ class WorkingTime:
     """How long a process of ours has worked, or slept of its own accord, which has a bound in seconds.
 
     Time in which it was stopped, or had no processor, counts apart: it, or all of us with it; it may be as
-    long, or `patience` seconds. Of this very process, the thread that asks does not count.
+    long, or `patience` seconds. Of this very process, the thread that asks does not count. `asleep` are the
+    states of threads that sleep (proc_pid_stat(5)).
     """
 
     def __init__(
@@ -104,11 +105,12 @@ class WorkingTime:
         seconds: float,
         *,
         patience: float | None = None,
+        asleep: str = "S",
     ) -> None:
-        self._pid, self._seconds = pid, seconds
+        self._pid, self._seconds, self._asleep = pid, seconds, set(asleep)
         self._patience = seconds if patience is None else patience
         self._worked = self._stood = 0.0
-        self._used, self._looked_at = _used(pid)[0], time.monotonic()
+        self._used, self._looked_at = self._look()[0], time.monotonic()
 
     @property
     def is_spent(self) -> bool:
@@ -118,6 +120,10 @@ class WorkingTime:
     def stood_still(self) -> bool:
         """Whether it has stood still for as long as it may."""
         return self._stood >= self._patience
+
+    @property
+    def is_over(self) -> bool:
+        return self.is_spent or self.stood_still
 
     @property
     def seconds(self) -> tuple[float, float]:
@@ -135,7 +141,7 @@ class WorkingTime:
         """Note what it has done since the last time, while it was waited for; short waits count as work."""
         if time.monotonic() - self._looked_at < _SHORTEST_SECONDS:
             return  # the kernel counts in ticks: of a hundredth, none may have been its own
-        elapsed, (used, is_asleep) = self._elapsed(), _used(self._pid)
+        elapsed, (used, is_asleep) = self._elapsed(), self._look()
         busy = elapsed if is_asleep else used - self._used
         worked = min(busy, elapsed, _LOOK_SECONDS)
         self._worked, self._stood, self._used = self._worked + worked, self._stood + elapsed - worked, used
@@ -143,6 +149,10 @@ class WorkingTime:
     def made_wait(self) -> None:
         """Note that it, or its work, was kept waiting since the last time, by who has asked for it."""
         self._worked += min(self._elapsed(), _LONGEST_STEP_SECONDS)
+
+    def _look(self) -> tuple[float, bool]:
+        used, states = _used(self._pid)
+        return used, states <= self._asleep
 
     def _elapsed(self) -> float:
         before, self._looked_at = self._looked_at, time.monotonic()
@@ -242,8 +252,8 @@ def _take(pipe: IO[bytes], read: bytearray) -> bool:
     return bool(piece)
 
 
-def _used(pid: int) -> tuple[float, bool]:
-    """Return the seconds of a processor that it has had, and whether all of it sleeps of its own accord."""
+def _used(pid: int) -> tuple[float, set[str]]:
+    """Return the seconds of a processor that it has had, and the states of its threads."""
     ticks, states = 0, set[str]()
     with contextlib.suppress(OSError):
         # The state, utime and stime: the 3rd, 14th and 15th of all (proc_pid_stat(5)).
@@ -251,7 +261,7 @@ def _used(pid: int) -> tuple[float, bool]:
         ticks = int(fields[11]) + int(fields[12])  # of threads that have ended, too
         tasks = (_PROC / str(pid) / "task").iterdir()
         states = {_fields(task)[0] for task in tasks if task.name != str(threading.get_native_id())}
-    return ticks / os.sysconf("SC_CLK_TCK"), states <= {"S"}
+    return ticks / os.sysconf("SC_CLK_TCK"), states
 
 
 def _fields(process: Path) -> list[str]:

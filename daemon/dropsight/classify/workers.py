@@ -71,10 +71,10 @@ class Workers:
         if self._clips:
             self._threads.append(begin(NAME, self._clips.run))
 
-    def overdue(self, seconds: float) -> str | None:
+    def overdue(self, seconds: float) -> list[str]:
         """Name who has been at one piece of work for longer than this."""
-        clips = self._clips.heartbeats.overdue(seconds) if self._clips else None
-        return self.heartbeats.overdue(seconds) or clips
+        clips = self._clips.heartbeats.overdue(seconds) if self._clips else []
+        return [*self.heartbeats.overdue(seconds), *clips]
 
     def finish(self) -> None:
         """Wait for what is in hand, after the backlog was stopped."""

@@ -92,7 +92,7 @@ class Daemon:
         self._workers.start()
         outlets.control.start(monitoring.supervision)
         self._look_at_mute()
-        watchdog = Watchdog(self._progress.hung)
+        watchdog = Watchdog(self._progress.overdue)
         self._lifecycle.go_on_without(None if self._once else self._on_lost)
         finders = self._work_once() if self._once else self._watch()
         roots = ", ".join(folder.root for folder in self._exclusive.folders)

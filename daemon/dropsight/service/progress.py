@@ -8,7 +8,6 @@ from dropsight.classify.workers import Workers
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.source import Source
 from dropsight.journal.recorder import Recorder
-from dropsight.status.heartbeats import Heartbeats
 
 # On a small machine, the largest picture that is allowed takes about as long.
 SLOW_SECONDS = 15.0
@@ -22,20 +21,16 @@ class Progress(msgspec.Struct, frozen=True):
 
     def slow(self) -> str | None:
         """Name who has been at one image, or one step, for long; it may still make progress."""
-        others = (heartbeats.overdue(SLOW_SECONDS) for heartbeats in self._of_others())
-        return self.workers.overdue(SLOW_SECONDS) or next(filter(None, others), None)
+        return next(iter([*self.workers.overdue(SLOW_SECONDS), *self._others_overdue(SLOW_SECONDS)]), None)
 
-    def hung(self, seconds: float) -> str | None:
-        """Name what has made no progress for so long. Idle is not hung, nor is waiting for a full disk."""
-        for heartbeats in self._of_others():
-            if name := heartbeats.overdue(seconds):
-                return name
+    def overdue(self, seconds: float) -> list[str]:
+        """Name what has made no progress for so long. Idle is not overdue, nor is waiting for a full disk."""
+        names = self._others_overdue(seconds)
         if self.recorder.held_up:
-            return None
-        if name := self.workers.overdue(seconds):
-            return name
+            return names
         unserved = not self.workers.heartbeats.any() and self.backlog.unserved_seconds() > seconds
-        return "the queue" if unserved else None
+        return [*names, *self.workers.overdue(seconds), *(["the queue"] if unserved else [])]
 
-    def _of_others(self) -> Sequence[Heartbeats]:
-        return [*(source.heartbeats for source in self.sources), self.recorder.heartbeats]
+    def _others_overdue(self, seconds: float) -> list[str]:
+        others = [*(source.heartbeats for source in self.sources), self.recorder.heartbeats]
+        return [name for heartbeats in others for name in heartbeats.overdue(seconds)]

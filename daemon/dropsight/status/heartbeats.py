@@ -38,10 +38,8 @@ class Heartbeats:
         """Whether somebody is at work."""
         return bool(self._since)
 
-    def overdue(self, seconds: float) -> str | None:
+    def overdue(self, seconds: float) -> list[str]:
         """Name who has been at one piece for longer than this."""
         now = time.monotonic()
-        late = (name for name, since in list(self._since.items()) if now - since > seconds)
-        name = next(late, None)
-        at = self._at.get(name or "")
-        return f"{name} with {as_text(at)}" if at else name
+        late = [name for name, since in list(self._since.items()) if now - since > seconds]
+        return [f"{name} with {as_text(at)}" if (at := self._at.get(name)) else name for name in late]

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +21,10 @@ LONG_SECONDS = 60.0
 # A model that was tried before opens; what works or sleeps for so long hangs, and systemd is to begin anew.
 WORK_SECONDS, PATIENCE_SECONDS = 300.0, 3600.0
 _LOOK_SECONDS, _NOTIFY_SECONDS = 1.0, 10.0
+
+
+def _own_time(seconds: float, *, asleep: str = "S") -> WorkingTime:
+    return WorkingTime(os.getpid(), seconds, patience=PATIENCE_SECONDS, asleep=asleep)
 
 
 def notify(**fields: str) -> None:
@@ -48,14 +52,16 @@ def patience_seconds() -> float:
 
 
 class Watchdog:
-    """Asks `hung` what makes no progress, a few times within the interval that systemd allows.
+    """Asks `overdue` what makes no progress, a few times within the interval that systemd allows.
 
-    `hung` takes the seconds after which a piece of work counts as hung, and returns what hangs. What still
-    does so when asked again ends the service at once. Nothing runs where systemd asks for no watchdog.
+    `overdue` takes the seconds after which a piece of work is so, by the clock. One that still is after this
+    process has worked, or slept, for as long again ends the service at once: without a processor even what
+    gets on takes any time. Nothing runs where systemd asks for no watchdog.
     """
 
-    def __init__(self, hung: Callable[[float], str | None]) -> None:
-        self._hung = hung
+    def __init__(self, overdue: Callable[[float], Collection[str]]) -> None:
+        self._overdue = overdue
+        self._since: dict[str, WorkingTime] = {}
         self._stopped = threading.Event()
         if interval_seconds() > 0:
             begin(threading.Thread(target=self._run, name="watchdog", daemon=True))
@@ -64,18 +70,24 @@ class Watchdog:
         self._stopped.set()
 
     def _run(self) -> None:
-        before: str | None = None
-        while not self._stopped.wait(interval_seconds() / 4):
-            what = self._hung(patience_seconds())
-            if what is None:
-                notify(WATCHDOG="1")
-            elif what == before:
+        often = interval_seconds() / 4
+        while not self._stopped.wait(min(often, _LOOK_SECONDS) if self._since else often):
+            self._look()
+            if what := next((name for name, own in self._since.items() if own.is_over), None):
                 log.critical("%s still makes no progress: systemd is asked to restart the service", what)
                 notify(WATCHDOG="trigger")
                 return
-            else:
-                log.error("%s has made no progress for %g s", what, patience_seconds())
-            before = what
+            notify(WATCHDOG="1")
+
+    def _look(self) -> None:
+        overdue = self._overdue(patience_seconds())
+        self._since = {name: own for name, own in self._since.items() if name in overdue}
+        for own in self._since.values():
+            own.waited()
+        for name in overdue:
+            if name not in self._since:
+                log.error("%s has made no progress for %g s", name, patience_seconds())
+                self._since[name] = _own_time(patience_seconds(), asleep="SD")  # a disk may hang, too
 
 
 class LongStart:
@@ -110,13 +122,13 @@ class LongStart:
         self._go_on(working)
 
     def _anew(self) -> WorkingTime:
-        return WorkingTime(os.getpid(), self._work_seconds, patience=PATIENCE_SECONDS)
+        return _own_time(self._work_seconds)
 
     def _run(self) -> None:
         while not self._over.wait(_LOOK_SECONDS):
             own = self._own
             own.waited()
-            if not (own.is_spent or own.stood_still):
+            if not own.is_over:
                 self._go_on(own)
 
     def _go_on(self, working: WorkingTime) -> None:
