@@ -19,6 +19,7 @@ from dropsight.intake.backlog import Backlog
 from dropsight.intake.folder import DropFolder
 from dropsight.status.systemd import Watchdog
 from hostile import large_progressive
+from neighbours import BESIDE_NEIGHBOURS
 from supervisors import Supervisor
 
 
@@ -49,20 +50,10 @@ def test_what_is_overdue_for_as_long_again_is_given_to_the_watchdog_and_what_get
     assert caplog.messages[-1].startswith("worker-1 still makes no progress")
 
 
-WORKS_BESIDE_NEIGHBOURS = """
-import os, sys, time
+STEP = f"""{BESIDE_NEIGHBOURS}
 from dropsight.status.systemd import Watchdog
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-ours, neighbours, until = os.getpid(), int(sys.argv[1]), time.process_time() + float(sys.argv[2])
-for _ in range(neighbours):
-    if os.fork() == 0:
-        while os.getppid() == ours:
-            pass
-        os._exit(0)
-os.nice(10)
 Watchdog(lambda _: ["a step"])
-while time.process_time() < until:
-    pass
+work(float(sys.argv[2]))
 """
 
 
@@ -75,7 +66,7 @@ def test_a_step_that_lacks_a_processor_is_not_taken_for_a_hang_and_one_without_a
 ) -> None:
     """With a twentieth of a core, a large picture had the daemon ended, and again at the next start."""
     environ = {**os.environ, "NOTIFY_SOCKET": supervisor.path, "WATCHDOG_USEC": "2000000"}
-    command = [sys.executable, "-c", WORKS_BESIDE_NEIGHBOURS, str(neighbours), seconds]
+    command = [sys.executable, "-c", STEP, str(neighbours), seconds]
     with subprocess.Popen(command, env=environ) as process:
         try:
             wait_until(lambda: process.poll() is not None or "trigger" in supervisor.lines("WATCHDOG"))

@@ -20,7 +20,7 @@ from dropsight.archive.manifest import ManifestFacts
 from dropsight.archive.output_formats import remove_formats
 from dropsight.archive.rows import further_of
 from dropsight.archive.storage import Storage, absolute
-from dropsight.archive.tasks import ArchiveJob, Shard, shard_rows_for, shards_of
+from dropsight.archive.tasks import STEP_SECONDS, ArchiveJob, Shard, shard_rows_for, shards_of
 from dropsight.archive.urls import protocols_of
 from dropsight.config import Inference
 from dropsight.errors import ConfigError
@@ -48,7 +48,7 @@ class ArchiveOrder(msgspec.Struct, frozen=True, kw_only=True):
     embeddings: bool
     unknown: float | Literal["auto"] | None = None
     overwrite: bool
-    most_seconds: int = 300
+    most_seconds: int = STEP_SECONDS
 
 
 def run_archive(asked: ArchiveOrder, *, stopped: Callable[[], bool]) -> JobFile:

@@ -1,8 +1,7 @@
 """What a worker does: reads a shard's images itself, classifies them by the pipeline, writes the part."""
 
-import signal
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
@@ -21,6 +20,7 @@ from dropsight.archive.manifest import Named, read_rows
 from dropsight.archive.rows import ArchiveRow, ClipColumns, packed, time_of
 from dropsight.archive.shard_parts import write_part
 from dropsight.archive.silent_servers import SilentServers
+from dropsight.archive.step_time import StepTime
 from dropsight.archive.storage import is_url
 from dropsight.archive.tasks import ArchiveJob, Shard, ShardDone, ShardLost
 from dropsight.archive.urls import check_listed, is_of_any_server
@@ -84,6 +84,7 @@ class ShardWorker:
         with self._images.interpreter() as opened:
             self._batch = _BATCH if opened.shared else 1
         self._clips = VideoInferenceRuntime(images=self._images)
+        self._step_time = StepTime()
 
     def do(self, shard: Shard) -> ShardDone | ShardLost:
         """Write the part, unless it is a trial; raises StoreError where a store does not do.
@@ -129,6 +130,7 @@ class ShardWorker:
         return _UnansweredError(how) if self._waits else ImageError("unreadable", f"no answer: {how}")
 
     def close(self) -> None:
+        self._step_time.close()
         self._clips.close()
         self._images.close()
 
@@ -185,14 +187,8 @@ class ShardWorker:
         except ImageError as error:
             return self._failure(named, error, digest, header)
 
-    @contextmanager
-    def _within(self, steps: int, *, more: float = 0) -> Iterator[None]:
-        """Have the kernel end this process where this takes too long: native code hears nothing else."""
-        signal.alarm(self._job.most_seconds * steps + int(more))
-        try:
-            yield
-        finally:
-            signal.alarm(0)
+    def _within(self, steps: int, *, more: float = 0) -> AbstractContextManager[None]:
+        return self._step_time.within(self._job.most_seconds * steps + more)
 
     def _answers(self, prepared: Sequence[Prepared]) -> Sequence[Answer | ImageError]:
         plan = self._images.plan

@@ -10,6 +10,7 @@ from dropsight.names import as_text
 _SHARDS = 128
 # A part of its own costs a few milliseconds.
 _LEAST_ROWS, _MOST_ROWS = 4, 1000
+STEP_SECONDS = 300
 
 
 class ArchiveJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,8 +22,8 @@ class ArchiveJob(msgspec.Struct, frozen=True, kw_only=True):
     """The digest of the model; where it lies is the engine's business."""
     shard_rows: int
     tta: bool = False
-    most_seconds: int = 300
-    """Of the clock, for a step of an image: what takes longer hangs."""
+    most_seconds: int = STEP_SECONDS
+    """For which a step of an image works, or sleeps: what takes longer hangs."""
     embeddings: bool = False
     settings: str = ""
     """The digest of what else decides answers; see `answer_settings`."""
