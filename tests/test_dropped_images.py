@@ -216,7 +216,16 @@ def test_a_jpeg_2000_for_which_the_machine_has_no_memory_waits(
     program += "sys.exit(apart.main(['jp2', '6000000', '10', '1']))"
     monkeypatch.setattr(children, "command", lambda *_: [sys.executable, "-c", program])
     with pytest.raises(ImageError if free else MemoryShortError):
-        apart.decode_apart(b"", "jp2", pixels=6_000_000)
+        apart.decode_apart(saved(picture(), format="JPEG2000"), "jp2", pixels=6_000_000)
+
+
+@pytest.mark.slow
+def test_a_jpeg_2000_that_takes_more_memory_than_its_process_may_have_is_not_called_damaged() -> None:
+    """Where `limits` let it in; OpenCV says that it decodes to no picture, as of a damaged one."""
+    whole = cv2.imencode(".jp2", np.full((8200, 8200, 3), 90, np.uint8))[1].tobytes()
+    with pytest.raises(ImageError, match="more memory than the 1024 MiB for a jp2") as refused:
+        apart.decode_apart(whole, "jp2", pixels=8200 * 8200)
+    assert refused.value.code == "too_many_pixels"
 
 
 @pytest.mark.slow

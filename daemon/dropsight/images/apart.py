@@ -19,7 +19,7 @@ from dropsight.errors import ImageError
 from dropsight.images.decoders import DAMAGED, MACHINE_SHORT, PARKED_SECONDS, SHORT, output_of, say_ready
 from dropsight.images.framing import Pixels
 from dropsight.images.heif import longest_piece
-from dropsight.images.jpeg2000 import boxed
+from dropsight.images.jpeg2000 import boxed, jpeg2000
 from dropsight.names import as_shown
 
 Kind: TypeAlias = Literal["heic", "jp2"]
@@ -55,7 +55,10 @@ def decode_apart(data: bytes, kind: Kind, *, pixels: int, scale: int = 1) -> Pix
     if code == DAMAGED:
         raise _fault(data, kind, said)
     if code == SHORT:
-        raise ImageError("too_many_pixels", "decoding it takes more memory than its size allows for")
+        text = (
+            f"decoding it takes more memory than the {_memory_for(pixels) >> 20} MiB for a {kind} of its size"
+        )
+        raise ImageError("too_many_pixels", text)
     height, width = _SIZE.unpack_from(said)
     return np.frombuffer(said, np.uint8, offset=_SIZE.size).reshape(height, width, 3)
 
@@ -103,12 +106,12 @@ def _smaller(pixels: Pixels, scale: int) -> Pixels:
 
 def main(arguments: list[str]) -> int:
     kind, pixels, seconds, scale = arguments[0], int(arguments[1]), float(arguments[2]), int(arguments[3])
-    memory = min(_OWN_BYTES + _A_PIXEL * pixels, _MOST_BYTES)
-    children.confine(memory, seconds=PARKED_SECONDS, cpu_seconds=seconds, niceness=5)
+    children.confine(_memory_for(pixels), seconds=PARKED_SECONDS, cpu_seconds=seconds, niceness=5)
     import_module(_CODECS[kind])
     say_ready()
+    data = sys.stdin.buffer.read()
     try:
-        found = (_heic if kind == "heic" else _jpeg2000)(sys.stdin.buffer.read())
+        found = (_heic if kind == "heic" else _jpeg2000)(data)
         _check_size(found, pixels)
         if scale > 1:
             found = _smaller(found, scale)
@@ -118,11 +121,17 @@ def main(arguments: list[str]) -> int:
             return MACHINE_SHORT
         if isinstance(error, MemoryError) or any(word in text.lower() for word in _STARVED):
             return SHORT
+        if kind == "jp2" and not _is_to_be_had(jpeg2000(data).whole_bytes * 9 // 8):
+            return SHORT
         sys.stdout.write(text[:200])
         return DAMAGED
     sys.stdout.buffer.write(_SIZE.pack(*found.shape[:2]))
     sys.stdout.buffer.write(np.ascontiguousarray(found).data)
     return 0
+
+
+def _memory_for(pixels: int) -> int:
+    return min(_OWN_BYTES + _A_PIXEL * pixels, _MOST_BYTES)
 
 
 def _check_size(found: Pixels, pixels: int) -> None:
