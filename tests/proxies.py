@@ -5,6 +5,7 @@ import select
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
@@ -165,6 +166,53 @@ def unacknowledging(
     target_port: int, *, but_on: bytes = b"", kind: int = PUBACK, instead: int | None = None
 ) -> Iterator[Unacknowledging]:
     running = Unacknowledging(target_port, but_on=but_on, kind=kind, instead=instead)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+class Stingy(Proxy):
+    """Passes one PUBACK on at a time, each so many seconds after the one before, while it is `slow`.
+
+    `most` is how many messages at once it has seen unacknowledged, `topics` what they were on, in order.
+    """
+
+    slow = True
+
+    def __init__(self, target_port: int, pace_seconds: float) -> None:
+        self._pace = pace_seconds
+        self.most = 0
+        self.topics: list[str] = []
+        super().__init__(target_port)
+
+    def _pass_on(self, client: socket.socket, out: socket.socket, number: int) -> None:
+        said = asked = b""
+        kept, on_the_way, passed_at = deque[bytes](), 0, 0.0
+        while not (self._closed or self.refusing or number <= self._cut_upto):
+            for side in select.select([client, out], [], [], 0.02)[0]:
+                data = side.recv(65_536)
+                if not data:
+                    return
+                if side is client:
+                    packets, asked = _whole_packets(asked + data)
+                    topics = [_spoken_of(each).decode() for each in packets if each[0] & 0xF6 == 0x32]
+                    on_the_way += len(topics)
+                    self.most = max(self.most, on_the_way)
+                    self.topics += topics
+                    out.sendall(data)
+                    continue
+                packets, said = _whole_packets(said + data)
+                kept += [each for each in packets if each[0] & 0xF0 == PUBACK]
+                client.sendall(b"".join(each for each in packets if each[0] & 0xF0 != PUBACK))
+            while kept and (not self.slow or time.monotonic() - passed_at >= self._pace):
+                passed_at, on_the_way = time.monotonic(), on_the_way - 1
+                client.sendall(kept.popleft())
+
+
+@contextmanager
+def stingy(target_port: int, *, pace_seconds: float) -> Iterator[Stingy]:
+    running = Stingy(target_port, pace_seconds)
     try:
         yield running
     finally:

@@ -137,7 +137,7 @@ def test_what_is_published_while_nobody_is_there_comes_later_and_once(tmp_path: 
             assert found.contents() == [b"first", b"fourth", b"second", b"third"]
             broker.kill()
             wait_until(lambda: not found.source.status().connected)
-            assert "no images arrive over MQTT" in (found.source.status().trouble or "")
+            wait_until(lambda: "no images arrive over MQTT" in (found.source.status().trouble or ""))
             broker.start()
             wait_until(lambda: found.source.status().connected)
             assert not found.troubles.any()

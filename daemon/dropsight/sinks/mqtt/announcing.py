@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 
 import msgspec
@@ -59,7 +60,10 @@ def _reasons(aside: Iterable[str], too_large: Iterable[tuple[str, int]]) -> Iter
 
 
 class Announcer:
-    """For the session's thread. `settle` takes note of acknowledgements while one is waited for."""
+    """For the session's thread. `settle` takes note of acknowledgements while one is waited for.
+
+    `give_way` sends a record, if any waits. `seconds_left`: for so long something may be waited for.
+    """
 
     def __init__(
         self,
@@ -69,9 +73,14 @@ class Announcer:
         untold: Unpublished,
         *,
         settle: Callable[[Sequence[int]], None],
+        give_way: Callable[[], None],
+        seconds_left: Callable[[], float],
     ) -> None:
         self._connection, self._topics = connection, topics
-        self._flight, self._untold, self._settle = flight, untold, settle
+        self._flight, self._untold = flight, untold
+        self._settle, self._give_way, self._seconds_left = settle, give_way, seconds_left
+        self.is_waiting = False
+        """Whether one waits for a place."""
 
     def tell(
         self,
@@ -83,9 +92,10 @@ class Announcer:
         correlation: bytes | None = None,
         spare: Sequence[str] = (),
     ) -> int | None:
-        """Publish and return the message's number, None where the broker is not to get it.
+        """Publish and return the message's number, None where the broker is not to get or acknowledge it.
 
         With a `qos` of 0 it is acknowledged all the same where it may be what a connection was lost over.
+        Without it, where there is no time left to wait for a place among those that the broker grants.
         `spare` are keys of the payload that are left out, one after the other, until it fits. Raises
         SinkError for a lost connection.
         """
@@ -102,54 +112,88 @@ class Announcer:
             return None
         if self._untold.too_large.pop(topic, None) is not None:
             self._untold.say()
-        if self._untold.suspects.suspects(kind):
-            qos = 1
-        return self._send(
-            kind,
-            lambda: self._connection.publish(topic, fitting, qos=qos, retain=retain, correlation=correlation),
-            qos=qos,
+        alone = self._is_alone(kind)
+        qos = int((qos or alone) and self._has_place())
+        send = partial(
+            self._connection.publish, topic, fitting, qos=qos, retain=retain, correlation=correlation
         )
+        if qos:
+            return self._send(kind, send, alone=alone)
+        mid = self._flight.depart(kind, send)
+        if mid is not None and self._connection.offers.qos:
+            self._flight.began_silently(mid, kind)
+        return None
 
     def listen(self, topic: str, told: Callable[[Incoming], None], *, retained: bool = False) -> None:
         """Subscribe, unless the broker hangs up on that."""
         key = f"subscribing to {topic}"
         if not self._untold.suspects.rests(key):
-            self._send(key, lambda: self._connection.listen(topic, told, retained=retained))
+            send = partial(self._connection.listen, topic, told, retained=retained)
+            self._send(key, send, alone=self._is_alone(key))
 
     def retained(self, topic: str, *, expected: Collection[str]) -> Mapping[str, bytes]:
         """Ask what is retained, unless the broker hangs up on that, until all is there that is expected."""
         key = f"reading {topic}"
         if self._untold.suspects.rests(key):
             return {}
-        alone = self._untold.suspects.suspects(key)
-        self._wait(upto=0 if alone else self._connection.offers.window - 1)
+        alone = self._is_alone(key)
         found = self._connection.retained(
             topic, expected=expected, began=lambda mid: self._flight.began(mid, key)
         )
         if alone:
-            self._wait(upto=0)
+            self._wait_until_all_landed()
             self._untold.say()
         return found
 
-    def _send(self, key: str, send: Callable[[], int | None], *, qos: int = 1) -> int | None:
-        alone = self._untold.suspects.suspects(key)
-        self._wait(upto=0 if alone else self._connection.offers.window - 1)
+    def let_all_land(self) -> None:
+        """Raises SinkError for a loss, and where the broker acknowledges nothing for too long."""
+        while self._flight and (left := min(self._seconds_left(), ALONE_SECONDS)) > 0:
+            self._settle(self._connection.acknowledged(timeout=left))
+
+    def _send(self, key: str, send: Callable[[], int | None], *, alone: bool) -> int | None:
         mid = self._flight.depart(key, send)
         if mid is not None and self._connection.offers.qos:
-            if not qos:
-                self._flight.began_silently(mid, key)
-                return mid
             self._flight.began(mid, key)
             if alone:
-                self._wait(upto=0)
+                self._wait_until_all_landed()
                 self._untold.say()
         return mid
 
-    def _wait(self, *, upto: int) -> None:
-        """Until no more are on the way; raises SinkError for a loss."""
+    def _is_alone(self, key: str) -> bool:
+        """Whether it has to be, as a connection may have been lost over it: then it is; raises SinkError."""
+        if is_suspect := self._untold.suspects.suspects(key):
+            self._wait_until_all_landed()
+        return is_suspect
+
+    def _wait_until_all_landed(self) -> None:
+        """For a while; raises SinkError for a loss."""
         deadline = time.monotonic() + ALONE_SECONDS
-        while len(self._flight) > upto and (left := deadline - time.monotonic()) > 0:
+        while self._flight and (left := min(deadline - time.monotonic(), self._seconds_left())) > 0:
             self._settle(self._connection.acknowledged(timeout=left))
+
+    def _has_place(self) -> bool:
+        """Wait for one; of every two that are waited for, the first is a record's, if there is any.
+
+        Tells whether there was time enough; raises SinkError for a loss.
+        """
+        if self._connection.has_place:
+            return True
+        self.is_waiting = True
+        try:
+            if not self._gets_place():
+                return False
+            self._give_way()
+            return self._gets_place()
+        finally:
+            self.is_waiting = False
+
+    def _gets_place(self) -> bool:
+        while not self._connection.has_place:
+            left = min(self._seconds_left(), ALONE_SECONDS)
+            if left <= 0:
+                return False
+            self._settle(self._connection.acknowledged(timeout=left))
+        return True
 
 
 def fitted(payload: bytes, room: int, spare: Sequence[str]) -> bytes | None:

@@ -40,6 +40,8 @@ _NO_PROPERTIES = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]
 MOST_STRAY = 1_000
 # A broker may wait for no more acknowledgements than there are numbers (MQTT 5, 3.3.4).
 MOST_UNSENT = 65_535
+# What needs no acknowledgement waits for those before it.
+MOST_QUEUED = 100
 
 
 class FrugalClient(paho.Client):
@@ -53,6 +55,11 @@ class FrugalClient(paho.Client):
     """Its socket, once it is connected."""
     _said = False
     _strays = 0
+
+    def has_place(self, window: int) -> bool:
+        """Whether fewer messages than that are unacknowledged, and not too many have yet to go out."""
+        with self._out_message_mutex:
+            return len(self._out_messages) < window and len(self._out_packet) < MOST_QUEUED
 
     def end(self) -> None:
         """Let go of the connection, which is not the broker's doing, nor that of what was on the way."""

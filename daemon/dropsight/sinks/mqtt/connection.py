@@ -88,7 +88,7 @@ class Connection:
         except (OSError, ssl.SSLError, ValueError, paho.WebsocketConnectionError) as error:
             raise SinkError(f"{self._broker.shown} cannot be reached: {reason(error)}") from error
         self._network.start()
-        self.wait_for(self._is_answered, seconds=CONNACK_SECONDS[self._protocol])
+        self.wait_for(lambda: bool(self._answer or self._closed), seconds=CONNACK_SECONDS[self._protocol])
         answer, closed = self._answer, self._closed
         if answer is not None and answer[0] == 0:
             return
@@ -115,6 +115,11 @@ class Connection:
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise self._lost()
         return info.mid
+
+    @property
+    def has_place(self) -> bool:
+        """Whether the broker takes one more beside those that it has not acknowledged (MQTT 5, 3.3.4)."""
+        return self._client.has_place(self.offers.window)
 
     def send(self) -> None:
         """Send what is queued, before there is something else to do than to wait."""
@@ -213,9 +218,6 @@ class Connection:
         """Say goodbye, without the last will, and give everything back."""
         self._client.disconnect()
         self._network.stop()
-
-    def _is_answered(self) -> bool:
-        return self._answer is not None or self._closed is not None
 
     def _demands(self) -> Properties | None:
         if self._protocol != "5":

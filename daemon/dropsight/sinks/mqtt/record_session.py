@@ -19,7 +19,7 @@ from dropsight.sinks.mqtt.suspects import InFlight
 
 BATCH = 64
 ACKNOWLEDGE_SECONDS = 0.05
-RECORDS = "records"
+RECORDS, CONNECTION = "records", "mqtt"
 # So long a broker may acknowledge none of the records in flight before that is a trouble, and then a loss.
 TOLD_SECONDS, LOST_SECONDS = 60.0, 600.0
 
@@ -49,6 +49,8 @@ class RecordSession:
         self._suspected_upto = parts.suspects.last_record(self._acknowledged)
         self._answered_at = math.inf
         """Since when the oldest was not acknowledged, while there are any."""
+        self._is_told = False
+        """Whether that is a trouble of this connection, as no record waits."""
         self.passed = False
 
     @property
@@ -65,25 +67,38 @@ class RecordSession:
         return not self._order or (self.passed and self._order[0] > self._suspected_upto)
 
     def publish(self) -> None:
-        while len(self._flight) < self._connection.offers.window:
-            if not self._waiting:
-                self._waiting.extend(self._parts.outbox.pending(self._read_upto, BATCH))
-                if not self._waiting:
-                    return
-                self._read_upto = self._waiting[-1].seq
-            first = self._order[0] if self._order else self._waiting[0].seq
-            if first <= self._suspected_upto and self._flight:
-                return
-            self._publish(self._waiting.popleft())
+        """As many as the broker has places for."""
+        while self._publish_next():
+            pass
 
-    def look_whether_it_answers(self) -> None:
+    def publish_one(self) -> None:
+        """Beside what else there is, unless it has to be alone."""
+        if self._acknowledged >= self._suspected_upto:
+            self._publish_next()
+
+    def _publish_next(self) -> bool:
+        if not self._connection.has_place:
+            return False
+        if not self._waiting:
+            self._waiting.extend(self._parts.outbox.pending(self._read_upto, BATCH))
+            if not self._waiting:
+                return False
+            self._read_upto = self._waiting[-1].seq
+        first = self._order[0] if self._order else self._waiting[0].seq
+        if first <= self._suspected_upto and self._flight:
+            return False
+        self._publish(self._waiting.popleft())
+        return True
+
+    def look_whether_it_answers(self, *, for_others: bool) -> None:
         """Raises SinkError where a broker that answers pings does not acknowledge the oldest for long.
 
         It may have lost what it was sent, or thrown it away beyond a rate, which nobody would send again on
         this connection. So may it have announcements, which have all the places that it grants, and no
-        record is sent. One that it never acknowledges, but later ones, is set aside in the end.
+        record is sent, nor others, where they wait for one. A record that it never acknowledges, but later
+        ones, is set aside in the end.
         """
-        if not self.are_outstanding():
+        if not (for_others or self.are_outstanding()):
             self._answered_at = math.inf
             return
         self._answered_at = min(self._answered_at, time.monotonic())
@@ -95,11 +110,12 @@ class RecordSession:
             raise SinkError(f"the broker acknowledges {self._unanswered()} for {LOST_SECONDS:.0f} s")
         if silent >= TOLD_SECONDS:
             fault = f"the broker acknowledges {self._unanswered()} for more than {TOLD_SECONDS:.0f} s"
-            self._parts.troubles.raised(RECORDS, SinkError(fault))
+            self._is_told = not self.are_outstanding()
+            self._parts.troubles.raised(CONNECTION if self._is_told else RECORDS, SinkError(fault))
 
     def _unanswered(self) -> str:
         if not self._order:
-            return "nothing that was sent before the next record,"
+            return "nothing that it was sent,"
         if not self._is_overtaken():
             return "no record, the oldest"
         return f"later records, but not record {self._order[0]},"
@@ -158,6 +174,9 @@ class RecordSession:
             self._parts.troubles.cleared(RECORDS)
         if others and not self._order:
             self._answered_at = math.inf
+        if self._is_told and (seqs or others):
+            self._is_told = False
+            self._parts.troubles.cleared(CONNECTION)
 
     def refuse(self, seq: int, reason: str) -> None:
         """A no counts as a hanging up, which some brokers do after it; raises SinkError.

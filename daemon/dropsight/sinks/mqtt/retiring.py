@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -55,6 +56,7 @@ def retire(
 def retire_former(
     connection: Connection,
     names: FormerNames,
+    former: Sequence[FormerName],
     current: FormerName,
     *,
     cameras: Collection[str],
@@ -62,10 +64,11 @@ def retire_former(
 ) -> Sequence[FormerName]:
     """Remove what former names retained; return those whose entities went with it.
 
-    What cannot be taken back is said, and is no reason to publish nothing.
+    Nothing else may be on the way: of its acknowledgement nobody else would hear. What cannot be taken back
+    is said, and is no reason to publish nothing.
     """
     gone: list[FormerName] = []
-    for name in names.former(current):
+    for name in former:
         discovery = names.may_reach(name) and name.discovery_topic() != current.discovery_topic()
         root = name.topics.root
         try:
@@ -213,10 +216,13 @@ class _OwnConnections:
 def _cleared(connection: Connection, topics: Sequence[str]) -> Iterator[tuple[str, str | None]]:
     """Yield what is answered, with a reason where it is a no; raises SinkError."""
     for start in range(0, len(topics), connection.offers.window):
-        some = topics[start : start + connection.offers.window]
-        outstanding = {connection.publish(topic, b"", qos=1, retain=True): topic for topic in some}
+        some = deque(topics[start : start + connection.offers.window])
+        outstanding: dict[int | None, str] = {}
         deadline = time.monotonic() + ACKNOWLEDGE_SECONDS
-        while outstanding:
+        while some or outstanding:
+            while some and connection.has_place:
+                topic = some.popleft()
+                outstanding[connection.publish(topic, b"", qos=1, retain=True)] = topic
             if time.monotonic() > deadline:
                 raise SinkError("the broker does not answer")
             for mid in connection.acknowledged(timeout=deadline - time.monotonic()):

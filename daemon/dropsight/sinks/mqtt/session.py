@@ -51,11 +51,20 @@ class Session:
         self._told_busy = False
         self._warned_at = -REMIND_SECONDS
         self._flight = InFlight(parts.suspects)
-        self._announcer = Announcer(connection, parts.topics, self._flight, parts.untold, settle=self._settle)
+        self._announcer = Announcer(
+            connection,
+            parts.topics,
+            self._flight,
+            parts.untold,
+            settle=self._settle,
+            give_way=self._give_way,
+            seconds_left=self._seconds_left,
+        )
         self._cameras = CameraSession(parts.cameras, self._announcer)
         self._events = EventSession(parts.events, self._announcer)
         self._records = RecordSession(parts, connection, self._flight, self._events)
         self._works = False
+        self._leaves_at = float("inf")
 
     def run(self) -> None:
         """Return when it is time to end; raises SinkError when the connection is lost."""
@@ -126,14 +135,27 @@ class Session:
             return False
         return not self._records.are_outstanding() or time.monotonic() >= ending.deadline
 
+    def _give_way(self) -> None:
+        self._records.publish_one()
+
+    def _seconds_left(self) -> float:
+        """For so long something may be waited for; there is a little time for all that is said at the end."""
+        if not self._is_over():
+            return self._parts.ending.deadline - time.monotonic()
+        self._leaves_at = min(self._leaves_at, time.monotonic() + GOODBYE_SECONDS)
+        return self._leaves_at - time.monotonic()
+
     def _announce(self) -> None:
         """Everything retained, again on every connection: brokers lose it."""
         parts = self._parts
         cameras, discovery = parts.cameras.watch.names, parts.cameras.discovery
-        for name in retire_former(
-            self._connection, parts.names, parts.name, cameras=cameras, events=parts.events.names.known()
-        ):
-            discovery.retired(name, cameras)
+        if former := parts.names.former(parts.name):
+            self._announcer.let_all_land()  # who retires hears of its own messages alone
+            events = parts.events.names.known()
+            for name in retire_former(
+                self._connection, parts.names, former, parts.name, cameras=cameras, events=events
+            ):
+                discovery.retired(name, cameras)
         parts.names.add(parts.name)
         self._announcer.listen(
             self._topics.command, parts.commander.take
@@ -201,7 +223,7 @@ class Session:
                 log.warning("the broker rejected an announcement: %s: %s", key, reason)
         records = [key for key in landed.values() if isinstance(key, int)]
         self._records.settle(records, others=len(landed) > len(records))
-        self._records.look_whether_it_answers()
+        self._records.look_whether_it_answers(for_others=self._announcer.is_waiting)
 
     def _publish_stats(self) -> None:
         if time.monotonic() >= self._next_stats:
@@ -236,8 +258,7 @@ class Session:
         self._next_stats = 0.0
         self._publish_stats()
         last = self._announcer.tell(self._topics.availability, OFFLINE)
-        deadline = time.monotonic() + GOODBYE_SECONDS
-        while last is not None and last in self._flight and (left := deadline - time.monotonic()) > 0:
+        while last is not None and last in self._flight and (left := self._seconds_left()) > 0:
             self._settle(self._connection.acknowledged(timeout=left))
 
 
