@@ -19,10 +19,11 @@ from dropsight.config import Watch
 from dropsight.intake.backlog import Backlog
 from dropsight.intake.clock import Clock
 from dropsight.intake.closed_folders import Refusals
+from dropsight.intake.finds import CHUNK, Finds
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.in_hand import InHand
 from dropsight.intake.lineup import FirstInLine, Order
-from dropsight.intake.scanner import CHUNK, Scanner
+from dropsight.intake.scanner import Scanner
 from dropsight.intake.starts import Starts
 from dropsight.intake.walk_guard import WalkGuard
 from dropsight.status.census import Census, lying
@@ -94,11 +95,61 @@ def test_a_walk_of_a_single_run_that_is_over_is_not_taken_for_one_that_stands_st
     assert not inbox.scanner.heartbeats.overdue(-1.0)
 
 
+def test_a_backlog_is_looked_through_again_once_what_a_walk_has_found_is_used_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each chunk of it had another walk: of a million files, 122 walks of some 15 s each."""
+    monkeypatch.setattr("dropsight.intake.finds.CHUNK", 10)
+    monkeypatch.setattr("dropsight.intake.finds.MOST_LATER", 90)
+    looked: list[int] = []
+    inbox = Inbox(tmp_path, 250, at_file=looked.append)
+    inbox.scanner.walker.look_seconds = 60.0
+    walks = threading.Thread(target=inbox.scanner.run)
+    worker = threading.Thread(target=inbox.work_off)
+    walks.start()
+    wait_until(lambda: inbox.backlog.depth() == 8)
+    worker.start()
+    try:
+        wait_until(lambda: not list(tmp_path.glob("*.jpg")))
+    finally:
+        inbox.scanner.stop()
+        inbox.backlog.stop()
+        walks.join()
+        worker.join()
+    assert len(looked) < 3 * 250  # some 500; 250 + 240 + 230 and so on before
+
+
+def test_what_comes_later_of_all_inboxes_together_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dropsight.intake.finds.CHUNK", 2)
+    monkeypatch.setattr("dropsight.intake.finds.MOST_LATER", 4)
+    backlog = Backlog()
+    finds = Finds(backlog)
+
+    def walked(folder: DropFolder) -> None:
+        choice = finds.choice(folder, behind=(), whole=True)
+        for number in range(10):
+            choice.images.add(number, f"{folder.root}/{number}.jpg")
+        finds.take(choice)
+
+    one, other = (DropFolder.open(Watch(path=tmp_path / name)) for name in ("one", "other"))
+    walked(one)
+    assert (finds.has_later(one), backlog.overflow.called()) == (True, set())
+    walked(other)
+    assert (finds.has_later(other), backlog.overflow.called()) == (False, {other})
+    while finds.hand_over() or finds.bring(one):
+        pass
+    assert backlog.depth() == 6 + 2
+    walked(other)
+    assert finds.has_later(other)
+
+
 def test_any_number_of_clips_hides_no_image_from_a_walk_and_is_not_walked_for_again_until_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dropsight.intake.scanner.CHUNK", 20)
-    monkeypatch.setattr("dropsight.intake.scanner.MOST_CLIPS", 4)
+    monkeypatch.setattr("dropsight.intake.finds.CHUNK", 20)
+    monkeypatch.setattr("dropsight.intake.finds.MOST_CLIPS", 4)
     monkeypatch.setattr("dropsight.intake.clip_lane.MOST_CLIPS", 4)
     for number in range(30):
         (tmp_path / f"{number:03}.mkv").touch()

@@ -4,7 +4,6 @@ import errno
 import logging
 import math
 import os
-import sys
 import threading
 import time
 from collections import deque
@@ -13,12 +12,10 @@ from collections.abc import Callable, Sequence
 from dropsight import crashpoints
 from dropsight.errors import ConfigError, MachineError, StoreError, reason
 from dropsight.intake.backlog import Backlog
-from dropsight.intake.clip_lane import MOST_CLIPS
 from dropsight.intake.clock import Clock
 from dropsight.intake.closed_folders import Refusals
 from dropsight.intake.finds import Finds
 from dropsight.intake.folder import DropFolder
-from dropsight.intake.lineup import FirstInLine
 from dropsight.intake.source import SourceStatus
 from dropsight.intake.walk_guard import WalkGuard
 from dropsight.intake.walk_turns import PutOffError, WalkTurns
@@ -33,7 +30,6 @@ from dropsight.status.troubles import Troubles
 log = logging.getLogger(__name__)
 
 RECONCILE_SECONDS = 60.0
-CHUNK = 8_192
 # Folders that wait to be walked one by one; where more come, all is walked.
 MOST_ARRIVED = 1_024
 # What gave way in the backlog is looked for again soon, and for a tenth of the time at the most.
@@ -131,7 +127,7 @@ class Scanner:
             self.heartbeats.rest(NAME)
             if waits:
                 self._backlog.wait_for_room()
-            elif not self._arrived:
+            elif not (self._arrived or self._finds.any_later):
                 due = min((*self._next_walk.values(), *self._next_try.values()))
                 self._due.wait(max(due - time.monotonic(), 0.0))
             self._due.clear()
@@ -151,13 +147,16 @@ class Scanner:
                 self._finds.hand_over()
         everything = self._everything.is_set()
         self._everything.clear()
-        for folder in self._backlog.overflow.called().union(self._watchers if everything else ()):
-            self._next_walk[folder] = 0.0
+        for folder in self._backlog.overflow.called():
+            if not self._finds.has_later(folder):  # else once these are used up
+                self._next_walk[folder] = 0.0
+        self._next_walk |= dict.fromkeys(self._watchers if everything else (), 0.0)
         for folder, watcher in self._watchers.items():
             if self._stopped:
                 break
             if not self._is_busy(folder):
                 self._look(folder, watcher)
+                self._bring(folder)
                 self._finds.hand_over()
 
     def _look_meanwhile(self) -> None:
@@ -180,9 +179,11 @@ class Scanner:
             self._refusals.found(f"scan of {folder.root}", self._find(folder))
             self._is_tried(folder)
             pause = folder.settings.poll_seconds if watcher.polling else RECONCILE_SECONDS
-            if self._next_walk[folder]:  # else another has been called for meanwhile
-                self._next_walk[folder] = time.monotonic() + pause
             self._walk_seconds[folder] = time.monotonic() - began
+            if self._finds.has_later(folder):
+                self._next_walk[folder] = time.monotonic() + max(pause, PAUSES * self._walk_seconds[folder])
+            elif self._next_walk[folder]:  # else another has been called for meanwhile
+                self._next_walk[folder] = time.monotonic() + pause
         elif began >= self._next_try[folder]:
             # What is closed by now was not just on its way to those that it is for.
             self._refusals.found(f"scan of {folder.root}", self._find_unheard(folder, watcher))
@@ -191,6 +192,11 @@ class Scanner:
         pause = max(folder.settings.poll_seconds, PAUSES * (time.monotonic() - began))
         tries = watcher.unheard() and not watcher.polling
         self._next_try[folder] = time.monotonic() + pause if tries else math.inf
+
+    def _bring(self, folder: DropFolder) -> None:
+        """Have what the last walk has found beyond a chunk wait for room, and then have another one."""
+        if self._finds.bring(folder) and not self._finds.has_later(folder):
+            self._backlog.overflow.call(folder)
 
     def _find_unheard(self, folder: DropFolder, watcher: Watcher) -> list[str]:
         """Return the folders that are closed to us. Once some wait for room, the others do for a walk."""
@@ -236,7 +242,7 @@ class Scanner:
         return closed
 
     def _wait_for_room(self) -> None:
-        while self._finds.hand_over() and not self._stopped:
+        while (self._finds.hand_over() or self._finds.bring_all()) and not self._stopped:
             self.heartbeats.rest(NAME)
             self._backlog.wait_for_room()
 
@@ -249,17 +255,12 @@ class Scanner:
         Return the folders that are closed to us.
         """
         squeezed = self._backlog.overflow.take_cameras(folder) if start is None else set[str]()
-        choice = FirstInLine(
-            self._backlog.order, limit=CHUNK, camera_of=folder.camera, behind=squeezed, bytes_of=sys.getsizeof
-        )
-        clips = FirstInLine(
-            self._backlog.order, limit=MOST_CLIPS, camera_of=folder.camera, bytes_of=sys.getsizeof
-        )
+        found = self._finds.choice(folder, behind=squeezed, whole=start is None and self._turns.none_walked)
         closed: list[str] = []
         try:
             with self._turns.walking(folder):
                 self._claim(folder)  # another disk may be there by now
-                self.walker.choose((choice, clips), folder, start, closed)
+                self.walker.choose((found.images, found.clips), folder, start, closed)
         except PutOffError:
             self._next_walk[folder] = 0.0
         except (StoreError, ConfigError) as error:
@@ -274,13 +275,7 @@ class Scanner:
             )
         else:
             self._away.pop(folder, None)
-            self._finds.add(folder, clips.take(MOST_CLIPS))
-            if clips.left_out:
-                self._backlog.overflow.add_clips(folder)
-            self._finds.add(folder, choice.take(CHUNK))
-            if choice.left_out:
-                self._backlog.overflow.call(folder)
-            elif choice.left_behind:
+            if self._finds.take(found):
                 self._left.add(folder)
         return closed
 

@@ -50,6 +50,10 @@ class WalkTurns:
         """Whether it is being walked."""
         return any(walk.folder is folder for walk in self._walks)
 
+    @property
+    def none_walked(self) -> bool:
+        return not self._walks
+
     def may_begin(self, folder: DropFolder) -> bool:
         """Whether it is not walked, and may be at this moment."""
         if self.has(folder):
