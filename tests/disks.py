@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from brokers import wait_until
+
 LOOP_BYTES = 256 * 2**20  # btrfs takes no less than 109 MiB
 
 
@@ -63,10 +65,16 @@ class FailingDisk:
     def repair(self) -> None:
         """Mount it anew; nobody may use it."""
         self.remove()
+        wait_until(lambda: not self._is_attached)  # else it would be mounted as it failed
         assert self._mount("-o", "loop") == 0
 
     def remove(self) -> None:
         subprocess.run(["umount", "--lazy", str(self.place)], check=True)
+
+    @property
+    def _is_attached(self) -> bool:
+        loops = ["losetup", "--associated", str(self._image)]
+        return bool(subprocess.run(loops, check=True, capture_output=True).stdout)
 
     def _mount(self, *options: str) -> int:
         source = [str(self._image)] if "loop" in options else []

@@ -21,11 +21,14 @@ from dropsight.intake.closed_folders import FolderError, Refusals, remedy
 from dropsight.intake.in_hand import FILING, InHand
 from dropsight.intake.slow_inboxes import SlowInboxes
 from dropsight.journal import filer as filer_module
-from dropsight.journal.durability import Durability
+from dropsight.journal.durability import Durability, Syncing
 from dropsight.journal.filer import Filer
+from dropsight.journal.filing_recorded import RecordedFiling
+from dropsight.journal.filing_threads import FilingThreads
 from dropsight.journal.recording import Finished, Recorded, durable
 from dropsight.names import as_shown
 from dropsight.status.heartbeats import Heartbeats
+from dropsight.status.supervision import Supervision
 from dropsight.status.troubles import Troubles
 from records import result
 from test_filing import Shelf
@@ -83,20 +86,29 @@ def arrived(shelf: Shelf, backlog: Backlog, number: int) -> Recorded:
 
 
 def not_durable() -> Durability:
-    return Durability(Troubles(logging.getLogger()), SlowInboxes(), images=False)
+    return Durability(Syncing(Troubles(logging.getLogger()), images=False), SlowInboxes())
 
 
 def filer_of(root: Path, backlog: Backlog, durability: Durability, hand: InHand) -> Filer:
     (root / "state").mkdir()
-    return Filer(
-        backlog,
-        Troubles(logging.getLogger()),
-        Refusals(root / "state", Troubles(logging.getLogger())),
-        durability,
-        in_hand=hand,
+    troubles = Troubles(logging.getLogger())
+    filing = RecordedFiling(troubles, max_copy_bytes=10**6)
+    threads = FilingThreads(
+        filing,
+        Syncing(troubles, images=False),
+        Supervision(troubles),
         heartbeats=Heartbeats(),
         nudge=lambda: None,
-        max_copy_bytes=10**6,
+    )
+    return Filer(
+        backlog,
+        troubles,
+        Refusals(root / "state", troubles),
+        durability,
+        filing,
+        threads,
+        in_hand=hand,
+        heartbeats=Heartbeats(),
     )
 
 

@@ -66,12 +66,13 @@ class Desk:
         marks: tuple[Mark, ...] = (),
         pause_seconds: float = FIRST_PAUSE_SECONDS,
         rules: Sequence[Rule] = (),
+        slow: SlowInboxes | None = None,
     ) -> None:
         self.root, self.inbox = root, root / "inbox"
         self.inbox.mkdir(parents=True, exist_ok=True)
         settings = Watch(path=self.inbox, processed=root / "processed", failed=root / "failed")
         self.folder = DropFolder.open(settings)
-        self.backlog = Backlog()
+        self.backlog = Backlog(slow=slow)
         self.store = Journal(root / "state" / "journal.db")
         self.log = ResultLog(root / "r.jsonl", max_bytes=log_bytes, backups=9, compress=False)
         supervision = Supervision(
@@ -306,10 +307,17 @@ STEPS = (
 )
 
 
+# Has any inbox lie on another disk than the journal.
+ELSEWHERE = SlowInboxes(Path("/proc"))
+
+
 @pytest.mark.parametrize("times", [1, 3])
-@pytest.mark.parametrize("point", STEPS)
+@pytest.mark.parametrize(
+    ("slow", "point"),
+    [(None, point) for point in STEPS] + [(ELSEWHERE, point) for point in (*STEPS, "in_syncing_apart")],
+)
 def test_a_bug_at_any_step_of_the_recorder_ends_nothing_and_costs_no_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, times: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, times: int, slow: SlowInboxes | None
 ) -> None:
     """It used to end the process. Before the commit it is one image's failure, after it nobody's."""
     reaches = itertools.count(1)
@@ -327,7 +335,7 @@ def test_a_bug_at_any_step_of_the_recorder_ends_nothing_and_costs_no_record(
         desk.recorder.acknowledge(mark, told[-1])
 
     mark = Mark("mqtt", 1000, who="the broker", bound="mqtt.max_backlog")
-    desk = Desk(tmp_path, hear=listen, log_bytes=1_500, marks=(mark,))
+    desk = Desk(tmp_path, hear=listen, log_bytes=1_500, marks=(mark,), slow=slow)
     names = [f"{number}.jpg" for number in range(8)]
     arrivals = [desk.arrival(name) for name in names]
     with desk.running():
@@ -528,13 +536,17 @@ def test_images_are_on_disk_before_their_record_and_their_new_places_before_it_c
     desk.close()
 
 
+def durability_of(troubles: Troubles) -> durability.Durability:
+    return durability.Durability(durability.Syncing(troubles, images=True), SlowInboxes())
+
+
 def test_many_images_are_synced_by_one_call_and_few_without_waiting_for_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
     monkeypatch.setattr(durability, "sync_file", calls.append)
     monkeypatch.setattr(durability, "sync_file_system", calls.append)
-    kept = durability.Durability(Troubles(logging.getLogger()), SlowInboxes(), images=True)
+    kept = durability_of(Troubles(logging.getLogger()))
     images = [str(tmp_path / f"{number}.jpg") for number in range(64)]
     kept.sync(images[:2])
     assert calls == images[:2]
@@ -546,7 +558,7 @@ def test_many_images_are_synced_by_one_call_and_few_without_waiting_for_others(
 def test_what_is_no_regular_file_is_synced_with_its_file_system(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     troubles = Troubles(logging.getLogger())
-    kept = durability.Durability(troubles, SlowInboxes(), images=True)
+    kept = durability_of(troubles)
     kept.moved(1, str(tmp_path))
     kept.sync([str(tmp_path / "pipe.jpg")])
     assert kept.filed == [1]
@@ -560,7 +572,7 @@ def test_what_comes_into_a_folder_s_place_after_its_image_was_filed_holds_up_no_
     """None would count as filed, so none would leave the journal, for as long as it stood there."""
     (tmp_path / "other").mkdir()
     troubles = Troubles(logging.getLogger())
-    kept = durability.Durability(troubles, SlowInboxes(), images=True)
+    kept = durability_of(troubles)
     kept.moved(1, str(tmp_path / "cam"))
     put(tmp_path / "cam")
     kept.moved(2, str(tmp_path / "other"))

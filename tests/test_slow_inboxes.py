@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from brokers import wait_until
-from daemons import House, bounded_by
+from daemons import House
 from disks import FailingDisk, failing_disk
 from dropsight.config import Watch
 from dropsight.intake.backlog import Backlog
@@ -22,8 +22,6 @@ from test_many_waiting import scanner_of
 from test_watch import drop, is_taken
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-AT_ONCE = bounded_by("dropsight.intake.slow_inboxes", SLOW_SECONDS=0.0)
-"""Runs a daemon that takes any disk but its own for slow, once it has seen an image of it."""
 
 
 def two_inboxes(root: Path, **more: object) -> House:
@@ -46,7 +44,6 @@ def disk(tmp_path: Path) -> Iterator[FailingDisk]:
 def test_a_disk_that_takes_long_to_file_and_to_sync_holds_up_no_record(disk: FailingDisk) -> None:
     """Those of all inboxes waited, a group at a time, for each rename on a slow share."""
     house = two_inboxes(disk.place.parent)
-    house.under = AT_ONCE
     try:
         house.start()
         for inbox in (house.inbox, disk.place / "inbox"):

@@ -1,5 +1,6 @@
 """What workers carry, what they work with, and what they ask the rest of the daemon."""
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
@@ -149,6 +150,11 @@ class Scored(msgspec.Struct, frozen=True):
     @property
     def path(self) -> str:
         return self.candidate.path
+
+    @property
+    def stat(self) -> os.stat_result:
+        """See `Outcome.stat`."""
+        return self.work.drop.stat
 
     def finish(self) -> Finished:
         """See `Outcome.finish`."""

@@ -74,10 +74,13 @@ def _file_at(path: Path) -> os.stat_result | None:
 
 
 def sync_folder(path: str | os.PathLike[str]) -> None:
-    """Have the names in this folder on disk; raises OSError."""
+    """Have the names in this folder on disk; raises OSError with its path."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         sync_names(fd)
+    except OSError as error:
+        error.filename = path
+        raise
     finally:
         os.close(fd)
 

@@ -101,6 +101,12 @@ class Backlog(BacklogState):
             if self._slow_turns.leave(candidate):
                 self._wake_all()
 
+    def waits_for_disk(self, folder: DropFolder, count: int) -> None:
+        """So many more of it than before, or fewer, are to be on its disk before they are recorded."""
+        with self._lock:
+            if self._slow_turns.waits(folder, count):
+                self._wake_all()
+
     def other_lane(self, candidate: Candidate) -> None:
         """It is no clip, or is one, as its content tells: have it wait there, where there is room."""
         with self._lock:

@@ -51,8 +51,6 @@ class Candidate(msgspec.Struct, eq=False):
     """How often there was no memory for it."""
     lacks: bool = False
     """Whether it waits for what the machine lacked when it was tried last."""
-    is_synced: bool = False
-    """Whether it is on its disk, as it was read, so that the recorder need not wait for that."""
     counted: bool = True
     """Not so where an earlier life recorded it, and only filing it away is left."""
 

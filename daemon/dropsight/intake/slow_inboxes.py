@@ -2,15 +2,18 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-# For one image's opening and reading, or the filing of a group.
+# For one image's opening and reading.
 SLOW_SECONDS = 1.0
 # So long after it was slow, it counts as slow, however quick it was in between.
 REMEMBERED_SECONDS = 600.0
+# Once so many wait for their disk, no more of an inbox are taken.
+MOST_UNSYNCED = 128
 
 
 class Rooted(Protocol):
@@ -68,13 +71,13 @@ class SlowInboxes:
         else:
             self._until[folder] = time.monotonic() + REMEMBERED_SECONDS
 
-    def is_own(self, stat: os.stat_result) -> bool:
-        """Whether this lies on the disk of `state`."""
-        return stat.st_dev == self._device
+    def is_own(self, device: int) -> bool:
+        """Whether this is the disk of `state`."""
+        return self._device in {None, device}
 
     def _is_apart(self, folder: Rooted) -> bool:
         try:
-            return not self.is_own(os.stat(folder.root))
+            return os.stat(folder.root).st_dev != self._device
         except OSError:
             return True
 
@@ -84,17 +87,27 @@ class SlowTurns(Generic[P]):
 
     def __init__(self, slow: SlowInboxes) -> None:
         self._slow, self._held = slow, dict[P, float]()
+        self._unsynced = Counter[Rooted]()
+        """How many of an inbox have left their workers and wait for its disk."""
         self._rests_until = 0.0
         self.most = 2**16
         """So many of them may be in hand at once."""
 
     def bars(self, folder: Rooted) -> bool:
         """Whether none of this inbox may be taken now."""
+        if self._unsynced and self._unsynced[folder] >= MOST_UNSYNCED:
+            return True
         return len(self._held) >= self.most and self._slow.may_hold(folder)
 
     def puts_off(self, folder: Rooted) -> bool:
         """Whether those of others come first: a lone worker gives these half of its time at the most."""
         return self.bars(folder) or (time.monotonic() < self._rests_until and self._slow.may_hold(folder))
+
+    def waits(self, folder: Rooted, count: int) -> bool:
+        """So many more of it wait for its disk, or fewer; tell whether others of it may be taken again."""
+        were = self._unsynced[folder]
+        self._unsynced[folder] += count
+        return were >= MOST_UNSYNCED > self._unsynced[folder]
 
     def enter(self, candidate: P) -> None:
         """It is taken."""

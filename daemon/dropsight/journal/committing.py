@@ -56,7 +56,7 @@ class Committer:
         self._heartbeats.rest(NAME)  # a disk under a heavy load takes its time
         with self._contained("syncing"):
             crashpoints.reach("in_syncing")
-            self._durability.sync_images([made.finished.candidate for made in group])
+            self._durability.sync_images([made.finished for made in group])
         while True:
             self._heartbeats.beat(NAME)
             crashpoints.reach("before_commit")

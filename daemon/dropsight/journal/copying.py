@@ -22,8 +22,8 @@ PIECE_BYTES = 2**20
 COARSEST_NS = 2 * 10**9
 
 
-class CopyLaterError(StoreError):
-    """A rename will not do, and this thread has other things to do than to copy."""
+class LeftToThreadError(StoreError):
+    """A thread of its inbox's own is to file it away: it has to be copied, or lies on another disk."""
 
 
 class TooLargeToCopyError(StoreError):
@@ -56,7 +56,7 @@ def copy_across(original: Original, fd: int, target: str, *, part: str, copying:
     if size > copying.max_bytes:
         raise TooLargeToCopyError(f"renaming is impossible, and {size} bytes are more than is copied")
     if not copying.here:
-        raise CopyLaterError
+        raise LeftToThreadError
     try:
         if not _copy(original, fd, part, copying.gets_on):
             return False

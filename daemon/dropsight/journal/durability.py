@@ -3,13 +3,14 @@
 import contextlib
 import errno
 import os
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from dropsight.errors import StoreError, reason
-from dropsight.files.disk import sync_file, sync_file_system
-from dropsight.intake.candidate import Candidate
+from dropsight.files.disk import sync_file, sync_file_system, sync_folder
 from dropsight.intake.slow_inboxes import SlowInboxes
+from dropsight.journal.recording import Finished
 from dropsight.status.troubles import Troubles
 
 SYNC_SECONDS = 1.0
@@ -20,18 +21,69 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OF_THE_PLACE = {errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
 
 
-class Durability:
-    """Used by the recorder's thread alone, but for `sync_ahead`.
+class Syncing:
+    """Thread-safe. Where a disk cannot, that is told: `whose` disk it is keeps it apart from others'.
 
-    For a group of records a file system is synced as a whole: file by file, each image costs a disk two
-    flushes. One or two images are synced by themselves, and wait for nobody else's writing. What was moved
-    is on disk with the images of the next group, or within a second. Where `images` is
-    false nothing of this is done, and a loss of power may empty or bring back what was recorded before it.
-    Images on `slow` disks are synced by whoever brings them, so that no others wait for that.
+    Where `images` is false nothing of this is done, and a loss of power may empty or bring back what was
+    recorded before it.
     """
 
-    def __init__(self, troubles: Troubles, slow: SlowInboxes, *, images: bool) -> None:
-        self._troubles, self._slow, self._images = troubles, slow, images
+    def __init__(self, troubles: Troubles, *, images: bool) -> None:
+        self._troubles, self.is_wanted = troubles, images
+        self._failing: dict[Hashable, StoreError] = {}
+        self._lock = threading.Lock()
+
+    def images(self, whose: Hashable, paths: Sequence[str]) -> bool:
+        """Have these images on disk; tell whether they are.
+
+        File by file, each image costs a disk two flushes: many are synced with all of their file system. One
+        or two are synced by themselves, and wait for nobody else's writing.
+        """
+        if not self.is_wanted or _synced_each(paths):
+            return True
+        return self.file_systems(whose, {path.rpartition(os.sep)[0] for path in paths})
+
+    def file_systems(self, whose: Hashable, folders: Iterable[str]) -> bool:
+        """Have all on disk that was written to the file systems of these; tell whether it is."""
+        return self._told(whose, lambda: _one_a_file_system(folders), sync_file_system)
+
+    def names(self, whose: Hashable, folders: Iterable[str]) -> bool:
+        """Have the names in these folders on disk; tell whether they are."""
+        return self._told(whose, lambda: set(map(_nearest, folders)), sync_folder)
+
+    def _told(
+        self, whose: Hashable, places: Callable[[], Iterable[str]], sync: Callable[[str], None]
+    ) -> bool:
+        if not self.is_wanted:
+            return True
+        try:
+            for place in places():
+                with contextlib.suppress(FileNotFoundError):
+                    sync(place)
+        except OSError as error:
+            text = f"what was written to {error.filename} may be lost at a power failure: {reason(error)}"
+            with self._lock:
+                self._failing[whose] = StoreError(text)
+                self._troubles.raised(SYNCING, self._failing[whose])
+            return False
+        with self._lock:
+            self._failing.pop(whose, None)
+            if self._failing:
+                self._troubles.raised(SYNCING, next(iter(self._failing.values())))
+            else:
+                self._troubles.cleared(SYNCING)
+        return True
+
+
+class Durability:
+    """Used by the recorder's thread alone: of what lies on the journal's own disk, for which all wait anyway.
+
+    What was moved is on disk with the images of the next group, or within a second. What lies on other disks
+    is synced by threads of its inboxes.
+    """
+
+    def __init__(self, syncing: Syncing, slow: SlowInboxes) -> None:
+        self._syncing, self._is_own = syncing, slow.is_own
         self._moved: list[int] = []
         self._places: set[str] = set()
         self._next_sync = 0.0
@@ -44,7 +96,7 @@ class Durability:
 
     def moved(self, seq: int, *places: str) -> None:
         """The image of this record was filed away; `places` are the folders that it came from and went to."""
-        if self._images:
+        if self._syncing.is_wanted:
             if not self._moved:
                 self._next_sync = time.monotonic() + SYNC_SECONDS
             self._moved.append(seq)
@@ -52,52 +104,31 @@ class Durability:
         else:
             self.filed.append(seq)
 
-    def on_disk(self, seq: int) -> None:
-        """As `moved`, where the image's new place is on disk already."""
-        self.filed.append(seq)
-
-    def sync_ahead(self, candidate: Candidate) -> None:
-        """Have an image on a slow disk there before the recorder has it in hand. From any thread."""
-        candidate.is_synced = False
-        if self._images and self._slow.holds(candidate.folder):
-            with contextlib.suppress(OSError), self._slow.at_work(candidate.folder):
-                sync_file(candidate.path)
-                candidate.is_synced = True
+    def on_disk(self, seqs: Iterable[int]) -> None:
+        """As `moved`, where the images' new places are on disk already."""
+        self.filed += seqs
 
     def sync_if_due(self) -> None:
         if self._moved and time.monotonic() >= self._next_sync:
             self.sync()
 
-    def sync_images(self, images: Sequence[Candidate]) -> None:
-        """Have these on disk, as `sync`, whose disks are seen to be slow by how long that takes."""
-        left = [each for each in images if not each.is_synced]
-        if not left or not self._images:
-            return
-        with contextlib.ExitStack() as stack:
-            for folder in {each.folder for each in left}:
-                stack.enter_context(self._slow.at_work(folder))
-            self.sync([each.path for each in left])
+    def sync_images(self, images: Sequence[Finished]) -> None:
+        """Have those of them on disk that nobody else sees to."""
+        if near := [each.path for each in images if self._is_own(each.stat.st_dev)]:
+            self.sync(near)
 
     def sync(self, images: Sequence[str] = ()) -> None:
         """Have these images on disk, and all that was moved.
 
-        Where a disk cannot, that is told: records go on being made, but none of them counts as filed.
+        Where the disk cannot, records go on being made, but none of them counts as filed.
         """
-        if not self._images or (images and _synced_each(images)):
+        if not self._syncing.is_wanted or (images and _synced_each(images)):
             return
         self._next_sync = time.monotonic() + SYNC_SECONDS
-        try:
-            folders = {path.rpartition(os.sep)[0] for path in images}
-            for place in _one_a_file_system(self._places | folders):
-                with contextlib.suppress(FileNotFoundError):
-                    sync_file_system(place)
-        except OSError as error:
-            text = f"what was written to {error.filename} may be lost at a power failure: {reason(error)}"
-            self._troubles.raised(SYNCING, StoreError(text))
-            return
-        self._troubles.cleared(SYNCING)
-        self.filed += self._moved
-        self._moved, self._places = [], set()
+        folders = {path.rpartition(os.sep)[0] for path in images}
+        if self._syncing.file_systems(None, self._places | folders):
+            self.filed += self._moved
+            self._moved, self._places = [], set()
 
     def settled(self) -> None:
         self.filed = []

@@ -24,7 +24,7 @@ from dropsight.files.original import (
 )
 from dropsight.intake.closed_folders import FolderError, closed_to_us
 from dropsight.intake.folder import DropFolder
-from dropsight.journal.copying import Copying, CopyLaterError, copy_across, is_copy, needs_copy
+from dropsight.journal.copying import Copying, LeftToThreadError, copy_across, is_copy, needs_copy
 from dropsight.journal.sidecars import delete_along, move_along
 from dropsight.records import Failure, Record, Result
 
@@ -60,7 +60,7 @@ def file_away(filing: Filing) -> FiledAt | Literal["gone"] | None:
 
     What is no regular file, a link above all, is deleted, and only its reason filed. Raises PlaceError,
     FolderError or StoreError where there is no room or no right to: the image stays, try again later;
-    CopyLaterError and TooLargeToCopyError as `copying` says.
+    LeftToThreadError and TooLargeToCopyError as `copying` says.
     """
     folder, settings = filing.folder, filing.folder.settings
     if settings.after == "keep":
@@ -192,7 +192,7 @@ def _put(original: Original, filing: Filing, fd: int, name: str) -> FiledAt:
 def _put_with_care(original: Original, filing: Filing, fd: int, name: str) -> FiledAt:
     """As `_put`, of what goes along with others, is to be copied, or whose name is taken."""
     if needs_copy(original, fd) and not filing.copying.here:
-        raise CopyLaterError
+        raise LeftToThreadError
     reason = None if isinstance(filing.record, Result) else filing.line
     target = name
     # A reason or a sidecar must have room beside its image.

@@ -3,7 +3,9 @@
 import logging
 import os
 import time
+from typing import Literal
 
+from dropsight.intake.candidate import Candidate
 from dropsight.intake.folder import DropFolder
 from dropsight.intake.links import inode
 from dropsight.journal.reader import RecordedFile
@@ -17,6 +19,15 @@ log = logging.getLogger(__name__)
 MOST_GONE = 16_384
 
 
+Gone = Literal["gone", "away"]
+"""It is no longer where it was; or its whole inbox is away, or another in its place."""
+
+
+def is_away(candidate: Candidate) -> bool:
+    """Whether the inbox that it was found in is away, or another in its place."""
+    return candidate.inbox not in {None, inode(candidate.folder.inbox.true)}
+
+
 class GoneImages:
     """For the recorder's thread. Of an earlier life's, the next start thinks by itself."""
 
@@ -25,11 +36,9 @@ class GoneImages:
         """By seq, whether its whole inbox was away."""
         self._next_line: dict[DropFolder, float] = {}
 
-    def note(self, entry: Recorded) -> bool:
-        """Return whether its inbox is away, or another in its place: then it stays to be filed."""
-        candidate = entry.finished.candidate
-        folder = candidate.folder
-        is_away = candidate.inbox not in {None, inode(folder.inbox.true)}
+    def note(self, entry: Recorded, found: Gone) -> None:
+        """Take note of how it was found when it was to be filed away."""
+        folder, is_away = entry.finished.candidate.folder, found == "away"
         self._away[entry.seq] = is_away
         if len(self._away) > MOST_GONE:
             del self._away[next(iter(self._away))]
@@ -37,7 +46,6 @@ class GoneImages:
             self._next_line[folder] = now + CHANGED_SECONDS
             text = "%s is away, or another folder is there: images on record are filed once they are back"
             log.warning(text, as_text(folder.root))
-        return is_away
 
     def is_back(self, row: RecordedFile, stat: os.stat_result) -> bool:
         """Whether this is such an image; it is forgotten then, as it is filed away.

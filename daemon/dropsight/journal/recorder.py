@@ -35,6 +35,9 @@ class Recorder:
         self._supervision, self._contained = context.supervision, context.supervision.contained
         self.troubles, self.refusals = context.troubles, shared.refusals
         self.heartbeats, self._chores = shared.heartbeats, shared.chores
+        self.heartbeats_apart = shared.heartbeats_apart
+        """Of threads that wait for disks of inboxes: none of them holds up another."""
+        self._syncer = parts.syncer
         self._inbound, self._stopping, self._hand = shared.inbound, shared.stopping, shared.hand
         self._reader, self._log, self._flood = shared.reader, shared.log, shared.flood
         self._durability, self._filer, self._settler = shared.durability, parts.filer, parts.settler
@@ -49,8 +52,7 @@ class Recorder:
 
     def put(self, outcome: Outcome) -> None:
         """Hand over an image's outcome, from any thread; waits for the journal, at the end not for ever."""
-        self._durability.sync_ahead(outcome.candidate)
-        self._inbound.put(outcome)
+        self._syncer.put(outcome)
 
     @property
     def newest(self) -> int:
@@ -118,6 +120,7 @@ class Recorder:
         What lies in an inbox that is away stays to be filed, for a start at which it is there.
         """
         self._log.recover(upto=self.newest)
+        self._filer.open(folders)
         for row in self._store.unfiled():
             if is_away(row.path):
                 continue
@@ -125,7 +128,7 @@ class Recorder:
                 self._filer.file([entry])
             else:
                 filed = Filed.from_row(row.seq, row.path, row.size, row.mtime_ns, row.line)
-                self._filer.was_filed(filed, folders)
+                self._filer.was_filed_before(filed, folders)
         self._durability.sync()
         self._settler.settle()
 
@@ -143,6 +146,7 @@ class Recorder:
             ("filing", self._filer.finish),
             ("the log", self._log.sync),
             ("syncing", self._durability.sync),
+            ("threads", self._syncer.end),
             ("the journal", self._settler.settle),
             ("the journal", self._reader.close),
             ("descriptors", self._reserve.close),
@@ -164,7 +168,9 @@ class Recorder:
             if not self._groups.record(self._hand.made()):
                 return False
             self._keep_house()
-        is_through = self.conclusions.at_rest and self.occurrences.at_rest and not self._inbound.depth()
+        self._syncer.begin()
+        is_in = not (self._syncer.busy or self._inbound.depth())
+        is_through = is_in and self.conclusions.at_rest and self.occurrences.at_rest
         if self._draining and is_through and self.visible == self.newest:
             self._drained.set()
         return True

@@ -9,10 +9,12 @@ from dropsight.intake.closed_folders import Refusals
 from dropsight.intake.in_hand import InHand
 from dropsight.journal.committing import Committer
 from dropsight.journal.consequences import Consequences
-from dropsight.journal.durability import Durability
+from dropsight.journal.durability import Durability, Syncing
 from dropsight.journal.entering import Keeper
 from dropsight.journal.failure_share import Flood
 from dropsight.journal.filer import Filer
+from dropsight.journal.filing_recorded import RecordedFiling
+from dropsight.journal.filing_threads import FilingThreads
 from dropsight.journal.group_recording import GroupRecording
 from dropsight.journal.hand import OutcomesInHand
 from dropsight.journal.inbound import Inbound
@@ -23,6 +25,7 @@ from dropsight.journal.reader import JournalReader
 from dropsight.journal.recording import FilingRules, Listener
 from dropsight.journal.settling import Settler
 from dropsight.journal.store import Journal
+from dropsight.journal.syncer import Syncer
 from dropsight.status.heartbeats import Heartbeats
 from dropsight.status.stats import Stats
 from dropsight.status.supervision import Chores, Supervision
@@ -50,11 +53,13 @@ class SharedParts(msgspec.Struct, frozen=True):
 
     inbound: Inbound
     heartbeats: Heartbeats
+    heartbeats_apart: Heartbeats
     stopping: threading.Event
     chores: Chores
     reader: JournalReader
     refusals: Refusals
     hand: OutcomesInHand
+    syncing: Syncing
     durability: Durability
     log: LogLines
     flood: Flood
@@ -63,15 +68,18 @@ class SharedParts(msgspec.Struct, frozen=True):
     def of(cls, context: RecorderContext) -> "SharedParts":
         store, troubles, supervision = context.store, context.troubles, context.supervision
         reader = JournalReader(store.path)
+        syncing = Syncing(troubles, images=context.rules.durable)
         return cls(
             inbound=Inbound(),
             heartbeats=Heartbeats(),
+            heartbeats_apart=Heartbeats(),
             stopping=threading.Event(),
             chores=Chores(supervision),
             reader=reader,
             refusals=Refusals(store.path.parent, troubles),
             hand=OutcomesInHand(reader, context.backlog, supervision=supervision, troubles=troubles),
-            durability=Durability(troubles, context.backlog.slow, images=context.rules.durable),
+            syncing=syncing,
+            durability=Durability(syncing, context.backlog.slow),
             log=LogLines(context.lines, reader, troubles, synced=store.cursor("log")),
             flood=Flood(troubles),
         )
@@ -81,6 +89,7 @@ class RecorderParts(msgspec.Struct, frozen=True):
     """Those that its loop drives, and what they share."""
 
     shared: SharedParts
+    syncer: Syncer
     committer: Committer
     filer: Filer
     settler: Settler
@@ -106,6 +115,7 @@ class RecorderParts(msgspec.Struct, frozen=True):
         )
         return cls(
             shared=shared,
+            syncer=_syncer(context, shared),
             committer=committer,
             filer=filer,
             settler=settler,
@@ -123,6 +133,17 @@ class RecorderParts(msgspec.Struct, frozen=True):
         )
 
 
+def _syncer(context: RecorderContext, shared: SharedParts) -> Syncer:
+    return Syncer(
+        shared.syncing,
+        context.backlog,
+        shared.inbound.put,
+        heartbeats=shared.heartbeats_apart,
+        nudge=shared.inbound.nudge,
+        supervision=context.supervision,
+    )
+
+
 def _committer(context: RecorderContext, shared: SharedParts) -> Committer:
     return Committer(
         context.store,
@@ -137,15 +158,23 @@ def _committer(context: RecorderContext, shared: SharedParts) -> Committer:
 
 
 def _filer(context: RecorderContext, shared: SharedParts) -> Filer:
+    filing = RecordedFiling(context.troubles, context.rules.max_copy_bytes)
+    threads = FilingThreads(
+        filing,
+        shared.syncing,
+        context.supervision,
+        heartbeats=shared.heartbeats_apart,
+        nudge=shared.inbound.nudge,
+    )
     return Filer(
         context.backlog,
         context.troubles,
         shared.refusals,
         shared.durability,
+        filing,
+        threads,
         in_hand=context.in_hand,
         heartbeats=shared.heartbeats,
-        nudge=shared.inbound.nudge,
-        max_copy_bytes=context.rules.max_copy_bytes,
     )
 
 

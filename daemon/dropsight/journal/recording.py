@@ -59,6 +59,10 @@ class Outcome(Protocol):
     @property
     def path(self) -> str: ...
 
+    @property
+    def stat(self) -> os.stat_result:
+        """Of the file as it was read."""
+
     def finish(self) -> Finished:
         """Make its record: on the recorder's thread by the group, where caches still hold what it takes."""
 
