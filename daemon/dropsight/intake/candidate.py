@@ -44,7 +44,7 @@ class Candidate(msgspec.Struct, eq=False):
     still_since: float = 0.0
     since: float = 0.0
     digest: bytes | None = None
-    """Of its content as it was read, where the file stays where it is."""
+    """Of its content as it was read, where the file stays where it is, or `has_coarse_time`."""
     sidecar: TagFile | None = None
     """What lies beside it, where `watch[].sidecar_wait_seconds` asks for that."""
     shortages: int = 0
@@ -100,3 +100,8 @@ def digest_of_open(fd: int, *, gets_on: Callable[[], None] = lambda: None) -> by
 
 def digest_of(data: bytes) -> bytes:
     return blake2b(data, digest_size=16).digest()
+
+
+def has_coarse_time(stat: os.stat_result) -> bool:
+    """Whether it may be written over within the same time, as on FAT, or where FTP sets it (MFMT)."""
+    return stat.st_mtime_ns % 10**9 == 0

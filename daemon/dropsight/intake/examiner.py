@@ -18,7 +18,7 @@ from dropsight.inference import image_records, pipeline
 from dropsight.inference.image_records import UNTAGGED, Drop
 from dropsight.inference.planning import Plan
 from dropsight.intake.backlog import Backlog
-from dropsight.intake.candidate import Candidate, digest_of
+from dropsight.intake.candidate import Candidate, digest_of, has_coarse_time
 from dropsight.intake.closed_folders import Refusals
 from dropsight.intake.in_hand import InHand, Suspect
 from dropsight.intake.links import inode
@@ -270,7 +270,7 @@ class ImageExaminer(Examiner[Examined]):
         """See Examiner."""
         try:
             data = file.read(plan.bounds)
-            if candidate.folder.settings.after == "keep":
+            if candidate.folder.settings.after == "keep" or has_coarse_time(file.stat):
                 candidate.digest = digest_of(data)
             header = pipeline.examine(data, plan)
         except ImageError as error:

@@ -15,6 +15,7 @@ from dropsight.errors import StoreError
 from dropsight.files.beneath import create, look, remove, rename_new, sync
 from dropsight.files.disk import BLOCK_BYTES, leave_room
 from dropsight.files.original import Original, identity
+from dropsight.intake.candidate import digest_of_open
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 PIECE_BYTES = 2**20
@@ -45,6 +46,12 @@ def needs_copy(original: Original, fd: int) -> bool:
     """Whether no rename brings it into this folder; that of another mount of a file system tells itself."""
     stat = original.stat
     return S_ISREG(stat.st_mode) and (stat.st_nlink > 1 or os.fstat(fd).st_dev != stat.st_dev)
+
+
+def digest_at(original: Original, gets_on: Callable[[], None]) -> bytes:
+    """Return what `digest_of` says of its content; raises OSError."""
+    with _open(original.fd, original.name) as file:
+        return digest_of_open(file.fileno(), gets_on=gets_on)
 
 
 def copy_across(original: Original, fd: int, target: str, *, part: str, copying: Copying) -> bool:

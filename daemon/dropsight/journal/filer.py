@@ -228,15 +228,18 @@ class Filer:
 
     def _is_out(self, attempt: Attempt, found: FiledAt | Gone | None) -> None:
         """It has left its inbox, or stays there for good."""
-        entry = attempt.entry
-        folder = entry.finished.candidate.folder
-        if isinstance(found, str):
-            self.gone.note(entry, found)
-            if found == "gone" and not attempt.apart:
-                self._was_filed(filed_of(entry), folder)
-        elif not attempt.apart:
-            above = self._passed.filed(entry.finished.candidate)
-            self._was_filed(filed_of(entry), folder, above=above, told=found)
+        entry, candidate = attempt.entry, attempt.entry.finished.candidate
+        if found in {"gone", "away"}:
+            self.gone.note(entry, is_away=found == "away")
+        if attempt.apart or found == "away":
+            pass
+        elif found == "changed":
+            self._durability.moved(entry.seq, os.path.dirname(candidate.path))
+        elif found == "gone":
+            self._was_filed(filed_of(entry), candidate.folder)
+        else:
+            above = self._passed.filed(candidate)
+            self._was_filed(filed_of(entry), candidate.folder, above=above, told=found)
         self._finish(entry)
 
     def _finish(self, entry: Recorded) -> None:

@@ -24,7 +24,7 @@ from dropsight.files.original import (
 )
 from dropsight.intake.closed_folders import FolderError, closed_to_us
 from dropsight.intake.folder import DropFolder
-from dropsight.journal.copying import Copying, LeftToThreadError, copy_across, is_copy, needs_copy
+from dropsight.journal.copying import Copying, LeftToThreadError, copy_across, digest_at, is_copy, needs_copy
 from dropsight.journal.sidecars import delete_along, move_along
 from dropsight.records import Failure, Record, Result
 
@@ -51,9 +51,11 @@ class Filing(msgspec.Struct, frozen=True):
     record: Record
     line: bytes
     copying: Copying = Copying()
+    digest: bytes | None = None
+    """Of what was read, where size and time do not tell."""
 
 
-def file_away(filing: Filing) -> FiledAt | Literal["gone"] | None:
+def file_away(filing: Filing) -> FiledAt | Literal["gone", "changed"] | None:
     """Move or delete the image as its folder's settings say; do nothing if it is gone or another by now.
 
     Return where it was put, None where it was put nowhere.
@@ -73,6 +75,8 @@ def file_away(filing: Filing) -> FiledAt | Literal["gone"] | None:
             original = Original.find(fd, filing.path, filing.identity, filing.record.id, root=root)
             if original is None:
                 return "gone"
+            if filing.digest and digest_at(original, filing.copying.gets_on) != filing.digest:
+                return "changed"
             if failed or settings.after == "move":
                 return _move(original, filing, folder.failed if failed else folder.processed)
             if original.delete() and _has_sidecars(folder):

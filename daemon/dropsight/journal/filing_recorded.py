@@ -9,7 +9,7 @@ from dropsight.errors import StoreError
 from dropsight.files.original import FiledAt, identity
 from dropsight.journal.copying import NO_COPYING, Copying
 from dropsight.journal.filing import Filing, file_away
-from dropsight.journal.gone_images import Gone, is_away
+from dropsight.journal.gone_images import Gone, has_no_inbox
 from dropsight.journal.mishaps import internal_error
 from dropsight.journal.recording import Recorded
 from dropsight.names import as_text
@@ -37,11 +37,13 @@ class RecordedFiling(msgspec.Struct, frozen=True):
 
     def _file(self, entry: Recorded, copying: Copying) -> Placed:
         candidate, stat, record = entry.finished.candidate, entry.finished.stat, entry.finished.record
-        filing = Filing(candidate.folder, candidate.path, identity(stat), record, entry.line, copying)
+        filing = Filing(
+            candidate.folder, candidate.path, identity(stat), record, entry.line, copying, candidate.digest
+        )
         try:
             crashpoints.reach_path("in_filing_away", candidate.path)
             found = file_away(filing)
-            return "away" if found == "gone" and is_away(candidate) else found
+            return "away" if found == "gone" and has_no_inbox(candidate) else found
         except StoreError as error:
             return error
         except Exception as error:  # noqa: BLE001 - one image's, which is on record: it is tried again

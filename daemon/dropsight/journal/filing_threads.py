@@ -16,6 +16,7 @@ from dropsight.journal.empty_folders import PassedFolders
 from dropsight.journal.filed import Filed, lies_at
 from dropsight.journal.filing import PlaceError
 from dropsight.journal.filing_recorded import Placed, RecordedFiling
+from dropsight.journal.gone_images import Gone
 from dropsight.journal.inbox_threads import InboxThreads, Work
 from dropsight.journal.recording import Recorded, filed_of, place_of
 from dropsight.journal.schema import Shelved
@@ -145,27 +146,34 @@ class _InboxFiling:
             found = full.get(place_of(job)) or self._filing.whole(job, self._results.gets_on)
             if isinstance(found, PlaceError):
                 full[place_of(job)] = found
-            elif found != "away" and not isinstance(found, StoreError):
-                self._was_filed(job, None if found == "gone" else found)
+            elif not (found == "away" or isinstance(found, StoreError)):
+                self._is_out(job, found)
             self._results.attempts.put(Attempt(job, found, apart=True))
             self._results.nudge()
         return self._sync_if_due()
 
-    def _was_filed(self, entry: Recorded, told: FiledAt | None) -> None:
+    def _is_out(self, entry: Recorded, found: FiledAt | Gone | None) -> None:
+        if found == "changed":
+            self._moves(entry.seq, entry.finished.path)
+            return
+        told = None if isinstance(found, str) else found
         with self._contained:
-            if above := self._passed.filed(entry.finished.candidate):
+            if not isinstance(found, str) and (above := self._passed.filed(entry.finished.candidate)):
                 self._places.add(above)
         self._note(filed_of(entry), told)
 
     def _note(self, filed: Filed, told: FiledAt | None = None) -> None:
-        if not self._moved:
-            self._next_sync = time.monotonic() + SYNC_SECONDS
-        self._moved.append(filed.seq)
-        self._places.add(os.path.dirname(filed.path))
+        self._moves(filed.seq, filed.path)
         with self._contained:
             if there := lies_at([self._folder], filed, told=told):
                 self._results.shelved.put(there)
                 self._places.add(os.path.dirname(os.fsdecode(os.path.join(there.place, there.name))))
+
+    def _moves(self, seq: int, path: str) -> None:
+        if not self._moved:
+            self._next_sync = time.monotonic() + SYNC_SECONDS
+        self._moved.append(seq)
+        self._places.add(os.path.dirname(path))
 
     def _sync_if_due(self) -> float | None:
         if not self._moved:

@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 MOST_GONE = 16_384
 
 
-Gone = Literal["gone", "away"]
-"""It is no longer where it was; or its whole inbox is away, or another in its place."""
+Gone = Literal["gone", "away", "changed"]
+"""It is no longer where it was; its whole inbox is away, or another in its place; it was written over."""
 
 
-def is_away(candidate: Candidate) -> bool:
+def has_no_inbox(candidate: Candidate) -> bool:
     """Whether the inbox that it was found in is away, or another in its place."""
     return candidate.inbox not in {None, inode(candidate.folder.inbox.true)}
 
@@ -36,9 +36,9 @@ class GoneImages:
         """By seq, whether its whole inbox was away."""
         self._next_line: dict[DropFolder, float] = {}
 
-    def note(self, entry: Recorded, found: Gone) -> None:
-        """Take note of how it was found when it was to be filed away."""
-        folder, is_away = entry.finished.candidate.folder, found == "away"
+    def note(self, entry: Recorded, *, is_away: bool) -> None:
+        """It was gone when it was to be filed away, or its whole inbox was."""
+        folder = entry.finished.candidate.folder
         self._away[entry.seq] = is_away
         if len(self._away) > MOST_GONE:
             del self._away[next(iter(self._away))]
