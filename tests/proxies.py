@@ -93,7 +93,7 @@ class HangingUp(Proxy):
     """Closes a connection at once on which a client says this, as a packet of its own."""
 
     def __init__(self, target_port: int, forbidden: bytes) -> None:
-        self._forbidden = forbidden
+        self.forbidden = forbidden
         self.hung_up = 0
         super().__init__(target_port)
 
@@ -114,7 +114,7 @@ class HangingUp(Proxy):
                         continue
                     packets, said = _whole_packets(said + data)
                     for packet in packets:
-                        if self._forbidden in _spoken_of(packet):
+                        if self.forbidden in _spoken_of(packet):
                             self.hung_up += 1
                             return
                         out.sendall(packet)
@@ -213,6 +213,33 @@ class Stingy(Proxy):
 @contextmanager
 def stingy(target_port: int, *, pace_seconds: float) -> Iterator[Stingy]:
     running = Stingy(target_port, pace_seconds)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+class Leaving(Proxy):
+    """Hangs up soon after each login while it `leaves`, and passes nothing on before it does."""
+
+    leaves = True
+    after_seconds = 0.2
+
+    def _pass_on(self, client: socket.socket, out: socket.socket, number: int) -> None:
+        if self.leaves:
+            out.sendall(client.recv(65_536))
+            client.sendall(out.recv(65_536))
+            deadline = time.monotonic() + self.after_seconds
+            while (left := deadline - time.monotonic()) > 0 and not self._closed:
+                if select.select([client], [], [], left)[0] and not client.recv(65_536):
+                    return
+            return
+        super()._pass_on(client, out, number)
+
+
+@contextmanager
+def leaving(target_port: int) -> Iterator[Leaving]:
+    running = Leaving(target_port)
     try:
         yield running
     finally:

@@ -13,7 +13,7 @@ import pytest
 from brokers import Mosquitto, Subscriber, free_port, mosquitto, wait_until
 from daemons import PHOTOS, House, bounded_by, running
 from dropsight.sinks.mqtt.suspects import RECORD_LOSSES
-from proxies import of_an_earlier_version, proxy, unacknowledging
+from proxies import hanging_up, leaving, of_an_earlier_version, proxy, unacknowledging
 
 pytestmark = pytest.mark.broker
 
@@ -367,6 +367,64 @@ def test_what_a_broker_does_not_take_for_now_waits_until_it_does(tmp_path: Path,
             full.silent = False
             all_delivered_in_order(house, subscriber, 3)
             assert house.status()["mqtt"]["set_aside"] == 0
+        finally:
+            house.kill()
+
+
+@pytest.mark.parametrize("with_records", [False, True])
+@PROTOCOLS
+def test_nothing_is_set_aside_as_a_broker_hangs_up_soon_after_each_login(
+    tmp_path: Path, protocol: str, *, with_records: bool
+) -> None:
+    """What was on the way then had been alone so often that it was not told for an hour, or never."""
+    with (
+        mosquitto(tmp_path) as broker,
+        leaving(broker.port) as unsteady,
+        Subscriber(broker.port, "#") as subscriber,
+    ):
+        house = House(tmp_path, {"mqtt": {"url": unsteady.url, "protocol": protocol}})
+        house.under = bounded_by("dropsight.sinks.backoff", LONGEST_SECONDS=0.05)
+        try:
+            house.start()
+            if with_records:
+                drop(house, 4)
+                house.until(lambda: len(logged(house)) == 4)
+            tries = unsteady.connections
+            wait_until(lambda: unsteady.connections >= tries + 30)
+            unsteady.leaves = False
+            wait_until(lambda: house.status()["mqtt"]["connected"])
+            drop(house, 2, start=4)
+            for part in ("/availability", "/info", "/state/front", "/state/yard", "homeassistant/device/"):
+                wait_until(lambda part=part: bool(subscriber.topics(part)), what=part)  # type: ignore[misc]
+            wait_until(lambda: outbox(house) == 0)
+            wait_until(lambda: not {"announcements", "records"} & house.status()["troubles"].keys())
+            mqtt = house.status()["mqtt"]
+            assert (mqtt["set_aside"], mqtt["untold"], mqtt["reasons"]) == (0, 0, [])
+        finally:
+            house.kill()
+
+
+def test_nothing_is_set_aside_as_a_broker_hangs_up_on_all_that_it_is_sent(tmp_path: Path) -> None:
+    """As one whose disk is full may: what it takes again a minute later would have waited for an hour."""
+    with (
+        mosquitto(tmp_path) as broker,
+        hanging_up(broker.port, b"/") as full,
+        Subscriber(broker.port, "#") as subscriber,
+    ):
+        house = House(tmp_path, {"mqtt": {"url": full.url}})
+        house.under = bounded_by("dropsight.sinks.backoff", LONGEST_SECONDS=0.05)
+        try:
+            house.start()
+            drop(house, 2)
+            wait_until(lambda: full.hung_up >= 25)
+            assert "disconnected on this; tried again" in house.status()["troubles"]["announcements"]
+            full.forbidden = b"\xff"
+            for part in ("/availability", "/info", "/state/front", "homeassistant/device/"):
+                wait_until(lambda part=part: bool(subscriber.topics(part)), what=part)  # type: ignore[misc]
+            wait_until(lambda: outbox(house) == 0)
+            wait_until(lambda: not {"announcements", "records"} & house.status()["troubles"].keys())
+            mqtt = house.status()["mqtt"]
+            assert (mqtt["published"], mqtt["set_aside"], mqtt["untold"]) == (2, 0, 0)
         finally:
             house.kill()
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -251,8 +252,43 @@ def test_only_what_was_alone_when_a_connection_was_lost_is_set_aside() -> None:
     suspects = SuspectMessages()
     for _ in range(9):
         assert flight(suspects, "a", "b", 7).lost() == []
-    assert flight(suspects, "a").lost() == ["a"]
+    assert [flight(suspects, "a").lost() for _ in range(2)] == [[], ["a"]]
     assert suspects.rests("a")
+    assert not suspects.rests("b")
+
+
+def test_what_was_alone_twice_is_sent_again_once_the_broker_takes_another_and_is_at_fault_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else every message had its turn to be set aside, by a broker that hangs up whatever it is sent."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    suspects = SuspectMessages()
+
+    def alone(key: str) -> object:
+        found = flight(suspects, key)
+        now[0] += 3.0
+        return found.lost()
+
+    assert [alone(key) for key in "aabbcc"] == [[]] * 6
+    for key in "abcab":
+        found = InFlight(suspects)
+        assert all(found.is_held(each) for each in "abc")
+        assert found.seconds_to_release() == 6.0
+        now[0] += 6.0
+        assert found.release()
+        assert [each for each in "abc" if not found.is_held(each)] == [key], "by turns, while none is taken"
+        assert found.seconds_to_release() == 0.0, "one that nobody tells any more holds up no other"
+        found.began(1, key)
+        assert found.lost() == []
+    found = InFlight(suspects)
+    assert all(found.is_held(each) for each in "abc")
+    found.began(1, "another")
+    found.ended([1])
+    now[0] += 6.0
+    assert not any(found.is_held(each) for each in "abc")
+    found.began(2, "a")
+    assert found.lost() == ["a"]
     assert not suspects.rests("b")
 
 

@@ -12,7 +12,7 @@ from dropsight.errors import SinkError
 from dropsight.names import as_json
 from dropsight.sinks.mqtt.connection import Connection
 from dropsight.sinks.mqtt.incoming import Incoming
-from dropsight.sinks.mqtt.suspects import InFlight, SuspectMessages
+from dropsight.sinks.mqtt.suspects import READING, SUBSCRIBING, InFlight, SuspectMessages
 from dropsight.sinks.mqtt.topics import Topics
 from dropsight.status.troubles import Troubles
 
@@ -35,26 +35,30 @@ class Unpublished(msgspec.Struct):
     @property
     def reasons(self) -> list[str]:
         """One line each."""
-        return list(_reasons(self.suspects.aside, sorted(self.too_large.items())))
+        return list(_reasons(self.suspects.aside, self.suspects.held, sorted(self.too_large.items())))
 
     def say(self) -> None:
         """Have status and log name what stays untold at the moment: the first of it, and how much more.
 
         It may be said of each of ten thousand cameras, one after the other, so nothing is sorted.
         """
-        aside = self.suspects.aside
-        count = len(aside) + len(self.too_large)
+        aside, held = self.suspects.aside, self.suspects.held
+        count = len(aside) + len(held) + len(self.too_large)
         if not count:
             self.troubles.cleared(PART)
             return
         more = f"; and {count - NAMED} more" if count > NAMED else ""
-        told = "; ".join(islice(_reasons(aside, self.too_large.items()), NAMED))
+        told = "; ".join(islice(_reasons(aside, held, self.too_large.items()), NAMED))
         self.troubles.raised(PART, SinkError(f"the broker does not accept all announcements: {told}{more}"))
 
 
-def _reasons(aside: Iterable[str], too_large: Iterable[tuple[str, int]]) -> Iterator[str]:
+def _reasons(
+    aside: Iterable[str], held: Iterable[str], too_large: Iterable[tuple[str, int]]
+) -> Iterator[str]:
     for topic in aside:
         yield f"{topic}: it disconnects on this"
+    for topic in held:
+        yield f"{topic}: it disconnected on this; tried again once it takes something else"
     for topic, size in too_large:
         yield f"{topic}: {size:,} bytes are more than it accepts"
 
@@ -103,6 +107,8 @@ class Announcer:
         if self._untold.suspects.rests(kind):
             self._untold.count += 1
             return None
+        if self._flight.is_held(kind):
+            return None
         room = self._connection.offers.room(topic)
         fitting = payload if room is None else fitted(payload, room, spare)
         if fitting is None:
@@ -126,15 +132,15 @@ class Announcer:
 
     def listen(self, topic: str, told: Callable[[Incoming], None], *, retained: bool = False) -> None:
         """Subscribe, unless the broker hangs up on that."""
-        key = f"subscribing to {topic}"
-        if not self._untold.suspects.rests(key):
+        key = f"{SUBSCRIBING}{topic}"
+        if not (self._untold.suspects.rests(key) or self._flight.is_held(key)):
             send = partial(self._connection.listen, topic, told, retained=retained)
             self._send(key, send, alone=self._is_alone(key))
 
     def retained(self, topic: str, *, expected: Collection[str]) -> Mapping[str, bytes]:
         """Ask what is retained, unless the broker hangs up on that, until all is there that is expected."""
-        key = f"reading {topic}"
-        if self._untold.suspects.rests(key):
+        key = f"{READING}{topic}"
+        if self._untold.suspects.rests(key) or self._flight.is_held(key):
             return {}
         alone = self._is_alone(key)
         found = self._connection.retained(

@@ -109,7 +109,7 @@ class Publisher:
     def _keep_serving(self) -> None:
         chance = random.Random()  # noqa: S311 - jitter
         while not self._parts.ending.asked.is_set():
-            began, aside = time.monotonic(), self._parts.suspects.aside
+            began, known = time.monotonic(), self._parts.suspects.known
             try:
                 self._serve()
             except DamagedError:
@@ -118,7 +118,7 @@ class Publisher:
                 self.refused = isinstance(error, BrokerRefusedError)
                 self.troubles.raised("mqtt", self._explained(error))
             self._gave_up = True
-            is_news = time.monotonic() - began > GOOD_SECONDS or self._parts.suspects.aside != aside
+            is_news = time.monotonic() - began > GOOD_SECONDS or self._parts.suspects.known != known
             self._failures = 1 if is_news else self._failures + 1
             self._parts.ending.asked.wait(pause_seconds(self._failures, chance))
 

@@ -73,8 +73,13 @@ class RecordSession:
 
     def publish_one(self) -> None:
         """Beside what else there is, unless it has to be alone."""
-        if self._acknowledged >= self._suspected_upto:
+        if not self.have_suspects:
             self._publish_next()
+
+    @property
+    def have_suspects(self) -> bool:
+        """Whether any that a connection may have been lost over is yet to be taken."""
+        return self._acknowledged < self._suspected_upto
 
     def _publish_next(self) -> bool:
         if not self._connection.has_place:
@@ -84,6 +89,8 @@ class RecordSession:
             if not self._waiting:
                 return False
             self._read_upto = self._waiting[-1].seq
+        if self._flight.is_held(self._waiting[0].seq):
+            return False
         first = self._order[0] if self._order else self._waiting[0].seq
         if first <= self._suspected_upto and self._flight:
             return False
@@ -98,7 +105,7 @@ class RecordSession:
         record is sent, nor others, where they wait for one. A record that it never acknowledges, but later
         ones, is set aside in the end.
         """
-        if not (for_others or self.are_outstanding()):
+        if self.seconds_held() or not (for_others or self.are_outstanding()):
             self._answered_at = math.inf
             return
         self._answered_at = min(self._answered_at, time.monotonic())
@@ -122,6 +129,12 @@ class RecordSession:
 
     def _is_overtaken(self) -> bool:
         return bool(self._order) and self._newest > self._order[0]
+
+    def seconds_held(self) -> float:
+        """How long the next is held back; infinity where that is not known."""
+        if self._order or not self._waiting:
+            return 0.0
+        return self._flight.seconds_held(self._waiting[0].seq)
 
     def seconds_to_look(self) -> float:
         silent = time.monotonic() - self._answered_at
@@ -185,7 +198,7 @@ class RecordSession:
         """
         if isinstance(reason, PassingReason):
             raise NotTakenError(f"the broker takes no records for now: {reason}")
-        if self._parts.suspects.lost([seq]):
+        if self._flight.lost_over([seq]):
             self.say_aside(seq, f"the broker rejected it: {reason}")
         raise NotTakenError(f"the broker rejects our records: {reason}")
 

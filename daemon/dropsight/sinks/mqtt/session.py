@@ -92,7 +92,9 @@ class Session:
         if not self._is_over():
             self._announce()
         while not self._is_over():
-            self._records.publish()
+            if self._flight.release():
+                self._announce_again()
+            self._publish_records()
             self._connection.send()  # a picture may take its time
             self._events.publish()
             self._cameras.publish()
@@ -106,6 +108,12 @@ class Session:
         self._records.note()
         self._say_goodbye()
 
+    def _publish_records(self) -> None:
+        if self._records.have_suspects:
+            self._publish_first()
+        else:
+            self._records.publish()
+
     def _publish_first(self) -> None:
         """Until one record is through, and each that a connection may have been lost over, alone."""
         while not self._is_over():
@@ -118,7 +126,7 @@ class Session:
 
     def _look_whether_it_works(self) -> None:
         """Call what was wrong over once a record is through, or all that was announced."""
-        if not self._works and (self._records.passed or not self._flight):
+        if not self._works and (self._records.passed or not (self._flight or self._flight.holds_any)):
             self._works = self._parts.works()
 
     def _blame(self) -> None:
@@ -174,6 +182,11 @@ class Session:
             self._announcer.listen(self._topics.info, parts.rivals.hear_info, retained=True)
         self._cameras.announce()
         self._events.announce()
+
+    def _announce_again(self) -> None:
+        self._next_stats = 0.0
+        self._cameras.tell_entities_again()
+        self._announce()
 
     def _answer_rivals(self) -> None:
         rivals = self._parts.rivals
@@ -244,7 +257,7 @@ class Session:
 
     def _seconds_to_wait(self) -> float:
         until = min(self._next_stats, self._parts.ending.deadline) - time.monotonic()
-        until = min(until, self._records.seconds_to_look())
+        until = min(until, self._records.seconds_to_look(), self._flight.seconds_to_release())
         if not self._works:
             until = min(until, self._parts.evictions.seconds_to_last() or until)
         others = (self._cameras, self._events, self._parts.rivals)

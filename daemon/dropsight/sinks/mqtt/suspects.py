@@ -1,19 +1,24 @@
 """Messages in flight when connections were lost: sent alone from then on, and finally set aside.
 
 Some brokers hang up on whom they forbid a topic, and those of MQTT 3.1.1 on what is too large for them; none
-says which message it was.
+says which message it was. Others hang up whatever they are sent: so one that was alone twice is held back
+until a connection has outlasted those that were lost, and the broker has taken another message on it.
 """
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from dropsight.errors import SinkError
 
-RECORD_LOSSES, OTHER_LOSSES = 3, 2
+RECORD_LOSSES, HELD_LOSSES = 3, 2
+# So much longer than those that were lost with it a connection has to last, and so long at least and at most.
+OUTLASTS, LEAST_SECONDS, MOST_SECONDS = 2.0, 1.0, 60.0
 FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 3_600.0, 86_400.0
 MOST = 4_096
 # No message has this number.
 DEPARTING = 0
+SUBSCRIBING, READING = "subscribing to ", "reading "
 
 
 class SuspectMessages:
@@ -21,6 +26,8 @@ class SuspectMessages:
 
     def __init__(self) -> None:
         self._losses: dict[str | int, int] = {}
+        """The last that was lost stands last."""
+        self._lasted: dict[str | int, float] = {}
         self._aside: dict[str, float] = {}
         self._rests: dict[str, float] = {}
         self._records_aside: set[int] = set()
@@ -34,27 +41,51 @@ class SuspectMessages:
         self._records_aside.add(seq)
         return True
 
-    def lost(self, in_flight: Collection[str | int]) -> Sequence[str | int]:
-        """Take note of what a connection was lost with; return what is set aside now.
+    def lost(self, in_flight: Collection[str | int], *, lasted: float, decides: bool) -> Sequence[str | int]:
+        """Take note of what a connection was lost with, and how long it lasted; return what is set aside now.
 
-        Only one that was alone is known to be the cause; of several, each may be.
+        Only one that was alone, once more after it was held back, is known to be the cause, where the broker
+        took another on that connection, or there is none (`decides`); of several, each may be.
         """
         alone = len(in_flight) == 1
         gone: list[str | int] = []
         for key in in_flight:
             losses = self._losses.pop(key, 0)
-            self._losses[key] = losses + 1 if alone else max(losses, 1)
-            if self._losses[key] >= (RECORD_LOSSES if isinstance(key, int) else OTHER_LOSSES):
-                del self._losses[key]
+            if alone and decides and losses >= HELD_LOSSES:
+                self._lasted.pop(key, None)
                 self._set_aside(key)
                 gone.append(key)
+                continue
+            self._losses[key] = min(losses + 1, HELD_LOSSES) if alone else max(losses, 1)
+            if alone and losses < HELD_LOSSES:  # else it lasted as it was waited for
+                self._lasted[key] = max(lasted, self._lasted.get(key, 0.0))
         while len(self._losses) > MOST:
-            del self._losses[next(iter(self._losses))]
+            self._forget(next(iter(self._losses)))
         return gone
+
+    def has_to_last(self, key: str | int) -> float | None:
+        """How many seconds a connection has to last before this is sent, None where it is not held back."""
+        if self._losses.get(key, 0) < HELD_LOSSES:
+            return None
+        longest = max(OUTLASTS * self._lasted.get(key, 0.0), LEAST_SECONDS)
+        return min(longest, MOST_SECONDS)
+
+    def longest_untried(self, keys: Collection[str | int]) -> str | int | None:
+        return next((key for key in self._losses if key in keys), None)
+
+    @property
+    def held(self) -> list[str]:
+        """What is held back; may be asked by any thread."""
+        losses = list(self._losses.items())
+        return sorted(key for key, count in losses if count >= HELD_LOSSES and isinstance(key, str))
+
+    def _forget(self, key: str | int) -> None:
+        self._losses.pop(key, None)
+        self._lasted.pop(key, None)
 
     def passed(self, key: str | int) -> None:
         """It came through, so it is not the cause."""
-        self._losses.pop(key, None)
+        self._forget(key)
         if isinstance(key, str):
             self._aside.pop(key, None)
             self._rests.pop(key, None)
@@ -72,7 +103,7 @@ class SuspectMessages:
     def last_record(self, upto: int) -> int:
         """Seq of the last record to be tried alone, 0 for none; those up to `upto` are settled."""
         for key in [key for key in self._losses if isinstance(key, int) and key <= upto]:
-            del self._losses[key]
+            self._forget(key)
         self._records_aside = {seq for seq in self._records_aside if seq > upto}
         self._unanswered = {seq: times for seq, times in self._unanswered.items() if seq > upto}
         return max((key for key in self._losses if isinstance(key, int)), default=0)
@@ -80,6 +111,11 @@ class SuspectMessages:
     @property
     def aside(self) -> list[str]:
         return sorted(self._aside)
+
+    @property
+    def known(self) -> tuple[list[str], list[str]]:
+        """What is set aside, and held back: where that has changed, the next connection is another one."""
+        return self.aside, self.held
 
     def _set_aside(self, key: str | int) -> None:
         if isinstance(key, int):
@@ -103,6 +139,50 @@ class InFlight:
         self._suspects = suspects
         self._keys: dict[int, str | int] = {}
         self._silent: dict[str, int] = {}
+        self._began_at = time.monotonic()
+        self._held, self._released = set[str | int](), set[str | int]()
+        self.takes_others = False
+        """Whether the broker has taken a message on this connection."""
+
+    @property
+    def lasted(self) -> float:
+        return time.monotonic() - self._began_at
+
+    def is_held(self, key: str | int) -> bool:
+        """Whether it is not to be sent yet; then it is known to wait."""
+        if self._suspects.has_to_last(key) is None:
+            return False
+        self._held.add(key)
+        return self.seconds_held(key) > 0
+
+    def seconds_held(self, key: str | int) -> float:
+        """How long it is held back; infinity until the broker takes another.
+
+        Of those that are, while none is taken, one goes first: the one that was not tried for longest.
+        """
+        has_to_last = self._suspects.has_to_last(key)
+        if has_to_last is None:
+            return 0.0
+        if not self.takes_others and self._suspects.longest_untried(self._held | self._released) != key:
+            return math.inf
+        return max(has_to_last - self.lasted, 0.0)
+
+    @property
+    def holds_any(self) -> bool:
+        return bool(self._held)
+
+    def seconds_to_release(self) -> float:
+        """How long until one that was held back may be sent, infinity where none is known to be."""
+        if self._released:  # those that nobody has told since make room
+            return 0.0
+        return min(map(self.seconds_held, self._held), default=math.inf)
+
+    def release(self) -> bool:
+        """Tell whether announcements that were held back may be sent now: all are to be told again."""
+        self._released = set()
+        self._released = {key for key in self._held if self.seconds_held(key) <= 0}
+        self._held -= self._released
+        return any(isinstance(key, str) for key in self._released)
 
     def __len__(self) -> int:
         return len(self._keys) - len(self._silent)
@@ -111,6 +191,7 @@ class InFlight:
         return mid in self._keys
 
     def began(self, mid: int, key: str | int) -> None:
+        self._held.discard(key)
         self._keys[mid] = key
 
     def depart(self, key: str | int, send: Callable[[], int | None]) -> int | None:
@@ -135,6 +216,7 @@ class InFlight:
             del self._keys[mid]
             if mid not in refused:
                 self._suspects.passed(key)
+                self.takes_others |= isinstance(key, int) or not key.startswith((SUBSCRIBING, READING))
         return landed
 
     def _silence_ends(self, landed: Mapping[int, str | int]) -> None:
@@ -147,4 +229,9 @@ class InFlight:
                 self._suspects.passed(key)
 
     def lost(self) -> Sequence[str | int]:
-        return self._suspects.lost(set(self._keys.values()))
+        return self.lost_over(set(self._keys.values()))
+
+    def lost_over(self, keys: Collection[str | int]) -> Sequence[str | int]:
+        """Take note of it, and return what is set aside now."""
+        decides = self.takes_others or self._held <= set(keys)
+        return self._suspects.lost(keys, lasted=self.lasted, decides=decides)
