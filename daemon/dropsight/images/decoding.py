@@ -12,6 +12,7 @@ from dropsight.errors import ImageError, MemoryShortError
 from dropsight.images import jpeg
 from dropsight.images.apart import decode_apart
 from dropsight.images.excess import inflated_once, picture_alone
+from dropsight.images.formats import truncated
 from dropsight.images.framing import CROP_FRACTION, Pixels, Place, place_of, used_size
 from dropsight.images.gif import first_frame_alone
 from dropsight.images.header import Header
@@ -134,10 +135,12 @@ def _decode_jpeg(data: bytes, header: Header, scale: int) -> Decoded:
     if decoded:
         return Decoded(upright(decoded.pixels, header.orientation), decoded.damage)
     flags = _JPEG[scale] | cv2.IMREAD_IGNORE_ORIENTATION
-    if not _AS_RGB:
-        return Decoded(upright(_rgb(_read(data, header, flags)), header.orientation))
-    pixels = _read(data, header, flags & ~cv2.IMREAD_COLOR | _AS_RGB).astype(np.uint8, copy=False)
-    return Decoded(upright(pixels, header.orientation))
+    if _AS_RGB:
+        pixels = _read(data, header, flags & ~cv2.IMREAD_COLOR | _AS_RGB).astype(np.uint8, copy=False)
+    else:
+        pixels = _rgb(_read(data, header, flags))
+    damage = jpeg.damage_in_sight(pixels, header, scale)
+    return Decoded(upright(pixels, header.orientation), damage)
 
 
 def _picture(data: bytes, header: Header) -> bytes | bytearray:
@@ -166,6 +169,8 @@ def _read(data: bytes | bytearray, header: Header, flags: int) -> cv2.typing.Mat
         raise ImageError("unreadable", f"the {header.format} data is damaged: {error.err}") from error
     if decoded is None:
         _check_memory(header)
+        if header.unended:
+            raise truncated("too little of the picture is there")
         raise ImageError("unreadable", f"the {header.format} data is damaged")
     return decoded
 

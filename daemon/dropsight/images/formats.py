@@ -40,6 +40,7 @@ class Structure(msgspec.Struct, frozen=True):
     straight_alpha: bool = False
     whole_bytes: int = 0
     unended: bool = False
+    lacks_scans: bool = False
     deep: bool = False
 
 
@@ -71,15 +72,12 @@ _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 # Fill bytes and what stands alone, without a length after it.
 _NO_SEGMENT = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xD9)})
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# A bit for each coefficient of a block.
+_ALL_COEFFICIENTS = 2**64 - 1
 
 
 def jpeg(data: bytes) -> Structure:
     """ITU-T T.81, annex B: walk the segments up to the first scan; what is in it, decoding tells."""
-    # Inside a scan 0xFF is always followed by 0 or a restart number, so this is the true end; what
-    # comes after it (a second picture, a video, a trailer) is not ours to judge.
-    unended = data.rfind(_END) < 0
-    if unended:
-        data += _END
     width = height = frame = 0
     exif = None
     place = 2
@@ -103,8 +101,19 @@ def jpeg(data: bytes) -> Structure:
         raise truncated("before its first scan")
     whole_bytes = _coefficients(data, frame, scan=place)
     if whole_bytes:
-        _check_scans(data, place, whole_bytes)
-    return Structure(width, height, read_exif(exif), whole_bytes=whole_bytes, unended=unended)
+        unended, lacks_scans = _walk_scans(data, place, frame=frame, whole_bytes=whole_bytes)
+    else:
+        # Thumbnails have ends, too, but stand before the scan; inside it 0xFF is always followed by 0 or a
+        # restart number. What comes after the end (a second picture, a video) is not ours to judge.
+        unended, lacks_scans = data.rfind(_END, place) < 0, False
+    return Structure(
+        width,
+        height,
+        exif=read_exif(exif),
+        whole_bytes=whole_bytes,
+        unended=unended,
+        lacks_scans=lacks_scans,
+    )
 
 
 _MARKER = re.compile(b"\xff[^%b]" % re.escape(bytes(_NO_SEGMENT)), re.DOTALL)
@@ -118,19 +127,37 @@ def _next_marker(data: bytes, place: int) -> int:
     return found.start()
 
 
-def _check_scans(data: bytes, place: int, whole_bytes: int) -> None:
-    """Walk from the first scan to the end of the picture."""
+def _walk_scans(data: bytes, place: int, *, frame: int, whole_bytes: int) -> tuple[bool, bool]:
+    """Walk from the first scan to the end of the picture.
+
+    Return whether the end is missing, and whether, with it, scans without which the picture is not complete.
+    """
     most = max(min(_MAX_SCANS, _MAX_PASSED_BYTES // whole_bytes), _USUAL_SCANS)
+    lacking = dict.fromkeys(data[frame + 10 : frame + 10 + 3 * data[frame + 9] : 3], _ALL_COEFFICIENTS)
     scans = 0
     for _ in range(_MAX_SEGMENTS):
         if data[place + 1] == _EOI:
-            return
-        scans += data[place + 1] == _SOS
+            return False, False
+        if data[place + 1] == _SOS:
+            _take_off(lacking, data, place)
+            scans += 1
         if scans > most:
             break
-        (length,) = struct.unpack_from(">H", data, place + 2)
-        place = _next_marker(data, place + 2 + length)
+        length = int.from_bytes(data[place + 2 : place + 4])
+        found = _MARKER.search(data, place + 2 + length)
+        if found is None:
+            return True, any(lacking.values())
+        place = found.start()
     raise ImageError("unreadable", f"a JPEG of this size and more than {most} scans")
+
+
+def _take_off(lacking: dict[int, int], data: bytes, scan: int) -> None:
+    """Take off the coefficients that a scan completes, to their last bit, of its components; T.81, B.2.3."""
+    count = data[scan + 4]
+    first, last, bits = struct.unpack_from("3B", data, scan + 5 + 2 * count)
+    if bits & 0xF == 0:
+        for component in data[scan + 5 : scan + 5 + 2 * count : 2]:
+            lacking[component] = lacking.get(component, 0) & ~(2 ** (last + 1) - 2**first)
 
 
 def _coefficients(data: bytes, frame: int, *, scan: int) -> int:

@@ -68,6 +68,8 @@ _ISO_BRANDS: dict[bytes, Format] = {
 }
 _LEFT_OPEN = {b"mif1", b"msf1", b"miaf"}
 _BRAND_BYTES = 256
+# By so many a WebP is told from other RIFF files, and boxes by their brand.
+_FIRST_BYTES = 12
 _SEQUENCES = {
     b"avis": "an AVIF sequence",
     b"hevc": "a HEIC sequence",
@@ -81,7 +83,8 @@ class Header(msgspec.Struct, frozen=True):
 
     `straight_alpha`: a TIFF whose colours are not multiplied by their alpha. `whole_bytes`: memory that
     decoding takes however small the picture is wanted. `start`: where in the file a JPEG begins.
-    `unended`: one without its end-of-image marker. `deep`: 16 bits a channel.
+    `unended`: one without its end-of-image marker. `lacks_scans`: and without scans that complete it.
+    `deep`: 16 bits a channel.
     """
 
     format: Format
@@ -93,6 +96,7 @@ class Header(msgspec.Struct, frozen=True):
     whole_bytes: int = 0
     start: int = 0
     unended: bool = False
+    lacks_scans: bool = False
     deep: bool = False
 
     @property
@@ -137,6 +141,7 @@ def read_header(data: bytes) -> Header:
         whole_bytes=found.whole_bytes,
         start=start,
         unended=found.unended,
+        lacks_scans=found.lacks_scans,
         deep=found.deep,
     )
 
@@ -182,9 +187,20 @@ def _format_of(data: bytes) -> Format:
             "unsupported_format",
             f"{foreign} is not supported; use JPEG, PNG, WebP, HEIC, AVIF, GIF, JPEG 2000, BMP or TIFF",
         )
-    if any(magic.startswith(data) for magic, _ in _MAGIC):
+    if _is_begun(data):
         raise truncated("inside its first bytes")
     raise ImageError("not_an_image", "not an image: its first bytes belong to no known format")
+
+
+def _is_begun(data: bytes) -> bool:
+    """Whether it is too short to tell, and may become what we know."""
+    if any(magic.startswith(data) for magic, _ in _MAGIC):
+        return True
+    if data[4:8] == b"ftyp":
+        return len(data) < min(int.from_bytes(data[:4]), _BRAND_BYTES)
+    riff = b"RIFF".startswith(data[:4]) and b"WEBP".startswith(data[8:12])
+    boxes = b"\0\0\0".startswith(data[:3]) and b"ftyp".startswith(data[4:8])
+    return len(data) < _FIRST_BYTES and (riff or boxes)
 
 
 def _of_brands(data: bytes) -> Format | None:

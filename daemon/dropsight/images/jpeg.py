@@ -21,6 +21,8 @@ _HARMLESS = ("Corrupt JPEG data: bad ICC marker", "Unknown Adobe color transform
 _BEFORE_THE_END = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 # Where data is missing, the decoder leaves this gray.
 _GRAY = 128
+# What OpenCV makes of it where it is one of four inks.
+_GRAY_OF_INKS = 65
 # The colours of the blocks above reach a row or two into it.
 _MOSTLY = 0.5
 # A camera that cuts its pictures cuts a row or two; a few bytes that changed on their way leave few over.
@@ -36,9 +38,14 @@ class Damage(NamedTuple):
 
     def error(self) -> ImageError:
         if self.is_cut:
-            share = f"{self.missing:.0%} of the picture is missing"
-            return ImageError("truncated", f"the file ends too early: {share} ({self.text})")
+            share = f"{self.missing:.0%} of the picture is missing ({self.text})"
+            told = share if self.missing < 1.0 else self.text
+            return ImageError("truncated", f"the file ends too early: {told}")
         return ImageError("unreadable", f"the JPEG data is damaged: {self.text}")
+
+
+# Each scan is about all of the picture, if not all of what is known of it.
+_LACKS_SCANS = Damage("not all of its scans are there", 1.0, is_cut=True)
 
 
 class Decoded(NamedTuple):
@@ -63,7 +70,8 @@ def decode(data: bytes, header: Header, scale: int) -> Decoded | None:
     if not _is_known(data):
         return None
     try:
-        return Decoded(_pixels(data, header, scale, strict=True))
+        pixels = _pixels(data, header, scale, strict=True)
+        return Decoded(pixels, _LACKS_SCANS if header.lacks_scans else None)
     except ValueError as error:
         complaint = str(error)
     if not complaint.startswith((*_DAMAGE, *_HARMLESS)):
@@ -75,7 +83,19 @@ def decode(data: bytes, header: Header, scale: int) -> Decoded | None:
         if harmless:  # among the segments before the picture, which it is stricter with
             return None
         raise Damage(_plain(str(error)), 1.0, is_cut=header.unended).error() from error
-    return Decoded(pixels, None if harmless else _damage(complaint, pixels, header, scale, len(data)))
+    if harmless:  # and the first, perhaps, of several
+        return Decoded(pixels, damage_in_sight(pixels, header, scale))
+    return Decoded(pixels, _damage(complaint, pixels, header, scale, len(data)))
+
+
+def damage_in_sight(pixels: Pixels, header: Header, scale: int) -> Damage | None:
+    """Return what is missing of a file that ends too early, where the decoder does not tell."""
+    if header.lacks_scans:
+        return _LACKS_SCANS
+    if not header.unended:
+        return None
+    share = max(_gray_share(pixels, scale, gray) for gray in (_GRAY, _GRAY_OF_INKS))
+    return Damage("premature end of data segment", share, is_cut=True) if share else None
 
 
 def _is_known(data: bytes) -> bool:
@@ -118,10 +138,12 @@ def _damage(complaint: str, pixels: Pixels, header: Header, scale: int, size: in
 
     Changed bytes leave over some of the data, which then is what is missing in the picture.
     """
+    if header.lacks_scans:
+        return _LACKS_SCANS
     left_over = _BEFORE_THE_END.match(complaint)
     share = 1.0
-    if header.unended:
-        share = _gray_share(pixels, scale)
+    if header.unended and not header.whole_bytes:
+        share = _gray_share(pixels, scale, _GRAY)
     elif left_over:
         share = int(left_over[1]) / size
     return Damage(_plain(complaint), share, is_cut=header.unended)
@@ -131,13 +153,13 @@ def _plain(complaint: str) -> str:
     return complaint.removeprefix("Corrupt JPEG data: ")
 
 
-def _gray_share(pixels: Pixels, scale: int) -> float:
+def _gray_share(pixels: Pixels, scale: int, level: int) -> float:
     """Follow the gray from the bottom up, in bands of blocks, each from its right end."""
     height, width = pixels.shape[:2]
     missing, bottom, step = 0, height, max(8 // scale, 1)
     while bottom > 0:
         band = pixels[max(bottom - step, 0) : bottom].astype(np.int16)
-        gray = np.abs(band - _GRAY).max(axis=2) <= 1
+        gray = np.abs(band - level).max(axis=2) <= 1
         full = np.flatnonzero(gray.mean(axis=0) < _MOSTLY)
         run = width - 1 - int(full[-1]) if len(full) else width
         if run == 0:

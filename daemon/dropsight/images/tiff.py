@@ -12,6 +12,8 @@ TILE_WIDTH, TILE_HEIGHT = 0x142, 0x143
 STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES, DNG_VERSION = 0x111, 0x117, 0x144, 0x145, 0xC612
 DATE_TIME_ORIGINAL, OFFSET_TIME_ORIGINAL = 0x9003, 0x9011
 PHOTOMETRIC, EXTRA_SAMPLES, SAMPLE_FORMAT, SAMPLE_BITS = 0x106, 0x152, 0x153, 0x102
+# Without these there is no picture, and they may stand at the end of the file.
+_COLOR_MAP, _JPEG_TABLES = 0x140, 0x15B
 
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q"}
 # A hostile file may claim thousands of tags with millions of values each. Only these are read, with so many
@@ -22,6 +24,7 @@ _MOST_VALUES: Mapping[int, int] = {
     **dict.fromkeys((ORIENTATION, EXIF_FOLDER, DNG_VERSION, PHOTOMETRIC), 1),
     **dict.fromkeys((DATE_TIME, DATE_TIME_ORIGINAL, OFFSET_TIME_ORIGINAL, EXTRA_SAMPLES), 64),
     **dict.fromkeys((SAMPLE_FORMAT, SAMPLE_BITS), 64),
+    **dict.fromkeys((_COLOR_MAP, _JPEG_TABLES), 3 * 2**16),
     **dict.fromkeys((STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES), 100_000),
 }
 
