@@ -196,12 +196,25 @@ class Hands:
 
     def __init__(self, state: Path | None = None, *, wall: float = 2e9) -> None:
         self.wall, self.monotonic, self._state = wall, 500.0, state
+        self.is_set, self.boots = False, 0
         self.start(boot="first")
 
     def start(self, *, boot: str) -> None:
         """Begin another life, of the machine too where the boot is another."""
         kept = self._state / "clock.json" if self._state else None
-        self.clock = Clock(wall=lambda: self.wall, monotonic=lambda: self.monotonic, kept=kept, boot=boot)
+        self.clock = Clock(
+            wall=lambda: self.wall,
+            monotonic=lambda: self.monotonic,
+            kept=kept,
+            boot=boot,
+            is_set=lambda: self.is_set,
+        )
+
+    def reboot(self, *, after: float) -> None:
+        """Switch it off, and on again after so much time by its clock."""
+        self.boots += 1
+        self.wall, self.monotonic = self.wall + after, 0.0
+        self.start(boot=f"boot {self.boots}")
 
     def pass_by(self, seconds: float) -> None:
         self.wall += seconds
@@ -274,6 +287,68 @@ def test_of_a_time_before_the_release_nothing_is_known(tmp_path: Path) -> None:
     hands.start(boot="second")
     hands.pass_by(60.0)
     assert hands.clock.age_seconds(stamp) == pytest.approx(60)
+
+
+def test_a_clock_far_ahead_after_a_boot_makes_nothing_old_until_the_network_has_set_it(
+    tmp_path: Path,
+) -> None:
+    """The battery of its clock was empty: all that was filed was deleted within seconds of the start."""
+    hands = Hands(tmp_path)
+    stamp = hands.wall
+    hands.pass_by(3_600.0)
+    hands.reboot(after=1_500 * DAY)
+    assert hands.clock.doubt
+    hands.pass_by(60.0)
+    assert hands.clock.age_seconds(stamp) == pytest.approx(3_660, abs=5)
+    hands.start(boot="boot 1")
+    assert hands.clock.doubt
+    hands.set_by(-1_500 * DAY)
+    assert not hands.clock.doubt
+    assert hands.clock.age_seconds(stamp) == pytest.approx(3_660, abs=5)
+
+
+@pytest.mark.parametrize("confirmed", ["network", "day"])
+def test_after_months_without_power_the_time_counts_once_the_clock_is_confirmed(
+    tmp_path: Path, confirmed: str
+) -> None:
+    hands = Hands(tmp_path)
+    stamp = hands.wall
+    hands.pass_by(3_600.0)
+    hands.reboot(after=90 * DAY)
+    assert hands.clock.age_seconds(stamp) == pytest.approx(3_600, abs=5)
+    hands.is_set = confirmed == "network"
+    hands.pass_by(60.0 if confirmed == "network" else DAY)
+    assert not hands.clock.doubt
+    assert hands.clock.age_seconds(stamp) > 90 * DAY
+
+
+def test_a_clock_ahead_boot_after_boot_is_in_doubt_each_time(tmp_path: Path) -> None:
+    """What time it is in such a life is no evidence for the next one."""
+    hands = Hands(tmp_path)
+    stamp = hands.wall
+    hands.reboot(after=1_500 * DAY)
+    hands.pass_by(3_600.0)
+    hands.reboot(after=60.0)
+    assert hands.clock.doubt
+    assert hands.clock.age_seconds(stamp) == pytest.approx(3_600, abs=5)
+
+
+def test_a_short_time_without_power_is_no_doubt(tmp_path: Path) -> None:
+    hands = Hands(tmp_path)
+    stamp = hands.wall
+    hands.reboot(after=1_800.0)
+    assert not hands.clock.doubt
+    assert hands.clock.age_seconds(stamp) == pytest.approx(1_800, abs=5)
+
+
+def test_what_arrives_by_a_clock_in_doubt_has_its_age(tmp_path: Path) -> None:
+    hands = Hands(tmp_path)
+    hands.reboot(after=1_500 * DAY)
+    stamp = hands.wall
+    hands.pass_by(100.0)
+    hands.set_by(-1_500 * DAY)
+    hands.pass_by(100.0)
+    assert hands.clock.age_seconds(stamp) == pytest.approx(200, abs=5)
 
 
 def faking(stamp: Path) -> dict[str, str]:

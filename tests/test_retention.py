@@ -190,6 +190,16 @@ def test_it_goes_by_when_a_file_came_not_by_its_photo_s_date(cupboard: Cupboard)
     assert cupboard.rows() == []
 
 
+def test_of_what_is_deleted_none_is_taken_for_a_stranger_s(
+    cupboard: Cupboard, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    cupboard.put("a.jpg", "b.jpg")
+    later = Clock().wall() + 15 * DAY
+    assert cupboard.sweep(Retention(days=14, max_bytes=None), clock=Clock(wall=lambda: later)) == 2
+    assert "not put there by dropsight" not in caplog.text
+
+
 def test_an_uploader_s_second_name_for_a_picture_neither_keeps_it_nor_makes_it_younger(
     cupboard: Cupboard,
 ) -> None:

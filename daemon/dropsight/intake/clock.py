@@ -3,8 +3,12 @@
 File systems stamp by the wall clock. Each jump of it ends an epoch; within one, stamps and the monotonic
 clock tell the same. Epochs are kept over restarts, of this process and of the machine: else what was
 stamped without a clock would be taken for very old in the next life.
+
+After a boot with a clock that is far ahead of what it was last, nobody knows whether the machine was off for
+so long, or its clock is wrong. Until that is known, the time in between counts for nothing.
 """
 
+import ctypes
 import logging
 import threading
 import time
@@ -22,6 +26,14 @@ log = logging.getLogger(__name__)
 NAME = "clock.json"
 JUMP_SECONDS = 2.0
 MOST_EPOCHS = 64
+# Ahead of when it was last seen, after a boot.
+FAR_SECONDS = 3_600.0
+# Between two notes of what time it is.
+NOTED_SECONDS = 600.0
+# A clock that has not jumped for so long is believed though nothing has set it.
+BELIEVED_SECONDS = 86_400.0
+_TIME_ERROR, _TIMEX_BYTES = 5, 512  # adjtimex(2): not synchronized; more than its struct has
+SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -42,12 +54,28 @@ class _Past(msgspec.Struct, frozen=True):
 
 
 class _Notes(msgspec.Struct, frozen=True):
-    """`begin` and `offset` are of the newest epoch, in the life of the machine that `boot` names."""
+    """`begin` and `offset` are of the newest epoch, in the life of the machine that `boot` names.
+
+    `seen` is what time it was last; `trusted` the offset that counts while that of the clock is in doubt.
+    """
 
     boot: str
     begin: float
     offset: float
     past: list[_Past]
+    seen: float = 0.0
+    trusted: float | None = None
+
+
+def is_set() -> bool:
+    """Whether the network has set the clock: by the word of the kernel, or of systemd-timesyncd.
+
+    The unit's sandbox does not let us ask the kernel.
+    """
+    adjtimex = getattr(ctypes.CDLL(None), "adjtimex", None)
+    if adjtimex and 0 <= adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES)) < _TIME_ERROR:
+        return True
+    return SYNCHRONIZED.exists()
 
 
 class Clock:
@@ -59,13 +87,17 @@ class Clock:
         monotonic: Callable[[], float] = time.monotonic,
         kept: Path | None = None,
         boot: str = "",
+        is_set: Callable[[], bool] = is_set,
     ) -> None:
         self.wall, self.monotonic = wall, monotonic
-        self.kept, self.boot = kept, boot
+        self.kept, self.boot, self._is_set = kept, boot, is_set
         self._lock = threading.Lock()
         self._epochs: list[_Epoch] = []
         self._begin, self._started = wall(), monotonic()
-        self._first = self._offset = self._begin - self._started
+        self._former = self._offset = self._begin - self._started
+        """Wall less monotonic, by which is judged what was written before this process."""
+        self._trusted: float | None = None
+        self._jumped_at = self._noted_at = 0.0
         if kept:
             self._recall(kept)
             self._note()
@@ -79,14 +111,35 @@ class Clock:
             boot = ""
         return cls(kept=state / NAME, boot=boot)
 
+    @property
+    def doubt(self) -> str | None:
+        """Why what the clock says of the time before this boot counts for nothing as yet."""
+        if self._trusted is None:
+            return None
+        days = (self._offset - self._trusted) / 86_400
+        return (
+            f"the clock is {days:.1f} days ahead of when dropsight ran last, which nobody has confirmed: "
+            "nothing is deleted or expired for that time until the network has set it (see timedatectl), "
+            "or for a day"
+        )
+
     def look(self) -> None:
         with self._lock:
             offset = self.wall() - self.monotonic()
-            if abs(offset - self._offset) > JUMP_SECONDS:
+            jumped = abs(offset - self._offset) > JUMP_SECONDS
+            if jumped:
                 self._epochs.insert(0, _Epoch(self._begin, self.monotonic() + self._offset, self._offset))
-                self._begin, self._offset = self.wall(), offset
-                self._note()
+                self._begin, self._offset, self._jumped_at = self.wall(), offset, self.monotonic()
             self._offset = offset
+            believed = self._trusted is not None and self._is_believed(self._trusted)
+            if believed:
+                self._former, self._trusted = self._offset, None
+            if jumped or believed or self.monotonic() - self._noted_at >= NOTED_SECONDS:
+                self._note()
+
+    def _is_believed(self, trusted: float) -> bool:
+        stood = self.monotonic() - self._jumped_at
+        return self._offset - trusted <= FAR_SECONDS or stood >= BELIEVED_SECONDS or self._is_set()
 
     def since(self, stamp: float) -> float:
         """Return when, in monotonic seconds, a file with this stamp was written; never later than now.
@@ -99,7 +152,10 @@ class Clock:
             for epoch in self._epochs:
                 if epoch.begin - JUMP_SECONDS <= stamp <= epoch.end + JUMP_SECONDS:
                     return min(stamp - epoch.offset, now)
-            return self._started if stamp < RELEASED else min(stamp - self._first, now)
+            if stamp < RELEASED:
+                return self._started
+            latest = now if self._trusted is None or stamp > self._begin else self._started
+            return min(stamp - self._former, latest)
         return stamp - self._offset
 
     def age_seconds(self, stamp: float) -> float:
@@ -111,11 +167,16 @@ class Clock:
             return
         newest = self._offset
         if notes.boot == self.boot != "":
-            newest = notes.offset
+            newest, self._trusted = notes.offset, notes.trusted
             if abs(self._offset - newest) <= JUMP_SECONDS:
                 self._begin = min(self._begin, notes.begin)
             else:  # it has jumped while nobody looked
                 self._epochs.append(_Epoch(notes.begin, self.monotonic() + newest, newest))
+        elif notes.seen >= RELEASED and self._offset - notes.seen > FAR_SECONDS:
+            # As if it had begun to run again just then.
+            newest = self._trusted = notes.seen
+        if self._trusted is not None:
+            self._former = self._trusted
         self._epochs += [_Epoch(past.begin, past.end, newest - past.behind) for past in notes.past]
 
     def _note(self) -> None:
@@ -123,7 +184,9 @@ class Clock:
             return
         del self._epochs[MOST_EPOCHS:]
         past = [_Past(each.begin, each.end, self._offset - each.offset) for each in self._epochs]
-        notes = _Notes(self.boot, self._begin, self._offset, past)
+        self._noted_at = self.monotonic()
+        seen = self._noted_at + (self._offset if self._trusted is None else self._trusted)
+        notes = _Notes(self.boot, self._begin, self._offset, past, seen, self._trusted)
         try:
             write_whole(self.kept, msgspec.json.encode(notes))
         except OSError as error:

@@ -194,7 +194,8 @@ class JsonLog:
         part = target.with_name(target.name + _PART)
         try:
             with path.open("rb") as plain, part.open("wb") as raw:
-                with gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=6, filename="") as packed:
+                # Without a time: its field ends in 2106, which a clock that was never set may be beyond.
+                with gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=6, filename="", mtime=0) as packed:
                     shutil.copyfileobj(plain, packed)
                 raw.flush()
                 os.fsync(raw.fileno())

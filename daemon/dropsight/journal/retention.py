@@ -39,7 +39,6 @@ class _Pile(msgspec.Struct):
 
     bytes: int = 0
     files: int = 0
-    noted_files: int = 0
 
     def exceeds(self, retention: Retention) -> bool:
         too_large = retention.max_bytes is not None and self.bytes > retention.max_bytes
@@ -111,25 +110,20 @@ class Sweeper(msgspec.Struct):
         with _Gone(shelf) as gone:
             for row in shelf.rows(os.fsencode(place.path)):
                 there = _there(place, row)
+                strangers -= sum(map(self._is_noted, there.values()))
                 if there and self._is_too_old(row, retention):
                     removed += _remove(place, row, there, gone)
                 elif there:
-                    self._weigh(there, pile)
+                    _weigh(there, pile)
                 elif row.seq < remembered_from:
                     gone.add(row)
             removed += _shrink(place, shelf, pile, retention, gone)
-        self._tell(place.path, strangers=strangers - pile.noted_files, removed=removed)
+        self._tell(place.path, strangers=strangers, removed=removed)
         return removed
 
     def _is_too_old(self, row: Shelved, retention: Retention) -> bool:
         days = retention.days
         return days is not None and self.clock.age_seconds(row.filed_at) > days * SECONDS_A_DAY
-
-    def _weigh(self, there: dict[bytes, os.stat_result], pile: _Pile) -> None:
-        for stat in there.values():
-            pile.bytes += stat.st_blocks * BLOCK_BYTES
-            pile.files += 1
-            pile.noted_files += self._is_noted(stat)
 
     def _is_noted(self, stat: os.stat_result) -> bool:
         return self.clock.age_seconds(stat.st_ctime) > NOTED_SECONDS
@@ -152,6 +146,11 @@ class Sweeper(msgspec.Struct):
         if strangers > 0 and folder not in self._told:
             log.info("%s: %d files were not put there by dropsight: retention leaves them", folder, strangers)
         self._told.add(folder)
+
+
+def _weigh(there: dict[bytes, os.stat_result], pile: _Pile) -> None:
+    pile.bytes += sum(stat.st_blocks for stat in there.values()) * BLOCK_BYTES
+    pile.files += len(there)
 
 
 def _shrink(place: Top, shelf: FiledImages, pile: _Pile, retention: Retention, gone: _Gone) -> int:

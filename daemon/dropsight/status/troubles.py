@@ -18,6 +18,7 @@ PARTS = (
         "arrivals",
         "bursts",
         "cameras",
+        "clock",
         "config",
         "crowd",
         "depth",
