@@ -30,8 +30,10 @@ _CRASHES = {
 }
 # systemd's watchdog sends SIGABRT to all processes of a service. While the daemon still says where it hangs,
 # this ended decoders, and their pictures were to blame. abort() ends a process that ignores it all the same.
+# NumPy's algebra, which none of them uses, would start one thread per core, and interrupt where it gets none.
 _START = (
-    "import runpy, signal, sys; signal.signal(signal.SIGABRT, signal.SIG_IGN); "
+    "import os, runpy, signal, sys; signal.signal(signal.SIGABRT, signal.SIG_IGN); "
+    "os.environ.setdefault('OPENBLAS_NUM_THREADS', '1'); "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
 _LOOK_SECONDS, _SHORTEST_SECONDS = 1.0, 0.1

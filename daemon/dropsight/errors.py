@@ -12,7 +12,8 @@ DropsightError
 │   └── DamagedError   the journal can no longer be trusted: end, rescue it at the next start
 ├── SinkError      the log's or the broker's: the same
 ├── ModelError     the operator's: one clear line, exit code 1
-│   └── NoSuchModelError   its name is wrong: exit code 2
+│   ├── NoSuchModelError   its name is wrong: exit code 2
+│   └── UntriedError   the machine had no room to test it: the daemon tries again
 └── ConfigError    the operator's, wrong usage as well: one line per fault, exit code 2
 """
 
@@ -100,6 +101,10 @@ def _cut(line: str) -> str:
 
 class NoSuchModelError(ModelError):
     exit_code = 2
+
+
+class UntriedError(ModelError):
+    pass
 
 
 class ConfigError(DropsightError):

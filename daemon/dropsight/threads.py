@@ -12,6 +12,10 @@ log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 20.0
 RETRY_SECONDS = 0.1
 LIMITS = "ulimit -u, TasksMax= of the unit, or memory"
+# What Python, C++ and C print where there was no room for one.
+_LACKING = (b"can't start new thread", b"Resource temporarily unavailable", b"pthread_create")
+# As many as the others of a daemon may have taken meanwhile.
+_ROOM = 4
 
 
 def begin(thread: threading.Thread, *, patience_seconds: float = PATIENCE_SECONDS) -> threading.Thread:
@@ -27,6 +31,21 @@ def begin(thread: threading.Thread, *, patience_seconds: float = PATIENCE_SECOND
             told = True
         time.sleep(RETRY_SECONDS)
     return thread
+
+
+def is_lacking() -> bool:
+    """Whether the machine has no room for some more now: then what went wrong may have been for that."""
+    done = threading.Event()
+    begun = [thread for _ in range(_ROOM) if begins(thread := threading.Thread(target=done.wait))]
+    done.set()
+    for thread in begun:
+        thread.join()
+    return len(begun) < _ROOM
+
+
+def was_lacking(printed: bytes | bytearray) -> bool:
+    """Whether a process that printed this on its end had no room for a thread."""
+    return any(word in printed for word in _LACKING)
 
 
 def begins(thread: threading.Thread) -> bool:

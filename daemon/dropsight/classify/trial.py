@@ -14,6 +14,7 @@ from dropsight.intake.in_hand import Verdict
 from dropsight.models.isolated import STARVED
 from dropsight.models.spec import ModelSpec
 from dropsight.status.systemd import interval_seconds
+from dropsight.threads import LIMITS, is_lacking, was_lacking
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ def tried(path: str, spec: ModelSpec, *, room: int | None = None) -> Verdict:
             process.kill()
     if process.returncode == -signal.SIGKILL or any(word in said for word in STARVED):
         return "starved"
+    if process.returncode < 0 and (was_lacking(said) or is_lacking()):
+        raise MachineError(f"images wait: no thread for the process that tries one alone ({LIMITS})")
     if children.was_ended(process.returncode):
         raise MachineError(f"images wait: the process that tries one alone was ended ({process.returncode})")
     return "died" if process.returncode < 0 else "survived"

@@ -15,12 +15,21 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from dropsight import children, installing
-from dropsight.errors import ImageError
-from dropsight.images.decoders import DAMAGED, MACHINE_SHORT, PARKED_SECONDS, SHORT, output_of, say_ready
+from dropsight.errors import ImageError, MachineError
+from dropsight.images.decoders import (
+    DAMAGED,
+    MACHINE_SHORT,
+    NO_THREAD,
+    PARKED_SECONDS,
+    SHORT,
+    output_of,
+    say_ready,
+)
 from dropsight.images.framing import Pixels
 from dropsight.images.heif import longest_piece
 from dropsight.images.jpeg2000 import boxed, jpeg2000
 from dropsight.names import as_shown
+from dropsight.threads import is_lacking
 
 Kind: TypeAlias = Literal["heic", "jp2"]
 KINDS: frozenset[str] = frozenset(get_args(Kind))
@@ -37,6 +46,8 @@ _SIZE = struct.Struct("<II")
 _LEAST_BYTES = 256 * 2**20
 # libde265, from 1.1 on, throws longer ones away; libheif says no more than that nothing came.
 LONGEST_PIECE_BYTES, _NOTHING = 16 * 2**20, b"did not give a decompressed image"
+# libde265 starts a thread for each tile; of one that it does not get libheif says no more than this.
+_THROWN, _TRIES = "unexpected C++ exception", 3
 # What libraries of C and C++ say where Python would raise MemoryError.
 _STARVED = ("bad_alloc", "allocat", "not enough memory", "out of memory")
 
@@ -75,6 +86,24 @@ def cpu_seconds(pixels: int) -> float:
     return CPU_SECONDS + CPU_SECONDS_A_MEGAPIXEL * pixels / 1e6
 
 
+def _heic_for_sure(data: bytes) -> Pixels:
+    """Believe that it is damaged once it is found so again, with room for threads after each time.
+
+    Raises MachineError where there is no room for them.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            return _heic(data)
+        except ValueError as error:
+            if _THROWN not in str(error):
+                raise
+            if is_lacking():
+                raise MachineError(str(error)) from error
+            if not left:
+                raise
+    raise AssertionError
+
+
 def _heic(data: bytes) -> Pixels:
     import pillow_heif
 
@@ -111,10 +140,12 @@ def main(arguments: list[str]) -> int:
     say_ready()
     data = sys.stdin.buffer.read()
     try:
-        found = (_heic if kind == "heic" else _jpeg2000)(data)
+        found = _heic_for_sure(data) if kind == "heic" else _jpeg2000(data)
         _check_size(found, pixels)
         if scale > 1:
             found = _smaller(found, scale)
+    except MachineError:
+        return NO_THREAD
     except Exception as error:  # noqa: BLE001 - of a codec, for one picture
         text = " ".join(str(error).split())
         if not _is_to_be_had(min(_A_PIXEL * pixels, _LEAST_BYTES)):

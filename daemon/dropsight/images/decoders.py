@@ -20,11 +20,11 @@ from dropsight.errors import (
     StillDecodingError,
 )
 from dropsight.images.company import COMPANY
-from dropsight.threads import begins
+from dropsight.threads import LIMITS, begins, is_lacking
 
 SECONDS = 60.0
 # Exit codes.
-DAMAGED, SHORT, MACHINE_SHORT = 3, 4, 5
+DAMAGED, SHORT, MACHINE_SHORT, NO_THREAD = 3, 4, 5, 6
 _AGAIN_SECONDS = 0.5
 _STARVES = "images wait: the process that decodes them had no processor, or too little of it"
 # A worker has others to see to: it waits for a decoder until that has stood still for so long.
@@ -55,6 +55,8 @@ def output_of(command: Sequence[str], data: bytes, kind: str, seconds: float) ->
     if not said.startswith(READY):
         raise MachineError(f"images wait: the process that decodes {kind} ended at its start ({code})")
     if code not in {0, DAMAGED, SHORT}:
+        if is_lacking():
+            raise _without_threads(kind)
         raise ImageError("unreadable", f"the {kind} data crashes its decoder")
     del said[: len(READY)]  # without a copy of a large picture
     return code, said
@@ -219,10 +221,16 @@ def _check_end(code: int, kind: str, seconds: float) -> None:
         raise ImageError("unreadable", text)
     if code in {-signal.SIGKILL, MACHINE_SHORT}:
         raise MemoryShortError("not enough memory to decode an image: images wait")
+    if code == NO_THREAD:
+        raise _without_threads(kind)
     if code == -signal.SIGALRM:  # of its own; it has neither worked nor slept for so long
         raise ProcessorShortError(_STARVES)
     if children.was_ended(code):
         raise MachineError(f"images wait: the process that decodes {kind} was ended ({code})")
+
+
+def _without_threads(kind: str) -> MachineError:
+    return MachineError(f"images wait: no thread to decode {kind} can be started: too many ({LIMITS})")
 
 
 def _leave_if_it_starves(working: children.WorkingTime) -> None:

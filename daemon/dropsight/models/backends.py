@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from dropsight.errors import ModelError, NoSuchModelError
+from dropsight.errors import ModelError, NoSuchModelError, UntriedError
 from dropsight.models.onnx_weights import ENDINGS
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.registry import format_of
@@ -55,13 +55,15 @@ def open_first(
 
     `trial` is called before each that is there, and raises ModelError for one that is not to be opened so.
     What it was called for is what is opened: ModelError where another came into its place meanwhile.
-    Raises ModelError with one line per reason where none can.
+    Raises ModelError with one line per reason where none can; UntriedError where one could not be tested.
     """
     refusals: list[ModelError] = []
     for path in paths:
         try:
             model, acceleration = _on_its_device(path, said, options or ModelOptions(), trial)
             return Opened(model, [str(error) for error in refusals], acceleration)
+        except UntriedError:
+            raise
         except ModelError as error:
             refusals.append(error)
     none_exists = all(isinstance(error, NoSuchModelError) for error in refusals)
@@ -75,7 +77,7 @@ def _on_its_device(
         return _tried(path, said, options, trial), None
     try:
         model = _tried(path, said, options, trial)
-    except NoSuchModelError:
+    except (NoSuchModelError, UntriedError):
         raise
     except ModelError as error:
         fault = Acceleration(options.device, fault=str(error))

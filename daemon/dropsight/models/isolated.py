@@ -17,13 +17,14 @@ import msgspec
 import numpy as np
 
 from dropsight import children, crashpoints
-from dropsight.errors import DropsightError, ModelError
+from dropsight.errors import DropsightError, ModelError, UntriedError
 from dropsight.models.backends import BUILTIN, locate
 from dropsight.models.overrides import ModelOverrides
 from dropsight.models.registry import format_of
 from dropsight.models.spec import ModelOptions
 from dropsight.models.tflite_runtimes import find_runtime
 from dropsight.names import as_text
+from dropsight.threads import LIMITS, is_lacking, was_lacking
 
 # For which it works, or sleeps: TensorFlow alone takes minutes of the clock where others leave it little.
 TRIAL_SECONDS = 100.0
@@ -53,6 +54,7 @@ def try_model(
 ) -> None:
     """Return if the model survives; raises ModelError with what went wrong otherwise.
 
+    Raises UntriedError where the machine had no room for that process, or for its threads.
     `memory` is what it may take, in bytes: half of the machine's unless given.
     `looked` is called each second meanwhile.
     """
@@ -70,7 +72,7 @@ def try_model(
             process_group=0,
         )
     except OSError as error:
-        raise ModelError(f"{path}: cannot be tested before it is used: {error.strerror}") from error
+        raise UntriedError(f"{path}: cannot be tested before it is used: {error.strerror}") from error
     working = children.WorkingTime(process.pid, seconds, patience=patience)
     with process:
         try:
@@ -79,7 +81,10 @@ def try_model(
         finally:
             process.kill()
     tried = subprocess.CompletedProcess((), process.returncode, bytes(said_of_it), bytes(printed))
-    if tried.returncode == REFUSED:
+    refused = tried.returncode == REFUSED
+    if tried.returncode and (was_lacking(tried.stdout + tried.stderr) or (not refused and is_lacking())):
+        raise UntriedError(f"{path}: cannot be tested before it is used: too few threads ({LIMITS})")
+    if refused:
         raise ModelError(os.fsdecode(tried.stdout).strip().replace(str(whole), str(path)))
     if tried.returncode != 0:
         raise ModelError(f"{path}: {_end(tried, memory, options)}")
@@ -95,7 +100,7 @@ def _told(path: Path, working: children.WorkingTime) -> Iterator[None]:
     except children.StoodStillError as error:
         elapsed, worked = working.seconds
         had = f"its process had a processor for {worked:.0f} s of {elapsed:.0f}"
-        raise ModelError(f"{path}: cannot be tested before it is used: {had}, others leave none") from error
+        raise UntriedError(f"{path}: cannot be tested before it is used: {had}, others leave none") from error
 
 
 def try_in_a_copy(path: str | Path, options: ModelOptions, *, said: ModelOverrides) -> None:

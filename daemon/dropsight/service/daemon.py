@@ -112,13 +112,13 @@ class Daemon:
                 self._outlets.problems.look()
             self._tell_of_slow()
             self._look_at_mute()
+            self._look_at_clock()
             self._serve_web()
-            if lifecycle.take_reload():
+            if lifecycle.take_reload() or self._outlets.reloader.is_due:
                 # What is wrong with the config or the model is told as a trouble.
                 with monitoring.supervision.contained("reload"), contextlib.suppress(ConfigError, ModelError):
                     self._outlets.reloader.reload()
             if time.monotonic() >= next_line:
-                monitoring.clock.look()
                 with monitoring.supervision.contained("the report"):
                     self._outlets.reporter.tell_news(aloud=self._terminal is None)
                 self._give_memory_back()
@@ -218,6 +218,14 @@ class Daemon:
         elif self._lifecycle.successor is None:
             log.info("an inbox that was left out answers: beginning again with it")
             self._lifecycle.request_restart(self._mute.asked)
+
+    def _look_at_clock(self) -> None:
+        clock, troubles = self._monitoring.clock, self._monitoring.troubles
+        clock.look()
+        if doubt := clock.doubt:
+            troubles.raised("clock", MachineError(doubt))
+        else:
+            troubles.cleared("clock")
 
     def _on_lost(self, name: str, error: BaseException) -> None:
         """A thread is gone that is not ours to begin again; a walk finds out whether a watch has ended."""

@@ -1,6 +1,7 @@
 """Reload: an invalid config is refused, a new model is swapped in, anything else takes a restart."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import msgspec
 from dropsight.classify.engine import open_engine_when_whole
 from dropsight.classify.work import InForce
 from dropsight.config import Config, open_to_all
-from dropsight.errors import ConfigError, DropsightError, ModelError
+from dropsight.errors import ConfigError, DropsightError, ModelError, UntriedError
 from dropsight.intake.mute_inboxes import MuteInboxes
 from dropsight.service.followers import Followers
 from dropsight.service.lifecycle import Lifecycle
@@ -27,6 +28,8 @@ Reread = Callable[[], Config]
 
 
 SECRETS = "secrets"
+# Until a model is tried again.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 600.0
 
 
 def look_at_secrets(config: Config, troubles: Troubles) -> None:
@@ -55,25 +58,40 @@ class Reloader:
         self._lifecycle, self._troubles = lifecycle, troubles
         self._followers, self._web, self._mute = followers, web, mute
         self._lock = threading.Lock()
+        self._pause, self._due_at = FIRST_PAUSE_SECONDS, math.inf
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to reload once more, as there was no room to test a model the last time."""
+        return time.monotonic() >= self._due_at
 
     def reload(self) -> str:
         """Return what was done; raises ConfigError or ModelError, and then the old config stays in use."""
         with self._lock:
+            self._due_at = math.inf
             notify(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000))
             try:
                 done = self._reload()
             except (ConfigError, ModelError) as error:
                 part = "config" if isinstance(error, ConfigError) else "model"
-                refusal = DropsightError(f"config not reloaded, the old one stays in use: {error}")
+                again = self._try_again() if isinstance(error, UntriedError) else ""
+                refusal = DropsightError(f"config not reloaded, the old one stays in use: {error}{again}")
                 self._troubles.raised(part, refusal)
                 raise
             finally:
                 if self._lifecycle.successor is None:  # else the daemon that comes says so
                     notify(READY="1")
+            self._pause = FIRST_PAUSE_SECONDS
             self._troubles.cleared("config")
             self._troubles.cleared("model")
             log.info("reloaded: %s", done)
             return done
+
+    def _try_again(self) -> str:
+        """Ever later, for a trial may take a minute of a small machine's processor; say when."""
+        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+        self._due_at = time.monotonic() + pause
+        return f"; trying again in {pause:g} s"
 
     def _reload(self) -> str:
         wanted = self._reread()

@@ -5,7 +5,7 @@ from functools import partial
 
 from dropsight.classify.resources import give_memory_back
 from dropsight.config import Config
-from dropsight.errors import ConfigError, DamagedError, InUseError, ModelError, StoreError
+from dropsight.errors import ConfigError, DamagedError, InUseError, ModelError, StoreError, UntriedError
 from dropsight.intake.mute_inboxes import MuteInboxes
 from dropsight.journal.rescue import needs_rescue, rescue
 from dropsight.service.daemon import Daemon
@@ -76,7 +76,7 @@ def open_daemon(
             daemon = _open(answering, reread, lifecycle, mute, once=once, terminal=terminal)
             troubles.cleared("start")
             return daemon
-        except StoreError as error:
+        except (StoreError, UntriedError) as error:
             if once or (reloaded and isinstance(error, InUseError)):
                 raise
             troubles.raised("start", error)

@@ -82,8 +82,9 @@ class CaptureReader:
 
 
 def _opened(path: str) -> cv2.VideoCapture:
+    os.close(os.open(path, os.O_RDONLY))  # it may be the machine that has no descriptor
     os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = _OPTIONS
-    capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+    capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     if not capture.isOpened():
         raise ImageError("truncated", "the clip cannot be read: it is truncated, damaged or not a video")
     return capture

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dropsight import children
-from dropsight.errors import ImageError
+from dropsight.errors import ImageError, machine_error
 from dropsight.images.framing import Pixels, frames, place_of, resize
 from dropsight.images.masks import Mask
 from dropsight.images.thumbnail import as_jpeg
+from dropsight.names import as_text
 from dropsight.video.capture import CaptureReader
 from dropsight.video.clip_reader import ClipReader, DecodedFrame
 from dropsight.video.wire import Answer, ClipEnd, ClipFault, ClipFrame, ClipOrder, Frames
@@ -34,6 +35,7 @@ _STILL_MEAN, _STILL_MOST = 1.5, 12.0
 
 
 def answers(path: str, order: ClipOrder) -> Iterator[Answer]:
+    """Tell all that is found of the clip: what this raises is the machine's trouble."""
     try:
         reader = _reader(path, order)
         yield reader.header
@@ -43,6 +45,10 @@ def answers(path: str, order: ClipOrder) -> Iterator[Answer]:
         yield ClipFault(error.code, str(error))
     except (MemoryError, cv2.error) as error:
         yield ClipFault("too_large", f"decoding it takes too much memory ({type(error).__name__})")
+    except Exception as error:
+        if machine_error(error):
+            raise
+        yield ClipFault("unreadable", f"the process that decodes it fails: {as_text(repr(error))}")
 
 
 def _reader(path: str, order: ClipOrder) -> ClipReader:

@@ -1,5 +1,6 @@
 """Clips by PyAV, which tells keyframes from others before anything is decoded."""
 
+import errno
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from dropsight.errors import ImageError
+from dropsight.errors import ImageError, MachineError
 from dropsight.images.framing import Pixels
 from dropsight.video.clip_reader import FORMATS, PROTOCOLS, DecodedFrame, check_length, check_size, missing
 from dropsight.video.sampling import ChosenFrames, choose
@@ -16,6 +17,8 @@ from dropsight.video.wire import ClipHeader, ClipOrder
 
 # Four hours at 60 frames a second, twice over: a file that has more was made to have more.
 _MOST_PACKETS = 2_000_000
+# Of what FFmpeg says for damaged files, too, as EIO, nothing.
+_OF_THE_MACHINE = {errno.EAGAIN, errno.EMFILE, errno.ENFILE}
 _LATEST_FRAMES = 1_000_000.0
 
 
@@ -176,6 +179,7 @@ def _opened(path: str, order: ClipOrder) -> Any:  # noqa: ANN401 - PyAV's
 
 def _refusal(error: Exception, max_pixels: int) -> ImageError:
     text = " ".join(str(error).split())
+    _check_machine(error)
     if isinstance(error, av.error.MemoryError):
         raise MemoryError(text) from error  # noqa: TRY004 - the machine's
     if isinstance(error, av.error.ArgumentError) and "avcodec_open2" in text:
@@ -184,6 +188,11 @@ def _refusal(error: Exception, max_pixels: int) -> ImageError:
     if isinstance(error, av.error.InvalidDataError | av.error.EOFError | av.error.ArgumentError | OSError):
         return ImageError("truncated", "the clip cannot be read: it is truncated, damaged or not a video")
     return ImageError("unreadable", f"it cannot be decoded: {text[:200]}")
+
+
+def _check_machine(error: Exception) -> None:
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        raise MachineError(f"clips wait: {error.strerror}") from error
 
 
 def _video(container: Any) -> Any:  # noqa: ANN401 - PyAV's
@@ -215,7 +224,10 @@ def _demuxed(container: Any, *streams: Any) -> Iterator[Any]:  # noqa: ANN401 - 
     while True:
         try:
             packet = next(packets)
-        except (StopIteration, av.error.FFmpegError):  # cut off: what came before it is there
+        except StopIteration:
+            return
+        except av.error.FFmpegError as error:  # cut off: what came before it is there
+            _check_machine(error)
             return
         except IndexError:  # PyAV's, past the last packet, of a stream that the header did not name
             return
@@ -245,6 +257,6 @@ def _packets_of(container: Any, stream: Any, rate: float) -> _Packets:  # noqa: 
 
 def _upright(frame: Any, max_pixels: int) -> Pixels:  # noqa: ANN401 - PyAV's
     check_size(frame.width, frame.height, max_pixels)
-    pixels: Pixels = frame.to_ndarray(format="rgb24")
+    pixels: Pixels = frame.to_ndarray(format="rgb24", threads=1)  # no more than one, nor room for more
     quarter_turns = round((frame.rotation or 0) / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels, quarter_turns))

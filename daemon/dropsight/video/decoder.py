@@ -15,6 +15,7 @@ import msgspec
 from dropsight import children, installing
 from dropsight.errors import ImageError, MachineError, MemoryShortError
 from dropsight.images.opening import ImageFile
+from dropsight.threads import LIMITS, is_lacking
 from dropsight.video.wire import MESSAGE_BYTES, Answer, ClipEnd, ClipFault, ClipFrame, ClipHeader, ClipOrder
 
 if TYPE_CHECKING:  # a daemon that meets no clip starts without
@@ -176,9 +177,15 @@ class ClipDecoder:
             )
         if children.was_ended(code):
             return MachineError(f"clips wait: the process that decodes them was ended by {_name(-code)}")
-        if code < 0:
-            return ImageError("unreadable", f"it crashes the process that decodes it: {_name(-code)}")
-        return ImageError("unreadable", f"the process that decodes it exited with code {code}")
+        return _own_end(code)
+
+
+def _own_end(code: int) -> ImageError | MachineError:
+    if code >= 0:  # whatever it finds of the clip is told in an answer
+        return MachineError(f"clips wait: the process that decodes them ended by itself ({code})")
+    if is_lacking():
+        return MachineError(f"clips wait: no thread can be started: too many already ({LIMITS})")
+    return ImageError("unreadable", f"it crashes the process that decodes it: {_name(-code)}")
 
 
 def lacks_pyav() -> str | None:
