@@ -85,8 +85,8 @@ def arrived(shelf: Shelf, backlog: Backlog, number: int) -> Recorded:
     return durable(number, Finished(candidate, path.stat(), result(f"trip/{number}.jpg", path.stat())), b"{}")
 
 
-def not_durable() -> Durability:
-    return Durability(Syncing(Troubles(logging.getLogger()), images=False), SlowInboxes())
+def not_durable(state: Path) -> Durability:
+    return Durability(Syncing(Troubles(logging.getLogger()), images=False), SlowInboxes(), state)
 
 
 def filer_of(root: Path, backlog: Backlog, durability: Durability, hand: InHand) -> Filer:
@@ -204,7 +204,7 @@ def test_of_too_many_in_a_closed_folder_the_rest_is_left_alone_until_it_is_open(
 ) -> None:
     """What waits to be filed away is held in memory, and a folder may hold a million."""
     monkeypatch.setattr(filer_module, "MOST", 2)
-    shelf, backlog, durability = Shelf(tmp_path), Backlog(), not_durable()
+    shelf, backlog, durability = Shelf(tmp_path), Backlog(), not_durable(tmp_path)
     filer = filer_of(tmp_path, backlog, durability, InHand(tmp_path / "in-hand"))
     entries = [arrived(shelf, backlog, number) for number in range(3)]
     another = str(shelf.inbox / "trip" / "another.jpg")
@@ -228,7 +228,7 @@ def test_what_ended_two_processes_while_it_was_filed_is_filed_in_a_life_that_has
     tmp_path: Path,
 ) -> None:
     """It may have been somebody else who ended them; a third death on it is the last."""
-    shelf, backlog, durability = Shelf(tmp_path), Backlog(), not_durable()
+    shelf, backlog, durability = Shelf(tmp_path), Backlog(), not_durable(tmp_path)
     entry = arrived(shelf, backlog, 0)
     for _ in range(2):  # the process ends with it in hand
         InHand(tmp_path / "in-hand").note(FILING, entry.finished.path, "file")

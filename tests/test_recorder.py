@@ -573,8 +573,8 @@ def test_what_is_written_over_an_image_within_the_same_second_is_not_filed_as_th
     desk.close()
 
 
-def durability_of(troubles: Troubles) -> durability.Durability:
-    return durability.Durability(durability.Syncing(troubles, images=True), SlowInboxes())
+def durability_of(troubles: Troubles, state: Path) -> durability.Durability:
+    return durability.Durability(durability.Syncing(troubles, images=True), SlowInboxes(), state)
 
 
 def test_many_images_are_synced_by_one_call_and_few_without_waiting_for_others(
@@ -583,7 +583,7 @@ def test_many_images_are_synced_by_one_call_and_few_without_waiting_for_others(
     calls: list[str] = []
     monkeypatch.setattr(durability, "sync_file", calls.append)
     monkeypatch.setattr(durability, "sync_file_system", calls.append)
-    kept = durability_of(Troubles(logging.getLogger()))
+    kept = durability_of(Troubles(logging.getLogger()), tmp_path)
     images = [str(tmp_path / f"{number}.jpg") for number in range(64)]
     kept.sync(images[:2])
     assert calls == images[:2]
@@ -595,8 +595,8 @@ def test_many_images_are_synced_by_one_call_and_few_without_waiting_for_others(
 def test_what_is_no_regular_file_is_synced_with_its_file_system(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     troubles = Troubles(logging.getLogger())
-    kept = durability_of(troubles)
-    kept.moved(1, str(tmp_path))
+    kept = durability_of(troubles, tmp_path)
+    kept.moved(1)
     kept.sync([str(tmp_path / "pipe.jpg")])
     assert kept.filed == [1]
     assert not troubles.any()
@@ -609,12 +609,9 @@ def test_what_comes_into_a_folder_s_place_after_its_image_was_filed_holds_up_no_
     """None would count as filed, so none would leave the journal, for as long as it stood there."""
     (tmp_path / "other").mkdir()
     troubles = Troubles(logging.getLogger())
-    kept = durability_of(troubles)
-    kept.moved(1, str(tmp_path / "cam"))
+    syncing = durability.Syncing(troubles, images=True)
     put(tmp_path / "cam")
-    kept.moved(2, str(tmp_path / "other"))
-    kept.sync()
-    assert kept.filed == [1, 2]
+    assert syncing.names("an inbox", [str(tmp_path / "cam"), str(tmp_path / "other")])
     assert not troubles.any()
 
 

@@ -1,7 +1,9 @@
 """Inboxes on disks and shares that take long to answer, beside others."""
 
 import os
+import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from brokers import wait_until
-from daemons import House
+from daemons import PHOTOS, House
 from disks import FailingDisk, failing_disk
 from dropsight.config import Watch
 from dropsight.intake.backlog import Backlog
@@ -70,25 +72,72 @@ def test_a_disk_that_takes_long_to_file_and_to_sync_holds_up_no_record(disk: Fai
 
 @pytest.mark.slow
 @AS_ROOT
-def test_a_share_that_answers_no_reading_leaves_a_worker_to_other_inboxes(tmp_path: Path) -> None:
-    """Each worker stood before it, and all inboxes waited."""
-    house = two_inboxes(tmp_path, inference={"workers": 2})
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_share_that_stops_answering_holds_up_no_image_of_another_inbox(
+    tmp_path: Path, workers: int
+) -> None:
+    """Each worker stood before it, until the watchdog ended the daemon."""
+    house = two_inboxes(tmp_path, inference={"workers": workers})
     camera = tmp_path / "disk" / "inbox" / "cam"
     with ExitStack() as stack:
         stack.callback(house.kill)
         house.start()
-        is_taken(drop(house.inbox))
         camera.mkdir()
+        for number in range(3):
+            is_taken(drop(camera, number))
         pause(house, on=True)
-        for number in range(4):
-            drop(camera, number)
-        wait_until(lambda: house.counters()["waiting"] == 4)
+        for number in range(8):
+            shutil.copy(PHOTOS[number % 4], camera / f"late-{number}.jpg")
+        wait_until(lambda: house.counters()["waiting"] == 8)
         server = mute_share(camera)
         stack.callback(lambda: subprocess.run(["umount", "--lazy", camera], check=False))
         stack.callback(os.close, server)
         pause(house, on=False)
         for number in range(6):
             is_taken(drop(house.inbox, number))
+        assert len(house.records()) == 9
+
+
+SLOW_TO_OPEN = """
+import sys, time
+from dropsight.classify import worker, workers
+from dropsight.intake.folder import DropFolder
+from dropsight.service import daemon
+workers.RELIEF_SECONDS, daemon.LOOK_SECONDS = 0.01, 0.01
+at_once, relieve = DropFolder.open_image, worker.Worker.relieve
+
+def late(self, path):
+    time.sleep(0.1)
+    return at_once(self, path)
+
+def told(self, *, seconds):
+    found = relieve(self, seconds=seconds)
+    print("relieved" if found else "", file=sys.stderr)
+    return found
+
+DropFolder.open_image, worker.Worker.relieve = late, told
+sys.argv = sys.argv[3:]
+import runpy
+runpy.run_module("dropsight", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.slow
+def test_what_a_worker_has_in_hand_when_it_is_relieved_is_recorded_once(tmp_path: Path) -> None:
+    house = House(tmp_path, {"inference": {"workers": 2}})
+    house.under = [sys.executable, "-c", SLOW_TO_OPEN]
+    names = [f"{number}.jpg" for number in range(100)]
+    for number, name in enumerate(names):
+        shutil.copy(PHOTOS[number % 4], house.inbox / name)
+    try:
+        house.start()
+        house.until(lambda: len(house.records()) >= len(names))
+        assert house.stop() == 0
+        assert sorted(record["image_path"] for record in house.records()) == sorted(names)
+        assert {record["status"] for record in house.records()} == {"ok"}
+        assert house.daemon_log().count("relieved") > 10
+    finally:
+        house.kill()
 
 
 def shared_backlog(
@@ -98,7 +147,6 @@ def shared_backlog(
     slow, quick = (DropFolder.open(Watch(path=tmp_path / name)) for name in ("slow", "quick"))
     inboxes = SlowInboxes()
     inboxes.took(slow, 2.0)
-    inboxes.took(quick, 0.0)
     backlog = Backlog(slow=inboxes)
     backlog.share_among(workers)
     for number in range(of_the_slow):
@@ -106,7 +154,7 @@ def shared_backlog(
     return backlog, slow, quick
 
 
-def test_of_several_workers_one_is_left_to_inboxes_that_are_known_to_be_quick(tmp_path: Path) -> None:
+def test_of_several_workers_one_is_left_to_inboxes_that_are_not_slow(tmp_path: Path) -> None:
     backlog, slow, quick = shared_backlog(tmp_path, workers=3, of_the_slow=4)
     first, second = backlog.take(), backlog.take()
     assert first

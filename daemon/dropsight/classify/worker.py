@@ -1,8 +1,10 @@
 """A worker: it carries an image from its path to the recorder, or back to the backlog."""
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -39,8 +41,20 @@ class WorkerParts(msgspec.Struct, frozen=True):
     in_hand: InHand
     mishaps: Mishaps
     heartbeats: Heartbeats
+    heartbeats_apart: Heartbeats
     onlooker: CameraListener
     explanations: Explains | None
+
+
+class _Ahead(NamedTuple):
+    """An image that was read by a worker which had been relieved by then."""
+
+    engine: Engine
+    image: Examined
+
+
+class RelievedError(Exception):
+    """Another worker has this one's interpreter."""
 
 
 class Worker:
@@ -48,15 +62,42 @@ class Worker:
 
     While many images wait, some at a time are examined and then classified: the code and the data of the one
     are out of the caches after each turn of the other.
+
+    One that waits for a disk, which may not answer, can be relieved: what it has read by the time that it
+    gets on is classified by another.
     """
 
-    def __init__(self, number: int, parts: WorkerParts) -> None:
-        self.name = f"worker-{number}"
+    def __init__(self, number: int, interpreter: int, parts: WorkerParts) -> None:
+        self.name, self.number, self.interpreter = f"worker-{number}", number, interpreter
         self._number, self._chosen = number, parts.chosen
         self._examiner = ImageExaminer(number, self.name, parts.examining)
         self._backlog, self._recorder, self._in_hand = parts.backlog, parts.recorder, parts.in_hand
         self._heartbeats, self._mishaps = parts.heartbeats, parts.mishaps
         self._onlooker, self._explanations = parts.onlooker, parts.explanations
+        self._heartbeats_apart = parts.heartbeats_apart
+        self._examined: deque[_Ahead] = deque()
+        self._to_come: deque[Candidate] = deque()
+        self._waits: tuple[Candidate, float] | None = None
+        """For the disk of this image, since when."""
+        self._relieved = False
+        self._lock = threading.Lock()
+
+    def relieve(self, *, seconds: float) -> bool:
+        """Where it has waited for a disk for so long, take all else that it has in hand away from it.
+
+        Tell whether its interpreter is free now, for another. From any thread.
+        """
+        with self._lock:
+            if self._relieved or not self._waits or time.monotonic() - self._waits[1] < seconds:
+                return False
+            self._relieved = True
+            self._heartbeats.rest(self.name)
+            self._heartbeats_apart.beat(self.name, at=self._waits[0].path)
+        while self._examined:
+            self._leave_to_others(self._examined.popleft())
+        while self._to_come:
+            self._backlog.postpone(self._to_come.popleft(), seconds=0.0)
+        return True
 
     def run(self) -> None:
         keep_the_core()
@@ -65,6 +106,11 @@ class Worker:
             began = time.monotonic()
             try:
                 classified = self._work_through(group)
+            except RelievedError:
+                self._in_hand.clear(self._number)
+                self._heartbeats.rest(self.name)
+                self._heartbeats_apart.rest(self.name)
+                return
             except BaseException:
                 for candidate in group:  # whoever waits for one of them to be done would wait for ever
                     self._backlog.let_pass(candidate)
@@ -75,44 +121,68 @@ class Worker:
 
     def _work_through(self, group: Sequence[Candidate]) -> int:
         """Return how many got as far as being classified."""
-        examined: deque[tuple[Engine, Examined]] = deque()
+        self._examined.clear()
+        self._to_come = deque(group)
         held = classified = 0
         engine, plan = self._chosen()
-        for candidate in group:
+        while self._to_come:
+            candidate = self._to_come.popleft()
             self._heartbeats.beat(self.name, at=candidate.path)
-            held += self._examine_into(examined, candidate, engine, plan)
+            held += self._examine_into(candidate, engine, plan)
             if held >= GROUP_BYTES:
-                classified += self._classify_all(examined)
+                classified += self._classify_all()
                 held = 0
-        classified += self._classify_all(examined)
+        classified += self._classify_all()
         for candidate in group:
             self._backlog.is_through(candidate)
         self._in_hand.clear(self._number)
         self._heartbeats.rest(self.name)
         return classified
 
-    def _examine_into(
-        self, examined: deque[tuple[Engine, Examined]], candidate: Candidate, engine: Engine, plan: Plan
-    ) -> int:
+    def _examine_into(self, candidate: Candidate, engine: Engine, plan: Plan) -> int:
         """Return how many bytes there are more to hold."""
+        ahead, candidate.ahead = candidate.ahead, None
+        if isinstance(ahead, _Ahead):
+            self._examined.append(ahead)
+            return len(ahead.image.data)
+        found = self._examine(candidate, plan)
+        if isinstance(found, Examined):
+            examined = _Ahead(engine, found)
+            if not self._relieved:
+                self._examined.append(examined)
+                return len(found.data)
+            self._leave_to_others(examined)
+        elif found:
+            self._record(found)
+        if self._relieved:
+            raise RelievedError
+        return 0
+
+    def _examine(self, candidate: Candidate, plan: Plan) -> Examined | Refused | None:
+        self._waits = candidate, time.monotonic()
         try:
             with self._backlog.slow.at_work(candidate.folder):
                 found = self._examiner.examine(candidate, plan)
         except Exception as error:  # noqa: BLE001 - one image's, whatever it is
             self._judge(error, candidate, plan, None)
-            return 0
+            return None
+        finally:
+            with self._lock:
+                self._waits = None
         if not isinstance(found, Examined):
             self._mishaps.settled(candidate)
-            self._record(found)
-            return 0
-        examined.append((engine, found))
-        return len(found.data)
+        return found
 
-    def _classify_all(self, examined: deque[tuple[Engine, Examined]]) -> int:
+    def _leave_to_others(self, examined: _Ahead) -> None:
+        candidate = examined.image.candidate
+        candidate.ahead = examined
+        self._backlog.postpone(candidate, seconds=0.0)
+
+    def _classify_all(self) -> int:
         """Empty it; what was read of an image goes before the next is decoded. Return how many there were."""
-        count = len(examined)
-        while examined:
-            engine, image = examined.popleft()
+        count = len(self._examined)
+        while self._examined:
+            engine, image = self._examined.popleft()
             large = image.plan.holds_up_others(image.header)
             if large and not self._backlog.may_decode_large(image.candidate):
                 continue
@@ -150,7 +220,7 @@ class Worker:
     def _invoke(self, work: Work) -> None:
         self._in_hand.note(self._number, work.candidate.path, "invoke")
         try:
-            scores = pipeline.invoke(work.engine.models[self._number], work.prepared)
+            scores = pipeline.invoke(work.engine.models[self.interpreter], work.prepared)
         except ModelError as error:
             failure = image_records.failure(work.drop, ImageError("model_error", str(error)), work.plan)
             self._recorder.put(Finished(work.candidate, work.drop.stat, failure))

@@ -1,7 +1,7 @@
 """The threads that carry images along the pipeline."""
 
+import itertools
 import threading
-from functools import partial
 
 from dropsight.classify.clip_worker import NAME, ClipWorker
 from dropsight.classify.work import Engine, InForce, WorkerServices
@@ -17,6 +17,9 @@ from dropsight.status.heartbeats import Heartbeats
 from dropsight.status.supervision import Supervision
 
 HURRY_DEPTH = 32
+# A worker that waits for a disk for longer is relieved: others have its interpreter.
+RELIEF_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
 
 
 class Workers:
@@ -38,7 +41,7 @@ class Workers:
     ) -> None:
         self._in_force, self._backlog, self._once = in_force, backlog, once
         backlog.share_among(len(in_force.engine.models))
-        self.heartbeats = Heartbeats()
+        self.heartbeats, self.heartbeats_apart = Heartbeats(), Heartbeats()
         mishaps = Mishaps(backlog, recorder.troubles)
         examining = _examining(
             in_force,
@@ -49,7 +52,7 @@ class Workers:
             once=once,
             heartbeats=self.heartbeats,
         )
-        parts = WorkerParts(
+        self._parts = parts = WorkerParts(
             chosen=self._chosen,
             examining=examining,
             backlog=backlog,
@@ -57,19 +60,38 @@ class Workers:
             in_hand=in_hand,
             mishaps=mishaps,
             heartbeats=self.heartbeats,
+            heartbeats_apart=self.heartbeats_apart,
             onlooker=services.onlooker,
             explanations=services.explanations,
         )
-        self._bodies = [Worker(number, parts) for number in range(len(in_force.engine.models))]
+        count = len(in_force.engine.models)
+        self._bodies = [Worker(number, number, parts) for number in range(count)]
         self._clips = _clip_worker(in_force, parts) if examining.clips else None
-        self._threads: list[threading.Thread] = []
+        self._threads: dict[Worker, threading.Thread] = {}
+        self._clip_thread: threading.Thread | None = None
         self._supervision = supervision
 
     def start(self) -> None:
-        begin = partial(self._supervision.start, daemon=False)
-        self._threads = [begin(body.name, body.run) for body in self._bodies]
+        begin = self._supervision.start
+        self._threads = {body: begin(body.name, body.run) for body in self._bodies}
         if self._clips:
-            self._threads.append(begin(NAME, self._clips.run))
+            self._clip_thread = begin(NAME, self._clips.run, daemon=False)
+
+    def relieve(self) -> None:
+        """Have others go on for those that wait for a disk; raises MachineError without room for a thread."""
+        self._threads = {
+            body: thread
+            for body, thread in self._threads.items()
+            if thread.is_alive() or body in self._bodies
+        }
+        for place, body in enumerate(self._bodies):
+            if body.relieve(seconds=RELIEF_SECONDS):
+                taken = {each.number for each in self._threads}
+                number = next(number for number in itertools.count() if number not in taken)
+                self._bodies[place] = Worker(number, body.interpreter, self._parts)
+        for body in self._bodies:
+            if body not in self._threads:
+                self._threads[body] = self._supervision.start(body.name, body.run, patience_seconds=0.0)
 
     def overdue(self, seconds: float) -> list[str]:
         """Name who has been at one piece of work for longer than this."""
@@ -78,8 +100,12 @@ class Workers:
 
     def finish(self) -> None:
         """Wait for what is in hand, after the backlog was stopped."""
-        for thread in self._threads:
-            thread.join()
+        for body in self._bodies:
+            thread = self._threads.get(body)
+            while thread and thread.is_alive() and not body.relieve(seconds=RELIEF_SECONDS):
+                thread.join(_LOOK_SECONDS)
+        if self._clip_thread:
+            self._clip_thread.join()
 
     def _chosen(self) -> tuple[Engine, Plan]:
         hurry = not (self._in_force.config.queue.tta_when_behind or self._once)

@@ -34,6 +34,7 @@ class Backlog(BacklogState):
             if known.place in {"in_hand", "aside"}:
                 known.again, known.closed_again = True, known.closed_again or closed
             elif known.place == "postponed":
+                known.ahead = None
                 self._enqueue(known, closed=closed)
             else:
                 known.closed = known.closed or closed

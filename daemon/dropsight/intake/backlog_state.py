@@ -74,7 +74,7 @@ class BacklogState:
     def unserved_seconds(self) -> float:
         """For how long nobody has come to take what is there to be taken."""
         with self._lock:
-            since = self._served_at if len(self._queue) else self._postponed.first_due
+            since = self._served_at if self._has_next else self._postponed.first_due
             if since is None or self._paused or self._stopped:
                 return 0.0
             return max(time.monotonic() - max(since, self._served_at), 0.0)

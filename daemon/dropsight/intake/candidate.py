@@ -51,6 +51,8 @@ class Candidate(msgspec.Struct, eq=False):
     """How often there was no memory for it."""
     lacks: bool = False
     """Whether it waits for what the machine lacked when it was tried last."""
+    ahead: object = None
+    """What a worker that was relieved meanwhile has read of it."""
     counted: bool = True
     """Not so where an earlier life recorded it, and only filing it away is left."""
 

@@ -39,7 +39,6 @@ class SlowInboxes:
     def __init__(self, state: Path | None = None) -> None:
         self._device = None if state is None else os.stat(state).st_dev
         self._until: dict[Rooted, float] = {}
-        self._quick: set[Rooted] = set()
         self._at_work: dict[object, tuple[Rooted, float]] = {}
 
     def holds(self, folder: Rooted) -> bool:
@@ -48,10 +47,6 @@ class SlowInboxes:
         return self._until.get(folder, 0.0) > now or any(
             each is folder and now - began > SLOW_SECONDS for each, began in list(self._at_work.values())
         )
-
-    def may_hold(self, folder: Rooted) -> bool:
-        """As `holds`, and of an inbox of which nothing is known yet."""
-        return folder not in self._quick or self.holds(folder)
 
     @contextmanager
     def at_work(self, folder: Rooted) -> Iterator[None]:
@@ -66,9 +61,7 @@ class SlowInboxes:
 
     def took(self, folder: Rooted, seconds: float) -> None:
         """Take note of how long that was."""
-        if seconds < SLOW_SECONDS or not self._is_apart(folder):
-            self._quick.add(folder)
-        else:
+        if seconds >= SLOW_SECONDS and self._is_apart(folder):
             self._until[folder] = time.monotonic() + REMEMBERED_SECONDS
 
     def is_own(self, device: int) -> bool:
@@ -83,10 +76,11 @@ class SlowInboxes:
 
 
 class SlowTurns(Generic[P]):
-    """One worker, of several, is left to inboxes that are known to be quick. The backlog's lock guards it."""
+    """One worker, of several, is left to inboxes that are not slow. The backlog's lock guards it."""
 
     def __init__(self, slow: SlowInboxes) -> None:
-        self._slow, self._held = slow, dict[P, float]()
+        self._slow, self._held = slow, dict[P, tuple[float, bool]]()
+        """When each that is in hand was taken, and whether its inbox was slow then."""
         self._unsynced = Counter[Rooted]()
         """How many of an inbox have left their workers and wait for its disk."""
         self._rests_until = 0.0
@@ -97,11 +91,12 @@ class SlowTurns(Generic[P]):
         """Whether none of this inbox may be taken now."""
         if self._unsynced and self._unsynced[folder] >= MOST_UNSYNCED:
             return True
-        return len(self._held) >= self.most and self._slow.may_hold(folder)
+        holds = self._slow.holds
+        return holds(folder) and sum(holds(each.folder) for each in self._held) >= self.most
 
     def puts_off(self, folder: Rooted) -> bool:
         """Whether those of others come first: a lone worker gives these half of its time at the most."""
-        return self.bars(folder) or (time.monotonic() < self._rests_until and self._slow.may_hold(folder))
+        return self.bars(folder) or (time.monotonic() < self._rests_until and self._slow.holds(folder))
 
     def waits(self, folder: Rooted, count: int) -> bool:
         """So many more of it wait for its disk, or fewer; tell whether others of it may be taken again."""
@@ -111,13 +106,12 @@ class SlowTurns(Generic[P]):
 
     def enter(self, candidate: P) -> None:
         """It is taken."""
-        if self._slow.may_hold(candidate.folder):
-            self._held[candidate] = time.monotonic()
+        self._held[candidate] = time.monotonic(), self._slow.holds(candidate.folder)
 
     def leave(self, candidate: P) -> bool:
-        """No worker has it any more; tell whether it was one of them."""
-        began = self._held.pop(candidate, None)
-        if began is None:
+        """No worker has it any more; tell whether others may be taken instead."""
+        began, was_slow = self._held.pop(candidate, (0.0, False))
+        if not (was_slow or (began and self._slow.holds(candidate.folder))):
             return False
         self._rests_until = 2 * time.monotonic() - began
         return True

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from pathlib import Path
 
 from dropsight.errors import StoreError, reason
 from dropsight.files.disk import sync_file, sync_file_system, sync_folder
@@ -79,13 +80,12 @@ class Durability:
     """Used by the recorder's thread alone: of what lies on the journal's own disk, for which all wait anyway.
 
     What was moved is on disk with the images of the next group, or within a second. What lies on other disks
-    is synced by threads of its inboxes.
+    is synced by threads of its inboxes. `state` is a folder on the journal's disk.
     """
 
-    def __init__(self, syncing: Syncing, slow: SlowInboxes) -> None:
-        self._syncing, self._is_own = syncing, slow.is_own
+    def __init__(self, syncing: Syncing, slow: SlowInboxes, state: Path) -> None:
+        self._syncing, self._is_own, self._state = syncing, slow.is_own, str(state)
         self._moved: list[int] = []
-        self._places: set[str] = set()
         self._next_sync = 0.0
         self.filed: list[int] = []
         """The seqs of images that are where they belong for good; the journal has yet to hear of them."""
@@ -94,13 +94,12 @@ class Durability:
     def at_rest(self) -> bool:
         return not (self._moved or self.filed)
 
-    def moved(self, seq: int, *places: str) -> None:
-        """The image of this record was filed away; `places` are the folders that it came from and went to."""
+    def moved(self, seq: int) -> None:
+        """The image of this record was filed away."""
         if self._syncing.is_wanted:
             if not self._moved:
                 self._next_sync = time.monotonic() + SYNC_SECONDS
             self._moved.append(seq)
-            self._places.update(places)
         else:
             self.filed.append(seq)
 
@@ -125,10 +124,9 @@ class Durability:
         if not self._syncing.is_wanted or (images and _synced_each(images)):
             return
         self._next_sync = time.monotonic() + SYNC_SECONDS
-        folders = {path.rpartition(os.sep)[0] for path in images}
-        if self._syncing.file_systems(None, self._places | folders):
+        if self._syncing.file_systems(None, [self._state]):
             self.filed += self._moved
-            self._moved, self._places = [], set()
+            self._moved = []
 
     def settled(self) -> None:
         self.filed = []

@@ -120,17 +120,11 @@ class Filer:
         else:
             self._threads.settle(folder, filed)
 
-    def _was_filed(
-        self, filed: Filed, folder: DropFolder, *, above: str | None = None, told: FiledAt | None = None
-    ) -> None:
-        """It is out of the inbox; `above` is what folders were in that are gone now, `told` its new place."""
-        places = [filed.path.rpartition(os.sep)[0]]
-        if above:
-            places.append(above)
+    def _was_filed(self, filed: Filed, folder: DropFolder, *, told: FiledAt | None = None) -> None:
+        """It is out of the inbox; `told` is its new place."""
         if there := lies_at([folder], filed, told=told):
             self.shelved.append(there)
-            places.append(os.fsdecode(there.place))
-        self._durability.moved(filed.seq, *places)
+        self._durability.moved(filed.seq)
 
     def settled(self) -> None:
         """The journal has heard of `shelved` and `left`."""
@@ -234,12 +228,12 @@ class Filer:
         if attempt.apart or found == "away":
             pass
         elif found == "changed":
-            self._durability.moved(entry.seq, os.path.dirname(candidate.path))
+            self._durability.moved(entry.seq)
         elif found == "gone":
             self._was_filed(filed_of(entry), candidate.folder)
         else:
-            above = self._passed.filed(candidate)
-            self._was_filed(filed_of(entry), candidate.folder, above=above, told=found)
+            self._passed.filed(candidate)
+            self._was_filed(filed_of(entry), candidate.folder, told=found)
         self._finish(entry)
 
     def _finish(self, entry: Recorded) -> None:

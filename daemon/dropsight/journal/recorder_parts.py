@@ -79,7 +79,7 @@ class SharedParts(msgspec.Struct, frozen=True):
             refusals=Refusals(store.path.parent, troubles),
             hand=OutcomesInHand(reader, context.backlog, supervision=supervision, troubles=troubles),
             syncing=syncing,
-            durability=Durability(syncing, context.backlog.slow),
+            durability=Durability(syncing, context.backlog.slow, store.path.parent),
             log=LogLines(context.lines, reader, troubles, synced=store.cursor("log")),
             flood=Flood(troubles),
         )

@@ -110,6 +110,8 @@ class Daemon:
             monitoring.supervision.look()
             with monitoring.supervision.contained("events"):
                 self._outlets.problems.look()
+            with monitoring.supervision.contained("workers"):
+                self._workers.relieve()
             self._tell_of_slow()
             self._look_at_mute()
             self._look_at_clock()

@@ -22,8 +22,9 @@ class Progress(msgspec.Struct, frozen=True):
     def slow(self) -> str | None:
         """Name who has been at one image, or one step, for long; it may still make progress."""
         names = [*self.workers.overdue(SLOW_SECONDS), *self._others_overdue(SLOW_SECONDS)]
-        apart = self.recorder.heartbeats_apart.overdue(SLOW_SECONDS)
-        return next(iter([*names, *apart]), None)
+        for apart in (self.workers.heartbeats_apart, self.recorder.heartbeats_apart):
+            names += apart.overdue(SLOW_SECONDS)
+        return next(iter(names), None)
 
     def overdue(self, seconds: float) -> list[str]:
         """Name what has made no progress for so long. Idle is not overdue, nor is waiting for a full disk."""
