@@ -174,7 +174,7 @@ class Clock:
                 self._epochs.append(_Epoch(notes.begin, self.monotonic() + newest, newest))
         elif notes.seen >= RELEASED and self._offset - notes.seen > FAR_SECONDS:
             # As if it had begun to run again just then.
-            newest = self._trusted = notes.seen
+            newest = self._trusted = notes.seen - self._started
         if self._trusted is not None:
             self._former = self._trusted
         self._epochs += [_Epoch(past.begin, past.end, newest - past.behind) for past in notes.past]
