@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from brokers import wait_until
-from daemons import PHOTOS, House
+from daemons import PHOTOS, House, bounded_by
 from disks import FailingDisk, failing_disk
 from dropsight.config import Watch
 from dropsight.intake.backlog import Backlog
@@ -96,6 +96,35 @@ def test_a_share_that_stops_answering_holds_up_no_image_of_another_inbox(
         for number in range(6):
             is_taken(drop(house.inbox, number))
         assert len(house.records()) == 9
+
+
+@pytest.mark.slow
+@AS_ROOT
+def test_a_share_that_stops_answering_a_walk_is_left_out_until_it_answers(tmp_path: Path) -> None:
+    """All that are polled waited for that walk; here it is a camera's folder that is a share."""
+    polled = {"observer": "polling", "poll_seconds": 1}
+    ours = {"path": "disk/inbox", "processed": "disk/processed", "failed": "disk/failed", **polled}
+    house = House(tmp_path, {"watch": [ours, {"path": "inbox", **polled}]})
+    house.under = bounded_by(
+        "dropsight.service.daemon",
+        ("dropsight.intake.mute_inboxes", {"PATIENCE_SECONDS": 2.0}),
+        SLOW_SECONDS=2.0,
+        LOOK_SECONDS=1.0,
+    )
+    camera = tmp_path / "disk" / "inbox" / "cam"
+    with ExitStack() as stack:
+        stack.callback(house.kill)
+        house.start()
+        camera.mkdir()
+        is_taken(drop(house.inbox))
+        server = mute_share(camera)
+        stack.callback(lambda: subprocess.run(["umount", "--lazy", camera], check=False))
+        stack.callback(os.close, server)
+        wait_until(lambda: "left out until it does" in house.daemon_log())
+        wait_until(house.answers)
+        for number in (1, 2, 3):
+            is_taken(drop(house.inbox, number))
+        assert "disk/inbox did not answer" in house.status()["troubles"]["share"]
 
 
 SLOW_TO_OPEN = """

@@ -75,7 +75,7 @@ class Workers:
         begin = self._supervision.start
         self._threads = {body: begin(body.name, body.run) for body in self._bodies}
         if self._clips:
-            self._clip_thread = begin(NAME, self._clips.run, daemon=False)
+            self._clip_thread = begin(NAME, self._clips.run)
 
     def relieve(self) -> None:
         """Have others go on for those that wait for a disk; raises MachineError without room for a thread."""
@@ -99,13 +99,15 @@ class Workers:
         return [*self.heartbeats.overdue(seconds), *clips]
 
     def finish(self) -> None:
-        """Wait for what is in hand, after the backlog was stopped."""
+        """Wait for what is in hand, after the backlog was stopped, but for no disk that does not answer."""
         for body in self._bodies:
             thread = self._threads.get(body)
             while thread and thread.is_alive() and not body.relieve(seconds=RELIEF_SECONDS):
                 thread.join(_LOOK_SECONDS)
-        if self._clip_thread:
-            self._clip_thread.join()
+        while self._clips and self._clip_thread and self._clip_thread.is_alive():
+            if self._clips.heartbeats.overdue(2 * RELIEF_SECONDS):
+                break
+            self._clip_thread.join(_LOOK_SECONDS)
 
     def _chosen(self) -> tuple[Engine, Plan]:
         hurry = not (self._in_force.config.queue.tta_when_behind or self._once)

@@ -185,8 +185,9 @@ class Backlog(BacklogState):
             self._seen -= 1
             self._release(candidate, again=there)
 
-    def finish(self, candidate: Candidate, status: Status) -> None:
-        there = candidate.again and self._is_there_again(candidate)
+    def finish(self, candidate: Candidate, status: Status, *, looks: bool = True) -> None:
+        """It is done with; who cannot wait for its disk has somebody else look whether another is there."""
+        there = candidate.again and (not looks or self._is_there_again(candidate))
         with self._lock:
             self._finished[status] += 1
             self._finished_in[candidate.folder] += 1

@@ -37,6 +37,8 @@ class MuteInboxes:
         self._looks: Mapping[_Places, PlacesLook] = {}
         """Those at what was left out of the last start."""
         self._left_out: tuple[Watch, ...] = ()
+        self._doubts: dict[_Places, PlacesLook] = {}
+        """Looks at what is watched, while a walk hangs."""
 
     def answering(self, config: Config) -> Config:
         """Return the config without the inboxes that do not answer; raises StoreError where none does."""
@@ -65,6 +67,21 @@ class MuteInboxes:
         self.asked = config
         self._left_out = tuple(watch for watch in config.watch if _places(watch) in self._looks)
 
+    def doubt(self, config: Config) -> bool:
+        """Look at what is watched, again and again; tell whether some of it, but not all, has gone mute."""
+        for places in map(_places, config.watch):
+            if not ((look := self._doubts.get(places)) and look.hangs):
+                self._doubts[places] = PlacesLook(places, deep=True)
+        mute = {places: look for places, look in self._doubts.items() if look.hangs and look.is_late}
+        if not mute or len(mute) == len(config.watch):
+            return False
+        self._looks = {**self._looks, **mute}
+        return True
+
+    def believe(self) -> None:
+        """Nothing hangs."""
+        self._doubts = {}
+
     def holds(self, path: str | bytes) -> bool:
         """Whether this path lies in an inbox that was left out. From any thread."""
         named = os.fsdecode(path)
@@ -90,23 +107,29 @@ class MuteInboxes:
 class PlacesLook:
     """A look at the places of an inbox, on a thread of its own; `late` is the last one, if it came back late.
 
+    Where it is `deep`, into all folders below the first: another share may be mounted there.
     `pause` is for how many seconds, beyond its `patience`, nobody looks again.
     """
 
-    def __init__(self, places: _Places, late: "PlacesLook | None" = None) -> None:
-        self._places, self.took_seconds = places, math.inf
+    def __init__(self, places: _Places, late: "PlacesLook | None" = None, *, deep: bool = False) -> None:
+        self._places, self._deep, self.took_seconds = places, deep, math.inf
         self.patience, self.pause = PATIENCE_SECONDS, 0.0
         if late:
             self.patience = min(max(2 * late.took_seconds, PATIENCE_SECONDS), LONGEST_PATIENCE_SECONDS)
             self.pause = min(2 * max(late.pause, PATIENCE_SECONDS), LONGEST_PAUSE_SECONDS)
         name = f"look at {as_text(os.fspath(places[0]))}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._began = time.monotonic()
+        self._began = self._got_on = time.monotonic()
         begins(self._thread)  # where there is no thread to be had, others tell of it
 
     @property
     def hangs(self) -> bool:
         return self._thread.is_alive()
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it has not got on for longer than it may take."""
+        return time.monotonic() - self._got_on >= self.patience
 
     @property
     def is_over(self) -> bool:
@@ -121,6 +144,8 @@ class PlacesLook:
         for place in self._places:
             with suppress(OSError), os.scandir(place) as entries:
                 next(entries, None)
+        for _ in os.walk(self._places[0]) if self._deep else ():
+            self._got_on = time.monotonic()
         self.took_seconds = time.monotonic() - self._began
 
 

@@ -68,6 +68,7 @@ def copy_across(original: Original, fd: int, target: str, *, part: str, copying:
         if not _copy(original, fd, part, copying.gets_on):
             return False
         crashpoints.reach("before_copied")
+        copying.gets_on()  # else another life of ours may have it in hand by now
         rename_new(part, target, fd=fd, target_fd=fd)
     except OSError:
         remove(fd, part)

@@ -130,7 +130,7 @@ class Filer:
         """The journal has heard of `shelved` and `left`."""
         self._durability.on_disk([entry.seq for entry in self._left])
         for entry in self._left:
-            self._finish(entry)
+            self._finish(entry, looks=False)
         self.shelved, self._left = [], []
 
     def try_again(self, *, at_once: bool = False) -> None:
@@ -234,15 +234,15 @@ class Filer:
         else:
             self._passed.filed(candidate)
             self._was_filed(filed_of(entry), candidate.folder, told=found)
-        self._finish(entry)
+        self._finish(entry, looks=not attempt.apart)
 
-    def _finish(self, entry: Recorded) -> None:
+    def _finish(self, entry: Recorded, *, looks: bool) -> None:
         self._got_on = True
         candidate = entry.finished.candidate
         if self._in_hand.suspects:
             self._in_hand.acquit(candidate.path)
         if candidate.counted:
-            self._backlog.finish(candidate, status_of(entry.finished.record))
+            self._backlog.finish(candidate, status_of(entry.finished.record), looks=looks)
         else:
             self._backlog.drop(candidate)
 

@@ -114,6 +114,7 @@ class Daemon:
                 self._workers.relieve()
             self._tell_of_slow()
             self._look_at_mute()
+            self._look_for_mute()
             self._look_at_clock()
             self._serve_web()
             if lifecycle.take_reload() or self._outlets.reloader.is_due:
@@ -228,6 +229,14 @@ class Daemon:
             troubles.raised("clock", MachineError(doubt))
         else:
             troubles.cleared("clock")
+
+    def _look_for_mute(self) -> None:
+        """Begin again without an inbox that stopped answering: all that are polled wait for its walk."""
+        if not self._intake.scanner.heartbeats.overdue(SLOW_SECONDS):
+            self._mute.believe()
+        elif self._mute.doubt(self.config) and self._lifecycle.successor is None:
+            log.warning("an inbox has stopped answering: beginning again without it")
+            self._lifecycle.request_restart(self._mute.asked)
 
     def _on_lost(self, name: str, error: BaseException) -> None:
         """A thread is gone that is not ours to begin again; a walk finds out whether a watch has ended."""
