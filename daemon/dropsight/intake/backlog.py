@@ -178,9 +178,9 @@ class Backlog(BacklogState):
             self._paused, self._served_at = paused, time.monotonic()
             self._wake_all()
 
-    def drop(self, candidate: Candidate) -> None:
+    def drop(self, candidate: Candidate, *, looks: bool = True) -> None:
         """The file vanished before it was read, or is on record already: it was never ours to count."""
-        there = candidate.again and self._is_there_again(candidate)
+        there = candidate.again and (not looks or self._is_there_again(candidate))
         with self._lock:
             self._seen -= 1
             self._release(candidate, again=there)

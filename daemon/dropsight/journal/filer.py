@@ -223,17 +223,16 @@ class Filer:
     def _is_out(self, attempt: Attempt, found: FiledAt | Gone | None) -> None:
         """It has left its inbox, or stays there for good."""
         entry, candidate = attempt.entry, attempt.entry.finished.candidate
-        if found in {"gone", "away"}:
+        if isinstance(found, str) and found != "changed":
             self.gone.note(entry, is_away=found == "away")
-        if attempt.apart or found == "away":
-            pass
-        elif found == "changed":
-            self._durability.moved(entry.seq)
-        elif found == "gone":
-            self._was_filed(filed_of(entry), candidate.folder)
-        else:
-            self._passed.filed(candidate)
-            self._was_filed(filed_of(entry), candidate.folder, told=found)
+        if not attempt.apart:
+            if found == "changed":
+                self._durability.moved(entry.seq)
+            elif not isinstance(found, str):
+                self._passed.filed(candidate)
+                self._was_filed(filed_of(entry), candidate.folder, told=found)
+            elif found == "gone":
+                self._was_filed(filed_of(entry), candidate.folder)
         self._finish(entry, looks=not attempt.apart)
 
     def _finish(self, entry: Recorded, *, looks: bool) -> None:
@@ -244,7 +243,7 @@ class Filer:
         if candidate.counted:
             self._backlog.finish(candidate, status_of(entry.finished.record), looks=looks)
         else:
-            self._backlog.drop(candidate)
+            self._backlog.drop(candidate, looks=looks)
 
     def _try(self, entry: Recorded) -> Placed:
         """On the recorder's thread."""
